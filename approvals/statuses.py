@@ -1,0 +1,30 @@
+"""What an approval request's status can be, what each means, and which moves there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.db import models
+
+
+class RequestStatus(models.TextChoices):
+    """How far the decision about a held job has come."""
+
+    #: Waits for a reviewer.
+    PENDING = "pending"
+    #: A reviewer let the job go. Final.
+    APPROVED = "approved"
+    #: A reviewer refused it. Final.
+    REJECTED = "rejected"
+    #: Nobody decided before its deadline. Final.
+    EXPIRED = "expired"
+    #: The requester took it back, or the job ended before a decision. Final.
+    CANCELLED = "cancelled"
+
+
+DECIDED = (RequestStatus.APPROVED, RequestStatus.REJECTED, RequestStatus.EXPIRED, RequestStatus.CANCELLED)
+
+ALLOWED: Mapping[str, frozenset[str]] = {
+    RequestStatus.PENDING: frozenset(DECIDED),
+    **{status: frozenset[str]() for status in DECIDED},
+}

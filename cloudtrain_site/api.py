@@ -1,0 +1,73 @@
+"""What every API view shares: who is asking, and how strictly a body is read."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Q
+from django.utils import timezone
+from knox.auth import TokenAuthentication
+from rest_framework import exceptions, serializers
+from rest_framework.authentication import get_authorization_header
+from rest_framework.request import Request
+
+from cloudtrain_site.models import ApiKey
+
+KEY_HEADER = "X-API-Key"
+#: Writing down every use of a key would make each read a write.
+USE_RESOLUTION = timedelta(minutes=1)
+
+
+class KeyAuthentication(TokenAuthentication):  # type: ignore[misc]
+    """`Authorization: Bearer KEY` or `X-API-Key: KEY`, against the kept digests."""
+
+    def authenticate(self, request: Request) -> tuple[Any, ApiKey] | None:
+        """The user and the key. None when neither header is there; raises AuthenticationFailed for a bad one."""
+        key = request.headers.get(KEY_HEADER)
+        if key is None and get_authorization_header(request)[:7].lower() != b"bearer ":
+            return None
+        try:
+            answer = (
+                super().authenticate(request) if key is None else self.authenticate_credentials(key.strip().encode())
+            )
+        except UnicodeDecodeError:
+            answer = None
+        if answer is None:
+            raise exceptions.AuthenticationFailed("This API key is not valid.")
+        _note_use(answer[1])
+        return answer
+
+    def validate_user(self, auth_token: ApiKey) -> tuple[Any, ApiKey]:
+        """Refuse the key of somebody who was deactivated."""
+        if not auth_token.user.is_active:
+            raise exceptions.AuthenticationFailed("The owner of this API key is deactivated.")
+        return auth_token.user, auth_token
+
+    def _cleanup_token(self, auth_token: ApiKey) -> bool:
+        """Tell an expired key from an unknown one, and delete nothing in the middle of a request."""
+        if auth_token.expiry is not None and auth_token.expiry <= timezone.now():
+            raise exceptions.AuthenticationFailed("This API key has expired. Ask for a new one.", code="key_expired")
+        return False
+
+
+def _note_use(key: ApiKey) -> None:
+    now = timezone.now()
+    stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=now - USE_RESOLUTION)
+    if key.last_used_at is None or key.last_used_at < now - USE_RESOLUTION:
+        ApiKey.objects.filter(stale, pk=key.pk).update(last_used_at=now)
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """Refuses fields that it doesn't know, by name: a typo must not be taken for a default."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The checked values. Raises ValidationError naming each unknown field."""
+        if isinstance(data, dict):
+            unknown = sorted(set(data) - set(self.fields))
+            if unknown:
+                known = ", ".join(sorted(self.fields))
+                raise serializers.ValidationError(
+                    {name: [f"Unknown field. Known are: {known}."] for name in map(str, unknown)}
+                )
+        return super().to_internal_value(data)

@@ -1,0 +1,27 @@
+"""The site's app, and Django's admin under our name."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
+
+
+class SiteConfig(AppConfig):
+    """Connects what runs beside every request and task."""
+
+    name = "cloudtrain_site"
+    verbose_name = "Site"
+
+    def ready(self) -> None:
+        """Carry the correlation id into background tasks, and check the configuration at start."""
+        from cloudtrain_site.checks import register_checks
+        from cloudtrain_site.correlation import connect_task_correlation
+
+        connect_task_correlation()
+        register_checks()
+
+
+class CloudtrainAdminConfig(AdminConfig):
+    """The admin, opened to the leads and admins of organizations too."""
+
+    default_site = "jobs.admin_site.CloudtrainAdminSite"

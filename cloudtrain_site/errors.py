@@ -1,0 +1,121 @@
+"""Every error in one shape: `detail`, `code`, `correlation_id`, and `errors` by field where there are fields."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from cloudtrain_site.http_client import get_correlation_id
+
+logger = logging.getLogger("simpletuner.cloud.http")
+
+
+class Conflict(exceptions.APIException):
+    """The thing is not, or no longer, in a state in which this can be done."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "conflict"
+
+
+class ProviderUnavailable(exceptions.APIException):
+    """The provider could not be reached, or refused us."""
+
+    status_code = status.HTTP_502_BAD_GATEWAY
+    default_code = "provider_unavailable"
+
+
+def error_body(detail: str, code: str, errors: dict[str, list[str]] | None = None) -> dict[str, Any]:
+    """The contract's error object."""
+    body: dict[str, Any] = {"detail": detail, "code": code, "correlation_id": get_correlation_id()}
+    if errors:
+        body["errors"] = errors
+    return body
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """What DRF answers to `error`; None lets an unexpected one go on to Django's own handling."""
+    if isinstance(error, Http404):
+        error = exceptions.NotFound("There is no such thing here, or it is not yours to see.")
+    elif isinstance(error, PermissionDenied):
+        error = exceptions.PermissionDenied()
+    if not isinstance(error, exceptions.APIException):
+        return None
+    set_rollback()
+    response = Response(_body_of(error), status=error.status_code)
+    for header, value in _headers_of(error).items():
+        response[header] = value
+    return response
+
+
+def _body_of(error: exceptions.APIException) -> dict[str, Any]:
+    if isinstance(error, exceptions.ValidationError):
+        return _validation_body(error.detail)
+    code = error.get_codes()
+    return error_body(str(error.detail), code if isinstance(code, str) else error.default_code)
+
+
+def _validation_body(detail: Any) -> dict[str, Any]:
+    if not isinstance(detail, dict):
+        return error_body(" ".join(_sentences(detail)), "invalid")
+    errors = {field: _sentences(value) for field, value in detail.items()}
+    first_field, first_sentences = next(iter(errors.items()))
+    prefix = "" if first_field == "non_field_errors" else f"{first_field}: "
+    return error_body(prefix + first_sentences[0], "invalid", errors)
+
+
+def _sentences(value: Any) -> list[str]:
+    """The messages in whatever nesting DRF gave them."""
+    if isinstance(value, dict):
+        return [f"{key}: {text}" for key, item in value.items() for text in _sentences(item)]
+    if isinstance(value, list | tuple):
+        return [text for item in value for text in _sentences(item)]
+    return [str(value)]
+
+
+def _headers_of(error: exceptions.APIException) -> dict[str, str]:
+    headers = {}
+    if getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = str(error.auth_header)
+    if getattr(error, "wait", None):
+        headers["Retry-After"] = str(int(error.wait))
+    return headers
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path.startswith("/api/")
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """400 outside of a DRF view."""
+    if _is_api(request):
+        return JsonResponse(error_body("The request could not be understood.", "bad_request"), status=400)
+    return defaults.bad_request(request, exception)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """403 outside of a DRF view."""
+    if _is_api(request):
+        return JsonResponse(error_body("You may not do this.", "permission_denied"), status=403)
+    return defaults.permission_denied(request, exception)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404 outside of a DRF view."""
+    if _is_api(request):
+        return JsonResponse(error_body("There is nothing at this address.", "not_found"), status=404)
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500: the log has the traceback, under the correlation id that is given here."""
+    if _is_api(request):
+        detail = "Something went wrong on our side. The log has the details under this correlation id."
+        return JsonResponse(error_body(detail, "server_error"), status=500)
+    return defaults.server_error(request)

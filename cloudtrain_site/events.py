@@ -1,0 +1,102 @@
+"""News for the browsers: written in the transaction of the change, told to the streams after it.
+
+The rows are django-eventstream's, numbered by one counter for all channels. The number is taken under the
+counter's row lock, which is held until the commit: numbers become visible in their own order, so a reader
+who remembers one number misses nothing. `unit_of_work` takes that lock last of all, and so for the shortest
+time; nobody who holds it waits for another row, so it can't be part of a deadlock.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connection, transaction
+from django.db.models import F
+from django.utils import timezone
+from django_eventstream.models import Event, EventCounter
+
+COUNTER = "cloudtrain"
+EVERYONE = "everyone"
+ALL_CHANNELS = "*"
+NOTIFY_CHANNEL = "cloudtrain_events"
+
+
+@dataclass(frozen=True)
+class News:
+    """One event to be stored: its `type`, the channel whose readers get it, and what it says."""
+
+    type: str
+    channel: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class _Pending(threading.local):
+    """The news of this thread's open unit of work; `depth` 0 means that none is open."""
+
+    depth = 0
+
+    def __init__(self) -> None:
+        self.news: list[News] = []
+
+
+_pending = _Pending()
+
+
+@contextmanager
+def unit_of_work() -> Iterator[None]:
+    """A transaction whose news are stored as its last statements. Nested ones join the outermost."""
+    with transaction.atomic():
+        _pending.depth += 1
+        mark = len(_pending.news)
+        try:
+            yield
+            if _pending.depth == 1:
+                _store(_pending.news)
+        except BaseException:
+            del _pending.news[mark:]
+            raise
+        finally:
+            _pending.depth -= 1
+            if _pending.depth == 0:
+                _pending.news.clear()
+
+
+def publish(news: News) -> None:
+    """Store `news` with the change that it tells of: in the open unit of work, or in one of its own."""
+    with unit_of_work():
+        _pending.news.append(news)
+
+
+def _store(news: list[News]) -> None:
+    if not news:
+        return
+    last = _take_numbers(len(news))
+    now = timezone.now()
+    Event.objects.bulk_create(
+        Event(
+            channel=item.channel,
+            type="message",
+            eid=last - len(news) + position,
+            data=json.dumps({"type": item.type, **item.data}, cls=DjangoJSONEncoder),
+            created=now,
+        )
+        for position, item in enumerate(news, start=1)
+    )
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_notify(%s, '')", [NOTIFY_CHANNEL])
+
+
+def _take_numbers(count: int) -> int:
+    """Take the next `count` numbers; returns the last of them. Holds the counter until the commit."""
+    counters = EventCounter.objects.filter(name=COUNTER)
+    if not counters.update(value=F("value") + count, updated=timezone.now()):
+        EventCounter.objects.get_or_create(name=COUNTER)
+        counters.update(value=F("value") + count, updated=timezone.now())
+    return counters.values_list("value", flat=True).get()

@@ -1,0 +1,68 @@
+"""What the site itself keeps: keys, and how its loops are doing."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+from knox.models import AbstractAuthToken
+
+
+class ApiKey(AbstractAuthToken):  # type: ignore[misc]
+    """A user's key for the API. Only its digest is kept; the key itself is shown once, when it is made."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="auth_token_set")
+    name = models.CharField(max_length=100, blank=True)
+    last_used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ["-created"]
+
+    def __str__(self) -> str:
+        return f"{self.token_key[:8]}… of {self.user}"
+
+
+class Loop(models.Model):
+    """How one background loop is doing, and who runs it now."""
+
+    name = models.CharField(primary_key=True, max_length=60)
+    interval_seconds = models.FloatField()
+    enabled = models.BooleanField(default=True)
+    #: Held while a run goes on, so that a slow run is not doubled; runs out, so that a killed one blocks nobody.
+    lease_token = models.CharField(max_length=32, null=True)
+    lease_until = models.DateTimeField(null=True)
+    last_started_at = models.DateTimeField(null=True)
+    last_finished_at = models.DateTimeField(null=True)
+    last_duration_ms = models.FloatField(null=True)
+    last_outcome = models.CharField(max_length=20, blank=True)
+    last_error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class LoopRun(models.Model):
+    """One run of a loop, kept for a day."""
+
+    loop = models.ForeignKey(Loop, models.CASCADE, related_name="runs")
+    started_at = models.DateTimeField(default=timezone.now)
+    duration_ms = models.FloatField()
+    outcome = models.CharField(max_length=20)
+    result = models.JSONField(null=True)
+    error = models.TextField(blank=True)
+    correlation_id = models.CharField(max_length=128)
+    machine = models.CharField(max_length=100)
+
+    class Meta:
+        indexes = [
+            # The admin's list of a loop's runs, and the daily prune.
+            models.Index(fields=["loop", "-started_at"], name="run_by_loop"),
+            models.Index(fields=["started_at"], name="run_by_age"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.loop_id} at {self.started_at:%H:%M:%S}"

@@ -1,0 +1,177 @@
+"""Settings, one line a variable, from the environment; SQLite and the local provider by default."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import django_stubs_ext
+import environ
+
+from cloudtrain_site.databases import database_settings
+from cloudtrain_site.embedded import kept_secret_key
+
+django_stubs_ext.monkeypatch()
+
+env = environ.Env()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = Path(env.str("SIMPLETUNER_DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
+
+# "web" serves requests, "worker" is everything else: it decides how database connections are kept.
+ROLE = env.str("CLOUDTRAIN_ROLE", default="worker")
+
+DEBUG = env.bool("DEBUG", default=False)
+# Read without django-environ: it would expand a key that begins with a dollar sign.
+SECRET_KEY = os.environ.get("SECRET_KEY") or kept_secret_key(DATA_DIR)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+INSTALLED_APPS = [
+    # Our rooms come first, so that their templates win over Django's.
+    "approvals",
+    "queueing",
+    "jobs",
+    "cloudtrain_site.apps.SiteConfig",
+    "cloudtrain_site.apps.CloudtrainAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_filters",
+    "django_q",
+    "knox",
+    "django_eventstream",
+    "django_structlog",
+]
+
+MIDDLEWARE = [
+    # First, so that even a response made by another middleware carries its correlation id.
+    "cloudtrain_site.correlation.CorrelationMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "cloudtrain_site.urls"
+ASGI_APPLICATION = "cloudtrain_site.asgi.application"
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+DATABASES = {"default": database_settings(env, data_dir=DATA_DIR, role=ROLE)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "/"
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS: list[Path] = []
+# The embedded default serves straight from the packages: no collectstatic step before the first page.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = env.bool("SECURE_COOKIES", default=False)
+CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", default=False)
+X_FRAME_OPTIONS = "DENY"
+
+# A config may have 1 MB (jobs/submission.py); the dataloader rides in the same body.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
+
+EMAIL_CONFIG = env.email("EMAIL_URL", default="consolemail://")
+vars().update(EMAIL_CONFIG)
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="cloudtrain@localhost")
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "cloudtrain_site.api.KeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "cloudtrain_site.errors.exception_handler",
+    "COERCE_DECIMAL_TO_STRING": False,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "cloudtrain",
+    "DESCRIPTION": "Submit, approve, queue, run and watch training jobs.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+
+KNOX_TOKEN_MODEL = "cloudtrain_site.ApiKey"
+REST_KNOX = {"TOKEN_TTL": timedelta(days=365), "AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "ct_"}
+
+REDIS_URL = env.str("REDIS_URL", default="")
+
+Q_CLUSTER: dict[str, object] = {
+    "name": "cloudtrain",
+    "label": "Background tasks",
+    "workers": env.int("CLOUDTRAIN_WORKERS", default=2),
+    "queue_limit": 2,
+    "timeout": 60,
+    # retry > timeout x (2 + queue_limit / workers): a prefetched task must not be handed out a second time.
+    "retry": 300,
+    "max_attempts": 3,
+    "ack_failures": True,
+    # The library prunes inside its one result-saving process, which is its bottleneck; a loop of ours prunes instead.
+    "save_limit": 0,
+    "catch_up": False,
+    # Its own scheduler stops at the first bad row and ticks every 30 s: cloudtrain_site/schedules.py fires the rows.
+    "scheduler": False,
+    "poll": 0.2,
+    "orm": "default",
+}
+if REDIS_URL:
+    del Q_CLUSTER["orm"]
+    Q_CLUSTER["redis"] = REDIS_URL
+
+EVENTSTREAM_CHANNELMANAGER_CLASS = "jobs.channels.ChannelManager"
+EVENTSTREAM_STORAGE_CLASS = "django_eventstream.storage.DjangoModelStorage"
+
+LOGGING_CONFIG = "cloudtrain_site.structured_logging.configure_django"
+DJANGO_STRUCTLOG_USER_ID_FIELD = ""
+DJANGO_STRUCTLOG_COMMAND_LOGGING_ENABLED = False

@@ -1,0 +1,121 @@
+"""The one writer of any status column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db import models, transaction
+from django.utils import timezone
+
+from cloudtrain_site.events import unit_of_work
+from cloudtrain_site.http_client import get_correlation_id
+
+
+class Source(models.TextChoices):
+    """Through which door a change came in."""
+
+    API = "api"
+    ADMIN = "admin"
+    WEBHOOK = "webhook"
+    POLL = "poll"
+    LOOP = "loop"
+    COMMAND = "command"
+    DISPATCHER = "dispatcher"
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who did it: a person, or a part of the system under its name."""
+
+    name: str
+    user_id: int | None = None
+
+    @classmethod
+    def of(cls, user: AbstractBaseUser | AnonymousUser) -> Actor:
+        """The person `user`. Raises ValueError for an anonymous one, who may change nothing."""
+        if not user.is_authenticated:
+            raise ValueError("an anonymous user can't act")
+        return cls(name=user.get_username(), user_id=user.pk)
+
+
+SYSTEM = Actor(name="system")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One move of one object, as it is put on record and told."""
+
+    subject: str
+    old: str
+    new: str
+    actor: Actor
+    source: str
+    reason: str
+    correlation_id: str
+    at: Any
+
+
+class Stateful(models.Model):
+    """A row with a status that only `change_state` writes."""
+
+    SUBJECT: ClassVar[str]
+    ALLOWED: ClassVar[Mapping[str, frozenset[str]]]
+
+    status: str  # each model declares the field with its own choices
+
+    class Meta:
+        abstract = True
+
+    def record(self, change: Change) -> None:
+        """Write the history row and publish the event of `change`. Called inside its transaction."""
+        raise NotImplementedError
+
+    def announce(self, change: Change) -> None:
+        """Tell the rest of the program of `change`. Called once, after the commit."""
+
+
+def change_state(
+    obj: Stateful,
+    to: str,
+    *,
+    actor: Actor,
+    source: str,
+    reason: str = "",
+    only_if: models.Q | None = None,
+    **fields: Any,
+) -> bool:
+    """Move `obj` to `to`, with its history and its event, and tell the world after the commit.
+
+    `only_if` narrows the update further (a claim token, say); `fields` are written with the status.
+    True: this call made the change, and `obj` shows it. False: someone else got there first, or the move
+    is not allowed; nothing was written and nobody is told.
+    """
+    old = obj.status
+    if to not in obj.ALLOWED[old]:
+        return False
+    change = Change(
+        subject=obj.SUBJECT,
+        old=old,
+        new=to,
+        actor=actor,
+        source=source,
+        reason=reason,
+        correlation_id=get_correlation_id(),
+        at=timezone.now(),
+    )
+    with unit_of_work():
+        # Exactly the state that was read, not any allowed one: the history's `old` must be true.
+        rows = type(obj)._default_manager.filter(only_if or models.Q(), pk=obj.pk, status=old)
+        if not rows.update(status=to, **fields):
+            return False
+        for name, value in {"status": to, **fields}.items():
+            setattr(obj, name, value)
+        obj.record(change)
+        transaction.on_commit(partial(obj.announce, change), robust=True)
+    return True
+
+

@@ -1,0 +1,26 @@
+"""Every address, by room. The rooms are named, not imported: this room knows none of them."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from cloudtrain_site import errors
+from cloudtrain_site.event_stream import event_stream
+
+urlpatterns = [
+    path("", include("approvals.urls")),
+    path("", include("queueing.urls")),
+    path("", include("jobs.urls")),
+    path("api/events", event_stream, name="events"),
+    path("api/cloud/health", include("cloudtrain_site.health_urls")),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = errors.bad_request
+handler403 = errors.permission_denied
+handler404 = errors.not_found
+handler500 = errors.server_error

@@ -1,0 +1,65 @@
+"""Who may see and do what with jobs."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.db.models import QuerySet
+
+from jobs.models import Job, JobQuerySet, Membership, Organization
+from jobs.roles import MANAGERS, SUBMITTERS, Role
+
+AnyUser: TypeAlias = User | AnonymousUser
+
+
+def is_superuser(user: AnyUser) -> bool:
+    """Whether `user` may see and do everything."""
+    return user.is_active and user.is_superuser
+
+
+def visible_jobs(user: AnyUser) -> JobQuerySet:
+    """The jobs that `user` may see: those of the user's organizations; all of them for a superuser."""
+    jobs = Job.objects.kept()
+    if is_superuser(user):
+        return jobs
+    return jobs.filter(organization__in=organizations_of(user))
+
+
+def organizations_of(user: AnyUser, roles: tuple[Role, ...] | None = None) -> QuerySet[Organization]:
+    """The organizations in which `user` has one of `roles` (None: any)."""
+    if is_superuser(user):
+        return Organization.objects.all()
+    memberships = Membership.objects.filter(user_id=user.pk)
+    if roles is not None:
+        memberships = memberships.filter(role__in=roles)
+    return Organization.objects.filter(pk__in=memberships.values("organization"))
+
+
+def role_in(user: AnyUser, organization: Organization | int | None) -> Role | None:
+    """What `user` is in `organization`; a superuser is an admin everywhere. None: no member."""
+    if is_superuser(user):
+        return Role.ADMIN
+    membership = Membership.objects.filter(user_id=user.pk, organization=organization).first()
+    return Role(membership.role) if membership else None
+
+
+def can_submit(user: AnyUser, organization: Organization) -> bool:
+    """Whether `user` may submit jobs for `organization`."""
+    return role_in(user, organization) in SUBMITTERS
+
+
+def can_manage(user: AnyUser, organization: Organization | int | None) -> bool:
+    """Whether `user` may decide and reorder in `organization`."""
+    return role_in(user, organization) in MANAGERS
+
+
+def can_change(user: AnyUser, job: Job) -> bool:
+    """Whether `user` may cancel, retry or delete `job`: a submitter their own, leads and admins everybody's."""
+    role = role_in(user, job.organization_id)
+    return role in MANAGERS or (role in SUBMITTERS and job.submitted_by_id == user.pk)
+
+
+def manages_anything(user: AnyUser) -> bool:
+    """Whether `user` is a lead or an admin of any organization."""
+    return organizations_of(user, MANAGERS).exists() if user.is_authenticated else False

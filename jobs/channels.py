@@ -1,0 +1,41 @@
+"""Which events a user receives: those of the organizations that the user belongs to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django_eventstream.channelmanager import DefaultChannelManager
+
+from cloudtrain_site.events import ALL_CHANNELS, EVERYONE
+
+UNASSIGNED = "organization-none"
+
+
+def organization_channel(organization_id: int | None) -> str:
+    """The channel of an organization's jobs; those of no organization have one that only superusers read."""
+    return UNASSIGNED if organization_id is None else f"organization-{organization_id}"
+
+
+class ChannelManager(DefaultChannelManager):  # type: ignore[misc]
+    """django-eventstream's question "who may read what", answered from the memberships."""
+
+    def get_channels_for_request(self, request: HttpRequest, view_kwargs: dict[str, Any]) -> set[str]:
+        """The channels of the request's user; `ALL_CHANNELS` alone for a superuser, none for nobody."""
+        user = request.user
+        if not user.is_authenticated or not user.is_active:
+            return set()
+        if user.is_superuser:
+            return {ALL_CHANNELS}
+        organizations = user.memberships.values_list("organization_id", flat=True)
+        return {EVERYONE, *map(organization_channel, organizations)}
+
+    def can_read_channel(self, user: Any, channel: str) -> bool:
+        """Whether `user` (None: anonymous) may read `channel` now."""
+        if user is None or not user.is_active:
+            return False
+        if user.is_superuser or channel == EVERYONE:
+            return True
+        return any(
+            organization_channel(membership.organization_id) == channel for membership in user.memberships.all()
+        )

@@ -1,0 +1,295 @@
+"""Jobs, what belongs to them, and who may have to do with them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import ClassVar
+
+from django.conf import settings
+from django.core.validators import MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from cloudtrain_site.events import News, publish
+from cloudtrain_site.states import Change, Source, Stateful
+from jobs import signals
+from jobs.channels import organization_channel
+from jobs.identifiers import new_job_id
+from jobs.roles import Role
+from jobs.statuses import ACTIVE, ALLOWED, TERMINAL, JobStatus
+
+NAME_LIMIT = 200
+plain_name = RegexValidator(
+    r"\A[^\x00-\x1f/\\]+\Z", "A name may not contain control characters or slashes.", code="invalid_name"
+)
+
+
+class Organization(models.Model):
+    """A team: its members see each other's jobs and share its limits."""
+
+    name = models.SlugField(max_length=100, unique=True)
+    max_running = models.PositiveIntegerField(
+        null=True, blank=True, help_text="How many of its jobs may run at once; empty: the general limit."
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """A user's standing in one organization."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=20, choices=Role.choices, default=Role.RESEARCHER)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["user", "organization"], name="one_membership_each")]
+
+    def __str__(self) -> str:
+        return f"{self.user} is {self.role} of {self.organization}"
+
+
+class TrainingConfig(models.Model):
+    """A config that an organization keeps under a name, for `config_name_to_load`."""
+
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="training_configs")
+    name = models.CharField(max_length=NAME_LIMIT, validators=[plain_name])
+    config = models.JSONField(default=dict)
+    dataloader_config = models.JSONField(default=list, blank=True)
+    updated_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False)
+    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["organization", "name"], name="one_config_a_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ProviderConfig(models.Model):
+    """What the operator set for one provider. A change is in force at the next look, without a restart."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    enabled = models.BooleanField(default=True)
+    webhook_url = models.URLField(blank=True, max_length=500, assume_scheme="https")
+    webhook_networks = models.TextField(blank=True, help_text="Networks that may deliver webhooks, one a line.")
+    signature_required = models.BooleanField(default=True)
+    model_version = models.CharField(max_length=200, blank=True, help_text="Model, or model and version, to run.")
+    default_hardware = models.CharField(max_length=40, blank=True)
+    cost_per_second = models.JSONField(default=dict, blank=True, help_text="US dollars a second, by hardware profile.")
+    seconds_per_step = models.FloatField(
+        default=1.0,
+        validators=[MinValueValidator(0.0)],
+        help_text="A step's usual length, for estimates, until finished jobs tell better.",
+    )
+    discovery_organization = models.ForeignKey(
+        Organization, models.SET_NULL, null=True, blank=True, help_text="Whose the jobs are that were made elsewhere."
+    )
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    """Named groups of jobs."""
+
+    def kept(self) -> JobQuerySet:
+        """Those that nobody has deleted."""
+        return self.filter(deleted_at__isnull=True)
+
+    def active(self) -> JobQuerySet:
+        """Those that have not ended."""
+        return self.filter(status__in=ACTIVE)
+
+
+class Job(Stateful):
+    """One training, from its submission to its end."""
+
+    SUBJECT: ClassVar[str] = "job"
+    ALLOWED = ALLOWED
+
+    id = models.CharField(primary_key=True, max_length=26, default=new_job_id, editable=False)
+    organization = models.ForeignKey(Organization, models.PROTECT, null=True, related_name="jobs")
+    submitted_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="jobs")
+    correlation_id = models.CharField(max_length=128, db_index=True)
+
+    provider = models.CharField(max_length=40)
+    external_id = models.CharField(max_length=128, null=True)
+    hardware_profile = models.CharField(max_length=40, blank=True)
+    config_name = models.CharField(max_length=NAME_LIMIT, validators=[plain_name])
+    config = models.JSONField(default=dict)
+    dataloader_config = models.JSONField(default=list)
+    tracker_run_name = models.CharField(max_length=NAME_LIMIT, blank=True)
+    webhook_url = models.URLField(blank=True, max_length=500, assume_scheme="https")
+    retry_of = models.ForeignKey("self", models.SET_NULL, null=True, related_name="retries")
+    attempt = models.PositiveIntegerField(default=1)
+
+    status = models.CharField(max_length=20, choices=JobStatus.choices, default=JobStatus.PENDING)
+    error_message = models.TextField(blank=True)
+    output_url = models.TextField(blank=True)
+    #: What the provider will echo; set once, just before the provider is first called.
+    submission_marker = models.CharField(max_length=40, null=True, unique=True)
+    submission_started_at = models.DateTimeField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+    cancel_requested_by = models.CharField(max_length=150, blank=True)
+
+    created_at = models.DateTimeField(default=timezone.now)
+    queued_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    completed_at = models.DateTimeField(null=True)
+    deleted_at = models.DateTimeField(null=True)
+
+    stage = models.CharField(max_length=40, null=True)
+    progress = models.FloatField(null=True)
+    step = models.PositiveBigIntegerField(null=True)
+    total_steps = models.PositiveBigIntegerField(null=True)
+    last_log = models.CharField(max_length=80, null=True)
+    progress_told_at = models.DateTimeField(null=True)
+    last_synced_at = models.DateTimeField(null=True)
+    sync_error = models.TextField(blank=True)
+
+    estimated_cost_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True)
+    cost_usd = models.DecimalField(max_digits=12, decimal_places=4, default=Decimal(0))
+    metadata = models.JSONField(default=dict)
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            # Discovery and a webhook may meet the same training at the same moment.
+            models.UniqueConstraint(fields=["provider", "external_id"], name="one_job_a_training"),
+            models.CheckConstraint(condition=Q(status__in=JobStatus.values), name="job_status_known"),
+            models.CheckConstraint(
+                condition=Q(status__in=ACTIVE, completed_at__isnull=True)
+                | Q(status__in=TERMINAL, completed_at__isnull=False),
+                name="job_completed_at_when_ended",
+            ),
+        ]
+        indexes = [
+            # GET /api/cloud/jobs: an organization's jobs, newest first (ids sort by time).
+            models.Index(fields=["organization", "-id"], name="job_by_organization"),
+            # The poller: jobs that have not ended, by provider.
+            models.Index(fields=["provider", "id"], name="job_active", condition=Q(status__in=ACTIVE)),
+            # The first_job rule, /api/queue/me and the list of one's own.
+            models.Index(fields=["submitted_by", "-id"], name="job_by_submitter"),
+            # Estimates and metrics: how long jobs on this hardware took lately.
+            models.Index(
+                fields=["provider", "hardware_profile", "-completed_at"],
+                name="job_finished",
+                condition=Q(status=JobStatus.COMPLETED),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.config_name} ({self.id})"
+
+    @property
+    def job_type(self) -> str:
+        """ "local" for this machine, "cloud" for everything else."""
+        return "local" if self.provider == "local" else "cloud"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended."""
+        return self.status in TERMINAL
+
+    @property
+    def channel(self) -> str:
+        """The event channel whose readers may see this job."""
+        return organization_channel(self.organization_id)
+
+    def record(self, change: Change) -> None:
+        """Put a change of this job, or of something that belongs to it, into its history."""
+        record_in_history(self, change)
+        publish(
+            News(
+                type="job_status_changed",
+                channel=self.channel,
+                data={
+                    "job_id": self.id,
+                    "status": change.new,
+                    "previous_status": change.old,
+                    "provider": self.provider,
+                    "config_name": self.config_name,
+                    "error_message": self.error_message or None,
+                    "at": change.at,
+                    "correlation_id": change.correlation_id,
+                },
+            )
+        )
+
+    def announce(self, change: Change) -> None:
+        """Send `job_status_changed` to the rooms above."""
+        signals.job_status_changed.send(sender=Job, job=self, change=change)
+
+
+class JobEvent(models.Model):
+    """One line of a job's history: a change of the job, its queue entry or its approval request."""
+
+    job = models.ForeignKey(Job, models.CASCADE, related_name="events")
+    subject = models.CharField(max_length=20)
+    old = models.CharField(max_length=20, blank=True)
+    new = models.CharField(max_length=20)
+    actor = models.CharField(max_length=150)
+    actor_user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    source = models.CharField(max_length=20, choices=Source.choices)
+    reason = models.TextField(blank=True)
+    correlation_id = models.CharField(max_length=128, db_index=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [
+            # GET /api/cloud/jobs/{job_id}/events: one job's history, oldest first.
+            models.Index(fields=["job", "id"], name="event_by_job"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.old or 'new'} -> {self.new} by {self.actor}"
+
+
+def record_in_history(job: Job, change: Change) -> JobEvent:
+    """Write `change`, of whatever subject, into the history of `job`."""
+    return JobEvent.objects.create(
+        job=job,
+        subject=change.subject,
+        old=change.old,
+        new=change.new,
+        actor=change.actor.name,
+        actor_user_id=change.actor.user_id,
+        source=change.source,
+        reason=change.reason,
+        correlation_id=change.correlation_id,
+        at=change.at,
+    )
+
+
+class IdempotencyKey(models.Model):
+    """A submitter's promise that requests under one key are one request. Kept for 24 hours."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    key = models.CharField(max_length=200)
+    digest = models.CharField(max_length=64)
+    job = models.ForeignKey(Job, models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints = [
+            # Two requests with one key at the same moment: the second waits here and then finds the first's job.
+            models.UniqueConstraint(fields=["user", "key"], name="one_job_a_key"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key} of {self.user}"

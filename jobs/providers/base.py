@@ -1,0 +1,112 @@
+"""What we ask of a provider, whatever it is. What differs between providers ends at these values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+from jobs.progress import Progress
+from jobs.statuses import JobStatus
+
+
+class ProviderError(Exception):
+    """The provider did not do what was asked, in its own words.
+
+    `permanent`: asking again will not help. `nothing_created`: a submission surely made nothing, so that it may be
+    tried again; when False it may have made a training that costs money. `retry_after`: seconds to wait first.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        permanent: bool = False,
+        nothing_created: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+        self.nothing_created = nothing_created
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A job as a provider gets to see it."""
+
+    job_id: str
+    config: Mapping[str, Any]
+    dataloader_config: Sequence[Any]
+    hardware_profile: str
+    #: What the provider echoes, so that a submission whose answer was lost can be found again.
+    marker: str
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """How a provider is told which of its trainings is meant."""
+
+    job_id: str
+    external_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A training as its provider describes it at one moment. None: the provider doesn't say."""
+
+    external_id: str
+    #: None as well for a word that we don't know: the job is left as it is.
+    status: JobStatus | None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    error_message: str | None = None
+    output_url: str | None = None
+    cost_usd: Decimal | None = None
+    progress: Progress | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LogSlice:
+    """A piece of a log: `text` from byte `start`; `end` is where the next piece begins; `complete` when no more comes."""
+
+    text: str
+    start: int
+    end: int
+    complete: bool
+
+
+class Provider(Protocol):
+    """One provider. Every verb raises ProviderError, and nothing else, for what goes wrong at the provider."""
+
+    name: str
+    #: As people know it, in messages.
+    label: str
+
+    async def submit(self, order: Order) -> Snapshot:
+        """Start a training. An error whose `nothing_created` is False may have started it all the same."""
+
+    async def find_by_marker(self, markers: Iterable[str]) -> Mapping[str, Snapshot]:
+        """The trainings that carry one of `markers`, by marker."""
+
+    async def fetch(self, handles: Sequence[Handle]) -> Mapping[str, Snapshot | ProviderError]:
+        """What each training is doing now, by job id. One that can't be told is left out, or has its error."""
+
+    async def cancel(self, handle: Handle) -> None:
+        """Ask for a training to be stopped. It is stopped when a snapshot says so, and not before."""
+
+    async def read_log(self, handle: Handle, *, start: int = 0, limit: int = 1_000_000) -> LogSlice:
+        """At most `limit` bytes of the log from byte `start`."""
+
+    async def forget(self, handle: Handle) -> None:
+        """Remove what is kept of an ended training."""
+
+    async def validate(self) -> str:
+        """Whether the provider would take a job now: a sentence that says so. Raises ProviderError when not."""
+
+    def hardware(self) -> Sequence[str]:
+        """The hardware profiles that a job may ask for; the first is the default."""

@@ -1,0 +1,124 @@
+"""The queue: one entry a job, and the limits that it goes by."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from cloudtrain_site.states import Change, Stateful
+from jobs.models import Job, Organization, record_in_history
+from queueing.statuses import ALLOWED, HOLDS_SLOT, LIVE, EntryStatus
+
+MAX_PRIORITY = 50
+
+
+class QueueEntryQuerySet(models.QuerySet["QueueEntry"]):
+    """Named groups of entries."""
+
+    def live(self) -> QueueEntryQuerySet:
+        """Those that wait or hold a slot."""
+        return self.filter(status__in=LIVE)
+
+    def holding_slots(self) -> QueueEntryQuerySet:
+        """Those that count against the limits."""
+        return self.filter(status__in=HOLDS_SLOT)
+
+    def in_order(self) -> QueueEntryQuerySet:
+        """The order in which entries go: highest priority first, then the oldest."""
+        return self.order_by("-effective_priority", "id")
+
+
+class QueueEntry(Stateful):
+    """A job's place in the queue."""
+
+    SUBJECT: ClassVar[str] = "queue_entry"
+    ALLOWED = ALLOWED
+
+    job = models.ForeignKey(Job, models.CASCADE, related_name="queue_entries")
+    organization = models.ForeignKey(Organization, models.CASCADE, null=True, related_name="+")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+")
+    provider = models.CharField(max_length=40)
+
+    status = models.CharField(max_length=20, choices=EntryStatus.choices, default=EntryStatus.PENDING)
+    priority = models.PositiveSmallIntegerField(default=0)
+    priority_override = models.PositiveSmallIntegerField(null=True, validators=[MaxValueValidator(MAX_PRIORITY)])
+    effective_priority = models.GeneratedField(
+        expression=Coalesce(F("priority_override"), F("priority")),
+        output_field=models.PositiveSmallIntegerField(),
+        db_persist=True,
+    )
+    waiting_reason = models.TextField(blank=True)
+    not_before = models.DateTimeField(null=True)
+
+    #: Whoever holds the claim may write the outcome; a stale holder's outcome is dropped.
+    claim_token = models.CharField(max_length=32, null=True, unique=True)
+    lease_until = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    last_error = models.TextField(blank=True)
+
+    enqueued_at = models.DateTimeField(default=timezone.now)
+    dispatched_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects = QueueEntryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "queue entries"
+        constraints = [
+            models.UniqueConstraint(fields=["job"], condition=Q(status__in=LIVE), name="one_live_entry_a_job"),
+            models.CheckConstraint(
+                condition=~Q(status=EntryStatus.DISPATCHING)
+                | Q(claim_token__isnull=False, lease_until__isnull=False),
+                name="entry_claimed_with_lease",
+            ),
+        ]
+        indexes = [
+            # The pass, and every position: who waits, in order.
+            models.Index(
+                "status", "-effective_priority", "id", name="entry_in_order", condition=Q(status__in=LIVE)
+            ),
+            # The sweeper of abandoned claims.
+            models.Index(fields=["lease_until"], name="entry_lease", condition=Q(status=EntryStatus.DISPATCHING)),
+            # The clean-up of finished entries.
+            models.Index(fields=["finished_at"], name="entry_finished", condition=Q(finished_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"queue entry of {self.job_id}"
+
+    def record(self, change: Change) -> None:
+        """Put the entry's move into its job's history."""
+        record_in_history(self.job, change)
+
+
+class QueueState(models.Model):
+    """The one row that the whole queue shares: its limits, whether it is paused, what was last told of it.
+
+    A pass locks it while it decides, so that two dispatchers can't exceed a limit together.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    max_running = models.PositiveIntegerField("running at once", default=5)
+    max_running_per_user = models.PositiveIntegerField("running at once for a user", default=2)
+    max_running_per_organization = models.PositiveIntegerField("running at once for an organization", default=10)
+    paused = models.BooleanField(default=False)
+
+    #: A pass is already enqueued: many wishes at once cause one more pass, not many.
+    pass_requested_at = models.DateTimeField(null=True, editable=False)
+    told_depth = models.PositiveIntegerField(default=0, editable=False)
+    told_running = models.PositiveIntegerField(default=0, editable=False)
+    told_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        verbose_name = "limits"
+        verbose_name_plural = "limits"
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="one_queue_state")]
+
+    def __str__(self) -> str:
+        return "Limits of the queue"

@@ -1,0 +1,43 @@
+"""What a queue entry's status can be, what each means, and which moves there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.db import models
+
+
+class EntryStatus(models.TextChoices):
+    """Where a queue entry is on its way to a provider."""
+
+    #: Held until its approval is given.
+    BLOCKED = "blocked"
+    #: Waits for its turn.
+    PENDING = "pending"
+    #: A dispatcher has claimed it and is handing it to the provider.
+    DISPATCHING = "dispatching"
+    #: The provider has its job; the entry holds a slot.
+    RUNNING = "running"
+    #: Its job ended well. Final.
+    COMPLETED = "completed"
+    #: Its job failed, could not be started, or its approval ran out. Final.
+    FAILED = "failed"
+    #: Its job was cancelled. Final.
+    CANCELLED = "cancelled"
+
+
+WAITING = (EntryStatus.BLOCKED, EntryStatus.PENDING)
+#: Counts against the limits.
+HOLDS_SLOT = (EntryStatus.DISPATCHING, EntryStatus.RUNNING)
+LIVE = (*WAITING, *HOLDS_SLOT)
+TERMINAL = (EntryStatus.COMPLETED, EntryStatus.FAILED, EntryStatus.CANCELLED)
+
+ALLOWED: Mapping[str, frozenset[str]] = {
+    EntryStatus.BLOCKED: frozenset((EntryStatus.PENDING, *TERMINAL)),
+    # Back to blocked when what was approved has changed since.
+    EntryStatus.PENDING: frozenset((EntryStatus.BLOCKED, EntryStatus.DISPATCHING, *TERMINAL)),
+    # Back to pending when the provider surely made nothing.
+    EntryStatus.DISPATCHING: frozenset((EntryStatus.BLOCKED, EntryStatus.PENDING, EntryStatus.RUNNING, *TERMINAL)),
+    EntryStatus.RUNNING: frozenset(TERMINAL),
+    **{status: frozenset[str]() for status in TERMINAL},
+}

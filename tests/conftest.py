@@ -1,0 +1,75 @@
+"""The people of the tests, and what every room's tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from rest_framework.test import APIClient
+
+from jobs.models import Job, Membership, Organization
+from jobs.roles import Role
+from tests import factories
+
+
+@pytest.fixture
+def acme(db: None) -> Organization:
+    """The organization that everybody but charlie is in."""
+    return Organization.objects.create(name="acme")
+
+
+@pytest.fixture
+def alice(acme: Organization) -> User:
+    """A researcher: she submits."""
+    return factories.make_user("alice", acme, Role.RESEARCHER)
+
+
+@pytest.fixture
+def bob(acme: Organization) -> User:
+    """A lead: he decides."""
+    return factories.make_user("bob", acme, Role.LEAD)
+
+
+@pytest.fixture
+def charlie(db: None) -> User:
+    """An admin of another organization: he must see nothing."""
+    return factories.make_user("charlie", Organization.objects.create(name="other"), Role.ADMIN)
+
+
+@pytest.fixture
+def root(db: None) -> User:
+    """A superuser."""
+    return User.objects.create_superuser("root", "root@example.org", "unused-password")
+
+
+@pytest.fixture
+def make_job(alice: User) -> Callable[..., Job]:
+    """Make a job of alice's: defaults, and what the test says."""
+
+    def make(**fields: Any) -> Job:
+        organization = Membership.objects.get(user=alice).organization
+        return factories.make_job(**{"organization": organization, "submitted_by": alice, **fields})
+
+    return make
+
+
+@pytest.fixture
+def client_of() -> Callable[[User | None], APIClient]:
+    """An API client that is logged in as somebody; None: as nobody."""
+
+    def client(user: User | None) -> APIClient:
+        made = APIClient()
+        if user is not None:
+            made.force_authenticate(user)
+        return made
+
+    return client
+
+
+@pytest.fixture
+def committed(django_capture_on_commit_callbacks: Any) -> Iterator[None]:
+    """Run what waits for a commit, at the end of the test's `with`-less body, as the real commit would."""
+    with django_capture_on_commit_callbacks(execute=True):
+        yield

@@ -1,0 +1,45 @@
+"""A pytest plugin, loaded before Django's settings are: a data folder of our own, and the database asked for.
+
+`CLOUDTRAIN_TEST_DATABASE=postgresql` runs everything on a private PostgreSQL server; the default is a SQLite file.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+
+FOLDER = Path(tempfile.mkdtemp(prefix="cloudtrain-test-"))
+IS_XDIST_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+
+os.environ["SIMPLETUNER_DATA_DIR"] = str(FOLDER)
+os.environ["SIMPLETUNER_ENTERPRISE_CONFIG"] = str(FOLDER / "simpletuner-enterprise.yaml")
+os.environ["SIMPLETUNER_LOG_LEVEL"] = "INFO"
+os.environ["SECRET_KEY"] = "only-for-tests"
+for name in ("REPLICATE_API_TOKEN", "REPLICATE_BASE_URL", "REDIS_URL", "SIMPLETUNER_JOB_POLL_INTERVAL"):
+    os.environ.pop(name, None)
+
+_server: servers.PostgresServer | None = None
+if IS_XDIST_WORKER:
+    pass  # DATABASE_URL is inherited from the process that started the server
+elif os.environ.get("CLOUDTRAIN_TEST_DATABASE") == "postgresql":
+    _server = servers.PostgresServer.start()
+    os.environ["DATABASE_URL"] = _server.url
+else:
+    os.environ.pop("DATABASE_URL", None)
+
+
+def pytest_report_header() -> str:
+    return f"database: {'postgresql' if os.environ.get('DATABASE_URL') else 'sqlite'}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    if _server is not None:
+        _server.stop()
+    shutil.rmtree(FOLDER, ignore_errors=True)

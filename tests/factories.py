@@ -1,0 +1,34 @@
+"""Rows for the tests: sensible defaults, and what the test says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from jobs.models import Job, Membership, Organization
+from jobs.roles import Role
+from jobs.statuses import TERMINAL
+
+
+def make_user(name: str, organization: Organization | None = None, role: str = Role.RESEARCHER) -> User:
+    """An active user, a member of `organization` when there is one."""
+    user = User.objects.create_user(name, f"{name}@example.org", "unused-password")
+    if organization is not None:
+        Membership.objects.create(user=user, organization=organization, role=role)
+    return user
+
+
+def make_job(**fields: Any) -> Job:
+    """A job, written straight to the table: for tests of what comes after its submission."""
+    defaults: dict[str, Any] = {
+        "provider": "local",
+        "config_name": "flux-lora",
+        "config": {"max_train_steps": 10, "learning_rate": 1e-4},
+        "correlation_id": "test-correlation",
+        "hardware_profile": "cpu",
+    }
+    if fields.get("status") in TERMINAL:
+        defaults["completed_at"] = timezone.now()
+    return Job.objects.create(**{**defaults, **fields})
