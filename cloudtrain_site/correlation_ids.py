@@ -1,0 +1,90 @@
+"""The correlation id: one short text that names the work at hand in every log line, row and request that it causes."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+HEADER = "X-Correlation-ID"
+MAX_LENGTH = 128
+
+_ALLOWED = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+# A variable of our own, not one of structlog's: django-structlog clears all of those at the end of a request,
+# before Django logs its 4xx line and while a stream may still be running.
+_current: ContextVar[str | None] = ContextVar("correlation_id", default=None)
+
+
+def new_correlation_id() -> str:
+    """Twelve hex digits."""
+    return secrets.token_hex(6)
+
+
+def is_valid_correlation_id(value: str) -> bool:
+    """Whether `value` may come in from outside: 1 to 128 letters, digits, `-`, `_` and `.`."""
+    return _ALLOWED.fullmatch(value) is not None
+
+
+def current_correlation_id() -> str | None:
+    """The id of the work at hand; None outside of any work."""
+    return _current.get()
+
+
+def get_correlation_id() -> str:
+    """The id of the work at hand; when there is none, a new one, which stays."""
+    correlation_id = _current.get()
+    if correlation_id is None:
+        correlation_id = new_correlation_id()
+        _current.set(correlation_id)
+    return correlation_id
+
+
+def set_correlation_id(correlation_id: str) -> None:
+    """Name the work at hand. Raises ValueError for what the header would refuse, since it is sent in one."""
+    if not is_valid_correlation_id(correlation_id):
+        raise ValueError("a correlation id has 1 to 128 letters, digits, '-', '_' and '.'")
+    _current.set(correlation_id)
+
+
+def clear_correlation_id() -> None:
+    """Forget the id; the next `get_correlation_id` makes a new one."""
+    _current.set(None)
+
+
+@contextmanager
+def correlation(correlation_id: str | None = None) -> Iterator[str]:
+    """Name the work of a block, by default with a new id; afterwards everything is as it was.
+
+    Set back by value and not by token: a generator that is closed by another task holds a token of a foreign context.
+    """
+    before = _current.get()
+    correlation_id = correlation_id or new_correlation_id()
+    _current.set(correlation_id)
+    try:
+        yield correlation_id
+    finally:
+        _current.set(before)
+
+
+class _Process:
+    """The id under which a process logs what belongs to no work: its start, its end, its idle loops."""
+
+    def __init__(self) -> None:
+        self.renew()
+        # A forked worker is a process of its own, and would otherwise log under its parent's id.
+        os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self.correlation_id = new_correlation_id()
+
+
+_process = _Process()
+
+
+def process_correlation_id() -> str:
+    """The id of this process, for lines that are logged outside of any work."""
+    return _process.correlation_id

