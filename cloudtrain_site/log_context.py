@@ -1,0 +1,76 @@
+"""Fields that every log line of a block carries."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Self
+
+
+class _Layer:
+    """One entered `LogContext`, and who entered it."""
+
+    __slots__ = ("context", "is_closed", "owner")
+
+    def __init__(self, context: LogContext) -> None:
+        self.context = context
+        self.owner = _whose()
+        self.is_closed = False
+
+
+_layers: ContextVar[tuple[_Layer, ...]] = ContextVar("log_context", default=())
+
+
+def _whose() -> int:
+    """The running task, or outside of one the thread."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return id(task) if task else threading.get_ident()
+
+
+class LogContext:
+    """Adds fields to every line that is logged inside its `with` or `async with` block, and to nothing else.
+
+    Blocks nest; the innermost value of a field wins. Other tasks and threads never see the fields, but a task that
+    is started inside the block keeps them to its end. A field named `correlation_id` names the line's work.
+    """
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+
+    def __enter__(self) -> Self:
+        _layers.set((*_layers.get(), _Layer(self)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # By identity and not by token: generators may leave their blocks in another order than they entered them.
+        layers = _layers.get()
+        for place in reversed(range(len(layers))):
+            if layers[place].context is self:
+                # An abandoned async generator is closed by another task; its owner's copy must know that it is over.
+                layers[place].is_closed = True
+                _layers.set(layers[:place] + layers[place + 1 :])
+                return
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+
+def context_fields() -> dict[str, Any]:
+    """The fields of the blocks that the caller is in, the innermost last."""
+    fields: dict[str, Any] = {}
+    for layer in _layers.get():
+        if not (layer.is_closed and layer.owner == _whose()):
+            fields.update(layer.context.fields)
+    return fields

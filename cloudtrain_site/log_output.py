@@ -1,0 +1,112 @@
+"""Where log lines go: the standard streams, and a file that many processes and logrotate share."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Literal, TextIO
+
+from cloudtrain_site.configuration import ConfigurationError
+
+
+class LineHandler(logging.Handler):
+    """Writes one line a record. What goes wrong is said once on stderr and never reaches the caller."""
+
+    has_complained = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line; a failure is swallowed."""
+        try:
+            self.write(self.format(record) + "\n")
+            self.has_complained = False
+        except Exception as error:
+            self._complain(error)
+
+    def write(self, line: str) -> None:
+        """Write one line, its end included, in one piece."""
+        raise NotImplementedError
+
+    def _complain(self, error: Exception) -> None:
+        """Once for each time that it breaks: a full disk must not fill the other stream too."""
+        if self.has_complained:
+            return
+        self.has_complained = True
+        try:
+            sys.stderr.write(f"Log lines are being lost: {error}\n")
+        except Exception:
+            return  # stderr is gone as well, and a log line is not worth a crash
+
+
+class StreamLineHandler(LineHandler):
+    """Standard output or error, whatever stands there at the moment of the line."""
+
+    def __init__(self, name: Literal["stdout", "stderr"]) -> None:
+        super().__init__()
+        self.stream_name = name
+
+    @property
+    def stream(self) -> TextIO:
+        return getattr(sys, self.stream_name)  # type: ignore[no-any-return]
+
+    def write(self, line: str) -> None:
+        """Write and flush: a line that waits in a buffer is lost with the process."""
+        stream = self.stream
+        try:
+            stream.write(line)
+        except UnicodeEncodeError:
+            encoding = stream.encoding or "ascii"
+            stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+
+
+class FileLineHandler(LineHandler):
+    """Appends to a file.
+
+    Each line is one `write` to a descriptor opened for appending, so that lines of several processes stay whole.
+    When logrotate has moved or removed the file, the next line begins a new one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._descriptor = -1
+        self._identity = (0, 0)
+        try:
+            self._open()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ConfigurationError(
+                f"The log file {path} can't be written to ({reason}). Make its folder and let this account write "
+                "there, or set SIMPLETUNER_LOG_FILE to another path, or unset it to log to the standard output alone."
+            ) from None
+
+    def write(self, line: str) -> None:
+        """Append to the file that has the path now."""
+        if not self._is_current():
+            self._open()
+        data = line.encode("utf-8", "backslashreplace")
+        while data:  # more than once only when the disk is full or a signal came in between
+            data = data[os.write(self._descriptor, data) :]
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        super().close()
+
+    def _is_current(self) -> bool:
+        try:
+            status = os.stat(self.path)  # noqa: PTH116 - a Path would cost half as much again, for every line
+        except OSError:
+            return False
+        return self._descriptor >= 0 and (status.st_dev, status.st_ino) == self._identity
+
+    def _open(self) -> None:
+        """Take the new file before the old one is let go, so that a failure leaves everything as it was."""
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        status = os.fstat(descriptor)
+        self._descriptor, self._identity = descriptor, (status.st_dev, status.st_ino)

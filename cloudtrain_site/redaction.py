@@ -1,0 +1,210 @@
+"""Keeps secrets out of what is logged and shown: by the name of a key, by the form of a value, and by known values."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import zip_longest
+from typing import Any
+
+MASK = "***"
+# Deeper than any config of ours; what lies below is masked whole, so that no nesting can exhaust the stack.
+MAX_DEPTH = 40
+# Shorter values stand in too many other places to be taken for the secret that they also are.
+MIN_KNOWN_LENGTH = 8
+
+_WORDS = frozenset(
+    (
+        *("token", "key", "secret", "password", "authorization", "passwd", "pwd", "pgpassword", "passphrase"),
+        *(
+            "credential",
+            "cookie",
+            "apikey",
+            "authkey",
+            "privatekey",
+            "secretkey",
+            "accesskey",
+            "accesstoken",
+            "authtoken",
+        ),
+        *("refreshtoken", "csrftoken", "csrfmiddlewaretoken", "sessionid"),
+    )
+)
+# `api_keys` holds secrets and `max_tokens` a number: a plural counts at the end of a name, and never for a number.
+_PLURALS = frozenset(f"{word}s" for word in _WORDS)
+# What makes a name tell about a secret instead of holding one: KeyError, token_count, key_name.
+_HARMLESS_AFTER = frozenset(("count", "error", "errors", "type", "length", "size", "limit", "name", "names", "expires"))
+_SEGMENT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
+_HOLDS_NOTHING = frozenset(["", "none", "null", "true", "false", MASK])
+
+# One of these stands in every text that a pattern below could match. Looking for them costs 2 µs, the patterns 40.
+_HINTS = (
+    *("token", "key", "secret", "passw", "pwd", "passphrase", "credential", "cookie", "sessionid", "authorization"),
+    *("bearer", "r8_", "whsec_", "hf_", "ct_", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "akia"),
+)
+_BEARER = re.compile(r"\b(bearer)(\s+|%20)[\w.~+/=-]+", re.IGNORECASE)
+_USERINFO = re.compile(r"""(://[^:/?#@\s"']*:)[^/?#\s"']*(?=@)""")
+_TOKEN = re.compile(
+    r"(?<![A-Za-z0-9])(?:(?P<long>r8_|whsec_)[\w+/=-]{4,}"
+    # A digit or twenty letters, since hf_transfer and ct_something are names of things.
+    r"|(?P<plain>hf_|ct_)(?=[A-Za-z]*\d|[A-Za-z]{20})[A-Za-z0-9]{6,}"
+    r"|(?P<other>sk-|gh[oprsu]_|github_pat_|AKIA)(?=[\w-]{16})[\w-]+)"
+)
+_PEM = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|\Z)", re.DOTALL)
+# `token=x`, `"api_key": "x y"`, `X-API-Key: x`. The bound and the look-behind keep a megabyte of letters linear.
+_ASSIGNMENT = re.compile(r"""(?<![\w.-])-{0,2}(?P<name>[A-Za-z_][\w.-]{0,99})(?P<between>\\?["']?\s*[=:]\s*)""")
+_FLAG = re.compile(r"(?<![\w-])(--[\w-]{1,100})(\s+)([^\s-]\S*)")
+_VALUE = re.compile(
+    r"""[bBrRuU]?(?:\\"(?P<escaped>.*?)(?:\\"|\Z)"""
+    r"""|"(?P<double>(?:[^"\\]|\\.)*)(?:"|\Z)"""
+    r"""|'(?P<single>(?:[^'\\]|\\.)*)(?:'|\Z))|(?P<nested>[\[{(][^\]})]*)"""
+    r"""|(?:(?:bearer|basic|token|digest)\s+)?(?P<bare>(?:[^\s&;,)}\]"'<>\\]|,(?!\s|[\w.-]+=|\Z))+)""",
+    re.IGNORECASE | re.DOTALL,
+)
+
+_QUOTED = frozenset(("escaped", "double", "single"))
+
+
+class _KnownSecrets:
+    """Values that are secret wherever they turn up, as they are and as JSON writes them."""
+
+    def __init__(self) -> None:
+        self.values: tuple[str, ...] = ()
+        self.written: tuple[str, ...] = ()
+
+    def add(self, value: str) -> None:
+        if len(value) >= MIN_KNOWN_LENGTH and value not in self.values:
+            # The longest first: one may be a part of another.
+            self.values = tuple(sorted((*self.values, value), key=len, reverse=True))
+            self.written = tuple({*self.values, *(json.dumps(known)[1:-1] for known in self.values)})
+
+
+_known = _KnownSecrets()
+
+
+def register_secret(value: str) -> None:
+    """Mask `value` from now on wherever it stands, also in the middle of a text. Very short ones are ignored."""
+    _known.add(value)
+
+
+def register_secrets_of(environment: Mapping[str, str]) -> None:
+    """Register the values of the variables whose names look like secrets, but for those that could be a plain word."""
+    for name, value in environment.items():
+        if is_secret_name(name) and len(value) >= 2 * MIN_KNOWN_LENGTH:
+            _known.add(value)
+
+
+@lru_cache(maxsize=4096)
+def _words_in(name: str) -> tuple[bool, bool]:
+    """Whether `name` names a secret, and whether it only does so by a plural."""
+    segments = [segment.lower() for segment in _SEGMENT.findall(name[:200])]
+    for segment, following in zip_longest(segments, segments[1:], fillvalue=""):
+        if segment in _WORDS and following not in _HARMLESS_AFTER:
+            return True, False
+    plural = bool(segments) and segments[-1] in _PLURALS
+    return plural, plural
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a key, header, variable or option of this name holds a secret: `hf_token`, `X-API-Key`, `apiKey`."""
+    return _words_in(name)[0]
+
+
+def _holds_secret(name: object, value: object) -> bool:
+    if not isinstance(name, str) or value is None or isinstance(value, bool):
+        return False
+    secret, by_plural = _words_in(name)
+    if isinstance(value, str):
+        return secret and value.lower() not in _HOLDS_NOTHING and not (by_plural and _NUMBER.fullmatch(value))
+    return secret and not (by_plural and isinstance(value, int | float))
+
+
+def may_hold_secret(text: str) -> bool:
+    """False when `mask_text` would surely change nothing; much cheaper."""
+    lowered = text.lower()
+    for hint in _HINTS:
+        if hint in lowered:
+            return True
+    return ("@" in text and "://" in text) or any(known in text for known in _known.written)
+
+
+def mask_secrets(value: Any, depth: int = 0) -> Any:
+    """A copy of `value` without its secrets: mappings and sequences are walked, texts are searched, the rest stays."""
+    if isinstance(value, str):
+        return mask_text(value)
+    if isinstance(value, Mapping):
+        return _mask_mapping(value, depth) if depth < MAX_DEPTH else MASK
+    if isinstance(value, list | tuple):
+        return _mask_sequence(value, depth) if depth < MAX_DEPTH else MASK
+    return value
+
+
+def _mask_mapping(mapping: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
+    return {
+        mask_text(key) if isinstance(key, str) else key: MASK
+        if _holds_secret(key, value)
+        else mask_secrets(value, depth + 1)
+        for key, value in mapping.items()
+    }
+
+
+def _mask_sequence(items: Sequence[Any], depth: int) -> Sequence[Any]:
+    """An item after `--hub_token`, or the second of a pair like a header, is masked for the name before it."""
+    masked = [mask_secrets(item, depth + 1) for item in items]
+    is_pair = len(items) == 2
+    for place, name in enumerate(items[:-1]):
+        names_next = isinstance(name, str) and "=" not in name and (is_pair or name.startswith("--"))
+        if names_next and _holds_secret(name, items[place + 1]):
+            masked[place + 1] = MASK
+    return masked if isinstance(items, list) else tuple(masked)
+
+
+def mask_text(text: str) -> str:
+    """`text` with `***` for each secret in it: a known value, a token by its form, what a secret's name is given."""
+    if not may_hold_secret(text):
+        return text
+    for known in _known.written:
+        text = text.replace(known, MASK)
+    text = _PEM.sub(rf"\1{MASK}", text)
+    text = _USERINFO.sub(rf"\1{MASK}", text)
+    text = _BEARER.sub(rf"\1\2{MASK}", text)
+    text = _TOKEN.sub(_keep_prefix, text)
+    text = _FLAG.sub(_mask_flag, text)
+    return _mask_assignments(text)
+
+
+def _keep_prefix(match: re.Match[str]) -> str:
+    """`hf_***`: whose token it was is no secret, and tells where to look."""
+    return f"{match['long'] or match['plain'] or match['other']}{MASK}"
+
+
+def _mask_flag(match: re.Match[str]) -> str:
+    name, space, value = match.groups()
+    return f"{name}{space}{MASK}" if _holds_secret(name, value) else match[0]
+
+
+def _mask_assignments(text: str) -> str:
+    pieces = []
+    done = 0
+    while match := _ASSIGNMENT.search(text, done):
+        value = _VALUE.match(text, match.end()) if _assigns(match) else None
+        # Only what surely is a secret is passed over: another assignment may stand in what isn't.
+        end = match.end()
+        if value and value.lastgroup and _holds_secret(match["name"], value[value.lastgroup]):
+            end = value.end(value.lastgroup)
+            # The value's quotes stay, so that JSON stays JSON; a scheme like Bearer goes with the value.
+            start = value.start(value.lastgroup) if value.lastgroup in _QUOTED else match.end()
+            pieces += [text[done:start], MASK]
+        else:
+            pieces.append(text[done:end])
+        done = end
+    return "".join([*pieces, text[done:]])
+
+
+def _assigns(match: re.Match[str]) -> bool:
+    """Whether what follows belongs to the name. Not so in "Unknown key: interval": a word of a sentence."""
+    is_sentence = match["between"].strip() == ":" and match["name"].lower() in ("key", "keys")
+    return is_secret_name(match["name"]) and not is_sentence

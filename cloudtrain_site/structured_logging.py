@@ -1,0 +1,128 @@
+"""The one place that configures logging: structlog's and the standard library's loggers, one format, one way out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+from django.conf import settings
+
+from cloudtrain_site.configuration import ConfigurationError
+from cloudtrain_site.log_context import LogContext
+from cloudtrain_site.log_format import JsonFormatter, TextFormatter
+from cloudtrain_site.log_output import FileLineHandler, LineHandler, StreamLineHandler
+from cloudtrain_site.loggers import PROCESSORS, StructuredLogger, TolerantLogger, get_logger
+from cloudtrain_site.redaction import register_secret, register_secrets_of
+from cloudtrain_site.uncaught import log_uncaught
+
+__all__ = ["LogContext", "configure_django", "configure_structured_logging", "get_logger", "init_from_env"]
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+FORMATS = ("json", "text")
+#: The commands of manage.py whose output is their log. What the others print is a result, which a shell reads.
+SERVING = frozenset(("up", "background", "runserver", "qcluster"))
+#: Whose DEBUG lines are noise, or worse: the database's hold the parameters of each statement.
+NEVER_DEBUG = ("django.db.backends", "django.template", "django.utils.autoreload", "asyncio", "httpcore", "urllib3")
+
+
+def configure_structured_logging(
+    level: str = "INFO",
+    json_output: bool = True,
+    log_file: str | os.PathLike[str] | None = None,
+    include_stack_info: bool = False,
+) -> None:
+    """Send every log line of this process to the standard output, and to `log_file` when there is one.
+
+    `include_stack_info` adds the calls that led to it to each line from ERROR up. Calling it again replaces all that
+    it did. Raises ConfigurationError, with nothing changed, for a level that there isn't or a file that can't be
+    written to.
+    """
+    number = _level_of(level, "The log level")
+    stream: LineHandler = StreamLineHandler(_stream_name())
+    stream.setFormatter(_formatter(json_output, include_stack_info, colours=_wants_colours()))
+    handlers = [stream]
+    if log_file:
+        handlers.append(FileLineHandler(Path(log_file).expanduser().absolute()))
+        handlers[-1].setFormatter(_formatter(json_output, include_stack_info))
+    logging.setLoggerClass(TolerantLogger)
+    _replace_handlers(handlers)
+    _set_levels(number)
+    _configure_structlog()
+    register_secrets_of(os.environ)
+    log_uncaught()
+
+
+def init_from_env() -> None:
+    """Configure from `SIMPLETUNER_LOG_LEVEL`, `_FORMAT` and `_FILE`. Raises ConfigurationError for a bad value."""
+    level = os.environ.get("SIMPLETUNER_LOG_LEVEL") or "INFO"
+    _level_of(level, "SIMPLETUNER_LOG_LEVEL")
+    style = os.environ.get("SIMPLETUNER_LOG_FORMAT") or "json"
+    if style.lower() not in FORMATS:
+        raise ConfigurationError(f"SIMPLETUNER_LOG_FORMAT is {style!r}, but it must be one of {', '.join(FORMATS)}.")
+    log_file = os.environ.get("SIMPLETUNER_LOG_FILE") or None
+    configure_structured_logging(level=level, json_output=style.lower() == "json", log_file=log_file)
+
+
+def configure_django(config: Mapping[str, Any]) -> None:
+    """What Django calls while it starts. Its `config` is not read: the environment says all there is to say."""
+    init_from_env()
+    register_secret(settings.SECRET_KEY)
+
+
+def _level_of(level: str, what: str) -> int:
+    if level.upper() not in LEVELS:
+        raise ConfigurationError(f"{what} is {level!r}, but it must be one of {', '.join(LEVELS)}.")
+    return int(getattr(logging, level.upper()))
+
+
+def _formatter(json_output: bool, include_stack_info: bool, colours: bool = False) -> logging.Formatter:
+    return JsonFormatter(include_stack_info) if json_output else TextFormatter(include_stack_info, colours)
+
+
+def _stream_name() -> Literal["stdout", "stderr"]:
+    """`manage.py create_api_key bob > key` must leave nothing but the key in the file."""
+    program, command = Path(sys.argv[0]).name, sys.argv[1:2]
+    is_answer = program == "manage.py" and not SERVING.intersection(command)
+    return "stderr" if is_answer else "stdout"
+
+
+def _wants_colours() -> bool:
+    stream = getattr(sys, _stream_name())
+    return bool(stream and stream.isatty() and not os.environ.get("NO_COLOR"))
+
+
+def _replace_handlers(handlers: list[LineHandler]) -> None:
+    """Ours on the root logger, none elsewhere: Django, uvicorn and django-q2 would each write lines of their own."""
+    root = logging.getLogger()
+    for handler in [*root.handlers]:
+        if isinstance(handler, LineHandler) or type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
+            handler.close()
+    for logger in [*logging.root.manager.loggerDict.values()]:
+        if isinstance(logger, logging.Logger) and logger.handlers:
+            logger.handlers.clear()
+            logger.propagate = True
+            logger.setLevel(logging.NOTSET)
+    for handler in handlers:
+        root.addHandler(handler)
+
+
+def _set_levels(level: int) -> None:
+    logging.getLogger().setLevel(level)
+    for name in NEVER_DEBUG:
+        logging.getLogger(name).setLevel(max(level, logging.INFO))
+
+
+def _configure_structlog() -> None:
+    """For the loggers that others make, like django-structlog's and stamina's."""
+    structlog.configure(
+        processors=PROCESSORS,
+        wrapper_class=StructuredLogger,
+        logger_factory=lambda *names: logging.getLogger(*names),
+        cache_logger_on_first_use=True,
+    )
