@@ -70,6 +70,13 @@ def correlation(correlation_id: str | None = None) -> Iterator[str]:
         _current.set(before)
 
 
+@contextmanager
+def command_correlation() -> Iterator[str]:
+    """Name what a management command does; one that is called in the middle of other work keeps that work's id."""
+    with correlation(current_correlation_id()) as correlation_id:
+        yield correlation_id
+
+
 class _Process:
     """The id under which a process logs what belongs to no work: its start, its end, its idle loops."""
 
