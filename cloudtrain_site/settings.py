@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -173,5 +174,13 @@ EVENTSTREAM_CHANNELMANAGER_CLASS = "jobs.channels.ChannelManager"
 EVENTSTREAM_STORAGE_CLASS = "django_eventstream.storage.DjangoModelStorage"
 
 LOGGING_CONFIG = "cloudtrain_site.structured_logging.configure_django"
+# Django calls the function only when there is something to pass; it reads the environment and not this.
+LOGGING = {"version": 1}
+# One line a request at INFO: its start, and clients that leave a stream, are of interest to nobody but a debugger.
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
+DJANGO_STRUCTLOG_REQUEST_CANCELLED_LOG_LEVEL = logging.DEBUG
+DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
+# Empty: it would look up the user of every request; cloudtrain_site/correlation.py adds whoever is known already.
 DJANGO_STRUCTLOG_USER_ID_FIELD = ""
 DJANGO_STRUCTLOG_COMMAND_LOGGING_ENABLED = False
