@@ -26,7 +26,9 @@ class ApprovalRule(models.Model):
 
     name = models.CharField(max_length=100, unique=True)
     enabled = models.BooleanField(default=True)
-    priority = models.IntegerField(default=100, help_text="Rules are tried from the lowest number up; the first that matches holds.")
+    priority = models.IntegerField(
+        default=100, help_text="Rules are tried from the lowest number up; the first that matches holds."
+    )
     cost_exceeds = models.DecimalField(
         max_digits=12,
         decimal_places=4,
@@ -56,7 +58,9 @@ class ApprovalRule(models.Model):
             raise ValidationError("Set at least one criterion: a rule without any would hold every job.")
         unknown = [role for role in self.exempt_roles if role not in Role.values]
         if unknown:
-            raise ValidationError({"exempt_roles": f"Not a role: {unknown[0]!r}. Choose from {', '.join(Role.values)}."})
+            raise ValidationError(
+                {"exempt_roles": f"Not a role: {unknown[0]!r}. Choose from {', '.join(Role.values)}."}
+            )
 
     @property
     def lifetime(self) -> timedelta:

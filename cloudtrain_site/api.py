@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 from knox.auth import TokenAuthentication
 from rest_framework import exceptions, serializers
 from rest_framework.authentication import get_authorization_header
+from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 
 from cloudtrain_site.models import ApiKey
@@ -56,6 +58,28 @@ def _note_use(key: ApiKey) -> None:
     stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=now - USE_RESOLUTION)
     if key.last_used_at is None or key.last_used_at < now - USE_RESOLUTION:
         ApiKey.objects.filter(stale, pk=key.pk).update(last_used_at=now)
+
+
+class BodyTooLarge(exceptions.APIException):
+    """More than any of our requests needs."""
+
+    status_code = 413
+    default_detail = "The request is larger than 2.5 MB."
+    default_code = "too_large"
+
+
+class BoundedJSONParser(JSONParser):
+    """JSON of a bounded size and depth: a client must not choose how much memory or stack we use."""
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        """The body. Raises BodyTooLarge or ParseError."""
+        length = int(parser_context["request"].META.get("CONTENT_LENGTH") or 0)
+        if length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            raise BodyTooLarge
+        try:
+            return super().parse(stream, media_type, parser_context)
+        except RecursionError as error:
+            raise exceptions.ParseError("The JSON is nested too deeply.") from error
 
 
 class StrictSerializer(serializers.Serializer[Any]):

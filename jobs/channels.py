@@ -36,6 +36,4 @@ class ChannelManager(DefaultChannelManager):  # type: ignore[misc]
             return False
         if user.is_superuser or channel == EVERYONE:
             return True
-        return any(
-            organization_channel(membership.organization_id) == channel for membership in user.memberships.all()
-        )
+        return any(organization_channel(membership.organization_id) == channel for membership in user.memberships.all())

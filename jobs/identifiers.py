@@ -14,5 +14,5 @@ def new_job_id(at: datetime | None = None) -> str:
 
 
 def new_marker() -> str:
-    """A secret-free random word that a provider echoes, so that a submission can be recognised: `ct-` and 24 hex digits."""
+    """A random word that a provider echoes, so that a submission can be recognised: `ct-` and 24 hex digits."""
     return f"ct-{secrets.token_hex(12)}"

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from django.conf import settings
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MinValueValidator, RegexValidator, URLValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -79,7 +79,7 @@ class ProviderConfig(models.Model):
 
     name = models.CharField(max_length=40, primary_key=True)
     enabled = models.BooleanField(default=True)
-    webhook_url = models.URLField(blank=True, max_length=500, assume_scheme="https")
+    webhook_url = models.CharField(blank=True, max_length=500, validators=[URLValidator(["http", "https"])])
     webhook_networks = models.TextField(blank=True, help_text="Networks that may deliver webhooks, one a line.")
     signature_required = models.BooleanField(default=True)
     model_version = models.CharField(max_length=200, blank=True, help_text="Model, or model and version, to run.")
@@ -132,7 +132,7 @@ class Job(Stateful):
     config = models.JSONField(default=dict)
     dataloader_config = models.JSONField(default=list)
     tracker_run_name = models.CharField(max_length=NAME_LIMIT, blank=True)
-    webhook_url = models.URLField(blank=True, max_length=500, assume_scheme="https")
+    webhook_url = models.CharField(blank=True, max_length=500, validators=[URLValidator(["http", "https"])])
     retry_of = models.ForeignKey("self", models.SET_NULL, null=True, related_name="retries")
     attempt = models.PositiveIntegerField(default=1)
 

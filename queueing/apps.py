@@ -1,4 +1,4 @@
-"""The queueing room."""
+"""The queue room."""
 
 from __future__ import annotations
 
@@ -10,3 +10,13 @@ class QueueingConfig(AppConfig):
 
     name = "queueing"
     verbose_name = "Queue"
+
+    def ready(self) -> None:
+        """Hear of ended jobs, and tell the API of every job's place."""
+        from jobs.facets import register
+        from jobs.signals import job_status_changed
+        from queueing.places import places_of
+        from queueing.receivers import free_slot
+
+        job_status_changed.connect(free_slot, dispatch_uid="queueing.free_slot")
+        register("queueing", places_of)

@@ -53,12 +53,13 @@ class QueueEntry(Stateful):
         output_field=models.PositiveSmallIntegerField(),
         db_persist=True,
     )
-    waiting_reason = models.TextField(blank=True)
     not_before = models.DateTimeField(null=True)
 
     #: Whoever holds the claim may write the outcome; a stale holder's outcome is dropped.
     claim_token = models.CharField(max_length=32, null=True, unique=True)
     lease_until = models.DateTimeField(null=True)
+    #: Where the claim was made: what a crash left on one machine, only that machine can see.
+    claimed_on = models.CharField(max_length=255, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
     last_error = models.TextField(blank=True)
 
@@ -73,15 +74,14 @@ class QueueEntry(Stateful):
         constraints = [
             models.UniqueConstraint(fields=["job"], condition=Q(status__in=LIVE), name="one_live_entry_a_job"),
             models.CheckConstraint(
-                condition=~Q(status=EntryStatus.DISPATCHING)
-                | Q(claim_token__isnull=False, lease_until__isnull=False),
+                condition=~Q(status=EntryStatus.DISPATCHING) | Q(claim_token__isnull=False, lease_until__isnull=False),
                 name="entry_claimed_with_lease",
             ),
         ]
         indexes = [
             # The pass, and every position: who waits, in order.
             models.Index(
-                "status", "-effective_priority", "id", name="entry_in_order", condition=Q(status__in=LIVE)
+                fields=["status", "-effective_priority", "id"], name="entry_in_order", condition=Q(status__in=LIVE)
             ),
             # The sweeper of abandoned claims.
             models.Index(fields=["lease_until"], name="entry_lease", condition=Q(status=EntryStatus.DISPATCHING)),

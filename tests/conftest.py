@@ -9,9 +9,20 @@ import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
-from jobs.models import Job, Membership, Organization
+from approvals.models import ApprovalRule
+from jobs.models import Job, Membership, Organization, ProviderConfig
 from jobs.roles import Role
+from queueing.models import QueueState
 from tests import factories
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """An empty database: what migrations put there would be gone after the first test that flushes."""
+    with django_db_blocker.unblock():
+        ApprovalRule.objects.all().delete()
+        QueueState.objects.all().delete()
+        ProviderConfig.objects.all().delete()
 
 
 @pytest.fixture

@@ -86,6 +86,10 @@ class Provider(Protocol):
     name: str
     #: As people know it, in messages.
     label: str
+    #: Submitting one marker twice starts one training: what a crash interrupted may simply be submitted again.
+    once_per_marker: bool
+    #: Its trainings run on the machine that submitted them, and only that machine can tell of them.
+    bound_to_machine: bool
 
     async def submit(self, order: Order) -> Snapshot:
         """Start a training. An error whose `nothing_created` is False may have started it all the same."""

@@ -1,0 +1,183 @@
+"""The one door in: a submission becomes a job, its queue entry and, when a rule says so, its approval request."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError
+from django.utils import timezone
+
+from approvals import decisions
+from approvals.models import ApprovalRequest, ApprovalRule
+from approvals.rules import Facts, Hold, first_hold
+from cloudtrain_site.errors import Conflict
+from cloudtrain_site.events import unit_of_work
+from cloudtrain_site.states import Actor
+from jobs import lifecycle
+from jobs.access import role_in
+from jobs.estimates import estimate_cost, estimate_seconds
+from jobs.models import IdempotencyKey, Job, Organization, ProviderConfig
+from jobs.submission import Submission, digest_of
+from queueing import claims, passes
+from queueing.models import QueueEntry
+from queueing.places import positions
+from queueing.statuses import EntryStatus
+
+logger = logging.getLogger("simpletuner.cloud.jobs")
+
+KEY_LIFETIME = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A submission, who makes it, and for whom."""
+
+    user: User
+    organization: Organization
+    submission: Submission
+    source: str
+    idempotency_key: str = ""
+    warnings: tuple[str, ...] = ()
+    retry_of: Job | None = None
+
+    def digest(self) -> str:
+        """What makes two requests under one idempotency key the same request."""
+        origin = self.retry_of.pk if self.retry_of else None
+        return digest_of([self.submission.digest(), self.organization.pk, origin])
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a submission."""
+
+    job: Job
+    is_replay: bool
+    approval: ApprovalRequest | None
+    queue_position: int | None
+    warnings: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a submission would come to, if it were made now."""
+
+    estimated_cost: Decimal | None
+    estimated_seconds: float | None
+    hold: Hold | None
+    queue_position: int
+
+
+def submit(wish: Wish) -> Outcome:
+    """Take a submission in, whole or not at all. A replay of its idempotency key gives the first one's job.
+
+    Raises Conflict when the key was used for something else.
+    """
+    replayed = _replay(wish)
+    if replayed is not None:
+        return replayed
+    try:
+        return _take_in(wish)
+    except IntegrityError:
+        # Two requests with one key at the same moment: the other one has committed, and ours left nothing.
+        replayed = _replay(wish)
+        if replayed is None:
+            raise
+        return replayed
+
+
+def _take_in(wish: Wish) -> Outcome:
+    actor = Actor.of(wish.user)
+    cost = _estimate(wish)
+    with unit_of_work():
+        hold = first_hold(_rules(), _facts(wish, cost))
+        job = lifecycle.create(
+            wish.submission,
+            organization=wish.organization,
+            user=wish.user,
+            source=wish.source,
+            estimated_cost=cost,
+            retry_of=wish.retry_of,
+        )
+        if wish.idempotency_key:
+            IdempotencyKey.objects.create(user=wish.user, key=wish.idempotency_key, digest=wish.digest(), job=job)
+        role = role_in(wish.user, wish.organization)
+        entry = claims.enqueue(job, role=role, held=hold is not None, actor=actor, source=wish.source)
+        request = decisions.ask(job, hold, actor=actor, source=wish.source) if hold else None
+        passes.request_pass()
+    _log(job, request)
+    return _outcome(job, entry, request, wish, is_replay=False)
+
+
+def _log(job: Job, request: ApprovalRequest | None) -> None:
+    extra = {"job_id": job.pk, "provider": job.provider, "cost_estimate": job.estimated_cost_usd}
+    logger.info("Job submitted successfully", extra=extra)
+    if request is not None:
+        logger.info("Job held for approval", extra={**extra, "approval_id": request.pk, "reason": request.reason})
+
+
+def _replay(wish: Wish) -> Outcome | None:
+    """What came of the first request under the same key; None when there was none in the last 24 hours."""
+    if not wish.idempotency_key:
+        return None
+    kept = IdempotencyKey.objects.filter(user=wish.user, key=wish.idempotency_key).select_related("job").first()
+    if kept is None:
+        return None
+    if kept.created_at < timezone.now() - KEY_LIFETIME:
+        kept.delete()
+        return None
+    if kept.digest != wish.digest():
+        raise Conflict("This idempotency key was used for another submission. Use a new key.", code="key_reused")
+    entry = QueueEntry.objects.filter(job=kept.job).order_by("id").last()
+    request = ApprovalRequest.objects.filter(job=kept.job).order_by("id").last()
+    return _outcome(kept.job, entry, request, wish, is_replay=True)
+
+
+def _outcome(
+    job: Job, entry: QueueEntry | None, request: ApprovalRequest | None, wish: Wish, *, is_replay: bool
+) -> Outcome:
+    place = positions([entry.pk]).get(entry.pk) if entry else None
+    return Outcome(job, is_replay, request, place, wish.warnings)
+
+
+def forecast(wish: Wish) -> Forecast:
+    """What would happen to the submission. Stores nothing."""
+    config = _provider_config(wish)
+    submission = wish.submission
+    cost = _estimate(wish)
+    ahead = QueueEntry.objects.filter(status=EntryStatus.PENDING).count()
+    return Forecast(
+        estimated_cost=cost,
+        estimated_seconds=estimate_seconds(config, submission.config, submission.hardware_profile),
+        hold=first_hold(_rules(), _facts(wish, cost)),
+        queue_position=ahead + 1,
+    )
+
+
+def _provider_config(wish: Wish) -> ProviderConfig:
+    name = wish.submission.provider
+    return ProviderConfig.objects.filter(name=name).first() or ProviderConfig(name=name)
+
+
+def _estimate(wish: Wish) -> Decimal | None:
+    submission = wish.submission
+    return estimate_cost(_provider_config(wish), submission.config, submission.hardware_profile)
+
+
+def _rules() -> list[ApprovalRule]:
+    return list(ApprovalRule.objects.filter(enabled=True))
+
+
+def _facts(wish: Wish, cost: Decimal | None) -> Facts:
+    started = Job.objects.filter(submitted_by=wish.user).exclude(submission_started_at=None)
+    return Facts(
+        username=wish.user.get_username(),
+        role=role_in(wish.user, wish.organization),
+        organization_id=wish.organization.pk,
+        hardware_profile=wish.submission.hardware_profile,
+        estimated_cost=cost,
+        first_job=not started.exists(),
+    )

@@ -1,0 +1,33 @@
+"""`manage.py expire_approvals`: one sweep, for cron."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from approvals import decisions
+from cloudtrain_site.states import Source
+
+
+class Command(BaseCommand):
+    """Expire the approval requests whose deadline has passed."""
+
+    help = "Expire approval requests whose deadline has passed. Two of these at once do no harm."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """--dry-run and --json."""
+        parser.add_argument("--dry-run", action="store_true", help="say how many are due, and change nothing")
+        parser.add_argument("--json", action="store_true", help="answer with one JSON object")
+
+    def handle(self, *args: Any, dry_run: bool, json: bool, **options: Any) -> None:
+        """One sweep."""
+        count = decisions.due_requests().count() if dry_run else decisions.expire_due(source=Source.COMMAND)
+        self.stdout.write(_answer(count, dry_run=dry_run, as_json=json))
+
+
+def _answer(count: int, *, dry_run: bool, as_json: bool) -> str:
+    if as_json:
+        return json.dumps({"due": count} if dry_run else {"expired": count})
+    return f"{count} approval requests are due" if dry_run else f"Expired {count} approval requests"

@@ -1,0 +1,20 @@
+"""What the approvals do about news of the jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from approvals import decisions
+from approvals.models import ApprovalRequest
+from approvals.statuses import RequestStatus
+from cloudtrain_site.states import Change
+from jobs.models import Job
+from jobs.statuses import TERMINAL
+
+
+def withdraw_request(*, job: Job, change: Change, **kwargs: Any) -> None:
+    """A held job ended (somebody cancelled it): its open question goes with it. The expiry sweep does so as well."""
+    if change.new in TERMINAL:
+        request = ApprovalRequest.objects.filter(job=job, status=RequestStatus.PENDING).first()
+        if request is not None:
+            decisions.withdraw(request, actor=change.actor, source=change.source)

@@ -1,0 +1,20 @@
+"""Addresses of the approvals room. It comes first: a submission enters here, beside the other job addresses."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from approvals import views
+
+urlpatterns = [
+    path("api/cloud/jobs/submit", views.SubmitJob.as_view(), name="job-submit"),
+    path("api/cloud/jobs/<str:job_id>/retry", views.RetryJob.as_view(), name="job-retry"),
+    path("api/approvals", views.ApprovalList.as_view(), name="approval-list"),
+    path("api/approvals/rules", views.RuleList.as_view(), name="rule-list"),
+    path("api/approvals/<int:request_id>", views.ApprovalDetail.as_view(), name="approval-detail"),
+    path("api/approvals/<int:request_id>/approve", views.ApproveRequest.as_view(), name="approval-approve"),
+    path("api/approvals/<int:request_id>/reject", views.RejectRequest.as_view(), name="approval-reject"),
+    path("api/approvals/<int:request_id>/cancel", views.CancelRequest.as_view(), name="approval-cancel"),
+    path("api/queue/<str:job_id>/approve", views.ApproveQueued.as_view(), name="queue-approve"),
+    path("api/queue/<str:job_id>/reject", views.RejectQueued.as_view(), name="queue-reject"),
+]

@@ -1,0 +1,98 @@
+"""From a request's body to a complete wish."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from rest_framework.exceptions import ValidationError
+
+from approvals.intake import Wish
+from jobs.configs import find_config
+from jobs.estimates import steps_of
+from jobs.models import Job, Organization, ProviderConfig
+from jobs.organizations import choose_organization
+from jobs.providers import get_provider
+from jobs.submission import Submission
+
+UNNAMED = "untitled"
+
+
+def read_wish(user: User, provider: str, body: dict[str, Any], *, source: str, idempotency_key: str) -> Wish:
+    """The wish that a checked SubmitBody makes. Raises ValidationError or PermissionDenied, and stores nothing."""
+    organization = choose_organization(user, body["organization"])
+    config, dataloader, name = _config_of(user, organization, body)
+    submission = Submission(
+        provider=provider,
+        config=config,
+        config_name=body.get("config_name") or name,
+        hardware_profile=_hardware(provider, body["hardware_profile"]),
+        dataloader_config=body.get("dataloader_config", dataloader),
+        tracker_run_name=body["tracker_run_name"],
+        webhook_url=body["webhook_url"],
+    )
+    return Wish(
+        user=user,
+        organization=organization,
+        submission=submission,
+        source=source,
+        idempotency_key=idempotency_key or body["idempotency_key"],
+        warnings=tuple(_warnings(user, organization, body, submission)),
+    )
+
+
+def repeat_wish(user: User, job: Job, *, source: str, idempotency_key: str) -> Wish:
+    """The wish to run `job` once more, exactly as it was. Raises ValidationError for a job of no organization."""
+    if job.organization is None:
+        raise ValidationError("This job was made elsewhere and belongs to no organization: it can't be repeated here.")
+    submission = Submission(
+        provider=job.provider,
+        config=job.config,
+        config_name=job.config_name,
+        hardware_profile=_hardware(job.provider, job.hardware_profile),
+        dataloader_config=job.dataloader_config,
+        tracker_run_name=job.tracker_run_name,
+        webhook_url=job.webhook_url,
+    )
+    return Wish(user, job.organization, submission, source, idempotency_key, retry_of=job)
+
+
+def _config_of(user: User, organization: Organization, body: dict[str, Any]) -> tuple[dict[str, Any], list[Any], str]:
+    """The config, its dataloader config and its name."""
+    if "config" in body:
+        config = body["config"]
+        return config, [], _name_in(config)
+    name = body["config_name_to_load"]
+    stored = find_config(user, name, organization)
+    if stored is None:
+        raise ValidationError({"config_name_to_load": f"{organization.name} has no stored config called {name!r}."})
+    return stored.config, stored.dataloader_config, stored.name
+
+
+def _name_in(config: dict[str, Any]) -> str:
+    """What the config calls its run, when that will do as a name."""
+    for key in ("tracker_run_name", "--tracker_run_name", "model_family", "--model_family"):
+        value = config.get(key)
+        if isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable() and not set(value) & set("/\\"):
+            return value
+    return UNNAMED
+
+
+def _hardware(provider: str, wanted: str) -> str:
+    config = ProviderConfig.objects.filter(name=provider).first()
+    if config is not None and not config.enabled:
+        raise ValidationError({"provider": f"{provider} is switched off at present."})
+    known = get_provider(provider).hardware()
+    hardware = wanted or (config.default_hardware if config else "") or known[0]
+    if hardware not in known:
+        raise ValidationError({"hardware_profile": f"{provider} has no {hardware!r}. It has: {', '.join(known)}."})
+    return hardware
+
+
+def _warnings(user: User, organization: Organization, body: dict[str, Any], submission: Submission) -> list[str]:
+    told = []
+    if not body["organization"] and user.memberships.count() > 1:
+        told.append(f"No organization was given: the job goes to {organization.name}.")
+    if steps_of(submission.config) is None:
+        told.append("The config has no max_train_steps above 0, so neither time nor cost can be estimated.")
+    return told

@@ -1,0 +1,5 @@
+"""Addresses of the health pages."""
+
+from __future__ import annotations
+
+urlpatterns: list[object] = []

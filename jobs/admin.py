@@ -1,0 +1,140 @@
+"""The jobs in the admin."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+
+from cloudtrain_site.redaction import mask_secrets
+from cloudtrain_site.states import Actor, Source
+from jobs import lifecycle
+from jobs.admin_base import ScopedAdmin, SuperuserAdmin
+from jobs.models import Job, JobEvent, Membership, Organization, ProviderConfig, TrainingConfig
+
+
+class JobEventInline(admin.TabularInline[JobEvent, Job]):
+    """A job's history, oldest first."""
+
+    model = JobEvent
+    fields = ("at", "subject", "old", "new", "actor", "source", "reason", "correlation_id")
+    readonly_fields = fields
+    extra = 0
+    can_delete = False
+    verbose_name_plural = "history"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """History is written by the verbs."""
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whoever sees the job sees its history."""
+        return True
+
+
+@admin.register(Job)
+class JobAdmin(ScopedAdmin[Job]):
+    """Every job, found by id, name, external id or correlation id."""
+
+    list_display = (
+        "id",
+        "config_name",
+        "organization",
+        "submitted_by",
+        "provider",
+        "status",
+        "shown_progress",
+        "created_at",
+    )
+    list_filter = ("status", "provider", "organization")
+    list_select_related = ("organization", "submitted_by")
+    search_fields = ("=id", "config_name", "=external_id", "=correlation_id", "submitted_by__username")
+    search_help_text = "Id, name, submitter, the provider's id, or a correlation id"
+    ordering = ("-id",)
+    actions = ("cancel_jobs",)
+    inlines = (JobEventInline,)
+    fields = (
+        ("id", "status", "stage", "progress"),
+        ("config_name", "provider", "external_id", "hardware_profile"),
+        ("organization", "submitted_by", "correlation_id", "attempt"),
+        ("created_at", "queued_at", "started_at", "completed_at"),
+        ("estimated_cost_usd", "cost_usd", "cancel_requested_at", "last_synced_at"),
+        "error_message",
+        "output_url",
+        "last_log",
+        "shown_config",
+        "shown_dataloader",
+    )
+    readonly_fields = ("shown_config", "shown_dataloader", "id")
+
+    @admin.display(description="progress")
+    def shown_progress(self, job: Job) -> str:
+        """The percentage, where one is known."""
+        return "" if job.progress is None else f"{job.progress:.0f} %"
+
+    @admin.display(description="config")
+    def shown_config(self, job: Job) -> str:
+        """The config with its secrets masked."""
+        return as_json(job.config)
+
+    @admin.display(description="dataloader config")
+    def shown_dataloader(self, job: Job) -> str:
+        """The dataloader config with its secrets masked."""
+        return as_json(job.dataloader_config)
+
+    @admin.action(description="Cancel the selected jobs", permissions=["view"])
+    def cancel_jobs(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:
+        """Ask for each to be stopped, and say how many were."""
+        actor = Actor.of(request.user)
+        asked = [lifecycle.request_cancel(job, actor=actor, source=Source.ADMIN) for job in jobs]
+        report(request, won=sum(asked), lost=len(asked) - sum(asked), done="cancelled", too_late="had already ended")
+
+
+def as_json(value: Any) -> str:
+    """`value` as indented JSON for a page, secrets masked."""
+    return format_html("<pre>{}</pre>", json.dumps(mask_secrets(value), indent=2, ensure_ascii=False))
+
+
+def report(request: HttpRequest, *, won: int, lost: int, done: str, too_late: str) -> None:
+    """Tell the operator how many of an action's rows were changed, and what became of the others."""
+    if won:
+        messages.success(request, f"{won} {done}.")
+    if lost:
+        messages.warning(request, f"{lost} {too_late}: nothing was changed about {'it' if lost == 1 else 'them'}.")
+
+
+class MembershipInline(admin.TabularInline[Membership, Organization]):
+    """Who belongs to an organization, and as what."""
+
+    model = Membership
+    extra = 0
+    autocomplete_fields = ("user",)
+
+
+@admin.register(Organization)
+class OrganizationAdmin(SuperuserAdmin[Organization]):
+    """The teams and their members."""
+
+    list_display = ("name", "max_running", "created_at")
+    search_fields = ("name",)
+    inlines = (MembershipInline,)
+
+
+@admin.register(TrainingConfig)
+class TrainingConfigAdmin(SuperuserAdmin[TrainingConfig]):
+    """The stored configs."""
+
+    list_display = ("name", "organization", "updated_by", "updated_at")
+    list_filter = ("organization",)
+    search_fields = ("name",)
+
+
+@admin.register(ProviderConfig)
+class ProviderConfigAdmin(SuperuserAdmin[ProviderConfig]):
+    """What the operator sets for each provider."""
+
+    list_display = ("name", "enabled", "webhook_url", "default_hardware", "updated_at")

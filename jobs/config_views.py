@@ -1,0 +1,120 @@
+"""Stored configs and providers over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from django.http import Http404
+from drf_spectacular.utils import extend_schema
+from rest_framework import exceptions
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from cloudtrain_site.redaction import mask_secrets
+from jobs.access import can_submit
+from jobs.configs import find_config, remove_config, store_config, visible_configs
+from jobs.models import NAME_LIMIT, ProviderConfig, TrainingConfig, plain_name
+from jobs.organizations import choose_organization
+from jobs.providers import NAMES, get_provider
+from jobs.providers.base import ProviderError
+from jobs.representation import as_utc
+from jobs.serializers import (
+    DoneShape,
+    ProviderListShape,
+    StoredConfigBody,
+    StoredConfigListShape,
+    StoredConfigShape,
+    ValidationShape,
+)
+
+
+def _represent(config: TrainingConfig) -> dict[str, Any]:
+    return {
+        "name": config.name,
+        "organization": config.organization.name,
+        "config": mask_secrets(config.config),
+        "dataloader_config": mask_secrets(config.dataloader_config),
+        "updated_at": as_utc(config.updated_at),
+    }
+
+
+class ConfigList(APIView):
+    """The stored configs of the asker's organizations."""
+
+    @extend_schema(responses=StoredConfigListShape)
+    def get(self, request: Request) -> Response:
+        return Response({"configs": [_represent(config) for config in visible_configs(request.user)]})
+
+
+class ConfigDetail(APIView):
+    """One stored config."""
+
+    def _find(self, request: Request, name: str) -> TrainingConfig:
+        config = None if "\x00" in name else find_config(request.user, name)
+        if config is None:
+            raise Http404
+        return config
+
+    @extend_schema(responses=StoredConfigShape)
+    def get(self, request: Request, name: str) -> Response:
+        return Response(_represent(self._find(request, name)))
+
+    @extend_schema(request=StoredConfigBody, responses=StoredConfigShape)
+    def put(self, request: Request, name: str) -> Response:
+        body = StoredConfigBody(data=request.data)
+        body.is_valid(raise_exception=True)
+        if len(name) > NAME_LIMIT:
+            raise exceptions.ValidationError({"name": f"A name may have at most {NAME_LIMIT} characters."})
+        plain_name(name)
+        organization = choose_organization(request.user, body.validated_data["organization"])
+        config, is_new = store_config(
+            request.user, organization, name, body.validated_data["config"], body.validated_data["dataloader_config"]
+        )
+        return Response(_represent(config), status=201 if is_new else 200)
+
+    @extend_schema(responses=DoneShape)
+    def delete(self, request: Request, name: str) -> Response:
+        config = self._find(request, name)
+        if not can_submit(request.user, config.organization):
+            raise exceptions.PermissionDenied("A viewer may look at configs, not remove them.")
+        remove_config(config)
+        return Response({"success": True, "name": name})
+
+
+def _describe(name: str, config: ProviderConfig) -> dict[str, Any]:
+    provider = get_provider(name)
+    hardware = list(provider.hardware())
+    return {
+        "name": name,
+        "label": provider.label,
+        "enabled": config.enabled,
+        "hardware": hardware,
+        "default_hardware": config.default_hardware or hardware[0],
+        "cost_per_second": config.cost_per_second,
+        "webhook_url": config.webhook_url or None,
+    }
+
+
+class ProviderList(APIView):
+    """The providers, and what they charge."""
+
+    @extend_schema(responses=ProviderListShape)
+    def get(self, request: Request) -> Response:
+        configs = ProviderConfig.objects.in_bulk(NAMES)
+        described = [_describe(name, configs.get(name) or ProviderConfig(name=name)) for name in NAMES]
+        return Response({"providers": described})
+
+
+class ProviderValidation(APIView):
+    """Whether a provider would take a job now."""
+
+    @extend_schema(responses=ValidationShape)
+    def get(self, request: Request, name: str) -> Response:
+        if name not in NAMES:
+            raise Http404
+        try:
+            return Response({"valid": True, "message": asyncio.run(get_provider(name).validate())})
+        except ProviderError as error:
+            return Response({"valid": False, "message": str(error)})

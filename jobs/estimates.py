@@ -1,0 +1,64 @@
+"""What a training will probably cost, before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from statistics import median
+from typing import Any
+
+from django.db.models import F
+
+from jobs.models import Job, ProviderConfig
+from jobs.statuses import JobStatus
+
+#: Finished jobs on the same hardware that a step's length is judged by.
+SAMPLE = 20
+
+
+def steps_of(config: Mapping[str, Any]) -> int | None:
+    """`max_train_steps` of a config, in any of its spellings; None when it gives none above 0."""
+    for key, value in config.items():
+        if key.lstrip("-").replace("-", "_") == "max_train_steps":
+            try:
+                steps = int(value)
+            except (TypeError, ValueError):
+                return None
+            return steps if steps > 0 else None
+    return None
+
+
+def rate_of(provider: ProviderConfig, hardware: str) -> Decimal | None:
+    """US dollars a second for `hardware`, as the operator set it; None when there is no price for it."""
+    rate = provider.cost_per_second.get(hardware)
+    return None if rate is None else Decimal(str(rate))
+
+
+def estimate_seconds(provider: ProviderConfig, config: Mapping[str, Any], hardware: str) -> float | None:
+    """How long the training will take, in seconds; None when the config doesn't say how many steps."""
+    steps = steps_of(config)
+    return None if steps is None else steps * seconds_per_step(provider, hardware)
+
+
+def seconds_per_step(provider: ProviderConfig, hardware: str) -> float:
+    """The median of the last finished jobs on that hardware; the operator's figure while there are none."""
+    finished = (
+        Job.objects.filter(provider=provider.name, hardware_profile=hardware, status=JobStatus.COMPLETED)
+        .exclude(started_at=None)
+        .exclude(total_steps=None)
+        .exclude(total_steps=0)
+        .order_by("-completed_at")
+        .annotate(took=F("completed_at") - F("started_at"))
+        .values_list("took", "total_steps")[:SAMPLE]
+    )
+    lengths = [took.total_seconds() / steps for took, steps in finished]
+    return median(lengths) if lengths else provider.seconds_per_step
+
+
+def estimate_cost(provider: ProviderConfig, config: Mapping[str, Any], hardware: str) -> Decimal | None:
+    """US dollars that the training will probably cost; None when steps or price are not known."""
+    rate = rate_of(provider, hardware)
+    seconds = estimate_seconds(provider, config, hardware)
+    if rate is None or seconds is None:
+        return None
+    return (rate * Decimal(str(seconds))).quantize(Decimal("0.0001"))

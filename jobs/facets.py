@@ -1,0 +1,28 @@
+"""What the rooms above add to a job as the API shows it, without this room knowing them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from jobs.access import AnyUser
+from jobs.models import Job
+
+#: Given the jobs of one page and who looks, the fields to add, by job id. Asked once a page, not once a job.
+Facet = Callable[[Sequence[Job], AnyUser], Mapping[str, Mapping[str, Any]]]
+
+_facets: dict[str, Facet] = {}
+
+
+def register(name: str, facet: Facet) -> None:
+    """Have `facet` asked for every page of jobs. A second one under the same name replaces the first."""
+    _facets[name] = facet
+
+
+def facets_of(jobs: Sequence[Job], viewer: AnyUser) -> dict[str, dict[str, Any]]:
+    """All that the facets say, merged, by job id."""
+    merged: dict[str, dict[str, Any]] = {job.pk: {} for job in jobs}
+    for facet in _facets.values():
+        for job_id, fields in facet(jobs, viewer).items():
+            merged[job_id].update(fields)
+    return merged

@@ -1,0 +1,264 @@
+"""The verbs of a job's life. Each says in its answer whether this call made the change."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from django_q.tasks import async_task
+
+from cloudtrain_site.events import News, publish, unit_of_work
+from cloudtrain_site.http_client import get_correlation_id
+from cloudtrain_site.states import Actor, Change, Source, change_state
+from jobs.identifiers import new_marker
+from jobs.models import Job, Organization
+from jobs.providers.base import Snapshot
+from jobs.statuses import ACTIVE, ALLOWED, JobStatus
+from jobs.submission import Submission
+
+logger = logging.getLogger("simpletuner.cloud.jobs")
+
+#: The contract: at most one `job_progress` a second for a job.
+PROGRESS_PAUSE = timedelta(seconds=1)
+
+
+def create(
+    submission: Submission,
+    *,
+    organization: Organization,
+    user: User,
+    source: str,
+    estimated_cost: Decimal | None,
+    retry_of: Job | None = None,
+) -> Job:
+    """Store a new job, with its history and its event. It waits; nothing is started here."""
+    job = Job(
+        organization=organization,
+        submitted_by=user,
+        correlation_id=get_correlation_id(),
+        provider=submission.provider,
+        hardware_profile=submission.hardware_profile,
+        config_name=submission.config_name,
+        config=submission.config,
+        dataloader_config=submission.dataloader_config,
+        tracker_run_name=submission.tracker_run_name,
+        webhook_url=submission.webhook_url,
+        estimated_cost_usd=estimated_cost,
+        retry_of=retry_of,
+        attempt=retry_of.attempt + 1 if retry_of else 1,
+    )
+    change = Change(
+        subject=Job.SUBJECT,
+        old="",
+        new=JobStatus.PENDING,
+        actor=Actor.of(user),
+        source=source,
+        reason="submitted" if retry_of is None else f"retry of {retry_of.pk}",
+        correlation_id=job.correlation_id,
+        at=job.created_at,
+    )
+    with unit_of_work():
+        job.save(force_insert=True)
+        job.record(change)
+        transaction.on_commit(partial(job.announce, change), robust=True)
+    return job
+
+
+def begin_submission(job: Job) -> bool:
+    """Store the marker that the provider will echo, before the provider is called.
+
+    False: the job was cancelled or ended meanwhile, and must not be submitted. From here on only an
+    answer of the provider, or the certainty that there is none, ends the job.
+    """
+    if job.submission_marker is not None:
+        return _may_go_on(job)
+    marker, now = new_marker(), timezone.now()
+    waiting = Job.objects.filter(
+        pk=job.pk, status=JobStatus.PENDING, submission_marker=None, cancel_requested_at=None, deleted_at=None
+    )
+    if not waiting.update(submission_marker=marker, submission_started_at=now):
+        return False
+    job.submission_marker, job.submission_started_at = marker, now
+    return True
+
+
+def _may_go_on(job: Job) -> bool:
+    """Whether an earlier, unfinished submission of `job` may be tried again."""
+    return Job.objects.filter(pk=job.pk, status=JobStatus.PENDING, cancel_requested_at=None).exists()
+
+
+def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor) -> bool:
+    """Take down that the provider has the job, and what it calls it."""
+    status = snapshot.status if snapshot.status not in (None, JobStatus.PENDING) else JobStatus.QUEUED
+    moved = change_state(
+        job,
+        status,
+        actor=actor,
+        source=Source.DISPATCHER,
+        reason=f"accepted by {job.provider} as {snapshot.external_id}",
+        external_id=snapshot.external_id,
+        queued_at=timezone.now(),
+        **_ending(status, snapshot),
+        **_said(snapshot),
+    )
+    if moved:
+        logger.info(
+            "Job accepted by the provider",
+            extra={"job_id": job.pk, "provider": job.provider, "external_id": snapshot.external_id},
+        )
+    return moved
+
+
+def apply_snapshot(job: Job, snapshot: Snapshot, *, source: str) -> bool:
+    """Bring `job` up to what its provider says. Only forwards: what is behind the job changes nothing.
+
+    True: the status changed. Progress, cost and the like are taken over either way while the job is active.
+    """
+    if job.is_terminal:
+        return False
+    to = snapshot.status
+    if to is not None and to in ALLOWED[job.status]:
+        return _move(job, to, snapshot, source)
+    _refresh_details(job, snapshot)
+    return False
+
+
+def _move(job: Job, to: JobStatus, snapshot: Snapshot, source: str) -> bool:
+    fields = {**_said(snapshot), **_progress(job, snapshot), **_ending(to, snapshot), "last_synced_at": timezone.now()}
+    if to == JobStatus.RUNNING and job.started_at is None:
+        fields.setdefault("started_at", timezone.now())
+    moved = change_state(
+        job,
+        to,
+        actor=Actor(name=job.provider),
+        source=source,
+        reason=snapshot.error_message or "",
+        **fields,
+    )
+    if moved:
+        logger.info("Job is now %s", to, extra={"job_id": job.pk, "provider": job.provider, "status": str(to)})
+    return moved
+
+
+def _refresh_details(job: Job, snapshot: Snapshot) -> None:
+    """Take over what changed besides the status, as long as the status is still the one that was read."""
+    fields = {**_said(snapshot), **_progress(job, snapshot)}
+    changed = {name: value for name, value in fields.items() if getattr(job, name) != value}
+    if not changed:
+        return
+    with unit_of_work():
+        if not Job.objects.filter(pk=job.pk, status=job.status).update(**changed, last_synced_at=timezone.now()):
+            return
+        for name, value in changed.items():
+            setattr(job, name, value)
+        if {"stage", "progress", "last_log"} & changed.keys():
+            _tell_progress(job)
+
+
+def _tell_progress(job: Job) -> None:
+    now = timezone.now()
+    quiet = Q(progress_told_at=None) | Q(progress_told_at__lte=now - PROGRESS_PAUSE)
+    if not Job.objects.filter(quiet, pk=job.pk).update(progress_told_at=now):
+        return
+    data = {"job_id": job.pk, "stage": job.stage, "progress": job.progress, "last_log": job.last_log}
+    publish(News(type="job_progress", channel=job.channel, data=data))
+
+
+def _said(snapshot: Snapshot) -> dict[str, Any]:
+    """The snapshot's own words, by column; what it doesn't say is left out."""
+    said = {
+        "started_at": snapshot.started_at,
+        "error_message": snapshot.error_message,
+        "output_url": snapshot.output_url,
+        "cost_usd": snapshot.cost_usd,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _progress(job: Job, snapshot: Snapshot) -> dict[str, Any]:
+    """What the log tells, by column. A percentage once known stays until a later one comes."""
+    progress = snapshot.progress
+    if progress is None:
+        return {}
+    told = {
+        "stage": progress.stage,
+        "progress": progress.percent,
+        "step": progress.step,
+        "total_steps": progress.total,
+        "last_log": progress.last_log,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _ending(to: str, snapshot: Snapshot) -> dict[str, datetime]:
+    return {} if to in ACTIVE else {"completed_at": snapshot.completed_at or timezone.now()}
+
+
+def finish(job: Job, to: JobStatus, *, actor: Actor, source: str, reason: str) -> bool:
+    """End a job that no provider is training: it could not be started, or may not be."""
+    return change_state(
+        job,
+        to,
+        actor=actor,
+        source=source,
+        reason=reason,
+        completed_at=timezone.now(),
+        error_message=reason if to == JobStatus.FAILED else job.error_message,
+    )
+
+
+def request_cancel(job: Job, *, actor: Actor, source: str, reason: str = "") -> bool:
+    """Stop a job: at once while no provider has it, otherwise as soon as its provider confirms.
+
+    True: it is cancelled, or its provider will be asked until it is. False: it had already ended.
+    """
+    untouched = Q(submission_started_at=None)
+    now = timezone.now()
+    if change_state(
+        job,
+        JobStatus.CANCELLED,
+        actor=actor,
+        source=source,
+        reason=reason or "cancelled before it was started",
+        only_if=untouched & Q(status=JobStatus.PENDING),
+        completed_at=now,
+    ):
+        return True
+    with unit_of_work():
+        active = Job.objects.filter(pk=job.pk, status__in=ACTIVE)
+        if not active.exists():
+            return False
+        if active.filter(cancel_requested_at=None).update(cancel_requested_at=now, cancel_requested_by=actor.name):
+            job.refresh_from_db()
+            _record_cancel_request(job, actor, source, reason)
+        transaction.on_commit(lambda: async_task("jobs.tasks.cancel_at_provider", job.pk))
+    return True
+
+
+def _record_cancel_request(job: Job, actor: Actor, source: str, reason: str) -> None:
+    """The wish is news of its own: the job keeps its status until the provider confirms."""
+    job.record(
+        Change(
+            subject=Job.SUBJECT,
+            old=job.status,
+            new=job.status,
+            actor=actor,
+            source=source,
+            reason=f"cancel requested{f': {reason}' if reason else ''}",
+            correlation_id=get_correlation_id(),
+            at=timezone.now(),
+        )
+    )
+
+
+def delete(job: Job) -> bool:
+    """Take an ended job out of every list. What it cost stays counted. False: it has not ended, or is gone."""
+    ended = Job.objects.kept().exclude(status__in=ACTIVE)
+    return bool(ended.filter(pk=job.pk).update(deleted_at=timezone.now()))

@@ -1,0 +1,57 @@
+"""`manage.py add_member USER ORGANIZATION ROLE`: put a user into an organization."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+
+from jobs.models import Membership, Organization
+from jobs.roles import Role
+
+
+class Command(BaseCommand):
+    """Give a user a role in an organization, or another one."""
+
+    help = "Put USER into ORGANIZATION as ROLE; again with another role changes it."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """USER, ORGANIZATION, ROLE, --create and --password."""
+        parser.add_argument("user", metavar="USER")
+        parser.add_argument("organization", metavar="ORGANIZATION")
+        parser.add_argument("role", metavar="ROLE", choices=Role.values, help=", ".join(Role.values))
+        parser.add_argument("--create", action="store_true", help="make the user and the organization if need be")
+        parser.add_argument("--password", help="the new user's password; left out, it is asked for")
+
+    @transaction.atomic
+    def handle(
+        self, *args: Any, user: str, organization: str, role: str, create: bool, password: str | None, **options: Any
+    ) -> None:
+        """Write the membership. Raises CommandError for what is missing without --create."""
+        member = User.objects.filter(username=user).first() or self._make_user(user, password, create=create)
+        team = Organization.objects.filter(name=organization).first() or self._make_team(organization, create=create)
+        _, is_new = Membership.objects.update_or_create(user=member, organization=team, defaults={"role": role})
+        self.stdout.write(f"{user} is {'now' if is_new else 'from now on'} {role} of {organization}")
+
+    def _make_user(self, name: str, password: str | None, *, create: bool) -> User:
+        if not create:
+            raise CommandError(f"There is no user {name!r}. Add --create to make one.")
+        if password is None:
+            if not sys.stdin.isatty():
+                raise CommandError("Give --password: there is no terminal to ask for one on.")
+            password = getpass.getpass(f"Password for {name}: ")
+        if not password:
+            raise CommandError("An empty password would lock the user out.")
+        return User.objects.create_user(name, password=password)
+
+    def _make_team(self, name: str, *, create: bool) -> Organization:
+        if not create:
+            raise CommandError(f"There is no organization {name!r}. Add --create to make one.")
+        team = Organization(name=name)
+        team.full_clean()
+        team.save()
+        return team

@@ -1,0 +1,209 @@
+"""What a trainer's log text tells: the stage, how far it has come, its figures.
+
+Text in, values out; nothing is fetched and nothing raises. The work grows linearly with the
+text, whatever the text is. Each question (which stage, which step, which loss) looks from the
+end of the log at the lines that hold one of its marks, and stops at the first that answers.
+Plain substrings are tried first because a pattern costs a hundred times as much.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jobs import log_lines
+from jobs.log_lines import Count
+
+LINE_LIMIT = 1000
+LAST_LOG_LIMIT = 80
+
+ANSI = re.compile(r"\x1b(?:\[[0-?]{0,32}[ -/]{0,8}[@-~]|\][^\x07\x1b\r\n]{0,256}(?:\x07|\x1b\\)|[@-Z\\^_])")
+# A NUL, for one, is a character that PostgreSQL refuses to store.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a training has come; None where no line said so.
+
+    percent is 0..100, computed from step and total, or from epoch and epochs while no step is
+    known. eta_seconds is the trainer's own estimate. last_log is at most 80 characters.
+    """
+
+    stage: str | None = None
+    percent: float | None = None
+    step: int | None = None
+    total: int | None = None
+    epoch: float | None = None
+    epochs: int | None = None
+    loss: float | None = None
+    learning_rate: float | None = None
+    eta_seconds: int | None = None
+    last_log: str | None = None
+
+
+def read_progress(text: str, *, before: Progress | None = None) -> Progress:
+    """Read a piece of log; what it doesn't say is kept from `before`.
+
+    The last line that tells a thing wins. A loss that isn't a finite number reads as None,
+    since keeping the older figure would make a diverged training look healthy. Never raises.
+    """
+    known = before or Progress()
+    log = Log(text)
+    count = _last_count(log, known)
+    epoch, epochs = _last_epoch(log, known)
+    share = _share(epoch, epochs) if count.step is None else _share(count.step, count.total)
+    return Progress(
+        stage=_last_stage(log, count.total) or known.stage,
+        percent=known.percent if share is None else share,
+        step=count.step,
+        total=count.total,
+        epoch=epoch,
+        epochs=epochs,
+        loss=_last_loss(log, known.loss),
+        learning_rate=_last_learning_rate(log, known.learning_rate),
+        eta_seconds=count.eta_seconds,
+        last_log=log.last_line() or known.last_log,
+    )
+
+
+def read_series(text: str) -> dict[str, list[tuple[int, float]]]:
+    """Read "loss", "learning_rate" and, where there is any, "validation_loss" by training step.
+
+    Ordered by step, one point a step: the last one said, also when a resumed training goes over
+    the same steps again. Values that aren't finite are left out. A line with a value but no step
+    of its own belongs to the last step said before it.
+    """
+    points: dict[str, dict[int, float]] = {"loss": {}, "learning_rate": {}, "validation_loss": {}}
+    seen = Count(weak=True)
+    for line in Log(text).lines:
+        count = log_lines.read_count(line)
+        if count and not _fits(count, seen):
+            continue
+        seen = _later(count, seen) if count else seen
+        if seen.step is not None and ("loss" in line or "lr" in line or "learning" in line):
+            _add_points(line, seen.step, points)
+    if not points["validation_loss"]:
+        del points["validation_loss"]
+    return {name: sorted(values.items()) for name, values in points.items()}
+
+
+def _add_points(line: str, step: int, points: dict[str, dict[int, float]]) -> None:
+    loss, validation = log_lines.read_losses(line)
+    rate = log_lines.read_learning_rate(line)
+    for name, value in (("loss", loss), ("learning_rate", rate), ("validation_loss", validation)):
+        if value is not None and math.isfinite(value):
+            points[name][step] = value
+
+
+class Log:
+    """A piece of log cut into lines, to be asked for the lines that hold a mark."""
+
+    def __init__(self, text: str) -> None:
+        plain = ANSI.sub("", text) if "\x1b" in text else text
+        # Not splitlines(): a form feed or a Unicode separator doesn't end a line of a log.
+        self.written = plain.replace("\r", "\n").split("\n")
+        self.text = plain.lower()
+        self.lines = [line[:LINE_LIMIT] for line in self.text.replace("\r", "\n").split("\n")]
+
+    def marked(self, *marks: str) -> Iterator[str]:
+        """The lines that hold one of the marks, last first, in lower case and of bounded length."""
+        present = [mark for mark in marks if mark in self.text]
+        for line in reversed(self.lines) if present else ():
+            for mark in present:
+                if mark in line:
+                    yield line
+                    break
+
+    def last_line(self) -> str | None:
+        """The last line that shows anything, as it was written, cut to 80 characters."""
+        for written in reversed(self.written):
+            line = CONTROL.sub("", written[:LINE_LIMIT]).rstrip() if written else ""
+            if line:
+                return line if len(line) <= LAST_LOG_LIMIT else line[: LAST_LOG_LIMIT - 3] + "..."
+        return None
+
+
+def _last_stage(log: Log, total: int | None) -> str | None:
+    marked = log.marked("%|", "step", "epoch", *log_lines.STAGE_MARKS, *log_lines.TRAINING_WORDS)
+    return next(filter(None, (log_lines.read_stage(line, total) for line in marked)), None)
+
+
+def _last_count(log: Log, known: Progress) -> Count:
+    """The last step and total: collected from the end, then believed or not in the order they were said."""
+    seen = Count(known.step, known.total, known.eta_seconds, weak=True)
+    for count in reversed(_counts(log, known.total)):
+        seen = _later(count, seen) if _fits(count, seen) else seen
+    return seen
+
+
+def _counts(log: Log, total: int | None) -> list[Count]:
+    """Counts from the end of the log, as many as it takes to know the step and its total for sure."""
+    found: list[Count] = []
+    # Of many unnamed bars with the same total only the last matters; the older ones are skipped unread.
+    same = "\n"
+    for line in log.marked("%|", "step"):
+        count = None if same in line else log_lines.read_count(line)
+        if count is None:
+            continue
+        found.append(count)
+        if count.weak:
+            same = f"/{count.total} ["
+        if count.step is not None and count.total and (not count.weak or count.total == total):
+            break
+    return found
+
+
+def _fits(count: Count, seen: Count) -> bool:
+    """Whether a count is the training's: a weak one is not if its total contradicts the one known.
+
+    Where that one is weak as well, the longer bar is taken to be the training.
+    """
+    if not count.weak or seen.total is None or count.total == seen.total:
+        return True
+    return seen.weak and count.total is not None and count.total > seen.total
+
+
+def _later(count: Count, seen: Count) -> Count:
+    return Count(
+        step=seen.step if count.step is None else count.step,
+        total=count.total or seen.total,
+        eta_seconds=seen.eta_seconds if count.eta_seconds is None else count.eta_seconds,
+        weak=count.weak if count.total else seen.weak,
+    )
+
+
+def _last_epoch(log: Log, known: Progress) -> tuple[float | None, int | None]:
+    epoch = None
+    for line in log.marked("epoch"):
+        found = log_lines.read_epoch(line)
+        if found is None:
+            continue
+        epoch = found[0] if epoch is None else epoch
+        if found[1]:
+            return epoch, found[1]
+    return known.epoch if epoch is None else epoch, known.epochs
+
+
+def _share(done: float | None, whole: int | None) -> float | None:
+    if done is None or not whole:
+        return None
+    return round(min(100.0, 100 * done / whole), 2)
+
+
+def _last_loss(log: Log, known: float | None) -> float | None:
+    for line in log.marked("loss"):
+        loss, _ = log_lines.read_losses(line)
+        if loss is not None:
+            return loss if math.isfinite(loss) else None
+    return known
+
+
+def _last_learning_rate(log: Log, known: float | None) -> float | None:
+    for line in log.marked("lr", "learning"):
+        rate = log_lines.read_learning_rate(line)
+        if rate is not None:
+            return rate if math.isfinite(rate) else None
+    return known

@@ -1,0 +1,58 @@
+"""Finding jobs for somebody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Q
+from django.http import Http404
+from rest_framework.exceptions import PermissionDenied
+
+from jobs.access import AnyUser, can_change, visible_jobs
+from jobs.models import Job, JobQuerySet
+
+
+def find_job(user: AnyUser, job_id: str) -> Job:
+    """The job with that id, or that id at its provider. Raises Http404 when there is none that `user` may see."""
+    if "\x00" in job_id:
+        raise Http404
+    jobs = visible_jobs(user).select_related("organization", "submitted_by")
+    job = jobs.filter(pk=job_id.lower()).first() or jobs.filter(external_id=job_id).first()
+    if job is None:
+        raise Http404
+    return job
+
+
+def find_own_job(user: AnyUser, job_id: str) -> Job:
+    """As `find_job`, for changing it. Raises PermissionDenied for a job that `user` may only look at."""
+    job = find_job(user, job_id)
+    if not can_change(user, job):
+        raise PermissionDenied("You may look at this job, but only its submitter, a lead or an admin may change it.")
+    return job
+
+
+def filter_jobs(user: AnyUser, wanted: dict[str, Any]) -> JobQuerySet:
+    """The jobs that `user` may see and that `wanted` (a checked JobListQuery) asks for, newest first."""
+    jobs = visible_jobs(user)
+    if wanted["status"]:
+        jobs = jobs.filter(status__in=wanted["status"])
+    if wanted["provider"]:
+        jobs = jobs.filter(provider=wanted["provider"])
+    if wanted["job_type"]:
+        local = Q(provider="local")
+        jobs = jobs.filter(local if wanted["job_type"] == "local" else ~local)
+    if wanted["organization"]:
+        jobs = jobs.filter(organization__name=wanted["organization"])
+    if wanted["search"]:
+        jobs = jobs.filter(_matches(wanted["search"]))
+    return jobs.select_related("organization", "submitted_by").order_by("-id")
+
+
+def _matches(words: str) -> Q:
+    return (
+        Q(config_name__icontains=words)
+        | Q(id__startswith=words.lower())
+        | Q(external_id=words)
+        | Q(correlation_id=words)
+        | Q(submitted_by__username__iexact=words)
+    )

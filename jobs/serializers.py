@@ -1,0 +1,265 @@
+"""The shapes of requests, checked; and those of answers, for the schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from cloudtrain_site.api import StrictSerializer
+from jobs.models import NAME_LIMIT, plain_name
+from jobs.providers import NAMES
+from jobs.statuses import JobStatus
+from jobs.submission import problem_with
+
+
+def keepable(value: Any) -> None:
+    """Refuse JSON that can't be kept."""
+    problem = problem_with(value)
+    if problem is not None:
+        raise serializers.ValidationError(problem)
+
+
+def json_object(value: Any) -> None:
+    """Refuse JSON that is not an object."""
+    if not isinstance(value, dict):
+        raise serializers.ValidationError("A config is a JSON object.")
+
+
+class JobListQuery(serializers.Serializer[Any]):
+    """Which jobs, and which page of them."""
+
+    limit = serializers.IntegerField(min_value=1, max_value=500, default=50)
+    offset = serializers.IntegerField(min_value=0, default=0)
+    cursor = serializers.CharField(max_length=26, default="", allow_blank=True)
+    status = serializers.MultipleChoiceField(choices=JobStatus.choices, default=frozenset())
+    provider = serializers.CharField(max_length=40, default="", allow_blank=True)
+    job_type = serializers.ChoiceField(choices=["cloud", "local"], default="", allow_blank=True)
+    organization = serializers.CharField(max_length=100, default="", allow_blank=True)
+    search = serializers.CharField(max_length=NAME_LIMIT, default="", allow_blank=True)
+    sync_active = serializers.BooleanField(default=False)
+
+
+class LogQuery(serializers.Serializer[Any]):
+    """Which part of a log: the last `tail` lines, or what comes after byte `since`."""
+
+    tail = serializers.IntegerField(min_value=1, max_value=100_000, required=False)
+    since = serializers.IntegerField(min_value=0, default=0)
+
+
+class CancelBody(StrictSerializer):
+    """Why a job is stopped, if anybody wants to know."""
+
+    reason = serializers.CharField(max_length=2000, default="", allow_blank=True)
+
+
+class StoredConfigBody(StrictSerializer):
+    """A config to be kept under a name."""
+
+    config = serializers.JSONField(validators=[json_object, keepable])
+    dataloader_config = serializers.ListField(default=list, validators=[keepable])
+    organization = serializers.CharField(max_length=100, default="", allow_blank=True)
+
+
+class SubmitBody(StrictSerializer):
+    """The contract's submission."""
+
+    config = serializers.JSONField(required=False, validators=[json_object, keepable])
+    config_name_to_load = serializers.CharField(max_length=NAME_LIMIT, required=False)
+    dataloader_config = serializers.ListField(required=False, validators=[keepable])
+    config_name = serializers.CharField(max_length=NAME_LIMIT, required=False, validators=[plain_name])
+    hardware_profile = serializers.CharField(max_length=40, default="", allow_blank=True)
+    organization = serializers.CharField(max_length=100, default="", allow_blank=True)
+    tracker_run_name = serializers.CharField(max_length=NAME_LIMIT, default="", allow_blank=True)
+    webhook_url = serializers.URLField(max_length=500, default="", allow_blank=True)
+    idempotency_key = serializers.CharField(max_length=200, default="", allow_blank=True)
+    dry_run = serializers.BooleanField(default=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """One of the two ways to give a config."""
+        if ("config" in attrs) == ("config_name_to_load" in attrs):
+            raise serializers.ValidationError("Give either config or config_name_to_load: one of the two, not both.")
+        return attrs
+
+
+class SubmitQuery(serializers.Serializer[Any]):
+    """Where a submission goes."""
+
+    provider = serializers.ChoiceField(
+        choices=NAMES,
+        default=NAMES[0],
+        error_messages={"invalid_choice": f"There is no provider {{input!r}}. There are: {', '.join(NAMES)}."},
+    )
+
+
+class JobShape(serializers.Serializer[Any]):
+    """A job."""
+
+    job_id = serializers.CharField()
+    job_type = serializers.ChoiceField(choices=["cloud", "local"])
+    provider = serializers.CharField()
+    external_id = serializers.CharField(allow_null=True)
+    status = serializers.ChoiceField(choices=JobStatus.choices)
+    config_name = serializers.CharField()
+    hardware_profile = serializers.CharField(allow_null=True)
+    organization = serializers.CharField(allow_null=True)
+    submitted_by = serializers.CharField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    queued_at = serializers.DateTimeField(allow_null=True)
+    started_at = serializers.DateTimeField(allow_null=True)
+    completed_at = serializers.DateTimeField(allow_null=True)
+    duration_seconds = serializers.FloatField(allow_null=True)
+    cost_usd = serializers.FloatField()
+    estimated_cost_usd = serializers.FloatField(allow_null=True)
+    error_message = serializers.CharField(allow_null=True)
+    output_url = serializers.CharField(allow_null=True)
+    stage = serializers.CharField(allow_null=True)
+    progress = serializers.FloatField(allow_null=True)
+    last_log = serializers.CharField(allow_null=True)
+    queue_status = serializers.CharField(allow_null=True)
+    queue_position = serializers.IntegerField(allow_null=True)
+    estimated_wait_seconds = serializers.FloatField(allow_null=True)
+    waiting_reason = serializers.CharField(allow_null=True)
+    attempt = serializers.IntegerField()
+    approval_status = serializers.CharField(allow_null=True)
+    approval_id = serializers.IntegerField(allow_null=True)
+    correlation_id = serializers.CharField()
+    last_synced_at = serializers.DateTimeField(allow_null=True)
+    metadata = serializers.DictField()
+
+
+class SyncOutcome(serializers.Serializer[Any]):
+    """What came of refreshing the active jobs."""
+
+    refreshed = serializers.IntegerField()
+    failed = serializers.IntegerField()
+
+
+class JobListShape(serializers.Serializer[Any]):
+    """A page of jobs."""
+
+    jobs = JobShape(many=True)
+    total = serializers.IntegerField()
+    next_cursor = serializers.CharField(allow_null=True)
+    sync = SyncOutcome(required=False)
+
+
+class JobDetailShape(serializers.Serializer[Any]):
+    """One job."""
+
+    job = JobShape()
+
+
+class InlineProgressShape(serializers.Serializer[Any]):
+    """How far a running job is."""
+
+    job_id = serializers.CharField()
+    stage = serializers.CharField(allow_null=True)
+    last_log = serializers.CharField(allow_null=True)
+    progress = serializers.FloatField(allow_null=True)
+
+
+class LogShape(serializers.Serializer[Any]):
+    """A piece of a log; `offset` is what to give as `since` next."""
+
+    job_id = serializers.CharField()
+    logs = serializers.CharField()
+    offset = serializers.IntegerField()
+    complete = serializers.BooleanField()
+
+
+class JobEventShape(serializers.Serializer[Any]):
+    """One line of a job's history."""
+
+    id = serializers.IntegerField()
+    at = serializers.DateTimeField()
+    subject = serializers.CharField()
+    old = serializers.CharField(allow_null=True)
+    new = serializers.CharField()
+    actor = serializers.CharField()
+    source = serializers.CharField()
+    reason = serializers.CharField(allow_null=True)
+    correlation_id = serializers.CharField()
+
+
+class JobEventsShape(serializers.Serializer[Any]):
+    """A job's whole history, oldest first."""
+
+    events = JobEventShape(many=True)
+
+
+class SeriesShape(serializers.Serializer[Any]):
+    """Pairs of step and value, by name."""
+
+    series = serializers.DictField(child=serializers.ListField(child=serializers.ListField()))
+
+
+class DoneShape(serializers.Serializer[Any]):
+    """It was done."""
+
+    success = serializers.BooleanField()
+    job_id = serializers.CharField()
+    status = serializers.CharField(required=False)
+
+
+class SubmittedShape(serializers.Serializer[Any]):
+    """What became of a submission."""
+
+    success = serializers.BooleanField()
+    job_id = serializers.CharField()
+    status = serializers.CharField()
+    idempotent_hit = serializers.BooleanField()
+    requires_approval = serializers.BooleanField()
+    approval_id = serializers.IntegerField(allow_null=True)
+    queue_position = serializers.IntegerField(allow_null=True)
+    warnings = serializers.ListField(child=serializers.CharField())
+
+
+class ErrorShape(serializers.Serializer[Any]):
+    """What every error looks like."""
+
+    detail = serializers.CharField()
+    code = serializers.CharField()
+    correlation_id = serializers.CharField()
+    errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()), required=False)
+
+
+class StoredConfigShape(serializers.Serializer[Any]):
+    """A stored config."""
+
+    name = serializers.CharField()
+    organization = serializers.CharField()
+    config = serializers.DictField()
+    dataloader_config = serializers.ListField()
+    updated_at = serializers.DateTimeField()
+
+
+class StoredConfigListShape(serializers.Serializer[Any]):
+    """The stored configs."""
+
+    configs = StoredConfigShape(many=True)
+
+
+class ProviderShape(serializers.Serializer[Any]):
+    """A provider."""
+
+    name = serializers.CharField()
+    label = serializers.CharField()
+    enabled = serializers.BooleanField()
+    hardware = serializers.ListField(child=serializers.CharField())
+    default_hardware = serializers.CharField()
+    cost_per_second = serializers.DictField()
+    webhook_url = serializers.CharField(allow_null=True)
+
+
+class ProviderListShape(serializers.Serializer[Any]):
+    """The providers."""
+
+    providers = ProviderShape(many=True)
+
+
+class ValidationShape(serializers.Serializer[Any]):
+    """Whether a provider would take a job now."""
+
+    valid = serializers.BooleanField()
+    message = serializers.CharField()

@@ -1,0 +1,61 @@
+"""What somebody wants trained: read, checked, and complete."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+#: The contract's limit for one config.
+CONFIG_LIMIT_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One wish for a training, with every default filled in."""
+
+    provider: str
+    config: dict[str, Any]
+    config_name: str
+    hardware_profile: str
+    dataloader_config: list[Any] = field(default_factory=list)
+    tracker_run_name: str = ""
+    webhook_url: str = ""
+
+    def digest(self) -> str:
+        """A fingerprint (SHA-256, hex) of everything that decides what runs and what it costs."""
+        return digest_of(asdict(self))
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 (hex) of `value` as JSON with sorted keys."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def problem_with(value: Any) -> str | None:
+    """Why `value`, read from JSON, can't be kept as a config, in one sentence; None when it can."""
+    if len(json.dumps(value)) > CONFIG_LIMIT_BYTES:
+        return f"It is larger than {CONFIG_LIMIT_BYTES // 1_000_000} MB."
+    for text in _strings(value):
+        if "\x00" in text:
+            return "It contains a NUL character, which can't be stored."
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            return "It contains half of a surrogate pair, which is not text."
+    return None
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every key and string in `value`, however deep; without recursion, since a client chose the depth."""
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            rest.extend(item)
+            rest.extend(item.values())
+        elif isinstance(item, list):
+            rest.extend(item)

@@ -1,0 +1,50 @@
+"""What the background loops and django-q2 call."""
+
+from __future__ import annotations
+
+import logging
+
+from cloudtrain_site.enterprise import get_enterprise_config
+from cloudtrain_site.loops import loop
+from cloudtrain_site.states import Source
+from jobs import sync
+from jobs.models import Job, ProviderConfig
+from jobs.providers.local_watch import changed_jobs
+from jobs.statuses import ACTIVE
+
+logger = logging.getLogger("simpletuner.cloud.background")
+
+_seen: dict[str, object] = {}
+
+
+def polling_wanted() -> bool:
+    """Whether the poller runs: as the configuration says, or else exactly while no webhook address is set."""
+    explicit = get_enterprise_config().job_polling_explicit
+    if explicit is not None:
+        return explicit
+    return not ProviderConfig.objects.filter(enabled=True).exclude(webhook_url="").exists()
+
+
+@loop("job status polling", failure_message="Error in job polling")
+def poll_jobs() -> dict[str, int]:
+    """Ask the providers about every active job, and once more for the cancellations they have not confirmed."""
+    jobs = sync.active_jobs()
+    outcome = sync.refresh(jobs, source=Source.POLL)
+    for job in jobs:
+        if job.cancel_requested_at is not None:
+            sync.cancel_at_provider(job)
+    logger.debug("Synced %d active jobs", outcome.refreshed, extra={"failed": outcome.failed})
+    return {"refreshed": outcome.refreshed, "failed": outcome.failed}
+
+
+def watch_local_trainings() -> None:
+    """Refresh the jobs whose training on this machine has something new. Called every second."""
+    changed = changed_jobs(_seen)
+    if changed:
+        sync.refresh(list(Job.objects.filter(pk__in=changed, status__in=ACTIVE)), source=Source.POLL)
+
+
+def cancel_at_provider(job_id: str) -> bool:
+    """Ask the job's provider to stop it; what it answers comes with the next refresh."""
+    job = Job.objects.filter(pk=job_id).first()
+    return job is not None and sync.cancel_at_provider(job)

@@ -1,0 +1,23 @@
+"""Addresses of the jobs room."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from jobs import config_views, views
+
+urlpatterns = [
+    path("api/cloud/jobs", views.JobList.as_view(), name="job-list"),
+    path("api/cloud/jobs/<str:job_id>", views.JobDetail.as_view(), name="job-detail"),
+    path("api/cloud/jobs/<str:job_id>/inline-progress", views.InlineProgress.as_view(), name="job-inline-progress"),
+    path("api/cloud/jobs/<str:job_id>/logs", views.JobLogs.as_view(), name="job-logs"),
+    path("api/cloud/jobs/<str:job_id>/events", views.JobEvents.as_view(), name="job-events"),
+    path("api/cloud/jobs/<str:job_id>/metrics", views.JobMetrics.as_view(), name="job-metrics"),
+    path("api/cloud/jobs/<str:job_id>/cancel", views.CancelJob.as_view(), name="job-cancel"),
+    path("api/cloud/providers", config_views.ProviderList.as_view(), name="provider-list"),
+    path(
+        "api/cloud/providers/<str:name>/validate", config_views.ProviderValidation.as_view(), name="provider-validate"
+    ),
+    path("api/configs", config_views.ConfigList.as_view(), name="config-list"),
+    path("api/configs/<str:name>", config_views.ConfigDetail.as_view(), name="config-detail"),
+]

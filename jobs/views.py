@@ -1,0 +1,127 @@
+"""The jobs over HTTP: parse, authorise, call one verb, render."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from cloudtrain_site.errors import Conflict
+from cloudtrain_site.states import Actor, Source
+from jobs import lifecycle, sync
+from jobs.logs import last_lines, read_log
+from jobs.progress import read_series
+from jobs.queries import filter_jobs, find_job, find_own_job
+from jobs.representation import represent, represent_event
+from jobs.serializers import (
+    CancelBody,
+    DoneShape,
+    InlineProgressShape,
+    JobDetailShape,
+    JobEventsShape,
+    JobListQuery,
+    JobListShape,
+    LogQuery,
+    LogShape,
+    SeriesShape,
+)
+
+
+class JobList(APIView):
+    """The jobs that the asker may see."""
+
+    @extend_schema(parameters=[JobListQuery], responses=JobListShape)
+    def get(self, request: Request) -> Response:
+        query = JobListQuery(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        wanted = query.validated_data
+        told = sync_active(request) if wanted["sync_active"] else {}
+        jobs = filter_jobs(request.user, wanted)
+        total = jobs.count()
+        if wanted["cursor"]:
+            jobs = jobs.filter(pk__lt=wanted["cursor"])
+        first, count = wanted["offset"], wanted["limit"]
+        page = list(jobs[first : first + count + 1])
+        shown = page[:count]
+        more = shown[-1].pk if len(page) > count else None
+        return Response({"jobs": represent(shown, request.user), "total": total, "next_cursor": more, **told})
+
+
+def sync_active(request: Request) -> dict[str, Any]:
+    """Refresh the active jobs that the asker may see."""
+    visible = filter_jobs(request.user, JobListQuery().to_internal_value({})).active().exclude(external_id=None)
+    outcome = sync.refresh(list(visible), source=Source.API)
+    return {"sync": {"refreshed": outcome.refreshed, "failed": outcome.failed}}
+
+
+class JobDetail(APIView):
+    """One job."""
+
+    @extend_schema(responses=JobDetailShape)
+    def get(self, request: Request, job_id: str) -> Response:
+        job = find_job(request.user, job_id)
+        return Response({"job": represent([job], request.user)[0]})
+
+    @extend_schema(responses=DoneShape)
+    def delete(self, request: Request, job_id: str) -> Response:
+        job = find_own_job(request.user, job_id)
+        if not lifecycle.delete(job):
+            raise Conflict(f"The job is {job.status}: only a finished one can be deleted. Cancel it first.")
+        return Response({"success": True, "job_id": job.pk})
+
+
+class InlineProgress(APIView):
+    """How far a job is, in four fields."""
+
+    @extend_schema(responses=InlineProgressShape)
+    def get(self, request: Request, job_id: str) -> Response:
+        job = find_job(request.user, job_id)
+        return Response({"job_id": job.pk, "stage": job.stage, "last_log": job.last_log, "progress": job.progress})
+
+
+class JobLogs(APIView):
+    """A job's log."""
+
+    @extend_schema(parameters=[LogQuery], responses=LogShape)
+    def get(self, request: Request, job_id: str) -> Response:
+        query = LogQuery(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        piece = read_log(find_job(request.user, job_id), start=query.validated_data["since"])
+        tail = query.validated_data.get("tail")
+        text = last_lines(piece.text, tail) if tail else piece.text
+        return Response({"job_id": job_id, "logs": text, "offset": piece.end, "complete": piece.complete})
+
+
+class JobEvents(APIView):
+    """A job's whole history."""
+
+    @extend_schema(responses=JobEventsShape)
+    def get(self, request: Request, job_id: str) -> Response:
+        job = find_job(request.user, job_id)
+        return Response({"events": [represent_event(event) for event in job.events.all()]})
+
+
+class JobMetrics(APIView):
+    """Loss and learning rate by step, read from the log."""
+
+    @extend_schema(responses=SeriesShape)
+    def get(self, request: Request, job_id: str) -> Response:
+        return Response({"series": read_series(read_log(find_job(request.user, job_id)).text)})
+
+
+class CancelJob(APIView):
+    """Stop a job."""
+
+    @extend_schema(request=CancelBody, responses=DoneShape)
+    def post(self, request: Request, job_id: str) -> Response:
+        job = find_own_job(request.user, job_id)
+        body = CancelBody(data=request.data or {})
+        body.is_valid(raise_exception=True)
+        reason = body.validated_data["reason"]
+        if not lifecycle.request_cancel(job, actor=Actor.of(request.user), source=Source.API, reason=reason):
+            job.refresh_from_db()
+            raise Conflict(f"The job has already ended: it is {job.status}.")
+        return Response({"success": True, "job_id": job.pk, "status": job.status})

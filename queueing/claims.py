@@ -1,0 +1,192 @@
+"""The verbs of the queue. Each says in its answer whether this call made the change."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+from collections.abc import Mapping
+from datetime import timedelta
+
+from django.db.models import Q
+from django.utils import timezone
+
+from cloudtrain_site.events import unit_of_work
+from cloudtrain_site.http_client import get_correlation_id
+from cloudtrain_site.states import SYSTEM, Actor, Change, Source, change_state
+from jobs.models import Job, record_in_history
+from jobs.roles import Role
+from jobs.statuses import JobStatus
+from queueing.limits import candidate_of, current_limits, current_usage, queue_state
+from queueing.models import QueueEntry
+from queueing.policy import choose
+from queueing.statuses import LIVE, EntryStatus
+
+logger = logging.getLogger("simpletuner.cloud.queue")
+
+DISPATCHER = Actor(name="dispatcher")
+#: A provider call ends well within this, by its own timeouts; after it the claim counts as abandoned.
+LEASE = timedelta(seconds=120)
+MAX_ATTEMPTS = 3
+#: The pause after the first refusal; each further one is four times as long.
+FIRST_PAUSE = timedelta(seconds=5)
+
+PRIORITIES: Mapping[str, int] = {Role.ADMIN: 30, Role.LEAD: 20, Role.RESEARCHER: 10, Role.VIEWER: 0}
+
+ENDS: Mapping[str, EntryStatus] = {
+    JobStatus.COMPLETED: EntryStatus.COMPLETED,
+    JobStatus.FAILED: EntryStatus.FAILED,
+    JobStatus.CANCELLED: EntryStatus.CANCELLED,
+}
+
+
+def enqueue(job: Job, *, role: Role | None, held: bool, actor: Actor, source: str) -> QueueEntry:
+    """Give a new job its place; `held` keeps it there until `release`."""
+    status = EntryStatus.BLOCKED if held else EntryStatus.PENDING
+    entry = QueueEntry(
+        job=job,
+        organization_id=job.organization_id,
+        user_id=job.submitted_by_id,
+        provider=job.provider,
+        priority=PRIORITIES[role] if role else 0,
+        status=status,
+    )
+    with unit_of_work():
+        entry.save(force_insert=True)
+        _note(entry, old="", new=status, actor=actor, source=source, reason=f"priority {entry.priority}")
+    return entry
+
+
+def live_entry(job: Job) -> QueueEntry | None:
+    """The job's entry, while it waits or holds a slot."""
+    return QueueEntry.objects.filter(job=job, status__in=LIVE).select_related("job").first()
+
+
+def release(job: Job, *, actor: Actor, source: str, reason: str) -> bool:
+    """Let a held job take its turn."""
+    entry = live_entry(job)
+    return entry is not None and change_state(
+        entry,
+        EntryStatus.PENDING,
+        actor=actor,
+        source=source,
+        reason=reason,
+        only_if=Q(status=EntryStatus.BLOCKED),
+    )
+
+
+def claim_next() -> list[QueueEntry]:
+    """Claim every entry that may go now, in order and within the limits.
+
+    Deciding and claiming are one short transaction under the shared row's lock, so that two dispatchers can't exceed
+    a limit together; the provider is called after it.
+    """
+    now = timezone.now()
+    with unit_of_work():
+        state = queue_state(lock=True)
+        waiting = QueueEntry.objects.filter(status=EntryStatus.PENDING).in_order()
+        limits = current_limits(state)
+        chosen = choose(map(candidate_of, waiting.iterator()), current_usage(), limits, now)
+        entries = QueueEntry.objects.select_related("job").in_bulk(chosen)
+        return [entries[pk] for pk in chosen if _claim(entries[pk])]
+
+
+def _claim(entry: QueueEntry) -> bool:
+    now = timezone.now()
+    return change_state(
+        entry,
+        EntryStatus.DISPATCHING,
+        actor=DISPATCHER,
+        source=Source.DISPATCHER,
+        claim_token=secrets.token_hex(16),
+        claimed_on=socket.gethostname(),
+        lease_until=now + LEASE,
+        dispatched_at=now,
+        attempts=entry.attempts + 1,
+    )
+
+
+def take_over(entry: QueueEntry) -> bool:
+    """Take a claim whose holder let the lease run out. The old holder's outcome will be dropped."""
+    now = timezone.now()
+    token, lease = secrets.token_hex(16), now + LEASE
+    abandoned = QueueEntry.objects.filter(
+        pk=entry.pk, status=EntryStatus.DISPATCHING, claim_token=entry.claim_token, lease_until__lt=now
+    )
+    if not abandoned.update(claim_token=token, lease_until=lease):
+        return False
+    entry.claim_token, entry.lease_until = token, lease
+    return True
+
+
+def confirm(entry: QueueEntry) -> bool:
+    """The provider has the job: the claim becomes a slot. False: the claim was taken over meanwhile."""
+    return change_state(
+        entry,
+        EntryStatus.RUNNING,
+        actor=DISPATCHER,
+        source=Source.DISPATCHER,
+        only_if=Q(claim_token=entry.claim_token),
+        lease_until=None,
+        last_error="",
+    )
+
+
+def give_back(entry: QueueEntry, error: str, *, pause: timedelta | None = None) -> bool:
+    """The provider surely made nothing: the entry waits for another try, after `pause` or a growing one."""
+    wait = pause or FIRST_PAUSE * 4 ** (entry.attempts - 1)
+    return change_state(
+        entry,
+        EntryStatus.PENDING,
+        actor=DISPATCHER,
+        source=Source.DISPATCHER,
+        reason=f"try {entry.attempts} of {MAX_ATTEMPTS} failed: {error}",
+        only_if=Q(claim_token=entry.claim_token),
+        claim_token=None,
+        lease_until=None,
+        last_error=error,
+        not_before=timezone.now() + wait,
+    )
+
+
+def end(job: Job, *, actor: Actor = SYSTEM, source: str = Source.LOOP, to: EntryStatus | None = None) -> bool:
+    """End the entry of a job that has ended, and free its slot. True once, however often it is told."""
+    entry = live_entry(job)
+    if entry is None:
+        return False
+    return change_state(
+        entry,
+        to or ENDS[job.status],
+        actor=actor,
+        source=source,
+        reason=f"the job is {job.status}",
+        finished_at=timezone.now(),
+        claim_token=None,
+        lease_until=None,
+    )
+
+
+def set_priority(entry: QueueEntry, priority: int, *, actor: Actor, source: str, reason: str) -> bool:
+    """Override a waiting entry's priority. False: it no longer waits."""
+    with unit_of_work():
+        waiting = QueueEntry.objects.filter(pk=entry.pk, status=entry.status).exclude(status__in=ENDS.values())
+        if not waiting.update(priority_override=priority):
+            return False
+        words = f"priority {entry.effective_priority} -> {priority}: {reason}"
+        _note(entry, old=entry.status, new=entry.status, actor=actor, source=source, reason=words)
+    return True
+
+
+def _note(entry: QueueEntry, *, old: str, new: str, actor: Actor, source: str, reason: str) -> None:
+    """A line in the job's history that is not a change of status."""
+    change = Change(
+        subject=QueueEntry.SUBJECT,
+        old=old,
+        new=new,
+        actor=actor,
+        source=source,
+        reason=reason,
+        correlation_id=get_correlation_id(),
+        at=timezone.now(),
+    )
+    record_in_history(entry.job, change)

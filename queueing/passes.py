@@ -1,0 +1,57 @@
+"""When a pass runs: soon after whatever may have made room, and on the tick."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from django_q.tasks import async_task
+
+from cloudtrain_site.events import EVERYONE, News, publish, unit_of_work
+from queueing.limits import queue_state
+from queueing.models import QueueEntry, QueueState
+from queueing.statuses import HOLDS_SLOT, WAITING
+
+#: A wish whose task was lost counts no longer after this; the tick has come meanwhile anyway.
+WISH_LIFETIME = timedelta(seconds=5)
+#: The contract: at most one `queue_changed` a second.
+TELL_PAUSE = timedelta(seconds=1)
+
+
+def request_pass() -> None:
+    """Have a pass run as soon as this transaction is committed. Many wishes at once cause one more pass, not many."""
+    transaction.on_commit(_enqueue_pass)
+
+
+def _enqueue_pass() -> None:
+    queue_state()
+    now = timezone.now()
+    open_wish = Q(pass_requested_at=None) | Q(pass_requested_at__lt=now - WISH_LIFETIME)
+    if QueueState.objects.filter(open_wish, pk=1).update(pass_requested_at=now):
+        async_task("queueing.tasks.run_pass")
+
+
+def begin_pass() -> None:
+    """Close the wishes so far. Before the pass looks at the queue: a wish that comes later gets a pass of its own."""
+    QueueState.objects.filter(pk=1).exclude(pass_requested_at=None).update(pass_requested_at=None)
+
+
+def tell_queue() -> bool:
+    """Publish `queue_changed` when the numbers are not the ones last told, at most once a second.
+
+    What is held back here is told by a later pass or by the tick.
+    """
+    state = queue_state()
+    depth = QueueEntry.objects.filter(status__in=WAITING).count()
+    running = QueueEntry.objects.filter(status__in=HOLDS_SLOT).count()
+    if (state.told_depth, state.told_running) == (depth, running):
+        return False
+    now = timezone.now()
+    quiet = Q(told_at=None) | Q(told_at__lte=now - TELL_PAUSE)
+    with unit_of_work():
+        if not QueueState.objects.filter(quiet, pk=1).update(told_depth=depth, told_running=running, told_at=now):
+            return False
+        publish(News(type="queue_changed", channel=EVERYONE, data={"queue_depth": depth, "running": running}))
+    return True

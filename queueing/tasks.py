@@ -1,0 +1,20 @@
+"""What the background loops and django-q2 call."""
+
+from __future__ import annotations
+
+from cloudtrain_site.loops import loop
+from queueing import dispatch, passes
+
+
+@loop("queue processing", failure_message="Failed to start queue processing")
+def process_queue() -> dict[str, int]:
+    """The tick: a pass, whether or not anybody asked for one."""
+    return {"dispatched": run_pass()}
+
+
+def run_pass() -> int:
+    """A pass that was asked for. Returns how many jobs were handed over."""
+    passes.begin_pass()
+    dispatched = dispatch.run_pass()
+    passes.tell_queue()
+    return dispatched

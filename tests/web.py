@@ -1,0 +1,139 @@
+"""The real web server in a thread, on the test database; and a client for its event stream."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.handlers.asgi import ASGIHandler
+from django.db import connection, connections
+from django.test import Client
+
+PATIENCE_SECONDS = 10.0
+
+
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
+    """Return as soon as `condition()` holds; raise TimeoutError when it doesn't in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not true within {seconds:.0f} s: {condition}")
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def web_server(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a server that runs while the test does, with no slash at its end."""
+    # A kept connection would outlive its request's thread, and then keep the test database from being dropped.
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
+    with running_server() as url:
+        yield url
+
+
+@contextmanager
+def running_server() -> Iterator[str]:
+    """Serve the site from a thread until the block ends. Streams that are open then are cut after a second."""
+    config = uvicorn.Config(
+        ASGIHandler(), port=0, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="web-server")
+    thread.start()
+    try:
+        wait_until(lambda: server.started or not thread.is_alive())
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive(), "the web server did not stop"
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """SQLite's test database is a file: a server's threads and other processes share it as they do in earnest."""
+    if connection.vendor == "sqlite":
+        connection.settings_dict["TEST"]["NAME"] = str(Path(settings.DATA_DIR) / "test.sqlite3")
+
+
+def session_cookies(user: User) -> dict[str, str]:
+    """The cookies of a browser in which `user` is logged in."""
+    browser = Client()
+    browser.force_login(user)
+    return {name: morsel.value for name, morsel in browser.cookies.items()}
+
+
+@dataclass(frozen=True)
+class Message:
+    """One event as an EventSource would dispatch it."""
+
+    event: str
+    id: str | None
+    data: Any
+
+
+class EventStream:
+    """An open event stream, read one message at a time."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self.last_id: str | None = None
+        self._lines = response.iter_lines()
+
+    def lines(self) -> Iterator[str]:
+        """The raw lines, until the server ends the stream."""
+        return self._lines
+
+    def next(self, event: str = "message") -> Message:
+        """The next `event`; others are passed over. Raises StopIteration when the stream ended instead."""
+        while True:
+            message = self._next_of_any_kind()
+            if message.event == event:
+                return message
+
+    def rest(self) -> list[Message]:
+        """Every message until the server ends the stream."""
+        messages = []
+        while True:
+            try:
+                messages.append(self.next())
+            except StopIteration:
+                return messages
+
+    def _next_of_any_kind(self) -> Message:
+        fields: dict[str, str] = {}
+        for line in self._lines:
+            if line and not line.startswith(":"):
+                name, _, fields[name] = line.partition(": ")
+            elif not line:
+                # An id counts even without data, as the standard has it.
+                self.last_id = fields.get("id", self.last_id)
+                if "data" in fields:
+                    return Message(fields.get("event", "message"), fields.get("id"), json.loads(fields["data"]))
+                fields = {}
+        raise StopIteration
+
+
+@contextmanager
+def open_stream(url: str, user: User, *, last_id: object = None, query: str = "") -> Iterator[EventStream]:
+    """`user`'s stream from the server at `url`, once the server has greeted."""
+    headers = {} if last_id is None else {"Last-Event-ID": str(last_id)}
+    with (
+        httpx.Client(cookies=session_cookies(user), headers=headers, timeout=PATIENCE_SECONDS) as client,
+        client.stream("GET", f"{url}/api/events{query}") as response,
+    ):
+        assert response.status_code == 200, response.read()
+        stream = EventStream(response)
+        stream.next("stream-open")
+        yield stream
