@@ -1,0 +1,220 @@
+"""`simpletuner-enterprise.yaml` as one typed object, read again when it or its part of the environment changes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from cloudtrain_site.configuration import ConfigurationError
+from cloudtrain_site.yaml_source import Schema, Text, YamlSource, boolean, list_of_texts, whole_number
+
+logger = logging.getLogger("simpletuner.cloud.background")
+
+PATH_VARIABLE = "SIMPLETUNER_ENTERPRISE_CONFIG"
+INTERVAL_VARIABLE = "SIMPLETUNER_JOB_POLL_INTERVAL"
+LONGEST_INTERVAL = 86_400
+PLACEHOLDERS = ("python", "config", "dataloader", "output_dir", "job_dir")
+SAMPLE_TRAINER = (
+    *("{python}", "-m", "jobs.sample_trainer"),
+    *("--config", "{config}", "--dataloader", "{dataloader}", "--output-dir", "{output_dir}"),
+)
+
+POLLING_ENABLED = "background.job_status_polling.enabled"
+POLLING_INTERVAL = "background.job_status_polling.interval_seconds"
+QUEUE_ENABLED = "background.queue_processing.enabled"
+QUEUE_INTERVAL = "background.queue_processing.interval_seconds"
+LOCAL_COMMAND = "providers.local.command"
+LOCAL_MAX_RUNNING = "providers.local.max_running"
+LOCAL_GRACE = "providers.local.grace_seconds"
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
+# A file that has just been written may be written again within the resolution of its time: not yet to be cached.
+_SETTLED_NS = 100_000_000
+
+
+@dataclass(frozen=True)
+class LocalProvider:
+    """How this machine trains."""
+
+    command: tuple[str, ...] = SAMPLE_TRAINER
+    max_running: int = 1
+    grace_seconds: int = 10
+
+
+@dataclass(frozen=True)
+class Providers:
+    """What the file says of each provider; the rest is in the database."""
+
+    local: LocalProvider = LocalProvider()
+
+
+@dataclass(frozen=True)
+class EnterpriseConfig:
+    """What is in force: the file's values, the environment's where that wins, and the defaults."""
+
+    #: What was said; None: nothing was, and polling is on exactly while no webhook address is set.
+    job_polling_explicit: bool | None = None
+    job_polling_interval: int = 30
+    queue_interval: int = 5
+    providers: Providers = Providers()
+    path: Path | None = None
+    #: Dotted key to where its value came from: "FILE:LINE" or "environment NAME". A default has no entry.
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def job_polling_enabled(self) -> bool:
+        """Whether polling was switched on explicitly."""
+        return self.job_polling_explicit is True
+
+    @property
+    def local(self) -> LocalProvider:
+        """`providers.local`."""
+        return self.providers.local
+
+
+def _knows_placeholders(command: list[str]) -> bool:
+    names = [name for part in command for name in _PLACEHOLDER.findall(part)]
+    return bool(command and command[0]) and all(name in PLACEHOLDERS for name in names)
+
+
+_COMMAND = "a list of texts, first the program, with no placeholder but " + ", ".join(f"{{{n}}}" for n in PLACEHOLDERS)
+SCHEMA: Schema = {
+    "background": {
+        "job_status_polling": {
+            "enabled": boolean(),
+            "interval_seconds": whole_number(1, LONGEST_INTERVAL, " of seconds"),
+        },
+        "queue_processing": {"enabled": boolean(), "interval_seconds": whole_number(1, 60, " of seconds")},
+    },
+    "providers": {
+        "local": {
+            "command": list_of_texts(_COMMAND, _knows_placeholders),
+            "max_running": whole_number(1, 1000),
+            "grace_seconds": whole_number(0, 3600, " of seconds"),
+        },
+    },
+}
+
+
+def find_enterprise_file() -> Path | None:
+    """The file in force: the one that the environment names, or else the first of the usual places that has one."""
+    named = os.environ.get(PATH_VARIABLE)
+    if named:
+        path = Path(os.path.expanduser(named)).absolute()  # noqa: PTH111 - Path's raises where there is no home
+        if not path.is_file():
+            raise ConfigurationError(f"{PATH_VARIABLE} names {path}, which is not a file. Create it, or unset it.")
+        return path
+    return next((path for path in _usual_places() if _is_there(path)), None)
+
+
+def _usual_places() -> Iterator[Path]:
+    yield Path("simpletuner-enterprise.yaml").absolute()
+    home = os.environ.get("HOME")
+    if home:
+        yield Path(home, ".config/simpletuner/enterprise.yaml")
+    yield Path("/etc/simpletuner/enterprise.yaml")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False  # a folder that this account may not look into holds nothing for it
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A configuration, and what it was made from."""
+
+    config: EnterpriseConfig
+    variables: tuple[str, ...]
+    stamp: tuple[object, ...]
+
+
+class _Memory:
+    """The last reading, and what was warned of: once for each place is enough."""
+
+    last: _Reading | None = None
+    warned: ClassVar[set[str]] = set()
+
+
+def get_enterprise_config() -> EnterpriseConfig:
+    """The configuration in force. Cheap to ask: the file is read only when it, or a variable that it uses, has changed.
+
+    Raises ConfigurationError with file, line, key and what is allowed.
+    """
+    path = find_enterprise_file()
+    last = _Memory.last
+    identity = _identity(path)
+    if last and last.stamp == (path, identity, _environment(last.variables)):
+        return last.config
+    source = YamlSource(path, os.environ) if path else None
+    config = _config_of(source)
+    variables = tuple(sorted(source.variables)) if source else ()
+    if identity == _identity(path) and _is_settled(identity):
+        _Memory.last = _Reading(config, variables, (path, identity, _environment(variables)))
+    return config
+
+
+def _identity(path: Path | None) -> tuple[int, ...]:
+    try:
+        status = path.stat() if path else None
+    except OSError:
+        status = None  # gone between two looks: reading it will say so
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status else ()
+
+
+def _is_settled(identity: tuple[int, ...]) -> bool:
+    return not identity or time.time_ns() - identity[2] > _SETTLED_NS
+
+
+def _environment(variables: Iterable[str]) -> tuple[str | None, ...]:
+    return tuple(os.environ.get(name) for name in (INTERVAL_VARIABLE, *variables))
+
+
+def _config_of(source: YamlSource | None) -> EnterpriseConfig:
+    found = source.read(SCHEMA) if source else {}
+    values = {key: item.value for key, item in found.items()}
+    sources = {key: f"{source.path}:{item.line}" for key, item in found.items()} if source else {}
+    if os.environ.get(INTERVAL_VARIABLE):
+        values[POLLING_INTERVAL] = _interval_of_environment()
+        sources[POLLING_INTERVAL] = f"environment {INTERVAL_VARIABLE}"
+    if values.get(QUEUE_ENABLED) is False:
+        _warn_once(f"{QUEUE_ENABLED} is false in {sources[QUEUE_ENABLED]}, but the queue is always processed")
+    default = EnterpriseConfig()
+    local = default.local
+    return EnterpriseConfig(
+        job_polling_explicit=values.get(POLLING_ENABLED),
+        job_polling_interval=values.get(POLLING_INTERVAL, default.job_polling_interval),
+        queue_interval=values.get(QUEUE_INTERVAL, default.queue_interval),
+        providers=Providers(
+            local=LocalProvider(
+                command=values.get(LOCAL_COMMAND, local.command),
+                max_running=values.get(LOCAL_MAX_RUNNING, local.max_running),
+                grace_seconds=values.get(LOCAL_GRACE, local.grace_seconds),
+            )
+        ),
+        path=source.path if source else None,
+        sources=sources,
+    )
+
+
+def _interval_of_environment() -> int:
+    given = os.environ[INTERVAL_VARIABLE]
+    kind = whole_number(1, LONGEST_INTERVAL, " of seconds")
+    try:
+        return int(kind.read(Text(given.strip(), given)))
+    except ValueError:
+        raise ConfigurationError(f"{INTERVAL_VARIABLE} is {given!r}, but it must be {kind.allowed}.") from None
+
+
+def _warn_once(sentence: str) -> None:
+    if sentence not in _Memory.warned:
+        _Memory.warned.add(sentence)
+        logger.warning(sentence)
