@@ -1,15 +1,29 @@
 #!/usr/bin/env python
 """Django's command line for cloudtrain."""
 
+from __future__ import annotations
+
 import os
 import sys
+from contextlib import nullcontext
+
+from django.core.management import execute_from_command_line
+
+from cloudtrain_site.configuration import ConfigurationError
+from cloudtrain_site.correlation_ids import command_correlation
+from cloudtrain_site.structured_logging import prints_answer
 
 
 def main() -> None:
+    """Run the command; a setting that can't be used ends it with a sentence in place of a traceback."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cloudtrain_site.settings")
-    from django.core.management import execute_from_command_line
-
-    execute_from_command_line(sys.argv)
+    # One id for all that a command does. A server's is made anew for each piece of its work.
+    work = command_correlation() if prints_answer(sys.argv) else nullcontext()
+    try:
+        with work:
+            execute_from_command_line(sys.argv)
+    except ConfigurationError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -6,24 +6,38 @@ import os
 import secrets
 from pathlib import Path
 
+from cloudtrain_site.configuration import ConfigurationError
+
 
 def kept_secret_key(data_dir: Path) -> str:
     """The key in `data_dir/secret_key`, made (mode 600) when there is none.
 
     Two processes that start at once agree: the file appears whole under its name or not at all.
-    Raises OSError when the folder can't be written.
+    Raises ConfigurationError when the folder can't be used.
     """
     path = data_dir / "secret_key"
-    if not path.exists():
-        data_dir.mkdir(parents=True, exist_ok=True)
-        draft = data_dir / f".secret_key.{os.getpid()}"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(50))
-        try:
-            os.link(draft, path)  # refuses to replace the key of whoever was first
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_text().strip()
+    try:
+        if not path.exists():
+            data_dir.mkdir(parents=True, exist_ok=True)
+            _make_key(path)
+        return path.read_text().strip()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigurationError(
+            f"The data folder {data_dir} can't be used ({reason}). Make it a folder that this account may write to, "
+            "or set SIMPLETUNER_DATA_DIR to one."
+        ) from None
+
+
+def _make_key(path: Path) -> None:
+    # A name of its own each time: in a container every start has the same process id, and a crash leaves the draft.
+    draft = path.with_name(f".secret_key.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(50))
+    try:
+        os.link(draft, path)  # refuses to replace the key of whoever was first
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ __all__ = ["LogContext", "configure_django", "configure_structured_logging", "ge
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 FORMATS = ("json", "text")
-#: The commands of manage.py whose output is their log. What the others print is a result, which a shell reads.
+#: The commands of manage.py whose output is their log; what the others print is an answer.
 SERVING = frozenset(("up", "background", "runserver", "qcluster"))
 #: Whose DEBUG lines are noise, or worse: the database's hold the parameters of each statement.
 NEVER_DEBUG = ("django.db.backends", "django.template", "django.utils.autoreload", "asyncio", "httpcore", "urllib3")
@@ -84,11 +84,14 @@ def _formatter(json_output: bool, include_stack_info: bool, colours: bool = Fals
     return JsonFormatter(include_stack_info) if json_output else TextFormatter(include_stack_info, colours)
 
 
+def prints_answer(arguments: Sequence[str]) -> bool:
+    """Whether this command line is one of manage.py that prints an answer, and doesn't run until it is stopped."""
+    return Path("".join(arguments[:1])).name == "manage.py" and not SERVING.intersection(arguments[1:2])
+
+
 def _stream_name() -> Literal["stdout", "stderr"]:
     """`manage.py create_api_key bob > key` must leave nothing but the key in the file."""
-    program, command = Path(sys.argv[0]).name, sys.argv[1:2]
-    is_answer = program == "manage.py" and not SERVING.intersection(command)
-    return "stderr" if is_answer else "stdout"
+    return "stderr" if prints_answer(sys.argv) else "stdout"
 
 
 def _wants_colours() -> bool:

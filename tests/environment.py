@@ -19,6 +19,7 @@ IS_XDIST_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 
 os.environ["SIMPLETUNER_DATA_DIR"] = str(FOLDER)
 os.environ["SIMPLETUNER_ENTERPRISE_CONFIG"] = str(FOLDER / "simpletuner-enterprise.yaml")
+(FOLDER / "simpletuner-enterprise.yaml").touch()  # a file that is named and not there is an error
 os.environ["SIMPLETUNER_LOG_LEVEL"] = "INFO"
 os.environ["SECRET_KEY"] = "only-for-tests"
 for name in ("REPLICATE_API_TOKEN", "REPLICATE_BASE_URL", "REDIS_URL", "SIMPLETUNER_JOB_POLL_INTERVAL"):
