@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,8 +45,12 @@ def web_server(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Itera
 @contextmanager
 def running_server() -> Iterator[str]:
     """Serve the site from a thread until the block ends. Streams that are open then are cut after a second."""
+    with warnings.catch_warnings():
+        # Without a collectstatic, the files come straight from the packages.
+        warnings.filterwarnings("ignore", "No directory at", UserWarning)
+        site = ASGIHandler()
     config = uvicorn.Config(
-        ASGIHandler(), port=0, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
+        site, port=0, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="web-server")

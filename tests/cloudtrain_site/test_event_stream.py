@@ -1,0 +1,462 @@
+"""`GET /api/events` over real HTTP: who gets what, and nothing twice, and nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+from django.contrib.auth.models import User
+from django.db import connection
+from django.utils import timezone
+from django_eventstream.models import Event
+from knox.models import get_token_model
+
+from cloudtrain_site import event_stream
+from cloudtrain_site.event_hub import open_streams
+from cloudtrain_site.event_store import current_number, trim
+from cloudtrain_site.event_stream import Reader, give_back_thread
+from cloudtrain_site.events import EVERYONE, News, publish, rights_changed, unit_of_work
+from jobs.channels import organization_channel
+from jobs.models import Membership, Organization
+from tests.web import EventStream, Message, open_stream, session_cookies, wait_until
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def tell(name: str, channel: str = EVERYONE, **data: Any) -> int:
+    """Store one event; returns its number."""
+    publish(News(name, channel, data))
+    return current_number()
+
+
+def tell_many(count: int, **data: Any) -> list[str]:
+    """Store that many events at once; returns their numbers as a client sees them."""
+    with unit_of_work():
+        for _ in range(count):
+            publish(News("news", EVERYONE, data))
+    newest = current_number()
+    return [str(number) for number in range(newest - count + 1, newest + 1)]
+
+
+def ids(messages: list[Message]) -> list[str | None]:
+    return [message.id for message in messages]
+
+
+def key_of(user: User) -> str:
+    return str(get_token_model().objects.create(user=user)[1])
+
+
+def open_database_connections() -> int:
+    """How many this process has, or on PostgreSQL everybody."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+            return int(cursor.fetchone()[0])
+    name = str(connection.settings_dict["NAME"])
+    return sum(1 for link in Path("/proc/self/fd").iterdir() if os.path.realpath(link) == name)
+
+
+class TestRefusals:
+    def test_nobody_gets_401(self, web_server: str) -> None:
+        answer = httpx.get(f"{web_server}/api/events")
+
+        assert answer.status_code == 401
+        assert answer.json()["code"] == "not_authenticated"
+        assert set(answer.json()) == {"detail", "code", "correlation_id"}
+
+    @pytest.mark.parametrize("headers", [{"Authorization": "Bearer wrong"}, {"X-API-Key": "wrong"}])
+    def test_a_bad_key_gets_401(self, web_server: str, headers: dict[str, str]) -> None:
+        answer = httpx.get(f"{web_server}/api/events", headers=headers)
+
+        assert (answer.status_code, answer.json()["code"]) == (401, "authentication_failed")
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+    def test_a_bad_key_is_not_saved_by_a_session(self, web_server: str, alice: User) -> None:
+        answer = httpx.get(f"{web_server}/api/events", headers={"X-API-Key": "wrong"}, cookies=session_cookies(alice))
+
+        assert answer.status_code == 401
+
+    def test_a_deactivated_user_gets_401(self, web_server: str, alice: User) -> None:
+        cookies = session_cookies(alice)
+        User.objects.filter(pk=alice.pk).update(is_active=False)
+
+        assert httpx.get(f"{web_server}/api/events", cookies=cookies).status_code == 401
+
+    def test_a_user_without_channels_gets_403(self, web_server: str, alice: User, settings: Any) -> None:
+        settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.AllowAllUsersModelBackend"]
+        cookies = session_cookies(alice)
+        User.objects.filter(pk=alice.pk).update(is_active=False)
+
+        answer = httpx.get(f"{web_server}/api/events", cookies=cookies)
+
+        assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD"])
+    def test_anything_but_get_gets_405(self, web_server: str, method: str) -> None:
+        answer = httpx.request(method, f"{web_server}/api/events")
+
+        assert answer.status_code == 405
+        assert answer.headers["Allow"] == "GET"
+
+
+class TestFormat:
+    def test_headers_keep_proxies_from_buffering(self, web_server: str, alice: User) -> None:
+        with open_stream(web_server, alice) as stream:
+            assert stream.response.headers["Content-Type"] == "text/event-stream"
+            assert stream.response.headers["X-Accel-Buffering"] == "no"
+            assert stream.response.headers["Cache-Control"] == "no-cache"
+
+    def test_an_event_is_an_unnamed_message_with_its_number(self, web_server: str, alice: User) -> None:
+        with open_stream(web_server, alice) as stream:
+            number = tell("queue_changed", queue_depth=3, running=1)
+
+            assert stream.next() == Message(
+                "message",
+                str(number),
+                {"id": number, "type": "queue_changed", "queue_depth": 3, "running": 1},
+            )
+
+    def test_a_browser_is_told_to_reconnect_after_two_seconds(self, web_server: str, alice: User) -> None:
+        with httpx.stream("GET", f"{web_server}/api/events", cookies=session_cookies(alice)) as response:
+            assert next(response.iter_lines()) == "retry: 2000"
+
+    def test_an_idle_stream_is_kept_alive_and_moved_on(
+        self, web_server: str, alice: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(event_stream, "KEEP_ALIVE_SECONDS", 0.05)
+        with open_stream(web_server, alice) as stream:
+            number = tell("foreign", "organization-0")
+
+            assert any(line == f"id: {number}" for line in stream.lines())
+
+
+class TestReaders:
+    @pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
+    def test_a_key_opens_a_stream(self, web_server: str, alice: User, header: str) -> None:
+        prefix = "Bearer " if header == "Authorization" else ""
+        headers = {header: prefix + key_of(alice)}
+        with httpx.stream("GET", f"{web_server}/api/events", headers=headers) as response:
+            stream = EventStream(response)
+            stream.next("stream-open")
+            tell("news")
+
+            assert stream.next().data["type"] == "news"
+
+    def test_members_get_their_organizations_events_and_no_others(
+        self, web_server: str, acme: Organization, alice: User, charlie: User
+    ) -> None:
+        with open_stream(web_server, alice) as alices, open_stream(web_server, charlie) as charlies:
+            tell("acmes", organization_channel(acme.pk))
+            tell("everyones")
+
+            assert [alices.next().data["type"] for _ in range(2)] == ["acmes", "everyones"]
+            assert charlies.next().data["type"] == "everyones"
+
+    def test_a_superuser_gets_everything_but_the_internal(
+        self, web_server: str, acme: Organization, root: User, alice: User
+    ) -> None:
+        with open_stream(web_server, root) as stream:
+            tell("acmes", organization_channel(acme.pk))
+            rights_changed(alice.pk)
+            tell("nobodys", organization_channel(None))
+
+            assert [stream.next().data["type"] for _ in range(2)] == ["acmes", "nobodys"]
+
+    def test_resuming_does_not_show_what_is_not_yours(
+        self, web_server: str, acme: Organization, charlie: User, root: User
+    ) -> None:
+        start = current_number()
+        tell("acmes", organization_channel(acme.pk))
+        rights_changed(root.pk)
+        tell("everyones")
+
+        with open_stream(web_server, charlie, last_id=start) as charlies:
+            assert charlies.next().data["type"] == "everyones"
+        with open_stream(web_server, root, last_id=start) as roots:
+            assert [roots.next().data["type"] for _ in range(2)] == ["acmes", "everyones"]
+
+
+def test_an_event_of_another_process_arrives(web_server: str, alice: User) -> None:
+    settings = connection.settings_dict
+    login = "{USER}:{PASSWORD}@{HOST}:{PORT}".format(**settings)
+    scheme = f"postgres://{login}/" if connection.vendor == "postgresql" else "sqlite:///"
+    program = (
+        "import django; django.setup()\n"
+        "from cloudtrain_site.events import EVERYONE, News, publish\n"
+        "publish(News('from_afar', EVERYONE))\n"
+    )
+    environment = {
+        **os.environ,
+        "DATABASE_URL": f"{scheme}{settings['NAME']}",
+        "DJANGO_SETTINGS_MODULE": "cloudtrain_site.settings",
+    }
+    with open_stream(web_server, alice) as stream:
+        subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
+
+        assert stream.next().data["type"] == "from_afar"
+
+
+class TestResuming:
+    def test_brings_what_was_missed_once(self, web_server: str, alice: User) -> None:
+        with open_stream(web_server, alice) as stream:
+            tell("seen")
+            seen = stream.next().id
+        missed = tell_many(3)
+
+        with open_stream(web_server, alice, last_id=seen) as stream:
+            live = tell("live")
+            assert ids([stream.next() for _ in range(4)]) == [*missed, str(live)]
+
+    def test_brings_more_than_one_batch(self, web_server: str, alice: User) -> None:
+        start = current_number()
+        missed = tell_many(2 * event_stream.RESUME_BATCH + 1)
+
+        with open_stream(web_server, alice, last_id=start) as stream:
+            assert ids([stream.next() for _ in missed]) == missed
+
+    def test_is_exact_even_before_the_first_event(self, web_server: str, alice: User) -> None:
+        tell("long-ago")
+        with open_stream(web_server, alice) as stream:
+            opened_at = stream.last_id
+        missed = tell("missed")
+
+        with open_stream(web_server, alice, last_id=opened_at) as stream:
+            assert stream.next().id == str(missed)
+
+    def test_from_a_number_in_the_address(self, web_server: str, alice: User) -> None:
+        start = current_number()
+        missed = tell("missed")
+
+        for name in ("last_event_id", "lastEventId"):
+            with open_stream(web_server, alice, query=f"?{name}={start}") as stream:
+                assert stream.next().id == str(missed)
+
+    def test_the_header_is_newer_than_the_address(self, web_server: str, alice: User) -> None:
+        start = current_number()
+        seen, missed = tell("seen"), tell("missed")
+
+        with open_stream(web_server, alice, last_id=seen, query=f"?last_event_id={start}") as stream:
+            assert stream.next().id == str(missed)
+
+    def test_while_others_write_loses_and_doubles_nothing(self, web_server: str, alice: User) -> None:
+        written: list[str] = []
+        with open_stream(web_server, alice) as stream:
+            last_id = stream.last_id
+        writer = threading.Thread(target=write_in_pieces, args=(written,))
+        writer.start()
+        got: list[str | None] = []
+        while len(got) < 300:
+            with open_stream(web_server, alice, last_id=last_id) as stream:
+                got += ids([stream.next() for _ in range(20)])
+                last_id = stream.last_id
+        writer.join()
+
+        assert got == written
+
+
+def write_in_pieces(written: list[str]) -> None:
+    """Store 300 events, a few in a transaction."""
+    for _ in range(100):
+        written += tell_many(3)
+    connection.close()
+
+
+class TestReset:
+    @pytest.mark.parametrize(
+        "last_id", ["error", "-1", "1.5", "1_0", "99999", "9" * 30, "user-1:3,admin:4", "0x10", "%D9%A3", "a" * 5000]
+    )
+    def test_on_a_number_that_we_never_gave_out(self, web_server: str, alice: User, last_id: str) -> None:
+        tell("before")
+        with open_stream(web_server, alice, query=f"?last_event_id={last_id}") as stream:
+            assert stream.next("stream-reset").id == str(current_number())
+            live = tell("live")
+            assert stream.next().id == str(live)
+
+    def test_on_a_number_that_is_trimmed(self, web_server: str, alice: User) -> None:
+        tell_many(5)
+        Event.objects.update(created=timezone.now() - timedelta(days=2))
+        newest = tell("newest")
+        trim(timezone.now())
+
+        with open_stream(web_server, alice, last_id=2) as stream:
+            assert stream.next("stream-reset").id == str(newest)
+
+    def test_not_on_the_last_trimmed_number(self, web_server: str, alice: User) -> None:
+        trimmed = tell("old")
+        Event.objects.update(created=timezone.now() - timedelta(days=2))
+        newest = tell("newest")
+        trim(timezone.now())
+
+        with open_stream(web_server, alice, last_id=trimmed) as stream:
+            assert stream.next().id == str(newest)
+
+
+class TestEnding:
+    def test_after_its_time(self, web_server: str, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(event_stream, "LIFETIME_SECONDS", (0.1, 0.2))
+        with open_stream(web_server, alice) as stream:
+            assert stream.rest() == []
+
+    def test_when_rights_change(self, web_server: str, alice: User, bob: User) -> None:
+        with open_stream(web_server, alice) as alices, open_stream(web_server, bob) as bobs:
+            rights_changed(alice.pk)
+            tell("after")
+
+            assert alices.rest() == []
+            assert bobs.next().data["type"] == "after"
+
+    def test_a_removed_member_sees_no_more(self, web_server: str, acme: Organization, alice: User) -> None:
+        with open_stream(web_server, alice) as stream:
+            Membership.objects.filter(user=alice).delete()
+            rights_changed(alice.pk)
+            stream.rest()
+        tell("acmes", organization_channel(acme.pk))
+        tell("everyones")
+
+        with open_stream(web_server, alice, last_id=stream.last_id) as stream:
+            assert stream.next().data["type"] == "everyones"
+
+    def test_when_events_cannot_be_read_to_resume(self, web_server: str, alice: User) -> None:
+        table = Event._meta.db_table
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {table} RENAME TO hidden_events")
+            try:
+                with open_stream(web_server, alice) as stream:
+                    assert stream.rest() == []
+            finally:
+                cursor.execute(f"ALTER TABLE hidden_events RENAME TO {table}")
+
+    def test_a_slow_reader_is_ended_and_then_gets_everything(self, web_server: str, alice: User) -> None:
+        with open_stalled(web_server, alice) as stalled:
+            written = [number for _ in range(40) for number in tell_many(100, text="x" * 2000)]
+            wait_until(lambda: open_streams() == 1)
+            raw = read_to_end(stalled)
+        got = [line[4:] for line in raw.decode().splitlines() if line.startswith("id: ")][1:]
+        assert len(got) < len(written)
+
+        with open_stream(web_server, alice, last_id=got[-1]) as stream:
+            assert got + ids([stream.next() for _ in written[len(got) :]]) == written
+
+
+def open_stalled(url: str, user: User) -> socket.socket:
+    """A stream over a bare socket that takes little, from a client that doesn't read."""
+    host, port = url.removeprefix("http://").split(":")
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    line.settimeout(10)
+    line.connect((host, int(port)))
+    cookies = "; ".join(f"{name}={value}" for name, value in session_cookies(user).items())
+    line.sendall(f"GET /api/events HTTP/1.1\r\nHost: localhost\r\nCookie: {cookies}\r\n\r\n".encode())
+    wait_until(lambda: open_streams() == 1)
+    return line
+
+
+def read_to_end(line: socket.socket) -> bytes:
+    """Everything until the chunk of no length, which ends the response."""
+    raw = b""
+    while not raw.endswith(b"\r\n0\r\n\r\n"):
+        raw += line.recv(65536)
+    return raw
+
+
+class TestCost:
+    def test_open_streams_hold_no_thread_and_no_connection(self, web_server: str, alice: User) -> None:
+        with httpx.Client(cookies=session_cookies(alice), limits=httpx.Limits(max_connections=20)) as client:
+            with open_stream(web_server, alice):
+                threads, connections = threading.active_count(), open_database_connections()
+            streams = [client.stream("GET", f"{web_server}/api/events") for _ in range(10)]
+            responses = [stream.__enter__() for stream in streams]
+            for response in responses:
+                EventStream(response).next("stream-open")
+
+            wait_until(lambda: threading.active_count() <= threads + 2)
+            wait_until(lambda: open_database_connections() <= connections + 2)
+            assert open_streams() == 10
+
+            for response in responses:
+                response.close()
+
+    def test_a_client_that_leaves_leaves_nothing_behind(self, web_server: str, alice: User) -> None:
+        threads, connections = threading.active_count(), open_database_connections()
+        for _ in range(5):
+            with open_stream(web_server, alice):
+                pass
+
+        wait_until(lambda: open_streams() == 0)
+        wait_until(lambda: threading.active_count() <= threads)
+        wait_until(lambda: open_database_connections() <= connections)
+
+    def test_asgiref_keeps_the_thread_where_we_take_it_from(self) -> None:
+        """`give_back_thread` reaches into asgiref: this fails when a new release keeps its threads elsewhere."""
+
+        async def request() -> tuple[threading.Thread, threading.Thread]:
+            async with ThreadSensitiveContext():
+                before = await sync_to_async(threading.current_thread)()
+                assert len(SyncToAsync.context_to_thread_executor) == 1
+                await give_back_thread()
+                assert len(SyncToAsync.context_to_thread_executor) == 0
+                before.join(10)
+                assert not before.is_alive()
+                return before, await sync_to_async(threading.current_thread)()
+
+        before, after = asyncio.run(request())
+
+        assert before is not after
+
+    def test_giving_back_needs_no_thread_to_be_there(self) -> None:
+        asyncio.run(give_back_thread())
+
+
+@pytest.mark.django_db
+class TestReader:
+    """What only happens in the moments between two reads."""
+
+    def reader(self, *, joined_at: int, sent: int | None) -> Reader:
+        return Reader(user_id=7, channels=frozenset({EVERYONE}), joined_at=joined_at, sent=sent)
+
+    def test_rights_that_changed_after_they_were_read_end_the_stream(self) -> None:
+        reader = self.reader(joined_at=0, sent=0)
+        tell("before")
+        rights_changed(7)
+
+        assert reader.catch_up() is None
+        assert reader.ended
+
+    def test_rights_that_changed_before_they_were_read_do_not(self) -> None:
+        rights_changed(7)
+        reader = self.reader(joined_at=1, sent=0)
+
+        assert reader.catch_up() == ""
+        assert reader.catch_up() is None
+        assert not reader.ended
+
+    def test_what_the_database_gave_is_not_sent_again(self) -> None:
+        tell("news")
+        reader = self.reader(joined_at=0, sent=0)
+        missed = event_stream.read_after(0, 10)
+
+        assert reader.catch_up() is not None
+        assert reader.text_of(missed) == ""
+
+    def test_an_unknown_number_is_not_repeated_in_the_greeting(self) -> None:
+        assert "id:" not in self.reader(joined_at=5, sent=None).greeting()
+        assert "id: 5\n" in self.reader(joined_at=5, sent=5).greeting()
+
+    def test_keep_alive_never_goes_back(self) -> None:
+        reader = self.reader(joined_at=5, sent=5)
+
+        assert [reader.keep_alive(position) for position in (4, 6, 5)] == [
+            ": keep-alive\n\n",
+            ": keep-alive\nid: 6\n\n",
+            ": keep-alive\n\n",
+        ]

@@ -1,0 +1,192 @@
+"""The verbs of a job's life: each wins once, and loses without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from django_eventstream.models import Event
+from django_q.models import OrmQ
+
+from cloudtrain_site.states import SYSTEM, Actor, Source
+from jobs import lifecycle
+from jobs.models import Job, JobEvent, Organization
+from jobs.progress import read_progress
+from jobs.providers.base import Snapshot
+from jobs.statuses import TERMINAL, JobStatus
+from jobs.submission import Submission
+
+pytestmark = pytest.mark.django_db
+MakeJob = Callable[..., Job]
+BAR = "Epoch 1/1, Steps:  42%|####2     | 42/100 [00:10<00:14,  4.0it/s, lr=0.0001, step_loss=0.5]\n"
+
+
+def test_create_stores_a_waiting_job_with_its_first_line_of_history(alice: User, acme: Organization) -> None:
+    submission = Submission(provider="local", config={"a": 1}, config_name="flux", hardware_profile="cpu")
+    job = lifecycle.create(submission, organization=acme, user=alice, source=Source.API, estimated_cost=Decimal(3))
+    assert Job.objects.get().status == JobStatus.PENDING
+    assert [(line.old, line.new, line.actor) for line in job.events.all()] == [("", "pending", "alice")]
+    assert Event.objects.count() == 1
+
+
+def test_job_ids_sort_by_time(make_job: MakeJob) -> None:
+    ids = [make_job().pk for _ in range(3)]
+    assert all(len(pk) == 26 for pk in ids)
+    assert ids[0][:10] <= ids[1][:10] <= ids[2][:10]
+
+
+def test_begin_submission_stores_a_marker_once(make_job: MakeJob) -> None:
+    job = make_job()
+    assert lifecycle.begin_submission(job)
+    marker = Job.objects.get().submission_marker
+    assert lifecycle.begin_submission(Job.objects.get())
+    assert Job.objects.get().submission_marker == marker
+
+
+def test_a_cancelled_job_is_not_submitted(make_job: MakeJob) -> None:
+    job = make_job()
+    stale = Job.objects.get()
+    lifecycle.request_cancel(job, actor=SYSTEM, source=Source.API)
+    assert not lifecycle.begin_submission(stale)
+    assert Job.objects.get().submission_marker is None
+
+
+def test_mark_submitted_takes_down_the_providers_id(make_job: MakeJob) -> None:
+    job = make_job()
+    assert lifecycle.mark_submitted(job, Snapshot("x-1", JobStatus.QUEUED), actor=SYSTEM)
+    assert Job.objects.values_list("status", "external_id").get() == ("queued", "x-1")
+
+
+def test_mark_submitted_loses_against_an_end(make_job: MakeJob) -> None:
+    job = make_job()
+    lifecycle.finish(Job.objects.get(), JobStatus.CANCELLED, actor=SYSTEM, source=Source.API, reason="no")
+    assert not lifecycle.mark_submitted(job, Snapshot("x-1", JobStatus.QUEUED), actor=SYSTEM)
+    assert Job.objects.values_list("status", "external_id").get() == ("cancelled", None)
+
+
+def test_a_snapshot_moves_a_job_forwards(make_job: MakeJob) -> None:
+    job = make_job(status=JobStatus.QUEUED, external_id="x-1")
+    started = timezone.now() - timedelta(seconds=30)
+    assert lifecycle.apply_snapshot(job, Snapshot("x-1", JobStatus.RUNNING, started_at=started), source=Source.POLL)
+    assert Job.objects.values_list("status", "started_at").get() == ("running", started)
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+def test_a_late_snapshot_changes_nothing_about_an_ended_job(make_job: MakeJob, status: str) -> None:
+    job = make_job(status=status, external_id="x-1")
+    late = Snapshot("x-1", JobStatus.RUNNING, error_message="late", progress=read_progress(BAR))
+    assert not lifecycle.apply_snapshot(job, late, source=Source.WEBHOOK)
+    assert Job.objects.values_list("status", "error_message", "progress").get() == (status, "", None)
+
+
+def test_a_snapshot_behind_the_job_does_not_move_it_back(make_job: MakeJob) -> None:
+    job = make_job(status=JobStatus.RUNNING, external_id="x-1")
+    assert not lifecycle.apply_snapshot(job, Snapshot("x-1", JobStatus.QUEUED), source=Source.POLL)
+    assert Job.objects.get().status == JobStatus.RUNNING
+    assert not JobEvent.objects.exists()
+
+
+def test_a_stale_snapshot_loses_against_one_that_came_first(make_job: MakeJob) -> None:
+    stale = make_job(status=JobStatus.RUNNING, external_id="x-1")
+    lifecycle.apply_snapshot(Job.objects.get(), Snapshot("x-1", JobStatus.COMPLETED), source=Source.WEBHOOK)
+    assert not lifecycle.apply_snapshot(stale, Snapshot("x-1", JobStatus.FAILED), source=Source.POLL)
+    assert Job.objects.get().status == JobStatus.COMPLETED
+
+
+def test_an_unknown_word_leaves_the_job_as_it_is(make_job: MakeJob) -> None:
+    job = make_job(status=JobStatus.RUNNING, external_id="x-1")
+    assert not lifecycle.apply_snapshot(job, Snapshot("x-1", None), source=Source.POLL)
+    assert Job.objects.get().status == JobStatus.RUNNING
+
+
+def test_progress_is_kept_and_told(make_job: MakeJob) -> None:
+    job = make_job(status=JobStatus.RUNNING, external_id="x-1")
+    snapshot = Snapshot("x-1", JobStatus.RUNNING, progress=read_progress(BAR))
+    lifecycle.apply_snapshot(job, snapshot, source=Source.POLL)
+    assert Job.objects.values_list("stage", "progress", "step").get() == ("Training", 42.0, 42)
+    assert '"type": "job_progress"' in Event.objects.get().data
+
+
+def test_progress_is_told_at_most_once_a_second(make_job: MakeJob) -> None:
+    job = make_job(status=JobStatus.RUNNING, external_id="x-1")
+    for step in (42, 43, 44):
+        progress = read_progress(BAR.replace("42/100", f"{step}/100"))
+        lifecycle.apply_snapshot(job, Snapshot("x-1", JobStatus.RUNNING, progress=progress), source=Source.POLL)
+    assert Job.objects.get().step == 44
+    assert Event.objects.count() == 1
+
+
+def test_the_same_snapshot_twice_writes_nothing_the_second_time(make_job: MakeJob) -> None:
+    job = make_job(status=JobStatus.RUNNING, external_id="x-1")
+    snapshot = Snapshot("x-1", JobStatus.RUNNING, progress=read_progress(BAR))
+    lifecycle.apply_snapshot(job, snapshot, source=Source.POLL)
+    first = Job.objects.get().last_synced_at
+    lifecycle.apply_snapshot(job, snapshot, source=Source.POLL)
+    assert Job.objects.get().last_synced_at == first
+
+
+def test_a_waiting_job_is_cancelled_at_once(make_job: MakeJob, alice: User) -> None:
+    job = make_job()
+    assert lifecycle.request_cancel(job, actor=Actor.of(alice), source=Source.API, reason="wrong data")
+    assert Job.objects.get().status == JobStatus.CANCELLED
+    assert JobEvent.objects.get().reason == "wrong data"
+
+
+def test_a_job_at_its_provider_is_cancelled_when_the_provider_says_so(
+    make_job: MakeJob, django_capture_on_commit_callbacks: Any
+) -> None:
+    job = make_job(status=JobStatus.RUNNING, external_id="x-1", submission_started_at=timezone.now())
+    with django_capture_on_commit_callbacks(execute=True):
+        assert lifecycle.request_cancel(job, actor=SYSTEM, source=Source.API)
+    kept = Job.objects.get()
+    assert kept.status == JobStatus.RUNNING
+    assert kept.cancel_requested_at is not None
+    assert OrmQ.objects.count() == 1
+
+
+def test_a_job_being_submitted_is_not_cancelled_behind_the_dispatchers_back(make_job: MakeJob) -> None:
+    job = make_job()
+    lifecycle.begin_submission(Job.objects.get())
+    assert lifecycle.request_cancel(job, actor=SYSTEM, source=Source.API)
+    kept = Job.objects.get()
+    assert kept.status == JobStatus.PENDING
+    assert kept.cancel_requested_at is not None
+
+
+def test_asking_twice_is_on_record_once(make_job: MakeJob) -> None:
+    job = make_job(status=JobStatus.RUNNING, external_id="x-1", submission_started_at=timezone.now())
+    lifecycle.request_cancel(job, actor=SYSTEM, source=Source.API)
+    assert lifecycle.request_cancel(job, actor=SYSTEM, source=Source.API)
+    assert JobEvent.objects.count() == 1
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+def test_an_ended_job_can_not_be_cancelled(make_job: MakeJob, status: str) -> None:
+    assert not lifecycle.request_cancel(make_job(status=status), actor=SYSTEM, source=Source.API)
+    assert not JobEvent.objects.exists()
+
+
+def test_finish_loses_against_an_end(make_job: MakeJob) -> None:
+    job = make_job()
+    lifecycle.request_cancel(Job.objects.get(), actor=SYSTEM, source=Source.API)
+    assert not lifecycle.finish(job, JobStatus.FAILED, actor=SYSTEM, source=Source.DISPATCHER, reason="no such command")
+    assert Job.objects.get().status == JobStatus.CANCELLED
+
+
+def test_a_failed_start_says_why(make_job: MakeJob) -> None:
+    lifecycle.finish(make_job(), JobStatus.FAILED, actor=SYSTEM, source=Source.DISPATCHER, reason="no such command")
+    assert Job.objects.get().error_message == "no such command"
+
+
+def test_only_an_ended_job_is_deleted_and_only_once(make_job: MakeJob) -> None:
+    running = make_job(status=JobStatus.RUNNING)
+    ended = make_job(status=JobStatus.COMPLETED)
+    assert not lifecycle.delete(running)
+    assert lifecycle.delete(ended)
+    assert not lifecycle.delete(ended)
+    assert list(Job.objects.kept()) == [running]

@@ -1,0 +1,183 @@
+"""The verbs of the queue: each wins once, and loses without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from cloudtrain_site.states import SYSTEM, Source
+from jobs import lifecycle
+from jobs.models import JobEvent
+from jobs.roles import Role
+from jobs.statuses import JobStatus
+from queueing import claims, passes
+from queueing.models import QueueEntry, QueueState
+from queueing.places import positions, waiting_reasons
+from queueing.statuses import EntryStatus
+from tests.providers import ScriptedProvider
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted")]
+Enqueue = Callable[..., QueueEntry]
+
+
+def status_of(entry: QueueEntry) -> str:
+    return QueueEntry.objects.get(pk=entry.pk).status
+
+
+def limit(**fields: Any) -> None:
+    QueueState.objects.update_or_create(pk=1, defaults={"max_running_per_user": 100, "max_running": 100, **fields})
+
+
+@pytest.mark.parametrize(("role", "priority"), [("viewer", 0), ("researcher", 10), ("lead", 20), ("admin", 30)])
+def test_priority_comes_from_the_submitters_role(enqueue: Enqueue, role: str, priority: int) -> None:
+    assert enqueue(role=Role(role)).priority == priority
+
+
+def test_a_job_has_one_live_entry(enqueue: Enqueue) -> None:
+    entry = enqueue()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        claims.enqueue(entry.job, role=None, held=False, actor=SYSTEM, source=Source.API)
+
+
+def test_a_held_entry_is_not_claimed_until_it_is_released(enqueue: Enqueue) -> None:
+    entry = enqueue(held=True)
+    assert claims.claim_next() == []
+    assert claims.release(entry.job, actor=SYSTEM, source=Source.ADMIN, reason="fine")
+    assert claims.claim_next() == [entry]
+
+
+def test_release_loses_when_the_entry_is_not_held(enqueue: Enqueue) -> None:
+    entry = enqueue()
+    assert not claims.release(entry.job, actor=SYSTEM, source=Source.ADMIN, reason="fine")
+    assert JobEvent.objects.count() == 1
+
+
+def test_claims_go_by_priority_and_then_by_age(enqueue: Enqueue) -> None:
+    limit()
+    low, first, second = enqueue(role=Role.VIEWER), enqueue(), enqueue()
+    assert claims.claim_next() == [first, second, low]
+
+
+def test_an_override_counts_in_the_order_and_is_on_record(enqueue: Enqueue) -> None:
+    limit()
+    first, second = enqueue(), enqueue()
+    assert claims.set_priority(second, 50, actor=SYSTEM, source=Source.API, reason="deadline")
+    assert claims.claim_next() == [second, first]
+    assert "priority 10 -> 50: deadline" in JobEvent.objects.filter(job=second.job).values_list("reason", flat=True)
+
+
+def test_an_entry_that_left_the_queue_keeps_its_priority(enqueue: Enqueue) -> None:
+    entry = enqueue()
+    stale = QueueEntry.objects.get()
+    lifecycle.finish(entry.job, JobStatus.FAILED, actor=SYSTEM, source=Source.LOOP, reason="no")
+    claims.end(entry.job)
+    assert not claims.set_priority(stale, 50, actor=SYSTEM, source=Source.API, reason="late")
+
+
+def test_a_claim_has_a_token_and_a_lease(enqueue: Enqueue) -> None:
+    enqueue()
+    (entry,) = claims.claim_next()
+    kept = QueueEntry.objects.get()
+    assert kept.claim_token == entry.claim_token
+    assert kept.lease_until is not None
+    assert kept.attempts == 1
+    assert claims.claim_next() == []
+
+
+def test_a_user_runs_no_more_than_the_limit_and_the_rest_say_why(enqueue: Enqueue) -> None:
+    limit(max_running_per_user=2)
+    entries = [enqueue() for _ in range(3)]
+    assert len(claims.claim_next()) == 2
+    assert waiting_reasons([entries[2]])[entries[2].pk].startswith("2 of 2 jobs that one person may run are running")
+    assert positions([entries[2].pk]) == {entries[2].pk: 1}
+
+
+def test_the_holder_of_the_claim_confirms_it(enqueue: Enqueue) -> None:
+    enqueue()
+    (entry,) = claims.claim_next()
+    assert claims.confirm(entry)
+    assert status_of(entry) == EntryStatus.RUNNING
+
+
+def test_a_stale_holders_outcome_is_dropped(enqueue: Enqueue) -> None:
+    enqueue()
+    (entry,) = claims.claim_next()
+    QueueEntry.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert claims.take_over(QueueEntry.objects.get())
+    assert not claims.confirm(entry)
+    assert not claims.give_back(entry, "refused")
+    assert status_of(entry) == EntryStatus.DISPATCHING
+
+
+def test_a_claim_is_taken_over_only_when_its_lease_ran_out(enqueue: Enqueue) -> None:
+    enqueue()
+    (entry,) = claims.claim_next()
+    assert not claims.take_over(entry)
+
+
+def test_of_two_who_take_over_one_wins(enqueue: Enqueue) -> None:
+    enqueue()
+    claims.claim_next()
+    QueueEntry.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    first, second = QueueEntry.objects.get(), QueueEntry.objects.get()
+    assert claims.take_over(first)
+    assert not claims.take_over(second)
+
+
+def test_what_is_given_back_waits_longer_each_time(enqueue: Enqueue) -> None:
+    enqueue()
+    (entry,) = claims.claim_next()
+    assert claims.give_back(entry, "connection refused")
+    kept = QueueEntry.objects.get()
+    assert kept.status == EntryStatus.PENDING
+    assert kept.not_before is not None
+    assert kept.last_error == "connection refused"
+    assert "try 1 of 3 failed: connection refused" in JobEvent.objects.values_list("reason", flat=True)
+    assert claims.claim_next() == []
+
+
+def test_an_ended_job_frees_its_slot_once(enqueue: Enqueue) -> None:
+    entry = enqueue()
+    lifecycle.finish(entry.job, JobStatus.FAILED, actor=SYSTEM, source=Source.LOOP, reason="no")
+    assert claims.end(entry.job)
+    assert not claims.end(entry.job)
+    assert status_of(entry) == EntryStatus.FAILED
+
+
+def test_news_of_the_end_frees_the_slot(enqueue: Enqueue, django_capture_on_commit_callbacks: Any) -> None:
+    entry = enqueue()
+    with django_capture_on_commit_callbacks(execute=True):
+        lifecycle.request_cancel(entry.job, actor=SYSTEM, source=Source.API)
+    assert status_of(entry) == EntryStatus.CANCELLED
+
+
+def test_many_wishes_for_a_pass_cause_one(
+    db: None, django_capture_on_commit_callbacks: Any, django_assert_num_queries: Any
+) -> None:
+    from django_q.models import OrmQ
+
+    with django_capture_on_commit_callbacks(execute=True):
+        for _ in range(20):
+            passes.request_pass()
+    assert OrmQ.objects.count() == 1
+    passes.begin_pass()
+    with django_capture_on_commit_callbacks(execute=True):
+        passes.request_pass()
+    assert OrmQ.objects.count() == 2
+
+
+def test_the_queues_numbers_are_told_when_they_change_and_not_otherwise(
+    enqueue: Enqueue, scripted: ScriptedProvider
+) -> None:
+    enqueue()
+    assert passes.tell_queue()
+    assert not passes.tell_queue()
+    enqueue()
+    assert not passes.tell_queue(), "at most once a second"
+    QueueState.objects.update(told_at=timezone.now() - timedelta(seconds=2))
+    assert passes.tell_queue()

@@ -1,0 +1,182 @@
+"""Handing jobs to their provider, whatever the provider or a crash does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from cloudtrain_site.states import SYSTEM, Source
+from jobs import lifecycle
+from jobs.models import Job, JobEvent
+from jobs.providers.base import ProviderError, Snapshot
+from jobs.statuses import JobStatus
+from queueing import claims, dispatch
+from queueing.models import QueueEntry
+from queueing.statuses import EntryStatus
+from tests.providers import ScriptedProvider
+
+pytestmark = pytest.mark.django_db
+Enqueue = Callable[..., QueueEntry]
+
+
+def state() -> tuple[str, str]:
+    return Job.objects.get().status, QueueEntry.objects.get().status
+
+
+def expire_leases() -> None:
+    QueueEntry.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+
+
+def refusal(**fields: bool) -> ProviderError:
+    return ProviderError("connection refused", nothing_created=True, **fields)
+
+
+def test_a_pass_hands_the_job_over(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    enqueue()
+    assert dispatch.run_pass() == 1
+    assert state() == (JobStatus.QUEUED, EntryStatus.RUNNING)
+    job = Job.objects.get()
+    assert job.external_id == "x-1"
+    assert scripted.orders[0].marker == job.submission_marker
+
+
+def test_nothing_waits_nothing_goes(db: None, scripted: ScriptedProvider) -> None:
+    assert dispatch.run_pass() == 0
+
+
+def test_a_held_job_never_reaches_the_provider(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    enqueue(held=True)
+    dispatch.run_pass()
+    assert scripted.orders == []
+    assert state() == (JobStatus.PENDING, EntryStatus.BLOCKED)
+
+
+def test_a_refusal_that_made_nothing_is_tried_again_and_then_fails(
+    enqueue: Enqueue, scripted: ScriptedProvider
+) -> None:
+    scripted.refusals = [refusal(), refusal(), refusal()]
+    enqueue()
+    for _ in range(3):
+        dispatch.run_pass()
+        QueueEntry.objects.update(not_before=None)
+    assert state() == (JobStatus.FAILED, EntryStatus.FAILED)
+    assert Job.objects.get().error_message == "connection refused"
+    assert len(scripted.orders) == 3
+
+
+def test_a_permanent_refusal_fails_at_once(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    scripted.refusals = [refusal(permanent=True)]
+    enqueue()
+    dispatch.run_pass()
+    assert state() == (JobStatus.FAILED, EntryStatus.FAILED)
+
+
+def test_a_lost_answer_is_never_submitted_again_but_adopted(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    scripted.lose_answers = 1
+    enqueue()
+    dispatch.run_pass()
+    assert state() == (JobStatus.PENDING, EntryStatus.DISPATCHING)
+    dispatch.run_pass()
+    assert len(scripted.orders) == 1, "its lease has not run out"
+    expire_leases()
+    dispatch.run_pass()
+    assert state() == (JobStatus.QUEUED, EntryStatus.RUNNING)
+    assert len(scripted.orders) == 1
+
+
+def test_a_training_that_is_not_found_is_not_submitted_blindly(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    scripted.lose_answers = 1
+    enqueue()
+    dispatch.run_pass()
+    scripted.trainings.clear()
+    expire_leases()
+    dispatch.run_pass()
+    assert len(scripted.orders) == 1
+    assert state() == (JobStatus.PENDING, EntryStatus.DISPATCHING)
+
+
+def test_a_provider_that_knows_markers_is_simply_asked_again(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    scripted.once_per_marker = True
+    enqueue()
+    claims.claim_next()
+    lifecycle.begin_submission(Job.objects.get())
+    expire_leases()
+    dispatch.run_pass()
+    assert state() == (JobStatus.QUEUED, EntryStatus.RUNNING)
+
+
+def test_a_dispatcher_that_died_before_the_call_costs_nothing_but_time(
+    enqueue: Enqueue, scripted: ScriptedProvider
+) -> None:
+    enqueue()
+    claims.claim_next()
+    expire_leases()
+    dispatch.run_pass()
+    QueueEntry.objects.update(not_before=None)
+    dispatch.run_pass()
+    assert state() == (JobStatus.QUEUED, EntryStatus.RUNNING)
+    assert len(scripted.orders) == 1
+
+
+def test_what_was_claimed_on_another_machine_is_left_to_it(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    scripted.bound_to_machine = True
+    enqueue()
+    claims.claim_next()
+    QueueEntry.objects.update(lease_until=timezone.now() - timedelta(seconds=1), claimed_on="elsewhere")
+    dispatch.run_pass()
+    assert state() == (JobStatus.PENDING, EntryStatus.DISPATCHING)
+    QueueEntry.objects.update(dispatched_at=timezone.now() - timedelta(minutes=11))
+    dispatch.run_pass()
+    assert state() == (JobStatus.FAILED, EntryStatus.FAILED)
+    assert "elsewhere stopped" in Job.objects.get().error_message
+
+
+def test_a_stale_dispatchers_answer_is_dropped_whole(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    enqueue()
+    (entry,) = claims.claim_next()
+    job = Job.objects.get()
+    lifecycle.begin_submission(job)
+    expire_leases()
+    claims.take_over(QueueEntry.objects.get())
+    lines = JobEvent.objects.count()
+    assert not dispatch.record_accepted(entry, job, Snapshot("x-9", JobStatus.QUEUED))
+    assert state() == (JobStatus.PENDING, EntryStatus.DISPATCHING)
+    assert JobEvent.objects.count() == lines
+
+
+def test_a_job_cancelled_between_claim_and_call_is_not_submitted(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    enqueue()
+    (entry,) = claims.claim_next()
+    lifecycle.request_cancel(Job.objects.get(), actor=SYSTEM, source=Source.API)
+    assert not dispatch.dispatch(entry)
+    assert scripted.orders == []
+    assert state() == (JobStatus.CANCELLED, EntryStatus.CANCELLED)
+
+
+def test_a_job_cancelled_during_a_call_that_failed_ends_cancelled(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    enqueue()
+    (entry,) = claims.claim_next()
+    lifecycle.begin_submission(Job.objects.get())
+    lifecycle.request_cancel(Job.objects.get(), actor=SYSTEM, source=Source.API)
+    assert not dispatch.dispatch(entry)
+    assert state() == (JobStatus.CANCELLED, EntryStatus.CANCELLED)
+
+
+def test_one_entrys_surprise_does_not_stop_the_others(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    scripted.refusals = [RuntimeError("a bug")]
+    enqueue(), enqueue()
+    assert dispatch.run_pass() == 1
+
+
+def test_a_slot_that_a_lost_signal_left_taken_is_freed_by_the_next_pass(
+    enqueue: Enqueue, scripted: ScriptedProvider
+) -> None:
+    enqueue()
+    dispatch.run_pass()
+    lifecycle.apply_snapshot(Job.objects.get(), Snapshot("x-1", JobStatus.COMPLETED), source=Source.POLL)
+    assert QueueEntry.objects.get().status == EntryStatus.RUNNING
+    dispatch.run_pass()
+    assert QueueEntry.objects.get().status == EntryStatus.COMPLETED
