@@ -1,7 +1,52 @@
-"""What `manage.py check` says about the configuration."""
+"""What `manage.py check` says about the configuration. The logging's is checked before: a bad one stops the start."""
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+
+from cloudtrain_site.configuration import ConfigurationError
+from cloudtrain_site.enterprise import QUEUE_ENABLED, get_enterprise_config
+
+BOOLEANS = ("DEBUG", "SECURE_COOKIES")
+BOOLEAN_WORDS = frozenset(("true", "on", "ok", "y", "yes", "1", "false", "off", "n", "no", "0", ""))
+
 
 def register_checks() -> None:
-    """Register them; to be called once, when the apps are ready."""
+    """Register them all; to be called when the apps are ready, and harmless twice."""
+    for check in (check_enterprise_file, check_booleans, check_data_folder):
+        checks.register(check, "configuration")
+
+
+def check_enterprise_file(**kwargs: Any) -> list[checks.CheckMessage]:
+    """The file is read as a whole; what it says of the queue can't be followed in one point."""
+    try:
+        config = get_enterprise_config()
+    except ConfigurationError as error:
+        return [checks.Error(str(error), id="cloudtrain.E001")]
+    place = config.sources.get(QUEUE_ENABLED)
+    if place and not config.queue_enabled_as_written:
+        message = f"{QUEUE_ENABLED} is false in {place}, but the queue is always processed."
+        return [checks.Warning(message, hint="Pause the queue with POST /api/queue/concurrency.", id="cloudtrain.W001")]
+    return []
+
+
+def check_booleans(**kwargs: Any) -> list[checks.CheckMessage]:
+    """A word that nobody knows would be taken for false."""
+    return [
+        checks.Error(f"{name} is {os.environ[name]!r}, but it must be true or false.", id="cloudtrain.E002")
+        for name in BOOLEANS
+        if os.environ.get(name, "").lower() not in BOOLEAN_WORDS
+    ]
+
+
+def check_data_folder(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Database, logs and outputs of the embedded default lie in it."""
+    folder = settings.DATA_DIR
+    if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        message = f"The data folder {folder} is not a folder that this account may write to."
+        return [checks.Error(message, hint="Set SIMPLETUNER_DATA_DIR to one that is.", id="cloudtrain.E003")]
+    return []

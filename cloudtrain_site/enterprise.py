@@ -62,6 +62,8 @@ class EnterpriseConfig:
     job_polling_explicit: bool | None = None
     job_polling_interval: int = 30
     queue_interval: int = 5
+    #: False is not followed: the queue can't be disabled.
+    queue_enabled_as_written: bool = True
     providers: Providers = Providers()
     path: Path | None = None
     #: Dotted key to where its value came from: "FILE:LINE" or "environment NAME". A default has no entry.
@@ -193,6 +195,7 @@ def _config_of(source: YamlSource | None) -> EnterpriseConfig:
         job_polling_explicit=values.get(POLLING_ENABLED),
         job_polling_interval=values.get(POLLING_INTERVAL, default.job_polling_interval),
         queue_interval=values.get(QUEUE_INTERVAL, default.queue_interval),
+        queue_enabled_as_written=values.get(QUEUE_ENABLED, default.queue_enabled_as_written),
         providers=Providers(
             local=LocalProvider(
                 command=values.get(LOCAL_COMMAND, local.command),

@@ -1,0 +1,117 @@
+"""`manage.py show_config`: what is in force, and where each value came from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+
+from cloudtrain_site import enterprise
+from cloudtrain_site.enterprise import EnterpriseConfig, find_enterprise_file, get_enterprise_config
+from cloudtrain_site.redaction import MASK, is_secret_name, mask_secrets
+
+UNSET = "(not set)"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting."""
+
+    name: str
+    value: str
+    source: str
+
+
+def _database(given: str) -> str:
+    database = settings.DATABASES["default"]
+    return given or f"sqlite:///{database['NAME']}"
+
+
+#: Each variable, and what is in force when it was `given`, or not given: an empty text.
+VARIABLES: dict[str, Callable[[str], Any]] = {
+    "SIMPLETUNER_LOG_LEVEL": lambda given: given.upper() or "INFO",
+    "SIMPLETUNER_LOG_FORMAT": lambda given: given.lower() or "json",
+    "SIMPLETUNER_LOG_FILE": lambda given: given or "(standard output alone)",
+    "SIMPLETUNER_DATA_DIR": lambda given: settings.DATA_DIR,
+    "DATABASE_URL": _database,
+    "REDIS_URL": lambda given: settings.REDIS_URL or UNSET,
+    "SECRET_KEY": lambda given: settings.SECRET_KEY,
+    "ALLOWED_HOSTS": lambda given: settings.ALLOWED_HOSTS,
+    "CSRF_TRUSTED_ORIGINS": lambda given: settings.CSRF_TRUSTED_ORIGINS,
+    "SECURE_COOKIES": lambda given: settings.SESSION_COOKIE_SECURE,
+    "DEBUG": lambda given: settings.DEBUG,
+    "EMAIL_URL": lambda given: given or settings.EMAIL_BACKEND,
+    "DEFAULT_FROM_EMAIL": lambda given: settings.DEFAULT_FROM_EMAIL,
+    "CLOUDTRAIN_ROLE": lambda given: settings.ROLE,
+    "CLOUDTRAIN_WORKERS": lambda given: settings.Q_CLUSTER["workers"],
+    "REPLICATE_API_TOKEN": lambda given: given or UNSET,
+    "REPLICATE_BASE_URL": lambda given: given or "(the provider's own)",
+}
+
+FILE_KEYS: dict[str, Callable[[EnterpriseConfig], Any]] = {
+    enterprise.POLLING_ENABLED: lambda config: _polling(config.job_polling_explicit),
+    enterprise.POLLING_INTERVAL: lambda config: config.job_polling_interval,
+    enterprise.QUEUE_ENABLED: lambda config: True,
+    enterprise.QUEUE_INTERVAL: lambda config: config.queue_interval,
+    enterprise.LOCAL_COMMAND: lambda config: config.local.command,
+    enterprise.LOCAL_MAX_RUNNING: lambda config: config.local.max_running,
+    enterprise.LOCAL_GRACE: lambda config: config.local.grace_seconds,
+}
+
+
+def _polling(explicit: bool | None) -> Any:
+    return "auto (on while no webhook address is set)" if explicit is None else explicit
+
+
+def rows() -> Iterator[Row]:
+    """All of it, secrets masked. Raises ConfigurationError at the file's rows when the file can't be used."""
+    for name, in_force in VARIABLES.items():
+        given = os.environ.get(name, "")
+        yield Row(name, _shown(name, in_force(given)), f"environment {name}" if given else _fallback_of(name))
+    path = find_enterprise_file()
+    by = f"environment {enterprise.PATH_VARIABLE}" if os.environ.get(enterprise.PATH_VARIABLE) else "found"
+    yield Row(enterprise.PATH_VARIABLE, str(path or "(no file)"), by if path else "default")
+    config = get_enterprise_config()
+    for key, value_of in FILE_KEYS.items():
+        yield Row(key, _shown(key, value_of(config)), config.sources.get(key, "default"))
+
+
+def _fallback_of(name: str) -> str:
+    return f"kept in {settings.DATA_DIR / 'secret_key'}" if name == "SECRET_KEY" else "default"
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if is_secret_name(name) and value != UNSET:
+        return MASK
+    masked = mask_secrets(value)
+    return json.dumps(masked) if isinstance(masked, list | tuple) else str(masked)
+
+
+class Command(BaseCommand):
+    """A table for people, or JSON."""
+
+    help = "Print every setting that is in force and where it came from. Secrets are masked."
+    # Asked for when something is wrong: a failing check must not keep it from answering.
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """--json."""
+        parser.add_argument("--json", action="store_true", help="one JSON object a setting, in a list")
+
+    def handle(self, *args: Any, json: bool, **options: Any) -> None:
+        """Print it. A file that can't be used ends it with its sentence, after what comes before."""
+        if json:
+            self._print_json()
+            return
+        for row in rows():
+            self.stdout.write(f"{row.name:<48} {row.value}  ({row.source})")
+
+    def _print_json(self) -> None:
+        self.stdout.write(json.dumps([asdict(row) for row in rows()], indent=2))
