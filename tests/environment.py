@@ -19,8 +19,9 @@ FOLDER = Path(tempfile.mkdtemp(prefix="cloudtrain-test-"))
 IS_XDIST_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 
 os.environ["SIMPLETUNER_DATA_DIR"] = str(FOLDER)
-os.environ["SIMPLETUNER_ENTERPRISE_CONFIG"] = str(FOLDER / "simpletuner-enterprise.yaml")
-(FOLDER / "simpletuner-enterprise.yaml").touch()  # a file that is named and not there is an error
+CONFIG_FILE = FOLDER / "simpletuner-enterprise.yaml"
+CONFIG_FILE.touch()  # a file that is named and not there is an error
+os.environ["SIMPLETUNER_ENTERPRISE_CONFIG"] = str(CONFIG_FILE)
 os.environ["SIMPLETUNER_LOG_LEVEL"] = "INFO"
 os.environ["SECRET_KEY"] = "only-for-tests"
 for name in ("REPLICATE_API_TOKEN", "REPLICATE_BASE_URL", "REDIS_URL", "SIMPLETUNER_JOB_POLL_INTERVAL"):
@@ -41,6 +42,10 @@ def pytest_report_header() -> str:
 
 
 def pytest_configure() -> None:
+    database = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        # In memory there is no WAL, and threads get "table is locked" where a file makes them wait.
+        database.setdefault("TEST", {})["NAME"] = str(FOLDER / "test.sqlite3")
     # The real hasher takes a third of a second for each user that a test makes.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
