@@ -14,6 +14,7 @@ from rest_framework.authentication import get_authorization_header
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 
+from cloudtrain_site.errors import BodyTooLarge
 from cloudtrain_site.models import ApiKey
 
 KEY_HEADER = "X-API-Key"
@@ -58,14 +59,6 @@ def _note_use(key: ApiKey) -> None:
     stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=now - USE_RESOLUTION)
     if key.last_used_at is None or key.last_used_at < now - USE_RESOLUTION:
         ApiKey.objects.filter(stale, pk=key.pk).update(last_used_at=now)
-
-
-class BodyTooLarge(exceptions.APIException):
-    """More than any of our requests needs."""
-
-    status_code = 413
-    default_detail = "The request is larger than 2.5 MB."
-    default_code = "too_large"
 
 
 class BoundedJSONParser(JSONParser):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 from rest_framework import exceptions, status
@@ -31,6 +31,14 @@ class ProviderUnavailable(exceptions.APIException):
     default_code = "provider_unavailable"
 
 
+class BodyTooLarge(exceptions.APIException):
+    """More than any of our requests needs."""
+
+    status_code = 413
+    default_detail = "The request is larger than 2.5 MB."
+    default_code = "too_large"
+
+
 def error_body(detail: str, code: str, errors: dict[str, list[str]] | None = None) -> dict[str, Any]:
     """The contract's error object."""
     body: dict[str, Any] = {"detail": detail, "code": code, "correlation_id": get_correlation_id()}
@@ -45,6 +53,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         error = exceptions.NotFound("There is no such thing here, or it is not yours to see.")
     elif isinstance(error, PermissionDenied):
         error = exceptions.PermissionDenied()
+    elif isinstance(error, RequestDataTooBig):
+        error = BodyTooLarge()
     if not isinstance(error, exceptions.APIException):
         return None
     set_rollback()

@@ -55,6 +55,7 @@ MIDDLEWARE = [
     # First, so that even a response made by another middleware carries its correlation id.
     "cloudtrain_site.correlation.CorrelationMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "cloudtrain_site.security_headers.content_security_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -91,7 +92,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-LOGIN_URL = "admin:login"
+LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/"
 
 LANGUAGE_CODE = "en-us"
@@ -100,8 +101,8 @@ USE_I18N = False
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
-STATICFILES_DIRS: list[Path] = []
+# Only for who serves static files by a proxy and collects them for it.
+STATIC_ROOT = env.str("STATIC_ROOT", default=None)
 # The embedded default serves straight from the packages: no collectstatic step before the first page.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG

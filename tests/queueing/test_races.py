@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import pytest
-from django.db import connection
 
 from queueing import claims
 from queueing.models import QueueEntry, QueueState
 from tests.providers import ScriptedProvider
+from tests.racing import at_once
 
 Enqueue = Callable[..., QueueEntry]
-
-
-def at_once(*actions: Callable[[], object]) -> list[object]:
-    """Run the actions in threads that start together; what each returned."""
-    barrier, results = threading.Barrier(len(actions)), [None] * len(actions)
-
-    def run(index: int, action: Callable[[], object]) -> None:
-        barrier.wait()
-        try:
-            results[index] = action()
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=item) for item in enumerate(actions)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    return results
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,0 +1,49 @@
+"""What the tests of the approvals share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from approvals.intake import Outcome, Wish, submit
+from approvals.models import ApprovalRequest, ApprovalRule
+from cloudtrain_site.states import Source
+from jobs.models import Membership
+from jobs.submission import Submission
+
+CONFIG = {"max_train_steps": 10, "learning_rate": 1e-4}
+
+
+@pytest.fixture
+def first_job_rule(db: None) -> ApprovalRule:
+    """Holds everybody's first job."""
+    return ApprovalRule.objects.create(name="first_job", first_job=True)
+
+
+@pytest.fixture
+def wish(alice: User) -> Callable[..., Wish]:
+    """A submission of alice's: defaults, and what the test says."""
+
+    def make(*, user: User = alice, key: str = "", **fields: Any) -> Wish:
+        submission = Submission(
+            **{"provider": "local", "config": CONFIG, "config_name": "flux", "hardware_profile": "cpu", **fields}
+        )
+        organization = Membership.objects.get(user=user).organization
+        return Wish(user, organization, submission, Source.API, idempotency_key=key)
+
+    return make
+
+
+@pytest.fixture
+def held(wish: Callable[..., Wish], first_job_rule: ApprovalRule) -> Outcome:
+    """A job of alice's that waits for an approval."""
+    return submit(wish())
+
+
+@pytest.fixture
+def request_(held: Outcome) -> ApprovalRequest:
+    """The request about it."""
+    return ApprovalRequest.objects.select_related("job").get()

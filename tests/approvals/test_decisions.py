@@ -1,0 +1,153 @@
+"""The verbs of a request: each wins once, and loses without a trace."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.utils import timezone
+from django_eventstream.models import Event
+
+from approvals import decisions
+from approvals.intake import Outcome
+from approvals.models import ApprovalRequest
+from cloudtrain_site.states import SYSTEM, Actor, Source
+from jobs import lifecycle
+from jobs.models import Job, JobEvent
+from jobs.statuses import JobStatus
+from queueing.models import QueueEntry
+from queueing.statuses import EntryStatus
+
+pytestmark = pytest.mark.django_db
+
+
+def state() -> tuple[str, str, str]:
+    return ApprovalRequest.objects.get().status, QueueEntry.objects.get().status, Job.objects.get().status
+
+
+def make_due() -> None:
+    ApprovalRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+
+
+def approve(request: ApprovalRequest, bob: User) -> bool:
+    return decisions.approve(request, user=bob, source=Source.ADMIN, notes="fine")
+
+
+def reject(request: ApprovalRequest, bob: User) -> bool:
+    return decisions.reject(request, user=bob, source=Source.ADMIN, notes="too dear")
+
+
+def test_approve_lets_the_job_take_its_turn(request_: ApprovalRequest, bob: User) -> None:
+    assert approve(request_, bob)
+    assert state() == ("approved", EntryStatus.PENDING, JobStatus.PENDING)
+    kept = ApprovalRequest.objects.get()
+    assert (kept.reviewed_by, kept.review_notes) == ("bob", "fine")
+    assert kept.reviewed_at is not None
+    assert '"approval_approved"' in Event.objects.latest("eid").data
+
+
+def test_reject_cancels_the_job_and_keeps_the_reason(request_: ApprovalRequest, bob: User) -> None:
+    assert reject(request_, bob)
+    assert state() == ("rejected", EntryStatus.FAILED, JobStatus.CANCELLED)
+    assert "too dear" in JobEvent.objects.get(subject="approval", new="rejected").reason
+
+
+def test_the_second_decision_loses_and_is_told_what_happened(request_: ApprovalRequest, bob: User) -> None:
+    stale = ApprovalRequest.objects.select_related("job").get()
+    approve(request_, bob)
+    lines, events = JobEvent.objects.count(), Event.objects.count()
+    assert not reject(stale, bob)
+    assert decisions.how_decided(stale).startswith("It was already approved by bob at ")
+    assert (JobEvent.objects.count(), Event.objects.count()) == (lines, events)
+    assert state() == ("approved", EntryStatus.PENDING, JobStatus.PENDING)
+
+
+def test_a_due_request_is_expired_by_who_tries_to_approve_it(request_: ApprovalRequest, bob: User) -> None:
+    make_due()
+    request_.refresh_from_db()
+    assert not approve(request_, bob)
+    assert state() == ("expired", EntryStatus.FAILED, JobStatus.CANCELLED)
+    assert decisions.how_decided(request_).startswith("The approval expired at ")
+
+
+def test_a_request_that_ran_out_after_it_was_read_is_not_approved(request_: ApprovalRequest, bob: User) -> None:
+    make_due()
+    assert not approve(request_, bob)
+    assert state()[0] == "pending", "the copy in hand did not say so, but the row did"
+
+
+def test_the_sweep_expires_what_is_due(request_: ApprovalRequest) -> None:
+    make_due()
+    assert decisions.expire_due(source=Source.LOOP) == 1
+    assert decisions.expire_due(source=Source.LOOP) == 0
+    assert state() == ("expired", EntryStatus.FAILED, JobStatus.CANCELLED)
+    assert '"approval_expired"' in "".join(Event.objects.values_list("data", flat=True))
+
+
+def test_the_sweep_leaves_what_is_in_time(request_: ApprovalRequest) -> None:
+    assert decisions.expire_due(source=Source.LOOP) == 0
+    assert state() == ("pending", EntryStatus.BLOCKED, JobStatus.PENDING)
+
+
+def test_what_was_approved_in_between_is_not_expired(request_: ApprovalRequest, bob: User) -> None:
+    stale = ApprovalRequest.objects.select_related("job").get()
+    approve(request_, bob)
+    make_due()
+    assert not decisions.expire(stale, source=Source.LOOP)
+    assert state()[0] == "approved"
+
+
+def test_the_requester_takes_the_request_back_with_the_job(request_: ApprovalRequest, alice: User) -> None:
+    assert decisions.cancel(request_, actor=Actor.of(alice), source=Source.API)
+    assert state() == ("cancelled", EntryStatus.FAILED, JobStatus.CANCELLED)
+    assert not decisions.cancel(request_, actor=Actor.of(alice), source=Source.API)
+
+
+def test_cancelling_the_job_withdraws_its_request(
+    request_: ApprovalRequest, django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        lifecycle.request_cancel(Job.objects.get(), actor=SYSTEM, source=Source.API)
+    assert state() == ("cancelled", EntryStatus.CANCELLED, JobStatus.CANCELLED)
+
+
+def test_the_sweep_withdraws_what_a_lost_signal_left_open(request_: ApprovalRequest) -> None:
+    lifecycle.request_cancel(Job.objects.get(), actor=SYSTEM, source=Source.API)
+    decisions.expire_due(source=Source.LOOP)
+    assert state()[0] == "cancelled"
+
+
+def test_nobody_decides_about_their_own_job(held: Outcome, request_: ApprovalRequest, bob: User) -> None:
+    assert decisions.why_not(bob, request_) is None
+    request_.requested_by = bob
+    assert "own job" in str(decisions.why_not(bob, request_))
+
+
+def test_who_is_no_lead_there_does_not_decide(request_: ApprovalRequest, alice: User, charlie: User) -> None:
+    assert "leads and admins" in str(decisions.why_not(alice, request_))
+    assert "leads and admins" in str(decisions.why_not(charlie, request_))
+
+
+def test_the_command_sweeps_once_and_says_how_many(
+    request_: ApprovalRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_due()
+    call_command("expire_approvals", dry_run=True)
+    assert state()[0] == "pending"
+    call_command("expire_approvals")
+    call_command("expire_approvals", json=True)
+    told = [line for line in capsys.readouterr().out.splitlines() if '"timestamp"' not in line]
+    assert told == ["1 approval requests are due", "Expired 1 approval requests", '{"expired": 0}']
+
+
+def test_the_sweep_logs_each_request_and_the_sum(request_: ApprovalRequest, caplog: pytest.LogCaptureFixture) -> None:
+    make_due()
+    with caplog.at_level("INFO", logger="simpletuner.cloud.approvals"):
+        decisions.expire_due(source=Source.LOOP)
+    assert [record.getMessage() for record in caplog.records] == [
+        "Approval request expired",
+        "Expired 1 approval requests",
+    ]

@@ -1,0 +1,135 @@
+"""The one door in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from django_eventstream.models import Event
+from django_q.models import OrmQ
+
+from approvals.intake import Wish, forecast, submit
+from approvals.models import ApprovalRequest, ApprovalRule
+from cloudtrain_site.errors import Conflict
+from jobs.models import IdempotencyKey, Job, JobEvent, ProviderConfig
+from jobs.statuses import JobStatus
+from queueing.models import QueueEntry
+from queueing.statuses import EntryStatus
+from tests.factories import make_job
+
+pytestmark = pytest.mark.django_db
+MakeWish = Callable[..., Wish]
+
+
+def test_a_submission_that_no_rule_holds_waits_for_its_turn(wish: MakeWish) -> None:
+    outcome = submit(wish())
+    assert outcome.job.status == JobStatus.PENDING
+    assert outcome.approval is None
+    assert outcome.queue_position == 1
+    assert QueueEntry.objects.get().status == EntryStatus.PENDING
+
+
+def test_a_submission_asks_for_a_queue_pass_after_the_commit(
+    wish: MakeWish, django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        submit(wish())
+        assert not OrmQ.objects.exists()
+    assert OrmQ.objects.count() == 1
+
+
+def test_a_rule_holds_the_job_and_says_why(wish: MakeWish, first_job_rule: ApprovalRule) -> None:
+    outcome = submit(wish())
+    assert outcome.approval is not None
+    assert outcome.approval.reason == "No job of alice has run before."
+    assert outcome.queue_position is None
+    assert QueueEntry.objects.get().status == EntryStatus.BLOCKED
+    assert '"approval_requested"' in Event.objects.latest("eid").data
+
+
+def test_a_second_job_is_held_as_well_until_one_has_run(wish: MakeWish, first_job_rule: ApprovalRule) -> None:
+    submit(wish())
+    assert submit(wish()).approval is not None
+    Job.objects.update(submission_started_at=timezone.now())
+    assert submit(wish()).approval is None
+
+
+def test_a_rule_that_is_switched_off_holds_nothing(wish: MakeWish, first_job_rule: ApprovalRule) -> None:
+    ApprovalRule.objects.update(enabled=False)
+    assert submit(wish()).approval is None
+
+
+def test_the_history_begins_with_the_submission(wish: MakeWish, first_job_rule: ApprovalRule) -> None:
+    submit(wish())
+    lines = list(JobEvent.objects.values_list("subject", "new", "actor", "source"))
+    assert lines == [
+        ("job", "pending", "alice", "api"),
+        ("queue_entry", "blocked", "alice", "api"),
+        ("approval", "pending", "alice", "api"),
+    ]
+    assert JobEvent.objects.values("correlation_id").distinct().count() == 1
+
+
+def test_one_key_makes_one_job(wish: MakeWish) -> None:
+    first, second = submit(wish(key="k")), submit(wish(key="k"))
+    assert second.job == first.job
+    assert (first.is_replay, second.is_replay) == (False, True)
+    assert Job.objects.count() == QueueEntry.objects.count() == 1
+
+
+def test_a_key_used_for_something_else_is_a_conflict(wish: MakeWish) -> None:
+    submit(wish(key="k"))
+    with pytest.raises(Conflict, match="another submission"):
+        submit(wish(key="k", config={"max_train_steps": 99}))
+    assert Job.objects.count() == 1
+
+
+def test_a_key_counts_for_its_user_alone(wish: MakeWish, bob: User) -> None:
+    assert submit(wish(key="k")).job != submit(wish(user=bob, key="k")).job
+
+
+def test_a_key_counts_for_a_day(wish: MakeWish) -> None:
+    submit(wish(key="k"))
+    IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    assert not submit(wish(key="k")).is_replay
+    assert Job.objects.count() == 2
+
+
+def test_a_replay_still_tells_of_the_approval(wish: MakeWish, first_job_rule: ApprovalRule) -> None:
+    first = submit(wish(key="k"))
+    assert submit(wish(key="k")).approval == first.approval
+
+
+def test_the_cost_is_estimated_from_steps_and_price(wish: MakeWish) -> None:
+    ProviderConfig.objects.create(name="local", cost_per_second={"cpu": 0.01}, seconds_per_step=2)
+    assert submit(wish()).job.estimated_cost_usd == Decimal("0.2000")
+
+
+def test_past_jobs_tell_better_how_long_a_step_takes(wish: MakeWish) -> None:
+    ProviderConfig.objects.create(name="local", cost_per_second={"cpu": 0.01}, seconds_per_step=2)
+    end = timezone.now()
+    for seconds in (40, 50, 60):
+        make_job(status="completed", total_steps=10, started_at=end - timedelta(seconds=seconds), completed_at=end)
+    assert submit(wish()).job.estimated_cost_usd == Decimal("0.5000")
+
+
+def test_a_cost_that_is_not_known_is_held_by_a_cost_rule(wish: MakeWish) -> None:
+    ApprovalRule.objects.create(name="dear", cost_exceeds=1)
+    outcome = submit(wish())
+    assert outcome.approval is not None
+    assert "can't be estimated" in outcome.approval.reason
+
+
+def test_a_forecast_says_what_would_happen_and_stores_nothing(wish: MakeWish, first_job_rule: ApprovalRule) -> None:
+    told = forecast(wish())
+    assert told.hold is not None
+    assert told.hold.rule == first_job_rule
+    assert told.queue_position == 1
+    assert not Job.objects.exists()
+    assert not ApprovalRequest.objects.exists()
+    assert not Event.objects.exists()
