@@ -1,0 +1,320 @@
+"""Starts one trainer, waits for it, and keeps on disk how it went: our only process that lives as long as a training.
+
+Plain Python without Django, since it stays in memory for days: 10 MB, up in 30 ms. It is run as a script,
+
+    python -I -S local_runner.py FOLDER MARKER GRACE UNTIL PROGRAM [ARGUMENT ...]
+
+and shares nothing with whoever started it but the job's folder, so that our own restarts don't touch a training.
+SIGTERM to it is a cancellation: SIGTERM to the trainer's process group and, GRACE seconds later, SIGKILL.
+The functions that read and write records are imported by the provider as well.
+"""
+
+# No pathlib and no typing here: they would double the time that a start takes.
+# ruff: noqa: PTH105, PTH108, PTH118, PTH119, PTH123, PTH208, PTH211
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+
+CLAIM = "process.json"
+END = "exit.json"
+CANCEL = "cancel.json"
+LOG = "train.log"
+#: Beside the job folders: one link for each training that nobody has seen to end.
+ACTIVE = "active"
+
+#: More than an exit record ever has.
+DRAFT_BYTES = 4096
+LOOK_SECONDS = 0.05
+
+
+# Who is who: a pid alone says nothing once it may have been given out again.
+
+
+def stat_fields(pid: int) -> list[bytes] | None:
+    """What the kernel tells of the process, from its state on. None: there is none, or only its remains."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # A program's name may have blanks and parentheses of its own: count from the last one.
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in (b"Z", b"X") else fields
+
+
+def start_time(pid: int) -> int | None:
+    """When the process began, in clock ticks since the machine's start. None: there is none."""
+    fields = stat_fields(pid)
+    return int(fields[19]) if fields else None
+
+
+def group_lives(group: int) -> bool:
+    """Whether the group has a process. Remains don't count: a container's first process may never clear them."""
+    if not signal_group(group, 0):
+        return False
+    found = (stat_fields(int(name)) for name in os.listdir("/proc") if name.isdecimal())
+    return any(fields and int(fields[2]) == group for fields in found)
+
+
+def boot_id() -> str:
+    """A name for the time since this machine was started."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def host_name() -> str:
+    return os.uname().nodename
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+# Records: a reader finds one whole, or not at all.
+
+
+def write_draft(path: str, record: object) -> str:
+    """Write the record beside `path`; the name it has for now."""
+    draft = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
+    try:
+        with open(draft, "w", encoding="utf-8") as file:
+            json.dump(record, file, ensure_ascii=False, indent=1)
+    except OSError:
+        os.unlink(draft)
+        raise
+    return draft
+
+
+def write_whole(path: str, record: object) -> None:
+    """Write the record in place of whatever `path` had."""
+    os.replace(write_draft(path, record), path)
+
+
+def write_first(path: str, record: object) -> bool:
+    """Write the record unless there is one. False: somebody was first, and theirs stays."""
+    draft = write_draft(path, record)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(draft)
+    return True
+
+
+class ExitRecord:
+    """The record of the end, with its room on the disk taken at the beginning: a disk that the training
+    itself filled up must not lose how it ended."""
+
+    def __init__(self, folder: str) -> None:
+        self.path = os.path.join(folder, END)
+        self.draft = f"{self.path}.{os.getpid()}"
+        self.file = os.open(self.draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.write(self.file, b" " * DRAFT_BYTES)
+
+    def write(self, record: dict[str, object]) -> None:
+        data = json.dumps(record, indent=1).encode()
+        os.pwrite(self.file, data, 0)
+        os.ftruncate(self.file, len(data))
+        os.fsync(self.file)
+        os.replace(self.draft, self.path)
+
+    def discard(self) -> None:
+        os.unlink(self.draft)
+
+
+class Trainer:
+    """The trainer's process: forked at once, but held at a gate until its pid is safely on disk.
+
+    If we die before the gate is opened, it reads the end of the pipe and goes without having run anything.
+    """
+
+    def __init__(self, command: list[str], log: int) -> None:
+        self.program = command[0]
+        gate, self.gate = os.pipe()
+        self.failure, failure = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            become_trainer(command, log, gate=gate, failure=failure, other_ends=(self.gate, self.failure))
+        os.close(gate)
+        os.close(failure)
+        os.setpgid(self.pid, self.pid)
+
+    def open_gate(self) -> str | None:
+        """Let it run. Its error in words when the program could not be started."""
+        os.write(self.gate, b"!")
+        os.close(self.gate)
+        # The pipe closes by itself when the program takes the process over.
+        code = os.read(self.failure, 16)
+        return f"The trainer's program {self.program!r} could not be started: {why(int(code))}." if code else None
+
+    def shut_gate(self) -> None:
+        """Let it go without running anything."""
+        os.close(self.gate)
+        os.waitpid(self.pid, 0)
+
+
+def become_trainer(command: list[str], log: int, *, gate: int, failure: int, other_ends: tuple[int, int]) -> None:
+    """Wait at the gate, then be the program. Never returns."""
+    try:
+        for end in other_ends:
+            os.close(end)
+        os.setpgid(0, 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        if os.read(gate, 1):
+            restore_signals()
+            os.execvp(command[0], command)  # noqa: S606
+    except OSError as error:
+        os.write(failure, str(error.errno or 0).encode())
+    finally:
+        os._exit(127)
+
+
+def restore_signals() -> None:
+    """Undo what the runner, and Python itself, ignore or block: it would be inherited."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def why(code: int) -> str:
+    words = {
+        errno.ENOENT: "it does not exist",
+        errno.EACCES: "it may not be executed",
+        errno.ENOEXEC: "it is not a program of this machine",
+    }
+    return words.get(code, os.strerror(code))
+
+
+def signal_group(group: int, number: int) -> bool:
+    """Signal every process of the group. False: there is none left."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def wait_for_end(pid: int, grace: float) -> tuple[int, float | None]:
+    """The exit code (negative: the signal that killed it), and the deadline it was given if it was told to stop."""
+    kill_at: float | None = None
+    while True:
+        left = 3600.0 if kill_at is None else max(0.0, kill_at - time.monotonic())
+        told = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, left)
+        # Looked at first: a trainer that had ended before it could be told to stop was not stopped.
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status), kill_at
+        if told is not None and told.si_signo == signal.SIGTERM and kill_at is None:
+            kill_at = time.monotonic() + grace
+            signal_group(pid, signal.SIGTERM)
+            signal_group(pid, signal.SIGCONT)  # a stopped process would not hear of it
+        elif kill_at is not None and time.monotonic() >= kill_at:
+            signal_group(pid, signal.SIGKILL)
+            kill_at = time.monotonic() + 1
+
+
+def end_leftovers(group: int, grace: float, kill_at: float | None) -> None:
+    """Stop what the trainer left in its group, such as loaders that hold memory; told to stop unless they were.
+
+    The group's number stays taken while it has a member. That it is emptied and given out again between two looks
+    is a race we accept: it would take a whole round of pids in a twentieth of a second.
+    """
+    if kill_at is None:
+        kill_at = time.monotonic() + grace
+        signal_group(group, signal.SIGTERM)
+    while group_lives(group):
+        if time.monotonic() >= kill_at:
+            signal_group(group, signal.SIGKILL)
+            return
+        time.sleep(LOOK_SECONDS)
+
+
+def start_record(marker: str, trainer: Trainer) -> dict[str, object]:
+    return {
+        "marker": marker,
+        "host": host_name(),
+        "boot_id": boot_id(),
+        "started_at": now(),
+        "runner": {"pid": os.getpid(), "start": start_time(os.getpid())},
+        "trainer": {"pid": trainer.pid, "start": start_time(trainer.pid)},
+    }
+
+
+def claim(folder: str, marker: str, trainer: Trainer, until: float) -> None:
+    """Make this training the job's one and only. Raises OSError when the job has one, or we have been given up on."""
+    if time.monotonic() > until:
+        raise TimeoutError(errno.ETIMEDOUT, "this machine is too busy")
+    job_id = os.path.basename(folder)
+    with contextlib.suppress(FileExistsError):
+        os.symlink(os.path.join(os.pardir, job_id), os.path.join(folder, os.pardir, ACTIVE, job_id))
+    if not write_first(os.path.join(folder, CLAIM), start_record(marker, trainer)):
+        raise FileExistsError(errno.EEXIST, "the job has its training already")
+
+
+def run(folder: str, trainer: Trainer, grace: float) -> dict[str, object]:
+    """Let the trainer run to its end; the exit record."""
+    # Whoever cancels writes that first and looks for our claim second; we do it the other way round, so that one of
+    # the two sees the other.
+    if os.path.lexists(os.path.join(folder, CANCEL)):
+        trainer.shut_gate()
+        return {"exit_code": None, "stopped": True, "error": None, "ended_at": now()}
+    error = trainer.open_gate()
+    code, kill_at = wait_for_end(trainer.pid, grace)
+    ended_at = now()
+    end_leftovers(trainer.pid, grace, kill_at)
+    return {"exit_code": code, "stopped": kill_at is not None, "error": error, "ended_at": ended_at}
+
+
+def part(decided: int) -> None:
+    """Let whoever started us go; that they have gone already is no matter."""
+    # Nobody may wait for the other end of our stderr as long as the training takes.
+    os.dup2(os.open(os.devnull, os.O_RDWR), 2)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(decided, b"!")
+
+
+def train(folder: str, marker: str, grace: float, until: float, command: list[str], decided: int) -> None:
+    """The runner's whole life. Says on `decided` when the claim is made; raises OSError when it can't be."""
+    log = os.open(os.path.join(folder, LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    record = ExitRecord(folder)
+    trainer = Trainer(command, log)
+    try:
+        claim(folder, marker, trainer, until)
+    except OSError:
+        trainer.shut_gate()
+        record.discard()
+        raise
+    part(decided)
+    record.write(run(folder, trainer, grace))
+
+
+def main(folder: str, marker: str, grace: str, until: str, *command: str) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    answer, decided = os.pipe()
+    # The parent goes when the claim is decided, and whoever waits for it can read on disk how. The child then has no
+    # parent of ours: nobody must reap it, and no death of ours reaches it.
+    if os.fork():
+        os.close(decided)
+        os.read(answer, 1)
+        return
+    os.setsid()
+    try:
+        train(folder, marker, float(grace), float(until), list(command), decided)
+    except OSError as error:
+        sys.exit(error.strerror)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
