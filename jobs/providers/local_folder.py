@@ -1,0 +1,227 @@
+"""A job's folder on this machine: what is kept there, and what its records say of the training.
+
+`process.json` is the claim: the training was started if it is there, and nothing was if it isn't. `exit.json` is
+the end, final once it is there. `cancel.json` says that the training is to be stopped.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from jobs.providers import local_runner
+from jobs.providers.base import ProviderError
+
+JOB_ID = re.compile(r"[0-9a-z]{26}")
+MARKER = re.compile(r"[0-9A-Za-z_-]{1,64}")
+MARKERS = "markers"
+REMOVED = "removed"
+
+
+@contextmanager
+def disk_errors(*, nothing_created: bool = False) -> Iterator[None]:
+    """What the operating system refuses, as a sentence without our paths in it: a submitter may read it."""
+    try:
+        yield
+    except OSError as error:
+        words = error.strerror or str(error)
+        raise ProviderError(f"The data folder can't be used: {words}.", nothing_created=nothing_created) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of this machine. A pid is given out again; a pid with its start time is not, until the next boot."""
+
+    pid: int
+    start: int
+
+    @property
+    def lives(self) -> bool:
+        start = local_runner.start_time(self.pid)
+        return start is not None and start == self.start
+
+    def signal(self, number: int) -> None:
+        """Signal it, and nobody who has its pid by now: the descriptor holds on to the process we looked at."""
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                if self.lives:
+                    signal.pidfd_send_signal(descriptor, number)
+            finally:
+                os.close(descriptor)
+
+    def signal_group(self, number: int) -> None:
+        """Signal the group that it leads."""
+        if self.lives:
+            local_runner.signal_group(self.pid, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The claim: which processes train, and on which machine."""
+
+    marker: str
+    host: str
+    boot_id: str
+    started_at: datetime
+    runner: Process
+    trainer: Process
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        return cls(
+            marker=record["marker"],
+            host=record["host"],
+            boot_id=record["boot_id"],
+            started_at=datetime.fromisoformat(record["started_at"]),
+            runner=Process(**record["runner"]),
+            trainer=Process(**record["trainer"]),
+        )
+
+    @classmethod
+    def damaged(cls, written_at: datetime) -> Self:
+        """For a record that can't be read, as a loss of power leaves them: of this machine, before it was restarted."""
+        nobody = Process(0, 0)
+        return cls("", local_runner.host_name(), "", written_at, nobody, nobody)
+
+    @property
+    def is_here(self) -> bool:
+        return self.host == local_runner.host_name()
+
+    @property
+    def is_this_boot(self) -> bool:
+        return self.boot_id == local_runner.boot_id()
+
+    @property
+    def lives(self) -> bool:
+        """Whether it trains, or its end is still being written down. Only told on its own machine."""
+        return self.is_here and self.is_this_boot and (self.runner.lives or self.trainer.lives)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How it ended. `stopped`: it was told to stop before it ended; `error`: why there is no exit code."""
+
+    exit_code: int | None
+    stopped: bool
+    error: str | None
+    ended_at: datetime
+
+
+class JobFolder:
+    """The folder of one job below `jobs`."""
+
+    def __init__(self, jobs: Path, job_id: str) -> None:
+        # The name of a path: whatever isn't one of our ids goes no further.
+        if not JOB_ID.fullmatch(job_id):
+            raise ProviderError(f"{job_id[:40]!r} is not a job id.", permanent=True, nothing_created=True)
+        self.jobs = jobs
+        self.job_id = job_id
+        self.path = jobs / job_id
+        self.log = self.path / local_runner.LOG
+        self.output = self.path / "output"
+
+    def exists(self) -> bool:
+        return self.path.is_dir()
+
+    def has_output(self) -> bool:
+        return self.output.is_dir() and any(self.output.iterdir())
+
+    def prepare(self, config: Mapping[str, Any], dataloader: Sequence[Any]) -> None:
+        """Put down what the trainer reads."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        (self.jobs / local_runner.ACTIVE).mkdir(exist_ok=True)
+        local_runner.write_whole(str(self.path / "config.json"), dict(config))
+        local_runner.write_whole(str(self.path / "dataloader.json"), list(dataloader))
+
+    def mark(self, marker: str) -> None:
+        """Let `find_marked` find this folder by `marker`."""
+        if not MARKER.fullmatch(marker):
+            raise ProviderError("The submission's marker can't be used.", permanent=True, nothing_created=True)
+        (self.jobs / MARKERS).mkdir(parents=True, exist_ok=True)
+        # A link, since it appears whole or not at all.
+        with suppress(FileExistsError):
+            (self.jobs / MARKERS / marker).symlink_to(Path(os.pardir, self.job_id))
+
+    def start(self) -> Start | None:
+        path = self.path / local_runner.CLAIM
+        try:
+            return Start.from_record(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            return Start.damaged(modified_at(path))
+
+    def end(self) -> End | None:
+        try:
+            record = json.loads((self.path / local_runner.END).read_bytes())
+            return End(**{**record, "ended_at": datetime.fromisoformat(record["ended_at"])})
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def settle(self, error: str) -> End:
+        """Keep an end that nobody was there to write down, so that it is told the same way from now on."""
+        last_sign = modified_at(self.log if self.log.exists() else self.path)
+        stopped = self.cancel_asked_at() is not None
+        record = {"exit_code": None, "stopped": stopped, "error": error, "ended_at": last_sign.isoformat()}
+        path = self.path / local_runner.END
+        # On a full disk it isn't kept, and found out again the next time.
+        with suppress(OSError):
+            if path.exists():  # damaged, or we would not be here
+                local_runner.write_whole(str(path), record)
+            else:
+                local_runner.write_first(str(path), record)
+        return self.end() or End(None, stopped, error, last_sign)
+
+    def ask_cancel(self) -> None:
+        """Write down that it is to be stopped, unless that was done before."""
+        local_runner.write_first(str(self.path / local_runner.CANCEL), {"asked_at": local_runner.now()})
+
+    def cancel_asked_at(self) -> datetime | None:
+        with suppress(FileNotFoundError):
+            return modified_at(self.path / local_runner.CANCEL)
+        return None
+
+    def remove(self) -> None:
+        """Remove the folder and whatever leads to it. A crash half-way leaves nothing that looks like a job."""
+        target = self.jobs / REMOVED / f"{self.job_id}.{os.getpid()}"
+        target.parent.mkdir(exist_ok=True)
+        self.path.rename(target)
+        self._remove_links()
+        # What a crash left of others goes as well.
+        shutil.rmtree(target.parent, ignore_errors=True)
+        if target.exists():
+            raise ProviderError("Not all files of the job could be removed; they are set aside in the data folder.")
+
+    def _remove_links(self) -> None:
+        links = [self.jobs / local_runner.ACTIVE / self.job_id, *(self.jobs / MARKERS).glob("*")]
+        for link in links:
+            with suppress(FileNotFoundError):
+                if link.readlink().name == self.job_id:
+                    link.unlink()
+
+
+def find_marked(jobs: Path, marker: str) -> JobFolder | None:
+    """The folder whose training was started, or was about to be, under `marker`."""
+    if not MARKER.fullmatch(marker):
+        return None
+    try:
+        return JobFolder(jobs, (jobs / MARKERS / marker).readlink().name)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EINVAL):
+            return None
+        raise
+
+
+def modified_at(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)

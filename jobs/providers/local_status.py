@@ -1,0 +1,83 @@
+"""How a training on this machine is doing, from its records and from the processes that there are."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from jobs.providers import local_log
+from jobs.providers.local_folder import End, JobFolder, Start
+from jobs.statuses import JobStatus
+
+RESTARTED = "This machine was restarted while the job trained."
+UNKNOWN = "The training is gone and nothing was left to see how it ended; its exit status is unknown."
+STOPPED = "The training was stopped from outside, by SIGTERM, as a shutdown of the machine does."
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`status` is None when only another machine can tell. `start` is there once it was started."""
+
+    status: JobStatus | None
+    start: Start | None = None
+    end: End | None = None
+    error: str | None = None
+
+
+def look(folder: JobFolder) -> State:
+    """How it is doing now. A training that is gone without a word gets its end written down here."""
+    start = folder.start()
+    if start is None:
+        return State(JobStatus.QUEUED)
+    # In this order: a runner writes the end before it goes, so that one who is gone has written whatever it could.
+    lives = start.lives
+    end = folder.end()
+    if end is None and lives:
+        return State(JobStatus.RUNNING, start)
+    if end is None and not start.is_here:
+        return State(None, start)
+    if end is None:
+        end = folder.settle(UNKNOWN if start.is_this_boot else RESTARTED)
+    return _ended(folder, start, end)
+
+
+def _ended(folder: JobFolder, start: Start, end: End) -> State:
+    # A SIGTERM that nobody here asked for is no cancellation.
+    if end.stopped and folder.cancel_asked_at() is not None:
+        return State(JobStatus.CANCELLED, start, end)
+    if end.exit_code == 0 and not end.stopped and not end.error:
+        return State(JobStatus.COMPLETED, start, end)
+    return State(JobStatus.FAILED, start, end, error=_reason(folder, end))
+
+
+def _reason(folder: JobFolder, end: End) -> str:
+    if end.error:
+        return end.error
+    if end.stopped or end.exit_code is None:
+        return STOPPED
+    words = local_log.last_words(folder.log)
+    return _exit_words(end.exit_code) + (f": {words}" if words else ".")
+
+
+def _exit_words(code: int) -> str:
+    if code >= 0:
+        return f"The trainer ended with exit code {code}"
+    if -code == signal.SIGKILL:
+        return "The trainer was killed (SIGKILL), as happens when the machine runs out of memory"
+    return f"The trainer was killed by signal {-code} ({signal.strsignal(-code) or 'unknown'})"
+
+
+def press(folder: JobFolder, start: Start, grace: float) -> None:
+    """See a cancellation through that was asked for; does nothing when none was.
+
+    The runner hears only its first SIGTERM, so that this may be called again and again: whoever was to send it
+    may have died before. Without its runner a training has nobody else who remembers its time of grace.
+    """
+    asked_at = folder.cancel_asked_at()
+    if asked_at is None or not start.lives:
+        return
+    if start.runner.lives:
+        start.runner.signal(signal.SIGTERM)
+    elif datetime.now(UTC) - asked_at > timedelta(seconds=grace):
+        start.trainer.signal_group(signal.SIGKILL)
