@@ -1,0 +1,68 @@
+"""What is executed to train on this machine, and in which environment. The operator's choice, never a submitter's."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jobs.providers.base import Order, ProviderError
+
+#: Where our own packages are, the sample trainer among them.
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
+
+PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+
+OUR_SECRETS = frozenset({"SECRET_KEY", "DATABASE_URL", "REPLICATE_API_TOKEN", "EMAIL_URL", "REDIS_URL"})
+# TOKENIZERS_PARALLELISM is no secret, and a trainer needs it.
+SECRET_NAME = re.compile(
+    r"SECRET|PASSW|PASSPHRASE|PASSFILE|CREDENTIAL|(?:TOKEN|KEY|AUTH|COOKIE|DSN|PAT)S?(?:_|$)", re.I
+)
+#: An address with a password in it.
+SECRET_VALUE = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+CORRELATION_ID = re.compile(r"[0-9A-Za-z._-]{1,128}")
+
+
+def fill_in(command: Sequence[str], folder: Path) -> list[str]:
+    """The command with our paths in place of its placeholders. An argument stays one argument, whatever is in it."""
+    values = {
+        "python": sys.executable,
+        "config": str(folder / "config.json"),
+        "dataloader": str(folder / "dataloader.json"),
+        "output_dir": str(folder / "output"),
+        "job_dir": str(folder),
+    }
+    return [PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), argument) for argument in command]
+
+
+def check(command: Sequence[str]) -> None:
+    """Raise ProviderError when the command can't be started here."""
+    program = fill_in(command[:1], BASE_DIR)[0]
+    if os.sep in program and not Path(program).is_absolute():
+        # It would be looked for in the job's folder.
+        raise ProviderError(f"The trainer's program {program!r} must be a name or an absolute path.", permanent=True)
+    if shutil.which(program) is None:
+        raise ProviderError(f"The trainer's program {program!r} does not exist or may not be executed.", permanent=True)
+
+
+def clean_environment(order: Order, outer: Mapping[str, str]) -> dict[str, str]:
+    """The trainer's environment: `outer` without anything that looks like a secret, and what tells the job.
+
+    A trainer that needs a key of its own gets it from a file, or from a wrapper that the operator configures.
+    """
+    kept = {name: value for name, value in outer.items() if not _is_secret(name, value)}
+    paths = [str(BASE_DIR), kept.get("PYTHONPATH", "")]
+    known = CORRELATION_ID.fullmatch(order.correlation_id)
+    return kept | {
+        "CLOUDTRAIN_JOB_ID": order.job_id,
+        "CLOUDTRAIN_CORRELATION_ID": order.correlation_id if known else "",
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _is_secret(name: str, value: str) -> bool:
+    return name in OUR_SECRETS or bool(SECRET_NAME.search(name) or SECRET_VALUE.search(value))
