@@ -1,0 +1,211 @@
+"""Trains on this machine: the embedded default.
+
+Each training has a folder of its own and a runner (`local_runner.py`) that outlives us; what is told of it is
+read from the folder and from the processes that there are, so that every process of ours tells the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from django.conf import settings
+
+from cloudtrain_site.enterprise import get_enterprise_config
+from jobs.providers import local_command, local_log, local_runner
+from jobs.providers.base import Handle, LogSlice, Order, ProviderError, Snapshot
+from jobs.providers.local_folder import JobFolder, disk_errors, find_marked
+from jobs.providers.local_status import State, look, press
+
+#: A runner that has not started its trainer by then never will, and is not waited for.
+START_SECONDS = 20.0
+
+
+class LocalProvider:
+    """Trains with the operator's command. A training's external id is its job's id, since a job trains once here."""
+
+    name = "local"
+    label = "This machine"
+    once_per_marker = True
+    bound_to_machine = True
+
+    def __init__(self, data_dir: Path, command: Sequence[str], grace_seconds: float) -> None:
+        self.jobs = data_dir.absolute() / "jobs"
+        self.command = command
+        self.grace_seconds = grace_seconds
+
+    @classmethod
+    def from_settings(cls) -> Self:
+        config = get_enterprise_config().providers.local
+        return cls(settings.DATA_DIR, config.command, config.grace_seconds)
+
+    async def submit(self, order: Order) -> Snapshot:
+        """Start the training, or tell of the one that the job has: it never has two, whoever asks and how often."""
+        return await asyncio.to_thread(self._submit, order)
+
+    async def find_by_marker(self, markers: Iterable[str]) -> Mapping[str, Snapshot]:
+        return await asyncio.to_thread(self._find_by_marker, list(markers))
+
+    async def fetch(self, handles: Sequence[Handle]) -> Mapping[str, Snapshot | ProviderError]:
+        return await asyncio.to_thread(self._fetch, handles)
+
+    async def cancel(self, handle: Handle) -> None:
+        await asyncio.to_thread(self._cancel, handle)
+
+    async def read_log(self, handle: Handle, *, start: int = 0, limit: int = 1_000_000) -> LogSlice:
+        return await asyncio.to_thread(self._read_log, handle, start, limit)
+
+    async def forget(self, handle: Handle) -> None:
+        await asyncio.to_thread(self._forget, handle)
+
+    async def validate(self) -> str:
+        return await asyncio.to_thread(self._validate)
+
+    def hardware(self) -> Sequence[str]:
+        return ("cpu",)
+
+    def _submit(self, order: Order) -> Snapshot:
+        folder = JobFolder(self.jobs, order.job_id)
+        with disk_errors(nothing_created=True):
+            started = folder.start() is not None
+            if not started:
+                folder.prepare(order.config, order.dataloader_config)
+            # Before anything is started: whoever finds our lease expired asks for the marker.
+            folder.mark(order.marker)
+            refusal = "" if started else self._launch(folder, order)
+        with disk_errors():
+            state = look(folder)
+            if state.start is None:
+                raise ProviderError(f"The training could not be started: {refusal}.", nothing_created=True)
+            return self._snapshot(folder, state)
+
+    def _launch(self, folder: JobFolder, order: Order) -> str:
+        """Have a runner claim the job and start its training. Whether it did is on disk; its words if it did not."""
+        until = time.monotonic() + START_SECONDS
+        command = [sys.executable, "-I", "-S", local_runner.__file__]
+        command += [str(folder.path), order.marker, str(self.grace_seconds), str(until)]
+        command += local_command.fill_in(self.command, folder.path)
+        runner = subprocess.Popen(  # noqa: S603 - the operator's command, as a list
+            command,
+            cwd=folder.path,
+            env=local_command.clean_environment(order, os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+        )
+        try:
+            # A second more than it has itself: once we have given up on it, it starts nothing.
+            return runner.communicate(timeout=START_SECONDS + 1)[1].strip() or "its runner was killed"
+        except subprocess.TimeoutExpired:
+            runner.kill()
+            runner.communicate()
+            return "this machine is too busy"
+
+    def _find_by_marker(self, markers: Sequence[str]) -> Mapping[str, Snapshot]:
+        """Without those that were never started, so that they are submitted again."""
+        found = {}
+        with disk_errors():
+            for marker in markers:
+                folder = find_marked(self.jobs, marker)
+                state = look(folder) if folder else None
+                if folder and state and state.start:
+                    found[marker] = self._snapshot(folder, state)
+        return found
+
+    def _fetch(self, handles: Sequence[Handle]) -> Mapping[str, Snapshot | ProviderError]:
+        answers: dict[str, Snapshot | ProviderError] = {}
+        for handle in handles:
+            try:
+                answer = self._fetch_one(JobFolder(self.jobs, handle.external_id))
+            except ProviderError as error:
+                answers[handle.job_id] = error
+            else:
+                if answer:
+                    answers[handle.job_id] = answer
+        return answers
+
+    def _fetch_one(self, folder: JobFolder) -> Snapshot | None:
+        """None for a training of another machine: only that one can tell."""
+        with disk_errors():
+            _require(folder)
+            state = look(folder)
+            if state.start and state.end is None:
+                press(folder, state.start, self.grace_seconds)
+            return self._snapshot(folder, state) if state.status else None
+
+    def _snapshot(self, folder: JobFolder, state: State) -> Snapshot:
+        start, end = state.start, state.end
+        snapshot = Snapshot(
+            external_id=folder.job_id,
+            status=state.status,
+            started_at=start.started_at if start else None,
+            # A clock that was put back must not make a training end before it began.
+            completed_at=max(end.ended_at, start.started_at) if start and end else None,
+            error_message=state.error,
+            output_url=folder.output.as_uri() if end and folder.has_output() else None,
+            progress=local_log.follow_progress(folder.log),
+            metadata={"host": start.host, "pid": start.trainer.pid} if start else {},
+        )
+        if end:
+            local_log.stop_following(folder.log)
+        return snapshot
+
+    def _cancel(self, handle: Handle) -> None:
+        """Idempotent. A training of another machine is stopped by that one, which finds the request in the folder."""
+        folder = JobFolder(self.jobs, handle.external_id)
+        with disk_errors():
+            _require(folder)
+            if folder.end():
+                return
+            # First of all: from here on the training's end is a cancellation, and every fetch sees it through.
+            folder.ask_cancel()
+            start = folder.start()
+            if start is None or not start.lives:
+                return
+            if not start.runner.lives:
+                start.trainer.signal_group(signal.SIGTERM)
+            press(folder, start, self.grace_seconds)
+
+    def _read_log(self, handle: Handle, start: int, limit: int) -> LogSlice:
+        folder = JobFolder(self.jobs, handle.external_id)
+        with disk_errors():
+            _require(folder)
+            # Before the log is read: what is written in between would be missed.
+            ended = look(folder).end is not None
+            return local_log.read_slice(folder.log, start=start, limit=limit, ended=ended)
+
+    def _forget(self, handle: Handle) -> None:
+        folder = JobFolder(self.jobs, handle.external_id)
+        with disk_errors():
+            if not folder.exists():
+                return
+            state = look(folder)
+            if state.start and not state.end:
+                raise ProviderError("The training has not ended yet; cancel it first.", permanent=True)
+            folder.remove()
+            local_log.stop_following(folder.log)
+
+    def _validate(self) -> str:
+        local_command.check(self.command)
+        if local_runner.start_time(os.getpid()) is None:
+            raise ProviderError("Training on this machine needs Linux: there is no /proc here.", permanent=True)
+        with disk_errors():
+            self.jobs.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.jobs) as file:
+                file.write(b"0")
+        return f"Trains on this machine with {Path(local_command.fill_in(self.command, self.jobs)[0]).name}."
+
+
+def _require(folder: JobFolder) -> None:
+    if not folder.exists():
+        raise ProviderError("This machine has no folder of this job; it was removed, or another machine has it.")
