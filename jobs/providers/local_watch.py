@@ -1,0 +1,58 @@
+"""Which trainings of this machine have something new: a look at a few files, without a question to the database."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from django.conf import settings
+
+from jobs.providers import local_runner
+from jobs.providers.base import ProviderError
+from jobs.providers.local_folder import JobFolder
+
+WATCHED_FILES = (local_runner.LOG, local_runner.CLAIM, local_runner.END)
+
+
+def changed_jobs(seen: dict[str, object], *, jobs: Path | None = None) -> list[str]:
+    """The jobs whose training wrote, began or ended since the last look with the same `seen`.
+
+    Ended trainings cost nothing: one is told of, and struck off the list at the next look. To be told again, remove
+    the job from `seen` before that. One that is being cancelled is told of at every look, so that it is pressed on.
+    """
+    active = (jobs or settings.DATA_DIR / "jobs") / local_runner.ACTIVE
+    with suppress(FileNotFoundError):
+        names = os.listdir(active)  # noqa: PTH208 - a thousand Path objects a second for nothing
+        for gone in seen.keys() - set(names):
+            del seen[gone]
+        return [name for name in names if _changed(seen, active.parent, name)]
+    return []
+
+
+def _changed(seen: dict[str, object], jobs: Path, name: str) -> bool:
+    try:
+        folder = JobFolder(jobs, name)
+    except ProviderError:
+        return False
+    before, state = seen.get(name), _signature(folder)
+    if state == before and (folder.end() or not folder.exists()):
+        (jobs / local_runner.ACTIVE / name).unlink(missing_ok=True)
+        seen.pop(name, None)
+        return False
+    seen[name] = state
+    return state != before or folder.cancel_asked_at() is not None
+
+
+def _signature(folder: JobFolder) -> tuple[object, ...]:
+    """What differs as soon as there is something to tell; a training that died without a word differs too."""
+    start = folder.start()
+    gone = start is not None and start.is_here and not start.lives
+    return (gone, *(_stamp(folder.path / file) for file in WATCHED_FILES))
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    with suppress(FileNotFoundError):
+        stat = path.stat()
+        return stat.st_size, stat.st_mtime_ns
+    return None
