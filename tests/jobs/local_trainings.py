@@ -26,12 +26,12 @@ ENDLESS = "import signal; print('up', flush=True); signal.pause()"
 STUBBORN = "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True)\nwhile True: signal.pause()"
 #: Saves on SIGTERM, as good trainers do.
 SAVING = (
-    "import signal, sys; signal.signal(15, lambda *_: (print('saved', flush=True), sys.exit(0)));"
-    "print('up', flush=True); signal.pause()"
+    "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {15}); print('up', flush=True);"
+    "signal.sigwait({15}); print('saved', flush=True)"
 )
 
 
-def until(condition: Callable[[], T], seconds: float = 10.0) -> T:
+def until(condition: Callable[[], T], seconds: float = 30.0) -> T:
     """What `condition` says as soon as that is true; fails at the deadline."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -83,7 +83,7 @@ class Trainings:
 
     def log(self, handle: Handle) -> str:
         with suppress(FileNotFoundError):
-            return (self.folder(handle) / "train.log").read_text()
+            return (self.folder(handle) / "train.log").read_text(errors="replace")
         return ""
 
     def record(self, handle: Handle, name: str = "process.json") -> dict[str, Any]:

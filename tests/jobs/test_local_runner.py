@@ -126,8 +126,8 @@ def test_a_cancellation_that_came_first_starts_nothing(trainings: Trainings, tmp
     folder.mkdir()
     (folder / "cancel.json").write_text("{}")
     run_by_hand(folder, "sh", "-c", "echo started")
-    end = json.loads(until(lambda: (folder / "exit.json").exists() and (folder / "exit.json").read_text()))
-    assert (end["stopped"], (folder / "train.log").read_text()) == (True, "")
+    until((folder / "exit.json").exists)
+    assert (json.loads((folder / "exit.json").read_text())["stopped"], (folder / "train.log").read_text()) == (True, "")
 
 
 def test_it_starts_nothing_once_it_was_given_up_on(trainings: Trainings, tmp_path: Path) -> None:
