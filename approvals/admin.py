@@ -17,6 +17,7 @@ from approvals.forms import DecisionForm
 from approvals.models import ApprovalRequest, ApprovalRule
 from approvals.queries import config_changes
 from approvals.statuses import RequestStatus
+from cloudtrain_site.api import asker
 from cloudtrain_site.states import Source
 from jobs.admin import as_json
 from jobs.admin_base import ScopedAdmin, SuperuserAdmin
@@ -143,7 +144,7 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
             objection = decisions.why_not(request.user, item)
             if objection is not None:
                 messages.error(request, f"{item.job.config_name}: {objection}")
-            elif VERBS[decision](item, user=request.user, source=Source.ADMIN, notes=reason):
+            elif VERBS[decision](item, user=asker(request), source=Source.ADMIN, notes=reason):
                 done += 1
             else:
                 messages.warning(request, f"{item.job.config_name}: {decisions.how_decided(item)}")

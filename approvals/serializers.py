@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from approvals.decisions import NOTES_LIMIT, WORDS
+from approvals.decisions import NOTES_LIMIT
 from approvals.models import ApprovalRequest, ApprovalRule
 from approvals.statuses import RequestStatus
 from cloudtrain_site.api import StrictSerializer
@@ -29,7 +29,7 @@ class DecisionBody(StrictSerializer):
 
     def words(self) -> str:
         """The reason, by whichever name it came."""
-        return self.validated_data["reason"] or self.validated_data["notes"]
+        return str(self.validated_data["reason"] or self.validated_data["notes"])
 
 
 class RejectionBody(DecisionBody):
@@ -83,7 +83,7 @@ class DecidedShape(serializers.Serializer[Any]):
     success = serializers.BooleanField()
     id = serializers.IntegerField()
     job_id = serializers.CharField()
-    status = serializers.ChoiceField(choices=[*WORDS])
+    status = serializers.ChoiceField(choices=RequestStatus.choices)
 
 
 class RuleSerializer(serializers.ModelSerializer[ApprovalRule]):

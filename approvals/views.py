@@ -28,6 +28,7 @@ from approvals.serializers import (
 )
 from approvals.statuses import RequestStatus
 from approvals.wishes import read_wish, repeat_wish
+from cloudtrain_site.api import asker
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Source
 from jobs.queries import find_own_job
@@ -55,7 +56,7 @@ class SubmitJob(APIView):
         body = SubmitBody(data=request.data)
         body.is_valid(raise_exception=True)
         wish = read_wish(
-            request.user,
+            asker(request),
             query.validated_data["provider"],
             body.validated_data,
             source=Source.API,
@@ -75,7 +76,7 @@ class RetryJob(APIView):
         if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
             raise Conflict(f"The job is {job.status}: only a failed or cancelled one can be run again.")
         return _submitted(
-            submit(repeat_wish(request.user, job, source=Source.API, idempotency_key=idempotency_key(request)))
+            submit(repeat_wish(asker(request), job, source=Source.API, idempotency_key=idempotency_key(request)))
         )
 
 
@@ -109,7 +110,7 @@ def _represent_forecast(told: Forecast) -> dict[str, Any]:
 class ApprovalList(APIView):
     """The requests about jobs that the asker may see."""
 
-    @extend_schema(parameters=[ApprovalQuery], responses=ApprovalListShape)
+    @extend_schema(operation_id="approvals_list", parameters=[ApprovalQuery], responses=ApprovalListShape)
     def get(self, request: Request) -> Response:
         query = ApprovalQuery(data=request.query_params)
         query.is_valid(raise_exception=True)
@@ -138,7 +139,7 @@ def approve_and_tell(request: Request, found: ApprovalRequest) -> Response:
     """Approve, or say what was decided before."""
     body = DecisionBody(data=request.data or {})
     body.is_valid(raise_exception=True)
-    if not decisions.approve(found, user=request.user, source=Source.API, notes=body.words()):
+    if not decisions.approve(found, user=asker(request), source=Source.API, notes=body.words()):
         raise Conflict(decisions.how_decided(found), code="already_decided")
     return _decided(found)
 
@@ -147,7 +148,7 @@ def reject_and_tell(request: Request, found: ApprovalRequest) -> Response:
     """Reject, or say what was decided before."""
     body = RejectionBody(data=request.data or {})
     body.is_valid(raise_exception=True)
-    if not decisions.reject(found, user=request.user, source=Source.API, notes=body.words()):
+    if not decisions.reject(found, user=asker(request), source=Source.API, notes=body.words()):
         raise Conflict(decisions.how_decided(found), code="already_decided")
     return _decided(found)
 

@@ -13,10 +13,13 @@ class SiteConfig(AppConfig):
     verbose_name = "Site"
 
     def ready(self) -> None:
-        """Carry the correlation id into background tasks, and check the configuration at start."""
+        """Carry the correlation id into background tasks, check the configuration, and show that a worker lives."""
+        from cloudtrain_site import schema  # noqa: F401 - the generator finds it once it is loaded
         from cloudtrain_site.checks import register_checks
         from cloudtrain_site.correlation import connect_task_correlation
+        from cloudtrain_site.signs_of_life import connect_signs_of_life
 
+        connect_signs_of_life()
         connect_task_correlation()
         register_checks()
 

@@ -56,7 +56,7 @@ MIDDLEWARE = [
     "cloudtrain_site.correlation.CorrelationMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "cloudtrain_site.security_headers.content_security_policy",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "cloudtrain_site.static_files.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -140,6 +140,11 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
+    "ENUM_NAME_OVERRIDES": {
+        "JobStatusEnum": "jobs.statuses.JobStatus",
+        "EntryStatusEnum": "queueing.statuses.EntryStatus",
+        "RequestStatusEnum": "approvals.statuses.RequestStatus",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

@@ -30,7 +30,7 @@ def organizations_of(user: AnyUser, roles: tuple[Role, ...] | None = None) -> Qu
     """The organizations in which `user` has one of `roles` (None: any)."""
     if is_superuser(user):
         return Organization.objects.all()
-    memberships = Membership.objects.filter(user_id=user.pk)
+    memberships = Membership.objects.filter(user_id=user.pk or 0)
     if roles is not None:
         memberships = memberships.filter(role__in=roles)
     return Organization.objects.filter(pk__in=memberships.values("organization"))
@@ -40,7 +40,7 @@ def role_in(user: AnyUser, organization: Organization | int | None) -> Role | No
     """What `user` is in `organization`; a superuser is an admin everywhere. None: no member."""
     if is_superuser(user):
         return Role.ADMIN
-    membership = Membership.objects.filter(user_id=user.pk, organization=organization).first()
+    membership = Membership.objects.filter(user_id=user.pk or 0, organization=organization).first()
     return Role(membership.role) if membership else None
 
 

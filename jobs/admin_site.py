@@ -19,4 +19,4 @@ class CloudtrainAdminSite(AdminSite):
     def has_permission(self, request: HttpRequest) -> bool:
         """Whether the request's user may come in at all."""
         user = request.user
-        return user.is_active and user.is_authenticated and (user.is_staff or manages_anything(user))
+        return user.is_active and (user.is_staff or manages_anything(user))

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from cloudtrain_site.api import asker
 from cloudtrain_site.redaction import mask_secrets
 from jobs.access import can_submit
 from jobs.configs import find_config, remove_config, store_config, visible_configs
@@ -43,7 +44,7 @@ def _represent(config: TrainingConfig) -> dict[str, Any]:
 class ConfigList(APIView):
     """The stored configs of the asker's organizations."""
 
-    @extend_schema(responses=StoredConfigListShape)
+    @extend_schema(operation_id="configs_list", responses=StoredConfigListShape)
     def get(self, request: Request) -> Response:
         return Response({"configs": [_represent(config) for config in visible_configs(request.user)]})
 
@@ -70,7 +71,7 @@ class ConfigDetail(APIView):
         plain_name(name)
         organization = choose_organization(request.user, body.validated_data["organization"])
         config, is_new = store_config(
-            request.user, organization, name, body.validated_data["config"], body.validated_data["dataloader_config"]
+            asker(request), organization, name, body.validated_data["config"], body.validated_data["dataloader_config"]
         )
         return Response(_represent(config), status=201 if is_new else 200)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -197,7 +197,7 @@ def _progress(job: Job, snapshot: Snapshot) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _ending(to: str, snapshot: Snapshot) -> dict[str, datetime]:
+def _ending(to: str, snapshot: Snapshot) -> dict[str, Any]:
     return {} if to in ACTIVE else {"completed_at": snapshot.completed_at or timezone.now()}
 
 

@@ -26,7 +26,7 @@ def choose_organization(user: AnyUser, name: str = "") -> Organization:
 
 
 def _first(user: AnyUser) -> Organization:
-    memberships = Membership.objects.filter(user_id=user.pk, role__in=SUBMITTERS).select_related("organization")
+    memberships = Membership.objects.filter(user_id=user.pk or 0, role__in=SUBMITTERS).select_related("organization")
     membership = memberships.order_by("id").first()
     if membership is not None:
         return membership.organization

@@ -32,7 +32,7 @@ class JobListQuery(serializers.Serializer[Any]):
     limit = serializers.IntegerField(min_value=1, max_value=500, default=50)
     offset = serializers.IntegerField(min_value=0, default=0)
     cursor = serializers.CharField(max_length=26, default="", allow_blank=True)
-    status = serializers.MultipleChoiceField(choices=JobStatus.choices, default=frozenset())
+    status = serializers.MultipleChoiceField(choices=JobStatus.choices, default=set)
     provider = serializers.CharField(max_length=40, default="", allow_blank=True)
     job_type = serializers.ChoiceField(choices=["cloud", "local"], default="", allow_blank=True)
     organization = serializers.CharField(max_length=100, default="", allow_blank=True)
@@ -177,7 +177,7 @@ class JobEventShape(serializers.Serializer[Any]):
     old = serializers.CharField(allow_null=True)
     new = serializers.CharField()
     actor = serializers.CharField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
     reason = serializers.CharField(allow_null=True)
     correlation_id = serializers.CharField()
 
@@ -215,15 +215,6 @@ class SubmittedShape(serializers.Serializer[Any]):
     warnings = serializers.ListField(child=serializers.CharField())
 
 
-class ErrorShape(serializers.Serializer[Any]):
-    """What every error looks like."""
-
-    detail = serializers.CharField()
-    code = serializers.CharField()
-    correlation_id = serializers.CharField()
-    errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()), required=False)
-
-
 class StoredConfigShape(serializers.Serializer[Any]):
     """A stored config."""
 
@@ -244,7 +235,7 @@ class ProviderShape(serializers.Serializer[Any]):
     """A provider."""
 
     name = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
     enabled = serializers.BooleanField()
     hardware = serializers.ListField(child=serializers.CharField())
     default_hardware = serializers.CharField()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs import config_views, views
+from jobs import config_views, pages, views
 
 urlpatterns = [
+    path("", pages.job_list, name="dashboard"),
+    path("jobs/rows", pages.job_rows, name="job-rows"),
+    path("login", pages.log_in, name="login"),
+    path("logout", pages.log_out, name="logout"),
     path("api/cloud/jobs", views.JobList.as_view(), name="job-list"),
     path("api/cloud/jobs/<str:job_id>", views.JobDetail.as_view(), name="job-detail"),
     path("api/cloud/jobs/<str:job_id>/inline-progress", views.InlineProgress.as_view(), name="job-inline-progress"),

@@ -33,7 +33,7 @@ from jobs.serializers import (
 class JobList(APIView):
     """The jobs that the asker may see."""
 
-    @extend_schema(parameters=[JobListQuery], responses=JobListShape)
+    @extend_schema(operation_id="jobs_list", parameters=[JobListQuery], responses=JobListShape)
     def get(self, request: Request) -> Response:
         query = JobListQuery(data=request.query_params)
         query.is_valid(raise_exception=True)

@@ -14,7 +14,7 @@ from queueing.statuses import EntryStatus
 class QueueQuery(serializers.Serializer[Any]):
     """Which entries, and how many."""
 
-    status = serializers.MultipleChoiceField(choices=EntryStatus.choices, default=frozenset())
+    status = serializers.MultipleChoiceField(choices=EntryStatus.choices, default=set)
     limit = serializers.IntegerField(min_value=1, max_value=500, default=100)
 
 
@@ -49,6 +49,12 @@ class QueueShape(serializers.Serializer[Any]):
     entries = EntryShape(many=True)
     depth = serializers.IntegerField()
     running = serializers.IntegerField()
+
+
+class MyQueueShape(serializers.Serializer[Any]):
+    """The asker's live entries."""
+
+    entries = EntryShape(many=True)
 
 
 class PositionShape(serializers.Serializer[Any]):

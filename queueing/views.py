@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from cloudtrain_site.api import asker
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Source
 from jobs.access import AnyUser, can_manage, is_superuser, organizations_of
@@ -22,7 +23,7 @@ from queueing import claims
 from queueing.limits import queue_state
 from queueing.models import QueueEntry, QueueEntryQuerySet
 from queueing.places import positions, waiting_reasons
-from queueing.serializers import EntryShape, LimitsShape, PositionShape, PriorityBody, QueueQuery, QueueShape
+from queueing.serializers import LimitsShape, MyQueueShape, PositionShape, PriorityBody, QueueQuery, QueueShape
 from queueing.statuses import HOLDS_SLOT, LIVE, WAITING
 
 
@@ -78,9 +79,9 @@ class QueueList(APIView):
 class MyQueue(APIView):
     """The asker's own entries."""
 
-    @extend_schema(responses=EntryShape(many=True))
+    @extend_schema(responses=MyQueueShape)
     def get(self, request: Request) -> Response:
-        entries = visible_entries(request.user).filter(user=request.user)
+        entries = visible_entries(request.user).filter(user=asker(request))
         return Response({"entries": represent_entries(list(entries))})
 
 

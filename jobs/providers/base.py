@@ -72,7 +72,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class LogSlice:
-    """A piece of a log: `text` from byte `start`; `end` is where the next piece begins; `complete` when no more comes."""
+    """A piece of a log: `text` from byte `start`; the next one begins at `end`; `complete` when no more comes."""
 
     text: str
     start: int
