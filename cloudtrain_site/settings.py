@@ -144,6 +144,7 @@ SPECTACULAR_SETTINGS = {
         "JobStatusEnum": "jobs.statuses.JobStatus",
         "EntryStatusEnum": "queueing.statuses.EntryStatus",
         "RequestStatusEnum": "approvals.statuses.RequestStatus",
+        "HealthEnum": "cloudtrain_site.health.ORDER",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
