@@ -107,8 +107,11 @@ class LocalProvider:
             # A second more than it has itself: once we have given up on it, it starts nothing.
             return runner.communicate(timeout=START_SECONDS + 1)[1].strip() or "its runner was killed"
         except subprocess.TimeoutExpired:
+            # Not communicate(): a runner that hangs would keep us for as long as it does.
             runner.kill()
-            runner.communicate()
+            runner.wait()
+            if runner.stderr:
+                runner.stderr.close()
             return "this machine is too busy"
 
     def _find_by_marker(self, markers: Sequence[str]) -> Mapping[str, Snapshot]:
