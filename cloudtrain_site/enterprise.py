@@ -33,7 +33,7 @@ LOCAL_COMMAND = "providers.local.command"
 LOCAL_MAX_RUNNING = "providers.local.max_running"
 LOCAL_GRACE = "providers.local.grace_seconds"
 
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 # A file that has just been written may be written again within the resolution of its time: not yet to be cached.
 _SETTLED_NS = 100_000_000
 

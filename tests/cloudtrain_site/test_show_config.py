@@ -1,0 +1,98 @@
+"""`manage.py show_config`: every value, its source, and no secret."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+
+from cloudtrain_site import enterprise
+from cloudtrain_site.configuration import ConfigurationError
+from cloudtrain_site.embedded import kept_secret_key
+from cloudtrain_site.management.commands.show_config import FILE_KEYS, VARIABLES
+from cloudtrain_site.yaml_source import Kind, Schema
+
+
+@pytest.fixture(autouse=True)
+def enterprise_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "enterprise.yaml"
+    path.write_text("background:\n  queue_processing:\n    interval_seconds: 7\n")
+    monkeypatch.setenv("SIMPLETUNER_ENTERPRISE_CONFIG", str(path))
+    return path
+
+
+def shown() -> dict[str, tuple[str, str]]:
+    """Name to value and source."""
+    output = io.StringIO()
+    call_command("show_config", "--json", stdout=output)
+    return {row["name"]: (row["value"], row["source"]) for row in json.loads(output.getvalue())}
+
+
+def keys_of(schema: Schema, prefix: str = "") -> set[str]:
+    return {
+        key
+        for name, inner in schema.items()
+        for key in ([prefix + name] if isinstance(inner, Kind) else keys_of(inner, f"{prefix}{name}."))
+    }
+
+
+def test_a_default_says_so() -> None:
+    assert shown()["background.job_status_polling.interval_seconds"] == ("30", "default")
+
+
+def test_a_value_of_the_file_says_its_line(enterprise_file: Path) -> None:
+    assert shown()["background.queue_processing.interval_seconds"] == ("7", f"{enterprise_file}:3")
+
+
+def test_a_value_of_the_environment_says_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIMPLETUNER_JOB_POLL_INTERVAL", "60")
+    variable = "environment SIMPLETUNER_JOB_POLL_INTERVAL"
+    assert shown()["background.job_status_polling.interval_seconds"] == ("60", variable)
+
+
+def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://bob:MARK@host/db")
+    monkeypatch.setenv("REPLICATE_API_TOKEN", "MARK")
+    rows = shown()
+    assert rows["DATABASE_URL"] == ("postgres://bob:***@host/db", "environment DATABASE_URL")
+    assert rows["REPLICATE_API_TOKEN"] == ("***", "environment REPLICATE_API_TOKEN")
+    assert rows["SECRET_KEY"][0] == "***"
+    assert "MARK" not in json.dumps(rows)
+
+
+def test_that_a_secret_is_not_set_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REPLICATE_API_TOKEN", raising=False)
+    assert shown()["REPLICATE_API_TOKEN"] == ("(not set)", "default")
+
+
+def test_the_table_for_people_has_a_line_for_each() -> None:
+    output = io.StringIO()
+    call_command("show_config", stdout=output)
+    lines = output.getvalue().splitlines()
+    assert [line.split()[0] for line in lines] == [*VARIABLES, enterprise.PATH_VARIABLE, *FILE_KEYS]
+
+
+def test_every_key_of_the_file_is_shown() -> None:
+    assert set(FILE_KEYS) == keys_of(enterprise.SCHEMA)
+
+
+def test_a_bad_file_is_told_after_what_comes_before_it(enterprise_file: Path) -> None:
+    enterprise_file.write_text("background: 3\n")
+    output = io.StringIO()
+    with pytest.raises(ConfigurationError, match="line 1: `background` must hold"):
+        call_command("show_config", stdout=output)
+    assert "SIMPLETUNER_LOG_LEVEL" in output.getvalue()
+
+
+def test_a_data_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"The data folder .* can't be used .*SIMPLETUNER_DATA_DIR"):
+        kept_secret_key(tmp_path / "file" / "data")
+
+
+def test_a_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    assert kept_secret_key(tmp_path / "data") == kept_secret_key(tmp_path / "data")
+    assert (tmp_path / "data" / "secret_key").stat().st_mode & 0o777 == 0o600
