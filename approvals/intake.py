@@ -113,7 +113,8 @@ def _take_in(wish: Wish) -> Outcome:
 
 
 def _log(job: Job, request: ApprovalRequest | None) -> None:
-    extra = {"job_id": job.pk, "provider": job.provider, "cost_estimate": job.estimated_cost_usd}
+    cost = None if job.estimated_cost_usd is None else float(job.estimated_cost_usd)
+    extra = {"job_id": job.pk, "provider": job.provider, "cost_estimate": cost}
     logger.info("Job submitted successfully", extra=extra)
     if request is not None:
         logger.info("Job held for approval", extra={**extra, "approval_id": request.pk, "reason": request.reason})

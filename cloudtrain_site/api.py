@@ -6,7 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db.models import Q
+from django.http import HttpRequest
 from django.utils import timezone
 from knox.auth import TokenAuthentication
 from rest_framework import exceptions, serializers
@@ -38,8 +40,9 @@ class KeyAuthentication(TokenAuthentication):  # type: ignore[misc]
             answer = None
         if answer is None:
             raise exceptions.AuthenticationFailed("This API key is not valid.")
-        _note_use(answer[1])
-        return answer
+        user, key_row = answer
+        _note_use(key_row)
+        return user, key_row
 
     def validate_user(self, auth_token: ApiKey) -> tuple[Any, ApiKey]:
         """Refuse the key of somebody who was deactivated."""
@@ -73,6 +76,14 @@ class BoundedJSONParser(JSONParser):
             return super().parse(stream, media_type, parser_context)
         except RecursionError as error:
             raise exceptions.ParseError("The JSON is nested too deeply.") from error
+
+
+def asker(request: HttpRequest | Request) -> User:
+    """Who is asking, in a view that lets nobody in anonymously."""
+    user = request.user
+    if not isinstance(user, User):
+        raise exceptions.NotAuthenticated
+    return user
 
 
 class StrictSerializer(serializers.Serializer[Any]):

@@ -10,7 +10,6 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 from rest_framework import exceptions, status
 from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 from cloudtrain_site.http_client import get_correlation_id
 
@@ -57,7 +56,6 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         error = BodyTooLarge()
     if not isinstance(error, exceptions.APIException):
         return None
-    set_rollback()
     response = Response(_body_of(error), status=error.status_code)
     for header, value in _headers_of(error).items():
         response[header] = value
@@ -91,10 +89,10 @@ def _sentences(value: Any) -> list[str]:
 
 def _headers_of(error: exceptions.APIException) -> dict[str, str]:
     headers = {}
-    if getattr(error, "auth_header", None):
-        headers["WWW-Authenticate"] = str(error.auth_header)
-    if getattr(error, "wait", None):
-        headers["Retry-After"] = str(int(error.wait))
+    for name, header in (("auth_header", "WWW-Authenticate"), ("wait", "Retry-After")):
+        value = getattr(error, name, None)
+        if value:
+            headers[header] = str(value)
     return headers
 
 

@@ -25,6 +25,9 @@ COUNTER = "cloudtrain"
 EVERYONE = "everyone"
 ALL_CHANNELS = "*"
 NOTIFY_CHANNEL = "cloudtrain_events"
+#: One channel a user, for what concerns that user's streams alone; no browser reads it.
+USER_CHANNEL = "user-"
+RIGHTS_CHANGED = "rights_changed"
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,11 @@ def publish(news: News) -> None:
         _pending.news.append(news)
 
 
+def rights_changed(user_id: int) -> None:
+    """End this user's open streams, in every process, after the commit: they are reopened with the rights of then."""
+    publish(News(RIGHTS_CHANGED, f"{USER_CHANNEL}{user_id}", {"user_id": user_id}))
+
+
 def _store(news: list[News]) -> None:
     if not news:
         return
@@ -99,4 +107,5 @@ def _take_numbers(count: int) -> int:
     if not counters.update(value=F("value") + count, updated=timezone.now()):
         EventCounter.objects.get_or_create(name=COUNTER)
         counters.update(value=F("value") + count, updated=timezone.now())
-    return counters.values_list("value", flat=True).get()
+    last: int = counters.values_list("value", flat=True).get()
+    return last

@@ -9,7 +9,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from cloudtrain_site.api import KEY_HEADER
 
 
-class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[misc, no-untyped-call]
+class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """Both headers that a key may come in."""
 
     target_class = "cloudtrain_site.api.KeyAuthentication"

@@ -65,7 +65,8 @@ class Stateful(models.Model):
     SUBJECT: ClassVar[str]
     ALLOWED: ClassVar[Mapping[str, frozenset[str]]]
 
-    status: str  # each model declares the field with its own choices
+    # Each model gives the field its own choices.
+    status = models.CharField(max_length=20)
 
     class Meta:
         abstract = True
@@ -117,5 +118,3 @@ def change_state(
         obj.record(change)
         transaction.on_commit(partial(obj.announce, change), robust=True)
     return True
-
-

@@ -17,6 +17,7 @@ from jobs.models import Job, ProviderConfig
 from jobs.providers import get_provider
 from jobs.providers.base import Handle, ProviderError, Snapshot
 from jobs.statuses import AT_PROVIDER
+from jobs.tracing import tracing
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
@@ -73,8 +74,13 @@ def _apply_one(
     """True: up to date. False: could not be. None: the provider said nothing of it."""
     if answer is None:
         return None
+    with tracing(job):
+        return _apply_answer(job, answer, config, source)
+
+
+def _apply_answer(job: Job, answer: Snapshot | ProviderError, config: ProviderConfig | None, source: str) -> bool:
     if isinstance(answer, ProviderError):
-        logger.debug("Failed to sync job %s", job.pk, extra={"job_id": job.pk, "error": str(answer)})
+        logger.debug("Failed to sync job %s", job.pk, extra={"error": str(answer)})
         Job.objects.filter(pk=job.pk).exclude(sync_error=str(answer)).update(sync_error=str(answer))
         return False
     lifecycle.apply_snapshot(job, _with_cost(job, answer, config), source=source)
@@ -100,10 +106,11 @@ def cancel_at_provider(job: Job) -> bool:
     """
     if job.is_terminal or job.cancel_requested_at is None or not job.external_id:
         return False
-    try:
-        asyncio.run(get_provider(job.provider).cancel(Handle(job.pk, job.external_id)))
-    except ProviderError as error:
-        logger.warning("Cancel could not be asked for", extra={"job_id": job.pk, "error": str(error)})
-        return False
-    logger.info("Asked the provider to cancel", extra={"job_id": job.pk, "provider": job.provider})
+    with tracing(job):
+        try:
+            asyncio.run(get_provider(job.provider).cancel(Handle(job.pk, job.external_id)))
+        except ProviderError as error:
+            logger.warning("Cancel could not be asked for", extra={"error": str(error)})
+            return False
+        logger.info("Asked the provider to cancel")
     return True

@@ -17,6 +17,7 @@ from cloudtrain_site.states import SYSTEM, Actor, Change, Source, change_state
 from jobs.models import Job, record_in_history
 from jobs.roles import Role
 from jobs.statuses import JobStatus
+from jobs.tracing import tracing
 from queueing.limits import candidate_of, current_limits, current_usage, queue_state
 from queueing.models import QueueEntry
 from queueing.policy import choose
@@ -93,17 +94,18 @@ def claim_next() -> list[QueueEntry]:
 
 def _claim(entry: QueueEntry) -> bool:
     now = timezone.now()
-    return change_state(
-        entry,
-        EntryStatus.DISPATCHING,
-        actor=DISPATCHER,
-        source=Source.DISPATCHER,
-        claim_token=secrets.token_hex(16),
-        claimed_on=socket.gethostname(),
-        lease_until=now + LEASE,
-        dispatched_at=now,
-        attempts=entry.attempts + 1,
-    )
+    with tracing(entry.job):
+        return change_state(
+            entry,
+            EntryStatus.DISPATCHING,
+            actor=DISPATCHER,
+            source=Source.DISPATCHER,
+            claim_token=secrets.token_hex(16),
+            claimed_on=socket.gethostname(),
+            lease_until=now + LEASE,
+            dispatched_at=now,
+            attempts=entry.attempts + 1,
+        )
 
 
 def take_over(entry: QueueEntry) -> bool:

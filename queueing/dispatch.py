@@ -20,11 +20,13 @@ from jobs.models import Job
 from jobs.providers import get_provider
 from jobs.providers.base import Order, Provider, ProviderError, Snapshot
 from jobs.statuses import TERMINAL, JobStatus
+from jobs.tracing import tracing
 from queueing import claims
 from queueing.models import QueueEntry
 from queueing.statuses import LIVE, EntryStatus
 
 logger = logging.getLogger("simpletuner.cloud.queue")
+provider_logger = logging.getLogger("simpletuner.cloud.providers")
 
 #: How long a training that may or may not exist is looked for before a person is asked.
 UNCONFIRMED_AFTER = timedelta(minutes=10)
@@ -36,6 +38,7 @@ def dispatch(entry: QueueEntry) -> bool:
     if not lifecycle.begin_submission(job):
         _withdraw(entry, job)
         return False
+    provider_logger.info("Submitting to provider", extra={"attempt": entry.attempts})
     try:
         snapshot = asyncio.run(get_provider(job.provider).submit(order_of(job)))
     except ProviderError as error:
@@ -69,10 +72,7 @@ def record_accepted(entry: QueueEntry, job: Job, snapshot: Snapshot) -> bool:
 
 
 def _refused(entry: QueueEntry, job: Job, error: ProviderError) -> None:
-    logger.warning(
-        "The provider did not take the job",
-        extra={"job_id": job.pk, "provider": job.provider, "error": str(error), "attempt": entry.attempts},
-    )
+    logger.warning("The provider did not take the job", extra={"error": str(error), "attempt": entry.attempts})
     if not error.nothing_created:
         return  # It may exist: the lease runs out, and then it is looked for by its marker.
     job.refresh_from_db(fields=["cancel_requested_at"])
@@ -111,13 +111,17 @@ def adopt_abandoned() -> int:
 
 
 def _settle(entry: QueueEntry) -> bool:
-    job = entry.job
+    with tracing(entry.job):
+        return _settle_traced(entry, entry.job)
+
+
+def _settle_traced(entry: QueueEntry, job: Job) -> bool:
     provider = get_provider(job.provider)
     if provider.bound_to_machine and entry.claimed_on != socket.gethostname():
         return _settle_elsewhere(entry, job)
     if not claims.take_over(entry):
         return False
-    logger.warning("Taking over an abandoned dispatch", extra={"job_id": job.pk, "attempt": entry.attempts})
+    logger.warning("Taking over an abandoned dispatch", extra={"attempt": entry.attempts})
     if job.submission_marker is None:
         # The claim's holder died before it began: nothing can have been created.
         return claims.give_back(entry, "the dispatcher stopped before it called the provider")
@@ -129,7 +133,7 @@ def _adopt_or_wait(entry: QueueEntry, job: Job, provider: Provider) -> bool:
     try:
         found = asyncio.run(provider.find_by_marker([marker])).get(marker)
     except ProviderError as error:
-        logger.warning("Could not look for the training", extra={"job_id": job.pk, "error": str(error)})
+        logger.warning("Could not look for the training", extra={"error": str(error)})
         return False
     if found is not None:
         return record_accepted(entry, job, found)
@@ -165,8 +169,9 @@ def run_pass() -> int:
 
 def _dispatch_safely(entry: QueueEntry) -> bool:
     """One entry's surprise must not keep the others of the pass from going; its lease brings it back."""
-    try:
-        return dispatch(entry)
-    except Exception:
-        logger.exception("Dispatch failed", extra={"job_id": entry.job_id})
-        return False
+    with tracing(entry.job):
+        try:
+            return dispatch(entry)
+        except Exception:
+            logger.exception("Dispatch failed")
+            return False

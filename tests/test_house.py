@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_views_and_admin_call_verbs_and_write_nothing(path: Path) -> None:
         (approvals.statuses.RequestStatus, approvals.statuses.ALLOWED),
     ],
 )
-def test_every_status_says_where_it_may_go(statuses: type, allowed: dict[str, frozenset[str]]) -> None:
+def test_every_status_says_where_it_may_go(statuses: Iterable[str], allowed: dict[str, frozenset[str]]) -> None:
     assert set(allowed) == set(statuses)
     assert all(targets <= set(statuses) for targets in allowed.values())
 

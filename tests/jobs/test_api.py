@@ -185,7 +185,8 @@ def test_nobody_sees_anything_anonymously(client_of: ClientOf, db: None, path: s
 
 @pytest.fixture
 def key(alice: User) -> str:
-    return ApiKey.objects.create(user=alice, name="laptop")[1]
+    _, key = ApiKey.objects.create(user=alice, name="laptop")
+    return str(key)
 
 
 @pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])

@@ -21,6 +21,6 @@ def test_two_dispatchers_never_claim_one_entry_twice_nor_exceed_a_limit(
     QueueState.objects.update_or_create(pk=1, defaults={"max_running": 5, "max_running_per_user": 4})
     for _ in range(12):
         enqueue()
-    claimed = [entry.pk for entries in at_once(*[claims.claim_next] * 4) for entry in entries]  # type: ignore[attr-defined]
+    claimed = [entry.pk for entries in at_once(*[claims.claim_next] * 4) for entry in entries]
     assert len(claimed) == len(set(claimed)) == 4
     assert QueueEntry.objects.holding_slots().count() == 4

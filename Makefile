@@ -1,0 +1,50 @@
+# The two commands: `make demo` shows the main job, `make test` passes the tests. Both install what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check install install-dev run bench quick postgresql clean
+
+demo: install
+	$(BIN)/python examples/demo.py
+
+run: install
+	$(BIN)/python manage.py up
+
+# Everything, on SQLite and then once more on a private PostgreSQL server.
+test: install-dev
+	$(BIN)/python -m pytest -n 2
+	CLOUDTRAIN_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n 2 -m "not browser"
+
+# What one runs all day: under a minute.
+quick: install-dev
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+check: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py check
+
+bench: install-dev
+	for bench in bench/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "cloudtrain needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt requirements.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache screenshots

@@ -1,0 +1,258 @@
+"""The main job, end to end, before your eyes: `make demo`.
+
+Starts the embedded default in a data folder of its own, makes two users, submits a config over HTTP, shows why it is
+held, approves it as the other user, follows the training to its end, and tells where to look. Ctrl-C ends it;
+`DEMO_EXIT=1` ends it by itself, with an exit code that tells whether everything went well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "var" / "demo"
+LOG = DATA / "cloudtrain.log"
+PORT = int(os.environ.get("DEMO_PORT", "8001"))
+SITE = f"http://127.0.0.1:{PORT}"
+CORRELATION_ID = f"demo-{secrets.token_hex(4)}"
+PASSWORD = secrets.token_urlsafe(9)
+START_SECONDS = 60.0
+TRAINING_SECONDS = 150.0
+ENDED = ("completed", "failed", "cancelled")
+
+
+class DemoFailedError(Exception):
+    """The demo did not come out as it should; the message says how."""
+
+
+def say(text: str = "") -> None:
+    """One line for the person who watches."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def step(title: str) -> None:
+    """A heading."""
+    say(f"\n\033[1m{title}\033[0m" if sys.stdout.isatty() else f"\n{title}")
+
+
+def manage(*arguments: str) -> str:
+    """Run a management command on the demo's data; its last line."""
+    command = [sys.executable, str(ROOT / "manage.py"), *arguments]
+    done = subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DemoFailedError(f"manage.py {arguments[0]} failed: {done.stderr.strip()}")
+    return done.stdout.strip().splitlines()[-1]
+
+
+def environment() -> dict[str, str]:
+    """Ours, with a data folder and a log file for the demo alone."""
+    own = {"SIMPLETUNER_DATA_DIR": str(DATA), "SIMPLETUNER_LOG_FILE": str(LOG), "SIMPLETUNER_LOG_LEVEL": "INFO"}
+    kept = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+    return {**kept, **own}
+
+
+def start_stack() -> subprocess.Popen[bytes]:
+    """Start `manage.py up` and wait until it serves."""
+    shutil.rmtree(DATA, ignore_errors=True)
+    DATA.mkdir(parents=True)
+    output = (DATA / "up.out").open("wb")
+    command = [sys.executable, str(ROOT / "manage.py"), "up", "--port", str(PORT)]
+    process = subprocess.Popen(
+        command, env=environment(), cwd=ROOT, stdout=output, stderr=output, start_new_session=True
+    )
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise DemoFailedError((DATA / "up.out").read_text().strip().splitlines()[-1])
+        if is_ready():
+            return process
+        time.sleep(0.2)
+    raise DemoFailedError(f"The server did not answer within {START_SECONDS:.0f} s; see {DATA / 'up.out'}.")
+
+
+def is_ready() -> bool:
+    """Whether the server takes requests."""
+    try:
+        return httpx.get(f"{SITE}/api/cloud/health/ready", timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def client_for(user: str) -> httpx.Client:
+    """A client that speaks for `user`, with a new API key."""
+    key = manage("create_api_key", user, "--name", "demo", "--days", "1")
+    return httpx.Client(base_url=SITE, headers={"X-API-Key": key}, timeout=30)
+
+
+def answer(response: httpx.Response) -> dict[str, Any]:
+    """The body of a good answer."""
+    if response.is_error:
+        raise DemoFailedError(f"{response.request.method} {response.request.url}: {response.text}")
+    body: dict[str, Any] = response.json()
+    return body
+
+
+def submit(alice: httpx.Client, name: str, correlation_id: str) -> dict[str, Any]:
+    """Submit one of the example configs."""
+    config = json.loads((ROOT / "examples" / f"{name}.json").read_text())
+    dataloader = json.loads((ROOT / "examples" / "dataloader.json").read_text())
+    body = {"config": config, "dataloader_config": dataloader, "config_name": name}
+    headers = {"X-Correlation-ID": correlation_id}
+    return answer(alice.post("/api/cloud/jobs/submit", json=body, headers=headers))
+
+
+def follow(alice: httpx.Client, job_id: str) -> dict[str, Any]:
+    """Show the training's progress until it ends, told by the event stream."""
+    with tqdm(total=100, unit="%", bar_format="  {desc:<32} {bar:30} {n:3.0f} %", file=sys.stdout) as bar:
+        for news in stream(alice):
+            if news.get("job_id") != job_id:
+                continue
+            job = answer(alice.get(f"/api/cloud/jobs/{job_id}"))["job"]
+            bar.set_description_str(f"{job['status']}: {job['stage'] or 'starting'}")
+            bar.n = job["progress"] or 0
+            bar.refresh()
+            if job["status"] in ENDED:
+                return job
+    raise DemoFailedError("The event stream ended before the training did.")
+
+
+def stream(client: httpx.Client) -> Iterator[dict[str, Any]]:
+    """The news of the event stream, for as long as a training may take."""
+    deadline = time.monotonic() + TRAINING_SECONDS
+    with client.stream("GET", "/api/events", timeout=httpx.Timeout(10, read=30)) as lines:
+        for line in lines.iter_lines():
+            if time.monotonic() > deadline:
+                raise DemoFailedError(f"The training took longer than {TRAINING_SECONDS:.0f} s.")
+            if line.startswith("data: {"):
+                news: dict[str, Any] = json.loads(line.removeprefix("data: "))
+                yield news
+
+
+def show_history(alice: httpx.Client, job_id: str) -> None:
+    """Every line of the job's history."""
+    for event in answer(alice.get(f"/api/cloud/jobs/{job_id}/events"))["events"]:
+        move = f"{event['old'] or 'new'} -> {event['new']}"
+        say(
+            f"  {event['at'][11:23]}  {event['subject']:<12} {move:<24} {event['actor']:<11} {event['reason'] or ''}"[
+                :118
+            ]
+        )
+
+
+def show_log(correlation_id: str) -> int:
+    """The log lines of the submission, found as the operating guide finds them. Returns how many."""
+    found = [
+        json.loads(line) for line in LOG.read_text().splitlines() if f'"correlation_id": "{correlation_id}"' in line
+    ]
+    for line in found:
+        say(f"  {line['timestamp'][11:23]}  {line['level']:<8} {line['logger']:<30} {line['message']}"[:118])
+    return len(found)
+
+
+def show_loss(alice: httpx.Client, job_id: str) -> None:
+    """The loss before and after. Raises DemoFailedError when nothing was learned."""
+    losses = answer(alice.get(f"/api/cloud/jobs/{job_id}/metrics"))["series"]["loss"]
+    (first_step, first), (last_step, last) = losses[0], losses[-1]
+    say(f"  step {first_step}: {first:.4f}    step {last_step}: {last:.4f}")
+    if last >= first:
+        raise DemoFailedError("The loss did not go down.")
+
+
+def show_places() -> None:
+    """Where to look, and how to get in."""
+    say(f"  Dashboard   {SITE}/          alice (researcher) or bob (lead)")
+    say(f"  Admin       {SITE}/admin/    bob")
+    say(f"  API         {SITE}/api/docs")
+    say(f"  Password    {PASSWORD}       for both, good until the next demo")
+
+
+def run() -> None:
+    """The demo. Raises DemoFailedError."""
+    step("Two people of one team")
+    say(f"  {manage('add_member', 'alice', 'acme', 'researcher', '--create', '--password', PASSWORD)}")
+    say(f"  {manage('add_member', 'bob', 'acme', 'lead', '--create', '--password', PASSWORD)}")
+    alice, bob = client_for("alice"), client_for("bob")
+
+    step("alice submits examples/flux-lora-quick.json")
+    told = submit(alice, "flux-lora-quick", CORRELATION_ID)
+    request = answer(bob.get(f"/api/approvals/{told['approval_id']}"))["approval"]
+    say(f"  job {told['job_id']}: {told['status']}, held by the rule {request['rule']!r}")
+    say(f"  {request['reason']} Somebody has until {request['expires_at']} to decide.")
+
+    step("bob approves it, and it trains on this machine")
+    answer(bob.post(f"/api/approvals/{request['id']}/approve", json={"reason": "welcome"}))
+    job = follow(alice, told["job_id"])
+    if job["status"] != "completed":
+        raise DemoFailedError(f"The job is {job['status']}: {job['error_message']}")
+
+    step("alice submits examples/sdxl-lora.json, which no rule holds any more")
+    second = submit(alice, "sdxl-lora", f"{CORRELATION_ID}-2")
+    say(f"  job {second['job_id']}: {second['status']}, place {second['queue_position']} in the queue; now cancelled")
+    answer(alice.post(f"/api/cloud/jobs/{second['job_id']}/cancel", json={"reason": "only a demo"}))
+
+    step("The first job's history")
+    show_history(alice, told["job_id"])
+    step(f'Its log lines: grep \'"correlation_id": "{CORRELATION_ID}"\' {LOG.relative_to(ROOT)}')
+    if not show_log(CORRELATION_ID):
+        raise DemoFailedError("No log line has the correlation id.")
+    step("Its loss")
+    show_loss(alice, told["job_id"])
+
+
+def stop_stack(process: subprocess.Popen[bytes]) -> None:
+    """Stop what we started, and wait until it is gone."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def stay() -> None:
+    """Wait for Ctrl-C."""
+    say("\nCtrl-C ends the demo.")
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        say()
+
+
+def main() -> int:
+    """Run the demo; the exit code tells whether it went well."""
+    step(f"Starting the embedded default in {DATA.relative_to(ROOT)}")
+    process = None
+    try:
+        process = start_stack()
+        run()
+        step("Look for yourself")
+        show_places()
+        if os.environ.get("DEMO_EXIT") != "1":
+            stay()
+    except (DemoFailedError, httpx.HTTPError) as error:
+        say(f"\nThe demo failed: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        if process is not None:
+            stop_stack(process)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""Work for one job, named as the request that submitted it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cloudtrain_site.correlation_ids import correlation
+from cloudtrain_site.log_context import LogContext
+from jobs.models import Job
+
+
+@contextmanager
+def tracing(job: Job) -> Iterator[None]:
+    """Everything done in the block for `job` goes by the correlation id of its submission, and logs its id.
+
+    Whoever works for many jobs at a time (a pass, a poll) has an id of its own for what is not about one job.
+    """
+    with correlation(job.correlation_id), LogContext(job_id=job.pk, provider=job.provider):
+        yield
