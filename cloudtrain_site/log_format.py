@@ -112,14 +112,20 @@ def _plain(value: Any, depth: int = 0) -> Any:
     return value if isinstance(value, float) and value - value == 0 else _safe_repr(value)
 
 
+#: The keys whose values a secret can get into; the others are made by ourselves.
+_FROM_OUTSIDE = ("message", "extra", "exception", "stack")
+
+
 def _json_line(entry: dict[str, Any]) -> str:
     try:
         line = _encode(entry)
     except Exception:
         line = _encode(_plain(entry))
-    if may_hold_secret(line):
-        line = _encode(mask_secrets(json.loads(line)))
-    return line
+    if not may_hold_secret(line):
+        return line
+    # What was written is read back: it is plain by now, whatever the values were.
+    plain = json.loads(line)
+    return _encode(plain | {key: mask_secrets(plain[key]) for key in _FROM_OUTSIDE if key in plain})
 
 
 class JsonFormatter(logging.Formatter):

@@ -47,12 +47,15 @@ class StreamLineHandler(LineHandler):
         self.stream_name = name
 
     @property
-    def stream(self) -> TextIO:
+    def stream(self) -> TextIO | None:
+        """The stream; a daemon may have none."""
         return getattr(sys, self.stream_name)  # type: ignore[no-any-return]
 
     def write(self, line: str) -> None:
         """Write and flush: a line that waits in a buffer is lost with the process."""
         stream = self.stream
+        if stream is None:
+            return
         try:
             stream.write(line)
         except UnicodeEncodeError:
@@ -98,7 +101,7 @@ class FileLineHandler(LineHandler):
 
     def _is_current(self) -> bool:
         try:
-            status = os.stat(self.path)  # noqa: PTH116 - a Path would cost half as much again, for every line
+            status = os.stat(self.path)  # noqa: PTH116 - half the cost of Path.stat, at every line
         except OSError:
             return False
         return self._descriptor >= 0 and (status.st_dev, status.st_ino) == self._identity

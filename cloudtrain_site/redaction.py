@@ -40,10 +40,10 @@ _SEGMENT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 _HOLDS_NOTHING = frozenset(["", "none", "null", "true", "false", MASK])
 
-# One of these stands in every text that a pattern below could match. Looking for them costs 2 µs, the patterns 40.
+# One of these stands in every text that a pattern below could match. Looking for them costs 4 µs, the patterns 40.
 _HINTS = (
     *("token", "key", "secret", "passw", "pwd", "passphrase", "credential", "cookie", "sessionid", "authorization"),
-    *("bearer", "r8_", "whsec_", "hf_", "ct_", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "akia"),
+    *("bearer", "r8_", "whsec_", "hf_", "ct_", "sk-", "ghp_", "ghs_", "github_pat_", "akia"),
 )
 _BEARER = re.compile(r"\b(bearer)(\s+|%20)[\w.~+/=-]+", re.IGNORECASE)
 _USERINFO = re.compile(r"""(://[^:/?#@\s"']*:)[^/?#\s"']*(?=@)""")
@@ -51,7 +51,7 @@ _TOKEN = re.compile(
     r"(?<![A-Za-z0-9])(?:(?P<long>r8_|whsec_)[\w+/=-]{4,}"
     # A digit or twenty letters, since hf_transfer and ct_something are names of things.
     r"|(?P<plain>hf_|ct_)(?=[A-Za-z]*\d|[A-Za-z]{20})[A-Za-z0-9]{6,}"
-    r"|(?P<other>sk-|gh[oprsu]_|github_pat_|AKIA)(?=[\w-]{16})[\w-]+)"
+    r"|(?P<other>sk-|gh[ps]_|github_pat_|AKIA)(?=[\w-]{16})[\w-]+)"
 )
 _PEM = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|\Z)", re.DOTALL)
 # `token=x`, `"api_key": "x y"`, `X-API-Key: x`. The bound and the look-behind keep a megabyte of letters linear.
