@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
@@ -29,6 +31,8 @@ class Loop(models.Model):
     name = models.CharField(primary_key=True, max_length=60)
     interval_seconds = models.FloatField()
     enabled = models.BooleanField(default=True)
+    #: Since when it has been wanted at this interval: one that was only now switched on is not late.
+    wanted_since = models.DateTimeField(null=True)
     #: Held while a run goes on, so that a slow run is not doubled; runs out, so that a killed one blocks nobody.
     lease_token = models.CharField(max_length=32, null=True)
     lease_until = models.DateTimeField(null=True)
@@ -36,13 +40,28 @@ class Loop(models.Model):
     last_finished_at = models.DateTimeField(null=True)
     last_duration_ms = models.FloatField(null=True)
     last_outcome = models.CharField(max_length=20, blank=True)
+    last_result = models.JSONField(null=True)
     last_error = models.TextField(blank=True)
+    last_machine = models.CharField(max_length=100, blank=True)
+    #: When a run that had nothing to say was last kept.
+    last_recorded_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ["name"]
 
     def __str__(self) -> str:
         return self.name
+
+    def is_running(self, now: datetime) -> bool:
+        """Whether somebody runs it at `now`."""
+        return self.lease_until is not None and self.lease_until > now
+
+    def is_late(self, now: datetime) -> bool:
+        """Whether it should run, and has not begun to for more than two of its intervals."""
+        last_beat = max((at for at in (self.last_started_at, self.wanted_since) if at), default=None)
+        if not self.enabled or last_beat is None or self.is_running(now):
+            return False
+        return now - last_beat > timedelta(seconds=2 * self.interval_seconds)
 
 
 class LoopRun(models.Model):

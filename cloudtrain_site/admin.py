@@ -1,0 +1,107 @@
+"""The background loops in the admin: how each is doing, and its runs of the last day. For superusers, to look at."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+
+from cloudtrain_site.models import Loop, LoopRun
+
+M = TypeVar("M", bound=Model)
+
+
+class ReadOnlyAdmin(admin.ModelAdmin[M], Generic[M]):
+    """Shown to superusers, changed by nobody."""
+
+    list_per_page = 50
+    show_full_result_count = False
+    actions = None
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Superusers."""
+        return bool(request.user.is_active and request.user.is_superuser)
+
+    def has_view_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
+        """Superusers."""
+        return self.has_module_permission(request)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """The beat makes the rows."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
+        """The runs write them."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
+        """The housekeeping removes them."""
+        return False
+
+
+@admin.register(Loop)
+class LoopAdmin(ReadOnlyAdmin[Loop]):
+    """One row a loop: when it last ran, how that ended, and whether it is late."""
+
+    list_display = (
+        *("name", "is_on_time", "state", "every", "last_started_at"),
+        *("duration", "last_outcome", "last_result", "last_machine", "runs_of_the_day"),
+    )
+
+    @admin.display(description="on time", boolean=True)
+    def is_on_time(self, loop: Loop) -> bool | None:
+        """A green or a red mark; neither for a loop that is switched off."""
+        return not loop.is_late(timezone.now()) if loop.enabled else None
+
+    @admin.display
+    def state(self, loop: Loop) -> str:
+        """In words."""
+        now = timezone.now()
+        if not loop.enabled:
+            return "switched off"
+        if loop.is_running(now):
+            return "running"
+        return "late" if loop.is_late(now) else "waiting"
+
+    @admin.display(ordering="interval_seconds")
+    def every(self, loop: Loop) -> str:
+        """Its interval."""
+        return f"{loop.interval_seconds:g} s"
+
+    @admin.display(description="took", ordering="last_duration_ms")
+    def duration(self, loop: Loop) -> str:
+        """Of the last run."""
+        return "" if loop.last_duration_ms is None else f"{loop.last_duration_ms:.0f} ms"
+
+    @admin.display(description="runs")
+    def runs_of_the_day(self, loop: Loop) -> str:
+        """The way to them."""
+        return format_html(
+            '<a href="{}?loop__name__exact={}">show</a>', reverse("admin:cloudtrain_site_looprun_changelist"), loop.name
+        )
+
+
+@admin.register(LoopRun)
+class LoopRunAdmin(ReadOnlyAdmin[LoopRun]):
+    """The runs of the last day. Of those that found nothing to do, one a minute is kept."""
+
+    list_display = ("started_at", "loop", "outcome", "took", "result", "short_error", "machine", "correlation_id")
+    list_filter = ("loop", "outcome", "machine")
+    list_select_related = ("loop",)
+    search_fields = ("correlation_id", "error")
+    ordering = ("-started_at",)
+
+    @admin.display(ordering="duration_ms")
+    def took(self, run: LoopRun) -> str:
+        """Its duration."""
+        return f"{run.duration_ms:.0f} ms"
+
+    @admin.display(description="error")
+    def short_error(self, run: LoopRun) -> str:
+        """Its beginning; the run's own page has the whole."""
+        return run.error[:100]

@@ -1,0 +1,223 @@
+"""How the site is doing: for people, for load balancers, and for whoever wants to know why nothing moves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
+from django_q.brokers import get_broker
+from django_q.conf import Conf
+from django_q.models import OrmQ
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers, status
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from cloudtrain_site import event_store
+from cloudtrain_site.models import Loop
+from cloudtrain_site.schedules import LOOPS
+
+HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
+#: From worst to best.
+ORDER = (UNHEALTHY, DEGRADED, HEALTHY)
+#: A task that waits longer than this means that no worker takes any.
+WAIT_SECONDS = 60.0
+
+_started = time.monotonic()
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part of the system, and a sentence about it."""
+
+    name: str
+    status: str
+    message: str
+    latency_ms: float | None = None
+    last_beat: datetime | None = None
+
+
+def components(now: datetime) -> list[Component]:
+    """Every part: the database, the broker, the events, and each background loop."""
+    found = [
+        _measured("database", _database, worst=UNHEALTHY),
+        _measured("broker", partial(_broker, now)),
+        _measured("events", _events),
+    ]
+    if found[0].status == UNHEALTHY:
+        return found
+    return [*found, *loops(now)]
+
+
+def _measured(name: str, check: Callable[[], tuple[str, str]], worst: str = DEGRADED) -> Component:
+    started = time.perf_counter()
+    try:
+        state, message = check()
+    except Exception as error:
+        # The kind of error and not its text, which may tell of hosts and accounts.
+        state, message = worst, f"Does not answer ({type(error).__name__})."
+    return Component(name, state, message, round((time.perf_counter() - started) * 1000, 2))
+
+
+def _database() -> tuple[str, str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return HEALTHY, f"{connection.display_name} answers."
+
+
+def _broker(now: datetime) -> tuple[str, str]:
+    broker = get_broker()
+    broker.ping()
+    waiting = broker.queue_size()
+    if not Conf.ORM:
+        return HEALTHY, f"Tasks waiting: {waiting}."
+    oldest = OrmQ.objects.filter(key=broker.list_key, lock__lte=now).order_by("lock").values_list("lock", flat=True)
+    seconds = max((now - at).total_seconds() for at in oldest[:1]) if waiting and oldest[:1] else 0.0
+    if seconds > WAIT_SECONDS:
+        return DEGRADED, f"Tasks waiting: {waiting}, the oldest for {seconds:.0f} s. Is `manage.py background` running?"
+    return HEALTHY, f"Tasks waiting: {waiting}."
+
+
+def _events() -> tuple[str, str]:
+    return HEALTHY, f"Newest event: number {event_store.current_number()}."
+
+
+def loops(now: datetime) -> list[Component]:
+    """Each background loop, in the order of their table; one that has never been seen by a beat is late."""
+    known = Loop.objects.in_bulk()
+    return [
+        _loop(known[spec.name], now)
+        if spec.name in known
+        else Component(spec.name, DEGRADED, "Has never run. Is `manage.py background` running?")
+        for spec in LOOPS
+    ]
+
+
+def _loop(loop: Loop, now: datetime) -> Component:
+    about = partial(Component, loop.name, latency_ms=loop.last_duration_ms, last_beat=loop.last_started_at)
+    every = f"every {loop.interval_seconds:g} s"
+    if not loop.enabled:
+        return about(HEALTHY, "Switched off.")
+    if loop.is_late(now):
+        return about(DEGRADED, f"Late: runs {every}, last began {_ago(loop.last_started_at, now)}.")
+    if loop.last_outcome == "failed":
+        return about(DEGRADED, f"The last run failed, {_ago(loop.last_finished_at, now)}. The admin shows its error.")
+    return about(HEALTHY, f"Runs {every}, last began {_ago(loop.last_started_at, now)}.")
+
+
+def _ago(moment: datetime | None, now: datetime) -> str:
+    return "never" if moment is None else f"{max(0.0, (now - moment).total_seconds()):.0f} s ago"
+
+
+def report(parts: list[Component]) -> dict[str, Any]:
+    """The whole: as bad as its worst part."""
+    return {
+        "status": min((part.status for part in parts), key=ORDER.index),
+        "uptime_seconds": round(time.monotonic() - _started, 1),
+        "components": [asdict(part) for part in parts],
+    }
+
+
+class ComponentSerializer(serializers.Serializer[Any]):
+    """One part in the answer."""
+
+    name = serializers.CharField()
+    status = serializers.ChoiceField(choices=ORDER)
+    message = serializers.CharField()
+    latency_ms = serializers.FloatField(allow_null=True)
+    last_beat = serializers.DateTimeField(allow_null=True, help_text="When a background loop last began a run.")
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    """The answer."""
+
+    status = serializers.ChoiceField(choices=ORDER)
+    uptime_seconds = serializers.FloatField(help_text="Of the web process that answers.")
+    components = ComponentSerializer(many=True)
+
+
+class ProbeSerializer(serializers.Serializer[Any]):
+    """What a load balancer gets to read."""
+
+    status = serializers.CharField()
+
+
+class HealthView(APIView):
+    """How every part of the system is doing."""
+
+    @extend_schema(
+        operation_id="health",
+        responses=HealthSerializer,
+        parameters=[
+            OpenApiParameter(
+                "include_replicate", bool, description="Accepted for older clients; see /api/cloud/replicate/status."
+            )
+        ],
+    )
+    def get(self, request: Request) -> Response:
+        """200, whatever the status is: the question was answered."""
+        return Response(HealthSerializer(report(components(timezone.now()))).data)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Without a database nobody can be recognised: then say that, and no more."""
+        if isinstance(exc, DatabaseError):
+            gone = Component("database", UNHEALTHY, "Does not answer.")
+            return Response(HealthSerializer(report([gone])).data, status.HTTP_503_SERVICE_UNAVAILABLE)
+        return super().handle_exception(exc)
+
+
+class LiveView(APIView):
+    """Whether the process answers at all. Looks at nothing else: a restart would not mend a database."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    @extend_schema(operation_id="health_live", responses=ProbeSerializer, auth=[])
+    def get(self, request: Request) -> Response:
+        """Always 200."""
+        return Response({"status": "alive"})
+
+
+class ReadyView(APIView):
+    """Whether requests can be served: the database answers, and has the tables that this version needs."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    @extend_schema(
+        operation_id="health_ready",
+        auth=[],
+        responses={200: ProbeSerializer, 503: ProbeSerializer},
+    )
+    def get(self, request: Request) -> Response:
+        """200 or 503."""
+        try:
+            _database()
+            is_ready = _is_migrated()
+        except DatabaseError:
+            return Response({"status": "no database"}, status.HTTP_503_SERVICE_UNAVAILABLE)
+        if not is_ready:
+            return Response({"status": "migrations missing"}, status.HTTP_503_SERVICE_UNAVAILABLE)
+        return Response({"status": "ready"})
+
+
+class _Migrations:
+    """Remembered once they are all there: looking costs 50 ms, and this version needs no more of them."""
+
+    applied = False
+
+
+def _is_migrated() -> bool:
+    if not _Migrations.applied:
+        executor = MigrationExecutor(connection)
+        _Migrations.applied = not executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return _Migrations.applied

@@ -1,0 +1,32 @@
+"""`manage.py background`: the background tasks, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from cloudtrain_site.background_tasks import start_background_tasks, stop_background_tasks
+from cloudtrain_site.processes import follow_parent
+
+
+class Command(BaseCommand):
+    """Runs until SIGTERM or SIGINT; then lets running work end, or hands it back, within ten seconds."""
+
+    help = "Run the background loops and their workers, here and until Ctrl-C; as many as you like, on any machine."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run them."""
+        follow_parent()
+        asyncio.run(_run())
+
+
+async def _run() -> None:
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    await start_background_tasks()
+    await ended.wait()
+    await stop_background_tasks()

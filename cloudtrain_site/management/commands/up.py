@@ -1,0 +1,94 @@
+"""`manage.py up`: web and background in one command, the embedded default."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error as DjangoDatabaseError
+from django.db import connections
+
+from cloudtrain_site.supervisor import become_supervisor
+from cloudtrain_site.web import listen
+
+WHERE_TO_LOOK = """
+  Dashboard   {site}/
+  Admin       {site}/admin/
+  API         {site}/api/docs
+  Log file    {log_file}
+  Data        {data_dir}
+{first_user}
+  Ctrl-C stops everything; a training that runs goes on, and is found again at the next start.
+"""
+FIRST_USER = """
+  Nobody can log in yet. Make the first user with
+    {python} manage.py createsuperuser
+"""
+
+
+class Command(BaseCommand):
+    """Prepares everything, then becomes the supervisor of the web and background processes."""
+
+    #: They look at the database, whose folder may not be there yet.
+    requires_system_checks = ()
+    help = "Migrate the database, and run the web server and the background tasks until Ctrl-C."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """The address."""
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=8001)
+
+    def handle(self, *args: Any, host: str, port: int, **options: Any) -> None:
+        """Listen, prepare, run."""
+        # The socket is ours and the web process inherits it: the port is taken before anything is changed, and
+        # nobody is refused while the web process is started again.
+        listener = _listen(host, port)
+        self._prepare()
+        if self.stdout.isatty():
+            self.stdout.write(_where_to_look(host, port))
+            self.stdout.flush()
+        connections.close_all()
+        become_supervisor(listener.detach())
+
+    def _prepare(self) -> None:
+        """Check the configuration and make the tables. Raises CommandError when that can't be done."""
+        try:
+            settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
+            self.check()
+            call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
+        except (DjangoDatabaseError, OSError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise CommandError(f"The database can't be prepared: {reason} ({_place_of_database()}).") from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return listen(host, port)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CommandError(f"Can't listen on {host} port {port}: {reason}. Choose another with --port.") from error
+
+
+def _place_of_database() -> str:
+    database = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        return str(database["NAME"])
+    return f"{database['NAME']} on {database['HOST'] or 'this machine'}"
+
+
+def _where_to_look(host: str, port: int) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    first_user = "" if get_user_model().objects.exists() else FIRST_USER.format(python=sys.executable)
+    return WHERE_TO_LOOK.format(
+        site=f"http://{shown}:{port}",
+        log_file=os.environ.get("SIMPLETUNER_LOG_FILE") or "none (set SIMPLETUNER_LOG_FILE)",
+        data_dir=settings.DATA_DIR,
+        first_user=first_user,
+    )

@@ -1,0 +1,44 @@
+"""What the site's own loop calls."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from django.db.models import QuerySet
+from django.utils import timezone
+from django_q.models import Task
+
+from cloudtrain_site import event_store
+from cloudtrain_site.loops import loop
+from cloudtrain_site.models import LoopRun
+
+KEEP = timedelta(days=1)
+#: Rows a DELETE: small enough that no writer waits long for it.
+BATCH = 1000
+#: Below the time limit of a task; what is left over waits for the next hour.
+BUDGET_SECONDS = 20.0
+
+
+@loop("housekeeping")
+def housekeep() -> dict[str, int]:
+    """Delete the events, the finished tasks and the runs of loops that are older than a day."""
+    now = timezone.now()
+    return {
+        "events": event_store.trim(now),
+        "tasks": delete_in_batches(Task.objects.filter(stopped__lt=now - KEEP).order_by()),
+        "runs": delete_in_batches(LoopRun.objects.filter(started_at__lt=now - KEEP)),
+    }
+
+
+def delete_in_batches(rows: QuerySet[Task] | QuerySet[LoopRun], batch: int = BATCH) -> int:
+    """Delete `rows`, some at a time and for a limited while; returns how many went."""
+    deadline = time.monotonic() + BUDGET_SECONDS
+    deleted = 0
+    while time.monotonic() < deadline:
+        keys = list(rows.values_list("pk", flat=True)[:batch])
+        rows.model._default_manager.filter(pk__in=keys).delete()
+        deleted += len(keys)
+        if len(keys) < batch:
+            break
+    return deleted

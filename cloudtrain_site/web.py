@@ -1,0 +1,75 @@
+"""The web process: uvicorn as we run it. `python -m cloudtrain_site.web --help` says how to start it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import socket
+import sys
+
+import uvicorn
+
+from cloudtrain_site.processes import follow_parent
+
+#: How long open requests may go on at a stop. Without it an open event stream keeps the process for ever.
+STOP_SECONDS = 3
+WAITING_CONNECTIONS = 2048
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises OSError when that can't be, as when somebody else does."""
+    if not 0 < port < 65536:
+        raise OSError("a port is a number from 1 to 65535")  # the resolver would take it modulo 65,536
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(WAITING_CONNECTIONS)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def serve(listener: socket.socket) -> None:
+    """Answer requests on `listener` until SIGTERM or SIGINT."""
+    _allow_many_connections()
+    config = uvicorn.Config(
+        "cloudtrain_site.asgi:application",
+        log_config=None,  # its loggers come out through ours
+        access_log=False,
+        lifespan="off",
+        backlog=WAITING_CONNECTIONS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _allow_many_connections() -> None:
+    """Raise the limit on open files as far as we may: the usual 1,024 is below a thousand open event streams."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def main() -> int:
+    """Serve on the address of the command line, or on a socket that `manage.py up` handed down."""
+    parser = argparse.ArgumentParser(prog="python -m cloudtrain_site.web", description="Serve the site.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8001)
+    parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    follow_parent()
+    os.environ["CLOUDTRAIN_ROLE"] = "web"
+    try:
+        listener = listen(options.host, options.port) if options.fd is None else socket.socket(fileno=options.fd)
+    except OSError as error:
+        sys.stderr.write(f"Can't listen on {options.host} port {options.port}: {error.strerror or error}.\n")
+        return 1
+    serve(listener)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,274 @@
+"""The background tasks: what they log and when; and as real processes, what becomes of them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django_q.models import Schedule
+
+from cloudtrain_site.background_tasks import Heart, get_task_manager
+from cloudtrain_site.cluster import STUCK_SECONDS, Diagnosis
+from cloudtrain_site.processes import is_running
+from cloudtrain_site.signs_of_life import FINISHED, SAVED, Signs
+from jobs.models import ProviderConfig
+from tests.cloudtrain_site.stacks import Stack, running_stack
+from tests.web import wait_until
+
+
+@pytest.mark.django_db(transaction=True)
+class TestHeart:
+    def test_it_says_what_it_starts(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO", "simpletuner.cloud.background")
+        heart = Heart()
+        heart.beat()
+        heart.beat()
+        said = [(r.levelname, r.message, vars(r).get("interval_seconds")) for r in caplog.records]
+        assert said == [("INFO", "Queue scheduler started", 5), ("INFO", "Starting job status polling", 30)]
+
+    def test_polling_follows_the_webhook_address_within_one_beat(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO", "simpletuner.cloud.background")
+        heart = Heart()
+        heart.beat()
+        provider, _ = ProviderConfig.objects.update_or_create(
+            name="replicate", defaults={"enabled": True, "webhook_url": "https://example.org/hook"}
+        )
+        heart.beat()
+        assert not Schedule.objects.filter(name="job status polling").exists()
+        ProviderConfig.objects.filter(pk=provider.pk).update(webhook_url="")
+        heart.beat()
+        assert Schedule.objects.filter(name="job status polling").exists()
+        polling = [message for message in caplog.messages if "job status polling" in message]
+        assert polling == ["Starting job status polling", "Stopping job status polling", "Starting job status polling"]
+
+    def test_an_outage_is_logged_once(self, monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
+        heart = Heart()
+        heart.beat()
+        with monkeypatch.context() as broken:
+            broken.setattr("cloudtrain_site.background_tasks.fire_due", lambda now: 1 / 0)
+            heart.beat()
+            heart.beat()
+        assert [r.message for r in caplog.records if r.levelname == "ERROR"] == ["Error in the beat"]
+
+    def test_a_start_that_fails_is_told_as_documented(self, monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
+        monkeypatch.setattr("cloudtrain_site.background_tasks.fire_due", lambda now: 1 / 0)
+        Heart().beat()
+        assert [r.message for r in caplog.records if r.levelname == "ERROR"] == ["Failed to start queue processing"]
+
+
+@pytest.fixture
+def a_process() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that lives until the test kills it."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+class TestDiagnosis:
+    """Two workers, one of them ourselves; time is what the test says."""
+
+    @pytest.fixture
+    def signs(self, tmp_path: Path) -> Signs:
+        return Signs(tmp_path)
+
+    @pytest.fixture
+    def sign(self, tmp_path: Path) -> Callable[..., None]:
+        def write(name: str, at: float, text: str = "") -> None:
+            (tmp_path / name).write_text(text)
+            os.utime(tmp_path / name, (at, at))
+
+        return write
+
+    @pytest.fixture
+    def workers(self, sign: Callable[..., None], a_process: subprocess.Popen[bytes]) -> Callable[..., None]:
+        def write(mine: str, other: str, at: float = 0) -> None:
+            sign(f"{os.getpid()}.{mine}", at)
+            sign(f"{a_process.pid}.{other}", at)
+
+        return write
+
+    def test_all_is_well(self, signs: Signs, workers: Callable[..., None]) -> None:
+        workers("idle", "busy")
+        assert Diagnosis(signs, 2, 0).trouble(lambda: False, 1) is None
+
+    def test_an_idle_worker_that_was_killed(
+        self, signs: Signs, workers: Callable[..., None], a_process: subprocess.Popen[bytes]
+    ) -> None:
+        workers("idle", "idle")
+        a_process.kill()
+        wait_until(lambda: not is_running(a_process.pid))
+        reason = Diagnosis(signs, 2, 0).trouble(lambda: False, 1)
+        assert reason == "an idle worker died, perhaps with the lock of the queue"
+
+    def test_a_busy_worker_that_was_killed_is_replaced_by_its_own_cluster(
+        self, signs: Signs, workers: Callable[..., None], a_process: subprocess.Popen[bytes]
+    ) -> None:
+        workers("idle", "busy")
+        a_process.kill()
+        wait_until(lambda: not is_running(a_process.pid))
+        assert Diagnosis(signs, 2, 0).trouble(lambda: False, 1) is None
+
+    def test_long_tasks_are_left_alone_though_others_wait(self, signs: Signs, workers: Callable[..., None]) -> None:
+        workers("busy", "busy")
+        diagnosis = Diagnosis(signs, 2, 0)
+        assert [diagnosis.trouble(lambda: True, now) for now in range(0, 300, 5)] == [None] * 60
+
+    def test_a_free_worker_that_takes_no_task(self, signs: Signs, workers: Callable[..., None]) -> None:
+        workers("idle", "busy")
+        diagnosis = Diagnosis(signs, 2, 0)
+        assert diagnosis.trouble(lambda: True, 1) is None
+        assert diagnosis.trouble(lambda: True, 2 + STUCK_SECONDS) == "tasks wait and a free worker takes none"
+
+    def test_silence_is_no_sign_when_another_machine_takes_every_task(
+        self, signs: Signs, workers: Callable[..., None]
+    ) -> None:
+        workers("idle", "idle")
+        diagnosis = Diagnosis(signs, 2, 0)
+        waiting = itertools.cycle([True, False])
+        assert [diagnosis.trouble(lambda: next(waiting), now) for now in range(0, 300, 5)] == [None] * 60
+
+    def test_a_worker_that_takes_one_now_and_then_is_well(self, signs: Signs, workers: Callable[..., None]) -> None:
+        diagnosis = Diagnosis(signs, 2, 0)
+        for now in range(0, 100, 5):
+            workers("idle", "idle", at=now - now % 10)
+            assert diagnosis.trouble(lambda: True, now) is None
+
+    def test_too_few_workers(self, signs: Signs, sign: Callable[..., None]) -> None:
+        sign(f"{os.getpid()}.idle", 0)
+        diagnosis = Diagnosis(signs, 2, 0)
+        assert diagnosis.trouble(lambda: False, 29) is None
+        assert diagnosis.trouble(lambda: False, 31) == "only 1 of 2 workers are there"
+
+    def test_a_dead_saver(
+        self, signs: Signs, workers: Callable[..., None], sign: Callable[..., None], a_process: subprocess.Popen[bytes]
+    ) -> None:
+        sign(f"{os.getpid()}.idle", 0)
+        sign(SAVED, 0, str(a_process.pid))
+        a_process.kill()
+        wait_until(lambda: not is_running(a_process.pid))
+        assert Diagnosis(signs, 1, 0).trouble(lambda: False, 1) == "the process that saves results died"
+
+    def test_results_that_are_not_saved(
+        self, signs: Signs, workers: Callable[..., None], sign: Callable[..., None]
+    ) -> None:
+        workers("idle", "idle")
+        sign(SAVED, 5, str(os.getpid()))
+        sign(FINISHED, 6)
+        diagnosis = Diagnosis(signs, 2, 0)
+        assert diagnosis.trouble(lambda: False, 7) is None
+        assert diagnosis.trouble(lambda: False, 8 + STUCK_SECONDS) == "results are no longer saved"
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack whose database has its tables; migrating takes four seconds."""
+    with running_stack(tmp_path_factory.mktemp("migrated")) as made:
+        done = made.run("migrate", "-v0")
+        assert done.returncode == 0, done.stderr
+        yield made
+
+
+@pytest.fixture
+def stack(tmp_path: Path, migrated: Stack) -> Iterator[Stack]:
+    """A stack with a fresh copy of that database, and nothing running on it yet."""
+    with running_stack(tmp_path, migrated) as made:
+        yield made
+
+
+def enqueue(stack: Stack, task: str, *args: object) -> None:
+    """Enqueue a task from a process that is none of the workers."""
+    code = f"import django; django.setup(); from django_q.tasks import async_task; async_task({task!r}, *{args!r})"
+    done = stack.run("-c", code, DJANGO_SETTINGS_MODULE="cloudtrain_site.settings", PYTHONPATH=os.getcwd())
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+class TestProcesses:
+    def test_a_killed_idle_worker_is_replaced_and_the_queue_goes_on(self, stack: Stack) -> None:
+        background = stack.start("background")
+        stack.wait_for_ticks()
+        before = stack.workers()
+        killed_at = time.monotonic()
+        os.kill(min(stack.workers("idle")), signal.SIGKILL)
+        wait_until(lambda: len(stack.workers("idle") - before) == 2, 20)
+        stack.wait_for_ticks(seconds=20 - (time.monotonic() - killed_at))
+        assert "Background workers are replaced: an idle worker died, perhaps with the lock of the queue" in (
+            stack.messages()
+        )
+        assert background.poll() is None
+
+    def test_sigterm_ends_all_and_hands_back_what_was_in_hand(self, stack: Stack) -> None:
+        background = stack.start("background")
+        wait_until(lambda: len(stack.workers("idle")) == 2, 30)
+        enqueue(stack, "time.sleep", 50)
+        wait_until(lambda: stack.workers("busy"), 10)
+        asked_at = time.monotonic()
+        background.terminate()
+        stack.wait_until_gone(10)
+        assert background.wait() == 0
+        assert time.monotonic() - asked_at < 10
+        [[lock]] = stack.query("SELECT lock FROM django_q_ormq ORDER BY id LIMIT 1")
+        assert str(lock)[:19] <= datetime.now(UTC).isoformat(" ")[:19]
+
+    def test_kill_9_leaves_nothing_but_a_training(self, stack: Stack) -> None:
+        background = stack.start("background")
+        wait_until(lambda: len(stack.workers("idle")) == 2, 30)
+        enqueue(stack, "os.spawnlp", os.P_NOWAIT, "setsid", "setsid", "sleep", "600")
+        wait_until(lambda: _named(stack, "sleep"), 10)
+        background.kill()
+        wait_until(lambda: stack.pids() == _named(stack, "sleep"), 10)
+
+    def test_ctrl_c_ends_all(self, stack: Stack) -> None:
+        background = stack.start("background")
+        stack.wait_for_ticks()
+        background.send_signal(signal.SIGINT)
+        stack.wait_until_gone(10)
+        assert background.wait() == 0
+        assert [line for line in stack.lines() if line["level"] in ("ERROR", "CRITICAL")] == []
+
+    def test_two_run_each_tick_once_and_one_carries_on_for_both(self, stack: Stack) -> None:
+        first, _ = stack.start("background"), stack.start("background")
+        wait_until(lambda: len(stack.workers("idle")) == 4, 30)
+        stack.wait_for_ticks(2)
+        first.kill()
+        stack.wait_for_ticks(2, seconds=15)
+        ticks = stack.query("SELECT started FROM django_q_task WHERE \"group\" = 'queue processing' ORDER BY started")
+        slots = [int(datetime.fromisoformat(str(at)).timestamp() // 5) for (at,) in ticks]
+        assert slots == list(range(slots[0], slots[0] + len(slots)))
+
+    def test_starting_and_stopping_twice_is_starting_and_stopping_once(self, stack: Stack) -> None:
+        code = (
+            "import asyncio, django; django.setup()\n"
+            "from cloudtrain_site.background_tasks import *\n"
+            "import threading\n"
+            "async def main():\n"
+            "    manager = get_task_manager()\n"
+            "    await asyncio.gather(start_background_tasks(), start_background_tasks())\n"
+            "    assert manager._running and threading.active_count() <= 6, threading.enumerate()\n"
+            "    await asyncio.gather(stop_background_tasks(), stop_background_tasks())\n"
+            "    assert not manager._running\n"
+            "    await start_background_tasks()\n"
+            "    await stop_background_tasks()\n"
+            "asyncio.run(main())\n"
+        )
+        done = stack.run("-c", code, DJANGO_SETTINGS_MODULE="cloudtrain_site.settings", PYTHONPATH=os.getcwd())
+        assert done.returncode == 0, done.stderr
+        assert not stack.pids()
+
+
+def test_there_is_one_manager() -> None:
+    assert get_task_manager() is get_task_manager()
+    assert not get_task_manager()._running
+
+
+def _named(stack: Stack, name: str) -> set[int]:
+    return {pid for pid in stack.pids() if Path(f"/proc/{pid}/comm").read_text().strip() == name}
