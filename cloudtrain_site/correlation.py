@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, cast
@@ -143,7 +144,7 @@ def connect_task_correlation() -> None:
     task_signals.pre_execute.connect(_begin_task, dispatch_uid="cloudtrain.begin_task")
     task_signals.post_execute_in_worker.connect(_end_task, dispatch_uid="cloudtrain.end_task")
     task_signals.post_execute.connect(_name_result, dispatch_uid="cloudtrain.name_result")
-    _tasks_logger.addFilter(_result_line)
+    _tasks_logger.addFilter(_task_lines)
 
 
 def _store_id(task: dict[str, Any], **kwargs: Any) -> None:
@@ -165,24 +166,26 @@ def _end_task(task: dict[str, Any], **kwargs: Any) -> None:
         clear_correlation_id()
 
 
-class _ResultLine(logging.Filter):
-    """Puts a task's id on the one line that the monitor process logs about its result.
+class _TaskLines(logging.Filter):
+    """Puts a task's id on the one line that the monitor process logs about its result, and keeps ticks quiet.
 
-    Binding it there would last until the next task's result has been saved, whose errors would be logged under it.
+    Binding the id there would last until the next task's result has been saved, whose errors would be logged under it.
     """
 
     correlation_id: str | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Always true: it only adds."""
+        """Whether to log it: at INFO, three lines for every tick of every loop would bury all others."""
         if self.correlation_id is not None:
             record.correlation_id, self.correlation_id = self.correlation_id, None
-        return True
+        is_routine = record.levelno == logging.INFO and _ROUTINE.search(record.getMessage())
+        return not is_routine or _tasks_logger.isEnabledFor(logging.DEBUG)
 
 
-_result_line = _ResultLine()
+_ROUTINE = re.compile(r"^Enqueued \[|^\S+ processing \S+ '|^Processed '")
+_task_lines = _TaskLines()
 
 
 def _name_result(task: dict[str, Any], **kwargs: Any) -> None:
     is_logged = _tasks_logger.isEnabledFor(logging.INFO if task["success"] else logging.ERROR)
-    _result_line.correlation_id = task.get("correlation_id") if is_logged else None
+    _task_lines.correlation_id = task.get("correlation_id") if is_logged else None

@@ -82,10 +82,13 @@ class TestFile:
     def test_it_is_not_readable_by_everybody(self, log_file: Path) -> None:
         assert log_file.stat().st_mode & 0o007 == 0
 
-    def test_a_closed_standard_output_is_no_error(self, monkeypatch: pytest.MonkeyPatch, log_lines: Lines) -> None:
+    def test_a_process_without_a_standard_output_is_fine(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], log_lines: Lines
+    ) -> None:
         monkeypatch.setattr(sys, "stdout", None)
         logger.info("Hello")
         assert len(log_lines()) == 1
+        assert capsys.readouterr().err == ""
 
     def test_an_ascii_terminal_gets_every_line(self, monkeypatch: pytest.MonkeyPatch, log_file: Path) -> None:
         written = io.BytesIO()

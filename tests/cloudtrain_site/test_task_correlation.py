@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 from collections.abc import Iterator
 from multiprocessing import Value
+from pathlib import Path
 
 import pytest
 from django_q.brokers import Broker
@@ -16,7 +18,7 @@ from structlog.contextvars import bound_contextvars
 
 from cloudtrain_site.correlation_ids import correlation, current_correlation_id
 from cloudtrain_site.http_client import clear_correlation_id, get_correlation_id
-from cloudtrain_site.structured_logging import LogContext, get_logger
+from cloudtrain_site.structured_logging import LogContext, configure_structured_logging, get_logger
 from tests.cloudtrain_site.conftest import Lines
 
 logger = get_logger("simpletuner.cloud.background")
@@ -129,3 +131,15 @@ def test_a_task_that_runs_in_place_leaves_its_surroundings_alone(db: None, log_l
         logger.info("Afterwards")
     line = log_lines()[-1]
     assert (line["correlation_id"], line["extra"]) == ("abc123", {"user_id": 7, "job_id": "j1"})
+
+
+def test_at_info_the_ticks_are_quiet(log_file: Path, log_lines: Lines) -> None:
+    configure_structured_logging(level="INFO", log_file=log_file)
+    async_task(TASK, broker=broker, save=False)
+    run_queued_tasks()
+    logging.getLogger("django-q").info("Something else")
+    found = [line["message"] for line in log_lines()]
+    assert "Working" in found
+    assert "Something else" in found
+    assert not [message for message in found if "Enqueued" in message or " processing " in message]
+    assert not [message for message in found if message.startswith("Processed")]
