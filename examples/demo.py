@@ -121,7 +121,7 @@ def follow(alice: httpx.Client, job_id: str) -> dict[str, Any]:
         for news in stream(alice):
             if news.get("job_id") != job_id:
                 continue
-            job = answer(alice.get(f"/api/cloud/jobs/{job_id}"))["job"]
+            job: dict[str, Any] = answer(alice.get(f"/api/cloud/jobs/{job_id}"))["job"]
             bar.set_description_str(f"{job['status']}: {job['stage'] or 'starting'}")
             bar.n = job["progress"] or 0
             bar.refresh()

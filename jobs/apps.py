@@ -10,3 +10,17 @@ class JobsConfig(AppConfig):
 
     name = "jobs"
     verbose_name = "Jobs"
+
+    def ready(self) -> None:
+        """Hear of people whose rights change."""
+        from django.contrib.auth.models import User
+        from django.db.models.signals import post_delete, post_save
+
+        from jobs import receivers
+        from jobs.models import Membership
+
+        for signal in (post_save, post_delete):
+            signal.connect(
+                receivers.membership_changed, sender=Membership, dispatch_uid=f"jobs.membership.{id(signal)}"
+            )
+        post_save.connect(receivers.user_changed, sender=User, dispatch_uid="jobs.user_changed")

@@ -9,7 +9,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.utils import timezone
-from django_eventstream.models import Event
 
 from approvals import decisions
 from approvals.intake import Outcome
@@ -20,6 +19,7 @@ from jobs.models import Job, JobEvent
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
+from tests.news import told
 
 pytestmark = pytest.mark.django_db
 
@@ -46,7 +46,7 @@ def test_approve_lets_the_job_take_its_turn(request_: ApprovalRequest, bob: User
     kept = ApprovalRequest.objects.get()
     assert (kept.reviewed_by, kept.review_notes) == ("bob", "fine")
     assert kept.reviewed_at is not None
-    assert '"approval_approved"' in Event.objects.latest("eid").data
+    assert '"approval_approved"' in told().latest("eid").data
 
 
 def test_reject_cancels_the_job_and_keeps_the_reason(request_: ApprovalRequest, bob: User) -> None:
@@ -58,10 +58,10 @@ def test_reject_cancels_the_job_and_keeps_the_reason(request_: ApprovalRequest, 
 def test_the_second_decision_loses_and_is_told_what_happened(request_: ApprovalRequest, bob: User) -> None:
     stale = ApprovalRequest.objects.select_related("job").get()
     approve(request_, bob)
-    lines, events = JobEvent.objects.count(), Event.objects.count()
+    lines, events = JobEvent.objects.count(), told().count()
     assert not reject(stale, bob)
     assert decisions.how_decided(stale).startswith("It was already approved by bob at ")
-    assert (JobEvent.objects.count(), Event.objects.count()) == (lines, events)
+    assert (JobEvent.objects.count(), told().count()) == (lines, events)
     assert state() == ("approved", EntryStatus.PENDING, JobStatus.PENDING)
 
 
@@ -84,7 +84,7 @@ def test_the_sweep_expires_what_is_due(request_: ApprovalRequest) -> None:
     assert decisions.expire_due(source=Source.LOOP) == 1
     assert decisions.expire_due(source=Source.LOOP) == 0
     assert state() == ("expired", EntryStatus.FAILED, JobStatus.CANCELLED)
-    assert '"approval_expired"' in "".join(Event.objects.values_list("data", flat=True))
+    assert '"approval_expired"' in "".join(told().values_list("data", flat=True))
 
 
 def test_the_sweep_leaves_what_is_in_time(request_: ApprovalRequest) -> None:

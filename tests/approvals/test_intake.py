@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
-from django_eventstream.models import Event
 from django_q.models import OrmQ
 
 from approvals.intake import Wish, forecast, submit
@@ -21,6 +20,7 @@ from jobs.statuses import JobStatus
 from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
 from tests.factories import make_job
+from tests.news import told
 
 pytestmark = pytest.mark.django_db
 MakeWish = Callable[..., Wish]
@@ -49,7 +49,7 @@ def test_a_rule_holds_the_job_and_says_why(wish: MakeWish, first_job_rule: Appro
     assert outcome.approval.reason == "No job of alice has run before."
     assert outcome.queue_position is None
     assert QueueEntry.objects.get().status == EntryStatus.BLOCKED
-    assert '"approval_requested"' in Event.objects.latest("eid").data
+    assert '"approval_requested"' in told().latest("eid").data
 
 
 def test_a_second_job_is_held_as_well_until_one_has_run(wish: MakeWish, first_job_rule: ApprovalRule) -> None:
@@ -126,10 +126,10 @@ def test_a_cost_that_is_not_known_is_held_by_a_cost_rule(wish: MakeWish) -> None
 
 
 def test_a_forecast_says_what_would_happen_and_stores_nothing(wish: MakeWish, first_job_rule: ApprovalRule) -> None:
-    told = forecast(wish())
-    assert told.hold is not None
-    assert told.hold.rule == first_job_rule
-    assert told.queue_position == 1
+    coming = forecast(wish())
+    assert coming.hold is not None
+    assert coming.hold.rule == first_job_rule
+    assert coming.queue_position == 1
     assert not Job.objects.exists()
     assert not ApprovalRequest.objects.exists()
-    assert not Event.objects.exists()
+    assert not told().exists()

@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
-from django_eventstream.models import Event
 
 from approvals import decisions
 from approvals.intake import Wish, submit
@@ -16,6 +15,7 @@ from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Actor, Source
 from jobs.models import Job, JobEvent
 from queueing.models import QueueEntry
+from tests.news import told
 from tests.racing import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,8 +36,8 @@ def test_of_approve_reject_and_cancel_at_once_one_wins(
     assert won.count(True) == 1
     decided = ApprovalRequest.objects.get().status
     assert JobEvent.objects.filter(subject="approval").exclude(old="").values_list("new").get() == (decided,)
-    told = [f'"approval_{word}"' for word in ("approved", "rejected") if word == decided]
-    assert sum(word in data for data in Event.objects.values_list("data", flat=True) for word in told) == len(told)
+    kinds = [f'"approval_{word}"' for word in ("approved", "rejected") if word == decided]
+    assert sum(word in data for data in told().values_list("data", flat=True) for word in kinds) == len(kinds)
     expected = {"approved": ("pending", "pending")}.get(decided, ("cancelled", "failed"))
     assert (Job.objects.get().status, QueueEntry.objects.get().status) == expected
 

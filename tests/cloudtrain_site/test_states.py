@@ -9,12 +9,12 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Q
 from django.utils import timezone
-from django_eventstream.models import Event
 
 from cloudtrain_site.states import SYSTEM, Actor, Source, change_state
 from jobs import signals
 from jobs.models import Job, JobEvent
 from jobs.statuses import JobStatus
+from tests.news import told
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
@@ -32,7 +32,7 @@ def test_a_win_writes_status_history_and_event_together(make_job: MakeJob) -> No
         "dispatcher",
         "went",
     )
-    assert '"previous_status": "pending"' in Event.objects.get().data
+    assert '"previous_status": "pending"' in told().get().data
 
 
 def test_a_move_that_is_not_allowed_writes_nothing(make_job: MakeJob) -> None:
@@ -40,7 +40,7 @@ def test_a_move_that_is_not_allowed_writes_nothing(make_job: MakeJob) -> None:
     assert not change_state(job, JobStatus.RUNNING, actor=SYSTEM, source=Source.POLL)
     assert Job.objects.get().status == JobStatus.COMPLETED
     assert not JobEvent.objects.exists()
-    assert not Event.objects.exists()
+    assert not told().exists()
 
 
 def test_the_second_of_two_who_read_the_same_state_loses_and_writes_nothing(make_job: MakeJob) -> None:
@@ -49,7 +49,7 @@ def test_the_second_of_two_who_read_the_same_state_loses_and_writes_nothing(make
     assert change_state(first, JobStatus.QUEUED, actor=SYSTEM, source=Source.POLL)
     assert not change_state(second, JobStatus.RUNNING, actor=SYSTEM, source=Source.POLL)
     assert second.status == JobStatus.PENDING
-    assert JobEvent.objects.count() == Event.objects.count() == 1
+    assert JobEvent.objects.count() == told().count() == 1
 
 
 def test_a_narrower_condition_that_fails_writes_nothing(make_job: MakeJob) -> None:

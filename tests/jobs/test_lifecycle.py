@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
-from django_eventstream.models import Event
 from django_q.models import OrmQ
 
 from cloudtrain_site.states import SYSTEM, Actor, Source
@@ -20,6 +19,7 @@ from jobs.progress import read_progress
 from jobs.providers.base import Snapshot
 from jobs.statuses import TERMINAL, JobStatus
 from jobs.submission import Submission
+from tests.news import told
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
@@ -31,7 +31,7 @@ def test_create_stores_a_waiting_job_with_its_first_line_of_history(alice: User,
     job = lifecycle.create(submission, organization=acme, user=alice, source=Source.API, estimated_cost=Decimal(3))
     assert Job.objects.get().status == JobStatus.PENDING
     assert [(line.old, line.new, line.actor) for line in job.events.all()] == [("", "pending", "alice")]
-    assert Event.objects.count() == 1
+    assert told().count() == 1
 
 
 def test_job_ids_sort_by_time(make_job: MakeJob) -> None:
@@ -109,7 +109,7 @@ def test_progress_is_kept_and_told(make_job: MakeJob) -> None:
     snapshot = Snapshot("x-1", JobStatus.RUNNING, progress=read_progress(BAR))
     lifecycle.apply_snapshot(job, snapshot, source=Source.POLL)
     assert Job.objects.values_list("stage", "progress", "step").get() == ("Training", 42.0, 42)
-    assert '"type": "job_progress"' in Event.objects.get().data
+    assert '"type": "job_progress"' in told().get().data
 
 
 def test_progress_is_told_at_most_once_a_second(make_job: MakeJob) -> None:
@@ -118,7 +118,7 @@ def test_progress_is_told_at_most_once_a_second(make_job: MakeJob) -> None:
         progress = read_progress(BAR.replace("42/100", f"{step}/100"))
         lifecycle.apply_snapshot(job, Snapshot("x-1", JobStatus.RUNNING, progress=progress), source=Source.POLL)
     assert Job.objects.get().step == 44
-    assert Event.objects.count() == 1
+    assert told().count() == 1
 
 
 def test_the_same_snapshot_twice_writes_nothing_the_second_time(make_job: MakeJob) -> None:

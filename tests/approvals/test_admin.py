@@ -1,0 +1,102 @@
+"""The reviewer's desk."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from approvals import decisions
+from approvals.intake import Outcome
+from approvals.models import ApprovalRequest
+from cloudtrain_site.states import Source
+from jobs.models import JobEvent
+
+pytestmark = pytest.mark.django_db
+LIST = "/admin/approvals/approvalrequest/"
+
+
+@pytest.fixture
+def as_bob(client: Client, bob: User) -> Client:
+    client.force_login(bob)
+    return client
+
+
+def decide(client: Client, request: ApprovalRequest, decision: str, reason: str = "") -> str:
+    body = {"decision": decision, "reason": reason}
+    return client.post(f"{LIST}{request.pk}/decide", body, follow=True).content.decode()
+
+
+def test_the_page_tells_who_asks_for_what_and_why_it_is_held(as_bob: Client, request_: ApprovalRequest) -> None:
+    shown = as_bob.get(f"{LIST}{request_.pk}/change/").content.decode()
+    for words in ("alice", "No job of alice has run before.", "max_train_steps", "Approve", "Reject"):
+        assert words in shown
+
+
+def test_a_lead_approves_on_the_page(as_bob: Client, request_: ApprovalRequest) -> None:
+    assert "1 approved." in decide(as_bob, request_, "approve", "welcome")
+    decided = ApprovalRequest.objects.get()
+    assert (decided.status, decided.reviewed_by, decided.review_notes) == ("approved", "bob", "welcome")
+    assert JobEvent.objects.get(subject="approval", new="approved").source == Source.ADMIN
+
+
+def test_a_rejection_without_a_reason_changes_nothing(as_bob: Client, request_: ApprovalRequest) -> None:
+    assert "Say why" in decide(as_bob, request_, "reject")
+    assert ApprovalRequest.objects.get().status == "pending"
+
+
+def test_a_lead_rejects_on_the_page(as_bob: Client, request_: ApprovalRequest) -> None:
+    assert "1 rejected." in decide(as_bob, request_, "reject", "too dear")
+    assert ApprovalRequest.objects.get().status == "rejected"
+
+
+def test_who_comes_too_late_is_told_what_happened(as_bob: Client, bob: User, request_: ApprovalRequest) -> None:
+    decisions.reject(request_, user=bob, source=Source.API, notes="no")
+    assert "already rejected by bob at" in decide(as_bob, request_, "approve")
+    assert ApprovalRequest.objects.get().status == "rejected"
+
+
+def test_a_decided_or_expired_request_has_no_buttons(as_bob: Client, request_: ApprovalRequest) -> None:
+    ApprovalRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert 'value="approve"' not in as_bob.get(f"{LIST}{request_.pk}/change/").content.decode()
+
+
+def test_ones_own_request_has_no_buttons_but_the_reason(as_bob: Client, bob: User, request_: ApprovalRequest) -> None:
+    ApprovalRequest.objects.update(requested_by=bob)
+    shown = as_bob.get(f"{LIST}{request_.pk}/change/").content.decode()
+    assert 'value="approve"' not in shown
+    assert "Nobody decides about their own job" in shown
+    assert "their own job" in decide(as_bob, request_, "approve")
+    assert ApprovalRequest.objects.get().status == "pending"
+
+
+@pytest.mark.parametrize("path", ["", "{}/change/", "{}/history/", "?q=flux"])
+def test_a_lead_of_another_organization_finds_nothing(
+    client: Client, charlie: User, request_: ApprovalRequest, path: str
+) -> None:
+    client.force_login(charlie)
+    response = client.get(LIST + path.format(request_.pk), follow=True)
+    assert "alice" not in response.content.decode()
+
+
+def test_a_lead_of_another_organization_decides_nothing(
+    client: Client, charlie: User, request_: ApprovalRequest
+) -> None:
+    client.force_login(charlie)
+    decide(client, request_, "approve")
+    client.post(LIST, {"action": "approve_selected", "_selected_action": [request_.pk], "decision": "approve"})
+    assert ApprovalRequest.objects.get().status == "pending"
+
+
+def test_a_list_action_asks_for_the_reason_on_a_page_of_its_own(as_bob: Client, held: Outcome) -> None:
+    chosen = {"action": "reject_selected", "_selected_action": [ApprovalRequest.objects.get().pk]}
+    asked = as_bob.post(LIST, chosen).content.decode()
+    assert "flux" in asked
+    assert 'name="reason"' in asked
+    assert "Say why" in as_bob.post(LIST, {**chosen, "decision": "reject", "reason": ""}).content.decode()
+    told = as_bob.post(LIST, {**chosen, "decision": "reject", "reason": "no budget"}, follow=True).content.decode()
+    assert "1 rejected." in told
+    assert ApprovalRequest.objects.get().review_notes == "no budget"

@@ -1,0 +1,105 @@
+"""Jobs and keys in the admin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from cloudtrain_site.models import ApiKey
+from jobs.models import Job
+
+pytestmark = pytest.mark.django_db
+JOBS = "/admin/jobs/job/"
+
+
+@pytest.fixture
+def as_bob(client: Client, bob: User) -> Client:
+    client.force_login(bob)
+    return client
+
+
+@pytest.fixture
+def as_root(client: Client, root: User) -> Client:
+    client.force_login(root)
+    return client
+
+
+def page(client: Client, path: str) -> str:
+    response = client.get(path)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_a_lead_without_the_staff_flag_gets_in_and_sees_the_organizations_jobs(
+    as_bob: Client, make_job: Callable[..., Job]
+) -> None:
+    assert "flux-lora" in page(as_bob, JOBS) if make_job() else False
+
+
+def test_a_researcher_is_sent_to_the_login(client: Client, alice: User) -> None:
+    client.force_login(alice)
+    assert client.get("/admin/").status_code == 302
+
+
+@pytest.mark.parametrize("path", ["", "{}/change/", "{}/history/", "?q={}"])
+def test_a_lead_of_another_organization_finds_nothing(
+    client: Client, charlie: User, make_job: Callable[..., Job], path: str
+) -> None:
+    client.force_login(charlie)
+    job = make_job()
+    response = client.get(JOBS + path.format(job.pk), follow=True)
+    assert "flux-lora" not in response.content.decode()
+
+
+def test_a_lead_is_not_shown_what_only_superusers_edit(as_bob: Client) -> None:
+    assert as_bob.get("/admin/jobs/organization/").status_code == 403
+    assert as_bob.get("/admin/auth/user/").status_code == 403
+    assert as_bob.get("/admin/cloudtrain_site/apikey/").status_code == 403
+
+
+def test_a_job_is_found_by_its_correlation_id(as_bob: Client, make_job: Callable[..., Job]) -> None:
+    make_job(config_name="wanted", correlation_id="abc123")
+    make_job(config_name="unwanted")
+    found = page(as_bob, f"{JOBS}?q=abc123")
+    assert "wanted" in found
+    assert "unwanted" not in found
+
+
+def test_the_page_of_a_job_masks_secrets_and_edits_nothing(as_bob: Client, make_job: Callable[..., Job]) -> None:
+    job = make_job(config={"hf_token": "not-a-real-one", "seed": 1})
+    shown = page(as_bob, f"{JOBS}{job.pk}/change/")
+    assert "not-a-real-one" not in shown
+    assert "&quot;seed&quot;: 1" in shown
+    assert 'name="status"' not in shown
+    assert as_bob.post(f"{JOBS}{job.pk}/change/", {"status": "completed"}).status_code == 403
+
+
+def test_cancelling_several_reports_who_won_and_who_came_too_late(as_bob: Client, make_job: Callable[..., Job]) -> None:
+    waiting, ended = make_job(), make_job(status="completed")
+    body = {"action": "cancel_jobs", "_selected_action": [waiting.pk, ended.pk]}
+    told = as_bob.post(JOBS, body, follow=True).content.decode()
+    assert "1 cancelled." in told
+    assert "1 had already ended" in told
+    assert set(Job.objects.values_list("status", flat=True)) == {"cancelled", "completed"}
+
+
+def test_a_key_is_made_and_shown_once(as_root: Client, alice: User) -> None:
+    add = reverse("admin:cloudtrain_site_apikey_add")
+    told = as_root.post(add, {"user": alice.pk, "name": "laptop", "days": 30}, follow=True).content.decode()
+    (key,) = re.findall(r"ct_[0-9a-f]{64}", told)
+    made = ApiKey.objects.get()
+    assert (made.user, made.name) == (alice, "laptop")
+    assert key not in page(as_root, reverse("admin:cloudtrain_site_apikey_changelist"))
+    assert as_root.get("/api/cloud/jobs", headers={"X-API-Key": key}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "model", ["jobs_organization", "jobs_providerconfig", "queueing_queuestate", "approvals_approvalrule"]
+)
+def test_every_page_of_the_admin_opens_for_a_superuser(as_root: Client, model: str) -> None:
+    assert as_root.get(reverse(f"admin:{model}_changelist")).status_code == 200

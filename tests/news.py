@@ -1,0 +1,13 @@
+"""The stored events."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+from django_eventstream.models import Event
+
+from cloudtrain_site.events import USER_CHANNEL
+
+
+def told() -> QuerySet[Event]:
+    """What browsers get to hear; not what only ends a stream."""
+    return Event.objects.exclude(channel__startswith=USER_CHANNEL)
