@@ -22,6 +22,9 @@ def log_uncaught() -> None:
     if threading.excepthook is not _log_thread_exception:
         _before["thread"] = threading.excepthook
         threading.excepthook = _log_thread_exception
+    if sys.unraisablehook is not _log_unraisable:
+        _before["unraisable"] = sys.unraisablehook
+        sys.unraisablehook = _log_unraisable
     if warnings.showwarning is not _log_warning:
         _before["warning"] = warnings.showwarning
         warnings.showwarning = _log_warning
@@ -45,15 +48,23 @@ def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
         _before["thread"](args)
 
 
-def _log_at_its_source(message: str, exc_info: Any) -> None:
-    """One CRITICAL line whose source is the place that raised."""
+def _log_unraisable(args: sys.UnraisableHookArgs) -> None:
+    """What Python can't raise, as from a destructor."""
+    exc_info = (args.exc_type, args.exc_value, args.exc_traceback)
+    _log_at_its_source(f"{args.err_msg or 'Exception ignored in'} {args.object!r}", exc_info, logging.ERROR)
+    if _before["unraisable"] is not sys.__unraisablehook__:
+        _before["unraisable"](args)
+
+
+def _log_at_its_source(message: str, exc_info: Any, level: int = logging.CRITICAL) -> None:
+    """One line whose source is the place that raised."""
     file, line, function = "?", 0, "?"
     trace = exc_info[2]
     while trace is not None:
         code = trace.tb_frame.f_code
         file, line, function = code.co_filename, trace.tb_lineno, code.co_name
         trace = trace.tb_next
-    _handle(_exceptions, logging.CRITICAL, file, line, message, exc_info, function)
+    _handle(_exceptions, level, file, line, message, exc_info, function)
 
 
 def _log_warning(

@@ -277,19 +277,24 @@ class TestOtherLoggers:
             warnings.warn("Careful")
             thread = threading.Thread(target=lambda: 1 / 0, name="worker")
             thread.start(); thread.join()
+            class Leaking:
+                def __del__(self): raise OSError("at the end")
+            Leaking()
             raise RuntimeError("token=MARK")
         """
         done = run_python(inspect.cleandoc(program))
         lines = [json.loads(line) for line in done.stdout.splitlines()]
-        found = [(line["logger"], line["level"], line["message"].split("\n")[0]) for line in lines]
+        found = [(line["logger"], line["level"], re.split("\n|: | <", line["message"])[0]) for line in lines]
         assert found == [
             ("asyncio", "ERROR", "Task exception was never retrieved"),
-            ("py.warnings", "WARNING", "UserWarning: Careful"),
+            ("py.warnings", "WARNING", "UserWarning"),
             ("py.exceptions", "CRITICAL", "Uncaught exception in thread worker"),
+            ("py.exceptions", "ERROR", "Exception ignored in"),
             ("py.exceptions", "CRITICAL", "Uncaught exception"),
         ]
         assert [line["exception"].splitlines()[-1] for line in lines if line["logger"] == "py.exceptions"] == [
             "ZeroDivisionError: division by zero",
+            "OSError: at the end",
             "RuntimeError: token=***",
         ]
         assert (done.returncode, done.stderr) == (1, "")
