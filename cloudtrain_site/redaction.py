@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import zip_longest
 from typing import Any
+from urllib.parse import unquote
 
 MASK = "***"
 # Deeper than any config of ours; what lies below is masked whole, so that no nesting can exhaust the stack.
 MAX_DEPTH = 40
 # Shorter values stand in too many other places to be taken for the secret that they also are.
 MIN_KNOWN_LENGTH = 8
+MIN_FOUND_LENGTH = 12
 
 _WORDS = frozenset(
     (
@@ -47,6 +49,7 @@ _HINTS = (
 )
 _BEARER = re.compile(r"\b(bearer)(\s+|%20)[\w.~+/=-]+", re.IGNORECASE)
 _USERINFO = re.compile(r"""(://[^:/?#@\s"']*:)[^/?#\s"']*(?=@)""")
+_USERINFO_PASSWORD = re.compile(r"://[^:/?#@\s]*:([^/?#\s]+)@")
 _TOKEN = re.compile(
     r"(?<![A-Za-z0-9])(?:(?P<long>r8_|whsec_)[\w+/=-]{4,}"
     # A digit or twenty letters, since hf_transfer and ct_something are names of things.
@@ -91,10 +94,16 @@ def register_secret(value: str) -> None:
 
 
 def register_secrets_of(environment: Mapping[str, str]) -> None:
-    """Register the values of the variables whose names look like secrets, but for those that could be a plain word."""
+    """Register the values of variables with a secret's name, and the passwords in addresses like DATABASE_URL's.
+
+    Those that are short enough to be a plain word, like the password `postgres`, are left out.
+    """
     for name, value in environment.items():
-        if is_secret_name(name) and len(value) >= 2 * MIN_KNOWN_LENGTH:
-            _known.add(value)
+        found = [value] if is_secret_name(name) else _USERINFO_PASSWORD.findall(value)
+        for secret in found:
+            if len(secret) >= MIN_FOUND_LENGTH:
+                _known.add(secret)
+                _known.add(unquote(secret))
 
 
 @lru_cache(maxsize=4096)

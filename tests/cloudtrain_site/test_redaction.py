@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtrain_site import redaction
-from cloudtrain_site.redaction import is_secret_name, mask_secrets, mask_text, may_hold_secret, register_secret
+from cloudtrain_site.redaction import (
+    is_secret_name,
+    mask_secrets,
+    mask_text,
+    may_hold_secret,
+    register_secret,
+    register_secrets_of,
+)
 
 SECRET = "s3cr3t-Value"
 
@@ -112,6 +119,14 @@ def test_a_known_secret_is_masked_wherever_it_stands(monkeypatch: pytest.MonkeyP
     register_secret('quo"ted-value')
     assert mask_text('before quo"ted-value after') == "before *** after"
     assert may_hold_secret(json.dumps('quo"ted-value'))
+
+
+def test_the_environments_secrets_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_known", redaction._KnownSecrets())
+    url = "postgres://bob:long%2Fpassword-1@host/db"
+    register_secrets_of({"MY_API_KEY": "abcdefghijklmnop", "DATABASE_URL": url, "PATH": "/usr/local/bin:/usr/bin"})
+    text = "abcdefghijklmnop long/password-1 /usr/local/bin:/usr/bin bob"
+    assert mask_text(text) == "*** *** /usr/local/bin:/usr/bin bob"
 
 
 def test_a_short_value_is_not_taken_for_a_known_secret(monkeypatch: pytest.MonkeyPatch) -> None:
