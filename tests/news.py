@@ -10,4 +10,5 @@ from cloudtrain_site.events import USER_CHANNEL
 
 def told() -> QuerySet[Event]:
     """What browsers get to hear; not what only ends a stream."""
-    return Event.objects.exclude(channel__startswith=USER_CHANNEL)
+    events: QuerySet[Event] = Event.objects.exclude(channel__startswith=USER_CHANNEL)
+    return events

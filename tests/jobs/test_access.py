@@ -28,7 +28,7 @@ def channels_of(user: Any) -> set[str]:
 
 
 def told_about_rights() -> int:
-    return Event.objects.filter(data__contains="rights_changed").count()
+    return int(Event.objects.filter(data__contains="rights_changed").count())
 
 
 def test_a_member_sees_the_organizations_jobs_and_no_others(

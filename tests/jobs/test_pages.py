@@ -1,0 +1,303 @@
+"""The pages without a browser: who gets in, what is written into them, and what they cost."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from cloudtrain_site.errors import server_error
+from cloudtrain_site.event_store import current_number
+from cloudtrain_site.states import Actor, Source
+from jobs import lifecycle
+from jobs.models import Job, Membership, Organization
+from jobs.page_rows import Row, duration, make_rows, money
+from jobs.roles import Role
+from jobs.statuses import JobStatus
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+MakeJob = Callable[..., Job]
+
+
+def get(user: User, address: str = "/") -> str:
+    """The page as `user` gets it."""
+    client = Client()
+    client.force_login(user)
+    answer = client.get(address)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def shown_names(page: str) -> list[str]:
+    return re.findall(r'<bdi title="[^"]*">([^<]*)</bdi>', page)
+
+
+def row_of(job: Job, reader: User) -> Row:
+    return make_rows([Job.objects.get(pk=job.pk)], reader)[0]
+
+
+class TestAccess:
+    def test_nobody_is_sent_to_the_login(self, client: Client) -> None:
+        answer = client.get("/?status=failed")
+        assert (answer.status_code, answer["Location"]) == (302, "/login?next=/%3Fstatus%3Dfailed")
+
+    def test_a_script_is_told_instead(self, client: Client) -> None:
+        assert client.get("/jobs/rows").status_code == 401
+
+    @pytest.mark.parametrize("address", ["/", "/jobs/rows"])
+    def test_pages_are_only_read(self, alice: User, address: str) -> None:
+        client = Client()
+        client.force_login(alice)
+        assert client.post(address).status_code == 405
+
+    def test_a_researcher_logs_in_and_out(self, client: Client, alice: User) -> None:
+        answer = client.post("/login", {"username": "alice", "password": "unused-password"})
+        assert (answer.status_code, answer["Location"]) == (302, "/")
+        assert client.post("/logout")["Location"] == "/login"
+        assert client.get("/").status_code == 302
+
+    def test_a_login_leads_nowhere_else(self, client: Client, alice: User) -> None:
+        form = {"username": "alice", "password": "unused-password", "next": "https://example.org/"}
+        assert client.post("/login", form)["Location"] == "/"
+
+    def test_the_page_is_kept_by_no_cache(self, alice: User) -> None:
+        client = Client()
+        client.force_login(alice)
+        assert "no-store" in client.get("/")["Cache-Control"]
+
+    def test_a_member_sees_the_organizations_jobs(self, bob: User, make_job: MakeJob) -> None:
+        make_job(config_name="flux")
+        assert shown_names(get(bob)) == ["flux"]
+
+    def test_a_stranger_sees_nothing(self, charlie: User, make_job: MakeJob) -> None:
+        job = make_job(config_name="flux")
+        assert job.pk not in get(charlie)
+        assert job.pk not in get(charlie, f"/jobs/rows?id={job.pk}")
+
+    def test_only_who_may_administer_gets_the_link(self, alice: User, bob: User) -> None:
+        assert 'href="/admin/"' in get(bob)
+        assert 'href="/admin/"' not in get(alice)
+
+
+class TestList:
+    def test_says_what_to_do_when_there_is_none(self, alice: User) -> None:
+        page = get(alice)
+        assert "curl http://testserver/api/cloud/jobs/submit" in page
+        assert "create_api_key alice" in page
+
+    def test_sends_somebody_without_an_organization_to_an_admin(self, db: None) -> None:
+        assert "ask an admin to add you" in get(factories.make_user("dora"))
+
+    def test_a_name_stays_text(self, alice: User, make_job: MakeJob) -> None:
+        make_job(config_name="<script>alert(1)</script>\"'", error_message="<b>", status=JobStatus.FAILED)
+        page = get(alice)
+        assert "<script>alert" not in page
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;" in page
+        assert "<b>" not in page
+
+    def test_has_the_newest_fifty_and_the_address_of_the_rest(self, alice: User, make_job: MakeJob) -> None:
+        jobs = sorted((make_job().pk for _ in range(52)), reverse=True)
+        page = get(alice)
+        assert re.findall(r'data-job="(\w+)"', page) == jobs[:50]
+        assert f'href="?cursor={jobs[49]}"' in page
+        assert re.findall(r'data-job="(\w+)"', get(alice, f"/?cursor={jobs[49]}")) == jobs[50:]
+
+    def test_keeps_the_filter_on_the_way_to_older_jobs(self, alice: User, make_job: MakeJob) -> None:
+        for _ in range(51):
+            make_job(config_name="cats & dogs", status=JobStatus.FAILED)
+        page = get(alice, "/?status=failed&search=cats+%26")
+        assert 'href="?status=failed&amp;search=cats+%26&amp;cursor=' in page
+        assert '<input type="hidden" name="status" value="failed">' in page
+
+    def test_filters(self, alice: User, make_job: MakeJob) -> None:
+        make_job(config_name="waiting")
+        make_job(config_name="failed", status=JobStatus.FAILED)
+        assert shown_names(get(alice, "/?status=failed")) == ["failed"]
+        assert shown_names(get(alice, "/?search=WAIT")) == ["waiting"]
+
+    @pytest.mark.parametrize("query", ["status=sleeping", "search=%00", "search=" + "a" * 300, "cursor=%00"])
+    def test_an_address_that_means_nothing_shows_all_and_says_so(
+        self, alice: User, make_job: MakeJob, query: str
+    ) -> None:
+        make_job(config_name="flux")
+        page = get(alice, f"/?{query}")
+        assert shown_names(page) == ["flux"]
+        assert "asks for something that isn’t there" in page
+
+    def test_counts_what_is_active(self, alice: User, make_job: MakeJob) -> None:
+        make_job()
+        make_job(status=JobStatus.QUEUED)
+        make_job(status=JobStatus.RUNNING)
+        page = get(alice)
+        assert re.findall(r'data-tab="(\w+)" data-count="(\d+)"', page) == [("Waiting", "1"), ("Running", "2")]
+
+    def test_says_from_where_on_to_follow_the_stream(self, alice: User, make_job: MakeJob) -> None:
+        lifecycle.request_cancel(make_job(), actor=Actor.of(alice), source=Source.API)
+        assert f'data-newest="{current_number()}"' in get(alice)
+
+    def test_costs_as_many_queries_for_fifty_as_for_one(
+        self, alice: User, make_job: MakeJob, django_assert_max_num_queries: Any
+    ) -> None:
+        for status in JobStatus:
+            for _ in range(7):
+                make_job(status=status)
+        client = Client()
+        client.force_login(alice)
+        with django_assert_max_num_queries(20):
+            assert client.get("/").content.count(b"data-job=") == 49
+
+
+class TestRows:
+    def test_are_those_asked_for(self, alice: User, make_job: MakeJob) -> None:
+        asked, _ = make_job(config_name="asked"), make_job(config_name="not asked")
+        assert shown_names(get(alice, f"/jobs/rows?id={asked.pk}")) == ["asked"]
+
+    def test_leave_out_what_the_list_would(self, alice: User, make_job: MakeJob) -> None:
+        job = make_job(status=JobStatus.FAILED)
+        assert shown_names(get(alice, f"/jobs/rows?status=running&id={job.pk}")) == []
+        assert shown_names(get(alice, f"/jobs/rows?cursor={job.pk}&id={job.pk}")) == []
+
+    @pytest.mark.parametrize("job_id", ["", "%00", "%00" * 26, "é" * 26, "a" * 5000])
+    def test_of_no_job_are_none(self, alice: User, job_id: str) -> None:
+        assert shown_names(get(alice, f"/jobs/rows?id={job_id}")) == []
+
+
+class TestWhatIsSaid:
+    def test_who_stopped_it_and_why(self, alice: User, make_job: MakeJob) -> None:
+        job = make_job()
+        lifecycle.request_cancel(job, actor=Actor.of(alice), source=Source.API, reason="wrong data")
+        assert row_of(job, alice).note == "By alice: wrong data"
+
+    def test_that_it_is_being_stopped(self, alice: User, make_job: MakeJob) -> None:
+        job = make_job(status=JobStatus.RUNNING, submission_started_at=timezone.now(), external_id="x")
+        lifecycle.request_cancel(job, actor=Actor.of(alice), source=Source.API)
+        row = row_of(job, alice)
+        assert (row.label, row.may_cancel) == ("Cancelling", False)
+        assert row.note == "Asked by alice; it ends as soon as local confirms."
+
+    def test_the_error(self, alice: User, make_job: MakeJob) -> None:
+        row = row_of(make_job(status=JobStatus.FAILED, error_message="The disk is full."), alice)
+        assert (row.note, row.is_long) == ("The disk is full.", False)
+
+    def test_a_long_error_is_folded(self, alice: User, make_job: MakeJob) -> None:
+        assert row_of(make_job(status=JobStatus.FAILED, error_message="no " * 100), alice).is_long
+
+    def test_nothing_is_done_before_it_is(self, alice: User, make_job: MakeJob) -> None:
+        assert row_of(make_job(status=JobStatus.RUNNING, progress=99.9), alice).percent == 99
+
+    @pytest.mark.parametrize(
+        ("fields", "words"),
+        [
+            ({"cost_usd": Decimal("12.345")}, "$12.35"),
+            ({"cost_usd": Decimal("0.001")}, "<$0.01"),
+            ({"estimated_cost_usd": Decimal("1234.5")}, "~$1,234.50"),
+            ({"estimated_cost_usd": Decimal(3), "status": JobStatus.FAILED}, ""),
+            ({}, ""),
+        ],
+    )
+    def test_the_cost(self, alice: User, make_job: MakeJob, fields: dict[str, Any], words: str) -> None:
+        assert row_of(make_job(**fields), alice).cost == words
+
+    def test_the_time_so_far(self, alice: User, make_job: MakeJob) -> None:
+        row = row_of(make_job(status=JobStatus.RUNNING, started_at=timezone.now() - timedelta(minutes=5)), alice)
+        assert row.duration.startswith("5 min")
+
+    def test_the_organization_only_to_who_is_in_several(
+        self, acme: Organization, alice: User, make_job: MakeJob
+    ) -> None:
+        job = make_job()
+        assert not row_of(job, alice).names_organization
+        Membership.objects.create(user=alice, organization=Organization.objects.create(name="second"))
+        assert row_of(job, alice).names_organization
+
+
+class TestWhoMayCancel:
+    def test_the_submitter_leads_and_superusers(
+        self, acme: Organization, alice: User, bob: User, root: User, make_job: MakeJob
+    ) -> None:
+        job = make_job()
+        colleague = factories.make_user("carol", acme, Role.RESEARCHER)
+        assert [row_of(job, user).may_cancel for user in (alice, bob, root, colleague)] == [True, True, True, False]
+
+    def test_not_a_viewer_even_their_own(self, acme: Organization, make_job: MakeJob) -> None:
+        viewer = factories.make_user("vera", acme, Role.VIEWER)
+        assert not row_of(make_job(submitted_by=viewer), viewer).may_cancel
+
+    def test_nobody_what_has_ended(self, alice: User, make_job: MakeJob) -> None:
+        assert not row_of(make_job(status=JobStatus.COMPLETED), alice).may_cancel
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-3, "0 s"),
+        (0.4, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (200, "3 min 20 s"),
+        (7500, "2 h 5 min"),
+        (90000, "1 d 1 h"),
+    ],
+)
+def test_duration(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_money_is_never_nothing_when_it_was_something() -> None:
+    assert money(Decimal("0.0001")) == "<$0.01"
+
+
+@pytest.mark.parametrize("address", ["/", "/login", "/jobs/rows", "/nowhere", "/api/events", "/admin/login/"])
+def test_every_page_forbids_what_is_not_ours(client: Client, address: str) -> None:
+    policy = client.get(address)["Content-Security-Policy"]
+    assert policy.startswith("default-src 'self';")
+    assert "unsafe" not in policy
+
+
+def test_the_page_of_the_api_may_style_itself_but_run_nothing(alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
+    answer = client.get("/api/docs")
+    policy = answer["Content-Security-Policy"]
+    assert policy.endswith("style-src 'self' 'unsafe-inline'")
+    assert not re.search(rb"<script(?![^>]*\bsrc=)", answer.content)
+
+
+@pytest.mark.parametrize("method", ["get", "head"])
+def test_static_files_come_in_one_piece(client: Client, method: str) -> None:
+    answer = getattr(client, method)("/static/cloudtrain/dashboard.js")
+    assert (answer.status_code, answer.streaming) == (200, False)
+    assert answer["Content-Type"].startswith("text/javascript")
+    assert bool(answer.content) == (method == "get")
+
+
+def test_a_static_file_that_is_known_is_not_sent_again(client: Client) -> None:
+    seen = client.get("/static/cloudtrain/tokens.css")["Last-Modified"]
+    answer = client.get("/static/cloudtrain/tokens.css", headers={"If-Modified-Since": seen})
+    assert (answer.status_code, answer.content) == (304, b"")
+
+
+def test_an_unknown_address_has_our_page(client: Client) -> None:
+    answer = client.get("/nowhere")
+    assert answer.status_code == 404
+    assert b"There is nothing here" in answer.content
+
+
+def test_an_error_page_asks_the_database_nothing(alice: User, django_assert_num_queries: Any, rf: Any) -> None:
+    with django_assert_num_queries(0):
+        answer = server_error(rf.get("/"))
+    assert b"Something went wrong on our side" in answer.content
+
+
+def test_a_form_that_is_too_old_says_so(alice: User) -> None:
+    answer = Client(enforce_csrf_checks=True).post("/login", {"username": "alice", "password": "unused-password"})
+    assert answer.status_code == 403
+    assert b"This form is too old" in answer.content
