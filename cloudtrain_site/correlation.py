@@ -103,19 +103,15 @@ def _follow(chunks: Iterable[bytes], correlation_id: str) -> Iterator[bytes]:
 
 
 async def _follow_async(chunks: AsyncIterable[bytes], correlation_id: str) -> AsyncIterator[bytes]:
+    """The same. A client that goes away cancels the wait for a chunk: so a view's generator ends under its id too."""
     iterator = aiter(chunks)
-    try:
-        while True:
-            with correlation(correlation_id):
-                try:
-                    chunk = await anext(iterator)
-                except StopAsyncIteration:
-                    return
-            yield chunk
-    finally:
-        # A client that goes away leaves the view's generator in the middle: it too ends under its id.
+    while True:
         with correlation(correlation_id):
-            await cast(Any, iterator).aclose()
+            try:
+                chunk = await anext(iterator)
+            except StopAsyncIteration:
+                return
+        yield chunk
 
 
 @receiver(request_signals.bind_extra_request_metadata, dispatch_uid="cloudtrain.request_started")
