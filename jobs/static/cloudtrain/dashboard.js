@@ -1,0 +1,295 @@
+// The list of jobs: each row as the server renders it, fetched anew when the event stream says that it changed.
+
+import { follow } from "./live.js";
+import { showTimes } from "./times.js";
+
+const POLL_MS = 30_000;
+// Many events at once are one request.
+const GATHER_MS = 150;
+const MOST_AT_ONCE = 50;
+const MOST_ROWS = 200;
+const SPOKEN = 3;
+
+const page = document.querySelector("#jobs-page");
+const { rows: rowsAddress, events: eventsAddress, newest, cursor, csrf } = page.dataset;
+const find = (id) => document.getElementById(id);
+const list = () => find("job-rows");
+const rowOf = (jobId) => find(`job-${jobId}`);
+const allRows = () => [...(list()?.rows ?? [])];
+
+// What is to be fetched, one request after the other, so that no answer can overtake a newer one.
+
+const stale = new Set();
+let isWholeListStale = false;
+let refreshWhenBack = false;
+let isFetching = false;
+let gathering = 0;
+
+function refresh(jobId) {
+  stale.add(jobId);
+  schedule();
+}
+
+function refreshList() {
+  isWholeListStale = true;
+  schedule();
+}
+
+function schedule() {
+  gathering ||= setTimeout(fetchStale, GATHER_MS);
+}
+
+async function fetchStale() {
+  gathering = 0;
+  if (isFetching) return; // whoever fetches looks again when done
+  isFetching = true;
+  try {
+    while (isWholeListStale || stale.size) {
+      if (isWholeListStale) await fetchList();
+      else await fetchRows();
+    }
+  } catch {
+    // The server can't be reached. What was missed comes with the stream, or the next poll.
+    refreshWhenBack = true;
+  } finally {
+    isFetching = false;
+  }
+}
+
+async function fetchList() {
+  isWholeListStale = false;
+  stale.clear();
+  const text = await get(location.href);
+  if (text === null) return;
+  const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("#job-list");
+  if (!fresh) return signedOut();
+  const freshRows = fresh.querySelector("#job-rows")?.rows;
+  if (!freshRows || !list()) return replaceList(fresh);
+  const shown = new Set([...freshRows].map((row) => row.id));
+  for (const row of allRows()) if (!shown.has(row.id)) row.remove();
+  for (const row of [...freshRows]) put(row);
+  find("pager").replaceWith(document.importNode(fresh.querySelector("#pager"), true));
+  showCounts(fresh);
+}
+
+function replaceList(fresh) {
+  find("job-list").replaceWith(document.importNode(fresh, true));
+  allRows().forEach(remember);
+  showTimes(find("job-list"));
+}
+
+async function fetchRows() {
+  const ids = [...stale].slice(0, MOST_AT_ONCE);
+  ids.forEach((id) => stale.delete(id));
+  const query = new URLSearchParams(location.search);
+  ids.forEach((id) => query.append("id", id));
+  const text = await get(`${rowsAddress}?${query}`);
+  if (text === null) return;
+  const answer = document.createElement("template");
+  answer.innerHTML = text;
+  const fresh = [...answer.content.querySelectorAll("tr")];
+  const gone = new Set(ids.map((id) => `job-${id}`));
+  fresh.forEach((row) => gone.delete(row.id));
+  gone.forEach((id) => find(id)?.remove());
+  // From empty to not, or back: the page has other words then.
+  if (!list() ? fresh.length : !allRows().length && !fresh.length) isWholeListStale = true;
+  else fresh.forEach(put);
+  showCounts(answer.content);
+  trim();
+}
+
+async function get(address) {
+  const response = await fetch(address, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+  if (response.status === 401) {
+    signedOut();
+    return null;
+  }
+  if (!response.ok) throw new Error(String(response.status));
+  return response.text();
+}
+
+// One row, in its place: ids sort by time, newest first.
+
+const sources = new WeakMap();
+const remember = (row) => sources.set(row, row.outerHTML);
+
+function put(fresh) {
+  const row = document.importNode(fresh, true);
+  const old = rowOf(row.dataset.job);
+  remember(row);
+  if (old) {
+    if (sources.get(old) === sources.get(row)) return;
+    keepUse(old, row);
+    old.replaceWith(row);
+  } else {
+    const next = allRows().find((other) => other.dataset.job < row.dataset.job);
+    list().insertBefore(row, next ?? null);
+  }
+  showTimes(row);
+  if (old?.dataset.kind === row.dataset.kind) return;
+  row.classList.add("is-news");
+  announce(row.id, `${row.querySelector("bdi").textContent}: ${row.querySelector(".chip").textContent.trim()}`);
+}
+
+// What the reader has opened stays open, and the keyboard stays where it was.
+function keepUse(old, row) {
+  const wasOpen = old.querySelector("details[open]");
+  const folded = row.querySelector("details");
+  if (wasOpen && folded) folded.open = true;
+  const focused = old.contains(document.activeElement) ? document.activeElement : null;
+  if (!focused) return;
+  const again = focused.dataset.act && row.querySelector(`[data-act="${focused.dataset.act}"]`);
+  queueMicrotask(() => (again ?? page).focus({ preventScroll: true }));
+}
+
+function trim() {
+  const older = document.querySelector("#pager [data-older]");
+  const rows = allRows();
+  if (!older || rows.length <= MOST_ROWS) return;
+  rows.slice(MOST_ROWS).forEach((row) => row.remove());
+  const address = new URL(older.href);
+  address.searchParams.set("cursor", rows[MOST_ROWS - 1].dataset.job);
+  older.href = address.href;
+}
+
+function showCounts(root) {
+  for (const fresh of root.querySelectorAll("[data-tab]")) {
+    const shown = document.querySelector(`.tabs [data-tab="${fresh.dataset.tab}"]`);
+    shown.textContent = fresh.textContent;
+    shown.dataset.count = fresh.dataset.count;
+  }
+}
+
+// Whether the job belongs between the first and the last row of this page, so that it may have to appear.
+function isInReach(jobId) {
+  const rows = allRows();
+  const isBelow = document.querySelector("#pager [data-older]") && rows.length && jobId < rows.at(-1).dataset.job;
+  return !isBelow && (!cursor || jobId < cursor);
+}
+
+// What the stream tells.
+
+function hear(event) {
+  if (event.type === "job_progress") return showProgress(event);
+  if (event.type === "queue_changed") {
+    allRows().filter((row) => "waits" in row.dataset).forEach((row) => refresh(row.dataset.job));
+  } else if (event.job_id && (rowOf(event.job_id) || isInReach(event.job_id))) {
+    refresh(event.job_id);
+  }
+}
+
+function showProgress({ job_id: jobId, stage, progress }) {
+  const row = rowOf(jobId);
+  if (!row) return;
+  const bar = row.querySelector("progress");
+  // No bar: the row is older than the news. A fetch on its way may be older, too.
+  if (!bar || isFetching) refresh(jobId);
+  if (!bar) return;
+  if (stage) row.querySelector("[data-stage]").textContent = stage;
+  if (typeof progress !== "number") return;
+  bar.value = progress;
+  row.querySelector("[data-percent]").textContent = `${Math.floor(progress)} %`;
+}
+
+// By row: of two changes in quick succession, the second is the news.
+const unspoken = new Map();
+let speaking = 0;
+
+function announce(rowId, words) {
+  unspoken.set(rowId, words);
+  speaking ||= setTimeout(speak, 500);
+}
+
+function speak() {
+  speaking = 0;
+  const words = [...unspoken.values()];
+  unspoken.clear();
+  find("spoken").textContent = words.length > SPOKEN ? `${words.length} jobs changed` : words.join(". ");
+}
+
+// The stream itself.
+
+let polling = 0;
+
+const listener = {
+  event: hear,
+  reset: refreshList,
+  up() {
+    clearInterval(polling);
+    // Somebody who signed in again, in another tab, may be somebody else.
+    if (refreshWhenBack || !find("signed-out").hidden) refreshList();
+    refreshWhenBack = false;
+    find("signed-out").hidden = true;
+    find("stream-down").hidden = true;
+    showPulse("up", "Live");
+  },
+  down() {
+    clearInterval(polling);
+    polling = setInterval(refreshList, POLL_MS);
+    find("stream-down").hidden = false;
+    showPulse("down", "Not live");
+    refreshList();
+  },
+};
+
+function showPulse(state, words) {
+  const pulse = find("pulse");
+  pulse.dataset.state = state;
+  pulse.textContent = words;
+}
+
+function signedOut() {
+  find("signed-out").hidden = false;
+  find("stream-down").hidden = true;
+  clearInterval(polling);
+}
+
+// Stopping a job.
+
+const question = find("confirm-cancel");
+let asked = null;
+
+page.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-act=cancel]");
+  if (!button) return;
+  asked = button.closest("tr").dataset.job;
+  find("confirm-name").textContent = rowOf(asked).querySelector("bdi").textContent;
+  question.returnValue = "";
+  question.showModal();
+});
+
+question.addEventListener("close", () => {
+  if (question.returnValue === "yes") cancel(asked);
+});
+
+async function cancel(jobId) {
+  const button = rowOf(jobId)?.querySelector("[data-act=cancel]");
+  if (button) button.disabled = true;
+  try {
+    const response = await fetch(`/api/cloud/jobs/${encodeURIComponent(jobId)}/cancel`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-CSRFToken": csrf },
+      body: "{}",
+    });
+    if (response.status === 401) signedOut();
+    else if (!response.ok) showProblem((await response.json()).detail);
+  } catch {
+    showProblem("The server can’t be reached: the job was not cancelled. Try again in a moment.");
+  }
+  if (button) button.disabled = false;
+  refresh(jobId);
+}
+
+function showProblem(words) {
+  find("problem-words").textContent = words;
+  find("problem").hidden = false;
+}
+
+find("problem-close").addEventListener("click", () => {
+  find("problem").hidden = true;
+});
+
+allRows().forEach(remember);
+showTimes(document);
+setInterval(() => showTimes(document), 1000);
+follow(eventsAddress, newest, listener);

@@ -1,0 +1,45 @@
+// Times in the reader's words and zone; the exact one is the title.
+
+const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: "auto", style: "short" });
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
+const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
+const SHORT_UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+
+function ago(date, now) {
+  const seconds = (now - date) / 1000;
+  if (seconds > 30 * 86400) return DAY.format(date);
+  const found = UNITS.find(([, length]) => seconds >= length);
+  return found ? RELATIVE.format(-Math.floor(seconds / found[1]), found[0]) : "just now";
+}
+
+// As jobs/page_rows.py writes it.
+function duration(seconds) {
+  let rest = Math.max(0, Math.floor(seconds));
+  const counts = SHORT_UNITS.map(([unit, length]) => {
+    const count = Math.floor(rest / length);
+    rest -= count * length;
+    return [count, unit];
+  });
+  const first = counts.findIndex(([count]) => count > 0);
+  const from = first < 0 ? counts.length - 1 : first;
+  const [larger, ...smaller] = counts.slice(from, from + 2);
+  return [larger, ...smaller.filter(([count]) => count > 0)].map((part) => part.join(" ")).join(" ");
+}
+
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Write every time and every running duration below `root` as it is now. */
+export function showTimes(root) {
+  const now = Date.now();
+  for (const element of root.querySelectorAll("time[datetime]")) {
+    const date = new Date(element.dateTime);
+    write(element, ago(date, now));
+    element.title ||= EXACT.format(date);
+  }
+  for (const element of root.querySelectorAll("[data-running-since]")) {
+    write(element, duration((now - Date.parse(element.dataset.runningSince)) / 1000));
+  }
+}
