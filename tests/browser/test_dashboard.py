@@ -1,0 +1,422 @@
+"""The list of jobs as people see it: in a real browser, over the real event stream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.utils import timezone
+from playwright.sync_api import Page, Route, expect
+
+from approvals.intake import Outcome
+from approvals.models import ApprovalRule
+from cloudtrain_site.events import EVERYONE, News, publish, rights_changed
+from jobs.models import Job
+from jobs.statuses import JobStatus
+from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, row, start, tell, violations
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+Submit = Callable[..., Outcome]
+MakeJob = Callable[..., Job]
+STREAM = "**/api/events**"
+
+
+def change_unheard(job: Job, status: JobStatus) -> None:
+    """Change the row and tell nobody: whoever shows it has looked again."""
+    ended = None if status == JobStatus.RUNNING else timezone.now()
+    Job.objects.filter(pk=job.pk).update(status=status, completed_at=ended)
+
+
+class TestLogin:
+    def test_lets_a_researcher_in_and_out(self, browse: Browse, alice: User) -> None:
+        page = browse(None)
+        expect(page).to_have_title("Sign in · cloudtrain")
+        page.get_by_label("User name").fill("alice")
+        page.get_by_label("Password").fill("unused-password")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
+
+        page.get_by_role("button", name="Sign out").click()
+        expect(page).to_have_title("Sign in · cloudtrain")
+
+    def test_says_when_the_password_is_wrong(self, browse: Browse, alice: User) -> None:
+        page = browse(None, "/login")
+        page.get_by_label("User name").fill("alice")
+        page.get_by_label("Password").fill("a guess")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_contain_text("correct username and password")
+
+
+class TestLive:
+    def test_a_new_job_appears_on_top(self, browse: Browse, alice: User, submit: Submit) -> None:
+        submit(alice, "the-first")
+        page = is_live(browse(alice))
+        job = submit(alice, "the-second").job
+        expect(page.locator("#job-rows tr").first).to_contain_text("the-second")
+        expect(row(page, job)).to_contain_text("Waiting")
+
+    def test_the_first_job_replaces_the_words_about_none(self, browse: Browse, alice: User, submit: Submit) -> None:
+        page = is_live(browse(alice))
+        expect(page.get_by_text("No jobs yet")).to_be_visible()
+        job = submit(alice).job
+        expect(row(page, job)).to_be_visible()
+        expect(page.get_by_text("No jobs yet")).to_be_hidden()
+
+    def test_the_progress_bar_moves(self, browse: Browse, alice: User, submit: Submit) -> None:
+        job = start(submit(alice).job)
+        page = is_live(browse(alice))
+        bar = row(page, job).get_by_role("progressbar")
+        expect(bar).not_to_have_attribute("value", "40.5")
+        tell(job, percent=40.5)
+        expect(bar).to_have_js_property("value", 40.5)
+        expect(row(page, job)).to_contain_text("Training")
+        expect(row(page, job)).to_contain_text("40 %")
+
+    def test_a_job_goes_from_waiting_to_its_end_and_is_announced(
+        self, browse: Browse, alice: User, submit: Submit
+    ) -> None:
+        job = submit(alice).job
+        page = is_live(browse(alice))
+        start(job)
+        expect(row(page, job).locator(".chip")).to_have_text("Running")
+        expect(page.get_by_role("link", name="Running 1")).to_be_visible()
+        tell(job, JobStatus.FAILED, error_message="The disk is full.")
+        expect(row(page, job)).to_contain_text("The disk is full.")
+        expect(page.locator("#spoken")).to_have_text("flux-portraits: Failed")
+        expect(row(page, job).get_by_role("button", name="Cancel")).to_be_hidden()
+
+    def test_a_job_leaves_the_tab_that_it_no_longer_belongs_to(
+        self, browse: Browse, alice: User, submit: Submit
+    ) -> None:
+        waiting, started = submit(alice, "stays").job, submit(alice, "leaves").job
+        page = is_live(browse(alice))
+        page.get_by_role("link", name="Waiting").click()
+        expect(page).to_have_url(re.compile(r"/\?status=pending$"))
+        is_live(page)
+        start(started)
+        expect(row(page, started)).to_be_hidden()
+        expect(row(page, waiting)).to_be_visible()
+
+    def test_a_stranger_sees_nothing_of_it(self, browse: Browse, alice: User, charlie: User, submit: Submit) -> None:
+        page = browse(charlie)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        is_live(page)
+        job = start(submit(alice, "a-secret").job)
+        tell(job, percent=50)
+        submit(charlie, "his-own")
+        expect(page.locator("#job-rows")).to_contain_text("his-own")
+        assert "a-secret" not in page.content()
+        assert not [url for url in asked if job.pk in url]
+
+    def test_a_name_is_only_ever_text(self, browse: Browse, alice: User, submit: Submit) -> None:
+        page = is_live(browse(alice))
+        name = "<img src=x onerror=alert(1)>\"'& 🚂 שלום"
+        job = submit(alice, name).job
+        expect(row(page, job).locator("bdi").first).to_have_text(name)
+        start(job)
+        expect(page.get_by_role("progressbar", name=f"Progress of {name}")).to_be_visible()
+
+
+class TestStream:
+    def test_what_happens_before_it_is_open_is_not_lost(self, browse: Browse, alice: User, submit: Submit) -> None:
+        job = submit(alice).job
+        page = browse(alice, "about:blank")
+        page.route(STREAM, lambda route: (start(job) if not job.external_id else None, route.continue_()))
+        page.goto("/")
+        expect(row(page, job).locator(".chip")).to_have_text("Running")
+
+    def test_catches_up_after_a_time_without_network(
+        self, browse: Browse, alice: User, submit: Submit, complaints: list[str]
+    ) -> None:
+        job = submit(alice).job
+        page = is_live(browse(alice))
+        page.context.set_offline(True)
+        rights_changed(alice.pk)  # ends the stream, which can't be opened again
+        expect(page.get_by_role("alert")).to_contain_text("live connection is down", timeout=15_000)
+        expect(page.locator("#pulse")).to_have_text("Not live")
+        start(job)
+        late = submit(alice, "meanwhile").job
+        page.context.set_offline(False)
+        expect(row(page, job).locator(".chip")).to_have_text("Running")
+        expect(row(page, late)).to_be_visible()
+        expect(page.get_by_role("alert")).to_be_hidden()
+        complaints.clear()  # a browser without network says so
+
+    def test_polls_while_the_stream_is_refused(
+        self, browse: Browse, alice: User, submit: Submit, complaints: list[str]
+    ) -> None:
+        job = submit(alice).job
+        page = browse(alice, "about:blank")
+        page.clock.install()
+        page.route(STREAM, lambda route: route.fulfill(status=503))
+        with page.expect_response(STREAM):
+            page.goto("/")
+        page.clock.run_for(6_000)
+        expect(page.get_by_role("alert")).to_contain_text("live connection is down", timeout=15_000)
+        change_unheard(job, JobStatus.COMPLETED)
+        page.clock.run_for(31_000)
+        expect(row(page, job).locator(".chip")).to_have_text("Completed")
+        complaints.clear()  # each refusal is an error on the console
+
+    def test_a_reset_reloads_the_list(self, browse: Browse, alice: User, submit: Submit) -> None:
+        job = submit(alice).job
+        page = browse(alice, "about:blank")
+
+        def ask_for_what_is_gone(route: Route) -> None:
+            change_unheard(job, JobStatus.COMPLETED)
+            route.continue_(url=f"{route.request.url.partition('?')[0]}?last_event_id=99999")
+
+        page.route(STREAM, ask_for_what_is_gone)
+        page.goto("/")
+        expect(row(page, job).locator(".chip")).to_have_text("Completed")
+
+    def test_says_when_the_session_has_ended(
+        self, browse: Browse, alice: User, submit: Submit, complaints: list[str]
+    ) -> None:
+        page = is_live(browse(alice))
+        Session.objects.all().delete()
+        submit(alice)
+        expect(page.get_by_role("link", name="Sign in again")).to_be_visible()
+        assert all("401" in complaint for complaint in complaints)
+        complaints.clear()
+
+
+class TestCancelling:
+    def test_asks_first(self, browse: Browse, alice: User, submit: Submit) -> None:
+        job = submit(alice).job
+        page = is_live(browse(alice))
+        row(page, job).get_by_role("button", name="Cancel").click()
+        expect(page.get_by_role("dialog")).to_contain_text("flux-portraits stops")
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_be_hidden()
+        assert Job.objects.get().status == JobStatus.PENDING
+
+        row(page, job).get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Cancel the job").click()
+        expect(row(page, job).locator(".chip")).to_have_text("Cancelled")
+        expect(row(page, job)).to_contain_text("By alice")
+
+    def test_of_a_running_job_waits_for_its_provider(self, browse: Browse, alice: User, submit: Submit) -> None:
+        job = start(submit(alice).job)
+        page = is_live(browse(alice))
+        row(page, job).get_by_role("button", name="Cancel").focus()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(row(page, job).locator(".chip")).to_have_text("Cancelling")
+        tell(job, JobStatus.CANCELLED)
+        expect(row(page, job).locator(".chip")).to_have_text("Cancelled")
+
+    def test_too_late_says_so(self, browse: Browse, alice: User, submit: Submit, complaints: list[str]) -> None:
+        job = submit(alice).job
+        page = is_live(browse(alice))
+        change_unheard(job, JobStatus.COMPLETED)
+        row(page, job).get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Cancel the job").click()
+        expect(page.get_by_role("alert")).to_contain_text("The job has already ended: it is completed.")
+        expect(row(page, job).locator(".chip")).to_have_text("Completed")
+        assert all("409" in complaint for complaint in complaints)
+        complaints.clear()
+
+    def test_is_offered_only_to_who_may(self, browse: Browse, alice: User, bob: User, submit: Submit) -> None:
+        job = submit(bob).job
+        expect(row(browse(alice), job).get_by_role("button")).to_have_count(0)
+        expect(row(browse(bob), job).get_by_role("button", name="Cancel")).to_be_visible()
+
+
+class TestApproval:
+    def test_a_held_job_says_why_and_goes_on_when_a_lead_approves(
+        self, browse: Browse, alice: User, bob: User, submit: Submit, hold_everything: ApprovalRule
+    ) -> None:
+        job = submit(alice).job
+        alices, bobs = is_live(browse(alice)), browse(bob)
+        expect(row(alices, job).locator(".chip")).to_have_text("Held")
+        expect(row(alices, job)).to_contain_text("Its cost can't be estimated")
+        expect(row(alices, job).get_by_role("link", name="Review")).to_have_count(0)
+
+        row(bobs, job).get_by_role("link", name="Review").click()
+        expect(bobs.get_by_text("Its cost can't be estimated")).to_be_visible()
+        keep(bobs, "request")
+        assert violations(bobs) == []
+        bobs.get_by_label("Reason", exact=True).fill("fine, go on")
+        bobs.get_by_role("button", name="Approve").click()
+        expect(bobs.get_by_text("1 approved.")).to_be_visible()
+        expect(row(alices, job).locator(".chip")).to_have_text("Waiting")
+
+        bobs.get_by_role("link", name="Dashboard").click()
+        expect(row(bobs, job).locator(".chip")).to_have_text("Waiting")
+
+    def test_a_rejection_needs_a_reason_which_the_submitter_reads(
+        self, browse: Browse, alice: User, bob: User, submit: Submit, hold_everything: ApprovalRule
+    ) -> None:
+        job = submit(alice).job
+        alices, bobs = is_live(browse(alice)), browse(bob)
+        row(bobs, job).get_by_role("link", name="Review").click()
+        bobs.get_by_role("button", name="Reject").click()
+        expect(bobs.get_by_text("Say why: the requester will read it.")).to_be_visible()
+        bobs.get_by_label("Reason", exact=True).fill("use the smaller card")
+        bobs.get_by_role("button", name="Reject").click()
+        expect(bobs.get_by_text("1 rejected.")).to_be_visible()
+        expect(row(alices, job).locator(".chip")).to_have_text("Cancelled")
+        expect(row(alices, job)).to_contain_text("use the smaller card")
+
+    def test_several_are_decided_on_a_page_of_their_own(
+        self, browse: Browse, alice: User, bob: User, submit: Submit, hold_everything: ApprovalRule
+    ) -> None:
+        job = submit(alice).job
+        page = browse(bob, "/admin/approvals/approvalrequest/")
+        page.locator("#action-toggle").check()
+        page.get_by_label("Action:").select_option("approve_selected")
+        page.get_by_role("button", name="Go").click()
+        expect(page.get_by_role("heading", name="Approve 1 request")).to_be_visible()
+        keep(page, "request-decide")
+        assert violations(page) == []
+        page.get_by_role("button", name="Approve").click()
+        expect(page.get_by_text("1 approved.")).to_be_visible()
+        assert Job.objects.get(pk=job.pk).status == JobStatus.PENDING
+
+
+class TestPaging:
+    def test_older_jobs_are_a_page_of_their_own(self, browse: Browse, alice: User, make_job: MakeJob) -> None:
+        jobs = [make_job(config_name=f"number-{number}", status=JobStatus.COMPLETED) for number in range(60)]
+        oldest = min(jobs, key=lambda job: job.pk)
+        page = browse(alice)
+        expect(page.locator("#job-rows tr")).to_have_count(50)
+        page.get_by_role("link", name="Older jobs").click()
+        expect(page.locator("#job-rows tr")).to_have_count(10)
+        expect(row(page, oldest)).to_be_visible()
+        page.get_by_role("link", name="Back to the newest").click()
+        expect(page.locator("#job-rows tr")).to_have_count(50)
+
+    def test_a_new_job_stays_off_an_older_page(
+        self, browse: Browse, alice: User, make_job: MakeJob, submit: Submit
+    ) -> None:
+        jobs = sorted((make_job() for _ in range(3)), key=lambda job: job.pk)
+        page = is_live(browse(alice, f"/?cursor={jobs[1].pk}"))
+        new = submit(alice).job
+        start(jobs[0])
+        expect(row(page, jobs[0]).locator(".chip")).to_have_text("Running")
+        expect(row(page, new)).to_be_hidden()
+
+    def test_a_search_is_kept_in_the_address(self, browse: Browse, alice: User, make_job: MakeJob) -> None:
+        make_job(config_name="sdxl-cats")
+        make_job(config_name="flux-dogs")
+        page = browse(alice)
+        page.get_by_role("searchbox").fill("cats")
+        page.keyboard.press("Enter")
+        expect(page.locator("#job-rows tr")).to_have_count(1)
+        page.get_by_role("link", name="Failed").click()
+        expect(page.get_by_text("No job is like that")).to_be_visible()
+        expect(page.get_by_role("searchbox")).to_have_value("cats")
+        assert page.url.endswith("?search=cats&status=failed")
+
+
+class TestForEveryone:
+    def test_the_list_has_no_barriers(self, browse: Browse, busy_team: None, bob: User) -> None:
+        # Without motion the colours change at once.
+        page = is_live(browse(bob, reduced_motion="reduce"))
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert violations(page) == [], scheme
+            keep(page, f"jobs-{scheme}")
+        page.set_viewport_size({"width": 360, "height": 740})
+        assert violations(page) == [], "on a phone"
+        keep(page, "jobs-phone-dark")
+
+    def test_the_login_has_no_barriers(self, browse: Browse) -> None:
+        page = browse(None, reduced_motion="reduce")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert violations(page) == [], scheme
+            keep(page, f"login-{scheme}")
+
+    def test_the_question_has_no_barriers(self, browse: Browse, alice: User, submit: Submit) -> None:
+        submit(alice)
+        page = is_live(browse(alice))
+        page.get_by_role("button", name="Cancel").click()
+        assert violations(page) == []
+        keep(page, "jobs-question")
+
+    def test_an_empty_list_has_no_barriers(self, browse: Browse, alice: User) -> None:
+        page = is_live(browse(alice, viewport={"width": 360, "height": 740}))
+        assert violations(page) == []
+        assert not is_wider_than_the_window(page)
+        keep(page, "jobs-empty")
+
+    def test_nobody_scrolls_sideways(self, browse: Browse, busy_team: None, bob: User) -> None:
+        page = is_live(browse(bob))
+        for width in (360, 600, 900, 1280):
+            page.set_viewport_size({"width": width, "height": 740})
+            assert not is_wider_than_the_window(page), width
+            keep(page, f"jobs-{width}")
+
+    def test_dark_is_dark(self, browse: Browse, alice: User) -> None:
+        page = browse(alice, color_scheme="dark")
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == "rgb(16, 20, 27)"
+
+    def test_less_motion_is_none(self, browse: Browse, alice: User, submit: Submit) -> None:
+        start(submit(alice).job)
+        page = browse(alice, reduced_motion="reduce")
+        assert page.evaluate("document.getAnimations().length") == 0
+
+    def test_times_are_in_the_readers_zone(self, browse: Browse, alice: User, make_job: MakeJob) -> None:
+        job = make_job(created_at=datetime.fromisoformat("2026-01-31T23:30:00+00:00"))
+        when = row(browse(alice), job).locator(".job-figures time")
+        expect(when).to_have_text("Feb 1, 2026")
+        expect(when).to_have_attribute("title", "Sunday, February 1, 2026 at 12:30:00 AM GMT+1")
+
+    def test_what_one_has_open_stays_open(
+        self, browse: Browse, alice: User, submit: Submit, hold_everything: ApprovalRule
+    ) -> None:
+        job = submit(alice).job
+        job.events.filter(subject="approval").update(reason="It is costly. " * 20)
+        page = is_live(browse(alice))
+        fold = row(page, job).locator("summary")
+        fold.click()
+        Job.objects.filter(pk=job.pk).update(config_name="renamed")
+        publish(News("queue_changed", EVERYONE, {"queue_depth": 1, "running": 0}))
+        expect(row(page, job)).to_contain_text("renamed")
+        expect(fold).to_have_text("Show less", use_inner_text=True)
+        expect(fold).to_be_focused()
+
+
+class TestOtherPages:
+    def test_the_admin_runs_under_the_policy(self, browse: Browse, busy_team: None, root: User, alice: User) -> None:
+        page = browse(root, "/admin/", color_scheme="dark")
+        keep(page, "admin-dark")
+        for address in ("jobs/job/", "approvals/approvalrule/add/", "jobs/organization/add/", "auth/user/"):
+            page.goto(f"/admin/{address}")
+            expect(page.locator("#site-name")).to_contain_text("cloudtrain")
+        keep(page, "admin-users")
+
+    def test_the_page_of_the_api_runs_under_the_policy(self, browse: Browse, alice: User) -> None:
+        page = browse(alice, "/api/docs")
+        expect(page.get_by_text("/api/cloud/jobs/submit")).to_be_visible()
+
+    def test_an_error_has_the_same_look(self, browse: Browse, root: User, complaints: list[str]) -> None:
+        page = browse(root, "/admin/nowhere/")
+        expect(page.get_by_role("link", name="To the jobs")).to_be_visible()
+        assert violations(page) == []
+        keep(page, "not-found")
+        assert all("404" in complaint for complaint in complaints)
+        complaints.clear()
+
+
+def test_the_page_asks_nobody_else(browse: Browse, alice: User, web_server: str) -> None:
+    asked: list[str] = []
+
+    def note(page: Page) -> None:
+        page.on("request", lambda request: asked.append(request.url))
+
+    page = browse(alice, "about:blank")
+    note(page)
+    page.goto("/")
+    is_live(page)
+    assert asked and all(url.startswith(web_server) for url in asked)
