@@ -24,7 +24,7 @@ def get_async_client(**options: Any) -> httpx.AsyncClient:
     Waiting for one of its 50 connections never times out, so let no more than that many requests run at once.
     """
     hooks: dict[str, list[Any]] = options.pop("event_hooks", None) or {}
-    hooks = {**hooks, "request": [_add_correlation_id, *hooks.get("request", [])]}
+    hooks = {**hooks, "request": [_add_correlation_id, _keep_body_whole, *hooks.get("request", [])]}
     options.setdefault("timeout", TIMEOUT)
     options.setdefault("limits", LIMITS)
     options.setdefault("verify", _ssl_context())
@@ -41,3 +41,12 @@ def _ssl_context() -> ssl.SSLContext:
 
 async def _add_correlation_id(request: httpx.Request) -> None:
     request.headers.setdefault(HEADER, get_correlation_id())
+
+
+async def _keep_body_whole(request: httpx.Request) -> None:
+    """Load a body that is in memory anyway: after a redirect the transport would send even an empty one in chunks.
+
+    A server that expects no body of a GET takes the chunks for the next request.
+    """
+    if isinstance(request.stream, httpx.ByteStream):
+        await request.aread()
