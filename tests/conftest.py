@@ -14,7 +14,7 @@ from jobs.models import Job, Membership, Organization, ProviderConfig
 from jobs.roles import Role
 from queueing.models import QueueState
 from tests import factories
-from tests.web import django_db_modify_db_settings, web_server  # noqa: F401
+from tests.web import web_server  # noqa: F401
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,79 @@
+"""The kept events: read by their number, and trimmed by their age."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Max, Min, QuerySet
+from django_eventstream.models import Event, EventCounter
+
+from cloudtrain_site.events import ALL_CHANNELS, COUNTER, RIGHTS_CHANGED, USER_CHANNEL
+
+KEEP = timedelta(hours=24)
+#: Rows a DELETE: small enough that no writer waits long for it.
+TRIM_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as it was written: its number, its channel, and the JSON text that says what happened."""
+
+    number: int
+    channel: str
+    data: str
+
+    @property
+    def changed_rights_of(self) -> int | None:
+        """The user whose streams it ends; None for news, which is all that a browser ever gets."""
+        if not self.channel.startswith(USER_CHANNEL):
+            return None
+        said = json.loads(self.data)
+        return int(said["user_id"]) if said["type"] == RIGHTS_CHANGED else None
+
+
+def read_after(number: int, limit: int, channels: AbstractSet[str] | None = None) -> list[StoredEvent]:
+    """The first `limit` events after `number`, in order: of all channels, or of those named."""
+    events = _numbered().filter(eid__gt=number)
+    if channels is not None and ALL_CHANNELS not in channels:
+        events = events.filter(channel__in=channels)
+    return [StoredEvent(*row) for row in events.order_by("eid").values_list("eid", "channel", "data")[:limit]]
+
+
+def current_number() -> int:
+    """The number of the newest event; 0 before the first."""
+    return EventCounter.objects.filter(name=COUNTER).values_list("value", flat=True).first() or 0
+
+
+def first_kept() -> int:
+    """The number of the oldest event that is kept; the next event's when none is."""
+    # The counter is read first: the very first event, stored between the two reads, must not look trimmed.
+    following = current_number() + 1
+    oldest = _numbered().aggregate(number=Min("eid"))["number"]
+    return following if oldest is None else int(oldest)
+
+
+def trim(now: datetime, keep: timedelta = KEEP) -> int:
+    """Delete the events older than `keep`, but never the newest; returns how many went.
+
+    Goes by number, not row by row: what stays is unbroken, even if a machine's clock was wrong for a while.
+    """
+    keep_from = _oldest_since(now - keep)
+    deleted = 0
+    while (first := first_kept()) < keep_from:
+        deleted += Event.objects.filter(eid__lt=min(first + TRIM_BATCH, keep_from)).delete()[0]
+    return deleted
+
+
+def _oldest_since(moment: datetime) -> int:
+    """The lowest number given out since `moment`; the newest of all when that was earlier; 0 without any."""
+    oldest = _numbered().filter(created__gte=moment).aggregate(number=Min("eid"))["number"]
+    return int(oldest or _numbered().aggregate(number=Max("eid"))["number"] or 0)
+
+
+def _numbered() -> QuerySet[Event]:
+    """All but the placeholders, numbered 0, that the library would write into its table."""
+    events: QuerySet[Event] = Event.objects.filter(eid__gt=0)
+    return events

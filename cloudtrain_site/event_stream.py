@@ -1,0 +1,178 @@
+"""`GET /api/events`: what a user may know, as it happens, over one long response."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from asgiref.sync import SyncToAsync, sync_to_async
+from django.conf import settings
+from django.db import Error, connections
+from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.utils.module_loading import import_string
+from django.views.decorators.csrf import csrf_exempt
+from rest_framework import exceptions
+from rest_framework.request import Request
+
+from cloudtrain_site.api import KeyAuthentication
+from cloudtrain_site.errors import error_body
+from cloudtrain_site.event_hub import Subscription, current_hub
+from cloudtrain_site.event_store import StoredEvent, current_number, first_kept, read_after
+from cloudtrain_site.events import USER_CHANNEL
+
+#: A stream ends after a time between these two, so that rights are checked again, and not everybody's at once.
+LIFETIME_SECONDS = (600.0, 900.0)
+KEEP_ALIVE_SECONDS = 20.0
+RESUME_BATCH = 200
+#: How soon a browser reconnects; and enough of a comment to get through proxies that wait for 2 kB. Bytes, and
+#: sent alone, because Django holds on to what was sent last: one copy for all idle clients, not two for each.
+PREAMBLE = f"retry: 2000\n:{' ' * 2048}\n\n".encode()
+
+
+@dataclass
+class Reader:
+    """Whose stream it is, what they may read, and how far they have read."""
+
+    user_id: int
+    channels: frozenset[str]
+    #: The newest number when the rights were read: a later change of them ends the stream, an earlier one is in them.
+    joined_at: int
+    #: The last number that the client has; None when it named one that we don't know.
+    sent: int | None
+    ended: bool = False
+
+    def greeting(self) -> str:
+        """The first event. Its number, for a client that named none, makes even a reconnect before any event exact."""
+        return _named("stream-open", self.sent if self.sent == self.joined_at else None)
+
+    def catch_up(self) -> str | None:
+        """The next of what was missed, from the database; None when there is no more, and when the rights changed."""
+        if self.sent is None:
+            return self._reset()
+        missed = read_after(self.sent, RESUME_BATCH, self.channels | {f"{USER_CHANNEL}{self.user_id}"})
+        # Asked after the rows were read: a trim in between would go unnoticed the other way round.
+        if first_kept() > self.sent + 1:
+            return self._reset()
+        self.ended = any(event.changed_rights_of == self.user_id and event.number > self.joined_at for event in missed)
+        return self.text_of(missed) if missed and not self.ended else None
+
+    def text_of(self, events: list[StoredEvent]) -> str:
+        """The text of those of `events` that were not sent before; they count as sent from here on."""
+        parts = []
+        for event in events:
+            if self.sent is not None and event.number > self.sent:
+                self.sent = event.number
+                parts.append("" if event.changed_rights_of else _message(event))
+        return "".join(parts)
+
+    def keep_alive(self, position: int) -> str:
+        """A comment; and the hub's position, so that an idle client need not read a day's foreign events later."""
+        if self.sent is None or position <= self.sent:
+            return ": keep-alive\n\n"
+        self.sent = position
+        return f": keep-alive\nid: {position}\n\n"
+
+    def _reset(self) -> str:
+        self.sent = self.joined_at
+        return _named("stream-reset", self.sent)
+
+
+@csrf_exempt
+async def event_stream(request: HttpRequest) -> HttpResponseBase:
+    """The stream; or 401 for nobody, 403 for somebody who may read no channel, 405 for anything but GET."""
+    if request.method != "GET":
+        return _refusal(exceptions.MethodNotAllowed(str(request.method)), Allow="GET")
+    try:
+        reader = await sync_to_async(_admit)(request)
+    except (exceptions.NotAuthenticated, exceptions.AuthenticationFailed) as error:
+        return _refusal(error, **{"WWW-Authenticate": "Bearer"})
+    except exceptions.PermissionDenied as error:
+        return _refusal(error)
+    if request.resolver_match is not None:
+        # The addresses that were tried before this one, for a debug page: 4 kB, kept as long as the request is.
+        request.resolver_match.tried = None
+    response = StreamingHttpResponse(_stream(reader), content_type="text/event-stream")
+    response["Cache-Control"] = "no-cache"
+    response["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _admit(request: HttpRequest) -> Reader:
+    newest = current_number()
+    keyed = KeyAuthentication().authenticate(Request(request))
+    if keyed is not None:
+        request.user = keyed[0]
+    if not request.user.is_authenticated:
+        raise exceptions.NotAuthenticated
+    channels = import_string(settings.EVENTSTREAM_CHANNELMANAGER_CLASS)().get_channels_for_request(request, {})
+    if not channels:
+        raise exceptions.PermissionDenied("There are no events that you may see.")
+    return Reader(request.user.pk, frozenset(channels), joined_at=newest, sent=_last_seen(request, newest))
+
+
+def _last_seen(request: HttpRequest, newest: int) -> int | None:
+    """The number that the client has already; `newest` when it names none, None when we never gave that one out."""
+    said = [request.headers.get("Last-Event-ID"), request.GET.get("last_event_id"), request.GET.get("lastEventId")]
+    text = next(filter(None, said), None)
+    if text is None:
+        return newest
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        return None
+    return int(text) if int(text) <= newest else None
+
+
+def _refusal(error: exceptions.APIException, **headers: str) -> JsonResponse:
+    body = error_body(str(error.detail), str(error.get_codes()))
+    return JsonResponse(body, status=error.status_code, headers=headers)
+
+
+async def _stream(reader: Reader) -> AsyncIterator[str | bytes]:
+    """First what was missed, from the database, then what comes, from the hub; each event once.
+
+    The subscription begins before the database is read: an event may be seen by both, and is then dropped by
+    its number, but by at least one of them.
+    """
+    await give_back_thread()
+    clock = asyncio.get_running_loop().time
+    ends_at = clock() + random.uniform(*LIFETIME_SECONDS)  # noqa: S311 - spreads the reconnects, guards nothing
+    hub = current_hub(reader.joined_at)
+    subscription = Subscription(reader.user_id, reader.channels, reader.joined_at)
+    with hub.subscribe(subscription):
+        yield PREAMBLE
+        yield reader.greeting()
+        try:
+            while (missed := await hub.read(reader.catch_up)) is not None:
+                yield missed
+        except Error:
+            return  # the client comes back with its number; nothing is lost
+        while not (reader.ended or subscription.ended) and (left := ends_at - clock()) > 0:
+            events = await subscription.wait(min(left, KEEP_ALIVE_SECONDS))
+            if subscription.ended:
+                return
+            yield reader.text_of(events) if events else reader.keep_alive(hub.position)
+
+
+async def give_back_thread() -> None:
+    """Close the request's database connection, and end the thread that asgiref keeps for it until the response ends.
+
+    A stream needs neither, for as long as it is open; a thousand of them could not have them. Sync code that
+    runs after this gets a new thread.
+    """
+    await sync_to_async(connections.close_all)()
+    context = SyncToAsync.thread_sensitive_context.get(None)
+    executor = SyncToAsync.context_to_thread_executor.pop(context, None) if context else None
+    if executor is not None:
+        executor.shutdown(wait=False)
+
+
+def _message(event: StoredEvent) -> str:
+    """An unnamed event, whose JSON object also says its number."""
+    return f'id: {event.number}\ndata: {{"id": {event.number}, {event.data[1:]}\n\n'
+
+
+def _named(name: str, number: int | None) -> str:
+    """An event about the stream itself; its data says so too, for clients that look at nothing else."""
+    position = "" if number is None else f"id: {number}\n"
+    return f'event: {name}\n{position}data: {{"type": "{name}"}}\n\n'
