@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import traceback
 import warnings
 from types import TracebackType
 from typing import Any, TextIO
+
+from cloudtrain_site.redaction import mask_text
 
 _exceptions = logging.getLogger("py.exceptions")
 _warnings = logging.getLogger("py.warnings")
@@ -35,6 +38,9 @@ def _log_exception(kind: type[BaseException], error: BaseException, trace: Trace
         sys.__excepthook__(kind, error, trace)
         return
     _log_at_its_source("Uncaught exception", (kind, error, trace))
+    if sys.stderr and sys.stderr.isatty():
+        # For whoever sits before it: a traceback on one line is for machines.
+        sys.stderr.write(mask_text("".join(traceback.format_exception(kind, error, trace))))
     if _before["main"] is not sys.__excepthook__:
         _before["main"](kind, error, trace)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import os
@@ -138,10 +139,15 @@ class TestText:
         logger.error("Failed")
         assert "\x1b" not in capsys.readouterr().out + text_log.read_text()
 
-    def test_a_terminal_has_colours(self) -> None:
-        program = (
-            "import os, pty, sys; pty.spawn([sys.executable, '-c', 'from cloudtrain_site.structured_logging import *;"
-            'init_from_env(); get_logger("a").error("Hello")\'])'
-        )
+    def test_a_terminal_has_colours_and_readable_tracebacks(self) -> None:
+        inner = """
+            from cloudtrain_site.structured_logging import *
+            init_from_env()
+            get_logger("a").error("Hello")
+            raise ValueError("token=MARK")
+        """
+        program = f"import pty, sys; pty.spawn([sys.executable, '-c', {inspect.cleandoc(inner)!r}])"
         output = run_python(program, SIMPLETUNER_LOG_FORMAT="text", NO_COLOR="").stdout
         assert "\x1b[31mERROR" in output
+        assert "\nValueError: token=***\n" in output
+        assert "MARK" not in output
