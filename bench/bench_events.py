@@ -1,0 +1,273 @@
+"""A thousand idle browsers, one event to all of them, and browsers that come and go while others write.
+
+Our event stream beside the library's own, each with a database, a web process and clients of its own, one after
+the other, on the loopback address. Run it from the top of the repository:
+
+    python -m bench.bench_events [--postgresql] [--clients 1000] [--seconds 15]
+
+The library's stream hears only of events that its own process stores, unless there is a Redis; to spare it that
+way round, its web process stores them itself, at the other process's request. Ours is written to by anybody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+
+from bench.event_site import FAN_OUT_ROUNDS, OURS, STOCK, Site, running_site
+
+RECONNECTING_CLIENTS = 20
+WRITERS = 2
+CONNECT_AT_ONCE = 20
+CONNECT_BUDGET_SECONDS = 90
+
+
+# --- The clients ---------------------------------------------------------------------------------------------
+
+
+class RefusedError(Exception):
+    """The server answered with something other than a stream."""
+
+
+@dataclass
+class Browser:
+    """A client that remembers its last id, as an EventSource does, and when it got what."""
+
+    site: Site
+    last_id: str | None = None
+    arrivals: dict[str, float] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    sent_at: dict[str, float] = field(default_factory=dict)
+    _writer: asyncio.StreamWriter | None = None
+    _task: asyncio.Task[None] | None = None
+    _rest: str = ""
+
+    async def connect(self) -> None:
+        """Open the stream, and read it in the background from then on."""
+        self._rest = ""
+        reader, self._writer = await asyncio.open_connection("127.0.0.1", self.site.port)
+        resume = f"Last-Event-ID: {self.last_id}\r\n" if self.last_id else ""
+        head = f"GET /api/events HTTP/1.1\r\nHost: localhost\r\nCookie: sessionid={self.site.session}\r\n{resume}\r\n"
+        self._writer.write(head.encode())
+        answer = await reader.readuntil(b"\r\n\r\n")
+        if b" 200 " not in answer.split(b"\r\n", 1)[0]:
+            raise RefusedError(answer.split(b"\r\n", 1)[0].decode())
+        await self._take(reader)  # the greeting
+        self._task = asyncio.create_task(self._read(reader))
+
+    async def leave(self) -> None:
+        """Go without a word, in the middle of whatever is being sent."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+    async def come_back(self) -> None:
+        """Connect again, a few times if need be, as an EventSource does."""
+        for _ in range(20):
+            with contextlib.suppress(RefusedError, OSError, asyncio.IncompleteReadError):
+                return await self.connect()
+            await asyncio.sleep(0.2)
+        return None
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ValueError):
+            while True:
+                await self._take(reader)
+        await self.come_back()
+
+    async def _take(self, reader: asyncio.StreamReader) -> None:
+        """One chunk of the response. An event counts, with its id, when all of it is there."""
+        size = int(await reader.readline(), 16)
+        self._rest += (await reader.readexactly(size + 2))[:-2].decode()
+        now = time.monotonic()
+        *blocks, self._rest = self._rest.split("\n\n")
+        for line in "\n".join(blocks).splitlines():
+            if line.startswith("id: "):
+                self.last_id = line[4:]
+            elif line.startswith("data: {") and "token" in (data := json.loads(line[6:])):
+                self.counts[data["token"]] += 1
+                self.arrivals.setdefault(data["token"], now)
+                self.sent_at[data["token"]] = data.get("at", 0.0)
+
+
+async def connect_all(site: Site, count: int) -> list[Browser]:
+    """As many of `count` clients as the server takes within the budget."""
+    gate = asyncio.Semaphore(CONNECT_AT_ONCE)
+    opened: list[Browser] = []
+
+    async def connect_one() -> None:
+        async with gate:
+            browser = Browser(site)
+            with contextlib.suppress(RefusedError, OSError, asyncio.IncompleteReadError):
+                await browser.connect()
+                opened.append(browser)
+
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CONNECT_BUDGET_SECONDS):
+            await asyncio.gather(*(connect_one() for _ in range(count)))
+    return opened
+
+
+# --- The two measurements ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Figures:
+    """What was measured of one stream."""
+
+    opened: int = 0
+    connections: int = 0
+    threads: int = 0
+    megabytes: float = 0.0
+    idle_cpu: float = 0.0
+    first_ms: float = float("nan")
+    last_ms: float = float("nan")
+    worst_ms: float = float("nan")
+    fan_out_cpu_ms: float = 0.0
+    reached: int = 0
+    messages: int = 0
+    reconnects: int = 0
+    doubled: int = 0
+    lost: int = 0
+
+
+async def measure_idle_and_fan_out(site: Site, clients: int, figures: Figures) -> None:
+    """All clients idle; then single events from another process to all of them."""
+    browsers = await connect_all(site, clients)
+    figures.opened = len(browsers)
+    await asyncio.sleep(3)
+    cpu, started = site.cpu_seconds(), time.monotonic()
+    await asyncio.sleep(5)
+    figures.idle_cpu = 100 * (site.cpu_seconds() - cpu) / (time.monotonic() - started)
+    with contextlib.suppress(Exception):  # a database with no connection left to give can't be asked
+        figures.connections = site.connections()
+    figures.threads, figures.megabytes = site.threads(), site.megabytes()
+    cpu, started = site.cpu_seconds(), time.monotonic()
+    await site.finish("announce")
+    await asyncio.sleep(2)
+    busy = site.cpu_seconds() - cpu - (time.monotonic() - started) * figures.idle_cpu / 100
+    figures.fan_out_cpu_ms = 1000 * max(busy, 0) / (FAN_OUT_ROUNDS + 1)  # the warm-up is one more
+    note_fan_out(browsers, figures)
+    await asyncio.gather(*(browser.leave() for browser in browsers))
+
+
+def note_fan_out(browsers: list[Browser], figures: Figures) -> None:
+    """Of all rounds, the median first and last arrival, and the worst."""
+    firsts, lasts, reached = [], [], []
+    for number in range(FAN_OUT_ROUNDS):
+        token = f"round-{number}"
+        got = [browser for browser in browsers if token in browser.arrivals]
+        reached.append(len(got))
+        delays = sorted(1000 * (browser.arrivals[token] - browser.sent_at[token]) for browser in got)
+        if delays:
+            firsts.append(delays[0])
+            lasts.append(delays[-1])
+    figures.reached = min(reached)
+    if firsts:
+        figures.first_ms, figures.last_ms, figures.worst_ms = median(firsts), median(lasts), max(lasts)
+
+
+async def measure_coming_and_going(site: Site, seconds: float, figures: Figures) -> None:
+    """Clients that leave and come back at random while other processes write: what came twice, what never."""
+    browsers = await connect_all(site, RECONNECTING_CLIENTS)
+    writers = [
+        asyncio.create_task(site.finish("write", "--writer", str(number), "--seconds", str(seconds)))
+        for number in range(WRITERS)
+    ]
+    await until_all(browsers, lambda browser: bool(browser.counts), 30)
+    ends_at = time.monotonic() + seconds
+    await asyncio.gather(*(come_and_go(browser, ends_at, figures) for browser in browsers))
+    counts = [int(await writer) for writer in writers]
+    expected = {f"{writer}-{number}" for writer, count in enumerate(counts) for number in range(count)}
+    await until_all(browsers, lambda browser: expected <= browser.counts.keys(), 30)
+    for browser in browsers:
+        figures.messages += browser.counts.total()
+        figures.doubled += browser.counts.total() - len(browser.counts)
+        figures.lost += len(expected - browser.counts.keys())
+        await browser.leave()
+
+
+async def come_and_go(browser: Browser, ends_at: float, figures: Figures) -> None:
+    while time.monotonic() < ends_at:
+        await asyncio.sleep(random.uniform(0.05, 1.0))
+        await browser.leave()
+        await browser.come_back()
+        figures.reconnects += 1
+
+
+async def until_all(browsers: list[Browser], condition: Callable[[Browser], bool], seconds: float) -> None:
+    """Wait until `condition` holds for all of them, but not for ever."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not all(map(condition, browsers)):
+        await asyncio.sleep(0.1)
+
+
+def measure(kind: str, options: argparse.Namespace) -> Figures:
+    figures = Figures()
+    with running_site(kind, postgresql=options.postgresql) as site:
+        asyncio.run(measure_idle_and_fan_out(site, options.clients, figures))
+    with running_site(kind, postgresql=options.postgresql) as site:
+        asyncio.run(measure_coming_and_going(site, options.seconds, figures))
+    return figures
+
+
+# --- The table -----------------------------------------------------------------------------------------------
+
+
+def print_table(ours: Figures, stock: Figures, options: argparse.Namespace) -> None:
+    """Each figure beside the library's and its target; a missed one is marked."""
+    rows = [
+        ("clients open", "opened", "d", None),
+        ("database connections" if options.postgresql else "open database files", "connections", "d", 3),
+        ("threads", "threads", "d", 12),
+        ("memory, MB (PSS)", "megabytes", ".0f", 120),
+        ("idle CPU, % of a core", "idle_cpu", ".1f", None),
+        ("one event to all: first arrival, ms (median)", "first_ms", ".0f", None),
+        ("one event to all: last arrival, ms (median)", "last_ms", ".0f", None if options.postgresql else 400),
+        ("one event to all: last arrival, ms (worst)", "worst_ms", ".0f", None),
+        ("one event to all: CPU of the web process, ms", "fan_out_cpu_ms", ".0f", None),
+        ("one event to all: clients reached", "reached", "d", None),
+        (f"{RECONNECTING_CLIENTS} reconnecting: messages", "messages", "d", None),
+        (f"{RECONNECTING_CLIENTS} reconnecting: reconnects", "reconnects", "d", None),
+        (f"{RECONNECTING_CLIENTS} reconnecting: doubled", "doubled", "d", 0),
+        (f"{RECONNECTING_CLIENTS} reconnecting: lost", "lost", "d", 0),
+    ]
+    print(f"\nEvent streams on {'PostgreSQL' if options.postgresql else 'SQLite'}, {options.clients} clients\n")
+    print(f"| {'':46} | {'ours':>8} | {STOCK:>13} | {'target':>14} |")
+    print(f"|{'-' * 48}|{'-' * 9}:|{'-' * 14}:|{'-' * 15}:|")
+    for label, name, spec, target in rows:
+        mine, other = getattr(ours, name), getattr(stock, name)
+        missed = "" if target is None or mine <= target else " MISSED"
+        wanted = "" if target is None else f"<= {target}{missed}"
+        print(f"| {label:46} | {format(mine, spec):>8} | {format(other, spec):>13} | {wanted:>14} |")
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--postgresql", action="store_true", help="on a private PostgreSQL server, not on SQLite")
+    parser.add_argument("--clients", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=15.0, help="how long clients come and go")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = read_options()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    ours = measure(OURS, options)
+    print_table(ours, measure(STOCK, options), options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""A web process for the bench of the events, with a database of its own, and what else runs in its site.
+
+    python -m bench.event_site prepare|announce|write
+
+are the other processes of that site, started by the bench.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import httpx
+
+from tests.servers import PostgresServer, free_port, wait_for_port
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS, STOCK = "ours", "the library's"
+WRITES_A_SECOND = 50
+FAN_OUT_ROUNDS = 5
+#: What the bench's own surroundings must not decide.
+FOREIGN = ("DATABASE_URL", "REDIS_URL", "CLOUDTRAIN_WORKERS", "CLOUDTRAIN_ROLE", "SIMPLETUNER_LOG_FILE")
+
+
+# --- What runs in the processes that are started below -------------------------------------------------------
+
+
+def stock_application() -> Any:
+    """The site with the library's view in place of ours."""
+    _set_up_django()
+    from django.conf import settings
+    from django.core.handlers.asgi import ASGIHandler
+    from django.urls import path
+    from django.views.decorators.csrf import csrf_exempt
+    from django_eventstream.views import events
+
+    from cloudtrain_site.urls import urlpatterns
+
+    urls = ModuleType("bench_urls")
+    vars(urls)["urlpatterns"] = [path("api/events", events), path("bench/send", csrf_exempt(_send)), *urlpatterns]
+    settings.ROOT_URLCONF = urls
+    return ASGIHandler()
+
+
+def _send(request: Any) -> Any:
+    from django.http import HttpResponse
+    from django_eventstream import send_event
+
+    send_event("everyone", "message", json.loads(request.body))
+    return HttpResponse(status=204)
+
+
+def _set_up_django() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cloudtrain_site.settings")
+    import django
+
+    django.setup()
+
+
+def _sender() -> Callable[[dict[str, Any]], bool]:
+    """Stores and tells one event, our way or the library's, and says whether that was possible."""
+    from cloudtrain_site.events import EVERYONE, News, publish
+
+    if "BENCH_STOCK_URL" in os.environ:
+        client = httpx.Client(base_url=os.environ["BENCH_STOCK_URL"], timeout=25)
+        return lambda data: client.post("/bench/send", json=data).is_success
+    return lambda data: publish(News("bench", EVERYONE, data)) is None
+
+
+def prepare() -> None:
+    """Make the tables and a user; print the key of a session."""
+    from django.conf import settings
+    from django.contrib.auth.models import User
+    from django.core.management import call_command
+    from django.test import Client
+
+    call_command("migrate", verbosity=0)
+    browser = Client()
+    browser.force_login(User.objects.create_user("bench"))
+    print(browser.cookies[settings.SESSION_COOKIE_NAME].value)
+
+
+def announce() -> None:
+    """A few single events, each naming the moment before it was stored."""
+    send = _sender()
+    send({"token": "warm-up"})
+    for number in range(FAN_OUT_ROUNDS):
+        time.sleep(2)
+        send({"token": f"round-{number}", "at": time.monotonic()})
+
+
+def write(writer: int, seconds: float) -> None:
+    """Events at a steady pace; print how many there were."""
+    send = _sender()
+    started, number = time.monotonic(), 0
+    while time.monotonic() < started + seconds:
+        number += send({"token": f"{writer}-{number}"})
+        time.sleep(max(0.0, started + number / WRITES_A_SECOND - time.monotonic()))
+    print(number)
+
+
+# --- The web process, and what it costs ----------------------------------------------------------------------
+
+
+@dataclass
+class Site:
+    """A running web process, with its database."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    environment: dict[str, str]
+    session: str
+
+    def run(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start another process of the site: one of the functions above."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "bench.event_site", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    async def finish(self, *arguments: str, seconds: float = 150) -> str:
+        """What one of those processes printed. None of them outlives its time."""
+        process = self.run(*arguments)
+        try:
+            return (await asyncio.to_thread(process.communicate, timeout=seconds))[0]
+        finally:
+            process.kill()
+
+    def threads(self) -> int:
+        return len(os.listdir(f"/proc/{self.process.pid}/task"))
+
+    def megabytes(self) -> float:
+        """Its proportional share of memory."""
+        lines = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def connections(self) -> int:
+        """Its connections to PostgreSQL, or how often it has SQLite's file open."""
+        if "DATABASE_URL" in self.environment:
+            import psycopg
+
+            with psycopg.connect(self.environment["DATABASE_URL"]) as link:
+                query = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'postgres' AND pid <> pg_backend_pid()"
+                row = link.execute(query).fetchone()
+                return int(row[0]) if row else 0
+        links = (os.path.realpath(link) for link in Path(f"/proc/{self.process.pid}/fd").iterdir())
+        return sum(1 for link in links if link.endswith(".sqlite3"))
+
+
+@contextmanager
+def running_site(kind: str, *, postgresql: bool) -> Iterator[Site]:
+    """A site of its own, from an empty database, gone when the block ends."""
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="cloudtrain-bench-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        environment = _environment(folder)
+        if postgresql:
+            postgres = PostgresServer.start()
+            stack.callback(postgres.stop)
+            environment["DATABASE_URL"] = postgres.url
+        port = free_port()
+        if kind == STOCK:
+            environment["BENCH_STOCK_URL"] = f"http://127.0.0.1:{port}"
+        site = Site(process=None, port=port, environment=environment, session="")  # type: ignore[arg-type]
+        site.session = site.run("prepare").communicate(timeout=120)[0].strip()
+        site.process = _start_web(kind, site)
+        stack.callback(_end, site.process)
+        wait_for_port(site.port, site.process)
+        yield site
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    config = folder / "simpletuner-enterprise.yaml"
+    config.touch()
+    own = {"SIMPLETUNER_DATA_DIR": str(folder), "SIMPLETUNER_ENTERPRISE_CONFIG": str(config)}
+    own |= {"SIMPLETUNER_LOG_LEVEL": "CRITICAL", "SECRET_KEY": "only-for-the-bench"}
+    return {**{name: value for name, value in os.environ.items() if name not in FOREIGN}, **own}
+
+
+def _start_web(kind: str, site: Site) -> subprocess.Popen[bytes]:
+    """As the site is run in earnest; the library's view only takes the place of ours."""
+    what = ["cloudtrain_site.asgi:application"] if kind == OURS else ["bench.event_site:stock_application", "--factory"]
+    options = ["--port", str(site.port), "--lifespan", "off", "--no-access-log", "--log-level", "critical"]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        *what,
+        *options,
+        "--timeout-graceful-shutdown",
+        "1",
+        "--backlog",
+        "2048",
+    ]
+    return subprocess.Popen(command, cwd=ROOT, env={**site.environment, "CLOUDTRAIN_ROLE": "web"})
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def main() -> None:
+    """Be one of the site's other processes."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("task", choices=["prepare", "announce", "write"])
+    parser.add_argument("--writer", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    options = parser.parse_args()
+    _set_up_django()
+    tasks = {"prepare": prepare, "announce": announce, "write": lambda: write(options.writer, options.seconds)}
+    tasks[options.task]()
+
+
+if __name__ == "__main__":
+    main()
