@@ -11,8 +11,9 @@ from jobs import lifecycle
 from jobs.admin import report
 from jobs.admin_base import ScopedAdmin, SuperuserAdmin
 from queueing import passes
+from queueing.explain import waiting_reasons
 from queueing.models import QueueEntry, QueueState
-from queueing.places import positions, waiting_reasons
+from queueing.places import positions
 from queueing.statuses import WAITING
 
 
@@ -34,7 +35,7 @@ class QueueEntryAdmin(ScopedAdmin[QueueEntry]):
     list_filter = ("status", "organization", "provider")
     list_select_related = ("job", "user", "organization")
     search_fields = ("=job__id", "job__config_name", "user__username")
-    ordering = ("-effective_priority", "id")
+    ordering = ("turn", "id")
     actions = ("cancel_entries", "run_pass_now")
 
     @admin.display(description="place")

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 from datetime import timedelta
 
+from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
@@ -18,9 +19,10 @@ from jobs.models import Job, record_in_history
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from jobs.tracing import tracing
-from queueing.limits import candidate_of, current_limits, current_usage, queue_state
+from queueing.heads import heads
+from queueing.limits import current_limits, current_usage, queue_state
 from queueing.models import QueueEntry
-from queueing.policy import choose
+from queueing.policy import choose, turn_of
 from queueing.statuses import LIVE, EntryStatus
 
 logger = logging.getLogger("simpletuner.cloud.queue")
@@ -31,6 +33,13 @@ LEASE = timedelta(seconds=120)
 MAX_ATTEMPTS = 3
 #: The pause after the first refusal; each further one is four times as long.
 FIRST_PAUSE = timedelta(seconds=5)
+
+#: At most so many are claimed in one transaction: nobody else can claim meanwhile.
+CLAIMS_AT_ONCE = 25
+#: So many entries of one lane are looked at for one transaction.
+LANE_DEPTH = 4
+#: Names the claim lock among PostgreSQL's advisory locks.
+CLAIM_LOCK = 7_305_221
 
 PRIORITIES: Mapping[str, int] = {Role.ADMIN: 30, Role.LEAD: 20, Role.RESEARCHER: 10, Role.VIEWER: 0}
 
@@ -44,12 +53,15 @@ ENDS: Mapping[str, EntryStatus] = {
 def enqueue(job: Job, *, role: Role | None, held: bool, actor: Actor, source: str) -> QueueEntry:
     """Give a new job its place; `held` keeps it there until `release`."""
     status = EntryStatus.BLOCKED if held else EntryStatus.PENDING
+    priority, now = PRIORITIES[role] if role else 0, timezone.now()
     entry = QueueEntry(
         job=job,
         organization_id=job.organization_id,
         user_id=job.submitted_by_id,
         provider=job.provider,
-        priority=PRIORITIES[role] if role else 0,
+        priority=priority,
+        turn=turn_of(now, priority),
+        enqueued_at=now,
         status=status,
     )
     with unit_of_work():
@@ -76,20 +88,32 @@ def release(job: Job, *, actor: Actor, source: str, reason: str) -> bool:
     )
 
 
-def claim_next() -> list[QueueEntry]:
-    """Claim every entry that may go now, in order and within the limits.
+def claim_next(at_most: int = CLAIMS_AT_ONCE) -> list[QueueEntry]:
+    """Claim the entries that may go now, in order and within the limits, at most `at_most` of them.
 
-    Deciding and claiming are one short transaction under the shared row's lock, so that two dispatchers can't exceed
-    a limit together; the provider is called after it.
+    Deciding and claiming are one short transaction under a lock, so that two dispatchers can't exceed a limit
+    together; the provider is called after it. Fewer than `at_most` doesn't mean that no more may go: ask again.
     """
-    now = timezone.now()
     with unit_of_work():
-        state = queue_state(lock=True)
-        waiting = QueueEntry.objects.filter(status=EntryStatus.PENDING).in_order()
-        limits = current_limits(state)
-        chosen = choose(map(candidate_of, waiting.iterator()), current_usage(), limits, now)
+        _lock_claims()
+        # Read under the lock: the entries that came while we waited for it are seen too.
+        now = timezone.now()
+        limits, usage = current_limits(queue_state()), current_usage()
+        if limits.paused or usage.total >= limits.total:
+            return []
+        chosen = choose(heads(now, LANE_DEPTH), usage, limits, now, at_most=at_most, depth=LANE_DEPTH)
         entries = QueueEntry.objects.select_related("job").in_bulk(chosen)
         return [entries[pk] for pk in chosen if _claim(entries[pk])]
+
+
+def _lock_claims() -> None:
+    """Let nobody else decide until this transaction ends. SQLite's transactions have the only writer lock anyway.
+
+    Not a lock on the shared row: every submission writes its wish for a pass there, and would wait for the claims.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
 
 
 def _claim(entry: QueueEntry) -> bool:
@@ -172,7 +196,7 @@ def set_priority(entry: QueueEntry, priority: int, *, actor: Actor, source: str,
     """Override a waiting entry's priority. False: it no longer waits."""
     with unit_of_work():
         waiting = QueueEntry.objects.filter(pk=entry.pk, status=entry.status).exclude(status__in=ENDS.values())
-        if not waiting.update(priority_override=priority):
+        if not waiting.update(priority_override=priority, turn=turn_of(entry.enqueued_at, priority)):
             return False
         words = f"priority {entry.effective_priority} -> {priority}: {reason}"
         _note(entry, old=entry.status, new=entry.status, actor=actor, source=source, reason=words)

@@ -6,26 +6,32 @@ from django.db.models import Count
 
 from cloudtrain_site.enterprise import get_enterprise_config
 from jobs.models import Organization
-from queueing.models import QueueEntry, QueueState
+from queueing.models import ProviderLimit, QueueEntry, QueueState
 from queueing.policy import Candidate, Limits, Usage
 
+#: How many trainings this machine bears is its own matter, and stands in its file.
+LOCAL = "local"
 
-def queue_state(*, lock: bool = False) -> QueueState:
-    """The shared row. `lock`: nobody else decides until this transaction ends (SQLite's writer lock does the same)."""
-    states = QueueState.objects.select_for_update() if lock else QueueState.objects.all()
-    return states.filter(pk=1).first() or QueueState.objects.get_or_create(pk=1)[0]
+
+def queue_state() -> QueueState:
+    """The shared row."""
+    return QueueState.objects.filter(pk=1).first() or QueueState.objects.get_or_create(pk=1)[0]
 
 
 def current_limits(state: QueueState) -> Limits:
     """The limits as they are set now."""
     own = Organization.objects.exclude(max_running=None).values_list("pk", "max_running")
+    providers = list(ProviderLimit.objects.all())
+    set_here = {row.provider: row.max_running for row in providers if row.max_running is not None}
     return Limits(
         total=state.max_running,
         per_user=state.max_running_per_user,
         per_organization=state.max_running_per_organization,
         organizations={pk: limit for pk, limit in own if limit is not None},
-        providers={"local": get_enterprise_config().local.max_running},
+        providers={**set_here, LOCAL: get_enterprise_config().local.max_running},
+        drained=frozenset(row.provider for row in providers if row.drained),
         paused=state.paused,
+        fair_share=state.fair_share,
     )
 
 
@@ -39,10 +45,7 @@ def current_usage() -> Usage:
         .annotate(count=Count("pk"))
     )
     for user_id, organization_id, provider, count in groups:
-        usage.total += count
-        usage.users[user_id] += count
-        usage.organizations[organization_id] += count
-        usage.providers[provider] += count
+        usage.count(user_id, organization_id, provider, count)
     return usage
 
 
@@ -53,5 +56,6 @@ def candidate_of(entry: QueueEntry) -> Candidate:
         user_id=entry.user_id,
         organization_id=entry.organization_id,
         provider=entry.provider,
+        turn=entry.turn,
         not_before=entry.not_before,
     )

@@ -7,11 +7,11 @@ from typing import ClassVar
 from django.conf import settings
 from django.core.validators import MaxValueValidator
 from django.db import models
-from django.db.models import F, Q
-from django.db.models.functions import Coalesce
+from django.db.models import F, Q, Value
+from django.db.models.functions import Cast, Coalesce, Concat
 from django.utils import timezone
 
-from cloudtrain_site.states import Change, Stateful
+from cloudtrain_site.states import Change, Source, Stateful
 from jobs.models import Job, Organization, record_in_history
 from queueing.statuses import ALLOWED, HOLDS_SLOT, LIVE, EntryStatus
 
@@ -30,8 +30,8 @@ class QueueEntryQuerySet(models.QuerySet["QueueEntry"]):
         return self.filter(status__in=HOLDS_SLOT)
 
     def in_order(self) -> QueueEntryQuerySet:
-        """The order in which entries go: highest priority first, then the oldest."""
-        return self.order_by("-effective_priority", "id")
+        """The order in which entries go: by priority and age (see `policy.turn_of`)."""
+        return self.order_by("turn", "id")
 
 
 class QueueEntry(Stateful):
@@ -53,6 +53,21 @@ class QueueEntry(Stateful):
         output_field=models.PositiveSmallIntegerField(),
         db_persist=True,
     )
+    #: `policy.turn_of` when it came and its priority: whatever changes the priority writes it along.
+    turn = models.FloatField()
+    #: Entries of one lane meet the same limits, so only a lane's first ones can matter to a pass.
+    lane = models.GeneratedField(
+        expression=Concat(
+            Cast("organization_id", models.CharField()),
+            Value(":"),
+            Cast("user_id", models.CharField()),
+            Value(":"),
+            "provider",
+            output_field=models.CharField(max_length=100),
+        ),
+        output_field=models.CharField(max_length=100),
+        db_persist=True,
+    )
     not_before = models.DateTimeField(null=True)
 
     #: Whoever holds the claim may write the outcome; a stale holder's outcome is dropped.
@@ -61,6 +76,8 @@ class QueueEntry(Stateful):
     #: Where the claim was made: what a crash left on one machine, only that machine can see.
     claimed_on = models.CharField(max_length=255, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
+    #: Since when nobody but a person can say whether the provider has the job.
+    unconfirmed_at = models.DateTimeField(null=True)
     last_error = models.TextField(blank=True)
 
     enqueued_at = models.DateTimeField(default=timezone.now)
@@ -79,10 +96,14 @@ class QueueEntry(Stateful):
             ),
         ]
         indexes = [
-            # The pass, and every position: who waits, in order.
-            models.Index(
-                fields=["status", "-effective_priority", "id"], name="entry_in_order", condition=Q(status__in=LIVE)
-            ),
+            # Every position, and the waiting list: who waits, in order.
+            models.Index(fields=["status", "turn", "id"], name="entry_in_order", condition=Q(status__in=LIVE)),
+            # The pass: the lanes that there are, and the first entries of each.
+            models.Index(fields=["lane", "turn", "id"], name="entry_lane", condition=Q(status=EntryStatus.PENDING)),
+            # GET /api/queue: what an organization has in the queue, in order.
+            models.Index(fields=["organization", "turn"], name="entry_by_organization", condition=Q(status__in=LIVE)),
+            # GET /api/queue/stats: how long those waited that went lately.
+            models.Index(fields=["dispatched_at"], name="entry_dispatched", condition=Q(dispatched_at__isnull=False)),
             # The sweeper of abandoned claims.
             models.Index(fields=["lease_until"], name="entry_lease", condition=Q(status=EntryStatus.DISPATCHING)),
             # The clean-up of finished entries.
@@ -98,16 +119,16 @@ class QueueEntry(Stateful):
 
 
 class QueueState(models.Model):
-    """The one row that the whole queue shares: its limits, whether it is paused, what was last told of it.
-
-    A pass locks it while it decides, so that two dispatchers can't exceed a limit together.
-    """
+    """The one row that the whole queue shares: its limits, whether it is paused, what was last told of it."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
     max_running = models.PositiveIntegerField("running at once", default=5)
     max_running_per_user = models.PositiveIntegerField("running at once for a user", default=2)
     max_running_per_organization = models.PositiveIntegerField("running at once for an organization", default=10)
-    paused = models.BooleanField(default=False)
+    fair_share = models.BooleanField(
+        default=False, help_text="The organization that runs least for its share goes first."
+    )
+    paused = models.BooleanField(default=False, help_text="Nothing starts. What runs, runs on.")
 
     #: A pass is already enqueued: many wishes at once cause one more pass, not many.
     pass_requested_at = models.DateTimeField(null=True, editable=False)
@@ -122,3 +143,39 @@ class QueueState(models.Model):
 
     def __str__(self) -> str:
         return "Limits of the queue"
+
+
+class ProviderLimit(models.Model):
+    """How much one provider is given. Without a row: no limit of its own, and not drained."""
+
+    provider = models.CharField(max_length=40, primary_key=True)
+    max_running = models.PositiveIntegerField("running at once", null=True, blank=True)
+    drained = models.BooleanField(default=False, help_text="Nothing new starts there. What runs, runs on.")
+
+    class Meta:
+        ordering = ["provider"]
+
+    def __str__(self) -> str:
+        return self.provider
+
+
+class LimitChange(models.Model):
+    """Who changed which limit from what to what, and why."""
+
+    name = models.CharField(max_length=150)
+    old = models.CharField(max_length=40)
+    new = models.CharField(max_length=40)
+    actor = models.CharField(max_length=150)
+    actor_user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    source = models.CharField(max_length=20, choices=Source.choices)
+    reason = models.TextField(blank=True)
+    correlation_id = models.CharField(max_length=128)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = "change of a limit"
+        verbose_name_plural = "changes of limits"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.old} -> {self.new} by {self.actor}"

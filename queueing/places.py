@@ -1,39 +1,49 @@
-"""Where each job stands in the queue, and why it waits."""
+"""Where each job stands in the queue."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.db.models import F, Window
+from django.db.models import F, Q, Window
 from django.db.models.functions import RowNumber
-from django.utils import timezone
 
 from jobs.access import AnyUser
 from jobs.models import Job
-from queueing.limits import candidate_of, current_limits, current_usage, queue_state
+from queueing.explain import waiting_reasons
 from queueing.models import QueueEntry
-from queueing.policy import reason_to_wait
 from queueing.statuses import WAITING, EntryStatus
-
-HELD = "It waits for an approval."
-NEXT = "It starts in a moment."
 
 
 def positions(entry_ids: Sequence[int]) -> dict[int, int]:
     """The places of waiting entries, from 1; entries that hold or end are left out."""
+    if len(entry_ids) == 1:
+        return _place_of_one(entry_ids[0])
     ordered = QueueEntry.objects.filter(status=EntryStatus.PENDING).annotate(
-        place=Window(RowNumber(), order_by=[F("effective_priority").desc(), F("id").asc()])
+        place=Window(RowNumber(), order_by=[F("turn").asc(), F("id").asc()])
     )
     return dict(ordered.filter(pk__in=entry_ids).values_list("pk", "place"))
 
 
+def _place_of_one(entry_id: int) -> dict[int, int]:
+    """By counting those before it: every submission asks this, and must not number the whole queue for it."""
+    waiting = QueueEntry.objects.filter(status=EntryStatus.PENDING)
+    entry = waiting.filter(pk=entry_id).first()
+    return {entry_id: before(entry).count() + 1} if entry else {}
+
+
+def before(entry: QueueEntry) -> Any:
+    """The entries that wait for their turn and have it before `entry`."""
+    earlier = Q(turn__lt=entry.turn) | Q(turn=entry.turn, pk__lt=entry.pk)
+    return QueueEntry.objects.filter(earlier, status=EntryStatus.PENDING)
+
+
 def places_of(jobs: Sequence[Job], viewer: AnyUser) -> Mapping[str, Mapping[str, Any]]:
     """The facet of the queue: status, place and reason, by job id."""
-    newest = QueueEntry.objects.filter(job__in=[job.pk for job in jobs]).order_by("id")
-    entries = {entry.job_id: entry for entry in newest}
+    newest = QueueEntry.objects.filter(job__in=[job.pk for job in jobs]).select_related("user", "organization")
+    entries = {entry.job_id: entry for entry in newest.order_by("id")}
     waiting = [entry for entry in entries.values() if entry.status in WAITING]
-    reasons = waiting_reasons(waiting)
+    reasons = waiting_reasons(waiting, viewer)
     places = positions([entry.pk for entry in waiting]) if waiting else {}
     return {
         job_id: {
@@ -42,17 +52,4 @@ def places_of(jobs: Sequence[Job], viewer: AnyUser) -> Mapping[str, Mapping[str,
             "waiting_reason": reasons.get(entry.pk),
         }
         for job_id, entry in entries.items()
-    }
-
-
-def waiting_reasons(entries: Sequence[QueueEntry]) -> dict[int, str]:
-    """Why each of the waiting `entries` waits, in one sentence."""
-    if not entries:
-        return {}
-    usage, limits, now = current_usage(), current_limits(queue_state()), timezone.now()
-    return {
-        entry.pk: HELD
-        if entry.status == EntryStatus.BLOCKED
-        else reason_to_wait(candidate_of(entry), usage, limits, now) or NEXT
-        for entry in entries
     }

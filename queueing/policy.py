@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+
+#: Ageing: ten points of priority are worth one hour of waiting. So the order of two entries never changes by
+#: itself, an index can hold it, and nobody is passed by those who came more than five hours (50 points) later.
+SECONDS_A_POINT = 360
+
+
+def turn_of(enqueued_at: datetime, priority: int) -> float:
+    """The moment by which entries are ordered, the earliest first: when it came, and earlier for each point."""
+    return enqueued_at.timestamp() - priority * SECONDS_A_POINT
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +26,18 @@ class Candidate:
     user_id: int | None
     organization_id: int | None
     provider: str
+    turn: float = 0.0
     not_before: datetime | None = None
+
+    @property
+    def order(self) -> tuple[float, int]:
+        """Its place among others: whose turn is the earliest, then who came first."""
+        return (self.turn, self.entry_id)
+
+    @property
+    def lane(self) -> tuple[int | None, int | None, str]:
+        """Entries of one lane meet the same limits."""
+        return (self.organization_id, self.user_id, self.provider)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +49,9 @@ class Limits:
     per_organization: int
     organizations: Mapping[int, int] = field(default_factory=dict)
     providers: Mapping[str, int] = field(default_factory=dict)
+    drained: frozenset[str] = frozenset()
     paused: bool = False
+    fair_share: bool = False
 
     def of_organization(self, organization_id: int | None) -> int:
         """The organization's own number when it has one."""
@@ -47,55 +70,118 @@ class Usage:
 
     def add(self, candidate: Candidate) -> None:
         """Count `candidate` as one that holds a slot."""
-        self.total += 1
-        self.users[candidate.user_id] += 1
-        self.organizations[candidate.organization_id] += 1
-        self.providers[candidate.provider] += 1
+        self.count(candidate.user_id, candidate.organization_id, candidate.provider)
+
+    def count(self, user_id: int | None, organization_id: int | None, provider: str, slots: int = 1) -> None:
+        """Count `slots` more of one lane."""
+        self.total += slots
+        self.users[user_id] += slots
+        self.organizations[organization_id] += slots
+        self.providers[provider] += slots
 
 
-def reason_to_wait(candidate: Candidate, usage: Usage, limits: Limits, now: datetime) -> str | None:
-    """Why `candidate` can't go now, in one sentence; None when it can."""
+class BlockerKind(StrEnum):
+    """What can keep an entry from going."""
+
+    #: It waits for an approval.
+    APPROVAL = "approval"
+    #: Nothing starts at all.
+    PAUSED = "paused"
+    #: Nothing starts at its provider.
+    DRAINED = "drained"
+    #: A try failed, and the next one is due later.
+    RETRY = "retry"
+    #: Its submitter, organization, provider, or everybody together run as much as they may.
+    USER = "user"
+    ORGANIZATION = "organization"
+    PROVIDER = "provider"
+    TOTAL = "total"
+    #: There is room, and others are before it.
+    TURN = "turn"
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """One thing that keeps an entry from going: for a limit, how much of it is taken."""
+
+    kind: BlockerKind
+    taken: int = 0
+    allowed: int = 0
+    until: datetime | None = None
+
+
+def blockers(candidate: Candidate, usage: Usage, limits: Limits, now: datetime) -> list[Blocker]:
+    """All that keeps `candidate` from going now, what concerns it most closely first; empty when it can go."""
+    found = []
     if limits.paused:
-        return "The queue is paused; it goes on when a lead resumes it."
+        found.append(Blocker(BlockerKind.PAUSED))
+    if candidate.provider in limits.drained:
+        found.append(Blocker(BlockerKind.DRAINED))
     if candidate.not_before is not None and candidate.not_before > now:
-        seconds = (candidate.not_before - now).total_seconds()
-        return f"The provider did not take it just now; the next try is in {max(1, round(seconds))} s."
-    if usage.total >= limits.total:
-        return _full(usage.total, limits.total, "jobs are running")
-    return _personal_reason(candidate, usage, limits)
+        found.append(Blocker(BlockerKind.RETRY, until=candidate.not_before))
+    return found + [
+        Blocker(kind, taken, allowed)
+        for kind, taken, allowed in _limits_met(candidate, usage, limits)
+        if allowed is not None and taken >= allowed
+    ]
 
 
-def _personal_reason(candidate: Candidate, usage: Usage, limits: Limits) -> str | None:
-    of_provider = limits.providers.get(candidate.provider)
-    running_there = usage.providers[candidate.provider]
-    if of_provider is not None and running_there >= of_provider:
-        return _full(running_there, of_provider, f"places at {candidate.provider} are taken")
-    running = usage.users[candidate.user_id]
-    if running >= limits.per_user:
-        return _full(running, limits.per_user, "jobs that one person may run are running")
-    running = usage.organizations[candidate.organization_id]
-    allowed = limits.of_organization(candidate.organization_id)
-    if running >= allowed:
-        return _full(running, allowed, "jobs that the organization may run are running")
-    return None
+def _limits_met(candidate: Candidate, usage: Usage, limits: Limits) -> Iterator[tuple[BlockerKind, int, int | None]]:
+    organization = candidate.organization_id
+    yield BlockerKind.USER, usage.users[candidate.user_id], limits.per_user
+    yield BlockerKind.ORGANIZATION, usage.organizations[organization], limits.of_organization(organization)
+    yield BlockerKind.PROVIDER, usage.providers[candidate.provider], limits.providers.get(candidate.provider)
+    yield BlockerKind.TOTAL, usage.total, limits.total
 
 
-def _full(taken: int, allowed: int, what: str) -> str:
-    if allowed == 0:
-        return f"None of the {what.split(' ')[0]} may run at present: the limit is 0."
-    return f"{taken} of {allowed} {what}; the next one starts when one ends."
+def can_go(candidate: Candidate, usage: Usage, limits: Limits, now: datetime) -> bool:
+    """Whether nothing keeps `candidate` from going now."""
+    return not blockers(candidate, usage, limits, now)
 
 
-def choose(candidates: Iterable[Candidate], usage: Usage, limits: Limits, now: datetime) -> list[int]:
-    """The entries that go now, out of `candidates` in their order. One at its limit never blocks those behind it.
+def choose(
+    candidates: Iterable[Candidate],
+    usage: Usage,
+    limits: Limits,
+    now: datetime,
+    *,
+    at_most: int | None = None,
+    depth: int | None = None,
+) -> list[int]:
+    """The entries that go now, in their order. One at its limit never blocks those behind it.
 
-    `usage` is counted up as entries are chosen.
+    `usage` is counted up as entries are chosen. `depth` says that of each lane only so many were given: when one of
+    them is used up and would go on, the choice ends there, since what it has next may be before all others.
     """
     chosen: list[int] = []
-    for candidate in candidates:
-        if limits.paused or usage.total >= limits.total:
+    taken: Counter[object] = Counter()
+    # What can't go at the start can't go later in the same choice either: usage only grows.
+    able = [candidate for candidate in candidates if can_go(candidate, usage, limits, now)]
+    for candidate in _fairly(able, usage, limits) if limits.fair_share else sorted(able, key=lambda c: c.order):
+        if usage.total >= limits.total or len(chosen) == at_most:
             break
-        if reason_to_wait(candidate, usage, limits, now) is None:
-            usage.add(candidate)
-            chosen.append(candidate.entry_id)
+        if not can_go(candidate, usage, limits, now):
+            continue
+        usage.add(candidate)
+        chosen.append(candidate.entry_id)
+        taken[candidate.lane] += 1
+        if taken[candidate.lane] == depth and can_go(candidate, usage, limits, now):
+            break
     return chosen
+
+
+def _fairly(candidates: Iterable[Candidate], usage: Usage, limits: Limits) -> Iterator[Candidate]:
+    """The candidates, each time from the organization that runs least for its share at that moment."""
+    lines: dict[int | None, deque[Candidate]] = defaultdict(deque)
+    for candidate in sorted(candidates, key=lambda c: c.order):
+        lines[candidate.organization_id].append(candidate)
+    while lines:
+        first = min(lines, key=lambda key: (share_taken(key, usage, limits), lines[key][0].order))
+        yield lines[first].popleft()
+        if not lines[first]:
+            del lines[first]
+
+
+def share_taken(organization_id: int | None, usage: Usage, limits: Limits, more: int = 0) -> float:
+    """What part of its share an organization would take with `more` running. Its share is what it may run."""
+    return (usage.organizations[organization_id] + more) / max(1, limits.of_organization(organization_id))

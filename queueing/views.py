@@ -20,9 +20,10 @@ from jobs.queries import find_job
 from jobs.representation import as_utc
 from jobs.serializers import DoneShape
 from queueing import claims
+from queueing.explain import waiting_reasons
 from queueing.limits import queue_state
 from queueing.models import QueueEntry, QueueEntryQuerySet
-from queueing.places import positions, waiting_reasons
+from queueing.places import positions
 from queueing.serializers import LimitsShape, MyQueueShape, PositionShape, PriorityBody, QueueQuery, QueueShape
 from queueing.statuses import HOLDS_SLOT, LIVE, WAITING
 

@@ -16,8 +16,9 @@ from jobs.models import JobEvent
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing import claims, passes
+from queueing.explain import waiting_reasons
 from queueing.models import QueueEntry, QueueState
-from queueing.places import positions, waiting_reasons
+from queueing.places import positions
 from queueing.statuses import EntryStatus
 from tests.providers import ScriptedProvider
 
@@ -93,7 +94,7 @@ def test_a_user_runs_no_more_than_the_limit_and_the_rest_say_why(enqueue: Enqueu
     limit(max_running_per_user=2)
     entries = [enqueue() for _ in range(3)]
     assert len(claims.claim_next()) == 2
-    assert waiting_reasons([entries[2]])[entries[2].pk].startswith("2 of 2 jobs that one person may run are running")
+    assert waiting_reasons([entries[2]])[entries[2].pk].startswith("2 of the submitter's 2 jobs are running")
     assert positions([entries[2].pk]) == {entries[2].pk: 1}
 
 

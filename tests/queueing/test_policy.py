@@ -1,4 +1,4 @@
-"""Who goes next, and why the others wait."""
+"""Who goes next, and what keeps the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queueing.policy import Candidate, Limits, Usage, choose, reason_to_wait
+from queueing.policy import BlockerKind, Candidate, Limits, Usage, blockers, can_go, choose, turn_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ROOMY = Limits(total=100, per_user=100, per_organization=100)
@@ -27,8 +27,23 @@ def usage_of(*holders: Candidate) -> Usage:
     return usage
 
 
-def test_entries_go_in_the_order_that_they_are_given_in() -> None:
-    assert choose([candidate(3), candidate(1), candidate(2)], Usage(), ROOMY, NOW) == [3, 1, 2]
+def test_whose_turn_is_the_earliest_goes_first_and_of_equals_the_oldest() -> None:
+    waiting = [candidate(3, turn=5.0), candidate(2, turn=9.0), candidate(1, turn=9.0)]
+    assert choose(waiting, Usage(), ROOMY, NOW) == [3, 1, 2]
+
+
+def test_priority_comes_before_age() -> None:
+    assert turn_of(NOW + timedelta(minutes=5), 11) < turn_of(NOW, 10)
+
+
+def test_ten_points_are_worth_an_hour_of_waiting() -> None:
+    lead, researcher = turn_of(NOW, 20), turn_of(NOW - timedelta(minutes=59), 10)
+    assert lead < researcher
+    assert lead > turn_of(NOW - timedelta(minutes=61), 10)
+
+
+def test_nobody_is_passed_by_those_who_came_five_hours_later() -> None:
+    assert turn_of(NOW, 0) < turn_of(NOW + timedelta(hours=5, seconds=1), 50)
 
 
 def test_no_more_go_than_the_general_limit_allows() -> None:
@@ -59,32 +74,56 @@ def test_nothing_goes_from_a_paused_queue() -> None:
     assert choose([candidate()], Usage(), Limits(100, 100, 100, paused=True), NOW) == []
 
 
+def test_nothing_goes_to_a_drained_provider() -> None:
+    waiting = [candidate(1), candidate(2, provider="replicate")]
+    assert choose(waiting, Usage(), Limits(100, 100, 100, drained=frozenset({"local"})), NOW) == [2]
+
+
 def test_an_entry_waits_out_its_pause() -> None:
     waiting = [candidate(1, not_before=NOW + timedelta(seconds=9)), candidate(2, not_before=NOW)]
     assert choose(waiting, Usage(), ROOMY, NOW) == [2]
 
 
+def test_with_fair_share_the_organization_that_runs_least_for_its_share_goes_first() -> None:
+    waiting = [candidate(n, user_id=n, organization_id=1) for n in (1, 2, 3)]
+    waiting += [candidate(n, user_id=n, organization_id=2) for n in (4, 5)]
+    limits = Limits(total=100, per_user=100, per_organization=10, organizations={2: 5}, fair_share=True)
+    running = [candidate(90, organization_id=1), candidate(91, organization_id=1)]
+    # 2 of 10 run of the first, 0 of 5 of the second: each of the second's takes twice as much of its share.
+    assert choose(waiting, usage_of(*running), limits, NOW) == [4, 1, 5, 2, 3]
+
+
+def test_the_choice_ends_where_a_lane_was_not_seen_to_its_end() -> None:
+    waiting = [candidate(1), candidate(2), candidate(9, user_id=2)]
+    assert choose(waiting, Usage(), ROOMY, NOW, depth=2) == [1, 2]
+
+
+def test_no_more_are_chosen_than_asked_for() -> None:
+    assert choose([candidate(n) for n in range(5)], Usage(), ROOMY, NOW, at_most=2) == [0, 1]
+
+
 @pytest.mark.parametrize(
-    ("limits", "words"),
+    ("limits", "kind"),
     [
-        (Limits(1, 100, 100), "1 of 1 jobs are running; the next one starts when one ends."),
-        (Limits(100, 1, 100), "1 of 1 jobs that one person may run are running"),
-        (Limits(100, 100, 1), "1 of 1 jobs that the organization may run"),
-        (Limits(100, 100, 100, providers={"local": 1}), "1 of 1 places at local are taken"),
-        (Limits(100, 100, 100, paused=True), "The queue is paused"),
+        (Limits(1, 100, 100), BlockerKind.TOTAL),
+        (Limits(100, 1, 100), BlockerKind.USER),
+        (Limits(100, 100, 1), BlockerKind.ORGANIZATION),
+        (Limits(100, 100, 100, providers={"local": 1}), BlockerKind.PROVIDER),
+        (Limits(100, 100, 100, paused=True), BlockerKind.PAUSED),
+        (Limits(100, 100, 100, drained=frozenset({"local"})), BlockerKind.DRAINED),
     ],
 )
-def test_the_reason_names_the_limit(limits: Limits, words: str) -> None:
-    assert words in str(reason_to_wait(candidate(2), usage_of(candidate(1)), limits, NOW))
+def test_the_blocker_names_the_limit(limits: Limits, kind: BlockerKind) -> None:
+    assert [found.kind for found in blockers(candidate(2), usage_of(candidate(1)), limits, NOW)] == [kind]
 
 
-def test_the_reason_says_when_the_next_try_is() -> None:
-    waiting = candidate(not_before=NOW + timedelta(seconds=20))
-    assert "next try is in 20 s" in str(reason_to_wait(waiting, Usage(), ROOMY, NOW))
+def test_all_that_blocks_is_told_what_is_closest_first() -> None:
+    found = blockers(candidate(2), usage_of(candidate(1)), Limits(1, 1, 1), NOW)
+    assert [item.kind for item in found] == [BlockerKind.USER, BlockerKind.ORGANIZATION, BlockerKind.TOTAL]
 
 
-def test_who_can_go_has_no_reason() -> None:
-    assert reason_to_wait(candidate(), Usage(), ROOMY, NOW) is None
+def test_who_can_go_is_not_blocked() -> None:
+    assert blockers(candidate(), Usage(), ROOMY, NOW) == []
 
 
 entries = st.builds(
@@ -93,18 +132,25 @@ entries = st.builds(
     user_id=st.integers(1, 4),
     organization_id=st.integers(1, 3),
     provider=st.sampled_from(["local", "replicate"]),
+    turn=st.integers(0, 5).map(float),
 )
 limit = st.integers(0, 6)
+any_limits = st.builds(
+    Limits,
+    total=limit,
+    per_user=limit,
+    per_organization=limit,
+    providers=st.fixed_dictionaries({"local": limit}),
+    fair_share=st.booleans(),
+)
 
 
 @given(
     waiting=st.lists(entries, max_size=30, unique_by=lambda entry: entry.entry_id),
     running=st.lists(entries, max_size=8),
-    limits=st.builds(
-        Limits, total=limit, per_user=limit, per_organization=limit, providers=st.fixed_dictionaries({"local": limit})
-    ),
+    limits=any_limits,
 )
-def test_no_limit_is_ever_exceeded_by_what_is_chosen(
+def test_no_limit_is_ever_exceeded_by_what_is_chosen_and_nothing_that_could_go_is_left(
     waiting: list[Candidate], running: list[Candidate], limits: Limits
 ) -> None:
     chosen = set(choose(waiting, usage_of(*running), limits, NOW))
@@ -113,4 +159,23 @@ def test_no_limit_is_ever_exceeded_by_what_is_chosen(
     assert not gone or len(gone) + len(running) <= limits.total
     assert all(users[entry.user_id] <= limits.per_user for entry in gone)
     left = [entry for entry in waiting if entry.entry_id not in chosen]
-    assert all(reason_to_wait(entry, usage_of(*gone, *running), limits, NOW) for entry in left)
+    assert not any(can_go(entry, usage_of(*gone, *running), limits, NOW) for entry in left)
+
+
+@given(waiting=st.lists(entries, max_size=30, unique_by=lambda entry: entry.entry_id), limits=any_limits)
+def test_looking_at_the_first_of_each_lane_chooses_as_looking_at_all(waiting: list[Candidate], limits: Limits) -> None:
+    wanted, usage, chosen = choose(waiting, Usage(), limits, NOW), Usage(), list[int]()
+    left = sorted(waiting, key=lambda entry: entry.order)
+    while True:
+        seen: Counter[object] = Counter()
+        first = []
+        for entry in left:
+            seen[entry.lane] += 1
+            if seen[entry.lane] <= 2:
+                first.append(entry)
+        picked = choose(first, usage, limits, NOW, depth=2)
+        if not picked:
+            break
+        chosen += picked
+        left = [entry for entry in left if entry.entry_id not in picked]
+    assert chosen == wanted
