@@ -29,7 +29,7 @@ check: install-dev
 	$(BIN)/python manage.py check
 
 bench: install-dev
-	for bench in bench/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+	for bench in bench/bench_*.py; do PYTHONPATH=. $(BIN)/python $$bench || exit 1; done
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
