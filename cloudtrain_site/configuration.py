@@ -1,7 +1,56 @@
-"""What is said when the configuration is wrong."""
+"""What is said when the configuration is wrong, and the environment read so that it is."""
 
 from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import environ
+
+BOOLEANS = ("true", "on", "ok", "y", "yes", "1", "false", "off", "no", "n", "0", "")
+EMAIL_SCHEMES = ("smtp", "smtps", "smtp+tls", "smtp+ssl", "consolemail", "filemail", "memorymail", "dummymail")
+DATABASES = {
+    "django.db.backends.sqlite3": "sqlite:///PATH",
+    "django.db.backends.postgresql": "postgres://USER:PASSWORD@HOST:PORT/NAME",
+}
 
 
 class ConfigurationError(Exception):
     """A setting can't be used. The message is a sentence for whoever set it: what is wrong, and what is allowed."""
+
+
+class Environment(environ.Env):  # type: ignore[misc]
+    """django-environ, whose errors say which variable is wrong and what it may be. They never show its value."""
+
+    def whole_number(self, name: str, default: int) -> int:
+        """A whole number above 0."""
+        text = self.str(name, default=str(default)).strip()
+        if not text.isascii() or not text.isdigit() or int(text) == 0:
+            raise ConfigurationError(f"{name} must be a whole number above 0.")
+        return int(text)
+
+    def switch(self, name: str, *, default: bool) -> bool:
+        """On or off. django-environ takes everything that it doesn't know for off."""
+        text = self.str(name, default=str(default)).strip().lower()
+        if text not in BOOLEANS:
+            raise ConfigurationError(f"{name} must be true or false.")
+        return text in BOOLEANS[:6]
+
+    def database(self, name: str, default: str) -> dict[str, Any]:
+        """A database by its URL."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they would show the URL, with its password
+                found: dict[str, Any] = self.db_url(name, default=default)
+        except (ValueError, environ.ImproperlyConfigured):
+            found = {}
+        if found.get("ENGINE") not in DATABASES:
+            raise ConfigurationError(f"{name} must be one of: {', '.join(DATABASES.values())}.")
+        return found
+
+    def mail(self, name: str, default: str) -> dict[str, Any]:
+        """A mail server by its URL."""
+        try:
+            return dict(self.email(name, default=default))
+        except (ValueError, KeyError, environ.ImproperlyConfigured) as error:
+            raise ConfigurationError(f"{name} must begin with one of: {', '.join(EMAIL_SCHEMES)}.") from error

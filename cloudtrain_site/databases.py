@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import environ
+from cloudtrain_site.configuration import Environment
 
 SQLITE_PRAGMAS = "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA busy_timeout=10000;"
 
 
-def database_settings(env: environ.Env, *, data_dir: Path, role: str) -> dict[str, Any]:
+def database_settings(env: Environment, *, data_dir: Path, role: str) -> dict[str, Any]:
     """The DATABASES entry: `DATABASE_URL`, or a SQLite file in the data folder.
 
     `role` is "web" or "worker". Measured: a kept connection leaks under ASGI, and psycopg's pool does not
     survive the fork of django-q2's workers, so the web pools and the workers keep one connection each.
     """
-    database: dict[str, Any] = env.db_url("DATABASE_URL", default=f"sqlite:///{data_dir / 'cloudtrain.sqlite3'}")
+    database: dict[str, Any] = env.database("DATABASE_URL", default=f"sqlite:///{data_dir / 'cloudtrain.sqlite3'}")
     if database["ENGINE"].endswith("sqlite3"):
         # IMMEDIATE: a transaction that reads before it writes would otherwise fail with "database is locked".
         database["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "init_command": SQLITE_PRAGMAS}

@@ -8,14 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import django_stubs_ext
-import environ
 
+from cloudtrain_site.configuration import Environment
 from cloudtrain_site.databases import database_settings
 from cloudtrain_site.embedded import kept_secret_key
 
 django_stubs_ext.monkeypatch()
 
-env = environ.Env()
+env = Environment()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env.str("SIMPLETUNER_DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
@@ -23,7 +23,7 @@ DATA_DIR = Path(env.str("SIMPLETUNER_DATA_DIR", default=str(BASE_DIR / "var"))).
 # "web" serves requests, "worker" is everything else: it decides how database connections are kept.
 ROLE = env.str("CLOUDTRAIN_ROLE", default="worker")
 
-DEBUG = env.bool("DEBUG", default=False)
+DEBUG = env.switch("DEBUG", default=False)
 # Read without django-environ: it would expand a key that begins with a dollar sign.
 SECRET_KEY = os.environ.get("SECRET_KEY") or kept_secret_key(DATA_DIR)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
@@ -109,14 +109,14 @@ WHITENOISE_AUTOREFRESH = DEBUG
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_SECURE = env.bool("SECURE_COOKIES", default=False)
-CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", default=False)
+SESSION_COOKIE_SECURE = env.switch("SECURE_COOKIES", default=False)
+CSRF_COOKIE_SECURE = env.switch("SECURE_COOKIES", default=False)
 X_FRAME_OPTIONS = "DENY"
 
 # A config may have 1 MB (jobs/submission.py); the dataloader rides in the same body.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
 
-EMAIL_CONFIG = env.email("EMAIL_URL", default="consolemail://")
+EMAIL_CONFIG = env.mail("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="cloudtrain@localhost")
 
@@ -152,7 +152,7 @@ SPECTACULAR_SETTINGS = {
 
 # Its migrations would make its own table too, which is swapped for ours and never used.
 MIGRATION_MODULES = {"knox": None}
-KNOX_TOKEN_MODEL = "cloudtrain_site.ApiKey"
+KNOX_TOKEN_MODEL = "cloudtrain_site.ApiKey"  # noqa: S105 - a model, not a secret
 REST_KNOX = {"TOKEN_TTL": timedelta(days=365), "AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "ct_"}
 
 REDIS_URL = env.str("REDIS_URL", default="")
@@ -160,7 +160,7 @@ REDIS_URL = env.str("REDIS_URL", default="")
 Q_CLUSTER: dict[str, object] = {
     "name": "cloudtrain",
     "label": "Background tasks",
-    "workers": env.int("CLOUDTRAIN_WORKERS", default=2),
+    "workers": env.whole_number("CLOUDTRAIN_WORKERS", default=2),
     "queue_limit": 2,
     "timeout": 60,
     # retry > timeout x (2 + queue_limit / workers): a prefetched task must not be handed out a second time.

@@ -1,0 +1,68 @@
+"""Bad settings in the environment: each a sentence, and never the value."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cloudtrain_site.configuration import ConfigurationError, Environment
+
+
+@pytest.fixture
+def env(monkeypatch: pytest.MonkeyPatch) -> Environment:
+    monkeypatch.delenv("X", raising=False)
+    return Environment()
+
+
+@pytest.mark.parametrize("text", ["two", "0", "-1", "1.5", "", "１２"])
+def test_a_bad_number_is_refused(env: Environment, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("X", text)
+    with pytest.raises(ConfigurationError, match="X must be a whole number above 0"):
+        env.whole_number("X", default=2)
+
+
+@pytest.mark.parametrize(("text", "on"), [("true", True), ("YES", True), ("1", True), ("off", False), ("", False)])
+def test_a_switch_is_on_or_off(env: Environment, monkeypatch: pytest.MonkeyPatch, text: str, on: bool) -> None:
+    monkeypatch.setenv("X", text)
+    assert env.switch("X", default=not on) is on
+
+
+def test_a_switch_that_is_neither_is_refused(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("X", "maybe")
+    with pytest.raises(ConfigurationError, match="X must be true or false"):
+        env.switch("X", default=False)
+
+
+@pytest.mark.parametrize("text", ["nonsense", "mysql://u:p@h/db", "postgres://u:p@h:port/db", "http://x", "://"])
+def test_a_bad_database_is_refused_without_its_password(
+    env: Environment, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("X", text)
+    with pytest.raises(ConfigurationError, match="X must be one of: sqlite:///PATH") as caught:
+        env.database("X", default="sqlite:///x")
+    assert text not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["foo://x", "nonsense"])
+def test_a_bad_mail_server_is_refused(env: Environment, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("X", text)
+    with pytest.raises(ConfigurationError, match="X must begin with one of: smtp"):
+        env.mail("X", default="consolemail://")
+
+
+def test_what_is_not_set_is_the_default(env: Environment) -> None:
+    assert env.whole_number("X", default=2) == 2
+    assert env.switch("X", default=True) is True
+    assert env.database("X", default="sqlite:///x")["NAME"] == "x"
+
+
+def test_a_command_ends_with_the_sentence_alone() -> None:
+    command = [sys.executable, "manage.py", "check"]
+    environment = {**os.environ, "DATABASE_URL": "nonsense"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("DATABASE_URL must be one of: ")
+    assert len(done.stderr.splitlines()) == 1
