@@ -2,7 +2,7 @@
 
     python -m tests.fake_replicate --port 0 --token T
 
-prints its address as one line of JSON. In a test:
+prints its address as one line of JSON, and can be steered over HTTP (`control` says how). In a test:
 
     with FakeReplicate.start(script=INSTANT) as fake:
         fake.faults.add("drop_reply", times=1)
@@ -15,8 +15,9 @@ It answers what the real service was seen to answer, where that is known; where 
 
 from __future__ import annotations
 
+from tests.fake_replicate.fake import FakeReplicate
 from tests.fake_replicate.faults import Faults, Rule
 from tests.fake_replicate.predictions import INSTANT, Prediction, Script
-from tests.fake_replicate.server import FakeReplicate
+from tests.fake_replicate.process import FakeReplicateProcess
 
-__all__ = ["INSTANT", "FakeReplicate", "Faults", "Prediction", "Rule", "Script"]
+__all__ = ["INSTANT", "FakeReplicate", "FakeReplicateProcess", "Faults", "Prediction", "Rule", "Script"]

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fake_replicate.predictions import Script
-from tests.fake_replicate.server import TRAINER, serve
-from tests.fake_replicate.trainer import split_command
+from tests.fake_replicate.server import Server
+from tests.fake_replicate.trainer import TRAINER, split_command
 from tests.fake_replicate.world import World
 
 
@@ -31,7 +31,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def read_script(text: str | None) -> Script | None:
-    return None if text is None else Script(*(float(part) for part in text.split(",")))
+    if text is None:
+        return None
+    start, _, run = text.partition(",")
+    return Script(float(start), float(run or 0))
 
 
 async def run(options: argparse.Namespace, data: Path) -> None:
@@ -46,7 +49,7 @@ async def run(options: argparse.Namespace, data: Path) -> None:
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
-    await serve(world, options.port, lambda: announce(world), ending)
+    await Server(world, options.port).serve(lambda: announce(world), ending)
 
 
 def announce(world: World) -> None:

@@ -1,4 +1,4 @@
-"""The endpoints below /v1 that are about predictions and models."""
+"""The endpoints below /v1 that an account uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.fake_replicate import problems
+from tests.fake_replicate import files, problems
 from tests.fake_replicate.catalog import ACCOUNT, HARDWARE, Model
 from tests.fake_replicate.creating import read_creation
 from tests.fake_replicate.lives import finish
@@ -178,3 +178,36 @@ def find_model(request: web.Request) -> Model:
     if found is None:
         raise problems.not_found()
     return found
+
+
+@routes.post("/v1/files")
+async def upload(request: web.Request) -> web.Response:
+    world = request.app[WORLD]
+    if request.content_type != "multipart/form-data":
+        raise problems.titled(415, "Unsupported Media Type", f'Unsupported media type "{request.content_type}"')
+    file = await world.files.receive(await request.multipart())
+    return answer(file.body(world.url), 201)
+
+
+@routes.get("/v1/files")
+async def list_files(request: web.Request) -> web.Response:
+    world = request.app[WORLD]
+    page = files.pager(world.files, world.url).page(request.query)
+    return answer(page_body(page, [file.body(world.url) for file in page.items]))
+
+
+@routes.get("/v1/files/{id}")
+async def get_file(request: web.Request) -> web.Response:
+    world = request.app[WORLD]
+    return answer(world.files.find(request.match_info["id"]).body(world.url))
+
+
+@routes.get("/v1/files/{id}/download")
+async def download_file(request: web.Request) -> web.StreamResponse:
+    return files.download(request.app[WORLD].files.find(request.match_info["id"]))
+
+
+@routes.delete("/v1/files/{id}")
+async def delete_file(request: web.Request) -> web.Response:
+    request.app[WORLD].files.delete(request.match_info["id"])
+    return web.Response(status=204, content_type="text/plain")

@@ -144,10 +144,13 @@ class Faults:
                 yield rule
 
     def change(self, settings: Mapping[str, Any]) -> None:
-        """Change settings by name. Raises ValueError, having changed nothing, when one isn't known."""
+        """Change settings by name. Raises ValueError, having changed nothing, when one isn't known or doesn't fit."""
         unknown = set(settings) - self._names()
         if unknown:
             raise ValueError(f"there is no setting {', '.join(sorted(unknown))}")
+        for name, value in settings.items():
+            if not _fits(value, getattr(self, name)):
+                raise ValueError(f"{name} can't be {value!r}")
         for name, value in settings.items():
             setattr(self, name, value)
 
@@ -159,3 +162,8 @@ class Faults:
 
     def _lot(self, probability: float) -> bool:
         return probability >= 1.0 or self.chance.random() < probability
+
+
+def _fits(value: object, now: object) -> bool:
+    """Whether `value` is of the type that a setting has now; a whole number also fits where a fraction may be."""
+    return type(value) is type(now) or (type(now) is float and type(value) is int)

@@ -55,7 +55,8 @@ class Prediction:
     gets: int = 0
     stop: Callable[[], None] | None = None
     outbox: asyncio.Task[None] | None = None
-    last_webhook: float = 0.0
+    # When a webhook last told of the output or of the logs.
+    told: dict[str, float] = field(default_factory=dict)
     _logs: list[str] = field(default_factory=list)
 
     @property
@@ -95,6 +96,7 @@ class Predictions:
     def __init__(self) -> None:
         self.in_order: list[Prediction] = []
         self._by_id: dict[str, Prediction] = {}
+        self._moments: set[int] = set()
 
     def add(self, *new: Prediction) -> None:
         """Keep new ones; those without a `created_ns` were made now."""
@@ -102,10 +104,11 @@ class Predictions:
             self._add(prediction)
 
     def _add(self, prediction: Prediction) -> None:
-        if not prediction.created_ns:
-            now = now_ns() // MICROSECOND * MICROSECOND
-            newest = self.in_order[-1].created_ns if self.in_order else 0
-            prediction.created_ns = max(now, newest + MICROSECOND)
+        moment = (prediction.created_ns or now_ns()) // MICROSECOND * MICROSECOND
+        while moment in self._moments:
+            moment += MICROSECOND
+        self._moments.add(moment)
+        prediction.created_ns = moment
         self._by_id[prediction.id] = prediction
         insort(self.in_order, prediction, key=lambda other: other.created_ns)
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import io
 import json
 import os
 import sys
-from asyncio.subprocess import PIPE, STDOUT, Process
+import tarfile
+import zipfile
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +29,34 @@ from tests.fake_replicate.lives import (
     write_log,
 )
 from tests.fake_replicate.predictions import INSTANT, Prediction
+from tests.fake_replicate.problems import ProblemError
 from tests.fake_replicate.world import World
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+TRAINER = "python -m jobs.sample_trainer"
 PATIENCE_SECONDS = 10.0
 CHUNK = 65536
+# What a container has: no variable of whoever started the fake but those that find Python.
+KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR")
+OWN_VARIABLES = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "SIMPLETUNER_DISABLE_COLORS": "1"}
 
 
 class UnusableInputError(Exception):
     """The input can't be trained with; the message is the prediction's error."""
 
 
+@dataclass(frozen=True)
+class Run:
+    """What to start, and what the predictor says before it does."""
+
+    command: list[str]
+    greeting: str
+
+
 async def live(world: World, prediction: Prediction) -> None:
     """Bring a new prediction to its end, as its script says or with the trainer."""
     script = prediction.script
-    if script is None and "text" in prediction.given:
+    if script is None and not prediction.model.partition("/")[2].startswith("advanced-trainer"):
         script = INSTANT
     if script is not None:
         await follow_script(world, prediction, script)
@@ -56,29 +73,31 @@ async def train(world: World, prediction: Prediction) -> None:
         await never_start(world, prediction, broken)
         return
     try:
-        command = await asyncio.to_thread(prepare, world, prediction)
+        run = await asyncio.to_thread(prepare, world, prediction)
     except UnusableInputError as error:
         begin(world, prediction)
         finish(world, prediction, "failed", error=str(error))
         return
+    environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ} | OWN_VARIABLES
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=ROOT, stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=STDOUT, env=environment()
+        *run.command, cwd=ROOT, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=environment
     )
     try:
-        await attend(world, prediction, process, broken)
+        await attend(world, prediction, process, run, broken)
     finally:
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
 
 
-async def attend(world: World, prediction: Prediction, process: Process, broken: Rule | None) -> None:
+async def attend(world: World, prediction: Prediction, process: Process, run: Run, broken: Rule | None) -> None:
     """Follow a running trainer to its end."""
     prediction.stop = lambda: terminate(process)
     if prediction.ended:  # canceled while the process was being made
         terminate(process)
     else:
         begin(world, prediction)
+        write_log(world, prediction, run.greeting)
     await read_logs(world, prediction, process, broken)
     code = await process.wait()
     if code == 0:
@@ -109,20 +128,20 @@ def kill(process: Process) -> None:
         process.kill()
 
 
-def prepare(world: World, prediction: Prediction) -> list[str]:
-    """Lay the input out in a folder, and return the command. Raises UnusableInputError."""
+def prepare(world: World, prediction: Prediction) -> Run:
+    """Lay the input out in a folder. Raises UnusableInputError."""
     folder = world.data / "runs" / prediction.id
     folder.mkdir(parents=True)
     given = prediction.given
     config = _parsed(given, "config_json", dict)
     if steps := given.get("max_train_steps"):
         config["max_train_steps"] = steps
-    (folder / "config.json").write_text(json.dumps(config))
-    command = [*world.trainer, "--config", str(folder / "config.json"), "--output-dir", str(folder / "output")]
+    command = [*world.trainer, "--config", _written(folder / "config.json", config)]
+    command += ["--output-dir", str(folder / "output")]
     if "dataloader_json" in given:
-        (folder / "dataloader.json").write_text(json.dumps(_parsed(given, "dataloader_json", list)))
-        command += ["--dataloader", str(folder / "dataloader.json")]
-    return command
+        backends = _parsed(given, "dataloader_json", list)
+        command += ["--dataloader", _written(folder / "dataloader.json", backends)]
+    return Run(command, _unpack(world, given["images"]) if "images" in given else "")
 
 
 def _parsed(given: dict[str, Any], key: str, kind: type) -> Any:
@@ -135,10 +154,34 @@ def _parsed(given: dict[str, Any], key: str, kind: type) -> Any:
     return value
 
 
-def environment() -> dict[str, str]:
-    """What a container has: no variable of whoever started the fake but those that find Python."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    return kept | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "SIMPLETUNER_DISABLE_COLORS": "1"}
+def _written(path: Path, value: object) -> str:
+    path.write_text(json.dumps(value))
+    return str(path)
+
+
+def _unpack(world: World, address: str) -> str:
+    """Fetch the images as the container does, and say how many there are."""
+    try:
+        content = world.files.content(address, world.url)
+    except ProblemError as problem:
+        raise UnusableInputError(f"images could not be fetched: {problem.status} {problem.body['detail']}") from None
+    except ValueError as error:
+        raise UnusableInputError(f"images could not be fetched: {error}") from None
+    return f"[COG] Extracted {count_files(content)} files from images\n"
+
+
+def count_files(content: bytes) -> int:
+    """How many files a zip or a tar holds. Raises UnusableInputError for anything else."""
+    archive = io.BytesIO(content)
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as zipped:
+                return sum(not entry.is_dir() for entry in zipped.infolist())
+        archive.seek(0)
+        with tarfile.open(fileobj=archive) as tarred:
+            return sum(entry.isfile() for entry in tarred)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError):
+        raise UnusableInputError("images must be a zip or tar archive") from None
 
 
 def split_command(text: str) -> list[str]:

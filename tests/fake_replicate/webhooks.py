@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import math
 import secrets
 import time
 from base64 import b64decode, b64encode
@@ -104,9 +105,9 @@ class Webhooks:
         if event not in THROTTLED:
             return True
         now = time.monotonic()
-        if now - prediction.last_webhook < self.faults.webhook_throttle_seconds:
+        if now - prediction.told.get(event, -math.inf) < self.faults.webhook_throttle_seconds:
             return False
-        prediction.last_webhook = now
+        prediction.told[event] = now
         return True
 
     def _body(self, prediction: Prediction) -> bytes:

@@ -16,8 +16,10 @@ from aiohttp import web
 
 from tests.fake_replicate.catalog import make_models
 from tests.fake_replicate.faults import Faults
+from tests.fake_replicate.files import Files
 from tests.fake_replicate.limits import Bucket
 from tests.fake_replicate.predictions import Prediction, Predictions, Script, kept_body, live_body
+from tests.fake_replicate.times import SECOND
 from tests.fake_replicate.webhooks import Webhooks
 
 REMEMBERED = 50_000
@@ -95,6 +97,7 @@ class World:
         self.faults = Faults()
         self.models = make_models()
         self.predictions = Predictions()
+        self.files = Files(data / "files", self.faults)
         self.requests = RequestLog()
         self.webhooks = Webhooks(self.faults, self.spawn)
         self.creates = Bucket()
@@ -114,6 +117,11 @@ class World:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.webhooks.close()
+
+    def age(self, seconds: float) -> None:
+        """As if `seconds` had passed for all that is kept for a while: files expire, data is removed."""
+        self.aged_seconds += seconds
+        self.files.aged_ns += round(seconds * SECOND)
 
     def find(self, identifier: str) -> Prediction | None:
         """The prediction, without what it is too old to keep."""
