@@ -11,6 +11,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models, transaction
 from django.utils import timezone
 
+from cloudtrain_site.correlation_ids import correlation
 from cloudtrain_site.events import unit_of_work
 from cloudtrain_site.http_client import get_correlation_id
 
@@ -116,5 +117,11 @@ def change_state(
         for name, value in {"status": to, **fields}.items():
             setattr(obj, name, value)
         obj.record(change)
-        transaction.on_commit(partial(obj.announce, change), robust=True)
+        transaction.on_commit(partial(_announce, obj, change), robust=True)
     return True
+
+
+def _announce(obj: Stateful, change: Change) -> None:
+    """In the name of the work that made the change: the commit may come when that is over, as with a batch of them."""
+    with correlation(change.correlation_id):
+        obj.announce(change)

@@ -10,6 +10,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Q
 from django.utils import timezone
 
+from cloudtrain_site.correlation_ids import correlation, get_correlation_id
 from cloudtrain_site.states import SYSTEM, Actor, Source, change_state
 from jobs import signals
 from jobs.models import Job, JobEvent
@@ -83,6 +84,23 @@ def test_the_rooms_above_hear_of_a_win_once_and_after_the_commit(
         assert heard == [("pending", "queued")]
     finally:
         signals.job_status_changed.disconnect(listen)
+
+
+def test_they_hear_under_the_id_of_the_change_when_it_is_committed_with_others(
+    make_job: MakeJob, django_capture_on_commit_callbacks: Any
+) -> None:
+    heard: list[str] = []
+
+    def listen(**kwargs: Any) -> None:
+        heard.append(get_correlation_id())
+
+    signals.job_status_changed.connect(listen)
+    try:
+        with correlation("the-batch"), django_capture_on_commit_callbacks(execute=True), correlation("the-job"):
+            change_state(make_job(), JobStatus.QUEUED, actor=SYSTEM, source=Source.POLL)
+    finally:
+        signals.job_status_changed.disconnect(listen)
+    assert heard == ["the-job"]
 
 
 def test_nobody_hears_of_a_loss(make_job: MakeJob, django_capture_on_commit_callbacks: Any) -> None:
