@@ -36,14 +36,14 @@ def test_a_switch_that_is_neither_is_refused(env: Environment, monkeypatch: pyte
         env.switch("X", default=False)
 
 
-@pytest.mark.parametrize("text", ["nonsense", "mysql://u:p@h/db", "postgres://u:p@h:port/db", "http://x", "://"])
+@pytest.mark.parametrize("text", ["nonsense", "mysql://u:secret@h/db", "postgres://u:secret@h:port/db", "http://u:secret@x"])
 def test_a_bad_database_is_refused_without_its_password(
     env: Environment, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setenv("X", text)
     with pytest.raises(ConfigurationError, match="X must be one of: sqlite:///PATH") as caught:
         env.database("X", default="sqlite:///x")
-    assert text not in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["foo://x", "nonsense"])
