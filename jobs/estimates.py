@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
 from decimal import Decimal
 from statistics import median
 from typing import Any
 
 from django.db.models import F
+from django.utils import timezone
 
 from jobs.models import Job, ProviderConfig
+from jobs.providers.base import Snapshot
 from jobs.statuses import JobStatus
 
 #: Finished jobs on the same hardware that a step's length is judged by.
@@ -32,6 +36,44 @@ def rate_of(provider: ProviderConfig, hardware: str) -> Decimal | None:
     """US dollars a second for `hardware`, as the operator set it; None when there is no price for it."""
     rate = provider.cost_per_second.get(hardware)
     return None if rate is None else Decimal(str(rate))
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a second on some hardware costs, as the operator last looked it up."""
+
+    hardware: str
+    per_second: Decimal
+    as_of: date | None
+
+    def as_told(self, seconds: float) -> dict[str, Any]:
+        """How a cost came about, for the job's metadata."""
+        return {
+            "hardware": self.hardware,
+            "usd_per_second": float(self.per_second),
+            "seconds": round(seconds, 3),
+            "as_of": self.as_of.isoformat() if self.as_of else None,
+        }
+
+
+def price_of(provider: ProviderConfig, hardware: str) -> Price | None:
+    """The price of `hardware`; None when there is none."""
+    rate = rate_of(provider, hardware)
+    return None if rate is None else Price(hardware, rate, provider.prices_as_of)
+
+
+def cost_of(price: Price, snapshot: Snapshot, started_at: datetime | None) -> tuple[Decimal | None, float]:
+    """What a training cost so far, and for how many seconds; None before it began.
+
+    The provider's own count where it gives one. A training that ended before it began cost nothing.
+    """
+    seconds = snapshot.billed_seconds
+    if seconds is None:
+        started = snapshot.started_at or started_at
+        if started is None:
+            return None, 0.0
+        seconds = max(0.0, ((snapshot.completed_at or timezone.now()) - started).total_seconds())
+    return (price.per_second * Decimal(str(seconds))).quantize(Decimal("0.0001")), seconds
 
 
 def estimate_seconds(provider: ProviderConfig, config: Mapping[str, Any], hardware: str) -> float | None:

@@ -17,16 +17,19 @@ from django_q.tasks import async_task
 from cloudtrain_site.events import News, publish, unit_of_work
 from cloudtrain_site.http_client import get_correlation_id
 from cloudtrain_site.states import Actor, Change, Source, change_state
-from jobs.identifiers import new_marker
+from jobs.identifiers import new_job_id, new_marker
 from jobs.models import Job, Organization
-from jobs.providers.base import Snapshot
-from jobs.statuses import ACTIVE, ALLOWED, JobStatus
+from jobs.providers import FORGETFUL
+from jobs.providers.base import Found, Snapshot
+from jobs.statuses import ACTIVE, ALLOWED, TERMINAL, JobStatus
 from jobs.submission import Submission
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
 #: The contract: at most one `job_progress` a second for a job.
 PROGRESS_PAUSE = timedelta(seconds=1)
+#: How often the log of a running job is fetched that nobody looks at.
+LOG_PAUSE = timedelta(minutes=5)
 
 
 def create(
@@ -71,6 +74,50 @@ def create(
     return job
 
 
+def adopt_found(
+    found: Found, *, provider: str, organization: Organization | None, cost: Decimal | None, source: str
+) -> Job:
+    """Store a training that was made elsewhere, as it is now. Raises IntegrityError when it is stored already."""
+    snapshot, now = found.snapshot, timezone.now()
+    status = snapshot.status or JobStatus.QUEUED
+    job = Job(
+        id=new_job_id(found.created_at),
+        organization=organization,
+        correlation_id=get_correlation_id(),
+        provider=provider,
+        external_id=snapshot.external_id,
+        hardware_profile=snapshot.hardware or "",
+        config_name=found.name,
+        config=found.config,
+        dataloader_config=found.dataloader_config,
+        created_at=found.created_at,
+        queued_at=found.created_at,
+        last_synced_at=now,
+        metadata={**snapshot.metadata, "discovered": True},
+        error_message=snapshot.error_message or "",
+        output_url=snapshot.output_url or "",
+        started_at=snapshot.started_at,
+        cost_usd=cost or Decimal(0),
+    )
+    for name, value in {"status": status, **_ending(status, snapshot), **_log_due(job, status)}.items():
+        setattr(job, name, value)
+    change = Change(
+        subject=Job.SUBJECT,
+        old="",
+        new=status,
+        actor=Actor(name=provider),
+        source=source,
+        reason=f"found at {provider} as {snapshot.external_id}",
+        correlation_id=job.correlation_id,
+        at=now,
+    )
+    with unit_of_work():
+        job.save(force_insert=True)
+        job.record(change)
+        transaction.on_commit(partial(job.announce, change), robust=True)
+    return job
+
+
 def begin_submission(job: Job) -> bool:
     """Store the marker that the provider will echo, before the provider is called.
 
@@ -91,22 +138,43 @@ def begin_submission(job: Job) -> bool:
 
 def _may_go_on(job: Job) -> bool:
     """Whether an earlier, unfinished submission of `job` may be tried again."""
-    return Job.objects.filter(pk=job.pk, status=JobStatus.PENDING, cancel_requested_at=None).exists()
+    begun = (JobStatus.PENDING, JobStatus.UPLOADING)
+    return Job.objects.filter(pk=job.pk, status__in=begun, cancel_requested_at=None).exists()
 
 
-def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor) -> bool:
+def mark_uploading(job: Job, *, actor: Actor) -> bool:
+    """Its dataset is on the way to the provider. False: it is already, or the job has ended meanwhile."""
+    return change_state(
+        job, JobStatus.UPLOADING, actor=actor, source=Source.DISPATCHER, only_if=Q(external_id=None), stage="Uploading"
+    )
+
+
+def tell_upload(job: Job, percent: float) -> bool:
+    """How much of the dataset is at the provider. False: nobody wants it there any more."""
+    wanted = Job.objects.filter(pk=job.pk, status=JobStatus.UPLOADING, cancel_requested_at=None)
+    with unit_of_work():
+        if not wanted.update(progress=percent):
+            return False
+        job.progress = percent
+        _tell_progress(job)
+    return True
+
+
+def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = Source.DISPATCHER) -> bool:
     """Take down that the provider has the job, and what it calls it."""
     status = snapshot.status if snapshot.status not in (None, JobStatus.PENDING) else JobStatus.QUEUED
     moved = change_state(
         job,
         status,
         actor=actor,
-        source=Source.DISPATCHER,
+        source=source,
         reason=f"accepted by {job.provider} as {snapshot.external_id}",
         external_id=snapshot.external_id,
         queued_at=timezone.now(),
+        **_log_due(job, status),
         **_ending(status, snapshot),
-        **_said(snapshot),
+        **_said(job, snapshot),
+        **_told_of_upload(job),
     )
     if moved:
         logger.info(
@@ -114,6 +182,18 @@ def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor) -> bool:
             extra={"job_id": job.pk, "provider": job.provider, "external_id": snapshot.external_id},
         )
     return moved
+
+
+def _told_of_upload(job: Job) -> dict[str, Any]:
+    """The progress of the upload is none of the training's."""
+    return {"stage": None, "progress": None} if job.status == JobStatus.UPLOADING else {}
+
+
+def _log_due(job: Job, to: str) -> dict[str, Any]:
+    """When the log of a provider that deletes it is to be fetched: now and then, and at once when the job ended."""
+    if job.provider not in FORGETFUL:
+        return {}
+    return {"log_due_at": timezone.now() + (LOG_PAUSE if to in ACTIVE else timedelta())}
 
 
 def apply_snapshot(job: Job, snapshot: Snapshot, *, source: str) -> bool:
@@ -130,8 +210,29 @@ def apply_snapshot(job: Job, snapshot: Snapshot, *, source: str) -> bool:
     return False
 
 
+def moves(job: Job, snapshot: Snapshot) -> bool:
+    """Whether the snapshot is ahead of the job."""
+    return snapshot.status is not None and snapshot.status in ALLOWED[job.status]
+
+
+def details_in(job: Job, snapshot: Snapshot) -> dict[str, Any]:
+    """What the snapshot says of the job besides its status that the job doesn't have yet, by column."""
+    fields = {**_said(job, snapshot), **_progress(job, snapshot)}
+    return {name: value for name, value in fields.items() if getattr(job, name) != value}
+
+
+def note_last_words(job: Job, snapshot: Snapshot) -> bool:
+    """Take over progress and cost of an ended job, which came with its complete log after its end."""
+    told = details_in(job, snapshot)
+    told.pop("error_message", None)
+    return job.is_terminal and bool(told) and bool(Job.objects.filter(pk=job.pk, status=job.status).update(**told))
+
+
 def _move(job: Job, to: JobStatus, snapshot: Snapshot, source: str) -> bool:
-    fields = {**_said(snapshot), **_progress(job, snapshot), **_ending(to, snapshot), "last_synced_at": timezone.now()}
+    fields = {**_said(job, snapshot), **_progress(job, snapshot), **_ending(to, snapshot)}
+    fields["last_synced_at"] = timezone.now()
+    if to in TERMINAL:
+        fields.update(_log_due(job, to))
     if to == JobStatus.RUNNING and job.started_at is None:
         fields.setdefault("started_at", timezone.now())
     moved = change_state(
@@ -149,8 +250,7 @@ def _move(job: Job, to: JobStatus, snapshot: Snapshot, source: str) -> bool:
 
 def _refresh_details(job: Job, snapshot: Snapshot) -> None:
     """Take over what changed besides the status, as long as the status is still the one that was read."""
-    fields = {**_said(snapshot), **_progress(job, snapshot)}
-    changed = {name: value for name, value in fields.items() if getattr(job, name) != value}
+    changed = details_in(job, snapshot)
     if not changed:
         return
     with unit_of_work():
@@ -171,9 +271,10 @@ def _tell_progress(job: Job) -> None:
     publish(News(type="job_progress", channel=job.channel, data=data))
 
 
-def _said(snapshot: Snapshot) -> dict[str, Any]:
+def _said(job: Job, snapshot: Snapshot) -> dict[str, Any]:
     """The snapshot's own words, by column; what it doesn't say is left out."""
     said = {
+        "metadata": {**job.metadata, **snapshot.metadata} if snapshot.metadata else None,
         "started_at": snapshot.started_at,
         "error_message": snapshot.error_message,
         "output_url": snapshot.output_url,

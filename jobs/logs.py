@@ -1,22 +1,34 @@
-"""A job's log, from wherever it is kept."""
+"""A job's log, from wherever it is kept: by its provider, or by us where the provider deletes it."""
 
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
-from jobs.models import Job
-from jobs.providers import get_provider
-from jobs.providers.base import Handle, LogSlice, ProviderError
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from jobs.models import Job, LogPiece
+from jobs.providers import FORGETFUL, get_provider
+from jobs.providers.base import Handle, LogSlice, ProviderError, Snapshot
 
 #: One answer holds at most this much; the reader goes on at `end`.
 READ_LIMIT_BYTES = 2_000_000
 NOTHING = LogSlice(text="", start=0, end=0, complete=False)
+#: However many look at a running job: its provider is asked for the log at most this often.
+VIEW_PAUSE = timedelta(seconds=5)
+#: Nobody looks: often enough that what a provider deletes an hour after the end is small.
+QUIET_PAUSE = timedelta(minutes=5)
+LOST = "[the rest of the log was removed by the provider before it could be read]\n"
 
 
 def read_log(job: Job, *, start: int = 0, limit: int = READ_LIMIT_BYTES) -> LogSlice:
     """The log from byte `start`. Empty while there is none; a log that can't be read says so in its text."""
     if not job.external_id:
         return LogSlice(text="", start=0, end=0, complete=job.is_terminal)
+    if job.provider in FORGETFUL:
+        return _read_copy(job, start, limit)
     try:
         return asyncio.run(
             get_provider(job.provider).read_log(Handle(job.pk, job.external_id), start=start, limit=limit)
@@ -24,6 +36,65 @@ def read_log(job: Job, *, start: int = 0, limit: int = READ_LIMIT_BYTES) -> LogS
     except (ProviderError, KeyError) as error:
         text = f"[the log can't be read now: {error}]\n"
         return LogSlice(text=text, start=start, end=start, complete=job.is_terminal)
+
+
+def _read_copy(job: Job, start: int, limit: int) -> LogSlice:
+    """From our copy. It grows while it is read, but never changes what it has."""
+    data, end = b"", start
+    for piece in LogPiece.objects.filter(job=job, end__gt=start).order_by("start").iterator(chunk_size=20):
+        data += piece.text.encode()[max(0, start - piece.start) :]
+        if len(data) >= limit:
+            break
+    text = data[:limit].decode("utf-8", "ignore")
+    end = start + len(text.encode())
+    return LogSlice(text, start, end, complete=job.is_terminal and job.log_due_at is None and end >= job.log_size)
+
+
+def claim_view(job: Job) -> bool:
+    """Whether the caller is the one to ask the provider for the log of a job that somebody is looking at."""
+    if job.provider not in FORGETFUL or not job.external_id or (job.is_terminal and job.log_due_at is None):
+        return False
+    now = timezone.now()
+    quiet = Q(log_fetched_at=None) | Q(log_fetched_at__lte=now - VIEW_PAUSE)
+    return bool(Job.objects.filter(quiet, pk=job.pk).update(log_fetched_at=now, log_due_at=now + QUIET_PAUSE))
+
+
+def keep(job: Job, snapshot: Snapshot) -> bool:
+    """Take over what is new in the log that came with `snapshot`. False: nothing is, or someone else was first.
+
+    An ended job's log is complete after this, whether all of it could be had or not.
+    """
+    if job.provider not in FORGETFUL:
+        return False
+    data = (snapshot.log or "").encode()
+    is_end = job.is_terminal and job.log_due_at is not None
+    text = data[job.log_size :].decode("utf-8", "replace")
+    if is_end and snapshot.data_removed and len(data) <= job.log_size:
+        text = LOST
+    return _append(job, text, is_end=is_end)
+
+
+def _append(job: Job, text: str, *, is_end: bool) -> bool:
+    fields = {"log_due_at": None} if is_end else {}
+    if not text:
+        if is_end:
+            Job.objects.filter(pk=job.pk, log_size=job.log_size).update(**fields)
+        return False
+    size = job.log_size + len(text.encode())
+    try:
+        with transaction.atomic():
+            if not Job.objects.filter(pk=job.pk, log_size=job.log_size).update(log_size=size, **fields):
+                return False
+            LogPiece.objects.create(job=job, start=job.log_size, end=size, text=text)
+    except IntegrityError:
+        return False
+    job.log_size = size
+    return True
+
+
+def give_up(job: Job) -> None:
+    """The provider no longer knows the ended job: what was captured is all there will be."""
+    _append(job, LOST, is_end=True)
 
 
 def last_lines(text: str, count: int) -> str:

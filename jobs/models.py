@@ -85,6 +85,7 @@ class ProviderConfig(models.Model):
     model_version = models.CharField(max_length=200, blank=True, help_text="Model, or model and version, to run.")
     default_hardware = models.CharField(max_length=40, blank=True)
     cost_per_second = models.JSONField(default=dict, blank=True, help_text="US dollars a second, by hardware profile.")
+    prices_as_of = models.DateField(null=True, blank=True, help_text="When the prices were last looked up.")
     seconds_per_step = models.FloatField(
         default=1.0,
         validators=[MinValueValidator(0.0)],
@@ -93,6 +94,11 @@ class ProviderConfig(models.Model):
     discovery_organization = models.ForeignKey(
         Organization, models.SET_NULL, null=True, blank=True, help_text="Whose the jobs are that were made elsewhere."
     )
+    #: Shared by all processes: how often in a row it could not be asked, and until when nobody tries again.
+    outage_failures = models.PositiveIntegerField(default=0, editable=False)
+    outage_until = models.DateTimeField(null=True, editable=False)
+    #: When the poll last found news that a webhook should have brought.
+    webhooks_missed_at = models.DateTimeField(null=True, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
@@ -100,6 +106,27 @@ class ProviderConfig(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Upload(models.Model):
+    """A dataset that somebody handed in for a job: an archive on this machine's disk."""
+
+    id = models.CharField(primary_key=True, max_length=26, default=new_job_id, editable=False)
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="uploads")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    name = models.CharField(max_length=NAME_LIMIT)
+    size = models.PositiveBigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField(default=timezone.now)
+    #: Where the provider has it, and until when it keeps it there.
+    provider_url = models.CharField(max_length=500, blank=True)
+    provider_expires_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.id})"
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -133,6 +160,7 @@ class Job(Stateful):
     dataloader_config = models.JSONField(default=list)
     tracker_run_name = models.CharField(max_length=NAME_LIMIT, blank=True)
     webhook_url = models.CharField(blank=True, max_length=500, validators=[URLValidator(["http", "https"])])
+    dataset = models.ForeignKey(Upload, models.PROTECT, null=True, related_name="jobs")
     retry_of = models.ForeignKey("self", models.SET_NULL, null=True, related_name="retries")
     attempt = models.PositiveIntegerField(default=1)
 
@@ -159,6 +187,10 @@ class Job(Stateful):
     progress_told_at = models.DateTimeField(null=True)
     last_synced_at = models.DateTimeField(null=True)
     sync_error = models.TextField(blank=True)
+    #: Of a log that we keep a copy of: how many bytes there are, when it was last asked for, and when it is due again.
+    log_size = models.PositiveBigIntegerField(default=0)
+    log_fetched_at = models.DateTimeField(null=True)
+    log_due_at = models.DateTimeField(null=True)
 
     estimated_cost_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True)
     cost_usd = models.DecimalField(max_digits=12, decimal_places=4, default=Decimal(0))
@@ -182,6 +214,8 @@ class Job(Stateful):
             models.Index(fields=["organization", "-id"], name="job_by_organization"),
             # The poller: jobs that have not ended, by provider.
             models.Index(fields=["provider", "id"], name="job_active", condition=Q(status__in=ACTIVE)),
+            # The poller: jobs whose log is due, the longest overdue first.
+            models.Index(fields=["log_due_at"], name="job_log_due", condition=Q(log_due_at__isnull=False)),
             # The first_job rule, /api/queue/me and the list of one's own.
             models.Index(fields=["submitted_by", "-id"], name="job_by_submitter"),
             # Estimates and metrics: how long jobs on this hardware took lately.
@@ -274,6 +308,75 @@ def record_in_history(job: Job, change: Change) -> JobEvent:
         correlation_id=change.correlation_id,
         at=change.at,
     )
+
+
+class LogPiece(models.Model):
+    """Some of a job's log, from byte `start` to byte `end`: what came new with one look at its provider."""
+
+    job = models.ForeignKey(Job, models.CASCADE, related_name="log_pieces")
+    start = models.PositiveBigIntegerField()
+    end = models.PositiveBigIntegerField()
+    text = models.TextField()
+
+    class Meta:
+        ordering = ["start"]
+        constraints = [
+            # Two who fetched the same log at the same moment: it is kept once.
+            models.UniqueConstraint(fields=["job", "start"], name="one_piece_a_place"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.start}-{self.end} of {self.job_id}"
+
+
+class WebhookDelivery(models.Model):
+    """One delivery at our door, what we thought of it, and what came of it. Kept for 30 days."""
+
+    class Verdict(models.TextChoices):
+        """What we thought of it."""
+
+        ACCEPTED = "accepted"
+        UNSIGNED = "unsigned", "accepted unsigned"
+        FORGED = "forged"
+        STALE = "stale", "too old or too new"
+        FOREIGN = "foreign", "from a network that may not deliver"
+        MALFORMED = "malformed"
+
+    provider = models.CharField(max_length=40)
+    delivery_id = models.CharField(max_length=200, blank=True)
+    received_at = models.DateTimeField(default=timezone.now, db_index=True)
+    verdict = models.CharField(max_length=20, choices=Verdict.choices)
+    #: What came of an accepted one; empty until it was applied.
+    outcome = models.CharField(max_length=200, blank=True)
+    #: How often the same delivery came again.
+    repeats = models.PositiveIntegerField(default=0)
+    sender = models.GenericIPAddressField(null=True)
+    marker = models.CharField(max_length=40, blank=True)
+    external_id = models.CharField(max_length=128, blank=True, db_index=True)
+    job = models.ForeignKey(Job, models.SET_NULL, null=True, related_name="webhook_deliveries")
+    #: Without secrets, and without its log.
+    payload = models.JSONField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "webhook deliveries"
+        constraints = [
+            # A delivery that is repeated while the first one is still being applied.
+            models.UniqueConstraint(
+                fields=["provider", "delivery_id"],
+                name="one_delivery_an_id",
+                condition=Q(verdict__in=("accepted", "unsigned")) & ~Q(delivery_id=""),
+            ),
+        ]
+        indexes = [
+            # What a crash left between receiving and applying.
+            models.Index(
+                fields=["id"], name="delivery_open", condition=Q(verdict__in=("accepted", "unsigned"), outcome="")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.delivery_id or 'a delivery'}: {self.verdict}"
 
 
 class IdempotencyKey(models.Model):

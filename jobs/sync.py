@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from itertools import groupby
 
+from django.db.models import F
 from django.utils import timezone
 
-from jobs import lifecycle
-from jobs.estimates import rate_of
+from jobs import logs, outages
+from jobs.applying import Application
 from jobs.models import Job, ProviderConfig
-from jobs.providers import get_provider
-from jobs.providers.base import Handle, ProviderError, Snapshot
-from jobs.statuses import AT_PROVIDER
+from jobs.providers import FORGETFUL, get_provider
+from jobs.providers.base import Answers, AnswersInParts, Handle, Provider, ProviderError
+from jobs.statuses import ACTIVE, AT_PROVIDER, TERMINAL
+from jobs.streams import in_parts
 from jobs.tracing import tracing
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
+provider_logger = logging.getLogger("simpletuner.cloud.providers")
 
-Answers = Mapping[str, Snapshot | ProviderError]
+#: Logs fetched in one cycle: those of ended jobs first, then those of running ones that are due.
+LOG_BUDGET = 60
+#: A log that can't be had long after the job's end never will.
+LOG_PATIENCE = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +36,16 @@ class Refreshed:
 
     refreshed: int = 0
     failed: int = 0
+    moved: int = 0
 
     def __add__(self, other: Refreshed) -> Refreshed:
-        return Refreshed(self.refreshed + other.refreshed, self.failed + other.failed)
+        return Refreshed(self.refreshed + other.refreshed, self.failed + other.failed, self.moved + other.moved)
 
 
 def active_jobs(provider: str | None = None) -> Sequence[Job]:
-    """Every job that a provider may have news of, whoever's and however old."""
-    jobs = Job.objects.filter(status__in=AT_PROVIDER).exclude(external_id=None).order_by("provider", "id")
+    """Every job that a provider may have news of, whoever's and however old; the longest not heard of first."""
+    jobs = Job.objects.filter(status__in=AT_PROVIDER).exclude(external_id=None).defer("config", "dataloader_config")
+    jobs = jobs.order_by(F("last_synced_at").asc(nulls_first=True), "id")
     return list(jobs.filter(provider=provider) if provider else jobs)
 
 
@@ -45,58 +53,115 @@ def refresh(jobs: Sequence[Job], *, source: str) -> Refreshed:
     """Ask the providers about `jobs` and apply what they say. One job's failure is that job's alone."""
     total = Refreshed()
     for name, group in groupby(sorted(jobs, key=lambda job: job.provider), key=lambda job: job.provider):
-        members = [job for job in group if job.external_id]
-        total += _apply(name, members, _ask(name, members), source)
+        total += _refresh_at(name, [job for job in group if job.external_id], source)
     return total
 
 
-def _ask(name: str, jobs: Sequence[Job]) -> Answers:
-    """The provider's answers by job id; its own outage is every job's answer."""
-    handles = [Handle(job.pk, job.external_id or "") for job in jobs]
-    try:
-        return asyncio.run(get_provider(name).fetch(handles))
-    except KeyError:
-        return {job.pk: ProviderError(f"There is no provider {name!r} any more.", permanent=True) for job in jobs}
-    except ProviderError as error:
-        logger.warning("Provider could not be asked", extra={"provider": name, "error": str(error)})
-        return {job.pk: error for job in jobs}
-
-
-def _apply(name: str, jobs: Sequence[Job], answers: Answers, source: str) -> Refreshed:
+def _refresh_at(name: str, jobs: Sequence[Job], source: str) -> Refreshed:
+    """Applied as it comes: a request that hangs keeps nobody's news back but that of its own jobs."""
     config = ProviderConfig.objects.filter(name=name).first()
-    outcomes = [_apply_one(job, answers.get(job.pk), config, source) for job in jobs]
-    return Refreshed(refreshed=outcomes.count(True), failed=outcomes.count(False))
+    application = Application({job.pk: job for job in jobs}, config, source)
+    if outages.is_out(config, timezone.now()):
+        return Refreshed(failed=len(jobs))
+    try:
+        for part in _answers(name, jobs):
+            application.take(part)
+    except ProviderError as error:
+        outages.begin(name, error)
+        return Refreshed(application.refreshed, len(jobs) - application.refreshed, application.moved)
+    if application.refreshed:
+        outages.end(config)
+    return Refreshed(application.refreshed, application.failed, application.moved)
 
 
-def _apply_one(
-    job: Job, answer: Snapshot | ProviderError | None, config: ProviderConfig | None, source: str
-) -> bool | None:
-    """True: up to date. False: could not be. None: the provider said nothing of it."""
-    if answer is None:
-        return None
-    with tracing(job):
-        return _apply_answer(job, answer, config, source)
+def _answers(name: str, jobs: Sequence[Job]) -> Iterator[Answers]:
+    try:
+        provider = get_provider(name)
+    except KeyError:
+        gone = ProviderError(f"There is no provider {name!r} any more.", permanent=True)
+        return iter([{job.pk: gone for job in jobs}])
+    handles = [handle_of(job) for job in jobs]
+    return in_parts(lambda: _parts(provider, handles))
 
 
-def _apply_answer(job: Job, answer: Snapshot | ProviderError, config: ProviderConfig | None, source: str) -> bool:
-    if isinstance(answer, ProviderError):
-        logger.debug("Failed to sync job %s", job.pk, extra={"error": str(answer)})
-        Job.objects.filter(pk=job.pk).exclude(sync_error=str(answer)).update(sync_error=str(answer))
+def handle_of(job: Job) -> Handle:
+    """The job as its provider knows it."""
+    return Handle(job.pk, job.external_id or "", since=job.submission_started_at or job.created_at)
+
+
+async def _parts(provider: Provider, handles: Sequence[Handle]) -> AsyncIterator[Answers]:
+    if not isinstance(provider, AnswersInParts):
+        yield await provider.fetch(handles)
+        return
+    async for part in provider.fetch_parts(handles):
+        yield part
+
+
+def look_at(job: Job, *, source: str) -> bool:
+    """Ask about a job that somebody is looking at. Many who look at the same moment cause one question.
+
+    True: this call asked, and `job` shows the answer.
+    """
+    if not logs.claim_view(job):
         return False
-    lifecycle.apply_snapshot(job, _with_cost(job, answer, config), source=source)
-    if job.sync_error:
-        Job.objects.filter(pk=job.pk).update(sync_error="")
+    job.refresh_from_db()
+    refresh([job], source=source)
+    job.refresh_from_db()
     return True
 
 
-def _with_cost(job: Job, snapshot: Snapshot, config: ProviderConfig | None) -> Snapshot:
-    """The snapshot with its cost: the provider's own figure, or the running time at the operator's price."""
-    rate = rate_of(config, job.hardware_profile) if config else None
-    started = snapshot.started_at or job.started_at
-    if snapshot.cost_usd is not None or rate is None or started is None:
-        return snapshot
-    seconds = max(0.0, ((snapshot.completed_at or timezone.now()) - started).total_seconds())
-    return replace(snapshot, cost_usd=(rate * Decimal(str(seconds))).quantize(Decimal("0.0001")))
+def capture_logs(*, source: str, budget: int = LOG_BUDGET) -> int:
+    """Fetch the logs that are due: of ended jobs, before they are deleted, and now and then of running ones."""
+    now = timezone.now()
+    due = Job.objects.filter(log_due_at__lte=now, provider__in=FORGETFUL).defer("config", "dataloader_config")
+    ended = list(due.filter(status__in=TERMINAL).order_by("log_due_at")[:budget])
+    running = list(due.filter(status__in=ACTIVE).order_by("log_due_at")[: budget - len(ended)])
+    claimed = [job for job in (*ended, *running) if _claim_log(job)]
+    config = {row.pk: row for row in ProviderConfig.objects.filter(pk__in={job.provider for job in claimed})}
+    for name, group in groupby(claimed, key=lambda job: job.provider):
+        members = list(group)
+        if not outages.is_out(config.get(name), now):
+            _capture_at(name, members, config.get(name), source)
+    return len(claimed)
+
+
+def _claim_log(job: Job) -> bool:
+    """Two captures at once: each log is fetched by one of them."""
+    now = timezone.now()
+    # An ended job's log stays due, only later: what was not fetched this time is fetched the next.
+    same = Job.objects.filter(pk=job.pk, log_due_at=job.log_due_at)
+    job.log_due_at = now + (timedelta(seconds=60) if job.is_terminal else logs.QUIET_PAUSE)
+    return bool(same.update(log_due_at=job.log_due_at, log_fetched_at=now))
+
+
+def _capture_at(name: str, jobs: Sequence[Job], config: ProviderConfig | None, source: str) -> None:
+    application = Application({job.pk: job for job in jobs}, config, source)
+    provider, handles = get_provider(name), [handle_of(job) for job in jobs]
+    for part in in_parts(lambda: _one_by_one(provider, handles)):
+        application.take(part)
+        for job_id, answer in part.items():
+            if isinstance(answer, ProviderError):
+                _give_up_late(application.jobs[job_id], answer)
+
+
+async def _one_by_one(provider: Provider, handles: Sequence[Handle]) -> AsyncIterator[Answers]:
+    """Single questions, since lists carry no logs; the provider bounds how many run at once."""
+    for first in range(0, len(handles), 8):
+        chunk = handles[first : first + 8]
+        answers = await asyncio.gather(*(provider.fetch([handle]) for handle in chunk), return_exceptions=True)
+        for handle, answer in zip(chunk, answers, strict=True):
+            if isinstance(answer, ProviderError):
+                yield {handle.job_id: answer}
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                yield answer
+
+
+def _give_up_late(job: Job, error: ProviderError) -> None:
+    ended_at = job.completed_at
+    if ended_at is not None and error.permanent and timezone.now() - ended_at > LOG_PATIENCE:
+        logs.give_up(job)
 
 
 def cancel_at_provider(job: Job) -> bool:
@@ -108,9 +173,9 @@ def cancel_at_provider(job: Job) -> bool:
         return False
     with tracing(job):
         try:
-            asyncio.run(get_provider(job.provider).cancel(Handle(job.pk, job.external_id)))
+            asyncio.run(get_provider(job.provider).cancel(handle_of(job)))
         except ProviderError as error:
-            logger.warning("Cancel could not be asked for", extra={"error": str(error)})
+            provider_logger.warning("Cancel could not be asked for", extra={"error": str(error)})
             return False
         logger.info("Asked the provider to cancel")
     return True

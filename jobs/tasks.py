@@ -33,8 +33,14 @@ def poll_jobs() -> dict[str, int]:
     for job in jobs:
         if job.cancel_requested_at is not None:
             sync.cancel_at_provider(job)
+    captured = sync.capture_logs(source=Source.POLL)
     logger.debug("Synced %d active jobs", outcome.refreshed, extra={"failed": outcome.failed})
-    return {"refreshed": outcome.refreshed, "failed": outcome.failed}
+    return {"refreshed": outcome.refreshed, "failed": outcome.failed, "logs": captured}
+
+
+def capture_logs() -> int:
+    """Fetch the logs of jobs that have just ended, before their provider deletes them."""
+    return sync.capture_logs(source=Source.POLL)
 
 
 def watch_local_trainings() -> None:
@@ -45,6 +51,9 @@ def watch_local_trainings() -> None:
 
 
 def cancel_at_provider(job_id: str) -> bool:
-    """Ask the job's provider to stop it; what it answers comes with the next refresh."""
+    """Ask the job's provider to stop it, and then whether it has: what it answered is not believed."""
     job = Job.objects.filter(pk=job_id).first()
-    return job is not None and sync.cancel_at_provider(job)
+    if job is None or not sync.cancel_at_provider(job):
+        return False
+    sync.refresh([job], source=Source.POLL)
+    return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs import config_views, pages, views
+from jobs import config_views, pages, views, webhook_views
 
 urlpatterns = [
     path("", pages.job_list, name="dashboard"),
@@ -22,6 +22,7 @@ urlpatterns = [
     path(
         "api/cloud/providers/<str:name>/validate", config_views.ProviderValidation.as_view(), name="provider-validate"
     ),
+    path("api/webhooks/replicate", webhook_views.replicate, name="webhook-replicate"),
     path("api/configs", config_views.ConfigList.as_view(), name="config-list"),
     path("api/configs/<str:name>", config_views.ConfigDetail.as_view(), name="config-detail"),
 ]

@@ -6,12 +6,16 @@ from collections.abc import Callable, Mapping
 
 from jobs.providers.base import Provider
 from jobs.providers.local import LocalProvider
+from jobs.providers.replicate import ReplicateProvider
 
 _PROVIDERS: Mapping[str, Callable[[], Provider]] = {
     "local": LocalProvider.from_settings,
+    "replicate": ReplicateProvider.from_settings,
 }
 
 NAMES = tuple(_PROVIDERS)
+#: They delete a training's log soon after its end: we keep a copy, and read from that.
+FORGETFUL = frozenset({"replicate"})
 
 
 def get_provider(name: str) -> Provider:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from jobs.progress import Progress
 from jobs.statuses import JobStatus
@@ -44,6 +44,9 @@ class Order:
     #: What the provider echoes, so that a submission whose answer was lost can be found again.
     marker: str
     correlation_id: str
+    tracker_run_name: str = ""
+    #: Where the provider finds the job's dataset, when it has one.
+    dataset_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Handle:
 
     job_id: str
     external_id: str
+    #: About when it was submitted: tells a provider how far back to look.
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,26 @@ class Snapshot:
     cost_usd: Decimal | None = None
     progress: Progress | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: How long it ran as the provider counts it, and on what: what it costs follows from the operator's prices.
+    billed_seconds: float | None = None
+    hardware: str | None = None
+    #: The whole log so far, of a provider that hands it out with the rest and doesn't keep it.
+    log: str | None = None
+    #: Input, output and log are gone at the provider.
+    data_removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A training as a provider lists it, for jobs that were made elsewhere."""
+
+    snapshot: Snapshot
+    created_at: datetime
+    name: str
+    config: Mapping[str, Any]
+    dataloader_config: Sequence[Any]
+    #: The marker that its input carries; None for a training that isn't ours, and when `data_removed`.
+    marker: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +139,23 @@ class Provider(Protocol):
 
     def hardware(self) -> Sequence[str]:
         """The hardware profiles that a job may ask for; the first is the default."""
+
+
+#: What a provider says of trainings, by job id.
+Answers: TypeAlias = Mapping[str, Snapshot | ProviderError]
+
+
+@runtime_checkable
+class AnswersInParts(Protocol):
+    """A provider that tells what it knows as it comes, so that one slow answer delays no other."""
+
+    def fetch_parts(self, handles: Sequence[Handle]) -> AsyncIterator[Answers]:
+        """What `fetch` returns, in parts. Raises ProviderError when the provider as a whole can't be asked."""
+
+
+@runtime_checkable
+class Discovers(Protocol):
+    """A provider that can list trainings which we never submitted."""
+
+    async def recent(self, limit: int) -> Sequence[Found]:
+        """Its newest trainings, at most `limit`."""

@@ -251,7 +251,7 @@ def test_a_bad_config_is_not_stored(as_alice: APIClient, body: dict[str, Any]) -
 
 
 def test_the_providers_are_listed_and_say_whether_they_would_take_a_job(as_alice: APIClient) -> None:
-    (local,) = as_alice.get("/api/cloud/providers").json()["providers"]
+    local, _ = as_alice.get("/api/cloud/providers").json()["providers"]
     assert (local["name"], local["default_hardware"]) == ("local", "cpu")
     assert as_alice.get("/api/cloud/providers/local/validate").json()["valid"] is True
     assert as_alice.get("/api/cloud/providers/moon/validate").status_code == 404

@@ -1,0 +1,46 @@
+"""A provider that can't be asked is left alone for a while, by every process, and is told of once."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from django.db.models import F
+from django.utils import timezone
+
+from jobs.models import ProviderConfig
+from jobs.providers.base import ProviderError
+
+logger = logging.getLogger("simpletuner.cloud.providers")
+
+FIRST_PAUSE = timedelta(seconds=15)
+LONGEST_PAUSE = timedelta(minutes=5)
+
+
+def is_out(config: ProviderConfig | None, now: datetime) -> bool:
+    """Whether the provider is not to be asked now."""
+    return config is not None and config.outage_until is not None and config.outage_until > now
+
+
+def begin(name: str, error: ProviderError) -> None:
+    """It could not be asked. The first to notice warns; each further failure makes the pause twice as long."""
+    config, _ = ProviderConfig.objects.get_or_create(name=name)
+    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(config.outage_failures, 10))
+    if error.retry_after is not None:
+        pause = max(pause, min(timedelta(seconds=error.retry_after), LONGEST_PAUSE))
+    same = ProviderConfig.objects.filter(pk=name, outage_failures=config.outage_failures)
+    won = same.update(outage_failures=F("outage_failures") + 1, outage_until=timezone.now() + pause)
+    level = logging.WARNING if won and config.outage_failures == 0 else logging.DEBUG
+    logger.log(
+        level,
+        "Provider could not be asked",
+        extra={"provider": name, "error": str(error), "pause_seconds": pause.total_seconds()},
+    )
+
+
+def end(config: ProviderConfig | None) -> None:
+    """It answered."""
+    if config is None or not config.outage_failures:
+        return
+    if ProviderConfig.objects.filter(pk=config.pk, outage_failures__gt=0).update(outage_failures=0, outage_until=None):
+        logger.info("Provider answers again", extra={"provider": config.pk, "failures": config.outage_failures})

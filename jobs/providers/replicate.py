@@ -1,0 +1,185 @@
+"""Trains on Replicate. This file and its `replicate_*` neighbours are the only ones that know its API."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from jobs.models import ProviderConfig
+from jobs.providers.base import Answers, Found, Handle, LogSlice, Order, ProviderError, Snapshot
+from jobs.providers.replicate_fetch import fetch_parts, look
+from jobs.providers.replicate_http import DEFAULT_BASE, Access, Connection, ReplicateError
+from jobs.providers.replicate_predictions import (
+    MODEL,
+    PROFILES,
+    markers_in,
+    read_found,
+    read_snapshot,
+    webhook_address,
+    write_input,
+)
+from jobs.statuses import ACTIVE
+
+logger = logging.getLogger("simpletuner.cloud.providers")
+
+#: A new version of a trainer is run after this at the latest.
+VERSION_LIFETIME = 600.0
+#: How far back a lost submission is looked for; after an hour the input that carries the marker is gone anyway.
+LOOK_BACK = timedelta(hours=2)
+MAX_PAGES = 50
+#: The clocks of Replicate's endpoints differ by a little, and ours from theirs.
+SLACK = timedelta(minutes=2)
+
+_versions: dict[tuple[str, str], tuple[float, str]] = {}
+
+
+class ReplicateProvider:
+    """Each job is a prediction of the model that stands for its hardware profile."""
+
+    name = "replicate"
+    label = "Replicate"
+    once_per_marker = False
+    bound_to_machine = False
+
+    def __init__(self, access: Access, *, model: str = "", webhook_url: str = "") -> None:
+        self.access = access
+        self.model = model
+        self.webhook_url = webhook_url
+
+    @classmethod
+    def from_settings(cls) -> Self:
+        config = ProviderConfig.objects.filter(name=cls.name).first() or ProviderConfig(name=cls.name)
+        base = os.environ.get("REPLICATE_BASE_URL") or DEFAULT_BASE
+        access = Access(base.rstrip("/"), os.environ.get("REPLICATE_API_TOKEN", "").strip())
+        return cls(access, model=config.model_version, webhook_url=config.webhook_url)
+
+    async def submit(self, order: Order) -> Snapshot:
+        """Sent once. Its own connection: one that was kept open could break in a way that leaves the outcome open."""
+        body: dict[str, Any] = {"input": write_input(order), "version": await self._version(order.hardware_profile)}
+        if self.webhook_url:
+            body["webhook"] = webhook_address(self.webhook_url, order.marker)
+            body["webhook_events_filter"] = ["start", "completed"]
+        async with Connection(self.access) as connection:
+            try:
+                return read_snapshot(await connection.post("/v1/predictions", json=body))
+            except ReplicateError as error:
+                if error.code == 422:
+                    _versions.clear()  # it may have been withdrawn since we looked
+                raise
+
+    async def _version(self, profile: str) -> str:
+        """`owner/name:version` to run: pinned by the operator, or the newest. Whatever goes wrong made nothing."""
+        model = (self.model or MODEL).replace("{profile}", profile)
+        if ":" in model or "/" not in model:
+            return model
+        cached = _versions.get((self.access.base, model))
+        if cached and time.monotonic() - cached[0] < VERSION_LIFETIME:
+            return cached[1]
+        try:
+            version = f"{model}:{await self._newest(model)}"
+        except ProviderError as error:
+            raise ProviderError(
+                f"The version of {model} to run could not be found out. {error}",
+                permanent=error.permanent,
+                nothing_created=True,
+                retry_after=error.retry_after,
+            ) from error
+        _versions[self.access.base, model] = (time.monotonic(), version)
+        return version
+
+    async def _newest(self, model: str) -> str:
+        async with Connection(self.access) as connection:
+            body = await connection.get(f"/v1/models/{model}/versions")
+        results = body.get("results") if isinstance(body, Mapping) else None
+        newest = results[0] if isinstance(results, list) and results else None
+        if not isinstance(newest, Mapping) or not isinstance(newest.get("id"), str):
+            raise ProviderError("Replicate lists no version of it.", permanent=True)
+        return str(newest["id"])
+
+    async def find_by_marker(self, markers: Iterable[str], *, since: datetime | None = None) -> Mapping[str, Snapshot]:
+        """Looks through the predictions made since then, by default in the last two hours."""
+        wanted, found = set(markers), {}
+        start = (since or datetime.now(UTC) - LOOK_BACK) - SLACK
+        async with Connection(self.access) as connection:
+            async for item in _listed(connection, MAX_PAGES, created_after=start.isoformat()):
+                for marker in markers_in(item) & wanted:
+                    found[marker] = read_snapshot(item)
+                if len(found) == len(wanted):
+                    break
+        return found
+
+    async def fetch(self, handles: Sequence[Handle]) -> Answers:
+        """All parts of `fetch_parts` at once."""
+        answers: dict[str, Snapshot | ProviderError] = {}
+        async for part in self.fetch_parts(handles):
+            answers.update(part)
+        return answers
+
+    async def fetch_parts(self, handles: Sequence[Handle]) -> AsyncIterator[Answers]:
+        async with Connection(self.access) as connection:
+            async for part in fetch_parts(connection, handles):
+                yield part
+
+    async def recent(self, limit: int) -> Sequence[Found]:
+        found: list[Found] = []
+        async with Connection(self.access) as connection:
+            async for item in _listed(connection, -(-limit // 100)):
+                found.append(read_found(item))
+        return found[:limit]
+
+    async def cancel(self, handle: Handle) -> None:
+        """An answer that isn't a plain yes says little: whether it has ended decides."""
+        async with Connection(self.access) as connection:
+            try:
+                await connection.post(f"/v1/predictions/{handle.external_id}/cancel")
+            except ReplicateError as error:
+                if error.is_general and error.code is None:
+                    raise
+                if (await look(connection, handle)).status in ACTIVE:
+                    raise
+
+    async def read_log(self, handle: Handle, *, start: int = 0, limit: int = 1_000_000) -> LogSlice:
+        async with Connection(self.access) as connection:
+            snapshot = await look(connection, handle)
+        data = (snapshot.log or "").encode()
+        piece = data[start : start + limit].decode("utf-8", "ignore")
+        end = start + len(piece.encode())
+        return LogSlice(piece, start, end, complete=snapshot.status not in (None, *ACTIVE) and end >= len(data))
+
+    async def forget(self, handle: Handle) -> None:
+        """Replicate forgets by itself, an hour after the end."""
+
+    async def validate(self) -> str:
+        async with Connection(self.access) as connection:
+            body = await connection.get("/v1/account")
+        account = body.get("username") if isinstance(body, Mapping) else None
+        return f"Replicate knows this token as {account or 'one of its accounts'}."
+
+    async def webhook_secret(self) -> str:
+        """What Replicate signs this account's webhooks with."""
+        async with Connection(self.access) as connection:
+            body = await connection.get("/v1/webhooks/default/secret")
+        key = body.get("key") if isinstance(body, Mapping) else None
+        if not isinstance(key, str):
+            raise ProviderError("Replicate did not tell its webhook secret.")
+        return key
+
+    def hardware(self) -> Sequence[str]:
+        return PROFILES
+
+
+async def _listed(connection: Connection, pages: int, **params: str) -> AsyncIterator[Any]:
+    """The predictions of at most `pages` pages, newest first."""
+    page = await connection.get("/v1/predictions", **params)
+    for number in range(1, pages + 1):
+        if not isinstance(page, Mapping) or not isinstance(page.get("results"), list):
+            raise ProviderError("Replicate's list of predictions could not be read.")
+        for item in page["results"]:
+            yield item
+        if number == pages or not page.get("next"):
+            return
+        page = await connection.follow(str(page["next"]))

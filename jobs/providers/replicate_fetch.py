@@ -1,0 +1,147 @@
+"""What many predictions are doing, for as few requests as it takes.
+
+A list page answers for up to a hundred; it is read as long as enough of those on it are asked about. The time that
+the jobs span is cut into windows, which are read side by side, each from its newest page on. What no page showed is
+asked for one by one. Lists carry no logs: those come with the single answers alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from jobs.providers.base import Answers, Handle, ProviderError, Snapshot
+from jobs.providers.replicate_http import Connection, ReplicateError
+from jobs.providers.replicate_predictions import read_snapshot
+
+#: A page costs what one single request costs, and comes after the page before it: it has to answer for more than one.
+PAGE_PAYS = 4
+#: Jobs a window: about two and a half pages, read one after the other.
+WINDOW_JOBS = 250
+MAX_WINDOWS = 6
+SLACK = timedelta(minutes=2)
+#: Between a submission's begin and the prediction's creation a dataset may be on its way.
+UPLOAD_TIME = timedelta(minutes=10)
+#: A prediction made this recently may not be visible yet.
+NOT_YET_VISIBLE = timedelta(seconds=60)
+BEGINNING = datetime(2015, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The predictions made from `after` on and before `before`, and which of them are asked about."""
+
+    after: datetime
+    before: datetime
+    handles: Sequence[Handle]
+
+
+async def fetch_parts(connection: Connection, handles: Sequence[Handle]) -> AsyncIterator[Answers]:
+    """Answers as they come. Raises ProviderError when Replicate as a whole can't be asked."""
+    missing = {handle.external_id: handle for handle in handles}
+    spans = windows(handles) if len(handles) >= PAGE_PAYS else []
+    async for part in _merged([_read_window(connection, span, missing) for span in spans]):
+        yield part
+    singles = [_read_single(connection, handle) for handle in missing.values()]
+    failures: list[ReplicateError] = []
+    async for part in _merged(singles):
+        failures += [answer for answer in part.values() if isinstance(answer, ReplicateError) and answer.is_general]
+        yield part
+    if failures and len(failures) == len(handles):
+        raise failures[-1]
+
+
+def windows(handles: Sequence[Handle]) -> list[Window]:
+    """The time that the jobs span, cut so that each window has about as many of them."""
+    ordered = sorted(handles, key=_since)
+    count = min(MAX_WINDOWS, -(-len(ordered) // WINDOW_JOBS))
+    size = -(-len(ordered) // count)
+    groups = [ordered[first : first + size] for first in range(0, len(ordered), size)]
+    starts = [_since(groups[0][0]) - SLACK, *(_since(group[0]) for group in groups[1:])]
+    ends = [*starts[1:], _since(ordered[-1]) + UPLOAD_TIME]
+    return [Window(start, end, group) for start, end, group in zip(starts, ends, groups, strict=True)]
+
+
+def _since(handle: Handle) -> datetime:
+    return handle.since or BEGINNING
+
+
+async def _read_window(connection: Connection, window: Window, missing: dict[str, Handle]) -> AsyncIterator[Answers]:
+    """Its pages, newest first, as long as they pay. What is found is taken out of `missing`."""
+    params = {"created_after": window.after.isoformat(), "created_before": window.before.isoformat()}
+    page = await _page(connection.get("/v1/predictions", **params))
+    while page:
+        part = _known_on(page, missing)
+        yield part
+        link = page.get("next")
+        done = not any(handle.external_id in missing for handle in window.handles)
+        if done or len(part) < PAGE_PAYS or not isinstance(link, str):
+            return
+        page = await _page(connection.follow(link))
+
+
+async def _page(asking: Awaitable[Any]) -> Mapping[str, Any] | None:
+    """A page; None when it alone could not be had, so that its jobs are asked for one by one."""
+    try:
+        page = await asking
+    except ReplicateError as error:
+        if error.is_general:
+            raise
+        return None
+    return page if isinstance(page, Mapping) and isinstance(page.get("results"), list) else None
+
+
+def _known_on(page: Mapping[str, Any], missing: dict[str, Handle]) -> Answers:
+    answers: dict[str, Snapshot | ProviderError] = {}
+    for item in page["results"]:
+        handle = missing.pop(str(item.get("id")), None) if isinstance(item, Mapping) else None
+        if handle is not None:
+            answers[handle.job_id] = read_snapshot(item)
+    return answers
+
+
+async def look(connection: Connection, handle: Handle) -> Snapshot:
+    """One prediction, with its log."""
+    return read_snapshot(await connection.get(f"/v1/predictions/{handle.external_id}"))
+
+
+async def _read_single(connection: Connection, handle: Handle) -> AsyncIterator[Answers]:
+    try:
+        yield {handle.job_id: await look(connection, handle)}
+    except ProviderError as error:
+        is_new = handle.since is not None and datetime.now(UTC) - handle.since < NOT_YET_VISIBLE
+        if not (is_new and isinstance(error, ReplicateError) and error.code == 404):
+            yield {handle.job_id: error}
+
+
+async def _merged(sources: Iterable[AsyncIterator[Answers]]) -> AsyncIterator[Answers]:
+    """What all of them yield, in the order in which it comes. The first error ends them all."""
+    arrived: asyncio.Queue[Answers | BaseException | None] = asyncio.Queue()
+
+    async def drain(source: AsyncIterator[Answers]) -> None:
+        try:
+            async for part in source:
+                arrived.put_nowait(part)
+        except Exception as error:
+            arrived.put_nowait(error)
+        else:
+            arrived.put_nowait(None)
+
+    tasks = [asyncio.create_task(drain(source)) for source in sources]
+    open_ones = len(tasks)
+    try:
+        while open_ones:
+            item = await arrived.get()
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                open_ones -= 1
+            elif item:
+                yield item
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,211 @@
+"""Requests to Replicate: one client a run, bounded, patient with its limits, and careful with what costs money."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+import httpx
+
+from cloudtrain_site.http_client import get_async_client
+from jobs.providers.base import ProviderError
+
+DEFAULT_BASE = "https://api.replicate.com"
+#: The documented limit is 50 requests a second; at their usual tenth of a second this many at once stay below it.
+CONCURRENCY = 8
+#: The first try of a request that changes nothing, and two more.
+TRIES = 3
+FIRST_PAUSE = 0.2
+#: A throttled request is waited for up to this long; what takes longer is told to whoever asks.
+PATIENCE = 5.0
+DEFAULT_RETRY_AFTER = 10.0
+TIMEOUT = httpx.Timeout(connect=5.0, read=10.0, write=30.0, pool=None)
+#: Answers about a create that say for sure that nothing was made.
+SURELY_NOTHING = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
+#: What was refused for good: asking again changes nothing.
+REFUSALS = SURELY_NOTHING - {429}
+REFUSED_ACCOUNT = frozenset({401, 402, 403})
+_RESETS_IN = re.compile(r"(?:resets in ~?|available in )(\d{1,6}(?:\.\d+)?) ?s")
+
+
+class ReplicateError(ProviderError):
+    """What Replicate said or didn't. `is_general`: every other request would have met the same."""
+
+    def __init__(self, message: str, *, code: int | None = None, is_general: bool = False, **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.code = code
+        self.is_general = is_general
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where Replicate is, and the token that opens it."""
+
+    base: str
+    token: str
+
+    @property
+    def origin(self) -> tuple[str, str, int | None]:
+        """Scheme, host and port: nothing is sent anywhere else."""
+        return _origin(self.base)
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+
+
+class Connection:
+    """An open client. Requests beyond the bound wait; after a 429 all of them wait for as long as it asks."""
+
+    def __init__(self, access: Access, *, concurrency: int = CONCURRENCY) -> None:
+        if not access.token:
+            raise ReplicateError(
+                "REPLICATE_API_TOKEN is not set.", permanent=True, nothing_created=True, is_general=True
+            )
+        self.access = access
+        self.requests = 0
+        self._bound = asyncio.Semaphore(concurrency)
+        self._not_before = 0.0
+        self._client = get_async_client(
+            base_url=access.base, timeout=TIMEOUT, headers={"Authorization": f"Bearer {access.token}"}
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, error: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._client.__aexit__(error, value, traceback)
+
+    async def get(self, path: str, **params: str) -> Any:
+        """The JSON at `path`, asked for up to three times. Raises ReplicateError."""
+        pause = FIRST_PAUSE
+        for attempt in range(1, TRIES + 1):
+            try:
+                return await self._send("GET", path, params=params or None)
+            except ReplicateError as error:
+                wait = pause if error.retry_after is None else error.retry_after
+                if error.permanent or attempt == TRIES or wait > PATIENCE:
+                    raise
+            await asyncio.sleep(wait)
+            pause *= 4
+        raise AssertionError("the last attempt returns or raises")
+
+    async def follow(self, link: str) -> Any:
+        """The JSON at a link that Replicate gave. Raises ReplicateError for one that leads elsewhere."""
+        if _origin(link) != self.access.origin:
+            raise ReplicateError(f"Replicate linked to another host: {urlsplit(link).hostname}.")
+        return await self.get(link)
+
+    async def post(self, path: str, **options: Any) -> Any:
+        """The JSON that a POST answers. Sent once: what it made may cost money, and would be made twice."""
+        return await self._send("POST", path, **options)
+
+    async def _send(self, method: str, path: str, **options: Any) -> Any:
+        async with self._bound:
+            delay = self._not_before - asyncio.get_running_loop().time()
+            if delay > 0:
+                await asyncio.sleep(min(delay, PATIENCE))
+            self.requests += 1
+            try:
+                response = await self._client.request(method, path, **options)
+            except httpx.RequestError as error:
+                raise _unanswered(error) from error
+            except (aiohttp.ClientError, OSError) as error:
+                raise ReplicateError(f"The connection to Replicate failed: {_words(error)}.") from error
+        self._heed_limits(response)
+        return _content(response)
+
+    def _heed_limits(self, response: httpx.Response) -> None:
+        pause = None
+        if response.status_code == 429:
+            pause = retry_after(response.headers, _parsed(response)) or DEFAULT_RETRY_AFTER
+        elif response.headers.get("ratelimit-remaining") == "0":
+            pause = _number(response.headers.get("ratelimit-reset"))
+        if pause:
+            until = asyncio.get_running_loop().time() + pause
+            self._not_before = max(self._not_before, until)
+
+
+def _unanswered(error: httpx.RequestError) -> ReplicateError:
+    """The error of a request without an answer.
+
+    Its transport reports a connection that broke after the request was sent as a connect timeout too, so the kind of
+    the httpx error says nothing about whether anything was sent; only aiohttp's own kind does.
+    """
+    not_sent = isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    if not_sent:
+        return ReplicateError(
+            f"Replicate could not be reached: {_words(error)}.", nothing_created=True, is_general=True
+        )
+    if isinstance(error, httpx.ReadTimeout):
+        return ReplicateError("Replicate did not answer in time.")
+    return ReplicateError(f"The connection to Replicate broke: {_words(error)}.")
+
+
+def _words(error: Exception) -> str:
+    return str(error).rstrip(".") or type(error).__name__
+
+
+def _content(response: httpx.Response) -> Any:
+    body = _parsed(response)
+    if response.is_success:
+        if body is None and response.content:
+            raise ReplicateError("Replicate's answer could not be read: it is no JSON.", code=response.status_code)
+        return body
+    raise _refusal(response, body)
+
+
+def _refusal(response: httpx.Response, body: Any) -> ReplicateError:
+    status = response.status_code
+    wait = retry_after(response.headers, body)
+    return ReplicateError(
+        f"Replicate answered {status}: {_detail(body)}",
+        code=status,
+        permanent=status in REFUSALS,
+        nothing_created=status in SURELY_NOTHING,
+        retry_after=(wait or DEFAULT_RETRY_AFTER) if status == 429 else wait,
+        is_general=status in REFUSED_ACCOUNT or status == 429 or status >= 500,
+    )
+
+
+def _parsed(response: httpx.Response) -> Any:
+    """The body as JSON; None for HTML and other surprises."""
+    try:
+        return json.loads(response.content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _detail(body: Any) -> str:
+    """What Replicate said, in its own words; any key may be missing."""
+    if not isinstance(body, dict):
+        return "no reason was given."
+    said = [str(body[key]).strip() for key in ("title", "detail") if body.get(key)]
+    return ": ".join(said)[:2000] or "no reason was given."
+
+
+def retry_after(headers: Mapping[str, str], body: Any) -> float | None:
+    """Seconds to wait: from the header, the body's field, or its sentence; None when none of them says."""
+    detail = body if isinstance(body, dict) else {}
+    in_words = _RESETS_IN.search(str(detail.get("detail", "")))
+    candidates = (headers.get("retry-after"), detail.get("retry_after"), in_words[1] if in_words else None)
+    return next((seconds for found in candidates if (seconds := _number(found)) is not None), None)
+
+
+def _number(value: Any) -> float | None:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return None
+    return seconds if 0 <= seconds < 86_400 else None

@@ -1,0 +1,202 @@
+"""Replicate's predictions: read into our values, and written from an order. No request is made here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from cloudtrain_site.redaction import is_secret_name, mask_secrets
+from jobs.progress import read_progress
+from jobs.providers.base import Found, Order, ProviderError, Snapshot
+from jobs.statuses import ACTIVE, PROVIDER_WORDS
+
+logger = logging.getLogger("simpletuner.cloud.providers")
+
+#: Hardware is chosen by choosing the model: there is one for each of these profiles.
+PROFILES = ("h100", "h100-x2", "h100-x4", "h100-x8", "l40s", "l40s-x2", "l40s-x4", "l40s-x8")
+MODEL_PREFIX = "advanced-trainer-"
+MODEL = f"simpletuner/{MODEL_PREFIX}{{profile}}"
+WEBHOOK_PATH = "/api/webhooks/replicate"
+MARKER_PARAMETER = "ct"
+#: The inputs that Replicate blacks out once the model has them; everything else can be read through its API.
+SECRET_INPUTS = ("hf_token", "s3_access_key", "s3_secret_key")
+#: Progress is read from the end of the log: a megabyte of it would say nothing more.
+PROGRESS_TAIL = 65_536
+MARKER = re.compile(r"ct-[0-9a-f]{24}")
+
+
+def read_snapshot(body: Any) -> Snapshot:
+    """A prediction's JSON as a snapshot; only `id` has to be there. Raises ProviderError without it."""
+    if not isinstance(body, Mapping) or not isinstance(body.get("id"), str) or not 0 < len(body["id"]) <= 128:
+        raise ProviderError("Replicate's answer is no prediction.")
+    status = _status(body)
+    log = _text(body.get("logs"))
+    metrics = body.get("metrics")
+    seconds = _seconds(metrics.get("predict_time")) if isinstance(metrics, Mapping) else None
+    return Snapshot(
+        external_id=body["id"],
+        status=status,
+        started_at=_moment(body.get("started_at")),
+        completed_at=_moment(body.get("completed_at")) if status not in ACTIVE else None,
+        error_message=_text(body.get("error")) or None,
+        output_url=_output(body.get("output")),
+        progress=read_progress(log[-PROGRESS_TAIL:]) if log else None,
+        metadata=_metadata(body),
+        billed_seconds=seconds,
+        hardware=profile_of(_text(body.get("model"))),
+        log=log or None,
+        data_removed=body.get("data_removed") is True,
+    )
+
+
+def _status(body: Mapping[str, Any]) -> Any:
+    word = _text(body.get("status"))
+    status = PROVIDER_WORDS.get(word)
+    if status is None:
+        logger.warning("Unknown status at Replicate", extra={"external_id": body["id"], "status": word[:40]})
+    return status
+
+
+def _text(value: Any) -> str:
+    """`value` as text that a database takes; empty for anything that isn't text."""
+    if not isinstance(value, str):
+        return ""
+    return value.encode("utf-8", "replace").decode().replace("\x00", " ")
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(_text(value))
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _seconds(value: Any) -> float | None:
+    """Seen at Replicate: a huge negative time, and 3e-06 of one that was cancelled before it began."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return min(max(0.0, float(value)), 10_000_000.0)
+
+
+def _output(value: Any) -> str | None:
+    """Where the result is, as the trainer says it: an address or a sentence; None when it is neither."""
+    if isinstance(value, Mapping):
+        value = value.get("weights") or value.get("version")
+    return _text(value)[:2000] or None
+
+
+def _metadata(body: Mapping[str, Any]) -> dict[str, Any]:
+    urls = body.get("urls")
+    web = _text(urls.get("web")) if isinstance(urls, Mapping) else ""
+    told = {"web_url": web, "model": _text(body.get("model")), "version": _text(body.get("version"))}
+    return {name: text[:500] for name, text in told.items() if text}
+
+
+def profile_of(model: str) -> str | None:
+    """The hardware that a model runs on; None for a model that isn't the trainer's."""
+    profile = model.partition(":")[0].rpartition("/")[2].removeprefix(MODEL_PREFIX)
+    return profile if profile in PROFILES else None
+
+
+def markers_in(body: Any) -> set[str]:
+    """The submission markers that a listed prediction carries, in its input or its webhook's address."""
+    if not isinstance(body, Mapping):
+        return set()
+    given = body.get("input")
+    config = given.get("config_json") if isinstance(given, Mapping) else None
+    return set(MARKER.findall(_text(config)) + MARKER.findall(_text(body.get("webhook"))))
+
+
+def read_found(body: Any) -> Found:
+    """A listed prediction with what tells whose it is."""
+    snapshot = read_snapshot(body)
+    given = body.get("input") if isinstance(body.get("input"), Mapping) else {}
+    config, dataloader = _json(given.get("config_json")), _json(given.get("dataloader_json"))
+    config = config if isinstance(config, dict) else {}
+    name = _text(config.get("tracker_run_name") or config.get("--tracker_run_name")) or _text(body.get("model"))
+    marker = min(markers_in(body), default=None)
+    return Found(
+        snapshot=snapshot,
+        created_at=_moment(body.get("created_at")) or datetime.now(UTC),
+        name=re.sub(r"[\x00-\x1f/\\]", "-", name.replace(marker or " ", "").strip(" -"))[:200] or "untitled",
+        config=mask_secrets(config),
+        dataloader_config=mask_secrets(dataloader) if isinstance(dataloader, list) else [],
+        marker=marker,
+    )
+
+
+def _json(text: Any) -> Any:
+    try:
+        return json.loads(_text(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def write_input(order: Order) -> dict[str, Any]:
+    """The inputs that today's predictor takes. Raises ProviderError for a secret that it would show to everybody."""
+    config = dict(order.config)
+    secrets = {name: config.pop(key) for name in SECRET_INPUTS for key in (name, f"--{name}") if config.get(key)}
+    given: dict[str, Any] = {name: value for name, value in secrets.items() if isinstance(value, str)}
+    lycoris = config.get("lycoris_config")
+    if isinstance(lycoris, Mapping):
+        given["lycoris_config"] = json.dumps(config.pop("lycoris_config"))
+    if order.dataset_url:
+        given["images"] = order.dataset_url
+    if "hf_token" in given and isinstance(config.get("hub_model_id"), str):
+        given["hub_model_id"] = config["hub_model_id"]
+    _refuse_secrets({"config": config, "dataloader_config": list(order.dataloader_config)})
+    config["tracker_run_name"] = f"{_run_name(order, config)} {order.marker}".strip()
+    config.pop("--tracker_run_name", None)
+    given["config_json"] = json.dumps(config)
+    if order.dataloader_config:
+        given["dataloader_json"] = json.dumps(list(order.dataloader_config))
+    return given
+
+
+def _run_name(order: Order, config: Mapping[str, Any]) -> str:
+    return order.tracker_run_name or _text(config.get("tracker_run_name") or config.get("--tracker_run_name"))
+
+
+def _refuse_secrets(shown: Mapping[str, Any]) -> None:
+    names = secret_names(shown)
+    if names:
+        raise ProviderError(
+            f"{', '.join(names)}: whoever reads the prediction at Replicate would see this. "
+            f"Secrets can be given as {', '.join(SECRET_INPUTS)} only.",
+            permanent=True,
+            nothing_created=True,
+        )
+
+
+def secret_names(value: Any, path: str = "") -> Sequence[str]:
+    """Where in `value` secrets stand, as dotted paths."""
+    items: list[tuple[str, Any]] = []
+    if isinstance(value, Mapping):
+        items = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
+    elif isinstance(value, list):
+        items = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    if mask_secrets(value) == value:
+        return []
+    deeper = [name for where, item in items for name in _secret_below(where, item)]
+    return deeper or [path]
+
+
+def _secret_below(where: str, item: Any) -> Sequence[str]:
+    key = where.rpartition(".")[2]
+    if isinstance(item, str) and item and is_secret_name(key) and mask_secrets({key: item}) != {key: item}:
+        return [where]
+    return secret_names(item, where)
+
+
+def webhook_address(address: str, marker: str) -> str:
+    """The address that Replicate tells its news, with the marker; a bare host stands for ours on it."""
+    parts = urlsplit(address)
+    path = WEBHOOK_PATH if parts.path in ("", "/") else parts.path
+    query = "&".join(filter(None, [parts.query, urlencode({MARKER_PARAMETER: marker})]))
+    return urlunsplit((parts.scheme, parts.netloc, path, query, ""))

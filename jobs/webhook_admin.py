@@ -1,0 +1,46 @@
+"""The deliveries in the admin: what came, what we thought of it, and what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from jobs import webhooks
+from jobs.admin_base import SuperuserAdmin
+from jobs.models import WebhookDelivery
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(SuperuserAdmin[WebhookDelivery]):
+    """Every delivery of the last 30 days; nothing is edited here."""
+
+    list_display = ("received_at", "provider", "verdict", "outcome", "repeats", "external_id", "job", "sender")
+    list_filter = ("verdict", "provider")
+    search_fields = ("=delivery_id", "=external_id", "=job__id", "=marker")
+    ordering = ("-id",)
+    actions = ("replay",)
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Only providers deliver."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: WebhookDelivery | None = None) -> bool:
+        """What came is what came."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: WebhookDelivery | None = None) -> bool:
+        """They go by themselves."""
+        return False
+
+    @admin.action(description="Replay the selected deliveries", permissions=["view"])
+    def replay(self, request: HttpRequest, deliveries: QuerySet[WebhookDelivery]) -> None:
+        """Apply each once more, and say how many there were to apply."""
+        done = [webhooks.replay(delivery) for delivery in deliveries.order_by("id")]
+        if any(done):
+            messages.success(request, f"{sum(done)} replayed; the outcome says what came of each.")
+        if not all(done):
+            messages.warning(request, f"{len(done) - sum(done)} had been refused: nothing of them is applied.")

@@ -1,0 +1,68 @@
+"""The secrets that providers sign their webhooks with: fetched when needed, kept in memory alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+from cloudtrain_site.redaction import register_secret
+from jobs.providers.base import ProviderError
+from jobs.providers.replicate import ReplicateProvider
+
+logger = logging.getLogger("simpletuner.cloud.webhooks")
+
+#: A forged delivery must not make us ask again and again.
+REFETCH_PAUSE = 60.0
+
+
+@dataclass
+class _Kept:
+    secret: str = ""
+    fetched_at: float = float("-inf")
+    of: tuple[str, str] = ("", "")
+
+
+_kept = _Kept()
+_turn = threading.Lock()
+
+
+def secret() -> str:
+    """Replicate's secret for this account. Raises ProviderError when it can't be had."""
+    provider = ReplicateProvider.from_settings()
+    account = (provider.access.base, provider.access.token)
+    with _turn:
+        if not _kept.secret or _kept.of != account:
+            _fetch(provider)
+        return _kept.secret
+
+
+def fresh_secret(used: str) -> str | None:
+    """Another secret than `used`, which didn't fit: it may have been replaced. None: it is the same, or too soon."""
+    with _turn:
+        if _kept.secret != used:
+            return _kept.secret
+        if time.monotonic() - _kept.fetched_at < REFETCH_PAUSE:
+            return None
+        try:
+            _fetch(ReplicateProvider.from_settings())
+        except ProviderError as error:
+            logger.warning("Webhook secret could not be fetched again", extra={"error": str(error)})
+            return None
+        return _kept.secret if _kept.secret != used else None
+
+
+def forget() -> None:
+    """Fetch the secret again at the next need."""
+    with _turn:
+        _kept.secret, _kept.fetched_at, _kept.of = "", float("-inf"), ("", "")
+
+
+def _fetch(provider: ReplicateProvider) -> None:
+    # Marked first: a provider that is down isn't asked at every delivery either.
+    _kept.fetched_at = time.monotonic()
+    found = asyncio.run(provider.webhook_secret())
+    register_secret(found)
+    _kept.secret, _kept.of = found, (provider.access.base, provider.access.token)

@@ -1,0 +1,64 @@
+"""Where providers deliver."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from cloudtrain_site.errors import error_body
+from jobs import webhooks
+from jobs.providers.base import ProviderError
+from jobs.providers.replicate_predictions import MARKER_PARAMETER
+
+logger = logging.getLogger("simpletuner.cloud.webhooks")
+
+#: A delivery carries the whole log.
+LONGEST_BODY = 10_000_000
+#: Networks of reverse proxies whose X-Forwarded-For is believed.
+PROXIES_VARIABLE = "CLOUDTRAIN_TRUSTED_PROXIES"
+
+
+@csrf_exempt
+@require_POST
+def replicate(request: HttpRequest) -> HttpResponse:
+    """Take a delivery in: 200 for a good one, known job or not; 503 when it can't be judged now."""
+    if int(request.META.get("CONTENT_LENGTH") or 0) > LONGEST_BODY:
+        return _refuse(413, "A delivery may have at most 10 MB.")
+    # Not request.body: that has the limit of ordinary requests.
+    body = request.read(LONGEST_BODY + 1)
+    if len(body) > LONGEST_BODY:
+        return _refuse(413, "A delivery may have at most 10 MB.")
+    arrival = webhooks.Arrival(
+        headers={name.lower(): value for name, value in request.headers.items()},
+        body=body,
+        sender=sender_of(request, os.environ.get(PROXIES_VARIABLE, "").split()),
+        marker=request.GET.get(MARKER_PARAMETER, "")[:40],
+    )
+    try:
+        status = webhooks.receive(arrival)
+    except ProviderError as error:
+        logger.warning("Webhook could not be judged", extra={"error": str(error)})
+        return _refuse(503, "The signature can't be checked now. Try again.")
+    return JsonResponse({"received": True}) if status == 200 else _refuse(status, "This delivery is not accepted.")
+
+
+def _refuse(status: int, detail: str) -> HttpResponse:
+    return JsonResponse(error_body(detail, "webhook_refused"), status=status)
+
+
+def sender_of(request: HttpRequest, proxies: Sequence[str]) -> str:
+    """Whose address a delivery is from: the last one in X-Forwarded-For that isn't a proxy of ours.
+
+    Without trusted proxies the header counts for nothing, since anybody can write one.
+    """
+    address = str(request.META.get("REMOTE_ADDR", ""))
+    networks = " ".join(proxies)
+    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
+    while networks and hops and webhooks.may_deliver(address, networks):
+        address = hops.pop()
+    return address

@@ -1,0 +1,60 @@
+"""What the tests of the jobs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from jobs.models import Job, ProviderConfig
+from jobs.providers import replicate as replicate_provider
+from jobs.statuses import JobStatus
+from tests.fake_replicate import FakeReplicate, Prediction, Script
+
+#: Stays as it is until the test says otherwise.
+STILL = Script(start=3600)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeReplicate]:
+    """A Replicate whose predictions move by `update` alone, and an environment that leads there."""
+    with FakeReplicate.start(script=STILL) as server:
+        monkeypatch.setenv("REPLICATE_API_TOKEN", server.token)
+        monkeypatch.setenv("REPLICATE_BASE_URL", server.url)
+        monkeypatch.setattr(replicate_provider, "_versions", {})
+        yield server
+
+
+@pytest.fixture
+def replicate_config(db: None) -> ProviderConfig:
+    """The operator's settings for Replicate: an H100 for a cent a second."""
+    config, _ = ProviderConfig.objects.update_or_create(
+        name="replicate",
+        defaults={"default_hardware": "h100", "cost_per_second": {"h100": 0.01, "l40s": 0.001}},
+    )
+    return config
+
+
+@pytest.fixture
+def at_replicate(fake: FakeReplicate, make_job: Callable[..., Job]) -> Callable[..., Job]:
+    """A job that Replicate has: queued, made now, unless the test says otherwise."""
+
+    def make(**fields: Any) -> Job:
+        profile = fields.get("hardware_profile", "h100")
+        prediction = Prediction(model=f"simpletuner/advanced-trainer-{profile}", version="v1", input={})
+        fake.call(fake.predictions.add, prediction)
+        return make_job(
+            **{
+                "provider": "replicate",
+                "external_id": prediction.id,
+                "status": JobStatus.QUEUED,
+                "hardware_profile": profile,
+                "submission_started_at": timezone.now() - timedelta(seconds=1),
+                **fields,
+            }
+        )
+
+    return make

@@ -1,0 +1,306 @@
+"""Webhooks: signed ones are applied once; forged, doubled, late, lost and foreign ones do no harm, and are seen."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client, RequestFactory
+from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs import logs, webhook_secrets, webhooks
+from jobs.models import Job, JobEvent, ProviderConfig, WebhookDelivery
+from jobs.signatures import TOLERANCE_SECONDS, Check, check
+from jobs.statuses import JobStatus
+from jobs.webhook_views import sender_of
+from tests.fake_replicate import FakeReplicate
+from tests.racing import at_once
+
+MakeJob = Callable[..., Job]
+URL = "/api/webhooks/replicate"
+SECRET = "whsec_" + base64.b64encode(bytes(range(24))).decode()
+MARKER = "ct-" + "0123456789ab" * 2
+
+
+def sign(body: bytes, secret: str = SECRET, at: float | None = None, delivery: str = "msg_1") -> dict[str, str]:
+    stamp = str(int(time.time() if at is None else at))
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = hmac.new(key, f"{delivery}.{stamp}.".encode() + body, hashlib.sha256).digest()
+    signature = f"v1,{base64.b64encode(signed).decode()}"
+    return {"webhook-id": delivery, "webhook-timestamp": stamp, "webhook-signature": signature}
+
+
+def body_of(job: Job, status: str = "processing", **fields: Any) -> bytes:
+    return json.dumps({"id": job.external_id, "status": status, **fields}).encode()
+
+
+@pytest.fixture
+def secret(fake: FakeReplicate) -> Iterator[str]:
+    webhook_secrets.forget()
+    yield fake.webhook_secret
+    webhook_secrets.forget()
+
+
+@pytest.fixture
+def deliver(secret: str, db: None) -> Callable[..., int]:
+    """Deliver a body, signed now unless the test gives headers of its own. The status of the answer."""
+
+    def send(body: bytes, *, query: str = "", delivery: str = "msg_1", headers: dict[str, str] | None = None) -> int:
+        signed = sign(body, secret, delivery=delivery) if headers is None else headers
+        answer = Client().post(f"{URL}{query}", body, content_type="application/json", headers=signed)
+        return answer.status_code
+
+    return send
+
+
+Deliver = Callable[..., int]
+VECTORS = json.loads((Path(__file__).parent / "data" / "webhook-vectors.json").read_text())["vectors"]
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_the_known_vectors(vector: dict[str, Any]) -> None:
+    headers = {name: value for name, value in vector.items() if name.startswith("webhook-")}
+    body, secret, now = vector["body"].encode(), vector["secret"], float(vector["webhook-timestamp"])
+    assert check(headers, body, secret, now) == Check.VALID
+    assert check(headers, body + b" ", secret, now) == Check.FORGED
+
+
+@pytest.mark.parametrize(
+    ("seconds", "found"), [(0, "valid"), (299, "valid"), (301, "stale"), (-299, "valid"), (-301, "stale")]
+)
+def test_five_minutes_are_borne_both_ways(seconds: int, found: str) -> None:
+    assert TOLERANCE_SECONDS == 300
+    assert check(sign(b"{}", at=1_000_000), b"{}", SECRET, 1_000_000 + seconds) == found
+
+
+def test_any_of_several_signatures_will_do() -> None:
+    headers = sign(b"{}", at=0)
+    headers["webhook-signature"] = f"v1a,xx v2,yy v1,AAAA  {headers['webhook-signature']} garbage v1,a,b"
+    assert check(headers, b"{}", SECRET, 0) == Check.VALID
+
+
+texts = st.text(max_size=50)
+
+
+@given(delivery=texts, stamp=texts, signature=texts, body=st.binary(max_size=100), secret=texts)
+def test_the_verifier_never_raises_and_lets_nothing_through(
+    delivery: str, stamp: str, signature: str, body: bytes, secret: str
+) -> None:
+    headers = {"webhook-id": delivery, "webhook-timestamp": stamp, "webhook-signature": signature}
+    assert check(headers, body, secret, 0) in (Check.FORGED, Check.UNSIGNED)
+
+
+def test_a_signed_delivery_moves_its_job(deliver: Deliver, at_replicate: MakeJob) -> None:
+    job = at_replicate()
+    assert deliver(body_of(job)) == 200
+    job.refresh_from_db()
+    assert job.status == JobStatus.RUNNING
+    (event,) = JobEvent.objects.all()
+    assert event.source == "webhook"
+    row = WebhookDelivery.objects.get()
+    assert (row.verdict, row.outcome, row.job) == ("accepted", "queued -> running", job)
+
+
+def test_the_same_delivery_twice_is_applied_once(deliver: Deliver, at_replicate: MakeJob) -> None:
+    job = at_replicate()
+    assert (deliver(body_of(job)), deliver(body_of(job))) == (200, 200)
+    assert JobEvent.objects.count() == 1
+    assert WebhookDelivery.objects.get().repeats == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_delivery_at_the_same_moment_is_applied_once(deliver: Deliver, at_replicate: MakeJob) -> None:
+    job = at_replicate()
+    assert at_once(*[lambda: deliver(body_of(job))] * 4) == [200] * 4
+    assert JobEvent.objects.count() == 1
+    assert WebhookDelivery.objects.get().repeats == 3
+
+
+def test_a_late_delivery_does_not_reopen_an_ended_job(deliver: Deliver, at_replicate: MakeJob) -> None:
+    job = at_replicate(status=JobStatus.RUNNING)
+    deliver(body_of(job, "succeeded", output="https://huggingface.co/x"))
+    assert deliver(body_of(job, "processing"), delivery="msg_2") == 200
+    job.refresh_from_db()
+    assert job.status == JobStatus.COMPLETED
+    assert WebhookDelivery.objects.first().outcome == "nothing new: the job is completed"  # type: ignore[union-attr]
+
+
+def test_the_last_delivery_brings_the_whole_log(deliver: Deliver, at_replicate: MakeJob) -> None:
+    job = at_replicate(status=JobStatus.RUNNING)
+    deliver(body_of(job, "succeeded", logs="one\ntwo\n"))
+    piece = logs.read_log(Job.objects.get())
+    assert (piece.text, piece.complete) == ("one\ntwo\n", True)
+    assert "logs" not in WebhookDelivery.objects.get().payload  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"webhook-id": "x"},
+        {"webhook-id": "msg_1", "webhook-timestamp": "1", "webhook-signature": "v1,a,b"},
+        sign(b"another body", SECRET),
+    ],
+)
+def test_a_forged_delivery_changes_nothing_and_is_seen(
+    deliver: Deliver, at_replicate: MakeJob, headers: dict[str, str]
+) -> None:
+    job = at_replicate()
+    assert deliver(body_of(job), headers=headers) == 401
+    job.refresh_from_db()
+    assert job.status == JobStatus.QUEUED
+    assert WebhookDelivery.objects.values_list("verdict", "payload").get() == ("forged", None)
+
+
+def test_an_old_delivery_is_refused(deliver: Deliver, at_replicate: MakeJob, secret: str) -> None:
+    body = body_of(at_replicate())
+    assert deliver(body, headers=sign(body, secret, at=time.time() - 400)) == 401
+    assert WebhookDelivery.objects.get().verdict == "stale"
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"{", b"\xff\xfe", b"[]", b'{"id": 3}', b"[" * 100_000])
+def test_a_signed_delivery_that_is_no_prediction_is_refused(deliver: Deliver, body: bytes) -> None:
+    assert deliver(body) == 400
+    assert WebhookDelivery.objects.get().verdict == "malformed"
+
+
+def test_a_delivery_of_no_job_of_ours_is_fine(deliver: Deliver) -> None:
+    assert deliver(b'{"id": "abc", "status": "succeeded", "token": "s3cret-value"}') == 200
+    row = WebhookDelivery.objects.get()
+    assert (row.outcome, row.job, row.payload["token"]) == ("no job of ours", None, "***")  # type: ignore[index]
+
+
+def test_the_first_delivery_adopts_the_job_that_is_being_submitted(deliver: Deliver, make_job: MakeJob) -> None:
+    job = make_job(provider="replicate", submission_marker=MARKER, submission_started_at=timezone.now())
+    assert deliver(b'{"id": "abc", "status": "processing"}', query=f"?ct={MARKER}") == 200
+    job.refresh_from_db()
+    assert (job.external_id, job.status) == ("abc", "running")
+    assert WebhookDelivery.objects.get().outcome == "adopted: running"
+
+
+def test_a_marker_does_not_take_a_job_from_its_training(deliver: Deliver, at_replicate: MakeJob) -> None:
+    job = at_replicate(submission_marker=MARKER)
+    assert deliver(b'{"id": "abc", "status": "processing"}', query=f"?ct={MARKER}") == 200
+    kept = Job.objects.get()
+    assert (kept.external_id, kept.status) == (job.external_id, "queued")
+
+
+def test_a_delivery_over_ten_megabytes_is_refused_unread(deliver: Deliver) -> None:
+    assert deliver(b"x" * 10_000_001) == 413
+    assert not WebhookDelivery.objects.exists()
+
+
+def test_one_of_nearly_ten_megabytes_is_taken(deliver: Deliver, at_replicate: MakeJob) -> None:
+    assert deliver(body_of(at_replicate(), logs="line\n" * 1_600_000)) == 200
+    assert Job.objects.get().log_size == 8_000_000
+
+
+def test_the_secret_is_fetched_once(deliver: Deliver, at_replicate: MakeJob, fake: FakeReplicate) -> None:
+    job = at_replicate()
+    deliver(body_of(job))
+    deliver(body_of(job), delivery="msg_2")
+    deliver(body_of(job), headers=sign(b"forged"))
+    deliver(body_of(job), headers=sign(b"forged"))
+    assert fake.requests.count("GET", "/v1/webhooks/default/secret") == 1
+
+
+def test_a_replaced_secret_is_fetched_again(
+    deliver: Deliver, at_replicate: MakeJob, fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = at_replicate()
+    deliver(body_of(job))
+    monkeypatch.setattr(webhook_secrets, "REFETCH_PAUSE", 0.0)
+    fake.world.webhooks.secret = SECRET
+    body = body_of(job, "succeeded")
+    assert deliver(body, headers=sign(body, SECRET, delivery="msg_2")) == 200
+    assert Job.objects.get().status == JobStatus.COMPLETED
+
+
+def test_without_the_secret_the_sender_has_to_come_again(
+    deliver: Deliver, at_replicate: MakeJob, fake: FakeReplicate
+) -> None:
+    fake.faults.add("unauthenticated")
+    assert deliver(body_of(at_replicate())) == 503
+
+
+def test_unsigned_deliveries_are_taken_where_the_operator_says_so(
+    deliver: Deliver, at_replicate: MakeJob, replicate_config: ProviderConfig
+) -> None:
+    ProviderConfig.objects.update(signature_required=False)
+    job = at_replicate()
+    assert deliver(body_of(job), headers={}) == 200
+    assert deliver(body_of(job), headers=sign(b"forged")) == 401
+
+
+def test_a_foreign_network_is_refused(
+    deliver: Deliver, at_replicate: MakeJob, replicate_config: ProviderConfig
+) -> None:
+    ProviderConfig.objects.update(webhook_networks="10.0.0.0/8\n192.0.2.7")
+    assert deliver(body_of(at_replicate())) == 403
+    ProviderConfig.objects.update(webhook_networks="127.0.0.0/8")
+    assert deliver(body_of(Job.objects.get())) == 200
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "proxies", "sender"),
+    [
+        ("9.9.9.9", [], "127.0.0.1"),
+        ("9.9.9.9", ["127.0.0.1"], "9.9.9.9"),
+        ("1.1.1.1, 9.9.9.9", ["127.0.0.1"], "9.9.9.9"),
+        ("1.1.1.1, 9.9.9.9, 10.0.0.3", ["127.0.0.0/8", "10.0.0.0/8"], "9.9.9.9"),
+        ("", ["127.0.0.1"], "127.0.0.1"),
+        ("9.9.9.9", ["192.0.2.1"], "127.0.0.1"),
+    ],
+)
+def test_the_sender_is_told_by_trusted_proxies_alone(forwarded: str, proxies: list[str], sender: str) -> None:
+    request = RequestFactory().post(URL, headers={"X-Forwarded-For": forwarded})
+    assert sender_of(request, proxies) == sender
+
+
+def test_what_could_not_be_applied_is_applied_later(deliver: Deliver, at_replicate: MakeJob) -> None:
+    job = at_replicate()
+    WebhookDelivery.objects.create(
+        provider="replicate", delivery_id="a", verdict="accepted", payload=json.loads(body_of(job))
+    )
+    assert (webhooks.apply_leftovers(), webhooks.apply_leftovers()) == (1, 0)
+    assert Job.objects.get().status == JobStatus.RUNNING
+
+
+def test_a_delivery_is_replayed_from_the_admin(deliver: Deliver, at_replicate: MakeJob, root: User) -> None:
+    job = at_replicate()
+    deliver(body_of(job), query="")
+    Job.objects.filter(pk=job.pk).update(status=JobStatus.QUEUED)
+    browser = Client()
+    browser.force_login(root)
+    action = {"action": "replay", "_selected_action": [WebhookDelivery.objects.get().pk]}
+    answer = browser.post("/admin/jobs/webhookdelivery/", action, follow=True)
+    assert "1 replayed" in answer.content.decode()
+    assert Job.objects.get().status == JobStatus.RUNNING
+
+
+def test_the_inbox_forgets_after_thirty_days(db: None) -> None:
+    for days in (31, 29):
+        at = timezone.now() - timedelta(days=days)
+        WebhookDelivery.objects.create(provider="replicate", verdict="forged", received_at=at)
+    assert (webhooks.trim(), webhooks.trim()) == (1, 0)
+
+
+def test_refused_ones_do_not_fill_the_disk(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "REFUSALS_AN_HOUR", 3)
+    assert {deliver(b"{}", headers={}) for _ in range(5)} == {401}
+    assert WebhookDelivery.objects.count() == 3
+
+
+def test_a_get_is_not_a_delivery(db: None) -> None:
+    assert Client().get(URL).status_code == 405
