@@ -13,7 +13,7 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
     """Both headers that a key may come in."""
 
     target_class = "cloudtrain_site.api.KeyAuthentication"
-    name = ["bearerKey", "headerKey"]  # noqa: RUF012 - the generator's own attribute
+    name = ["bearerKey", "headerKey"]
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
         """As the two names above."""
