@@ -10,6 +10,7 @@ They want no token, and take no part in latency, faults, limits and the count of
     GET   /_fake/predictions       all of them, whole, oldest first
     POST  /_fake/predictions       {"count": 100, "status": "processing", "input": {...}, ...}: as `fill`
     POST  /_fake/predictions/{id}  {"status": "succeeded", "logs": "more", ...}: as `update`
+    POST  /_fake/moves             {"ids": [...], "per_second": 300, "status": "succeeded", ...}: as `update_all`
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from aiohttp import web
 
 from tests.fake_replicate import problems
 from tests.fake_replicate.predictions import Script
-from tests.fake_replicate.seeding import fill, move
+from tests.fake_replicate.seeding import fill, move, move_all
 from tests.fake_replicate.webhooks import make_secret
 from tests.fake_replicate.world import WORLD, World, answer
 
@@ -90,6 +91,14 @@ async def move_prediction(request: web.Request) -> web.Response:
     except TypeError as error:
         raise refused(error) from None
     return answer(world.shown(prediction))
+
+
+@routes.post("/_fake/moves")
+async def move_predictions(request: web.Request) -> web.Response:
+    world, wanted = request.app[WORLD], await read(request)
+    identifiers = [identifier for identifier in wanted.pop("ids", []) if world.predictions.get(identifier)]
+    world.spawn(move_all(world, identifiers, **wanted))
+    return answer({"moving": len(identifiers)}, 202)
 
 
 @routes.post("/_fake/moved")

@@ -12,10 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import httpx
+
+from tests.fake_replicate.catalog import OWNER
 from tests.fake_replicate.faults import Faults
 from tests.fake_replicate.files import Files
 from tests.fake_replicate.predictions import Prediction, Predictions, Script
-from tests.fake_replicate.seeding import fill, move
+from tests.fake_replicate.seeding import fill, move, move_all
 from tests.fake_replicate.server import Server
 from tests.fake_replicate.trainer import TRAINER, split_command
 from tests.fake_replicate.webhooks import Delivery, make_secret
@@ -136,6 +139,16 @@ class FakeReplicate:
     def script(self, script: Script | None) -> None:
         self.world.script = script
 
+    def client(self, **options: Any) -> httpx.Client:
+        """A plain client of the API below /v1, with the token."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        # Loading certificates for an address without TLS would take longer than most tests.
+        return httpx.Client(base_url=f"{self.url}/v1", headers=headers, verify=False, **options)
+
+    def version(self, model: str = f"{OWNER}/advanced-trainer-h100") -> str:
+        """The newest version of a model, as a creation names it."""
+        return f"{model}:{self.world.models[model].versions[0]}"
+
     def fill(self, count: int = 1, **fields: Any) -> list[Prediction]:
         """Add predictions without a life of their own, at once, as `seeding.fill` says."""
         return self.call(fill, self.world, count, **fields)
@@ -147,6 +160,10 @@ class FakeReplicate:
     def update(self, identifier: str, status: str = "", **what: Any) -> None:
         """Let something happen to a prediction, as `seeding.move` says. Webhooks tell of it."""
         self.call(move, self.world, self.predictions[identifier], status, **what)
+
+    def update_all(self, identifiers: Iterable[str], per_second: float = 0, **what: Any) -> None:
+        """Begin to let the same happen to many, so many a second; it goes on after this returns."""
+        self.call(lambda: self.world.spawn(move_all(self.world, list(identifiers), per_second, **what)))
 
     def age(self, seconds: float) -> None:
         """As if `seconds` had passed for all that is kept for a while: files expire, data is removed."""

@@ -35,13 +35,17 @@ class StoredFile:
     path: Path
     name: str
     content_type: str
-    expires_ns: int
+    lives_ns: int
     id: str = field(default_factory=new_id)
     created_ns: int = field(default_factory=lambda: now_ns() // MICROSECOND * MICROSECOND)
     size: int = 0
     sha256: str = ""
     md5: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def expires_ns(self) -> int:
+        return self.created_ns + self.lives_ns
 
     def body(self, base: str) -> dict[str, Any]:
         return {
@@ -120,8 +124,8 @@ class Files:
     async def _store(self, part: BodyPartReader) -> StoredFile:
         self.folder.mkdir(parents=True, exist_ok=True)
         kind = part.headers.get("Content-Type", "application/octet-stream")
-        expires = now_ns() + round(self.faults.file_seconds * SECOND)
-        file = StoredFile(self.folder / new_id(), part.filename or "file", kind, expires)
+        lives = round(self.faults.file_seconds * SECOND)
+        file = StoredFile(self.folder / new_id(), part.filename or "file", kind, lives)
         sha256, md5 = hashlib.sha256(), hashlib.md5()
         with file.path.open("wb") as target:
             while chunk := await part.read_chunk(CHUNK):

@@ -71,6 +71,10 @@ class FakeReplicateProcess:
     def update(self, identifier: str, **fields: Any) -> None:
         self._read("POST", f"predictions/{identifier}", fields)
 
+    def update_all(self, identifiers: list[str], per_second: float = 0, **fields: Any) -> None:
+        """Begin to let the same happen to many, so many a second; it goes on after this returns."""
+        self._read("POST", "moves", {"ids": identifiers, "per_second": per_second, **fields})
+
     def predictions(self) -> list[dict[str, Any]]:
         return list(self._read("GET", "predictions"))
 

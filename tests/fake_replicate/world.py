@@ -111,6 +111,11 @@ class World:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    @property
+    def busy(self) -> bool:
+        """Whether a life is being lived or a webhook is on its way."""
+        return bool(self._tasks)
+
     async def close(self) -> None:
         tasks = tuple(self._tasks)
         for task in tasks:

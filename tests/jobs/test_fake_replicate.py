@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-import replicate
+from replicate.client import Client
 from replicate.exceptions import ReplicateError
 from replicate.pagination import paginate
 
@@ -34,9 +34,9 @@ def fake() -> Iterator[FakeReplicate]:
 
 
 @pytest.fixture
-def client(fake: FakeReplicate) -> Iterator[replicate.Client]:
+def client(fake: FakeReplicate) -> Iterator[Client]:
     """The official client."""
-    made = replicate.Client(api_token=fake.token, base_url=fake.url)
+    made = Client(api_token=fake.token, base_url=fake.url)
     made.poll_interval = 0.02
     yield made
     made._client.close()
@@ -45,13 +45,8 @@ def client(fake: FakeReplicate) -> Iterator[replicate.Client]:
 @pytest.fixture
 def http(fake: FakeReplicate) -> Iterator[httpx.Client]:
     """A plain client, to see what the official one hides."""
-    headers = {"Authorization": f"Bearer {fake.token}"}
-    with httpx.Client(base_url=f"{fake.url}/v1", headers=headers, verify=False, timeout=10) as plain:
+    with fake.client(timeout=10) as plain:
         yield plain
-
-
-def version(fake: FakeReplicate, model: str = MODEL) -> str:
-    return f"{model}:{fake.world.models[model].versions[0]}"
 
 
 def config(**changes: object) -> dict[str, Any]:
@@ -59,7 +54,7 @@ def config(**changes: object) -> dict[str, Any]:
 
 
 def create(fake: FakeReplicate, http: httpx.Client, **body: Any) -> httpx.Response:
-    return http.post("/predictions", json={"version": version(fake), "input": config()} | body)
+    return http.post("/predictions", json={"version": fake.version(), "input": config()} | body)
 
 
 def archive() -> io.BytesIO:
@@ -71,8 +66,8 @@ def archive() -> io.BytesIO:
     return content
 
 
-def test_a_prediction_trains_for_real(fake: FakeReplicate, client: replicate.Client) -> None:
-    prediction = client.predictions.create(version=version(fake), input=config())
+def test_a_prediction_trains_for_real(fake: FakeReplicate, client: Client) -> None:
+    prediction = client.predictions.create(version=fake.version(), input=config())
     assert prediction.status == "starting"
     prediction.wait()
     assert (prediction.status, prediction.error) == ("succeeded", None)
@@ -84,16 +79,16 @@ def test_a_prediction_trains_for_real(fake: FakeReplicate, client: replicate.Cli
     assert 0 < prediction.metrics["predict_time"] <= prediction.metrics["total_time"]
 
 
-def test_what_cannot_be_trained_fails_with_what_the_trainer_said(fake: FakeReplicate, client: replicate.Client) -> None:
-    prediction = client.predictions.create(version=version(fake), input=config(learning_rate=-1))
+def test_what_cannot_be_trained_fails_with_what_the_trainer_said(fake: FakeReplicate, client: Client) -> None:
+    prediction = client.predictions.create(version=fake.version(), input=config(learning_rate=-1))
     prediction.wait()
     assert prediction.status == "failed"
     assert prediction.error == "sample_trainer: learning_rate must be a number above 0, not -1."
 
 
-def test_images_are_fetched_from_the_accounts_files(fake: FakeReplicate, client: replicate.Client) -> None:
+def test_images_are_fetched_from_the_accounts_files(fake: FakeReplicate, client: Client) -> None:
     given = config() | {"images": archive(), "dataloader_json": '[{"id": "cats", "type": "local"}]'}
-    prediction = client.predictions.create(version=version(fake), input=given)
+    prediction = client.predictions.create(version=fake.version(), input=given)
     prediction.wait()
     assert prediction.status == "succeeded"
     assert prediction.logs is not None
@@ -101,16 +96,16 @@ def test_images_are_fetched_from_the_accounts_files(fake: FakeReplicate, client:
     assert "Loading data set cats" in prediction.logs
 
 
-def test_images_that_have_expired_fail_the_prediction(fake: FakeReplicate, client: replicate.Client) -> None:
+def test_images_that_have_expired_fail_the_prediction(fake: FakeReplicate, client: Client) -> None:
     file = client.files.create(archive())
     fake.age(25 * 3600)
-    prediction = client.predictions.create(version=version(fake), input=config() | {"images": file.urls["get"]})
+    prediction = client.predictions.create(version=fake.version(), input=config() | {"images": file.urls["get"]})
     prediction.wait()
     assert (prediction.status, prediction.error) == ("failed", "images could not be fetched: 404 File not found")
 
 
-def test_cancel_ends_a_running_one_at_once_and_stops_its_trainer(fake: FakeReplicate, client: replicate.Client) -> None:
-    prediction = client.predictions.create(version=version(fake), input={"config_json": json.dumps(ENDLESS)})
+def test_cancel_ends_a_running_one_at_once_and_stops_its_trainer(fake: FakeReplicate, client: Client) -> None:
+    prediction = client.predictions.create(version=fake.version(), input={"config_json": json.dumps(ENDLESS)})
     wait_until(lambda: "Steps:" in fake.predictions[prediction.id].logs)
     prediction.cancel()
     assert prediction.status == "canceled"
@@ -128,16 +123,13 @@ def test_cancel_before_the_start_counts_no_time(fake: FakeReplicate, http: httpx
 
 
 def test_trainers_that_find_no_free_machine_wait_in_starting() -> None:
-    with (
-        FakeReplicate.start(parallel=1) as fake,
-        httpx.Client(headers={"Authorization": f"Token {fake.token}"}) as http,
-    ):
-        ids = []
-        for _ in range(2):
-            body = {"version": version(fake), "input": {"config_json": json.dumps(ENDLESS)}}
-            ids.append(http.post(f"{fake.url}/v1/predictions", json=body).json()["id"])
-        wait_until(lambda: fake.predictions[ids[0]].status == "processing")
-        assert fake.predictions[ids[1]].status == "starting"
+    with FakeReplicate.start(parallel=1) as fake, fake.client() as http:
+        endless = {"config_json": json.dumps(ENDLESS)}
+        first, second = (create(fake, http, input=endless).json()["id"] for _ in range(2))
+        wait_until(lambda: fake.predictions[first].status == "processing")
+        assert fake.predictions[second].status == "starting"
+        http.post(f"/predictions/{first}/cancel")
+        wait_until(lambda: fake.predictions[second].status == "processing")
 
 
 def test_a_created_one_has_only_its_early_keys(fake: FakeReplicate, http: httpx.Client) -> None:
@@ -160,7 +152,7 @@ def test_secrets_and_undeclared_inputs_are_not_echoed(fake: FakeReplicate, http:
 
 def test_it_waits_for_the_end_when_the_client_prefers_it(fake: FakeReplicate, http: httpx.Client) -> None:
     fake.script = Script(run=0.05)
-    body = {"version": version(fake), "input": config()}
+    body = {"version": fake.version(), "input": config()}
     response = http.post("/predictions", json=body, headers={"Prefer": "wait=5"})
     assert response.headers["Preference-Applied"] == "wait=5"
     assert response.json()["status"] == "succeeded"
@@ -172,14 +164,14 @@ def test_cancel_after_ends_it_at_its_deadline(
 ) -> None:
     monkeypatch.setattr("tests.fake_replicate.api.SHORTEST_DEADLINE", 0)
     fake.script = Script(start=start, run=60)
-    body = {"version": version(fake), "input": config()}
+    body = {"version": fake.version(), "input": config()}
     made = http.post("/predictions", json=body, headers={"Cancel-After": "0s"}).json()
     assert made["deadline"]
     wait_until(lambda: fake.predictions[made["id"]].status == ended)
 
 
 def test_cancel_after_must_leave_some_time(fake: FakeReplicate, http: httpx.Client) -> None:
-    body = {"version": version(fake), "input": config()}
+    body = {"version": fake.version(), "input": config()}
     assert http.post("/predictions", json=body, headers={"Cancel-After": "4"}).status_code == 422
 
 
@@ -238,6 +230,10 @@ def test_nobody_is_served_without_the_token(fake: FakeReplicate) -> None:
         assert "ratelimit-remaining" not in response.headers
 
 
+def test_the_older_scheme_of_the_token_still_works(fake: FakeReplicate) -> None:
+    assert httpx.get(f"{fake.url}/v1/account", headers={"Authorization": f"Token {fake.token}"}).status_code == 200
+
+
 def test_limits_are_told_with_every_answer_but_those_about_files(fake: FakeReplicate, http: httpx.Client) -> None:
     fake.script = INSTANT
     assert create(fake, http).headers["ratelimit-remaining"] == "599"
@@ -246,7 +242,7 @@ def test_limits_are_told_with_every_answer_but_those_about_files(fake: FakeRepli
     assert "ratelimit-remaining" not in http.get("/files").headers
 
 
-def test_pages_lead_through_all_predictions_newest_first(fake: FakeReplicate, client: replicate.Client) -> None:
+def test_pages_lead_through_all_predictions_newest_first(fake: FakeReplicate, client: Client) -> None:
     made = fake.fill(250)
     pages = list(paginate(client.predictions.list))
     assert [len(page) for page in pages] == [100, 100, 50]
@@ -256,7 +252,7 @@ def test_pages_lead_through_all_predictions_newest_first(fake: FakeReplicate, cl
     assert client.predictions.list(back.previous).previous is None
 
 
-def test_new_predictions_do_not_shift_the_pages(fake: FakeReplicate, client: replicate.Client) -> None:
+def test_new_predictions_do_not_shift_the_pages(fake: FakeReplicate, client: Client) -> None:
     made = fake.fill(150)
     first = client.predictions.list()
     fake.fill(10)
@@ -290,7 +286,7 @@ def test_a_list_of_nonsense_is_refused(http: httpx.Client, query: dict[str, str]
     assert http.get("/predictions", params=query).status_code == status
 
 
-def test_each_profile_has_a_model_with_versions_newest_first(client: replicate.Client) -> None:
+def test_each_profile_has_a_model_with_versions_newest_first(client: Client) -> None:
     for profile in PROFILES:
         model = client.models.get(f"simpletuner/advanced-trainer-{profile}")
         versions = model.versions.list().results
@@ -302,15 +298,13 @@ def test_each_profile_has_a_model_with_versions_newest_first(client: replicate.C
     assert caught.value.status == 404
 
 
-def test_account_and_hardware(client: replicate.Client) -> None:
+def test_account_and_hardware(client: Client) -> None:
     assert client.accounts.current().type == "organization"
     skus = [hardware.sku for hardware in client.hardware.list()]
     assert {"gpu-h100", "gpu-h100-2x", "gpu-2x-l40s"} <= set(skus)
 
 
-def test_files_are_kept_described_and_deleted(
-    fake: FakeReplicate, client: replicate.Client, http: httpx.Client
-) -> None:
+def test_files_are_kept_described_and_deleted(fake: FakeReplicate, client: Client, http: httpx.Client) -> None:
     content = archive()
     file = client.files.create(content, metadata={"job": "42"})
     assert (file.name, file.content_type, file.size) == ("data.zip", "application/zip", len(content.getvalue()))
@@ -323,7 +317,7 @@ def test_files_are_kept_described_and_deleted(
     assert http.get(f"/files/{file.id}").json() == {"detail": "File not found"}
 
 
-def test_files_expire(fake: FakeReplicate, client: replicate.Client, http: httpx.Client) -> None:
+def test_files_expire(fake: FakeReplicate, client: Client, http: httpx.Client) -> None:
     fake.faults.file_seconds = 60
     file = client.files.create(archive())
     fake.age(61)
