@@ -7,6 +7,6 @@ import os
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cloudtrain_site.settings")
 os.environ.setdefault("CLOUDTRAIN_ROLE", "web")
 
-from django.core.asgi import get_asgi_application  # noqa: E402 - the two lines above decide how Django is set up
+from django.core.asgi import get_asgi_application
 
 application = get_asgi_application()

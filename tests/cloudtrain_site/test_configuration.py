@@ -36,7 +36,9 @@ def test_a_switch_that_is_neither_is_refused(env: Environment, monkeypatch: pyte
         env.switch("X", default=False)
 
 
-@pytest.mark.parametrize("text", ["nonsense", "mysql://u:secret@h/db", "postgres://u:secret@h:port/db", "http://u:secret@x"])
+@pytest.mark.parametrize(
+    "text", ["nonsense", "mysql://u:secret@h/db", "postgres://u:secret@h:port/db", "http://u:secret@x"]
+)
 def test_a_bad_database_is_refused_without_its_password(
     env: Environment, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
