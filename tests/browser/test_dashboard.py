@@ -9,6 +9,7 @@ from datetime import datetime
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.db import connections
 from django.utils import timezone
 from playwright.sync_api import Page, Route, expect
 
@@ -23,6 +24,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 Submit = Callable[..., Outcome]
 MakeJob = Callable[..., Job]
+#: Whoever changes rows while this is intercepted has a database connection of that moment, to be closed.
 STREAM = "**/api/events**"
 
 
@@ -127,7 +129,13 @@ class TestStream:
     def test_what_happens_before_it_is_open_is_not_lost(self, browse: Browse, alice: User, submit: Submit) -> None:
         job = submit(alice).job
         page = browse(alice, "about:blank")
-        page.route(STREAM, lambda route: (start(job) if not job.external_id else None, route.continue_()))
+
+        def start_before_it_is_open(route: Route) -> None:
+            start(job)
+            connections.close_all()
+            route.continue_()
+
+        page.route(STREAM, start_before_it_is_open, times=1)
         page.goto("/")
         expect(row(page, job).locator(".chip")).to_have_text("Running")
 
@@ -164,15 +172,33 @@ class TestStream:
         expect(row(page, job).locator(".chip")).to_have_text("Completed")
         complaints.clear()  # each refusal is an error on the console
 
+    def test_a_row_that_could_not_be_fetched_is_asked_for_again(
+        self, browse: Browse, alice: User, submit: Submit, complaints: list[str]
+    ) -> None:
+        job = submit(alice).job
+        page = browse(alice, "about:blank")
+        page.clock.install()
+        page.goto("/")
+        is_live(page)
+        page.route("**/jobs/rows**", lambda route: route.fulfill(status=500))
+        with page.expect_response("**/jobs/rows**"):
+            start(job)
+            page.clock.run_for(1_000)
+        page.clock.run_for(11_000)
+        expect(row(page, job).locator(".chip")).to_have_text("Running", timeout=15_000)
+        assert all("500" in complaint for complaint in complaints)
+        complaints.clear()
+
     def test_a_reset_reloads_the_list(self, browse: Browse, alice: User, submit: Submit) -> None:
         job = submit(alice).job
         page = browse(alice, "about:blank")
 
         def ask_for_what_is_gone(route: Route) -> None:
             change_unheard(job, JobStatus.COMPLETED)
+            connections.close_all()
             route.continue_(url=f"{route.request.url.partition('?')[0]}?last_event_id=99999")
 
-        page.route(STREAM, ask_for_what_is_gone)
+        page.route(STREAM, ask_for_what_is_gone, times=1)
         page.goto("/")
         expect(row(page, job).locator(".chip")).to_have_text("Completed")
 

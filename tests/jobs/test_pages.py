@@ -153,7 +153,8 @@ class TestList:
                 claims.enqueue(job, role=Role.RESEARCHER, held=held, actor=Actor.of(alice), source=Source.API)
         client = Client()
         client.force_login(alice)
-        with django_assert_max_num_queries(18):
+        client.get("/")  # the first look ever makes the queue's shared row
+        with django_assert_max_num_queries(16):
             assert client.get("/").content.count(b"data-job=") == 42
 
 

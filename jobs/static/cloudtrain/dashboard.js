@@ -4,6 +4,7 @@ import { follow } from "./live.js";
 import { showTimes } from "./times.js";
 
 const POLL_MS = 30_000;
+const RETRY_MS = 10_000;
 // Many events at once are one request.
 const GATHER_MS = 150;
 const MOST_AT_ONCE = 50;
@@ -21,7 +22,7 @@ const allRows = () => [...(list()?.rows ?? [])];
 
 const stale = new Set();
 let isWholeListStale = false;
-let refreshWhenBack = false;
+let retry = 0;
 let isFetching = false;
 let gathering = 0;
 
@@ -31,6 +32,8 @@ function refresh(jobId) {
 }
 
 function refreshList() {
+  clearTimeout(retry);
+  retry = 0;
   isWholeListStale = true;
   schedule();
 }
@@ -49,8 +52,8 @@ async function fetchStale() {
       else await fetchRows();
     }
   } catch {
-    // The server can't be reached. What was missed comes with the stream, or the next poll.
-    refreshWhenBack = true;
+    // The server can't be reached, and which rows were asked for is forgotten.
+    retry ||= setTimeout(refreshList, RETRY_MS);
   } finally {
     isFetching = false;
   }
@@ -217,8 +220,7 @@ const listener = {
   up() {
     clearInterval(polling);
     // Somebody who signed in again, in another tab, may be somebody else.
-    if (refreshWhenBack || !find("signed-out").hidden) refreshList();
-    refreshWhenBack = false;
+    if (retry || !find("signed-out").hidden) refreshList();
     find("signed-out").hidden = true;
     find("stream-down").hidden = true;
     showPulse("up", "Live");
@@ -262,13 +264,16 @@ question.addEventListener("close", () => {
   if (question.returnValue === "yes") cancel(asked);
 });
 
+// The cookie is newer than the page when somebody signed in again in another tab.
+const token = () => document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1] ?? csrf;
+
 async function cancel(jobId) {
   const button = rowOf(jobId)?.querySelector("[data-act=cancel]");
   if (button) button.disabled = true;
   try {
     const response = await fetch(`/api/cloud/jobs/${encodeURIComponent(jobId)}/cancel`, {
       method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRFToken": csrf },
+      headers: { "Content-Type": "application/json", "X-CSRFToken": token() },
       body: "{}",
     });
     if (response.status === 401) signedOut();
