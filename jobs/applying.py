@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import islice
 from typing import Any
@@ -45,7 +45,8 @@ class Application:
     refreshed: int = 0
     failed: int = 0
     moved: int = 0
-    _failures: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    #: Of how many jobs anything was written down, be it the status or something else.
+    changed: int = 0
 
     def take(self, part: Answers) -> None:
         """Apply one part. An error in one job's application is that job's alone."""
@@ -78,6 +79,7 @@ class Application:
             return
         self.refreshed += len(batch)
         self.moved += sum(outcomes)
+        self.changed += len(batch)
 
     def _apply_one(self, job: Job, snapshot: Snapshot) -> bool:
         with tracing(job):
@@ -109,7 +111,7 @@ class Application:
             elif job.last_synced_at is None or job.last_synced_at < now - HEARD_PAUSE:
                 heard.append(job.pk)
         for columns, rows in changed.items():
-            Job.objects.active().bulk_update(rows, columns, batch_size=ROWS)
+            self.changed += Job.objects.active().bulk_update(rows, columns, batch_size=ROWS)
         for keys in _batches(heard, ROWS):
             Job.objects.filter(pk__in=keys).update(last_synced_at=now)
         self.refreshed += len(pairs)

@@ -14,16 +14,19 @@ from rest_framework.views import APIView
 
 from cloudtrain_site.api import asker
 from cloudtrain_site.redaction import mask_secrets
-from jobs.access import can_submit
+from jobs.access import can_submit, is_superuser
 from jobs.configs import find_config, remove_config, store_config, visible_configs
 from jobs.models import NAME_LIMIT, ProviderConfig, TrainingConfig, plain_name
 from jobs.organizations import choose_organization
+from jobs.provider_settings import change_settings
 from jobs.providers import NAMES, get_provider
 from jobs.providers.base import ProviderError
 from jobs.representation import as_utc
 from jobs.serializers import (
     DoneShape,
     ProviderListShape,
+    ProviderSettingsBody,
+    ProviderSettingsShape,
     StoredConfigBody,
     StoredConfigListShape,
     StoredConfigShape,
@@ -106,6 +109,32 @@ class ProviderList(APIView):
         configs = ProviderConfig.objects.in_bulk(NAMES)
         described = [_describe(name, configs.get(name) or ProviderConfig(name=name)) for name in NAMES]
         return Response({"providers": described})
+
+
+class ProviderSettings(APIView):
+    """What an admin sets for a provider. It holds for everybody here, so a superuser's word is needed."""
+
+    @extend_schema(request=ProviderSettingsBody, responses=ProviderSettingsShape)
+    def put(self, request: Request, name: str) -> Response:
+        if not is_superuser(request.user):
+            raise exceptions.PermissionDenied("Only superusers set providers: they are shared by all organizations.")
+        if name not in NAMES:
+            raise Http404
+        body = ProviderSettingsBody(data=request.data)
+        body.is_valid(raise_exception=True)
+        config = change_settings(name, body.validated_data)
+        organization = config.discovery_organization
+        return Response(
+            {
+                **_describe(name, config),
+                "webhook_networks": config.webhook_networks.split(),
+                "signature_required": config.signature_required,
+                "model_version": config.model_version,
+                "seconds_per_step": config.seconds_per_step,
+                "prices_as_of": config.prices_as_of,
+                "discovery_organization": organization.name if organization else None,
+            }
+        )
 
 
 class ProviderValidation(APIView):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 from rest_framework import serializers
@@ -38,6 +39,13 @@ class JobListQuery(serializers.Serializer[Any]):
     organization = serializers.CharField(max_length=100, default="", allow_blank=True)
     search = serializers.CharField(max_length=NAME_LIMIT, default="", allow_blank=True)
     sync_active = serializers.BooleanField(default=False)
+
+
+class SyncQuery(serializers.Serializer[Any]):
+    """Where to look for jobs, and for how many."""
+
+    provider = serializers.ChoiceField(choices=NAMES, default="replicate")
+    limit = serializers.IntegerField(min_value=1, max_value=5000, default=100)
 
 
 class LogQuery(serializers.Serializer[Any]):
@@ -135,6 +143,14 @@ class SyncOutcome(serializers.Serializer[Any]):
     failed = serializers.IntegerField()
 
 
+class SyncShape(serializers.Serializer[Any]):
+    """What a discovery found: new jobs, and known ones that changed."""
+
+    synced = serializers.IntegerField()
+    updated = serializers.IntegerField()
+    message = serializers.CharField()
+
+
 class JobListShape(serializers.Serializer[Any]):
     """A page of jobs."""
 
@@ -229,6 +245,47 @@ class StoredConfigListShape(serializers.Serializer[Any]):
     """The stored configs."""
 
     configs = StoredConfigShape(many=True)
+
+
+class ProviderSettingsBody(StrictSerializer):
+    """What an admin sets for a provider; what is left out stays."""
+
+    enabled = serializers.BooleanField(required=False)
+    webhook_url = serializers.URLField(max_length=500, required=False, allow_blank=True)
+    webhook_networks = serializers.ListField(child=serializers.CharField(max_length=50), required=False)
+    signature_required = serializers.BooleanField(required=False)
+    model_version = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    default_hardware = serializers.CharField(max_length=40, required=False, allow_blank=True)
+    cost_per_second = serializers.DictField(child=serializers.FloatField(min_value=0), required=False)
+    seconds_per_step = serializers.FloatField(min_value=0, required=False)
+    discovery_organization = serializers.CharField(max_length=100, required=False, allow_null=True)
+
+    def validate_webhook_networks(self, networks: list[str]) -> list[str]:
+        """Each is one that `ipaddress` knows."""
+        for network in networks:
+            try:
+                ip_network(network, strict=False)
+            except ValueError as error:
+                raise serializers.ValidationError(f"{network!r} is no network, like 10.0.0.0/8.") from error
+        return networks
+
+
+class ProviderSettingsShape(serializers.Serializer[Any]):
+    """A provider with all of its settings, for its admins."""
+
+    name = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    enabled = serializers.BooleanField()
+    hardware = serializers.ListField(child=serializers.CharField())
+    default_hardware = serializers.CharField()
+    cost_per_second = serializers.DictField()
+    webhook_url = serializers.CharField(allow_null=True)
+    webhook_networks = serializers.ListField(child=serializers.CharField())
+    signature_required = serializers.BooleanField()
+    model_version = serializers.CharField()
+    seconds_per_step = serializers.FloatField()
+    prices_as_of = serializers.DateField(allow_null=True)
+    discovery_organization = serializers.CharField(allow_null=True)
 
 
 class ProviderShape(serializers.Serializer[Any]):

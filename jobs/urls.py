@@ -12,12 +12,14 @@ urlpatterns = [
     path("login", pages.log_in, name="login"),
     path("logout", pages.log_out, name="logout"),
     path("api/cloud/jobs", views.JobList.as_view(), name="job-list"),
+    path("api/cloud/jobs/sync", views.JobSync.as_view(), name="job-sync"),
     path("api/cloud/jobs/<str:job_id>", views.JobDetail.as_view(), name="job-detail"),
     path("api/cloud/jobs/<str:job_id>/inline-progress", views.InlineProgress.as_view(), name="job-inline-progress"),
     path("api/cloud/jobs/<str:job_id>/logs", views.JobLogs.as_view(), name="job-logs"),
     path("api/cloud/jobs/<str:job_id>/events", views.JobEvents.as_view(), name="job-events"),
     path("api/cloud/jobs/<str:job_id>/metrics", views.JobMetrics.as_view(), name="job-metrics"),
     path("api/cloud/jobs/<str:job_id>/cancel", views.CancelJob.as_view(), name="job-cancel"),
+    path("api/cloud/providers/<str:name>", config_views.ProviderSettings.as_view(), name="provider-settings"),
     path("api/cloud/providers", config_views.ProviderList.as_view(), name="provider-list"),
     path(
         "api/cloud/providers/<str:name>/validate", config_views.ProviderValidation.as_view(), name="provider-validate"

@@ -9,11 +9,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from cloudtrain_site.errors import Conflict
+from cloudtrain_site.errors import Conflict, ProviderUnavailable
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle, sync
+from jobs.discovery import discover
 from jobs.logs import last_lines, read_log
 from jobs.progress import read_series
+from jobs.providers.base import ProviderError
 from jobs.queries import filter_jobs, find_job, find_own_job
 from jobs.representation import represent, represent_event
 from jobs.serializers import (
@@ -27,6 +29,8 @@ from jobs.serializers import (
     LogQuery,
     LogShape,
     SeriesShape,
+    SyncQuery,
+    SyncShape,
 )
 
 
@@ -79,6 +83,7 @@ class InlineProgress(APIView):
     @extend_schema(responses=InlineProgressShape)
     def get(self, request: Request, job_id: str) -> Response:
         job = find_job(request.user, job_id)
+        sync.look_at(job, source=Source.API)
         return Response({"job_id": job.pk, "stage": job.stage, "last_log": job.last_log, "progress": job.progress})
 
 
@@ -89,10 +94,12 @@ class JobLogs(APIView):
     def get(self, request: Request, job_id: str) -> Response:
         query = LogQuery(data=request.query_params)
         query.is_valid(raise_exception=True)
-        piece = read_log(find_job(request.user, job_id), start=query.validated_data["since"])
+        job = find_job(request.user, job_id)
+        sync.look_at(job, source=Source.API)
+        piece = read_log(job, start=query.validated_data["since"])
         tail = query.validated_data.get("tail")
         text = last_lines(piece.text, tail) if tail else piece.text
-        return Response({"job_id": job_id, "logs": text, "offset": piece.end, "complete": piece.complete})
+        return Response({"job_id": job.pk, "logs": text, "offset": piece.end, "complete": piece.complete})
 
 
 class JobEvents(APIView):
@@ -110,6 +117,21 @@ class JobMetrics(APIView):
     @extend_schema(responses=SeriesShape)
     def get(self, request: Request, job_id: str) -> Response:
         return Response({"series": read_series(read_log(find_job(request.user, job_id)).text)})
+
+
+class JobSync(APIView):
+    """Discovery: the provider's newest trainings, those that were made elsewhere too."""
+
+    @extend_schema(request=None, parameters=[SyncQuery], responses=SyncShape)
+    def post(self, request: Request) -> Response:
+        query = SyncQuery(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        wanted = query.validated_data
+        try:
+            outcome = discover(wanted["provider"], limit=wanted["limit"], source=Source.API)
+        except ProviderError as error:
+            raise ProviderUnavailable(str(error)) from error
+        return Response({"synced": outcome.new, "updated": outcome.updated, "message": outcome.message})
 
 
 class CancelJob(APIView):

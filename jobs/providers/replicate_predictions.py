@@ -124,7 +124,7 @@ def read_found(body: Any) -> Found:
     return Found(
         snapshot=snapshot,
         created_at=_moment(body.get("created_at")) or datetime.now(UTC),
-        name=re.sub(r"[\x00-\x1f/\\]", "-", name.replace(marker or " ", "").strip(" -"))[:200] or "untitled",
+        name=re.sub(r"[\x00-\x1f/\\]", "-", name.replace(marker or MARKER.pattern, "").strip(" -"))[:200] or "untitled",
         config=mask_secrets(config),
         dataloader_config=mask_secrets(dataloader) if isinstance(dataloader, list) else [],
         marker=marker,

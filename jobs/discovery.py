@@ -1,0 +1,112 @@
+"""Find jobs at a provider that we don't know, and take in what it says of those that we do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db import IntegrityError
+
+from cloudtrain_site.events import unit_of_work
+from jobs import lifecycle, outages
+from jobs.applying import Application
+from jobs.estimates import cost_of, price_of
+from jobs.models import Job, ProviderConfig
+from jobs.providers import get_provider
+from jobs.providers.base import Discovers, Found, ProviderError
+from jobs.statuses import JobStatus
+
+logger = logging.getLogger("simpletuner.cloud.jobs")
+
+DEFAULT_LIMIT = 100
+#: One transaction's worth: other writers of SQLite wait that long.
+BATCH = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """What came of a discovery: how many jobs are new, and how many known ones changed."""
+
+    label: str
+    new: int = 0
+    updated: int = 0
+
+    @property
+    def message(self) -> str:
+        """As the dashboard shows it."""
+        return f"Discovered {self.new} new {'job' if self.new == 1 else 'jobs'} from {self.label}"
+
+
+def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> Discovered:
+    """Take in the newest trainings of a provider, at most `limit`. Raises ProviderError when it can't be asked.
+
+    It may run any number of times at once: each training becomes one job.
+    """
+    provider = get_provider(name)
+    if not isinstance(provider, Discovers):
+        return Discovered(provider.label)
+    config = ProviderConfig.objects.filter(pk=name).select_related("discovery_organization").first()
+    try:
+        found = asyncio.run(provider.recent(limit))
+    except ProviderError as error:
+        outages.begin(name, error)
+        raise
+    outages.end(config)
+    ids = [item.snapshot.external_id for item in found]
+    known = {job.external_id or "": job for job in Job.objects.filter(provider=name, external_id__in=ids)}
+    unknown = [item for item in found if item.snapshot.external_id not in known]
+    new = _take_in(sorted(unknown, key=lambda item: item.snapshot.external_id), name, config, source)
+    return Discovered(provider.label, new, _update(found, known, config, source))
+
+
+def _update(found: Sequence[Found], known: dict[str, Job], config: ProviderConfig | None, source: str) -> int:
+    """Bring the known ones up to date; how many changed. What ended before has nothing more to tell."""
+    active = {external_id: job for external_id, job in known.items() if not job.is_terminal}
+    application = Application({job.pk: job for job in active.values()}, config, source)
+    application.take(
+        {active[item.snapshot.external_id].pk: item.snapshot for item in found if item.snapshot.external_id in active}
+    )
+    return application.changed
+
+
+def _take_in(found: Sequence[Found], name: str, config: ProviderConfig | None, source: str) -> int:
+    """Store the unknown ones, in one fixed order: two discoveries at once wait for each other, and don't deadlock."""
+    ours = _being_submitted(name)
+    strangers = [item for item in found if not _may_be_ours(item, ours)]
+    new = 0
+    for first in range(0, len(strangers), BATCH):
+        with unit_of_work():
+            new += sum(_take_in_one(item, name, config, source) for item in strangers[first : first + BATCH])
+    return new
+
+
+def _being_submitted(name: str) -> set[str]:
+    """Markers of jobs that have no id at the provider yet."""
+    open_jobs = Job.objects.filter(provider=name, external_id=None).exclude(submission_marker=None)
+    markers = open_jobs.filter(status__in=(JobStatus.PENDING, JobStatus.UPLOADING)).values_list(
+        "submission_marker", flat=True
+    )
+    return {marker for marker in markers if marker}
+
+
+def _may_be_ours(item: Found, ours: set[str]) -> bool:
+    """Whether it belongs to a job that is being submitted now: the dispatcher adopts it.
+
+    One whose input can't be read any more might be any of them, as long as there are any.
+    """
+    if item.marker is not None:
+        return item.marker in ours
+    return bool(ours) and item.snapshot.data_removed
+
+
+def _take_in_one(item: Found, name: str, config: ProviderConfig | None, source: str) -> bool:
+    price = price_of(config, item.snapshot.hardware or "") if config else None
+    cost = cost_of(price, item.snapshot, None)[0] if price else None
+    organization = config.discovery_organization if config else None
+    try:
+        lifecycle.adopt_found(item, provider=name, organization=organization, cost=cost, source=source)
+    except IntegrityError:
+        return False  # another discovery, or a webhook, was quicker
+    return True

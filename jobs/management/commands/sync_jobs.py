@@ -1,0 +1,69 @@
+"""`manage.py sync_jobs`: discovery or a refresh of active jobs, for cron."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from tqdm import tqdm
+
+from cloudtrain_site.correlation_ids import command_correlation
+from cloudtrain_site.states import Source
+from jobs import sync
+from jobs.discovery import DEFAULT_LIMIT, discover
+from jobs.models import ProviderConfig
+from jobs.providers import NAMES
+from jobs.providers.base import ProviderError
+
+#: Jobs a step of the progress bar.
+STEP = 500
+
+
+class Command(BaseCommand):
+    """Any number of them may run at once, and be stopped at any moment: what is written is whole."""
+
+    help = "Discover jobs at a provider, or refresh the active ones."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """What and where."""
+        parser.add_argument("--provider", choices=NAMES, default=None, help="default: replicate; with --active all")
+        parser.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help="how many of the newest to look at")
+        parser.add_argument("--active", action="store_true", help="refresh the jobs that have not ended")
+        parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """One line on success; a reason on stderr and exit code 1 when a provider failed."""
+        if options["limit"] < 1:
+            raise CommandError("--limit is 1 or more.")
+        with command_correlation():
+            told, line = self._refresh(options["provider"]) if options["active"] else self._discover(options)
+        self.stdout.write(json.dumps(told) if options["json"] else line)
+
+    def _discover(self, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        try:
+            outcome = discover(options["provider"] or "replicate", limit=options["limit"], source=Source.COMMAND)
+        except ProviderError as error:
+            raise CommandError(str(error)) from error
+        return {"synced": outcome.new, "updated": outcome.updated, "message": outcome.message}, outcome.message
+
+    def _refresh(self, provider: str | None) -> tuple[dict[str, Any], str]:
+        jobs = sync.active_jobs(provider)
+        total = sync.Refreshed()
+        # On a terminal alone: cron mails whatever is written.
+        with tqdm(total=len(jobs), disable=None, unit="job", leave=False) as bar:
+            for first in range(0, len(jobs), STEP):
+                total += sync.refresh(jobs[first : first + STEP], source=Source.COMMAND)
+                bar.update(min(STEP, len(jobs) - first))
+        if total.failed and not total.refreshed:
+            out = ProviderConfig.objects.filter(outage_failures__gt=0).values_list("name", flat=True)
+            raise CommandError(f"None of the {total.failed} active jobs could be refreshed. {_who(list(out))}")
+        return asdict(total), f"Synced {total.refreshed} active jobs" + (
+            f", {total.failed} failed" * bool(total.failed)
+        )
+
+
+def _who(names: list[str]) -> str:
+    return f"Not reachable: {', '.join(names)}." if names else "GET /api/cloud/jobs says why of each."

@@ -1,0 +1,41 @@
+"""What an operator sets for a provider. A change is in force at the next look of every process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+from rest_framework.exceptions import ValidationError
+
+from jobs.models import Organization, ProviderConfig
+from jobs.providers import get_provider
+
+
+def change_settings(name: str, wanted: dict[str, Any]) -> ProviderConfig:
+    """Store the given settings of the provider `name`; the others stay. Raises ValidationError for what can't be."""
+    fields = dict(wanted)
+    _check_hardware(name, [fields.get("default_hardware", ""), *fields.get("cost_per_second", {})])
+    if "webhook_networks" in fields:
+        fields["webhook_networks"] = "\n".join(fields["webhook_networks"])
+    if "discovery_organization" in fields:
+        fields["discovery_organization"] = _organization(fields["discovery_organization"])
+    if "cost_per_second" in fields:
+        fields["prices_as_of"] = timezone.now().date()
+    config, _ = ProviderConfig.objects.update_or_create(name=name, defaults=fields)
+    return config
+
+
+def _check_hardware(name: str, wanted: list[str]) -> None:
+    known = get_provider(name).hardware()
+    unknown = [hardware for hardware in wanted if hardware and hardware not in known]
+    if unknown:
+        raise ValidationError({"hardware": f"{name} has no {unknown[0]!r}. It has: {', '.join(known)}."})
+
+
+def _organization(name: str | None) -> Organization | None:
+    if name is None:
+        return None
+    organization = Organization.objects.filter(name=name).first()
+    if organization is None:
+        raise ValidationError({"discovery_organization": f"There is no organization called {name!r}."})
+    return organization
