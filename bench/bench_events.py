@@ -28,7 +28,7 @@ from bench.event_site import FAN_OUT_ROUNDS, OURS, STOCK, Site, running_site
 RECONNECTING_CLIENTS = 20
 WRITERS = 2
 CONNECT_AT_ONCE = 20
-CONNECT_BUDGET_SECONDS = 90
+CONNECT_BUDGET_SECONDS = 60
 
 
 # --- The clients ---------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """A web process for the bench of the events, with a database of its own, and what else runs in its site.
 
-    python -m bench.event_site prepare|announce|write
+    python -m bench.event_site prepare|web|announce|write
 
 are the other processes of that site, started by the bench.
 """
@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 import httpx
+import uvicorn
 
 from tests.servers import PostgresServer, free_port, wait_for_port
 
@@ -38,9 +39,8 @@ FOREIGN = ("DATABASE_URL", "REDIS_URL", "CLOUDTRAIN_WORKERS", "CLOUDTRAIN_ROLE",
 # --- What runs in the processes that are started below -------------------------------------------------------
 
 
-def stock_application() -> Any:
+def web(port: int) -> None:
     """The site with the library's view in place of ours."""
-    _set_up_django()
     from django.conf import settings
     from django.core.handlers.asgi import ASGIHandler
     from django.urls import path
@@ -52,7 +52,15 @@ def stock_application() -> Any:
     urls = ModuleType("bench_urls")
     vars(urls)["urlpatterns"] = [path("api/events", events), path("bench/send", csrf_exempt(_send)), *urlpatterns]
     settings.ROOT_URLCONF = urls
-    return ASGIHandler()
+    uvicorn.run(
+        ASGIHandler(),
+        port=port,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        backlog=2048,
+        timeout_graceful_shutdown=1,
+    )
 
 
 def _send(request: Any) -> Any:
@@ -199,19 +207,8 @@ def _environment(folder: Path) -> dict[str, str]:
 
 def _start_web(kind: str, site: Site) -> subprocess.Popen[bytes]:
     """As the site is run in earnest; the library's view only takes the place of ours."""
-    what = ["cloudtrain_site.asgi:application"] if kind == OURS else ["bench.event_site:stock_application", "--factory"]
-    options = ["--port", str(site.port), "--lifespan", "off", "--no-access-log", "--log-level", "critical"]
-    command = [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        *what,
-        *options,
-        "--timeout-graceful-shutdown",
-        "1",
-        "--backlog",
-        "2048",
-    ]
+    what = ["cloudtrain_site.web"] if kind == OURS else ["bench.event_site", "web"]
+    command = [sys.executable, "-m", *what, "--port", str(site.port)]
     return subprocess.Popen(command, cwd=ROOT, env={**site.environment, "CLOUDTRAIN_ROLE": "web"})
 
 
@@ -227,12 +224,18 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def main() -> None:
     """Be one of the site's other processes."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("task", choices=["prepare", "announce", "write"])
+    parser.add_argument("task", choices=["prepare", "web", "announce", "write"])
+    parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--writer", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=1.0)
     options = parser.parse_args()
     _set_up_django()
-    tasks = {"prepare": prepare, "announce": announce, "write": lambda: write(options.writer, options.seconds)}
+    tasks = {
+        "prepare": prepare,
+        "web": lambda: web(options.port),
+        "announce": announce,
+        "write": lambda: write(options.writer, options.seconds),
+    }
     tasks[options.task]()
 
 

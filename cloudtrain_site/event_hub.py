@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -42,6 +42,8 @@ BACKLOG = 500
 
 class Subscription:
     """One open stream: its user's channels, as they were at the event `joined_at`, and what waits to be sent."""
+
+    __slots__ = ("_sleep", "_waiting", "channels", "ended", "joined_at", "user_id")
 
     def __init__(self, user_id: int, channels: frozenset[str], joined_at: int) -> None:
         self.user_id = user_id
@@ -130,16 +132,15 @@ class Hub:
         # A context of its own: the task outlives the request that started it, and must not log under its id.
         self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
 
-    @contextmanager
-    def subscribe(self, subscription: Subscription) -> Iterator[None]:
-        """Offer it every event above the present `position`, until the block ends."""
+    def add(self, subscription: Subscription) -> None:
+        """Offer it every event above the present `position`, until it is removed."""
         self.subscriptions.add(subscription)
-        try:
-            yield
-        finally:
-            self.subscriptions.discard(subscription)
-            if not self.subscriptions:
-                self._stop()
+
+    def remove(self, subscription: Subscription) -> None:
+        """Forget it; the hub ends with the last one."""
+        self.subscriptions.discard(subscription)
+        if not self.subscriptions:
+            self._stop()
 
     async def read(self, function: Callable[..., T], *args: Any) -> T:
         """Run `function`, which reads the database for one stream, without a thread of the stream's own."""
@@ -237,7 +238,7 @@ _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 
 
 def current_hub(position: int) -> Hub:
-    """This event loop's hub; a new one, reading on from `position`, when there is none. Subscribe at once."""
+    """This event loop's hub; a new one, reading on from `position`, when there is none. Add a stream to it at once."""
     loop = asyncio.get_running_loop()
     if loop not in _hubs:
         _hubs[loop] = Hub(position)

@@ -31,7 +31,7 @@ RESUME_BATCH = 200
 PREAMBLE = f"retry: 2000\n:{' ' * 2048}\n\n".encode()
 
 
-@dataclass
+@dataclass(slots=True)
 class Reader:
     """Whose stream it is, what they may read, and how far they have read."""
 
@@ -139,19 +139,21 @@ async def _stream(reader: Reader) -> AsyncIterator[str | bytes]:
     ends_at = clock() + random.uniform(*LIFETIME_SECONDS)  # noqa: S311 - spreads the reconnects, guards nothing
     hub = current_hub(reader.joined_at)
     subscription = Subscription(reader.user_id, reader.channels, reader.joined_at)
-    with hub.subscribe(subscription):
+    hub.add(subscription)
+    try:
         yield PREAMBLE
         yield reader.greeting()
-        try:
-            while (missed := await hub.read(reader.catch_up)) is not None:
-                yield missed
-        except Error:
-            return  # the client comes back with its number; nothing is lost
+        while (missed := await hub.read(reader.catch_up)) is not None:
+            yield missed
         while not (reader.ended or subscription.ended) and (left := ends_at - clock()) > 0:
             events = await subscription.wait(min(left, KEEP_ALIVE_SECONDS))
             if subscription.ended:
                 return
             yield reader.text_of(events) if events else reader.keep_alive(hub.position)
+    except Error:
+        return  # the client comes back with its number: nothing is lost
+    finally:
+        hub.remove(subscription)
 
 
 async def give_back_thread() -> None:

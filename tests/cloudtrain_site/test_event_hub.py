@@ -30,8 +30,12 @@ async def subscribed(user_id: int, *channels: str) -> AsyncIterator[Subscription
     """A subscription to this loop's hub, from the current number on."""
     number = await asyncio.to_thread(apart, current_number)
     subscription = Subscription(user_id, frozenset(channels), number)
-    with current_hub(number).subscribe(subscription):
+    hub = current_hub(number)
+    hub.add(subscription)
+    try:
         yield subscription
+    finally:
+        hub.remove(subscription)
 
 
 def apart(work: Callable[..., Any], *args: Any) -> Any:
