@@ -39,7 +39,7 @@ async def state(request: web.Request) -> web.Response:
 async def change_state(request: web.Request) -> web.Response:
     world, wanted = request.app[WORLD], await read(request)
     if "script" in wanted:
-        world.script = Script(**wanted["script"]) if wanted["script"] else None
+        world.script = read_script(wanted["script"])
     if "latency_ms" in wanted:
         world.latency = wanted["latency_ms"] / 1000
     world.age(wanted.get("age_seconds", 0))
@@ -105,6 +105,13 @@ async def move_predictions(request: web.Request) -> web.Response:
 async def moved(request: web.Request) -> web.Response:
     """Where redirected webhooks go first."""
     return web.Response(status=301, headers={"Location": request.query["to"]})
+
+
+def read_script(wanted: dict[str, Any] | None) -> Script | None:
+    try:
+        return Script(**wanted) if wanted is not None else None
+    except TypeError as error:
+        raise refused(error) from None
 
 
 async def read(request: web.Request) -> dict[str, Any]:

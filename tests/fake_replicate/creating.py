@@ -33,13 +33,15 @@ def read_creation(body: object, models: Mapping[str, Model]) -> Prediction:
     wrong = _wrong_inputs(model, given)
     if wrong:
         raise invalid_fields(*wrong)
+    # An older way to ask for a webhook, of which the official client still knows.
+    only_end = "webhook" not in body and "webhook_completed" in body
     return Prediction(
         model=model.full_name,
         version="hidden" if model.official else version,
         input=shown_input(model, given),
         given=given,
-        webhook=body.get("webhook"),
-        webhook_events_filter=body.get("webhook_events_filter"),
+        webhook=body.get("webhook") or body.get("webhook_completed"),
+        webhook_events_filter=body.get("webhook_events_filter") or (["completed"] if only_end else None),
     )
 
 
@@ -75,7 +77,12 @@ def _missing(body: Mapping[str, Any]) -> list[Wrong]:
 
 def _wrong_values(body: Mapping[str, Any]) -> list[Wrong]:
     found = []
-    for key, kind in (("version", "string"), ("input", "object"), ("webhook", "string")):
+    for key, kind in (
+        ("version", "string"),
+        ("input", "object"),
+        ("webhook", "string"),
+        ("webhook_completed", "string"),
+    ):
         if key in body and not isinstance(body[key], KINDS[kind]):
             found.append(_wrong_type(key, kind, body[key]))
     if isinstance(body.get("webhook"), str) and urlsplit(body["webhook"]).scheme not in ("http", "https"):

@@ -68,7 +68,6 @@ class Files:
     def __init__(self, folder: Path, faults: Faults) -> None:
         self.folder = folder
         self.faults = faults
-        self.aged_ns = 0
         self._kept: dict[str, StoredFile] = {}
 
     def __len__(self) -> int:
@@ -76,13 +75,13 @@ class Files:
 
     def current(self) -> list[StoredFile]:
         """Those that have not expired."""
-        now = now_ns() + self.aged_ns
+        now = now_ns()
         return [file for file in self._kept.values() if file.expires_ns > now]
 
     def find(self, identifier: str) -> StoredFile:
         """Raises a 404 for one that never was, is deleted or has expired."""
         file = self._kept.get(identifier)
-        if file is None or file.expires_ns <= now_ns() + self.aged_ns:
+        if file is None or file.expires_ns <= now_ns():
             raise problems.ProblemError(404, NOT_THERE)
         return file
 

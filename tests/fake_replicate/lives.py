@@ -23,7 +23,9 @@ PADDING = "INFO     | cache: nothing to do for this image, it is there already\n
 
 
 def begin(world: World, prediction: Prediction) -> None:
-    """The model runs from here on."""
+    """The model runs from here on, unless the prediction was canceled before it could."""
+    if prediction.ended:
+        return
     prediction.status = "processing"
     prediction.started_ns = now_ns()
     if padding := world.faults.log_padding_bytes:
@@ -49,7 +51,7 @@ def finish(world: World, prediction: Prediction, status: str, *, output: Any = N
     prediction.completed_ns = now_ns()
     if status == "canceled" and prediction.started_ns is None:
         prediction.started_ns = prediction.completed_ns
-    prediction.kept_from = time.monotonic() + world.aged_seconds
+    prediction.kept_from = time.monotonic()
     prediction.status = status
     if status != "aborted" or world.faults.aborted_webhook:
         world.webhooks.tell(prediction, "completed")

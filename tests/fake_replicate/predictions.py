@@ -49,8 +49,8 @@ class Prediction:
     started_ns: int | None = None
     completed_ns: int | None = None
     deadline_ns: int | None = None
-    # When what it read and wrote was last young enough to keep, on the fake's own clock.
-    kept_from: float = 0.0
+    # From when on its data is kept for a while, on the clock of the machine; None: not yet.
+    kept_from: float | None = None
     data_removed: bool = False
     gets: int = 0
     stop: Callable[[], None] | None = None

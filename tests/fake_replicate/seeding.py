@@ -54,6 +54,8 @@ def _date(prediction: Prediction) -> None:
         prediction.started_ns = prediction.created_ns
     if prediction.ended and prediction.completed_ns is None:
         prediction.completed_ns = now_ns()
+    if prediction.ended:
+        prediction.kept_from = time.monotonic()
 
 
 def move(

@@ -74,20 +74,24 @@ async def train(world: World, prediction: Prediction) -> None:
         return
     try:
         run = await asyncio.to_thread(prepare, world, prediction)
-    except UnusableInputError as error:
+        process = await start(run)
+    except (UnusableInputError, OSError) as error:
         begin(world, prediction)
         finish(world, prediction, "failed", error=str(error))
         return
-    environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ} | OWN_VARIABLES
-    process = await asyncio.create_subprocess_exec(
-        *run.command, cwd=ROOT, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=environment
-    )
     try:
         await attend(world, prediction, process, run, broken)
     finally:
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+async def start(run: Run) -> Process:
+    environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ} | OWN_VARIABLES
+    return await asyncio.create_subprocess_exec(
+        *run.command, cwd=ROOT, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=environment
+    )
 
 
 async def attend(world: World, prediction: Prediction, process: Process, run: Run, broken: Rule | None) -> None:

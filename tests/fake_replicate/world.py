@@ -93,7 +93,6 @@ class World:
         self.data = data
         self.places = asyncio.Semaphore(parallel)
         self.url = ""
-        self.aged_seconds = 0.0
         self.faults = Faults()
         self.models = make_models()
         self.predictions = Predictions()
@@ -125,8 +124,11 @@ class World:
 
     def age(self, seconds: float) -> None:
         """As if `seconds` had passed for all that is kept for a while: files expire, data is removed."""
-        self.aged_seconds += seconds
-        self.files.aged_ns += round(seconds * SECOND)
+        for file in self.files.current():
+            file.lives_ns -= round(seconds * SECOND)
+        for prediction in self.predictions:
+            if prediction.kept_from is not None:
+                prediction.kept_from -= seconds
 
     def find(self, identifier: str) -> Prediction | None:
         """The prediction, without what it is too old to keep."""
@@ -137,9 +139,9 @@ class World:
 
     def forget(self, prediction: Prediction) -> None:
         """Remove what the prediction read and wrote, if it ended too long ago."""
-        if not prediction.ended or prediction.data_removed:
+        if not prediction.ended or prediction.data_removed or prediction.kept_from is None:
             return
-        if time.monotonic() + self.aged_seconds - prediction.kept_from >= self.faults.retention_seconds:
+        if time.monotonic() - prediction.kept_from >= self.faults.retention_seconds:
             remove_data(prediction)
 
     def shown(self, prediction: Prediction) -> dict[str, Any]:

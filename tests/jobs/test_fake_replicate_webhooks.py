@@ -119,6 +119,15 @@ def test_without_a_filter_it_tells_of_the_output_and_the_end(fake: FakeReplicate
     assert output.prediction["output"].startswith("Training complete.")
 
 
+def test_the_older_field_asks_for_the_end_alone(fake: FakeReplicate, inbox: Inbox) -> None:
+    with fake.client() as http:
+        body = {"version": fake.version(), "input": INPUT, "webhook_completed": inbox.url}
+        assert http.post("/predictions", json=body).status_code == 201
+    wait_until(lambda: inbox.received)
+    settle(fake)
+    assert inbox.statuses == ["succeeded"]
+
+
 @pytest.mark.parametrize(("throttle", "count"), [(60, 2), (0, 31)])
 def test_logs_are_told_of_now_and_then(fake: FakeReplicate, inbox: Inbox, throttle: float, count: int) -> None:
     fake.script = Script(run=0.1, steps=30)
