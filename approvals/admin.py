@@ -16,6 +16,7 @@ from approvals import decisions
 from approvals.forms import DecisionForm
 from approvals.models import ApprovalRequest, ApprovalRule
 from approvals.queries import config_changes
+from approvals.reviewers import why_not
 from approvals.statuses import RequestStatus
 from cloudtrain_site.api import asker
 from cloudtrain_site.states import Source
@@ -141,7 +142,7 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
         """Decide each, and report what was done and what came too late."""
         done = 0
         for item in found:
-            objection = decisions.why_not(request.user, item)
+            objection = why_not(request.user, item)
             if objection is not None:
                 messages.error(request, f"{item.job.config_name}: {objection}")
             elif VERBS[decision](item, user=asker(request), source=Source.ADMIN, notes=reason):
@@ -161,7 +162,7 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
             pending = found.status == RequestStatus.PENDING and found.expires_at > timezone.now()
             context |= {
                 "request_pending": pending,
-                "objection": decisions.why_not(request.user, found),
+                "objection": why_not(request.user, found),
                 "decision_form": DecisionForm(),
             }
         return super().change_view(request, object_id, form_url, context)

@@ -12,11 +12,14 @@ class ApprovalsConfig(AppConfig):
     verbose_name = "Approvals"
 
     def ready(self) -> None:
-        """Hear of ended jobs, and tell the API of every job's approval."""
+        """Hear of ended jobs, tell the API of every job's approval, and have a say before a job starts."""
+        from approvals.binding import is_what_was_approved
         from approvals.facets import approvals_of
         from approvals.receivers import withdraw_request
         from jobs.facets import register
         from jobs.signals import job_status_changed
+        from queueing import guards
 
         job_status_changed.connect(withdraw_request, dispatch_uid="approvals.withdraw_request")
         register("approvals", approvals_of)
+        guards.register("approvals", is_what_was_approved)

@@ -6,20 +6,19 @@ import logging
 from datetime import UTC, datetime
 
 from django.contrib.auth.models import User
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 
 from approvals.models import ApprovalRequest
-from approvals.rules import Hold
-from approvals.statuses import RequestStatus
+from approvals.reviewers import bypasses
+from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.events import unit_of_work
 from cloudtrain_site.http_client import get_correlation_id
 from cloudtrain_site.states import SYSTEM, Actor, Change, change_state
 from jobs import lifecycle
-from jobs.access import AnyUser, can_manage
-from jobs.models import Job
-from jobs.statuses import TERMINAL, JobStatus
-from jobs.submission import digest_of
+from jobs.access import AnyUser
+from jobs.models import record_in_history
+from jobs.statuses import JobStatus
 from queueing import claims, passes
 from queueing.statuses import EntryStatus
 
@@ -33,118 +32,81 @@ WORDS = {
 }
 
 
-def ask(job: Job, hold: Hold, *, actor: Actor, source: str) -> ApprovalRequest:
-    """Put the question whether `job` may go, in the transaction that holds it."""
-    now = timezone.now()
-    request = ApprovalRequest(
-        job=job,
-        organization_id=job.organization_id,
-        rule=hold.rule,
-        rule_name=hold.rule.name,
-        reason=hold.reason,
-        requested_by_id=job.submitted_by_id,
-        requested_at=now,
-        expires_at=now + hold.rule.lifetime,
-        config_digest=digest_of([job.config, job.dataloader_config, job.provider, job.hardware_profile]),
-    )
-    change = Change(
-        subject=ApprovalRequest.SUBJECT,
-        old="",
-        new=RequestStatus.PENDING,
-        actor=actor,
-        source=source,
-        reason=hold.reason,
-        correlation_id=get_correlation_id(),
-        at=now,
-    )
-    with unit_of_work():
-        request.save(force_insert=True)
-        request.record(change)
-    return request
-
-
-def why_not(user: AnyUser, request: ApprovalRequest) -> str | None:
-    """Why `user` may not decide about `request`, in one sentence; None when they may."""
-    if not can_manage(user, request.organization_id):
-        return "Only leads and admins of the organization decide about its jobs."
-    if request.requested_by_id == user.pk:
-        return "Nobody decides about their own job: ask another lead or admin."
-    return None
-
-
-def how_decided(request: ApprovalRequest) -> str:
+def how_decided(request: ApprovalRequest, user: AnyUser | None = None) -> str:
     """What became of a request, for somebody who came too late."""
-    request.refresh_from_db()
+    request.refresh_from_db(fields=["status", "reviewed_by", "reviewed_at"])
     if request.status == RequestStatus.EXPIRED:
         return f"The approval expired at {_clock(request.expires_at)}."
     if request.status == RequestStatus.PENDING:
-        return "The request is still pending."
+        return _still_pending(request, user)
     word = WORDS[RequestStatus(request.status)]
     return f"It was already {word} by {request.reviewed_by} at {_clock(request.reviewed_at)}."
+
+
+def _still_pending(request: ApprovalRequest, user: AnyUser | None) -> str:
+    own = request.decisions.filter(user_id=user.pk).first() if user is not None and user.pk else None
+    if own is None:
+        return "The request is still pending."
+    missing = request.approvals_needed - request.decisions.count()
+    return f"You approved it already at {_clock(own.at)}; it still needs {missing} more by somebody else."
 
 
 def _clock(at: datetime | None) -> str:
     return "an unknown time" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def approve(request: ApprovalRequest, *, user: User, source: str, notes: str = "") -> bool:
-    """Let the job take its turn. False: decided or expired before; a due request is expired on the spot."""
-    if _expire_when_due(request, source):
+def approve(request: ApprovalRequest, *, user: User, source: str, notes: str = "", bypass: bool = False) -> bool:
+    """Count `user`'s approval; with the last one that is needed, the job takes its turn.
+
+    True: it counts, and `request` shows whether it was the last. False: decided or expired before, or approved by
+    the same person before; a due request is expired on the spot. A superuser who is no reviewer of it, or who says
+    `bypass`, needs nobody else, and that is put on record.
+    """
+    if expire_when_due(request, source):
         return False
-    actor = Actor.of(user)
+    actor, bypass = Actor.of(user), bypass or bypasses(user, request)
     with unit_of_work():
-        if not _decide(request, RequestStatus.APPROVED, actor, source, notes):
+        if not _take_down(request, user, Verdict.APPROVE, source, notes, bypass):
             return False
-        claims.release(request.job, actor=actor, source=source, reason=notes or "approved")
-        passes.request_pass()
-    logger.info("Approval request approved", extra=_extra(request, by=actor.name))
+        given = request.decisions.count()
+        if given < request.approvals_needed and not bypass:
+            _note_approval(request, actor, source, f"{given} of {request.approvals_needed} approvals: {notes}")
+        else:
+            _approve_at_last(request, actor, source, notes, bypass)
+    logger.info("Approval request approved", extra=request.log_fields(by=actor.name, bypass=bypass, approvals=given))
     return True
+
+
+def _approve_at_last(request: ApprovalRequest, actor: Actor, source: str, notes: str, bypass: bool) -> None:
+    _decide(request, RequestStatus.APPROVED, actor, source, notes, bypass=bypass)
+    claims.release(request.job, actor=actor, source=source, reason=notes or "approved")
+    passes.request_pass()
 
 
 def reject(request: ApprovalRequest, *, user: User, source: str, notes: str) -> bool:
     """Refuse the job: its entry fails and it is cancelled. False: decided or expired before."""
-    if _expire_when_due(request, source):
+    if expire_when_due(request, source):
         return False
-    actor = Actor.of(user)
-    if not _refuse(request, RequestStatus.REJECTED, actor, source, notes):
-        return False
-    logger.info("Approval request rejected", extra=_extra(request, by=actor.name, reason=notes))
+    actor, bypass = Actor.of(user), bypasses(user, request)
+    with unit_of_work():
+        if not _take_down(request, user, Verdict.REJECT, source, notes, bypass):
+            return False
+        refuse(request, RequestStatus.REJECTED, actor, source, notes, bypass=bypass)
+    logger.info("Approval request rejected", extra=request.log_fields(by=actor.name, bypass=bypass, reason=notes))
     return True
 
 
 def cancel(request: ApprovalRequest, *, actor: Actor, source: str, reason: str = "") -> bool:
     """Take the request back, and its job with it. False: decided or expired before."""
-    return _refuse(request, RequestStatus.CANCELLED, actor, source, reason or "withdrawn by the requester")
+    return refuse(request, RequestStatus.CANCELLED, actor, source, reason or "withdrawn by the requester")
 
 
 def expire(request: ApprovalRequest, *, source: str) -> bool:
     """Nobody decided in time: request expired, entry failed, job cancelled, in one transaction."""
-    if not _refuse(request, RequestStatus.EXPIRED, SYSTEM, source, "nobody decided before the deadline"):
+    if not refuse(request, RequestStatus.EXPIRED, SYSTEM, source, "nobody decided before the deadline"):
         return False
-    logger.info("Approval request expired", extra=_extra(request))
+    logger.info("Approval request expired", extra=request.log_fields())
     return True
-
-
-def expire_due(*, source: str) -> int:
-    """Expire every request whose deadline has passed. Returns how many; safe beside any other sweep."""
-    due = due_requests()
-    expired = sum(expire(request, source=source) for request in due.iterator(chunk_size=200))
-    close_orphans(source=source)
-    if expired:
-        logger.info("Expired %d approval requests", expired, extra={"expired": expired})
-    return expired
-
-
-def due_requests() -> QuerySet[ApprovalRequest]:
-    """Pending requests whose deadline has passed."""
-    pending = ApprovalRequest.objects.filter(status=RequestStatus.PENDING, expires_at__lte=timezone.now())
-    return pending.select_related("job").order_by("expires_at")
-
-
-def close_orphans(*, source: str) -> int:
-    """Withdraw the requests of jobs that ended without a decision: what a lost signal would have done."""
-    orphans = ApprovalRequest.objects.filter(status=RequestStatus.PENDING, job__status__in=TERMINAL)
-    return sum(withdraw(request, actor=SYSTEM, source=source) for request in orphans.select_related("job"))
 
 
 def withdraw(request: ApprovalRequest, *, actor: Actor, source: str) -> bool:
@@ -152,23 +114,64 @@ def withdraw(request: ApprovalRequest, *, actor: Actor, source: str) -> bool:
     return _decide(request, RequestStatus.CANCELLED, actor, source, f"the job is {request.job.status}")
 
 
-def _expire_when_due(request: ApprovalRequest, source: str) -> bool:
+def expire_when_due(request: ApprovalRequest, source: str) -> bool:
+    """Expire a request that somebody tries to decide too late. True: this call did."""
     return request.expires_at <= timezone.now() and expire(request, source=source)
 
 
-def _refuse(request: ApprovalRequest, to: RequestStatus, actor: Actor, source: str, reason: str) -> bool:
+def _take_down(request: ApprovalRequest, user: User, verdict: Verdict, source: str, notes: str, bypass: bool) -> bool:
+    """Write down what `user` says. False: nothing is left to say, or they have said it before.
+
+    The request's row is locked until the transaction ends (SQLite's are one at a time anyway): of two reviewers
+    whose approvals are the last two that are needed, the second one must count the first.
+    """
+    now = timezone.now()
+    open_request = ApprovalRequest.objects.select_for_update().filter(
+        pk=request.pk, status=RequestStatus.PENDING, expires_at__gt=now
+    )
+    if request.status != RequestStatus.PENDING or not open_request.values_list("pk", flat=True):
+        return False
+    earlier = request.decisions.filter(user=user)
+    if verdict == Verdict.APPROVE and earlier.exists():
+        return False
+    said = {"verdict": verdict, "reason": notes, "bypass": bypass, "source": source, "at": now, "name": user.username}
+    request.decisions.update_or_create(user=user, defaults={**said, "correlation_id": get_correlation_id()})
+    return True
+
+
+def _note_approval(request: ApprovalRequest, actor: Actor, source: str, words: str) -> None:
+    """An approval that is not the last is history too, though the request stays pending."""
+    change = Change(
+        subject=ApprovalRequest.SUBJECT,
+        old=request.status,
+        new=request.status,
+        actor=actor,
+        source=source,
+        reason=words,
+        correlation_id=get_correlation_id(),
+        at=timezone.now(),
+    )
+    record_in_history(request.job, change)
+
+
+def refuse(
+    request: ApprovalRequest, to: RequestStatus, actor: Actor, source: str, reason: str, *, bypass: bool = False
+) -> bool:
+    """End a request without an approval, and its entry and its job with it."""
     job = request.job
     with unit_of_work():
-        if not _decide(request, to, actor, source, reason):
+        if not _decide(request, to, actor, source, reason, bypass=bypass):
             return False
         lifecycle.finish(job, JobStatus.CANCELLED, actor=actor, source=source, reason=f"approval {to}: {reason}")
         claims.end(job, actor=actor, source=source, to=EntryStatus.FAILED)
     return True
 
 
-def _decide(request: ApprovalRequest, to: RequestStatus, actor: Actor, source: str, notes: str) -> bool:
+def _decide(
+    request: ApprovalRequest, to: RequestStatus, actor: Actor, source: str, notes: str, *, bypass: bool = False
+) -> bool:
     now = timezone.now()
-    # An approval must be in time by the same clock that the sweeper reads; expiry must really be due.
+    # A decision must be in time by the same clock that the sweeper reads; expiry must really be due.
     in_time = {
         RequestStatus.APPROVED: Q(expires_at__gt=now),
         RequestStatus.REJECTED: Q(expires_at__gt=now),
@@ -179,13 +182,11 @@ def _decide(request: ApprovalRequest, to: RequestStatus, actor: Actor, source: s
         to,
         actor=actor,
         source=source,
-        reason=notes,
-        only_if=in_time.get(to),
+        reason=f"past the reviewers, as superuser: {notes}" if bypass else notes,
+        # Only what is pending is decided: an approval ends otherwise by being void alone.
+        only_if=in_time.get(to, Q()) & Q(status=RequestStatus.PENDING),
         reviewed_by=actor.name,
         reviewed_at=now,
         review_notes=notes,
+        bypassed=bypass,
     )
-
-
-def _extra(request: ApprovalRequest, **more: object) -> dict[str, object]:
-    return {"job_id": request.job_id, "approval_id": request.pk, "rule": request.rule_name, **more}

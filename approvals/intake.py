@@ -11,9 +11,11 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError
 from django.utils import timezone
 
-from approvals import decisions
-from approvals.models import ApprovalRequest, ApprovalRule
-from approvals.rules import Facts, Hold, first_hold
+from approvals.asking import ask, keep_approval
+from approvals.facts import facts_about, rules_in_force
+from approvals.models import ApprovalRequest
+from approvals.rules import Hold, first_hold
+from approvals.statuses import RequestStatus
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.events import unit_of_work
 from cloudtrain_site.states import Actor
@@ -93,7 +95,7 @@ def _take_in(wish: Wish) -> Outcome:
     actor = Actor.of(wish.user)
     cost = _estimate(wish)
     with unit_of_work():
-        hold = first_hold(_rules(), _facts(wish, cost))
+        hold = _hold_on(wish, cost)
         job = lifecycle.create(
             wish.submission,
             organization=wish.organization,
@@ -105,8 +107,10 @@ def _take_in(wish: Wish) -> Outcome:
         if wish.idempotency_key:
             IdempotencyKey.objects.create(user=wish.user, key=wish.idempotency_key, digest=wish.digest(), job=job)
         role = role_in(wish.user, wish.organization)
-        entry = claims.enqueue(job, role=role, held=hold is not None, actor=actor, source=wish.source)
-        request = decisions.ask(job, hold, actor=actor, source=wish.source) if hold else None
+        kept = keep_approval(job, hold, user=wish.user, source=wish.source) if hold and wish.retry_of else None
+        held = hold is not None and kept is None
+        entry = claims.enqueue(job, role=role, held=held, actor=actor, source=wish.source)
+        request = kept or (ask(job, hold, actor=actor, source=wish.source) if hold else None)
         passes.request_pass()
     _log(job, request)
     return _outcome(job, entry, request, wish, is_replay=False)
@@ -116,7 +120,7 @@ def _log(job: Job, request: ApprovalRequest | None) -> None:
     cost = None if job.estimated_cost_usd is None else float(job.estimated_cost_usd)
     extra = {"job_id": job.pk, "provider": job.provider, "cost_estimate": cost}
     logger.info("Job submitted successfully", extra=extra)
-    if request is not None:
+    if request is not None and request.status == RequestStatus.PENDING:
         logger.info("Job held for approval", extra={**extra, "approval_id": request.pk, "reason": request.reason})
 
 
@@ -153,7 +157,7 @@ def forecast(wish: Wish) -> Forecast:
     return Forecast(
         estimated_cost=cost,
         estimated_seconds=estimate_seconds(config, submission.config, submission.hardware_profile),
-        hold=first_hold(_rules(), _facts(wish, cost)),
+        hold=_hold_on(wish, cost),
         queue_position=ahead + 1,
     )
 
@@ -168,17 +172,6 @@ def _estimate(wish: Wish) -> Decimal | None:
     return estimate_cost(_provider_config(wish), submission.config, submission.hardware_profile)
 
 
-def _rules() -> list[ApprovalRule]:
-    return list(ApprovalRule.objects.filter(enabled=True))
-
-
-def _facts(wish: Wish, cost: Decimal | None) -> Facts:
-    started = Job.objects.filter(submitted_by=wish.user).exclude(submission_started_at=None)
-    return Facts(
-        username=wish.user.get_username(),
-        role=role_in(wish.user, wish.organization),
-        organization_id=wish.organization.pk,
-        hardware_profile=wish.submission.hardware_profile,
-        estimated_cost=cost,
-        first_job=not started.exists(),
-    )
+def _hold_on(wish: Wish, cost: Decimal | None) -> Hold | None:
+    facts = facts_about(wish.user, wish.organization, wish.submission, cost)
+    return first_hold(rules_in_force(wish.organization), facts)

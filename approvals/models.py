@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from approvals.statuses import ALLOWED, RequestStatus
+from approvals.statuses import ALLOWED, RequestStatus, Verdict
 from cloudtrain_site.events import News, publish
-from cloudtrain_site.states import Change, Stateful
+from cloudtrain_site.states import Change, Source, Stateful
 from jobs.models import Job, Organization, record_in_history
 from jobs.roles import Role
 
 DEFAULT_HOURS = 24
+#: A year: a deadline further off is a typing mistake.
+MAX_HOURS = 24 * 365
+GLOB_LIMIT = 200
+#: The columns that a rule's condition consists of.
+CRITERIA = (
+    *("cost_exceeds", "first_job", "provider", "hardware", "config_name", "role_at_most"),
+    "jobs_in_day_exceed",
+)
+NO_CRITERION = "Set at least one criterion: a rule without any would hold every job."
 
 
 class ApprovalRule(models.Model):
     """A submission that meets all the criteria that a rule sets is held until a reviewer lets it go."""
 
-    name = models.CharField(max_length=100, unique=True)
+    name = models.CharField(max_length=100)
     enabled = models.BooleanField(default=True)
     priority = models.IntegerField(
         default=100, help_text="Rules are tried from the lowest number up; the first that matches holds."
     )
+    organization = models.ForeignKey(
+        Organization, models.CASCADE, null=True, blank=True, help_text="Only this organization's; empty: everybody's."
+    )
+
     cost_exceeds = models.DecimalField(
         max_digits=12,
         decimal_places=4,
@@ -38,29 +52,100 @@ class ApprovalRule(models.Model):
         help_text="Holds jobs whose estimated cost is above this many US dollars.",
     )
     first_job = models.BooleanField(default=False, help_text="Holds the first job that a user ever submits.")
-    organization = models.ForeignKey(
-        Organization, models.CASCADE, null=True, blank=True, help_text="Only this organization's; empty: everybody's."
+    provider = models.CharField(max_length=40, blank=True, help_text="Holds jobs for this provider.")
+    hardware = models.CharField(
+        max_length=GLOB_LIMIT,
+        blank=True,
+        help_text="Holds jobs on such hardware, e.g. gpu-a100*.",
     )
+    config_name = models.CharField(
+        max_length=GLOB_LIMIT, blank=True, help_text="Holds jobs whose config is called so, e.g. *full-finetune*."
+    )
+    role_at_most = models.CharField(
+        max_length=20,
+        blank=True,
+        choices=Role.choices,
+        help_text="Holds jobs of submitters with at most this role.",
+    )
+    jobs_in_day_exceed = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Holds each job of a user beyond this many in 24 hours."
+    )
+
     exempt_roles = models.JSONField(default=list, blank=True, help_text='Roles it never holds, e.g. ["lead", "admin"].')
+    reviewer_role = models.CharField(
+        max_length=20,
+        choices=[choice for choice in Role.choices if choice[0] != Role.VIEWER],
+        default=Role.LEAD,
+        help_text="Who decides: members of the job's organization with this role or a higher one.",
+    )
+    reviewer_group = models.ForeignKey(
+        Group,
+        # Not SET_NULL: a rule for a few would be one for every lead from then on.
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Who decides instead: members of the job's organization who are in this group.",
+    )
+    approvals_needed = models.PositiveSmallIntegerField(
+        default=1, validators=[MinValueValidator(1), MaxValueValidator(10)], help_text="So many people must approve."
+    )
+    self_approval = models.BooleanField(default=False, help_text="Reviewers may decide about their own jobs.")
     expires_after_hours = models.PositiveIntegerField(
-        default=DEFAULT_HOURS, validators=[MinValueValidator(1)], help_text="How long a reviewer has."
+        default=DEFAULT_HOURS,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_HOURS)],
+        help_text="How long a reviewer has, and how long an approval is good for identical retries.",
     )
 
     class Meta:
         ordering = ["priority", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["name"],
+                condition=Q(organization__isnull=True),
+                name="one_general_rule_a_name",
+                violation_error_message="There is a rule of this name.",
+            ),
+            models.UniqueConstraint(
+                fields=["organization", "name"],
+                name="one_rule_a_name",
+                violation_error_message="There is a rule of this name in the organization.",
+            ),
+            models.CheckConstraint(
+                condition=Q(organization__isnull=False)
+                | Q(cost_exceeds__isnull=False)
+                | Q(first_job=True)
+                | ~Q(provider="")
+                | ~Q(hardware="")
+                | ~Q(config_name="")
+                | ~Q(role_at_most="")
+                | Q(jobs_in_day_exceed__isnull=False),
+                name="rule_has_a_criterion",
+                violation_error_message=NO_CRITERION,
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
 
     def clean(self) -> None:
         """Refuse a rule that would hold everything, and roles that there are not."""
-        if self.cost_exceeds is None and not self.first_job:
-            raise ValidationError("Set at least one criterion: a rule without any would hold every job.")
+        if not self.condition() and self.organization_id is None:
+            raise ValidationError(NO_CRITERION)
+        if self.exempt_roles is None:
+            self.exempt_roles = []
+        if not isinstance(self.exempt_roles, list):
+            raise ValidationError({"exempt_roles": 'Give a list, e.g. ["lead", "admin"].'})
         unknown = [role for role in self.exempt_roles if role not in Role.values]
         if unknown:
             raise ValidationError(
                 {"exempt_roles": f"Not a role: {unknown[0]!r}. Choose from {', '.join(Role.values)}."}
             )
+
+    def condition(self) -> dict[str, Any]:
+        """The criteria that it sets, by column; the organization is not among them."""
+        values = {name: getattr(self, name) for name in CRITERIA}
+        return {name: value for name, value in values.items() if value not in (None, "", False)}
 
     @property
     def lifetime(self) -> timedelta:
@@ -87,7 +172,19 @@ class ApprovalRequest(Stateful):
     reviewed_by = models.CharField(max_length=150, blank=True)
     reviewed_at = models.DateTimeField(null=True)
     review_notes = models.TextField(blank=True)
+    #: A fingerprint of `terms`: what the approval is good for, and nothing else.
     config_digest = models.CharField(max_length=64)
+    #: What would run, where and for how much, as the reviewers saw it.
+    terms = models.JSONField(default=dict)
+    #: Who decides and how, as the rule said when it held the job: a change of the rule doesn't reach back.
+    reviewer_role = models.CharField(max_length=20, default=Role.LEAD)
+    reviewer_group = models.ForeignKey(Group, models.SET_NULL, null=True, related_name="+")
+    approvals_needed = models.PositiveSmallIntegerField(default=1)
+    self_approval = models.BooleanField(default=False)
+    #: A superuser decided past the reviewers.
+    bypassed = models.BooleanField(default=False)
+    #: The approval that an identical retry still goes by.
+    kept_from = models.ForeignKey("self", models.SET_NULL, null=True, related_name="+")
 
     class Meta:
         constraints = [
@@ -105,10 +202,22 @@ class ApprovalRequest(Stateful):
             models.Index(fields=["expires_at"], name="request_deadline", condition=Q(status=RequestStatus.PENDING)),
             # GET /api/approvals, newest first, for one organization.
             models.Index(fields=["organization", "-id"], name="request_by_organization"),
+            # The desk of one organization: what is pending, the most urgent first; and how many there are.
+            models.Index(
+                fields=["organization", "expires_at"], name="request_desk", condition=Q(status=RequestStatus.PENDING)
+            ),
+            # What the requester's last approved config was, and whether a retry still has an approval.
+            models.Index(
+                fields=["requested_by", "-id"], name="request_approved", condition=Q(status=RequestStatus.APPROVED)
+            ),
         ]
 
     def __str__(self) -> str:
         return f"approval of {self.job_id}"
+
+    def log_fields(self, **more: object) -> dict[str, object]:
+        """What a log line says of it."""
+        return {"job_id": self.job_id, "approval_id": self.pk, "rule": self.rule_name, **more}
 
     def record(self, change: Change) -> None:
         """Put the decision into the job's history, and tell those who may see the job."""
@@ -141,3 +250,28 @@ class ApprovalRequest(Stateful):
             case _:
                 notes = f": {change.reason}" if change.reason else ""
                 return f"{name} was {change.new} by {change.actor.name}{notes}"
+
+
+class Decision(models.Model):
+    """What one person said about a request."""
+
+    request = models.ForeignKey(ApprovalRequest, models.CASCADE, related_name="decisions")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    name = models.CharField(max_length=150)
+    verdict = models.CharField(max_length=20, choices=Verdict.choices)
+    reason = models.TextField(blank=True)
+    #: By a superuser who is no reviewer of the request, or decided alone where several are needed.
+    bypass = models.BooleanField(default=False)
+    source = models.CharField(max_length=20, choices=Source.choices)
+    correlation_id = models.CharField(max_length=128)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            # Two browsers of one reviewer at the same moment: the approval counts once.
+            models.UniqueConstraint(fields=["request", "user"], name="one_decision_a_person"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.verdict} by {self.name}"

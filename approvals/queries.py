@@ -6,9 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import Http404
-from rest_framework.exceptions import PermissionDenied
 
-from approvals import decisions
 from approvals.models import ApprovalRequest
 from approvals.statuses import RequestStatus
 from cloudtrain_site.redaction import mask_secrets
@@ -17,7 +15,9 @@ from jobs.access import AnyUser, is_superuser, organizations_of
 
 def visible_requests(user: AnyUser) -> QuerySet[ApprovalRequest]:
     """The requests about jobs that `user` may see, newest first."""
-    requests = ApprovalRequest.objects.filter(job__deleted_at=None).select_related("job", "requested_by")
+    requests = ApprovalRequest.objects.filter(job__deleted_at=None).select_related(
+        "job", "requested_by", "reviewer_group"
+    )
     if not is_superuser(user):
         requests = requests.filter(organization__in=organizations_of(user))
     return requests.order_by("-id")
@@ -28,15 +28,6 @@ def find_request(user: AnyUser, request_id: int) -> ApprovalRequest:
     request = visible_requests(user).filter(pk=request_id).first()
     if request is None:
         raise Http404
-    return request
-
-
-def find_decidable(user: AnyUser, request_id: int) -> ApprovalRequest:
-    """As `find_request`, for deciding. Raises PermissionDenied, with the reason, for who may not."""
-    request = find_request(user, request_id)
-    objection = decisions.why_not(user, request)
-    if objection is not None:
-        raise PermissionDenied(objection)
     return request
 
 

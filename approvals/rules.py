@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
+from approvals.globs import matches
 from approvals.models import ApprovalRule
-from jobs.roles import Role
+from jobs.roles import RANK, Role
+
+logger = logging.getLogger("simpletuner.cloud.approvals")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +21,23 @@ class Facts:
     username: str
     role: Role | None
     organization_id: int | None
+    provider: str
     hardware_profile: str
+    config_name: str
     #: US dollars; None when there is no price or no number of steps.
     estimated_cost: Decimal | None
     #: No job of the submitter's has ever been handed to a provider.
     first_job: bool
+    #: The submitter's jobs of the last 24 hours, this one among them.
+    jobs_in_day: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one rule makes of a submission, and why, in words."""
+
+    holds: bool
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,36 +51,101 @@ class Hold:
 def first_hold(rules: Iterable[ApprovalRule], facts: Facts) -> Hold | None:
     """The first of `rules`, in their order, that holds the submission."""
     for rule in rules:
-        reason = reason_to_hold(rule, facts)
-        if reason is not None:
-            return Hold(rule, reason)
+        verdict = judge(rule, facts)
+        if verdict.holds:
+            return Hold(rule, verdict.words)
     return None
 
 
-def reason_to_hold(rule: ApprovalRule, facts: Facts) -> str | None:
-    """Why `rule` holds the submission, or None. All the criteria that it sets must be met.
+def judge(rule: ApprovalRule, facts: Facts) -> Verdict:
+    """Whether `rule` holds the submission: when all the criteria that it sets are met.
 
-    A criterion that can't be checked counts as met: no rule is escaped by a missing price.
+    A criterion that can't be checked counts as met, and a rule that can't be read holds: no rule is escaped by a
+    missing price or by a mistake in the rule.
     """
-    if facts.role in rule.exempt_roles or not _concerns(rule, facts):
-        return None
-    reasons = []
-    if rule.cost_exceeds is not None:
-        reasons.append(_about_cost(rule.cost_exceeds, facts))
-    if rule.first_job:
-        reasons.append(f"No job of {facts.username} has run before." if facts.first_job else None)
-    met = [reason for reason in reasons if reason is not None]
-    return " ".join(met) if met and len(met) == len(reasons) else None
+    try:
+        return _judge(rule, facts)
+    except Exception:
+        logger.exception("An approval rule could not be evaluated", extra={"rule": rule.name})
+        return Verdict(True, f"The rule {rule.name} could not be evaluated, so a person decides.")
 
 
-def _concerns(rule: ApprovalRule, facts: Facts) -> bool:
-    return rule.organization_id is None or rule.organization_id == facts.organization_id
+def _judge(rule: ApprovalRule, facts: Facts) -> Verdict:
+    if rule.organization_id is not None and rule.organization_id != facts.organization_id:
+        return Verdict(False, "It is for another organization.")
+    if facts.role in rule.exempt_roles:
+        return Verdict(False, f"{facts.username} is exempt as {facts.role}.")
+    met = []
+    for verdict in _verdicts(rule, facts):
+        if not verdict.holds:
+            return verdict
+        met.append(verdict.words)
+    return Verdict(True, " ".join(met) or "Every job of the organization needs an approval.")
 
 
-def _about_cost(limit: Decimal, facts: Facts) -> str | None:
+def _verdicts(rule: ApprovalRule, facts: Facts) -> Iterator[Verdict]:
+    """What each criterion that the rule sets says, the cheap ones first."""
+    return (check(rule, facts) for name, check in CRITERIA.items() if getattr(rule, name) not in (None, "", False))
+
+
+def _cost(rule: ApprovalRule, facts: Facts) -> Verdict:
+    limit = rule.cost_exceeds or Decimal(0)
     if facts.estimated_cost is None:
         hardware = facts.hardware_profile or "the default hardware"
-        return f"Its cost can't be estimated (no price for {hardware}, or no number of steps), so a person decides."
+        words = f"Its cost can't be estimated (no price for {hardware}, or no number of steps), so a person decides."
+        return Verdict(True, words)
     if facts.estimated_cost <= limit:
-        return None
-    return f"It will cost about ${facts.estimated_cost:.2f}, more than ${limit:.2f}."
+        return Verdict(False, f"It will cost about ${facts.estimated_cost:.2f}, not more than ${limit:.2f}.")
+    return Verdict(True, f"It will cost about ${facts.estimated_cost:.2f}, more than ${limit:.2f}.")
+
+
+def _first_job(rule: ApprovalRule, facts: Facts) -> Verdict:
+    if facts.first_job:
+        return Verdict(True, f"No job of {facts.username} has run before.")
+    return Verdict(False, f"A job of {facts.username} has run before.")
+
+
+def _provider(rule: ApprovalRule, facts: Facts) -> Verdict:
+    if facts.provider == rule.provider:
+        return Verdict(True, f"It runs at {facts.provider}.")
+    return Verdict(False, f"It runs at {facts.provider}, not at {rule.provider}.")
+
+
+def _hardware(rule: ApprovalRule, facts: Facts) -> Verdict:
+    if matches(rule.hardware, facts.hardware_profile):
+        return Verdict(True, f"It runs on {facts.hardware_profile}.")
+    return Verdict(False, f"It runs on {facts.hardware_profile}, which is not {rule.hardware}.")
+
+
+def _config_name(rule: ApprovalRule, facts: Facts) -> Verdict:
+    if matches(rule.config_name, facts.config_name):
+        return Verdict(True, f"Its config is called {facts.config_name}.")
+    return Verdict(False, f"Its config is called {facts.config_name}, which is not {rule.config_name}.")
+
+
+def _role(rule: ApprovalRule, facts: Facts) -> Verdict:
+    who = f"{facts.username} is {facts.role or 'no member'}"
+    # Who is no member (any more) has less standing than every role.
+    if facts.role is None or RANK[facts.role] <= RANK[rule.role_at_most]:
+        return Verdict(True, f"{who}.")
+    return Verdict(False, f"{who}, more than {rule.role_at_most}.")
+
+
+def _jobs_in_day(rule: ApprovalRule, facts: Facts) -> Verdict:
+    limit = rule.jobs_in_day_exceed or 0
+    words = f"It is job {facts.jobs_in_day} of {facts.username} in 24 hours"
+    if facts.jobs_in_day > limit:
+        return Verdict(True, f"{words}, more than {limit}.")
+    return Verdict(False, f"{words}, not more than {limit}.")
+
+
+#: By the column that sets it.
+CRITERIA: dict[str, Callable[[ApprovalRule, Facts], Verdict]] = {
+    "provider": _provider,
+    "first_job": _first_job,
+    "role_at_most": _role,
+    "jobs_in_day_exceed": _jobs_in_day,
+    "cost_exceeds": _cost,
+    "hardware": _hardware,
+    "config_name": _config_name,
+}

@@ -7,10 +7,10 @@ from typing import Any
 from rest_framework import serializers
 
 from approvals.decisions import NOTES_LIMIT
-from approvals.models import ApprovalRequest, ApprovalRule
-from approvals.statuses import RequestStatus
+from approvals.desk import BULK_LIMIT, SAY_WHY, Answer
+from approvals.models import ApprovalRequest, Decision
+from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import StrictSerializer
-from jobs.models import Organization
 from jobs.representation import as_utc
 
 
@@ -27,6 +27,8 @@ class DecisionBody(StrictSerializer):
     reason = serializers.CharField(max_length=NOTES_LIMIT, default="", allow_blank=True)
     notes = serializers.CharField(max_length=NOTES_LIMIT, default="", allow_blank=True)
 
+    bypass = serializers.BooleanField(default=False, help_text="Superusers: decide past the reviewers.")
+
     def words(self) -> str:
         """The reason, by whichever name it came."""
         return str(self.validated_data["reason"] or self.validated_data["notes"])
@@ -37,9 +39,61 @@ class RejectionBody(DecisionBody):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Refuse an empty reason."""
-        if not (attrs["reason"] or attrs["notes"]):
-            raise serializers.ValidationError({"reason": "Say why: the requester will read it."})
+        if not (attrs["reason"].strip() or attrs["notes"].strip()):
+            raise serializers.ValidationError({"reason": SAY_WHY})
         return attrs
+
+
+class BulkBody(DecisionBody):
+    """One decision about several requests."""
+
+    ids = serializers.ListField(
+        child=serializers.IntegerField(min_value=1, max_value=2**63 - 1), min_length=1, max_length=BULK_LIMIT
+    )
+
+
+class BulkRejectionBody(BulkBody, RejectionBody):
+    """One refusal of several."""
+
+
+class AnswerShape(serializers.Serializer[Any]):
+    """What became of one of them."""
+
+    id = serializers.IntegerField()
+    success = serializers.BooleanField()
+    status = serializers.CharField(allow_null=True)
+    code = serializers.CharField(allow_null=True)
+    detail = serializers.CharField()
+
+
+class BulkShape(serializers.Serializer[Any]):
+    """What became of each."""
+
+    success = serializers.BooleanField()
+    decided = serializers.IntegerField()
+    results = AnswerShape(many=True)
+
+
+def represent_answer(answer: Answer) -> dict[str, Any]:
+    """One line of a bulk answer."""
+    return {
+        "id": answer.request_id,
+        "success": answer.won,
+        "status": answer.status or None,
+        "code": answer.code or None,
+        "detail": answer.words,
+    }
+
+
+class DecisionShape(serializers.Serializer[Any]):
+    """What one person said."""
+
+    by = serializers.CharField()
+    verdict = serializers.ChoiceField(choices=Verdict.choices)
+    reason = serializers.CharField(allow_null=True)
+    bypass = serializers.BooleanField()
+    via = serializers.CharField()
+    at = serializers.DateTimeField()
 
 
 class ApprovalShape(serializers.Serializer[Any]):
@@ -62,6 +116,10 @@ class ApprovalShape(serializers.Serializer[Any]):
     hardware_profile = serializers.CharField()
     config_digest = serializers.CharField()
     config_changes = serializers.DictField()
+    approvals_needed = serializers.IntegerField()
+    decisions = DecisionShape(many=True)
+    bypassed = serializers.BooleanField()
+    kept_from = serializers.IntegerField(allow_null=True)
 
 
 class ApprovalListShape(serializers.Serializer[Any]):
@@ -86,47 +144,6 @@ class DecidedShape(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=RequestStatus.choices)
 
 
-class RuleSerializer(serializers.ModelSerializer[ApprovalRule]):
-    """A rule: its type is its name, its condition what it sets."""
-
-    type = serializers.CharField(source="name", read_only=True)
-    condition = serializers.SerializerMethodField()
-    organization = serializers.SlugRelatedField(
-        slug_field="name", queryset=Organization.objects.all(), allow_null=True, required=False
-    )
-
-    class Meta:
-        model = ApprovalRule
-        fields = (
-            "id",
-            "type",
-            "condition",
-            "enabled",
-            "priority",
-            "name",
-            "cost_exceeds",
-            "first_job",
-            "organization",
-            "exempt_roles",
-            "expires_after_hours",
-        )
-
-    def get_condition(self, rule: ApprovalRule) -> dict[str, Any]:
-        """The criteria that the rule sets."""
-        condition: dict[str, Any] = {}
-        if rule.cost_exceeds is not None:
-            condition["cost_exceeds"] = float(rule.cost_exceeds)
-        if rule.first_job:
-            condition["first_job"] = True
-        return condition
-
-
-class RuleListShape(serializers.Serializer[Any]):
-    """The rules, in the order in which they are tried."""
-
-    rules = RuleSerializer(many=True)
-
-
 def represent_request(request: ApprovalRequest, changes: dict[str, Any]) -> dict[str, Any]:
     """The request as the contract shows it."""
     job = request.job
@@ -148,4 +165,20 @@ def represent_request(request: ApprovalRequest, changes: dict[str, Any]) -> dict
         "hardware_profile": job.hardware_profile,
         "config_digest": request.config_digest,
         "config_changes": changes,
+        "approvals_needed": request.approvals_needed,
+        "decisions": [represent_decision(decision) for decision in request.decisions.all()],
+        "bypassed": request.bypassed,
+        "kept_from": request.kept_from_id,
+    }
+
+
+def represent_decision(decision: Decision) -> dict[str, Any]:
+    """What one person said."""
+    return {
+        "by": decision.name,
+        "verdict": decision.verdict,
+        "reason": decision.reason or None,
+        "bypass": decision.bypass,
+        "via": decision.source,
+        "at": as_utc(decision.at),
     }

@@ -12,13 +12,13 @@ class RequestStatus(models.TextChoices):
 
     #: Waits for a reviewer.
     PENDING = "pending"
-    #: A reviewer let the job go. Final.
+    #: The reviewers let the job go. Final, unless the job is no longer what they approved.
     APPROVED = "approved"
     #: A reviewer refused it. Final.
     REJECTED = "rejected"
     #: Nobody decided before its deadline. Final.
     EXPIRED = "expired"
-    #: The requester took it back, or the job ended before a decision. Final.
+    #: The requester took it back, the job ended before a decision, or what was approved has changed since. Final.
     CANCELLED = "cancelled"
 
 
@@ -27,4 +27,13 @@ DECIDED = (RequestStatus.APPROVED, RequestStatus.REJECTED, RequestStatus.EXPIRED
 ALLOWED: Mapping[str, frozenset[str]] = {
     RequestStatus.PENDING: frozenset(DECIDED),
     **{status: frozenset[str]() for status in DECIDED},
+    # Void: the dispatcher found another job than the one that was approved.
+    RequestStatus.APPROVED: frozenset((RequestStatus.CANCELLED,)),
 }
+
+
+class Verdict(models.TextChoices):
+    """What one person says about a request."""
+
+    APPROVE = "approve"
+    REJECT = "reject"

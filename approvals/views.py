@@ -12,21 +12,24 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from approvals import decisions
+from approvals.desk import decide, decide_each
 from approvals.intake import Forecast, Outcome, forecast, submit
-from approvals.models import ApprovalRequest, ApprovalRule
-from approvals.queries import config_changes, find_decidable, find_request, visible_requests
+from approvals.models import ApprovalRequest
+from approvals.queries import config_changes, find_request, visible_requests
 from approvals.serializers import (
     ApprovalDetailShape,
     ApprovalListShape,
     ApprovalQuery,
+    BulkBody,
+    BulkRejectionBody,
+    BulkShape,
     DecidedShape,
     DecisionBody,
     RejectionBody,
-    RuleListShape,
-    RuleSerializer,
+    represent_answer,
     represent_request,
 )
-from approvals.statuses import RequestStatus
+from approvals.statuses import RequestStatus, Verdict
 from approvals.wishes import read_wish, repeat_wish
 from cloudtrain_site.api import asker
 from cloudtrain_site.errors import Conflict
@@ -86,7 +89,7 @@ def _submitted(outcome: Outcome) -> Response:
         "job_id": outcome.job.pk,
         "status": outcome.job.status,
         "idempotent_hit": outcome.is_replay,
-        "requires_approval": outcome.approval is not None,
+        "requires_approval": outcome.approval is not None and outcome.approval.kept_from_id is None,
         "approval_id": outcome.approval.pk if outcome.approval else None,
         "queue_position": outcome.queue_position,
         "warnings": list(outcome.warnings),
@@ -114,7 +117,7 @@ class ApprovalList(APIView):
     def get(self, request: Request) -> Response:
         query = ApprovalQuery(data=request.query_params)
         query.is_valid(raise_exception=True)
-        requests = visible_requests(request.user)
+        requests = visible_requests(request.user).prefetch_related("decisions")
         pending = requests.filter(status=RequestStatus.PENDING).count()
         if query.validated_data["status"]:
             requests = requests.filter(status=query.validated_data["status"])
@@ -135,22 +138,19 @@ def _decided(found: ApprovalRequest) -> Response:
     return Response({"success": True, "id": found.pk, "job_id": found.job_id, "status": found.status})
 
 
-def approve_and_tell(request: Request, found: ApprovalRequest) -> Response:
-    """Approve, or say what was decided before."""
-    body = DecisionBody(data=request.data or {})
+def decide_and_tell(request: Request, found: ApprovalRequest, verdict: Verdict) -> Response:
+    """Decide, or say why not."""
+    body = (RejectionBody if verdict == Verdict.REJECT else DecisionBody)(data=request.data or {})
     body.is_valid(raise_exception=True)
-    if not decisions.approve(found, user=asker(request), source=Source.API, notes=body.words()):
-        raise Conflict(decisions.how_decided(found), code="already_decided")
-    return _decided(found)
-
-
-def reject_and_tell(request: Request, found: ApprovalRequest) -> Response:
-    """Reject, or say what was decided before."""
-    body = RejectionBody(data=request.data or {})
-    body.is_valid(raise_exception=True)
-    if not decisions.reject(found, user=asker(request), source=Source.API, notes=body.words()):
-        raise Conflict(decisions.how_decided(found), code="already_decided")
-    return _decided(found)
+    user, bypass = asker(request), body.validated_data["bypass"]
+    answer = decide(found, verdict, user=user, source=Source.API, reason=body.words(), bypass=bypass)
+    if answer.won:
+        return _decided(found)
+    if answer.code == "permission_denied":
+        raise PermissionDenied(answer.words)
+    if answer.code == "reason_needed":
+        raise ValidationError({"reason": answer.words})
+    raise Conflict(answer.words, code="already_decided")
 
 
 class ApproveRequest(APIView):
@@ -158,7 +158,7 @@ class ApproveRequest(APIView):
 
     @extend_schema(request=DecisionBody, responses={200: DecidedShape, 409: OpenApiResponse(description="decided")})
     def post(self, request: Request, request_id: int) -> Response:
-        return approve_and_tell(request, find_decidable(request.user, request_id))
+        return decide_and_tell(request, find_request(request.user, request_id), Verdict.APPROVE)
 
 
 class RejectRequest(APIView):
@@ -166,7 +166,7 @@ class RejectRequest(APIView):
 
     @extend_schema(request=RejectionBody, responses={200: DecidedShape, 409: OpenApiResponse(description="decided")})
     def post(self, request: Request, request_id: int) -> Response:
-        return reject_and_tell(request, find_decidable(request.user, request_id))
+        return decide_and_tell(request, find_request(request.user, request_id), Verdict.REJECT)
 
 
 class CancelRequest(APIView):
@@ -185,21 +185,41 @@ class CancelRequest(APIView):
         return _decided(found)
 
 
-class RuleList(APIView):
-    """The rules."""
+def _bulk(request: Request, verdict: Verdict) -> Response:
+    """Decide about each, and say what became of each."""
+    body = (BulkRejectionBody if verdict == Verdict.REJECT else BulkBody)(data=request.data)
+    body.is_valid(raise_exception=True)
+    said = body.validated_data
+    answers = decide_each(
+        said["ids"], verdict, user=asker(request), source=Source.API, reason=body.words(), bypass=said["bypass"]
+    )
+    won = sum(answer.won for answer in answers)
+    shown = [represent_answer(answer) for answer in answers]
+    return Response({"success": won == len(answers), "decided": won, "results": shown})
 
-    @extend_schema(responses=RuleListShape)
-    def get(self, request: Request) -> Response:
-        rules = ApprovalRule.objects.select_related("organization")
-        return Response({"rules": RuleSerializer(rules, many=True).data})
+
+class BulkApprove(APIView):
+    """Let several held jobs go."""
+
+    @extend_schema(request=BulkBody, responses=BulkShape)
+    def post(self, request: Request) -> Response:
+        return _bulk(request, Verdict.APPROVE)
 
 
-def _pending_of(request: Request, job_id: str) -> ApprovalRequest:
-    """The newest request about a job, for deciding. Raises Http404 when there is none."""
+class BulkReject(APIView):
+    """Refuse several held jobs."""
+
+    @extend_schema(request=BulkRejectionBody, responses=BulkShape)
+    def post(self, request: Request) -> Response:
+        return _bulk(request, Verdict.REJECT)
+
+
+def _request_about(request: Request, job_id: str) -> ApprovalRequest:
+    """The newest request about a job. Raises Http404 when there is none."""
     found = visible_requests(request.user).filter(job_id=job_id.lower()).first()
     if found is None:
         raise Http404
-    return find_decidable(request.user, found.pk)
+    return found
 
 
 class ApproveQueued(APIView):
@@ -207,7 +227,7 @@ class ApproveQueued(APIView):
 
     @extend_schema(request=DecisionBody, responses=DecidedShape)
     def post(self, request: Request, job_id: str) -> Response:
-        return approve_and_tell(request, _pending_of(request, job_id))
+        return decide_and_tell(request, _request_about(request, job_id), Verdict.APPROVE)
 
 
 class RejectQueued(APIView):
@@ -215,4 +235,4 @@ class RejectQueued(APIView):
 
     @extend_schema(request=RejectionBody, responses=DecidedShape)
     def post(self, request: Request, job_id: str) -> Response:
-        return reject_and_tell(request, _pending_of(request, job_id))
+        return decide_and_tell(request, _request_about(request, job_id), Verdict.REJECT)

@@ -21,7 +21,7 @@ from jobs.providers import get_provider
 from jobs.providers.base import Order, Provider, ProviderError, Snapshot
 from jobs.statuses import TERMINAL, JobStatus
 from jobs.tracing import tracing
-from queueing import claims
+from queueing import claims, guards
 from queueing.models import QueueEntry
 from queueing.statuses import LIVE, EntryStatus
 
@@ -35,6 +35,9 @@ UNCONFIRMED_AFTER = timedelta(minutes=10)
 def dispatch(entry: QueueEntry) -> bool:
     """Submit the job of a claimed entry. True: its provider has it."""
     job = Job.objects.select_related("organization").get(pk=entry.job_id)
+    # Asked about the very copy that is submitted: what changes in the row after this does not reach the provider.
+    if not guards.may_go(entry, job):
+        return False
     if not lifecycle.begin_submission(job):
         _withdraw(entry, job)
         return False

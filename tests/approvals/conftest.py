@@ -11,8 +11,10 @@ from django.contrib.auth.models import User
 from approvals.intake import Outcome, Wish, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Source
+from jobs import providers
 from jobs.models import Membership
 from jobs.submission import Submission
+from tests.providers import ScriptedProvider
 
 CONFIG = {"max_train_steps": 10, "learning_rate": 1e-4}
 
@@ -47,3 +49,11 @@ def held(wish: Callable[..., Wish], first_job_rule: ApprovalRule) -> Outcome:
 def request_(held: Outcome) -> ApprovalRequest:
     """The request about it."""
     return ApprovalRequest.objects.select_related("job").get()
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> ScriptedProvider:
+    """What stands in for every provider that there is."""
+    scripted = ScriptedProvider()
+    monkeypatch.setattr(providers, "_PROVIDERS", {name: lambda: scripted for name in providers._PROVIDERS})
+    return scripted

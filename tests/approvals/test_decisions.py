@@ -10,9 +10,10 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.utils import timezone
 
-from approvals import decisions
+from approvals import decisions, expiry
 from approvals.intake import Outcome
 from approvals.models import ApprovalRequest
+from approvals.reviewers import why_not
 from cloudtrain_site.states import SYSTEM, Actor, Source
 from jobs import lifecycle
 from jobs.models import Job, JobEvent
@@ -81,14 +82,14 @@ def test_a_request_that_ran_out_after_it_was_read_is_not_approved(request_: Appr
 
 def test_the_sweep_expires_what_is_due(request_: ApprovalRequest) -> None:
     make_due()
-    assert decisions.expire_due(source=Source.LOOP) == 1
-    assert decisions.expire_due(source=Source.LOOP) == 0
+    assert expiry.expire_due(source=Source.LOOP) == 1
+    assert expiry.expire_due(source=Source.LOOP) == 0
     assert state() == ("expired", EntryStatus.FAILED, JobStatus.CANCELLED)
     assert '"approval_expired"' in "".join(told().values_list("data", flat=True))
 
 
 def test_the_sweep_leaves_what_is_in_time(request_: ApprovalRequest) -> None:
-    assert decisions.expire_due(source=Source.LOOP) == 0
+    assert expiry.expire_due(source=Source.LOOP) == 0
     assert state() == ("pending", EntryStatus.BLOCKED, JobStatus.PENDING)
 
 
@@ -116,19 +117,19 @@ def test_cancelling_the_job_withdraws_its_request(
 
 def test_the_sweep_withdraws_what_a_lost_signal_left_open(request_: ApprovalRequest) -> None:
     lifecycle.request_cancel(Job.objects.get(), actor=SYSTEM, source=Source.API)
-    decisions.expire_due(source=Source.LOOP)
+    expiry.expire_due(source=Source.LOOP)
     assert state()[0] == "cancelled"
 
 
 def test_nobody_decides_about_their_own_job(held: Outcome, request_: ApprovalRequest, bob: User) -> None:
-    assert decisions.why_not(bob, request_) is None
+    assert why_not(bob, request_) is None
     request_.requested_by = bob
-    assert "own job" in str(decisions.why_not(bob, request_))
+    assert "own job" in str(why_not(bob, request_))
 
 
 def test_who_is_no_lead_there_does_not_decide(request_: ApprovalRequest, alice: User, charlie: User) -> None:
-    assert "leads and admins" in str(decisions.why_not(alice, request_))
-    assert "leads and admins" in str(decisions.why_not(charlie, request_))
+    assert "leads and admins" in str(why_not(alice, request_))
+    assert "leads and admins" in str(why_not(charlie, request_))
 
 
 def test_the_command_sweeps_once_and_says_how_many(
@@ -146,7 +147,7 @@ def test_the_command_sweeps_once_and_says_how_many(
 def test_the_sweep_logs_each_request_and_the_sum(request_: ApprovalRequest, caplog: pytest.LogCaptureFixture) -> None:
     make_due()
     with caplog.at_level("INFO", logger="simpletuner.cloud.approvals"):
-        decisions.expire_due(source=Source.LOOP)
+        expiry.expire_due(source=Source.LOOP)
     assert [record.getMessage() for record in caplog.records] == [
         "Approval request expired",
         "Expired 1 approval requests",

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError
 
 from approvals.models import ApprovalRule
-from approvals.rules import Facts, first_hold, reason_to_hold
+from approvals.rules import Facts, first_hold, judge
 from jobs.roles import Role
 
 
@@ -18,11 +19,19 @@ def facts(**fields: Any) -> Facts:
         "username": "alice",
         "role": Role.RESEARCHER,
         "organization_id": 1,
+        "provider": "local",
         "hardware_profile": "cpu",
+        "config_name": "flux",
         "estimated_cost": Decimal(10),
         "first_job": False,
+        "jobs_in_day": 1,
     }
     return Facts(**{**defaults, **fields})
+
+
+def reason_to_hold(rule: ApprovalRule, about: Facts) -> str | None:
+    verdict = judge(rule, about)
+    return verdict.words if verdict.holds else None
 
 
 def dear(limit: int = 5, **fields: Any) -> ApprovalRule:
@@ -66,6 +75,52 @@ def test_the_first_rule_that_matches_holds() -> None:
     assert first_hold([], facts()) is None
 
 
+MET: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({"provider": "replicate"}, {"provider": "replicate"}, "It runs at replicate."),
+    ({"hardware": "gpu-*"}, {"hardware_profile": "gpu-h100"}, "It runs on gpu-h100."),
+    ({"config_name": "*full*"}, {"config_name": "flux-full-2"}, "Its config is called flux-full-2."),
+    ({"role_at_most": "researcher"}, {"role": Role.VIEWER}, "alice is viewer."),
+    ({"role_at_most": "viewer"}, {"role": None}, "alice is no member."),
+    ({"jobs_in_day_exceed": 3}, {"jobs_in_day": 4}, "It is job 4 of alice in 24 hours, more than 3."),
+    ({"organization_id": 1}, {}, "Every job of the organization needs an approval."),
+]
+
+
+@pytest.mark.parametrize(("fields", "about", "words"), MET)
+def test_a_criterion_that_is_met_holds_and_says_so(fields: dict[str, Any], about: dict[str, Any], words: str) -> None:
+    assert reason_to_hold(ApprovalRule(name="r", **fields), facts(**about)) == words
+
+
+UNMET: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({"cost_exceeds": Decimal(50)}, {}, "It will cost about $10.00, not more than $50.00."),
+    ({"provider": "replicate"}, {}, "It runs at local, not at replicate."),
+    ({"hardware": "gpu-*"}, {}, "It runs on cpu, which is not gpu-*."),
+    ({"config_name": "*full*"}, {}, "Its config is called flux, which is not *full*."),
+    ({"role_at_most": "viewer"}, {}, "alice is researcher, more than viewer."),
+    ({"jobs_in_day_exceed": 3}, {"jobs_in_day": 3}, "It is job 3 of alice in 24 hours, not more than 3."),
+    ({"first_job": True}, {}, "A job of alice has run before."),
+    ({"organization_id": 2}, {}, "It is for another organization."),
+    ({"first_job": True, "exempt_roles": ["researcher"]}, {}, "alice is exempt as researcher."),
+]
+
+
+@pytest.mark.parametrize(("fields", "about", "words"), UNMET)
+def test_a_criterion_that_is_not_met_says_why_not(fields: dict[str, Any], about: dict[str, Any], words: str) -> None:
+    verdict = judge(ApprovalRule(name="r", **fields), facts(**about))
+    assert (verdict.holds, verdict.words) == (False, words)
+
+
+def test_a_limit_of_no_jobs_and_no_dollars_is_a_criterion_too() -> None:
+    assert judge(ApprovalRule(name="r", jobs_in_day_exceed=0), facts()).holds
+    assert judge(dear(0), facts()).holds
+
+
+@pytest.mark.parametrize("fields", [{"exempt_roles": 5}, {"role_at_most": "boss"}, {"cost_exceeds": "dear"}])
+def test_a_rule_that_can_not_be_evaluated_holds_and_says_so(fields: dict[str, Any]) -> None:
+    verdict = judge(ApprovalRule(**{"name": "odd", "first_job": True, **fields}), facts(first_job=True))
+    assert (verdict.holds, verdict.words) == (True, "The rule odd could not be evaluated, so a person decides.")
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [({}, "at least one criterion"), ({"first_job": True, "exempt_roles": ["boss"]}, "Not a role: 'boss'")],
@@ -79,3 +134,9 @@ def test_a_rule_that_makes_no_sense_is_refused(fields: dict[str, Any], words: st
 def test_a_negative_threshold_is_refused() -> None:
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         dear(-1).full_clean()
+
+
+@pytest.mark.django_db
+def test_the_database_keeps_no_rule_without_a_criterion() -> None:
+    with pytest.raises(IntegrityError):
+        ApprovalRule.objects.create(name="empty")

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from approvals import decisions
+from approvals import expiry
 from cloudtrain_site.states import Source
 
 
@@ -23,7 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, dry_run: bool, json: bool, **options: Any) -> None:
         """One sweep."""
-        count = decisions.due_requests().count() if dry_run else decisions.expire_due(source=Source.COMMAND)
+        count = expiry.due_requests().count() if dry_run else expiry.expire_due(source=Source.COMMAND)
         self.stdout.write(_answer(count, dry_run=dry_run, as_json=json))
 
 

@@ -1,0 +1,90 @@
+"""Who may decide about a request."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import Group, User
+from django.db.models import Q, QuerySet
+
+from approvals.models import ApprovalRequest, ApprovalRule
+from jobs.access import AnyUser, is_superuser
+from jobs.models import Membership, Organization
+from jobs.roles import RANK, Role
+
+
+def roles_from(lowest: str) -> list[str]:
+    """`lowest` and the roles above it."""
+    return [role for role in Role.values if RANK[Role(role)] >= RANK[Role(lowest)]]
+
+
+def reviewers_in(organization_id: int | None, role: str, group: Group | int | None) -> QuerySet[User]:
+    """The active members of the organization who decide: those in `group`, or without one those of `role` and above.
+
+    A group never reaches into an organization that its member doesn't belong to.
+    """
+    members = Membership.objects.filter(organization=organization_id)
+    if group is None:
+        members = members.filter(role__in=roles_from(role))
+    users = User.objects.filter(is_active=True, pk__in=members.values("user"))
+    return users if group is None else users.filter(groups=group)
+
+
+def eligible(request: ApprovalRequest) -> QuerySet[User]:
+    """Those who may decide about this very request."""
+    found = reviewers_in(request.organization_id, request.reviewer_role, request.reviewer_group_id)
+    return found if request.self_approval else found.exclude(pk=request.requested_by_id or 0)
+
+
+def is_reviewer(user: AnyUser, request: ApprovalRequest) -> bool:
+    """Whether `user` decides in the request's organization, be it their own request or not."""
+    found = reviewers_in(request.organization_id, request.reviewer_role, request.reviewer_group_id)
+    return found.filter(pk=user.pk or 0).exists()
+
+
+def objection_to(user: AnyUser, request: ApprovalRequest) -> str | None:
+    """Why `user` is no reviewer of the request, in one sentence; None when they are."""
+    if not is_reviewer(user, request):
+        return _who_decides(request)
+    if request.requested_by_id == user.pk and not request.self_approval:
+        return "Nobody decides about their own job: ask another lead or admin."
+    return None
+
+
+def _who_decides(request: ApprovalRequest) -> str:
+    if request.reviewer_group is not None:
+        return f"Only members of the group {request.reviewer_group.name} in the organization decide about this job."
+    roles = " and ".join(f"{role}s" for role in roles_from(request.reviewer_role))
+    return f"Only {roles} of the organization decide about its jobs."
+
+
+def why_not(user: AnyUser, request: ApprovalRequest) -> str | None:
+    """Why `user` may not decide about `request`, in one sentence; None when they may. A superuser always may."""
+    return None if is_superuser(user) else objection_to(user, request)
+
+
+def bypasses(user: AnyUser, request: ApprovalRequest) -> bool:
+    """Whether a decision of `user` goes past the reviewers, and so needs a reason and is marked."""
+    return is_superuser(user) and objection_to(user, request) is not None
+
+
+def reviewed_by(user: AnyUser) -> Q:
+    """The requests that `user` is a reviewer of, whoever made them, as a condition on requests."""
+    memberships = Membership.objects.filter(user_id=user.pk or 0)
+    condition = Q(pk__in=[])
+    for membership in memberships:
+        own = Q(organization=membership.organization_id)
+        lower = [role for role in Role.values if RANK[Role(role)] <= RANK[Role(membership.role)]]
+        by_group = Q(reviewer_group__in=Group.objects.filter(user=user.pk or 0))
+        condition |= own & (Q(reviewer_group=None, reviewer_role__in=lower) | by_group)
+    return condition
+
+
+def lack_of_reviewers(rule: ApprovalRule) -> list[str]:
+    """A sentence for each organization in which the rule would hold jobs that nobody there could let go."""
+    concerned = [rule.organization] if rule.organization else list(Organization.objects.all()[:50])
+    found = {item: reviewers_in(item.pk, rule.reviewer_role, rule.reviewer_group_id).count() for item in concerned}
+    return [
+        f"In {item.name} {count} of the {rule.approvals_needed} reviewers that the rule needs are there: "
+        "what it holds there will expire."
+        for item, count in found.items()
+        if count < rule.approvals_needed
+    ]

@@ -1,0 +1,177 @@
+"""What was approved is what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from approvals import decisions
+from approvals.intake import Outcome, Wish, submit
+from approvals.models import ApprovalRequest, ApprovalRule
+from approvals.terms import differences, still_covers
+from approvals.wishes import repeat_wish
+from cloudtrain_site.states import Actor, Source
+from jobs import lifecycle
+from jobs.models import Job, JobEvent
+from jobs.statuses import JobStatus
+from queueing import claims, dispatch
+from queueing.models import QueueEntry
+from tests.providers import ScriptedProvider
+
+pytestmark = pytest.mark.django_db
+MakeWish = Callable[..., Wish]
+
+
+@pytest.fixture
+def approved(held: Outcome, request_: ApprovalRequest, bob: User) -> Job:
+    """A job of alice's that bob has approved."""
+    decisions.approve(request_, user=bob, source=Source.ADMIN)
+    return held.job
+
+
+def go() -> bool:
+    """Claim what may go, and dispatch it."""
+    (entry,) = claims.claim_next()
+    return dispatch.dispatch(entry)
+
+
+def test_what_was_approved_goes(approved: Job, provider: ScriptedProvider) -> None:
+    assert go()
+    assert ApprovalRequest.objects.get().status == "approved"
+
+
+CHANGES: list[tuple[dict[str, Any], str]] = [
+    ({"config": {"max_train_steps": 5000, "learning_rate": 1e-4}}, "config.max_train_steps: 10 -> 5000"),
+    ({"config": {"max_train_steps": 10}}, "config.learning_rate: 0.0001 -> nothing"),
+    ({"dataloader_config": [{"id": "other"}]}, "dataloader_config.0.id: nothing -> other"),
+    ({"provider": "replicate"}, "provider: local -> replicate"),
+    ({"hardware_profile": "gpu-h100"}, "hardware_profile: cpu -> gpu-h100"),
+    ({"estimated_cost_usd": Decimal(900)}, "estimated_cost_usd: nothing -> 900.0000"),
+]
+
+
+@pytest.mark.parametrize(("fields", "words"), CHANGES)
+def test_a_job_that_was_changed_behind_its_approval_does_not_run(
+    approved: Job, provider: ScriptedProvider, fields: dict[str, Any], words: str
+) -> None:
+    Job.objects.update(**fields)
+    assert not go()
+    assert provider.orders == []
+    void, asked = ApprovalRequest.objects.order_by("id")
+    assert (void.status, asked.status) == ("cancelled", "pending")
+    assert words in asked.reason
+    assert asked.reason.startswith("Changed after its approval by bob: ")
+    assert (QueueEntry.objects.get().status, Job.objects.get().status) == ("blocked", "pending")
+    assert JobEvent.objects.filter(subject="approval", old="approved", new="cancelled").count() == 1
+
+
+def test_a_changed_job_runs_when_it_is_approved_as_it_is_now(
+    approved: Job, provider: ScriptedProvider, bob: User
+) -> None:
+    Job.objects.update(hardware_profile="gpu-h100")
+    go()
+    again = ApprovalRequest.objects.select_related("job").latest("id")
+    assert decisions.approve(again, user=bob, source=Source.API)
+    assert go()
+    assert len(provider.orders) == 1
+
+
+@pytest.mark.parametrize("status", ["pending", "rejected"])
+def test_an_entry_that_was_let_go_without_an_approval_is_held_again(
+    held: Outcome, provider: ScriptedProvider, status: str
+) -> None:
+    ApprovalRequest.objects.update(status=status, reviewed_at=None if status == "pending" else timezone.now())
+    QueueEntry.objects.update(status="pending")
+    assert not go()
+    assert provider.orders == []
+    assert QueueEntry.objects.get().status == "blocked"
+    assert ApprovalRequest.objects.filter(status="pending").count() == 1
+
+
+def test_a_claim_that_was_lost_meanwhile_voids_nothing(approved: Job, provider: ScriptedProvider) -> None:
+    Job.objects.update(hardware_profile="gpu-h100")
+    (entry,) = claims.claim_next()
+    QueueEntry.objects.update(claim_token="another")
+    assert not dispatch.dispatch(entry)
+    assert ApprovalRequest.objects.get().status == "approved"
+
+
+def test_an_approval_is_not_taken_back_like_a_question(approved: Job, alice: User) -> None:
+    request = ApprovalRequest.objects.select_related("job").get()
+    assert not decisions.cancel(request, actor=Actor.of(alice), source=Source.API)
+    assert ApprovalRequest.objects.get().status == "approved"
+
+
+@pytest.fixture
+def failed(approved: Job) -> Job:
+    """The approved job, when it has failed before its provider took it."""
+    approved.refresh_from_db()
+    lifecycle.finish(approved, JobStatus.FAILED, actor=claims.DISPATCHER, source=Source.DISPATCHER, reason="no room")
+    claims.end(approved)
+    return approved
+
+
+def retry(user: User, job: Job, **changed: Any) -> Outcome:
+    for name, value in changed.items():
+        setattr(job, name, value)
+    return submit(repeat_wish(user, job, source=Source.API, idempotency_key=""))
+
+
+def test_an_identical_retry_keeps_its_approval_and_goes(failed: Job, alice: User, provider: ScriptedProvider) -> None:
+    outcome = retry(alice, failed)
+    kept = outcome.approval
+    assert kept is not None
+    assert (kept.status, kept.reviewed_by, kept.kept_from_id is not None) == ("approved", "bob", True)
+    assert "goes by the approval of" in JobEvent.objects.filter(job=outcome.job, subject="approval").get().reason
+    assert go()
+
+
+def test_a_retry_of_a_retry_still_keeps_it_but_not_longer(failed: Job, alice: User) -> None:
+    second = retry(alice, failed).job
+    lifecycle.finish(second, JobStatus.FAILED, actor=claims.DISPATCHER, source=Source.DISPATCHER, reason="no room")
+    claims.end(second)
+    assert retry(alice, second).approval.status == "approved"  # type: ignore[union-attr]
+    ApprovalRequest.objects.filter(reviewed_at__isnull=False).update(reviewed_at=timezone.now() - timedelta(hours=25))
+    assert retry(alice, second).approval.status == "pending"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"config": {"max_train_steps": 11}}, {"dataloader_config": [{"id": "b"}]}], ids=["config", "data"]
+)
+def test_a_retry_that_changes_anything_is_asked_about(failed: Job, alice: User, changed: dict[str, Any]) -> None:
+    assert retry(alice, failed, **changed).approval.status == "pending"  # type: ignore[union-attr]
+
+
+def test_somebody_elses_retry_is_asked_about(failed: Job, bob: User) -> None:
+    assert retry(bob, failed).approval.status == "pending"  # type: ignore[union-attr]
+
+
+def test_another_rule_asks_for_itself(failed: Job, alice: User) -> None:
+    ApprovalRule.objects.create(name="local", provider="local", priority=1)
+    assert retry(alice, failed).approval.status == "pending"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "covered"),
+    [("5.0000", "5.0000", True), ("5.0000", "4.0000", True), ("5.0000", "5.0001", False), (None, "1.0000", False),
+     ("1.0000", None, False), (None, None, True)],
+)  # fmt: skip
+def test_a_retry_may_be_estimated_to_cost_less_not_more(old: str | None, new: str | None, covered: bool) -> None:
+    assert still_covers({"estimated_cost_usd": old}, {"estimated_cost_usd": new}) is covered
+
+
+def test_a_secret_that_changed_is_not_told() -> None:
+    old, new = {"config": {"api_key": "r8_aaaaaaaaaaaa"}}, {"config": {"api_key": "r8_bbbbbbbbbbbb"}}
+    assert differences(old, new) == "a secret in it has changed"
+
+
+def test_many_differences_are_counted() -> None:
+    words = differences({"config": {}}, {"config": {f"k{n}": "x" * 500 for n in range(100)}})
+    assert words.endswith("more")
+    assert len(words) < 2000

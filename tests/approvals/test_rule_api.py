@@ -1,0 +1,143 @@
+"""The rules over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from rest_framework.test import APIClient
+
+from approvals.models import ApprovalRule
+from jobs.models import Organization
+from jobs.roles import Role
+from tests.factories import make_user
+
+pytestmark = pytest.mark.django_db
+ClientOf = Callable[[User | None], APIClient]
+URL = "/api/approvals/rules"
+DEAR = {"type": "dear", "condition": {"cost_exceeds": 5}}
+
+
+@pytest.fixture
+def ada(acme: Organization) -> User:
+    """An admin of acme."""
+    return make_user("ada", acme, Role.ADMIN)
+
+
+@pytest.fixture
+def as_ada(ada: User, client_of: ClientOf) -> APIClient:
+    return client_of(ada)
+
+
+@pytest.fixture
+def as_root(root: User, client_of: ClientOf) -> APIClient:
+    return client_of(root)
+
+
+def test_a_superuser_makes_a_rule_for_everybody(as_root: APIClient, bob: User) -> None:
+    Group.objects.create(name="budget")
+    body = {
+        "type": "dear nights",
+        "condition": {"cost_exceeds": 2.5, "hardware": "gpu-*", "role_at_most": "researcher"},
+        "priority": 3,
+        "exempt_roles": ["admin"],
+        "reviewer_group": "budget",
+        "approvals_needed": 2,
+        "expires_after_hours": 8,
+    }
+    response = as_root.post(URL, body)
+    assert response.status_code == 201
+    rule = ApprovalRule.objects.get()
+    assert response.json()["rule"] == {
+        "id": rule.pk,
+        "name": "dear nights",
+        "enabled": True,
+        "organization": None,
+        "reviewer_role": "lead",
+        "self_approval": False,
+        **body,
+    }
+    assert "0 of the 2 reviewers" in response.json()["warnings"][0]
+
+
+def test_an_admin_makes_rules_for_their_own_organization_alone(as_ada: APIClient, charlie: User) -> None:
+    assert as_ada.post(URL, {**DEAR, "organization": "acme"}).status_code == 201
+    refused = as_ada.post(URL, DEAR)
+    assert (refused.status_code, refused.json()["detail"]) == (
+        403,
+        "Rules that hold everybody's jobs are edited by superusers.",
+    )
+    stranger = as_ada.post(URL, {**DEAR, "organization": "other"})
+    assert (stranger.status_code, "belong to no organization" in stranger.json()["detail"]) == (400, True)
+    assert ApprovalRule.objects.count() == 1
+
+
+def test_a_lead_sees_rules_and_edits_none(bob: User, client_of: ClientOf, first_job_rule: ApprovalRule) -> None:
+    client = client_of(bob)
+    assert client.get(f"{URL}/{first_job_rule.pk}").json()["rule"]["type"] == "first_job"
+    assert client.post(URL, {**DEAR, "organization": "acme"}).status_code == 403
+    assert client.patch(f"{URL}/{first_job_rule.pk}", {"enabled": False}).status_code == 403
+    assert client.delete(f"{URL}/{first_job_rule.pk}").status_code == 403
+    assert ApprovalRule.objects.get().enabled
+
+
+def test_a_change_leaves_alone_what_it_does_not_name(as_root: APIClient, bob: User) -> None:
+    rule = ApprovalRule.objects.create(name="dear", cost_exceeds=5, first_job=True)
+    assert as_root.patch(f"{URL}/{rule.pk}", {"enabled": False}).json()["rule"]["condition"] == {
+        "cost_exceeds": 5.0,
+        "first_job": True,
+    }
+    changed = as_root.patch(f"{URL}/{rule.pk}", {"condition": {"provider": "local"}}).json()
+    assert (changed["rule"]["condition"], changed["rule"]["enabled"]) == ({"provider": "local"}, False)
+    assert changed["warnings"] == []
+
+
+def test_a_rule_is_removed(as_root: APIClient, first_job_rule: ApprovalRule) -> None:
+    assert as_root.delete(f"{URL}/{first_job_rule.pk}").status_code == 204
+    assert as_root.get(f"{URL}/{first_job_rule.pk}").status_code == 404
+
+
+@pytest.mark.parametrize("verb", ["get", "patch", "delete"])
+def test_a_rule_of_another_organization_is_not_there(
+    charlie: User, acme: Organization, client_of: ClientOf, verb: str
+) -> None:
+    rule = ApprovalRule.objects.create(name="dear", cost_exceeds=5, organization=acme)
+    assert getattr(client_of(charlie), verb)(f"{URL}/{rule.pk}").status_code == 404
+    assert client_of(charlie).get(URL).json()["rules"] == []
+    assert client_of(None).get(URL).status_code == 401
+
+
+def test_an_admin_does_not_give_a_rule_away(as_ada: APIClient, acme: Organization, charlie: User) -> None:
+    rule = ApprovalRule.objects.create(name="dear", cost_exceeds=5, organization=acme)
+    assert as_ada.patch(f"{URL}/{rule.pk}", {"organization": "other"}).status_code == 400
+    assert as_ada.patch(f"{URL}/{rule.pk}", {"organization": None}).status_code == 403
+    assert ApprovalRule.objects.get().organization == acme
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({}, "type: Give the rule a name."),
+    ({"type": "empty"}, "at least one criterion"),
+    ({"type": "empty", "condition": {"first_job": False, "provider": ""}}, "at least one criterion"),
+    ({"type": "r", "condition": {"cost_exceeds": -1}}, "greater than or equal to 0"),
+    ({"type": "r", "condition": {"jobs_in_day_exceed": -1}}, "greater than or equal to 0"),
+    ({"type": "r", "condition": {"hardware": "*" * 10_000}}, "no more than 200"),
+    ({"type": "r", "condition": {"colour": "red"}}, "Unknown field"),
+    ({"type": "r", "condition": {"role_at_most": "boss"}}, "not a valid choice"),
+    ({**DEAR, "when": "always"}, "Unknown field"),
+    ({**DEAR, "exempt_roles": ["boss"]}, "not a valid choice"),
+    ({**DEAR, "approvals_needed": 0}, "greater than or equal to 1"),
+    ({**DEAR, "expires_after_hours": 10**9}, "less than or equal to 8760"),
+    ({**DEAR, "reviewer_group": "nobody"}, "does not exist"),
+    ({**DEAR, "type": "taken"}, "There is a rule of this name."),
+]
+
+
+@pytest.mark.parametrize(("body", "words"), BAD)
+def test_a_rule_that_makes_no_sense_is_refused(as_root: APIClient, body: dict[str, Any], words: str) -> None:
+    ApprovalRule.objects.create(name="taken", first_job=True)
+    response = as_root.post(URL, body)
+    assert response.status_code == 400
+    assert words in response.json()["detail"]
+    assert ApprovalRule.objects.count() == 1
