@@ -96,14 +96,20 @@ def claim_next(at_most: int = CLAIMS_AT_ONCE) -> list[QueueEntry]:
     """
     with unit_of_work():
         _lock_claims()
-        # Read under the lock: the entries that came while we waited for it are seen too.
-        now = timezone.now()
-        limits, usage = current_limits(queue_state()), current_usage()
-        if limits.paused or usage.total >= limits.total:
-            return []
-        chosen = choose(heads(now, LANE_DEPTH), usage, limits, now, at_most=at_most, depth=LANE_DEPTH)
+        # Decided under the lock: the entries that came while we waited for it are seen too.
+        chosen = who_may_go(at_most)
         entries = QueueEntry.objects.select_related("job").in_bulk(chosen)
         return [entries[pk] for pk in chosen if _claim(entries[pk])]
+
+
+def who_may_go(at_most: int) -> list[int]:
+    """The entries that may go now, in order, at most `at_most` of them: the decision alone."""
+    now = timezone.now()
+    limits, usage = current_limits(queue_state()), current_usage()
+    if limits.paused or usage.total >= limits.total:
+        return []
+    depth = max(1, min(LANE_DEPTH, limits.per_user))
+    return choose(heads(now, depth), usage, limits, now, at_most=at_most, depth=depth)
 
 
 def _lock_claims() -> None:

@@ -1,0 +1,307 @@
+"""The queue: how long a pass decides, and how many jobs a second reach their provider.
+
+    python -m bench.bench_queue [--waiting 100000] [--finished 1000000] [--jobs 2000] [--on sqlite,postgresql]
+
+The pass: 100,000 waiting entries of 1,000 users in 50 organizations, 100 free slots. The baseline loads all waiting
+entries for each pick, as a queue does that was never measured; it is timed for two picks and counted for a hundred.
+The dispatch: four dispatcher processes and a provider in each of them that answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.stack import ROOT, Figure, percentile, print_table
+from tests.servers import PostgresServer
+
+USERS, ORGANIZATIONS, FREE, DISPATCHERS = 1000, 50, 100, 4
+TARGET_MS = {"sqlite": 100, "postgresql": 50}
+TARGET_A_SECOND = 200
+ROUNDS = 7
+
+
+@contextmanager
+def database(kind: str) -> Iterator[None]:
+    """A database of its own, empty but for its tables, and Django set up on it."""
+    folder = Path(tempfile.mkdtemp(prefix="cloudtrain-bench-"))
+    server = PostgresServer.start() if kind == "postgresql" else None
+    os.environ |= {
+        "SIMPLETUNER_DATA_DIR": str(folder),
+        "SIMPLETUNER_LOG_LEVEL": "CRITICAL",
+        "DATABASE_URL": server.url if server else f"sqlite:///{folder / 'bench.sqlite3'}",
+    }
+    try:
+        set_up_django()
+        from django.core.management import call_command
+
+        call_command("migrate", verbosity=0)
+        yield
+    finally:
+        if server:
+            server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def set_up_django() -> None:
+    os.environ["DJANGO_SETTINGS_MODULE"] = "cloudtrain_site.settings"
+    import django
+
+    django.setup()
+
+
+def make_people() -> tuple[list[int], list[int]]:
+    """The users and organizations. Each user belongs to one; a fiftieth of all to each."""
+    from django.contrib.auth.models import User
+
+    from jobs.models import Organization
+
+    organizations = Organization.objects.bulk_create(Organization(name=f"org-{n}") for n in range(ORGANIZATIONS))
+    users = User.objects.bulk_create(User(username=f"user-{n}") for n in range(USERS))
+    return [user.pk for user in users], [organization.pk for organization in organizations]
+
+
+def make_waiting(count: int, users: list[int], organizations: list[int]) -> None:
+    """Waiting entries of everybody in turn, of four priorities, a second apart."""
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    from jobs.models import Job
+    from queueing.models import QueueEntry
+    from queueing.policy import turn_of
+
+    start = timezone.now() - timedelta(seconds=count)
+    for first in range(0, count, 5000):
+        numbers = range(first, min(first + 5000, count))
+        jobs = Job.objects.bulk_create(
+            Job(
+                provider="instant",
+                config_name=f"job-{n}",
+                correlation_id="bench",
+                organization_id=organizations[n % ORGANIZATIONS],
+                submitted_by_id=users[n % USERS],
+            )
+            for n in numbers
+        )
+        QueueEntry.objects.bulk_create(
+            QueueEntry(
+                job=job,
+                organization_id=job.organization_id,
+                user_id=job.submitted_by_id,
+                provider=job.provider,
+                priority=n % 4 * 10,
+                enqueued_at=start + timedelta(seconds=n),
+                turn=turn_of(start + timedelta(seconds=n), n % 4 * 10),
+            )
+            for n, job in zip(numbers, jobs, strict=True)
+        )
+
+
+def make_finished(count: int) -> None:
+    """Finished entries, copied in the database until there are enough."""
+    from django.db import connection
+    from django.utils import timezone
+
+    from jobs.models import Job
+    from queueing.models import QueueEntry
+
+    fields = {"status": "completed", "finished_at": timezone.now(), "turn": 0.0, "provider": "instant"}
+    QueueEntry.objects.bulk_create(QueueEntry(job=Job.objects.all()[0], **fields) for _ in range(1000))
+    names = [field.column for field in QueueEntry._meta.concrete_fields if not field.generated]
+    columns = ", ".join(name for name in names if name != "id")
+    with connection.cursor() as cursor:
+        for _ in range(0, count - 1000, 1000):
+            cursor.execute(
+                f"INSERT INTO queueing_queueentry ({columns}) SELECT {columns} FROM queueing_queueentry "
+                "WHERE finished_at IS NOT NULL LIMIT 1000"
+            )
+        cursor.execute("ANALYZE")
+
+
+def set_limits(total: int, per_user: int, per_organization: int) -> None:
+    from queueing.models import QueueState
+
+    limits = {"max_running": total, "max_running_per_user": per_user, "max_running_per_organization": per_organization}
+    QueueState.objects.update_or_create(pk=1, defaults=limits)
+
+
+def decide_ms(rounds: int = ROUNDS) -> float:
+    """The median time of the decision about all free slots."""
+    from queueing.claims import who_may_go
+
+    return median(timed(lambda: len(who_may_go(FREE))) for _ in range(rounds))
+
+
+def timed(action: Callable[[], int]) -> float:
+    began = time.perf_counter()
+    got = action()
+    took = (time.perf_counter() - began) * 1000
+    if got != FREE:
+        raise SystemExit(f"{got} entries went, not {FREE}")
+    return took
+
+
+def baseline_ms() -> float:
+    """Loading all that waits, for each of the picks."""
+    from django.utils import timezone
+
+    from queueing.limits import candidate_of, current_limits, current_usage, queue_state
+    from queueing.models import QueueEntry
+    from queueing.policy import choose
+
+    began = time.perf_counter()
+    for _ in range(2):
+        waiting = map(candidate_of, QueueEntry.objects.filter(status="pending").in_order())
+        choose(waiting, current_usage(), current_limits(queue_state()), timezone.now(), at_most=1)
+    return (time.perf_counter() - began) * 1000 / 2 * FREE
+
+
+def claim_ms() -> float:
+    """Deciding and claiming, history and all, as a pass does it; rolled back."""
+    from django.db import transaction
+
+    from queueing.claims import claim_next
+
+    def claim_all() -> int:
+        count = 0
+        while entries := claim_next():
+            count += len(entries)
+        return count
+
+    with transaction.atomic():
+        took = timed(claim_all)
+        transaction.set_rollback(True)
+    return took
+
+
+def measure_pass(kind: str, waiting: int, finished: int) -> list[Figure]:
+    with database(kind):
+        from django.db import connection
+
+        users, organizations = make_people()
+        make_waiting(waiting, users, organizations)
+        set_limits(FREE, 2, 10)
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
+        target, before, baseline = TARGET_MS[kind], decide_ms(), baseline_ms()
+        figures = [Figure(f"{kind}: decide on {FREE} of {waiting:,}", before, "ms", baseline, target)]
+        figures.append(Figure(f"{kind}: decide and claim them", claim_ms(), "ms"))
+        make_finished(finished)
+        return [*figures, Figure(f"{kind}: decide, with {finished:,} finished", decide_ms(), "ms", before, target)]
+
+
+class InstantProvider:
+    """Takes everything at once, and notes when it was asked."""
+
+    name = label = "instant"
+    once_per_marker = bound_to_machine = False
+
+    def __init__(self) -> None:
+        self.asked: dict[str, float] = {}
+
+    async def submit(self, order: Any) -> Any:
+        from jobs.providers.base import Snapshot
+        from jobs.statuses import JobStatus
+
+        self.asked[order.job_id] = time.time()
+        return Snapshot(external_id=order.job_id, status=JobStatus.QUEUED)
+
+
+def be_dispatcher() -> None:
+    """Dispatch until nothing waits; print for each job the milliseconds from its claim to its call."""
+    set_up_django()
+    from jobs import providers
+    from queueing import dispatch
+    from queueing.models import QueueEntry
+
+    provider = InstantProvider()
+    providers._PROVIDERS = {**providers._PROVIDERS, "instant": lambda: provider}
+    print("ready", flush=True)
+    sys.stdin.readline()
+    while QueueEntry.objects.filter(status="pending").exists():
+        dispatch.run_pass()
+    claimed = QueueEntry.objects.filter(job__in=provider.asked).values_list("job_id", "dispatched_at")
+    print(json.dumps([(provider.asked[job_id] - at.timestamp()) * 1000 for job_id, at in claimed]), flush=True)
+
+
+def run_dispatchers(count: int, jobs: int) -> tuple[float, list[float]]:
+    """How many jobs a second `count` dispatchers hand over, and the ways from claim to call."""
+    command = [sys.executable, "-m", "bench.bench_queue", "--dispatcher"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(count)]
+    for process in processes:
+        process.stdout.readline()
+    began = time.perf_counter()
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [json.loads(process.stdout.readline()) for process in processes]
+    took = time.perf_counter() - began
+    for process in processes:
+        process.communicate()
+    ways = [way for answer in answers for way in answer]
+    if len(ways) != jobs:
+        raise SystemExit(f"{len(ways)} jobs were handed over, not {jobs}")
+    return jobs / took, ways
+
+
+def measure_dispatch(jobs: int) -> list[Figure]:
+    with database("postgresql"):
+        users, organizations = make_people()
+        set_limits(1_000_000, 1_000_000, 1_000_000)
+        make_waiting(jobs // 4, users, organizations)
+        alone, _ = run_dispatchers(1, jobs // 4)
+        make_waiting(jobs, users, organizations)
+        rate, ways = run_dispatchers(DISPATCHERS, jobs)
+    return [
+        Figure(f"dispatches a second, {DISPATCHERS} dispatchers (1)", rate, "/s", alone, TARGET_A_SECOND, True),
+        Figure("claim to provider call, p50", percentile(ways, 50), "ms"),
+        Figure("claim to provider call, p99", percentile(ways, 99), "ms"),
+    ]
+
+
+def measure_apart(part: str, options: argparse.Namespace) -> list[Figure]:
+    """In a process of its own: Django can be set up on one database only."""
+    given = ["--waiting", str(options.waiting), "--finished", str(options.finished), "--jobs", str(options.jobs)]
+    command = [sys.executable, "-m", "bench.bench_queue", "--part", part, *given]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True)
+    return [Figure(**fields) for fields in json.loads(done.stdout.splitlines()[-1])]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--waiting", type=int, default=100_000)
+    parser.add_argument("--finished", type=int, default=1_000_000)
+    parser.add_argument("--jobs", type=int, default=2000)
+    parser.add_argument("--on", default="sqlite,postgresql,dispatch")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--dispatcher", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.dispatcher:
+        be_dispatcher()
+        return 0
+    if options.part:
+        is_pass = options.part != "dispatch"
+        figures = (
+            measure_pass(options.part, options.waiting, options.finished) if is_pass else measure_dispatch(options.jobs)
+        )
+        print(json.dumps([vars(figure) for figure in figures]))
+        return 0
+    figures = [figure for part in options.on.split(",") for figure in measure_apart(part, options)]
+    return print_table("The queue", figures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
