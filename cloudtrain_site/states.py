@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -117,7 +116,8 @@ def change_state(
         for name, value in {"status": to, **fields}.items():
             setattr(obj, name, value)
         obj.record(change)
-        transaction.on_commit(partial(_announce, obj, change), robust=True)
+        # Not a partial: when it fails, Django asks it for its name.
+        transaction.on_commit(lambda: _announce(obj, change), robust=True)
     return True
 
 

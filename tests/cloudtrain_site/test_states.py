@@ -114,3 +114,18 @@ def test_an_actor_is_somebody(alice: User) -> None:
     assert Actor.of(alice) == Actor(name="alice", user_id=alice.pk)
     with pytest.raises(ValueError, match="anonymous"):
         Actor.of(AnonymousUser())
+
+
+def test_a_listener_that_fails_does_not_keep_the_others_from_hearing(
+    make_job: MakeJob, django_capture_on_commit_callbacks: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(**kwargs: Any) -> None:
+        raise RuntimeError("a bug")
+
+    signals.job_status_changed.connect(fail)
+    try:
+        with caplog.at_level("ERROR"), django_capture_on_commit_callbacks(execute=True):
+            change_state(make_job(), JobStatus.QUEUED, actor=SYSTEM, source=Source.POLL)
+    finally:
+        signals.job_status_changed.disconnect(fail)
+    assert "a bug" in caplog.text
