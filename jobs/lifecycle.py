@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 from decimal import Decimal
-from functools import partial
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -70,7 +69,7 @@ def create(
     with unit_of_work():
         job.save(force_insert=True)
         job.record(change)
-        transaction.on_commit(partial(job.announce, change), robust=True)
+        transaction.on_commit(lambda: job.announce(change), robust=True)
     return job
 
 
@@ -114,7 +113,7 @@ def adopt_found(
     with unit_of_work():
         job.save(force_insert=True)
         job.record(change)
-        transaction.on_commit(partial(job.announce, change), robust=True)
+        transaction.on_commit(lambda: job.announce(change), robust=True)
     return job
 
 
