@@ -45,6 +45,7 @@ LOOPS = (
         lambda: get_enterprise_config().job_polling_interval,
         wanted="jobs.tasks.polling_wanted",
     ),
+    LoopSpec("job upkeep", "jobs.tasks.keep_up", lambda: 30.0),
     LoopSpec("approval expiration", "approvals.tasks.expire_approvals", lambda: 300.0),
     LoopSpec("housekeeping", "cloudtrain_site.tasks.housekeep", lambda: 3600.0),
 )

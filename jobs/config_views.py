@@ -131,6 +131,8 @@ class ProviderSettings(APIView):
                 "signature_required": config.signature_required,
                 "model_version": config.model_version,
                 "seconds_per_step": config.seconds_per_step,
+                "silence_minutes": config.silence_minutes,
+                "webhooks_missed_at": as_utc(config.webhooks_missed_at),
                 "prices_as_of": config.prices_as_of,
                 "discovery_organization": organization.name if organization else None,
             }

@@ -97,7 +97,10 @@ class ProviderConfig(models.Model):
     #: Shared by all processes: how often in a row it could not be asked, and until when nobody tries again.
     outage_failures = models.PositiveIntegerField(default=0, editable=False)
     outage_until = models.DateTimeField(null=True, editable=False)
-    #: When the poll last found news that a webhook should have brought.
+    silence_minutes = models.PositiveIntegerField(
+        default=15, help_text="With a webhook address: a job not heard of for so long is asked about; 0: never."
+    )
+    #: When it was first found that a job had changed and no webhook told; None once one arrived again.
     webhooks_missed_at = models.DateTimeField(null=True, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -187,7 +190,7 @@ class Job(Stateful):
     progress_told_at = models.DateTimeField(null=True)
     last_synced_at = models.DateTimeField(null=True)
     sync_error = models.TextField(blank=True)
-    #: Of a log that we keep a copy of: how many bytes there are, when it was last asked for, and when it is due again.
+    #: Of a log that we keep a copy of: its bytes, when it was last asked for, and when it is due again.
     log_size = models.PositiveBigIntegerField(default=0)
     log_fetched_at = models.DateTimeField(null=True)
     log_due_at = models.DateTimeField(null=True)
@@ -333,8 +336,6 @@ class WebhookDelivery(models.Model):
     """One delivery at our door, what we thought of it, and what came of it. Kept for 30 days."""
 
     class Verdict(models.TextChoices):
-        """What we thought of it."""
-
         ACCEPTED = "accepted"
         UNSIGNED = "unsigned", "accepted unsigned"
         FORGED = "forged"

@@ -258,6 +258,7 @@ class ProviderSettingsBody(StrictSerializer):
     default_hardware = serializers.CharField(max_length=40, required=False, allow_blank=True)
     cost_per_second = serializers.DictField(child=serializers.FloatField(min_value=0), required=False)
     seconds_per_step = serializers.FloatField(min_value=0, required=False)
+    silence_minutes = serializers.IntegerField(min_value=0, max_value=100_000, required=False)
     discovery_organization = serializers.CharField(max_length=100, required=False, allow_null=True)
 
     def validate_webhook_networks(self, networks: list[str]) -> list[str]:
@@ -284,6 +285,8 @@ class ProviderSettingsShape(serializers.Serializer[Any]):
     signature_required = serializers.BooleanField()
     model_version = serializers.CharField()
     seconds_per_step = serializers.FloatField()
+    silence_minutes = serializers.IntegerField()
+    webhooks_missed_at = serializers.DateTimeField(allow_null=True)
     prices_as_of = serializers.DateField(allow_null=True)
     discovery_organization = serializers.CharField(allow_null=True)
 

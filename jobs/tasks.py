@@ -7,7 +7,7 @@ import logging
 from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.loops import loop
 from cloudtrain_site.states import Source
-from jobs import sync
+from jobs import sync, upkeep
 from jobs.models import Job, ProviderConfig
 from jobs.providers.local_watch import changed_jobs
 from jobs.statuses import ACTIVE
@@ -27,15 +27,16 @@ def polling_wanted() -> bool:
 
 @loop("job status polling", failure_message="Error in job polling")
 def poll_jobs() -> dict[str, int]:
-    """Ask the providers about every active job, and once more for the cancellations they have not confirmed."""
-    jobs = sync.active_jobs()
-    outcome = sync.refresh(jobs, source=Source.POLL)
-    for job in jobs:
-        if job.cancel_requested_at is not None:
-            sync.cancel_at_provider(job)
-    captured = sync.capture_logs(source=Source.POLL)
+    """Ask the providers about every active job."""
+    outcome = sync.refresh(sync.active_jobs(), source=Source.POLL)
     logger.debug("Synced %d active jobs", outcome.refreshed, extra={"failed": outcome.failed})
-    return {"refreshed": outcome.refreshed, "failed": outcome.failed, "logs": captured}
+    return {"refreshed": outcome.refreshed, "failed": outcome.failed}
+
+
+@loop("job upkeep")
+def keep_up() -> dict[str, int]:
+    """What has to be done whether or not the poller runs."""
+    return upkeep.run()
 
 
 def capture_logs() -> int:

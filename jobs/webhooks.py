@@ -63,6 +63,9 @@ def receive(arrival: Arrival) -> int:
     if verdict not in APPLICABLE or snapshot is None:
         _keep_refusal(arrival, verdict)
         return REFUSED_CODES[verdict]
+    if config.webhooks_missed_at is not None:
+        ProviderConfig.objects.filter(pk=REPLICATE).update(webhooks_missed_at=None)
+        logger.info("Webhooks arrive again")
     _take(_delivery(arrival, verdict, snapshot, body or {}), snapshot)
     return 200
 

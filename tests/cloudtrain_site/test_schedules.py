@@ -187,6 +187,7 @@ class TestRows:
         assert {name: plan.seconds for name, plan in plans.items()} == {
             "queue processing": 5,
             "job status polling": 30,
+            "job upkeep": 30,
             "approval expiration": 300,
             "housekeeping": 3600,
         }

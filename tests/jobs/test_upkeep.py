@@ -1,0 +1,77 @@
+"""What is done for jobs while the poller is off, since webhooks get lost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from cloudtrain_site.states import SYSTEM, Source
+from jobs import lifecycle, upkeep
+from jobs.models import Job, ProviderConfig
+from jobs.statuses import JobStatus
+from tests.fake_replicate import FakeReplicate
+
+pytestmark = pytest.mark.django_db
+MakeJob = Callable[..., Job]
+
+
+@pytest.fixture
+def webhooks_on(replicate_config: ProviderConfig) -> None:
+    ProviderConfig.objects.filter(pk="replicate").update(webhook_url="https://ct.example")
+
+
+def long_ago(minutes: int = 16) -> dict[str, object]:
+    return {"last_synced_at": timezone.now() - timedelta(minutes=minutes)}
+
+
+def test_a_silent_job_is_asked_about_and_its_news_say_that_webhooks_are_missing(
+    webhooks_on: None, at_replicate: MakeJob, fake: FakeReplicate, caplog: pytest.LogCaptureFixture
+) -> None:
+    silent, heard = at_replicate(**long_ago()), at_replicate(**long_ago(14))
+    for job in (silent, heard):
+        fake.update(job.external_id or "", "processing")
+    with caplog.at_level(logging.WARNING):
+        assert upkeep.check_silent() == 1
+    silent.refresh_from_db()
+    heard.refresh_from_db()
+    assert (silent.status, heard.status) == (JobStatus.RUNNING, JobStatus.QUEUED)
+    assert ProviderConfig.objects.get(pk="replicate").webhooks_missed_at is not None
+    assert caplog.text.count("Webhooks are not arriving") == 1
+
+
+def test_a_silent_job_without_news_says_nothing_about_webhooks(
+    webhooks_on: None, at_replicate: MakeJob, fake: FakeReplicate
+) -> None:
+    at_replicate(**long_ago())
+    assert upkeep.check_silent() == 1
+    assert upkeep.check_silent() == 0
+    assert ProviderConfig.objects.get(pk="replicate").webhooks_missed_at is None
+
+
+@pytest.mark.parametrize("setting", [{"silence_minutes": 0}, {"webhook_url": ""}])
+def test_it_can_be_switched_off_and_is_off_without_webhooks(
+    webhooks_on: None, at_replicate: MakeJob, fake: FakeReplicate, setting: dict[str, object]
+) -> None:
+    ProviderConfig.objects.update(**setting)
+    at_replicate(**long_ago())
+    assert upkeep.check_silent() == 0
+    assert not fake.requests
+
+
+def test_a_cancel_is_asked_for_until_it_is_confirmed(at_replicate: MakeJob, fake: FakeReplicate) -> None:
+    job = at_replicate(status=JobStatus.RUNNING)
+    lifecycle.request_cancel(job, actor=SYSTEM, source=Source.API)
+    fake.faults.add("server_error", method="POST", times=1)
+    assert upkeep.press_cancels() == 0
+    assert upkeep.press_cancels() == 1
+    assert upkeep.press_cancels() == 0
+    assert Job.objects.get().status == JobStatus.CANCELLED
+
+
+def test_a_round_without_anything_to_do_does_nothing(webhooks_on: None, fake: FakeReplicate) -> None:
+    assert not any(upkeep.run().values())
+    assert not fake.requests
