@@ -69,7 +69,7 @@ def wait_until_ready(url: str) -> None:
                 return
         except httpx.TransportError:
             pass
-        time.sleep(0.2)
+        time.sleep(0.5)
     raise TimeoutError(f"{url} does not answer")
 
 

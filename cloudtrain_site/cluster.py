@@ -96,7 +96,7 @@ def tasks_wait() -> bool:
     """Whether a task waits for a worker. False when that can't be found out: then nothing can be said."""
     try:
         return bool(get_broker().queue_size())
-    except (DatabaseError, OSError):
+    except Exception:  # each broker has errors of its own, and they are no fault of the workers
         connection.close()
         return False
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Count, Min
 from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.conf import Conf
@@ -31,6 +32,7 @@ HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 ORDER = (UNHEALTHY, DEGRADED, HEALTHY)
 #: A task that waits longer than this means that no worker takes any.
 WAIT_SECONDS = 60.0
+IS_IT_RUNNING = "Is `manage.py background` running?"
 
 _started = time.monotonic()
 
@@ -75,16 +77,15 @@ def _database() -> tuple[str, str]:
 
 
 def _broker(now: datetime) -> tuple[str, str]:
-    broker = get_broker()
-    broker.ping()
-    waiting = broker.queue_size()
     if not Conf.ORM:
-        return HEALTHY, f"Tasks waiting: {waiting}."
-    oldest = OrmQ.objects.filter(key=broker.list_key, lock__lte=now).order_by("lock").values_list("lock", flat=True)
-    seconds = max((now - at).total_seconds() for at in oldest[:1]) if waiting and oldest[:1] else 0.0
+        broker = get_broker()
+        broker.ping()
+        return HEALTHY, f"Tasks waiting: {broker.queue_size()}."
+    waiting = OrmQ.objects.filter(key=Conf.CLUSTER_NAME, lock__lte=now).aggregate(count=Count("pk"), oldest=Min("lock"))
+    seconds = (now - waiting["oldest"]).total_seconds() if waiting["count"] else 0.0
     if seconds > WAIT_SECONDS:
-        return DEGRADED, f"Tasks waiting: {waiting}, the oldest for {seconds:.0f} s. Is `manage.py background` running?"
-    return HEALTHY, f"Tasks waiting: {waiting}."
+        return DEGRADED, f"Tasks waiting: {waiting['count']}, the oldest for {seconds:.0f} s. {IS_IT_RUNNING}"
+    return HEALTHY, f"Tasks waiting: {waiting['count']}."
 
 
 def _events() -> tuple[str, str]:
@@ -97,7 +98,7 @@ def loops(now: datetime) -> list[Component]:
     return [
         _loop(known[spec.name], now)
         if spec.name in known
-        else Component(spec.name, DEGRADED, "Has never run. Is `manage.py background` running?")
+        else Component(spec.name, DEGRADED, f"Has never run. {IS_IT_RUNNING}")
         for spec in LOOPS
     ]
 
@@ -108,14 +109,16 @@ def _loop(loop: Loop, now: datetime) -> Component:
     if not loop.enabled:
         return about(HEALTHY, "Switched off.")
     if loop.is_late(now):
-        return about(DEGRADED, f"Late: runs {every}, last began {_ago(loop.last_started_at, now)}.")
+        return about(DEGRADED, f"Late: runs {every}, {_last_run(loop, now)}. {IS_IT_RUNNING}")
     if loop.last_outcome == "failed":
-        return about(DEGRADED, f"The last run failed, {_ago(loop.last_finished_at, now)}. The admin shows its error.")
-    return about(HEALTHY, f"Runs {every}, last began {_ago(loop.last_started_at, now)}.")
+        return about(DEGRADED, f"The last run failed: runs {every}, {_last_run(loop, now)}. The admin shows the error.")
+    return about(HEALTHY, f"Runs {every}, {_last_run(loop, now)}.")
 
 
-def _ago(moment: datetime | None, now: datetime) -> str:
-    return "never" if moment is None else f"{max(0.0, (now - moment).total_seconds()):.0f} s ago"
+def _last_run(loop: Loop, now: datetime) -> str:
+    if loop.last_started_at is None:
+        return "has not run yet"
+    return f"last began {max(0.0, (now - loop.last_started_at).total_seconds()):.0f} s ago"
 
 
 def report(parts: list[Component]) -> dict[str, Any]:

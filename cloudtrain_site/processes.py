@@ -95,7 +95,8 @@ class Backoff:
     """How long to wait before a process is started again: longer each time that it ends soon."""
 
     FIRST_SECONDS = 1.0
-    LONGEST_SECONDS = 30.0
+    #: With the time to notice and to start, a hanging cluster must be replaced within twenty seconds.
+    LONGEST_SECONDS = 8.0
     #: A process that lived for so long has proved that it can start.
     PROVEN_SECONDS = 30.0
 

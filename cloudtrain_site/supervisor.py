@@ -43,7 +43,9 @@ class Stopping:
     def __init__(self) -> None:
         self.asked = False
         for number in STOP_SIGNALS:
-            signal.signal(number, self._ask)
+            # Under nohup a hang-up is not meant for us.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._ask)
 
     def _ask(self, signum: int, frame: FrameType | None) -> None:
         self.asked = True

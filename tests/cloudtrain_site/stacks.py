@@ -10,21 +10,33 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 from django.conf import settings
 
 from cloudtrain_site.processes import is_running
-from tests.web import wait_until
 
 MANAGE = [sys.executable, str(settings.BASE_DIR / "manage.py")]
 START_SECONDS = 45.0
+#: A look walks through /proc or asks a database: more often would take the processor from what is looked at.
+LOOK_SECONDS = 0.1
 MARK = "CLOUDTRAIN_TEST_STACK"
+
+
+def wait_until(condition: Callable[[], object], seconds: float) -> None:
+    """Return soon after `condition()` holds; raise TimeoutError when it doesn't in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not true within {seconds:.0f} s: {condition}")
+        time.sleep(LOOK_SECONDS)
 
 
 @dataclass
@@ -107,10 +119,13 @@ class Stack:
         wait_until(lambda: not self.pids(), seconds)
 
     def end(self) -> None:
-        for pid in self.pids():
-            os.kill(pid, signal.SIGKILL)
         for process in self.started:
+            process.kill()
             process.wait(10)
+        for pid in self.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.wait_until_gone(10)
 
 
 def _has(pid: int, marked: bytes) -> bool:
@@ -144,3 +159,19 @@ def running_stack(folder: Path, template: Stack | None = None) -> Iterator[Stack
 def _execute(server: str, statement: str) -> None:
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack whose database has its tables; migrating takes four seconds."""
+    with running_stack(tmp_path_factory.mktemp("migrated")) as made:
+        done = made.run("migrate", "-v0")
+        assert done.returncode == 0, done.stderr
+        yield made
+
+
+@pytest.fixture
+def stack(tmp_path: Path, migrated: Stack) -> Iterator[Stack]:
+    """A stack with a fresh copy of that database, and nothing running on it yet."""
+    with running_stack(tmp_path, migrated) as made:
+        yield made

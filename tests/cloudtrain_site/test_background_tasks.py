@@ -1,4 +1,5 @@
 """The background tasks: what they log and when; and as real processes, what becomes of them."""
+# ruff: noqa: F401, F811 - fixtures are imported, and then named again by the tests that want them
 
 from __future__ import annotations
 
@@ -18,11 +19,9 @@ from django_q.models import Schedule
 
 from cloudtrain_site.background_tasks import Heart, get_task_manager
 from cloudtrain_site.cluster import STUCK_SECONDS, Diagnosis
-from cloudtrain_site.processes import is_running
 from cloudtrain_site.signs_of_life import FINISHED, SAVED, Signs
 from jobs.models import ProviderConfig
-from tests.cloudtrain_site.stacks import Stack, running_stack
-from tests.web import wait_until
+from tests.cloudtrain_site.stacks import Stack, migrated, stack, wait_until
 
 
 @pytest.mark.django_db(transaction=True)
@@ -105,7 +104,7 @@ class TestDiagnosis:
     ) -> None:
         workers("idle", "idle")
         a_process.kill()
-        wait_until(lambda: not is_running(a_process.pid))
+        a_process.wait()
         reason = Diagnosis(signs, 2, 0).trouble(lambda: False, 1)
         assert reason == "an idle worker died, perhaps with the lock of the queue"
 
@@ -114,7 +113,7 @@ class TestDiagnosis:
     ) -> None:
         workers("idle", "busy")
         a_process.kill()
-        wait_until(lambda: not is_running(a_process.pid))
+        a_process.wait()
         assert Diagnosis(signs, 2, 0).trouble(lambda: False, 1) is None
 
     def test_long_tasks_are_left_alone_though_others_wait(self, signs: Signs, workers: Callable[..., None]) -> None:
@@ -154,7 +153,7 @@ class TestDiagnosis:
         sign(f"{os.getpid()}.idle", 0)
         sign(SAVED, 0, str(a_process.pid))
         a_process.kill()
-        wait_until(lambda: not is_running(a_process.pid))
+        a_process.wait()
         assert Diagnosis(signs, 1, 0).trouble(lambda: False, 1) == "the process that saves results died"
 
     def test_results_that_are_not_saved(
@@ -166,22 +165,6 @@ class TestDiagnosis:
         diagnosis = Diagnosis(signs, 2, 0)
         assert diagnosis.trouble(lambda: False, 7) is None
         assert diagnosis.trouble(lambda: False, 8 + STUCK_SECONDS) == "results are no longer saved"
-
-
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack whose database has its tables; migrating takes four seconds."""
-    with running_stack(tmp_path_factory.mktemp("migrated")) as made:
-        done = made.run("migrate", "-v0")
-        assert done.returncode == 0, done.stderr
-        yield made
-
-
-@pytest.fixture
-def stack(tmp_path: Path, migrated: Stack) -> Iterator[Stack]:
-    """A stack with a fresh copy of that database, and nothing running on it yet."""
-    with running_stack(tmp_path, migrated) as made:
-        yield made
 
 
 def enqueue(stack: Stack, task: str, *args: object) -> None:

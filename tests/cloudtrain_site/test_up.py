@@ -1,4 +1,5 @@
 """`manage.py up` as an operator meets it: a terminal, a port that is taken, Ctrl-C, kill -9."""
+# ruff: noqa: F401, F811 - fixtures are imported, and then named again by the tests that want them
 
 from __future__ import annotations
 
@@ -8,20 +9,20 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.cloudtrain_site.stacks import MANAGE, START_SECONDS, Stack, running_stack
+from tests.cloudtrain_site.stacks import MANAGE, START_SECONDS, Stack, migrated, running_stack, stack, wait_until
 from tests.servers import free_port
-from tests.web import wait_until
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
+def empty_stack(tmp_path: Path) -> Iterator[Stack]:
     """An empty data folder and an empty database."""
     with running_stack(tmp_path) as made:
         yield made
@@ -33,10 +34,9 @@ def port() -> int:
 
 
 def is_ready(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/api/cloud/health/ready", timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
+    with suppress(httpx.TransportError), httpx.Client(verify=False, timeout=5) as client:
+        return client.get(f"http://127.0.0.1:{port}/api/cloud/health/ready").status_code == 200
+    return False
 
 
 def start_up(stack: Stack, port: int) -> subprocess.Popen[bytes]:
@@ -47,36 +47,36 @@ def start_up(stack: Stack, port: int) -> subprocess.Popen[bytes]:
 
 
 class TestWhatCannotBeStarted:
-    def test_a_port_that_is_taken(self, stack: Stack) -> None:
+    def test_a_port_that_is_taken(self, empty_stack: Stack) -> None:
         with socket.socket() as other:
             other.bind(("127.0.0.1", 0))
             other.listen()
             taken = other.getsockname()[1]
-            done = stack.run("up", "--port", str(taken))
+            done = empty_stack.run("up", "--port", str(taken))
         assert done.returncode == 1
         assert done.stderr.strip().endswith(
             f"Can't listen on 127.0.0.1 port {taken}: Address already in use. Choose another with --port."
         )
         assert "Traceback" not in done.stderr + done.stdout
-        assert not (stack.folder / "data" / "cloudtrain.sqlite3").exists()
+        assert not (empty_stack.folder / "data" / "cloudtrain.sqlite3").exists()
 
     @pytest.mark.parametrize("port", ["99999", "-1"])
-    def test_a_port_that_is_none(self, stack: Stack, port: str) -> None:
-        done = stack.run("up", "--port", port)
+    def test_a_port_that_is_none(self, empty_stack: Stack, port: str) -> None:
+        done = empty_stack.run("up", "--port", port)
         assert done.returncode == 1
         assert "Can't listen on 127.0.0.1 port" in done.stderr
         assert "Traceback" not in done.stderr + done.stdout
 
-    def test_a_data_folder_that_is_a_file(self, stack: Stack) -> None:
-        (stack.folder / "file").touch()
-        done = stack.run("up", "--port", str(free_port()), SIMPLETUNER_DATA_DIR=str(stack.folder / "file"))
+    def test_a_data_folder_that_is_a_file(self, empty_stack: Stack) -> None:
+        (empty_stack.folder / "file").touch()
+        done = empty_stack.run("up", "--port", str(free_port()), SIMPLETUNER_DATA_DIR=str(empty_stack.folder / "file"))
         assert done.returncode == 1
-        assert str(stack.folder / "file") in done.stderr
+        assert str(empty_stack.folder / "file") in done.stderr
         assert "Traceback" not in done.stderr + done.stdout
 
-    def test_a_database_that_cannot_be_opened(self, stack: Stack) -> None:
-        url = f"sqlite:///{stack.folder}/no/such/folder/db.sqlite3"
-        done = stack.run("up", "--port", str(free_port()), DATABASE_URL=url)
+    def test_a_database_that_cannot_be_opened(self, empty_stack: Stack) -> None:
+        url = f"sqlite:///{empty_stack.folder}/no/such/folder/db.sqlite3"
+        done = empty_stack.run("up", "--port", str(free_port()), DATABASE_URL=url)
         assert done.returncode == 1
         assert "The database can't be prepared: unable to open database file" in done.stderr
         assert "Traceback" not in done.stderr + done.stdout
@@ -106,17 +106,17 @@ class TestRunning:
         assert "Service ended and is started again" in stack.messages()
         assert up.poll() is None
 
-    def test_a_terminal_is_told_where_to_look(self, stack: Stack, port: int) -> None:
+    def test_a_terminal_is_told_where_to_look(self, empty_stack: Stack, port: int) -> None:
         ours, theirs = pty.openpty()
         up = subprocess.Popen(
             [*MANAGE, "up", "--port", str(port)],
-            env=stack.environment,
+            env=empty_stack.environment,
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
         )
         os.close(theirs)
-        stack.started.append(up)
+        empty_stack.started.append(up)
         said = read_until(ours, "Ctrl-C stops everything")
         os.close(ours)
         for part in (f"http://127.0.0.1:{port}/", "/admin/", "/api/docs", "createsuperuser"):
