@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions
@@ -52,6 +53,15 @@ class ConfigList(APIView):
         return Response({"configs": [_represent(config) for config in visible_configs(request.user)]})
 
 
+def _check_name(name: str) -> None:
+    if len(name) > NAME_LIMIT:
+        raise exceptions.ValidationError({"name": f"A name may have at most {NAME_LIMIT} characters."})
+    try:
+        plain_name(name)
+    except ValidationError as error:
+        raise exceptions.ValidationError({"name": error.messages}) from error
+
+
 class ConfigDetail(APIView):
     """One stored config."""
 
@@ -69,9 +79,7 @@ class ConfigDetail(APIView):
     def put(self, request: Request, name: str) -> Response:
         body = StoredConfigBody(data=request.data)
         body.is_valid(raise_exception=True)
-        if len(name) > NAME_LIMIT:
-            raise exceptions.ValidationError({"name": f"A name may have at most {NAME_LIMIT} characters."})
-        plain_name(name)
+        _check_name(name)
         organization = choose_organization(request.user, body.validated_data["organization"])
         config, is_new = store_config(
             asker(request), organization, name, body.validated_data["config"], body.validated_data["dataloader_config"]
