@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from typing import Any
@@ -17,7 +18,7 @@ from tests.fake_replicate.pages import Page, Pager
 from tests.fake_replicate.predictions import Prediction, kept_body, live_body, skew_ns
 from tests.fake_replicate.times import SECOND
 from tests.fake_replicate.trainer import live
-from tests.fake_replicate.world import WORLD, World, answer
+from tests.fake_replicate.world import WORLD, World, answer, answer_text
 
 DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 SHORTEST_DEADLINE = 5
@@ -111,11 +112,12 @@ async def list_predictions(request: web.Request) -> web.Response:
         page = pager.page(request.query)
     except ValueError:
         raise problems.titled(400, "Bad Request", "created_after and created_before must be dates") from None
-    return answer(page_body(page, [world.listed(prediction) for prediction in page.items]))
+    return page_answer(page, [world.listed(prediction) for prediction in page.items])
 
 
-def page_body(page: Page[Any], results: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"next": page.next, "previous": page.previous, "results": results}
+def page_answer(page: Page[Any], results: list[str]) -> web.Response:
+    links = f'"next": {json.dumps(page.next)}, "previous": {json.dumps(page.previous)}'
+    return answer_text(f'{{{links}, "results": [{", ".join(results)}]}}')
 
 
 @routes.post("/v1/predictions/{id}/cancel")
@@ -193,7 +195,7 @@ async def upload(request: web.Request) -> web.Response:
 async def list_files(request: web.Request) -> web.Response:
     world = request.app[WORLD]
     page = files.pager(world.files, world.url).page(request.query)
-    return answer(page_body(page, [file.body(world.url) for file in page.items]))
+    return page_answer(page, [json.dumps(file.body(world.url)) for file in page.items])
 
 
 @routes.get("/v1/files/{id}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from bisect import insort
 from collections.abc import Callable, Iterator
@@ -57,6 +58,8 @@ class Prediction:
     outbox: asyncio.Task[None] | None = None
     # When a webhook last told of the output or of the logs.
     told: dict[str, float] = field(default_factory=dict)
+    # What the list said last, and what it depended on.
+    listed: tuple[object, str] = (None, "")
     _logs: list[str] = field(default_factory=list)
 
     @property
@@ -182,6 +185,31 @@ def kept_body(prediction: Prediction, base: str, faults: Faults) -> dict[str, An
         "urls": links(prediction, base),
         "webhook_completed": None,
     } | _asked(prediction)
+
+
+def listed_json(prediction: Prediction, base: str, faults: Faults) -> str:
+    """The item of a list. Kept until something in it changes: lists of thousands are asked for again and again."""
+    depends: tuple[object, ...] = (
+        prediction.status,
+        prediction.started_ns,
+        prediction.completed_ns,
+        prediction.data_removed,
+        prediction.error,
+        id(prediction.input),
+        id(prediction.output),
+        faults.created_at_skew,
+        *faults.list_omits,
+    )
+    if prediction.listed[0] != depends or "logs" not in faults.list_omits:
+        text = json.dumps(without(kept_body(prediction, base, faults), faults.list_omits))
+        prediction.listed = (depends, text)
+    return prediction.listed[1]
+
+
+def without(body: dict[str, Any], keys: list[str]) -> dict[str, Any]:
+    for key in keys:
+        body.pop(key, None)
+    return body
 
 
 def kept_created_ns(prediction: Prediction, faults: Faults) -> int:

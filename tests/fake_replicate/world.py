@@ -18,7 +18,15 @@ from tests.fake_replicate.catalog import make_models
 from tests.fake_replicate.faults import Faults
 from tests.fake_replicate.files import Files
 from tests.fake_replicate.limits import Bucket
-from tests.fake_replicate.predictions import Prediction, Predictions, Script, kept_body, live_body
+from tests.fake_replicate.predictions import (
+    Prediction,
+    Predictions,
+    Script,
+    kept_body,
+    listed_json,
+    live_body,
+    without,
+)
 from tests.fake_replicate.times import SECOND
 from tests.fake_replicate.webhooks import Webhooks
 
@@ -149,9 +157,10 @@ class World:
         body = kept_body if prediction.ended else live_body
         return without(body(prediction, self.url, self.faults), self.faults.get_omits)
 
-    def listed(self, prediction: Prediction) -> dict[str, Any]:
+    def listed(self, prediction: Prediction) -> str:
+        """As the list shows it, in JSON."""
         self.forget(prediction)
-        return without(kept_body(prediction, self.url, self.faults), self.faults.list_omits)
+        return listed_json(prediction, self.url, self.faults)
 
 
 def remove_data(prediction: Prediction) -> None:
@@ -160,15 +169,14 @@ def remove_data(prediction: Prediction) -> None:
     prediction.input, prediction.output, prediction.logs = {}, None, ""
 
 
-def without(body: dict[str, Any], keys: list[str]) -> dict[str, Any]:
-    for key in keys:
-        body.pop(key, None)
-    return body
-
-
 WORLD = web.AppKey("world", World)
 
 
 def answer(body: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """A JSON answer."""
-    return web.Response(body=json.dumps(body).encode(), status=status, headers=headers, content_type="application/json")
+    return answer_text(json.dumps(body), status, headers)
+
+
+def answer_text(text: str, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """An answer that is JSON already."""
+    return web.Response(body=text.encode(), status=status, headers=headers, content_type="application/json")
