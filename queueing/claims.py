@@ -41,6 +41,12 @@ LANE_DEPTH = 4
 #: Names the claim lock among PostgreSQL's advisory locks.
 CLAIM_LOCK = 7_305_221
 
+#: How long a training that may or may not exist is looked for before a person is asked.
+UNCONFIRMED_AFTER = timedelta(minutes=10)
+#: It is looked for after as long again as it has been missed, within these; and on, in case it turns up after all.
+SHORTEST_LOOK, LONGEST_LOOK, LATE_LOOK = timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=10)
+UNCONFIRMED = "unconfirmed: look at the provider"
+
 PRIORITIES: Mapping[str, int] = {Role.ADMIN: 30, Role.LEAD: 20, Role.RESEARCHER: 10, Role.VIEWER: 0}
 
 ENDS: Mapping[str, EntryStatus] = {
@@ -160,6 +166,47 @@ def confirm(entry: QueueEntry) -> bool:
         source=Source.DISPATCHER,
         only_if=Q(claim_token=entry.claim_token),
         lease_until=None,
+        unconfirmed_at=None,
+        last_error="",
+    )
+
+
+def keep_looking(entry: QueueEntry, words: str) -> bool:
+    """Nobody can tell yet whether the provider has the job: have it looked for again, after a growing pause.
+
+    After ten minutes a person is asked. Until then and after it holds its slot. False: the claim is somebody else's.
+    """
+    now = timezone.now()
+    missed = now - (entry.dispatched_at or entry.enqueued_at)
+    unconfirmed_at = entry.unconfirmed_at or (now if missed >= UNCONFIRMED_AFTER else None)
+    pause = LATE_LOOK if unconfirmed_at else min(max(missed, SHORTEST_LOOK), LONGEST_LOOK)
+    held = QueueEntry.objects.filter(pk=entry.pk, status=EntryStatus.DISPATCHING, claim_token=entry.claim_token)
+    with unit_of_work():
+        if not held.update(lease_until=now + pause, unconfirmed_at=unconfirmed_at, last_error=words):
+            return False
+        if unconfirmed_at == now:
+            logger.warning("Job is unconfirmed: look at the provider", extra={"error": words})
+            reason = f"{UNCONFIRMED} ({words})"
+            status = EntryStatus.DISPATCHING
+            _note(entry, old=status, new=status, actor=DISPATCHER, source=Source.DISPATCHER, reason=reason)
+    entry.unconfirmed_at = unconfirmed_at
+    return True
+
+
+def resubmit(entry: QueueEntry, *, actor: Actor, source: str, reason: str) -> bool:
+    """A person has looked: the provider doesn't have the job, and it may be submitted again. False: not unconfirmed."""
+    return change_state(
+        entry,
+        EntryStatus.PENDING,
+        actor=actor,
+        source=source,
+        reason=f"resubmit: {reason}",
+        only_if=Q(unconfirmed_at__isnull=False, claim_token=entry.claim_token),
+        claim_token=None,
+        lease_until=None,
+        unconfirmed_at=None,
+        not_before=None,
+        attempts=0,
         last_error="",
     )
 

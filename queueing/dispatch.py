@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
+from collections.abc import Sequence
 from datetime import timedelta
+from itertools import groupby
 
+from asgiref.sync import async_to_sync, sync_to_async
 from django.utils import timezone
 
 from cloudtrain_site.events import unit_of_work
-from cloudtrain_site.states import Source
+from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.models import Job
 from jobs.providers import get_provider
@@ -23,31 +27,63 @@ from jobs.statuses import TERMINAL, JobStatus
 from jobs.tracing import tracing
 from queueing import claims, guards
 from queueing.models import QueueEntry
-from queueing.statuses import LIVE, EntryStatus
+from queueing.statuses import HOLDS_SLOT, LIVE, EntryStatus
 
 logger = logging.getLogger("simpletuner.cloud.queue")
 provider_logger = logging.getLogger("simpletuner.cloud.providers")
 
-#: How long a training that may or may not exist is looked for before a person is asked.
-UNCONFIRMED_AFTER = timedelta(minutes=10)
+#: A provider that has not answered by then is not waited for; what came of it is looked up. Well below a claim's
+#: lease, and with the time of a pass below the 60 seconds after which a worker is killed.
+CALL_SECONDS = 30.0
+#: A pass claims nothing more after this.
+PASS_SECONDS = 20.0
+#: Calls of one pass that are under way at a time.
+CALLS_AT_ONCE = claims.CLAIMS_AT_ONCE
+#: Trainings that one pass looks for.
+LOOKED_FOR = 200
 
 
 def dispatch(entry: QueueEntry) -> bool:
     """Submit the job of a claimed entry. True: its provider has it."""
-    job = Job.objects.select_related("organization").get(pk=entry.job_id)
-    # Asked about the very copy that is submitted: what changes in the row after this does not reach the provider.
-    if not guards.may_go(entry, job):
-        return False
-    if not lifecycle.begin_submission(job):
-        _withdraw(entry, job)
+    return async_to_sync(_submit)(entry)
+
+
+async def _submit(entry: QueueEntry) -> bool:
+    job = await sync_to_async(_prepare)(entry)
+    if job is None:
         return False
     provider_logger.info("Submitting to provider", extra={"attempt": entry.attempts})
     try:
-        snapshot = asyncio.run(get_provider(job.provider).submit(order_of(job)))
-    except ProviderError as error:
-        _refused(entry, job, error)
-        return False
-    return record_accepted(entry, job, snapshot)
+        async with asyncio.timeout(CALL_SECONDS):
+            snapshot = await _provider_of(job).submit(order_of(job))
+    except TimeoutError:
+        error = ProviderError(f"the provider did not answer within {CALL_SECONDS:.0f} s")
+    except ProviderError as refusal:
+        error = refusal
+    else:
+        return await sync_to_async(record_accepted)(entry, job, snapshot)
+    await sync_to_async(_refused)(entry, job, error)
+    return False
+
+
+def _prepare(entry: QueueEntry) -> Job | None:
+    """The job as it is to be submitted, its marker stored. None: it may not go, and its entry is seen to."""
+    job = Job.objects.select_related("organization").get(pk=entry.job_id)
+    # Asked about the very copy that is submitted: what changes in the row after this does not reach the provider.
+    if not guards.may_go(entry, job):
+        return None
+    if not lifecycle.begin_submission(job):
+        _withdraw(entry, job)
+        return None
+    return job
+
+
+def _provider_of(job: Job) -> Provider:
+    try:
+        return get_provider(job.provider)
+    except KeyError:
+        words = f"There is no provider {job.provider!r} any more."
+        raise ProviderError(words, permanent=True, nothing_created=True) from None
 
 
 def order_of(job: Job) -> Order:
@@ -59,6 +95,7 @@ def order_of(job: Job) -> Order:
         hardware_profile=job.hardware_profile,
         marker=job.submission_marker or "",
         correlation_id=job.correlation_id,
+        tracker_run_name=job.tracker_run_name,
     )
 
 
@@ -77,7 +114,8 @@ def record_accepted(entry: QueueEntry, job: Job, snapshot: Snapshot) -> bool:
 def _refused(entry: QueueEntry, job: Job, error: ProviderError) -> None:
     logger.warning("The provider did not take the job", extra={"error": str(error), "attempt": entry.attempts})
     if not error.nothing_created:
-        return  # It may exist: the lease runs out, and then it is looked for by its marker.
+        claims.keep_looking(entry, str(error))
+        return
     job.refresh_from_db(fields=["cancel_requested_at"])
     if job.cancel_requested_at is not None:
         _give_up(entry, job, JobStatus.CANCELLED, "cancelled before the provider took it")
@@ -88,15 +126,20 @@ def _refused(entry: QueueEntry, job: Job, error: ProviderError) -> None:
         claims.give_back(entry, str(error), pause=pause)
 
 
-def _give_up(entry: QueueEntry, job: Job, to: JobStatus, reason: str) -> None:
-    """End job and entry together, if the claim is still ours."""
+def give_up(entry: QueueEntry, job: Job, to: JobStatus, reason: str, *, actor: Actor, source: str) -> bool:
+    """End job and entry together. False: the claim is somebody else's by now."""
     with unit_of_work():
         held = QueueEntry.objects.filter(
             pk=entry.pk, status=EntryStatus.DISPATCHING, claim_token=entry.claim_token
         ).select_for_update()
-        if held.exists():
-            lifecycle.finish(job, to, actor=claims.DISPATCHER, source=Source.DISPATCHER, reason=reason)
-            claims.end(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)
+        if not held.exists():
+            return False
+        lifecycle.finish(job, to, actor=actor, source=source, reason=reason)
+        return claims.end(job, actor=actor, source=source)
+
+
+def _give_up(entry: QueueEntry, job: Job, to: JobStatus, reason: str) -> None:
+    give_up(entry, job, to, reason, actor=claims.DISPATCHER, source=Source.DISPATCHER)
 
 
 def _withdraw(entry: QueueEntry, job: Job) -> None:
@@ -109,72 +152,108 @@ def _withdraw(entry: QueueEntry, job: Job) -> None:
 
 def adopt_abandoned() -> int:
     """Settle the claims whose lease ran out: look for the training first, and never submit it blindly again."""
-    abandoned = QueueEntry.objects.filter(status=EntryStatus.DISPATCHING, lease_until__lt=timezone.now())
-    return sum(_settle(entry) for entry in abandoned.select_related("job"))
+    now = timezone.now()
+    abandoned = QueueEntry.objects.filter(status=EntryStatus.DISPATCHING, lease_until__lt=now).select_related("job")
+    taken = [entry for entry in abandoned.order_by("lease_until")[:LOOKED_FOR] if _take_up(entry)]
+    taken.sort(key=lambda entry: entry.provider)
+    return sum(_look_for(list(group)) for _, group in groupby(taken, key=lambda entry: entry.provider))
 
 
-def _settle(entry: QueueEntry) -> bool:
+def _take_up(entry: QueueEntry) -> bool:
+    """Take over an abandoned claim. True: its training has to be looked for."""
     with tracing(entry.job):
-        return _settle_traced(entry, entry.job)
+        try:
+            provider = _provider_of(entry.job)
+        except ProviderError:
+            return _take_up_without_provider(entry)
+        if provider.bound_to_machine and entry.claimed_on != socket.gethostname():
+            _settle_elsewhere(entry, entry.job)
+            return False
+        if not claims.take_over(entry):
+            return False
+        logger.warning("Taking over an abandoned dispatch", extra={"attempt": entry.attempts})
+        if entry.job.submission_marker is None:
+            # The claim's holder died before it began: nothing can have been created.
+            claims.give_back(entry, "the dispatcher stopped before it called the provider")
+            return False
+        return True
 
 
-def _settle_traced(entry: QueueEntry, job: Job) -> bool:
-    provider = get_provider(job.provider)
-    if provider.bound_to_machine and entry.claimed_on != socket.gethostname():
-        return _settle_elsewhere(entry, job)
-    if not claims.take_over(entry):
-        return False
-    logger.warning("Taking over an abandoned dispatch", extra={"attempt": entry.attempts})
-    if job.submission_marker is None:
-        # The claim's holder died before it began: nothing can have been created.
-        return claims.give_back(entry, "the dispatcher stopped before it called the provider")
-    return _adopt_or_wait(entry, job, provider)
-
-
-def _adopt_or_wait(entry: QueueEntry, job: Job, provider: Provider) -> bool:
-    marker = job.submission_marker or ""
-    try:
-        found = asyncio.run(provider.find_by_marker([marker])).get(marker)
-    except ProviderError as error:
-        logger.warning("Could not look for the training", extra={"error": str(error)})
-        return False
-    if found is not None:
-        return record_accepted(entry, job, found)
-    if provider.once_per_marker:
-        return dispatch(entry)
+def _take_up_without_provider(entry: QueueEntry) -> bool:
+    """Its provider was taken out of the program meanwhile: nobody can look, so a person has to."""
+    if claims.take_over(entry):
+        claims.keep_looking(entry, f"there is no provider {entry.provider!r} any more")
     return False
 
 
-def _settle_elsewhere(entry: QueueEntry, job: Job) -> bool:
+def _look_for(entries: Sequence[QueueEntry]) -> int:
+    """Ask a provider, in one question, which of the trainings it has. Returns how many it has now."""
+    provider = get_provider(entries[0].provider)
+    markers = [entry.job.submission_marker or "" for entry in entries]
+    words, found = "the provider does not show it", {}
+    try:
+        found = dict(asyncio.run(asyncio.wait_for(provider.find_by_marker(markers), CALL_SECONDS)))
+    except (ProviderError, TimeoutError) as error:
+        logger.warning("Could not look for trainings", extra={"provider": provider.name, "error": str(error)})
+        words = f"it could not be looked for: {error}"
+    settled = 0
+    for entry, marker in zip(entries, markers, strict=True):
+        with tracing(entry.job):
+            if marker in found:
+                settled += record_accepted(entry, entry.job, found[marker])
+            elif provider.once_per_marker and not words.startswith("it could"):
+                settled += dispatch(entry)
+            else:
+                claims.keep_looking(entry, words)
+    return settled
+
+
+def _settle_elsewhere(entry: QueueEntry, job: Job) -> None:
     """Only the machine that held the claim could tell; when it stays away, the job can't be waited for for ever."""
     started = job.submission_started_at or entry.dispatched_at or entry.enqueued_at
-    if timezone.now() - started < UNCONFIRMED_AFTER or not claims.take_over(entry):
-        return False
-    _give_up(entry, job, JobStatus.FAILED, f"{entry.claimed_on} stopped while it was starting the training")
-    return True
+    if timezone.now() - started >= claims.UNCONFIRMED_AFTER and claims.take_over(entry):
+        reason = f"{entry.claimed_on} stopped while it was starting the training"
+        _give_up(entry, job, JobStatus.FAILED, reason)
 
 
-def close_ended() -> int:
+def close_ended(statuses: Sequence[str] = LIVE) -> int:
     """End the entries of jobs that have ended: what a lost signal would have done."""
-    ended = Job.objects.filter(status__in=TERMINAL, queue_entries__status__in=LIVE)
+    ended = Job.objects.filter(status__in=TERMINAL, queue_entries__status__in=statuses)
     return sum(claims.end(job) for job in ended)
 
 
 def run_pass() -> int:
-    """One pass: clear up, then claim and dispatch until nothing more may go. Returns how many jobs were handed over."""
-    close_ended()
+    """One pass: claim and dispatch until nothing more may go, clear up. Returns how many jobs were handed over."""
+    # Those that hold a slot, since they keep others from going; among those that wait, the tick looks.
+    close_ended(HOLDS_SLOT)
+    dispatched = async_to_sync(_dispatch_all)()
     adopt_abandoned()
-    dispatched = 0
-    while entries := claims.claim_next():
-        dispatched += sum(_dispatch_safely(entry) for entry in entries)
     return dispatched
 
 
-def _dispatch_safely(entry: QueueEntry) -> bool:
+async def _dispatch_all() -> int:
+    """Keep up to CALLS_AT_ONCE submissions under way, so that a slow provider holds up nobody else's job."""
+    deadline = time.monotonic() + PASS_SECONDS
+    under_way: set[asyncio.Task[bool]] = set()
+    dispatched, more = 0, True
+    while True:
+        if more and time.monotonic() < deadline:
+            entries = await sync_to_async(claims.claim_next)(CALLS_AT_ONCE - len(under_way))
+            under_way |= {asyncio.create_task(_dispatch_safely(entry)) for entry in entries}
+            more = bool(entries)
+        if not under_way:
+            return dispatched
+        done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+        dispatched += sum(task.result() for task in done)
+        # What failed has freed its slot; what was claimed last may have left others that can go now.
+        more = more or not all(task.result() for task in done)
+
+
+async def _dispatch_safely(entry: QueueEntry) -> bool:
     """One entry's surprise must not keep the others of the pass from going; its lease brings it back."""
     with tracing(entry.job):
         try:
-            return dispatch(entry)
+            return await _submit(entry)
         except Exception:
             logger.exception("Dispatch failed")
             return False

@@ -9,6 +9,7 @@ from queueing import dispatch, passes
 @loop("queue processing", failure_message="Failed to start queue processing")
 def process_queue() -> dict[str, int]:
     """The tick: a pass, whether or not anybody asked for one."""
+    dispatch.close_ended()
     return {"dispatched": run_pass()}
 
 
