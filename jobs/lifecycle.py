@@ -137,26 +137,7 @@ def begin_submission(job: Job) -> bool:
 
 def _may_go_on(job: Job) -> bool:
     """Whether an earlier, unfinished submission of `job` may be tried again."""
-    begun = (JobStatus.PENDING, JobStatus.UPLOADING)
-    return Job.objects.filter(pk=job.pk, status__in=begun, cancel_requested_at=None).exists()
-
-
-def mark_uploading(job: Job, *, actor: Actor) -> bool:
-    """Its dataset is on the way to the provider. False: it is already, or the job has ended meanwhile."""
-    return change_state(
-        job, JobStatus.UPLOADING, actor=actor, source=Source.DISPATCHER, only_if=Q(external_id=None), stage="Uploading"
-    )
-
-
-def tell_upload(job: Job, percent: float) -> bool:
-    """How much of the dataset is at the provider. False: nobody wants it there any more."""
-    wanted = Job.objects.filter(pk=job.pk, status=JobStatus.UPLOADING, cancel_requested_at=None)
-    with unit_of_work():
-        if not wanted.update(progress=percent):
-            return False
-        job.progress = percent
-        _tell_progress(job)
-    return True
+    return Job.objects.filter(pk=job.pk, status=JobStatus.PENDING, cancel_requested_at=None).exists()
 
 
 def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = Source.DISPATCHER) -> bool:
@@ -173,7 +154,6 @@ def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = 
         **_log_due(job, status),
         **_ending(status, snapshot),
         **_said(job, snapshot),
-        **_told_of_upload(job),
     )
     if moved:
         logger.info(
@@ -181,11 +161,6 @@ def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = 
             extra={"job_id": job.pk, "provider": job.provider, "external_id": snapshot.external_id},
         )
     return moved
-
-
-def _told_of_upload(job: Job) -> dict[str, Any]:
-    """The progress of the upload is none of the training's."""
-    return {"stage": None, "progress": None} if job.status == JobStatus.UPLOADING else {}
 
 
 def _log_due(job: Job, to: str) -> dict[str, Any]:

@@ -111,27 +111,6 @@ class ProviderConfig(models.Model):
         return self.name
 
 
-class Upload(models.Model):
-    """A dataset that somebody handed in for a job: an archive on this machine's disk."""
-
-    id = models.CharField(primary_key=True, max_length=26, default=new_job_id, editable=False)
-    organization = models.ForeignKey(Organization, models.CASCADE, related_name="uploads")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
-    name = models.CharField(max_length=NAME_LIMIT)
-    size = models.PositiveBigIntegerField()
-    sha256 = models.CharField(max_length=64)
-    created_at = models.DateTimeField(default=timezone.now)
-    #: Where the provider has it, and until when it keeps it there.
-    provider_url = models.CharField(max_length=500, blank=True)
-    provider_expires_at = models.DateTimeField(null=True)
-
-    class Meta:
-        ordering = ["-id"]
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.id})"
-
-
 class JobQuerySet(models.QuerySet["Job"]):
     """Named groups of jobs."""
 
@@ -163,7 +142,6 @@ class Job(Stateful):
     dataloader_config = models.JSONField(default=list)
     tracker_run_name = models.CharField(max_length=NAME_LIMIT, blank=True)
     webhook_url = models.CharField(blank=True, max_length=500, validators=[URLValidator(["http", "https"])])
-    dataset = models.ForeignKey(Upload, models.PROTECT, null=True, related_name="jobs")
     retry_of = models.ForeignKey("self", models.SET_NULL, null=True, related_name="retries")
     attempt = models.PositiveIntegerField(default=1)
 

@@ -45,8 +45,6 @@ class Order:
     marker: str
     correlation_id: str
     tracker_run_name: str = ""
-    #: Where the provider finds the job's dataset, when it has one.
-    dataset_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

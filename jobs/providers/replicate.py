@@ -6,8 +6,11 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
+
+from asgiref.sync import sync_to_async
 
 from jobs.models import ProviderConfig
 from jobs.providers.base import Answers, Found, Handle, LogSlice, Order, ProviderError, Snapshot
@@ -37,6 +40,20 @@ SLACK = timedelta(minutes=2)
 _versions: dict[tuple[str, str], tuple[float, str]] = {}
 
 
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the operator wants of submissions: which model, empty for the profile's; and where the news go."""
+
+    model: str = ""
+    webhook_url: str = ""
+
+
+def read_wishes() -> Wishes:
+    """Those of now."""
+    config = ProviderConfig.objects.filter(name=ReplicateProvider.name).first()
+    return Wishes(config.model_version, config.webhook_url) if config else Wishes()
+
+
 class ReplicateProvider:
     """Each job is a prediction of the model that stands for its hardware profile."""
 
@@ -45,23 +62,23 @@ class ReplicateProvider:
     once_per_marker = False
     bound_to_machine = False
 
-    def __init__(self, access: Access, *, model: str = "", webhook_url: str = "") -> None:
+    def __init__(self, access: Access, wishes: Wishes | None = None) -> None:
         self.access = access
-        self.model = model
-        self.webhook_url = webhook_url
+        self.wishes = wishes
 
     @classmethod
     def from_settings(cls) -> Self:
-        config = ProviderConfig.objects.filter(name=cls.name).first() or ProviderConfig(name=cls.name)
+        """Asks no database: it may be called in the middle of a coroutine."""
         base = os.environ.get("REPLICATE_BASE_URL") or DEFAULT_BASE
-        access = Access(base.rstrip("/"), os.environ.get("REPLICATE_API_TOKEN", "").strip())
-        return cls(access, model=config.model_version, webhook_url=config.webhook_url)
+        return cls(Access(base.rstrip("/"), os.environ.get("REPLICATE_API_TOKEN", "").strip()))
 
     async def submit(self, order: Order) -> Snapshot:
         """Sent once. Its own connection: one that was kept open could break in a way that leaves the outcome open."""
-        body: dict[str, Any] = {"input": write_input(order), "version": await self._version(order.hardware_profile)}
-        if self.webhook_url:
-            body["webhook"] = webhook_address(self.webhook_url, order.marker)
+        wishes = self.wishes or await sync_to_async(read_wishes)()
+        model = (wishes.model or MODEL).replace("{profile}", order.hardware_profile)
+        body: dict[str, Any] = {"input": write_input(order), "version": await self._version(model)}
+        if wishes.webhook_url:
+            body["webhook"] = webhook_address(wishes.webhook_url, order.marker)
             body["webhook_events_filter"] = ["start", "completed"]
         async with Connection(self.access) as connection:
             try:
@@ -71,9 +88,8 @@ class ReplicateProvider:
                     _versions.clear()  # it may have been withdrawn since we looked
                 raise
 
-    async def _version(self, profile: str) -> str:
+    async def _version(self, model: str) -> str:
         """`owner/name:version` to run: pinned by the operator, or the newest. Whatever goes wrong made nothing."""
-        model = (self.model or MODEL).replace("{profile}", profile)
         if ":" in model or "/" not in model:
             return model
         cached = _versions.get((self.access.base, model))

@@ -23,8 +23,8 @@ PAGE_PAYS = 4
 WINDOW_JOBS = 250
 MAX_WINDOWS = 6
 SLACK = timedelta(minutes=2)
-#: Between a submission's begin and the prediction's creation a dataset may be on its way.
-UPLOAD_TIME = timedelta(minutes=10)
+#: The clocks may differ, and a submission waits for its version to be looked up.
+LATER = timedelta(minutes=10)
 #: A prediction made this recently may not be visible yet.
 NOT_YET_VISIBLE = timedelta(seconds=60)
 BEGINNING = datetime(2015, 1, 1, tzinfo=UTC)
@@ -61,7 +61,7 @@ def windows(handles: Sequence[Handle]) -> list[Window]:
     size = -(-len(ordered) // count)
     groups = [ordered[first : first + size] for first in range(0, len(ordered), size)]
     starts = [_since(groups[0][0]) - SLACK, *(_since(group[0]) for group in groups[1:])]
-    ends = [*starts[1:], _since(ordered[-1]) + UPLOAD_TIME]
+    ends = [*starts[1:], _since(ordered[-1]) + LATER]
     return [Window(start, end, group) for start, end, group in zip(starts, ends, groups, strict=True)]
 
 

@@ -146,8 +146,6 @@ def write_input(order: Order) -> dict[str, Any]:
     lycoris = config.get("lycoris_config")
     if isinstance(lycoris, Mapping):
         given["lycoris_config"] = json.dumps(config.pop("lycoris_config"))
-    if order.dataset_url:
-        given["images"] = order.dataset_url
     if "hf_token" in given and isinstance(config.get("hub_model_id"), str):
         given["hub_model_id"] = config["hub_model_id"]
     _refuse_secrets({"config": config, "dataloader_config": list(order.dataloader_config)})

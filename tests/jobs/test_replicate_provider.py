@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from jobs.providers.base import Handle, Order, ProviderError, Snapshot
-from jobs.providers.replicate import ReplicateProvider
+from jobs.providers.replicate import ReplicateProvider, Wishes
 from jobs.providers.replicate_http import Access, retry_after
 from jobs.providers.replicate_predictions import read_snapshot, webhook_address, write_input
 from jobs.statuses import JobStatus
@@ -24,7 +24,7 @@ REDACTED = "[REDACTED]"
 
 @pytest.fixture
 def provider(fake: FakeReplicate) -> ReplicateProvider:
-    return ReplicateProvider(Access(fake.url, fake.token))
+    return ReplicateProvider(Access(fake.url, fake.token), Wishes())
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -66,7 +66,7 @@ def test_the_version_is_looked_up_once(fake: FakeReplicate, provider: ReplicateP
 def test_a_pinned_version_is_run_unasked(fake: FakeReplicate, pinned: str) -> None:
     model = fake.world.models["simpletuner/advanced-trainer-h100"]
     setting = pinned.format(model=model.full_name, version=model.versions[-1])
-    run(ReplicateProvider(Access(fake.url, fake.token), model=setting).submit(order()))
+    run(ReplicateProvider(Access(fake.url, fake.token), Wishes(model=setting)).submit(order()))
     assert [made.version for made in fake.predictions] == [model.versions[-1]]
     assert not fake.requests.count("GET")
 
@@ -85,7 +85,7 @@ def test_the_correlation_id_travels_along(fake: FakeReplicate, provider: Replica
 
 
 def test_the_marker_goes_into_the_run_name_and_the_webhook(fake: FakeReplicate) -> None:
-    provider = ReplicateProvider(Access(fake.url, fake.token), webhook_url="http://127.0.0.1:9/hook?a=1")
+    provider = ReplicateProvider(Access(fake.url, fake.token), Wishes(webhook_url="http://127.0.0.1:9/hook?a=1"))
     run(provider.submit(order(tracker_run_name="night run")))
     (made,) = fake.predictions
     assert json.loads(made.given["config_json"])["tracker_run_name"] == f"night run {MARKER}"
@@ -158,7 +158,7 @@ def test_a_server_that_is_not_there_made_nothing(fake: FakeReplicate, provider: 
 
 
 def test_without_a_token_nothing_is_asked(fake: FakeReplicate) -> None:
-    error = refusal(ReplicateProvider(Access(fake.url, "")).submit(order()))
+    error = refusal(ReplicateProvider(Access(fake.url, ""), Wishes()).submit(order()))
     assert (error.permanent, error.nothing_created) == (True, True)
     assert "REPLICATE_API_TOKEN" in str(error)
 

@@ -50,7 +50,7 @@ def test_a_poll_without_news_writes_nothing(
         at_replicate()
     poll()
     jobs = sync.active_jobs()
-    with django_assert_num_queries(2):  # the provider's settings, by those who ask and those who apply
+    with django_assert_num_queries(1):  # the provider's settings
         assert sync.refresh(jobs, source=Source.POLL).refreshed == 20
 
 

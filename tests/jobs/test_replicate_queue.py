@@ -1,0 +1,130 @@
+"""The whole way with Replicate at its end: whatever gets lost on it, each job is one prediction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connection
+from django.utils import timezone
+
+from cloudtrain_site.states import SYSTEM, Source
+from jobs import sync, upkeep
+from jobs.models import Job, ProviderConfig
+from jobs.roles import Role
+from jobs.statuses import JobStatus
+from queueing import claims, dispatch
+from queueing.models import QueueEntry, QueueState
+from tests.fake_replicate import FakeReplicate
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def no_connection_is_left() -> Iterator[None]:
+    """A coroutine's questions to the database may have been asked by a thread that outlives the test."""
+    yield
+    asyncio.run(sync_to_async(connection.close)())
+
+
+@pytest.fixture
+def submit(fake: FakeReplicate, replicate_config: ProviderConfig, make_job: Callable[..., Job]) -> Callable[..., Job]:
+    """A job of alice's in the queue for Replicate."""
+
+    def make(**fields: Any) -> Job:
+        job = make_job(**{"provider": "replicate", "hardware_profile": "h100", "tracker_run_name": "night", **fields})
+        claims.enqueue(job, role=Role.RESEARCHER, held=False, actor=SYSTEM, source=Source.API)
+        return job
+
+    return make
+
+
+def a_lease_later() -> None:
+    """What the next pass does when the leases of now have run out."""
+    QueueEntry.objects.filter(lease_until__isnull=False).update(lease_until=timezone.now() - timedelta(seconds=1))
+    dispatch.run_pass()
+
+
+def test_a_job_is_one_prediction_from_its_submission_to_its_end(
+    submit: Callable[..., Job], fake: FakeReplicate
+) -> None:
+    job = submit()
+    dispatch.run_pass()
+    job.refresh_from_db()
+    (made,) = fake.predictions.marked(job.submission_marker or "")
+    assert (job.status, job.external_id) == (JobStatus.QUEUED, made.id)
+    fake.update(made.id, "processing")
+    fake.update(made.id, "succeeded", logs="done\n")
+    sync.refresh(sync.active_jobs(), source=Source.POLL)
+    job.refresh_from_db()
+    assert job.status == JobStatus.COMPLETED
+    assert list(job.events.filter(subject="job").values_list("new", flat=True)) == ["queued", "completed"]
+
+
+@pytest.mark.parametrize("fault", ["drop_reply", "server_error", "garbage"])
+def test_a_lost_answer_is_adopted_and_not_repeated(submit: Callable[..., Job], fake: FakeReplicate, fault: str) -> None:
+    job = submit()
+    fake.faults.add(fault, method="POST", path="predictions", times=1, after=True)
+    dispatch.run_pass()
+    assert Job.objects.get().external_id is None
+    a_lease_later()
+    a_lease_later()
+    job.refresh_from_db()
+    assert [made.id for made in fake.predictions.marked(job.submission_marker or "")] == [job.external_id]
+
+
+def test_a_request_that_never_arrived_is_not_repeated_blindly(submit: Callable[..., Job], fake: FakeReplicate) -> None:
+    job = submit()
+    fake.faults.add("drop", method="POST", path="predictions", times=1)
+    dispatch.run_pass()
+    a_lease_later()
+    job.refresh_from_db()
+    assert job.status == JobStatus.PENDING
+    assert not len(fake.predictions)
+
+
+def test_what_surely_made_nothing_is_tried_again(submit: Callable[..., Job], fake: FakeReplicate) -> None:
+    submit()
+    fake.faults.add("throttle", method="POST", path="predictions", times=1, seconds=1)
+    dispatch.run_pass()
+    QueueEntry.objects.update(not_before=None)
+    dispatch.run_pass()
+    assert Job.objects.get().status == JobStatus.QUEUED
+    assert len(fake.predictions) == 1
+
+
+def test_a_refused_job_says_what_replicate_said(submit: Callable[..., Job], fake: FakeReplicate) -> None:
+    submit()
+    fake.faults.add("no_credit")
+    dispatch.run_pass()
+    job = Job.objects.get()
+    assert job.status == JobStatus.FAILED
+    assert "insufficient credit" in job.error_message
+
+
+def test_in_a_storm_every_job_ends_as_its_one_prediction_did(submit: Callable[..., Job], fake: FakeReplicate) -> None:
+    limits = {"max_running": 100, "max_running_per_user": 100, "max_running_per_organization": 100}
+    QueueState.objects.update_or_create(pk=1, defaults=limits)
+    jobs = [submit() for _ in range(20)]
+    fake.faults.storm({"server_error": 0.05, "throttle": 0.02}, seed=7, method="GET", seconds=0.1)
+    fake.faults.add("drop_reply", probability=0.3)
+    dispatch.run_pass()
+    for _ in range(6):
+        QueueEntry.objects.update(not_before=None)
+        a_lease_later()
+    for number, made in enumerate(fake.predictions):
+        fake.update(made.id, "processing", logs="begin\n")
+        fake.update(made.id, ("succeeded", "failed", "canceled")[number % 3])
+    for _ in range(4):
+        ProviderConfig.objects.update(outage_until=None)
+        sync.refresh(sync.active_jobs(), source=Source.POLL)
+        upkeep.run()
+    ends = {"succeeded": "completed", "failed": "failed", "canceled": "cancelled"}
+    for job in jobs:
+        job.refresh_from_db()
+        (made,) = fake.predictions.marked(job.submission_marker or "")
+        assert (job.external_id, job.status) == (made.id, ends[made.status])
