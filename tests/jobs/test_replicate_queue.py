@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
-from django.db import connection
 from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
@@ -22,13 +19,6 @@ from queueing.models import QueueEntry, QueueState
 from tests.fake_replicate import FakeReplicate
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def no_connection_is_left() -> Iterator[None]:
-    """A coroutine's questions to the database may have been asked by a thread that outlives the test."""
-    yield
-    asyncio.run(sync_to_async(connection.close)())
 
 
 @pytest.fixture
