@@ -14,6 +14,15 @@ from jobs.roles import MANAGERS
 M = TypeVar("M", bound=Model)
 
 
+class OwnOrganizationsFilter(admin.RelatedFieldListFilter):
+    """A filter by organization that offers the user's own: the names of the others are nobody's business."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
+        """What there is to choose from."""
+        own = {"pk__in": organizations_of(request.user, MANAGERS)}
+        return field.get_choices(include_blank=False, limit_choices_to=own)
+
+
 class ScopedAdmin(admin.ModelAdmin[M], Generic[M]):
     """Rows of the organizations that the user leads; everything for a superuser. Nothing is edited here."""
 
@@ -21,6 +30,10 @@ class ScopedAdmin(admin.ModelAdmin[M], Generic[M]):
     organization_path = "organization"
     list_per_page = 50
     show_full_result_count = False
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        """The page's filters."""
+        return [(item, OwnOrganizationsFilter) if item == "organization" else item for item in self.list_filter]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[M]:
         """What the request's user may see."""
