@@ -173,7 +173,7 @@ def _record(
 def _keepable(result: Any) -> Any:
     """`result` as a JSON column takes it."""
     try:
-        return json.loads(json.dumps(result))
+        return json.loads(json.dumps(result, allow_nan=False))
     except (TypeError, ValueError):
         return repr(result)[:MAX_TEXT]
 

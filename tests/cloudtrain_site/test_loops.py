@@ -106,10 +106,11 @@ class TestRecord:
         assert the_loop().last_outcome == "failed"
         assert the_loop().lease_token is None
 
-    def test_a_result_that_is_no_json_is_kept_as_text(self, does: Does) -> None:
-        does(lambda: {1})
+    @pytest.mark.parametrize(("result", "kept"), [({1}, "{1}"), (float("nan"), "nan")])
+    def test_a_result_that_is_no_json_is_kept_as_text(self, does: Does, result: Any, kept: str) -> None:
+        does(lambda: result)
         work()
-        assert LoopRun.objects.get().result == "{1}"
+        assert LoopRun.objects.get().result == kept
 
     def test_each_run_has_a_correlation_id_of_its_own(self, does: Does) -> None:
         seen: list[str | None] = []
