@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Case, IntegerField, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.timesince import timeuntil
 
-from approvals import decisions
+from approvals import desk_page, rule_admin  # noqa: F401 - registers the rules
+from approvals.admin_filters import AgeFilter, OrganizationFilter, RuleFilter
+from approvals.desk import BULK_LIMIT, Answer, decide_each
+from approvals.expiry import HEAVY
 from approvals.forms import DecisionForm
-from approvals.models import ApprovalRequest, ApprovalRule
-from approvals.queries import config_changes
-from approvals.reviewers import why_not
-from approvals.statuses import RequestStatus
+from approvals.models import ApprovalRequest
+from approvals.queries import on_desk_of
+from approvals.reviewers import bypasses, eligible, why_not
+from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import asker
 from cloudtrain_site.states import Source
 from jobs.admin import as_json
-from jobs.admin_base import ScopedAdmin, SuperuserAdmin
+from jobs.admin_base import ScopedAdmin
 
-VERBS = {"approve": decisions.approve, "reject": decisions.reject}
-DONE = {"approve": "approved", "reject": "rejected"}
+DONE = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}
+PENDING_FIRST = Case(When(status=RequestStatus.PENDING, then=Value(0)), default=Value(1), output_field=IntegerField())
 
 
 @admin.register(ApprovalRequest)
@@ -32,23 +37,37 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
     """Requests: pending first, the most urgent on top, decided by two buttons or by the list's actions."""
 
     list_display = ("shown_job", "status", "requested_by", "organization", "estimated_cost", "rule_name", "time_left")
-    list_filter = ("status", "organization", "rule_name")
+    list_filter = ("status", OrganizationFilter, RuleFilter, AgeFilter)
     list_select_related = ("job", "requested_by", "organization")
     search_fields = ("=job__id", "job__config_name", "requested_by__username", "=job__correlation_id")
-    ordering = ("-pk",)
+    search_help_text = "Job id, config name, requester, or a correlation id"
+    ordering = (PENDING_FIRST, "expires_at", "-pk")
     actions = ("approve_selected", "reject_selected")
     change_form_template = "approvals/admin_request.html"
     fields = (
         ("shown_job", "status", "time_left"),
         ("requested_by", "organization", "requested_at", "expires_at"),
         "reason",
-        ("rule_name", "estimated_cost", "provider", "hardware"),
+        ("rule_name", "rule_in_words"),
+        ("estimated_cost", "how_estimated", "provider", "hardware"),
+        "changes",
+        "notes",
+        "last_jobs",
         ("reviewed_by", "reviewed_at"),
         "review_notes",
-        "changes",
         "config",
     )
-    readonly_fields = ("shown_job", "time_left", "estimated_cost", "provider", "hardware", "changes", "config")
+    readonly_fields = (
+        *("shown_job", "time_left", "rule_in_words", "estimated_cost", "how_estimated", "provider", "hardware"),
+        *("changes", "notes", "last_jobs", "config"),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRequest]:
+        """What lies on this user's desk."""
+        rows = admin.ModelAdmin.get_queryset(self, request).filter(on_desk_of(request.user), job__deleted_at=None)
+        # A page of fifty must not read fifty configs.
+        is_list = request.resolver_match is None or not request.resolver_match.kwargs
+        return rows.defer(*HEAVY) if is_list else rows
 
     @admin.display(description="job")
     def shown_job(self, request: ApprovalRequest) -> str:
@@ -78,11 +97,30 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
         """On what it would run."""
         return request.job.hardware_profile
 
-    @admin.display(description="changed since the last approved config")
+    @admin.display(description="how the cost was estimated")
+    def how_estimated(self, request: ApprovalRequest) -> str:
+        """Steps, seconds and price."""
+        return desk_page.how_estimated(request.job)
+
+    @admin.display(description="what the rule says")
+    def rule_in_words(self, request: ApprovalRequest) -> str:
+        """Its criteria, and who decides."""
+        return desk_page.rule_in_words(request)
+
+    @admin.display(description="changed since their last approved config")
     def changes(self, request: ApprovalRequest) -> str:
         """By key, old and new."""
-        changed = config_changes(request)
-        return as_json(changed) if changed else "nothing of theirs was approved before, or nothing differs"
+        return desk_page.changes(request)
+
+    @admin.display(description="reviewers' notes")
+    def notes(self, request: ApprovalRequest) -> str:
+        """What was said so far."""
+        return desk_page.notes(request)
+
+    @admin.display(description="the requester's last jobs")
+    def last_jobs(self, request: ApprovalRequest) -> str:
+        """And how they ended."""
+        return desk_page.last_jobs(request)
 
     @admin.display(description="config")
     def config(self, request: ApprovalRequest) -> str:
@@ -105,52 +143,43 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
             for sentence in form.sentences():
                 messages.error(request, sentence)
             return HttpResponseRedirect(page)
-        self._decide(request, [found], form.cleaned_data["decision"], form.cleaned_data["reason"])
+        decide_and_report(request, [found], Verdict(form.cleaned_data["decision"]), form.cleaned_data["reason"])
         return HttpResponseRedirect(page)
 
     @admin.action(description="Approve the selected requests…", permissions=["view"])
     def approve_selected(self, request: HttpRequest, found: QuerySet[ApprovalRequest]) -> HttpResponse | None:
         """Ask for a note, then approve each."""
-        return self._decide_selected(request, found, "approve")
+        return self._decide_selected(request, found, Verdict.APPROVE)
 
     @admin.action(description="Reject the selected requests…", permissions=["view"])
     def reject_selected(self, request: HttpRequest, found: QuerySet[ApprovalRequest]) -> HttpResponse | None:
         """Ask for the reason, then reject each."""
-        return self._decide_selected(request, found, "reject")
+        return self._decide_selected(request, found, Verdict.REJECT)
 
     def _decide_selected(
-        self, request: HttpRequest, found: QuerySet[ApprovalRequest], decision: str
+        self, request: HttpRequest, found: QuerySet[ApprovalRequest], verdict: Verdict
     ) -> HttpResponse | None:
+        """Ask for the reason on a page of its own; with the answer to that, decide each."""
+        chosen = list(found[: BULK_LIMIT + 1])
+        if len(chosen) > BULK_LIMIT:
+            messages.error(request, f"At most {BULK_LIMIT} at once: nothing was decided.")
+            return None
         answered = "decision" in request.POST
-        form = DecisionForm(request.POST if answered else None, initial={"decision": decision})
+        form = DecisionForm(request.POST if answered else None, initial={"decision": verdict})
         if answered and form.is_valid():
-            self._decide(request, list(found), decision, form.cleaned_data["reason"])
+            decide_and_report(request, chosen, verdict, form.cleaned_data["reason"])
             return None
         context = {
             **self.admin_site.each_context(request),
-            "title": f"{decision.capitalize()} {found.count()} requests",
+            "title": f"{verdict.label} {len(chosen)} request{'s' if len(chosen) > 1 else ''}",
             "form": form,
-            "requests": found,
-            "decision": decision,
+            "requests": chosen,
+            "decision": verdict.value,
             "opts": self.model._meta,
-            "selected": request.POST.getlist("_selected_action"),
-            "action": request.POST.get("action", f"{decision}_selected"),
+            "selected": [item.pk for item in chosen],
+            "action": request.POST.get("action", f"{verdict}_selected"),
         }
         return TemplateResponse(request, "approvals/admin_decide.html", context)
-
-    def _decide(self, request: HttpRequest, found: list[ApprovalRequest], decision: str, reason: str) -> None:
-        """Decide each, and report what was done and what came too late."""
-        done = 0
-        for item in found:
-            objection = why_not(request.user, item)
-            if objection is not None:
-                messages.error(request, f"{item.job.config_name}: {objection}")
-            elif VERBS[decision](item, user=asker(request), source=Source.ADMIN, notes=reason):
-                done += 1
-            else:
-                messages.warning(request, f"{item.job.config_name}: {decisions.how_decided(item)}")
-        if done:
-            messages.success(request, f"{done} {DONE[decision]}.")
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -163,15 +192,35 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
             context |= {
                 "request_pending": pending,
                 "objection": why_not(request.user, found),
+                "goes_past": bypasses(request.user, found),
+                "lacks_reviewers": pending and eligible(found).count() < found.approvals_needed,
                 "decision_form": DecisionForm(),
             }
         return super().change_view(request, object_id, form_url, context)
 
 
-@admin.register(ApprovalRule)
-class ApprovalRuleAdmin(SuperuserAdmin[ApprovalRule]):
-    """The rules, in the order in which they are tried."""
+def decide_and_report(request: HttpRequest, chosen: Sequence[ApprovalRequest], verdict: Verdict, reason: str) -> None:
+    """Decide each, and say what became of each: how many were, which were not, and why."""
+    names = {item.pk: item.job.config_name for item in chosen}
+    answers = decide_each(list(names), verdict, user=asker(request), source=Source.ADMIN, reason=reason)
+    level = messages.SUCCESS if all(answer.won for answer in answers) else messages.WARNING
+    messages.add_message(request, level, f"{', '.join(_counted(answers, verdict, chosen))}.")
+    for answer in answers:
+        if not answer.won or answer.status == RequestStatus.PENDING:
+            messages.warning(request, f"{names[answer.request_id]}: {answer.words}")
 
-    list_display = ("name", "enabled", "priority", "cost_exceeds", "first_job", "organization")
-    list_filter = ("enabled", "organization")
-    search_fields = ("name",)
+
+def _counted(answers: Sequence[Answer], verdict: Verdict, chosen: Sequence[ApprovalRequest]) -> list[str]:
+    """ "3 approved", "1 already decided by carol"."""
+    deciders = dict(
+        ApprovalRequest.objects.filter(pk__in=[item.pk for item in chosen]).values_list("pk", "reviewed_by")
+    )
+    counts: Counter[str] = Counter()
+    for answer in answers:
+        if answer.won:
+            counts["counted, more approvals needed" if answer.status == RequestStatus.PENDING else DONE[verdict]] += 1
+        elif answer.code == "already_decided" and deciders.get(answer.request_id):
+            counts[f"already decided by {deciders[answer.request_id]}"] += 1
+        else:
+            counts["not decided"] += 1
+    return [f"{count} {words}" for words, count in counts.items()]

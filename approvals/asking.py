@@ -10,7 +10,8 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from approvals.models import ApprovalRequest
-from approvals.reviewers import eligible
+from approvals.notices import plan_for
+from approvals.reviewers import lack_of_people
 from approvals.rules import Hold
 from approvals.statuses import RequestStatus
 from approvals.terms import digest_of_terms, still_covers, stored_terms
@@ -63,7 +64,8 @@ def _ask(job: Job, lifetime: timedelta, *, actor: Actor, source: str, **said: An
     with unit_of_work():
         request.save(force_insert=True)
         request.record(_beginning(request, actor, source, request.reason))
-    if eligible(request).count() < request.approvals_needed:
+        plan_for(request)
+    if lack_of_people(request):
         logger.warning("Nobody can decide about an approval request", extra=request.log_fields())
     return request
 

@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from approvals.models import ApprovalRequest
+from approvals.notices import plan_decided, send_soon
 from approvals.reviewers import bypasses
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.events import unit_of_work
@@ -79,6 +80,7 @@ def approve(request: ApprovalRequest, *, user: User, source: str, notes: str = "
 
 def _approve_at_last(request: ApprovalRequest, actor: Actor, source: str, notes: str, bypass: bool) -> None:
     _decide(request, RequestStatus.APPROVED, actor, source, notes, bypass=bypass)
+    send_soon()
     claims.release(request.job, actor=actor, source=source, reason=notes or "approved")
     passes.request_pass()
 
@@ -92,6 +94,7 @@ def reject(request: ApprovalRequest, *, user: User, source: str, notes: str) -> 
         if not _take_down(request, user, Verdict.REJECT, source, notes, bypass):
             return False
         refuse(request, RequestStatus.REJECTED, actor, source, notes, bypass=bypass)
+        send_soon()
     logger.info("Approval request rejected", extra=request.log_fields(by=actor.name, bypass=bypass, reason=notes))
     return True
 
@@ -171,6 +174,22 @@ def _decide(
     request: ApprovalRequest, to: RequestStatus, actor: Actor, source: str, notes: str, *, bypass: bool = False
 ) -> bool:
     now = timezone.now()
+    with unit_of_work():
+        won = _settle(request, to, now, actor, source, notes, bypass)
+        if won and to != RequestStatus.CANCELLED:
+            plan_decided(request)
+    return won
+
+
+def _settle(
+    request: ApprovalRequest,
+    to: RequestStatus,
+    now: datetime,
+    actor: Actor,
+    source: str,
+    notes: str,
+    bypass: bool,
+) -> bool:
     # A decision must be in time by the same clock that the sweeper reads; expiry must really be due.
     in_time = {
         RequestStatus.APPROVED: Q(expires_at__gt=now),

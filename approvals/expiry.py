@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from approvals import decisions
 from approvals.models import ApprovalRequest
+from approvals.notices import send_soon
 from approvals.statuses import RequestStatus
 from cloudtrain_site.states import SYSTEM
 from jobs.statuses import TERMINAL
@@ -35,6 +36,7 @@ def expire_due(*, source: str) -> int:
     expired = sum(_expire_safely(request, source) for request in _one_by_one(due_requests().defer(*HEAVY)))
     close_orphans(source=source)
     if expired:
+        send_soon()
         logger.info("Expired %d approval requests", expired, extra={"expired": expired})
     return expired
 

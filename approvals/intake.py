@@ -93,7 +93,7 @@ def submit(wish: Wish) -> Outcome:
 
 def _take_in(wish: Wish) -> Outcome:
     actor = Actor.of(wish.user)
-    cost = _estimate(wish)
+    cost = estimate(wish)
     with unit_of_work():
         hold = _hold_on(wish, cost)
         job = lifecycle.create(
@@ -152,7 +152,7 @@ def forecast(wish: Wish) -> Forecast:
     """What would happen to the submission. Stores nothing."""
     config = _provider_config(wish)
     submission = wish.submission
-    cost = _estimate(wish)
+    cost = estimate(wish)
     ahead = QueueEntry.objects.filter(status=EntryStatus.PENDING).count()
     return Forecast(
         estimated_cost=cost,
@@ -167,7 +167,8 @@ def _provider_config(wish: Wish) -> ProviderConfig:
     return ProviderConfig.objects.filter(name=name).first() or ProviderConfig(name=name)
 
 
-def _estimate(wish: Wish) -> Decimal | None:
+def estimate(wish: Wish) -> Decimal | None:
+    """US dollars that the training will probably cost; None when that can't be known."""
     submission = wish.submission
     return estimate_cost(_provider_config(wish), submission.config, submission.hardware_profile)
 

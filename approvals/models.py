@@ -275,3 +275,37 @@ class Decision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verdict} by {self.name}"
+
+
+class Notice(models.Model):
+    """One mail about a request: when it is due, and what became of it."""
+
+    class Kind(models.TextChoices):
+        """What it says, and so to whom."""
+
+        ASKED = "asked"
+        HALF_TIME = "half_time"
+        LAST_CALL = "last_call"
+        DECIDED = "decided"
+
+    request = models.ForeignKey(ApprovalRequest, models.CASCADE, related_name="notices")
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    due_at = models.DateTimeField()
+    tries = models.PositiveSmallIntegerField(default=0)
+    #: When it was sent, or turned out to be of no use.
+    done_at = models.DateTimeField(null=True)
+    outcome = models.CharField(max_length=200, blank=True)
+    correlation_id = models.CharField(max_length=128)
+
+    class Meta:
+        constraints = [
+            # Nobody gets the same mail twice.
+            models.UniqueConstraint(fields=["request", "kind"], name="one_notice_a_kind"),
+        ]
+        indexes = [
+            # The sender: what is due, the oldest first.
+            models.Index(fields=["due_at"], name="notice_due", condition=Q(done_at__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.request_id}"

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404
 
 from approvals.models import ApprovalRequest
+from approvals.reviewers import reviewed_by
 from approvals.statuses import RequestStatus
 from cloudtrain_site.redaction import mask_secrets
 from jobs.access import AnyUser, is_superuser, organizations_of
+from jobs.models import Job
+from jobs.roles import MANAGERS
 
 
 def visible_requests(user: AnyUser) -> QuerySet[ApprovalRequest]:
     """The requests about jobs that `user` may see, newest first."""
-    requests = ApprovalRequest.objects.filter(job__deleted_at=None).select_related(
-        "job", "requested_by", "reviewer_group"
-    )
+    requests = ApprovalRequest.objects.filter(job__deleted_at=None)
+    requests = requests.select_related("job", "requested_by", "reviewer_group")
     if not is_superuser(user):
         requests = requests.filter(organization__in=organizations_of(user))
     return requests.order_by("-id")
@@ -31,22 +34,52 @@ def find_request(user: AnyUser, request_id: int) -> ApprovalRequest:
     return request
 
 
+def on_desk_of(user: AnyUser) -> Q:
+    """What lies on a reviewer's desk, as a condition: all of the organizations they lead, and what they review."""
+    if is_superuser(user):
+        return Q()
+    return Q(organization__in=organizations_of(user, MANAGERS)) | reviewed_by(user)
+
+
+def pending_for(user: AnyUser) -> QuerySet[ApprovalRequest]:
+    """What waits on the desk of `user`."""
+    return ApprovalRequest.objects.filter(on_desk_of(user), status=RequestStatus.PENDING)
+
+
 def config_changes(request: ApprovalRequest) -> dict[str, Any]:
     """What differs from the requester's last approved config: by key, the old and the new value.
 
     Empty when nothing of theirs was approved before. Secrets are masked.
     """
-    earlier = (
-        ApprovalRequest.objects.filter(
-            status=RequestStatus.APPROVED, requested_by=request.requested_by_id, pk__lt=request.pk
-        )
-        .order_by("-id")
-        .select_related("job")
-        .first()
+    return changes_of([request])[request.pk]
+
+
+def changes_of(requests: Sequence[ApprovalRequest]) -> dict[int, dict[str, Any]]:
+    """`config_changes` of each, by id, in two queries however many there are."""
+    earlier = _last_approved(requests)
+    configs = dict(Job.objects.filter(pk__in=earlier.values()).values_list("pk", "config"))
+    return {
+        request.pk: _changed(configs[earlier[request.pk]], request.job.config) if request.pk in earlier else {}
+        for request in requests
+    }
+
+
+def _last_approved(requests: Sequence[ApprovalRequest]) -> dict[int, str]:
+    """The job of the last approved request before each, of the same requester in the same organization."""
+    approved = ApprovalRequest.objects.filter(
+        status=RequestStatus.APPROVED, requested_by__in={request.requested_by_id for request in requests}
     )
-    if earlier is None:
-        return {}
-    old, new = mask_secrets(earlier.job.config), mask_secrets(request.job.config)
+    found: dict[int, str] = {}
+    rows = list(approved.order_by("id").values_list("pk", "requested_by_id", "organization_id", "job_id"))
+    for request in requests:
+        for pk, requester, organization, job_id in rows:
+            if pk < request.pk and (requester, organization) == (request.requested_by_id, request.organization_id):
+                found[request.pk] = job_id
+    return found
+
+
+def _changed(before: Any, after: Any) -> dict[str, Any]:
+    old, new = mask_secrets(before), mask_secrets(after)
     return {
         key: {"old": old.get(key), "new": new.get(key)}
         for key in sorted(old.keys() | new.keys())

@@ -6,6 +6,7 @@ from django.contrib.auth.models import Group, User
 from django.db.models import Q, QuerySet
 
 from approvals.models import ApprovalRequest, ApprovalRule
+from approvals.statuses import RequestStatus
 from jobs.access import AnyUser, is_superuser
 from jobs.models import Membership, Organization
 from jobs.roles import RANK, Role
@@ -88,3 +89,13 @@ def lack_of_reviewers(rule: ApprovalRule) -> list[str]:
         for item, count in found.items()
         if count < rule.approvals_needed
     ]
+
+
+def lack_of_people(request: ApprovalRequest | None) -> list[str]:
+    """The warning about a pending request that too few people are there to decide; none for one that can be decided."""
+    if request is None or request.status != RequestStatus.PENDING:
+        return []
+    found = eligible(request).count()
+    if found >= request.approvals_needed:
+        return []
+    return [f"It needs {request.approvals_needed} approvals, and {found} people are there to give one: ask an admin."]

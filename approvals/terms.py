@@ -22,7 +22,8 @@ def terms_of(job: Job) -> dict[str, Any]:
     return {
         "config": job.config,
         "dataloader_config": job.dataloader_config,
-        "dataset": job.dataset_id,
+        # A job has one only where datasets can be uploaded.
+        "dataset": getattr(job, "dataset_id", None),
         "provider": job.provider,
         "hardware_profile": job.hardware_profile,
         COST: None if cost is None else f"{cost:.4f}",

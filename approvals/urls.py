@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from django.urls import path
 
-from approvals import rule_views, views
+from approvals import preview_views, rule_views, views
 
 urlpatterns = [
     path("api/cloud/jobs/submit", views.SubmitJob.as_view(), name="job-submit"),
     path("api/cloud/jobs/<str:job_id>/retry", views.RetryJob.as_view(), name="job-retry"),
     path("api/approvals", views.ApprovalList.as_view(), name="approval-list"),
     path("api/approvals/rules", rule_views.RuleList.as_view(), name="rule-list"),
+    path("api/approvals/rules/preview", preview_views.RulePreview.as_view(), name="rule-preview"),
     path("api/approvals/rules/<int:rule_id>", rule_views.RuleDetail.as_view(), name="rule-detail"),
     path("api/approvals/bulk-approve", views.BulkApprove.as_view(), name="approval-bulk-approve"),
     path("api/approvals/bulk-reject", views.BulkReject.as_view(), name="approval-bulk-reject"),

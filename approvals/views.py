@@ -15,7 +15,8 @@ from approvals import decisions
 from approvals.desk import decide, decide_each
 from approvals.intake import Forecast, Outcome, forecast, submit
 from approvals.models import ApprovalRequest
-from approvals.queries import config_changes, find_request, visible_requests
+from approvals.queries import changes_of, config_changes, find_request, visible_requests
+from approvals.reviewers import lack_of_people
 from approvals.serializers import (
     ApprovalDetailShape,
     ApprovalListShape,
@@ -92,7 +93,7 @@ def _submitted(outcome: Outcome) -> Response:
         "requires_approval": outcome.approval is not None and outcome.approval.kept_from_id is None,
         "approval_id": outcome.approval.pk if outcome.approval else None,
         "queue_position": outcome.queue_position,
-        "warnings": list(outcome.warnings),
+        "warnings": [*outcome.warnings, *lack_of_people(outcome.approval)],
     }
     return Response(body, status=200 if outcome.is_replay else 201)
 
@@ -121,7 +122,9 @@ class ApprovalList(APIView):
         pending = requests.filter(status=RequestStatus.PENDING).count()
         if query.validated_data["status"]:
             requests = requests.filter(status=query.validated_data["status"])
-        shown = [represent_request(item, config_changes(item)) for item in requests[: query.validated_data["limit"]]]
+        found = list(requests[: query.validated_data["limit"]])
+        changes = changes_of(found)
+        shown = [represent_request(item, changes[item.pk]) for item in found]
         return Response({"approvals": shown, "pending_count": pending})
 
 

@@ -1,0 +1,69 @@
+"""The filters of the desk. Each offers only what is among the rows that its user may see."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from approvals.models import ApprovalRequest
+
+AGES = {"hour": ("less than an hour", timedelta(hours=1)), "day": ("less than a day", timedelta(days=1)),
+        "week": ("less than a week", timedelta(days=7))}  # fmt: skip
+
+
+class OrganizationFilter(admin.SimpleListFilter):
+    """By organization; Django's own filter would name everybody's."""
+
+    title = "organization"
+    parameter_name = "organization"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+        """Those that have requests on this desk."""
+        rows = model_admin.get_queryset(request).order_by().values_list("organization_id", "organization__name")
+        return [(str(pk), name) for pk, name in rows.distinct() if pk is not None]
+
+    def queryset(self, request: HttpRequest, found: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
+        """The rows of the chosen one."""
+        value = self.value()
+        return found.filter(organization=int(value)) if value and value.isdecimal() else found
+
+
+class RuleFilter(admin.SimpleListFilter):
+    """By the name of the rule that held the job."""
+
+    title = "rule"
+    parameter_name = "rule"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+        """Those that hold something on this desk."""
+        names = model_admin.get_queryset(request).order_by().values_list("rule_name", flat=True).distinct()
+        return [(name, name) for name in sorted(names)]
+
+    def queryset(self, request: HttpRequest, found: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
+        """The rows of the chosen one."""
+        return found.filter(rule_name=self.value()) if self.value() else found
+
+
+class AgeFilter(admin.SimpleListFilter):
+    """By how long ago it was asked."""
+
+    title = "age"
+    parameter_name = "age"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+        """Up to an hour, a day, a week, and what is older."""
+        return [*((key, label) for key, (label, _) in AGES.items()), ("older", "a week and more")]
+
+    def queryset(self, request: HttpRequest, found: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
+        """The rows of that age."""
+        value = self.value()
+        if value in AGES:
+            return found.filter(requested_at__gt=timezone.now() - AGES[value][1])
+        if value == "older":
+            return found.filter(requested_at__lte=timezone.now() - AGES["week"][1])
+        return found

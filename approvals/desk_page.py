@@ -1,0 +1,83 @@
+"""What a reviewer reads on the page of one request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+
+from approvals.models import ApprovalRequest
+from approvals.queries import config_changes
+from approvals.reviewers import roles_from
+from jobs.estimates import rate_of, seconds_per_step, steps_of
+from jobs.models import Job, ProviderConfig
+
+LAST_JOBS = 5
+
+
+def how_estimated(job: Job) -> str:
+    """How the cost came about, in words, by the figures of now."""
+    provider = ProviderConfig.objects.filter(name=job.provider).first() or ProviderConfig(name=job.provider)
+    steps, rate = steps_of(job.config), rate_of(provider, job.hardware_profile)
+    if steps is None:
+        return "The config says no number of steps, so nothing can be estimated."
+    seconds = seconds_per_step(provider, job.hardware_profile)
+    duration = f"{steps} steps of about {seconds:.3g} s"
+    if rate is None:
+        return f"{duration}; no price is set for {job.hardware_profile} at {job.provider}."
+    return f"{duration}, at ${rate.normalize():f} a second on {job.hardware_profile}."
+
+
+def rule_in_words(request: ApprovalRequest) -> str:
+    """What the rule asks for, and who decides."""
+    group = request.reviewer_group
+    who = (
+        f"members of the group {group.name}"
+        if group
+        else " and ".join(f"{r}s" for r in roles_from(request.reviewer_role))
+    )
+    condition = request.rule.condition() if request.rule else {}
+    asks = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in condition.items())
+    needed = f"{request.approvals_needed} approval{'s' if request.approvals_needed > 1 else ''} by {who}"
+    return f"{asks or 'the rule is gone or has changed'}. Needs {needed}."
+
+
+def last_jobs(request: ApprovalRequest) -> SafeString:
+    """The requester's last jobs in the organization, and how they ended."""
+    jobs = Job.objects.kept().filter(submitted_by=request.requested_by_id, organization=request.organization_id)
+    found = jobs.exclude(pk=request.job_id).order_by("-id").defer("config", "dataloader_config")[:LAST_JOBS]
+    lines = [(job.config_name, job.status, f"{job.cost_usd:.2f}", timesince(job.created_at)) for job in found]
+    return _listed("{}: {}, ${}, {} ago", lines, "this is their first")
+
+
+def notes(request: ApprovalRequest) -> SafeString:
+    """What the reviewers have said so far."""
+    lines = [
+        (said.name, f"{said.verdict}s", " past the reviewers" if said.bypass else "", said.reason or "no words")
+        for said in request.decisions.all()
+    ]
+    return _listed("<strong>{}</strong> {}{}: {}", lines, "nobody has said anything yet")
+
+
+def changes(request: ApprovalRequest) -> SafeString:
+    """What differs from the requester's last approved config."""
+    changed = config_changes(request)
+    lines = [(key, _short(values["old"]), _short(values["new"])) for key, values in changed.items()]
+    return _listed(
+        "{}: <del>{}</del> → <ins>{}</ins>", lines, "nothing of theirs was approved before, or nothing differs"
+    )
+
+
+def _short(value: Any) -> str:
+    text = "not set" if value is None else str(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _listed(pattern: str, lines: list[tuple[Any, ...]], nothing: str) -> SafeString:
+    if not lines:
+        return format_html("{}", nothing)
+    # The patterns are ours, above; what people wrote goes through the arguments and is escaped.
+    items = format_html_join("", f"<li>{pattern}</li>", lines)
+    return format_html('<ul class="desk-list">{}</ul>', items)

@@ -1,0 +1,163 @@
+"""Mail about requests: to who decides, and to who asked.
+
+Each mail is a row first, written in the transaction of what it tells of; a task sends it after the commit. So a mail
+server that doesn't answer delays no submission and no decision, and what a lost task leaves behind the loop sends.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from functools import partial
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.mail import EmailMessage, get_connection
+from django.core.mail.backends.base import BaseEmailBackend
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.timesince import timeuntil
+from django_q.tasks import async_task
+
+from approvals.models import ApprovalRequest, Notice
+from approvals.reviewers import eligible
+from approvals.statuses import RequestStatus
+from cloudtrain_site.correlation_ids import HEADER, correlation
+from cloudtrain_site.http_client import get_correlation_id
+
+logger = logging.getLogger("simpletuner.cloud.approvals")
+
+Kind = Notice.Kind
+TASK = "approvals.tasks.send_notices"
+LAST_CALL = timedelta(hours=1)
+#: A server that doesn't answer costs a task this long, once: the first failure ends the batch.
+TIMEOUT_SECONDS = 10
+BATCH = 20
+MAX_TRIES = 5
+#: The pause after the first failure; each further one is four times as long.
+FIRST_PAUSE = timedelta(minutes=1)
+
+
+def plan_for(request: ApprovalRequest) -> None:
+    """Write down the mails that a new request causes, now and while it stays undecided."""
+    half = request.requested_at + (request.expires_at - request.requested_at) / 2
+    due = {Kind.ASKED: request.requested_at, Kind.HALF_TIME: half}
+    if request.expires_at - LAST_CALL > half:
+        due[Kind.LAST_CALL] = request.expires_at - LAST_CALL
+    _write_down(request, due)
+    send_soon()
+
+
+def plan_decided(request: ApprovalRequest) -> None:
+    """Write down the mail to the requester. Who decides many at once asks for the sending once, at the end."""
+    _write_down(request, {Kind.DECIDED: timezone.now()})
+
+
+def _write_down(request: ApprovalRequest, due: dict[Notice.Kind, datetime]) -> None:
+    named = get_correlation_id()
+    Notice.objects.bulk_create(
+        Notice(request=request, kind=kind, due_at=at, correlation_id=named) for kind, at in due.items()
+    )
+
+
+def send_soon() -> None:
+    """Have what is due sent as soon as this transaction is committed."""
+    transaction.on_commit(partial(async_task, TASK), robust=True)
+
+
+def due_notices() -> QuerySet[Notice]:
+    """What is to be sent now, the oldest first."""
+    return Notice.objects.filter(done_at=None, due_at__lte=timezone.now()).order_by("due_at", "id")
+
+
+def send_due() -> int:
+    """Send what is due, a batch of it. Returns how many mails went out; a failing server ends it."""
+    connection = get_connection(timeout=TIMEOUT_SECONDS)
+    sent = 0
+    for notice in due_notices().select_related("request__job", "request__requested_by", "request__reviewer_group")[
+        :BATCH
+    ]:
+        if not _claim(notice):
+            continue
+        with correlation(notice.correlation_id):
+            outcome = _send(notice, connection)
+        if outcome is None:
+            return sent
+        sent += outcome
+    if due_notices().exists():
+        send_soon()
+    return sent
+
+
+def _claim(notice: Notice) -> bool:
+    """Take a notice, and put it off until a failure may be tried again. False: another task has it."""
+    pause = FIRST_PAUSE * 4**notice.tries
+    mine = Notice.objects.filter(pk=notice.pk, done_at=None, tries=notice.tries)
+    notice.tries += 1
+    return bool(mine.update(tries=F("tries") + 1, due_at=timezone.now() + pause))
+
+
+def _send(notice: Notice, connection: BaseEmailBackend) -> bool | None:
+    """True: it went out. False: nobody needs it any more. None: the server failed."""
+    request = notice.request
+    receivers = _receivers(notice)
+    if not receivers:
+        _close(notice, "nobody to tell, or decided before")
+        return False
+    try:
+        _mail_about(notice, receivers, connection).send()
+    except Exception as error:
+        logger.warning("A notice could not be sent", extra=request.log_fields(kind=notice.kind, error=str(error)))
+        if notice.tries >= MAX_TRIES:
+            _close(notice, f"given up after {notice.tries} tries: {type(error).__name__}")
+        return None
+    _close(notice, "sent")
+    logger.info("Notice sent", extra=request.log_fields(kind=notice.kind, receivers=len(receivers)))
+    return True
+
+
+def _close(notice: Notice, outcome: str) -> None:
+    Notice.objects.filter(pk=notice.pk).update(done_at=timezone.now(), outcome=outcome)
+
+
+def _receivers(notice: Notice) -> list[str]:
+    """Whom it goes to; empty when it is of no use any more."""
+    request = notice.request
+    if notice.kind == Kind.DECIDED:
+        users = User.objects.filter(pk=request.requested_by_id or 0, is_active=True)
+    elif request.status == RequestStatus.PENDING and request.expires_at > timezone.now():
+        # Who has approved already is not asked again.
+        users = eligible(request).exclude(pk__in=request.decisions.values("user"))
+    else:
+        return []
+    return list(users.exclude(email="").order_by("pk").values_list("email", flat=True))
+
+
+def _mail_about(notice: Notice, receivers: list[str], connection: BaseEmailBackend) -> EmailMessage:
+    request = notice.request
+    context = {
+        "request": request,
+        "job": request.job,
+        "kind": notice.kind,
+        "left": timeuntil(request.expires_at),
+        "page": f"{public_address()}{reverse('admin:approvals_approvalrequest_change', args=[request.pk])}",
+    }
+    name = "decided" if notice.kind == Kind.DECIDED else "asked"
+    subject = render_to_string(f"approvals/mail/{name}_subject.txt", context)
+    return EmailMessage(
+        # A config's name is its submitter's to choose; a header has one line.
+        subject=" ".join(subject.split()),
+        body=render_to_string(f"approvals/mail/{name}.txt", context),
+        to=receivers,
+        connection=connection,
+        headers={HEADER: notice.correlation_id},
+    )
+
+
+def public_address() -> str:
+    """Where people reach this site: the first origin that it trusts, else this machine."""
+    origins = [origin for origin in settings.CSRF_TRUSTED_ORIGINS if "*" not in origin]
+    return str(origins[0]).rstrip("/") if origins else "http://localhost:8001"

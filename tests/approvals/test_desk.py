@@ -1,0 +1,197 @@
+"""The desk's list, filters and counts, and the rules' pages; and that nobody sees what is not theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from approvals import decisions
+from approvals.intake import Outcome, Wish, submit
+from approvals.models import ApprovalRequest, ApprovalRule
+from cloudtrain_site.states import Source
+from jobs.models import Job, JobEvent, Organization
+from jobs.roles import Role
+from tests.factories import make_user
+
+pytestmark = pytest.mark.django_db
+MakeWish = Callable[..., Wish]
+LIST = "/admin/approvals/approvalrequest/"
+RULES = "/admin/approvals/approvalrule/"
+
+
+@pytest.fixture
+def browser_of() -> Callable[[User], Client]:
+    """A browser that is logged in as somebody."""
+
+    def browser(user: User) -> Client:
+        made = Client()
+        made.force_login(user)
+        return made
+
+    return browser
+
+
+BrowserOf = Callable[[User], Client]
+
+
+def page(client: Client, path: str) -> str:
+    return client.get(path, follow=True).content.decode()
+
+
+def held_by(wish: MakeWish, **fields: object) -> ApprovalRequest:
+    approval = submit(wish(**fields)).approval
+    assert approval is not None
+    return approval
+
+
+def test_pending_comes_first_and_the_most_urgent_on_top(
+    wish: MakeWish, bob: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
+) -> None:
+    decided, _, urgent = (held_by(wish, config_name=name) for name in ("decided", "later", "urgent"))
+    decisions.reject(decided, user=bob, source=Source.API, notes="no")
+    ApprovalRequest.objects.filter(pk=urgent.pk).update(expires_at=timezone.now() + timedelta(minutes=20))
+    shown = page(browser_of(bob), LIST)
+    places = [shown.index(f"{name} (") for name in ("urgent", "later", "decided")]
+    assert places == sorted(places)
+
+
+def test_the_front_page_and_the_header_count_what_is_pending(
+    request_: ApprovalRequest, bob: User, charlie: User, browser_of: BrowserOf
+) -> None:
+    front = page(browser_of(bob), "/admin/")
+    assert "1 approval request waits for a decision" in front
+    assert "1 approval pending" in front
+    assert "1 approval pending" in page(browser_of(bob), "/admin/jobs/job/")
+    assert "pending</a>" not in page(browser_of(charlie), "/admin/")
+
+
+def test_the_page_shows_all_that_a_decision_needs(
+    request_: ApprovalRequest, wish: MakeWish, bob: User, make_job: Callable[..., Job], browser_of: BrowserOf
+) -> None:
+    decisions.approve(request_, user=bob, source=Source.API, notes="careful with the rate")
+    make_job(status="failed", config_name="the-one-before", cost_usd="2.50")
+    newer = held_by(wish, config={"max_train_steps": 5000, "learning_rate": 1e-4})
+    shown = page(browser_of(bob), f"{LIST}{newer.pk}/change/")
+    for words in (
+        "max_train_steps: <del>10</del> → <ins>5000</ins>",
+        "the-one-before: failed, $2.50",
+        "5000 steps of about 1 s; no price is set for cpu at local.",
+        "first job: True. Needs 1 approval by leads and admins.",
+        "nobody has said anything yet",
+    ):
+        assert words in shown
+
+
+def test_the_page_shows_what_the_others_said(
+    wish: MakeWish, bob: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
+) -> None:
+    ApprovalRule.objects.update(approvals_needed=2)
+    request = held_by(wish)
+    decisions.approve(request, user=bob, source=Source.API, notes="<b>fine</b>")
+    shown = page(browser_of(make_user("carol", acme, Role.LEAD)), f"{LIST}{request.pk}/change/")
+    assert "<strong>bob</strong> approves: &lt;b&gt;fine&lt;/b&gt;" in shown
+
+
+def test_an_action_tells_what_became_of_each(
+    wish: MakeWish, bob: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
+) -> None:
+    carol = make_user("carol", acme, Role.LEAD)
+    requests = [held_by(wish) for _ in range(4)]
+    decisions.reject(requests[3], user=carol, source=Source.API, notes="no")
+    chosen = {"action": "approve_selected", "_selected_action": [item.pk for item in requests]}
+    told = browser_of(bob).post(LIST, {**chosen, "decision": "approve", "reason": ""}, follow=True).content.decode()
+    assert "3 approved, 1 already decided by carol." in told
+
+
+def test_an_action_on_more_than_a_hundred_decides_nothing(
+    request_: ApprovalRequest, bob: User, browser_of: BrowserOf
+) -> None:
+    for number in range(100):
+        job = Job.objects.create(provider="local", organization=request_.organization, config_name=f"j{number}")
+        ApprovalRequest.objects.create(
+            job=job, organization=request_.organization, rule_name="r", expires_at=request_.expires_at
+        )
+    chosen = {"action": "reject_selected", "_selected_action": [request_.pk], "select_across": "1"}
+    told = browser_of(bob).post(LIST, {**chosen, "decision": "reject", "reason": "x"}, follow=True).content.decode()
+    assert "At most 100 at once" in told
+    assert ApprovalRequest.objects.filter(status="pending").count() == 101
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [("rule=first_job", True), ("rule=other", False), ("age=hour", True), ("age=older", False), ("q=flux", True),
+     ("q=nothing", False), ("status__exact=rejected", False)],
+)  # fmt: skip
+def test_the_filters_find(held: Outcome, bob: User, browser_of: BrowserOf, query: str, found: bool) -> None:
+    assert (f"flux ({held.job.pk})" in page(browser_of(bob), f"{LIST}?{query}")) is found
+
+
+def test_the_filters_name_nothing_of_others(
+    wish: MakeWish, bob: User, charlie: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
+) -> None:
+    held_by(wish)
+    organization = Organization.objects.get(name="other")
+    ApprovalRule.objects.create(name="their-rule", organization=organization, priority=1)
+    foreign = held_by(wish, user=charlie, config_name="their-config")
+    shown = page(browser_of(bob), LIST)
+    assert "their-rule" not in shown
+    assert "their-config" not in shown
+    assert ">other<" not in shown
+    assert "their-config" not in page(browser_of(bob), f"{LIST}?organization={organization.pk}")
+    assert "their-config" not in page(browser_of(bob), f"{LIST}{foreign.pk}/change/")
+    assert "charlie" in page(browser_of(charlie), LIST)
+
+
+def test_a_superuser_is_told_that_they_go_past_the_reviewers(
+    request_: ApprovalRequest, root: User, browser_of: BrowserOf
+) -> None:
+    root_browser = browser_of(root)
+    assert "decide past the reviewers" in page(root_browser, f"{LIST}{request_.pk}/change/")
+    root_browser.post(f"{LIST}{request_.pk}/decide", {"decision": "approve", "reason": ""})
+    assert ApprovalRequest.objects.get().status == "pending"
+    root_browser.post(f"{LIST}{request_.pk}/decide", {"decision": "approve", "reason": "the demo"})
+    assert ApprovalRequest.objects.get().bypassed
+    assert JobEvent.objects.get(new="approved").source == Source.ADMIN
+
+
+RULE = {"name": "night", "enabled": "on", "priority": "5", "cost_exceeds": "3", "reviewer_role": "lead",
+        "approvals_needed": "1", "expires_after_hours": "24", "exempt_roles": ["admin"]}  # fmt: skip
+
+
+def test_a_superuser_writes_a_rule_and_is_warned(root: User, acme: Organization, browser_of: BrowserOf) -> None:
+    told = browser_of(root).post(f"{RULES}add/", RULE, follow=True).content.decode()
+    rule = ApprovalRule.objects.get()
+    assert (rule.name, rule.exempt_roles) == ("night", ["admin"])
+    assert "In acme 0 of the 1 reviewers" in told
+
+
+def test_an_admin_writes_rules_for_their_own_organization_alone(
+    charlie: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
+) -> None:
+    own = Organization.objects.get(name="other")
+    browser = browser_of(charlie)
+    for organization in ("", str(acme.pk)):
+        browser.post(f"{RULES}add/", {**RULE, "organization": organization})
+    assert ApprovalRule.objects.count() == 1
+    browser.post(f"{RULES}add/", {**RULE, "organization": str(own.pk)})
+    assert ApprovalRule.objects.latest("id").organization == own
+    assert "first_job" not in page(browser, RULES)
+    assert "first_job" not in page(browser, f"{RULES}{first_job_rule.pk}/change/")
+
+
+def test_a_lead_has_no_rules_to_edit(bob: User, first_job_rule: ApprovalRule, browser_of: BrowserOf) -> None:
+    assert browser_of(bob).get(RULES).status_code == 403
+    assert browser_of(bob).get(f"{RULES}{first_job_rule.pk}/change/").status_code in (302, 403)
+
+
+def test_the_page_of_a_rule_says_what_it_would_have_held(
+    root: User, make_job: Callable[..., Job], first_job_rule: ApprovalRule, browser_of: BrowserOf
+) -> None:
+    make_job(cost_usd="4.20", status="completed")
+    shown = page(browser_of(root), f"{RULES}{first_job_rule.pk}/change/")
+    assert "It would have held 1 of 1 job, which cost $4.20." in shown

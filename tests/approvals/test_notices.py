@@ -1,0 +1,130 @@
+"""Mail about requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.mail.backends.locmem import EmailBackend
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from approvals import decisions, expiry, notices
+from approvals.intake import Wish, submit
+from approvals.models import ApprovalRequest, ApprovalRule, Notice
+from cloudtrain_site.states import Source
+from jobs.models import Job, Organization
+from jobs.roles import Role
+from tests.factories import make_user
+
+pytestmark = pytest.mark.django_db
+MakeWish = Callable[..., Wish]
+
+
+class DeadServer(EmailBackend):
+    """A mail server that never answers."""
+
+    def send_messages(self, messages: Any) -> int:
+        raise ConnectionRefusedError("nobody listens")
+
+
+def sent_about(mailoutbox: list[Any]) -> list[tuple[str, list[str]]]:
+    notices.send_due()
+    told = [(mail.subject, mail.to) for mail in mailoutbox]
+    mailoutbox.clear()
+    return told
+
+
+def test_reviewers_get_what_they_need_and_a_link(bob: User, request_: ApprovalRequest, mailoutbox: list[Any]) -> None:
+    assert notices.send_due() == 1
+    (mail,) = mailoutbox
+    assert (mail.subject, mail.to) == ("Approval needed: flux by alice", ["bob@example.org"])
+    for words in ("No job of alice has run before.", "local, cpu", f"/admin/approvals/approvalrequest/{request_.pk}/"):
+        assert words in mail.body
+    assert mail.extra_headers == {"X-Correlation-ID": request_.job.correlation_id}
+    assert notices.send_due() == 0
+
+
+def test_reminders_come_at_half_time_and_in_the_last_hour(
+    bob: User, request_: ApprovalRequest, mailoutbox: list[Any]
+) -> None:
+    due = dict(Notice.objects.values_list("kind", "due_at"))
+    assert due["half_time"] == request_.requested_at + timedelta(hours=12)
+    assert due["last_call"] == request_.expires_at - timedelta(hours=1)
+    Notice.objects.update(due_at=timezone.now())
+    subjects = [subject for subject, _ in sent_about(mailoutbox)]
+    assert len(subjects) == 3
+    assert "Last hour for an approval: flux by alice" in subjects
+
+
+def test_who_has_approved_is_not_reminded(
+    wish: MakeWish, bob: User, acme: Organization, first_job_rule: ApprovalRule, mailoutbox: list[Any]
+) -> None:
+    ApprovalRule.objects.update(approvals_needed=2)
+    make_user("carol", acme, Role.LEAD)
+    submit(wish())
+    decisions.approve(ApprovalRequest.objects.select_related("job").get(), user=bob, source=Source.API)
+    assert [to for _, to in sent_about(mailoutbox)] == [["carol@example.org"]]
+
+
+def test_a_decided_request_reminds_nobody_and_tells_the_requester(
+    bob: User, request_: ApprovalRequest, mailoutbox: list[Any]
+) -> None:
+    decisions.reject(request_, user=bob, source=Source.API, notes="too dear")
+    Notice.objects.update(due_at=timezone.now())
+    notices.send_due()
+    (mail,) = mailoutbox
+    assert (mail.subject, mail.to) == ("flux: rejected by bob", ["alice@example.org"])
+    assert "too dear" in mail.body
+    assert not Notice.objects.filter(done_at=None).exists()
+
+
+def test_an_expiry_is_told_to_the_requester(bob: User, request_: ApprovalRequest, mailoutbox: list[Any]) -> None:
+    ApprovalRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    expiry.expire_due(source=Source.LOOP)
+    assert sent_about(mailoutbox) == [("flux: the approval ran out", ["alice@example.org"])]
+
+
+def test_nothing_is_sent_before_the_commit(
+    wish: MakeWish, first_job_rule: ApprovalRule, mailoutbox: list[Any], django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        submit(wish())
+        assert not OrmQ.objects.exists()
+    assert mailoutbox == []
+    assert any(task.func() == notices.TASK for task in OrmQ.objects.all())
+
+
+def test_a_failing_mail_server_delays_nothing_is_logged_and_tried_again(
+    bob: User, request_: ApprovalRequest, settings: Any, mailoutbox: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.EMAIL_BACKEND = f"{__name__}.DeadServer"
+    assert notices.send_due() == 0
+    assert "nobody listens" in str([vars(record) for record in caplog.records])
+    notice = Notice.objects.get(kind="asked")
+    assert (notice.tries, notice.done_at, notice.due_at > timezone.now()) == (1, None, True)
+    assert decisions.approve(request_, user=bob, source=Source.API)
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    Notice.objects.update(due_at=timezone.now())
+    assert sent_about(mailoutbox) == [("flux: approved by bob", ["alice@example.org"])]
+
+
+def test_a_server_that_stays_dead_is_given_up(bob: User, request_: ApprovalRequest, settings: Any) -> None:
+    settings.EMAIL_BACKEND = f"{__name__}.DeadServer"
+    for _ in range(notices.MAX_TRIES):
+        Notice.objects.filter(kind="asked").update(due_at=timezone.now())
+        notices.send_due()
+    assert Notice.objects.get(kind="asked").outcome == "given up after 5 tries: ConnectionRefusedError"
+
+
+def test_a_name_with_a_line_break_makes_no_header(bob: User, request_: ApprovalRequest, mailoutbox: list[Any]) -> None:
+    Job.objects.update(config_name="a\nBcc: everybody@example.org")
+    assert sent_about(mailoutbox)[0][0] == "Approval needed: a Bcc: everybody@example.org by alice"
+
+
+def test_a_link_begins_with_the_address_that_the_site_trusts(settings: Any) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = ["https://*.example.com", "https://train.example.com"]
+    assert notices.public_address() == "https://train.example.com"

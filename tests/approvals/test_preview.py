@@ -1,0 +1,105 @@
+"""What the rules would do, and whether anybody is left to decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from approvals import health
+from approvals.intake import Wish
+from approvals.models import ApprovalRequest, ApprovalRule
+from approvals.preview import back_test
+from jobs.access import visible_jobs
+from jobs.identifiers import new_job_id
+from jobs.models import Job
+
+pytestmark = pytest.mark.django_db
+ClientOf = Callable[[User | None], APIClient]
+MakeJob = Callable[..., Job]
+URL = "/api/approvals/rules/preview"
+SUBMISSION = {"config": {"max_train_steps": 10}, "config_name": "flux"}
+
+
+def past(make: MakeJob, days: float, **fields: object) -> Job:
+    at = timezone.now() - timedelta(days=days)
+    return make(id=new_job_id(at), created_at=at, **fields)
+
+
+def test_a_preview_says_which_rule_holds_and_why_each_other_does_not(
+    alice: User, client_of: ClientOf, first_job_rule: ApprovalRule
+) -> None:
+    ApprovalRule.objects.create(name="gpus", hardware="gpu-*", priority=1)
+    answer = client_of(alice).post(URL, {"submission": SUBMISSION, "provider": "local"}).json()["submission"]
+    assert (answer["requires_approval"], answer["rule"]) == (True, "first_job")
+    told = [(rule["type"], rule["holds"], rule["reason"]) for rule in answer["rules"]]
+    assert told == [
+        ("gpus", False, "It runs on cpu, which is not gpu-*."),
+        ("first_job", True, "No job of alice has run before."),
+    ]
+    assert not Job.objects.exists()
+
+
+def test_a_draft_is_tried_on_the_jobs_of_thirty_days(alice: User, make_job: MakeJob, client_of: ClientOf) -> None:
+    past(make_job, 31, estimated_cost_usd=Decimal(100))
+    past(make_job, 3, estimated_cost_usd=Decimal(100), cost_usd=Decimal(90), config_name="dear")
+    past(make_job, 2, estimated_cost_usd=Decimal(1), cost_usd=Decimal(1))
+    past(make_job, 1, cost_usd=Decimal("0.5"))
+    answer = client_of(alice).post(URL, {"rule": {"condition": {"cost_exceeds": 50}}}).json()["rule"]
+    assert (answer["days"], answer["looked_at"], answer["would_have_held"], answer["cost_usd"]) == (30, 3, 2, 90.5)
+    assert [job["config_name"] for job in answer["jobs"]] == ["flux-lora", "dear"]
+
+
+def test_a_back_test_knows_what_was_first_and_how_many_there_were(alice: User, make_job: MakeJob) -> None:
+    at = timezone.now() - timedelta(days=5)
+    past(make_job, 5, submission_started_at=at + timedelta(seconds=5))
+    for hours in (1, 2, 3):
+        past(make_job, 4 + hours / 24)
+    jobs = visible_jobs(alice)
+    assert len(back_test(ApprovalRule(name="first", first_job=True), jobs).held) == 1
+    assert len(back_test(ApprovalRule(name="many", jobs_in_day_exceed=2), jobs).held) == 2
+
+
+def test_a_back_test_sees_what_its_asker_may_see(charlie: User, make_job: MakeJob, client_of: ClientOf) -> None:
+    past(make_job, 1)
+    answer = client_of(charlie).post(URL, {"rule": {"condition": {"first_job": True}}}).json()["rule"]
+    assert (answer["looked_at"], answer["jobs"]) == (0, [])
+    assert client_of(None).post(URL, {"rule": {}}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({}, "Give a submission, a rule, or both."),
+        ({"rule": {}}, "at least one criterion"),
+        ({"rule": {"condition": {"cost_exceeds": -1}}}, "greater than or equal to 0"),
+        ({"rule": {"organization": "other", "condition": {}}}, "belong to no organization"),
+        ({"submission": {}}, "Give either config"),
+        ({"submission": SUBMISSION, "provider": "moon"}, "There is no provider 'moon'"),
+    ],
+)
+def test_a_preview_that_makes_no_sense_is_refused(
+    alice: User, client_of: ClientOf, body: dict[str, object], words: str
+) -> None:
+    response = client_of(alice).post(URL, body)
+    assert response.status_code == 400
+    assert words in response.json()["detail"]
+
+
+def test_a_request_that_nobody_can_decide_warns(
+    wish: Callable[..., Wish], alice: User, first_job_rule: ApprovalRule, client_of: ClientOf,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    answer = client_of(alice).post("/api/cloud/jobs/submit", {"config": {"max_train_steps": 10}}).json()
+    assert "It needs 1 approvals, and 0 people are there" in answer["warnings"][0]
+    assert "Nobody can decide about an approval request" in [record.getMessage() for record in caplog.records]
+    assert "1 approval request can't be decided by anybody" in health.warning()
+
+
+def test_nothing_is_wrong_while_somebody_can(request_: ApprovalRequest, bob: User) -> None:
+    assert health.warning() == ""
