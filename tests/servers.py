@@ -119,11 +119,11 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     @classmethod
-    def start(cls) -> Self:
+    def start(cls, port: int = 0) -> Self:
         binary = find_binary("redis-server")
         if not binary:
             missing("Redis")
-        port = free_port()
+        port = port or free_port()
         command = [str(binary), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         wait_for_port(port, process)
