@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.admin import report
 from jobs.admin_base import ScopedAdmin, SuperuserAdmin
-from queueing import passes
-from queueing.explain import waiting_reasons
-from queueing.models import QueueEntry, QueueState
-from queueing.places import positions
+from queueing import claims, controls, passes, unconfirmed
+from queueing.controls import By, LimitError, may_run_queue
+from queueing.forms import PriorityForm, ReasonForm
+from queueing.models import LimitChange, ProviderLimit, QueueEntry, QueueState
+from queueing.places import NOT_WAITING, tell_of
 from queueing.statuses import WAITING
+
+Verb = Callable[[QueueEntry, By], bool]
+
+
+def by(request: HttpRequest, reason: str = "") -> By:
+    """The request's user, in the admin."""
+    return By(Actor.of(request.user), Source.ADMIN, reason)
 
 
 @admin.register(QueueEntry)
@@ -36,17 +50,51 @@ class QueueEntryAdmin(ScopedAdmin[QueueEntry]):
     list_select_related = ("job", "user", "organization")
     search_fields = ("=job__id", "job__config_name", "user__username")
     ordering = ("turn", "id")
-    actions = ("cancel_entries", "run_pass_now")
+    actions = (
+        "set_priority",
+        "cancel_entries",
+        "resubmit_entries",
+        "give_up_entries",
+        "run_pass_now",
+        "pause_queue",
+        "resume_queue",
+    )
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """The page, its entries told of all at once: one by one they would cost several queries each."""
+        page = super().get_changelist_instance(request)
+        told = tell_of([entry for entry in page.result_list if entry.status in WAITING], request.user)
+        for entry in page.result_list:
+            entry.told = told.get(entry.pk, NOT_WAITING)
+        return page
 
     @admin.display(description="place")
-    def place(self, entry: QueueEntry) -> int | None:
+    def place(self, entry: Any) -> int | None:
         """Where it stands; empty when it doesn't wait for its turn."""
-        return positions([entry.pk]).get(entry.pk)
+        place: int | None = entry.told["queue_position"]
+        return place
 
     @admin.display(description="why it waits")
-    def why(self, entry: QueueEntry) -> str:
-        """The sentence that its submitter reads too."""
-        return waiting_reasons([entry])[entry.pk] if entry.status in WAITING else ""
+    def why(self, entry: Any) -> str:
+        """The sentence that its submitter reads too; for a job that nobody can tell of, what to do."""
+        if entry.unconfirmed_at is not None:
+            return f"{claims.UNCONFIRMED.capitalize()} ({entry.last_error})"
+        return entry.told["waiting_reason"] or ""
+
+    @admin.action(description="Set the priority of the selected entries…", permissions=["view"])
+    def set_priority(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> HttpResponse | None:
+        """Ask for priority and reason, then override each."""
+        form = PriorityForm(request.POST if "answered" in request.POST else None)
+        if not form.is_valid():
+            return self._ask(request, entries, form, "Set the priority", "These jobs get another place in the queue")
+        wanted = form.cleaned_data
+        who = by(request, wanted["reason"])
+        done = [
+            claims.set_priority(entry, wanted["priority"], actor=who.actor, source=who.source, reason=who.reason)
+            for entry in entries
+        ]
+        report(request, won=sum(done), lost=len(done) - sum(done), done="reordered", too_late="had left the queue")
+        return None
 
     @admin.action(description="Cancel the jobs of the selected entries", permissions=["view"])
     def cancel_entries(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> None:
@@ -55,19 +103,76 @@ class QueueEntryAdmin(ScopedAdmin[QueueEntry]):
         asked = [lifecycle.request_cancel(entry.job, actor=actor, source=Source.ADMIN) for entry in entries]
         report(request, won=sum(asked), lost=len(asked) - sum(asked), done="cancelled", too_late="had already ended")
 
+    @admin.action(description="Unconfirmed: submit again, the provider doesn't have it…", permissions=["view"])
+    def resubmit_entries(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> HttpResponse | None:
+        """Ask for the reason, then have each take its turn once more."""
+        heading = "Only when you have looked: a job that the provider has after all would be trained, and paid, twice"
+        return self._settle(request, entries, unconfirmed.resubmit, ("Submit again", heading, "submitted again"))
+
+    @admin.action(description="Unconfirmed: give up…", permissions=["view"])
+    def give_up_entries(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> HttpResponse | None:
+        """Ask for the reason, then end each job."""
+        heading = "These jobs end here: stop what the provider may have of them"
+        return self._settle(request, entries, unconfirmed.give_up, ("Give up", heading, "given up"))
+
+    def _settle(
+        self, request: HttpRequest, entries: QuerySet[QueueEntry], verb: Verb, words: tuple[str, str, str]
+    ) -> HttpResponse | None:
+        title, heading, done = words
+        form = ReasonForm(request.POST if "answered" in request.POST else None)
+        if not form.is_valid():
+            return self._ask(request, entries, form, title, heading)
+        settled = [verb(entry, by(request, form.cleaned_data["reason"])) for entry in entries]
+        lost = len(settled) - sum(settled)
+        report(request, won=sum(settled), lost=lost, done=done, too_late="not, or no longer, unconfirmed")
+        return None
+
+    def _ask(
+        self, request: HttpRequest, entries: QuerySet[QueueEntry], form: forms.Form, title: str, heading: str
+    ) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "heading": heading,
+            "form": form,
+            "entries": entries,
+            "opts": self.model._meta,
+            "selected": request.POST.getlist("_selected_action"),
+            "action": request.POST.get("action", ""),
+        }
+        return TemplateResponse(request, "queueing/admin_reason.html", context)
+
     @admin.action(description="Run a queue pass now", permissions=["view"])
     def run_pass_now(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> None:
         """Have a pass run without waiting for the tick."""
         passes.request_pass()
         self.message_user(request, "A queue pass was asked for.")
 
+    @admin.action(description="Pause the whole queue", permissions=["view"])
+    def pause_queue(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> None:
+        """Start nothing more."""
+        self._set_paused(request, paused=True)
+
+    @admin.action(description="Resume the whole queue", permissions=["view"])
+    def resume_queue(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> None:
+        """Let it go on."""
+        self._set_paused(request, paused=False)
+
+    def _set_paused(self, request: HttpRequest, *, paused: bool) -> None:
+        if not may_run_queue(request.user):
+            messages.error(request, "This touches every organization: a superuser does it.")
+        elif controls.set_paused(paused, by(request)):
+            messages.success(request, f"The queue is {'paused' if paused else 'going on'}.")
+        else:
+            messages.warning(request, f"The queue was {'paused' if paused else 'going'} already.")
+
 
 @admin.register(QueueState)
 class QueueStateAdmin(SuperuserAdmin[QueueState]):
     """The limits, in force from the next pass on."""
 
-    list_display = ("__str__", "max_running", "max_running_per_user", "max_running_per_organization", "paused")
-    fields = ("max_running", "max_running_per_user", "max_running_per_organization", "paused")
+    list_display = ("__str__", *controls.GENERAL)
+    fields = controls.GENERAL
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """There is one row."""
@@ -77,7 +182,49 @@ class QueueStateAdmin(SuperuserAdmin[QueueState]):
         """There is one row."""
         return False
 
-    def save_model(self, request: HttpRequest, obj: QueueState, form: object, change: bool) -> None:
-        """Save the limits alone, and let a pass act on them."""
-        obj.save(update_fields=self.fields)
-        passes.request_pass()
+    def save_model(self, request: HttpRequest, obj: QueueState, form: Any, change: bool) -> None:
+        """Through the verb, so that who changed what is on record and a pass obeys."""
+        controls.set_general({name: form.cleaned_data[name] for name in form.changed_data}, by(request))
+
+
+@admin.register(ProviderLimit)
+class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
+    """What each provider is given, and whether it is drained."""
+
+    list_display = ("provider", "max_running", "drained")
+
+    def has_delete_permission(self, request: HttpRequest, obj: ProviderLimit | None = None) -> bool:
+        """An empty number says the same, and leaves its line on record."""
+        return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ProviderLimit | None = None) -> tuple[str, ...]:
+        """Its name is what it is known by."""
+        return ("provider",) if obj else ()
+
+    def save_model(self, request: HttpRequest, obj: ProviderLimit, form: Any, change: bool) -> None:
+        """Through the verb; what it refuses is said, and nothing is changed."""
+        wanted = {name: form.cleaned_data[name] for name in form.changed_data if name != "provider"}
+        try:
+            controls.set_provider(obj.pk, wanted, by(request))
+        except LimitError as error:
+            messages.error(request, str(error))
+
+
+@admin.register(LimitChange)
+class LimitChangeAdmin(SuperuserAdmin[LimitChange]):
+    """Who changed which limit, newest first. Only to be read."""
+
+    list_display = ("at", "name", "old", "new", "actor", "source", "reason")
+    list_filter = ("name",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Lines are written by the verbs."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: LimitChange | None = None) -> bool:
+        """What is on record stays as it is."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: LimitChange | None = None) -> bool:
+        """What is on record stays."""
+        return False

@@ -94,10 +94,13 @@ class Explainer:
             return Explained(Kind.DRAINED, f"{entry.provider} takes no new jobs at present: it is being drained.")
         if blocker.until is not None:
             return Explained(Kind.RETRY, _retry_sentence(entry, blocker.until, self.now))
-        holders = [holder for holder in self.running if _shares(holder, entry, blocker.kind)]
-        seen = tuple(holder for holder in holders if self._may_see(holder))
+        seen = tuple(holder for holder in self.holders(entry, blocker.kind) if self._may_see(holder))
         scope = self._scope(entry, blocker)
         return Explained(blocker.kind, _limit_sentence(scope, blocker, seen), seen)
+
+    def holders(self, entry: QueueEntry, kind: Kind) -> list[QueueEntry]:
+        """Those that take the slots of a limit that `entry` has to do with."""
+        return [holder for holder in self.running if _shares(holder, entry, kind)]
 
     def _may_see(self, holder: QueueEntry) -> bool:
         return self._seen is None or holder.organization_id in self._seen

@@ -5,13 +5,20 @@ from __future__ import annotations
 from django.urls import path
 
 from jobs.views import CancelJob
-from queueing import views
+from queueing import control_views, views
 
 urlpatterns = [
     path("api/queue", views.QueueList.as_view(), name="queue-list"),
     path("api/queue/me", views.MyQueue.as_view(), name="queue-me"),
-    path("api/queue/concurrency", views.Concurrency.as_view(), name="queue-concurrency"),
+    path("api/queue/stats", views.Statistics.as_view(), name="queue-stats"),
+    path("api/queue/concurrency", control_views.Concurrency.as_view(), name="queue-concurrency"),
+    path("api/queue/process", control_views.Process.as_view(), name="queue-process"),
+    path("api/queue/cleanup", control_views.Cleanup.as_view(), name="queue-cleanup"),
+    path("api/queue/pause", control_views.SetPaused.as_view(paused=True), name="queue-pause"),
+    path("api/queue/resume", control_views.SetPaused.as_view(paused=False), name="queue-resume"),
     path("api/queue/position/<str:job_id>", views.QueuePosition.as_view(), name="queue-position"),
     path("api/queue/<str:job_id>/cancel", CancelJob.as_view(), name="queue-cancel"),
     path("api/queue/<str:job_id>/priority", views.SetPriority.as_view(), name="queue-priority"),
+    path("api/queue/<str:job_id>/resubmit", views.Resubmit.as_view(), name="queue-resubmit"),
+    path("api/queue/<str:job_id>/give-up", views.GiveUp.as_view(), name="queue-give-up"),
 ]

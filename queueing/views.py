@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.http import Http404
@@ -15,40 +15,48 @@ from rest_framework.views import APIView
 from cloudtrain_site.api import asker
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Source
-from jobs.access import AnyUser, can_manage, is_superuser, organizations_of
+from jobs.access import AnyUser, can_manage
+from jobs.models import Job
 from jobs.queries import find_job
 from jobs.representation import as_utc
 from jobs.serializers import DoneShape
-from queueing import claims
-from queueing.explain import waiting_reasons
-from queueing.limits import queue_state
+from queueing import claims, unconfirmed
+from queueing.controls import By
+from queueing.explain import Explainer
 from queueing.models import QueueEntry, QueueEntryQuerySet
-from queueing.places import positions
-from queueing.serializers import LimitsShape, MyQueueShape, PositionShape, PriorityBody, QueueQuery, QueueShape
+from queueing.places import NOT_WAITING, positions, tell_of
+from queueing.serializers import (
+    MyQueueShape,
+    PositionShape,
+    PriorityBody,
+    QueueQuery,
+    QueueShape,
+    ReasonBody,
+    StatisticsShape,
+)
+from queueing.statistics import entries_seen_by, statistics
 from queueing.statuses import HOLDS_SLOT, LIVE, WAITING
+from queueing.waits import Waits
 
 
 def visible_entries(user: AnyUser) -> QueueEntryQuerySet:
     """The live entries of jobs that `user` may see, in the order in which they go; those at work first."""
-    entries = QueueEntry.objects.live().select_related("job", "user", "organization")
-    if not is_superuser(user):
-        entries = entries.filter(organization__in=organizations_of(user))
-    return entries.in_order()
+    return entries_seen_by(user).live().select_related("job", "user", "organization").in_order()
 
 
-def represent_entries(entries: Sequence[QueueEntry]) -> list[dict[str, Any]]:
+def represent_entries(entries: Sequence[QueueEntry], viewer: AnyUser) -> list[dict[str, Any]]:
     """Entries as the API shows them."""
-    waiting = [entry for entry in entries if entry.status in WAITING]
-    places = positions([entry.pk for entry in waiting])
-    reasons = waiting_reasons(waiting)
+    told = tell_of([entry for entry in entries if entry.status in WAITING], viewer)
     return [
         {
             "job_id": entry.job_id,
             "config_name": entry.job.config_name,
             "status": entry.status,
             "priority": entry.effective_priority,
-            "position": places.get(entry.pk),
-            "waiting_reason": reasons.get(entry.pk),
+            "position": told.get(entry.pk, NOT_WAITING)["queue_position"],
+            "waiting_reason": told.get(entry.pk, NOT_WAITING)["waiting_reason"],
+            "estimated_wait_seconds": told.get(entry.pk, NOT_WAITING)["estimated_wait_seconds"],
+            "unconfirmed": entry.unconfirmed_at is not None,
             "submitted_by": entry.user.get_username() if entry.user else None,
             "organization": entry.organization.name if entry.organization else None,
             "provider": entry.provider,
@@ -71,7 +79,7 @@ class QueueList(APIView):
         entries = visible_entries(request.user)
         if query.validated_data["status"]:
             entries = entries.filter(status__in=query.validated_data["status"])
-        shown = represent_entries(list(entries[: query.validated_data["limit"]]))
+        shown = represent_entries(list(entries[: query.validated_data["limit"]]), request.user)
         depth = entries.filter(status__in=WAITING).count()
         running = entries.filter(status__in=HOLDS_SLOT).count()
         return Response({"entries": shown, "depth": depth, "running": running})
@@ -83,7 +91,7 @@ class MyQueue(APIView):
     @extend_schema(responses=MyQueueShape)
     def get(self, request: Request) -> Response:
         entries = visible_entries(request.user).filter(user=asker(request))
-        return Response({"entries": represent_entries(list(entries))})
+        return Response({"entries": represent_entries(list(entries), request.user)})
 
 
 class QueuePosition(APIView):
@@ -92,9 +100,27 @@ class QueuePosition(APIView):
     @extend_schema(responses=PositionShape)
     def get(self, request: Request, job_id: str) -> Response:
         entry = _entry_of(find_job(request.user, job_id).pk)
-        told = represent_entries([entry])[0]
-        keys = ("job_id", "status", "position", "waiting_reason")
-        return Response({**{key: told[key] for key in keys}, "estimated_wait_seconds": None})
+        explainer = Explainer(request.user)
+        is_waiting = entry.status in WAITING
+        wait = Waits(explainer).of(entry) if is_waiting else None
+        answer = {
+            "job_id": entry.job_id,
+            "status": entry.status,
+            "position": positions([entry.pk]).get(entry.pk),
+            "waiting_reason": explainer.reason(entry) if is_waiting else None,
+            "blockers": [found.as_data() for found in explainer.explain(entry)] if is_waiting else [],
+            "estimated_wait_seconds": wait and wait.likely,
+            "estimated_wait_range": wait and {"low": wait.low, "high": wait.high},
+        }
+        return Response(answer)
+
+
+class Statistics(APIView):
+    """The queue in numbers."""
+
+    @extend_schema(responses=StatisticsShape)
+    def get(self, request: Request) -> Response:
+        return Response(statistics(request.user))
 
 
 def _entry_of(job_id: str) -> QueueEntry:
@@ -105,14 +131,20 @@ def _entry_of(job_id: str) -> QueueEntry:
     return entry
 
 
+def _managed_job(request: Request, job_id: str) -> Job:
+    """The job, for one who leads its organization. Raises Http404 or PermissionDenied for anybody else."""
+    job = find_job(request.user, job_id)
+    if not can_manage(request.user, job.organization_id):
+        raise PermissionDenied("Only leads and admins of the organization may do this to its jobs.")
+    return job
+
+
 class SetPriority(APIView):
     """Put a waiting entry further up or down."""
 
     @extend_schema(request=PriorityBody, responses=DoneShape)
     def post(self, request: Request, job_id: str) -> Response:
-        job = find_job(request.user, job_id)
-        if not can_manage(request.user, job.organization_id):
-            raise PermissionDenied("Only leads and admins of the organization change priorities.")
+        job = _managed_job(request, job_id)
         body = PriorityBody(data=request.data)
         body.is_valid(raise_exception=True)
         entry = _entry_of(job.pk)
@@ -124,9 +156,31 @@ class SetPriority(APIView):
         return Response({"success": True, "job_id": job.pk, "status": entry.status})
 
 
-class Concurrency(APIView):
-    """The limits in force."""
+class SettleUnconfirmed(APIView):
+    """Decide about a job of which nobody knows whether its provider has it."""
 
-    @extend_schema(responses=LimitsShape)
-    def get(self, request: Request) -> Response:
-        return Response(LimitsShape(queue_state()).data)
+    verb: Callable[[QueueEntry, By], bool]
+
+    @extend_schema(request=ReasonBody, responses=DoneShape)
+    def post(self, request: Request, job_id: str) -> Response:
+        job = _managed_job(request, job_id)
+        body = ReasonBody(data=request.data)
+        body.is_valid(raise_exception=True)
+        entry = _entry_of(job.pk)
+        by = By(Actor.of(request.user), Source.API, body.validated_data["reason"])
+        if not type(self).verb(entry, by):
+            raise Conflict("The job is not, or no longer, unconfirmed: the search for it decides by itself.")
+        job.refresh_from_db()
+        return Response({"success": True, "job_id": job.pk, "status": job.status})
+
+
+class Resubmit(SettleUnconfirmed):
+    """The provider does not have the job: it takes its turn once more."""
+
+    verb = staticmethod(unconfirmed.resubmit)
+
+
+class GiveUp(SettleUnconfirmed):
+    """The job is not to run: it ends, and its slot is free."""
+
+    verb = staticmethod(unconfirmed.give_up)

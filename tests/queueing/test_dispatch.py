@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -9,9 +10,9 @@ import pytest
 from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
-from jobs import lifecycle
+from jobs import lifecycle, providers
 from jobs.models import Job, JobEvent
-from jobs.providers.base import ProviderError, Snapshot
+from jobs.providers.base import Order, ProviderError, Snapshot
 from jobs.statuses import JobStatus
 from queueing import claims, dispatch
 from queueing.models import QueueEntry
@@ -180,3 +181,65 @@ def test_a_slot_that_a_lost_signal_left_taken_is_freed_by_the_next_pass(
     assert QueueEntry.objects.get().status == EntryStatus.RUNNING
     dispatch.run_pass()
     assert QueueEntry.objects.get().status == EntryStatus.COMPLETED
+
+
+class GatedProvider(ScriptedProvider):
+    """Its first submission is answered only after the second one's."""
+
+    async def submit(self, order: Order) -> Snapshot:
+        answer = await super().submit(order)
+        if len(self.orders) == 1:
+            self.gate = asyncio.Event()
+            await self.gate.wait()
+        else:
+            self.gate.set()
+        return answer
+
+
+def test_a_slow_answer_holds_up_nobody_else(enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = GatedProvider()
+    monkeypatch.setattr(providers, "_PROVIDERS", {"scripted": lambda: provider})
+    enqueue(), enqueue()
+    assert dispatch.run_pass() == 2
+
+
+class SilentProvider(ScriptedProvider):
+    """Takes what it gets, and never answers."""
+
+    async def submit(self, order: Order) -> Snapshot:
+        await super().submit(order)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def test_what_is_never_answered_is_looked_up(enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = SilentProvider()
+    monkeypatch.setattr(providers, "_PROVIDERS", {"scripted": lambda: provider})
+    monkeypatch.setattr(dispatch, "CALL_SECONDS", 0.05)
+    enqueue()
+    assert dispatch.run_pass() == 0
+    assert "did not answer" in QueueEntry.objects.get().last_error
+    expire_leases()
+    dispatch.run_pass()
+    assert state() == (JobStatus.QUEUED, EntryStatus.RUNNING)
+    assert len(provider.orders) == 1
+
+
+def test_a_provider_that_there_is_no_more_fails_the_job(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    enqueue(provider="gone")
+    dispatch.run_pass()
+    assert state() == (JobStatus.FAILED, EntryStatus.FAILED)
+    assert "no provider 'gone'" in Job.objects.get().error_message
+
+
+def test_the_pauses_between_looks_grow(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    enqueue()
+    (entry,) = claims.claim_next()
+    pauses = []
+    for missed in (0, 20, 300, 700):
+        entry.dispatched_at = timezone.now() - timedelta(seconds=missed)
+        assert claims.keep_looking(entry, "not there")
+        until = QueueEntry.objects.get().lease_until
+        assert until is not None
+        pauses.append(round((until - timezone.now()).total_seconds()))
+    assert pauses == [5, 20, 60, 600]

@@ -1,0 +1,53 @@
+"""The queue in numbers, as far as the asker may see it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Avg, Count, F, Q
+from django.utils import timezone
+
+from jobs.access import AnyUser, is_superuser, organizations_of
+from queueing.models import QueueEntry, QueueEntryQuerySet
+from queueing.statuses import HOLDS_SLOT, WAITING
+
+#: The average wait is that of what went within this.
+LATELY = timedelta(days=1)
+#: The busiest users and organizations; a page of a thousand would say no more.
+SHOWN = 50
+
+
+def entries_seen_by(user: AnyUser) -> QueueEntryQuerySet:
+    """The entries of the jobs that `user` may see."""
+    entries = QueueEntry.objects.all()
+    return entries if is_superuser(user) else entries.filter(organization__in=organizations_of(user))
+
+
+def statistics(user: AnyUser) -> dict[str, Any]:
+    """Depth, running and the average wait; of everything for everybody, by user and organization as far as seen."""
+    seen = entries_seen_by(user)
+    lately = seen.filter(dispatched_at__gte=timezone.now() - LATELY)
+    wait = lately.aggregate(wait=Avg(F("dispatched_at") - F("enqueued_at")))["wait"]
+    return {
+        "depth": QueueEntry.objects.filter(status__in=WAITING).count(),
+        "running": QueueEntry.objects.holding_slots().count(),
+        "average_wait_seconds": None if wait is None else round(wait.total_seconds(), 1),
+        "by_user": _grouped(seen, "user__username", "user"),
+        "by_organization": _grouped(seen, "organization__name", "organization"),
+    }
+
+
+WAIT_NOW = Count("pk", filter=Q(status__in=WAITING))
+RUN_NOW = Count("pk", filter=Q(status__in=HOLDS_SLOT))
+
+
+def _grouped(seen: QueueEntryQuerySet, column: str, key: str) -> list[dict[str, Any]]:
+    groups = (
+        seen.live()
+        .order_by()
+        .values_list(column)
+        .annotate(waiting=WAIT_NOW, running=RUN_NOW)
+        .order_by("-running", "-waiting", column)
+    )
+    return [{key: name, "waiting": waiting, "running": running} for name, waiting, running in groups[:SHOWN]]

@@ -1,0 +1,107 @@
+"""The waiting list in the admin, its actions, and the pages of the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from jobs.models import JobEvent
+from queueing import dispatch
+from queueing.models import LimitChange, ProviderLimit, QueueEntry, QueueState
+from queueing.statuses import EntryStatus
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted")]
+Enqueue = Callable[..., QueueEntry]
+LIST = "/admin/queueing/queueentry/"
+
+
+def act(user: User, action: str, *entries: QueueEntry, **answers: Any) -> str:
+    """Run an action on entries; the page, or the messages, that follow."""
+    client = Client()
+    client.force_login(user)
+    data = {"action": action, "_selected_action": [entry.pk for entry in entries], **answers}
+    return client.post(LIST, data, follow=True).content.decode()
+
+
+def page(user: User, address: str) -> str:
+    client = Client()
+    client.force_login(user)
+    return client.get(address).content.decode()
+
+
+def test_the_list_is_in_the_real_order_with_the_reasons(enqueue: Enqueue, bob: User) -> None:
+    enqueue(config_name="run-1"), enqueue(config_name="run-2")
+    dispatch.run_pass()
+    enqueue(config_name="later")
+    urgent = enqueue(config_name="urgent")
+    act(bob, "set_priority", urgent, answered="yes", priority=50, reason="deadline")
+    text = page(bob, f"{LIST}?status__exact=pending")
+    assert text.index("urgent (") < text.index("later (")
+    assert "2 jobs are running" in text
+
+
+def test_a_priority_asks_for_its_reason(enqueue: Enqueue, bob: User) -> None:
+    entry = enqueue()
+    assert "Back, changing nothing" in act(bob, "set_priority", entry)
+    assert "This field is required" in act(bob, "set_priority", entry, answered="yes", priority=40)
+    assert QueueEntry.objects.get().priority_override is None
+    assert "1 reordered" in act(bob, "set_priority", entry, answered="yes", priority=40, reason="deadline")
+    assert JobEvent.objects.filter(actor="bob", reason__endswith="10 -> 40: deadline").exists()
+
+
+def test_entries_of_others_are_not_there(enqueue: Enqueue, charlie: User) -> None:
+    entry = enqueue(config_name="acme-only")
+    assert "acme-only" not in page(charlie, LIST)
+    act(charlie, "set_priority", entry, answered="yes", priority=40, reason="mine now")
+    assert QueueEntry.objects.get().priority_override is None
+
+
+def test_a_job_is_cancelled(enqueue: Enqueue, bob: User) -> None:
+    assert "1 cancelled" in act(bob, "cancel_entries", enqueue())
+
+
+def test_what_is_not_unconfirmed_is_not_submitted_again(enqueue: Enqueue, bob: User) -> None:
+    entry = enqueue()
+    assert "no longer, unconfirmed" in act(bob, "resubmit_entries", entry, answered="yes", reason="x")
+    assert "no longer, unconfirmed" in act(bob, "give_up_entries", entry, answered="yes", reason="x")
+    assert QueueEntry.objects.get().status == EntryStatus.PENDING
+
+
+def test_the_queue_is_paused_and_resumed_by_a_superuser_alone(enqueue: Enqueue, bob: User, root: User) -> None:
+    entry = enqueue()
+    assert "a superuser does it" in act(bob, "pause_queue", entry)
+    assert "The queue is paused" in act(root, "pause_queue", entry)
+    assert "was paused already" in act(root, "pause_queue", entry)
+    assert "The queue is going on" in act(root, "resume_queue", entry)
+    assert list(LimitChange.objects.values_list("name", "new")) == [("paused", "false"), ("paused", "true")]
+
+
+def test_a_pass_is_asked_for(enqueue: Enqueue, bob: User) -> None:
+    assert "A queue pass was asked for" in act(bob, "run_pass_now", enqueue())
+
+
+def test_limits_are_changed_on_record(root: User, bob: User) -> None:
+    QueueState.objects.get_or_create(pk=1)
+    client = Client()
+    client.force_login(root)
+    limits = {"max_running": 8, "max_running_per_user": 2, "max_running_per_organization": 10}
+    client.post("/admin/queueing/queuestate/1/change/", limits)
+    assert QueueState.objects.get().max_running == 8
+    (line,) = LimitChange.objects.all()
+    assert (line.name, line.old, line.new, line.actor) == ("max_running", "5", "8", "root")
+    assert "max_running" in page(root, "/admin/queueing/limitchange/")
+    client.force_login(bob)
+    assert client.get("/admin/queueing/queuestate/1/change/").status_code == 403
+
+
+def test_a_provider_is_drained_on_record(root: User) -> None:
+    client = Client()
+    client.force_login(root)
+    client.post("/admin/queueing/providerlimit/add/", {"provider": "local", "drained": "on"})
+    assert ProviderLimit.objects.get().drained
+    client.post("/admin/queueing/providerlimit/add/", {"provider": "nowhere", "drained": "on"})
+    assert LimitChange.objects.count() == 1
