@@ -30,7 +30,6 @@ LIFTED_BY = {
     Kind.ORGANIZATION: "One of the organization's jobs ends, or its limit is raised.",
     Kind.PROVIDER: "A job at the provider ends, or the provider's limit is raised.",
     Kind.TOTAL: "Any job ends, or the general limit is raised.",
-    Kind.TURN: "Those before it start, or a lead raises its priority.",
 }
 
 

@@ -96,8 +96,6 @@ class BlockerKind(StrEnum):
     ORGANIZATION = "organization"
     PROVIDER = "provider"
     TOTAL = "total"
-    #: There is room, and others are before it.
-    TURN = "turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +193,6 @@ def _fairly(candidates: Iterable[Candidate], usage: Usage, limits: Limits) -> It
             del lines[first]
 
 
-def share_taken(organization_id: int | None, usage: Usage, limits: Limits, more: int = 0) -> float:
-    """What part of its share an organization would take with `more` running. Its share is what it may run."""
-    return (usage.organizations[organization_id] + more) / max(1, limits.of_organization(organization_id))
+def share_taken(organization_id: int | None, usage: Usage, limits: Limits) -> float:
+    """What part of its share an organization takes. Its share is what it may run."""
+    return usage.organizations[organization_id] / max(1, limits.of_organization(organization_id))
