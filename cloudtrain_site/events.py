@@ -39,13 +39,31 @@ class News:
     data: dict[str, Any] = field(default_factory=dict)
 
 
+class _Written:
+    """One piece of news of an open unit of work, and a mark that tells whether its change still stands."""
+
+    def __init__(self, news: News) -> None:
+        self.news = news
+        # When a savepoint is rolled back, Django forgets what was to happen at its commit, and so this mark too.
+        transaction.on_commit(self.mark)
+
+    def mark(self) -> None:
+        """There to be found among what waits for the commit; there is nothing to do."""
+
+
+def _standing(written: list[_Written]) -> list[News]:
+    """The news whose changes were not rolled back in the meantime."""
+    marks = {callback for _, callback, _ in connection.run_on_commit}
+    return [item.news for item in written if item.mark in marks]
+
+
 class _Pending(threading.local):
-    """The news of this thread's open unit of work; `depth` 0 means that none is open."""
+    """What was written in this thread's open unit of work; `depth` 0 means that none is open."""
 
     depth = 0
 
     def __init__(self) -> None:
-        self.news: list[News] = []
+        self.written: list[_Written] = []
 
 
 _pending = _Pending()
@@ -56,24 +74,20 @@ def unit_of_work() -> Iterator[None]:
     """A transaction whose news are stored as its last statements. Nested ones join the outermost."""
     with transaction.atomic():
         _pending.depth += 1
-        mark = len(_pending.news)
         try:
             yield
             if _pending.depth == 1:
-                _store(_pending.news)
-        except BaseException:
-            del _pending.news[mark:]
-            raise
+                _store(_standing(_pending.written))
         finally:
             _pending.depth -= 1
             if _pending.depth == 0:
-                _pending.news.clear()
+                _pending.written.clear()
 
 
 def publish(news: News) -> None:
     """Store `news` with the change that it tells of: in the open unit of work, or in one of its own."""
     with unit_of_work():
-        _pending.news.append(news)
+        _pending.written.append(_Written(news))
 
 
 def rights_changed(user_id: int) -> None:

@@ -14,8 +14,10 @@ class JobsConfig(AppConfig):
     def ready(self) -> None:
         """Hear of people whose rights change."""
         from django.contrib.auth.models import User
+        from django.contrib.auth.signals import user_logged_out
         from django.db.models.signals import post_delete, post_save
 
+        from cloudtrain_site.models import ApiKey
         from jobs import receivers
         from jobs.models import Membership
 
@@ -23,4 +25,6 @@ class JobsConfig(AppConfig):
             signal.connect(
                 receivers.membership_changed, sender=Membership, dispatch_uid=f"jobs.membership.{id(signal)}"
             )
+        post_delete.connect(receivers.key_revoked, sender=ApiKey, dispatch_uid="jobs.key_revoked")
+        user_logged_out.connect(receivers.logged_out, dispatch_uid="jobs.logged_out")
         post_save.connect(receivers.user_changed, sender=User, dispatch_uid="jobs.user_changed")

@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib.auth.models import User
 
 from cloudtrain_site.events import rights_changed
+from cloudtrain_site.models import ApiKey
 from jobs.models import Membership
 
 #: Written at every login; says nothing about rights.
@@ -15,6 +16,17 @@ LOGIN_FIELDS = frozenset({"last_login"})
 
 def membership_changed(*, instance: Membership, **kwargs: Any) -> None:
     """Somebody joined, left, or is something else now."""
+    rights_changed(instance.user_id)
+
+
+def logged_out(*, user: User | None, **kwargs: Any) -> None:
+    """Somebody signed out: the streams of that session must not go on."""
+    if user is not None:
+        rights_changed(user.pk)
+
+
+def key_revoked(*, instance: ApiKey, **kwargs: Any) -> None:
+    """A key was revoked: the streams that it opened must not go on."""
     rights_changed(instance.user_id)
 
 

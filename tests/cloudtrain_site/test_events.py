@@ -219,3 +219,14 @@ class TestTrim:
 
     def test_of_nothing(self) -> None:
         assert trim(timezone.now()) == 0
+
+
+@pytest.mark.django_db
+def test_what_a_plain_transaction_rolled_back_is_not_told_by_the_unit_around_it() -> None:
+    with unit_of_work():
+        publish_all("before")
+        with pytest.raises(RuntimeError), transaction.atomic():
+            publish_all("undone")
+            raise RuntimeError
+        publish_all("after")
+    assert [name for _, name in stored()] == ["before", "after"]

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from django.utils import timezone
 from django_eventstream.models import Event
 
+from cloudtrain_site.models import ApiKey
 from jobs import access
 from jobs.channels import UNASSIGNED, ChannelManager, organization_channel
 from jobs.models import Job, Membership, Organization
@@ -94,3 +95,12 @@ def test_who_is_deactivated_gets_new_rights_at_once_and_who_logs_in_does_not(ali
     alice.is_active = False
     alice.save()
     assert told_about_rights() == before + 1
+
+
+def test_who_signs_out_or_loses_a_key_loses_the_stream_at_once(alice: User, client: Client) -> None:
+    made, _ = ApiKey.objects.create(user=alice, name="laptop")
+    client.force_login(alice)
+    before = told_about_rights()
+    client.logout()
+    made.delete()
+    assert told_about_rights() == before + 2
