@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
+import threading
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,6 +33,8 @@ logger = logging.getLogger("simpletuner.cloud.webhooks")
 
 REPLICATE = "replicate"
 KEEP = timedelta(days=30)
+#: Deliveries a transaction at most: other writers wait that long.
+TOGETHER = 25
 #: So many refused deliveries an hour are put on record; anybody may send us more of them.
 REFUSALS_AN_HOUR = 500
 Verdict = WebhookDelivery.Verdict
@@ -150,23 +154,74 @@ def _keep_refusal(arrival: Arrival, verdict: WebhookDelivery.Verdict) -> None:
         )
 
 
+@dataclass
+class _Ticket:
+    """A delivery that waits to be kept and applied; `error` is what kept it from being kept."""
+
+    delivery: WebhookDelivery
+    snapshot: Snapshot
+    done: bool = False
+    error: Exception | None = None
+
+
+_waiting: deque[_Ticket] = deque()
+_turn = threading.Lock()
+
+
 def _take(delivery: WebhookDelivery, snapshot: Snapshot) -> None:
-    """Keep and apply it in one transaction. Of one delivery that comes twice, one does."""
+    """Keep and apply it. Of one delivery that comes twice, one does.
+
+    Whoever has the turn takes along those that wait: a commit for many. Without turns the threads of this process
+    would fight for SQLite's one writer, which is unfair, and the last of 40 would give up after ten seconds.
+    """
+    ticket = _Ticket(delivery, snapshot)
+    _waiting.append(ticket)
+    while not ticket.done:
+        with _turn:
+            if not ticket.done:
+                _take_together([_waiting.popleft() for _ in range(min(len(_waiting), TOGETHER))])
+    if ticket.error is not None:
+        raise ticket.error
+
+
+def _take_together(tickets: list[_Ticket]) -> None:
+    """All in one transaction; when one spoils it, each in one of its own. Marks every one of them as done."""
+    # By job, as the poll does it: two who change the same jobs in another order would wait for each other for ever.
+    ids = [ticket.delivery.external_id for ticket in tickets]
+    known = dict(Job.objects.filter(provider=REPLICATE, external_id__in=ids).values_list("external_id", "pk"))
+    tickets.sort(key=lambda ticket: known.get(ticket.delivery.external_id, ""))
+    try:
+        with unit_of_work():
+            for ticket in tickets:
+                _take_one(ticket)
+    except Exception as error:
+        for ticket in tickets if len(tickets) > 1 else ():
+            _take_together([ticket])
+        if len(tickets) == 1:
+            tickets[0].error = error
+    for ticket in tickets:
+        ticket.done = True
+
+
+def _take_one(ticket: _Ticket) -> None:
+    delivery = ticket.delivery
+    delivery.pk = None
     try:
         with unit_of_work():
             delivery.save(force_insert=True)
-            try:
-                with unit_of_work():
-                    _apply(delivery, snapshot)
-            except Exception:
-                # It is kept, and applied by the next round of `apply_leftovers`: the sender has done his part.
-                logger.exception("Webhook could not be applied", extra={"external_id": delivery.external_id})
     except IntegrityError:
         same = WebhookDelivery.objects.filter(
             provider=REPLICATE, delivery_id=delivery.delivery_id, verdict__in=APPLICABLE
         )
         same.update(repeats=F("repeats") + 1)
         logger.debug("Webhook came again", extra={"external_id": delivery.external_id})
+        return
+    try:
+        with unit_of_work():
+            _apply(delivery, ticket.snapshot)
+    except Exception:
+        # It is kept, and applied by the next round of `apply_leftovers`: the sender has done his part.
+        logger.exception("Webhook could not be applied", extra={"external_id": delivery.external_id})
 
 
 def _apply(delivery: WebhookDelivery, snapshot: Snapshot) -> None:
