@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cloudtrain_site.configuration import ConfigurationError
@@ -16,11 +18,23 @@ def kept_secret_key(data_dir: Path) -> str:
     Raises ConfigurationError when the folder can't be used.
     """
     path = data_dir / "secret_key"
-    try:
+    with _usable(data_dir):
         if not path.exists():
             data_dir.mkdir(parents=True, exist_ok=True)
             _make_key(path)
         return path.read_text().strip()
+
+
+def make_folder(data_dir: Path) -> None:
+    """Make the data folder when there is none. Raises ConfigurationError when that can't be done."""
+    with _usable(data_dir):
+        data_dir.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def _usable(data_dir: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigurationError(

@@ -53,7 +53,7 @@ class _Written:
 
 def _standing(written: list[_Written]) -> list[News]:
     """The news whose changes were not rolled back in the meantime."""
-    marks = {callback for _, callback, _ in connection.run_on_commit}
+    marks = {waiting[1] for waiting in connection.run_on_commit}
     return [item.news for item in written if item.mark in marks]
 
 

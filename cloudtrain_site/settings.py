@@ -11,7 +11,7 @@ import django_stubs_ext
 
 from cloudtrain_site.configuration import Environment
 from cloudtrain_site.databases import database_settings
-from cloudtrain_site.embedded import kept_secret_key
+from cloudtrain_site.embedded import kept_secret_key, make_folder
 
 django_stubs_ext.monkeypatch()
 
@@ -24,6 +24,7 @@ DATA_DIR = Path(env.str("SIMPLETUNER_DATA_DIR", default=str(BASE_DIR / "var"))).
 ROLE = env.str("CLOUDTRAIN_ROLE", default="worker")
 
 DEBUG = env.switch("DEBUG", default=False)
+make_folder(DATA_DIR)
 # Read without django-environ: it would expand a key that begins with a dollar sign.
 SECRET_KEY = os.environ.get("SECRET_KEY") or kept_secret_key(DATA_DIR)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
