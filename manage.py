@@ -8,6 +8,7 @@ import sys
 from contextlib import nullcontext
 
 from django.core.management import execute_from_command_line
+from django.db import DatabaseError
 
 from cloudtrain_site.configuration import ConfigurationError
 from cloudtrain_site.correlation_ids import command_correlation
@@ -24,6 +25,15 @@ def main() -> None:
             execute_from_command_line(sys.argv)
     except ConfigurationError as error:
         sys.exit(str(error))
+    except DatabaseError as error:
+        if not _lacks_tables(error):
+            raise
+        sys.exit("The database has no tables yet. Run first: manage.py migrate (manage.py up does it by itself).")
+
+
+def _lacks_tables(error: DatabaseError) -> bool:
+    """Whether it failed because nobody has migrated: in SQLite's words, or in PostgreSQL's."""
+    return "no such table" in str(error) or ("relation" in str(error) and "does not exist" in str(error))
 
 
 if __name__ == "__main__":

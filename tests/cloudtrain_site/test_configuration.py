@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +69,11 @@ def test_a_command_ends_with_the_sentence_alone() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("DATABASE_URL must be one of: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_command_before_the_first_migration_says_what_to_do(tmp_path: Path) -> None:
+    command = [sys.executable, "manage.py", "create_api_key", "alice"]
+    environment = {**os.environ, "SIMPLETUNER_DATA_DIR": str(tmp_path), "DATABASE_URL": f"sqlite:///{tmp_path}/x"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("The database has no tables yet. Run first: manage.py migrate")
