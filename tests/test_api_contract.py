@@ -1,0 +1,141 @@
+"""The API against its own schema: whatever comes in, the answer is well-formed and never a 5xx."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+import schemathesis
+from django.contrib.auth.models import User
+from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+
+from approvals.intake import Wish, submit
+from approvals.models import ApprovalRequest, ApprovalRule
+from cloudtrain_site.api import KEY_HEADER
+from cloudtrain_site.correlation_ids import HEADER
+from cloudtrain_site.models import ApiKey
+from cloudtrain_site.states import Source
+from jobs.configs import store_config
+from jobs.models import Job, Organization
+from jobs.statuses import JobStatus
+from jobs.submission import Submission
+
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
+
+#: The same requests every time: a build must not turn red by luck.
+SETTINGS = settings(
+    max_examples=5,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+WELL_FORMED, MALFORMED = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
+
+
+@pytest.fixture
+def one_connection() -> Iterator[None]:
+    """The end of a request leaves the test's transaction alone, as with Django's own test client."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+@dataclass
+class Caller:
+    """Somebody who tries out the API as its schema tells them."""
+
+    key: str
+
+    def operations(self) -> list[Any]:
+        """Every operation of the schema that the API serves."""
+        schema = schemathesis.openapi.from_wsgi("/api/schema", get_wsgi_application(), headers={KEY_HEADER: self.key})
+        return [result.ok() for result in cast(Any, schema).get_all_operations()]
+
+    def attempt(self, operation: Any, mode: GenerationMode, **found_at: str) -> bool:
+        """Send generated requests that the schema allows, or such that it doesn't; `found_at` stands in their path.
+
+        False: the operation takes nothing that could be wrong.
+        """
+
+        @SETTINGS
+        @given(case=operation.as_strategy(mode, path_parameters=found_at or None))
+        def send(case: Any) -> None:
+            assert_kept(case.call(headers={KEY_HEADER: self.key}))
+
+        try:
+            send()
+        except Unsatisfiable:
+            return False
+        return True
+
+
+@pytest.fixture
+def bobs(bob: User, one_connection: None) -> Caller:
+    """Bob, a lead: whatever there is to be done, he may do."""
+    return Caller(ApiKey.objects.create(user=bob, name="contract")[1])
+
+
+def assert_kept(response: Any) -> None:
+    """A correlation id, errors in the contract's shape, and of the 5xx only the one that blames a provider."""
+    [correlation_id] = response.headers[HEADER.lower()]
+    assert response.status_code != 401, "the caller was not let in"
+    if response.status_code < 400:
+        return
+    body = response.json()
+    assert response.status_code < 500 or body["code"] == "provider_unavailable", body
+    assert body.keys() - {"errors"} == {"detail", "code", "correlation_id"}, body
+    assert body["correlation_id"] == correlation_id
+    texts = [body["detail"], body["code"], *(text for texts in body.get("errors", {}).values() for text in texts)]
+    assert all(text and isinstance(text, str) for text in texts), body
+
+
+def parameters_of(operation: Any) -> set[str]:
+    """What stands in the operation's path."""
+    return {parameter.name for parameter in operation.path_parameters}
+
+
+@pytest.mark.parametrize(("mode", "at_least"), [(WELL_FORMED, 30), (MALFORMED, 20)])
+def test_made_up_requests(bobs: Caller, mode: GenerationMode, at_least: int) -> None:
+    assert sum(bobs.attempt(operation, mode) for operation in bobs.operations()) >= at_least
+
+
+@pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.FAILED])
+def test_requests_about_a_job(bobs: Caller, make_job: Callable[..., Job], status: str) -> None:
+    job = make_job(status=status, external_id="made-up")
+    found = [operation for operation in bobs.operations() if parameters_of(operation) == {"job_id"}]
+    assert all(bobs.attempt(operation, WELL_FORMED, job_id=job.pk) for operation in found)
+
+
+@pytest.mark.parametrize("mode", [WELL_FORMED, MALFORMED])
+def test_requests_about_what_is_held_and_stored(
+    bobs: Caller, mode: GenerationMode, held: ApprovalRequest, acme: Organization
+) -> None:
+    assert held.requested_by is not None
+    store_config(held.requested_by, acme, "local", {"max_train_steps": 1}, [])
+    # A provider has the same name as the config.
+    found_at = {"job_id": held.job_id, "request_id": str(held.pk), "name": "local"}
+    for operation in bobs.operations():
+        names = parameters_of(operation)
+        if names and names <= found_at.keys():
+            bobs.attempt(operation, mode, **{name: found_at[name] for name in names})
+
+
+@pytest.fixture
+def held(alice: User, acme: Organization) -> ApprovalRequest:
+    """A request about a job of alice's."""
+    ApprovalRule.objects.create(name="first_job", first_job=True)
+    submission = Submission("local", {"max_train_steps": 1}, "held", "cpu")
+    approval = submit(Wish(alice, acme, submission, Source.API)).approval
+    assert approval is not None
+    return approval

@@ -1,0 +1,228 @@
+"""Somebody who may see nothing of alice's tries every address there is, with the ids of her things."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.http import HttpResponseBase
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils.regex_helper import normalize
+from rest_framework.test import APIClient
+
+from approvals.models import ApprovalRequest, ApprovalRule
+from jobs.models import Job, Organization, ProviderConfig
+from queueing.models import QueueState
+
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
+
+#: What all of alice's things are called; too long to come about in a random token.
+HERS = "alices-"
+#: Whatever says no, and says nothing else.
+REFUSALS = (401, 403, 404, 405)
+#: Meant for everybody; what they answer is tested where they are.
+OPEN = (
+    *("/login", "/logout", "/admin/login/", "/admin/logout/"),
+    *("/api/cloud/health/live", "/api/cloud/health/ready", "/api/webhooks/replicate"),
+)
+#: Its answer has no end; tests/cloudtrain_site/test_event_stream.py says who may read what.
+STREAM = "/api/events"
+
+ClientOf = Callable[[User | None], APIClient]
+
+
+@pytest.fixture
+def held(client_of: ClientOf, alice: User, acme: Organization) -> ApprovalRequest:
+    """Everything of alice's: a stored config, and a job that a rule of her team holds."""
+    QueueState.objects.create()  # or else whoever looks first makes it
+    User.objects.filter(pk=alice.pk).update(username="alices-name", email="alices-mail@example.org")
+    Organization.objects.filter(pk=acme.pk).update(name="alices-team")
+    ApprovalRule.objects.create(name="alices-rule", first_job=True, organization=acme)
+    browser = client_of(alice)
+    body = {"config": {"max_train_steps": 1, "prompt": "alices-prompt"}}
+    assert browser.put("/api/configs/alices-config", body).status_code == 201
+    wish = {**body, "config_name": "alices-training", "tracker_run_name": "alices-run"}
+    answer = browser.post("/api/cloud/jobs/submit", wish, headers={"X-Correlation-ID": "alices-request"})
+    assert answer.json()["requires_approval"], answer.json()
+    return ApprovalRequest.objects.get()
+
+
+@pytest.fixture
+def loner(db: None) -> User:
+    """A user of no organization."""
+    return User.objects.create_user("dave")
+
+
+def patterns(resolver: URLResolver, prefix: str = "/") -> Iterator[tuple[str, list[str]]]:
+    """Every address, with `%(name)s` where something is filled in, and the names of that."""
+    for item in resolver.url_patterns:
+        [(path, names), *_] = normalize(item.pattern.regex.pattern)
+        if isinstance(item, URLPattern):
+            yield prefix + path, names
+        else:
+            yield from patterns(item, prefix + path)
+
+
+def addresses(held: ApprovalRequest) -> list[str]:
+    """Every address, filled in with the ids of alice's things."""
+    assert held.requested_by is not None
+    known = {
+        "job_id": held.job_id,
+        "request_id": held.pk,
+        "pk": held.pk,
+        "rule_id": held.rule_id,
+        "name": "local",
+        "id": held.requested_by_id,
+        "content_type_id": ContentType.objects.get_for_model(Job).pk,
+        "app_label": "jobs",
+        "url": "nowhere",
+    }
+    found = []
+    for path, names in patterns(get_resolver()):
+        missing = set(names) - known.keys() - {"object_id"}
+        assert not missing, f"Say in this test what stands for {missing} in {path}."
+        found.append(path % {name: known.get(name) or first_of_its_kind(path, held) for name in names})
+    return [*found, "/api/configs/alices-config"]
+
+
+def first_of_its_kind(path: str, held: ApprovalRequest) -> object:
+    """The id of the oldest row that an admin page is about: alice's, since all of hers is older than the others'."""
+    parts = path.split("/")
+    if parts[1] != "admin" or parts[2] == "r":
+        return held.job_id
+    row = apps.get_model(parts[2], parts[3])._default_manager.order_by("pk").first()
+    return 1 if row is None else row.pk
+
+
+def text_of(response: HttpResponseBase) -> str:
+    """All that the response says."""
+    headers = " ".join(f"{name}: {value}" for name, value in response.headers.items())
+    body = b"".join(response) if response.streaming else response.content  # type: ignore[attr-defined]
+    return f"{headers} {body.decode()} {response.cookies.output()}"
+
+
+def tells_of_hers(response: HttpResponseBase) -> bool:
+    return HERS in text_of(response).lower()
+
+
+def walk(person: Client, paths: list[str]) -> Iterator[tuple[str, Any]]:
+    """Get each, and post to each what an empty form or an empty body would be."""
+    for path in paths:
+        kind = "application/json" if path.startswith("/api/") else "application/x-www-form-urlencoded"
+        yield f"GET {path}", person.get(path)
+        yield f"POST {path}", person.post(path, "{}" if "json" in kind else "", content_type=kind)
+
+
+def everything() -> list[dict[str, Any]]:
+    """Every row of the rooms, to be compared; but for how a provider is doing, which asking it may show."""
+    models = [model for room in ("jobs", "queueing", "approvals") for model in apps.get_app_config(room).get_models()]
+    kept = [model for model in models if model is not ProviderConfig]
+    return [row for model in kept for row in model._default_manager.order_by("pk").values()]
+
+
+def goes_to_login(response: Any) -> bool:
+    return response.status_code == 302 and re.match(r"/(admin/)?login\b", response["Location"]) is not None
+
+
+def test_nobody_gets_in_anywhere(held: ApprovalRequest) -> None:
+    before = everything()
+    paths = [path for path in addresses(held) if path not in OPEN]
+    for what, response in walk(Client(), paths):
+        assert response.status_code in REFUSALS or goes_to_login(response), (what, response.status_code)
+        assert not tells_of_hers(response), what
+    assert everything() == before
+
+
+def test_her_lead_does_learn_of_it_that_way(held: ApprovalRequest, bob: User) -> None:
+    browser = Client()
+    browser.force_login(bob)
+    telling = [path for path in addresses(held) if path not in (*OPEN, STREAM) and tells_of_hers(browser.get(path))]
+    assert len(telling) >= 15  # the walk finds something where there is something to be found
+
+
+@pytest.mark.parametrize("who", ["charlie", "loner"])
+def test_a_stranger_learns_nothing_and_changes_nothing(
+    request: pytest.FixtureRequest, held: ApprovalRequest, who: str
+) -> None:
+    stranger = request.getfixturevalue(who)
+    browser = Client()
+    browser.force_login(stranger)
+    before = everything()
+    for what, response in walk(browser, [path for path in addresses(held) if path not in (*OPEN, STREAM)]):
+        # A provider that can't be reached is nobody's secret.
+        assert response.status_code < 500 or response.json()["code"] == "provider_unavailable", what
+        assert not tells_of_hers(response), what
+        if held.job_id in what or what.endswith("alices-config"):
+            assert response.status_code in REFUSALS or response.status_code == 302, (what, response.status_code)
+    assert everything() == before
+
+
+SEARCHES = (
+    "/?search=lices",
+    "/jobs/rows?id={job}",
+    "/api/cloud/jobs?search=lices&limit=500",
+    "/api/cloud/jobs?status=pending&organization=lices-team",
+    "/api/approvals?status=pending&limit=500",
+    "/api/queue?status=blocked",
+    "/admin/jobs/job/?q=lices",
+    "/admin/jobs/job/?q={job}",
+    "/admin/jobs/job/?organization__id__exact={organization}",
+    "/admin/jobs/job/?submitted_by__username__startswith=lice",
+    "/admin/approvals/approvalrequest/?organization__id__exact={organization}",
+    "/admin/queueing/queueentry/?q={job}&o=-1",
+    "/admin/autocomplete/?term=lice&app_label=jobs&model_name=membership&field_name=user",
+)
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_a_stranger_who_searches_finds_nothing(held: ApprovalRequest, charlie: User, search: str) -> None:
+    browser = Client()
+    browser.force_login(charlie)
+    path = search.format(job=held.job_id, organization=held.organization_id)
+    response = browser.get(path, follow=True)
+    assert response.status_code < 500
+    assert not tells_of_hers(response)
+
+
+def scoped_admin_actions() -> list[tuple[str, str]]:
+    """Every action of every page that a lead may see, by the page's address."""
+    return [
+        (f"/admin/{model._meta.app_label}/{model._meta.model_name}/", name)
+        for model, page in admin.site._registry.items()
+        for name in page.actions or ()
+        if isinstance(name, str)
+    ]
+
+
+def test_a_strangers_admin_actions_reach_nothing(held: ApprovalRequest, charlie: User) -> None:
+    browser = Client()
+    browser.force_login(charlie)
+    before = everything()
+    actions = scoped_admin_actions()
+    assert len(actions) >= 4
+    for page, action in actions:
+        chosen = first_of_its_kind(page, held)
+        body = {"action": action, "_selected_action": [chosen], "decision": "approve", "reason": "for fun"}
+        for response in (browser.post(page, body), browser.get(page)):
+            assert response.status_code < 500
+            assert not tells_of_hers(response), (page, action)
+    decide = f"/admin/approvals/approvalrequest/{held.pk}/decide"
+    assert not tells_of_hers(browser.post(decide, {"decision": "approve", "reason": "for fun"}, follow=True))
+    assert everything() == before
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject"])
+def test_a_strangers_bulk_decision_reaches_nothing(
+    held: ApprovalRequest, charlie: User, client_of: ClientOf, verb: str
+) -> None:
+    before = everything()
+    response = client_of(charlie).post(f"/api/approvals/bulk-{verb}", {"ids": [held.pk], "reason": "for fun"})
+    assert not tells_of_hers(response)
+    assert everything() == before
