@@ -21,6 +21,7 @@ from approvals.expiry import HEAVY
 from approvals.forms import DecisionForm
 from approvals.models import ApprovalRequest
 from approvals.queries import on_desk_of
+from approvals.remembering import remembered
 from approvals.reviewers import bypasses, eligible, why_not
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import asker
@@ -36,7 +37,7 @@ PENDING_FIRST = Case(When(status=RequestStatus.PENDING, then=Value(0)), default=
 class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
     """Requests: pending first, the most urgent on top, decided by two buttons or by the list's actions."""
 
-    list_display = ("shown_job", "status", "requested_by", "organization", "estimated_cost", "rule_name", "time_left")
+    list_display = ("name", "time_left", "status", "requested_by", "estimated_cost", "rule_name", "organization")
     list_filter = ("status", OrganizationFilter, RuleFilter, AgeFilter)
     list_select_related = ("job", "requested_by", "organization")
     search_fields = ("=job__id", "job__config_name", "requested_by__username", "=job__correlation_id")
@@ -64,10 +65,21 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRequest]:
         """What lies on this user's desk."""
-        rows = admin.ModelAdmin.get_queryset(self, request).filter(on_desk_of(request.user), job__deleted_at=None)
+        theirs = remembered(request, "desk", lambda: on_desk_of(request.user))
+        rows = admin.ModelAdmin.get_queryset(self, request).filter(theirs, job__deleted_at=None)
         # A page of fifty must not read fifty configs.
         is_list = request.resolver_match is None or not request.resolver_match.kwargs
         return rows.defer(*HEAVY) if is_list else rows
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Leads and admins of any organization, and every superuser."""
+        inherited = super().has_module_permission
+        return remembered(request, "leads", lambda: inherited(request))
+
+    @admin.display(description="job", ordering="job__config_name")
+    def name(self, request: ApprovalRequest) -> str:
+        """Short, so that the time left has room beside it."""
+        return request.job.config_name
 
     @admin.display(description="job")
     def shown_job(self, request: ApprovalRequest) -> str:

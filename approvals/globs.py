@@ -27,12 +27,17 @@ def matches(pattern: str, text: str) -> bool:
 
 def _find(piece: str, text: str, start: int, end: int) -> int | None:
     """The first place from `start` where `piece` stands and ends before `end`."""
+    if "?" not in piece:
+        place = text.find(piece, start, end)
+        return None if place < 0 else place
     places = range(start, end - len(piece) + 1)
     return next((place for place in places if _is_at(piece, text, place)), None)
 
 
 def _is_at(piece: str, text: str, place: int) -> bool:
     """Whether `piece` stands in `text` at `place`."""
+    if "?" not in piece:
+        return text.startswith(piece, place)
     if len(text) - place < len(piece):
         return False
     return all(wanted in ("?", text[place + offset]) for offset, wanted in enumerate(piece))

@@ -41,11 +41,6 @@ def on_desk_of(user: AnyUser) -> Q:
     return Q(organization__in=organizations_of(user, MANAGERS)) | reviewed_by(user)
 
 
-def pending_for(user: AnyUser) -> QuerySet[ApprovalRequest]:
-    """What waits on the desk of `user`."""
-    return ApprovalRequest.objects.filter(on_desk_of(user), status=RequestStatus.PENDING)
-
-
 def config_changes(request: ApprovalRequest) -> dict[str, Any]:
     """What differs from the requester's last approved config: by key, the old and the new value.
 

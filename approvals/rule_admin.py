@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 
 from approvals.models import ApprovalRule
 from approvals.preview import back_test
+from approvals.remembering import remembered
 from approvals.reviewers import lack_of_reviewers
 from approvals.rulebook import may_edit, note_change
 from jobs.access import is_superuser, organizations_of, visible_jobs
@@ -83,7 +84,9 @@ class ApprovalRuleAdmin(admin.ModelAdmin[ApprovalRule]):
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Superusers, and the admins of any organization."""
         user = request.user
-        return user.is_authenticated and (is_superuser(user) or organizations_of(user, (Role.ADMIN,)).exists())
+        if not user.is_authenticated or is_superuser(user):
+            return user.is_authenticated
+        return remembered(request, "administers", organizations_of(user, (Role.ADMIN,)).exists)
 
     def has_view_permission(self, request: HttpRequest, obj: ApprovalRule | None = None) -> bool:
         """Who may edit it."""

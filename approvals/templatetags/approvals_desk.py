@@ -6,7 +6,10 @@ from typing import Any
 
 from django import template
 
-from approvals.queries import pending_for
+from approvals.models import ApprovalRequest
+from approvals.queries import on_desk_of
+from approvals.remembering import remembered
+from approvals.statuses import RequestStatus
 
 register = template.Library()
 
@@ -17,4 +20,6 @@ def pending_approvals(context: dict[str, Any]) -> int:
     request = context.get("request")
     if request is None or not context.get("has_permission") or not request.user.is_authenticated:
         return 0
-    return pending_for(request.user).count()
+    theirs = remembered(request, "desk", lambda: on_desk_of(request.user))
+    pending = remembered(request, "pending", ApprovalRequest.objects.filter(theirs, status=RequestStatus.PENDING).count)
+    return int(pending)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -56,7 +57,7 @@ def test_pending_comes_first_and_the_most_urgent_on_top(
     decisions.reject(decided, user=bob, source=Source.API, notes="no")
     ApprovalRequest.objects.filter(pk=urgent.pk).update(expires_at=timezone.now() + timedelta(minutes=20))
     shown = page(browser_of(bob), LIST)
-    places = [shown.index(f"{name} (") for name in ("urgent", "later", "decided")]
+    places = [shown.index(f">{name}</a>") for name in ("urgent", "later", "decided")]
     assert places == sorted(places)
 
 
@@ -128,7 +129,7 @@ def test_an_action_on_more_than_a_hundred_decides_nothing(
      ("q=nothing", False), ("status__exact=rejected", False)],
 )  # fmt: skip
 def test_the_filters_find(held: Outcome, bob: User, browser_of: BrowserOf, query: str, found: bool) -> None:
-    assert (f"flux ({held.job.pk})" in page(browser_of(bob), f"{LIST}?{query}")) is found
+    assert (">flux</a>" in page(browser_of(bob), f"{LIST}?{query}")) is found
 
 
 def test_the_filters_name_nothing_of_others(
@@ -195,3 +196,39 @@ def test_the_page_of_a_rule_says_what_it_would_have_held(
     make_job(cost_usd="4.20", status="completed")
     shown = page(browser_of(root), f"{RULES}{first_job_rule.pk}/change/")
     assert "It would have held 1 of 1 job, which cost $4.20." in shown
+
+
+def test_the_list_takes_few_queries_however_many_there_are(
+    wish: MakeWish,
+    bob: User,
+    first_job_rule: ApprovalRule,
+    browser_of: BrowserOf,
+    django_assert_max_num_queries: Any,
+) -> None:
+    for _ in range(20):
+        held_by(wish)
+    browser = browser_of(bob)
+    # The admin's own questions, who may see which model, are most of them.
+    with django_assert_max_num_queries(20):
+        assert "20 approval requests" in page(browser, LIST)
+
+
+WALK = [
+    *(f"{LIST}{path}" for path in ("", "{}/change/", "{}/history/", "{}/delete/", "add/", "{}/decide", "?q=flux")),
+    *(f"{RULES}{path}" for path in ("", "add/", "1/change/", "1/history/", "1/delete/")),
+    "/admin/autocomplete/?app_label=approvals&model_name=approvalrequest&field_name=request&term=flux",
+    *("/api/approvals", "/api/approvals/{}", "/api/approvals/rules", "/api/approvals/rules/1"),
+]
+
+
+@pytest.mark.parametrize("path", WALK)
+@pytest.mark.parametrize("who", ["nobody", "a stranger"])
+def test_neither_a_stranger_nor_nobody_finds_anything(
+    request_: ApprovalRequest, charlie: User, browser_of: BrowserOf, path: str, who: str
+) -> None:
+    client = Client() if who == "nobody" else browser_of(charlie)
+    response = client.get(path.format(request_.pk), follow=True)
+    shown = response.content.decode()
+    assert "alice" not in shown
+    assert request_.job_id not in shown
+    assert response.status_code in (200, 400, 401, 403, 404)

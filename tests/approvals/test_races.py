@@ -58,7 +58,11 @@ def assert_told_once(job: Job) -> None:
     decided = ApprovalRequest.objects.get(job=job).status
     lines = JobEvent.objects.filter(job=job, subject="approval").exclude(old="")
     assert lines.values_list("new").get() == (decided,)
-    events = [data for data in told().values_list("data", flat=True) if job.pk in data and '"approval_' in data]
+    events = [
+        data
+        for data in told().order_by("eid").values_list("data", flat=True)
+        if job.pk in data and '"approval_' in data
+    ]
     expected = ["approval_requested"] + ([f"approval_{decided}"] if decided != "cancelled" else [])
     assert [json.loads(data)["type"] for data in events] == expected
     ended = {"approved": ("pending", "pending")}.get(decided, ("cancelled", "failed"))

@@ -1,0 +1,121 @@
+"""The reviewer's desk as a lead uses it: in a real browser, at a desk and on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import expect
+
+from approvals import decisions
+from approvals.intake import Outcome
+from approvals.models import ApprovalRequest, ApprovalRule
+from cloudtrain_site.states import Source
+from jobs.models import Organization, ProviderConfig
+from jobs.roles import Role
+from tests.browser.conftest import Browse, is_wider_than_the_window, keep, violations
+from tests.factories import make_user
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+Submit = Callable[..., Outcome]
+LIST = "/admin/approvals/approvalrequest/"
+PHONE = {"viewport": {"width": 375, "height": 740}, "is_mobile": True, "has_touch": True}
+
+
+@pytest.fixture
+def carol(acme: Organization) -> User:
+    """Another lead, at another browser."""
+    return make_user("carol", acme, Role.LEAD)
+
+
+@pytest.fixture
+def waiting(alice: User, bob: User, hold_everything: ApprovalRule, submit: Submit) -> list[ApprovalRequest]:
+    """Four held jobs of alice's, the first of which was approved long ago."""
+    ProviderConfig.objects.update_or_create(
+        name="local", defaults={"cost_per_second": {"cpu": "0.02"}, "seconds_per_step": 1.2}
+    )
+    names = ("flux-portraits", "flux-portraits-rank64", "sdxl-product-shots", "sd3-watercolour", "sana-logo")
+    steps = (100, 4000, 600, 900, 1200)
+    found = []
+    for name, count in zip(names, steps, strict=True):
+        outcome = submit(alice, name, config={"max_train_steps": count, "learning_rate": 1e-4})
+        assert outcome.approval is not None
+        found.append(ApprovalRequest.objects.select_related("job").get(pk=outcome.approval.pk))
+    first, *rest = found
+    decisions.approve(first, user=bob, source=Source.API, notes="fine for a start")
+    return rest
+
+
+def test_a_lead_decides_about_four_requests(
+    browse: Browse, bob: User, carol: User, waiting: list[ApprovalRequest]
+) -> None:
+    page = browse(bob, "/admin/")
+    expect(page.get_by_text("4 approval requests wait for a decision")).to_be_visible()
+    page.get_by_role("link", name="4 approvals pending").click()
+    expect(page.locator("#result_list tbody tr")).to_have_count(5)
+    expect(page.locator("#result_list tbody tr").last).to_contain_text("Approved")
+    keep(page, "desk-list")
+
+    page.get_by_role("link", name="flux-portraits-rank64").click()
+    expect(page.get_by_text("100 → 4000")).to_be_visible()
+    expect(page.get_by_text("4000 steps of about 1.2 s, at $0.02 a second on cpu.")).to_be_visible()
+    keep(page, "desk-request")
+    page.get_by_label("Reason").fill("the rank is worth a try")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_text("1 approved.")).to_be_visible()
+    assert ApprovalRequest.objects.get(pk=waiting[0].pk).status == "approved"
+
+    page.goto(LIST)
+    for request in waiting[1:]:
+        page.locator(f"input.action-select[value='{request.pk}']").check()
+    # Meanwhile, at another desk:
+    decisions.reject(waiting[3], user=carol, source=Source.ADMIN, notes="we have a logo")
+    page.locator("select[name=action]").select_option("reject_selected")
+    page.get_by_role("button", name="Run").or_(page.get_by_role("button", name="Go")).click()
+    expect(page.get_by_role("heading", name="Reject 3 requests")).to_be_visible()
+    keep(page, "desk-reason")
+    page.get_by_label("Reason").fill("the budget of this month is spent")
+    page.get_by_role("button", name="Reject").click()
+    expect(page.get_by_text("2 rejected, 1 already decided by carol.")).to_be_visible()
+    keep(page, "desk-results")
+    assert [ApprovalRequest.objects.get(pk=item.pk).reviewed_by for item in waiting[1:]] == ["bob", "bob", "carol"]
+
+
+def test_the_desk_fits_a_phone(browse: Browse, bob: User, waiting: list[ApprovalRequest]) -> None:
+    page = browse(bob, LIST, **PHONE)
+    expect(page.locator("#result_list tbody tr")).to_have_count(5)
+    assert not is_wider_than_the_window(page)
+    keep(page, "desk-list-phone")
+    page.goto(f"{LIST}{waiting[0].pk}/change/")
+    expect(page.get_by_role("button", name="Approve")).to_be_visible()
+    assert not is_wider_than_the_window(page)
+    keep(page, "desk-request-phone")
+
+
+def test_the_page_of_a_rule_shows_its_back_test(browse: Browse, root: User, waiting: list[ApprovalRequest]) -> None:
+    rule = ApprovalRule.objects.get()
+    page = browse(root, f"/admin/approvals/approvalrule/{rule.pk}/change/")
+    expect(page.get_by_role("heading", name="As it is stored, in the last 30 days")).to_be_visible()
+    expect(page.get_by_text("It would have held 5 of 5 jobs")).to_be_visible()
+    keep(page, "desk-rule")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_request_can_be_read_by_everybody(
+    browse: Browse, bob: User, waiting: list[ApprovalRequest], scheme: str
+) -> None:
+    page = browse(bob, f"{LIST}{waiting[0].pk}/change/", color_scheme=scheme)
+    serious = [line for line in violations(page) if line.startswith("color-contrast")]
+    assert [line for line in serious if "decision" in line or "desk-list" in line or "pending" in line] == []
+
+
+def test_what_costs_nothing_known_is_said(browse: Browse, alice: User, bob: User, submit: Submit) -> None:
+    ApprovalRule.objects.create(name="costly", cost_exceeds=Decimal("0.5"))
+    outcome = submit(alice, "no-price", provider="replicate", hardware_profile="gpu-h100")
+    assert outcome.approval is not None
+    page = browse(bob, f"{LIST}{outcome.approval.pk}/change/")
+    expect(page.get_by_text("can't be estimated")).to_be_visible()
+    expect(page.get_by_text("no price is set for gpu-h100 at replicate")).to_be_visible()
