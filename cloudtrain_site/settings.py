@@ -145,6 +145,7 @@ SPECTACULAR_SETTINGS = {
         "JobStatusEnum": "jobs.statuses.JobStatus",
         "EntryStatusEnum": "queueing.statuses.EntryStatus",
         "RequestStatusEnum": "approvals.statuses.RequestStatus",
+        "RoleEnum": "jobs.roles.Role",
         "HealthEnum": "cloudtrain_site.health.ORDER",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
