@@ -25,7 +25,10 @@ def positions(entry_ids: Sequence[int]) -> dict[int, int]:
     ordered = QueueEntry.objects.filter(status=EntryStatus.PENDING).annotate(
         place=Window(RowNumber(), order_by=[F("turn").asc(), F("id").asc()])
     )
-    return dict(ordered.filter(pk__in=entry_ids).values_list("pk", "place"))
+    # As a plain filter the ids would be applied before the numbering, which would then number them alone; a condition
+    # that names the number is applied after it.
+    wanted = Q(pk__in=entry_ids) | Q(place__lt=1)
+    return dict(ordered.filter(wanted).values_list("pk", "place"))
 
 
 def _place_of_one(entry_id: int) -> dict[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -91,18 +92,18 @@ class PostgresServer:
         port = free_port()
         options = {"fsync": "off", "full_page_writes": "off", "max_connections": "100", "unix_socket_directories": ""}
         flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        process = subprocess.Popen(
-            [*become, str(postgres), "-D", str(data), "-h", "127.0.0.1", "-p", str(port), *flags],
-            stdout=subprocess.DEVNULL,
-            stderr=(folder / "log").open("wb"),
-            cwd=folder,
-        )
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [*become, str(postgres), "-D", str(data), "-h", "127.0.0.1", "-p", str(port), *flags],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                cwd=folder,
+            )
         wait_for_port(port, process)
         return cls(process, folder, port)
 
     def stop(self) -> None:
-        self.process.terminate()  # smart shutdown would wait for clients; SIGINT below does not
-        self.process.send_signal(2)
+        self.process.send_signal(signal.SIGINT)  # SIGTERM would wait for the clients to go
         self.process.wait(20)
         shutil.rmtree(self.folder, ignore_errors=True)
 

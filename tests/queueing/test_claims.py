@@ -182,3 +182,9 @@ def test_the_queues_numbers_are_told_when_they_change_and_not_otherwise(
     assert not passes.tell_queue(), "at most once a second"
     QueueState.objects.update(told_at=timezone.now() - timedelta(seconds=2))
     assert passes.tell_queue()
+
+
+def test_places_count_everybody_who_waits_and_not_only_those_asked_for(enqueue: Enqueue) -> None:
+    entries = [enqueue() for _ in range(5)]
+    assert positions([entries[4].pk, entries[2].pk]) == {entries[2].pk: 3, entries[4].pk: 5}
+    assert positions([entries[4].pk]) == {entries[4].pk: 5}
