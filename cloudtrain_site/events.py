@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,11 +68,21 @@ class _Pending(threading.local):
 
 _pending = _Pending()
 
+#: SQLite has those who wait for its one writer's lock look again after ever longer pauses, so that whoever comes just
+#: then goes first: of 20 at once, one waits for more than ten seconds and is turned away. Our threads queue up instead.
+_turn = threading.RLock()
+
+
+def _writers_turn() -> AbstractContextManager[object]:
+    """Within an open transaction it is too late: whoever holds SQLite's lock must not wait for one who wants it."""
+    in_line = connection.vendor == "sqlite" and not connection.in_atomic_block
+    return _turn if in_line else nullcontext()
+
 
 @contextmanager
 def unit_of_work() -> Iterator[None]:
     """A transaction whose news are stored as its last statements. Nested ones join the outermost."""
-    with transaction.atomic():
+    with _writers_turn(), transaction.atomic():
         _pending.depth += 1
         try:
             yield
