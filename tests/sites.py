@@ -34,8 +34,14 @@ PEOPLE = {
     "charlie": ("other", Role.ADMIN),
 }
 TRAINING_SECONDS = 40.0
-#: A second or two of training on an idle core, and enough of a network to learn something.
-QUICK = {"max_train_steps": 60, "sample_trainer_width": 8, "seed": 7, "checkpoint_step_interval": 30}
+FIRST_CHECKPOINT = 30
+#: A few seconds of training on an idle core, and enough of a network to learn something.
+QUICK = {
+    "max_train_steps": 4 * FIRST_CHECKPOINT,
+    "checkpoint_step_interval": FIRST_CHECKPOINT,
+    "sample_trainer_width": 8,
+    "seed": 7,
+}
 
 
 def make_people() -> None:
@@ -177,16 +183,19 @@ class Site(Stack):
         return pid
 
     def trained(self, job_id: str) -> str:
-        """The trainer's own log."""
-        return (self.jobs / job_id / "train.log").read_bytes().decode()
+        """The trainer's own log, empty while there is none."""
+        log = self.jobs / job_id / "train.log"
+        return log.read_bytes().decode(errors="replace") if log.exists() else ""
 
     @contextmanager
     def half_way(self, job_id: str) -> Iterator[None]:
-        """Wait until the job is half-way through its training, and hold it there for the block."""
-        wait_until(lambda: (self.job(job_id)["progress"] or 0) > 20, TRAINING_SECONDS)
+        """Hold the trainer in the middle of its training, for the block."""
+        # Told by the trainer itself: by the time that we hear of it from the site, it may be over.
+        wait_until(lambda: f"Saved checkpoint-{FIRST_CHECKPOINT}" in self.trained(job_id), TRAINING_SECONDS)
         trainer = self.trainer(job_id)
         os.kill(trainer, signal.SIGSTOP)
         try:
+            wait_until(lambda: self.job(job_id)["progress"], TRAINING_SECONDS)
             assert self.job(job_id)["status"] == "running"
             yield
         finally:
