@@ -16,6 +16,8 @@ from django.conf import settings
 from tests import servers
 
 FOLDER = Path(tempfile.mkdtemp(prefix="cloudtrain-test-"))
+#: Fixtures that start the real commands on a database of their own.
+STACKS = ("stack", "site", "one_site", "fresh", "migrated")
 IS_XDIST_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 
 os.environ["SIMPLETUNER_DATA_DIR"] = str(FOLDER)
@@ -48,6 +50,23 @@ def pytest_configure() -> None:
         database.setdefault("TEST", {})["NAME"] = str(FOLDER / "test.sqlite3")
     # The real hasher takes a third of a second for each user that a test makes.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL, run what touches a database; on SQLite, all but what is about PostgreSQL."""
+    wanted = _touches_database if os.environ.get("DATABASE_URL") else _is_not_about_postgresql
+    kept = [item for item in items if wanted(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
+    items[:] = kept
+
+
+def _is_not_about_postgresql(item: pytest.Item) -> bool:
+    return item.get_closest_marker("postgresql") is None
+
+
+def _touches_database(item: pytest.Item) -> bool:
+    fixtures = {"db", "transactional_db", *STACKS} & set(getattr(item, "fixturenames", ()))
+    return bool(fixtures) or item.get_closest_marker("django_db") is not None
 
 
 @pytest.hookimpl(trylast=True)
