@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -12,12 +13,14 @@ from rest_framework.views import APIView
 from cloudtrain_site.errors import Conflict, ProviderUnavailable
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle, sync
+from jobs.access import organizations_of
 from jobs.discovery import discover
 from jobs.logs import last_lines, read_log
 from jobs.progress import read_series
 from jobs.providers.base import ProviderError
 from jobs.queries import filter_jobs, find_job, find_own_job
 from jobs.representation import represent, represent_event
+from jobs.roles import SUBMITTERS
 from jobs.serializers import (
     CancelBody,
     DoneShape,
@@ -124,6 +127,9 @@ class JobSync(APIView):
 
     @extend_schema(request=None, parameters=[SyncQuery], responses=SyncShape)
     def post(self, request: Request) -> Response:
+        # It costs the provider's requests, and its failure is told to everybody: nobody's business from outside.
+        if not organizations_of(request.user, SUBMITTERS).exists():
+            raise PermissionDenied("Only who may submit jobs looks for those that were made elsewhere.")
         query = SyncQuery(data=request.query_params)
         query.is_valid(raise_exception=True)
         wanted = query.validated_data

@@ -18,6 +18,7 @@ from jobs.discovery import Discovered, discover
 from jobs.models import Job, JobEvent, Organization, ProviderConfig
 from jobs.providers.base import ProviderError
 from jobs.statuses import JobStatus
+from tests.factories import make_user
 from tests.fake_replicate import FakeReplicate, Prediction
 from tests.racing import at_once
 
@@ -213,3 +214,7 @@ def test_a_setting_that_can_not_be_is_refused(root: User, client_of: ClientOf, b
 def test_nobody_else_sets_a_provider(bob: User, charlie: User, client_of: ClientOf) -> None:
     for user in (bob, charlie):
         assert client_of(user).put("/api/cloud/providers/replicate", {"enabled": False}).status_code == 403
+
+
+def test_who_may_submit_nowhere_does_not_look(client_of: ClientOf) -> None:
+    assert client_of(make_user("nora")).post("/api/cloud/jobs/sync").status_code == 403
