@@ -130,6 +130,17 @@ def follow(alice: httpx.Client, job_id: str) -> dict[str, Any]:
     raise DemoFailedError("The event stream ended before the training did.")
 
 
+def wait_for_end(client: httpx.Client, job_id: str) -> dict[str, Any]:
+    """The job once it has ended."""
+    deadline = time.monotonic() + TRAINING_SECONDS
+    while time.monotonic() < deadline:
+        job: dict[str, Any] = answer(client.get(f"/api/cloud/jobs/{job_id}"))["job"]
+        if job["status"] in ENDED:
+            return job
+        time.sleep(0.2)
+    raise DemoFailedError("The cancelled job did not end.")
+
+
 def stream(client: httpx.Client) -> Iterator[dict[str, Any]]:
     """The news of the event stream, for as long as a training may take."""
     deadline = time.monotonic() + TRAINING_SECONDS
@@ -201,8 +212,11 @@ def run() -> None:
 
     step("alice submits examples/sdxl-lora.json, which no rule holds any more")
     second = submit(alice, "sdxl-lora", f"{CORRELATION_ID}-2")
-    say(f"  job {second['job_id']}: {second['status']}, place {second['queue_position']} in the queue; now cancelled")
+    place = second["queue_position"]
+    say(f"  job {second['job_id']}: {'it starts at once' if place is None else f'place {place} in the queue'}")
     answer(alice.post(f"/api/cloud/jobs/{second['job_id']}/cancel", json={"reason": "only a demo"}))
+    ended = wait_for_end(alice, second["job_id"])
+    say(f"  alice has had enough: it is {ended['status']}")
 
     step("The first job's history")
     show_history(alice, told["job_id"])
