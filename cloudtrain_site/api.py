@@ -44,6 +44,13 @@ class KeyAuthentication(TokenAuthentication):  # type: ignore[misc]
         _note_use(key_row)
         return user, key_row
 
+    def authenticate_credentials(self, token: bytes) -> tuple[Any, ApiKey]:
+        """The user and the key of `token`. PostgreSQL can't even be asked about a text with a NUL."""
+        if b"\x00" in token:
+            raise exceptions.AuthenticationFailed("This API key is not valid.")
+        user, key_row = super().authenticate_credentials(token)
+        return user, key_row
+
     def validate_user(self, auth_token: ApiKey) -> tuple[Any, ApiKey]:
         """Refuse the key of somebody who was deactivated."""
         if not auth_token.user.is_active:
