@@ -24,6 +24,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from cloudtrain_site import event_store
+from cloudtrain_site.health_components import Registered, registered_components
 from cloudtrain_site.models import Loop
 from cloudtrain_site.schedules import LOOPS
 
@@ -49,7 +50,7 @@ class Component:
 
 
 def components(now: datetime) -> list[Component]:
-    """Every part: the database, the broker, the events, and each background loop."""
+    """Every part: the database, the broker, the events, each background loop, and what the rooms above add."""
     found = [
         _measured("database", _database, worst=UNHEALTHY),
         _measured("broker", partial(_broker, now)),
@@ -57,7 +58,13 @@ def components(now: datetime) -> list[Component]:
     ]
     if found[0].status == UNHEALTHY:
         return found
-    return [*found, *loops(now)]
+    added = [_measured(component.name, partial(_look, component)) for component in registered_components()]
+    return [*found, *loops(now), *added]
+
+
+def _look(component: Registered) -> tuple[str, str]:
+    trouble = component.warning()
+    return (DEGRADED, trouble) if trouble else (HEALTHY, component.well)
 
 
 def _measured(name: str, check: Callable[[], tuple[str, str]], worst: str = DEGRADED) -> Component:

@@ -12,13 +12,15 @@ class JobsConfig(AppConfig):
     verbose_name = "Jobs"
 
     def ready(self) -> None:
-        """Hear of people whose rights change."""
+        """Hear of people whose rights change, and tell the health of webhooks that don't arrive."""
         from django.contrib.auth.models import User
         from django.contrib.auth.signals import user_logged_out
         from django.db.models.signals import post_delete, post_save
 
+        from cloudtrain_site.health_components import register_component
         from cloudtrain_site.models import ApiKey
         from jobs import receivers
+        from jobs.health import lost_webhooks
         from jobs.models import Membership
 
         for signal in (post_save, post_delete):
@@ -28,3 +30,4 @@ class JobsConfig(AppConfig):
         post_delete.connect(receivers.key_revoked, sender=ApiKey, dispatch_uid="jobs.key_revoked")
         user_logged_out.connect(receivers.logged_out, dispatch_uid="jobs.logged_out")
         post_save.connect(receivers.user_changed, sender=User, dispatch_uid="jobs.user_changed")
+        register_component("webhooks", lost_webhooks, well="None is known to be lost.")

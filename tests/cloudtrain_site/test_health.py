@@ -14,6 +14,8 @@ from django_q.conf import Conf
 from django_q.models import OrmQ
 from rest_framework.test import APIClient
 
+from cloudtrain_site import health_components
+from cloudtrain_site.health_components import register_component, registered_components
 from cloudtrain_site.models import Loop, LoopRun
 from cloudtrain_site.schedules import LOOPS
 
@@ -57,12 +59,28 @@ class TestHealth:
         assert answer["status"] == "healthy"
         assert answer["uptime_seconds"] >= 0
         names = [part["name"] for part in answer["components"]]
-        assert names == ["database", "broker", "events", *(spec.name for spec in LOOPS)]
+        parts = ["database", "broker", "events", *(spec.name for spec in LOOPS)]
+        assert names == [*parts, *(component.name for component in registered_components())]
 
     def test_each_part_has_the_documented_fields(self, health: Health, loops_run: None) -> None:
         for part in health()["components"]:
             assert set(part) == {"name", "status", "message", "latency_ms", "last_beat"}
             assert part["latency_ms"] >= 0
+
+    def test_a_room_adds_what_it_knows(self, health: Health, loops_run: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(health_components, "_components", {})
+        register_component("post office", lambda: "", well="Open.")
+        register_component("post office", lambda: "Closed. Come back later.", well="Open.")
+        register_component("bakery", lambda: "", well="Bread is there.")
+        register_component("broken", lambda: str(1 / 0), well="Never.")
+        answer = health()
+        told = {name: (answer[name]["status"], answer[name]["message"]) for name in ("post office", "bakery", "broken")}
+        assert told == {
+            "post office": ("degraded", "Closed. Come back later."),
+            "bakery": ("healthy", "Bread is there."),
+            "broken": ("degraded", "Does not answer (ZeroDivisionError)."),
+        }
+        assert answer["status"] == "degraded"
 
     def test_a_loop_that_never_ran(self, health: Health) -> None:
         assert health()["status"] == "degraded"

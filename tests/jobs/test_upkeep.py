@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle, upkeep
+from jobs.health import lost_webhooks
 from jobs.models import Job, ProviderConfig
 from jobs.statuses import JobStatus
 from tests.fake_replicate import FakeReplicate
@@ -41,6 +42,7 @@ def test_a_silent_job_is_asked_about_and_its_news_say_that_webhooks_are_missing(
     assert (silent.status, heard.status) == (JobStatus.RUNNING, JobStatus.QUEUED)
     assert ProviderConfig.objects.get(pk="replicate").webhooks_missed_at is not None
     assert caplog.text.count("Webhooks are not arriving") == 1
+    assert "Webhooks from replicate are not arriving" in lost_webhooks()
 
 
 def test_a_silent_job_without_news_says_nothing_about_webhooks(
@@ -50,6 +52,7 @@ def test_a_silent_job_without_news_says_nothing_about_webhooks(
     assert upkeep.check_silent() == 1
     assert upkeep.check_silent() == 0
     assert ProviderConfig.objects.get(pk="replicate").webhooks_missed_at is None
+    assert lost_webhooks() == ""
 
 
 @pytest.mark.parametrize("setting", [{"silence_minutes": 0}, {"webhook_url": ""}])
