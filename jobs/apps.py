@@ -22,6 +22,7 @@ class JobsConfig(AppConfig):
         from jobs import receivers
         from jobs.health import lost_webhooks
         from jobs.models import Membership
+        from jobs.places import Place, register_place
 
         for signal in (post_save, post_delete):
             signal.connect(
@@ -31,3 +32,4 @@ class JobsConfig(AppConfig):
         user_logged_out.connect(receivers.logged_out, dispatch_uid="jobs.logged_out")
         post_save.connect(receivers.user_changed, sender=User, dispatch_uid="jobs.user_changed")
         register_component("webhooks", lost_webhooks, well="None is known to be lost.")
+        register_place(Place("Jobs", "dashboard", order=10))

@@ -11,11 +11,11 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from cloudtrain_site.event_store import current_number
-from jobs.access import AnyUser, manages_anything, organizations_of
+from jobs.access import AnyUser, organizations_of
 from jobs.models import JobQuerySet
 from jobs.page_rows import make_rows
 from jobs.page_tabs import make_tabs
+from jobs.places import frame
 from jobs.queries import filter_jobs
 from jobs.roles import SUBMITTERS
 from jobs.serializers import JobListQuery
@@ -37,16 +37,14 @@ log_out = LogoutView.as_view(next_page="login")
 @require_safe
 def job_list(request: HttpRequest) -> HttpResponse:
     """The newest jobs that the reader may see, and from where on the page follows the event stream."""
-    # Before the jobs are read: whatever happens from here on, the stream brings.
-    newest_event = current_number()
+    around = frame(request)  # before the jobs are read: whatever happens from here on, the stream brings
     wanted, is_understood = _wanted(request.GET)
     jobs = list(_listed(request.user, wanted)[: PAGE_SIZE + 1])
     rows = make_rows(jobs[:PAGE_SIZE], request.user)
     context = {
-        **_frame(request),
+        **around,
         "rows": rows,
         "tabs": make_tabs(request.user, request.GET, wanted["status"]),
-        "newest_event": newest_event,
         "is_understood": is_understood,
         "search": wanted["search"],
         "kept": [(name, value) for name in FILTERS if name != "search" for value in request.GET.getlist(name)],
@@ -101,8 +99,3 @@ def _address(asked: QueryDict, cursor: str | None = None) -> str:
     if cursor:
         query["cursor"] = cursor
     return f"?{query.urlencode()}"
-
-
-def _frame(request: HttpRequest) -> dict[str, Any]:
-    """What is around every page."""
-    return {"administers": request.user.is_staff or manages_anything(request.user)}

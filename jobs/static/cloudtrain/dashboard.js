@@ -1,9 +1,8 @@
 // The list of jobs: each row as the server renders it, fetched anew when the event stream says that it changed.
 
-import { follow } from "./live.js";
+import { ask, call, fetchText, onNews, showProblem, signedOut } from "./page.js";
 import { showTimes } from "./times.js";
 
-const POLL_MS = 30_000;
 const RETRY_MS = 10_000;
 // Many events at once are one request.
 const GATHER_MS = 150;
@@ -12,7 +11,7 @@ const MOST_ROWS = 200;
 const SPOKEN = 3;
 
 const page = document.querySelector("#jobs-page");
-const { rows: rowsAddress, events: eventsAddress, newest, cursor, csrf } = page.dataset;
+const { rows: rowsAddress, cursor } = page.dataset;
 const find = (id) => document.getElementById(id);
 const list = () => find("job-rows");
 const rowOf = (jobId) => find(`job-${jobId}`);
@@ -62,7 +61,7 @@ async function fetchStale() {
 async function fetchList() {
   isWholeListStale = false;
   stale.clear();
-  const text = await get(location.href);
+  const text = await fetchText(location.href);
   if (text === null) return;
   const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("#job-list");
   if (!fresh) return signedOut();
@@ -86,7 +85,7 @@ async function fetchRows() {
   ids.forEach((id) => stale.delete(id));
   const query = new URLSearchParams(location.search);
   ids.forEach((id) => query.append("id", id));
-  const text = await get(`${rowsAddress}?${query}`);
+  const text = await fetchText(`${rowsAddress}?${query}`);
   if (text === null) return;
   const answer = document.createElement("template");
   answer.innerHTML = text;
@@ -99,16 +98,6 @@ async function fetchRows() {
   else fresh.forEach(put);
   showCounts(answer.content);
   trim();
-}
-
-async function get(address) {
-  const response = await fetch(address, { headers: { Accept: "text/html" }, credentials: "same-origin" });
-  if (response.status === 401) {
-    signedOut();
-    return null;
-  }
-  if (!response.ok) throw new Error(String(response.status));
-  return response.text();
 }
 
 // One row, in its place: ids sort by time, newest first.
@@ -210,91 +199,33 @@ function speak() {
   find("spoken").textContent = words.length > SPOKEN ? `${words.length} jobs changed` : words.join(". ");
 }
 
-// The stream itself.
-
-let polling = 0;
-
-const listener = {
-  event: hear,
-  reset: refreshList,
-  up() {
-    clearInterval(polling);
-    // Somebody who signed in again, in another tab, may be somebody else.
-    if (retry || !find("signed-out").hidden) refreshList();
-    find("signed-out").hidden = true;
-    find("stream-down").hidden = true;
-    showPulse("up", "Live");
-  },
-  down() {
-    clearInterval(polling);
-    polling = setInterval(refreshList, POLL_MS);
-    find("stream-down").hidden = false;
-    showPulse("down", "Not live");
-    refreshList();
-  },
-};
-
-function showPulse(state, words) {
-  const pulse = find("pulse");
-  pulse.dataset.state = state;
-  pulse.textContent = words;
-}
-
-function signedOut() {
-  find("signed-out").hidden = false;
-  find("stream-down").hidden = true;
-  clearInterval(polling);
-}
+onNews({ event: hear, refresh: refreshList });
 
 // Stopping a job.
 
-const question = find("confirm-cancel");
-let asked = null;
-
-page.addEventListener("click", (event) => {
+page.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-act=cancel]");
   if (!button) return;
-  asked = button.closest("tr").dataset.job;
-  find("confirm-name").textContent = rowOf(asked).querySelector("bdi").textContent;
-  question.returnValue = "";
-  question.showModal();
+  const { job } = button.closest("tr").dataset;
+  const answer = await ask({
+    title: "Cancel this job?",
+    name: rowOf(job).querySelector("bdi").textContent,
+    words: "stops and can’t be resumed. What it has cost so far stays.",
+    yes: "Cancel the job",
+  });
+  if (answer) await cancel(job);
 });
-
-question.addEventListener("close", () => {
-  if (question.returnValue === "yes") cancel(asked);
-});
-
-// The cookie is newer than the page when somebody signed in again in another tab.
-const token = () => document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1] ?? csrf;
 
 async function cancel(jobId) {
   const button = rowOf(jobId)?.querySelector("[data-act=cancel]");
   if (button) button.disabled = true;
   try {
-    const response = await fetch(`/api/cloud/jobs/${encodeURIComponent(jobId)}/cancel`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRFToken": token() },
-      body: "{}",
-    });
-    if (response.status === 401) signedOut();
-    else if (!response.ok) showProblem((await response.json()).detail);
-  } catch {
-    showProblem("The server can’t be reached: the job was not cancelled. Try again in a moment.");
+    await call("POST", `/api/cloud/jobs/${encodeURIComponent(jobId)}/cancel`, {});
+  } catch (refusal) {
+    if (refusal.status !== 401) showProblem(refusal.message);
   }
   if (button) button.disabled = false;
   refresh(jobId);
 }
 
-function showProblem(words) {
-  find("problem-words").textContent = words;
-  find("problem").hidden = false;
-}
-
-find("problem-close").addEventListener("click", () => {
-  find("problem").hidden = true;
-});
-
 allRows().forEach(remember);
-showTimes(document);
-setInterval(() => showTimes(document), 1000);
-follow(eventsAddress, newest, listener);

@@ -1,0 +1,61 @@
+"""The places of the bar on top; the rooms above register theirs, without this room knowing them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from cloudtrain_site.event_store import current_number
+from jobs.access import AnyUser, manages_anything
+
+#: For the user: the number beside the place's name. None: the place isn't for this user at all; 0: no number is shown.
+Count = Callable[[AnyUser], int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A page that the bar leads to."""
+
+    label: str
+    #: The name of its address.
+    name: str
+    #: Where in the bar: small numbers first.
+    order: int
+    count: Count | None = None
+
+
+_places: dict[str, Place] = {}
+
+
+def register_place(place: Place) -> None:
+    """Have the bar lead to `place`. A second one under the same name replaces the first."""
+    _places[place.name] = place
+
+
+def frame(request: HttpRequest) -> dict[str, Any]:
+    """What `dashboard/base.html` needs around a page for somebody who is signed in.
+
+    To be called before the page reads anything: its `newest_event` is where the page follows the event stream from, and
+    what happens after that number is brought by the stream.
+    """
+    newest_event = current_number()
+    return {
+        "newest_event": newest_event,
+        "administers": request.user.is_staff or manages_anything(request.user),
+        "places": _places_for(request),
+    }
+
+
+def _places_for(request: HttpRequest) -> list[dict[str, Any]]:
+    here = request.resolver_match.url_name if request.resolver_match else None
+    shown = []
+    for place in sorted(_places.values(), key=lambda place: place.order):
+        count = place.count(request.user) if place.count else 0
+        if count is not None:
+            address = reverse(place.name)
+            shown.append({"label": place.label, "address": address, "count": count, "is_here": place.name == here})
+    return shown

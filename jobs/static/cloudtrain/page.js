@@ -1,0 +1,166 @@
+// What every page of somebody who is signed in shares: the stream of news, how things are said, asked and sent.
+
+import { follow } from "./live.js";
+import { showTimes } from "./times.js";
+
+const POLL_MS = 30_000;
+const TOAST_MS = 6_000;
+
+const { events, newest, reader, csrf } = document.body.dataset;
+const find = (id) => document.getElementById(id);
+
+// News. A page that has parts to keep true adds a listener.
+
+const listeners = new Set();
+let polling = 0;
+
+/**
+ * Have `listener.event(data)` called for each event of the stream, and `listener.refresh()` when anything may have been
+ * missed: after a gap, after signing in again, and every 30 seconds while the stream is down.
+ */
+export function onNews(listener) {
+  listeners.add(listener);
+}
+
+const refreshAll = () => listeners.forEach((listener) => listener.refresh?.());
+
+function up() {
+  clearInterval(polling);
+  // Somebody who signed in again, in another tab, may be somebody else.
+  if (!find("signed-out").hidden) refreshAll();
+  find("signed-out").hidden = true;
+  find("stream-down").hidden = true;
+  showPulse("up", "Live");
+}
+
+function down() {
+  clearInterval(polling);
+  polling = setInterval(refreshAll, POLL_MS);
+  find("stream-down").hidden = false;
+  showPulse("down", "Not live");
+  refreshAll();
+}
+
+function showPulse(state, words) {
+  const pulse = find("pulse");
+  pulse.dataset.state = state;
+  pulse.textContent = words;
+}
+
+/** Say that the session has ended: what stands on the page stays, and nothing more is asked for. */
+export function signedOut() {
+  find("signed-out").hidden = false;
+  find("stream-down").hidden = true;
+  clearInterval(polling);
+}
+
+// Saying.
+
+/** Show an error until it is dismissed. */
+export function showProblem(words) {
+  find("problem-words").textContent = words;
+  find("problem").hidden = false;
+}
+
+/** Show good news for a moment; screen readers hear it. */
+export function toast(words) {
+  const shown = document.createElement("p");
+  shown.className = "toast";
+  shown.textContent = words;
+  find("toasts").append(shown);
+  setTimeout(() => shown.remove(), TOAST_MS);
+}
+
+// Sending.
+
+// The cookie is newer than the page when somebody signed in again in another tab.
+const token = () => document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1] ?? csrf;
+
+/** The headers of a request that changes something. */
+export const changing = () => ({ "X-CSRFToken": token() });
+
+/** What the API refused: `message` is its own sentence, `errors` its words by field, `status` the number. */
+export class Refusal extends Error {
+  constructor(status, answer) {
+    super(answer?.detail ?? "The server could not answer. Try again in a moment.");
+    this.status = status;
+    this.errors = answer?.errors ?? {};
+    this.correlationId = answer?.correlation_id ?? null;
+  }
+}
+
+/**
+ * Call the API and return its answer. Throws a Refusal for anything but success, with a readable sentence when the server
+ * can't be reached; shows by itself that the session has ended.
+ */
+export async function call(method, address, body) {
+  let response;
+  try {
+    response = await fetch(address, {
+      method,
+      credentials: "same-origin",
+      headers: { Accept: "application/json", "Content-Type": "application/json", ...(method === "GET" ? {} : changing()) },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch {
+    throw new Refusal(0, { detail: "The server can’t be reached: nothing was changed. Try again in a moment." });
+  }
+  if (response.status === 401) signedOut();
+  const answer = await response.json().catch(() => null);
+  if (!response.ok) throw new Refusal(response.status, answer);
+  return answer;
+}
+
+/** The text of a page or a part of one; null when the session has ended. */
+export async function fetchText(address) {
+  const response = await fetch(address, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+  if (response.status === 401) {
+    signedOut();
+    return null;
+  }
+  if (!response.ok) throw new Error(String(response.status));
+  return response.text();
+}
+
+// Asking.
+
+/**
+ * Ask before something is done. `reason`: undefined (no field), or the field's label; it then must be filled in.
+ * Resolves to null when the answer is no, else to `{ reason }`.
+ */
+export function ask({ title, name = "", words, yes, no = "Keep it", reason, isDangerous = true }) {
+  const question = find("question");
+  const field = find("question-reason");
+  find("question-title").textContent = title;
+  find("question-name").textContent = name;
+  find("question-words").textContent = words;
+  find("question-no").textContent = no;
+  find("question-yes").textContent = yes;
+  find("question-yes").className = `button ${isDangerous ? "button-danger" : "button-main"}`;
+  find("question-field").hidden = reason === undefined;
+  find("question-label").textContent = reason ?? "";
+  field.required = reason !== undefined;
+  field.value = "";
+  question.returnValue = "";
+  question.showModal();
+  return new Promise((resolve) => {
+    question.addEventListener("close", () => resolve(question.returnValue === "yes" ? { reason: field.value.trim() } : null), { once: true });
+  });
+}
+
+function start() {
+  find("problem-close").addEventListener("click", () => {
+    find("problem").hidden = true;
+  });
+  showTimes(document);
+  setInterval(() => showTimes(document), 1000);
+  follow(events, newest, reader, {
+    event: (data) => listeners.forEach((listener) => listener.event?.(data)),
+    reset: refreshAll,
+    up,
+    down,
+  });
+}
+
+// A page without the bar, such as the login, follows nothing.
+if (events) queueMicrotask(start);
