@@ -15,6 +15,7 @@ from cloudtrain_site.events import News, publish
 from cloudtrain_site.states import Change, Source, Stateful
 from jobs import signals
 from jobs.channels import organization_channel
+from jobs.dataset_models import DatasetUpload
 from jobs.identifiers import new_job_id
 from jobs.roles import Role
 from jobs.statuses import ACTIVE, ALLOWED, TERMINAL, JobStatus
@@ -140,6 +141,7 @@ class Job(Stateful):
     config_name = models.CharField(max_length=NAME_LIMIT, validators=[plain_name])
     config = models.JSONField(default=dict)
     dataloader_config = models.JSONField(default=list)
+    dataset = models.ForeignKey(DatasetUpload, models.PROTECT, null=True, related_name="jobs")
     tracker_run_name = models.CharField(max_length=NAME_LIMIT, blank=True)
     webhook_url = models.CharField(blank=True, max_length=500, validators=[URLValidator(["http", "https"])])
     retry_of = models.ForeignKey("self", models.SET_NULL, null=True, related_name="retries")

@@ -77,6 +77,8 @@ class QueueEntry(Stateful):
     #: Where the claim was made: what a crash left on one machine, only that machine can see.
     claimed_on = models.CharField(max_length=255, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
+    #: Since when its dataset is on the way: whoever holds the claim has not called the provider for a training.
+    staging_since = models.DateTimeField(null=True)
     #: Since when nobody but a person can say whether the provider has the job.
     unconfirmed_at = models.DateTimeField(null=True)
     last_error = models.TextField(blank=True)
@@ -117,6 +119,8 @@ class QueueEntry(Stateful):
             models.Index(fields=["dispatched_at"], name="entry_dispatched", condition=Q(dispatched_at__isnull=False)),
             # The sweeper of abandoned claims.
             models.Index(fields=["lease_until"], name="entry_lease", condition=Q(status=EntryStatus.DISPATCHING)),
+            # Every second, on every machine: the datasets that have to be brought to their provider.
+            models.Index(fields=["lease_until"], name="entry_staging", condition=Q(staging_since__isnull=False)),
             # The clean-up of finished entries.
             models.Index(fields=["finished_at"], name="entry_finished", condition=Q(finished_at__isnull=False)),
         ]
