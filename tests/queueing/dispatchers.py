@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 
 DISPATCHERS, KILLED_A_SECOND = 8, 2
@@ -38,7 +39,7 @@ def be_dispatcher(started: Path) -> None:
 
     provider = FileProvider()
     providers._PROVIDERS = {"file": lambda: provider}
-    claims.LEASE = timedelta(seconds=3)
+    claims.LEASE, claims.FIRST_PAUSE = timedelta(seconds=2), timedelta(seconds=0.2)
     claims.SHORTEST_LOOK = claims.LONGEST_LOOK = claims.LATE_LOOK = timedelta(seconds=0.3)
     claims.UNCONFIRMED_AFTER = timedelta(seconds=1)
     dispatch.CALLS_AT_ONCE = 5
@@ -62,6 +63,9 @@ def main(started: Path) -> None:
     import django
 
     django.setup()
+    # Read once here: on a busy machine a dispatcher would else be killed before it has read its own program.
+    for name in ("queueing.dispatch", "queueing.passes", "tests.providers"):
+        import_module(name)
     alive = [fork(started) for _ in range(DISPATCHERS)]
     try:
         while not select.select([sys.stdin], [], [], 1.0)[0]:

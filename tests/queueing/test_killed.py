@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
+from cloudtrain_site.events import unit_of_work
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle
 from jobs.models import Job, Organization
@@ -23,17 +24,18 @@ from queueing.models import QueueEntry, QueueState
 from queueing.statuses import EntryStatus
 from tests import factories
 
-ENTRIES, PEOPLE = int(os.environ.get("CLOUDTRAIN_KILLED_ENTRIES", "300")), 20
+ENTRIES, PEOPLE = int(os.environ.get("CLOUDTRAIN_KILLED_ENTRIES", "150")), 20
 RUNNING, PER_USER = 40, 3
-SECONDS = 100.0
+SECONDS = 60.0 + ENTRIES / 10
 
 
 def fill() -> None:
     organization = Organization.objects.create(name="acme")
     users = [factories.make_user(f"user-{n}", organization) for n in range(PEOPLE)]
-    for number in range(ENTRIES):
-        job = factories.make_job(provider="file", organization=organization, submitted_by=users[number % PEOPLE])
-        claims.enqueue(job, role=Role.RESEARCHER, held=False, actor=SYSTEM, source=Source.API)
+    with unit_of_work():
+        for number in range(ENTRIES):
+            job = factories.make_job(provider="file", organization=organization, submitted_by=users[number % PEOPLE])
+            claims.enqueue(job, role=Role.RESEARCHER, held=False, actor=SYSTEM, source=Source.API)
     limits = {"max_running": RUNNING, "max_running_per_user": PER_USER, "max_running_per_organization": RUNNING}
     QueueState.objects.update_or_create(pk=1, defaults=limits)
 
@@ -45,9 +47,10 @@ def check_limits() -> None:
 
 
 def end_what_runs() -> None:
-    for entry in QueueEntry.objects.filter(status=EntryStatus.RUNNING).select_related("job"):
-        lifecycle.finish(entry.job, JobStatus.COMPLETED, actor=SYSTEM, source=Source.POLL, reason="done")
-        claims.end(entry.job)
+    with unit_of_work():
+        for entry in QueueEntry.objects.filter(status=EntryStatus.RUNNING).select_related("job"):
+            lifecycle.finish(entry.job, JobStatus.COMPLETED, actor=SYSTEM, source=Source.POLL, reason="done")
+            claims.end(entry.job)
 
 
 def look_at_the_provider(started: Path) -> None:
