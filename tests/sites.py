@@ -126,7 +126,11 @@ class Site(Stack):
     def make_people(self) -> None:
         done = self.run("shell", "--no-imports", "-c", "from tests.sites import make_people; make_people()")
         assert done.returncode == 0, done.stderr
-        for name, key in json.loads(done.stdout.splitlines()[-1]).items():
+        self.open_clients(json.loads(done.stdout.splitlines()[-1]))
+
+    def open_clients(self, keys: dict[str, str]) -> None:
+        """Have everybody speak to the site with a key of their own."""
+        for name, key in keys.items():
             self.clients[name] = httpx.Client(
                 base_url=f"http://127.0.0.1:{self.port}", headers={"X-API-Key": key}, timeout=30
             )
