@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,16 +18,8 @@ from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
 from django.test import Client
 
-PATIENCE_SECONDS = 10.0
-
-
-def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
-    """Return as soon as `condition()` holds; raise TimeoutError when it doesn't in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not true within {seconds:.0f} s: {condition}")
-        time.sleep(0.005)
+from tests.waiting import PATIENCE_SECONDS as PATIENCE_SECONDS
+from tests.waiting import wait_until as wait_until
 
 
 @pytest.fixture

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import pickle
 import secrets
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +24,13 @@ import pytest
 from django.conf import settings
 
 from cloudtrain_site.processes import is_running
+from tests.waiting import wait_until as wait_until
 
 MANAGE = [sys.executable, str(settings.BASE_DIR / "manage.py")]
 START_SECONDS = 45.0
-#: A look walks through /proc or asks a database: more often would take the processor from what is looked at.
-LOOK_SECONDS = 0.1
 MARK = "CLOUDTRAIN_TEST_STACK"
-
-
-def wait_until(condition: Callable[[], object], seconds: float) -> None:
-    """Return soon after `condition()` holds; raise TimeoutError when it doesn't in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not true within {seconds:.0f} s: {condition}")
-        time.sleep(LOOK_SECONDS)
+#: As quick as the product allows: a test that waits for ticks then waits for seconds.
+QUICK_QUEUE = json.dumps({"background": {"queue_processing": {"interval_seconds": 1}}})
 
 
 @dataclass
@@ -53,6 +47,7 @@ class Stack:
         own = {
             "SIMPLETUNER_DATA_DIR": str(self.folder / "data"),
             "TMPDIR": str(self.folder),
+            "SIMPLETUNER_ENTERPRISE_CONFIG": str(self.folder / "simpletuner-enterprise.yaml"),
             MARK: self.mark,
         }
         unwanted = {"DATABASE_URL", "DJANGO_SETTINGS_MODULE", "SIMPLETUNER_LOG_FILE", "CLOUDTRAIN_ROLE"}
@@ -65,11 +60,12 @@ class Stack:
             self._line(command), env={**self.environment, **extra}, capture_output=True, text=True, timeout=60
         )
 
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
+    def start(self, *command: str, **extra: str) -> subprocess.Popen[bytes]:
         """Start a command in a session of its own; its output goes to `out` and `err` in the folder."""
+        environment = {**self.environment, **extra}
         with (self.folder / "out").open("ab") as out, (self.folder / "err").open("ab") as err:
             process = subprocess.Popen(
-                self._line(command), env=self.environment, stdout=out, stderr=err, start_new_session=True
+                self._line(command), env=environment, stdout=out, stderr=err, start_new_session=True
             )
         self.started.append(process)
         return process
@@ -77,9 +73,9 @@ class Stack:
     def _line(self, command: tuple[str, ...]) -> list[str]:
         return [sys.executable, *command] if command[0].startswith("-") else [*MANAGE, *command]
 
-    def pids(self) -> set[int]:
-        """Every process of this stack that runs, whoever its parent is by now."""
-        marked = f"{MARK}={self.mark}".encode()
+    def pids(self, **extra: str) -> set[int]:
+        """Every process of this stack, or of the command with this `extra`, that runs, whoever its parent is by now."""
+        marked = {f"{name}={value}".encode() for name, value in {MARK: self.mark, **extra}.items()}
         return {pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _has(pid, marked)}
 
     def workers(self, state: str = "*") -> set[int]:
@@ -104,15 +100,15 @@ class Stack:
         except (sqlite3.OperationalError, psycopg.errors.UndefinedTable):
             return []
 
-    def ticks(self) -> int:
-        """How many ticks of the queue were run and saved."""
-        rows = self.query("SELECT count(*) FROM django_q_task WHERE \"group\" = 'queue processing' AND success")
-        return int(rows[0][0]) if rows else 0
+    def ticks(self) -> list[datetime]:
+        """The ticks of the queue that were run and saved, each by the moment that it was meant for."""
+        rows = self.query("SELECT kwargs FROM django_q_task WHERE \"group\" = 'queue processing' AND success")
+        return sorted(datetime.fromisoformat(_unpickled(kwargs)["intended"]) for (kwargs,) in rows)
 
     def wait_for_ticks(self, more: int = 1, seconds: float = START_SECONDS) -> None:
         """Return when `more` ticks than now have been run."""
-        enough = self.ticks() + more
-        wait_until(lambda: self.ticks() >= enough, seconds)
+        enough = len(self.ticks()) + more
+        wait_until(lambda: len(self.ticks()) >= enough, seconds)
 
     def wait_until_gone(self, seconds: float) -> None:
         """Return when nothing of this stack runs any more."""
@@ -128,9 +124,15 @@ class Stack:
         self.wait_until_gone(10)
 
 
-def _has(pid: int, marked: bytes) -> bool:
+def _unpickled(stored: str) -> dict[str, Any]:
+    """The keywords of a task as django-q2 keeps them."""
+    kwargs: dict[str, Any] = pickle.loads(base64.b64decode(stored))
+    return kwargs
+
+
+def _has(pid: int, marked: set[bytes]) -> bool:
     try:
-        return marked in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") and is_running(pid)
+        return marked <= {*Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")} and is_running(pid)
     except OSError:
         return False
 
@@ -144,6 +146,7 @@ def running_stack(folder: Path, template: Stack | None = None) -> Iterator[Stack
         shutil.copytree(template.folder / "data", folder / "data")
     else:
         (folder / "data").mkdir()
+    (folder / "simpletuner-enterprise.yaml").touch()
     if server:
         copy = f" TEMPLATE {template.database_url.rpartition('/')[2]}" if template and template.database_url else ""
         _execute(server, f"CREATE DATABASE stack_{stack.mark}{copy}")
@@ -172,6 +175,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def stack(tmp_path: Path, migrated: Stack) -> Iterator[Stack]:
-    """A stack with a fresh copy of that database, and nothing running on it yet."""
+    """A stack with a fresh copy of that database, a tick of the queue each second, and nothing running on it yet."""
     with running_stack(tmp_path, migrated) as made:
+        (made.folder / "simpletuner-enterprise.yaml").write_text(QUICK_QUEUE)
         yield made

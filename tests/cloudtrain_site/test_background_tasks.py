@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from cloudtrain_site.background_tasks import Heart, get_task_manager
 from cloudtrain_site.cluster import STUCK_SECONDS, Diagnosis
 from cloudtrain_site.signs_of_life import FINISHED, SAVED, Signs
 from jobs.models import ProviderConfig
-from tests.cloudtrain_site.stacks import Stack, migrated, stack, wait_until
+from tests.cloudtrain_site.stacks import START_SECONDS, Stack, migrated, stack
+from tests.waiting import wait_until
 
 
 @pytest.mark.django_db(transaction=True)
@@ -167,66 +168,32 @@ class TestDiagnosis:
         assert diagnosis.trouble(lambda: False, 8 + STUCK_SECONDS) == "results are no longer saved"
 
 
-def enqueue(stack: Stack, task: str, *args: object) -> None:
-    """Enqueue a task from a process that is none of the workers."""
-    code = f"import django; django.setup(); from django_q.tasks import async_task; async_task({task!r}, *{args!r})"
+def enqueue(stack: Stack, task: str, *args: object) -> str:
+    """Enqueue a task from a process that is none of the workers; returns its number if it isn't done yet."""
+    code = (
+        "import django; django.setup(); from django_q.models import OrmQ; from django_q.tasks import async_task\n"
+        f"task = async_task({task!r}, *{args!r})\n"
+        "print(*[row.pk for row in OrmQ.objects.all() if row.task_id() == task])"
+    )
     done = stack.run("-c", code, DJANGO_SETTINGS_MODULE="cloudtrain_site.settings", PYTHONPATH=os.getcwd())
     assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
 
 
 @pytest.mark.slow
 class TestProcesses:
-    def test_a_killed_idle_worker_is_replaced_and_the_queue_goes_on(self, stack: Stack) -> None:
-        background = stack.start("background")
-        stack.wait_for_ticks()
-        before = stack.workers()
-        killed_at = time.monotonic()
-        os.kill(min(stack.workers("idle")), signal.SIGKILL)
-        wait_until(lambda: len(stack.workers("idle") - before) == 2, 20)
-        stack.wait_for_ticks(seconds=20 - (time.monotonic() - killed_at))
-        assert "Background workers are replaced: an idle worker died, perhaps with the lock of the queue" in (
-            stack.messages()
-        )
-        assert background.poll() is None
-
-    def test_sigterm_ends_all_and_hands_back_what_was_in_hand(self, stack: Stack) -> None:
-        background = stack.start("background")
-        wait_until(lambda: len(stack.workers("idle")) == 2, 30)
-        enqueue(stack, "time.sleep", 50)
-        wait_until(lambda: stack.workers("busy"), 10)
-        asked_at = time.monotonic()
-        background.terminate()
-        stack.wait_until_gone(10)
-        assert background.wait() == 0
-        assert time.monotonic() - asked_at < 10
-        [[lock]] = stack.query("SELECT lock FROM django_q_ormq ORDER BY id LIMIT 1")
-        assert str(lock)[:19] <= datetime.now(UTC).isoformat(" ")[:19]
-
-    def test_kill_9_leaves_nothing_but_a_training(self, stack: Stack) -> None:
-        background = stack.start("background")
-        wait_until(lambda: len(stack.workers("idle")) == 2, 30)
+    def test_two_share_the_ticks_and_outlive_what_is_killed(self, stack: Stack) -> None:
+        """One life of two machines, since each start takes seconds; what is asked of it stands below by name."""
+        first = stack.start("background", MACHINE="first")
         enqueue(stack, "os.spawnlp", os.P_NOWAIT, "setsid", "setsid", "sleep", "600")
-        wait_until(lambda: _named(stack, "sleep"), 10)
-        background.kill()
-        wait_until(lambda: stack.pids() == _named(stack, "sleep"), 10)
-
-    def test_ctrl_c_ends_all(self, stack: Stack) -> None:
-        background = stack.start("background")
-        stack.wait_for_ticks()
-        background.send_signal(signal.SIGINT)
-        stack.wait_until_gone(10)
-        assert background.wait() == 0
-        assert [line for line in stack.lines() if line["level"] in ("ERROR", "CRITICAL")] == []
-
-    def test_two_run_each_tick_once_and_one_carries_on_for_both(self, stack: Stack) -> None:
-        first, _ = stack.start("background"), stack.start("background")
-        wait_until(lambda: len(stack.workers("idle")) == 4, 30)
-        stack.wait_for_ticks(2)
-        first.kill()
-        stack.wait_for_ticks(2, seconds=15)
-        ticks = stack.query("SELECT started FROM django_q_task WHERE \"group\" = 'queue processing' ORDER BY started")
-        slots = [int(datetime.fromisoformat(str(at)).timestamp() // 5) for (at,) in ticks]
-        assert slots == list(range(slots[0], slots[0] + len(slots)))
+        training = wait_until(lambda: _named(stack, "sleep"), START_SECONDS)
+        second = stack.start("background", MACHINE="second")
+        wait_until(lambda: len(stack.workers("idle")) == 4, START_SECONDS)
+        each_tick_is_run_once(stack)
+        killed_idle_workers_are_replaced_and_the_queue_goes_on(stack)
+        kill_9_leaves_nothing_but_the_training_and_the_other_carries_on(stack, first, training)
+        sigterm_ends_all_and_hands_back_what_was_in_hand(stack, second)
+        assert stack.pids() == training
 
     def test_starting_and_stopping_twice_is_starting_and_stopping_once(self, stack: Stack) -> None:
         code = (
@@ -246,6 +213,46 @@ class TestProcesses:
         done = stack.run("-c", code, DJANGO_SETTINGS_MODULE="cloudtrain_site.settings", PYTHONPATH=os.getcwd())
         assert done.returncode == 0, done.stderr
         assert not stack.pids()
+
+
+def each_tick_is_run_once(stack: Stack) -> None:
+    begun = len(stack.ticks())
+    stack.wait_for_ticks(3)
+    ticks = stack.ticks()[begun:]
+    assert ticks == [ticks[0] + timedelta(seconds=number) for number in range(len(ticks))]
+
+
+def killed_idle_workers_are_replaced_and_the_queue_goes_on(stack: Stack) -> None:
+    """One of each machine: none is left that could take over for the other."""
+    before = stack.workers()
+    for machine in ("first", "second"):
+        os.kill(min(stack.pids(MACHINE=machine) & wait_until(lambda: stack.workers("idle"))), signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    wait_until(lambda: len(stack.workers("idle") - before) == 4, 20)
+    stack.wait_for_ticks(seconds=deadline - time.monotonic())
+    said = "Background workers are replaced: an idle worker died, perhaps with the lock of the queue"
+    assert stack.messages().count(said) == 2
+
+
+def kill_9_leaves_nothing_but_the_training_and_the_other_carries_on(
+    stack: Stack, killed: subprocess.Popen[bytes], training: set[int]
+) -> None:
+    killed.kill()
+    stack.wait_for_ticks(2, seconds=10)
+    wait_until(lambda: stack.pids(MACHINE="first") == training, 10)
+    assert len(set(stack.ticks())) == len(stack.ticks())
+
+
+def sigterm_ends_all_and_hands_back_what_was_in_hand(stack: Stack, background: subprocess.Popen[bytes]) -> None:
+    number = enqueue(stack, "subprocess.run", ["sleep", "50"])
+    wait_until(lambda: len(_named(stack, "sleep")) == 2, 10)
+    asked_at = time.monotonic()
+    background.terminate()
+    wait_until(lambda: not stack.pids(MACHINE="second"), 10)
+    assert background.wait() == 0
+    assert time.monotonic() - asked_at < 10
+    [[lock]] = stack.query(f"SELECT lock FROM django_q_ormq WHERE id = {number}")
+    assert str(lock)[:19] <= datetime.now(UTC).isoformat(" ")[:19]
 
 
 def test_there_is_one_manager() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from jobs.providers import local_runner
 from jobs.providers.base import Handle, Order, Snapshot
 from jobs.providers.local import LocalProvider
 from jobs.statuses import TERMINAL
+from tests.waiting import wait_until
 
 T = TypeVar("T")
 
@@ -33,11 +33,7 @@ SAVING = (
 
 def until(condition: Callable[[], T], seconds: float = 30.0) -> T:
     """What `condition` says as soon as that is true; fails at the deadline."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.005)
-    return value
+    return wait_until(condition, seconds)
 
 
 class Trainings:
