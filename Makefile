@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Of the demo: local, or replicate for trainings at a stand-in for Replicate.
+PROVIDER ?= local
 
 PYTEST := $(BIN)/python -m pytest
 # What failed is run once more, one by one: a test of real processes may miss its deadline beside others on two cores.
@@ -10,7 +12,7 @@ ALONE := $(PYTEST) --last-failed --last-failed-no-failures none
 .PHONY: demo test check install install-dev run bench quick postgresql clean
 
 demo: install
-	$(BIN)/python examples/demo.py
+	DEMO_PROVIDER=$(PROVIDER) $(BIN)/python examples/demo.py
 
 run: install
 	$(BIN)/python manage.py up

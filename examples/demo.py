@@ -3,6 +3,9 @@
 Starts the embedded default in a data folder of its own, makes two users, submits a config over HTTP, shows why it is
 held, approves it as the other user, follows the training to its end, and tells where to look. Ctrl-C ends it;
 `DEMO_EXIT=1` ends it by itself, with an exit code that tells whether everything went well.
+
+`make demo PROVIDER=replicate` does the same with Replicate, or rather with a stand-in that is started for it: the
+training is ordered over HTTP, and signed webhooks tell how it goes.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "var" / "demo"
 LOG = DATA / "cloudtrain.log"
+#: "local" trains on this machine, "replicate" at a stand-in for Replicate.
+PROVIDER = os.environ.get("DEMO_PROVIDER") or "local"
 PORT = int(os.environ.get("DEMO_PORT", "8001"))
 SITE = f"http://127.0.0.1:{PORT}"
 CORRELATION_ID = f"demo-{secrets.token_hex(4)}"
@@ -65,21 +70,40 @@ def environment() -> dict[str, str]:
     return {**kept, **own}
 
 
-def start_stack() -> subprocess.Popen[bytes]:
-    """Start `manage.py up` and wait until it serves."""
+def start_stand_in() -> subprocess.Popen[str]:
+    """Start the stand-in for Replicate, and lead whatever is started after it there."""
+    command = [sys.executable, "-m", "tests.fake_replicate", "--data", str(DATA / "replicate")]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise DemoFailedError(f"The stand-in for Replicate ended with {process.wait()}.")
+    told = json.loads(line)
+    os.environ.update(REPLICATE_BASE_URL=told["url"], REPLICATE_API_TOKEN=told["token"])
+    return process
+
+
+def empty_folder() -> None:
+    """Forget the demo before."""
     shutil.rmtree(DATA, ignore_errors=True)
     DATA.mkdir(parents=True)
+
+
+def start_stack() -> subprocess.Popen[bytes]:
+    """Start `manage.py up`."""
     output = (DATA / "up.out").open("wb")
     command = [sys.executable, str(ROOT / "manage.py"), "up", "--port", str(PORT)]
-    process = subprocess.Popen(
-        command, env=environment(), cwd=ROOT, stdout=output, stderr=output, start_new_session=True
-    )
+    return subprocess.Popen(command, env=environment(), cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
+
+
+def wait_until_ready(process: subprocess.Popen[Any]) -> None:
+    """Return when what was started serves. Raises DemoFailedError when it ends, or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise DemoFailedError((DATA / "up.out").read_text().strip().splitlines()[-1])
         if is_ready():
-            return process
+            return
         time.sleep(0.2)
     raise DemoFailedError(f"The server did not answer within {START_SECONDS:.0f} s; see {DATA / 'up.out'}.")
 
@@ -112,13 +136,13 @@ def submit(alice: httpx.Client, name: str, correlation_id: str) -> dict[str, Any
     dataloader = json.loads((ROOT / "examples" / "dataloader.json").read_text())
     body = {"config": config, "dataloader_config": dataloader, "config_name": name}
     headers = {"X-Correlation-ID": correlation_id}
-    return answer(alice.post("/api/cloud/jobs/submit", json=body, headers=headers))
+    return answer(alice.post(f"/api/cloud/jobs/submit?provider={PROVIDER}", json=body, headers=headers))
 
 
 def follow(alice: httpx.Client, job_id: str) -> dict[str, Any]:
     """Show the training's progress until it ends, told by the event stream."""
     with tqdm(total=100, unit="%", bar_format="  {desc:<32} {bar:30} {n:3.0f} %", file=sys.stdout) as bar:
-        for news in stream(alice):
+        for news in stream(alice) if PROVIDER == "local" else looks(alice, job_id):
             if news.get("job_id") != job_id:
                 continue
             job: dict[str, Any] = answer(alice.get(f"/api/cloud/jobs/{job_id}"))["job"]
@@ -128,6 +152,15 @@ def follow(alice: httpx.Client, job_id: str) -> dict[str, Any]:
             if job["status"] in ENDED:
                 return job
     raise DemoFailedError("The event stream ended before the training did.")
+
+
+def looks(client: httpx.Client, job_id: str) -> Iterator[dict[str, Any]]:
+    """What a look at a training elsewhere says, once a second: webhooks tell of its start and its end alone."""
+    deadline = time.monotonic() + TRAINING_SECONDS
+    while time.monotonic() < deadline:
+        yield answer(client.get(f"/api/cloud/jobs/{job_id}/inline-progress"))
+        time.sleep(1)
+    raise DemoFailedError(f"The training took longer than {TRAINING_SECONDS:.0f} s.")
 
 
 def wait_for_end(client: httpx.Client, job_id: str) -> dict[str, Any]:
@@ -141,6 +174,15 @@ def wait_for_end(client: httpx.Client, job_id: str) -> dict[str, Any]:
     raise DemoFailedError("The cancelled job did not end.")
 
 
+def wait_for_log(client: httpx.Client, job_id: str) -> None:
+    """Return when the whole log is there: a provider's is fetched after the training's end."""
+    deadline = time.monotonic() + TRAINING_SECONDS
+    while not answer(client.get(f"/api/cloud/jobs/{job_id}/logs"))["complete"]:
+        if time.monotonic() > deadline:
+            raise DemoFailedError("The log did not become complete.")
+        time.sleep(0.5)
+
+
 def stream(client: httpx.Client) -> Iterator[dict[str, Any]]:
     """The news of the event stream, for as long as a training may take."""
     deadline = time.monotonic() + TRAINING_SECONDS
@@ -151,6 +193,32 @@ def stream(client: httpx.Client) -> Iterator[dict[str, Any]]:
             if line.startswith("data: {"):
                 news: dict[str, Any] = json.loads(line.removeprefix("data: "))
                 yield news
+
+
+def open_webhooks() -> None:
+    """Tell the site at which address Replicate reaches it."""
+    manage("createsuperuser", "--noinput", "--username", "root", "--email", "root@localhost")
+    with client_for("root") as root:
+        answer(root.put("/api/cloud/providers/replicate", json={"webhook_url": SITE}))
+        known = answer(root.get("/api/cloud/providers/replicate/validate"))
+    say(f"  {known['message']} It sends signed webhooks to {SITE}/api/webhooks/replicate")
+    if not known["valid"]:
+        raise DemoFailedError(known["message"])
+
+
+def show_cost(alice: httpx.Client, job_id: str) -> None:
+    """What a training elsewhere cost, how that came about, and that webhooks told of it."""
+    job = answer(alice.get(f"/api/cloud/jobs/{job_id}"))["job"]
+    price = job["metadata"]["price"]
+    say(
+        f"  {price['seconds']:.1f} s on {price['hardware']} at ${price['usd_per_second']} a second "
+        f"(as of {price['as_of']}): ${job['cost_usd']:.4f}"
+    )
+    events = answer(alice.get(f"/api/cloud/jobs/{job_id}/events"))["events"]
+    told = [event["new"] for event in events if (event["subject"], event["source"]) == ("job", "webhook")]
+    say(f"  Webhooks told that it is {', '.join(told)}")
+    if "completed" not in told:
+        raise DemoFailedError("No webhook told of its end.")
 
 
 def show_history(alice: httpx.Client, job_id: str) -> None:
@@ -197,6 +265,8 @@ def run() -> None:
     say(f"  {manage('add_member', 'alice', 'acme', 'researcher', '--create', '--password', PASSWORD)}")
     say(f"  {manage('add_member', 'bob', 'acme', 'lead', '--create', '--password', PASSWORD)}")
     alice, bob = client_for("alice"), client_for("bob")
+    if PROVIDER == "replicate":
+        open_webhooks()
 
     step("alice submits examples/flux-lora-quick.json")
     told = submit(alice, "flux-lora-quick", CORRELATION_ID)
@@ -204,11 +274,14 @@ def run() -> None:
     say(f"  job {told['job_id']}: {told['status']}, held by the rule {request['rule']!r}")
     say(f"  {request['reason']} Somebody has until {request['expires_at']} to decide.")
 
-    step("bob approves it, and it trains on this machine")
+    step(f"bob approves it, and it trains {'on this machine' if PROVIDER == 'local' else 'at Replicate'}")
     answer(bob.post(f"/api/approvals/{request['id']}/approve", json={"reason": "welcome"}))
     job = follow(alice, told["job_id"])
     if job["status"] != "completed":
         raise DemoFailedError(f"The job is {job['status']}: {job['error_message']}")
+    wait_for_log(alice, told["job_id"])
+    if PROVIDER == "replicate":
+        show_cost(alice, told["job_id"])
 
     step("alice submits examples/sdxl-lora.json, which no rule holds any more")
     second = submit(alice, "sdxl-lora", f"{CORRELATION_ID}-2")
@@ -227,7 +300,13 @@ def run() -> None:
     show_loss(alice, told["job_id"])
 
 
-def stop_stack(process: subprocess.Popen[bytes]) -> None:
+def check_provider() -> None:
+    """Raise DemoFailedError for a provider that there is no demo of."""
+    if PROVIDER not in ("local", "replicate"):
+        raise DemoFailedError(f"There is no demo with {PROVIDER!r}: PROVIDER is local or replicate.")
+
+
+def stop(process: subprocess.Popen[Any]) -> None:
     """Stop what we started, and wait until it is gone."""
     process.send_signal(signal.SIGINT)
     try:
@@ -249,9 +328,14 @@ def stay() -> None:
 def main() -> int:
     """Run the demo; the exit code tells whether it went well."""
     step(f"Starting the embedded default in {DATA.relative_to(ROOT)}")
-    process = None
+    started: list[subprocess.Popen[Any]] = []
     try:
-        process = start_stack()
+        check_provider()
+        empty_folder()
+        if PROVIDER == "replicate":
+            started.append(start_stand_in())
+        started.append(start_stack())
+        wait_until_ready(started[-1])
         run()
         step("Look for yourself")
         show_places()
@@ -263,8 +347,8 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     finally:
-        if process is not None:
-            stop_stack(process)
+        for process in reversed(started):
+            stop(process)
     return 0
 
 
