@@ -97,8 +97,9 @@ class Backoff:
     FIRST_SECONDS = 1.0
     #: With the time to notice and to start, a hanging cluster must be replaced within twenty seconds.
     LONGEST_SECONDS = 8.0
-    #: A process that lived for so long has proved that it can start.
-    PROVEN_SECONDS = 30.0
+    #: A process that lived for so long has proved that it can start. Not longer: one that something kills every ten
+    #: seconds would live for two of them, which is less than it needs to do anything.
+    PROVEN_SECONDS = 5.0
 
     def __init__(self) -> None:
         self.delay = self.FIRST_SECONDS
