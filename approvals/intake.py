@@ -25,8 +25,8 @@ from jobs.estimates import estimate_cost, estimate_seconds
 from jobs.models import IdempotencyKey, Job, Organization, ProviderConfig
 from jobs.submission import Submission, digest_of
 from queueing import claims, passes
+from queueing.line import positions
 from queueing.models import QueueEntry
-from queueing.places import positions
 from queueing.statuses import EntryStatus
 
 logger = logging.getLogger("simpletuner.cloud.jobs")

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db.models import BooleanField, ExpressionWrapper, Q, Value
 from django.utils import timezone
 
 from jobs.access import AnyUser, is_superuser, organizations_of
+from jobs.models import Organization
+from queueing import holds
 from queueing.limits import candidate_of, current_limits, queue_state
 from queueing.models import QueueEntry
 from queueing.policy import Blocker, BlockerKind, Usage, blockers
@@ -18,6 +21,8 @@ from queueing.statuses import EntryStatus
 #: More names than this make no sentence.
 NAMES_SHOWN = 3
 NEXT = "It starts in a moment."
+#: A config may have a megabyte, and no sentence tells of it.
+LARGE = ("job__config", "job__dataloader_config")
 
 Kind = BlockerKind
 #: What would lift each, as a person can act on it.
@@ -52,32 +57,25 @@ class Explained:
 
 
 class Explainer:
-    """Explains entries to one reader. Loads what runs, and the limits, once for all of them."""
+    """Explains the entries `waiting` to one reader. Loads what runs, and the limits, once for all of them."""
 
-    def __init__(self, viewer: AnyUser | None) -> None:
+    def __init__(self, viewer: AnyUser | None, waiting: Sequence[QueueEntry]) -> None:
         self.viewer = viewer
         self.now = timezone.now()
-        self.state = queue_state()
-        self.limits = current_limits(self.state)
-        running = QueueEntry.objects.holding_slots().select_related("job", "user", "organization")
-        self.running = list(running.order_by("dispatched_at", "id"))
+        self.running = _running(viewer)
         self.usage = Usage()
         for entry in self.running:
             self.usage.count(entry.user_id, entry.organization_id, entry.provider)
-        self._seen = self._seen_organizations()
-
-    def _seen_organizations(self) -> frozenset[int] | None:
-        """The organizations whose jobs the reader may see; None: all."""
-        if self.viewer is None:
-            return frozenset()
-        if is_superuser(self.viewer):
-            return None
-        return frozenset(organizations_of(self.viewer).values_list("pk", flat=True))
+        state = queue_state()
+        # A share is one of everybody's, a limit concerns those alone that are asked about.
+        concerned = None if state.fair_share else [entry.organization for entry in waiting]
+        self.limits = current_limits(state, concerned)
+        self._holds = holds.sentences([entry.job_id for entry in waiting if entry.status == EntryStatus.BLOCKED])
 
     def explain(self, entry: QueueEntry) -> list[Explained]:
         """All that keeps a waiting `entry` from going; empty when it goes with the next pass, if its turn is next."""
         if entry.status == EntryStatus.BLOCKED:
-            return [Explained(Kind.APPROVAL, "It waits for an approval.")]
+            return [Explained(Kind.APPROVAL, self._holds.get(entry.job_id, holds.UNKNOWN))]
         found = blockers(candidate_of(entry), self.usage, self.limits, self.now)
         return [self._explain(entry, blocker) for blocker in found]
 
@@ -93,16 +91,13 @@ class Explainer:
             return Explained(Kind.DRAINED, f"{entry.provider} takes no new jobs at present: it is being drained.")
         if blocker.until is not None:
             return Explained(Kind.RETRY, _retry_sentence(entry, blocker.until, self.now))
-        seen = tuple(holder for holder in self.holders(entry, blocker.kind) if self._may_see(holder))
+        seen = tuple(holder for holder in self.holders(entry, blocker.kind) if getattr(holder, "is_seen", False))
         scope = self._scope(entry, blocker)
         return Explained(blocker.kind, _limit_sentence(scope, blocker, seen), seen)
 
     def holders(self, entry: QueueEntry, kind: Kind) -> list[QueueEntry]:
         """Those that take the slots of a limit that `entry` has to do with."""
         return [holder for holder in self.running if _shares(holder, entry, kind)]
-
-    def _may_see(self, holder: QueueEntry) -> bool:
-        return self._seen is None or holder.organization_id in self._seen
 
     def _scope(self, entry: QueueEntry, blocker: Blocker) -> str:
         """Whose limit it is, to be followed by what is running."""
@@ -120,6 +115,15 @@ class Explainer:
         if self.viewer is not None and entry.user_id == self.viewer.pk:
             return "your"
         return f"{entry.user.get_username()}'s" if entry.user and self.viewer is not None else "the submitter's"
+
+
+def _running(viewer: AnyUser | None) -> list[QueueEntry]:
+    """Who holds the slots, the longest first, each with whether `viewer` may see it (`is_seen`)."""
+    seen = Organization.objects.none() if viewer is None else organizations_of(viewer)
+    own = Q(organization__in=seen.order_by().values("pk"))
+    is_seen = Value(True) if viewer is not None and is_superuser(viewer) else ExpressionWrapper(own, BooleanField())
+    running = QueueEntry.objects.holding_slots().select_related("job").annotate(is_seen=is_seen)
+    return list(running.defer(*LARGE).order_by("dispatched_at", "id"))
 
 
 def _shares(holder: QueueEntry, entry: QueueEntry, kind: Kind) -> bool:
@@ -162,5 +166,5 @@ def waiting_reasons(entries: Sequence[QueueEntry], viewer: AnyUser | None = None
     """Why each of the waiting `entries` waits, in one sentence for `viewer`."""
     if not entries:
         return {}
-    explainer = Explainer(viewer)
+    explainer = Explainer(viewer, entries)
     return {entry.pk: explainer.reason(entry) for entry in entries}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.db.models import Count
 
 from cloudtrain_site.enterprise import get_enterprise_config
@@ -18,21 +20,24 @@ def queue_state() -> QueueState:
     return QueueState.objects.filter(pk=1).first() or QueueState.objects.get_or_create(pk=1)[0]
 
 
-def current_limits(state: QueueState) -> Limits:
-    """The limits as they are set now."""
-    own = Organization.objects.exclude(max_running=None).values_list("pk", "max_running")
+def current_limits(state: QueueState, concerned: Iterable[Organization | None] | None = None) -> Limits:
+    """The limits as they are set now; of organizations those of all, or of the `concerned`, which costs no query."""
     providers = list(ProviderLimit.objects.all())
     set_here = {row.provider: row.max_running for row in providers if row.max_running is not None}
     return Limits(
         total=state.max_running,
         per_user=state.max_running_per_user,
         per_organization=state.max_running_per_organization,
-        organizations={pk: limit for pk, limit in own if limit is not None},
+        organizations=_own_numbers(Organization.objects.exclude(max_running=None) if concerned is None else concerned),
         providers={**set_here, LOCAL: get_enterprise_config().local.max_running},
         drained=frozenset(row.provider for row in providers if row.drained),
         paused=state.paused,
         fair_share=state.fair_share,
     )
+
+
+def _own_numbers(organizations: Iterable[Organization | None]) -> dict[int, int]:
+    return {item.pk: item.max_running for item in organizations if item and item.max_running is not None}
 
 
 def current_usage() -> Usage:

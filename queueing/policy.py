@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from heapq import heapify, heappop, heapreplace
 
 #: Ageing: ten points of priority are worth one hour of waiting. So the order of two entries never changes by
 #: itself, an index can hold it, and nobody is passed by those who came more than five hours (50 points) later.
@@ -67,6 +68,10 @@ class Usage:
     users: Counter[int | None] = field(default_factory=Counter)
     organizations: Counter[int | None] = field(default_factory=Counter)
     providers: Counter[str] = field(default_factory=Counter)
+
+    def copy(self) -> Usage:
+        """One of its own to count on."""
+        return Usage(self.total, self.users.copy(), self.organizations.copy(), self.providers.copy())
 
     def add(self, candidate: Candidate) -> None:
         """Count `candidate` as one that holds a slot."""
@@ -181,16 +186,46 @@ def _order(candidate: Candidate) -> tuple[float, int]:
     return (candidate.turn, candidate.entry_id)
 
 
+def in_line(waiting: Collection[Candidate], usage: Usage, limits: Limits, now: datetime) -> Iterator[Candidate]:
+    """All that wait, in the order in which they have their turn. Those of them that can go make what `choose` gives.
+
+    Who is at a limit keeps the place, and is passed by those behind. With fair share the places depend on who runs:
+    they are those of the slots that become free from now on.
+    """
+    if not limits.fair_share:
+        yield from sorted(waiting, key=_order)
+        return
+    counted = usage.copy()
+    # What everybody has to wait for, a free slot and the end of a pause, changes nobody's place.
+    roomy = replace(limits, total=usage.total + len(waiting) + 1, paused=False)
+    for candidate in _fairly(waiting, counted, limits):
+        if can_go(candidate, counted, roomy, now):
+            counted.add(candidate)
+        yield candidate
+
+
 def _fairly(candidates: Iterable[Candidate], usage: Usage, limits: Limits) -> Iterator[Candidate]:
-    """The candidates, each time from the organization that runs least for its share at that moment."""
+    """The candidates, each time from the organization that runs least for its share at that moment.
+
+    Whoever takes one counts it in `usage`, or leaves it uncounted, before asking for the next.
+    """
     lines: dict[int | None, deque[Candidate]] = defaultdict(deque)
     for candidate in sorted(candidates, key=_order):
         lines[candidate.organization_id].append(candidate)
-    while lines:
-        first = min(lines, key=lambda key: (share_taken(key, usage, limits), lines[key][0].order))
-        yield lines[first].popleft()
-        if not lines[first]:
-            del lines[first]
+
+    def rank(organization: int | None) -> tuple[float, tuple[float, int], int | None]:
+        return (share_taken(organization, usage, limits), lines[organization][0].order, organization)
+
+    ranks = [rank(organization) for organization in lines]
+    heapify(ranks)
+    while ranks:
+        organization = ranks[0][2]
+        yield lines[organization].popleft()
+        # Meanwhile the share of this organization alone can have grown.
+        if lines[organization]:
+            heapreplace(ranks, rank(organization))
+        else:
+            heappop(ranks)
 
 
 def share_taken(organization_id: int | None, usage: Usage, limits: Limits) -> float:

@@ -22,9 +22,10 @@ from jobs.representation import as_utc
 from jobs.serializers import DoneShape
 from queueing import claims, unconfirmed
 from queueing.controls import By
-from queueing.explain import Explainer
+from queueing.explain import LARGE, Explainer
+from queueing.line import Line, queue_in_order
 from queueing.models import QueueEntry, QueueEntryQuerySet
-from queueing.places import NOT_WAITING, positions, tell_of
+from queueing.places import NOT_WAITING, tell_of
 from queueing.serializers import (
     MyQueueShape,
     PositionShape,
@@ -41,7 +42,8 @@ from queueing.waits import Waits
 
 def visible_entries(user: AnyUser) -> QueueEntryQuerySet:
     """The live entries of jobs that `user` may see, in the order in which they go; those at work first."""
-    return entries_seen_by(user).live().select_related("job", "user", "organization").in_order()
+    seen = entries_seen_by(user).live().select_related("job", "user", "organization")
+    return queue_in_order(seen.defer(*LARGE))
 
 
 def represent_entries(entries: Sequence[QueueEntry], viewer: AnyUser) -> list[dict[str, Any]]:
@@ -100,13 +102,14 @@ class QueuePosition(APIView):
     @extend_schema(responses=PositionShape)
     def get(self, request: Request, job_id: str) -> Response:
         entry = _entry_of(find_job(request.user, job_id).pk)
-        explainer = Explainer(request.user)
+        explainer = Explainer(request.user, [entry])
         is_waiting = entry.status in WAITING
-        wait = Waits(explainer).of(entry) if is_waiting else None
+        line = Line(explainer.limits, explainer.usage, explainer.now)
+        wait = Waits(explainer, line, [entry]).of(entry) if is_waiting else None
         answer = {
             "job_id": entry.job_id,
             "status": entry.status,
-            "position": positions([entry.pk]).get(entry.pk),
+            "position": line.places([entry.pk]).get(entry.pk),
             "waiting_reason": explainer.reason(entry) if is_waiting else None,
             "blockers": [found.as_data() for found in explainer.explain(entry)] if is_waiting else [],
             "estimated_wait_seconds": wait and wait.likely,

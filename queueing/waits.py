@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import quantiles
 
-from django.db.models import F
+from django.db.models import F, Q
 
 from jobs.models import Job
 from jobs.statuses import JobStatus
 from queueing.explain import Explainer
+from queueing.line import Line
 from queueing.models import QueueEntry
-from queueing.policy import BlockerKind
+from queueing.policy import BlockerKind, Candidate, Usage
 from queueing.statuses import EntryStatus
 
 #: Finished jobs of the same provider and hardware that the estimate rests on.
 SAMPLE = 20
-#: Nothing is said of who stands further behind: it would cost much and mean little.
-LOOKED_AT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +32,26 @@ class Wait:
 
 
 Lengths = tuple[float, float, float]
+#: How many wait before an entry, for each of its limits.
+Before = Mapping[BlockerKind, int]
+#: Provider and hardware.
+Likeness = tuple[str, str]
 
 
 class Waits:
-    """The estimates for one page of waiting entries. Loads the front of the queue once for all of them."""
+    """The estimates for one page of waiting entries: one query for how long jobs like each of them took."""
 
-    def __init__(self, explainer: Explainer) -> None:
+    def __init__(self, explainer: Explainer, line: Line, waiting: Sequence[QueueEntry]) -> None:
         self.explainer = explainer
-        waiting = QueueEntry.objects.filter(status=EntryStatus.PENDING).in_order()
-        self.front = list(waiting.values_list("pk", "user_id", "organization_id", "provider")[:LOOKED_AT])
-        self._lengths: dict[tuple[str, str], Lengths | None] = {}
+        self._before = _counted_before({entry.pk for entry in waiting}, line.front)
+        self._lengths = _past_lengths({_likeness(entry) for entry in waiting if entry.status == EntryStatus.PENDING})
 
     def of(self, entry: QueueEntry) -> Wait | None:
-        """The estimate for a waiting `entry`; None when it is held, or nothing like it has ended yet."""
+        """The estimate for a waiting `entry`; None when it is held or too far behind, or nothing like it ended yet."""
         if entry.status != EntryStatus.PENDING or self._is_stopped(entry):
             return None
-        lengths = self._lengths_of(entry.provider, entry.job.hardware_profile)
-        before = self._before(entry)
+        lengths = self._lengths.get(_likeness(entry))
+        before = self._before.get(entry.pk)
         if lengths is None or before is None:
             return None
         likely, low, high = (max(self._for_each_limit(entry, before, length)) for length in lengths)
@@ -58,30 +60,20 @@ class Waits:
     def _is_stopped(self, entry: QueueEntry) -> bool:
         """Whether a person has to do something first: no length of jobs says when."""
         limits = self.explainer.limits
-        return limits.paused or entry.provider in limits.drained
+        return limits.paused or entry.provider in limits.drained or 0 in self._allowed(entry).values()
 
-    def _before(self, entry: QueueEntry) -> Counter[BlockerKind] | None:
-        """How many wait before it for each of its limits; None when it stands too far behind."""
-        before: Counter[BlockerKind] = Counter()
-        for pk, user_id, organization_id, provider in self.front:
-            if pk == entry.pk:
-                return before
-            before[BlockerKind.TOTAL] += 1
-            before[BlockerKind.USER] += user_id == entry.user_id
-            before[BlockerKind.ORGANIZATION] += organization_id == entry.organization_id
-            before[BlockerKind.PROVIDER] += provider == entry.provider
-        return None
-
-    def _for_each_limit(self, entry: QueueEntry, before: Counter[BlockerKind], length: float) -> Iterable[float]:
-        """What each limit alone would make it wait, if every job took `length` seconds."""
+    def _allowed(self, entry: QueueEntry) -> dict[BlockerKind, int | None]:
         limits = self.explainer.limits
-        allowed = {
+        return {
             BlockerKind.TOTAL: limits.total,
             BlockerKind.USER: limits.per_user,
             BlockerKind.ORGANIZATION: limits.of_organization(entry.organization_id),
             BlockerKind.PROVIDER: limits.providers.get(entry.provider),
         }
-        for kind, slots in allowed.items():
+
+    def _for_each_limit(self, entry: QueueEntry, before: Before, length: float) -> Iterable[float]:
+        """What each limit alone would make it wait, if every job took `length` seconds."""
+        for kind, slots in self._allowed(entry).items():
             if slots:
                 left = [self._left(holder, length) for holder in self.explainer.holders(entry, kind)]
                 yield wait_for_slot(left, slots, before[kind], length)
@@ -91,11 +83,20 @@ class Waits:
         began: datetime = holder.dispatched_at or self.explainer.now
         return max(0.0, length - (self.explainer.now - began).total_seconds())
 
-    def _lengths_of(self, provider: str, hardware: str) -> Lengths | None:
-        key = (provider, hardware)
-        if key not in self._lengths:
-            self._lengths[key] = _past_lengths(provider, hardware)
-        return self._lengths[key]
+
+def _counted_before(entry_ids: Collection[int], front: Iterable[Candidate]) -> dict[int, Before]:
+    """How many wait before each entry for each of its limits; those that are not in `front` are left out."""
+    usage, before = Usage(), dict[int, Before]()
+    for other in front:
+        if other.entry_id in entry_ids:
+            before[other.entry_id] = {
+                BlockerKind.TOTAL: usage.total,
+                BlockerKind.USER: usage.users[other.user_id],
+                BlockerKind.ORGANIZATION: usage.organizations[other.organization_id],
+                BlockerKind.PROVIDER: usage.providers[other.provider],
+            }
+        usage.add(other)
+    return before
 
 
 def wait_for_slot(left: Sequence[float], slots: int, before: int, length: float) -> float:
@@ -111,13 +112,28 @@ def wait_for_slot(left: Sequence[float], slots: int, before: int, length: float)
     return round(ends[place] + rounds * length, 1)
 
 
-def _past_lengths(provider: str, hardware: str) -> Lengths | None:
-    """The median and the quartiles of how long the last jobs like it took, in seconds."""
-    ended = Job.objects.filter(provider=provider, hardware_profile=hardware, status=JobStatus.COMPLETED)
-    newest = ended.exclude(started_at=None).order_by("-completed_at").annotate(took=F("completed_at") - F("started_at"))
-    lengths = [took.total_seconds() for took in newest.values_list("took", flat=True)[:SAMPLE]]
-    if not lengths:
-        return None
+def _likeness(entry: QueueEntry) -> Likeness:
+    return entry.provider, entry.job.hardware_profile
+
+
+def _past_lengths(wanted: Collection[Likeness]) -> dict[Likeness, Lengths]:
+    """How long the last jobs of each kind took; a kind of which none has ended is left out."""
+    if not wanted:
+        return {}
+    ended = Job.objects.filter(status=JobStatus.COMPLETED).exclude(started_at=None)
+    # Each kind's own last ones, by an index: a page with many kinds still asks once.
+    newest = Q()
+    for provider, hardware in wanted:
+        alike = ended.filter(provider=provider, hardware_profile=hardware).order_by("-completed_at")
+        newest |= Q(pk__in=alike.values("pk")[:SAMPLE])
+    lengths: defaultdict[Likeness, list[float]] = defaultdict(list)
+    jobs = Job.objects.filter(newest).annotate(took=F("completed_at") - F("started_at"))
+    for provider, hardware, took in jobs.values_list("provider", "hardware_profile", "took"):
+        lengths[provider, hardware].append(took.total_seconds())
+    return {kind: _middle_and_quartiles(found) for kind, found in lengths.items()}
+
+
+def _middle_and_quartiles(lengths: Sequence[float]) -> Lengths:
     if len(lengths) == 1:
         return lengths[0], lengths[0], lengths[0]
     low, middle, high = quantiles(lengths, n=4, method="inclusive")

@@ -110,7 +110,7 @@ class TestTheMainJob:
     def test_the_list_says_that_it_is_held(self, story: Story) -> None:
         assert (story.held["status"], story.held["queue_status"]) == ("pending", "blocked")
         assert (story.held["approval_status"], story.held["approval_id"]) == ("pending", story.submitted["approval_id"])
-        assert story.held["waiting_reason"].startswith("It waits for an approval")
+        assert story.held["waiting_reason"].startswith("Held by the rule ")
 
     def test_the_request_says_why(self, site: Site, story: Story) -> None:
         request = site.get("alice", f"/api/approvals/{story.submitted['approval_id']}")["approval"]

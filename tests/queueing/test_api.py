@@ -92,6 +92,15 @@ class TestPosition:
         assert told["estimated_wait_range"]["low"] == pytest.approx(200, abs=30)
         assert told["estimated_wait_range"]["high"] == pytest.approx(400, abs=30)
 
+    def test_no_time_is_told_of_what_no_ended_job_would_start(
+        self, enqueue: Enqueue, client_of: ClientOf, alice: User, make_job: Callable[..., Job]
+    ) -> None:
+        finish_some(make_job, 100)
+        QueueState.objects.update_or_create(pk=1, defaults={"max_running_per_user": 0})
+        told = client_of(alice).get(f"/api/queue/position/{enqueue().job_id}").json()
+        assert told["waiting_reason"] == "None of your 0 jobs can start: the limit is 0 at present."
+        assert told["estimated_wait_seconds"] is None
+
     def test_a_strangers_job_is_not_there(self, enqueue: Enqueue, client_of: ClientOf, charlie: User) -> None:
         assert client_of(charlie).get(f"/api/queue/position/{enqueue().job_id}").status_code == 404
 

@@ -7,18 +7,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle
-from jobs.models import JobEvent
+from jobs.models import JobEvent, Organization
 from jobs.roles import Role
 from jobs.statuses import JobStatus
-from queueing import claims, passes
+from queueing import claims, line, passes
 from queueing.explain import waiting_reasons
+from queueing.line import current_line, positions, queue_in_order
 from queueing.models import QueueEntry, QueueState
-from queueing.places import positions
+from queueing.places import tell_of
 from queueing.statuses import EntryStatus
 from tests.providers import ScriptedProvider
 
@@ -188,3 +190,43 @@ def test_places_count_everybody_who_waits_and_not_only_those_asked_for(enqueue: 
     entries = [enqueue() for _ in range(5)]
     assert positions([entries[4].pk, entries[2].pk]) == {entries[2].pk: 3, entries[4].pk: 5}
     assert positions([entries[4].pk]) == {entries[4].pk: 5}
+
+
+def test_with_fair_share_places_are_those_of_the_shares(enqueue: Enqueue, charlie: User) -> None:
+    limit(fair_share=True, max_running=2)
+    other = Organization.objects.get(name="other")
+    mine = [enqueue() for _ in range(4)]
+    claims.claim_next()
+    theirs = [enqueue(organization=other, submitted_by=charlie) for _ in range(2)]
+    expected = [theirs[0], theirs[1], mine[2], mine[3]]
+    assert positions([entry.pk for entry in expected]) == {entry.pk: n for n, entry in enumerate(expected, start=1)}
+    assert positions([mine[2].pk]) == {mine[2].pk: 3}
+    assert list(queue_in_order(QueueEntry.objects.live())) == [*mine[:2], *expected]
+    QueueState.objects.update(max_running=6)
+    assert claims.claim_next() == expected
+
+
+def test_the_places_behind_those_that_are_read_are_counted(
+    enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch, make_job: Any
+) -> None:
+    monkeypatch.setattr(line, "LOOKED_AT", 2)
+    entries = [enqueue() for _ in range(5)]
+    told = current_line().places([entry.pk for entry in entries])
+    assert told == {entry.pk: number for number, entry in enumerate(entries, start=1)}
+
+
+def test_a_page_of_waiting_entries_costs_the_same_whatever_they_are(
+    enqueue: Enqueue, alice: User, charlie: User, make_job: Any, django_assert_num_queries: Any
+) -> None:
+    QueueState.objects.get_or_create(pk=1)
+    organizations = [Organization.objects.create(name=f"org-{number}", max_running=number) for number in range(3)]
+    for number in range(9):
+        fields = {"provider": f"p-{number % 3}", "hardware_profile": f"h-{number}"}
+        enqueue(organization=organizations[number % 3], **fields)
+        make_job(status=JobStatus.COMPLETED, started_at=timezone.now(), **fields)
+    page = list(QueueEntry.objects.select_related("job", "user", "organization"))
+    with django_assert_num_queries(5):
+        told = tell_of(page, charlie)
+    assert all(words["estimated_wait_seconds"] is not None for words in told.values())
+    with django_assert_num_queries(5):
+        tell_of(page[:1], alice)

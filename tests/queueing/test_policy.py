@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from queueing.policy import BlockerKind, Candidate, Limits, Usage, blockers, can_go, choose, turn_of
+from queueing.policy import BlockerKind, Candidate, Limits, Usage, blockers, can_go, choose, in_line, turn_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ROOMY = Limits(total=100, per_user=100, per_organization=100)
@@ -91,6 +91,16 @@ def test_with_fair_share_the_organization_that_runs_least_for_its_share_goes_fir
     running = [candidate(90, organization_id=1), candidate(91, organization_id=1)]
     # 2 of 10 run of the first, 0 of 5 of the second: each of the second's takes twice as much of its share.
     assert choose(waiting, usage_of(*running), limits, NOW) == [4, 1, 5, 2, 3]
+
+
+def test_with_fair_share_the_line_is_in_the_order_of_the_shares() -> None:
+    waiting = [candidate(n, user_id=n, organization_id=1) for n in (1, 2, 3)]
+    waiting += [candidate(n, user_id=n, organization_id=2) for n in (4, 5)]
+    limits = Limits(total=1, per_user=100, per_organization=10, organizations={2: 5}, fair_share=True)
+    running = usage_of(candidate(90, organization_id=1), candidate(91, organization_id=1))
+    line = in_line(waiting, running, limits, NOW)
+    assert [entry.entry_id for entry in line] == [4, 1, 5, 2, 3]
+    assert running.total == 2, "looking at the line takes no slot"
 
 
 def test_the_choice_ends_where_a_lane_was_not_seen_to_its_end() -> None:
@@ -182,3 +192,30 @@ def test_looking_at_the_first_of_each_lane_chooses_as_looking_at_all(waiting: li
         chosen += picked
         left = [entry for entry in left if entry.entry_id not in picked]
     assert chosen == wanted
+
+
+@settings(deadline=None)
+@given(
+    waiting=st.lists(entries, max_size=30, unique_by=lambda entry: entry.entry_id),
+    running=st.lists(entries, max_size=8),
+    limits=any_limits,
+)
+def test_who_goes_next_is_the_first_in_the_line_that_can(
+    waiting: list[Candidate], running: list[Candidate], limits: Limits
+) -> None:
+    line = list(in_line(waiting, usage_of(*running), limits, NOW))
+    assert sorted(line, key=lambda entry: entry.order) == sorted(waiting, key=lambda entry: entry.order)
+    gone = choose(waiting, usage_of(*running), limits, NOW)
+    places = [entry.entry_id for entry in line]
+    assert gone == sorted(gone, key=places.index)
+    usage = usage_of(*running)
+    able = next((entry.entry_id for entry in line if can_go(entry, usage, limits, NOW)), None)
+    assert gone[:1] == ([] if able is None else [able])
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 40_000))
+def test_an_entry_is_passed_only_by_those_of_more_priority_within_an_hour_for_ten_points(
+    priority: int, others: int, seconds: int
+) -> None:
+    first, later = turn_of(NOW, priority), turn_of(NOW + timedelta(seconds=seconds), others)
+    assert (later < first) == (seconds < (others - priority) * 360)

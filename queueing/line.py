@@ -1,0 +1,97 @@
+"""The line: who waits for their turn, in the order in which they have it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Case, F, IntegerField, Q, Value, When, Window
+from django.db.models.functions import RowNumber
+from django.utils import timezone
+
+from queueing.limits import current_limits, current_usage, queue_state
+from queueing.models import QueueEntry, QueueEntryQuerySet
+from queueing.policy import Candidate, Limits, Usage, in_line
+from queueing.statuses import EntryStatus
+
+#: So many are read to tell what is before an entry. Further behind it would cost much and mean little.
+LOOKED_AT = 1000
+#: A list that is not in the order of the turns is put into its real one as far as this.
+LISTED = 500
+COLUMNS = ("pk", "user_id", "organization_id", "provider", "turn", "not_before")
+
+
+class Line:
+    """The line as it is now. Read once for a page, and no further than it is asked about."""
+
+    def __init__(self, limits: Limits, usage: Usage, now: datetime) -> None:
+        waiting = QueueEntry.objects.filter(status=EntryStatus.PENDING)
+        self._is_fair = limits.fair_share
+        # A share depends on everybody; by turn, an index holds the order.
+        rows = waiting.values_list(*COLUMNS) if self._is_fair else _by_turn(waiting)
+        ordered = list(in_line([Candidate(*row) for row in rows], usage, limits, now))
+        self.front = ordered[:LOOKED_AT]
+        self._places = {candidate.entry_id: number for number, candidate in enumerate(ordered, start=1)}
+
+    def places(self, entry_ids: Sequence[int]) -> dict[int, int]:
+        """The places of waiting entries, from 1; entries that hold or end are left out."""
+        places = {pk: self._places[pk] for pk in entry_ids if pk in self._places}
+        is_complete = self._is_fair or len(self._places) < LOOKED_AT
+        return places if is_complete else {**_numbered([pk for pk in entry_ids if pk not in places]), **places}
+
+    def in_order(self, entries: QueueEntryQuerySet) -> QueueEntryQuerySet:
+        """`entries` in the order of the line."""
+        return _in_fair_order(entries, self.front[:LISTED]) if self._is_fair else entries.in_order()
+
+
+def _by_turn(waiting: QueueEntryQuerySet) -> Any:
+    return waiting.in_order().values_list(*COLUMNS)[:LOOKED_AT]
+
+
+def _numbered(entry_ids: Sequence[int]) -> dict[int, int]:
+    """The places by turn, wherever they are."""
+    if not entry_ids:
+        return {}
+    if len(entry_ids) == 1:
+        return _number_of_one(entry_ids[0])
+    ordered = QueueEntry.objects.filter(status=EntryStatus.PENDING).annotate(
+        place=Window(RowNumber(), order_by=[F("turn").asc(), F("id").asc()])
+    )
+    # As a plain filter the ids would be applied before the numbering, which would then number them alone; a condition
+    # that names the number is applied after it.
+    wanted = Q(pk__in=entry_ids) | Q(place__lt=1)
+    return dict(ordered.filter(wanted).values_list("pk", "place"))
+
+
+def _number_of_one(entry_id: int) -> dict[int, int]:
+    """By counting those before it: every submission asks this, and must not number the whole queue for it."""
+    waiting = QueueEntry.objects.filter(status=EntryStatus.PENDING)
+    entry = waiting.filter(pk=entry_id).first()
+    if entry is None:
+        return {}
+    earlier = Q(turn__lt=entry.turn) | Q(turn=entry.turn, pk__lt=entry.pk)
+    return {entry_id: waiting.filter(earlier).count() + 1}
+
+
+def _in_fair_order(entries: QueueEntryQuerySet, front: Sequence[Candidate]) -> QueueEntryQuerySet:
+    places = [When(pk=candidate.entry_id, then=Value(number)) for number, candidate in enumerate(front)]
+    # Who holds a slot is before the line, and whoever is too far behind comes after it, by turn.
+    holds = When(~Q(status__in=(EntryStatus.PENDING, EntryStatus.BLOCKED)), then=Value(-1))
+    place = Case(holds, *places, default=Value(len(front)), output_field=IntegerField())
+    return entries.annotate(place_in_line=place).order_by("place_in_line", "turn", "id")
+
+
+def current_line() -> Line:
+    """The line, with the limits and the usage of now."""
+    return Line(current_limits(queue_state()), current_usage(), timezone.now())
+
+
+def positions(entry_ids: Sequence[int]) -> dict[int, int]:
+    """The places of waiting entries, from 1, for who asks of nothing else; the others are left out."""
+    return current_line().places(entry_ids) if queue_state().fair_share else _numbered(entry_ids)
+
+
+def queue_in_order(entries: QueueEntryQuerySet) -> QueueEntryQuerySet:
+    """`entries` in the order in which they go, those at work first."""
+    return current_line().in_order(entries) if queue_state().fair_share else entries.in_order()

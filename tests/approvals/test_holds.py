@@ -1,0 +1,67 @@
+"""What a held job's submitter reads in the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+
+from approvals import decisions
+from approvals.holds import why_held
+from approvals.intake import Outcome, Wish, submit
+from approvals.models import ApprovalRequest, ApprovalRule
+from approvals.reviewers import eligible
+from cloudtrain_site.states import Source
+from jobs.models import Organization
+from jobs.roles import Role
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+def test_it_names_the_rule_its_reason_the_people_and_the_end(
+    held: Outcome, request_: ApprovalRequest, client_of: Callable[..., Any], alice: User, bob: User
+) -> None:
+    told = client_of(alice).get(f"/api/queue/position/{held.job.pk}").json()
+    sentence = (
+        f"Held by the rule {request_.rule_name!r}: {request_.reason.rstrip('.')}; 1 person can decide; "
+        f"expires {request_.expires_at:%Y-%m-%d %H:%M} UTC."
+    )
+    assert told["waiting_reason"] == sentence
+    assert [(blocker["kind"], blocker["sentence"]) for blocker in told["blockers"]] == [("approval", sentence)]
+
+
+def test_it_says_that_nobody_can_decide(held: Outcome, acme: Organization) -> None:
+    assert "; nobody can decide; " in why_held([held.job.pk])[held.job.pk]
+
+
+@pytest.mark.parametrize("self_approval", [True, False])
+@pytest.mark.parametrize("in_group", [True, False])
+def test_it_counts_those_who_are_eligible(
+    held: Outcome, alice: User, bob: User, acme: Organization, *, self_approval: bool, in_group: bool
+) -> None:
+    factories.make_user("ada", acme, Role.ADMIN)
+    User.objects.update_or_create(username="bob", defaults={"is_active": in_group})
+    group = Group.objects.create(name="reviewers")
+    group.user_set.add(alice, bob, factories.make_user("outsider"))
+    ApprovalRequest.objects.update(self_approval=self_approval, reviewer_group=group if in_group else None)
+    count = eligible(ApprovalRequest.objects.get()).count()
+    assert count > 0
+    words = "1 person can decide" if count == 1 else f"{count} people can decide"
+    assert f"; {words}; " in why_held([held.job.pk])[held.job.pk]
+
+
+def test_a_page_of_held_jobs_costs_the_same_few_queries(
+    wish: Callable[..., Wish], first_job_rule: ApprovalRule, acme: Organization, django_assert_max_num_queries: Any
+) -> None:
+    users = [factories.make_user(f"user-{number}", acme) for number in range(4)]
+    jobs = [submit(wish(user=user)).job.pk for user in users]
+    with django_assert_max_num_queries(3):
+        assert set(why_held(jobs)) == set(jobs)
+
+
+def test_what_was_decided_holds_nothing(held: Outcome, request_: ApprovalRequest, bob: User) -> None:
+    assert decisions.approve(request_, user=bob, source=Source.API, notes="fine")
+    assert why_held([held.job.pk]) == {}
