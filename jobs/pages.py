@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView, LogoutView
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -15,7 +15,7 @@ from jobs.access import AnyUser, organizations_of
 from jobs.models import JobQuerySet
 from jobs.page_rows import make_rows
 from jobs.page_tabs import make_tabs
-from jobs.places import frame
+from jobs.places import frame, place_for
 from jobs.queries import filter_jobs
 from jobs.roles import SUBMITTERS
 from jobs.serializers import JobListQuery
@@ -73,6 +73,25 @@ def job_rows(request: HttpRequest) -> HttpResponse:
         "tabs": make_tabs(request.user, request.GET, wanted["status"]),
     }
     return render(request, "dashboard/_changes.html", context)
+
+
+@never_cache
+@require_safe
+def session(request: HttpRequest) -> HttpResponse:
+    """Whether the reader of a page is still signed in: 204, or 401."""
+    return HttpResponse(status=204 if request.user.is_authenticated else 401)
+
+
+@never_cache
+@require_safe
+def place_count(request: HttpRequest, name: str) -> HttpResponse:
+    """The number beside a place of the bar, as it is now."""
+    if not request.user.is_authenticated:
+        return HttpResponse(status=401)
+    place = place_for(request.user, name)
+    if place is None:
+        raise Http404
+    return render(request, "dashboard/_place_count.html", {"place": place})
 
 
 def _wanted(asked: QueryDict) -> tuple[dict[str, Any], bool]:

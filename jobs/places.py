@@ -26,6 +26,10 @@ class Place:
     #: Where in the bar: small numbers first.
     order: int
     count: Count | None = None
+    #: What is counted, for those who hear the page.
+    of: str = ""
+    #: The events after which the count may be another one, as in `data-live` (see sections.js).
+    events: str = ""
 
 
 _places: dict[str, Place] = {}
@@ -56,6 +60,16 @@ def _places_for(request: HttpRequest) -> list[dict[str, Any]]:
     for place in sorted(_places.values(), key=lambda place: place.order):
         count = place.count(request.user) if place.count else 0
         if count is not None:
-            address = reverse(place.name)
-            shown.append({"label": place.label, "address": address, "count": count, "is_here": place.name == here})
+            shown.append({**_as_data(place, count), "address": reverse(place.name), "is_here": place.name == here})
     return shown
+
+
+def place_for(user: AnyUser, name: str) -> dict[str, Any] | None:
+    """The place with the number that stands beside it now; None when there is none for `user`."""
+    place = _places.get(name)
+    count = place.count(user) if place and place.count else None
+    return None if place is None or count is None else _as_data(place, count)
+
+
+def _as_data(place: Place, count: int) -> dict[str, Any]:
+    return {"label": place.label, "name": place.name, "of": place.of, "events": place.events, "count": count}

@@ -9,6 +9,8 @@ from jobs import config_views, pages, views, webhook_views
 urlpatterns = [
     path("", pages.job_list, name="dashboard"),
     path("jobs/rows", pages.job_rows, name="job-rows"),
+    path("session", pages.session, name="session"),
+    path("places/<slug:name>", pages.place_count, name="place-count"),
     path("login", pages.log_in, name="login"),
     path("logout", pages.log_out, name="logout"),
     path("api/cloud/jobs", views.JobList.as_view(), name="job-list"),

@@ -1,12 +1,15 @@
-// One event stream a browser, kept open: one tab holds it and tells the others; when that tab goes, another takes over.
-// A lost connection is the browser's to renew, a refused one is ours.
+// One event stream a browser, kept open: one tab leads, holds it and tells the others; when that tab goes, another takes
+// over. A lost connection is the browser's to renew, a refused one is ours.
 
 // The server ends each stream now and then, and the browser is back two seconds later: not worth a word.
 const GRACE_MS = 5_000;
 const RETRY_MS = 10_000;
-// A machine that slept has a stream that looks open and is dead; its clock tells.
 const LOOK_MS = 15_000;
+// A machine that slept has a stream that looks open and is dead; its clock tells. A tab in the background looks once a
+// minute only.
 const SLEPT_MS = 90_000;
+// The tab that leads says so each time it looks. One that hangs says nothing, and keeps its lead.
+const QUIET_MS = 100_000;
 // What a tab that opens a moment later may have missed is told again from here.
 const KEPT = 500;
 
@@ -14,24 +17,32 @@ const KEPT = 500;
  * Follow the stream at `address` from after event number `since`, and tell `listener` of each
  * `event(data)`, of a `reset()` (what was missed is no longer kept), of `up()` and of `down()`.
  * Tabs with the same `reader` share one connection, where the browser can (a secure context).
+ * Returns `{ check }`, which opens the connection anew: the server then looks again who asks.
  */
 export function follow(address, since, reader, listener) {
   const name = `cloudtrain-stream-${reader}`;
   const tab = Math.random().toString(36).slice(2);
-  const canShare = "locks" in navigator && "BroadcastChannel" in window;
-  const channel = canShare ? new BroadcastChannel(name) : null;
+  const channel = "locks" in navigator && "BroadcastChannel" in window ? new BroadcastChannel(name) : null;
+  const tell = (said) => channel?.postMessage(said);
   let last = Number(since);
   let isUp = null;
-  let stream = null;
+  let stream = null; // the leader's
+  let isAsking = false;
+  let heardAt = Date.now();
+  let lookedAt = Date.now();
 
-  function hear(number, data) {
+  // `before`: the number of what the leader told before this. If we don't have that, this must wait for an answer.
+  function hear(number, before, data) {
     if (number <= last) return;
+    if (before > last) return isAsking || ask();
     last = number;
     listener.event(data);
   }
 
+  // To a lower number as well: after a restored backup the server counts from there.
   function reset(number) {
-    last = Math.max(last, number);
+    isAsking = false;
+    last = number;
     listener.reset();
   }
 
@@ -39,58 +50,101 @@ export function follow(address, since, reader, listener) {
     if (up === isUp) return;
     isUp = up;
     if (up) listener.up();
-    else listener.down();
+    else if (up === false) listener.down();
   }
 
   function lead() {
-    stream = openStream(address, last, {
-      news(number, data) {
-        hear(number, data);
-        channel?.postMessage({ kind: "news", number, data });
+    // The others first: an error in this tab must not be theirs.
+    stream = openStream(`${address}?reader=${encodeURIComponent(reader)}`, last, {
+      news(number, before, data) {
+        tell({ kind: "news", number, before, data });
+        hear(number, before, data);
       },
       reset(number) {
+        tell({ kind: "reset", number });
         reset(number);
-        channel?.postMessage({ kind: "reset", number });
       },
       state(up) {
+        tell({ kind: "state", up, last });
         say(up);
-        channel?.postMessage({ kind: "state", up });
       },
     });
   }
 
-  function answer({ since: joined, from }) {
-    const missed = stream.since(joined);
-    if (!missed) channel.postMessage({ kind: "reset", number: stream.last(), to: from });
-    else for (const [number, data] of missed) channel.postMessage({ kind: "news", number, data, to: from });
-    if (isUp !== null) channel.postMessage({ kind: "state", up: isUp, to: from });
+  function check() {
+    if (stream) {
+      say(null);
+      tell({ kind: "state", up: null, last });
+      stream.open();
+    } else tell({ kind: "check" });
   }
 
-  function receive({ data: told }) {
-    if (told.to && told.to !== tab) return;
+  function ask() {
+    isAsking = true;
+    tell({ kind: "join", since: last, from: tab });
+  }
+
+  function catchUp({ missed, last: upTo }) {
+    isAsking = false;
+    if (!missed) return reset(upTo);
+    for (const [number, data] of missed) hear(number, last, data);
+    last = Math.max(last, upTo);
+  }
+
+  function heed(told) {
     if (told.kind === "join") {
-      if (stream) answer(told);
-    } else if (stream) {
-      // Only the holder of the lock tells: this is from a tab that is just going.
-    } else if (told.kind === "news") hear(told.number, told.data);
-    else if (told.kind === "reset") reset(told.number);
-    else say(told.up);
+      tell({ kind: "missed", to: told.from, missed: stream.since(told.since), last, up: isUp });
+    } else if (told.kind === "check") check();
+    // Anything else is from a tab that led before and is just going.
   }
 
-  if (!canShare) {
+  function obey(told) {
+    if (told.kind === "join" || told.kind === "check" || (told.to ?? tab) !== tab) return;
+    heardAt = Date.now();
+    if (told.kind === "news") hear(told.number, told.before, told.data);
+    else if (told.kind === "reset") reset(told.number);
+    else if (told.kind === "missed") catchUp(told);
+    else if (told.last > last) ask();
+    else isAsking = false;
+    if ("up" in told) say(told.up);
+  }
+
+  function look() {
+    const now = Date.now();
+    const slept = now - lookedAt > SLEPT_MS;
+    lookedAt = now;
+    if (stream) {
+      if (slept) stream.open();
+      tell({ kind: "state", up: isUp, last });
+    } else if (slept) heardAt = now;
+    else if (now - heardAt > QUIET_MS) {
+      say(false);
+      ask();
+    }
+  }
+
+  if (!channel) {
     lead();
   } else {
-    channel.addEventListener("message", receive);
-    channel.postMessage({ kind: "join", since: last, from: tab });
+    channel.addEventListener("message", ({ data: told }) => (stream ? heed(told) : obey(told)));
+    ask();
+    const leaving = new AbortController();
+    addEventListener("pagehide", () => leaving.abort(), { once: true });
     // Held until the tab goes: the browser gives it to the next one then, whatever the tab died of.
-    navigator.locks.request(name, () => {
-      lead();
-      return new Promise(() => {});
-    });
+    navigator.locks
+      .request(name, { signal: leaving.signal }, () => {
+        lead();
+        return new Promise((release) => leaving.signal.addEventListener("abort", release));
+      })
+      .catch(() => {}); // left before its turn came
+    setTimeout(() => isUp === null && !stream && say(false), GRACE_MS);
   }
+  setInterval(look, LOOK_MS);
+  addEventListener("online", () => stream?.open());
   addEventListener("pagehide", () => stream?.close());
   // Brought back from the browser's memory of pages, with its stream closed.
   addEventListener("pageshow", (event) => event.persisted && location.reload());
+  return { check };
 }
 
 function openStream(address, since, told) {
@@ -100,17 +154,17 @@ function openStream(address, since, told) {
   let source = null;
   let grace = 0;
   let retry = 0;
-  let lookedAt = Date.now();
 
   function open() {
     clearTimeout(retry);
     source?.close();
-    source = new EventSource(`${address}?last_event_id=${encodeURIComponent(last)}`);
+    waitALittle();
+    source = new EventSource(`${address}&last_event_id=${encodeURIComponent(last)}`);
     source.addEventListener("open", () => state(true));
     source.addEventListener("error", lose);
     source.addEventListener("message", hear);
     source.addEventListener("stream-reset", (event) => {
-      last = Number(event.lastEventId) || last;
+      last = Number(event.lastEventId);
       recent.length = 0;
       complete = last;
       told.reset(last);
@@ -118,19 +172,23 @@ function openStream(address, since, told) {
   }
 
   function hear(event) {
-    last = Number(event.lastEventId) || last;
+    const before = last;
     const data = JSON.parse(event.data);
+    last = Number(event.lastEventId);
     recent.push([last, data]);
     if (recent.length > KEPT) [complete] = recent.shift();
-    told.news(last, data);
+    told.news(last, before, data);
   }
 
   function lose() {
+    if (source.readyState !== EventSource.CLOSED) return waitALittle();
+    clearTimeout(retry);
+    retry = setTimeout(open, RETRY_MS);
+    state(false);
+  }
+
+  function waitALittle() {
     grace ||= setTimeout(state, GRACE_MS, false);
-    if (source.readyState === EventSource.CLOSED) {
-      clearTimeout(retry);
-      retry = setTimeout(open, RETRY_MS);
-    }
   }
 
   function state(up) {
@@ -139,18 +197,10 @@ function openStream(address, since, told) {
     told.state(up);
   }
 
-  function look() {
-    const slept = Date.now() - lookedAt > SLEPT_MS;
-    lookedAt = Date.now();
-    if (slept) open();
-  }
-
   open();
-  setInterval(look, LOOK_MS);
-  addEventListener("online", open);
   return {
+    open,
     close: () => source.close(),
-    last: () => last,
     // Null: some of it is no longer known here.
     since: (number) => (number < complete ? null : recent.filter(([at]) => at > number)),
   };

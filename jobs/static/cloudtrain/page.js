@@ -6,13 +6,14 @@ import { showTimes } from "./times.js";
 const POLL_MS = 30_000;
 const TOAST_MS = 6_000;
 
-const { events, newest, reader, csrf } = document.body.dataset;
+const { events, newest, reader, csrf, session } = document.body.dataset;
 const find = (id) => document.getElementById(id);
 
 // News. A page that has parts to keep true adds a listener.
 
 const listeners = new Set();
 let polling = 0;
+let connection = null;
 
 /**
  * Have `listener.event(data)` called for each event of the stream, and `listener.refresh()` when anything may have been
@@ -23,11 +24,12 @@ export function onNews(listener) {
 }
 
 const refreshAll = () => listeners.forEach((listener) => listener.refresh?.());
+const isSignedOut = () => !find("signed-out").hidden;
 
 function up() {
   clearInterval(polling);
-  // Somebody who signed in again, in another tab, may be somebody else.
-  if (!find("signed-out").hidden) refreshAll();
+  // Signed in again, in another tab.
+  if (isSignedOut()) refreshAll();
   find("signed-out").hidden = true;
   find("stream-down").hidden = true;
   showPulse("up", "Live");
@@ -35,10 +37,17 @@ function up() {
 
 function down() {
   clearInterval(polling);
-  polling = setInterval(refreshAll, POLL_MS);
-  find("stream-down").hidden = false;
   showPulse("down", "Not live");
-  refreshAll();
+  if (isSignedOut()) return;
+  polling = setInterval(poll, POLL_MS);
+  find("stream-down").hidden = false;
+  poll();
+}
+
+// The session first: a refused stream doesn't say why.
+async function poll() {
+  const answer = await fetchText(session).catch(() => "");
+  if (answer !== null) refreshAll();
 }
 
 function showPulse(state, words) {
@@ -47,11 +56,16 @@ function showPulse(state, words) {
   pulse.textContent = words;
 }
 
-/** Say that the session has ended: what stands on the page stays, and nothing more is asked for. */
+/**
+ * Say that the session has ended, or is somebody else's by now: what stands on the page stays, and nothing more is asked
+ * for until the reader of this page is back.
+ */
 export function signedOut() {
+  if (isSignedOut()) return;
   find("signed-out").hidden = false;
   find("stream-down").hidden = true;
   clearInterval(polling);
+  connection?.check();
 }
 
 // Saying.
@@ -76,8 +90,11 @@ export function toast(words) {
 // The cookie is newer than the page when somebody signed in again in another tab.
 const token = () => document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1] ?? csrf;
 
+/** The header of every request: the server answers 401 when the browser is somebody else's by now. */
+export const asking = () => ({ "X-Reader": reader });
+
 /** The headers of a request that changes something. */
-export const changing = () => ({ "X-CSRFToken": token() });
+export const changing = () => ({ ...asking(), "X-CSRFToken": token() });
 
 /** What the API refused: `message` is its own sentence, `errors` its words by field, `status` the number. */
 export class Refusal extends Error {
@@ -99,7 +116,7 @@ export async function call(method, address, body) {
     response = await fetch(address, {
       method,
       credentials: "same-origin",
-      headers: { Accept: "application/json", "Content-Type": "application/json", ...(method === "GET" ? {} : changing()) },
+      headers: { Accept: "application/json", "Content-Type": "application/json", ...(method === "GET" ? asking() : changing()) },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch {
@@ -113,7 +130,7 @@ export async function call(method, address, body) {
 
 /** The text of a page or a part of one; null when the session has ended. */
 export async function fetchText(address) {
-  const response = await fetch(address, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+  const response = await fetch(address, { headers: { Accept: "text/html", ...asking() }, credentials: "same-origin" });
   if (response.status === 401) {
     signedOut();
     return null;
@@ -154,7 +171,7 @@ function start() {
   });
   showTimes(document);
   setInterval(() => showTimes(document), 1000);
-  follow(events, newest, reader, {
+  connection = follow(events, newest, reader, {
     event: (data) => listeners.forEach((listener) => listener.event?.(data)),
     reset: refreshAll,
     up,

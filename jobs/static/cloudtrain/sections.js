@@ -3,10 +3,11 @@
 //   <section data-live="job_status_changed approval_requested" data-live-job="01J..."
 //            hx-get="/queue/waiting" hx-trigger="news" hx-swap="innerMorph">
 //
-// `data-live`: the types of event; `data-live-job`: only those of this job. The element itself stays; what the answer
+// `data-live`: the types of event, or `job_status_changed:cancelled` with one status alone; `data-live-job`: only those
+// of this job. The element itself stays; what the answer
 // holds is morphed into it, so that what is open stays open and the keyboard stays where it was.
 
-import { onNews, showProblem, signedOut } from "./page.js";
+import { asking, onNews, showProblem, signedOut } from "./page.js";
 import { showTimes } from "./times.js";
 
 // Many events at once are one request.
@@ -21,7 +22,9 @@ const sections = () => document.querySelectorAll("[data-live]");
 
 function concerns(section, event) {
   const { live, liveJob } = section.dataset;
-  return live.split(/\s+/).includes(event.type) && (!liveJob || liveJob === event.job_id);
+  const wanted = live.split(/\s+/);
+  const isWanted = wanted.includes(event.type) || wanted.includes(`${event.type}:${event.status}`);
+  return isWanted && (!liveJob || liveJob === event.job_id);
 }
 
 /** Fetch `section` anew, soon; never twice at a time. */
@@ -40,6 +43,8 @@ function ask() {
     htmx.trigger(section, "news");
   }
 }
+
+document.addEventListener("htmx:config:request", (event) => Object.assign(event.detail.ctx.request.headers, asking()));
 
 document.addEventListener("htmx:finally:request", (event) => {
   if (!busy.delete(event.target)) return;
