@@ -17,7 +17,9 @@ class ApprovalsConfig(AppConfig):
         from approvals.facets import approvals_of
         from approvals.holds import why_held
         from approvals.mail_kinds import ALL
+        from approvals.mail_kinds import ALL
         from approvals.receivers import withdraw_request
+        from cloudtrain_site.preferences import register_mail
         from cloudtrain_site.preferences import register_mail
         from jobs.facets import register
         from jobs.signals import job_status_changed
@@ -26,6 +28,8 @@ class ApprovalsConfig(AppConfig):
         job_status_changed.connect(withdraw_request, dispatch_uid="approvals.withdraw_request")
         register("approvals", approvals_of)
         guards.register("approvals", is_what_was_approved)
+        for kind in ALL:
+            register_mail(kind)
         holds.register("approvals", why_held)
         for kind in ALL:
             register_mail(kind)

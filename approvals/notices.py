@@ -22,11 +22,13 @@ from django.utils import timezone
 from django.utils.timesince import timeuntil
 from django_q.tasks import async_task
 
+from approvals.mail_kinds import mail_kind_of
 from approvals.models import ApprovalRequest, Notice
 from approvals.reviewers import eligible
 from approvals.statuses import RequestStatus
 from cloudtrain_site.correlation_ids import HEADER, correlation
 from cloudtrain_site.http_client import get_correlation_id
+from cloudtrain_site.preferences import who_muted
 
 logger = logging.getLogger("simpletuner.cloud.approvals")
 
@@ -133,6 +135,7 @@ def _receivers(notice: Notice) -> list[str]:
         users = eligible(request).exclude(pk__in=request.decisions.values("user"))
     else:
         return []
+    users = users.exclude(pk__in=who_muted(mail_kind_of(notice)))
     return list(users.exclude(email="").order_by("pk").values_list("email", flat=True))
 
 

@@ -85,3 +85,29 @@ class LoopRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.loop_id} at {self.started_at:%H:%M:%S}"
+
+
+class Preferences(models.Model):
+    """What somebody chose for themselves; no row: everything as it is out of the box."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="preferences")
+    time_zone = models.CharField(max_length=60, blank=True, help_text="Like Europe/Berlin; empty: the browser's.")
+
+    class Meta:
+        verbose_name_plural = "preferences"
+
+    def __str__(self) -> str:
+        return f"of {self.user}"
+
+
+class MutedMail(models.Model):
+    """A kind of mail that somebody doesn't want."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="muted_mail")
+    kind = models.CharField(max_length=40)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "kind"], name="muted_once")]
+
+    def __str__(self) -> str:
+        return f"no {self.kind} to {self.user}"

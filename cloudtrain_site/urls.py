@@ -14,6 +14,7 @@ urlpatterns = [
     path("", include("queueing.urls")),
     path("", include("jobs.urls")),
     path("api/events", event_stream, name="events"),
+    path("api/account", include("cloudtrain_site.account_urls")),
     path("api/cloud/health", include("cloudtrain_site.health_urls")),
     path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),

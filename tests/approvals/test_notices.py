@@ -15,6 +15,7 @@ from django_q.models import OrmQ
 from approvals import decisions, expiry, notices
 from approvals.intake import Wish, submit
 from approvals.models import ApprovalRequest, ApprovalRule, Notice
+from cloudtrain_site.preferences import change_preferences
 from cloudtrain_site.states import Source
 from jobs.models import Job, Organization
 from jobs.roles import Role
@@ -128,3 +129,20 @@ def test_a_name_with_a_line_break_makes_no_header(bob: User, request_: ApprovalR
 def test_a_link_begins_with_the_address_that_the_site_trusts(settings: Any) -> None:
     settings.CSRF_TRUSTED_ORIGINS = ["https://*.example.com", "https://train.example.com"]
     assert notices.public_address() == "https://train.example.com"
+
+
+def test_who_wants_no_reminders_still_hears_of_new_requests(
+    bob: User, request_: ApprovalRequest, mailoutbox: list[Any]
+) -> None:
+    change_preferences(bob, mail={"approval_reminder": False})
+    Notice.objects.update(due_at=timezone.now())
+    assert sent_about(mailoutbox) == [("Approval needed: flux by alice", ["bob@example.org"])]
+
+
+def test_who_wants_no_word_about_decisions_gets_none(
+    alice: User, bob: User, request_: ApprovalRequest, mailoutbox: list[Any]
+) -> None:
+    change_preferences(alice, mail={"approval_decided": False})
+    sent_about(mailoutbox)
+    decisions.approve(request_, user=bob, source=Source.API)
+    assert sent_about(mailoutbox) == []

@@ -1,0 +1,71 @@
+"""What somebody chose for themselves: the time zone of the pages, and which mail they want."""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import transaction
+from django.db.models import QuerySet
+
+from cloudtrain_site.models import MutedMail, Preferences
+
+
+@dataclass(frozen=True, slots=True)
+class MailKind:
+    """A kind of mail that a room sends, as one chooses about it."""
+
+    name: str
+    label: str
+    order: int
+
+
+_kinds: dict[str, MailKind] = {}
+
+
+def register_mail(kind: MailKind) -> None:
+    """Let everybody choose about `kind`. A second one under the same name replaces the first."""
+    _kinds[kind.name] = kind
+
+
+def mail_kinds() -> list[MailKind]:
+    """All kinds, in the order in which they are shown."""
+    return sorted(_kinds.values(), key=lambda kind: kind.order)
+
+
+def who_muted(kind: str) -> QuerySet[MutedMail]:
+    """The ids of the users who don't want mail of `kind`, for an `exclude(pk__in=...)`."""
+    return MutedMail.objects.filter(kind=kind).values("user")  # type: ignore[return-value]
+
+
+def wanted_mail(user: User) -> dict[str, bool]:
+    """For each kind whether `user` wants it."""
+    muted = set(MutedMail.objects.filter(user=user).values_list("kind", flat=True))
+    return {kind.name: kind.name not in muted for kind in mail_kinds()}
+
+
+@cache
+def time_zones() -> tuple[str, ...]:
+    """The names to choose a time zone from."""
+    return tuple(sorted(name for name in zoneinfo.available_timezones() if "/" in name or name == "UTC"))
+
+
+def time_zone_of(user: User | AnonymousUser) -> str:
+    """The zone that `user` chose; empty: the browser's."""
+    chosen = Preferences.objects.filter(user_id=user.pk or 0).values_list("time_zone", flat=True).first()
+    return chosen or ""
+
+
+def change_preferences(user: User, *, time_zone: str | None = None, mail: Mapping[str, bool] | None = None) -> None:
+    """Keep what is given; None leaves it as it is. The names must have been checked."""
+    with transaction.atomic():
+        if time_zone is not None:
+            Preferences.objects.update_or_create(user=user, defaults={"time_zone": time_zone})
+        for kind, is_wanted in (mail or {}).items():
+            if is_wanted:
+                MutedMail.objects.filter(user=user, kind=kind).delete()
+            else:
+                MutedMail.objects.get_or_create(user=user, kind=kind)
