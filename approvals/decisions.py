@@ -13,7 +13,7 @@ from approvals.models import ApprovalRequest
 from approvals.notices import plan_decided, send_soon
 from approvals.reviewers import bypasses
 from approvals.statuses import RequestStatus, Verdict
-from cloudtrain_site.events import unit_of_work
+from cloudtrain_site.events import joined_unit, unit_of_work
 from cloudtrain_site.http_client import get_correlation_id
 from cloudtrain_site.states import SYSTEM, Actor, Change, change_state
 from jobs import lifecycle
@@ -21,11 +21,14 @@ from jobs.access import AnyUser
 from jobs.models import record_in_history
 from jobs.statuses import JobStatus
 from queueing import claims, passes
+from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
 
 logger = logging.getLogger("simpletuner.cloud.approvals")
 
 NOTES_LIMIT = 2000
+#: What `refuse` ends together with the job.
+ENDED_ALONG = (ApprovalRequest.SUBJECT, QueueEntry.SUBJECT)
 WORDS = {
     RequestStatus.APPROVED: "approved",
     RequestStatus.REJECTED: "rejected",
@@ -104,9 +107,13 @@ def cancel(request: ApprovalRequest, *, actor: Actor, source: str, reason: str =
     return refuse(request, RequestStatus.CANCELLED, actor, source, reason or "withdrawn by the requester")
 
 
-def expire(request: ApprovalRequest, *, source: str) -> bool:
-    """Nobody decided in time: request expired, entry failed, job cancelled, in one transaction."""
-    if not refuse(request, RequestStatus.EXPIRED, SYSTEM, source, "nobody decided before the deadline"):
+def expire(request: ApprovalRequest, *, source: str, entry: QueueEntry | None = None) -> bool:
+    """Nobody decided in time: request expired, entry failed, job cancelled, in one transaction.
+
+    `entry` is the job's queue entry, where the caller has read it.
+    """
+    reason = "nobody decided before the deadline"
+    if not refuse(request, RequestStatus.EXPIRED, SYSTEM, source, reason, entry=entry):
         return False
     logger.info("Approval request expired", extra=request.log_fields())
     return True
@@ -158,15 +165,23 @@ def _note_approval(request: ApprovalRequest, actor: Actor, source: str, words: s
 
 
 def refuse(
-    request: ApprovalRequest, to: RequestStatus, actor: Actor, source: str, reason: str, *, bypass: bool = False
+    request: ApprovalRequest,
+    to: RequestStatus,
+    actor: Actor,
+    source: str,
+    reason: str,
+    *,
+    bypass: bool = False,
+    entry: QueueEntry | None = None,
 ) -> bool:
     """End a request without an approval, and its entry and its job with it."""
     job = request.job
     with unit_of_work():
         if not _decide(request, to, actor, source, reason, bypass=bypass):
             return False
-        lifecycle.finish(job, JobStatus.CANCELLED, actor=actor, source=source, reason=f"approval {to}: {reason}")
-        claims.end(job, actor=actor, source=source, to=EntryStatus.FAILED)
+        words = f"approval {to}: {reason}"
+        lifecycle.finish(job, JobStatus.CANCELLED, actor=actor, source=source, reason=words, along=ENDED_ALONG)
+        claims.end(job, actor=actor, source=source, to=EntryStatus.FAILED, entry=entry)
     return True
 
 
@@ -174,7 +189,7 @@ def _decide(
     request: ApprovalRequest, to: RequestStatus, actor: Actor, source: str, notes: str, *, bypass: bool = False
 ) -> bool:
     now = timezone.now()
-    with unit_of_work():
+    with joined_unit():
         won = _settle(request, to, now, actor, source, notes, bypass)
         if won and to != RequestStatus.CANCELLED:
             plan_decided(request)

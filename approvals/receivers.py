@@ -14,7 +14,7 @@ from jobs.statuses import TERMINAL
 
 def withdraw_request(*, job: Job, change: Change, **kwargs: Any) -> None:
     """A held job ended (somebody cancelled it): its open question goes with it. The expiry sweep does so as well."""
-    if change.new in TERMINAL:
+    if change.new in TERMINAL and ApprovalRequest.SUBJECT not in change.along:
         request = ApprovalRequest.objects.filter(job=job, status=RequestStatus.PENDING).first()
         if request is not None:
             decisions.withdraw(request, actor=change.actor, source=change.source)

@@ -17,7 +17,6 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
-from django.db.models import F
 from django.utils import timezone
 from django_eventstream.models import Event, EventCounter
 
@@ -94,9 +93,18 @@ def unit_of_work() -> Iterator[None]:
                 _pending.written.clear()
 
 
+def joined_unit() -> AbstractContextManager[object]:
+    """The open unit of work as it is, or one of its own.
+
+    A nested `unit_of_work` costs two statements, so that it can be rolled back alone. What nobody rolls back alone,
+    because its error ends the whole unit, joins it for nothing.
+    """
+    return nullcontext() if _pending.depth else unit_of_work()
+
+
 def publish(news: News) -> None:
     """Store `news` with the change that it tells of: in the open unit of work, or in one of its own."""
-    with unit_of_work():
+    with joined_unit():
         _pending.written.append(_Written(news))
 
 
@@ -127,9 +135,22 @@ def _store(news: list[News]) -> None:
 
 def _take_numbers(count: int) -> int:
     """Take the next `count` numbers; returns the last of them. Holds the counter until the commit."""
-    counters = EventCounter.objects.filter(name=COUNTER)
-    if not counters.update(value=F("value") + count, updated=timezone.now()):
+    last = _advance(count)
+    if last is None:
         EventCounter.objects.get_or_create(name=COUNTER)
-        counters.update(value=F("value") + count, updated=timezone.now())
-    last: int = counters.values_list("value", flat=True).get()
+        last = _advance(count)
+    assert last is not None
     return last
+
+
+def _advance(count: int) -> int | None:
+    """None: there is no counter yet. One statement, which Django has no words for: every change waits for it."""
+    table = connection.ops.quote_name(EventCounter._meta.db_table)
+    updated = connection.ops.adapt_datetimefield_value(timezone.now())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {table} SET value = value + %s, updated = %s WHERE name = %s RETURNING value",  # noqa: S608
+            [count, updated, COUNTER],
+        )
+        found = cursor.fetchall()
+    return found[0][0] if found else None

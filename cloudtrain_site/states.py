@@ -11,7 +11,7 @@ from django.db import models, transaction
 from django.utils import timezone
 
 from cloudtrain_site.correlation_ids import correlation
-from cloudtrain_site.events import unit_of_work
+from cloudtrain_site.events import joined_unit
 from cloudtrain_site.http_client import get_correlation_id
 
 
@@ -57,6 +57,8 @@ class Change:
     reason: str
     correlation_id: str
     at: Any
+    #: What else the same transaction ends, by its subject: whoever hears of this need not look for it.
+    along: tuple[str, ...] = ()
 
 
 class Stateful(models.Model):
@@ -87,11 +89,13 @@ def change_state(
     source: str,
     reason: str = "",
     only_if: models.Q | None = None,
+    along: tuple[str, ...] = (),
     **fields: Any,
 ) -> bool:
     """Move `obj` to `to`, with its history and its event, and tell the world after the commit.
 
-    `only_if` narrows the update further (a claim token, say); `fields` are written with the status.
+    `only_if` narrows the update further (a claim token, say); `fields` are written with the status; `along` names
+    what the caller ends in the same transaction.
     True: this call made the change, and `obj` shows it. False: someone else got there first, or the move
     is not allowed; nothing was written and nobody is told.
     """
@@ -107,8 +111,9 @@ def change_state(
         reason=reason,
         correlation_id=get_correlation_id(),
         at=timezone.now(),
+        along=along,
     )
-    with unit_of_work():
+    with joined_unit():
         # Exactly the state that was read, not any allowed one: the history's `old` must be true.
         rows = type(obj)._default_manager.filter(only_if or models.Q(), pk=obj.pk, status=old)
         if not rows.update(status=to, **fields):

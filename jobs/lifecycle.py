@@ -276,14 +276,18 @@ def _ending(to: str, snapshot: Snapshot) -> dict[str, Any]:
     return {} if to in ACTIVE else {"completed_at": snapshot.completed_at or timezone.now()}
 
 
-def finish(job: Job, to: JobStatus, *, actor: Actor, source: str, reason: str) -> bool:
-    """End a job that no provider is training: it could not be started, or may not be."""
+def finish(job: Job, to: JobStatus, *, actor: Actor, source: str, reason: str, along: tuple[str, ...] = ()) -> bool:
+    """End a job that no provider is training: it could not be started, or may not be.
+
+    `along` names what the caller ends with it, in the same transaction.
+    """
     return change_state(
         job,
         to,
         actor=actor,
         source=source,
         reason=reason,
+        along=along,
         completed_at=timezone.now(),
         error_message=reason if to == JobStatus.FAILED else job.error_message,
     )

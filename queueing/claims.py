@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from django.db import connection
@@ -228,11 +228,34 @@ def give_back(entry: QueueEntry, error: str, *, pause: timedelta | None = None) 
     )
 
 
-def end(job: Job, *, actor: Actor = SYSTEM, source: str = Source.LOOP, to: EntryStatus | None = None) -> bool:
-    """End the entry of a job that has ended, and free its slot. True once, however often it is told."""
+def live_entries(jobs: Iterable[Job]) -> dict[str, QueueEntry]:
+    """The live entries of many jobs, by the job's id, for `end`."""
+    own = {job.pk: job for job in jobs}
+    found = {entry.job_id: entry for entry in QueueEntry.objects.filter(job__in=list(own), status__in=LIVE)}
+    for job_id, entry in found.items():
+        entry.job = own[job_id]
+    return found
+
+
+def end(
+    job: Job,
+    *,
+    actor: Actor = SYSTEM,
+    source: str = Source.LOOP,
+    to: EntryStatus | None = None,
+    entry: QueueEntry | None = None,
+) -> bool:
+    """End the entry of a job that has ended, and free its slot. True once, however often it is told.
+
+    `entry` is the job's entry as the caller has read it; when it has moved on since, it is read again.
+    """
+    if entry is not None and _end(entry, job, actor, source, to):
+        return True
     entry = live_entry(job)
-    if entry is None:
-        return False
+    return entry is not None and _end(entry, job, actor, source, to)
+
+
+def _end(entry: QueueEntry, job: Job, actor: Actor, source: str, to: EntryStatus | None) -> bool:
     return change_state(
         entry,
         to or ENDS[job.status],
