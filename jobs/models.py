@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import ClassVar
 
@@ -199,6 +200,10 @@ class Job(Stateful):
             models.Index(fields=["provider", "id"], name="job_active", condition=Q(status__in=ACTIVE)),
             # The poller: jobs whose log is due, the longest overdue first.
             models.Index(fields=["log_due_at"], name="job_log_due", condition=Q(log_due_at__isnull=False)),
+            # The list: of one status, with the number of the active ones; of one provider; the most expensive first.
+            models.Index(fields=["status", "-id"], name="job_by_status"),
+            models.Index(fields=["provider", "-id"], name="job_by_provider"),
+            models.Index(fields=["-cost_usd", "-id"], name="job_by_cost"),
             # The first_job rule, /api/queue/me and the list of one's own.
             models.Index(fields=["submitted_by", "-id"], name="job_by_submitter"),
             # Estimates and metrics: how long jobs on this hardware took lately.
@@ -279,7 +284,18 @@ class JobEvent(models.Model):
 
 def record_in_history(job: Job, change: Change) -> JobEvent:
     """Write `change`, of whatever subject, into the history of `job`."""
-    return JobEvent.objects.create(
+    line = _history_line(job, change)
+    line.save(force_insert=True)
+    return line
+
+
+def record_all_in_history(changes: Iterable[tuple[Job, Change]]) -> None:
+    """Write each change into the history of its job, in one statement."""
+    JobEvent.objects.bulk_create(_history_line(job, change) for job, change in changes)
+
+
+def _history_line(job: Job, change: Change) -> JobEvent:
+    return JobEvent(
         job=job,
         subject=change.subject,
         old=change.old,

@@ -5,23 +5,23 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import CharField, F, Q, Value
+from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
 from cloudtrain_site.events import unit_of_work
 from cloudtrain_site.http_client import get_correlation_id
-from cloudtrain_site.states import SYSTEM, Actor, Change, Source, change_state
-from jobs.models import Job, record_in_history
+from cloudtrain_site.states import SYSTEM, Actor, Change, Source, change_state, move_all
+from jobs.models import Job, record_all_in_history, record_in_history
 from jobs.roles import Role
 from jobs.statuses import JobStatus
-from jobs.tracing import tracing
 from queueing.heads import heads
 from queueing.limits import current_limits, current_usage, queue_state
-from queueing.models import QueueEntry
+from queueing.models import LARGE, QueueEntry
 from queueing.policy import choose, turn_of
 from queueing.statuses import LIVE, EntryStatus
 
@@ -103,9 +103,7 @@ def claim_next(at_most: int = CLAIMS_AT_ONCE) -> list[QueueEntry]:
     with unit_of_work():
         _lock_claims()
         # Decided under the lock: the entries that came while we waited for it are seen too.
-        chosen = who_may_go(at_most)
-        entries = QueueEntry.objects.select_related("job").in_bulk(chosen)
-        return [entries[pk] for pk in chosen if _claim(entries[pk])]
+        return _claim(who_may_go(at_most))
 
 
 def who_may_go(at_most: int) -> list[int]:
@@ -128,20 +126,38 @@ def _lock_claims() -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
 
 
-def _claim(entry: QueueEntry) -> bool:
-    now = timezone.now()
-    with tracing(entry.job):
-        return change_state(
-            entry,
-            EntryStatus.DISPATCHING,
-            actor=DISPATCHER,
-            source=Source.DISPATCHER,
-            claim_token=secrets.token_hex(16),
-            claimed_on=socket.gethostname(),
-            lease_until=now + LEASE,
-            dispatched_at=now,
-            attempts=entry.attempts + 1,
-        )
+def _claim(chosen: Sequence[int]) -> list[QueueEntry]:
+    """Claim those of `chosen` that still wait, in their order, in a few statements: nobody else can claim meanwhile."""
+    now, mark = timezone.now(), secrets.token_hex(8)
+    if not chosen or not move_all(
+        QueueEntry.objects.filter(pk__in=chosen),
+        EntryStatus.DISPATCHING,
+        old=EntryStatus.PENDING,
+        claim_token=Concat(Value(f"{mark}-"), Cast("pk", CharField()), output_field=CharField()),
+        claimed_on=socket.gethostname(),
+        lease_until=now + LEASE,
+        dispatched_at=now,
+        attempts=F("attempts") + 1,
+    ):
+        return []
+    claimed = QueueEntry.objects.filter(pk__in=chosen, claim_token__startswith=mark)
+    found = {entry.pk: entry for entry in claimed.select_related("job").defer(*LARGE)}
+    entries = [found[pk] for pk in chosen if pk in found]
+    record_all_in_history((entry.job, _claimed(entry)) for entry in entries)
+    return entries
+
+
+def _claimed(entry: QueueEntry) -> Change:
+    return Change(
+        subject=QueueEntry.SUBJECT,
+        old=EntryStatus.PENDING,
+        new=EntryStatus.DISPATCHING,
+        actor=DISPATCHER,
+        source=Source.DISPATCHER,
+        reason="",
+        correlation_id=entry.job.correlation_id,
+        at=entry.dispatched_at,
+    )
 
 
 def take_over(entry: QueueEntry) -> bool:

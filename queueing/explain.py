@@ -14,15 +14,13 @@ from jobs.access import AnyUser, is_superuser, organizations_of
 from jobs.models import Organization
 from queueing import holds
 from queueing.limits import candidate_of, current_limits, queue_state
-from queueing.models import QueueEntry
+from queueing.models import LARGE, QueueEntry
 from queueing.policy import Blocker, BlockerKind, Usage, blockers
 from queueing.statuses import EntryStatus
 
 #: More names than this make no sentence.
 NAMES_SHOWN = 3
 NEXT = "It starts in a moment."
-#: A config may have a megabyte, and no sentence tells of it.
-LARGE = ("job__config", "job__dataloader_config")
 
 Kind = BlockerKind
 #: What would lift each, as a person can act on it.

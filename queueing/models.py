@@ -16,6 +16,8 @@ from jobs.models import Job, Organization, record_in_history
 from queueing.statuses import ALLOWED, HOLDS_SLOT, LIVE, EntryStatus
 
 MAX_PRIORITY = 50
+#: Of an entry's job: a config may have a megabyte, and neither a claim nor a sentence needs it.
+LARGE = ("job__config", "job__dataloader_config")
 
 
 class QueueEntryQuerySet(models.QuerySet["QueueEntry"]):

@@ -22,9 +22,9 @@ from jobs.representation import as_utc
 from jobs.serializers import DoneShape
 from queueing import claims, unconfirmed
 from queueing.controls import By
-from queueing.explain import LARGE, Explainer
+from queueing.explain import Explainer
 from queueing.line import Line, queue_in_order
-from queueing.models import QueueEntry, QueueEntryQuerySet
+from queueing.models import LARGE, QueueEntry, QueueEntryQuerySet
 from queueing.places import NOT_WAITING, tell_of
 from queueing.serializers import (
     MyQueueShape,

@@ -219,7 +219,7 @@ def test_a_page_of_waiting_entries_costs_the_same_whatever_they_are(
     enqueue: Enqueue, alice: User, charlie: User, make_job: Any, django_assert_num_queries: Any
 ) -> None:
     QueueState.objects.get_or_create(pk=1)
-    organizations = [Organization.objects.create(name=f"org-{number}", max_running=number) for number in range(3)]
+    organizations = [Organization.objects.create(name=f"org-{number}", max_running=number) for number in range(1, 4)]
     for number in range(9):
         fields = {"provider": f"p-{number % 3}", "hardware_profile": f"h-{number}"}
         enqueue(organization=organizations[number % 3], **fields)
