@@ -169,7 +169,9 @@ class HealthView(APIView):
         responses=HealthSerializer,
         parameters=[
             OpenApiParameter(
-                "include_replicate", bool, description="Accepted for older clients; see /api/cloud/replicate/status."
+                "include_replicate",
+                bool,
+                description="Accepted for older clients: `replicate` is always among them.",
             )
         ],
     )

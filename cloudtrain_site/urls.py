@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 
 from cloudtrain_site import errors
 from cloudtrain_site.event_stream import event_stream
+from cloudtrain_site.metrics import PrometheusView
 
 urlpatterns = [
     path("", include("approvals.urls")),
@@ -16,6 +17,7 @@ urlpatterns = [
     path("api/events", event_stream, name="events"),
     path("api/account", include("cloudtrain_site.account_urls")),
     path("api/cloud/health", include("cloudtrain_site.health_urls")),
+    path("api/cloud/metrics/prometheus", PrometheusView.as_view(), name="metrics-prometheus"),
     path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("admin/", admin.site.urls),

@@ -18,9 +18,11 @@ class JobsConfig(AppConfig):
         from django.db.models.signals import post_delete, post_save
 
         from cloudtrain_site.health_components import register_component
+        from cloudtrain_site.metrics import register_collector
         from cloudtrain_site.models import ApiKey
         from jobs import receivers
-        from jobs.health import lost_webhooks
+        from jobs.health import lost_webhooks, replicate_outage
+        from jobs.metrics import collect
         from jobs.models import Membership
         from jobs.places import Place, register_place
 
@@ -32,4 +34,6 @@ class JobsConfig(AppConfig):
         user_logged_out.connect(receivers.logged_out, dispatch_uid="jobs.logged_out")
         post_save.connect(receivers.user_changed, sender=User, dispatch_uid="jobs.user_changed")
         register_component("webhooks", lost_webhooks, well="None is known to be lost.")
+        register_component("replicate", replicate_outage, well="No outage is known.")
+        register_collector("jobs", collect)
         register_place(Place("Jobs", "dashboard", order=10))

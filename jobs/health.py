@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils import timezone
+
 from jobs.models import ProviderConfig
 
 
@@ -13,4 +15,15 @@ def lost_webhooks() -> str:
         "it. Look whether the provider can reach the webhook address, and whether deliveries are refused."
         for name, since in missed.values_list("name", "webhooks_missed_at")
         if since is not None
+    )
+
+
+def replicate_outage() -> str:
+    """A sentence about a Replicate that can't be asked now; empty while none is known, or it is switched off."""
+    out = ProviderConfig.objects.filter(name="replicate", enabled=True, outage_until__gt=timezone.now()).first()
+    if out is None or out.outage_until is None:
+        return ""
+    return (
+        f"Replicate could not be asked {out.outage_failures} times in a row; the next try is at "
+        f"{out.outage_until:%H:%M:%S} UTC. The log says what it answered."
     )

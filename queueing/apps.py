@@ -13,10 +13,13 @@ class QueueingConfig(AppConfig):
 
     def ready(self) -> None:
         """Hear of ended jobs, and tell the API of every job's place."""
+        from cloudtrain_site.metrics import register_collector
         from jobs.facets import register
         from jobs.signals import job_status_changed
         from queueing.places import places_of
         from queueing.receivers import free_slot
+        from queueing.statistics import collect
 
         job_status_changed.connect(free_slot, dispatch_uid="queueing.free_slot")
         register("queueing", places_of)
+        register_collector("queue", collect)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 from django.db.models import Avg, Count, F, Q
 from django.utils import timezone
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from jobs.access import AnyUser, is_superuser, organizations_of
 from queueing.models import QueueEntry, QueueEntryQuerySet
@@ -51,3 +53,14 @@ def _grouped(seen: QueueEntryQuerySet, column: str, key: str) -> list[dict[str, 
         .order_by("-running", "-waiting", column)
     )
     return [{key: name, "waiting": waiting, "running": running} for name, waiting, running in groups[:SHOWN]]
+
+
+def collect(user: AnyUser) -> Iterator[Metric]:
+    """Entries that wait or hold a slot, for Prometheus."""
+    numbers = GaugeMetricFamily(
+        "cloudtrain_queue_entries", "Live queue entries, by provider and status.", labels=["provider", "status"]
+    )
+    groups = entries_seen_by(user).live().order_by("provider", "status").values_list("provider", "status")
+    for provider, status, count in groups.annotate(Count("pk")):
+        numbers.add_metric([provider, status], count)
+    yield numbers

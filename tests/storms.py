@@ -92,7 +92,7 @@ class StormySite(Site):
         """Change something in its database; `?` stands for a value."""
         if self.database_url:
             with psycopg.connect(self.database_url) as connection:
-                connection.execute(sql.replace("?", "%s"), values)  # type: ignore[arg-type]
+                connection.execute(sql.replace("?", "%s"), values)
         else:
             with sqlite3.connect(self.folder / "data" / "cloudtrain.sqlite3", timeout=10) as database:
                 database.execute(sql, values)

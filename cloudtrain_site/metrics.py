@@ -1,0 +1,94 @@
+"""Figures for Prometheus: each room says what it counts, and whoever asks gets what they may see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from cloudtrain_site.models import Loop
+
+#: Given who asks, the figures to show.
+Collector = Callable[[User | AnonymousUser], Iterable[Metric]]
+
+_collectors: dict[str, Collector] = {}
+
+
+def register_collector(name: str, collector: Collector) -> None:
+    """Have `collector` asked at every scrape. A second one under the same name replaces the first."""
+    _collectors[name] = collector
+
+
+def collect_loops(asker: User | AnonymousUser) -> Iterator[Metric]:
+    """The background loops: how they are doing is everybody's business, as in the health."""
+    now = timezone.now()
+    began = GaugeMetricFamily(
+        "cloudtrain_loop_last_start_timestamp_seconds", "When a background loop last began a run.", labels=["loop"]
+    )
+    late = GaugeMetricFamily("cloudtrain_loop_late", "1 while a background loop does not run in time.", labels=["loop"])
+    for loop in Loop.objects.filter(enabled=True).order_by("name"):
+        if loop.last_started_at is not None:
+            began.add_metric([loop.name], loop.last_started_at.timestamp())
+        late.add_metric([loop.name], float(loop.is_late(now)))
+    yield from (began, late)
+
+
+class _Scrape:
+    """What one asker gets; a registry as the library's writer wants it."""
+
+    def __init__(self, asker: User | AnonymousUser) -> None:
+        self.asker = asker
+
+    def collect(self) -> Iterator[Metric]:
+        for collector in _collectors.values():
+            yield from collector(self.asker)
+
+
+class _Text(BaseRenderer):
+    media_type = "text/plain"
+    format = "txt"
+    charset = None
+
+    def render(self, data: bytes, accepted_media_type: str | None = None, renderer_context: object = None) -> bytes:
+        return data
+
+
+class _AlwaysText(BaseContentNegotiation):
+    """Scrapers ask for several formats; this is the one that all of them read."""
+
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> None:
+        return None
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        return _Text(), _Text.media_type
+
+
+class PrometheusView(APIView):
+    """Figures in Prometheus's text format: of the jobs that the asker may see, and of the site."""
+
+    renderer_classes = (_Text,)
+    content_negotiation_class = _AlwaysText
+
+    @extend_schema(operation_id="metrics_prometheus", responses={(200, "text/plain"): OpenApiTypes.STR})
+    def get(self, request: Request) -> Response:
+        text = generate_latest(_Scrape(request.user))
+        return Response(text, content_type=CONTENT_TYPE_LATEST)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Errors are JSON, as everywhere."""
+        self.request.accepted_renderer = JSONRenderer()
+        self.request.accepted_media_type = JSONRenderer.media_type
+        return super().handle_exception(exc)

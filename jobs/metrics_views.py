@@ -1,0 +1,70 @@
+"""Figures over HTTP, and what Replicate says of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from jobs.metrics import summary
+from jobs.replicate_status import read_status
+
+
+class MetricsQuery(serializers.Serializer[Any]):
+    """Which days."""
+
+    days = serializers.IntegerField(min_value=1, max_value=366, default=30)
+
+
+class DayShape(serializers.Serializer[Any]):
+    """What one day came to."""
+
+    date = serializers.DateField()
+    cost_usd = serializers.FloatField()
+    jobs = serializers.IntegerField()
+
+
+class MetricsShape(serializers.Serializer[Any]):
+    """What the days came to."""
+
+    period_days = serializers.IntegerField()
+    job_count = serializers.IntegerField()
+    jobs_by_status = serializers.DictField(child=serializers.IntegerField())
+    total_cost_usd = serializers.FloatField()
+    cost_by_day = DayShape(many=True)
+    average_duration_seconds = serializers.FloatField(allow_null=True)
+    average_wait_seconds = serializers.FloatField(allow_null=True)
+    success_rate = serializers.FloatField(allow_null=True, help_text="Of those that completed or failed; 0 to 1.")
+
+
+class ReplicateStatusShape(serializers.Serializer[Any]):
+    """What Replicate's status page says; `operational` is null when that is not known."""
+
+    operational = serializers.BooleanField(allow_null=True)
+    ongoing_incidents = serializers.ListField()
+    in_progress_maintenances = serializers.ListField()
+    scheduled_maintenances = serializers.ListField()
+    status_page_url = serializers.CharField(allow_null=True)
+    error = serializers.CharField(allow_null=True)
+
+
+class Metrics(APIView):
+    """What the jobs that the asker may see came to in the last days."""
+
+    @extend_schema(operation_id="metrics", parameters=[MetricsQuery], responses=MetricsShape)
+    def get(self, request: Request) -> Response:
+        query = MetricsQuery(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        return Response(summary(request.user, query.validated_data["days"]))
+
+
+class ReplicateStatus(APIView):
+    """Whether Replicate says that it is well."""
+
+    @extend_schema(operation_id="replicate_status", responses=ReplicateStatusShape)
+    def get(self, request: Request) -> Response:
+        return Response(read_status())

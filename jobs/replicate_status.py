@@ -1,0 +1,75 @@
+"""What Replicate's own status page says. Asked at most once a minute, and never a reason to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import httpx
+
+from cloudtrain_site.http_client import get_async_client
+
+logger = logging.getLogger("simpletuner.cloud.providers")
+
+URL_VARIABLE = "REPLICATE_STATUS_URL"
+DEFAULT_URL = "https://www.replicatestatus.com/api/v1/summary"
+LISTS = ("ongoing_incidents", "in_progress_maintenances", "scheduled_maintenances")
+KEEP_SECONDS = 60.0
+TIMEOUT_SECONDS = 5.0
+LONGEST_ANSWER = 1_000_000
+
+
+@dataclass
+class _Kept:
+    told: dict[str, Any] = field(default_factory=dict)
+    until: float = float("-inf")
+    url: str = ""
+
+
+_kept = _Kept()
+_turn = threading.Lock()
+
+
+def read_status() -> dict[str, Any]:
+    """Whether Replicate says that it is well, and what it says otherwise; `error` when it can't be asked."""
+    url = os.environ.get(URL_VARIABLE, DEFAULT_URL)
+    # Whoever comes while somebody asks waits for that answer.
+    with _turn:
+        if time.monotonic() >= _kept.until or _kept.url != url:
+            _kept.told = asyncio.run(_ask(url)) if url else _unknown("The status page is switched off.")
+            _kept.until, _kept.url = time.monotonic() + KEEP_SECONDS, url
+        return _kept.told
+
+
+def _unknown(error: str) -> dict[str, Any]:
+    return {"operational": None, **{name: [] for name in LISTS}, "status_page_url": None, "error": error}
+
+
+async def _ask(url: str) -> dict[str, Any]:
+    try:
+        async with get_async_client(timeout=TIMEOUT_SECONDS) as client:
+            answer = await client.get(url, headers={"Accept": "application/json"})
+        answer.raise_for_status()
+        return _read(answer.json() if len(answer.content) <= LONGEST_ANSWER else None)
+    except (httpx.HTTPError, aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
+        logger.warning("Replicate's status page could not be read", extra={"error": str(error)})
+        return _unknown(f"Replicate's status page could not be read ({type(error).__name__}).")
+
+
+def _read(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise ValueError("it is no JSON object")
+    lists = {name: list(body[name]) if isinstance(body.get(name), list) else [] for name in LISTS}
+    page = body.get("page_url")
+    return {
+        "operational": not lists["ongoing_incidents"] and not lists["in_progress_maintenances"],
+        **lists,
+        "status_page_url": page if isinstance(page, str) else None,
+        "error": None,
+    }
