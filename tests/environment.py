@@ -17,7 +17,7 @@ from tests import servers
 
 FOLDER = Path(tempfile.mkdtemp(prefix="cloudtrain-test-"))
 #: Fixtures that start the real commands on a database of their own.
-STACKS = ("stack", "site", "one_site", "fresh", "migrated")
+STACKS = ("stack", "site", "one_site", "life", "fresh", "migrated")
 IS_XDIST_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 
 os.environ["SIMPLETUNER_DATA_DIR"] = str(FOLDER)

@@ -1,22 +1,25 @@
-"""`manage.py up` as an operator meets it: a terminal, a port that is taken, Ctrl-C, kill -9."""
-# ruff: noqa: F401, F811 - fixtures are imported, and then named again by the tests that want them
+"""`manage.py up` as an operator meets it: a terminal, a port that is taken, its log, the admin, Ctrl-C, kill -9."""
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from django.core.management import CommandError, call_command
 
-from tests.cloudtrain_site.stacks import MANAGE, START_SECONDS, Stack, migrated, running_stack, stack, wait_until
+from tests.cloudtrain_site.live import ADDRESS, MANY, Life, running_life
+from tests.cloudtrain_site.recipes import DOCUMENTED, OURS, found, run, shown_by
+from tests.cloudtrain_site.stacks import MANAGE, START_SECONDS, Stack, running_stack
 from tests.servers import free_port
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -33,19 +36,6 @@ def port() -> int:
     return free_port()
 
 
-def is_ready(port: int) -> bool:
-    with suppress(httpx.TransportError), httpx.Client(verify=False, timeout=5) as client:
-        return client.get(f"http://127.0.0.1:{port}/api/cloud/health/ready").status_code == 200
-    return False
-
-
-def start_up(stack: Stack, port: int) -> subprocess.Popen[bytes]:
-    """Start `up`, and return when web and workers are ready."""
-    process = stack.start("up", "--port", str(port))
-    wait_until(lambda: is_ready(port) and len(stack.workers("idle")) == 2, START_SECONDS)
-    return process
-
-
 class TestWhatCannotBeStarted:
     def test_a_port_that_is_taken(self, empty_stack: Stack) -> None:
         with socket.socket() as other:
@@ -60,12 +50,10 @@ class TestWhatCannotBeStarted:
         assert "Traceback" not in done.stderr + done.stdout
         assert not (empty_stack.folder / "data" / "cloudtrain.sqlite3").exists()
 
-    @pytest.mark.parametrize("port", ["99999", "-1"])
-    def test_a_port_that_is_none(self, empty_stack: Stack, port: str) -> None:
-        done = empty_stack.run("up", "--port", port)
-        assert done.returncode == 1
-        assert "Can't listen on 127.0.0.1 port" in done.stderr
-        assert "Traceback" not in done.stderr + done.stdout
+    @pytest.mark.parametrize("port", ["99999", "-1", "0"])
+    def test_a_port_that_is_none(self, port: str) -> None:
+        with pytest.raises(CommandError, match=f"Can't listen on 127.0.0.1 port {port}: a port is a number"):
+            call_command("up", "--port", port)
 
     def test_a_data_folder_that_is_a_file(self, empty_stack: Stack) -> None:
         (empty_stack.folder / "file").touch()
@@ -82,31 +70,85 @@ class TestWhatCannotBeStarted:
         assert "Traceback" not in done.stderr + done.stdout
 
 
+@pytest.fixture(scope="module")
+def one_life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    """One for the whole module: a start takes longer than most of the tests."""
+    with running_life(tmp_path_factory.mktemp("life")) as life:
+        yield life
+
+
+@pytest.fixture
+def life(one_life: Life) -> Life:
+    """The same; up again if the test before has stopped it."""
+    one_life.site.ensure_up()
+    return one_life
+
+
 class TestRunning:
-    def test_ctrl_c_leaves_nothing(self, stack: Stack, port: int) -> None:
-        up = start_up(stack, port)
-        up.send_signal(signal.SIGINT)
-        stack.wait_until_gone(10)
-        assert up.wait() == 0
-        assert {"Queue scheduler started", "Shutting down"} <= set(stack.messages())  # every line is JSON
-        assert (stack.folder / "err").read_text() == ""
+    def test_nothing_of_one_request_or_task_is_in_a_line_of_another(self, life: Life) -> None:
+        life.submit_many()
+        tasks = {f"task-{number}": {"number": number, "inner": number, "own": number} for number in range(MANY)}
+        wait_until(lambda: life.messages().count("Inside") == 2 * MANY, START_SECONDS)
+        lines = life.lines()
+        for line in lines:
+            name, extra = line["correlation_id"], line.get("extra", {})
+            assert {key: extra[key] for key in ("number", "inner", "own") if key in extra}.items() <= (
+                tasks.get(name, {}).items()
+            )
+            assert extra.get("job_id") in (None, life.jobs.get(name))
+        submitted = [line for line in lines if line["message"] == "Job submitted successfully"]
+        assert sorted(line["correlation_id"] for line in submitted) == sorted(life.jobs)
+        inside = [line["extra"] for line in lines if line["message"] == "Inside"]
+        assert {extra["part"]: extra for extra in inside}.keys() == {0, 1}
+        assert all({"number", "inner", "own", "task", "task_id"} <= extra.keys() for extra in inside)
 
-    def test_kill_9_leaves_nothing(self, stack: Stack, port: int) -> None:
-        up = start_up(stack, port)
-        up.kill()
-        stack.wait_until_gone(15)
+    def test_a_webhook_address_in_the_admin_stops_the_poller_and_clearing_it_starts_it(self, life: Life) -> None:
+        def said() -> list[str]:
+            return [message for message in life.messages() if message.endswith("job status polling")]
 
-    def test_a_web_process_that_dies_is_started_again(self, stack: Stack, port: int) -> None:
-        up = start_up(stack, port)
-        [web] = [pid for pid in stack.pids() if b"cloudtrain_site.web" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        for address, message in ((ADDRESS, "Stopping job status polling"), ("", "Starting job status polling")):
+            count = len(said())
+            life.set_webhook_address(address)
+            wait_until(lambda count=count: len(said()) > count, 5)  # type: ignore[misc]
+            assert said()[count:] == [message]
+            rows = life.site.query("SELECT count(*) FROM django_q_schedule WHERE name = 'job status polling'")
+            assert rows == [(int(not address),)]
+
+    def test_the_recipes_find_what_they_say(self, life: Life) -> None:
+        life.let_expire()
+        log = life.settled_log()
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        for recipe, belongs in DOCUMENTED.items():
+            expected = [shown_by(recipe, line) for line in lines if belongs(line)]
+            assert expected, recipe
+            assert found(recipe, log) == expected
+        assert all(run(recipe, log) for recipe in OURS)
+        by_id = {line["message"] for line in lines if line["correlation_id"] == "abc123"}
+        by_job = {line["message"] for line in lines if line.get("extra", {}).get("job_id") == "xyz789"}
+        assert {"Job submitted successfully", "request_finished"} <= by_id
+        assert {"Job submitted successfully", "Approval request expired"} <= by_job
+
+    def test_a_web_process_that_dies_is_started_again(self, life: Life) -> None:
+        site = life.site
+        [web] = [pid for pid in site.own_pids() if b"cloudtrain_site.web" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         os.kill(web, signal.SIGKILL)
         # Nobody is refused meanwhile: the socket stays open, and the request waits for the new process.
-        answer = httpx.get(f"http://127.0.0.1:{port}/api/cloud/health/live", timeout=START_SECONDS)
+        answer = httpx.get(f"http://127.0.0.1:{site.port}/api/cloud/health/live", timeout=START_SECONDS)
         assert answer.status_code == 200
-        assert "Service ended and is started again" in stack.messages()
-        assert up.poll() is None
+        assert "Service ended and is started again" in site.messages()
+        assert site.up is not None
+        assert site.up.poll() is None
 
-    def test_a_terminal_is_told_where_to_look(self, empty_stack: Stack, port: int) -> None:
+    def test_ctrl_c_leaves_nothing(self, life: Life) -> None:
+        site = life.site
+        assert site.up is not None
+        site.up.send_signal(signal.SIGINT)
+        site.wait_until_gone(10)
+        assert site.up.wait() == 0
+        assert {"Queue scheduler started", "Shutting down"} <= set(site.messages())  # every line is JSON
+        assert (site.folder / "err").read_text() == ""
+
+    def test_a_terminal_is_told_where_to_look_and_kill_9_leaves_nothing(self, empty_stack: Stack, port: int) -> None:
         ours, theirs = pty.openpty()
         up = subprocess.Popen(
             [*MANAGE, "up", "--port", str(port)],
@@ -117,15 +159,17 @@ class TestRunning:
         )
         os.close(theirs)
         empty_stack.started.append(up)
-        said = read_until(ours, "Ctrl-C stops everything")
-        os.close(ours)
+        said = read_until(ours, "Ctrl-C stops everything", "Started server process", "[cloudtrain] running")
         for part in (f"http://127.0.0.1:{port}/", "/admin/", "/api/docs", "createsuperuser"):
             assert part in said
+        up.kill()
+        empty_stack.wait_until_gone(15)
+        os.close(ours)
 
 
-def read_until(terminal: int, text: str) -> str:
-    """What appeared on the terminal, up to `text`; pytest's own time limit ends a wait in vain."""
+def read_until(terminal: int, *texts: str) -> str:
+    """What appeared on the terminal, up to the last of `texts`; pytest's own time limit ends a wait in vain."""
     said = ""
-    while text not in said:
+    while not all(text in said for text in texts):
         said += os.read(terminal, 1024).decode()
     return said
