@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs import config_views, job_pages, metrics_views, pages, upload_views, views, webhook_views
+from jobs import config_views, metrics_views, pages, views, webhook_views
 
 urlpatterns = [
     path("", pages.job_list, name="dashboard"),
     path("jobs/rows", pages.job_rows, name="job-rows"),
     path("session", pages.session, name="session"),
     path("places/<slug:name>", pages.place_count, name="place-count"),
-    path("jobs/<str:job_id>", job_pages.job_page, name="job-page"),
-    path("jobs/<str:job_id>/parts/<str:part>", job_pages.job_part, name="job-part"),
-    path("jobs/<str:job_id>/log.txt", job_pages.log_file, name="job-log-file"),
-    path("jobs/<str:job_id>/config.json", job_pages.config_file, name="job-config-file"),
-    path("jobs/<str:job_id>/dataloader.json", job_pages.dataloader_file, name="job-dataloader-file"),
     path("login", pages.log_in, name="login"),
     path("logout", pages.log_out, name="logout"),
     path("api/cloud/jobs", views.JobList.as_view(), name="job-list"),
@@ -28,8 +23,6 @@ urlpatterns = [
     path("api/cloud/jobs/<str:job_id>/cancel", views.CancelJob.as_view(), name="job-cancel"),
     path("api/cloud/metrics", metrics_views.Metrics.as_view(), name="metrics"),
     path("api/cloud/replicate/status", metrics_views.ReplicateStatus.as_view(), name="replicate-status"),
-    path("api/cloud/uploads", upload_views.UploadList.as_view(), name="upload-list"),
-    path("api/cloud/uploads/<str:upload_id>", upload_views.UploadDetail.as_view(), name="upload-detail"),
     path("api/cloud/providers/<str:name>", config_views.ProviderSettings.as_view(), name="provider-settings"),
     path("api/cloud/providers", config_views.ProviderList.as_view(), name="provider-list"),
     path(
