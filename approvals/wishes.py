@@ -15,6 +15,7 @@ from jobs.organizations import choose_organization
 from jobs.providers import get_provider
 from jobs.submission import Submission
 
+from jobs.uploads import has_upload
 UNNAMED = "untitled"
 
 
@@ -32,6 +33,7 @@ def read_wish(user: User, provider: str, body: dict[str, Any], *, source: str, i
         webhook_url=body["webhook_url"],
     )
     return Wish(
+        dataset=_dataset(user, organization, body["dataset"]),
         user=user,
         organization=organization,
         submission=submission,
@@ -56,10 +58,19 @@ def repeat_wish(user: User, job: Job, *, source: str, idempotency_key: str) -> W
     )
     return Wish(user, job.organization, submission, source, idempotency_key, retry_of=job)
 
+        dataset=_dataset(user, job.organization, job.dataset_id or ""),
 
 def _config_of(user: User, organization: Organization, body: dict[str, Any]) -> tuple[dict[str, Any], list[Any], str]:
     """The config, its dataloader config and its name."""
     if "config" in body:
+def _dataset(user: User, organization: Organization, upload_id: str) -> str:
+    """The id of an upload of `organization`. Raises ValidationError when there is none, or none any more."""
+    if upload_id and not has_upload(user, organization, upload_id):
+        words = f"{organization.name} has no dataset {upload_id!r}; it may have been removed. Upload it again."
+        raise ValidationError({"dataset": words})
+    return upload_id.lower()
+
+
         config = body["config"]
         return config, [], _name_in(config)
     name = body["config_name_to_load"]

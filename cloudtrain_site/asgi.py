@@ -9,4 +9,6 @@ os.environ.setdefault("CLOUDTRAIN_ROLE", "web")
 
 from django.core.asgi import get_asgi_application
 
-application = get_asgi_application()
+from cloudtrain_site.body_limit import BodyLimit
+
+application = BodyLimit(get_asgi_application())

@@ -13,14 +13,16 @@ from django.db.models import Q
 from django.utils import timezone
 from django_q.tasks import async_task
 
+from cloudtrain_site.errors import Conflict
 from cloudtrain_site.events import News, publish, unit_of_work
 from cloudtrain_site.http_client import get_correlation_id
 from cloudtrain_site.states import Actor, Change, Source, change_state
+from jobs.dataset_models import DatasetUpload
 from jobs.identifiers import new_job_id, new_marker
 from jobs.models import Job, Organization
 from jobs.providers import FORGETFUL
 from jobs.providers.base import Found, Snapshot
-from jobs.statuses import ACTIVE, ALLOWED, TERMINAL, JobStatus
+from jobs.statuses import ACTIVE, ALLOWED, BEFORE_PROVIDER, TERMINAL, JobStatus
 from jobs.submission import Submission
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
@@ -52,6 +54,7 @@ def create(
         dataloader_config=submission.dataloader_config,
         tracker_run_name=submission.tracker_run_name,
         webhook_url=submission.webhook_url,
+        dataset_id=submission.dataset or None,
         estimated_cost_usd=estimated_cost,
         retry_of=retry_of,
         attempt=retry_of.attempt + 1 if retry_of else 1,
@@ -67,10 +70,18 @@ def create(
         at=job.created_at,
     )
     with unit_of_work():
+        _take_dataset(submission.dataset)
         job.save(force_insert=True)
         job.record(change)
         transaction.on_commit(lambda: job.announce(change), robust=True)
     return job
+
+
+def _take_dataset(upload_id: str) -> None:
+    """Keep it from being removed before the job that uses it is there. Raises Conflict when somebody was quicker."""
+    there = DatasetUpload.objects.filter(pk=upload_id, removed_at=None)
+    if upload_id and not there.update(last_used_at=timezone.now()):
+        raise Conflict("The dataset was just removed. Upload it again.", code="dataset_removed")
 
 
 def adopt_found(
@@ -127,7 +138,7 @@ def begin_submission(job: Job) -> bool:
         return _may_go_on(job)
     marker, now = new_marker(), timezone.now()
     waiting = Job.objects.filter(
-        pk=job.pk, status=JobStatus.PENDING, submission_marker=None, cancel_requested_at=None, deleted_at=None
+        pk=job.pk, status__in=BEFORE_PROVIDER, submission_marker=None, cancel_requested_at=None, deleted_at=None
     )
     if not waiting.update(submission_marker=marker, submission_started_at=now):
         return False
@@ -137,8 +148,37 @@ def begin_submission(job: Job) -> bool:
 
 def _may_go_on(job: Job) -> bool:
     """Whether an earlier, unfinished submission of `job` may be tried again."""
-    return Job.objects.filter(pk=job.pk, status=JobStatus.PENDING, cancel_requested_at=None).exists()
+    return Job.objects.filter(pk=job.pk, status__in=BEFORE_PROVIDER, cancel_requested_at=None).exists()
 
+
+def begin_staging(job: Job, stage: str, *, actor: Actor) -> bool:
+    """Say that the job's dataset is on its way to the provider. False: the job was cancelled or ended meanwhile."""
+    wanted = Q(cancel_requested_at=None)
+    if job.status == JobStatus.UPLOADING:
+        return _may_go_on(job)
+    return change_state(
+        job,
+        JobStatus.UPLOADING,
+        actor=actor,
+        source=Source.DISPATCHER,
+        reason="",
+        only_if=wanted,
+        stage=stage,
+        progress=0.0,
+    )
+
+
+def note_staging(job: Job, percent: float, words: str) -> bool:
+    """Say how far the dataset is. False: nobody wants it any more, since the job was cancelled or ended."""
+    if (job.progress, job.last_log) == (percent, words):
+        return _may_go_on(job)
+    uploading = Job.objects.filter(pk=job.pk, status=JobStatus.UPLOADING, cancel_requested_at=None)
+    with unit_of_work():
+        if not uploading.update(progress=percent, last_log=words):
+            return False
+        job.progress, job.last_log = percent, words
+        _tell_progress(job)
+    return True
 
 def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = Source.DISPATCHER) -> bool:
     """Take down that the provider has the job, and what it calls it."""
@@ -151,6 +191,7 @@ def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = 
         reason=f"accepted by {job.provider} as {snapshot.external_id}",
         external_id=snapshot.external_id,
         queued_at=timezone.now(),
+        **_staged(job),
         **_log_due(job, status),
         **_ending(status, snapshot),
         **_said(job, snapshot),
@@ -161,6 +202,11 @@ def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = 
             extra={"job_id": job.pk, "provider": job.provider, "external_id": snapshot.external_id},
         )
     return moved
+
+
+def _staged(job: Job) -> dict[str, Any]:
+    """The progress of a training begins anew when its dataset is there."""
+    return {"stage": None, "progress": None, "last_log": None} if job.status == JobStatus.UPLOADING else {}
 
 
 def _log_due(job: Job, to: str) -> dict[str, Any]:
@@ -306,7 +352,7 @@ def request_cancel(job: Job, *, actor: Actor, source: str, reason: str = "") -> 
         actor=actor,
         source=source,
         reason=reason or "cancelled before it was started",
-        only_if=untouched & Q(status=JobStatus.PENDING),
+        only_if=untouched & Q(status__in=BEFORE_PROVIDER),
         completed_at=now,
     ):
         return True

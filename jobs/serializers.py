@@ -80,6 +80,7 @@ class SubmitBody(StrictSerializer):
     organization = serializers.CharField(max_length=100, default="", allow_blank=True)
     tracker_run_name = serializers.CharField(max_length=NAME_LIMIT, default="", allow_blank=True)
     webhook_url = serializers.URLField(max_length=500, default="", allow_blank=True)
+    dataset = serializers.CharField(max_length=26, default="", allow_blank=True)
     idempotency_key = serializers.CharField(max_length=200, default="", allow_blank=True)
     dry_run = serializers.BooleanField(default=False)
 

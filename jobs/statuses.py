@@ -28,6 +28,8 @@ class JobStatus(models.TextChoices):
 
 ACTIVE = (JobStatus.PENDING, JobStatus.UPLOADING, JobStatus.QUEUED, JobStatus.RUNNING)
 TERMINAL = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+#: No training has been asked for, unless the job has a submission marker.
+BEFORE_PROVIDER = (JobStatus.PENDING, JobStatus.UPLOADING)
 #: The provider may know the job: worth asking about.
 AT_PROVIDER = (JobStatus.UPLOADING, JobStatus.QUEUED, JobStatus.RUNNING)
 

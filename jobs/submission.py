@@ -23,10 +23,16 @@ class Submission:
     dataloader_config: list[Any] = field(default_factory=list)
     tracker_run_name: str = ""
     webhook_url: str = ""
+    #: The id of an upload.
+    dataset: str = ""
 
     def digest(self) -> str:
         """A fingerprint (SHA-256, hex) of everything that decides what runs and what it costs."""
-        return digest_of(asdict(self))
+        told = asdict(self)
+        if not self.dataset:
+            # As it was before there were datasets: a replayed key of an hour ago is still the same request.
+            del told["dataset"]
+        return digest_of(told)
 
 
 def digest_of(value: Any) -> str:

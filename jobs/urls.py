@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs import config_views, metrics_views, pages, views, webhook_views
+from jobs import config_views, job_pages, metrics_views, pages, upload_views, views, webhook_views
 
 urlpatterns = [
     path("", pages.job_list, name="dashboard"),
@@ -28,6 +28,8 @@ urlpatterns = [
     path(
         "api/cloud/providers/<str:name>/validate", config_views.ProviderValidation.as_view(), name="provider-validate"
     ),
+    path("api/cloud/uploads", upload_views.UploadList.as_view(), name="upload-list"),
+    path("api/cloud/uploads/<str:upload_id>", upload_views.UploadDetail.as_view(), name="upload-detail"),
     path("api/webhooks/replicate", webhook_views.replicate, name="webhook-replicate"),
     path("api/configs", config_views.ConfigList.as_view(), name="config-list"),
     path("api/configs/<str:name>", config_views.ConfigDetail.as_view(), name="config-detail"),

@@ -18,6 +18,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
 from django.test import Client
 
+from cloudtrain_site.body_limit import BodyLimit
 from tests.waiting import PATIENCE_SECONDS as PATIENCE_SECONDS
 from tests.waiting import wait_until as wait_until
 
@@ -37,7 +38,7 @@ def running_server() -> Iterator[str]:
     with warnings.catch_warnings():
         # Without a collectstatic, the files come straight from the packages.
         warnings.filterwarnings("ignore", "No directory at", UserWarning)
-        site = ASGIHandler()
+        site = BodyLimit(ASGIHandler())
     config = uvicorn.Config(
         site, port=0, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
     )

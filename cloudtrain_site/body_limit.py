@@ -1,0 +1,112 @@
+"""Ends a request that is larger than anything we take while it arrives: Django would put all of it on disk first."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from cloudtrain_site.correlation_ids import HEADER, correlation, is_valid_correlation_id
+from cloudtrain_site.errors import error_body
+
+logger = logging.getLogger("simpletuner.cloud.http")
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+#: What a dataset may have, and the form around it.
+DATASET_BYTES = 100_000_000
+FORM_BYTES = 1_000_000
+#: A webhook has up to ten megabytes, a config one; the views have limits of their own below this.
+OTHER_BYTES = 16_000_000
+LIMITS: Mapping[str, tuple[int, str]] = {
+    "/api/cloud/uploads": (DATASET_BYTES + FORM_BYTES, f"A dataset may have at most {DATASET_BYTES:,} bytes."),
+}
+OTHERS = (OTHER_BYTES, f"A request may have at most {OTHER_BYTES:,} bytes.")
+#: A client that is cut off while it sends does not read our answer: so long, and so much, it may go on.
+LINGER_SECONDS = 20.0
+LINGER_BYTES = 1_000_000_000
+
+
+class BodyLimit:
+    """An ASGI application in front of another one."""
+
+    def __init__(self, app: Any) -> None:
+        self.app: App = app
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 413 in the contract's shape."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        limit, words = LIMITS.get(scope["path"], OTHERS)
+        count = _Count(limit, receive, send)
+        if _declared(scope) <= limit:
+            await self.app(scope, count.receive, count.send)
+            if count.left >= 0 or count.answered:
+                return
+        await _refuse(scope, receive, send, words)
+
+
+@dataclass
+class _Count:
+    """Counts the body as it comes. At the first byte too many the client is, for the application, gone."""
+
+    left: int
+    upstream: Receive
+    downstream: Send
+    answered: bool = False
+
+    async def receive(self) -> Message:
+        message = await self.upstream()
+        self.left -= len(message.get("body", b""))
+        return message if self.left >= 0 else {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        self.answered = True
+        await self.downstream(message)
+
+
+def _header(scope: Mapping[str, Any], name: str) -> str:
+    wanted = name.lower().encode()
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == wanted), "")
+
+
+def _declared(scope: Mapping[str, Any]) -> int:
+    length = _header(scope, "content-length")
+    return int(length) if length.isdecimal() and len(length) < 20 else 0
+
+
+async def _refuse(scope: Mapping[str, Any], receive: Receive, send: Send, words: str) -> None:
+    given = _header(scope, HEADER)
+    with correlation(given if is_valid_correlation_id(given) else None) as correlation_id:
+        logger.info("Request refused: it is too large", extra={"path": scope["path"], "bytes": _declared(scope)})
+        body = json.dumps(error_body(words, "too_large")).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+        (HEADER.lower().encode(), correlation_id.encode()),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            await _drain(receive)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _drain(receive: Receive) -> None:
+    left = LINGER_BYTES
+    while left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return

@@ -1,0 +1,251 @@
+"""Archives from strangers: looked through before they are kept, and opened so that nothing leaves the folder.
+
+Only files and folders are taken: a link, even one that stays inside, is refused, since what it leads to when it is
+followed is decided by whatever was unpacked before it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+ZIP, TAR, TAR_GZ = "zip", "tar", "tar.gz"
+
+#: What an archive may come to when it is opened. The whole of it is read once before it is kept.
+MOST_FILES = 50_000
+UNPACKED_LIMIT = 1_000_000_000
+#: A header or a table of contents that asks for more in one go is an attack on our memory.
+LARGEST_READ = 8_000_000
+LONGEST_NAME, LONGEST_PATH = 255, 1000
+CHUNK = 1_000_000
+
+_DRIVE = re.compile(r"[A-Za-z]:")
+_UNREADABLE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RecursionError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+    IndexError,
+    KeyError,
+    OSError,
+)
+
+
+class ArchiveError(Exception):
+    """What is wrong with an archive, in a sentence for whoever sent it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What is in an archive."""
+
+    kind: str
+    files: int
+    unpacked_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One entry. `info` is what its library knows it by."""
+
+    name: str
+    size: int
+    is_folder: bool
+    info: Any
+
+
+#: Told how many more bytes were read; may raise to stop.
+Advance = Callable[[int], None]
+
+
+def check(path: Path) -> Contents:
+    """Read the archive from its first byte to its last. Raises ArchiveError for one that must not be kept."""
+    return _go_through(path, None, None)
+
+
+def unpack(path: Path, folder: Path, advance: Advance) -> Contents:
+    """Put the archive's files into `folder`. Raises ArchiveError; what was written until then stays there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return _go_through(path, folder, advance)
+
+
+def _go_through(path: Path, folder: Path | None, advance: Advance | None) -> Contents:
+    kind = _kind_of(path)
+    files = size = 0
+    with _opened(path, kind) as archive:
+        for count, member in enumerate(archive.members()):
+            if count > 2 * MOST_FILES:
+                raise ArchiveError("There are too many folders in the archive.")
+            _refuse_name(member.name)
+            if member.size < 0:
+                raise ArchiveError(f"{_shown(member.name)} has an impossible size.")
+            files, size = files + (not member.is_folder), size + member.size
+            if files > MOST_FILES or size > UNPACKED_LIMIT:
+                raise ArchiveError(
+                    f"An archive may hold at most {MOST_FILES:,} files of {UNPACKED_LIMIT // 1_000_000:,} MB together."
+                )
+            if folder is not None:
+                _write(archive, member, folder, advance)
+            elif not member.is_folder:
+                archive.read_through(member)
+        archive.read_rest()
+    if not files:
+        raise ArchiveError("There is no file in the archive.")
+    return Contents(kind, files, size)
+
+
+def _kind_of(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:2] == b"PK":
+        return ZIP
+    return TAR_GZ if start[:2] == b"\x1f\x8b" else TAR
+
+
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[_Zip | _Tar]:
+    """The archive. Whatever its library finds wrong with it, here or in the block, is a ArchiveError."""
+    with ExitStack() as stack:
+        file: Any = stack.enter_context(path.open("rb"))
+        try:
+            if kind == TAR_GZ:
+                file = stack.enter_context(gzip.GzipFile(fileobj=file))
+            yield (_Zip if kind == ZIP else _Tar)(_Bounded(file))
+        except _UNREADABLE as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk's fault, not the archive's
+            raise ArchiveError("It is no zip, tar or tar.gz archive, or it is damaged.") from error
+
+
+class _Bounded:
+    """A file that gives no more at once, and no more altogether, than any archive that we take has."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        #: Headers have 512 bytes, and each file up to three of them.
+        self.left = UNPACKED_LIMIT + 2_000 * MOST_FILES
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.file.read(LARGEST_READ + 1 if size < 0 else min(size, LARGEST_READ + 1))
+        if len(data) > LARGEST_READ:
+            raise ValueError("a read that no honest archive needs")
+        self.left -= len(data)
+        if self.left < 0:
+            raise ArchiveError("The archive is larger than it says.")
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def seekable(self) -> bool:
+        return True
+
+
+class _Zip:
+    def __init__(self, file: _Bounded) -> None:
+        self.archive = zipfile.ZipFile(file)
+
+    def members(self) -> Iterator[Member]:
+        for info in self.archive.infolist():
+            if info.flag_bits & 1:
+                raise ArchiveError(f"{_shown(info.filename)} is encrypted.")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ArchiveError(f"{_shown(info.filename)} is compressed in an unusual way. Use deflate.")
+            mode = stat.S_IFMT(info.external_attr >> 16)
+            if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _not_a_file(info.filename)
+            yield Member(info.filename, info.file_size, info.is_dir(), info)
+
+    def open(self, member: Member) -> IO[bytes]:
+        source: IO[bytes] = self.archive.open(member.info)
+        return source
+
+    def read_through(self, member: Member) -> None:
+        """To its checksum."""
+        with self.open(member) as source:
+            while source.read(CHUNK):
+                pass
+
+    def read_rest(self) -> None:
+        """The table of contents was read first."""
+
+
+class _Tar:
+    def __init__(self, file: _Bounded) -> None:
+        self.file = file
+        self.archive = tarfile.open(fileobj=file, mode="r:")  # type: ignore[call-overload]  # noqa: SIM115
+
+    def members(self) -> Iterator[Member]:
+        for info in self.archive:
+            self.archive.members.clear()  # it would keep them all
+            if not (info.isreg() or info.isdir()) or info.issparse():
+                raise _not_a_file(info.name)
+            yield Member(info.name, info.size if info.isreg() else 0, info.isdir(), info)
+
+    def open(self, member: Member) -> IO[bytes]:
+        source = self.archive.extractfile(member.info)
+        if source is None:
+            raise _not_a_file(member.name)
+        return cast("IO[bytes]", source)
+
+    def read_through(self, member: Member) -> None:
+        with self.open(member) as source:
+            while source.read(CHUNK):
+                pass
+
+    def read_rest(self) -> None:
+        """To the end of the file, where a gzip has its checksum."""
+        while self.file.read(CHUNK):
+            pass
+
+
+def _not_a_file(name: str) -> ArchiveError:
+    return ArchiveError(f"{_shown(name)} is a link or a device. Only files and folders are taken.")
+
+
+def _refuse_name(name: str) -> None:
+    parts = re.split(r"[/\\]", name)
+    if not name or "\x00" in name or name[0] in "/\\" or _DRIVE.match(name) or ".." in parts:
+        raise ArchiveError(f"{_shown(name)} would not stay in the folder that the archive is opened in.")
+    raw = name.encode("utf-8", "surrogateescape")
+    if len(raw) > LONGEST_PATH or any(len(part.encode("utf-8", "surrogateescape")) > LONGEST_NAME for part in parts):
+        raise ArchiveError(f"The name {_shown(name)} is too long.")
+
+
+def _shown(name: str) -> str:
+    return repr(name[:80].encode("utf-8", "replace").decode())
+
+
+def _write(archive: _Zip | _Tar, member: Member, folder: Path, advance: Advance | None) -> None:
+    target = folder / member.name
+    if not target.resolve().is_relative_to(folder.resolve()):
+        raise ArchiveError(f"{_shown(member.name)} would not stay in the folder that the archive is opened in.")
+    try:
+        if member.is_folder:
+            target.mkdir(parents=True, exist_ok=True)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(member) as source, target.open("wb") as file:
+            while data := source.read(CHUNK):
+                file.write(data)
+                if advance is not None:
+                    advance(len(data))
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise ArchiveError(f"{_shown(member.name)} is a file and a folder at the same time.") from error

@@ -1,0 +1,65 @@
+"""A job's dataset on this machine: its archive, unpacked into the job's folder."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs import archives
+from jobs.providers.base import ProviderError
+from jobs.providers.datasets import Meter, Parcel
+
+NAME = "dataset"
+PLACEHOLDER = "{dataset}"
+
+
+def unpack(folder: Path, parcel: Parcel, meter: Meter) -> Path:
+    """The unpacked dataset in the job's folder: there as a whole, or not at all."""
+    target = folder / NAME
+    if target.is_dir():
+        return target
+    for left in folder.glob(f"{NAME}.*"):
+        shutil.rmtree(left, ignore_errors=True)  # of an attempt that was killed
+    draft = folder / f"{NAME}.{secrets.token_hex(4)}"
+    meter.total = parcel.unpacked_size
+    try:
+        archives.unpack(parcel.path, draft, meter.advance)
+        _put(draft, target)
+    except archives.ArchiveError as error:
+        raise ProviderError(f"The dataset can't be unpacked. {error}", permanent=True, nothing_created=True) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def _put(draft: Path, target: Path) -> None:
+    try:
+        draft.rename(target)
+    except OSError as error:
+        # Somebody who took the claim over was quicker: it is the same dataset.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+def remove(jobs: Path, job_id: str) -> bool:
+    """Remove what was unpacked for a job that has ended. False: there is nothing here."""
+    left = [jobs / job_id / NAME, *(jobs / job_id).glob(f"{NAME}.*")]
+    there = [path for path in left if path.is_dir()]
+    for path in there:
+        shutil.rmtree(path, ignore_errors=True)
+    return bool(there)
+
+
+def filled_in(value: Any, dataset: str) -> Any:
+    """JSON with the dataset's path in place of its placeholder, in whatever string it stands."""
+    if isinstance(value, str):
+        return value.replace(PLACEHOLDER, dataset)
+    if isinstance(value, dict):
+        return {key: filled_in(item, dataset) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [filled_in(item, dataset) for item in value]
+    return value
