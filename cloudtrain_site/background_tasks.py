@@ -21,7 +21,10 @@ from cloudtrain_site.schedules import JOB_POLLING, QUEUE_PROCESSING, ScheduleRow
 logger = logging.getLogger("simpletuner.cloud.background")
 
 #: What each machine must look at by itself, since it sees only its own: name, dotted path, seconds.
-WATCHERS = (("local trainings", "jobs.tasks.watch_local_trainings", 1.0),)
+WATCHERS = (
+    ("local trainings", "jobs.tasks.watch_local_trainings", 1.0),
+    ("dataset transfers", "queueing.tasks.transfer_datasets", 1.0),
+)
 BEAT_SECONDS = 1.0
 #: For each thread, once it was told to end; the cluster's own takes six seconds at most.
 JOIN_SECONDS = 8.0

@@ -19,7 +19,7 @@ logger = logging.getLogger("simpletuner.cloud.background")
 PATH_VARIABLE = "SIMPLETUNER_ENTERPRISE_CONFIG"
 INTERVAL_VARIABLE = "SIMPLETUNER_JOB_POLL_INTERVAL"
 LONGEST_INTERVAL = 86_400
-PLACEHOLDERS = ("python", "config", "dataloader", "output_dir", "job_dir")
+PLACEHOLDERS = ("python", "config", "dataloader", "output_dir", "job_dir", "dataset")
 SAMPLE_TRAINER = (
     *("{python}", "-m", "jobs.sample_trainer"),
     *("--config", "{config}", "--dataloader", "{dataloader}", "--output-dir", "{output_dir}"),

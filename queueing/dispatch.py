@@ -11,6 +11,7 @@ import logging
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 
@@ -25,7 +26,7 @@ from jobs.providers import get_provider
 from jobs.providers.base import Order, Provider, ProviderError, Snapshot
 from jobs.statuses import TERMINAL, JobStatus
 from jobs.tracing import tracing
-from queueing import claims, guards
+from queueing import claims, guards, staging
 from queueing.models import QueueEntry
 from queueing.statuses import HOLDS_SLOT, LIVE, EntryStatus
 
@@ -45,32 +46,45 @@ LOOKED_FOR = 200
 
 def dispatch(entry: QueueEntry) -> bool:
     """Submit the job of a claimed entry. True: its provider has it."""
-    return async_to_sync(_submit)(entry)
+    return async_to_sync(submit)(entry)
 
 
-async def _submit(entry: QueueEntry) -> bool:
-    job = await sync_to_async(_prepare)(entry)
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A dataset that its provider has, and where."""
+
+    dataset_id: str
+    address: str
+
+
+async def submit(entry: QueueEntry, staged: Staged | None = None) -> bool:
+    """As `dispatch`. A job with a dataset is left to `transfers`, which submit it when that is `staged`."""
+    job = await sync_to_async(_prepare)(entry, staged)
     if job is None:
         return False
     provider_logger.info("Submitting to provider", extra={"attempt": entry.attempts})
     try:
         async with asyncio.timeout(CALL_SECONDS):
-            snapshot = await _provider_of(job).submit(order_of(job))
+            snapshot = await provider_of(job).submit(order_of(job, staged))
     except TimeoutError:
         error = ProviderError(f"the provider did not answer within {CALL_SECONDS:.0f} s")
     except ProviderError as refusal:
         error = refusal
     else:
         return await sync_to_async(record_accepted)(entry, job, snapshot)
-    await sync_to_async(_refused)(entry, job, error)
+    await sync_to_async(refused)(entry, job, error)
     return False
 
 
-def _prepare(entry: QueueEntry) -> Job | None:
+def _prepare(entry: QueueEntry, staged: Staged | None = None) -> Job | None:
     """The job as it is to be submitted, its marker stored. None: it may not go, and its entry is seen to."""
     job = Job.objects.select_related("organization").get(pk=entry.job_id)
     # Asked about the very copy that is submitted: what changes in the row after this does not reach the provider.
     if not guards.may_go(entry, job):
+        return None
+    if job.dataset_id is not None and (staged is None or staged.dataset_id != job.dataset_id):
+        if not staging.begin(entry, job):
+            _withdraw(entry, job)
         return None
     if not lifecycle.begin_submission(job):
         _withdraw(entry, job)
@@ -78,7 +92,7 @@ def _prepare(entry: QueueEntry) -> Job | None:
     return job
 
 
-def _provider_of(job: Job) -> Provider:
+def provider_of(job: Job) -> Provider:
     try:
         return get_provider(job.provider)
     except KeyError:
@@ -86,7 +100,7 @@ def _provider_of(job: Job) -> Provider:
         raise ProviderError(words, permanent=True, nothing_created=True) from None
 
 
-def order_of(job: Job) -> Order:
+def order_of(job: Job, staged: Staged | None = None) -> Order:
     """The job as its provider gets to see it."""
     return Order(
         job_id=job.pk,
@@ -96,6 +110,7 @@ def order_of(job: Job) -> Order:
         marker=job.submission_marker or "",
         correlation_id=job.correlation_id,
         tracker_run_name=job.tracker_run_name,
+        dataset=staged.address if staged else "",
     )
 
 
@@ -111,7 +126,7 @@ def record_accepted(entry: QueueEntry, job: Job, snapshot: Snapshot) -> bool:
     return True
 
 
-def _refused(entry: QueueEntry, job: Job, error: ProviderError) -> None:
+def refused(entry: QueueEntry, job: Job, error: ProviderError) -> None:
     logger.warning("The provider did not take the job", extra={"error": str(error), "attempt": entry.attempts})
     if not error.nothing_created:
         claims.keep_looking(entry, str(error))
@@ -147,13 +162,17 @@ def _withdraw(entry: QueueEntry, job: Job) -> None:
     job.refresh_from_db()
     if not job.is_terminal:
         _give_up(entry, job, JobStatus.CANCELLED, "cancelled before the provider took it")
-    claims.end(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)
+    if job.is_terminal:
+        claims.end(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)
 
 
 def adopt_abandoned() -> int:
     """Settle the claims whose lease ran out: look for the training first, and never submit it blindly again."""
     now = timezone.now()
-    abandoned = QueueEntry.objects.filter(status=EntryStatus.DISPATCHING, lease_until__lt=now).select_related("job")
+    # Those whose dataset is on its way are taken up by whoever has that, and from its beginning.
+    abandoned = QueueEntry.objects.filter(
+        status=EntryStatus.DISPATCHING, lease_until__lt=now, staging_since=None
+    ).select_related("job")
     taken = [entry for entry in abandoned.order_by("lease_until")[:LOOKED_FOR] if _take_up(entry)]
     taken.sort(key=lambda entry: entry.provider)
     return sum(_look_for(list(group)) for _, group in groupby(taken, key=lambda entry: entry.provider))
@@ -163,7 +182,7 @@ def _take_up(entry: QueueEntry) -> bool:
     """Take over an abandoned claim. True: its training has to be looked for."""
     with tracing(entry.job):
         try:
-            provider = _provider_of(entry.job)
+            provider = provider_of(entry.job)
         except ProviderError:
             return _take_up_without_provider(entry)
         if provider.bound_to_machine and entry.claimed_on != socket.gethostname():
@@ -255,7 +274,7 @@ async def _dispatch_safely(entry: QueueEntry) -> bool:
     """One entry's surprise must not keep the others of the pass from going; its lease brings it back."""
     with tracing(entry.job):
         try:
-            return await _submit(entry)
+            return await submit(entry)
         except Exception:
             logger.exception("Dispatch failed")
             return False

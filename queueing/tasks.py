@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cloudtrain_site.loops import loop
-from queueing import dispatch, passes
+from queueing import dispatch, passes, transfers
 
 
 @loop("queue processing", failure_message="Failed to start queue processing")
@@ -11,6 +11,11 @@ def process_queue() -> dict[str, int]:
     """The tick: a pass, whether or not anybody asked for one."""
     dispatch.close_ended()
     return {"dispatched": run_pass()}
+
+
+def transfer_datasets() -> int:
+    """Bring the datasets that this machine has to their providers. Called every second."""
+    return transfers.run()
 
 
 def run_pass() -> int:

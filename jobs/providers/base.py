@@ -45,6 +45,8 @@ class Order:
     marker: str
     correlation_id: str
     tracker_run_name: str = ""
+    #: Where the provider has its dataset; empty for a job without one.
+    dataset: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,14 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from django.conf import settings
 
 from cloudtrain_site.enterprise import get_enterprise_config
-from jobs.providers import local_command, local_log, local_runner
+from jobs.providers import local_command, local_dataset, local_log, local_runner
 from jobs.providers.base import Handle, LogSlice, Order, ProviderError, Snapshot
+from jobs.providers.datasets import Copy, Meter, Parcel
 from jobs.providers.local_folder import JobFolder, disk_errors, find_marked
 from jobs.providers.local_status import State, look, press
 
@@ -34,6 +35,7 @@ class LocalProvider:
 
     name = "local"
     label = "This machine"
+    staging = "Unpacking dataset"
     once_per_marker = True
     bound_to_machine = True
 
@@ -72,6 +74,15 @@ class LocalProvider:
     def hardware(self) -> Sequence[str]:
         return ("cpu",)
 
+    async def stage(self, parcel: Parcel, meter: Meter) -> Copy:
+        """Unpack it into the job's folder."""
+        return await asyncio.to_thread(self._stage, parcel, meter)
+
+    def _stage(self, parcel: Parcel, meter: Meter) -> Copy:
+        folder = JobFolder(self.jobs, parcel.job_id)
+        with disk_errors(nothing_created=True):
+            return Copy("", str(local_dataset.unpack(folder.path, parcel, meter)))
+
     def _submit(self, order: Order) -> Snapshot:
         folder = JobFolder(self.jobs, order.job_id)
         with disk_errors(nothing_created=True):
@@ -92,7 +103,7 @@ class LocalProvider:
         until = time.monotonic() + START_SECONDS
         command = [sys.executable, "-I", "-S", local_runner.__file__]
         command += [str(folder.path), order.marker, str(self.grace_seconds), str(until)]
-        command += local_command.fill_in(self.command, folder.path)
+        command += local_command.fill_in(self.command, folder.path, order.dataset)
         runner = subprocess.Popen(  # noqa: S603 - the operator's command, as a list
             command,
             cwd=folder.path,
@@ -207,6 +218,13 @@ class LocalProvider:
             with tempfile.TemporaryFile(dir=self.jobs) as file:
                 file.write(b"0")
         return f"Trains on this machine with {Path(local_command.fill_in(self.command, self.jobs)[0]).name}."
+
+
+def _dataloader_of(order: Order) -> Sequence[Any]:
+    if not order.dataset:
+        return order.dataloader_config
+    filled: list[Any] = local_dataset.filled_in(order.dataloader_config, order.dataset)
+    return filled
 
 
 def _require(folder: JobFolder) -> None:

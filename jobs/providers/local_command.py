@@ -26,14 +26,18 @@ SECRET_VALUE = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 CORRELATION_ID = re.compile(r"[0-9A-Za-z._-]{1,128}")
 
 
-def fill_in(command: Sequence[str], folder: Path) -> list[str]:
-    """The command with our paths in place of its placeholders. An argument stays one argument, whatever is in it."""
+def fill_in(command: Sequence[str], folder: Path, dataset: str = "") -> list[str]:
+    """The command with our paths in place of its placeholders. An argument stays one argument, whatever is in it.
+
+    `dataset` is where the job's dataset was unpacked; empty for a job without one.
+    """
     values = {
         "python": sys.executable,
         "config": str(folder / "config.json"),
         "dataloader": str(folder / "dataloader.json"),
         "output_dir": str(folder / "output"),
         "job_dir": str(folder),
+        "dataset": dataset,
     }
     return [PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), argument) for argument in command]
 

@@ -13,7 +13,9 @@ from typing import Any, Self
 from asgiref.sync import sync_to_async
 
 from jobs.models import ProviderConfig
+from jobs.providers import replicate_files
 from jobs.providers.base import Answers, Found, Handle, LogSlice, Order, ProviderError, Snapshot
+from jobs.providers.datasets import Copy, Meter, Parcel
 from jobs.providers.replicate_fetch import fetch_parts, look
 from jobs.providers.replicate_http import DEFAULT_BASE, Access, Connection, ReplicateError
 from jobs.providers.replicate_predictions import (
@@ -61,6 +63,7 @@ class ReplicateProvider:
     label = "Replicate"
     once_per_marker = False
     bound_to_machine = False
+    staging = "Uploading dataset"
 
     def __init__(self, access: Access, wishes: Wishes | None = None) -> None:
         self.access = access
@@ -90,6 +93,10 @@ class ReplicateProvider:
 
     async def _version(self, model: str) -> str:
         """`owner/name:version` to run: pinned by the operator, or the newest. Whatever goes wrong made nothing."""
+    async def stage(self, parcel: Parcel, meter: Meter) -> Copy:
+        """A file of the account, sent again when it has expired or is about to."""
+        return await replicate_files.stage(self.access, parcel, meter)
+
         if ":" in model or "/" not in model:
             return model
         cached = _versions.get((self.access.base, model))

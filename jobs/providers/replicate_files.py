@@ -1,0 +1,101 @@
+"""Brings datasets to Replicate's files, and knows when a file there will no longer do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import IO, Any
+from urllib.parse import quote
+
+import httpx
+
+from jobs.providers.base import ProviderError
+from jobs.providers.datasets import Copy, Meter, Parcel
+from jobs.providers.replicate_http import Access, Connection, ReplicateError
+
+#: A training may wait at Replicate before it fetches its dataset: a file that expires sooner is sent again.
+LIFE_NEEDED = timedelta(minutes=15)
+#: After the last byte Replicate still has to store all of it.
+TIMEOUT = httpx.Timeout(connect=5.0, read=60.0, write=60.0, pool=None)
+CONTENT_TYPES = {"zip": "application/zip", "tar": "application/x-tar", "tar.gz": "application/gzip"}
+
+
+class _Metered:
+    """A file that counts what is read of it. httpx asks it for its length, and for bytes until there are no more."""
+
+    def __init__(self, file: IO[bytes], meter: Meter) -> None:
+        self.file = file
+        self.meter = meter
+
+    def fileno(self) -> int:
+        return self.file.fileno()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.file.read(size)
+        self.meter.advance(len(data))
+        return data
+
+
+async def stage(access: Access, parcel: Parcel, meter: Meter) -> Copy:
+    """The dataset as a file that lives long enough: the one of the last time, or a new one."""
+    async with Connection(access) as connection:
+        if parcel.copy is not None:
+            there = await _look(connection, parcel.copy, parcel)
+            if there is not None:
+                return there
+        return await _send(connection, parcel, meter)
+
+
+async def _look(connection: Connection, copy: Copy, parcel: Parcel) -> Copy | None:
+    """The file as it is now; None when it is gone, will be too soon, or isn't what was sent."""
+    if not _lives(copy):
+        return None
+    try:
+        there = _read(await connection.get(f"/v1/files/{quote(copy.external_id, safe='')}"), parcel)
+    except ReplicateError as error:
+        if error.code == 404:
+            return None
+        raise
+    return there if there is not None and _lives(there) else None
+
+
+def _lives(copy: Copy) -> bool:
+    return copy.expires_at is None or copy.expires_at > datetime.now(UTC) + LIFE_NEEDED
+
+
+async def _send(connection: Connection, parcel: Parcel, meter: Meter) -> Copy:
+    name = f"dataset.{parcel.kind}"
+    with parcel.path.open("rb") as file:
+        content = (name, _Metered(file, meter), CONTENT_TYPES[parcel.kind])
+        try:
+            body = await connection.post("/v1/files", files={"content": content}, timeout=TIMEOUT)
+        except ReplicateError:
+            meter.advance(0)  # raises when it broke because it was stopped
+            raise
+    copy = _read(body, parcel)
+    if copy is None:
+        raise ProviderError("Replicate's answer to the dataset is no file, or not the one that was sent.")
+    return copy
+
+
+def _read(body: Any, parcel: Parcel) -> Copy | None:
+    """A file's JSON; only its id and its address have to be there, but what is there must be ours."""
+    told = body if isinstance(body, Mapping) else {}
+    urls, sums = told.get("urls"), told.get("checksums")
+    address = urls.get("get") if isinstance(urls, Mapping) else None
+    digest = sums.get("sha256") if isinstance(sums, Mapping) else None
+    if not isinstance(told.get("id"), str) or not isinstance(address, str) or not address.startswith("http"):
+        return None
+    if len(told["id"]) > 200 or len(address) > 2000:
+        return None
+    if told.get("size") not in (None, parcel.size) or digest not in (None, "", parcel.sha256):
+        return None
+    return Copy(told["id"], address, _moment(told.get("expires_at")))
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -1,0 +1,70 @@
+"""The claims whose dataset is on its way: nobody has asked the provider for a training yet."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from cloudtrain_site.events import unit_of_work
+from jobs import lifecycle
+from jobs.models import Job
+from jobs.providers import get_provider
+from queueing.claims import DISPATCHER
+from queueing.claims import LEASE as CALL_LEASE
+from queueing.models import QueueEntry
+from queueing.statuses import EntryStatus
+
+#: Renewed while the transfer goes on, however long that is; after it another machine begins again.
+LEASE = timedelta(seconds=30)
+
+
+def begin(entry: QueueEntry, job: Job) -> bool:
+    """Leave a claimed entry to those who bring datasets. False: the job or the claim is not ours any more."""
+    words = getattr(get_provider(job.provider), "staging", "Uploading dataset")
+    with unit_of_work():
+        # Free for whoever has the archive, at once.
+        now = timezone.now()
+        if not _held(entry).update(staging_since=now, lease_until=now):
+            return False
+        return lifecycle.begin_staging(job, words, actor=DISPATCHER)
+
+
+def waiting() -> Sequence[QueueEntry]:
+    """Those that nobody is working on, the longest waiting first."""
+    free = QueueEntry.objects.filter(
+        status=EntryStatus.DISPATCHING, staging_since__isnull=False, lease_until__lte=timezone.now()
+    )
+    return list(free.select_related("job__dataset", "job__organization").order_by("lease_until", "id")[:50])
+
+
+def take(entry: QueueEntry) -> bool:
+    """Take over a claim whose dataset has to be brought. False: somebody was quicker."""
+    token, lease, host = secrets.token_hex(16), timezone.now() + LEASE, socket.gethostname()
+    free = _held(entry).filter(lease_until=entry.lease_until)
+    if not free.update(claim_token=token, lease_until=lease, claimed_on=host):
+        return False
+    entry.claim_token, entry.lease_until, entry.claimed_on = token, lease, host
+    return True
+
+
+def renew(entry: QueueEntry) -> bool:
+    """Hold on to the claim while the transfer goes on. False: it is somebody else's, or the job has ended."""
+    now = timezone.now()
+    if entry.lease_until is not None and entry.lease_until - now > LEASE / 2:
+        return True
+    entry.lease_until = now + LEASE
+    return bool(_held(entry).update(lease_until=entry.lease_until))
+
+
+def end(entry: QueueEntry) -> bool:
+    """The dataset is there: what comes now may cost money. False: the claim is somebody else's by now."""
+    return bool(_held(entry).update(staging_since=None, lease_until=timezone.now() + CALL_LEASE))
+
+
+def _held(entry: QueueEntry) -> QuerySet[QueueEntry]:
+    return QueueEntry.objects.filter(pk=entry.pk, status=EntryStatus.DISPATCHING, claim_token=entry.claim_token)

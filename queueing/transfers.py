@@ -1,0 +1,204 @@
+"""Bring datasets to their providers, and then hand the jobs over. A training is asked for only when its data is there.
+
+Runs in a thread of its own on every machine, since a transfer takes longer than any pass may; a machine sees to the
+jobs whose archives it has. Killed at any line, it leaves nothing that costs money, and the next one begins again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Coroutine
+from datetime import timedelta
+
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import close_old_connections
+from django.utils import timezone
+
+from cloudtrain_site.states import Source
+from jobs import lifecycle, uploads
+from jobs.dataset_models import DatasetUpload
+from jobs.models import Job
+from jobs.providers.base import ProviderError
+from jobs.providers.datasets import Copy, Meter, Parcel, StoppedError, TakesDatasets
+from jobs.statuses import JobStatus
+from jobs.tracing import tracing
+from queueing import claims, dispatch, staging
+from queueing.models import QueueEntry
+
+logger = logging.getLogger("simpletuner.cloud.queue")
+
+#: Transfers of this machine that are under way at a time.
+AT_ONCE = 4
+#: How often a transfer's progress is written down, and its cancellation noticed.
+BEAT_SECONDS = 1.0
+#: One that has not moved for so long is given up; longer than the provider has for its answer to the last byte.
+STALL_SECONDS = 90.0
+#: How long a transfer that was stopped may take to notice.
+STOP_SECONDS = 5.0
+#: An archive that no machine has had for so long won't turn up.
+MISSING = timedelta(minutes=10)
+
+#: Who is being worked on, and which dataset goes where.
+Key = tuple[str, str]
+
+
+def run() -> int:
+    """Work until nothing is left to bring. Returns how many jobs were handed over."""
+    return async_to_sync(_run)() if staging.waiting() else 0
+
+
+async def _run() -> int:
+    under_way: dict[asyncio.Task[bool], Key] = {}
+    handed_over = 0
+    while True:
+        for entry in await sync_to_async(_take_some)(AT_ONCE - len(under_way), set(under_way.values())):
+            under_way[asyncio.create_task(_bring_safely(entry))] = _key(entry)
+        if not under_way:
+            return handed_over
+        done, _ = await asyncio.wait(under_way, timeout=BEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            del under_way[task]
+            handed_over += task.result()
+
+
+def _key(entry: QueueEntry) -> Key:
+    return entry.provider, entry.job.dataset_id or entry.job_id
+
+
+def _take_some(room: int, busy: set[Key]) -> list[QueueEntry]:
+    close_old_connections()
+    taken: list[QueueEntry] = []
+    for entry in staging.waiting() if room else ():
+        # One dataset at a time: the second job finds it there.
+        if len(taken) < room and _key(entry) not in busy and _is_ours(entry) and staging.take(entry):
+            busy.add(_key(entry))
+            taken.append(entry)
+    return taken
+
+
+def _is_ours(entry: QueueEntry) -> bool:
+    """Whether this machine has the archive; or nobody has, and somebody has to say so."""
+    upload = entry.job.dataset
+    if upload is None or uploads.path_of(upload).is_file() or upload.stored_on == socket.gethostname():
+        return True
+    return entry.lease_until is not None and entry.lease_until < timezone.now() - MISSING
+
+
+async def _bring_safely(entry: QueueEntry) -> bool:
+    """One transfer's surprise must not end the others."""
+    with tracing(entry.job):
+        try:
+            return await _bring(entry)
+        except Exception as error:
+            logger.exception("Transfer of a dataset failed")
+            await sync_to_async(_failed)(entry, ProviderError(f"the dataset could not be sent: {error!r}"))
+            return False
+
+
+async def _bring(entry: QueueEntry) -> bool:
+    """Bring the dataset of a claimed entry, then hand its job over. True: the provider has the job."""
+    upload = entry.job.dataset
+    if upload is None:
+        return await sync_to_async(staging.end)(entry) and await dispatch.submit(entry)
+    try:
+        copy = await _sent(entry, upload)
+    except ProviderError as error:
+        await sync_to_async(_failed)(entry, error)
+        return False
+    if copy is None:
+        await sync_to_async(_leave)(entry)
+        return False
+    await sync_to_async(uploads.note_copy)(upload, entry.provider, copy)
+    if not await sync_to_async(staging.end)(entry):
+        return False
+    return await dispatch.submit(entry, dispatch.Staged(upload.pk, copy.address))
+
+
+async def _sent(entry: QueueEntry, upload: DatasetUpload) -> Copy | None:
+    """What the provider has now. None: nobody wants it any more."""
+    provider = dispatch.provider_of(entry.job)
+    if not isinstance(provider, TakesDatasets):
+        raise ProviderError(f"{provider.label} takes no datasets.", permanent=True)
+    parcel = await sync_to_async(_parcel)(entry.job, upload)
+    logger.info("Bringing a dataset to the provider", extra={"upload_id": upload.pk, "size": upload.size})
+    meter = Meter(upload.size)
+    return await _watched(entry, provider.stage(parcel, meter), meter, provider.staging)
+
+
+def _parcel(job: Job, upload: DatasetUpload) -> Parcel:
+    path = uploads.path_of(upload)
+    if not path.is_file():
+        raise ProviderError("The dataset's archive is gone. Upload it again.", permanent=True)
+    return Parcel(
+        job_id=job.pk,
+        path=path,
+        name=upload.name,
+        kind=upload.kind,
+        size=upload.size,
+        unpacked_size=upload.unpacked_size,
+        sha256=upload.sha256,
+        copy=uploads.copy_at(upload, job.provider),
+    )
+
+
+async def _watched(entry: QueueEntry, work: Coroutine[None, None, Copy], meter: Meter, words: str) -> Copy | None:
+    """Let `work` go on as long as it moves, the job is wanted and the claim is ours. None: it was stopped."""
+    task = asyncio.create_task(work)
+    seen, moved_at = -1, time.monotonic()
+    try:
+        while not (await asyncio.wait({task}, timeout=BEAT_SECONDS))[0]:
+            if meter.done != seen:
+                seen, moved_at = meter.done, time.monotonic()
+            elif time.monotonic() - moved_at > STALL_SECONDS:
+                raise ProviderError(f"The dataset did not move for {STALL_SECONDS:.0f} s.")
+            if not await sync_to_async(_beat)(entry, meter, words):
+                return None
+        return task.result()
+    except StoppedError:
+        return None
+    finally:
+        if not task.done():
+            await _stop(task, meter)
+
+
+async def _stop(task: asyncio.Task[Copy], meter: Meter) -> None:
+    """By the meter first: a thread can't be cancelled."""
+    meter.stop()
+    await asyncio.wait({task}, timeout=STOP_SECONDS)
+    task.cancel()
+    await asyncio.wait({task}, timeout=STOP_SECONDS)
+
+
+def _beat(entry: QueueEntry, meter: Meter, words: str) -> bool:
+    """Write down how far it is. False: it is to stop."""
+    job, upload = entry.job, entry.job.dataset
+    if upload is None or not staging.renew(entry):
+        return False
+    if meter.done:
+        uploads.note_sent(upload, entry.provider, int(upload.size * meter.percent / 100))
+    told = f"{words}: {meter.done / 1e6:.1f} of {meter.total / 1e6:.1f} MB"
+    return lifecycle.note_staging(job, meter.percent, told)
+
+
+def _failed(entry: QueueEntry, error: ProviderError) -> None:
+    """Whatever went wrong, no training was asked for."""
+    error.nothing_created = True
+    if entry.job.dataset is not None:
+        uploads.forget_unfinished(entry.job.dataset, entry.provider)
+    dispatch.refused(entry, entry.job, error)
+
+
+def _leave(entry: QueueEntry) -> None:
+    """The job was cancelled or has ended; or the claim is somebody else's, and then nothing is done."""
+    job = entry.job
+    if job.dataset is not None:
+        uploads.forget_unfinished(job.dataset, entry.provider)
+    job.refresh_from_db()
+    if job.is_terminal:
+        claims.end(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)
+    elif job.cancel_requested_at is not None:
+        reason = "cancelled while its dataset was on the way"
+        dispatch.give_up(entry, job, JobStatus.CANCELLED, reason, actor=claims.DISPATCHER, source=Source.DISPATCHER)
