@@ -33,14 +33,17 @@ def web_server(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 @contextmanager
-def running_server() -> Iterator[str]:
-    """Serve the site from a thread until the block ends. Streams that are open then are cut after a second."""
+def running_server(port: int = 0) -> Iterator[str]:
+    """Serve the site from a thread until the block ends. Streams that are open then are cut after a second.
+
+    `port` 0: one that is free.
+    """
     with warnings.catch_warnings():
         # Without a collectstatic, the files come straight from the packages.
         warnings.filterwarnings("ignore", "No directory at", UserWarning)
         site = BodyLimit(ASGIHandler())
     config = uvicorn.Config(
-        site, port=0, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
+        site, port=port, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="web-server")

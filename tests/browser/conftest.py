@@ -161,6 +161,18 @@ def tell(job: Job, status: JobStatus = JobStatus.RUNNING, percent: float | None 
     lifecycle.apply_snapshot(job, snapshot, source=Source.POLL)
 
 
+def change_unheard(job: Job, status: JobStatus) -> None:
+    """Change the row and tell nobody: whoever shows it has looked again."""
+    ended = None if status == JobStatus.RUNNING else timezone.now()
+    Job.objects.filter(pk=job.pk).update(status=status, completed_at=ended)
+
+
+def forgive(page: Page, complaints: list[str], *words: str) -> None:
+    """Close the page, whose last complaint may be on its way yet, and forget those that have one of `words` in them."""
+    page.close()
+    complaints[:] = [said for said in complaints if not any(word in said for word in words)]
+
+
 @pytest.fixture
 def busy_team(alice: User, bob: User, acme: Organization, submit: Callable[..., Outcome]) -> None:
     """A day's worth of jobs in every state, for the pictures."""

@@ -8,30 +8,29 @@ from datetime import datetime
 
 import pytest
 from django.contrib.auth.models import User
-from django.contrib.sessions.models import Session
-from django.db import connections
-from django.utils import timezone
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from approvals.intake import Outcome
 from approvals.models import ApprovalRule
-from cloudtrain_site.events import EVERYONE, News, publish, rights_changed
+from cloudtrain_site.events import EVERYONE, News, publish
 from jobs.models import Job
 from jobs.statuses import JobStatus
-from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, row, start, tell, violations
+from tests.browser.conftest import (
+    Browse,
+    change_unheard,
+    is_live,
+    is_wider_than_the_window,
+    keep,
+    row,
+    start,
+    tell,
+    violations,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 Submit = Callable[..., Outcome]
 MakeJob = Callable[..., Job]
-#: Whoever changes rows while this is intercepted has a database connection of that moment, to be closed.
-STREAM = "**/api/events**"
-
-
-def change_unheard(job: Job, status: JobStatus) -> None:
-    """Change the row and tell nobody: whoever shows it has looked again."""
-    ended = None if status == JobStatus.RUNNING else timezone.now()
-    Job.objects.filter(pk=job.pk).update(status=status, completed_at=ended)
 
 
 class TestLogin:
@@ -123,94 +122,6 @@ class TestLive:
         expect(row(page, job).locator("bdi").first).to_have_text(name)
         start(job)
         expect(page.get_by_role("progressbar", name=f"Progress of {name}")).to_be_visible()
-
-
-class TestStream:
-    def test_what_happens_before_it_is_open_is_not_lost(self, browse: Browse, alice: User, submit: Submit) -> None:
-        job = submit(alice).job
-        page = browse(alice, "about:blank")
-
-        def start_before_it_is_open(route: Route) -> None:
-            start(job)
-            connections.close_all()
-            route.continue_()
-
-        page.route(STREAM, start_before_it_is_open, times=1)
-        page.goto("/")
-        expect(row(page, job).locator(".chip")).to_have_text("Running")
-
-    def test_catches_up_after_a_time_without_network(
-        self, browse: Browse, alice: User, submit: Submit, complaints: list[str]
-    ) -> None:
-        job = submit(alice).job
-        page = is_live(browse(alice))
-        page.context.set_offline(True)
-        rights_changed(alice.pk)  # ends the stream, which can't be opened again
-        expect(page.get_by_role("alert")).to_contain_text("live connection is down", timeout=15_000)
-        expect(page.locator("#pulse")).to_have_text("Not live")
-        start(job)
-        late = submit(alice, "meanwhile").job
-        page.context.set_offline(False)
-        expect(row(page, job).locator(".chip")).to_have_text("Running")
-        expect(row(page, late)).to_be_visible()
-        expect(page.get_by_role("alert")).to_be_hidden()
-        complaints.clear()  # a browser without network says so
-
-    def test_polls_while_the_stream_is_refused(
-        self, browse: Browse, alice: User, submit: Submit, complaints: list[str]
-    ) -> None:
-        job = submit(alice).job
-        page = browse(alice, "about:blank")
-        page.clock.install()
-        page.route(STREAM, lambda route: route.fulfill(status=503))
-        with page.expect_response(STREAM):
-            page.goto("/")
-        page.clock.run_for(6_000)
-        expect(page.get_by_role("alert")).to_contain_text("live connection is down", timeout=15_000)
-        change_unheard(job, JobStatus.COMPLETED)
-        page.clock.run_for(31_000)
-        expect(row(page, job).locator(".chip")).to_have_text("Completed")
-        complaints.clear()  # each refusal is an error on the console
-
-    def test_a_row_that_could_not_be_fetched_is_asked_for_again(
-        self, browse: Browse, alice: User, submit: Submit, complaints: list[str]
-    ) -> None:
-        job = submit(alice).job
-        page = browse(alice, "about:blank")
-        page.clock.install()
-        page.goto("/")
-        is_live(page)
-        page.route("**/jobs/rows**", lambda route: route.fulfill(status=500))
-        with page.expect_response("**/jobs/rows**"):
-            start(job)
-            page.clock.run_for(1_000)
-        page.clock.run_for(11_000)
-        expect(row(page, job).locator(".chip")).to_have_text("Running", timeout=15_000)
-        assert all("500" in complaint for complaint in complaints)
-        complaints.clear()
-
-    def test_a_reset_reloads_the_list(self, browse: Browse, alice: User, submit: Submit) -> None:
-        job = submit(alice).job
-        page = browse(alice, "about:blank")
-
-        def ask_for_what_is_gone(route: Route) -> None:
-            change_unheard(job, JobStatus.COMPLETED)
-            connections.close_all()
-            route.continue_(url=f"{route.request.url.partition('?')[0]}?last_event_id=99999")
-
-        page.route(STREAM, ask_for_what_is_gone, times=1)
-        page.goto("/")
-        expect(row(page, job).locator(".chip")).to_have_text("Completed")
-
-    def test_says_when_the_session_has_ended(
-        self, browse: Browse, alice: User, submit: Submit, complaints: list[str]
-    ) -> None:
-        page = is_live(browse(alice))
-        Session.objects.all().delete()
-        submit(alice)
-        expect(page.get_by_role("link", name="Sign in again")).to_be_visible()
-        assert all("401" in complaint for complaint in complaints)
-        complaints.clear()
 
 
 class TestCancelling:
