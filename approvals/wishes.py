@@ -13,6 +13,7 @@ from jobs.estimates import steps_of
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.organizations import choose_organization
 from jobs.providers import get_provider
+from jobs.providers.base import Inspects
 from jobs.submission import Submission
 
 from jobs.uploads import has_upload
@@ -23,6 +24,7 @@ def read_wish(user: User, provider: str, body: dict[str, Any], *, source: str, i
     """The wish that a checked SubmitBody makes. Raises ValidationError or PermissionDenied, and stores nothing."""
     organization = choose_organization(user, body["organization"])
     config, dataloader, name = _config_of(user, organization, body)
+    _check_config(provider, config, body.get("dataloader_config", dataloader))
     submission = Submission(
         provider=provider,
         config=config,
@@ -47,6 +49,7 @@ def repeat_wish(user: User, job: Job, *, source: str, idempotency_key: str) -> W
     """The wish to run `job` once more, exactly as it was. Raises ValidationError for a job of no organization."""
     if job.organization is None:
         raise ValidationError("This job was made elsewhere and belongs to no organization: it can't be repeated here.")
+    _check_config(job.provider, job.config, job.dataloader_config)
     submission = Submission(
         provider=job.provider,
         config=job.config,
@@ -100,10 +103,20 @@ def _hardware(provider: str, wanted: str) -> str:
     return hardware
 
 
+def _check_config(provider: str, config: dict[str, Any], dataloader: list[Any]) -> None:
+    """Refuse now what the provider would refuse after the wait: a secret that it would show to everybody, say."""
+    asked = get_provider(provider)
+    if isinstance(asked, Inspects) and (objection := asked.objection(config, dataloader)):
+        raise ValidationError({"config": objection})
+
+
 def _warnings(user: User, organization: Organization, body: dict[str, Any], submission: Submission) -> list[str]:
     told = []
     if not body["organization"] and user.memberships.count() > 1:
         told.append(f"No organization was given: the job goes to {organization.name}.")
     if steps_of(submission.config) is None:
         told.append("The config has no max_train_steps above 0, so neither time nor cost can be estimated.")
+    asked = get_provider(submission.provider)
+    if isinstance(asked, Inspects):
+        told += asked.remarks(submission.config)
     return told

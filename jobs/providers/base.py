@@ -154,6 +154,17 @@ class AnswersInParts(Protocol):
 
 
 @runtime_checkable
+class Inspects(Protocol):
+    """A provider that can tell without a question whether it would take a config at all."""
+
+    def objection(self, config: Mapping[str, Any], dataloader_config: Sequence[Any]) -> str:
+        """Why a job with this config could not be submitted; empty when it could."""
+
+    def remarks(self, config: Mapping[str, Any]) -> Sequence[str]:
+        """What whoever submits it should know."""
+
+
+@runtime_checkable
 class Discovers(Protocol):
     """A provider that can list trainings which we never submitted."""
 

@@ -22,8 +22,10 @@ from jobs.providers.replicate_predictions import (
     MODEL,
     PROFILES,
     markers_in,
+    objection_to,
     read_found,
     read_snapshot,
+    remarks_on,
     webhook_address,
     write_input,
 )
@@ -193,6 +195,12 @@ class ReplicateProvider:
 
     def hardware(self) -> Sequence[str]:
         return PROFILES
+
+    def objection(self, config: Mapping[str, Any], dataloader_config: Sequence[Any]) -> str:
+        return objection_to(config, dataloader_config)
+
+    def remarks(self, config: Mapping[str, Any]) -> Sequence[str]:
+        return remarks_on(config)
 
 
 async def _listed(connection: Connection, pages: int, **params: str) -> AsyncIterator[Any]:

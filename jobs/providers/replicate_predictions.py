@@ -141,8 +141,7 @@ def _json(text: Any) -> Any:
 def write_input(order: Order) -> dict[str, Any]:
     """The inputs that today's predictor takes. Raises ProviderError for a secret that it would show to everybody."""
     config = dict(order.config)
-    secrets = {name: config.pop(key) for name in SECRET_INPUTS for key in (name, f"--{name}") if config.get(key)}
-    given: dict[str, Any] = {name: value for name, value in secrets.items() if isinstance(value, str)}
+    given: dict[str, Any] = _take_secrets(config)
     lycoris = config.get("lycoris_config")
     if isinstance(lycoris, Mapping):
         given["lycoris_config"] = json.dumps(config.pop("lycoris_config"))
@@ -157,6 +156,34 @@ def write_input(order: Order) -> dict[str, Any]:
         given["images"] = order.dataset
         given["dataloader_json"] = json.dumps(list(order.dataloader_config))
     return given
+
+
+def _take_secrets(config: dict[str, Any]) -> dict[str, str]:
+    """The secret inputs, taken out of `config`. Raises ProviderError for one that is no text."""
+    secrets = {name: config.pop(key) for name in SECRET_INPUTS for key in (name, f"--{name}") if config.get(key)}
+    for name, value in secrets.items():
+        if not isinstance(value, str):
+            raise ProviderError(f"{name} has to be text.", permanent=True, nothing_created=True)
+    return secrets
+
+
+def objection_to(config: Mapping[str, Any], dataloader_config: Sequence[Any]) -> str:
+    """Why no prediction could be made of this config; empty when one could."""
+    try:
+        write_input(Order("", config, dataloader_config, "", "", ""))
+    except ProviderError as error:
+        return str(error)
+    return ""
+
+
+def remarks_on(config: Mapping[str, Any]) -> Sequence[str]:
+    """What becomes of the secrets in this config, and which one is missing."""
+    given = {key.removeprefix("--") for key, value in config.items() if value}
+    found = [name for name in SECRET_INPUTS if name in given]
+    told = [f"{', '.join(found)}: handed to Replicate as a secret input, and to nobody else."] if found else []
+    if "hub_model_id" in given and "hf_token" not in given:
+        told.append("hub_model_id is set and hf_token is not: the trainer won't be able to push the model.")
+    return told
 
 
 def _run_name(order: Order, config: Mapping[str, Any]) -> str:
