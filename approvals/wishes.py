@@ -15,8 +15,8 @@ from jobs.organizations import choose_organization
 from jobs.providers import get_provider
 from jobs.providers.base import Inspects
 from jobs.submission import Submission
-
 from jobs.uploads import has_upload
+
 UNNAMED = "untitled"
 
 
@@ -33,9 +33,9 @@ def read_wish(user: User, provider: str, body: dict[str, Any], *, source: str, i
         dataloader_config=body.get("dataloader_config", dataloader),
         tracker_run_name=body["tracker_run_name"],
         webhook_url=body["webhook_url"],
+        dataset=_dataset(user, organization, body["dataset"]),
     )
     return Wish(
-        dataset=_dataset(user, organization, body["dataset"]),
         user=user,
         organization=organization,
         submission=submission,
@@ -58,14 +58,11 @@ def repeat_wish(user: User, job: Job, *, source: str, idempotency_key: str) -> W
         dataloader_config=job.dataloader_config,
         tracker_run_name=job.tracker_run_name,
         webhook_url=job.webhook_url,
+        dataset=_dataset(user, job.organization, job.dataset_id or ""),
     )
     return Wish(user, job.organization, submission, source, idempotency_key, retry_of=job)
 
-        dataset=_dataset(user, job.organization, job.dataset_id or ""),
 
-def _config_of(user: User, organization: Organization, body: dict[str, Any]) -> tuple[dict[str, Any], list[Any], str]:
-    """The config, its dataloader config and its name."""
-    if "config" in body:
 def _dataset(user: User, organization: Organization, upload_id: str) -> str:
     """The id of an upload of `organization`. Raises ValidationError when there is none, or none any more."""
     if upload_id and not has_upload(user, organization, upload_id):
@@ -74,6 +71,9 @@ def _dataset(user: User, organization: Organization, upload_id: str) -> str:
     return upload_id.lower()
 
 
+def _config_of(user: User, organization: Organization, body: dict[str, Any]) -> tuple[dict[str, Any], list[Any], str]:
+    """The config, its dataloader config and its name."""
+    if "config" in body:
         config = body["config"]
         return config, [], _name_in(config)
     name = body["config_name_to_load"]
