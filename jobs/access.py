@@ -26,6 +26,17 @@ def visible_jobs(user: AnyUser) -> JobQuerySet:
     return jobs.filter(organization__in=organizations_of(user))
 
 
+def listed_jobs_of(user: AnyUser) -> JobQuerySet:
+    """The same jobs, for lists: asks for the organizations first, at the cost of one query.
+
+    Knowing them, the database walks an index in the list's order, where it would look at every job otherwise.
+    """
+    jobs = Job.objects.kept()
+    if is_superuser(user):
+        return jobs
+    return jobs.filter(organization__in=list(organizations_of(user).order_by("pk").values_list("pk", flat=True)))
+
+
 def organizations_of(user: AnyUser, roles: tuple[Role, ...] | None = None) -> QuerySet[Organization]:
     """The organizations in which `user` has one of `roles` (None: any)."""
     if is_superuser(user):

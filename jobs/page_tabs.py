@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.db.models import Count
 from django.http import QueryDict
 
-from jobs.access import AnyUser, visible_jobs
+from jobs.models import JobQuerySet
 from jobs.statuses import ACTIVE, AT_PROVIDER, JobStatus
 
 TABS: tuple[tuple[str, tuple[JobStatus, ...]], ...] = (
@@ -31,9 +31,9 @@ class Tab:
     count: int | None
 
 
-def make_tabs(user: AnyUser, asked: QueryDict, statuses: Iterable[str]) -> list[Tab]:
-    """The tabs for `user`; each keeps what else the address asks for, and starts at the top."""
-    counts = _active_counts(user)
+def make_tabs(visible: JobQuerySet, asked: QueryDict, statuses: Iterable[str]) -> list[Tab]:
+    """The tabs for who sees the `visible` jobs; each keeps what else the address asks for, and starts at the top."""
+    counts = _active_counts(visible)
     chosen = set(statuses)
     return [
         Tab(
@@ -47,8 +47,8 @@ def make_tabs(user: AnyUser, asked: QueryDict, statuses: Iterable[str]) -> list[
     ]
 
 
-def _active_counts(user: AnyUser) -> dict[str, int]:
-    groups = visible_jobs(user).active().order_by().values_list("status").annotate(Count("pk"))
+def _active_counts(visible: JobQuerySet) -> dict[str, int]:
+    groups = visible.active().order_by().values_list("status").annotate(Count("pk"))
     return dict(groups)
 
 

@@ -6,27 +6,23 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView, LogoutView
-from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from jobs.access import AnyUser, organizations_of
-from jobs.models import JobQuerySet
+from jobs.access import listed_jobs_of, organizations_of
+from jobs.page_query import FILTERS, SORTS, address_of, page_of, read_query
 from jobs.page_rows import make_rows
 from jobs.page_tabs import make_tabs
 from jobs.places import frame, place_for
-from jobs.queries import filter_jobs
+from jobs.providers import NAMES, get_provider
 from jobs.roles import SUBMITTERS
-from jobs.serializers import JobListQuery
 
 PAGE_SIZE = 50
 #: More than a list shows, and still a short address.
 MOST_ROWS_AT_ONCE = 100
 ID_LENGTH = 26
-
-#: What of the address says which jobs are listed; the cursor says from where on.
-FILTERS = ("status", "provider", "job_type", "organization", "search")
 
 log_in = LoginView.as_view(template_name="dashboard/login.html", redirect_authenticated_user=True)
 log_out = LogoutView.as_view(next_page="login")
@@ -38,24 +34,40 @@ log_out = LogoutView.as_view(next_page="login")
 def job_list(request: HttpRequest) -> HttpResponse:
     """The newest jobs that the reader may see, and from where on the page follows the event stream."""
     around = frame(request)  # before the jobs are read: whatever happens from here on, the stream brings
-    wanted, is_understood = _wanted(request.GET)
-    jobs = list(_listed(request.user, wanted)[: PAGE_SIZE + 1])
+    wanted, is_understood = read_query(request.GET)
+    visible = listed_jobs_of(request.user)
+    jobs = list(page_of(visible, request.user, wanted)[: PAGE_SIZE + 1])
     rows = make_rows(jobs[:PAGE_SIZE], request.user)
     context = {
         **around,
         "rows": rows,
-        "tabs": make_tabs(request.user, request.GET, wanted["status"]),
+        "tabs": make_tabs(visible, request.GET, wanted["status"]),
         "is_understood": is_understood,
-        "search": wanted["search"],
-        "kept": [(name, value) for name in FILTERS if name != "search" for value in request.GET.getlist(name)],
+        **_toolbar(request, wanted),
         "is_filtered": any(wanted[name] for name in FILTERS),
         "cursor": wanted["cursor"],
-        "older": _address(request.GET, rows[-1].job.pk) if len(jobs) > PAGE_SIZE else None,
-        "newest": _address(request.GET),
-        "submits": not rows and organizations_of(request.user, SUBMITTERS).exists(),
+        "older": address_of(request.GET, rows[-1].job.pk) if len(jobs) > PAGE_SIZE else None,
+        "newest": address_of(request.GET),
         "submit_address": request.build_absolute_uri("/api/cloud/jobs/submit"),
     }
     return render(request, "dashboard/jobs.html", context)
+
+
+def _toolbar(request: HttpRequest, wanted: dict[str, Any]) -> dict[str, Any]:
+    """What the reader may choose from, and has chosen."""
+    return {
+        "search": wanted["search"],
+        "provider": wanted["provider"],
+        "providers": [(name, get_provider(name).label) for name in NAMES],
+        "team": wanted["organization"],
+        "teams": list(organizations_of(request.user).values_list("name", flat=True)),
+        "mine": wanted["mine"],
+        "sort": wanted["sort"],
+        "sorts": SORTS,
+        "order": dict(SORTS)[wanted["sort"]],
+        "kept": [(name, value) for name in ("status", "job_type") for value in request.GET.getlist(name) if value],
+        "submits": organizations_of(request.user, SUBMITTERS).exists(),
+    }
 
 
 @never_cache
@@ -65,12 +77,13 @@ def job_rows(request: HttpRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         # A redirect to the login page would look like an answer to the script that asks.
         return HttpResponse(status=401)
-    wanted, _ = _wanted(request.GET)
+    wanted, _ = read_query(request.GET)
+    visible = listed_jobs_of(request.user)
     ids = [job_id for job_id in request.GET.getlist("id") if len(job_id) == ID_LENGTH and job_id.isalnum()]
-    jobs = list(_listed(request.user, wanted).filter(pk__in=ids[:MOST_ROWS_AT_ONCE]))
+    jobs = list(page_of(visible, request.user, wanted).filter(pk__in=ids[:MOST_ROWS_AT_ONCE]))
     context: dict[str, Any] = {
         "rows": make_rows(jobs, request.user),
-        "tabs": make_tabs(request.user, request.GET, wanted["status"]),
+        "tabs": make_tabs(visible, request.GET, wanted["status"]),
     }
     return render(request, "dashboard/_changes.html", context)
 
@@ -92,29 +105,3 @@ def place_count(request: HttpRequest, name: str) -> HttpResponse:
     if place is None:
         raise Http404
     return render(request, "dashboard/_place_count.html", {"place": place})
-
-
-def _wanted(asked: QueryDict) -> tuple[dict[str, Any], bool]:
-    """Which jobs the address asks for, and whether it could be understood; if not, all of them."""
-    query = JobListQuery(data=asked)
-    if query.is_valid():
-        return query.validated_data, True
-    fallback = JobListQuery(data={})
-    fallback.is_valid(raise_exception=True)
-    return fallback.validated_data, False
-
-
-def _listed(user: AnyUser, wanted: dict[str, Any]) -> JobQuerySet:
-    # A config may have a megabyte, and a line of the list shows none of it.
-    jobs = filter_jobs(user, wanted).defer("config", "dataloader_config")
-    return jobs.filter(pk__lt=wanted["cursor"]) if wanted["cursor"] else jobs
-
-
-def _address(asked: QueryDict, cursor: str | None = None) -> str:
-    """The same list, from its top or from below the job `cursor`."""
-    query = QueryDict(mutable=True)
-    for name in FILTERS:
-        query.setlist(name, asked.getlist(name))
-    if cursor:
-        query["cursor"] = cursor
-    return f"?{query.urlencode()}"

@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.http import Http404
 from rest_framework.exceptions import PermissionDenied
 
-from jobs.access import AnyUser, can_change, visible_jobs
+from jobs.access import AnyUser, can_change, listed_jobs_of, visible_jobs
 from jobs.models import Job, JobQuerySet
 
 
@@ -33,7 +33,11 @@ def find_own_job(user: AnyUser, job_id: str) -> Job:
 
 def filter_jobs(user: AnyUser, wanted: dict[str, Any]) -> JobQuerySet:
     """The jobs that `user` may see and that `wanted` (a checked JobListQuery) asks for, newest first."""
-    jobs = visible_jobs(user)
+    return narrow(listed_jobs_of(user), wanted)
+
+
+def narrow(jobs: JobQuerySet, wanted: dict[str, Any]) -> JobQuerySet:
+    """Those of `jobs` that `wanted` (a checked JobListQuery) asks for, newest first."""
     if wanted["status"]:
         jobs = jobs.filter(status__in=wanted["status"])
     if wanted["provider"]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs import config_views, job_pages, metrics_views, pages, upload_views, views, webhook_views
+from jobs import config_views, job_pages, metrics_views, new_job_page, pages, upload_views, views, webhook_views
 
 urlpatterns = [
     path("", pages.job_list, name="dashboard"),
     path("jobs/rows", pages.job_rows, name="job-rows"),
+    path("jobs/new", new_job_page.new_job, name="new-job"),
     path("session", pages.session, name="session"),
     path("places/<slug:name>", pages.place_count, name="place-count"),
     path("login", pages.log_in, name="login"),

@@ -154,7 +154,7 @@ class TestList:
         client = Client()
         client.force_login(alice)
         client.get("/")  # the first look ever makes the queue's shared row
-        with django_assert_max_num_queries(16):
+        with django_assert_max_num_queries(20):
             assert client.get("/").content.count(b"data-job=") == 42
 
 

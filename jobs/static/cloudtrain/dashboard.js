@@ -11,8 +11,8 @@ const MOST_ROWS = 200;
 const SPOKEN = 3;
 
 const page = document.querySelector("#jobs-page");
-const { rows: rowsAddress, cursor } = page.dataset;
 const find = (id) => document.getElementById(id);
+const shown = () => find("job-list").dataset; // cursor and sort
 const list = () => find("job-rows");
 const rowOf = (jobId) => find(`job-${jobId}`);
 const allRows = () => [...(list()?.rows ?? [])];
@@ -30,11 +30,26 @@ function refresh(jobId) {
   schedule();
 }
 
-function refreshList() {
+export function refreshList() {
   clearTimeout(retry);
   retry = 0;
   isWholeListStale = true;
   schedule();
+}
+
+let isElsewhere = false;
+
+/** Show the list of another address in place of this one. */
+export function goTo(address) {
+  if (address !== location.href) history.pushState(null, "", address);
+  showPlace();
+}
+
+/** Show the list of the address, which has changed. */
+export function showPlace() {
+  isElsewhere = true;
+  page.setAttribute("aria-busy", "true");
+  refreshList();
 }
 
 function schedule() {
@@ -61,17 +76,31 @@ async function fetchStale() {
 async function fetchList() {
   isWholeListStale = false;
   stale.clear();
-  const text = await fetchText(location.href);
+  const address = location.href;
+  const text = await fetchText(address);
   if (text === null) return;
-  const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("#job-list");
+  const there = new DOMParser().parseFromString(text, "text/html");
+  const fresh = there.querySelector("#job-list");
   if (!fresh) return signedOut();
+  if (address !== location.href) return refreshList(); // the reader has gone on
+  if (isElsewhere) return arrive(there, fresh);
+  showCounts(there);
   const freshRows = fresh.querySelector("#job-rows")?.rows;
   if (!freshRows || !list()) return replaceList(fresh);
-  const shown = new Set([...freshRows].map((row) => row.id));
-  for (const row of allRows()) if (!shown.has(row.id)) row.remove();
-  for (const row of [...freshRows]) put(row);
+  const kept = new Set([...freshRows].map((row) => row.id));
+  for (const row of allRows()) if (!kept.has(row.id)) row.remove();
+  [...freshRows].forEach(put);
   find("pager").replaceWith(document.importNode(fresh.querySelector("#pager"), true));
-  showCounts(fresh);
+}
+
+function arrive(there, fresh) {
+  isElsewhere = false;
+  page.removeAttribute("aria-busy");
+  document.querySelector(".tabs").replaceWith(document.importNode(there.querySelector(".tabs"), true));
+  replaceList(fresh);
+  const count = allRows().length;
+  const more = document.querySelector("#pager [data-older]") ? "The first " : "";
+  find("spoken").textContent = count ? `${more}${count} ${count === 1 ? "job" : "jobs"}` : "No job is like that";
 }
 
 function replaceList(fresh) {
@@ -85,7 +114,7 @@ async function fetchRows() {
   ids.forEach((id) => stale.delete(id));
   const query = new URLSearchParams(location.search);
   ids.forEach((id) => query.append("id", id));
-  const text = await fetchText(`${rowsAddress}?${query}`);
+  const text = await fetchText(`${page.dataset.rows}?${query}`);
   if (text === null) return;
   const answer = document.createElement("template");
   answer.innerHTML = text;
@@ -100,27 +129,42 @@ async function fetchRows() {
   trim();
 }
 
-// One row, in its place: ids sort by time, newest first.
+// One row, in its place. Ids sort by time.
 
 const sources = new WeakMap();
 const remember = (row) => sources.set(row, row.outerHTML);
+
+const byAge = (one, other) => (one.dataset.job < other.dataset.job ? -1 : 1);
+const ORDERS = {
+  newest: (one, other) => byAge(other, one),
+  oldest: byAge,
+  cost: (one, other) => Number(other.dataset.cost) - Number(one.dataset.cost) || byAge(other, one),
+};
 
 function put(fresh) {
   const row = document.importNode(fresh, true);
   const old = rowOf(row.dataset.job);
   remember(row);
-  if (old) {
-    if (sources.get(old) === sources.get(row)) return;
-    keepUse(old, row);
-    old.replaceWith(row);
-  } else {
-    const next = allRows().find((other) => other.dataset.job < row.dataset.job);
-    list().insertBefore(row, next ?? null);
-  }
+  if (old && sources.get(old) === sources.get(row)) return;
+  if (!place(row, old)) return;
   showTimes(row);
   if (old?.dataset.kind === row.dataset.kind) return;
   row.classList.add("is-news");
   announce(row.id, `${row.querySelector("bdi").textContent}: ${row.querySelector(".chip").textContent.trim()}`);
+}
+
+// False: it belongs to a page further on.
+function place(row, old) {
+  const order = ORDERS[shown().sort];
+  const next = allRows().find((other) => other !== old && order(row, other) < 0) ?? null;
+  if (!old && !next && allRows().length && older()) return false;
+  if (old) keepUse(old, row);
+  if (old && old.nextElementSibling === next) old.replaceWith(row);
+  else {
+    old?.remove();
+    list().insertBefore(row, next);
+  }
+  return true;
 }
 
 // What the reader has opened stays open, and the keyboard stays where it was.
@@ -134,14 +178,15 @@ function keepUse(old, row) {
   queueMicrotask(() => (again ?? page).focus({ preventScroll: true }));
 }
 
+const older = () => document.querySelector("#pager [data-older]");
+
 function trim() {
-  const older = document.querySelector("#pager [data-older]");
   const rows = allRows();
-  if (!older || rows.length <= MOST_ROWS) return;
+  if (!older() || rows.length <= MOST_ROWS) return;
   rows.slice(MOST_ROWS).forEach((row) => row.remove());
-  const address = new URL(older.href);
+  const address = new URL(older().href);
   address.searchParams.set("cursor", rows[MOST_ROWS - 1].dataset.job);
-  older.href = address.href;
+  older().href = address.href;
 }
 
 function showCounts(root) {
@@ -152,11 +197,13 @@ function showCounts(root) {
   }
 }
 
-// Whether the job belongs between the first and the last row of this page, so that it may have to appear.
+// Whether the job may belong between the first and the last row of this page. What it costs, only the server knows.
 function isInReach(jobId) {
-  const rows = allRows();
-  const isBelow = document.querySelector("#pager [data-older]") && rows.length && jobId < rows.at(-1).dataset.job;
-  return !isBelow && (!cursor || jobId < cursor);
+  const { cursor, sort } = shown();
+  if (sort === "cost") return true;
+  const isBefore = (one, other) => (sort === "oldest" ? one < other : one > other);
+  const last = older() && allRows().at(-1);
+  return !(last && isBefore(last.dataset.job, jobId)) && (!cursor || isBefore(cursor, jobId));
 }
 
 // What the stream tells.

@@ -1,0 +1,233 @@
+"""The list of jobs with 100,000 of them in the database: time in the server, queries, and bytes over the wire.
+
+    python -m bench.bench_pages [--jobs 100000] [--on sqlite,postgresql] [--explain] [--no-statistics]
+
+Nine of ten jobs are acme's, the others those of a second organization. A page is asked for through all of Django's
+middleware, by a researcher of acme, by a lead of both and by a superuser; the figure is the median of the rounds. To
+reach: 60 ms for a first page, and 150 kB with everything that the page loads, as its own server sends it.
+`--explain` prints how the database finds what takes longest on each page; `--no-statistics` leaves its planner without
+any, as on a new SQLite file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from datetime import timedelta
+from statistics import median
+from typing import Any
+
+from bench.bench_queue import database
+from bench.stack import Figure, print_table
+
+ROUNDS = 15
+TARGET_MS = 60
+TARGET_KB = 150
+BATCH = 5000
+#: Of a hundred ended jobs.
+ENDS = ["completed"] * 80 + ["failed"] * 15 + ["cancelled"] * 5
+WAITING, RUNNING = 200, 100
+CONFIG = {f"option_{number}": "a value as configs have them" for number in range(25)} | {"max_train_steps": 1000}
+
+
+def make_jobs(count: int) -> None:
+    """The jobs of a year, and the queue entries of those that wait."""
+    from django.contrib.auth.models import User
+
+    from jobs.models import Job, Membership, Organization
+    from queueing.models import QueueEntry
+    from queueing.policy import turn_of
+
+    acme, other = (Organization.objects.create(name=name) for name in ("acme", "other"))
+    people = User.objects.bulk_create(User(username=f"user-{n}") for n in range(50))
+    rachel = User.objects.create_user("rachel")
+    lea, root = User.objects.create_user("lea"), User.objects.create_superuser("root")
+    memberships = [(rachel, acme, "researcher"), (lea, acme, "lead"), (lea, other, "lead")]
+    Membership.objects.bulk_create(Membership(user=u, organization=o, role=r) for u, o, r in memberships)
+    assert root.is_superuser
+    chance = random.Random(1)
+    for first in range(0, count, BATCH):
+        jobs = [
+            _job(Job, number, count, acme if number % 10 else other, [*people, rachel], chance)
+            for number in range(first, min(first + BATCH, count))
+        ]
+        Job.objects.bulk_create(jobs)
+        QueueEntry.objects.bulk_create(
+            QueueEntry(
+                job=job,
+                organization_id=job.organization_id,
+                user_id=job.submitted_by_id,
+                provider=job.provider,
+                enqueued_at=job.created_at,
+                turn=turn_of(job.created_at, 0),
+            )
+            for job in jobs
+            if job.status == "pending"
+        )
+
+
+def _job(model: Any, number: int, count: int, organization: Any, people: list[Any], chance: random.Random) -> Any:
+    from django.utils import timezone
+
+    from jobs.identifiers import new_job_id
+
+    age = count - number
+    status = "pending" if age <= WAITING else "running" if age <= WAITING + RUNNING else chance.choice(ENDS)
+    at = timezone.now() - timedelta(minutes=5 * age)
+    times: dict[str, Any] = {} if status == "pending" else {"started_at": at + timedelta(minutes=1)}
+    if status not in ("pending", "running"):
+        times["completed_at"] = at + timedelta(minutes=30)
+    is_local = number % 200 == 0
+    return model(
+        id=new_job_id(at),
+        organization=organization,
+        submitted_by=chance.choice(people),
+        correlation_id=f"bench{number}",
+        provider="local" if is_local else "replicate",
+        external_id=None if status == "pending" else f"external-{number}",
+        hardware_profile="cpu" if is_local else "h100",
+        config_name=f"sdxl-{number}-{chance.choice(['portraits', 'textures', 'logo', 'kitchen'])}",
+        config=CONFIG,
+        status=status,
+        stage="Training" if status == "running" else None,
+        progress=40.0 if status == "running" else None,
+        created_at=at,
+        cost_usd=0 if status in ("pending", "cancelled") else round(chance.random() * 40, 4),
+        **times,
+    )
+
+
+def lists(jobs: int) -> Iterator[tuple[str, str, str]]:
+    """What is asked for: by whom, what to call it, and the address."""
+    from jobs.models import Job
+
+    halfway = Job.objects.filter(organization__name="acme").order_by("id").values_list("pk", flat=True)[jobs // 2]
+    ranked = Job.objects.filter(organization__name="acme").order_by("-cost_usd", "-id").values_list("pk", flat=True)
+    yield from (("rachel", "first page", "/"), ("lea", "of two organizations", "/"), ("root", "of a superuser", "/"))
+    for who in ("rachel", "root"):
+        yield who, "halfway down", f"/?cursor={halfway}"
+        yield who, "failed", "/?status=failed"
+        yield who, "running", "/?status=uploading&status=queued&status=running"
+        yield who, "local, one in 200", "/?provider=local"
+        yield who, "mine", "/?mine=true"
+        yield who, "oldest first", "/?sort=oldest"
+        yield who, "most expensive first", "/?sort=cost"
+        yield who, "most expensive, halfway down", f"/?sort=cost&cursor={ranked[jobs // 2]}"
+        yield who, "search that finds many", "/?search=portraits"
+        yield who, "search that finds none", "/?search=nothing-is-called-this"
+    yield "lea", "most expensive of two", "/?sort=cost"
+    yield "lea", "of one of the two", "/?organization=other"
+
+
+def measure(kind: str, jobs: int, *, explains: bool, analyzes: bool) -> list[Figure]:
+    with database(kind):
+        from django.contrib.auth.models import User
+        from django.db import connection
+        from django.test import Client
+
+        make_jobs(jobs)
+        if analyzes:
+            with connection.cursor() as cursor:
+                cursor.execute("ANALYZE")
+        figures = []
+        for who, name, address in lists(jobs):
+            client = Client(headers={"host": "localhost"})
+            client.force_login(User.objects.get(username=who))
+            asked = Asked()
+            with connection.execute_wrapper(asked):
+                answer = client.get(address)
+            assert answer.status_code == 200, answer.status_code
+            took, worked = (
+                median(times) for times in zip(*(timed(client, address) for _ in range(ROUNDS)), strict=True)
+            )
+            target = TARGET_MS if "search" not in name else None
+            seen = f"{len(asked.queries)} queries, {len(answer.content):,} bytes, longest query {longest(asked):.1f} ms"
+            print(f"{kind} {who:7} {name:30} {took:7.1f} ms, {worked:6.1f} ms of work, {seen}")
+            if explains:
+                explain(asked)
+            figures.append(Figure(f"{kind} {who}: {name}", took, "ms", target=target))
+            if name == "first page":
+                size = whole_size(client, answer.content)
+                figures.append(Figure(f"{kind} {who}: the page and all it loads", size / 1000, "kB", target=TARGET_KB))
+        return figures
+
+
+def timed(client: Any, address: str) -> tuple[float, float]:
+    """Milliseconds by the clock, and of this thread's work: beside others on the machine, the two differ."""
+    began, worked = time.perf_counter(), time.thread_time()
+    client.get(address)
+    return (time.perf_counter() - began) * 1000, (time.thread_time() - worked) * 1000
+
+
+def longest(asked: Asked) -> float:
+    return max(took for took, _, _ in asked.queries) * 1000
+
+
+def whole_size(client: Any, page: bytes) -> int:
+    """The page with its stylesheets and scripts, and the modules that these import."""
+    loaded = {name.decode() for name in re.findall(rb'(?:href|src)="(/static/[^"]+)"', page)}
+    size, rest = len(page), sorted(loaded)
+    while rest:
+        address = rest.pop()
+        content = client.get(address, headers={"accept-encoding": "gzip"}).content
+        size += len(content)
+        for name in re.findall(rb'from "\./([\w.]+)"', content):
+            module = f"/static/cloudtrain/{name.decode()}"
+            if module not in loaded:
+                loaded.add(module)
+                rest.append(module)
+    return size
+
+
+class Asked:
+    """What a page asks the database, and how long each answer took."""
+
+    def __init__(self) -> None:
+        self.queries: list[tuple[float, str, Any]] = []
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        began = time.perf_counter()
+        try:
+            return execute(sql, params, many, context)
+        finally:
+            self.queries.append((time.perf_counter() - began, sql, params))
+
+
+def explain(asked: Asked) -> None:
+    """How the database finds what took longest."""
+    from django.db import connection
+
+    for took, sql, params in sorted(asked.queries, key=lambda query: -query[0])[:2]:
+        words = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN (ANALYZE, COSTS OFF)"
+        print(f"    {took * 1000:.1f} ms: ... {sql[sql.index('FROM') :] if 'FROM' in sql else sql} {str(params)[:200]}")
+        with connection.cursor() as cursor:
+            cursor.execute(f"{words} {sql}", params)
+            for line in cursor.fetchall():
+                print("      ", line[-1])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=100_000)
+    parser.add_argument("--on", default="sqlite,postgresql")
+    parser.add_argument("--explain", action="store_true")
+    parser.add_argument("--no-statistics", action="store_true")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore", "No directory at", UserWarning)
+    kinds = options.on.split(",")
+    if len(kinds) > 1:
+        # Django is set up for one database a process.
+        own = [f"--jobs={options.jobs}", *(name for name in ("--explain", "--no-statistics") if name in sys.argv)]
+        return max(subprocess.call([sys.executable, "-m", "bench.bench_pages", f"--on={kind}", *own]) for kind in kinds)
+    figures = measure(kinds[0], options.jobs, explains=options.explain, analyzes=not options.no_statistics)
+    return print_table("The list of jobs", figures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
