@@ -88,7 +88,7 @@ class LocalProvider:
         with disk_errors(nothing_created=True):
             started = folder.start() is not None
             if not started:
-                folder.prepare(order.config, order.dataloader_config)
+                folder.prepare(order.config, _dataloader_of(order))
             # Before anything is started: whoever finds our lease expired asks for the marker.
             folder.mark(order.marker)
             refusal = "" if started else self._launch(folder, order)

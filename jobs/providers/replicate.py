@@ -63,9 +63,9 @@ class ReplicateProvider:
 
     name = "replicate"
     label = "Replicate"
+    staging = "Uploading dataset"
     once_per_marker = False
     bound_to_machine = False
-    staging = "Uploading dataset"
 
     def __init__(self, access: Access, wishes: Wishes | None = None) -> None:
         self.access = access
@@ -93,12 +93,12 @@ class ReplicateProvider:
                     _versions.clear()  # it may have been withdrawn since we looked
                 raise
 
-    async def _version(self, model: str) -> str:
-        """`owner/name:version` to run: pinned by the operator, or the newest. Whatever goes wrong made nothing."""
     async def stage(self, parcel: Parcel, meter: Meter) -> Copy:
         """A file of the account, sent again when it has expired or is about to."""
         return await replicate_files.stage(self.access, parcel, meter)
 
+    async def _version(self, model: str) -> str:
+        """`owner/name:version` to run: pinned by the operator, or the newest. Whatever goes wrong made nothing."""
         if ":" in model or "/" not in model:
             return model
         cached = _versions.get((self.access.base, model))

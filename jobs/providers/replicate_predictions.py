@@ -152,9 +152,9 @@ def write_input(order: Order) -> dict[str, Any]:
     config.pop("--tracker_run_name", None)
     given["config_json"] = json.dumps(config)
     if order.dataloader_config:
+        given["dataloader_json"] = json.dumps(list(order.dataloader_config))
     if order.dataset:
         given["images"] = order.dataset
-        given["dataloader_json"] = json.dumps(list(order.dataloader_config))
     return given
 
 
