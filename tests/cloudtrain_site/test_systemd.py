@@ -1,0 +1,40 @@
+"""The unit of docs/background-tasks.md, as systemd itself reads it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.cloudtrain_site.conftest import ROOT
+from tests.servers import find_binary, missing
+
+TEXT = (ROOT / "docs" / "background-tasks.md").read_text()
+PYTHON = "/srv/cloudtrain/.venv/bin/python"
+
+
+def background() -> str:
+    (unit,) = re.findall(r"\n\n((?: {4}.*\n|\n)*? {4}WantedBy=.*\n)", TEXT)
+    return textwrap.dedent(unit)
+
+
+def web() -> str:
+    """The same, changed as the text below it says."""
+    ((command, limit),) = re.findall(r"For the web server use `(ExecStart=[^`]+)` and add `([^`]+)`", TEXT)
+    return re.sub("ExecStart=.*", f"{command}\n{limit}", background()).replace("KillMode=process\n", "")
+
+
+@pytest.mark.parametrize("unit", [background(), web()], ids=["background", "web"])
+def test_systemd_understands_every_line(tmp_path: Path, unit: str) -> None:
+    binary = find_binary("systemd-analyze")
+    if binary is None:
+        missing("systemd-analyze")
+    path = tmp_path / "cloudtrain-background.service"
+    assert PYTHON in unit
+    path.write_text(unit.replace(PYTHON, sys.executable))
+    done = subprocess.run([str(binary), "verify", "--man=no", str(path)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
