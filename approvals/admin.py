@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Case, IntegerField, QuerySet, Value, When
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -21,16 +21,15 @@ from approvals.expiry import HEAVY
 from approvals.forms import DecisionForm
 from approvals.models import ApprovalRequest
 from approvals.queries import on_desk_of
-from approvals.remembering import remembered
-from approvals.reviewers import bypasses, eligible, why_not
+from approvals.reviewers import bypasses, eligible, may_go_past, why_not
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import asker
 from cloudtrain_site.states import Source
 from jobs.admin import as_json
 from jobs.admin_base import ScopedAdmin
+from jobs.remembering import remembered
 
 DONE = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}
-PENDING_FIRST = Case(When(status=RequestStatus.PENDING, then=Value(0)), default=Value(1), output_field=IntegerField())
 
 
 @admin.register(ApprovalRequest)
@@ -42,7 +41,7 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
     list_select_related = ("job", "requested_by", "organization")
     search_fields = ("=job__id", "job__config_name", "requested_by__username", "=job__correlation_id")
     search_help_text = "Job id, config name, requester, or a correlation id"
-    ordering = (PENDING_FIRST, "expires_at", "-pk")
+    ordering = ("is_decided", "expires_at", "-pk")
     actions = ("approve_selected", "reject_selected")
     change_form_template = "approvals/admin_request.html"
     fields = (
@@ -70,11 +69,6 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
         # A page of fifty must not read fifty configs.
         is_list = request.resolver_match is None or not request.resolver_match.kwargs
         return rows.defer(*HEAVY) if is_list else rows
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        """Leads and admins of any organization, and every superuser."""
-        inherited = super().has_module_permission
-        return remembered(request, "leads", lambda: inherited(request))
 
     @admin.display(description="job", ordering="job__config_name")
     def name(self, request: ApprovalRequest) -> str:
@@ -155,7 +149,7 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
             for sentence in form.sentences():
                 messages.error(request, sentence)
             return HttpResponseRedirect(page)
-        decide_and_report(request, [found], Verdict(form.cleaned_data["decision"]), form.cleaned_data["reason"])
+        decide_and_report(request, [found], Verdict(form.cleaned_data["decision"]), form)
         return HttpResponseRedirect(page)
 
     @admin.action(description="Approve the selected requests…", permissions=["view"])
@@ -179,7 +173,7 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
         answered = "decision" in request.POST
         form = DecisionForm(request.POST if answered else None, initial={"decision": verdict})
         if answered and form.is_valid():
-            decide_and_report(request, chosen, verdict, form.cleaned_data["reason"])
+            decide_and_report(request, chosen, verdict, form)
             return None
         context = {
             **self.admin_site.each_context(request),
@@ -189,6 +183,8 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
             "decision": verdict.value,
             "opts": self.model._meta,
             "selected": [item.pk for item in chosen],
+            "goes_past": any(bypasses(request.user, item) for item in chosen),
+            "may_go_past": verdict == Verdict.APPROVE and any(may_go_past(request.user, item) for item in chosen),
             "action": request.POST.get("action", f"{verdict}_selected"),
         }
         return TemplateResponse(request, "approvals/admin_decide.html", context)
@@ -205,16 +201,27 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
                 "request_pending": pending,
                 "objection": why_not(request.user, found),
                 "goes_past": bypasses(request.user, found),
+                "may_go_past": may_go_past(request.user, found),
                 "lacks_reviewers": pending and eligible(found).count() < found.approvals_needed,
                 "decision_form": DecisionForm(),
             }
         return super().change_view(request, object_id, form_url, context)
 
 
-def decide_and_report(request: HttpRequest, chosen: Sequence[ApprovalRequest], verdict: Verdict, reason: str) -> None:
+def decide_and_report(
+    request: HttpRequest, chosen: Sequence[ApprovalRequest], verdict: Verdict, form: DecisionForm
+) -> None:
     """Decide each, and say what became of each: how many were, which were not, and why."""
     names = {item.pk: item.job.config_name for item in chosen}
-    answers = decide_each(list(names), verdict, user=asker(request), source=Source.ADMIN, reason=reason)
+    said = form.cleaned_data
+    answers = decide_each(
+        list(names),
+        verdict,
+        user=asker(request),
+        source=Source.ADMIN,
+        reason=said["reason"],
+        bypass=verdict == Verdict.APPROVE and said["bypass"],
+    )
     level = messages.SUCCESS if all(answer.won for answer in answers) else messages.WARNING
     messages.add_message(request, level, f"{', '.join(_counted(answers, verdict, chosen))}.")
     for answer in answers:

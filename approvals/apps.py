@@ -15,11 +15,11 @@ class ApprovalsConfig(AppConfig):
         """Hear of ended jobs, tell the API of every job's approval, and have a say before a job starts."""
         from approvals.binding import is_what_was_approved
         from approvals.facets import approvals_of
+        from approvals.health import warning
         from approvals.holds import why_held
         from approvals.mail_kinds import ALL
-        from approvals.mail_kinds import ALL
         from approvals.receivers import withdraw_request
-        from cloudtrain_site.preferences import register_mail
+        from cloudtrain_site.health_components import register_component
         from cloudtrain_site.preferences import register_mail
         from jobs.facets import register
         from jobs.signals import job_status_changed
@@ -28,8 +28,7 @@ class ApprovalsConfig(AppConfig):
         job_status_changed.connect(withdraw_request, dispatch_uid="approvals.withdraw_request")
         register("approvals", approvals_of)
         guards.register("approvals", is_what_was_approved)
-        for kind in ALL:
-            register_mail(kind)
         holds.register("approvals", why_held)
+        register_component("approvals", warning, well="Every pending request has people who may decide.")
         for kind in ALL:
             register_mail(kind)

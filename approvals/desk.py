@@ -57,8 +57,10 @@ def decide(
 def _lacking(request: ApprovalRequest, verdict: Verdict, user: User, reason: str, bypass: bool) -> str:
     if reason.strip():
         return ""
-    if bypass or bypasses(user, request):
+    if bypasses(user, request):
         return SAY_WHY_PAST
+    if bypass:
+        return "Say why you don't wait for the other reviewers: it is put on record."
     return SAY_WHY if verdict == Verdict.REJECT else ""
 
 

@@ -21,6 +21,12 @@ class DecisionForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 3, "cols": 60}),
     )
 
+    bypass = forms.BooleanField(
+        required=False,
+        label="Decide past the other reviewers",
+        help_text="Your approval alone is enough. Say why: it is put on record.",
+    )
+
     def clean(self) -> dict[str, Any]:
         """A rejection says why."""
         cleaned = super().clean() or self.cleaned_data

@@ -2,28 +2,75 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.contrib.auth.models import User
+from django.db.models import Count, Min
+
 from approvals.models import ApprovalRequest
-from approvals.reviewers import eligible
+from approvals.reviewers import roles_from
 from approvals.statuses import RequestStatus
-
-#: The most urgent ones tell enough; each is a question to the database.
-LOOKED_AT = 50
+from jobs.models import Membership
 
 
-def stuck_requests() -> list[ApprovalRequest]:
-    """The pending requests, the most urgent first, about which too few people are there to decide."""
-    pending = ApprovalRequest.objects.filter(status=RequestStatus.PENDING).order_by("expires_at")
-    found = pending.select_related("reviewer_group").defer("terms")[:LOOKED_AT]
-    return [request for request in found if eligible(request).count() < request.approvals_needed]
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """The pending requests about which too few people are there to decide."""
+
+    count: int
+    #: When the first of them expires.
+    first: datetime
+
+
+def stuck() -> Stuck | None:
+    """What nobody can decide; None when every request has its reviewers. Three questions, however many there are."""
+    pending = ApprovalRequest.objects.filter(status=RequestStatus.PENDING).order_by()
+    # What decides who decides: requests that agree in all of this have the same reviewers.
+    alike = pending.values_list(
+        *("organization", "reviewer_role", "reviewer_group", "requested_by", "self_approval", "approvals_needed")
+    ).annotate(count=Count("pk"), first=Min("expires_at"))
+    people = _People() if alike else None
+    lacking = [
+        (count, first)
+        for organization, role, group, requester, self_approval, needed, count, first in alike
+        if people and people.deciding(organization, role, group, None if self_approval else requester) < needed
+    ]
+    if not lacking:
+        return None
+    return Stuck(sum(count for count, _ in lacking), min(first for _, first in lacking))
+
+
+class _People:
+    """Everybody who might decide somewhere, read at once: what `reviewers.eligible` asks for one request."""
+
+    def __init__(self) -> None:
+        self.members: dict[int, dict[int, str]] = defaultdict(dict)
+        self.groups: dict[int, set[int]] = defaultdict(set)
+        rows = Membership.objects.filter(user__is_active=True).order_by()
+        for organization, user, role in rows.values_list("organization_id", "user_id", "role"):
+            self.members[organization][user] = role
+        for group, user in User.groups.through.objects.values_list("group_id", "user_id"):
+            self.groups[group].add(user)
+
+    def deciding(self, organization: int | None, role: str, group: int | None, not_by: int | None) -> int:
+        """How many decide there, without the requester."""
+        members = self.members.get(organization or 0, {})
+        if group is None:
+            found = {user for user, has in members.items() if has in roles_from(role)}
+        else:
+            found = members.keys() & self.groups[group]
+        return len(found - {not_by})
 
 
 def warning() -> str:
-    """A sentence for the health page; empty when every request can be decided."""
-    stuck = stuck_requests()
-    if not stuck:
+    """A sentence for the health page; empty when every request can be decided. It names nobody's job."""
+    lacking = stuck()
+    if lacking is None:
         return ""
-    first = stuck[0]
+    subject = "1 approval request has" if lacking.count == 1 else f"{lacking.count} approval requests have"
     return (
-        f"{len(stuck)} approval request{'s' if len(stuck) > 1 else ''} can't be decided by anybody; the first, of job "
-        f"{first.job_id}, expires at {first.expires_at:%Y-%m-%d %H:%M} UTC. Add reviewers to its organization."
+        f"{subject} too few people who may decide; the first expires at {lacking.first:%Y-%m-%d %H:%M} UTC. "
+        "Make somebody a reviewer of the organization: the requests' pages in the admin say where."
     )

@@ -172,6 +172,11 @@ class ApprovalRequest(Stateful):
     reviewed_by = models.CharField(max_length=150, blank=True)
     reviewed_at = models.DateTimeField(null=True)
     review_notes = models.TextField(blank=True)
+    is_decided = models.GeneratedField(
+        expression=models.ExpressionWrapper(Q(reviewed_at__isnull=False), output_field=models.BooleanField()),
+        output_field=models.BooleanField(),
+        db_persist=True,
+    )
     #: A fingerprint of `terms`: what the approval is good for, and nothing else.
     config_digest = models.CharField(max_length=64)
     #: What would run, where and for how much, as the reviewers saw it.
@@ -206,6 +211,8 @@ class ApprovalRequest(Stateful):
             models.Index(
                 fields=["organization", "expires_at"], name="request_desk", condition=Q(status=RequestStatus.PENDING)
             ),
+            # The desk of a superuser, who sees every organization's: in the order of the list.
+            models.Index(fields=["is_decided", "expires_at", "-id"], name="request_list"),
             # What the requester's last approved config was, and whether a retry still has an approval.
             models.Index(
                 fields=["requested_by", "-id"], name="request_approved", condition=Q(status=RequestStatus.APPROVED)

@@ -67,6 +67,11 @@ def bypasses(user: AnyUser, request: ApprovalRequest) -> bool:
     return is_superuser(user) and objection_to(user, request) is not None
 
 
+def may_go_past(user: AnyUser, request: ApprovalRequest) -> bool:
+    """Whether `user` is a reviewer of it who, as a superuser, need not wait for the others that it needs."""
+    return request.approvals_needed > 1 and is_superuser(user) and not bypasses(user, request)
+
+
 def reviewed_by(user: AnyUser) -> Q:
     """The requests that `user` is a reviewer of, whoever made them, as a condition on requests."""
     memberships = Membership.objects.filter(user_id=user.pk or 0)

@@ -11,10 +11,10 @@ from django.http import HttpRequest, HttpResponse
 
 from approvals.models import ApprovalRule
 from approvals.preview import back_test
-from approvals.remembering import remembered
 from approvals.reviewers import lack_of_reviewers
 from approvals.rulebook import may_edit, note_change
 from jobs.access import is_superuser, organizations_of, visible_jobs
+from jobs.remembering import remembered
 from jobs.roles import Role
 
 

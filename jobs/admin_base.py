@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from django.contrib import admin
@@ -9,9 +10,15 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from jobs.access import is_superuser, manages_anything, organizations_of
+from jobs.remembering import remembered
 from jobs.roles import MANAGERS
 
 M = TypeVar("M", bound=Model)
+
+
+def manages(request: HttpRequest) -> bool:
+    """Whether the request's user is a lead or an admin anywhere. The sidebar alone asks a dozen times."""
+    return remembered(request, f"manages:{request.user.pk}", lambda: manages_anything(request.user))
 
 
 class OwnOrganizationsFilter(admin.RelatedFieldListFilter):
@@ -35,6 +42,21 @@ class ScopedAdmin(admin.ModelAdmin[M], Generic[M]):
         """The page's filters."""
         return [(item, OwnOrganizationsFilter) if item == "organization" else item for item in self.list_filter]
 
+    def get_fields(self, request: HttpRequest, obj: M | None = None) -> Any:
+        """The page's fields; what belongs to a page that the user may not see is shown without a link to it."""
+        return [self._followable(field, request) for field in super().get_fields(request, obj)]
+
+    def _followable(self, field: Any, request: HttpRequest) -> Any:
+        if isinstance(field, list | tuple):
+            return [self._followable(one, request) for one in field]
+        columns = {column.name: column for column in self.model._meta.fields if column.is_relation}
+        column = columns.get(field)
+        if column is None:
+            return field
+        target = self.admin_site._registry.get(column.related_model)
+        follows = target is not None and target.has_view_permission(request)
+        return field if follows else _shown_plainly(column.name, column.verbose_name)
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[M]:
         """What the request's user may see."""
         rows = super().get_queryset(request)
@@ -44,7 +66,7 @@ class ScopedAdmin(admin.ModelAdmin[M], Generic[M]):
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Leads and admins of any organization get in; so does every superuser."""
-        return is_superuser(request.user) or manages_anything(request.user)
+        return is_superuser(request.user) or manages(request)
 
     def has_view_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
         """One row: only when it is among those that the user may see."""
@@ -63,6 +85,16 @@ class ScopedAdmin(admin.ModelAdmin[M], Generic[M]):
     def has_delete_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
         """Nothing that is on record is removed from here."""
         return False
+
+
+def _shown_plainly(name: str, label: str) -> Callable[[Any], str]:
+    """A column of a page that names what `name` points at. Django's own makes a link of it, whoever looks."""
+
+    @admin.display(description=label)
+    def shown(row: Any) -> str:
+        return str(getattr(row, name) or "")
+
+    return shown
 
 
 class SuperuserAdmin(admin.ModelAdmin[M], Generic[M]):

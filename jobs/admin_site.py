@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest
 
-from jobs.access import manages_anything
+from jobs.admin_base import manages
 
 
 class CloudtrainAdminSite(AdminSite):
@@ -19,4 +19,4 @@ class CloudtrainAdminSite(AdminSite):
     def has_permission(self, request: HttpRequest) -> bool:
         """Whether the request's user may come in at all."""
         user = request.user
-        return user.is_active and (user.is_staff or manages_anything(user))
+        return user.is_active and (user.is_staff or manages(request))

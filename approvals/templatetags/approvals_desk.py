@@ -6,10 +6,11 @@ from typing import Any
 
 from django import template
 
+from approvals.health import warning
 from approvals.models import ApprovalRequest
 from approvals.queries import on_desk_of
-from approvals.remembering import remembered
-from approvals.statuses import RequestStatus
+from jobs.access import is_superuser
+from jobs.remembering import remembered
 
 register = template.Library()
 
@@ -21,5 +22,12 @@ def pending_approvals(context: dict[str, Any]) -> int:
     if request is None or not context.get("has_permission") or not request.user.is_authenticated:
         return 0
     theirs = remembered(request, "desk", lambda: on_desk_of(request.user))
-    pending = remembered(request, "pending", ApprovalRequest.objects.filter(theirs, status=RequestStatus.PENDING).count)
+    pending = remembered(request, "pending", ApprovalRequest.objects.filter(theirs, is_decided=False).count)
     return int(pending)
+
+
+@register.simple_tag(takes_context=True)
+def approvals_trouble(context: dict[str, Any]) -> str:
+    """What nobody can decide, for those who can make somebody a reviewer everywhere."""
+    request = context.get("request")
+    return warning() if request is not None and is_superuser(request.user) else ""

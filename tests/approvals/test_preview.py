@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -15,6 +16,7 @@ from approvals import health
 from approvals.intake import Wish
 from approvals.models import ApprovalRequest, ApprovalRule
 from approvals.preview import back_test
+from approvals.reviewers import eligible
 from jobs.access import visible_jobs
 from jobs.identifiers import new_job_id
 from jobs.models import Job
@@ -98,8 +100,35 @@ def test_a_request_that_nobody_can_decide_warns(
     answer = client_of(alice).post("/api/cloud/jobs/submit", {"config": {"max_train_steps": 10}}).json()
     assert "It needs 1 approvals, and 0 people are there" in answer["warnings"][0]
     assert "Nobody can decide about an approval request" in [record.getMessage() for record in caplog.records]
-    assert "1 approval request can't be decided by anybody" in health.warning()
+    assert "1 approval request has too few people who may decide" in health.warning()
+    parts = {part["name"]: part for part in client_of(alice).get("/api/cloud/health").json()["components"]}
+    assert (parts["approvals"]["status"], parts["approvals"]["message"]) == ("degraded", health.warning())
 
 
 def test_nothing_is_wrong_while_somebody_can(request_: ApprovalRequest, bob: User) -> None:
     assert health.warning() == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "lacking"),
+    [
+        ({}, False),
+        ({"approvals_needed": 2}, True),
+        ({"reviewer_role": "admin"}, True),
+        ({"requested_by": "bob"}, True),
+        ({"requested_by": "bob", "self_approval": True}, False),
+        ({"reviewer_group": "few"}, True),
+        ({"reviewer_group": "many"}, False),
+    ],
+)
+def test_the_health_counts_the_same_people_as_the_request_does(
+    request_: ApprovalRequest, alice: User, bob: User, said: dict[str, Any], lacking: bool
+) -> None:
+    few, many = Group.objects.create(name="few"), Group.objects.create(name="many")
+    few.user_set.add(alice, User.objects.create(username="no-member"))
+    many.user_set.add(bob)
+    named = {"few": few, "many": many, "bob": bob}
+    ApprovalRequest.objects.update(**{name: named.get(value, value) for name, value in said.items()})
+    assert bool(health.warning()) is lacking
+    request = ApprovalRequest.objects.get()
+    assert (eligible(request).count() < request.approvals_needed) is lacking

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 def remembered(request: HttpRequest, name: str, answer: Callable[[], T]) -> T:
     """What `answer` says, asked once a request. The sidebar alone asks every model four times who may see it."""
-    kept: dict[str, T] = request.__dict__.setdefault("_approvals_remembered", {})
+    kept: dict[str, T] = request.__dict__.setdefault("_remembered", {})
     if name not in kept:
         kept[name] = answer()
     return kept[name]
