@@ -14,7 +14,6 @@ from collections.abc import Coroutine
 from datetime import timedelta
 
 from asgiref.sync import async_to_sync, sync_to_async
-from django.db import close_old_connections
 from django.utils import timezone
 
 from cloudtrain_site.states import Source
@@ -69,7 +68,6 @@ def _key(entry: QueueEntry) -> Key:
 
 
 def _take_some(room: int, busy: set[Key]) -> list[QueueEntry]:
-    close_old_connections()
     taken: list[QueueEntry] = []
     for entry in staging.waiting() if room else ():
         # One dataset at a time: the second job finds it there.
@@ -125,6 +123,8 @@ async def _sent(entry: QueueEntry, upload: DatasetUpload) -> Copy | None:
     parcel = await sync_to_async(_parcel)(entry.job, upload)
     logger.info("Bringing a dataset to the provider", extra={"upload_id": upload.pk, "size": upload.size})
     meter = Meter(upload.size)
+    if not await sync_to_async(_beat)(entry, meter, provider.staging):
+        return None
     return await _watched(entry, provider.stage(parcel, meter), meter, provider.staging)
 
 

@@ -16,7 +16,8 @@ def make_zip(files: dict[str | zipfile.ZipInfo, bytes] | None = None, method: in
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, data in (files or PICTURES).items():  # type: ignore[attr-defined]
-            archive.writestr(name, data)
+            # Not the time of now: the same files make the same archive.
+            archive.writestr(name if isinstance(name, zipfile.ZipInfo) else zipfile.ZipInfo(name), data, method)
     return buffer.getvalue()
 
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.utils import timezone
 
@@ -18,9 +19,10 @@ from approvals.terms import differences, still_covers
 from approvals.wishes import repeat_wish
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
+from jobs.dataset_models import DatasetUpload
 from jobs.models import Job, JobEvent
 from jobs.statuses import JobStatus
-from queueing import claims, dispatch
+from queueing import claims, dispatch, staging
 from queueing.models import QueueEntry
 from tests.providers import ScriptedProvider
 
@@ -69,6 +71,43 @@ def test_a_job_that_was_changed_behind_its_approval_does_not_run(
     assert asked.reason.startswith("Changed after its approval by bob: ")
     assert (QueueEntry.objects.get().status, Job.objects.get().status) == ("blocked", "pending")
     assert JobEvent.objects.filter(subject="approval", old="approved", new="cancelled").count() == 1
+
+
+@pytest.fixture
+def datasets(alice: User, approved: Job, provider: ScriptedProvider) -> list[DatasetUpload]:
+    """Two of alice's; the job has the first, and was approved with it."""
+    told: dict[str, Any] = {"organization_id": approved.organization_id, "uploaded_by": alice, "kind": "zip", "size": 9}
+    told |= {"sha256": "0" * 64, "files": 1, "unpacked_size": 9, "stored_on": "here"}
+    made = [DatasetUpload.objects.create(name=name, **told) for name in ("toys", "tools")]
+    Job.objects.update(dataset=made[0])
+    request = ApprovalRequest.objects.get()
+    terms = stored_terms(approved)
+    ApprovalRequest.objects.filter(pk=request.pk).update(terms=terms, config_digest=digest_of_terms(terms))
+    return made
+
+
+def test_a_job_goes_with_the_dataset_it_was_approved_with(datasets: list[DatasetUpload]) -> None:
+    assert not go()  # it is brought to the provider first
+    assert (ApprovalRequest.objects.get().status, Job.objects.get().status) == ("approved", "uploading")
+
+
+def test_another_dataset_voids_the_approval(datasets: list[DatasetUpload]) -> None:
+    Job.objects.update(dataset=datasets[1])
+    assert not go()
+    void, asked = ApprovalRequest.objects.order_by("id")
+    assert (void.status, asked.status) == ("cancelled", "pending")
+    assert f"dataset: {datasets[0].pk} -> {datasets[1].pk}" in asked.reason
+
+
+def test_a_dataset_changed_on_its_way_voids_it_too(datasets: list[DatasetUpload], provider: ScriptedProvider) -> None:
+    go()
+    (entry,) = staging.waiting()
+    assert staging.take(entry)
+    Job.objects.update(dataset=datasets[1])
+    assert not async_to_sync(dispatch.submit)(entry, dispatch.Staged(datasets[0].pk, "https://there/toys"))
+    assert provider.orders == []
+    assert ApprovalRequest.objects.filter(status="pending").count() == 1
+    assert QueueEntry.objects.get().status == "blocked"
 
 
 def test_a_changed_job_runs_when_it_is_approved_as_it_is_now(

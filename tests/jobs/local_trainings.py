@@ -47,7 +47,7 @@ class Trainings:
         """A new provider that trains with `code`, as another process of ours would have it."""
         return LocalProvider(self.data_dir, command or ["{python}", "-S", "-c", code], grace)
 
-    def start(self, code: str = "", *, text: str = "", **options: Any) -> Handle:
+    def start(self, code: str = "", *, text: str = "", order: Order | None = None, **options: Any) -> Handle:
         """Submit a job, and wait until its log has `text`."""
         order = make_order()
         snapshot = asyncio.run(self.provider(code, **options).submit(order))

@@ -1,0 +1,358 @@
+"""Datasets on their way: whatever happens to them, no training is asked for before they are there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from cloudtrain_site.states import SYSTEM, Source
+from jobs import lifecycle, providers, uploads
+from jobs.dataset_models import DatasetCopy, DatasetUpload
+from jobs.models import Job, JobEvent, Organization
+from jobs.providers.base import ProviderError
+from jobs.providers.datasets import Copy, Meter, Parcel
+from jobs.statuses import JobStatus
+from queueing import claims, dispatch, staging, transfers
+from queueing.models import QueueEntry
+from queueing.statuses import EntryStatus
+from tests.archives import make_zip
+from tests.providers import ScriptedProvider
+
+pytestmark = pytest.mark.django_db
+Enqueue = Callable[..., QueueEntry]
+Step = Callable[[Parcel, Meter], Awaitable[None]]
+
+
+@dataclass
+class Carrier(ScriptedProvider):
+    """Takes datasets; each transfer does the next of `steps` first."""
+
+    name: str = "carrier"
+    staging: str = "Carrying dataset"
+    steps: list[Step] = field(default_factory=list)
+    parcels: list[Parcel] = field(default_factory=list)
+
+    async def stage(self, parcel: Parcel, meter: Meter) -> Copy:
+        self.parcels.append(parcel)
+        if self.steps:
+            await self.steps.pop(0)(parcel, meter)
+        return Copy(f"f-{len(self.parcels)}", f"https://carrier/f-{len(self.parcels)}")
+
+
+@pytest.fixture
+def carrier(monkeypatch: pytest.MonkeyPatch) -> Carrier:
+    carrier = Carrier()
+    monkeypatch.setattr(providers, "_PROVIDERS", {**providers._PROVIDERS, "carrier": lambda: carrier})
+    monkeypatch.setattr(transfers, "BEAT_SECONDS", 0.005)
+    return carrier
+
+
+@pytest.fixture
+def upload(alice: User, acme: Organization, settings: Any, tmp_path: Path) -> DatasetUpload:
+    """Two pictures of alice's, on this machine."""
+    settings.DATA_DIR = tmp_path
+    path = tmp_path / "arrived"
+    path.write_bytes(make_zip())
+    uploads.folder().mkdir()
+    received = uploads.Received(path, "toys.zip", path.stat().st_size, "0" * 64)
+    return uploads.keep(received, user=alice, organization=acme)
+
+
+@pytest.fixture
+def submit(enqueue: Enqueue, carrier: Carrier, upload: DatasetUpload) -> Callable[[], Job]:
+    """A job with the dataset, as a pass leaves it: uploading."""
+
+    def make() -> Job:
+        entry = enqueue(provider="carrier", dataset=upload)
+        assert dispatch.run_pass() == 0
+        return entry.job
+
+    return make
+
+
+def state(job: Job) -> tuple[str, str]:
+    job.refresh_from_db()
+    return job.status, QueueEntry.objects.get(job=job).status
+
+
+UPLOADING = (JobStatus.UPLOADING, EntryStatus.DISPATCHING)
+GOES = (JobStatus.QUEUED, EntryStatus.RUNNING)
+
+
+def again() -> int:
+    """What a pass and the transfers do once every pause and lease is over."""
+    QueueEntry.objects.filter(status=EntryStatus.PENDING).update(not_before=None)
+    QueueEntry.objects.filter(lease_until__isnull=False).update(lease_until=timezone.now() - timedelta(seconds=1))
+    dispatch.run_pass()
+    return transfers.run()
+
+
+async def until_stopped(parcel: Parcel, meter: Meter) -> None:
+    while True:
+        meter.advance(0)
+        await asyncio.sleep(0.001)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not await sync_to_async(condition)():
+            await asyncio.sleep(0.001)
+
+
+def test_the_training_is_asked_for_when_its_dataset_is_there(
+    submit: Callable[[], Job], carrier: Carrier, upload: DatasetUpload
+) -> None:
+    job = submit()
+    assert state(job) == UPLOADING
+    assert (job.stage, job.progress, job.submission_marker, carrier.orders) == ("Carrying dataset", 0.0, None, [])
+    assert transfers.run() == 1
+    assert state(job) == GOES
+    (parcel,), (order,) = carrier.parcels, carrier.orders
+    assert (parcel.path.read_bytes(), parcel.size, parcel.kind) == (make_zip(), upload.size, "zip")
+    assert (order.dataset, order.marker) == ("https://carrier/f-1", job.submission_marker)
+    assert (job.stage, job.progress, job.last_log) == (None, None, None)
+    assert list(job.events.filter(subject="job").values_list("new", flat=True)) == ["uploading", "queued"]
+    assert transfers.run() == 0
+
+
+def test_a_job_without_a_dataset_goes_at_once(enqueue: Enqueue, carrier: Carrier) -> None:
+    enqueue(provider="carrier")
+    assert dispatch.run_pass() == 1
+    assert carrier.orders[0].dataset == ""
+
+
+def test_everybody_sees_how_far_it_is(submit: Callable[[], Job], carrier: Carrier, upload: DatasetUpload) -> None:
+    job = submit()
+
+    async def half(parcel: Parcel, meter: Meter) -> None:
+        meter.advance(parcel.size // 2)
+        await until(lambda: Job.objects.filter(pk=job.pk, progress__range=(45, 55)).exists())
+        copy = await DatasetCopy.objects.aget()
+        assert 0 < copy.sent_bytes < parcel.size
+        assert copy.address == ""
+
+    carrier.steps = [half]
+    transfers.run()
+    assert state(job) == GOES
+    copy = DatasetCopy.objects.get()
+    assert (copy.sent_bytes, copy.address, copy.external_id) == (upload.size, "https://carrier/f-1", "f-1")
+
+
+def test_a_second_job_hears_what_the_provider_has(submit: Callable[[], Job], carrier: Carrier) -> None:
+    submit(), submit()
+    assert transfers.run() == 2
+    first, second = carrier.parcels
+    assert first.copy is None
+    assert second.copy == Copy("f-1", "https://carrier/f-1")
+
+
+def test_a_job_cancelled_on_the_way_is_never_asked_for(
+    submit: Callable[[], Job], carrier: Carrier, alice: User
+) -> None:
+    job = submit()
+
+    async def cancelled(parcel: Parcel, meter: Meter) -> None:
+        meter.advance(1)
+        mine = await Job.objects.aget(pk=job.pk)
+        assert await sync_to_async(lifecycle.request_cancel)(mine, actor=SYSTEM, source=Source.API)
+        await until_stopped(parcel, meter)
+
+    carrier.steps = [cancelled]
+    assert transfers.run() == 0
+    assert state(job) == (JobStatus.CANCELLED, EntryStatus.CANCELLED)
+    assert carrier.orders == []
+    assert not DatasetCopy.objects.exists()
+    assert again() == 0
+
+
+@pytest.mark.parametrize("is_fresh", [True, False])
+def test_a_job_cancelled_before_its_transfer_begins_is_not_carried(
+    submit: Callable[[], Job], carrier: Carrier, is_fresh: bool
+) -> None:
+    job = submit()
+    if is_fresh:
+        job.refresh_from_db()
+    assert lifecycle.request_cancel(job, actor=SYSTEM, source=Source.API)
+    assert (job.status == JobStatus.CANCELLED) is is_fresh
+    assert again() == 0
+    assert state(job) == (JobStatus.CANCELLED, EntryStatus.CANCELLED)
+    assert (carrier.parcels, carrier.orders) == ([], [])
+
+
+def test_a_cancel_that_was_only_noted_ends_the_transfer_too(submit: Callable[[], Job], carrier: Carrier) -> None:
+    job = submit()
+    # As it is when an attempt before this one has got as far as the provider.
+    Job.objects.update(
+        submission_marker="ct-0", submission_started_at=timezone.now(), cancel_requested_at=timezone.now()
+    )
+    carrier.steps = [until_stopped]
+    transfers.run()
+    assert state(job) == (JobStatus.CANCELLED, EntryStatus.CANCELLED)
+    assert carrier.orders == []
+
+
+def refuse(error: Exception) -> Step:
+    async def step(parcel: Parcel, meter: Meter) -> None:
+        meter.advance(1)
+        raise error
+
+    return step
+
+
+@pytest.mark.parametrize("error", [ProviderError("it broke"), RuntimeError("it broke")], ids=["said", "unexpected"])
+def test_a_transfer_that_broke_is_begun_again_and_then_given_up(
+    submit: Callable[[], Job], carrier: Carrier, error: Exception
+) -> None:
+    carrier.steps = [refuse(error), refuse(error), refuse(error)]
+    job = submit()
+    transfers.run()
+    assert state(job) == (JobStatus.UPLOADING, EntryStatus.PENDING)
+    again()
+    assert state(job) == (JobStatus.UPLOADING, EntryStatus.PENDING)
+    again()
+    assert state(job) == (JobStatus.FAILED, EntryStatus.FAILED)
+    assert "it broke" in job.error_message
+    assert carrier.orders == []
+
+
+def test_a_transfer_that_broke_once_goes_on(submit: Callable[[], Job], carrier: Carrier) -> None:
+    carrier.steps = [refuse(ProviderError("it broke"))]
+    job = submit()
+    transfers.run()
+    assert again() == 1
+    assert state(job) == GOES
+
+
+def test_a_permanent_refusal_fails_at_once(submit: Callable[[], Job], carrier: Carrier) -> None:
+    carrier.steps = [refuse(ProviderError("too large", permanent=True))]
+    job = submit()
+    transfers.run()
+    assert state(job) == (JobStatus.FAILED, EntryStatus.FAILED)
+
+
+def test_a_transfer_that_does_not_move_is_given_up(
+    submit: Callable[[], Job], carrier: Carrier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfers, "STALL_SECONDS", 0.02)
+    carrier.steps = [until_stopped]
+    job = submit()
+    transfers.run()
+    assert state(job) == (JobStatus.UPLOADING, EntryStatus.PENDING)
+    assert "did not move" in QueueEntry.objects.get().last_error
+
+
+def test_a_refused_submission_carries_it_again(submit: Callable[[], Job], carrier: Carrier) -> None:
+    carrier.refusals = [ProviderError("throttled", nothing_created=True)]
+    job = submit()
+    assert transfers.run() == 0
+    assert state(job) == (JobStatus.UPLOADING, EntryStatus.PENDING)
+    assert again() == 1
+    assert [order.marker for order in carrier.orders] == [job.submission_marker] * 2
+    assert state(job) == GOES
+
+
+def test_a_lost_answer_is_adopted_and_not_repeated(submit: Callable[[], Job], carrier: Carrier) -> None:
+    carrier.lose_answers = 1
+    job = submit()
+    transfers.run()
+    assert again() == 0
+    assert state(job) == GOES
+    assert len(carrier.orders) == len(carrier.parcels) == 1
+
+
+def test_what_a_killed_machine_was_carrying_is_begun_again(submit: Callable[[], Job], carrier: Carrier) -> None:
+    job = submit()
+    (entry,) = staging.waiting()
+    assert staging.take(entry)
+    # Its holder is killed here. Nobody takes it up before its lease is over, and then from the beginning.
+    dispatch.run_pass()
+    assert transfers.run() == 0
+    assert state(job) == UPLOADING
+    assert again() == 1
+    assert state(job) == GOES
+    assert QueueEntry.objects.get().attempts == 1
+
+
+def test_one_of_two_machines_takes_it(submit: Callable[[], Job]) -> None:
+    submit()
+    (entry,), (same,) = staging.waiting(), staging.waiting()
+    assert staging.take(entry)
+    assert not staging.take(same)
+
+
+def test_a_lease_is_renewed_by_its_holder_alone(submit: Callable[[], Job]) -> None:
+    submit()
+    (entry,) = staging.waiting()
+    staging.take(entry)
+    entry.lease_until = timezone.now() + timedelta(seconds=3)
+    QueueEntry.objects.update(lease_until=entry.lease_until)
+    assert staging.renew(entry)
+    assert QueueEntry.objects.get().lease_until == entry.lease_until > timezone.now() + timedelta(seconds=20)
+    QueueEntry.objects.update(claim_token="another")
+    entry.lease_until = timezone.now()
+    assert not staging.renew(entry)
+    assert not staging.end(entry)
+
+
+def test_a_holder_that_lost_its_claim_asks_for_nothing(submit: Callable[[], Job], carrier: Carrier) -> None:
+    job = submit()
+
+    async def lost(parcel: Parcel, meter: Meter) -> None:
+        later = timezone.now() + timedelta(minutes=1)
+        await QueueEntry.objects.aupdate(claim_token="another", lease_until=later)
+
+    carrier.steps = [lost]
+    assert transfers.run() == 0
+    assert state(job) == UPLOADING
+    assert carrier.orders == []
+
+
+class TestTheArchive:
+    def test_is_gone_from_the_machine_that_had_it(
+        self, submit: Callable[[], Job], carrier: Carrier, upload: DatasetUpload
+    ) -> None:
+        uploads.path_of(upload).unlink()
+        job = submit()
+        transfers.run()
+        assert state(job) == (JobStatus.FAILED, EntryStatus.FAILED)
+        assert "archive is gone" in job.error_message
+
+    def test_is_on_another_machine_for_a_while(
+        self, submit: Callable[[], Job], carrier: Carrier, upload: DatasetUpload
+    ) -> None:
+        uploads.path_of(upload).unlink()
+        DatasetUpload.objects.update(stored_on="another-machine")
+        job = submit()
+        assert transfers.run() == 0
+        assert state(job) == UPLOADING
+        QueueEntry.objects.update(lease_until=timezone.now() - timedelta(minutes=11))
+        transfers.run()
+        assert state(job) == (JobStatus.FAILED, EntryStatus.FAILED)
+
+    def test_is_of_no_use_to_this_provider(
+        self, enqueue: Enqueue, scripted: ScriptedProvider, upload: DatasetUpload
+    ) -> None:
+        job = enqueue(provider="scripted", dataset=upload).job
+        dispatch.run_pass()
+        transfers.run()
+        assert state(job) == (JobStatus.FAILED, EntryStatus.FAILED)
+        assert job.error_message == "Scripted takes no datasets."
+        assert scripted.orders == []
+
+
+def test_a_claim_that_was_lost_begins_nothing(enqueue: Enqueue, carrier: Carrier, upload: DatasetUpload) -> None:
+    enqueue(provider="carrier", dataset=upload)
+    (entry,) = claims.claim_next()
+    QueueEntry.objects.update(claim_token="another")
+    assert not dispatch.dispatch(entry)
+    assert Job.objects.get().status == JobStatus.PENDING
+    assert not JobEvent.objects.filter(new=JobStatus.UPLOADING).exists()
