@@ -15,7 +15,7 @@ from django.utils import timezone
 from approvals import decisions
 from approvals.intake import Outcome, Wish, submit
 from approvals.models import ApprovalRequest, ApprovalRule
-from approvals.terms import differences, still_covers
+from approvals.terms import differences, digest_of_terms, still_covers, stored_terms
 from approvals.wishes import repeat_wish
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle

@@ -49,7 +49,7 @@ class Trainings:
 
     def start(self, code: str = "", *, text: str = "", order: Order | None = None, **options: Any) -> Handle:
         """Submit a job, and wait until its log has `text`."""
-        order = make_order()
+        order = order or make_order()
         snapshot = asyncio.run(self.provider(code, **options).submit(order))
         handle = Handle(order.job_id, snapshot.external_id)
         until(lambda: text in self.log(handle))
