@@ -13,7 +13,7 @@ class ApprovalsConfig(AppConfig):
 
     def ready(self) -> None:
         """Hear of ended jobs, tell the API of every job's approval, and have a say before a job starts."""
-        from approvals.binding import is_what_was_approved
+        from approvals.binding import asked_about, is_what_was_approved
         from approvals.facets import approvals_of
         from approvals.health import warning
         from approvals.holds import why_held
@@ -27,7 +27,7 @@ class ApprovalsConfig(AppConfig):
 
         job_status_changed.connect(withdraw_request, dispatch_uid="approvals.withdraw_request")
         register("approvals", approvals_of)
-        guards.register("approvals", is_what_was_approved)
+        guards.register("approvals", is_what_was_approved, asked_about)
         holds.register("approvals", why_held)
         register_component("approvals", warning, well="Every pending request has people who may decide.")
         for kind in ALL:

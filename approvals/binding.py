@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from django.utils import timezone
 
@@ -18,6 +19,11 @@ from queueing.claims import DISPATCHER
 from queueing.models import QueueEntry
 
 logger = logging.getLogger("simpletuner.cloud.approvals")
+
+
+def asked_about(job_ids: Sequence[str]) -> set[str]:
+    """Those of the jobs that a rule has held at any time."""
+    return set(ApprovalRequest.objects.filter(job__in=job_ids).values_list("job_id", flat=True))
 
 
 def is_what_was_approved(entry: QueueEntry, job: Job) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Case, CharField, Q, Value, When
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -146,6 +147,23 @@ def begin_submission(job: Job) -> bool:
     return True
 
 
+def begin_submissions(jobs: Sequence[Job]) -> set[str]:
+    """As `begin_submission`, in two statements for many jobs without a marker. Returns the ids of those that may go."""
+    markers, now = {job.pk: new_marker() for job in jobs}, timezone.now()
+    waiting = Job.objects.filter(
+        pk__in=markers, status=JobStatus.PENDING, submission_marker=None, cancel_requested_at=None, deleted_at=None
+    )
+    own = Case(*(When(pk=pk, then=Value(marker)) for pk, marker in markers.items()), output_field=CharField())
+    if not jobs or not waiting.update(submission_marker=own, submission_started_at=now):
+        return set()
+    stored = Job.objects.filter(pk__in=markers, submission_marker__in=markers.values())
+    begun = set(stored.values_list("pk", flat=True))
+    for job in jobs:
+        if job.pk in begun:
+            job.submission_marker, job.submission_started_at = markers[job.pk], now
+    return begun
+
+
 def _may_go_on(job: Job) -> bool:
     """Whether an earlier, unfinished submission of `job` may be tried again."""
     return Job.objects.filter(pk=job.pk, status__in=BEFORE_PROVIDER, cancel_requested_at=None).exists()
@@ -179,6 +197,7 @@ def note_staging(job: Job, percent: float, words: str) -> bool:
         job.progress, job.last_log = percent, words
         _tell_progress(job)
     return True
+
 
 def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = Source.DISPATCHER) -> bool:
     """Take down that the provider has the job, and what it calls it."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
@@ -23,11 +23,13 @@ from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.models import Job
 from jobs.providers import get_provider
-from jobs.providers.base import Order, Provider, ProviderError, Snapshot
+from jobs.providers.base import Order, Provider, ProviderError
 from jobs.statuses import TERMINAL, JobStatus
 from jobs.tracing import tracing
 from queueing import claims, guards, staging
+from queueing.ledger import Accepted, Ledger, take_down
 from queueing.models import QueueEntry
+from queueing.preparing import prepare
 from queueing.statuses import HOLDS_SLOT, LIVE, EntryStatus
 
 logger = logging.getLogger("simpletuner.cloud.queue")
@@ -60,8 +62,11 @@ class Staged:
 async def submit(entry: QueueEntry, staged: Staged | None = None) -> bool:
     """As `dispatch`. A job with a dataset is left to `transfers`, which submit it when that is `staged`."""
     job = await sync_to_async(_prepare)(entry, staged)
-    if job is None:
-        return False
+    return job is not None and await _call(entry, job, staged, Ledger())
+
+
+async def _call(entry: QueueEntry, job: Job, staged: Staged | None, ledger: Ledger) -> bool:
+    """Call the provider about a job that is ready for it, and take down what it answered."""
     provider_logger.info("Submitting to provider", extra={"attempt": entry.attempts})
     try:
         async with asyncio.timeout(CALL_SECONDS):
@@ -71,7 +76,7 @@ async def submit(entry: QueueEntry, staged: Staged | None = None) -> bool:
     except ProviderError as refusal:
         error = refusal
     else:
-        return await sync_to_async(record_accepted)(entry, job, snapshot)
+        return await ledger.take_down(Accepted(entry, job, snapshot))
     await sync_to_async(refused)(entry, job, error)
     return False
 
@@ -112,18 +117,6 @@ def order_of(job: Job, staged: Staged | None = None) -> Order:
         tracker_run_name=job.tracker_run_name,
         dataset=staged.address if staged else "",
     )
-
-
-def record_accepted(entry: QueueEntry, job: Job, snapshot: Snapshot) -> bool:
-    """Take down what the provider started. False: the claim is somebody else's by now, and so is the answer."""
-    with unit_of_work():
-        if not claims.confirm(entry):
-            return False
-        lifecycle.mark_submitted(job, snapshot, actor=claims.DISPATCHER)
-    if Job.objects.filter(pk=job.pk).exclude(cancel_requested_at=None).exists():
-        # Somebody cancelled while the provider was being called.
-        lifecycle.request_cancel(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)
-    return True
 
 
 def refused(entry: QueueEntry, job: Job, error: ProviderError) -> None:
@@ -219,7 +212,7 @@ def _look_for(entries: Sequence[QueueEntry]) -> int:
     for entry, marker in zip(entries, markers, strict=True):
         with tracing(entry.job):
             if marker in found:
-                settled += record_accepted(entry, entry.job, found[marker])
+                settled += take_down([Accepted(entry, entry.job, found[marker])])[0]
             elif provider.once_per_marker and not words.startswith("it could"):
                 settled += dispatch(entry)
             else:
@@ -254,13 +247,14 @@ async def _dispatch_all() -> int:
     """Keep up to CALLS_AT_ONCE submissions under way, so that a slow provider holds up nobody else's job."""
     deadline = time.monotonic() + PASS_SECONDS
     under_way: set[asyncio.Task[bool]] = set()
-    dispatched, more = 0, True
+    dispatched, more, ledger = 0, True, Ledger()
     while True:
         room = CALLS_AT_ONCE - len(under_way)
         # Not for each that ends: a decision costs the same for one entry as for twenty.
         if more and room > CALLS_AT_ONCE // 2 and time.monotonic() < deadline:
             entries = await sync_to_async(claims.claim_next)(room)
-            under_way |= {asyncio.create_task(_dispatch_safely(entry)) for entry in entries}
+            ready = await sync_to_async(_ready)(entries)
+            under_way |= {asyncio.create_task(_dispatch_safely(entry, ready, ledger)) for entry in entries}
             more = bool(entries)
         if not under_way:
             return dispatched
@@ -270,11 +264,21 @@ async def _dispatch_all() -> int:
         more = more or not all(task.result() for task in done)
 
 
-async def _dispatch_safely(entry: QueueEntry) -> bool:
+def _ready(entries: Sequence[QueueEntry]) -> dict[int, Job]:
+    """Those that can be made ready together. Should that fail, each is made ready by itself."""
+    try:
+        return prepare(entries)
+    except Exception:
+        logger.exception("Dispatch could not be prepared", extra={"entries": len(entries)})
+        return {}
+
+
+async def _dispatch_safely(entry: QueueEntry, ready: Mapping[int, Job], ledger: Ledger) -> bool:
     """One entry's surprise must not keep the others of the pass from going; its lease brings it back."""
     with tracing(entry.job):
         try:
-            return await submit(entry)
+            job = ready.get(entry.pk) or await sync_to_async(_prepare)(entry)
+            return job is not None and await _call(entry, job, None, ledger)
         except Exception:
             logger.exception("Dispatch failed")
             return False

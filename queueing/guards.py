@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 from django.db.models import Q
 
@@ -14,17 +14,28 @@ from queueing.statuses import EntryStatus
 #: Given a claimed entry and its job as it would be submitted. False: it may not go, and its entry is seen to.
 Guard = Callable[[QueueEntry, Job], bool]
 
-_guards: dict[str, Guard] = {}
+#: Given the ids of jobs, those about which the guard may have something to say. One question for many jobs.
+Concern = Callable[[Sequence[str]], Collection[str]]
+
+_guards: dict[str, tuple[Guard, Concern]] = {}
 
 
-def register(name: str, guard: Guard) -> None:
-    """Have `guard` asked just before a provider is called. A second one of the same name replaces the first."""
-    _guards[name] = guard
+def register(name: str, guard: Guard, concern: Concern = set) -> None:
+    """Have `guard` asked just before a provider is called. A second one of the same name replaces the first.
+
+    It may be left unasked about jobs that are not of its `concern`, which are all when nothing is said.
+    """
+    _guards[name] = (guard, concern)
+
+
+def concerned(job_ids: Sequence[str]) -> set[str]:
+    """Those of the jobs about which some guard has to be asked."""
+    return {job_id for _, concern in _guards.values() for job_id in concern(job_ids)}
 
 
 def may_go(entry: QueueEntry, job: Job) -> bool:
     """Whether every guard lets the job go. The first that doesn't ends the round; one that raises lets nothing go."""
-    return all(guard(entry, job) for guard in _guards.values())
+    return all(guard(entry, job) for guard, _ in _guards.values())
 
 
 def hold_back(entry: QueueEntry, *, actor: Actor, reason: str) -> bool:

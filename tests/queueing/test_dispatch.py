@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -15,7 +16,9 @@ from jobs.models import Job, JobEvent
 from jobs.providers.base import Order, ProviderError, Snapshot
 from jobs.statuses import JobStatus
 from queueing import claims, dispatch
-from queueing.models import QueueEntry
+from queueing.ledger import Accepted, take_down
+from queueing.models import QueueEntry, QueueState
+from queueing.preparing import prepare
 from queueing.statuses import EntryStatus
 from tests.providers import ScriptedProvider
 
@@ -143,7 +146,7 @@ def test_a_stale_dispatchers_answer_is_dropped_whole(enqueue: Enqueue, scripted:
     expire_leases()
     claims.take_over(QueueEntry.objects.get())
     lines = JobEvent.objects.count()
-    assert not dispatch.record_accepted(entry, job, Snapshot("x-9", JobStatus.QUEUED))
+    assert take_down([Accepted(entry, job, Snapshot("x-9", JobStatus.QUEUED))]) == [False]
     assert state() == (JobStatus.PENDING, EntryStatus.DISPATCHING)
     assert JobEvent.objects.count() == lines
 
@@ -243,3 +246,54 @@ def test_the_pauses_between_looks_grow(enqueue: Enqueue, scripted: ScriptedProvi
         assert until is not None
         pauses.append(round((until - timezone.now()).total_seconds()))
     assert pauses == [5, 20, 60, 600]
+
+
+def test_of_those_made_ready_together_the_cancelled_one_is_left_out(
+    enqueue: Enqueue, scripted: ScriptedProvider
+) -> None:
+    cancelled, other = enqueue(), enqueue()
+    entries = claims.claim_next()
+    lifecycle.request_cancel(cancelled.job, actor=SYSTEM, source=Source.API)
+    assert list(prepare(entries)) == [other.pk]
+    assert Job.objects.get(pk=cancelled.job_id).submission_marker is None
+    assert prepare(entries) == {}, "both were made ready, or must not be"
+
+
+class RepeatingProvider(ScriptedProvider):
+    """Calls two trainings by one name, which can't be taken down."""
+
+    async def submit(self, order: Order) -> Snapshot:
+        await super().submit(order)
+        return Snapshot("the same", JobStatus.QUEUED)
+
+
+def test_an_answer_that_cannot_be_taken_down_takes_no_other_along(
+    enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(providers, "_PROVIDERS", {"scripted": RepeatingProvider})
+    enqueue(), enqueue()
+    assert dispatch.run_pass() == 1
+    statuses = QueueEntry.objects.order_by("status").values_list("status", flat=True)
+    assert list(statuses) == [EntryStatus.DISPATCHING, EntryStatus.RUNNING]
+
+
+def test_the_answers_of_many_are_taken_down_with_few_statements(
+    enqueue: Enqueue, scripted: ScriptedProvider, django_assert_max_num_queries: Any
+) -> None:
+    QueueState.objects.update_or_create(pk=1, defaults={"max_running": 20, "max_running_per_user": 20})
+    QueueState.objects.update_or_create(pk=1, defaults={"max_running_per_organization": 20})
+    for _ in range(20):
+        enqueue()
+    # Of one user, so that it takes five claims; one by one it would be over 300.
+    with django_assert_max_num_queries(200):
+        assert dispatch.run_pass() == 20
+
+
+def test_each_is_on_record_under_the_name_of_its_own_submission(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    for name in ("first", "second"):
+        enqueue(correlation_id=name)
+    dispatch.run_pass()
+    for name in ("first", "second"):
+        names = JobEvent.objects.filter(job__correlation_id=name, source=Source.DISPATCHER)
+        assert set(names.values_list("correlation_id", flat=True)) == {name}
+        assert names.count() == 3, "claimed, accepted, and the slot taken"
