@@ -17,11 +17,13 @@ class ApprovalsConfig(AppConfig):
         from approvals.facets import approvals_of
         from approvals.health import warning
         from approvals.holds import why_held
+        from approvals.job_panel import panel_for
         from approvals.mail_kinds import ALL
         from approvals.receivers import withdraw_request
         from cloudtrain_site.health_components import register_component
         from cloudtrain_site.preferences import register_mail
         from jobs.facets import register
+        from jobs.panels import Panel, register_panel
         from jobs.signals import job_status_changed
         from queueing import guards, holds
 
@@ -29,6 +31,7 @@ class ApprovalsConfig(AppConfig):
         register("approvals", approvals_of)
         guards.register("approvals", is_what_was_approved, asked_about)
         holds.register("approvals", why_held)
+        register_panel(Panel("approval", "approvals/_job_panel.html", 20, panel_for))
         register_component("approvals", warning, well="Every pending request has people who may decide.")
         for kind in ALL:
             register_mail(kind)

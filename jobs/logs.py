@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from datetime import timedelta
 
 from django.db import IntegrityError, transaction
@@ -15,6 +16,8 @@ from jobs.providers.base import Handle, LogSlice, ProviderError, Snapshot
 
 #: One answer holds at most this much; the reader goes on at `end`.
 READ_LIMIT_BYTES = 2_000_000
+#: Of a longer log, the figures are read from its beginning only.
+WHOLE_LIMIT_CHARACTERS = 40_000_000
 NOTHING = LogSlice(text="", start=0, end=0, complete=False)
 #: However many look at a running job: its provider is asked for the log at most this often.
 VIEW_PAUSE = timedelta(seconds=5)
@@ -23,8 +26,39 @@ QUIET_PAUSE = timedelta(minutes=5)
 LOST = "[the rest of the log was removed by the provider before it could be read]\n"
 
 
-def read_log(job: Job, *, start: int = 0, limit: int = READ_LIMIT_BYTES) -> LogSlice:
+def pieces_of(job: Job, *, start: int = 0) -> Iterator[LogSlice]:
+    """The log from byte `start` to its end as it is now, piece by piece; at least one."""
+    piece = read_log(job, start=start)
+    yield piece
+    while piece.end > start:
+        start = piece.end
+        piece = read_log(job, start=start)
+        if piece.end > start:
+            yield piece
+
+
+def read_whole(job: Job) -> str:
+    """All of the log as it is now, up to WHOLE_LIMIT_CHARACTERS."""
+    texts, size = [], 0
+    for piece in pieces_of(job):
+        texts.append(piece.text)
+        size += len(piece.text)
+        if size >= WHOLE_LIMIT_CHARACTERS:
+            break
+    return "".join(texts)
+
+
+def read_end(job: Job, *, start: int, lines: int) -> LogSlice:
+    """The last `lines` lines of what comes after byte `start`."""
+    text, piece = "", NOTHING
+    for piece in pieces_of(job, start=start):
+        text = last_lines(text + piece.text, lines)
+    return LogSlice(text, start, piece.end, piece.complete)
+
+
+def read_log(job: Job, *, start: int = 0, limit: int | None = None) -> LogSlice:
     """The log from byte `start`. Empty while there is none; a log that can't be read says so in its text."""
+    limit = READ_LIMIT_BYTES if limit is None else limit
     if not job.external_id:
         return LogSlice(text="", start=0, end=0, complete=job.is_terminal)
     if job.provider in FORGETFUL:

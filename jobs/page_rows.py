@@ -45,6 +45,8 @@ class Row:
     #: The sentence that explains the status; empty when the progress bar does.
     note: str
     may_cancel: bool
+    may_retry: bool
+    may_delete: bool
     #: The reviewer's page, for those who may decide.
     review_address: str | None
     names_organization: bool
@@ -53,6 +55,11 @@ class Row:
     def label(self) -> str:
         """The word on the chip."""
         return LABELS[self.kind]
+
+    @property
+    def address(self) -> str:
+        """The page of this job alone."""
+        return reverse("job-page", args=[self.job.pk])
 
     @property
     def waits(self) -> bool:
@@ -114,12 +121,15 @@ def _make_row(
     is_own = job.submitted_by_id == reader.pk
     role = Role.ADMIN if is_superuser(reader) else roles.get(job.organization_id)
     kind = _kind(job, facts)
+    may_change = role in MANAGERS or (is_own and role in SUBMITTERS)
     return Row(
         job=job,
         facts=facts,
         kind=kind,
         note=_note(job, kind, facts, explanation),
-        may_cancel=_is_stoppable(job) and (role in MANAGERS or (is_own and role in SUBMITTERS)),
+        may_cancel=may_change and _is_stoppable(job),
+        may_retry=may_change and job.status in (JobStatus.FAILED, JobStatus.CANCELLED),
+        may_delete=may_change and job.is_terminal,
         review_address=_review_address(facts) if kind == "held" and role in MANAGERS and not is_own else None,
         names_organization=is_superuser(reader) or len(roles) > 1,
     )

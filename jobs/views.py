@@ -15,7 +15,7 @@ from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle, sync
 from jobs.access import organizations_of
 from jobs.discovery import discover
-from jobs.logs import last_lines, read_log
+from jobs.logs import read_end, read_log, read_whole
 from jobs.progress import read_series
 from jobs.providers.base import ProviderError
 from jobs.queries import filter_jobs, find_job, find_own_job
@@ -99,10 +99,9 @@ class JobLogs(APIView):
         query.is_valid(raise_exception=True)
         job = find_job(request.user, job_id)
         sync.look_at(job, source=Source.API)
-        piece = read_log(job, start=query.validated_data["since"])
-        tail = query.validated_data.get("tail")
-        text = last_lines(piece.text, tail) if tail else piece.text
-        return Response({"job_id": job.pk, "logs": text, "offset": piece.end, "complete": piece.complete})
+        start, tail = query.validated_data["since"], query.validated_data.get("tail")
+        piece = read_end(job, start=start, lines=tail) if tail else read_log(job, start=start)
+        return Response({"job_id": job.pk, "logs": piece.text, "offset": piece.end, "complete": piece.complete})
 
 
 class JobEvents(APIView):
@@ -119,7 +118,7 @@ class JobMetrics(APIView):
 
     @extend_schema(responses=SeriesShape)
     def get(self, request: Request, job_id: str) -> Response:
-        return Response({"series": read_series(read_log(find_job(request.user, job_id)).text)})
+        return Response({"series": read_series(read_whole(find_job(request.user, job_id)))})
 
 
 class JobSync(APIView):

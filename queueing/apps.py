@@ -15,11 +15,14 @@ class QueueingConfig(AppConfig):
         """Hear of ended jobs, and tell the API of every job's place."""
         from cloudtrain_site.metrics import register_collector
         from jobs.facets import register
+        from jobs.panels import Panel, register_panel
         from jobs.signals import job_status_changed
+        from queueing.job_panel import panel_for
         from queueing.places import places_of
         from queueing.receivers import free_slot
         from queueing.statistics import collect
 
         job_status_changed.connect(free_slot, dispatch_uid="queueing.free_slot")
         register("queueing", places_of)
+        register_panel(Panel("queue", "queueing/_job_panel.html", 10, panel_for))
         register_collector("queue", collect)

@@ -110,13 +110,13 @@ export class Refusal extends Error {
  * Call the API and return its answer. Throws a Refusal for anything but success, with a readable sentence when the server
  * can't be reached; shows by itself that the session has ended.
  */
-export async function call(method, address, body) {
+export async function call(method, address, body, headers = {}) {
   let response;
   try {
     response = await fetch(address, {
       method,
       credentials: "same-origin",
-      headers: { Accept: "application/json", "Content-Type": "application/json", ...(method === "GET" ? asking() : changing()) },
+      headers: { Accept: "application/json", "Content-Type": "application/json", ...(method === "GET" ? asking() : changing()), ...headers },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch {

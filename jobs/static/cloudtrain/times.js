@@ -9,8 +9,11 @@ const SHORT_UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
 function ago(date, now) {
   const seconds = (now - date) / 1000;
   if (seconds > 30 * 86400) return DAY.format(date);
-  const found = UNITS.find(([, length]) => seconds >= length);
-  return found ? RELATIVE.format(-Math.floor(seconds / found[1]), found[0]) : "just now";
+  const distance = Math.abs(seconds);
+  const found = UNITS.find(([, length]) => distance >= length);
+  if (!found) return "just now"; // the reader's clock may be a little behind ours
+  const count = Math.floor(distance / found[1]);
+  return RELATIVE.format(seconds < 0 ? count : -count, found[0]);
 }
 
 // As jobs/page_rows.py writes it.

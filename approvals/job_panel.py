@@ -1,0 +1,68 @@
+"""The approvals' part of a job's page: what was asked, who decided what and why, and the way to decide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import reverse
+from django.utils import timezone
+
+from approvals.desk_page import rule_in_words
+from approvals.models import ApprovalRequest, Decision
+from approvals.reviewers import lack_of_people, why_not
+from approvals.statuses import RequestStatus, Verdict
+from jobs.access import AnyUser
+from jobs.history import DOORS
+from jobs.models import Job
+from jobs.representation import as_utc
+
+#: How the stylesheet marks each, and the word on the chip.
+CHIPS = {
+    RequestStatus.PENDING: ("held", "Waits for a decision"),
+    RequestStatus.APPROVED: ("completed", "Approved"),
+    RequestStatus.REJECTED: ("failed", "Rejected"),
+    RequestStatus.EXPIRED: ("failed", "Ran out of time"),
+    RequestStatus.CANCELLED: ("cancelled", "Withdrawn"),
+}
+VERDICTS = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}
+
+
+def panel_for(job: Job, reader: AnyUser) -> dict[str, Any] | None:
+    """What is said of a job that a rule held."""
+    requests = ApprovalRequest.objects.filter(job=job).select_related(
+        "rule", "requested_by", "reviewer_group", "kept_from"
+    )
+    request = requests.order_by("id").last()
+    return None if request is None else _told(request, reader)
+
+
+def _told(request: ApprovalRequest, reader: AnyUser) -> dict[str, Any]:
+    is_open = request.status == RequestStatus.PENDING
+    kind, label = CHIPS[RequestStatus(request.status)]
+    objection = why_not(reader, request) if is_open else None
+    return {
+        "request": request,
+        "is_open": is_open,
+        "kind": kind,
+        "label": label,
+        "rule": rule_in_words(request),
+        "requested_at": as_utc(request.requested_at),
+        "expires_at": as_utc(request.expires_at),
+        "is_due": is_open and request.expires_at <= timezone.now(),
+        "reviewed_at": as_utc(request.reviewed_at),
+        "decisions": [_decision(said) for said in request.decisions.all()],
+        "lack": lack_of_people(request),
+        "objection": objection,
+        "decide": reverse("admin:approvals_approvalrequest_change", args=[request.pk])
+        if is_open and not objection
+        else "",
+    }
+
+
+def _decision(said: Decision) -> dict[str, Any]:
+    return {
+        "said": said,
+        "verdict": VERDICTS[Verdict(said.verdict)],
+        "at": as_utc(said.at),
+        "door": DOORS.get(said.source, said.source),
+    }

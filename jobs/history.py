@@ -1,0 +1,97 @@
+"""A job's history as people read it: what happened, by whom, through which door, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from cloudtrain_site.states import Source
+from jobs.models import Job, JobEvent
+from jobs.representation import as_utc
+
+#: More than anybody reads; the rest is in the API's answer.
+MOST_SHOWN = 200
+
+#: What the move of a subject to a status means. For a subject or a status that isn't here, its own words stand.
+TITLES: Mapping[tuple[str, str], str] = {
+    ("job", "pending"): "Waiting again",
+    ("job", "uploading"): "Uploading its dataset",
+    ("job", "queued"): "Accepted by the provider",
+    ("job", "running"): "Started",
+    ("job", "completed"): "Completed",
+    ("job", "failed"): "Failed",
+    ("job", "cancelled"): "Cancelled",
+    ("queue_entry", "blocked"): "Held in the queue",
+    ("queue_entry", "pending"): "Waits for its turn",
+    ("queue_entry", "dispatching"): "Handed to the provider",
+    ("queue_entry", "running"): "Holds a slot",
+    ("queue_entry", "completed"): "Left the queue",
+    ("queue_entry", "failed"): "Left the queue",
+    ("queue_entry", "cancelled"): "Left the queue",
+    ("approval", "pending"): "Approval asked for",
+    ("approval", "approved"): "Approved",
+    ("approval", "rejected"): "Rejected",
+    ("approval", "expired"): "Approval ran out of time",
+    ("approval", "cancelled"): "Approval request withdrawn",
+}
+FIRSTS: Mapping[str, str] = {"job": "Submitted", "queue_entry": "Joined the queue"}
+NOTES: Mapping[str, str] = {"job": "Noted", "queue_entry": "Noted in the queue", "approval": "Reviewed"}
+DOORS: Mapping[str, str] = {
+    Source.API: "the API",
+    Source.ADMIN: "the admin",
+    Source.WEBHOOK: "a webhook",
+    Source.POLL: "polling",
+    Source.LOOP: "a background loop",
+    Source.COMMAND: "a command",
+    Source.DISPATCHER: "the dispatcher",
+}
+#: What stands in the first line's reason anyway.
+SELF_EVIDENT = ("submitted",)
+CANCEL_REQUESTED = "cancel requested"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One line of the history."""
+
+    at: datetime
+    at_utc: str | None
+    title: str
+    #: How the stylesheet marks it: the job's own status, or "side" for what happened around it.
+    kind: str
+    actor: str
+    door: str
+    reason: str
+    correlation_id: str
+
+
+def history_of(job: Job) -> tuple[list[Moment], bool]:
+    """The newest moments, newest first, and whether there are older ones."""
+    found = list(job.events.order_by("-id")[: MOST_SHOWN + 1])
+    return [_moment(event) for event in found[:MOST_SHOWN]], len(found) > MOST_SHOWN
+
+
+def _moment(event: JobEvent) -> Moment:
+    title, reason = _title(event), event.reason
+    return Moment(
+        at=event.at,
+        at_utc=as_utc(event.at),
+        title=title,
+        kind=event.new if event.subject == Job.SUBJECT and event.old != event.new else "side",
+        actor=event.actor,
+        door=DOORS.get(event.source, event.source),
+        reason="" if reason in SELF_EVIDENT else reason,
+        correlation_id=event.correlation_id,
+    )
+
+
+def _title(event: JobEvent) -> str:
+    if event.old == event.new:
+        is_wish = event.subject == Job.SUBJECT and event.reason.startswith(CANCEL_REQUESTED)
+        return "Asked to stop" if is_wish else NOTES.get(event.subject, f"{event.subject}: {event.new}")
+    if not event.old and event.new == "pending" and event.subject in FIRSTS:
+        return FIRSTS[event.subject]
+    if not event.old and event.subject == Job.SUBJECT:
+        return "Found at the provider"
+    return TITLES.get((event.subject, event.new), f"{event.subject}: {event.new}")

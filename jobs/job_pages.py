@@ -1,0 +1,104 @@
+"""The page of one job, its parts that are fetched anew, and its files."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.utils.http import content_disposition_header
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from jobs.job_page import dataset_of, documents_of, head_of, history_for_page, masked_json
+from jobs.logs import pieces_of
+from jobs.models import Job
+from jobs.places import frame
+from jobs.queries import find_job
+
+Answer = TypeVar("Answer", HttpResponse, StreamingHttpResponse)
+
+#: The parts that the page fetches when the event stream tells of the job, with their template.
+PARTS: Mapping[str, tuple[str, Callable[[Job, HttpRequest], Mapping[str, Any]]]] = {
+    "head": ("dashboard/_job_head.html", lambda job, request: head_of(job, request.user)),
+    "history": ("dashboard/_job_history.html", lambda job, request: history_for_page(job)),
+}
+
+
+@never_cache
+@login_required
+@require_safe
+def job_page(request: HttpRequest, job_id: str) -> HttpResponse:
+    """All about one job."""
+    around = frame(request)  # before the job is read: whatever happens from here on, the stream brings
+    job = find_job(request.user, job_id)
+    if job_id != job.pk:
+        return redirect("job-page", job.pk)
+    context = {
+        **around,
+        **head_of(job, request.user),
+        **history_for_page(job),
+        "documents": documents_of(job),
+        "dataset": dataset_of(job),
+    }
+    return render(request, "dashboard/job.html", context)
+
+
+@never_cache
+@require_safe
+def job_part(request: HttpRequest, job_id: str, part: str) -> HttpResponse:
+    """One part of that page as it is now."""
+    if not request.user.is_authenticated:
+        # A redirect to the login page would look like an answer to the script that asks.
+        return HttpResponse(status=401)
+    if part not in PARTS:
+        raise Http404
+    template, say = PARTS[part]
+    return render(request, template, dict(say(find_job(request.user, job_id), request)))
+
+
+@never_cache
+@login_required
+@require_safe
+def log_file(request: HttpRequest, job_id: str) -> StreamingHttpResponse:
+    """The whole log so far, as it was written."""
+    job = find_job(request.user, job_id)
+    answer = StreamingHttpResponse(_whole_log(job), content_type="text/plain; charset=utf-8")
+    return _as_download(answer, f"{job.config_name}-{job.pk}.log")
+
+
+async def _whole_log(job: Job) -> AsyncIterator[bytes]:
+    """Piece by piece, so that no size of a log fills the memory."""
+    pieces = pieces_of(job)
+    while (piece := await sync_to_async(next)(pieces, None)) is not None:
+        yield piece.text.encode()
+
+
+@never_cache
+@login_required
+@require_safe
+def config_file(request: HttpRequest, job_id: str) -> HttpResponse:
+    """The config, secrets masked."""
+    job = find_job(request.user, job_id)
+    return _json_download(job.config, f"{job.config_name}.json")
+
+
+@never_cache
+@login_required
+@require_safe
+def dataloader_file(request: HttpRequest, job_id: str) -> HttpResponse:
+    """The dataloader's config, secrets masked."""
+    job = find_job(request.user, job_id)
+    return _json_download(job.dataloader_config, f"{job.config_name}-dataloader.json")
+
+
+def _json_download(value: Any, name: str) -> HttpResponse:
+    return _as_download(HttpResponse(masked_json(value) + "\n", content_type="application/json"), name)
+
+
+def _as_download(answer: Answer, name: str) -> Answer:
+    answer["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or "attachment"
+    return answer

@@ -1,0 +1,127 @@
+// The page of one job: what the stream tells between two looks, what may be done, what may be copied.
+
+import { ask, call, fetchText, onNews, showProblem, toast } from "./page.js";
+import { refresh } from "./sections.js";
+import { readCurvesSoon, sayNoCurves } from "./curves.js";
+import { onGrowth, readSoon } from "./job_log.js";
+import { askAndDelete, askAndRetry } from "./job_acts.js";
+
+// The bar moves with each word of the stream; what follows from it (cost, time left) needs the server.
+const PAUSE_MS = 5_000;
+
+const find = (id) => document.getElementById(id);
+const page = find("main");
+const { job: jobId, list } = page.dataset;
+const name = () => find("job-name").textContent;
+const kind = () => find("job-card").dataset.kind;
+const isWaiting = () => ["pending", "held"].includes(kind());
+
+let shownKind = kind();
+let later = 0;
+
+function refreshLater() {
+  later ||= setTimeout(() => {
+    later = 0;
+    refresh(find("head"));
+  }, PAUSE_MS);
+}
+
+function showProgress({ stage, progress, last_log: lastLog }) {
+  const card = find("job-card");
+  const bar = card.querySelector("progress");
+  if (!bar) return refresh(find("head"));
+  if (stage) card.querySelector("[data-stage]").textContent = stage;
+  if (lastLog) card.querySelector("[data-last-log]").textContent = lastLog;
+  if (typeof progress === "number") {
+    bar.value = progress;
+    card.querySelector("[data-percent]").textContent = `${Math.floor(progress)} %`;
+  }
+  refreshLater();
+}
+
+onNews({
+  event(event) {
+    // Each place in the queue depends on the others.
+    if (event.type === "queue_changed" && isWaiting()) refreshLater();
+    if (event.job_id !== jobId) return;
+    if (event.type === "job_progress") showProgress(event);
+    readSoon();
+  },
+  refresh: readSoon,
+});
+
+// Whatever brought the change, the part that shows it has been fetched anew.
+document.addEventListener("htmx:finally:request", () => {
+  if (!find("job-card") || kind() === shownKind) return;
+  shownKind = kind();
+  const words = `${name()}: ${find("job-chip").textContent}`;
+  find("spoken").textContent = words;
+  document.title = `${words} · cloudtrain`;
+  readSoon();
+});
+
+onGrowth(readCurvesSoon);
+sayNoCurves("They begin with the first figures in the log.");
+
+// Doing
+
+const ACTS = {
+  async cancel() {
+    const answer = await ask({
+      title: "Cancel this job?",
+      name: name(),
+      words: "stops and can’t be resumed. What it has cost so far stays.",
+      yes: "Cancel the job",
+    });
+    if (answer) await call("POST", `/api/cloud/jobs/${jobId}/cancel`, {});
+  },
+  async retry() {
+    const made = await askAndRetry(jobId, name());
+    if (made) location.assign(made.address);
+  },
+  async delete() {
+    if (await askAndDelete(jobId, name())) location.assign(list);
+  },
+};
+
+page.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-act]");
+  if (!button) return;
+  button.disabled = true;
+  try {
+    await ACTS[button.dataset.act]();
+  } catch (refusal) {
+    if (refusal.status !== 401) showProblem(refusal.message);
+  } finally {
+    button.disabled = false;
+    refresh(find("head"));
+  }
+});
+
+// Copying
+
+async function textOf({ copy, copyAddress }) {
+  return copy ?? (await fetchText(copyAddress)) ?? "";
+}
+
+page.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy], [data-copy-address]");
+  if (!button) return;
+  try {
+    await put(await textOf(button.dataset));
+    toast("Copied.");
+  } catch {
+    showProblem("The browser did not let us copy this. Select it, or download it.");
+  }
+});
+
+// Without HTTPS a page has no clipboard of its own, but a selection can still be copied.
+async function put(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const field = Object.assign(document.createElement("textarea"), { value: text, className: "for-listeners" });
+  document.body.append(field);
+  field.select();
+  const isDone = document.execCommand("copy");
+  field.remove();
+  if (!isDone) throw new Error("refused");
+}

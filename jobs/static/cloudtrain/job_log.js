@@ -1,0 +1,140 @@
+// The log's part of a job's page: fetched in increments while somebody looks, followed, searched.
+
+import { call } from "./page.js";
+import { LogView } from "./log_view.js";
+
+// Each look may cost the provider a request; it is shared by everybody who looks at that moment.
+const PAUSE_MS = 5_000;
+const TYPING_MS = 150;
+// The end of a log may come a little after the job's; for how many looks without anything new we wait for it.
+const PATIENCE = 12;
+// The API gives two megabytes at a time: a piece of this size is not the last one.
+const LARGE = 400_000;
+
+const find = (id) => document.getElementById(id);
+const section = find("log");
+const { address } = section.dataset;
+const hasEnded = () => "ended" in find("job-card").dataset;
+const hasStarted = () => !["pending", "held", "uploading"].includes(find("job-card").dataset.kind);
+
+const view = new LogView(find("log-view"), showFollow);
+let offset = 0;
+let isComplete = false;
+let isReading = false;
+let idle = 0;
+let readAt = 0;
+let timer = 0;
+const listeners = new Set();
+
+/** Have `listener()` called when the log has grown. */
+export function onGrowth(listener) {
+  listeners.add(listener);
+}
+
+/** Look for more, as soon as the last look is long enough ago. */
+export function readSoon() {
+  if (isComplete || isReading) return;
+  clearTimeout(timer);
+  timer = setTimeout(read, Math.max(0, readAt + PAUSE_MS - Date.now()));
+}
+
+async function read() {
+  if (document.hidden || isReading || isComplete) return;
+  isReading = true;
+  const before = offset;
+  try {
+    while (await readPiece());
+  } catch (refusal) {
+    if (view.isEmpty) say(refusal.message);
+  } finally {
+    isReading = false;
+    readAt = Date.now();
+  }
+  if (offset !== before) listeners.forEach((listener) => listener());
+  // Nobody tells of each new line: while it trains and somebody looks, we ask.
+  if (hasStarted() && !isComplete) readSoon();
+}
+
+async function readPiece() {
+  const piece = await call("GET", `${address}?since=${offset}`);
+  // What is said without going forwards is about the log, not in it.
+  if (piece.logs && piece.offset === offset) {
+    say(piece.logs.trim().replace(/^\[|\]$/g, ""));
+    return false;
+  }
+  offset = piece.offset;
+  idle = piece.logs ? 0 : idle + 1;
+  isComplete = piece.complete || (hasEnded() && idle > PATIENCE);
+  if (piece.logs) show(piece.logs);
+  else if (view.isEmpty) sayNothingThere();
+  else say("");
+  return piece.logs.length >= LARGE;
+}
+
+function show(text) {
+  find("log-box").hidden = false;
+  find("log-search").hidden = false;
+  view.append(text);
+  say(view.text.dropped ? `The first ${view.text.dropped.toLocaleString()} lines are in the download only.` : "");
+  showFound();
+}
+
+function sayNothingThere() {
+  if (isComplete || hasEnded()) say("It has no log.");
+  else if (hasStarted()) say("Nothing is written yet.");
+  else say("The log begins when the provider starts the job.");
+}
+
+function say(words) {
+  find("log-state").textContent = words;
+  find("log-state").hidden = !words;
+}
+
+// Following
+
+function showFollow() {
+  find("log-follow").hidden = view.isFollowing;
+  find("log-follow").textContent = isComplete ? "To the end" : "Follow";
+}
+
+find("log-follow").addEventListener("click", () => {
+  view.follow();
+  find("log-view").focus({ preventScroll: true });
+});
+
+// Searching
+
+let typing = 0;
+
+function showFound() {
+  find("log-found").textContent = view.found;
+  find("log-before").disabled = find("log-next").disabled = !view.matches.length;
+}
+
+function search() {
+  clearTimeout(typing);
+  typing = 0;
+  view.search(find("log-words").value);
+  showFound();
+}
+
+function step(by) {
+  if (typing) search();
+  else view.step(by);
+  showFound();
+}
+
+find("log-words").addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(search, TYPING_MS);
+});
+find("log-words").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault();
+  step(event.shiftKey ? -1 : 1);
+});
+find("log-before").addEventListener("click", () => step(-1));
+find("log-next").addEventListener("click", () => step(1));
+
+document.addEventListener("visibilitychange", () => document.hidden || readSoon());
+readSoon();

@@ -1,0 +1,47 @@
+"""The queue's part of a job's page: its place, why it waits, and for about how long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobs.access import AnyUser
+from jobs.models import Job
+from jobs.page_rows import duration
+from jobs.statuses import JobStatus
+from queueing.explain import NEXT, Explainer
+from queueing.line import Line
+from queueing.models import QueueEntry
+from queueing.statuses import EntryStatus
+from queueing.waits import Wait, Waits
+
+
+def panel_for(job: Job, reader: AnyUser) -> dict[str, Any] | None:
+    """What is said of a job that takes its turn, or of which nobody knows whether its provider has it."""
+    entries = QueueEntry.objects.live().filter(job=job).select_related("user", "organization")
+    entry = entries.order_by("id").last() if job.status == JobStatus.PENDING else None
+    if entry is None:
+        return None
+    if entry.unconfirmed_at is not None:
+        return {"entry": entry, "is_unconfirmed": True}
+    return _waiting(entry, job, reader) if entry.status == EntryStatus.PENDING else None
+
+
+def _waiting(entry: QueueEntry, job: Job, reader: AnyUser) -> dict[str, Any]:
+    entry.job = job
+    explainer = Explainer(reader, [entry])
+    line = Line(explainer.limits, explainer.usage, explainer.now)
+    return {
+        "entry": entry,
+        "place": line.places([entry.pk]).get(entry.pk),
+        "blockers": [blocker.as_data() for blocker in explainer.explain(entry)],
+        "next": NEXT,
+        "wait": _in_words(Waits(explainer, line, [entry]).of(entry)),
+    }
+
+
+def _in_words(wait: Wait | None) -> str:
+    """About how long, with the range where that says more."""
+    if wait is None:
+        return ""
+    likely, low, high = (duration(seconds) for seconds in (wait.likely, wait.low, wait.high))
+    return f"about {likely}" if low == high else f"about {likely} ({low} to {high})"

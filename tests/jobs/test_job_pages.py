@@ -1,0 +1,304 @@
+"""The page of one job without a browser: who gets it, what is written into it, and what it costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from approvals import decisions, intake
+from approvals.intake import Wish
+from approvals.models import ApprovalRequest, ApprovalRule
+from cloudtrain_site.states import Actor, Source
+from jobs import lifecycle, logs
+from jobs.history import MOST_SHOWN
+from jobs.job_page import PREVIEW_CHARACTERS, cost_in_words, seconds_left
+from jobs.models import Job, JobEvent, LogPiece, Membership
+from jobs.roles import Role
+from jobs.statuses import JobStatus
+from jobs.submission import Submission
+from queueing import claims
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+MakeJob = Callable[..., Job]
+
+
+def get(user: User | None, address: str, status: int = 200) -> str:
+    """What `user` gets there."""
+    client = Client()
+    if user is not None:
+        client.force_login(user)
+    answer = client.get(address)
+    assert answer.status_code == status
+    return (async_to_sync(_collected)(answer) if answer.streaming else answer.content).decode()
+
+
+async def _collected(answer: Any) -> bytes:
+    return b"".join([piece async for piece in answer])
+
+
+def page_of(job: Job) -> str:
+    return f"/jobs/{job.pk}"
+
+
+def submit(user: User, **fields: Any) -> Job:
+    submission = Submission(
+        **{
+            "provider": "local",
+            "config": {"max_train_steps": 10},
+            "config_name": "flux",
+            "hardware_profile": "cpu",
+            **fields,
+        }
+    )
+    organization = Membership.objects.get(user=user).organization
+    return intake.submit(Wish(user, organization, submission, Source.API)).job
+
+
+def keep_log(job: Job, *texts: str) -> None:
+    """A log as we keep it of a provider that forgets."""
+    for text in texts:
+        end = job.log_size + len(text.encode())
+        LogPiece.objects.create(job=job, start=job.log_size, end=end, text=text)
+        job.log_size = end
+    job.save(update_fields=["log_size"])
+
+
+PARTS = ("", "/parts/head", "/parts/history", "/log.txt", "/config.json", "/dataloader.json")
+
+
+class TestAccess:
+    @pytest.mark.parametrize("part", PARTS)
+    def test_members_get_it_and_strangers_get_nothing(
+        self, bob: User, charlie: User, make_job: MakeJob, part: str
+    ) -> None:
+        job = make_job(config_name="a-secret")
+        get(bob, page_of(job) + part)
+        assert "a-secret" not in get(charlie, page_of(job) + part, 404)
+
+    @pytest.mark.parametrize("part", PARTS)
+    def test_of_no_job_there_is_none(self, bob: User, part: str) -> None:
+        get(bob, f"/jobs/{'0' * 26}{part}", 404)
+        get(bob, f"/jobs/%00{part}", 404)
+
+    def test_nobody_is_sent_to_the_login_and_a_script_is_told(self, make_job: MakeJob) -> None:
+        job = make_job()
+        assert Client().get(page_of(job))["Location"] == f"/login?next=/jobs/{job.pk}"
+        get(None, page_of(job) + "/parts/head", 401)
+
+    def test_a_deleted_job_has_no_page(self, alice: User, make_job: MakeJob) -> None:
+        job = make_job(status=JobStatus.FAILED)
+        lifecycle.delete(job)
+        assert "There is nothing here" in get(alice, page_of(job), 404)
+
+    def test_the_id_at_the_provider_leads_to_it(self, alice: User, make_job: MakeJob) -> None:
+        job = make_job(external_id="abc123")
+        client = Client()
+        client.force_login(alice)
+        assert client.get("/jobs/abc123")["Location"] == page_of(job)
+
+    def test_there_are_no_other_parts_and_nothing_is_changed_by_it(self, alice: User, make_job: MakeJob) -> None:
+        job = make_job()
+        get(alice, page_of(job) + "/parts/secrets", 404)
+        client = Client()
+        client.force_login(alice)
+        assert client.post(page_of(job)).status_code == 405
+
+
+class TestHead:
+    def test_who_may_do_what(self, alice: User, bob: User, make_job: MakeJob) -> None:
+        acts = {
+            status: [
+                act
+                for act in ("cancel", "retry", "delete")
+                if f'data-act="{act}"' in get(alice, page_of(make_job(status=status)))
+            ]
+            for status in (JobStatus.RUNNING, JobStatus.FAILED, JobStatus.COMPLETED)
+        }
+        assert acts == {"running": ["cancel"], "failed": ["retry", "delete"], "completed": ["delete"]}
+        assert "data-act" not in get(alice, page_of(make_job(submitted_by=bob, status=JobStatus.FAILED)))
+
+    def test_a_name_stays_text(self, alice: User, make_job: MakeJob) -> None:
+        page = get(alice, page_of(make_job(config_name="<b>\"'🚂 שלום", error_message="<i>", status=JobStatus.FAILED)))
+        assert "<bdi>&lt;b&gt;&quot;&#x27;🚂 שלום</bdi>" in page
+        assert "<b>" not in page
+        assert "<i>" not in page
+
+    def test_only_an_address_of_the_web_becomes_a_link(self, alice: User, make_job: MakeJob) -> None:
+        made = {"status": JobStatus.COMPLETED}
+        assert 'href="javascript' not in get(alice, page_of(make_job(output_url="javascript:alert(1)", **made)))
+        assert 'href="https://example.org/x.tar"' in get(
+            alice, page_of(make_job(output_url="https://example.org/x.tar", **made))
+        )
+
+    def test_a_retry_and_its_origin_lead_to_each_other(self, alice: User, make_job: MakeJob) -> None:
+        first = make_job(status=JobStatus.FAILED)
+        second = make_job(retry_of=first, attempt=2)
+        assert f'href="{page_of(second)}">attempt 2' in get(alice, page_of(first))
+        assert f'href="{page_of(first)}">the one before' in get(alice, page_of(second))
+        lifecycle.delete(first)
+        assert page_of(first) not in get(alice, page_of(second))
+
+    def test_the_cost(self, make_job: MakeJob) -> None:
+        running = {"status": JobStatus.RUNNING, "estimated_cost_usd": Decimal(3)}
+        assert cost_in_words(make_job(cost_usd=Decimal(1), **running)) == ("$1.00 so far", "about $3.00 expected")
+        assert cost_in_words(make_job(cost_usd=Decimal(1), status=JobStatus.COMPLETED)) == ("$1.00", "")
+        assert cost_in_words(make_job(status=JobStatus.CANCELLED)) == ("Nothing", "")
+        assert cost_in_words(make_job(**running)) == ("", "about $3.00 expected")
+
+
+class TestTimeLeft:
+    def test_follows_from_the_pace_up_to_the_last_word(self, make_job: MakeJob) -> None:
+        now = timezone.now()
+        job = make_job(
+            status=JobStatus.RUNNING,
+            progress=25,
+            started_at=now - timedelta(seconds=130),
+            progress_told_at=now - timedelta(seconds=30),
+        )
+        assert seconds_left(job, now) == pytest.approx(270)
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"progress": None},
+            {"progress": 0.5},
+            {"progress": 100},
+            {"started_at": None},
+            {"cancel_requested_at": timezone.now()},
+            {"status": JobStatus.COMPLETED},
+        ],
+    )
+    def test_is_not_said_when_nothing_tells_it(self, make_job: MakeJob, fields: dict[str, Any]) -> None:
+        started = timezone.now() - timedelta(seconds=100)
+        job = make_job(**{"status": JobStatus.RUNNING, "progress": 50, "started_at": started, **fields})
+        assert seconds_left(job, timezone.now()) is None
+
+
+class TestPanels:
+    def test_say_where_it_stands_and_what_would_lift_it(self, alice: User) -> None:
+        first, second = submit(alice), submit(alice, config_name="second")
+        assert "It starts in a moment." in get(alice, page_of(first))
+        page = get(alice, page_of(second))
+        assert "Number 2" in page
+        assert "Can’t be said yet" in page
+
+    def test_show_a_held_job_its_rule_and_the_reviewer_the_way_to_decide(self, alice: User, bob: User) -> None:
+        ApprovalRule.objects.create(name="costly", cost_exceeds=Decimal("0.5"), approvals_needed=2)
+        job = submit(alice)
+        alices, bobs = get(alice, page_of(job)), get(bob, page_of(job))
+        assert "cost exceeds: 0.5" in alices
+        assert "2 approvals by leads and admins" in alices
+        assert "Only leads and admins of the organization decide" in alices
+        assert ">Decide</a>" not in alices
+        assert "It needs 2 approvals, and 1 people are there" in alices
+        assert ">Decide</a>" in bobs
+
+    def test_show_who_decided_and_why(self, alice: User, bob: User) -> None:
+        ApprovalRule.objects.create(name="costly", cost_exceeds=Decimal("0.5"))
+        job = submit(alice)
+        decisions.reject(ApprovalRequest.objects.get(), user=bob, source=Source.ADMIN, notes="<too> dear")
+        page = get(alice, page_of(job))
+        assert "Rejected" in page
+        assert "<bdi>bob</bdi></strong> rejected" in page
+        assert "&lt;too&gt; dear" in page
+        assert ">Decide</a>" not in get(bob, page_of(job))
+
+    def test_have_nothing_to_say_of_an_ended_job(self, alice: User, make_job: MakeJob) -> None:
+        assert 'class="panels"' not in get(alice, page_of(make_job(status=JobStatus.COMPLETED)))
+
+
+class TestHistory:
+    def test_says_who_what_from_where_and_why(self, alice: User) -> None:
+        job = submit(alice)
+        lifecycle.request_cancel(job, actor=Actor.of(alice), source=Source.ADMIN, reason="wrong <data>")
+        page = get(alice, page_of(job) + "/parts/history")
+        assert page.index("<strong>Cancelled</strong>") < page.index("<strong>Submitted</strong>")
+        assert "by <bdi>alice</bdi> via the admin" in page
+        assert "wrong &lt;data&gt;" in page
+        assert job.correlation_id in page
+
+    def test_of_hundreds_has_the_newest(self, alice: User, make_job: MakeJob) -> None:
+        job = make_job()
+        line = {"job": job, "subject": "job", "old": "queued", "new": "running", "actor": "x", "source": "poll"}
+        JobEvent.objects.bulk_create(
+            JobEvent(**line, reason=f"number {number}.", at=timezone.now()) for number in range(MOST_SHOWN + 1)
+        )
+        page = get(alice, page_of(job) + "/parts/history")
+        assert f"number {MOST_SHOWN}." in page
+        assert "number 0." not in page
+        assert "whole history" in page
+
+
+class TestDocuments:
+    def test_have_their_secrets_masked_on_the_page_and_in_the_file(self, alice: User, make_job: MakeJob) -> None:
+        job = make_job(
+            config={"hub_token": "hf_abcdefgh12345", "steps": "</pre>"}, dataloader_config=[{"key": "s3cr3t"}]
+        )
+        page = get(alice, page_of(job))
+        assert "hf_abcdefgh12345" not in page
+        assert "s3cr3t" not in page
+        assert "&lt;/pre&gt;" in page
+        assert json.loads(get(alice, page_of(job) + "/config.json")) == {"hub_token": "***", "steps": "</pre>"}
+        assert json.loads(get(alice, page_of(job) + "/dataloader.json")) == [{"key": "***"}]
+
+    def test_of_any_size_keep_the_page_small(self, alice: User, make_job: MakeJob) -> None:
+        job = make_job(config={"prompt": "x" * 3 * PREVIEW_CHARACTERS})
+        page = get(alice, page_of(job))
+        assert len(page) < 2 * PREVIEW_CHARACTERS
+        assert "The download has all of it" in page
+        assert len(get(alice, page_of(job) + "/config.json")) > 3 * PREVIEW_CHARACTERS
+
+    def test_are_downloaded_under_the_jobs_name(self, alice: User, make_job: MakeJob) -> None:
+        client = Client()
+        client.force_login(alice)
+        answer = client.get(page_of(make_job(config_name='flux "é"')) + "/config.json")
+        assert answer["Content-Disposition"] == "attachment; filename*=utf-8''flux%20%22%C3%A9%22.json"
+
+
+class TestLog:
+    @pytest.fixture
+    def far_away(self, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> Job:
+        monkeypatch.setattr(logs, "READ_LIMIT_BYTES", 10)
+        return make_job(provider="replicate", external_id="abc", status=JobStatus.COMPLETED, config_name="flux")
+
+    def test_is_downloaded_whole_as_it_was_written(self, alice: User, far_away: Job) -> None:
+        keep_log(far_away, "<b>step 1\x1b[31m\r\n", "é" * 30, "\nthe end\n")
+        assert get(alice, page_of(far_away) + "/log.txt") == "<b>step 1\x1b[31m\r\n" + "é" * 30 + "\nthe end\n"
+
+    def test_has_its_curves_from_all_of_it(self, alice: User, far_away: Job, client_of: Any) -> None:
+        keep_log(far_away, *(f"step {step}/40 loss: 0.{step}\n" for step in range(10, 40)))
+        series = client_of(alice).get(f"/api/cloud/jobs/{far_away.pk}/metrics").json()["series"]
+        assert [series["loss"][0], series["loss"][-1], len(series["loss"])] == [[10, 0.1], [39, 0.39], 30]
+
+    def test_has_its_last_lines_from_its_end(self, alice: User, far_away: Job, client_of: Any) -> None:
+        keep_log(far_away, *(f"line {number}\n" for number in range(40)))
+        answer = client_of(alice).get(f"/api/cloud/jobs/{far_away.pk}/logs?tail=2").json()
+        assert answer["logs"] == "line 38\nline 39\n"
+        assert answer["offset"] == far_away.log_size
+
+
+def test_the_page_costs_few_queries_however_long_its_history(
+    alice: User, make_job: MakeJob, django_assert_max_num_queries: Any
+) -> None:
+    job = make_job()
+    claims.enqueue(job, role=Role.RESEARCHER, held=False, actor=Actor.of(alice), source=Source.API)
+    client = Client()
+    client.force_login(alice)
+    client.get(page_of(job))
+    with django_assert_max_num_queries(34):
+        client.get(page_of(job))
+    for number in range(30):
+        factories.make_job(organization=job.organization, retry_of=job, attempt=number + 2)
+        claims.enqueue(make_job(), role=Role.RESEARCHER, held=False, actor=Actor.of(alice), source=Source.API)
+    with django_assert_max_num_queries(34):
+        client.get(page_of(job))
