@@ -25,9 +25,9 @@ from jobs.estimates import estimate_cost, estimate_seconds
 from jobs.models import IdempotencyKey, Job, Organization, ProviderConfig
 from jobs.submission import Submission, digest_of
 from queueing import claims, passes
+from queueing.forecasts import Prospect, prospect
 from queueing.line import positions
 from queueing.models import QueueEntry
-from queueing.statuses import EntryStatus
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
@@ -70,7 +70,9 @@ class Forecast:
     estimated_cost: Decimal | None
     estimated_seconds: float | None
     hold: Hold | None
-    queue_position: int
+    #: Where it would stand once nothing holds it.
+    prospect: Prospect
+    warnings: tuple[str, ...] = ()
 
 
 def submit(wish: Wish) -> Outcome:
@@ -153,12 +155,12 @@ def forecast(wish: Wish) -> Forecast:
     config = _provider_config(wish)
     submission = wish.submission
     cost = estimate(wish)
-    ahead = QueueEntry.objects.filter(status=EntryStatus.PENDING).count()
     return Forecast(
         estimated_cost=cost,
         estimated_seconds=estimate_seconds(config, submission.config, submission.hardware_profile),
         hold=_hold_on(wish, cost),
-        queue_position=ahead + 1,
+        prospect=prospect(wish.user, wish.organization, submission.provider, submission.hardware_profile),
+        warnings=wish.warnings,
     )
 
 

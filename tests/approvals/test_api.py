@@ -16,6 +16,9 @@ from approvals.models import ApprovalRequest, ApprovalRule
 from jobs.configs import store_config
 from jobs.models import Job, Membership, Organization, ProviderConfig
 from jobs.roles import Role
+from jobs.statuses import JobStatus
+from queueing.models import QueueEntry, QueueState
+from queueing.statuses import EntryStatus
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
@@ -81,7 +84,31 @@ def test_a_dry_run_says_what_would_happen_and_stores_nothing(as_alice: APIClient
     assert body["estimated_cost_usd"] == 1.0
     assert body["rule"] == "first_job"
     assert body["reason"] == "No job of alice has run before."
+    assert (body["waiting_reason"], body["estimated_wait_seconds"]) == (None, None)
     assert not Job.objects.exists()
+    assert not QueueEntry.objects.exists()
+
+
+def test_a_dry_run_says_when_it_would_start(as_alice: APIClient, alice: User, make_job: Callable[..., Job]) -> None:
+    hour = timedelta(hours=1)
+    make_job(status=JobStatus.COMPLETED, started_at=timezone.now() - hour, completed_at=timezone.now())
+    QueueState.objects.update_or_create(pk=1, defaults={"max_running_per_user": 1})
+    assert as_alice.post(URL, {"config": CONFIG, "dry_run": True}).json()["estimated_wait_seconds"] == 0.0
+
+    for _ in range(2):
+        as_alice.post(URL, {"config": CONFIG})
+    QueueEntry.objects.filter(pk=QueueEntry.objects.earliest("pk").pk).update(
+        status=EntryStatus.RUNNING, dispatched_at=timezone.now(), claim_token="somebody"
+    )
+    body = as_alice.post(URL, {"config": CONFIG, "dry_run": True}).json()
+    assert (body["queue_position"], body["requires_approval"]) == (2, False)
+    assert body["waiting_reason"].startswith("1 of your 1 job is running")
+    assert 7000 < body["estimated_wait_seconds"] <= 7200
+
+
+def test_a_dry_run_warns_as_a_submission_does(as_alice: APIClient) -> None:
+    (warning,) = as_alice.post(URL, {"config": {"a": 1}, "dry_run": True}).json()["warnings"]
+    assert warning.startswith("The config has no max_train_steps above 0")
 
 
 BAD_BODIES: list[tuple[dict[str, Any], str]] = [

@@ -129,7 +129,7 @@ def test_a_forecast_says_what_would_happen_and_stores_nothing(wish: MakeWish, fi
     coming = forecast(wish())
     assert coming.hold is not None
     assert coming.hold.rule == first_job_rule
-    assert coming.queue_position == 1
+    assert coming.prospect.position == 1
     assert not Job.objects.exists()
     assert not ApprovalRequest.objects.exists()
     assert not told().exists()
