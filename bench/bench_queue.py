@@ -1,10 +1,15 @@
-"""The queue: how long a pass decides, and how many jobs a second reach their provider.
+"""The queue: how long a pass decides, how many jobs a second reach their provider, and how soon after their submission.
 
-    python -m bench.bench_queue [--waiting 100000] [--finished 1000000] [--jobs 2000] [--on sqlite,postgresql]
+    python -m bench.bench_queue [--waiting 100000] [--finished 1000000] [--jobs 2000] [--submits 500]
+        [--on sqlite,postgresql,dispatch,latency]
 
 The pass: 100,000 waiting entries of 1,000 users in 50 organizations, 100 free slots. The baseline loads all waiting
-entries for each pick, as a queue does that was never measured; it is timed for two picks and counted for a hundred.
+entries for each pick, as a queue does that was never measured; it is timed for one pick and counted for a hundred.
 The dispatch: four dispatcher processes and a provider in each of them that answers at once.
+The latency: 500 submissions, twenty a second, on PostgreSQL with Redis as the broker and four task workers; from the
+commit of the submission to the call of the provider. Its baseline is half a tick, which is what waiting for the tick
+alone would take at the median.
+"CPU" is what the dispatchers' own program needs of a processor, whatever else the machine does.
 """
 
 from __future__ import annotations
@@ -24,11 +29,15 @@ from statistics import median
 from typing import Any
 
 from bench.stack import ROOT, Figure, percentile, print_table
-from tests.servers import PostgresServer
+from tests.servers import PostgresServer, RedisServer
 
 USERS, ORGANIZATIONS, FREE, DISPATCHERS = 1000, 50, 100, 4
 TARGET_MS = {"sqlite": 100, "postgresql": 50}
 TARGET_A_SECOND = 200
+#: From the commit of a submission to the call of its provider: for half of them, and for all but one in a hundred.
+TARGET_P50_MS, TARGET_P99_MS = 50, 250
+SUBMITS_A_SECOND = 20
+TICK_MS = 5000
 ROUNDS = 7
 
 
@@ -162,28 +171,35 @@ def baseline_ms() -> float:
     from queueing.policy import choose
 
     began = time.perf_counter()
-    for _ in range(2):
-        waiting = map(candidate_of, QueueEntry.objects.filter(status="pending").in_order())
-        choose(waiting, current_usage(), current_limits(queue_state()), timezone.now(), at_most=1)
-    return (time.perf_counter() - began) * 1000 / 2 * FREE
+    waiting = map(candidate_of, QueueEntry.objects.filter(status="pending").in_order())
+    choose(waiting, current_usage(), current_limits(queue_state()), timezone.now(), at_most=1)
+    return (time.perf_counter() - began) * 1000 * FREE
 
 
-def claim_ms() -> float:
-    """Deciding and claiming, history and all, as a pass does it; rolled back."""
+def claim_ms(rounds: int = 3) -> float:
+    """The median time of deciding and claiming, history and all; each time rolled back."""
+    return median(_claimed_and_rolled_back() for _ in range(rounds))
+
+
+def _claimed_and_rolled_back() -> float:
     from django.db import transaction
 
     from queueing.claims import claim_next
 
-    def claim_all() -> int:
-        count = 0
-        while entries := claim_next():
-            count += len(entries)
-        return count
-
     with transaction.atomic():
-        took = timed(claim_all)
+        took = timed(lambda: len(claim_next(FREE)))
         transaction.set_rollback(True)
     return took
+
+
+def statements(action: Callable[[], object]) -> int:
+    """How many statements `action` sends."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    with CaptureQueriesContext(connection) as sent:
+        action()
+    return len(sent)
 
 
 def measure_pass(kind: str, waiting: int, finished: int) -> list[Figure]:
@@ -196,10 +212,16 @@ def measure_pass(kind: str, waiting: int, finished: int) -> list[Figure]:
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
         target, before, baseline = TARGET_MS[kind], decide_ms(), baseline_ms()
-        figures = [Figure(f"{kind}: decide on {FREE} of {waiting:,}", before, "ms", baseline, target)]
-        figures.append(Figure(f"{kind}: decide and claim them", claim_ms(), "ms"))
+        claimed = claim_ms()
         make_finished(finished)
-        return [*figures, Figure(f"{kind}: decide, with {finished:,} finished", decide_ms(), "ms", before, target)]
+        crowded = f"{kind}: the same, with {finished:,} finished"
+        return [
+            Figure(f"{kind}: decide on {FREE} of {waiting:,}", before, "ms", baseline, target),
+            Figure(crowded, decide_ms(), "ms", before, target),
+            Figure(f"{kind}: decide and claim {FREE}, history and all", claimed, "ms", baseline, target),
+            Figure(crowded, claim_ms(), "ms", claimed, target),
+            Figure(f"{kind}: statements of that", statements(_claimed_and_rolled_back)),
+        ]
 
 
 class InstantProvider:
@@ -220,7 +242,7 @@ class InstantProvider:
 
 
 def be_dispatcher() -> None:
-    """Dispatch until nothing waits; print for each job the milliseconds from its claim to its call."""
+    """Dispatch until nothing waits; print for each job the milliseconds from its claim to its call, and the CPU's."""
     set_up_django()
     from jobs import providers
     from queueing import dispatch
@@ -230,14 +252,17 @@ def be_dispatcher() -> None:
     providers._PROVIDERS = {**providers._PROVIDERS, "instant": lambda: provider}
     print("ready", flush=True)
     sys.stdin.readline()
+    began = time.process_time()
     while QueueEntry.objects.filter(status="pending").exists():
         dispatch.run_pass()
+    used = (time.process_time() - began) * 1000
     claimed = QueueEntry.objects.filter(job__in=provider.asked).values_list("job_id", "dispatched_at")
-    print(json.dumps([(provider.asked[job_id] - at.timestamp()) * 1000 for job_id, at in claimed]), flush=True)
+    ways = [(provider.asked[job_id] - at.timestamp()) * 1000 for job_id, at in claimed]
+    print(json.dumps({"cpu": used, "ways": ways}), flush=True)
 
 
-def run_dispatchers(count: int, jobs: int) -> tuple[float, list[float]]:
-    """How many jobs a second `count` dispatchers hand over, and the ways from claim to call."""
+def run_dispatchers(count: int, jobs: int) -> tuple[float, list[float], float]:
+    """How many jobs a second `count` dispatchers hand over, the ways from claim to call, and the CPU time of each."""
     command = [sys.executable, "-m", "bench.bench_queue", "--dispatcher"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
     processes = [subprocess.Popen(command, **pipes) for _ in range(count)]
@@ -251,10 +276,10 @@ def run_dispatchers(count: int, jobs: int) -> tuple[float, list[float]]:
     took = time.perf_counter() - began
     for process in processes:
         process.communicate()
-    ways = [way for answer in answers for way in answer]
+    ways = [way for answer in answers for way in answer["ways"]]
     if len(ways) != jobs:
         raise SystemExit(f"{len(ways)} jobs were handed over, not {jobs}")
-    return jobs / took, ways
+    return jobs / took, ways, sum(answer["cpu"] for answer in answers) / jobs
 
 
 def measure_dispatch(jobs: int) -> list[Figure]:
@@ -262,19 +287,119 @@ def measure_dispatch(jobs: int) -> list[Figure]:
         users, organizations = make_people()
         set_limits(1_000_000, 1_000_000, 1_000_000)
         make_waiting(jobs // 4, users, organizations)
-        alone, _ = run_dispatchers(1, jobs // 4)
+        alone, *_ = run_dispatchers(1, jobs // 4)
         make_waiting(jobs, users, organizations)
-        rate, ways = run_dispatchers(DISPATCHERS, jobs)
+        rate, ways, cpu = run_dispatchers(DISPATCHERS, jobs)
     return [
         Figure(f"dispatches a second, {DISPATCHERS} dispatchers (1)", rate, "/s", alone, TARGET_A_SECOND, True),
-        Figure("claim to provider call, p50", percentile(ways, 50), "ms"),
-        Figure("claim to provider call, p99", percentile(ways, 99), "ms"),
+        Figure("  CPU of a dispatch (so many would fill one core)", cpu, "ms", target=2 * 1000 / TARGET_A_SECOND),
+        Figure("  claim to provider call under that load, p50", percentile(ways, 50), "ms"),
+        Figure("  claim to provider call under that load, p99", percentile(ways, 99), "ms"),
     ]
+
+
+class NotingProvider(InstantProvider):
+    """Writes down when it was asked where the submitter can read it."""
+
+    def __init__(self, notes: Path) -> None:
+        super().__init__()
+        self.notes = notes
+
+    async def submit(self, order: Any) -> Any:
+        with self.notes.open("a") as file:  # one short write in append mode: whole or not at all
+            file.write(f"{order.job_id} {time.time()}\n")
+        return await super().submit(order)
+
+
+def be_workers(notes: Path) -> None:
+    """A cluster of task workers, as the background runs it, until its standard input ends."""
+    set_up_django()
+    from django_q.cluster import Cluster
+
+    from jobs import providers
+
+    provider = NotingProvider(notes)
+    providers._PROVIDERS = {**providers._PROVIDERS, "instant": lambda: provider}
+    cluster = Cluster()
+    cluster.start()
+    print("ready", flush=True)
+    sys.stdin.read()
+    cluster.stop()
+
+
+def submit_some(count: int) -> dict[str, float]:
+    """Submissions at an even pace, each with the moment of its commit."""
+    from django.contrib.auth.models import User
+    from django.db import transaction
+
+    from approvals.intake import Wish, submit
+    from cloudtrain_site.events import unit_of_work
+    from cloudtrain_site.states import Source
+    from jobs.models import Membership, Organization
+    from jobs.submission import Submission
+
+    user, team = User.objects.create(username="bench"), Organization.objects.create(name="bench")
+    Membership.objects.create(user=user, organization=team, role="researcher")
+    wish = Wish(user, team, Submission("instant", {}, "bench", "cpu"), Source.API)
+    moments: list[float] = []
+    committed, began = {}, time.monotonic()
+    for number in range(count):
+        time.sleep(max(0.0, began + number / SUBMITS_A_SECOND - time.monotonic()))
+        with unit_of_work():
+            transaction.on_commit(lambda: moments.append(time.time()))  # the first of all that follows the commit
+            job_id = submit(wish).job.pk
+        committed[job_id] = moments[-1]
+    return committed
+
+
+def measure_latency(submits: int) -> list[Figure]:
+    redis = RedisServer.start()
+    os.environ |= {"REDIS_URL": redis.url, "CLOUDTRAIN_WORKERS": str(DISPATCHERS)}
+    try:
+        with database("postgresql"), tempfile.TemporaryDirectory() as folder:
+            from approvals.models import ApprovalRule
+
+            ApprovalRule.objects.update(enabled=False)
+            set_limits(1_000_000, 1_000_000, 1_000_000)
+            ways = _ways_of(submits, Path(folder) / "notes")
+    finally:
+        redis.stop()
+    return [
+        Figure("submit's commit to provider call, p50", percentile(ways, 50), "ms", TICK_MS / 2, TARGET_P50_MS),
+        Figure("submit's commit to provider call, p99", percentile(ways, 99), "ms", TICK_MS, TARGET_P99_MS),
+    ]
+
+
+def _ways_of(submits: int, notes: Path) -> list[float]:
+    """The milliseconds from commit to call of each submission, with the workers in a process of their own."""
+    notes.touch()
+    command = [sys.executable, "-m", "bench.bench_queue", "--workers", str(notes)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+    with subprocess.Popen(command, **pipes) as workers:
+        workers.stdout.readline()
+        time.sleep(3)  # until each of them waits for its first task
+        committed = submit_some(submits)
+        deadline = time.monotonic() + 20
+        while len(called := dict(line.split() for line in notes.read_text().splitlines())) < submits:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{len(called)} jobs were handed over, not {submits}")
+            time.sleep(0.1)
+        workers.stdin.close()
+    return [(float(called[job_id]) - moment) * 1000 for job_id, moment in committed.items()]
+
+
+def measure(options: argparse.Namespace) -> list[Figure]:
+    if options.part == "dispatch":
+        return measure_dispatch(options.jobs)
+    if options.part == "latency":
+        return measure_latency(options.submits)
+    return measure_pass(options.part, options.waiting, options.finished)
 
 
 def measure_apart(part: str, options: argparse.Namespace) -> list[Figure]:
     """In a process of its own: Django can be set up on one database only."""
-    given = ["--waiting", str(options.waiting), "--finished", str(options.finished), "--jobs", str(options.jobs)]
+    names = ("waiting", "finished", "jobs", "submits")
+    given = [word for name in names for word in (f"--{name}", str(getattr(options, name)))]
     command = [sys.executable, "-m", "bench.bench_queue", "--part", part, *given]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True)
     return [Figure(**fields) for fields in json.loads(done.stdout.splitlines()[-1])]
@@ -285,18 +410,17 @@ def main() -> int:
     parser.add_argument("--waiting", type=int, default=100_000)
     parser.add_argument("--finished", type=int, default=1_000_000)
     parser.add_argument("--jobs", type=int, default=2000)
-    parser.add_argument("--on", default="sqlite,postgresql,dispatch")
+    parser.add_argument("--submits", type=int, default=500)
+    parser.add_argument("--on", default="sqlite,postgresql,dispatch,latency")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--dispatcher", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.dispatcher:
-        be_dispatcher()
+    if options.dispatcher or options.workers:
+        be_workers(options.workers) if options.workers else be_dispatcher()
         return 0
     if options.part:
-        is_pass = options.part != "dispatch"
-        figures = (
-            measure_pass(options.part, options.waiting, options.finished) if is_pass else measure_dispatch(options.jobs)
-        )
+        figures = measure(options)
         print(json.dumps([vars(figure) for figure in figures]))
         return 0
     figures = [figure for part in options.on.split(",") for figure in measure_apart(part, options)]

@@ -154,18 +154,21 @@ def _join() -> None:
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table. `target` is what the value may be at most."""
+    """One line of the table. `target` is what the value may be at most, or must be at least."""
 
     name: str
     value: float
     unit: str = ""
     baseline: float | None = None
     target: float | None = None
+    at_least: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether the target, if there is one, is met."""
-        return self.target is None or self.value <= self.target
+        if self.target is None:
+            return True
+        return self.value >= self.target if self.at_least else self.value <= self.target
 
 
 def print_table(title: str, figures: Sequence[Figure]) -> int:
@@ -176,7 +179,8 @@ def print_table(title: str, figures: Sequence[Figure]) -> int:
     for figure in figures:
         baseline = "" if figure.baseline is None else _shown(figure.baseline, figure.unit)
         ratio = f"{figure.value / figure.baseline:.2f}" if figure.baseline else ""
-        target = "" if figure.target is None else f"<= {_shown(figure.target, figure.unit)}"
+        sign = ">=" if figure.at_least else "<="
+        target = "" if figure.target is None else f"{sign} {_shown(figure.target, figure.unit)}"
         verdict = "" if figure.target is None else "yes" if figure.ok else "NO"
         value = _shown(figure.value, figure.unit)
         print(f"| {figure.name:44} | {value:>12} | {baseline:>12} | {ratio:>7} | {target:>12} | {verdict:3} |")
