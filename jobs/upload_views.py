@@ -6,7 +6,8 @@ from typing import Any, cast
 
 from django.http import Http404, HttpRequest, QueryDict
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import exceptions, serializers
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
@@ -24,10 +25,15 @@ from jobs.representation import as_utc
 from jobs.upload_handler import FIELD, DatasetHandler, ReceivedFile, UploadTooLarge
 
 
+@extend_schema_field(OpenApiTypes.BINARY)
+class ArchiveField(serializers.FileField):
+    """A file, and for the schema its bytes, not an address."""
+
+
 class UploadBody(StrictSerializer):
     """A dataset: one zip, tar or tar.gz of at most 100,000,000 bytes, and for which organization it is."""
 
-    file = serializers.FileField(error_messages={"required": f"Send the archive in the field {FIELD!r}."})
+    file = ArchiveField(error_messages={"required": f"Send the archive in the field {FIELD!r}."})
     organization = serializers.CharField(max_length=100, default="", allow_blank=True)
 
 

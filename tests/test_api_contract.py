@@ -23,6 +23,7 @@ from cloudtrain_site.correlation_ids import HEADER
 from cloudtrain_site.models import ApiKey
 from cloudtrain_site.states import Source
 from jobs.configs import store_config
+from jobs.dataset_models import DatasetUpload
 from jobs.models import Job, Organization
 from jobs.statuses import JobStatus
 from jobs.submission import Submission
@@ -38,6 +39,7 @@ SETTINGS = settings(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
+UPLOAD = ("post", "/api/cloud/uploads")
 WELL_FORMED, MALFORMED = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 
 
@@ -124,11 +126,25 @@ def test_requests_about_what_is_held_and_stored(
     assert held.requested_by is not None
     store_config(held.requested_by, acme, "local", {"max_train_steps": 1}, [])
     # A provider has the same name as the config.
-    found_at = {"job_id": held.job_id, "request_id": str(held.pk), "name": "local"}
+    found_at = {"job_id": held.job_id, "request_id": str(held.pk), "name": "local", "upload_id": _upload_of(held)}
     for operation in bobs.operations():
         names = parameters_of(operation)
         if names and names <= found_at.keys():
             bobs.attempt(operation, mode, **{name: found_at[name] for name in names})
+
+
+def test_an_upload_is_a_form_with_a_file(bobs: Caller) -> None:
+    (found,) = [operation for operation in bobs.operations() if (operation.method, operation.path) == UPLOAD]
+    (body,) = found.body
+    assert body.media_type == "multipart/form-data"
+    assert body.definition["schema"]["properties"]["file"] == {"type": "string", "format": "binary"}
+
+
+def _upload_of(held: ApprovalRequest) -> str:
+    """A dataset of whoever asked."""
+    told = {"kind": "zip", "size": 9, "sha256": "0" * 64, "files": 1, "unpacked_size": 9, "stored_on": "here"}
+    owner = {"organization": held.job.organization, "uploaded_by": held.requested_by}
+    return str(DatasetUpload.objects.create(name="toys.zip", **owner, **told).pk)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -20,6 +21,7 @@ from rest_framework.test import APIClient
 from approvals.models import ApprovalRequest, ApprovalRule
 from jobs.models import Job, Organization, ProviderConfig
 from queueing.models import QueueState
+from tests.archives import make_zip
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
@@ -48,7 +50,9 @@ def held(client_of: ClientOf, alice: User, acme: Organization) -> ApprovalReques
     browser = client_of(alice)
     body = {"config": {"max_train_steps": 1, "prompt": "alices-prompt"}}
     assert browser.put("/api/configs/alices-config", body).status_code == 201
-    wish = {**body, "config_name": "alices-training", "tracker_run_name": "alices-run"}
+    archive = SimpleUploadedFile("alices-pictures.zip", make_zip())
+    uploaded = browser.post("/api/cloud/uploads", {"file": archive}, format="multipart").json()["upload"]
+    wish = {**body, "dataset": uploaded["id"], "config_name": "alices-training", "tracker_run_name": "alices-run"}
     answer = browser.post("/api/cloud/jobs/submit", wish, headers={"X-Correlation-ID": "alices-request"})
     assert answer.json()["requires_approval"], answer.json()
     return ApprovalRequest.objects.get()
@@ -78,6 +82,7 @@ def addresses(held: ApprovalRequest) -> list[str]:
         "request_id": held.pk,
         "pk": held.pk,
         "rule_id": held.rule_id,
+        "upload_id": held.job.dataset_id,
         "name": "local",
         "id": held.requested_by_id,
         "content_type_id": ContentType.objects.get_for_model(Job).pk,
