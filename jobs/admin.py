@@ -12,7 +12,7 @@ from django.utils.html import format_html
 
 from cloudtrain_site.redaction import mask_secrets
 from cloudtrain_site.states import Actor, Source
-from jobs import key_admin, lifecycle, webhook_admin  # noqa: F401 - registers the keys and the deliveries
+from jobs import key_admin, lifecycle, upload_admin, webhook_admin  # noqa: F401 - register what they are about
 from jobs.admin_base import ScopedAdmin, SuperuserAdmin
 from jobs.models import Job, JobEvent, Membership, Organization, ProviderConfig, TrainingConfig
 

@@ -1,0 +1,39 @@
+"""The uploaded datasets in the admin: whose they are, how large, and what providers have of them."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from jobs.admin_base import ScopedAdmin
+from jobs.dataset_models import DatasetCopy, DatasetUpload
+
+
+class DatasetCopyInline(admin.TabularInline[DatasetCopy, DatasetUpload]):
+    """What providers have of a dataset."""
+
+    model = DatasetCopy
+    fields = ("provider", "sent_bytes", "external_id", "expires_at", "updated_at")
+    readonly_fields = fields
+    extra = 0
+    can_delete = False
+    verbose_name_plural = "copies at providers"
+
+    def has_view_permission(self, request: object, obj: object = None) -> bool:
+        """Whoever sees the dataset sees its copies."""
+        return True
+
+    def has_add_permission(self, request: object, obj: object = None) -> bool:
+        """Transfers make them."""
+        return False
+
+
+@admin.register(DatasetUpload)
+class DatasetUploadAdmin(ScopedAdmin[DatasetUpload]):
+    """Every upload, those that were removed too."""
+
+    list_display = ("name", "organization", "uploaded_by", "kind", "size", "files", "last_used_at", "removed_at")
+    list_filter = ("kind", "organization")
+    list_select_related = ("organization", "uploaded_by")
+    search_fields = ("=id", "name", "=sha256", "uploaded_by__username")
+    ordering = ("-id",)
+    inlines = (DatasetCopyInline,)
