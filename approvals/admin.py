@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.timesince import timeuntil
 
 from approvals import desk_page, rule_admin  # noqa: F401 - registers the rules
@@ -25,18 +27,24 @@ from approvals.reviewers import bypasses, eligible, may_go_past, why_not
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import asker
 from cloudtrain_site.states import Source
+from jobs.access import organizations_of
 from jobs.admin import as_json
 from jobs.admin_base import ScopedAdmin
 from jobs.remembering import remembered
+from jobs.roles import MANAGERS
 
 DONE = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}
+
+
+DECIDED_FIELDS = (("reviewed_by", "reviewed_at"), "review_notes")
+SHORT = timedelta(hours=1)
 
 
 @admin.register(ApprovalRequest)
 class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
     """Requests: pending first, the most urgent on top, decided by two buttons or by the list's actions."""
 
-    list_display = ("name", "time_left", "status", "requested_by", "estimated_cost", "rule_name", "organization")
+    list_display = ("name", "urgency", "status", "asked_by", "cost", "held_by", "organization")
     list_filter = ("status", OrganizationFilter, RuleFilter, AgeFilter)
     list_select_related = ("job", "requested_by", "organization")
     search_fields = ("=job__id", "job__config_name", "requested_by__username", "=job__correlation_id")
@@ -53,14 +61,29 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
         "changes",
         "notes",
         "last_jobs",
-        ("reviewed_by", "reviewed_at"),
-        "review_notes",
+        *DECIDED_FIELDS,
         "config",
     )
     readonly_fields = (
         *("shown_job", "time_left", "rule_in_words", "estimated_cost", "how_estimated", "provider", "hardware"),
         *("changes", "notes", "last_jobs", "config"),
     )
+
+    def get_list_display(self, request: HttpRequest) -> Sequence[str]:
+        """Who decides in one organization alone need not read its name on every line."""
+        several = remembered(request, "several", lambda: organizations_of(request.user, MANAGERS)[:2].count() != 1)
+        return self.list_display if several else [name for name in self.list_display if name != "organization"]
+
+    def get_fields(self, request: HttpRequest, obj: ApprovalRequest | None = None) -> Any:
+        """Nothing about a decision that is still to be made."""
+        pending = obj is not None and obj.status == RequestStatus.PENDING
+        shown = [list(field) if isinstance(field, tuple) else field for field in DECIDED_FIELDS] if pending else []
+        return [field for field in super().get_fields(request, obj) if field not in shown]
+
+    def get_fieldsets(self, request: HttpRequest, obj: ApprovalRequest | None = None) -> Any:
+        """What a decision needs, and below the buttons the whole config."""
+        *needed, config = self.get_fields(request, obj)
+        return [(None, {"fields": needed}), ("The whole config", {"fields": [config]})]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRequest]:
         """What lies on this user's desk."""
@@ -75,10 +98,35 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
         """Short, so that the time left has room beside it."""
         return request.job.config_name
 
+    @admin.display(description="time left", ordering="expires_at")
+    def urgency(self, request: ApprovalRequest) -> str:
+        """How long a reviewer still has, roughly; marked when it is not long."""
+        left = request.expires_at - timezone.now()
+        if request.status != RequestStatus.PENDING or left <= timedelta():
+            return self.time_left(request)
+        name = "urgent" if left < SHORT else "in-time"
+        return format_html('<span class="{}">{}</span>', name, timeuntil(request.expires_at, depth=1))
+
+    @admin.display(description="by", ordering="requested_by__username")
+    def asked_by(self, request: ApprovalRequest) -> str:
+        """Whose job it is."""
+        return str(request.requested_by or "")
+
+    @admin.display(description="cost", ordering="job__estimated_cost_usd")
+    def cost(self, request: ApprovalRequest) -> str:
+        """As it is estimated."""
+        return self.estimated_cost(request)
+
+    @admin.display(description="rule", ordering="rule_name")
+    def held_by(self, request: ApprovalRequest) -> str:
+        """The rule that holds it."""
+        return request.rule_name
+
     @admin.display(description="job")
     def shown_job(self, request: ApprovalRequest) -> str:
-        """Name and id."""
-        return f"{request.job.config_name} ({request.job_id})"
+        """Name and id, and the way to its page with its history."""
+        page = reverse("admin:jobs_job_change", args=[request.job_id])
+        return format_html('{} (<a href="{}">{}</a>)', request.job.config_name, page, request.job_id)
 
     @admin.display(description="time left")
     def time_left(self, request: ApprovalRequest) -> str:
@@ -189,6 +237,10 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
         }
         return TemplateResponse(request, "approvals/admin_decide.html", context)
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list."""
+        return super().changelist_view(request, {"title": "Approval requests", **(extra_context or {})})
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -198,6 +250,8 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
         if found is not None:
             pending = found.status == RequestStatus.PENDING and found.expires_at > timezone.now()
             context |= {
+                "title": f"{found.job.config_name} by {found.requested_by or 'somebody who is gone'}",
+                "subtitle": None,
                 "request_pending": pending,
                 "objection": why_not(request.user, found),
                 "goes_past": bypasses(request.user, found),

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 from django.contrib.auth.models import User
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from approvals import decisions
 from approvals.intake import Outcome
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 Submit = Callable[..., Outcome]
 LIST = "/admin/approvals/approvalrequest/"
-PHONE = {"viewport": {"width": 375, "height": 740}, "is_mobile": True, "has_touch": True}
+PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 
 
 @pytest.fixture
@@ -49,6 +49,11 @@ def waiting(alice: User, bob: User, hold_everything: ApprovalRule, submit: Submi
     return rest
 
 
+def is_cut(page: Page, selector: str) -> bool:
+    """Whether something of what is in there is out of sight, to the right."""
+    return bool(page.eval_on_selector(selector, "it => it.scrollWidth > it.clientWidth"))
+
+
 def test_a_lead_decides_about_four_requests(
     browse: Browse, bob: User, carol: User, waiting: list[ApprovalRequest]
 ) -> None:
@@ -57,6 +62,7 @@ def test_a_lead_decides_about_four_requests(
     page.get_by_role("link", name="4 approvals pending").click()
     expect(page.locator("#result_list tbody tr")).to_have_count(5)
     expect(page.locator("#result_list tbody tr").last).to_contain_text("Approved")
+    assert not is_cut(page, "#changelist .results")
     keep(page, "desk-list")
 
     page.get_by_role("link", name="flux-portraits-rank64").click()
