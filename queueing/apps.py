@@ -16,6 +16,7 @@ class QueueingConfig(AppConfig):
         from cloudtrain_site.metrics import register_collector
         from jobs.facets import register
         from jobs.panels import Panel, register_panel
+        from jobs.places import Place, register_place
         from jobs.signals import job_status_changed
         from queueing.job_panel import panel_for
         from queueing.places import places_of
@@ -24,5 +25,6 @@ class QueueingConfig(AppConfig):
 
         job_status_changed.connect(free_slot, dispatch_uid="queueing.free_slot")
         register("queueing", places_of)
+        register_place(Place("Queue", "queue-page", order=20))
         register_panel(Panel("queue", "queueing/_job_panel.html", 10, panel_for))
         register_collector("queue", collect)

@@ -19,6 +19,7 @@ from cloudtrain_site.states import SYSTEM, Actor, Change, Source, change_state, 
 from jobs.models import Job, record_all_in_history, record_in_history
 from jobs.roles import Role
 from jobs.statuses import JobStatus
+from queueing import passes
 from queueing.heads import heads
 from queueing.limits import current_limits, current_usage, queue_state
 from queueing.models import LARGE, QueueEntry
@@ -292,6 +293,7 @@ def set_priority(entry: QueueEntry, priority: int, *, actor: Actor, source: str,
             return False
         words = f"priority {entry.effective_priority} -> {priority}: {reason}"
         _note(entry, old=entry.status, new=entry.status, actor=actor, source=source, reason=words)
+        passes.rules_changed()
     return True
 
 

@@ -99,7 +99,7 @@ def _apply(row: Model, wanted: Mapping[str, Any], prefix: str, by: By) -> int:
             correlation_id=get_correlation_id(),
         )
         setattr(row, name, value)
-    passes.request_pass()
+    passes.rules_changed()
     return len(changed)
 
 

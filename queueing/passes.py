@@ -18,6 +18,8 @@ from queueing.statuses import HOLDS_SLOT, WAITING
 WISH_LIFETIME = timedelta(seconds=5)
 #: The contract: at most one `queue_changed` a second.
 TELL_PAUSE = timedelta(seconds=1)
+#: No queue is as deep: whatever its depth is, it is news.
+UNTOLD = 2**31 - 1
 
 
 def request_pass() -> None:
@@ -31,6 +33,17 @@ def _enqueue_pass() -> None:
     open_wish = Q(pass_requested_at=None) | Q(pass_requested_at__lt=now - WISH_LIFETIME)
     if QueueState.objects.filter(open_wish, pk=1).update(pass_requested_at=now):
         async_task("queueing.tasks.run_pass")
+
+
+def rules_changed() -> None:
+    """The order or a limit has changed: have a pass obey it, and tell of it though the numbers are the same."""
+    # After the commit: a pass locks this row first and the entries then, and the caller has locked an entry.
+    transaction.on_commit(_forget_what_was_told)
+    request_pass()
+
+
+def _forget_what_was_told() -> None:
+    QueueState.objects.filter(pk=1).update(told_depth=UNTOLD)
 
 
 def begin_pass() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from django.urls import path
 
 from jobs.views import CancelJob
-from queueing import control_views, views
+from queueing import control_views, pages, views
 
 urlpatterns = [
+    path("queue", pages.queue_page, name="queue-page"),
+    path("queue/now", pages.queue_now, name="queue-now"),
     path("api/queue", views.QueueList.as_view(), name="queue-list"),
     path("api/queue/me", views.MyQueue.as_view(), name="queue-me"),
     path("api/queue/stats", views.Statistics.as_view(), name="queue-stats"),

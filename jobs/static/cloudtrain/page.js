@@ -142,12 +142,14 @@ export async function fetchText(address) {
 // Asking.
 
 /**
- * Ask before something is done. `reason`: undefined (no field), or the field's label; it then must be filled in.
- * Resolves to null when the answer is no, else to `{ reason }`.
+ * Ask before something is done. `reason`: undefined (no field), or the field's label; it then must be filled in, unless
+ * `isReasonOptional`. `number`: undefined, or `{ label, help, value, max }` of a number from 0 on.
+ * Resolves to null when the answer is no, else to `{ reason, number }`.
  */
-export function ask({ title, name = "", words, yes, no = "Keep it", reason, isDangerous = true }) {
+export function ask({ title, name = "", words, yes, no = "Keep it", reason, isReasonOptional = false, number, isDangerous = true }) {
   const question = find("question");
   const field = find("question-reason");
+  const figure = find("question-number");
   find("question-title").textContent = title;
   find("question-name").textContent = name;
   find("question-words").textContent = words;
@@ -156,18 +158,33 @@ export function ask({ title, name = "", words, yes, no = "Keep it", reason, isDa
   find("question-yes").className = `button ${isDangerous ? "button-danger" : "button-main"}`;
   find("question-field").hidden = reason === undefined;
   find("question-label").textContent = reason ?? "";
-  field.required = reason !== undefined;
+  field.required = reason !== undefined && !isReasonOptional;
   field.value = "";
+  find("question-number-field").hidden = number === undefined;
+  find("question-number-label").textContent = number?.label ?? "";
+  find("question-number-help").textContent = number?.help ?? "";
+  figure.required = number !== undefined;
+  figure.min = 0;
+  figure.max = number?.max ?? "";
+  figure.value = number?.value ?? "";
   question.returnValue = "";
   question.showModal();
+  if (number !== undefined) figure.select();
   return new Promise((resolve) => {
-    question.addEventListener("close", () => resolve(question.returnValue === "yes" ? { reason: field.value.trim() } : null), { once: true });
+    const answer = () => ({ reason: field.value.trim(), number: figure.valueAsNumber });
+    question.addEventListener("close", () => resolve(question.returnValue === "yes" ? answer() : null), { once: true });
   });
 }
 
 function start() {
   find("problem-close").addEventListener("click", () => {
     find("problem").hidden = true;
+  });
+  // Of itself, it would press the first button, which is "no".
+  find("question-number").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    find("question-yes").click();
   });
   showTimes(document);
   setInterval(() => showTimes(document), 1000);

@@ -1,0 +1,88 @@
+// The levers of the queue. What the page shows, the server renders (sections.js).
+
+import { ask, call, showProblem, toast } from "../cloudtrain/page.js";
+import { refresh } from "../cloudtrain/sections.js";
+
+const queue = document.getElementById("queue");
+const spoken = document.getElementById("spoken");
+const { maxPriority } = queue.dataset;
+const nameOf = (line) => line.dataset.name;
+const address = (line, verb) => `/api/queue/${encodeURIComponent(line.dataset.job)}/${verb}`;
+
+const VERBS = {
+  process: async (send) => {
+    await send("POST", "/api/queue/process");
+    toast("A pass was asked for: what may go, goes in a moment.");
+  },
+  pause: async (send) => {
+    const answer = await ask({
+      title: "Pause the queue?",
+      words: "Nothing new starts, for anybody, until it is resumed. What runs, runs on.",
+      yes: "Pause the queue",
+      no: "Let it go on",
+    });
+    if (!answer) return;
+    await send("POST", "/api/queue/pause");
+    toast("The queue is paused.");
+  },
+  resume: async (send) => {
+    await send("POST", "/api/queue/resume");
+    toast("The queue goes on.");
+  },
+  priority: async (send, line) => {
+    const answer = await ask({
+      title: "Set the priority",
+      name: nameOf(line),
+      words: "moves in the queue. Who did it and why goes on record.",
+      number: { label: "Priority", help: `0 to ${maxPriority}. Ten points are worth one hour of waiting.`, value: line.dataset.priority, max: maxPriority },
+      reason: "Reason",
+      yes: "Set the priority",
+      no: "Leave it",
+      isDangerous: false,
+    });
+    if (!answer) return;
+    await send("POST", address(line, "priority"), { priority: answer.number, reason: answer.reason });
+    toast(`The priority of ${nameOf(line)} is ${answer.number}.`);
+  },
+  cancel: async (send, line) => {
+    const answer = await ask({
+      title: "Cancel this job?",
+      name: nameOf(line),
+      words: "stops and can’t be resumed. What it has cost so far stays.",
+      yes: "Cancel the job",
+    });
+    if (!answer) return;
+    await send("POST", address(line, "cancel"), {});
+    toast(`${nameOf(line)} is being cancelled.`);
+  },
+};
+
+queue.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-act]");
+  if (!button || button.disabled) return;
+  // While a question is open the button must be able to get the keyboard back.
+  const send = (...request) => {
+    button.disabled = true;
+    return call(...request);
+  };
+  try {
+    await VERBS[button.dataset.act](send, button.closest(".line"));
+  } catch (refusal) {
+    if (refusal.status !== 401) showProblem(refusal.message);
+  }
+  button.disabled = false;
+  refresh(queue);
+});
+
+// What a listener wants to know: whether the queue goes, and how long it is.
+const state = () => {
+  const [is, running, waiting] = [...queue.querySelectorAll("[data-spoken]")].map((part) => part.textContent.trim());
+  return `The queue is ${is.toLowerCase()}: ${running} running, ${waiting} waiting`;
+};
+let said = state();
+
+document.addEventListener("htmx:finally:request", (event) => {
+  if (event.target !== queue || state() === said) return;
+  said = state();
+  spoken.textContent = said;
+});

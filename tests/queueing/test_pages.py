@@ -1,0 +1,91 @@
+"""The page of the queue without a browser: who sees what on it, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from cloudtrain_site.states import Actor, Source
+from jobs.models import Organization
+from queueing import claims, passes
+from queueing.models import QueueEntry, QueueState
+from queueing.pages import PAGE_SIZE
+
+pytestmark = pytest.mark.django_db
+Enqueue = Callable[..., QueueEntry]
+
+
+def get(user: User, address: str = "/queue") -> str:
+    client = Client()
+    client.force_login(user)
+    answer = client.get(address)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_nobody_is_sent_to_the_login_and_a_script_is_told(client: Client) -> None:
+    assert client.get("/queue")["Location"] == "/login?next=/queue"
+    assert client.get("/queue/now").status_code == 401
+
+
+def test_a_stranger_sees_no_name_but_that_the_places_are_taken(enqueue: Enqueue, charlie: User) -> None:
+    enqueue(config_name="alices-own")
+    page = get(charlie)
+    assert "alices-own" not in page and "acme" not in page
+    assert "1 more in the queue is of other organizations" in page
+
+
+def test_a_lead_has_levers_and_a_researcher_her_own_jobs_alone(enqueue: Enqueue, alice: User, bob: User) -> None:
+    enqueue(config_name="alices-own")
+    enqueue(config_name="bobs-own", submitted_by=bob)
+    leads, researchers = get(bob), get(alice)
+    assert leads.count('data-act="priority"') == leads.count('data-act="cancel"') == 2
+    assert 'data-act="process"' in leads and 'data-act="pause"' not in leads
+    assert researchers.count('data-act="cancel"') == 1
+    assert 'data-act="priority"' not in researchers and 'data-act="process"' not in researchers
+
+
+def test_whoever_runs_the_whole_queue_may_pause_it(root: User, acme: Organization) -> None:
+    assert 'data-act="pause"' in get(root)
+    QueueState.objects.update_or_create(pk=1, defaults={"paused": True})
+    page = get(root)
+    assert 'data-act="resume"' in page and "The queue is paused" in page
+
+
+def test_what_waits_is_in_order_and_paged(enqueue: Enqueue, alice: User) -> None:
+    entries = [enqueue(config_name=f"number-{number}-") for number in range(PAGE_SIZE + 2)]
+    claims.set_priority(entries[-1], 50, actor=Actor.of(alice), source=Source.API, reason="a demo")
+    first, second = get(alice), get(alice, "/queue?page=2")
+    assert first.index(f"number-{PAGE_SIZE + 1}-") < first.index("number-0-") < first.index("number-1-")
+    assert "number-49-" in second and "number-50-" in second and "number-0-" not in second
+    assert "Nobody stands so far behind" in get(alice, "/queue?page=77")
+    assert "number-0-" in get(alice, "/queue?page=nonsense")
+
+
+def test_more_entries_cost_no_more_queries(
+    enqueue: Enqueue, alice: User, bob: User, django_assert_max_num_queries: Any
+) -> None:
+    for number in range(12):
+        enqueue(submitted_by=bob if number % 2 else alice)
+    client = Client()
+    client.force_login(bob)
+    with django_assert_max_num_queries(36):
+        client.get("/queue")
+
+
+class TestTellingOfRules:
+    def test_a_new_priority_is_told_though_the_numbers_are_the_same(
+        self, enqueue: Enqueue, alice: User, django_capture_on_commit_callbacks: Any
+    ) -> None:
+        entry = enqueue()
+        assert passes.tell_queue()
+        QueueState.objects.update(told_at=None)
+        assert not passes.tell_queue()
+        with django_capture_on_commit_callbacks(execute=True):
+            claims.set_priority(entry, 5, actor=Actor.of(alice), source=Source.API, reason="first")
+        assert QueueState.objects.get().pass_requested_at is not None
+        assert passes.tell_queue()
