@@ -27,6 +27,9 @@ def check_enterprise_file(**kwargs: Any) -> list[checks.CheckMessage]:
         config = get_enterprise_config()
     except ConfigurationError as error:
         return [checks.Error(str(error), id="cloudtrain.E001")]
+    if config.path and not config.path.stat().st_size:
+        hint = "Fill it as simpletuner-enterprise.example.yaml shows, or remove it."
+        return [checks.Warning(f"{config.path} is empty: the defaults are in force.", hint=hint, id="cloudtrain.W002")]
     place = config.sources.get(QUEUE_ENABLED)
     if place and not config.queue_enabled_as_written:
         message = f"{QUEUE_ENABLED} is false in {place}, but the queue is always processed."

@@ -10,6 +10,7 @@ import sys
 
 import uvicorn
 
+from cloudtrain_site.configuration import ConfigurationError
 from cloudtrain_site.processes import follow_parent
 
 #: How long open requests may go on at a stop. Without it an open event stream keeps the process for ever.
@@ -67,7 +68,11 @@ def main() -> int:
     except OSError as error:
         sys.stderr.write(f"Can't listen on {options.host} port {options.port}: {error.strerror or error}.\n")
         return 1
-    serve(listener)
+    try:
+        serve(listener)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0
 
 

@@ -22,7 +22,7 @@ IS_XDIST_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 
 os.environ["SIMPLETUNER_DATA_DIR"] = str(FOLDER)
 CONFIG_FILE = FOLDER / "simpletuner-enterprise.yaml"
-CONFIG_FILE.touch()  # a file that is named and not there is an error
+CONFIG_FILE.write_text("background:\n")  # one that is named and not there is an error, and an empty one warned of
 os.environ["SIMPLETUNER_ENTERPRISE_CONFIG"] = str(CONFIG_FILE)
 os.environ["SIMPLETUNER_LOG_LEVEL"] = "INFO"
 os.environ["SECRET_KEY"] = "only-for-tests"

@@ -146,7 +146,7 @@ def running_stack(folder: Path, template: Stack | None = None) -> Iterator[Stack
         shutil.copytree(template.folder / "data", folder / "data")
     else:
         (folder / "data").mkdir()
-    (folder / "simpletuner-enterprise.yaml").touch()
+    (folder / "simpletuner-enterprise.yaml").write_text("background:\n")
     if server:
         copy = f" TEMPLATE {template.database_url.rpartition('/')[2]}" if template and template.database_url else ""
         _execute(server, f"CREATE DATABASE stack_{stack.mark}{copy}")

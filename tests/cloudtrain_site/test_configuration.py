@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloudtrain_site.configuration import ConfigurationError, Environment
+from tests.servers import free_port
 
 
 @pytest.fixture
@@ -68,6 +69,15 @@ def test_a_command_ends_with_the_sentence_alone() -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("DATABASE_URL must be one of: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_web_process_ends_with_the_sentence_alone(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cloudtrain_site.web", "--port", str(free_port())]
+    environment = {**os.environ, "SIMPLETUNER_LOG_FILE": str(tmp_path / "no" / "such" / "cloud.log")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"The log file {tmp_path}/no/such/cloud.log can't be written to (No such file")
     assert len(done.stderr.splitlines()) == 1
 
 

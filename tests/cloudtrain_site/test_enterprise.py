@@ -284,8 +284,14 @@ class TestChecks:
     """`manage.py check` covers it."""
 
     def test_a_good_file_passes(self, write: Write) -> None:
-        write("")
+        write(f"{QUEUE}interval_seconds: 5\n")
         assert checks.check_enterprise_file() == []
+
+    def test_an_empty_file_is_a_warning(self, write: Write) -> None:
+        write("")
+        (message,) = checks.check_enterprise_file()
+        assert message.id == "cloudtrain.W002"
+        assert message.msg.endswith(" is empty: the defaults are in force.")
 
     def test_a_bad_file_is_an_error_with_its_sentence(self, write: Write) -> None:
         sentence = refusal(write, f"{POLLING}interval_seconds: -5\n")
