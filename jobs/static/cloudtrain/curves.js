@@ -13,7 +13,7 @@ const PLOTS = [
 ];
 
 const find = (id) => document.getElementById(id);
-const { address } = find("curves").dataset;
+const { address, script, style } = find("curves").dataset;
 const shown = []; // { element, plot }
 let series = {};
 let known = "";
@@ -34,7 +34,7 @@ async function read() {
   timer = 0;
   readAt = Date.now();
   try {
-    ({ series } = await call("GET", address));
+    [{ series }] = await Promise.all([call("GET", address), library()]);
   } catch (refusal) {
     sayNoCurves(refusal.message);
     return;
@@ -49,6 +49,23 @@ async function read() {
   draw();
   writeSummary(points);
   writeSteps(points);
+}
+
+let loading = null;
+
+// Only a page with curves needs it, and not before its log is there.
+function library() {
+  loading ??= new Promise((resolve, reject) => {
+    document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href: style }));
+    const element = Object.assign(document.createElement("script"), { src: script });
+    element.addEventListener("load", resolve);
+    element.addEventListener("error", () => {
+      loading = null;
+      reject(new Error("The curves can’t be drawn now: the server did not answer."));
+    });
+    document.head.append(element);
+  });
+  return loading;
 }
 
 const present = () => Object.keys(NAMES).map((name) => [name, series[name] ?? []]).filter(([, values]) => values.length);
