@@ -7,7 +7,7 @@ import logging
 from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.loops import loop
 from cloudtrain_site.states import Source
-from jobs import sync, upkeep
+from jobs import sync, upkeep, webhooks
 from jobs.models import Job, ProviderConfig
 from jobs.providers.local_watch import changed_jobs
 from jobs.statuses import ACTIVE
@@ -42,6 +42,11 @@ def keep_up() -> dict[str, int]:
 def capture_logs() -> int:
     """Fetch the logs of jobs that have just ended, before their provider deletes them."""
     return sync.capture_logs(source=Source.POLL)
+
+
+def apply_webhooks() -> int:
+    """Apply the deliveries that came too many at once to be applied on the spot."""
+    return webhooks.apply_leftovers()
 
 
 def watch_local_trainings() -> None:

@@ -7,15 +7,16 @@ import json
 import logging
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from time import time
+from time import monotonic, time
 from typing import Any
 
-from django.db import IntegrityError
-from django.db.models import F
+from django.db import IntegrityError, connection
+from django.db.models import F, QuerySet
 from django.utils import timezone
+from django_q.tasks import async_task
 
 from cloudtrain_site.events import unit_of_work
 from cloudtrain_site.redaction import mask_secrets
@@ -35,6 +36,12 @@ REPLICATE = "replicate"
 KEEP = timedelta(days=30)
 #: Deliveries a transaction at most: other writers wait that long.
 TOGETHER = 25
+#: So many at the same moment are applied before they are answered; more, and what follows them, are left to a task.
+AT_ONCE = 5
+RUSH_SECONDS = 2.0
+ASK_PAUSE = 1.0
+#: A task that applies what was left is killed after a minute.
+APPLY_SECONDS = 30.0
 #: So many refused deliveries an hour are put on record; anybody may send us more of them.
 REFUSALS_AN_HOUR = 500
 Verdict = WebhookDelivery.Verdict
@@ -53,25 +60,80 @@ class Arrival:
     marker: str = ""
 
 
+@dataclass
+class _Ticket:
+    """An arrival on its way: what is thought of it, and what is made of it. `error` is what kept it from being kept."""
+
+    arrival: Arrival
+    verdict: WebhookDelivery.Verdict = Verdict.MALFORMED
+    delivery: WebhookDelivery | None = None
+    snapshot: Snapshot | None = None
+    error: Exception | None = None
+    done: bool = False
+
+
+_waiting: deque[_Ticket] = deque()
+_turn = threading.Lock()
+
+
 def receive(arrival: Arrival) -> int:
     """Judge a delivery, keep it, and apply it if it is good. Returns the HTTP status to answer with.
 
-    Raises ProviderError when the secret can't be had: then the sender has to try again.
+    Raises ProviderError when the secret can't be had: then the sender has to try again. Where many come at the same
+    moment they are kept together and answered, and applied by a task: the answer must not wait for that.
+
+    Whoever has the turn takes along those that wait: a commit for many. Without turns the threads of this process
+    would fight for SQLite's one writer, which is unfair, and the last of 40 would give up after ten seconds.
     """
-    config = ProviderConfig.objects.filter(pk=REPLICATE).first() or ProviderConfig(name=REPLICATE)
-    verdict = _judge(arrival, config)
-    body = _parsed(arrival.body) if verdict in APPLICABLE else None
+    ticket = _Ticket(arrival)
+    _waiting.append(ticket)
+    while not ticket.done:
+        with _turn:
+            if not ticket.done:
+                _take_together([_waiting.popleft() for _ in range(min(len(_waiting), TOGETHER))])
+    if ticket.error is not None:
+        raise ticket.error
+    return REFUSED_CODES.get(ticket.verdict, 200)
+
+
+def _take_together(tickets: list[_Ticket]) -> None:
+    """Marks every one of them as done, whatever happens."""
+    try:
+        config = ProviderConfig.objects.filter(pk=REPLICATE).first() or ProviderConfig(name=REPLICATE)
+        for ticket in tickets:
+            _judge_one(ticket, config)
+        good = [ticket for ticket in tickets if ticket.snapshot is not None]
+        if good and config.webhooks_missed_at is not None:
+            ProviderConfig.objects.filter(pk=REPLICATE).update(webhooks_missed_at=None)
+            logger.info("Webhooks arrive again")
+        new = _keep(good)
+        if _is_rush(len(tickets) + len(_waiting)):
+            _request_application()
+        else:
+            apply_each([(one.delivery, one.snapshot) for one in new if one.delivery and one.snapshot])
+    except Exception as error:
+        for ticket in tickets:
+            ticket.error = ticket.error or error
+    finally:
+        for ticket in tickets:
+            ticket.done = True
+
+
+def _judge_one(ticket: _Ticket, config: ProviderConfig) -> None:
+    arrival = ticket.arrival
+    try:
+        ticket.verdict = _judge(arrival, config)
+    except ProviderError as error:
+        ticket.error = error
+        return
+    body = _parsed(arrival.body) if ticket.verdict in APPLICABLE else None
     snapshot = _snapshot_of(body)
-    if verdict in APPLICABLE and snapshot is None:
-        verdict = Verdict.MALFORMED
-    if verdict not in APPLICABLE or snapshot is None:
-        _keep_refusal(arrival, verdict)
-        return REFUSED_CODES[verdict]
-    if config.webhooks_missed_at is not None:
-        ProviderConfig.objects.filter(pk=REPLICATE).update(webhooks_missed_at=None)
-        logger.info("Webhooks arrive again")
-    _take(_delivery(arrival, verdict, snapshot, body or {}), snapshot)
-    return 200
+    if ticket.verdict in APPLICABLE and snapshot is not None:
+        ticket.snapshot, ticket.delivery = snapshot, _delivery(arrival, ticket.verdict, snapshot, body or {})
+        return
+    if ticket.verdict in APPLICABLE:
+        ticket.verdict = Verdict.MALFORMED
+    _keep_refusal(arrival, ticket.verdict)
 
 
 def _judge(arrival: Arrival, config: ProviderConfig) -> WebhookDelivery.Verdict:
@@ -154,74 +216,80 @@ def _keep_refusal(arrival: Arrival, verdict: WebhookDelivery.Verdict) -> None:
         )
 
 
-@dataclass
-class _Ticket:
-    """A delivery that waits to be kept and applied; `error` is what kept it from being kept."""
-
-    delivery: WebhookDelivery
-    snapshot: Snapshot
-    done: bool = False
-    error: Exception | None = None
-
-
-_waiting: deque[_Ticket] = deque()
-_turn = threading.Lock()
-
-
-def _take(delivery: WebhookDelivery, snapshot: Snapshot) -> None:
-    """Keep and apply it. Of one delivery that comes twice, one does.
-
-    Whoever has the turn takes along those that wait: a commit for many. Without turns the threads of this process
-    would fight for SQLite's one writer, which is unfair, and the last of 40 would give up after ten seconds.
-    """
-    ticket = _Ticket(delivery, snapshot)
-    _waiting.append(ticket)
-    while not ticket.done:
-        with _turn:
-            if not ticket.done:
-                _take_together([_waiting.popleft() for _ in range(min(len(_waiting), TOGETHER))])
-    if ticket.error is not None:
-        raise ticket.error
-
-
-def _take_together(tickets: list[_Ticket]) -> None:
-    """All in one transaction; when one spoils it, each in one of its own. Marks every one of them as done."""
-    # By job, as the poll does it: two who change the same jobs in another order would wait for each other for ever.
-    ids = [ticket.delivery.external_id for ticket in tickets]
-    known = dict(Job.objects.filter(provider=REPLICATE, external_id__in=ids).values_list("external_id", "pk"))
-    tickets.sort(key=lambda ticket: known.get(ticket.delivery.external_id, ""))
+def _keep(tickets: list[_Ticket]) -> list[_Ticket]:
+    """Store the deliveries that are new, in one statement. Returns their tickets; one that comes again is counted."""
     try:
         with unit_of_work():
-            for ticket in tickets:
-                _take_one(ticket)
-    except Exception as error:
-        for ticket in tickets if len(tickets) > 1 else ():
-            _take_together([ticket])
-        if len(tickets) == 1:
-            tickets[0].error = error
-    for ticket in tickets:
-        ticket.done = True
-
-
-def _take_one(ticket: _Ticket) -> None:
-    delivery = ticket.delivery
-    delivery.pk = None
-    try:
-        with unit_of_work():
-            delivery.save(force_insert=True)
+            return _keep_new(tickets)
     except IntegrityError:
-        same = WebhookDelivery.objects.filter(
-            provider=REPLICATE, delivery_id=delivery.delivery_id, verdict__in=APPLICABLE
-        )
-        same.update(repeats=F("repeats") + 1)
-        logger.debug("Webhook came again", extra={"external_id": delivery.external_id})
-        return
+        # Another process has just stored one of them: each in a transaction of its own, which sees that.
+        kept: list[_Ticket] = []
+        for ticket in tickets:
+            with unit_of_work():
+                kept += _keep_new([ticket])
+        return kept
+
+
+def _keep_new(tickets: list[_Ticket]) -> list[_Ticket]:
+    ids = [ticket.delivery.delivery_id for ticket in tickets if ticket.delivery and ticket.delivery.delivery_id]
+    taken = WebhookDelivery.objects.filter(provider=REPLICATE, verdict__in=APPLICABLE)
+    known = set(taken.filter(delivery_id__in=ids).values_list("delivery_id", flat=True)) if ids else set()
+    new: list[_Ticket] = []
+    for ticket in tickets:
+        assert ticket.delivery is not None
+        name = ticket.delivery.delivery_id
+        if name and name in known:
+            taken.filter(delivery_id=name).update(repeats=F("repeats") + 1)
+            logger.debug("Webhook came again", extra={"external_id": ticket.delivery.external_id})
+            continue
+        known.add(name)
+        ticket.delivery.pk = None
+        new.append(ticket)
+    WebhookDelivery.objects.bulk_create([ticket.delivery for ticket in new if ticket.delivery is not None])
+    return new
+
+
+@dataclass
+class _Rush:
+    """So many come that only keeping them can keep pace."""
+
+    until: float = float("-inf")
+    asked_at: float = float("-inf")
+
+
+_rush = _Rush()
+
+
+def _is_rush(here: int) -> bool:
+    now = monotonic()
+    if here > AT_ONCE:
+        _rush.until = now + RUSH_SECONDS
+    return now < _rush.until
+
+
+def _request_application() -> None:
+    """Have a task apply what was kept; one wish a second is enough, and the upkeep finds what every task missed."""
+    now = monotonic()
+    if now - _rush.asked_at >= ASK_PAUSE:
+        _rush.asked_at = now
+        async_task("jobs.tasks.apply_webhooks")
+
+
+def apply_each(pairs: Sequence[tuple[WebhookDelivery, Snapshot]]) -> None:
+    """Apply them in one transaction; when one spoils it, each in one of its own. What can't be applied stays open."""
+    # By job, as the poll does it: two who change the same jobs in another order would wait for each other for ever.
+    ids = [delivery.external_id for delivery, _ in pairs]
+    known = dict(Job.objects.filter(provider=REPLICATE, external_id__in=ids).values_list("external_id", "pk"))
     try:
         with unit_of_work():
-            _apply(delivery, ticket.snapshot)
+            for delivery, snapshot in sorted(pairs, key=lambda pair: known.get(pair[0].external_id, "")):
+                _apply(delivery, snapshot)
     except Exception:
-        # It is kept, and applied by the next round of `apply_leftovers`: the sender has done his part.
-        logger.exception("Webhook could not be applied", extra={"external_id": delivery.external_id})
+        if len(pairs) == 1:
+            # It is kept: the sender has done his part.
+            logger.exception("Webhook could not be applied", extra={"external_id": pairs[0][0].external_id})
+        for pair in pairs if len(pairs) > 1 else ():
+            apply_each([pair])
 
 
 def _apply(delivery: WebhookDelivery, snapshot: Snapshot) -> None:
@@ -266,10 +334,22 @@ def replay(delivery: WebhookDelivery) -> bool:
 
 
 def apply_leftovers() -> int:
-    """Apply what was received and not applied. Returns how many."""
-    return sum(
-        replay(delivery) for delivery in WebhookDelivery.objects.filter(verdict__in=APPLICABLE, outcome="")[:200]
-    )
+    """Apply what was received and not applied, the oldest first, for as long as one task may. Returns how many."""
+    until, last, count = monotonic() + APPLY_SECONDS, 0, 0
+    while monotonic() < until:
+        with unit_of_work():
+            # Whoever does the same at this moment has others, or waits and finds these done.
+            rows = list(_open_ones(last).select_for_update(skip_locked=connection.vendor == "postgresql")[:TOGETHER])
+            apply_each([(row, snapshot) for row in rows if (snapshot := _snapshot_of(row.payload)) is not None])
+        count += len(rows)
+        if len(rows) < TOGETHER:
+            break
+        last = rows[-1].pk
+    return count
+
+
+def _open_ones(after: int) -> QuerySet[WebhookDelivery]:
+    return WebhookDelivery.objects.filter(verdict__in=APPLICABLE, outcome="", pk__gt=after).order_by("id")
 
 
 def trim() -> int:
