@@ -375,7 +375,8 @@ def _ways_of(submits: int, notes: Path) -> list[float]:
     notes.touch()
     command = [sys.executable, "-m", "bench.bench_queue", "--workers", str(notes)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
-    with subprocess.Popen(command, **pipes) as workers:
+    role = {**os.environ, "CLOUDTRAIN_ROLE": "worker"}
+    with subprocess.Popen(command, env=role, **pipes) as workers:
         workers.stdout.readline()
         time.sleep(3)  # until each of them waits for its first task
         committed = submit_some(submits)
