@@ -37,7 +37,7 @@ from tests.jobs.local_trainings import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 #: More than the buffers between two sockets of one machine swallow.
-LARGE = 12_000_000
+LARGE = 10_000_000
 
 
 @pytest.fixture
@@ -175,6 +175,7 @@ def large(upload: DatasetUpload, alice: User, acme: Organization, fake: FakeRepl
     return keep(alice, acme, make_zip({"noise": os.urandom(LARGE)}))  # type: ignore[dict-item]
 
 
+@pytest.mark.slow
 def test_a_cancel_in_the_middle_leaves_no_prediction(
     submit: Submit, large: DatasetUpload, fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch
 ) -> None:

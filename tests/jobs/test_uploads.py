@@ -28,6 +28,7 @@ from jobs.models import Job, Membership, Organization
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from tests.archives import make_tar, make_zip
+from tests.racing import at_once
 from tests.web import session_cookies
 
 ClientOf = Callable[[User | None], APIClient]
@@ -218,6 +219,20 @@ class TestSubmitting:
         assert uploads.remove(upload)
         answer = client_of(alice).post(f"/api/cloud/jobs/{failed.pk}/retry")
         assert (answer.status_code, list(answer.json()["errors"])) == (400, ["dataset"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_a_removal_and_a_submission_at_once_one_wins(client_of: ClientOf, alice: User, acme: Organization) -> None:
+    body = {"config": {"max_train_steps": 1}}
+    for _ in range(5):
+        upload_id = send(client_of(alice)).json()["upload"]["id"]
+        submitted, removed = at_once(
+            lambda pk=upload_id: client_of(alice).post("/api/cloud/jobs/submit", {**body, "dataset": pk}).status_code,
+            lambda pk=upload_id: client_of(alice).delete(f"{URL}/{pk}").status_code,
+        )
+        assert (submitted, removed) in [(201, 409), (400, 200), (409, 200)]
+        assert Job.objects.filter(dataset=upload_id).exists() is (submitted == 201)
+        assert uploads.path_of(DatasetUpload(pk=upload_id)).exists() is (submitted == 201)
 
 
 @pytest.mark.django_db
