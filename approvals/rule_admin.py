@@ -6,12 +6,16 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import ForeignKey, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 
 from approvals.models import ApprovalRule
 from approvals.preview import back_test
 from approvals.reviewers import lack_of_reviewers
+from approvals.rule_trial import try_rule
 from approvals.rulebook import may_edit, note_change
 from jobs.access import is_superuser, organizations_of, visible_jobs
 from jobs.remembering import remembered
@@ -118,6 +122,26 @@ class ApprovalRuleAdmin(admin.ModelAdmin[ApprovalRule]):
         """Forget it, and put on record who did."""
         note_change(obj, request.user, "removed")
         super().delete_model(request, obj)
+
+    def get_urls(self) -> list[URLPattern]:
+        """The trial has an address of its own, before the one that takes every other word for an id."""
+        trial = self.admin_site.admin_view(self.try_view)
+        return [path("try", trial, name="approvals_approvalrule_try"), *super().get_urls()]
+
+    def try_view(self, request: HttpRequest) -> HttpResponse:
+        """What the rule as it stands in the form would have held, and would hold. Nothing is saved."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseRedirect(reverse("admin:approvals_approvalrule_changelist"))
+        number = request.POST.get("_rule", "")
+        rule = self.get_queryset(request).filter(pk=number).first() if number.isdecimal() else None
+        form = self.get_form(request, rule, change=rule is not None)(request.POST, instance=rule)
+        context = {**self.admin_site.each_context(request), "title": "Try a rule", "form": form, "opts": self.opts}
+        if form.is_valid():
+            draft = form.save(commit=False)
+            context |= {"draft": draft, "trial": try_rule(draft, request.user, request.POST.get("_job", "").strip())}
+        return TemplateResponse(request, "approvals/admin_try.html", context)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

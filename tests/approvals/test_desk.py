@@ -280,9 +280,47 @@ def test_the_list_takes_few_queries_however_many_there_are(
         assert "20 approval requests" in page(browser, LIST)
 
 
+def test_a_rule_is_tried_before_it_is_saved(
+    root: User, make_job: Callable[..., Job], first_job_rule: ApprovalRule, browser_of: BrowserOf
+) -> None:
+    job = make_job(cost_usd="4.20", status="completed", config_name="big-one")
+    browser = browser_of(root)
+    assert "Try in a new tab" in page(browser, f"{RULES}add/")
+    draft = {**RULE, "cost_exceeds": "", "config_name": "big*", "_job": job.pk}
+    shown = browser.post(f"{RULES}try", draft).content.decode()
+    assert "It would have held 1 of 1 job, which cost $4.20." in shown
+    assert "<strong>night (this one)</strong> holds it: Its config is called big-one." in shown
+    assert "<strong>first_job</strong> would hold it too: No job of alice has run before." in shown
+    assert "no job &#x27;x&#x27;" in browser.post(f"{RULES}try", {**draft, "_job": "x"}).content.decode()
+    assert "Set at least one criterion" in browser.post(f"{RULES}try", {**RULE, "cost_exceeds": ""}).content.decode()
+    assert ApprovalRule.objects.count() == 1
+
+
+def test_trying_a_stored_rule_leaves_it_as_it_is(
+    root: User, make_job: Callable[..., Job], first_job_rule: ApprovalRule, browser_of: BrowserOf
+) -> None:
+    make_job(config_name="small-one")
+    draft = {**RULE, "name": "first_job", "_rule": first_job_rule.pk, "cost_exceeds": "", "config_name": "big*"}
+    shown = browser_of(root).post(f"{RULES}try", draft).content.decode()
+    assert "It would have held 0 of 1 job" in shown
+    first_job_rule.refresh_from_db()
+    assert (first_job_rule.first_job, first_job_rule.config_name) == (True, "")
+
+
+def test_who_writes_no_rules_tries_none_and_others_jobs_stay_hidden(
+    bob: User, charlie: User, make_job: Callable[..., Job], browser_of: BrowserOf
+) -> None:
+    job = make_job(config_name="secret-plan")
+    assert browser_of(bob).post(f"{RULES}try", RULE).status_code == 403
+    own = Organization.objects.get(name="other")
+    shown = browser_of(charlie).post(f"{RULES}try", {**RULE, "organization": own.pk, "_job": job.pk})
+    assert "secret-plan" not in shown.content.decode()
+    assert "There is no job" in shown.content.decode()
+
+
 WALK = [
     *(f"{LIST}{path}" for path in ("", "{}/change/", "{}/history/", "{}/delete/", "add/", "{}/decide", "?q=flux")),
-    *(f"{RULES}{path}" for path in ("", "add/", "1/change/", "1/history/", "1/delete/")),
+    *(f"{RULES}{path}" for path in ("", "add/", "try", "1/change/", "1/history/", "1/delete/")),
     "/admin/autocomplete/?app_label=approvals&model_name=approvalrequest&field_name=request&term=flux",
     *("/api/approvals", "/api/approvals/{}", "/api/approvals/rules", "/api/approvals/rules/1"),
 ]

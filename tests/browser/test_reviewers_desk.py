@@ -107,6 +107,11 @@ def test_the_page_of_a_rule_shows_its_back_test(browse: Browse, root: User, wait
     expect(page.get_by_role("heading", name="As it is stored, in the last 30 days")).to_be_visible()
     expect(page.get_by_text("It would have held 5 of 5 jobs")).to_be_visible()
     keep(page, "desk-rule")
+    page.get_by_label("Job", exact=True).fill(waiting[0].job_id)
+    with page.expect_popup() as opened:
+        page.get_by_role("button", name="Try in a new tab").click()
+    expect(opened.value.get_by_text("holds it: It will cost about $96.00, more than $0.50.")).to_be_visible()
+    keep(opened.value, "desk-rule-tried")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
