@@ -17,7 +17,8 @@ function ago(date, now) {
 }
 
 // As jobs/page_rows.py writes it.
-function duration(seconds) {
+/** The two largest units that matter of so many seconds. */
+export function duration(seconds) {
   let rest = Math.max(0, Math.floor(seconds));
   const counts = SHORT_UNITS.map(([unit, length]) => {
     const count = Math.floor(rest / length);

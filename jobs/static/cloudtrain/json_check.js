@@ -1,0 +1,160 @@
+// Where JSON stops being JSON, and why, in words. The browser's own parser says neither the line nor the same in each browser.
+
+const SPACE = /[ \t\r\n]*/y;
+const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
+const WORD = /[A-Za-z_]\w*/y;
+const LITERALS = { true: true, false: false, null: null };
+const DEPTH = 200;
+
+class Problem extends Error {
+  constructor(at, words) {
+    super(words);
+    this.at = at;
+  }
+}
+
+/**
+ * Read `text`. Returns `{ value }`, or `{ problem }`: `{ words, at, line, column }`, where `at` is the place in the text and
+ * line and column count from 1.
+ */
+export function readJson(text) {
+  try {
+    return { value: new Reader(text).whole() };
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    const before = text.slice(0, problem.at).split("\n");
+    return { problem: { words: problem.message, at: problem.at, line: before.length, column: before.at(-1).length + 1 } };
+  }
+}
+
+class Reader {
+  constructor(text) {
+    this.text = text;
+    this.at = 0;
+    this.depth = 0;
+  }
+
+  whole() {
+    const value = this.value();
+    this.skip();
+    if (this.at < this.text.length) throw this.problem("Here is something after the end of the JSON.");
+    return value;
+  }
+
+  problem(words, at = this.at) {
+    return new Problem(at, words);
+  }
+
+  match(pattern) {
+    pattern.lastIndex = this.at;
+    const found = pattern.exec(this.text)?.[0] ?? "";
+    this.at += found.length;
+    return found;
+  }
+
+  skip() {
+    this.match(SPACE);
+  }
+
+  get next() {
+    return this.text[this.at];
+  }
+
+  value() {
+    this.skip();
+    if (this.next === "{") return this.nested(() => this.object());
+    if (this.next === "[") return this.nested(() => this.list());
+    if (this.next === '"') return this.string();
+    const start = this.at;
+    const number = this.match(NUMBER);
+    if (number) return Number(number);
+    const word = this.match(WORD);
+    if (Object.hasOwn(LITERALS, word)) return LITERALS[word];
+    throw this.problem(this.notAValue(word, start), start);
+  }
+
+  notAValue(word, start) {
+    if (start >= this.text.length) return "The text ends here, where a value should be.";
+    if (word === "True" || word === "False") return `JSON writes ${word.toLowerCase()}, in small letters.`;
+    if (word === "None") return "JSON writes null instead of None.";
+    if (word) return `${word} is no value: a text stands in double quotes.`;
+    if (this.text[start] === "'") return "A text stands in double quotes, not in single ones.";
+    if (this.text[start] === "/" || this.text[start] === "#") return "JSON has no comments.";
+    return `A value should be here, not ${this.text[start]}`;
+  }
+
+  nested(read) {
+    if (++this.depth > DEPTH) throw this.problem(`This is nested more than ${DEPTH} deep.`);
+    const value = read();
+    this.depth--;
+    return value;
+  }
+
+  object() {
+    const found = {};
+    const names = new Set();
+    this.each("}", () => {
+      const start = this.at;
+      if (this.next !== '"') throw this.problem(this.notAName());
+      const name = this.string();
+      if (names.has(name)) throw this.problem(`${JSON.stringify(name)} is already set above.`, start);
+      names.add(name);
+      this.skip();
+      if (this.next !== ":") throw this.problem("A colon should be here, after the name.");
+      this.at++;
+      // Not by assignment, to which __proto__ would mean something.
+      Object.defineProperty(found, name, { value: this.value(), enumerable: true, configurable: true, writable: true });
+    });
+    return found;
+  }
+
+  notAName() {
+    if (this.at >= this.text.length) return "The text ends here: a } is missing.";
+    return this.next === "}" ? "There is a comma too many before this." : "A name in double quotes should be here.";
+  }
+
+  list() {
+    const found = [];
+    this.each("]", () => {
+      if (this.next === "]") throw this.problem("There is a comma too many before this.");
+      found.push(this.value());
+    });
+    return found;
+  }
+
+  each(end, read) {
+    this.at++;
+    this.skip();
+    if (this.next === end) return void this.at++;
+    for (;;) {
+      this.skip();
+      read();
+      this.skip();
+      const mark = this.next;
+      if (mark !== "," && mark !== end) {
+        throw this.problem(mark === undefined ? `The text ends here: a ${end} is missing.` : `A comma or ${end} should be before this.`);
+      }
+      this.at++;
+      if (mark === end) return;
+    }
+  }
+
+  string() {
+    const start = this.at++;
+    for (; this.at < this.text.length; this.at++) {
+      const mark = this.text[this.at];
+      if (mark === '"') return this.unescape(start, ++this.at);
+      if (mark < " ") throw this.problem(mark === "\n" ? "The line ends within a text: a double quote is missing." : "A text has no control characters; write \\t for a tab.");
+      if (mark === "\\") this.at++;
+    }
+    throw this.problem("This text has no end: a double quote is missing.", start);
+  }
+
+  unescape(start, end) {
+    try {
+      return JSON.parse(this.text.slice(start, end));
+    } catch {
+      throw this.problem("A backslash in this text stands before what it may not; write \\\\ for the backslash itself.", start);
+    }
+  }
+}

@@ -1,0 +1,151 @@
+// A field for JSON: lines with their numbers, checked as one types, the error marked at its line; files can be dropped on it.
+
+import { readJson } from "./json_check.js";
+
+const CHECK_MS = 250;
+// As the server has it.
+const MOST_BYTES = 1_000_000;
+const KINDS = {
+  object: { is: (value) => value !== null && typeof value === "object" && !Array.isArray(value), words: "A config is a JSON object: it begins with { and ends with }." },
+  list: { is: Array.isArray, words: "A dataloader config is a JSON list: it begins with [ and ends with ]." },
+};
+
+/**
+ * Make `box` such a field. It has a textarea, `.editor-lines`, `.editor-problem`, an optional file input and, in its
+ * `data-kind`, which JSON is wanted. `changed()` is called when what it holds has been checked.
+ */
+export function jsonEditor(box, changed) {
+  const field = box.querySelector("textarea");
+  const lines = box.querySelector(".editor-lines");
+  const problemBox = box.querySelector(".editor-problem");
+  const wanted = KINDS[box.dataset.kind];
+  let state = { isEmpty: true };
+  let refused = null; // what the server says of this very text
+  let checking = 0;
+
+  function number() {
+    const count = field.value.split("\n").length;
+    if (lines.childElementCount === count) return;
+    const numbers = Array.from({ length: count }, (_, index) => {
+      const line = document.createElement("span");
+      line.textContent = index + 1;
+      return line;
+    });
+    lines.replaceChildren(...numbers);
+  }
+
+  function check() {
+    clearTimeout(checking);
+    checking = 0;
+    state = field.value.trim() ? judge(field.value) : { isEmpty: true };
+    refused = null;
+    show();
+    changed();
+  }
+
+  function judge(text) {
+    if (new Blob([text]).size > MOST_BYTES) return { problem: { words: "It is larger than 1 MB." } };
+    const { value, problem } = readJson(text);
+    if (problem) return { problem };
+    return wanted.is(value) ? { value } : { problem: { words: wanted.words, line: 1, column: 1, at: 0 } };
+  }
+
+  function show() {
+    const { problem = refused } = state;
+    number();
+    lines.querySelector(".is-wrong")?.classList.remove("is-wrong");
+    if (problem?.line) lines.children[problem.line - 1]?.classList.add("is-wrong");
+    problemBox.replaceChildren();
+    problemBox.hidden = !problem;
+    if (problem) field.setAttribute("aria-invalid", "true");
+    else field.removeAttribute("aria-invalid");
+    if (!problem) return;
+    problemBox.append(problem.line ? pointer(problem) : "", problem.words);
+  }
+
+  function pointer({ line, column, at }) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "link";
+    button.textContent = `Line ${line}, column ${column}:`;
+    button.title = "Go there";
+    button.addEventListener("click", () => {
+      field.focus();
+      field.setSelectionRange(at, Math.min(at + 1, field.value.length));
+      const height = parseFloat(getComputedStyle(field).lineHeight);
+      field.scrollTop = Math.max(0, (line - 3) * height);
+    });
+    return button;
+  }
+
+  async function take(file) {
+    if (file.size > MOST_BYTES) return tell(`${file.name} is larger than 1 MB.`);
+    const text = await file.text();
+    if (text.includes("\u0000") || text.includes("\ufffd")) return tell(`${file.name} is not a text file.`);
+    set(text.replace(/^\ufeff/, ""));
+    box.dispatchEvent(new CustomEvent("took", { detail: file.name }));
+  }
+
+  // Said of what was brought, and not of what is in the field.
+  function tell(words) {
+    problemBox.replaceChildren(words);
+    problemBox.hidden = false;
+  }
+
+  function set(text) {
+    field.value = text;
+    field.scrollTop = 0;
+    check();
+  }
+
+  field.addEventListener("input", () => {
+    number();
+    clearTimeout(checking);
+    checking = setTimeout(check, CHECK_MS);
+  });
+  field.addEventListener("blur", () => checking && check());
+  field.addEventListener("scroll", () => {
+    lines.scrollTop = field.scrollTop;
+  });
+  acceptFiles(box, take);
+  number();
+
+  return {
+    field,
+    set,
+    /** `{ isEmpty }`, `{ value }` or `{ problem }` of what is in the field now. */
+    read() {
+      if (checking) check();
+      return state;
+    },
+    /** Show what the server says of it; null: nothing. */
+    refuse(words) {
+      refused = words ? { words } : null;
+      show();
+    },
+  };
+}
+
+/** Have `take(file)` called with a file that is dropped on `box`, or chosen with the input in it. */
+export function acceptFiles(box, take) {
+  const input = box.querySelector("input[type=file]");
+  input?.addEventListener("change", () => {
+    const [file] = input.files;
+    if (file) take(file);
+    input.value = ""; // so that the same one can be chosen again
+  });
+  const isFile = (event) => event.dataTransfer?.types.includes("Files");
+  box.addEventListener("dragover", (event) => {
+    if (!isFile(event)) return;
+    event.preventDefault();
+    box.classList.add("is-over");
+  });
+  box.addEventListener("dragleave", (event) => box.contains(event.relatedTarget) || box.classList.remove("is-over"));
+  box.addEventListener("drop", (event) => {
+    if (!isFile(event)) return;
+    event.preventDefault();
+    box.classList.remove("is-over");
+    const [file] = event.dataTransfer.files;
+    if (file) take(file);
+  });
+}

@@ -1,0 +1,315 @@
+// The page of a new job: its form, and beside it at all times what the server says it would come to.
+
+import { acceptFiles, jsonEditor } from "./json_editor.js";
+import { call, onNews, showProblem } from "./page.js";
+import { duration } from "./times.js";
+import { upload } from "./upload.js";
+
+const FORECAST_MS = 350;
+// The queue changes often; what would be said of it, hardly.
+const QUEUE_MS = 3_000;
+const MOST_BYTES = 100_000_000;
+
+const find = (id) => document.getElementById(id);
+const form = find("new-job");
+const [stored, name, provider, hardware, organization] = ["stored", "name", "provider", "hardware", "organization"].map(find);
+
+// Of a page's submissions only one can be: a second click, or one after a lost answer, finds the first one's job.
+let key = newKey();
+
+function newKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+const config = jsonEditor(find("config"), askSoon);
+const dataloader = jsonEditor(find("dataloader"), askSoon);
+let configs = [];
+let providers = [];
+let own = ""; // what stands in the editor while a stored config is looked at
+let dataset = null;
+
+// What can be chosen.
+
+function fill(select, options, chosen) {
+  select.replaceChildren(...options.map(([value, label, isOff]) => Object.assign(new Option(label, value), { disabled: Boolean(isOff) })));
+  if (options.some(([value, , isOff]) => value === chosen && !isOff)) select.value = chosen;
+}
+
+function showProviders() {
+  fill(provider, providers.map((one) => [one.name, one.enabled ? one.label : `${one.label} (switched off)`, !one.enabled]));
+  showHardware();
+}
+
+function showHardware() {
+  const chosen = providers.find((one) => one.name === provider.value);
+  fill(hardware, (chosen?.hardware ?? []).map((one) => [one, `${one} · ${price(chosen.cost_per_second[one])}`]), chosen?.default_hardware);
+}
+
+const price = (perSecond) => (perSecond === undefined ? "price not known" : `${dollars(perSecond * 3600)} an hour`);
+const dollars = (amount) => (amount > 0 && amount < 0.01 ? "<$0.01" : amount.toLocaleString("en-US", { style: "currency", currency: "USD" }));
+
+function showConfigs() {
+  const before = stored.value;
+  const mine = configs.filter((one) => one.organization === organization.value);
+  fill(stored, [["", stored.options[0].label], ...mine.map((one) => [one.name, one.name])], before);
+  if (stored.value !== before) showChosen();
+}
+
+const chosenConfig = () => configs.find((one) => one.name === stored.value && one.organization === organization.value);
+const pretty = (value) => JSON.stringify(value, null, 2);
+
+function showChosen() {
+  const chosen = stored.value && chosenConfig();
+  if (chosen && !config.field.readOnly) own = config.field.value;
+  config.field.readOnly = Boolean(chosen);
+  find("stored-hint").hidden = !chosen;
+  find("config-file").parentElement.hidden = Boolean(chosen);
+  config.set(chosen ? pretty(chosen.config) : own);
+}
+
+find("copy-stored").addEventListener("click", () => {
+  const chosen = chosenConfig();
+  own = pretty(chosen.config);
+  if (!name.value) name.value = chosen.name;
+  if (chosen.dataloader_config.length && !dataloader.field.value) {
+    dataloader.set(pretty(chosen.dataloader_config));
+    find("dataloader-fold").open = true;
+  }
+  stored.value = "";
+  showChosen();
+  config.field.focus();
+});
+
+find("config").addEventListener("took", ({ detail: file }) => {
+  if (!name.value) name.value = file.replace(/\.json$/i, "").slice(0, 200);
+});
+
+// The dataset.
+
+let uploading = null;
+
+const showDataset = (state) => ["none", "busy", "done"].forEach((one) => (find(`dataset-${one}`).hidden = one !== state));
+
+async function takeDataset(file) {
+  if (uploading) return;
+  sayAt("dataset", "");
+  if (file.size > MOST_BYTES) return sayAt("dataset", `${file.name} is larger than 100 MB.`);
+  uploading = new AbortController();
+  for (const shown of document.querySelectorAll(".dataset-name")) shown.textContent = file.name;
+  showProgress(0);
+  showDataset("busy");
+  find("dataset-cancel").focus();
+  askSoon();
+  const body = new FormData();
+  body.append("organization", organization.value);
+  body.append("file", file);
+  try {
+    const answer = await upload(form.dataset.uploads, body, { progress: showProgress, signal: uploading.signal });
+    dataset = answer.upload;
+  } catch (problem) {
+    if (problem.name !== "AbortError" && problem.status !== 401) sayAt("dataset", problem.errors.file?.[0] ?? problem.message);
+  }
+  uploading = null;
+  if (dataset) find("dataset-facts").textContent = `${megabytes(dataset.size)}, ${dataset.files} ${dataset.files === 1 ? "file" : "files"}`;
+  showDataset(dataset ? "done" : "none");
+  find(dataset ? "dataset-remove" : "dataset-file").focus();
+  askSoon();
+}
+
+function showProgress(fraction) {
+  find("dataset-progress").value = 100 * fraction;
+  find("dataset-percent").textContent = fraction < 1 ? `${Math.floor(100 * fraction)} %` : "Being checked";
+}
+
+const megabytes = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
+
+acceptFiles(find("dataset"), takeDataset);
+find("dataset-cancel").addEventListener("click", () => uploading?.abort());
+find("dataset-remove").addEventListener("click", () => {
+  dataset = null;
+  sayAt("dataset", "");
+  showDataset("none");
+  find("dataset-file").focus();
+  askSoon();
+});
+
+// What is sent.
+
+function body() {
+  const wish = { organization: organization.value, hardware_profile: hardware.value };
+  if (stored.value) wish.config_name_to_load = stored.value;
+  else wish.config = config.read().value;
+  if (name.value.trim()) wish.config_name = name.value.trim();
+  if (dataset) wish.dataset = dataset.id;
+  if (!dataloader.read().isEmpty) wish.dataloader_config = dataloader.read().value;
+  return wish;
+}
+
+/** Why it can't be sent at all, in words; empty when it can. */
+function hindrance() {
+  const { isEmpty, problem } = config.read();
+  if (!stored.value && isEmpty) return "Give it a config, and here stands what it will cost, whether somebody has to approve it, and when it would start.";
+  if (!stored.value && problem) return "The config has to be mended first.";
+  if (dataloader.read().problem) return "The dataloader config has to be mended first.";
+  return uploading ? "The dataset is still on its way." : "";
+}
+
+const address = () => `${form.dataset.submit}?provider=${encodeURIComponent(provider.value)}`;
+
+// What the server says of the fields, at the fields.
+
+const PLACES = { config_name_to_load: "stored", config_name: "name", provider: "provider", hardware_profile: "hardware", organization: "organization", dataset: "dataset" };
+
+function sayAt(place, words) {
+  const error = find(`${place}-error`);
+  if (!error) return;
+  error.textContent = words;
+  error.hidden = !words;
+  const field = find(place === "dataset" ? "dataset-file" : place);
+  if (words) field.setAttribute("aria-invalid", "true");
+  else field.removeAttribute("aria-invalid");
+}
+
+// What came of a click stays until something is changed; the dry run goes on meanwhile.
+let isAnswerToClick = false;
+
+function sayErrors(refusal) {
+  const errors = { ...refusal?.errors };
+  config.refuse(take(errors, "config"));
+  dataloader.refuse(take(errors, "dataloader_config"));
+  for (const [field, place] of Object.entries(PLACES)) if (find(`${place}-error`)) sayAt(place, take(errors, field));
+  // What has no field here, and what concerns none.
+  const rest = Object.entries(errors).map(([field, words]) => (field === "non_field_errors" ? words.join(" ") : `${field}: ${words.join(" ")}`));
+  if (isAnswerToClick) return;
+  const isSaid = !refusal || (Object.keys(refusal.errors).length && !rest.length);
+  find("form-error").textContent = isSaid ? "" : rest.join(" ") || refusal.message;
+  find("form-error").hidden = Boolean(isSaid);
+}
+
+function take(errors, field) {
+  const words = errors[field]?.join(" ") ?? "";
+  delete errors[field];
+  return words;
+}
+
+// The dry run. An answer that comes after a newer question is dropped.
+
+const forecast = find("forecast");
+let asked = 0;
+let asking = 0;
+
+function askSoon(pause = FORECAST_MS) {
+  clearTimeout(asking);
+  forecast.dataset.old = "";
+  asking = setTimeout(ask, pause);
+}
+
+async function ask() {
+  asking = 0;
+  const number = ++asked;
+  const words = hindrance();
+  if (words || !providers.length) return showForecast(null, words);
+  try {
+    const answer = await call("POST", address(), { ...body(), dry_run: true });
+    if (number !== asked || asking) return;
+    sayErrors(null);
+    showForecast(answer);
+  } catch (refusal) {
+    if (number !== asked || asking) return;
+    sayErrors(refusal.status === 400 ? refusal : null);
+    showForecast(null, refusal.status === 400 ? "It can’t be submitted as it is: see what is said at the fields." : refusal.message);
+  }
+}
+
+function showForecast(told, words = "") {
+  delete forecast.dataset.old;
+  find("forecast-words").textContent = words;
+  find("forecast-words").hidden = !words;
+  find("forecast-facts").hidden = !told;
+  find("forecast-hold").hidden = !told?.requires_approval;
+  find("forecast-warnings").replaceChildren(...(told?.warnings ?? []).map((one) => Object.assign(document.createElement("li"), { textContent: one })));
+  if (!told) return;
+  const { estimated_cost_usd: cost, estimated_seconds: seconds } = told;
+  find("forecast-cost").textContent = cost === null ? "not known" : `about ${dollars(cost)}`;
+  find("forecast-time").textContent = seconds === null ? "not known" : `about ${duration(seconds)}`;
+  find("forecast-start").textContent = start(told);
+  find("forecast-hold").textContent = `It is held until somebody approves it, by the rule “${told.rule}”: ${told.reason}`;
+}
+
+function start({ requires_approval: isHeld, queue_position: place, estimated_wait_seconds: wait, waiting_reason: reason }) {
+  if (isHeld) return "when it is approved";
+  const queue = place > 1 ? `Number ${place} in the queue. ` : "";
+  if (wait === null) return `${queue}${reason}`;
+  return wait < 1 ? `at once. ${queue}` : `in about ${duration(wait)}. ${queue}${reason}`;
+}
+
+// Submitting.
+
+const button = find("submit");
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const words = hindrance();
+  isAnswerToClick = false;
+  if (words) return stopAt(words);
+  button.disabled = true;
+  try {
+    const { job_id: job } = await call("POST", address(), { ...body(), idempotency_key: key });
+    location.assign(form.dataset.job.replace("JOB", encodeURIComponent(job)));
+    return; // the button stays as it is until the next page is there
+  } catch (refusal) {
+    refused(refusal);
+  }
+  button.disabled = false;
+  button.focus();
+});
+
+function stopAt(words) {
+  find("form-error").textContent = words;
+  find("form-error").hidden = false;
+  if (!stored.value && config.read().value === undefined) config.field.focus();
+  else if (dataloader.read().problem) dataloader.field.focus();
+}
+
+function refused(refusal) {
+  if (refusal.status === 401) return;
+  if (refusal.status === 409) {
+    // An answer was lost, and then the form was changed.
+    key = newKey();
+    showProblem("A job of this page was submitted before, with other contents. Look at the list of jobs before you submit this one too.");
+  } else sayErrors(refusal);
+  isAnswerToClick = true;
+}
+
+// From the beginning.
+
+form.addEventListener("change", ({ target }) => {
+  if (target === provider) showHardware();
+  if (target === organization) showConfigs();
+  if (target === stored) showChosen();
+  if (target.tagName === "SELECT") askSoon(0);
+});
+form.addEventListener("input", () => {
+  isAnswerToClick = false;
+});
+name.addEventListener("input", () => askSoon());
+onNews({
+  event: ({ type }) => type === "queue_changed" && !asking && askSoon(QUEUE_MS),
+  refresh: () => askSoon(),
+});
+
+async function load() {
+  try {
+    const [told, kept] = await Promise.all([call("GET", form.dataset.providers), call("GET", form.dataset.configs)]);
+    ({ providers } = told);
+    ({ configs } = kept);
+  } catch (refusal) {
+    if (refusal.status !== 401) showProblem(refusal.message);
+    return;
+  }
+  showProviders();
+  showConfigs();
+  askSoon(0);
+}
+
+load();

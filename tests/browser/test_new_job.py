@@ -1,0 +1,181 @@
+"""The page of a new job, as people use it: in a real browser, against the real API."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from random import Random
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import Locator, Page, expect
+
+from approvals.models import ApprovalRule
+from jobs.configs import store_config
+from jobs.dataset_models import DatasetUpload
+from jobs.models import Job, Membership, Organization, ProviderConfig
+from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, violations
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+BROKEN = '{\n  "model_family": "flux",\n  "max_train_steps": 1000;\n  "learning_rate": 0.0001\n}'
+WHOLE = BROKEN.replace(";", ",")
+
+
+@pytest.fixture(autouse=True)
+def prices(db: None) -> None:
+    """A second on this machine costs a tenth of a cent, and a step takes one."""
+    ProviderConfig.objects.update_or_create(
+        name="local", defaults={"cost_per_second": {"cpu": 0.001}, "seconds_per_step": 1}
+    )
+
+
+def tab_to(page: Page, wanted: Locator, key: str = "Tab") -> None:
+    """Go there as one does without a mouse."""
+    for _ in range(40):
+        if wanted.evaluate("element => element === document.activeElement"):
+            return
+        page.keyboard.press(key)
+    raise AssertionError(f"the keyboard doesn't get to {wanted}")
+
+
+def refused(complaints: list[str]) -> None:
+    """The browser notes each answer that is a refusal: that alone is as it should be."""
+    assert all("400" in complaint or "ERR_FAILED" in complaint for complaint in complaints), complaints
+    complaints.clear()
+
+
+def archive(size: int) -> bytes:
+    """A zip of pictures that can't be packed any tighter."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as zipped:
+        zipped.writestr("one.png", Random(1).randbytes(size))
+    return packed.getvalue()
+
+
+def drop(page: Page, target: str, name: str, content: str) -> None:
+    """Let go of a file above an element."""
+    page.evaluate(
+        """([target, name, content]) => {
+          const data = new DataTransfer();
+          data.items.add(new File([content], name));
+          const options = {dataTransfer: data, bubbles: true, cancelable: true};
+          const element = document.querySelector(target);
+          for (const type of ["dragover", "drop"]) element.dispatchEvent(new DragEvent(type, options));
+        }""",
+        [target, name, content],
+    )
+
+
+def test_a_config_is_mended_held_by_a_rule_and_submitted_by_keyboard_alone(
+    browse: Browse, alice: User, hold_everything: ApprovalRule, complaints: list[str]
+) -> None:
+    page = is_live(browse(alice))
+    tab_to(page, page.get_by_role("link", name="New job"))
+    page.keyboard.press("Enter")
+    expect(page).to_have_title("New job · cloudtrain")
+    expect(page.get_by_label("Hardware")).to_contain_text("cpu · $3.60 an hour")
+    editor = page.get_by_role("textbox", name="JSON")
+    tab_to(page, editor)
+    page.keyboard.insert_text(BROKEN)
+    problem = page.locator("#config-problem")
+    expect(problem).to_have_text("Line 3, column 26:A comma or } should be before this.")
+    expect(page.locator("#config .is-wrong")).to_have_text("3")
+    expect(page.get_by_text("The config has to be mended first.")).to_be_visible()
+    keep(page, "new-job-broken")
+    tab_to(page, problem.get_by_role("button"))
+    page.keyboard.press("Enter")
+    expect(editor).to_be_focused()
+    page.keyboard.insert_text(",")  # over what is wrong, which is selected
+    expect(problem).to_be_hidden()
+    assert editor.input_value() == WHOLE
+    forecast = page.locator("#forecast")
+    expect(forecast).to_contain_text("It is held until somebody approves it, by the rule “costly”")
+    expect(page.locator("#forecast-cost")).to_have_text("about $1.00")
+    expect(page.locator("#forecast-start")).to_have_text("when it is approved")
+
+    tab_to(page, page.get_by_label("Name of the job"))
+    page.keyboard.insert_text("a/b")
+    expect(page.locator("#name-error")).to_contain_text("control characters or slashes")
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text("🚂 שלום")
+    expect(page.locator("#name-error")).to_be_hidden()
+    tab_to(page, page.get_by_role("button", name="Submit the job"))
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"/jobs/[0-9a-z]{26}$"))
+    job = Job.objects.get()
+    assert page.url.endswith(job.pk)
+    assert (job.config_name, job.config["learning_rate"], job.submitted_by) == ("🚂 שלום", 0.0001, alice)
+    refused(complaints)
+
+
+def test_a_file_is_dropped_a_dataset_uploaded_and_a_second_click_makes_no_second_job(
+    browse: Browse, alice: User, complaints: list[str]
+) -> None:
+    page = is_live(browse(alice, "/jobs/new"))
+    drop(page, "#config", "night-run.json", "[1, 2]")
+    expect(page.locator("#config-problem")).to_contain_text("A config is a JSON object")
+    drop(page, "#config", "night-run.json", json.dumps({"max_train_steps": 60}))
+    expect(page.get_by_label("Name of the job")).to_have_value("night-run")
+    expect(page.locator("#forecast-time")).to_have_text("about 1 min")
+    expect(page.locator("#forecast-start")).to_contain_text("It starts in a moment.")
+
+    chooser = page.get_by_label("Upload a dataset")
+    chooser.set_input_files({"name": "cats.zip", "mimeType": "application/zip", "buffer": b"no zip at all"})
+    expect(page.locator("#dataset-error")).not_to_be_empty()
+    network = page.context.new_cdp_session(page)
+    conditions = {"offline": False, "latency": 0, "downloadThroughput": -1}
+    network.send("Network.emulateNetworkConditions", {**conditions, "uploadThroughput": 100_000})
+    cats = {"name": "cats.zip", "mimeType": "application/zip", "buffer": archive(400_000)}
+    chooser.set_input_files(cats)
+    expect(page.locator("#dataset-percent")).to_have_text(re.compile("^[1-9][0-9]? %$"))
+    expect(page.get_by_text("The dataset is still on its way.")).to_be_visible()
+    keep(page, "new-job-upload")
+    page.get_by_role("button", name="Cancel the upload").click()
+    expect(chooser).to_be_focused()
+    assert not DatasetUpload.objects.exists()
+
+    network.send("Network.emulateNetworkConditions", {**conditions, "uploadThroughput": -1})
+    chooser.set_input_files(cats)
+    expect(page.locator("#dataset-done")).to_contain_text("cats.zip 400 kB, 1 file")
+    expect(page.locator("#forecast-time")).to_have_text("about 1 min")
+    # The first answer is lost on its way back.
+    page.route("**/submit?provider=local", lambda route: (route.fetch(), route.abort()), times=1)
+    page.get_by_role("button", name="Submit the job").click()
+    expect(page.locator("#form-error")).to_contain_text("The server can’t be reached")
+    page.get_by_role("button", name="Submit the job").click()
+    expect(page).to_have_url(re.compile(r"/jobs/[0-9a-z]{26}$"))
+    assert Job.objects.get().dataset == DatasetUpload.objects.get()
+    refused(complaints)
+
+
+def test_a_stored_config_is_looked_at_copied_and_nobody_meets_a_barrier(
+    browse: Browse, alice: User, acme: Organization, hold_everything: ApprovalRule
+) -> None:
+    second = Organization.objects.create(name="second")
+    Membership.objects.create(user=alice, organization=second, role="researcher")
+    secret = {"max_train_steps": 3000, "model_family": "flux", "hub_token": "hush"}
+    store_config(alice, second, "night run", secret, [{"id": "cats"}])
+    page = is_live(browse(alice, "/jobs/new", reduced_motion="reduce"))
+    expect(page.get_by_label("Start from").locator("option")).to_have_count(1)
+    page.get_by_label("For the organization").select_option("second")
+    page.get_by_label("Start from").select_option("night run")
+    editor = page.get_by_role("textbox", name="JSON").first
+    expect(editor).not_to_be_editable()
+    assert "hush" not in page.content() and "hush" not in editor.input_value()
+    expect(page.locator("#forecast-cost")).to_have_text("about $3.00")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert violations(page) == [], scheme
+        keep(page, f"new-job-{scheme}")
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert not is_wider_than_the_window(page)
+    assert violations(page) == [], "on a phone"
+    keep(page, "new-job-phone")
+
+    page.get_by_role("button", name="Change a copy of it").click()
+    expect(editor).to_be_editable()
+    expect(page.get_by_label("Name of the job")).to_have_value("night run")
+    expect(page.get_by_label("JSON, a list of datasets")).to_have_value('[\n  {\n    "id": "cats"\n  }\n]')
