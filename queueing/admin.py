@@ -7,7 +7,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -16,9 +16,11 @@ from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.admin import report
 from jobs.admin_base import ScopedAdmin, SuperuserAdmin
+from jobs.providers import NAMES
 from queueing import claims, controls, passes, unconfirmed
 from queueing.controls import By, LimitError, may_run_queue
 from queueing.forms import PriorityForm, ReasonForm
+from queueing.line import queue_in_order
 from queueing.models import LimitChange, ProviderLimit, QueueEntry, QueueState
 from queueing.places import NOT_WAITING, tell_of
 from queueing.statuses import WAITING
@@ -29,6 +31,14 @@ Verb = Callable[[QueueEntry, By], bool]
 def by(request: HttpRequest, reason: str = "") -> By:
     """The request's user, in the admin."""
     return By(Actor.of(request.user), Source.ADMIN, reason)
+
+
+class InLine(ChangeList):
+    """The list in its real order, which is not always one of the columns', until the reader asks for another one."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        entries = super().get_queryset(request, exclude_parameters)
+        return entries if ORDER_VAR in self.params else queue_in_order(entries)
 
 
 @admin.register(QueueEntry)
@@ -59,6 +69,10 @@ class QueueEntryAdmin(ScopedAdmin[QueueEntry]):
         "pause_queue",
         "resume_queue",
     )
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """With fair share it has an order that no column has."""
+        return InLine
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """The page, its entries told of all at once: one by one they would cost several queries each."""
@@ -192,6 +206,28 @@ class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
     """What each provider is given, and whether it is drained."""
 
     list_display = ("provider", "max_running", "drained")
+    actions = ("drain", "let_in")
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Those that there are, to choose from."""
+        if db_field.name == "provider":
+            return forms.ChoiceField(choices=[(name, name) for name in NAMES])
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    @admin.action(description="Drain: start nothing new at the selected providers", permissions=["change"])
+    def drain(self, request: HttpRequest, rows: QuerySet[ProviderLimit]) -> None:
+        """What runs there runs on; who waits reads why."""
+        self._switch(request, rows, drained=True)
+
+    @admin.action(description="Let the selected providers take jobs again", permissions=["change"])
+    def let_in(self, request: HttpRequest, rows: QuerySet[ProviderLimit]) -> None:
+        """The next pass starts what waited for them."""
+        self._switch(request, rows, drained=False)
+
+    def _switch(self, request: HttpRequest, rows: QuerySet[ProviderLimit], *, drained: bool) -> None:
+        switched = [controls.set_provider(row.pk, {"drained": drained}, by(request)) for row in rows]
+        done, before = ("drained", "drained already") if drained else ("taking jobs again", "not drained")
+        report(request, won=sum(switched), lost=switched.count(0), done=done, too_late=before)
 
     def has_delete_permission(self, request: HttpRequest, obj: ProviderLimit | None = None) -> bool:
         """An empty number says the same, and leaves its line on record."""

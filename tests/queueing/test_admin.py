@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from jobs.models import JobEvent
+from jobs.models import JobEvent, Organization
 from queueing import dispatch
 from queueing.models import LimitChange, ProviderLimit, QueueEntry, QueueState
 from queueing.statuses import EntryStatus
@@ -105,3 +105,42 @@ def test_a_provider_is_drained_on_record(root: User) -> None:
     assert ProviderLimit.objects.get().drained
     client.post("/admin/queueing/providerlimit/add/", {"provider": "nowhere", "drained": "on"})
     assert LimitChange.objects.count() == 1
+
+
+def test_a_provider_is_drained_and_let_in_again_and_who_waits_reads_why(
+    enqueue: Enqueue, root: User, bob: User
+) -> None:
+    entry = enqueue(provider="replicate")
+    ProviderLimit.objects.create(provider="replicate")
+
+    def switch(user: User, action: str) -> str:
+        client = Client()
+        client.force_login(user)
+        answer = client.post(
+            "/admin/queueing/providerlimit/", {"action": action, "_selected_action": ["replicate"]}, follow=True
+        )
+        return answer.content.decode()
+
+    switch(bob, "drain")
+    assert not ProviderLimit.objects.get().drained
+    assert "1 drained" in switch(root, "drain")
+    assert "1 drained already" in switch(root, "drain")
+    assert dispatch.run_pass() == 0
+    assert "replicate takes no new jobs at present: it is being drained." in page(bob, LIST)
+    assert "1 taking jobs again" in switch(root, "let_in")
+    assert "drained." not in page(bob, LIST)
+    lines = LimitChange.objects.order_by("id").values_list("name", "new", "actor")
+    assert list(lines) == [("replicate drained", "true", "root"), ("replicate drained", "false", "root")]
+    assert QueueEntry.objects.get(pk=entry.pk).status == EntryStatus.PENDING
+
+
+def test_with_fair_share_the_list_is_in_the_order_of_the_shares(enqueue: Enqueue, root: User, charlie: User) -> None:
+    QueueState.objects.update_or_create(pk=1, defaults={"fair_share": True, "max_running": 2})
+    enqueue(config_name="run-1"), enqueue(config_name="run-2")
+    dispatch.run_pass()
+    enqueue(config_name="mine")
+    enqueue(config_name="theirs", organization=Organization.objects.get(name="other"), submitted_by=charlie)
+    text = page(root, LIST)
+    assert text.index("run-1 (") < text.index("theirs (") < text.index("mine (")
+    text = page(root, f"{LIST}?o=9")
+    assert text.index("mine (") < text.index("theirs (")
