@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from django.db import IntegrityError
 
+from cloudtrain_site.connections import lend_connection
 from cloudtrain_site.events import unit_of_work
 from jobs import lifecycle, outages
 from jobs.applying import Application
@@ -48,6 +49,7 @@ def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> Discovere
     if not isinstance(provider, Discovers):
         return Discovered(provider.label)
     config = ProviderConfig.objects.filter(pk=name).select_related("discovery_organization").first()
+    lend_connection()
     try:
         found = asyncio.run(provider.recent(limit))
     except ProviderError as error:

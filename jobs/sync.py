@@ -12,6 +12,7 @@ from itertools import groupby
 from django.db.models import F
 from django.utils import timezone
 
+from cloudtrain_site.connections import lend_connection
 from jobs import logs, outages
 from jobs.applying import Application
 from jobs.models import Job, ProviderConfig
@@ -64,8 +65,10 @@ def _refresh_at(name: str, jobs: Sequence[Job], source: str) -> Refreshed:
     if outages.is_out(config, timezone.now()):
         return Refreshed(failed=len(jobs))
     try:
+        lend_connection()
         for part in _answers(name, jobs):
             application.take(part)
+            lend_connection()
     except ProviderError as error:
         outages.begin(name, error)
         return Refreshed(application.refreshed, len(jobs) - application.refreshed, application.moved)

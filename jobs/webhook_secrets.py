@@ -8,6 +8,7 @@ import threading
 import time
 from dataclasses import dataclass
 
+from cloudtrain_site.connections import lend_connection
 from cloudtrain_site.redaction import register_secret
 from jobs.providers.base import ProviderError
 from jobs.providers.replicate import ReplicateProvider
@@ -16,6 +17,9 @@ logger = logging.getLogger("simpletuner.cloud.webhooks")
 
 #: A forged delivery must not make us ask again and again.
 REFETCH_PAUSE = 60.0
+#: All deliveries wait while the secret is fetched: not for long, and after a failure not for a while.
+FETCH_SECONDS = 4.0
+FAILURE_PAUSE = 5.0
 
 
 @dataclass
@@ -23,6 +27,7 @@ class _Kept:
     secret: str = ""
     fetched_at: float = float("-inf")
     of: tuple[str, str] = ("", "")
+    failed_at: float = float("-inf")
 
 
 _kept = _Kept()
@@ -57,12 +62,22 @@ def fresh_secret(used: str) -> str | None:
 def forget() -> None:
     """Fetch the secret again at the next need."""
     with _turn:
-        _kept.secret, _kept.fetched_at, _kept.of = "", float("-inf"), ("", "")
+        _kept.secret, _kept.fetched_at, _kept.of, _kept.failed_at = "", float("-inf"), ("", ""), float("-inf")
 
 
 def _fetch(provider: ReplicateProvider) -> None:
     # Marked first: a provider that is down isn't asked at every delivery either.
     _kept.fetched_at = time.monotonic()
-    found = asyncio.run(provider.webhook_secret())
+    if _kept.fetched_at - _kept.failed_at < FAILURE_PAUSE:
+        raise ProviderError("Replicate did not tell its webhook secret a moment ago.")
+    lend_connection()
+    try:
+        found = asyncio.run(asyncio.wait_for(provider.webhook_secret(), FETCH_SECONDS))
+    except TimeoutError:
+        _kept.failed_at = time.monotonic()
+        raise ProviderError("Replicate did not tell its webhook secret in time.") from None
+    except ProviderError:
+        _kept.failed_at = time.monotonic()
+        raise
     register_secret(found)
     _kept.secret, _kept.of = found, (provider.access.base, provider.access.token)

@@ -32,7 +32,8 @@ def long_ago(minutes: int = 16) -> dict[str, object]:
 def test_a_silent_job_is_asked_about_and_its_news_say_that_webhooks_are_missing(
     webhooks_on: None, at_replicate: MakeJob, fake: FakeReplicate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    silent, heard = at_replicate(**long_ago()), at_replicate(**long_ago(14))
+    silent = at_replicate(submission_marker="ct-1", **long_ago())
+    heard = at_replicate(submission_marker="ct-2", **long_ago(14))
     for job in (silent, heard):
         fake.update(job.external_id or "", "processing")
     with caplog.at_level(logging.WARNING):
@@ -52,6 +53,16 @@ def test_a_silent_job_without_news_says_nothing_about_webhooks(
     assert upkeep.check_silent() == 1
     assert upkeep.check_silent() == 0
     assert ProviderConfig.objects.get(pk="replicate").webhooks_missed_at is None
+    assert lost_webhooks() == ""
+
+
+def test_news_of_a_job_that_was_made_elsewhere_say_nothing_about_webhooks(
+    webhooks_on: None, at_replicate: MakeJob, fake: FakeReplicate
+) -> None:
+    found = at_replicate(**long_ago())
+    fake.update(found.external_id or "", "processing")
+    assert upkeep.check_silent() == 1
+    assert Job.objects.get().status == JobStatus.RUNNING
     assert lost_webhooks() == ""
 
 

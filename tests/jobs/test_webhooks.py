@@ -16,6 +16,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client, RequestFactory
 from django.utils import timezone
+from django_q.models import OrmQ
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ from jobs import logs, webhook_secrets, webhooks
 from jobs.models import Job, JobEvent, ProviderConfig, WebhookDelivery
 from jobs.signatures import TOLERANCE_SECONDS, Check, check
 from jobs.statuses import JobStatus
+from jobs.tasks import apply_webhooks
 from jobs.webhook_views import sender_of
 from tests.fake_replicate import FakeReplicate
 from tests.racing import at_once
@@ -232,6 +234,35 @@ def test_without_the_secret_the_sender_has_to_come_again(
 ) -> None:
     fake.faults.add("unauthenticated")
     assert deliver(body_of(at_replicate())) == 503
+
+
+def test_a_secret_that_does_not_come_holds_nobody_up_for_long(
+    deliver: Deliver, at_replicate: MakeJob, fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_secrets, "FETCH_SECONDS", 0.1)
+    fake.faults.add("hang", path="secret", times=1)
+    job = at_replicate()
+    assert [deliver(body_of(job)) for _ in range(3)] == [503] * 3
+    assert fake.requests.count("GET", "/v1/webhooks/default/secret") == 1
+    monkeypatch.setattr(webhook_secrets, "FAILURE_PAUSE", 0.0)
+    assert deliver(body_of(job)) == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_rush_is_kept_at_once_and_applied_soon(
+    deliver: Deliver, at_replicate: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "AT_ONCE", 0)
+    monkeypatch.setattr(webhooks, "_rush", webhooks._Rush())
+    jobs = [at_replicate() for _ in range(3)]
+    for number, job in enumerate(jobs):
+        assert deliver(body_of(job), delivery=f"msg_{number}") == 200
+    assert deliver(body_of(jobs[0]), delivery="msg_0") == 200
+    assert WebhookDelivery.objects.filter(outcome="").count() == 3
+    assert OrmQ.objects.count() == 1
+    assert apply_webhooks() == 3
+    assert apply_webhooks() == 0
+    assert {job.status for job in Job.objects.all()} == {JobStatus.RUNNING}
 
 
 def test_unsigned_deliveries_are_taken_where_the_operator_says_so(
