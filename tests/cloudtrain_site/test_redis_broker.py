@@ -13,7 +13,8 @@ from tests.cloudtrain_site.stacks import Stack, migrated, stack
 from tests.servers import RedisServer
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.redis]
+# Redis is for several machines, and these share a PostgreSQL server.
+pytestmark = [pytest.mark.slow, pytest.mark.redis, pytest.mark.postgresql]
 
 
 class Broker:

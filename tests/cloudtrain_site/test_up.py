@@ -89,17 +89,19 @@ class TestRunning:
         life.submit_many()
         tasks = {f"task-{number}": {"number": number, "inner": number, "own": number} for number in range(MANY)}
         wait_until(lambda: life.messages().count("Inside") == 2 * MANY, START_SECONDS)
+        submitters = {job_id: name for name, job_id in life.jobs.items()}
         lines = life.lines()
         for line in lines:
             name, extra = line["correlation_id"], line.get("extra", {})
-            assert {key: extra[key] for key in ("number", "inner", "own") if key in extra}.items() <= (
-                tasks.get(name, {}).items()
-            )
-            assert extra.get("job_id") in (None, life.jobs.get(name))
+            own = {key: extra[key] for key in ("number", "inner", "own") if key in extra}
+            assert own.items() <= tasks.get(name, {}).items()
+            assert submitters.get(extra.get("job_id"), name) == name
         submitted = [line for line in lines if line["message"] == "Job submitted successfully"]
         assert sorted(line["correlation_id"] for line in submitted) == sorted(life.jobs)
         inside = [line["extra"] for line in lines if line["message"] == "Inside"]
-        assert {extra["part"]: extra for extra in inside}.keys() == {0, 1}
+        assert sorted((extra["own"], extra["part"]) for extra in inside) == [
+            (n, part) for n in range(MANY) for part in (0, 1)
+        ]
         assert all({"number", "inner", "own", "task", "task_id"} <= extra.keys() for extra in inside)
 
     def test_a_webhook_address_in_the_admin_stops_the_poller_and_clearing_it_starts_it(self, life: Life) -> None:

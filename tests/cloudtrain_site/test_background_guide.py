@@ -1,4 +1,4 @@
-"""The unit of docs/background-tasks.md, as systemd itself reads it."""
+"""docs/background-tasks.md: its unit, as systemd itself reads it, and its list of loops."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cloudtrain_site.schedules import LOOPS
 from tests.cloudtrain_site.conftest import ROOT
 from tests.servers import find_binary, missing
 
@@ -38,3 +39,8 @@ def test_systemd_understands_every_line(tmp_path: Path, unit: str) -> None:
     path.write_text(unit.replace(PYTHON, sys.executable))
     done = subprocess.run([str(binary), "verify", "--man=no", str(path)], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("loop", [spec.name for spec in LOOPS])
+def test_the_guide_names_every_loop(loop: str) -> None:
+    assert f"| {loop} |" in TEXT
