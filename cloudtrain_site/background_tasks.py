@@ -22,7 +22,7 @@ logger = logging.getLogger("simpletuner.cloud.background")
 
 #: What each machine must look at by itself, since it sees only its own: name, dotted path, seconds.
 WATCHERS = (
-    ("local trainings", "jobs.tasks.watch_local_trainings", 1.0),
+    ("local trainings", "jobs.tasks.watch_local_trainings", 0.2),
     ("dataset transfers", "queueing.tasks.transfer_datasets", 1.0),
 )
 BEAT_SECONDS = 1.0

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.loops import loop
 from cloudtrain_site.states import Source
 from jobs import sync, upkeep, webhooks
 from jobs.models import Job, ProviderConfig
-from jobs.providers.local_watch import changed_jobs
+from jobs.providers.local_watch import changed_jobs, ended_jobs
 from jobs.statuses import ACTIVE
 
 logger = logging.getLogger("simpletuner.cloud.background")
 
 _seen: dict[str, object] = {}
+_looked_in: dict[str, int] = {}
 
 
 def polling_wanted() -> bool:
@@ -50,8 +52,13 @@ def apply_webhooks() -> int:
 
 
 def watch_local_trainings() -> None:
-    """Refresh the jobs whose training on this machine has something new. Called every second."""
-    changed = changed_jobs(_seen)
+    """Refresh the jobs whose training on this machine has something new. Called five times a second.
+
+    Once a second it looks at everything; in between only for those that have ended, whose slot somebody waits for.
+    """
+    second = int(time.time())
+    changed = ended_jobs(_seen) if _looked_in.get("second") == second else changed_jobs(_seen)
+    _looked_in["second"] = second
     if changed:
         sync.refresh(list(Job.objects.filter(pk__in=changed, status__in=ACTIVE)), source=Source.POLL)
 

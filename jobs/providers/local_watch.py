@@ -21,12 +21,31 @@ def changed_jobs(seen: dict[str, object], *, jobs: Path | None = None) -> list[s
     Ended trainings cost nothing: one is told of, and struck off the list at the next look. To be told again, remove
     the job from `seen` before that. One that is being cancelled is told of at every look, so that it is pressed on.
     """
-    active = (jobs or settings.DATA_DIR / "jobs") / local_runner.ACTIVE
+    jobs = jobs or settings.DATA_DIR / "jobs"
+    names = _active(jobs)
+    for gone in seen.keys() - set(names):
+        del seen[gone]
+    return [name for name in names if _changed(seen, jobs, name)]
+
+
+def ended_jobs(seen: dict[str, object], *, jobs: Path | None = None) -> list[str]:
+    """The jobs whose training ended since the last look of either kind, and nothing else: a slot is free then.
+
+    Costs one question to the file system for each that trains, so that it can be asked often.
+    """
+    jobs = jobs or settings.DATA_DIR / "jobs"
+    ends = [name for name in _active(jobs) if os.path.exists(f"{jobs}/{name}/{local_runner.END}")]  # noqa: PTH110
+    return [name for name in ends if not _is_told(seen, name) and _changed(seen, jobs, name)]
+
+
+def _is_told(seen: dict[str, object], name: str) -> bool:
+    told = seen.get(name)
+    return isinstance(told, tuple) and told[-1] is not None
+
+
+def _active(jobs: Path) -> list[str]:
     with suppress(FileNotFoundError):
-        names = os.listdir(active)  # noqa: PTH208 - a thousand Path objects a second for nothing
-        for gone in seen.keys() - set(names):
-            del seen[gone]
-        return [name for name in names if _changed(seen, active.parent, name)]
+        return os.listdir(jobs / local_runner.ACTIVE)  # noqa: PTH208 - a thousand Path objects a second for nothing
     return []
 
 

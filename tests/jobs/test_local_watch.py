@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.providers.local_watch import changed_jobs
+from jobs.providers.local_watch import changed_jobs, ended_jobs
 from tests.jobs.local_trainings import ENDLESS, STUBBORN, Trainings
 
 
@@ -65,3 +65,23 @@ def test_a_watcher_minds_neither_strangers_nor_missing_folders(trainings: Traini
     seen: dict[str, object] = {}
     changed_jobs(seen, jobs=trainings.jobs)
     assert changed_jobs(seen, jobs=trainings.jobs) == []
+
+
+def test_the_look_for_ends_tells_of_an_end_once_and_of_nothing_else(trainings: Trainings) -> None:
+    running, ended = trainings.start(ENDLESS, text="up"), trainings.start("")
+    trainings.ended(ended)
+    seen: dict[str, object] = {}
+    assert ended_jobs(seen, jobs=trainings.jobs) == [ended.job_id]
+    assert ended_jobs(seen, jobs=trainings.jobs) == []
+    assert changed_jobs(seen, jobs=trainings.jobs) == [running.job_id]
+    assert [path.name for path in (trainings.jobs / "active").iterdir()] == [running.job_id]
+
+
+def test_the_look_for_ends_tells_of_what_was_seen_running(trainings: Trainings) -> None:
+    handle = trainings.start(ENDLESS, text="up")
+    seen: dict[str, object] = {}
+    changed_jobs(seen, jobs=trainings.jobs)
+    assert ended_jobs(seen, jobs=trainings.jobs) == []
+    trainings.cancel(handle)
+    trainings.ended(handle)
+    assert ended_jobs(seen, jobs=trainings.jobs) == [handle.job_id]
