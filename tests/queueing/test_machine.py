@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,8 +32,9 @@ from jobs.statuses import TERMINAL, JobStatus
 from queueing import claims, controls, dispatch, unconfirmed
 from queueing.controls import By
 from queueing.limits import candidate_of, current_limits, current_usage, queue_state
-from queueing.models import QueueEntry
-from queueing.policy import Usage, can_go
+from queueing.models import ProviderLimit, QueueEntry
+from queueing.policy import Usage, can_go, choose
+from queueing.preparing import prepare
 from queueing.statuses import LIVE, EntryStatus
 from tests import factories
 from tests.providers import ScriptedProvider
@@ -119,11 +121,26 @@ class Queue(RuleBasedStateMachine):
         self.check_limits(before)
         self.provider.refusals, self.provider.lose_answers = [], 0
 
-    @rule()
-    def crash_after_claiming(self) -> None:
-        before = current_usage()
-        claims.claim_next()
+    @rule(number=st.integers(0, 1), own=st.none() | limit)
+    def change_own_limit(self, number: int, own: int | None) -> None:
+        controls.set_organization(self.organizations[number], own, BY, may_exceed=True)
+
+    @rule(places=st.none() | limit, drained=st.booleans())
+    def change_provider(self, places: int | None, drained: bool) -> None:
+        ProviderLimit.objects.update_or_create(pk="scripted", defaults={"max_running": places, "drained": drained})
+
+    @rule(has_begun=st.booleans())
+    def crash_after_claiming(self, has_begun: bool) -> None:
+        before, limits, now = current_usage(), current_limits(queue_state()), timezone.now()
+        waiting = [candidate_of(entry) for entry in QueueEntry.objects.filter(status=EntryStatus.PENDING)]
+        promised = choose(waiting, before.copy(), limits, now)
+        claimed: list[QueueEntry] = []
+        while entries := claims.claim_next():
+            claimed += entries
+        assert [entry.pk for entry in claimed] == promised
         self.check_limits(before)
+        if has_begun:
+            prepare(claimed)
 
     @rule()
     def let_time_pass(self) -> None:
@@ -144,6 +161,8 @@ class Queue(RuleBasedStateMachine):
         assert usage.total <= max(limits.total, before.total)
         for user, count in usage.users.items():
             assert count <= max(limits.per_user, before.users[user])
+        for provider, count in usage.providers.items():
+            assert count <= max(limits.providers.get(provider, count), before.providers[provider])
         for organization, count in usage.organizations.items():
             assert count <= max(limits.of_organization(organization), before.organizations[organization])
 
@@ -171,6 +190,27 @@ class Queue(RuleBasedStateMachine):
         for entry in QueueEntry.objects.filter(status=EntryStatus.RUNNING).select_related("job"):
             assert entry.job.submission_marker in self.provider.trainings
 
+    def let_everything_go(self) -> None:
+        """With every limit lifted, whatever was done before: each job ends, and nobody is passed over for ever."""
+        lifted = {"max_running": 50, "max_running_per_user": 50, "max_running_per_organization": 50, "paused": False}
+        controls.set_general(lifted, BY)
+        ProviderLimit.objects.all().delete()
+        for organization in self.organizations:
+            controls.set_organization(organization, None, BY, may_exceed=True)
+        for _ in range(2 * claims.MAX_ATTEMPTS):
+            for entry in QueueEntry.objects.filter(status=EntryStatus.BLOCKED).select_related("job"):
+                claims.release(entry.job, actor=SYSTEM, source=Source.API, reason="fine")
+            self.let_time_pass()
+            dispatch.run_pass()
+            for number in range(QueueEntry.objects.filter(status=EntryStatus.DISPATCHING).count()):
+                self.settle(number, again=True)
+            for entry in QueueEntry.objects.filter(status=EntryStatus.RUNNING).select_related("job"):
+                lifecycle.finish(entry.job, JobStatus.COMPLETED, actor=SYSTEM, source=Source.POLL, reason="it ended")
+            dispatch.close_ended()
+        assert not QueueEntry.objects.live().exists()
+        assert not Job.objects.active().exists()
+        self.no_training_was_started_twice()
+
 
 @contextmanager
 def undone() -> Iterator[None]:
@@ -197,7 +237,11 @@ def test_whatever_happens_in_whatever_order(monkeypatch: pytest.MonkeyPatch) -> 
             self.block.__enter__()
 
         def teardown(self) -> None:
-            self.block.__exit__(None, None, None)
+            try:
+                if hasattr(self, "users") and sys.exc_info()[0] is None:
+                    self.let_everything_go()
+            finally:
+                self.block.__exit__(None, None, None)
 
     quick = settings(
         max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), database=None
