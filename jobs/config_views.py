@@ -105,6 +105,7 @@ def _describe(name: str, config: ProviderConfig) -> dict[str, Any]:
         "hardware": hardware,
         "default_hardware": config.default_hardware or hardware[0],
         "cost_per_second": config.cost_per_second,
+        "prices_as_of": config.prices_as_of,
         "webhook_url": config.webhook_url or None,
     }
 
@@ -141,7 +142,6 @@ class ProviderSettings(APIView):
                 "seconds_per_step": config.seconds_per_step,
                 "silence_minutes": config.silence_minutes,
                 "webhooks_missed_at": as_utc(config.webhooks_missed_at),
-                "prices_as_of": config.prices_as_of,
                 "discovery_organization": organization.name if organization else None,
             }
         )

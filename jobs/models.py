@@ -99,6 +99,8 @@ class ProviderConfig(models.Model):
     #: Shared by all processes: how often in a row it could not be asked, and until when nobody tries again.
     outage_failures = models.PositiveIntegerField(default=0, editable=False)
     outage_until = models.DateTimeField(null=True, editable=False)
+    #: Somebody is asking about all of its active jobs, until this moment at most.
+    refresh_until = models.DateTimeField(null=True, editable=False)
     silence_minutes = models.PositiveIntegerField(
         default=15, help_text="With a webhook address: a job not heard of for so long is asked about; 0: never."
     )

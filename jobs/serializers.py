@@ -295,6 +295,7 @@ class ProviderSettingsShape(serializers.Serializer[Any]):
 class ProviderShape(serializers.Serializer[Any]):
     """A provider."""
 
+    prices_as_of = serializers.DateField(allow_null=True, help_text="When its prices were last looked up.")
     name = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment]
     enabled = serializers.BooleanField()

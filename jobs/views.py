@@ -35,6 +35,7 @@ from jobs.serializers import (
     SyncQuery,
     SyncShape,
 )
+from jobs.together import refresh_together
 
 
 class JobList(APIView):
@@ -60,7 +61,7 @@ class JobList(APIView):
 def sync_active(request: Request) -> dict[str, Any]:
     """Refresh the active jobs that the asker may see."""
     visible = filter_jobs(request.user, JobListQuery().to_internal_value({})).active().exclude(external_id=None)
-    outcome = sync.refresh(list(visible), source=Source.API)
+    outcome = refresh_together(list(visible), source=Source.API)
     return {"sync": {"refreshed": outcome.refreshed, "failed": outcome.failed}}
 
 
