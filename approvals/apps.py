@@ -19,11 +19,13 @@ class ApprovalsConfig(AppConfig):
         from approvals.holds import why_held
         from approvals.job_panel import panel_for
         from approvals.mail_kinds import ALL
+        from approvals.pages import EVENTS, count_to_decide
         from approvals.receivers import withdraw_request
         from cloudtrain_site.health_components import register_component
         from cloudtrain_site.preferences import register_mail
         from jobs.facets import register
         from jobs.panels import Panel, register_panel
+        from jobs.places import Place, register_place
         from jobs.signals import job_status_changed
         from queueing import guards, holds
 
@@ -31,7 +33,8 @@ class ApprovalsConfig(AppConfig):
         register("approvals", approvals_of)
         guards.register("approvals", is_what_was_approved, asked_about)
         holds.register("approvals", why_held)
-        register_panel(Panel("approval", "approvals/_job_panel.html", 20, panel_for))
         register_component("approvals", warning, well="Every pending request has people who may decide.")
+        register_panel(Panel("approval", "approvals/_job_panel.html", 20, panel_for))
+        register_place(Place("Approvals", "approvals-page", 30, count_to_decide, of="to decide", events=EVENTS))
         for kind in ALL:
             register_mail(kind)

@@ -63,11 +63,15 @@ def notes(request: ApprovalRequest) -> SafeString:
 
 def changes(request: ApprovalRequest) -> SafeString:
     """What differs from the requester's last approved config."""
-    changed = config_changes(request)
-    lines = [(key, _short(values["old"]), _short(values["new"])) for key, values in changed.items()]
+    lines: list[tuple[Any, ...]] = [*change_lines(config_changes(request))]
     return _listed(
         "{}: <del>{}</del> → <ins>{}</ins>", lines, "nothing of theirs was approved before, or nothing differs"
     )
+
+
+def change_lines(changed: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What differs, as `config_changes` says it: by key, the old and the new value, shortened."""
+    return [(key, _short(values["old"]), _short(values["new"])) for key, values in changed.items()]
 
 
 def _short(value: Any) -> str:

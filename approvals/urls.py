@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from django.urls import path
 
-from approvals import preview_views, rule_views, views
+from approvals import pages, preview_views, rule_views, views
 
 urlpatterns = [
+    path("approvals", pages.approvals_page, name="approvals-page"),
+    path("approvals/now", pages.approvals_now, name="approvals-now"),
     path("api/cloud/jobs/submit", views.SubmitJob.as_view(), name="job-submit"),
     path("api/cloud/jobs/<str:job_id>/retry", views.RetryJob.as_view(), name="job-retry"),
     path("api/approvals", views.ApprovalList.as_view(), name="approval-list"),

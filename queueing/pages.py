@@ -28,6 +28,7 @@ PAGE_SIZE = 50
 RUNNING_SHOWN = 200
 HELD_SHOWN = 20
 LAST_PAGE = 10_000
+ROUNDED_FROM = 120
 
 
 @never_cache
@@ -135,4 +136,6 @@ def _why(facts: dict[str, Any], is_stoppable: bool) -> str:
 def _in_words(seconds: float | None) -> str:
     if seconds is None:
         return ""
-    return f"in about {duration(seconds)}" if seconds >= 1 else "soon"
+    # An estimate that names seconds promises too much.
+    rounded = round(seconds / 60) * 60 if seconds >= ROUNDED_FROM else seconds
+    return f"in about {duration(rounded)}" if seconds >= 1 else "soon"

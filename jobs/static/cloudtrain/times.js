@@ -31,6 +31,10 @@ export function duration(seconds) {
   return [larger, ...smaller.filter(([count]) => count > 0)].map((part) => part.join(" ")).join(" ");
 }
 
+function left(date, now) {
+  return date > now ? `${duration((date - now) / 1000)} left` : "time is up";
+}
+
 function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -40,7 +44,7 @@ export function showTimes(root) {
   const now = Date.now();
   for (const element of root.querySelectorAll("time[datetime]")) {
     const date = new Date(element.dateTime);
-    write(element, ago(date, now));
+    write(element, "left" in element.dataset ? left(date, now) : ago(date, now));
     element.title ||= EXACT.format(date);
   }
   for (const element of root.querySelectorAll("[data-running-since]")) {

@@ -1,0 +1,82 @@
+// Deciding in place. What the page shows, the server renders (sections.js).
+
+import { ask, call, showProblem, toast } from "../cloudtrain/page.js";
+import { refresh } from "../cloudtrain/sections.js";
+
+const approvals = document.getElementById("approvals");
+const spoken = document.getElementById("spoken");
+const PAST = "You are no reviewer of it: as a superuser you decide past the reviewers, which is put on record.";
+
+const QUESTIONS = {
+  approve: ({ name, goesPast }) => ({
+    title: "Approve this job?",
+    name,
+    words: `goes into the queue. ${goesPast === undefined ? "" : PAST}`,
+    reason: goesPast === undefined ? "Reason (the requester reads it; may be left out)" : "Reason",
+    isReasonOptional: goesPast === undefined,
+    yes: "Approve",
+    no: "Not now",
+    isDangerous: false,
+  }),
+  reject: ({ name, goesPast }) => ({
+    title: "Reject this job?",
+    name,
+    words: `is cancelled and will not run. ${goesPast === undefined ? "" : PAST}`,
+    reason: "Reason (the requester reads it)",
+    yes: "Reject",
+    no: "Not now",
+  }),
+  cancel: ({ name }) => ({
+    title: "Take the request back?",
+    name,
+    words: "is cancelled and will not run.",
+    yes: "Take it back",
+    no: "Leave it",
+  }),
+};
+const DONE = { approved: "is approved and takes its turn", rejected: "is rejected", cancelled: "is taken back", pending: "needs one more approval; yours counts" };
+
+// What the API answered when somebody else was faster, by request; it stays beside the request wherever that goes.
+const answers = new Map();
+
+function showAnswers() {
+  for (const [id, words] of answers) {
+    const place = approvals.querySelector(`[data-request="${id}"] .answer`);
+    if (!place) {
+      answers.delete(id);
+      showProblem(words);
+    } else if (place.textContent !== words) {
+      place.textContent = words;
+      place.hidden = false;
+    }
+  }
+}
+
+approvals.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-act]");
+  if (!button || button.disabled) return;
+  const { request, name, goesPast } = button.closest("[data-request]").dataset;
+  const answer = await ask(QUESTIONS[button.dataset.act]({ name, goesPast }));
+  if (!answer) return;
+  button.disabled = true;
+  try {
+    const { status } = await call("POST", `/api/approvals/${encodeURIComponent(request)}/${button.dataset.act}`, { reason: answer.reason });
+    toast(`${name} ${DONE[status] ?? status}.`);
+  } catch (refusal) {
+    if (refusal.status === 409) answers.set(request, refusal.message);
+    else if (refusal.status !== 401) showProblem(refusal.message);
+  }
+  button.disabled = false;
+  refresh(approvals);
+});
+
+const pending = () => approvals.querySelectorAll(".request").length;
+let said = pending();
+
+document.addEventListener("htmx:finally:request", (event) => {
+  if (event.target !== approvals) return;
+  showAnswers();
+  if (pending() === said) return;
+  said = pending();
+  spoken.textContent = `${said} pending`;
+});

@@ -1,0 +1,111 @@
+"""The page of the approvals without a browser: who sees what on it, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+
+from approvals import decisions
+from approvals.intake import Wish, submit
+from approvals.models import ApprovalRequest, ApprovalRule
+from approvals.pages import count_to_decide
+from approvals.reviewers import objection_to, objections_of
+from cloudtrain_site.states import Source
+from jobs.models import Organization
+from jobs.roles import Role
+from tests.factories import make_user
+
+pytestmark = pytest.mark.django_db
+Hold = Callable[..., ApprovalRequest]
+
+
+def get(user: User, address: str = "/approvals") -> str:
+    client = Client()
+    client.force_login(user)
+    answer = client.get(address)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+@pytest.fixture
+def hold(alice: User, wish: Callable[..., Wish]) -> Hold:
+    """A job that is held for its cost, and the request about it."""
+    ApprovalRule.objects.create(name="costly", cost_exceeds=Decimal("0.5"))
+
+    def make(*, user: User = alice, name: str = "flux", **fields: Any) -> ApprovalRequest:
+        held = submit(wish(user=user, config_name=name)).approval
+        ApprovalRequest.objects.filter(pk=held and held.pk).update(**{"reason": "It is costly.", **fields})
+        return ApprovalRequest.objects.select_related("job", "reviewer_group").get(pk=held and held.pk)
+
+    return make
+
+
+def test_nobody_is_sent_to_the_login_and_a_script_is_told(client: Client) -> None:
+    assert client.get("/approvals")["Location"] == "/login?next=/approvals"
+    assert client.get("/approvals/now").status_code == 401
+    assert client.get("/places/approvals-page").status_code == 401
+
+
+def test_a_stranger_sees_nothing(hold: Hold, charlie: User) -> None:
+    request = hold(name="a-secret")
+    page = get(charlie)
+    assert "a-secret" not in page and request.job_id not in page
+    assert count_to_decide(charlie) == 0
+
+
+def test_a_reviewer_decides_and_the_requester_takes_back(hold: Hold, alice: User, bob: User) -> None:
+    hold()
+    leads, requesters = get(bob), get(alice)
+    assert 'data-act="approve"' in leads and 'data-act="reject"' in leads and 'data-act="cancel"' not in leads
+    assert 'data-act="cancel"' in requesters and 'data-act="approve"' not in requesters
+    assert "Only leads and admins of the organization decide" in requesters
+    assert (count_to_decide(bob), count_to_decide(alice)) == (1, 0)
+
+
+def test_a_colleague_without_a_say_does_not_see_it(hold: Hold, acme: Organization) -> None:
+    hold(name="alices-own")
+    assert "alices-own" not in get(make_user("rita", acme, Role.RESEARCHER))
+
+
+def test_a_superuser_is_told_that_it_goes_past_the_reviewers(hold: Hold, root: User) -> None:
+    hold()
+    page = get(root)
+    assert "data-goes-past" in page and 'data-act="approve"' in page
+
+
+def test_what_was_decided_says_by_whom_and_why(hold: Hold, alice: User, bob: User) -> None:
+    request = hold()
+    decisions.reject(request, user=bob, source=Source.API, notes="use the <smaller> card")
+    for page in (get(bob), get(alice)):
+        assert "use the &lt;smaller&gt; card" in page and "Rejected" in page
+        assert 'data-act="approve"' not in page
+    assert "(1" not in get(bob, "/places/approvals-page")
+
+
+def test_the_count_of_the_bar_is_that_of_its_reader(hold: Hold, alice: User, bob: User) -> None:
+    hold()
+    assert ">1<" in get(bob, "/places/approvals-page")
+    assert get(alice, "/places/approvals-page").strip() == ""
+
+
+def test_objections_to_many_are_those_to_each(hold: Hold, alice: User, bob: User, acme: Organization) -> None:
+    group = Group.objects.create(name="safety")
+    alice.groups.add(group)
+    requests = [hold(), hold(user=bob), hold(reviewer_group=group)]
+    rita = make_user("rita", acme, Role.ADMIN)
+    for user in (alice, bob, rita):
+        assert objections_of(user, requests) == {request.pk: objection_to(user, request) for request in requests}
+
+
+def test_more_requests_cost_no_more_queries(hold: Hold, bob: User, django_assert_max_num_queries: Any) -> None:
+    for _ in range(12):
+        hold()
+    client = Client()
+    client.force_login(bob)
+    with django_assert_max_num_queries(24):
+        client.get("/approvals")

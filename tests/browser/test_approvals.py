@@ -1,0 +1,102 @@
+"""The page of the approvals in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from playwright.sync_api import expect
+
+from approvals import decisions
+from approvals.intake import Outcome
+from approvals.models import ApprovalRequest, ApprovalRule
+from cloudtrain_site.states import Source
+from jobs.models import Organization
+from jobs.roles import Role
+from tests.browser.conftest import Browse, forgive, is_live, is_wider_than_the_window, keep, violations
+from tests.factories import make_user
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+Submit = Callable[..., Outcome]
+
+
+def test_a_lead_decides_in_place_while_the_requester_watches(
+    browse: Browse, alice: User, bob: User, charlie: User, submit: Submit, hold_everything: ApprovalRule
+) -> None:
+    leads, requesters = is_live(browse(bob, "/approvals")), is_live(browse(alice, "/approvals"))
+    strangers = is_live(browse(charlie, "/approvals"))
+    expect(leads.get_by_role("heading", name="Nothing is pending")).to_be_visible()
+    submit(alice, "flux-<b>portraits</b>")
+    expect(leads.get_by_role("link", name="Approvals 1 to decide")).to_be_visible()
+    item = leads.locator(".request")
+    expect(item).to_contain_text("flux-<b>portraits</b>")
+    expect(item.locator(".left")).to_contain_text("left")
+    assert "portraits" not in strangers.content()
+
+    item.get_by_role("button", name="Reject").focus()
+    leads.keyboard.press("Enter")
+    leads.get_by_role("button", name="Reject", exact=True).last.click()
+    expect(leads.get_by_role("dialog")).to_be_visible()  # a rejection says why
+    leads.get_by_label("Reason").fill("use the smaller card")
+    leads.get_by_role("button", name="Reject", exact=True).last.click()
+    expect(leads.locator(".decided")).to_contain_text("use the smaller card")
+    expect(leads.get_by_role("link", name="Approvals", exact=True)).to_be_visible()
+    expect(requesters.locator(".decided")).to_contain_text("by bob")
+
+    submit(alice, "another")
+    leads.get_by_role("button", name="Approve another").click()
+    leads.get_by_role("button", name="Approve", exact=True).last.click()
+    expect(leads.locator(".decided")).to_contain_text("another")
+    submit(alice, "a-third")
+    requesters.get_by_role("button", name="Take it back a-third").click()
+    requesters.get_by_role("button", name="Take it back", exact=True).last.click()
+    expect(requesters.locator(".decided")).to_contain_text("a-third")
+    expect(leads.get_by_role("heading", name="Nothing is pending")).to_be_visible()
+
+
+def test_who_comes_too_late_reads_beside_it_who_was_faster(
+    browse: Browse,
+    alice: User,
+    bob: User,
+    acme: Organization,
+    submit: Submit,
+    hold_everything: ApprovalRule,
+    complaints: list[str],
+) -> None:
+    rita = make_user("rita", acme, Role.LEAD)
+    submit(alice)
+    page = is_live(browse(rita, "/approvals"))
+    page.get_by_role("button", name="Approve").click()
+    decisions.reject(ApprovalRequest.objects.get(), user=bob, source=Source.API, notes="too dear")
+    page.get_by_role("button", name="Approve", exact=True).last.click()
+    expect(page.locator(".decided [role=alert]")).to_contain_text("It was already rejected by bob at")
+    forgive(page, complaints, "409")
+
+
+def test_it_has_no_barriers(
+    browse: Browse, alice: User, bob: User, root: User, submit: Submit, hold_everything: ApprovalRule
+) -> None:
+    first = submit(alice, "flux-portraits")
+    assert first.approval is not None
+    decisions.approve(first.approval, user=bob, source=Source.API, notes="fine, go on")
+    submit(alice, "flux-portraits-lr3e4", config={"max_train_steps": 200, "learning_rate": 3e-4, "resume": True})
+    submit(bob, "sdxl-product-shots")
+    third = submit(alice, "hunyuan-full-finetune", provider="replicate", hardware_profile="gpu-h100").approval
+    ApprovalRequest.objects.filter(pk=third and third.pk).update(expires_at=timezone.now() + timedelta(minutes=4))
+    rejected = submit(alice, "flux-rank-512").approval
+    assert rejected is not None
+    decisions.reject(rejected, user=bob, source=Source.API, notes="rank 64 was no worse at a tenth of the price")
+    page = is_live(browse(bob, "/approvals", reduced_motion="reduce"))
+    page.locator(".changes summary").first.click()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert violations(page) == [], scheme
+        keep(page, f"approvals-{scheme}")
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert violations(page) == [], "on a phone"
+    assert not is_wider_than_the_window(page)
+    keep(page, "approvals-phone-dark")
