@@ -136,7 +136,7 @@ def begin_submission(job: Job) -> bool:
     answer of the provider, or the certainty that there is none, ends the job.
     """
     if job.submission_marker is not None:
-        return _may_go_on(job)
+        return may_go_on(job)
     marker, now = new_marker(), timezone.now()
     waiting = Job.objects.filter(
         pk=job.pk, status__in=BEFORE_PROVIDER, submission_marker=None, cancel_requested_at=None, deleted_at=None
@@ -164,39 +164,9 @@ def begin_submissions(jobs: Sequence[Job]) -> set[str]:
     return begun
 
 
-def _may_go_on(job: Job) -> bool:
+def may_go_on(job: Job) -> bool:
     """Whether an earlier, unfinished submission of `job` may be tried again."""
     return Job.objects.filter(pk=job.pk, status__in=BEFORE_PROVIDER, cancel_requested_at=None).exists()
-
-
-def begin_staging(job: Job, stage: str, *, actor: Actor) -> bool:
-    """Say that the job's dataset is on its way to the provider. False: the job was cancelled or ended meanwhile."""
-    wanted = Q(cancel_requested_at=None)
-    if job.status == JobStatus.UPLOADING:
-        return _may_go_on(job)
-    return change_state(
-        job,
-        JobStatus.UPLOADING,
-        actor=actor,
-        source=Source.DISPATCHER,
-        reason="",
-        only_if=wanted,
-        stage=stage,
-        progress=0.0,
-    )
-
-
-def note_staging(job: Job, percent: float, words: str) -> bool:
-    """Say how far the dataset is. False: nobody wants it any more, since the job was cancelled or ended."""
-    if (job.progress, job.last_log) == (percent, words):
-        return _may_go_on(job)
-    uploading = Job.objects.filter(pk=job.pk, status=JobStatus.UPLOADING, cancel_requested_at=None)
-    with unit_of_work():
-        if not uploading.update(progress=percent, last_log=words):
-            return False
-        job.progress, job.last_log = percent, words
-        _tell_progress(job)
-    return True
 
 
 def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = Source.DISPATCHER) -> bool:
@@ -298,10 +268,11 @@ def _refresh_details(job: Job, snapshot: Snapshot) -> None:
         for name, value in changed.items():
             setattr(job, name, value)
         if {"stage", "progress", "last_log"} & changed.keys():
-            _tell_progress(job)
+            tell_progress(job)
 
 
-def _tell_progress(job: Job) -> None:
+def tell_progress(job: Job) -> None:
+    """Publish how far the job is, at most once a second. Called in the transaction that wrote it."""
     now = timezone.now()
     quiet = Q(progress_told_at=None) | Q(progress_told_at__lte=now - PROGRESS_PAUSE)
     if not Job.objects.filter(quiet, pk=job.pk).update(progress_told_at=now):

@@ -17,7 +17,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.utils import timezone
 
 from cloudtrain_site.states import Source
-from jobs import lifecycle, uploads
+from jobs import uploading, uploads
 from jobs.dataset_models import DatasetUpload
 from jobs.models import Job
 from jobs.providers.base import ProviderError
@@ -180,7 +180,7 @@ def _beat(entry: QueueEntry, meter: Meter, words: str) -> bool:
     if meter.done:
         uploads.note_sent(upload, entry.provider, int(upload.size * meter.percent / 100))
     told = f"{words}: {meter.done / 1e6:.1f} of {meter.total / 1e6:.1f} MB"
-    return lifecycle.note_staging(job, meter.percent, told)
+    return uploading.note_staging(job, meter.percent, told)
 
 
 def _failed(entry: QueueEntry, error: ProviderError) -> None:

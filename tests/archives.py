@@ -6,16 +6,17 @@ import gzip
 import io
 import tarfile
 import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 PICTURES = {"pictures/one.txt": b"a red toy", "pictures/two.txt": b"a blue toy"}
 
 
-def make_zip(files: dict[str | zipfile.ZipInfo, bytes] | None = None, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+def make_zip(files: Mapping[Any, bytes] | None = None, method: int = zipfile.ZIP_DEFLATED) -> bytes:
     """A zip of `files`, by default of two pictures."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
-        for name, data in (files or PICTURES).items():  # type: ignore[attr-defined]
+        for name, data in (files or PICTURES).items():
             # Not the time of now: the same files make the same archive.
             archive.writestr(name if isinstance(name, zipfile.ZipInfo) else zipfile.ZipInfo(name), data, method)
     return buffer.getvalue()

@@ -172,7 +172,7 @@ def test_a_changed_file_is_not_taken_for_ours(submit: Submit, upload: DatasetUpl
 def large(upload: DatasetUpload, alice: User, acme: Organization, fake: FakeReplicate) -> DatasetUpload:
     """A dataset that takes minutes to send."""
     fake.faults.upload_bytes_per_second = 400_000
-    return keep(alice, acme, make_zip({"noise": os.urandom(LARGE)}))  # type: ignore[dict-item]
+    return keep(alice, acme, make_zip({"noise": os.urandom(LARGE)}))
 
 
 @pytest.mark.slow

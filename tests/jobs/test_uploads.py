@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -221,14 +222,18 @@ class TestSubmitting:
         assert (answer.status_code, list(answer.json()["errors"])) == (400, ["dataset"])
 
 
+def status_of(ask: Callable[..., Any], *arguments: Any) -> int:
+    return int(ask(*arguments).status_code)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_of_a_removal_and_a_submission_at_once_one_wins(client_of: ClientOf, alice: User, acme: Organization) -> None:
     body = {"config": {"max_train_steps": 1}}
     for _ in range(5):
         upload_id = send(client_of(alice)).json()["upload"]["id"]
         submitted, removed = at_once(
-            lambda pk=upload_id: client_of(alice).post("/api/cloud/jobs/submit", {**body, "dataset": pk}).status_code,
-            lambda pk=upload_id: client_of(alice).delete(f"{URL}/{pk}").status_code,
+            partial(status_of, client_of(alice).post, "/api/cloud/jobs/submit", {**body, "dataset": upload_id}),
+            partial(status_of, client_of(alice).delete, f"{URL}/{upload_id}"),
         )
         assert (submitted, removed) in [(201, 409), (400, 200), (409, 200)]
         assert Job.objects.filter(dataset=upload_id).exists() is (submitted == 201)
@@ -298,7 +303,7 @@ def raw_request(url: str, head: str, body: Iterator[bytes]) -> tuple[bytes, int]
 
 class TestTheServer:
     def test_a_real_upload_arrives_whole(self, web_server: str, alice: User, data_dir: Path) -> None:
-        data = make_zip({"noise.bin": os.urandom(3_500_000)})  # type: ignore[dict-item]
+        data = make_zip({"noise.bin": os.urandom(3_500_000)})
         cookies = {**session_cookies(alice), "csrftoken": "a" * 32}
         with httpx.Client(base_url=web_server, cookies=cookies, timeout=30) as client:
             headers = {"X-CSRFToken": "a" * 32}
