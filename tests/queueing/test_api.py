@@ -115,6 +115,43 @@ class TestPosition:
         assert job["estimated_wait_seconds"] == pytest.approx(100, abs=30)
 
 
+class TestLists:
+    def test_the_queue_is_told_in_its_order_with_what_each_waits_for(
+        self, enqueue: Enqueue, client_of: ClientOf, alice: User, charlie: User
+    ) -> None:
+        running, second, held, first = enqueue(), enqueue(), enqueue(held=True), enqueue(role=Role.LEAD)
+        QueueState.objects.update_or_create(pk=1, defaults={"max_running_per_user": 0})
+        QueueEntry.objects.filter(pk=running.pk).update(turn=0.0)
+        told = client_of(alice).get("/api/queue").json()
+        assert (told["depth"], told["running"]) == (4, 0)
+        places = {entry["job_id"]: entry["position"] for entry in told["entries"]}
+        assert places == {running.job_id: 1, first.job_id: 2, second.job_id: 3, held.job_id: None}
+        assert all(entry["waiting_reason"] for entry in told["entries"])
+        only = client_of(alice).get("/api/queue?status=blocked&limit=1").json()["entries"]
+        assert [entry["job_id"] for entry in only] == [held.job_id]
+        assert client_of(charlie).get("/api/queue").json()["entries"] == []
+
+    @pytest.mark.parametrize("query", ["status=lost", "limit=0", "limit=501"])
+    def test_what_cannot_be_asked_is_refused(self, client_of: ClientOf, alice: User, query: str) -> None:
+        assert client_of(alice).get(f"/api/queue?{query}").status_code == 400
+
+    def test_me_is_ones_own_alone(
+        self, enqueue: Enqueue, client_of: ClientOf, alice: User, bob: User, acme: Organization
+    ) -> None:
+        mine = enqueue()
+        enqueue(submitted_by=bob)
+        told = client_of(alice).get("/api/queue/me").json()["entries"]
+        assert [entry["job_id"] for entry in told] == [mine.job_id]
+
+    def test_a_deleted_job_is_nowhere(self, enqueue: Enqueue, client_of: ClientOf, bob: User) -> None:
+        entry = enqueue()
+        client_of(bob).post(f"/api/queue/{entry.job_id}/cancel")
+        assert client_of(bob).delete(f"/api/cloud/jobs/{entry.job_id}").status_code == 200
+        assert client_of(bob).get(f"/api/queue/position/{entry.job_id}").status_code == 404
+        body = {"priority": 5, "reason": "x"}
+        assert client_of(bob).post(f"/api/queue/{entry.job_id}/priority", body, format="json").status_code == 404
+
+
 class TestPriority:
     @pytest.mark.parametrize(
         "body", [{"priority": 51, "reason": "x"}, {"priority": -1, "reason": "x"}, {"priority": 5}]
