@@ -7,7 +7,6 @@ from typing import Any
 
 from django.core.validators import RegexValidator
 from django.http import Http404
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.permissions import BasePermission
@@ -131,7 +130,7 @@ def represent_key(key: ApiKey) -> dict[str, Any]:
         "created_at": key.created,
         "expires_at": key.expiry,
         "last_used_at": key.last_used_at,
-        "expired": key.expiry is not None and key.expiry <= timezone.now(),
+        "expired": key.is_expired,
     }
 
 

@@ -24,6 +24,11 @@ class ApiKey(AbstractAuthToken):  # type: ignore[misc]
     def __str__(self) -> str:
         return f"{self.token_key[:8]}… of {self.user}"
 
+    @property
+    def is_expired(self) -> bool:
+        """Whether its time is over."""
+        return self.expiry is not None and bool(self.expiry <= timezone.now())
+
 
 class Loop(models.Model):
     """How one background loop is doing, and who runs it now."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -26,15 +28,32 @@ def visible_jobs(user: AnyUser) -> JobQuerySet:
     return jobs.filter(organization__in=organizations_of(user))
 
 
-def listed_jobs_of(user: AnyUser) -> JobQuerySet:
-    """The same jobs, for lists: asks for the organizations first, at the cost of one query.
+@dataclass(frozen=True, slots=True)
+class Team:
+    """An organization, and what somebody is in it."""
+
+    id: int
+    name: str
+    role: str
+
+
+def teams_of(user: AnyUser) -> list[Team]:
+    """The organizations of `user` by name, in one query; a superuser is an admin of them all."""
+    if is_superuser(user):
+        return [Team(pk, name, Role.ADMIN) for pk, name in Organization.objects.values_list("pk", "name")]
+    memberships = Membership.objects.filter(user_id=user.pk or 0).order_by("organization__name")
+    return [Team(*row) for row in memberships.values_list("organization_id", "organization__name", "role")]
+
+
+def listed_jobs_of(user: AnyUser, teams: Sequence[Team] | None = None) -> JobQuerySet:
+    """The same jobs, for lists: asks for the organizations first, unless `teams` says them.
 
     Knowing them, the database walks an index in the list's order, where it would look at every job otherwise.
     """
     jobs = Job.objects.kept()
     if is_superuser(user):
         return jobs
-    return jobs.filter(organization__in=list(organizations_of(user).order_by("pk").values_list("pk", flat=True)))
+    return jobs.filter(organization__in=[team.id for team in (teams_of(user) if teams is None else teams)])
 
 
 def organizations_of(user: AnyUser, roles: tuple[Role, ...] | None = None) -> QuerySet[Organization]:

@@ -11,7 +11,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from jobs.access import listed_jobs_of, organizations_of
+from jobs.access import Team, listed_jobs_of, teams_of
 from jobs.page_query import FILTERS, SORTS, address_of, page_of, read_query
 from jobs.page_rows import make_rows
 from jobs.page_tabs import make_tabs
@@ -35,7 +35,8 @@ def job_list(request: HttpRequest) -> HttpResponse:
     """The newest jobs that the reader may see, and from where on the page follows the event stream."""
     around = frame(request)  # before the jobs are read: whatever happens from here on, the stream brings
     wanted, is_understood = read_query(request.GET)
-    visible = listed_jobs_of(request.user)
+    teams = teams_of(request.user)
+    visible = listed_jobs_of(request.user, teams)
     jobs = list(page_of(visible, request.user, wanted)[: PAGE_SIZE + 1])
     rows = make_rows(jobs[:PAGE_SIZE], request.user)
     context = {
@@ -43,7 +44,7 @@ def job_list(request: HttpRequest) -> HttpResponse:
         "rows": rows,
         "tabs": make_tabs(visible, request.GET, wanted["status"]),
         "is_understood": is_understood,
-        **_toolbar(request, wanted),
+        **_toolbar(request, wanted, teams),
         "is_filtered": any(wanted[name] for name in FILTERS),
         "cursor": wanted["cursor"],
         "older": address_of(request.GET, rows[-1].job.pk) if len(jobs) > PAGE_SIZE else None,
@@ -53,20 +54,20 @@ def job_list(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/jobs.html", context)
 
 
-def _toolbar(request: HttpRequest, wanted: dict[str, Any]) -> dict[str, Any]:
+def _toolbar(request: HttpRequest, wanted: dict[str, Any], teams: list[Team]) -> dict[str, Any]:
     """What the reader may choose from, and has chosen."""
     return {
         "search": wanted["search"],
         "provider": wanted["provider"],
         "providers": [(name, get_provider(name).label) for name in NAMES],
         "team": wanted["organization"],
-        "teams": list(organizations_of(request.user).values_list("name", flat=True)),
+        "teams": [team.name for team in teams],
         "mine": wanted["mine"],
         "sort": wanted["sort"],
         "sorts": SORTS,
         "order": dict(SORTS)[wanted["sort"]],
         "kept": [(name, value) for name in ("status", "job_type") for value in request.GET.getlist(name) if value],
-        "submits": organizations_of(request.user, SUBMITTERS).exists(),
+        "submits": any(team.role in SUBMITTERS for team in teams),
     }
 
 

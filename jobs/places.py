@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from cloudtrain_site.event_store import current_number
+from cloudtrain_site.preferences import time_zone_of
 from jobs.access import AnyUser, manages_anything
 
 #: For the user: the number beside the place's name. None: the place isn't for this user at all; 0: no number is shown.
@@ -51,6 +52,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "newest_event": newest_event,
         "administers": request.user.is_staff or manages_anything(request.user),
         "places": _places_for(request),
+        "time_zone": time_zone_of(request.user),
     }
 
 

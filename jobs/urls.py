@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs import config_views, job_pages, metrics_views, new_job_page, pages, upload_views, views, webhook_views
+from jobs import (
+    account_page,
+    config_views,
+    job_pages,
+    metrics_views,
+    new_job_page,
+    pages,
+    upload_views,
+    views,
+    webhook_views,
+)
 
 urlpatterns = [
     path("", pages.job_list, name="dashboard"),
@@ -17,6 +27,9 @@ urlpatterns = [
     path("jobs/<str:job_id>/log.txt", job_pages.log_file, name="job-log-file"),
     path("jobs/<str:job_id>/config.json", job_pages.config_file, name="job-config-file"),
     path("jobs/<str:job_id>/dataloader.json", job_pages.dataloader_file, name="job-dataloader-file"),
+    path("account", account_page.account, name="account"),
+    path("account/keys", account_page.keys, name="account-key-list"),
+    path("account/password", account_page.change_password, name="password-change"),
     path("login", pages.log_in, name="login"),
     path("logout", pages.log_out, name="logout"),
     path("api/cloud/jobs", views.JobList.as_view(), name="job-list"),

@@ -38,7 +38,7 @@ def get(user: User, address: str = "/") -> str:
 
 
 def shown_names(page: str) -> list[str]:
-    return re.findall(r'scope="row">\s*<bdi[^>]*>([^<]*)</bdi>', page)
+    return re.findall(r'scope="row">\s*<a[^>]*><bdi[^>]*>([^<]*)</bdi>', page)
 
 
 def row_of(job: Job, reader: User) -> Row:
@@ -132,6 +132,30 @@ class TestList:
         page = get(alice, f"/?{query}")
         assert shown_names(page) == ["flux"]
         assert "asks for something that isn’t there" in page
+
+    @pytest.mark.parametrize("sort", ["newest", "oldest", "cost"])
+    def test_each_order_goes_on_where_the_page_before_ended(self, alice: User, make_job: MakeJob, sort: str) -> None:
+        for number in range(120):
+            make_job(status=JobStatus.COMPLETED, cost_usd=Decimal(number // 50))
+        client = Client()
+        client.force_login(alice)
+        seen, address = [], f"?sort={sort}"
+        while address:
+            context = client.get(f"/{address}").context
+            seen += [row.job.pk for row in context["rows"]]
+            address = context["older"]
+        order = {"newest": ["-id"], "oldest": ["id"], "cost": ["-cost_usd", "-id"]}[sort]
+        assert seen == list(Job.objects.order_by(*order).values_list("pk", flat=True))
+
+    def test_goes_on_nowhere_from_a_job_that_is_not_the_readers(self, charlie: User, make_job: MakeJob) -> None:
+        job = make_job(cost_usd=Decimal(5))
+        factories.make_job(organization=Organization.objects.get(name="other"), cost_usd=Decimal(1))
+        assert shown_names(get(charlie, f"/?sort=cost&cursor={job.pk}")) == []
+
+    def test_of_ones_own_jobs_alone(self, alice: User, bob: User, make_job: MakeJob) -> None:
+        make_job(config_name="hers")
+        make_job(config_name="his", submitted_by=bob)
+        assert shown_names(get(alice, "/?mine=true")) == ["hers"]
 
     def test_counts_what_is_active(self, alice: User, make_job: MakeJob) -> None:
         make_job()

@@ -1,14 +1,32 @@
 // Times in the reader's words and zone; the exact one is the title.
 
 const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: "auto", style: "short" });
-const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
-const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
+let exact;
+let day;
+useZone(document.body.dataset.zone);
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
 const SHORT_UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
 
+/** Write times in the zone of that name from now on; in the browser's without one, or with one that it doesn't know. */
+export function useZone(name) {
+  const format = (options) => new Intl.DateTimeFormat(undefined, { ...options, timeZone: knownZone(name) });
+  exact = format({ dateStyle: "full", timeStyle: "long" });
+  day = format({ day: "numeric", month: "short", year: "numeric" });
+  for (const shown of document.querySelectorAll("time[title]")) shown.removeAttribute("title");
+}
+
+/** `name` when the browser knows it as a time zone, else undefined. */
+export function knownZone(name) {
+  try {
+    return name ? new Intl.DateTimeFormat(undefined, { timeZone: name }).resolvedOptions().timeZone : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 function ago(date, now) {
   const seconds = (now - date) / 1000;
-  if (seconds > 30 * 86400) return DAY.format(date);
+  if (seconds > 30 * 86400) return day.format(date);
   const distance = Math.abs(seconds);
   const found = UNITS.find(([, length]) => distance >= length);
   if (!found) return "just now"; // the reader's clock may be a little behind ours
@@ -45,7 +63,7 @@ export function showTimes(root) {
   for (const element of root.querySelectorAll("time[datetime]")) {
     const date = new Date(element.dateTime);
     write(element, "left" in element.dataset ? left(date, now) : ago(date, now));
-    element.title ||= EXACT.format(date);
+    element.title ||= exact.format(date);
   }
   for (const element of root.querySelectorAll("[data-running-since]")) {
     write(element, duration((now - Date.parse(element.dataset.runningSince)) / 1000));

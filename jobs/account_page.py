@@ -1,0 +1,74 @@
+"""The reader's own account: keys, mail, time zone, password."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import PasswordChangeView
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse_lazy
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_safe
+
+from cloudtrain_site.api import asker
+from cloudtrain_site.models import ApiKey
+from cloudtrain_site.preferences import mail_kinds, time_zones, wanted_mail
+from jobs.models import Membership
+from jobs.places import frame
+
+#: How long a key may be made to live, in days; the third is what the form begins with.
+LIFETIMES = ((7, "a week"), (30, "30 days"), (90, "90 days"), (365, "a year"), (3650, "ten years"))
+
+
+@never_cache
+@login_required
+@require_safe
+def account(request: HttpRequest) -> HttpResponse:
+    """What one has and chose; the API changes it."""
+    around = frame(request)
+    user = asker(request)
+    wanted = wanted_mail(user)
+    context = {
+        **around,
+        "memberships": Membership.objects.filter(user=user).select_related("organization").order_by("organization"),
+        "keys": ApiKey.objects.filter(user=user),
+        "lifetimes": LIFETIMES,
+        "mail": [(kind, wanted[kind.name]) for kind in mail_kinds()],
+        "zone": around["time_zone"],
+        "zones": time_zones(),
+        "has_new_password": "new-password" in request.GET,
+    }
+    return render(request, "dashboard/account.html", context)
+
+
+@never_cache
+@require_safe
+def keys(request: HttpRequest) -> HttpResponse:
+    """The list of keys alone, as it is now."""
+    if not request.user.is_authenticated:
+        return HttpResponse(status=401)
+    own = ApiKey.objects.filter(user=asker(request))
+    return render(request, "dashboard/_account_keys.html", {"keys": own})
+
+
+class ChangePassword(PasswordChangeView):
+    """Django's form in our frame. Every other browser of the user is signed out by it."""
+
+    template_name = "dashboard/password.html"
+    success_url = reverse_lazy("account")
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """The form, and what is around every page."""
+        return {**frame(self.request), **super().get_context_data(**kwargs)}
+
+    def get_success_url(self) -> str:
+        """Back, with a word about it."""
+        return f"{self.success_url}?new-password"
+
+
+change_password = never_cache(
+    sensitive_post_parameters()(require_http_methods(["GET", "HEAD", "POST"])(ChangePassword.as_view()))
+)

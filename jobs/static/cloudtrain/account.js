@@ -1,0 +1,127 @@
+// The account page: keys that are shown once, which mail one wants, and the time zone.
+
+import { ask, call, fetchText, onNews, showProblem, toast } from "./page.js";
+import { knownZone, showTimes, useZone } from "./times.js";
+
+const find = (id) => document.getElementById(id);
+const addresses = find("main").dataset;
+
+async function attempt(act, control) {
+  if (control) control.disabled = true;
+  try {
+    return await act();
+  } catch (refusal) {
+    if (refusal.status !== 401) showProblem(Object.values(refusal.errors ?? {}).flat().join(" ") || refusal.message);
+    return null;
+  } finally {
+    if (control) control.disabled = false;
+  }
+}
+
+// Keys.
+
+async function showKeys() {
+  const text = await fetchText(addresses.list).catch(() => null);
+  if (text === null) return;
+  find("keys").innerHTML = text;
+  showTimes(find("keys"));
+}
+
+find("new-key").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const name = find("key-name");
+  const button = event.target.querySelector("button");
+  sayKeyError("");
+  if (!name.value.trim()) {
+    sayKeyError("Give it a name, so that you know later what it is for.");
+    return name.focus();
+  }
+  button.disabled = true;
+  try {
+    const made = await call("POST", addresses.keys, { name: name.value.trim(), days: Number(find("key-days").value) });
+    name.value = "";
+    find("made-name").textContent = made.name;
+    find("made-key").value = made.key;
+    find("made").hidden = false;
+    find("made-key").focus();
+    find("made-key").select();
+    await showKeys();
+  } catch (refusal) {
+    if (refusal.status !== 401) sayKeyError(refusal.message);
+  }
+  button.disabled = false;
+});
+
+function sayKeyError(words) {
+  find("key-error").textContent = words;
+  find("key-error").hidden = !words;
+}
+
+find("copy").addEventListener("click", async () => {
+  const key = find("made-key");
+  try {
+    await navigator.clipboard.writeText(key.value);
+    toast("Copied");
+  } catch {
+    // Only a page over TLS, or of this machine, may write there.
+    key.focus();
+    key.select();
+    toast("Press Ctrl+C, or ⌘C, to copy what is selected");
+  }
+});
+
+find("made-close").addEventListener("click", () => {
+  find("made-key").value = "";
+  find("made").hidden = true;
+  find("key-name").focus();
+});
+
+find("keys").addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-act=revoke]");
+  if (!button) return;
+  const row = button.closest("tr");
+  const { key } = row.dataset;
+  const answer = await ask({
+    title: "Revoke this key?",
+    name: row.querySelector("bdi").textContent,
+    words: "stops working at once, wherever it is used. This can’t be undone.",
+    yes: "Revoke the key",
+  });
+  if (!answer) return;
+  const done = await attempt(() => call("DELETE", `${addresses.keys}/${encodeURIComponent(key)}`), button);
+  if (done) toast("The key is revoked");
+  await showKeys();
+  (find("keys").querySelector("[data-act=revoke]") ?? find("key-name")).focus();
+});
+
+// Choices are kept as they are made.
+
+const keep = (changes, control) => attempt(() => call("PATCH", addresses.account, changes), control);
+
+find("mail").addEventListener("change", async ({ target }) => {
+  if (await keep({ mail: { [target.name]: target.checked } }, target)) toast(target.checked ? "You get this mail" : "You get no such mail");
+  else target.checked = !target.checked;
+  target.focus();
+});
+
+const zone = find("zone");
+let kept = zone.value;
+
+zone.addEventListener("change", async () => {
+  if (await keep({ time_zone: zone.value })) {
+    kept = zone.value;
+    useZone(kept);
+    showTimes(document);
+    toast("Times are shown in this zone");
+  } else zone.value = kept;
+  showNow();
+});
+
+function showNow() {
+  const format = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", timeZone: knownZone(kept) });
+  find("zone-now").textContent = `It is ${format.format(new Date())}${kept ? "" : ` in ${format.resolvedOptions().timeZone}`}.`;
+}
+
+showNow();
+setInterval(showNow, 20_000);
+onNews({ refresh: showKeys });

@@ -1,0 +1,117 @@
+"""What stands above the list of jobs: choosing in place, and Sync with a Replicate that is there and one that isn't."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import expect
+
+from jobs.models import Job, Organization, ProviderConfig
+from jobs.roles import Role
+from jobs.statuses import JobStatus
+from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, row, violations
+from tests.factories import make_user
+from tests.fake_replicate import FakeReplicate
+from tests.jobs.conftest import fake, replicate_config  # noqa: F401
+from tests.servers import free_port
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+MakeJob = Callable[..., Job]
+
+
+def test_choosing_shows_the_list_in_place_and_the_address_keeps_it(
+    browse: Browse, alice: User, bob: User, make_job: MakeJob
+) -> None:
+    cheap = make_job(config_name="cheap", cost_usd=Decimal(1), provider="replicate", status=JobStatus.COMPLETED)
+    dear = make_job(config_name="dear", cost_usd=Decimal(9), provider="replicate", status=JobStatus.FAILED)
+    local = make_job(config_name="here", submitted_by=bob)
+    page = is_live(browse(alice))
+    names = page.locator("#job-rows th bdi:first-of-type")
+    expect(page.locator("#job-rows tr")).to_have_count(3)
+    page.evaluate("window.isTheSamePage = true")
+
+    provider = page.get_by_label("Provider")
+    provider.select_option("replicate")
+    expect(row(page, local)).to_be_hidden()
+    expect(page.locator("#spoken")).to_have_text("2 jobs")
+    page.get_by_label("Order").select_option("cost")
+    expect(names.first).to_have_text("dear")
+    page.get_by_label("Only mine").check()
+    page.get_by_role("searchbox").fill("ea")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"/\?search=ea&provider=replicate&sort=cost&mine=true$"))
+    expect(page.locator("#job-rows tr")).to_have_count(2)
+
+    # A job that comes to cost more moves to its place.
+    Job.objects.filter(pk=cheap.pk).update(cost_usd=Decimal(10))
+    page.evaluate("dispatchEvent(new PopStateEvent('popstate'))")
+    expect(names.first).to_have_text("cheap")
+    page.get_by_role("link", name="Failed").click()
+    expect(page).to_have_url(re.compile("&provider=replicate&sort=cost&mine=true&status=failed$"))
+    expect(page.locator("#job-rows tr")).to_have_count(1)
+    expect(row(page, dear)).to_be_visible()
+    expect(page.get_by_label("Only mine")).to_be_checked()
+
+    page.go_back()
+    expect(page.locator("#job-rows tr")).to_have_count(2)
+    page.get_by_role("searchbox").fill("")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_label("Order").select_option("")
+    page.evaluate("window.isTheSamePage = true")
+    page.go_back()
+    expect(page.get_by_label("Order")).to_have_value("cost")
+    assert page.evaluate("window.isTheSamePage"), "the page was loaded anew"
+
+
+def test_sync_tells_what_it_found_and_why_it_could_not(
+    browse: Browse,
+    bob: User,
+    acme: Organization,
+    replicate_config: ProviderConfig,  # noqa: F811
+    fake: FakeReplicate,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    complaints: list[str],
+) -> None:
+    ProviderConfig.objects.filter(pk="replicate").update(discovery_organization=acme)
+    page = is_live(browse(bob))
+    sync = page.get_by_role("button", name="Sync")
+    toasts = page.locator(".toast")
+
+    def click() -> None:
+        sync.click()
+        expect(sync).to_be_enabled()
+
+    for count, words in ((1, "1 new job"), (3, "3 new jobs"), (0, "0 new jobs")):
+        fake.fill(count, status="processing") if count else None
+        click()
+        expect(toasts.last).to_have_text(f"Discovered {words} from Replicate")
+    expect(page.locator("#job-rows tr")).to_have_count(4)
+    expect(page.get_by_role("link", name="Running 4")).to_be_visible()
+
+    monkeypatch.setenv("REPLICATE_BASE_URL", f"http://127.0.0.1:{free_port()}")
+    page.route("**/jobs/sync", lambda route: (keep(page, "sync-busy"), route.continue_()))
+    sync.focus()
+    page.keyboard.press("Enter")
+    problem = page.locator("#problem-words")
+    expect(problem).to_contain_text("Replicate")
+    expect(sync).to_be_enabled()
+    expect(sync).to_be_focused()
+    assert [complaint for complaint in complaints if "502" not in complaint] == []
+    complaints.clear()
+    keep(page, "sync-problem")
+
+
+def test_a_viewer_syncs_and_makes_nothing(browse: Browse, acme: Organization, make_job: MakeJob) -> None:
+    make_job(provider="replicate")
+    page = is_live(browse(make_user("vera", acme, Role.VIEWER), reduced_motion="reduce"))
+    expect(page.get_by_label("Provider")).to_be_visible()
+    expect(page.get_by_role("button", name="Sync")).to_be_hidden()
+    expect(page.get_by_role("link", name="New job")).to_be_hidden()
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert not is_wider_than_the_window(page)
+    assert violations(page) == []
+    keep(page, "toolbar-phone")
