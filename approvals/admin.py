@@ -69,10 +69,10 @@ class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
         *("changes", "notes", "last_jobs", "config"),
     )
 
-    def get_list_display(self, request: HttpRequest) -> Sequence[str]:
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
         """Who decides in one organization alone need not read its name on every line."""
         several = remembered(request, "several", lambda: organizations_of(request.user, MANAGERS)[:2].count() != 1)
-        return self.list_display if several else [name for name in self.list_display if name != "organization"]
+        return list(self.list_display) if several else [name for name in self.list_display if name != "organization"]
 
     def get_fields(self, request: HttpRequest, obj: ApprovalRequest | None = None) -> Any:
         """Nothing about a decision that is still to be made."""

@@ -6,11 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
 from approvals.models import ApprovalRequest
+from jobs.models import Organization
 
 AGES = {"hour": ("less than an hour", timedelta(hours=1)), "day": ("less than a day", timedelta(days=1)),
         "week": ("less than a week", timedelta(days=7))}  # fmt: skip
@@ -24,8 +25,10 @@ class OrganizationFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
         """Those that have requests on this desk."""
-        rows = model_admin.get_queryset(request).order_by().values_list("organization_id", "organization__name")
-        return [(str(pk), name) for pk, name in rows.distinct() if pk is not None]
+        rows = model_admin.get_queryset(request).order_by()
+        # Asked of each organization: sorting out ten thousand requests takes longer.
+        found = Organization.objects.filter(Exists(rows.filter(organization=OuterRef("pk")))).order_by("name")
+        return [(str(pk), name) for pk, name in found.values_list("pk", "name")]
 
     def queryset(self, request: HttpRequest, found: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
         """The rows of the chosen one."""

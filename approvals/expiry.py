@@ -27,7 +27,7 @@ HEAVY = ("terms", "job__config", "job__dataloader_config")
 
 #: Who waits for SQLite's writer looks 1, 3, 8, 18, 33 and 53 ms after it came. A rest this long after so much work is
 #: met by one of these looks, so that nobody waits much longer than the work lasts.
-WORK_SECONDS, REST_SECONDS = 0.03, 0.016
+WORK_SECONDS, REST_SECONDS = 0.033, 0.0155
 
 
 def due_requests() -> QuerySet[ApprovalRequest]:

@@ -51,11 +51,11 @@ class ScopedAdmin(admin.ModelAdmin[M], Generic[M]):
             return [self._followable(one, request) for one in field]
         columns = {column.name: column for column in self.model._meta.fields if column.is_relation}
         column = columns.get(field)
-        if column is None:
+        if column is None or column.related_model is None:
             return field
         target = self.admin_site._registry.get(column.related_model)
         follows = target is not None and target.has_view_permission(request)
-        return field if follows else _shown_plainly(column.name, column.verbose_name)
+        return field if follows else _shown_plainly(column.name, str(column.verbose_name))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[M]:
         """What the request's user may see."""

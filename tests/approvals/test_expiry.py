@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from approvals import expiry
+from approvals import decisions, expiry
 from approvals.intake import Wish, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Actor, Change, Source
@@ -67,5 +67,5 @@ def test_an_entry_that_moved_on_since_it_was_read_is_read_again(
     request = ApprovalRequest.objects.select_related("job").get()
     stale = claims.live_entries([request.job])[request.job_id]
     claims.release(request.job, actor=Actor.of(alice), source=Source.ADMIN, reason="by hand")
-    assert expiry.decisions.expire(request, source=Source.LOOP, entry=stale)
+    assert decisions.expire(request, source=Source.LOOP, entry=stale)
     assert (QueueEntry.objects.get().status, Job.objects.get().status) == ("failed", "cancelled")
