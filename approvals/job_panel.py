@@ -53,9 +53,7 @@ def _told(request: ApprovalRequest, reader: AnyUser) -> dict[str, Any]:
         "decisions": [_decision(said) for said in request.decisions.all()],
         "lack": lack_of_people(request),
         "objection": objection,
-        "decide": reverse("admin:approvals_approvalrequest_change", args=[request.pk])
-        if is_open and not objection
-        else "",
+        "decide": f"{reverse('approvals-page')}#request-{request.pk}" if is_open and not objection else "",
     }
 
 

@@ -352,13 +352,13 @@ def request_cancel(job: Job, *, actor: Actor, source: str, reason: str = "") -> 
             return False
         if active.filter(cancel_requested_at=None).update(cancel_requested_at=now, cancel_requested_by=actor.name):
             job.refresh_from_db()
-            _record_cancel_request(job, actor, source, reason)
+            _note(job, actor, source, f"cancel requested{f': {reason}' if reason else ''}")
         transaction.on_commit(lambda: async_task("jobs.tasks.cancel_at_provider", job.pk))
     return True
 
 
-def _record_cancel_request(job: Job, actor: Actor, source: str, reason: str) -> None:
-    """The wish is news of its own: the job keeps its status until the provider confirms."""
+def _note(job: Job, actor: Actor, source: str, reason: str) -> None:
+    """News of its own, with which the job keeps its status."""
     job.record(
         Change(
             subject=Job.SUBJECT,
@@ -366,14 +366,20 @@ def _record_cancel_request(job: Job, actor: Actor, source: str, reason: str) -> 
             new=job.status,
             actor=actor,
             source=source,
-            reason=f"cancel requested{f': {reason}' if reason else ''}",
+            reason=reason,
             correlation_id=get_correlation_id(),
             at=timezone.now(),
         )
     )
 
 
-def delete(job: Job) -> bool:
+def delete(job: Job, *, actor: Actor, source: str) -> bool:
     """Take an ended job out of every list. What it cost stays counted. False: it has not ended, or is gone."""
     ended = Job.objects.kept().exclude(status__in=ACTIVE)
-    return bool(ended.filter(pk=job.pk).update(deleted_at=timezone.now()))
+    with unit_of_work():
+        if not ended.filter(pk=job.pk).update(deleted_at=timezone.now()):
+            return False
+        job.refresh_from_db()
+        # Whoever shows it looks again, and finds it gone.
+        _note(job, actor, source, "deleted")
+    return True

@@ -76,7 +76,7 @@ class JobDetail(APIView):
     @extend_schema(responses=DoneShape)
     def delete(self, request: Request, job_id: str) -> Response:
         job = find_own_job(request.user, job_id)
-        if not lifecycle.delete(job):
+        if not lifecycle.delete(job, actor=Actor.of(request.user), source=Source.API):
             raise Conflict(f"The job is {job.status}: only a finished one can be deleted. Cancel it first.")
         return Response({"success": True, "job_id": job.pk})
 

@@ -22,7 +22,7 @@ from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Source
 from jobs.models import Job, LogPiece
 from jobs.statuses import JobStatus
-from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, start, tell, violations
+from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, row, start, tell, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -248,7 +248,7 @@ class TestLive:
         expect(alices.get_by_text("Only leads and admins of the organization decide")).to_be_visible()
         keep(bobs, "job-held")
         assert violations(bobs) == []
-        expect(bobs.get_by_role("link", name="Decide")).to_be_visible()
+        expect(bobs.get_by_role("link", name="Decide", exact=True)).to_be_visible()
         request = ApprovalRequest.objects.get()
         assert decisions.approve(request, user=bob, source=Source.API, notes="fine, go on")
         expect(alices.locator("#job-chip")).to_have_text("Waiting")
@@ -263,11 +263,11 @@ class TestLive:
         job = make_job(status=JobStatus.FAILED, error_message="no")
         alices, bobs = opened(browse(alice, "about:blank"), job), opened(browse(bob, "about:blank"), job)
         alices.get_by_role("button", name="Delete").click()
-        alices.get_by_role("button", name="Delete the job").click()
+        with bobs.expect_response("**/parts/head"), bobs.expect_response("**/parts/history"):
+            alices.get_by_role("button", name="Delete the job").click()
         expect(alices.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
-        bobs.get_by_role("button", name="Retry").click()
-        bobs.get_by_role("button", name="Run it again").click()
-        expect(bobs.get_by_role("alert")).to_be_visible()
+        expect(bobs.get_by_role("alert")).to_contain_text("no longer there")
+        assert all("404" in complaint for complaint in complaints)
         complaints.clear()
 
 
@@ -309,3 +309,41 @@ class TestActs:
         expect(page.get_by_role("link", name="the one before")).to_be_visible()
         again = Job.objects.get(retry_of=job)
         expect(page).to_have_url(re.compile(again.pk))
+
+
+class TestFromTheList:
+    def test_an_ended_job_is_opened_run_again_and_deleted_by_keyboard(
+        self, browse: Browse, alice: User, bob: User, make_job: MakeJob
+    ) -> None:
+        job = make_job(status=JobStatus.FAILED, error_message="no")
+        page, bobs = is_live(browse(alice)), is_live(browse(bob))
+        menu = row(page, job).locator("summary[data-act=menu]")
+        menu.focus()
+        for key in ("Enter", "Tab", "Enter"):
+            page.keyboard.press(key)
+        expect(page.get_by_role("dialog")).to_contain_text("is submitted once more")
+        keep(page, "jobs-question-retry")
+        page.keyboard.press("Escape")
+        expect(menu).to_be_focused()
+        page.keyboard.press("Enter")
+        row(page, job).get_by_role("button", name="Retry").click()
+        page.get_by_role("button", name="Run it again").click()
+        expect(page.get_by_text("Submitted again.")).to_be_visible()
+        again = Job.objects.get(retry_of=job)
+        expect(row(page, again)).to_be_visible()
+
+        menu.click()
+        expect(row(page, job).get_by_role("button", name="Delete")).to_be_visible()
+        keep(page, "jobs-menu")
+        assert violations(page) == []
+        page.keyboard.press("Escape")
+        expect(row(page, job).get_by_role("button", name="Delete")).to_be_hidden()
+        menu.click()
+        row(page, job).get_by_role("button", name="Delete").click()
+        page.get_by_role("button", name="Delete the job").click()
+        expect(row(page, job)).to_be_hidden()
+        expect(row(bobs, job)).to_be_hidden()
+
+        row(page, again).get_by_role("link", name=again.config_name).focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name=again.config_name)).to_be_visible()

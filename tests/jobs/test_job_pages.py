@@ -97,7 +97,7 @@ class TestAccess:
 
     def test_a_deleted_job_has_no_page(self, alice: User, make_job: MakeJob) -> None:
         job = make_job(status=JobStatus.FAILED)
-        lifecycle.delete(job)
+        lifecycle.delete(job, actor=Actor.of(alice), source=Source.API)
         assert "There is nothing here" in get(alice, page_of(job), 404)
 
     def test_the_id_at_the_provider_leads_to_it(self, alice: User, make_job: MakeJob) -> None:
@@ -145,7 +145,7 @@ class TestHead:
         second = make_job(retry_of=first, attempt=2)
         assert f'href="{page_of(second)}">attempt 2' in get(alice, page_of(first))
         assert f'href="{page_of(first)}">the one before' in get(alice, page_of(second))
-        lifecycle.delete(first)
+        lifecycle.delete(first, actor=Actor.of(alice), source=Source.API)
         assert page_of(first) not in get(alice, page_of(second))
 
     def test_the_cost(self, make_job: MakeJob) -> None:

@@ -186,7 +186,10 @@ def test_a_failed_start_says_why(make_job: MakeJob) -> None:
 def test_only_an_ended_job_is_deleted_and_only_once(make_job: MakeJob) -> None:
     running = make_job(status=JobStatus.RUNNING)
     ended = make_job(status=JobStatus.COMPLETED)
-    assert not lifecycle.delete(running)
-    assert lifecycle.delete(ended)
-    assert not lifecycle.delete(ended)
+    by = {"actor": Actor(name="alice"), "source": Source.API}
+    assert not lifecycle.delete(running, **by)
+    assert lifecycle.delete(ended, **by)
+    assert not lifecycle.delete(ended, **by)
     assert list(Job.objects.kept()) == [running]
+    noted = [(event.old, event.new, event.actor, event.reason) for event in JobEvent.objects.all()]
+    assert noted == [("completed", "completed", "alice", "deleted")]

@@ -1,6 +1,8 @@
 // The list of jobs: each row as the server renders it, fetched anew when the event stream says that it changed.
 
-import { ask, call, fetchText, onNews, showProblem, signedOut } from "./page.js";
+import { askAndCancel, askAndDelete, askAndRetry } from "./job_acts.js";
+import { closeMenu } from "./menus.js";
+import { fetchText, onNews, showProblem, signedOut, toast } from "./page.js";
 import { showTimes } from "./times.js";
 
 const RETRY_MS = 10_000;
@@ -169,9 +171,10 @@ function place(row, old) {
 
 // What the reader has opened stays open, and the keyboard stays where it was.
 function keepUse(old, row) {
-  const wasOpen = old.querySelector("details[open]");
-  const folded = row.querySelector("details");
-  if (wasOpen && folded) folded.open = true;
+  for (const opened of old.querySelectorAll("details[open]")) {
+    const again = row.querySelector(`details.${opened.classList[0]}`);
+    if (again) again.open = true;
+  }
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
   if (!focused) return;
   const again = focused.dataset.act && row.querySelector(`[data-act="${focused.dataset.act}"]`);
@@ -248,31 +251,28 @@ function speak() {
 
 onNews({ event: hear, refresh: refreshList });
 
-// Stopping a job.
+// What is done to a job from here.
+
+const ACTS = {
+  cancel: askAndCancel,
+  async retry(...asked) {
+    if (await askAndRetry(...asked)) toast("Submitted again.");
+  },
+  delete: askAndDelete,
+};
 
 page.addEventListener("click", async (event) => {
-  const button = event.target.closest("[data-act=cancel]");
-  if (!button) return;
+  const button = event.target.closest("[data-act]");
+  const act = button && ACTS[button.dataset.act];
+  if (!act) return;
   const { job } = button.closest("tr").dataset;
-  const answer = await ask({
-    title: "Cancel this job?",
-    name: rowOf(job).querySelector("bdi").textContent,
-    words: "stops and can’t be resumed. What it has cost so far stays.",
-    yes: "Cancel the job",
-  });
-  if (answer) await cancel(job);
-});
-
-async function cancel(jobId) {
-  const button = rowOf(jobId)?.querySelector("[data-act=cancel]");
-  if (button) button.disabled = true;
+  closeMenu(button.closest(".menu"));
   try {
-    await call("POST", `/api/cloud/jobs/${encodeURIComponent(jobId)}/cancel`, {});
+    await act(job, rowOf(job).querySelector("bdi").textContent, button);
   } catch (refusal) {
     if (refusal.status !== 401) showProblem(refusal.message);
   }
-  if (button) button.disabled = false;
-  refresh(jobId);
-}
+  refresh(job);
+});
 
 allRows().forEach(remember);

@@ -1,10 +1,10 @@
 // The page of one job: what the stream tells between two looks, what may be done, what may be copied.
 
-import { ask, call, fetchText, onNews, showProblem, toast } from "./page.js";
+import { fetchText, onNews, showProblem, toast } from "./page.js";
 import { refresh } from "./sections.js";
 import { readCurvesSoon, sayNoCurves } from "./curves.js";
 import { onGrowth, readSoon } from "./job_log.js";
-import { askAndDelete, askAndRetry } from "./job_acts.js";
+import { askAndCancel, askAndDelete, askAndRetry } from "./job_acts.js";
 
 // The bar moves with each word of the stream; what follows from it (cost, time left) needs the server.
 const PAUSE_MS = 5_000;
@@ -66,36 +66,25 @@ sayNoCurves("They begin with the first figures in the log.");
 // Doing
 
 const ACTS = {
-  async cancel() {
-    const answer = await ask({
-      title: "Cancel this job?",
-      name: name(),
-      words: "stops and can’t be resumed. What it has cost so far stays.",
-      yes: "Cancel the job",
-    });
-    if (answer) await call("POST", `/api/cloud/jobs/${jobId}/cancel`, {});
-  },
-  async retry() {
-    const made = await askAndRetry(jobId, name());
+  cancel: askAndCancel,
+  async retry(...asked) {
+    const made = await askAndRetry(...asked);
     if (made) location.assign(made.address);
   },
-  async delete() {
-    if (await askAndDelete(jobId, name())) location.assign(list);
+  async delete(...asked) {
+    if (await askAndDelete(...asked)) location.assign(list);
   },
 };
 
 page.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-act]");
   if (!button) return;
-  button.disabled = true;
   try {
-    await ACTS[button.dataset.act]();
+    await ACTS[button.dataset.act](jobId, name(), button);
   } catch (refusal) {
     if (refusal.status !== 401) showProblem(refusal.message);
-  } finally {
-    button.disabled = false;
-    refresh(find("head"));
   }
+  refresh(find("head"));
 });
 
 // Copying

@@ -1,4 +1,4 @@
-// What is done to an ended job, from the list and from its own page.
+// What is done to a job, from the list and from its own page: asked first, then sent once. Each throws a Refusal.
 
 import { ask, call } from "./page.js";
 
@@ -13,8 +13,31 @@ function keyOf(jobId) {
   return keys.get(jobId);
 }
 
-/** Ask, then run the job once more. Returns `{ job_id, address, warnings }` of the new one, or null. Throws a Refusal. */
-export async function askAndRetry(jobId, name) {
+const addressOf = (jobId) => `/api/cloud/jobs/${encodeURIComponent(jobId)}`;
+
+// Not while it is asked: the keyboard comes back to the button from the question.
+async function send(button, ...request) {
+  button.disabled = true;
+  try {
+    return await call(...request);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+/** Ask, then stop the job. */
+export async function askAndCancel(jobId, name, button) {
+  const answer = await ask({
+    title: "Cancel this job?",
+    name,
+    words: "stops and can’t be resumed. What it has cost so far stays.",
+    yes: "Cancel the job",
+  });
+  if (answer) await send(button, "POST", `${addressOf(jobId)}/cancel`, {});
+}
+
+/** Ask, then run the job once more. Returns the answer about the new one, with the `address` of its page; or null. */
+export async function askAndRetry(jobId, name, button) {
   const answer = await ask({
     title: "Run this job again?",
     name,
@@ -24,21 +47,19 @@ export async function askAndRetry(jobId, name) {
     isDangerous: false,
   });
   if (!answer) return null;
-  const headers = { "Idempotency-Key": keyOf(jobId) };
-  const made = await call("POST", `/api/cloud/jobs/${encodeURIComponent(jobId)}/retry`, {}, headers);
+  const made = await send(button, "POST", `${addressOf(jobId)}/retry`, {}, { "Idempotency-Key": keyOf(jobId) });
   keys.delete(jobId);
   return { ...made, address: `/jobs/${encodeURIComponent(made.job_id)}` };
 }
 
-/** Ask, then delete the job. Returns whether it is gone. Throws a Refusal. */
-export async function askAndDelete(jobId, name) {
+/** Ask, then delete the job. Returns whether it is gone. */
+export async function askAndDelete(jobId, name, button) {
   const answer = await ask({
     title: "Delete this job?",
     name,
     words: "leaves every list, with its log and its history, and can’t be brought back. What it cost stays counted.",
     yes: "Delete the job",
   });
-  if (!answer) return false;
-  await call("DELETE", `/api/cloud/jobs/${encodeURIComponent(jobId)}`);
-  return true;
+  if (answer) await send(button, "DELETE", addressOf(jobId));
+  return answer !== null;
 }

@@ -74,6 +74,7 @@ async function readPiece() {
 function show(text) {
   find("log-box").hidden = false;
   find("log-search").hidden = false;
+  find("log-file").hidden = false;
   view.append(text);
   say(view.text.dropped ? `The first ${view.text.dropped.toLocaleString()} lines are in the download only.` : "");
   showFound();
