@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -21,7 +21,7 @@ from queueing import claims, controls, passes, unconfirmed
 from queueing.controls import By, LimitError, may_run_queue
 from queueing.forms import PriorityForm, ReasonForm
 from queueing.line import queue_in_order
-from queueing.models import LimitChange, ProviderLimit, QueueEntry, QueueState
+from queueing.models import LimitChange, ProviderLimit, QueueEntry, QueueEntryQuerySet, QueueState
 from queueing.places import NOT_WAITING, tell_of
 from queueing.statuses import WAITING
 
@@ -38,7 +38,7 @@ class InLine(ChangeList):
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         entries = super().get_queryset(request, exclude_parameters)
-        return entries if ORDER_VAR in self.params else queue_in_order(entries)
+        return entries if ORDER_VAR in self.params else queue_in_order(cast(QueueEntryQuerySet, entries))
 
 
 @admin.register(QueueEntry)
