@@ -9,6 +9,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from jobs.access import Team, listed_jobs_of, teams_of
@@ -29,6 +30,7 @@ log_out = LogoutView.as_view(next_page="login")
 
 
 @never_cache
+@gzip_page
 @login_required
 @require_safe
 def job_list(request: HttpRequest) -> HttpResponse:
@@ -72,6 +74,7 @@ def _toolbar(request: HttpRequest, wanted: dict[str, Any], teams: list[Team]) ->
 
 
 @never_cache
+@gzip_page
 @require_safe
 def job_rows(request: HttpRequest) -> HttpResponse:
     """The asked rows of that list as they are now; those that don't belong into it (any more) are left out."""

@@ -213,6 +213,14 @@ class TestHousekeeping:
         assert housekeep() == {"events": 0, "tasks": 1, "runs": 1}
         assert LoopRun.objects.filter(loop=row).count() == Task.objects.count() == 1
 
+    @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL counts by itself")
+    def test_sqlite_gets_to_know_how_its_rows_are_spread(self) -> None:
+        Loop.objects.create(name="test loop", interval_seconds=5)
+        housekeep()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT stat FROM sqlite_stat1 WHERE tbl = 'cloudtrain_site_loop'")
+            assert cursor.fetchone()
+
     def test_many_rows_go_in_batches(self, django_assert_max_num_queries: Any) -> None:
         row = Loop.objects.create(name="test loop", interval_seconds=5)
         LoopRun.objects.bulk_create(LoopRun(loop=row, duration_ms=1, outcome="ok") for _ in range(25))

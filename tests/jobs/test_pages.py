@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -156,6 +157,15 @@ class TestList:
         make_job(config_name="hers")
         make_job(config_name="his", submitted_by=bob)
         assert shown_names(get(alice, "/?mine=true")) == ["hers"]
+
+    def test_is_sent_packed_to_who_can_unpack_it(self, alice: User, make_job: MakeJob) -> None:
+        for _ in range(20):
+            make_job()
+        client = Client(headers={"Accept-Encoding": "gzip"})
+        client.force_login(alice)
+        answer = client.get("/")
+        assert answer["Content-Encoding"] == "gzip"
+        assert gzip.decompress(answer.content).count(b"data-job=") == 20
 
     def test_counts_what_is_active(self, alice: User, make_job: MakeJob) -> None:
         make_job()
