@@ -181,7 +181,10 @@ def copy_at(upload: DatasetUpload, provider: str) -> Copy | None:
 
 
 def note_copy(upload: DatasetUpload, provider: str, copy: Copy) -> None:
-    """Write down that the provider has all of it."""
+    """Write down that the provider has all of it; one that has no name for it made it for a single job."""
+    if not copy.external_id:
+        forget_unfinished(upload, provider)
+        return
     told: dict[str, Any] = {"external_id": copy.external_id, "address": copy.address, "expires_at": copy.expires_at}
     told |= {"sent_bytes": upload.size, "updated_at": timezone.now()}
     DatasetCopy.objects.update_or_create(upload=upload, provider=provider, defaults=told)

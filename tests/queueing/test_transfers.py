@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -145,6 +146,20 @@ def test_everybody_sees_how_far_it_is(submit: Callable[[], Job], carrier: Carrie
     assert state(job) == GOES
     copy = DatasetCopy.objects.get()
     assert (copy.sent_bytes, copy.address, copy.external_id) == (upload.size, "https://carrier/f-1", "f-1")
+
+
+def test_on_this_machine_it_is_unpacked_for_its_job_alone(enqueue: Enqueue, upload: DatasetUpload) -> None:
+    job = enqueue(provider="local", dataset=upload, dataloader_config=[{"dir": "{dataset}/pictures"}]).job
+    dispatch.run_pass()
+    assert state(job) == UPLOADING
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.providers.local.LocalProvider._launch", lambda *_: "no process in this test")
+        transfers.run()
+    folder = uploads.folder().parent / "jobs" / job.pk
+    assert (folder / "dataset" / "pictures" / "one.txt").read_bytes() == b"a red toy"
+    assert json.loads((folder / "dataloader.json").read_text()) == [{"dir": f"{folder}/dataset/pictures"}]
+    assert not DatasetCopy.objects.exists()
+    assert "no process in this test" in QueueEntry.objects.get().last_error
 
 
 def test_a_second_job_hears_what_the_provider_has(submit: Callable[[], Job], carrier: Carrier) -> None:
