@@ -32,6 +32,8 @@ class Period:
 
     days: int
     now: datetime
+    #: Of this organization alone, by its name; empty: of all that are seen.
+    organization: str = ""
 
     @property
     def start(self) -> datetime:
@@ -41,12 +43,13 @@ class Period:
 
     def jobs(self, user: AnyUser) -> JobQuerySet:
         """Those that ended in it, or have not ended."""
-        return counted_jobs(user).filter(Q(completed_at__gte=self.start) | Q(status__in=ACTIVE))
+        jobs = counted_jobs(user).filter(Q(completed_at__gte=self.start) | Q(status__in=ACTIVE))
+        return jobs.filter(organization__name=self.organization) if self.organization else jobs
 
 
-def summary(user: AnyUser, days: int) -> dict[str, Any]:
+def summary(user: AnyUser, days: int, organization: str = "") -> dict[str, Any]:
     """The figures of the last `days` days. Each job counts on the day of its end; one that runs counts today."""
-    period = Period(days, timezone.now())
+    period = Period(days, timezone.now(), organization)
     jobs = period.jobs(user)
     by_status = dict.fromkeys(JobStatus.values, 0)
     by_status.update(jobs.order_by().values_list("status").annotate(Count("pk")))

@@ -18,6 +18,7 @@ class MetricsQuery(serializers.Serializer[Any]):
     """Which days."""
 
     days = serializers.IntegerField(min_value=1, max_value=366, default=30)
+    organization = serializers.CharField(max_length=100, default="", allow_blank=True)
 
 
 class DayShape(serializers.Serializer[Any]):
@@ -59,7 +60,7 @@ class Metrics(APIView):
     def get(self, request: Request) -> Response:
         query = MetricsQuery(data=request.query_params)
         query.is_valid(raise_exception=True)
-        return Response(summary(request.user, query.validated_data["days"]))
+        return Response(summary(request.user, **query.validated_data))
 
 
 class ReplicateStatus(APIView):

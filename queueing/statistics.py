@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, date, timedelta
 from typing import Any
 
 from django.db.models import Avg, Count, F, Q
+from django.db.models.functions import Coalesce, TruncDate
 from django.utils import timezone
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from jobs.access import AnyUser, is_superuser, organizations_of
+from jobs.metrics import Period
 from queueing.models import QueueEntry, QueueEntryQuerySet
 from queueing.statuses import HOLDS_SLOT, WAITING
 
@@ -38,6 +40,32 @@ def statistics(user: AnyUser) -> dict[str, Any]:
         "by_user": _grouped(seen, "user__username", "user"),
         "by_organization": _grouped(seen, "organization__name", "organization"),
     }
+
+
+def depth_by_day(user: AnyUser, period: Period) -> list[tuple[date, int]]:
+    """How many waited at the end of each day of the period, today's being now: of the jobs that `user` may see.
+
+    From the count of now backwards, so that nothing has to be kept for it. Entries that were cleaned away meanwhile
+    are missing in the days of their wait.
+    """
+    entries = entries_seen_by(user).order_by()
+    if period.organization:
+        entries = entries.filter(organization__name=period.organization)
+    # One that was given back has been handed over and waits all the same.
+    gone = entries.exclude(status__in=WAITING).annotate(left=Coalesce("dispatched_at", "finished_at"))
+    came_on, left_on = _by_day(entries, "enqueued_at", period), _by_day(gone, "left", period)
+    depth = entries.filter(status__in=WAITING).count()
+    found = []
+    for number in reversed(range(period.days)):
+        day = (period.start + timedelta(days=number)).date()
+        found.append((day, max(depth, 0)))
+        depth += left_on.get(day, 0) - came_on.get(day, 0)
+    return found[::-1]
+
+
+def _by_day(entries: QueueEntryQuerySet, column: str, period: Period) -> dict[date, int]:
+    lately = entries.filter(**{f"{column}__gte": period.start}).annotate(day=TruncDate(column, tzinfo=UTC))
+    return dict(lately.values_list("day").annotate(Count("pk")))
 
 
 WAIT_NOW = Count("pk", filter=Q(status__in=WAITING))

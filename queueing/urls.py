@@ -5,11 +5,13 @@ from __future__ import annotations
 from django.urls import path
 
 from jobs.views import CancelJob
-from queueing import control_views, pages, views
+from queueing import control_views, metrics_pages, pages, views
 
 urlpatterns = [
     path("queue", pages.queue_page, name="queue-page"),
     path("queue/now", pages.queue_now, name="queue-now"),
+    path("metrics", metrics_pages.metrics_page, name="metrics-page"),
+    path("metrics/now", metrics_pages.metrics_now, name="metrics-now"),
     path("api/queue", views.QueueList.as_view(), name="queue-list"),
     path("api/queue/me", views.MyQueue.as_view(), name="queue-me"),
     path("api/queue/stats", views.Statistics.as_view(), name="queue-stats"),

@@ -1,0 +1,101 @@
+"""The figures as people see them: charts, and beside each its numbers."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.http import urlencode
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from jobs.access import AnyUser, organizations_of
+from jobs.metrics import Period, summary
+from jobs.page_rows import LABELS, duration, money
+from jobs.places import frame
+from jobs.statuses import TERMINAL, JobStatus
+from queueing.statistics import depth_by_day
+
+PERIODS = (7, 30, 90)
+DEFAULT_PERIOD = 30
+#: What ended moves every figure here; what only goes on moves none.
+EVENTS = " ".join(f"job_status_changed:{status}" for status in TERMINAL)
+
+
+@never_cache
+@login_required
+@require_safe
+def metrics_page(request: HttpRequest) -> HttpResponse:
+    """The whole page."""
+    around = frame(request)  # before the figures are read: whatever happens from here on, the stream brings
+    return render(request, "queueing/metrics.html", {**around, **_metrics(request)})
+
+
+@never_cache
+@require_safe
+def metrics_now(request: HttpRequest) -> HttpResponse:
+    """The figures as they are now."""
+    if not request.user.is_authenticated:
+        return HttpResponse(status=401)
+    return render(request, "queueing/_metrics.html", _metrics(request))
+
+
+def _metrics(request: HttpRequest) -> dict[str, Any]:
+    user = request.user
+    teams = list(organizations_of(user).order_by("name").values_list("name", flat=True))
+    team = request.GET.get("organization", "")
+    team = team if team in teams else ""
+    asked = request.GET.get("days", "")
+    days = next((period for period in PERIODS if str(period) == asked), DEFAULT_PERIOD)
+    figures = summary(user, days, team)
+    return {
+        "days": days,
+        "team": team,
+        "address": _address(days, team),
+        "periods": [(period, _address(period, team)) for period in PERIODS],
+        "teams": teams if len(teams) > 1 else [],
+        "events": EVENTS,
+        "tiles": _tiles(figures),
+        "statuses": _statuses(figures["jobs_by_status"]),
+        "spend": [_spend_of(day) for day in figures["cost_by_day"]],
+        "depth": _depth(user, days, team),
+        "is_empty": not figures["job_count"],
+    }
+
+
+def _address(days: int, team: str) -> str:
+    return f"?{urlencode({'days': days, **({'organization': team} if team else {})})}"
+
+
+def _tiles(figures: dict[str, Any]) -> list[dict[str, str]]:
+    rate, took, waited = (
+        figures[name] for name in ("success_rate", "average_duration_seconds", "average_wait_seconds")
+    )
+    cost = money(Decimal(str(figures["total_cost_usd"])))
+    return [
+        {"label": "Spent", "figure": cost},
+        {"label": "Jobs", "figure": f"{figures['job_count']:,}"},
+        {"label": "Success rate", "figure": "" if rate is None else f"{rate:.0%}", "note": "of completed and failed"},
+        {"label": "Average duration", "figure": "" if took is None else duration(took)},
+        {"label": "Average wait", "figure": "" if waited is None else duration(waited), "note": "until the start"},
+    ]
+
+
+def _statuses(counts: dict[str, int]) -> list[dict[str, Any]]:
+    most = max(counts.values()) or 1
+    return [
+        {"kind": status, "label": LABELS[status], "count": counts[status], "most": most} for status in JobStatus.values
+    ]
+
+
+def _spend_of(day: dict[str, Any]) -> dict[str, Any]:
+    return {**day, "cost": money(Decimal(str(day["cost_usd"])))}
+
+
+def _depth(user: AnyUser, days: int, team: str) -> list[dict[str, Any]]:
+    found = depth_by_day(user, Period(days, timezone.now(), team))
+    return [{"date": str(day), "depth": depth} for day, depth in found]

@@ -1,0 +1,77 @@
+// The charts of the metrics: each draws the numbers of the table beside it.
+
+import "../cloudtrain/page.js";
+
+const HEIGHT = 220;
+const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
+const SOON = 150;
+
+const shown = new Map(); // element -> plot
+const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const seconds = (day) => Date.parse(day) / 1000;
+
+function figure(value, unit) {
+  if (unit !== "$") return value.toLocaleString();
+  const digits = value >= 100 || Number.isInteger(value) ? 0 : 2;
+  return `$${value.toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
+}
+
+// Oldest first; the table has the newest on top.
+function numbers(element) {
+  const rows = [...document.getElementById(element.dataset.table).tBodies[0].rows].reverse();
+  return [rows.map((row) => seconds(row.dataset.at)), rows.map((row) => Number(row.dataset.value))];
+}
+
+function draw(element) {
+  shown.get(element)?.destroy();
+  shown.set(element, new uPlot(options(element), numbers(element), element));
+}
+
+function options(element) {
+  const { chart, unit } = element.dataset;
+  const readout = element.closest(".chart-card").querySelector(".readout");
+  const font = `12px ${getComputedStyle(document.body).fontFamily}`;
+  const axis = { stroke: token("--ink-soft"), font, grid: { stroke: token("--edge"), width: 1 }, ticks: { show: false } };
+  return {
+    width: width(element),
+    height: HEIGHT,
+    legend: { show: false },
+    cursor: { y: false, drag: { x: false, y: false }, points: { show: chart === "line" } },
+    tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
+    scales: { x: { range: (_, from, to) => [from - 43_200, to + 43_200] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+    axes: [
+      { ...axis, size: 32, grid: { show: false }, values: (_, days) => days.map((at) => DAY.format(at * 1000)), space: 64, incrs: [1, 2, 7, 14, 30].map((days) => days * 86_400) },
+      { ...axis, size: 60, values: (_, values) => values.map((value) => figure(value, unit)), ...(unit ? {} : { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10_000] }) },
+    ],
+    series: [{}, line(chart)],
+    hooks: {
+      setCursor: [
+        ({ cursor: { idx: at }, data: [days, values] }) => {
+          readout.textContent = at === null || at === undefined ? "" : `${DAY.format(days[at] * 1000)}: ${figure(values[at], unit)}`;
+        },
+      ],
+    },
+  };
+}
+
+function line(chart) {
+  const colour = token("--accent");
+  if (chart === "bars") return { stroke: colour, fill: colour, width: 0, paths: uPlot.paths.bars({ size: [0.7, 48], radius: 0.15 }), points: { show: false } };
+  return { stroke: colour, fill: token("--hint"), width: 2, paths: uPlot.paths.linear(), points: { show: true, size: 5, fill: colour } };
+}
+
+function width(element) {
+  const { paddingLeft, paddingRight } = getComputedStyle(element);
+  return Math.max(200, element.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight));
+}
+
+const drawAll = () => document.querySelectorAll("[data-chart]").forEach(draw);
+
+let resizing = 0;
+addEventListener("resize", () => {
+  clearTimeout(resizing);
+  resizing = setTimeout(() => shown.forEach((plot, element) => plot.setSize({ width: width(element), height: HEIGHT })), SOON);
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+document.addEventListener("htmx:finally:request", (event) => event.target.id === "metrics" && drawAll());
+drawAll();

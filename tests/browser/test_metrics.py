@@ -1,0 +1,63 @@
+"""The page of the metrics in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from playwright.sync_api import expect
+
+from approvals.intake import Outcome
+from jobs.models import Job
+from jobs.statuses import JobStatus
+from queueing.models import QueueEntry
+from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, start, tell, violations
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def test_figures_charts_and_their_numbers(
+    browse: Browse, alice: User, busy_team: None, make_job: Callable[..., Job], submit: Callable[..., Outcome]
+) -> None:
+    now = timezone.now()
+    for days in range(1, 30):
+        created = now - timedelta(days=days)
+        ended = created + timedelta(minutes=7 * days % 90 + 4)
+        job = make_job(
+            status="failed" if days % 7 == 0 else "completed",
+            cost_usd=Decimal(days * 13 % 47) / 3,
+            created_at=created,
+            started_at=created + timedelta(minutes=3),
+            completed_at=ended,
+        )
+        QueueEntry.objects.create(
+            job=job, provider="local", status="completed", turn=0, organization=job.organization,
+            enqueued_at=created, dispatched_at=created + timedelta(days=days * 5 % 4), finished_at=now,
+        )  # fmt: skip
+    page = is_live(browse(alice, "/metrics", reduced_motion="reduce"))
+    expect(page.locator("canvas")).to_have_count(2)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert violations(page) == [], scheme
+        keep(page, f"metrics-{scheme}")
+    page.get_by_role("img", name="Spend by day").hover()
+    expect(page.locator(".readout").first).to_contain_text("$")
+
+    # What ends is in the figures at once, and the charts stay.
+    before = page.locator("#spend-table tbody tr").first.inner_text()
+    job = start(submit(alice, "one-more").job)
+    tell(job, JobStatus.COMPLETED)
+    expect(page.locator("#spend-table tbody tr").first).not_to_have_text(before, use_inner_text=True)
+    expect(page.locator("canvas")).to_have_count(2)
+
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.get_by_role("link", name="7 days").click()
+    expect(page).to_have_url("/metrics?days=7")
+    expect(page.locator("canvas")).to_have_count(2)
+    assert violations(page) == [], "on a phone"
+    assert not is_wider_than_the_window(page)
+    keep(page, "metrics-phone-dark")

@@ -1,0 +1,85 @@
+"""The page of the metrics without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from jobs.metrics import Period
+from jobs.models import Job, Membership, Organization
+from queueing.models import QueueEntry
+from queueing.statistics import depth_by_day
+from queueing.statuses import EntryStatus
+from tests.factories import make_job as make_any_job
+
+pytestmark = pytest.mark.django_db
+MakeJob = Callable[..., Job]
+Enqueue = Callable[..., QueueEntry]
+NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+
+
+def get(user: User, address: str = "/metrics") -> str:
+    client = Client()
+    client.force_login(user)
+    answer = client.get(address)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_nobody_is_sent_to_the_login_and_a_script_is_told(client: Client) -> None:
+    assert client.get("/metrics")["Location"] == "/login?next=/metrics"
+    assert client.get("/metrics/now").status_code == 401
+
+
+def test_it_shows_what_the_api_says_and_a_stranger_nothing(make_job: MakeJob, alice: User, charlie: User) -> None:
+    make_job(status="completed", cost_usd=Decimal("12.34"))
+    make_job(status="failed", completed_at=timezone.now() - timedelta(days=20), cost_usd=Decimal("1"))
+    month, week = get(alice), get(alice, "/metrics?days=7")
+    assert "$13.34" in month and "50%" in month
+    assert "$12.34" in week and "100%" in week and "$13.34" not in week
+    assert "$12.34" not in get(charlie)
+    assert "No job ended in the last 30 days" in get(charlie)
+
+
+def test_one_organization_alone(make_job: MakeJob, alice: User) -> None:
+    make_job(status="completed", cost_usd=Decimal("12.34"))
+    second = Organization.objects.create(name="second")
+    Membership.objects.create(user=alice, organization=second, role="viewer")
+    Organization.objects.create(name="foreign")
+    make_any_job(organization=second, status="completed", cost_usd=Decimal("7.77"))
+    assert "$20.11" in get(alice)
+    assert "$20.11" not in (page := get(alice, "/metrics?organization=second&days=90")) and "$7.77" in page
+    assert "days=7&amp;organization=second" in page and "foreign" not in page
+    # What isn't the reader's to choose is as if it had not been chosen.
+    assert "$20.11" in get(alice, "/metrics?organization=foreign&days=nonsense")
+
+
+def test_the_depth_of_each_day_is_counted_backwards_from_now(enqueue: Enqueue, alice: User, charlie: User) -> None:
+    def entry(came: int, left: int | None, **fields: Any) -> None:
+        made = enqueue()
+        gone = {} if left is None else {"status": EntryStatus.COMPLETED, "dispatched_at": NOON - timedelta(days=left)}
+        QueueEntry.objects.filter(pk=made.pk).update(enqueued_at=NOON - timedelta(days=came), **{**gone, **fields})
+
+    entry(came=9, left=None)
+    entry(came=2, left=1)
+    entry(came=2, left=None, status=EntryStatus.CANCELLED, finished_at=NOON)
+    entry(came=1, left=None, dispatched_at=NOON)  # given back: it waits
+    period = Period(4, NOON)
+    assert [depth for _, depth in depth_by_day(alice, period)] == [1, 3, 3, 2]
+    assert [depth for _, depth in depth_by_day(charlie, period)] == [0, 0, 0, 0]
+
+
+def test_more_jobs_cost_no_more_queries(make_job: MakeJob, alice: User, django_assert_max_num_queries: Any) -> None:
+    for number in range(6):
+        make_job(status="completed", completed_at=timezone.now() - timedelta(days=number))
+    client = Client()
+    client.force_login(alice)
+    with django_assert_max_num_queries(19):
+        client.get("/metrics")
