@@ -300,6 +300,7 @@ class TestActs:
             status=JobStatus.FAILED, error_message="no", config={"max_train_steps": 10, "api_key": "s3cr3t-s3cr3t"}
         )
         page = opened(browse(alice, "about:blank", permissions=["clipboard-read", "clipboard-write"]), job)
+        keep(page, "job-failed")
         page.get_by_role("button", name="Copy the config").click()
         expect(page.get_by_text("Copied.")).to_be_visible()
         copied = page.evaluate("navigator.clipboard.readText()")

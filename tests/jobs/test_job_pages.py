@@ -19,9 +19,10 @@ from approvals.intake import Wish
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle, logs
+from jobs.dataset_models import DatasetUpload
 from jobs.history import MOST_SHOWN
 from jobs.job_page import PREVIEW_CHARACTERS, cost_in_words, seconds_left
-from jobs.models import Job, JobEvent, LogPiece, Membership
+from jobs.models import Job, JobEvent, LogPiece, Membership, Organization
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from jobs.submission import Submission
@@ -285,6 +286,22 @@ class TestLog:
         answer = client_of(alice).get(f"/api/cloud/jobs/{far_away.pk}/logs?tail=2").json()
         assert answer["logs"] == "line 38\nline 39\n"
         assert answer["offset"] == far_away.log_size
+
+
+def test_a_dataset_is_named_with_its_size_also_when_its_archive_is_gone(
+    alice: User, acme: Organization, make_job: MakeJob
+) -> None:
+    upload = DatasetUpload.objects.create(
+        organization=acme, uploaded_by=alice, name="<cats>.zip", kind="zip", size=2_500_000, sha256="a" * 64, files=12,
+        unpacked_size=3_000_000, stored_on="here",
+    )  # fmt: skip
+    job = make_job(dataset=upload)
+    page = get(alice, page_of(job))
+    assert "<bdi>&lt;cats&gt;.zip</bdi>" in page
+    assert "2.4\xa0MB, 12 files" in page
+    assert "has been removed" not in page
+    DatasetUpload.objects.update(removed_at=timezone.now())
+    assert "has been removed" in get(alice, page_of(job))
 
 
 def test_the_page_costs_few_queries_however_long_its_history(

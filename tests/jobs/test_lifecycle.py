@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -186,10 +187,10 @@ def test_a_failed_start_says_why(make_job: MakeJob) -> None:
 def test_only_an_ended_job_is_deleted_and_only_once(make_job: MakeJob) -> None:
     running = make_job(status=JobStatus.RUNNING)
     ended = make_job(status=JobStatus.COMPLETED)
-    by = {"actor": Actor(name="alice"), "source": Source.API}
-    assert not lifecycle.delete(running, **by)
-    assert lifecycle.delete(ended, **by)
-    assert not lifecycle.delete(ended, **by)
+    delete = partial(lifecycle.delete, actor=Actor(name="alice"), source=Source.API)
+    assert not delete(running)
+    assert delete(ended)
+    assert not delete(ended)
     assert list(Job.objects.kept()) == [running]
     noted = [(event.old, event.new, event.actor, event.reason) for event in JobEvent.objects.all()]
     assert noted == [("completed", "completed", "alice", "deleted")]

@@ -53,6 +53,8 @@ onNews({
 // Whatever brought the change, the part that shows it has been fetched anew.
 document.addEventListener("htmx:finally:request", () => {
   if (!find("job-card") || kind() === shownKind) return;
+  // What was just pressed may be gone.
+  if (document.activeElement === document.body) page.focus({ preventScroll: true });
   shownKind = kind();
   const words = `${name()}: ${find("job-chip").textContent}`;
   find("spoken").textContent = words;

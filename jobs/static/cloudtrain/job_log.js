@@ -42,17 +42,20 @@ async function read() {
   if (document.hidden || isReading || isComplete) return;
   isReading = true;
   const before = offset;
+  let isOver = false;
   try {
     while (await readPiece());
   } catch (refusal) {
     if (view.isEmpty) say(refusal.message);
+    // Signed out, or the job is gone: asking again would not help until the page hears otherwise.
+    isOver = refusal.status >= 400 && refusal.status < 500;
   } finally {
     isReading = false;
     readAt = Date.now();
   }
   if (offset !== before) listeners.forEach((listener) => listener());
   // Nobody tells of each new line: while it trains and somebody looks, we ask.
-  if (hasStarted() && !isComplete) readSoon();
+  if (hasStarted() && !isComplete && !isOver) readSoon();
 }
 
 async function readPiece() {
