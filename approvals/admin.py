@@ -29,7 +29,7 @@ from cloudtrain_site.api import asker
 from cloudtrain_site.states import Source
 from jobs.access import organizations_of
 from jobs.admin import as_json
-from jobs.admin_base import ScopedAdmin
+from jobs.admin_base import OfJobAdmin
 from jobs.remembering import remembered
 from jobs.roles import MANAGERS
 
@@ -41,7 +41,7 @@ SHORT = timedelta(hours=1)
 
 
 @admin.register(ApprovalRequest)
-class ApprovalRequestAdmin(ScopedAdmin[ApprovalRequest]):
+class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     """Requests: pending first, the most urgent on top, decided by two buttons or by the list's actions."""
 
     list_display = ("name", "urgency", "status", "asked_by", "cost", "held_by", "organization")

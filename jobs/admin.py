@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from cloudtrain_site.redaction import mask_secrets
 from cloudtrain_site.states import Actor, Source
 from jobs import key_admin, lifecycle, upload_admin, webhook_admin  # noqa: F401 - register what they are about
-from jobs.admin_base import ScopedAdmin, SuperuserAdmin
+from jobs.admin_base import OfJobAdmin, SuperuserAdmin
 from jobs.models import Job, JobEvent, Membership, Organization, ProviderConfig, TrainingConfig
 
 
@@ -37,7 +37,7 @@ class JobEventInline(admin.TabularInline[JobEvent, Job]):
 
 
 @admin.register(Job)
-class JobAdmin(ScopedAdmin[Job]):
+class JobAdmin(OfJobAdmin[Job]):
     """Every job, found by id, name, external id or correlation id."""
 
     list_display = (

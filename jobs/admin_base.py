@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 
 from jobs.access import is_superuser, manages_anything, organizations_of
 from jobs.remembering import remembered
@@ -95,6 +96,14 @@ def _shown_plainly(name: str, label: str) -> Callable[[Any], str]:
         return str(getattr(row, name) or "")
 
     return shown
+
+
+class OfJobAdmin(ScopedAdmin[M], Generic[M]):
+    """Rows about one job each, whose page among those for everybody they lead to."""
+
+    def view_on_site(self, obj: M) -> str:
+        """The job's page."""
+        return reverse("job-page", args=[getattr(obj, "job_id", obj.pk)])
 
 
 class SuperuserAdmin(admin.ModelAdmin[M], Generic[M]):

@@ -15,7 +15,7 @@ from django.template.response import TemplateResponse
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.admin import report
-from jobs.admin_base import ScopedAdmin, SuperuserAdmin
+from jobs.admin_base import OfJobAdmin, SuperuserAdmin
 from jobs.providers import NAMES
 from queueing import claims, controls, passes, unconfirmed
 from queueing.controls import By, LimitError, may_run_queue
@@ -42,7 +42,7 @@ class InLine(ChangeList):
 
 
 @admin.register(QueueEntry)
-class QueueEntryAdmin(ScopedAdmin[QueueEntry]):
+class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
     """Entries in the order in which they go."""
 
     list_display = (

@@ -14,6 +14,7 @@ from approvals.intake import Outcome
 from approvals.models import ApprovalRequest
 from cloudtrain_site.states import Source
 from jobs.models import JobEvent
+from queueing.models import QueueEntry
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/approvals/approvalrequest/"
@@ -34,6 +35,13 @@ def test_the_page_tells_who_asks_for_what_and_why_it_is_held(as_bob: Client, req
     shown = as_bob.get(f"{LIST}{request_.pk}/change/").content.decode()
     for words in ("alice", "No job of alice has run before.", "max_train_steps", "Approve", "Reject"):
         assert words in shown
+
+
+def test_every_page_about_a_job_leads_to_the_jobs_own(as_bob: Client, request_: ApprovalRequest) -> None:
+    entry = QueueEntry.objects.get()
+    pages = (f"{LIST}{request_.pk}", f"/admin/queueing/queueentry/{entry.pk}", f"/admin/jobs/job/{request_.job_id}")
+    for page in pages:
+        assert f'href="/jobs/{request_.job_id}"' in as_bob.get(f"{page}/change/").content.decode()
 
 
 def test_a_lead_approves_on_the_page(as_bob: Client, request_: ApprovalRequest) -> None:
