@@ -245,6 +245,7 @@ def test_a_secret_that_does_not_come_holds_nobody_up_for_long(
     assert [deliver(body_of(job)) for _ in range(3)] == [503] * 3
     assert fake.requests.count("GET", "/v1/webhooks/default/secret") == 1
     monkeypatch.setattr(webhook_secrets, "FAILURE_PAUSE", 0.0)
+    monkeypatch.setattr(webhook_secrets, "FETCH_SECONDS", 10.0)
     assert deliver(body_of(job)) == 200
 
 

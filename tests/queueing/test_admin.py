@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 
 from jobs.models import JobEvent, Organization
+from jobs.statuses import JobStatus
 from queueing import dispatch
 from queueing.models import LimitChange, ProviderLimit, QueueEntry, QueueState
 from queueing.statuses import EntryStatus
@@ -62,6 +64,26 @@ def test_entries_of_others_are_not_there(enqueue: Enqueue, charlie: User) -> Non
 
 def test_a_job_is_cancelled(enqueue: Enqueue, bob: User) -> None:
     assert "1 cancelled" in act(bob, "cancel_entries", enqueue())
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "job_status"),
+    [
+        ("resubmit_entries", EntryStatus.PENDING, JobStatus.PENDING),
+        ("give_up_entries", EntryStatus.FAILED, JobStatus.FAILED),
+    ],
+)
+def test_a_person_settles_what_is_unconfirmed(
+    enqueue: Enqueue, bob: User, action: str, status: EntryStatus, job_status: JobStatus
+) -> None:
+    entry, now = enqueue(), timezone.now()
+    fields = {"status": EntryStatus.DISPATCHING, "claim_token": "claim", "lease_until": now, "unconfirmed_at": now}
+    QueueEntry.objects.update(**fields)
+    assert "This field is required" in act(bob, action, entry, answered="yes")
+    assert "1 " in act(bob, action, entry, answered="yes", reason="it is not there")
+    entry = QueueEntry.objects.get()
+    assert (entry.status, entry.job.status) == (status, job_status)
+    assert JobEvent.objects.filter(actor="bob", reason__contains="it is not there").exists()
 
 
 def test_what_is_not_unconfirmed_is_not_submitted_again(enqueue: Enqueue, bob: User) -> None:
