@@ -73,7 +73,8 @@ def log_file(request: HttpRequest, job_id: str) -> StreamingHttpResponse:
 async def _whole_log(job: Job) -> AsyncIterator[bytes]:
     """Piece by piece, so that no size of a log fills the memory."""
     pieces = pieces_of(job)
-    while (piece := await sync_to_async(next)(pieces, None)) is not None:
+    read_next = sync_to_async(lambda: next(pieces, None))
+    while (piece := await read_next()) is not None:
         yield piece.text.encode()
 
 

@@ -87,14 +87,14 @@ function draw() {
   for (const { plot } of shown) plot.destroy();
   shown.length = 0;
   find("plots").replaceChildren();
-  for (const [title, lines] of PLOTS) {
-    const there = lines.filter(([name]) => series[name]?.length);
-    if (there.length) drawPlot(title, there);
-  }
+  const there = PLOTS.map(([title, lines]) => [title, lines.filter(([name]) => series[name]?.length)]);
+  // All frames first: how wide each is depends on how many there are.
+  const frames = there.filter(([, lines]) => lines.length).map(([title, lines]) => makeFrame(title, lines));
+  for (const { element, lines, readout } of frames) drawPlot(element, lines, readout);
   scrollTo({ top: scrolled, behavior: "instant" });
 }
 
-function drawPlot(title, lines) {
+function makeFrame(title, lines) {
   const frame = document.createElement("figure");
   const caption = document.createElement("figcaption");
   const readout = document.createElement("span");
@@ -106,6 +106,10 @@ function drawPlot(title, lines) {
   element.setAttribute("aria-label", describe(lines));
   frame.append(caption, element);
   find("plots").append(frame);
+  return { element, lines, readout };
+}
+
+function drawPlot(element, lines, readout) {
   const data = uPlot.join(lines.map(([name]) => [series[name].map(([step]) => step), series[name].map(([, value]) => value)]));
   const plot = new uPlot(options(element.clientWidth, lines, readout), data, element);
   shown.push({ element, plot });

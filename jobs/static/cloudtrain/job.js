@@ -63,7 +63,8 @@ document.addEventListener("htmx:finally:request", () => {
 });
 
 onGrowth(readCurvesSoon);
-sayNoCurves("They begin with the first figures in the log.");
+const hasEnded = "ended" in find("job-card").dataset;
+sayNoCurves(hasEnded ? "They are read from the log, as far as there is one." : "They begin with the first figures in the log.");
 
 // Doing
 
