@@ -16,11 +16,10 @@ from rest_framework.views import APIView
 
 from cloudtrain_site.api import StrictSerializer, asker
 from cloudtrain_site.errors import Conflict
+from cloudtrain_site.keys import MOST_KEYS, keys_of, make_key, revoke_key
 from cloudtrain_site.models import ApiKey
 from cloudtrain_site.preferences import change_preferences, mail_kinds, time_zone_of, time_zones, wanted_mail
 
-#: More would be a mistake of a script, and a list that nobody reads.
-MOST_KEYS = 50
 LONGEST_DAYS = 3650
 one_line = RegexValidator(r"\A[^\x00-\x1f\x7f]+\Z", "A name has no control characters.", code="invalid_name")
 
@@ -32,7 +31,7 @@ class ByHand(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Whether no key was shown."""
-        return bool(request.user and request.user.is_authenticated and request.auth is None)
+        return request.user.is_authenticated and request.auth is None
 
 
 class KeyShape(serializers.Serializer[Any]):
@@ -141,18 +140,18 @@ class KeyList(APIView):
 
     @extend_schema(operation_id="account_keys_list", responses=KeyListShape)
     def get(self, request: Request) -> Response:
-        keys = ApiKey.objects.filter(user=asker(request))
-        return Response(KeyListShape({"keys": [represent_key(key) for key in keys]}).data)
+        return Response(KeyListShape({"keys": [represent_key(key) for key in keys_of(asker(request))]}).data)
 
     @extend_schema(request=NewKeyBody, responses={201: NewKeyShape})
     def post(self, request: Request) -> Response:
         body = NewKeyBody(data=request.data)
         body.is_valid(raise_exception=True)
         user, wanted = asker(request), body.validated_data
-        if ApiKey.objects.filter(user=user).count() >= MOST_KEYS:
+        made = make_key(user, wanted["name"], timedelta(days=wanted["days"]))
+        if made is None:
             raise Conflict(f"You have {MOST_KEYS} keys. Revoke one that is no longer used.", code="too_many_keys")
-        made, key = ApiKey.objects.create(user=user, name=wanted["name"], expiry=timedelta(days=wanted["days"]))
-        answer = Response(NewKeyShape({**represent_key(made), "key": key}).data, status=201)
+        row, key = made
+        answer = Response(NewKeyShape({**represent_key(row), "key": key}).data, status=201)
         answer["Cache-Control"] = "no-store"
         return answer
 
@@ -164,8 +163,6 @@ class KeyDetail(APIView):
 
     @extend_schema(responses=RevokedShape)
     def delete(self, request: Request, key_id: str) -> Response:
-        found = None if "\x00" in key_id else ApiKey.objects.filter(user=asker(request), token_key=key_id).first()
-        if found is None:
+        if not revoke_key(asker(request), key_id):
             raise Http404
-        found.delete()
         return Response({"success": True, "id": key_id})

@@ -14,7 +14,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
 from cloudtrain_site.api import asker
-from cloudtrain_site.models import ApiKey
+from cloudtrain_site.keys import keys_of
 from cloudtrain_site.preferences import mail_kinds, time_zones, wanted_mail
 from jobs.models import Membership
 from jobs.places import frame
@@ -34,7 +34,7 @@ def account(request: HttpRequest) -> HttpResponse:
     context = {
         **around,
         "memberships": Membership.objects.filter(user=user).select_related("organization").order_by("organization"),
-        "keys": ApiKey.objects.filter(user=user),
+        "keys": keys_of(user),
         "lifetimes": LIFETIMES,
         "mail": [(kind, wanted[kind.name]) for kind in mail_kinds()],
         "zone": around["time_zone"],
@@ -50,8 +50,7 @@ def keys(request: HttpRequest) -> HttpResponse:
     """The list of keys alone, as it is now."""
     if not request.user.is_authenticated:
         return HttpResponse(status=401)
-    own = ApiKey.objects.filter(user=asker(request))
-    return render(request, "dashboard/_account_keys.html", {"keys": own})
+    return render(request, "dashboard/_account_keys.html", {"keys": keys_of(asker(request))})
 
 
 class ChangePassword(PasswordChangeView):

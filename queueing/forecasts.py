@@ -42,7 +42,7 @@ def prospect(user: User, organization: Organization, provider: str, hardware: st
     wait = Waits(explainer, line, [entry]).of(entry)
     waiting = QueueEntry.objects.filter(status=EntryStatus.PENDING)
     before = waiting if explainer.limits.fair_share else waiting.filter(turn__lte=entry.turn)
-    return Prospect(before.count() + 1, explainer.reason(entry), wait and wait.likely)
+    return Prospect(before.count() + 1, explainer.reason(entry), None if wait is None else wait.likely)
 
 
 def _entry(user: User, organization: Organization, provider: str, hardware: str) -> QueueEntry:

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 from django.contrib.auth.models import User
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from approvals.models import ApprovalRule
 from jobs.configs import store_config
@@ -53,6 +53,10 @@ def archive(size: int) -> bytes:
     with zipfile.ZipFile(packed, "w") as zipped:
         zipped.writestr("one.png", Random(1).randbytes(size))
     return packed.getvalue()
+
+
+def zipped(content: bytes) -> FilePayload:
+    return {"name": "cats.zip", "mimeType": "application/zip", "buffer": content}
 
 
 def drop(page: Page, target: str, name: str, content: str) -> None:
@@ -123,12 +127,12 @@ def test_a_file_is_dropped_a_dataset_uploaded_and_a_second_click_makes_no_second
     expect(page.locator("#forecast-start")).to_contain_text("It starts in a moment.")
 
     chooser = page.get_by_label("Upload a dataset")
-    chooser.set_input_files({"name": "cats.zip", "mimeType": "application/zip", "buffer": b"no zip at all"})
+    chooser.set_input_files(zipped(b"no zip at all"))
     expect(page.locator("#dataset-error")).not_to_be_empty()
     network = page.context.new_cdp_session(page)
     conditions = {"offline": False, "latency": 0, "downloadThroughput": -1}
     network.send("Network.emulateNetworkConditions", {**conditions, "uploadThroughput": 100_000})
-    cats = {"name": "cats.zip", "mimeType": "application/zip", "buffer": archive(400_000)}
+    cats = zipped(archive(400_000))
     chooser.set_input_files(cats)
     expect(page.locator("#dataset-percent")).to_have_text(re.compile("^[1-9][0-9]? %$"))
     expect(page.get_by_text("The dataset is still on its way.")).to_be_visible()

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 from django.contrib.auth.models import User
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.roles import Role
@@ -93,7 +93,12 @@ def test_sync_tells_what_it_found_and_why_it_could_not(
     expect(page.get_by_role("link", name="Running 4")).to_be_visible()
 
     monkeypatch.setenv("REPLICATE_BASE_URL", f"http://127.0.0.1:{free_port()}")
-    page.route("**/jobs/sync", lambda route: (keep(page, "sync-busy"), route.continue_()))
+
+    def look(route: Route) -> None:
+        keep(page, "sync-busy")
+        route.continue_()
+
+    page.route("**/jobs/sync", look)
     sync.focus()
     page.keyboard.press("Enter")
     problem = page.locator("#problem-words")

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from cloudtrain_site.account_views import MOST_KEYS
+from cloudtrain_site.keys import MOST_KEYS
 from cloudtrain_site.models import ApiKey, MutedMail, Preferences
 from cloudtrain_site.preferences import change_preferences, time_zone_of, who_muted
 

@@ -93,7 +93,8 @@ class TestList:
     def test_says_what_to_do_when_there_is_none(self, alice: User) -> None:
         page = get(alice)
         assert "curl http://testserver/api/cloud/jobs/submit" in page
-        assert "create_api_key alice" in page
+        assert page.count('href="/jobs/new"') == 2
+        assert 'Make one on your <a href="/account">' in page
 
     def test_sends_somebody_without_an_organization_to_an_admin(self, db: None) -> None:
         assert "ask an admin to add you" in get(factories.make_user("dora"))
