@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from cloudtrain_site.events import unit_of_work
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle
 from jobs.models import Job, Organization
-from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing import claims, unconfirmed
 from queueing.controls import By
 from queueing.models import QueueEntry, QueueState
+from queueing.policy import turn_of
 from queueing.statuses import EntryStatus
 from tests import factories
 
@@ -32,10 +33,16 @@ SECONDS = 60.0 + ENTRIES / 10
 def fill() -> None:
     organization = Organization.objects.create(name="acme")
     users = [factories.make_user(f"user-{n}", organization) for n in range(PEOPLE)]
-    with unit_of_work():
-        for number in range(ENTRIES):
-            job = factories.make_job(provider="file", organization=organization, submitted_by=users[number % PEOPLE])
-            claims.enqueue(job, role=Role.RESEARCHER, held=False, actor=SYSTEM, source=Source.API)
+    fields = {"provider": "file", "organization": organization}
+    jobs = Job.objects.bulk_create(
+        Job(**fields, submitted_by=users[number % PEOPLE], config_name="flux", correlation_id="killed")
+        for number in range(ENTRIES)
+    )
+    now = timezone.now()
+    QueueEntry.objects.bulk_create(
+        QueueEntry(**fields, job=job, user_id=job.submitted_by_id, turn=turn_of(now, 0), enqueued_at=now)
+        for job in jobs
+    )
     limits = {"max_running": RUNNING, "max_running_per_user": PER_USER, "max_running_per_organization": RUNNING}
     QueueState.objects.update_or_create(pk=1, defaults=limits)
 
@@ -61,6 +68,7 @@ def look_at_the_provider(started: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(SECONDS + 60)
 @pytest.mark.postgresql
 @pytest.mark.django_db(transaction=True)
 def test_each_job_is_started_once_however_many_dispatchers_are_killed(tmp_path: Path) -> None:
