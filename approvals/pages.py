@@ -58,8 +58,9 @@ def count_to_decide(user: AnyUser) -> int:
 
 def pending_for(user: AnyUser) -> QuerySet[ApprovalRequest]:
     """The requests that `user` may decide now, the most urgent first."""
+    # A job whose request is pending can't have been deleted. This is asked for every page: it must read no job.
     waiting = ApprovalRequest.objects.filter(
-        decidable_by(user), status=RequestStatus.PENDING, expires_at__gt=timezone.now(), job__deleted_at=None
+        decidable_by(user), status=RequestStatus.PENDING, expires_at__gt=timezone.now()
     )
     return waiting.exclude(decisions__user=user.pk).order_by("expires_at", "pk")
 

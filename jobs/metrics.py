@@ -9,15 +9,14 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Avg, Count, ExpressionWrapper, F, Q, Sum
-from django.db.models.fields import DurationField
-from django.db.models.functions import TruncDate
+from django.db.models import Count, F, Q, Sum
 from django.utils import timezone
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from jobs.access import AnyUser, is_superuser, organizations_of
 from jobs.models import Job, JobQuerySet
 from jobs.statuses import ACTIVE, JobStatus
+from jobs.time_sql import Seconds, UtcDay
 
 
 def counted_jobs(user: AnyUser) -> JobQuerySet:
@@ -41,20 +40,46 @@ class Period:
         today = self.now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         return today - timedelta(days=self.days - 1)
 
-    def jobs(self, user: AnyUser) -> JobQuerySet:
-        """Those that ended in it, or have not ended."""
-        jobs = counted_jobs(user).filter(Q(completed_at__gte=self.start) | Q(status__in=ACTIVE))
+    def ended(self, user: AnyUser) -> JobQuerySet:
+        """The jobs that ended in it."""
+        return self._chosen(user).filter(completed_at__gte=self.start)
+
+    def active(self, user: AnyUser) -> JobQuerySet:
+        """Those that have not ended."""
+        return self._chosen(user).filter(status__in=ACTIVE)
+
+    def _chosen(self, user: AnyUser) -> JobQuerySet:
+        jobs = counted_jobs(user).order_by()
         return jobs.filter(organization__name=self.organization) if self.organization else jobs
+
+
+IS_TIMED = Q(completed_at__gte=F("started_at"))
+#: What was made elsewhere did not wait here.
+HAS_WAITED = Q(started_at__gte=F("created_at"), submission_marker__isnull=False)
+FIGURES = {
+    "jobs": Count("*"),
+    "cost": Sum("cost_usd"),
+    "took": Sum(Seconds("completed_at") - Seconds("started_at"), filter=IS_TIMED),
+    "timed": Count("completed_at", filter=IS_TIMED),
+    "waited": Sum(Seconds("started_at") - Seconds("created_at"), filter=HAS_WAITED),
+    "waits": Count("started_at", filter=HAS_WAITED),
+}
 
 
 def summary(user: AnyUser, days: int, organization: str = "") -> dict[str, Any]:
     """The figures of the last `days` days. Each job counts on the day of its end; one that runs counts today."""
     period = Period(days, timezone.now(), organization)
-    jobs = period.jobs(user)
+    today = str(period.now.astimezone(UTC).date())
+    ended = period.ended(user).annotate(day=UtcDay("completed_at")).values("day", "status").annotate(**FIGURES)
+    active = period.active(user).values("status").annotate(**FIGURES)
+    groups = [*ended, *({**group, "day": today} for group in active)]
     by_status = dict.fromkeys(JobStatus.values, 0)
-    by_status.update(jobs.order_by().values_list("status").annotate(Count("pk")))
+    by_day = {str((period.start + timedelta(days=number)).date()): (Decimal(0), 0) for number in range(days)}
+    for group in groups:
+        by_status[group["status"]] += group["jobs"]
+        cost, jobs = by_day.get(group["day"], (Decimal(0), 0))
+        by_day[group["day"]] = (cost + group["cost"], jobs + group["jobs"])
     completed, failed = by_status[JobStatus.COMPLETED], by_status[JobStatus.FAILED]
-    by_day = _by_day(jobs, period)
     return {
         "period_days": days,
         "job_count": sum(by_status.values()),
@@ -63,31 +88,15 @@ def summary(user: AnyUser, days: int, organization: str = "") -> dict[str, Any]:
         "cost_by_day": [
             {"date": day, "cost_usd": float(cost), "jobs": count} for day, (cost, count) in sorted(by_day.items())
         ],
-        "average_duration_seconds": _average(jobs, F("completed_at") - F("started_at")),
-        # What was made elsewhere did not wait here.
-        "average_wait_seconds": _average(jobs.exclude(submission_marker=None), F("started_at") - F("created_at")),
+        "average_duration_seconds": _average(groups, "took", "timed"),
+        "average_wait_seconds": _average(groups, "waited", "waits"),
         "success_rate": round(completed / (completed + failed), 4) if completed + failed else None,
     }
 
 
-def _by_day(jobs: JobQuerySet, period: Period) -> dict[str, tuple[Decimal, int]]:
-    """Cost and number of jobs of every day, also of those without any."""
-    days = {str((period.start + timedelta(days=number)).date()): (Decimal(0), 0) for number in range(period.days)}
-    ended = jobs.exclude(completed_at=None).annotate(day=TruncDate("completed_at", tzinfo=UTC)).order_by()
-    found: dict[str, tuple[Decimal, int]] = defaultdict(lambda: (Decimal(0), 0), days)
-    for day, cost, count in ended.values_list("day").annotate(Sum("cost_usd"), Count("pk")):
-        found[str(day)] = (cost, count)
-    running = jobs.filter(completed_at=None).aggregate(cost=Sum("cost_usd"), count=Count("pk"))
-    today = str(period.now.astimezone(UTC).date())
-    cost, count = found[today]
-    found[today] = (cost + (running["cost"] or 0), count + running["count"])
-    return dict(found)
-
-
-def _average(jobs: JobQuerySet, span: Any) -> float | None:
-    wrapped = ExpressionWrapper(span, output_field=DurationField())
-    found = jobs.order_by().annotate(span=wrapped).filter(span__gte=timedelta()).aggregate(average=Avg("span"))
-    return round(found["average"].total_seconds(), 3) if found["average"] is not None else None
+def _average(groups: list[dict[str, Any]], total: str, count: str) -> float | None:
+    counted = sum(group[count] for group in groups)
+    return round(sum(group[total] or 0.0 for group in groups) / counted, 3) if counted else None
 
 
 def collect(user: AnyUser) -> Iterator[Metric]:

@@ -208,7 +208,16 @@ class Job(Stateful):
             models.Index(fields=["-cost_usd", "-id"], name="job_by_cost"),
             # The first_job rule, /api/queue/me and the list of one's own.
             models.Index(fields=["submitted_by", "-id"], name="job_by_submitter"),
-            # Estimates and metrics: how long jobs on this hardware took lately.
+            # The metrics, from the index alone: a period's jobs, their ends, costs and times.
+            models.Index(
+                fields=[
+                    *("completed_at", "organization", "status", "cost_usd"),
+                    *("started_at", "created_at", "submission_marker"),
+                ],
+                name="job_ended",
+                condition=Q(completed_at__isnull=False),
+            ),
+            # Estimates: how long jobs on this hardware took lately.
             models.Index(
                 fields=["provider", "hardware_profile", "-completed_at"],
                 name="job_finished",

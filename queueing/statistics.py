@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from django.db.models import Avg, Count, F, Q
-from django.db.models.functions import Coalesce, TruncDate
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from jobs.access import AnyUser, is_superuser, organizations_of
 from jobs.metrics import Period
+from jobs.time_sql import UtcDay
 from queueing.models import QueueEntry, QueueEntryQuerySet
 from queueing.statuses import HOLDS_SLOT, WAITING
 
@@ -59,12 +60,12 @@ def depth_by_day(user: AnyUser, period: Period) -> list[tuple[date, int]]:
     for number in reversed(range(period.days)):
         day = (period.start + timedelta(days=number)).date()
         found.append((day, max(depth, 0)))
-        depth += left_on.get(day, 0) - came_on.get(day, 0)
+        depth += left_on.get(str(day), 0) - came_on.get(str(day), 0)
     return found[::-1]
 
 
-def _by_day(entries: QueueEntryQuerySet, column: str, period: Period) -> dict[date, int]:
-    lately = entries.filter(**{f"{column}__gte": period.start}).annotate(day=TruncDate(column, tzinfo=UTC))
+def _by_day(entries: QueueEntryQuerySet, column: str, period: Period) -> dict[str, int]:
+    lately = entries.filter(**{f"{column}__gte": period.start}).annotate(day=UtcDay(column))
     return dict(lately.values_list("day").annotate(Count("pk")))
 
 
