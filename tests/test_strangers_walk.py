@@ -22,6 +22,7 @@ from approvals.models import ApprovalRequest, ApprovalRule
 from jobs.models import Job, Organization, ProviderConfig
 from queueing.models import QueueState
 from tests.archives import make_zip
+from tests.web import body_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
@@ -84,6 +85,8 @@ def addresses(held: ApprovalRequest) -> list[str]:
         "rule_id": held.rule_id,
         "upload_id": held.job.dataset_id,
         "name": "local",
+        "part": "head",
+        "key_id": "of-nobody",
         "id": held.requested_by_id,
         "content_type_id": ContentType.objects.get_for_model(Job).pk,
         "app_label": "jobs",
@@ -109,8 +112,7 @@ def first_of_its_kind(path: str, held: ApprovalRequest) -> object:
 def text_of(response: HttpResponseBase) -> str:
     """All that the response says."""
     headers = " ".join(f"{name}: {value}" for name, value in response.headers.items())
-    body = b"".join(response) if response.streaming else response.content  # type: ignore[attr-defined]
-    return f"{headers} {body.decode()} {response.cookies.output()}"
+    return f"{headers} {body_of(response).decode()} {response.cookies.output()}"
 
 
 def tells_of_hers(response: HttpResponseBase) -> bool:
@@ -172,6 +174,7 @@ def test_a_stranger_learns_nothing_and_changes_nothing(
 SEARCHES = (
     "/?search=lices",
     "/jobs/rows?id={job}",
+    "/jobs/{job}/parts/history",
     "/api/cloud/jobs?search=lices&limit=500",
     "/api/cloud/jobs?status=pending&organization=lices-team",
     "/api/approvals?status=pending&limit=500",

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
@@ -56,6 +57,17 @@ def running_server(port: int = 0) -> Iterator[str]:
         server.should_exit = True
         thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive(), "the web server did not stop"
+
+
+def body_of(response: Any) -> bytes:
+    """The whole body of an answer that the test client got, streamed or not."""
+    if not response.streaming:
+        return bytes(response.content)
+    return async_to_sync(_collected)(response) if response.is_async else b"".join(response)
+
+
+async def _collected(response: Any) -> bytes:
+    return b"".join([piece async for piece in response])
 
 
 def session_cookies(user: User) -> dict[str, str]:

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
@@ -28,6 +27,7 @@ from jobs.statuses import JobStatus
 from jobs.submission import Submission
 from queueing import claims
 from tests import factories
+from tests.web import body_of
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
@@ -40,11 +40,7 @@ def get(user: User | None, address: str, status: int = 200) -> str:
         client.force_login(user)
     answer = client.get(address)
     assert answer.status_code == status
-    return (async_to_sync(_collected)(answer) if answer.streaming else answer.content).decode()
-
-
-async def _collected(answer: Any) -> bytes:
-    return b"".join([piece async for piece in answer])
+    return body_of(answer).decode()
 
 
 def page_of(job: Job) -> str:

@@ -3,6 +3,8 @@
 import { call } from "./page.js";
 
 const PAUSE_MS = 10_000;
+// The whole log is read for the figures each time: the longer that takes, the less often.
+const REST = 20;
 const HEIGHT = 180;
 const MOST_ROWS = 60;
 const NAMES = { loss: "Loss", validation_loss: "Validation loss", learning_rate: "Learning rate" };
@@ -18,11 +20,12 @@ const shown = []; // { element, plot }
 let series = {};
 let known = "";
 let readAt = 0;
+let pause = PAUSE_MS;
 let timer = 0;
 
 /** Look at the figures again, as soon as the last look is long enough ago. */
 export function readCurvesSoon() {
-  timer ||= setTimeout(read, Math.max(0, readAt + PAUSE_MS - Date.now()));
+  timer ||= setTimeout(read, Math.max(0, readAt + pause - Date.now()));
 }
 
 /** There is no log to have figures in. */
@@ -32,12 +35,15 @@ export function sayNoCurves(words) {
 
 async function read() {
   timer = 0;
-  readAt = Date.now();
+  const began = Date.now();
   try {
     [{ series }] = await Promise.all([call("GET", address), library()]);
   } catch (refusal) {
     sayNoCurves(refusal.message);
     return;
+  } finally {
+    readAt = Date.now();
+    pause = Math.max(PAUSE_MS, REST * (readAt - began));
   }
   const points = present();
   if (!points.length) return sayNoCurves("The log tells no loss and no learning rate so far.");
