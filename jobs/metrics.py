@@ -72,7 +72,8 @@ def summary(user: AnyUser, days: int, organization: str = "") -> dict[str, Any]:
     today = str(period.now.astimezone(UTC).date())
     ended = period.ended(user).annotate(day=UtcDay("completed_at")).values("day", "status").annotate(**FIGURES)
     active = period.active(user).values("status").annotate(**FIGURES)
-    groups = [*ended, *({**group, "day": today} for group in active)]
+    groups: list[dict[str, Any]] = [dict(group) for group in ended]
+    groups += [{**group, "day": today} for group in active]
     by_status = dict.fromkeys(JobStatus.values, 0)
     by_day = {str((period.start + timedelta(days=number)).date()): (Decimal(0), 0) for number in range(days)}
     for group in groups:

@@ -68,7 +68,8 @@ def _metrics(request: HttpRequest) -> dict[str, Any]:
 
 
 def _address(days: int, team: str) -> str:
-    return f"?{urlencode({'days': days, **({'organization': team} if team else {})})}"
+    asked = {"days": str(days), "organization": team}
+    return f"?{urlencode({name: value for name, value in asked.items() if value})}"
 
 
 def _tiles(figures: dict[str, Any]) -> list[dict[str, str]]:

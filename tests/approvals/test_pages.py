@@ -39,8 +39,9 @@ def hold(alice: User, wish: Callable[..., Wish]) -> Hold:
 
     def make(*, user: User = alice, name: str = "flux", **fields: Any) -> ApprovalRequest:
         held = submit(wish(user=user, config_name=name)).approval
-        ApprovalRequest.objects.filter(pk=held and held.pk).update(**{"reason": "It is costly.", **fields})
-        return ApprovalRequest.objects.select_related("job", "reviewer_group").get(pk=held and held.pk)
+        assert held is not None
+        ApprovalRequest.objects.filter(pk=held.pk).update(**{"reason": "It is costly.", **fields})
+        return ApprovalRequest.objects.select_related("job", "reviewer_group").get(pk=held.pk)
 
     return make
 

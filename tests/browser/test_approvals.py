@@ -86,7 +86,8 @@ def test_it_has_no_barriers(
     submit(alice, "flux-portraits-lr3e4", config={"max_train_steps": 200, "learning_rate": 3e-4, "resume": True})
     submit(bob, "sdxl-product-shots")
     third = submit(alice, "hunyuan-full-finetune", provider="replicate", hardware_profile="gpu-h100").approval
-    ApprovalRequest.objects.filter(pk=third and third.pk).update(expires_at=timezone.now() + timedelta(minutes=4))
+    assert third is not None
+    ApprovalRequest.objects.filter(pk=third.pk).update(expires_at=timezone.now() + timedelta(minutes=4))
     rejected = submit(alice, "flux-rank-512").approval
     assert rejected is not None
     decisions.reject(rejected, user=bob, source=Source.API, notes="rank 64 was no worse at a tenth of the price")
