@@ -15,7 +15,8 @@ MOST_KEYS = 50
 
 def keys_of(user: User) -> QuerySet[ApiKey]:
     """The keys of `user`, newest first; expired ones too."""
-    return ApiKey.objects.filter(user=user)
+    keys: QuerySet[ApiKey] = ApiKey.objects.filter(user=user)
+    return keys
 
 
 def make_key(user: User, name: str, lifetime: timedelta) -> tuple[ApiKey, str] | None:
