@@ -178,6 +178,7 @@ class TestLog:
         page.keyboard.press("Enter")
         expect(found).to_have_text("2 of 111")
         expect(page.locator(".log-row", has=current)).to_contain_text("step 10/")
+        keep(page, "job-search")
         page.keyboard.press("Shift+Enter")
         page.keyboard.press("Shift+Enter")
         expect(found).to_have_text("111 of 111")

@@ -44,7 +44,12 @@ async function read() {
   const before = offset;
   let isOver = false;
   try {
-    while (await readPiece());
+    for (let next = ask(offset); next; ) {
+      const piece = await next;
+      // The next one is on its way while this one is drawn.
+      next = piece.logs.length >= LARGE && piece.offset > offset ? ask(piece.offset) : null;
+      take(piece);
+    }
   } catch (refusal) {
     if (view.isEmpty) say(refusal.message);
     // Signed out, or the job is gone: asking again would not help until the page hears otherwise.
@@ -58,12 +63,13 @@ async function read() {
   if (hasStarted() && !isComplete && !isOver) readSoon();
 }
 
-async function readPiece() {
-  const piece = await call("GET", `${address}?since=${offset}`);
+const ask = (since) => call("GET", `${address}?since=${since}`);
+
+function take(piece) {
   // What is said without going forwards is about the log, not in it.
   if (piece.logs && piece.offset === offset) {
     say(piece.logs.trim().replace(/^\[|\]$/g, ""));
-    return false;
+    return;
   }
   offset = piece.offset;
   idle = piece.logs ? 0 : idle + 1;
@@ -71,7 +77,6 @@ async function readPiece() {
   if (piece.logs) show(piece.logs);
   else if (view.isEmpty) sayNothingThere();
   else say("");
-  return piece.logs.length >= LARGE;
 }
 
 function show(text) {
