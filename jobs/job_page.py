@@ -15,7 +15,7 @@ from cloudtrain_site.redaction import mask_secrets
 from jobs.access import AnyUser, visible_jobs
 from jobs.history import history_of
 from jobs.models import Job
-from jobs.page_rows import Row, duration, make_rows, money
+from jobs.page_rows import duration, make_rows, money
 from jobs.panels import panels_of
 from jobs.representation import as_utc
 from jobs.statuses import JobStatus
@@ -126,8 +126,3 @@ def cost_in_words(job: Job) -> tuple[str, str]:
 def dataset_of(job: Job) -> dict[str, Any] | None:
     """The upload that it trains on, while that is known here."""
     return None if job.dataset is None else {"upload": job.dataset, "is_gone": job.dataset.removed_at is not None}
-
-
-def spoken_title(row: Row) -> str:
-    """How the window is called."""
-    return f"{row.job.config_name}: {row.label}"
