@@ -213,6 +213,10 @@ class ApprovalRequest(Stateful):
             ),
             # The desk of a superuser, who sees every organization's: in the order of the list.
             models.Index(fields=["is_decided", "expires_at", "-id"], name="request_list"),
+            # The page of the approvals: what was decided last.
+            models.Index(
+                fields=["-reviewed_at", "-id"], name="request_decided", condition=Q(reviewed_at__isnull=False)
+            ),
             # What the requester's last approved config was, and whether a retry still has an approval.
             models.Index(
                 fields=["requested_by", "-id"], name="request_approved", condition=Q(status=RequestStatus.APPROVED)

@@ -70,12 +70,15 @@ def _approvals(user: AnyUser) -> dict[str, Any]:
     theirs = requests if is_superuser(user) else requests.filter(on_desk_of(user) | Q(requested_by=user.pk))
     pending = theirs.filter(status=RequestStatus.PENDING).order_by("expires_at", "pk")
     open_requests = list(pending.prefetch_related("decisions")[: PENDING_SHOWN + 1])
-    decided = theirs.exclude(status=RequestStatus.PENDING).order_by("-reviewed_at", "-pk").defer("job__config", "terms")
+    # Found first and read then: with what belongs to them, all that were ever decided would be put in order.
+    decided = theirs.filter(reviewed_at__isnull=False).order_by("-reviewed_at", "-pk")
+    last = list(decided.values_list("pk", flat=True)[:DECIDED_SHOWN])
+    last_decided = requests.filter(pk__in=last).order_by("-reviewed_at", "-pk").defer("job__config", "terms")
     managed = set(organizations_of(user, MANAGERS).values_list("pk", flat=True))
     return {
         "pending": _pending_items(open_requests[:PENDING_SHOWN], user, managed),
         "has_more": len(open_requests) > PENDING_SHOWN,
-        "decided": [_decided_item(request) for request in decided[:DECIDED_SHOWN]],
+        "decided": [_decided_item(request) for request in last_decided],
         "manages": bool(managed) or is_superuser(user),
         "events": EVENTS,
     }

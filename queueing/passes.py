@@ -37,7 +37,7 @@ def _enqueue_pass() -> None:
 
 def rules_changed() -> None:
     """The order or a limit has changed: have a pass obey it, and tell of it though the numbers are the same."""
-    # After the commit: a pass locks this row first and the entries then, and the caller has locked an entry.
+    # After the commit: whoever holds other rows must not wait for this one, which everybody shares.
     transaction.on_commit(_forget_what_was_told)
     request_pass()
 

@@ -119,8 +119,8 @@ class TestTabs:
                 expect(row(tab, job).locator(".chip")).to_have_text("Running")
                 expect(tab.get_by_role("alert")).to_be_hidden()
             wait_until(lambda: open_streams() == 1)
-            forgive(tabs[1], complaints)
-            forgive(tabs[0], complaints, "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING")
+            forgive(tabs[1], complaints, "ERR_CONNECTION_REFUSED", "Failed to fetch")
+            forgive(tabs[0], complaints, "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "Failed to fetch")
         gc.collect()
 
     def test_of_somebody_who_signed_out_show_nobody_elses_news(
@@ -211,7 +211,7 @@ class TestStream:
         expect(row(page, job).locator(".chip")).to_have_text("Running")
         expect(row(page, late)).to_be_visible()
         expect(page.get_by_role("alert")).to_be_hidden()
-        forgive(page, complaints, "ERR_INTERNET_DISCONNECTED")
+        forgive(page, complaints, "ERR_INTERNET_DISCONNECTED", "Failed to fetch")
 
     def test_polls_while_the_stream_is_refused(
         self, browse: Browse, alice: User, submit: Submit, complaints: list[str]
