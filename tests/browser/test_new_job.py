@@ -77,7 +77,7 @@ def test_a_config_is_mended_held_by_a_rule_and_submitted_by_keyboard_alone(
     browse: Browse, alice: User, hold_everything: ApprovalRule, complaints: list[str]
 ) -> None:
     page = is_live(browse(alice))
-    tab_to(page, page.get_by_role("link", name="New job"))
+    tab_to(page, page.get_by_role("link", name="New job").first)
     page.keyboard.press("Enter")
     expect(page).to_have_title("New job · cloudtrain")
     expect(page.get_by_label("Hardware")).to_contain_text("cpu · $3.60 an hour")
