@@ -72,6 +72,7 @@ def test_a_command_ends_with_the_sentence_alone() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_web_process_ends_with_the_sentence_alone(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cloudtrain_site.web", "--port", str(free_port())]
     environment = {**os.environ, "SIMPLETUNER_LOG_FILE": str(tmp_path / "no" / "such" / "cloud.log")}
@@ -81,6 +82,7 @@ def test_the_web_process_ends_with_the_sentence_alone(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_command_before_the_first_migration_says_what_to_do(tmp_path: Path) -> None:
     command = [sys.executable, "manage.py", "create_api_key", "alice"]
     environment = {**os.environ, "SIMPLETUNER_DATA_DIR": str(tmp_path), "DATABASE_URL": f"sqlite:///{tmp_path}/x"}

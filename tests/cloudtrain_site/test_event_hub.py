@@ -211,6 +211,7 @@ async def unreadable_events() -> AsyncIterator[None]:
 
 
 class TestOutage:
+    @pytest.mark.slow
     def test_is_told_once_and_loses_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO, "simpletuner.cloud.events")
 

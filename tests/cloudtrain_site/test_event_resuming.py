@@ -65,6 +65,7 @@ class TestResuming:
         with open_stream(web_server, alice, last_id=seen, query=f"?last_event_id={start}") as stream:
             assert stream.next().id == str(missed)
 
+    @pytest.mark.slow
     def test_while_others_write_loses_and_doubles_nothing(self, web_server: str, alice: User) -> None:
         written: list[str] = []
         with open_stream(web_server, alice) as stream:
@@ -153,6 +154,7 @@ class TestEnding:
             finally:
                 cursor.execute(f"ALTER TABLE hidden_events RENAME TO {table}")
 
+    @pytest.mark.slow
     def test_a_slow_reader_is_ended_and_then_gets_everything(self, web_server: str, alice: User) -> None:
         with open_stalled(web_server, alice) as stalled:
             written = [number for _ in range(8) for number in tell_many(100, text="x" * 50_000)]

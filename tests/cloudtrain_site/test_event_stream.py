@@ -167,6 +167,7 @@ class TestReaders:
             assert [roots.next().data["type"] for _ in range(2)] == ["acmes", "everyones"]
 
 
+@pytest.mark.slow
 def test_an_event_of_another_process_arrives(web_server: str, alice: User) -> None:
     settings = connection.settings_dict
     login = "{USER}:{PASSWORD}@{HOST}:{PORT}".format(**settings)

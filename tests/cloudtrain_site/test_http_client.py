@@ -42,9 +42,15 @@ class Echo(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class Server(ThreadingHTTPServer):
+    """Takes many at once: beyond its own queue of five, a connection is tried again after one, three, seven seconds."""
+
+    request_queue_size = 64
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as httpd:
+    with Server(("127.0.0.1", 0), Echo) as httpd:
         thread = threading.Thread(target=httpd.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{httpd.server_address[1]}"

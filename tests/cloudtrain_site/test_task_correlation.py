@@ -21,6 +21,9 @@ from cloudtrain_site.http_client import clear_correlation_id, get_correlation_id
 from cloudtrain_site.structured_logging import LogContext, configure_structured_logging, get_logger
 from tests.cloudtrain_site.conftest import Lines
 
+#: A worker looks whether its connection is still good, and there may be one of an earlier test's.
+pytestmark = pytest.mark.django_db
+
 logger = get_logger("simpletuner.cloud.background")
 TASK = f"{__name__}.work"
 

@@ -114,6 +114,7 @@ def test_the_endpoint_answers_as_documented(fake: FakeReplicate, alice: User, cl
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["unauthenticated", "no token", "gone"])
 def test_a_provider_that_fails_is_told_of(
     fake: FakeReplicate, alice: User, client_of: ClientOf, trouble: str, monkeypatch: pytest.MonkeyPatch

@@ -234,6 +234,7 @@ def test_a_cancel_that_did_not_get_through_is_asked_for_again(running: Job, fake
     assert Job.objects.get().status == JobStatus.CANCELLED
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_request_that_hangs_keeps_the_others_news_back_not_at_all(at_replicate: MakeJob, fake: FakeReplicate) -> None:
     jobs = [at_replicate() for _ in range(3)]
