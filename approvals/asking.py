@@ -14,7 +14,7 @@ from approvals.notices import plan_for
 from approvals.reviewers import lack_of_people
 from approvals.rules import Hold
 from approvals.statuses import RequestStatus
-from approvals.terms import digest_of_terms, still_covers, stored_terms
+from approvals.terms import digest_of_terms, possible_terms, still_covers, stored_job, stored_terms
 from cloudtrain_site.events import unit_of_work
 from cloudtrain_site.http_client import get_correlation_id
 from cloudtrain_site.states import SYSTEM, Actor, Change
@@ -87,8 +87,9 @@ def keep_approval(job: Job, hold: Hold, *, user: User, source: str) -> ApprovalR
         .order_by("-id")
         .first()
     )
-    terms = stored_terms(job)
-    if earlier is None or not still_covers(earlier.terms, terms):
+    possible = possible_terms(stored_job(job))
+    terms = possible[0]
+    if earlier is None or not any(still_covers(earlier.terms, wanted) for wanted in possible):
         return None
     kept = _request_about(
         job,

@@ -18,6 +18,7 @@ from approvals.rules import Hold, first_hold
 from approvals.statuses import RequestStatus
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.events import unit_of_work
+from cloudtrain_site.sealing import keys
 from cloudtrain_site.states import Actor
 from jobs import lifecycle
 from jobs.access import role_in
@@ -46,10 +47,10 @@ class Wish:
     warnings: tuple[str, ...] = ()
     retry_of: Job | None = None
 
-    def digest(self) -> str:
-        """What makes two requests under one idempotency key the same request."""
+    def digest(self, key: str = "") -> str:
+        """What makes two requests under one idempotency key the same request; its secrets are in it under `key`."""
         origin = self.retry_of.pk if self.retry_of else None
-        return digest_of([self.submission.digest(), self.organization.pk, origin])
+        return digest_of([self.submission.digest(key), self.organization.pk, origin])
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ def _replay(wish: Wish) -> Outcome | None:
     if kept.created_at < timezone.now() - KEY_LIFETIME:
         kept.delete()
         return None
-    if kept.digest != wish.digest():
+    if kept.digest not in [wish.digest(key) for key in keys()]:
         raise Conflict("This idempotency key was used for another submission. Use a new key.", code="key_reused")
     entry = QueueEntry.objects.filter(job=kept.job).order_by("id").last()
     request = ApprovalRequest.objects.filter(job=kept.job).order_by("id").last()

@@ -7,19 +7,25 @@ from decimal import Decimal
 from typing import Any
 
 from cloudtrain_site.redaction import mask_secrets
+from cloudtrain_site.sealing import keys, prints_of
 from jobs.models import Job
+from jobs.sealed import secrets_of
 from jobs.submission import digest_of
 
 COST = "estimated_cost_usd"
+SECRETS = "secrets"
 #: So many differences are told one by one.
 TOLD = 12
 VALUE_LIMIT = 60
 
 
-def terms_of(job: Job) -> dict[str, Any]:
-    """All that decides what runs and what it will cost."""
+def terms_of(job: Job, key: str = "") -> dict[str, Any]:
+    """All that decides what runs and what it will cost. Secrets are in it by their fingerprints under `key` alone.
+
+    Raises SecretsLostError.
+    """
     cost = job.estimated_cost_usd
-    return {
+    terms = {
         "config": job.config,
         "dataloader_config": job.dataloader_config,
         # A job has one only where datasets can be uploaded.
@@ -28,11 +34,22 @@ def terms_of(job: Job) -> dict[str, Any]:
         "hardware_profile": job.hardware_profile,
         COST: None if cost is None else f"{cost:.4f}",
     }
+    return terms | ({SECRETS: prints_of(secrets_of(job), key)} if job.sealed else {})
+
+
+def possible_terms(job: Job) -> list[dict[str, Any]]:
+    """The terms as they may have been written down: under the present SECRET_KEY first. Raises SecretsLostError."""
+    return [terms_of(job, key) for key in keys()] if job.sealed else [terms_of(job)]
 
 
 def stored_terms(job: Job) -> dict[str, Any]:
     """The terms as the database gives them back: it may write a number another way than the client did."""
-    return terms_of(Job.objects.get(pk=job.pk))
+    return terms_of(stored_job(job))
+
+
+def stored_job(job: Job) -> Job:
+    """The job as the database has it."""
+    return Job.objects.get(pk=job.pk)
 
 
 def digest_of_terms(terms: dict[str, Any]) -> str:
@@ -54,7 +71,7 @@ def still_covers(approved: dict[str, Any], wanted: dict[str, Any]) -> bool:
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
     """What differs between two terms, in words; secrets are masked."""
-    before, after = dict(_leaves(mask_secrets(old))), dict(_leaves(mask_secrets(new)))
+    before, after = dict(_leaves(_shown_of(old))), dict(_leaves(_shown_of(new)))
     paths = [path for path in {**before, **after} if before.get(path) != after.get(path)]
     if not paths:
         return "a secret in it has changed"
@@ -62,6 +79,10 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
     if len(paths) > TOLD:
         told.append(f"and {len(paths) - TOLD} more")
     return "; ".join(told)
+
+
+def _shown_of(terms: dict[str, Any]) -> Any:
+    return mask_secrets({name: value for name, value in terms.items() if name != SECRETS})
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib.auth.models import User
 from rest_framework.exceptions import ValidationError
 
 from approvals.intake import Wish
+from cloudtrain_site.sealing import SecretsLostError
 from jobs.configs import find_config
 from jobs.estimates import steps_of
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.organizations import choose_organization
 from jobs.providers import get_provider
 from jobs.providers.base import Inspects
+from jobs.sealed import CONFIGS, PARTS, Sealed, objection_to_masks, opened
 from jobs.submission import Submission
 from jobs.uploads import has_upload
 
@@ -24,13 +27,14 @@ def read_wish(user: User, provider: str, body: dict[str, Any], *, source: str, i
     """The wish that a checked SubmitBody makes. Raises ValidationError or PermissionDenied, and stores nothing."""
     organization = choose_organization(user, body["organization"])
     config, dataloader, name = _config_of(user, organization, body)
-    _check_config(provider, config, body.get("dataloader_config", dataloader))
+    dataloader = body.get("dataloader_config", dataloader)
+    _check_config(provider, config, dataloader)
     submission = Submission(
         provider=provider,
         config=config,
         config_name=body.get("config_name") or name,
         hardware_profile=_hardware(provider, body["hardware_profile"]),
-        dataloader_config=body.get("dataloader_config", dataloader),
+        dataloader_config=dataloader,
         tracker_run_name=body["tracker_run_name"],
         webhook_url=body["webhook_url"],
         dataset=_dataset(user, organization, body["dataset"]),
@@ -49,15 +53,14 @@ def repeat_wish(user: User, job: Job, *, source: str, idempotency_key: str) -> W
     """The wish to run `job` once more, exactly as it was. Raises ValidationError for a job of no organization."""
     if job.organization is None:
         raise ValidationError("This job was made elsewhere and belongs to no organization: it can't be repeated here.")
-    _check_config(job.provider, job.config, job.dataloader_config)
+    given = _opened(job, PARTS)
+    _check_config(job.provider, given["config"], given["dataloader_config"])
     submission = Submission(
+        **given,
         provider=job.provider,
-        config=job.config,
         config_name=job.config_name,
         hardware_profile=_hardware(job.provider, job.hardware_profile),
-        dataloader_config=job.dataloader_config,
         tracker_run_name=job.tracker_run_name,
-        webhook_url=job.webhook_url,
         dataset=_dataset(user, job.organization, job.dataset_id or ""),
     )
     return Wish(user, job.organization, submission, source, idempotency_key, retry_of=job)
@@ -80,7 +83,16 @@ def _config_of(user: User, organization: Organization, body: dict[str, Any]) -> 
     stored = find_config(user, name, organization)
     if stored is None:
         raise ValidationError({"config_name_to_load": f"{organization.name} has no stored config called {name!r}."})
-    return stored.config, stored.dataloader_config, stored.name
+    given = _opened(stored, CONFIGS)
+    return given["config"], given["dataloader_config"], stored.name
+
+
+def _opened(row: Sealed, parts: Sequence[str]) -> dict[str, Any]:
+    """With its secrets: what is repeated or loaded carries them along."""
+    try:
+        return opened(row, parts)
+    except SecretsLostError as error:
+        raise ValidationError({"config": str(error)}) from None
 
 
 def _name_in(config: dict[str, Any]) -> str:
@@ -105,6 +117,8 @@ def _hardware(provider: str, wanted: str) -> str:
 
 def _check_config(provider: str, config: dict[str, Any], dataloader: list[Any]) -> None:
     """Refuse now what the provider would refuse after the wait: a secret that it would show to everybody, say."""
+    if objection := objection_to_masks(config=config, dataloader_config=dataloader):
+        raise ValidationError({"config": objection})
     asked = get_provider(provider)
     if isinstance(asked, Inspects) and (objection := asked.objection(config, dataloader)):
         raise ValidationError({"config": objection})

@@ -27,6 +27,8 @@ DEBUG = env.switch("DEBUG", default=False)
 make_folder(DATA_DIR)
 # Read without django-environ: it would expand a key that begins with a dollar sign.
 SECRET_KEY = os.environ.get("SECRET_KEY") or kept_secret_key(DATA_DIR)
+# What was sealed or signed under these is still read; for as long as a changed SECRET_KEY needs.
+SECRET_KEY_FALLBACKS = os.environ.get("SECRET_KEY_FALLBACKS", "").split()
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 

@@ -71,7 +71,8 @@ def init_from_env() -> None:
 def configure_django(config: Mapping[str, Any]) -> None:
     """What Django calls while it starts. Its `config` is not read: the environment says all there is to say."""
     init_from_env()
-    register_secret(settings.SECRET_KEY)
+    for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+        register_secret(key)
 
 
 def _level_of(level: str, what: str) -> int:

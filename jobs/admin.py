@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
@@ -14,6 +16,7 @@ from cloudtrain_site.redaction import mask_secrets
 from cloudtrain_site.states import Actor, Source
 from jobs import key_admin, lifecycle, upload_admin, webhook_admin  # noqa: F401 - register what they are about
 from jobs.admin_base import OfJobAdmin, SuperuserAdmin
+from jobs.configs import MaskedError, columns_for
 from jobs.models import Job, JobEvent, Membership, Organization, ProviderConfig, TrainingConfig
 
 
@@ -124,10 +127,28 @@ class OrganizationAdmin(SuperuserAdmin[Organization]):
     inlines = (MembershipInline,)
 
 
+class TrainingConfigForm(forms.ModelForm[TrainingConfig]):
+    """A stored config: shown with its secrets masked, and a mask that stays as it was keeps its secret."""
+
+    def clean(self) -> dict[str, Any]:
+        """Seal what is secret in it."""
+        given: dict[str, Any] = super().clean() or {}
+        if {"config", "dataloader_config"} <= given.keys():
+            kept = TrainingConfig.objects.filter(pk=self.instance.pk).first()
+            try:
+                columns = columns_for(given["config"], given["dataloader_config"], kept)
+            except MaskedError as error:
+                raise ValidationError({"config": str(error)}) from None
+            self.instance.sealed = columns.pop("sealed")
+            given |= columns
+        return given
+
+
 @admin.register(TrainingConfig)
 class TrainingConfigAdmin(SuperuserAdmin[TrainingConfig]):
     """The stored configs."""
 
+    form = TrainingConfigForm
     list_display = ("name", "organization", "updated_by", "updated_at")
     list_filter = ("organization",)
     search_fields = ("name",)

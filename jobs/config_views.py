@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from cloudtrain_site.api import asker
 from cloudtrain_site.redaction import mask_secrets
 from jobs.access import can_submit, is_superuser
-from jobs.configs import find_config, remove_config, store_config, visible_configs
+from jobs.configs import MaskedError, find_config, remove_config, store_config, visible_configs
 from jobs.models import NAME_LIMIT, ProviderConfig, TrainingConfig, plain_name
 from jobs.organizations import choose_organization
 from jobs.provider_settings import change_settings
@@ -81,9 +81,11 @@ class ConfigDetail(APIView):
         body.is_valid(raise_exception=True)
         _check_name(name)
         organization = choose_organization(request.user, body.validated_data["organization"])
-        config, is_new = store_config(
-            asker(request), organization, name, body.validated_data["config"], body.validated_data["dataloader_config"]
-        )
+        given, dataloader = body.validated_data["config"], body.validated_data["dataloader_config"]
+        try:
+            config, is_new = store_config(asker(request), organization, name, given, dataloader)
+        except MaskedError as error:
+            raise exceptions.ValidationError({"config": str(error)}) from None
         return Response(_represent(config), status=201 if is_new else 200)
 
     @extend_schema(responses=DoneShape)

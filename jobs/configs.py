@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from cloudtrain_site.sealing import SecretsLostError
 from jobs.access import AnyUser, organizations_of
 from jobs.models import Organization, TrainingConfig
+from jobs.sealed import objection_to_masks, sealed_columns, with_kept_secrets
+
+
+class MaskedError(ValueError):
+    """A mask stands where a secret should, and what it stands for is not known."""
 
 
 def visible_configs(user: AnyUser) -> QuerySet[TrainingConfig]:
@@ -28,17 +35,29 @@ def find_config(user: AnyUser, name: str, organization: Organization | None = No
 def store_config(
     user: User, organization: Organization, name: str, config: dict[str, Any], dataloader: list[Any]
 ) -> tuple[TrainingConfig, bool]:
-    """Keep `config` under `name`, over what was there before. The second value: it is new."""
-    return TrainingConfig.objects.update_or_create(
-        organization=organization,
-        name=name,
-        defaults={
-            "config": config,
-            "dataloader_config": dataloader,
-            "updated_by": user,
-            "updated_at": timezone.now(),
-        },
-    )
+    """Keep `config` under `name`, over what was there before. The second value: it is new.
+
+    A mask that it repeats keeps its secret. Raises MaskedError for one that stands for nothing.
+    """
+    with transaction.atomic():
+        own = TrainingConfig.objects.filter(organization=organization, name=name)
+        columns = columns_for(config, dataloader, own.select_for_update().first())
+        return TrainingConfig.objects.update_or_create(
+            organization=organization,
+            name=name,
+            defaults={**columns, "updated_by": user, "updated_at": timezone.now()},
+        )
+
+
+def columns_for(config: Any, dataloader: Any, kept: TrainingConfig | None) -> dict[str, Any]:
+    """What is stored of a config that takes the place of `kept`: masked, and its secrets sealed. Raises MaskedError."""
+    try:
+        filled = with_kept_secrets({"config": config, "dataloader_config": dataloader}, kept)
+    except SecretsLostError as error:
+        raise MaskedError(str(error)) from None
+    if objection := objection_to_masks(**filled):
+        raise MaskedError(objection)
+    return sealed_columns(**filled)
 
 
 def remove_config(config: TrainingConfig) -> bool:

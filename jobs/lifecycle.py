@@ -23,6 +23,7 @@ from jobs.identifiers import new_job_id, new_marker
 from jobs.models import Job, Organization
 from jobs.providers import FORGETFUL
 from jobs.providers.base import Found, Snapshot
+from jobs.sealed import without_secrets
 from jobs.statuses import ACTIVE, ALLOWED, BEFORE_PROVIDER, TERMINAL, JobStatus
 from jobs.submission import Submission
 
@@ -51,10 +52,8 @@ def create(
         provider=submission.provider,
         hardware_profile=submission.hardware_profile,
         config_name=submission.config_name,
-        config=submission.config,
-        dataloader_config=submission.dataloader_config,
         tracker_run_name=submission.tracker_run_name,
-        webhook_url=submission.webhook_url,
+        **submission.columns(),
         dataset_id=submission.dataset or None,
         estimated_cost_usd=estimated_cost,
         retry_of=retry_of,
@@ -249,7 +248,7 @@ def _move(job: Job, to: JobStatus, snapshot: Snapshot, source: str) -> bool:
         to,
         actor=Actor(name=job.provider),
         source=source,
-        reason=snapshot.error_message or "",
+        reason=fields.get("error_message", ""),
         **fields,
     )
     if moved:
@@ -286,8 +285,8 @@ def _said(job: Job, snapshot: Snapshot) -> dict[str, Any]:
     said = {
         "metadata": {**job.metadata, **snapshot.metadata} if snapshot.metadata else None,
         "started_at": snapshot.started_at,
-        "error_message": snapshot.error_message,
-        "output_url": snapshot.output_url,
+        "error_message": _blotted(job, snapshot.error_message),
+        "output_url": _blotted(job, snapshot.output_url),
         "cost_usd": snapshot.cost_usd,
     }
     return {name: value for name, value in said.items() if value is not None}
@@ -303,9 +302,14 @@ def _progress(job: Job, snapshot: Snapshot) -> dict[str, Any]:
         "progress": progress.percent,
         "step": progress.step,
         "total_steps": progress.total,
-        "last_log": progress.last_log,
+        "last_log": _blotted(job, progress.last_log),
     }
     return {name: value for name, value in told.items() if value is not None}
+
+
+def _blotted(job: Job, words: str | None) -> str | None:
+    """A provider may repeat in its words what it was given."""
+    return None if words is None else without_secrets(job, words)
 
 
 def _ending(to: str, snapshot: Snapshot) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from jobs.models import Job, LogPiece
 from jobs.providers import FORGETFUL, get_provider
 from jobs.providers.base import Handle, LogSlice, ProviderError, Snapshot
+from jobs.sealed import without_secrets
 
 #: One answer holds at most this much; the reader goes on at `end`.
 READ_LIMIT_BYTES = 2_000_000
@@ -100,7 +101,8 @@ def keep(job: Job, snapshot: Snapshot) -> bool:
     """
     if job.provider not in FORGETFUL:
         return False
-    data = (snapshot.log or "").encode()
+    # As many bytes as there were: the log's places stay what they are.
+    data = without_secrets(job, snapshot.log or "").encode()
     is_end = job.is_terminal and job.log_due_at is not None
     text = data[job.log_size :].decode("utf-8", "replace")
     if is_end and snapshot.data_removed and len(data) <= job.log_size:

@@ -65,6 +65,8 @@ class TrainingConfig(models.Model):
     name = models.CharField(max_length=NAME_LIMIT, validators=[plain_name])
     config = models.JSONField(default=dict)
     dataloader_config = models.JSONField(default=list, blank=True)
+    #: The secrets that were in both, encrypted, with their places.
+    sealed = models.TextField(blank=True, editable=False)
     updated_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -144,6 +146,8 @@ class Job(Stateful):
     config_name = models.CharField(max_length=NAME_LIMIT, validators=[plain_name])
     config = models.JSONField(default=dict)
     dataloader_config = models.JSONField(default=list)
+    #: The secrets that were in both and in the address below, encrypted, with their places.
+    sealed = models.TextField(blank=True, editable=False)
     dataset = models.ForeignKey(DatasetUpload, models.PROTECT, null=True, related_name="jobs")
     tracker_run_name = models.CharField(max_length=NAME_LIMIT, blank=True)
     webhook_url = models.CharField(blank=True, max_length=500, validators=[URLValidator(["http", "https"])])

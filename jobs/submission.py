@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from cloudtrain_site.sealing import prints_of, take_out
+from jobs.sealed import PARTS, sealed_columns
+
 #: The contract's limit for one config.
 CONFIG_LIMIT_BYTES = 1_000_000
+ADDRESS_LIMIT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,18 +21,30 @@ class Submission:
     """One wish for a training, with every default filled in."""
 
     provider: str
-    config: dict[str, Any]
+    #: With its secrets: never to be written anywhere but by `columns`.
+    config: dict[str, Any] = field(repr=False)
     config_name: str
     hardware_profile: str
-    dataloader_config: list[Any] = field(default_factory=list)
+    dataloader_config: list[Any] = field(default_factory=list, repr=False)
     tracker_run_name: str = ""
-    webhook_url: str = ""
+    webhook_url: str = field(default="", repr=False)
     #: The id of an upload.
     dataset: str = ""
 
-    def digest(self) -> str:
-        """A fingerprint (SHA-256, hex) of everything that decides what runs and what it costs."""
-        told = asdict(self)
+    def columns(self) -> dict[str, Any]:
+        """What may hold secrets as a job stores it: masked, and the secrets sealed."""
+        columns = sealed_columns(**{part: getattr(self, part) for part in PARTS})
+        return {**columns, "webhook_url": columns["webhook_url"][:ADDRESS_LIMIT]}
+
+    def digest(self, key: str = "") -> str:
+        """A fingerprint (SHA-256, hex) of everything that decides what runs and what it costs.
+
+        Its secrets are in it by their fingerprints under `key`, a SECRET_KEY: no guess at one can be tried on it.
+        """
+        masked, secrets = take_out({part: getattr(self, part) for part in PARTS})
+        told = asdict(self) | masked
+        if secrets:
+            told["secrets"] = prints_of(secrets, key)
         if not self.dataset:
             # As it was before there were datasets: a replayed key of an hour ago is still the same request.
             del told["dataset"]

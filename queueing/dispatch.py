@@ -19,11 +19,13 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.utils import timezone
 
 from cloudtrain_site.events import unit_of_work
+from cloudtrain_site.sealing import SecretsLostError
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.models import Job
 from jobs.providers import get_provider
 from jobs.providers.base import Order, Provider, ProviderError
+from jobs.sealed import opened, without_secrets
 from jobs.statuses import TERMINAL, JobStatus
 from jobs.tracing import tracing
 from queueing import claims, guards, staging
@@ -106,11 +108,14 @@ def provider_of(job: Job) -> Provider:
 
 
 def order_of(job: Job, staged: Staged | None = None) -> Order:
-    """The job as its provider gets to see it."""
+    """The job as its provider gets to see it, with its secrets. Raises ProviderError when they can't be opened."""
+    try:
+        given = opened(job)
+    except SecretsLostError as error:
+        raise ProviderError(str(error), permanent=True, nothing_created=True) from None
     return Order(
+        **given,
         job_id=job.pk,
-        config=job.config,
-        dataloader_config=job.dataloader_config,
         hardware_profile=job.hardware_profile,
         marker=job.submission_marker or "",
         correlation_id=job.correlation_id,
@@ -120,18 +125,20 @@ def order_of(job: Job, staged: Staged | None = None) -> Order:
 
 
 def refused(entry: QueueEntry, job: Job, error: ProviderError) -> None:
-    logger.warning("The provider did not take the job", extra={"error": str(error), "attempt": entry.attempts})
+    # It may repeat what it was given.
+    words = without_secrets(job, str(error))
+    logger.warning("The provider did not take the job", extra={"error": words, "attempt": entry.attempts})
     if not error.nothing_created:
-        claims.keep_looking(entry, str(error))
+        claims.keep_looking(entry, words)
         return
     job.refresh_from_db(fields=["cancel_requested_at"])
     if job.cancel_requested_at is not None:
         _give_up(entry, job, JobStatus.CANCELLED, "cancelled before the provider took it")
     elif error.permanent or entry.attempts >= claims.MAX_ATTEMPTS:
-        _give_up(entry, job, JobStatus.FAILED, str(error))
+        _give_up(entry, job, JobStatus.FAILED, words)
     else:
         pause = None if error.retry_after is None else timedelta(seconds=error.retry_after)
-        claims.give_back(entry, str(error), pause=pause)
+        claims.give_back(entry, words, pause=pause)
 
 
 def give_up(entry: QueueEntry, job: Job, to: JobStatus, reason: str, *, actor: Actor, source: str) -> bool:

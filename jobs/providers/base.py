@@ -38,8 +38,8 @@ class Order:
     """A job as a provider gets to see it."""
 
     job_id: str
-    config: Mapping[str, Any]
-    dataloader_config: Sequence[Any]
+    config: Mapping[str, Any] = field(repr=False)
+    dataloader_config: Sequence[Any] = field(repr=False)
     hardware_profile: str
     #: What the provider echoes, so that a submission whose answer was lost can be found again.
     marker: str

@@ -94,6 +94,8 @@ class LocalProvider:
             refusal = "" if started else self._launch(folder, order)
         with disk_errors():
             state = look(folder)
+            if state.start is None or state.end:
+                folder.drop_secrets()
             if state.start is None:
                 raise ProviderError(f"The training could not be started: {refusal}.", nothing_created=True)
             return self._snapshot(folder, state)

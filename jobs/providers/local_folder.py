@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from cloudtrain_site.sealing import take_out
 from jobs.providers import local_runner
 from jobs.providers.base import ProviderError
 
@@ -141,8 +142,20 @@ class JobFolder:
         """Put down what the trainer reads."""
         self.output.mkdir(parents=True, exist_ok=True)
         (self.jobs / local_runner.ACTIVE).mkdir(exist_ok=True)
-        local_runner.write_whole(str(self.path / "config.json"), dict(config))
-        local_runner.write_whole(str(self.path / "dataloader.json"), list(dataloader))
+        self._put_down(local_runner.CONFIG, dict(config))
+        self._put_down(local_runner.DATALOADER, list(dataloader))
+
+    def _put_down(self, name: str, value: Any) -> None:
+        """For our user alone. What has secrets gets a masked copy beside it, which is all that the end leaves."""
+        masked, secrets = take_out(value)
+        path, masked_path = str(self.path / name), str(self.path / f"{name}{local_runner.MASKED}")
+        if secrets:
+            local_runner.write_whole(masked_path, masked)
+        local_runner.write_whole(path, value, local_runner.private)
+
+    def drop_secrets(self) -> None:
+        """Leave the configs without their secrets: nobody reads them any more."""
+        local_runner.drop_secrets(str(self.path))
 
     def mark(self, marker: str) -> None:
         """Let `find_marked` find this folder by `marker`."""
@@ -171,6 +184,7 @@ class JobFolder:
 
     def settle(self, error: str) -> End:
         """Keep an end that nobody was there to write down, so that it is told the same way from now on."""
+        self.drop_secrets()
         last_sign = modified_at(self.log if self.log.exists() else self.path)
         stopped = self.cancel_asked_at() is not None
         record = {"exit_code": None, "stopped": stopped, "error": error, "ended_at": last_sign.isoformat()}

@@ -23,10 +23,18 @@ import sys
 import time
 from datetime import UTC, datetime
 
+TYPE_CHECKING = False  # typing's own would have to be imported
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 CLAIM = "process.json"
 END = "exit.json"
 CANCEL = "cancel.json"
 LOG = "train.log"
+CONFIG = "config.json"
+DATALOADER = "dataloader.json"
+#: Behind the name of one of these: what takes its place after the training, without secrets.
+MASKED = ".masked"
 #: Beside the job folders: one link for each training that nobody has seen to end.
 ACTIVE = "active"
 
@@ -80,11 +88,16 @@ def now() -> str:
 # Records: a reader finds one whole, or not at all.
 
 
-def write_draft(path: str, record: object) -> str:
+def private(path: str, flags: int) -> int:
+    """Open a file that is our user's alone from its first byte on."""
+    return os.open(path, flags, 0o600)
+
+
+def write_draft(path: str, record: object, opener: Callable[[str, int], int] | None = None) -> str:
     """Write the record beside `path`; the name it has for now."""
     draft = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
     try:
-        with open(draft, "w", encoding="utf-8") as file:
+        with open(draft, "w", encoding="utf-8", opener=opener) as file:
             json.dump(record, file, ensure_ascii=False, indent=1)
     except OSError:
         os.unlink(draft)
@@ -92,9 +105,21 @@ def write_draft(path: str, record: object) -> str:
     return draft
 
 
-def write_whole(path: str, record: object) -> None:
+def write_whole(path: str, record: object, opener: Callable[[str, int], int] | None = None) -> None:
     """Write the record in place of whatever `path` had."""
-    os.replace(write_draft(path, record), path)
+    os.replace(write_draft(path, record, opener), path)
+
+
+def drop_secrets(folder: str) -> None:
+    """Put the masked configs in the places of those that the trainer has read, and remove what crashes left of them."""
+    for name in (CONFIG, DATALOADER):
+        path = os.path.join(folder, name)
+        with contextlib.suppress(OSError):
+            os.replace(f"{path}{MASKED}", path)
+    with contextlib.suppress(OSError):
+        for draft in os.listdir(folder):
+            if draft.startswith((f"{CONFIG}.", f"{DATALOADER}.")):
+                os.unlink(os.path.join(folder, draft))
 
 
 def write_first(path: str, record: object) -> bool:
@@ -294,7 +319,9 @@ def train(folder: str, marker: str, grace: float, until: float, command: list[st
         record.discard()
         raise
     part(decided)
-    record.write(run(folder, trainer, grace))
+    end = run(folder, trainer, grace)
+    drop_secrets(folder)
+    record.write(end)
 
 
 def main(folder: str, marker: str, grace: str, until: str, *command: str) -> None:

@@ -41,6 +41,7 @@ VARIABLES: dict[str, Callable[[str], Any]] = {
     "DATABASE_URL": _database,
     "REDIS_URL": lambda given: settings.REDIS_URL or UNSET,
     "SECRET_KEY": lambda given: settings.SECRET_KEY,
+    "SECRET_KEY_FALLBACKS": lambda given: given or UNSET,
     "ALLOWED_HOSTS": lambda given: settings.ALLOWED_HOSTS,
     "CSRF_TRUSTED_ORIGINS": lambda given: settings.CSRF_TRUSTED_ORIGINS,
     "SECURE_COOKIES": lambda given: settings.SESSION_COOKIE_SECURE,

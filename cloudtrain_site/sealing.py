@@ -1,0 +1,167 @@
+"""Secrets apart from the values they stood in: taken out, encrypted, and put back.
+
+What is a secret is told by `redaction`: in its place stays what it shows of it. The keys are derived from SECRET_KEY,
+and from each of SECRET_KEY_FALLBACKS for what was sealed before a change.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+
+from cloudtrain_site.redaction import MASK, MIN_KNOWN_LENGTH, mask_secrets, mask_text
+
+Path: TypeAlias = tuple[str | int, ...]
+#: A secret and where it stood.
+Secret: TypeAlias = tuple[Path, Any]
+
+SEALING = b"cloudtrain sealed secrets"
+PRINTING = b"cloudtrain fingerprints of secrets"
+#: In the place of a mask, this is masked wherever a secret would be.
+_PROBE = "x1" * 12
+
+
+class SecretsLostError(Exception):
+    """What was sealed can't be opened: it was sealed under another SECRET_KEY, or is damaged."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The secrets of this config can't be opened any more: SECRET_KEY was changed and the old one is not "
+            "in SECRET_KEY_FALLBACKS. Give the secrets again."
+        )
+
+
+def take_out(value: Any) -> tuple[Any, list[Secret]]:
+    """A copy of `value` with its secrets masked, and the secrets."""
+    masked = mask_secrets(value)
+    return masked, list(_changes(value, masked, ()))
+
+
+def _changes(value: Any, masked: Any, path: Path) -> Iterator[Secret]:
+    if value is masked or value == masked:
+        return
+    if isinstance(value, dict) and isinstance(masked, dict) and value.keys() == masked.keys():
+        for key, item in value.items():
+            yield from _changes(item, masked[key], (*path, key))
+    elif isinstance(value, list) and isinstance(masked, list):
+        for index, item in enumerate(value):
+            yield from _changes(item, masked[index], (*path, index))
+    else:
+        yield path, value
+
+
+def put_back(value: Any, secrets: Sequence[Secret]) -> Any:
+    """A copy of `value` with the secrets where they were. Raises SecretsLostError when their places are gone."""
+    for path, secret in secrets:
+        value = _with(value, path, secret)
+    return value
+
+
+def _with(value: Any, path: Path, secret: Any) -> Any:
+    if not path:
+        return secret
+    try:
+        copied = value.copy()
+        copied[path[0]] = _with(value[path[0]], path[1:], secret)
+    except (AttributeError, LookupError, TypeError):
+        raise SecretsLostError from None
+    return copied
+
+
+def value_at(value: Any, path: Path) -> Any:
+    """What stands at `path`; None when nothing does."""
+    for step in path:
+        try:
+            value = value[step]
+        except (LookupError, TypeError):
+            return None
+    return value
+
+
+def seal(secrets: Sequence[Secret]) -> str:
+    """The secrets as one encrypted text; empty when there are none."""
+    return _locks(keys()).encrypt(json.dumps(secrets).encode()).decode() if secrets else ""
+
+
+def open_sealed(sealed: str) -> list[Secret]:
+    """What `seal` was given. Raises SecretsLostError."""
+    if not sealed:
+        return []
+    try:
+        return [(tuple(path), secret) for path, secret in json.loads(_locks(keys()).decrypt(sealed.encode()))]
+    except InvalidToken:
+        raise SecretsLostError from None
+
+
+def keys() -> tuple[str, ...]:
+    """The key that seals, and those that only open."""
+    return (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+
+
+@lru_cache(maxsize=8)
+def _locks(secret_keys: tuple[str, ...]) -> MultiFernet:
+    return MultiFernet([Fernet(urlsafe_b64encode(_derived(key, SEALING))) for key in secret_keys])
+
+
+@lru_cache(maxsize=16)
+def _derived(key: str, purpose: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(key.encode())
+
+
+def prints_of(secrets: Sequence[Secret], key: str = "") -> dict[str, str]:
+    """For each place (as JSON) a keyed fingerprint of its secret, from which the secret can't be guessed."""
+    printing = _derived(key or settings.SECRET_KEY, PRINTING)
+    return {json.dumps(path): _print(printing, path, secret) for path, secret in secrets}
+
+
+def _print(key: bytes, path: Path, secret: Any) -> str:
+    canonical = json.dumps([path, secret], sort_keys=True, separators=(",", ":"))
+    return hmac.digest(key, canonical.encode(), "sha256").hex()
+
+
+def masked_places(value: Any, path: str = "") -> list[str]:
+    """Where in `value` a mask stands for a secret that isn't there, as dotted paths."""
+    if isinstance(value, str):
+        return [path] if _is_masked(value) else []
+    if isinstance(value, Mapping):
+        items = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
+    elif isinstance(value, list):
+        items = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    else:
+        return []
+    return [place for where, item in items for place in masked_places(item, where)]
+
+
+def _is_masked(text: str) -> bool:
+    return MASK in text and (text == MASK or mask_text(text.replace(MASK, _PROBE)) == text)
+
+
+def blot_out(text: str, secrets: Sequence[Secret]) -> str:
+    """`text` with as many stars for each of the secrets that it repeats, and for the beginning of one at its end."""
+    for secret in sorted(_texts([secret for _, secret in secrets]), key=len, reverse=True):
+        text = text.replace(secret, "*" * len(secret.encode()))
+        for length in range(len(secret) - 1, MIN_KNOWN_LENGTH - 1, -1):
+            if text.endswith(secret[:length]):
+                text = text[:-length] + "*" * len(secret[:length].encode())
+                break
+    return text
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The strings in a secret that are long enough to be known by, as they are and as JSON writes them."""
+    if isinstance(value, str) and len(value) >= MIN_KNOWN_LENGTH:
+        yield from {value, json.dumps(value)[1:-1]}
+    elif isinstance(value, Mapping):
+        yield from _texts([*value.keys(), *value.values()])
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)

@@ -1,0 +1,91 @@
+"""The secrets of jobs and of stored configs: sealed where they are stored, opened where they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from cloudtrain_site.redaction import mask_text
+from cloudtrain_site.sealing import (
+    Path,
+    Secret,
+    SecretsLostError,
+    blot_out,
+    masked_places,
+    open_sealed,
+    put_back,
+    seal,
+    take_out,
+    value_at,
+)
+
+#: The columns of a job that may hold secrets.
+PARTS = ("config", "dataloader_config", "webhook_url")
+#: Those that say what is trained, which is all that a stored config has.
+CONFIGS = ("config", "dataloader_config")
+
+
+class Sealed(Protocol):
+    """A row with configs and, apart from them, their secrets."""
+
+    sealed: str
+
+
+def sealed_columns(**parts: Any) -> dict[str, Any]:
+    """The columns with their secrets masked, and the column `sealed`."""
+    masked, secrets = take_out(parts)
+    return {**masked, "sealed": seal(secrets)}
+
+
+def secrets_of(row: Sealed, parts: Sequence[str] = CONFIGS) -> list[Secret]:
+    """The secrets in these columns. Raises SecretsLostError."""
+    return [(path, secret) for path, secret in open_sealed(row.sealed) if path[0] in parts]
+
+
+def opened(row: Sealed, parts: Sequence[str] = CONFIGS) -> dict[str, Any]:
+    """The columns as they were given. Raises SecretsLostError."""
+    given: dict[str, Any] = put_back({part: getattr(row, part) for part in parts}, secrets_of(row, parts))
+    return given
+
+
+def without_secrets(row: Sealed, text: str) -> str:
+    """`text`, as a provider said it, without the row's own secrets."""
+    if not row.sealed or not text:
+        return text
+    try:
+        return blot_out(text, open_sealed(row.sealed))
+    except SecretsLostError:
+        return mask_text(text)
+
+
+def with_kept_secrets(parts: Mapping[str, Any], kept: Sealed | None) -> dict[str, Any]:
+    """`parts` with the secrets of `kept` wherever they repeat its mask. Raises SecretsLostError."""
+    if kept is None or not masked_places(parts):
+        return dict(parts)
+    secrets, shown = secrets_of(kept), {part: getattr(kept, part) for part in CONFIGS}
+    repeated = [(path, secret) for path, secret in secrets if _repeats(parts, shown, path)]
+    filled: dict[str, Any] = put_back(dict(parts), repeated)
+    return filled
+
+
+def _repeats(given: Any, shown: Any, path: Path) -> bool:
+    """Whether both have the same at `path`, and the lists on the way are the same ones: nothing moved up in them."""
+    if value_at(given, path) != value_at(shown, path):
+        return False
+    ways = [path[:length] for length, step in enumerate(path) if isinstance(step, int)]
+    return all(_identities(value_at(given, way)) == _identities(value_at(shown, way)) for way in ways)
+
+
+def _identities(items: Any) -> list[Any]:
+    return [item.get("id") if isinstance(item, dict) else None for item in items]
+
+
+def objection_to_masks(**parts: Any) -> str:
+    """Why a config in which masks stand for secrets can't be taken; empty when there are none."""
+    places = masked_places(parts)
+    if not places:
+        return ""
+    return (
+        f'{", ".join(places)}: "***" stands for a secret that is not kept here. Give the secret itself, or submit the '
+        "stored config by its name (config_name_to_load)."
+    )
