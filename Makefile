@@ -5,11 +5,13 @@ BIN := $(VENV)/bin
 # Of the demo: local, or replicate for trainings at a stand-in for Replicate.
 PROVIDER ?= local
 
-PYTEST := $(BIN)/python -m pytest
+# More workers than cores: many tests wait for a process or a deadline. Tests that share a site stay together.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadgroup
 # What failed is run once more, one by one: a test of real processes may miss its deadline beside others on two cores.
-ALONE := $(PYTEST) --last-failed --last-failed-no-failures none
+ALONE := $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
+POSTGRESQL := CLOUDTRAIN_TEST_DATABASE=postgresql
 
-.PHONY: demo test check install install-dev run bench quick postgresql clean
+.PHONY: demo test long check install install-dev run bench quick postgresql clean
 
 demo: install
 	DEMO_PROVIDER=$(PROVIDER) $(BIN)/python examples/demo.py
@@ -17,14 +19,19 @@ demo: install
 run: install
 	$(BIN)/python manage.py up
 
-# Everything, on SQLite and then once more on a private PostgreSQL server.
+# On SQLite, and then once more on a private PostgreSQL server.
 test: install-dev
-	$(PYTEST) -n 2 || $(ALONE)
-	CLOUDTRAIN_TEST_DATABASE=postgresql $(PYTEST) -n 2 -m "not browser" || CLOUDTRAIN_TEST_DATABASE=postgresql $(ALONE)
+	$(PYTEST) -m "not long" || $(ALONE)
+	$(POSTGRESQL) $(PYTEST) -m "not long and not browser" || $(POSTGRESQL) $(ALONE)
+
+# The rest: every page in a real browser, every way to stop, kill and disturb the real processes.
+long: install-dev
+	$(PYTEST) -m long || $(ALONE)
+	$(POSTGRESQL) $(PYTEST) -m "long and not browser" || $(POSTGRESQL) $(ALONE)
 
 # What one runs all day: under a minute.
 quick: install-dev
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: install-dev
 	$(BIN)/ruff check .

@@ -18,6 +18,7 @@ FEW = 20
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3600 if JOBS else 120)
 def test_each_job_is_one_prediction_and_ends_as_it_does(tmp_path: Path, migrated: Stack) -> None:  # noqa: F811
     with running_storm(tmp_path, migrated, kill_seconds=10 if JOBS else 3, in_a_hurry=not JOBS) as storm:

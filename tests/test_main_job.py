@@ -101,6 +101,7 @@ def story(one_site: Site) -> Story:
     return story
 
 
+@pytest.mark.xdist_group("main job")
 class TestTheMainJob:
     def test_the_submission_says_that_it_needs_an_approval(self, story: Story) -> None:
         assert story.submitted["success"] is True
@@ -214,6 +215,7 @@ def assert_trained_once(site: Site, job_id: str) -> None:
     assert (site.jobs / job_id / "output" / "result.json").exists()
 
 
+@pytest.mark.long
 class TestWhatStops:
     """Each half-way through a training."""
 

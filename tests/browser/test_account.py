@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from cloudtrain_site.models import ApiKey, MutedMail
 from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, violations
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
 
 def test_a_key_is_made_shown_once_and_revoked(browse: Browse, alice: User, web_server: str) -> None:

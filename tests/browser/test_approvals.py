@@ -19,7 +19,7 @@ from jobs.roles import Role
 from tests.browser.conftest import Browse, forgive, is_live, is_wider_than_the_window, keep, violations
 from tests.factories import make_user
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
 Submit = Callable[..., Outcome]
 

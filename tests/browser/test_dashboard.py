@@ -33,6 +33,7 @@ Submit = Callable[..., Outcome]
 MakeJob = Callable[..., Job]
 
 
+@pytest.mark.long
 class TestLogin:
     def test_lets_a_researcher_in_and_out(self, browse: Browse, alice: User) -> None:
         page = browse(None)
@@ -124,6 +125,7 @@ class TestLive:
         expect(page.get_by_role("progressbar", name=f"Progress of {name}")).to_be_visible()
 
 
+@pytest.mark.long
 class TestCancelling:
     def test_asks_first(self, browse: Browse, alice: User, submit: Submit) -> None:
         job = submit(alice).job
@@ -219,6 +221,7 @@ class TestApproval:
         assert Job.objects.get(pk=job.pk).status == JobStatus.PENDING
 
 
+@pytest.mark.long
 class TestPaging:
     def test_older_jobs_are_a_page_of_their_own(self, browse: Browse, alice: User, make_job: MakeJob) -> None:
         jobs = [make_job(config_name=f"number-{number}", status=JobStatus.COMPLETED) for number in range(60)]
@@ -254,6 +257,7 @@ class TestPaging:
         assert page.url.endswith("?search=cats&status=failed")
 
 
+@pytest.mark.long
 class TestForEveryone:
     def test_the_list_has_no_barriers(self, browse: Browse, busy_team: None, bob: User) -> None:
         # Without motion the colours change at once.
@@ -324,6 +328,7 @@ class TestForEveryone:
         expect(fold).to_be_focused()
 
 
+@pytest.mark.long
 class TestOtherPages:
     def test_the_admin_runs_under_the_policy(self, browse: Browse, busy_team: None, root: User, alice: User) -> None:
         page = browse(root, "/admin/", color_scheme="dark")

@@ -16,7 +16,7 @@ from jobs.statuses import JobStatus
 from tests.browser.conftest import Browse
 from tests.factories import make_job
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
 INLINE_PROGRESS = """
 async function fetchInlineProgress() {

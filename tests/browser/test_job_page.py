@@ -24,7 +24,7 @@ from jobs.models import Job, LogPiece
 from jobs.statuses import JobStatus
 from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, row, start, tell, violations
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
 Submit = Callable[..., Outcome]
 MakeJob = Callable[..., Job]

@@ -21,7 +21,7 @@ from jobs.statuses import JobStatus
 from tests.browser.conftest import Browse, change_unheard, forgive, is_live, row, start
 from tests.web import running_server, wait_until
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
 Submit = Callable[..., Outcome]
 #: Whoever changes rows while this is intercepted has a database connection of that moment, to be closed.

@@ -17,7 +17,7 @@ from jobs.statuses import JobStatus
 from queueing.models import QueueEntry
 from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, start, tell, violations
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
 
 def test_figures_charts_and_their_numbers(

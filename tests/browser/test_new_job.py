@@ -18,7 +18,7 @@ from jobs.dataset_models import DatasetUpload
 from jobs.models import Job, Membership, Organization, ProviderConfig
 from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, violations
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
 BROKEN = '{\n  "model_family": "flux",\n  "max_train_steps": 1000;\n  "learning_rate": 0.0001\n}'
 WHOLE = BROKEN.replace(";", ",")

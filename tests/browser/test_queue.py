@@ -14,7 +14,7 @@ from queueing import claims, passes
 from queueing.models import QueueEntry, QueueState
 from tests.browser.conftest import Browse, forgive, is_live, is_wider_than_the_window, keep, start, violations
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
 Submit = Callable[..., Outcome]
 

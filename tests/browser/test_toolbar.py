@@ -19,7 +19,7 @@ from tests.fake_replicate import FakeReplicate
 from tests.jobs.conftest import fake, replicate_config  # noqa: F401
 from tests.servers import free_port
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 MakeJob = Callable[..., Job]
 
 

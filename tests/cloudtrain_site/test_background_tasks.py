@@ -181,6 +181,7 @@ def enqueue(stack: Stack, task: str, *args: object) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 class TestProcesses:
     def test_two_share_the_ticks_and_outlive_what_is_killed(self, stack: Stack) -> None:
         """One life of two machines, since each start takes seconds; what is asked of it stands below by name."""

@@ -21,7 +21,7 @@ from tests.cloudtrain_site.stacks import MANAGE, START_SECONDS, Stack, running_s
 from tests.servers import free_port
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture
