@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from rest_framework.exceptions import ValidationError
 
 from approvals.intake import Wish
+from cloudtrain_site.redaction import mask_text
 from cloudtrain_site.sealing import SecretsLostError
 from jobs.configs import find_config
 from jobs.estimates import steps_of
@@ -99,9 +100,14 @@ def _name_in(config: dict[str, Any]) -> str:
     """What the config calls its run, when that will do as a name."""
     for key in ("tracker_run_name", "--tracker_run_name", "model_family", "--model_family"):
         value = config.get(key)
-        if isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable() and not set(value) & set("/\\"):
+        if isinstance(value, str) and _is_name(value):
             return value
     return UNNAMED
+
+
+def _is_name(text: str) -> bool:
+    plain = 0 < len(text) <= 100 and text.isprintable() and not set(text) & set("/\\")
+    return plain and mask_text(text) == text
 
 
 def _hardware(provider: str, wanted: str) -> str:

@@ -20,6 +20,7 @@ from jobs.dataset_models import DatasetUpload
 from jobs.identifiers import new_job_id
 from jobs.roles import Role
 from jobs.statuses import ACTIVE, ALLOWED, TERMINAL, JobStatus
+from jobs.validators import holds_no_secret
 
 NAME_LIMIT = 200
 plain_name = RegexValidator(
@@ -83,7 +84,9 @@ class ProviderConfig(models.Model):
 
     name = models.CharField(max_length=40, primary_key=True)
     enabled = models.BooleanField(default=True)
-    webhook_url = models.CharField(blank=True, max_length=500, validators=[URLValidator(["http", "https"])])
+    webhook_url = models.CharField(
+        blank=True, max_length=500, validators=[URLValidator(["http", "https"]), holds_no_secret]
+    )
     webhook_networks = models.TextField(blank=True, help_text="Networks that may deliver webhooks, one a line.")
     signature_required = models.BooleanField(default=True)
     model_version = models.CharField(max_length=200, blank=True, help_text="Model, or model and version, to run.")

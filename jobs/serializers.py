@@ -12,6 +12,7 @@ from jobs.models import NAME_LIMIT, plain_name
 from jobs.providers import NAMES
 from jobs.statuses import JobStatus
 from jobs.submission import problem_with
+from jobs.validators import holds_no_secret
 
 
 def keepable(value: Any) -> None:
@@ -75,10 +76,12 @@ class SubmitBody(StrictSerializer):
     config = serializers.JSONField(required=False, validators=[json_object, keepable])
     config_name_to_load = serializers.CharField(max_length=NAME_LIMIT, required=False)
     dataloader_config = serializers.ListField(required=False, validators=[keepable])
-    config_name = serializers.CharField(max_length=NAME_LIMIT, required=False, validators=[plain_name])
+    config_name = serializers.CharField(max_length=NAME_LIMIT, required=False, validators=[plain_name, holds_no_secret])
     hardware_profile = serializers.CharField(max_length=40, default="", allow_blank=True)
     organization = serializers.CharField(max_length=100, default="", allow_blank=True)
-    tracker_run_name = serializers.CharField(max_length=NAME_LIMIT, default="", allow_blank=True)
+    tracker_run_name = serializers.CharField(
+        max_length=NAME_LIMIT, default="", allow_blank=True, validators=[holds_no_secret]
+    )
     webhook_url = serializers.URLField(max_length=500, default="", allow_blank=True)
     dataset = serializers.CharField(max_length=26, default="", allow_blank=True)
     idempotency_key = serializers.CharField(max_length=200, default="", allow_blank=True)
@@ -252,7 +255,7 @@ class ProviderSettingsBody(StrictSerializer):
     """What an admin sets for a provider; what is left out stays."""
 
     enabled = serializers.BooleanField(required=False)
-    webhook_url = serializers.URLField(max_length=500, required=False, allow_blank=True)
+    webhook_url = serializers.URLField(max_length=500, required=False, allow_blank=True, validators=[holds_no_secret])
     webhook_networks = serializers.ListField(child=serializers.CharField(max_length=50), required=False)
     signature_required = serializers.BooleanField(required=False)
     model_version = serializers.CharField(max_length=200, required=False, allow_blank=True)

@@ -14,7 +14,7 @@ from time import monotonic, time
 from typing import Any
 
 from django.db import IntegrityError, connection
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -26,6 +26,7 @@ from jobs.applying import Application
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.providers.base import ProviderError, Snapshot
 from jobs.providers.replicate_predictions import MARKER, read_snapshot
+from jobs.sealed import without_secrets
 from jobs.signatures import Check, check
 from jobs.statuses import JobStatus
 from jobs.tracing import tracing
@@ -178,7 +179,7 @@ def _snapshot_of(body: Any) -> Snapshot | None:
 def _delivery(
     arrival: Arrival, verdict: WebhookDelivery.Verdict, snapshot: Snapshot, body: Mapping[str, Any]
 ) -> WebhookDelivery:
-    """Its row: the payload without its log, which is kept with the job, and without secrets."""
+    """Its row, to be kept without secrets: the payload without its log, which is kept with the job."""
     found = MARKER.search(arrival.marker)
     payload = {name: value for name, value in body.items() if name not in ("logs", "input")}
     return WebhookDelivery(
@@ -188,7 +189,7 @@ def _delivery(
         sender=_address(arrival.sender),
         marker=found[0] if found else "",
         external_id=snapshot.external_id,
-        payload=_keepable(mask_secrets(payload)),
+        payload=_keepable(payload),
     )
 
 
@@ -245,8 +246,22 @@ def _keep_new(tickets: list[_Ticket]) -> list[_Ticket]:
         known.add(name)
         ticket.delivery.pk = None
         new.append(ticket)
+    _mask([ticket.delivery for ticket in new if ticket.delivery is not None])
     WebhookDelivery.objects.bulk_create([ticket.delivery for ticket in new if ticket.delivery is not None])
     return new
+
+
+def _mask(deliveries: Sequence[WebhookDelivery]) -> None:
+    """Take secrets out of the payloads; those first that a trainer repeats in its last words, of whatever form."""
+    telling = [delivery for delivery in deliveries if (delivery.payload or {}).get("error")]
+    theirs = Q(external_id__in=[delivery.external_id for delivery in telling])
+    theirs |= Q(submission_marker__in=[delivery.marker for delivery in telling if delivery.marker])
+    jobs = list(Job.objects.filter(theirs, provider=REPLICATE).exclude(sealed="")) if telling else []
+    for delivery in deliveries:
+        for job in jobs:
+            if job.external_id == delivery.external_id or job.submission_marker == delivery.marker:
+                delivery.payload = json.loads(without_secrets(job, json.dumps(delivery.payload)))
+        delivery.payload = mask_secrets(delivery.payload)
 
 
 @dataclass

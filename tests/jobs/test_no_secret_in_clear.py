@@ -15,9 +15,11 @@ from rest_framework.test import APIClient
 
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Source
-from jobs import providers, sync
-from jobs.models import Job, ProviderConfig
+from jobs import providers, sync, webhooks
+from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.providers.base import Handle
+from jobs.providers.replicate_predictions import read_snapshot
+from jobs.sealed import sealed_columns
 from queueing import dispatch
 from queueing.models import QueueEntry
 from tests.fake_replicate import FakeReplicate
@@ -212,3 +214,38 @@ def test_another_secret_is_another_submission_and_voids_an_approval(
     assert not len(fake.predictions)
     asked = ApprovalRequest.objects.filter(job=approved).latest("id")
     assert (asked.status, asked.reason.endswith("a secret in it has changed.")) == ("pending", True)
+
+
+def test_what_can_not_be_sealed_may_hold_none(
+    as_alice: APIClient, client_of: ClientOf, root: User, replicate_config: ProviderConfig
+) -> None:
+    token = SECRETS["hf_token"]
+    for name in ("config_name", "tracker_run_name"):
+        answer = as_alice.post("/api/cloud/jobs/submit", {"config": {}, name: f"run {token}"})
+        assert "seems to hold a secret" in answer.json()["errors"][name][0]
+    settings = {"webhook_url": "https://train.example.org/?token=recognisable"}
+    refused = client_of(root).put("/api/cloud/providers/replicate", settings)
+    assert "seems to hold a secret" in refused.json()["errors"]["webhook_url"][0]
+    assert as_alice.post("/api/cloud/jobs/submit", {"config": {"tracker_run_name": token}}).status_code == 201
+    assert Job.objects.get().config_name == "untitled"
+    assert tables_with_a_secret() == []
+
+
+@pytest.mark.parametrize("known_by", ["external_id", "submission_marker"])
+def test_the_last_words_of_a_delivery_are_kept_without_them(make_job: Callable[..., Job], known_by: str) -> None:
+    columns = sealed_columns(config=CONFIG, dataloader_config=[])
+    marker = "ct-" + "0123456789ab" * 2
+    name = {"external_id": "there", "submission_marker": marker}[known_by]
+    make_job(provider="replicate", **{known_by: name}, **columns)
+    body = {
+        "id": "there",
+        "status": "failed",
+        "error": f"no key={SECRETS['s3_access_key']}, {SECRETS['s3_secret_key']}",
+    }
+    snapshot = read_snapshot(body)
+    arrival = webhooks.Arrival({"webhook-id": "msg"}, b"", "127.0.0.1", marker)
+    delivery = webhooks._delivery(arrival, WebhookDelivery.Verdict.ACCEPTED, snapshot, body)
+    webhooks._keep([webhooks._Ticket(arrival, delivery=delivery, snapshot=snapshot)])
+    payload: Any = WebhookDelivery.objects.get().payload
+    assert set(payload["error"].replace("no key=", "")) <= set("*, ")
+    assert tables_with_a_secret() == []

@@ -1,0 +1,13 @@
+"""What a text may not be, wherever it comes from."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ValidationError
+
+from cloudtrain_site.redaction import mask_text
+
+
+def holds_no_secret(text: str) -> None:
+    """Raises ValidationError for a text in which something looks like a secret, to be stored and shown as it is."""
+    if mask_text(text) != text:
+        raise ValidationError("This is stored and shown as it is, and seems to hold a secret.", code="secret")
