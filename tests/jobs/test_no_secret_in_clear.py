@@ -158,10 +158,20 @@ def names_with_a_secret(folder: Path) -> list[str]:
     return sorted(path.name for path in files if has_secret(path.read_text()))
 
 
+@pytest.mark.parametrize("held", [False, True])
 def test_a_lost_key_fails_the_job_and_submits_nothing(
-    as_alice: APIClient, fake: FakeReplicate, replicate_config: ProviderConfig, settings: Any
+    as_alice: APIClient,
+    client_of: ClientOf,
+    bob: User,
+    fake: FakeReplicate,
+    replicate_config: ProviderConfig,
+    settings: Any,
+    held: bool,
 ) -> None:
+    ApprovalRule.objects.create(name="first", first_job=True, enabled=held)
     as_alice.post("/api/cloud/jobs/submit?provider=replicate", {"config": CONFIG})
+    if held:
+        approve(client_of(bob))
     settings.SECRET_KEY = "another"
     dispatch.run_pass()
     job = Job.objects.get()
