@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 # Of the demo: local, or replicate for trainings at a stand-in for Replicate.
 PROVIDER ?= local
 
-# More workers than cores: many tests wait for a process or a deadline. Tests that share a site stay together.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist loadgroup
+# More workers than cores: many tests wait for a process or a deadline. The tests of a file share what they start.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile
 # What failed is run once more, one by one: a test of real processes may miss its deadline beside others on two cores.
 ALONE := $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 POSTGRESQL := CLOUDTRAIN_TEST_DATABASE=postgresql

@@ -101,7 +101,6 @@ def story(one_site: Site) -> Story:
     return story
 
 
-@pytest.mark.xdist_group("main job")
 class TestTheMainJob:
     def test_the_submission_says_that_it_needs_an_approval(self, story: Story) -> None:
         assert story.submitted["success"] is True
