@@ -70,6 +70,8 @@ def _is_not_about_postgresql(item: pytest.Item) -> bool:
 
 def _touches_database(item: pytest.Item) -> bool:
     fixtures = {"db", "transactional_db", *STACKS} & set(getattr(item, "fixturenames", ()))
+    if item.get_closest_marker("sqlite"):
+        return False
     return bool(fixtures) or item.get_closest_marker("django_db") is not None
 
 

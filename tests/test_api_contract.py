@@ -28,7 +28,7 @@ from jobs.models import Job, Organization
 from jobs.statuses import JobStatus
 from jobs.submission import Submission
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.django_db]
 
 #: The same requests every time: a build must not turn red by luck.
 SETTINGS = settings(

@@ -213,7 +213,7 @@ class TestHousekeeping:
         assert housekeep() == {"events": 0, "tasks": 1, "runs": 1}
         assert LoopRun.objects.filter(loop=row).count() == Task.objects.count() == 1
 
-    @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL counts by itself")
+    @pytest.mark.sqlite
     def test_sqlite_gets_to_know_how_its_rows_are_spread(self) -> None:
         Loop.objects.create(name="test loop", interval_seconds=5)
         housekeep()
