@@ -15,6 +15,16 @@ from jobs.estimates import rate_of, seconds_per_step, steps_of
 from jobs.models import Job, ProviderConfig
 
 LAST_JOBS = 5
+#: What a rule holds, by the criterion that it sets.
+CRITERIA = {
+    "cost_exceeds": "jobs that cost more than ${}",
+    "first_job": "the first job of a user",
+    "provider": "jobs for {}",
+    "hardware": "jobs on {}",
+    "config_name": "configs called {}",
+    "role_at_most": "submitters up to {}",
+    "jobs_in_day_exceed": "more than {} jobs of a user in 24 hours",
+}
 
 
 def how_estimated(job: Job) -> str:
@@ -39,9 +49,14 @@ def rule_in_words(request: ApprovalRequest) -> str:
         else " and ".join(f"{r}s" for r in roles_from(request.reviewer_role))
     )
     condition = request.rule.condition() if request.rule else {}
-    asks = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in condition.items())
+    asks = ", ".join(_criterion(name, value) for name, value in condition.items())
     needed = f"{request.approvals_needed} approval{'s' if request.approvals_needed > 1 else ''} by {who}"
-    return f"{asks or 'the rule is gone or has changed'}. Needs {needed}."
+    return f"{f'Holds {asks}' if asks else 'The rule is gone or has changed'}. Needs {needed}."
+
+
+def _criterion(name: str, value: Any) -> str:
+    shown = f"{value:,.2f}" if name == "cost_exceeds" else value
+    return CRITERIA.get(name, f"{name.replace('_', ' ')} {{}}").format(shown)
 
 
 def last_jobs(request: ApprovalRequest) -> SafeString:

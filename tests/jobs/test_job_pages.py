@@ -193,7 +193,7 @@ class TestPanels:
         ApprovalRule.objects.create(name="costly", cost_exceeds=Decimal("0.5"), approvals_needed=2)
         job = submit(alice)
         alices, bobs = get(alice, page_of(job)), get(bob, page_of(job))
-        assert "cost exceeds: 0.5" in alices
+        assert "Holds jobs that cost more than $0.50" in alices
         assert "2 approvals by leads and admins" in alices
         assert "Only leads and admins of the organization decide" in alices
         assert ">Decide</a>" not in alices
