@@ -13,12 +13,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
 from django.utils import timezone
 from django_eventstream.models import Event, EventCounter
+
+from cloudtrain_site.writers_line import line_at
 
 COUNTER = "cloudtrain"
 EVERYONE = "everyone"
@@ -67,15 +70,12 @@ class _Pending(threading.local):
 
 _pending = _Pending()
 
-#: SQLite has those who wait for its one writer's lock look again after ever longer pauses, so that whoever comes just
-#: then goes first: of 20 at once, one waits for more than ten seconds and is turned away. Our threads queue up instead.
-_turn = threading.RLock()
-
 
 def _writers_turn() -> AbstractContextManager[object]:
     """Within an open transaction it is too late: whoever holds SQLite's lock must not wait for one who wants it."""
-    in_line = connection.vendor == "sqlite" and not connection.in_atomic_block
-    return _turn if in_line else nullcontext()
+    if connection.vendor != "sqlite" or connection.in_atomic_block:
+        return nullcontext()
+    return line_at(Path(connection.settings_dict["NAME"])).turn()
 
 
 @contextmanager

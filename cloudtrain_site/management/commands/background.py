@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from typing import Any
 
@@ -10,6 +11,10 @@ from django.core.management.base import BaseCommand
 
 from cloudtrain_site.background_tasks import start_background_tasks, stop_background_tasks
 from cloudtrain_site.processes import follow_parent
+
+#: On a machine that has both, the web goes first, and the trainings started from here come after it too: a provider
+#: that gets no answer to its webhooks gives up on them, and what is applied a second later is not lost.
+NICENESS = 5
 
 
 class Command(BaseCommand):
@@ -20,6 +25,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run them."""
         follow_parent()
+        os.nice(NICENESS)
         asyncio.run(_run())
 
 

@@ -1,0 +1,86 @@
+"""Writers in line: each gets its turn, and nobody who is quick comes twice before one who waits."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from cloudtrain_site import writers_line
+from cloudtrain_site.writers_line import Line, line_at
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.sqlite3"
+
+
+def is_locked(path: Path) -> bool:
+    door = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(door)
+    return False
+
+
+def test_whoever_waits_comes_before_whoever_was_just_in(database: Path) -> None:
+    # Two lines at one file are to each other as two processes are.
+    mine, theirs = Line(database), Line(database)
+    order: list[str] = []
+
+    def write() -> None:
+        with theirs.turn():
+            order.append("theirs")
+
+    with mine.turn():
+        other = threading.Thread(target=write)
+        other.start()
+        wait_until(lambda: is_locked(database.with_name("jobs.sqlite3-line")))
+        order.append("mine")
+    with mine.turn():
+        order.append("mine again")
+    other.join()
+    assert order == ["mine", "theirs", "mine again"]
+
+
+def test_a_turn_that_never_ends_does_not_keep_the_others_for_ever(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers_line, "PATIENCE_SECONDS", 0.05)
+    with Line(database).turn(), Line(database).turn():
+        pass  # SQLite decides who of the two may write
+    assert not is_locked(database.with_name("jobs.sqlite3-turn"))
+
+
+def test_an_error_ends_the_turn(database: Path) -> None:
+    line = Line(database)
+    with pytest.raises(ValueError, match="broken"), line.turn():
+        raise ValueError("broken")
+    assert not is_locked(database.with_name("jobs.sqlite3-turn"))
+
+
+def test_a_fork_stands_in_line_by_itself_and_gives_its_turn_up_when_it_dies(database: Path) -> None:
+    line = line_at(database)
+    with line.turn():
+        pid = os.fork()
+        if pid == 0:
+            # Its parent's turn is not its own: it gets in when that is over, and ends there.
+            with line.turn():
+                os._exit(0 if database.exists() else 1)
+        wait_until(lambda: is_locked(database.with_name("jobs.sqlite3-line")))
+        database.touch()
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert not is_locked(database.with_name("jobs.sqlite3-turn"))
+
+
+def test_where_nothing_can_be_written_nobody_waits(tmp_path: Path) -> None:
+    with Line(tmp_path / "missing" / "jobs.sqlite3").turn():
+        pass
