@@ -23,7 +23,7 @@ def database_settings(env: Environment, *, data_dir: Path, role: str) -> dict[st
         database["CONN_MAX_AGE"] = 0 if role == "web" else 60
         return database
     if role == "web":
-        database["OPTIONS"] = {"pool": {"min_size": 2, "max_size": 10, "timeout": 20, "max_idle": 5}}
+        database["OPTIONS"] = {"pool": {"min_size": 2, "max_size": 10, "timeout": 20, "max_idle": 1}}
         database["CONN_MAX_AGE"] = 0
     else:
         database["CONN_MAX_AGE"] = 60
