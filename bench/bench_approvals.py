@@ -4,7 +4,7 @@
 
 A site of its own on SQLite in a temporary folder, in this one process. The baseline of each figure is the same thing
 with a hundredth of the requests, measured in the same run before the others are made. While the sweep runs, another
-process of the site, as a web server would be, decides about other requests, one every 50 ms: how much longer its
+process of the site, as a web server would be, decides about other requests, one every 20 ms: how much longer its
 decisions take than without a sweep is what the sweep held them up.
 """
 
@@ -31,7 +31,7 @@ from bench.stack import FOREIGN, Figure, percentile, print_table
 LIST = "/admin/approvals/approvalrequest/"
 ROUNDS = 20
 RULES = 200
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.02
 READY = "ready\n"
 
 
@@ -172,7 +172,7 @@ def sweep(folder: Path, others: list[int]) -> tuple[Sweep, list[float]]:
 
 
 def decide_beside(folder: Path, ids: list[int]) -> None:
-    """Another process of the same site: a decision every 50 ms, until its input is closed."""
+    """Another process of the same site: a decision every 20 ms, until its input is closed."""
     become(folder)
     over = threading.Event()
 
