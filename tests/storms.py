@@ -31,6 +31,7 @@ from queueing.models import QueueState
 from tests.cloudtrain_site.stacks import Stack, running_stack
 from tests.fake_replicate.process import FakeReplicateProcess
 from tests.sites import Site, make_people
+from tests.waiting import wait_until
 
 #: What goes wrong, and how often. Predictions break too, so that not all jobs end alike.
 FAULTS = {
@@ -47,7 +48,6 @@ FAULTS = {
     "aborted": 0.05,
 }
 ENDS = {"succeeded": "completed", "failed": "failed", "canceled": "cancelled", "aborted": "cancelled"}
-LOOK_SECONDS = 0.5
 IMPATIENT = """
 background:
   job_status_polling: {enabled: true, interval_seconds: 2}
@@ -110,6 +110,8 @@ class Storm:
     resubmitted: int = 0
     #: Whoever was dispatching before this is dead.
     killed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _kills_wanted: int | None = None
+    _next_kill: float = 0.0
 
     def submit(self, count: int) -> None:
         """Have alice submit so many jobs."""
@@ -119,17 +121,24 @@ class Storm:
 
     def pass_over(self, seconds: float, kills: int | None = None) -> None:
         """Return when every job has ended and given its slot back; raise TimeoutError when that takes too long."""
-        deadline, next_kill = time.monotonic() + seconds, time.monotonic() + self.kill_seconds
-        while self._count(OPEN) or self._count(SLOTS):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"after {seconds:.0f} s {self._count(OPEN)} jobs are open: {self.site.query(JOBS)}")
-            if time.monotonic() > next_kill and (kills is None or self.kills < kills):
-                self.kill()
-                next_kill = time.monotonic() + self.kill_seconds
-            if self.in_a_hurry:
-                self.let_time_pass()
-            self.look_at_the_provider()
-            time.sleep(LOOK_SECONDS)
+        self._kills_wanted, self._next_kill = kills, time.monotonic() + self.kill_seconds
+        try:
+            wait_until(self._is_over, seconds)
+        except TimeoutError:
+            message = f"after {seconds:.0f} s {self._count(OPEN)} jobs are open: {self.site.query(JOBS)}"
+            raise TimeoutError(message) from None
+
+    def _is_over(self) -> bool:
+        """Whether nothing is left to wait for; if not, the storm goes on a little."""
+        if not (self._count(OPEN) or self._count(SLOTS)):
+            return True
+        if time.monotonic() > self._next_kill and (self._kills_wanted is None or self.kills < self._kills_wanted):
+            self.kill()
+            self._next_kill = time.monotonic() + self.kill_seconds
+        if self.in_a_hurry:
+            self.let_time_pass()
+        self.look_at_the_provider()
+        return False
 
     def _count(self, sql: str) -> int:
         rows = self.site.query(sql)
