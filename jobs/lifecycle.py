@@ -20,7 +20,7 @@ from cloudtrain_site.http_client import get_correlation_id
 from cloudtrain_site.states import Actor, Change, Source, change_state
 from jobs.dataset_models import DatasetUpload
 from jobs.identifiers import new_job_id, new_marker
-from jobs.models import Job, Organization
+from jobs.models import Job, LogPiece, Organization
 from jobs.providers import FORGETFUL
 from jobs.providers.base import Found, Snapshot
 from jobs.sealed import without_secrets
@@ -378,12 +378,18 @@ def _note(job: Job, actor: Actor, source: str, reason: str) -> None:
 
 
 def delete(job: Job, *, actor: Actor, source: str) -> bool:
-    """Take an ended job out of every list. What it cost stays counted. False: it has not ended, or is gone."""
+    """Take an ended job out of every list, and its files away. What it cost stays counted, what it made is kept.
+
+    False: it has not ended, or is gone.
+    """
     ended = Job.objects.kept().exclude(status__in=ACTIVE)
     with unit_of_work():
-        if not ended.filter(pk=job.pk).update(deleted_at=timezone.now()):
+        if not ended.filter(pk=job.pk).update(deleted_at=timezone.now(), log_due_at=None):
             return False
         job.refresh_from_db()
+        LogPiece.objects.filter(job=job).delete()
+        # A removal that gets lost is made up for by the upkeep.
+        transaction.on_commit(lambda: async_task("jobs.tasks.clear_away", job.pk), robust=True)
         # Whoever shows it looks again, and finds it gone.
         _note(job, actor, source, "deleted")
     return True

@@ -119,7 +119,7 @@ def _append(job: Job, text: str, *, is_end: bool) -> bool:
     size = job.log_size + len(text.encode())
     try:
         with transaction.atomic():
-            if not Job.objects.filter(pk=job.pk, log_size=job.log_size).update(log_size=size, **fields):
+            if not Job.objects.kept().filter(pk=job.pk, log_size=job.log_size).update(log_size=size, **fields):
                 return False
             LogPiece.objects.create(job=job, start=job.log_size, end=size, text=text)
     except IntegrityError:

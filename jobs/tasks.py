@@ -8,7 +8,7 @@ import time
 from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.loops import loop
 from cloudtrain_site.states import Source
-from jobs import sync, upkeep, webhooks
+from jobs import clearing, sync, upkeep, webhooks
 from jobs.models import Job, ProviderConfig
 from jobs.providers.local_watch import changed_jobs, ended_jobs
 from jobs.statuses import ACTIVE
@@ -61,6 +61,12 @@ def watch_local_trainings() -> None:
     _looked_in["second"] = second
     if changed:
         sync.refresh(list(Job.objects.filter(pk__in=changed, status__in=ACTIVE)), source=Source.POLL)
+
+
+def clear_away(job_id: str) -> bool:
+    """Remove the files of a job that was deleted."""
+    job = Job.objects.filter(pk=job_id, deleted_at__isnull=False).select_related("dataset").first()
+    return job is not None and clearing.clear_away(job)
 
 
 def cancel_at_provider(job_id: str) -> bool:

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from cloudtrain_site.states import Source
-from jobs import sync, uploads, webhooks
+from jobs import clearing, sync, uploads, webhooks
 from jobs.models import Job, ProviderConfig
 from jobs.statuses import AT_PROVIDER
 
@@ -26,6 +26,7 @@ def run() -> dict[str, int]:
         "deliveries": webhooks.apply_leftovers(),
         "trimmed": webhooks.trim(),
         "datasets": uploads.sweep(),
+        "cleared": clearing.sweep(),
     }
 
 

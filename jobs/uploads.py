@@ -136,6 +136,14 @@ def remove(upload: DatasetUpload) -> bool:
     return True
 
 
+def remove_with(job: Job) -> bool:
+    """Remove the archive of a job that was deleted, if its submitter uploaded it and no other job has it."""
+    upload = job.dataset
+    if upload is None or upload.uploaded_by_id != job.submitted_by_id:
+        return False
+    return not Job.objects.kept().filter(dataset=upload).exists() and remove(upload)
+
+
 def sweep() -> int:
     """Remove what has not been used for long, and files on this machine that nobody can ask for any more."""
     used = Job.objects.filter(dataset=OuterRef("pk"), status__in=ACTIVE)

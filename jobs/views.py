@@ -37,6 +37,12 @@ from jobs.serializers import (
 )
 from jobs.together import refresh_together
 
+DELETION = (
+    "Takes an ended job out of every list, and removes its log, its files on the server, and its dataset when its "
+    "submitter uploaded it and no other job has it. What it cost stays counted. What the training made stays: "
+    "`jobs/JOB_ID/output` in the data folder of the machine that trained, for whoever runs the server."
+)
+
 
 class JobList(APIView):
     """The jobs that the asker may see."""
@@ -73,7 +79,7 @@ class JobDetail(APIView):
         job = find_job(request.user, job_id)
         return Response({"job": represent([job], request.user)[0]})
 
-    @extend_schema(responses=DoneShape)
+    @extend_schema(responses=DoneShape, description=DELETION)
     def delete(self, request: Request, job_id: str) -> Response:
         job = find_own_job(request.user, job_id)
         if not lifecycle.delete(job, actor=Actor.of(request.user), source=Source.API):

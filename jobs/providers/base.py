@@ -132,7 +132,7 @@ class Provider(Protocol):
         """At most `limit` bytes of the log from byte `start`."""
 
     async def forget(self, handle: Handle) -> None:
-        """Remove what is kept of an ended training."""
+        """Remove what is kept of an ended training, but never what it made: nobody could make that again for free."""
 
     async def validate(self) -> str:
         """Whether the provider would take a job now: a sentence that says so. Raises ProviderError when not."""

@@ -203,12 +203,12 @@ class LocalProvider:
     def _forget(self, handle: Handle) -> None:
         folder = JobFolder(self.jobs, handle.external_id)
         with disk_errors():
-            if not folder.exists():
+            if not folder.exists() or folder.is_cleared():
                 return
             state = look(folder)
             if state.start and not state.end:
                 raise ProviderError("The training has not ended yet; cancel it first.", permanent=True)
-            folder.remove()
+            folder.remove(state.start.marker if state.start else "")
             local_log.stop_following(folder.log)
 
     def _validate(self) -> str:

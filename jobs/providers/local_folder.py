@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -206,20 +207,40 @@ class JobFolder:
             return modified_at(self.path / local_runner.CANCEL)
         return None
 
-    def remove(self) -> None:
-        """Remove the folder and whatever leads to it. A crash half-way leaves nothing that looks like a job."""
-        target = self.jobs / REMOVED / f"{self.job_id}.{os.getpid()}"
-        target.parent.mkdir(exist_ok=True)
-        self.path.rename(target)
-        self._remove_links()
+    def is_cleared(self) -> bool:
+        """Whether nothing is left but what the training made."""
+        return self.has_output() and [path.name for path in self.path.iterdir()] == [self.output.name]
+
+    def remove(self, marker: str = "") -> None:
+        """Remove the folder and whatever leads to it, but for what the training made, which stays where it is.
+
+        What a crash half-way leaves, the next call removes. `marker`, where it is known, saves looking at all of them.
+        """
+        aside = self.jobs / REMOVED
+        # What a link leads to is not ours.
+        if self.path.is_symlink() or aside.is_symlink():
+            raise ProviderError("The job's folder is a symbolic link and is left alone.", permanent=True)
+        target = aside / f"{self.job_id}.{secrets.token_hex(4)}"
+        target.mkdir(parents=True)
+        self._remove_links(marker)
+        if self.has_output():
+            self._set_aside(target)
+        else:
+            self.path.rename(target / self.job_id)
         # What a crash left of others goes as well.
-        shutil.rmtree(target.parent, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
         if target.exists():
             raise ProviderError("Not all files of the job could be removed; they are set aside in the data folder.")
 
-    def _remove_links(self) -> None:
-        links = [self.jobs / local_runner.ACTIVE / self.job_id, *(self.jobs / MARKERS).glob("*")]
-        for link in links:
+    def _set_aside(self, target: Path) -> None:
+        # The claim first: without it, what is left can't be taken for a training that has no end.
+        for path in sorted(self.path.iterdir(), key=lambda path: path.name != local_runner.CLAIM):
+            if path != self.output:
+                path.rename(target / path.name)
+
+    def _remove_links(self, marker: str) -> None:
+        marks = [self.jobs / MARKERS / marker] if MARKER.fullmatch(marker) else (self.jobs / MARKERS).glob("*")
+        for link in [self.jobs / local_runner.ACTIVE / self.job_id, *marks]:
             with suppress(FileNotFoundError):
                 if link.readlink().name == self.job_id:
                     link.unlink()

@@ -57,7 +57,10 @@ export async function askAndDelete(jobId, name, button) {
   const answer = await ask({
     title: "Delete this job?",
     name,
-    words: "leaves every list, with its log and its history, and can’t be brought back. What it cost stays counted.",
+    words:
+      "leaves every list, and its log, its configs’ files and a dataset that no other job has are removed for good. " +
+      "Checkpoints made on the server stay in its data folder, but only whoever runs it gets at them: " +
+      "save what you need first. What it cost stays counted.",
     yes: "Delete the job",
   });
   if (answer) await send(button, "DELETE", addressOf(jobId));
