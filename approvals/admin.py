@@ -26,6 +26,7 @@ from approvals.queries import on_desk_of
 from approvals.reviewers import bypasses, eligible, may_go_past, why_not
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import asker
+from cloudtrain_site.event_store import current_number
 from cloudtrain_site.states import Source
 from jobs.access import organizations_of
 from jobs.admin import as_json
@@ -52,6 +53,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     ordering = ("is_decided", "expires_at", "-pk")
     actions = ("approve_selected", "reject_selected")
     change_form_template = "approvals/admin_request.html"
+    change_list_template = "approvals/admin_list.html"
     fields = (
         ("shown_job", "status", "time_left"),
         ("requested_by", "organization", "requested_at", "expires_at"),
@@ -239,14 +241,16 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list."""
-        return super().changelist_view(request, {"title": "Approval requests", **(extra_context or {})})
+        context = {"title": "Approval requests", "newest_event": current_number(), **(extra_context or {})}
+        return super().changelist_view(request, context)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The page of one request; the buttons are there only for who may press them."""
+        # Before anything is read: whatever happens from here on, the stream brings.
+        context = {"newest_event": current_number(), **(extra_context or {})}
         found = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdigit() else None
-        context = dict(extra_context or {})
         if found is not None:
             pending = found.status == RequestStatus.PENDING and found.expires_at > timezone.now()
             context |= {

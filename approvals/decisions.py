@@ -18,7 +18,6 @@ from cloudtrain_site.http_client import get_correlation_id
 from cloudtrain_site.states import SYSTEM, Actor, Change, change_state
 from jobs import lifecycle
 from jobs.access import AnyUser
-from jobs.models import record_in_history
 from jobs.statuses import JobStatus
 from queueing import claims, passes
 from queueing.models import QueueEntry
@@ -74,7 +73,8 @@ def approve(request: ApprovalRequest, *, user: User, source: str, notes: str = "
             return False
         given = request.decisions.count()
         if given < request.approvals_needed and not bypass:
-            _note_approval(request, actor, source, f"{given} of {request.approvals_needed} approvals: {notes}")
+            words = f"{given} of {request.approvals_needed} approvals{f': {notes}' if notes else ''}"
+            _note_approval(request, actor, source, words)
         else:
             _approve_at_last(request, actor, source, notes, bypass)
     logger.info("Approval request approved", extra=request.log_fields(by=actor.name, bypass=bypass, approvals=given))
@@ -150,7 +150,7 @@ def _take_down(request: ApprovalRequest, user: User, verdict: Verdict, source: s
 
 
 def _note_approval(request: ApprovalRequest, actor: Actor, source: str, words: str) -> None:
-    """An approval that is not the last is history too, though the request stays pending."""
+    """An approval that is not the last is history and news too, though the request stays pending."""
     change = Change(
         subject=ApprovalRequest.SUBJECT,
         old=request.status,
@@ -161,7 +161,7 @@ def _note_approval(request: ApprovalRequest, actor: Actor, source: str, words: s
         correlation_id=get_correlation_id(),
         at=timezone.now(),
     )
-    record_in_history(request.job, change)
+    request.record(change)
 
 
 def refuse(

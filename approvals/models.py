@@ -233,6 +233,7 @@ class ApprovalRequest(Stateful):
     def record(self, change: Change) -> None:
         """Put the decision into the job's history, and tell those who may see the job."""
         record_in_history(self.job, change)
+        # An approval that is not the last leaves the request pending: it is asked for still, of fewer people.
         kind = "approval_requested" if change.new == RequestStatus.PENDING else f"approval_{change.new}"
         if change.new == RequestStatus.CANCELLED:
             return
@@ -254,6 +255,8 @@ class ApprovalRequest(Stateful):
         """What happened, in one sentence."""
         name = self.job.config_name
         match change.new:
+            case RequestStatus.PENDING if change.old == change.new:
+                return f"{name} still waits: {change.actor.name} gave {change.reason}"
             case RequestStatus.PENDING:
                 return f"{name} waits for approval: {self.reason}"
             case RequestStatus.EXPIRED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -40,7 +41,7 @@ def for_two(wish: MakeWish, first_job_rule: ApprovalRule) -> ApprovalRequest:
 
 
 def test_the_first_of_two_approvals_is_history_and_releases_nothing(for_two: ApprovalRequest, bob: User) -> None:
-    events = told().count()
+    before = told().latest("eid").eid
     assert decisions.approve(for_two, user=bob, source=Source.API, notes="fine by me")
     assert (for_two.status, QueueEntry.objects.get().status) == ("pending", "blocked")
     line = JobEvent.objects.filter(subject="approval").latest("id")
@@ -50,7 +51,16 @@ def test_the_first_of_two_approvals_is_history_and_releases_nothing(for_two: App
         "pending",
         "1 of 2 approvals: fine by me",
     )
-    assert told().count() == events
+    event = json.loads(told().get(eid__gt=before).data)
+    assert (event["type"], event["approval_id"]) == ("approval_requested", for_two.pk)
+    assert event["message"] == f"{for_two.job.config_name} still waits: bob gave 1 of 2 approvals: fine by me"
+
+
+def test_an_approval_that_does_not_count_is_not_told(for_two: ApprovalRequest, bob: User) -> None:
+    assert decisions.approve(for_two, user=bob, source=Source.API)
+    told_before = told().count()
+    assert not decisions.approve(for_two, user=bob, source=Source.API)
+    assert told().count() == told_before
 
 
 def test_the_second_approval_releases_the_job(for_two: ApprovalRequest, bob: User, carol: User) -> None:

@@ -130,3 +130,27 @@ def test_what_costs_nothing_known_is_said(browse: Browse, alice: User, bob: User
     page = browse(bob, f"{LIST}{outcome.approval.pk}/change/")
     expect(page.get_by_text("can't be estimated")).to_be_visible()
     expect(page.get_by_text("no price is set for gpu-h100 at replicate")).to_be_visible()
+
+
+def test_what_others_decide_shows_at_once_and_loses_nothing_that_was_typed(
+    browse: Browse, bob: User, carol: User, waiting: list[ApprovalRequest]
+) -> None:
+    asked = waiting[0]
+    ApprovalRequest.objects.filter(pk=asked.pk).update(approvals_needed=2)
+    asked.refresh_from_db()
+    place = browse(bob, "/approvals")
+    desk, typing, listed = (browse(bob, address) for address in (*[f"{LIST}{asked.pk}/change/"] * 2, LIST))
+    for page in (desk, typing, listed):
+        page.locator("#desk-news[data-up]").wait_for(state="attached")
+    typing.get_by_label("Reason").fill("half a sentence")
+    expect(listed.locator("#result_list tbody .field-status").first).to_have_text("Pending")
+
+    assert decisions.approve(asked, user=carol, source=Source.API, notes="fine by me")
+    expect(place.locator(f"#request-{asked.pk}")).to_contain_text("1 of 2 approvals")
+    expect(desk.get_by_text("fine by me")).to_be_visible()
+    expect(typing.get_by_text("still waits: carol gave 1 of 2 approvals: fine by me")).to_be_visible()
+    expect(typing.get_by_label("Reason")).to_have_value("half a sentence")
+
+    for request in waiting[1:]:
+        assert decisions.reject(request, user=carol, source=Source.API, notes="no")
+    expect(listed.get_by_role("link", name="1 approval pending")).to_be_visible()
