@@ -31,16 +31,31 @@ class Line:
         self._paths = [database.with_name(f"{database.name}-{name}") for name in ("line", "turn")]
         self._threads = threading.RLock()
         self._doors: list[int] = []
+        self._is_in = False
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait until nobody else is between this and the block's end; at most for PATIENCE_SECONDS."""
+        """Wait until nobody else is between this and the block's end; at most for PATIENCE_SECONDS.
+
+        A turn within a turn is a part of it, such as that of a change which another one's commit sets off.
+        """
         deadline = time.monotonic() + PATIENCE_SECONDS
         with self._threads, ExitStack() as held:
+            if not self._is_in:
+                held.enter_context(self._let_in(deadline))
+            yield
+
+    @contextmanager
+    def _let_in(self, deadline: float) -> Iterator[None]:
+        with ExitStack() as held:
             first, second = self._opened()
             with _locked(first, deadline):
                 held.enter_context(_locked(second, deadline))
-            yield
+            self._is_in = True
+            try:
+                yield
+            finally:
+                self._is_in = False
 
     def _opened(self) -> list[int]:
         if not self._doors:
@@ -50,6 +65,7 @@ class Line:
     def start_anew(self) -> None:
         """In a fork: its parent's doors would let both in at once, and stay shut if the parent died behind them."""
         self._threads = threading.RLock()
+        self._is_in = False
         for door in self._doors:
             if door >= 0:
                 os.close(door)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,28 @@ def test_whoever_waits_comes_before_whoever_was_just_in(database: Path) -> None:
         order.append("mine again")
     other.join()
     assert order == ["mine", "theirs", "mine again"]
+
+
+def test_a_turn_within_a_turn_neither_waits_for_those_in_line_nor_lets_them_in(database: Path) -> None:
+    mine, theirs = Line(database), Line(database)
+    order: list[str] = []
+
+    def write() -> None:
+        with theirs.turn():
+            order.append("theirs")
+
+    with mine.turn():
+        other = threading.Thread(target=write)
+        other.start()
+        wait_until(lambda: is_locked(database.with_name("jobs.sqlite3-line")))
+        deadline = time.monotonic() + writers_line.PATIENCE_SECONDS / 2
+        with mine.turn():
+            order.append("mine")
+        assert time.monotonic() < deadline, "the one who waits for us was waited for"
+        assert is_locked(database.with_name("jobs.sqlite3-turn"))
+        order.append("mine still")
+    other.join()
+    assert order == ["mine", "mine still", "theirs"]
 
 
 def test_a_turn_that_never_ends_does_not_keep_the_others_for_ever(
