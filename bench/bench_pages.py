@@ -23,7 +23,7 @@ from datetime import timedelta
 from statistics import median
 from typing import Any
 
-from bench.bench_queue import database
+from bench.database import database
 from bench.stack import Figure, print_table
 
 ROUNDS = 15

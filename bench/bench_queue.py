@@ -17,21 +17,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.crowd import make_finished, make_people, make_waiting, set_limits
+from bench.database import database, set_up_django
 from bench.stack import ROOT, Figure, percentile, print_table
-from tests.servers import PostgresServer, RedisServer
+from tests.servers import RedisServer
 
-USERS, ORGANIZATIONS, FREE, DISPATCHERS = 1000, 50, 100, 4
+FREE, DISPATCHERS = 100, 4
 TARGET_MS = {"sqlite": 100, "postgresql": 50}
 TARGET_A_SECOND = 200
 #: From the commit of a submission to the call of its provider: for half of them, and for all but one in a hundred.
@@ -39,111 +39,6 @@ TARGET_P50_MS, TARGET_P99_MS = 50, 250
 SUBMITS_A_SECOND = 20
 TICK_MS = 5000
 ROUNDS = 7
-
-
-@contextmanager
-def database(kind: str) -> Iterator[None]:
-    """A database of its own, empty but for its tables, and Django set up on it."""
-    folder = Path(tempfile.mkdtemp(prefix="cloudtrain-bench-"))
-    server = PostgresServer.start() if kind == "postgresql" else None
-    os.environ |= {
-        "SIMPLETUNER_DATA_DIR": str(folder),
-        "SIMPLETUNER_LOG_LEVEL": "CRITICAL",
-        "DATABASE_URL": server.url if server else f"sqlite:///{folder / 'bench.sqlite3'}",
-    }
-    try:
-        set_up_django()
-        from django.core.management import call_command
-
-        call_command("migrate", verbosity=0)
-        yield
-    finally:
-        if server:
-            server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def set_up_django() -> None:
-    os.environ["DJANGO_SETTINGS_MODULE"] = "cloudtrain_site.settings"
-    import django
-
-    django.setup()
-
-
-def make_people() -> tuple[list[int], list[int]]:
-    """The users and organizations. Each user belongs to one; a fiftieth of all to each."""
-    from django.contrib.auth.models import User
-
-    from jobs.models import Organization
-
-    organizations = Organization.objects.bulk_create(Organization(name=f"org-{n}") for n in range(ORGANIZATIONS))
-    users = User.objects.bulk_create(User(username=f"user-{n}") for n in range(USERS))
-    return [user.pk for user in users], [organization.pk for organization in organizations]
-
-
-def make_waiting(count: int, users: list[int], organizations: list[int]) -> None:
-    """Waiting entries of everybody in turn, of four priorities, a second apart."""
-    from datetime import timedelta
-
-    from django.utils import timezone
-
-    from jobs.models import Job
-    from queueing.models import QueueEntry
-    from queueing.policy import turn_of
-
-    start = timezone.now() - timedelta(seconds=count)
-    for first in range(0, count, 5000):
-        numbers = range(first, min(first + 5000, count))
-        jobs = Job.objects.bulk_create(
-            Job(
-                provider="instant",
-                config_name=f"job-{n}",
-                correlation_id="bench",
-                organization_id=organizations[n % ORGANIZATIONS],
-                submitted_by_id=users[n % USERS],
-            )
-            for n in numbers
-        )
-        QueueEntry.objects.bulk_create(
-            QueueEntry(
-                job=job,
-                organization_id=job.organization_id,
-                user_id=job.submitted_by_id,
-                provider=job.provider,
-                priority=n % 4 * 10,
-                enqueued_at=start + timedelta(seconds=n),
-                turn=turn_of(start + timedelta(seconds=n), n % 4 * 10),
-            )
-            for n, job in zip(numbers, jobs, strict=True)
-        )
-
-
-def make_finished(count: int) -> None:
-    """Finished entries, copied in the database until there are enough."""
-    from django.db import connection
-    from django.utils import timezone
-
-    from jobs.models import Job
-    from queueing.models import QueueEntry
-
-    fields = {"status": "completed", "finished_at": timezone.now(), "turn": 0.0, "provider": "instant"}
-    QueueEntry.objects.bulk_create(QueueEntry(job=Job.objects.all()[0], **fields) for _ in range(1000))
-    names = [field.column for field in QueueEntry._meta.concrete_fields if not field.generated]
-    columns = ", ".join(name for name in names if name != "id")
-    with connection.cursor() as cursor:
-        for _ in range(0, count - 1000, 1000):
-            cursor.execute(
-                f"INSERT INTO queueing_queueentry ({columns}) SELECT {columns} FROM queueing_queueentry "
-                "WHERE finished_at IS NOT NULL LIMIT 1000"
-            )
-        cursor.execute("ANALYZE")
-
-
-def set_limits(total: int, per_user: int, per_organization: int) -> None:
-    from queueing.models import QueueState
-
-    limits = {"max_running": total, "max_running_per_user": per_user, "max_running_per_organization": per_organization}
-    QueueState.objects.update_or_create(pk=1, defaults=limits)
 
 
 def decide_ms(rounds: int = ROUNDS) -> float:

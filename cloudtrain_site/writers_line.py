@@ -108,7 +108,9 @@ _lines: dict[Path, Line] = {}
 
 def line_at(database: Path) -> Line:
     """The one line of this process at that file."""
-    return _lines.setdefault(database, Line(database))
+    line = _lines.get(database)
+    # Only one of two threads that find none makes the line of both.
+    return _lines.setdefault(database, Line(database)) if line is None else line
 
 
 def _start_anew() -> None:

@@ -18,45 +18,16 @@ from jobs import signals
 from jobs.channels import organization_channel
 from jobs.dataset_models import DatasetUpload
 from jobs.identifiers import new_job_id
-from jobs.roles import Role
+from jobs.organization_models import Membership as Membership
+from jobs.organization_models import Organization as Organization
 from jobs.statuses import ACTIVE, ALLOWED, TERMINAL, JobStatus
 from jobs.validators import holds_no_secret
+from jobs.webhook_models import WebhookDelivery as WebhookDelivery
 
 NAME_LIMIT = 200
 plain_name = RegexValidator(
     r"\A[^\x00-\x1f/\\]+\Z", "A name may not contain control characters or slashes.", code="invalid_name"
 )
-
-
-class Organization(models.Model):
-    """A team: its members see each other's jobs and share its limits."""
-
-    name = models.SlugField(max_length=100, unique=True)
-    max_running = models.PositiveIntegerField(
-        null=True, blank=True, help_text="How many of its jobs may run at once; empty: the general limit."
-    )
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-
-    class Meta:
-        ordering = ["name"]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class Membership(models.Model):
-    """A user's standing in one organization."""
-
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
-    organization = models.ForeignKey(Organization, models.CASCADE, related_name="memberships")
-    role = models.CharField(max_length=20, choices=Role.choices, default=Role.RESEARCHER)
-
-    class Meta:
-        ordering = ["id"]
-        constraints = [models.UniqueConstraint(fields=["user", "organization"], name="one_membership_each")]
-
-    def __str__(self) -> str:
-        return f"{self.user} is {self.role} of {self.organization}"
 
 
 class TrainingConfig(models.Model):
@@ -344,54 +315,6 @@ class LogPiece(models.Model):
 
     def __str__(self) -> str:
         return f"{self.start}-{self.end} of {self.job_id}"
-
-
-class WebhookDelivery(models.Model):
-    """One delivery at our door, what we thought of it, and what came of it. Kept for 30 days."""
-
-    class Verdict(models.TextChoices):
-        ACCEPTED = "accepted"
-        UNSIGNED = "unsigned", "accepted unsigned"
-        FORGED = "forged"
-        STALE = "stale", "too old or too new"
-        FOREIGN = "foreign", "from a network that may not deliver"
-        MALFORMED = "malformed"
-
-    provider = models.CharField(max_length=40)
-    delivery_id = models.CharField(max_length=200, blank=True)
-    received_at = models.DateTimeField(default=timezone.now, db_index=True)
-    verdict = models.CharField(max_length=20, choices=Verdict.choices)
-    #: What came of an accepted one; empty until it was applied.
-    outcome = models.CharField(max_length=200, blank=True)
-    #: How often the same delivery came again.
-    repeats = models.PositiveIntegerField(default=0)
-    sender = models.GenericIPAddressField(null=True)
-    marker = models.CharField(max_length=40, blank=True)
-    external_id = models.CharField(max_length=128, blank=True, db_index=True)
-    job = models.ForeignKey(Job, models.SET_NULL, null=True, related_name="webhook_deliveries")
-    #: Without secrets, and without its log.
-    payload = models.JSONField(null=True)
-
-    class Meta:
-        ordering = ["-id"]
-        verbose_name_plural = "webhook deliveries"
-        constraints = [
-            # A delivery that is repeated while the first one is still being applied.
-            models.UniqueConstraint(
-                fields=["provider", "delivery_id"],
-                name="one_delivery_an_id",
-                condition=Q(verdict__in=("accepted", "unsigned")) & ~Q(delivery_id=""),
-            ),
-        ]
-        indexes = [
-            # What a crash left between receiving and applying.
-            models.Index(
-                fields=["id"], name="delivery_open", condition=Q(verdict__in=("accepted", "unsigned"), outcome="")
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.delivery_id or 'a delivery'}: {self.verdict}"
 
 
 class IdempotencyKey(models.Model):

@@ -1,0 +1,40 @@
+"""Teams, and who belongs to them as what."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from jobs.roles import Role
+
+
+class Organization(models.Model):
+    """A team: its members see each other's jobs and share its limits."""
+
+    name = models.SlugField(max_length=100, unique=True)
+    max_running = models.PositiveIntegerField(
+        null=True, blank=True, help_text="How many of its jobs may run at once; empty: the general limit."
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """A user's standing in one organization."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=20, choices=Role.choices, default=Role.RESEARCHER)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["user", "organization"], name="one_membership_each")]
+
+    def __str__(self) -> str:
+        return f"{self.user} is {self.role} of {self.organization}"

@@ -1,0 +1,55 @@
+"""What providers delivered at our door."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+
+class WebhookDelivery(models.Model):
+    """One delivery at our door, what we thought of it, and what came of it. Kept for 30 days."""
+
+    class Verdict(models.TextChoices):
+        ACCEPTED = "accepted"
+        UNSIGNED = "unsigned", "accepted unsigned"
+        FORGED = "forged"
+        STALE = "stale", "too old or too new"
+        FOREIGN = "foreign", "from a network that may not deliver"
+        MALFORMED = "malformed"
+
+    provider = models.CharField(max_length=40)
+    delivery_id = models.CharField(max_length=200, blank=True)
+    received_at = models.DateTimeField(default=timezone.now, db_index=True)
+    verdict = models.CharField(max_length=20, choices=Verdict.choices)
+    #: What came of an accepted one; empty until it was applied.
+    outcome = models.CharField(max_length=200, blank=True)
+    #: How often the same delivery came again.
+    repeats = models.PositiveIntegerField(default=0)
+    sender = models.GenericIPAddressField(null=True)
+    marker = models.CharField(max_length=40, blank=True)
+    external_id = models.CharField(max_length=128, blank=True, db_index=True)
+    job = models.ForeignKey("jobs.Job", models.SET_NULL, null=True, related_name="webhook_deliveries")
+    #: Without secrets, and without its log.
+    payload = models.JSONField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "webhook deliveries"
+        constraints = [
+            # A delivery that is repeated while the first one is still being applied.
+            models.UniqueConstraint(
+                fields=["provider", "delivery_id"],
+                name="one_delivery_an_id",
+                condition=Q(verdict__in=("accepted", "unsigned")) & ~Q(delivery_id=""),
+            ),
+        ]
+        indexes = [
+            # What a crash left between receiving and applying.
+            models.Index(
+                fields=["id"], name="delivery_open", condition=Q(verdict__in=("accepted", "unsigned"), outcome="")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.delivery_id or 'a delivery'}: {self.verdict}"
