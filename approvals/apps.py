@@ -30,7 +30,7 @@ class ApprovalsConfig(AppConfig):
         from queueing import guards, holds
 
         job_status_changed.connect(withdraw_request, dispatch_uid="approvals.withdraw_request")
-        register("approvals", approvals_of)
+        register("approvals", approvals_of, 20)
         guards.register("approvals", is_what_was_approved, asked_about)
         holds.register("approvals", why_held)
         register_component("approvals", warning, well="Every pending request has people who may decide.")

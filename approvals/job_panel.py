@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.urls import reverse
 from django.utils import timezone
 
+from approvals.addresses import address_of
 from approvals.desk_page import rule_in_words
 from approvals.models import ApprovalRequest, Decision
 from approvals.reviewers import lack_of_people, why_not
@@ -53,7 +53,7 @@ def _told(request: ApprovalRequest, reader: AnyUser) -> dict[str, Any]:
         "decisions": [_decision(said) for said in request.decisions.all()],
         "lack": lack_of_people(request),
         "objection": objection,
-        "decide": f"{reverse('approvals-page')}#request-{request.pk}" if is_open and not objection else "",
+        "decide": address_of(request) if is_open and not objection else "",
     }
 
 

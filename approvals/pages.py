@@ -2,86 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from django.contrib.auth.decorators import login_required
-from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.urls import reverse
+from django.db.models import Q
+from django.http import HttpRequest
 from django.utils import timezone
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 
+from approvals.addresses import admin_page_of
 from approvals.desk_page import change_lines, rule_in_words
 from approvals.job_panel import CHIPS
 from approvals.models import ApprovalRequest
 from approvals.queries import changes_of, on_desk_of, visible_requests
 from approvals.reviewers import decidable_by, objections_of
 from approvals.statuses import RequestStatus
-from jobs.access import AnyUser, is_superuser, organizations_of
+from jobs.access import AnyUser, Team, is_superuser, organizations_of
+from jobs.page_kinds import live_page
 from jobs.page_rows import money
-from jobs.places import frame
 from jobs.representation import as_utc
 from jobs.roles import MANAGERS
 
 #: Nobody decides more without a search: the admin's list has all of them.
 PENDING_SHOWN = 50
 DECIDED_SHOWN = 20
+#: Of digits: what every database takes for a number of a row.
+LONGEST_NUMBER = 18
 #: What can change who waits for whom, for `data-live`. A request that is taken back ends its job, which is told.
 EVENTS = "approval_requested approval_approved approval_rejected approval_expired job_status_changed:cancelled"
 
 
-@never_cache
-@login_required
-@require_safe
-def approvals_page(request: HttpRequest) -> HttpResponse:
-    """The whole page."""
-    around = frame(request)  # before the requests are read: whatever happens from here on, the stream brings
-    return render(request, "approvals/approvals.html", {**around, **_approvals(request.user)})
-
-
-@never_cache
-@require_safe
-def approvals_now(request: HttpRequest) -> HttpResponse:
-    """What of it changes, as it is now."""
-    if not request.user.is_authenticated:
-        return HttpResponse(status=401)
-    return render(request, "approvals/_approvals.html", _approvals(request.user))
-
-
-def count_to_decide(user: AnyUser) -> int:
-    """How many requests wait for this very user."""
-    return pending_for(user).count()
-
-
-def pending_for(user: AnyUser) -> QuerySet[ApprovalRequest]:
-    """The requests that `user` may decide now, the most urgent first."""
+def count_to_decide(user: AnyUser, teams: Sequence[Team]) -> int:
+    """How many requests wait for this very user, who is in `teams`."""
     # A job whose request is pending can't have been deleted. This is asked for every page: it must read no job.
     waiting = ApprovalRequest.objects.filter(
-        decidable_by(user), status=RequestStatus.PENDING, expires_at__gt=timezone.now()
+        decidable_by(user, teams), status=RequestStatus.PENDING, expires_at__gt=timezone.now()
     )
-    return waiting.exclude(decisions__user=user.pk).order_by("expires_at", "pk")
+    return waiting.exclude(decisions__user=user.pk).count()
 
 
-def _approvals(user: AnyUser) -> dict[str, Any]:
+def _approvals(request: HttpRequest) -> dict[str, Any]:
+    user, wanted = request.user, _wanted(request)
     requests = visible_requests(user).select_related("job", "requested_by", "reviewer_group", "rule", "organization")
     theirs = requests if is_superuser(user) else requests.filter(on_desk_of(user) | Q(requested_by=user.pk))
-    pending = theirs.filter(status=RequestStatus.PENDING).order_by("expires_at", "pk")
-    open_requests = list(pending.prefetch_related("decisions")[: PENDING_SHOWN + 1])
+    sought = list(theirs.filter(pk=wanted).prefetch_related("decisions")) if wanted else []
+    pending = theirs.filter(status=RequestStatus.PENDING).order_by("expires_at", "pk").prefetch_related("decisions")
+    open_requests = list(pending[: PENDING_SHOWN + 1])
+    shown = _with(sought, open_requests[:PENDING_SHOWN], is_pending=True)
     # Found first and read then: with what belongs to them, all that were ever decided would be put in order.
     decided = theirs.filter(reviewed_at__isnull=False).order_by("-reviewed_at", "-pk")
     last = list(decided.values_list("pk", flat=True)[:DECIDED_SHOWN])
     last_decided = requests.filter(pk__in=last).order_by("-reviewed_at", "-pk").defer("job__config", "terms")
     managed = set(organizations_of(user, MANAGERS).values_list("pk", flat=True))
     return {
-        "pending": _pending_items(open_requests[:PENDING_SHOWN], user, managed),
+        "pending": _pending_items(shown, user, managed),
         "has_more": len(open_requests) > PENDING_SHOWN,
-        "decided": [_decided_item(request) for request in last_decided],
+        "decided": [_decided_item(item) for item in _with(sought, last_decided, is_pending=False)],
+        "is_full": len(last) == DECIDED_SHOWN,
+        "is_missing": bool(wanted) and not sought,
         "manages": bool(managed) or is_superuser(user),
         "events": EVENTS,
     }
+
+
+def _wanted(request: HttpRequest) -> int:
+    """The request that the reader came for; 0: none, or nothing that could be one's number."""
+    asked = request.GET.get("request", "")
+    return int(asked) if asked.isascii() and asked.isdigit() and len(asked) <= LONGEST_NUMBER else 0
+
+
+def _with(
+    sought: list[ApprovalRequest], found: Iterable[ApprovalRequest], *, is_pending: bool
+) -> list[ApprovalRequest]:
+    """What is shown of one kind; with the one that was sought, wherever it would stand."""
+    shown = list(found)
+    numbers = {request.pk for request in shown}
+    of_kind = [request for request in sought if (request.status == RequestStatus.PENDING) == is_pending]
+    return shown + [request for request in of_kind if request.pk not in numbers]
 
 
 def _pending_items(requests: Sequence[ApprovalRequest], user: AnyUser, managed: set[int]) -> list[dict[str, Any]]:
@@ -105,7 +101,7 @@ def _pending_items(requests: Sequence[ApprovalRequest], user: AnyUser, managed: 
                 "goes_past": superuser and objection is not None,
                 "has_said": own is not None,
                 "is_own": request.requested_by_id == user.pk,
-                "admin": _admin_page(request) if superuser or request.organization_id in managed else "",
+                "admin": admin_page_of(request) if superuser or request.organization_id in managed else "",
             }
         )
     return items
@@ -128,5 +124,4 @@ def _item(request: ApprovalRequest) -> dict[str, Any]:
     }
 
 
-def _admin_page(request: ApprovalRequest) -> str:
-    return reverse("admin:approvals_approvalrequest_change", args=[request.pk])
+approvals_page, approvals_now = live_page("approvals/approvals.html", "approvals/_approvals.html", _approvals)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from django.contrib.auth.models import Group, User
-from django.db.models import Q, QuerySet
+from django.db.models import (
+    BooleanField,
+    CharField,
+    Count,
+    Exists,
+    ExpressionWrapper,
+    F,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+)
+from django.db.models.functions import Coalesce
 
-from approvals.models import ApprovalRequest, ApprovalRule
+from approvals.models import ApprovalRequest, ApprovalRule, Decision
 from approvals.statuses import RequestStatus
-from jobs.access import AnyUser, is_superuser
+from jobs.access import AnyUser, Team, is_superuser
 from jobs.models import Membership, Organization
 from jobs.roles import RANK, Role
 
@@ -35,6 +48,37 @@ def eligible(request: ApprovalRequest) -> QuerySet[User]:
     """Those who may decide about this very request."""
     found = reviewers_in(request.organization_id, request.reviewer_role, request.reviewer_group_id)
     return found if request.self_approval else found.exclude(pk=request.requested_by_id or 0)
+
+
+def with_deciders(requests: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
+    """Each of `requests` with the number of those who may decide about it, `deciders`, in the query that reads them."""
+    members = _eligible_members().order_by().values("organization")
+    count = Subquery(members.annotate(count=Count("pk")).values("count"))
+    return requests.annotate(deciders=Coalesce(count, 0))
+
+
+def waits_for(user: AnyUser) -> Q:
+    """Whether a request waits for `user`: who may decide about it, and has not yet. To be read with the request."""
+    unsaid = ~Q(Exists(Decision.objects.filter(request=OuterRef("pk"), user=user.pk or 0)))
+    return unsaid if is_superuser(user) else unsaid & Q(Exists(_eligible_members().filter(user=user.pk or 0)))
+
+
+def _eligible_members() -> QuerySet[Membership]:
+    """The memberships of those who may decide, as a subquery of requests."""
+    by_role = Q()
+    for lowest in Role.values:
+        by_role |= Q(lowest=lowest, role__in=roles_from(lowest))
+    in_group = User.groups.through._default_manager.filter(
+        user=OuterRef("user"), group=OuterRef(OuterRef("reviewer_group"))
+    )
+    members = Membership.objects.filter(organization=OuterRef("organization"), user__is_active=True).alias(
+        lowest=ExpressionWrapper(OuterRef("reviewer_role"), CharField()),
+        group=ExpressionWrapper(OuterRef("reviewer_group"), IntegerField()),
+        is_own=ExpressionWrapper(OuterRef("self_approval"), BooleanField()),
+        requester=Coalesce(OuterRef("requested_by"), 0),
+    )
+    decides = Q(by_role, group=None) | Q(Exists(in_group), group__isnull=False)
+    return members.filter(decides, Q(is_own=True) | ~Q(user=F("requester")))
 
 
 def is_reviewer(user: AnyUser, request: ApprovalRequest) -> bool:
@@ -73,11 +117,12 @@ def objections_of(user: AnyUser, requests: Sequence[ApprovalRequest]) -> dict[in
     }
 
 
-def decidable_by(user: AnyUser) -> Q:
-    """The requests that `user` may decide about, as a condition on requests; a superuser about every one."""
+def decidable_by(user: AnyUser, teams: Sequence[Team]) -> Q:
+    """The requests that `user`, who is in `teams`, may decide about, as a condition; a superuser about every one."""
     if is_superuser(user):
         return Q()
-    return reviewed_by(user) & (Q(self_approval=True) | ~Q(requested_by=user.pk))
+    reviewed = _reviewed_as(user, ((team.id, team.role) for team in teams))
+    return reviewed & (Q(self_approval=True) | ~Q(requested_by=user.pk))
 
 
 def why_not(user: AnyUser, request: ApprovalRequest) -> str | None:
@@ -98,10 +143,15 @@ def may_go_past(user: AnyUser, request: ApprovalRequest) -> bool:
 def reviewed_by(user: AnyUser) -> Q:
     """The requests that `user` is a reviewer of, whoever made them, as a condition on requests."""
     memberships = Membership.objects.filter(user_id=user.pk or 0)
+    return _reviewed_as(user, memberships.values_list("organization_id", "role"))
+
+
+def _reviewed_as(user: AnyUser, standing: Iterable[tuple[int, str]]) -> Q:
+    """For one who has these roles in these organizations."""
     condition = Q(pk__in=[])
-    for membership in memberships:
-        own = Q(organization=membership.organization_id)
-        lower = [role for role in Role.values if RANK[Role(role)] <= RANK[Role(membership.role)]]
+    for organization_id, role in standing:
+        own = Q(organization=organization_id)
+        lower = [other for other in Role.values if RANK[Role(other)] <= RANK[Role(role)]]
         by_group = Q(reviewer_group__in=Group.objects.filter(user=user.pk or 0))
         condition |= own & (Q(reviewer_group=None, reviewer_role__in=lower) | by_group)
     return condition

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import PasswordChangeView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods
 
 from cloudtrain_site.api import asker
 from cloudtrain_site.keys import keys_of
 from cloudtrain_site.preferences import mail_kinds, time_zones, wanted_mail
 from jobs.models import Membership
+from jobs.page_kinds import page, part
 from jobs.places import frame
 
 #: How long a key may be made to live, in days; the third is what the form begins with.
 LIFETIMES = ((7, "a week"), (30, "30 days"), (90, "90 days"), (365, "a year"), (3650, "ten years"))
 
 
-@never_cache
-@login_required
-@require_safe
+@page
 def account(request: HttpRequest) -> HttpResponse:
     """What one has and chose; the API changes it."""
     around = frame(request)
@@ -44,12 +42,9 @@ def account(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/account.html", context)
 
 
-@never_cache
-@require_safe
+@part
 def keys(request: HttpRequest) -> HttpResponse:
     """The list of keys alone, as it is now."""
-    if not request.user.is_authenticated:
-        return HttpResponse(status=401)
     return render(request, "dashboard/_account_keys.html", {"keys": keys_of(asker(request))})
 
 

@@ -11,18 +11,21 @@ from jobs.models import Job
 #: Given the jobs of one page and who looks, the fields to add, by job id. Asked once a page, not once a job.
 Facet = Callable[[Sequence[Job], AnyUser], Mapping[str, Mapping[str, Any]]]
 
-_facets: dict[str, Facet] = {}
+_facets: dict[str, tuple[int, Facet]] = {}
 
 
-def register(name: str, facet: Facet) -> None:
-    """Have `facet` asked for every page of jobs. A second one under the same name replaces the first."""
-    _facets[name] = facet
+def register(name: str, facet: Facet, order: int) -> None:
+    """Have `facet` asked for every page of jobs; of a field that several fill in, the highest `order` has its way.
+
+    A second one under the same name replaces the first.
+    """
+    _facets[name] = order, facet
 
 
 def facets_of(jobs: Sequence[Job], viewer: AnyUser) -> dict[str, dict[str, Any]]:
     """All that the facets say, merged, by job id."""
     merged: dict[str, dict[str, Any]] = {job.pk: {} for job in jobs}
-    for facet in _facets.values():
+    for _, facet in sorted(_facets.values(), key=lambda item: item[0]):
         for job_id, fields in facet(jobs, viewer).items():
             merged[job_id].update(fields)
     return merged

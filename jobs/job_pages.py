@@ -6,16 +6,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import content_disposition_header
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 
 from jobs.job_page import dataset_of, documents_of, head_of, history_for_page, masked_json
 from jobs.logs import pieces_of
 from jobs.models import Job
+from jobs.page_kinds import page, part
 from jobs.places import frame
 from jobs.queries import find_job
 
@@ -28,9 +26,7 @@ PARTS: Mapping[str, tuple[str, Callable[[Job, HttpRequest], Mapping[str, Any]]]]
 }
 
 
-@never_cache
-@login_required
-@require_safe
+@page
 def job_page(request: HttpRequest, job_id: str) -> HttpResponse:
     """All about one job."""
     around = frame(request)  # before the job is read: whatever happens from here on, the stream brings
@@ -47,22 +43,16 @@ def job_page(request: HttpRequest, job_id: str) -> HttpResponse:
     return render(request, "dashboard/job.html", context)
 
 
-@never_cache
-@require_safe
-def job_part(request: HttpRequest, job_id: str, part: str) -> HttpResponse:
+@part
+def job_part(request: HttpRequest, job_id: str, name: str) -> HttpResponse:
     """One part of that page as it is now."""
-    if not request.user.is_authenticated:
-        # A redirect to the login page would look like an answer to the script that asks.
-        return HttpResponse(status=401)
-    if part not in PARTS:
+    if name not in PARTS:
         raise Http404
-    template, say = PARTS[part]
+    template, say = PARTS[name]
     return render(request, template, dict(say(find_job(request.user, job_id), request)))
 
 
-@never_cache
-@login_required
-@require_safe
+@page
 def log_file(request: HttpRequest, job_id: str) -> StreamingHttpResponse:
     """The whole log so far, as it was written."""
     job = find_job(request.user, job_id)
@@ -78,18 +68,14 @@ async def _whole_log(job: Job) -> AsyncIterator[bytes]:
         yield piece.text.encode()
 
 
-@never_cache
-@login_required
-@require_safe
+@page
 def config_file(request: HttpRequest, job_id: str) -> HttpResponse:
     """The config, secrets masked."""
     job = find_job(request.user, job_id)
     return _json_download(job.config, f"{job.config_name}.json")
 
 
-@never_cache
-@login_required
-@require_safe
+@page
 def dataloader_file(request: HttpRequest, job_id: str) -> HttpResponse:
     """The dataloader's config, secrets masked."""
     job = find_job(request.user, job_id)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 
 from jobs.access import organizations_of
+from jobs.page_kinds import page
 from jobs.places import frame
 from jobs.roles import SUBMITTERS
 
 
-@never_cache
-@login_required
-@require_safe
+@page
 def new_job(request: HttpRequest) -> HttpResponse:
     """The form. Everything else on it is asked of the API, and sent to it."""
     around = frame(request)

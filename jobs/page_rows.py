@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Q
 from django.urls import reverse
 
-from jobs.access import AnyUser, is_superuser
-from jobs.models import Job, JobEvent, Membership
+from jobs.access import AnyUser, Team, is_superuser, teams_of
+from jobs.facets import facets_of
+from jobs.models import Job, JobEvent
 from jobs.representation import represent
-from jobs.roles import MANAGERS, SUBMITTERS, Role
+from jobs.roles import MANAGERS, SUBMITTERS
 from jobs.statuses import JobStatus
 
 #: What the chip says, and its kind for the stylesheet, by status.
@@ -47,7 +47,7 @@ class Row:
     may_cancel: bool
     may_retry: bool
     may_delete: bool
-    #: The reviewer's page, for those who may decide.
+    #: Where it is decided, for those who may.
     review_address: str | None
     names_organization: bool
 
@@ -105,49 +105,45 @@ def duration(seconds: float) -> str:
     return " ".join(f"{count} {unit}" for unit, count in (larger, *(part for part in smaller if part[1])))
 
 
-def make_rows(jobs: Sequence[Job], reader: AnyUser) -> list[Row]:
-    """The lines for `jobs`, in their order. The number of queries doesn't depend on how many they are."""
-    roles = _roles(reader)
-    history = _explanations(jobs)
+def make_rows(jobs: Sequence[Job], reader: AnyUser, teams: Sequence[Team] | None = None) -> list[Row]:
+    """The lines for `jobs`, in their order. The number of queries doesn't depend on how many they are.
+
+    `teams` are the reader's, if they are known already.
+    """
+    roles: dict[int | None, str] = {team.id: team.role for team in (teams_of(reader) if teams is None else teams)}
+    facets, reasons = facets_of(jobs, reader), _reasons_of_end(jobs)
     return [
-        _make_row(job, facts, history.get(job.pk, ""), reader, roles)
-        for job, facts in zip(jobs, represent(jobs, reader), strict=True)
+        _make_row(job, facts, {"reason_of_end": reasons.get(job.pk, ""), **facets[job.pk]}, reader, roles)
+        for job, facts in zip(jobs, represent(jobs, reader, facets), strict=True)
     ]
 
 
 def _make_row(
-    job: Job, facts: dict[str, Any], explanation: str, reader: AnyUser, roles: Mapping[int | None, str]
+    job: Job, facts: dict[str, Any], beside: Mapping[str, Any], reader: AnyUser, roles: Mapping[int | None, str]
 ) -> Row:
-    is_own = job.submitted_by_id == reader.pk
-    role = Role.ADMIN if is_superuser(reader) else roles.get(job.organization_id)
+    role = roles.get(job.organization_id)
     kind = _kind(job, facts)
-    may_change = role in MANAGERS or (is_own and role in SUBMITTERS)
+    may_change = role in MANAGERS or (job.submitted_by_id == reader.pk and role in SUBMITTERS) or is_superuser(reader)
     return Row(
         job=job,
         facts=facts,
         kind=kind,
-        note=_note(job, kind, facts, explanation),
+        note=_note(job, kind, facts, beside),
         may_cancel=may_change and _is_stoppable(job),
         may_retry=may_change and job.status in (JobStatus.FAILED, JobStatus.CANCELLED),
         may_delete=may_change and job.is_terminal,
-        review_address=_review_address(facts) if kind == "held" and role in MANAGERS and not is_own else None,
+        review_address=beside.get("review_address") if kind == "held" else None,
         names_organization=is_superuser(reader) or len(roles) > 1,
     )
 
 
-def _roles(reader: AnyUser) -> dict[int | None, str]:
-    """The reader's role in each of their organizations."""
-    return dict(Membership.objects.filter(user_id=reader.pk or 0).values_list("organization_id", "role"))
-
-
-def _explanations(jobs: Sequence[Job]) -> dict[str, str]:
-    """Why each held job is held, and who stopped each cancelled one and why, from the history."""
-    telling = Q(subject="approval", new="pending") | Q(subject=Job.SUBJECT, new=JobStatus.CANCELLED)
-    unclear = [job.pk for job in jobs if job.status in (JobStatus.PENDING, JobStatus.CANCELLED)]
-    events = JobEvent.objects.filter(telling, job__in=unclear).order_by("id")
+def _reasons_of_end(jobs: Sequence[Job]) -> dict[str, str]:
+    """Who stopped each cancelled job, and why, from the history."""
+    cancelled = [job.pk for job in jobs if job.status == JobStatus.CANCELLED]
+    events = JobEvent.objects.filter(subject=Job.SUBJECT, new=JobStatus.CANCELLED, job__in=cancelled).order_by("id")
     return {
-        job_id: reason if subject != Job.SUBJECT else f"By {actor}: {reason}" if reason else f"By {actor}."
-        for job_id, subject, actor, reason in events.values_list("job_id", "subject", "actor", "reason")
+        job_id: f"By {actor}: {reason}" if reason else f"By {actor}."
+        for job_id, actor, reason in events.values_list("job_id", "actor", "reason")
     }
 
 
@@ -163,10 +159,10 @@ def _kind(job: Job, facts: dict[str, Any]) -> str:
     return "held" if facts["approval_status"] == "pending" else job.status
 
 
-def _note(job: Job, kind: str, facts: dict[str, Any], explanation: str) -> str:
+def _note(job: Job, kind: str, facts: dict[str, Any], beside: Mapping[str, Any]) -> str:
     match kind:
         case "held":
-            return f"Waits for approval. {explanation}".strip()
+            return f"Waits for approval. {beside.get('held_because', '')}".strip()
         case "cancelling":
             return f"Asked by {job.cancel_requested_by}; it ends as soon as {job.provider} confirms."
         case JobStatus.PENDING:
@@ -181,10 +177,5 @@ def _note(job: Job, kind: str, facts: dict[str, Any], explanation: str) -> str:
         case JobStatus.FAILED:
             return job.error_message or "It failed, and nothing said why."
         case JobStatus.CANCELLED:
-            return explanation
+            return str(beside["reason_of_end"])
     return ""
-
-
-def _review_address(facts: dict[str, Any]) -> str:
-    # By its name: this room doesn't know the approvals, it only shows where the door is.
-    return reverse("admin:approvals_approvalrequest_change", args=[facts["approval_id"]])

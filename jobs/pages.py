@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.cache import never_cache
 from django.views.decorators.gzip import gzip_page
-from django.views.decorators.http import require_safe
 
 from jobs.access import Team, listed_jobs_of, teams_of
+from jobs.page_kinds import page, part
 from jobs.page_query import FILTERS, SORTS, address_of, page_of, read_query
 from jobs.page_rows import make_rows
 from jobs.page_tabs import make_tabs
@@ -29,18 +27,16 @@ log_in = LoginView.as_view(template_name="dashboard/login.html", redirect_authen
 log_out = LogoutView.as_view(next_page="login")
 
 
-@never_cache
 @gzip_page
-@login_required
-@require_safe
+@page
 def job_list(request: HttpRequest) -> HttpResponse:
     """The newest jobs that the reader may see, and from where on the page follows the event stream."""
     around = frame(request)  # before the jobs are read: whatever happens from here on, the stream brings
     wanted, is_understood = read_query(request.GET)
-    teams = teams_of(request.user)
+    teams: list[Team] = around["own_teams"]
     visible = listed_jobs_of(request.user, teams)
     jobs = list(page_of(visible, request.user, wanted)[: PAGE_SIZE + 1])
-    rows = make_rows(jobs[:PAGE_SIZE], request.user)
+    rows = make_rows(jobs[:PAGE_SIZE], request.user, teams)
     context = {
         **around,
         "rows": rows,
@@ -73,38 +69,31 @@ def _toolbar(request: HttpRequest, wanted: dict[str, Any], teams: list[Team]) ->
     }
 
 
-@never_cache
 @gzip_page
-@require_safe
+@part
 def job_rows(request: HttpRequest) -> HttpResponse:
     """The asked rows of that list as they are now; those that don't belong into it (any more) are left out."""
-    if not request.user.is_authenticated:
-        # A redirect to the login page would look like an answer to the script that asks.
-        return HttpResponse(status=401)
     wanted, _ = read_query(request.GET)
-    visible = listed_jobs_of(request.user)
+    teams = teams_of(request.user)
+    visible = listed_jobs_of(request.user, teams)
     ids = [job_id for job_id in request.GET.getlist("id") if len(job_id) == ID_LENGTH and job_id.isalnum()]
     jobs = list(page_of(visible, request.user, wanted).filter(pk__in=ids[:MOST_ROWS_AT_ONCE]))
     context: dict[str, Any] = {
-        "rows": make_rows(jobs, request.user),
+        "rows": make_rows(jobs, request.user, teams),
         "tabs": make_tabs(visible, request.GET, wanted["status"]),
     }
     return render(request, "dashboard/_changes.html", context)
 
 
-@never_cache
-@require_safe
+@part
 def session(request: HttpRequest) -> HttpResponse:
     """Whether the reader of a page is still signed in: 204, or 401."""
-    return HttpResponse(status=204 if request.user.is_authenticated else 401)
+    return HttpResponse(status=204)
 
 
-@never_cache
-@require_safe
+@part
 def place_count(request: HttpRequest, name: str) -> HttpResponse:
     """The number beside a place of the bar, as it is now."""
-    if not request.user.is_authenticated:
-        return HttpResponse(status=401)
     place = place_for(request.user, name)
     if place is None:
         raise Http404

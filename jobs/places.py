@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,12 @@ from django.urls import reverse
 
 from cloudtrain_site.event_store import current_number
 from cloudtrain_site.preferences import time_zone_of
-from jobs.access import AnyUser, manages_anything
+from jobs.access import AnyUser, Team, teams_of
+from jobs.roles import MANAGERS
 
-#: For the user: the number beside the place's name. None: the place isn't for this user at all; 0: no number is shown.
-Count = Callable[[AnyUser], int | None]
+#: For the user, with their organizations: the number beside the place's name. None: the place isn't for this user at
+#: all; 0: no number is shown.
+Count = Callable[[AnyUser, Sequence[Team]], int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +47,25 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     """What `dashboard/base.html` needs around a page for somebody who is signed in.
 
     To be called before the page reads anything: its `newest_event` is where the page follows the event stream from, and
-    what happens after that number is brought by the stream.
+    what happens after that number is brought by the stream. `own_teams` are the reader's, so that the page need not ask
+    for them again.
     """
     newest_event = current_number()
+    teams = teams_of(request.user)
     return {
         "newest_event": newest_event,
-        "administers": request.user.is_staff or manages_anything(request.user),
-        "places": _places_for(request),
+        "own_teams": teams,
+        "administers": request.user.is_staff or any(team.role in MANAGERS for team in teams),
+        "places": _places_for(request, teams),
         "time_zone": time_zone_of(request.user),
     }
 
 
-def _places_for(request: HttpRequest) -> list[dict[str, Any]]:
+def _places_for(request: HttpRequest, teams: Sequence[Team]) -> list[dict[str, Any]]:
     here = request.resolver_match.url_name if request.resolver_match else None
     shown = []
     for place in sorted(_places.values(), key=lambda place: place.order):
-        count = place.count(request.user) if place.count else 0
+        count = place.count(request.user, teams) if place.count else 0
         if count is not None:
             shown.append({**_as_data(place, count), "address": reverse(place.name), "is_here": place.name == here})
     return shown
@@ -69,7 +74,7 @@ def _places_for(request: HttpRequest) -> list[dict[str, Any]]:
 def place_for(user: AnyUser, name: str) -> dict[str, Any] | None:
     """The place with the number that stands beside it now; None when there is none for `user`."""
     place = _places.get(name)
-    count = place.count(user) if place and place.count else None
+    count = place.count(user, teams_of(user)) if place and place.count else None
     return None if place is None or count is None else _as_data(place, count)
 
 

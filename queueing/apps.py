@@ -24,7 +24,7 @@ class QueueingConfig(AppConfig):
         from queueing.statistics import collect
 
         job_status_changed.connect(free_slot, dispatch_uid="queueing.free_slot")
-        register("queueing", places_of)
+        register("queueing", places_of, 10)
         register_place(Place("Queue", "queue-page", order=20))
         register_place(Place("Metrics", "metrics-page", order=40))
         register_panel(Panel("queue", "queueing/_job_panel.html", 10, panel_for))

@@ -5,18 +5,14 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.http import urlencode
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 
 from jobs.access import AnyUser, organizations_of
 from jobs.metrics import Period, summary
+from jobs.page_kinds import live_page
 from jobs.page_rows import LABELS, duration, money
-from jobs.places import frame
 from jobs.statuses import TERMINAL, JobStatus
 from queueing.statistics import depth_by_day
 
@@ -24,24 +20,6 @@ PERIODS = (7, 30, 90)
 DEFAULT_PERIOD = 30
 #: What ended moves every figure here; what only goes on moves none.
 EVENTS = " ".join(f"job_status_changed:{status}" for status in TERMINAL)
-
-
-@never_cache
-@login_required
-@require_safe
-def metrics_page(request: HttpRequest) -> HttpResponse:
-    """The whole page."""
-    around = frame(request)  # before the figures are read: whatever happens from here on, the stream brings
-    return render(request, "queueing/metrics.html", {**around, **_metrics(request)})
-
-
-@never_cache
-@require_safe
-def metrics_now(request: HttpRequest) -> HttpResponse:
-    """The figures as they are now."""
-    if not request.user.is_authenticated:
-        return HttpResponse(status=401)
-    return render(request, "queueing/_metrics.html", _metrics(request))
 
 
 def _metrics(request: HttpRequest) -> dict[str, Any]:
@@ -100,3 +78,6 @@ def _spend_of(day: dict[str, Any]) -> dict[str, Any]:
 def _depth(user: AnyUser, days: int, team: str) -> list[dict[str, Any]]:
     found = depth_by_day(user, Period(days, timezone.now(), team))
     return [{"date": str(day), "depth": depth} for day, depth in found]
+
+
+metrics_page, metrics_now = live_page("queueing/metrics.html", "queueing/_metrics.html", _metrics)

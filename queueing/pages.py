@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.http import HttpRequest
 
 from jobs.access import AnyUser, is_superuser, manages_anything, organizations_of
+from jobs.page_kinds import live_page
 from jobs.page_rows import LABELS, duration
-from jobs.places import frame
 from jobs.roles import MANAGERS, SUBMITTERS
 from queueing.controls import may_run_queue
 from queueing.explain import NEXT
@@ -29,24 +25,6 @@ RUNNING_SHOWN = 200
 HELD_SHOWN = 20
 LAST_PAGE = 10_000
 ROUNDED_FROM = 120
-
-
-@never_cache
-@login_required
-@require_safe
-def queue_page(request: HttpRequest) -> HttpResponse:
-    """The whole page."""
-    around = frame(request)  # before the queue is read: whatever happens from here on, the stream brings
-    return render(request, "queueing/queue.html", {**around, **_queue(request)})
-
-
-@never_cache
-@require_safe
-def queue_now(request: HttpRequest) -> HttpResponse:
-    """What of it changes, as it is now."""
-    if not request.user.is_authenticated:
-        return HttpResponse(status=401)
-    return render(request, "queueing/_queue.html", _queue(request))
 
 
 def _queue(request: HttpRequest) -> dict[str, Any]:
@@ -139,3 +117,6 @@ def _in_words(seconds: float | None) -> str:
     # An estimate that names seconds promises too much.
     rounded = round(seconds / 60) * 60 if seconds >= ROUNDED_FROM else seconds
     return f"in about {duration(rounded)}" if seconds >= 1 else "soon"
+
+
+queue_page, queue_now = live_page("queueing/queue.html", "queueing/_queue.html", _queue)

@@ -10,7 +10,7 @@ from jobs.models import Job
 from queueing.explain import Explainer
 from queueing.line import Line
 from queueing.models import QueueEntry
-from queueing.statuses import WAITING
+from queueing.statuses import EntryStatus
 from queueing.waits import Waits
 
 NOT_WAITING = {"queue_position": None, "waiting_reason": None, "estimated_wait_seconds": None}
@@ -23,7 +23,8 @@ def places_of(jobs: Sequence[Job], viewer: AnyUser) -> Mapping[str, Mapping[str,
     entries = {entry.job_id: entry for entry in newest.order_by("id")}
     for entry in entries.values():
         entry.job = own[entry.job_id]
-    told = tell_of([entry for entry in entries.values() if entry.status in WAITING], viewer)
+    # Why one is held says whoever holds it: the facets of the rooms above.
+    told = tell_of([entry for entry in entries.values() if entry.status == EntryStatus.PENDING], viewer)
     return {
         job_id: {"queue_status": entry.status, **told.get(entry.pk, NOT_WAITING)} for job_id, entry in entries.items()
     }

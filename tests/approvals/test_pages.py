@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -10,12 +11,13 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from approvals import decisions
+from approvals import decisions, pages
 from approvals.intake import Wish, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from approvals.pages import count_to_decide
 from approvals.reviewers import objection_to, objections_of
 from cloudtrain_site.states import Source
+from jobs.access import teams_of
 from jobs.models import Organization
 from jobs.roles import Role
 from tests.factories import make_user
@@ -56,7 +58,7 @@ def test_a_stranger_sees_nothing(hold: Hold, charlie: User) -> None:
     request = hold(name="a-secret")
     page = get(charlie)
     assert "a-secret" not in page and request.job_id not in page
-    assert count_to_decide(charlie) == 0
+    assert count_to_decide(charlie, teams_of(charlie)) == 0
 
 
 def test_a_reviewer_decides_and_the_requester_takes_back(hold: Hold, alice: User, bob: User) -> None:
@@ -65,7 +67,60 @@ def test_a_reviewer_decides_and_the_requester_takes_back(hold: Hold, alice: User
     assert 'data-act="approve"' in leads and 'data-act="reject"' in leads and 'data-act="cancel"' not in leads
     assert 'data-act="cancel"' in requesters and 'data-act="approve"' not in requesters
     assert "Only leads and admins of the organization decide" in requesters
-    assert (count_to_decide(bob), count_to_decide(alice)) == (1, 0)
+    assert [count_to_decide(user, teams_of(user)) for user in (bob, alice)] == [1, 0]
+
+
+def test_the_list_leads_to_the_request_those_alone_who_may_decide_it(
+    hold: Hold, alice: User, bob: User, root: User, acme: Organization
+) -> None:
+    safety = Group.objects.create(name="safety")
+    rita = make_user("rita", acme, Role.RESEARCHER)
+    rita.groups.add(safety)
+    for_leads, for_group = hold(name="for-leads"), hold(name="for-group", reviewer_group=safety)
+
+    def leads_to(user: User) -> list[int]:
+        return [int(number) for number in re.findall(r'href="/approvals#request-(\d+)"', get(user, "/"))]
+
+    assert leads_to(alice) == []
+    assert leads_to(bob) == [for_leads.pk]
+    assert leads_to(rita) == [for_group.pk]
+    assert leads_to(root) == [for_group.pk, for_leads.pk]
+
+
+def test_who_has_said_their_part_is_led_nowhere_any_more(hold: Hold, bob: User) -> None:
+    request = hold(approvals_needed=2)
+    assert decisions.approve(request, user=bob, source=Source.API)
+    assert "/approvals#request-" not in get(bob, "/")
+
+
+def test_one_that_is_further_down_is_shown_to_who_comes_for_it(
+    hold: Hold, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "PENDING_SHOWN", 1)
+    hold(name="urgent")
+    request = hold(name="less-urgent")
+    assert "less-urgent" not in get(bob)
+    for address in ("/approvals", "/approvals/now"):
+        assert f'id="request-{request.pk}"' in get(bob, f"{address}?request={request.pk}")
+
+
+def test_one_that_was_decided_long_ago_is_too(hold: Hold, bob: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "DECIDED_SHOWN", 0)
+    request = hold(name="of-old")
+    decisions.reject(request, user=bob, source=Source.API, notes="no")
+    assert "of-old" not in get(bob)
+    assert "of-old" in get(bob, f"/approvals?request={request.pk}")
+
+
+@pytest.mark.parametrize("number", ["{}", "999999999999999999"])
+def test_one_that_is_not_the_readers_is_missing(hold: Hold, charlie: User, number: str) -> None:
+    page = get(charlie, f"/approvals?request={number.format(hold(name='a-secret').pk)}")
+    assert "isn’t here" in page and "a-secret" not in page
+
+
+@pytest.mark.parametrize("number", ["", "0", "-1", "²", "x", "9" * 40])
+def test_what_is_no_number_of_a_request_asks_for_none(bob: User, number: str) -> None:
+    assert "isn’t here" not in get(bob, f"/approvals?request={number}")
 
 
 def test_a_colleague_without_a_say_does_not_see_it(hold: Hold, acme: Organization) -> None:

@@ -10,13 +10,13 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from approvals import decisions
+from approvals import decisions, pages
 from approvals.intake import Outcome
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Source
 from jobs.models import Organization
 from jobs.roles import Role
-from tests.browser.conftest import Browse, forgive, is_live, is_wider_than_the_window, keep, violations
+from tests.browser.conftest import Browse, forgive, is_live, is_wider_than_the_window, keep, row, violations
 from tests.factories import make_user
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
@@ -56,6 +56,40 @@ def test_a_lead_decides_in_place_while_the_requester_watches(
     requesters.get_by_role("button", name="Take it back", exact=True).last.click()
     expect(requesters.locator(".decided")).to_contain_text("a-third")
     expect(leads.get_by_role("heading", name="Nothing is pending")).to_be_visible()
+
+
+def test_review_leads_to_the_request_also_when_more_urgent_ones_fill_the_page(
+    browse: Browse,
+    alice: User,
+    bob: User,
+    submit: Submit,
+    hold_everything: ApprovalRule,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pages, "PENDING_SHOWN", 2)
+    jobs = [submit(alice, f"flux-{number}").job for number in range(5)]
+    page = is_live(browse(bob))
+    row(page, jobs[4]).get_by_role("link", name="Review").click()
+    wanted = page.locator(".request", has_text="flux-4")
+    expect(wanted).to_be_focused()
+    expect(wanted).to_be_in_viewport()
+    expect(page.locator(".request")).to_have_count(3)
+
+    submit(alice, "flux-later")  # news: what is fetched anew still has it
+    expect(page.get_by_role("link", name="Approvals 6 to decide")).to_be_visible()
+    wanted.get_by_role("button", name="Approve").click()
+    page.get_by_role("button", name="Approve", exact=True).last.click()
+    expect(page.locator(".decided")).to_contain_text("flux-4")
+
+
+def test_a_request_that_is_not_there_is_said_to_be_missing(
+    browse: Browse, alice: User, charlie: User, submit: Submit, hold_everything: ApprovalRule
+) -> None:
+    held = submit(alice, "a-secret").approval
+    assert held is not None
+    page = browse(charlie, f"/approvals#request-{held.pk}")
+    expect(page.get_by_text("The request that you came for isn’t here")).to_be_visible()
+    assert "a-secret" not in page.content()
 
 
 def test_who_comes_too_late_reads_beside_it_who_was_faster(

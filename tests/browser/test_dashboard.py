@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
 from approvals.intake import Outcome
-from approvals.models import ApprovalRule
+from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.events import EVERYONE, News, publish
 from jobs.models import Job
 from jobs.statuses import JobStatus
@@ -180,6 +180,8 @@ class TestApproval:
         expect(row(alices, job).get_by_role("link", name="Review")).to_have_count(0)
 
         row(bobs, job).get_by_role("link", name="Review").click()
+        expect(bobs.locator(".request")).to_be_focused()
+        bobs.locator(".request").get_by_role("link", name="In the admin").click()
         expect(bobs.get_by_text("Its cost can't be estimated")).to_be_visible()
         keep(bobs, "request")
         assert violations(bobs) == []
@@ -197,6 +199,7 @@ class TestApproval:
         job = submit(alice).job
         alices, bobs = is_live(browse(alice)), browse(bob)
         row(bobs, job).get_by_role("link", name="Review").click()
+        bobs.locator(".request").get_by_role("link", name="In the admin").click()
         bobs.get_by_role("button", name="Reject").click()
         expect(bobs.get_by_text("Say why: the requester will read it.")).to_be_visible()
         bobs.get_by_label("Reason", exact=True).fill("use the smaller card")
@@ -317,7 +320,7 @@ class TestForEveryone:
         self, browse: Browse, alice: User, submit: Submit, hold_everything: ApprovalRule
     ) -> None:
         job = submit(alice).job
-        job.events.filter(subject="approval").update(reason="It is costly. " * 20)
+        ApprovalRequest.objects.filter(job=job).update(reason="It is costly. " * 20)
         page = is_live(browse(alice))
         fold = row(page, job).locator("summary")
         fold.click()

@@ -70,11 +70,37 @@ approvals.addEventListener("click", async (event) => {
   refresh(approvals);
 });
 
+// The request that the address names, such as #request-7: shown, and under the keyboard. It may be further down than the
+// page goes, which is then asked for it by its number; so is every later look, lest it be pushed off.
+
+const base = approvals.getAttribute("hx-get");
+let sought = null;
+
+function seek() {
+  sought = location.hash.match(/^#request-(\d+)$/)?.[1] ?? null;
+  if (!sought) return;
+  approvals.setAttribute("hx-get", `${base}?request=${sought}`);
+  if (!arrive()) refresh(approvals);
+}
+
+function arrive() {
+  const place = document.getElementById(`request-${sought}`);
+  if (!place) return false;
+  sought = null;
+  place.focus({ preventScroll: true });
+  place.scrollIntoView({ block: "center" });
+  return true;
+}
+
+addEventListener("hashchange", seek);
+seek();
+
 const pending = () => approvals.querySelectorAll(".request").length;
 let said = pending();
 
 document.addEventListener("htmx:finally:request", (event) => {
   if (event.target !== approvals) return;
+  if (sought) arrive();
   showAnswers();
   if (pending() === said) return;
   said = pending();
