@@ -17,8 +17,6 @@ from jobs.sealed import without_secrets
 
 #: One answer holds at most this much; the reader goes on at `end`.
 READ_LIMIT_BYTES = 2_000_000
-#: Of a longer log, the figures are read from its beginning only.
-WHOLE_LIMIT_CHARACTERS = 40_000_000
 NOTHING = LogSlice(text="", start=0, end=0, complete=False)
 #: However many look at a running job: its provider is asked for the log at most this often.
 VIEW_PAUSE = timedelta(seconds=5)
@@ -36,17 +34,6 @@ def pieces_of(job: Job, *, start: int = 0) -> Iterator[LogSlice]:
         piece = read_log(job, start=start)
         if piece.end > start:
             yield piece
-
-
-def read_whole(job: Job) -> str:
-    """All of the log as it is now, up to WHOLE_LIMIT_CHARACTERS."""
-    texts, size = [], 0
-    for piece in pieces_of(job):
-        texts.append(piece.text)
-        size += len(piece.text)
-        if size >= WHOLE_LIMIT_CHARACTERS:
-            break
-    return "".join(texts)
 
 
 def read_end(job: Job, *, start: int, lines: int) -> LogSlice:

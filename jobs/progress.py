@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from jobs.log_lines import Count
 
 LINE_LIMIT = 1000
 LAST_LOG_LIMIT = 80
+SERIES = ("loss", "learning_rate", "validation_loss")
 
 ANSI = re.compile(r"\x1b(?:\[[0-?]{0,32}[ -/]{0,8}[@-~]|\][^\x07\x1b\r\n]{0,256}(?:\x07|\x1b\\)|[@-Z\\^_])")
 # A NUL, for one, is a character that PostgreSQL refuses to store.
@@ -76,18 +78,69 @@ def read_series(text: str) -> dict[str, list[tuple[int, float]]]:
     the same steps again. Values that aren't finite are left out. A line with a value but no step
     of its own belongs to the last step said before it.
     """
-    points: dict[str, dict[int, float]] = {"loss": {}, "learning_rate": {}, "validation_loss": {}}
-    seen = Count(weak=True)
-    for line in Log(text).lines:
+    return Series().told(text)
+
+
+class Series:
+    """What `read_series` tells, of a log that comes in pieces."""
+
+    def __init__(self) -> None:
+        self._columns = {name: Column() for name in SERIES}
+        self._seen = Count(weak=True)
+
+    def read(self, text: str) -> None:
+        """Take in some whole lines, in the order in which they were written."""
+        points, self._seen = _points_in(text, self._seen)
+        for name, found in points.items():
+            self._columns[name].put(found)
+
+    def told(self, unfinished: str = "") -> dict[str, list[tuple[int, float]]]:
+        """All that was read, and what `unfinished` says, which is not taken in."""
+        last, _ = _points_in(unfinished, self._seen)
+        told = {name: column.points(last[name]) for name, column in self._columns.items()}
+        if not told["validation_loss"]:
+            del told["validation_loss"]
+        return told
+
+    def __len__(self) -> int:
+        return sum(len(column.steps) for column in self._columns.values())
+
+
+class Column:
+    """Values by step, in sixteen bytes each."""
+
+    def __init__(self) -> None:
+        self.steps = array("q")
+        self.values = array("d")
+
+    def put(self, found: dict[int, float]) -> None:
+        """Add what was found; the later word counts."""
+        if not found:
+            return
+        if self.steps and min(found) <= self.steps[-1]:
+            found = dict(zip(self.steps, self.values, strict=True)) | found
+            self.steps, self.values = array("q"), array("d")
+        for step, value in sorted(found.items()):
+            self.steps.append(step)
+            self.values.append(value)
+
+    def points(self, more: dict[int, float]) -> list[tuple[int, float]]:
+        """All of it, with `more`."""
+        known = zip(self.steps, self.values, strict=True)
+        return sorted((dict(known) | more).items()) if more else list(known)
+
+
+def _points_in(text: str, seen: Count) -> tuple[dict[str, dict[int, float]], Count]:
+    """The figures that `text` has, after `seen` was said, and what was said last."""
+    points: dict[str, dict[int, float]] = {name: {} for name in SERIES}
+    for line in Log(text).lines if text else ():
         count = log_lines.read_count(line)
         if count and not _fits(count, seen):
             continue
         seen = _later(count, seen) if count else seen
         if seen.step is not None and ("loss" in line or "lr" in line or "learning" in line):
             _add_points(line, seen.step, points)
-    if not points["validation_loss"]:
-        del points["validation_loss"]
-    return {name: sorted(values.items()) for name, values in points.items()}
+    return points, seen
 
 
 def _add_points(line: str, step: int, points: dict[str, dict[int, float]]) -> None:

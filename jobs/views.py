@@ -14,9 +14,9 @@ from cloudtrain_site.errors import Conflict, ProviderUnavailable
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle, sync
 from jobs.access import organizations_of
+from jobs.curves import curves_of
 from jobs.discovery import discover
-from jobs.logs import read_end, read_log, read_whole
-from jobs.progress import read_series
+from jobs.logs import read_end, read_log
 from jobs.providers.base import ProviderError
 from jobs.queries import filter_jobs, find_job, find_own_job
 from jobs.representation import represent, represent_event
@@ -125,7 +125,7 @@ class JobMetrics(APIView):
 
     @extend_schema(responses=SeriesShape)
     def get(self, request: Request, job_id: str) -> Response:
-        return Response({"series": read_series(read_whole(find_job(request.user, job_id)))})
+        return Response({"series": curves_of(find_job(request.user, job_id))})
 
 
 class JobSync(APIView):

@@ -3,7 +3,7 @@
 import { call } from "./page.js";
 
 const PAUSE_MS = 10_000;
-// The whole log is read for the figures each time: the longer that takes, the less often.
+// Long logs have many figures: the longer it takes to read them, the less often.
 const REST = 20;
 const HEIGHT = 180;
 const MOST_ROWS = 60;

@@ -1,0 +1,148 @@
+"""The figures of a log that is looked at again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import curves, logs
+from jobs.curves import curves_of
+from jobs.models import Job
+from jobs.progress import Series, read_series
+from jobs.statuses import JobStatus
+
+pytestmark = pytest.mark.django_db
+MakeJob = Callable[..., Job]
+
+
+def lines(first: int, last: int, loss: str = "0.") -> str:
+    return "".join(f"step {step}/900 loss: {loss}{step}\n" for step in range(first, last))
+
+
+@pytest.fixture
+def job(make_job: MakeJob, settings: Any, tmp_path: Path) -> Job:
+    settings.DATA_DIR = tmp_path
+    job = make_job(status=JobStatus.COMPLETED)
+    job.external_id = job.pk
+    (tmp_path / "jobs" / job.pk).mkdir(parents=True)
+    return job
+
+
+@pytest.fixture
+def log(job: Job, tmp_path: Path) -> Path:
+    return tmp_path / "jobs" / job.pk / "train.log"
+
+
+@pytest.fixture
+def taken_in(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many characters were read, each time."""
+    counted: list[int] = []
+    read = Series.read
+
+    def count(series: Series, text: str) -> None:
+        counted.append(len(text))
+        read(series, text)
+
+    monkeypatch.setattr(Series, "read", count)
+    return counted
+
+
+def append(log: Path, text: str) -> None:
+    with log.open("a") as file:
+        file.write(text)
+
+
+def test_however_many_look_the_log_is_read_once(job: Job, log: Path, taken_in: list[int]) -> None:
+    append(log, lines(100, 900))
+    with ThreadPoolExecutor(8) as viewers:
+        told = list(viewers.map(lambda _: curves_of(job), range(20)))
+    assert told == [read_series(log.read_text())] * 20
+    assert sum(taken_in) == log.stat().st_size
+
+
+def test_only_what_is_new_is_read(job: Job, log: Path, taken_in: list[int]) -> None:
+    append(log, lines(100, 300))
+    curves_of(job)
+    append(log, lines(300, 310))
+    assert curves_of(job) == read_series(lines(100, 310))
+    assert taken_in == [len(lines(100, 300)), len(lines(300, 310))]
+
+
+def test_a_line_that_is_being_written_counts_and_is_read_again_when_it_is_whole(job: Job, log: Path) -> None:
+    text = "step 1/9 loss: 0.5\nstep 2/9 loss: 0.45\rstep 3/9 loss: 0.375\n"
+    for end in range(1, len(text) + 1):
+        log.write_text(text[:end])
+        assert curves_of(job) == read_series(text[:end])
+
+
+def test_a_training_that_goes_over_the_same_steps_again_has_its_later_figures(job: Job, log: Path) -> None:
+    append(log, lines(100, 300))
+    curves_of(job)
+    append(log, lines(250, 320, "1."))
+    assert curves_of(job) == read_series(log.read_text())
+    assert curves_of(job)["loss"][150] == (250, 1.25)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [lines(100, 120), lines(100, 300, "3."), lines(100, 500, "3."), ""],
+    ids=["less", "as much", "more", "none"],
+)
+def test_a_log_that_was_replaced_is_read_from_its_beginning(job: Job, log: Path, other: str) -> None:
+    append(log, lines(100, 300))
+    curves_of(job)
+    log.write_text(other)
+    assert curves_of(job) == read_series(other)
+    append(log, lines(500, 510))
+    assert curves_of(job) == read_series(other + lines(500, 510))
+
+
+def test_what_is_no_text_is_read_once_too(job: Job, log: Path, taken_in: list[int]) -> None:
+    log.write_bytes(lines(100, 110).encode() + b"\xff\xfe\xc3" * 100 + b"\n" + lines(110, 120).encode())
+    assert curves_of(job) == curves_of(job) == read_series(log.read_text(errors="replace"))
+    assert len(taken_in) == 1
+
+
+def test_small_pieces_make_the_same_curves(job: Job, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "READ_LIMIT_BYTES", 7)
+    append(log, f"é\n{lines(100, 130)}")
+    assert curves_of(job) == read_series(lines(100, 130))
+
+
+def test_a_log_that_cannot_be_read_now_keeps_its_curves(job: Job, log: Path) -> None:
+    append(log, lines(100, 110))
+    curves_of(job)
+    folder = log.parent
+    folder.rename(folder.with_suffix(".away"))
+    assert curves_of(job) == read_series(lines(100, 110))
+    folder.with_suffix(".away").rename(folder)
+    append(log, lines(110, 120))
+    assert curves_of(job) == read_series(lines(100, 120))
+
+
+def test_what_is_remembered_is_bounded(
+    job: Job, log: Path, make_job: MakeJob, taken_in: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(log, lines(100, 300))
+    monkeypatch.setattr(curves, "KEPT_POINTS", 250)
+    curves_of(job)
+    curves_of(job)
+    assert len(taken_in) == 1  # the last one is remembered however long it is
+    other = make_job(status=JobStatus.COMPLETED)
+    other.external_id = other.pk
+    (log.parent.parent / other.pk).mkdir()
+    append(log.parent.parent / other.pk / "train.log", lines(100, 200))
+    curves_of(other)
+    assert [key for key in curves._readings if key in (job.pk, other.pk)] == [other.pk]
+    assert curves_of(job) == read_series(lines(100, 300))
+
+
+def test_of_a_log_without_end_the_beginning_is_read(job: Job, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "READ_LIMIT_BYTES", 400)
+    monkeypatch.setattr(curves, "LIMIT_BYTES", 1000)
+    append(log, lines(100, 900))
+    assert 1000 / 24 < len(curves_of(job)["loss"]) < 1500 / 24
