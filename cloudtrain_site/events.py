@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import connection, transaction
+from django.db import connection, models, transaction
 from django.utils import timezone
 from django_eventstream.models import Event, EventCounter
 
@@ -42,10 +42,10 @@ class News:
 
 
 class _Written:
-    """One piece of news of an open unit of work, and a mark that tells whether its change still stands."""
+    """What an open unit of work stores at its end, and a mark that tells whether its change still stands."""
 
-    def __init__(self, news: News) -> None:
-        self.news = news
+    def __init__(self, item: News | models.Model) -> None:
+        self.item = item
         # When a savepoint is rolled back, Django forgets what was to happen at its commit, and so this mark too.
         transaction.on_commit(self.mark)
 
@@ -53,10 +53,10 @@ class _Written:
         """There to be found among what waits for the commit; there is nothing to do."""
 
 
-def _standing(written: list[_Written]) -> list[News]:
-    """The news whose changes were not rolled back in the meantime."""
+def _standing(written: list[_Written]) -> list[News | models.Model]:
+    """What belongs to changes that were not rolled back in the meantime."""
     marks = {waiting[1] for waiting in connection.run_on_commit}
-    return [item.news for item in written if item.mark in marks]
+    return [one.item for one in written if one.mark in marks]
 
 
 class _Pending(threading.local):
@@ -80,13 +80,15 @@ def _writers_turn() -> AbstractContextManager[object]:
 
 @contextmanager
 def unit_of_work() -> Iterator[None]:
-    """A transaction whose news are stored as its last statements. Nested ones join the outermost."""
+    """A transaction whose history and news are stored as its last statements. Nested ones join the outermost."""
     with _writers_turn(), transaction.atomic():
         _pending.depth += 1
         try:
             yield
             if _pending.depth == 1:
-                _store(_standing(_pending.written))
+                standing = _standing(_pending.written)
+                _insert([row for row in standing if not isinstance(row, News)])
+                _store([news for news in standing if isinstance(news, News)])
         finally:
             _pending.depth -= 1
             if _pending.depth == 0:
@@ -104,13 +106,29 @@ def joined_unit() -> AbstractContextManager[object]:
 
 def publish(news: News) -> None:
     """Store `news` with the change that it tells of: in the open unit of work, or in one of its own."""
+    _store_at_the_end(news)
+
+
+def put_on_record(row: models.Model) -> None:
+    """Insert `row`, which tells of a change, with the others of its kind: at the end of the open unit of work, or of
+    one of its own. Within the unit it can't be read yet."""
+    _store_at_the_end(row)
+
+
+def _store_at_the_end(item: News | models.Model) -> None:
     with joined_unit():
-        _pending.written.append(_Written(news))
+        _pending.written.append(_Written(item))
 
 
 def rights_changed(user_id: int) -> None:
     """End this user's open streams, in every process, after the commit: they are reopened with the rights of then."""
     publish(News(RIGHTS_CHANGED, f"{USER_CHANNEL}{user_id}", {"user_id": user_id}))
+
+
+def _insert(rows: list[models.Model]) -> None:
+    """One statement for each kind: a change of three things is three lines of history, of one table."""
+    for kind in dict.fromkeys(map(type, rows)):
+        kind._default_manager.bulk_create(row for row in rows if type(row) is kind)
 
 
 def _store(news: list[News]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from decimal import Decimal
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from cloudtrain_site.events import News, publish
+from cloudtrain_site.events import News, publish, put_on_record
 from cloudtrain_site.states import Change, Source, Stateful
 from jobs import signals
 from jobs.channels import organization_channel
@@ -271,30 +270,21 @@ class JobEvent(models.Model):
         return f"{self.subject}: {self.old or 'new'} -> {self.new} by {self.actor}"
 
 
-def record_in_history(job: Job, change: Change) -> JobEvent:
+def record_in_history(job: Job, change: Change) -> None:
     """Write `change`, of whatever subject, into the history of `job`."""
-    line = _history_line(job, change)
-    line.save(force_insert=True)
-    return line
-
-
-def record_all_in_history(changes: Iterable[tuple[Job, Change]]) -> None:
-    """Write each change into the history of its job, in one statement."""
-    JobEvent.objects.bulk_create(_history_line(job, change) for job, change in changes)
-
-
-def _history_line(job: Job, change: Change) -> JobEvent:
-    return JobEvent(
-        job=job,
-        subject=change.subject,
-        old=change.old,
-        new=change.new,
-        actor=change.actor.name,
-        actor_user_id=change.actor.user_id,
-        source=change.source,
-        reason=change.reason,
-        correlation_id=change.correlation_id,
-        at=change.at,
+    put_on_record(
+        JobEvent(
+            job=job,
+            subject=change.subject,
+            old=change.old,
+            new=change.new,
+            actor=change.actor.name,
+            actor_user_id=change.actor.user_id,
+            source=change.source,
+            reason=change.reason,
+            correlation_id=change.correlation_id,
+            at=change.at,
+        )
     )
 
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from cloudtrain_site.events import unit_of_work
 from cloudtrain_site.http_client import get_correlation_id
 from cloudtrain_site.states import SYSTEM, Actor, Change, Source, change_state, move_all
-from jobs.models import Job, record_all_in_history, record_in_history
+from jobs.models import Job, record_in_history
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing import passes
@@ -144,7 +144,8 @@ def _claim(chosen: Sequence[int]) -> list[QueueEntry]:
     claimed = QueueEntry.objects.filter(pk__in=chosen, claim_token__startswith=mark)
     found = {entry.pk: entry for entry in claimed.select_related("job").defer(*LARGE)}
     entries = [found[pk] for pk in chosen if pk in found]
-    record_all_in_history((entry.job, _claimed(entry)) for entry in entries)
+    for entry in entries:
+        record_in_history(entry.job, _claimed(entry))
     return entries
 
 
