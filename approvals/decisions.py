@@ -6,10 +6,9 @@ import logging
 from datetime import UTC, datetime
 
 from django.contrib.auth.models import User
-from django.db.models import Q
 from django.utils import timezone
 
-from approvals.models import ApprovalRequest
+from approvals.models import ApprovalRequest, Decision
 from approvals.notices import plan_decided, send_soon
 from approvals.reviewers import bypasses
 from approvals.statuses import RequestStatus, Verdict
@@ -141,11 +140,17 @@ def _take_down(request: ApprovalRequest, user: User, verdict: Verdict, source: s
     )
     if request.status != RequestStatus.PENDING or not open_request.values_list("pk", flat=True):
         return False
-    earlier = request.decisions.filter(user=user)
-    if verdict == Verdict.APPROVE and earlier.exists():
+    if verdict == Verdict.APPROVE and request.decisions.filter(user=user).exists():
         return False
     said = {"verdict": verdict, "reason": notes, "bypass": bypass, "source": source, "at": now, "name": user.username}
-    request.decisions.update_or_create(user=user, defaults={**said, "correlation_id": get_correlation_id()})
+    said["correlation_id"] = get_correlation_id()
+    # Who has approved before may reject now.
+    Decision.objects.bulk_create(
+        [Decision(request=request, user=user, **said)],
+        update_conflicts=True,
+        unique_fields=("request", "user"),
+        update_fields=list(said),
+    )
     return True
 
 
@@ -205,20 +210,18 @@ def _settle(
     notes: str,
     bypass: bool,
 ) -> bool:
-    # A decision must be in time by the same clock that the sweeper reads; expiry must really be due.
-    in_time = {
-        RequestStatus.APPROVED: Q(expires_at__gt=now),
-        RequestStatus.REJECTED: Q(expires_at__gt=now),
-        RequestStatus.EXPIRED: Q(expires_at__lte=now),
-    }
+    # Only what is pending is decided: an approval ends otherwise by being void alone. Expiry must really be due; who
+    # approves or rejects was in time when they locked the row.
+    early = to == RequestStatus.EXPIRED and request.expires_at > now
+    if early or request.status != RequestStatus.PENDING:
+        return False
     return change_state(
         request,
         to,
         actor=actor,
         source=source,
         reason=f"past the reviewers, as superuser: {notes}" if bypass else notes,
-        # Only what is pending is decided: an approval ends otherwise by being void alone.
-        only_if=in_time.get(to, Q()) & Q(status=RequestStatus.PENDING),
+        only_if={"expires_at": request.expires_at} if to == RequestStatus.EXPIRED else {},
         reviewed_by=actor.name,
         reviewed_at=now,
         review_notes=notes,

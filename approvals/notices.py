@@ -27,6 +27,7 @@ from approvals.models import ApprovalRequest, Notice
 from approvals.reviewers import eligible
 from approvals.statuses import RequestStatus
 from cloudtrain_site.correlation_ids import HEADER, correlation
+from cloudtrain_site.events import write_last
 from cloudtrain_site.http_client import get_correlation_id
 from cloudtrain_site.preferences import who_muted
 
@@ -60,9 +61,8 @@ def plan_decided(request: ApprovalRequest) -> None:
 
 def _write_down(request: ApprovalRequest, due: dict[Notice.Kind, datetime]) -> None:
     named = get_correlation_id()
-    Notice.objects.bulk_create(
-        Notice(request=request, kind=kind, due_at=at, correlation_id=named) for kind, at in due.items()
-    )
+    for kind, at in due.items():
+        write_last(Notice(request_id=request.pk, kind=kind, due_at=at, correlation_id=named))
 
 
 def send_soon() -> None:

@@ -8,7 +8,6 @@ time; nobody who holds it waits for another row, so it can't be part of a deadlo
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -21,6 +20,7 @@ from django.db import connection, models, transaction
 from django.utils import timezone
 from django_eventstream.models import Event, EventCounter
 
+from cloudtrain_site.statements import insert
 from cloudtrain_site.writers_line import line_at
 
 COUNTER = "cloudtrain"
@@ -30,6 +30,8 @@ NOTIFY_CHANNEL = "cloudtrain_events"
 #: One channel a user, for what concerns that user's streams alone; no browser reads it.
 USER_CHANNEL = "user-"
 RIGHTS_CHANGED = "rights_changed"
+
+_encode = DjangoJSONEncoder().encode
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def publish(news: News) -> None:
     _store_at_the_end(news)
 
 
-def put_on_record(row: models.Model) -> None:
+def write_last(row: models.Model) -> None:
     """Insert `row`, which tells of a change, with the others of its kind: at the end of the open unit of work, or of
     one of its own. Within the unit it can't be read yet."""
     _store_at_the_end(row)
@@ -128,7 +130,7 @@ def rights_changed(user_id: int) -> None:
 def _insert(rows: list[models.Model]) -> None:
     """One statement for each kind: a change of three things is three lines of history, of one table."""
     for kind in dict.fromkeys(map(type, rows)):
-        kind._default_manager.bulk_create(row for row in rows if type(row) is kind)
+        insert([row for row in rows if type(row) is kind])
 
 
 def _store(news: list[News]) -> None:
@@ -136,15 +138,17 @@ def _store(news: list[News]) -> None:
         return
     last = _take_numbers(len(news))
     now = timezone.now()
-    Event.objects.bulk_create(
-        Event(
-            channel=item.channel,
-            type="message",
-            eid=last - len(news) + position,
-            data=json.dumps({"type": item.type, **item.data}, cls=DjangoJSONEncoder),
-            created=now,
-        )
-        for position, item in enumerate(news, start=1)
+    insert(
+        [
+            Event(
+                channel=item.channel,
+                type="message",
+                eid=last - len(news) + position,
+                data=_encode({"type": item.type, **item.data}),
+                created=now,
+            )
+            for position, item in enumerate(news, start=1)
+        ]
     )
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from cloudtrain_site.correlation_ids import correlation
 from cloudtrain_site.events import joined_unit
 from cloudtrain_site.http_client import get_correlation_id
+from cloudtrain_site.statements import update_if
 
 
 class Source(models.TextChoices):
@@ -88,14 +89,14 @@ def change_state(
     actor: Actor,
     source: str,
     reason: str = "",
-    only_if: models.Q | None = None,
+    only_if: Mapping[str, Any] | None = None,
     along: tuple[str, ...] = (),
     **fields: Any,
 ) -> bool:
     """Move `obj` to `to`, with its history and its event, and tell the world after the commit.
 
-    `only_if` narrows the update further (a claim token, say); `fields` are written with the status; `along` names
-    what the caller ends in the same transaction.
+    `only_if` narrows the update further, to a row that has these values too (a claim token, say); `fields` are written
+    with the status; `along` names what the caller ends in the same transaction.
     True: this call made the change, and `obj` shows it. False: someone else got there first, or the move
     is not allowed; nothing was written and nobody is told.
     """
@@ -115,10 +116,10 @@ def change_state(
     )
     with joined_unit():
         # Exactly the state that was read, not any allowed one: the history's `old` must be true.
-        rows = type(obj)._default_manager.filter(only_if or models.Q(), pk=obj.pk, status=old)
-        if not rows.update(status=to, **fields):
+        read, written = {"id": obj.pk, "status": old, **(only_if or {})}, {"status": to, **fields}
+        if not update_if(type(obj), read, written):
             return False
-        for name, value in {"status": to, **fields}.items():
+        for name, value in written.items():
             setattr(obj, name, value)
         obj.record(change)
         # Not a partial: when it fails, Django asks it for its name.

@@ -338,15 +338,14 @@ def request_cancel(job: Job, *, actor: Actor, source: str, reason: str = "") -> 
 
     True: it is cancelled, or its provider will be asked until it is. False: it had already ended.
     """
-    untouched = Q(submission_started_at=None)
     now = timezone.now()
-    if change_state(
+    if job.status in BEFORE_PROVIDER and change_state(
         job,
         JobStatus.CANCELLED,
         actor=actor,
         source=source,
         reason=reason or "cancelled before it was started",
-        only_if=untouched & Q(status__in=BEFORE_PROVIDER),
+        only_if={"submission_started_at": None},
         completed_at=now,
     ):
         return True

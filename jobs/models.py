@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from cloudtrain_site.events import News, publish, put_on_record
+from cloudtrain_site.events import News, publish, write_last
 from cloudtrain_site.states import Change, Source, Stateful
 from jobs import signals
 from jobs.channels import organization_channel
@@ -272,9 +272,9 @@ class JobEvent(models.Model):
 
 def record_in_history(job: Job, change: Change) -> None:
     """Write `change`, of whatever subject, into the history of `job`."""
-    put_on_record(
+    write_last(
         JobEvent(
-            job=job,
+            job_id=job.pk,
             subject=change.subject,
             old=change.old,
             new=change.new,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from django.db.models import Q
-
 from cloudtrain_site.events import unit_of_work
 from cloudtrain_site.states import Actor, Source, change_state
 from jobs.lifecycle import may_go_on, tell_progress
@@ -20,7 +18,7 @@ def begin_staging(job: Job, stage: str, *, actor: Actor) -> bool:
         JobStatus.UPLOADING,
         actor=actor,
         source=Source.DISPATCHER,
-        only_if=Q(cancel_requested_at=None),
+        only_if={"cancel_requested_at": None},
         stage=stage,
         progress=0.0,
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from django.db import connection
-from django.db.models import CharField, F, Q, Value
+from django.db.models import CharField, F, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
@@ -79,20 +79,18 @@ def enqueue(job: Job, *, role: Role | None, held: bool, actor: Actor, source: st
 
 def live_entry(job: Job) -> QueueEntry | None:
     """The job's entry, while it waits or holds a slot."""
-    return QueueEntry.objects.filter(job=job, status__in=LIVE).select_related("job").first()
+    entry = QueueEntry.objects.filter(job=job, status__in=LIVE).first()
+    if entry is not None:
+        entry.job = job
+    return entry
 
 
 def release(job: Job, *, actor: Actor, source: str, reason: str) -> bool:
     """Let a held job take its turn."""
     entry = live_entry(job)
-    return entry is not None and change_state(
-        entry,
-        EntryStatus.PENDING,
-        actor=actor,
-        source=source,
-        reason=reason,
-        only_if=Q(status=EntryStatus.BLOCKED),
-    )
+    if entry is None or entry.status != EntryStatus.BLOCKED:
+        return False
+    return change_state(entry, EntryStatus.PENDING, actor=actor, source=source, reason=reason)
 
 
 def claim_next(at_most: int = CLAIMS_AT_ONCE) -> list[QueueEntry]:
@@ -182,7 +180,7 @@ def confirm(entry: QueueEntry) -> bool:
         EntryStatus.RUNNING,
         actor=DISPATCHER,
         source=Source.DISPATCHER,
-        only_if=Q(claim_token=entry.claim_token),
+        only_if={"claim_token": entry.claim_token},
         lease_until=None,
         unconfirmed_at=None,
         last_error="",
@@ -213,13 +211,13 @@ def keep_looking(entry: QueueEntry, words: str) -> bool:
 
 def resubmit(entry: QueueEntry, *, actor: Actor, source: str, reason: str) -> bool:
     """A person has looked: the provider doesn't have the job, and it may be submitted again. False: not unconfirmed."""
-    return change_state(
+    return entry.unconfirmed_at is not None and change_state(
         entry,
         EntryStatus.PENDING,
         actor=actor,
         source=source,
         reason=f"resubmit: {reason}",
-        only_if=Q(unconfirmed_at__isnull=False, claim_token=entry.claim_token),
+        only_if={"unconfirmed_at": entry.unconfirmed_at, "claim_token": entry.claim_token},
         claim_token=None,
         lease_until=None,
         unconfirmed_at=None,
@@ -238,7 +236,7 @@ def give_back(entry: QueueEntry, error: str, *, pause: timedelta | None = None) 
         actor=DISPATCHER,
         source=Source.DISPATCHER,
         reason=f"try {entry.attempts} of {MAX_ATTEMPTS} failed: {error}",
-        only_if=Q(claim_token=entry.claim_token),
+        only_if={"claim_token": entry.claim_token},
         claim_token=None,
         lease_until=None,
         last_error=error,

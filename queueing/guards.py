@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from django.db.models import Q
-
 from cloudtrain_site.states import Actor, Source, change_state
 from jobs.models import Job
 from queueing.models import QueueEntry
@@ -46,7 +44,7 @@ def hold_back(entry: QueueEntry, *, actor: Actor, reason: str) -> bool:
         actor=actor,
         source=Source.DISPATCHER,
         reason=reason,
-        only_if=Q(claim_token=entry.claim_token),
+        only_if={"claim_token": entry.claim_token},
         claim_token=None,
         lease_until=None,
         attempts=0,

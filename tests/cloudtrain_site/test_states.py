@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import Q
 from django.utils import timezone
 
 from cloudtrain_site.correlation_ids import correlation, get_correlation_id
+from cloudtrain_site.events import unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Source, change_state
 from jobs import signals
 from jobs.models import Job, JobEvent
@@ -55,9 +55,21 @@ def test_the_second_of_two_who_read_the_same_state_loses_and_writes_nothing(make
 
 def test_a_narrower_condition_that_fails_writes_nothing(make_job: MakeJob) -> None:
     job = make_job()
-    wrong = Q(external_id="somebody else's")
+    wrong = {"external_id": "somebody else's"}
     assert not change_state(job, JobStatus.QUEUED, actor=SYSTEM, source=Source.POLL, only_if=wrong)
     assert Job.objects.get().status == JobStatus.PENDING
+
+
+def test_the_history_of_one_unit_is_in_its_order_and_without_what_was_rolled_back(make_job: MakeJob) -> None:
+    job, other = make_job(), make_job()
+    with unit_of_work():
+        change_state(job, JobStatus.QUEUED, actor=SYSTEM, source=Source.POLL)
+        with pytest.raises(ZeroDivisionError), unit_of_work():
+            change_state(other, JobStatus.QUEUED, actor=SYSTEM, source=Source.POLL)
+            1 / 0  # noqa: B018
+        change_state(job, JobStatus.RUNNING, actor=SYSTEM, source=Source.POLL)
+
+    assert list(JobEvent.objects.order_by("id").values_list("job", "new")) == [(job.pk, "queued"), (job.pk, "running")]
 
 
 def test_fields_are_written_with_the_status(make_job: MakeJob) -> None:

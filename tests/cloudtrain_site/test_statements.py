@@ -1,0 +1,73 @@
+"""The statements of a change: a row is updated while it is as it was read, and many rows come in at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from cloudtrain_site.statements import ROWS_AT_ONCE, insert, update_if
+from jobs.models import Job, JobEvent
+from jobs.statuses import JobStatus
+
+pytestmark = pytest.mark.django_db
+MakeJob = Callable[..., Job]
+
+
+def line(job: Job, number: int = 0) -> JobEvent:
+    """A line of history that says which one it is."""
+    return JobEvent(
+        job_id=job.pk, subject="job", new="pending", actor="alice", source="api", reason=f"%s {number}",
+        correlation_id="c", at=timezone.now(),
+    )  # fmt: skip
+
+
+def test_a_row_is_written_while_it_is_as_it_was_read(make_job: MakeJob) -> None:
+    job, other = make_job(), make_job()
+    now = timezone.now()
+    values = {"started_at": now, "metadata": {"50%": ["ä", None]}, "stage": None, "progress": 12.5}
+
+    assert update_if(Job, {"id": job.pk, "status": JobStatus.PENDING, "external_id": None}, values)
+
+    kept = Job.objects.get(pk=job.pk)
+    assert (kept.started_at, kept.metadata, kept.stage, kept.progress) == (now, {"50%": ["ä", None]}, None, 12.5)
+    assert Job.objects.get(pk=other.pk).started_at is None
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        {"status": JobStatus.RUNNING},
+        {"status": JobStatus.PENDING, "external_id": "theirs"},
+        {"status": JobStatus.PENDING, "started_at": None},
+        {"status": JobStatus.PENDING, "created_at": timezone.now() + timedelta(days=1)},
+    ],
+)
+def test_a_row_that_has_moved_on_is_left_alone(make_job: MakeJob, read: dict[str, object]) -> None:
+    job = make_job(started_at=timezone.now())
+
+    assert not update_if(Job, {"id": job.pk, **read}, {"config_name": "never"})
+
+    assert Job.objects.get().config_name == job.config_name
+
+
+def test_rows_come_in_in_their_order_however_many(make_job: MakeJob) -> None:
+    job = make_job()
+
+    insert([line(job, number) for number in range(ROWS_AT_ONCE * 2 + 1)])
+
+    stored = JobEvent.objects.order_by("id").values_list("reason", flat=True)
+    assert list(stored) == [f"%s {number}" for number in range(ROWS_AT_ONCE * 2 + 1)]
+
+
+def test_a_row_that_the_database_refuses_keeps_the_others_out(make_job: MakeJob) -> None:
+    wrong = line(make_job(), 1)
+    wrong.actor = None  # type: ignore[assignment]
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        insert([line(wrong.job), wrong])
+
+    assert not JobEvent.objects.exists()
