@@ -10,5 +10,6 @@ os.environ.setdefault("CLOUDTRAIN_ROLE", "web")
 from django.core.asgi import get_asgi_application
 
 from cloudtrain_site.body_limit import BodyLimit
+from cloudtrain_site.long_responses import LongResponses
 
-application = BodyLimit(get_asgi_application())
+application = LongResponses(BodyLimit(get_asgi_application()))

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from asgiref.sync import SyncToAsync, sync_to_async
+from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import Error, connections
-from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.db import Error
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions
 from rest_framework.request import Request
 
 from cloudtrain_site.api import KeyAuthentication
+from cloudtrain_site.correlation_ids import get_correlation_id, set_correlation_id
 from cloudtrain_site.errors import error_body
-from cloudtrain_site.event_hub import Subscription, current_hub
+from cloudtrain_site.event_hub import Hub, Subscription, current_hub
 from cloudtrain_site.event_store import StoredEvent, current_number, first_kept, read_after
 from cloudtrain_site.events import USER_CHANNEL
+from cloudtrain_site.long_responses import Receive, Send, send_later
 
 #: A stream ends after a time between these two, so that rights are checked again, and not everybody's at once.
 LIFETIME_SECONDS = (600.0, 900.0)
 KEEP_ALIVE_SECONDS = 20.0
 RESUME_BATCH = 200
-#: How soon a browser reconnects; and enough of a comment to get through proxies that wait for 2 kB. Bytes, and
-#: sent alone, because Django holds on to what was sent last: one copy for all idle clients, not two for each.
+#: How soon a browser reconnects; and enough of a comment to get through proxies that wait for 2 kB.
 PREAMBLE = f"retry: 2000\n:{' ' * 2048}\n\n".encode()
 
 
@@ -90,13 +93,20 @@ async def event_stream(request: HttpRequest) -> HttpResponseBase:
         return _refusal(error, **{"WWW-Authenticate": "Bearer"})
     except exceptions.PermissionDenied as error:
         return _refusal(error)
-    if request.resolver_match is not None:
-        # The addresses that were tried before this one, for a debug page: 4 kB, kept as long as the request is.
-        request.resolver_match.tried = None
-    response = StreamingHttpResponse(_stream(reader), content_type="text/event-stream")
+    if not send_later(request, partial(_send_stream, reader, get_correlation_id())):
+        return _refusal(NotServedHere())
+    response = HttpResponse(content_type="text/event-stream")
     response["Cache-Control"] = "no-cache"
     response["X-Accel-Buffering"] = "no"
     return response
+
+
+class NotServedHere(exceptions.APIException):
+    """For a server that keeps Django's thread for as long as a response lasts, like `runserver`."""
+
+    status_code = 501
+    default_detail = "Events are streamed by `manage.py up` and `python -m cloudtrain_site.web` alone."
+    default_code = "not_implemented"
 
 
 def _admit(request: HttpRequest) -> Reader:
@@ -128,45 +138,49 @@ def _refusal(error: exceptions.APIException, **headers: str) -> JsonResponse:
     return JsonResponse(body, status=error.status_code, headers=headers)
 
 
-async def _stream(reader: Reader) -> AsyncIterator[str | bytes]:
-    """First what was missed, from the database, then what comes, from the hub; each event once.
+async def _send_stream(reader: Reader, correlation_id: str, receive: Receive, send: Send) -> None:
+    """The body of the response, to its end: when its time is over, the client is gone or has to come back.
 
     The subscription begins before the database is read: an event may be seen by both, and is then dropped by
     its number, but by at least one of them.
     """
-    await give_back_thread()
-    clock = asyncio.get_running_loop().time
-    ends_at = clock() + random.uniform(*LIFETIME_SECONDS)  # noqa: S311 - spreads the reconnects, guards nothing
+    set_correlation_id(correlation_id)  # for as long as this task lasts, which is the stream's
     hub = current_hub(reader.joined_at)
     subscription = Subscription(reader.user_id, reader.channels, reader.joined_at)
     hub.add(subscription)
+    watch = asyncio.create_task(_end_with_client(subscription, receive))
     try:
-        yield PREAMBLE
-        yield reader.greeting()
-        while (missed := await hub.read(reader.catch_up)) is not None:
-            yield missed
-        while not (reader.ended or subscription.ended) and (left := ends_at - clock()) > 0:
-            events = await subscription.wait(min(left, KEEP_ALIVE_SECONDS))
-            if subscription.ended:
-                return
-            yield reader.text_of(events) if events else reader.keep_alive(hub.position)
-    except Error:
-        return  # the client comes back with its number: nothing is lost
+        with suppress(Error):  # the client comes back with its number: nothing is lost
+            await _send_events(reader, hub, subscription, send)
     finally:
+        watch.cancel()
         hub.remove(subscription)
+    await send({"type": "http.response.body"})
 
 
-async def give_back_thread() -> None:
-    """Close the request's database connection, and end the thread that asgiref keeps for it until the response ends.
+async def _end_with_client(subscription: Subscription, receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    subscription.end()
 
-    A stream needs neither, for as long as it is open; a thousand of them could not have them. Sync code that
-    runs after this gets a new thread.
-    """
-    await sync_to_async(connections.close_all)()
-    context = SyncToAsync.thread_sensitive_context.get(None)
-    executor = SyncToAsync.context_to_thread_executor.pop(context, None) if context else None
-    if executor is not None:
-        executor.shutdown(wait=False)
+
+async def _send_events(reader: Reader, hub: Hub, subscription: Subscription, send: Send) -> None:
+    """First what was missed, from the database, then what comes, from the hub; each event once."""
+    clock = asyncio.get_running_loop().time
+    ends_at = clock() + random.uniform(*LIFETIME_SECONDS)  # noqa: S311 - spreads the reconnects, guards nothing
+    await send(_part(PREAMBLE))
+    await send(_part(reader.greeting().encode()))
+    while not subscription.ended and (missed := await hub.read(reader.catch_up)) is not None:
+        await send(_part(missed.encode()))
+    while not (reader.ended or subscription.ended) and (left := ends_at - clock()) > 0:
+        events = await subscription.wait(min(left, KEEP_ALIVE_SECONDS))
+        if not subscription.ended:
+            text = reader.text_of(events) if events else reader.keep_alive(hub.position)
+            await send(_part(text.encode()))
+
+
+def _part(body: bytes) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": body, "more_body": True}
 
 
 def _message(event: StoredEvent) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -13,15 +12,16 @@ from typing import Any
 
 import httpx
 import pytest
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.contrib.auth.models import User
+from django.core.signals import request_finished
 from django.db import connection
+from django.test import Client
 from knox.models import get_token_model
 
 from cloudtrain_site import event_hub, event_stream
 from cloudtrain_site.event_hub import open_streams
 from cloudtrain_site.event_store import current_number, read_after
-from cloudtrain_site.event_stream import Reader, give_back_thread
+from cloudtrain_site.event_stream import Reader
 from cloudtrain_site.events import EVERYONE, rights_changed
 from jobs.channels import organization_channel
 from jobs.models import Organization
@@ -81,6 +81,12 @@ class TestRefusals:
         answer = httpx.get(f"{web_server}/api/events", cookies=cookies)
 
         assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+
+    def test_a_server_that_would_hold_a_thread_for_it_gets_501(self, alice: User, client: Client) -> None:
+        client.force_login(alice)
+        answer = client.get("/api/events")
+
+        assert (answer.status_code, answer.json()["code"]) == (501, "not_implemented")
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD"])
     def test_anything_but_get_gets_405(self, web_server: str, method: str) -> None:
@@ -213,25 +219,19 @@ class TestCost:
         wait_until(lambda: threading.active_count() <= threads)
         wait_until(lambda: open_database_connections() <= connections)
 
-    def test_asgiref_keeps_the_thread_where_we_take_it_from(self) -> None:
-        """`give_back_thread` reaches into asgiref: this fails when a new release keeps its threads elsewhere."""
+    def test_django_is_done_with_the_request_while_the_stream_is_open(self, web_server: str, alice: User) -> None:
+        done = threading.Event()
 
-        async def request() -> tuple[threading.Thread, threading.Thread]:
-            async with ThreadSensitiveContext():
-                before = await sync_to_async(threading.current_thread)()
-                assert len(SyncToAsync.context_to_thread_executor) == 1
-                await give_back_thread()
-                assert len(SyncToAsync.context_to_thread_executor) == 0
-                before.join(10)
-                assert not before.is_alive()
-                return before, await sync_to_async(threading.current_thread)()
+        def note(**kwargs: Any) -> None:
+            done.set()
 
-        before, after = asyncio.run(request())
-
-        assert before is not after
-
-    def test_giving_back_needs_no_thread_to_be_there(self) -> None:
-        asyncio.run(give_back_thread())
+        request_finished.connect(note)
+        try:
+            with open_stream(web_server, alice):
+                assert done.wait(10)
+                assert open_streams() == 1
+        finally:
+            request_finished.disconnect(note)
 
 
 @pytest.mark.django_db
