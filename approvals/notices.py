@@ -26,9 +26,8 @@ from approvals.mail_kinds import mail_kind_of
 from approvals.models import ApprovalRequest, Notice
 from approvals.reviewers import eligible
 from approvals.statuses import RequestStatus
-from cloudtrain_site.correlation_ids import HEADER, correlation
+from cloudtrain_site.correlation_ids import HEADER, correlation, get_correlation_id
 from cloudtrain_site.events import write_last
-from cloudtrain_site.http_client import get_correlation_id
 from cloudtrain_site.preferences import who_muted
 
 logger = logging.getLogger("simpletuner.cloud.approvals")

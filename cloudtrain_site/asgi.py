@@ -7,9 +7,17 @@ import os
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cloudtrain_site.settings")
 os.environ.setdefault("CLOUDTRAIN_ROLE", "web")
 
-from django.core.asgi import get_asgi_application
-
-from cloudtrain_site.body_limit import BodyLimit
+from cloudtrain_site.lean_imports import load_lean_libraries
 from cloudtrain_site.long_responses import LongResponses
 
-application = LongResponses(BodyLimit(get_asgi_application()))
+
+def _site() -> LongResponses:
+    load_lean_libraries()  # before anything else loads them
+    from django.core.asgi import get_asgi_application
+
+    from cloudtrain_site.body_limit import BodyLimit
+
+    return LongResponses(BodyLimit(get_asgi_application()))
+
+
+application = _site()

@@ -11,7 +11,7 @@ from django.views import defaults
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
-from cloudtrain_site.http_client import get_correlation_id
+from cloudtrain_site.correlation_ids import get_correlation_id
 
 logger = logging.getLogger("simpletuner.cloud.http")
 

@@ -17,11 +17,10 @@ from contextlib import suppress
 from contextvars import Context
 from typing import Any, TypeVar
 
-import psycopg
 from django.db import connection, connections
 
 from cloudtrain_site.event_store import StoredEvent, read_after
-from cloudtrain_site.events import ALL_CHANNELS, NOTIFY_CHANNEL
+from cloudtrain_site.events import ALL_CHANNELS
 
 logger = logging.getLogger("simpletuner.cloud.events")
 
@@ -212,26 +211,21 @@ class Hub:
 
     async def _listen(self) -> None:
         """Have PostgreSQL wake the reader. While that fails, which is told once, the reader polls."""
+        from cloudtrain_site.event_notices import FAILURES, notices
+
         told = False
         while True:
             try:
-                await self._hear_notices()
-            except (psycopg.Error, OSError):
+                async for _ in notices():
+                    self.listening = True
+                    self._wake.set()
+            except FAILURES:
                 if self.listening or not told:
                     logger.warning("No notices of events from PostgreSQL; polling for them", exc_info=True)
                     told = True
             self.listening = False
             self._wake.set()
             await asyncio.sleep(OUTAGE_SECONDS)
-
-    async def _hear_notices(self) -> None:
-        async with await psycopg.AsyncConnection.connect(**_conninfo(), autocommit=True) as link:
-            await link.execute(f"LISTEN {NOTIFY_CHANNEL}")
-            self.listening = True
-            # What was stored before this line was told to nobody.
-            self._wake.set()
-            async for _ in link.notifies():
-                self._wake.set()
 
 
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
@@ -248,9 +242,3 @@ def current_hub(position: int) -> Hub:
 def open_streams() -> int:
     """How many streams this process has open."""
     return sum(len(hub.subscriptions) for hub in list(_hubs.values()))
-
-
-def _conninfo() -> dict[str, Any]:
-    """What libpq needs to know, out of what Django passes to its own connections."""
-    known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
-    return {name: value for name, value in connection.get_connection_params().items() if name in known}

@@ -11,14 +11,15 @@ import json
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
 from cloudtrain_site.redaction import MASK, MIN_KNOWN_LENGTH, mask_secrets, mask_text
+
+# Loaded with the first secret, in the functions below: cryptography is 6 MB, and few configs hold one.
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
 
 Path: TypeAlias = tuple[str | int, ...]
 #: A secret and where it stood.
@@ -96,6 +97,8 @@ def open_sealed(sealed: str) -> list[Secret]:
     """What `seal` was given. Raises SecretsLostError."""
     if not sealed:
         return []
+    from cryptography.fernet import InvalidToken
+
     try:
         return [(tuple(path), secret) for path, secret in json.loads(_locks(keys()).decrypt(sealed.encode()))]
     except InvalidToken:
@@ -109,16 +112,23 @@ def keys() -> tuple[str, ...]:
 
 @lru_cache(maxsize=8)
 def _locks(secret_keys: tuple[str, ...]) -> MultiFernet:
+    from cryptography.fernet import Fernet, MultiFernet
+
     return MultiFernet([Fernet(urlsafe_b64encode(_derived(key, SEALING))) for key in secret_keys])
 
 
 @lru_cache(maxsize=16)
 def _derived(key: str, purpose: bytes) -> bytes:
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(key.encode())
 
 
 def prints_of(secrets: Sequence[Secret], key: str = "") -> dict[str, str]:
     """For each place (as JSON) a keyed fingerprint of its secret, from which the secret can't be guessed."""
+    if not secrets:
+        return {}
     printing = _derived(key or settings.SECRET_KEY, PRINTING)
     return {json.dumps(path): _print(printing, path, secret) for path, secret in secrets}
 

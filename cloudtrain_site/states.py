@@ -10,9 +10,8 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models, transaction
 from django.utils import timezone
 
-from cloudtrain_site.correlation_ids import correlation
+from cloudtrain_site.correlation_ids import correlation, get_correlation_id
 from cloudtrain_site.events import joined_unit
-from cloudtrain_site.http_client import get_correlation_id
 from cloudtrain_site.statements import update_if
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from asgiref.sync import sync_to_async
 
@@ -16,8 +16,8 @@ from jobs.models import ProviderConfig
 from jobs.providers import replicate_files
 from jobs.providers.base import Answers, Found, Handle, LogSlice, Order, ProviderError, Snapshot
 from jobs.providers.datasets import Copy, Meter, Parcel
+from jobs.providers.replicate_access import DEFAULT_BASE, Access, ReplicateError, connect
 from jobs.providers.replicate_fetch import fetch_parts, look
-from jobs.providers.replicate_http import DEFAULT_BASE, Access, Connection, ReplicateError
 from jobs.providers.replicate_predictions import (
     MODEL,
     PROFILES,
@@ -30,6 +30,9 @@ from jobs.providers.replicate_predictions import (
     write_input,
 )
 from jobs.statuses import ACTIVE
+
+if TYPE_CHECKING:
+    from jobs.providers.replicate_http import Connection
 
 logger = logging.getLogger("simpletuner.cloud.providers")
 
@@ -85,7 +88,7 @@ class ReplicateProvider:
         if wishes.webhook_url:
             body["webhook"] = webhook_address(wishes.webhook_url, order.marker)
             body["webhook_events_filter"] = ["start", "completed"]
-        async with Connection(self.access) as connection:
+        async with connect(self.access) as connection:
             try:
                 return read_snapshot(await connection.post("/v1/predictions", json=body))
             except ReplicateError as error:
@@ -117,7 +120,7 @@ class ReplicateProvider:
         return version
 
     async def _newest(self, model: str) -> str:
-        async with Connection(self.access) as connection:
+        async with connect(self.access) as connection:
             body = await connection.get(f"/v1/models/{model}/versions")
         results = body.get("results") if isinstance(body, Mapping) else None
         newest = results[0] if isinstance(results, list) and results else None
@@ -129,7 +132,7 @@ class ReplicateProvider:
         """Looks through the predictions made since then, by default in the last two hours."""
         wanted, found = set(markers), {}
         start = (since or datetime.now(UTC) - LOOK_BACK) - SLACK
-        async with Connection(self.access) as connection:
+        async with connect(self.access) as connection:
             async for item in _listed(connection, MAX_PAGES, created_after=start.isoformat()):
                 for marker in markers_in(item) & wanted:
                     found[marker] = read_snapshot(item)
@@ -145,20 +148,20 @@ class ReplicateProvider:
         return answers
 
     async def fetch_parts(self, handles: Sequence[Handle]) -> AsyncIterator[Answers]:
-        async with Connection(self.access) as connection:
+        async with connect(self.access) as connection:
             async for part in fetch_parts(connection, handles):
                 yield part
 
     async def recent(self, limit: int) -> Sequence[Found]:
         found: list[Found] = []
-        async with Connection(self.access) as connection:
+        async with connect(self.access) as connection:
             async for item in _listed(connection, -(-limit // 100)):
                 found.append(read_found(item))
         return found[:limit]
 
     async def cancel(self, handle: Handle) -> None:
         """An answer that isn't a plain yes says little: whether it has ended decides."""
-        async with Connection(self.access) as connection:
+        async with connect(self.access) as connection:
             try:
                 await connection.post(f"/v1/predictions/{handle.external_id}/cancel")
             except ReplicateError as error:
@@ -168,7 +171,7 @@ class ReplicateProvider:
                     raise
 
     async def read_log(self, handle: Handle, *, start: int = 0, limit: int = 1_000_000) -> LogSlice:
-        async with Connection(self.access) as connection:
+        async with connect(self.access) as connection:
             snapshot = await look(connection, handle)
         data = (snapshot.log or "").encode()
         piece = data[start : start + limit].decode("utf-8", "ignore")
@@ -179,14 +182,14 @@ class ReplicateProvider:
         """Replicate forgets by itself, an hour after the end."""
 
     async def validate(self) -> str:
-        async with Connection(self.access) as connection:
+        async with connect(self.access) as connection:
             body = await connection.get("/v1/account")
         account = body.get("username") if isinstance(body, Mapping) else None
         return f"Replicate knows this token as {account or 'one of its accounts'}."
 
     async def webhook_secret(self) -> str:
         """What Replicate signs this account's webhooks with."""
-        async with Connection(self.access) as connection:
+        async with connect(self.access) as connection:
             body = await connection.get("/v1/webhooks/default/secret")
         key = body.get("key") if isinstance(body, Mapping) else None
         if not isinstance(key, str):

@@ -11,11 +11,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.providers.base import Answers, Handle, ProviderError, Snapshot
-from jobs.providers.replicate_http import Connection, ReplicateError
+from jobs.providers.replicate_access import ReplicateError
 from jobs.providers.replicate_predictions import read_snapshot
+
+if TYPE_CHECKING:
+    from jobs.providers.replicate_http import Connection
 
 #: A page costs what one single request costs, and comes after the page before it: it has to answer for more than one.
 PAGE_PAYS = 4

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
-
-import httpx
 
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import Copy, Meter, Parcel
-from jobs.providers.replicate_http import Access, Connection, ReplicateError
+from jobs.providers.replicate_access import Access, ReplicateError, connect
+
+if TYPE_CHECKING:
+    from jobs.providers.replicate_http import Connection
 
 #: A training may wait at Replicate before it fetches its dataset: a file that expires sooner is sent again.
 LIFE_NEEDED = timedelta(minutes=15)
-#: After the last byte Replicate still has to store all of it.
-TIMEOUT = httpx.Timeout(connect=5.0, read=60.0, write=60.0, pool=None)
+#: To connect, to read, to write, and for a free connection: after the last byte Replicate still has to store all of it.
+TIMEOUT = (5.0, 60.0, 60.0, None)
 CONTENT_TYPES = {"zip": "application/zip", "tar": "application/x-tar", "tar.gz": "application/gzip"}
 
 
@@ -38,7 +39,7 @@ class _Metered:
 
 async def stage(access: Access, parcel: Parcel, meter: Meter) -> Copy:
     """The dataset as a file that lives long enough: the one of the last time, or a new one."""
-    async with Connection(access) as connection:
+    async with connect(access) as connection:
         if parcel.copy is not None:
             there = await _look(connection, parcel.copy, parcel)
             if there is not None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -15,9 +14,8 @@ import aiohttp
 import httpx
 
 from cloudtrain_site.http_client import get_async_client
-from jobs.providers.base import ProviderError
+from jobs.providers.replicate_access import Access, ReplicateError, origin_of
 
-DEFAULT_BASE = "https://api.replicate.com"
 #: The documented limit is 50 requests a second; at their usual tenth of a second this many at once stay below it.
 CONCURRENCY = 8
 #: The first try of a request that changes nothing, and two more.
@@ -33,33 +31,6 @@ SURELY_NOTHING = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
 REFUSALS = SURELY_NOTHING - {429}
 REFUSED_ACCOUNT = frozenset({401, 402, 403})
 _RESETS_IN = re.compile(r"(?:resets in ~?|available in )(\d{1,6}(?:\.\d+)?) ?s")
-
-
-class ReplicateError(ProviderError):
-    """What Replicate said or didn't. `is_general`: every other request would have met the same."""
-
-    def __init__(self, message: str, *, code: int | None = None, is_general: bool = False, **fields: Any) -> None:
-        super().__init__(message, **fields)
-        self.code = code
-        self.is_general = is_general
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Where Replicate is, and the token that opens it."""
-
-    base: str
-    token: str
-
-    @property
-    def origin(self) -> tuple[str, str, int | None]:
-        """Scheme, host and port: nothing is sent anywhere else."""
-        return _origin(self.base)
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
 class Connection:
@@ -103,7 +74,7 @@ class Connection:
 
     async def follow(self, link: str) -> Any:
         """The JSON at a link that Replicate gave. Raises ReplicateError for one that leads elsewhere."""
-        if _origin(link) != self.access.origin:
+        if origin_of(link) != self.access.origin:
             raise ReplicateError(f"Replicate linked to another host: {urlsplit(link).hostname}.")
         return await self.get(link)
 

@@ -12,7 +12,8 @@ import pytest
 
 from jobs.providers.base import Handle, Order, ProviderError, Snapshot
 from jobs.providers.replicate import ReplicateProvider, Wishes
-from jobs.providers.replicate_http import Access, retry_after
+from jobs.providers.replicate_access import Access
+from jobs.providers.replicate_http import retry_after
 from jobs.providers.replicate_predictions import read_snapshot, webhook_address, write_input
 from jobs.statuses import JobStatus
 from tests.fake_replicate import FakeReplicate, Prediction
