@@ -27,6 +27,8 @@ Secret: TypeAlias = tuple[Path, Any]
 
 SEALING = b"cloudtrain sealed secrets"
 PRINTING = b"cloudtrain fingerprints of secrets"
+#: What a line that was cut short ends with.
+CUT = "..."
 #: In the place of a mask, this is masked wherever a secret would be.
 _PROBE = "x1" * 12
 
@@ -155,21 +157,39 @@ def _is_masked(text: str) -> bool:
     return MASK in text and (text == MASK or mask_text(text.replace(MASK, _PROBE)) == text)
 
 
+class Blot:
+    """Puts as many stars over the secrets in a text as they have bytes, so that each place in it stays where it is."""
+
+    def __init__(self, secrets: Sequence[Secret] = ()) -> None:
+        texts = {text.encode(errors="surrogatepass") for text in _texts([secret for _, secret in secrets])}
+        # The longest first: one may be a part of another.
+        self._known = sorted(texts, key=len, reverse=True)
+        #: So many bytes more, on both sides of a piece of a text, show each secret that is partly in the piece.
+        self.reach = max(map(len, self._known), default=1) - 1
+
+    def __call__(self, data: bytes) -> bytes:
+        """`data` under stars, with what is left of a secret where the data begins or ends in the middle of one."""
+        for secret in self._known:
+            data = data.replace(secret, b"*" * len(secret))
+            lengths = range(len(secret) - 1, MIN_KNOWN_LENGTH - 1, -1)
+            begun = next((length for length in lengths if data.endswith(secret[:length])), 0)
+            data = data[: len(data) - begun] + b"*" * begun
+            ended = next((length for length in lengths if data.startswith(secret[-length:])), 0)
+            data = b"*" * ended + data[ended:]
+        return data
+
+
 def blot_out(text: str, secrets: Sequence[Secret]) -> str:
-    """`text` with as many stars for each of the secrets that it repeats, and for the beginning of one at its end."""
-    for secret in sorted(_texts([secret for _, secret in secrets]), key=len, reverse=True):
-        text = text.replace(secret, "*" * len(secret.encode()))
-        for length in range(len(secret) - 1, MIN_KNOWN_LENGTH - 1, -1):
-            if text.endswith(secret[:length]):
-                text = text[:-length] + "*" * len(secret[:length].encode())
-                break
-    return text
+    """`text` under stars, as Blot has it. Dots at its end may stand for what was cut off."""
+    blot, dots = Blot(secrets), CUT if text.endswith(CUT) else ""
+    words = text.removesuffix(dots).encode(errors="surrogatepass")
+    return blot(words).decode(errors="surrogatepass") + dots
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """The strings in a secret that are long enough to be known by, as they are and as JSON writes them."""
+    """The strings in a secret that are long enough to be known by, as they are and as JSON and Python write them."""
     if isinstance(value, str) and len(value) >= MIN_KNOWN_LENGTH:
-        yield from {value, json.dumps(value)[1:-1]}
+        yield from (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1])
     elif isinstance(value, Mapping):
         yield from _texts([*value.keys(), *value.values()])
     elif isinstance(value, list):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from cloudtrain_site.redaction import mask_text
+from cloudtrain_site.sealing import SecretsLostError
 from jobs.models import Job, LogPiece
 from jobs.providers import FORGETFUL, get_provider
 from jobs.providers.base import Handle, LogSlice, ProviderError, Snapshot
-from jobs.sealed import without_secrets
+from jobs.sealed import blot_of, without_secrets
 
 #: One answer holds at most this much; the reader goes on at `end`.
 READ_LIMIT_BYTES = 2_000_000
@@ -52,12 +55,20 @@ def read_log(job: Job, *, start: int = 0, limit: int | None = None) -> LogSlice:
     if job.provider in FORGETFUL:
         return _read_copy(job, start, limit)
     try:
-        return asyncio.run(
-            get_provider(job.provider).read_log(Handle(job.pk, job.external_id), start=start, limit=limit)
-        )
+        return _read_live(job, Handle(job.pk, job.external_id), start, limit)
     except (ProviderError, KeyError) as error:
         text = f"[the log can't be read now: {error}]\n"
         return LogSlice(text=text, start=start, end=start, complete=job.is_terminal)
+
+
+def _read_live(job: Job, handle: Handle, start: int, limit: int) -> LogSlice:
+    """From the provider, without the job's own secrets: its trainer may have printed them."""
+    provider = get_provider(job.provider)
+    try:
+        return asyncio.run(provider.read_log(handle, start=start, limit=limit, blot=blot_of(job)))
+    except SecretsLostError:
+        piece = asyncio.run(provider.read_log(handle, start=start, limit=limit))
+        return replace(piece, text=mask_text(piece.text))
 
 
 def _read_copy(job: Job, start: int, limit: int) -> LogSlice:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from cloudtrain_site.redaction import mask_text
 from cloudtrain_site.sealing import (
+    Blot,
     Path,
     Secret,
     SecretsLostError,
@@ -56,6 +57,11 @@ def without_secrets(row: Sealed, text: str) -> str:
         return blot_out(text, open_sealed(row.sealed))
     except SecretsLostError:
         return mask_text(text)
+
+
+def blot_of(row: Sealed) -> Blot:
+    """What blots the row's own secrets out of the pieces of a text. Raises SecretsLostError."""
+    return Blot(open_sealed(row.sealed) if row.sealed else ())
 
 
 def with_kept_secrets(parts: Mapping[str, Any], kept: Sealed | None) -> dict[str, Any]:

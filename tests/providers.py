@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jobs.providers.base import Handle, LogSlice, Order, ProviderError, Snapshot
+from cloudtrain_site.sealing import Blot
+from jobs.providers.base import PLAIN, Handle, LogSlice, Order, ProviderError, Snapshot
 from jobs.statuses import JobStatus
 
 
@@ -44,7 +45,7 @@ class ScriptedProvider:
     async def cancel(self, handle: Handle) -> None:
         self.cancelled.append(handle.external_id)
 
-    async def read_log(self, handle: Handle, *, start: int = 0, limit: int = 1_000_000) -> LogSlice:
+    async def read_log(self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, blot: Blot = PLAIN) -> LogSlice:
         return LogSlice(text="", start=start, end=start, complete=False)
 
     async def forget(self, handle: Handle) -> None:

@@ -20,8 +20,9 @@ from typing import Any, Self
 from django.conf import settings
 
 from cloudtrain_site.enterprise import get_enterprise_config
+from cloudtrain_site.sealing import Blot
 from jobs.providers import local_command, local_dataset, local_log, local_runner
-from jobs.providers.base import Handle, LogSlice, Order, ProviderError, Snapshot
+from jobs.providers.base import PLAIN, Handle, LogSlice, Order, ProviderError, Snapshot
 from jobs.providers.datasets import Copy, Meter, Parcel
 from jobs.providers.local_folder import JobFolder, disk_errors, find_marked
 from jobs.providers.local_status import State, look, press
@@ -62,8 +63,8 @@ class LocalProvider:
     async def cancel(self, handle: Handle) -> None:
         await asyncio.to_thread(self._cancel, handle)
 
-    async def read_log(self, handle: Handle, *, start: int = 0, limit: int = 1_000_000) -> LogSlice:
-        return await asyncio.to_thread(self._read_log, handle, start, limit)
+    async def read_log(self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, blot: Blot = PLAIN) -> LogSlice:
+        return await asyncio.to_thread(self._read_log, handle, start, limit, blot)
 
     async def forget(self, handle: Handle) -> None:
         await asyncio.to_thread(self._forget, handle)
@@ -192,13 +193,13 @@ class LocalProvider:
                 start.trainer.signal_group(signal.SIGTERM)
             press(folder, start, self.grace_seconds)
 
-    def _read_log(self, handle: Handle, start: int, limit: int) -> LogSlice:
+    def _read_log(self, handle: Handle, start: int, limit: int, blot: Blot) -> LogSlice:
         folder = JobFolder(self.jobs, handle.external_id)
         with disk_errors():
             _require(folder)
             # Before the log is read: what is written in between would be missed.
             ended = look(folder).end is not None
-            return local_log.read_slice(folder.log, start=start, limit=limit, ended=ended)
+            return local_log.read_slice(folder.log, start=start, limit=limit, ended=ended, blot=blot)
 
     def _forget(self, handle: Handle) -> None:
         folder = JobFolder(self.jobs, handle.external_id)

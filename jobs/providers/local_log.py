@@ -6,8 +6,9 @@ import os
 import re
 from pathlib import Path
 
+from cloudtrain_site.sealing import Blot
 from jobs.progress import ANSI, CONTROL, Progress, read_progress
-from jobs.providers.base import LogSlice
+from jobs.providers.base import PLAIN, LogSlice
 
 #: What is read of a log that this process has not followed so far.
 TAIL_BYTES = 256_000
@@ -60,23 +61,30 @@ def _keep(log: Path, offset: int, known: Progress) -> None:
         _followed.pop(next(iter(_followed)), None)
 
 
-def read_slice(log: Path, *, start: int, limit: int, ended: bool) -> LogSlice:
+def read_slice(log: Path, *, start: int, limit: int, ended: bool, blot: Blot = PLAIN) -> LogSlice:
     """At most `limit` bytes from byte `start`, or from the character after it; whole characters only.
 
-    `ended`: nobody writes to the log any more, so that what is cut off at its end stays so.
+    `ended`: nobody writes to the log any more, so that what is cut off at its end stays so. What `blot` knows is under
+    stars wherever the slice begins and ends: else one who asks from the middle of a secret would get half of it.
     """
     try:
         with log.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             start = _character_start(file.fileno(), max(0, min(start, size)))
             # Less than a character would be no step forwards.
-            data = os.pread(file.fileno(), max(limit, 4), start)
+            data = _read_blotted(file.fileno(), start, max(limit, 4), blot)
     except FileNotFoundError:
         return LogSlice(text="", start=0, end=0, complete=ended)
     if not ended or start + len(data) < size:
         data = data[: _whole_characters(data)]
     end = start + len(data)
     return LogSlice(text=_text(data), start=start, end=end, complete=ended and end >= size)
+
+
+def _read_blotted(file: int, start: int, size: int, blot: Blot) -> bytes:
+    before = min(start, blot.reach)
+    data = blot(os.pread(file, before + size + blot.reach, start - before))
+    return data[before : before + size]
 
 
 def last_words(log: Path) -> str:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from asgiref.sync import sync_to_async
 
+from cloudtrain_site.sealing import Blot
 from jobs.models import ProviderConfig
 from jobs.providers import replicate_files
-from jobs.providers.base import Answers, Found, Handle, LogSlice, Order, ProviderError, Snapshot
+from jobs.providers.base import PLAIN, Answers, Found, Handle, LogSlice, Order, ProviderError, Snapshot
 from jobs.providers.datasets import Copy, Meter, Parcel
 from jobs.providers.replicate_access import DEFAULT_BASE, Access, ReplicateError, connect
 from jobs.providers.replicate_fetch import fetch_parts, look
@@ -170,10 +171,10 @@ class ReplicateProvider:
                 if (await look(connection, handle)).status in ACTIVE:
                     raise
 
-    async def read_log(self, handle: Handle, *, start: int = 0, limit: int = 1_000_000) -> LogSlice:
+    async def read_log(self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, blot: Blot = PLAIN) -> LogSlice:
         async with connect(self.access) as connection:
             snapshot = await look(connection, handle)
-        data = (snapshot.log or "").encode()
+        data = blot((snapshot.log or "").encode())
         piece = data[start : start + limit].decode("utf-8", "ignore")
         end = start + len(piece.encode())
         return LogSlice(piece, start, end, complete=snapshot.status not in (None, *ACTIVE) and end >= len(data))

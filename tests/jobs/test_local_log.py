@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cloudtrain_site.sealing import Blot
+from jobs.providers import local_log
 from jobs.providers.base import Handle, LogSlice
 from tests.jobs.local_trainings import ENDLESS, Trainings, until
 
@@ -27,6 +29,31 @@ def test_a_log_is_read_piece_by_piece(trainings: Trainings) -> None:
     assert "".join(piece.text for piece in pieces) == text
     assert pieces[-1].complete
     assert not any(piece.complete for piece in pieces[:-1])
+
+
+SECRET = "hf_κλειδί-of-mine-0123456789"
+BLOT = Blot([(("hub_token",), SECRET)])
+
+
+@pytest.mark.parametrize("limit", [4, 7, 11, 1000])
+def test_no_piece_shows_a_part_of_a_secret_wherever_it_begins(tmp_path: Path, limit: int) -> None:
+    log = tmp_path / "train.log"
+    text = f"é {SECRET} and {SECRET}{SECRET[:20]}"
+    log.write_text(text)
+    stars = "*" * len(SECRET.encode())
+    for start in range(len(text.encode())):
+        piece = local_log.read_slice(log, start=start, limit=limit, ended=True, blot=BLOT)
+        masked = f"é {stars} and {stars}{'*' * len(SECRET[:20].encode())}".encode()
+        assert piece.text == masked[piece.start : piece.end].decode()
+        assert piece.start - start <= 1
+
+
+def test_bytes_that_are_no_text_move_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    log.write_bytes(b"\xff\xc3" + SECRET.encode() + b"\xff after")
+    piece = local_log.read_slice(log, start=0, limit=1000, ended=True, blot=BLOT)
+    assert piece.text == f"\ufffd\ufffd{'*' * len(SECRET.encode())}\ufffd after"
+    assert piece.end == log.stat().st_size
 
 
 def pieces_of(trainings: Trainings, handle: Handle, limit: int) -> list[LogSlice]:

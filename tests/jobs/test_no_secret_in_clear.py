@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.test import Client
 from rest_framework.test import APIClient
 
 from approvals.models import ApprovalRequest, ApprovalRule
@@ -24,6 +25,7 @@ from queueing import dispatch
 from queueing.models import QueueEntry
 from tests.fake_replicate import FakeReplicate
 from tests.jobs.local_trainings import ENDLESS, Trainings, until
+from tests.web import body_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ClientOf = Callable[[User | None], APIClient]
@@ -151,6 +153,57 @@ def test_on_this_machine_only_the_trainer_reads_it_and_only_while_it_trains(
     digest = hashlib.sha256(SECRETS["s3_secret_key"].encode()).hexdigest()
     assert (folder / "train.log").read_text().startswith(digest)
     assert not has_secret(said(caplog.records))
+
+
+TELLS = (
+    "import json; given = json.load(open('config.json')); secret = given['s3_secret_key'];"
+    "print('steps', given['max_train_steps'], 'as', given, flush=True); print('x' * 60 + secret + ' y', flush=True);"
+    "raise SystemExit(f'refused: {secret}')"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_trainer_that_prints_its_secret_tells_it_to_no_reader(
+    as_alice: APIClient,
+    client: Client,
+    alice: User,
+    trainings: Trainings,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+    is_lost: bool,
+) -> None:
+    client.force_login(alice)
+    monkeypatch.setitem(providers._PROVIDERS, "local", lambda: trainings.provider(TELLS))
+    assert as_alice.post("/api/cloud/jobs/submit", {"config": CONFIG}).status_code == 201
+    dispatch.run_pass()
+    job = Job.objects.get()
+    trainings.ended(Handle(job.pk, job.external_id or ""))
+    sync.refresh(sync.active_jobs(), source=Source.POLL)
+    if is_lost:
+        settings.SECRET_KEY = "another one"
+    address = f"/api/cloud/jobs/{job.pk}"
+    whole = as_alice.get(f"{address}/logs").json()
+    written = (trainings.jobs / job.pk / "train.log").read_bytes()
+    assert whole["logs"].startswith("steps 10 as {'max_train_steps': 10")
+    assert (whole["offset"], whole["complete"]) == (len(written), True)
+    if is_lost:
+        # By itself a text tells only of secrets of a known shape.
+        assert SECRETS["hf_token"] not in whole["logs"]
+        return
+    assert len(whole["logs"].encode()) == len(written)
+    middle = written.rindex(b"nisable")
+    told = [
+        *(as_alice.get(f"{address}{path}").content for path in ("", "/events", "/inline-progress", "/logs?tail=1")),
+        *(as_alice.get(f"{address}/logs?since={middle + index}").content for index in range(-20, 7)),
+        whole["logs"].encode(),
+        *(body_of(client.get(f"/jobs/{job.pk}{path}")) for path in ("", "/log.txt", "/parts/head", "/parts/history")),
+    ]
+    assert [text for text in told if b"nisable" in text or "κλειδί".encode() in text] == []
+    assert len(told) == 4 + 27 + 1 + 4
+    assert has_secret(written.decode())
+    assert "refused: ****" in Job.objects.get().error_message
+    assert tables_with_a_secret() == []
 
 
 def names_with_a_secret(folder: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -90,6 +91,27 @@ def test_words_are_blotted_out_at_their_length() -> None:
     blotted = blot_out(text, secrets)
     assert blotted == f"with {'*' * 20} and {'*' * 15}"
     assert len(blotted.encode()) == len(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "blotted"),
+    [
+        ("the end of one: secret-of-mine\n", "the end of one: **************\n"),
+        ("et-of-mine at its beginning", "********** at its beginning"),
+        ("cut after secret-of...", "cut after *********..."),
+        ("secret-of-mine...", "**************..."),
+        ("secret- and -of-mine", "secret- and -of-mine"),
+        ("lone \ud83d secret-of-mine", "lone \ud83d **************"),
+    ],
+)
+def test_what_was_cut_off_of_a_secret_is_blotted_out_too(text: str, blotted: str) -> None:
+    assert blot_out(text, [(("a",), "secret-of-mine")]) == blotted
+
+
+@pytest.mark.parametrize("write", [str, repr, json.dumps, lambda value: json.dumps(value, ensure_ascii=False)])
+def test_a_secret_is_known_as_programs_write_it(write: Callable[[str], str]) -> None:
+    secret = "κλειδί \"of'\\mine\n"
+    assert "mine" not in blot_out(f"with {write(secret)} in it", [(("a",), secret)])
 
 
 @pytest.fixture
