@@ -9,12 +9,13 @@ from approvals.models import ApprovalRequest
 from approvals.statuses import RequestStatus
 from cloudtrain_site.states import Change
 from jobs.models import Job
-from jobs.statuses import TERMINAL
+from jobs.statuses import BEFORE_PROVIDER, TERMINAL
 
 
 def withdraw_request(*, job: Job, change: Change, **kwargs: Any) -> None:
     """A held job ended (somebody cancelled it): its open question goes with it. The expiry sweep does so as well."""
-    if change.new in TERMINAL and ApprovalRequest.SUBJECT not in change.along:
+    was_held = change.old in BEFORE_PROVIDER and ApprovalRequest.SUBJECT not in change.along
+    if change.new in TERMINAL and was_held:
         request = ApprovalRequest.objects.filter(job=job, status=RequestStatus.PENDING).first()
         if request is not None:
             decisions.withdraw(request, actor=change.actor, source=change.source)

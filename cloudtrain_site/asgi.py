@@ -15,9 +15,9 @@ def _site() -> LongResponses:
     load_lean_libraries()  # before anything else loads them
     from django.core.asgi import get_asgi_application
 
-    from cloudtrain_site.body_limit import BodyLimit
+    from cloudtrain_site.fronts import behind_fronts
 
-    return LongResponses(BodyLimit(get_asgi_application()))
+    return behind_fronts(get_asgi_application())
 
 
 application = _site()

@@ -71,6 +71,9 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
+# ASGI applications before Django, each called with the one behind it.
+FRONTS = ["jobs.webhook_front.WebhookFront"]
+
 ROOT_URLCONF = "cloudtrain_site.urls"
 ASGI_APPLICATION = "cloudtrain_site.asgi.application"
 APPEND_SLASH = False

@@ -65,6 +65,9 @@ class Application:
         try:
             with unit_of_work():
                 outcomes = [self._apply_one(job, snapshot) for job, snapshot in batch]
+                if any(moved and _lacks_log(*pair) for moved, pair in zip(outcomes, batch, strict=True)):
+                    # Once for all: whoever fetches one fetches the others too.
+                    transaction.on_commit(_request_capture)
         except Exception:
             if len(batch) == 1:
                 job = batch[0][0]
@@ -90,8 +93,6 @@ class Application:
                 moved = lifecycle.apply_snapshot(job, snapshot, source=self.source)
             if snapshot.log is not None or snapshot.data_removed:
                 logs.keep(job, snapshot)
-            elif moved and job.is_terminal and job.log_due_at is not None:
-                transaction.on_commit(_request_capture)
             if job.sync_error:
                 Job.objects.filter(pk=job.pk).update(sync_error="")
             return moved
@@ -150,6 +151,11 @@ def _is_news(job: Job, snapshot: Snapshot) -> bool:
         or snapshot.progress is not None
         or bool(job.sync_error)
     )
+
+
+def _lacks_log(job: Job, snapshot: Snapshot) -> bool:
+    """Whether it has ended, and its log is still to be fetched."""
+    return job.is_terminal and job.log_due_at is not None and snapshot.log is None and not snapshot.data_removed
 
 
 def _request_capture() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 
+from django_q.tasks import async_task
+
 from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.loops import loop
 from cloudtrain_site.states import Source
-from jobs import clearing, sync, upkeep, webhooks
+from jobs import clearing, sync, upkeep, webhook_applying
 from jobs.models import Job, ProviderConfig
 from jobs.providers.local_watch import changed_jobs, ended_jobs
 from jobs.statuses import ACTIVE
@@ -43,12 +45,16 @@ def keep_up() -> dict[str, int]:
 
 def capture_logs() -> int:
     """Fetch the logs of jobs that have just ended, before their provider deletes them."""
-    return sync.capture_logs(source=Source.POLL)
+    count = sync.capture_logs(source=Source.POLL)
+    if count >= sync.LOG_BUDGET:
+        # Of many that ended together, one wish may have come for all.
+        async_task("jobs.tasks.capture_logs")
+    return count
 
 
 def apply_webhooks() -> int:
     """Apply the deliveries that came too many at once to be applied on the spot."""
-    return webhooks.apply_leftovers()
+    return webhook_applying.apply_leftovers()
 
 
 def watch_local_trainings() -> None:

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from cloudtrain_site.states import Source
-from jobs import clearing, sync, uploads, webhooks
+from jobs import clearing, sync, uploads, webhook_applying, webhooks
 from jobs.models import Job, ProviderConfig
 from jobs.statuses import AT_PROVIDER
 
@@ -23,7 +23,7 @@ def run() -> dict[str, int]:
         "refreshed": check_silent(),
         "cancels": press_cancels(),
         "logs": sync.capture_logs(source=Source.LOOP),
-        "deliveries": webhooks.apply_leftovers(),
+        "deliveries": webhook_applying.apply_leftovers(),
         "trimmed": webhooks.trim(),
         "datasets": uploads.sweep(),
         "cleared": clearing.sweep(),

@@ -8,7 +8,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from jobs import webhooks
+from jobs import webhook_applying
 from jobs.admin_base import SuperuserAdmin
 from jobs.models import WebhookDelivery
 
@@ -39,7 +39,7 @@ class WebhookDeliveryAdmin(SuperuserAdmin[WebhookDelivery]):
     @admin.action(description="Replay the selected deliveries", permissions=["view"])
     def replay(self, request: HttpRequest, deliveries: QuerySet[WebhookDelivery]) -> None:
         """Apply each once more, and say how many there were to apply."""
-        done = [webhooks.replay(delivery) for delivery in deliveries.order_by("id")]
+        done = [webhook_applying.replay(delivery) for delivery in deliveries.order_by("id")]
         if any(done):
             messages.success(request, f"{sum(done)} replayed; the outcome says what came of each.")
         if not all(done):

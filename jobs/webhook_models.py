@@ -32,6 +32,8 @@ class WebhookDelivery(models.Model):
     job = models.ForeignKey("jobs.Job", models.SET_NULL, null=True, related_name="webhook_deliveries")
     #: Without secrets, and without its log.
     payload = models.JSONField(null=True)
+    #: The log of an ended training, without secrets, from when it was received to when it is applied.
+    log = models.TextField(blank=True, editable=False)
 
     class Meta:
         ordering = ["-id"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -21,6 +21,7 @@ logger = logging.getLogger("simpletuner.cloud.webhooks")
 LONGEST_BODY = 10_000_000
 #: Networks of reverse proxies whose X-Forwarded-For is believed.
 PROXIES_VARIABLE = "CLOUDTRAIN_TRUSTED_PROXIES"
+REFUSED = "webhook_refused"
 
 
 @csrf_exempt
@@ -36,29 +37,36 @@ def replicate(request: HttpRequest) -> HttpResponse:
     arrival = webhooks.Arrival(
         headers={name.lower(): value for name, value in request.headers.items()},
         body=body,
-        sender=sender_of(request, os.environ.get(PROXIES_VARIABLE, "").split()),
+        sender=sender_of(request.META.get("REMOTE_ADDR", ""), request.headers.get("X-Forwarded-For", "")),
         marker=request.GET.get(MARKER_PARAMETER, "")[:40],
     )
+    ticket = webhooks.Ticket(arrival)
+    webhooks.take_together([ticket])
+    status, words = answer_to(ticket)
+    return JsonResponse(words, status=status)
+
+
+def answer_to(ticket: webhooks.Ticket) -> tuple[int, dict[str, Any]]:
+    """The status and the body of the answer. Raises what kept the delivery from being kept."""
     try:
-        status = webhooks.receive(arrival)
+        status = ticket.status
     except ProviderError as error:
         logger.warning("Webhook could not be judged", extra={"error": str(error)})
-        return _refuse(503, "The signature can't be checked now. Try again.")
-    return JsonResponse({"received": True}) if status == 200 else _refuse(status, "This delivery is not accepted.")
+        return 503, error_body("The signature can't be checked now. Try again.", REFUSED)
+    return status, {"received": True} if status == 200 else error_body("This delivery is not accepted.", REFUSED)
 
 
 def _refuse(status: int, detail: str) -> HttpResponse:
-    return JsonResponse(error_body(detail, "webhook_refused"), status=status)
+    return JsonResponse(error_body(detail, REFUSED), status=status)
 
 
-def sender_of(request: HttpRequest, proxies: Sequence[str]) -> str:
+def sender_of(address: str, forwarded: str) -> str:
     """Whose address a delivery is from: the last one in X-Forwarded-For that isn't a proxy of ours.
 
     Without trusted proxies the header counts for nothing, since anybody can write one.
     """
-    address = str(request.META.get("REMOTE_ADDR", ""))
-    networks = " ".join(proxies)
-    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
+    networks = os.environ.get(PROXIES_VARIABLE, "")
+    hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
     while networks and hops and webhooks.may_deliver(address, networks):
         address = hops.pop()
     return address

@@ -267,7 +267,7 @@ def end(
     """
     if entry is not None and _end(entry, job, actor, source, to):
         return True
-    entry = live_entry(job)
+    entry = live_entries([job]).get(job.pk)
     return entry is not None and _end(entry, job, actor, source, to)
 
 

@@ -19,8 +19,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
 from django.test import Client
 
-from cloudtrain_site.body_limit import BodyLimit
-from cloudtrain_site.long_responses import LongResponses
+from cloudtrain_site.fronts import behind_fronts
 from tests.waiting import PATIENCE_SECONDS as PATIENCE_SECONDS
 from tests.waiting import wait_until as wait_until
 
@@ -43,7 +42,7 @@ def running_server(port: int = 0) -> Iterator[str]:
     with warnings.catch_warnings():
         # Without a collectstatic, the files come straight from the packages.
         warnings.filterwarnings("ignore", "No directory at", UserWarning)
-        site = LongResponses(BodyLimit(ASGIHandler()))
+        site = behind_fronts(ASGIHandler())
     config = uvicorn.Config(
         site, port=port, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
     )

@@ -30,9 +30,16 @@ PROGRESS_TAIL = 65_536
 MARKER = re.compile(r"ct-[0-9a-f]{24}")
 
 
+def is_prediction(body: Any) -> bool:
+    """Whether it can be read as one: only `id` has to be there, in characters that a database takes."""
+    if not isinstance(body, Mapping) or not isinstance(body.get("id"), str):
+        return False
+    return 0 < len(body["id"]) <= 128 and body["id"].isprintable()
+
+
 def read_snapshot(body: Any) -> Snapshot:
-    """A prediction's JSON as a snapshot; only `id` has to be there. Raises ProviderError without it."""
-    if not isinstance(body, Mapping) or not isinstance(body.get("id"), str) or not 0 < len(body["id"]) <= 128:
+    """A prediction's JSON as a snapshot. Raises ProviderError for what is none."""
+    if not is_prediction(body):
         raise ProviderError("Replicate's answer is no prediction.")
     status = _status(body)
     log = _text(body.get("logs"))

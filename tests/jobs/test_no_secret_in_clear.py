@@ -19,7 +19,6 @@ from cloudtrain_site.states import Source
 from jobs import providers, sync, webhooks
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.providers.base import Handle
-from jobs.providers.replicate_predictions import read_snapshot
 from jobs.sealed import sealed_columns
 from queueing import dispatch
 from queueing.models import QueueEntry
@@ -304,11 +303,13 @@ def test_the_last_words_of_a_delivery_are_kept_without_them(make_job: Callable[.
         "id": "there",
         "status": "failed",
         "error": f"no key={SECRETS['s3_access_key']}, {SECRETS['s3_secret_key']}",
+        "logs": f"step 1\nno {SECRETS['s3_secret_key']}\n",
     }
-    snapshot = read_snapshot(body)
     arrival = webhooks.Arrival({"webhook-id": "msg"}, b"", "127.0.0.1", marker)
-    delivery = webhooks._delivery(arrival, WebhookDelivery.Verdict.ACCEPTED, snapshot, body)
-    webhooks._keep([webhooks._Ticket(arrival, delivery=delivery, snapshot=snapshot)])
-    payload: Any = WebhookDelivery.objects.get().payload
+    delivery = webhooks._delivery(arrival, WebhookDelivery.Verdict.ACCEPTED, body)
+    webhooks._keep([webhooks.Ticket(arrival, delivery=delivery)])
+    kept = WebhookDelivery.objects.get()
+    payload: Any = kept.payload
     assert set(payload["error"].replace("no key=", "")) <= set("*, ")
+    assert kept.log.startswith("step 1\nno ***")
     assert tables_with_a_secret() == []

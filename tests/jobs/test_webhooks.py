@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client, RequestFactory
+from django.test import Client, TestCase
 from django.utils import timezone
 from django_q.models import OrmQ
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import logs, webhook_secrets, webhooks
+from jobs import logs, webhook_applying, webhook_secrets, webhooks
 from jobs.models import Job, JobEvent, ProviderConfig, WebhookDelivery
 from jobs.signatures import TOLERANCE_SECONDS, Check, check
 from jobs.statuses import JobStatus
@@ -47,8 +47,14 @@ def body_of(job: Job, status: str = "processing", **fields: Any) -> bytes:
     return json.dumps({"id": job.external_id, "status": status, **fields}).encode()
 
 
+def ticket(body: bytes, secret: str, delivery: str) -> webhooks.Ticket:
+    return webhooks.Ticket(webhooks.Arrival(sign(body, secret, delivery=delivery), body, "127.0.0.1"))
+
+
 @pytest.fixture
-def secret(fake: FakeReplicate) -> Iterator[str]:
+def secret(fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Of a Replicate that has not told anything lately."""
+    monkeypatch.setattr(webhooks, "_rush", webhooks._Rush())
     webhook_secrets.forget()
     yield fake.webhook_secret
     webhook_secrets.forget()
@@ -249,6 +255,56 @@ def test_a_secret_that_does_not_come_holds_nobody_up_for_long(
     assert deliver(body_of(job)) == 200
 
 
+def test_several_of_one_training_are_applied_in_their_order(secret: str, at_replicate: MakeJob) -> None:
+    jobs = [at_replicate() for _ in range(2)]
+    bodies = [body_of(job, status) for status in ("processing", "succeeded", "processing") for job in jobs]
+    webhooks.take_together([ticket(body, secret, f"msg_{number}") for number, body in enumerate(bodies)])
+    assert {job.status for job in Job.objects.all()} == {JobStatus.COMPLETED}
+    outcomes = WebhookDelivery.objects.filter(external_id=jobs[0].external_id).order_by("id")
+    assert list(outcomes.values_list("outcome", flat=True)) == [
+        "queued -> running",
+        "running -> completed",
+        "nothing new: the job is completed",
+    ]
+
+
+def test_one_bad_delivery_spoils_no_other_that_came_with_it(secret: str, at_replicate: MakeJob) -> None:
+    good, bad = at_replicate(), at_replicate()
+    tickets = [
+        ticket(body_of(good), secret, "msg_1"),
+        ticket(body_of(bad, output={"weights": "\ud800"}), secret, "msg_2"),
+        ticket(b"{", secret, "msg_3"),
+        ticket(body_of(bad), SECRET, "msg_4"),
+        ticket(body_of(good), secret, "msg_1"),
+    ]
+    webhooks.take_together(tickets)
+    assert [each.status for each in tickets] == [200, 200, 400, 401, 200]
+    assert {job.status for job in Job.objects.all()} == {JobStatus.RUNNING}
+    assert WebhookDelivery.objects.get(delivery_id="msg_1").repeats == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_log_of_a_rush_is_kept_though_the_provider_is_not_asked(
+    deliver: Deliver, at_replicate: MakeJob, fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "AT_ONCE", 0)
+    monkeypatch.setattr(webhooks, "_rush", webhooks._Rush())
+    job = at_replicate(status=JobStatus.RUNNING)
+    deliver(body_of(job, "succeeded", logs="one\x00\ntwo\n"))
+    assert apply_webhooks() == 1
+    piece = logs.read_log(Job.objects.get())
+    assert (piece.text, piece.complete) == ("one \ntwo\n", True)
+    assert WebhookDelivery.objects.get().log == ""
+    assert fake.requests.count("GET", f"/v1/predictions/{job.external_id}") == 0
+
+
+def test_a_job_that_ends_without_its_log_has_it_fetched_once_for_all(secret: str, at_replicate: MakeJob) -> None:
+    jobs = [at_replicate(status=JobStatus.RUNNING) for _ in range(3)]
+    with TestCase.captureOnCommitCallbacks(execute=True):
+        webhooks.take_together([ticket(body_of(job, "succeeded"), secret, f"msg_{job.pk}") for job in jobs])
+    assert [task.func() for task in OrmQ.objects.all()] == ["jobs.tasks.capture_logs"]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_rush_is_kept_at_once_and_applied_soon(
     deliver: Deliver, at_replicate: MakeJob, monkeypatch: pytest.MonkeyPatch
@@ -295,9 +351,11 @@ def test_a_foreign_network_is_refused(
         ("9.9.9.9", ["192.0.2.1"], "127.0.0.1"),
     ],
 )
-def test_the_sender_is_told_by_trusted_proxies_alone(forwarded: str, proxies: list[str], sender: str) -> None:
-    request = RequestFactory().post(URL, headers={"X-Forwarded-For": forwarded})
-    assert sender_of(request, proxies) == sender
+def test_the_sender_is_told_by_trusted_proxies_alone(
+    forwarded: str, proxies: list[str], sender: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUDTRAIN_TRUSTED_PROXIES", " ".join(proxies))
+    assert sender_of("127.0.0.1", forwarded) == sender
 
 
 def test_what_could_not_be_applied_is_applied_later(deliver: Deliver, at_replicate: MakeJob) -> None:
@@ -305,7 +363,7 @@ def test_what_could_not_be_applied_is_applied_later(deliver: Deliver, at_replica
     WebhookDelivery.objects.create(
         provider="replicate", delivery_id="a", verdict="accepted", payload=json.loads(body_of(job))
     )
-    assert (webhooks.apply_leftovers(), webhooks.apply_leftovers()) == (1, 0)
+    assert (webhook_applying.apply_leftovers(), webhook_applying.apply_leftovers()) == (1, 0)
     assert Job.objects.get().status == JobStatus.RUNNING
 
 

@@ -1,0 +1,152 @@
+"""What was delivered and kept is applied to its jobs: once, in the order of its arrival, some in one transaction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from time import monotonic
+
+from django.db import connection
+from django.db.models import QuerySet
+
+from cloudtrain_site.events import unit_of_work
+from cloudtrain_site.states import Actor, Source
+from jobs import lifecycle
+from jobs.applying import Application
+from jobs.models import Job, ProviderConfig, WebhookDelivery
+from jobs.providers.base import Snapshot
+from jobs.providers.replicate_predictions import is_prediction, read_snapshot
+from jobs.statuses import JobStatus
+from jobs.tracing import tracing
+
+logger = logging.getLogger("simpletuner.cloud.webhooks")
+
+REPLICATE = "replicate"
+Verdict = WebhookDelivery.Verdict
+APPLICABLE = (Verdict.ACCEPTED, Verdict.UNSIGNED)
+#: Deliveries a transaction at most: SQLite's other writers, who keep the next ones among them, wait that long.
+TOGETHER = 10
+READ_TOGETHER = 50
+#: A task that applies what was left is killed after a minute.
+APPLY_SECONDS = 30.0
+
+Pair = tuple[WebhookDelivery, Snapshot]
+
+
+def apply_each(pairs: Sequence[Pair]) -> None:
+    """Apply them in one transaction; when one spoils it, each in one of its own. What can't be applied stays open."""
+    try:
+        with unit_of_work():
+            _apply(pairs)
+    except Exception:
+        if len(pairs) == 1:
+            # It is kept: the sender has done his part.
+            logger.exception("Webhook could not be applied", extra={"external_id": pairs[0][0].external_id})
+        for pair in pairs if len(pairs) > 1 else ():
+            apply_each([pair])
+
+
+def _apply(pairs: Sequence[Pair]) -> None:
+    """Apply what they say to their jobs, and write down what came of each."""
+    if not pairs:
+        return
+    ids = [snapshot.external_id for _, snapshot in pairs]
+    found = Job.objects.filter(provider=REPLICATE, external_id__in=ids).defer("config", "dataloader_config")
+    jobs = {str(job.external_id): job for job in found}
+    config = ProviderConfig.objects.filter(pk=REPLICATE).first()
+    for wave in _waves(pairs):
+        known = [pair for pair in wave if pair[1].external_id in jobs]
+        for delivery, snapshot in wave:
+            if snapshot.external_id not in jobs:
+                delivery.job, delivery.outcome = _adopt(delivery, snapshot)
+                if delivery.job is not None and delivery.job.external_id == snapshot.external_id:
+                    jobs[snapshot.external_id] = delivery.job
+        _bring_up_to_date([(delivery, snapshot, jobs[snapshot.external_id]) for delivery, snapshot in known], config)
+    _write_down([delivery for delivery, _ in pairs])
+
+
+def _write_down(deliveries: Sequence[WebhookDelivery]) -> None:
+    """What came of them; their logs are kept with their jobs now. By hand: Django's way takes as long as the rest."""
+    table = connection.ops.quote_name(WebhookDelivery._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"UPDATE {table} SET job_id = %s, outcome = %s, log = '' WHERE id = %s",  # noqa: S608
+            [(delivery.job_id, delivery.outcome, delivery.pk) for delivery in deliveries],
+        )
+
+
+def _waves(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
+    """The deliveries in their order, at most one of each training at a time."""
+    left = list(pairs)
+    while left:
+        wave: dict[str, Pair] = {}
+        for pair in left:
+            wave.setdefault(pair[1].external_id, pair)
+        yield list(wave.values())
+        left = [pair for pair in left if wave[pair[1].external_id] is not pair]
+
+
+def _bring_up_to_date(wave: Sequence[tuple[WebhookDelivery, Snapshot, Job]], config: ProviderConfig | None) -> None:
+    before = {job.pk: job.status for _, _, job in wave}
+    application = Application({job.pk: job for _, _, job in wave}, config, Source.WEBHOOK)
+    application.take({job.pk: snapshot for _, snapshot, job in wave})
+    if application.failed:
+        raise ValueError("a snapshot could not be applied")
+    for delivery, _, job in wave:
+        old = before[job.pk]
+        delivery.job = job
+        delivery.outcome = f"nothing new: the job is {old}" if job.status == old else f"{old} -> {job.status}"
+
+
+def _adopt(delivery: WebhookDelivery, snapshot: Snapshot) -> tuple[Job | None, str]:
+    """A delivery that comes before the answer to our submission, or instead of it, tells whose training it is."""
+    job = Job.objects.filter(provider=REPLICATE, submission_marker=delivery.marker, external_id=None).first()
+    if not delivery.marker or job is None or job.status not in (JobStatus.PENDING, JobStatus.UPLOADING):
+        return None, "no job of ours"
+    with tracing(job):
+        if not lifecycle.mark_submitted(job, snapshot, actor=Actor(name=REPLICATE), source=Source.WEBHOOK):
+            return job, f"too late: the job is {job.status}"
+    return job, f"adopted: {job.status}"
+
+
+def replay(delivery: WebhookDelivery) -> bool:
+    """Apply a kept delivery once more; what is behind its job changes nothing. False: there is nothing to apply."""
+    if not is_prediction(delivery.payload) or delivery.verdict not in APPLICABLE:
+        return False
+    with unit_of_work():
+        _apply([(delivery, read_kept(delivery))])
+    return True
+
+
+def read_kept(delivery: WebhookDelivery) -> Snapshot:
+    """What a kept delivery says, with the log that waits beside it. Raises ProviderError when it is no prediction."""
+    return read_snapshot({**(delivery.payload or {}), "logs": delivery.log})
+
+
+def apply_leftovers() -> int:
+    """Apply what was received and not applied, the oldest first, for as long as one task may. Returns how many."""
+    until, last, count = monotonic() + APPLY_SECONDS, 0, 0
+    while monotonic() < until:
+        # Read and parsed before the transaction, which keeps others from writing.
+        rows = list(_open_ones().filter(pk__gt=last)[:READ_TOGETHER])
+        pairs = [(row, read_kept(row)) for row in rows if is_prediction(row.payload)]
+        for first in range(0, len(pairs), TOGETHER):
+            count += _apply_those_open(pairs[first : first + TOGETHER])
+        if len(rows) < READ_TOGETHER:
+            break
+        last = rows[-1].pk
+    return count
+
+
+def _apply_those_open(pairs: Sequence[Pair]) -> int:
+    """Whoever does the same at this moment has others, or waits and finds these done."""
+    with unit_of_work():
+        still = _open_ones().filter(pk__in=[delivery.pk for delivery, _ in pairs])
+        locked = still.select_for_update(skip_locked=connection.vendor == "postgresql").values_list("pk", flat=True)
+        own = set(locked)
+        apply_each([pair for pair in pairs if pair[0].pk in own])
+    return len(own)
+
+
+def _open_ones() -> QuerySet[WebhookDelivery]:
+    return WebhookDelivery.objects.filter(verdict__in=APPLICABLE, outcome="").order_by("id")

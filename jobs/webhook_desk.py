@@ -1,0 +1,73 @@
+"""One thread takes the web process's deliveries in: those together that wait at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+
+from django.db import connection
+
+from jobs import webhooks
+from jobs.webhooks import Ticket
+
+#: Deliveries a commit at most.
+TOGETHER = 25
+#: In a rush the next ones are waited for so long: a commit costs more than what else is done for one of them.
+GATHER_SECONDS = 0.008
+#: The connection is given back when none has come for so long.
+IDLE_SECONDS = 1.0
+
+_Waiting = tuple[Ticket, "asyncio.Future[None]"]
+
+
+class Desk:
+    """Where deliveries wait. A connection is kept as long as they come: to make one costs as much as to keep ten."""
+
+    def __init__(self) -> None:
+        self._waiting: SimpleQueue[_Waiting] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def take(self, ticket: Ticket) -> None:
+        """Return when the delivery was taken in, or could not be: the ticket tells."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.put((ticket, future))
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._serve, name="webhooks", daemon=True)
+            self._thread.start()
+        await future
+
+    def _serve(self) -> None:
+        while True:
+            batch = [self._next(), *self._others()]
+            tickets = [ticket for ticket, _ in batch]
+            webhooks.take_together(tickets)
+            if any(ticket.error is not None for ticket in tickets):
+                connection.close()  # it may be broken
+            # The loop is closed when the server was told to end and did not wait.
+            with suppress(RuntimeError):
+                batch[0][1].get_loop().call_soon_threadsafe(_resolve, [future for _, future in batch])
+
+    def _next(self) -> _Waiting:
+        try:
+            return self._waiting.get(timeout=IDLE_SECONDS)
+        except Empty:
+            connection.close()
+            return self._waiting.get()
+
+    def _others(self) -> Iterable[_Waiting]:
+        if webhooks.is_rush() and self._waiting.qsize() < TOGETHER - 1:
+            time.sleep(GATHER_SECONDS)
+        with suppress(Empty):
+            for _ in range(TOGETHER - 1):
+                yield self._waiting.get_nowait()
+
+
+def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:
+    for future in futures:
+        # Its sender may have gone away meanwhile.
+        if not future.done():
+            future.set_result(None)

@@ -1,0 +1,114 @@
+"""Deliveries are answered in front of Django, whose way through middleware and threads costs more than their work.
+
+Only those of an ordinary size, and not too many at once, since they wait in memory: the others go Django's way.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from cloudtrain_site.body_limit import App, Receive, Send
+from cloudtrain_site.correlation_ids import HEADER, correlation, is_valid_correlation_id
+from cloudtrain_site.errors import error_body
+from cloudtrain_site.security_headers import HEADER as POLICY_HEADER
+from cloudtrain_site.security_headers import STRICT
+from jobs.providers.replicate_predictions import MARKER_PARAMETER, WEBHOOK_PATH
+from jobs.webhook_desk import Desk
+from jobs.webhook_views import answer_to, sender_of
+from jobs.webhooks import Arrival, Ticket
+
+logger = logging.getLogger("simpletuner.cloud.webhooks")
+
+Scope = MutableMapping[str, Any]
+
+#: Bytes of one, and of all that wait at the same time.
+LARGEST = 1_000_000
+ALTOGETHER = 32_000_000
+WENT_WRONG = "Something went wrong on our side. The log has the details under this correlation id."
+FIXED_HEADERS = (
+    (b"content-type", b"application/json"),
+    (b"x-content-type-options", b"nosniff"),
+    (POLICY_HEADER.lower().encode(), STRICT.encode()),
+)
+
+
+class WebhookFront:
+    """An ASGI application: it answers deliveries, and passes everything else on to the one behind it."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self._desk = Desk()
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a delivery when it was applied, or in a rush when it is kept."""
+        size = _size_of_delivery(scope)
+        if size is None or size > LARGEST or self._held + size > ALTOGETHER:
+            await self.app(scope, receive, send)
+            return
+        self._held += size
+        try:
+            body = await _read(receive)
+            if body is not None:
+                await self._answer(scope, body, send)
+        finally:
+            self._held -= size
+
+    async def _answer(self, scope: Scope, body: bytes, send: Send) -> None:
+        headers = _headers_of(scope)
+        given = headers.get(HEADER.lower(), "")
+        with correlation(given if is_valid_correlation_id(given) else None) as correlation_id:
+            status, words = await self._judge(_arrival(scope, headers, body))
+        content = json.dumps(words).encode()
+        own = ((b"content-length", b"%d" % len(content)), (HEADER.lower().encode(), correlation_id.encode()))
+        await send({"type": "http.response.start", "status": status, "headers": [*FIXED_HEADERS, *own]})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _judge(self, arrival: Arrival) -> tuple[int, dict[str, Any]]:
+        ticket = Ticket(arrival)
+        try:
+            await self._desk.take(ticket)
+            return answer_to(ticket)
+        except Exception:
+            # As Django does it; the sender comes again.
+            logger.exception("Webhook could not be taken in")
+            return 500, error_body(WENT_WRONG, "server_error")
+
+
+def _size_of_delivery(scope: Scope) -> int | None:
+    """Its length, as uvicorn holds the sender to it; None for what is no delivery, or doesn't say."""
+    if scope["type"] != "http" or scope["path"] != WEBHOOK_PATH or scope["method"] != "POST":
+        return None
+    given = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    return int(given) if given.isdigit() and len(given) < 12 else None
+
+
+def _headers_of(scope: Scope) -> Mapping[str, str]:
+    """By name in lower case; several of one name are joined, as Django does it."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
+
+
+def _arrival(scope: Scope, headers: Mapping[str, str], body: bytes) -> Arrival:
+    given = parse_qs(scope["query_string"].decode("latin-1")).get(MARKER_PARAMETER, [""])
+    address = scope["client"][0] if scope.get("client") else ""
+    return Arrival(headers, body, sender_of(address, headers.get("x-forwarded-for", "")), given[-1][:40])
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The body; None when the sender goes away."""
+    pieces, more = [], True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        pieces.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(pieces)
