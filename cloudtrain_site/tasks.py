@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.models import Task
@@ -13,6 +12,7 @@ from django_q.models import Task
 from cloudtrain_site import event_store
 from cloudtrain_site.loops import loop
 from cloudtrain_site.models import LoopRun
+from cloudtrain_site.statistics import refresh_statistics
 
 KEEP = timedelta(days=1)
 #: Rows a DELETE: small enough that no writer waits long for it.
@@ -31,16 +31,6 @@ def housekeep() -> dict[str, int]:
         "tasks": delete_in_batches(Task.objects.filter(stopped__lt=now - KEEP).order_by()),
         "runs": delete_in_batches(LoopRun.objects.filter(started_at__lt=now - KEEP)),
     }
-
-
-def refresh_statistics() -> None:
-    """Count what SQLite's planner chooses an index by. PostgreSQL does so by itself.
-
-    All rows: a sample has it take the wrong index for the lists of jobs, and costs hardly less.
-    """
-    if connection.vendor == "sqlite":
-        with connection.cursor() as cursor:
-            cursor.execute("ANALYZE")
 
 
 def delete_in_batches(rows: QuerySet[Task] | QuerySet[LoopRun], batch: int = BATCH) -> int:

@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from cloudtrain_site.states import Source
+from cloudtrain_site.statistics import refresh_when_grown
 from jobs import clearing, sync, uploads, webhook_applying, webhooks
 from jobs.models import Job, ProviderConfig
 from jobs.statuses import AT_PROVIDER
@@ -27,6 +28,7 @@ def run() -> dict[str, int]:
         "trimmed": webhooks.trim(),
         "datasets": uploads.sweep(),
         "cleared": clearing.sweep(),
+        "counted": refresh_when_grown(),
     }
 
 

@@ -15,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DjangoDatabaseError
 from django.db import connections
 
+from cloudtrain_site.statistics import refresh_when_grown
 from cloudtrain_site.supervisor import become_supervisor
 from cloudtrain_site.web import listen
 
@@ -63,6 +64,8 @@ class Command(BaseCommand):
             settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
             self.check()
             call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
+            # An old database may come here that nobody has ever counted: nobody writes yet.
+            refresh_when_grown()
         except (DjangoDatabaseError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise CommandError(f"The database can't be prepared: {reason} ({_place_of_database()}).") from error

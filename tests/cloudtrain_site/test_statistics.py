@@ -1,0 +1,129 @@
+"""What SQLite's planner is told about the tables, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from cloudtrain_site import statistics
+from cloudtrain_site.statistics import refresh_statistics, refresh_when_grown
+from jobs.models import Job, Organization
+from jobs.statuses import JobStatus
+from queueing.heads import heads
+from queueing.models import QueueEntry
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def uncounted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A database of which nothing is known yet, as right after its first migration."""
+    monkeypatch.setattr(statistics, "_counted_at", {})
+    yield
+    if connection.vendor == "sqlite":
+        forget()
+
+
+def forget() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name FROM sqlite_master WHERE name = 'sqlite_stat1'")
+        if cursor.fetchone():
+            cursor.execute("DELETE FROM sqlite_stat1")
+            cursor.execute("ANALYZE sqlite_master")  # has the planner forget it too
+
+
+def make_many(count: int, organization: Organization, user: User) -> None:
+    """Jobs that ended long ago, and as many entries of the queue, of which a hundredth waits."""
+    common: dict[str, Any] = {"organization": organization, "user": user, "provider": "local"}
+    jobs = Job.objects.bulk_create(
+        Job(
+            organization=organization,
+            submitted_by=user,
+            provider="local",
+            config_name=f"job-{n}",
+            correlation_id="many",
+            status=JobStatus.COMPLETED,
+            completed_at=timezone.now(),
+        )
+        for n in range(count)
+    )
+    QueueEntry.objects.bulk_create(
+        QueueEntry(job=job, status="pending" if n % 100 == 0 else "completed", turn=float(n), **common)
+        for n, job in enumerate(jobs)
+    )
+
+
+def plan_of(ask: Callable[[], object]) -> str:
+    """How the database finds what `ask` asks for, in its last query."""
+    with CaptureQueriesContext(connection) as asked:
+        ask()
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {asked.captured_queries[-1]['sql']}")
+        return "; ".join(line[-1] for line in cursor.fetchall())
+
+
+def counted() -> dict[str, int]:
+    """By table, how many rows the planner knows of."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tbl, MAX(CAST(stat AS INTEGER)) FROM sqlite_stat1 GROUP BY tbl")
+        return dict(cursor.fetchall())
+
+
+@pytest.mark.sqlite
+def test_the_queue_takes_its_index_before_anything_was_counted_and_after(acme: Organization, alice: User) -> None:
+    make_many(600, acme, alice)
+    soon = timezone.now() + timedelta(minutes=1)
+    for _ in range(2):
+        plan = plan_of(lambda: heads(soon, 10))
+        assert "SEARCH first USING INDEX entry_lane" in plan
+        assert "entry_by_status" not in plan
+        refresh_when_grown()
+
+
+@pytest.mark.sqlite
+def test_what_has_just_grown_is_counted(acme: Organization, alice: User) -> None:
+    make_many(600, acme, alice)
+    assert refresh_when_grown() == 2
+    assert (counted()["jobs_job"], counted()["queueing_queueentry"]) == (600, 600)
+
+
+@pytest.mark.sqlite
+def test_what_was_counted_is_counted_again_when_it_has_several_times_the_rows(acme: Organization, alice: User) -> None:
+    make_many(600, acme, alice)
+    assert refresh_when_grown() == 2
+    make_many(600, acme, alice)
+    assert refresh_when_grown() == 0
+    make_many(1300, acme, alice)
+    assert refresh_when_grown() == 2
+
+
+@pytest.mark.sqlite
+def test_what_another_process_has_counted_is_not_counted_again(
+    acme: Organization, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_many(600, acme, alice)
+    refresh_statistics()
+    monkeypatch.setattr(statistics, "_counted_at", {})
+    assert refresh_when_grown() == 0
+
+
+@pytest.mark.sqlite
+def test_a_table_with_gaps_is_not_counted_for_ever(acme: Organization, alice: User) -> None:
+    make_many(600, acme, alice)
+    kept = [*QueueEntry.objects.values_list("pk", flat=True)[:2], QueueEntry.objects.latest("pk").pk]
+    QueueEntry.objects.exclude(pk__in=kept).delete()
+    assert refresh_when_grown() == 2
+    assert refresh_when_grown() == 0
+
+
+def test_a_new_database_is_only_looked_at(db: None) -> None:
+    with CaptureQueriesContext(connection) as asked:
+        assert refresh_when_grown() == 0
+    assert [query for query in asked.captured_queries if "ANALYZE" in query["sql"]] == []
