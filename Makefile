@@ -8,10 +8,12 @@ PROVIDER ?= local
 # More workers than cores: many tests wait for a process or a deadline. The tests of a file share what they start.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile
 # What failed is run once more, one by one: a test of real processes may miss its deadline beside others on two cores.
-ALONE := $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
+# Those that pass then are named at the end (tests/reruns.py).
+ALONE := $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -p tests.reruns
+FLAKY := .pytest_cache/flaky.txt
 POSTGRESQL := CLOUDTRAIN_TEST_DATABASE=postgresql
 
-.PHONY: demo test long check install install-dev run bench quick postgresql clean
+.PHONY: demo test long check install install-dev run bench quick postgresql clean no-flaky-yet
 
 demo: install
 	DEMO_PROVIDER=$(PROVIDER) $(BIN)/python examples/demo.py
@@ -20,14 +22,16 @@ run: install
 	$(BIN)/python manage.py up
 
 # On SQLite, and then once more on a private PostgreSQL server.
-test: install-dev
+test: install-dev no-flaky-yet
 	$(PYTEST) -m "not long" || $(ALONE)
 	$(POSTGRESQL) $(PYTEST) -m "not long and not browser" || $(POSTGRESQL) $(ALONE)
+	@cat $(FLAKY) 2>/dev/null || true
 
 # The rest: every page in a real browser, every way to stop, kill and disturb the real processes.
-long: install-dev
+long: install-dev no-flaky-yet
 	$(PYTEST) -m long || $(ALONE)
 	$(POSTGRESQL) $(PYTEST) -m "long and not browser" || $(POSTGRESQL) $(ALONE)
+	@cat $(FLAKY) 2>/dev/null || true
 
 # What one runs all day: under a minute.
 quick: install-dev
@@ -43,6 +47,10 @@ check: install-dev
 
 bench: install-dev
 	for bench in bench/bench_*.py; do PYTHONPATH=. $(BIN)/python $$bench || exit 1; done
+
+# Once, also when several of the targets above are made.
+no-flaky-yet:
+	@rm -f $(FLAKY)
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
