@@ -117,12 +117,20 @@ def lists(jobs: int) -> Iterator[tuple[str, str, str]]:
         yield who, "local, one in 200", "/?provider=local"
         yield who, "mine", "/?mine=true"
         yield who, "oldest first", "/?sort=oldest"
+        yield who, "by name", "/?sort=name"
+        yield who, "by name, halfway down", f"/?sort=name&cursor={halfway}"
+        yield who, "by status", "/?sort=status"
+        yield who, "by status, halfway down", f"/?sort=status&cursor={halfway}"
+        yield who, "longest first", "/?sort=duration"
+        yield who, "longest first, halfway down", f"/?sort=duration&cursor={halfway}"
         yield who, "most expensive first", "/?sort=cost"
         yield who, "most expensive, halfway down", f"/?sort=cost&cursor={ranked[jobs // 2]}"
         yield who, "search that finds many", "/?search=portraits"
         yield who, "search that finds none", "/?search=nothing-is-called-this"
     yield "lea", "most expensive of two", "/?sort=cost"
+    yield "lea", "longest of two", "/?sort=duration"
     yield "lea", "of one of the two", "/?organization=other"
+    yield "lea", "of one of the two, by duration", "/?organization=other&sort=duration"
 
 
 def measure(kind: str, jobs: int, *, explains: bool, analyzes: bool) -> list[Figure]:

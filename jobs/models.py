@@ -17,6 +17,7 @@ from jobs import signals
 from jobs.channels import organization_channel
 from jobs.dataset_models import DatasetUpload
 from jobs.identifiers import new_job_id
+from jobs.order_sql import NameKey, RanKey
 from jobs.organization_models import Membership as Membership
 from jobs.organization_models import Organization as Organization
 from jobs.statuses import ACTIVE, ALLOWED, TERMINAL, JobStatus
@@ -179,10 +180,18 @@ class Job(Stateful):
             models.Index(fields=["provider", "id"], name="job_active", condition=Q(status__in=ACTIVE)),
             # The poller: jobs whose log is due, the longest overdue first.
             models.Index(fields=["log_due_at"], name="job_log_due", condition=Q(log_due_at__isnull=False)),
-            # The list: of one status, with the number of the active ones; of one provider; the most expensive first.
-            models.Index(fields=["status", "-id"], name="job_by_status"),
+            # The list: of one status, with the number of the active ones, and by status; of one provider; and its other
+            # orders, see page_orders.py.
+            models.Index(fields=["-status", "-id"], name="job_by_status"),
             models.Index(fields=["provider", "-id"], name="job_by_provider"),
             models.Index(fields=["-cost_usd", "-id"], name="job_by_cost"),
+            models.Index(NameKey("config_name", "id"), name="job_by_name"),
+            models.Index(
+                RanKey("completed_at", "started_at", "id").desc(),
+                name="job_by_duration",
+                condition=Q(completed_at__isnull=False),
+            ),
+            models.Index(fields=["started_at", "-id"], name="job_going", condition=Q(completed_at__isnull=True)),
             # The first_job rule, /api/queue/me and the list of one's own.
             models.Index(fields=["submitted_by", "-id"], name="job_by_submitter"),
             # The metrics, from the index alone: a period's jobs, their ends, costs and times.

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import F
-from django.db.models.fields.tuple_lookups import Tuple, TupleLessThan
 from django.http import QueryDict
 from rest_framework import serializers
 
-from jobs.access import AnyUser
-from jobs.models import JobQuerySet
+from jobs.access import AnyUser, Team
+from jobs.models import Job, JobQuerySet
+from jobs.page_orders import NEWEST, SORTS, first_of, in_order
 from jobs.queries import narrow
 from jobs.serializers import JobListQuery
-
-NEWEST, OLDEST, COST = "newest", "oldest", "cost"
-#: The orders that an index holds, so that any page of them is found at once; a duration is in no index.
-SORTS = ((NEWEST, "Newest first"), (OLDEST, "Oldest first"), (COST, "Most expensive first"))
 
 #: What of the address says which jobs are listed, and how; the cursor says from where on.
 FILTERS = ("status", "provider", "job_type", "organization", "mine", "search")
 KEPT = (*FILTERS, "sort")
+
+
+#: Who looks at the list, and the organizations that are theirs.
+Reader = tuple[AnyUser, Sequence[Team]]
 
 
 class PageQuery(JobListQuery):
@@ -40,42 +40,37 @@ def read_query(asked: QueryDict) -> tuple[dict[str, Any], bool]:
     return fallback.validated_data, False
 
 
-def page_of(visible: JobQuerySet, user: AnyUser, wanted: dict[str, Any]) -> JobQuerySet:
-    """Those of the `visible` jobs that `user` asks for, from the cursor on, in their order."""
-    jobs = narrow(visible, wanted)
+def page_of(visible: JobQuerySet, reader: Reader, wanted: dict[str, Any], count: int) -> list[Job]:
+    """The first `count` of the `visible` jobs that `reader` asks for, from the cursor on, in their order."""
+    return first_of(_wanted(visible, reader, wanted), wanted["sort"], wanted["cursor"], count)
+
+
+def those_of(visible: JobQuerySet, reader: Reader, wanted: dict[str, Any]) -> JobQuerySet:
+    """All of these jobs, to find out which of some belong to them."""
+    return in_order(_wanted(visible, reader, wanted), wanted["sort"], wanted["cursor"])
+
+
+def _wanted(visible: JobQuerySet, reader: Reader, wanted: dict[str, Any]) -> JobQuerySet:
+    user, teams = reader
+    if wanted["organization"]:
+        # By its number, so that the database still walks an index in the list's order, which it doesn't after a join.
+        visible = visible.filter(organization__in=[team.id for team in teams if team.name == wanted["organization"]])
+    jobs = narrow(visible, {**wanted, "organization": ""})
     if wanted["mine"]:
         jobs = jobs.filter(submitted_by_id=user.pk or 0)
     # A config may have a megabyte, and a line of the list shows none of it.
-    return _from_cursor(jobs, wanted["sort"], wanted["cursor"]).defer("config", "dataloader_config")
+    return jobs.defer("config", "dataloader_config")
 
 
-def _from_cursor(jobs: JobQuerySet, sort: str, cursor: str) -> JobQuerySet:
-    if sort == COST:
-        return _after_cost(jobs, cursor).order_by("-cost_usd", "-id")
-    if sort == OLDEST:
-        return (jobs.filter(pk__gt=cursor) if cursor else jobs).order_by("id")
-    return (jobs.filter(pk__lt=cursor) if cursor else jobs).order_by("-id")
-
-
-def _after_cost(jobs: JobQuerySet, cursor: str) -> JobQuerySet:
-    """Those that come after the job `cursor`. One that the list doesn't have has nothing after it."""
-    if not cursor:
-        return jobs
-    cost = jobs.order_by().filter(pk=cursor).values_list("cost_usd", flat=True).first()
-    if cost is None:
-        return jobs.none()
-    # As a comparison of pairs the index leads straight to the place, however many cost the same; where the database has
-    # none, the other condition leads at least to the first of these.
-    return jobs.filter(TupleLessThan(Tuple(F("cost_usd"), F("id")), (cost, cursor)), cost_usd__lte=cost)
-
-
-def address_of(asked: QueryDict, cursor: str | None = None) -> str:
-    """The same list, from its top or from after the job `cursor`."""
+def address_of(asked: QueryDict, cursor: str | None = None, sort: str | None = None) -> str:
+    """The same list, from its top or from after the job `cursor`; in another order, if `sort` says one."""
     query = QueryDict(mutable=True)
     for name in KEPT:
         values = [value for value in asked.getlist(name) if value]
         if values:
             query.setlist(name, values)
+    if sort:
+        query["sort"] = sort
     if cursor:
         query["cursor"] = cursor
     return f"?{query.urlencode()}"

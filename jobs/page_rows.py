@@ -85,6 +85,12 @@ class Row:
         return f"~{money(expected)}" if expected and not self.job.is_terminal else ""
 
     @property
+    def ran(self) -> int:
+        """For how many milliseconds; -1 before it started."""
+        seconds = self.facts["duration_seconds"]
+        return -1 if seconds is None else max(0, round(seconds * 1000))
+
+    @property
     def duration(self) -> str:
         """How long it ran, or has run so far; empty before it started."""
         seconds = self.facts["duration_seconds"]

@@ -11,7 +11,8 @@ from django.views.decorators.gzip import gzip_page
 
 from jobs.access import Team, listed_jobs_of, teams_of
 from jobs.page_kinds import page, part
-from jobs.page_query import FILTERS, SORTS, address_of, page_of, read_query
+from jobs.page_orders import COST, DURATION, NAME, NEWEST, OLDEST, SORTS, STATUS
+from jobs.page_query import FILTERS, address_of, page_of, read_query, those_of
 from jobs.page_rows import make_rows
 from jobs.page_tabs import make_tabs
 from jobs.places import frame, place_for
@@ -35,7 +36,7 @@ def job_list(request: HttpRequest) -> HttpResponse:
     wanted, is_understood = read_query(request.GET)
     teams: list[Team] = around["own_teams"]
     visible = listed_jobs_of(request.user, teams)
-    jobs = list(page_of(visible, request.user, wanted)[: PAGE_SIZE + 1])
+    jobs = page_of(visible, (request.user, teams), wanted, PAGE_SIZE + 1)
     rows = make_rows(jobs[:PAGE_SIZE], request.user, teams)
     context = {
         **around,
@@ -47,6 +48,8 @@ def job_list(request: HttpRequest) -> HttpResponse:
         "cursor": wanted["cursor"],
         "older": address_of(request.GET, rows[-1].job.pk) if len(jobs) > PAGE_SIZE else None,
         "newest": address_of(request.GET),
+        "by": {sort: address_of(request.GET, sort=sort) for sort in (NAME, STATUS, COST, DURATION)},
+        "by_age": address_of(request.GET, sort=OLDEST if wanted["sort"] == NEWEST else NEWEST),
         "submit_address": request.build_absolute_uri("/api/cloud/jobs/submit"),
     }
     return render(request, "dashboard/jobs.html", context)
@@ -77,7 +80,7 @@ def job_rows(request: HttpRequest) -> HttpResponse:
     teams = teams_of(request.user)
     visible = listed_jobs_of(request.user, teams)
     ids = [job_id for job_id in request.GET.getlist("id") if len(job_id) == ID_LENGTH and job_id.isalnum()]
-    jobs = list(page_of(visible, request.user, wanted).filter(pk__in=ids[:MOST_ROWS_AT_ONCE]))
+    jobs = list(those_of(visible, (request.user, teams), wanted).filter(pk__in=ids[:MOST_ROWS_AT_ONCE]))
     context: dict[str, Any] = {
         "rows": make_rows(jobs, request.user, teams),
         "tabs": make_tabs(visible, request.GET, wanted["status"]),

@@ -140,3 +140,12 @@ def open_stream(url: str, user: User, *, last_id: object = None, query: str = ""
         stream = EventStream(response)
         stream.next("stream-open")
         yield stream
+
+
+def read_page(user: User, address: str) -> str:
+    """The page at that address as `user` gets it."""
+    client = Client()
+    client.force_login(user)
+    answer = client.get(address)
+    assert answer.status_code == 200
+    return answer.content.decode()

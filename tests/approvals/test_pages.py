@@ -21,17 +21,14 @@ from jobs.access import teams_of
 from jobs.models import Organization
 from jobs.roles import Role
 from tests.factories import make_user
+from tests.web import read_page
 
 pytestmark = pytest.mark.django_db
 Hold = Callable[..., ApprovalRequest]
 
 
 def get(user: User, address: str = "/approvals") -> str:
-    client = Client()
-    client.force_login(user)
-    answer = client.get(address)
-    assert answer.status_code == 200
-    return answer.content.decode()
+    return read_page(user, address)
 
 
 @pytest.fixture

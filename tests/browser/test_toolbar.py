@@ -66,6 +66,10 @@ def test_choosing_shows_the_list_in_place_and_the_address_keeps_it(
     expect(page.get_by_label("Order")).to_have_value("cost")
     assert page.evaluate("window.isTheSamePage"), "the page was loaded anew"
 
+    page.get_by_role("link", name="Duration", exact=True).click()
+    expect(page.get_by_label("Order")).to_have_value("duration")
+    expect(page.locator("th[aria-sort=descending]")).to_have_text("Duration")
+
 
 def test_sync_tells_what_it_found_and_why_it_could_not(
     browse: Browse,

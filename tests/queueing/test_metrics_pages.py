@@ -18,6 +18,7 @@ from queueing.models import QueueEntry
 from queueing.statistics import depth_by_day
 from queueing.statuses import EntryStatus
 from tests.factories import make_job as make_any_job
+from tests.web import read_page
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
@@ -26,11 +27,7 @@ NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
 
 def get(user: User, address: str = "/metrics") -> str:
-    client = Client()
-    client.force_login(user)
-    answer = client.get(address)
-    assert answer.status_code == 200
-    return answer.content.decode()
+    return read_page(user, address)
 
 
 def test_nobody_is_sent_to_the_login_and_a_script_is_told(client: Client) -> None:

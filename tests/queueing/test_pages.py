@@ -14,17 +14,14 @@ from jobs.models import Organization
 from queueing import claims, passes
 from queueing.models import QueueEntry, QueueState
 from queueing.pages import PAGE_SIZE
+from tests.web import read_page
 
 pytestmark = pytest.mark.django_db
 Enqueue = Callable[..., QueueEntry]
 
 
 def get(user: User, address: str = "/queue") -> str:
-    client = Client()
-    client.force_login(user)
-    answer = client.get(address)
-    assert answer.status_code == 200
-    return answer.content.decode()
+    return read_page(user, address)
 
 
 def test_nobody_is_sent_to_the_login_and_a_script_is_told(client: Client) -> None:

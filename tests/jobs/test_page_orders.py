@@ -1,0 +1,104 @@
+"""The orders of the list: each goes on from page to page without a gap, and none shows what isn't the reader's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from jobs import pages
+from jobs.models import Job, Organization
+from jobs.statuses import JobStatus
+from tests import factories
+from tests.web import read_page
+
+pytestmark = pytest.mark.django_db
+MakeJob = Callable[..., Job]
+
+
+def listed(user: User, sort: str) -> list[str]:
+    """All jobs that the list has for `user`, from its first page to its last."""
+    client = Client()
+    client.force_login(user)
+    seen, address = [], f"?sort={sort}"
+    while address:
+        context = client.get(f"/{address}").context
+        seen += [row.job.pk for row in context["rows"]]
+        address = context["older"]
+    return seen
+
+
+@pytest.mark.parametrize("sort", ["newest", "oldest", "cost"])
+def test_each_order_goes_on_where_the_page_before_ended(alice: User, make_job: MakeJob, sort: str) -> None:
+    for number in range(120):
+        make_job(status=JobStatus.COMPLETED, cost_usd=Decimal(number // 50))
+    order = {"newest": ["-id"], "oldest": ["id"], "cost": ["-cost_usd", "-id"]}[sort]
+    assert listed(alice, sort) == list(Job.objects.order_by(*order).values_list("pk", flat=True))
+
+
+def test_by_name_capitals_make_no_difference(alice: User, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "PAGE_SIZE", 2)
+    names = ["flux 10", "Flux 10", "_draft", "SDXL", "flux", "ärger", "🦊"]
+    jobs = [make_job(config_name=name) for name in names]
+    in_order = [2, 4, 0, 1, 3, 5, 6]
+    assert listed(alice, "name") == [jobs[place].pk for place in in_order]
+
+
+def test_by_status_what_is_at_work_comes_first(alice: User, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "PAGE_SIZE", 3)
+    order = ["uploading", "running", "queued", "pending", "failed", "completed", "cancelled"]
+    older, newer = ({status: make_job(status=status).pk for status in JobStatus.values} for _ in range(2))
+    assert listed(alice, "status") == [made[status] for status in order for made in (newer, older)]
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 5, 50])
+def test_by_duration_what_runs_counts_up_to_now_and_what_has_not_begun_comes_last(
+    alice: User, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, page_size: int
+) -> None:
+    monkeypatch.setattr(pages, "PAGE_SIZE", page_size)
+    now = timezone.now()
+
+    def ran(status: JobStatus, minutes: float, ended: float = 0) -> str:
+        end = now - timedelta(minutes=ended)
+        fields = {} if status == JobStatus.RUNNING else {"completed_at": end}
+        return make_job(status=status, started_at=end - timedelta(minutes=minutes), **fields).pk
+
+    waits, at_provider = make_job().pk, make_job(status=JobStatus.QUEUED).pk
+    long_ago = [ran(JobStatus.FAILED, minutes, ended=900) for minutes in (3, 60, 3)]
+    runs = [ran(JobStatus.RUNNING, minutes) for minutes in (90, 30)]
+    completed, never_began = ran(JobStatus.COMPLETED, 45), make_job(status=JobStatus.CANCELLED).pk
+    ended_before_it_began = ran(JobStatus.FAILED, -1, ended=5)
+    begun = [runs[0], long_ago[1], completed, runs[1], long_ago[2], long_ago[0], ended_before_it_began]
+    assert listed(alice, "duration") == [*begun, never_began, at_provider, waits]
+
+
+@pytest.mark.parametrize("sort", ["cost", "name", "status", "duration"])
+def test_asks_for_no_more_rows_than_the_order_has_on_its_page(alice: User, make_job: MakeJob, sort: str) -> None:
+    running = {"status": JobStatus.RUNNING, "started_at": timezone.now()}
+    jobs = [make_job(config_name=f"flux {n}", cost_usd=9 - n, **running).pk for n in range(3)]
+    rows = read_page(alice, f"/jobs/rows?sort={sort}&cursor={jobs[1]}&" + "&".join(f"id={pk}" for pk in jobs))
+    after = jobs[2] if sort in ("name", "cost") else jobs[0]
+    assert re.findall(r'data-job="(\w+)"', rows) == [after]
+
+
+def test_its_columns_lead_to_their_orders_and_keep_the_filter(alice: User, make_job: MakeJob) -> None:
+    make_job()
+    page = read_page(alice, "/?provider=local&sort=duration")
+    assert re.findall(r'aria-sort="(\w+)"><a href="([^"]*)"', page) == [
+        ("descending", "?provider=local&amp;sort=duration")
+    ]
+    orders = ["name", "status", "cost", "duration", "newest"]
+    assert re.findall(r'<th[^>]*><a href="\?provider=local&amp;sort=(\w+)"', page) == orders
+
+
+@pytest.mark.parametrize("sort", ["name", "status", "cost", "duration"])
+def test_goes_on_nowhere_from_a_job_that_is_not_the_readers(charlie: User, make_job: MakeJob, sort: str) -> None:
+    job = make_job(cost_usd=Decimal(5), config_name="a", status=JobStatus.UPLOADING)
+    factories.make_job(organization=Organization.objects.get(name="other"), cost_usd=Decimal(1))
+    assert re.findall(r"data-job=", read_page(charlie, f"/?sort={sort}&cursor={job.pk}")) == []
