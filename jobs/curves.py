@@ -39,26 +39,31 @@ class Reading:
 
     def go_on(self, job: Job) -> Curves:
         """Read what is new, or all of it when it is another log by now."""
+        if self.offset and not self._is_still_there(job):
+            self.begin_again()
         while self.offset < LIMIT_BYTES and self._read_piece(job):
             pass
         return self.series.told(self.unfinished)
 
+    def _is_still_there(self, job: Job) -> bool:
+        """Whether what was read last stands where it stood. Where nothing can be read now, it is taken to."""
+        size = len(self.last.encode())
+        start = self.offset - size
+        piece = logs.read_log(job, start=start, limit=size)
+        is_only_words = bool(piece.text) and piece.end == piece.start
+        return is_only_words or (piece.start == start and piece.text.startswith(self.last))
+
     def _read_piece(self, job: Job) -> bool:
         """Read the next piece. False: there is none, or it can't be read now."""
-        known = len(self.last.encode())
-        start = self.offset - known
-        piece = logs.read_log(job, start=start, limit=logs.READ_LIMIT_BYTES + known)
-        if piece.text and piece.end == piece.start:
-            return False  # only a word about why
-        if piece.start != start or not piece.text.startswith(self.last):
-            self.begin_again()
-            return True
-        text = piece.text[len(self.last) :]
+        piece = logs.read_log(job, start=self.offset)
+        if piece.start != self.offset or piece.end <= piece.start:
+            return False
         self.offset = piece.end
-        self._take(text, piece.text)
-        return bool(text)
+        self._take(piece.text)
+        return True
 
-    def _take(self, text: str, seen: str) -> None:
+    def _take(self, text: str) -> None:
+        end_of_text = (self.last + text)[-COMPARED_CHARACTERS:]
         text = self.unfinished + text
         end = max(text.rfind("\n"), text.rfind("\r")) + 1
         if len(text) - end > LINE_CHARACTERS:
@@ -66,8 +71,10 @@ class Reading:
         if end:
             self.series.read(text[:end])
         self.unfinished = text[end:]
-        # Behind what is no text: how many bytes that had can't be told any more.
-        self.last = seen[-COMPARED_CHARACTERS:].rpartition("\ufffd")[2]
+        # Behind what is no text: how many bytes that had can't be told any more. From the beginning of a line, if there
+        # is one: a secret that is blotted out would not be known by its second half.
+        known = end_of_text.rpartition("\ufffd")[2]
+        self.last = known.partition("\n")[2] or known
 
 
 _readings: OrderedDict[str, Reading] = OrderedDict()

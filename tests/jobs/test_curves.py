@@ -105,6 +105,10 @@ def test_what_is_no_text_is_read_once_too(job: Job, log: Path, taken_in: list[in
     log.write_bytes(lines(100, 110).encode() + b"\xff\xfe\xc3" * 100 + b"\n" + lines(110, 120).encode())
     assert curves_of(job) == curves_of(job) == read_series(log.read_text(errors="replace"))
     assert len(taken_in) == 1
+    log.write_bytes(lines(100, 110).encode() + b"\xff")
+    curves_of(job)
+    log.write_text(lines(300, 302))
+    assert curves_of(job) == read_series(lines(300, 302))
 
 
 def test_small_pieces_make_the_same_curves(job: Job, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +143,21 @@ def test_what_is_remembered_is_bounded(
     curves_of(other)
     assert [key for key in curves._readings if key in (job.pk, other.pk)] == [other.pk]
     assert curves_of(job) == read_series(lines(100, 300))
+
+
+@pytest.mark.parametrize("limit", [7, 300, 2_000_000])
+def test_a_secret_that_the_trainer_printed_stops_nobody(
+    job: Job, log: Path, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is blotted out has other words in its place, and other words again when only its end is read."""
+    monkeypatch.setattr(logs, "READ_LIMIT_BYTES", limit)
+    job.config = {"hf_token": "***"}
+    job.sealed = "can't be opened"
+    text = lines(100, 110) + "HF_TOKEN=hf_" + "abcdefghij" * 4 + " " + lines(110, 120).replace("\n", "\r")
+    append(log, text)
+    assert curves_of(job)["loss"][-1] == (119, 0.119)
+    append(log, lines(120, 130))
+    assert curves_of(job)["loss"][-1] == (129, 0.129)
 
 
 def test_of_a_log_without_end_the_beginning_is_read(job: Job, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
