@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0011_plain_webhook_address'),
+        ('jobs', '0012_keep_the_log_until_applied'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
