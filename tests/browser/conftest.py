@@ -98,6 +98,13 @@ def is_live(page: Page) -> Page:
     return page
 
 
+def sign_in(page: Page, user: User) -> None:
+    """Fill in the page that asks who one is."""
+    page.get_by_label("User name").fill(user.username)
+    page.get_by_label("Password").fill("unused-password")
+    page.get_by_role("button", name="Sign in").click()
+
+
 def is_wider_than_the_window(page: Page) -> bool:
     """Whether one would have to scroll sideways."""
     return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))

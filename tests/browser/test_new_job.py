@@ -10,13 +10,14 @@ from random import Random
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from approvals.models import ApprovalRule
 from jobs.configs import store_config
 from jobs.dataset_models import DatasetUpload
 from jobs.models import Job, Membership, Organization, ProviderConfig
-from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, violations
+from tests.browser.conftest import Browse, forgive, is_live, is_wider_than_the_window, keep, sign_in, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
@@ -156,7 +157,7 @@ def test_a_file_is_dropped_a_dataset_uploaded_and_a_second_click_makes_no_second
 
 
 def test_a_stored_config_is_looked_at_copied_and_nobody_meets_a_barrier(
-    browse: Browse, alice: User, acme: Organization, hold_everything: ApprovalRule
+    browse: Browse, alice: User, acme: Organization, hold_everything: ApprovalRule, complaints: list[str]
 ) -> None:
     second = Organization.objects.create(name="second")
     Membership.objects.create(user=alice, organization=second, role="researcher")
@@ -183,3 +184,32 @@ def test_a_stored_config_is_looked_at_copied_and_nobody_meets_a_barrier(
     expect(editor).to_be_editable()
     expect(page.get_by_label("Name of the job")).to_have_value("night run")
     expect(page.get_by_label("JSON, a list of datasets")).to_have_value('[\n  {\n    "id": "cats"\n  }\n]')
+    # Its secret stays on the server: the copy has to be given one.
+    expect(page.locator("#config-problem")).to_contain_text('hub_token: "***" stands for a secret')
+    expect(page.locator("#forecast-words")).to_have_text(re.compile("^It can’t be submitted as it is"))
+    assert violations(page) == [], "with a mask"
+    keep(page, "new-job-masked")
+    refused(complaints)
+
+
+def test_what_is_written_outlasts_the_session(browse: Browse, alice: User, complaints: list[str]) -> None:
+    page = is_live(browse(alice, "/jobs/new"))
+    editor = page.get_by_role("textbox", name="JSON")
+    editor.fill(WHOLE)
+    expect(page.locator("#forecast-time")).to_have_text("about 16 min 40 s")
+    Session.objects.all().delete()
+    page.get_by_role("button", name="Submit the job").click()
+    expect(page.get_by_role("alert")).to_contain_text("what you have written stays here")
+    with page.expect_popup() as popup:
+        page.get_by_role("link", name="Sign in again").click()
+    sign_in(popup.value, alice)
+    is_live(popup.value)
+    is_live(page)
+    expect(page.get_by_role("alert")).to_be_hidden()
+    assert editor.input_value() == WHOLE
+    assert not Job.objects.exists()
+    page.get_by_role("button", name="Submit the job").click()
+    expect(page).to_have_url(re.compile(r"/jobs/[0-9a-z]{26}$"))
+    assert Job.objects.get().submitted_by == alice
+    forgive(popup.value, complaints, "401")
+    forgive(page, complaints, "401")

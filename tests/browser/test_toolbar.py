@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -96,6 +97,7 @@ def test_sync_tells_what_it_found_and_why_it_could_not(
     expect(page.locator("#job-rows tr")).to_have_count(4)
     expect(page.get_by_role("link", name="Running 4")).to_be_visible()
 
+    there = os.environ["REPLICATE_BASE_URL"]
     monkeypatch.setenv("REPLICATE_BASE_URL", f"http://127.0.0.1:{free_port()}")
 
     def look(route: Route) -> None:
@@ -112,6 +114,11 @@ def test_sync_tells_what_it_found_and_why_it_could_not(
     assert [complaint for complaint in complaints if "502" not in complaint] == []
     complaints.clear()
     keep(page, "sync-problem")
+
+    monkeypatch.setenv("REPLICATE_BASE_URL", there)
+    click()
+    expect(toasts.last).to_have_text("Discovered 0 new jobs from Replicate")
+    expect(problem).to_be_hidden()
 
 
 def test_a_viewer_syncs_and_makes_nothing(browse: Browse, acme: Organization, make_job: MakeJob) -> None:

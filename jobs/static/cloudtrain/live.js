@@ -17,7 +17,8 @@ const KEPT = 500;
  * Follow the stream at `address` from after event number `since`, and tell `listener` of each
  * `event(data)`, of a `reset()` (what was missed is no longer kept), of `up()` and of `down()`.
  * Tabs with the same `reader` share one connection, where the browser can (a secure context).
- * Returns `{ check }`, which opens the connection anew: the server then looks again who asks.
+ * Returns `{ check, rest }`: `check` opens the connection anew, so that the server looks again who asks; `rest`, after a
+ * refusal, has it not be tried again until there is a reason to.
  */
 export function follow(address, since, reader, listener) {
   const name = `cloudtrain-stream-${reader}`;
@@ -75,9 +76,11 @@ export function follow(address, since, reader, listener) {
     if (stream) {
       say(null);
       tell({ kind: "state", up: null, last });
-      stream.open();
+      stream.wake();
     } else tell({ kind: "check" });
   }
+
+  const rest = () => stream?.rest();
 
   function ask() {
     isAsking = true;
@@ -94,6 +97,8 @@ export function follow(address, since, reader, listener) {
   function heed(told) {
     if (told.kind === "join") {
       tell({ kind: "missed", to: told.from, missed: stream.since(told.since), last, up: isUp });
+      // A new page of this reader's: whoever was signed out is back.
+      if (stream.isResting()) check();
     } else if (told.kind === "check") check();
     // Anything else is from a tab that led before and is just going.
   }
@@ -144,7 +149,7 @@ export function follow(address, since, reader, listener) {
   addEventListener("pagehide", () => stream?.close());
   // Brought back from the browser's memory of pages, with its stream closed.
   addEventListener("pageshow", (event) => event.persisted && location.reload());
-  return { check };
+  return { check, rest };
 }
 
 function openStream(address, since, told) {
@@ -154,13 +159,17 @@ function openStream(address, since, told) {
   let source = null;
   let grace = 0;
   let retry = 0;
+  let isResting = false;
 
   function open() {
     clearTimeout(retry);
     source?.close();
     waitALittle();
     source = new EventSource(`${address}&last_event_id=${encodeURIComponent(last)}`);
-    source.addEventListener("open", () => state(true));
+    source.addEventListener("open", () => {
+      isResting = false;
+      state(true);
+    });
     source.addEventListener("error", lose);
     source.addEventListener("message", hear);
     source.addEventListener("stream-reset", (event) => {
@@ -183,8 +192,19 @@ function openStream(address, since, told) {
   function lose() {
     if (source.readyState !== EventSource.CLOSED) return waitALittle();
     clearTimeout(retry);
-    retry = setTimeout(open, RETRY_MS);
+    if (!isResting) retry = setTimeout(open, RETRY_MS);
     state(false);
+  }
+
+  function rest() {
+    isResting = true;
+    clearTimeout(retry);
+    source.close();
+  }
+
+  function wake() {
+    isResting = false;
+    open();
   }
 
   function waitALittle() {
@@ -200,6 +220,9 @@ function openStream(address, since, told) {
   open();
   return {
     open,
+    rest,
+    wake,
+    isResting: () => isResting,
     close: () => source.close(),
     // Null: some of it is no longer known here.
     since: (number) => (number < complete ? null : recent.filter(([at]) => at > number)),

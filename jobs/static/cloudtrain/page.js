@@ -38,7 +38,7 @@ function up() {
 function down() {
   clearInterval(polling);
   showPulse("down", "Not live");
-  if (isSignedOut()) return;
+  if (isSignedOut()) return connection.rest();
   polling = setInterval(poll, POLL_MS);
   find("stream-down").hidden = false;
   poll();
@@ -68,12 +68,22 @@ export function signedOut() {
   connection?.check();
 }
 
+// Back from signing in elsewhere, perhaps.
+function lookAgain() {
+  if (isSignedOut() && !document.hidden) connection?.check();
+}
+
 // Saying.
 
 /** Show an error until it is dismissed. */
 export function showProblem(words) {
   find("problem-words").textContent = words;
   find("problem").hidden = false;
+}
+
+/** Take back an error that is over, if it is the one that is shown. */
+export function takeBack(words) {
+  if (find("problem-words").textContent === words) find("problem").hidden = true;
 }
 
 /** Show good news for a moment; screen readers hear it. */
@@ -186,6 +196,8 @@ function start() {
     event.preventDefault();
     find("question-yes").click();
   });
+  addEventListener("focus", lookAgain);
+  document.addEventListener("visibilitychange", lookAgain);
   showTimes(document);
   setInterval(() => showTimes(document), 1000);
   connection = follow(events, newest, reader, {

@@ -1,7 +1,7 @@
 // What stands above the list of jobs: which are shown, in what order, and Sync.
 
 import { goTo, refreshList, showPlace } from "./dashboard.js";
-import { call, showProblem, toast } from "./page.js";
+import { call, showProblem, takeBack, toast } from "./page.js";
 
 const filters = document.getElementById("filters");
 const sync = document.getElementById("sync");
@@ -44,14 +44,18 @@ function keepHidden(name, value) {
 
 // Sync: ask the provider for jobs that were made there, and show what came of it.
 
+let problem = "";
+
 sync?.addEventListener("click", async () => {
   const wasHere = document.activeElement === sync;
+  takeBack(problem);
   show(true);
   try {
     const { message } = await call("POST", sync.dataset.address);
     toast(message);
   } catch (refusal) {
-    if (refusal.status !== 401) showProblem(refusal.message);
+    problem = refusal.message;
+    if (refusal.status !== 401) showProblem(problem);
   }
   show(false);
   if (wasHere && document.activeElement === document.body) sync.focus();
