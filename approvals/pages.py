@@ -45,17 +45,18 @@ def _approvals(request: HttpRequest) -> dict[str, Any]:
     requests = visible_requests(user).select_related("job", "requested_by", "reviewer_group", "rule", "organization")
     theirs = requests if is_superuser(user) else requests.filter(on_desk_of(user) | Q(requested_by=user.pk))
     sought = list(theirs.filter(pk=wanted).prefetch_related("decisions")) if wanted else []
-    pending = theirs.filter(status=RequestStatus.PENDING).order_by("expires_at", "pk").prefetch_related("decisions")
-    open_requests = list(pending[: PENDING_SHOWN + 1])
-    shown = _with(sought, open_requests[:PENDING_SHOWN], is_pending=True)
-    # Found first and read then: with what belongs to them, all that were ever decided would be put in order.
+    # Found first and read then: with what belongs to them, all that there are would be put in order.
+    pending = theirs.filter(status=RequestStatus.PENDING).order_by("expires_at", "pk")
+    first = list(pending.values_list("pk", flat=True)[: PENDING_SHOWN + 1])
+    first_pending = pending.filter(pk__in=first[:PENDING_SHOWN])
+    shown = _with(sought, first_pending.prefetch_related("decisions"), is_pending=True)
     decided = theirs.filter(reviewed_at__isnull=False).order_by("-reviewed_at", "-pk")
     last = list(decided.values_list("pk", flat=True)[:DECIDED_SHOWN])
     last_decided = requests.filter(pk__in=last).order_by("-reviewed_at", "-pk").defer("job__config", "terms")
     managed = set(organizations_of(user, MANAGERS).values_list("pk", flat=True))
     return {
         "pending": _pending_items(shown, user, managed),
-        "has_more": len(open_requests) > PENDING_SHOWN,
+        "has_more": len(first) > PENDING_SHOWN,
         "decided": [_decided_item(item) for item in _with(sought, last_decided, is_pending=False)],
         "is_full": len(last) == DECIDED_SHOWN,
         "is_missing": bool(wanted) and not sought,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import Http404
 
 from approvals.models import ApprovalRequest
@@ -61,16 +61,17 @@ def changes_of(requests: Sequence[ApprovalRequest]) -> dict[int, dict[str, Any]]
 
 def _last_approved(requests: Sequence[ApprovalRequest]) -> dict[int, str]:
     """The job of the last approved request before each, of the same requester in the same organization."""
+    # One search in an index for each, however many were ever approved.
     approved = ApprovalRequest.objects.filter(
-        status=RequestStatus.APPROVED, requested_by__in={request.requested_by_id for request in requests}
+        status=RequestStatus.APPROVED,
+        requested_by=OuterRef("requested_by"),
+        organization=OuterRef("organization"),
+        pk__lt=OuterRef("pk"),
     )
-    found: dict[int, str] = {}
-    rows = list(approved.order_by("id").values_list("pk", "requested_by_id", "organization_id", "job_id"))
-    for request in requests:
-        for pk, requester, organization, job_id in rows:
-            if pk < request.pk and (requester, organization) == (request.requested_by_id, request.organization_id):
-                found[request.pk] = job_id
-    return found
+    found = ApprovalRequest.objects.filter(pk__in=[request.pk for request in requests]).values_list(
+        "pk", Subquery(approved.order_by("-id").values("job_id")[:1])
+    )
+    return {pk: job_id for pk, job_id in found if job_id is not None}
 
 
 def _changed(before: Any, after: Any) -> dict[str, Any]:
