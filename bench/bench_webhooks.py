@@ -45,6 +45,7 @@ START_SECONDS = 30
 APPLY_SECONDS = 180
 CONNECTIONS = 24
 TICKS = os.sysconf("SC_CLK_TCK")
+LOG = "step 1/10\n" * 20
 VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 
 
@@ -74,7 +75,7 @@ def body_of(external_id: str, status: str) -> str:
         "model": "simpletuner/advanced-trainer-h100",
         "version": VERSION,
         "input": {"config_json": json.dumps({"model_type": "lora", "max_train_steps": 1000, "seed": 42})},
-        "logs": "step 1/10\n" * 20,
+        "logs": LOG,
         "output": "https://huggingface.co/acme/bench" if ended else None,
         "data_removed": False,
         "error": None,
@@ -179,14 +180,14 @@ def main() -> int:
 def _tell(found: dict[str, Any], jobs: int, used: dict[str, float], later: float) -> int:
     took, sent = [seconds * 1000 for seconds in found["took"]] or [math.inf], 2 * jobs
     kept = WebhookDelivery.objects.exclude(outcome="").values("delivery_id").distinct().count()
-    ended = Job.objects.filter(status="completed").count()
+    ended = Job.objects.filter(status="completed", log_size=len(LOG), log_due_at=None).count()
     return print_table(
         f"{sent} signed deliveries at a fixed rate, over {CONNECTIONS} connections, on SQLite",
         [
             Figure("answered a second", len(took) / found["seconds"], target=300, at_least=True),
             Figure("lost, or answered with anything but 200", sent - len(took) + found["refused"], target=0),
             Figure("kept, but not applied", sent - kept, target=0),
-            Figure("jobs that have not ended as they were told", jobs - ended, target=0),
+            Figure("jobs that have not ended, with their logs", jobs - ended, target=0),
             Figure("answered in, median", statistics.median(took), "ms", target=50),
             Figure("answered in, 99 %", percentile(took, 99), "ms", target=50),
             Figure("answered in, the slowest", max(took), "ms"),

@@ -24,8 +24,10 @@ logger = logging.getLogger("simpletuner.cloud.webhooks")
 REPLICATE = "replicate"
 Verdict = WebhookDelivery.Verdict
 APPLICABLE = (Verdict.ACCEPTED, Verdict.UNSIGNED)
-#: Deliveries a transaction at most: SQLite's other writers, who keep the next ones among them, wait that long.
+#: Deliveries a transaction at most: SQLite's other writers, who keep the next ones among them, wait for it.
 TOGETHER = 10
+#: They wait about this long at most.
+HOLD_SECONDS = 0.02
 READ_TOGETHER = 50
 #: A task that applies what was left is killed after a minute.
 APPLY_SECONDS = 30.0
@@ -125,27 +127,37 @@ def read_kept(delivery: WebhookDelivery) -> Snapshot:
 
 def apply_leftovers() -> int:
     """Apply what was received and not applied, the oldest first, for as long as one task may. Returns how many."""
-    until, last, count = monotonic() + APPLY_SECONDS, 0, 0
+    until, last, count, size = monotonic() + APPLY_SECONDS, 0, 0, TOGETHER
     while monotonic() < until:
         # Read and parsed before the transaction, which keeps others from writing.
         rows = list(_open_ones().filter(pk__gt=last)[:READ_TOGETHER])
         pairs = [(row, read_kept(row)) for row in rows if is_prediction(row.payload)]
-        for first in range(0, len(pairs), TOGETHER):
-            count += _apply_those_open(pairs[first : first + TOGETHER])
+        while pairs:
+            done, seconds = _apply_those_open(pairs[:size])
+            count, pairs, size = count + done, pairs[size:], size_after(size, seconds)
         if len(rows) < READ_TOGETHER:
             break
         last = rows[-1].pk
     return count
 
 
-def _apply_those_open(pairs: Sequence[Pair]) -> int:
-    """Whoever does the same at this moment has others, or waits and finds these done."""
+def size_after(size: int, seconds: float) -> int:
+    """How many the next transaction takes, when one of `size` took so long: on a busy machine others wait as long."""
+    return max(1, min(TOGETHER, 2 * size, int(size * HOLD_SECONDS / max(seconds, 0.001))))
+
+
+def _apply_those_open(pairs: Sequence[Pair]) -> tuple[int, float]:
+    """How many were still open, and the seconds that it took, the wait for other writers left out.
+
+    Whoever does the same at this moment has others, or waits and finds these done.
+    """
     with unit_of_work():
+        started = monotonic()
         still = _open_ones().filter(pk__in=[delivery.pk for delivery, _ in pairs])
         locked = still.select_for_update(skip_locked=connection.vendor == "postgresql").values_list("pk", flat=True)
         own = set(locked)
         apply_each([pair for pair in pairs if pair[0].pk in own])
-    return len(own)
+        return len(own), monotonic() - started
 
 
 def _open_ones() -> QuerySet[WebhookDelivery]:

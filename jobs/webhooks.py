@@ -213,6 +213,8 @@ def _keep_refusal(arrival: Arrival, verdict: WebhookDelivery.Verdict) -> None:
 
 def _keep(tickets: list[Ticket]) -> list[Ticket]:
     """Store the deliveries that are new, in one statement. Returns their tickets; one that comes again is counted."""
+    # Before the transaction, which keeps others from writing.
+    _mask([ticket.delivery for ticket in tickets if ticket.delivery is not None])
     try:
         with unit_of_work():
             return _keep_new(tickets)
@@ -246,9 +248,7 @@ def _keep_new(tickets: list[Ticket]) -> list[Ticket]:
         known.add(name)
         ticket.delivery.pk = None
         new.append(ticket)
-    deliveries = [ticket.delivery for ticket in new if ticket.delivery is not None]
-    _mask(deliveries)
-    WebhookDelivery.objects.bulk_create(deliveries)
+    WebhookDelivery.objects.bulk_create([ticket.delivery for ticket in new if ticket.delivery is not None])
     for name in again:
         taken.filter(delivery_id=name).update(repeats=F("repeats") + 1)
     return new

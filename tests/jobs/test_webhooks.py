@@ -367,6 +367,32 @@ def test_what_could_not_be_applied_is_applied_later(deliver: Deliver, at_replica
     assert Job.objects.get().status == JobStatus.RUNNING
 
 
+@pytest.mark.parametrize(
+    ("size", "seconds", "following"),
+    [(10, 0.005, 10), (10, 0.04, 5), (10, 1.0, 1), (1, 0.001, 2), (1, 9.0, 1), (4, 0.0, 8)],
+)
+def test_a_slow_transaction_is_followed_by_a_smaller_one(size: int, seconds: float, following: int) -> None:
+    assert webhook_applying.size_after(size, seconds) == following
+
+
+def test_leftovers_are_applied_in_however_many_transactions(
+    secret: str, at_replicate: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_applying, "READ_TOGETHER", 5)
+    monkeypatch.setattr(webhook_applying, "TOGETHER", 2)
+    jobs = [at_replicate() for _ in range(4)]
+    WebhookDelivery.objects.bulk_create(
+        WebhookDelivery(provider="replicate", delivery_id=name, verdict="accepted", payload=json.loads(body))
+        for name, body in (
+            *((f"start-{job.pk}", body_of(job)) for job in jobs),
+            *((f"end-{job.pk}", body_of(job, "failed")) for job in jobs),
+        )
+    )
+    assert webhook_applying.apply_leftovers() == 8
+    assert {job.status for job in Job.objects.all()} == {JobStatus.FAILED}
+    assert not WebhookDelivery.objects.filter(outcome="").exists()
+
+
 def test_a_delivery_is_replayed_from_the_admin(deliver: Deliver, at_replicate: MakeJob, root: User) -> None:
     job = at_replicate()
     deliver(body_of(job), query="")
