@@ -1,12 +1,13 @@
-"""What docs/logging.md tells the log shippers, held against lines of ours. The shippers themselves are not run."""
+"""What docs/logging.md tells the vendors' agents, which are not run, and Elasticsearch, held against lines of ours."""
 
 from __future__ import annotations
 
 import configparser
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def lines(log_file: Path) -> list[str]:
 
 
 def test_promtail_finds_time_and_labels_in_each_line(lines: list[str]) -> None:
-    ((config,),) = [yaml.safe_load(text)["scrape_configs"] for text in blocks("yaml", "Loki")]
+    ((config,),) = [yaml.safe_load(text)["scrape_configs"] for text in blocks("yaml", "Promtail")]
     assert config["static_configs"][0]["labels"]["__path__"] == LOG
     stages = {name: stage for entry in config["pipeline_stages"] for name, stage in entry.items()}
     assert list(stages) == ["json", "timestamp", "labels"]
@@ -83,7 +84,7 @@ def test_promtail_finds_time_and_labels_in_each_line(lines: list[str]) -> None:
 
 
 def test_filebeat_finds_the_time_of_each_line(lines: list[str]) -> None:
-    (config,) = [yaml.safe_load(text) for text in blocks("yaml", "Elasticsearch")]
+    (config,) = [yaml.safe_load(text) for text in blocks("yaml", "Filebeat")]
     (source,), (processor,) = config["filebeat.inputs"], config["processors"]
     ((parser,),) = [entry.values() for entry in source["parsers"]]
     timestamp = processor["timestamp"]
@@ -97,7 +98,7 @@ def test_filebeat_finds_the_time_of_each_line(lines: list[str]) -> None:
 
 def test_splunk_finds_the_time_of_each_line(lines: list[str]) -> None:
     inputs, props = configparser.RawConfigParser(), configparser.RawConfigParser()
-    for parser, text in zip((inputs, props), blocks("ini", "Splunk"), strict=True):
+    for parser, text in zip((inputs, props), blocks("ini", "Forwarder"), strict=True):
         parser.read_string(text)
     (section,) = props.sections()
     assert dict(inputs[f"monitor://{LOG}"]) == {"sourcetype": section}
@@ -108,9 +109,27 @@ def test_splunk_finds_the_time_of_each_line(lines: list[str]) -> None:
 
 
 def test_datadog_reads_the_file(lines: list[str]) -> None:
-    ((config,),) = [yaml.safe_load(text)["logs"] for text in blocks("yaml", "Datadog")]
+    ((config,),) = [yaml.safe_load(text)["logs"] for text in blocks("yaml", "Agent")]
     assert (config["type"], config["path"]) == ("file", LOG)
     assert all({"timestamp", "level", "message"} <= json.loads(line).keys() for line in lines)
+
+
+HOLDS: dict[str, Callable[[Any], bool]] = {
+    "date": lambda value: bool(RFC3339.fullmatch(value)),
+    "keyword": lambda value: isinstance(value, str) and len(value) <= 8191,
+    "text": lambda value: isinstance(value, str),
+    "flattened": lambda value: isinstance(value, dict),
+}
+
+
+def test_the_template_has_a_field_of_the_right_type_for_each_key(lines: list[str]) -> None:
+    (template,) = [json.loads(text) for text in blocks("json", "Elasticsearch")]
+    mapping = template["template"]["mappings"]
+    assert fnmatch("logs-simpletuner-default", *template["index_patterns"])
+    assert (template["data_stream"], mapping["dynamic"]) == ({}, False)
+    fields = {name: field["type"] for name, field in mapping["properties"].items()}
+    for line in map(json.loads, lines):
+        assert [key for key, value in line.items() if not HOLDS[fields[key]](value)] == []
 
 
 @pytest.mark.parametrize(
