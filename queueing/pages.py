@@ -11,6 +11,7 @@ from jobs.access import AnyUser, is_superuser, manages_anything, organizations_o
 from jobs.page_kinds import live_page
 from jobs.page_rows import LABELS, duration
 from jobs.roles import MANAGERS, SUBMITTERS
+from queueing import holds
 from queueing.controls import may_run_queue
 from queueing.explain import NEXT
 from queueing.limits import queue_state
@@ -70,6 +71,7 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
     told = {shown["job_id"]: shown for shown in represent_entries(entries, user)}
     managed, submitted = _organizations(user, MANAGERS), _organizations(user, SUBMITTERS)
     superuser = is_superuser(user)
+    doors = holds.doors([entry.job_id for entry in groups["held"]], user)
 
     def row(entry: QueueEntry) -> dict[str, Any]:
         manages = superuser or entry.organization_id in managed
@@ -81,6 +83,7 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
             **_chip(entry),
             "why": _why(facts, is_stoppable),
             "wait": _in_words(facts["estimated_wait_seconds"]),
+            "review_address": doors.get(entry.job_id),
             "may_reorder": manages and is_stoppable,
             "may_cancel": is_stoppable and (manages or is_own),
         }

@@ -67,7 +67,7 @@ def test_a_reviewer_decides_and_the_requester_takes_back(hold: Hold, alice: User
     assert [count_to_decide(user, teams_of(user)) for user in (bob, alice)] == [1, 0]
 
 
-def test_the_list_leads_to_the_request_those_alone_who_may_decide_it(
+def test_list_and_queue_lead_to_the_request_those_alone_who_may_decide_it(
     hold: Hold, alice: User, bob: User, root: User, acme: Organization
 ) -> None:
     safety = Group.objects.create(name="safety")
@@ -76,7 +76,9 @@ def test_the_list_leads_to_the_request_those_alone_who_may_decide_it(
     for_leads, for_group = hold(name="for-leads"), hold(name="for-group", reviewer_group=safety)
 
     def leads_to(user: User) -> list[int]:
-        return [int(number) for number in re.findall(r'href="/approvals#request-(\d+)"', get(user, "/"))]
+        found, in_queue = (re.findall(r'href="/approvals#request-(\d+)"', get(user, page)) for page in ("/", "/queue"))
+        assert sorted(found) == sorted(in_queue)
+        return [int(number) for number in found]
 
     assert leads_to(alice) == []
     assert leads_to(bob) == [for_leads.pk]
