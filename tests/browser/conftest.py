@@ -110,6 +110,17 @@ def is_wider_than_the_window(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
 
 
+def sticking_out(page: Page) -> list[str]:
+    """The controls that reach over the edge of their card."""
+    found: list[str] = (
+        page.evaluate("""() => [...document.querySelectorAll(".card :is(input, select, textarea, button)")]
+      .filter((one) => one.checkVisibility())
+      .filter((one) => one.getBoundingClientRect().right > one.closest(".card").getBoundingClientRect().right)
+      .map((one) => one.outerHTML.slice(0, 200))""")
+    )
+    return found
+
+
 def keep(page: Page, name: str) -> None:
     """Keep a picture of the whole page, for people to judge."""
     SCREENSHOTS.mkdir(exist_ok=True)

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import expect
 
 from cloudtrain_site.models import ApiKey, MutedMail
-from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, violations
+from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, sticking_out, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
@@ -74,6 +74,7 @@ def test_choices_are_kept_and_nobody_meets_a_barrier(browse: Browse, alice: User
     page.set_viewport_size({"width": 360, "height": 740})
     assert not is_wider_than_the_window(page)
     assert violations(page) == [], "on a phone"
+    assert sticking_out(page) == []
     keep(page, "account-phone")
 
     page.get_by_role("link", name="Change the password").click()

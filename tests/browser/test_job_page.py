@@ -34,6 +34,7 @@ from tests.browser.conftest import (
     row,
     sign_in,
     start,
+    sticking_out,
     tell,
     violations,
 )
@@ -122,6 +123,7 @@ class TestForEveryone:
         page.set_viewport_size({"width": 360, "height": 740})
         keep(page, "job-phone-dark")
         assert violations(page) == [], "on a phone"
+        assert sticking_out(page) == []
         for width in (360, 600, 900, 1280):
             page.set_viewport_size({"width": width, "height": 740})
             assert not is_wider_than_the_window(page), width

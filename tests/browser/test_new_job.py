@@ -17,7 +17,16 @@ from approvals.models import ApprovalRule
 from jobs.configs import store_config
 from jobs.dataset_models import DatasetUpload
 from jobs.models import Job, Membership, Organization, ProviderConfig
-from tests.browser.conftest import Browse, forgive, is_live, is_wider_than_the_window, keep, sign_in, violations
+from tests.browser.conftest import (
+    Browse,
+    forgive,
+    is_live,
+    is_wider_than_the_window,
+    keep,
+    sign_in,
+    sticking_out,
+    violations,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
@@ -188,6 +197,7 @@ def test_a_stored_config_is_looked_at_copied_and_nobody_meets_a_barrier(
     expect(page.locator("#config-problem")).to_contain_text('hub_token: "***" stands for a secret')
     expect(page.locator("#forecast-words")).to_have_text(re.compile("^It can’t be submitted as it is"))
     assert violations(page) == [], "with a mask"
+    assert sticking_out(page) == []
     keep(page, "new-job-masked")
     refused(complaints)
 
