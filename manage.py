@@ -12,7 +12,8 @@ from django.db import DatabaseError
 
 from cloudtrain_site.configuration import ConfigurationError
 from cloudtrain_site.correlation_ids import command_correlation
-from cloudtrain_site.structured_logging import prints_answer
+from cloudtrain_site.lean_imports import load_lean_libraries
+from cloudtrain_site.structured_logging import SERVING, prints_answer
 
 
 def main() -> None:
@@ -21,6 +22,8 @@ def main() -> None:
     # One id for all that a command does. A server's is made anew for each piece of its work.
     work = command_correlation() if prints_answer(sys.argv) else nullcontext()
     try:
+        if SERVING.intersection(sys.argv[1:2]):
+            load_lean_libraries()
         with work:
             execute_from_command_line(sys.argv)
     except ConfigurationError as error:
