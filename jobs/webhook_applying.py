@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 from collections.abc import Iterator, Sequence
-from time import monotonic
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
 
 from django.db import connection
 from django.db.models import QuerySet
@@ -26,8 +29,9 @@ Verdict = WebhookDelivery.Verdict
 APPLICABLE = (Verdict.ACCEPTED, Verdict.UNSIGNED)
 #: Deliveries a transaction at most: SQLite's other writers, who keep the next ones among them, wait for it.
 TOGETHER = 10
-#: They wait about this long at most.
-HOLD_SECONDS = 0.02
+#: So long they may be kept waiting again and again; who is slower than that lets them all in before the next one.
+HOLD_SECONDS = 0.03
+LONGEST_REST = 0.5
 READ_TOGETHER = 50
 #: A task that applies what was left is killed after a minute.
 APPLY_SECONDS = 30.0
@@ -127,23 +131,52 @@ def read_kept(delivery: WebhookDelivery) -> Snapshot:
 
 def apply_leftovers() -> int:
     """Apply what was received and not applied, the oldest first, for as long as one task may. Returns how many."""
-    until, last, count, size = monotonic() + APPLY_SECONDS, 0, 0, TOGETHER
+    until, last, count = monotonic() + APPLY_SECONDS, 0, 0
+    # Looked for after each turn too: whoever came meanwhile, and was turned away, relies on it.
+    while monotonic() < until and _open_ones().filter(pk__gt=last).exists():
+        with _alone() as is_mine:
+            if not is_mine:
+                break
+            done, last = _apply_all_after(last, until)
+        count += done
+    return count
+
+
+@contextmanager
+def _alone() -> Iterator[bool]:
+    """Whether nobody else applies deliveries at this moment: on SQLite two would only stand in each other's way."""
+    if connection.vendor != "sqlite":
+        yield True
+        return
+    with Path(f"{connection.settings_dict['NAME']}-webhooks").open("a") as door:
+        try:
+            fcntl.flock(door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _apply_all_after(last: int, until: float) -> tuple[int, int]:
+    """How many there were, and which one was the last."""
+    count = 0
     while monotonic() < until:
         # Read and parsed before the transaction, which keeps others from writing.
         rows = list(_open_ones().filter(pk__gt=last)[:READ_TOGETHER])
         pairs = [(row, read_kept(row)) for row in rows if is_prediction(row.payload)]
-        while pairs:
-            done, seconds = _apply_those_open(pairs[:size])
-            count, pairs, size = count + done, pairs[size:], size_after(size, seconds)
+        last = rows[-1].pk if rows else last
+        for first in range(0, len(pairs), TOGETHER):
+            done, seconds = _apply_those_open(pairs[first : first + TOGETHER])
+            count += done
+            sleep(rest_after(seconds))
         if len(rows) < READ_TOGETHER:
             break
-        last = rows[-1].pk
-    return count
+    return count, last
 
 
-def size_after(size: int, seconds: float) -> int:
-    """How many the next transaction takes, when one of `size` took so long: on a busy machine others wait as long."""
-    return max(1, min(TOGETHER, 2 * size, int(size * HOLD_SECONDS / max(seconds, 0.001))))
+def rest_after(seconds: float) -> float:
+    """How long to let others write, after a transaction that took so long: on a busy machine, as long again."""
+    return min(seconds, LONGEST_REST) if seconds > HOLD_SECONDS else 0.0
 
 
 def _apply_those_open(pairs: Sequence[Pair]) -> tuple[int, float]:
