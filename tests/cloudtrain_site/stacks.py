@@ -28,7 +28,7 @@ from tests.waiting import wait_until as wait_until
 
 MANAGE = [sys.executable, str(settings.BASE_DIR / "manage.py")]
 #: Five seconds on an idle machine; beside others many times that.
-START_SECONDS = 80.0
+START_SECONDS = 45.0
 MARK = "CLOUDTRAIN_TEST_STACK"
 #: As quick as the product allows: a test that waits for ticks then waits for seconds.
 QUICK_QUEUE = json.dumps({"background": {"queue_processing": {"interval_seconds": 1}}})
