@@ -36,7 +36,7 @@ from django.core.management import call_command  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from bench.stack import Figure, percentile, print_table  # noqa: E402
-from jobs.models import Job, WebhookDelivery  # noqa: E402
+from jobs.models import Job, ProviderConfig, WebhookDelivery  # noqa: E402
 from tests.fake_replicate.process import FakeReplicateProcess  # noqa: E402
 from tests.servers import free_port  # noqa: E402
 
@@ -155,6 +155,8 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=320.0)
     options = parser.parse_args()
     call_command("migrate", verbosity=0)
+    # Nobody delivers without one; and where there is one, nothing is polled.
+    ProviderConfig.objects.update_or_create(pk="replicate", defaults={"webhook_url": "https://train.example.org"})
     ids = make_jobs(int(options.seconds * options.rate / 2))
     with FakeReplicateProcess.start() as fake:
         os.environ.update(REPLICATE_BASE_URL=fake.url, REPLICATE_API_TOKEN=fake.token)

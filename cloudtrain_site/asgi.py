@@ -15,9 +15,11 @@ def _site() -> LongResponses:
     load_lean_libraries()  # before anything else loads them
     from django.core.asgi import get_asgi_application
 
-    from cloudtrain_site.fronts import behind_fronts
+    from cloudtrain_site.fronts import behind_fronts, warm_up
 
-    return behind_fronts(get_asgi_application())
+    site = behind_fronts(get_asgi_application())
+    warm_up()
+    return site
 
 
 application = _site()

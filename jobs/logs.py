@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from cloudtrain_site.redaction import mask_text
 from cloudtrain_site.sealing import SecretsLostError
+from cloudtrain_site.statements import insert, update_if
 from jobs.models import Job, LogPiece
 from jobs.providers import FORGETFUL, get_provider
 from jobs.providers.base import Handle, LogSlice, ProviderError, Snapshot
@@ -117,9 +118,10 @@ def _append(job: Job, text: str, *, is_end: bool) -> bool:
     size = job.log_size + len(text.encode())
     try:
         with transaction.atomic():
-            if not Job.objects.kept().filter(pk=job.pk, log_size=job.log_size).update(log_size=size, **fields):
+            read = {"id": job.pk, "log_size": job.log_size, "deleted_at": None}
+            if not update_if(Job, read, {"log_size": size, **fields}):
                 return False
-            LogPiece.objects.create(job=job, start=job.log_size, end=size, text=text)
+            insert([LogPiece(job=job, start=job.log_size, end=size, text=text)])
     except IntegrityError:
         return False
     job.log_size = size

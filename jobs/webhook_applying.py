@@ -21,6 +21,7 @@ from jobs.providers.base import Snapshot
 from jobs.providers.replicate_predictions import is_prediction, read_snapshot
 from jobs.statuses import JobStatus
 from jobs.tracing import tracing
+from jobs.webhook_models import IS_APPLICABLE
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
@@ -194,4 +195,4 @@ def _apply_those_open(pairs: Sequence[Pair]) -> tuple[int, float]:
 
 
 def _open_ones() -> QuerySet[WebhookDelivery]:
-    return WebhookDelivery.objects.filter(verdict__in=APPLICABLE, outcome="").order_by("id")
+    return WebhookDelivery.objects.filter(IS_APPLICABLE, outcome="").order_by("id")

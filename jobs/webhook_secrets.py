@@ -8,8 +8,11 @@ import threading
 import time
 from dataclasses import dataclass
 
+from django.db import DatabaseError
+
 from cloudtrain_site.connections import lend_connection
 from cloudtrain_site.redaction import register_secret
+from jobs.models import ProviderConfig
 from jobs.providers.base import ProviderError
 from jobs.providers.replicate import ReplicateProvider
 
@@ -42,6 +45,17 @@ def secret() -> str:
         if not _kept.secret or _kept.of != account:
             _fetch(provider)
         return _kept.secret
+
+
+def fetch_early() -> None:
+    """Have the secret before the first delivery comes, where some are expected: it takes longer than all the rest."""
+    try:
+        config = ProviderConfig.objects.filter(pk="replicate").first()
+        if config is not None and config.webhook_url and ReplicateProvider.from_settings().access.token:
+            secret()
+    except (ProviderError, DatabaseError) as error:
+        # The first delivery asks again, and whoever delivers it is told what is wrong.
+        logger.info("Webhook secret could not be fetched early", extra={"error": str(error)})
 
 
 def fresh_secret(used: str) -> str | None:

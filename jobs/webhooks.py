@@ -29,6 +29,7 @@ from jobs.sealed import without_secrets
 from jobs.signatures import Check, check
 from jobs.statuses import PROVIDER_WORDS, TERMINAL
 from jobs.webhook_applying import APPLICABLE, REPLICATE, Verdict, apply_each
+from jobs.webhook_models import HAS_ID, IS_APPLICABLE
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
@@ -234,7 +235,7 @@ def _keep_alone(ticket: Ticket) -> list[Ticket]:
 
 def _keep_new(tickets: list[Ticket]) -> list[Ticket]:
     ids = [ticket.delivery.delivery_id for ticket in tickets if ticket.delivery and ticket.delivery.delivery_id]
-    taken = WebhookDelivery.objects.filter(provider=REPLICATE, verdict__in=APPLICABLE)
+    taken = WebhookDelivery.objects.filter(IS_APPLICABLE & HAS_ID, provider=REPLICATE)
     known = set(taken.filter(delivery_id__in=ids).values_list("delivery_id", flat=True)) if ids else set()
     new: list[Ticket] = []
     again: list[str] = []
