@@ -2,49 +2,38 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import math
 import re
 import sys
 from collections.abc import Callable
-from datetime import timedelta
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.auth.models import User
-from django.contrib.sessions.models import Session
-from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from approvals import decisions
-from approvals.intake import Outcome
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Source
 from jobs.models import Job, LogPiece
 from jobs.statuses import JobStatus
 from tests.browser.conftest import (
     Browse,
-    forgive,
     is_live,
     is_wider_than_the_window,
     keep,
     row,
-    sign_in,
     start,
     sticking_out,
     tell,
     violations,
 )
-from tests.web import running_server
+from tests.browser.job_pages import LOG, Submit, Training, opened, training, view, write_more
+
+__all__ = ["training"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
-Submit = Callable[..., Outcome]
 MakeJob = Callable[..., Job]
-Training = Callable[..., tuple[Job, Path]]
 #: Scrolls through the whole log, one step a frame, and tells how long the longest frame took.
 LONGEST_FRAME = """() => new Promise((resolve) => {
   const box = document.querySelector("#log-view");
@@ -57,55 +46,6 @@ LONGEST_FRAME = """() => new Promise((resolve) => {
     if (count <= 60) requestAnimationFrame(frame); else resolve(longest);
   });
 })"""
-ESC = "\x1b"
-#: What trainers write: a coloured header, a bar that is drawn over itself, figures.
-LOG = (
-    f"{ESC}[1;32mINFO{ESC}[0m loading the dataset <script>alert(1)</script> \x00\x07 end\r\n"
-    + "".join(f"\rPreparing: {percent}%" for percent in range(0, 101, 5))
-    + "\n"
-    + "".join(
-        f"step {step}/500 loss: {0.9 * math.exp(-step / 160) + 0.05 + 0.02 * math.sin(step):.4f} "
-        f"lr: {1e-4 * min(1, step / 100):.6f}\n"
-        for step in range(1, 401)
-    )
-    + f"{ESC}[33mWARNING{ESC}[0m the learning rate is high: שלום 漢字 🚂\n"
-)
-
-
-@pytest.fixture
-def training(settings: Any, tmp_path: Path, submit: Submit, alice: User) -> Callable[..., tuple[Job, Path]]:
-    """A job that trains on this machine, and the log that it writes."""
-    settings.DATA_DIR = tmp_path
-
-    def make(name: str = "flux-portraits", log: str = LOG, **fields: Any) -> tuple[Job, Path]:
-        job = start(submit(alice, name, **fields).job)
-        now = timezone.now()
-        Job.objects.filter(pk=job.pk).update(
-            external_id=job.pk, started_at=now - timedelta(minutes=8), progress=80, step=400, total_steps=500,
-            stage="Training", progress_told_at=now, last_log="step 400/500 loss: 0.1",
-        )  # fmt: skip
-        job.refresh_from_db()
-        path = tmp_path / "jobs" / job.pk / "train.log"
-        path.parent.mkdir(parents=True)
-        path.write_text(log)
-        return job, path
-
-    return make
-
-
-def write_more(path: Path, text: str) -> None:
-    with path.open("a") as file:
-        file.write(text)
-
-
-def opened(page: Page, job: Job) -> Page:
-    """The page of `job`, live."""
-    page.goto(f"/jobs/{job.pk}")
-    return is_live(page)
-
-
-def view(page: Page) -> Any:
-    return page.locator("#log-view")
 
 
 class TestForEveryone:
@@ -287,72 +227,6 @@ class TestLive:
         expect(bobs.get_by_role("alert")).to_contain_text("no longer there")
         assert all("404" in complaint for complaint in complaints)
         complaints.clear()
-
-
-class TestBadTimes:
-    # Of a stream that is cut while it is open, Django leaves the file of the request's body to the collector.
-    @pytest.mark.filterwarnings("ignore:Unclosed file <tempfile:ResourceWarning")
-    def test_catches_up_after_the_server_was_gone_for_ten_seconds(
-        self, browse: Browse, alice: User, training: Training, complaints: list[str]
-    ) -> None:
-        job, path = training()
-        with running_server() as address:
-            page = browse(alice, "about:blank", base_url=address)
-            page.clock.install()
-            opened(page, job)
-            expect(view(page)).to_contain_text("step 400/500")
-            page.evaluate("window.isTheSamePage = true")
-        write_more(path, "step 401/500 loss: 0.1\nstep 402/500 lo")
-        page.clock.run_for(10_000)
-        expect(page.get_by_role("alert")).to_contain_text("live connection is down")
-        expect(page.locator("#job-chip")).to_have_text("Running")
-        write_more(path, "ss: 0.1\nstep 403/500 loss: 0.1\n")
-        tell(job, percent=80.6)
-        tell(job, JobStatus.COMPLETED)
-        with running_server(urlsplit(address).port or 0):
-            is_live(page)
-            page.clock.run_for(11_000)
-            expect(page.locator("#job-chip")).to_have_text("Completed")
-            expect(page.get_by_role("alert")).to_be_hidden()
-            expect(page.locator("#history .moment")).to_have_count(job.events.count())
-            expect(view(page)).to_contain_text("step 403/500")
-            for step in range(399, 404):
-                page.get_by_role("searchbox").fill(f"step {step}/500 loss")
-                page.keyboard.press("Enter")
-                expect(page.locator("#log-found")).to_have_text("1 of 1")
-            assert page.evaluate("window.isTheSamePage"), "the page was loaded anew"
-            forgive(page, complaints, "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "Failed to fetch")
-        gc.collect()
-
-    def test_whose_session_ended_asks_for_nothing_until_its_reader_is_back(
-        self, browse: Browse, alice: User, training: Training, complaints: list[str]
-    ) -> None:
-        job, path = training()
-        page = browse(alice, "about:blank")
-        page.clock.install()
-        opened(page, job)
-        expect(view(page)).to_contain_text("step 400/500")
-        Session.objects.all().delete()
-        tell(job, JobStatus.COMPLETED)
-        page.clock.run_for(1_000)
-        expect(page.get_by_role("alert")).to_contain_text("You are signed out, so the page stands still.")
-        expect(page.locator("#pulse")).to_have_text("Not live")
-        expect(view(page)).to_contain_text("step 400/500")
-        keep(page, "job-signed-out")
-        with page.expect_response("**/logs?since=*"):
-            page.clock.run_for(30_000)
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.clock.run_for(300_000)
-        assert asked == []
-
-        write_more(path, "step 401/500 loss: 0.1\n")
-        page.get_by_role("link", name="Sign in again").click()
-        sign_in(page, alice)
-        expect(page).to_have_url(re.compile(f"/jobs/{job.pk}$"))
-        expect(page.locator("#job-chip")).to_have_text("Completed")
-        expect(view(page)).to_contain_text("step 401/500")
-        forgive(page, complaints, "401")
 
 
 class TestActs:
