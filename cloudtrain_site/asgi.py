@@ -15,11 +15,9 @@ def _site() -> LongResponses:
     load_lean_libraries()  # before anything else loads them
     from django.core.asgi import get_asgi_application
 
-    from cloudtrain_site.fronts import behind_fronts, warm_up
+    from cloudtrain_site.fronts import behind_fronts
 
-    site = behind_fronts(get_asgi_application())
-    warm_up()
-    return site
+    return behind_fronts(get_asgi_application())
 
 
 application = _site()

@@ -49,6 +49,10 @@ def serve(listener: socket.socket) -> None:
         backlog=WAITING_CONNECTIONS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+    config.load()
+    from cloudtrain_site.fronts import warm_up  # needs Django, which the application has set up
+
+    warm_up()
     uvicorn.Server(config).run(sockets=[listener])
 
 
