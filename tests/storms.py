@@ -88,6 +88,12 @@ class StormySite(Site):
         own = {"REPLICATE_BASE_URL": self.fake.url, "REPLICATE_API_TOKEN": self.fake.token}
         return {**super().environment, **own, "STORM_WEBHOOKS": f"http://127.0.0.1:{self.port}"}
 
+    def free_rows(self, table: str, condition: str) -> str:
+        """The condition, without rows that somebody is changing: whoever waits for several may be waited for."""
+        if not self.database_url:
+            return condition  # SQLite has one writer at a time
+        return f"id IN (SELECT id FROM {table} WHERE {condition} FOR UPDATE SKIP LOCKED)"
+
     def execute(self, sql: str, *values: str) -> None:
         """Change something in its database; `?` stands for a value."""
         if self.database_url:
@@ -157,12 +163,13 @@ class Storm:
         """As if ten minutes had gone by for whoever waits, but not for a call that is under way."""
         then, killed = _stamp(datetime.now(UTC) - timedelta(minutes=11)), _stamp(self.killed_at)
         waits = "status = 'dispatching' AND (last_error <> '' OR dispatched_at < ?)"
+        waits = self.site.free_rows("queueing_queueentry", waits)
         self.site.execute(
             f"UPDATE queueing_queueentry SET lease_until = ?, dispatched_at = ? WHERE {waits}", then, then, killed
         )
         self.site.execute("UPDATE queueing_queueentry SET not_before = NULL WHERE not_before IS NOT NULL")
         self.site.execute("UPDATE jobs_providerconfig SET outage_until = NULL WHERE outage_until IS NOT NULL")
-        silent = "status IN ('queued', 'running') AND queued_at < ?"
+        silent = self.site.free_rows("jobs_job", "status IN ('queued', 'running') AND queued_at < ?")
         lately = _stamp(datetime.now(UTC) - timedelta(seconds=5))
         self.site.execute(f"UPDATE jobs_job SET last_synced_at = ? WHERE {silent}", then, lately)
 
