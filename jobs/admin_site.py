@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.admin import AdminSite
+from django.contrib.auth.forms import AuthenticationForm
 from django.http import HttpRequest
 
 from jobs.admin_base import manages
@@ -15,6 +16,8 @@ class CloudtrainAdminSite(AdminSite):
     site_title = "cloudtrain"
     index_title = "Administration"
     site_url = "/"
+    # The admin's own form turns everybody away who isn't staff, whatever `has_permission` says.
+    login_form = AuthenticationForm
 
     def has_permission(self, request: HttpRequest) -> bool:
         """Whether the request's user may come in at all."""
