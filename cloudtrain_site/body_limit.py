@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
+from cloudtrain_site.asgi_types import App, Message, Receive, Scope, Send
 from cloudtrain_site.correlation_ids import HEADER, correlation, is_valid_correlation_id
 from cloudtrain_site.errors import error_body
 
 logger = logging.getLogger("simpletuner.cloud.http")
-
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-App: TypeAlias = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 #: What a dataset may have, and the form around it.
 DATASET_BYTES = 100_000_000
@@ -40,7 +36,7 @@ class BodyLimit:
     def __init__(self, app: Any) -> None:
         self.app: App = app
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 413 in the contract's shape."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
@@ -73,17 +69,17 @@ class _Count:
         await self.downstream(message)
 
 
-def _header(scope: Mapping[str, Any], name: str) -> str:
+def _header(scope: Scope, name: str) -> str:
     wanted = name.lower().encode()
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == wanted), "")
 
 
-def _declared(scope: Mapping[str, Any]) -> int:
+def _declared(scope: Scope) -> int:
     length = _header(scope, "content-length")
     return int(length) if length.isdecimal() and len(length) < 20 else 0
 
 
-async def _refuse(scope: Mapping[str, Any], receive: Receive, send: Send, words: str) -> None:
+async def _refuse(scope: Scope, receive: Receive, send: Send, words: str) -> None:
     given = _header(scope, HEADER)
     with correlation(given if is_valid_correlation_id(given) else None) as correlation_id:
         logger.info("Request refused: it is too large", extra={"path": scope["path"], "bytes": _declared(scope)})

@@ -7,17 +7,15 @@ view that has much time ahead leaves word of what is still to be sent; it is sen
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from cloudtrain_site.asgi_types import App, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-App: TypeAlias = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 #: Sends the whole body of a response, as an ASGI application would.
 Body: TypeAlias = Callable[[Receive, Send], Awaitable[None]]
 
@@ -30,7 +28,7 @@ class LongResponses:
     def __init__(self, app: Any) -> None:
         self.app: App = app
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have Django answer; then send the body that a view has promised, if one has."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
@@ -39,7 +37,7 @@ class LongResponses:
         if body is not None:
             await body(receive, send)
 
-    async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> Body | None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Body | None:
         """Send Django's answer; of a long one the head, and return what sends its body. Nothing else is kept of it."""
         answer = _Answer(send)
         extensions = {**(scope.get("extensions") or {}), EXTENSION: answer}

@@ -59,7 +59,6 @@ MIDDLEWARE = [
     "cloudtrain_site.correlation.CorrelationMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "cloudtrain_site.security_headers.content_security_policy",
-    "jobs.webhook_door.webhook_door",
     "cloudtrain_site.static_files.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

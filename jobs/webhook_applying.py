@@ -21,13 +21,11 @@ from jobs.providers.base import Snapshot
 from jobs.providers.replicate_predictions import is_prediction, read_snapshot
 from jobs.statuses import JobStatus
 from jobs.tracing import tracing
-from jobs.webhook_models import IS_APPLICABLE
+from jobs.webhook_models import APPLICABLE, IS_APPLICABLE
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
 REPLICATE = "replicate"
-Verdict = WebhookDelivery.Verdict
-APPLICABLE = (Verdict.ACCEPTED, Verdict.UNSIGNED)
 #: Deliveries a transaction at most: SQLite's other writers, who keep the next ones among them, wait for it.
 TOGETHER = 10
 #: So long they may be kept waiting again and again; who is slower than that lets them all in before the next one.

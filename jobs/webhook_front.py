@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from cloudtrain_site.body_limit import App, Receive, Send
+from cloudtrain_site.asgi_types import App, Receive, Scope, Send
 from cloudtrain_site.correlation_ids import HEADER, correlation, is_valid_correlation_id
 from cloudtrain_site.errors import error_body
 from cloudtrain_site.security_headers import HEADER as POLICY_HEADER
@@ -22,8 +22,6 @@ from jobs.webhook_views import answer_to, sender_of
 from jobs.webhooks import Arrival, Ticket
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
-
-Scope = MutableMapping[str, Any]
 
 #: Bytes of one, and of all that wait at the same time.
 LARGEST = 1_000_000

@@ -8,7 +8,8 @@ from django.utils import timezone
 
 #: What may be applied, by its verdict. SQLite finds a partial index by comparing its condition with the query's, which
 #: it can do with single values, but not with a list of them: with an IN it reads the whole table.
-IS_APPLICABLE = Q(verdict="accepted") | Q(verdict="unsigned")
+APPLICABLE = ("accepted", "unsigned")
+IS_APPLICABLE = Q(verdict=APPLICABLE[0]) | Q(verdict=APPLICABLE[1])
 HAS_ID = ~Q(delivery_id="")
 
 

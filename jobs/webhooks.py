@@ -28,11 +28,12 @@ from jobs.providers.replicate_predictions import MARKER, is_prediction, read_sna
 from jobs.sealed import without_secrets
 from jobs.signatures import Check, check
 from jobs.statuses import PROVIDER_WORDS, TERMINAL
-from jobs.webhook_applying import APPLICABLE, REPLICATE, Verdict, apply_each
-from jobs.webhook_models import HAS_ID, IS_APPLICABLE
+from jobs.webhook_applying import REPLICATE, apply_each
+from jobs.webhook_models import APPLICABLE, HAS_ID, IS_APPLICABLE
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
+Verdict = WebhookDelivery.Verdict
 KEEP = timedelta(days=30)
 #: So many within a second are applied before they are answered; more, and what follows them, are left to a task.
 AT_ONCE = 10

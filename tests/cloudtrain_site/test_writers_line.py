@@ -31,19 +31,26 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def test_whoever_waits_comes_before_whoever_was_just_in(database: Path) -> None:
-    # Two lines at one file are to each other as two processes are.
-    mine, theirs = Line(database), Line(database)
-    order: list[str] = []
+def line_up(theirs: Line, database: Path, order: list[str]) -> threading.Thread:
+    """Returns when the thread waits for its turn, of which it will tell in `order`."""
 
     def write() -> None:
         with theirs.turn():
             order.append("theirs")
 
+    thread = threading.Thread(target=write)
+    thread.start()
+    wait_until(lambda: is_locked(database.with_name("jobs.sqlite3-line")))
+    return thread
+
+
+def test_whoever_waits_comes_before_whoever_was_just_in(database: Path) -> None:
+    # Two lines at one file are to each other as two processes are.
+    mine, theirs = Line(database), Line(database)
+    order: list[str] = []
+
     with mine.turn():
-        other = threading.Thread(target=write)
-        other.start()
-        wait_until(lambda: is_locked(database.with_name("jobs.sqlite3-line")))
+        other = line_up(theirs, database, order)
         order.append("mine")
     with mine.turn():
         order.append("mine again")
@@ -55,14 +62,8 @@ def test_a_turn_within_a_turn_neither_waits_for_those_in_line_nor_lets_them_in(d
     mine, theirs = Line(database), Line(database)
     order: list[str] = []
 
-    def write() -> None:
-        with theirs.turn():
-            order.append("theirs")
-
     with mine.turn():
-        other = threading.Thread(target=write)
-        other.start()
-        wait_until(lambda: is_locked(database.with_name("jobs.sqlite3-line")))
+        other = line_up(theirs, database, order)
         deadline = time.monotonic() + writers_line.PATIENCE_SECONDS / 2
         with mine.turn():
             order.append("mine")
