@@ -176,4 +176,4 @@ def lack_of_people(request: ApprovalRequest | None) -> list[str]:
     found = eligible(request).count()
     if found >= request.approvals_needed:
         return []
-    return [f"It needs {request.approvals_needed} approvals, and {found} people are there to give one: ask an admin."]
+    return [f"Approvals needed: {request.approvals_needed}; people who may give one: {found}. Ask an admin."]

@@ -98,7 +98,7 @@ def test_a_request_that_nobody_can_decide_warns(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     answer = client_of(alice).post("/api/cloud/jobs/submit", {"config": {"max_train_steps": 10}}).json()
-    assert "It needs 1 approvals, and 0 people are there" in answer["warnings"][0]
+    assert "Approvals needed: 1; people who may give one: 0." in answer["warnings"][0]
     assert "Nobody can decide about an approval request" in [record.getMessage() for record in caplog.records]
     assert "1 approval request has too few people who may decide" in health.warning()
     parts = {part["name"]: part for part in client_of(alice).get("/api/cloud/health").json()["components"]}

@@ -197,7 +197,7 @@ class TestPanels:
         assert "2 approvals by leads and admins" in alices
         assert "Only leads and admins of the organization decide" in alices
         assert ">Decide</a>" not in alices
-        assert "It needs 2 approvals, and 1 people are there" in alices
+        assert "Approvals needed: 2; people who may give one: 1." in alices
         assert ">Decide</a>" in bobs
 
     def test_show_who_decided_and_why(self, alice: User, bob: User) -> None:
