@@ -12,7 +12,7 @@ class QueueingConfig(AppConfig):
     verbose_name = "Queue"
 
     def ready(self) -> None:
-        """Hear of ended jobs, and tell the API of every job's place."""
+        """Hear of jobs that began or ended, and tell the API of every job's place."""
         from cloudtrain_site.metrics import register_collector
         from jobs.facets import register
         from jobs.panels import Panel, register_panel
@@ -20,10 +20,11 @@ class QueueingConfig(AppConfig):
         from jobs.signals import job_status_changed
         from queueing.job_panel import panel_for
         from queueing.places import places_of
-        from queueing.receivers import free_slot
+        from queueing.receivers import free_slot, keep_slot
         from queueing.statistics import collect
 
         job_status_changed.connect(free_slot, dispatch_uid="queueing.free_slot")
+        job_status_changed.connect(keep_slot, dispatch_uid="queueing.keep_slot")
         register("queueing", places_of, 10)
         register_place(Place("Queue", "queue-page", order=20))
         register_place(Place("Metrics", "metrics-page", order=40))

@@ -142,15 +142,15 @@ def refused(entry: QueueEntry, job: Job, error: ProviderError) -> None:
 
 
 def give_up(entry: QueueEntry, job: Job, to: JobStatus, reason: str, *, actor: Actor, source: str) -> bool:
-    """End job and entry together. False: the claim is somebody else's by now."""
+    """End job and entry together. False: the claim is somebody else's by now, or the provider has the job after all."""
     with unit_of_work():
         held = QueueEntry.objects.filter(
             pk=entry.pk, status=EntryStatus.DISPATCHING, claim_token=entry.claim_token
         ).select_for_update()
         if not held.exists():
             return False
-        lifecycle.finish(job, to, actor=actor, source=source, reason=reason)
-        return claims.end(job, actor=actor, source=source)
+        ended = lifecycle.finish(job, to, actor=actor, source=source, reason=reason)
+        return ended and claims.end(job, actor=actor, source=source)
 
 
 def _give_up(entry: QueueEntry, job: Job, to: JobStatus, reason: str) -> None:
@@ -158,9 +158,11 @@ def _give_up(entry: QueueEntry, job: Job, to: JobStatus, reason: str) -> None:
 
 
 def _withdraw(entry: QueueEntry, job: Job) -> None:
-    """The job may not be submitted any more: it ended, or somebody cancelled it in the meantime."""
+    """The job may not be submitted any more: it began or ended, or somebody cancelled it in the meantime."""
     job.refresh_from_db()
-    if not job.is_terminal:
+    if job.external_id is not None and not job.is_terminal:
+        claims.confirm(entry)  # a webhook told that it runs, and costs money: nobody may take it for stopped
+    elif not job.is_terminal:
         _give_up(entry, job, JobStatus.CANCELLED, "cancelled before the provider took it")
     if job.is_terminal:
         claims.end(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloudtrain_site.states import Change
+from cloudtrain_site.states import Change, Source
 from jobs.models import Job
-from jobs.statuses import TERMINAL
+from jobs.statuses import AT_PROVIDER, BEFORE_PROVIDER, TERMINAL
 from queueing import claims, passes
 from queueing.models import QueueEntry
+from queueing.statuses import EntryStatus
 
 
 def free_slot(*, job: Job, change: Change, **kwargs: Any) -> None:
@@ -19,3 +20,14 @@ def free_slot(*, job: Job, change: Change, **kwargs: Any) -> None:
         and claims.end(job, actor=change.actor, source=change.source)
     ):
         passes.request_pass()
+
+
+def keep_slot(*, job: Job, change: Change, **kwargs: Any) -> None:
+    """A webhook told what the answer to the submission did not: nobody has to look for it, or decide about it.
+
+    Should a crash lose this, whoever looks for the training next does it.
+    """
+    if change.source == Source.WEBHOOK and change.old in BEFORE_PROVIDER and change.new in AT_PROVIDER:
+        entry = claims.live_entry(job)
+        if entry is not None and entry.status == EntryStatus.DISPATCHING:
+            claims.confirm(entry)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cloudtrain_site.events import unit_of_work
-from jobs.statuses import JobStatus
+from jobs.models import Job
+from jobs.statuses import BEFORE_PROVIDER, JobStatus
 from queueing import claims, dispatch, passes
 from queueing.controls import By
 from queueing.models import QueueEntry
@@ -12,6 +13,9 @@ from queueing.models import QueueEntry
 def resubmit(entry: QueueEntry, by: By) -> bool:
     """The provider doesn't have it: it takes its turn once more. False: it is not, or no longer, unconfirmed."""
     with unit_of_work():
+        # It may have turned up just now, by a webhook.
+        if not Job.objects.filter(pk=entry.job_id, status__in=BEFORE_PROVIDER).exists():
+            return False
         if not claims.resubmit(entry, actor=by.actor, source=by.source, reason=by.reason):
             return False
         passes.request_pass()

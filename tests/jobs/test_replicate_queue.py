@@ -10,12 +10,15 @@ import pytest
 from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
-from jobs import sync, upkeep
+from jobs import lifecycle, sync, upkeep
 from jobs.models import Job, ProviderConfig
+from jobs.providers.base import Snapshot
 from jobs.roles import Role
 from jobs.statuses import JobStatus
-from queueing import claims, dispatch
+from queueing import claims, dispatch, unconfirmed
+from queueing.controls import By
 from queueing.models import QueueEntry, QueueState
+from queueing.statuses import EntryStatus
 from tests.fake_replicate import FakeReplicate
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -74,6 +77,47 @@ def test_a_request_that_never_arrived_is_not_repeated_blindly(submit: Callable[.
     a_lease_later()
     job.refresh_from_db()
     assert job.status == JobStatus.PENDING
+    assert not len(fake.predictions)
+
+
+@pytest.fixture
+def missing(submit: Callable[..., Job], fake: FakeReplicate) -> QueueEntry:
+    """The claim of a job that nobody has found at Replicate for ten minutes, as a person saw it."""
+    submit()
+    fake.faults.add("drop", method="POST", path="predictions", times=1)
+    dispatch.run_pass()
+    QueueEntry.objects.update(unconfirmed_at=timezone.now())
+    return QueueEntry.objects.select_related("job").get()
+
+
+def a_webhook_says_it_runs() -> None:
+    told = Snapshot("x" * 26, JobStatus.RUNNING)
+    assert lifecycle.mark_submitted(Job.objects.get(), told, actor=SYSTEM, source=Source.WEBHOOK)
+
+
+def test_a_webhook_settles_what_a_person_was_asked_about(missing: QueueEntry) -> None:
+    a_webhook_says_it_runs()
+    entry = QueueEntry.objects.get()
+    assert (entry.status, entry.unconfirmed_at) == (EntryStatus.RUNNING, None)
+
+
+@pytest.mark.parametrize("verb", [unconfirmed.resubmit, unconfirmed.give_up])
+def test_a_decision_that_a_webhook_forestalled_is_refused(
+    missing: QueueEntry, verb: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "confirm", lambda entry: False)  # what a crash in between leaves
+    a_webhook_says_it_runs()
+    assert not verb(missing, By(SYSTEM, Source.API, "it is not there"))
+    assert (Job.objects.get().status, QueueEntry.objects.get().status) == (JobStatus.RUNNING, EntryStatus.DISPATCHING)
+
+
+def test_what_turns_up_after_it_was_submitted_again_is_not_taken_for_cancelled(
+    missing: QueueEntry, fake: FakeReplicate
+) -> None:
+    assert unconfirmed.resubmit(missing, By(SYSTEM, Source.API, "it is not there"))
+    a_webhook_says_it_runs()
+    dispatch.run_pass()
+    assert (Job.objects.get().status, QueueEntry.objects.get().status) == (JobStatus.RUNNING, EntryStatus.RUNNING)
     assert not len(fake.predictions)
 
 
