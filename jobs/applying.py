@@ -93,6 +93,8 @@ class Application:
                 moved = lifecycle.apply_snapshot(job, snapshot, source=self.source)
             if snapshot.log is not None or snapshot.data_removed:
                 logs.keep(job, snapshot)
+            if not moved and _is_long_unheard(job):
+                Job.objects.filter(pk=job.pk).update(last_synced_at=timezone.now())
             if job.sync_error:
                 Job.objects.filter(pk=job.pk).update(sync_error="")
             return moved
@@ -109,7 +111,7 @@ class Application:
                 for name, value in told.items():
                     setattr(job, name, value)
                 changed[tuple(sorted(told))].append(job)
-            elif job.last_synced_at is None or job.last_synced_at < now - HEARD_PAUSE:
+            elif _is_long_unheard(job):
                 heard.append(job.pk)
         for columns, rows in changed.items():
             self.changed += Job.objects.active().bulk_update(rows, columns, batch_size=ROWS)
@@ -151,6 +153,10 @@ def _is_news(job: Job, snapshot: Snapshot) -> bool:
         or snapshot.progress is not None
         or bool(job.sync_error)
     )
+
+
+def _is_long_unheard(job: Job) -> bool:
+    return job.last_synced_at is None or job.last_synced_at < timezone.now() - HEARD_PAUSE
 
 
 def _lacks_log(job: Job, snapshot: Snapshot) -> bool:

@@ -230,7 +230,12 @@ def details_in(job: Job, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def note_last_words(job: Job, snapshot: Snapshot) -> bool:
-    """Take over progress and cost of an ended job, which came with its complete log after its end."""
+    """Take over progress and cost of an ended job, which came with its complete log after its end.
+
+    Not from what was said before the end and comes late: it knows less.
+    """
+    if snapshot.status not in TERMINAL:
+        return False
     told = details_in(job, snapshot)
     told.pop("error_message", None)
     return job.is_terminal and bool(told) and bool(Job.objects.filter(pk=job.pk, status=job.status).update(**told))
@@ -295,8 +300,8 @@ def _said(job: Job, snapshot: Snapshot) -> dict[str, Any]:
 def _progress(job: Job, snapshot: Snapshot) -> dict[str, Any]:
     """What the log tells, by column. A percentage once known stays until a later one comes."""
     progress = snapshot.progress
-    if progress is None:
-        return {}
+    if progress is None or (snapshot.log is not None and len(snapshot.log.encode()) < job.log_size):
+        return {}  # nothing, or read from less of the log than we have
     told = {
         "stage": progress.stage,
         "progress": progress.percent,

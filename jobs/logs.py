@@ -18,6 +18,7 @@ from jobs.models import Job, LogPiece
 from jobs.providers import FORGETFUL, get_provider
 from jobs.providers.base import Handle, LogSlice, ProviderError, Snapshot
 from jobs.sealed import blot_of, without_secrets
+from jobs.statuses import TERMINAL
 
 #: One answer holds at most this much; the reader goes on at `end`.
 READ_LIMIT_BYTES = 2_000_000
@@ -26,6 +27,8 @@ NOTHING = LogSlice(text="", start=0, end=0, complete=False)
 VIEW_PAUSE = timedelta(seconds=5)
 #: Nobody looks: often enough that what a provider deletes an hour after the end is small.
 QUIET_PAUSE = timedelta(minutes=5)
+#: Bytes with which no character of UTF-8 begins.
+CONTINUATIONS = bytes(range(0x80, 0xC0))
 LOST = "[the rest of the log was removed by the provider before it could be read]\n"
 
 
@@ -79,7 +82,10 @@ def _read_copy(job: Job, start: int, limit: int) -> LogSlice:
         data += piece.text.encode()[max(0, start - piece.start) :]
         if len(data) >= limit:
             break
-    text = data[:limit].decode("utf-8", "ignore")
+    # From the next whole character to the last one.
+    whole = data.lstrip(CONTINUATIONS)
+    start += len(data) - len(whole)
+    text = whole[:limit].decode("utf-8", "ignore")
     end = start + len(text.encode())
     return LogSlice(text, start, end, complete=job.is_terminal and job.log_due_at is None and end >= job.log_size)
 
@@ -102,7 +108,8 @@ def keep(job: Job, snapshot: Snapshot) -> bool:
         return False
     # As many bytes as there were: the log's places stay what they are.
     data = without_secrets(job, snapshot.log or "").encode()
-    is_end = job.is_terminal and job.log_due_at is not None
+    is_last = snapshot.data_removed or snapshot.status in TERMINAL  # and no late word from before the end
+    is_end = job.is_terminal and job.log_due_at is not None and is_last
     text = data[job.log_size :].decode("utf-8", "replace")
     if is_end and snapshot.data_removed and len(data) <= job.log_size:
         text = LOST

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from jobs.providers.base import Answers, Handle, ProviderError, Snapshot
 from jobs.providers.replicate_access import ReplicateError
 from jobs.providers.replicate_predictions import read_snapshot
+from jobs.statuses import TERMINAL
 
 if TYPE_CHECKING:
     from jobs.providers.replicate_http import Connection
@@ -110,8 +111,9 @@ def _known_on(page: Mapping[str, Any], missing: dict[str, Handle]) -> Answers:
 
 
 async def look(connection: Connection, handle: Handle) -> Snapshot:
-    """One prediction, with its log."""
-    return read_snapshot(await connection.get(f"/v1/predictions/{handle.external_id}"))
+    """One prediction, with its log: an ended one without any has none, while lists don't say."""
+    snapshot = read_snapshot(await connection.get(f"/v1/predictions/{handle.external_id}"))
+    return replace(snapshot, log="") if snapshot.log is None and snapshot.status in TERMINAL else snapshot
 
 
 async def _read_single(connection: Connection, handle: Handle) -> AsyncIterator[Answers]:

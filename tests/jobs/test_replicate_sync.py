@@ -147,6 +147,8 @@ def test_the_log_is_kept_and_read_by_offset(running: Job, fake: FakeReplicate) -
     assert logs.read_log(job).text == "begin\né end\n"
     assert logs.read_log(job, start=6).text == "é end\n"
     assert logs.read_log(job, start=6, limit=1).text == ""
+    in_the_middle = logs.read_log(job, start=7)
+    assert (in_the_middle.text, in_the_middle.end) == (" end\n", job.log_size)
     assert LogPiece.objects.count() == 2
 
 
@@ -183,6 +185,23 @@ def test_a_log_that_was_removed_before_it_was_read_says_so(running: Job, fake: F
     fake.faults.retention_seconds = 0
     poll()
     assert logs.read_log(Job.objects.get()).text == f"begin\n{logs.LOST}"
+
+
+def test_an_ended_job_without_a_log_is_asked_for_it_once(at_replicate: MakeJob, fake: FakeReplicate) -> None:
+    fake.update(at_replicate().external_id or "", "canceled")
+    poll()
+    piece = logs.read_log(Job.objects.get())
+    assert (piece.text, piece.complete) == ("", True)
+    assert sync.capture_logs(source=Source.POLL) == 0
+
+
+def test_a_job_with_a_log_and_without_news_counts_as_heard_of(running: Job) -> None:
+    poll()
+    Job.objects.update(last_synced_at=timezone.now() - timedelta(minutes=16))
+    poll()
+    heard = Job.objects.get().last_synced_at
+    assert heard is not None
+    assert heard > timezone.now() - timedelta(minutes=1)
 
 
 def test_running_logs_are_fetched_when_they_are_due_within_the_budget(

@@ -8,6 +8,7 @@ import hmac
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from django_q.models import OrmQ
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import logs, webhook_secrets, webhooks
+from cloudtrain_site.states import Source
+from jobs import logs, sync, webhook_secrets, webhooks
 from jobs.models import Job, JobEvent, ProviderConfig, WebhookDelivery
 from jobs.signatures import TOLERANCE_SECONDS, Check, check
 from jobs.statuses import JobStatus
@@ -140,6 +142,42 @@ def test_a_late_delivery_does_not_reopen_an_ended_job(deliver: Deliver, at_repli
     job.refresh_from_db()
     assert job.status == JobStatus.COMPLETED
     assert WebhookDelivery.objects.first().outcome == "nothing new: the job is completed"  # type: ignore[union-attr]
+
+
+BAR = "Epoch 1/1, Steps: {0}%|####2     | {0}/100 [00:10<00:14,  4.0it/s, lr=0.0001, step_loss=0.5]\n"
+
+
+def test_a_late_delivery_takes_neither_cost_nor_progress_from_an_ended_job(
+    deliver: Deliver, at_replicate: MakeJob, replicate_config: ProviderConfig
+) -> None:
+    began = timezone.now() - timedelta(hours=3)
+    job = at_replicate(status=JobStatus.RUNNING, started_at=began)
+    told = {"started_at": began.isoformat(), "metrics": {"predict_time": 3600}}
+    deliver(body_of(job, "succeeded", logs=BAR.format(100), **told))
+    deliver(body_of(job, "processing", logs=BAR.format(1), started_at=began.isoformat()), delivery="msg_2")
+    job.refresh_from_db()
+    assert (job.cost_usd, job.progress) == (36, 100)
+
+
+def test_a_late_delivery_does_not_end_the_wait_for_the_log(
+    deliver: Deliver, at_replicate: MakeJob, fake: FakeReplicate
+) -> None:
+    job = at_replicate(status=JobStatus.RUNNING)
+    deliver(body_of(job, "succeeded"))
+    fake.update(job.external_id or "", "processing", logs="one\n")
+    fake.update(job.external_id or "", "succeeded", logs="two\n")
+    deliver(body_of(job, "processing", logs="one\n"), delivery="msg_2")
+    assert not logs.read_log(Job.objects.get()).complete
+    sync.capture_logs(source=Source.POLL)
+    piece = logs.read_log(Job.objects.get())
+    assert (piece.text, piece.complete) == ("one\ntwo\n", True)
+
+
+def test_a_delivery_that_was_overtaken_does_not_set_a_running_job_back(deliver: Deliver, at_replicate: MakeJob) -> None:
+    job = at_replicate(status=JobStatus.RUNNING)
+    for number, done in enumerate((10, 60, 10)):
+        deliver(body_of(job, logs="".join(BAR.format(n) for n in range(10, done + 1, 10))), delivery=f"msg_{number}")
+    assert Job.objects.get().progress == 60
 
 
 def test_the_last_delivery_brings_the_whole_log(deliver: Deliver, at_replicate: MakeJob) -> None:
