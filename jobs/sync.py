@@ -27,6 +27,8 @@ provider_logger = logging.getLogger("simpletuner.cloud.providers")
 
 #: Logs fetched in one cycle: those of ended jobs first, then those of running ones that are due.
 LOG_BUDGET = 60
+CANCELS_AT_ONCE = 8
+CANCEL_SECONDS = 25.0
 #: A log that can't be had long after the job's end never will.
 LOG_PATIENCE = timedelta(hours=24)
 
@@ -92,11 +94,13 @@ def handle_of(job: Job) -> Handle:
     return Handle(job.pk, job.external_id or "", since=job.submission_started_at or job.created_at)
 
 
-async def _parts(provider: Provider, handles: Sequence[Handle]) -> AsyncIterator[Answers]:
+async def _parts(
+    provider: Provider, handles: Sequence[Handle], *, with_logs: bool = False
+) -> AsyncIterator[Answers]:
     if not isinstance(provider, AnswersInParts):
         yield await provider.fetch(handles)
         return
-    async for part in provider.fetch_parts(handles):
+    async for part in provider.fetch_parts(handles, with_logs=with_logs):
         yield part
 
 
@@ -140,25 +144,14 @@ def _claim_log(job: Job) -> bool:
 def _capture_at(name: str, jobs: Sequence[Job], config: ProviderConfig | None, source: str) -> None:
     application = Application({job.pk: job for job in jobs}, config, source)
     provider, handles = get_provider(name), [handle_of(job) for job in jobs]
-    for part in in_parts(lambda: _one_by_one(provider, handles)):
-        application.take(part)
-        for job_id, answer in part.items():
-            if isinstance(answer, ProviderError):
-                _give_up_late(application.jobs[job_id], answer)
-
-
-async def _one_by_one(provider: Provider, handles: Sequence[Handle]) -> AsyncIterator[Answers]:
-    """Single questions, since lists carry no logs; the provider bounds how many run at once."""
-    for first in range(0, len(handles), 8):
-        chunk = handles[first : first + 8]
-        answers = await asyncio.gather(*(provider.fetch([handle]) for handle in chunk), return_exceptions=True)
-        for handle, answer in zip(chunk, answers, strict=True):
-            if isinstance(answer, ProviderError):
-                yield {handle.job_id: answer}
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
-                yield answer
+    try:
+        for part in in_parts(lambda: _parts(provider, handles, with_logs=True)):
+            application.take(part)
+            for job_id, answer in part.items():
+                if isinstance(answer, ProviderError):
+                    _give_up_late(application.jobs[job_id], answer)
+    except ProviderError as error:
+        outages.begin(name, error)
 
 
 def _give_up_late(job: Job, error: ProviderError) -> None:
@@ -167,18 +160,34 @@ def _give_up_late(job: Job, error: ProviderError) -> None:
         logs.give_up(job)
 
 
-def cancel_at_provider(job: Job) -> bool:
-    """Ask the job's provider to stop it, when somebody wants that. False: nothing to ask, or not reachable now.
+def cancel_at_providers(jobs: Sequence[Job]) -> Sequence[Job]:
+    """Ask the providers of `jobs` to stop those that somebody wants stopped. Returns the ones that could be asked for.
 
-    The poll asks again until the provider says that it stopped.
+    The others are asked for again by the upkeep, until their provider says that they stopped.
     """
-    if job.is_terminal or job.cancel_requested_at is None or not job.external_id:
-        return False
-    with tracing(job):
-        try:
-            asyncio.run(get_provider(job.provider).cancel(handle_of(job)))
-        except ProviderError as error:
-            provider_logger.warning("Cancel could not be asked for", extra={"error": str(error)})
-            return False
-        logger.info("Asked the provider to cancel")
-    return True
+    wanted = [job for job in jobs if not job.is_terminal and job.cancel_requested_at is not None and job.external_id]
+    asked: list[Job] = []
+    asyncio.run(_ask_to_stop(wanted, asked))
+    return asked
+
+
+async def _ask_to_stop(jobs: Sequence[Job], asked: list[Job]) -> None:
+    """Side by side, and all of it within the time that a task has: one that hangs keeps no other from being stopped."""
+    bound = asyncio.Semaphore(CANCELS_AT_ONCE)
+
+    async def ask(job: Job) -> None:
+        async with bound:
+            with tracing(job):
+                try:
+                    await get_provider(job.provider).cancel(handle_of(job))
+                except (ProviderError, KeyError) as error:
+                    provider_logger.warning("Cancel could not be asked for", extra={"error": str(error)})
+                    return
+                logger.info("Asked the provider to cancel")
+                asked.append(job)
+
+    try:
+        async with asyncio.timeout(CANCEL_SECONDS):
+            await asyncio.gather(*map(ask, jobs))
+    except TimeoutError:
+        provider_logger.warning("Cancels were not answered in time", extra={"jobs": len(jobs) - len(asked)})

@@ -78,7 +78,7 @@ def clear_away(job_id: str) -> bool:
 def cancel_at_provider(job_id: str) -> bool:
     """Ask the job's provider to stop it, and then whether it has: what it answered is not believed."""
     job = Job.objects.filter(pk=job_id).first()
-    if job is None or not sync.cancel_at_provider(job):
+    if job is None or not sync.cancel_at_providers([job]):
         return False
     sync.refresh([job], source=Source.POLL)
     return True

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from cloudtrain_site.states import Source
 from cloudtrain_site.statistics import refresh_when_grown
-from jobs import clearing, sync, uploads, webhook_applying, webhooks
+from jobs import clearing, outages, sync, uploads, webhook_applying, webhooks
 from jobs.models import Job, ProviderConfig
 from jobs.statuses import AT_PROVIDER
 
@@ -72,7 +72,9 @@ def press_cancels() -> int:
         Job.objects.filter(status__in=AT_PROVIDER, cancel_requested_at__isnull=False)
         .exclude(external_id=None)
         .defer("config", "dataloader_config")
+        .order_by("?")  # should there be more than one round manages, none is always the last
     )
-    asked = [job for job in waiting if sync.cancel_at_provider(job)]
+    out = {row.pk for row in ProviderConfig.objects.all() if outages.is_out(row, timezone.now())}
+    asked = sync.cancel_at_providers([job for job in waiting if job.provider not in out])
     sync.refresh(asked, source=Source.LOOP)
     return len(asked)

@@ -153,8 +153,11 @@ Answers: TypeAlias = Mapping[str, Snapshot | ProviderError]
 class AnswersInParts(Protocol):
     """A provider that tells what it knows as it comes, so that one slow answer delays no other."""
 
-    def fetch_parts(self, handles: Sequence[Handle]) -> AsyncIterator[Answers]:
-        """What `fetch` returns, in parts. Raises ProviderError when the provider as a whole can't be asked."""
+    def fetch_parts(self, handles: Sequence[Handle], *, with_logs: bool = False) -> AsyncIterator[Answers]:
+        """What `fetch` returns, in parts; `with_logs`: however dear that is, each with its log.
+
+        Raises ProviderError when the provider as a whole can't be asked.
+        """
 
 
 @runtime_checkable

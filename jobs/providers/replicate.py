@@ -148,9 +148,9 @@ class ReplicateProvider:
             answers.update(part)
         return answers
 
-    async def fetch_parts(self, handles: Sequence[Handle]) -> AsyncIterator[Answers]:
+    async def fetch_parts(self, handles: Sequence[Handle], *, with_logs: bool = False) -> AsyncIterator[Answers]:
         async with connect(self.access) as connection:
-            async for part in fetch_parts(connection, handles):
+            async for part in fetch_parts(connection, handles, with_logs=with_logs):
                 yield part
 
     async def recent(self, limit: int) -> Sequence[Found]:

@@ -31,6 +31,8 @@ SLACK = timedelta(minutes=2)
 LATER = timedelta(minutes=10)
 #: A prediction made this recently may not be visible yet.
 NOT_YET_VISIBLE = timedelta(seconds=60)
+#: No answer at all, and "later": whoever is asked next would get the same. Another code may be one prediction's own.
+NOBODY_NOW = frozenset({None, 429})
 BEGINNING = datetime(2015, 1, 1, tzinfo=UTC)
 
 
@@ -43,10 +45,12 @@ class Window:
     handles: Sequence[Handle]
 
 
-async def fetch_parts(connection: Connection, handles: Sequence[Handle]) -> AsyncIterator[Answers]:
+async def fetch_parts(
+    connection: Connection, handles: Sequence[Handle], *, with_logs: bool = False
+) -> AsyncIterator[Answers]:
     """Answers as they come. Raises ProviderError when Replicate as a whole can't be asked."""
     missing = {handle.external_id: handle for handle in handles}
-    spans = windows(handles) if len(handles) >= PAGE_PAYS else []
+    spans = windows(handles) if len(handles) >= PAGE_PAYS and not with_logs else []
     async for part in _merged([_read_window(connection, span, missing) for span in spans]):
         yield part
     singles = [_read_single(connection, handle) for handle in missing.values()]
@@ -54,7 +58,8 @@ async def fetch_parts(connection: Connection, handles: Sequence[Handle]) -> Asyn
     async for part in _merged(singles):
         failures += [answer for answer in part.values() if isinstance(answer, ReplicateError) and answer.is_general]
         yield part
-    if failures and len(failures) == len(handles):
+    # For its log alone one is asked about now and then: that may be about this prediction and nothing else.
+    if failures and len(failures) == len(handles) > with_logs:
         raise failures[-1]
 
 
@@ -120,6 +125,8 @@ async def _read_single(connection: Connection, handle: Handle) -> AsyncIterator[
     try:
         yield {handle.job_id: await look(connection, handle)}
     except ProviderError as error:
+        if isinstance(error, ReplicateError) and error.is_general and error.code in NOBODY_NOW:
+            raise
         is_new = handle.since is not None and datetime.now(UTC) - handle.since < NOT_YET_VISIBLE
         if not (is_new and isinstance(error, ReplicateError) and error.code == 404):
             yield {handle.job_id: error}

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
@@ -24,6 +23,8 @@ FIRST_PAUSE = 0.2
 #: A throttled request is waited for up to this long; what takes longer is told to whoever asks.
 PATIENCE = 5.0
 DEFAULT_RETRY_AFTER = 10.0
+#: So many requests in a row without any answer, and it is not their fault: nobody is asked any more.
+SILENCE = CONCURRENCY
 TIMEOUT = httpx.Timeout(connect=5.0, read=10.0, write=30.0, pool=None)
 #: Answers about a create that say for sure that nothing was made.
 SURELY_NOTHING = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
@@ -45,6 +46,7 @@ class Connection:
         self.requests = 0
         self._bound = asyncio.Semaphore(concurrency)
         self._not_before = 0.0
+        self._silent = 0
         self._client = get_async_client(
             base_url=access.base, timeout=TIMEOUT, headers={"Authorization": f"Bearer {access.token}"}
         )
@@ -66,7 +68,7 @@ class Connection:
                 return await self._send("GET", path, params=params or None)
             except ReplicateError as error:
                 wait = pause if error.retry_after is None else error.retry_after
-                if error.permanent or attempt == TRIES or wait > PATIENCE:
+                if error.permanent or attempt == TRIES or wait > PATIENCE or self._silent >= SILENCE:
                     raise
             await asyncio.sleep(wait)
             pause *= 4
@@ -74,8 +76,12 @@ class Connection:
 
     async def follow(self, link: str) -> Any:
         """The JSON at a link that Replicate gave. Raises ReplicateError for one that leads elsewhere."""
-        if origin_of(link) != self.access.origin:
-            raise ReplicateError(f"Replicate linked to another host: {urlsplit(link).hostname}.")
+        try:
+            origin = origin_of(link)
+        except ValueError:
+            raise ReplicateError("Replicate gave a link that is no address.") from None
+        if origin != self.access.origin:
+            raise ReplicateError(f"Replicate linked to another host: {origin[1]}.")
         return await self.get(link)
 
     async def post(self, path: str, **options: Any) -> Any:
@@ -85,15 +91,19 @@ class Connection:
     async def _send(self, method: str, path: str, **options: Any) -> Any:
         async with self._bound:
             delay = self._not_before - asyncio.get_running_loop().time()
+            if delay > PATIENCE:
+                raise _throttled(delay)
             if delay > 0:
-                await asyncio.sleep(min(delay, PATIENCE))
+                await asyncio.sleep(delay)
             self.requests += 1
             try:
                 response = await self._client.request(method, path, **options)
             except httpx.RequestError as error:
-                raise _unanswered(error) from error
+                self._silent += 1
+                raise _unanswered(error, is_general=self._silent >= SILENCE) from error
             except (aiohttp.ClientError, OSError) as error:
                 raise ReplicateError(f"The connection to Replicate failed: {_words(error)}.") from error
+        self._silent = 0
         self._heed_limits(response)
         return _content(response)
 
@@ -108,8 +118,14 @@ class Connection:
             self._not_before = max(self._not_before, until)
 
 
-def _unanswered(error: httpx.RequestError) -> ReplicateError:
-    """The error of a request without an answer.
+def _throttled(seconds: float) -> ReplicateError:
+    """The error of a request that was not sent, since the one before it was told to wait."""
+    words = f"Replicate wants to be asked nothing for another {seconds:.0f} s."
+    return ReplicateError(words, code=429, nothing_created=True, retry_after=seconds, is_general=True)
+
+
+def _unanswered(error: httpx.RequestError, *, is_general: bool) -> ReplicateError:
+    """The error of a request without an answer. `is_general`: many before it had none either.
 
     Its transport reports a connection that broke after the request was sent as a connect timeout too, so the kind of
     the httpx error says nothing about whether anything was sent; only aiohttp's own kind does.
@@ -120,8 +136,8 @@ def _unanswered(error: httpx.RequestError) -> ReplicateError:
             f"Replicate could not be reached: {_words(error)}.", nothing_created=True, is_general=True
         )
     if isinstance(error, httpx.ReadTimeout):
-        return ReplicateError("Replicate did not answer in time.")
-    return ReplicateError(f"The connection to Replicate broke: {_words(error)}.")
+        return ReplicateError("Replicate did not answer in time.", is_general=is_general)
+    return ReplicateError(f"The connection to Replicate broke: {_words(error)}.", is_general=is_general)
 
 
 def _words(error: Exception) -> str:

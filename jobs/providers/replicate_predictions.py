@@ -88,7 +88,7 @@ def _seconds(value: Any) -> float | None:
     """Seen at Replicate: a huge negative time, and 3e-06 of one that was cancelled before it began."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return min(max(0.0, float(value)), 10_000_000.0)
+    return float(min(max(0.0, value), 10_000_000.0))
 
 
 def _output(value: Any) -> str | None:

@@ -15,6 +15,7 @@ from rest_framework.test import APIClient
 
 from cloudtrain_site.states import Source
 from jobs.discovery import Discovered, discover
+from jobs.management.commands import sync_jobs
 from jobs.models import Job, JobEvent, Organization, ProviderConfig
 from jobs.providers.base import ProviderError
 from jobs.statuses import JobStatus
@@ -168,6 +169,16 @@ def test_the_command_fails_with_a_reason(fake: FakeReplicate, at_replicate: Make
     fake.faults.add("unauthenticated")
     with pytest.raises(CommandError, match=r"token|replicate"):
         command(*arguments)
+
+
+def test_the_command_fails_when_the_provider_does_on_the_way(
+    fake: FakeReplicate, at_replicate: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_jobs, "STEP", 1)
+    jobs = [at_replicate(), at_replicate()]
+    fake.faults.add("unauthenticated", path=jobs[1].external_id or "")
+    with pytest.raises(CommandError, match="1 of 2 .* Not reachable: replicate"):
+        command("--active")
 
 
 def test_twenty_viewers_cause_one_question(

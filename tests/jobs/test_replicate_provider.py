@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import pytest
 
+from jobs.providers import replicate_http
 from jobs.providers.base import Handle, Order, ProviderError, Snapshot
 from jobs.providers.replicate import ReplicateProvider, Wishes
-from jobs.providers.replicate_access import Access
+from jobs.providers.replicate_access import Access, connect
 from jobs.providers.replicate_http import retry_after
 from jobs.providers.replicate_predictions import read_snapshot, webhook_address, write_input
 from jobs.statuses import JobStatus
@@ -185,6 +186,16 @@ def test_links_to_another_host_are_not_followed(fake: FakeReplicate, provider: R
     assert "another host" in str(refusal(provider.find_by_marker([MARKER])))
 
 
+@pytest.mark.parametrize("link", ["http://[::1", "http://127.0.0.1:port/x", "//", "/v1/predictions"])
+def test_what_is_no_address_is_not_followed(fake: FakeReplicate, provider: ReplicateProvider, link: str) -> None:
+    async def follow() -> Any:
+        async with connect(provider.access) as connection:
+            return await connection.follow(link)
+
+    refusal(follow())
+    assert not fake.requests
+
+
 def test_a_cancelled_prediction_is_cancelled(fake: FakeReplicate, provider: ReplicateProvider) -> None:
     handle = Handle("job-1", run(provider.submit(order())).external_id)
     run(provider.cancel(handle))
@@ -278,6 +289,34 @@ def test_an_outage_is_one_error(fake: FakeReplicate, provider: ReplicateProvider
     assert len(fake.requests) <= 3
 
 
+def test_a_server_that_never_answers_is_an_outage_too(
+    fake: FakeReplicate, provider: ReplicateProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicate_http, "TIMEOUT", 0.05)
+    handles = handles_of(fake, 50)
+    fake.faults.add("hang")
+    refusal(provider.fetch(handles))
+    assert len(fake.requests) <= 2 * replicate_http.SILENCE
+
+
+def test_one_that_never_answers_is_its_jobs_error_alone(
+    fake: FakeReplicate, provider: ReplicateProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicate_http, "TIMEOUT", 0.2)
+    handles = handles_of(fake, 3)
+    fake.faults.add("hang", path=handles[0].external_id)
+    answers = run(provider.fetch(handles))
+    assert [isinstance(answers[handle.job_id], Snapshot) for handle in handles] == [False, True, True]
+
+
+def test_who_is_told_to_wait_for_long_asks_nothing_meanwhile(fake: FakeReplicate, provider: ReplicateProvider) -> None:
+    handles = handles_of(fake, 40)
+    fake.faults.add("garbage", path="predictions$")
+    fake.faults.add("throttle", path=r"predictions/\w+", seconds=30)
+    assert refusal(provider.fetch(handles)).retry_after == 30
+    assert fake.requests.count("GET", "/v1/predictions/{id}") <= replicate_http.CONCURRENCY
+
+
 @pytest.mark.parametrize("told", ["header", "body", "text"])
 def test_a_throttled_question_waits_for_as_long_as_it_is_told(
     fake: FakeReplicate, provider: ReplicateProvider, told: str
@@ -320,7 +359,10 @@ def test_what_is_no_prediction_is_refused(body: Any) -> None:
         read_snapshot(body)
 
 
-@pytest.mark.parametrize(("given", "read"), [(-63_000_000_000.0, 0.0), (3e-06, 3e-06), (True, None), ("9", None)])
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [(-63_000_000_000.0, 0.0), (3e-06, 3e-06), (True, None), ("9", None), (10**400, 10_000_000.0)],
+)
 def test_an_impossible_running_time_is_not_believed(given: Any, read: float | None) -> None:
     assert read_snapshot({"id": "a", "metrics": {"predict_time": given}}).billed_seconds == read
 

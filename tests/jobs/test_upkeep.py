@@ -10,9 +10,10 @@ import pytest
 from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
-from jobs import lifecycle, upkeep
+from jobs import lifecycle, outages, sync, upkeep
 from jobs.health import lost_webhooks
 from jobs.models import Job, ProviderConfig
+from jobs.providers.base import ProviderError
 from jobs.statuses import JobStatus
 from tests.fake_replicate import FakeReplicate
 
@@ -84,6 +85,39 @@ def test_a_cancel_is_asked_for_until_it_is_confirmed(at_replicate: MakeJob, fake
     assert upkeep.press_cancels() == 1
     assert upkeep.press_cancels() == 0
     assert Job.objects.get().status == JobStatus.CANCELLED
+
+
+def test_a_cancel_that_hangs_keeps_no_other_from_being_asked_for(
+    at_replicate: MakeJob, fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "CANCEL_SECONDS", 0.5)
+    jobs = [at_replicate(status=JobStatus.RUNNING) for _ in range(4)]
+    for job in jobs:
+        lifecycle.request_cancel(job, actor=SYSTEM, source=Source.API)
+    for job in jobs[:3]:
+        fake.faults.add("hang", method="POST", path=job.external_id or "")
+    assert upkeep.press_cancels() == 1
+    assert Job.objects.get(status=JobStatus.CANCELLED) == jobs[3]
+
+
+def test_a_provider_that_is_out_is_not_asked_to_cancel(at_replicate: MakeJob, fake: FakeReplicate) -> None:
+    lifecycle.request_cancel(at_replicate(), actor=SYSTEM, source=Source.API)
+    outages.begin("replicate", ProviderError("it is down"))
+    assert upkeep.press_cancels() == 0
+    assert not fake.requests
+
+
+def test_a_log_that_can_not_be_had_is_no_outage_and_a_silent_provider_is(
+    at_replicate: MakeJob, fake: FakeReplicate
+) -> None:
+    job = at_replicate(status=JobStatus.COMPLETED, completed_at=timezone.now(), log_due_at=timezone.now())
+    fake.faults.add("server_error")
+    assert sync.capture_logs(source=Source.LOOP) == 1
+    assert not ProviderConfig.objects.filter(outage_failures__gt=0).exists()
+    Job.objects.filter(pk=job.pk).update(log_due_at=timezone.now())
+    with fake.outage():
+        sync.capture_logs(source=Source.LOOP)
+    assert ProviderConfig.objects.get().outage_failures == 1
 
 
 def test_a_round_without_anything_to_do_does_nothing(webhooks_on: None, fake: FakeReplicate) -> None:

@@ -156,7 +156,7 @@ def test_a_late_delivery_takes_neither_cost_nor_progress_from_an_ended_job(
     deliver(body_of(job, "succeeded", logs=BAR.format(100), **told))
     deliver(body_of(job, "processing", logs=BAR.format(1), started_at=began.isoformat()), delivery="msg_2")
     job.refresh_from_db()
-    assert (job.cost_usd, job.progress) == (36, 100)
+    assert (float(job.cost_usd), job.progress) == (36, 100)
 
 
 def test_a_late_delivery_does_not_end_the_wait_for_the_log(
