@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from django.db.models import BooleanField, ExpressionWrapper
+from django.db.models import BooleanField, ExpressionWrapper, Value
 
 from approvals.addresses import address_of
 from approvals.holds import TOLD, sentence
@@ -14,26 +14,28 @@ from approvals.reviewers import waits_for, with_deciders
 from approvals.statuses import RequestStatus
 from jobs.access import AnyUser
 from jobs.models import Job
-from jobs.statuses import JobStatus
 
 
-def approvals_of(jobs: Sequence[Job], viewer: AnyUser) -> Mapping[str, Mapping[str, Any]]:
+def approvals_of(jobs: Sequence[Job], viewer: AnyUser, wanted: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
     """The newest request of each job: its status and id; of a pending one also why, and where `viewer` decides."""
-    requests = ApprovalRequest.objects.filter(job__in=[job.pk for job in jobs]).only(*TOLD).order_by("id")
-    may_be_held = any(job.status == JobStatus.PENDING for job in jobs)
-    if may_be_held:  # putting these together costs more than asking them
-        is_theirs = ExpressionWrapper(waits_for(viewer), BooleanField())
-        requests = with_deciders(requests).annotate(is_theirs=is_theirs)
-    return {request.job_id: _told(request, is_whole=may_be_held) for request in requests}
-
-
-def _told(request: Any, *, is_whole: bool) -> dict[str, Any]:
-    told = {"approval_status": request.status, "approval_id": request.pk}
-    if request.status != RequestStatus.PENDING or not is_whole:
-        return told
-    return {
-        **told,
-        "waiting_reason": sentence(request),
-        "held_because": request.reason,
-        "review_address": address_of(request) if request.is_theirs else None,
+    requests = ApprovalRequest.objects.filter(job__in=[job.pk for job in jobs]).order_by("id")
+    told: dict[str, dict[str, Any]] = {
+        job_id: {"approval_status": status, "approval_id": pk}
+        for job_id, status, pk in requests.values_list("job_id", "status", "pk")
     }
+    pending = [facts["approval_id"] for facts in told.values() if facts["approval_status"] == RequestStatus.PENDING]
+    for request in _held(pending, viewer, wanted):
+        told[request.job_id] |= {
+            "waiting_reason": sentence(request),
+            "held_because": request.reason,
+            "review_address": address_of(request) if request.is_theirs else None,
+        }
+    return told
+
+
+def _held(pending: Collection[int], viewer: AnyUser, wanted: Collection[str]) -> Iterable[Any]:
+    if not pending:  # putting the rest together costs more than asking it
+        return []
+    asks = waits_for(viewer) if "review_address" in wanted else Value(False)
+    requests = ApprovalRequest.objects.filter(pk__in=pending, status=RequestStatus.PENDING).only(*TOLD)
+    return with_deciders(requests).annotate(is_theirs=ExpressionWrapper(asks, BooleanField()))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from jobs.access import AnyUser
 from jobs.models import Job
 
-#: Given the jobs of one page and who looks, the fields to add, by job id. Asked once a page, not once a job.
-Facet = Callable[[Sequence[Job], AnyUser], Mapping[str, Mapping[str, Any]]]
+#: Given the jobs of one page, who looks, and for which fields: what to add, by job id. What nobody looks for may be
+#: left out. Asked once a page, not once a job.
+Facet = Callable[[Sequence[Job], AnyUser, Collection[str]], Mapping[str, Mapping[str, Any]]]
 
 _facets: dict[str, tuple[int, Facet]] = {}
 
@@ -22,10 +23,10 @@ def register(name: str, facet: Facet, order: int) -> None:
     _facets[name] = order, facet
 
 
-def facets_of(jobs: Sequence[Job], viewer: AnyUser) -> dict[str, dict[str, Any]]:
-    """All that the facets say, merged, by job id."""
+def facets_of(jobs: Sequence[Job], viewer: AnyUser, wanted: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What the facets say, merged, by job id: the `wanted` fields, and maybe more."""
     merged: dict[str, dict[str, Any]] = {job.pk: {} for job in jobs}
     for _, facet in sorted(_facets.values(), key=lambda item: item[0]):
-        for job_id, fields in facet(jobs, viewer).items():
+        for job_id, fields in facet(jobs, viewer, wanted).items():
             merged[job_id].update(fields)
     return merged

@@ -18,6 +18,12 @@ from jobs.serializers import JobListQuery
 FILTERS = ("status", "provider", "job_type", "organization", "mine", "search")
 KEPT = (*FILTERS, "sort")
 
+#: What a line of the list shows, or is made from. A config may have a megabyte, and none of it is shown.
+SHOWN = (
+    *("id", "organization", "submitted_by__username", "provider", "hardware_profile", "config_name", "status"),
+    *("stage", "progress", "total_steps", "error_message", "cost_usd", "estimated_cost_usd"),
+    *("created_at", "started_at", "completed_at", "cancel_requested_at", "cancel_requested_by"),
+)
 
 #: Who looks at the list, and the organizations that are theirs.
 Reader = tuple[AnyUser, Sequence[Team]]
@@ -58,8 +64,7 @@ def _wanted(visible: JobQuerySet, reader: Reader, wanted: dict[str, Any]) -> Job
     jobs = narrow(visible, {**wanted, "organization": ""})
     if wanted["mine"]:
         jobs = jobs.filter(submitted_by_id=user.pk or 0)
-    # A config may have a megabyte, and a line of the list shows none of it.
-    return jobs.defer("config", "dataloader_config")
+    return jobs.only(*SHOWN)
 
 
 def address_of(asked: QueryDict, cursor: str | None = None, sort: str | None = None) -> str:

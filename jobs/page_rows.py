@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.urls import reverse
 from jobs.access import AnyUser, Team, is_superuser, teams_of
 from jobs.facets import facets_of
 from jobs.models import Job, JobEvent
-from jobs.representation import represent
+from jobs.representation import as_utc, seconds_of
 from jobs.roles import MANAGERS, SUBMITTERS
 from jobs.statuses import JobStatus
 
@@ -31,25 +32,50 @@ LABELS: Mapping[str, str] = {
 #: From here on a sentence is folded: its beginning is shown, the rest on demand.
 LONG = 140
 CENT = Decimal("0.01")
+#: What a line tells of what the rooms above know; the other facts of theirs need not be found out.
+FACTS = ("approval_status", "held_because", "queue_position", "review_address", "waiting_reason")
+NOTHING: dict[str, Any] = dict.fromkeys(FACTS) | {"held_because": ""}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the list."""
+    """One line of the list, ready to be written: a page has fifty, so their template only names fields."""
 
-    job: Job
-    #: The job as the API shows it.
-    facts: dict[str, Any]
-    #: The job's status, or "held" or "cancelling": what the chip shows.
+    id: str
+    name: str
+    status: str
+    #: The status, or "held" or "cancelling": what the chip shows.
     kind: str
     #: The sentence that explains the status; empty when the progress bar does.
     note: str
+    #: The page of this job alone.
+    address: str
+    #: Who submitted it; empty for what was made at the provider.
+    submitter: str
+    #: Its organization's name, for who sees those of several; else empty.
+    organization: str
+    provider: str
+    hardware: str
+    stage: str | None
+    progress: float | None
+    #: In US dollars, to sort by.
+    cost_usd: str
+    #: What it cost, or is expected to; empty when neither is known.
+    cost: str
+    created_at: str
+    #: The same as people read it.
+    created: str
+    #: When it began, while it has not ended.
+    running_since: str | None
+    #: For how many milliseconds; -1 before it started.
+    ran: int
+    #: The same in words; empty before it started.
+    duration: str
     may_cancel: bool
     may_retry: bool
     may_delete: bool
     #: Where it is decided, for those who may.
     review_address: str | None
-    names_organization: bool
 
     @property
     def label(self) -> str:
@@ -57,19 +83,14 @@ class Row:
         return LABELS[self.kind]
 
     @property
-    def address(self) -> str:
-        """The page of this job alone."""
-        return reverse("job-page", args=[self.job.pk])
-
-    @property
     def waits(self) -> bool:
         """Whether what is said of it depends on the others in the queue."""
-        return self.job.status == JobStatus.PENDING
+        return self.status == JobStatus.PENDING
 
     @property
     def percent(self) -> int | None:
         """How far it is, in whole percent, rounded down: 100 means that it is done."""
-        return None if self.job.progress is None else int(self.job.progress)
+        return None if self.progress is None else int(self.progress)
 
     @property
     def is_long(self) -> bool:
@@ -77,24 +98,10 @@ class Row:
         return len(self.note) > LONG or "\n" in self.note
 
     @property
-    def cost(self) -> str:
-        """What it cost, or is expected to; empty when neither is known."""
-        if self.job.cost_usd > 0:
-            return money(self.job.cost_usd)
-        expected = self.job.estimated_cost_usd
-        return f"~{money(expected)}" if expected and not self.job.is_terminal else ""
-
-    @property
-    def ran(self) -> int:
-        """For how many milliseconds; -1 before it started."""
-        seconds = self.facts["duration_seconds"]
-        return -1 if seconds is None else max(0, round(seconds * 1000))
-
-    @property
-    def duration(self) -> str:
-        """How long it ran, or has run so far; empty before it started."""
-        seconds = self.facts["duration_seconds"]
-        return "" if seconds is None else duration(seconds)
+    def brief(self) -> str:
+        """Whose it is, where it runs and what it costs, on one line."""
+        where = f"{self.provider} {self.hardware}" if self.hardware else self.provider
+        return " · ".join(filter(None, [self.organization, where, self.cost]))
 
 
 def money(amount: Decimal) -> str:
@@ -116,31 +123,55 @@ def make_rows(jobs: Sequence[Job], reader: AnyUser, teams: Sequence[Team] | None
 
     `teams` are the reader's, if they are known already.
     """
-    roles: dict[int | None, str] = {team.id: team.role for team in (teams_of(reader) if teams is None else teams)}
-    facets, reasons = facets_of(jobs, reader), _reasons_of_end(jobs)
-    return [
-        _make_row(job, facts, {"reason_of_end": reasons.get(job.pk, ""), **facets[job.pk]}, reader, roles)
-        for job, facts in zip(jobs, represent(jobs, reader, facets), strict=True)
-    ]
+    facets, reasons = facets_of(jobs, reader, FACTS), _reasons_of_end(jobs)
+    maker = _Maker(reader, teams_of(reader) if teams is None else teams)
+    return [maker.make(job, NOTHING | facets[job.pk] | {"reason_of_end": reasons.get(job.pk, "")}) for job in jobs]
 
 
-def _make_row(
-    job: Job, facts: dict[str, Any], beside: Mapping[str, Any], reader: AnyUser, roles: Mapping[int | None, str]
-) -> Row:
-    role = roles.get(job.organization_id)
-    kind = _kind(job, facts)
-    may_change = role in MANAGERS or (job.submitted_by_id == reader.pk and role in SUBMITTERS) or is_superuser(reader)
-    return Row(
-        job=job,
-        facts=facts,
-        kind=kind,
-        note=_note(job, kind, facts, beside),
-        may_cancel=may_change and _is_stoppable(job),
-        may_retry=may_change and job.status in (JobStatus.FAILED, JobStatus.CANCELLED),
-        may_delete=may_change and job.is_terminal,
-        review_address=beside.get("review_address") if kind == "held" else None,
-        names_organization=is_superuser(reader) or len(roles) > 1,
-    )
+class _Maker:
+    """Makes the lines for one reader. What is the same on each is found out once."""
+
+    def __init__(self, reader: AnyUser, teams: Sequence[Team]) -> None:
+        self.reader_id = reader.pk
+        self.is_superuser = is_superuser(reader)
+        self.roles: dict[int | None, str] = {team.id: team.role for team in teams}
+        self.names_organization = self.is_superuser or len(self.roles) > 1
+        self.pages = reverse("job-page", args=["-"]).removesuffix("-")
+
+    def make(self, job: Job, facts: Mapping[str, Any]) -> Row:
+        """The line of `job`, of which `facts` are known beside."""
+        kind, ran = _kind(job, facts), seconds_of(job)
+        may_change, has_ended, at = self._may_change(job), job.is_terminal, job.created_at.astimezone(UTC)
+        return Row(
+            id=job.pk,
+            name=job.config_name,
+            status=job.status,
+            kind=kind,
+            note=_note(job, kind, facts),
+            address=f"{self.pages}{job.pk}",
+            submitter=job.submitted_by.get_username() if job.submitted_by else "",
+            organization=job.organization.name if self.names_organization and job.organization else "",
+            provider=job.provider,
+            hardware=job.hardware_profile,
+            stage=job.stage,
+            progress=job.progress,
+            cost_usd=f"{job.cost_usd:f}",
+            cost=_cost(job),
+            created_at=str(as_utc(job.created_at)),
+            created=f"{at.day} {at:%b %Y, %H:%M} UTC",
+            running_since=None if has_ended else as_utc(job.started_at),
+            ran=-1 if ran is None else max(0, round(ran * 1000)),
+            duration="" if ran is None else duration(ran),
+            may_cancel=may_change and _is_stoppable(job),
+            may_retry=may_change and job.status in (JobStatus.FAILED, JobStatus.CANCELLED),
+            may_delete=may_change and has_ended,
+            review_address=facts["review_address"] if kind == "held" else None,
+        )
+
+    def _may_change(self, job: Job) -> bool:
+        role = self.roles.get(job.organization_id)
+        is_own = job.submitted_by_id == self.reader_id and role in SUBMITTERS
+        return self.is_superuser or role in MANAGERS or is_own
 
 
 def _reasons_of_end(jobs: Sequence[Job]) -> dict[str, str]:
@@ -153,11 +184,18 @@ def _reasons_of_end(jobs: Sequence[Job]) -> dict[str, str]:
     }
 
 
+def _cost(job: Job) -> str:
+    if job.cost_usd > 0:
+        return money(job.cost_usd)
+    expected = job.estimated_cost_usd
+    return f"~{money(expected)}" if expected and not job.is_terminal else ""
+
+
 def _is_stoppable(job: Job) -> bool:
     return not job.is_terminal and job.cancel_requested_at is None
 
 
-def _kind(job: Job, facts: dict[str, Any]) -> str:
+def _kind(job: Job, facts: Mapping[str, Any]) -> str:
     if job.is_terminal:
         return job.status
     if job.cancel_requested_at is not None:
@@ -165,10 +203,10 @@ def _kind(job: Job, facts: dict[str, Any]) -> str:
     return "held" if facts["approval_status"] == "pending" else job.status
 
 
-def _note(job: Job, kind: str, facts: dict[str, Any], beside: Mapping[str, Any]) -> str:
+def _note(job: Job, kind: str, facts: Mapping[str, Any]) -> str:
     match kind:
         case "held":
-            return f"Waits for approval. {beside.get('held_because', '')}".strip()
+            return f"Waits for approval. {facts['held_because']}".strip()
         case "cancelling":
             return f"Asked by {job.cancel_requested_by}; it ends as soon as {job.provider} confirms."
         case JobStatus.PENDING:
@@ -183,5 +221,5 @@ def _note(job: Job, kind: str, facts: dict[str, Any], beside: Mapping[str, Any])
         case JobStatus.FAILED:
             return job.error_message or "It failed, and nothing said why."
         case JobStatus.CANCELLED:
-            return str(beside["reason_of_end"])
+            return str(facts["reason_of_end"])
     return ""

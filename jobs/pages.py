@@ -46,7 +46,7 @@ def job_list(request: HttpRequest) -> HttpResponse:
         **_toolbar(request, wanted, teams),
         "is_filtered": any(wanted[name] for name in FILTERS),
         "cursor": wanted["cursor"],
-        "older": address_of(request.GET, rows[-1].job.pk) if len(jobs) > PAGE_SIZE else None,
+        "older": address_of(request.GET, rows[-1].id) if len(jobs) > PAGE_SIZE else None,
         "newest": address_of(request.GET),
         "by": {sort: address_of(request.GET, sort=sort) for sort in (NAME, STATUS, COST, DURATION)},
         "by_age": address_of(request.GET, sort=OLDEST if wanted["sort"] == NEWEST else NEWEST),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,11 +28,9 @@ def as_utc(at: datetime | None) -> str | None:
     return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def represent(
-    jobs: Sequence[Job], viewer: AnyUser, facets: Mapping[str, dict[str, Any]] | None = None
-) -> list[dict[str, Any]]:
-    """The jobs as `viewer` gets to see them, in their order; `facets` are what the rooms above told that viewer."""
-    told = facets_of(jobs, viewer) if facets is None else facets
+def represent(jobs: Sequence[Job], viewer: AnyUser) -> list[dict[str, Any]]:
+    """The jobs as `viewer` gets to see them, in their order."""
+    told = facets_of(jobs, viewer, FACET_FIELDS)
     return [_represent(job, told[job.pk]) for job in jobs]
 
 
@@ -52,7 +50,7 @@ def _represent(job: Job, facet: dict[str, Any]) -> dict[str, Any]:
         "queued_at": as_utc(job.queued_at),
         "started_at": as_utc(job.started_at),
         "completed_at": as_utc(job.completed_at),
-        "duration_seconds": _duration(job),
+        "duration_seconds": seconds_of(job),
         "cost_usd": float(job.cost_usd),
         "estimated_cost_usd": None if job.estimated_cost_usd is None else float(job.estimated_cost_usd),
         "error_message": job.error_message or None,
@@ -73,7 +71,8 @@ def _represent(job: Job, facet: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _duration(job: Job) -> float | None:
+def seconds_of(job: Job) -> float | None:
+    """For how long it ran, or has run so far; None before it started."""
     if job.started_at is None:
         return None
     return round(((job.completed_at or timezone.now()) - job.started_at).total_seconds(), 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from jobs.access import AnyUser
@@ -16,30 +16,36 @@ from queueing.waits import Waits
 NOT_WAITING = {"queue_position": None, "waiting_reason": None, "estimated_wait_seconds": None}
 
 
-def places_of(jobs: Sequence[Job], viewer: AnyUser) -> Mapping[str, Mapping[str, Any]]:
+def places_of(jobs: Sequence[Job], viewer: AnyUser, wanted: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
     """The facet of the queue: status, place and reason, by job id."""
     own = {job.pk: job for job in jobs}
-    newest = QueueEntry.objects.filter(job__in=list(own)).select_related("user", "organization")
-    entries = {entry.job_id: entry for entry in newest.order_by("id")}
-    for entry in entries.values():
-        entry.job = own[entry.job_id]
+    entries = {entry.job_id: entry for entry in QueueEntry.objects.filter(job__in=list(own)).order_by("id")}
     # Why one is held says whoever holds it: the facets of the rooms above.
-    told = tell_of([entry for entry in entries.values() if entry.status == EntryStatus.PENDING], viewer)
+    waiting = [entry for entry in entries.values() if entry.status == EntryStatus.PENDING]
+    for entry in waiting:
+        # An entry's organization and user are its job's, which are at hand.
+        job = entry.job = own[entry.job_id]
+        entry.organization, entry.user = job.organization, job.submitted_by
+    told = tell_of(waiting, viewer, estimates="estimated_wait_seconds" in wanted)
     return {
         job_id: {"queue_status": entry.status, **told.get(entry.pk, NOT_WAITING)} for job_id, entry in entries.items()
     }
 
 
-def tell_of(waiting: Sequence[QueueEntry], viewer: AnyUser) -> dict[int, dict[str, Any]]:
-    """Place, reason and estimated wait of waiting entries, for `viewer`. Costs the same few queries for a page."""
+def tell_of(waiting: Sequence[QueueEntry], viewer: AnyUser, *, estimates: bool = True) -> dict[int, dict[str, Any]]:
+    """Place, reason and estimated wait of waiting entries, for `viewer`. Costs the same few queries for a page.
+
+    The waits cost as much as the rest: without `estimates` they are left out.
+    """
     if not waiting:
         return {}
     explainer = Explainer(viewer, waiting)
     line = Line(explainer.limits, explainer.usage, explainer.now)
-    waits, places = Waits(explainer, line, waiting), line.places([entry.pk for entry in waiting])
+    waits = Waits(explainer, line, waiting) if estimates else None
+    places = line.places([entry.pk for entry in waiting])
     told = {}
     for entry in waiting:
-        wait = waits.of(entry)
+        wait = waits and waits.of(entry)
         told[entry.pk] = {
             "queue_position": places.get(entry.pk),
             "waiting_reason": explainer.reason(entry),

@@ -29,7 +29,7 @@ def listed(user: User, sort: str) -> list[str]:
     seen, address = [], f"?sort={sort}"
     while address:
         context = client.get(f"/{address}").context
-        seen += [row.job.pk for row in context["rows"]]
+        seen += [row.id for row in context["rows"]]
         address = context["older"]
     return seen
 

@@ -251,9 +251,9 @@ class TestWhatIsSaid:
         self, acme: Organization, alice: User, make_job: MakeJob
     ) -> None:
         job = make_job()
-        assert not row_of(job, alice).names_organization
+        assert row_of(job, alice).organization == ""
         Membership.objects.create(user=alice, organization=Organization.objects.create(name="second"))
-        assert row_of(job, alice).names_organization
+        assert row_of(job, alice).organization == "acme"
 
 
 class TestWhoMayCancel:
