@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from django.contrib.auth.models import Group, User
 from django.db.models import (
@@ -63,8 +64,9 @@ def waits_for(user: AnyUser) -> Q:
     return unsaid if is_superuser(user) else unsaid & Q(Exists(_eligible_members().filter(user=user.pk or 0)))
 
 
+@cache
 def _eligible_members() -> QuerySet[Membership]:
-    """The memberships of those who may decide, as a subquery of requests."""
+    """The memberships of those who may decide, as a subquery of requests. Put together once, and never read itself."""
     by_role = Q()
     for lowest in Role.values:
         by_role |= Q(lowest=lowest, role__in=roles_from(lowest))

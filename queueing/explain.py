@@ -14,13 +14,15 @@ from jobs.access import AnyUser, is_superuser, organizations_of
 from jobs.models import Organization
 from queueing import holds
 from queueing.limits import candidate_of, current_limits, queue_state
-from queueing.models import LARGE, QueueEntry
+from queueing.models import QueueEntry
 from queueing.policy import Blocker, BlockerKind, Usage, blockers
 from queueing.statuses import EntryStatus
 
 #: More names than this make no sentence.
 NAMES_SHOWN = 3
 NEXT = "It starts in a moment."
+#: What is told of those that hold the slots, or counted by.
+HOLDER = ("status", "user", "organization", "provider", "dispatched_at", "unconfirmed_at", "job__config_name")
 
 Kind = BlockerKind
 #: What would lift each, as a person can act on it.
@@ -121,7 +123,7 @@ def _running(viewer: AnyUser | None) -> list[QueueEntry]:
     own = Q(organization__in=seen.order_by().values("pk"))
     is_seen = Value(True) if viewer is not None and is_superuser(viewer) else ExpressionWrapper(own, BooleanField())
     running = QueueEntry.objects.holding_slots().select_related("job").annotate(is_seen=is_seen)
-    return list(running.defer(*LARGE).order_by("dispatched_at", "id"))
+    return list(running.only(*HOLDER).order_by("dispatched_at", "id"))
 
 
 def _shares(holder: QueueEntry, entry: QueueEntry, kind: Kind) -> bool:
