@@ -94,9 +94,7 @@ def handle_of(job: Job) -> Handle:
     return Handle(job.pk, job.external_id or "", since=job.submission_started_at or job.created_at)
 
 
-async def _parts(
-    provider: Provider, handles: Sequence[Handle], *, with_logs: bool = False
-) -> AsyncIterator[Answers]:
+async def _parts(provider: Provider, handles: Sequence[Handle], *, with_logs: bool = False) -> AsyncIterator[Answers]:
     if not isinstance(provider, AnswersInParts):
         yield await provider.fetch(handles)
         return

@@ -177,7 +177,7 @@ def test_the_command_fails_when_the_provider_does_on_the_way(
     monkeypatch.setattr(sync_jobs, "STEP", 1)
     jobs = [at_replicate(), at_replicate()]
     fake.faults.add("unauthenticated", path=jobs[1].external_id or "")
-    with pytest.raises(CommandError, match="1 of 2 .* Not reachable: replicate"):
+    with pytest.raises(CommandError, match=r"1 of 2 .* Not reachable: replicate"):
         command("--active")
 
 
