@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from django.db import connection
@@ -49,6 +51,9 @@ SHORTEST_LOOK, LONGEST_LOOK, LATE_LOOK = timedelta(seconds=5), timedelta(minutes
 UNCONFIRMED = "unconfirmed: look at the provider"
 
 PRIORITIES: Mapping[str, int] = {Role.ADMIN: 30, Role.LEAD: 20, Role.RESEARCHER: 10, Role.VIEWER: 0}
+
+#: By what this process was told, on the clock of time.monotonic.
+_come_back_at: dict[str, float] = {}
 
 ENDS: Mapping[str, EntryStatus] = {
     JobStatus.COMPLETED: EntryStatus.COMPLETED,
@@ -109,10 +114,16 @@ def who_may_go(at_most: int) -> list[int]:
     """The entries that may go now, in order, at most `at_most` of them: the decision alone."""
     now = timezone.now()
     limits, usage = current_limits(queue_state()), current_usage()
+    limits = replace(limits, drained=limits.drained | _told_to_wait())
     if limits.paused or usage.total >= limits.total:
         return []
     depth = max(1, min(LANE_DEPTH, limits.per_user))
     return choose(heads(now, depth), usage, limits, now, at_most=at_most, depth=depth)
+
+
+def _told_to_wait() -> frozenset[str]:
+    """The providers that want to be left alone: they would refuse every job that waits, one after the other."""
+    return frozenset(name for name, until in _come_back_at.items() if until > time.monotonic())
 
 
 def _lock_claims() -> None:
@@ -228,17 +239,25 @@ def resubmit(entry: QueueEntry, *, actor: Actor, source: str, reason: str) -> bo
 
 
 def give_back(entry: QueueEntry, error: str, *, pause: timedelta | None = None) -> bool:
-    """The provider surely made nothing: the entry waits for another try, after `pause` or a growing one."""
-    wait = pause or FIRST_PAUSE * 4 ** (entry.attempts - 1)
+    """The provider surely made nothing: the entry waits for another try, after a growing pause.
+
+    Or after `pause`, when the provider named one: then this was no try, and it is told of no other job meanwhile.
+    """
+    wait, attempts = pause or FIRST_PAUSE * 4 ** (entry.attempts - 1), entry.attempts
+    reason = f"try {attempts} of {MAX_ATTEMPTS} failed: {error}"
+    if pause is not None:
+        _come_back_at[entry.provider] = time.monotonic() + pause.total_seconds()
+        attempts, reason = attempts - 1, f"the provider wants to be asked later: {error}"
     return change_state(
         entry,
         EntryStatus.PENDING,
         actor=DISPATCHER,
         source=Source.DISPATCHER,
-        reason=f"try {entry.attempts} of {MAX_ATTEMPTS} failed: {error}",
+        reason=reason,
         only_if={"claim_token": entry.claim_token},
         claim_token=None,
         lease_until=None,
+        attempts=attempts,
         last_error=error,
         not_before=timezone.now() + wait,
     )

@@ -134,7 +134,7 @@ def refused(entry: QueueEntry, job: Job, error: ProviderError) -> None:
     job.refresh_from_db(fields=["cancel_requested_at"])
     if job.cancel_requested_at is not None:
         _give_up(entry, job, JobStatus.CANCELLED, "cancelled before the provider took it")
-    elif error.permanent or entry.attempts >= claims.MAX_ATTEMPTS:
+    elif error.permanent or (error.retry_after is None and entry.attempts >= claims.MAX_ATTEMPTS):
         _give_up(entry, job, JobStatus.FAILED, words)
     else:
         pause = None if error.retry_after is None else timedelta(seconds=error.retry_after)

@@ -12,6 +12,7 @@ from django.utils import timezone
 from jobs.models import Job, ProviderConfig
 from jobs.providers import replicate as replicate_provider
 from jobs.statuses import JobStatus
+from queueing import claims
 from tests.fake_replicate import FakeReplicate, Prediction, Script
 
 #: Stays as it is until the test says otherwise.
@@ -25,6 +26,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeReplicate]:
         monkeypatch.setenv("REPLICATE_API_TOKEN", server.token)
         monkeypatch.setenv("REPLICATE_BASE_URL", server.url)
         monkeypatch.setattr(replicate_provider, "_versions", {})
+        monkeypatch.setattr(claims, "_come_back_at", {})
         yield server
 
 

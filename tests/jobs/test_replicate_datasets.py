@@ -92,6 +92,7 @@ def state(job: Job) -> tuple[str, str]:
 
 
 def again() -> int:
+    claims._come_back_at.clear()
     QueueEntry.objects.filter(status=EntryStatus.PENDING).update(not_before=None)
     QueueEntry.objects.filter(lease_until__isnull=False).update(lease_until=timezone.now() - timedelta(seconds=1))
     dispatch.run_pass()

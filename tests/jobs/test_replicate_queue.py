@@ -123,12 +123,38 @@ def test_what_turns_up_after_it_was_submitted_again_is_not_taken_for_cancelled(
 
 def test_what_surely_made_nothing_is_tried_again(submit: Callable[..., Job], fake: FakeReplicate) -> None:
     submit()
-    fake.faults.add("throttle", method="POST", path="predictions", times=1, seconds=1)
-    dispatch.run_pass()
+    with fake.outage():
+        dispatch.run_pass()
     QueueEntry.objects.update(not_before=None)
     dispatch.run_pass()
     assert Job.objects.get().status == JobStatus.QUEUED
     assert len(fake.predictions) == 1
+
+
+def the_told_time_later() -> None:
+    QueueEntry.objects.update(not_before=None)
+    claims._come_back_at.clear()
+
+
+def test_no_job_fails_since_many_were_submitted_at_once(submit: Callable[..., Job], fake: FakeReplicate) -> None:
+    submit()
+    fake.faults.add("throttle", method="POST", path="predictions", times=4, seconds=60)
+    for _ in range(5):
+        the_told_time_later()
+        dispatch.run_pass()
+    assert Job.objects.get().status == JobStatus.QUEUED
+    assert QueueEntry.objects.get().attempts == 1
+
+
+def test_who_throttles_us_is_sent_no_other_job_meanwhile(submit: Callable[..., Job], fake: FakeReplicate) -> None:
+    limits = {"max_running": 1, "max_running_per_user": 1, "max_running_per_organization": 1}
+    QueueState.objects.update_or_create(pk=1, defaults=limits)
+    for _ in range(5):
+        submit()
+    fake.faults.add("throttle", method="POST", path="predictions", seconds=60)
+    dispatch.run_pass()
+    dispatch.run_pass()
+    assert fake.requests.count("POST", "/v1/predictions") == 1
 
 
 def test_a_refused_job_says_what_replicate_said(submit: Callable[..., Job], fake: FakeReplicate) -> None:
