@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import IntegrityError
 
@@ -17,7 +17,7 @@ from jobs.estimates import cost_of, price_of
 from jobs.models import Job, ProviderConfig
 from jobs.providers import get_provider
 from jobs.providers.base import Discovers, Found, ProviderError
-from jobs.statuses import JobStatus
+from jobs.statuses import TERMINAL, JobStatus
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
@@ -105,7 +105,10 @@ def _may_be_ours(item: Found, ours: set[str]) -> bool:
 
 def _take_in_one(item: Found, name: str, config: ProviderConfig | None, source: str) -> bool:
     price = price_of(config, item.snapshot.hardware or "") if config else None
-    cost = cost_of(price, item.snapshot, None)[0] if price else None
+    cost, seconds = cost_of(price, item.snapshot, None) if price else (None, 0.0)
+    if price and cost is not None and item.snapshot.status in TERMINAL:
+        told = {**item.snapshot.metadata, "price": price.as_told(seconds)}
+        item = replace(item, snapshot=replace(item.snapshot, metadata=told))
     organization = config.discovery_organization if config else None
     try:
         lifecycle.adopt_found(item, provider=name, organization=organization, cost=cost, source=source)

@@ -65,6 +65,9 @@ def test_an_ended_training_is_stored_with_its_end_and_cost(fake: FakeReplicate, 
     found()
     job = Job.objects.get()
     assert (job.status, job.error_message, job.completed_at is not None) == ("failed", "out of memory", True)
+    price = job.metadata["price"]
+    assert price["usd_per_second"] == 0.001
+    assert float(job.cost_usd) == pytest.approx(price["seconds"] * 0.001, abs=0.0001)
 
 
 def test_finding_it_again_changes_nothing(fake: FakeReplicate, django_assert_num_queries: Any) -> None:
