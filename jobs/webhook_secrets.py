@@ -28,7 +28,7 @@ FAILURE_PAUSE = 5.0
 @dataclass
 class _Kept:
     secret: str = ""
-    fetched_at: float = float("-inf")
+    fetched_again_at: float = float("-inf")
     of: tuple[str, str] = ("", "")
     failed_at: float = float("-inf")
 
@@ -63,8 +63,10 @@ def fresh_secret(used: str) -> str | None:
     with _turn:
         if _kept.secret != used:
             return _kept.secret
-        if time.monotonic() - _kept.fetched_at < REFETCH_PAUSE:
+        if time.monotonic() - _kept.fetched_again_at < REFETCH_PAUSE:
             return None
+        # Marked first: a provider that is down isn't asked at every delivery either.
+        _kept.fetched_again_at = time.monotonic()
         try:
             _fetch(ReplicateProvider.from_settings())
         except ProviderError as error:
@@ -76,13 +78,11 @@ def fresh_secret(used: str) -> str | None:
 def forget() -> None:
     """Fetch the secret again at the next need."""
     with _turn:
-        _kept.secret, _kept.fetched_at, _kept.of, _kept.failed_at = "", float("-inf"), ("", ""), float("-inf")
+        _kept.secret, _kept.fetched_again_at, _kept.of, _kept.failed_at = "", float("-inf"), ("", ""), float("-inf")
 
 
 def _fetch(provider: ReplicateProvider) -> None:
-    # Marked first: a provider that is down isn't asked at every delivery either.
-    _kept.fetched_at = time.monotonic()
-    if _kept.fetched_at - _kept.failed_at < FAILURE_PAUSE:
+    if time.monotonic() - _kept.failed_at < FAILURE_PAUSE:
         raise ProviderError("Replicate did not tell its webhook secret a moment ago.")
     lend_connection()
     try:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from math import isfinite
 from time import monotonic, time
 from typing import Any
 
@@ -154,10 +155,18 @@ def may_deliver(sender: str, networks: str) -> bool:
 
 
 def _parsed(body: bytes) -> Any:
+    """The body as JSON; None for anything else. No database takes the numbers that Python takes besides."""
     try:
-        return json.loads(body)
+        return json.loads(body, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text} is no number in JSON")
+    return number
 
 
 def _delivery(arrival: Arrival, verdict: WebhookDelivery.Verdict, body: Mapping[str, Any]) -> WebhookDelivery:
