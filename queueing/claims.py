@@ -204,7 +204,9 @@ def keep_looking(entry: QueueEntry, words: str) -> bool:
     After ten minutes a person is asked. Until then and after it holds its slot. False: the claim is somebody else's.
     """
     now = timezone.now()
-    missed = now - (entry.dispatched_at or entry.enqueued_at)
+    # Since it was asked for, not since it was claimed: a dataset may have been on its way for long in between.
+    asked_at = Job.objects.values_list("submission_started_at", flat=True).get(pk=entry.job_id)
+    missed = now - max(filter(None, (entry.dispatched_at or entry.enqueued_at, asked_at)))
     unconfirmed_at = entry.unconfirmed_at or (now if missed >= UNCONFIRMED_AFTER else None)
     pause = LATE_LOOK if unconfirmed_at else min(max(missed, SHORTEST_LOOK), LONGEST_LOOK)
     held = QueueEntry.objects.filter(pk=entry.pk, status=EntryStatus.DISPATCHING, claim_token=entry.claim_token)

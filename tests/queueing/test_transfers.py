@@ -284,6 +284,17 @@ def test_a_lost_answer_is_adopted_and_not_repeated(submit: Callable[[], Job], ca
     assert len(carrier.orders) == len(carrier.parcels) == 1
 
 
+def test_nobody_is_asked_to_decide_since_the_transfer_took_long(submit: Callable[[], Job], carrier: Carrier) -> None:
+    carrier.lose_answers = 1
+    submit()
+    QueueEntry.objects.update(dispatched_at=timezone.now() - timedelta(minutes=11))
+    transfers.run()
+    entry = QueueEntry.objects.get()
+    assert entry.unconfirmed_at is None
+    assert entry.lease_until is not None
+    assert entry.lease_until < timezone.now() + timedelta(minutes=1)
+
+
 def test_what_a_killed_machine_was_carrying_is_begun_again(submit: Callable[[], Job], carrier: Carrier) -> None:
     job = submit()
     (entry,) = staging.waiting()
