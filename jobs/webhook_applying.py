@@ -19,7 +19,7 @@ from jobs.applying import Application
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.providers.base import Snapshot
 from jobs.providers.replicate_predictions import is_prediction, read_snapshot
-from jobs.statuses import JobStatus
+from jobs.statuses import ACTIVE, JobStatus
 from jobs.tracing import tracing
 from jobs.webhook_models import APPLICABLE, IS_APPLICABLE
 
@@ -106,8 +106,14 @@ def _bring_up_to_date(wave: Sequence[tuple[WebhookDelivery, Snapshot, Job]], con
 def _adopt(delivery: WebhookDelivery, snapshot: Snapshot) -> tuple[Job | None, str]:
     """A delivery that comes before the answer to our submission, or instead of it, tells whose training it is."""
     job = Job.objects.filter(provider=REPLICATE, submission_marker=delivery.marker, external_id=None).first()
-    if not delivery.marker or job is None or job.status not in (JobStatus.PENDING, JobStatus.UPLOADING):
+    if not delivery.marker or job is None:
         return None, "no job of ours"
+    if job.is_terminal and snapshot.status in ACTIVE:
+        # Given up, and there after all: nobody follows it, and it costs money.
+        logger.warning("A training goes on whose job has ended", extra={"job_id": job.pk, "external_id": snapshot.external_id})
+        return job, f"it goes on, and its job is {job.status}: stop it at the provider"
+    if job.status not in (JobStatus.PENDING, JobStatus.UPLOADING):
+        return job, f"too late: the job is {job.status}"
     with tracing(job):
         if not lifecycle.mark_submitted(job, snapshot, actor=Actor(name=REPLICATE), source=Source.WEBHOOK):
             return job, f"too late: the job is {job.status}"

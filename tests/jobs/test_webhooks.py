@@ -237,6 +237,16 @@ def test_the_first_delivery_adopts_the_job_that_is_being_submitted(deliver: Deli
     assert WebhookDelivery.objects.get().outcome == "adopted: running"
 
 
+def test_a_training_that_turns_up_after_it_was_given_up_is_told_of(
+    deliver: Deliver, make_job: MakeJob, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = make_job(provider="replicate", submission_marker=MARKER, status=JobStatus.FAILED)
+    assert deliver(b'{"id": "late", "status": "processing"}', query=f"?ct={MARKER}") == 200
+    row = WebhookDelivery.objects.get()
+    assert (row.job, row.outcome) == (job, "it goes on, and its job is failed: stop it at the provider")
+    assert "A training goes on whose job has ended" in caplog.text
+
+
 def test_a_marker_does_not_take_a_job_from_its_training(deliver: Deliver, at_replicate: MakeJob) -> None:
     job = at_replicate(submission_marker=MARKER)
     assert deliver(b'{"id": "abc", "status": "processing"}', query=f"?ct={MARKER}") == 200
