@@ -18,7 +18,6 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from cloudtrain_site.models import ApiKey
-from cloudtrain_site.processes import is_running
 from jobs.models import Membership, Organization
 from jobs.roles import Role
 from jobs.statuses import TERMINAL
@@ -99,8 +98,11 @@ class Site(Stack):
             return False
 
     def living_workers(self) -> set[int]:
-        """The task workers that wait for work; those of earlier clusters, killed, left their signs behind."""
-        return {pid for pid in self.workers("idle") if is_running(pid)}
+        """The task workers that wait for work.
+
+        Those of earlier clusters, killed, left their signs behind: their numbers may be somebody else's by now.
+        """
+        return self.workers("idle") & self.own_pids()
 
     def trainings(self) -> set[int]:
         """Runners and trainers: what a stop leaves alone."""
