@@ -110,7 +110,8 @@ def _adopt(delivery: WebhookDelivery, snapshot: Snapshot) -> tuple[Job | None, s
         return None, "no job of ours"
     if job.is_terminal and snapshot.status in ACTIVE:
         # Given up, and there after all: nobody follows it, and it costs money.
-        logger.warning("A training goes on whose job has ended", extra={"job_id": job.pk, "external_id": snapshot.external_id})
+        told = {"job_id": job.pk, "external_id": snapshot.external_id}
+        logger.warning("A training goes on whose job has ended", extra=told)
         return job, f"it goes on, and its job is {job.status}: stop it at the provider"
     if job.status not in (JobStatus.PENDING, JobStatus.UPLOADING):
         return job, f"too late: the job is {job.status}"
