@@ -204,8 +204,9 @@ def keep_looking(entry: QueueEntry, words: str) -> bool:
     After ten minutes a person is asked. Until then and after it holds its slot. False: the claim is somebody else's.
     """
     now = timezone.now()
-    # Since it was asked for, not since it was claimed: a dataset may have been on its way for long in between.
-    asked_at = Job.objects.values_list("submission_started_at", flat=True).get(pk=entry.job_id)
+    # A dataset may have been on its way for long before anything was asked for that could be missed.
+    brought = Job.objects.filter(pk=entry.job_id).exclude(dataset=None)
+    asked_at = brought.values_list("submission_started_at", flat=True).first()
     missed = now - max(filter(None, (entry.dispatched_at or entry.enqueued_at, asked_at)))
     unconfirmed_at = entry.unconfirmed_at or (now if missed >= UNCONFIRMED_AFTER else None)
     pause = LATE_LOOK if unconfirmed_at else min(max(missed, SHORTEST_LOOK), LONGEST_LOOK)
