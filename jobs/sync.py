@@ -150,6 +150,9 @@ def _capture_at(name: str, jobs: Sequence[Job], config: ProviderConfig | None, s
                     _give_up_late(application.jobs[job_id], answer)
     except ProviderError as error:
         outages.begin(name, error)
+    else:
+        if application.refreshed:
+            outages.end(config)
 
 
 def _give_up_late(job: Job, error: ProviderError) -> None:

@@ -118,6 +118,11 @@ def test_a_log_that_can_not_be_had_is_no_outage_and_a_silent_provider_is(
     with fake.outage():
         sync.capture_logs(source=Source.LOOP)
     assert ProviderConfig.objects.get().outage_failures == 1
+    fake.faults.calm()
+    ProviderConfig.objects.update(outage_until=None)
+    Job.objects.filter(pk=job.pk).update(log_due_at=timezone.now())
+    sync.capture_logs(source=Source.LOOP)
+    assert ProviderConfig.objects.get().outage_failures == 0
 
 
 def test_a_round_without_anything_to_do_does_nothing(webhooks_on: None, fake: FakeReplicate) -> None:
