@@ -20,6 +20,8 @@ from tests.browser.conftest import is_live, start
 Submit = Callable[..., Outcome]
 Training = Callable[..., tuple[Job, Path]]
 ESC = "\x1b"
+#: Wider than a phone, with nowhere to break.
+BAR = f"Steps: 80%|{'#' * 60}| 400/500 [08:00<02:00, 1.2s/it, loss=0.1, lr=1e-4]"
 #: What trainers write: a coloured header, a bar that is drawn over itself, figures.
 LOG = (
     f"{ESC}[1;32mINFO{ESC}[0m loading the dataset <script>alert(1)</script> \x00\x07 end\r\n"
@@ -44,7 +46,7 @@ def training(settings: Any, tmp_path: Path, submit: Submit, alice: User) -> Call
         now = timezone.now()
         Job.objects.filter(pk=job.pk).update(
             external_id=job.pk, started_at=now - timedelta(minutes=8), progress=80, step=400, total_steps=500,
-            stage="Training", progress_told_at=now, last_log="step 400/500 loss: 0.1",
+            stage="Training", progress_told_at=now, last_log=BAR,
         )  # fmt: skip
         job.refresh_from_db()
         path = tmp_path / "jobs" / job.pk / "train.log"
