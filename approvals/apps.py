@@ -16,7 +16,7 @@ class ApprovalsConfig(AppConfig):
         from approvals.binding import asked_about, is_what_was_approved
         from approvals.facets import approvals_of
         from approvals.health import warning
-        from approvals.holds import where_decided, why_held
+        from approvals.holds import holds_on
         from approvals.job_panel import panel_for
         from approvals.mail_kinds import ALL
         from approvals.pages import EVENTS, count_to_decide
@@ -32,7 +32,7 @@ class ApprovalsConfig(AppConfig):
         job_status_changed.connect(withdraw_request, dispatch_uid="approvals.withdraw_request")
         register("approvals", approvals_of, 20)
         guards.register("approvals", is_what_was_approved, asked_about)
-        holds.register("approvals", why_held, where_decided)
+        holds.register("approvals", holds_on)
         register_component("approvals", warning, well="Every pending request has people who may decide.")
         register_panel(Panel("approval", "approvals/_job_panel.html", 20, panel_for))
         register_place(Place("Approvals", "approvals-page", 30, count_to_decide, of="to decide", events=EVENTS))

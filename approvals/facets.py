@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from django.db.models import BooleanField, ExpressionWrapper, Value
-
-from approvals.addresses import address_of
-from approvals.holds import TOLD, sentence
+from approvals.holds import hold_of, pending_of
 from approvals.models import ApprovalRequest
-from approvals.reviewers import waits_for, with_deciders
 from approvals.statuses import RequestStatus
 from jobs.access import AnyUser
 from jobs.models import Job
@@ -24,18 +20,13 @@ def approvals_of(jobs: Sequence[Job], viewer: AnyUser, wanted: Collection[str]) 
         for job_id, status, pk in requests.values_list("job_id", "status", "pk")
     }
     pending = [facts["approval_id"] for facts in told.values() if facts["approval_status"] == RequestStatus.PENDING]
-    for request in _held(pending, viewer, wanted):
+    asker = viewer if "review_address" in wanted else None
+    # Putting the query together costs more than asking it.
+    for request in pending_of(ApprovalRequest.objects.filter(pk__in=pending), asker) if pending else ():
+        hold = hold_of(request)
         told[request.job_id] |= {
-            "waiting_reason": sentence(request),
+            "waiting_reason": hold.sentence,
             "held_because": request.reason,
-            "review_address": address_of(request) if request.is_theirs else None,
+            "review_address": hold.address,
         }
     return told
-
-
-def _held(pending: Collection[int], viewer: AnyUser, wanted: Collection[str]) -> Iterable[Any]:
-    if not pending:  # putting the rest together costs more than asking it
-        return []
-    asks = waits_for(viewer) if "review_address" in wanted else Value(False)
-    requests = ApprovalRequest.objects.filter(pk__in=pending, status=RequestStatus.PENDING).only(*TOLD)
-    return with_deciders(requests).annotate(is_theirs=ExpressionWrapper(asks, BooleanField()))

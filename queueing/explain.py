@@ -70,12 +70,14 @@ class Explainer:
         # A share is one of everybody's, a limit concerns those alone that are asked about.
         concerned = None if state.fair_share else [entry.organization for entry in waiting]
         self.limits = current_limits(state, concerned)
-        self._holds = holds.sentences([entry.job_id for entry in waiting if entry.status == EntryStatus.BLOCKED])
+        held = [entry.job_id for entry in waiting if entry.status == EntryStatus.BLOCKED]
+        self._holds = holds.holds_on(held, None)
 
     def explain(self, entry: QueueEntry) -> list[Explained]:
         """All that keeps a waiting `entry` from going; empty when it goes with the next pass, if its turn is next."""
         if entry.status == EntryStatus.BLOCKED:
-            return [Explained(Kind.APPROVAL, self._holds.get(entry.job_id, holds.UNKNOWN))]
+            hold = self._holds.get(entry.job_id)
+            return [Explained(Kind.APPROVAL, hold.sentence if hold else holds.UNKNOWN)]
         found = blockers(candidate_of(entry), self.usage, self.limits, self.now)
         return [self._explain(entry, blocker) for blocker in found]
 

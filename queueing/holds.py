@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from jobs.access import AnyUser
 
-#: Given the ids of held jobs, the sentence for each that it holds. Asked once a page, not once a job.
-Teller = Callable[[Sequence[str]], Mapping[str, str]]
-#: Given the same and who looks, the address at which that one may decide; without those that others decide about.
-Doors = Callable[[Sequence[str], AnyUser], Mapping[str, str]]
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What holds a job, and for how long; `address` is where the one who asked may decide, if they may."""
+
+    words: str
+    until: datetime
+    address: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        """All of it, for who has no clock of their own to show it on."""
+        return f"{self.words}; expires {self.until:%Y-%m-%d %H:%M} UTC."
+
+
+#: Given the ids of held jobs and who looks: the hold on each that it holds. Asked once a page, not once a job.
+Teller = Callable[[Sequence[str], AnyUser | None], Mapping[str, Hold]]
 
 #: What is said of a held job that nobody has a word for.
 UNKNOWN = "It waits for an approval."
 
 _tellers: dict[str, Teller] = {}
-_doors: dict[str, Doors] = {}
 
 
-def register(name: str, teller: Teller, doors: Doors) -> None:
-    """Have both asked about held jobs. A second one of the same name replaces the first."""
-    _tellers[name], _doors[name] = teller, doors
+def register(name: str, teller: Teller) -> None:
+    """Have it asked about held jobs. A second one of the same name replaces the first."""
+    _tellers[name] = teller
 
 
-def sentences(job_ids: Sequence[str]) -> dict[str, str]:
-    """Why each of the held jobs is held, by its id."""
-    told: dict[str, str] = {}
+def holds_on(job_ids: Sequence[str], viewer: AnyUser | None) -> dict[str, Hold]:
+    """What holds each of the held jobs, by its id."""
+    found: dict[str, Hold] = {}
     for teller in _tellers.values() if job_ids else ():
-        told.update(teller(job_ids))
-    return told
-
-
-def doors(job_ids: Sequence[str], user: AnyUser) -> dict[str, str]:
-    """Where `user` may decide about which of the held jobs, by its id."""
-    found: dict[str, str] = {}
-    for ask in _doors.values() if job_ids else ():
-        found.update(ask(job_ids, user))
+        found.update(teller(job_ids, viewer))
     return found

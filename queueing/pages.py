@@ -71,7 +71,7 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
     told = {shown["job_id"]: shown for shown in represent_entries(entries, user)}
     managed, submitted = _organizations(user, MANAGERS), _organizations(user, SUBMITTERS)
     superuser = is_superuser(user)
-    doors = holds.doors([entry.job_id for entry in groups["held"]], user)
+    held = holds.holds_on([entry.job_id for entry in groups["held"]], user)
 
     def row(entry: QueueEntry) -> dict[str, Any]:
         manages = superuser or entry.organization_id in managed
@@ -83,7 +83,7 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
             **_chip(entry),
             "why": _why(facts, is_stoppable),
             "wait": _in_words(facts["estimated_wait_seconds"]),
-            "review_address": doors.get(entry.job_id),
+            "hold": held.get(entry.job_id) if is_stoppable else None,
             "may_reorder": manages and is_stoppable,
             "may_cancel": is_stoppable and (manages or is_own),
         }

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.test import Client
 
 from approvals import decisions
-from approvals.holds import why_held
+from approvals.holds import holds_on
 from approvals.intake import Outcome, Wish, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from approvals.reviewers import eligible
@@ -33,8 +34,17 @@ def test_it_names_the_rule_its_reason_the_people_and_the_end(
     assert [(blocker["kind"], blocker["sentence"]) for blocker in told["blockers"]] == [("approval", sentence)]
 
 
+def test_the_page_of_the_queue_leaves_the_end_to_the_readers_clock(
+    held: Outcome, request_: ApprovalRequest, alice: User, client: Client
+) -> None:
+    client.force_login(alice)
+    shown = client.get("/queue").content.decode()
+    assert f'expires <time datetime="{request_.expires_at.isoformat()}">' in shown
+    assert shown.count("1 person can decide") == 1
+
+
 def test_it_says_that_nobody_can_decide(held: Outcome, acme: Organization) -> None:
-    assert "; nobody can decide; " in why_held([held.job.pk])[held.job.pk]
+    assert holds_on([held.job.pk], None)[held.job.pk].words.endswith("; nobody can decide")
 
 
 @pytest.mark.parametrize("self_approval", [True, False])
@@ -50,7 +60,7 @@ def test_it_counts_those_who_are_eligible(
     count = eligible(ApprovalRequest.objects.get()).count()
     assert count > 0
     words = "1 person can decide" if count == 1 else f"{count} people can decide"
-    assert f"; {words}; " in why_held([held.job.pk])[held.job.pk]
+    assert holds_on([held.job.pk], None)[held.job.pk].words.endswith(f"; {words}")
 
 
 def test_a_page_of_held_jobs_costs_the_same_few_queries(
@@ -59,9 +69,9 @@ def test_a_page_of_held_jobs_costs_the_same_few_queries(
     users = [factories.make_user(f"user-{number}", acme) for number in range(4)]
     jobs = [submit(wish(user=user)).job.pk for user in users]
     with django_assert_max_num_queries(3):
-        assert set(why_held(jobs)) == set(jobs)
+        assert set(holds_on(jobs, users[0])) == set(jobs)
 
 
 def test_what_was_decided_holds_nothing(held: Outcome, request_: ApprovalRequest, bob: User) -> None:
     assert decisions.approve(request_, user=bob, source=Source.API, notes="fine")
-    assert why_held([held.job.pk]) == {}
+    assert holds_on([held.job.pk], None) == {}

@@ -30,8 +30,9 @@ function ago(date, now) {
   const distance = Math.abs(seconds);
   const found = UNITS.find(([, length]) => distance >= length);
   if (!found) return "just now"; // the reader's clock may be a little behind ours
-  const count = Math.floor(distance / found[1]);
-  return RELATIVE.format(seconds < 0 ? count : -count, found[0]);
+  const count = distance / found[1];
+  // What runs out in a day, less the second that the page took, does not in 23 hours.
+  return RELATIVE.format(seconds < 0 ? Math.round(count) : -Math.floor(count), found[0]);
 }
 
 // As jobs/page_rows.py writes it.
