@@ -1,4 +1,4 @@
-"""What docs/logging.md tells the vendors' agents, which are not run, and Elasticsearch, held against lines of ours."""
+"""What docs/logging.md tells the vendors' agents, which no test runs, and Elasticsearch, held against lines of ours."""
 
 from __future__ import annotations
 
@@ -83,16 +83,17 @@ def test_promtail_finds_time_and_labels_in_each_line(lines: list[str]) -> None:
         assert set(stages["labels"]) <= set(extracted)
 
 
-def test_filebeat_finds_the_time_of_each_line(lines: list[str]) -> None:
+def test_filebeat_finds_what_it_needs_in_each_line(lines: list[str]) -> None:
     (config,) = [yaml.safe_load(text) for text in blocks("yaml", "Filebeat")]
-    (source,), (processor,) = config["filebeat.inputs"], config["processors"]
+    (source,), (processor, identity) = config["filebeat.inputs"], config["processors"]
     ((parser,),) = [entry.values() for entry in source["parsers"]]
     timestamp = processor["timestamp"]
     layout = re.sub(r"\d+", lambda match: GO[match[0]], timestamp["layouts"][0])
-    assert source["paths"] == [LOG]
+    assert source["paths"] == [LOG, f"{LOG}.1"]
+    assert parser["target"] == "", "at the top, as the template has them"
     for line in map(json.loads, lines):
-        stamp = value_at({parser["target"]: line}, timestamp["field"])
-        assert read_as(layout, stamp) == moment(line)
+        assert read_as(layout, line[timestamp["field"]]) == moment(line)
+        assert set(identity["fingerprint"]["fields"]) - {"host.name", "log.offset"} <= set(line)
     assert all(read_as(layout, sample) for sample in timestamp["test"])
 
 
@@ -125,6 +126,8 @@ HOLDS: dict[str, Callable[[Any], bool]] = {
 def test_the_template_has_a_field_of_the_right_type_for_each_key(lines: list[str]) -> None:
     (template,) = [json.loads(text) for text in blocks("json", "Elasticsearch")]
     mapping = template["template"]["mappings"]
+    (filebeat,) = [yaml.safe_load(text) for text in blocks("yaml", "Filebeat")]
+    assert filebeat["output.elasticsearch"]["index"] == "logs-simpletuner-default"
     assert fnmatch("logs-simpletuner-default", *template["index_patterns"])
     assert (template["data_stream"], mapping["dynamic"]) == ({}, False)
     fields = {name: field["type"] for name, field in mapping["properties"].items()}
