@@ -176,10 +176,11 @@ class _Maker:
 
 def _reasons_of_end(jobs: Sequence[Job]) -> dict[str, str]:
     """Who stopped each cancelled job, and why, from the history."""
-    cancelled = [job.pk for job in jobs if job.status == JobStatus.CANCELLED]
-    events = JobEvent.objects.filter(subject=Job.SUBJECT, new=JobStatus.CANCELLED, job__in=cancelled).order_by("id")
+    asked_by = {job.pk: job.cancel_requested_by for job in jobs if job.status == JobStatus.CANCELLED}
+    events = JobEvent.objects.filter(subject=Job.SUBJECT, new=JobStatus.CANCELLED, job__in=asked_by).order_by("id")
+    # A provider that stops a job without a word only confirms what somebody asked for.
     return {
-        job_id: f"By {actor}: {reason}" if reason else f"By {actor}."
+        job_id: f"By {actor}: {reason}" if reason else f"By {asked_by[job_id] or actor}."
         for job_id, actor, reason in events.values_list("job_id", "actor", "reason")
     }
 

@@ -25,6 +25,7 @@ from jobs import lifecycle
 from jobs.models import Job, Membership, Organization
 from jobs.page_rows import Row, duration, make_rows, money
 from jobs.providers import NAMES
+from jobs.providers.base import Snapshot
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from jobs.submission import Submission
@@ -219,6 +220,12 @@ class TestWhatIsSaid:
         row = row_of(job, alice)
         assert (row.label, row.may_cancel) == ("Cancelling", False)
         assert row.note == "Asked by alice; it ends as soon as local confirms."
+
+    def test_who_asked_for_the_end_that_its_provider_confirmed(self, alice: User, make_job: MakeJob) -> None:
+        job = make_job(status=JobStatus.RUNNING, submission_started_at=timezone.now(), external_id="x")
+        lifecycle.request_cancel(job, actor=Actor.of(alice), source=Source.API)
+        lifecycle.apply_snapshot(job, Snapshot(external_id="x", status=JobStatus.CANCELLED), source=Source.POLL)
+        assert row_of(job, alice).note == "By alice."
 
     def test_the_error(self, alice: User, make_job: MakeJob) -> None:
         row = row_of(make_job(status=JobStatus.FAILED, error_message="The disk is full."), alice)
