@@ -52,15 +52,18 @@ def active_jobs(provider: str | None = None) -> Sequence[Job]:
     return list(jobs.filter(provider=provider) if provider else jobs)
 
 
-def refresh(jobs: Sequence[Job], *, source: str) -> Refreshed:
-    """Ask the providers about `jobs` and apply what they say. One job's failure is that job's alone."""
+def refresh(jobs: Sequence[Job], *, source: str, with_logs: bool = False) -> Refreshed:
+    """Ask the providers about `jobs` and apply what they say. One job's failure is that job's alone.
+
+    `with_logs`: their logs too, however many requests that takes.
+    """
     total = Refreshed()
     for name, group in groupby(sorted(jobs, key=lambda job: job.provider), key=lambda job: job.provider):
-        total += _refresh_at(name, [job for job in group if job.external_id], source)
+        total += _refresh_at(name, [job for job in group if job.external_id], source, with_logs)
     return total
 
 
-def _refresh_at(name: str, jobs: Sequence[Job], source: str) -> Refreshed:
+def _refresh_at(name: str, jobs: Sequence[Job], source: str, with_logs: bool) -> Refreshed:
     """Applied as it comes: a request that hangs keeps nobody's news back but that of its own jobs."""
     config = ProviderConfig.objects.filter(name=name).first()
     application = Application({job.pk: job for job in jobs}, config, source)
@@ -68,7 +71,7 @@ def _refresh_at(name: str, jobs: Sequence[Job], source: str) -> Refreshed:
         return Refreshed(failed=len(jobs))
     try:
         lend_connection()
-        for part in _answers(name, jobs):
+        for part in _answers(name, jobs, with_logs=with_logs):
             application.take(part)
             lend_connection()
     except ProviderError as error:
@@ -79,14 +82,14 @@ def _refresh_at(name: str, jobs: Sequence[Job], source: str) -> Refreshed:
     return Refreshed(application.refreshed, application.failed, application.moved)
 
 
-def _answers(name: str, jobs: Sequence[Job]) -> Iterator[Answers]:
+def _answers(name: str, jobs: Sequence[Job], *, with_logs: bool = False) -> Iterator[Answers]:
     try:
         provider = get_provider(name)
     except KeyError:
         gone = ProviderError(f"There is no provider {name!r} any more.", permanent=True)
         return iter([{job.pk: gone for job in jobs}])
     handles = [handle_of(job) for job in jobs]
-    return in_parts(lambda: _parts(provider, handles))
+    return in_parts(lambda: _parts(provider, handles, with_logs=with_logs))
 
 
 def handle_of(job: Job) -> Handle:
@@ -110,7 +113,7 @@ def look_at(job: Job, *, source: str) -> bool:
     if not logs.claim_view(job):
         return False
     job.refresh_from_db()
-    refresh([job], source=source)
+    refresh([job], source=source, with_logs=True)
     job.refresh_from_db()
     return True
 
@@ -141,9 +144,8 @@ def _claim_log(job: Job) -> bool:
 
 def _capture_at(name: str, jobs: Sequence[Job], config: ProviderConfig | None, source: str) -> None:
     application = Application({job.pk: job for job in jobs}, config, source)
-    provider, handles = get_provider(name), [handle_of(job) for job in jobs]
     try:
-        for part in in_parts(lambda: _parts(provider, handles, with_logs=True)):
+        for part in _answers(name, jobs, with_logs=True):
             application.take(part)
             for job_id, answer in part.items():
                 if isinstance(answer, ProviderError):

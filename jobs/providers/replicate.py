@@ -22,6 +22,7 @@ from jobs.providers.replicate_fetch import fetch_parts, look
 from jobs.providers.replicate_predictions import (
     MODEL,
     PROFILES,
+    is_prediction,
     markers_in,
     objection_to,
     read_found,
@@ -157,7 +158,8 @@ class ReplicateProvider:
         found: list[Found] = []
         async with connect(self.access) as connection:
             async for item in _listed(connection, -(-limit // 100)):
-                found.append(read_found(item))
+                if is_prediction(item):
+                    found.append(read_found(item))
         return found[:limit]
 
     async def cancel(self, handle: Handle) -> None:

@@ -58,9 +58,13 @@ async def fetch_parts(
     async for part in _merged(singles):
         failures += [answer for answer in part.values() if isinstance(answer, ReplicateError) and answer.is_general]
         yield part
-    # For its log alone one is asked about now and then: that may be about this prediction and nothing else.
-    if failures and len(failures) == len(handles) > with_logs:
+    if failures and len(failures) == len(handles) and not (with_logs and _may_be_its_own(failures)):
         raise failures[-1]
+
+
+def _may_be_its_own(failures: Sequence[ReplicateError]) -> bool:
+    """Whether nothing was tried but one prediction, and its server choked: that says little about the others."""
+    return len(failures) == 1 and (failures[0].code or 0) >= 500
 
 
 def windows(handles: Sequence[Handle]) -> list[Window]:

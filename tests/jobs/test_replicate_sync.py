@@ -216,6 +216,15 @@ def test_running_logs_are_fetched_when_they_are_due_within_the_budget(
     assert fake.requests.count("GET", "/v1/predictions/{id}") == 6
 
 
+def test_who_looks_at_a_job_that_replicate_chokes_on_keeps_no_other_from_being_asked_about(
+    running: Job, fake: FakeReplicate
+) -> None:
+    fake.faults.add("server_error")
+    assert sync.look_at(running, source=Source.API)
+    assert "502" in running.sync_error
+    assert ProviderConfig.objects.get().outage_until is None
+
+
 @pytest.mark.django_db(transaction=True)
 def test_many_who_look_at_once_cause_one_question(running: Job, fake: FakeReplicate) -> None:
     looks = [lambda: sync.look_at(Job.objects.get(), source=Source.API)] * 8
