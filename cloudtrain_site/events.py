@@ -9,7 +9,7 @@ time; nobody who holds it waits for another row, so it can't be part of a deadlo
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +73,7 @@ class _Pending(threading.local):
 _pending = _Pending()
 
 
-def _writers_turn() -> AbstractContextManager[object]:
+def _writers_turn() -> AbstractContextManager[Callable[[], None] | None]:
     """Within an open transaction it is too late: whoever holds SQLite's lock must not wait for one who wants it."""
     if connection.vendor != "sqlite" or connection.in_atomic_block:
         return nullcontext()
@@ -83,7 +83,10 @@ def _writers_turn() -> AbstractContextManager[object]:
 @contextmanager
 def unit_of_work() -> Iterator[None]:
     """A transaction whose history and news are stored as its last statements. Nested ones join the outermost."""
-    with _writers_turn(), transaction.atomic():
+    with _writers_turn() as end_turn, transaction.atomic():
+        if end_turn is not None:
+            # The first of what waits for the commit: the rest may take long, and what it writes has its own turn.
+            transaction.on_commit(end_turn)
         _pending.depth += 1
         try:
             yield

@@ -11,7 +11,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -34,16 +34,17 @@ class Line:
         self._is_in = False
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self) -> Iterator[Callable[[], None]]:
         """Wait until nobody else is between this and the block's end; at most for PATIENCE_SECONDS.
 
-        A turn within a turn is a part of it, such as that of a change which another one's commit sets off.
+        What it gives ends the turn before that, when it is called. A turn within a turn is a part of it.
         """
         deadline = time.monotonic() + PATIENCE_SECONDS
-        with self._threads, ExitStack() as held:
+        with ExitStack() as held:
+            held.enter_context(self._threads)
             if not self._is_in:
                 held.enter_context(self._let_in(deadline))
-            yield
+            yield held.close
 
     @contextmanager
     def _let_in(self, deadline: float) -> Iterator[None]:

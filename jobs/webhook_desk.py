@@ -16,8 +16,8 @@ from jobs.webhooks import Ticket
 
 #: Deliveries a commit at most.
 TOGETHER = 25
-#: In a rush the next ones are waited for so long: a commit costs more than what else is done for one of them.
-GATHER_SECONDS = 0.008
+#: In a rush there is one commit in so long: it costs more than what else is done for one of them.
+GATHER_SECONDS = 0.012
 #: The connection is given back when none has come for so long.
 IDLE_SECONDS = 1.0
 
@@ -30,6 +30,7 @@ class Desk:
     def __init__(self) -> None:
         self._waiting: SimpleQueue[_Waiting] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._took_at = float("-inf")
 
     async def take(self, ticket: Ticket) -> None:
         """Return when the delivery was taken in, or could not be: the ticket tells."""
@@ -43,6 +44,7 @@ class Desk:
     def _serve(self) -> None:
         while True:
             batch = [self._next(), *self._others()]
+            self._took_at = time.monotonic()
             tickets = [ticket for ticket, _ in batch]
             webhooks.take_together(tickets)
             if any(ticket.error is not None for ticket in tickets):
@@ -55,12 +57,15 @@ class Desk:
         try:
             return self._waiting.get(timeout=IDLE_SECONDS)
         except Empty:
+            webhooks.after_rush()
             connection.close()
             return self._waiting.get()
 
     def _others(self) -> Iterable[_Waiting]:
-        if webhooks.is_rush() and self._waiting.qsize() < TOGETHER - 1:
-            time.sleep(GATHER_SECONDS)
+        # Whoever came while the ones before were kept has waited long enough, when that took long.
+        pause = self._took_at + GATHER_SECONDS - time.monotonic()
+        if pause > 0 and webhooks.is_rush() and self._waiting.qsize() < TOGETHER - 1:
+            time.sleep(pause)
         with suppress(Empty):
             for _ in range(TOGETHER - 1):
                 yield self._waiting.get_nowait()

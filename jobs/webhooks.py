@@ -286,6 +286,8 @@ class _Rush:
     def __init__(self) -> None:
         self.until = float("-inf")
         self.asked_at = float("-inf")
+        #: Whether some were kept since a task was asked for.
+        self.owes = False
         self._lately: deque[float] = deque(maxlen=AT_ONCE + 1)
 
     def grows(self, count: int) -> bool:
@@ -308,9 +310,21 @@ def is_rush() -> bool:
 def _request_application() -> None:
     """Have a task apply what was kept; one wish a second is enough, and the upkeep finds what every task missed."""
     now = monotonic()
-    if now - _rush.asked_at >= ASK_PAUSE:
+    _rush.owes = now - _rush.asked_at < ASK_PAUSE
+    if not _rush.owes:
         _rush.asked_at = now
-        async_task("jobs.tasks.apply_webhooks")
+        with unit_of_work():  # in line with the other writers: past them it may come to nothing for long
+            async_task("jobs.tasks.apply_webhooks")
+
+
+def after_rush() -> None:
+    """Nobody has come for a while: have those applied that came after the last task. Raises nothing."""
+    if _rush.owes:
+        _rush.asked_at = float("-inf")
+        try:
+            _request_application()
+        except Exception:
+            logger.exception("Webhooks wait for the upkeep to apply them")
 
 
 def trim() -> int:

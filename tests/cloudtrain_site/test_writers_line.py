@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from django.db import connection, transaction
 
 from cloudtrain_site import writers_line
+from cloudtrain_site.events import unit_of_work
 from cloudtrain_site.writers_line import Line, line_at
 from tests.waiting import wait_until
 
@@ -72,6 +74,28 @@ def test_a_turn_within_a_turn_neither_waits_for_those_in_line_nor_lets_them_in(d
         order.append("mine still")
     other.join()
     assert order == ["mine", "mine still", "theirs"]
+
+
+def test_a_turn_can_be_ended_before_its_block(database: Path) -> None:
+    with Line(database).turn() as end:
+        end()
+        assert not is_locked(database.with_name("jobs.sqlite3-turn"))
+
+
+@pytest.mark.sqlite
+@pytest.mark.django_db(transaction=True)
+def test_what_waits_for_a_commit_is_in_nobodys_way_and_writes_in_a_turn_of_its_own() -> None:
+    turns: list[bool] = []
+    turn = Path(f"{connection.settings_dict['NAME']}-turn")
+
+    def write() -> None:
+        turns.append(is_locked(turn))
+        with unit_of_work():
+            turns.append(is_locked(turn))
+
+    with unit_of_work():
+        transaction.on_commit(write)
+    assert turns == [False, True]
 
 
 def test_a_turn_that_never_ends_does_not_keep_the_others_for_ever(

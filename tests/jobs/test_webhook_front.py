@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+from django_q.models import OrmQ
 from pytest import MonkeyPatch
 
 from cloudtrain_site.security_headers import STRICT
@@ -16,6 +18,7 @@ from jobs.models import Job, JobEvent, WebhookDelivery
 from jobs.statuses import JobStatus
 from tests.fake_replicate import FakeReplicate
 from tests.jobs.test_webhooks import MARKER, SECRET, URL, body_of, secret, sign
+from tests.waiting import wait_until
 from tests.web import web_server
 
 __all__ = ["secret", "web_server"]
@@ -90,6 +93,27 @@ def test_many_at_the_same_moment_are_all_kept(
     assert WebhookDelivery.objects.count() == 20
     assert sum(WebhookDelivery.objects.values_list("repeats", flat=True)) == 10
     assert JobEvent.objects.count() <= 1
+
+
+def test_in_a_rush_nobody_is_kept_waiting_who_comes_long_after_the_last_one(
+    door: str, secret: str, at_replicate: MakeJob, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_desk, "GATHER_SECONDS", 60.0)
+    webhooks._rush.until = math.inf
+    body = body_of(at_replicate())
+    assert httpx.post(door, content=body, headers=sign(body, secret)).status_code == 200
+
+
+def test_what_comes_after_the_last_task_of_a_rush_is_applied_when_it_is_over(
+    door: str, secret: str, at_replicate: MakeJob, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "AT_ONCE", 0)
+    monkeypatch.setattr(webhooks, "_rush", webhooks._Rush())
+    body = body_of(at_replicate())
+    for delivery in ("msg_1", "msg_2"):
+        assert httpx.post(door, content=body, headers=sign(body, secret, delivery=delivery)).status_code == 200
+    # The first one's task may have ended before the second one came.
+    wait_until(lambda: [task.func() for task in OrmQ.objects.all()] == ["jobs.tasks.apply_webhooks"] * 2)
 
 
 def test_a_large_one_goes_djangos_way(door: str, secret: str, at_replicate: MakeJob) -> None:

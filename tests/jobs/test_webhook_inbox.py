@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
+from django_q.signals import pre_enqueue
 
 from jobs import webhook_applying, webhook_secrets, webhooks
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.statuses import JobStatus
+from tests.cloudtrain_site.test_writers_line import is_locked
 from tests.fake_replicate import FakeReplicate
 from tests.jobs.test_webhooks import Deliver, body_of, deliver, secret, ticket
 
@@ -98,6 +101,22 @@ def test_refused_ones_do_not_fill_the_disk(deliver: Deliver, monkeypatch: pytest
     monkeypatch.setattr(webhooks, "REFUSALS_AN_HOUR", 3)
     assert {deliver(b"{}", headers={}) for _ in range(5)} == {401}
     assert WebhookDelivery.objects.count() == 3
+
+
+@pytest.mark.sqlite
+@pytest.mark.django_db(transaction=True)
+def test_a_task_is_asked_for_in_line_with_the_other_writers(secret: str) -> None:
+    turns: list[bool] = []
+
+    def look(**told: Any) -> None:
+        turns.append(is_locked(Path(f"{connection.settings_dict['NAME']}-turn")))
+
+    pre_enqueue.connect(look)
+    try:
+        webhooks._request_application()
+    finally:
+        pre_enqueue.disconnect(look)
+    assert turns == [True]
 
 
 @pytest.mark.sqlite
