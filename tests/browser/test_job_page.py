@@ -52,7 +52,9 @@ class TestForEveryone:
     def test_has_no_barriers_and_is_as_wide_as_the_window(
         self, browse: Browse, alice: User, training: Training
     ) -> None:
-        job, _ = training(config={"max_train_steps": 500, "learning_rate": 1e-4, "hub_token": "hf_abcdefgh12345"})
+        late = "".join(f"step {step}/99999 loss: {loss} lr: 1e-4\n" for step, loss in ((52_000, 0.01), (55_000, 1.25)))
+        config = {"max_train_steps": 500, "learning_rate": 1e-4, "hub_token": "hf_abcdefgh12345"}
+        job, _ = training(config=config, log=LOG + late)
         page = opened(browse(alice, "about:blank", reduced_motion="reduce"), job)
         expect(view(page)).to_contain_text("step 400/500")
         expect(page.locator("#numbers")).to_contain_text("Loss")
