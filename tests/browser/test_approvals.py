@@ -58,6 +58,21 @@ def test_a_lead_decides_in_place_while_the_requester_watches(
     expect(leads.get_by_role("heading", name="Nothing is pending")).to_be_visible()
 
 
+def test_the_keyboard_goes_on_to_the_request_beside_the_one_that_is_decided(
+    browse: Browse, alice: User, bob: User, submit: Submit, hold_everything: ApprovalRule
+) -> None:
+    for name in ("first", "second"):
+        submit(alice, name)
+    page = is_live(browse(bob, "/approvals"))
+    for name, then in (("first", page.locator(".request", has_text="second")), ("second", page.locator("#main"))):
+        page.get_by_role("button", name=f"Approve {name}").focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Approve", exact=True).last.focus()
+        page.keyboard.press("Enter")
+        expect(page.locator(".decided")).to_contain_text(name)
+        expect(then).to_be_focused()
+
+
 def test_review_leads_to_the_request_also_when_more_urgent_ones_fill_the_page(
     browse: Browse,
     alice: User,

@@ -52,10 +52,22 @@ function showAnswers() {
   }
 }
 
+// A request that is decided goes from under the keyboard: the one that was beside it takes its place.
+let beside = null;
+
+function stay() {
+  if (beside && document.activeElement === document.body) {
+    const place = beside.isConnected ? beside : document.getElementById("main");
+    place.focus({ preventScroll: true });
+  }
+  beside = null;
+}
+
 approvals.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-act]");
   if (!button || button.disabled) return;
-  const { request, name, goesPast } = button.closest("[data-request]").dataset;
+  const item = button.closest("[data-request]");
+  const { request, name, goesPast } = item.dataset;
   const answer = await ask(QUESTIONS[button.dataset.act]({ name, goesPast }));
   if (!answer) return;
   button.disabled = true;
@@ -67,6 +79,7 @@ approvals.addEventListener("click", async (event) => {
     else if (refusal.status !== 401) showProblem(refusal.message);
   }
   button.disabled = false;
+  beside = item.nextElementSibling ?? item.previousElementSibling ?? item;
   refresh(approvals);
 });
 
@@ -102,6 +115,7 @@ document.addEventListener("htmx:finally:request", (event) => {
   if (event.target !== approvals) return;
   if (sought) arrive();
   showAnswers();
+  stay();
   if (pending() === said) return;
   said = pending();
   spoken.textContent = `${said} pending`;
