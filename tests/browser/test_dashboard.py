@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 
 import pytest
 from django.contrib.auth.models import User
@@ -123,6 +124,17 @@ class TestLive:
         expect(row(page, job).locator("bdi").first).to_have_text(name)
         start(job)
         expect(page.get_by_role("progressbar", name=f"Progress of {name}")).to_be_visible()
+
+    def test_a_name_from_right_to_left_and_a_large_sum_stay_in_their_columns(
+        self, browse: Browse, alice: User, make_job: MakeJob
+    ) -> None:
+        job = make_job(config_name="שלום", estimated_cost_usd=Decimal("48800.25"))
+        shown = row(is_live(browse(alice)), job)
+        indent = """(it) => { const text = document.createRange(); text.selectNodeContents(it);
+          return text.getBoundingClientRect().left - it.getBoundingClientRect().left; }"""
+        assert shown.locator("bdi").first.evaluate(indent) == 0
+        cost = shown.get_by_role("cell", name="~$48,800.25", exact=True)
+        assert cost.evaluate("(it) => it.scrollWidth <= it.clientWidth")
 
 
 @pytest.mark.long
