@@ -141,7 +141,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     def estimated_cost(self, request: ApprovalRequest) -> str:
         """In US dollars."""
         cost = request.job.estimated_cost_usd
-        return "unknown" if cost is None else f"${cost:.2f}"
+        return "unknown" if cost is None else f"${cost:,.2f}"
 
     @admin.display(description="provider")
     def provider(self, request: ApprovalRequest) -> str:

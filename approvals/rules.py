@@ -95,8 +95,8 @@ def _cost(rule: ApprovalRule, facts: Facts) -> Verdict:
         words = f"Its cost can't be estimated (no price for {hardware}, or no number of steps), so a person decides."
         return Verdict(True, words)
     if facts.estimated_cost <= limit:
-        return Verdict(False, f"It will cost about ${facts.estimated_cost:.2f}, not more than ${limit:.2f}.")
-    return Verdict(True, f"It will cost about ${facts.estimated_cost:.2f}, more than ${limit:.2f}.")
+        return Verdict(False, f"It will cost about ${facts.estimated_cost:,.2f}, not more than ${limit:,.2f}.")
+    return Verdict(True, f"It will cost about ${facts.estimated_cost:,.2f}, more than ${limit:,.2f}.")
 
 
 def _first_job(rule: ApprovalRule, facts: Facts) -> Verdict:

@@ -115,10 +115,10 @@ def _time_left_in_words(job: Job) -> str:
 def cost_in_words(job: Job) -> tuple[str, str]:
     """What it cost, and beside that what was expected; each empty when it isn't known."""
     expected = job.estimated_cost_usd
-    beside = f"about {money(expected)} expected" if expected is not None else ""
+    beside = f"about {money(expected)} expected" if expected else ""
     if job.cost_usd > 0:
         return money(job.cost_usd) + ("" if job.is_terminal else " so far"), beside
-    if job.is_terminal and job.started_at is None:
+    if expected == 0 or (job.is_terminal and job.started_at is None):
         return "Nothing", beside
     return "", beside
 

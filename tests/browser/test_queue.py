@@ -49,6 +49,17 @@ def test_a_lead_reorders_with_the_keyboard_while_a_researcher_watches(
     forgive(leads, complaints, "409")
 
 
+def test_what_is_cancelled_by_keyboard_leaves_the_keyboard_on_the_page(
+    browse: Browse, alice: User, submit: Submit
+) -> None:
+    job = submit(alice, "wrong").job
+    page = is_live(browse(alice, "/queue"))
+    page.locator(f"#entry-{job.pk}").get_by_role("button", name="Cancel").press("Enter")
+    page.get_by_role("button", name="Cancel the job").press("Enter")
+    expect(page.locator(f"#entry-{job.pk}")).to_have_count(0)
+    expect(page.locator("#main")).to_be_focused()
+
+
 def test_it_is_paused_and_resumed_and_everybody_sees_why_nothing_starts(
     browse: Browse, alice: User, root: User, submit: Submit
 ) -> None:

@@ -151,6 +151,7 @@ class TestHead:
         assert cost_in_words(make_job(cost_usd=Decimal(1), status=JobStatus.COMPLETED)) == ("$1.00", "")
         assert cost_in_words(make_job(status=JobStatus.CANCELLED)) == ("Nothing", "")
         assert cost_in_words(make_job(**running)) == ("", "about $3.00 expected")
+        assert cost_in_words(make_job(**running | {"estimated_cost_usd": Decimal(0)})) == ("Nothing", "")
 
 
 class TestTimeLeft:

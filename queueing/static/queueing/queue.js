@@ -57,6 +57,15 @@ const VERBS = {
   },
 };
 
+// What was cancelled goes from under the keyboard.
+let hasActed = false;
+
+function stay() {
+  if (!hasActed || document.activeElement !== document.body) return;
+  hasActed = false;
+  document.getElementById("main").focus({ preventScroll: true });
+}
+
 queue.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-act]");
   if (!button || button.disabled) return;
@@ -71,6 +80,7 @@ queue.addEventListener("click", async (event) => {
     if (refusal.status !== 401) showProblem(refusal.message);
   }
   button.disabled = false;
+  hasActed = true;
   refresh(queue);
 });
 
@@ -82,7 +92,9 @@ const state = () => {
 let said = state();
 
 document.addEventListener("htmx:finally:request", (event) => {
-  if (event.target !== queue || state() === said) return;
+  if (event.target !== queue) return;
+  stay();
+  if (state() === said) return;
   said = state();
   spoken.textContent = said;
 });
