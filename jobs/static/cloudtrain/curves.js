@@ -54,7 +54,8 @@ async function read() {
   find("curves-body").hidden = false;
   draw();
   writeSummary(points);
-  writeSteps(points);
+  // In a frame of its own: a long log has as many steps as lines, and somebody may be scrolling through it.
+  requestAnimationFrame(() => setTimeout(writeSteps, 0, points));
 }
 
 let loading = null;
@@ -171,9 +172,10 @@ function cell(row, text, tag = "td") {
 function writeSummary(points) {
   const rows = points.map(([name, values]) => {
     const row = document.createElement("tr");
-    const sorted = values.toSorted(([, one], [, other]) => one - other);
+    const lowest = values.reduce((one, other) => (other[1] < one[1] ? other : one));
+    const highest = values.reduce((one, other) => (other[1] < one[1] ? one : other));
     cell(row, NAMES[name], "th");
-    for (const [step, value] of [values[0], sorted[0], sorted.at(-1), values.at(-1)]) {
+    for (const [step, value] of [values[0], lowest, highest, values.at(-1)]) {
       cell(row, figure(value));
       const at = Object.assign(document.createElement("span"), { className: "under", textContent: `step ${step.toLocaleString()}` });
       row.lastElementChild.append(at);
