@@ -302,7 +302,7 @@ def test_a_server_that_never_answers_is_an_outage_too(
 def test_one_that_never_answers_is_its_jobs_error_alone(
     fake: FakeReplicate, provider: ReplicateProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replicate_http, "TIMEOUT", 0.2)
+    monkeypatch.setattr(replicate_http, "TIMEOUT", 0.5)
     handles = handles_of(fake, 3)
     fake.faults.add("hang", path=handles[0].external_id)
     answers = run(provider.fetch(handles))
