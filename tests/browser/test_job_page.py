@@ -52,9 +52,8 @@ class TestForEveryone:
     def test_has_no_barriers_and_is_as_wide_as_the_window(
         self, browse: Browse, alice: User, training: Training
     ) -> None:
-        late = "".join(f"step {step}/99999 loss: {loss} lr: 1e-4\n" for step, loss in ((52_000, 0.01), (55_000, 1.25)))
         config = {"max_train_steps": 500, "learning_rate": 1e-4, "hub_token": "hf_abcdefgh12345"}
-        job, _ = training(config=config, log=LOG + late)
+        job, _ = training(config=config)
         page = opened(browse(alice, "about:blank", reduced_motion="reduce"), job)
         expect(view(page)).to_contain_text("step 400/500")
         expect(page.locator("#numbers")).to_contain_text("Loss")
@@ -69,6 +68,14 @@ class TestForEveryone:
         for width in (360, 600, 900, 1280):
             page.set_viewport_size({"width": width, "height": 740})
             assert not is_wider_than_the_window(page), width
+
+    def test_the_steps_of_a_long_training_fit_a_phone(self, browse: Browse, alice: User, training: Training) -> None:
+        late = "".join(f"step {step}/99999 loss: {loss} lr: 1e-4\n" for step, loss in ((52_000, 0.01), (55_000, 1.25)))
+        page = browse(alice, "about:blank")
+        page.set_viewport_size({"width": 360, "height": 740})
+        opened(page, training(log=LOG + late)[0])
+        expect(page.locator("#numbers")).to_contain_text("55,000")
+        assert not is_wider_than_the_window(page)
 
 
 class TestLog:
