@@ -87,13 +87,20 @@ find("config").addEventListener("took", ({ detail: file }) => {
 // The dataset.
 
 let uploading = null;
+// Why the last file was not taken: said until there is another one, whatever a dry run without it says.
+let refusedFile = "";
+
+function sayOfFile(words) {
+  refusedFile = words;
+  sayAt("dataset", words);
+}
 
 const showDataset = (state) => ["none", "busy", "done"].forEach((one) => (find(`dataset-${one}`).hidden = one !== state));
 
 async function takeDataset(file) {
   if (uploading) return;
-  sayAt("dataset", "");
-  if (file.size > MOST_BYTES) return sayAt("dataset", `${file.name} is larger than 100 MB.`);
+  sayOfFile("");
+  if (file.size > MOST_BYTES) return sayOfFile(`${file.name} is larger than 100 MB.`);
   uploading = new AbortController();
   for (const shown of document.querySelectorAll(".dataset-name")) shown.textContent = file.name;
   showProgress(0);
@@ -107,7 +114,7 @@ async function takeDataset(file) {
     const answer = await upload(form.dataset.uploads, body, { progress: showProgress, signal: uploading.signal });
     dataset = answer.upload;
   } catch (problem) {
-    if (problem.name !== "AbortError" && problem.status !== 401) sayAt("dataset", problem.errors.file?.[0] ?? problem.message);
+    if (problem.name !== "AbortError" && problem.status !== 401) sayOfFile(problem.errors.file?.[0] ?? problem.message);
   }
   uploading = null;
   if (dataset) find("dataset-facts").textContent = `${megabytes(dataset.size)}, ${dataset.files} ${dataset.files === 1 ? "file" : "files"}`;
@@ -127,7 +134,7 @@ acceptFiles(find("dataset"), takeDataset);
 find("dataset-cancel").addEventListener("click", () => uploading?.abort());
 find("dataset-remove").addEventListener("click", () => {
   dataset = null;
-  sayAt("dataset", "");
+  sayOfFile("");
   showDataset("none");
   find("dataset-file").focus();
   askSoon();
@@ -177,7 +184,7 @@ function sayErrors(refusal) {
   const errors = { ...refusal?.errors };
   config.refuse(take(errors, "config"));
   dataloader.refuse(take(errors, "dataloader_config"));
-  for (const [field, place] of Object.entries(PLACES)) if (find(`${place}-error`)) sayAt(place, take(errors, field));
+  for (const [field, place] of Object.entries(PLACES)) if (find(`${place}-error`)) sayAt(place, take(errors, field) || (place === "dataset" ? refusedFile : ""));
   // What has no field here, and what concerns none.
   const rest = Object.entries(errors).map(([field, words]) => (field === "non_field_errors" ? words.join(" ") : `${field}: ${words.join(" ")}`));
   if (isAnswerToClick) return;
