@@ -81,12 +81,15 @@ def _writers_turn() -> AbstractContextManager[Callable[[], None] | None]:
 
 
 @contextmanager
-def unit_of_work() -> Iterator[None]:
-    """A transaction whose history and news are stored as its last statements. Nested ones join the outermost."""
+def unit_of_work(*, gives_way: bool = False) -> Iterator[None]:
+    """A transaction whose history and news are stored as its last statements. Nested ones join the outermost.
+
+    `gives_way`: what waits for its commit is in no other writer's way, and what it writes waits for a turn of its own.
+    That is for work that nobody waits for: a request would stand in line twice.
+    """
     with _writers_turn() as end_turn, transaction.atomic():
-        if end_turn is not None:
-            # The first of what waits for the commit: the rest may take long, and what it writes has its own turn.
-            transaction.on_commit(end_turn)
+        if gives_way and end_turn is not None:
+            transaction.on_commit(end_turn)  # the first of what waits for the commit
         _pending.depth += 1
         try:
             yield

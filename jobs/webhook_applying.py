@@ -190,7 +190,7 @@ def _apply_those_open(pairs: Sequence[Pair]) -> tuple[int, float]:
 
     Whoever does the same at this moment has others, or waits and finds these done.
     """
-    with unit_of_work():
+    with unit_of_work(gives_way=True):
         started = monotonic()
         still = _open_ones().filter(pk__in=[delivery.pk for delivery, _ in pairs])
         locked = still.select_for_update(skip_locked=connection.vendor == "postgresql").values_list("pk", flat=True)

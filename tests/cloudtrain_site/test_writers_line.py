@@ -84,7 +84,8 @@ def test_a_turn_can_be_ended_before_its_block(database: Path) -> None:
 
 @pytest.mark.sqlite
 @pytest.mark.django_db(transaction=True)
-def test_what_waits_for_a_commit_is_in_nobodys_way_and_writes_in_a_turn_of_its_own() -> None:
+@pytest.mark.parametrize("gives_way", [True, False])
+def test_what_waits_for_a_commit_is_in_nobodys_way_where_that_was_wished(*, gives_way: bool) -> None:
     turns: list[bool] = []
     turn = Path(f"{connection.settings_dict['NAME']}-turn")
 
@@ -93,9 +94,9 @@ def test_what_waits_for_a_commit_is_in_nobodys_way_and_writes_in_a_turn_of_its_o
         with unit_of_work():
             turns.append(is_locked(turn))
 
-    with unit_of_work():
+    with unit_of_work(gives_way=gives_way):
         transaction.on_commit(write)
-    assert turns == [False, True]
+    assert turns == [not gives_way, True]
 
 
 def test_a_turn_that_never_ends_does_not_keep_the_others_for_ever(
