@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 from aiohttp import web
@@ -28,7 +29,7 @@ class Server:
         app[WORLD] = world
         app.add_routes([*api.routes, *control.routes])
         self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-        self.site: web.TCPSite | None = None
+        self.site: web.SockSite | None = None
 
     async def serve(self, ready: Callable[[], None], ending: asyncio.Event) -> None:
         """Serve until `ending` is set. `ready` is called once the address is known and open."""
@@ -39,18 +40,33 @@ class Server:
             await ending.wait()
         finally:
             await self.world.close()
+            await self._close_door()
             await self.runner.cleanup()
 
     async def open(self) -> None:
-        self.site = web.TCPSite(self.runner, HOST, self.port, backlog=BACKLOG, reuse_address=True)
+        self._listening = socket.create_server((HOST, self.port), backlog=BACKLOG)
+        self.site = web.SockSite(self.runner, self._listening)
         await self.site.start()
         self.port = self.runner.addresses[0][1]
         self.world.url = self.world.webhooks.base = f"http://{HOST}:{self.port}"
 
     async def shut(self) -> None:
         """Refuse connections from now on, and cut those that are open."""
-        assert self.site is not None
         assert self.runner.server is not None
-        await self.site.stop()
+        await self._close_door()
         for connection in self.runner.server.connections:
             connection.force_close()
+
+    async def _close_door(self) -> None:
+        """Stop listening, unless that has been done.
+
+        A connection that asyncio has accepted a moment before its server closes finds none to belong to: its socket
+        would stay open until the garbage collector complains of it. So nothing is accepted any more, and what was
+        gets its turn, before the server closes.
+        """
+        if self.site is None:
+            return
+        site, self.site = self.site, None
+        asyncio.get_running_loop().remove_reader(self._listening)
+        await asyncio.sleep(0)
+        await site.stop()
