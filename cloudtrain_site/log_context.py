@@ -39,7 +39,7 @@ class LogContext:
     is started inside the block keeps them to its end. A field named `correlation_id` names the line's work.
     """
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, /, **fields: Any) -> None:
         self.fields = fields
 
     def __enter__(self) -> Self:
@@ -70,7 +70,10 @@ class LogContext:
 def context_fields() -> dict[str, Any]:
     """The fields of the blocks that the caller is in, the innermost last."""
     fields: dict[str, Any] = {}
-    for layer in _layers.get():
-        if not (layer.is_closed and layer.owner == _whose()):
-            fields.update(layer.context.fields)
+    layers = _layers.get()
+    still_open = [layer for layer in layers if not (layer.is_closed and layer.owner == _whose())]
+    if len(still_open) < len(layers):
+        _layers.set(tuple(still_open))  # a task that is started from now on would inherit them
+    for layer in still_open:
+        fields.update(layer.context.fields)
     return fields

@@ -179,3 +179,29 @@ def test_an_abandoned_async_generator_leaves_nothing_behind() -> None:
         return context_fields()
 
     assert asyncio.run(abandon()) == {}
+
+
+def test_a_task_that_is_started_after_its_end_does_not_inherit_an_abandoned_block() -> None:
+    async def generate() -> AsyncIterator[int]:
+        with LogContext(job_id="j1"):
+            yield 1
+            yield 2
+
+    async def look() -> dict[str, Any]:
+        return context_fields()
+
+    async def abandon() -> dict[str, Any]:
+        async for _ in generate():
+            break
+        gc.collect()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        context_fields()  # as any line does that is logged
+        return await asyncio.create_task(look())
+
+    assert asyncio.run(abandon()) == {}
+
+
+def test_a_field_may_have_any_name() -> None:
+    with LogContext(self=1):
+        assert context_fields() == {"self": 1}
