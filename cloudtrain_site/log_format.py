@@ -25,6 +25,7 @@ _BLANK = logging.makeLogRecord({})
 #: What logging itself writes on a record; the rest of its attributes are the caller's.
 RESERVED = frozenset(_BLANK.__dict__) | {"message", "asctime", "taskName", "color_message"}
 _ASIDE = "_cloudtrain_aside"
+_LEVELS = {name: getattr(logging, name) for name in ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")}
 _OWN_LENGTH = len(_BLANK.__dict__)
 
 
@@ -60,6 +61,14 @@ def _second(moment: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
 
 
+def _level_of(record: logging.LogRecord) -> str:
+    """One of the five names: a level of some library's own counts as the one below it."""
+    if record.levelname in _LEVELS:
+        return record.levelname
+    # Zero for a record that nobody gave a level, as `makeLogRecord` makes them.
+    return next((name for name, number in _LEVELS.items() if (record.levelno or 0) >= number), "DEBUG")
+
+
 def _message_of(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
@@ -67,15 +76,19 @@ def _message_of(record: logging.LogRecord) -> str:
         return f"{record.msg} {record.args!r}"  # the arguments don't fit the text: say both
 
 
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else "" if value is None else _safe_repr(value)
+
+
 def entry_of(record: logging.LogRecord) -> dict[str, Any]:
     """The documented object, its keys in order, not yet masked."""
     fields = _fields_of(record)
     entry = {
         "timestamp": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
-        "level": record.levelname,
+        "level": _level_of(record),
         "logger": record.name,
         "message": _message_of(record),
-        "correlation_id": fields.pop("correlation_id", None) or _correlation_id_of(record),
+        "correlation_id": _as_text(fields.pop("correlation_id", None)) or _correlation_id_of(record),
         "source": {"file": record.filename, "line": record.lineno, "function": record.funcName},
     }
     if fields:
@@ -101,15 +114,20 @@ _encode = json.JSONEncoder(default=_safe_repr, allow_nan=False).encode
 
 def _plain(value: Any, depth: int = 0) -> Any:
     """`value` as JSON can write it: what it can't write, what is nested too deep and cycles become their repr."""
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, str | bool):
         return value
-    if depth < MAX_DEPTH and isinstance(value, Mapping):
-        return {
-            key if isinstance(key, str) else _safe_repr(key): _plain(item, depth + 1) for key, item in value.items()
-        }
-    if depth < MAX_DEPTH and isinstance(value, list | tuple):
-        return [_plain(item, depth + 1) for item in value]
-    return value if isinstance(value, float) and value - value == 0 else _safe_repr(value)
+    try:
+        if depth < MAX_DEPTH and isinstance(value, Mapping):
+            return {
+                key if isinstance(key, str) else _safe_repr(key): _plain(item, depth + 1) for key, item in value.items()
+            }
+        if depth < MAX_DEPTH and isinstance(value, list | tuple):
+            return [_plain(item, depth + 1) for item in value]
+        # Python itself refuses to write a number of thousands of digits.
+        is_number = isinstance(value, int) or (isinstance(value, float) and value - value == 0)
+        return value if is_number and _encode(value) else _safe_repr(value)
+    except Exception:
+        return _safe_repr(value)  # one value that defies us must not cost the line
 
 
 #: The keys whose values a secret can get into; the others are made by ourselves.
@@ -149,7 +167,7 @@ class JsonFormatter(logging.Formatter):
 def _complaint(record: logging.LogRecord, error: Exception) -> dict[str, Any]:
     return {
         "timestamp": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
-        "level": record.levelname,
+        "level": _level_of(record),
         "logger": record.name,
         "message": f"A log record could not be written: {type(error).__name__}",
         "correlation_id": process_correlation_id(),

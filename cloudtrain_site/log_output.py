@@ -68,7 +68,8 @@ class FileLineHandler(LineHandler):
     """Appends to a file.
 
     Each line is one `write` to a descriptor opened for appending, so that lines of several processes stay whole.
-    When logrotate has moved or removed the file, the next line begins a new one.
+    When logrotate has moved or removed the file, the next line begins a new one. One that a full disk has torn is
+    ended before the next, which would otherwise be lost with it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,6 +77,7 @@ class FileLineHandler(LineHandler):
         self.path = path
         self._descriptor = -1
         self._identity = (0, 0)
+        self._may_be_torn = False
         try:
             self._open()
         except OSError as error:
@@ -90,8 +92,12 @@ class FileLineHandler(LineHandler):
         if not self._is_current():
             self._open()
         data = line.encode("utf-8", "backslashreplace")
+        if self._may_be_torn and self._is_torn():
+            data = b"\n" + data
+        self._may_be_torn = True
         while data:  # more than once only when the disk is full or a signal came in between
             data = data[os.write(self._descriptor, data) :]
+        self._may_be_torn = False
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -105,6 +111,13 @@ class FileLineHandler(LineHandler):
         except OSError:
             return False
         return self._descriptor >= 0 and (status.st_dev, status.st_ino) == self._identity
+
+    def _is_torn(self) -> bool:
+        """Whether the file ends in the middle of a line: ours, or that of another process which met the full disk."""
+        with self.path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            return file.read(1) not in (b"", b"\n")
 
     def _open(self) -> None:
         """Take the new file before the old one is let go, so that a failure leaves everything as it was."""

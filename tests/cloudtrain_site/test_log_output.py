@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import logging
 import os
 import re
 import sys
@@ -26,6 +27,22 @@ def write_lines(path: Path, count: int, name: str) -> None:
     sys.stdout = None
     for number in range(count):
         logger.info("x" * (number % 500), name=name, number=number)
+
+
+FULL_DISK = """
+import resource, sys
+from cloudtrain_site.structured_logging import get_logger, init_from_env
+init_from_env()
+sys.stdout = None
+logger = get_logger("simpletuner.cloud.jobs")
+logger.info("Before")
+# A process that may write no larger files meets what a full disk does: a part of a line, and then an error.
+most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, most))
+logger.info("Torn"), logger.info("Lost")
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+logger.info("After"), logger.info("After that")
+"""
 
 
 class TestFile:
@@ -80,6 +97,14 @@ class TestFile:
         logger.info("After")
         assert len((folder / "cloud.log").read_text().splitlines()) == 1
 
+    def test_a_line_that_a_full_disk_has_torn_costs_no_other(self, tmp_path: Path) -> None:
+        path = tmp_path / "cloud.log"
+        done = run_python(FULL_DISK, SIMPLETUNER_LOG_FILE=str(path))
+        whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
+        assert done.stderr.count("Log lines are being lost") == 1
+        assert [json.loads(line)["message"] for line in whole] == ["Before", "After", "After that"]
+        assert "" not in path.read_text().splitlines()
+
     def test_it_is_not_readable_by_everybody(self, log_file: Path) -> None:
         assert log_file.stat().st_mode & 0o007 == 0
 
@@ -117,6 +142,11 @@ class TestText:
             rf"\[abc123\] \(test_log_output.py:{line} test_it_says_the_same_on_one_line\)\n"
         )
         assert re.fullmatch(pattern, text_log.read_text())
+
+    def test_an_id_that_is_no_text_and_a_level_of_its_own_are_written(self, text_log: Path) -> None:
+        logging.addLevelName(25, "NOTICE\nforged")
+        logging.getLogger("a.library").log(25, "Hello", extra={"correlation_id": 5})
+        assert re.fullmatch(r"\S+Z INFO     a\.library: Hello \[5\] .*\n", text_log.read_text())
 
     @pytest.mark.parametrize("end", ["\n", "\r", "\x1b[2J", "\x85", "\u2028", "\u202e", "\x00"])
     def test_nothing_steers_the_terminal_or_forges_a_line(self, text_log: Path, end: str) -> None:

@@ -86,6 +86,12 @@ class TestObject:
         assert log_lines()[0]["level"] == level.upper()
 
     @EVERY_LOGGER
+    def test_a_level_of_a_librarys_own_counts_as_the_one_below_it(self, log_lines: Lines, log: Any) -> None:
+        for number in (logging.WARNING + 5, logging.CRITICAL + 1):
+            log.log(number, "Hello")
+        assert [line["level"] for line in log_lines()] == ["WARNING", "CRITICAL"]
+
+    @EVERY_LOGGER
     def test_the_source_is_the_caller(self, log_lines: Lines, log: Any) -> None:
         log.info("Hello"), log.log(logging.INFO, "Hello"), log.warning("Hello")
         assert {line["source"]["function"] for line in log_lines()} == {"test_the_source_is_the_caller"}
@@ -158,6 +164,13 @@ class Stubborn:
         raise RuntimeError("no repr")
 
 
+class Unreadable(dict[str, int]):
+    """A mapping that fails when it is read, as one does whose database is away."""
+
+    def items(self) -> Any:
+        raise RuntimeError("no items")
+
+
 class TestWhateverIsLogged:
     """A record can neither fail the program nor forge a line."""
 
@@ -182,6 +195,11 @@ class TestWhateverIsLogged:
     ) -> None:
         logger.info("Hello", value=value)
         assert log_lines()[0]["extra"]["value"] == written
+
+    def test_a_value_that_defies_everything_costs_no_other(self, log_lines: Lines) -> None:
+        logger.info("Hello", number=10**5000, rows=[Unreadable(a=1)], job_id="j1")
+        assert log_lines()[0]["message"] == "Hello"
+        assert log_lines()[0]["extra"] == {"number": "<int without a repr>", "rows": ["{'a': 1}"], "job_id": "j1"}
 
     def test_a_cycle_is_cut(self, log_lines: Lines) -> None:
         cycle: dict[str, object] = {}
