@@ -41,12 +41,13 @@ def expire_due(*, source: str) -> int:
 
     Each is a transaction of its own, so that nobody waits for more than one of them.
     """
-    pace = _Pace()
+    pace, started = _Pace(), time.monotonic()
     expired = sum(_expire_batch(batch, source, pace) for batch in _batches(due_requests().defer(*HEAVY)))
     close_orphans(source=source)
     if expired:
         send_soon()
-        logger.info("Expired %d approval requests", expired, extra={"expired": expired})
+        duration_ms = round((time.monotonic() - started) * 1000, 1)
+        logger.info("Expired %d approval requests", expired, extra={"expired": expired, "duration_ms": duration_ms})
     return expired
 
 

@@ -122,8 +122,10 @@ class Application:
     def _note_failures(self, failures: Mapping[str, ProviderError]) -> None:
         by_text: dict[str, list[str]] = defaultdict(list)
         for job_id, error in failures.items():
-            logger.debug("Failed to sync job %s", job_id, extra={"error": str(error)})
-            if self.jobs[job_id].sync_error != str(error):
+            job = self.jobs[job_id]
+            extra = {"job_id": job_id, "provider": job.provider, "error": str(error)}
+            logger.debug("Failed to sync job %s", job_id, extra=extra)
+            if job.sync_error != str(error):
                 by_text[str(error)].append(job_id)
         for text, keys in by_text.items():
             for some in _batches(keys, ROWS):

@@ -32,9 +32,12 @@ def polling_wanted() -> bool:
 @loop("job status polling", failure_message="Error in job polling")
 def poll_jobs() -> dict[str, int]:
     """Ask the providers about every active job."""
+    started = time.monotonic()
     outcome = sync.refresh(sync.active_jobs(), source=Source.POLL)
-    logger.debug("Synced %d active jobs", outcome.refreshed, extra={"failed": outcome.failed})
-    return {"refreshed": outcome.refreshed, "failed": outcome.failed}
+    counts = {"refreshed": outcome.refreshed, "failed": outcome.failed}
+    duration_ms = round((time.monotonic() - started) * 1000, 1)
+    logger.debug("Synced %d active jobs", outcome.refreshed, extra={**counts, "duration_ms": duration_ms})
+    return counts
 
 
 @loop("job upkeep")

@@ -15,6 +15,7 @@ from cloudtrain_site.states import SYSTEM, Source
 from jobs import logs, sync
 from jobs.models import Job, JobEvent, LogPiece, ProviderConfig
 from jobs.statuses import JobStatus
+from jobs.tasks import poll_jobs
 from tests.fake_replicate import FakeReplicate
 from tests.racing import at_once
 
@@ -92,6 +93,16 @@ def test_an_unknown_status_leaves_the_job_alone(running: Job, fake: FakeReplicat
     assert Job.objects.get().status == JobStatus.RUNNING
 
 
+def test_a_poll_says_how_many_it_asked_about_and_how_long_it_took(
+    running: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, "simpletuner.cloud.background"):
+        poll_jobs()
+    (said,) = [record.__dict__ for record in caplog.records if record.getMessage() == "Synced 1 active jobs"]
+    assert (said["levelname"], said["refreshed"], said["failed"]) == ("DEBUG", 1, 0)
+    assert said["duration_ms"] > 0
+
+
 def test_a_job_that_replicate_does_not_know_has_its_error_and_the_others_go_on(
     running: Job, make_job: MakeJob, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -99,7 +110,9 @@ def test_a_job_that_replicate_does_not_know_has_its_error_and_the_others_go_on(
     lost = make_job(provider="replicate", external_id="y" * 26, status="queued", submission_started_at=hour_ago)
     with caplog.at_level(logging.DEBUG, "simpletuner.cloud.jobs"):
         assert poll() == sync.Refreshed(refreshed=1, failed=1)
-    assert [r.levelname for r in caplog.records if r.getMessage() == f"Failed to sync job {lost.pk}"] == ["DEBUG"]
+    (said,) = [record.__dict__ for record in caplog.records if record.getMessage() == f"Failed to sync job {lost.pk}"]
+    assert (said["levelname"], said["job_id"], said["provider"]) == ("DEBUG", lost.pk, "replicate")
+    assert "404" in said["error"]
     lost.refresh_from_db()
     assert "404" in lost.sync_error
 
