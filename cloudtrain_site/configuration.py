@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import warnings
 from typing import Any
 
@@ -35,6 +36,15 @@ class Environment(environ.Env):  # type: ignore[misc]
         if text not in BOOLEANS:
             raise ConfigurationError(f"{name} must be true or false.")
         return text in BOOLEANS[:6]
+
+    def networks(self, name: str) -> list[str]:
+        """Networks and addresses, separated by blanks; none when the variable isn't set."""
+        try:
+            return [str(ipaddress.ip_network(given, strict=False)) for given in self.str(name, default="").split()]
+        except ValueError:
+            raise ConfigurationError(
+                f"{name} must be addresses or networks like 10.0.0.0/8, separated by blanks."
+            ) from None
 
     def database(self, name: str, default: str) -> dict[str, Any]:
         """A database by its URL."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cloudtrain_site.configuration import ConfigurationError
@@ -29,6 +29,17 @@ def make_folder(data_dir: Path) -> None:
     """Make the data folder when there is none. Raises ConfigurationError when that can't be done."""
     with _usable(data_dir):
         data_dir.mkdir(parents=True, exist_ok=True)
+
+
+def make_private_file(path: str) -> None:
+    """Make an empty file that only this account may read; one that is there stays as it is.
+
+    For SQLite's database, which holds people's sessions: SQLite would make it for all to read. What it puts beside the
+    file gets the file's mode.
+    """
+    # Where none can be made, SQLite says so in its own words.
+    with suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
 
 
 @contextmanager

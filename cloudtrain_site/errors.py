@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.views import defaults
+from django.middleware.csrf import REASON_BAD_ORIGIN
+from django.views import csrf, defaults
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from cloudtrain_site.correlation_ids import get_correlation_id
 
 logger = logging.getLogger("simpletuner.cloud.http")
+
+_BAD_ORIGIN = REASON_BAD_ORIGIN.partition("%s")[0]
 
 
 class Conflict(exceptions.APIException):
@@ -101,10 +104,20 @@ def _is_api(request: HttpRequest) -> bool:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """400 outside of a DRF view."""
+    """400 outside of a DRF view. Who has put the site behind a proxy sees it first for a missing ALLOWED_HOSTS."""
+    is_host = isinstance(exception, DisallowedHost)
     if _is_api(request):
-        return JsonResponse(error_body("The request could not be understood.", "bad_request"), status=400)
-    return defaults.bad_request(request, exception)
+        detail = "The request could not be understood."
+        if is_host:
+            detail = "The site does not go by this host name. Whoever runs it adds the name to ALLOWED_HOSTS."
+        return JsonResponse(error_body(detail, "bad_request"), status=400)
+    return defaults.bad_request(request, exception, "400_host.html" if is_host else "400.html")
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """403 for a form: a page that is too old, or a proxy whose address the site was not told."""
+    is_foreign = reason.startswith(_BAD_ORIGIN)
+    return csrf.csrf_failure(request, reason, "403_origin.html" if is_foreign else "403_csrf.html")
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:

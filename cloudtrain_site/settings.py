@@ -31,6 +31,8 @@ SECRET_KEY = os.environ.get("SECRET_KEY") or kept_secret_key(DATA_DIR)
 SECRET_KEY_FALLBACKS = os.environ.get("SECRET_KEY_FALLBACKS", "").split()
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# Besides those on this machine: whose X-Forwarded-For and X-Forwarded-Proto are believed.
+TRUSTED_PROXIES = env.networks("CLOUDTRAIN_TRUSTED_PROXIES")
 
 INSTALLED_APPS = [
     # Our rooms come first, so that their templates win over Django's.
@@ -120,6 +122,7 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = env.switch("SECURE_COOKIES", default=False)
 CSRF_COOKIE_SECURE = env.switch("SECURE_COOKIES", default=False)
+CSRF_FAILURE_VIEW = "cloudtrain_site.errors.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 
 # A config may have 1 MB (jobs/submission.py); the dataloader rides in the same body.

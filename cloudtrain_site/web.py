@@ -10,8 +10,10 @@ import resource
 import socket
 import sys
 from contextlib import suppress
+from typing import Any
 
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from cloudtrain_site.configuration import ConfigurationError
 from cloudtrain_site.processes import follow_parent
@@ -49,14 +51,23 @@ def serve(listener: socket.socket) -> None:
         lifespan="off",
         backlog=WAITING_CONNECTIONS,
         timeout_graceful_shutdown=STOP_SECONDS,
+        proxy_headers=False,  # ours are behind_proxies
     )
     config.load()
+    config.loaded_app = behind_proxies(config.loaded_app)
     # What is loaded by now stays. Every full collection would go through it anew, and nobody be answered for 70 ms.
     gc.freeze()
     from cloudtrain_site.fronts import warm_up  # needs Django, which the application has set up
 
     warm_up()
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def behind_proxies(application: Any) -> ProxyHeadersMiddleware:
+    """The ASGI application, told by our proxies who asks, and whether over HTTPS. What others say counts nothing."""
+    from django.conf import settings  # set up by the application
+
+    return ProxyHeadersMiddleware(application, trusted_hosts=["127.0.0.1", "::1", *settings.TRUSTED_PROXIES])
 
 
 def _allow_many_connections() -> None:

@@ -18,7 +18,7 @@ from cloudtrain_site.security_headers import HEADER as POLICY_HEADER
 from cloudtrain_site.security_headers import STRICT
 from jobs.providers.replicate_predictions import MARKER_PARAMETER, WEBHOOK_PATH
 from jobs.webhook_desk import Desk
-from jobs.webhook_views import answer_to, sender_of
+from jobs.webhook_views import answer_to
 from jobs.webhooks import Arrival, Ticket
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
@@ -96,8 +96,8 @@ def _headers_of(scope: Scope) -> Mapping[str, str]:
 
 def _arrival(scope: Scope, headers: Mapping[str, str], body: bytes) -> Arrival:
     given = parse_qs(scope["query_string"].decode("latin-1")).get(MARKER_PARAMETER, [""])
-    address = scope["client"][0] if scope.get("client") else ""
-    return Arrival(headers, body, sender_of(address, headers.get("x-forwarded-for", "")), given[-1][:40])
+    sender = scope["client"][0] if scope.get("client") else ""
+    return Arrival(headers, body, sender, given[-1][:40])
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -19,8 +18,6 @@ logger = logging.getLogger("simpletuner.cloud.webhooks")
 
 #: A delivery carries the whole log.
 LONGEST_BODY = 10_000_000
-#: Networks of reverse proxies whose X-Forwarded-For is believed.
-PROXIES_VARIABLE = "CLOUDTRAIN_TRUSTED_PROXIES"
 REFUSED = "webhook_refused"
 
 
@@ -37,7 +34,7 @@ def replicate(request: HttpRequest) -> HttpResponse:
     arrival = webhooks.Arrival(
         headers={name.lower(): value for name, value in request.headers.items()},
         body=body,
-        sender=sender_of(request.META.get("REMOTE_ADDR", ""), request.headers.get("X-Forwarded-For", "")),
+        sender=request.META.get("REMOTE_ADDR", ""),
         marker=request.GET.get(MARKER_PARAMETER, "")[:40],
     )
     ticket = webhooks.Ticket(arrival)
@@ -58,15 +55,3 @@ def answer_to(ticket: webhooks.Ticket) -> tuple[int, dict[str, Any]]:
 
 def _refuse(status: int, detail: str) -> HttpResponse:
     return JsonResponse(error_body(detail, REFUSED), status=status)
-
-
-def sender_of(address: str, forwarded: str) -> str:
-    """Whose address a delivery is from: the last one in X-Forwarded-For that isn't a proxy of ours.
-
-    Without trusted proxies the header counts for nothing, since anybody can write one.
-    """
-    networks = os.environ.get(PROXIES_VARIABLE, "")
-    hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
-    while networks and hops and webhooks.may_deliver(address, networks):
-        address = hops.pop()
-    return address

@@ -1,4 +1,4 @@
-"""docs/background-tasks.md: its unit, as systemd itself reads it, and its list of loops."""
+"""docs/background-tasks.md and docs/deploying.md: units as systemd itself reads them, loops, and settings."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from pathlib import Path
 
 import pytest
 
+from cloudtrain_site.management.commands.show_config import VARIABLES
 from cloudtrain_site.schedules import LOOPS
 from tests.cloudtrain_site.conftest import ROOT
 from tests.servers import find_binary, missing
 
 TEXT = (ROOT / "docs" / "background-tasks.md").read_text()
+DEPLOYING = (ROOT / "docs" / "deploying.md").read_text()
 PYTHON = "/srv/cloudtrain/.venv/bin/python"
 
 
+def unit_in(guide: str) -> str:
+    (unit,) = re.findall(r"\n\n((?: {4}.*\n|\n)*? {4}WantedBy=.*\n)", guide)
+    return textwrap.dedent(unit[unit.index("    [Unit]") :])
+
+
 def background() -> str:
-    (unit,) = re.findall(r"\n\n((?: {4}.*\n|\n)*? {4}WantedBy=.*\n)", TEXT)
-    return textwrap.dedent(unit)
+    return unit_in(TEXT)
 
 
 def web() -> str:
@@ -29,7 +35,7 @@ def web() -> str:
     return re.sub("ExecStart=.*", f"{command}\n{limit}", background()).replace("KillMode=process\n", "")
 
 
-@pytest.mark.parametrize("unit", [background(), web()], ids=["background", "web"])
+@pytest.mark.parametrize("unit", [background(), web(), unit_in(DEPLOYING)], ids=["background", "web", "both"])
 def test_systemd_understands_every_line(tmp_path: Path, unit: str) -> None:
     binary = find_binary("systemd-analyze")
     if binary is None:
@@ -44,3 +50,9 @@ def test_systemd_understands_every_line(tmp_path: Path, unit: str) -> None:
 @pytest.mark.parametrize("loop", [spec.name for spec in LOOPS])
 def test_the_guide_names_every_loop(loop: str) -> None:
     assert f"| {loop} |" in TEXT
+
+
+def test_the_guide_sets_what_there_is_to_set() -> None:
+    named = set(re.findall(r"^ {4}([A-Z_]+)=", DEPLOYING, re.MULTILINE))
+    assert named
+    assert named <= VARIABLES.keys()

@@ -116,6 +116,11 @@ class TestRunning:
             rows = life.site.query("SELECT count(*) FROM django_q_schedule WHERE name = 'job status polling'")
             assert rows == [(int(not address),)]
 
+    def test_nobody_else_on_the_machine_reads_the_database(self, life: Life) -> None:
+        files = list(life.site.folder.rglob("cloudtrain.sqlite3*"))
+        assert files
+        assert [path.name for path in files if path.stat().st_mode & 0o077] == []
+
     def test_the_recipes_find_what_they_say(self, life: Life) -> None:
         life.let_expire()
         log = life.settled_log()

@@ -350,3 +350,26 @@ def test_a_form_that_is_too_old_says_so(alice: User) -> None:
     answer = Client(enforce_csrf_checks=True).post("/login", {"username": "alice", "password": "unused-password"})
     assert answer.status_code == 403
     assert b"This form is too old" in answer.content
+
+
+def test_a_form_from_an_address_that_the_site_was_not_told_names_the_setting(alice: User) -> None:
+    client = Client(enforce_csrf_checks=True, headers={"origin": "https://train.example.org"})
+    client.get("/login")
+    answer = client.post("/login", {"csrfmiddlewaretoken": client.cookies["csrftoken"].value})
+    assert answer.status_code == 403
+    assert b"does not know https://train.example.org" in answer.content
+    assert b"CSRF_TRUSTED_ORIGINS" in answer.content
+
+
+def test_the_address_that_a_form_came_from_stays_text(alice: User) -> None:
+    client = Client(enforce_csrf_checks=True, headers={"origin": "https://<b>"})
+    client.get("/login")
+    answer = client.post("/login", {"csrfmiddlewaretoken": client.cookies["csrftoken"].value})
+    assert b"https://<b>" not in answer.content
+
+
+@pytest.mark.parametrize("path", ["/login", "/api/cloud/health/live"])
+def test_a_host_name_that_the_site_was_not_told_names_the_setting(client: Client, path: str) -> None:
+    answer = client.get(path, headers={"host": "train.example.org"})
+    assert answer.status_code == 400
+    assert b"ALLOWED_HOSTS" in answer.content

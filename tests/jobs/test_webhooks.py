@@ -25,7 +25,6 @@ from jobs.models import Job, JobEvent, ProviderConfig, WebhookDelivery
 from jobs.signatures import TOLERANCE_SECONDS, Check, check
 from jobs.statuses import JobStatus
 from jobs.tasks import apply_webhooks
-from jobs.webhook_views import sender_of
 from tests.fake_replicate import FakeReplicate
 from tests.racing import at_once
 
@@ -388,24 +387,6 @@ def test_a_foreign_network_is_refused(
     assert deliver(body_of(at_replicate())) == 403
     ProviderConfig.objects.update(webhook_networks="127.0.0.0/8")
     assert deliver(body_of(Job.objects.get())) == 200
-
-
-@pytest.mark.parametrize(
-    ("forwarded", "proxies", "sender"),
-    [
-        ("9.9.9.9", [], "127.0.0.1"),
-        ("9.9.9.9", ["127.0.0.1"], "9.9.9.9"),
-        ("1.1.1.1, 9.9.9.9", ["127.0.0.1"], "9.9.9.9"),
-        ("1.1.1.1, 9.9.9.9, 10.0.0.3", ["127.0.0.0/8", "10.0.0.0/8"], "9.9.9.9"),
-        ("", ["127.0.0.1"], "127.0.0.1"),
-        ("9.9.9.9", ["192.0.2.1"], "127.0.0.1"),
-    ],
-)
-def test_the_sender_is_told_by_trusted_proxies_alone(
-    forwarded: str, proxies: list[str], sender: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CLOUDTRAIN_TRUSTED_PROXIES", " ".join(proxies))
-    assert sender_of("127.0.0.1", forwarded) == sender
 
 
 def test_a_get_is_not_a_delivery(db: None) -> None:

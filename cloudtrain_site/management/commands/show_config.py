@@ -44,6 +44,7 @@ VARIABLES: dict[str, Callable[[str], Any]] = {
     "SECRET_KEY_FALLBACKS": lambda given: given or UNSET,
     "ALLOWED_HOSTS": lambda given: settings.ALLOWED_HOSTS,
     "CSRF_TRUSTED_ORIGINS": lambda given: settings.CSRF_TRUSTED_ORIGINS,
+    "CLOUDTRAIN_TRUSTED_PROXIES": lambda given: settings.TRUSTED_PROXIES,
     "SECURE_COOKIES": lambda given: settings.SESSION_COOKIE_SECURE,
     "DEBUG": lambda given: settings.DEBUG,
     "EMAIL_URL": lambda given: given or settings.EMAIL_BACKEND,

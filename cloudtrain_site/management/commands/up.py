@@ -13,8 +13,9 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DjangoDatabaseError
-from django.db import connections
+from django.db import connection, connections
 
+from cloudtrain_site.embedded import make_private_file
 from cloudtrain_site.statistics import refresh_when_grown
 from cloudtrain_site.supervisor import become_supervisor
 from cloudtrain_site.web import listen
@@ -63,6 +64,8 @@ class Command(BaseCommand):
         try:
             settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
             self.check()
+            if connection.vendor == "sqlite":
+                make_private_file(connection.settings_dict["NAME"])
             call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
             # An old database may come here that nobody has ever counted: nobody writes yet.
             refresh_when_grown()
