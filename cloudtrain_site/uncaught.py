@@ -1,4 +1,4 @@
-"""Logs what nobody caught, in the shape of every other line: exceptions in any thread, and warnings."""
+"""Logs what nobody caught, in the shape of every other line: exceptions in any thread or process, and warnings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import threading
 import traceback
 import warnings
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -28,6 +29,10 @@ def log_uncaught() -> None:
     if sys.unraisablehook is not _log_unraisable:
         _before["unraisable"] = sys.unraisablehook
         sys.unraisablehook = _log_unraisable
+    if BaseProcess.run is not _run_logged:
+        _before["process"] = BaseProcess.run
+        # There is no hook for what a process dies of.
+        BaseProcess.run = _run_logged  # type: ignore[assignment, method-assign]
     if warnings.showwarning is not _log_warning:
         _before["warning"] = warnings.showwarning
         warnings.showwarning = _log_warning
@@ -52,6 +57,15 @@ def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
     _log_at_its_source(f"Uncaught exception in thread {name}", (args.exc_type, args.exc_value, args.exc_traceback))
     if _before["thread"] is not threading.__excepthook__:
         _before["thread"](args)
+
+
+def _run_logged(process: BaseProcess) -> None:
+    """What a forked child does, as each process of django-q2's is one. Its end is that of an exception: status 1."""
+    try:
+        _before["process"](process)
+    except Exception:
+        _log_at_its_source(f"Uncaught exception in process {process.name}", sys.exc_info())
+        raise SystemExit(1) from None
 
 
 def _log_unraisable(args: sys.UnraisableHookArgs) -> None:

@@ -284,7 +284,7 @@ class TestOtherLoggers:
 
     def test_uncaught_exceptions_and_warnings_are_lines(self, tmp_path: Path) -> None:
         program = """
-            import asyncio, sys, threading, warnings
+            import asyncio, multiprocessing, sys, threading, warnings
             from cloudtrain_site.structured_logging import init_from_env
             init_from_env()
             async def broken(): raise ValueError("in a task")
@@ -295,6 +295,10 @@ class TestOtherLoggers:
             warnings.warn("Careful")
             thread = threading.Thread(target=lambda: 1 / 0, name="worker")
             thread.start(); thread.join()
+            def fail(): raise KeyError("in a child")
+            child = multiprocessing.get_context("fork").Process(target=fail, name="monitor")
+            child.start(); child.join()
+            assert child.exitcode == 1
             class Leaking:
                 def __del__(self): raise OSError("at the end")
             Leaking()
@@ -307,11 +311,13 @@ class TestOtherLoggers:
             ("asyncio", "ERROR", "Task exception was never retrieved"),
             ("py.warnings", "WARNING", "UserWarning"),
             ("py.exceptions", "CRITICAL", "Uncaught exception in thread worker"),
+            ("py.exceptions", "CRITICAL", "Uncaught exception in process monitor"),
             ("py.exceptions", "ERROR", "Exception ignored in"),
             ("py.exceptions", "CRITICAL", "Uncaught exception"),
         ]
         assert [line["exception"].splitlines()[-1] for line in lines if line["logger"] == "py.exceptions"] == [
             "ZeroDivisionError: division by zero",
+            "KeyError: 'in a child'",
             "OSError: at the end",
             "RuntimeError: token=***",
         ]
