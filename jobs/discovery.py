@@ -11,13 +11,13 @@ from django.db import IntegrityError
 
 from cloudtrain_site.connections import lend_connection
 from cloudtrain_site.events import unit_of_work
-from jobs import lifecycle, outages
+from jobs import lifecycle, outages, strays
 from jobs.applying import Application
-from jobs.estimates import cost_of, price_of
-from jobs.models import Job, ProviderConfig
+from jobs.estimates import priced
+from jobs.models import Job, JobQuerySet, ProviderConfig
 from jobs.providers import get_provider
 from jobs.providers.base import Discovers, Found, ProviderError
-from jobs.statuses import TERMINAL, JobStatus
+from jobs.statuses import BEFORE_PROVIDER
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
@@ -75,43 +75,51 @@ def _update(found: Sequence[Found], known: dict[str, Job], config: ProviderConfi
 
 def _take_in(found: Sequence[Found], name: str, config: ProviderConfig | None, source: str) -> int:
     """Store the unknown ones, in one fixed order: two discoveries at once wait for each other, and don't deadlock."""
-    ours = _being_submitted(name)
-    strangers = [item for item in found if not _may_be_ours(item, ours)]
+    owners = _owners(found, name)
+    is_any_open = _being_submitted(name).exists()
+    unowned = [item for item in found if not _may_be_awaited(item, owners.get(item.marker or ""), is_any_open)]
     new = 0
-    for first in range(0, len(strangers), BATCH):
+    for first in range(0, len(unowned), BATCH):
         with unit_of_work():
-            new += sum(_take_in_one(item, name, config, source) for item in strangers[first : first + BATCH])
+            for item in unowned[first : first + BATCH]:
+                owner = owners.get(item.marker or "")
+                if owner is not None and strays.is_stray(owner, item.snapshot, item.created_at):
+                    new += strays.take_in(owner, item.snapshot, source=source, made_at=item.created_at) is not None
+                else:
+                    new += _take_in_one(item, name, config, source)
     return new
 
 
-def _being_submitted(name: str) -> set[str]:
-    """Markers of jobs that have no id at the provider yet."""
-    open_jobs = Job.objects.filter(provider=name, external_id=None).exclude(submission_marker=None)
-    markers = open_jobs.filter(status__in=(JobStatus.PENDING, JobStatus.UPLOADING)).values_list(
-        "submission_marker", flat=True
-    )
-    return {marker for marker in markers if marker}
+def _owners(found: Sequence[Found], name: str) -> dict[str, Job]:
+    """The jobs that the trainings were made for, by their marker."""
+    markers = {item.marker for item in found if item.marker}
+    jobs = Job.objects.filter(provider=name, submission_marker__in=markers).select_related("organization")
+    return {job.submission_marker or "": job for job in jobs.defer("config", "dataloader_config")}
 
 
-def _may_be_ours(item: Found, ours: set[str]) -> bool:
-    """Whether it belongs to a job that is being submitted now: the dispatcher adopts it.
+def _being_submitted(name: str) -> JobQuerySet:
+    """The jobs that may have a training that we don't know of yet."""
+    open_jobs = Job.objects.filter(provider=name, external_id=None, status__in=BEFORE_PROVIDER)
+    return open_jobs.exclude(submission_marker=None)
 
-    One whose input can't be read any more might be any of them, as long as there are any.
+
+def _may_be_awaited(item: Found, owner: Job | None, is_any_open: bool) -> bool:
+    """Whether it belongs to a job that is being submitted now, where the dispatcher adopts it, or has just been.
+
+    One whose input can't be read any more might be of any such job, as long as there are any.
     """
-    if item.marker is not None:
-        return item.marker in ours
-    return bool(ours) and item.snapshot.data_removed
+    if owner is not None:
+        return owner.external_id == item.snapshot.external_id or (owner.external_id is None and not owner.is_terminal)
+    return item.marker is None and is_any_open and item.snapshot.data_removed
 
 
 def _take_in_one(item: Found, name: str, config: ProviderConfig | None, source: str) -> bool:
-    price = price_of(config, item.snapshot.hardware or "") if config else None
-    cost, seconds = cost_of(price, item.snapshot, None) if price else (None, 0.0)
-    if price and cost is not None and item.snapshot.status in TERMINAL:
-        told = {**item.snapshot.metadata, "price": price.as_told(seconds)}
-        item = replace(item, snapshot=replace(item.snapshot, metadata=told))
+    snapshot, cost = priced(item.snapshot, config)
     organization = config.discovery_organization if config else None
     try:
-        lifecycle.adopt_found(item, provider=name, organization=organization, cost=cost, source=source)
+        lifecycle.adopt_found(
+            replace(item, snapshot=snapshot), provider=name, organization=organization, cost=cost, source=source
+        )
     except IntegrityError:
         return False  # another discovery, or a webhook, was quicker
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from statistics import median
@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Snapshot
-from jobs.statuses import JobStatus
+from jobs.statuses import TERMINAL, JobStatus
 
 #: Finished jobs on the same hardware that a step's length is judged by.
 SAMPLE = 20
@@ -74,6 +74,15 @@ def cost_of(price: Price, snapshot: Snapshot, started_at: datetime | None) -> tu
             return None, 0.0
         seconds = max(0.0, ((snapshot.completed_at or timezone.now()) - started).total_seconds())
     return (price.per_second * Decimal(str(seconds))).quantize(Decimal("0.0001")), seconds
+
+
+def priced(snapshot: Snapshot, provider: ProviderConfig | None) -> tuple[Snapshot, Decimal | None]:
+    """A training that turned up as it is now, and what it cost so far; once it ended, with how that came about."""
+    price = price_of(provider, snapshot.hardware or "") if provider else None
+    cost, seconds = cost_of(price, snapshot, None) if price else (None, 0.0)
+    if price and cost is not None and snapshot.status in TERMINAL:
+        snapshot = replace(snapshot, metadata={**snapshot.metadata, "price": price.as_told(seconds)})
+    return snapshot, cost
 
 
 def estimate_seconds(provider: ProviderConfig, config: Mapping[str, Any], hardware: str) -> float | None:

@@ -85,9 +85,18 @@ def _take_dataset(upload_id: str) -> None:
 
 
 def adopt_found(
-    found: Found, *, provider: str, organization: Organization | None, cost: Decimal | None, source: str
+    found: Found,
+    *,
+    provider: str,
+    organization: Organization | None,
+    cost: Decimal | None,
+    source: str,
+    sealed: str = "",
 ) -> Job:
-    """Store a training that was made elsewhere, as it is now. Raises IntegrityError when it is stored already."""
+    """Store a training that was made elsewhere, as it is now. Raises IntegrityError when it is stored already.
+
+    `sealed` holds the secrets of its config, when they are known: what it repeats of them is blotted out.
+    """
     snapshot, now = found.snapshot, timezone.now()
     status = snapshot.status or JobStatus.QUEUED
     job = Job(
@@ -100,6 +109,7 @@ def adopt_found(
         config_name=found.name,
         config=found.config,
         dataloader_config=found.dataloader_config,
+        sealed=sealed,
         created_at=found.created_at,
         queued_at=found.created_at,
         last_synced_at=now,
@@ -169,7 +179,9 @@ def may_go_on(job: Job) -> bool:
 
 
 def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = Source.DISPATCHER) -> bool:
-    """Take down that the provider has the job, and what it calls it."""
+    """Take down that the provider has the job, and what it calls it. False: it has ended, or has another training."""
+    if job.external_id not in (None, snapshot.external_id):
+        return False
     status = snapshot.status if snapshot.status not in (None, JobStatus.PENDING) else JobStatus.QUEUED
     moved = change_state(
         job,
@@ -360,25 +372,9 @@ def request_cancel(job: Job, *, actor: Actor, source: str, reason: str = "") -> 
             return False
         if active.filter(cancel_requested_at=None).update(cancel_requested_at=now, cancel_requested_by=actor.name):
             job.refresh_from_db()
-            _note(job, actor, source, f"cancel requested{f': {reason}' if reason else ''}")
+            job.note(actor, source, f"cancel requested{f': {reason}' if reason else ''}")
         transaction.on_commit(lambda: async_task("jobs.tasks.cancel_at_provider", job.pk))
     return True
-
-
-def _note(job: Job, actor: Actor, source: str, reason: str) -> None:
-    """News of its own, with which the job keeps its status."""
-    job.record(
-        Change(
-            subject=Job.SUBJECT,
-            old=job.status,
-            new=job.status,
-            actor=actor,
-            source=source,
-            reason=reason,
-            correlation_id=get_correlation_id(),
-            at=timezone.now(),
-        )
-    )
 
 
 def delete(job: Job, *, actor: Actor, source: str) -> bool:
@@ -395,5 +391,5 @@ def delete(job: Job, *, actor: Actor, source: str) -> bool:
         # A removal that gets lost is made up for by the upkeep.
         transaction.on_commit(lambda: async_task("jobs.tasks.clear_away", job.pk), robust=True)
         # Whoever shows it looks again, and finds it gone.
-        _note(job, actor, source, "deleted")
+        job.note(actor, source, "deleted")
     return True

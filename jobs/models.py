@@ -11,8 +11,9 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.events import News, publish, write_last
-from cloudtrain_site.states import Change, Source, Stateful
+from cloudtrain_site.states import Actor, Change, Source, Stateful
 from jobs import signals
 from jobs.channels import organization_channel
 from jobs.dataset_models import DatasetUpload
@@ -225,6 +226,11 @@ class Job(Stateful):
         return self.status in TERMINAL
 
     @property
+    def cost_in_words(self) -> str:
+        """What it cost, to be put behind its status; empty while nothing is known of it."""
+        return f", for ${self.cost_usd:.2f}" if self.cost_usd else ""
+
+    @property
     def channel(self) -> str:
         """The event channel whose readers may see this job."""
         return organization_channel(self.organization_id)
@@ -246,6 +252,30 @@ class Job(Stateful):
                     "at": change.at,
                     "correlation_id": change.correlation_id,
                 },
+            )
+        )
+        if change.old in ACTIVE and change.new in TERMINAL and "stray_of" in self.metadata:
+            self._tell_owner(change)
+
+    def _tell_owner(self, change: Change) -> None:
+        """A training that turned up too late has ended: the history of the job that it was made for says so too."""
+        owner = Job.objects.filter(pk=self.metadata["stray_of"]).first()
+        if owner is not None:
+            words = f"{self.external_id} has ended: {change.new}{self.cost_in_words} (job {self.pk})"
+            owner.note(change.actor, change.source, words)
+
+    def note(self, actor: Actor, source: str, reason: str) -> None:
+        """Put news into its history with which it keeps its status, and tell whoever shows it."""
+        self.record(
+            Change(
+                subject=self.SUBJECT,
+                old=self.status,
+                new=self.status,
+                actor=actor,
+                source=source,
+                reason=reason,
+                correlation_id=get_correlation_id(),
+                at=timezone.now(),
             )
         )
 

@@ -14,12 +14,12 @@ from django.db.models import QuerySet
 
 from cloudtrain_site.events import unit_of_work
 from cloudtrain_site.states import Actor, Source
-from jobs import lifecycle
+from jobs import lifecycle, strays
 from jobs.applying import Application
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.providers.base import Snapshot
-from jobs.providers.replicate_predictions import is_prediction, read_snapshot
-from jobs.statuses import ACTIVE, JobStatus
+from jobs.providers.replicate_predictions import is_prediction, read_found, read_snapshot
+from jobs.statuses import ACTIVE, BEFORE_PROVIDER
 from jobs.tracing import tracing
 from jobs.webhook_models import APPLICABLE, IS_APPLICABLE
 
@@ -105,20 +105,33 @@ def _bring_up_to_date(wave: Sequence[tuple[WebhookDelivery, Snapshot, Job]], con
 
 def _adopt(delivery: WebhookDelivery, snapshot: Snapshot) -> tuple[Job | None, str]:
     """A delivery that comes before the answer to our submission, or instead of it, tells whose training it is."""
-    job = Job.objects.filter(provider=REPLICATE, submission_marker=delivery.marker, external_id=None).first()
-    if not delivery.marker or job is None:
+    owner = Job.objects.filter(provider=REPLICATE, submission_marker=delivery.marker).first()
+    if not delivery.marker or owner is None:
         return None, "no job of ours"
-    if job.is_terminal and snapshot.status in ACTIVE:
-        # Given up, and there after all: nobody follows it, and it costs money.
-        told = {"job_id": job.pk, "external_id": snapshot.external_id}
-        logger.warning("A training goes on whose job has ended", extra=told)
-        return job, f"it goes on, and its job is {job.status}: stop it at the provider"
-    if job.status not in (JobStatus.PENDING, JobStatus.UPLOADING):
-        return job, f"too late: the job is {job.status}"
-    with tracing(job):
-        if not lifecycle.mark_submitted(job, snapshot, actor=Actor(name=REPLICATE), source=Source.WEBHOOK):
-            return job, f"too late: the job is {job.status}"
-    return job, f"adopted: {job.status}"
+    with tracing(owner):
+        if owner.external_id is None and owner.status in BEFORE_PROVIDER:
+            if lifecycle.mark_submitted(owner, snapshot, actor=Actor(name=REPLICATE), source=Source.WEBHOOK):
+                return owner, f"adopted: {owner.status}"
+            owner.refresh_from_db()
+        return _turn_away(owner, delivery, snapshot)
+
+
+def _turn_away(owner: Job, delivery: WebhookDelivery, snapshot: Snapshot) -> tuple[Job, str]:
+    """What its job has no use for: it is stopped, if it is certain that it is ours."""
+    too_late = owner, f"too late: the job is {owner.status}"
+    if owner.external_id == snapshot.external_id:
+        return too_late
+    made_at = read_found(delivery.payload).created_at
+    # Anybody can send an unsigned one, about whatever training.
+    is_certain = delivery.verdict == WebhookDelivery.Verdict.ACCEPTED and strays.is_stray(owner, snapshot, made_at)
+    stray = strays.take_in(owner, snapshot, source=Source.WEBHOOK, made_at=made_at) if is_certain else None
+    if stray is not None:
+        words = f"it is {stray.status}" if stray.is_terminal else "asked to stop"
+        return stray, f"job {owner.pk} has no use for it: {words}"
+    if snapshot.status not in ACTIVE or is_certain:
+        return too_late
+    logger.warning("A training goes on that its job has no use for", extra={"external_id": snapshot.external_id})
+    return owner, f"it goes on, and job {owner.pk} has no use for it: stop it at the provider"
 
 
 def replay(delivery: WebhookDelivery) -> bool:

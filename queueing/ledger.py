@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 
 from cloudtrain_site.events import unit_of_work
 from cloudtrain_site.states import Source
-from jobs import lifecycle
+from jobs import lifecycle, strays
 from jobs.models import Job
 from jobs.providers.base import Snapshot
 from jobs.tracing import tracing
@@ -41,7 +41,17 @@ def take_down(accepted: Sequence[Accepted]) -> list[bool]:
 
 def _take_down(entry: QueueEntry, job: Job, snapshot: Snapshot) -> bool:
     with tracing(job):
-        return claims.confirm(entry) and (lifecycle.mark_submitted(job, snapshot, actor=claims.DISPATCHER) or True)
+        counts = claims.confirm(entry)
+        if not (counts and lifecycle.mark_submitted(job, snapshot, actor=claims.DISPATCHER)):
+            _leave_no_stray(job, snapshot)
+        return counts
+
+
+def _leave_no_stray(job: Job, snapshot: Snapshot) -> None:
+    """What was started for a job that ended meanwhile, or got another training by a webhook, would run unseen."""
+    now = Job.objects.select_related("organization").get(pk=job.pk)
+    if strays.is_stray(now, snapshot):
+        strays.take_in(now, snapshot, source=Source.DISPATCHER)
 
 
 def _pass_on_cancellations(jobs: Sequence[Job]) -> None:

@@ -112,8 +112,11 @@ def profile_of(model: str) -> str | None:
 
 
 def markers_in(body: Any) -> set[str]:
-    """The submission markers that a listed prediction carries, in its input or its webhook's address."""
-    if not isinstance(body, Mapping):
+    """The submission markers that a listed prediction carries, in its input or its webhook's address.
+
+    One that was made on Replicate's pages isn't ours: somebody has run one of ours again there, with its input.
+    """
+    if not isinstance(body, Mapping) or body.get("source") == "web":
         return set()
     given = body.get("input")
     config = given.get("config_json") if isinstance(given, Mapping) else None
@@ -131,7 +134,7 @@ def read_found(body: Any) -> Found:
     return Found(
         snapshot=snapshot,
         created_at=_moment(body.get("created_at")) or datetime.now(UTC),
-        name=re.sub(r"[\x00-\x1f/\\]", "-", name.replace(marker or MARKER.pattern, "").strip(" -"))[:200] or "untitled",
+        name=re.sub(r"[\x00-\x1f/\\]", "-", MARKER.sub("", name).strip(" -"))[:200] or "untitled",
         config=mask_secrets(config),
         dataloader_config=mask_secrets(dataloader) if isinstance(dataloader, list) else [],
         marker=marker,
@@ -194,7 +197,9 @@ def remarks_on(config: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _run_name(order: Order, config: Mapping[str, Any]) -> str:
-    return order.tracker_run_name or _text(config.get("tracker_run_name") or config.get("--tracker_run_name"))
+    """Without the marker of another submission, when its config was read from the prediction that this became."""
+    name = order.tracker_run_name or _text(config.get("tracker_run_name") or config.get("--tracker_run_name"))
+    return MARKER.sub("", name).strip()
 
 
 def _refuse_secrets(shown: Mapping[str, Any]) -> None:

@@ -104,8 +104,9 @@ async def list_predictions(request: web.Request) -> web.Response:
     source = request.query.get("source")
     if source not in (None, "web"):
         raise problems.titled(400, "Bad Request", "source must be web")
-    # All of ours were made through the API.
-    items = [] if source == "web" else world.predictions.in_order
+    items = world.predictions.in_order
+    if source is not None:
+        items = [one for one in items if one.source == source]
     origin = FOREIGN_ORIGIN if world.faults.foreign_links else world.url
     pager = Pager(items, f"{origin}/v1/predictions", skew_ns(world.faults))
     try:

@@ -44,6 +44,7 @@ class Prediction:
     script: Script | None = None
     id: str = field(default_factory=lambda: "".join(random.choices(ID_LETTERS, k=ID_LENGTH)))
     status: str = "starting"
+    source: str = "api"
     output: Any = None
     error: str | None = None
     created_ns: int = 0
@@ -177,7 +178,7 @@ def kept_body(prediction: Prediction, base: str, faults: Faults) -> dict[str, An
         "data_removed": prediction.data_removed,
         "error": prediction.error,
         "status": prediction.status,
-        "source": "api",
+        "source": prediction.source,
         "created_at": stamp(kept_created_ns(prediction, faults), 6),
         "started_at": stamp(prediction.started_ns, 6),
         "completed_at": stamp(prediction.completed_ns, 6),

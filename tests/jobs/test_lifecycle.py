@@ -70,6 +70,12 @@ def test_mark_submitted_loses_against_an_end(make_job: MakeJob) -> None:
     assert Job.objects.values_list("status", "external_id").get() == ("cancelled", None)
 
 
+def test_a_job_keeps_the_training_that_it_has(make_job: MakeJob) -> None:
+    job = make_job(provider="replicate", status=JobStatus.QUEUED, external_id="x-1")
+    assert not lifecycle.mark_submitted(job, Snapshot("x-2", JobStatus.RUNNING), actor=SYSTEM)
+    assert Job.objects.values_list("external_id", "status").get() == ("x-1", "queued")
+
+
 def test_a_snapshot_moves_a_job_forwards(make_job: MakeJob) -> None:
     job = make_job(status=JobStatus.QUEUED, external_id="x-1")
     started = timezone.now() - timedelta(seconds=30)

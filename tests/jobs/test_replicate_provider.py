@@ -380,6 +380,11 @@ def test_a_config_that_names_its_run_keeps_the_name() -> None:
     assert config == {"tracker_run_name": f"mine {MARKER}"}
 
 
+def test_a_config_that_was_read_from_a_prediction_carries_no_other_marker() -> None:
+    config = {"tracker_run_name": "mine ct-" + "f" * 24}
+    assert json.loads(write_input(order(config=config))["config_json"]) == {"tracker_run_name": f"mine {MARKER}"}
+
+
 def test_it_says_whose_token_it_has(provider: ReplicateProvider) -> None:
     assert run(provider.validate()) == "Replicate knows this token as acme."
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle, sync, upkeep
+from jobs.discovery import discover
 from jobs.models import Job, ProviderConfig
-from jobs.providers.base import Snapshot
+from jobs.providers.base import Order, Snapshot
+from jobs.providers.replicate import ReplicateProvider
 from jobs.roles import Role
 from jobs.statuses import JobStatus
-from queueing import claims, dispatch, unconfirmed
+from queueing import claims, dispatch, ledger, unconfirmed
 from queueing.controls import By
 from queueing.models import QueueEntry, QueueState
 from queueing.statuses import EntryStatus
@@ -119,6 +122,77 @@ def test_what_turns_up_after_it_was_submitted_again_is_not_taken_for_cancelled(
     dispatch.run_pass()
     assert (Job.objects.get().status, QueueEntry.objects.get().status) == (JobStatus.RUNNING, EntryStatus.RUNNING)
     assert not len(fake.predictions)
+
+
+@pytest.fixture
+def unseen(submit: Callable[..., Job], fake: FakeReplicate) -> QueueEntry:
+    """The claim of a job whose answer was lost, and whose training no list has shown for ten minutes."""
+    submit()
+    fake.faults.add("drop_reply", method="POST", path="predictions", times=1)
+    dispatch.run_pass()
+    QueueEntry.objects.update(unconfirmed_at=timezone.now())
+    return QueueEntry.objects.select_related("job").get()
+
+
+def look_around() -> None:
+    discover("replicate", source=Source.COMMAND)
+    upkeep.press_cancels()
+
+
+def test_what_was_given_up_and_was_there_after_all_is_stopped(unseen: QueueEntry, fake: FakeReplicate) -> None:
+    assert unconfirmed.give_up(unseen, By(SYSTEM, Source.API, "it is not there"))
+    look_around()
+    (made,) = fake.predictions
+    assert made.status == "canceled"
+    assert set(Job.objects.values_list("status", "external_id")) == {("failed", None), ("cancelled", made.id)}
+
+
+def test_what_is_found_just_as_it_is_given_up_is_stopped(
+    unseen: QueueEntry, fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give_up_first(accepted: Sequence[ledger.Accepted]) -> list[bool]:
+        entry = QueueEntry.objects.select_related("job").get()
+        assert unconfirmed.give_up(entry, By(SYSTEM, Source.API, "it is not there"))
+        return ledger.take_down(accepted)
+
+    monkeypatch.setattr(dispatch, "take_down", give_up_first)
+    a_lease_later()
+    upkeep.press_cancels()
+    (made,) = fake.predictions
+    assert made.status == "canceled"
+    assert Job.objects.get(external_id=made.id).metadata["stray_of"] == unseen.job_id
+
+
+def test_an_earlier_training_does_not_run_beside_the_one_that_was_submitted_again(
+    unseen: QueueEntry, fake: FakeReplicate
+) -> None:
+    assert unconfirmed.resubmit(unseen, By(SYSTEM, Source.API, "it is not there"))
+    dispatch.run_pass()
+    earlier, new = fake.predictions
+    look_around()
+    assert (earlier.status, new.status) == ("canceled", "starting")
+    assert Job.objects.get(pk=unseen.job_id).external_id == new.id
+    assert QueueEntry.objects.get().status == EntryStatus.RUNNING
+
+
+def test_an_earlier_training_that_a_webhook_brings_while_it_is_submitted_again_is_the_only_one(
+    unseen: QueueEntry, fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (earlier,) = fake.predictions
+    submit_now = ReplicateProvider.submit
+
+    async def submit_while_a_webhook_comes(self: ReplicateProvider, order: Order) -> Snapshot:
+        told = Snapshot(earlier.id, JobStatus.RUNNING)
+        job = await sync_to_async(Job.objects.get)()
+        await sync_to_async(lifecycle.mark_submitted)(job, told, actor=SYSTEM, source=Source.WEBHOOK)
+        return await submit_now(self, order)
+
+    assert unconfirmed.resubmit(unseen, By(SYSTEM, Source.API, "it is not there"))
+    monkeypatch.setattr(ReplicateProvider, "submit", submit_while_a_webhook_comes)
+    dispatch.run_pass()
+    upkeep.press_cancels()
+    assert [made.status for made in fake.predictions] == ["starting", "canceled"]
+    assert Job.objects.get(pk=unseen.job_id).external_id == earlier.id
 
 
 def test_what_surely_made_nothing_is_tried_again(submit: Callable[..., Job], fake: FakeReplicate) -> None:

@@ -24,7 +24,7 @@ from jobs import logs, sync, webhook_secrets, webhooks
 from jobs.models import Job, JobEvent, ProviderConfig, WebhookDelivery
 from jobs.signatures import TOLERANCE_SECONDS, Check, check
 from jobs.statuses import JobStatus
-from jobs.tasks import apply_webhooks
+from jobs.tasks import apply_webhooks, cancel_at_provider
 from tests.fake_replicate import FakeReplicate
 from tests.racing import at_once
 
@@ -236,21 +236,64 @@ def test_the_first_delivery_adopts_the_job_that_is_being_submitted(deliver: Deli
     assert WebhookDelivery.objects.get().outcome == "adopted: running"
 
 
-def test_a_training_that_turns_up_after_it_was_given_up_is_told_of(
-    deliver: Deliver, make_job: MakeJob, caplog: pytest.LogCaptureFixture
+GIVEN_UP = {"provider": "replicate", "submission_marker": MARKER, "status": JobStatus.FAILED}
+
+
+def test_a_training_that_turns_up_after_it_was_given_up_is_stopped(
+    deliver: Deliver, make_job: MakeJob, fake: FakeReplicate
 ) -> None:
-    job = make_job(provider="replicate", submission_marker=MARKER, status=JobStatus.FAILED)
-    assert deliver(b'{"id": "late", "status": "processing"}', query=f"?ct={MARKER}") == 200
+    job = make_job(**GIVEN_UP)
+    (made,) = fake.fill()
+    with TestCase.captureOnCommitCallbacks(execute=True):
+        assert deliver(json.dumps({"id": made.id, "status": "processing"}).encode(), query=f"?ct={MARKER}") == 200
+    stray = Job.objects.exclude(pk=job.pk).get()
     row = WebhookDelivery.objects.get()
-    assert (row.job, row.outcome) == (job, "it goes on, and its job is failed: stop it at the provider")
-    assert "A training goes on whose job has ended" in caplog.text
+    assert (row.job, row.outcome) == (stray, f"job {job.pk} has no use for it: asked to stop")
+    assert [task.args() for task in OrmQ.objects.all()] == [(stray.pk,)]
+    assert cancel_at_provider(stray.pk)
+    assert fake.predictions[made.id].status == "canceled"
+    assert Job.objects.get(pk=stray.pk).status == JobStatus.CANCELLED
+
+
+def test_what_is_told_of_it_later_is_applied_to_it(deliver: Deliver, make_job: MakeJob) -> None:
+    job = make_job(**GIVEN_UP)
+    for status in ("starting", "processing", "canceled"):
+        body = json.dumps({"id": "late", "status": status}).encode()
+        assert deliver(body, query=f"?ct={MARKER}", delivery=f"msg_{status}") == 200
+    stray = Job.objects.exclude(pk=job.pk).get()
+    assert (stray.external_id, stray.status) == ("late", "cancelled")
+    assert Job.objects.get(pk=job.pk).status == JobStatus.FAILED
+
+
+def test_several_deliveries_of_it_that_come_together_make_one_job(secret: str, make_job: MakeJob) -> None:
+    make_job(**GIVEN_UP)
+    bodies = [json.dumps({"id": "late", "status": status}).encode() for status in ("starting", "processing")]
+    arrivals = [
+        webhooks.Arrival(sign(body, secret, delivery=f"msg_{number}"), body, "127.0.0.1", MARKER)
+        for number, body in enumerate(bodies)
+    ]
+    webhooks.take_together([webhooks.Ticket(arrival) for arrival in arrivals])
+    assert Job.objects.get(external_id="late").status == JobStatus.RUNNING
+
+
+def test_nobody_stops_a_training_by_an_unsigned_delivery(
+    deliver: Deliver, make_job: MakeJob, replicate_config: ProviderConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    ProviderConfig.objects.update(signature_required=False)
+    job = make_job(**GIVEN_UP)
+    assert deliver(b'{"id": "late", "status": "processing"}', query=f"?ct={MARKER}", headers={}) == 200
+    row = WebhookDelivery.objects.get()
+    words = f"it goes on, and job {job.pk} has no use for it: stop it at the provider"
+    assert (row.job, row.outcome, Job.objects.count()) == (job, words, 1)
+    assert "A training goes on that its job has no use for" in caplog.text
 
 
 def test_a_marker_does_not_take_a_job_from_its_training(deliver: Deliver, at_replicate: MakeJob) -> None:
     job = at_replicate(submission_marker=MARKER)
     assert deliver(b'{"id": "abc", "status": "processing"}', query=f"?ct={MARKER}") == 200
-    kept = Job.objects.get()
-    assert (kept.external_id, kept.status) == (job.external_id, "queued")
+    kept = Job.objects.get(pk=job.pk)
+    assert (kept.external_id, kept.status, kept.cancel_requested_at) == (job.external_id, "queued", None)
+    assert Job.objects.get(external_id="abc").cancel_requested_by == "system"
 
 
 def test_a_delivery_over_ten_megabytes_is_refused_unread(deliver: Deliver) -> None:
