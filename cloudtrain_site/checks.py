@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core import checks
@@ -17,7 +18,7 @@ BOOLEAN_WORDS = frozenset(("true", "on", "ok", "y", "yes", "1", "false", "off", 
 
 def register_checks() -> None:
     """Register them all; to be called when the apps are ready, and harmless twice."""
-    for check in (check_enterprise_file, check_booleans, check_data_folder):
+    for check in (check_enterprise_file, check_booleans, check_data_folder, check_replicate_address):
         checks.register(check, "configuration")
 
 
@@ -53,3 +54,20 @@ def check_data_folder(**kwargs: Any) -> list[checks.CheckMessage]:
         message = f"The data folder {folder} is not a folder that this account may write to."
         return [checks.Error(message, hint="Set SIMPLETUNER_DATA_DIR to one that is.", id="cloudtrain.E003")]
     return []
+
+
+def check_replicate_address(**kwargs: Any) -> list[checks.CheckMessage]:
+    """One that is no address would be told of at each request to Replicate, as a connection that breaks."""
+    given = os.environ.get("REPLICATE_BASE_URL", "")
+    if not given or _is_address(given):
+        return []
+    hint = "Set it to something like https://api.replicate.com, without the /v1, or unset it."
+    return [checks.Error("REPLICATE_BASE_URL must be http:// or https:// and a host.", hint=hint, id="cloudtrain.E004")]
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False  # brackets or a port that can't be

@@ -10,6 +10,7 @@ import environ
 
 BOOLEANS = ("true", "on", "ok", "y", "yes", "1", "false", "off", "no", "n", "0", "")
 EMAIL_SCHEMES = ("smtp", "smtps", "smtp+tls", "smtp+ssl", "consolemail", "filemail", "memorymail", "dummymail")
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 DATABASES = {
     "django.db.backends.sqlite3": "sqlite:///PATH",
     "django.db.backends.postgresql": "postgres://USER:PASSWORD@HOST:PORT/NAME",
@@ -57,6 +58,13 @@ class Environment(environ.Env):  # type: ignore[misc]
         if found.get("ENGINE") not in DATABASES:
             raise ConfigurationError(f"{name} must be one of: {', '.join(DATABASES.values())}.")
         return found
+
+    def redis(self, name: str) -> str:
+        """A Redis by its URL; an empty text for none."""
+        url = str(self.str(name, default="")).strip()
+        if url and not url.startswith(REDIS_SCHEMES):
+            raise ConfigurationError(f"{name} must begin with one of: {', '.join(REDIS_SCHEMES)}.")
+        return url
 
     def mail(self, name: str, default: str) -> dict[str, Any]:
         """A mail server by its URL."""

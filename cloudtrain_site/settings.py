@@ -168,7 +168,7 @@ MIGRATION_MODULES = {"knox": None}
 KNOX_TOKEN_MODEL = "cloudtrain_site.ApiKey"  # noqa: S105 - a model, not a secret
 REST_KNOX = {"TOKEN_TTL": timedelta(days=365), "AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "ct_"}
 
-REDIS_URL = env.str("REDIS_URL", default="")
+REDIS_URL = env.redis("REDIS_URL")
 
 Q_CLUSTER: dict[str, object] = {
     "name": "cloudtrain",

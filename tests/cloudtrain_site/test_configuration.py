@@ -57,10 +57,20 @@ def test_a_bad_mail_server_is_refused(env: Environment, monkeypatch: pytest.Monk
         env.mail("X", default="consolemail://")
 
 
+def test_a_bad_redis_is_refused(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("X", "foo://u:secret@x")
+    with pytest.raises(ConfigurationError, match="X must begin with one of: redis://, rediss://, unix://") as caught:
+        env.redis("X")
+    assert "secret" not in str(caught.value)
+    monkeypatch.setenv("X", "redis://:secret@host:6379/0")
+    assert env.redis("X") == "redis://:secret@host:6379/0"
+
+
 def test_what_is_not_set_is_the_default(env: Environment) -> None:
     assert env.whole_number("X", default=2) == 2
     assert env.switch("X", default=True) is True
     assert env.database("X", default="sqlite:///x")["NAME"] == "x"
+    assert env.redis("X") == ""
 
 
 def test_a_command_ends_with_the_sentence_alone() -> None:

@@ -313,3 +313,16 @@ class TestChecks:
         (tmp_path / "file").touch()
         settings.DATA_DIR = tmp_path / "file"  # type: ignore[attr-defined]
         assert [message.id for message in checks.check_data_folder()] == ["cloudtrain.E003"]
+
+    @pytest.mark.parametrize(
+        ("url", "found"),
+        [
+            *(("", []), ("http://127.0.0.1:8002", []), ("https://api.replicate.com/", [])),
+            *((url, ["cloudtrain.E004"]) for url in ("api.replicate.com", "ftp://host", "https://", "http://h:port")),
+        ],
+    )
+    def test_an_address_of_replicate_that_is_none_is_an_error(
+        self, monkeypatch: pytest.MonkeyPatch, url: str, found: list[str]
+    ) -> None:
+        monkeypatch.setenv("REPLICATE_BASE_URL", url)
+        assert [message.id for message in checks.check_replicate_address()] == found
