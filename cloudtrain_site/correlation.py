@@ -66,15 +66,21 @@ class CorrelationMiddleware:
 
 
 def _chosen_id(request: HttpRequest) -> str:
-    given = request.headers.get(HEADER, "")
+    given = _given_id(request) or ""
     return given if is_valid_correlation_id(given) else new_correlation_id()
+
+
+def _given_id(request: HttpRequest) -> str | None:
+    given = request.headers.get(HEADER)
+    # Blanks around a header's value are no part of it, and the server leaves those that follow.
+    return given.strip(" \t") if given else None
 
 
 def _note_start(request: HttpRequest, correlation_id: str) -> None:
     """Keep on the request what outlives the context: Django logs its 4xx lines when that is over."""
     request.correlation_id = correlation_id  # type: ignore[attr-defined]
     request.started_at = time.perf_counter()  # type: ignore[attr-defined]
-    given = request.headers.get(HEADER)
+    given = _given_id(request)
     if given and given != correlation_id:
         # Its length and not its text: whoever sent it chose that to be logged.
         reason = "too long" if len(given) > MAX_LENGTH else "a character that is not allowed"

@@ -230,6 +230,10 @@ class TestRequests:
         assert answered.startswith(b"HTTP/1.1 200")
         assert re.search(rb"\r\nx-correlation-id: [0-9a-f]{12}\r\n", answered, re.IGNORECASE)
 
+    def test_blanks_around_it_on_the_wire_are_no_part_of_it(self, server: str) -> None:
+        answered = send_raw(server, b"X-Correlation-ID:  abc123 \t")
+        assert re.search(rb"\r\nx-correlation-id: abc123\r\n", answered, re.IGNORECASE)
+
     @pytest.mark.parametrize("header", REFUSED_BYTES, ids=repr)
     def test_control_characters_on_the_wire_never_come_back(self, server: str, header: bytes) -> None:
         answered = send_raw(server, header)
