@@ -79,6 +79,9 @@ def test_a_header_pair_and_an_option_with_its_value_are_masked() -> None:
         (f"Authorization: Token {SECRET}", "Authorization: ***"),
         (f"GET https://host/v1?token={SECRET}&limit=3", "GET https://host/v1?token=***&limit=3"),
         (f"GET /x?limit=3&api_key={SECRET} HTTP/1.1", "GET /x?limit=3&api_key=*** HTTP/1.1"),
+        (f"https://host/a.zip?sv=2024&sig={SECRET}%3D&se=1", "https://host/a.zip?sv=2024&sig=***&se=1"),
+        (f"GET https://host/a?X-Amz-Signature={SECRET} 403", "GET https://host/a?X-Amz-Signature=*** 403"),
+        (f"URL('https://host/a?Expires=1&Signature={SECRET}')", "URL('https://host/a?Expires=1&Signature=***')"),
         (f"postgres://bob:{SECRET}@host/db", "postgres://bob:***@host/db"),
         (f"redis://:{SECRET}@host:6379/0", "redis://:***@host:6379/0"),
         (f"{{'api_key': '{SECRET} x', 'steps': 3}}", "{'api_key': '***', 'steps': 3}"),
@@ -107,6 +110,8 @@ def test_a_secret_inside_a_text_is_masked(text: str, masked: str) -> None:
             "max_tokens=4096",
             "https://host/v1/predictions?limit=3",
             "a token expired",
+            "no signature=webhook-signature was sent",
+            "https://host/x?design=3&sigma=2",
         ),
     ],
 )
