@@ -46,9 +46,11 @@ def _put(draft: Path, target: Path) -> None:
 
 
 def remove(jobs: Path, job_id: str) -> bool:
-    """Remove what was unpacked for a job that has ended. False: there is nothing here."""
-    left = [jobs / job_id / NAME, *(jobs / job_id).glob(f"{NAME}.*")]
-    there = [path for path in left if path.is_dir()]
+    """Remove what was unpacked for a job that has ended. False: there is nothing here that is ours to remove."""
+    folder = jobs / job_id
+    # What a link leads to is not ours: somebody has put the job's folder elsewhere.
+    left = [] if folder.is_symlink() else [folder / NAME, *folder.glob(f"{NAME}.*")]
+    there = [path for path in left if path.is_dir() and not path.is_symlink()]
     for path in there:
         shutil.rmtree(path, ignore_errors=True)
     return bool(there)

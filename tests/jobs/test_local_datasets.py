@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobs.providers import local_command
+from jobs.providers import local_command, local_dataset
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import Meter, Parcel, StoppedError
 from tests.archives import PICTURES, make_tar, make_zip
@@ -100,3 +100,22 @@ def test_a_disk_that_refuses_is_no_fault_of_the_archive(trainings: Trainings, tm
     with pytest.raises(ProviderError, match="data folder can't be used") as caught:
         stage(trainings, make_parcel(tmp_path, order.job_id))
     assert (caught.value.permanent, caught.value.nothing_created) == (False, True)
+
+
+def test_what_was_unpacked_is_removed_with_what_a_killed_attempt_left(tmp_path: Path) -> None:
+    for name in ("dataset", "dataset.killed", "output"):
+        (tmp_path / "job" / name).mkdir(parents=True)
+    assert local_dataset.remove(tmp_path, "job")
+    assert not local_dataset.remove(tmp_path, "job")
+    assert [path.name for path in (tmp_path / "job").iterdir()] == ["output"]
+
+
+@pytest.mark.parametrize("linked", ["job", "job/dataset"])
+def test_no_dataset_is_removed_through_a_link(tmp_path: Path, linked: str) -> None:
+    precious = tmp_path / "elsewhere" / "dataset" / "precious"
+    precious.mkdir(parents=True)
+    link = tmp_path / "jobs" / linked
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "elsewhere")
+    assert not local_dataset.remove(tmp_path / "jobs", "job")
+    assert precious.is_dir()
