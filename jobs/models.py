@@ -26,6 +26,7 @@ from jobs.validators import holds_no_secret
 from jobs.webhook_models import WebhookDelivery as WebhookDelivery
 
 NAME_LIMIT = 200
+A_CENT = Decimal("0.01")
 plain_name = RegexValidator(
     r"\A[^\x00-\x1f/\\]+\Z", "A name may not contain control characters or slashes.", code="invalid_name"
 )
@@ -227,8 +228,8 @@ class Job(Stateful):
 
     @property
     def cost_in_words(self) -> str:
-        """What it cost, to be put behind its status; empty while nothing is known of it."""
-        return f", for ${self.cost_usd:.2f}" if self.cost_usd else ""
+        """What it cost, to be put behind its status; empty for less than a cent, and while nothing is known of it."""
+        return f", for ${self.cost_usd:.2f}" if self.cost_usd >= A_CENT else ""
 
     @property
     def channel(self) -> str:
