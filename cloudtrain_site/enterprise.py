@@ -140,9 +140,11 @@ class _Reading:
 
 
 class _Memory:
-    """The last reading, and what was warned of: once for each place is enough."""
+    """The last reading, what came of the last good one, and what was said of it: once for each place is enough."""
 
     last: _Reading | None = None
+    in_force: EnterpriseConfig | None = None
+    complaint: str | None = None
     warned: ClassVar[set[str]] = set()
 
 
@@ -157,10 +159,29 @@ def get_enterprise_config() -> EnterpriseConfig:
     if last and last.stamp == (path, identity, _environment(last.variables)):
         return last.config
     source = YamlSource(path, os.environ) if path else None
-    config = _config_of(source)
+    config = _Memory.in_force = _config_of(source)
     variables = tuple(sorted(source.variables)) if source else ()
     if identity == _identity(path) and _is_settled(identity):
         _Memory.last = _Reading(config, variables, (path, identity, _environment(variables)))
+    return config
+
+
+def config_in_force() -> EnterpriseConfig:
+    """The configuration; while it can't be used, the last one of this process that could, which is said once.
+
+    For what a site does all day: a slip in the file stops a start, not a site that runs. Raises ConfigurationError when
+    there has been none yet.
+    """
+    try:
+        config = get_enterprise_config()
+    except ConfigurationError as error:
+        if _Memory.in_force is None:
+            raise
+        if _Memory.complaint != str(error):
+            _Memory.complaint = str(error)
+            logger.error("Configuration can't be used, the one before stays in force", extra={"reason": str(error)})
+        return _Memory.in_force
+    _Memory.complaint = None
     return config
 
 

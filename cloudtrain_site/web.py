@@ -16,6 +16,7 @@ import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from cloudtrain_site.configuration import ConfigurationError
+from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.processes import follow_parent
 
 #: How long open requests may go on at a stop. Without it an open event stream keeps the process for ever.
@@ -55,6 +56,8 @@ def serve(listener: socket.socket) -> None:
     )
     config.load()
     config.loaded_app = behind_proxies(config.loaded_app)
+    # One that can't be used stops the start; later what was read here stays in force.
+    get_enterprise_config()
     # What is loaded by now stays. Every full collection would go through it anew, and nobody be answered for 70 ms.
     gc.freeze()
     from cloudtrain_site.fronts import warm_up  # needs Django, which the application has set up

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from django.db.models import Count
 
-from cloudtrain_site.enterprise import get_enterprise_config
+from cloudtrain_site.enterprise import config_in_force
 from jobs.models import Organization
 from queueing.models import ProviderLimit, QueueEntry, QueueState
 from queueing.policy import Candidate, Limits, Usage
@@ -29,7 +29,7 @@ def current_limits(state: QueueState, concerned: Iterable[Organization | None] |
         per_user=state.max_running_per_user,
         per_organization=state.max_running_per_organization,
         organizations=_own_numbers(Organization.objects.exclude(max_running=None) if concerned is None else concerned),
-        providers={**set_here, LOCAL: get_enterprise_config().local.max_running},
+        providers={**set_here, LOCAL: config_in_force().local.max_running},
         drained=frozenset(row.provider for row in providers if row.drained),
         paused=state.paused,
         fair_share=state.fair_share,

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from django.conf import settings
 
-from cloudtrain_site.enterprise import get_enterprise_config
+from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.sealing import Blot
 from jobs.providers import local_command, local_dataset, local_log, local_runner
 from jobs.providers.base import PLAIN, Handle, LogSlice, Order, ProviderError, Snapshot
@@ -47,7 +47,7 @@ class LocalProvider:
 
     @classmethod
     def from_settings(cls) -> Self:
-        config = get_enterprise_config().providers.local
+        config = config_in_force().providers.local
         return cls(settings.DATA_DIR, config.command, config.grace_seconds)
 
     async def submit(self, order: Order) -> Snapshot:

@@ -93,6 +93,17 @@ def test_the_web_process_ends_with_the_sentence_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_web_process_refuses_a_file_that_cannot_be_used(tmp_path: Path) -> None:
+    path = tmp_path / "enterprise.yaml"
+    path.write_text("background:\n  job_status_polling:\n    enabled: maybe\n")
+    command = [sys.executable, "-m", "cloudtrain_site.web", "--port", str(free_port())]
+    environment = {**os.environ, "SIMPLETUNER_ENTERPRISE_CONFIG": str(path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{path}, line 3: `background.job_status_polling.enabled` is maybe, but it must be")
+
+
+@pytest.mark.slow
 def test_a_command_before_the_first_migration_says_what_to_do(tmp_path: Path) -> None:
     command = [sys.executable, "manage.py", "create_api_key", "alice"]
     environment = {**os.environ, "SIMPLETUNER_DATA_DIR": str(tmp_path), "DATABASE_URL": f"sqlite:///{tmp_path}/x"}

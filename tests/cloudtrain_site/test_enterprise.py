@@ -15,6 +15,7 @@ from cloudtrain_site.enterprise import (
     SAMPLE_TRAINER,
     EnterpriseConfig,
     _Memory,
+    config_in_force,
     find_enterprise_file,
     get_enterprise_config,
 )
@@ -34,7 +35,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     path = tmp_path / "enterprise.yaml"
     monkeypatch.setenv("SIMPLETUNER_ENTERPRISE_CONFIG", str(path))
     monkeypatch.delenv("SIMPLETUNER_JOB_POLL_INTERVAL", raising=False)
-    monkeypatch.setattr(_Memory, "last", None)
+    for name in ("last", "in_force", "complaint"):
+        monkeypatch.setattr(_Memory, name, None)
     clock = iter(range(1_700_000_000, 1_800_000_000))
 
     def write_text(text: str) -> Path:
@@ -278,6 +280,32 @@ class TestBadInput:
         monkeypatch.setenv("SIMPLETUNER_JOB_POLL_INTERVAL", value)
         with pytest.raises(ConfigurationError, match=f"SIMPLETUNER_JOB_POLL_INTERVAL is '{value}', but {SECONDS}"):
             get_enterprise_config()
+
+
+class TestInForce:
+    """What a site that runs goes by."""
+
+    def test_a_slip_leaves_the_one_before_in_force_and_is_said_once(self, write: Write, log_lines: Lines) -> None:
+        write(f"{LOCAL}max_running: 3\n")
+        assert config_in_force().local.max_running == 3
+        path = write(f"{LOCAL}max_running: many\n")
+        assert [config_in_force().local.max_running for _ in range(3)] == [3, 3, 3]
+        (line,) = log_lines()
+        assert (line["level"], line["logger"]) == ("ERROR", "simpletuner.cloud.background")
+        assert line["extra"]["reason"].startswith(f"{path}, line 3: `providers.local.max_running` is many, but it must")
+
+    def test_what_is_mended_is_in_force_and_the_next_slip_is_said_again(self, write: Write, log_lines: Lines) -> None:
+        for number in (3, 4):
+            write(f"{LOCAL}max_running: {number}\n")
+            assert config_in_force().local.max_running == number
+            write(f"{LOCAL}max_running: many\n")
+            assert config_in_force().local.max_running == number
+        assert len(log_lines()) == 2
+
+    def test_a_file_that_was_never_good_is_refused(self, write: Write) -> None:
+        write(f"{LOCAL}max_running: many\n")
+        with pytest.raises(ConfigurationError, match="line 3"):
+            config_in_force()
 
 
 class TestChecks:
