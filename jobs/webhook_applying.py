@@ -57,7 +57,8 @@ def _apply(pairs: Sequence[Pair]) -> None:
         return
     ids = [snapshot.external_id for _, snapshot in pairs]
     found = Job.objects.filter(provider=REPLICATE, external_id__in=ids).defer("config", "dataloader_config")
-    jobs = {str(job.external_id): job for job in found}
+    # In the order in which everybody takes several of them: some change at once below, others after them.
+    jobs = {str(job.external_id): job for job in found.order_by("pk").select_for_update(no_key=True)}
     config = ProviderConfig.objects.filter(pk=REPLICATE).first()
     for wave in _waves(pairs):
         known = [pair for pair in wave if pair[1].external_id in jobs]
