@@ -24,6 +24,10 @@ class WebhookDeliveryAdmin(SuperuserAdmin[WebhookDelivery]):
     actions = ("replay",)
     show_full_result_count = False
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookDelivery]:
+        """With the names of their jobs, and without the jobs' configs."""
+        return super().get_queryset(request).select_related("job").defer("job__config", "job__dataloader_config")
+
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Only providers deliver."""
         return False

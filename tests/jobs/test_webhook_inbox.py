@@ -12,6 +12,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.signals import pre_enqueue
 
@@ -88,6 +89,19 @@ def test_a_delivery_is_replayed_from_the_admin(deliver: Deliver, at_replicate: M
     answer = browser.post("/admin/jobs/webhookdelivery/", action, follow=True)
     assert "1 replayed" in answer.content.decode()
     assert Job.objects.get().status == JobStatus.RUNNING
+
+
+def test_a_page_of_the_inbox_asks_for_all_its_jobs_at_once(make_job: MakeJob, root: User) -> None:
+    browser = Client()
+    browser.force_login(root)
+    asked = []
+    for count in (1, 20):
+        jobs = [make_job() for _ in range(count)]
+        WebhookDelivery.objects.bulk_create(WebhookDelivery(provider="replicate", job=job) for job in jobs)
+        with CaptureQueriesContext(connection) as queries:
+            assert browser.get("/admin/jobs/webhookdelivery/").status_code == 200
+        asked.append(len(queries))
+    assert asked[0] == asked[1]
 
 
 def test_the_inbox_forgets_after_thirty_days(db: None) -> None:
