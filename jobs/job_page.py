@@ -53,9 +53,14 @@ def head_of(job: Job, reader: AnyUser) -> dict[str, Any]:
         "asked_at": as_utc(job.last_synced_at),
         "result_address": job.output_url if job.output_url.startswith(("https://", "http://")) else "",
         "earlier": visible_jobs(reader).filter(pk=job.retry_of_id).first() if job.retry_of_id else None,
-        "later": list(visible_jobs(reader).filter(retry_of=job).order_by("-id").only("pk", "attempt")[:MOST_RETRIES]),
+        "later": retries_of(job, reader),
         "panels": panels_of(job, reader),
     }
+
+
+def retries_of(job: Job, reader: AnyUser) -> list[Job]:
+    """The latest of the jobs that run it again, as far as the reader may see them."""
+    return list(visible_jobs(reader).filter(retry_of=job).order_by("-id").only("pk", "attempt")[:MOST_RETRIES])
 
 
 def history_for_page(job: Job) -> dict[str, Any]:

@@ -127,7 +127,7 @@ class Job(Stateful):
     dataset = models.ForeignKey(DatasetUpload, models.PROTECT, null=True, related_name="jobs")
     tracker_run_name = models.CharField(max_length=NAME_LIMIT, blank=True)
     webhook_url = models.CharField(blank=True, max_length=500, validators=[URLValidator(["http", "https"])])
-    retry_of = models.ForeignKey("self", models.SET_NULL, null=True, related_name="retries")
+    retry_of = models.ForeignKey("self", models.SET_NULL, null=True, db_index=False, related_name="retries")
     attempt = models.PositiveIntegerField(default=1)
 
     status = models.CharField(max_length=20, choices=JobStatus.choices, default=JobStatus.PENDING)
@@ -176,8 +176,11 @@ class Job(Stateful):
             ),
         ]
         indexes = [
-            # GET /api/cloud/jobs: an organization's jobs, newest first (ids sort by time).
-            models.Index(fields=["organization", "-id"], name="job_by_organization"),
+            # GET /api/cloud/jobs: an organization's jobs, newest first (ids sort by time). Their number comes from the
+            # index alone, since that says which are deleted.
+            models.Index(fields=["organization", "-id", "deleted_at"], name="job_by_organization"),
+            # A job's retries. With the many that are none in it SQLite would think little of it, and read all jobs.
+            models.Index(fields=["retry_of", "-id"], name="job_by_retry", condition=Q(retry_of__isnull=False)),
             # The poller: jobs that have not ended, by provider.
             models.Index(fields=["provider", "id"], name="job_active", condition=Q(status__in=ACTIVE)),
             # The poller: jobs whose log is due, the longest overdue first.

@@ -14,6 +14,8 @@ from django.utils import timezone
 
 from cloudtrain_site import statistics
 from cloudtrain_site.statistics import refresh_statistics, refresh_when_grown
+from jobs.access import visible_jobs
+from jobs.job_page import retries_of
 from jobs.models import Job, Organization
 from jobs.statuses import JobStatus
 from queueing.heads import heads
@@ -85,6 +87,18 @@ def test_the_queue_takes_its_index_before_anything_was_counted_and_after(acme: O
         assert "SEARCH first USING INDEX entry_lane" in plan
         assert "entry_by_status" not in plan
         refresh_when_grown()
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("reader", ["alice", "root"])
+def test_jobs_are_numbered_and_a_jobs_retries_found_without_reading_the_others(
+    acme: Organization, alice: User, root: User, reader: str
+) -> None:
+    make_many(600, acme, alice)
+    job, user = Job.objects.earliest("id"), alice if reader == "alice" else root
+    refresh_when_grown()
+    assert "USING COVERING INDEX job_by_organization" in plan_of(lambda: visible_jobs(user).count())
+    assert "SEARCH jobs_job USING INDEX job_by_retry" in plan_of(lambda: retries_of(job, user))
 
 
 @pytest.mark.sqlite
