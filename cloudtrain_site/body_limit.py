@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudtrain_site.asgi_types import App, Message, Receive, Scope, Send
-from cloudtrain_site.correlation_ids import HEADER, correlation, is_valid_correlation_id
+from cloudtrain_site.correlation_header import request_correlation
+from cloudtrain_site.correlation_ids import HEADER
 from cloudtrain_site.errors import error_body
 
 logger = logging.getLogger("simpletuner.cloud.http")
@@ -80,8 +81,7 @@ def _declared(scope: Scope) -> int:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, words: str) -> None:
-    given = _header(scope, HEADER)
-    with correlation(given if is_valid_correlation_id(given) else None) as correlation_id:
+    with request_correlation(_header(scope, HEADER)) as correlation_id:
         logger.info("Request refused: it is too large", extra={"path": scope["path"], "bytes": _declared(scope)})
         body = json.dumps(error_body(words, "too_large")).encode()
     headers = [

@@ -17,22 +17,19 @@ from django_q.utils import get_func_repr
 from django_structlog import signals as request_signals
 from structlog.contextvars import bind_contextvars, clear_contextvars, unbind_contextvars
 
+from cloudtrain_site.correlation_header import request_correlation
 from cloudtrain_site.correlation_ids import (
     HEADER,
-    MAX_LENGTH,
     clear_correlation_id,
     command_correlation,
     correlation,
     current_correlation_id,
-    is_valid_correlation_id,
     new_correlation_id,
     set_correlation_id,
 )
-from cloudtrain_site.loggers import get_logger
 
 __all__ = ["CorrelationMiddleware", "command_correlation", "connect_task_correlation", "correlation"]
 
-logger = get_logger("simpletuner.cloud.http")
 _tasks_logger = logging.getLogger("django-q")
 
 Response = HttpResponseBase
@@ -55,36 +52,20 @@ class CorrelationMiddleware:
         """The response, under the request's id."""
         if self.is_async:
             return self._answer(request)
-        with correlation(_chosen_id(request)) as correlation_id:
+        with request_correlation(request.headers.get(HEADER)) as correlation_id:
             _note_start(request, correlation_id)
             return _marked(cast(Response, self.get_response(request)), correlation_id)
 
     async def _answer(self, request: HttpRequest) -> Response:
-        with correlation(_chosen_id(request)) as correlation_id:
+        with request_correlation(request.headers.get(HEADER)) as correlation_id:
             _note_start(request, correlation_id)
             return _marked(await cast(Awaitable[Response], self.get_response(request)), correlation_id)
-
-
-def _chosen_id(request: HttpRequest) -> str:
-    given = _given_id(request) or ""
-    return given if is_valid_correlation_id(given) else new_correlation_id()
-
-
-def _given_id(request: HttpRequest) -> str | None:
-    given = request.headers.get(HEADER)
-    # Blanks around a header's value are no part of it, and the server leaves those that follow.
-    return given.strip(" \t") if given else None
 
 
 def _note_start(request: HttpRequest, correlation_id: str) -> None:
     """Keep on the request what outlives the context: Django logs its 4xx lines when that is over."""
     request.correlation_id = correlation_id  # type: ignore[attr-defined]
     request.started_at = time.perf_counter()  # type: ignore[attr-defined]
-    given = _given_id(request)
-    if given and given != correlation_id:
-        # Its length and not its text: whoever sent it chose that to be logged.
-        reason = "too long" if len(given) > MAX_LENGTH else "a character that is not allowed"
-        logger.warning("Correlation id replaced", reason=reason, length=len(given))
 
 
 def _marked(response: Response, correlation_id: str) -> Response:

@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from cloudtrain_site.asgi_types import App, Receive, Scope, Send
-from cloudtrain_site.correlation_ids import HEADER, correlation, is_valid_correlation_id
+from cloudtrain_site.correlation_header import request_correlation
+from cloudtrain_site.correlation_ids import HEADER
 from cloudtrain_site.errors import error_body
 from cloudtrain_site.security_headers import HEADER as POLICY_HEADER
 from cloudtrain_site.security_headers import STRICT
@@ -58,8 +59,7 @@ class WebhookFront:
 
     async def _answer(self, scope: Scope, body: bytes, send: Send) -> None:
         headers = _headers_of(scope)
-        given = headers.get(HEADER.lower(), "")
-        with correlation(given if is_valid_correlation_id(given) else None) as correlation_id:
+        with request_correlation(headers.get(HEADER.lower())) as correlation_id:
             status, words = await self._judge(_arrival(scope, headers, body))
         content = json.dumps(words).encode()
         own = ((b"content-length", b"%d" % len(content)), (HEADER.lower().encode(), correlation_id.encode()))

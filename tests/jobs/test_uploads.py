@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -324,6 +325,15 @@ class TestTheServer:
             "code": "too_large",
             "correlation_id": "too-much",
         }
+
+    def test_an_id_that_cannot_be_used_is_replaced_there_too(
+        self, web_server: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        head = f"POST {URL} HTTP/1.1\r\nX-Correlation-ID: too much\r\nExpect: 100-continue"
+        monkeypatch.setattr(body_limit, "LINGER_SECONDS", 0.1)
+        answer, _ = raw_request(web_server, f"{head}\r\nContent-Length: 200000000", iter(()))
+        assert re.search(rb"x-correlation-id: [0-9a-f]{12}\r\n", answer)
+        assert "Correlation id replaced" in [record.getMessage() for record in caplog.records]
 
     def test_a_body_of_unknown_length_is_ended_at_the_limit(
         self, web_server: str, monkeypatch: pytest.MonkeyPatch

@@ -51,6 +51,18 @@ def test_a_delivery_is_applied_and_answered(door: str, secret: str, at_replicate
     assert WebhookDelivery.objects.get().sender == "127.0.0.1"
 
 
+@pytest.mark.parametrize("way", ["short", "django"])
+def test_a_correlation_id_that_cannot_be_used_is_replaced_and_that_is_logged(
+    door: str, secret: str, way: str, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    if way == "django":
+        request.getfixturevalue("as_django_answers")
+    body = b'{"id": "abc", "status": "processing"}'
+    answer = httpx.post(door, content=body, headers={**sign(body, secret), "X-Correlation-ID": "a b"})
+    assert len(answer.headers["x-correlation-id"]) == 12
+    assert [r.levelname for r in caplog.records if r.getMessage() == "Correlation id replaced"] == ["WARNING"]
+
+
 def test_the_marker_is_read_from_the_address(door: str, secret: str, make_job: MakeJob) -> None:
     make_job(provider="replicate", submission_marker=MARKER)
     body = b'{"id": "abc", "status": "processing"}'
