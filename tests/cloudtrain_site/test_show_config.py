@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from cloudtrain_site.configuration import ConfigurationError
 from cloudtrain_site.embedded import kept_secret_key
 from cloudtrain_site.management.commands.show_config import FILE_KEYS, VARIABLES
 from cloudtrain_site.yaml_source import Kind, Schema
+from tests.cloudtrain_site.conftest import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +68,20 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_that_a_secret_is_not_set_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REPLICATE_API_TOKEN", raising=False)
     assert shown()["REPLICATE_API_TOKEN"] == ("(not set)", "default")
+
+
+def test_a_status_page_of_nobody_is_said_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPLICATE_STATUS_URL", "")
+    assert shown()["REPLICATE_STATUS_URL"] == ("(nobody is asked)", "environment REPLICATE_STATUS_URL")
+    monkeypatch.delenv("REPLICATE_STATUS_URL")
+    assert shown()["REPLICATE_STATUS_URL"] == ("(its own)", "default")
+
+
+def test_every_variable_that_the_settings_read_is_shown() -> None:
+    source = (ROOT / "cloudtrain_site/settings.py").read_text()
+    read = set(re.findall(r'\benv(?:iron)?\.\w+\(\s*"([A-Z_]+)"', source))
+    assert len(read) > 10
+    assert read <= set(VARIABLES)
 
 
 def test_the_table_for_people_has_a_line_for_each() -> None:

@@ -16,6 +16,7 @@ from cloudtrain_site.enterprise import EnterpriseConfig, find_enterprise_file, g
 from cloudtrain_site.redaction import MASK, is_secret_name, mask_secrets
 
 UNSET = "(not set)"
+STATUS_PAGE = "REPLICATE_STATUS_URL"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Row:
 def _database(given: str) -> str:
     database = settings.DATABASES["default"]
     return given or f"sqlite:///{database['NAME']}"
+
+
+def _is_said(name: str) -> bool:
+    """Whether the environment says something of it; of a status page it does so by an empty text too: none."""
+    return bool(os.environ.get(name)) or (name == STATUS_PAGE and name in os.environ)
 
 
 #: Each variable, and what is in force when it was `given`, or not given: an empty text.
@@ -53,6 +59,8 @@ VARIABLES: dict[str, Callable[[str], Any]] = {
     "CLOUDTRAIN_WORKERS": lambda given: settings.Q_CLUSTER["workers"],
     "REPLICATE_API_TOKEN": lambda given: given or UNSET,
     "REPLICATE_BASE_URL": lambda given: given or "(the provider's own)",
+    "REPLICATE_STATUS_URL": lambda given: given or ("(nobody is asked)" if _is_said(STATUS_PAGE) else "(its own)"),
+    "STATIC_ROOT": lambda given: given or UNSET,
 }
 
 FILE_KEYS: dict[str, Callable[[EnterpriseConfig], Any]] = {
@@ -74,7 +82,8 @@ def rows() -> Iterator[Row]:
     """All of it, secrets masked. Raises ConfigurationError at the file's rows when the file can't be used."""
     for name, in_force in VARIABLES.items():
         given = os.environ.get(name, "")
-        yield Row(name, _shown(name, in_force(given)), f"environment {name}" if given else _fallback_of(name))
+        by = f"environment {name}" if _is_said(name) else _fallback_of(name)
+        yield Row(name, _shown(name, in_force(given)), by)
     path = find_enterprise_file()
     by = f"environment {enterprise.PATH_VARIABLE}" if os.environ.get(enterprise.PATH_VARIABLE) else "found"
     yield Row(enterprise.PATH_VARIABLE, str(path or "(no file)"), by if path else "default")
