@@ -114,10 +114,13 @@ class FileLineHandler(LineHandler):
 
     def _is_torn(self) -> bool:
         """Whether the file ends in the middle of a line: ours, or that of another process which met the full disk."""
-        with self.path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 1))
-            return file.read(1) not in (b"", b"\n")
+        try:
+            with self.path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - 1))
+                return file.read(1) not in (b"", b"\n")
+        except OSError:
+            return True  # a pipe, or a file that we may not read: an empty line does no harm
 
     def _open(self) -> None:
         """Take the new file before the old one is let go, so that a failure leaves everything as it was."""

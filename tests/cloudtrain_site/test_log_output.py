@@ -105,6 +105,22 @@ class TestFile:
         assert [json.loads(line)["message"] for line in whole] == ["Before", "After", "After that"]
         assert "" not in path.read_text().splitlines()
 
+    def test_a_named_pipe_whose_reader_comes_back_gets_its_lines(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], log_file: Path
+    ) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        configure_structured_logging(log_file=pipe)
+        os.close(reader)
+        logger.info("Lost")
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        logger.info("After"), logger.info("After that")
+        written = os.read(reader, 65536).decode()
+        os.close(reader)
+        assert [json.loads(line)["message"] for line in written.split("\n") if line] == ["After", "After that"]
+        assert capsys.readouterr().err.count("Log lines are being lost") == 1
+
     def test_it_is_not_readable_by_everybody(self, log_file: Path) -> None:
         assert log_file.stat().st_mode & 0o007 == 0
 
