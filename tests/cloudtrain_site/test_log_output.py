@@ -115,7 +115,8 @@ class TestFile:
         os.close(reader)
         logger.info("Lost")
         reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-        logger.info("After"), logger.info("After that")
+        logger.info("After")
+        logger.info("After that")
         written = os.read(reader, 65536).decode()
         os.close(reader)
         assert [json.loads(line)["message"] for line in written.split("\n") if line] == ["After", "After that"]
