@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import environ
@@ -19,6 +21,11 @@ DATABASES = {
 
 class ConfigurationError(Exception):
     """A setting can't be used. The message is a sentence for whoever set it: what is wrong, and what is allowed."""
+
+
+def path_of(text: str) -> Path:
+    """The absolute path that `text` means. `~` is this account's home here too: a service's variables see no shell."""
+    return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111 - Path's raises where there is no such home
 
 
 class Environment(environ.Env):  # type: ignore[misc]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from cloudtrain_site.configuration import ConfigurationError
+from cloudtrain_site.configuration import ConfigurationError, path_of
 from cloudtrain_site.yaml_source import Schema, Text, YamlSource, boolean, list_of_texts, whole_number
 
 logger = logging.getLogger("simpletuner.cloud.background")
@@ -108,7 +108,7 @@ def find_enterprise_file() -> Path | None:
     """The file in force: the one that the environment names, or else the first of the usual places that has one."""
     named = os.environ.get(PATH_VARIABLE)
     if named:
-        path = Path(os.path.expanduser(named)).absolute()  # noqa: PTH111 - Path's raises where there is no home
+        path = path_of(named)
         if not path.is_file():
             raise ConfigurationError(f"{PATH_VARIABLE} names {path}, which is not a file. Create it, or unset it.")
         return path

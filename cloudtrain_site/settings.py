@@ -9,7 +9,7 @@ from pathlib import Path
 
 import django_stubs_ext
 
-from cloudtrain_site.configuration import Environment
+from cloudtrain_site.configuration import Environment, path_of
 from cloudtrain_site.databases import database_settings
 from cloudtrain_site.embedded import kept_secret_key, make_folder
 
@@ -18,7 +18,7 @@ django_stubs_ext.monkeypatch()
 env = Environment()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-DATA_DIR = Path(env.str("SIMPLETUNER_DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
+DATA_DIR = path_of(env.str("SIMPLETUNER_DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
 
 # "web" serves requests, "worker" is everything else: it decides how database connections are kept.
 ROLE = env.str("CLOUDTRAIN_ROLE", default="worker")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import structlog
 from django.conf import settings
 
-from cloudtrain_site.configuration import ConfigurationError
+from cloudtrain_site.configuration import ConfigurationError, path_of
 from cloudtrain_site.log_context import LogContext
 from cloudtrain_site.log_format import JsonFormatter, TextFormatter
 from cloudtrain_site.log_output import FileLineHandler, LineHandler, StreamLineHandler
@@ -47,7 +47,7 @@ def configure_structured_logging(
     stream.setFormatter(_formatter(json_output, include_stack_info, colours=_wants_colours()))
     handlers = [stream]
     if log_file:
-        handlers.append(FileLineHandler(Path(log_file).expanduser().absolute()))
+        handlers.append(FileLineHandler(path_of(os.fspath(log_file))))
         handlers[-1].setFormatter(_formatter(json_output, include_stack_info))
     logging.setLoggerClass(TolerantLogger)
     _replace_handlers(handlers)

@@ -73,6 +73,15 @@ def test_what_is_not_set_is_the_default(env: Environment) -> None:
     assert env.redis("X") == ""
 
 
+def test_a_data_folder_may_be_named_from_home(tmp_path: Path) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path), "SIMPLETUNER_DATA_DIR": "~/data"}
+    command = [sys.executable, "manage.py", "show_config"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "data").is_dir()
+    assert f"SIMPLETUNER_DATA_DIR                             {tmp_path}/data " in done.stdout
+
+
 def test_a_command_ends_with_the_sentence_alone() -> None:
     command = [sys.executable, "manage.py", "check"]
     environment = {**os.environ, "DATABASE_URL": "nonsense"}

@@ -347,6 +347,7 @@ class TestEnvironment:
             ("SIMPLETUNER_LOG_FILE", "/", "can't be written to (Is a directory)"),
             ("SIMPLETUNER_LOG_FILE", "/proc/version/cloud.log", "can't be written to (Not a directory)"),
             ("SIMPLETUNER_LOG_FILE", "/proc/cloud.log", "can't be written to"),
+            ("SIMPLETUNER_LOG_FILE", "~no-such-name/cloud.log", "can't be written to (No such file or directory)"),
         ],
     )
     def test_a_bad_value_is_a_sentence_that_says_what_is_allowed(
