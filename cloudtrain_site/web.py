@@ -50,6 +50,7 @@ def serve(listener: socket.socket) -> None:
         log_config=None,  # its loggers come out through ours
         access_log=False,
         lifespan="off",
+        ws="none",  # we have none: who asks for one is answered as if he had not, in place of a 500 and a traceback
         backlog=WAITING_CONNECTIONS,
         timeout_graceful_shutdown=STOP_SECONDS,
         proxy_headers=False,  # ours are behind_proxies

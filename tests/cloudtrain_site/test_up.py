@@ -116,6 +116,13 @@ class TestRunning:
             rows = life.site.query("SELECT count(*) FROM django_q_schedule WHERE name = 'job status polling'")
             assert rows == [(int(not address),)]
 
+    def test_who_asks_for_a_websocket_is_answered_as_if_he_had_not(self, life: Life) -> None:
+        headers = {"Connection": "Upgrade", "Upgrade": "websocket", "X-Correlation-ID": "websocket"}
+        headers |= {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}
+        answer = httpx.get(f"http://127.0.0.1:{life.site.port}/api/events", headers=headers)
+        assert (answer.status_code, answer.headers["x-correlation-id"]) == (401, "websocket")
+        assert "Exception in ASGI application\n" not in life.messages()
+
     def test_nobody_else_on_the_machine_reads_the_database(self, life: Life) -> None:
         files = list(life.site.folder.rglob("cloudtrain.sqlite3*"))
         assert files
