@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
@@ -18,6 +20,8 @@ from rest_framework.request import Request
 
 from cloudtrain_site.errors import BodyTooLarge
 from cloudtrain_site.models import ApiKey
+
+logger = logging.getLogger("simpletuner.cloud.http")
 
 KEY_HEADER = "X-API-Key"
 #: Writing down every use of a key would make each read a write.
@@ -65,10 +69,14 @@ class KeyAuthentication(TokenAuthentication):  # type: ignore[misc]
 
 
 def _note_use(key: ApiKey) -> None:
+    """Write down that the key is used. A disk that is full must not keep anybody from looking."""
     now = timezone.now()
     stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=now - USE_RESOLUTION)
     if key.last_used_at is None or key.last_used_at < now - USE_RESOLUTION:
-        ApiKey.objects.filter(stale, pk=key.pk).update(last_used_at=now)
+        try:
+            ApiKey.objects.filter(stale, pk=key.pk).update(last_used_at=now)
+        except OperationalError as error:
+            logger.warning("Use of an API key could not be noted", extra={"error": str(error)})
 
 
 class BoundedJSONParser(JSONParser):

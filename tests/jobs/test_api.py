@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError, connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -194,6 +195,17 @@ def test_a_key_opens_the_api_by_either_header(key: str, header: str) -> None:
     value = f"Bearer {key}" if header == "Authorization" else key
     assert APIClient().get(JOBS, headers={header: value}).status_code == 200
     assert ApiKey.objects.get().last_used_at is not None
+
+
+def test_a_key_opens_the_api_though_nothing_can_be_written(transactional_db: None, key: str) -> None:
+    def refuse_writes(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith("UPDATE"):
+            raise OperationalError("database or disk is full")
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(refuse_writes):
+        assert APIClient().get(JOBS, headers={"X-API-Key": key}).status_code == 200
+    assert ApiKey.objects.get().last_used_at is None
 
 
 @pytest.mark.parametrize("value", ["", "wrong", "ct_" + "0" * 61, "nul\x00", "\xff\xfe", "k" * 10_000])
