@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import F
 from django.utils import timezone
 from django_q.conf import Conf
@@ -29,17 +29,22 @@ logger = logging.getLogger("simpletuner.cloud.background")
 def fire_due(now: datetime) -> int:
     """Fire every row that is due at `now`; returns how many this call fired.
 
-    A row that can't be fired is parked for a minute, is shown as failed in the admin, and stops no other.
+    A row that can't be fired is parked for a minute, is shown as failed in the admin, and stops no other. Where the
+    database is to blame, its error is raised in the end, and the row is due again at the next beat.
     """
-    fired = 0
+    fired, trouble = 0, None
     for row in Schedule.objects.filter(next_run__lte=now).exclude(repeats=0).order_by("next_run"):
         try:
             # Each run is work of its own, and so has an id of its own.
             with correlation(), transaction.atomic():
                 fired += _fire(row, now)
+        except OperationalError as error:
+            trouble = error
         except Exception as error:
             logger.exception("Schedule could not be fired", extra={"schedule": row.name or row.pk, "task": row.func})
             _park(row, now, error)
+    if trouble is not None:
+        raise trouble
     return fired
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from croniter import croniter
-from django.db import connection
+from django.db import OperationalError, connection
 from django_q.brokers import get_broker
 from django_q.models import OrmQ, Schedule, Task
 from django_q.signing import SignedPackage
@@ -276,6 +276,21 @@ class TestBeat:
         assert fire_due(NOW) == 1
         row.refresh_from_db()
         assert row.next_run == NOW + timedelta(seconds=59)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestTroubledDatabase:
+    def test_a_database_that_writes_nothing_is_no_fault_of_the_rows(self, caplog: pytest.LogCaptureFixture) -> None:
+        def refuse_writes(execute: Any, sql: str, *rest: Any) -> Any:
+            if sql.startswith("UPDATE"):
+                raise OperationalError("database or disk is full")
+            return execute(sql, *rest)
+
+        rows = add_row(name="first"), add_row(name="second")
+        with connection.execute_wrapper(refuse_writes), pytest.raises(OperationalError, match="disk is full"):
+            fire_due(NOW)
+        assert caplog.messages == []
+        assert fire_due(NOW) == len(rows)
 
 
 @pytest.mark.django_db(transaction=True)
