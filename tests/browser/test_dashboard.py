@@ -307,7 +307,7 @@ class TestForEveryone:
 
     def test_nobody_scrolls_sideways(self, browse: Browse, busy_team: None, bob: User) -> None:
         page = is_live(browse(bob))
-        for width in (360, 600, 900, 1280):
+        for width in (320, 360, 600, 900, 1280):
             page.set_viewport_size({"width": width, "height": 740})
             assert not is_wider_than_the_window(page), width
             keep(page, f"jobs-{width}")
