@@ -65,7 +65,7 @@ class TestForEveryone:
         keep(page, "job-phone-dark")
         assert violations(page) == [], "on a phone"
         assert sticking_out(page) == []
-        for width in (360, 600, 900, 1280):
+        for width in (320, 360, 600, 900, 1280):
             page.set_viewport_size({"width": width, "height": 740})
             assert not is_wider_than_the_window(page), width
 
@@ -223,6 +223,18 @@ class TestLive:
         expect(panel).to_contain_text("bob approved")
         expect(panel).to_contain_text("fine, go on")
         expect(alices.get_by_role("region", name="Queue")).to_be_visible()
+
+    def test_a_job_that_ends_without_figures_is_not_said_to_have_none_so_far(
+        self, browse: Browse, alice: User, training: Training
+    ) -> None:
+        job, _ = training(log="nothing to report\n")
+        curves = opened(browse(alice, "about:blank"), job).locator("#curves-state")
+        expect(curves).to_have_text("The log tells no loss and no learning rate so far.")
+        tell(job, JobStatus.COMPLETED)
+        expect(curves).to_have_text("It reported no loss and no learning rate.")
+        expect(opened(browse(alice, "about:blank"), job).locator("#curves-state")).to_have_text(
+            "It reported no loss and no learning rate."
+        )
 
     def test_says_when_the_job_is_gone(
         self, browse: Browse, alice: User, bob: User, make_job: MakeJob, complaints: list[str]

@@ -14,10 +14,14 @@ const PLOTS = [
   ["Learning rate", [["learning_rate", "--accent"]]],
 ];
 
+const NONE = "It reported no loss and no learning rate.";
+
 const find = (id) => document.getElementById(id);
+const hasEnded = () => "ended" in find("job-card").dataset;
 const { address, script, style } = find("curves").dataset;
 const shown = []; // { element, plot }
 let series = {};
+let isEmpty = false;
 let known = "";
 let readAt = 0;
 let pause = PAUSE_MS;
@@ -33,6 +37,11 @@ export function sayNoCurves(words) {
   if (!known) find("curves-state").textContent = words;
 }
 
+/** The job has ended: a log that told no figures so far tells none. */
+export function endCurves() {
+  if (isEmpty && hasEnded()) sayNoCurves(NONE);
+}
+
 async function read() {
   timer = 0;
   const began = Date.now();
@@ -46,7 +55,8 @@ async function read() {
     pause = Math.max(PAUSE_MS, REST * (readAt - began));
   }
   const points = present();
-  if (!points.length) return sayNoCurves("The log tells no loss and no learning rate so far.");
+  isEmpty = !points.length;
+  if (isEmpty) return sayNoCurves(hasEnded() ? NONE : "The log tells no loss and no learning rate so far.");
   const now = JSON.stringify(points.map(([name, values]) => [name, values.length, values.at(-1)]));
   if (now === known) return;
   known = now;

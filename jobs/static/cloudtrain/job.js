@@ -2,7 +2,7 @@
 
 import { fetchText, onNews, showProblem, toast } from "./page.js";
 import { refresh } from "./sections.js";
-import { readCurvesSoon, sayNoCurves } from "./curves.js";
+import { endCurves, readCurvesSoon, sayNoCurves } from "./curves.js";
 import { onGrowth, readSoon } from "./job_log.js";
 import { askAndCancel, askAndDelete, askAndRetry } from "./job_acts.js";
 
@@ -59,6 +59,7 @@ document.addEventListener("htmx:finally:request", () => {
   const words = `${name()}: ${find("job-chip").textContent}`;
   find("spoken").textContent = words;
   document.title = `${words} · cloudtrain`;
+  endCurves();
   readSoon();
 });
 
