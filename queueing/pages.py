@@ -17,7 +17,7 @@ from queueing.explain import NEXT
 from queueing.limits import queue_state
 from queueing.models import MAX_PRIORITY, QueueEntry
 from queueing.page_limits import drained_providers, limit_rows, people_at_limit
-from queueing.statuses import HOLDS_SLOT, WAITING, EntryStatus
+from queueing.statuses import HOLDS_SLOT, EntryStatus
 from queueing.views import represent_entries, visible_entries
 
 PAGE_SIZE = 50
@@ -41,11 +41,11 @@ def _queue(request: HttpRequest) -> dict[str, Any]:
     has_more = len(groups["waiting"]) > PAGE_SIZE
     groups["waiting"] = groups["waiting"][:PAGE_SIZE]
     counts = {"waiting": waiting.count(), "held": seen.filter(status=EntryStatus.BLOCKED).count()}
-    everybody = QueueEntry.objects.filter(status__in=WAITING).count()
+    everybody = QueueEntry.objects.filter(status=EntryStatus.PENDING).count()
     return {
         **_rows(groups, user),
         "counts": counts,
-        "elsewhere": everybody - sum(counts.values()),
+        "elsewhere": everybody - counts["waiting"],
         "number": number,
         "earlier": number - 1,
         "later": number + 1 if has_more else 0,

@@ -27,7 +27,7 @@ def test_a_lead_reorders_with_the_keyboard_while_a_researcher_watches(
     leads, watching = is_live(browse(bob, "/queue")), is_live(browse(alice, "/queue"))
     expect(watching.get_by_role("button", name="Priority")).to_have_count(0)
     assert "charlies-own" not in leads.content()
-    expect(leads.get_by_text("1 more in the queue is of other organizations")).to_be_visible()
+    expect(leads.get_by_text("1 more job of another organization waits")).to_be_visible()
 
     leads.locator(f"#entry-{second.pk}").get_by_role("button", name="Priority").focus()
     leads.keyboard.press("Enter")

@@ -33,7 +33,12 @@ def test_a_stranger_sees_no_name_but_that_the_places_are_taken(enqueue: Enqueue,
     enqueue(config_name="alices-own")
     page = get(charlie)
     assert "alices-own" not in page and "acme" not in page
-    assert "1 more in the queue is of other organizations" in page
+    assert "1 more job of another organization waits; its place is counted." in page
+
+
+def test_what_is_held_elsewhere_has_no_place_to_count(enqueue: Enqueue, charlie: User) -> None:
+    enqueue(held=True)
+    assert "other organization" not in get(charlie)
 
 
 def test_a_lead_has_levers_and_a_researcher_her_own_jobs_alone(enqueue: Enqueue, alice: User, bob: User) -> None:
