@@ -18,6 +18,7 @@ from pathlib import Path
 
 import httpx
 
+from bench.ending import end_as_by_ctrl_c
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     seconds = parser.parse_args().seconds
     port = free_port()
+    end_as_by_ctrl_c()
     with tempfile.TemporaryDirectory(prefix="cloudtrain-rest-") as folder:
         environment = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
         up = subprocess.Popen(

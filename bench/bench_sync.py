@@ -34,6 +34,7 @@ from django.core.management import call_command  # noqa: E402
 from django.db import connection  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
+from bench.ending import end_as_by_ctrl_c  # noqa: E402
 from cloudtrain_site.states import Source  # noqa: E402
 from jobs import sync  # noqa: E402
 from jobs.models import Job  # noqa: E402
@@ -165,6 +166,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, nargs="+", default=[100, 1000, 10_000])
     options = parser.parse_args()
     call_command("migrate", verbosity=0)
+    end_as_by_ctrl_c()
     with FakeReplicateProcess.start("--latency-ms", "100") as fake:
         os.environ.update(REPLICATE_BASE_URL=fake.url, REPLICATE_API_TOKEN=fake.token)
         one_by_one = sequential(fake, 100) / 100

@@ -35,6 +35,7 @@ import httpx  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
+from bench.ending import end_as_by_ctrl_c  # noqa: E402
 from bench.stack import Figure, percentile, print_table  # noqa: E402
 from jobs.models import Job, ProviderConfig, WebhookDelivery  # noqa: E402
 from tests.fake_replicate.process import FakeReplicateProcess  # noqa: E402
@@ -158,6 +159,7 @@ def main() -> int:
     # Nobody delivers without one; and where there is one, nothing is polled.
     ProviderConfig.objects.update_or_create(pk="replicate", defaults={"webhook_url": "https://train.example.org"})
     ids = make_jobs(int(options.seconds * options.rate / 2))
+    end_as_by_ctrl_c()
     with FakeReplicateProcess.start() as fake:
         os.environ.update(REPLICATE_BASE_URL=fake.url, REPLICATE_API_TOKEN=fake.token)
         port = free_port()

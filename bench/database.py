@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.ending import end_as_by_ctrl_c
 from tests.servers import PostgresServer
 
 
 @contextmanager
 def database(kind: str) -> Iterator[None]:
     """A database of its own, empty but for its tables, and Django set up on it."""
+    end_as_by_ctrl_c()
     folder = Path(tempfile.mkdtemp(prefix="cloudtrain-bench-"))
     server = PostgresServer.start() if kind == "postgresql" else None
     os.environ |= {

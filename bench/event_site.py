@@ -26,6 +26,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from bench.ending import end_as_by_ctrl_c
 from tests.servers import PostgresServer, free_port, wait_for_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -178,6 +179,7 @@ class Site:
 @contextmanager
 def running_site(kind: str, *, postgresql: bool) -> Iterator[Site]:
     """A site of its own, from an empty database, gone when the block ends."""
+    end_as_by_ctrl_c()
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="cloudtrain-bench-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from bench.ending import end_as_by_ctrl_c
 from tests.servers import free_port
 
 T = TypeVar("T")
@@ -111,6 +112,7 @@ class Stack:
 @contextmanager
 def running_stack(*, settings: dict[str, Any] | None = None) -> Iterator[Stack]:
     """A stack on SQLite with all its workers up; `settings` is what its simpletuner-enterprise.yaml says."""
+    end_as_by_ctrl_c()
     folder = Path(tempfile.mkdtemp(prefix="cloudtrain-bench-"))
     try:
         stack = _start(folder, settings or {})
