@@ -102,20 +102,21 @@ class Explainer:
         return [holder for holder in self.running if _shares(holder, entry, kind)]
 
     def _scope(self, entry: QueueEntry, blocker: Blocker) -> str:
-        """Who may run how many, as the beginning of a sentence."""
-        many = f"{blocker.allowed or 'no'} {'job' if blocker.allowed == 1 else 'jobs'}"
+        """Whose limit it is, to be followed by what is running."""
+        number = blocker.allowed
+        jobs = "job" if number == 1 else "jobs"
         if blocker.kind == Kind.USER:
-            return f"{self._who(entry)} may run {many}"
+            return f"{self._whose(entry)} {number} {jobs}"
         if blocker.kind == Kind.ORGANIZATION:
-            return f"{entry.organization.name if entry.organization else 'The organization'} may run {many}"
+            return f"{entry.organization.name if entry.organization else 'the organization'}'s {number} {jobs}"
         if blocker.kind == Kind.PROVIDER:
-            return f"{entry.provider} runs {many}"
-        return f"Everybody together may run {many}"
+            return f"the {number} {jobs} that {entry.provider} may run"
+        return f"the {number} {jobs} that may run at once"
 
-    def _who(self, entry: QueueEntry) -> str:
+    def _whose(self, entry: QueueEntry) -> str:
         if self.viewer is not None and entry.user_id == self.viewer.pk:
-            return "You"
-        return entry.user.get_username() if entry.user and self.viewer is not None else "The submitter"
+            return "your"
+        return f"{entry.user.get_username()}'s" if entry.user and self.viewer is not None else "the submitter's"
 
 
 def _running(viewer: AnyUser | None) -> list[QueueEntry]:
@@ -143,11 +144,11 @@ def _retry_sentence(entry: QueueEntry, until: datetime, now: datetime) -> str:
 
 def _limit_sentence(scope: str, blocker: Blocker, seen: Sequence[QueueEntry]) -> str:
     if blocker.allowed == 0:
-        return f"{scope} at present: the limit is 0."
-    running = "one is running" if blocker.taken == 1 else f"{blocker.taken} are running"
+        return f"None of {scope} can start: the limit is 0 at present."
+    verb = "is" if blocker.taken == 1 else "are"
+    names = _names(seen, blocker.taken)
     until = "one ends" if blocker.taken == blocker.allowed else f"{blocker.taken - blocker.allowed + 1} have ended"
-    until = "it ends" if blocker.taken == 1 else until
-    return f"{scope} at a time, and {running}{_names(seen, blocker.taken)}; the next starts when {until}."
+    return f"{blocker.taken} of {scope} {verb} running{names}; the next starts when {until}."
 
 
 def _names(seen: Sequence[QueueEntry], taken: int) -> str:

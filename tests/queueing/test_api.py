@@ -53,7 +53,7 @@ class TestPosition:
         dispatch.run_pass()
         waiting = enqueue(config_name="job C")
         told = client_of(alice).get(f"/api/queue/position/{waiting.job_id}").json()
-        sentence = "You may run 2 jobs at a time, and 2 are running: job A, job B; the next starts when one ends."
+        sentence = "2 of your 2 jobs are running: job A, job B; the next starts when one ends."
         assert told["position"] == 1
         assert told["waiting_reason"] == sentence
         (blocker,) = told["blockers"]
@@ -70,9 +70,8 @@ class TestPosition:
         dispatch.run_pass()
         waiting = enqueue()
         told = client_of(alice).get(f"/api/queue/position/{waiting.job_id}")
-        sentence = "Everybody together may run 1 job at a time, and one is running; the next starts when it ends."
         assert "secret" not in told.content.decode()
-        assert told.json()["waiting_reason"] == sentence
+        assert told.json()["waiting_reason"].startswith("1 of the 1 job that may run at once is running;")
 
     def test_nothing_like_it_ended_yet_so_no_time_is_told(
         self, enqueue: Enqueue, client_of: ClientOf, alice: User
@@ -99,7 +98,7 @@ class TestPosition:
         finish_some(make_job, 100)
         QueueState.objects.update_or_create(pk=1, defaults={"max_running_per_user": 0})
         told = client_of(alice).get(f"/api/queue/position/{enqueue().job_id}").json()
-        assert told["waiting_reason"] == "You may run no jobs at present: the limit is 0."
+        assert told["waiting_reason"] == "None of your 0 jobs can start: the limit is 0 at present."
         assert told["estimated_wait_seconds"] is None
 
     def test_a_strangers_job_is_not_there(self, enqueue: Enqueue, client_of: ClientOf, charlie: User) -> None:

@@ -96,7 +96,7 @@ def test_a_user_runs_no_more_than_the_limit_and_the_rest_say_why(enqueue: Enqueu
     limit(max_running_per_user=2)
     entries = [enqueue() for _ in range(3)]
     assert len(claims.claim_next()) == 2
-    assert waiting_reasons([entries[2]])[entries[2].pk].startswith("The submitter may run 2 jobs at a time, and 2 are")
+    assert waiting_reasons([entries[2]])[entries[2].pk].startswith("2 of the submitter's 2 jobs are running")
     assert positions([entries[2].pk]) == {entries[2].pk: 1}
 
 
