@@ -20,6 +20,8 @@ from queueing.statuses import EntryStatus
 
 #: More names than this make no sentence.
 NAMES_SHOWN = 3
+#: Of a sentence; a name stays as it is.
+BEGINNINGS = {"the": "The", "your": "Your"}
 NEXT = "It starts in a moment."
 #: What is told of those that hold the slots, or counted by.
 HOLDER = ("status", "user", "organization", "provider", "dispatched_at", "unconfirmed_at", "job__config_name")
@@ -103,8 +105,8 @@ class Explainer:
 
     def _scope(self, entry: QueueEntry, blocker: Blocker) -> str:
         """Whose limit it is, to be followed by what is running."""
-        number = blocker.allowed
-        jobs = "job" if number == 1 else "jobs"
+        number = "one" if blocker.allowed == 1 else blocker.allowed
+        jobs = "job" if blocker.allowed == 1 else "jobs"
         if blocker.kind == Kind.USER:
             return f"{self._whose(entry)} {number} {jobs}"
         if blocker.kind == Kind.ORGANIZATION:
@@ -145,10 +147,14 @@ def _retry_sentence(entry: QueueEntry, until: datetime, now: datetime) -> str:
 def _limit_sentence(scope: str, blocker: Blocker, seen: Sequence[QueueEntry]) -> str:
     if blocker.allowed == 0:
         return f"None of {scope} can start: the limit is 0 at present."
-    verb = "is" if blocker.taken == 1 else "are"
     names = _names(seen, blocker.taken)
+    if blocker.taken == blocker.allowed == 1:
+        first, rest = scope.split(" ", 1)
+        return f"{BEGINNINGS.get(first, first)} {rest} is running{names}; the next starts when it ends."
     until = "one ends" if blocker.taken == blocker.allowed else f"{blocker.taken - blocker.allowed + 1} have ended"
-    return f"{blocker.taken} of {scope} {verb} running{names}; the next starts when {until}."
+    if blocker.allowed == 1:
+        return f"More than {scope} is running{names}; the next starts when {until}."
+    return f"{blocker.taken} of {scope} are running{names}; the next starts when {until}."
 
 
 def _names(seen: Sequence[QueueEntry], taken: int) -> str:

@@ -102,7 +102,7 @@ def test_a_dry_run_says_when_it_would_start(as_alice: APIClient, alice: User, ma
     )
     body = as_alice.post(URL, {"config": CONFIG, "dry_run": True}).json()
     assert (body["queue_position"], body["requires_approval"]) == (2, False)
-    assert body["waiting_reason"].startswith("1 of your 1 job is running")
+    assert body["waiting_reason"].startswith("Your one job is running")
     assert 7000 < body["estimated_wait_seconds"] <= 7200
 
 

@@ -61,6 +61,23 @@ class TestPosition:
         assert [holder["config_name"] for holder in blocker["holders"]] == ["job A", "job B"]
         assert "limit for one person is raised" in blocker["lifted_by"]
 
+    @pytest.mark.parametrize(
+        ("running", "sentence"),
+        [
+            (1, "Your one job is running: A; the next starts when it ends."),
+            (2, "More than your one job is running: A, B; the next starts when 2 have ended."),
+        ],
+    )
+    def test_a_limit_of_one_is_told_in_words_that_fit_one(
+        self, enqueue: Enqueue, client_of: ClientOf, alice: User, running: int, sentence: str
+    ) -> None:
+        for name in "AB"[:running]:
+            enqueue(config_name=name)
+        dispatch.run_pass()
+        QueueState.objects.update_or_create(pk=1, defaults={"max_running_per_user": 1})
+        waiting = enqueue()
+        assert client_of(alice).get(f"/api/queue/position/{waiting.job_id}").json()["waiting_reason"] == sentence
+
     def test_a_job_of_another_organization_is_counted_and_not_named(
         self, enqueue: Enqueue, client_of: ClientOf, alice: User, charlie: User
     ) -> None:
@@ -71,7 +88,7 @@ class TestPosition:
         waiting = enqueue()
         told = client_of(alice).get(f"/api/queue/position/{waiting.job_id}")
         assert "secret" not in told.content.decode()
-        assert told.json()["waiting_reason"].startswith("1 of the 1 job that may run at once is running;")
+        assert told.json()["waiting_reason"].startswith("The one job that may run at once is running;")
 
     def test_nothing_like_it_ended_yet_so_no_time_is_told(
         self, enqueue: Enqueue, client_of: ClientOf, alice: User
