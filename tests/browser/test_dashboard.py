@@ -312,6 +312,13 @@ class TestForEveryone:
             assert not is_wider_than_the_window(page), width
             keep(page, f"jobs-{width}")
 
+    def test_who_is_signed_in_stands_beside_the_name_of_the_site(self, browse: Browse, bob: User) -> None:
+        page = browse(bob, viewport={"width": 768, "height": 740})
+        brand, leave = page.locator(".brand").bounding_box(), page.locator(".who .button").bounding_box()
+        assert brand and leave
+        assert leave["y"] < brand["y"] + brand["height"]
+        assert leave["x"] + leave["width"] > 700
+
     def test_dark_is_dark(self, browse: Browse, alice: User) -> None:
         page = browse(alice, color_scheme="dark")
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -12,7 +12,7 @@ from django.utils import timezone
 from playwright.sync_api import expect
 
 from approvals.intake import Outcome
-from jobs.models import Job
+from jobs.models import Job, Organization
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry
 from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, start, tell, violations
@@ -61,3 +61,9 @@ def test_figures_charts_and_their_numbers(
     assert violations(page) == [], "on a phone"
     assert not is_wider_than_the_window(page)
     keep(page, "metrics-phone-dark")
+
+
+def test_a_long_name_of_an_organization_fits_a_phone(browse: Browse, root: User) -> None:
+    Organization.objects.create(name="the-institute-for-very-large-models-and-their-many-small-friends")
+    page = browse(root, "/metrics", viewport={"width": 360, "height": 740})
+    assert not is_wider_than_the_window(page)
