@@ -272,6 +272,18 @@ class TestActs:
         assert all("409" in complaint for complaint in complaints)
         complaints.clear()
 
+    def test_the_keyboard_stays_at_a_button_whose_request_was_refused(
+        self, browse: Browse, alice: User, training: Training, complaints: list[str]
+    ) -> None:
+        page = opened(browse(alice, "about:blank"), training()[0])
+        page.route("**/cancel", lambda route: route.abort())
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Cancel the job").click()
+        expect(page.get_by_role("alert")).to_contain_text("nothing was changed")
+        expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_focused()
+        assert all("ERR_FAILED" in complaint for complaint in complaints)
+        complaints.clear()
+
     def test_a_failed_job_is_run_again_and_its_config_copied(
         self, browse: Browse, alice: User, make_job: MakeJob
     ) -> None:
@@ -322,6 +334,7 @@ class TestFromTheList:
         row(page, job).get_by_role("button", name="Delete").click()
         page.get_by_role("button", name="Delete the job").click()
         expect(row(page, job)).to_be_hidden()
+        expect(page.locator("#jobs-page")).to_be_focused()
         expect(row(bobs, job)).to_be_hidden()
 
         row(page, again).get_by_role("link", name=again.config_name).focus()

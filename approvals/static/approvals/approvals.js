@@ -1,6 +1,6 @@
 // Deciding in place. What the page shows, the server renders (sections.js).
 
-import { ask, call, showProblem, toast } from "../cloudtrain/page.js";
+import { ask, call, showProblem, switchedOff, toast } from "../cloudtrain/page.js";
 import { refresh } from "../cloudtrain/sections.js";
 
 const approvals = document.getElementById("approvals");
@@ -70,15 +70,14 @@ approvals.addEventListener("click", async (event) => {
   const { request, name, goesPast } = item.dataset;
   const answer = await ask(QUESTIONS[button.dataset.act]({ name, goesPast }));
   if (!answer) return;
-  button.disabled = true;
+  const address = `/api/approvals/${encodeURIComponent(request)}/${button.dataset.act}`;
   try {
-    const { status } = await call("POST", `/api/approvals/${encodeURIComponent(request)}/${button.dataset.act}`, { reason: answer.reason });
+    const { status } = await switchedOff(button, () => call("POST", address, { reason: answer.reason }));
     toast(`${name} ${DONE[status] ?? status}.`);
   } catch (refusal) {
     if (refusal.status === 409) answers.set(request, refusal.message);
     else if (refusal.status !== 401) showProblem(refusal.message);
   }
-  button.disabled = false;
   beside = item.nextElementSibling ?? item.previousElementSibling ?? item;
   refresh(approvals);
 });

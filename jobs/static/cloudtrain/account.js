@@ -1,20 +1,17 @@
 // The account page: keys that are shown once, which mail one wants, and the time zone.
 
-import { ask, call, fetchText, onNews, showProblem, toast } from "./page.js";
+import { ask, call, fetchText, onNews, showProblem, switchedOff, toast } from "./page.js";
 import { knownZone, showTimes, useZone } from "./times.js";
 
 const find = (id) => document.getElementById(id);
 const addresses = find("main").dataset;
 
 async function attempt(act, control) {
-  if (control) control.disabled = true;
   try {
-    return await act();
+    return await (control ? switchedOff(control, act) : act());
   } catch (refusal) {
     if (refusal.status !== 401) showProblem(Object.values(refusal.errors ?? {}).flat().join(" ") || refusal.message);
     return null;
-  } finally {
-    if (control) control.disabled = false;
   }
 }
 

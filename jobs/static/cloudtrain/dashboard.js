@@ -90,7 +90,7 @@ async function fetchList() {
   const freshRows = fresh.querySelector("#job-rows")?.rows;
   if (!freshRows || !list()) return replaceList(fresh);
   const kept = new Set([...freshRows].map((row) => row.id));
-  for (const row of allRows()) if (!kept.has(row.id)) row.remove();
+  for (const row of allRows()) if (!kept.has(row.id)) drop(row);
   [...freshRows].forEach(put);
   find("pager").replaceWith(document.importNode(fresh.querySelector("#pager"), true));
 }
@@ -123,7 +123,7 @@ async function fetchRows() {
   const fresh = [...answer.content.querySelectorAll("tr")];
   const gone = new Set(ids.map((id) => `job-${id}`));
   fresh.forEach((row) => gone.delete(row.id));
-  gone.forEach((id) => find(id)?.remove());
+  gone.forEach((id) => drop(find(id)));
   // From empty to not, or back: the page has other words then.
   if (!list() ? fresh.length : !allRows().length && !fresh.length) isWholeListStale = true;
   else fresh.forEach(put);
@@ -179,6 +179,13 @@ function place(row, old) {
     list().insertBefore(row, next);
   }
   return true;
+}
+
+// Nor does the keyboard go with a row that goes.
+function drop(row) {
+  const hadKeyboard = row?.contains(document.activeElement);
+  row?.remove();
+  if (hadKeyboard) page.focus({ preventScroll: true });
 }
 
 // What the reader has opened stays open, and the keyboard stays where it was.

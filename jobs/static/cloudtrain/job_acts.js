@@ -1,6 +1,6 @@
 // What is done to a job, from the list and from its own page: asked first, then sent once. Each throws a Refusal.
 
-import { ask, call } from "./page.js";
+import { ask, call, switchedOff } from "./page.js";
 
 // By job: a retry whose answer got lost is the same retry when it is sent again.
 const keys = new Map();
@@ -16,14 +16,7 @@ function keyOf(jobId) {
 const addressOf = (jobId) => `/api/cloud/jobs/${encodeURIComponent(jobId)}`;
 
 // Not while it is asked: the keyboard comes back to the button from the question.
-async function send(button, ...request) {
-  button.disabled = true;
-  try {
-    return await call(...request);
-  } finally {
-    button.disabled = false;
-  }
-}
+const send = (button, ...request) => switchedOff(button, () => call(...request));
 
 /** Ask, then stop the job. */
 export async function askAndCancel(jobId, name, button) {

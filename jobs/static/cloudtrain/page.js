@@ -138,6 +138,18 @@ export async function call(method, address, body, headers = {}) {
   return answer;
 }
 
+/** Do `act` with `control` switched off, which takes the keyboard from it: afterwards it has it again. */
+export async function switchedOff(control, act) {
+  const held = document.activeElement;
+  control.disabled = true;
+  try {
+    return await act();
+  } finally {
+    control.disabled = false;
+    if (document.activeElement === document.body && control.contains(held)) held.focus({ preventScroll: true });
+  }
+}
+
 /** The text of a page or a part of one; null when the session has ended. */
 export async function fetchText(address) {
   const response = await fetch(address, { headers: { Accept: "text/html", ...asking() }, credentials: "same-origin" });

@@ -1,6 +1,6 @@
 // The levers of the queue. What the page shows, the server renders (sections.js).
 
-import { ask, call, showProblem, toast } from "../cloudtrain/page.js";
+import { ask, call, showProblem, switchedOff, toast } from "../cloudtrain/page.js";
 import { refresh } from "../cloudtrain/sections.js";
 
 const queue = document.getElementById("queue");
@@ -70,16 +70,12 @@ queue.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-act]");
   if (!button || button.disabled) return;
   // While a question is open the button must be able to get the keyboard back.
-  const send = (...request) => {
-    button.disabled = true;
-    return call(...request);
-  };
+  const send = (...request) => switchedOff(button, () => call(...request));
   try {
     await VERBS[button.dataset.act](send, button.closest(".line"));
   } catch (refusal) {
     if (refusal.status !== 401) showProblem(refusal.message);
   }
-  button.disabled = false;
   hasActed = true;
   refresh(queue);
 });
