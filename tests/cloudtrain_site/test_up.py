@@ -123,6 +123,7 @@ class TestRunning:
         assert (answer.status_code, answer.headers["x-correlation-id"]) == (401, "websocket")
         assert "Exception in ASGI application\n" not in life.messages()
 
+    @pytest.mark.sqlite
     def test_nobody_else_on_the_machine_reads_the_database(self, life: Life) -> None:
         files = list(life.site.folder.rglob("cloudtrain.sqlite3*"))
         assert files
