@@ -143,8 +143,8 @@ def steps_of(chance: random.Random) -> list[Callable[[Any], None]]:
     """A life of eight events: four changes of status, four words of progress."""
     from cloudtrain_site.states import Actor, Source, change_state
     from jobs import lifecycle
-    from jobs.progress import Progress
     from jobs.providers.base import Snapshot
+    from jobs.providers.progress import Progress
     from jobs.statuses import JobStatus
 
     provider = Actor(name="replicate")

@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable
 
-from jobs.progress import read_progress, read_series
+from jobs.providers.progress import read_progress, read_series
 
 SIZE = 50_000
 RUNS = 20

@@ -73,9 +73,9 @@ MIDDLEWARE = [
 ]
 
 # ASGI applications before Django, each called with the one behind it.
-FRONTS = ["jobs.webhook_front.WebhookFront"]
+FRONTS = ["jobs.webhooks.asgi.WebhookFront"]
 # Called once in a thread of it, so that no request waits for what they make.
-WARM_UP = ["jobs.webhook_secrets.fetch_early"]
+WARM_UP = ["jobs.webhooks.signing_secret.fetch_early"]
 
 ROOT_URLCONF = "cloudtrain_site.urls"
 ASGI_APPLICATION = "cloudtrain_site.asgi.application"

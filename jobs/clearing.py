@@ -20,7 +20,7 @@ from jobs import uploads
 from jobs.models import Job
 from jobs.providers import get_provider
 from jobs.providers.base import Handle, ProviderError
-from jobs.providers.local_folder import JOB_ID, JobFolder
+from jobs.providers.local.folder import JOB_ID, JobFolder
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 

@@ -19,9 +19,9 @@ from jobs.access import can_submit, is_superuser
 from jobs.configs import MaskedError, find_config, remove_config, store_config, visible_configs
 from jobs.models import NAME_LIMIT, ProviderConfig, TrainingConfig, plain_name
 from jobs.organizations import choose_organization
-from jobs.provider_settings import change_settings
 from jobs.providers import NAMES, get_provider
 from jobs.providers.base import ProviderError
+from jobs.providers.settings import change_settings
 from jobs.representation import as_utc
 from jobs.serializers import (
     DoneShape,

@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from jobs import logs
 from jobs.models import Job
-from jobs.progress import Series
+from jobs.providers.progress import Series
 
 #: Of a longer log, the figures are read from its beginning only.
 LIMIT_BYTES = 40_000_000
@@ -82,7 +82,7 @@ _lock = threading.Lock()
 
 
 def curves_of(job: Job) -> Curves:
-    """Loss, learning rate and validation loss by step, as `jobs.progress.read_series` reads them from the whole log."""
+    """Loss, learning rate and validation loss by step, as `read_series` reads them from the whole log."""
     with _lock:
         reading = _readings.setdefault(job.pk, Reading())
         _readings.move_to_end(job.pk)

@@ -68,6 +68,6 @@ class ReplicateStatus(APIView):
     @extend_schema(operation_id="replicate_status", responses=ReplicateStatusShape)
     def get(self, request: Request) -> Response:
         # Loaded with the first question: its HTTP client is 12 MB, which most web processes never need.
-        from jobs.replicate_status import read_status
+        from jobs.providers.replicate.status_page import read_status
 
         return Response(read_status())

@@ -10,10 +10,11 @@ from django_q.tasks import async_task
 from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.loops import loop
 from cloudtrain_site.states import Source
-from jobs import clearing, sync, upkeep, webhook_applying
+from jobs import clearing, sync, upkeep
 from jobs.models import Job, ProviderConfig
-from jobs.providers.local_watch import changed_jobs, ended_jobs
+from jobs.providers.local.watcher import changed_jobs, ended_jobs
 from jobs.statuses import ACTIVE
+from jobs.webhooks import apply
 
 logger = logging.getLogger("simpletuner.cloud.background")
 
@@ -57,7 +58,7 @@ def capture_logs() -> int:
 
 def apply_webhooks() -> int:
     """Apply the deliveries that came too many at once to be applied on the spot."""
-    return webhook_applying.apply_leftovers()
+    return apply.apply_leftovers()
 
 
 def watch_local_trainings() -> None:

@@ -11,9 +11,10 @@ from django.utils import timezone
 
 from cloudtrain_site.states import Source
 from cloudtrain_site.statistics import refresh_when_grown
-from jobs import clearing, outages, sync, uploads, webhook_applying, webhooks
+from jobs import clearing, outages, sync, uploads
 from jobs.models import Job, ProviderConfig
 from jobs.statuses import AT_PROVIDER
+from jobs.webhooks import apply, inbox
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
@@ -24,8 +25,8 @@ def run() -> dict[str, int]:
         "refreshed": check_silent(),
         "cancels": press_cancels(),
         "logs": sync.capture_logs(source=Source.LOOP),
-        "deliveries": webhook_applying.apply_leftovers(),
-        "trimmed": webhooks.trim(),
+        "deliveries": apply.apply_leftovers(),
+        "trimmed": inbox.trim(),
         "datasets": uploads.sweep(),
         "cleared": clearing.sweep(),
         "counted": refresh_when_grown(),

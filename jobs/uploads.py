@@ -23,8 +23,8 @@ from jobs import archives
 from jobs.access import AnyUser, is_superuser, organizations_of, role_in
 from jobs.dataset_models import DatasetCopy, DatasetUpload
 from jobs.models import Job, Organization
-from jobs.providers import local_dataset
 from jobs.providers.datasets import Copy
+from jobs.providers.local import dataset
 from jobs.roles import MANAGERS, SUBMITTERS
 from jobs.statuses import ACTIVE, TERMINAL
 
@@ -159,7 +159,7 @@ def _remove_unpacked() -> int:
     since = timezone.now() - UNPACKED_LOOK_BACK
     ended = Job.objects.filter(provider="local", status__in=TERMINAL, completed_at__gt=since).exclude(dataset=None)
     jobs = Path(settings.DATA_DIR) / "jobs"
-    return sum(local_dataset.remove(jobs, job_id) for job_id in ended.values_list("pk", flat=True))
+    return sum(dataset.remove(jobs, job_id) for job_id in ended.values_list("pk", flat=True))
 
 
 def _remove_files() -> int:

@@ -13,8 +13,8 @@ from jobs import (
     pages,
     upload_views,
     views,
-    webhook_views,
 )
+from jobs.webhooks import views as webhook_views
 
 urlpatterns = [
     path("", pages.job_list, name="dashboard"),

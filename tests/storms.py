@@ -25,7 +25,7 @@ from django.db import transaction
 
 from approvals.models import ApprovalRule
 from jobs.models import ProviderConfig
-from jobs.providers.replicate_predictions import markers_in
+from jobs.providers.replicate.predictions import markers_in
 from jobs.statuses import TERMINAL
 from queueing.models import QueueState
 from tests.cloudtrain_site.stacks import Stack, running_stack

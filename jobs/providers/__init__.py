@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from jobs.providers.base import Provider
-from jobs.providers.local import LocalProvider
-from jobs.providers.replicate import ReplicateProvider
+from jobs.providers.local.provider import LocalProvider
+from jobs.providers.replicate.provider import ReplicateProvider
 
 _PROVIDERS: Mapping[str, Callable[[], Provider]] = {
     "local": LocalProvider.from_settings,

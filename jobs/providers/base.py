@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from cloudtrain_site.sealing import Blot
-from jobs.progress import Progress
+from jobs.providers.progress import Progress
 from jobs.statuses import JobStatus
 
 #: Blots nothing out.

@@ -20,8 +20,8 @@ from approvals.models import ApprovalRule
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.models import Job, Membership, Organization
-from jobs.progress import Progress
 from jobs.providers.base import Snapshot
+from jobs.providers.progress import Progress
 from jobs.statuses import JobStatus
 from jobs.submission import Submission
 from tests.factories import make_job

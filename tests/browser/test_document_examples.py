@@ -10,8 +10,8 @@ from playwright.sync_api import Page
 
 from jobs import lifecycle
 from jobs.models import Job, Organization, ProviderConfig
-from jobs.progress import Progress
 from jobs.providers.base import Snapshot
+from jobs.providers.progress import Progress
 from jobs.statuses import JobStatus
 from tests.browser.conftest import Browse
 from tests.factories import make_job

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Together 40 MB: the clients of providers, the drivers of other databases, cryptography before the first secret.
-SPARED = {"aiohttp", "cryptography", "httpx", "psycopg", "pygments", "rich", "jobs.providers.replicate_http"}
+SPARED = {"aiohttp", "cryptography", "httpx", "psycopg", "pygments", "rich", "jobs.providers.replicate.client"}
 PROGRAM = f"""
 import sys
 import cloudtrain_site.web, cloudtrain_site.asgi

@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from jobs.models import Job, ProviderConfig
-from jobs.providers import replicate as replicate_provider
+from jobs.providers.replicate import provider as replicate_provider
 from jobs.statuses import JobStatus
 from queueing import claims
 from tests.fake_replicate import FakeReplicate, Prediction, Script

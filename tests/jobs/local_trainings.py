@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs.identifiers import new_job_id, new_marker
-from jobs.providers import local_runner
 from jobs.providers.base import Handle, Order, Snapshot
-from jobs.providers.local import LocalProvider
+from jobs.providers.local import runner
+from jobs.providers.local.provider import LocalProvider
 from jobs.statuses import TERMINAL
 from tests.waiting import wait_until
 
@@ -99,7 +99,7 @@ class Trainings:
         """SIGKILL, and wait until it is gone."""
         pid = self.pid(handle, whose)
         os.kill(pid, signal.SIGKILL)
-        until(lambda: local_runner.start_time(pid) is None)
+        until(lambda: runner.start_time(pid) is None)
 
     def end_all(self) -> None:
         for pid in list(processes_of(self.jobs)):

@@ -12,7 +12,7 @@ import pytest
 from jobs import curves, logs
 from jobs.curves import curves_of
 from jobs.models import Job
-from jobs.progress import Series, read_series
+from jobs.providers.progress import Series, read_series
 from jobs.statuses import JobStatus
 
 pytestmark = pytest.mark.django_db

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from jobs.providers import local_command, local_dataset
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import Meter, Parcel, StoppedError
+from jobs.providers.local import command, dataset
 from tests.archives import PICTURES, make_tar, make_zip
 from tests.jobs.local_trainings import Trainings, make_order
 
@@ -60,7 +60,7 @@ def test_the_command_and_the_dataloader_learn_where_it_is(trainings: Trainings, 
 
 
 def test_a_job_without_one_has_an_empty_argument(tmp_path: Path) -> None:
-    assert local_command.fill_in(["{python}", "--data={dataset}"], tmp_path)[1:] == ["--data="]
+    assert command.fill_in(["{python}", "--data={dataset}"], tmp_path)[1:] == ["--data="]
 
 
 def test_it_is_unpacked_once_and_whole(trainings: Trainings, tmp_path: Path) -> None:
@@ -105,8 +105,8 @@ def test_a_disk_that_refuses_is_no_fault_of_the_archive(trainings: Trainings, tm
 def test_what_was_unpacked_is_removed_with_what_a_killed_attempt_left(tmp_path: Path) -> None:
     for name in ("dataset", "dataset.killed", "output"):
         (tmp_path / "job" / name).mkdir(parents=True)
-    assert local_dataset.remove(tmp_path, "job")
-    assert not local_dataset.remove(tmp_path, "job")
+    assert dataset.remove(tmp_path, "job")
+    assert not dataset.remove(tmp_path, "job")
     assert [path.name for path in (tmp_path / "job").iterdir()] == ["output"]
 
 
@@ -117,5 +117,5 @@ def test_no_dataset_is_removed_through_a_link(tmp_path: Path, linked: str) -> No
     link = tmp_path / "jobs" / linked
     link.parent.mkdir(parents=True)
     link.symlink_to(tmp_path / "elsewhere")
-    assert not local_dataset.remove(tmp_path / "jobs", "job")
+    assert not dataset.remove(tmp_path / "jobs", "job")
     assert precious.is_dir()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cloudtrain_site.enterprise import SAMPLE_TRAINER
-from jobs.providers import local_runner
 from jobs.providers.base import Handle, ProviderError
+from jobs.providers.local import runner
 from jobs.statuses import JobStatus
 from tests.jobs.local_trainings import ENDLESS, SAVING, STUBBORN, Trainings, make_order
 
@@ -127,7 +127,7 @@ def test_cancelling_an_ended_training_changes_nothing(trainings: Trainings) -> N
 
 def test_a_cancellation_that_was_only_written_down_is_seen_through(trainings: Trainings) -> None:
     handle = trainings.start(SAVING, text="up")
-    local_runner.write_first(str(trainings.folder(handle) / "cancel.json"), {})
+    runner.write_first(str(trainings.folder(handle) / "cancel.json"), {})
     assert trainings.ended(handle).status == JobStatus.CANCELLED
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from jobs.providers import local_runner
 from jobs.providers.base import Handle
+from jobs.providers.local import runner as local_runner
 from tests.jobs.local_trainings import ENDLESS, SAVING, STUBBORN, Trainings, until
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.providers import local_command
 from jobs.providers.base import Handle, ProviderError, Snapshot
+from jobs.providers.local import command
 from jobs.statuses import JobStatus
 from tests.jobs.local_trainings import ENDLESS, Trainings, make_order, until
 
@@ -103,7 +103,7 @@ def test_what_keeps_a_runner_from_starting_is_told(trainings: Trainings) -> None
 
 
 def test_a_runner_that_comes_too_late_starts_nothing(trainings: Trainings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.providers.local.START_SECONDS", 0.0)
+    monkeypatch.setattr("jobs.providers.local.provider.START_SECONDS", 0.0)
     order = make_order()
     with pytest.raises(ProviderError, match="this machine is too busy") as caught:
         asyncio.run(trainings.provider(ENDLESS).submit(order))
@@ -135,7 +135,7 @@ def test_the_trainer_knows_its_job(trainings: Trainings) -> None:
 
 
 def test_placeholders_are_filled_in_without_a_shell(tmp_path: Path) -> None:
-    filled = local_command.fill_in(["{python}", "--config={config}", "$(id); {other}"], tmp_path / "a b")
+    filled = command.fill_in(["{python}", "--config={config}", "$(id); {other}"], tmp_path / "a b")
     assert filled[1:] == [f"--config={tmp_path}/a b/config.json", "$(id); {other}"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.providers.local_watch import changed_jobs, ended_jobs
+from jobs.providers.local.watcher import changed_jobs, ended_jobs
 from tests.jobs.local_trainings import ENDLESS, STUBBORN, Trainings
 
 

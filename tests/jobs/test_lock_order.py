@@ -13,9 +13,9 @@ from cloudtrain_site.states import Source
 from jobs.applying import Application
 from jobs.models import Job, WebhookDelivery
 from jobs.providers.base import Answers, ProviderError, Snapshot
-from jobs.providers.replicate_predictions import read_snapshot
+from jobs.providers.replicate.predictions import read_snapshot
 from jobs.statuses import JobStatus
-from jobs.webhook_applying import apply_each
+from jobs.webhooks.apply import apply_each
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgresql]

@@ -16,8 +16,8 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 from rest_framework.test import APIClient
 
-from jobs import replicate_status
 from jobs.models import Job
+from jobs.providers.replicate import status_page as replicate_status
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing import claims

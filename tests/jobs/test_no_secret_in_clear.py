@@ -16,10 +16,11 @@ from rest_framework.test import APIClient
 
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Source
-from jobs import providers, sync, webhooks
+from jobs import providers, sync
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.providers.base import Handle
 from jobs.sealed import sealed_columns
+from jobs.webhooks import inbox
 from queueing import dispatch
 from queueing.models import QueueEntry
 from tests.fake_replicate import FakeReplicate
@@ -305,9 +306,9 @@ def test_the_last_words_of_a_delivery_are_kept_without_them(make_job: Callable[.
         "error": f"no key={SECRETS['s3_access_key']}, {SECRETS['s3_secret_key']}",
         "logs": f"step 1\nno {SECRETS['s3_secret_key']}\n",
     }
-    arrival = webhooks.Arrival({"webhook-id": "msg"}, b"", "127.0.0.1", marker)
-    delivery = webhooks._delivery(arrival, WebhookDelivery.Verdict.ACCEPTED, body)
-    webhooks._keep([webhooks.Ticket(arrival, delivery=delivery)])
+    arrival = inbox.Arrival({"webhook-id": "msg"}, b"", "127.0.0.1", marker)
+    delivery = inbox._delivery(arrival, WebhookDelivery.Verdict.ACCEPTED, body)
+    inbox._keep([inbox.Ticket(arrival, delivery=delivery)])
     kept = WebhookDelivery.objects.get()
     payload: Any = kept.payload
     assert set(payload["error"].replace("no key=", "")) <= set("*, ")

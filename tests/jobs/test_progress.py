@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.progress import Progress, read_progress, read_series
+from jobs.providers.progress import Progress, read_progress, read_series
 
 SAMPLES = json.loads((Path(__file__).parent / "data" / "progress_samples.json").read_text())
 EXPECTED = [

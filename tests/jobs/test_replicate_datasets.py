@@ -26,7 +26,7 @@ from jobs.dataset_models import DatasetCopy, DatasetUpload
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import Copy, Meter, Parcel, StoppedError
-from jobs.providers.replicate import ReplicateProvider
+from jobs.providers.replicate.provider import ReplicateProvider
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing import claims, dispatch, transfers

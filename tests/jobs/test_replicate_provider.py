@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import pytest
 
-from jobs.providers import replicate_http
+from jobs.providers.replicate import client
 from jobs.providers.base import Handle, Order, ProviderError, Snapshot
-from jobs.providers.replicate import ReplicateProvider, Wishes
-from jobs.providers.replicate_access import Access, connect
-from jobs.providers.replicate_http import retry_after
-from jobs.providers.replicate_predictions import read_snapshot, webhook_address, write_input
+from jobs.providers.replicate.provider import ReplicateProvider, Wishes
+from jobs.providers.replicate.access import Access, connect
+from jobs.providers.replicate.client import retry_after
+from jobs.providers.replicate.predictions import read_snapshot, webhook_address, write_input
 from jobs.statuses import JobStatus
 from tests.fake_replicate import FakeReplicate, Prediction
 
@@ -292,17 +292,17 @@ def test_an_outage_is_one_error(fake: FakeReplicate, provider: ReplicateProvider
 def test_a_server_that_never_answers_is_an_outage_too(
     fake: FakeReplicate, provider: ReplicateProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replicate_http, "TIMEOUT", 0.05)
+    monkeypatch.setattr(client, "TIMEOUT", 0.05)
     handles = handles_of(fake, 50)
     fake.faults.add("hang")
     refusal(provider.fetch(handles))
-    assert len(fake.requests) <= 2 * replicate_http.SILENCE
+    assert len(fake.requests) <= 2 * client.SILENCE
 
 
 def test_one_that_never_answers_is_its_jobs_error_alone(
     fake: FakeReplicate, provider: ReplicateProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replicate_http, "TIMEOUT", 0.5)
+    monkeypatch.setattr(client, "TIMEOUT", 0.5)
     handles = handles_of(fake, 3)
     fake.faults.add("hang", path=handles[0].external_id)
     answers = run(provider.fetch(handles))
@@ -314,7 +314,7 @@ def test_who_is_told_to_wait_for_long_asks_nothing_meanwhile(fake: FakeReplicate
     fake.faults.add("garbage", path="predictions$")
     fake.faults.add("throttle", path=r"predictions/\w+", seconds=30)
     assert refusal(provider.fetch(handles)).retry_after == 30
-    assert fake.requests.count("GET", "/v1/predictions/{id}") <= replicate_http.CONCURRENCY
+    assert fake.requests.count("GET", "/v1/predictions/{id}") <= client.CONCURRENCY
 
 
 @pytest.mark.parametrize("told", ["header", "body", "text"])

@@ -15,7 +15,7 @@ from jobs import lifecycle, sync, upkeep
 from jobs.discovery import discover
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Order, Snapshot
-from jobs.providers.replicate import ReplicateProvider
+from jobs.providers.replicate.provider import ReplicateProvider
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing import claims, dispatch, ledger, unconfirmed

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import pytest
 
-from jobs.progress import read_progress, read_series
+from jobs.providers.progress import read_progress, read_series
 from jobs.sample_trainer.config import read_datasets, read_settings
 from jobs.sample_trainer.data import views_per_step
 from jobs.sample_trainer.errors import ConfigError

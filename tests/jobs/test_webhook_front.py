@@ -13,9 +13,9 @@ from django_q.models import OrmQ
 from pytest import MonkeyPatch
 
 from cloudtrain_site.security_headers import STRICT
-from jobs import webhook_desk, webhook_front, webhooks
 from jobs.models import Job, JobEvent, WebhookDelivery
 from jobs.statuses import JobStatus
+from jobs.webhooks import asgi, batcher, inbox
 from tests.fake_replicate import FakeReplicate
 from tests.jobs.test_webhooks import MARKER, SECRET, URL, body_of, secret, sign
 from tests.waiting import wait_until
@@ -29,14 +29,14 @@ MakeJob = Callable[..., Job]
 @pytest.fixture
 def door(web_server: str, secret: str, monkeypatch: MonkeyPatch) -> str:
     """The address to deliver at; its connection is given back at once, so that the database can be emptied."""
-    monkeypatch.setattr(webhook_desk, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(batcher, "IDLE_SECONDS", 0.01)
     return web_server + URL
 
 
 @pytest.fixture
 def as_django_answers(monkeypatch: MonkeyPatch) -> None:
     """Nothing is small enough for the short way."""
-    monkeypatch.setattr(webhook_front, "LARGEST", -1)
+    monkeypatch.setattr(asgi, "LARGEST", -1)
 
 
 def test_a_delivery_is_applied_and_answered(door: str, secret: str, at_replicate: MakeJob) -> None:
@@ -90,8 +90,8 @@ def test_a_forged_delivery_is_refused_in_the_contracts_shape(
 def test_many_at_the_same_moment_are_all_kept(
     door: str, secret: str, at_replicate: MakeJob, monkeypatch: MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "AT_ONCE", 2)
-    monkeypatch.setattr(webhooks, "_rush", webhooks._Rush())
+    monkeypatch.setattr(inbox, "AT_ONCE", 2)
+    monkeypatch.setattr(inbox, "_rush", inbox._Rush())
     job = at_replicate()
     bodies = [body_of(job, logs=str(number)) for number in range(30)]
 
@@ -110,8 +110,8 @@ def test_many_at_the_same_moment_are_all_kept(
 def test_in_a_rush_nobody_is_kept_waiting_who_comes_long_after_the_last_one(
     door: str, secret: str, at_replicate: MakeJob, monkeypatch: MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook_desk, "GATHER_SECONDS", 60.0)
-    webhooks._rush.until = math.inf
+    monkeypatch.setattr(batcher, "GATHER_SECONDS", 60.0)
+    inbox._rush.until = math.inf
     body = body_of(at_replicate())
     assert httpx.post(door, content=body, headers=sign(body, secret)).status_code == 200
 
@@ -119,8 +119,8 @@ def test_in_a_rush_nobody_is_kept_waiting_who_comes_long_after_the_last_one(
 def test_what_comes_after_the_last_task_of_a_rush_is_applied_when_it_is_over(
     door: str, secret: str, at_replicate: MakeJob, monkeypatch: MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "AT_ONCE", 0)
-    monkeypatch.setattr(webhooks, "_rush", webhooks._Rush())
+    monkeypatch.setattr(inbox, "AT_ONCE", 0)
+    monkeypatch.setattr(inbox, "_rush", inbox._Rush())
     body = body_of(at_replicate())
     for delivery in ("msg_1", "msg_2"):
         assert httpx.post(door, content=body, headers=sign(body, secret, delivery=delivery)).status_code == 200
@@ -143,8 +143,8 @@ def test_one_of_unknown_length_goes_djangos_way(door: str, secret: str, at_repli
 def test_what_wait_in_memory_are_not_too_many(
     door: str, secret: str, at_replicate: MakeJob, monkeypatch: MonkeyPatch, as_django_answers: None
 ) -> None:
-    monkeypatch.setattr(webhook_front, "LARGEST", 1_000)
-    monkeypatch.setattr(webhook_front, "ALTOGETHER", 10)
+    monkeypatch.setattr(asgi, "LARGEST", 1_000)
+    monkeypatch.setattr(asgi, "ALTOGETHER", 10)
     body = body_of(at_replicate())
     assert httpx.post(door, content=body, headers=sign(body, secret)).status_code == 200
 
@@ -167,7 +167,7 @@ def test_an_error_of_ours_is_answered_as_one_and_the_next_delivery_is_taken(
 
     body = body_of(at_replicate())
     with monkeypatch.context() as patch:
-        patch.setattr(webhooks, "_keep", fail)
+        patch.setattr(inbox, "_keep", fail)
         answer = httpx.post(door, content=body, headers=sign(body, secret))
     assert (answer.status_code, answer.json()["code"]) == (500, "server_error")
     assert httpx.post(door, content=body, headers=sign(body, secret)).status_code == 200

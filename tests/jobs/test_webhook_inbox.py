@@ -16,9 +16,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.signals import pre_enqueue
 
-from jobs import webhook_applying, webhook_secrets, webhooks
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.statuses import JobStatus
+from jobs.webhooks import apply, inbox, signing_secret
 from tests.cloudtrain_site.test_writers_line import is_locked
 from tests.fake_replicate import FakeReplicate
 from tests.jobs.test_webhooks import Deliver, body_of, deliver, secret, ticket
@@ -34,20 +34,20 @@ def test_what_could_not_be_applied_is_applied_later(deliver: Deliver, at_replica
     WebhookDelivery.objects.create(
         provider="replicate", delivery_id="a", verdict="accepted", payload=json.loads(body_of(job))
     )
-    assert (webhook_applying.apply_leftovers(), webhook_applying.apply_leftovers()) == (1, 0)
+    assert (apply.apply_leftovers(), apply.apply_leftovers()) == (1, 0)
     assert Job.objects.get().status == JobStatus.RUNNING
 
 
 @pytest.mark.parametrize(("took", "rest"), [(0.005, 0.0), (0.03, 0.0), (0.2, 0.2), (9.0, 0.5)])
 def test_after_a_slow_transaction_others_may_write(took: float, rest: float) -> None:
-    assert webhook_applying.rest_after(took) == rest
+    assert apply.rest_after(took) == rest
 
 
 def test_leftovers_are_applied_in_however_many_transactions(
     secret: str, at_replicate: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook_applying, "READ_TOGETHER", 5)
-    monkeypatch.setattr(webhook_applying, "TOGETHER", 2)
+    monkeypatch.setattr(apply, "READ_TOGETHER", 5)
+    monkeypatch.setattr(apply, "TOGETHER", 2)
     jobs = [at_replicate() for _ in range(4)]
     WebhookDelivery.objects.bulk_create(
         WebhookDelivery(provider="replicate", delivery_id=name, verdict="accepted", payload=json.loads(body))
@@ -56,7 +56,7 @@ def test_leftovers_are_applied_in_however_many_transactions(
             *((f"end-{job.pk}", body_of(job, "failed")) for job in jobs),
         )
     )
-    assert webhook_applying.apply_leftovers() == 8
+    assert apply.apply_leftovers() == 8
     assert {job.status for job in Job.objects.all()} == {JobStatus.FAILED}
     assert not WebhookDelivery.objects.filter(outcome="").exists()
 
@@ -66,16 +66,16 @@ def test_leftovers_are_applied_by_one_at_a_time(deliver: Deliver, at_replicate: 
     WebhookDelivery.objects.create(
         provider="replicate", delivery_id="a", verdict="accepted", payload=json.loads(body_of(at_replicate()))
     )
-    with webhook_applying._alone() as is_mine:
-        assert (is_mine, webhook_applying.apply_leftovers()) == (True, 0)
-    assert webhook_applying.apply_leftovers() == 1
+    with apply._alone() as is_mine:
+        assert (is_mine, apply.apply_leftovers()) == (True, 0)
+    assert apply.apply_leftovers() == 1
 
 
 def test_what_can_never_be_applied_does_not_keep_the_others_waiting(deliver: Deliver, at_replicate: MakeJob) -> None:
     body = json.loads(body_of(at_replicate()))
     for name, payload in (("a", {"id": 3}), ("b", body)):
         WebhookDelivery.objects.create(provider="replicate", delivery_id=name, verdict="accepted", payload=payload)
-    assert webhook_applying.apply_leftovers() == 1
+    assert apply.apply_leftovers() == 1
     assert WebhookDelivery.objects.get(delivery_id="a").outcome == ""
 
 
@@ -108,11 +108,11 @@ def test_the_inbox_forgets_after_thirty_days(db: None) -> None:
     for days in (31, 29):
         at = timezone.now() - timedelta(days=days)
         WebhookDelivery.objects.create(provider="replicate", verdict="forged", received_at=at)
-    assert (webhooks.trim(), webhooks.trim()) == (1, 0)
+    assert (inbox.trim(), inbox.trim()) == (1, 0)
 
 
 def test_refused_ones_do_not_fill_the_disk(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "REFUSALS_AN_HOUR", 3)
+    monkeypatch.setattr(inbox, "REFUSALS_AN_HOUR", 3)
     assert {deliver(b"{}", headers={}) for _ in range(5)} == {401}
     assert WebhookDelivery.objects.count() == 3
 
@@ -127,7 +127,7 @@ def test_a_task_is_asked_for_in_line_with_the_other_writers(secret: str) -> None
 
     pre_enqueue.connect(look)
     try:
-        webhooks._request_application()
+        inbox._request_application()
     finally:
         pre_enqueue.disconnect(look)
     assert turns == [True]
@@ -145,8 +145,8 @@ def test_a_delivery_is_looked_for_by_index_however_many_are_kept(secret: str, at
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(explain):
-        webhooks.take_together([ticket(body_of(at_replicate()), secret, "a")])
-        webhook_applying.apply_leftovers()
+        inbox.take_together([ticket(body_of(at_replicate()), secret, "a")])
+        apply.apply_leftovers()
     assert plans
     assert all("INDEX one_delivery_an_id" in plan or "INDEX delivery_open" in plan for plan in plans), plans
 
@@ -155,16 +155,16 @@ def test_the_secret_is_there_before_the_first_delivery(
     secret: str, replicate_config: ProviderConfig, fake: FakeReplicate
 ) -> None:
     ProviderConfig.objects.filter(pk="replicate").update(webhook_url="https://train.example.org")
-    webhook_secrets.fetch_early()
+    signing_secret.fetch_early()
     assert fake.requests.count("GET", SECRET_PATH) == 1
-    assert webhook_secrets.secret() == secret
+    assert signing_secret.secret() == secret
     assert fake.requests.count("GET", SECRET_PATH) == 1
 
 
 def test_nothing_is_asked_where_no_delivery_is_expected(
     secret: str, replicate_config: ProviderConfig, fake: FakeReplicate
 ) -> None:
-    webhook_secrets.fetch_early()
+    signing_secret.fetch_early()
     assert fake.requests.count("GET", SECRET_PATH) == 0
 
 
@@ -178,5 +178,5 @@ def test_a_provider_that_is_down_keeps_no_server_from_starting(
     ProviderConfig.objects.filter(pk="replicate").update(webhook_url="https://train.example.org")
     monkeypatch.setenv("REPLICATE_BASE_URL", "http://127.0.0.1:9")
     with caplog.at_level("INFO"):
-        webhook_secrets.fetch_early()
+        signing_secret.fetch_early()
     assert "Webhook secret could not be fetched early" in caplog.text

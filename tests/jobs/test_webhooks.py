@@ -20,11 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudtrain_site.states import Source
-from jobs import logs, sync, webhook_secrets, webhooks
+from jobs import logs, sync
 from jobs.models import Job, JobEvent, ProviderConfig, WebhookDelivery
-from jobs.signatures import TOLERANCE_SECONDS, Check, check
 from jobs.statuses import JobStatus
 from jobs.tasks import apply_webhooks, cancel_at_provider
+from jobs.webhooks import inbox, signing_secret
+from jobs.webhooks.signatures import TOLERANCE_SECONDS, Check, check
 from tests.fake_replicate import FakeReplicate
 from tests.racing import at_once
 
@@ -46,17 +47,17 @@ def body_of(job: Job, status: str = "processing", **fields: Any) -> bytes:
     return json.dumps({"id": job.external_id, "status": status, **fields}).encode()
 
 
-def ticket(body: bytes, secret: str, delivery: str) -> webhooks.Ticket:
-    return webhooks.Ticket(webhooks.Arrival(sign(body, secret, delivery=delivery), body, "127.0.0.1"))
+def ticket(body: bytes, secret: str, delivery: str) -> inbox.Ticket:
+    return inbox.Ticket(inbox.Arrival(sign(body, secret, delivery=delivery), body, "127.0.0.1"))
 
 
 @pytest.fixture
 def secret(fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Of a Replicate that has not told anything lately."""
-    monkeypatch.setattr(webhooks, "_rush", webhooks._Rush())
-    webhook_secrets.forget()
+    monkeypatch.setattr(inbox, "_rush", inbox._Rush())
+    signing_secret.forget()
     yield fake.webhook_secret
-    webhook_secrets.forget()
+    signing_secret.forget()
 
 
 @pytest.fixture
@@ -269,10 +270,10 @@ def test_several_deliveries_of_it_that_come_together_make_one_job(secret: str, m
     make_job(**GIVEN_UP)
     bodies = [json.dumps({"id": "late", "status": status}).encode() for status in ("starting", "processing")]
     arrivals = [
-        webhooks.Arrival(sign(body, secret, delivery=f"msg_{number}"), body, "127.0.0.1", MARKER)
+        inbox.Arrival(sign(body, secret, delivery=f"msg_{number}"), body, "127.0.0.1", MARKER)
         for number, body in enumerate(bodies)
     ]
-    webhooks.take_together([webhooks.Ticket(arrival) for arrival in arrivals])
+    inbox.take_together([inbox.Ticket(arrival) for arrival in arrivals])
     assert Job.objects.get(external_id="late").status == JobStatus.RUNNING
 
 
@@ -337,20 +338,20 @@ def test_without_the_secret_the_sender_has_to_come_again(
 def test_a_secret_that_does_not_come_holds_nobody_up_for_long(
     deliver: Deliver, at_replicate: MakeJob, fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook_secrets, "FETCH_SECONDS", 0.1)
+    monkeypatch.setattr(signing_secret, "FETCH_SECONDS", 0.1)
     fake.faults.add("hang", path="secret", times=1)
     job = at_replicate()
     assert [deliver(body_of(job)) for _ in range(3)] == [503] * 3
     assert fake.requests.count("GET", "/v1/webhooks/default/secret") == 1
-    monkeypatch.setattr(webhook_secrets, "FAILURE_PAUSE", 0.0)
-    monkeypatch.setattr(webhook_secrets, "FETCH_SECONDS", 10.0)
+    monkeypatch.setattr(signing_secret, "FAILURE_PAUSE", 0.0)
+    monkeypatch.setattr(signing_secret, "FETCH_SECONDS", 10.0)
     assert deliver(body_of(job)) == 200
 
 
 def test_several_of_one_training_are_applied_in_their_order(secret: str, at_replicate: MakeJob) -> None:
     jobs = [at_replicate() for _ in range(2)]
     bodies = [body_of(job, status) for status in ("processing", "succeeded", "processing") for job in jobs]
-    webhooks.take_together([ticket(body, secret, f"msg_{number}") for number, body in enumerate(bodies)])
+    inbox.take_together([ticket(body, secret, f"msg_{number}") for number, body in enumerate(bodies)])
     assert {job.status for job in Job.objects.all()} == {JobStatus.COMPLETED}
     outcomes = WebhookDelivery.objects.filter(external_id=jobs[0].external_id).order_by("id")
     assert list(outcomes.values_list("outcome", flat=True)) == [
@@ -369,7 +370,7 @@ def test_one_bad_delivery_spoils_no_other_that_came_with_it(secret: str, at_repl
         ticket(body_of(bad), SECRET, "msg_4"),
         ticket(body_of(good), secret, "msg_1"),
     ]
-    webhooks.take_together(tickets)
+    inbox.take_together(tickets)
     assert [each.status for each in tickets] == [200, 200, 400, 401, 200]
     assert {job.status for job in Job.objects.all()} == {JobStatus.RUNNING}
     assert WebhookDelivery.objects.get(delivery_id="msg_1").repeats == 1
@@ -379,8 +380,8 @@ def test_one_bad_delivery_spoils_no_other_that_came_with_it(secret: str, at_repl
 def test_the_log_of_a_rush_is_kept_though_the_provider_is_not_asked(
     deliver: Deliver, at_replicate: MakeJob, fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "AT_ONCE", 0)
-    monkeypatch.setattr(webhooks, "_rush", webhooks._Rush())
+    monkeypatch.setattr(inbox, "AT_ONCE", 0)
+    monkeypatch.setattr(inbox, "_rush", inbox._Rush())
     job = at_replicate(status=JobStatus.RUNNING)
     deliver(body_of(job, "succeeded", logs="one\x00\ntwo\n"))
     assert apply_webhooks() == 1
@@ -393,7 +394,7 @@ def test_the_log_of_a_rush_is_kept_though_the_provider_is_not_asked(
 def test_a_job_that_ends_without_its_log_has_it_fetched_once_for_all(secret: str, at_replicate: MakeJob) -> None:
     jobs = [at_replicate(status=JobStatus.RUNNING) for _ in range(3)]
     with TestCase.captureOnCommitCallbacks(execute=True):
-        webhooks.take_together([ticket(body_of(job, "succeeded"), secret, f"msg_{job.pk}") for job in jobs])
+        inbox.take_together([ticket(body_of(job, "succeeded"), secret, f"msg_{job.pk}") for job in jobs])
     assert [task.func() for task in OrmQ.objects.all()] == ["jobs.tasks.capture_logs"]
 
 
@@ -401,8 +402,8 @@ def test_a_job_that_ends_without_its_log_has_it_fetched_once_for_all(secret: str
 def test_a_rush_is_kept_at_once_and_applied_soon(
     deliver: Deliver, at_replicate: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "AT_ONCE", 0)
-    monkeypatch.setattr(webhooks, "_rush", webhooks._Rush())
+    monkeypatch.setattr(inbox, "AT_ONCE", 0)
+    monkeypatch.setattr(inbox, "_rush", inbox._Rush())
     jobs = [at_replicate() for _ in range(3)]
     for number, job in enumerate(jobs):
         assert deliver(body_of(job), delivery=f"msg_{number}") == 200

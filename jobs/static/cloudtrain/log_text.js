@@ -1,7 +1,7 @@
 // A log's text as lines to be shown: progress bars folded to their last drawing, colours apart from the words, control
 // characters made visible. No element is made here; whatever a log holds stays text.
 
-// As jobs/progress.py knows them: colours and movements, titles and links, single ones.
+// As jobs/providers/progress.py knows them: colours and movements, titles and links, single ones.
 const ESCAPES = /\x1b(?:\[[0-?]{0,32}[ -/]{0,8}[@-~]|\][^\x07\x1b\r\n]{0,256}(?:\x07|\x1b\\)|[@-Z\\^_])/g;
 const UNPRINTABLE = /[\x00-\x1f\x7f-\x9f]/;
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f-\x9f]/g;

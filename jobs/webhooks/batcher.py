@@ -11,8 +11,8 @@ from queue import Empty, SimpleQueue
 
 from django.db import connection
 
-from jobs import webhooks
-from jobs.webhooks import Ticket
+from jobs.webhooks import inbox
+from jobs.webhooks.inbox import Ticket
 
 #: Deliveries a commit at most.
 TOGETHER = 25
@@ -46,7 +46,7 @@ class Desk:
             batch = [self._next(), *self._others()]
             self._took_at = time.monotonic()
             tickets = [ticket for ticket, _ in batch]
-            webhooks.take_together(tickets)
+            inbox.take_together(tickets)
             if any(ticket.error is not None for ticket in tickets):
                 connection.close()  # it may be broken
             # The loop is closed when the server was told to end and did not wait.
@@ -57,14 +57,14 @@ class Desk:
         try:
             return self._waiting.get(timeout=IDLE_SECONDS)
         except Empty:
-            webhooks.after_rush()
+            inbox.after_rush()
             connection.close()
             return self._waiting.get()
 
     def _others(self) -> Iterable[_Waiting]:
         # Whoever came while the ones before were kept has waited long enough, when that took long.
         pause = self._took_at + GATHER_SECONDS - time.monotonic()
-        if pause > 0 and webhooks.is_rush() and self._waiting.qsize() < TOGETHER - 1:
+        if pause > 0 and inbox.is_rush() and self._waiting.qsize() < TOGETHER - 1:
             time.sleep(pause)
         with suppress(Empty):
             for _ in range(TOGETHER - 1):

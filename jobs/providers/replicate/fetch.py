@@ -14,12 +14,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from jobs.providers.base import Answers, Handle, ProviderError, Snapshot
-from jobs.providers.replicate_access import ReplicateError
-from jobs.providers.replicate_predictions import read_snapshot
+from jobs.providers.replicate.access import ReplicateError
+from jobs.providers.replicate.predictions import read_snapshot
 from jobs.statuses import TERMINAL
 
 if TYPE_CHECKING:
-    from jobs.providers.replicate_http import Connection
+    from jobs.providers.replicate.client import Connection
 
 #: A page costs what one single request costs, and comes after the page before it: it has to answer for more than one.
 PAGE_PAYS = 4

@@ -8,9 +8,9 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from jobs import webhook_applying
 from jobs.admin_base import SuperuserAdmin
 from jobs.models import WebhookDelivery
+from jobs.webhooks import apply
 
 
 @admin.register(WebhookDelivery)
@@ -43,7 +43,7 @@ class WebhookDeliveryAdmin(SuperuserAdmin[WebhookDelivery]):
     @admin.action(description="Replay the selected deliveries", permissions=["view"])
     def replay(self, request: HttpRequest, deliveries: QuerySet[WebhookDelivery]) -> None:
         """Apply each once more, and say how many there were to apply."""
-        done = [webhook_applying.replay(delivery) for delivery in deliveries.order_by("id")]
+        done = [apply.replay(delivery) for delivery in deliveries.order_by("id")]
         if any(done):
             messages.success(request, f"{sum(done)} replayed; the outcome says what came of each.")
         if not all(done):

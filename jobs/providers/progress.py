@@ -14,8 +14,8 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jobs import log_lines
-from jobs.log_lines import Count
+from jobs.providers import log_lines
+from jobs.providers.log_lines import Count
 
 LINE_LIMIT = 1000
 LAST_LOG_LIMIT = 80

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from jobs.providers.base import ProviderError
 
 if TYPE_CHECKING:
-    from jobs.providers.replicate_http import Connection
+    from jobs.providers.replicate.client import Connection
 
 DEFAULT_BASE = "https://api.replicate.com"
 
@@ -45,6 +45,6 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
 def connect(access: Access) -> Connection:
     """A client for `access`, to be opened with `async with`. Raises ReplicateError without a token."""
     # Loaded with the first request: httpx and aiohttp are 12 MB, which a process that never asks Replicate can spare.
-    from jobs.providers.replicate_http import Connection
+    from jobs.providers.replicate.client import Connection
 
     return Connection(access)

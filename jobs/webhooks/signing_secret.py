@@ -14,7 +14,7 @@ from cloudtrain_site.connections import lend_connection
 from cloudtrain_site.redaction import register_secret
 from jobs.models import ProviderConfig
 from jobs.providers.base import ProviderError
-from jobs.providers.replicate import ReplicateProvider
+from jobs.providers.replicate.provider import ReplicateProvider
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 

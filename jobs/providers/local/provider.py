@@ -21,11 +21,13 @@ from django.conf import settings
 
 from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.sealing import Blot
-from jobs.providers import local_command, local_dataset, local_log, local_runner
 from jobs.providers.base import PLAIN, Handle, LogSlice, Order, ProviderError, Snapshot
 from jobs.providers.datasets import Copy, Meter, Parcel
-from jobs.providers.local_folder import JobFolder, disk_errors, find_marked
-from jobs.providers.local_status import State, look, press
+from jobs.providers.local import command as local_command
+from jobs.providers.local import dataset, log
+from jobs.providers.local import runner as local_runner
+from jobs.providers.local.folder import JobFolder, disk_errors, find_marked
+from jobs.providers.local.status import State, look, press
 
 #: A runner that has not started its trainer by then never will, and is not waited for.
 START_SECONDS = 20.0
@@ -82,7 +84,7 @@ class LocalProvider:
     def _stage(self, parcel: Parcel, meter: Meter) -> Copy:
         folder = JobFolder(self.jobs, parcel.job_id)
         with disk_errors(nothing_created=True):
-            return Copy("", str(local_dataset.unpack(folder.path, parcel, meter)))
+            return Copy("", str(dataset.unpack(folder.path, parcel, meter)))
 
     def _submit(self, order: Order) -> Snapshot:
         folder = JobFolder(self.jobs, order.job_id)
@@ -170,11 +172,11 @@ class LocalProvider:
             completed_at=max(end.ended_at, start.started_at) if start and end else None,
             error_message=state.error,
             output_url=folder.output.as_uri() if end and folder.has_output() else None,
-            progress=local_log.follow_progress(folder.log),
+            progress=log.follow_progress(folder.log),
             metadata={"host": start.host, "pid": start.trainer.pid} if start else {},
         )
         if end:
-            local_log.stop_following(folder.log)
+            log.stop_following(folder.log)
         return snapshot
 
     def _cancel(self, handle: Handle) -> None:
@@ -199,7 +201,7 @@ class LocalProvider:
             _require(folder)
             # Before the log is read: what is written in between would be missed.
             ended = look(folder).end is not None
-            return local_log.read_slice(folder.log, start=start, limit=limit, ended=ended, blot=blot)
+            return log.read_slice(folder.log, start=start, limit=limit, ended=ended, blot=blot)
 
     def _forget(self, handle: Handle) -> None:
         folder = JobFolder(self.jobs, handle.external_id)
@@ -210,7 +212,7 @@ class LocalProvider:
             if state.start and not state.end:
                 raise ProviderError("The training has not ended yet; cancel it first.", permanent=True)
             folder.remove(state.start.marker if state.start else "")
-            local_log.stop_following(folder.log)
+            log.stop_following(folder.log)
 
     def _validate(self) -> str:
         local_command.check(self.command)
@@ -226,7 +228,7 @@ class LocalProvider:
 def _dataloader_of(order: Order) -> Sequence[Any]:
     if not order.dataset:
         return order.dataloader_config
-    filled: list[Any] = local_dataset.filled_in(order.dataloader_config, order.dataset)
+    filled: list[Any] = dataset.filled_in(order.dataloader_config, order.dataset)
     return filled
 
 

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from cloudtrain_site.sealing import Blot
-from jobs.progress import ANSI, CONTROL, Progress, read_progress
 from jobs.providers.base import PLAIN, LogSlice
+from jobs.providers.progress import ANSI, CONTROL, Progress, read_progress
 
 #: What is read of a log that this process has not followed so far.
 TAIL_BYTES = 256_000

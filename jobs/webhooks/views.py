@@ -10,9 +10,9 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from cloudtrain_site.errors import error_body
-from jobs import webhooks
 from jobs.providers.base import ProviderError
-from jobs.providers.replicate_predictions import MARKER_PARAMETER
+from jobs.providers.replicate.predictions import MARKER_PARAMETER
+from jobs.webhooks import inbox
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
@@ -31,19 +31,19 @@ def replicate(request: HttpRequest) -> HttpResponse:
     body = request.read(LONGEST_BODY + 1)
     if len(body) > LONGEST_BODY:
         return _refuse(413, "A delivery may have at most 10 MB.")
-    arrival = webhooks.Arrival(
+    arrival = inbox.Arrival(
         headers={name.lower(): value for name, value in request.headers.items()},
         body=body,
         sender=request.META.get("REMOTE_ADDR", ""),
         marker=request.GET.get(MARKER_PARAMETER, "")[:40],
     )
-    ticket = webhooks.Ticket(arrival)
-    webhooks.take_together([ticket])
+    ticket = inbox.Ticket(arrival)
+    inbox.take_together([ticket])
     status, words = answer_to(ticket)
     return JsonResponse(words, status=status)
 
 
-def answer_to(ticket: webhooks.Ticket) -> tuple[int, dict[str, Any]]:
+def answer_to(ticket: inbox.Ticket) -> tuple[int, dict[str, Any]]:
     """The status and the body of the answer. Raises what kept the delivery from being kept."""
     try:
         status = ticket.status

@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from cloudtrain_site.redaction import is_secret_name, mask_secrets
-from jobs.progress import read_progress
 from jobs.providers.base import Found, Order, ProviderError, Snapshot
+from jobs.providers.progress import read_progress
 from jobs.statuses import ACTIVE, PROVIDER_WORDS
 
 logger = logging.getLogger("simpletuner.cloud.providers")

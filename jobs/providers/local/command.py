@@ -12,7 +12,7 @@ from pathlib import Path
 from jobs.providers.base import Order, ProviderError
 
 #: Where our own packages are, the sample trainer among them.
-BASE_DIR = Path(__file__).resolve().parent.parent.parent
+BASE_DIR = Path(__file__).resolve().parents[3]
 
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from cloudtrain_site.sealing import take_out
-from jobs.providers import local_runner
 from jobs.providers.base import ProviderError
+from jobs.providers.local import runner as local_runner
 
 JOB_ID = re.compile(r"[0-9a-z]{26}")
 MARKER = re.compile(r"[0-9A-Za-z_-]{1,64}")

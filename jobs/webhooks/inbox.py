@@ -22,15 +22,15 @@ from django_q.tasks import async_task
 from cloudtrain_site.correlation_ids import correlation, get_correlation_id
 from cloudtrain_site.events import unit_of_work
 from cloudtrain_site.redaction import mask_secrets
-from jobs import webhook_secrets
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.providers.base import ProviderError
-from jobs.providers.replicate_predictions import MARKER, is_prediction, read_snapshot
+from jobs.providers.replicate.predictions import MARKER, is_prediction, read_snapshot
 from jobs.sealed import without_secrets
-from jobs.signatures import Check, check
 from jobs.statuses import PROVIDER_WORDS, TERMINAL
-from jobs.webhook_applying import REPLICATE, apply_each
 from jobs.webhook_models import APPLICABLE, HAS_ID, IS_APPLICABLE
+from jobs.webhooks import signing_secret
+from jobs.webhooks.apply import REPLICATE, apply_each
+from jobs.webhooks.signatures import Check, check
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
@@ -135,9 +135,9 @@ def _judge(arrival: Arrival, config: ProviderConfig) -> WebhookDelivery.Verdict:
     signed = any(name.startswith("webhook-") for name in arrival.headers)
     if not signed:
         return Verdict.FORGED if config.signature_required else Verdict.UNSIGNED
-    secret = webhook_secrets.secret()
+    secret = signing_secret.secret()
     found = check(arrival.headers, arrival.body, secret, time())
-    if found == Check.FORGED and (fresh := webhook_secrets.fresh_secret(secret)):
+    if found == Check.FORGED and (fresh := signing_secret.fresh_secret(secret)):
         found = check(arrival.headers, arrival.body, fresh, time())
     return _VERDICTS.get(found, Verdict.FORGED)
 

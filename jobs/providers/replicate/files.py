@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import Copy, Meter, Parcel
-from jobs.providers.replicate_access import Access, ReplicateError, connect
+from jobs.providers.replicate.access import Access, ReplicateError, connect
 
 if TYPE_CHECKING:
-    from jobs.providers.replicate_http import Connection
+    from jobs.providers.replicate.client import Connection
 
 #: A training may wait at Replicate before it fetches its dataset: a file that expires sooner is sent again.
 LIFE_NEEDED = timedelta(minutes=15)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from django.conf import settings
 
-from jobs.providers import local_runner
 from jobs.providers.base import ProviderError
-from jobs.providers.local_folder import JobFolder
+from jobs.providers.local import runner
+from jobs.providers.local.folder import JobFolder
 
-WATCHED_FILES = (local_runner.LOG, local_runner.CLAIM, local_runner.END)
+WATCHED_FILES = (runner.LOG, runner.CLAIM, runner.END)
 
 
 def changed_jobs(seen: dict[str, object], *, jobs: Path | None = None) -> list[str]:
@@ -34,7 +34,7 @@ def ended_jobs(seen: dict[str, object], *, jobs: Path | None = None) -> list[str
     Costs one question to the file system for each that trains, so that it can be asked often.
     """
     jobs = jobs or settings.DATA_DIR / "jobs"
-    ends = [name for name in _active(jobs) if os.path.exists(f"{jobs}/{name}/{local_runner.END}")]  # noqa: PTH110
+    ends = [name for name in _active(jobs) if os.path.exists(f"{jobs}/{name}/{runner.END}")]  # noqa: PTH110
     return [name for name in ends if not _is_told(seen, name) and _changed(seen, jobs, name)]
 
 
@@ -45,7 +45,7 @@ def _is_told(seen: dict[str, object], name: str) -> bool:
 
 def _active(jobs: Path) -> list[str]:
     with suppress(FileNotFoundError):
-        return os.listdir(jobs / local_runner.ACTIVE)  # noqa: PTH208 - a thousand Path objects a second for nothing
+        return os.listdir(jobs / runner.ACTIVE)  # noqa: PTH208 - a thousand Path objects a second for nothing
     return []
 
 
@@ -56,7 +56,7 @@ def _changed(seen: dict[str, object], jobs: Path, name: str) -> bool:
         return False
     before, state = seen.get(name), _signature(folder)
     if state == before and (folder.end() or not folder.exists()):
-        (jobs / local_runner.ACTIVE / name).unlink(missing_ok=True)
+        (jobs / runner.ACTIVE / name).unlink(missing_ok=True)
         seen.pop(name, None)
         return False
     seen[name] = state

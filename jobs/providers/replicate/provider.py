@@ -14,12 +14,12 @@ from asgiref.sync import sync_to_async
 
 from cloudtrain_site.sealing import Blot
 from jobs.models import ProviderConfig
-from jobs.providers import replicate_files
+from jobs.providers.replicate import files
 from jobs.providers.base import PLAIN, Answers, Found, Handle, LogSlice, Order, ProviderError, Snapshot
 from jobs.providers.datasets import Copy, Meter, Parcel
-from jobs.providers.replicate_access import DEFAULT_BASE, Access, ReplicateError, connect
-from jobs.providers.replicate_fetch import fetch_parts, look
-from jobs.providers.replicate_predictions import (
+from jobs.providers.replicate.access import Access, DEFAULT_BASE, ReplicateError, connect
+from jobs.providers.replicate.fetch import fetch_parts, look
+from jobs.providers.replicate.predictions import (
     MODEL,
     PROFILES,
     is_prediction,
@@ -34,7 +34,7 @@ from jobs.providers.replicate_predictions import (
 from jobs.statuses import ACTIVE
 
 if TYPE_CHECKING:
-    from jobs.providers.replicate_http import Connection
+    from jobs.providers.replicate.client import Connection
 
 logger = logging.getLogger("simpletuner.cloud.providers")
 
@@ -100,7 +100,7 @@ class ReplicateProvider:
 
     async def stage(self, parcel: Parcel, meter: Meter) -> Copy:
         """A file of the account, sent again when it has expired or is about to."""
-        return await replicate_files.stage(self.access, parcel, meter)
+        return await files.stage(self.access, parcel, meter)
 
     async def _version(self, model: str) -> str:
         """`owner/name:version` to run: pinned by the operator, or the newest. Whatever goes wrong made nothing."""

@@ -17,10 +17,10 @@ from cloudtrain_site.correlation_ids import HEADER
 from cloudtrain_site.errors import error_body
 from cloudtrain_site.security_headers import HEADER as POLICY_HEADER
 from cloudtrain_site.security_headers import STRICT
-from jobs.providers.replicate_predictions import MARKER_PARAMETER, WEBHOOK_PATH
-from jobs.webhook_desk import Desk
-from jobs.webhook_views import answer_to
-from jobs.webhooks import Arrival, Ticket
+from jobs.providers.replicate.predictions import MARKER_PARAMETER, WEBHOOK_PATH
+from jobs.webhooks.batcher import Desk
+from jobs.webhooks.inbox import Arrival, Ticket
+from jobs.webhooks.views import answer_to
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 

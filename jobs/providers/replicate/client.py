@@ -13,7 +13,7 @@ import aiohttp
 import httpx
 
 from cloudtrain_site.http_client import get_async_client
-from jobs.providers.replicate_access import Access, ReplicateError, origin_of
+from jobs.providers.replicate.access import Access, ReplicateError, origin_of
 
 #: The documented limit is 50 requests a second; at their usual tenth of a second this many at once stay below it.
 CONCURRENCY = 8

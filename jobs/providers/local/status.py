@@ -6,8 +6,8 @@ import signal
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from jobs.providers import local_log
-from jobs.providers.local_folder import End, JobFolder, Start
+from jobs.providers.local import log
+from jobs.providers.local.folder import End, JobFolder, Start
 from jobs.statuses import JobStatus
 
 RESTARTED = "This machine was restarted while the job trained."
@@ -56,7 +56,7 @@ def _reason(folder: JobFolder, end: End) -> str:
         return end.error
     if end.stopped or end.exit_code is None:
         return STOPPED
-    words = local_log.last_words(folder.log)
+    words = log.last_words(folder.log)
     return _exit_words(end.exit_code) + (f": {words}" if words else ".")
 
 
