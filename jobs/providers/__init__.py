@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from django.utils.module_loading import import_string
+
 from jobs.providers.base import Provider
-from jobs.providers.local.provider import LocalProvider
-from jobs.providers.replicate.provider import ReplicateProvider
+
+
+def _configured(path: str) -> Callable[[], Provider]:
+    """The class at a dotted path, imported with the first question, with what is configured now."""
+    return lambda: import_string(path).from_settings()  # type: ignore[no-any-return]
+
 
 _PROVIDERS: Mapping[str, Callable[[], Provider]] = {
-    "local": LocalProvider.from_settings,
-    "replicate": ReplicateProvider.from_settings,
+    "local": _configured("jobs.providers.local.provider.LocalProvider"),
+    "replicate": _configured("jobs.providers.replicate.provider.ReplicateProvider"),
 }
 
 NAMES = tuple(_PROVIDERS)

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import pytest
 
-from jobs.providers.replicate import client
 from jobs.providers.base import Handle, Order, ProviderError, Snapshot
-from jobs.providers.replicate.provider import ReplicateProvider, Wishes
-from jobs.providers.replicate.access import Access, connect
+from jobs.providers.replicate import client
+from jobs.providers.replicate.access import Access
 from jobs.providers.replicate.client import retry_after
 from jobs.providers.replicate.predictions import read_snapshot, webhook_address, write_input
+from jobs.providers.replicate.provider import ReplicateProvider, Wishes
 from jobs.statuses import JobStatus
 from tests.fake_replicate import FakeReplicate, Prediction
 
@@ -189,7 +189,7 @@ def test_links_to_another_host_are_not_followed(fake: FakeReplicate, provider: R
 @pytest.mark.parametrize("link", ["http://[::1", "http://127.0.0.1:port/x", "//", "/v1/predictions"])
 def test_what_is_no_address_is_not_followed(fake: FakeReplicate, provider: ReplicateProvider, link: str) -> None:
     async def follow() -> Any:
-        async with connect(provider.access) as connection:
+        async with provider._connect() as connection:
             return await connection.follow(link)
 
     refusal(follow())

@@ -1,15 +1,12 @@
-"""Where Replicate is, how it says no, and how it is reached."""
+"""Where Replicate is, and how it says no. Imports no HTTP library: those are 12 MB a process."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from jobs.providers.base import ProviderError
-
-if TYPE_CHECKING:
-    from jobs.providers.replicate.client import Connection
 
 DEFAULT_BASE = "https://api.replicate.com"
 
@@ -40,11 +37,3 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
     """The scheme, host and port of an address."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)
-
-
-def connect(access: Access) -> Connection:
-    """A client for `access`, to be opened with `async with`. Raises ReplicateError without a token."""
-    # Loaded with the first request: httpx and aiohttp are 12 MB, which a process that never asks Replicate can spare.
-    from jobs.providers.replicate.client import Connection
-
-    return Connection(access)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import Copy, Meter, Parcel
-from jobs.providers.replicate.access import Access, ReplicateError, connect
+from jobs.providers.replicate.access import ReplicateError
 
 if TYPE_CHECKING:
     from jobs.providers.replicate.client import Connection
@@ -37,14 +37,13 @@ class _Metered:
         return data
 
 
-async def stage(access: Access, parcel: Parcel, meter: Meter) -> Copy:
+async def stage(connection: Connection, parcel: Parcel, meter: Meter) -> Copy:
     """The dataset as a file that lives long enough: the one of the last time, or a new one."""
-    async with connect(access) as connection:
-        if parcel.copy is not None:
-            there = await _look(connection, parcel.copy, parcel)
-            if there is not None:
-                return there
-        return await _send(connection, parcel, meter)
+    if parcel.copy is not None:
+        there = await _look(connection, parcel.copy, parcel)
+        if there is not None:
+            return there
+    return await _send(connection, parcel, meter)
 
 
 async def _look(connection: Connection, copy: Copy, parcel: Parcel) -> Copy | None:

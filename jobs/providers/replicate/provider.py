@@ -14,10 +14,10 @@ from asgiref.sync import sync_to_async
 
 from cloudtrain_site.sealing import Blot
 from jobs.models import ProviderConfig
-from jobs.providers.replicate import files
 from jobs.providers.base import PLAIN, Answers, Found, Handle, LogSlice, Order, ProviderError, Snapshot
 from jobs.providers.datasets import Copy, Meter, Parcel
-from jobs.providers.replicate.access import Access, DEFAULT_BASE, ReplicateError, connect
+from jobs.providers.replicate import files
+from jobs.providers.replicate.access import DEFAULT_BASE, Access, ReplicateError
 from jobs.providers.replicate.fetch import fetch_parts, look
 from jobs.providers.replicate.predictions import (
     MODEL,
@@ -82,6 +82,13 @@ class ReplicateProvider:
         base = os.environ.get("REPLICATE_BASE_URL") or DEFAULT_BASE
         return cls(Access(base.rstrip("/"), os.environ.get("REPLICATE_API_TOKEN", "").strip()))
 
+    def _connect(self) -> Connection:
+        """A client, to be opened with `async with`. Raises ReplicateError without a token."""
+        # Loaded with the first request: httpx and aiohttp are 12 MB, which a process that never asks Replicate spares.
+        from jobs.providers.replicate.client import Connection
+
+        return Connection(self.access)
+
     async def submit(self, order: Order) -> Snapshot:
         """Sent once. Its own connection: one that was kept open could break in a way that leaves the outcome open."""
         wishes = self.wishes or await sync_to_async(read_wishes)()
@@ -90,7 +97,7 @@ class ReplicateProvider:
         if wishes.webhook_url:
             body["webhook"] = webhook_address(wishes.webhook_url, order.marker)
             body["webhook_events_filter"] = ["start", "completed"]
-        async with connect(self.access) as connection:
+        async with self._connect() as connection:
             try:
                 return read_snapshot(await connection.post("/v1/predictions", json=body))
             except ReplicateError as error:
@@ -100,7 +107,8 @@ class ReplicateProvider:
 
     async def stage(self, parcel: Parcel, meter: Meter) -> Copy:
         """A file of the account, sent again when it has expired or is about to."""
-        return await files.stage(self.access, parcel, meter)
+        async with self._connect() as connection:
+            return await files.stage(connection, parcel, meter)
 
     async def _version(self, model: str) -> str:
         """`owner/name:version` to run: pinned by the operator, or the newest. Whatever goes wrong made nothing."""
@@ -122,7 +130,7 @@ class ReplicateProvider:
         return version
 
     async def _newest(self, model: str) -> str:
-        async with connect(self.access) as connection:
+        async with self._connect() as connection:
             body = await connection.get(f"/v1/models/{model}/versions")
         results = body.get("results") if isinstance(body, Mapping) else None
         newest = results[0] if isinstance(results, list) and results else None
@@ -134,7 +142,7 @@ class ReplicateProvider:
         """Looks through the predictions made since then, by default in the last two hours."""
         wanted, found = set(markers), {}
         start = (since or datetime.now(UTC) - LOOK_BACK) - SLACK
-        async with connect(self.access) as connection:
+        async with self._connect() as connection:
             async for item in _listed(connection, MAX_PAGES, created_after=start.isoformat()):
                 for marker in markers_in(item) & wanted:
                     found[marker] = read_snapshot(item)
@@ -150,13 +158,13 @@ class ReplicateProvider:
         return answers
 
     async def fetch_parts(self, handles: Sequence[Handle], *, with_logs: bool = False) -> AsyncIterator[Answers]:
-        async with connect(self.access) as connection:
+        async with self._connect() as connection:
             async for part in fetch_parts(connection, handles, with_logs=with_logs):
                 yield part
 
     async def recent(self, limit: int) -> Sequence[Found]:
         found: list[Found] = []
-        async with connect(self.access) as connection:
+        async with self._connect() as connection:
             async for item in _listed(connection, -(-limit // 100)):
                 if is_prediction(item):
                     found.append(read_found(item))
@@ -164,7 +172,7 @@ class ReplicateProvider:
 
     async def cancel(self, handle: Handle) -> None:
         """An answer that isn't a plain yes says little: whether it has ended decides."""
-        async with connect(self.access) as connection:
+        async with self._connect() as connection:
             try:
                 await connection.post(f"/v1/predictions/{handle.external_id}/cancel")
             except ReplicateError as error:
@@ -174,7 +182,7 @@ class ReplicateProvider:
                     raise
 
     async def read_log(self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, blot: Blot = PLAIN) -> LogSlice:
-        async with connect(self.access) as connection:
+        async with self._connect() as connection:
             snapshot = await look(connection, handle)
         data = blot((snapshot.log or "").encode())
         piece = data[start : start + limit].decode("utf-8", "ignore")
@@ -185,14 +193,14 @@ class ReplicateProvider:
         """Replicate forgets by itself, an hour after the end."""
 
     async def validate(self) -> str:
-        async with connect(self.access) as connection:
+        async with self._connect() as connection:
             body = await connection.get("/v1/account")
         account = body.get("username") if isinstance(body, Mapping) else None
         return f"Replicate knows this token as {account or 'one of its accounts'}."
 
     async def webhook_secret(self) -> str:
         """What Replicate signs this account's webhooks with."""
-        async with connect(self.access) as connection:
+        async with self._connect() as connection:
             body = await connection.get("/v1/webhooks/default/secret")
         key = body.get("key") if isinstance(body, Mapping) else None
         if not isinstance(key, str):
