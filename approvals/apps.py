@@ -14,18 +14,18 @@ class ApprovalsConfig(AppConfig):
     def ready(self) -> None:
         """Hear of ended jobs, tell the API of every job's approval, and have a say before a job starts."""
         from approvals.binding import asked_about, is_what_was_approved
-        from approvals.facets import approvals_of
+        from approvals.dashboard.facet import approvals_of
+        from approvals.dashboard.job_panel import panel_for
+        from approvals.dashboard.views import EVENTS, count_to_decide
         from approvals.health import warning
         from approvals.holds import holds_on
-        from approvals.job_panel import panel_for
         from approvals.mail_kinds import ALL
-        from approvals.pages import EVENTS, count_to_decide
         from approvals.receivers import withdraw_request
         from cloudtrain_site.health_components import register_component
         from cloudtrain_site.preferences import register_mail
+        from jobs.dashboard.navigation import Place, register_place
         from jobs.facets import register
         from jobs.panels import Panel, register_panel
-        from jobs.places import Place, register_place
         from jobs.signals import job_status_changed
         from queueing import guards, holds
 

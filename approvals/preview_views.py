@@ -11,18 +11,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from approvals.api.rule_serializers import RuleBody
+from approvals.api.rule_views import with_organization
 from approvals.facts import facts_about, rules_in_force
 from approvals.intake import Wish, estimate
 from approvals.models import ApprovalRule
 from approvals.preview import BackTest, back_test
-from approvals.rule_serializers import RuleBody
-from approvals.rule_views import with_organization
 from approvals.rules import judge
 from approvals.wishes import read_wish
 from cloudtrain_site.api import StrictSerializer, asker
 from cloudtrain_site.states import Source
 from jobs.access import visible_jobs
-from jobs.serializers import SubmitBody, SubmitQuery
+from jobs.api.serializers import SubmitBody, SubmitQuery
 
 
 class PreviewBody(StrictSerializer):

@@ -21,10 +21,10 @@ class JobsConfig(AppConfig):
         from cloudtrain_site.metrics import register_collector
         from cloudtrain_site.models import ApiKey
         from jobs import receivers
+        from jobs.dashboard.navigation import Place, register_place
         from jobs.health import lost_webhooks, replicate_outage
         from jobs.metrics import collect
         from jobs.models import Membership
-        from jobs.places import Place, register_place
 
         for signal in (post_save, post_delete):
             signal.connect(

@@ -7,8 +7,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from jobs.access import organizations_of
+from jobs.dashboard.navigation import frame
 from jobs.page_kinds import page
-from jobs.places import frame
 from jobs.roles import SUBMITTERS
 
 

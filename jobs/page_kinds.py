@@ -13,7 +13,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from jobs.places import frame
+from jobs.dashboard.navigation import frame
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 Reader = Callable[[HttpRequest], Mapping[str, Any]]

@@ -4,34 +4,27 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs import (
-    account_page,
-    config_views,
-    job_pages,
-    metrics_views,
-    new_job_page,
-    pages,
-    upload_views,
-    views,
-)
+from jobs import new_job_page, upload_views
+from jobs.api import config_views, metrics_views, views
+from jobs.dashboard import account_views, job_views, list_views
 from jobs.webhooks import views as webhook_views
 
 urlpatterns = [
-    path("", pages.job_list, name="dashboard"),
-    path("jobs/rows", pages.job_rows, name="job-rows"),
+    path("", list_views.job_list, name="dashboard"),
+    path("jobs/rows", list_views.job_rows, name="job-rows"),
     path("jobs/new", new_job_page.new_job, name="new-job"),
-    path("session", pages.session, name="session"),
-    path("places/<slug:name>", pages.place_count, name="place-count"),
-    path("jobs/<str:job_id>", job_pages.job_page, name="job-page"),
-    path("jobs/<str:job_id>/parts/<str:name>", job_pages.job_part, name="job-part"),
-    path("jobs/<str:job_id>/log.txt", job_pages.log_file, name="job-log-file"),
-    path("jobs/<str:job_id>/config.json", job_pages.config_file, name="job-config-file"),
-    path("jobs/<str:job_id>/dataloader.json", job_pages.dataloader_file, name="job-dataloader-file"),
-    path("account", account_page.account, name="account"),
-    path("account/keys", account_page.keys, name="account-key-list"),
-    path("account/password", account_page.change_password, name="password-change"),
-    path("login", pages.log_in, name="login"),
-    path("logout", pages.log_out, name="logout"),
+    path("session", list_views.session, name="session"),
+    path("places/<slug:name>", list_views.place_count, name="place-count"),
+    path("jobs/<str:job_id>", job_views.job_page, name="job-page"),
+    path("jobs/<str:job_id>/parts/<str:name>", job_views.job_part, name="job-part"),
+    path("jobs/<str:job_id>/log.txt", job_views.log_file, name="job-log-file"),
+    path("jobs/<str:job_id>/config.json", job_views.config_file, name="job-config-file"),
+    path("jobs/<str:job_id>/dataloader.json", job_views.dataloader_file, name="job-dataloader-file"),
+    path("account", account_views.account, name="account"),
+    path("account/keys", account_views.keys, name="account-key-list"),
+    path("account/password", account_views.change_password, name="password-change"),
+    path("login", list_views.log_in, name="login"),
+    path("logout", list_views.log_out, name="logout"),
     path("api/cloud/jobs", views.JobList.as_view(), name="job-list"),
     path("api/cloud/jobs/sync", views.JobSync.as_view(), name="job-sync"),
     path("api/cloud/jobs/<str:job_id>", views.JobDetail.as_view(), name="job-detail"),

@@ -14,11 +14,11 @@ class QueueingConfig(AppConfig):
     def ready(self) -> None:
         """Hear of jobs that began or ended, and tell the API of every job's place."""
         from cloudtrain_site.metrics import register_collector
+        from jobs.dashboard.navigation import Place, register_place
         from jobs.facets import register
         from jobs.panels import Panel, register_panel
-        from jobs.places import Place, register_place
         from jobs.signals import job_status_changed
-        from queueing.job_panel import panel_for
+        from queueing.dashboard.job_panel import panel_for
         from queueing.places import places_of
         from queueing.receivers import free_slot, keep_slot
         from queueing.statistics import collect

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs.views import CancelJob
-from queueing import control_views, metrics_pages, pages, views
+from jobs.api.views import CancelJob
+from queueing.api import control_views, views
+from queueing.dashboard import metrics_views, queue_views
 
 urlpatterns = [
-    path("queue", pages.queue_page, name="queue-page"),
-    path("queue/now", pages.queue_now, name="queue-now"),
-    path("metrics", metrics_pages.metrics_page, name="metrics-page"),
-    path("metrics/now", metrics_pages.metrics_now, name="metrics-now"),
+    path("queue", queue_views.queue_page, name="queue-page"),
+    path("queue/now", queue_views.queue_now, name="queue-now"),
+    path("metrics", metrics_views.metrics_page, name="metrics-page"),
+    path("metrics/now", metrics_views.metrics_now, name="metrics-now"),
     path("api/queue", views.QueueList.as_view(), name="queue-list"),
     path("api/queue/me", views.MyQueue.as_view(), name="queue-me"),
     path("api/queue/stats", views.Statistics.as_view(), name="queue-stats"),

@@ -11,10 +11,11 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from approvals import decisions, pages
+from approvals import decisions
+from approvals.dashboard import views
+from approvals.dashboard.views import count_to_decide
 from approvals.intake import Wish, submit
 from approvals.models import ApprovalRequest, ApprovalRule
-from approvals.pages import count_to_decide
 from approvals.reviewers import objection_to, objections_of
 from cloudtrain_site.states import Source
 from jobs.access import teams_of
@@ -95,7 +96,7 @@ def test_who_has_said_their_part_is_led_nowhere_any_more(hold: Hold, bob: User) 
 def test_one_that_is_further_down_is_shown_to_who_comes_for_it(
     hold: Hold, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "PENDING_SHOWN", 1)
+    monkeypatch.setattr(views, "PENDING_SHOWN", 1)
     hold(name="urgent")
     request = hold(name="less-urgent")
     assert "less-urgent" not in get(bob)
@@ -104,7 +105,7 @@ def test_one_that_is_further_down_is_shown_to_who_comes_for_it(
 
 
 def test_one_that_was_decided_long_ago_is_too(hold: Hold, bob: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "DECIDED_SHOWN", 0)
+    monkeypatch.setattr(views, "DECIDED_SHOWN", 0)
     request = hold(name="of-old")
     decisions.reject(request, user=bob, source=Source.API, notes="no")
     assert "of-old" not in get(bob)

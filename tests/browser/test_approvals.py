@@ -10,7 +10,8 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from approvals import decisions, pages
+from approvals import decisions
+from approvals.dashboard import views
 from approvals.intake import Outcome
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Source
@@ -81,7 +82,7 @@ def test_review_leads_to_the_request_also_when_more_urgent_ones_fill_the_page(
     hold_everything: ApprovalRule,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pages, "PENDING_SHOWN", 2)
+    monkeypatch.setattr(views, "PENDING_SHOWN", 2)
     jobs = [submit(alice, f"flux-{number}").job for number in range(5)]
     page = is_live(browse(bob))
     row(page, jobs[4]).get_by_role("link", name="Review").click()

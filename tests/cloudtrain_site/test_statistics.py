@@ -15,7 +15,7 @@ from django.utils import timezone
 from cloudtrain_site import statistics
 from cloudtrain_site.statistics import refresh_statistics, refresh_when_grown
 from jobs.access import visible_jobs
-from jobs.job_page import retries_of
+from jobs.dashboard.job_detail import retries_of
 from jobs.models import Job, Organization
 from jobs.statuses import JobStatus
 from queueing.heads import heads

@@ -18,9 +18,9 @@ from approvals.intake import Wish
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle, logs
+from jobs.dashboard.history import MOST_SHOWN
+from jobs.dashboard.job_detail import PREVIEW_CHARACTERS, cost_in_words, seconds_left
 from jobs.dataset_models import DatasetUpload
-from jobs.history import MOST_SHOWN
-from jobs.job_page import PREVIEW_CHARACTERS, cost_in_words, seconds_left
 from jobs.models import Job, JobEvent, LogPiece, Membership, Organization
 from jobs.roles import Role
 from jobs.statuses import JobStatus

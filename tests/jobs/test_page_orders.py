@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from jobs import pages
+from jobs.dashboard import list_views
 from jobs.models import Job, Organization
 from jobs.statuses import JobStatus
 from tests import factories
@@ -43,7 +43,7 @@ def test_each_order_goes_on_where_the_page_before_ended(alice: User, make_job: M
 
 
 def test_by_name_capitals_make_no_difference(alice: User, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "PAGE_SIZE", 2)
+    monkeypatch.setattr(list_views, "PAGE_SIZE", 2)
     names = ["flux 10", "Flux 10", "_draft", "SDXL", "flux", "ärger", "🦊"]
     jobs = [make_job(config_name=name) for name in names]
     in_order = [2, 4, 0, 1, 3, 5, 6]
@@ -51,7 +51,7 @@ def test_by_name_capitals_make_no_difference(alice: User, make_job: MakeJob, mon
 
 
 def test_by_status_what_is_at_work_comes_first(alice: User, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "PAGE_SIZE", 3)
+    monkeypatch.setattr(list_views, "PAGE_SIZE", 3)
     order = ["uploading", "running", "queued", "pending", "failed", "completed", "cancelled"]
     older, newer = ({status: make_job(status=status).pk for status in JobStatus.values} for _ in range(2))
     assert listed(alice, "status") == [made[status] for status in order for made in (newer, older)]
@@ -61,7 +61,7 @@ def test_by_status_what_is_at_work_comes_first(alice: User, make_job: MakeJob, m
 def test_by_duration_what_runs_counts_up_to_now_and_what_has_not_begun_comes_last(
     alice: User, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, page_size: int
 ) -> None:
-    monkeypatch.setattr(pages, "PAGE_SIZE", page_size)
+    monkeypatch.setattr(list_views, "PAGE_SIZE", page_size)
     now = timezone.now()
 
     def ran(status: JobStatus, minutes: float, ended: float = 0) -> str:

@@ -22,8 +22,8 @@ from cloudtrain_site.errors import server_error
 from cloudtrain_site.event_store import current_number
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
+from jobs.dashboard.rows import Row, duration, make_rows, money
 from jobs.models import Job, Membership, Organization
-from jobs.page_rows import Row, duration, make_rows, money
 from jobs.providers import NAMES
 from jobs.providers.base import Snapshot
 from jobs.roles import Role

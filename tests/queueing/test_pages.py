@@ -12,8 +12,8 @@ from django.test import Client
 from cloudtrain_site.states import Actor, Source
 from jobs.models import Organization
 from queueing import claims, passes
+from queueing.dashboard.queue_views import PAGE_SIZE
 from queueing.models import QueueEntry, QueueState
-from queueing.pages import PAGE_SIZE
 from tests.web import read_page
 
 pytestmark = pytest.mark.django_db

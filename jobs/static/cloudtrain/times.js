@@ -35,7 +35,7 @@ function ago(date, now) {
   return RELATIVE.format(seconds < 0 ? Math.round(count) : -Math.floor(count), found[0]);
 }
 
-// As jobs/page_rows.py writes it.
+// As jobs/dashboard/rows.py writes it.
 /** The two largest units that matter of so many seconds. */
 export function duration(seconds) {
   let rest = Math.max(0, Math.floor(seconds));

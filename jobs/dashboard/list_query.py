@@ -9,10 +9,10 @@ from django.http import QueryDict
 from rest_framework import serializers
 
 from jobs.access import AnyUser, Team
+from jobs.api.serializers import JobListQuery
+from jobs.dashboard.list_order import NEWEST, SORTS, first_of, in_order
 from jobs.models import Job, JobQuerySet
-from jobs.page_orders import NEWEST, SORTS, first_of, in_order
 from jobs.queries import narrow
-from jobs.serializers import JobListQuery
 
 #: What of the address says which jobs are listed, and how; the cursor says from where on.
 FILTERS = ("status", "provider", "job_type", "organization", "mine", "search")

@@ -8,17 +8,17 @@ from typing import Any
 from django.http import HttpRequest
 
 from jobs.access import AnyUser, is_superuser, manages_anything, organizations_of
+from jobs.dashboard.rows import LABELS, duration
 from jobs.page_kinds import live_page
-from jobs.page_rows import LABELS, duration
 from jobs.roles import MANAGERS, SUBMITTERS
 from queueing import holds
+from queueing.api.views import represent_entries, visible_entries
 from queueing.controls import may_run_queue
 from queueing.explain import NEXT
 from queueing.limits import queue_state
 from queueing.models import MAX_PRIORITY, QueueEntry
 from queueing.page_limits import drained_providers, limit_rows, people_at_limit
 from queueing.statuses import HOLDS_SLOT, EntryStatus
-from queueing.views import represent_entries, visible_entries
 
 PAGE_SIZE = 50
 #: More than run anywhere at once, and a bound all the same.

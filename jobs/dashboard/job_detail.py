@@ -13,9 +13,9 @@ from django.utils import timezone
 
 from cloudtrain_site.redaction import mask_secrets
 from jobs.access import AnyUser, visible_jobs
-from jobs.history import history_of
+from jobs.dashboard.history import history_of
+from jobs.dashboard.rows import duration, make_rows, money
 from jobs.models import Job
-from jobs.page_rows import duration, make_rows, money
 from jobs.panels import panels_of
 from jobs.representation import as_utc
 from jobs.statuses import JobStatus

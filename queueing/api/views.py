@@ -16,17 +16,12 @@ from cloudtrain_site.api import asker
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Source
 from jobs.access import AnyUser, can_manage
+from jobs.api.serializers import DoneShape
 from jobs.models import Job
 from jobs.queries import find_job
 from jobs.representation import as_utc
-from jobs.serializers import DoneShape
 from queueing import claims, unconfirmed
-from queueing.controls import By
-from queueing.explain import Explainer
-from queueing.line import Line, queue_in_order
-from queueing.models import LARGE, QueueEntry, QueueEntryQuerySet
-from queueing.places import NOT_WAITING, tell_of
-from queueing.serializers import (
+from queueing.api.serializers import (
     MyQueueShape,
     PositionShape,
     PriorityBody,
@@ -35,6 +30,11 @@ from queueing.serializers import (
     ReasonBody,
     StatisticsShape,
 )
+from queueing.controls import By
+from queueing.explain import Explainer
+from queueing.line import Line, queue_in_order
+from queueing.models import LARGE, QueueEntry, QueueEntryQuerySet
+from queueing.places import NOT_WAITING, tell_of
 from queueing.statistics import entries_seen_by, statistics
 from queueing.statuses import HOLDS_SLOT, LIVE, WAITING
 from queueing.waits import Waits

@@ -16,11 +16,11 @@ from jobs.access import is_superuser, manages_anything, organizations_of
 from jobs.models import Organization
 from jobs.roles import MANAGERS
 from queueing import controls, passes
+from queueing.api.serializers import AskedShape, CleanedShape, CleanupQuery, LimitsBody, LimitsShape
 from queueing.cleanup import clean_up
 from queueing.controls import GENERAL, By, LimitError, as_data, may_limit, may_run_queue
 from queueing.limits import queue_state
 from queueing.models import QueueEntry
-from queueing.serializers import AskedShape, CleanedShape, CleanupQuery, LimitsBody, LimitsShape
 
 
 class Concurrency(APIView):

@@ -10,11 +10,11 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.shortcuts import redirect, render
 from django.utils.http import content_disposition_header
 
-from jobs.job_page import dataset_of, documents_of, head_of, history_for_page, masked_json
+from jobs.dashboard.job_detail import dataset_of, documents_of, head_of, history_for_page, masked_json
+from jobs.dashboard.navigation import frame
 from jobs.logs import pieces_of
 from jobs.models import Job
 from jobs.page_kinds import page, part
-from jobs.places import frame
 from jobs.queries import find_job
 
 Answer = TypeVar("Answer", HttpResponse, StreamingHttpResponse)

@@ -16,14 +16,7 @@ from rest_framework.views import APIView
 from cloudtrain_site.api import asker
 from cloudtrain_site.redaction import mask_secrets
 from jobs.access import can_submit, is_superuser
-from jobs.configs import MaskedError, find_config, remove_config, store_config, visible_configs
-from jobs.models import NAME_LIMIT, ProviderConfig, TrainingConfig, plain_name
-from jobs.organizations import choose_organization
-from jobs.providers import NAMES, get_provider
-from jobs.providers.base import ProviderError
-from jobs.providers.settings import change_settings
-from jobs.representation import as_utc
-from jobs.serializers import (
+from jobs.api.serializers import (
     DoneShape,
     ProviderListShape,
     ProviderSettingsBody,
@@ -33,6 +26,13 @@ from jobs.serializers import (
     StoredConfigShape,
     ValidationShape,
 )
+from jobs.configs import MaskedError, find_config, remove_config, store_config, visible_configs
+from jobs.models import NAME_LIMIT, ProviderConfig, TrainingConfig, plain_name
+from jobs.organizations import choose_organization
+from jobs.providers import NAMES, get_provider
+from jobs.providers.base import ProviderError
+from jobs.providers.settings import change_settings
+from jobs.representation import as_utc
 
 
 def _represent(config: TrainingConfig) -> dict[str, Any]:

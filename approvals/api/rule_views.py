@@ -11,9 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from approvals.api.rule_serializers import RuleBody, RuleListShape, StoredRuleShape, represent_rule
 from approvals.models import ApprovalRule
 from approvals.reviewers import lack_of_reviewers
-from approvals.rule_serializers import RuleBody, RuleListShape, StoredRuleShape, represent_rule
 from approvals.rulebook import find_rule, remove_rule, store_rule, visible_rules
 from cloudtrain_site.api import asker
 from jobs.access import AnyUser, organizations_of

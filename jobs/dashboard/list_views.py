@@ -10,12 +10,12 @@ from django.shortcuts import render
 from django.views.decorators.gzip import gzip_page
 
 from jobs.access import Team, listed_jobs_of, teams_of
+from jobs.dashboard.list_order import COST, DURATION, NAME, NEWEST, OLDEST, SORTS, STATUS
+from jobs.dashboard.list_query import FILTERS, address_of, page_of, read_query, those_of
+from jobs.dashboard.navigation import frame, place_for
+from jobs.dashboard.rows import make_rows
 from jobs.page_kinds import page, part
-from jobs.page_orders import COST, DURATION, NAME, NEWEST, OLDEST, SORTS, STATUS
-from jobs.page_query import FILTERS, address_of, page_of, read_query, those_of
-from jobs.page_rows import make_rows
 from jobs.page_tabs import make_tabs
-from jobs.places import frame, place_for
 from jobs.providers import NAMES, get_provider
 from jobs.roles import SUBMITTERS
 

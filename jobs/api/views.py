@@ -14,14 +14,7 @@ from cloudtrain_site.errors import Conflict, ProviderUnavailable
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle, sync
 from jobs.access import organizations_of
-from jobs.curves import curves_of
-from jobs.discovery import discover
-from jobs.logs import read_end, read_log
-from jobs.providers.base import ProviderError
-from jobs.queries import filter_jobs, find_job, find_own_job
-from jobs.representation import represent, represent_event
-from jobs.roles import SUBMITTERS
-from jobs.serializers import (
+from jobs.api.serializers import (
     CancelBody,
     DoneShape,
     InlineProgressShape,
@@ -35,6 +28,13 @@ from jobs.serializers import (
     SyncQuery,
     SyncShape,
 )
+from jobs.curves import curves_of
+from jobs.discovery import discover
+from jobs.logs import read_end, read_log
+from jobs.providers.base import ProviderError
+from jobs.queries import filter_jobs, find_job, find_own_job
+from jobs.representation import represent, represent_event
+from jobs.roles import SUBMITTERS
 from jobs.together import refresh_together
 
 DELETION = (

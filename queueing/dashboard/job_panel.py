@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from jobs.access import AnyUser
+from jobs.dashboard.rows import duration
 from jobs.models import Job
-from jobs.page_rows import duration
 from jobs.statuses import JobStatus
 from queueing.explain import NEXT, Explainer
 from queueing.line import Line

@@ -12,7 +12,7 @@ from approvals.models import ApprovalRequest, Decision
 from approvals.reviewers import lack_of_people, why_not
 from approvals.statuses import RequestStatus, Verdict
 from jobs.access import AnyUser
-from jobs.history import DOORS
+from jobs.dashboard.history import DOORS
 from jobs.models import Job
 from jobs.representation import as_utc
 
