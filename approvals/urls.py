@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.urls import path
 
-from approvals import preview_views
 from approvals.api import approval_views, rule_views, submission_views
 from approvals.dashboard import views
 
@@ -15,7 +14,7 @@ urlpatterns = [
     path("api/cloud/jobs/<str:job_id>/retry", submission_views.RetryJob.as_view(), name="job-retry"),
     path("api/approvals", approval_views.ApprovalList.as_view(), name="approval-list"),
     path("api/approvals/rules", rule_views.RuleList.as_view(), name="rule-list"),
-    path("api/approvals/rules/preview", preview_views.RulePreview.as_view(), name="rule-preview"),
+    path("api/approvals/rules/preview", rule_views.RulePreview.as_view(), name="rule-preview"),
     path("api/approvals/rules/<int:rule_id>", rule_views.RuleDetail.as_view(), name="rule-detail"),
     path("api/approvals/bulk-approve", approval_views.BulkApprove.as_view(), name="approval-bulk-approve"),
     path("api/approvals/bulk-reject", approval_views.BulkReject.as_view(), name="approval-bulk-reject"),

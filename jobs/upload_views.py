@@ -18,10 +18,10 @@ from cloudtrain_site.api import StrictSerializer, asker
 from cloudtrain_site.body_limit import FORM_BYTES
 from cloudtrain_site.errors import Conflict
 from jobs import uploads
+from jobs.api.serializers import as_utc
 from jobs.archives import ArchiveError
 from jobs.dataset_models import DatasetUpload
 from jobs.organizations import choose_organization
-from jobs.representation import as_utc
 from jobs.upload_handler import FIELD, DatasetHandler, ReceivedFile, UploadTooLarge
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs import new_job_page, upload_views
+from jobs import upload_views
 from jobs.api import config_views, metrics_views, views
 from jobs.dashboard import account_views, job_views, list_views
 from jobs.webhooks import views as webhook_views
@@ -12,7 +12,7 @@ from jobs.webhooks import views as webhook_views
 urlpatterns = [
     path("", list_views.job_list, name="dashboard"),
     path("jobs/rows", list_views.job_rows, name="job-rows"),
-    path("jobs/new", new_job_page.new_job, name="new-job"),
+    path("jobs/new", job_views.new_job, name="new-job"),
     path("session", list_views.session, name="session"),
     path("places/<slug:name>", list_views.place_count, name="place-count"),
     path("jobs/<str:job_id>", job_views.job_page, name="job-page"),

@@ -12,11 +12,18 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from approvals.api.rule_serializers import RuleBody, RuleListShape, StoredRuleShape, represent_rule
+from approvals.facts import facts_about, rules_in_force
+from approvals.intake import Wish, estimate
 from approvals.models import ApprovalRule
+from approvals.preview import BackTest, back_test
 from approvals.reviewers import lack_of_reviewers
 from approvals.rulebook import find_rule, remove_rule, store_rule, visible_rules
-from cloudtrain_site.api import asker
-from jobs.access import AnyUser, organizations_of
+from approvals.rules import judge
+from approvals.wishes import read_wish
+from cloudtrain_site.api import StrictSerializer, asker
+from cloudtrain_site.states import Source
+from jobs.access import AnyUser, organizations_of, visible_jobs
+from jobs.api.serializers import SubmitBody, SubmitQuery
 from jobs.models import Organization
 
 
@@ -85,3 +92,129 @@ def _store(rule: ApprovalRule, values: dict[str, Any], request: Request) -> Appr
 
 def _stored(rule: ApprovalRule, status: int = 200) -> Response:
     return Response({"rule": represent_rule(rule), "warnings": lack_of_reviewers(rule)}, status=status)
+
+
+class PreviewBody(StrictSerializer):
+    """A submission, to learn which rule it would hit; a draft of a rule, to learn what it would have held."""
+
+    provider = serializers.CharField(max_length=40, required=False)
+    submission = SubmitBody(required=False)
+    rule = RuleBody(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """At least one of the two."""
+        if not {"submission", "rule"} & set(attrs):
+            raise serializers.ValidationError("Give a submission, a rule, or both.")
+        return attrs
+
+
+class RuleVerdictShape(serializers.Serializer[Any]):
+    """What one rule makes of the submission, and why."""
+
+    id = serializers.IntegerField()
+    type = serializers.CharField()
+    holds = serializers.BooleanField()
+    reason = serializers.CharField()
+
+
+class SubmissionPreviewShape(serializers.Serializer[Any]):
+    """The rule that the submission would hit, and what each of them says."""
+
+    requires_approval = serializers.BooleanField()
+    rule = serializers.CharField(allow_null=True)
+    reason = serializers.CharField(allow_null=True)
+    rules = RuleVerdictShape(many=True)
+
+
+class HeldJobShape(serializers.Serializer[Any]):
+    """A job that the draft would have held."""
+
+    job_id = serializers.CharField()
+    config_name = serializers.CharField()
+    submitted_by = serializers.CharField()
+    cost_usd = serializers.FloatField()
+    reason = serializers.CharField()
+
+
+class BackTestShape(serializers.Serializer[Any]):
+    """What the draft would have held."""
+
+    days = serializers.IntegerField()
+    looked_at = serializers.IntegerField()
+    would_have_held = serializers.IntegerField()
+    cost_usd = serializers.FloatField()
+    jobs = HeldJobShape(many=True)
+
+
+class PreviewShape(serializers.Serializer[Any]):
+    """The answer to each question that was asked."""
+
+    submission = SubmissionPreviewShape(required=False)
+    rule = BackTestShape(required=False)
+
+
+class RulePreview(APIView):
+    """Which rule a submission would hit, and what a draft rule would have held of the last 30 days' jobs."""
+
+    @extend_schema(request=PreviewBody, responses=PreviewShape)
+    def post(self, request: Request) -> Response:
+        body = PreviewBody(data=request.data)
+        body.is_valid(raise_exception=True)
+        said, answer = body.validated_data, {}
+        if "submission" in said:
+            answer["submission"] = _of_submission(request, said)
+        if "rule" in said:
+            answer["rule"] = _of_rule(request, dict(said["rule"]))
+        return Response(answer)
+
+
+def _of_submission(request: Request, said: dict[str, Any]) -> dict[str, Any]:
+    query = SubmitQuery(data={"provider": said["provider"]} if "provider" in said else {})
+    query.is_valid(raise_exception=True)
+    provider = query.validated_data["provider"]
+    wish = read_wish(asker(request), provider, said["submission"], source=Source.API, idempotency_key="")
+    verdicts = _verdicts(wish)
+    first = next((verdict for verdict in verdicts if verdict["holds"]), None)
+    return {
+        "requires_approval": first is not None,
+        "rule": first["type"] if first else None,
+        "reason": first["reason"] if first else None,
+        "rules": verdicts,
+    }
+
+
+def _verdicts(wish: Wish) -> list[dict[str, Any]]:
+    """What each rule in force says, in their order."""
+    facts = facts_about(wish.user, wish.organization, wish.submission, estimate(wish))
+    judged = [(rule, judge(rule, facts)) for rule in rules_in_force(wish.organization)]
+    return [
+        {"id": rule.pk, "type": rule.name, "holds": verdict.holds, "reason": verdict.words} for rule, verdict in judged
+    ]
+
+
+def _of_rule(request: Request, values: dict[str, Any]) -> dict[str, Any]:
+    draft = ApprovalRule(**{"name": "draft", **with_organization(request.user, values)})
+    try:
+        draft.clean()
+    except exceptions.ValidationError as error:
+        raise serializers.ValidationError(serializers.as_serializer_error(error)) from error
+    return _represent(back_test(draft, visible_jobs(request.user)))
+
+
+def _represent(told: BackTest) -> dict[str, Any]:
+    return {
+        "days": told.days,
+        "looked_at": told.looked_at,
+        "would_have_held": len(told.held),
+        "cost_usd": float(told.cost),
+        "jobs": [
+            {
+                "job_id": job.job_id,
+                "config_name": job.config_name,
+                "submitted_by": job.submitted_by,
+                "cost_usd": float(job.cost),
+                "reason": job.reason,
+            }
+            for job in told.shown
+        ],
+    }

@@ -11,7 +11,7 @@ from approvals.desk import BULK_LIMIT, SAY_WHY, Answer
 from approvals.models import ApprovalRequest, Decision
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import StrictSerializer
-from jobs.representation import as_utc
+from jobs.api.serializers import as_utc
 
 
 class ApprovalQuery(serializers.Serializer[Any]):

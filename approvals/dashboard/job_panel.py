@@ -12,9 +12,9 @@ from approvals.models import ApprovalRequest, Decision
 from approvals.reviewers import lack_of_people, why_not
 from approvals.statuses import RequestStatus, Verdict
 from jobs.access import AnyUser
+from jobs.api.serializers import as_utc
 from jobs.dashboard.history import DOORS
 from jobs.models import Job
-from jobs.representation import as_utc
 
 #: How the stylesheet marks each, and the word on the chip.
 CHIPS = {

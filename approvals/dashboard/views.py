@@ -17,9 +17,9 @@ from approvals.queries import changes_of, on_desk_of, visible_requests
 from approvals.reviewers import decidable_by, objections_of
 from approvals.statuses import RequestStatus
 from jobs.access import AnyUser, Team, is_superuser, organizations_of
+from jobs.api.serializers import as_utc
+from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import money
-from jobs.page_kinds import live_page
-from jobs.representation import as_utc
 from jobs.roles import MANAGERS
 
 #: Nobody decides more without a search: the admin's list has all of them.

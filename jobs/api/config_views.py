@@ -25,6 +25,7 @@ from jobs.api.serializers import (
     StoredConfigListShape,
     StoredConfigShape,
     ValidationShape,
+    as_utc,
 )
 from jobs.configs import MaskedError, find_config, remove_config, store_config, visible_configs
 from jobs.models import NAME_LIMIT, ProviderConfig, TrainingConfig, plain_name
@@ -32,7 +33,6 @@ from jobs.organizations import choose_organization
 from jobs.providers import NAMES, get_provider
 from jobs.providers.base import ProviderError
 from jobs.providers.settings import change_settings
-from jobs.representation import as_utc
 
 
 def _represent(config: TrainingConfig) -> dict[str, Any]:

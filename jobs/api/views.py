@@ -27,13 +27,14 @@ from jobs.api.serializers import (
     SeriesShape,
     SyncQuery,
     SyncShape,
+    represent,
+    represent_event,
 )
 from jobs.curves import curves_of
 from jobs.discovery import discover
 from jobs.logs import read_end, read_log
 from jobs.providers.base import ProviderError
 from jobs.queries import filter_jobs, find_job, find_own_job
-from jobs.representation import represent, represent_event
 from jobs.roles import SUBMITTERS
 from jobs.together import refresh_together
 

@@ -15,9 +15,8 @@ from django.views.decorators.http import require_http_methods
 from cloudtrain_site.api import asker
 from cloudtrain_site.keys import keys_of
 from cloudtrain_site.preferences import mail_kinds, time_zones, wanted_mail
-from jobs.dashboard.navigation import frame
+from jobs.dashboard.navigation import frame, page, part
 from jobs.models import Membership
-from jobs.page_kinds import page, part
 
 #: How long a key may be made to live, in days; the third is what the form begins with.
 LIFETIMES = ((7, "a week"), (30, "30 days"), (90, "90 days"), (365, "a year"), (3650, "ten years"))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cloudtrain_site.states import Source
+from jobs.api.serializers import as_utc
 from jobs.models import Job, JobEvent
-from jobs.representation import as_utc
 
 #: More than anybody reads; the rest is in the API's answer.
 MOST_SHOWN = 200

@@ -6,16 +6,18 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import content_disposition_header
 
+from jobs.access import organizations_of
 from jobs.dashboard.job_detail import dataset_of, documents_of, head_of, history_for_page, masked_json
-from jobs.dashboard.navigation import frame
+from jobs.dashboard.navigation import frame, page, part
 from jobs.logs import pieces_of
 from jobs.models import Job
-from jobs.page_kinds import page, part
 from jobs.queries import find_job
+from jobs.roles import SUBMITTERS
 
 Answer = TypeVar("Answer", HttpResponse, StreamingHttpResponse)
 
@@ -89,3 +91,13 @@ def _json_download(value: Any, name: str) -> HttpResponse:
 def _as_download(answer: Answer, name: str) -> Answer:
     answer["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or "attachment"
     return answer
+
+
+@page
+def new_job(request: HttpRequest) -> HttpResponse:
+    """The form. Everything else on it is asked of the API, and sent to it."""
+    around = frame(request)
+    teams = list(organizations_of(request.user, SUBMITTERS).values_list("name", flat=True))
+    if not teams:
+        raise PermissionDenied
+    return render(request, "dashboard/new_job.html", {**around, "teams": teams})

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.views import LoginView, LogoutView
-from django.http import Http404, HttpRequest, HttpResponse
+from django.db.models import Count
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.views.decorators.gzip import gzip_page
 
 from jobs.access import Team, listed_jobs_of, teams_of
 from jobs.dashboard.list_order import COST, DURATION, NAME, NEWEST, OLDEST, SORTS, STATUS
 from jobs.dashboard.list_query import FILTERS, address_of, page_of, read_query, those_of
-from jobs.dashboard.navigation import frame, place_for
+from jobs.dashboard.navigation import frame, page, part, place_for
 from jobs.dashboard.rows import make_rows
-from jobs.page_kinds import page, part
-from jobs.page_tabs import make_tabs
+from jobs.models import JobQuerySet
 from jobs.providers import NAMES, get_provider
 from jobs.roles import SUBMITTERS
+from jobs.statuses import ACTIVE, AT_PROVIDER, JobStatus
 
 PAGE_SIZE = 50
 #: More than a list shows, and still a short address.
@@ -101,3 +104,52 @@ def place_count(request: HttpRequest, name: str) -> HttpResponse:
     if place is None:
         raise Http404
     return render(request, "dashboard/_place_count.html", {"place": place})
+
+
+TABS: tuple[tuple[str, tuple[JobStatus, ...]], ...] = (
+    ("All", ()),
+    ("Waiting", (JobStatus.PENDING,)),
+    ("Running", AT_PROVIDER),
+    ("Completed", (JobStatus.COMPLETED,)),
+    ("Failed", (JobStatus.FAILED,)),
+    ("Cancelled", (JobStatus.CANCELLED,)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """One choice of statuses. `count`: how many jobs there are now; None where nobody would want to count."""
+
+    label: str
+    address: str
+    is_current: bool
+    count: int | None
+
+
+def make_tabs(visible: JobQuerySet, asked: QueryDict, statuses: Iterable[str]) -> list[Tab]:
+    """The tabs for who sees the `visible` jobs; each keeps what else the address asks for, and starts at the top."""
+    counts = _active_counts(visible)
+    chosen = set(statuses)
+    return [
+        Tab(
+            label=label,
+            address=_address(asked, group),
+            is_current=chosen == set(group),
+            # The ended ones may be a hundred thousand: their number is of no use and costs a scan.
+            count=sum(counts.get(status, 0) for status in group) if set(group) & set(ACTIVE) else None,
+        )
+        for label, group in TABS
+    ]
+
+
+def _active_counts(visible: JobQuerySet) -> dict[str, int]:
+    groups = visible.active().order_by().values_list("status").annotate(Count("pk"))
+    return dict(groups)
+
+
+def _address(asked: QueryDict, group: tuple[JobStatus, ...]) -> str:
+    query = asked.copy()
+    for name in ("cursor", "id"):
+        query.pop(name, None)
+    query.setlist("status", list(group))
+    return f"?{query.urlencode()}"

@@ -16,10 +16,9 @@ from cloudtrain_site.api import asker
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Source
 from jobs.access import AnyUser, can_manage
-from jobs.api.serializers import DoneShape
+from jobs.api.serializers import DoneShape, as_utc
 from jobs.models import Job
 from jobs.queries import find_job
-from jobs.representation import as_utc
 from queueing import claims, unconfirmed
 from queueing.api.serializers import (
     MyQueueShape,

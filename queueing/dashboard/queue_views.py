@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.http import HttpRequest
 
 from jobs.access import AnyUser, is_superuser, manages_anything, organizations_of
+from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import LABELS, duration
-from jobs.page_kinds import live_page
+from jobs.providers import NAMES
 from jobs.roles import MANAGERS, SUBMITTERS
 from queueing import holds
 from queueing.api.views import represent_entries, visible_entries
 from queueing.controls import may_run_queue
 from queueing.explain import NEXT
-from queueing.limits import queue_state
-from queueing.models import MAX_PRIORITY, QueueEntry
-from queueing.page_limits import drained_providers, limit_rows, people_at_limit
+from queueing.limits import current_limits, current_usage, queue_state
+from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
 from queueing.statuses import HOLDS_SLOT, EntryStatus
 
 PAGE_SIZE = 50
@@ -123,3 +125,63 @@ def _in_words(seconds: float | None) -> str:
 
 
 queue_page, queue_now = live_page("queueing/queue.html", "queueing/_queue.html", _queue)
+
+
+#: The busiest of them; a superuser's page of a thousand would say no more.
+ORGANIZATIONS_SHOWN = 12
+PEOPLE_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRow:
+    """One limit. `allowed` None: there is none of its own."""
+
+    label: str
+    taken: int
+    allowed: int | None
+    is_name: bool = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more of it starts now."""
+        return self.allowed is not None and self.taken >= self.allowed
+
+    @property
+    def shown(self) -> int:
+        """How far the bar goes: not past its end, also when the limit was lowered below what runs."""
+        return min(self.taken, self.allowed or 0)
+
+
+def limit_rows(user: AnyUser, state: QueueState) -> list[LimitRow]:
+    """Everybody's limit, the reader's own, those of the organizations that they see, and the providers'."""
+    limits, usage = current_limits(state), current_usage()
+    teams = [
+        LimitRow(name, usage.organizations[pk], limits.of_organization(pk), is_name=True)
+        for pk, name in organizations_of(user).values_list("pk", "name")
+    ]
+    teams.sort(key=lambda team: (-team.taken, team.label))
+    providers = [
+        LimitRow(name, usage.providers[name], limits.providers.get(name))
+        for name in NAMES
+        if usage.providers[name] or name in limits.providers
+    ]
+    return [
+        LimitRow("Everybody together", usage.total, limits.total),
+        LimitRow("You", usage.users[user.pk], limits.per_user),
+        *teams[:ORGANIZATIONS_SHOWN],
+        *providers,
+    ]
+
+
+def people_at_limit(user: AnyUser, state: QueueState) -> list[str]:
+    """Who of those that the reader may see runs as much as one person may."""
+    full = [pk for pk, taken in current_usage().users.items() if pk is not None and taken >= state.max_running_per_user]
+    people = User.objects.filter(pk__in=full)
+    if not is_superuser(user):
+        people = people.filter(memberships__organization__in=organizations_of(user)).distinct()
+    return list(people.order_by("username").values_list("username", flat=True)[:PEOPLE_SHOWN])
+
+
+def drained_providers() -> list[str]:
+    """Where nothing new starts."""
+    return list(ProviderLimit.objects.filter(drained=True).values_list("provider", flat=True))

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from approvals import decisions
-from approvals.holds import holds_on
+from approvals.dashboard.facet import holds_on
 from approvals.intake import Outcome, Wish, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from approvals.reviewers import eligible
