@@ -10,10 +10,10 @@ from contextlib import nullcontext
 from django.core.management import execute_from_command_line
 from django.db import DatabaseError
 
-from cloudtrain_site.configuration import ConfigurationError
+from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.correlation_ids import command_correlation
-from cloudtrain_site.lean_imports import load_lean_libraries
-from cloudtrain_site.structured_logging import SERVING, prints_answer
+from cloudtrain_site.serving.lean_imports import load_lean_libraries
+from cloudtrain_site.structured_logging.configure import SERVING, prints_answer
 
 
 def main() -> None:

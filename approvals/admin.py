@@ -26,7 +26,7 @@ from approvals.queries import on_desk_of
 from approvals.reviewers import bypasses, eligible, may_go_past, why_not
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import asker
-from cloudtrain_site.event_store import current_number
+from cloudtrain_site.events.store import current_number
 from cloudtrain_site.states import Source
 from jobs.access import organizations_of
 from jobs.admin import as_json

@@ -20,8 +20,8 @@ class ApprovalsConfig(AppConfig):
         from approvals.health import warning
         from approvals.mail_kinds import ALL
         from approvals.receivers import withdraw_request
-        from cloudtrain_site.health_components import register_component
-        from cloudtrain_site.preferences import register_mail
+        from cloudtrain_site.accounts.preferences import register_mail
+        from cloudtrain_site.monitoring.components import register_component
         from jobs.dashboard.navigation import Place, register_place
         from jobs.facets import register
         from jobs.panels import Panel, register_panel

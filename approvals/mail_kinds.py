@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from approvals.models import Notice
-from cloudtrain_site.preferences import MailKind
+from cloudtrain_site.accounts.preferences import MailKind
 
 DECIDED = MailKind("approval_decided", "When my request is approved, rejected or expires", order=10)
 ASKED = MailKind("approval_asked", "When a job waits for my decision", order=20)

@@ -26,9 +26,9 @@ from approvals.mail_kinds import mail_kind_of
 from approvals.models import ApprovalRequest, Notice
 from approvals.reviewers import eligible
 from approvals.statuses import RequestStatus
+from cloudtrain_site.accounts.preferences import who_muted
 from cloudtrain_site.correlation_ids import HEADER, correlation, get_correlation_id
-from cloudtrain_site.events import write_last
-from cloudtrain_site.preferences import who_muted
+from cloudtrain_site.events.publish import write_last
 
 logger = logging.getLogger("simpletuner.cloud.approvals")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+from cloudtrain_site.encryption import keys, prints_of
 from cloudtrain_site.redaction import mask_secrets
-from cloudtrain_site.sealing import keys, prints_of
 from jobs.models import Job
 from jobs.sealed import secrets_of
 from jobs.submission import digest_of

@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 from rest_framework.exceptions import ValidationError
 
 from approvals.intake import Wish
+from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
-from cloudtrain_site.sealing import SecretsLostError
 from jobs.configs import find_config
 from jobs.estimates import steps_of
 from jobs.models import Job, Organization, ProviderConfig

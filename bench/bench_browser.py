@@ -276,7 +276,7 @@ def until_it_says(page: Any, statuses: dict[str, str]) -> None:
 
 def watch_storm(browser: Any, stack: Stack, options: argparse.Namespace, *, naive: bool = False) -> Seen:
     """What a list of fifty jobs goes through while they go through their lives."""
-    from cloudtrain_site.event_store import current_number
+    from cloudtrain_site.events.store import current_number
     from jobs.models import Job
 
     chance = random.Random(2)

@@ -7,15 +7,15 @@ import os
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cloudtrain_site.settings")
 os.environ.setdefault("CLOUDTRAIN_ROLE", "web")
 
-from cloudtrain_site.lean_imports import load_lean_libraries
-from cloudtrain_site.long_responses import LongResponses
+from cloudtrain_site.serving.deferred_responses import LongResponses
+from cloudtrain_site.serving.lean_imports import load_lean_libraries
 
 
 def _site() -> LongResponses:
     load_lean_libraries()  # before anything else loads them
     from django.core.asgi import get_asgi_application
 
-    from cloudtrain_site.fronts import behind_fronts
+    from cloudtrain_site.serving.asgi_stack import behind_fronts
 
     return behind_fronts(get_asgi_application())
 

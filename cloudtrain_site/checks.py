@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core import checks
 
-from cloudtrain_site.configuration import ConfigurationError
+from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.enterprise import QUEUE_ENABLED, get_enterprise_config
 
 BOOLEANS = ("DEBUG", "SECURE_COOKIES")

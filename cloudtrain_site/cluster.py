@@ -19,7 +19,7 @@ from django_q.brokers import get_broker
 from django_q.conf import Conf
 from django_q.models import OrmQ
 
-from cloudtrain_site import processes
+from cloudtrain_site.serving import processes
 from cloudtrain_site.signs_of_life import FINISHED, FOLDER_VARIABLE, SAVED, Signs, Worker
 
 logger = logging.getLogger("simpletuner.cloud.background")

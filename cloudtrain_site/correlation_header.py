@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cloudtrain_site.correlation_ids import MAX_LENGTH, correlation, is_valid_correlation_id
-from cloudtrain_site.loggers import get_logger
+from cloudtrain_site.structured_logging.loggers import get_logger
 
 logger = get_logger("simpletuner.cloud.http")
 

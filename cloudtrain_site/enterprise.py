@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from cloudtrain_site.configuration import ConfigurationError, path_of
-from cloudtrain_site.yaml_source import Schema, Text, YamlSource, boolean, list_of_texts, whole_number
+from cloudtrain_site.conf.environment import ConfigurationError, path_of
+from cloudtrain_site.conf.yaml_schema import Schema, Text, YamlSource, boolean, list_of_texts, whole_number
 
 logger = logging.getLogger("simpletuner.cloud.background")
 

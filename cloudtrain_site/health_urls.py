@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from cloudtrain_site.health import HealthView, LiveView, ReadyView
+from cloudtrain_site.monitoring.health import HealthView, LiveView, ReadyView
 
 urlpatterns = [
     path("", HealthView.as_view(), name="health"),

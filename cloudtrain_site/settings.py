@@ -9,9 +9,9 @@ from pathlib import Path
 
 import django_stubs_ext
 
-from cloudtrain_site.configuration import Environment, path_of
-from cloudtrain_site.databases import database_settings
-from cloudtrain_site.embedded import kept_secret_key, make_folder
+from cloudtrain_site.conf.data_folder import kept_secret_key, make_folder
+from cloudtrain_site.conf.database import database_settings
+from cloudtrain_site.conf.environment import Environment, path_of
 
 django_stubs_ext.monkeypatch()
 
@@ -66,7 +66,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "cloudtrain_site.same_reader.same_reader",
+    "cloudtrain_site.serving.page_owner.same_reader",
     "django_structlog.middlewares.RequestMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -157,7 +157,7 @@ SPECTACULAR_SETTINGS = {
         "EntryStatusEnum": "queueing.statuses.EntryStatus",
         "RequestStatusEnum": "approvals.statuses.RequestStatus",
         "RoleEnum": "jobs.roles.Role",
-        "HealthEnum": "cloudtrain_site.health.ORDER",
+        "HealthEnum": "cloudtrain_site.monitoring.health.ORDER",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -195,7 +195,7 @@ if REDIS_URL:
 EVENTSTREAM_CHANNELMANAGER_CLASS = "jobs.channels.ChannelManager"
 EVENTSTREAM_STORAGE_CLASS = "django_eventstream.storage.DjangoModelStorage"
 
-LOGGING_CONFIG = "cloudtrain_site.structured_logging.configure_django"
+LOGGING_CONFIG = "cloudtrain_site.structured_logging.configure.configure_django"
 # Django calls the function only when there is something to pass; it reads the environment and not this.
 LOGGING = {"version": 1}
 # One line a request at INFO: its start, and clients that leave a stream, are of interest to nobody but a debugger.

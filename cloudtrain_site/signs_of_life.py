@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from cloudtrain_site.processes import follow_parent, is_running
+from cloudtrain_site.serving.processes import follow_parent, is_running
 
 FOLDER_VARIABLE = "CLOUDTRAIN_SIGNS_FOLDER"
 IDLE, BUSY = "idle", "busy"

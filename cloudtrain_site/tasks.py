@@ -9,10 +9,10 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.models import Task
 
-from cloudtrain_site import event_store
+from cloudtrain_site.database.sqlite_analyze import refresh_statistics
+from cloudtrain_site.events import store
 from cloudtrain_site.loops import loop
 from cloudtrain_site.models import LoopRun
-from cloudtrain_site.statistics import refresh_statistics
 
 KEEP = timedelta(days=1)
 #: Rows a DELETE: small enough that no writer waits long for it.
@@ -27,7 +27,7 @@ def housekeep() -> dict[str, int]:
     now = timezone.now()
     refresh_statistics()
     return {
-        "events": event_store.trim(now),
+        "events": store.trim(now),
         "tasks": delete_in_batches(Task.objects.filter(stopped__lt=now - KEEP).order_by()),
         "runs": delete_in_batches(LoopRun.objects.filter(started_at__lt=now - KEEP)),
     }

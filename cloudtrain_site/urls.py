@@ -7,8 +7,8 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from cloudtrain_site import errors
-from cloudtrain_site.event_stream import event_stream
-from cloudtrain_site.metrics import PrometheusView
+from cloudtrain_site.events.stream import event_stream
+from cloudtrain_site.monitoring.prometheus import PrometheusView
 
 urlpatterns = [
     path("", include("approvals.urls")),

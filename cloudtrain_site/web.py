@@ -15,9 +15,9 @@ from typing import Any
 import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from cloudtrain_site.configuration import ConfigurationError
+from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.enterprise import get_enterprise_config
-from cloudtrain_site.processes import follow_parent
+from cloudtrain_site.serving.processes import follow_parent
 
 #: How long open requests may go on at a stop. Without it an open event stream keeps the process for ever.
 STOP_SECONDS = 3
@@ -61,7 +61,7 @@ def serve(listener: socket.socket) -> None:
     get_enterprise_config()
     # What is loaded by now stays. Every full collection would go through it anew, and nobody be answered for 70 ms.
     gc.freeze()
-    from cloudtrain_site.fronts import warm_up  # needs Django, which the application has set up
+    from cloudtrain_site.serving.asgi_stack import warm_up  # needs Django, which the application has set up
 
     warm_up()
     uvicorn.Server(config).run(sockets=[listener])

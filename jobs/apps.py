@@ -17,9 +17,9 @@ class JobsConfig(AppConfig):
         from django.contrib.auth.signals import user_logged_out
         from django.db.models.signals import post_delete, post_save
 
-        from cloudtrain_site.health_components import register_component
-        from cloudtrain_site.metrics import register_collector
         from cloudtrain_site.models import ApiKey
+        from cloudtrain_site.monitoring.components import register_component
+        from cloudtrain_site.monitoring.prometheus import register_collector
         from jobs import receivers
         from jobs.dashboard.navigation import Place, register_place
         from jobs.health import lost_webhooks, replicate_outage

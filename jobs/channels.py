@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from django_eventstream.channelmanager import DefaultChannelManager
 
-from cloudtrain_site.events import ALL_CHANNELS, EVERYONE
+from cloudtrain_site.events.publish import ALL_CHANNELS, EVERYONE
 
 UNASSIGNED = "organization-none"
 

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from cloudtrain_site.sealing import SecretsLostError
+from cloudtrain_site.encryption import SecretsLostError
 from jobs.access import AnyUser, organizations_of
 from jobs.models import Organization, TrainingConfig
 from jobs.sealed import objection_to_masks, sealed_columns, with_kept_secrets

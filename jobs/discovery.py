@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from django.db import IntegrityError
 
-from cloudtrain_site.connections import lend_connection
-from cloudtrain_site.events import unit_of_work
+from cloudtrain_site.database.connections import lend_connection
+from cloudtrain_site.events.publish import unit_of_work
 from jobs import lifecycle, outages, strays
 from jobs.applying import Application
 from jobs.estimates import priced

@@ -11,9 +11,9 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from cloudtrain_site.database.fast_sql import insert, update_if
+from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
-from cloudtrain_site.sealing import SecretsLostError
-from cloudtrain_site.statements import insert, update_if
 from jobs.models import Job, LogPiece
 from jobs.providers import FORGETFUL, get_provider
 from jobs.providers.base import Handle, LogSlice, ProviderError, Snapshot

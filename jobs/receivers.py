@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from cloudtrain_site.events import rights_changed
+from cloudtrain_site.events.publish import rights_changed
 from cloudtrain_site.models import ApiKey
 from jobs.models import Membership
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from cloudtrain_site.redaction import mask_text
-from cloudtrain_site.sealing import (
+from cloudtrain_site.encryption import (
     Blot,
     Path,
     Secret,
@@ -19,6 +18,7 @@ from cloudtrain_site.sealing import (
     take_out,
     value_at,
 )
+from cloudtrain_site.redaction import mask_text
 
 #: The columns of a job that may hold secrets.
 PARTS = ("config", "dataloader_config", "webhook_url")

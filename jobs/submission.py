@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from cloudtrain_site.sealing import prints_of, take_out
+from cloudtrain_site.encryption import prints_of, take_out
 from jobs.sealed import PARTS, sealed_columns
 
 #: The contract's limit for one config.

@@ -12,7 +12,7 @@ from itertools import groupby
 from django.db.models import F
 from django.utils import timezone
 
-from cloudtrain_site.connections import lend_connection
+from cloudtrain_site.database.connections import lend_connection
 from jobs import logs, outages
 from jobs.applying import Application
 from jobs.models import Job, ProviderConfig

@@ -9,7 +9,7 @@ from datetime import timedelta
 from django.db.models import Q
 from django.utils import timezone
 
-from cloudtrain_site.connections import lend_connection
+from cloudtrain_site.database.connections import lend_connection
 from jobs import outages, sync
 from jobs.models import Job, ProviderConfig
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cloudtrain_site.correlation_ids import correlation
-from cloudtrain_site.log_context import LogContext
+from cloudtrain_site.structured_logging.context import LogContext
 from jobs.models import Job
 
 

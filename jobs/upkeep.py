@@ -9,8 +9,8 @@ from datetime import timedelta
 from django.db.models import Q
 from django.utils import timezone
 
+from cloudtrain_site.database.sqlite_analyze import refresh_when_grown
 from cloudtrain_site.states import Source
-from cloudtrain_site.statistics import refresh_when_grown
 from jobs import clearing, outages, sync, uploads
 from jobs.models import Job, ProviderConfig
 from jobs.statuses import AT_PROVIDER

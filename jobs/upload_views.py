@@ -15,8 +15,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from cloudtrain_site.api import StrictSerializer, asker
-from cloudtrain_site.body_limit import FORM_BYTES
 from cloudtrain_site.errors import Conflict
+from cloudtrain_site.serving.body_limit import FORM_BYTES
 from jobs import uploads
 from jobs.api.serializers import as_utc
 from jobs.archives import ArchiveError

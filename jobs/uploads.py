@@ -18,7 +18,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import Http404
 from django.utils import timezone
 
-from cloudtrain_site.body_limit import DATASET_BYTES
+from cloudtrain_site.serving.body_limit import DATASET_BYTES
 from jobs import archives
 from jobs.access import AnyUser, is_superuser, organizations_of, role_in
 from jobs.dataset_models import DatasetCopy, DatasetUpload

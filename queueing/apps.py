@@ -13,7 +13,7 @@ class QueueingConfig(AppConfig):
 
     def ready(self) -> None:
         """Hear of jobs that began or ended, and tell the API of every job's place."""
-        from cloudtrain_site.metrics import register_collector
+        from cloudtrain_site.monitoring.prometheus import register_collector
         from jobs.dashboard.navigation import Place, register_place
         from jobs.facets import register
         from jobs.panels import Panel, register_panel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db.models import QuerySet
 from django_eventstream.models import Event
 
-from cloudtrain_site.events import USER_CHANNEL
+from cloudtrain_site.events.publish import USER_CHANNEL
 
 
 def told() -> QuerySet[Event]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cloudtrain_site.sealing import Blot
+from cloudtrain_site.encryption import Blot
 from jobs.providers.base import PLAIN, Handle, LogSlice, Order, ProviderError, Snapshot
 from jobs.statuses import JobStatus
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudtrain_site.processes import is_running
+from cloudtrain_site.serving.processes import is_running
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = """

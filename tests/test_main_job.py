@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cloudtrain_site.processes import is_running
+from cloudtrain_site.serving.processes import is_running
 from tests.cloudtrain_site.stacks import MANAGE, Stack, running_stack, wait_until
 from tests.jobs.local_trainings import processes_of
 from tests.servers import free_port

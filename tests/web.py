@@ -19,7 +19,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
 from django.test import Client
 
-from cloudtrain_site.fronts import behind_fronts
+from cloudtrain_site.serving.asgi_stack import behind_fronts
 from tests.waiting import PATIENCE_SECONDS as PATIENCE_SECONDS
 from tests.waiting import wait_until as wait_until
 

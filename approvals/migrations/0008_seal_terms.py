@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-from cloudtrain_site.sealing import SecretsLostError, keys, open_sealed, prints_of, put_back, take_out
+from cloudtrain_site.encryption import SecretsLostError, keys, open_sealed, prints_of, put_back, take_out
 from jobs.submission import digest_of
 
 PARTS = ("config", "dataloader_config")

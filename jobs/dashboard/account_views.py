@@ -12,9 +12,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
+from cloudtrain_site.accounts.api_keys import keys_of
+from cloudtrain_site.accounts.preferences import mail_kinds, time_zones, wanted_mail
 from cloudtrain_site.api import asker
-from cloudtrain_site.keys import keys_of
-from cloudtrain_site.preferences import mail_kinds, time_zones, wanted_mail
 from jobs.dashboard.navigation import frame, page, part
 from jobs.models import Membership
 

@@ -15,8 +15,8 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from cloudtrain_site.event_store import current_number
-from cloudtrain_site.preferences import time_zone_of
+from cloudtrain_site.accounts.preferences import time_zone_of
+from cloudtrain_site.events.store import current_number
 from jobs.access import AnyUser, Team, teams_of
 from jobs.roles import MANAGERS
 

@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-from cloudtrain_site.sealing import SecretsLostError, open_sealed, put_back, seal, take_out
+from cloudtrain_site.encryption import SecretsLostError, open_sealed, put_back, seal, take_out
 
 PARTS = {"Job": ("config", "dataloader_config", "webhook_url"), "TrainingConfig": ("config", "dataloader_config")}
 BATCH = 200

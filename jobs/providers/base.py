@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from cloudtrain_site.sealing import Blot
+from cloudtrain_site.encryption import Blot
 from jobs.providers.progress import Progress
 from jobs.statuses import JobStatus
 

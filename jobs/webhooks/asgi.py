@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from cloudtrain_site.asgi_types import App, Receive, Scope, Send
 from cloudtrain_site.correlation_header import request_correlation
 from cloudtrain_site.correlation_ids import HEADER
 from cloudtrain_site.errors import error_body
 from cloudtrain_site.security_headers import HEADER as POLICY_HEADER
 from cloudtrain_site.security_headers import STRICT
+from cloudtrain_site.serving.asgi_types import App, Receive, Scope, Send
 from jobs.providers.replicate.predictions import MARKER_PARAMETER, WEBHOOK_PATH
 from jobs.webhooks.batcher import Desk
 from jobs.webhooks.inbox import Arrival, Ticket

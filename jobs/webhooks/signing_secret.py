@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from django.db import DatabaseError
 
-from cloudtrain_site.connections import lend_connection
+from cloudtrain_site.database.connections import lend_connection
 from cloudtrain_site.redaction import register_secret
 from jobs.models import ProviderConfig
 from jobs.providers.base import ProviderError

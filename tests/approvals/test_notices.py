@@ -15,7 +15,7 @@ from django_q.models import OrmQ
 from approvals import decisions, expiry, notices
 from approvals.intake import Wish, submit
 from approvals.models import ApprovalRequest, ApprovalRule, Notice
-from cloudtrain_site.preferences import change_preferences
+from cloudtrain_site.accounts.preferences import change_preferences
 from cloudtrain_site.states import Source
 from jobs.models import Job, Organization
 from jobs.roles import Role

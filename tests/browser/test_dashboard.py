@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from approvals.intake import Outcome
 from approvals.models import ApprovalRequest, ApprovalRule
-from cloudtrain_site.events import EVERYONE, News, publish
+from cloudtrain_site.events.publish import EVERYONE, News, publish
 from jobs.models import Job
 from jobs.statuses import JobStatus
 from tests.browser.conftest import (

@@ -13,9 +13,9 @@ from django.db import connections
 from playwright.sync_api import Page, Route, expect
 
 from approvals.intake import Outcome
-from cloudtrain_site.event_hub import open_streams
-from cloudtrain_site.event_store import current_number
-from cloudtrain_site.events import EVERYONE, News, publish, rights_changed
+from cloudtrain_site.events.hub import open_streams
+from cloudtrain_site.events.publish import EVERYONE, News, publish, rights_changed
+from cloudtrain_site.events.store import current_number
 from jobs.models import Job
 from jobs.statuses import JobStatus
 from tests.browser.conftest import Browse, change_unheard, forgive, is_live, row, start

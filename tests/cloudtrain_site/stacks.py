@@ -23,7 +23,7 @@ import psycopg
 import pytest
 from django.conf import settings
 
-from cloudtrain_site.processes import is_running
+from cloudtrain_site.serving.processes import is_running
 from tests.waiting import wait_until as wait_until
 
 MANAGE = [sys.executable, str(settings.BASE_DIR / "manage.py")]

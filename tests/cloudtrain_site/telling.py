@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloudtrain_site.event_store import current_number
-from cloudtrain_site.events import EVERYONE, News, publish, unit_of_work
+from cloudtrain_site.events.publish import EVERYONE, News, publish, unit_of_work
+from cloudtrain_site.events.store import current_number
 from tests.web import Message
 
 

@@ -8,9 +8,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from cloudtrain_site.keys import MOST_KEYS
+from cloudtrain_site.accounts.api_keys import MOST_KEYS
+from cloudtrain_site.accounts.preferences import change_preferences, time_zone_of, who_muted
 from cloudtrain_site.models import ApiKey, MutedMail, Preferences
-from cloudtrain_site.preferences import change_preferences, time_zone_of, who_muted
 
 pytestmark = pytest.mark.django_db
 KEYS = "/api/account/keys"

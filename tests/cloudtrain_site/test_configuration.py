@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudtrain_site.configuration import ConfigurationError, Environment
+from cloudtrain_site.conf.environment import ConfigurationError, Environment
 from tests.servers import free_port
 
 

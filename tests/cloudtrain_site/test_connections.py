@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import connections
 
-from cloudtrain_site.connections import lend_connection
+from cloudtrain_site.database.connections import lend_connection
 
 
 @pytest.mark.parametrize(("options", "closed"), [({"pool": {"max_size": 10}}, 1), ({}, 0)])

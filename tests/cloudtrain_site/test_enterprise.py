@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloudtrain_site import checks
-from cloudtrain_site.configuration import ConfigurationError
+from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.enterprise import (
     SAMPLE_TRAINER,
     EnterpriseConfig,

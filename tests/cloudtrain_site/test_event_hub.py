@@ -13,10 +13,10 @@ import pytest
 from django.db import connection
 from django_eventstream.models import Event
 
-from cloudtrain_site import event_hub
-from cloudtrain_site.event_hub import BACKLOG, BATCH, Subscription, current_hub, open_streams
-from cloudtrain_site.event_store import StoredEvent, current_number
-from cloudtrain_site.events import ALL_CHANNELS, EVERYONE, News, publish, rights_changed, unit_of_work
+from cloudtrain_site.events import hub as event_hub
+from cloudtrain_site.events.hub import BACKLOG, BATCH, Subscription, current_hub, open_streams
+from cloudtrain_site.events.publish import ALL_CHANNELS, EVERYONE, News, publish, rights_changed, unit_of_work
+from cloudtrain_site.events.store import StoredEvent, current_number
 from tests.web import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.django_db(transaction=True)

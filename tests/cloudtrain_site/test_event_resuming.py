@@ -12,10 +12,10 @@ from django.db import connection
 from django.utils import timezone
 from django_eventstream.models import Event
 
-from cloudtrain_site import event_stream
-from cloudtrain_site.event_hub import _hubs, open_streams
-from cloudtrain_site.event_store import current_number, trim
-from cloudtrain_site.events import rights_changed
+from cloudtrain_site.events import stream as event_stream
+from cloudtrain_site.events.hub import _hubs, open_streams
+from cloudtrain_site.events.publish import rights_changed
+from cloudtrain_site.events.store import current_number, trim
 from jobs.channels import organization_channel
 from jobs.models import Membership, Organization
 from tests.cloudtrain_site.telling import ids, tell, tell_many

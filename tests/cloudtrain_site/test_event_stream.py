@@ -18,11 +18,12 @@ from django.db import connection
 from django.test import Client
 from knox.models import get_token_model
 
-from cloudtrain_site import event_hub, event_stream
-from cloudtrain_site.event_hub import open_streams
-from cloudtrain_site.event_store import current_number, read_after
-from cloudtrain_site.event_stream import Reader
-from cloudtrain_site.events import EVERYONE, rights_changed
+from cloudtrain_site.events import hub
+from cloudtrain_site.events import stream as event_stream
+from cloudtrain_site.events.hub import open_streams
+from cloudtrain_site.events.publish import EVERYONE, rights_changed
+from cloudtrain_site.events.store import current_number, read_after
+from cloudtrain_site.events.stream import Reader
 from jobs.channels import organization_channel
 from jobs.models import Organization
 from tests.cloudtrain_site.telling import tell
@@ -180,7 +181,7 @@ def test_an_event_of_another_process_arrives(web_server: str, alice: User) -> No
     scheme = f"postgres://{login}/" if connection.vendor == "postgresql" else "sqlite:///"
     program = (
         "import django; django.setup()\n"
-        "from cloudtrain_site.events import EVERYONE, News, publish\n"
+        "from cloudtrain_site.events.publish import EVERYONE, News, publish\n"
         "publish(News('from_afar', EVERYONE))\n"
     )
     environment = {
@@ -198,7 +199,7 @@ class TestCost:
     def test_open_streams_hold_no_thread_and_no_connection(
         self, web_server: str, alice: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(event_hub, "KEEP_CONNECTION_SECONDS", 0.2)
+        monkeypatch.setattr(hub, "KEEP_CONNECTION_SECONDS", 0.2)
         threads, connections = threading.active_count(), open_database_connections()
         with ExitStack() as stack:
             for _ in range(10):

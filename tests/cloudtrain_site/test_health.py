@@ -14,9 +14,9 @@ from django_q.conf import Conf
 from django_q.models import OrmQ
 from rest_framework.test import APIClient
 
-from cloudtrain_site import health_components
-from cloudtrain_site.health_components import register_component, registered_components
 from cloudtrain_site.models import Loop, LoopRun
+from cloudtrain_site.monitoring import components
+from cloudtrain_site.monitoring.components import register_component, registered_components
 from cloudtrain_site.schedules import LOOPS
 
 URL = "/api/cloud/health"
@@ -68,7 +68,7 @@ class TestHealth:
             assert part["latency_ms"] >= 0
 
     def test_a_room_adds_what_it_knows(self, health: Health, loops_run: None, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(health_components, "_components", {})
+        monkeypatch.setattr(components, "_components", {})
         register_component("post office", lambda: "", well="Open.")
         register_component("post office", lambda: "Closed. Come back later.", well="Open.")
         register_component("bakery", lambda: "", well="Bread is there.")

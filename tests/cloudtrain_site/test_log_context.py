@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from cloudtrain_site.log_context import context_fields
 from cloudtrain_site.structured_logging import LogContext, get_logger
+from cloudtrain_site.structured_logging.context import context_fields
 from tests.cloudtrain_site.conftest import Lines
 
 logger = get_logger("simpletuner.cloud.jobs")

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
 
-from cloudtrain_site.asgi_types import Message, Receive, Send
-from cloudtrain_site.long_responses import Body, LongResponses, send_later
+from cloudtrain_site.serving.asgi_types import Message, Receive, Send
+from cloudtrain_site.serving.deferred_responses import Body, LongResponses, send_later
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
 HEADERS = [(b"Content-Length", b"0"), (b"X-Of-A-Middleware", b"here")]

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from cloudtrain_site.processes import Backoff, is_running, start, stop
+from cloudtrain_site.serving.processes import Backoff, is_running, start, stop
 from tests.web import wait_until
 
 #: Starts a child that ignores SIGTERM, says its number, and waits as stubbornly.

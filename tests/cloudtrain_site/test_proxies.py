@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cloudtrain_site.asgi_types import Receive, Scope, Send
-from cloudtrain_site.configuration import ConfigurationError, Environment
+from cloudtrain_site.conf.environment import ConfigurationError, Environment
+from cloudtrain_site.serving.asgi_types import Receive, Scope, Send
 from cloudtrain_site.web import behind_proxies
 
 

@@ -11,10 +11,10 @@ import pytest
 from django.core.management import call_command
 
 from cloudtrain_site import enterprise
-from cloudtrain_site.configuration import ConfigurationError
-from cloudtrain_site.embedded import kept_secret_key
+from cloudtrain_site.conf.data_folder import kept_secret_key
+from cloudtrain_site.conf.environment import ConfigurationError
+from cloudtrain_site.conf.yaml_schema import Kind, Schema
 from cloudtrain_site.management.commands.show_config import FILE_KEYS, VARIABLES
-from cloudtrain_site.yaml_source import Kind, Schema
 from tests.cloudtrain_site.conftest import ROOT
 
 

@@ -9,7 +9,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from cloudtrain_site.statements import ROWS_AT_ONCE, insert, update_if
+from cloudtrain_site.database.fast_sql import ROWS_AT_ONCE, insert, update_if
 from jobs.models import Job, JobEvent
 from jobs.statuses import JobStatus
 

@@ -12,8 +12,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from cloudtrain_site import statistics
-from cloudtrain_site.statistics import refresh_statistics, refresh_when_grown
+from cloudtrain_site.database import sqlite_analyze
+from cloudtrain_site.database.sqlite_analyze import refresh_statistics, refresh_when_grown
 from jobs.access import visible_jobs
 from jobs.dashboard.job_detail import retries_of
 from jobs.models import Job, Organization
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def uncounted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A database of which nothing is known yet, as right after its first migration."""
-    monkeypatch.setattr(statistics, "_counted_at", {})
+    monkeypatch.setattr(sqlite_analyze, "_counted_at", {})
     yield
     if connection.vendor == "sqlite":
         forget()
@@ -124,7 +124,7 @@ def test_what_another_process_has_counted_is_not_counted_again(
 ) -> None:
     make_many(600, acme, alice)
     refresh_statistics()
-    monkeypatch.setattr(statistics, "_counted_at", {})
+    monkeypatch.setattr(sqlite_analyze, "_counted_at", {})
     assert refresh_when_grown() == 0
 
 

@@ -18,17 +18,17 @@ from typing import Any
 import pytest
 import structlog
 
-from cloudtrain_site.configuration import ConfigurationError
+from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.correlation_ids import process_correlation_id
 from cloudtrain_site.http_client import set_correlation_id
-from cloudtrain_site.log_format import JsonFormatter
 from cloudtrain_site.structured_logging import (
     LogContext,
     configure_structured_logging,
     get_logger,
     init_from_env,
-    prints_answer,
 )
+from cloudtrain_site.structured_logging.configure import prints_answer
+from cloudtrain_site.structured_logging.formatters import JsonFormatter
 from tests.cloudtrain_site.conftest import ROOT, Lines, run_python, this_line
 
 logger = get_logger("simpletuner.cloud.jobs")

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from django.db import connection, transaction
 
-from cloudtrain_site import writers_line
-from cloudtrain_site.events import unit_of_work
-from cloudtrain_site.writers_line import Line, line_at
+from cloudtrain_site.database import sqlite_write_queue
+from cloudtrain_site.database.sqlite_write_queue import Line, line_at
+from cloudtrain_site.events.publish import unit_of_work
 from tests.waiting import wait_until
 
 
@@ -66,7 +66,7 @@ def test_a_turn_within_a_turn_neither_waits_for_those_in_line_nor_lets_them_in(d
 
     with mine.turn():
         other = line_up(theirs, database, order)
-        deadline = time.monotonic() + writers_line.PATIENCE_SECONDS / 2
+        deadline = time.monotonic() + sqlite_write_queue.PATIENCE_SECONDS / 2
         with mine.turn():
             order.append("mine")
         assert time.monotonic() < deadline, "the one who waits for us was waited for"
@@ -102,7 +102,7 @@ def test_what_waits_for_a_commit_is_in_nobodys_way_where_that_was_wished(*, give
 def test_a_turn_that_never_ends_does_not_keep_the_others_for_ever(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writers_line, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite_write_queue, "PATIENCE_SECONDS", 0.05)
     with Line(database).turn(), Line(database).turn():
         pass  # SQLite decides who of the two may write
     assert not is_locked(database.with_name("jobs.sqlite3-turn"))

@@ -6,8 +6,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from cloudtrain_site.accounts.preferences import change_preferences
 from cloudtrain_site.models import ApiKey
-from cloudtrain_site.preferences import change_preferences
 
 pytestmark = pytest.mark.django_db
 OLD, NEW = "unused-password", "a-much-better-one"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudtrain_site.sealing import Blot
+from cloudtrain_site.encryption import Blot
 from jobs.providers.base import Handle, LogSlice
 from jobs.providers.local import log as local_log
 from tests.jobs.local_trainings import ENDLESS, Trainings, until

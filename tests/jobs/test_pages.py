@@ -19,7 +19,7 @@ from approvals import intake
 from approvals.intake import Wish
 from approvals.models import ApprovalRule
 from cloudtrain_site.errors import server_error
-from cloudtrain_site.event_store import current_number
+from cloudtrain_site.events.store import current_number
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.dashboard.rows import Row, duration, make_rows, money

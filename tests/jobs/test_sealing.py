@@ -14,8 +14,7 @@ from rest_framework.test import APIClient
 
 from approvals.models import ApprovalRequest
 from approvals.terms import digest_of_terms, stored_terms
-from cloudtrain_site.redaction import mask_secrets
-from cloudtrain_site.sealing import (
+from cloudtrain_site.encryption import (
     SecretsLostError,
     blot_out,
     masked_places,
@@ -25,6 +24,7 @@ from cloudtrain_site.sealing import (
     seal,
     take_out,
 )
+from cloudtrain_site.redaction import mask_secrets
 from jobs.models import Job, Organization, TrainingConfig
 from jobs.sealed import opened
 

@@ -23,7 +23,7 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from cloudtrain_site import body_limit
+from cloudtrain_site.serving import body_limit
 from jobs import upkeep, uploads
 from jobs.dataset_models import DatasetUpload
 from jobs.models import Job, Membership, Organization

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from cloudtrain_site.background_tasks import start_background_tasks, stop_background_tasks
-from cloudtrain_site.processes import follow_parent
+from cloudtrain_site.serving.processes import follow_parent
 
 #: On a machine that has both, the web goes first, and the trainings started from here come after it too: a provider
 #: that gets no answer to its webhooks gives up on them, and what is applied a second later is not lost.

@@ -15,9 +15,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DjangoDatabaseError
 from django.db import connection, connections
 
-from cloudtrain_site.embedded import make_private_file
-from cloudtrain_site.statistics import refresh_when_grown
-from cloudtrain_site.supervisor import become_supervisor
+from cloudtrain_site.conf.data_folder import make_private_file
+from cloudtrain_site.database.sqlite_analyze import refresh_when_grown
+from cloudtrain_site.serving.supervisor import become_supervisor
 from cloudtrain_site.web import listen
 
 WHERE_TO_LOOK = """

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from cloudtrain_site.sealing import take_out
+from cloudtrain_site.encryption import take_out
 from jobs.providers.base import ProviderError
 from jobs.providers.local import runner as local_runner
 

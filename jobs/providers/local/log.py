@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from cloudtrain_site.sealing import Blot
+from cloudtrain_site.encryption import Blot
 from jobs.providers.base import PLAIN, LogSlice
 from jobs.providers.progress import ANSI, CONTROL, Progress, read_progress
 

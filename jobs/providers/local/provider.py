@@ -19,8 +19,8 @@ from typing import Any, Self
 
 from django.conf import settings
 
+from cloudtrain_site.encryption import Blot
 from cloudtrain_site.enterprise import config_in_force
-from cloudtrain_site.sealing import Blot
 from jobs.providers.base import PLAIN, Handle, LogSlice, Order, ProviderError, Snapshot
 from jobs.providers.datasets import Copy, Meter, Parcel
 from jobs.providers.local import command as local_command

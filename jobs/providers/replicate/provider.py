@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from asgiref.sync import sync_to_async
 
-from cloudtrain_site.sealing import Blot
+from cloudtrain_site.encryption import Blot
 from jobs.models import ProviderConfig
 from jobs.providers.base import PLAIN, Answers, Found, Handle, LogSlice, Order, ProviderError, Snapshot
 from jobs.providers.datasets import Copy, Meter, Parcel

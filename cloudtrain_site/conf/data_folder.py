@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cloudtrain_site.configuration import ConfigurationError
+from cloudtrain_site.conf.environment import ConfigurationError
 
 
 def kept_secret_key(data_dir: Path) -> str:

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from cloudtrain_site.processes import Service, follow_parent, stop_all
+from cloudtrain_site.serving.processes import Service, follow_parent, stop_all
 from cloudtrain_site.structured_logging import init_from_env
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+BASE_DIR = Path(__file__).resolve().parents[2]
 LOOK_SECONDS = 0.2
 #: The web process needs three seconds at most, the background about eight; all must be gone after ten.
 STOP_SECONDS = 9.0
@@ -28,7 +28,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def become_supervisor(listener: int) -> NoReturn:
     """Replace this program. The process stays, with its number, its terminal and the socket `listener`."""
     os.set_inheritable(listener, True)
-    command = [sys.executable, "-m", "cloudtrain_site.supervisor", "--listener", str(listener)]
+    command = [sys.executable, "-m", "cloudtrain_site.serving.supervisor", "--listener", str(listener)]
     os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": _import_path()})  # noqa: S606 - our own program
 
 

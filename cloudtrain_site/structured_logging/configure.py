@@ -12,15 +12,16 @@ from typing import Any, Literal
 import structlog
 from django.conf import settings
 
-from cloudtrain_site.configuration import ConfigurationError, path_of
-from cloudtrain_site.log_context import LogContext
-from cloudtrain_site.log_format import JsonFormatter, TextFormatter
-from cloudtrain_site.log_output import FileLineHandler, LineHandler, StreamLineHandler
-from cloudtrain_site.loggers import PROCESSORS, StructuredLogger, TolerantLogger, get_logger
+from cloudtrain_site.conf.environment import ConfigurationError, path_of
 from cloudtrain_site.redaction import register_secret, register_secrets_of
-from cloudtrain_site.uncaught import log_uncaught
-
-__all__ = ["LogContext", "configure_django", "configure_structured_logging", "get_logger", "init_from_env"]
+from cloudtrain_site.structured_logging.excepthooks import log_uncaught
+from cloudtrain_site.structured_logging.formatters import JsonFormatter, TextFormatter
+from cloudtrain_site.structured_logging.handlers import FileLineHandler, LineHandler, StreamLineHandler
+from cloudtrain_site.structured_logging.loggers import (
+    PROCESSORS,
+    StructuredLogger,
+    TolerantLogger,
+)
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 FORMATS = ("json", "text")

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 from django.db import connection, connections
 
-from cloudtrain_site.event_store import StoredEvent, read_after
-from cloudtrain_site.events import ALL_CHANNELS
+from cloudtrain_site.events.publish import ALL_CHANNELS
+from cloudtrain_site.events.store import StoredEvent, read_after
 
 logger = logging.getLogger("simpletuner.cloud.events")
 
@@ -211,7 +211,7 @@ class Hub:
 
     async def _listen(self) -> None:
         """Have PostgreSQL wake the reader. While that fails, which is told once, the reader polls."""
-        from cloudtrain_site.event_notices import FAILURES, notices
+        from cloudtrain_site.events.pg_listen import FAILURES, notices
 
         told = False
         while True:

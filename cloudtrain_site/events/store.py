@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from django.db.models import Max, Min, QuerySet
 from django_eventstream.models import Event, EventCounter
 
-from cloudtrain_site.events import ALL_CHANNELS, COUNTER, RIGHTS_CHANGED, USER_CHANNEL
+from cloudtrain_site.events.publish import ALL_CHANNELS, COUNTER, RIGHTS_CHANGED, USER_CHANNEL
 
 KEEP = timedelta(hours=24)
 #: Rows a DELETE: small enough that no writer waits long for it.

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from cloudtrain_site.asgi_types import App, Message, Receive, Scope, Send
+from cloudtrain_site.serving.asgi_types import App, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from django.http import HttpRequest

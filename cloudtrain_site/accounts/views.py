@@ -14,11 +14,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from cloudtrain_site.accounts.api_keys import MOST_KEYS, keys_of, make_key, revoke_key
+from cloudtrain_site.accounts.preferences import (
+    change_preferences,
+    mail_kinds,
+    time_zone_of,
+    time_zones,
+    wanted_mail,
+)
 from cloudtrain_site.api import StrictSerializer, asker
 from cloudtrain_site.errors import Conflict
-from cloudtrain_site.keys import MOST_KEYS, keys_of, make_key, revoke_key
 from cloudtrain_site.models import ApiKey
-from cloudtrain_site.preferences import change_preferences, mail_kinds, time_zone_of, time_zones, wanted_mail
 
 LONGEST_DAYS = 3650
 one_line = RegexValidator(r"\A[^\x00-\x1f\x7f]+\Z", "A name has no control characters.", code="invalid_name")

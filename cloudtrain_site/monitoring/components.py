@@ -2,7 +2,7 @@
 
 A room registers once, in its `AppConfig.ready()`::
 
-    from cloudtrain_site.health_components import register_component
+    from cloudtrain_site.monitoring.components import register_component
     from jobs.health import lost_webhooks
 
     register_component("webhooks", lost_webhooks, well="Nothing is known to be lost.")

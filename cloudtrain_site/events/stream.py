@@ -19,13 +19,13 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 
 from cloudtrain_site.api import KeyAuthentication
-from cloudtrain_site.asgi_types import Receive, Send
 from cloudtrain_site.correlation_ids import get_correlation_id, set_correlation_id
 from cloudtrain_site.errors import error_body
-from cloudtrain_site.event_hub import Hub, Subscription, current_hub
-from cloudtrain_site.event_store import StoredEvent, current_number, first_kept, read_after
-from cloudtrain_site.events import USER_CHANNEL
-from cloudtrain_site.long_responses import send_later
+from cloudtrain_site.events.hub import Hub, Subscription, current_hub
+from cloudtrain_site.events.publish import USER_CHANNEL
+from cloudtrain_site.events.store import StoredEvent, current_number, first_kept, read_after
+from cloudtrain_site.serving.asgi_types import Receive, Send
+from cloudtrain_site.serving.deferred_responses import send_later
 
 #: A stream ends after a time between these two, so that rights are checked again, and not everybody's at once.
 LIFETIME_SECONDS = (600.0, 900.0)

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from cloudtrain_site.log_format import attach_fields
+from cloudtrain_site.structured_logging.formatters import attach_fields
 
 # structlog's loggers need no processors: they make ordinary log records, and the formatter does the rest for all.
 # Shared and never replaced, so that `structlog.testing.capture_logs` works on every logger.

@@ -20,8 +20,8 @@ from django.db import connection, models, transaction
 from django.utils import timezone
 from django_eventstream.models import Event, EventCounter
 
-from cloudtrain_site.statements import insert
-from cloudtrain_site.writers_line import line_at
+from cloudtrain_site.database.fast_sql import insert
+from cloudtrain_site.database.sqlite_write_queue import line_at
 
 COUNTER = "cloudtrain"
 EVERYONE = "everyone"

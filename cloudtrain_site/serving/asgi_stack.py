@@ -9,8 +9,8 @@ from django.conf import settings
 from django.db import connection
 from django.utils.module_loading import import_string
 
-from cloudtrain_site.body_limit import BodyLimit
-from cloudtrain_site.long_responses import LongResponses
+from cloudtrain_site.serving.body_limit import BodyLimit
+from cloudtrain_site.serving.deferred_responses import LongResponses
 
 
 def behind_fronts(site: Any) -> LongResponses:

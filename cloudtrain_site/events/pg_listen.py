@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from django.db import connection
 
-from cloudtrain_site.events import NOTIFY_CHANNEL
+from cloudtrain_site.events.publish import NOTIFY_CHANNEL
 
 #: What a connection fails with.
 FAILURES = (psycopg.Error, OSError)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Literal, TextIO
 
-from cloudtrain_site.configuration import ConfigurationError
+from cloudtrain_site.conf.environment import ConfigurationError
 
 
 class LineHandler(logging.Handler):

@@ -23,9 +23,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from cloudtrain_site import event_store
-from cloudtrain_site.health_components import Registered, registered_components
+from cloudtrain_site.events import store
 from cloudtrain_site.models import Loop
+from cloudtrain_site.monitoring.components import Registered, registered_components
 from cloudtrain_site.schedules import LOOPS
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
@@ -96,7 +96,7 @@ def _broker(now: datetime) -> tuple[str, str]:
 
 
 def _events() -> tuple[str, str]:
-    return HEALTHY, f"Newest event: number {event_store.current_number()}."
+    return HEALTHY, f"Newest event: number {store.current_number()}."
 
 
 def loops(now: datetime) -> list[Component]:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from cloudtrain_site.configuration import ConfigurationError
+from cloudtrain_site.conf.environment import ConfigurationError
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
