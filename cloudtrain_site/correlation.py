@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -17,16 +18,18 @@ from django_q.utils import get_func_repr
 from django_structlog import signals as request_signals
 from structlog.contextvars import bind_contextvars, clear_contextvars, unbind_contextvars
 
-from cloudtrain_site.correlation_header import request_correlation
 from cloudtrain_site.correlation_ids import (
     HEADER,
+    MAX_LENGTH,
     clear_correlation_id,
     command_correlation,
     correlation,
     current_correlation_id,
+    is_valid_correlation_id,
     new_correlation_id,
     set_correlation_id,
 )
+from cloudtrain_site.structured_logging.loggers import get_logger
 
 __all__ = ["CorrelationMiddleware", "command_correlation", "connect_task_correlation", "correlation"]
 
@@ -172,3 +175,20 @@ _task_lines = _TaskLines()
 def _name_result(task: dict[str, Any], **kwargs: Any) -> None:
     is_logged = _tasks_logger.isEnabledFor(logging.INFO if task["success"] else logging.ERROR)
     _task_lines.correlation_id = task.get("correlation_id") if is_logged else None
+
+
+logger = get_logger("simpletuner.cloud.http")
+
+
+@contextmanager
+def request_correlation(header: str | None) -> Iterator[str]:
+    """Name the work of a request as its `header` does; one that can't be used is replaced, which is logged."""
+    # Blanks around a header's value are no part of it, and the server leaves those that follow.
+    given = (header or "").strip(" \t")
+    is_good = is_valid_correlation_id(given)
+    with correlation(given if is_good else None) as correlation_id:
+        if given and not is_good:
+            # Its length and not its text: whoever sent it chose that to be logged.
+            reason = "too long" if len(given) > MAX_LENGTH else "a character that is not allowed"
+            logger.warning("Correlation id replaced", reason=reason, length=len(given))
+        yield correlation_id

@@ -7,7 +7,9 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from cloudtrain_site import errors
+from cloudtrain_site.accounts import views as accounts
 from cloudtrain_site.events.stream import event_stream
+from cloudtrain_site.monitoring import health
 from cloudtrain_site.monitoring.prometheus import PrometheusView
 
 urlpatterns = [
@@ -15,8 +17,12 @@ urlpatterns = [
     path("", include("queueing.urls")),
     path("", include("jobs.urls")),
     path("api/events", event_stream, name="events"),
-    path("api/account", include("cloudtrain_site.account_urls")),
-    path("api/cloud/health", include("cloudtrain_site.health_urls")),
+    path("api/account", accounts.Account.as_view(), name="account-settings"),
+    path("api/account/keys", accounts.KeyList.as_view(), name="account-keys"),
+    path("api/account/keys/<str:key_id>", accounts.KeyDetail.as_view(), name="account-key"),
+    path("api/cloud/health", health.HealthView.as_view(), name="health"),
+    path("api/cloud/health/live", health.LiveView.as_view(), name="health-live"),
+    path("api/cloud/health/ready", health.ReadyView.as_view(), name="health-ready"),
     path("api/cloud/metrics/prometheus", PrometheusView.as_view(), name="metrics-prometheus"),
     path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from cloudtrain_site.correlation_header import request_correlation
+from cloudtrain_site.correlation import request_correlation
 from cloudtrain_site.correlation_ids import HEADER
 from cloudtrain_site.errors import error_body
 from cloudtrain_site.serving.asgi_types import App, Message, Receive, Scope, Send

@@ -11,7 +11,7 @@ from jobs.providers.base import Provider
 
 def _configured(path: str) -> Callable[[], Provider]:
     """The class at a dotted path, imported with the first question, with what is configured now."""
-    return lambda: import_string(path).from_settings()  # type: ignore[no-any-return]
+    return lambda: import_string(path).from_settings()
 
 
 _PROVIDERS: Mapping[str, Callable[[], Provider]] = {

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from cloudtrain_site.correlation_header import request_correlation
+from cloudtrain_site.correlation import request_correlation
 from cloudtrain_site.correlation_ids import HEADER
 from cloudtrain_site.errors import error_body
 from cloudtrain_site.security_headers import HEADER as POLICY_HEADER
