@@ -16,7 +16,7 @@ from approvals.rules import Hold
 from approvals.statuses import RequestStatus
 from approvals.terms import digest_of_terms, possible_terms, still_covers, stored_job, stored_terms
 from cloudtrain_site.correlation_ids import get_correlation_id
-from cloudtrain_site.events.publish import unit_of_work
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change
 from jobs.models import Job
 

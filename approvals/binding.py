@@ -11,8 +11,8 @@ from approvals.asking import ask_again
 from approvals.models import ApprovalRequest
 from approvals.statuses import RequestStatus
 from approvals.terms import differences, digest_of_terms, possible_terms
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.encryption import SecretsLostError
-from cloudtrain_site.events.publish import unit_of_work
 from cloudtrain_site.states import Source, change_state
 from jobs.models import Job
 from queueing import guards

@@ -13,7 +13,7 @@ from approvals.notices import plan_decided, send_soon
 from approvals.reviewers import bypasses
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.correlation_ids import get_correlation_id
-from cloudtrain_site.events.publish import joined_unit, unit_of_work
+from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change, change_state
 from jobs import lifecycle
 from jobs.access import AnyUser

@@ -16,9 +16,9 @@ from approvals.facts import facts_about, rules_in_force
 from approvals.models import ApprovalRequest
 from approvals.rules import Hold, first_hold
 from approvals.statuses import RequestStatus
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.encryption import keys
 from cloudtrain_site.errors import Conflict
-from cloudtrain_site.events.publish import unit_of_work
 from cloudtrain_site.states import Actor
 from jobs import lifecycle
 from jobs.access import role_in

@@ -28,7 +28,7 @@ from approvals.reviewers import eligible
 from approvals.statuses import RequestStatus
 from cloudtrain_site.accounts.preferences import who_muted
 from cloudtrain_site.correlation_ids import HEADER, correlation, get_correlation_id
-from cloudtrain_site.events.publish import write_last
+from cloudtrain_site.database.unit_of_work import write_last
 
 logger = logging.getLogger("simpletuner.cloud.approvals")
 

@@ -228,7 +228,7 @@ def submit_some(count: int) -> dict[str, float]:
     from django.db import transaction
 
     from approvals.intake import Wish, submit
-    from cloudtrain_site.events.publish import unit_of_work
+    from cloudtrain_site.database.unit_of_work import unit_of_work
     from cloudtrain_site.states import Source
     from jobs.models import Membership, Organization
     from jobs.submission import Submission

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from cloudtrain_site.correlation_ids import correlation, get_correlation_id
 from cloudtrain_site.database.fast_sql import update_if
-from cloudtrain_site.events.publish import joined_unit
+from cloudtrain_site.database.unit_of_work import joined_unit
 
 
 class Source(models.TextChoices):

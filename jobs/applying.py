@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from cloudtrain_site.events.publish import unit_of_work
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs import lifecycle, logs
 from jobs.estimates import cost_of, price_of
 from jobs.models import Job, ProviderConfig

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from django.db import IntegrityError
 
 from cloudtrain_site.database.connections import lend_connection
-from cloudtrain_site.events.publish import unit_of_work
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs import lifecycle, outages, strays
 from jobs.applying import Application
 from jobs.estimates import priced

@@ -15,8 +15,9 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from cloudtrain_site.correlation_ids import get_correlation_id
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
-from cloudtrain_site.events.publish import News, publish, unit_of_work
+from cloudtrain_site.events.publish import News, publish
 from cloudtrain_site.states import Actor, Change, Source, change_state
 from jobs.dataset_models import DatasetUpload
 from jobs.identifiers import new_job_id, new_marker

@@ -12,7 +12,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from cloudtrain_site.correlation_ids import get_correlation_id
-from cloudtrain_site.events.publish import News, publish, write_last
+from cloudtrain_site.database.unit_of_work import write_last
+from cloudtrain_site.events.publish import News, publish
 from cloudtrain_site.states import Actor, Change, Source, Stateful
 from jobs import signals
 from jobs.channels import organization_channel

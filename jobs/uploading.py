@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudtrain_site.events.publish import unit_of_work
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor, Source, change_state
 from jobs.lifecycle import may_go_on, tell_progress
 from jobs.models import Job

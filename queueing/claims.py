@@ -16,7 +16,7 @@ from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
 from cloudtrain_site.correlation_ids import get_correlation_id
-from cloudtrain_site.events.publish import unit_of_work
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change, Source, change_state, move_all
 from jobs.models import Job, record_in_history
 from jobs.roles import Role

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Model
 
 from cloudtrain_site.correlation_ids import get_correlation_id
-from cloudtrain_site.events.publish import unit_of_work
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor
 from jobs.access import AnyUser, is_superuser, organizations_of, role_in
 from jobs.models import Organization

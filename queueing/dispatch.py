@@ -18,8 +18,8 @@ from itertools import groupby
 from asgiref.sync import async_to_sync, sync_to_async
 from django.utils import timezone
 
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.encryption import SecretsLostError
-from cloudtrain_site.events.publish import unit_of_work
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.models import Job

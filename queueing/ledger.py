@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from asgiref.sync import sync_to_async
 
-from cloudtrain_site.events.publish import unit_of_work
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Source
 from jobs import lifecycle, strays
 from jobs.models import Job

@@ -9,7 +9,8 @@ from django.db.models import Q
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from cloudtrain_site.events.publish import EVERYONE, News, publish, unit_of_work
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.events.publish import EVERYONE, News, publish
 from queueing.limits import queue_state
 from queueing.models import QueueEntry, QueueState
 from queueing.statuses import HOLDS_SLOT, WAITING

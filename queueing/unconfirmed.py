@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudtrain_site.events.publish import unit_of_work
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs.models import Job
 from jobs.statuses import BEFORE_PROVIDER, JobStatus
 from queueing import claims, dispatch, passes

@@ -12,7 +12,7 @@ from time import monotonic, sleep
 from django.db import connection
 from django.db.models import QuerySet
 
-from cloudtrain_site.events.publish import unit_of_work
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle, strays
 from jobs.applying import Application

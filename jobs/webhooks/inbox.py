@@ -20,7 +20,7 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from cloudtrain_site.correlation_ids import correlation, get_correlation_id
-from cloudtrain_site.events.publish import unit_of_work
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.redaction import mask_secrets
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.providers.base import ProviderError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloudtrain_site.events.publish import EVERYONE, News, publish, unit_of_work
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.events.publish import EVERYONE, News, publish
 from cloudtrain_site.events.store import current_number
 from tests.web import Message
 

@@ -13,9 +13,10 @@ import pytest
 from django.db import connection
 from django_eventstream.models import Event
 
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.events import hub as event_hub
 from cloudtrain_site.events.hub import BACKLOG, BATCH, Subscription, current_hub, open_streams
-from cloudtrain_site.events.publish import ALL_CHANNELS, EVERYONE, News, publish, rights_changed, unit_of_work
+from cloudtrain_site.events.publish import ALL_CHANNELS, EVERYONE, News, publish, rights_changed
 from cloudtrain_site.events.store import StoredEvent, current_number
 from tests.web import PATIENCE_SECONDS
 

@@ -13,7 +13,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django_eventstream.models import Event
 
-from cloudtrain_site.events.publish import EVERYONE, News, publish, rights_changed, unit_of_work
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.events.publish import EVERYONE, News, publish, rights_changed
 from cloudtrain_site.events.store import StoredEvent, current_number, first_kept, read_after, trim
 
 

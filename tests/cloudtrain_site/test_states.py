@@ -10,7 +10,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.utils import timezone
 
 from cloudtrain_site.correlation_ids import correlation, get_correlation_id
-from cloudtrain_site.events.publish import unit_of_work
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Source, change_state
 from jobs import signals
 from jobs.models import Job, JobEvent

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 
 from cloudtrain_site.database import sqlite_write_queue
 from cloudtrain_site.database.sqlite_write_queue import Line, line_at
-from cloudtrain_site.events.publish import unit_of_work
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from tests.waiting import wait_until
 
 
