@@ -19,9 +19,8 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.events.publish import News, publish
 from cloudtrain_site.states import Actor, Change, Source, change_state
-from jobs.dataset_models import DatasetUpload
 from jobs.identifiers import new_job_id, new_marker
-from jobs.models import Job, LogPiece, Organization
+from jobs.models import DatasetUpload, Job, LogPiece, Organization
 from jobs.providers import FORGETFUL
 from jobs.providers.base import Found, Snapshot
 from jobs.sealed import without_secrets

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from jobs.admin_base import ScopedAdmin
-from jobs.dataset_models import DatasetCopy, DatasetUpload
+from jobs.models import DatasetCopy, DatasetUpload
 
 
 class DatasetCopyInline(admin.TabularInline[DatasetCopy, DatasetUpload]):

@@ -20,7 +20,7 @@ from cloudtrain_site.serving.body_limit import FORM_BYTES
 from jobs import uploads
 from jobs.api.serializers import as_utc
 from jobs.archives import ArchiveError
-from jobs.dataset_models import DatasetUpload
+from jobs.models import DatasetUpload
 from jobs.organizations import choose_organization
 from jobs.upload_handler import FIELD, DatasetHandler, ReceivedFile, UploadTooLarge
 

@@ -21,8 +21,7 @@ from django.utils import timezone
 from cloudtrain_site.serving.body_limit import DATASET_BYTES
 from jobs import archives
 from jobs.access import AnyUser, is_superuser, organizations_of, role_in
-from jobs.dataset_models import DatasetCopy, DatasetUpload
-from jobs.models import Job, Organization
+from jobs.models import DatasetCopy, DatasetUpload, Job, Organization
 from jobs.providers.datasets import Copy
 from jobs.providers.local import dataset
 from jobs.roles import MANAGERS, SUBMITTERS

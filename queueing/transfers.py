@@ -18,8 +18,7 @@ from django.utils import timezone
 
 from cloudtrain_site.states import Source
 from jobs import uploading, uploads
-from jobs.dataset_models import DatasetUpload
-from jobs.models import Job
+from jobs.models import DatasetUpload, Job
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import Copy, Meter, Parcel, StoppedError, TakesDatasets
 from jobs.statuses import JobStatus

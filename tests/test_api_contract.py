@@ -23,8 +23,7 @@ from cloudtrain_site.correlation_ids import HEADER
 from cloudtrain_site.models import ApiKey
 from cloudtrain_site.states import Source
 from jobs.configs import store_config
-from jobs.dataset_models import DatasetUpload
-from jobs.models import Job, Organization
+from jobs.models import DatasetUpload, Job, Organization
 from jobs.statuses import JobStatus
 from jobs.submission import Submission
 

@@ -28,11 +28,12 @@ from jobs.api.serializers import (
     as_utc,
 )
 from jobs.configs import MaskedError, find_config, remove_config, store_config, visible_configs
-from jobs.models import NAME_LIMIT, ProviderConfig, TrainingConfig, plain_name
+from jobs.models import ProviderConfig, TrainingConfig
 from jobs.organizations import choose_organization
 from jobs.providers import NAMES, get_provider
 from jobs.providers.base import ProviderError
 from jobs.providers.settings import change_settings
+from jobs.validators import NAME_LIMIT, plain_name
 
 
 def _represent(config: TrainingConfig) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from rest_framework import serializers
 from cloudtrain_site.api import StrictSerializer
 from jobs.access import AnyUser
 from jobs.facets import facets_of
-from jobs.models import NAME_LIMIT, Job, JobEvent, plain_name
+from jobs.models import Job, JobEvent
 from jobs.providers import NAMES
 from jobs.statuses import JobStatus
 from jobs.submission import problem_with
-from jobs.validators import holds_no_secret
+from jobs.validators import NAME_LIMIT, holds_no_secret, plain_name
 
 
 def keepable(value: Any) -> None:

@@ -17,11 +17,11 @@ from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle, strays
 from jobs.applying import Application
 from jobs.models import Job, ProviderConfig, WebhookDelivery
+from jobs.models.webhook import APPLICABLE, IS_APPLICABLE
 from jobs.providers.base import Snapshot
 from jobs.providers.replicate.predictions import is_prediction, read_found, read_snapshot
 from jobs.statuses import ACTIVE, BEFORE_PROVIDER
 from jobs.tracing import tracing
-from jobs.webhook_models import APPLICABLE, IS_APPLICABLE
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 

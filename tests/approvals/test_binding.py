@@ -19,8 +19,7 @@ from approvals.terms import differences, digest_of_terms, still_covers, stored_t
 from approvals.wishes import repeat_wish
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
-from jobs.dataset_models import DatasetUpload
-from jobs.models import Job, JobEvent
+from jobs.models import DatasetUpload, Job, JobEvent
 from jobs.statuses import JobStatus
 from queueing import claims, dispatch, staging
 from queueing.models import QueueEntry

@@ -15,8 +15,7 @@ from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from approvals.models import ApprovalRule
 from jobs.configs import store_config
-from jobs.dataset_models import DatasetUpload
-from jobs.models import Job, Membership, Organization, ProviderConfig
+from jobs.models import DatasetUpload, Job, Membership, Organization, ProviderConfig
 from tests.browser.conftest import (
     Browse,
     forgive,

@@ -19,8 +19,7 @@ from django_q.signing import SignedPackage
 
 from cloudtrain_site.states import Actor, Source
 from jobs import clearing, lifecycle, logs, tasks, uploads
-from jobs.dataset_models import DatasetUpload
-from jobs.models import Job, LogPiece, Organization
+from jobs.models import DatasetUpload, Job, LogPiece, Organization
 from jobs.providers.base import Snapshot
 from jobs.statuses import JobStatus
 

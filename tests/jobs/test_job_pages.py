@@ -20,8 +20,7 @@ from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle, logs
 from jobs.dashboard.history import MOST_SHOWN
 from jobs.dashboard.job_detail import PREVIEW_CHARACTERS, cost_in_words, seconds_left
-from jobs.dataset_models import DatasetUpload
-from jobs.models import Job, JobEvent, LogPiece, Membership, Organization
+from jobs.models import DatasetUpload, Job, JobEvent, LogPiece, Membership, Organization
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from jobs.submission import Submission

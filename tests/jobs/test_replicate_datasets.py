@@ -22,8 +22,7 @@ from rest_framework.test import APIClient
 
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle, uploads
-from jobs.dataset_models import DatasetCopy, DatasetUpload
-from jobs.models import Job, Organization, ProviderConfig
+from jobs.models import DatasetCopy, DatasetUpload, Job, Organization, ProviderConfig
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import Copy, Meter, Parcel, StoppedError
 from jobs.providers.replicate.provider import ReplicateProvider

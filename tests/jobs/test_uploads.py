@@ -25,8 +25,7 @@ from rest_framework.test import APIClient
 
 from cloudtrain_site.serving import body_limit
 from jobs import upkeep, uploads
-from jobs.dataset_models import DatasetUpload
-from jobs.models import Job, Membership, Organization
+from jobs.models import DatasetUpload, Job, Membership, Organization
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from tests.archives import make_tar, make_zip

@@ -17,8 +17,7 @@ from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle, providers, uploads
-from jobs.dataset_models import DatasetCopy, DatasetUpload
-from jobs.models import Job, JobEvent, Organization
+from jobs.models import DatasetCopy, DatasetUpload, Job, JobEvent, Organization
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import Copy, Meter, Parcel
 from jobs.statuses import JobStatus

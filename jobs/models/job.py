@@ -1,4 +1,4 @@
-"""Jobs, what belongs to them, and who may have to do with them."""
+"""A job, its history, its captured log, and the key under which it was submitted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from django.conf import settings
-from django.core.validators import MinValueValidator, RegexValidator, URLValidator
+from django.core.validators import URLValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -17,81 +17,14 @@ from cloudtrain_site.events.publish import News, publish
 from cloudtrain_site.states import Actor, Change, Source, Stateful
 from jobs import signals
 from jobs.channels import organization_channel
-from jobs.dataset_models import DatasetUpload
 from jobs.identifiers import new_job_id
+from jobs.models.dataset import DatasetUpload
+from jobs.models.organization import Organization
 from jobs.order_sql import NameKey, RanKey
-from jobs.organization_models import Membership as Membership
-from jobs.organization_models import Organization as Organization
 from jobs.statuses import ACTIVE, ALLOWED, TERMINAL, JobStatus
-from jobs.validators import holds_no_secret
-from jobs.webhook_models import WebhookDelivery as WebhookDelivery
+from jobs.validators import NAME_LIMIT, plain_name
 
-NAME_LIMIT = 200
 A_CENT = Decimal("0.01")
-plain_name = RegexValidator(
-    r"\A[^\x00-\x1f/\\]+\Z", "A name may not contain control characters or slashes.", code="invalid_name"
-)
-
-
-class TrainingConfig(models.Model):
-    """A config that an organization keeps under a name, for `config_name_to_load`."""
-
-    organization = models.ForeignKey(Organization, models.CASCADE, related_name="training_configs")
-    name = models.CharField(max_length=NAME_LIMIT, validators=[plain_name])
-    config = models.JSONField(default=dict)
-    dataloader_config = models.JSONField(default=list, blank=True)
-    #: The secrets that were in both, encrypted, with their places.
-    sealed = models.TextField(blank=True, editable=False)
-    updated_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False)
-    updated_at = models.DateTimeField(default=timezone.now, editable=False)
-
-    class Meta:
-        ordering = ["name"]
-        constraints = [models.UniqueConstraint(fields=["organization", "name"], name="one_config_a_name")]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class ProviderConfig(models.Model):
-    """What the operator set for one provider. A change is in force at the next look, without a restart."""
-
-    name = models.CharField(max_length=40, primary_key=True)
-    enabled = models.BooleanField(default=True)
-    webhook_url = models.CharField(
-        blank=True, max_length=500, validators=[URLValidator(["http", "https"]), holds_no_secret]
-    )
-    webhook_networks = models.TextField(blank=True, help_text="Networks that may deliver webhooks, one a line.")
-    signature_required = models.BooleanField(default=True)
-    model_version = models.CharField(max_length=200, blank=True, help_text="Model, or model and version, to run.")
-    default_hardware = models.CharField(max_length=40, blank=True)
-    cost_per_second = models.JSONField(default=dict, blank=True, help_text="US dollars a second, by hardware profile.")
-    prices_as_of = models.DateField(null=True, blank=True, help_text="When the prices were last looked up.")
-    seconds_per_step = models.FloatField(
-        default=1.0,
-        validators=[MinValueValidator(0.0)],
-        help_text="A step's usual length, for estimates, until finished jobs tell better.",
-    )
-    discovery_organization = models.ForeignKey(
-        Organization, models.SET_NULL, null=True, blank=True, help_text="Whose the jobs are that were made elsewhere."
-    )
-    #: Shared by all processes: how often in a row it could not be asked, and until when nobody tries again.
-    outage_failures = models.PositiveIntegerField(default=0, editable=False)
-    outage_until = models.DateTimeField(null=True, editable=False)
-    #: Somebody is asking about all of its active jobs, until this moment at most.
-    refresh_until = models.DateTimeField(null=True, editable=False)
-    silence_minutes = models.PositiveIntegerField(
-        default=15, help_text="With a webhook address: a job not heard of for so long is asked about; 0: never."
-    )
-    #: When it was first found that a job had changed and no webhook told; None once one arrived again.
-    webhooks_missed_at = models.DateTimeField(null=True, editable=False)
-    updated_at = models.DateTimeField(auto_now=True)
-
-    class Meta:
-        ordering = ["name"]
-
-    def __str__(self) -> str:
-        return self.name
 
 
 class JobQuerySet(models.QuerySet["Job"]):

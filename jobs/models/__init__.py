@@ -1,0 +1,26 @@
+"""The room's tables."""
+
+from __future__ import annotations
+
+from jobs.models.config import TrainingConfig
+from jobs.models.dataset import DatasetCopy, DatasetUpload
+from jobs.models.job import IdempotencyKey, Job, JobEvent, JobQuerySet, LogPiece, record_in_history
+from jobs.models.organization import Membership, Organization
+from jobs.models.provider import ProviderConfig
+from jobs.models.webhook import WebhookDelivery
+
+__all__ = [
+    "DatasetCopy",
+    "DatasetUpload",
+    "IdempotencyKey",
+    "Job",
+    "JobEvent",
+    "JobQuerySet",
+    "LogPiece",
+    "Membership",
+    "Organization",
+    "ProviderConfig",
+    "TrainingConfig",
+    "WebhookDelivery",
+    "record_in_history",
+]

@@ -1,0 +1,50 @@
+"""What an operator sets for a provider."""
+
+from __future__ import annotations
+
+from django.core.validators import MinValueValidator, URLValidator
+from django.db import models
+
+from jobs.models.organization import Organization
+from jobs.validators import holds_no_secret
+
+
+class ProviderConfig(models.Model):
+    """What the operator set for one provider. A change is in force at the next look, without a restart."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    enabled = models.BooleanField(default=True)
+    webhook_url = models.CharField(
+        blank=True, max_length=500, validators=[URLValidator(["http", "https"]), holds_no_secret]
+    )
+    webhook_networks = models.TextField(blank=True, help_text="Networks that may deliver webhooks, one a line.")
+    signature_required = models.BooleanField(default=True)
+    model_version = models.CharField(max_length=200, blank=True, help_text="Model, or model and version, to run.")
+    default_hardware = models.CharField(max_length=40, blank=True)
+    cost_per_second = models.JSONField(default=dict, blank=True, help_text="US dollars a second, by hardware profile.")
+    prices_as_of = models.DateField(null=True, blank=True, help_text="When the prices were last looked up.")
+    seconds_per_step = models.FloatField(
+        default=1.0,
+        validators=[MinValueValidator(0.0)],
+        help_text="A step's usual length, for estimates, until finished jobs tell better.",
+    )
+    discovery_organization = models.ForeignKey(
+        Organization, models.SET_NULL, null=True, blank=True, help_text="Whose the jobs are that were made elsewhere."
+    )
+    #: Shared by all processes: how often in a row it could not be asked, and until when nobody tries again.
+    outage_failures = models.PositiveIntegerField(default=0, editable=False)
+    outage_until = models.DateTimeField(null=True, editable=False)
+    #: Somebody is asking about all of its active jobs, until this moment at most.
+    refresh_until = models.DateTimeField(null=True, editable=False)
+    silence_minutes = models.PositiveIntegerField(
+        default=15, help_text="With a webhook address: a job not heard of for so long is asked about; 0: never."
+    )
+    #: When it was first found that a job had changed and no webhook told; None once one arrived again.
+    webhooks_missed_at = models.DateTimeField(null=True, editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
