@@ -13,10 +13,10 @@ class ApprovalsConfig(AppConfig):
 
     def ready(self) -> None:
         """Hear of ended jobs, tell the API of every job's approval, and have a say before a job starts."""
-        from approvals.binding import asked_about, is_what_was_approved
         from approvals.dashboard.facet import approvals_of, holds_on
         from approvals.dashboard.job_panel import panel_for
         from approvals.dashboard.views import EVENTS, count_to_decide
+        from approvals.dispatch_guard import asked_about, is_what_was_approved
         from approvals.health import warning
         from approvals.mail_kinds import ALL
         from approvals.receivers import withdraw_request

@@ -9,14 +9,14 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from approvals.models import ApprovalRequest, Decision
-from approvals.notices import plan_decided, send_soon
+from approvals.notifications import plan_decided, send_soon
 from approvals.reviewers import bypasses
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change, change_state
 from jobs import lifecycle
-from jobs.access import AnyUser
+from jobs.permissions import AnyUser
 from jobs.statuses import JobStatus
 from queueing import claims, passes
 from queueing.models import QueueEntry

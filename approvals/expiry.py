@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from approvals import decisions
 from approvals.models import ApprovalRequest
-from approvals.notices import send_soon
+from approvals.notifications import send_soon
 from approvals.statuses import RequestStatus
 from cloudtrain_site.states import SYSTEM
 from jobs.statuses import TERMINAL

@@ -11,24 +11,24 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError
 from django.utils import timezone
 
-from approvals.asking import ask, keep_approval
-from approvals.facts import facts_about, rules_in_force
+from approvals.creation import ask, keep_approval
 from approvals.models import ApprovalRequest
-from approvals.rules import Hold, first_hold
+from approvals.rules.evaluation import Hold, first_hold
+from approvals.rules.facts import facts_about, rules_in_force
 from approvals.statuses import RequestStatus
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.encryption import keys
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor
 from jobs import lifecycle
-from jobs.access import role_in
 from jobs.estimates import estimate_cost, estimate_seconds
 from jobs.models import IdempotencyKey, Job, Organization, ProviderConfig
+from jobs.permissions import role_in
 from jobs.submission import Submission, digest_of
 from queueing import claims, passes
-from queueing.forecasts import Prospect, prospect
-from queueing.line import positions
 from queueing.models import QueueEntry
+from queueing.waiting.forecast import Prospect, prospect
+from queueing.waiting.order import positions
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 

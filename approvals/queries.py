@@ -12,8 +12,8 @@ from approvals.models import ApprovalRequest
 from approvals.reviewers import reviewed_by
 from approvals.statuses import RequestStatus
 from cloudtrain_site.redaction import mask_secrets
-from jobs.access import AnyUser, is_superuser, organizations_of
 from jobs.models import Job
+from jobs.permissions import AnyUser, is_superuser, organizations_of
 from jobs.roles import MANAGERS
 
 

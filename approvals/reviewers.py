@@ -23,8 +23,8 @@ from django.db.models.functions import Coalesce
 
 from approvals.models import ApprovalRequest, ApprovalRule, Decision
 from approvals.statuses import RequestStatus
-from jobs.access import AnyUser, Team, is_superuser
 from jobs.models import Membership, Organization
+from jobs.permissions import AnyUser, Team, is_superuser
 from jobs.roles import RANK, Role
 
 

@@ -193,9 +193,9 @@ def decide_beside(folder: Path, ids: list[int]) -> None:
 
 def rule_time() -> float:
     """The median of judging a submission by all the rules, none of which holds it."""
-    from approvals.facts import rules_in_force
     from approvals.models import ApprovalRule
-    from approvals.rules import Facts, first_hold
+    from approvals.rules.evaluation import Facts, first_hold
+    from approvals.rules.facts import rules_in_force
     from jobs.models import Organization
     from jobs.roles import Role
 

@@ -113,9 +113,9 @@ class Life:
 def pause_queue() -> None:
     """No job may start but by our hand."""
     from cloudtrain_site.states import SYSTEM, Source
-    from queueing import controls
+    from queueing import operations
 
-    controls.set_paused(True, controls.By(SYSTEM, Source.API))
+    operations.set_paused(True, operations.By(SYSTEM, Source.API))
 
 
 def make_lives(chance: random.Random) -> list[Life]:

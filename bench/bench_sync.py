@@ -36,8 +36,8 @@ from django.utils import timezone  # noqa: E402
 
 from bench.ending import end_as_by_ctrl_c  # noqa: E402
 from cloudtrain_site.states import Source  # noqa: E402
-from jobs import sync  # noqa: E402
 from jobs.models import Job  # noqa: E402
+from jobs.sync import refresh  # noqa: E402
 from tests.fake_replicate.process import FakeReplicateProcess  # noqa: E402
 
 CHUNK = 100
@@ -97,12 +97,12 @@ def requests_of(fake: FakeReplicateProcess) -> int:
 def cycle(fake: FakeReplicateProcess, count: int) -> dict[str, float]:
     """One poll after one in a hundred changed."""
     ids = make_jobs(fake, count)
-    sync.refresh(sync.active_jobs(), source=Source.POLL)
+    refresh.refresh(refresh.active_jobs(), source=Source.POLL)
     for external_id in ids[::100]:
         fake.update(external_id, status="processing")
     told: dict[str, float] = {}
     with counted(fake, told):
-        outcome = sync.refresh(sync.active_jobs(), source=Source.POLL)
+        outcome = refresh.refresh(refresh.active_jobs(), source=Source.POLL)
     assert (outcome.refreshed, outcome.moved) == (count, len(ids[::100])), outcome
     told["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return told
@@ -113,7 +113,7 @@ def sequential(fake: FakeReplicateProcess, count: int) -> float:
     make_jobs(fake, count)
     started = time.perf_counter()
     with httpx.Client(base_url=fake.url, headers={"Authorization": f"Bearer {fake.token}"}) as client:
-        for job in sync.active_jobs():
+        for job in refresh.active_jobs():
             client.get(f"/v1/predictions/{job.external_id}").raise_for_status()
             job.last_synced_at = timezone.now()
             job.save(update_fields=["last_synced_at"])
@@ -129,8 +129,8 @@ def hanging(fake: FakeReplicateProcess) -> tuple[float, float]:
             fake.update(external_id, status="processing")
         if spoilt:
             fake.spoil(rules=[{"kind": "hang", "path": ids[0], "seconds": 2.0, "times": 1}])
-        jobs, started, seen = sync.active_jobs(), time.perf_counter(), 0
-        for part in sync._answers("replicate", jobs):
+        jobs, started, seen = refresh.active_jobs(), time.perf_counter(), 0
+        for part in refresh._answers("replicate", jobs):
             seen += len(part)
             if seen == 2:
                 moments.append(time.perf_counter() - started)
@@ -147,7 +147,7 @@ def viewers(fake: FakeReplicateProcess) -> tuple[int, int]:
     def look() -> None:
         try:
             while time.monotonic() < until:
-                sync.look_at(Job.objects.get(), source=Source.API)
+                refresh.look_at(Job.objects.get(), source=Source.API)
                 looks.append(1)
                 time.sleep(0.5)
         finally:

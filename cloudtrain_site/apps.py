@@ -15,10 +15,10 @@ class SiteConfig(AppConfig):
     def ready(self) -> None:
         """Carry the correlation id into background tasks, check the configuration, and show that a worker lives."""
         from cloudtrain_site import api_schema  # noqa: F401 - the generator finds it once it is loaded
+        from cloudtrain_site.background_tasks.heartbeats import connect_signs_of_life
         from cloudtrain_site.checks import register_checks
         from cloudtrain_site.correlation import connect_task_correlation
         from cloudtrain_site.monitoring.prometheus import collect_loops, register_collector
-        from cloudtrain_site.signs_of_life import connect_signs_of_life
 
         register_collector("loops", collect_loops)
         connect_signs_of_life()

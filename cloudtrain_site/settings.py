@@ -183,7 +183,7 @@ Q_CLUSTER: dict[str, object] = {
     # The library prunes inside its one result-saving process, which is its bottleneck; a loop of ours prunes instead.
     "save_limit": 0,
     "catch_up": False,
-    # Its own scheduler stops at the first bad row and ticks every 30 s: cloudtrain_site/schedules.py fires the rows.
+    # Its own scheduler stops at the first bad row and ticks every 30 s: background_tasks/schedules.py fires the rows.
     "scheduler": False,
     "poll": 0.2,
     "orm": "default",

@@ -9,9 +9,9 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.models import Task
 
+from cloudtrain_site.background_tasks.loops import loop
 from cloudtrain_site.database.sqlite_analyze import refresh_statistics
 from cloudtrain_site.events import store
-from cloudtrain_site.loops import loop
 from cloudtrain_site.models import LoopRun
 
 KEEP = timedelta(days=1)

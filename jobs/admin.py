@@ -14,9 +14,10 @@ from django.utils.html import format_html
 
 from cloudtrain_site.redaction import mask_secrets
 from cloudtrain_site.states import Actor, Source
-from jobs import key_admin, lifecycle, upload_admin  # noqa: F401 - register what they are about
+from jobs import key_admin, lifecycle  # noqa: F401 - register what they are about
 from jobs.admin_base import OfJobAdmin, SuperuserAdmin
 from jobs.configs import MaskedError, columns_for
+from jobs.datasets import admin as upload_admin  # noqa: F401 - register what they are about
 from jobs.models import Job, JobEvent, Membership, Organization, ProviderConfig, TrainingConfig
 from jobs.webhooks import admin as webhook_admin  # noqa: F401 - register what they are about
 

@@ -10,7 +10,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 
-from jobs.access import is_superuser, manages_anything, organizations_of
+from jobs.permissions import is_superuser, manages_anything, organizations_of
 from jobs.remembering import remembered
 from jobs.roles import MANAGERS
 

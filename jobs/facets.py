@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from jobs.access import AnyUser
 from jobs.models import Job
+from jobs.permissions import AnyUser
 
 #: Given the jobs of one page, who looks, and for which fields: what to add, by job id. What nobody looks for may be
 #: left out. Asked once a page, not once a job.

@@ -19,11 +19,11 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.events.publish import News, publish
 from cloudtrain_site.states import Actor, Change, Source, change_state
+from jobs.config_secrets import without_secrets
 from jobs.identifiers import new_job_id, new_marker
 from jobs.models import DatasetUpload, Job, LogPiece, Organization
 from jobs.providers import FORGETFUL
 from jobs.providers.base import Found, Snapshot
-from jobs.sealed import without_secrets
 from jobs.statuses import ACTIVE, ALLOWED, BEFORE_PROVIDER, TERMINAL, JobStatus
 from jobs.submission import Submission
 

@@ -14,10 +14,10 @@ from django.utils import timezone
 from cloudtrain_site.database.fast_sql import insert, update_if
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
+from jobs.config_secrets import blot_of, without_secrets
 from jobs.models import Job, LogPiece
 from jobs.providers import FORGETFUL, get_provider
 from jobs.providers.base import Handle, LogSlice, ProviderError, Snapshot
-from jobs.sealed import blot_of, without_secrets
 from jobs.statuses import TERMINAL
 
 #: One answer holds at most this much; the reader goes on at `end`.

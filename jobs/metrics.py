@@ -14,8 +14,8 @@ from django.db.models.functions import Concat
 from django.utils import timezone
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from jobs.access import AnyUser, is_superuser, organizations_of
 from jobs.models import Job, JobQuerySet
+from jobs.permissions import AnyUser, is_superuser, organizations_of
 from jobs.statuses import ACTIVE, JobStatus
 from jobs.time_sql import Seconds, UtcDay
 

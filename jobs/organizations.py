@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rest_framework.exceptions import PermissionDenied, ValidationError
 
-from jobs.access import AnyUser, can_submit, is_superuser, organizations_of
 from jobs.models import Membership, Organization
+from jobs.permissions import AnyUser, can_submit, is_superuser, organizations_of
 from jobs.roles import SUBMITTERS
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.access import AnyUser
 from jobs.models import Job
+from jobs.permissions import AnyUser
 
 #: What the panel's template needs, for this reader; None: there is nothing to show.
 Show = Callable[[Job, AnyUser], Mapping[str, Any] | None]

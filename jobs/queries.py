@@ -8,8 +8,8 @@ from django.db.models import Q
 from django.http import Http404
 from rest_framework.exceptions import PermissionDenied
 
-from jobs.access import AnyUser, can_change, listed_jobs_of, visible_jobs
 from jobs.models import Job, JobQuerySet
+from jobs.permissions import AnyUser, can_change, listed_jobs_of, visible_jobs
 
 
 def find_job(user: AnyUser, job_id: str) -> Job:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cloudtrain_site.encryption import prints_of, take_out
-from jobs.sealed import PARTS, sealed_columns
+from jobs.config_secrets import PARTS, sealed_columns
 
 #: The contract's limit for one config.
 CONFIG_LIMIT_BYTES = 1_000_000

@@ -7,13 +7,14 @@ import time
 
 from django_q.tasks import async_task
 
+from cloudtrain_site.background_tasks.loops import loop
 from cloudtrain_site.enterprise import get_enterprise_config
-from cloudtrain_site.loops import loop
 from cloudtrain_site.states import Source
-from jobs import clearing, sync, upkeep
+from jobs import maintenance, upkeep
 from jobs.models import Job, ProviderConfig
 from jobs.providers.local.watcher import changed_jobs, ended_jobs
 from jobs.statuses import ACTIVE
+from jobs.sync import refresh
 from jobs.webhooks import apply
 
 logger = logging.getLogger("simpletuner.cloud.background")
@@ -34,7 +35,7 @@ def polling_wanted() -> bool:
 def poll_jobs() -> dict[str, int]:
     """Ask the providers about every active job."""
     started = time.monotonic()
-    outcome = sync.refresh(sync.active_jobs(), source=Source.POLL)
+    outcome = refresh.refresh(refresh.active_jobs(), source=Source.POLL)
     counts = {"refreshed": outcome.refreshed, "failed": outcome.failed}
     duration_ms = round((time.monotonic() - started) * 1000, 1)
     logger.debug("Synced %d active jobs", outcome.refreshed, extra={**counts, "duration_ms": duration_ms})
@@ -49,8 +50,8 @@ def keep_up() -> dict[str, int]:
 
 def capture_logs() -> int:
     """Fetch the logs of jobs that have just ended, before their provider deletes them."""
-    count = sync.capture_logs(source=Source.POLL)
-    if count >= sync.LOG_BUDGET:
+    count = refresh.capture_logs(source=Source.POLL)
+    if count >= refresh.LOG_BUDGET:
         # Of many that ended together, one wish may have come for all.
         async_task("jobs.tasks.capture_logs")
     return count
@@ -70,19 +71,19 @@ def watch_local_trainings() -> None:
     changed = ended_jobs(_seen) if _looked_in.get("second") == second else changed_jobs(_seen)
     _looked_in["second"] = second
     if changed:
-        sync.refresh(list(Job.objects.filter(pk__in=changed, status__in=ACTIVE)), source=Source.POLL)
+        refresh.refresh(list(Job.objects.filter(pk__in=changed, status__in=ACTIVE)), source=Source.POLL)
 
 
 def clear_away(job_id: str) -> bool:
     """Remove the files of a job that was deleted."""
     job = Job.objects.filter(pk=job_id, deleted_at__isnull=False).select_related("dataset").first()
-    return job is not None and clearing.clear_away(job)
+    return job is not None and maintenance.clear_away(job)
 
 
 def cancel_at_provider(job_id: str) -> bool:
     """Ask the job's provider to stop it, and then whether it has: what it answered is not believed."""
     job = Job.objects.filter(pk=job_id).first()
-    if job is None or not sync.cancel_at_providers([job]):
+    if job is None or not refresh.cancel_at_providers([job]):
         return False
-    sync.refresh([job], source=Source.POLL)
+    refresh.refresh([job], source=Source.POLL)
     return True

@@ -10,15 +10,15 @@ from django.db.models import Q
 from django.utils import timezone
 
 from cloudtrain_site.database.connections import lend_connection
-from jobs import outages, sync
 from jobs.models import Job, ProviderConfig
+from jobs.sync import circuit_breaker, refresh
 
 #: Whoever refreshes holds others back for at most this long, should it be killed.
 LEASE = timedelta(seconds=20)
 LOOK_SECONDS = 0.1
 
 
-def refresh_together(jobs: Sequence[Job], *, source: str) -> sync.Refreshed:
+def refresh_together(jobs: Sequence[Job], *, source: str) -> refresh.Refreshed:
     """Have the providers of `jobs` asked about all of their active jobs, unless somebody is just doing that: then wait
     for the end of it. What is returned tells of `jobs` alone.
     """
@@ -26,13 +26,13 @@ def refresh_together(jobs: Sequence[Job], *, source: str) -> sync.Refreshed:
     for name in names:
         if _claim(name):
             try:
-                sync.refresh(sync.active_jobs(name), source=source)
+                refresh.refresh(refresh.active_jobs(name), source=source)
             finally:
                 ProviderConfig.objects.filter(pk=name).update(refresh_until=None)
         else:
             _wait_for(name)
     failed = _failed_among(jobs, names)
-    return sync.Refreshed(len(jobs) - failed, failed)
+    return refresh.Refreshed(len(jobs) - failed, failed)
 
 
 def _claim(name: str) -> bool:
@@ -52,7 +52,7 @@ def _wait_for(name: str) -> None:
 
 def _failed_among(jobs: Sequence[Job], names: Sequence[str]) -> int:
     now = timezone.now()
-    out = {row.pk for row in ProviderConfig.objects.filter(pk__in=names) if outages.is_out(row, now)}
+    out = {row.pk for row in ProviderConfig.objects.filter(pk__in=names) if circuit_breaker.is_out(row, now)}
     asked = [job.pk for job in jobs if job.provider not in out]
     wrong = Job.objects.filter(pk__in=asked).exclude(sync_error="").count()
     return len(jobs) - len(asked) + wrong

@@ -11,9 +11,11 @@ from django.utils import timezone
 
 from cloudtrain_site.database.sqlite_analyze import refresh_when_grown
 from cloudtrain_site.states import Source
-from jobs import clearing, outages, sync, uploads
+from jobs import maintenance
+from jobs.datasets import store
 from jobs.models import Job, ProviderConfig
 from jobs.statuses import AT_PROVIDER
+from jobs.sync import circuit_breaker, refresh
 from jobs.webhooks import apply, inbox
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
@@ -24,11 +26,11 @@ def run() -> dict[str, int]:
     return {
         "refreshed": check_silent(),
         "cancels": press_cancels(),
-        "logs": sync.capture_logs(source=Source.LOOP),
+        "logs": refresh.capture_logs(source=Source.LOOP),
         "deliveries": apply.apply_leftovers(),
         "trimmed": inbox.trim(),
-        "datasets": uploads.sweep(),
-        "cleared": clearing.sweep(),
+        "datasets": store.sweep(),
+        "cleared": maintenance.sweep(),
         "counted": refresh_when_grown(),
     }
 
@@ -48,8 +50,8 @@ def check_silent() -> int:
     for config in watched:
         silent = silent_jobs(config)
         # What was made elsewhere has no webhook of ours: its news say nothing about them.
-        outcome = sync.refresh([job for job in silent if job.submission_marker], source=Source.LOOP)
-        others = sync.refresh([job for job in silent if not job.submission_marker], source=Source.LOOP)
+        outcome = refresh.refresh([job for job in silent if job.submission_marker], source=Source.LOOP)
+        others = refresh.refresh([job for job in silent if not job.submission_marker], source=Source.LOOP)
         refreshed += outcome.refreshed + others.refreshed
         if outcome.moved:
             _note_missed(config, outcome.moved)
@@ -75,7 +77,7 @@ def press_cancels() -> int:
         .defer("config", "dataloader_config")
         .order_by("?")  # should there be more than one round manages, none is always the last
     )
-    out = {row.pk for row in ProviderConfig.objects.all() if outages.is_out(row, timezone.now())}
-    asked = sync.cancel_at_providers([job for job in waiting if job.provider not in out])
-    sync.refresh(asked, source=Source.LOOP)
+    out = {row.pk for row in ProviderConfig.objects.all() if circuit_breaker.is_out(row, timezone.now())}
+    asked = refresh.cancel_at_providers([job for job in waiting if job.provider not in out])
+    refresh.refresh(asked, source=Source.LOOP)
     return len(asked)

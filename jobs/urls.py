@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs import upload_views
 from jobs.api import config_views, metrics_views, views
 from jobs.dashboard import account_views, job_views, list_views
+from jobs.datasets import views as upload_views
 from jobs.webhooks import views as webhook_views
 
 urlpatterns = [

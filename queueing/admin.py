@@ -17,13 +17,13 @@ from jobs import lifecycle
 from jobs.admin import report
 from jobs.admin_base import OfJobAdmin, SuperuserAdmin
 from jobs.providers import NAMES
-from queueing import claims, controls, passes, unconfirmed
-from queueing.controls import By, LimitError, may_run_queue
+from queueing import claims, operations, passes, unconfirmed
 from queueing.forms import PriorityForm, ReasonForm
-from queueing.line import queue_in_order
 from queueing.models import LimitChange, ProviderLimit, QueueEntry, QueueEntryQuerySet, QueueState
-from queueing.places import NOT_WAITING, tell_of
+from queueing.operations import By, LimitError, may_run_queue
 from queueing.statuses import WAITING
+from queueing.waiting.order import queue_in_order
+from queueing.waiting.positions import NOT_WAITING, tell_of
 
 Verb = Callable[[QueueEntry, By], bool]
 
@@ -175,7 +175,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
     def _set_paused(self, request: HttpRequest, *, paused: bool) -> None:
         if not may_run_queue(request.user):
             messages.error(request, "This touches every organization: a superuser does it.")
-        elif controls.set_paused(paused, by(request)):
+        elif operations.set_paused(paused, by(request)):
             messages.success(request, f"The queue is {'paused' if paused else 'going on'}.")
         else:
             messages.warning(request, f"The queue was {'paused' if paused else 'going'} already.")
@@ -185,8 +185,8 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
 class QueueStateAdmin(SuperuserAdmin[QueueState]):
     """The limits, in force from the next pass on."""
 
-    list_display = ("__str__", *controls.GENERAL)
-    fields = controls.GENERAL
+    list_display = ("__str__", *operations.GENERAL)
+    fields = operations.GENERAL
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """There is one row."""
@@ -198,7 +198,7 @@ class QueueStateAdmin(SuperuserAdmin[QueueState]):
 
     def save_model(self, request: HttpRequest, obj: QueueState, form: Any, change: bool) -> None:
         """Through the verb, so that who changed what is on record and a pass obeys."""
-        controls.set_general({name: form.cleaned_data[name] for name in form.changed_data}, by(request))
+        operations.set_general({name: form.cleaned_data[name] for name in form.changed_data}, by(request))
 
 
 @admin.register(ProviderLimit)
@@ -225,7 +225,7 @@ class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
         self._switch(request, rows, drained=False)
 
     def _switch(self, request: HttpRequest, rows: QuerySet[ProviderLimit], *, drained: bool) -> None:
-        switched = [controls.set_provider(row.pk, {"drained": drained}, by(request)) for row in rows]
+        switched = [operations.set_provider(row.pk, {"drained": drained}, by(request)) for row in rows]
         done, before = ("drained", "drained already") if drained else ("taking jobs again", "not drained")
         report(request, won=sum(switched), lost=switched.count(0), done=done, too_late=before)
 
@@ -241,7 +241,7 @@ class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
         """Through the verb; what it refuses is said, and nothing is changed."""
         wanted = {name: form.cleaned_data[name] for name in form.changed_data if name != "provider"}
         try:
-            controls.set_provider(obj.pk, wanted, by(request))
+            operations.set_provider(obj.pk, wanted, by(request))
         except LimitError as error:
             messages.error(request, str(error))
 

@@ -19,9 +19,9 @@ class QueueingConfig(AppConfig):
         from jobs.panels import Panel, register_panel
         from jobs.signals import job_status_changed
         from queueing.dashboard.job_panel import panel_for
-        from queueing.places import places_of
         from queueing.receivers import free_slot, keep_slot
         from queueing.statistics import collect
+        from queueing.waiting.positions import places_of
 
         job_status_changed.connect(free_slot, dispatch_uid="queueing.free_slot")
         job_status_changed.connect(keep_slot, dispatch_uid="queueing.keep_slot")

@@ -22,7 +22,7 @@ from jobs.models import Job, record_in_history
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing import passes
-from queueing.heads import heads
+from queueing.candidates import heads
 from queueing.limits import current_limits, current_usage, queue_state
 from queueing.models import LARGE, QueueEntry
 from queueing.policy import choose, turn_of

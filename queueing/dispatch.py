@@ -22,16 +22,16 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
+from jobs.config_secrets import opened, without_secrets
+from jobs.job_context import tracing
 from jobs.models import Job
 from jobs.providers import get_provider
 from jobs.providers.base import Order, Provider, ProviderError
-from jobs.sealed import opened, without_secrets
 from jobs.statuses import TERMINAL, JobStatus
-from jobs.tracing import tracing
 from queueing import claims, guards, staging
-from queueing.ledger import Accepted, Ledger, take_down
 from queueing.models import QueueEntry
 from queueing.preparing import prepare
+from queueing.recorder import Accepted, Ledger, take_down
 from queueing.statuses import HOLDS_SLOT, LIVE, EntryStatus
 
 logger = logging.getLogger("simpletuner.cloud.queue")

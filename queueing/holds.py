@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from jobs.access import AnyUser
+from jobs.permissions import AnyUser
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudtrain_site.loops import loop
+from cloudtrain_site.background_tasks.loops import loop
 from queueing import dispatch, passes, transfers
 
 

@@ -17,12 +17,13 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.utils import timezone
 
 from cloudtrain_site.states import Source
-from jobs import uploading, uploads
+from jobs import uploading
+from jobs.datasets import store
+from jobs.job_context import tracing
 from jobs.models import DatasetUpload, Job
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import Copy, Meter, Parcel, StoppedError, TakesDatasets
 from jobs.statuses import JobStatus
-from jobs.tracing import tracing
 from queueing import claims, dispatch, staging
 from queueing.models import QueueEntry
 
@@ -79,7 +80,7 @@ def _take_some(room: int, busy: set[Key]) -> list[QueueEntry]:
 def _is_ours(entry: QueueEntry) -> bool:
     """Whether this machine has the archive; or nobody has, and somebody has to say so."""
     upload = entry.job.dataset
-    if upload is None or uploads.path_of(upload).is_file() or upload.stored_on == socket.gethostname():
+    if upload is None or store.path_of(upload).is_file() or upload.stored_on == socket.gethostname():
         return True
     return entry.lease_until is not None and entry.lease_until < timezone.now() - MISSING
 
@@ -108,7 +109,7 @@ async def _bring(entry: QueueEntry) -> bool:
     if copy is None:
         await sync_to_async(_leave)(entry)
         return False
-    await sync_to_async(uploads.note_copy)(upload, entry.provider, copy)
+    await sync_to_async(store.note_copy)(upload, entry.provider, copy)
     if not await sync_to_async(staging.end)(entry):
         return False
     return await dispatch.submit(entry, dispatch.Staged(upload.pk, copy.address))
@@ -128,7 +129,7 @@ async def _sent(entry: QueueEntry, upload: DatasetUpload) -> Copy | None:
 
 
 def _parcel(job: Job, upload: DatasetUpload) -> Parcel:
-    path = uploads.path_of(upload)
+    path = store.path_of(upload)
     if not path.is_file():
         raise ProviderError("The dataset's archive is gone. Upload it again.", permanent=True)
     return Parcel(
@@ -139,7 +140,7 @@ def _parcel(job: Job, upload: DatasetUpload) -> Parcel:
         size=upload.size,
         unpacked_size=upload.unpacked_size,
         sha256=upload.sha256,
-        copy=uploads.copy_at(upload, job.provider),
+        copy=store.copy_at(upload, job.provider),
     )
 
 
@@ -177,7 +178,7 @@ def _beat(entry: QueueEntry, meter: Meter, words: str) -> bool:
     if upload is None or not staging.renew(entry):
         return False
     if meter.done:
-        uploads.note_sent(upload, entry.provider, int(upload.size * meter.percent / 100))
+        store.note_sent(upload, entry.provider, int(upload.size * meter.percent / 100))
     told = f"{words}: {meter.done / 1e6:.1f} of {meter.total / 1e6:.1f} MB"
     return uploading.note_staging(job, meter.percent, told)
 
@@ -186,7 +187,7 @@ def _failed(entry: QueueEntry, error: ProviderError) -> None:
     """Whatever went wrong, no training was asked for."""
     error.nothing_created = True
     if entry.job.dataset is not None:
-        uploads.forget_unfinished(entry.job.dataset, entry.provider)
+        store.forget_unfinished(entry.job.dataset, entry.provider)
     dispatch.refused(entry, entry.job, error)
 
 
@@ -194,7 +195,7 @@ def _leave(entry: QueueEntry) -> None:
     """The job was cancelled or has ended; or the claim is somebody else's, and then nothing is done."""
     job = entry.job
     if job.dataset is not None:
-        uploads.forget_unfinished(job.dataset, entry.provider)
+        store.forget_unfinished(job.dataset, entry.provider)
     job.refresh_from_db()
     if job.is_terminal:
         claims.end(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)

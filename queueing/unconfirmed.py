@@ -6,8 +6,8 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs.models import Job
 from jobs.statuses import BEFORE_PROVIDER, JobStatus
 from queueing import claims, dispatch, passes
-from queueing.controls import By
 from queueing.models import QueueEntry
+from queueing.operations import By
 
 
 def resubmit(entry: QueueEntry, by: By) -> bool:

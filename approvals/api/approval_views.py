@@ -23,7 +23,7 @@ from approvals.api.serializers import (
     represent_answer,
     represent_request,
 )
-from approvals.desk import decide, decide_each
+from approvals.deciding import decide, decide_each
 from approvals.models import ApprovalRequest
 from approvals.queries import changes_of, config_changes, find_request, visible_requests
 from approvals.statuses import RequestStatus, Verdict

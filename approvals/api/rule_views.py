@@ -12,19 +12,19 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from approvals.api.rule_serializers import RuleBody, RuleListShape, StoredRuleShape, represent_rule
-from approvals.facts import facts_about, rules_in_force
 from approvals.intake import Wish, estimate
 from approvals.models import ApprovalRule
-from approvals.preview import BackTest, back_test
 from approvals.reviewers import lack_of_reviewers
-from approvals.rulebook import find_rule, remove_rule, store_rule, visible_rules
-from approvals.rules import judge
-from approvals.wishes import read_wish
+from approvals.rules.backtest import BackTest, back_test
+from approvals.rules.editing import find_rule, remove_rule, store_rule, visible_rules
+from approvals.rules.evaluation import judge
+from approvals.rules.facts import facts_about, rules_in_force
+from approvals.submissions import read_wish
 from cloudtrain_site.api import StrictSerializer, asker
 from cloudtrain_site.states import Source
-from jobs.access import AnyUser, organizations_of, visible_jobs
 from jobs.api.serializers import SubmitBody, SubmitQuery
 from jobs.models import Organization
+from jobs.permissions import AnyUser, organizations_of, visible_jobs
 
 
 class RuleList(APIView):

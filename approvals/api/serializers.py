@@ -6,8 +6,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from approvals.deciding import BULK_LIMIT, SAY_WHY, Answer
 from approvals.decisions import NOTES_LIMIT
-from approvals.desk import BULK_LIMIT, SAY_WHY, Answer
 from approvals.models import ApprovalRequest, Decision
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import StrictSerializer

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from approvals.intake import Forecast, Outcome, forecast, submit
 from approvals.reviewers import lack_of_people
-from approvals.wishes import read_wish, repeat_wish
+from approvals.submissions import read_wish, repeat_wish
 from cloudtrain_site.api import asker
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Source

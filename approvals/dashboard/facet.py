@@ -11,8 +11,8 @@ from approvals.addresses import address_of
 from approvals.models import ApprovalRequest
 from approvals.reviewers import waits_for, with_deciders
 from approvals.statuses import RequestStatus
-from jobs.access import AnyUser
 from jobs.models import Job
+from jobs.permissions import AnyUser
 from queueing.holds import Hold
 
 

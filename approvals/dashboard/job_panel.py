@@ -7,14 +7,14 @@ from typing import Any
 from django.utils import timezone
 
 from approvals.addresses import address_of
-from approvals.desk_page import rule_in_words
+from approvals.admin.request_page import rule_in_words
 from approvals.models import ApprovalRequest, Decision
 from approvals.reviewers import lack_of_people, why_not
 from approvals.statuses import RequestStatus, Verdict
-from jobs.access import AnyUser
 from jobs.api.serializers import as_utc
 from jobs.dashboard.history import DOORS
 from jobs.models import Job
+from jobs.permissions import AnyUser
 
 #: How the stylesheet marks each, and the word on the chip.
 CHIPS = {

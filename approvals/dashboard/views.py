@@ -10,16 +10,16 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from approvals.addresses import admin_page_of
+from approvals.admin.request_page import change_lines, rule_in_words
 from approvals.dashboard.job_panel import CHIPS
-from approvals.desk_page import change_lines, rule_in_words
 from approvals.models import ApprovalRequest
 from approvals.queries import changes_of, on_desk_of, visible_requests
 from approvals.reviewers import decidable_by, objections_of
 from approvals.statuses import RequestStatus
-from jobs.access import AnyUser, Team, is_superuser, organizations_of
 from jobs.api.serializers import as_utc
 from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import money
+from jobs.permissions import AnyUser, Team, is_superuser, organizations_of
 from jobs.roles import MANAGERS
 
 #: Nobody decides more without a search: the admin's list has all of them.

@@ -9,7 +9,7 @@ from django import template
 from approvals.health import warning
 from approvals.models import ApprovalRequest
 from approvals.queries import on_desk_of
-from jobs.access import is_superuser
+from jobs.permissions import is_superuser
 from jobs.remembering import remembered
 
 register = template.Library()

@@ -23,10 +23,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from cloudtrain_site.background_tasks.schedules import LOOPS
 from cloudtrain_site.events import store
 from cloudtrain_site.models import Loop
 from cloudtrain_site.monitoring.components import Registered, registered_components
-from cloudtrain_site.schedules import LOOPS
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 #: From worst to best.

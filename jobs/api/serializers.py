@@ -11,9 +11,9 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from cloudtrain_site.api import StrictSerializer
-from jobs.access import AnyUser
 from jobs.facets import facets_of
 from jobs.models import Job, JobEvent
+from jobs.permissions import AnyUser
 from jobs.providers import NAMES
 from jobs.statuses import JobStatus
 from jobs.submission import problem_with

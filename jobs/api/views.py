@@ -12,8 +12,7 @@ from rest_framework.views import APIView
 
 from cloudtrain_site.errors import Conflict, ProviderUnavailable
 from cloudtrain_site.states import Actor, Source
-from jobs import lifecycle, sync
-from jobs.access import organizations_of
+from jobs import lifecycle
 from jobs.api.serializers import (
     CancelBody,
     DoneShape,
@@ -31,11 +30,13 @@ from jobs.api.serializers import (
     represent_event,
 )
 from jobs.curves import curves_of
-from jobs.discovery import discover
 from jobs.logs import read_end, read_log
+from jobs.permissions import organizations_of
 from jobs.providers.base import ProviderError
 from jobs.queries import filter_jobs, find_job, find_own_job
 from jobs.roles import SUBMITTERS
+from jobs.sync import refresh
+from jobs.sync.discovery import discover
 from jobs.together import refresh_together
 
 DELETION = (
@@ -94,7 +95,7 @@ class InlineProgress(APIView):
     @extend_schema(responses=InlineProgressShape)
     def get(self, request: Request, job_id: str) -> Response:
         job = find_job(request.user, job_id)
-        sync.look_at(job, source=Source.API)
+        refresh.look_at(job, source=Source.API)
         return Response({"job_id": job.pk, "stage": job.stage, "last_log": job.last_log, "progress": job.progress})
 
 
@@ -106,7 +107,7 @@ class JobLogs(APIView):
         query = LogQuery(data=request.query_params)
         query.is_valid(raise_exception=True)
         job = find_job(request.user, job_id)
-        sync.look_at(job, source=Source.API)
+        refresh.look_at(job, source=Source.API)
         start, tail = query.validated_data["since"], query.validated_data.get("tail")
         piece = read_end(job, start=start, lines=tail) if tail else read_log(job, start=start)
         return Response({"job_id": job.pk, "logs": piece.text, "offset": piece.end, "complete": piece.complete})

@@ -12,12 +12,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from cloudtrain_site.redaction import mask_secrets
-from jobs.access import AnyUser, visible_jobs
 from jobs.api.serializers import as_utc
 from jobs.dashboard.history import history_of
 from jobs.dashboard.rows import duration, make_rows, money
 from jobs.models import Job
 from jobs.panels import panels_of
+from jobs.permissions import AnyUser, visible_jobs
 from jobs.statuses import JobStatus
 
 #: Before that, the pace says next to nothing.

@@ -11,11 +11,11 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.shortcuts import redirect, render
 from django.utils.http import content_disposition_header
 
-from jobs.access import organizations_of
 from jobs.dashboard.job_detail import dataset_of, documents_of, head_of, history_for_page, masked_json
 from jobs.dashboard.navigation import frame, page, part
 from jobs.logs import pieces_of
 from jobs.models import Job
+from jobs.permissions import organizations_of
 from jobs.queries import find_job
 from jobs.roles import SUBMITTERS
 

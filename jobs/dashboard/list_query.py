@@ -8,10 +8,10 @@ from typing import Any
 from django.http import QueryDict
 from rest_framework import serializers
 
-from jobs.access import AnyUser, Team
 from jobs.api.serializers import JobListQuery
 from jobs.dashboard.list_order import NEWEST, SORTS, first_of, in_order
 from jobs.models import Job, JobQuerySet
+from jobs.permissions import AnyUser, Team
 from jobs.queries import narrow
 
 #: What of the address says which jobs are listed, and how; the cursor says from where on.

@@ -12,12 +12,12 @@ from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.views.decorators.gzip import gzip_page
 
-from jobs.access import Team, listed_jobs_of, teams_of
 from jobs.dashboard.list_order import COST, DURATION, NAME, NEWEST, OLDEST, SORTS, STATUS
 from jobs.dashboard.list_query import FILTERS, address_of, page_of, read_query, those_of
 from jobs.dashboard.navigation import frame, page, part, place_for
 from jobs.dashboard.rows import make_rows
 from jobs.models import JobQuerySet
+from jobs.permissions import Team, listed_jobs_of, teams_of
 from jobs.providers import NAMES, get_provider
 from jobs.roles import SUBMITTERS
 from jobs.statuses import ACTIVE, AT_PROVIDER, JobStatus

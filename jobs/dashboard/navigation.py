@@ -17,7 +17,7 @@ from django.views.decorators.http import require_safe
 
 from cloudtrain_site.accounts.preferences import time_zone_of
 from cloudtrain_site.events.store import current_number
-from jobs.access import AnyUser, Team, teams_of
+from jobs.permissions import AnyUser, Team, teams_of
 from jobs.roles import MANAGERS
 
 #: For the user, with their organizations: the number beside the place's name. None: the place isn't for this user at

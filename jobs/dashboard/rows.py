@@ -10,10 +10,10 @@ from typing import Any
 
 from django.urls import reverse
 
-from jobs.access import AnyUser, Team, is_superuser, teams_of
 from jobs.api.serializers import as_utc, seconds_of
 from jobs.facets import facets_of
 from jobs.models import Job, JobEvent
+from jobs.permissions import AnyUser, Team, is_superuser, teams_of
 from jobs.roles import MANAGERS, SUBMITTERS
 from jobs.statuses import JobStatus
 

@@ -14,14 +14,15 @@ from django.db.models import QuerySet
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor, Source
-from jobs import lifecycle, strays
-from jobs.applying import Application
+from jobs import lifecycle
+from jobs.job_context import tracing
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.models.webhook import APPLICABLE, IS_APPLICABLE
 from jobs.providers.base import Snapshot
 from jobs.providers.replicate.predictions import is_prediction, read_found, read_snapshot
 from jobs.statuses import ACTIVE, BEFORE_PROVIDER
-from jobs.tracing import tracing
+from jobs.sync import orphans
+from jobs.sync.apply import Application
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
@@ -124,8 +125,8 @@ def _turn_away(owner: Job, delivery: WebhookDelivery, snapshot: Snapshot) -> tup
         return too_late
     made_at = read_found(delivery.payload).created_at
     # Anybody can send an unsigned one, about whatever training.
-    is_certain = delivery.verdict == WebhookDelivery.Verdict.ACCEPTED and strays.is_stray(owner, snapshot, made_at)
-    stray = strays.take_in(owner, snapshot, source=Source.WEBHOOK, made_at=made_at) if is_certain else None
+    is_certain = delivery.verdict == WebhookDelivery.Verdict.ACCEPTED and orphans.is_stray(owner, snapshot, made_at)
+    stray = orphans.take_in(owner, snapshot, source=Source.WEBHOOK, made_at=made_at) if is_certain else None
     if stray is not None:
         words = f"it is {stray.status}" if stray.is_terminal else "asked to stop"
         return stray, f"job {owner.pk} has no use for it: {words}"

@@ -12,15 +12,15 @@ from rest_framework.views import APIView
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor, Source
-from jobs.access import is_superuser, manages_anything, organizations_of
 from jobs.models import Organization
+from jobs.permissions import is_superuser, manages_anything, organizations_of
 from jobs.roles import MANAGERS
-from queueing import controls, passes
+from queueing import operations, passes
 from queueing.api.serializers import AskedShape, CleanedShape, CleanupQuery, LimitsBody, LimitsShape
 from queueing.cleanup import clean_up
-from queueing.controls import GENERAL, By, LimitError, as_data, may_limit, may_run_queue
 from queueing.limits import queue_state
 from queueing.models import QueueEntry
+from queueing.operations import GENERAL, By, LimitError, as_data, may_limit, may_run_queue
 
 
 class Concurrency(APIView):
@@ -42,11 +42,11 @@ class Concurrency(APIView):
         own = _own_limits(request, wanted.get("organizations", {}))
         try:
             with unit_of_work():
-                controls.set_general(general, by)
+                operations.set_general(general, by)
                 for name, limits in wanted.get("providers", {}).items():
-                    controls.set_provider(name, limits, by)
+                    operations.set_provider(name, limits, by)
                 for organization, limit in own:
-                    controls.set_organization(organization, limit, by, may_exceed=is_superuser(request.user))
+                    operations.set_organization(organization, limit, by, may_exceed=is_superuser(request.user))
         except LimitError as error:
             raise ValidationError({"non_field_errors": [str(error)]}) from error
         return Response(as_data(queue_state()))
@@ -100,5 +100,5 @@ class SetPaused(APIView):
     def post(self, request: Request) -> Response:
         if not may_run_queue(request.user):
             raise PermissionDenied("This touches every organization: a superuser does it.")
-        controls.set_paused(self.paused, By(Actor.of(request.user), Source.API))
+        operations.set_paused(self.paused, By(Actor.of(request.user), Source.API))
         return Response(as_data(queue_state()))

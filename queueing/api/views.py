@@ -15,9 +15,9 @@ from rest_framework.views import APIView
 from cloudtrain_site.api import asker
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Source
-from jobs.access import AnyUser, can_manage
 from jobs.api.serializers import DoneShape, as_utc
 from jobs.models import Job
+from jobs.permissions import AnyUser, can_manage
 from jobs.queries import find_job
 from queueing import claims, unconfirmed
 from queueing.api.serializers import (
@@ -29,14 +29,14 @@ from queueing.api.serializers import (
     ReasonBody,
     StatisticsShape,
 )
-from queueing.controls import By
-from queueing.explain import Explainer
-from queueing.line import Line, queue_in_order
 from queueing.models import LARGE, QueueEntry, QueueEntryQuerySet
-from queueing.places import NOT_WAITING, tell_of
+from queueing.operations import By
 from queueing.statistics import entries_seen_by, statistics
 from queueing.statuses import HOLDS_SLOT, LIVE, WAITING
-from queueing.waits import Waits
+from queueing.waiting.estimates import Waits
+from queueing.waiting.explain import Explainer
+from queueing.waiting.order import Line, queue_in_order
+from queueing.waiting.positions import NOT_WAITING, tell_of
 
 
 def visible_entries(user: AnyUser) -> QueueEntryQuerySet:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.access import AnyUser
 from jobs.dashboard.rows import duration
 from jobs.models import Job
+from jobs.permissions import AnyUser
 from jobs.statuses import JobStatus
-from queueing.explain import NEXT, Explainer
-from queueing.line import Line
 from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
-from queueing.waits import Wait, Waits
+from queueing.waiting.estimates import Wait, Waits
+from queueing.waiting.explain import NEXT, Explainer
+from queueing.waiting.order import Line
 
 
 def panel_for(job: Job, reader: AnyUser) -> dict[str, Any] | None:

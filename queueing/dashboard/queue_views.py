@@ -9,18 +9,18 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
-from jobs.access import AnyUser, is_superuser, manages_anything, organizations_of
 from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import LABELS, duration
+from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
 from jobs.providers import NAMES
 from jobs.roles import MANAGERS, SUBMITTERS
 from queueing import holds
 from queueing.api.views import represent_entries, visible_entries
-from queueing.controls import may_run_queue
-from queueing.explain import NEXT
 from queueing.limits import current_limits, current_usage, queue_state
 from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
+from queueing.operations import may_run_queue
 from queueing.statuses import HOLDS_SLOT, EntryStatus
+from queueing.waiting.explain import NEXT
 
 PAGE_SIZE = 50
 #: More than run anywhere at once, and a bound all the same.

@@ -13,10 +13,10 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from approvals import decisions
+from approvals.approved_terms import differences, digest_of_terms, still_covers, stored_terms
 from approvals.intake import Outcome, Wish, submit
 from approvals.models import ApprovalRequest, ApprovalRule
-from approvals.terms import differences, digest_of_terms, still_covers, stored_terms
-from approvals.wishes import repeat_wish
+from approvals.submissions import repeat_wish
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.models import DatasetUpload, Job, JobEvent

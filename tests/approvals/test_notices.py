@@ -12,7 +12,7 @@ from django.core.mail.backends.locmem import EmailBackend
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from approvals import decisions, expiry, notices
+from approvals import decisions, expiry, notifications
 from approvals.intake import Wish, submit
 from approvals.models import ApprovalRequest, ApprovalRule, Notice
 from cloudtrain_site.accounts.preferences import change_preferences
@@ -33,20 +33,20 @@ class DeadServer(EmailBackend):
 
 
 def sent_about(mailoutbox: list[Any]) -> list[tuple[str, list[str]]]:
-    notices.send_due()
+    notifications.send_due()
     told = [(mail.subject, mail.to) for mail in mailoutbox]
     mailoutbox.clear()
     return told
 
 
 def test_reviewers_get_what_they_need_and_a_link(bob: User, request_: ApprovalRequest, mailoutbox: list[Any]) -> None:
-    assert notices.send_due() == 1
+    assert notifications.send_due() == 1
     (mail,) = mailoutbox
     assert (mail.subject, mail.to) == ("Approval needed: flux by alice", ["bob@example.org"])
     for words in ("No job of alice has run before.", "local, cpu", f"/admin/approvals/approvalrequest/{request_.pk}/"):
         assert words in mail.body
     assert mail.extra_headers == {"X-Correlation-ID": request_.job.correlation_id}
-    assert notices.send_due() == 0
+    assert notifications.send_due() == 0
 
 
 def test_reminders_come_at_half_time_and_in_the_last_hour(
@@ -76,7 +76,7 @@ def test_a_decided_request_reminds_nobody_and_tells_the_requester(
 ) -> None:
     decisions.reject(request_, user=bob, source=Source.API, notes="too dear")
     Notice.objects.update(due_at=timezone.now())
-    notices.send_due()
+    notifications.send_due()
     (mail,) = mailoutbox
     assert (mail.subject, mail.to) == ("flux: rejected by bob", ["alice@example.org"])
     assert "too dear" in mail.body
@@ -96,14 +96,14 @@ def test_nothing_is_sent_before_the_commit(
         submit(wish())
         assert not OrmQ.objects.exists()
     assert mailoutbox == []
-    assert any(task.func() == notices.TASK for task in OrmQ.objects.all())
+    assert any(task.func() == notifications.TASK for task in OrmQ.objects.all())
 
 
 def test_a_failing_mail_server_delays_nothing_is_logged_and_tried_again(
     bob: User, request_: ApprovalRequest, settings: Any, mailoutbox: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.EMAIL_BACKEND = f"{__name__}.DeadServer"
-    assert notices.send_due() == 0
+    assert notifications.send_due() == 0
     assert "nobody listens" in str([vars(record) for record in caplog.records])
     notice = Notice.objects.get(kind="asked")
     assert (notice.tries, notice.done_at, notice.due_at > timezone.now()) == (1, None, True)
@@ -115,9 +115,9 @@ def test_a_failing_mail_server_delays_nothing_is_logged_and_tried_again(
 
 def test_a_server_that_stays_dead_is_given_up(bob: User, request_: ApprovalRequest, settings: Any) -> None:
     settings.EMAIL_BACKEND = f"{__name__}.DeadServer"
-    for _ in range(notices.MAX_TRIES):
+    for _ in range(notifications.MAX_TRIES):
         Notice.objects.filter(kind="asked").update(due_at=timezone.now())
-        notices.send_due()
+        notifications.send_due()
     assert Notice.objects.get(kind="asked").outcome == "given up after 5 tries: ConnectionRefusedError"
 
 
@@ -128,7 +128,7 @@ def test_a_name_with_a_line_break_makes_no_header(bob: User, request_: ApprovalR
 
 def test_a_link_begins_with_the_address_that_the_site_trusts(settings: Any) -> None:
     settings.CSRF_TRUSTED_ORIGINS = ["https://*.example.com", "https://train.example.com"]
-    assert notices.public_address() == "https://train.example.com"
+    assert notifications.public_address() == "https://train.example.com"
 
 
 def test_who_wants_no_reminders_still_hears_of_new_requests(

@@ -18,8 +18,8 @@ from approvals.intake import Wish, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from approvals.reviewers import objection_to, objections_of
 from cloudtrain_site.states import Source
-from jobs.access import teams_of
 from jobs.models import Organization
+from jobs.permissions import teams_of
 from jobs.roles import Role
 from tests.factories import make_user
 from tests.web import read_page

@@ -15,11 +15,11 @@ from rest_framework.test import APIClient
 from approvals import health
 from approvals.intake import Wish
 from approvals.models import ApprovalRequest, ApprovalRule
-from approvals.preview import back_test
 from approvals.reviewers import eligible
-from jobs.access import visible_jobs
+from approvals.rules.backtest import back_test
 from jobs.identifiers import new_job_id
 from jobs.models import Job
+from jobs.permissions import visible_jobs
 
 pytestmark = pytest.mark.django_db
 ClientOf = Callable[[User | None], APIClient]

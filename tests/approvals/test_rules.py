@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 
 from approvals.models import ApprovalRule
-from approvals.rules import Facts, first_hold, judge
+from approvals.rules.evaluation import Facts, first_hold, judge
 from jobs.roles import Role
 
 

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from django_q.models import Schedule
 
-from cloudtrain_site.background_tasks import Heart, get_task_manager
-from cloudtrain_site.cluster import STUCK_SECONDS, Diagnosis
-from cloudtrain_site.signs_of_life import FINISHED, SAVED, Signs
+from cloudtrain_site.background_tasks import get_task_manager
+from cloudtrain_site.background_tasks.cluster import STUCK_SECONDS, Diagnosis
+from cloudtrain_site.background_tasks.heartbeats import FINISHED, SAVED, Signs
+from cloudtrain_site.background_tasks.manager import Heart
 from jobs.models import ProviderConfig
 from tests.cloudtrain_site.stacks import START_SECONDS, Stack, migrated, stack
 from tests.waiting import wait_until
@@ -54,13 +55,13 @@ class TestHeart:
         heart = Heart()
         heart.beat()
         with monkeypatch.context() as broken:
-            broken.setattr("cloudtrain_site.background_tasks.fire_due", lambda now: 1 / 0)
+            broken.setattr("cloudtrain_site.background_tasks.manager.fire_due", lambda now: 1 / 0)
             heart.beat()
             heart.beat()
         assert [r.message for r in caplog.records if r.levelname == "ERROR"] == ["Error in the beat"]
 
     def test_a_start_that_fails_is_told_as_documented(self, monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
-        monkeypatch.setattr("cloudtrain_site.background_tasks.fire_due", lambda now: 1 / 0)
+        monkeypatch.setattr("cloudtrain_site.background_tasks.manager.fire_due", lambda now: 1 / 0)
         Heart().beat()
         assert [r.message for r in caplog.records if r.levelname == "ERROR"] == ["Failed to start queue processing"]
 

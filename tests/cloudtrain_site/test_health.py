@@ -14,10 +14,10 @@ from django_q.conf import Conf
 from django_q.models import OrmQ
 from rest_framework.test import APIClient
 
+from cloudtrain_site.background_tasks.schedules import LOOPS
 from cloudtrain_site.models import Loop, LoopRun
 from cloudtrain_site.monitoring import components
 from cloudtrain_site.monitoring.components import register_component, registered_components
-from cloudtrain_site.schedules import LOOPS
 
 URL = "/api/cloud/health"
 ClientOf = Callable[[User | None], APIClient]

@@ -12,10 +12,10 @@ from django.db import connection
 from django.utils import timezone
 from django_q.models import Task
 
-from cloudtrain_site import loops
+from cloudtrain_site.background_tasks import loops
+from cloudtrain_site.background_tasks.loops import KeptLease, Run, loop, take_lease
 from cloudtrain_site.correlation_ids import correlation, current_correlation_id
 from cloudtrain_site.http_client import clear_correlation_id
-from cloudtrain_site.loops import KeptLease, Run, loop, take_lease
 from cloudtrain_site.models import Loop, LoopRun
 from cloudtrain_site.tasks import delete_in_batches, housekeep
 from tests.web import wait_until

@@ -14,10 +14,16 @@ from django_q.brokers import get_broker
 from django_q.models import OrmQ, Schedule, Task
 from django_q.signing import SignedPackage
 
-from cloudtrain_site import schedules
-from cloudtrain_site.beat import fire_due
+from cloudtrain_site.background_tasks import schedules
+from cloudtrain_site.background_tasks.beat import fire_due
+from cloudtrain_site.background_tasks.schedules import (
+    LoopSpec,
+    ScheduleRows,
+    cron_of,
+    tick_after,
+    tick_before,
+)
 from cloudtrain_site.models import Loop
-from cloudtrain_site.schedules import LoopSpec, ScheduleRows, cron_of, tick_after, tick_before
 
 NOW = datetime(2026, 5, 4, 12, 0, 2, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=10)
@@ -55,7 +61,7 @@ SPEC = LoopSpec(
 @pytest.fixture
 def rows(monkeypatch: pytest.MonkeyPatch) -> ScheduleRows:
     """The rows of one loop of the tests, in place of our own loops."""
-    monkeypatch.setattr("cloudtrain_site.beat.LOOPS", (SPEC,))
+    monkeypatch.setattr("cloudtrain_site.background_tasks.beat.LOOPS", (SPEC,))
     return ScheduleRows([SPEC])
 
 
@@ -309,7 +315,7 @@ class TestManyMachines:
         """The row and its task are one transaction: what isn't enqueued isn't moved on either, but parked."""
         rows.sync(NOW)
         Schedule.objects.update(kwargs=repr({"every": 5.0, "unpicklable": ...}))
-        monkeypatch.setattr("cloudtrain_site.beat.async_task", lambda *args, **kwargs: 1 / 0)
+        monkeypatch.setattr("cloudtrain_site.background_tasks.beat.async_task", lambda *args, **kwargs: 1 / 0)
         assert fire_due(LATER) == 0
         assert not OrmQ.objects.exists()
         assert the_row().next_run == LATER + timedelta(minutes=1)

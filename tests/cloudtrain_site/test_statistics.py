@@ -14,11 +14,11 @@ from django.utils import timezone
 
 from cloudtrain_site.database import sqlite_analyze
 from cloudtrain_site.database.sqlite_analyze import refresh_statistics, refresh_when_grown
-from jobs.access import visible_jobs
 from jobs.dashboard.job_detail import retries_of
 from jobs.models import Job, Organization
+from jobs.permissions import visible_jobs
 from jobs.statuses import JobStatus
-from queueing.heads import heads
+from queueing.candidates import heads
 from queueing.models import QueueEntry
 
 pytestmark = pytest.mark.django_db

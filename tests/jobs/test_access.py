@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_eventstream.models import Event
 
 from cloudtrain_site.models import ApiKey
-from jobs import access
+from jobs import permissions
 from jobs.channels import UNASSIGNED, ChannelManager, organization_channel
 from jobs.models import Job, Membership, Organization
 from jobs.roles import Role
@@ -36,15 +36,15 @@ def test_a_member_sees_the_organizations_jobs_and_no_others(
     alice: User, bob: User, charlie: User, root: User, make_job: Callable[..., Job]
 ) -> None:
     mine, nobodys = make_job(), make_any_job(organization=None)
-    assert list(access.visible_jobs(alice)) == list(access.visible_jobs(bob)) == [mine]
-    assert not access.visible_jobs(charlie).exists()
-    assert not access.visible_jobs(AnonymousUser()).exists()
-    assert set(access.visible_jobs(root)) == {mine, nobodys}
+    assert list(permissions.visible_jobs(alice)) == list(permissions.visible_jobs(bob)) == [mine]
+    assert not permissions.visible_jobs(charlie).exists()
+    assert not permissions.visible_jobs(AnonymousUser()).exists()
+    assert set(permissions.visible_jobs(root)) == {mine, nobodys}
 
 
 def test_a_deleted_job_is_seen_by_nobody(root: User, make_job: Callable[..., Job]) -> None:
     make_job(status="failed", deleted_at=timezone.now())
-    assert not access.visible_jobs(root).exists()
+    assert not permissions.visible_jobs(root).exists()
 
 
 @pytest.mark.parametrize(
@@ -53,15 +53,15 @@ def test_a_deleted_job_is_seen_by_nobody(root: User, make_job: Callable[..., Job
 )
 def test_what_a_role_may_do(acme: Organization, role: Role, submits: bool, manages: bool) -> None:
     user = make_user("mia", acme, role)
-    assert access.can_submit(user, acme) is submits
-    assert access.can_manage(user, acme) is manages
-    assert access.manages_anything(user) is manages
+    assert permissions.can_submit(user, acme) is submits
+    assert permissions.can_manage(user, acme) is manages
+    assert permissions.manages_anything(user) is manages
 
 
 def test_a_deactivated_superuser_is_none(root: User, make_job: Callable[..., Job]) -> None:
     make_job()
     root.is_active = False
-    assert not access.visible_jobs(root).exists()
+    assert not permissions.visible_jobs(root).exists()
 
 
 def test_a_member_hears_of_the_organization_and_a_superuser_of_everything(

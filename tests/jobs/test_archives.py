@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import archives
-from jobs.archives import ArchiveError, check, unpack
+from cloudtrain_site import archives
+from cloudtrain_site.archives import ArchiveError, check, unpack
 from jobs.providers.datasets import Meter, StoppedError
 from tests.archives import PICTURES, make_link, make_pax_bomb, make_tar, make_zip
 

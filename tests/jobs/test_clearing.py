@@ -18,7 +18,8 @@ from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
 from cloudtrain_site.states import Actor, Source
-from jobs import clearing, lifecycle, logs, tasks, uploads
+from jobs import lifecycle, logs, maintenance, tasks
+from jobs.datasets import store
 from jobs.models import DatasetUpload, Job, LogPiece, Organization
 from jobs.providers.base import Snapshot
 from jobs.statuses import JobStatus
@@ -134,18 +135,18 @@ class TestSweep:
         half = data_dir / "jobs" / "removed" / "before.1"
         half.mkdir(parents=True)
         (half / "train.log").touch()
-        assert clearing.sweep() == 1
+        assert maintenance.sweep() == 1
         assert files_in(data_dir / "jobs") == [".cleared", f"{ended.pk}/output/checkpoint-10"]
 
     def test_it_looks_once_an_hour(self, ended: Job, data_dir: Path) -> None:
-        assert clearing.sweep() == 0
+        assert maintenance.sweep() == 0
         assert delete(ended)
         long_ago(ended)
-        assert clearing.sweep() == 0
-        os.utime(data_dir / "jobs" / clearing.MARK, (time.time() - 4000,) * 2)
-        assert clearing.sweep() == 1
-        os.utime(data_dir / "jobs" / clearing.MARK, (time.time() - 4000,) * 2)
-        assert clearing.sweep() == 0
+        assert maintenance.sweep() == 0
+        os.utime(data_dir / "jobs" / maintenance.MARK, (time.time() - 4000,) * 2)
+        assert maintenance.sweep() == 1
+        os.utime(data_dir / "jobs" / maintenance.MARK, (time.time() - 4000,) * 2)
+        assert maintenance.sweep() == 0
 
     def test_it_leaves_alone_what_was_just_deleted_what_was_not_and_what_it_does_not_know(
         self, ended: Job, data_dir: Path, make_job: MakeJob
@@ -156,11 +157,11 @@ class TestSweep:
         unknown.mkdir()
         (unknown / "train.log").touch()
         assert delete(ended)
-        assert clearing.sweep() == 0
+        assert maintenance.sweep() == 0
         assert len(files_in(data_dir / "jobs")) == 6 + 6 + 1 + 1
 
     def test_a_machine_without_trainings_has_nothing_to_do(self, data_dir: Path) -> None:
-        assert clearing.sweep() == 0
+        assert maintenance.sweep() == 0
         assert list(data_dir.iterdir()) == []
 
 
@@ -178,12 +179,12 @@ class TestLog:
 class TestDataset:
     @pytest.fixture
     def archive(self, alice: User, acme: Organization) -> DatasetUpload:
-        uploads.folder().mkdir()
+        store.folder().mkdir()
         numbers: dict[str, Any] = {"size": 1, "sha256": "0" * 64, "files": 1, "unpacked_size": 1}
         made = DatasetUpload.objects.create(
             organization=acme, uploaded_by=alice, name="a.zip", kind="zip", stored_on="h", **numbers
         )
-        uploads.path_of(made).touch()
+        store.path_of(made).touch()
         return made
 
     @pytest.mark.usefixtures("committed")
@@ -205,7 +206,7 @@ class TestDataset:
         delete(job)
         with django_capture_on_commit_callbacks(execute=True):
             tasks.clear_away(job.pk)
-        assert not uploads.path_of(archive).exists()
+        assert not store.path_of(archive).exists()
 
     def test_somebody_elses_archive_stays(self, archive: DatasetUpload, make_job: MakeJob, bob: User) -> None:
         job = make_job(dataset=archive, submitted_by=bob, status=JobStatus.COMPLETED)

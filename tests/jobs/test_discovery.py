@@ -14,11 +14,11 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from cloudtrain_site.states import Source
-from jobs.discovery import Discovered, discover
 from jobs.management.commands import sync_jobs
 from jobs.models import Job, JobEvent, Organization, ProviderConfig
 from jobs.providers.base import ProviderError
 from jobs.statuses import JobStatus
+from jobs.sync.discovery import Discovered, discover
 from tests.factories import make_user
 from tests.fake_replicate import FakeReplicate, Prediction
 from tests.racing import at_once

@@ -10,11 +10,11 @@ import pytest
 from django.db import connection, transaction
 
 from cloudtrain_site.states import Source
-from jobs.applying import Application
 from jobs.models import Job, WebhookDelivery
 from jobs.providers.base import Answers, ProviderError, Snapshot
 from jobs.providers.replicate.predictions import read_snapshot
 from jobs.statuses import JobStatus
+from jobs.sync.apply import Application
 from jobs.webhooks.apply import apply_each
 from tests.waiting import wait_until
 

@@ -16,10 +16,11 @@ from rest_framework.test import APIClient
 
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Source
-from jobs import providers, sync
+from jobs import providers
+from jobs.config_secrets import sealed_columns
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.providers.base import Handle
-from jobs.sealed import sealed_columns
+from jobs.sync import refresh
 from jobs.webhooks import inbox
 from queueing import dispatch
 from queueing.models import QueueEntry
@@ -110,7 +111,7 @@ def end_badly(fake: FakeReplicate, external_id: str) -> None:
     secret = SECRETS["s3_secret_key"]
     fake.update(external_id, "processing")
     fake.update(external_id, "failed", logs=f"login with {secret}\n", error=f"refused: {secret}")
-    sync.refresh(sync.active_jobs(), source=Source.POLL)
+    refresh.refresh(refresh.active_jobs(), source=Source.POLL)
 
 
 READS = (
@@ -145,7 +146,7 @@ def test_on_this_machine_only_the_trainer_reads_it_and_only_while_it_trains(
     handle = Handle(job.pk, job.external_id or "")
     trainings.cancel(handle)
     trainings.ended(handle)
-    sync.refresh(sync.active_jobs(), source=Source.POLL)
+    refresh.refresh(refresh.active_jobs(), source=Source.POLL)
     assert Job.objects.get().status == "cancelled"
     assert names_with_a_secret(folder) == []
     assert json.loads((folder / "config.json").read_text())["s3_secret_key"] == "***"
@@ -179,7 +180,7 @@ def test_a_trainer_that_prints_its_secret_tells_it_to_no_reader(
     dispatch.run_pass()
     job = Job.objects.get()
     trainings.ended(Handle(job.pk, job.external_id or ""))
-    sync.refresh(sync.active_jobs(), source=Source.POLL)
+    refresh.refresh(refresh.active_jobs(), source=Source.POLL)
     if is_lost:
         settings.SECRET_KEY = "another one"
     address = f"/api/cloud/jobs/{job.pk}"

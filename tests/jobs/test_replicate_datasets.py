@@ -21,7 +21,8 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from cloudtrain_site.states import SYSTEM, Source
-from jobs import lifecycle, uploads
+from jobs import lifecycle
+from jobs.datasets import store
 from jobs.models import DatasetCopy, DatasetUpload, Job, Organization, ProviderConfig
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import Copy, Meter, Parcel, StoppedError
@@ -58,11 +59,11 @@ def upload(alice: User, acme: Organization, settings: Any, tmp_path: Path) -> Da
 
 
 def keep(user: User, organization: Organization, data: bytes) -> DatasetUpload:
-    uploads.incoming().mkdir(parents=True, exist_ok=True)
-    path = uploads.incoming() / "arrived"
+    store.incoming().mkdir(parents=True, exist_ok=True)
+    path = store.incoming() / "arrived"
     path.write_bytes(data)
-    received = uploads.Received(path, "toys.zip", len(data), hashlib.sha256(data).hexdigest())
-    return uploads.keep(received, user=user, organization=organization)
+    received = store.Received(path, "toys.zip", len(data), hashlib.sha256(data).hexdigest())
+    return store.keep(received, user=user, organization=organization)
 
 
 @pytest.fixture

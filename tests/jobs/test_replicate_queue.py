@@ -11,16 +11,17 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
-from jobs import lifecycle, sync, upkeep
-from jobs.discovery import discover
+from jobs import lifecycle, upkeep
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Order, Snapshot
 from jobs.providers.replicate.provider import ReplicateProvider
 from jobs.roles import Role
 from jobs.statuses import JobStatus
-from queueing import claims, dispatch, ledger, unconfirmed
-from queueing.controls import By
+from jobs.sync import refresh
+from jobs.sync.discovery import discover
+from queueing import claims, dispatch, recorder, unconfirmed
 from queueing.models import QueueEntry, QueueState
+from queueing.operations import By
 from queueing.statuses import EntryStatus
 from tests.fake_replicate import FakeReplicate
 
@@ -55,7 +56,7 @@ def test_a_job_is_one_prediction_from_its_submission_to_its_end(
     assert (job.status, job.external_id) == (JobStatus.QUEUED, made.id)
     fake.update(made.id, "processing")
     fake.update(made.id, "succeeded", logs="done\n")
-    sync.refresh(sync.active_jobs(), source=Source.POLL)
+    refresh.refresh(refresh.active_jobs(), source=Source.POLL)
     job.refresh_from_db()
     assert job.status == JobStatus.COMPLETED
     assert list(job.events.filter(subject="job").values_list("new", flat=True)) == ["queued", "completed"]
@@ -150,10 +151,10 @@ def test_what_was_given_up_and_was_there_after_all_is_stopped(unseen: QueueEntry
 def test_what_is_found_just_as_it_is_given_up_is_stopped(
     unseen: QueueEntry, fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def give_up_first(accepted: Sequence[ledger.Accepted]) -> list[bool]:
+    def give_up_first(accepted: Sequence[recorder.Accepted]) -> list[bool]:
         entry = QueueEntry.objects.select_related("job").get()
         assert unconfirmed.give_up(entry, By(SYSTEM, Source.API, "it is not there"))
-        return ledger.take_down(accepted)
+        return recorder.take_down(accepted)
 
     monkeypatch.setattr(dispatch, "take_down", give_up_first)
     a_lease_later()
@@ -255,7 +256,7 @@ def test_in_a_storm_every_job_ends_as_its_one_prediction_did(submit: Callable[..
         fake.update(made.id, ("succeeded", "failed", "canceled")[number % 3])
     for _ in range(4):
         ProviderConfig.objects.update(outage_until=None)
-        sync.refresh(sync.active_jobs(), source=Source.POLL)
+        refresh.refresh(refresh.active_jobs(), source=Source.POLL)
         upkeep.run()
     ends = {"succeeded": "completed", "failed": "failed", "canceled": "cancelled"}
     for job in jobs:

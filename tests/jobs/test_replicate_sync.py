@@ -12,9 +12,10 @@ import pytest
 from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
-from jobs import logs, sync
+from jobs import logs
 from jobs.models import Job, JobEvent, LogPiece, ProviderConfig
 from jobs.statuses import JobStatus
+from jobs.sync import refresh
 from jobs.tasks import poll_jobs
 from tests.fake_replicate import FakeReplicate
 from tests.racing import at_once
@@ -24,8 +25,8 @@ MakeJob = Callable[..., Job]
 BAR = "Epoch 1/1, Steps:  42%|####2     | 42/100 [00:10<00:14,  4.0it/s, lr=0.0001, step_loss=0.5]\n"
 
 
-def poll() -> sync.Refreshed:
-    return sync.refresh(sync.active_jobs(), source=Source.POLL)
+def poll() -> refresh.Refreshed:
+    return refresh.refresh(refresh.active_jobs(), source=Source.POLL)
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_every_active_job_is_refreshed_however_many(at_replicate: MakeJob, fake:
     ids = [at_replicate().external_id or "" for _ in range(101)]
     for external_id in ids:
         fake.update(external_id, "processing")
-    assert poll() == sync.Refreshed(refreshed=101, moved=101)
+    assert poll() == refresh.Refreshed(refreshed=101, moved=101)
     assert set(Job.objects.values_list("status", flat=True)) == {JobStatus.RUNNING}
     assert JobEvent.objects.count() == 101
 
@@ -50,9 +51,9 @@ def test_a_poll_without_news_writes_nothing(
     for _ in range(20):
         at_replicate()
     poll()
-    jobs = sync.active_jobs()
+    jobs = refresh.active_jobs()
     with django_assert_num_queries(1):  # the provider's settings
-        assert sync.refresh(jobs, source=Source.POLL).refreshed == 20
+        assert refresh.refresh(jobs, source=Source.POLL).refreshed == 20
 
 
 def test_an_end_is_applied_with_its_cost_and_where_the_result_is(running: Job, fake: FakeReplicate) -> None:
@@ -109,7 +110,7 @@ def test_a_job_that_replicate_does_not_know_has_its_error_and_the_others_go_on(
     hour_ago = timezone.now() - timedelta(hours=1)
     lost = make_job(provider="replicate", external_id="y" * 26, status="queued", submission_started_at=hour_ago)
     with caplog.at_level(logging.DEBUG, "simpletuner.cloud.jobs"):
-        assert poll() == sync.Refreshed(refreshed=1, failed=1)
+        assert poll() == refresh.Refreshed(refreshed=1, failed=1)
     (said,) = [record.__dict__ for record in caplog.records if record.getMessage() == f"Failed to sync job {lost.pk}"]
     assert (said["levelname"], said["job_id"], said["provider"]) == ("DEBUG", lost.pk, "replicate")
     assert "404" in said["error"]
@@ -123,8 +124,8 @@ def test_an_outage_is_one_warning_and_a_pause(
     for _ in range(20):
         at_replicate()
     fake.faults.add("unauthenticated")
-    assert poll() == sync.Refreshed(failed=20)
-    assert poll() == sync.Refreshed(failed=20)
+    assert poll() == refresh.Refreshed(failed=20)
+    assert poll() == refresh.Refreshed(failed=20)
     assert len(fake.requests) == 1
     assert [record.levelname for record in caplog.records if record.name.endswith("providers")] == ["WARNING"]
 
@@ -167,13 +168,13 @@ def test_the_log_is_kept_and_read_by_offset(running: Job, fake: FakeReplicate) -
 
 def test_the_log_of_an_ended_job_is_fetched_once_more_and_is_complete(running: Job, fake: FakeReplicate) -> None:
     fake.update(running.external_id or "", "succeeded", logs=BAR)
-    sync.refresh(list(Job.objects.defer("config")), source=Source.POLL)
+    refresh.refresh(list(Job.objects.defer("config")), source=Source.POLL)
     Job.objects.update(log_size=0)
     LogPiece.objects.all().delete()
     Job.objects.update(log_due_at=timezone.now())
     fake.requests.clear()
-    assert sync.capture_logs(source=Source.POLL) == 1
-    assert sync.capture_logs(source=Source.POLL) == 0
+    assert refresh.capture_logs(source=Source.POLL) == 1
+    assert refresh.capture_logs(source=Source.POLL) == 0
     job = Job.objects.get()
     assert logs.read_log(job).complete
     assert (job.progress, job.last_log) == (42.0, BAR.rstrip()[:77] + "...")
@@ -186,7 +187,7 @@ def test_an_end_that_a_list_page_told_makes_its_log_due(at_replicate: MakeJob, f
     fake.update(jobs[0].external_id or "", "succeeded")
     poll()
     assert not logs.read_log(Job.objects.get(pk=jobs[0].pk)).complete
-    assert sync.capture_logs(source=Source.POLL) == 1
+    assert refresh.capture_logs(source=Source.POLL) == 1
     piece = logs.read_log(Job.objects.get(pk=jobs[0].pk))
     assert (piece.text, piece.complete) == ("all of it\n", True)
 
@@ -205,7 +206,7 @@ def test_an_ended_job_without_a_log_is_asked_for_it_once(at_replicate: MakeJob, 
     poll()
     piece = logs.read_log(Job.objects.get())
     assert (piece.text, piece.complete) == ("", True)
-    assert sync.capture_logs(source=Source.POLL) == 0
+    assert refresh.capture_logs(source=Source.POLL) == 0
 
 
 def test_a_job_with_a_log_and_without_news_counts_as_heard_of(running: Job) -> None:
@@ -223,9 +224,9 @@ def test_running_logs_are_fetched_when_they_are_due_within_the_budget(
     due = timezone.now() - timedelta(seconds=1)
     for _ in range(6):
         at_replicate(status=JobStatus.RUNNING, log_due_at=due)
-    assert sync.capture_logs(source=Source.POLL, budget=4) == 4
-    assert sync.capture_logs(source=Source.POLL, budget=4) == 2
-    assert sync.capture_logs(source=Source.POLL, budget=4) == 0
+    assert refresh.capture_logs(source=Source.POLL, budget=4) == 4
+    assert refresh.capture_logs(source=Source.POLL, budget=4) == 2
+    assert refresh.capture_logs(source=Source.POLL, budget=4) == 0
     assert fake.requests.count("GET", "/v1/predictions/{id}") == 6
 
 
@@ -233,14 +234,14 @@ def test_who_looks_at_a_job_that_replicate_chokes_on_keeps_no_other_from_being_a
     running: Job, fake: FakeReplicate
 ) -> None:
     fake.faults.add("server_error")
-    assert sync.look_at(running, source=Source.API)
+    assert refresh.look_at(running, source=Source.API)
     assert "502" in running.sync_error
     assert ProviderConfig.objects.get().outage_until is None
 
 
 @pytest.mark.django_db(transaction=True)
 def test_many_who_look_at_once_cause_one_question(running: Job, fake: FakeReplicate) -> None:
-    looks = [lambda: sync.look_at(Job.objects.get(), source=Source.API)] * 8
+    looks = [lambda: refresh.look_at(Job.objects.get(), source=Source.API)] * 8
     assert sorted(at_once(*looks)) == [False] * 7 + [True]
     assert len(fake.requests) == 1
     assert logs.read_log(Job.objects.get()).text == "begin\n"
@@ -282,7 +283,7 @@ def test_a_request_that_hangs_keeps_the_others_news_back_not_at_all(at_replicate
     for job in jobs:
         fake.update(job.external_id or "", "processing")
     fake.faults.add("hang", path=jobs[0].external_id or "", seconds=1.0, times=1)
-    parts = sync._answers("replicate", jobs)
+    parts = refresh._answers("replicate", jobs)
     told = {job_id for part in (next(parts), next(parts)) for job_id in part}
     assert told == {jobs[1].pk, jobs[2].pk}
     assert set(next(parts)) == {jobs[0].pk}

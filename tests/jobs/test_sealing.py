@@ -12,8 +12,8 @@ from django.apps import apps
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
+from approvals.approved_terms import digest_of_terms, stored_terms
 from approvals.models import ApprovalRequest
-from approvals.terms import digest_of_terms, stored_terms
 from cloudtrain_site.encryption import (
     SecretsLostError,
     blot_out,
@@ -25,8 +25,8 @@ from cloudtrain_site.encryption import (
     take_out,
 )
 from cloudtrain_site.redaction import mask_secrets
+from jobs.config_secrets import opened
 from jobs.models import Job, Organization, TrainingConfig
-from jobs.sealed import opened
 
 TOKEN = "hf_abcdefghijklmnopqrst1"
 DEEP: dict[str, Any] = {"a": 1}

@@ -15,12 +15,13 @@ from django_q.models import OrmQ
 from rest_framework.test import APIClient
 
 from cloudtrain_site.states import Source
-from jobs import strays, upkeep
-from jobs.discovery import discover
+from jobs import upkeep
+from jobs.config_secrets import opened, sealed_columns
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Snapshot
-from jobs.sealed import opened, sealed_columns
 from jobs.statuses import JobStatus
+from jobs.sync import orphans
+from jobs.sync.discovery import discover
 from tests.fake_replicate import FakeReplicate, Prediction
 from tests.racing import at_once
 
@@ -233,7 +234,7 @@ def test_whoever_sees_it_at_the_same_moment_it_is_one_job(fake: FakeReplicate, g
     made = running(fake)
 
     def told() -> int:
-        return strays.take_in(given_up, Snapshot(made.id, JobStatus.RUNNING), source=Source.WEBHOOK) is not None
+        return orphans.take_in(given_up, Snapshot(made.id, JobStatus.RUNNING), source=Source.WEBHOOK) is not None
 
     assert sum(at_once(look_around, told, look_around, told)) == 1
     assert len(reasons(stray_of(given_up))) == 2

@@ -10,11 +10,12 @@ import pytest
 from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
-from jobs import lifecycle, outages, sync, upkeep
+from jobs import lifecycle, upkeep
 from jobs.health import lost_webhooks
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import ProviderError
 from jobs.statuses import JobStatus
+from jobs.sync import circuit_breaker, refresh
 from tests.fake_replicate import FakeReplicate
 
 pytestmark = pytest.mark.django_db
@@ -90,7 +91,7 @@ def test_a_cancel_is_asked_for_until_it_is_confirmed(at_replicate: MakeJob, fake
 def test_a_cancel_that_hangs_keeps_no_other_from_being_asked_for(
     at_replicate: MakeJob, fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync, "CANCEL_SECONDS", 0.5)
+    monkeypatch.setattr(refresh, "CANCEL_SECONDS", 0.5)
     jobs = [at_replicate(status=JobStatus.RUNNING) for _ in range(4)]
     for job in jobs:
         lifecycle.request_cancel(job, actor=SYSTEM, source=Source.API)
@@ -102,7 +103,7 @@ def test_a_cancel_that_hangs_keeps_no_other_from_being_asked_for(
 
 def test_a_provider_that_is_out_is_not_asked_to_cancel(at_replicate: MakeJob, fake: FakeReplicate) -> None:
     lifecycle.request_cancel(at_replicate(), actor=SYSTEM, source=Source.API)
-    outages.begin("replicate", ProviderError("it is down"))
+    circuit_breaker.begin("replicate", ProviderError("it is down"))
     assert upkeep.press_cancels() == 0
     assert not fake.requests
 
@@ -112,16 +113,16 @@ def test_a_log_that_can_not_be_had_is_no_outage_and_a_silent_provider_is(
 ) -> None:
     job = at_replicate(status=JobStatus.COMPLETED, completed_at=timezone.now(), log_due_at=timezone.now())
     fake.faults.add("server_error")
-    assert sync.capture_logs(source=Source.LOOP) == 1
+    assert refresh.capture_logs(source=Source.LOOP) == 1
     assert not ProviderConfig.objects.filter(outage_failures__gt=0).exists()
     Job.objects.filter(pk=job.pk).update(log_due_at=timezone.now())
     with fake.outage():
-        sync.capture_logs(source=Source.LOOP)
+        refresh.capture_logs(source=Source.LOOP)
     assert ProviderConfig.objects.get().outage_failures == 1
     fake.faults.calm()
     ProviderConfig.objects.update(outage_until=None)
     Job.objects.filter(pk=job.pk).update(log_due_at=timezone.now())
-    sync.capture_logs(source=Source.LOOP)
+    refresh.capture_logs(source=Source.LOOP)
     assert ProviderConfig.objects.get().outage_failures == 0
 
 

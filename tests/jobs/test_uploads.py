@@ -24,7 +24,8 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from cloudtrain_site.serving import body_limit
-from jobs import upkeep, uploads
+from jobs import upkeep
+from jobs.datasets import store
 from jobs.models import DatasetUpload, Job, Membership, Organization
 from jobs.roles import Role
 from jobs.statuses import JobStatus
@@ -90,7 +91,7 @@ class TestTakingIn:
     def test_one_byte_too_many_is_a_413(
         self, client_of: ClientOf, alice: User, data_dir: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("jobs.upload_handler.UPLOAD_LIMIT_BYTES", len(ZIP))
+        monkeypatch.setattr("jobs.datasets.upload_handler.UPLOAD_LIMIT_BYTES", len(ZIP))
         assert send(client_of(alice)).status_code == 201
         answer = send(client_of(alice), ZIP + b"x")
         assert answer.status_code == 413
@@ -217,7 +218,7 @@ class TestSubmitting:
         retried = Job.objects.get(retry_of=failed)
         assert retried.dataset == upload
         Job.objects.filter(pk=retried.pk).update(status=JobStatus.FAILED, completed_at=timezone.now())
-        assert uploads.remove(upload)
+        assert store.remove(upload)
         answer = client_of(alice).post(f"/api/cloud/jobs/{failed.pk}/retry")
         assert (answer.status_code, list(answer.json()["errors"])) == (400, ["dataset"])
 
@@ -237,7 +238,7 @@ def test_of_a_removal_and_a_submission_at_once_one_wins(client_of: ClientOf, ali
         )
         assert (submitted, removed) in [(201, 409), (400, 200), (409, 200)]
         assert Job.objects.filter(dataset=upload_id).exists() is (submitted == 201)
-        assert uploads.path_of(DatasetUpload(pk=upload_id)).exists() is (submitted == 201)
+        assert store.path_of(DatasetUpload(pk=upload_id)).exists() is (submitted == 201)
 
 
 @pytest.mark.django_db
@@ -253,25 +254,25 @@ class TestSweep:
             self.age()
             assert upkeep.run()["datasets"] == 1
         assert files_in(data_dir) == []
-        assert not uploads.visible_uploads(upload.uploaded_by).exists()
+        assert not store.visible_uploads(upload.uploaded_by).exists()
 
     def test_what_a_waiting_job_uses_stays(
         self, upload: DatasetUpload, data_dir: Path, make_job: Callable[..., Job]
     ) -> None:
         make_job(dataset=upload)
         self.age()
-        assert uploads.sweep() == 0
+        assert store.sweep() == 0
         assert len(files_in(data_dir)) == 1
 
     def test_leftovers_go_when_they_are_old(self, upload: DatasetUpload, data_dir: Path) -> None:
         left = [data_dir / "uploads" / "incoming" / "cut-off", data_dir / "uploads" / "without-a-row"]
         for path in left:
             path.write_bytes(b"x")
-        assert uploads.sweep() == 0
-        for path in (*left, uploads.path_of(upload)):
+        assert store.sweep() == 0
+        for path in (*left, store.path_of(upload)):
             os.utime(path, (time.time() - 100_000,) * 2)
-        assert uploads.sweep() == 2
-        assert files_in(data_dir) == [uploads.path_of(upload)]
+        assert store.sweep() == 2
+        assert files_in(data_dir) == [store.path_of(upload)]
 
     def test_what_was_unpacked_goes_with_the_end_of_its_training(
         self, upload: DatasetUpload, data_dir: Path, make_job: Callable[..., Job]
@@ -281,7 +282,7 @@ class TestSweep:
         for job in (trains, ended):
             (data_dir / "jobs" / job.pk / "dataset").mkdir(parents=True)
             (data_dir / "jobs" / job.pk / "dataset" / "a").touch()
-        uploads.sweep()
+        store.sweep()
         assert [path.name for path in (data_dir / "jobs").glob("*/dataset/..")] == [".."]
         assert (data_dir / "jobs" / trains.pk / "dataset" / "a").exists()
 

@@ -20,9 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudtrain_site.states import Source
-from jobs import logs, sync
+from jobs import logs
 from jobs.models import Job, JobEvent, ProviderConfig, WebhookDelivery
 from jobs.statuses import JobStatus
+from jobs.sync import refresh
 from jobs.tasks import apply_webhooks, cancel_at_provider
 from jobs.webhooks import inbox, signing_secret
 from jobs.webhooks.signatures import TOLERANCE_SECONDS, Check, check
@@ -168,7 +169,7 @@ def test_a_late_delivery_does_not_end_the_wait_for_the_log(
     fake.update(job.external_id or "", "succeeded", logs="two\n")
     deliver(body_of(job, "processing", logs="one\n"), delivery="msg_2")
     assert not logs.read_log(Job.objects.get()).complete
-    sync.capture_logs(source=Source.POLL)
+    refresh.capture_logs(source=Source.POLL)
     piece = logs.read_log(Job.objects.get())
     assert (piece.text, piece.complete) == ("one\ntwo\n", True)
 

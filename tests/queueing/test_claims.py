@@ -16,12 +16,13 @@ from jobs import lifecycle
 from jobs.models import JobEvent, Organization
 from jobs.roles import Role
 from jobs.statuses import JobStatus
-from queueing import claims, line, passes
-from queueing.explain import waiting_reasons
-from queueing.line import current_line, positions, queue_in_order
+from queueing import claims, passes
 from queueing.models import QueueEntry, QueueState
-from queueing.places import tell_of
 from queueing.statuses import EntryStatus
+from queueing.waiting import order
+from queueing.waiting.explain import waiting_reasons
+from queueing.waiting.order import current_line, positions, queue_in_order
+from queueing.waiting.positions import tell_of
 from tests.providers import ScriptedProvider
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted")]
@@ -209,7 +210,7 @@ def test_with_fair_share_places_are_those_of_the_shares(enqueue: Enqueue, charli
 def test_the_places_behind_those_that_are_read_are_counted(
     enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch, make_job: Any
 ) -> None:
-    monkeypatch.setattr(line, "LOOKED_AT", 2)
+    monkeypatch.setattr(order, "LOOKED_AT", 2)
     entries = [enqueue() for _ in range(5)]
     told = current_line().places([entry.pk for entry in entries])
     assert told == {entry.pk: number for number, entry in enumerate(entries, start=1)}

@@ -19,8 +19,8 @@ from jobs import lifecycle
 from jobs.models import Job, Organization
 from jobs.statuses import JobStatus
 from queueing import claims, unconfirmed
-from queueing.controls import By
 from queueing.models import QueueEntry, QueueState
+from queueing.operations import By
 from queueing.policy import turn_of
 from queueing.statuses import EntryStatus
 from tests import factories

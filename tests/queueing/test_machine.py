@@ -29,10 +29,10 @@ from jobs.models import Job, Organization
 from jobs.providers.base import Order, ProviderError, Snapshot
 from jobs.roles import Role
 from jobs.statuses import TERMINAL, JobStatus
-from queueing import claims, controls, dispatch, unconfirmed
-from queueing.controls import By
+from queueing import claims, dispatch, operations, unconfirmed
 from queueing.limits import candidate_of, current_limits, current_usage, queue_state
 from queueing.models import ProviderLimit, QueueEntry
+from queueing.operations import By
 from queueing.policy import Usage, can_go, choose
 from queueing.preparing import prepare
 from queueing.statuses import LIVE, EntryStatus
@@ -106,7 +106,7 @@ class Queue(RuleBasedStateMachine):
     @rule(total=limit, per_user=limit, per_organization=limit, fair=st.booleans(), paused=st.booleans())
     def change_limits(self, total: int, per_user: int, per_organization: int, fair: bool, paused: bool) -> None:
         limits = {"max_running": total, "max_running_per_user": per_user, "fair_share": fair, "paused": paused}
-        controls.set_general({**limits, "max_running_per_organization": per_organization}, BY)
+        operations.set_general({**limits, "max_running_per_organization": per_organization}, BY)
 
     @rule(answer=st.sampled_from(["taken", "refused", "lost", "broken"]))
     def run_pass(self, answer: str) -> None:
@@ -123,7 +123,7 @@ class Queue(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 1), own=st.none() | limit)
     def change_own_limit(self, number: int, own: int | None) -> None:
-        controls.set_organization(self.organizations[number], own, BY, may_exceed=True)
+        operations.set_organization(self.organizations[number], own, BY, may_exceed=True)
 
     @rule(places=st.none() | limit, drained=st.booleans())
     def change_provider(self, places: int | None, drained: bool) -> None:
@@ -193,10 +193,10 @@ class Queue(RuleBasedStateMachine):
     def let_everything_go(self) -> None:
         """With every limit lifted, whatever was done before: each job ends, and nobody is passed over for ever."""
         lifted = {"max_running": 50, "max_running_per_user": 50, "max_running_per_organization": 50, "paused": False}
-        controls.set_general(lifted, BY)
+        operations.set_general(lifted, BY)
         ProviderLimit.objects.all().delete()
         for organization in self.organizations:
-            controls.set_organization(organization, None, BY, may_exceed=True)
+            operations.set_organization(organization, None, BY, may_exceed=True)
         for _ in range(2 * claims.MAX_ATTEMPTS):
             for entry in QueueEntry.objects.filter(status=EntryStatus.BLOCKED).select_related("job"):
                 claims.release(entry.job, actor=SYSTEM, source=Source.API, reason="fine")

@@ -16,7 +16,8 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
-from jobs import lifecycle, providers, uploads
+from jobs import lifecycle, providers
+from jobs.datasets import store
 from jobs.models import DatasetCopy, DatasetUpload, Job, JobEvent, Organization
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import Copy, Meter, Parcel
@@ -62,9 +63,9 @@ def upload(alice: User, acme: Organization, settings: Any, tmp_path: Path) -> Da
     settings.DATA_DIR = tmp_path
     path = tmp_path / "arrived"
     path.write_bytes(make_zip())
-    uploads.folder().mkdir()
-    received = uploads.Received(path, "toys.zip", path.stat().st_size, "0" * 64)
-    return uploads.keep(received, user=alice, organization=acme)
+    store.folder().mkdir()
+    received = store.Received(path, "toys.zip", path.stat().st_size, "0" * 64)
+    return store.keep(received, user=alice, organization=acme)
 
 
 @pytest.fixture
@@ -154,7 +155,7 @@ def test_on_this_machine_it_is_unpacked_for_its_job_alone(enqueue: Enqueue, uplo
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jobs.providers.local.provider.LocalProvider._launch", lambda *_: "no process in this test")
         transfers.run()
-    folder = uploads.folder().parent / "jobs" / job.pk
+    folder = store.folder().parent / "jobs" / job.pk
     assert (folder / "dataset" / "pictures" / "one.txt").read_bytes() == b"a red toy"
     assert json.loads((folder / "dataloader.json").read_text()) == [{"dir": f"{folder}/dataset/pictures"}]
     assert not DatasetCopy.objects.exists()
@@ -345,7 +346,7 @@ class TestTheArchive:
     def test_is_gone_from_the_machine_that_had_it(
         self, submit: Callable[[], Job], carrier: Carrier, upload: DatasetUpload
     ) -> None:
-        uploads.path_of(upload).unlink()
+        store.path_of(upload).unlink()
         job = submit()
         transfers.run()
         assert state(job) == (JobStatus.FAILED, EntryStatus.FAILED)
@@ -354,7 +355,7 @@ class TestTheArchive:
     def test_is_on_another_machine_for_a_while(
         self, submit: Callable[[], Job], carrier: Carrier, upload: DatasetUpload
     ) -> None:
-        uploads.path_of(upload).unlink()
+        store.path_of(upload).unlink()
         DatasetUpload.objects.update(stored_on="another-machine")
         job = submit()
         assert transfers.run() == 0

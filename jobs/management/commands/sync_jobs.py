@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from cloudtrain_site.correlation_ids import command_correlation
 from cloudtrain_site.states import Source
-from jobs import sync
-from jobs.discovery import DEFAULT_LIMIT, discover
 from jobs.models import ProviderConfig
 from jobs.providers import NAMES
 from jobs.providers.base import ProviderError
+from jobs.sync import refresh
+from jobs.sync.discovery import DEFAULT_LIMIT, discover
 
 #: Jobs a step of the progress bar.
 STEP = 500
@@ -50,12 +50,12 @@ class Command(BaseCommand):
         return {"synced": outcome.new, "updated": outcome.updated, "message": outcome.message}, outcome.message
 
     def _refresh(self, provider: str | None) -> tuple[dict[str, Any], str]:
-        jobs = sync.active_jobs(provider)
-        total = sync.Refreshed()
+        jobs = refresh.active_jobs(provider)
+        total = refresh.Refreshed()
         # On a terminal alone: cron mails whatever is written.
         with tqdm(total=len(jobs), disable=None, unit="job", leave=False) as bar:
             for first in range(0, len(jobs), STEP):
-                total += sync.refresh(jobs[first : first + STEP], source=Source.COMMAND)
+                total += refresh.refresh(jobs[first : first + STEP], source=Source.COMMAND)
                 bar.update(min(STEP, len(jobs) - first))
         names = {job.provider for job in jobs}
         out = ProviderConfig.objects.filter(name__in=names, outage_failures__gt=0).values_list("name", flat=True)

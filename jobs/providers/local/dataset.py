@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import archives
+from cloudtrain_site import archives
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import Meter, Parcel
 

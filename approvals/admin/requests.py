@@ -1,0 +1,303 @@
+"""The reviewer's desk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.timesince import timeuntil
+
+from approvals.admin import request_page
+from approvals.admin.filters import AgeFilter, OrganizationFilter, RuleFilter
+from approvals.deciding import BULK_LIMIT, Answer, decide_each
+from approvals.expiry import HEAVY
+from approvals.forms import DecisionForm
+from approvals.models import ApprovalRequest
+from approvals.queries import on_desk_of
+from approvals.reviewers import bypasses, eligible, may_go_past, why_not
+from approvals.statuses import RequestStatus, Verdict
+from cloudtrain_site.api import asker
+from cloudtrain_site.events.store import current_number
+from cloudtrain_site.states import Source
+from jobs.admin import as_json
+from jobs.admin_base import OfJobAdmin
+from jobs.permissions import organizations_of
+from jobs.remembering import remembered
+from jobs.roles import MANAGERS
+
+DONE = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}
+
+
+DECIDED_FIELDS = (("reviewed_by", "reviewed_at"), "review_notes")
+SHORT = timedelta(hours=1)
+
+
+@admin.register(ApprovalRequest)
+class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
+    """Requests: pending first, the most urgent on top, decided by two buttons or by the list's actions."""
+
+    list_display = ("name", "urgency", "status", "asked_by", "cost", "held_by", "organization")
+    list_filter = ("status", OrganizationFilter, RuleFilter, AgeFilter)
+    list_select_related = ("job", "requested_by", "organization")
+    search_fields = ("=job__id", "job__config_name", "requested_by__username", "=job__correlation_id")
+    search_help_text = "Job id, config name, requester, or a correlation id"
+    ordering = ("is_decided", "expires_at", "-pk")
+    actions = ("approve_selected", "reject_selected")
+    change_form_template = "approvals/admin_request.html"
+    change_list_template = "approvals/admin_list.html"
+    fields = (
+        ("shown_job", "status", "time_left"),
+        ("requested_by", "organization", "requested_at", "expires_at"),
+        "reason",
+        ("rule_name", "rule_in_words"),
+        ("estimated_cost", "how_estimated", "provider", "hardware"),
+        "changes",
+        "notes",
+        "last_jobs",
+        *DECIDED_FIELDS,
+        "config",
+    )
+    readonly_fields = (
+        *("shown_job", "time_left", "rule_in_words", "estimated_cost", "how_estimated", "provider", "hardware"),
+        *("changes", "notes", "last_jobs", "config"),
+    )
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """Who decides in one organization alone need not read its name on every line."""
+        several = remembered(request, "several", lambda: organizations_of(request.user, MANAGERS)[:2].count() != 1)
+        return list(self.list_display) if several else [name for name in self.list_display if name != "organization"]
+
+    def get_fields(self, request: HttpRequest, obj: ApprovalRequest | None = None) -> Any:
+        """Nothing about a decision that is still to be made."""
+        pending = obj is not None and obj.status == RequestStatus.PENDING
+        shown = [list(field) if isinstance(field, tuple) else field for field in DECIDED_FIELDS] if pending else []
+        return [field for field in super().get_fields(request, obj) if field not in shown]
+
+    def get_fieldsets(self, request: HttpRequest, obj: ApprovalRequest | None = None) -> Any:
+        """What a decision needs, and below the buttons the whole config."""
+        *needed, config = self.get_fields(request, obj)
+        return [(None, {"fields": needed}), ("The whole config", {"fields": [config]})]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRequest]:
+        """What lies on this user's desk."""
+        theirs = remembered(request, "desk", lambda: on_desk_of(request.user))
+        rows = admin.ModelAdmin.get_queryset(self, request).filter(theirs, job__deleted_at=None)
+        # A page of fifty must not read fifty configs.
+        is_list = request.resolver_match is None or not request.resolver_match.kwargs
+        return rows.defer(*HEAVY) if is_list else rows
+
+    @admin.display(description="job", ordering="job__config_name")
+    def name(self, request: ApprovalRequest) -> str:
+        """Short, so that the time left has room beside it."""
+        return request.job.config_name
+
+    @admin.display(description="time left", ordering="expires_at")
+    def urgency(self, request: ApprovalRequest) -> str:
+        """How long a reviewer still has, roughly; marked when it is not long."""
+        left = request.expires_at - timezone.now()
+        if request.status != RequestStatus.PENDING or left <= timedelta():
+            return self.time_left(request)
+        name = "urgent" if left < SHORT else "in-time"
+        return format_html('<span class="{}">{}</span>', name, timeuntil(request.expires_at, depth=1))
+
+    @admin.display(description="by", ordering="requested_by__username")
+    def asked_by(self, request: ApprovalRequest) -> str:
+        """Whose job it is."""
+        return str(request.requested_by or "")
+
+    @admin.display(description="cost", ordering="job__estimated_cost_usd")
+    def cost(self, request: ApprovalRequest) -> str:
+        """As it is estimated."""
+        return self.estimated_cost(request)
+
+    @admin.display(description="rule", ordering="rule_name")
+    def held_by(self, request: ApprovalRequest) -> str:
+        """The rule that holds it."""
+        return request.rule_name
+
+    @admin.display(description="job")
+    def shown_job(self, request: ApprovalRequest) -> str:
+        """Name and id, and the way to its page with its history."""
+        page = reverse("admin:jobs_job_change", args=[request.job_id])
+        return format_html('{} (<a href="{}">{}</a>)', request.job.config_name, page, request.job_id)
+
+    @admin.display(description="time left")
+    def time_left(self, request: ApprovalRequest) -> str:
+        """How long a reviewer still has; empty when it is decided."""
+        if request.status != RequestStatus.PENDING:
+            return ""
+        return timeuntil(request.expires_at) if request.expires_at > timezone.now() else "expired"
+
+    @admin.display(description="estimated cost")
+    def estimated_cost(self, request: ApprovalRequest) -> str:
+        """In US dollars."""
+        cost = request.job.estimated_cost_usd
+        return "unknown" if cost is None else f"${cost:,.2f}"
+
+    @admin.display(description="provider")
+    def provider(self, request: ApprovalRequest) -> str:
+        """Where it would run."""
+        return request.job.provider
+
+    @admin.display(description="hardware")
+    def hardware(self, request: ApprovalRequest) -> str:
+        """On what it would run."""
+        return request.job.hardware_profile
+
+    @admin.display(description="how the cost was estimated")
+    def how_estimated(self, request: ApprovalRequest) -> str:
+        """Steps, seconds and price."""
+        return request_page.how_estimated(request.job)
+
+    @admin.display(description="what the rule says")
+    def rule_in_words(self, request: ApprovalRequest) -> str:
+        """Its criteria, and who decides."""
+        return request_page.rule_in_words(request)
+
+    @admin.display(description="changed since their last approved config")
+    def changes(self, request: ApprovalRequest) -> str:
+        """By key, old and new."""
+        return request_page.changes(request)
+
+    @admin.display(description="reviewers' notes")
+    def notes(self, request: ApprovalRequest) -> str:
+        """What was said so far."""
+        return request_page.notes(request)
+
+    @admin.display(description="the requester's last jobs")
+    def last_jobs(self, request: ApprovalRequest) -> str:
+        """And how they ended."""
+        return request_page.last_jobs(request)
+
+    @admin.display(description="config")
+    def config(self, request: ApprovalRequest) -> str:
+        """The whole config, secrets masked."""
+        return as_json(request.job.config)
+
+    def get_urls(self) -> list[URLPattern]:
+        """The two buttons have an address of their own."""
+        decide = self.admin_site.admin_view(self.decide_view)
+        return [path("<int:pk>/decide", decide, name="approvals_approvalrequest_decide"), *super().get_urls()]
+
+    def decide_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Approve or reject one request, and go back to its page with what happened."""
+        page = reverse("admin:approvals_approvalrequest_change", args=[pk])
+        found = self.get_queryset(request).filter(pk=pk).first()
+        if found is None or request.method != "POST":
+            return HttpResponseRedirect(reverse("admin:approvals_approvalrequest_changelist"))
+        form = DecisionForm(request.POST)
+        if not form.is_valid():
+            for sentence in form.sentences():
+                messages.error(request, sentence)
+            return HttpResponseRedirect(page)
+        decide_and_report(request, [found], Verdict(form.cleaned_data["decision"]), form)
+        return HttpResponseRedirect(page)
+
+    @admin.action(description="Approve the selected requests…", permissions=["view"])
+    def approve_selected(self, request: HttpRequest, found: QuerySet[ApprovalRequest]) -> HttpResponse | None:
+        """Ask for a note, then approve each."""
+        return self._decide_selected(request, found, Verdict.APPROVE)
+
+    @admin.action(description="Reject the selected requests…", permissions=["view"])
+    def reject_selected(self, request: HttpRequest, found: QuerySet[ApprovalRequest]) -> HttpResponse | None:
+        """Ask for the reason, then reject each."""
+        return self._decide_selected(request, found, Verdict.REJECT)
+
+    def _decide_selected(
+        self, request: HttpRequest, found: QuerySet[ApprovalRequest], verdict: Verdict
+    ) -> HttpResponse | None:
+        """Ask for the reason on a page of its own; with the answer to that, decide each."""
+        chosen = list(found[: BULK_LIMIT + 1])
+        if len(chosen) > BULK_LIMIT:
+            messages.error(request, f"At most {BULK_LIMIT} at once: nothing was decided.")
+            return None
+        answered = "decision" in request.POST
+        form = DecisionForm(request.POST if answered else None, initial={"decision": verdict})
+        if answered and form.is_valid():
+            decide_and_report(request, chosen, verdict, form)
+            return None
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{verdict.label} {len(chosen)} request{'s' if len(chosen) > 1 else ''}",
+            "form": form,
+            "requests": chosen,
+            "decision": verdict.value,
+            "opts": self.model._meta,
+            "selected": [item.pk for item in chosen],
+            "goes_past": any(bypasses(request.user, item) for item in chosen),
+            "may_go_past": verdict == Verdict.APPROVE and any(may_go_past(request.user, item) for item in chosen),
+            "action": request.POST.get("action", f"{verdict}_selected"),
+        }
+        return TemplateResponse(request, "approvals/admin_decide.html", context)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list."""
+        context = {"title": "Approval requests", "newest_event": current_number(), **(extra_context or {})}
+        return super().changelist_view(request, context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The page of one request; the buttons are there only for who may press them."""
+        # Before anything is read: whatever happens from here on, the stream brings.
+        context = {"newest_event": current_number(), **(extra_context or {})}
+        found = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdigit() else None
+        if found is not None:
+            pending = found.status == RequestStatus.PENDING and found.expires_at > timezone.now()
+            context |= {
+                "title": f"{found.job.config_name} by {found.requested_by or 'somebody who is gone'}",
+                "subtitle": None,
+                "request_pending": pending,
+                "objection": why_not(request.user, found),
+                "goes_past": bypasses(request.user, found),
+                "may_go_past": may_go_past(request.user, found),
+                "lacks_reviewers": pending and eligible(found).count() < found.approvals_needed,
+                "decision_form": DecisionForm(),
+            }
+        return super().change_view(request, object_id, form_url, context)
+
+
+def decide_and_report(
+    request: HttpRequest, chosen: Sequence[ApprovalRequest], verdict: Verdict, form: DecisionForm
+) -> None:
+    """Decide each, and say what became of each: how many were, which were not, and why."""
+    names = {item.pk: item.job.config_name for item in chosen}
+    said = form.cleaned_data
+    answers = decide_each(
+        list(names),
+        verdict,
+        user=asker(request),
+        source=Source.ADMIN,
+        reason=said["reason"],
+        bypass=verdict == Verdict.APPROVE and said["bypass"],
+    )
+    level = messages.SUCCESS if all(answer.won for answer in answers) else messages.WARNING
+    messages.add_message(request, level, f"{', '.join(_counted(answers, verdict, chosen))}.")
+    for answer in answers:
+        if not answer.won or answer.status == RequestStatus.PENDING:
+            messages.warning(request, f"{names[answer.request_id]}: {answer.words}")
+
+
+def _counted(answers: Sequence[Answer], verdict: Verdict, chosen: Sequence[ApprovalRequest]) -> list[str]:
+    """ "3 approved", "1 already decided by carol"."""
+    deciders = dict(
+        ApprovalRequest.objects.filter(pk__in=[item.pk for item in chosen]).values_list("pk", "reviewed_by")
+    )
+    counts: Counter[str] = Counter()
+    for answer in answers:
+        if answer.won:
+            counts["counted, more approvals needed" if answer.status == RequestStatus.PENDING else DONE[verdict]] += 1
+        elif answer.code == "already_decided" and deciders.get(answer.request_id):
+            counts[f"already decided by {deciders[answer.request_id]}"] += 1
+        else:
+            counts["not decided"] += 1
+    return [f"{count} {words}" for words, count in counts.items()]

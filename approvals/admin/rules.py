@@ -1,0 +1,155 @@
+"""The rules in the admin: a superuser's everybody's, an organization's admin's their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import ForeignKey, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from approvals.admin.rule_trial import try_rule
+from approvals.models import ApprovalRule
+from approvals.reviewers import lack_of_reviewers
+from approvals.rules.backtest import back_test
+from approvals.rules.editing import may_edit, note_change
+from jobs.permissions import is_superuser, organizations_of, visible_jobs
+from jobs.remembering import remembered
+from jobs.roles import Role
+
+
+class RuleForm(forms.ModelForm[ApprovalRule]):
+    """A rule, its exempt roles by ticking."""
+
+    exempt_roles = forms.MultipleChoiceField(
+        choices=Role.choices,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Whom it never holds.",
+    )
+
+    class Meta:
+        model = ApprovalRule
+        fields = "__all__"  # noqa: DJ007 - every column of a rule is its author's to set
+
+
+@admin.register(ApprovalRule)
+class ApprovalRuleAdmin(admin.ModelAdmin[ApprovalRule]):
+    """The rules, in the order in which they are tried."""
+
+    form = RuleForm
+    change_form_template = "approvals/admin_rule.html"
+    list_display = ("name", "enabled", "priority", "shown_condition", "organization", "approvals_needed")
+    list_filter = ("enabled",)
+    list_select_related = ("organization",)
+    list_per_page = 50
+    search_fields = ("name",)
+    fieldsets = (
+        (None, {"fields": (("name", "enabled", "priority"), "organization")}),
+        (
+            "Holds a job when all of this is so",
+            {
+                "fields": (
+                    ("cost_exceeds", "jobs_in_day_exceed"),
+                    ("provider", "hardware", "config_name"),
+                    ("role_at_most", "first_job"),
+                    "exempt_roles",
+                )
+            },
+        ),
+        (
+            "Who decides",
+            {
+                "fields": (
+                    ("reviewer_role", "reviewer_group"),
+                    ("approvals_needed", "expires_after_hours"),
+                    "self_approval",
+                )
+            },
+        ),
+    )
+
+    @admin.display(description="holds")
+    def shown_condition(self, rule: ApprovalRule) -> str:
+        """Its criteria on one line."""
+        return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in rule.condition().items())
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRule]:
+        """What the request's user may edit."""
+        rules = super().get_queryset(request)
+        if is_superuser(request.user):
+            return rules
+        return rules.filter(organization__in=organizations_of(request.user, (Role.ADMIN,)))
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Superusers, and the admins of any organization."""
+        user = request.user
+        if not user.is_authenticated or is_superuser(user):
+            return user.is_authenticated
+        return remembered(request, "administers", organizations_of(user, (Role.ADMIN,)).exists)
+
+    def has_view_permission(self, request: HttpRequest, obj: ApprovalRule | None = None) -> bool:
+        """Who may edit it."""
+        return self.has_module_permission(request) if obj is None else may_edit(request.user, obj.organization_id)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Who may edit any."""
+        return self.has_module_permission(request)
+
+    has_change_permission = has_view_permission
+    has_delete_permission = has_view_permission
+
+    def formfield_for_foreignkey(
+        self, db_field: ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> forms.ModelChoiceField[Any] | None:
+        """Only organizations for which the user writes rules; for everybody, only a superuser does."""
+        if db_field.name == "organization" and not is_superuser(request.user):
+            kwargs |= {"queryset": organizations_of(request.user, (Role.ADMIN,)), "required": True}
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: ApprovalRule, form: Any, change: bool) -> None:
+        """Write it, put on record who did, and warn when nobody could decide."""
+        super().save_model(request, obj, form, change)
+        note_change(obj, request.user, "stored")
+        for sentence in lack_of_reviewers(obj):
+            messages.warning(request, sentence)
+
+    def delete_model(self, request: HttpRequest, obj: ApprovalRule) -> None:
+        """Forget it, and put on record who did."""
+        note_change(obj, request.user, "removed")
+        super().delete_model(request, obj)
+
+    def get_urls(self) -> list[URLPattern]:
+        """The trial has an address of its own, before the one that takes every other word for an id."""
+        trial = self.admin_site.admin_view(self.try_view)
+        return [path("try", trial, name="approvals_approvalrule_try"), *super().get_urls()]
+
+    def try_view(self, request: HttpRequest) -> HttpResponse:
+        """What the rule as it stands in the form would have held, and would hold. Nothing is saved."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseRedirect(reverse("admin:approvals_approvalrule_changelist"))
+        number = request.POST.get("_rule", "")
+        rule = self.get_queryset(request).filter(pk=number).first() if number.isdecimal() else None
+        form = self.get_form(request, rule, change=rule is not None)(request.POST, instance=rule)
+        context = {**self.admin_site.each_context(request), "title": "Try a rule", "form": form, "opts": self.opts}
+        if form.is_valid():
+            draft = form.save(commit=False)
+            context |= {"draft": draft, "trial": try_rule(draft, request.user, request.POST.get("_job", "").strip())}
+        return TemplateResponse(request, "approvals/admin_try.html", context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The page of one rule, with what it would have held of the last 30 days' jobs."""
+        rule = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdecimal() else None
+        context = dict(extra_context or {})
+        if rule is not None and request.method == "GET":
+            context["back_test"] = back_test(rule, visible_jobs(request.user))
+            context["lacking"] = lack_of_reviewers(rule)
+        return super().change_view(request, object_id, form_url, context)

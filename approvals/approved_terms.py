@@ -1,0 +1,100 @@
+"""What an approval is good for: the terms of a job, their fingerprint, and how two of them differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+from cloudtrain_site.encryption import keys, prints_of
+from cloudtrain_site.redaction import mask_secrets
+from jobs.config_secrets import secrets_of
+from jobs.models import Job
+from jobs.submission import digest_of
+
+COST = "estimated_cost_usd"
+SECRETS = "secrets"
+#: So many differences are told one by one.
+TOLD = 12
+VALUE_LIMIT = 60
+
+
+def terms_of(job: Job, key: str = "") -> dict[str, Any]:
+    """All that decides what runs and what it will cost. Secrets are in it by their fingerprints under `key` alone.
+
+    Raises SecretsLostError.
+    """
+    cost = job.estimated_cost_usd
+    terms = {
+        "config": job.config,
+        "dataloader_config": job.dataloader_config,
+        # A job has one only where datasets can be uploaded.
+        "dataset": getattr(job, "dataset_id", None),
+        "provider": job.provider,
+        "hardware_profile": job.hardware_profile,
+        COST: None if cost is None else f"{cost:.4f}",
+    }
+    return terms | ({SECRETS: prints_of(secrets_of(job), key)} if job.sealed else {})
+
+
+def possible_terms(job: Job) -> list[dict[str, Any]]:
+    """The terms as they may have been written down: under the present SECRET_KEY first. Raises SecretsLostError."""
+    return [terms_of(job, key) for key in keys()] if job.sealed else [terms_of(job)]
+
+
+def stored_terms(job: Job) -> dict[str, Any]:
+    """The terms as the database gives them back: it may write a number another way than the client did."""
+    return terms_of(stored_job(job))
+
+
+def stored_job(job: Job) -> Job:
+    """The job as the database has it."""
+    return Job.objects.get(pk=job.pk)
+
+
+def digest_of_terms(terms: dict[str, Any]) -> str:
+    """The fingerprint of `terms`."""
+    return digest_of(terms)
+
+
+def still_covers(approved: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether an approval is good for a retry: the same in everything, and not estimated to cost more.
+
+    Each finished job moves the estimates a little, so an estimate that fell is no new question.
+    """
+    without_cost = {**wanted, COST: approved.get(COST)}
+    if digest_of(without_cost) != digest_of(approved):
+        return False
+    old, new = approved.get(COST), wanted.get(COST)
+    return new == old if old is None or new is None else Decimal(new) <= Decimal(old)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """What differs between two terms, in words; secrets are masked."""
+    before, after = dict(_leaves(_shown_of(old))), dict(_leaves(_shown_of(new)))
+    paths = [path for path in {**before, **after} if before.get(path) != after.get(path)]
+    if not paths:
+        return "a secret in it has changed"
+    told = [f"{path}: {before.get(path, 'nothing')} -> {after.get(path, 'nothing')}" for path in paths[:TOLD]]
+    if len(paths) > TOLD:
+        told.append(f"and {len(paths) - TOLD} more")
+    return "; ".join(told)
+
+
+def _shown_of(terms: dict[str, Any]) -> Any:
+    return mask_secrets({name: value for name, value in terms.items() if name != SECRETS})
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every single value with its place. Masking has bounded how deep this goes."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None or not value:
+        yield path, _shown(value)
+        return
+    for key, item in items:
+        yield from _leaves(item, f"{path}.{key}" if path else str(key))
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= VALUE_LIMIT else f"{text[:VALUE_LIMIT]}…"

@@ -1,0 +1,138 @@
+"""How a request comes to be: a rule holds a job, an approval turns out to be void, or one is still good."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from approvals.approved_terms import digest_of_terms, possible_terms, still_covers, stored_job, stored_terms
+from approvals.models import ApprovalRequest
+from approvals.notifications import plan_for
+from approvals.reviewers import lack_of_people
+from approvals.rules.evaluation import Hold
+from approvals.statuses import RequestStatus
+from cloudtrain_site.correlation_ids import get_correlation_id
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.states import SYSTEM, Actor, Change
+from jobs.models import Job
+
+logger = logging.getLogger("simpletuner.cloud.approvals")
+
+
+def ask(job: Job, hold: Hold, *, actor: Actor, source: str) -> ApprovalRequest:
+    """Put the question whether `job` may go, in the transaction that holds it."""
+    rule = hold.rule
+    return _ask(
+        job,
+        rule.lifetime,
+        actor=actor,
+        source=source,
+        rule=rule,
+        rule_name=rule.name,
+        reason=hold.reason,
+        reviewer_role=rule.reviewer_role,
+        reviewer_group=rule.reviewer_group,
+        approvals_needed=rule.approvals_needed,
+        self_approval=rule.self_approval,
+    )
+
+
+def ask_again(void: ApprovalRequest, job: Job, *, reason: str, actor: Actor, source: str) -> ApprovalRequest:
+    """Put the question once more, by the same rule and to the same reviewers, about the job as it is now."""
+    return _ask(
+        job,
+        void.expires_at - void.requested_at,
+        actor=actor,
+        source=source,
+        rule=void.rule,
+        rule_name=void.rule_name,
+        reason=reason,
+        reviewer_role=void.reviewer_role,
+        reviewer_group=void.reviewer_group,
+        approvals_needed=void.approvals_needed,
+        self_approval=void.self_approval,
+    )
+
+
+def _ask(job: Job, lifetime: timedelta, *, actor: Actor, source: str, **said: Any) -> ApprovalRequest:
+    now = timezone.now()
+    request = _request_about(job, stored_terms(job), now, expires_at=now + lifetime, **said)
+    with unit_of_work():
+        request.save(force_insert=True)
+        request.record(_beginning(request, actor, source, request.reason))
+        plan_for(request)
+    if lack_of_people(request):
+        logger.warning("Nobody can decide about an approval request", extra=request.log_fields())
+    return request
+
+
+def keep_approval(job: Job, hold: Hold, *, user: User, source: str) -> ApprovalRequest | None:
+    """The approval of the job that `job` repeats, when it is still good for it: by the same rule, in its time.
+
+    It is written down as a request of the new job, so that the dispatcher compares this job with what was approved.
+    """
+    rule = hold.rule
+    earlier = (
+        ApprovalRequest.objects.filter(
+            status=RequestStatus.APPROVED,
+            job=job.retry_of_id,
+            rule=rule,
+            requested_by=user,
+            reviewed_at__gt=timezone.now() - rule.lifetime,
+        )
+        .order_by("-id")
+        .first()
+    )
+    possible = possible_terms(stored_job(job))
+    terms = possible[0]
+    if earlier is None or not any(still_covers(earlier.terms, wanted) for wanted in possible):
+        return None
+    kept = _request_about(
+        job,
+        terms,
+        timezone.now(),
+        expires_at=earlier.expires_at,
+        rule=rule,
+        rule_name=rule.name,
+        reason=hold.reason,
+        status=RequestStatus.APPROVED,
+        kept_from=earlier,
+        reviewed_by=earlier.reviewed_by,
+        reviewed_at=earlier.reviewed_at,
+        review_notes=earlier.review_notes,
+        bypassed=earlier.bypassed,
+    )
+    words = f"a retry with nothing changed goes by the approval of {earlier.job_id} by {earlier.reviewed_by}"
+    with unit_of_work():
+        kept.save(force_insert=True)
+        kept.record(_beginning(kept, SYSTEM, source, words))
+    return kept
+
+
+def _request_about(job: Job, terms: dict[str, Any], now: datetime, **said: Any) -> ApprovalRequest:
+    return ApprovalRequest(
+        job=job,
+        organization_id=job.organization_id,
+        requested_by_id=job.submitted_by_id,
+        requested_at=now,
+        terms=terms,
+        config_digest=digest_of_terms(terms),
+        **said,
+    )
+
+
+def _beginning(request: ApprovalRequest, actor: Actor, source: str, reason: str) -> Change:
+    return Change(
+        subject=ApprovalRequest.SUBJECT,
+        old="",
+        new=request.status,
+        actor=actor,
+        source=source,
+        reason=reason,
+        correlation_id=get_correlation_id(),
+        at=request.requested_at,
+    )

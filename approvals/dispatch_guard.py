@@ -1,0 +1,73 @@
+"""What was approved is what runs: the dispatcher asks here before it calls the provider."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from django.utils import timezone
+
+from approvals.approved_terms import differences, digest_of_terms, possible_terms
+from approvals.creation import ask_again
+from approvals.models import ApprovalRequest
+from approvals.statuses import RequestStatus
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.encryption import SecretsLostError
+from cloudtrain_site.states import Source, change_state
+from jobs.models import Job
+from queueing import guards
+from queueing.claims import DISPATCHER
+from queueing.models import QueueEntry
+
+logger = logging.getLogger("simpletuner.cloud.approvals")
+
+
+def asked_about(job_ids: Sequence[str]) -> set[str]:
+    """Those of the jobs that a rule has held at any time."""
+    return set(ApprovalRequest.objects.filter(job__in=job_ids).values_list("job_id", flat=True))
+
+
+def is_what_was_approved(entry: QueueEntry, job: Job) -> bool:
+    """Whether the job may go by its approval; one that no rule held needs none. False: it is held again."""
+    request = ApprovalRequest.objects.filter(job=job).select_related("rule", "reviewer_group").order_by("id").last()
+    if request is None:
+        return True
+    try:
+        possible = possible_terms(job)
+    except SecretsLostError:
+        # The dispatcher, who can't open them either, fails it and says why.
+        return True
+    if request.status == RequestStatus.APPROVED and request.config_digest in map(digest_of_terms, possible):
+        return True
+    if request.status == RequestStatus.APPROVED:
+        reason = f"Changed after its approval by {request.reviewed_by}: {differences(request.terms, possible[0])}."
+    else:
+        reason = f"It was about to start, but its approval is {request.status}."
+    _hold_again(entry, job, request, reason)
+    return False
+
+
+def _hold_again(entry: QueueEntry, job: Job, request: ApprovalRequest, reason: str) -> None:
+    """Void the approval, ask again and block the entry: all of it, or nothing when the claim was lost."""
+    with unit_of_work():
+        if not guards.hold_back(entry, actor=DISPATCHER, reason=reason):
+            return
+        if request.status == RequestStatus.APPROVED:
+            _void(request, reason)
+        if request.status != RequestStatus.PENDING:
+            ask_again(request, job, reason=reason, actor=DISPATCHER, source=Source.DISPATCHER)
+    logger.warning("Job held again: it is not what was approved", extra={**request.log_fields(), "reason": reason})
+
+
+def _void(request: ApprovalRequest, reason: str) -> bool:
+    """Who approved stays on record in the request's decisions and the job's history."""
+    return change_state(
+        request,
+        RequestStatus.CANCELLED,
+        actor=DISPATCHER,
+        source=Source.DISPATCHER,
+        reason=reason,
+        reviewed_by=DISPATCHER.name,
+        reviewed_at=timezone.now(),
+        review_notes=reason,
+    )

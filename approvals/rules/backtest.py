@@ -1,0 +1,113 @@
+"""What the rules would do: to a submission that nobody has made yet, and to the jobs of the last 30 days."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Min
+from django.utils import timezone
+
+from approvals.models import ApprovalRule
+from approvals.rules.evaluation import Facts, judge
+from approvals.rules.facts import DAY
+from jobs.identifiers import new_job_id
+from jobs.models import Job, JobQuerySet, Membership
+from jobs.roles import Role
+
+DAYS = 30
+#: So many of the held jobs are told one by one.
+SHOWN = 50
+COLUMNS = (
+    *("id", "submitted_by_id", "submitted_by__username", "submitted_by__is_superuser", "organization_id", "provider"),
+    *("hardware_profile", "config_name", "estimated_cost_usd", "cost_usd", "created_at"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldJob:
+    """A job of the past that the rule would have held."""
+
+    job_id: str
+    config_name: str
+    submitted_by: str
+    cost: Decimal
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackTest:
+    """What a rule would have done."""
+
+    days: int
+    looked_at: int
+    held: list[HeldJob]
+
+    @property
+    def cost(self) -> Decimal:
+        """What the held jobs cost, in US dollars."""
+        return sum((job.cost for job in self.held), Decimal(0))
+
+    @property
+    def shown(self) -> list[HeldJob]:
+        """The newest of them."""
+        return self.held[-SHOWN:][::-1]
+
+
+def back_test(rule: ApprovalRule, jobs: JobQuerySet) -> BackTest:
+    """Which of `jobs` from the last 30 days the rule would have held, as if it had been the only one."""
+    since = timezone.now() - timedelta(days=DAYS)
+    recent = jobs.filter(pk__gt=new_job_id(since)).exclude(submitted_by=None).order_by("pk")
+    rows = list(recent.values(*COLUMNS))
+    held = []
+    for row, facts in zip(rows, _facts_of(rows, since), strict=True):
+        verdict = judge(rule, facts)
+        if verdict.holds:
+            held.append(HeldJob(row["id"], row["config_name"], facts.username, row["cost_usd"], verdict.words))
+    return BackTest(DAYS, len(rows), held)
+
+
+def _facts_of(rows: list[dict[str, Any]], since: datetime) -> Iterator[Facts]:
+    """The facts about each job at the time when it was submitted; its submitter's role is the one of today."""
+    users = {row["submitted_by_id"] for row in rows}
+    roles, firsts, times = _roles_of(users), _first_runs_of(users), _submissions_of(users, since - DAY)
+    for row in rows:
+        user, at = row["submitted_by_id"], row["created_at"]
+        first = firsts.get(user)
+        yield Facts(
+            username=row["submitted_by__username"],
+            role=Role.ADMIN if row["submitted_by__is_superuser"] else roles.get((user, row["organization_id"])),
+            organization_id=row["organization_id"],
+            provider=row["provider"],
+            hardware_profile=row["hardware_profile"],
+            config_name=row["config_name"],
+            estimated_cost=row["estimated_cost_usd"],
+            first_job=first is None or first >= at,
+            jobs_in_day=bisect_right(times[user], at) - bisect_right(times[user], at - DAY),
+        )
+
+
+def _roles_of(users: set[int]) -> dict[tuple[int, int], Role]:
+    rows = Membership.objects.filter(user__in=users).values_list("user_id", "organization_id", "role")
+    return {(user, organization): Role(role) for user, organization, role in rows}
+
+
+def _first_runs_of(users: set[int]) -> dict[int, datetime]:
+    """When the first job of each was handed to a provider."""
+    started = Job.objects.filter(submitted_by__in=users).exclude(submission_started_at=None)
+    rows = started.order_by().values("submitted_by").annotate(first=Min("submission_started_at"))
+    return {row["submitted_by"]: row["first"] for row in rows}
+
+
+def _submissions_of(users: set[int], since: datetime) -> dict[int, list[datetime]]:
+    """When each submitted, in order; in whatever organization."""
+    times: dict[int, list[datetime]] = defaultdict(list)
+    rows = Job.objects.filter(submitted_by__in=users, pk__gt=new_job_id(since)).order_by("created_at")
+    for user, at in rows.values_list("submitted_by_id", "created_at"):
+        times[int(user or 0)].append(at)
+    return times

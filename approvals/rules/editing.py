@@ -1,0 +1,77 @@
+"""The verbs of the rules, and who may use them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db.models import Q, QuerySet
+from django.http import Http404
+from rest_framework.exceptions import PermissionDenied
+
+from approvals.models import ApprovalRule
+from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
+from jobs.roles import Role
+
+logger = logging.getLogger("simpletuner.cloud.approvals")
+
+
+def visible_rules(user: AnyUser) -> QuerySet[ApprovalRule]:
+    """The rules that may hold a job of `user`'s organizations, in the order in which they are tried."""
+    rules = ApprovalRule.objects.select_related("organization", "reviewer_group")
+    if is_superuser(user):
+        return rules
+    return rules.filter(Q(organization=None) | Q(organization__in=organizations_of(user)))
+
+
+def find_rule(user: AnyUser, rule_id: int) -> ApprovalRule:
+    """The rule with that id. Raises Http404 when there is none that `user` may see."""
+    rule = visible_rules(user).filter(pk=rule_id).first()
+    if rule is None:
+        raise Http404
+    return rule
+
+
+def may_edit(user: AnyUser, organization_id: int | None) -> bool:
+    """Whether `user` may write rules for an organization; None: for everybody."""
+    if organization_id is None:
+        return is_superuser(user)
+    return role_in(user, organization_id) == Role.ADMIN
+
+
+def check_may_edit(user: AnyUser, organization_id: int | None) -> None:
+    """Raises PermissionDenied for who may not."""
+    if not may_edit(user, organization_id):
+        whose = "that hold everybody's jobs" if organization_id is None else "of an organization"
+        who = "superusers" if organization_id is None else "its admins"
+        raise PermissionDenied(f"Rules {whose} are edited by {who}.")
+
+
+def store_rule(rule: ApprovalRule, values: dict[str, Any], *, user: User) -> ApprovalRule:
+    """Write `values` into a rule, new or old. Raises Django's ValidationError, and PermissionDenied.
+
+    Requests that were made before keep the terms of then.
+    """
+    if rule.pk is not None:
+        check_may_edit(user, rule.organization_id)
+    for name, value in values.items():
+        setattr(rule, name, value)
+    check_may_edit(user, rule.organization_id)
+    rule.full_clean()
+    rule.save()
+    note_change(rule, user, "stored")
+    return rule
+
+
+def remove_rule(rule: ApprovalRule, *, user: User) -> None:
+    """Forget a rule. The requests that it made stay."""
+    check_may_edit(user, rule.organization_id)
+    note_change(rule, user, "removed")
+    ApprovalRule.objects.filter(pk=rule.pk).delete()
+
+
+def note_change(rule: ApprovalRule, user: AnyUser, what: str) -> None:
+    """Put on record who changed the rules."""
+    extra = {"rule": rule.name, "rule_id": rule.pk, "by": user.get_username(), "change": what}
+    logger.info("Approval rule changed", extra=extra)

@@ -1,0 +1,7 @@
+"""The background tasks of one machine: the names that programs import. See docs/background-tasks.md."""
+
+from __future__ import annotations
+
+from cloudtrain_site.background_tasks.manager import get_task_manager, start_background_tasks, stop_background_tasks
+
+__all__ = ["get_task_manager", "start_background_tasks", "stop_background_tasks"]

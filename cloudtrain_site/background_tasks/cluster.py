@@ -1,0 +1,178 @@
+"""Keeps one django-q2 cluster running: starts it, watches its signs of life, replaces it when it hangs."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import Popen
+
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections, connection
+from django.utils import timezone
+from django_q.brokers import get_broker
+from django_q.conf import Conf
+from django_q.models import OrmQ
+
+from cloudtrain_site.background_tasks.heartbeats import FINISHED, FOLDER_VARIABLE, SAVED, Signs, Worker
+from cloudtrain_site.serving import processes
+
+logger = logging.getLogger("simpletuner.cloud.background")
+
+CHECK_SECONDS = 1.0
+#: A cluster that has no full set of workers for so long after its start won't get one.
+START_SECONDS = 30.0
+#: Tasks wait, a worker is free, and none is taken: longer than the ten seconds for which django-q2 rests after
+#: its broker failed.
+STUCK_SECONDS = 14.0
+#: How long those that work may go on before a sick cluster is killed.
+LAST_CHANCE_SECONDS = 6.0
+#: With the rest of the way down, this must stay below the ten seconds that a stop may take.
+STOP_SECONDS = 6.0
+
+
+class Diagnosis:
+    """Reads one cluster's signs of life, again and again, and says what is wrong with it.
+
+    A worker that is busy is left alone, however long it takes: its time limit is django-q2's own affair.
+    """
+
+    def __init__(self, signs: Signs, size: int, started_at: float) -> None:
+        self.signs = signs
+        self.size = size
+        self._short_since = started_at
+        self._allowed_short = START_SECONDS
+        self._unsaved_since: float | None = None
+        self._idle_since: float | None = None
+
+    def trouble(self, tasks_wait: Callable[[], bool], now: float) -> str | None:
+        """What is wrong, as half a sentence; None when nothing is. To be called about once a second."""
+        workers = list(self.signs.workers())
+        for worker in [worker for worker in workers if worker.has_vanished]:
+            if not worker.is_busy:
+                return "an idle worker died, perhaps with the lock of the queue"
+            worker.path.unlink(missing_ok=True)  # killed at work: holds no lock, and django-q2 replaces it
+            workers.remove(worker)
+        saver = self.signs.saver()
+        if saver is not None and not processes.is_running(saver):
+            return "the process that saves results died"
+        return self._too_few(workers, now) or self._unsaved(now) or self._stuck(workers, tasks_wait, now)
+
+    def _too_few(self, workers: list[Worker], now: float) -> str | None:
+        if len(workers) >= self.size:
+            self._short_since, self._allowed_short = now, STUCK_SECONDS
+        elif now - self._short_since > self._allowed_short:
+            return f"only {len(workers)} of {self.size} workers are there"
+        return None
+
+    def _unsaved(self, now: float) -> str | None:
+        if self.signs.time_of(FINISHED) <= self.signs.time_of(SAVED):
+            self._unsaved_since = None
+        elif self._unsaved_since is None or self.signs.time_of(SAVED) > self._unsaved_since:
+            self._unsaved_since = now
+        elif now - self._unsaved_since > STUCK_SECONDS:
+            return "results are no longer saved"
+        return None
+
+    def _stuck(self, workers: list[Worker], tasks_wait: Callable[[], bool], now: float) -> str | None:
+        """Tasks wait though a worker is free. Silence alone is no sign: another machine may be quicker every time."""
+        is_free = any(not worker.is_busy for worker in workers)
+        if not is_free or not tasks_wait():
+            self._idle_since = None
+            return None
+        last_sign = max(worker.since for worker in workers)
+        self._idle_since = max(self._idle_since or now, last_sign)
+        if now - self._idle_since > STUCK_SECONDS:
+            return "tasks wait and a free worker takes none"
+        return None
+
+
+def tasks_wait() -> bool:
+    """Whether a task waits for a worker. False when that can't be found out: then nothing can be said."""
+    try:
+        return bool(get_broker().queue_size())
+    except Exception:  # each broker has errors of its own, and they are no fault of the workers
+        connection.close()
+        return False
+
+
+class ClusterSupervisor:
+    """One cluster at a time, from `run` in a thread of its own until `stop` is set."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self.stop = stop
+
+    def run(self) -> None:
+        """Keep a cluster running. Returns when it has ended, in time for the whole stop to stay below ten seconds."""
+        backoff = processes.Backoff()
+        while not self.stop.is_set():
+            started = time.monotonic()
+            try:
+                self._run_once()
+            except Exception:
+                # The child gets its death signal when this thread ends, so nothing may end it early.
+                logger.exception("Background workers could not be watched")
+            if not self.stop.is_set():
+                self.stop.wait(backoff.after(time.monotonic() - started))
+
+    def _run_once(self) -> None:
+        """Start a cluster and return when it is gone."""
+        signs = Signs(Path(tempfile.mkdtemp(prefix="cloudtrain-signs-")))
+        cluster = _start(signs)
+        grace_seconds = 0.0
+        try:
+            if self._watch(cluster, signs) is None:
+                grace_seconds = STOP_SECONDS
+            else:
+                self._let_finish(signs)
+        finally:
+            processes.stop(cluster, grace_seconds)
+            hand_back(signs)
+            shutil.rmtree(signs.folder, ignore_errors=True)
+
+    def _watch(self, cluster: Popen[bytes], signs: Signs) -> str | None:
+        """Return the reason why the cluster must be replaced; None when we are to stop."""
+        diagnosis = Diagnosis(signs, Conf.WORKERS, time.time())
+        while not self.stop.wait(CHECK_SECONDS):
+            close_old_connections()
+            status = cluster.poll()
+            reason = (
+                diagnosis.trouble(tasks_wait, time.time()) if status is None else f"they ended with status {status}"
+            )
+            if reason is not None:
+                logger.error("Background workers are replaced: %s", reason, extra={"pid": cluster.pid})
+                return reason
+        return None
+
+    def _let_finish(self, signs: Signs) -> None:
+        """Give those that work a last chance: the sick cluster is killed when none does any more."""
+        deadline = time.monotonic() + LAST_CHANCE_SECONDS
+        while time.monotonic() < deadline and any(w.is_busy and not w.has_vanished for w in signs.workers()):
+            if self.stop.wait(0.2):
+                return
+
+
+def _start(signs: Signs) -> Popen[bytes]:
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "qcluster"]
+    # Said expressly: we may ourselves be part of a web process, whose connections don't survive a fork.
+    return processes.start(command, env={FOLDER_VARIABLE: str(signs.folder), "CLOUDTRAIN_ROLE": "worker"})
+
+
+def hand_back(signs: Signs) -> int:
+    """Let others have the tasks that were in hand when their workers were killed; returns how many.
+
+    Without this the broker would hold each back until its `retry` time is over.
+    """
+    numbers = [number for worker in signs.workers() if (number := worker.task_in_hand()) is not None]
+    if not numbers or not Conf.ORM:
+        return 0
+    try:
+        return int(OrmQ.objects.filter(pk__in=numbers).update(lock=timezone.now()))
+    except DatabaseError:
+        logger.warning("Tasks in hand could not be handed back", exc_info=True, extra={"tasks": len(numbers)})
+        return 0

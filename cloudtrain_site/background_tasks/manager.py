@@ -1,0 +1,184 @@
+"""The background tasks of one machine: the beat, the task workers, and the watchers; started and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import cache, partial
+
+from django.db import close_old_connections, connection
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from cloudtrain_site.background_tasks.beat import fire_due
+from cloudtrain_site.background_tasks.cluster import ClusterSupervisor
+from cloudtrain_site.background_tasks.schedules import JOB_POLLING, QUEUE_PROCESSING, ScheduleRows
+from cloudtrain_site.correlation_ids import correlation
+
+logger = logging.getLogger("simpletuner.cloud.background")
+
+#: What each machine must look at by itself, since it sees only its own: name, dotted path, seconds.
+WATCHERS = (
+    ("local trainings", "jobs.tasks.watch_local_trainings", 0.2),
+    ("dataset transfers", "queueing.tasks.transfer_datasets", 1.0),
+)
+BEAT_SECONDS = 1.0
+#: For each thread, once it was told to end; the cluster's own takes six seconds at most.
+JOIN_SECONDS = 8.0
+
+
+class Outage:
+    """Tells of a loop that fails again and again once, and once more when it works again."""
+
+    def __init__(self, message: str, **extra: object) -> None:
+        self.message = message
+        self.extra = extra
+        self.since: float | None = None
+
+    def begins(self) -> None:
+        """Log the exception at hand, if the time before was well."""
+        if self.since is None:
+            self.since = time.monotonic()
+            logger.exception(self.message, extra=self.extra)
+
+    def ends(self) -> None:
+        """Log that it is over, if there was one."""
+        if self.since is not None:
+            seconds = round(time.monotonic() - self.since, 1)
+            logger.info("Works again: %s", self.message, extra={**self.extra, "outage_seconds": seconds})
+            self.since = None
+
+
+class Heart:
+    """The beat of this process: once a second the schedule rows are put right, and those due are fired."""
+
+    def __init__(self) -> None:
+        self.rows = ScheduleRows()
+        self.outage = Outage("Error in the beat")
+        self._queue_outage = Outage("Failed to start queue processing")
+        self._queue_started = False
+        self._polling: bool | None = None
+
+    def beat(self) -> None:
+        """One beat. Never raises: the next one is in a second."""
+        now = timezone.now()
+        try:
+            close_old_connections()
+            self.rows.sync(now)
+            fire_due(now)
+        except Exception:
+            (self.outage if self._queue_started else self._queue_outage).begins()
+            connection.close()
+        else:
+            self.outage.ends()
+            self._tell()
+
+    def _tell(self) -> None:
+        """Log what has begun or ended since the last beat."""
+        queue, polling = self.rows.plans.get(QUEUE_PROCESSING), self.rows.plans.get(JOB_POLLING)
+        if queue is not None and not self._queue_started:
+            self._queue_started = True
+            self._queue_outage.ends()
+            logger.info("Queue scheduler started", extra={"interval_seconds": queue.seconds})
+        if polling is not None and polling.enabled is not self._polling:
+            if polling.enabled:
+                logger.info("Starting job status polling", extra={"interval_seconds": polling.seconds})
+            elif self._polling:
+                logger.info("Stopping job status polling")
+            self._polling = polling.enabled
+
+
+class BackgroundTaskManager:
+    """Runs the background tasks of this process. Any number of processes, on any number of machines, may have one."""
+
+    def __init__(self) -> None:
+        self._running = False
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._turn = threading.Lock()
+
+    async def start(self) -> None:
+        """Start everything. Does nothing when it runs already."""
+        await asyncio.to_thread(self._start)
+
+    async def stop(self) -> None:
+        """Let running work end, or hand it back, within ten seconds. Does nothing when nothing runs."""
+        await asyncio.to_thread(self._end)
+
+    def _start(self) -> None:
+        with self._turn:
+            if self._running:
+                return
+            self._stop = threading.Event()
+            heart, supervisor = Heart(), ClusterSupervisor(self._stop)
+            work: list[tuple[str, Callable[[], None]]] = [
+                ("beat", partial(_every, BEAT_SECONDS, heart.beat, self._stop)),
+                ("workers", supervisor.run),
+                *(
+                    (name, partial(_every, seconds, _watcher(name, path), self._stop))
+                    for name, path, seconds in WATCHERS
+                ),
+            ]
+            self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in work]
+            for thread in self._threads:
+                thread.start()
+            self._running = True
+
+    def _end(self) -> None:
+        with self._turn:
+            if not self._running:
+                return
+            self._stop.set()
+            deadline = time.monotonic() + JOIN_SECONDS
+            for thread in self._threads:
+                thread.join(max(0.0, deadline - time.monotonic()))
+            self._threads = []
+            self._running = False
+
+
+def _every(seconds: float, work: Callable[[], None], stop: threading.Event) -> None:
+    """Call `work` at every multiple of `seconds`, until `stop`; a multiple that passes meanwhile is left out."""
+    try:
+        while not stop.is_set():
+            work()
+            # Ticks are due at whole seconds: looking just then, not some random part of a second later, saves half
+            # a second of waiting on average.
+            stop.wait(seconds - time.time() % seconds)
+    finally:
+        connection.close()
+
+
+def _watcher(name: str, path: str) -> Callable[[], None]:
+    outage = Outage("Watcher failed", watcher=name)
+
+    def watch() -> None:
+        try:
+            close_old_connections()
+            with correlation():
+                import_string(path)()
+        except Exception:
+            outage.begins()
+            connection.close()
+        else:
+            outage.ends()
+
+    return watch
+
+
+@cache
+def get_task_manager() -> BackgroundTaskManager:
+    """The one manager of this process."""
+    return BackgroundTaskManager()
+
+
+async def start_background_tasks() -> None:
+    """Start the background tasks of this process; for an application's start, or `manage.py background`."""
+    await get_task_manager().start()
+
+
+async def stop_background_tasks() -> None:
+    """Stop them in order; for an application's end."""
+    await get_task_manager().stop()

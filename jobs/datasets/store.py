@@ -1,0 +1,209 @@
+"""The verbs of uploaded datasets. Each says in its answer whether this call made the change."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import Http404
+from django.utils import timezone
+
+from cloudtrain_site import archives
+from cloudtrain_site.serving.body_limit import DATASET_BYTES
+from jobs.models import DatasetCopy, DatasetUpload, Job, Organization
+from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
+from jobs.providers.datasets import Copy
+from jobs.providers.local import dataset
+from jobs.roles import MANAGERS, SUBMITTERS
+from jobs.statuses import ACTIVE, TERMINAL
+
+logger = logging.getLogger("simpletuner.cloud.jobs")
+
+#: Not more than Replicate takes, whichever kind of megabyte it counts in.
+UPLOAD_LIMIT_BYTES = DATASET_BYTES
+#: An archive that no job has used for so long is removed.
+UNUSED_LIFETIME = timedelta(days=7)
+#: What a request that was cut off left behind; and a file that has no row, since its row may be about to come.
+LEFTOVER_SECONDS = 86_400.0
+SWEPT_AT_ONCE = 500
+UNPACKED_LOOK_BACK = timedelta(days=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A file as it came in: where it lies for now, and what was counted on the way."""
+
+    path: Path
+    name: str
+    size: int
+    sha256: str
+
+
+def folder() -> Path:
+    """Where this machine keeps archives."""
+    return Path(settings.DATA_DIR) / "uploads"
+
+
+def incoming() -> Path:
+    """Where they lie while they arrive."""
+    return folder() / "incoming"
+
+
+def path_of(upload: DatasetUpload) -> Path:
+    """Where the archive is, if this machine has it."""
+    return folder() / upload.pk
+
+
+def keep(received: Received, *, user: User, organization: Organization) -> DatasetUpload:
+    """Check what arrived and keep it. Raises ArchiveError, and then nothing is kept."""
+    contents = archives.check(received.path)
+    upload = DatasetUpload(
+        organization=organization,
+        uploaded_by=user,
+        name=received.name,
+        kind=contents.kind,
+        size=received.size,
+        sha256=received.sha256,
+        files=contents.files,
+        unpacked_size=contents.unpacked_size,
+        stored_on=socket.gethostname(),
+    )
+    # The file first: a crash in between leaves a file that the sweep removes, never a row without its file.
+    received.path.rename(path_of(upload))
+    upload.save(force_insert=True)
+    extra = {"upload_id": upload.pk, "size": upload.size, "kind": upload.kind, "files": upload.files}
+    logger.info("Dataset uploaded", extra=extra)
+    return upload
+
+
+def visible_uploads(user: AnyUser) -> QuerySet[DatasetUpload]:
+    """The uploads of the user's organizations that are still there."""
+    uploads = DatasetUpload.objects.filter(removed_at=None)
+    if not is_superuser(user):
+        uploads = uploads.filter(organization__in=organizations_of(user))
+    return uploads.select_related("organization", "uploaded_by").prefetch_related("copies")
+
+
+def own_uploads(user: AnyUser) -> QuerySet[DatasetUpload]:
+    """Those that `user` made."""
+    return visible_uploads(user).filter(uploaded_by_id=user.pk or 0)
+
+
+def find_upload(user: AnyUser, upload_id: str) -> DatasetUpload:
+    """The upload with that id. Raises Http404 when there is none that `user` may see."""
+    found = None if "\x00" in upload_id else visible_uploads(user).filter(pk=upload_id.lower()).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def has_upload(user: AnyUser, organization: Organization, upload_id: str) -> bool:
+    """Whether a job of `user` for `organization` may have that dataset."""
+    own = visible_uploads(user).filter(organization=organization)
+    return "\x00" not in upload_id and own.filter(pk=upload_id.lower()).exists()
+
+
+def may_remove(user: AnyUser, upload: DatasetUpload) -> bool:
+    """Whoever uploaded it, as long as they may submit; leads and admins everybody's."""
+    role = role_in(user, upload.organization_id)
+    return role in MANAGERS or (role in SUBMITTERS and upload.uploaded_by_id == user.pk)
+
+
+def in_use(upload: DatasetUpload) -> int:
+    """How many jobs that have not ended use it."""
+    return Job.objects.active().filter(dataset=upload).count()
+
+
+def remove(upload: DatasetUpload) -> bool:
+    """Remove an archive that no active job uses. False: one does, or it was removed before."""
+    with transaction.atomic():
+        held = DatasetUpload.objects.select_for_update().filter(pk=upload.pk, removed_at=None)
+        if not held.exists() or in_use(upload):
+            return False
+        held.update(removed_at=timezone.now())
+        transaction.on_commit(lambda: path_of(upload).unlink(missing_ok=True), robust=True)
+    return True
+
+
+def remove_with(job: Job) -> bool:
+    """Remove the archive of a job that was deleted, if its submitter uploaded it and no other job has it."""
+    upload = job.dataset
+    if upload is None or upload.uploaded_by_id != job.submitted_by_id:
+        return False
+    return not Job.objects.kept().filter(dataset=upload).exists() and remove(upload)
+
+
+def sweep() -> int:
+    """Remove what has not been used for long, and files on this machine that nobody can ask for any more."""
+    used = Job.objects.filter(dataset=OuterRef("pk"), status__in=ACTIVE)
+    old = DatasetUpload.objects.filter(removed_at=None, last_used_at__lt=timezone.now() - UNUSED_LIFETIME)
+    removed = sum(remove(upload) for upload in old.exclude(Exists(used))[:SWEPT_AT_ONCE])
+    if removed:
+        logger.info("Removed %d unused datasets", removed)
+    return removed + _remove_files() + _remove_unpacked()
+
+
+def _remove_unpacked() -> int:
+    """What was unpacked on this machine for trainings that have ended lately."""
+    since = timezone.now() - UNPACKED_LOOK_BACK
+    ended = Job.objects.filter(provider="local", status__in=TERMINAL, completed_at__gt=since).exclude(dataset=None)
+    jobs = Path(settings.DATA_DIR) / "jobs"
+    return sum(dataset.remove(jobs, job_id) for job_id in ended.values_list("pk", flat=True))
+
+
+def _remove_files() -> int:
+    """Another machine's sweep may have removed the row, or a crash kept it from being made."""
+    if not folder().is_dir():
+        return 0
+    here = {path.name: path for path in folder().iterdir() if path.is_file()}
+    wanted = DatasetUpload.objects.filter(pk__in=list(here)[:SWEPT_AT_ONCE], removed_at=None)
+    kept = set(wanted.values_list("pk", flat=True))
+    loose = [path for name, path in list(here.items())[:SWEPT_AT_ONCE] if name not in kept]
+    left = incoming().iterdir() if incoming().is_dir() else ()
+    return sum(_remove_old(path) for path in (*loose, *left))
+
+
+def _remove_old(path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        if path.stat().st_mtime < time.time() - LEFTOVER_SECONDS:
+            path.unlink()
+            return True
+    return False
+
+
+def copy_at(upload: DatasetUpload, provider: str) -> Copy | None:
+    """What the provider has of it, as far as we know; None without a whole copy."""
+    row = DatasetCopy.objects.filter(upload=upload, provider=provider).exclude(address="").first()
+    return Copy(row.external_id, row.address, row.expires_at) if row else None
+
+
+def note_copy(upload: DatasetUpload, provider: str, copy: Copy) -> None:
+    """Write down that the provider has all of it; one that has no name for it made it for a single job."""
+    if not copy.external_id:
+        forget_unfinished(upload, provider)
+        return
+    told: dict[str, Any] = {"external_id": copy.external_id, "address": copy.address, "expires_at": copy.expires_at}
+    told |= {"sent_bytes": upload.size, "updated_at": timezone.now()}
+    DatasetCopy.objects.update_or_create(upload=upload, provider=provider, defaults=told)
+
+
+def forget_unfinished(upload: DatasetUpload, provider: str) -> None:
+    """A transfer ended half-way: the provider has nothing of it."""
+    DatasetCopy.objects.filter(upload=upload, provider=provider, address="").delete()
+
+
+def note_sent(upload: DatasetUpload, provider: str, sent: int) -> None:
+    """Write down how much of it is there by now. What was there before counts no longer."""
+    told: dict[str, Any] = {"sent_bytes": sent, "external_id": "", "address": "", "expires_at": None}
+    told["updated_at"] = timezone.now()
+    DatasetCopy.objects.update_or_create(upload=upload, provider=provider, defaults=told)

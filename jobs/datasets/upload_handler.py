@@ -1,0 +1,86 @@
+"""Takes an uploaded file in as it arrives: onto the disk, counted and hashed, and never more than the limit."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from pathlib import Path
+from typing import IO, Any
+
+from django.core.files.uploadedfile import UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler
+from rest_framework import exceptions
+
+from cloudtrain_site.errors import BodyTooLarge
+from jobs.datasets.store import UPLOAD_LIMIT_BYTES, Received, incoming
+
+FIELD = "file"
+NAME_LIMIT = 200
+
+
+class UploadTooLarge(BodyTooLarge):
+    """More than a dataset may have."""
+
+    default_detail = f"A dataset may have at most {UPLOAD_LIMIT_BYTES:,} bytes."
+
+
+class ReceivedFile(UploadedFile):  # type: ignore[type-arg]
+    """The file that arrived."""
+
+    def __init__(self, received: Received) -> None:
+        super().__init__(None, received.name, "application/octet-stream", received.size)
+        self.received = received
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class DatasetHandler(FileUploadHandler):
+    """For requests that bring one dataset. `discard` removes what was not kept."""
+
+    #: A write to the disk for each of them.
+    chunk_size = 1 << 20
+
+    def __init__(self, request: Any = None) -> None:
+        super().__init__(request)
+        self.path: Path | None = None
+        self._file: IO[bytes] | None = None
+        self._digest = hashlib.sha256()
+        self._size = 0
+
+    def new_file(self, field_name: str, *args: Any, **kwargs: Any) -> None:
+        """Begin. Raises ValidationError for a second file, or one that nobody asked for."""
+        super().new_file(field_name, *args, **kwargs)
+        if field_name != FIELD or self.path is not None:
+            raise exceptions.ValidationError({field_name or FIELD: f"Send one file, in the field {FIELD!r}."})
+        incoming().mkdir(parents=True, exist_ok=True)
+        self.path = incoming() / secrets.token_hex(16)
+        self._file = self.path.open("xb")
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        """Write it down. Raises UploadTooLarge at the first byte too many."""
+        self._size += len(raw_data)
+        if self._size > UPLOAD_LIMIT_BYTES:
+            raise UploadTooLarge
+        self._digest.update(raw_data)
+        if self._file is not None:
+            self._file.write(raw_data)
+
+    def file_complete(self, file_size: int) -> ReceivedFile | None:
+        """All of it is on the disk."""
+        if self._file is None or self.path is None:
+            return None
+        self._file.close()
+        name = "".join(letter for letter in self.file_name or "" if letter.isprintable())[:NAME_LIMIT] or "dataset"
+        return ReceivedFile(Received(self.path, name, self._size, self._digest.hexdigest()))
+
+    def upload_interrupted(self) -> None:
+        """The client went away."""
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove what arrived, unless it was kept."""
+        if self._file is not None:
+            self._file.close()
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)

@@ -1,0 +1,195 @@
+"""Apply what a provider said of many jobs: status by status where it changed, in bulk where it didn't."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils import timezone
+from django_q.tasks import async_task
+
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from jobs import lifecycle, logs
+from jobs.estimates import cost_of, price_of
+from jobs.job_context import tracing
+from jobs.models import Job, ProviderConfig
+from jobs.providers.base import Answers, ProviderError, Snapshot
+from jobs.statuses import TERMINAL
+
+logger = logging.getLogger("simpletuner.cloud.jobs")
+
+#: Moves a transaction: SQLite's other writers wait for it, about 2 ms a move.
+BATCH = 25
+#: Rows a statement; SQLite takes no more than some ten thousand parameters.
+ROWS = 500
+#: That a job was heard of is written down only this often: a poll that finds nothing new writes nothing.
+HEARD_PAUSE = timedelta(minutes=5)
+#: What a running job has cost so far is written down whenever so many seconds' worth have come together.
+COST_STEP_SECONDS = 300.0
+PROGRESS_COLUMNS = frozenset({"stage", "progress", "step", "total_steps", "last_log"})
+
+
+@dataclass
+class Application:
+    """What is known of some jobs of one provider, brought up to date with each part of its answers."""
+
+    jobs: Mapping[str, Job]
+    config: ProviderConfig | None
+    source: str
+    refreshed: int = 0
+    failed: int = 0
+    moved: int = 0
+    #: Of how many jobs anything was written down, be it the status or something else.
+    changed: int = 0
+
+    def take(self, part: Answers) -> None:
+        """Apply one part. An error in one job's application is that job's alone."""
+        answered = sorted((job_id, answer) for job_id, answer in part.items() if isinstance(answer, Snapshot))
+        pairs = [(self.jobs[job_id], self._with_cost(self.jobs[job_id], answer)) for job_id, answer in answered]
+        self._note_failures({job_id: a for job_id, a in part.items() if isinstance(a, ProviderError)})
+        # What has a log or a new status is applied job by job; a list page brings little of either.
+        single = [(job, snapshot) for job, snapshot in pairs if _is_news(job, snapshot)]
+        alone = {job.pk for job, _ in single}
+        for batch in _batches(single, BATCH):
+            self._apply_batch(batch)
+        self._apply_quiet([pair for pair in pairs if pair[0].pk not in alone])
+
+    def _apply_batch(self, batch: Sequence[tuple[Job, Snapshot]]) -> None:
+        before = [job.status for job, _ in batch]
+        try:
+            with unit_of_work():
+                outcomes = [self._apply_one(job, snapshot) for job, snapshot in batch]
+                if any(moved and _lacks_log(*pair) for moved, pair in zip(outcomes, batch, strict=True)):
+                    # Once for all: whoever fetches one fetches the others too.
+                    transaction.on_commit(_request_capture)
+        except Exception:
+            if len(batch) == 1:
+                job = batch[0][0]
+                logger.exception("What the provider said could not be applied", extra={"job_id": job.pk})
+                self.failed += 1
+                return
+            # One of them spoils the transaction of all: each gets one of its own, on rows as they are.
+            for (job, snapshot), status in zip(batch, before, strict=True):
+                if job.status != status:
+                    job.refresh_from_db()
+                self._apply_batch([(job, snapshot)])
+            return
+        self.refreshed += len(batch)
+        self.moved += sum(outcomes)
+        self.changed += len(batch)
+
+    def _apply_one(self, job: Job, snapshot: Snapshot) -> bool:
+        with tracing(job):
+            if job.is_terminal:
+                moved = False
+                lifecycle.note_last_words(job, snapshot)
+            else:
+                moved = lifecycle.apply_snapshot(job, snapshot, source=self.source)
+            if snapshot.log is not None or snapshot.data_removed:
+                logs.keep(job, snapshot)
+            if not moved and _is_long_unheard(job):
+                Job.objects.filter(pk=job.pk).update(last_synced_at=timezone.now())
+            if job.sync_error:
+                Job.objects.filter(pk=job.pk).update(sync_error="")
+            return moved
+
+    def _apply_quiet(self, pairs: Sequence[tuple[Job, Snapshot]]) -> None:
+        """Of jobs whose status is what it was: a few columns, all at once, and only of those that changed."""
+        now = timezone.now()
+        changed: dict[tuple[str, ...], list[Job]] = defaultdict(list)
+        heard = []
+        for job, snapshot in pairs:
+            told = lifecycle.details_in(job, snapshot)
+            if told:
+                told["last_synced_at"] = now
+                for name, value in told.items():
+                    setattr(job, name, value)
+                changed[tuple(sorted(told))].append(job)
+            elif _is_long_unheard(job):
+                heard.append(job.pk)
+        for columns, rows in changed.items():
+            with by_id([job.pk for job in rows]):
+                self.changed += Job.objects.active().bulk_update(rows, columns, batch_size=ROWS)
+        for keys in _batches(heard, ROWS):
+            with by_id(keys):
+                Job.objects.filter(pk__in=keys).update(last_synced_at=now)
+        self.refreshed += len(pairs)
+
+    def _note_failures(self, failures: Mapping[str, ProviderError]) -> None:
+        by_text: dict[str, list[str]] = defaultdict(list)
+        for job_id, error in failures.items():
+            job = self.jobs[job_id]
+            extra = {"job_id": job_id, "provider": job.provider, "error": str(error)}
+            logger.debug("Failed to sync job %s", job_id, extra=extra)
+            if job.sync_error != str(error):
+                by_text[str(error)].append(job_id)
+        for text, keys in by_text.items():
+            for some in _batches(keys, ROWS):
+                with by_id(some):
+                    Job.objects.filter(pk__in=some).update(sync_error=text)
+        self.failed += len(failures)
+
+    def _with_cost(self, job: Job, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with its cost: the provider's own figure, or its time at the operator's price."""
+        if snapshot.cost_usd is not None or self.config is None:
+            return snapshot
+        price = price_of(self.config, snapshot.hardware or job.hardware_profile)
+        if price is None:
+            return snapshot
+        cost, seconds = cost_of(price, snapshot, job.started_at)
+        is_end = snapshot.status in TERMINAL
+        if cost is None or (not is_end and abs(cost - job.cost_usd) < price.per_second * int(COST_STEP_SECONDS)):
+            return snapshot
+        told: dict[str, Any] = {**snapshot.metadata, "price": price.as_told(seconds)} if is_end else {}
+        return replace(snapshot, cost_usd=cost, metadata=told or snapshot.metadata)
+
+
+@contextmanager
+def by_id(keys: Sequence[str]) -> Iterator[None]:
+    """Change several jobs at once, where rows are locked one by one, without ever waiting for who waits for us.
+
+    A statement locks its rows in an order of its own; everybody who changes more than one takes them by their ids.
+    """
+    if not connection.features.has_select_for_update:
+        yield
+        return
+    with transaction.atomic():
+        list(Job.objects.filter(pk__in=keys).order_by("pk").select_for_update(no_key=True).values_list("pk"))
+        yield
+
+
+def _is_news(job: Job, snapshot: Snapshot) -> bool:
+    return (
+        lifecycle.moves(job, snapshot)
+        or job.is_terminal
+        or snapshot.log is not None
+        or snapshot.progress is not None
+        or bool(job.sync_error)
+    )
+
+
+def _is_long_unheard(job: Job) -> bool:
+    return job.last_synced_at is None or job.last_synced_at < timezone.now() - HEARD_PAUSE
+
+
+def _lacks_log(job: Job, snapshot: Snapshot) -> bool:
+    """Whether it has ended, and its log is still to be fetched."""
+    return job.is_terminal and job.log_due_at is not None and snapshot.log is None and not snapshot.data_removed
+
+
+def _request_capture() -> None:
+    async_task("jobs.tasks.capture_logs")
+
+
+def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """`items`, `size` at a time."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

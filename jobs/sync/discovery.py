@@ -1,0 +1,126 @@
+"""Find jobs at a provider that we don't know, and take in what it says of those that we do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from django.db import IntegrityError
+
+from cloudtrain_site.database.connections import lend_connection
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from jobs import lifecycle
+from jobs.estimates import priced
+from jobs.models import Job, JobQuerySet, ProviderConfig
+from jobs.providers import get_provider
+from jobs.providers.base import Discovers, Found, ProviderError
+from jobs.statuses import BEFORE_PROVIDER
+from jobs.sync import circuit_breaker, orphans
+from jobs.sync.apply import Application
+
+logger = logging.getLogger("simpletuner.cloud.jobs")
+
+DEFAULT_LIMIT = 100
+#: One transaction's worth: other writers of SQLite wait that long.
+BATCH = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """What came of a discovery: how many jobs are new, and how many known ones changed."""
+
+    label: str
+    new: int = 0
+    updated: int = 0
+
+    @property
+    def message(self) -> str:
+        """As the dashboard shows it."""
+        return f"Discovered {self.new} new {'job' if self.new == 1 else 'jobs'} from {self.label}"
+
+
+def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> Discovered:
+    """Take in the newest trainings of a provider, at most `limit`. Raises ProviderError when it can't be asked.
+
+    It may run any number of times at once: each training becomes one job.
+    """
+    provider = get_provider(name)
+    if not isinstance(provider, Discovers):
+        return Discovered(provider.label)
+    config = ProviderConfig.objects.filter(pk=name).select_related("discovery_organization").first()
+    lend_connection()
+    try:
+        found = asyncio.run(provider.recent(limit))
+    except ProviderError as error:
+        circuit_breaker.begin(name, error)
+        raise
+    circuit_breaker.end(config)
+    ids = [item.snapshot.external_id for item in found]
+    known = {job.external_id or "": job for job in Job.objects.filter(provider=name, external_id__in=ids)}
+    unknown = [item for item in found if item.snapshot.external_id not in known]
+    new = _take_in(sorted(unknown, key=lambda item: item.snapshot.external_id), name, config, source)
+    return Discovered(provider.label, new, _update(found, known, config, source))
+
+
+def _update(found: Sequence[Found], known: dict[str, Job], config: ProviderConfig | None, source: str) -> int:
+    """Bring the known ones up to date; how many changed. What ended before has nothing more to tell."""
+    active = {external_id: job for external_id, job in known.items() if not job.is_terminal}
+    application = Application({job.pk: job for job in active.values()}, config, source)
+    application.take(
+        {active[item.snapshot.external_id].pk: item.snapshot for item in found if item.snapshot.external_id in active}
+    )
+    return application.changed
+
+
+def _take_in(found: Sequence[Found], name: str, config: ProviderConfig | None, source: str) -> int:
+    """Store the unknown ones, in one fixed order: two discoveries at once wait for each other, and don't deadlock."""
+    owners = _owners(found, name)
+    is_any_open = _being_submitted(name).exists()
+    unowned = [item for item in found if not _may_be_awaited(item, owners.get(item.marker or ""), is_any_open)]
+    new = 0
+    for first in range(0, len(unowned), BATCH):
+        with unit_of_work():
+            for item in unowned[first : first + BATCH]:
+                owner = owners.get(item.marker or "")
+                if owner is not None and orphans.is_stray(owner, item.snapshot, item.created_at):
+                    new += orphans.take_in(owner, item.snapshot, source=source, made_at=item.created_at) is not None
+                else:
+                    new += _take_in_one(item, name, config, source)
+    return new
+
+
+def _owners(found: Sequence[Found], name: str) -> dict[str, Job]:
+    """The jobs that the trainings were made for, by their marker."""
+    markers = {item.marker for item in found if item.marker}
+    jobs = Job.objects.filter(provider=name, submission_marker__in=markers).select_related("organization")
+    return {job.submission_marker or "": job for job in jobs.defer("config", "dataloader_config")}
+
+
+def _being_submitted(name: str) -> JobQuerySet:
+    """The jobs that may have a training that we don't know of yet."""
+    open_jobs = Job.objects.filter(provider=name, external_id=None, status__in=BEFORE_PROVIDER)
+    return open_jobs.exclude(submission_marker=None)
+
+
+def _may_be_awaited(item: Found, owner: Job | None, is_any_open: bool) -> bool:
+    """Whether it belongs to a job that is being submitted now, where the dispatcher adopts it, or has just been.
+
+    One whose input can't be read any more might be of any such job, as long as there are any.
+    """
+    if owner is not None:
+        return owner.external_id == item.snapshot.external_id or (owner.external_id is None and not owner.is_terminal)
+    return item.marker is None and is_any_open and item.snapshot.data_removed
+
+
+def _take_in_one(item: Found, name: str, config: ProviderConfig | None, source: str) -> bool:
+    snapshot, cost = priced(item.snapshot, config)
+    organization = config.discovery_organization if config else None
+    try:
+        lifecycle.adopt_found(
+            replace(item, snapshot=snapshot), provider=name, organization=organization, cost=cost, source=source
+        )
+    except IntegrityError:
+        return False  # another discovery, or a webhook, was quicker
+    return True

@@ -1,0 +1,86 @@
+"""Trainings that carry a job's marker, and that it has no use for: it ended without them, or has another one.
+
+Nobody would follow them, and they cost money. So each becomes a job of its own, in the organization of the one that it
+was made for, and is cancelled as any other: asked to stop until its provider says that it has, with what it cost.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from django.db import IntegrityError
+from django.utils import timezone
+
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.states import SYSTEM, Actor
+from jobs import lifecycle
+from jobs.estimates import priced
+from jobs.job_context import tracing
+from jobs.models import Job, ProviderConfig
+from jobs.providers.base import Found, Snapshot
+
+logger = logging.getLogger("simpletuner.cloud.jobs")
+
+#: By so much a provider's clock may differ from ours.
+SLACK = timedelta(minutes=2)
+
+
+def is_stray(owner: Job, snapshot: Snapshot, made_at: datetime | None = None) -> bool:
+    """Whether a training with the marker of `owner` is none that it has, or may still get. Once true, it stays so.
+
+    One that was made before or after the job was being submitted isn't ours: somebody has copied our input.
+    """
+    if owner.external_id == snapshot.external_id or (owner.external_id is None and not owner.is_terminal):
+        return False
+    begun, settled = owner.submission_started_at, owner.queued_at if owner.external_id else owner.completed_at
+    if made_at is None or begun is None or settled is None:
+        return True
+    return begun - SLACK <= made_at <= settled + SLACK
+
+
+def take_in(owner: Job, snapshot: Snapshot, *, source: str, made_at: datetime | None = None) -> Job | None:
+    """Make a stray of `owner` a job, and have it stopped unless it has ended. None: somebody else has just done so."""
+    stray = None
+    config = ProviderConfig.objects.filter(pk=owner.provider).first()
+    snapshot = replace(snapshot, hardware=snapshot.hardware or owner.hardware_profile)
+    snapshot, cost = priced(snapshot, config)
+    found = Found(
+        snapshot=replace(snapshot, metadata={**snapshot.metadata, "stray_of": owner.pk}),
+        created_at=made_at or timezone.now(),
+        name=owner.config_name,
+        config=owner.config,
+        dataloader_config=owner.dataloader_config,
+        marker=owner.submission_marker,
+    )
+    with tracing(owner):
+        try:
+            with unit_of_work():
+                stray = lifecycle.adopt_found(
+                    found,
+                    provider=owner.provider,
+                    organization=owner.organization,
+                    cost=cost,
+                    source=source,
+                    sealed=owner.sealed,
+                )
+                _tell(owner, stray, source)
+        except IntegrityError:
+            return None
+        told = {"external_id": stray.external_id, "stray": stray.pk, "status": stray.status}
+        logger.warning("A training turned up that its job has no use for", extra=told)
+    return stray
+
+
+def _tell(owner: Job, stray: Job, source: str) -> None:
+    """In the histories of both, and to the provider after the commit."""
+    why = f"it has {owner.external_id}" if owner.external_id else f"it is {owner.status}"
+    if stray.is_terminal:
+        what = f"that is {stray.status}{stray.cost_in_words}"
+    else:
+        what = "asked to stop"
+        reason = f"job {owner.pk} has no use for it: {why}"
+        lifecycle.request_cancel(stray, actor=SYSTEM, source=source, reason=reason)
+    words = f"{stray.external_id} of this job turned up, though {why}: {what} (job {stray.pk})"
+    owner.note(Actor(name=owner.provider), source, words)

@@ -1,0 +1,197 @@
+"""Bring jobs up to what their providers say: load, ask, apply. No question is asked inside a transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
+
+from django.db.models import F
+from django.utils import timezone
+
+from cloudtrain_site.async_bridge import in_parts
+from cloudtrain_site.database.connections import lend_connection
+from jobs import logs
+from jobs.job_context import tracing
+from jobs.models import Job, ProviderConfig
+from jobs.providers import FORGETFUL, get_provider
+from jobs.providers.base import Answers, AnswersInParts, Handle, Provider, ProviderError
+from jobs.statuses import ACTIVE, AT_PROVIDER, TERMINAL
+from jobs.sync import circuit_breaker
+from jobs.sync.apply import Application
+
+logger = logging.getLogger("simpletuner.cloud.jobs")
+provider_logger = logging.getLogger("simpletuner.cloud.providers")
+
+#: Logs fetched in one cycle: those of ended jobs first, then those of running ones that are due.
+LOG_BUDGET = 60
+CANCELS_AT_ONCE = 8
+CANCEL_SECONDS = 25.0
+#: A log that can't be had long after the job's end never will.
+LOG_PATIENCE = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What came of a refresh: how many jobs were brought up to date, and how many could not be."""
+
+    refreshed: int = 0
+    failed: int = 0
+    moved: int = 0
+
+    def __add__(self, other: Refreshed) -> Refreshed:
+        return Refreshed(self.refreshed + other.refreshed, self.failed + other.failed, self.moved + other.moved)
+
+
+def active_jobs(provider: str | None = None) -> Sequence[Job]:
+    """Every job that a provider may have news of, whoever's and however old; the longest not heard of first."""
+    jobs = Job.objects.filter(status__in=AT_PROVIDER).exclude(external_id=None).defer("config", "dataloader_config")
+    jobs = jobs.order_by(F("last_synced_at").asc(nulls_first=True), "id")
+    return list(jobs.filter(provider=provider) if provider else jobs)
+
+
+def refresh(jobs: Sequence[Job], *, source: str, with_logs: bool = False) -> Refreshed:
+    """Ask the providers about `jobs` and apply what they say. One job's failure is that job's alone.
+
+    `with_logs`: their logs too, however many requests that takes.
+    """
+    total = Refreshed()
+    for name, group in groupby(sorted(jobs, key=lambda job: job.provider), key=lambda job: job.provider):
+        total += _refresh_at(name, [job for job in group if job.external_id], source, with_logs)
+    return total
+
+
+def _refresh_at(name: str, jobs: Sequence[Job], source: str, with_logs: bool) -> Refreshed:
+    """Applied as it comes: a request that hangs keeps nobody's news back but that of its own jobs."""
+    config = ProviderConfig.objects.filter(name=name).first()
+    application = Application({job.pk: job for job in jobs}, config, source)
+    if circuit_breaker.is_out(config, timezone.now()):
+        return Refreshed(failed=len(jobs))
+    try:
+        lend_connection()
+        for part in _answers(name, jobs, with_logs=with_logs):
+            application.take(part)
+            lend_connection()
+    except ProviderError as error:
+        circuit_breaker.begin(name, error)
+        return Refreshed(application.refreshed, len(jobs) - application.refreshed, application.moved)
+    if application.refreshed:
+        circuit_breaker.end(config)
+    return Refreshed(application.refreshed, application.failed, application.moved)
+
+
+def _answers(name: str, jobs: Sequence[Job], *, with_logs: bool = False) -> Iterator[Answers]:
+    try:
+        provider = get_provider(name)
+    except KeyError:
+        gone = ProviderError(f"There is no provider {name!r} any more.", permanent=True)
+        return iter([{job.pk: gone for job in jobs}])
+    handles = [handle_of(job) for job in jobs]
+    return in_parts(lambda: _parts(provider, handles, with_logs=with_logs))
+
+
+def handle_of(job: Job) -> Handle:
+    """The job as its provider knows it."""
+    return Handle(job.pk, job.external_id or "", since=job.submission_started_at or job.created_at)
+
+
+async def _parts(provider: Provider, handles: Sequence[Handle], *, with_logs: bool = False) -> AsyncIterator[Answers]:
+    if not isinstance(provider, AnswersInParts):
+        yield await provider.fetch(handles)
+        return
+    async for part in provider.fetch_parts(handles, with_logs=with_logs):
+        yield part
+
+
+def look_at(job: Job, *, source: str) -> bool:
+    """Ask about a job that somebody is looking at. Many who look at the same moment cause one question.
+
+    True: this call asked, and `job` shows the answer.
+    """
+    if not logs.claim_view(job):
+        return False
+    job.refresh_from_db()
+    refresh([job], source=source, with_logs=True)
+    job.refresh_from_db()
+    return True
+
+
+def capture_logs(*, source: str, budget: int = LOG_BUDGET) -> int:
+    """Fetch the logs that are due: of ended jobs, before they are deleted, and now and then of running ones."""
+    now = timezone.now()
+    due = Job.objects.filter(log_due_at__lte=now, provider__in=FORGETFUL).defer("config", "dataloader_config")
+    ended = list(due.filter(status__in=TERMINAL).order_by("log_due_at")[:budget])
+    running = list(due.filter(status__in=ACTIVE).order_by("log_due_at")[: budget - len(ended)])
+    claimed = [job for job in (*ended, *running) if _claim_log(job)]
+    config = {row.pk: row for row in ProviderConfig.objects.filter(pk__in={job.provider for job in claimed})}
+    for name, group in groupby(claimed, key=lambda job: job.provider):
+        members = list(group)
+        if not circuit_breaker.is_out(config.get(name), now):
+            _capture_at(name, members, config.get(name), source)
+    return len(claimed)
+
+
+def _claim_log(job: Job) -> bool:
+    """Two captures at once: each log is fetched by one of them."""
+    now = timezone.now()
+    # An ended job's log stays due, only later: what was not fetched this time is fetched the next.
+    same = Job.objects.filter(pk=job.pk, log_due_at=job.log_due_at)
+    job.log_due_at = now + (timedelta(seconds=60) if job.is_terminal else logs.QUIET_PAUSE)
+    return bool(same.update(log_due_at=job.log_due_at, log_fetched_at=now))
+
+
+def _capture_at(name: str, jobs: Sequence[Job], config: ProviderConfig | None, source: str) -> None:
+    application = Application({job.pk: job for job in jobs}, config, source)
+    try:
+        for part in _answers(name, jobs, with_logs=True):
+            application.take(part)
+            for job_id, answer in part.items():
+                if isinstance(answer, ProviderError):
+                    _give_up_late(application.jobs[job_id], answer)
+    except ProviderError as error:
+        circuit_breaker.begin(name, error)
+    else:
+        if application.refreshed:
+            circuit_breaker.end(config)
+
+
+def _give_up_late(job: Job, error: ProviderError) -> None:
+    ended_at = job.completed_at
+    if ended_at is not None and error.permanent and timezone.now() - ended_at > LOG_PATIENCE:
+        logs.give_up(job)
+
+
+def cancel_at_providers(jobs: Sequence[Job]) -> Sequence[Job]:
+    """Ask the providers of `jobs` to stop those that somebody wants stopped. Returns the ones that could be asked for.
+
+    The others are asked for again by the upkeep, until their provider says that they stopped.
+    """
+    wanted = [job for job in jobs if not job.is_terminal and job.cancel_requested_at is not None and job.external_id]
+    asked: list[Job] = []
+    asyncio.run(_ask_to_stop(wanted, asked))
+    return asked
+
+
+async def _ask_to_stop(jobs: Sequence[Job], asked: list[Job]) -> None:
+    """Side by side, and all of it within the time that a task has: one that hangs keeps no other from being stopped."""
+    bound = asyncio.Semaphore(CANCELS_AT_ONCE)
+
+    async def ask(job: Job) -> None:
+        async with bound:
+            with tracing(job):
+                try:
+                    await get_provider(job.provider).cancel(handle_of(job))
+                except (ProviderError, KeyError) as error:
+                    provider_logger.warning("Cancel could not be asked for", extra={"error": str(error)})
+                    return
+                logger.info("Asked the provider to cancel")
+                asked.append(job)
+
+    try:
+        async with asyncio.timeout(CANCEL_SECONDS):
+            await asyncio.gather(*map(ask, jobs))
+    except TimeoutError:
+        provider_logger.warning("Cancels were not answered in time", extra={"jobs": len(jobs) - len(asked)})

@@ -1,0 +1,118 @@
+"""The verbs of those who run the queue: limits, pause, drain. Each change is on record, and the next pass obeys it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Model
+
+from cloudtrain_site.correlation_ids import get_correlation_id
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.states import Actor
+from jobs.models import Organization
+from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
+from jobs.providers import NAMES
+from jobs.roles import Role
+from queueing import passes
+from queueing.limits import LOCAL, queue_state
+from queueing.models import LimitChange, ProviderLimit, QueueState
+
+GENERAL = ("max_running", "max_running_per_user", "max_running_per_organization", "fair_share", "paused")
+
+
+class LimitError(ValueError):
+    """A limit that can't be set, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who changes something, through which door, and why."""
+
+    actor: Actor
+    source: str
+    reason: str = ""
+
+
+def may_run_queue(user: AnyUser) -> bool:
+    """Whether `user` may change what touches everybody's jobs: a superuser, or an admin of every organization."""
+    if is_superuser(user):
+        return True
+    own = organizations_of(user, (Role.ADMIN,))
+    return own.exists() and not Organization.objects.exclude(pk__in=own.values("pk")).exists()
+
+
+def may_limit(user: AnyUser, organization: Organization) -> bool:
+    """Whether `user` may set the organization's own number: its admins."""
+    return role_in(user, organization) == Role.ADMIN
+
+
+def set_general(wanted: Mapping[str, Any], by: By) -> int:
+    """Set some of the columns in GENERAL. Returns how many of them were something else before."""
+    with unit_of_work():
+        return _apply(queue_state(), {name: wanted[name] for name in GENERAL if name in wanted}, "", by)
+
+
+def set_paused(paused: bool, by: By) -> bool:
+    """Pause the queue, or let it go on. False: it was so already."""
+    return bool(set_general({"paused": paused}, by))
+
+
+def set_provider(provider: str, wanted: Mapping[str, Any], by: By) -> int:
+    """Set `max_running` or `drained` of a provider. Returns how many were something else. Raises LimitError."""
+    if provider not in NAMES:
+        raise LimitError(f"There is no provider {provider!r}. There are: {', '.join(NAMES)}.")
+    if provider == LOCAL and "max_running" in wanted:
+        raise LimitError("How many trainings this machine runs is providers.local.max_running in its file.")
+    with unit_of_work():
+        row, _ = ProviderLimit.objects.get_or_create(pk=provider)
+        return _apply(row, wanted, f"{provider} ", by)
+
+
+def set_organization(organization: Organization, max_running: int | None, by: By, *, may_exceed: bool) -> int:
+    """Set the organization's own number; None: the general one. Without `may_exceed` up to the general one alone."""
+    general = queue_state().max_running_per_organization
+    if not may_exceed and (max_running or 0) > general:
+        raise LimitError(f"More than the general {general} for an organization is for a superuser to allow.")
+    with unit_of_work():
+        return _apply(organization, {"max_running": max_running}, f"{organization.name} ", by)
+
+
+def _apply(row: Model, wanted: Mapping[str, Any], prefix: str, by: By) -> int:
+    """Write what differs, each with its line on record, and have a pass obey it."""
+    # Locked, so that of two changes at once the second one's record says what the first one wrote.
+    current = type(row)._default_manager.select_for_update().get(pk=row.pk)
+    changed = {name: value for name, value in wanted.items() if getattr(current, name) != value}
+    if not changed:
+        return 0
+    type(row)._default_manager.filter(pk=row.pk).update(**changed)
+    for name, value in changed.items():
+        LimitChange.objects.create(
+            name=f"{prefix}{name}",
+            old=_shown(getattr(current, name)),
+            new=_shown(value),
+            actor=by.actor.name,
+            actor_user_id=by.actor.user_id,
+            source=by.source,
+            reason=by.reason,
+            correlation_id=get_correlation_id(),
+        )
+        setattr(row, name, value)
+    passes.rules_changed()
+    return len(changed)
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value).lower()
+
+
+def as_data(state: QueueState) -> dict[str, Any]:
+    """The limits in force, for the API."""
+    rows = ProviderLimit.objects.all()
+    own = Organization.objects.exclude(max_running=None).values_list("name", "max_running")
+    return {
+        **{name: getattr(state, name) for name in GENERAL},
+        "providers": {row.provider: {"max_running": row.max_running, "drained": row.drained} for row in rows},
+        "organizations": dict(own),
+    }

@@ -1,0 +1,103 @@
+"""What the providers answered, taken down for all calls that were answered meanwhile: one transaction, not one each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from asgiref.sync import sync_to_async
+
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.states import Source
+from jobs import lifecycle
+from jobs.job_context import tracing
+from jobs.models import Job
+from jobs.providers.base import Snapshot
+from jobs.sync import orphans
+from queueing import claims
+from queueing.models import QueueEntry
+
+
+class Accepted(NamedTuple):
+    """A provider has the job of a claimed entry."""
+
+    entry: QueueEntry
+    job: Job
+    snapshot: Snapshot
+
+
+def take_down(accepted: Sequence[Accepted]) -> list[bool]:
+    """Take down what the providers started, all of it or nothing.
+
+    For each whether it counts. False: the claim is somebody else's by now, and so is the answer.
+    """
+    with unit_of_work():
+        counts = [_take_down(*one) for one in accepted]
+    _pass_on_cancellations([one.job for one, counted in zip(accepted, counts, strict=True) if counted])
+    return counts
+
+
+def _take_down(entry: QueueEntry, job: Job, snapshot: Snapshot) -> bool:
+    with tracing(job):
+        counts = claims.confirm(entry)
+        if not (counts and lifecycle.mark_submitted(job, snapshot, actor=claims.DISPATCHER)):
+            _leave_no_stray(job, snapshot)
+        return counts
+
+
+def _leave_no_stray(job: Job, snapshot: Snapshot) -> None:
+    """What was started for a job that ended meanwhile, or got another training by a webhook, would run unseen."""
+    now = Job.objects.select_related("organization").get(pk=job.pk)
+    if orphans.is_stray(now, snapshot):
+        orphans.take_in(now, snapshot, source=Source.DISPATCHER)
+
+
+def _pass_on_cancellations(jobs: Sequence[Job]) -> None:
+    """Somebody cancelled while the provider was being called."""
+    wanted = Job.objects.filter(pk__in=[job.pk for job in jobs]).exclude(cancel_requested_at=None)
+    for job in wanted:
+        with tracing(job):
+            lifecycle.request_cancel(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)
+
+
+class Ledger:
+    """Takes down the answers to the calls of one event loop, those that come while it writes in one go after it."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Accepted, asyncio.Future[bool]]] = []
+        self._writer: asyncio.Task[None] | None = None
+        # Not that of the first job that is taken down: each is written in the name of its own.
+        self._context = contextvars.copy_context()
+
+    async def take_down(self, accepted: Accepted) -> bool:
+        """As the function, for one of many that wait at the same time."""
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((accepted, answer))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.get_running_loop().create_task(self._write(), context=self._context)
+        return await answer
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                # Copies: when it fails, the originals must not look as if it had not.
+                copies = [Accepted(copy.copy(one.entry), copy.copy(one.job), one.snapshot) for one, _ in batch]
+                counts = await sync_to_async(take_down)(copies)
+            except Exception:
+                await _write_one_by_one(batch)
+            else:
+                for (_, answer), counted in zip(batch, counts, strict=True):
+                    answer.set_result(counted)
+
+
+async def _write_one_by_one(batch: Sequence[tuple[Accepted, asyncio.Future[bool]]]) -> None:
+    """One answer that can't be taken down must not take the others along."""
+    for accepted, answer in batch:
+        try:
+            answer.set_result((await sync_to_async(take_down)([accepted]))[0])
+        except Exception as error:
+            answer.set_exception(error)

@@ -1,0 +1,144 @@
+"""About how long a waiting job will wait, from how long jobs like it took. Nothing is said when none is known."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import quantiles
+
+from django.db.models import F, QuerySet
+
+from jobs.models import Job, JobQuerySet
+from jobs.statuses import JobStatus
+from queueing.models import QueueEntry
+from queueing.policy import BlockerKind, Candidate, Usage
+from queueing.statuses import EntryStatus
+from queueing.waiting.explain import Explainer
+from queueing.waiting.order import Line
+
+#: Finished jobs of the same provider and hardware that the estimate rests on.
+SAMPLE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A wait in seconds: the likely one, and the range that half of the past jobs' lengths make of it."""
+
+    likely: float
+    low: float
+    high: float
+
+
+Lengths = tuple[float, float, float]
+#: How many wait before an entry, for each of its limits.
+Before = Mapping[BlockerKind, int]
+#: Provider and hardware.
+Likeness = tuple[str, str]
+
+
+class Waits:
+    """The estimates for one page of waiting entries: one query for how long jobs like each of them took."""
+
+    def __init__(self, explainer: Explainer, line: Line, waiting: Sequence[QueueEntry]) -> None:
+        self.explainer = explainer
+        self._before = _counted_before({entry.pk for entry in waiting}, line.front)
+        self._lengths = _past_lengths({_likeness(entry) for entry in waiting if entry.status == EntryStatus.PENDING})
+
+    def of(self, entry: QueueEntry) -> Wait | None:
+        """The estimate for a waiting `entry`; None when it is held or too far behind, or nothing like it ended yet."""
+        if entry.status != EntryStatus.PENDING or self._is_stopped(entry):
+            return None
+        lengths = self._lengths.get(_likeness(entry))
+        before = self._before.get(entry.pk)
+        if lengths is None or before is None:
+            return None
+        likely, low, high = (max(self._for_each_limit(entry, before, length)) for length in lengths)
+        return Wait(likely, low, high)
+
+    def _is_stopped(self, entry: QueueEntry) -> bool:
+        """Whether a person has to do something first: no length of jobs says when."""
+        limits = self.explainer.limits
+        return limits.paused or entry.provider in limits.drained or 0 in self._allowed(entry).values()
+
+    def _allowed(self, entry: QueueEntry) -> dict[BlockerKind, int | None]:
+        limits = self.explainer.limits
+        return {
+            BlockerKind.TOTAL: limits.total,
+            BlockerKind.USER: limits.per_user,
+            BlockerKind.ORGANIZATION: limits.of_organization(entry.organization_id),
+            BlockerKind.PROVIDER: limits.providers.get(entry.provider),
+        }
+
+    def _for_each_limit(self, entry: QueueEntry, before: Before, length: float) -> Iterable[float]:
+        """What each limit alone would make it wait, if every job took `length` seconds."""
+        for kind, slots in self._allowed(entry).items():
+            if slots:
+                left = [self._left(holder, length) for holder in self.explainer.holders(entry, kind)]
+                yield wait_for_slot(left, slots, before[kind], length)
+        yield 0.0
+
+    def _left(self, holder: QueueEntry, length: float) -> float:
+        began: datetime = holder.dispatched_at or self.explainer.now
+        return max(0.0, length - (self.explainer.now - began).total_seconds())
+
+
+def _counted_before(entry_ids: Collection[int], front: Iterable[Candidate]) -> dict[int, Before]:
+    """How many wait before each entry for each of its limits; those that are not in `front` are left out."""
+    usage, before = Usage(), dict[int, Before]()
+    for other in front:
+        if other.entry_id in entry_ids:
+            before[other.entry_id] = {
+                BlockerKind.TOTAL: usage.total,
+                BlockerKind.USER: usage.users[other.user_id],
+                BlockerKind.ORGANIZATION: usage.organizations[other.organization_id],
+                BlockerKind.PROVIDER: usage.providers[other.provider],
+            }
+        usage.add(other)
+    return before
+
+
+def wait_for_slot(left: Sequence[float], slots: int, before: int, length: float) -> float:
+    """Seconds until one of `slots` is free for somebody with `before` others ahead.
+
+    `left` is what those that hold the slots still need; everybody else takes `length`.
+    """
+    ends = sorted(left)
+    # More may run than have slots now, when the limit was lowered: the first ends free nothing.
+    surplus = max(0, len(ends) - slots)
+    ends = [0.0] * max(0, slots - len(ends)) + ends[surplus:]
+    rounds, place = divmod(before, slots)
+    return round(ends[place] + rounds * length, 1)
+
+
+def _likeness(entry: QueueEntry) -> Likeness:
+    return entry.provider, entry.job.hardware_profile
+
+
+def _past_lengths(wanted: Collection[Likeness]) -> dict[Likeness, Lengths]:
+    """How long the last jobs of each kind took; a kind of which none has ended is left out."""
+    if not wanted:
+        return {}
+    ended = Job.objects.filter(status=JobStatus.COMPLETED).exclude(started_at=None)
+    # Each kind's own last ones, by an index: a page with many kinds still asks once. For one condition with OR in place
+    # of the union PostgreSQL would read every job.
+    first, *others = (_newest(ended.filter(provider=provider, hardware_profile=like)) for provider, like in wanted)
+    lengths: defaultdict[Likeness, list[float]] = defaultdict(list)
+    for provider, hardware, took in first.union(*others, all=True):
+        lengths[provider, hardware].append(took.total_seconds())
+    return {kind: _middle_and_quartiles(found) for kind, found in lengths.items()}
+
+
+def _newest(alike: JobQuerySet) -> QuerySet[Job, tuple[str, str, timedelta]]:
+    # The limit is in a query of its own: SQLite allows none in a part of a union.
+    newest = Job.objects.filter(pk__in=alike.order_by("-completed_at").values("pk")[:SAMPLE])
+    took = newest.annotate(took=F("completed_at") - F("started_at"))
+    return took.values_list("provider", "hardware_profile", "took")
+
+
+def _middle_and_quartiles(lengths: Sequence[float]) -> Lengths:
+    if len(lengths) == 1:
+        return lengths[0], lengths[0], lengths[0]
+    low, middle, high = quantiles(lengths, n=4, method="inclusive")
+    return middle, low, high

@@ -1,0 +1,178 @@
+"""Why an entry waits, in words and as data, with the names that the reader may see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import BooleanField, ExpressionWrapper, Q, Value
+from django.utils import timezone
+
+from jobs.models import Organization
+from jobs.permissions import AnyUser, is_superuser, organizations_of
+from queueing import holds
+from queueing.limits import candidate_of, current_limits, queue_state
+from queueing.models import QueueEntry
+from queueing.policy import Blocker, BlockerKind, Usage, blockers
+from queueing.statuses import EntryStatus
+
+#: More names than this make no sentence.
+NAMES_SHOWN = 3
+#: Of a sentence; a name stays as it is.
+BEGINNINGS = {"the": "The", "your": "Your"}
+NEXT = "It starts in a moment."
+#: What is told of those that hold the slots, or counted by.
+HOLDER = ("status", "user", "organization", "provider", "dispatched_at", "unconfirmed_at", "job__config_name")
+
+Kind = BlockerKind
+#: What would lift each, as a person can act on it.
+LIFTED_BY = {
+    Kind.APPROVAL: "A lead or an admin approves it.",
+    Kind.PAUSED: "An admin resumes the queue.",
+    Kind.DRAINED: "An admin lets the provider take jobs again.",
+    Kind.RETRY: "It is tried again by itself.",
+    Kind.USER: "One of the submitter's jobs ends, or the limit for one person is raised.",
+    Kind.ORGANIZATION: "One of the organization's jobs ends, or its limit is raised.",
+    Kind.PROVIDER: "A job at the provider ends, or the provider's limit is raised.",
+    Kind.TOTAL: "Any job ends, or the general limit is raised.",
+}
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One blocker as somebody gets to see it."""
+
+    kind: Kind
+    sentence: str
+    holders: tuple[QueueEntry, ...] = ()
+
+    def as_data(self) -> dict[str, Any]:
+        """For the API."""
+        holders = [
+            {"job_id": holder.job_id, "config_name": holder.job.config_name, "status": holder.status}
+            for holder in self.holders
+        ]
+        told = {"kind": self.kind, "sentence": self.sentence, "holders": holders}
+        return {**told, "lifted_by": LIFTED_BY[self.kind]}
+
+
+class Explainer:
+    """Explains the entries `waiting` to one reader. Loads what runs, and the limits, once for all of them."""
+
+    def __init__(self, viewer: AnyUser | None, waiting: Sequence[QueueEntry]) -> None:
+        self.viewer = viewer
+        self.now = timezone.now()
+        self.running = _running(viewer)
+        self.usage = Usage()
+        for entry in self.running:
+            self.usage.count(entry.user_id, entry.organization_id, entry.provider)
+        state = queue_state()
+        # A share is one of everybody's, a limit concerns those alone that are asked about.
+        concerned = None if state.fair_share else [entry.organization for entry in waiting]
+        self.limits = current_limits(state, concerned)
+        held = [entry.job_id for entry in waiting if entry.status == EntryStatus.BLOCKED]
+        self._holds = holds.holds_on(held, None)
+
+    def explain(self, entry: QueueEntry) -> list[Explained]:
+        """All that keeps a waiting `entry` from going; empty when it goes with the next pass, if its turn is next."""
+        if entry.status == EntryStatus.BLOCKED:
+            hold = self._holds.get(entry.job_id)
+            return [Explained(Kind.APPROVAL, hold.sentence if hold else holds.UNKNOWN)]
+        found = blockers(candidate_of(entry), self.usage, self.limits, self.now)
+        return [self._explain(entry, blocker) for blocker in found]
+
+    def reason(self, entry: QueueEntry) -> str:
+        """The one sentence that concerns a waiting `entry` most closely."""
+        found = self.explain(entry)
+        return found[0].sentence if found else NEXT
+
+    def _explain(self, entry: QueueEntry, blocker: Blocker) -> Explained:
+        if blocker.kind == Kind.PAUSED:
+            return Explained(Kind.PAUSED, "The queue is paused: nothing starts until an admin resumes it.")
+        if blocker.kind == Kind.DRAINED:
+            return Explained(Kind.DRAINED, f"{entry.provider} takes no new jobs at present: it is being drained.")
+        if blocker.until is not None:
+            return Explained(Kind.RETRY, _retry_sentence(entry, blocker.until, self.now))
+        seen = tuple(holder for holder in self.holders(entry, blocker.kind) if getattr(holder, "is_seen", False))
+        scope = self._scope(entry, blocker)
+        return Explained(blocker.kind, _limit_sentence(scope, blocker, seen), seen)
+
+    def holders(self, entry: QueueEntry, kind: Kind) -> list[QueueEntry]:
+        """Those that take the slots of a limit that `entry` has to do with."""
+        return [holder for holder in self.running if _shares(holder, entry, kind)]
+
+    def _scope(self, entry: QueueEntry, blocker: Blocker) -> str:
+        """Whose limit it is, to be followed by what is running."""
+        number = "one" if blocker.allowed == 1 else blocker.allowed
+        jobs = "job" if blocker.allowed == 1 else "jobs"
+        if blocker.kind == Kind.USER:
+            return f"{self._whose(entry)} {number} {jobs}"
+        if blocker.kind == Kind.ORGANIZATION:
+            return f"{entry.organization.name if entry.organization else 'the organization'}'s {number} {jobs}"
+        if blocker.kind == Kind.PROVIDER:
+            return f"the {number} {jobs} that {entry.provider} may run"
+        return f"the {number} {jobs} that may run at once"
+
+    def _whose(self, entry: QueueEntry) -> str:
+        if self.viewer is not None and entry.user_id == self.viewer.pk:
+            return "your"
+        return f"{entry.user.get_username()}'s" if entry.user and self.viewer is not None else "the submitter's"
+
+
+def _running(viewer: AnyUser | None) -> list[QueueEntry]:
+    """Who holds the slots, the longest first, each with whether `viewer` may see it (`is_seen`)."""
+    seen = Organization.objects.none() if viewer is None else organizations_of(viewer)
+    own = Q(organization__in=seen.order_by().values("pk"))
+    is_seen = Value(True) if viewer is not None and is_superuser(viewer) else ExpressionWrapper(own, BooleanField())
+    running = QueueEntry.objects.holding_slots().select_related("job").annotate(is_seen=is_seen)
+    return list(running.only(*HOLDER).order_by("dispatched_at", "id"))
+
+
+def _shares(holder: QueueEntry, entry: QueueEntry, kind: Kind) -> bool:
+    """Whether `holder` takes one of the slots that `entry` waits for."""
+    if kind == Kind.USER:
+        return holder.user_id == entry.user_id
+    if kind == Kind.ORGANIZATION:
+        return holder.organization_id == entry.organization_id
+    return kind == Kind.TOTAL or holder.provider == entry.provider
+
+
+def _retry_sentence(entry: QueueEntry, until: datetime, now: datetime) -> str:
+    seconds = max(1, round((until - now).total_seconds()))
+    return f"The provider did not take it just now ({entry.last_error}); the next try is in {seconds} s."
+
+
+def _limit_sentence(scope: str, blocker: Blocker, seen: Sequence[QueueEntry]) -> str:
+    if blocker.allowed == 0:
+        return f"None of {scope} can start: the limit is 0 at present."
+    names = _names(seen, blocker.taken)
+    if blocker.taken == blocker.allowed == 1:
+        first, rest = scope.split(" ", 1)
+        return f"{BEGINNINGS.get(first, first)} {rest} is running{names}; the next starts when it ends."
+    until = "one ends" if blocker.taken == blocker.allowed else f"{blocker.taken - blocker.allowed + 1} have ended"
+    if blocker.allowed == 1:
+        return f"More than {scope} is running{names}; the next starts when {until}."
+    return f"{blocker.taken} of {scope} are running{names}; the next starts when {until}."
+
+
+def _names(seen: Sequence[QueueEntry], taken: int) -> str:
+    """Those that the reader may see, by name; who is left out is counted, not named."""
+    if not seen:
+        return ""
+    shown = [_name(holder) for holder in seen[:NAMES_SHOWN]]
+    rest = taken - len(shown)
+    return f": {', '.join(shown)}{f' and {rest} more' if rest else ''}"
+
+
+def _name(holder: QueueEntry) -> str:
+    return f"{holder.job.config_name} (unconfirmed)" if holder.unconfirmed_at else holder.job.config_name
+
+
+def waiting_reasons(entries: Sequence[QueueEntry], viewer: AnyUser | None = None) -> dict[int, str]:
+    """Why each of the waiting `entries` waits, in one sentence for `viewer`."""
+    if not entries:
+        return {}
+    explainer = Explainer(viewer, entries)
+    return {entry.pk: explainer.reason(entry) for entry in entries}

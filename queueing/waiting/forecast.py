@@ -1,0 +1,61 @@
+"""Where a job would stand if it were submitted now, and when it would start. Stores nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from jobs.models import Job, Organization
+from jobs.permissions import role_in
+from queueing.claims import PRIORITIES
+from queueing.limits import candidate_of
+from queueing.models import QueueEntry
+from queueing.policy import turn_of
+from queueing.statuses import EntryStatus
+from queueing.waiting.estimates import Waits
+from queueing.waiting.explain import Explainer
+from queueing.waiting.order import Line
+
+#: No entry's number: this one is never stored.
+UNSTORED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """A job's place, why it would wait there, and for about how many seconds; None when that can't be known."""
+
+    position: int
+    reason: str
+    wait: float | None
+
+
+def prospect(user: User, organization: Organization, provider: str, hardware: str) -> Prospect:
+    """What the queue holds for a job of `user`'s that nobody has to approve."""
+    entry = _entry(user, organization, provider, hardware)
+    explainer = Explainer(user, [entry])
+    line = Line(explainer.limits, explainer.usage, explainer.now)
+    if not explainer.limits.fair_share:
+        line.front = [other for other in line.front if other.turn <= entry.turn]
+    line.front.append(candidate_of(entry))
+    wait = Waits(explainer, line, [entry]).of(entry)
+    waiting = QueueEntry.objects.filter(status=EntryStatus.PENDING)
+    before = waiting if explainer.limits.fair_share else waiting.filter(turn__lte=entry.turn)
+    return Prospect(before.count() + 1, explainer.reason(entry), None if wait is None else wait.likely)
+
+
+def _entry(user: User, organization: Organization, provider: str, hardware: str) -> QueueEntry:
+    role, now = role_in(user, organization), timezone.now()
+    priority = PRIORITIES[role] if role else 0
+    return QueueEntry(
+        pk=UNSTORED,
+        job=Job(provider=provider, hardware_profile=hardware, organization=organization, submitted_by=user),
+        organization=organization,
+        user=user,
+        provider=provider,
+        priority=priority,
+        turn=turn_of(now, priority),
+        enqueued_at=now,
+        status=EntryStatus.PENDING,
+    )

@@ -1,0 +1,54 @@
+"""Where each job stands in the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from jobs.models import Job
+from jobs.permissions import AnyUser
+from queueing.models import QueueEntry
+from queueing.statuses import EntryStatus
+from queueing.waiting.estimates import Waits
+from queueing.waiting.explain import Explainer
+from queueing.waiting.order import Line
+
+NOT_WAITING = {"queue_position": None, "waiting_reason": None, "estimated_wait_seconds": None}
+
+
+def places_of(jobs: Sequence[Job], viewer: AnyUser, wanted: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
+    """The facet of the queue: status, place and reason, by job id."""
+    own = {job.pk: job for job in jobs}
+    entries = {entry.job_id: entry for entry in QueueEntry.objects.filter(job__in=list(own)).order_by("id")}
+    # Why one is held says whoever holds it: the facets of the rooms above.
+    waiting = [entry for entry in entries.values() if entry.status == EntryStatus.PENDING]
+    for entry in waiting:
+        # An entry's organization and user are its job's, which are at hand.
+        job = entry.job = own[entry.job_id]
+        entry.organization, entry.user = job.organization, job.submitted_by
+    told = tell_of(waiting, viewer, estimates="estimated_wait_seconds" in wanted)
+    return {
+        job_id: {"queue_status": entry.status, **told.get(entry.pk, NOT_WAITING)} for job_id, entry in entries.items()
+    }
+
+
+def tell_of(waiting: Sequence[QueueEntry], viewer: AnyUser, *, estimates: bool = True) -> dict[int, dict[str, Any]]:
+    """Place, reason and estimated wait of waiting entries, for `viewer`. Costs the same few queries for a page.
+
+    The waits cost as much as the rest: without `estimates` they are left out.
+    """
+    if not waiting:
+        return {}
+    explainer = Explainer(viewer, waiting)
+    line = Line(explainer.limits, explainer.usage, explainer.now)
+    waits = Waits(explainer, line, waiting) if estimates else None
+    places = line.places([entry.pk for entry in waiting])
+    told = {}
+    for entry in waiting:
+        wait = waits and waits.of(entry)
+        told[entry.pk] = {
+            "queue_position": places.get(entry.pk),
+            "waiting_reason": explainer.reason(entry),
+            "estimated_wait_seconds": wait and wait.likely,
+        }
+    return told
