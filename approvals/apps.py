@@ -18,7 +18,7 @@ class ApprovalsConfig(AppConfig):
         from approvals.dashboard.views import EVENTS, count_to_decide
         from approvals.dispatch_guard import asked_about, is_what_was_approved
         from approvals.health import warning
-        from approvals.mail_kinds import ALL
+        from approvals.notifications import ALL
         from approvals.receivers import withdraw_request
         from cloudtrain_site.accounts.preferences import register_mail
         from cloudtrain_site.monitoring.components import register_component

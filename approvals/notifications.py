@@ -22,11 +22,10 @@ from django.utils import timezone
 from django.utils.timesince import timeuntil
 from django_q.tasks import async_task
 
-from approvals.mail_kinds import mail_kind_of
 from approvals.models import ApprovalRequest, Notice
 from approvals.reviewers import eligible
 from approvals.statuses import RequestStatus
-from cloudtrain_site.accounts.preferences import who_muted
+from cloudtrain_site.accounts.preferences import MailKind, who_muted
 from cloudtrain_site.correlation_ids import HEADER, correlation, get_correlation_id
 from cloudtrain_site.database.unit_of_work import write_last
 
@@ -163,3 +162,15 @@ def public_address() -> str:
     """Where people reach this site: the first origin that it trusts, else this machine."""
     origins = [origin for origin in settings.CSRF_TRUSTED_ORIGINS if "*" not in origin]
     return str(origins[0]).rstrip("/") if origins else "http://localhost:8001"
+
+
+DECIDED = MailKind("approval_decided", "When my request is approved, rejected or expires", order=10)
+ASKED = MailKind("approval_asked", "When a job waits for my decision", order=20)
+REMINDER = MailKind("approval_reminder", "Reminders while it still waits for my decision", order=30)
+ALL = (DECIDED, ASKED, REMINDER)
+
+
+def mail_kind_of(notice: Notice) -> str:
+    """The name of the kind that `notice` is of."""
+    named = {Notice.Kind.DECIDED: DECIDED, Notice.Kind.ASKED: ASKED}
+    return named.get(Notice.Kind(notice.kind), REMINDER).name

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import Http404
+from django.urls import reverse
 
 from approvals.models import ApprovalRequest
 from approvals.reviewers import reviewed_by
@@ -81,3 +82,13 @@ def _changed(before: Any, after: Any) -> dict[str, Any]:
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     }
+
+
+def address_of(request: ApprovalRequest) -> str:
+    """Its place on the page of the approvals, where it is decided; the page finds it wherever it stands."""
+    return f"{reverse('approvals-page')}#request-{request.pk}"
+
+
+def admin_page_of(request: ApprovalRequest) -> str:
+    """Its page in the admin."""
+    return reverse("admin:approvals_approvalrequest_change", args=[request.pk])

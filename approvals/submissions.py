@@ -16,7 +16,7 @@ from jobs.configs import find_config
 from jobs.datasets.store import has_upload
 from jobs.estimates import steps_of
 from jobs.models import Job, Organization, ProviderConfig
-from jobs.organizations import choose_organization
+from jobs.permissions import choose_organization
 from jobs.providers import get_provider
 from jobs.providers.base import Inspects
 from jobs.submission import Submission

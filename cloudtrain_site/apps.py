@@ -29,4 +29,4 @@ class SiteConfig(AppConfig):
 class CloudtrainAdminConfig(AdminConfig):
     """The admin, opened to the leads and admins of organizations too."""
 
-    default_site = "jobs.admin_site.CloudtrainAdminSite"
+    default_site = "jobs.admin_base.CloudtrainAdminSite"

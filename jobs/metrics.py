@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import CharField, Count, F, Q, Sum, Value
+from django.db.models import CharField, Count, F, FloatField, Func, Q, Sum, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,7 +17,30 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from jobs.models import Job, JobQuerySet
 from jobs.permissions import AnyUser, is_superuser, organizations_of
 from jobs.statuses import ACTIVE, JobStatus
-from jobs.time_sql import Seconds, UtcDay
+
+
+class UtcDay(Func):
+    """The day of a moment as people write it: 2026-03-10."""
+
+    output_field = CharField()
+    arity = 1
+    template = "to_char(%(expressions)s AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """There a moment is kept as its text, in UTC."""
+        return self.as_sql(compiler, connection, template="substr(%(expressions)s, 1, 10)", **context)
+
+
+class Seconds(Func):
+    """A moment as seconds, to be subtracted from another."""
+
+    output_field = FloatField()
+    arity = 1
+    template = "EXTRACT(EPOCH FROM %(expressions)s)::double precision"
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """There the days since long ago are what can be had of a moment."""
+        return self.as_sql(compiler, connection, template="(julianday(%(expressions)s) * 86400.0)", **context)
 
 
 def counted_jobs(user: AnyUser) -> JobQuerySet:

@@ -10,7 +10,7 @@ from django_q.tasks import async_task
 from cloudtrain_site.background_tasks.loops import loop
 from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.states import Source
-from jobs import maintenance, upkeep
+from jobs import maintenance
 from jobs.models import Job, ProviderConfig
 from jobs.providers.local.watcher import changed_jobs, ended_jobs
 from jobs.statuses import ACTIVE
@@ -45,7 +45,7 @@ def poll_jobs() -> dict[str, int]:
 @loop("job upkeep")
 def keep_up() -> dict[str, int]:
     """What has to be done whether or not the poller runs."""
-    return upkeep.run()
+    return maintenance.run()
 
 
 def capture_logs() -> int:

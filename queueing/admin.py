@@ -17,9 +17,8 @@ from jobs import lifecycle
 from jobs.admin import report
 from jobs.admin_base import OfJobAdmin, SuperuserAdmin
 from jobs.providers import NAMES
-from queueing import claims, operations, passes, unconfirmed
-from queueing.forms import PriorityForm, ReasonForm
-from queueing.models import LimitChange, ProviderLimit, QueueEntry, QueueEntryQuerySet, QueueState
+from queueing import claims, operations, passes
+from queueing.models import MAX_PRIORITY, LimitChange, ProviderLimit, QueueEntry, QueueEntryQuerySet, QueueState
 from queueing.operations import By, LimitError, may_run_queue
 from queueing.statuses import WAITING
 from queueing.waiting.order import queue_in_order
@@ -121,13 +120,13 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
     def resubmit_entries(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> HttpResponse | None:
         """Ask for the reason, then have each take its turn once more."""
         heading = "Only when you have looked: a job that the provider has after all would be trained, and paid, twice"
-        return self._settle(request, entries, unconfirmed.resubmit, ("Submit again", heading, "submitted again"))
+        return self._settle(request, entries, operations.resubmit, ("Submit again", heading, "submitted again"))
 
     @admin.action(description="Unconfirmed: give up…", permissions=["view"])
     def give_up_entries(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> HttpResponse | None:
         """Ask for the reason, then end each job."""
         heading = "These jobs end here: stop what the provider may have of them"
-        return self._settle(request, entries, unconfirmed.give_up, ("Give up", heading, "given up"))
+        return self._settle(request, entries, operations.give_up, ("Give up", heading, "given up"))
 
     def _settle(
         self, request: HttpRequest, entries: QuerySet[QueueEntry], verb: Verb, words: tuple[str, str, str]
@@ -264,3 +263,26 @@ class LimitChangeAdmin(SuperuserAdmin[LimitChange]):
     def has_delete_permission(self, request: HttpRequest, obj: LimitChange | None = None) -> bool:
         """What is on record stays."""
         return False
+
+
+class ReasonForm(forms.Form):
+    """Why."""
+
+    reason = forms.CharField(
+        max_length=2000,
+        label="Reason",
+        help_text="It goes on record with the change.",
+        widget=forms.Textarea(attrs={"rows": 3, "cols": 60}),
+    )
+
+
+class PriorityForm(ReasonForm):
+    """A new priority, and why."""
+
+    priority = forms.IntegerField(
+        min_value=0,
+        max_value=MAX_PRIORITY,
+        label="Priority",
+        help_text=f"0 to {MAX_PRIORITY}; ten points are worth one hour of waiting.",
+    )
+    field_order = ("priority", "reason")

@@ -30,7 +30,6 @@ from jobs.providers.base import Order, Provider, ProviderError
 from jobs.statuses import TERMINAL, JobStatus
 from queueing import claims, guards, staging
 from queueing.models import QueueEntry
-from queueing.preparing import prepare
 from queueing.recorder import Accepted, Ledger, take_down
 from queueing.statuses import HOLDS_SLOT, LIVE, EntryStatus
 
@@ -291,3 +290,18 @@ async def _dispatch_safely(entry: QueueEntry, ready: Mapping[int, Job], ledger: 
         except Exception:
             logger.exception("Dispatch failed")
             return False
+
+
+def prepare(entries: Sequence[QueueEntry]) -> dict[int, Job]:
+    """The jobs of claimed entries as they are to be submitted, their markers stored, by entry.
+
+    Left out, for a look at each: those that somebody has a say about, have a dataset, were tried before, or may not go.
+    """
+    jobs = Job.objects.select_related("organization").in_bulk([entry.job_id for entry in entries])
+    concerned = guards.concerned(list(jobs))
+    begun = lifecycle.begin_submissions([job for job in jobs.values() if _is_plain(job) and job.pk not in concerned])
+    return {entry.pk: jobs[entry.job_id] for entry in entries if entry.job_id in begun}
+
+
+def _is_plain(job: Job) -> bool:
+    return job.dataset_id is None and job.submission_marker is None

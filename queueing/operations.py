@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Model
+from django.utils import timezone
 
 from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor
-from jobs.models import Organization
+from jobs.models import Job, Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
 from jobs.providers import NAMES
 from jobs.roles import Role
-from queueing import passes
+from jobs.statuses import BEFORE_PROVIDER, JobStatus
+from queueing import claims, dispatch, passes
 from queueing.limits import LOCAL, queue_state
-from queueing.models import LimitChange, ProviderLimit, QueueState
+from queueing.models import LimitChange, ProviderLimit, QueueEntry, QueueEntryQuerySet, QueueState
 
 GENERAL = ("max_running", "max_running_per_user", "max_running_per_organization", "fair_share", "paused")
 
@@ -116,3 +119,42 @@ def as_data(state: QueueState) -> dict[str, Any]:
         "providers": {row.provider: {"max_running": row.max_running, "drained": row.drained} for row in rows},
         "organizations": dict(own),
     }
+
+
+#: Rows of one statement: a longer one would keep SQLite's only writer waiting.
+BATCH = 1000
+
+
+def clean_up(entries: QueueEntryQuerySet, days: int) -> int:
+    """Delete those of `entries` that ended more than `days` days ago. Returns how many."""
+    old = entries.filter(finished_at__lt=timezone.now() - timedelta(days=days)).order_by("finished_at")
+    deleted = 0
+    while batch := list(old.values_list("pk", flat=True)[:BATCH]):
+        deleted += QueueEntry.objects.filter(pk__in=batch).delete()[0]
+    return deleted
+
+
+def resubmit(entry: QueueEntry, by: By) -> bool:
+    """The provider doesn't have it: it takes its turn once more. False: it is not, or no longer, unconfirmed."""
+    with unit_of_work():
+        # It may have turned up just now, by a webhook.
+        if not Job.objects.filter(pk=entry.job_id, status__in=BEFORE_PROVIDER).exists():
+            return False
+        if not claims.resubmit(entry, actor=by.actor, source=by.source, reason=by.reason):
+            return False
+        passes.request_pass()
+    return True
+
+
+def give_up(entry: QueueEntry, by: By) -> bool:
+    """It is not to run: job and entry end, and the slot is free. False: it is not, or no longer, unconfirmed."""
+    if entry.unconfirmed_at is None:
+        return False
+    job = entry.job
+    to = JobStatus.FAILED if job.cancel_requested_at is None else JobStatus.CANCELLED
+    reason = f"given up, unconfirmed: {by.reason}"
+    with unit_of_work():
+        if not dispatch.give_up(entry, job, to, reason, actor=by.actor, source=by.source):
+            return False
+        passes.request_pass()
+    return True

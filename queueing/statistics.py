@@ -11,9 +11,8 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from jobs.metrics import Period
+from jobs.metrics import Period, UtcDay
 from jobs.permissions import AnyUser, is_superuser, organizations_of
-from jobs.time_sql import UtcDay
 from queueing.models import QueueEntry, QueueEntryQuerySet
 from queueing.statuses import HOLDS_SLOT, WAITING
 

@@ -18,9 +18,9 @@ from django.utils.timesince import timeuntil
 
 from approvals.admin import request_page
 from approvals.admin.filters import AgeFilter, OrganizationFilter, RuleFilter
+from approvals.admin.request_page import DecisionForm
 from approvals.deciding import BULK_LIMIT, Answer, decide_each
 from approvals.expiry import HEAVY
-from approvals.forms import DecisionForm
 from approvals.models import ApprovalRequest
 from approvals.queries import on_desk_of
 from approvals.reviewers import bypasses, eligible, may_go_past, why_not
@@ -29,9 +29,8 @@ from cloudtrain_site.api import asker
 from cloudtrain_site.events.store import current_number
 from cloudtrain_site.states import Source
 from jobs.admin import as_json
-from jobs.admin_base import OfJobAdmin
+from jobs.admin_base import OfJobAdmin, remembered
 from jobs.permissions import organizations_of
-from jobs.remembering import remembered
 from jobs.roles import MANAGERS
 
 DONE = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}

@@ -17,8 +17,8 @@ from approvals.models import ApprovalRule
 from approvals.reviewers import lack_of_reviewers
 from approvals.rules.backtest import back_test
 from approvals.rules.editing import may_edit, note_change
+from jobs.admin_base import remembered
 from jobs.permissions import is_superuser, organizations_of, visible_jobs
-from jobs.remembering import remembered
 from jobs.roles import Role
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.db.models import BooleanField, ExpressionWrapper, QuerySet, Value
 
-from approvals.addresses import address_of
 from approvals.models import ApprovalRequest
+from approvals.queries import address_of
 from approvals.reviewers import waits_for, with_deciders
 from approvals.statuses import RequestStatus
 from jobs.models import Job

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.utils import timezone
 
-from approvals.addresses import address_of
 from approvals.admin.request_page import rule_in_words
 from approvals.models import ApprovalRequest, Decision
+from approvals.queries import address_of
 from approvals.reviewers import lack_of_people, why_not
 from approvals.statuses import RequestStatus, Verdict
 from jobs.api.serializers import as_utc

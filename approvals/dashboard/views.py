@@ -9,11 +9,10 @@ from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 
-from approvals.addresses import admin_page_of
 from approvals.admin.request_page import change_lines, rule_in_words
 from approvals.dashboard.job_panel import CHIPS
 from approvals.models import ApprovalRequest
-from approvals.queries import changes_of, on_desk_of, visible_requests
+from approvals.queries import admin_page_of, changes_of, on_desk_of, visible_requests
 from approvals.reviewers import decidable_by, objections_of
 from approvals.statuses import RequestStatus
 from jobs.api.serializers import as_utc

@@ -9,8 +9,8 @@ from django import template
 from approvals.health import warning
 from approvals.models import ApprovalRequest
 from approvals.queries import on_desk_of
+from jobs.admin_base import remembered
 from jobs.permissions import is_superuser
-from jobs.remembering import remembered
 
 register = template.Library()
 

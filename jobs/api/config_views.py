@@ -28,8 +28,7 @@ from jobs.api.serializers import (
 )
 from jobs.configs import MaskedError, find_config, remove_config, store_config, visible_configs
 from jobs.models import ProviderConfig, TrainingConfig
-from jobs.organizations import choose_organization
-from jobs.permissions import can_submit, is_superuser
+from jobs.permissions import can_submit, choose_organization, is_superuser
 from jobs.providers import NAMES, get_provider
 from jobs.providers.base import ProviderError
 from jobs.providers.settings import change_settings

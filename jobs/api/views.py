@@ -37,7 +37,7 @@ from jobs.queries import filter_jobs, find_job, find_own_job
 from jobs.roles import SUBMITTERS
 from jobs.sync import refresh
 from jobs.sync.discovery import discover
-from jobs.together import refresh_together
+from jobs.sync.refresh import refresh_together
 
 DELETION = (
     "Takes an ended job out of every list, and removes its log, its files on the server, and its dataset when its "

@@ -22,7 +22,7 @@ from jobs.api.serializers import as_utc
 from jobs.datasets import store
 from jobs.datasets.upload_handler import FIELD, DatasetHandler, ReceivedFile, UploadTooLarge
 from jobs.models import DatasetUpload
-from jobs.organizations import choose_organization
+from jobs.permissions import choose_organization
 
 
 @extend_schema_field(OpenApiTypes.BINARY)

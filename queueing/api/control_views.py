@@ -17,10 +17,9 @@ from jobs.permissions import is_superuser, manages_anything, organizations_of
 from jobs.roles import MANAGERS
 from queueing import operations, passes
 from queueing.api.serializers import AskedShape, CleanedShape, CleanupQuery, LimitsBody, LimitsShape
-from queueing.cleanup import clean_up
 from queueing.limits import queue_state
 from queueing.models import QueueEntry
-from queueing.operations import GENERAL, By, LimitError, as_data, may_limit, may_run_queue
+from queueing.operations import GENERAL, By, LimitError, as_data, clean_up, may_limit, may_run_queue
 
 
 class Concurrency(APIView):

@@ -19,7 +19,7 @@ from jobs.api.serializers import DoneShape, as_utc
 from jobs.models import Job
 from jobs.permissions import AnyUser, can_manage
 from jobs.queries import find_job
-from queueing import claims, unconfirmed
+from queueing import claims, operations
 from queueing.api.serializers import (
     MyQueueShape,
     PositionShape,
@@ -179,10 +179,10 @@ class SettleUnconfirmed(APIView):
 class Resubmit(SettleUnconfirmed):
     """The provider does not have the job: it takes its turn once more."""
 
-    verb = staticmethod(unconfirmed.resubmit)
+    verb = staticmethod(operations.resubmit)
 
 
 class GiveUp(SettleUnconfirmed):
     """The job is not to run: it ends, and its slot is free."""
 
-    verb = staticmethod(unconfirmed.give_up)
+    verb = staticmethod(operations.give_up)

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
-from jobs import lifecycle, upkeep
+from jobs import lifecycle, maintenance
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Order, Snapshot
 from jobs.providers.replicate.provider import ReplicateProvider
@@ -19,7 +19,7 @@ from jobs.roles import Role
 from jobs.statuses import JobStatus
 from jobs.sync import refresh
 from jobs.sync.discovery import discover
-from queueing import claims, dispatch, recorder, unconfirmed
+from queueing import claims, dispatch, operations, recorder
 from queueing.models import QueueEntry, QueueState
 from queueing.operations import By
 from queueing.statuses import EntryStatus
@@ -105,7 +105,7 @@ def test_a_webhook_settles_what_a_person_was_asked_about(missing: QueueEntry) ->
     assert (entry.status, entry.unconfirmed_at) == (EntryStatus.RUNNING, None)
 
 
-@pytest.mark.parametrize("verb", [unconfirmed.resubmit, unconfirmed.give_up])
+@pytest.mark.parametrize("verb", [operations.resubmit, operations.give_up])
 def test_a_decision_that_a_webhook_forestalled_is_refused(
     missing: QueueEntry, verb: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,7 +118,7 @@ def test_a_decision_that_a_webhook_forestalled_is_refused(
 def test_what_turns_up_after_it_was_submitted_again_is_not_taken_for_cancelled(
     missing: QueueEntry, fake: FakeReplicate
 ) -> None:
-    assert unconfirmed.resubmit(missing, By(SYSTEM, Source.API, "it is not there"))
+    assert operations.resubmit(missing, By(SYSTEM, Source.API, "it is not there"))
     a_webhook_says_it_runs()
     dispatch.run_pass()
     assert (Job.objects.get().status, QueueEntry.objects.get().status) == (JobStatus.RUNNING, EntryStatus.RUNNING)
@@ -137,11 +137,11 @@ def unseen(submit: Callable[..., Job], fake: FakeReplicate) -> QueueEntry:
 
 def look_around() -> None:
     discover("replicate", source=Source.COMMAND)
-    upkeep.press_cancels()
+    maintenance.press_cancels()
 
 
 def test_what_was_given_up_and_was_there_after_all_is_stopped(unseen: QueueEntry, fake: FakeReplicate) -> None:
-    assert unconfirmed.give_up(unseen, By(SYSTEM, Source.API, "it is not there"))
+    assert operations.give_up(unseen, By(SYSTEM, Source.API, "it is not there"))
     look_around()
     (made,) = fake.predictions
     assert made.status == "canceled"
@@ -153,12 +153,12 @@ def test_what_is_found_just_as_it_is_given_up_is_stopped(
 ) -> None:
     def give_up_first(accepted: Sequence[recorder.Accepted]) -> list[bool]:
         entry = QueueEntry.objects.select_related("job").get()
-        assert unconfirmed.give_up(entry, By(SYSTEM, Source.API, "it is not there"))
+        assert operations.give_up(entry, By(SYSTEM, Source.API, "it is not there"))
         return recorder.take_down(accepted)
 
     monkeypatch.setattr(dispatch, "take_down", give_up_first)
     a_lease_later()
-    upkeep.press_cancels()
+    maintenance.press_cancels()
     (made,) = fake.predictions
     assert made.status == "canceled"
     assert Job.objects.get(external_id=made.id).metadata["stray_of"] == unseen.job_id
@@ -167,7 +167,7 @@ def test_what_is_found_just_as_it_is_given_up_is_stopped(
 def test_an_earlier_training_does_not_run_beside_the_one_that_was_submitted_again(
     unseen: QueueEntry, fake: FakeReplicate
 ) -> None:
-    assert unconfirmed.resubmit(unseen, By(SYSTEM, Source.API, "it is not there"))
+    assert operations.resubmit(unseen, By(SYSTEM, Source.API, "it is not there"))
     dispatch.run_pass()
     earlier, new = fake.predictions
     look_around()
@@ -188,10 +188,10 @@ def test_an_earlier_training_that_a_webhook_brings_while_it_is_submitted_again_i
         await sync_to_async(lifecycle.mark_submitted)(job, told, actor=SYSTEM, source=Source.WEBHOOK)
         return await submit_now(self, order)
 
-    assert unconfirmed.resubmit(unseen, By(SYSTEM, Source.API, "it is not there"))
+    assert operations.resubmit(unseen, By(SYSTEM, Source.API, "it is not there"))
     monkeypatch.setattr(ReplicateProvider, "submit", submit_while_a_webhook_comes)
     dispatch.run_pass()
-    upkeep.press_cancels()
+    maintenance.press_cancels()
     assert [made.status for made in fake.predictions] == ["starting", "canceled"]
     assert Job.objects.get(pk=unseen.job_id).external_id == earlier.id
 
@@ -257,7 +257,7 @@ def test_in_a_storm_every_job_ends_as_its_one_prediction_did(submit: Callable[..
     for _ in range(4):
         ProviderConfig.objects.update(outage_until=None)
         refresh.refresh(refresh.active_jobs(), source=Source.POLL)
-        upkeep.run()
+        maintenance.run()
     ends = {"succeeded": "completed", "failed": "failed", "canceled": "cancelled"}
     for job in jobs:
         job.refresh_from_db()

@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
-from jobs import lifecycle, upkeep
+from jobs import lifecycle, maintenance
 from jobs.health import lost_webhooks
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import ProviderError
@@ -39,7 +39,7 @@ def test_a_silent_job_is_asked_about_and_its_news_say_that_webhooks_are_missing(
     for job in (silent, heard):
         fake.update(job.external_id or "", "processing")
     with caplog.at_level(logging.WARNING):
-        assert upkeep.check_silent() == 1
+        assert maintenance.check_silent() == 1
     silent.refresh_from_db()
     heard.refresh_from_db()
     assert (silent.status, heard.status) == (JobStatus.RUNNING, JobStatus.QUEUED)
@@ -52,8 +52,8 @@ def test_a_silent_job_without_news_says_nothing_about_webhooks(
     webhooks_on: None, at_replicate: MakeJob, fake: FakeReplicate
 ) -> None:
     at_replicate(**long_ago())
-    assert upkeep.check_silent() == 1
-    assert upkeep.check_silent() == 0
+    assert maintenance.check_silent() == 1
+    assert maintenance.check_silent() == 0
     assert ProviderConfig.objects.get(pk="replicate").webhooks_missed_at is None
     assert lost_webhooks() == ""
 
@@ -63,7 +63,7 @@ def test_news_of_a_job_that_was_made_elsewhere_say_nothing_about_webhooks(
 ) -> None:
     found = at_replicate(**long_ago())
     fake.update(found.external_id or "", "processing")
-    assert upkeep.check_silent() == 1
+    assert maintenance.check_silent() == 1
     assert Job.objects.get().status == JobStatus.RUNNING
     assert lost_webhooks() == ""
 
@@ -74,7 +74,7 @@ def test_it_can_be_switched_off_and_is_off_without_webhooks(
 ) -> None:
     ProviderConfig.objects.update(**setting)
     at_replicate(**long_ago())
-    assert upkeep.check_silent() == 0
+    assert maintenance.check_silent() == 0
     assert not fake.requests
 
 
@@ -82,9 +82,9 @@ def test_a_cancel_is_asked_for_until_it_is_confirmed(at_replicate: MakeJob, fake
     job = at_replicate(status=JobStatus.RUNNING)
     lifecycle.request_cancel(job, actor=SYSTEM, source=Source.API)
     fake.faults.add("server_error", method="POST", times=1)
-    assert upkeep.press_cancels() == 0
-    assert upkeep.press_cancels() == 1
-    assert upkeep.press_cancels() == 0
+    assert maintenance.press_cancels() == 0
+    assert maintenance.press_cancels() == 1
+    assert maintenance.press_cancels() == 0
     assert Job.objects.get().status == JobStatus.CANCELLED
 
 
@@ -97,14 +97,14 @@ def test_a_cancel_that_hangs_keeps_no_other_from_being_asked_for(
         lifecycle.request_cancel(job, actor=SYSTEM, source=Source.API)
     for job in jobs[:3]:
         fake.faults.add("hang", method="POST", path=job.external_id or "")
-    assert upkeep.press_cancels() == 1
+    assert maintenance.press_cancels() == 1
     assert Job.objects.get(status=JobStatus.CANCELLED) == jobs[3]
 
 
 def test_a_provider_that_is_out_is_not_asked_to_cancel(at_replicate: MakeJob, fake: FakeReplicate) -> None:
     lifecycle.request_cancel(at_replicate(), actor=SYSTEM, source=Source.API)
     circuit_breaker.begin("replicate", ProviderError("it is down"))
-    assert upkeep.press_cancels() == 0
+    assert maintenance.press_cancels() == 0
     assert not fake.requests
 
 
@@ -127,5 +127,5 @@ def test_a_log_that_can_not_be_had_is_no_outage_and_a_silent_provider_is(
 
 
 def test_a_round_without_anything_to_do_does_nothing(webhooks_on: None, fake: FakeReplicate) -> None:
-    assert not any(upkeep.run().values())
+    assert not any(maintenance.run().values())
     assert not fake.requests

@@ -24,7 +24,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from cloudtrain_site.serving import body_limit
-from jobs import upkeep
+from jobs import maintenance
 from jobs.datasets import store
 from jobs.models import DatasetUpload, Job, Membership, Organization
 from jobs.roles import Role
@@ -250,9 +250,9 @@ class TestSweep:
         self, upload: DatasetUpload, data_dir: Path, django_capture_on_commit_callbacks: Any
     ) -> None:
         with django_capture_on_commit_callbacks(execute=True):
-            assert upkeep.run()["datasets"] == 0
+            assert maintenance.run()["datasets"] == 0
             self.age()
-            assert upkeep.run()["datasets"] == 1
+            assert maintenance.run()["datasets"] == 1
         assert files_in(data_dir) == []
         assert not store.visible_uploads(upload.uploaded_by).exists()
 

@@ -16,8 +16,8 @@ from jobs.models import Job, JobEvent
 from jobs.providers.base import Order, ProviderError, Snapshot
 from jobs.statuses import JobStatus
 from queueing import claims, dispatch
+from queueing.dispatch import prepare
 from queueing.models import QueueEntry, QueueState
-from queueing.preparing import prepare
 from queueing.recorder import Accepted, take_down
 from queueing.statuses import EntryStatus
 from tests.providers import ScriptedProvider

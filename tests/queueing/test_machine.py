@@ -29,12 +29,12 @@ from jobs.models import Job, Organization
 from jobs.providers.base import Order, ProviderError, Snapshot
 from jobs.roles import Role
 from jobs.statuses import TERMINAL, JobStatus
-from queueing import claims, dispatch, operations, unconfirmed
+from queueing import claims, dispatch, operations
+from queueing.dispatch import prepare
 from queueing.limits import candidate_of, current_limits, current_usage, queue_state
 from queueing.models import ProviderLimit, QueueEntry
 from queueing.operations import By
 from queueing.policy import Usage, can_go, choose
-from queueing.preparing import prepare
 from queueing.statuses import LIVE, EntryStatus
 from tests import factories
 from tests.providers import ScriptedProvider
@@ -153,7 +153,7 @@ class Queue(RuleBasedStateMachine):
         entry = self.pick(number, EntryStatus.DISPATCHING)
         if entry is None or entry.unconfirmed_at is None or entry.job.submission_marker in self.provider.trainings:
             return
-        assert (unconfirmed.resubmit if again else unconfirmed.give_up)(entry, BY)
+        assert (operations.resubmit if again else operations.give_up)(entry, BY)
 
     def check_limits(self, before: Usage) -> None:
         """A pass may leave what was above a lowered limit; it never adds to it."""
