@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -19,11 +18,17 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.events.publish import News, publish
 from cloudtrain_site.states import Actor, Change, Source, change_state
-from jobs.config_secrets import without_secrets
 from jobs.identifiers import new_job_id, new_marker
 from jobs.models import DatasetUpload, Job, LogPiece, Organization
-from jobs.providers import FORGETFUL
 from jobs.providers.base import Found, Snapshot
+from jobs.snapshot_fields import (
+    details_in,
+    ending_fields,
+    log_due_fields,
+    progress_fields,
+    reported_fields,
+    staged_fields,
+)
 from jobs.statuses import ACTIVE, ALLOWED, BEFORE_PROVIDER, TERMINAL, JobStatus
 from jobs.submission import Submission
 
@@ -31,8 +36,6 @@ logger = logging.getLogger("simpletuner.cloud.jobs")
 
 #: The contract: at most one `job_progress` a second for a job.
 PROGRESS_PAUSE = timedelta(seconds=1)
-#: How often the log of a running job is fetched that nobody looks at.
-LOG_PAUSE = timedelta(minutes=5)
 
 
 def create(
@@ -119,7 +122,7 @@ def adopt_found(
         started_at=snapshot.started_at,
         cost_usd=cost or Decimal(0),
     )
-    for name, value in {"status": status, **_ending(status, snapshot), **_log_due(job, status)}.items():
+    for name, value in {"status": status, **ending_fields(status, snapshot), **log_due_fields(job, status)}.items():
         setattr(job, name, value)
     change = Change(
         subject=Job.SUBJECT,
@@ -191,10 +194,10 @@ def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = 
         reason=f"accepted by {job.provider} as {snapshot.external_id}",
         external_id=snapshot.external_id,
         queued_at=timezone.now(),
-        **_staged(job),
-        **_log_due(job, status),
-        **_ending(status, snapshot),
-        **_said(job, snapshot),
+        **staged_fields(job),
+        **log_due_fields(job, status),
+        **ending_fields(status, snapshot),
+        **reported_fields(job, snapshot),
     )
     if moved:
         logger.info(
@@ -202,18 +205,6 @@ def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = 
             extra={"job_id": job.pk, "provider": job.provider, "external_id": snapshot.external_id},
         )
     return moved
-
-
-def _staged(job: Job) -> dict[str, Any]:
-    """The progress of a training begins anew when its dataset is there."""
-    return {"stage": None, "progress": None, "last_log": None} if job.status == JobStatus.UPLOADING else {}
-
-
-def _log_due(job: Job, to: str) -> dict[str, Any]:
-    """When the log of a provider that deletes it is to be fetched: now and then, and at once when the job ended."""
-    if job.provider not in FORGETFUL:
-        return {}
-    return {"log_due_at": timezone.now() + (LOG_PAUSE if to in ACTIVE else timedelta())}
 
 
 def apply_snapshot(job: Job, snapshot: Snapshot, *, source: str) -> bool:
@@ -230,17 +221,6 @@ def apply_snapshot(job: Job, snapshot: Snapshot, *, source: str) -> bool:
     return False
 
 
-def moves(job: Job, snapshot: Snapshot) -> bool:
-    """Whether the snapshot is ahead of the job."""
-    return snapshot.status is not None and snapshot.status in ALLOWED[job.status]
-
-
-def details_in(job: Job, snapshot: Snapshot) -> dict[str, Any]:
-    """What the snapshot says of the job besides its status that the job doesn't have yet, by column."""
-    fields = {**_said(job, snapshot), **_progress(job, snapshot)}
-    return {name: value for name, value in fields.items() if getattr(job, name) != value}
-
-
 def note_last_words(job: Job, snapshot: Snapshot) -> bool:
     """Take over progress and cost of an ended job, which came with its complete log after its end.
 
@@ -254,10 +234,10 @@ def note_last_words(job: Job, snapshot: Snapshot) -> bool:
 
 
 def _move(job: Job, to: JobStatus, snapshot: Snapshot, source: str) -> bool:
-    fields = {**_said(job, snapshot), **_progress(job, snapshot), **_ending(to, snapshot)}
+    fields = {**reported_fields(job, snapshot), **progress_fields(job, snapshot), **ending_fields(to, snapshot)}
     fields["last_synced_at"] = timezone.now()
     if to in TERMINAL:
-        fields.update(_log_due(job, to))
+        fields.update(log_due_fields(job, to))
     if to == JobStatus.RUNNING and job.started_at is None:
         fields.setdefault("started_at", timezone.now())
     moved = change_state(
@@ -295,42 +275,6 @@ def tell_progress(job: Job) -> None:
         return
     data = {"job_id": job.pk, "stage": job.stage, "progress": job.progress, "last_log": job.last_log}
     publish(News(type="job_progress", channel=job.channel, data=data))
-
-
-def _said(job: Job, snapshot: Snapshot) -> dict[str, Any]:
-    """The snapshot's own words, by column; what it doesn't say is left out."""
-    said = {
-        "metadata": {**job.metadata, **snapshot.metadata} if snapshot.metadata else None,
-        "started_at": snapshot.started_at,
-        "error_message": _blotted(job, snapshot.error_message),
-        "output_url": _blotted(job, snapshot.output_url),
-        "cost_usd": snapshot.cost_usd,
-    }
-    return {name: value for name, value in said.items() if value is not None}
-
-
-def _progress(job: Job, snapshot: Snapshot) -> dict[str, Any]:
-    """What the log tells, by column. A percentage once known stays until a later one comes."""
-    progress = snapshot.progress
-    if progress is None or (snapshot.log is not None and len(snapshot.log.encode()) < job.log_size):
-        return {}  # nothing, or read from less of the log than we have
-    told = {
-        "stage": progress.stage,
-        "progress": progress.percent,
-        "step": progress.step,
-        "total_steps": progress.total,
-        "last_log": _blotted(job, progress.last_log),
-    }
-    return {name: value for name, value in told.items() if value is not None}
-
-
-def _blotted(job: Job, words: str | None) -> str | None:
-    """A provider may repeat in its words what it was given."""
-    return None if words is None else without_secrets(job, words)
-
-
-def _ending(to: str, snapshot: Snapshot) -> dict[str, Any]:
-    return {} if to in ACTIVE else {"completed_at": snapshot.completed_at or timezone.now()}
 
 
 def finish(job: Job, to: JobStatus, *, actor: Actor, source: str, reason: str, along: tuple[str, ...] = ()) -> bool:

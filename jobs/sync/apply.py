@@ -16,7 +16,7 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
-from jobs import lifecycle, logs
+from jobs import lifecycle, logs, snapshot_fields
 from jobs.estimates import cost_of, price_of
 from jobs.job_context import tracing
 from jobs.models import Job, ProviderConfig
@@ -106,7 +106,7 @@ class Application:
         changed: dict[tuple[str, ...], list[Job]] = defaultdict(list)
         heard = []
         for job, snapshot in pairs:
-            told = lifecycle.details_in(job, snapshot)
+            told = snapshot_fields.details_in(job, snapshot)
             if told:
                 told["last_synced_at"] = now
                 for name, value in told.items():
@@ -167,7 +167,7 @@ def by_id(keys: Sequence[str]) -> Iterator[None]:
 
 def _is_news(job: Job, snapshot: Snapshot) -> bool:
     return (
-        lifecycle.moves(job, snapshot)
+        snapshot_fields.moves(job, snapshot)
         or job.is_terminal
         or snapshot.log is not None
         or snapshot.progress is not None
