@@ -23,15 +23,14 @@ class ApprovalsConfig(AppConfig):
         from cloudtrain_site.accounts.preferences import register_mail
         from cloudtrain_site.monitoring.components import register_component
         from jobs.dashboard.navigation import Place, register_place
-        from jobs.facets import register
-        from jobs.panels import Panel, register_panel
+        from jobs.extensions import Panel, register_facet, register_panel
         from jobs.signals import job_status_changed
-        from queueing import guards, holds
+        from queueing import extensions
 
         job_status_changed.connect(withdraw_request, dispatch_uid="approvals.withdraw_request")
-        register("approvals", approvals_of, 20)
-        guards.register("approvals", is_what_was_approved, asked_about)
-        holds.register("approvals", holds_on)
+        register_facet("approvals", approvals_of, 20)
+        extensions.register_guard("approvals", is_what_was_approved, asked_about)
+        extensions.register_holds("approvals", holds_on)
         register_component("approvals", warning, well="Every pending request has people who may decide.")
         register_panel(Panel("approval", "approvals/_job_panel.html", 20, panel_for))
         register_place(Place("Approvals", "approvals-page", 30, count_to_decide, of="to decide", events=EVENTS))

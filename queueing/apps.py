@@ -15,8 +15,7 @@ class QueueingConfig(AppConfig):
         """Hear of jobs that began or ended, and tell the API of every job's place."""
         from cloudtrain_site.monitoring.prometheus import register_collector
         from jobs.dashboard.navigation import Place, register_place
-        from jobs.facets import register
-        from jobs.panels import Panel, register_panel
+        from jobs.extensions import Panel, register_facet, register_panel
         from jobs.signals import job_status_changed
         from queueing.dashboard.job_panel import panel_for
         from queueing.receivers import free_slot, keep_slot
@@ -25,7 +24,7 @@ class QueueingConfig(AppConfig):
 
         job_status_changed.connect(free_slot, dispatch_uid="queueing.free_slot")
         job_status_changed.connect(keep_slot, dispatch_uid="queueing.keep_slot")
-        register("queueing", places_of, 10)
+        register_facet("queueing", places_of, 10)
         register_place(Place("Queue", "queue-page", order=20))
         register_place(Place("Metrics", "metrics-page", order=40))
         register_panel(Panel("queue", "queueing/_job_panel.html", 10, panel_for))

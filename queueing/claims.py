@@ -333,3 +333,18 @@ def _note(entry: QueueEntry, *, old: str, new: str, actor: Actor, source: str, r
         at=timezone.now(),
     )
     record_in_history(entry.job, change)
+
+
+def hold_back(entry: QueueEntry, *, actor: Actor, reason: str) -> bool:
+    """Take a claimed entry out of the queue until it is released. False: the claim is somebody else's by now."""
+    return change_state(
+        entry,
+        EntryStatus.BLOCKED,
+        actor=actor,
+        source=Source.DISPATCHER,
+        reason=reason,
+        only_if={"claim_token": entry.claim_token},
+        claim_token=None,
+        lease_until=None,
+        attempts=0,
+    )

@@ -28,7 +28,7 @@ from jobs.models import Job
 from jobs.providers import get_provider
 from jobs.providers.base import Order, Provider, ProviderError
 from jobs.statuses import TERMINAL, JobStatus
-from queueing import claims, guards, staging
+from queueing import claims, extensions, staging
 from queueing.models import QueueEntry
 from queueing.recorder import Accepted, Ledger, take_down
 from queueing.statuses import HOLDS_SLOT, LIVE, EntryStatus
@@ -86,7 +86,7 @@ def _prepare(entry: QueueEntry, staged: Staged | None = None) -> Job | None:
     """The job as it is to be submitted, its marker stored. None: it may not go, and its entry is seen to."""
     job = Job.objects.select_related("organization").get(pk=entry.job_id)
     # Asked about the very copy that is submitted: what changes in the row after this does not reach the provider.
-    if not guards.may_go(entry, job):
+    if not extensions.may_go(entry, job):
         return None
     if job.dataset_id is not None and (staged is None or staged.dataset_id != job.dataset_id):
         if not staging.begin(entry, job):
@@ -298,7 +298,7 @@ def prepare(entries: Sequence[QueueEntry]) -> dict[int, Job]:
     Left out, for a look at each: those that somebody has a say about, have a dataset, were tried before, or may not go.
     """
     jobs = Job.objects.select_related("organization").in_bulk([entry.job_id for entry in entries])
-    concerned = guards.concerned(list(jobs))
+    concerned = extensions.concerned(list(jobs))
     begun = lifecycle.begin_submissions([job for job in jobs.values() if _is_plain(job) and job.pk not in concerned])
     return {entry.pk: jobs[entry.job_id] for entry in entries if entry.job_id in begun}
 

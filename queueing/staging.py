@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
-from jobs import uploading
+from jobs import lifecycle
 from jobs.models import Job
 from jobs.providers import get_provider
 from queueing.claims import DISPATCHER
@@ -31,7 +31,7 @@ def begin(entry: QueueEntry, job: Job) -> bool:
         now = timezone.now()
         if not _held(entry).update(staging_since=now, lease_until=now):
             return False
-        return uploading.begin_staging(job, words, actor=DISPATCHER)
+        return lifecycle.begin_staging(job, words, actor=DISPATCHER)
 
 
 def waiting() -> Sequence[QueueEntry]:

@@ -17,7 +17,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.utils import timezone
 
 from cloudtrain_site.states import Source
-from jobs import uploading
+from jobs import lifecycle
 from jobs.datasets import store
 from jobs.job_context import tracing
 from jobs.models import DatasetUpload, Job
@@ -180,7 +180,7 @@ def _beat(entry: QueueEntry, meter: Meter, words: str) -> bool:
     if meter.done:
         store.note_sent(upload, entry.provider, int(upload.size * meter.percent / 100))
     told = f"{words}: {meter.done / 1e6:.1f} of {meter.total / 1e6:.1f} MB"
-    return uploading.note_staging(job, meter.percent, told)
+    return lifecycle.note_staging(job, meter.percent, told)
 
 
 def _failed(entry: QueueEntry, error: ProviderError) -> None:

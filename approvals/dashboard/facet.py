@@ -13,7 +13,7 @@ from approvals.reviewers import waits_for, with_deciders
 from approvals.statuses import RequestStatus
 from jobs.models import Job
 from jobs.permissions import AnyUser
-from queueing.holds import Hold
+from queueing.extensions import Hold
 
 
 def approvals_of(jobs: Sequence[Job], viewer: AnyUser, wanted: Collection[str]) -> Mapping[str, Mapping[str, Any]]:

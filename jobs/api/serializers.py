@@ -11,7 +11,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from cloudtrain_site.api import StrictSerializer
-from jobs.facets import facets_of
+from jobs.extensions import facets_of
 from jobs.models import Job, JobEvent
 from jobs.permissions import AnyUser
 from jobs.providers import NAMES

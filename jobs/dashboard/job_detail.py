@@ -15,8 +15,8 @@ from cloudtrain_site.redaction import mask_secrets
 from jobs.api.serializers import as_utc
 from jobs.dashboard.history import history_of
 from jobs.dashboard.rows import duration, make_rows, money
+from jobs.extensions import panels_of
 from jobs.models import Job
-from jobs.panels import panels_of
 from jobs.permissions import AnyUser, visible_jobs
 from jobs.statuses import JobStatus
 

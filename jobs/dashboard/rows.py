@@ -11,7 +11,7 @@ from typing import Any
 from django.urls import reverse
 
 from jobs.api.serializers import as_utc, seconds_of
-from jobs.facets import facets_of
+from jobs.extensions import facets_of
 from jobs.models import Job, JobEvent
 from jobs.permissions import AnyUser, Team, is_superuser, teams_of
 from jobs.roles import MANAGERS, SUBMITTERS

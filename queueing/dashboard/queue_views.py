@@ -14,7 +14,7 @@ from jobs.dashboard.rows import LABELS, duration
 from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
 from jobs.providers import NAMES
 from jobs.roles import MANAGERS, SUBMITTERS
-from queueing import holds
+from queueing import extensions
 from queueing.api.views import represent_entries, visible_entries
 from queueing.limits import current_limits, current_usage, queue_state
 from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
@@ -73,7 +73,7 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
     told = {shown["job_id"]: shown for shown in represent_entries(entries, user)}
     managed, submitted = _organizations(user, MANAGERS), _organizations(user, SUBMITTERS)
     superuser = is_superuser(user)
-    held = holds.holds_on([entry.job_id for entry in groups["held"]], user)
+    held = extensions.holds_on([entry.job_id for entry in groups["held"]], user)
 
     def row(entry: QueueEntry) -> dict[str, Any]:
         manages = superuser or entry.organization_id in managed

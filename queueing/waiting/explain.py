@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from jobs.models import Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of
-from queueing import holds
+from queueing import extensions
 from queueing.limits import candidate_of, current_limits, queue_state
 from queueing.models import QueueEntry
 from queueing.policy import Blocker, BlockerKind, Usage, blockers
@@ -73,13 +73,13 @@ class Explainer:
         concerned = None if state.fair_share else [entry.organization for entry in waiting]
         self.limits = current_limits(state, concerned)
         held = [entry.job_id for entry in waiting if entry.status == EntryStatus.BLOCKED]
-        self._holds = holds.holds_on(held, None)
+        self._holds = extensions.holds_on(held, None)
 
     def explain(self, entry: QueueEntry) -> list[Explained]:
         """All that keeps a waiting `entry` from going; empty when it goes with the next pass, if its turn is next."""
         if entry.status == EntryStatus.BLOCKED:
             hold = self._holds.get(entry.job_id)
-            return [Explained(Kind.APPROVAL, hold.sentence if hold else holds.UNKNOWN)]
+            return [Explained(Kind.APPROVAL, hold.sentence if hold else extensions.UNKNOWN)]
         found = blockers(candidate_of(entry), self.usage, self.limits, self.now)
         return [self._explain(entry, blocker) for blocker in found]
 
