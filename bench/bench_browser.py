@@ -70,7 +70,7 @@ WATCH = """() => {
 }"""
 #: As a page does that knows nothing of rows.
 NAIVE = """async () => {
-  const { onNews } = await import("/static/cloudtrain/page.js");
+  const { onNews } = await import("/static/cloudtrain/shell/page.js");
   onNews({ event: () => htmx.ajax("GET", "/", { target: "#job-list", select: "#job-list", swap: "outerHTML" }) });
 }"""
 SHOWN = """() => Object.fromEntries([...document.querySelectorAll("#job-rows tr")].map((row) =>

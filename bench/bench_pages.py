@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from statistics import median
 from typing import Any
+from urllib.parse import urljoin
 
 from bench.database import database
 from bench.stack import Figure, print_table
@@ -188,10 +189,11 @@ def whole_size(client: Any, page: bytes, address: str) -> int:
     packed = {"accept-encoding": "gzip"}
     size, rest = len(client.get(address, headers=packed).content), sorted(loaded)
     while rest:
-        content = client.get(rest.pop(), headers=packed).content
+        at = rest.pop()
+        content = client.get(at, headers=packed).content
         size += len(content)
-        for name in re.findall(rb'from "\./([\w.]+)"', content):
-            module = f"/static/cloudtrain/{name.decode()}"
+        for name in re.findall(rb'from "(\.{1,2}/[\w./]+)"', content):
+            module = urljoin(at, name.decode())
             if module not in loaded:
                 loaded.add(module)
                 rest.append(module)

@@ -29,7 +29,7 @@ STREAM = "**/api/events**"
 
 LISTEN = """async () => {
   window.heard = [];
-  const { onNews } = await import("/static/cloudtrain/page.js");
+  const { onNews } = await import("/static/cloudtrain/shell/page.js");
   onNews({ event: ({ id }) => window.heard.push(id) });
 }"""
 #: A tab that holds the lead and says only what a test has it say.

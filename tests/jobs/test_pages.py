@@ -322,15 +322,15 @@ def test_the_page_of_the_api_may_style_itself_but_run_nothing(alice: User) -> No
 
 @pytest.mark.parametrize("method", ["get", "head"])
 def test_static_files_come_in_one_piece(client: Client, method: str) -> None:
-    answer = getattr(client, method)("/static/cloudtrain/dashboard.js")
+    answer = getattr(client, method)("/static/cloudtrain/list/dashboard.js")
     assert (answer.status_code, answer.streaming) == (200, False)
     assert answer["Content-Type"].startswith("text/javascript")
     assert bool(answer.content) == (method == "get")
 
 
 def test_a_static_file_that_is_known_is_not_sent_again(client: Client) -> None:
-    seen = client.get("/static/cloudtrain/tokens.css")["Last-Modified"]
-    answer = client.get("/static/cloudtrain/tokens.css", headers={"If-Modified-Since": seen})
+    seen = client.get("/static/cloudtrain/shell/tokens.css")["Last-Modified"]
+    answer = client.get("/static/cloudtrain/shell/tokens.css", headers={"If-Modified-Since": seen})
     assert (answer.status_code, answer.content) == (304, b"")
 
 

@@ -1,7 +1,7 @@
 // Deciding in place. What the page shows, the server renders (sections.js).
 
-import { ask, call, showProblem, switchedOff, toast } from "../cloudtrain/page.js";
-import { refresh } from "../cloudtrain/sections.js";
+import { ask, call, showProblem, switchedOff, toast } from "../cloudtrain/shell/page.js";
+import { refresh } from "../cloudtrain/shell/sections.js";
 
 const approvals = document.getElementById("approvals");
 const spoken = document.getElementById("spoken");

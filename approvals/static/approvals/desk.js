@@ -1,7 +1,7 @@
 // The reviewer's desk in the admin stays true: what others decide is there at once, or is said where a reload would lose
 // what was typed or ticked.
 
-import { follow } from "../cloudtrain/live.js";
+import { follow } from "../cloudtrain/shell/live.js";
 
 // Many events at once are one reload.
 const GATHER_MS = 500;

@@ -1,6 +1,6 @@
 // The charts of the metrics: each draws the numbers of the table beside it.
 
-import "../cloudtrain/page.js";
+import "../cloudtrain/shell/page.js";
 
 const HEIGHT = 220;
 const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });

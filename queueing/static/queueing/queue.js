@@ -1,7 +1,7 @@
 // The levers of the queue. What the page shows, the server renders (sections.js).
 
-import { ask, call, showProblem, switchedOff, toast } from "../cloudtrain/page.js";
-import { refresh } from "../cloudtrain/sections.js";
+import { ask, call, showProblem, switchedOff, toast } from "../cloudtrain/shell/page.js";
+import { refresh } from "../cloudtrain/shell/sections.js";
 
 const queue = document.getElementById("queue");
 const spoken = document.getElementById("spoken");

@@ -1,6 +1,6 @@
 // One file on its way to the server, with how far it is. `fetch` can't tell that.
 
-import { Refusal, changing, signedOut } from "./page.js";
+import { Refusal, changing, signedOut } from "../shell/page.js";
 
 /**
  * Send `form` to `address`. `progress(fraction)` is called as it goes; `signal` aborts it. Returns the answer; throws a

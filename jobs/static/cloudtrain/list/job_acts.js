@@ -1,6 +1,6 @@
 // What is done to a job, from the list and from its own page: asked first, then sent once. Each throws a Refusal.
 
-import { ask, call, switchedOff } from "./page.js";
+import { ask, call, switchedOff } from "../shell/page.js";
 
 // By job: a retry whose answer got lost is the same retry when it is sent again.
 const keys = new Map();

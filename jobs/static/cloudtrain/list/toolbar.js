@@ -1,7 +1,7 @@
 // What stands above the list of jobs: which are shown, in what order, and Sync.
 
 import { goTo, refreshList, showPlace } from "./dashboard.js";
-import { call, showProblem, takeBack, toast } from "./page.js";
+import { call, showProblem, takeBack, toast } from "../shell/page.js";
 
 const filters = document.getElementById("filters");
 const sync = document.getElementById("sync");

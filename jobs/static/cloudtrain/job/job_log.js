@@ -1,6 +1,6 @@
 // The log's part of a job's page: fetched in increments while somebody looks, followed, searched.
 
-import { call } from "./page.js";
+import { call } from "../shell/page.js";
 import { LogView } from "./log_view.js";
 
 // Each look may cost the provider a request; it is shared by everybody who looks at that moment.

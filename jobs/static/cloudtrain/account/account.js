@@ -1,7 +1,7 @@
 // The account page: keys that are shown once, which mail one wants, and the time zone.
 
-import { ask, call, fetchText, onNews, showProblem, switchedOff, toast } from "./page.js";
-import { knownZone, showTimes, useZone } from "./times.js";
+import { ask, call, fetchText, onNews, showProblem, switchedOff, toast } from "../shell/page.js";
+import { knownZone, showTimes, useZone } from "../shell/times.js";
 
 const find = (id) => document.getElementById(id);
 const addresses = find("main").dataset;

@@ -1,9 +1,9 @@
 // The list of jobs: each row as the server renders it, fetched anew when the event stream says that it changed.
 
 import { askAndCancel, askAndDelete, askAndRetry } from "./job_acts.js";
-import { closeMenu } from "./menus.js";
-import { fetchText, onNews, showProblem, signedOut, toast } from "./page.js";
-import { showTimes } from "./times.js";
+import { closeMenu } from "../shell/menus.js";
+import { fetchText, onNews, showProblem, signedOut, toast } from "../shell/page.js";
+import { showTimes } from "../shell/times.js";
 
 const RETRY_MS = 10_000;
 // Many events at once are one request.

@@ -1,6 +1,6 @@
 // Loss and learning rate over the steps: as curves, and as numbers for everybody.
 
-import { call } from "./page.js";
+import { call } from "../shell/page.js";
 
 const PAUSE_MS = 10_000;
 // Long logs have many figures: the longer it takes to read them, the less often.

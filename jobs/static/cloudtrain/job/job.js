@@ -1,10 +1,10 @@
 // The page of one job: what the stream tells between two looks, what may be done, what may be copied.
 
-import { fetchText, onNews, showProblem, toast } from "./page.js";
-import { refresh } from "./sections.js";
+import { fetchText, onNews, showProblem, toast } from "../shell/page.js";
+import { refresh } from "../shell/sections.js";
 import { endCurves, readCurvesSoon, sayNoCurves } from "./curves.js";
 import { onGrowth, readSoon } from "./job_log.js";
-import { askAndCancel, askAndDelete, askAndRetry } from "./job_acts.js";
+import { askAndCancel, askAndDelete, askAndRetry } from "../list/job_acts.js";
 
 // The bar moves with each word of the stream; what follows from it (cost, time left) needs the server.
 const PAUSE_MS = 5_000;

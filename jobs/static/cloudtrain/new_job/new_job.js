@@ -1,8 +1,8 @@
 // The page of a new job: its form, and beside it at all times what the server says it would come to.
 
 import { acceptFiles, jsonEditor } from "./json_editor.js";
-import { call, onNews, showProblem } from "./page.js";
-import { duration } from "./times.js";
+import { call, onNews, showProblem } from "../shell/page.js";
+import { duration } from "../shell/times.js";
 import { upload } from "./upload.js";
 
 const FORECAST_MS = 350;
