@@ -36,9 +36,9 @@ from django.utils import timezone  # noqa: E402
 
 from bench.ending import end_as_by_ctrl_c  # noqa: E402
 from cloudtrain_site.states import Source  # noqa: E402
+from examples.fake_replicate.process import FakeReplicateProcess  # noqa: E402
 from jobs.models import Job  # noqa: E402
 from jobs.sync import refresh  # noqa: E402
-from tests.fake_replicate.process import FakeReplicateProcess  # noqa: E402
 
 CHUNK = 100
 VIEWERS = 20

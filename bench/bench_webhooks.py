@@ -37,8 +37,8 @@ from django.utils import timezone  # noqa: E402
 
 from bench.ending import end_as_by_ctrl_c  # noqa: E402
 from bench.stack import Figure, percentile, print_table  # noqa: E402
+from examples.fake_replicate.process import FakeReplicateProcess  # noqa: E402
 from jobs.models import Job, ProviderConfig, WebhookDelivery  # noqa: E402
-from tests.fake_replicate.process import FakeReplicateProcess  # noqa: E402
 from tests.servers import free_port  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent

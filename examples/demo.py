@@ -72,7 +72,7 @@ def environment() -> dict[str, str]:
 
 def start_stand_in() -> subprocess.Popen[str]:
     """Start the stand-in for Replicate, and lead whatever is started after it there."""
-    command = [sys.executable, "-m", "tests.fake_replicate", "--data", str(DATA / "replicate")]
+    command = [sys.executable, "-m", "examples.fake_replicate", "--data", str(DATA / "replicate")]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     line = process.stdout.readline()

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCH = """
 import signal
 from bench.ending import end_as_by_ctrl_c
-from tests.fake_replicate.process import FakeReplicateProcess
+from examples.fake_replicate.process import FakeReplicateProcess
 
 end_as_by_ctrl_c()
 with FakeReplicateProcess.start() as fake:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloudtrain_site.stacks import Stack, migrated  # noqa: F401
-from tests.storms import FAULTS, running_storm
+from tests.cloudtrain_site.process_stacks import Stack, migrated  # noqa: F401
+from tests.fault_storm import FAULTS, running_storm
 
 JOBS = int(os.environ.get("CLOUDTRAIN_STORM_JOBS", "0"))
 FEW = 20

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from cloudtrain_site.serving.processes import is_running
-from tests.cloudtrain_site.stacks import MANAGE, Stack, running_stack, wait_until
-from tests.jobs.local_trainings import processes_of
+from tests.cloudtrain_site.process_stacks import MANAGE, Stack, running_stack, wait_until
+from tests.jobs.providers.local.trainings import processes_of
 from tests.servers import free_port
-from tests.sites import QUICK, TRAINING_SECONDS, Site, running_site
+from tests.site import QUICK, TRAINING_SECONDS, Site, running_site
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from rest_framework.test import APIClient
 from approvals.models import ApprovalRequest, ApprovalRule
 from jobs.models import Job, Organization, ProviderConfig
 from queueing.models import QueueState
-from tests.archives import make_zip
+from tests.dataset_archives import make_zip
 from tests.web import body_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
@@ -35,7 +35,7 @@ OPEN = (
     *("/login", "/logout", "/admin/login/", "/admin/logout/"),
     *("/api/cloud/health/live", "/api/cloud/health/ready", "/api/webhooks/replicate"),
 )
-#: Its answer has no end; tests/cloudtrain_site/test_event_stream.py says who may read what.
+#: Its answer has no end; tests/cloudtrain_site/events/test_stream.py says who may read what.
 STREAM = "/api/events"
 
 ClientOf = Callable[[User | None], APIClient]

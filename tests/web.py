@@ -20,8 +20,8 @@ from django.db import connections
 from django.test import Client
 
 from cloudtrain_site.serving.asgi_stack import behind_fronts
-from tests.waiting import PATIENCE_SECONDS as PATIENCE_SECONDS
-from tests.waiting import wait_until as wait_until
+from tests.wait import PATIENCE_SECONDS as PATIENCE_SECONDS
+from tests.wait import wait_until as wait_until
 
 
 @pytest.fixture

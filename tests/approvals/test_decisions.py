@@ -20,7 +20,7 @@ from jobs.models import Job, JobEvent
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
-from tests.news import told
+from tests.events import told
 
 pytestmark = pytest.mark.django_db
 

@@ -19,8 +19,8 @@ from jobs.models import IdempotencyKey, Job, JobEvent, ProviderConfig
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
+from tests.events import told
 from tests.factories import make_job
-from tests.news import told
 
 pytestmark = pytest.mark.django_db
 MakeWish = Callable[..., Wish]

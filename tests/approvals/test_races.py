@@ -18,9 +18,9 @@ from cloudtrain_site.states import Actor, Source
 from jobs.models import Job, JobEvent, Organization
 from jobs.roles import Role
 from queueing.models import QueueEntry
+from tests.events import told
 from tests.factories import make_user
-from tests.news import told
-from tests.racing import at_once
+from tests.races import at_once
 from tests.web import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)

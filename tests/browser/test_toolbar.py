@@ -11,12 +11,12 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Route, expect
 
+from examples.fake_replicate import FakeReplicate
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, row, violations
 from tests.factories import make_user
-from tests.fake_replicate import FakeReplicate
 from tests.jobs.conftest import fake, replicate_config  # noqa: F401
 from tests.servers import free_port
 

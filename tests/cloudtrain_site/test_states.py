@@ -15,7 +15,7 @@ from cloudtrain_site.states import SYSTEM, Actor, Source, change_state
 from jobs import signals
 from jobs.models import Job, JobEvent
 from jobs.statuses import JobStatus
-from tests.news import told
+from tests.events import told
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from examples.fake_replicate import FakeReplicate, Prediction, Script
 from jobs.models import Job, ProviderConfig
 from jobs.providers.replicate import provider as replicate_provider
 from jobs.statuses import JobStatus
 from queueing import claims
-from tests.fake_replicate import FakeReplicate, Prediction, Script
 
 #: Stays as it is until the test says otherwise.
 STILL = Script(start=3600)

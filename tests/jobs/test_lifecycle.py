@@ -20,7 +20,7 @@ from jobs.providers.base import Snapshot
 from jobs.providers.progress import read_progress
 from jobs.statuses import TERMINAL, JobStatus
 from jobs.submission import Submission
-from tests.news import told
+from tests.events import told
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]

@@ -16,6 +16,7 @@ from rest_framework.test import APIClient
 
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Source
+from examples.fake_replicate import FakeReplicate
 from jobs import providers
 from jobs.config_secrets import sealed_columns
 from jobs.models import Job, ProviderConfig, WebhookDelivery
@@ -24,8 +25,7 @@ from jobs.sync import refresh
 from jobs.webhooks import inbox
 from queueing import dispatch
 from queueing.models import QueueEntry
-from tests.fake_replicate import FakeReplicate
-from tests.jobs.local_trainings import ENDLESS, Trainings, until
+from tests.jobs.providers.local.trainings import ENDLESS, Trainings, until
 from tests.web import body_of
 
 pytestmark = pytest.mark.django_db(transaction=True)

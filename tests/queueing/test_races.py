@@ -9,7 +9,7 @@ import pytest
 from queueing import claims
 from queueing.models import QueueEntry, QueueState
 from tests.providers import ScriptedProvider
-from tests.racing import at_once
+from tests.races import at_once
 
 Enqueue = Callable[..., QueueEntry]
 

@@ -25,7 +25,7 @@ from jobs.statuses import JobStatus
 from queueing import claims, dispatch, staging, transfers
 from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
-from tests.archives import make_zip
+from tests.dataset_archives import make_zip
 from tests.providers import ScriptedProvider
 
 pytestmark = pytest.mark.django_db

@@ -1,0 +1,280 @@
+"""`GET /api/events` over real HTTP: who gets what, and nothing twice, and nothing lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from django.contrib.auth.models import User
+from django.core.signals import request_finished
+from django.db import connection
+from django.test import Client
+from knox.models import get_token_model
+
+from cloudtrain_site.events import hub
+from cloudtrain_site.events import stream as event_stream
+from cloudtrain_site.events.hub import open_streams
+from cloudtrain_site.events.publish import EVERYONE, rights_changed
+from cloudtrain_site.events.store import current_number, read_after
+from cloudtrain_site.events.stream import Reader
+from jobs.channels import organization_channel
+from jobs.models import Organization
+from tests.cloudtrain_site.event_factory import tell
+from tests.web import EventStream, Message, open_stream, session_cookies, wait_until
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def key_of(user: User) -> str:
+    return str(get_token_model().objects.create(user=user)[1])
+
+
+def open_database_connections() -> int:
+    """How many this process has, beside the test's own; on PostgreSQL everybody's."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+            return int(cursor.fetchone()[0])
+    # SQLite keeps the files of closed connections open for as long as another thread's lock is on them.
+    connection.close()
+    name = str(connection.settings_dict["NAME"])
+    return sum(1 for link in Path("/proc/self/fd").iterdir() if os.path.realpath(link) == name)
+
+
+class TestRefusals:
+    def test_nobody_gets_401(self, web_server: str) -> None:
+        answer = httpx.get(f"{web_server}/api/events")
+
+        assert answer.status_code == 401
+        assert answer.json()["code"] == "not_authenticated"
+        assert set(answer.json()) == {"detail", "code", "correlation_id"}
+
+    @pytest.mark.parametrize("headers", [{"Authorization": "Bearer wrong"}, {"X-API-Key": "wrong"}])
+    def test_a_bad_key_gets_401(self, web_server: str, headers: dict[str, str]) -> None:
+        answer = httpx.get(f"{web_server}/api/events", headers=headers)
+
+        assert (answer.status_code, answer.json()["code"]) == (401, "authentication_failed")
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+    def test_a_bad_key_is_not_saved_by_a_session(self, web_server: str, alice: User) -> None:
+        answer = httpx.get(f"{web_server}/api/events", headers={"X-API-Key": "wrong"}, cookies=session_cookies(alice))
+
+        assert answer.status_code == 401
+
+    def test_a_deactivated_user_gets_401(self, web_server: str, alice: User) -> None:
+        cookies = session_cookies(alice)
+        User.objects.filter(pk=alice.pk).update(is_active=False)
+
+        assert httpx.get(f"{web_server}/api/events", cookies=cookies).status_code == 401
+
+    def test_a_user_without_channels_gets_403(self, web_server: str, alice: User, settings: Any) -> None:
+        settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.AllowAllUsersModelBackend"]
+        cookies = session_cookies(alice)
+        User.objects.filter(pk=alice.pk).update(is_active=False)
+
+        answer = httpx.get(f"{web_server}/api/events", cookies=cookies)
+
+        assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+
+    def test_a_server_that_would_hold_a_thread_for_it_gets_501(self, alice: User, client: Client) -> None:
+        client.force_login(alice)
+        answer = client.get("/api/events")
+
+        assert (answer.status_code, answer.json()["code"]) == (501, "not_implemented")
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD"])
+    def test_anything_but_get_gets_405(self, web_server: str, method: str) -> None:
+        answer = httpx.request(method, f"{web_server}/api/events")
+
+        assert answer.status_code == 405
+        assert answer.headers["Allow"] == "GET"
+
+
+class TestFormat:
+    def test_headers_keep_proxies_from_buffering(self, web_server: str, alice: User) -> None:
+        with open_stream(web_server, alice) as stream:
+            assert stream.response.headers["Content-Type"] == "text/event-stream"
+            assert stream.response.headers["X-Accel-Buffering"] == "no"
+            assert stream.response.headers["Cache-Control"] == "no-cache"
+
+    def test_an_event_is_an_unnamed_message_with_its_number(self, web_server: str, alice: User) -> None:
+        with open_stream(web_server, alice) as stream:
+            number = tell("queue_changed", queue_depth=3, running=1)
+
+            assert stream.next() == Message(
+                "message",
+                str(number),
+                {"id": number, "type": "queue_changed", "queue_depth": 3, "running": 1},
+            )
+
+    def test_a_browser_is_told_to_reconnect_after_two_seconds(self, web_server: str, alice: User) -> None:
+        with httpx.stream("GET", f"{web_server}/api/events", cookies=session_cookies(alice)) as response:
+            assert next(response.iter_lines()) == "retry: 2000"
+
+    def test_an_idle_stream_is_kept_alive_and_moved_on(
+        self, web_server: str, alice: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(event_stream, "KEEP_ALIVE_SECONDS", 0.05)
+        with open_stream(web_server, alice) as stream:
+            number = tell("foreign", "organization-0")
+
+            assert any(line == f"id: {number}" for line in stream.lines())
+
+
+class TestReaders:
+    @pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
+    def test_a_key_opens_a_stream(self, web_server: str, alice: User, header: str) -> None:
+        prefix = "Bearer " if header == "Authorization" else ""
+        headers = {header: prefix + key_of(alice)}
+        with httpx.stream("GET", f"{web_server}/api/events", headers=headers) as response:
+            stream = EventStream(response)
+            stream.next("stream-open")
+            tell("news")
+
+            assert stream.next().data["type"] == "news"
+
+    def test_members_get_their_organizations_events_and_no_others(
+        self, web_server: str, acme: Organization, alice: User, charlie: User
+    ) -> None:
+        with open_stream(web_server, alice) as alices, open_stream(web_server, charlie) as charlies:
+            tell("acmes", organization_channel(acme.pk))
+            tell("everyones")
+
+            assert [alices.next().data["type"] for _ in range(2)] == ["acmes", "everyones"]
+            assert charlies.next().data["type"] == "everyones"
+
+    def test_a_superuser_gets_everything_but_the_internal(
+        self, web_server: str, acme: Organization, root: User, alice: User
+    ) -> None:
+        with open_stream(web_server, root) as stream:
+            tell("acmes", organization_channel(acme.pk))
+            rights_changed(alice.pk)
+            tell("nobodys", organization_channel(None))
+
+            assert [stream.next().data["type"] for _ in range(2)] == ["acmes", "nobodys"]
+
+    def test_resuming_does_not_show_what_is_not_yours(
+        self, web_server: str, acme: Organization, charlie: User, root: User
+    ) -> None:
+        start = current_number()
+        tell("acmes", organization_channel(acme.pk))
+        rights_changed(root.pk)
+        tell("everyones")
+
+        with open_stream(web_server, charlie, last_id=start) as charlies:
+            assert charlies.next().data["type"] == "everyones"
+        with open_stream(web_server, root, last_id=start) as roots:
+            assert [roots.next().data["type"] for _ in range(2)] == ["acmes", "everyones"]
+
+
+@pytest.mark.slow
+def test_an_event_of_another_process_arrives(web_server: str, alice: User) -> None:
+    settings = connection.settings_dict
+    login = "{USER}:{PASSWORD}@{HOST}:{PORT}".format(**settings)
+    scheme = f"postgres://{login}/" if connection.vendor == "postgresql" else "sqlite:///"
+    program = (
+        "import django; django.setup()\n"
+        "from cloudtrain_site.events.publish import EVERYONE, News, publish\n"
+        "publish(News('from_afar', EVERYONE))\n"
+    )
+    environment = {
+        **os.environ,
+        "DATABASE_URL": f"{scheme}{settings['NAME']}",
+        "DJANGO_SETTINGS_MODULE": "cloudtrain_site.settings",
+    }
+    with open_stream(web_server, alice) as stream:
+        subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
+
+        assert stream.next().data["type"] == "from_afar"
+
+
+class TestCost:
+    def test_open_streams_hold_no_thread_and_no_connection(
+        self, web_server: str, alice: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(hub, "KEEP_CONNECTION_SECONDS", 0.2)
+        threads, connections = threading.active_count(), open_database_connections()
+        with ExitStack() as stack:
+            for _ in range(10):
+                stack.enter_context(open_stream(web_server, alice))
+
+            assert open_streams() == 10
+            # The hub has two threads; one of them keeps a connection, and another one hears PostgreSQL's notices.
+            wait_until(lambda: threading.active_count() <= threads + 2)
+            wait_until(lambda: open_database_connections() <= connections + 2)
+
+    def test_a_client_that_leaves_leaves_nothing_behind(self, web_server: str, alice: User) -> None:
+        threads, connections = threading.active_count(), open_database_connections()
+        for _ in range(5):
+            with open_stream(web_server, alice):
+                pass
+
+        wait_until(lambda: open_streams() == 0)
+        wait_until(lambda: threading.active_count() <= threads)
+        wait_until(lambda: open_database_connections() <= connections)
+
+    def test_django_is_done_with_the_request_while_the_stream_is_open(self, web_server: str, alice: User) -> None:
+        done = threading.Event()
+
+        def note(**kwargs: Any) -> None:
+            done.set()
+
+        request_finished.connect(note)
+        try:
+            with open_stream(web_server, alice):
+                assert done.wait(10)
+                assert open_streams() == 1
+        finally:
+            request_finished.disconnect(note)
+
+
+@pytest.mark.django_db
+class TestReader:
+    """What only happens in the moments between two reads."""
+
+    def reader(self, *, joined_at: int, sent: int | None) -> Reader:
+        return Reader(user_id=7, channels=frozenset({EVERYONE}), joined_at=joined_at, sent=sent)
+
+    def test_rights_that_changed_after_they_were_read_end_the_stream(self) -> None:
+        reader = self.reader(joined_at=0, sent=0)
+        tell("before")
+        rights_changed(7)
+
+        assert reader.catch_up() is None
+        assert reader.ended
+
+    def test_rights_that_changed_before_they_were_read_do_not(self) -> None:
+        rights_changed(7)
+        reader = self.reader(joined_at=1, sent=0)
+
+        assert reader.catch_up() == ""
+        assert reader.catch_up() is None
+        assert not reader.ended
+
+    def test_what_the_database_gave_is_not_sent_again(self) -> None:
+        tell("news")
+        reader = self.reader(joined_at=0, sent=0)
+        missed = read_after(0, 10)
+
+        assert reader.catch_up() is not None
+        assert reader.text_of(missed) == ""
+
+    def test_an_unknown_number_is_not_repeated_in_the_greeting(self) -> None:
+        assert "id:" not in self.reader(joined_at=5, sent=None).greeting()
+        assert "id: 5\n" in self.reader(joined_at=5, sent=5).greeting()
+
+    def test_keep_alive_never_goes_back(self) -> None:
+        reader = self.reader(joined_at=5, sent=5)
+
+        assert [reader.keep_alive(position) for position in (4, 6, 5)] == [
+            ": keep-alive\n\n",
+            ": keep-alive\nid: 6\n\n",
+            ": keep-alive\n\n",
+        ]

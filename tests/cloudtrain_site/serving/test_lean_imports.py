@@ -1,0 +1,32 @@
+"""A web process holds what it serves with, and not what happens to be installed beside it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+#: Together 40 MB: the clients of providers, the drivers of other databases, cryptography before the first secret.
+SPARED = {"aiohttp", "cryptography", "httpx", "psycopg", "pygments", "rich", "jobs.providers.replicate.client"}
+PROGRAM = f"""
+import sys
+import cloudtrain_site.web, cloudtrain_site.asgi
+from django.urls import get_resolver
+assert get_resolver().url_patterns
+print(*sorted({SPARED!r} & set(sys.modules)))
+import psycopg, cryptography, rich
+"""
+
+
+@pytest.mark.slow
+def test_a_web_process_on_sqlite_loads_nothing_that_it_never_uses(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    environment |= {"SIMPLETUNER_DATA_DIR": str(tmp_path), "CLOUDTRAIN_ROLE": "web"}
+
+    web = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    assert (web.returncode, web.stdout.strip()) == (0, ""), web.stderr
