@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
+from cloudtrain_site.accounts.api_keys import issue_key
 from cloudtrain_site.models import ApiKey
 from cloudtrain_site.redaction import mask_secrets
 from cloudtrain_site.states import Actor, Source
@@ -204,10 +205,7 @@ class ApiKeyAdmin(SuperuserAdmin[ApiKey]):
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> ApiKey:
         """Make the key, and show it in the one message that ever has it."""
         wanted = form.cleaned_data
-        made: ApiKey
-        made, key = ApiKey.objects.create(
-            user=wanted["user"], name=wanted["name"], expiry=timedelta(days=wanted["days"])
-        )
+        made, key = issue_key(wanted["user"], wanted["name"], timedelta(days=wanted["days"]))
         messages.warning(request, f"The key is {key} - copy it now, it is not shown again.")
         return made
 
