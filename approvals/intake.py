@@ -36,7 +36,7 @@ KEY_LIFETIME = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SubmissionRequest:
     """A submission, who makes it, and for whom."""
 
     user: User
@@ -76,47 +76,56 @@ class Forecast:
     warnings: tuple[str, ...] = ()
 
 
-def submit(wish: Wish) -> Outcome:
+def submit(submission_request: SubmissionRequest) -> Outcome:
     """Take a submission in, whole or not at all. A replay of its idempotency key gives the first one's job.
 
     Raises Conflict when the key was used for something else.
     """
-    replayed = _replay(wish)
+    replayed = _replay(submission_request)
     if replayed is not None:
         return replayed
     try:
-        return _take_in(wish)
+        return _take_in(submission_request)
     except IntegrityError:
         # Two requests with one key at the same moment: the other one has committed, and ours left nothing.
-        replayed = _replay(wish)
+        replayed = _replay(submission_request)
         if replayed is None:
             raise
         return replayed
 
 
-def _take_in(wish: Wish) -> Outcome:
-    actor = Actor.of(wish.user)
-    cost = estimate(wish)
+def _take_in(submission_request: SubmissionRequest) -> Outcome:
+    actor = Actor.of(submission_request.user)
+    cost = estimate(submission_request)
     with unit_of_work():
-        hold = _hold_on(wish, cost)
+        hold = _hold_on(submission_request, cost)
         job = lifecycle.create(
-            wish.submission,
-            organization=wish.organization,
-            user=wish.user,
-            source=wish.source,
+            submission_request.submission,
+            organization=submission_request.organization,
+            user=submission_request.user,
+            source=submission_request.source,
             estimated_cost=cost,
-            retry_of=wish.retry_of,
+            retry_of=submission_request.retry_of,
         )
-        if wish.idempotency_key:
-            IdempotencyKey.objects.create(user=wish.user, key=wish.idempotency_key, digest=wish.digest(), job=job)
-        role = role_in(wish.user, wish.organization)
-        kept = keep_approval(job, hold, user=wish.user, source=wish.source) if hold and wish.retry_of else None
+        if submission_request.idempotency_key:
+            IdempotencyKey.objects.create(
+                user=submission_request.user,
+                key=submission_request.idempotency_key,
+                digest=submission_request.digest(),
+                job=job,
+            )
+        role = role_in(submission_request.user, submission_request.organization)
+        kept = (
+            keep_approval(job, hold, user=submission_request.user, source=submission_request.source)
+            if hold and submission_request.retry_of
+            else None
+        )
         held = hold is not None and kept is None
-        entry = claims.enqueue(job, role=role, held=held, actor=actor, source=wish.source)
-        request = kept or (ask(job, hold, actor=actor, source=wish.source) if hold else None)
+        entry = claims.enqueue(job, role=role, held=held, actor=actor, source=submission_request.source)
+        request = kept or (ask(job, hold, actor=actor, source=submission_request.source) if hold else None)
         passes.request_pass()
     _log(job, request)
-    return _outcome(job, entry, request, wish, is_replay=False)
+    return _outcome(job, entry, request, submission_request, is_replay=False)
 
 
 def _log(job: Job, request: ApprovalRequest | None) -> None:
@@ -127,55 +136,66 @@ def _log(job: Job, request: ApprovalRequest | None) -> None:
         logger.info("Job held for approval", extra={**extra, "approval_id": request.pk, "reason": request.reason})
 
 
-def _replay(wish: Wish) -> Outcome | None:
+def _replay(submission_request: SubmissionRequest) -> Outcome | None:
     """What came of the first request under the same key; None when there was none in the last 24 hours."""
-    if not wish.idempotency_key:
+    if not submission_request.idempotency_key:
         return None
-    kept = IdempotencyKey.objects.filter(user=wish.user, key=wish.idempotency_key).select_related("job").first()
+    kept = (
+        IdempotencyKey.objects.filter(user=submission_request.user, key=submission_request.idempotency_key)
+        .select_related("job")
+        .first()
+    )
     if kept is None:
         return None
     if kept.created_at < timezone.now() - KEY_LIFETIME:
         kept.delete()
         return None
-    if kept.digest not in [wish.digest(key) for key in keys()]:
+    if kept.digest not in [submission_request.digest(key) for key in keys()]:
         raise Conflict("This idempotency key was used for another submission. Use a new key.", code="key_reused")
     entry = QueueEntry.objects.filter(job=kept.job).order_by("id").last()
     request = ApprovalRequest.objects.filter(job=kept.job).order_by("id").last()
-    return _outcome(kept.job, entry, request, wish, is_replay=True)
+    return _outcome(kept.job, entry, request, submission_request, is_replay=True)
 
 
 def _outcome(
-    job: Job, entry: QueueEntry | None, request: ApprovalRequest | None, wish: Wish, *, is_replay: bool
+    job: Job,
+    entry: QueueEntry | None,
+    request: ApprovalRequest | None,
+    submission_request: SubmissionRequest,
+    *,
+    is_replay: bool,
 ) -> Outcome:
     place = positions([entry.pk]).get(entry.pk) if entry else None
-    return Outcome(job, is_replay, request, place, wish.warnings)
+    return Outcome(job, is_replay, request, place, submission_request.warnings)
 
 
-def forecast(wish: Wish) -> Forecast:
+def forecast(submission_request: SubmissionRequest) -> Forecast:
     """What would happen to the submission. Stores nothing."""
-    config = _provider_config(wish)
-    submission = wish.submission
-    cost = estimate(wish)
+    config = _provider_config(submission_request)
+    submission = submission_request.submission
+    cost = estimate(submission_request)
     return Forecast(
         estimated_cost=cost,
         estimated_seconds=estimate_seconds(config, submission.config, submission.hardware_profile),
-        hold=_hold_on(wish, cost),
-        prospect=prospect(wish.user, wish.organization, submission.provider, submission.hardware_profile),
-        warnings=wish.warnings,
+        hold=_hold_on(submission_request, cost),
+        prospect=prospect(
+            submission_request.user, submission_request.organization, submission.provider, submission.hardware_profile
+        ),
+        warnings=submission_request.warnings,
     )
 
 
-def _provider_config(wish: Wish) -> ProviderConfig:
-    name = wish.submission.provider
+def _provider_config(submission_request: SubmissionRequest) -> ProviderConfig:
+    name = submission_request.submission.provider
     return ProviderConfig.objects.filter(name=name).first() or ProviderConfig(name=name)
 
 
-def estimate(wish: Wish) -> Decimal | None:
+def estimate(submission_request: SubmissionRequest) -> Decimal | None:
     """US dollars that the training will probably cost; None when that can't be known."""
-    submission = wish.submission
-    return estimate_cost(_provider_config(wish), submission.config, submission.hardware_profile)
+    submission = submission_request.submission
+    return estimate_cost(_provider_config(submission_request), submission.config, submission.hardware_profile)
 
 
-def _hold_on(wish: Wish, cost: Decimal | None) -> Hold | None:
-    facts = facts_about(wish.user, wish.organization, wish.submission, cost)
-    return first_hold(rules_in_force(wish.organization), facts)
+def _hold_on(submission_request: SubmissionRequest, cost: Decimal | None) -> Hold | None:
+    facts = facts_about(submission_request.user, submission_request.organization, submission_request.submission, cost)
+    return first_hold(rules_in_force(submission_request.organization), facts)

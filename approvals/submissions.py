@@ -1,4 +1,4 @@
-"""From a request's body to a complete wish."""
+"""From a request's body to a complete submission request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from rest_framework.exceptions import ValidationError
 
-from approvals.intake import Wish
+from approvals.intake import SubmissionRequest
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
 from jobs.config_secrets import CONFIGS, PARTS, Sealed, objection_to_masks, opened
@@ -24,8 +24,10 @@ from jobs.submission import Submission
 UNNAMED = "untitled"
 
 
-def read_wish(user: User, provider: str, body: dict[str, Any], *, source: str, idempotency_key: str) -> Wish:
-    """The wish that a checked SubmitBody makes. Raises ValidationError or PermissionDenied, and stores nothing."""
+def read_submission(
+    user: User, provider: str, body: dict[str, Any], *, source: str, idempotency_key: str
+) -> SubmissionRequest:
+    """What a checked SubmitBody asks for. Raises ValidationError or PermissionDenied, and stores nothing."""
     organization = choose_organization(user, body["organization"])
     config, dataloader, name = _config_of(user, organization, body)
     dataloader = body.get("dataloader_config", dataloader)
@@ -40,7 +42,7 @@ def read_wish(user: User, provider: str, body: dict[str, Any], *, source: str, i
         webhook_url=body["webhook_url"],
         dataset=_dataset(user, organization, body["dataset"]),
     )
-    return Wish(
+    return SubmissionRequest(
         user=user,
         organization=organization,
         submission=submission,
@@ -50,8 +52,8 @@ def read_wish(user: User, provider: str, body: dict[str, Any], *, source: str, i
     )
 
 
-def repeat_wish(user: User, job: Job, *, source: str, idempotency_key: str) -> Wish:
-    """The wish to run `job` once more, exactly as it was. Raises ValidationError for a job of no organization."""
+def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str) -> SubmissionRequest:
+    """A request to run `job` once more, exactly as it was. Raises ValidationError for a job of no organization."""
     if job.organization is None:
         raise ValidationError("This job was made elsewhere and belongs to no organization: it can't be repeated here.")
     given = _opened(job, PARTS)
@@ -64,7 +66,7 @@ def repeat_wish(user: User, job: Job, *, source: str, idempotency_key: str) -> W
         tracker_run_name=job.tracker_run_name,
         dataset=_dataset(user, job.organization, job.dataset_id or ""),
     )
-    return Wish(user, job.organization, submission, source, idempotency_key, retry_of=job)
+    return SubmissionRequest(user, job.organization, submission, source, idempotency_key, retry_of=job)
 
 
 def _dataset(user: User, organization: Organization, upload_id: str) -> str:

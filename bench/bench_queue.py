@@ -227,7 +227,7 @@ def submit_some(count: int) -> dict[str, float]:
     from django.contrib.auth.models import User
     from django.db import transaction
 
-    from approvals.intake import Wish, submit
+    from approvals.intake import SubmissionRequest, submit
     from cloudtrain_site.database.unit_of_work import unit_of_work
     from cloudtrain_site.states import Source
     from jobs.models import Membership, Organization
@@ -235,7 +235,7 @@ def submit_some(count: int) -> dict[str, float]:
 
     user, team = User.objects.create(username="bench"), Organization.objects.create(name="bench")
     Membership.objects.create(user=user, organization=team, role="researcher")
-    wish = Wish(user, team, Submission("instant", {}, "bench", "cpu"), Source.API)
+    wish = SubmissionRequest(user, team, Submission("instant", {}, "bench", "cpu"), Source.API)
     moments: list[float] = []
     committed, began = {}, time.monotonic()
     for number in range(count):

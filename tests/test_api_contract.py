@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
-from approvals.intake import Wish, submit
+from approvals.intake import SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.api import KEY_HEADER
 from cloudtrain_site.correlation_ids import HEADER
@@ -151,6 +151,6 @@ def held(alice: User, acme: Organization) -> ApprovalRequest:
     """A request about a job of alice's."""
     ApprovalRule.objects.create(name="first_job", first_job=True)
     submission = Submission("local", {"max_train_steps": 1}, "held", "cpu")
-    approval = submit(Wish(alice, acme, submission, Source.API)).approval
+    approval = submit(SubmissionRequest(alice, acme, submission, Source.API)).approval
     assert approval is not None
     return approval

@@ -11,7 +11,7 @@ from approvals.models import ApprovalRule
 from approvals.rules.backtest import BackTest, back_test
 from approvals.rules.evaluation import judge
 from approvals.rules.facts import facts_about, rules_in_force
-from approvals.submissions import repeat_wish
+from approvals.submissions import repeat_submission
 from cloudtrain_site.states import Source
 from jobs.models import Job
 from jobs.permissions import AnyUser, visible_jobs
@@ -58,8 +58,13 @@ def _judge_all(draft: ApprovalRule, job: Job) -> list[Judged]:
     """Every rule in force and the draft, in the order in which they would be tried."""
     if job.submitted_by is None or job.organization is None:
         raise ValidationError("Nobody submitted this job here, so no rule would be asked about it.")
-    wish = repeat_wish(job.submitted_by, job, source=Source.ADMIN, idempotency_key="")
-    facts = facts_about(wish.user, wish.organization, wish.submission, estimate(wish))
+    submission_request = repeat_submission(job.submitted_by, job, source=Source.ADMIN, idempotency_key="")
+    facts = facts_about(
+        submission_request.user,
+        submission_request.organization,
+        submission_request.submission,
+        estimate(submission_request),
+    )
     others = [rule for rule in rules_in_force(job.organization) if rule.pk != draft.pk]
     # A new rule gets the highest id, and so comes last among those of its priority.
     in_order = sorted([*others, draft], key=lambda rule: (rule.priority, rule.pk is None, rule.pk))

@@ -12,14 +12,14 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from approvals.api.rule_serializers import RuleBody, RuleListShape, StoredRuleShape, represent_rule
-from approvals.intake import Wish, estimate
+from approvals.intake import SubmissionRequest, estimate
 from approvals.models import ApprovalRule
 from approvals.reviewers import lack_of_reviewers
 from approvals.rules.backtest import BackTest, back_test
 from approvals.rules.editing import find_rule, remove_rule, store_rule, visible_rules
 from approvals.rules.evaluation import judge
 from approvals.rules.facts import facts_about, rules_in_force
-from approvals.submissions import read_wish
+from approvals.submissions import read_submission
 from cloudtrain_site.api import StrictSerializer, asker
 from cloudtrain_site.states import Source
 from jobs.api.serializers import SubmitBody, SubmitQuery
@@ -172,8 +172,10 @@ def _of_submission(request: Request, said: dict[str, Any]) -> dict[str, Any]:
     query = SubmitQuery(data={"provider": said["provider"]} if "provider" in said else {})
     query.is_valid(raise_exception=True)
     provider = query.validated_data["provider"]
-    wish = read_wish(asker(request), provider, said["submission"], source=Source.API, idempotency_key="")
-    verdicts = _verdicts(wish)
+    submission_request = read_submission(
+        asker(request), provider, said["submission"], source=Source.API, idempotency_key=""
+    )
+    verdicts = _verdicts(submission_request)
     first = next((verdict for verdict in verdicts if verdict["holds"]), None)
     return {
         "requires_approval": first is not None,
@@ -183,10 +185,15 @@ def _of_submission(request: Request, said: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _verdicts(wish: Wish) -> list[dict[str, Any]]:
+def _verdicts(submission_request: SubmissionRequest) -> list[dict[str, Any]]:
     """What each rule in force says, in their order."""
-    facts = facts_about(wish.user, wish.organization, wish.submission, estimate(wish))
-    judged = [(rule, judge(rule, facts)) for rule in rules_in_force(wish.organization)]
+    facts = facts_about(
+        submission_request.user,
+        submission_request.organization,
+        submission_request.submission,
+        estimate(submission_request),
+    )
+    judged = [(rule, judge(rule, facts)) for rule in rules_in_force(submission_request.organization)]
     return [
         {"id": rule.pk, "type": rule.name, "holds": verdict.holds, "reason": verdict.words} for rule, verdict in judged
     ]

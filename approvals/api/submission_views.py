@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from approvals.intake import Forecast, Outcome, forecast, submit
 from approvals.reviewers import lack_of_people
-from approvals.submissions import read_wish, repeat_wish
+from approvals.submissions import read_submission, repeat_submission
 from cloudtrain_site.api import asker
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Source
@@ -40,7 +40,7 @@ class SubmitJob(APIView):
         query.is_valid(raise_exception=True)
         body = SubmitBody(data=request.data)
         body.is_valid(raise_exception=True)
-        wish = read_wish(
+        submission_request = read_submission(
             asker(request),
             query.validated_data["provider"],
             body.validated_data,
@@ -48,8 +48,8 @@ class SubmitJob(APIView):
             idempotency_key=idempotency_key(request),
         )
         if body.validated_data["dry_run"]:
-            return Response(_represent_forecast(forecast(wish)))
-        return _submitted(submit(wish))
+            return Response(_represent_forecast(forecast(submission_request)))
+        return _submitted(submit(submission_request))
 
 
 class RetryJob(APIView):
@@ -61,7 +61,7 @@ class RetryJob(APIView):
         if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
             raise Conflict(f"The job is {job.status}: only a failed or cancelled one can be run again.")
         return _submitted(
-            submit(repeat_wish(asker(request), job, source=Source.API, idempotency_key=idempotency_key(request)))
+            submit(repeat_submission(asker(request), job, source=Source.API, idempotency_key=idempotency_key(request)))
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from approvals.intake import Outcome, Wish, submit
+from approvals.intake import Outcome, SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Source
 from jobs import providers
@@ -26,23 +26,23 @@ def first_job_rule(db: None) -> ApprovalRule:
 
 
 @pytest.fixture
-def wish(alice: User) -> Callable[..., Wish]:
+def submission_request(alice: User) -> Callable[..., SubmissionRequest]:
     """A submission of alice's: defaults, and what the test says."""
 
-    def make(*, user: User = alice, key: str = "", **fields: Any) -> Wish:
+    def make(*, user: User = alice, key: str = "", **fields: Any) -> SubmissionRequest:
         submission = Submission(
             **{"provider": "local", "config": CONFIG, "config_name": "flux", "hardware_profile": "cpu", **fields}
         )
         organization = Membership.objects.get(user=user).organization
-        return Wish(user, organization, submission, Source.API, idempotency_key=key)
+        return SubmissionRequest(user, organization, submission, Source.API, idempotency_key=key)
 
     return make
 
 
 @pytest.fixture
-def held(wish: Callable[..., Wish], first_job_rule: ApprovalRule) -> Outcome:
+def held(submission_request: Callable[..., SubmissionRequest], first_job_rule: ApprovalRule) -> Outcome:
     """A job of alice's that waits for an approval."""
-    return submit(wish())
+    return submit(submission_request())
 
 
 @pytest.fixture

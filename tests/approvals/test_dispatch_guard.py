@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from approvals import decisions
 from approvals.approved_terms import differences, digest_of_terms, still_covers, stored_terms
-from approvals.intake import Outcome, Wish, submit
+from approvals.intake import Outcome, SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule
-from approvals.submissions import repeat_wish
+from approvals.submissions import repeat_submission
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.models import DatasetUpload, Job, JobEvent
@@ -26,7 +26,7 @@ from queueing.models import QueueEntry
 from tests.providers import ScriptedProvider
 
 pytestmark = pytest.mark.django_db
-MakeWish = Callable[..., Wish]
+MakeWish = Callable[..., SubmissionRequest]
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def failed(approved: Job) -> Job:
 def retry(user: User, job: Job, **changed: Any) -> Outcome:
     for name, value in changed.items():
         setattr(job, name, value)
-    return submit(repeat_wish(user, job, source=Source.API, idempotency_key=""))
+    return submit(repeat_submission(user, job, source=Source.API, idempotency_key=""))
 
 
 def test_an_identical_retry_keeps_its_approval_and_goes(failed: Job, alice: User, provider: ScriptedProvider) -> None:

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from approvals.intake import Wish, forecast, submit
+from approvals.intake import SubmissionRequest, forecast, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.errors import Conflict
 from jobs.models import IdempotencyKey, Job, JobEvent, ProviderConfig
@@ -23,11 +23,11 @@ from tests.events import told
 from tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
-MakeWish = Callable[..., Wish]
+MakeWish = Callable[..., SubmissionRequest]
 
 
-def test_a_submission_that_no_rule_holds_waits_for_its_turn(wish: MakeWish) -> None:
-    outcome = submit(wish())
+def test_a_submission_that_no_rule_holds_waits_for_its_turn(submission_request: MakeWish) -> None:
+    outcome = submit(submission_request())
     assert outcome.job.status == JobStatus.PENDING
     assert outcome.approval is None
     assert outcome.queue_position == 1
@@ -35,16 +35,16 @@ def test_a_submission_that_no_rule_holds_waits_for_its_turn(wish: MakeWish) -> N
 
 
 def test_a_submission_asks_for_a_queue_pass_after_the_commit(
-    wish: MakeWish, django_capture_on_commit_callbacks: Any
+    submission_request: MakeWish, django_capture_on_commit_callbacks: Any
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
-        submit(wish())
+        submit(submission_request())
         assert not OrmQ.objects.exists()
     assert OrmQ.objects.count() == 1
 
 
-def test_a_rule_holds_the_job_and_says_why(wish: MakeWish, first_job_rule: ApprovalRule) -> None:
-    outcome = submit(wish())
+def test_a_rule_holds_the_job_and_says_why(submission_request: MakeWish, first_job_rule: ApprovalRule) -> None:
+    outcome = submit(submission_request())
     assert outcome.approval is not None
     assert outcome.approval.reason == "No job of alice has run before."
     assert outcome.queue_position is None
@@ -52,20 +52,22 @@ def test_a_rule_holds_the_job_and_says_why(wish: MakeWish, first_job_rule: Appro
     assert '"approval_requested"' in told().latest("eid").data
 
 
-def test_a_second_job_is_held_as_well_until_one_has_run(wish: MakeWish, first_job_rule: ApprovalRule) -> None:
-    submit(wish())
-    assert submit(wish()).approval is not None
+def test_a_second_job_is_held_as_well_until_one_has_run(
+    submission_request: MakeWish, first_job_rule: ApprovalRule
+) -> None:
+    submit(submission_request())
+    assert submit(submission_request()).approval is not None
     Job.objects.update(submission_started_at=timezone.now())
-    assert submit(wish()).approval is None
+    assert submit(submission_request()).approval is None
 
 
-def test_a_rule_that_is_switched_off_holds_nothing(wish: MakeWish, first_job_rule: ApprovalRule) -> None:
+def test_a_rule_that_is_switched_off_holds_nothing(submission_request: MakeWish, first_job_rule: ApprovalRule) -> None:
     ApprovalRule.objects.update(enabled=False)
-    assert submit(wish()).approval is None
+    assert submit(submission_request()).approval is None
 
 
-def test_the_history_begins_with_the_submission(wish: MakeWish, first_job_rule: ApprovalRule) -> None:
-    submit(wish())
+def test_the_history_begins_with_the_submission(submission_request: MakeWish, first_job_rule: ApprovalRule) -> None:
+    submit(submission_request())
     lines = list(JobEvent.objects.values_list("subject", "new", "actor", "source"))
     assert lines == [
         ("job", "pending", "alice", "api"),
@@ -75,58 +77,60 @@ def test_the_history_begins_with_the_submission(wish: MakeWish, first_job_rule: 
     assert JobEvent.objects.values("correlation_id").distinct().count() == 1
 
 
-def test_one_key_makes_one_job(wish: MakeWish) -> None:
-    first, second = submit(wish(key="k")), submit(wish(key="k"))
+def test_one_key_makes_one_job(submission_request: MakeWish) -> None:
+    first, second = submit(submission_request(key="k")), submit(submission_request(key="k"))
     assert second.job == first.job
     assert (first.is_replay, second.is_replay) == (False, True)
     assert Job.objects.count() == QueueEntry.objects.count() == 1
 
 
-def test_a_key_used_for_something_else_is_a_conflict(wish: MakeWish) -> None:
-    submit(wish(key="k"))
+def test_a_key_used_for_something_else_is_a_conflict(submission_request: MakeWish) -> None:
+    submit(submission_request(key="k"))
     with pytest.raises(Conflict, match="another submission"):
-        submit(wish(key="k", config={"max_train_steps": 99}))
+        submit(submission_request(key="k", config={"max_train_steps": 99}))
     assert Job.objects.count() == 1
 
 
-def test_a_key_counts_for_its_user_alone(wish: MakeWish, bob: User) -> None:
-    assert submit(wish(key="k")).job != submit(wish(user=bob, key="k")).job
+def test_a_key_counts_for_its_user_alone(submission_request: MakeWish, bob: User) -> None:
+    assert submit(submission_request(key="k")).job != submit(submission_request(user=bob, key="k")).job
 
 
-def test_a_key_counts_for_a_day(wish: MakeWish) -> None:
-    submit(wish(key="k"))
+def test_a_key_counts_for_a_day(submission_request: MakeWish) -> None:
+    submit(submission_request(key="k"))
     IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=25))
-    assert not submit(wish(key="k")).is_replay
+    assert not submit(submission_request(key="k")).is_replay
     assert Job.objects.count() == 2
 
 
-def test_a_replay_still_tells_of_the_approval(wish: MakeWish, first_job_rule: ApprovalRule) -> None:
-    first = submit(wish(key="k"))
-    assert submit(wish(key="k")).approval == first.approval
+def test_a_replay_still_tells_of_the_approval(submission_request: MakeWish, first_job_rule: ApprovalRule) -> None:
+    first = submit(submission_request(key="k"))
+    assert submit(submission_request(key="k")).approval == first.approval
 
 
-def test_the_cost_is_estimated_from_steps_and_price(wish: MakeWish) -> None:
+def test_the_cost_is_estimated_from_steps_and_price(submission_request: MakeWish) -> None:
     ProviderConfig.objects.create(name="local", cost_per_second={"cpu": 0.01}, seconds_per_step=2)
-    assert submit(wish()).job.estimated_cost_usd == Decimal("0.2000")
+    assert submit(submission_request()).job.estimated_cost_usd == Decimal("0.2000")
 
 
-def test_past_jobs_tell_better_how_long_a_step_takes(wish: MakeWish) -> None:
+def test_past_jobs_tell_better_how_long_a_step_takes(submission_request: MakeWish) -> None:
     ProviderConfig.objects.create(name="local", cost_per_second={"cpu": 0.01}, seconds_per_step=2)
     end = timezone.now()
     for seconds in (40, 50, 60):
         make_job(status="completed", total_steps=10, started_at=end - timedelta(seconds=seconds), completed_at=end)
-    assert submit(wish()).job.estimated_cost_usd == Decimal("0.5000")
+    assert submit(submission_request()).job.estimated_cost_usd == Decimal("0.5000")
 
 
-def test_a_cost_that_is_not_known_is_held_by_a_cost_rule(wish: MakeWish) -> None:
+def test_a_cost_that_is_not_known_is_held_by_a_cost_rule(submission_request: MakeWish) -> None:
     ApprovalRule.objects.create(name="dear", cost_exceeds=1)
-    outcome = submit(wish())
+    outcome = submit(submission_request())
     assert outcome.approval is not None
     assert "can't be estimated" in outcome.approval.reason
 
 
-def test_a_forecast_says_what_would_happen_and_stores_nothing(wish: MakeWish, first_job_rule: ApprovalRule) -> None:
-    coming = forecast(wish())
+def test_a_forecast_says_what_would_happen_and_stores_nothing(
+    submission_request: MakeWish, first_job_rule: ApprovalRule
+) -> None:
+    coming = forecast(submission_request())
     assert coming.hold is not None
     assert coming.hold.rule == first_job_rule
     assert coming.prospect.position == 1

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from approvals import decisions, expiry, notifications
-from approvals.intake import Wish, submit
+from approvals.intake import SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule, Notice
 from cloudtrain_site.accounts.preferences import change_preferences
 from cloudtrain_site.states import Source
@@ -22,7 +22,7 @@ from jobs.roles import Role
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
-MakeWish = Callable[..., Wish]
+MakeWish = Callable[..., SubmissionRequest]
 
 
 class DeadServer(EmailBackend):
@@ -62,11 +62,11 @@ def test_reminders_come_at_half_time_and_in_the_last_hour(
 
 
 def test_who_has_approved_is_not_reminded(
-    wish: MakeWish, bob: User, acme: Organization, first_job_rule: ApprovalRule, mailoutbox: list[Any]
+    submission_request: MakeWish, bob: User, acme: Organization, first_job_rule: ApprovalRule, mailoutbox: list[Any]
 ) -> None:
     ApprovalRule.objects.update(approvals_needed=2)
     make_user("carol", acme, Role.LEAD)
-    submit(wish())
+    submit(submission_request())
     decisions.approve(ApprovalRequest.objects.select_related("job").get(), user=bob, source=Source.API)
     assert [to for _, to in sent_about(mailoutbox)] == [["carol@example.org"]]
 
@@ -90,10 +90,13 @@ def test_an_expiry_is_told_to_the_requester(bob: User, request_: ApprovalRequest
 
 
 def test_nothing_is_sent_before_the_commit(
-    wish: MakeWish, first_job_rule: ApprovalRule, mailoutbox: list[Any], django_capture_on_commit_callbacks: Any
+    submission_request: MakeWish,
+    first_job_rule: ApprovalRule,
+    mailoutbox: list[Any],
+    django_capture_on_commit_callbacks: Any,
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
-        submit(wish())
+        submit(submission_request())
         assert not OrmQ.objects.exists()
     assert mailoutbox == []
     assert any(task.func() == notifications.TASK for task in OrmQ.objects.all())

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from approvals import decisions, expiry
-from approvals.intake import Wish, submit
+from approvals.intake import SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Actor, Source
 from jobs.models import Job, JobEvent, Organization
@@ -30,9 +30,9 @@ ROUNDS = int(os.environ.get("CLOUDTRAIN_RACE_ROUNDS", "40"))
 
 @pytest.mark.slow
 def test_of_approve_reject_expire_and_cancel_at_once_one_wins(
-    wish: Callable[..., Wish], alice: User, bob: User, first_job_rule: ApprovalRule
+    submission_request: Callable[..., SubmissionRequest], alice: User, bob: User, first_job_rule: ApprovalRule
 ) -> None:
-    won = [race(submit(wish()).job, alice, bob) for _ in range(ROUNDS)]
+    won = [race(submit(submission_request()).job, alice, bob) for _ in range(ROUNDS)]
     assert won == [1] * ROUNDS
 
 
@@ -73,11 +73,15 @@ def assert_told_once(job: Job) -> None:
 
 @pytest.mark.parametrize("round_", range(5))
 def test_two_last_approvals_at_once_count_each_other(
-    wish: Callable[..., Wish], acme: Organization, bob: User, first_job_rule: ApprovalRule, round_: int
+    submission_request: Callable[..., SubmissionRequest],
+    acme: Organization,
+    bob: User,
+    first_job_rule: ApprovalRule,
+    round_: int,
 ) -> None:
     ApprovalRule.objects.update(approvals_needed=2)
     carol = make_user("carol", acme, Role.LEAD)
-    submit(wish())
+    submit(submission_request())
     copies = [ApprovalRequest.objects.select_related("job").get() for _ in range(3)]
     won = at_once(
         lambda: decisions.approve(copies[0], user=bob, source=Source.API),
@@ -90,10 +94,10 @@ def test_two_last_approvals_at_once_count_each_other(
 
 
 def test_two_sweeps_at_once_expire_each_request_once(
-    wish: Callable[..., Wish], alice: User, first_job_rule: ApprovalRule
+    submission_request: Callable[..., SubmissionRequest], alice: User, first_job_rule: ApprovalRule
 ) -> None:
     for _ in range(5):
-        submit(wish())
+        submit(submission_request())
     ApprovalRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     swept = at_once(*[lambda: expiry.expire_due(source=Source.LOOP)] * 3)
     assert sum(swept) == 5
@@ -101,16 +105,18 @@ def test_two_sweeps_at_once_expire_each_request_once(
 
 
 def test_two_people_submitting_with_one_key_at_once_get_a_job_each(
-    wish: Callable[..., Wish], alice: User, bob: User
+    submission_request: Callable[..., SubmissionRequest], alice: User, bob: User
 ) -> None:
-    outcomes = at_once(lambda: submit(wish(user=alice, key="k")), lambda: submit(wish(user=bob, key="k")))
+    outcomes = at_once(
+        lambda: submit(submission_request(user=alice, key="k")), lambda: submit(submission_request(user=bob, key="k"))
+    )
     assert outcomes[0].job != outcomes[1].job
 
 
 def test_one_person_submitting_five_times_at_once_with_one_key_gets_one_job(
-    wish: Callable[..., Wish], alice: User
+    submission_request: Callable[..., SubmissionRequest], alice: User
 ) -> None:
-    outcomes = at_once(*[lambda: submit(wish(key="k"))] * 5)
+    outcomes = at_once(*[lambda: submit(submission_request(key="k"))] * 5)
     assert len({outcome.job.pk for outcome in outcomes}) == 1
     assert [outcome.is_replay for outcome in outcomes].count(False) == 1
     assert Job.objects.count() == QueueEntry.objects.count() == 1

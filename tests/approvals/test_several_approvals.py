@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, User
 from rest_framework.test import APIClient
 
 from approvals import decisions
-from approvals.intake import Outcome, Wish, submit
+from approvals.intake import Outcome, SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule, Decision
 from approvals.reviewers import why_not
 from cloudtrain_site.states import Source
@@ -22,7 +22,7 @@ from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
 ClientOf = Callable[[User | None], APIClient]
-MakeWish = Callable[..., Wish]
+MakeWish = Callable[..., SubmissionRequest]
 URL = "/api/approvals"
 
 
@@ -33,10 +33,10 @@ def carol(acme: Organization) -> User:
 
 
 @pytest.fixture
-def for_two(wish: MakeWish, first_job_rule: ApprovalRule) -> ApprovalRequest:
+def for_two(submission_request: MakeWish, first_job_rule: ApprovalRule) -> ApprovalRequest:
     """A request that needs two approvals."""
     ApprovalRule.objects.update(approvals_needed=2)
-    submit(wish())
+    submit(submission_request())
     return ApprovalRequest.objects.select_related("job").get()
 
 
@@ -91,33 +91,42 @@ def test_who_approved_may_still_reject_and_one_rejection_is_enough(for_two: Appr
     assert Decision.objects.get().verdict == "reject"
 
 
-def test_ones_own_counts_when_the_rule_allows_it(wish: MakeWish, bob: User, first_job_rule: ApprovalRule) -> None:
-    submit(wish(user=bob))
+def test_ones_own_counts_when_the_rule_allows_it(
+    submission_request: MakeWish, bob: User, first_job_rule: ApprovalRule
+) -> None:
+    submit(submission_request(user=bob))
     assert why_not(bob, ApprovalRequest.objects.get()) is not None
     ApprovalRule.objects.update(self_approval=True)
-    allowed = submit(wish(user=bob)).approval
+    allowed = submit(submission_request(user=bob)).approval
     assert allowed is not None
     assert why_not(bob, allowed) is None
 
 
 def test_a_group_decides_within_the_organization_alone(
-    wish: MakeWish, alice: User, bob: User, charlie: User, acme: Organization, first_job_rule: ApprovalRule
+    submission_request: MakeWish,
+    alice: User,
+    bob: User,
+    charlie: User,
+    acme: Organization,
+    first_job_rule: ApprovalRule,
 ) -> None:
     group = Group.objects.create(name="budget")
     ApprovalRule.objects.update(reviewer_group=group)
     vera = make_user("vera", acme, Role.VIEWER)
     for member in (vera, charlie):
         member.groups.add(group)
-    request = submit(wish()).approval
+    request = submit(submission_request()).approval
     assert request is not None
     assert why_not(vera, request) is None
     assert "group budget" in str(why_not(bob, request))
     assert "group budget" in str(why_not(charlie, request))
 
 
-def test_a_rule_may_want_admins(wish: MakeWish, bob: User, acme: Organization, first_job_rule: ApprovalRule) -> None:
+def test_a_rule_may_want_admins(
+    submission_request: MakeWish, bob: User, acme: Organization, first_job_rule: ApprovalRule
+) -> None:
     ApprovalRule.objects.update(reviewer_role=Role.ADMIN)
-    request = submit(wish()).approval
+    request = submit(submission_request()).approval
     assert request is not None
     assert why_not(bob, request) == "Only admins of the organization decide about its jobs."
     assert why_not(make_user("ada", acme, Role.ADMIN), request) is None
@@ -160,11 +169,11 @@ def test_only_a_superuser_bypasses(for_two: ApprovalRequest, bob: User, client_o
 
 
 def test_many_at_once_get_an_answer_each(
-    wish: MakeWish, bob: User, charlie: User, client_of: ClientOf, first_job_rule: ApprovalRule
+    submission_request: MakeWish, bob: User, charlie: User, client_of: ClientOf, first_job_rule: ApprovalRule
 ) -> None:
-    ids = [submit(wish()).approval.pk for _ in range(2)]  # type: ignore[union-attr]
-    own = submit(wish(user=bob)).approval
-    foreign = submit(wish(user=charlie)).approval
+    ids = [submit(submission_request()).approval.pk for _ in range(2)]  # type: ignore[union-attr]
+    own = submit(submission_request(user=bob)).approval
+    foreign = submit(submission_request(user=charlie)).approval
     assert own is not None
     assert foreign is not None
     decisions.reject(ApprovalRequest.objects.get(pk=ids[1]), user=bob, source=Source.API, notes="no")

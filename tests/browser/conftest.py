@@ -15,7 +15,7 @@ from django.utils import timezone
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, sync_playwright
 
 from approvals import intake
-from approvals.intake import Outcome, Wish
+from approvals.intake import Outcome, SubmissionRequest
 from approvals.models import ApprovalRule
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
@@ -157,7 +157,7 @@ def submit() -> Callable[..., Outcome]:
             }
         )
         organization = Membership.objects.get(user=user).organization
-        return intake.submit(Wish(user, organization, submission, Source.API))
+        return intake.submit(SubmissionRequest(user, organization, submission, Source.API))
 
     return make
 

@@ -50,17 +50,17 @@ _versions: dict[tuple[str, str], tuple[float, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class SubmissionSettings:
     """What the operator wants of submissions: which model, empty for the profile's; and where the news go."""
 
     model: str = ""
     webhook_url: str = ""
 
 
-def read_wishes() -> Wishes:
+def read_submission_settings() -> SubmissionSettings:
     """Those of now."""
     config = ProviderConfig.objects.filter(name=ReplicateProvider.name).first()
-    return Wishes(config.model_version, config.webhook_url) if config else Wishes()
+    return SubmissionSettings(config.model_version, config.webhook_url) if config else SubmissionSettings()
 
 
 class ReplicateProvider:
@@ -72,7 +72,7 @@ class ReplicateProvider:
     once_per_marker = False
     bound_to_machine = False
 
-    def __init__(self, access: Access, wishes: Wishes | None = None) -> None:
+    def __init__(self, access: Access, wishes: SubmissionSettings | None = None) -> None:
         self.access = access
         self.wishes = wishes
 
@@ -91,7 +91,7 @@ class ReplicateProvider:
 
     async def submit(self, order: Order) -> Snapshot:
         """Sent once. Its own connection: one that was kept open could break in a way that leaves the outcome open."""
-        wishes = self.wishes or await sync_to_async(read_wishes)()
+        wishes = self.wishes or await sync_to_async(read_submission_settings)()
         model = (wishes.model or MODEL).replace("{profile}", order.hardware_profile)
         body: dict[str, Any] = {"input": write_input(order), "version": await self._version(model)}
         if wishes.webhook_url:

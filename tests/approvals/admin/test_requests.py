@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from approvals import decisions
-from approvals.intake import Outcome, Wish, submit
+from approvals.intake import Outcome, SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Source
 from jobs.models import Job, JobEvent, Membership, Organization
@@ -20,7 +20,7 @@ from jobs.roles import Role
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
-MakeWish = Callable[..., Wish]
+MakeWish = Callable[..., SubmissionRequest]
 LIST = "/admin/approvals/approvalrequest/"
 RULES = "/admin/approvals/approvalrule/"
 
@@ -44,16 +44,16 @@ def page(client: Client, path: str) -> str:
     return client.get(path, follow=True).content.decode()
 
 
-def held_by(wish: MakeWish, **fields: object) -> ApprovalRequest:
-    approval = submit(wish(**fields)).approval
+def held_by(submission_request: MakeWish, **fields: object) -> ApprovalRequest:
+    approval = submit(submission_request(**fields)).approval
     assert approval is not None
     return approval
 
 
 def test_pending_comes_first_and_the_most_urgent_on_top(
-    wish: MakeWish, bob: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    submission_request: MakeWish, bob: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
-    decided, _, urgent = (held_by(wish, config_name=name) for name in ("decided", "later", "urgent"))
+    decided, _, urgent = (held_by(submission_request, config_name=name) for name in ("decided", "later", "urgent"))
     decisions.reject(decided, user=bob, source=Source.API, notes="no")
     ApprovalRequest.objects.filter(pk=urgent.pk).update(expires_at=timezone.now() + timedelta(minutes=20))
     shown = page(browser_of(bob), LIST)
@@ -72,11 +72,15 @@ def test_the_front_page_and_the_header_count_what_is_pending(
 
 
 def test_the_page_shows_all_that_a_decision_needs(
-    request_: ApprovalRequest, wish: MakeWish, bob: User, make_job: Callable[..., Job], browser_of: BrowserOf
+    request_: ApprovalRequest,
+    submission_request: MakeWish,
+    bob: User,
+    make_job: Callable[..., Job],
+    browser_of: BrowserOf,
 ) -> None:
     decisions.approve(request_, user=bob, source=Source.API, notes="careful with the rate")
     make_job(status="failed", config_name="the-one-before", cost_usd="2.50")
-    newer = held_by(wish, config={"max_train_steps": 5000, "learning_rate": 1e-4})
+    newer = held_by(submission_request, config={"max_train_steps": 5000, "learning_rate": 1e-4})
     shown = page(browser_of(bob), f"{LIST}{newer.pk}/change/")
     for words in (
         "max_train_steps: <del>10</del> → <ins>5000</ins>",
@@ -89,20 +93,20 @@ def test_the_page_shows_all_that_a_decision_needs(
 
 
 def test_the_page_shows_what_the_others_said(
-    wish: MakeWish, bob: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    submission_request: MakeWish, bob: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
     ApprovalRule.objects.update(approvals_needed=2)
-    request = held_by(wish)
+    request = held_by(submission_request)
     decisions.approve(request, user=bob, source=Source.API, notes="<b>fine</b>")
     shown = page(browser_of(make_user("carol", acme, Role.LEAD)), f"{LIST}{request.pk}/change/")
     assert "<strong>bob</strong> approves: &lt;b&gt;fine&lt;/b&gt;" in shown
 
 
 def test_an_action_tells_what_became_of_each(
-    wish: MakeWish, bob: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    submission_request: MakeWish, bob: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
     carol = make_user("carol", acme, Role.LEAD)
-    requests = [held_by(wish) for _ in range(4)]
+    requests = [held_by(submission_request) for _ in range(4)]
     decisions.reject(requests[3], user=carol, source=Source.API, notes="no")
     chosen = {"action": "approve_selected", "_selected_action": [item.pk for item in requests]}
     told = browser_of(bob).post(LIST, {**chosen, "decision": "approve", "reason": ""}, follow=True).content.decode()
@@ -133,12 +137,12 @@ def test_the_filters_find(held: Outcome, bob: User, browser_of: BrowserOf, query
 
 
 def test_the_filters_name_nothing_of_others(
-    wish: MakeWish, bob: User, charlie: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    submission_request: MakeWish, bob: User, charlie: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
-    held_by(wish)
+    held_by(submission_request)
     organization = Organization.objects.get(name="other")
     ApprovalRule.objects.create(name="their-rule", organization=organization, priority=1)
-    foreign = held_by(wish, user=charlie, config_name="their-config")
+    foreign = held_by(submission_request, user=charlie, config_name="their-config")
     shown = page(browser_of(bob), LIST)
     assert "their-rule" not in shown
     assert "their-config" not in shown
@@ -161,11 +165,11 @@ def test_a_superuser_is_told_that_they_go_past_the_reviewers(
 
 
 def test_a_superuser_who_is_a_reviewer_need_not_wait_for_the_others(
-    wish: MakeWish, root: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    submission_request: MakeWish, root: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
     ApprovalRule.objects.update(approvals_needed=2)
     Membership.objects.create(user=root, organization=acme, role=Role.LEAD)
-    request, browser = held_by(wish), browser_of(root)
+    request, browser = held_by(submission_request), browser_of(root)
     assert "Decide past the other reviewers" in page(browser, f"{LIST}{request.pk}/change/")
     decision = {"decision": "approve", "bypass": "on", "reason": ""}
     told = browser.post(f"{LIST}{request.pk}/decide", decision, follow=True).content.decode()
@@ -176,11 +180,11 @@ def test_a_superuser_who_is_a_reviewer_need_not_wait_for_the_others(
 
 
 def test_a_superuser_goes_past_the_others_for_many_at_once(
-    wish: MakeWish, root: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    submission_request: MakeWish, root: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
     ApprovalRule.objects.update(approvals_needed=2)
     Membership.objects.create(user=root, organization=acme, role=Role.LEAD)
-    requests, browser = [held_by(wish) for _ in range(2)], browser_of(root)
+    requests, browser = [held_by(submission_request) for _ in range(2)], browser_of(root)
     chosen = {"action": "approve_selected", "_selected_action": [item.pk for item in requests]}
     assert "Decide past the other reviewers" in browser.post(LIST, chosen).content.decode()
     browser.post(LIST, {**chosen, "decision": "approve", "bypass": "on", "reason": "the demo is today"})
@@ -188,10 +192,10 @@ def test_a_superuser_goes_past_the_others_for_many_at_once(
 
 
 def test_nobody_else_is_offered_to_go_past_or_goes(
-    wish: MakeWish, bob: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    submission_request: MakeWish, bob: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
     ApprovalRule.objects.update(approvals_needed=2)
-    request, browser = held_by(wish), browser_of(bob)
+    request, browser = held_by(submission_request), browser_of(bob)
     assert "past the other reviewers" not in page(browser, f"{LIST}{request.pk}/change/")
     browser.post(f"{LIST}{request.pk}/decide", {"decision": "approve", "bypass": "on", "reason": "me"})
     assert ApprovalRequest.objects.get().status == "pending"
@@ -215,10 +219,10 @@ def test_a_lead_gets_no_link_to_a_page_that_they_may_not_see(
 
 
 def test_who_leads_two_organizations_reads_which_and_chooses_one(
-    wish: MakeWish, bob: User, charlie: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    submission_request: MakeWish, bob: User, charlie: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
-    held_by(wish, config_name="acmes")
-    held_by(wish, user=charlie, config_name="others")
+    held_by(submission_request, config_name="acmes")
+    held_by(submission_request, user=charlie, config_name="others")
     browser = browser_of(bob)
     assert "column-organization" not in page(browser, LIST)
     other = Organization.objects.get(name="other")
@@ -267,14 +271,14 @@ def test_the_page_of_a_rule_says_what_it_would_have_held(
 
 
 def test_the_list_takes_few_queries_however_many_there_are(
-    wish: MakeWish,
+    submission_request: MakeWish,
     bob: User,
     first_job_rule: ApprovalRule,
     browser_of: BrowserOf,
     django_assert_max_num_queries: Any,
 ) -> None:
     for _ in range(20):
-        held_by(wish)
+        held_by(submission_request)
     browser = browser_of(bob)
     with django_assert_max_num_queries(15):
         assert "20 approval requests" in page(browser, LIST)

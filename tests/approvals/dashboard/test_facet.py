@@ -11,7 +11,7 @@ from django.test import Client
 
 from approvals import decisions
 from approvals.dashboard.facet import holds_on
-from approvals.intake import Outcome, Wish, submit
+from approvals.intake import Outcome, SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from approvals.reviewers import eligible
 from cloudtrain_site.states import Source
@@ -64,10 +64,13 @@ def test_it_counts_those_who_are_eligible(
 
 
 def test_a_page_of_held_jobs_costs_the_same_few_queries(
-    wish: Callable[..., Wish], first_job_rule: ApprovalRule, acme: Organization, django_assert_max_num_queries: Any
+    submission_request: Callable[..., SubmissionRequest],
+    first_job_rule: ApprovalRule,
+    acme: Organization,
+    django_assert_max_num_queries: Any,
 ) -> None:
     users = [factories.make_user(f"user-{number}", acme) for number in range(4)]
-    jobs = [submit(wish(user=user)).job.pk for user in users]
+    jobs = [submit(submission_request(user=user)).job.pk for user in users]
     with django_assert_max_num_queries(3):
         assert set(holds_on(jobs, users[0])) == set(jobs)
 

@@ -14,7 +14,7 @@ from django.test import Client
 from approvals import decisions
 from approvals.dashboard import views
 from approvals.dashboard.views import count_to_decide
-from approvals.intake import Wish, submit
+from approvals.intake import SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from approvals.reviewers import objection_to, objections_of
 from cloudtrain_site.states import Source
@@ -33,12 +33,12 @@ def get(user: User, address: str = "/approvals") -> str:
 
 
 @pytest.fixture
-def hold(alice: User, wish: Callable[..., Wish]) -> Hold:
+def hold(alice: User, submission_request: Callable[..., SubmissionRequest]) -> Hold:
     """A job that is held for its cost, and the request about it."""
     ApprovalRule.objects.create(name="costly", cost_exceeds=Decimal("0.5"))
 
     def make(*, user: User = alice, name: str = "flux", **fields: Any) -> ApprovalRequest:
-        held = submit(wish(user=user, config_name=name)).approval
+        held = submit(submission_request(user=user, config_name=name)).approval
         assert held is not None
         ApprovalRequest.objects.filter(pk=held.pk).update(**{"reason": "It is costly.", **fields})
         return ApprovalRequest.objects.select_related("job", "reviewer_group").get(pk=held.pk)

@@ -13,7 +13,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from approvals import health
-from approvals.intake import Wish
+from approvals.intake import SubmissionRequest
 from approvals.models import ApprovalRequest, ApprovalRule
 from approvals.reviewers import eligible
 from approvals.rules.backtest import back_test
@@ -94,9 +94,12 @@ def test_a_preview_that_makes_no_sense_is_refused(
 
 
 def test_a_request_that_nobody_can_decide_warns(
-    wish: Callable[..., Wish], alice: User, first_job_rule: ApprovalRule, client_of: ClientOf,
+    submission_request: Callable[..., SubmissionRequest],
+    alice: User,
+    first_job_rule: ApprovalRule,
+    client_of: ClientOf,
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     answer = client_of(alice).post("/api/cloud/jobs/submit", {"config": {"max_train_steps": 10}}).json()
     assert "Approvals needed: 1; people who may give one: 0." in answer["warnings"][0]
     assert "Nobody can decide about an approval request" in [record.getMessage() for record in caplog.records]

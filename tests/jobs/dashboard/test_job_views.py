@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from approvals import decisions, intake
-from approvals.intake import Wish
+from approvals.intake import SubmissionRequest
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle, logs
@@ -57,7 +57,7 @@ def submit(user: User, **fields: Any) -> Job:
         }
     )
     organization = Membership.objects.get(user=user).organization
-    return intake.submit(Wish(user, organization, submission, Source.API)).job
+    return intake.submit(SubmissionRequest(user, organization, submission, Source.API)).job
 
 
 def keep_log(job: Job, *texts: str) -> None:

@@ -16,7 +16,7 @@ from django.test import Client
 from django.utils import timezone
 
 from approvals import intake
-from approvals.intake import Wish
+from approvals.intake import SubmissionRequest
 from approvals.models import ApprovalRule
 from cloudtrain_site.errors import server_error
 from cloudtrain_site.events.store import current_number
@@ -62,7 +62,9 @@ def mixed_jobs(alice: User, bob: User, make_job: MakeJob) -> int:
         ApprovalRule.objects.create(name=str(name), **criteria)
     acme = Membership.objects.get(user=alice).organization
     for provider, user in product(NAMES, [alice, bob]):
-        intake.submit(Wish(user, acme, Submission(provider, {"max_train_steps": 9}, "flux", "cpu"), Source.API))
+        intake.submit(
+            SubmissionRequest(user, acme, Submission(provider, {"max_train_steps": 9}, "flux", "cpu"), Source.API)
+        )
     return Job.objects.count()
 
 

@@ -16,7 +16,7 @@ from jobs.providers.replicate import client
 from jobs.providers.replicate.access import Access
 from jobs.providers.replicate.client import retry_after
 from jobs.providers.replicate.predictions import read_snapshot, webhook_address, write_input
-from jobs.providers.replicate.provider import ReplicateProvider, Wishes
+from jobs.providers.replicate.provider import ReplicateProvider, SubmissionSettings
 from jobs.statuses import JobStatus
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ REDACTED = "[REDACTED]"
 
 @pytest.fixture
 def provider(fake: FakeReplicate) -> ReplicateProvider:
-    return ReplicateProvider(Access(fake.url, fake.token), Wishes())
+    return ReplicateProvider(Access(fake.url, fake.token), SubmissionSettings())
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -68,7 +68,7 @@ def test_the_version_is_looked_up_once(fake: FakeReplicate, provider: ReplicateP
 def test_a_pinned_version_is_run_unasked(fake: FakeReplicate, pinned: str) -> None:
     model = fake.world.models["simpletuner/advanced-trainer-h100"]
     setting = pinned.format(model=model.full_name, version=model.versions[-1])
-    run(ReplicateProvider(Access(fake.url, fake.token), Wishes(model=setting)).submit(order()))
+    run(ReplicateProvider(Access(fake.url, fake.token), SubmissionSettings(model=setting)).submit(order()))
     assert [made.version for made in fake.predictions] == [model.versions[-1]]
     assert not fake.requests.count("GET")
 
@@ -87,7 +87,9 @@ def test_the_correlation_id_travels_along(fake: FakeReplicate, provider: Replica
 
 
 def test_the_marker_goes_into_the_run_name_and_the_webhook(fake: FakeReplicate) -> None:
-    provider = ReplicateProvider(Access(fake.url, fake.token), Wishes(webhook_url="http://127.0.0.1:9/hook?a=1"))
+    provider = ReplicateProvider(
+        Access(fake.url, fake.token), SubmissionSettings(webhook_url="http://127.0.0.1:9/hook?a=1")
+    )
     run(provider.submit(order(tracker_run_name="night run")))
     (made,) = fake.predictions
     assert json.loads(made.given["config_json"])["tracker_run_name"] == f"night run {MARKER}"
@@ -160,7 +162,7 @@ def test_a_server_that_is_not_there_made_nothing(fake: FakeReplicate, provider: 
 
 
 def test_without_a_token_nothing_is_asked(fake: FakeReplicate) -> None:
-    error = refusal(ReplicateProvider(Access(fake.url, ""), Wishes()).submit(order()))
+    error = refusal(ReplicateProvider(Access(fake.url, ""), SubmissionSettings()).submit(order()))
     assert (error.permanent, error.nothing_created) == (True, True)
     assert "REPLICATE_API_TOKEN" in str(error)
 
