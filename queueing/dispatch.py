@@ -26,7 +26,7 @@ from jobs.config_secrets import opened, without_secrets
 from jobs.job_context import tracing
 from jobs.models import Job
 from jobs.providers import get_provider
-from jobs.providers.base import Order, Provider, ProviderError
+from jobs.providers.base import Provider, ProviderError, TrainingSpec
 from jobs.statuses import TERMINAL, JobStatus
 from queueing import claims, extensions, staging
 from queueing.models import QueueEntry
@@ -106,13 +106,13 @@ def provider_of(job: Job) -> Provider:
         raise ProviderError(words, permanent=True, nothing_created=True) from None
 
 
-def order_of(job: Job, staged: Staged | None = None) -> Order:
+def order_of(job: Job, staged: Staged | None = None) -> TrainingSpec:
     """The job as its provider gets to see it, with its secrets. Raises ProviderError when they can't be opened."""
     try:
         given = opened(job)
     except SecretsLostError as error:
         raise ProviderError(str(error), permanent=True, nothing_created=True) from None
-    return Order(
+    return TrainingSpec(
         **given,
         job_id=job.pk,
         hardware_profile=job.hardware_profile,

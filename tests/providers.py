@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cloudtrain_site.encryption import Blot
-from jobs.providers.base import PLAIN, Handle, LogSlice, Order, ProviderError, Snapshot
+from jobs.providers.base import PLAIN, Handle, LogSlice, ProviderError, Snapshot, TrainingSpec
 from jobs.statuses import JobStatus
 
 
@@ -21,11 +21,11 @@ class ScriptedProvider:
     refusals: list[Exception] = field(default_factory=list)
     lose_answers: int = 0
     trainings: dict[str, Snapshot] = field(default_factory=dict)
-    orders: list[Order] = field(default_factory=list)
+    orders: list[TrainingSpec] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     answers: dict[str, Snapshot | ProviderError] = field(default_factory=dict)
 
-    async def submit(self, order: Order) -> Snapshot:
+    async def submit(self, order: TrainingSpec) -> Snapshot:
         self.orders.append(order)
         if self.refusals:
             raise self.refusals.pop(0)

@@ -22,13 +22,13 @@ DISPATCHERS, KILLED_A_SECOND = 8, 2
 def be_dispatcher(started: Path) -> None:
     """Run passes for ever, impatiently."""
     from jobs import providers
-    from jobs.providers.base import Order, Snapshot
+    from jobs.providers.base import Snapshot, TrainingSpec
     from jobs.statuses import JobStatus
     from queueing import claims, dispatch
     from tests.providers import ScriptedProvider
 
     class FileProvider(ScriptedProvider):
-        async def submit(self, order: Order) -> Snapshot:
+        async def submit(self, order: TrainingSpec) -> Snapshot:
             with started.open("a") as file:  # one short write in append mode: whole or not at all
                 file.write(f"{order.marker}\n")
             return Snapshot(order.marker, JobStatus.RUNNING)

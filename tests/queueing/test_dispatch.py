@@ -13,7 +13,7 @@ from django.utils import timezone
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle, providers
 from jobs.models import Job, JobEvent
-from jobs.providers.base import Order, ProviderError, Snapshot
+from jobs.providers.base import ProviderError, Snapshot, TrainingSpec
 from jobs.statuses import JobStatus
 from queueing import claims, dispatch
 from queueing.dispatch import prepare
@@ -189,7 +189,7 @@ def test_a_slot_that_a_lost_signal_left_taken_is_freed_by_the_next_pass(
 class GatedProvider(ScriptedProvider):
     """Its first submission is answered only after the second one's."""
 
-    async def submit(self, order: Order) -> Snapshot:
+    async def submit(self, order: TrainingSpec) -> Snapshot:
         answer = await super().submit(order)
         if len(self.orders) == 1:
             self.gate = asyncio.Event()
@@ -209,7 +209,7 @@ def test_a_slow_answer_holds_up_nobody_else(enqueue: Enqueue, monkeypatch: pytes
 class SilentProvider(ScriptedProvider):
     """Takes what it gets, and never answers."""
 
-    async def submit(self, order: Order) -> Snapshot:
+    async def submit(self, order: TrainingSpec) -> Snapshot:
         await super().submit(order)
         await asyncio.Event().wait()
         raise AssertionError
@@ -262,7 +262,7 @@ def test_of_those_made_ready_together_the_cancelled_one_is_left_out(
 class RepeatingProvider(ScriptedProvider):
     """Calls two trainings by one name, which can't be taken down."""
 
-    async def submit(self, order: Order) -> Snapshot:
+    async def submit(self, order: TrainingSpec) -> Snapshot:
         await super().submit(order)
         return Snapshot("the same", JobStatus.QUEUED)
 

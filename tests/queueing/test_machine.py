@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle, providers
 from jobs.models import Job, Organization
-from jobs.providers.base import Order, ProviderError, Snapshot
+from jobs.providers.base import ProviderError, Snapshot, TrainingSpec
 from jobs.roles import Role
 from jobs.statuses import TERMINAL, JobStatus
 from queueing import claims, dispatch, operations
@@ -48,7 +48,7 @@ class CountingProvider(ScriptedProvider):
 
     started: Counter[str]
 
-    async def submit(self, order: Order) -> Snapshot:
+    async def submit(self, order: TrainingSpec) -> Snapshot:
         before = self.trainings.get(order.marker)
         try:
             return await super().submit(order)

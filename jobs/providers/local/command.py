@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jobs.providers.base import Order, ProviderError
+from jobs.providers.base import ProviderError, TrainingSpec
 
 #: Where our own packages are, the sample trainer among them.
 BASE_DIR = Path(__file__).resolve().parents[3]
@@ -52,7 +52,7 @@ def check(command: Sequence[str]) -> None:
         raise ProviderError(f"The trainer's program {program!r} does not exist or may not be executed.", permanent=True)
 
 
-def clean_environment(order: Order, outer: Mapping[str, str]) -> dict[str, str]:
+def clean_environment(order: TrainingSpec, outer: Mapping[str, str]) -> dict[str, str]:
     """The trainer's environment: `outer` without anything that looks like a secret, and what tells the job.
 
     A trainer that needs a key of its own gets it from a file, or from a wrapper that the operator configures.

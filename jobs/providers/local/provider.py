@@ -21,7 +21,7 @@ from django.conf import settings
 
 from cloudtrain_site.encryption import Blot
 from cloudtrain_site.enterprise import config_in_force
-from jobs.providers.base import PLAIN, Handle, LogSlice, Order, ProviderError, Snapshot
+from jobs.providers.base import PLAIN, Handle, LogSlice, ProviderError, Snapshot, TrainingSpec
 from jobs.providers.datasets import Copy, Meter, Parcel
 from jobs.providers.local import command as local_command
 from jobs.providers.local import dataset, log
@@ -52,7 +52,7 @@ class LocalProvider:
         config = config_in_force().providers.local
         return cls(settings.DATA_DIR, config.command, config.grace_seconds)
 
-    async def submit(self, order: Order) -> Snapshot:
+    async def submit(self, order: TrainingSpec) -> Snapshot:
         """Start the training, or tell of the one that the job has: it never has two, whoever asks and how often."""
         return await asyncio.to_thread(self._submit, order)
 
@@ -86,7 +86,7 @@ class LocalProvider:
         with disk_errors(nothing_created=True):
             return Copy("", str(dataset.unpack(folder.path, parcel, meter)))
 
-    def _submit(self, order: Order) -> Snapshot:
+    def _submit(self, order: TrainingSpec) -> Snapshot:
         folder = JobFolder(self.jobs, order.job_id)
         with disk_errors(nothing_created=True):
             started = folder.start() is not None
@@ -103,7 +103,7 @@ class LocalProvider:
                 raise ProviderError(f"The training could not be started: {refusal}.", nothing_created=True)
             return self._snapshot(folder, state)
 
-    def _launch(self, folder: JobFolder, order: Order) -> str:
+    def _launch(self, folder: JobFolder, order: TrainingSpec) -> str:
         """Have a runner claim the job and start its training. Whether it did is on disk; its words if it did not."""
         until = time.monotonic() + START_SECONDS
         command = [sys.executable, "-I", "-S", local_runner.__file__]
@@ -225,7 +225,7 @@ class LocalProvider:
         return f"Trains on this machine with {Path(local_command.fill_in(self.command, self.jobs)[0]).name}."
 
 
-def _dataloader_of(order: Order) -> Sequence[Any]:
+def _dataloader_of(order: TrainingSpec) -> Sequence[Any]:
     if not order.dataset:
         return order.dataloader_config
     filled: list[Any] = dataset.filled_in(order.dataloader_config, order.dataset)

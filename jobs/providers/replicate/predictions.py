@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from cloudtrain_site.redaction import is_secret_name, mask_secrets
-from jobs.providers.base import Found, Order, ProviderError, Snapshot
+from jobs.providers.base import Found, ProviderError, Snapshot, TrainingSpec
 from jobs.providers.progress import read_progress
 from jobs.statuses import ACTIVE, PROVIDER_WORDS
 
@@ -148,7 +148,7 @@ def _json(text: Any) -> Any:
         return None
 
 
-def write_input(order: Order) -> dict[str, Any]:
+def write_input(order: TrainingSpec) -> dict[str, Any]:
     """The inputs that today's predictor takes. Raises ProviderError for a secret that it would show to everybody."""
     config = dict(order.config)
     given: dict[str, Any] = _take_secrets(config)
@@ -180,7 +180,7 @@ def _take_secrets(config: dict[str, Any]) -> dict[str, str]:
 def objection_to(config: Mapping[str, Any], dataloader_config: Sequence[Any]) -> str:
     """Why no prediction could be made of this config; empty when one could."""
     try:
-        write_input(Order("", config, dataloader_config, "", "", ""))
+        write_input(TrainingSpec("", config, dataloader_config, "", "", ""))
     except ProviderError as error:
         return str(error)
     return ""
@@ -196,7 +196,7 @@ def remarks_on(config: Mapping[str, Any]) -> Sequence[str]:
     return told
 
 
-def _run_name(order: Order, config: Mapping[str, Any]) -> str:
+def _run_name(order: TrainingSpec, config: Mapping[str, Any]) -> str:
     """Without the marker of another submission, when its config was read from the prediction that this became."""
     name = order.tracker_run_name or _text(config.get("tracker_run_name") or config.get("--tracker_run_name"))
     return MARKER.sub("", name).strip()

@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 
 from cloudtrain_site.encryption import Blot
 from jobs.models import ProviderConfig
-from jobs.providers.base import PLAIN, Answers, Found, Handle, LogSlice, Order, ProviderError, Snapshot
+from jobs.providers.base import PLAIN, Answers, Found, Handle, LogSlice, ProviderError, Snapshot, TrainingSpec
 from jobs.providers.datasets import Copy, Meter, Parcel
 from jobs.providers.replicate import files
 from jobs.providers.replicate.access import DEFAULT_BASE, Access, ReplicateError
@@ -89,7 +89,7 @@ class ReplicateProvider:
 
         return Connection(self.access)
 
-    async def submit(self, order: Order) -> Snapshot:
+    async def submit(self, order: TrainingSpec) -> Snapshot:
         """Sent once. Its own connection: one that was kept open could break in a way that leaves the outcome open."""
         wishes = self.wishes or await sync_to_async(read_submission_settings)()
         model = (wishes.model or MODEL).replace("{profile}", order.hardware_profile)

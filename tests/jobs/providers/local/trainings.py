@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs.identifiers import new_job_id, new_marker
-from jobs.providers.base import Handle, Order, Snapshot
+from jobs.providers.base import Handle, Snapshot, TrainingSpec
 from jobs.providers.local import runner
 from jobs.providers.local.provider import LocalProvider
 from jobs.statuses import TERMINAL
@@ -47,7 +47,7 @@ class Trainings:
         """A new provider that trains with `code`, as another process of ours would have it."""
         return LocalProvider(self.data_dir, command or ["{python}", "-S", "-c", code], grace)
 
-    def start(self, code: str = "", *, text: str = "", order: Order | None = None, **options: Any) -> Handle:
+    def start(self, code: str = "", *, text: str = "", order: TrainingSpec | None = None, **options: Any) -> Handle:
         """Submit a job, and wait until its log has `text`."""
         order = order or make_order()
         snapshot = asyncio.run(self.provider(code, **options).submit(order))
@@ -108,7 +108,7 @@ class Trainings:
         until(lambda: not list(processes_of(self.jobs)))
 
 
-def make_order(**fields: Any) -> Order:
+def make_order(**fields: Any) -> TrainingSpec:
     defaults: dict[str, Any] = {
         "job_id": new_job_id(),
         "config": {"max_train_steps": 10},
@@ -117,7 +117,7 @@ def make_order(**fields: Any) -> Order:
         "marker": new_marker(),
         "correlation_id": "test-correlation",
     }
-    return Order(**{**defaults, **fields})
+    return TrainingSpec(**{**defaults, **fields})
 
 
 def processes_of(jobs: Path) -> Iterator[int]:

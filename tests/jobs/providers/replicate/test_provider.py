@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from examples.fake_replicate import FakeReplicate, Prediction
-from jobs.providers.base import Handle, Order, ProviderError, Snapshot
+from jobs.providers.base import Handle, ProviderError, Snapshot, TrainingSpec
 from jobs.providers.replicate import client
 from jobs.providers.replicate.access import Access
 from jobs.providers.replicate.client import retry_after
@@ -33,7 +33,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-def order(**fields: Any) -> Order:
+def order(**fields: Any) -> TrainingSpec:
     defaults: dict[str, Any] = {
         "job_id": "job-1",
         "config": {"max_train_steps": 10},
@@ -42,7 +42,7 @@ def order(**fields: Any) -> Order:
         "marker": MARKER,
         "correlation_id": "corr-1",
     }
-    return Order(**{**defaults, **fields})
+    return TrainingSpec(**{**defaults, **fields})
 
 
 def refusal(work: Coroutine[Any, Any, Any]) -> ProviderError:

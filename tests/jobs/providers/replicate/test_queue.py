@@ -14,7 +14,7 @@ from cloudtrain_site.states import SYSTEM, Source
 from examples.fake_replicate import FakeReplicate
 from jobs import lifecycle, maintenance
 from jobs.models import Job, ProviderConfig
-from jobs.providers.base import Order, Snapshot
+from jobs.providers.base import Snapshot, TrainingSpec
 from jobs.providers.replicate.provider import ReplicateProvider
 from jobs.roles import Role
 from jobs.statuses import JobStatus
@@ -182,7 +182,7 @@ def test_an_earlier_training_that_a_webhook_brings_while_it_is_submitted_again_i
     (earlier,) = fake.predictions
     submit_now = ReplicateProvider.submit
 
-    async def submit_while_a_webhook_comes(self: ReplicateProvider, order: Order) -> Snapshot:
+    async def submit_while_a_webhook_comes(self: ReplicateProvider, order: TrainingSpec) -> Snapshot:
         told = Snapshot(earlier.id, JobStatus.RUNNING)
         job = await sync_to_async(Job.objects.get)()
         await sync_to_async(lifecycle.mark_submitted)(job, told, actor=SYSTEM, source=Source.WEBHOOK)
