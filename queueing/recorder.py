@@ -44,15 +44,15 @@ def _take_down(entry: QueueEntry, job: Job, snapshot: Snapshot) -> bool:
     with tracing(job):
         counts = claims.confirm(entry)
         if not (counts and lifecycle.mark_submitted(job, snapshot, actor=claims.DISPATCHER)):
-            _leave_no_stray(job, snapshot)
+            _adopt_orphan(job, snapshot)
         return counts
 
 
-def _leave_no_stray(job: Job, snapshot: Snapshot) -> None:
+def _adopt_orphan(job: Job, snapshot: Snapshot) -> None:
     """What was started for a job that ended meanwhile, or got another training by a webhook, would run unseen."""
     now = Job.objects.select_related("organization").get(pk=job.pk)
-    if orphans.is_stray(now, snapshot):
-        orphans.take_in(now, snapshot, source=Source.DISPATCHER)
+    if orphans.is_orphan(now, snapshot):
+        orphans.adopt_orphan(now, snapshot, source=Source.DISPATCHER)
 
 
 def _pass_on_cancellations(jobs: Sequence[Job]) -> None:

@@ -84,8 +84,10 @@ def _take_in(found: Sequence[Found], name: str, config: ProviderConfig | None, s
         with unit_of_work():
             for item in unowned[first : first + BATCH]:
                 owner = owners.get(item.marker or "")
-                if owner is not None and orphans.is_stray(owner, item.snapshot, item.created_at):
-                    new += orphans.take_in(owner, item.snapshot, source=source, made_at=item.created_at) is not None
+                if owner is not None and orphans.is_orphan(owner, item.snapshot, item.created_at):
+                    new += (
+                        orphans.adopt_orphan(owner, item.snapshot, source=source, made_at=item.created_at) is not None
+                    )
                 else:
                     new += _take_in_one(item, name, config, source)
     return new

@@ -27,7 +27,7 @@ logger = logging.getLogger("simpletuner.cloud.jobs")
 SLACK = timedelta(minutes=2)
 
 
-def is_stray(owner: Job, snapshot: Snapshot, made_at: datetime | None = None) -> bool:
+def is_orphan(owner: Job, snapshot: Snapshot, made_at: datetime | None = None) -> bool:
     """Whether a training with the marker of `owner` is none that it has, or may still get. Once true, it stays so.
 
     One that was made before or after the job was being submitted isn't ours: somebody has copied our input.
@@ -40,9 +40,9 @@ def is_stray(owner: Job, snapshot: Snapshot, made_at: datetime | None = None) ->
     return begun - SLACK <= made_at <= settled + SLACK
 
 
-def take_in(owner: Job, snapshot: Snapshot, *, source: str, made_at: datetime | None = None) -> Job | None:
+def adopt_orphan(owner: Job, snapshot: Snapshot, *, source: str, made_at: datetime | None = None) -> Job | None:
     """Make a stray of `owner` a job, and have it stopped unless it has ended. None: somebody else has just done so."""
-    stray = None
+    orphan = None
     config = ProviderConfig.objects.filter(pk=owner.provider).first()
     snapshot = replace(snapshot, hardware=snapshot.hardware or owner.hardware_profile)
     snapshot, cost = priced(snapshot, config)
@@ -57,7 +57,7 @@ def take_in(owner: Job, snapshot: Snapshot, *, source: str, made_at: datetime | 
     with tracing(owner):
         try:
             with unit_of_work():
-                stray = lifecycle.adopt_found(
+                orphan = lifecycle.adopt_found(
                     found,
                     provider=owner.provider,
                     organization=owner.organization,
@@ -65,22 +65,22 @@ def take_in(owner: Job, snapshot: Snapshot, *, source: str, made_at: datetime | 
                     source=source,
                     sealed=owner.sealed,
                 )
-                _tell(owner, stray, source)
+                _tell(owner, orphan, source)
         except IntegrityError:
             return None
-        told = {"external_id": stray.external_id, "stray": stray.pk, "status": stray.status}
+        told = {"external_id": orphan.external_id, "stray": orphan.pk, "status": orphan.status}
         logger.warning("A training turned up that its job has no use for", extra=told)
-    return stray
+    return orphan
 
 
-def _tell(owner: Job, stray: Job, source: str) -> None:
+def _tell(owner: Job, orphan: Job, source: str) -> None:
     """In the histories of both, and to the provider after the commit."""
     why = f"it has {owner.external_id}" if owner.external_id else f"it is {owner.status}"
-    if stray.is_terminal:
-        what = f"that is {stray.status}{stray.cost_in_words}"
+    if orphan.is_terminal:
+        what = f"that is {orphan.status}{orphan.cost_in_words}"
     else:
         what = "asked to stop"
         reason = f"job {owner.pk} has no use for it: {why}"
-        lifecycle.request_cancel(stray, actor=SYSTEM, source=source, reason=reason)
-    words = f"{stray.external_id} of this job turned up, though {why}: {what} (job {stray.pk})"
+        lifecycle.request_cancel(orphan, actor=SYSTEM, source=source, reason=reason)
+    words = f"{orphan.external_id} of this job turned up, though {why}: {what} (job {orphan.pk})"
     owner.note(Actor(name=owner.provider), source, words)

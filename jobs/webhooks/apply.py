@@ -125,8 +125,8 @@ def _turn_away(owner: Job, delivery: WebhookDelivery, snapshot: Snapshot) -> tup
         return too_late
     made_at = read_found(delivery.payload).created_at
     # Anybody can send an unsigned one, about whatever training.
-    is_certain = delivery.verdict == WebhookDelivery.Verdict.ACCEPTED and orphans.is_stray(owner, snapshot, made_at)
-    stray = orphans.take_in(owner, snapshot, source=Source.WEBHOOK, made_at=made_at) if is_certain else None
+    is_certain = delivery.verdict == WebhookDelivery.Verdict.ACCEPTED and orphans.is_orphan(owner, snapshot, made_at)
+    stray = orphans.adopt_orphan(owner, snapshot, source=Source.WEBHOOK, made_at=made_at) if is_certain else None
     if stray is not None:
         words = f"it is {stray.status}" if stray.is_terminal else "asked to stop"
         return stray, f"job {owner.pk} has no use for it: {words}"

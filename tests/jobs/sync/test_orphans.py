@@ -234,7 +234,7 @@ def test_whoever_sees_it_at_the_same_moment_it_is_one_job(fake: FakeReplicate, g
     made = running(fake)
 
     def told() -> int:
-        return orphans.take_in(given_up, Snapshot(made.id, JobStatus.RUNNING), source=Source.WEBHOOK) is not None
+        return orphans.adopt_orphan(given_up, Snapshot(made.id, JobStatus.RUNNING), source=Source.WEBHOOK) is not None
 
     assert sum(at_once(look_around, told, look_around, told)) == 1
     assert len(reasons(stray_of(given_up))) == 2
