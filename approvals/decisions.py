@@ -68,7 +68,7 @@ def approve(request: ApprovalRequest, *, user: User, source: str, notes: str = "
         return False
     actor, bypass = Actor.of(user), bypass or bypasses(user, request)
     with unit_of_work():
-        if not _take_down(request, user, Verdict.APPROVE, source, notes, bypass):
+        if not _record_decision(request, user, Verdict.APPROVE, source, notes, bypass):
             return False
         given = request.decisions.count()
         if given < request.approvals_needed and not bypass:
@@ -93,7 +93,7 @@ def reject(request: ApprovalRequest, *, user: User, source: str, notes: str) -> 
         return False
     actor, bypass = Actor.of(user), bypasses(user, request)
     with unit_of_work():
-        if not _take_down(request, user, Verdict.REJECT, source, notes, bypass):
+        if not _record_decision(request, user, Verdict.REJECT, source, notes, bypass):
             return False
         refuse(request, RequestStatus.REJECTED, actor, source, notes, bypass=bypass)
         send_soon()
@@ -128,7 +128,9 @@ def expire_when_due(request: ApprovalRequest, source: str) -> bool:
     return request.expires_at <= timezone.now() and expire(request, source=source)
 
 
-def _take_down(request: ApprovalRequest, user: User, verdict: Verdict, source: str, notes: str, bypass: bool) -> bool:
+def _record_decision(
+    request: ApprovalRequest, user: User, verdict: Verdict, source: str, notes: str, bypass: bool
+) -> bool:
     """Write down what `user` says. False: nothing is left to say, or they have said it before.
 
     The request's row is locked until the transaction ends (SQLite's are one at a time anyway): of two reviewers

@@ -30,7 +30,7 @@ from jobs.providers.base import Provider, ProviderError, TrainingSpec
 from jobs.statuses import TERMINAL, JobStatus
 from queueing import claims, extensions, staging
 from queueing.models import QueueEntry
-from queueing.recorder import Accepted, Ledger, take_down
+from queueing.recorder import Accepted, ResultRecorder, record
 from queueing.statuses import HOLDS_SLOT, LIVE, EntryStatus
 
 logger = logging.getLogger("simpletuner.cloud.queue")
@@ -63,10 +63,10 @@ class Staged:
 async def submit(entry: QueueEntry, staged: Staged | None = None) -> bool:
     """As `dispatch`. A job with a dataset is left to `transfers`, which submit it when that is `staged`."""
     job = await sync_to_async(_prepare)(entry, staged)
-    return job is not None and await _call(entry, job, staged, Ledger())
+    return job is not None and await _call(entry, job, staged, ResultRecorder())
 
 
-async def _call(entry: QueueEntry, job: Job, staged: Staged | None, ledger: Ledger) -> bool:
+async def _call(entry: QueueEntry, job: Job, staged: Staged | None, ledger: ResultRecorder) -> bool:
     """Call the provider about a job that is ready for it, and take down what it answered."""
     provider_logger.info("Submitting to provider", extra={"attempt": entry.attempts})
     try:
@@ -77,7 +77,7 @@ async def _call(entry: QueueEntry, job: Job, staged: Staged | None, ledger: Ledg
     except ProviderError as refusal:
         error = refusal
     else:
-        return await ledger.take_down(Accepted(entry, job, snapshot))
+        return await ledger.record(Accepted(entry, job, snapshot))
     await sync_to_async(refused)(entry, job, error)
     return False
 
@@ -220,7 +220,7 @@ def _look_for(entries: Sequence[QueueEntry]) -> int:
     for entry, marker in zip(entries, markers, strict=True):
         with tracing(entry.job):
             if marker in found:
-                settled += take_down([Accepted(entry, entry.job, found[marker])])[0]
+                settled += record([Accepted(entry, entry.job, found[marker])])[0]
             elif provider.once_per_marker and not words.startswith("it could"):
                 settled += dispatch(entry)
             else:
@@ -255,7 +255,7 @@ async def _dispatch_all() -> int:
     """Keep up to CALLS_AT_ONCE submissions under way, so that a slow provider holds up nobody else's job."""
     deadline = time.monotonic() + PASS_SECONDS
     under_way: set[asyncio.Task[bool]] = set()
-    dispatched, more, ledger = 0, True, Ledger()
+    dispatched, more, ledger = 0, True, ResultRecorder()
     while True:
         room = CALLS_AT_ONCE - len(under_way)
         # Not for each that ends: a decision costs the same for one entry as for twenty.
@@ -281,7 +281,7 @@ def _ready(entries: Sequence[QueueEntry]) -> dict[int, Job]:
         return {}
 
 
-async def _dispatch_safely(entry: QueueEntry, ready: Mapping[int, Job], ledger: Ledger) -> bool:
+async def _dispatch_safely(entry: QueueEntry, ready: Mapping[int, Job], ledger: ResultRecorder) -> bool:
     """One entry's surprise must not keep the others of the pass from going; its lease brings it back."""
     with tracing(entry.job):
         try:

@@ -29,18 +29,18 @@ class Accepted(NamedTuple):
     snapshot: Snapshot
 
 
-def take_down(accepted: Sequence[Accepted]) -> list[bool]:
+def record(accepted: Sequence[Accepted]) -> list[bool]:
     """Take down what the providers started, all of it or nothing.
 
     For each whether it counts. False: the claim is somebody else's by now, and so is the answer.
     """
     with unit_of_work():
-        counts = [_take_down(*one) for one in accepted]
+        counts = [_record_one(*one) for one in accepted]
     _pass_on_cancellations([one.job for one, counted in zip(accepted, counts, strict=True) if counted])
     return counts
 
 
-def _take_down(entry: QueueEntry, job: Job, snapshot: Snapshot) -> bool:
+def _record_one(entry: QueueEntry, job: Job, snapshot: Snapshot) -> bool:
     with tracing(job):
         counts = claims.confirm(entry)
         if not (counts and lifecycle.mark_submitted(job, snapshot, actor=claims.DISPATCHER)):
@@ -63,7 +63,7 @@ def _pass_on_cancellations(jobs: Sequence[Job]) -> None:
             lifecycle.request_cancel(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)
 
 
-class Ledger:
+class ResultRecorder:
     """Takes down the answers to the calls of one event loop, those that come while it writes in one go after it."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Ledger:
         # Not that of the first job that is taken down: each is written in the name of its own.
         self._context = contextvars.copy_context()
 
-    async def take_down(self, accepted: Accepted) -> bool:
+    async def record(self, accepted: Accepted) -> bool:
         """As the function, for one of many that wait at the same time."""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((accepted, answer))
@@ -86,7 +86,7 @@ class Ledger:
             try:
                 # Copies: when it fails, the originals must not look as if it had not.
                 copies = [Accepted(copy.copy(one.entry), copy.copy(one.job), one.snapshot) for one, _ in batch]
-                counts = await sync_to_async(take_down)(copies)
+                counts = await sync_to_async(record)(copies)
             except Exception:
                 await _write_one_by_one(batch)
             else:
@@ -98,6 +98,6 @@ async def _write_one_by_one(batch: Sequence[tuple[Accepted, asyncio.Future[bool]
     """One answer that can't be taken down must not take the others along."""
     for accepted, answer in batch:
         try:
-            answer.set_result((await sync_to_async(take_down)([accepted]))[0])
+            answer.set_result((await sync_to_async(record)([accepted]))[0])
         except Exception as error:
             answer.set_exception(error)

@@ -18,7 +18,7 @@ from jobs.statuses import JobStatus
 from queueing import claims, dispatch
 from queueing.dispatch import prepare
 from queueing.models import QueueEntry, QueueState
-from queueing.recorder import Accepted, take_down
+from queueing.recorder import Accepted, record
 from queueing.statuses import EntryStatus
 from tests.providers import ScriptedProvider
 
@@ -146,7 +146,7 @@ def test_a_stale_dispatchers_answer_is_dropped_whole(enqueue: Enqueue, scripted:
     expire_leases()
     claims.take_over(QueueEntry.objects.get())
     lines = JobEvent.objects.count()
-    assert take_down([Accepted(entry, job, Snapshot("x-9", JobStatus.QUEUED))]) == [False]
+    assert record([Accepted(entry, job, Snapshot("x-9", JobStatus.QUEUED))]) == [False]
     assert state() == (JobStatus.PENDING, EntryStatus.DISPATCHING)
     assert JobEvent.objects.count() == lines
 

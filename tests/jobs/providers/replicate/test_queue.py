@@ -154,9 +154,9 @@ def test_what_is_found_just_as_it_is_given_up_is_stopped(
     def give_up_first(accepted: Sequence[recorder.Accepted]) -> list[bool]:
         entry = QueueEntry.objects.select_related("job").get()
         assert operations.give_up(entry, By(SYSTEM, Source.API, "it is not there"))
-        return recorder.take_down(accepted)
+        return recorder.record(accepted)
 
-    monkeypatch.setattr(dispatch, "take_down", give_up_first)
+    monkeypatch.setattr(dispatch, "record", give_up_first)
     a_lease_later()
     maintenance.press_cancels()
     (made,) = fake.predictions
