@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from approvals.statuses import ALLOWED, RequestStatus, Verdict
-from cloudtrain_site.events.publish import News, publish
+from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.states import Change, Source, Stateful
 from jobs.models import Job, Organization, record_in_history
 from jobs.roles import Role
@@ -238,7 +238,7 @@ class ApprovalRequest(Stateful):
         if change.new == RequestStatus.CANCELLED:
             return
         publish(
-            News(
+            Event(
                 type=kind,
                 channel=self.job.channel,
                 data={

@@ -81,12 +81,12 @@ def _set_up_django() -> None:
 
 def _sender() -> Callable[[dict[str, Any]], bool]:
     """Stores and tells one event, our way or the library's, and says whether that was possible."""
-    from cloudtrain_site.events.publish import EVERYONE, News, publish
+    from cloudtrain_site.events.publish import EVERYONE, Event, publish
 
     if "BENCH_STOCK_URL" in os.environ:
         client = httpx.Client(base_url=os.environ["BENCH_STOCK_URL"], timeout=25)
         return lambda data: client.post("/bench/send", json=data).is_success
-    return lambda data: publish(News("bench", EVERYONE, data)) is None
+    return lambda data: publish(Event("bench", EVERYONE, data)) is None
 
 
 def prepare() -> None:

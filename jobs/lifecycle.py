@@ -16,7 +16,7 @@ from django_q.tasks import async_task
 from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
-from cloudtrain_site.events.publish import News, publish
+from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.states import Actor, Change, Source, change_state
 from jobs.identifiers import new_job_id, new_marker
 from jobs.models import DatasetUpload, Job, LogPiece, Organization
@@ -274,7 +274,7 @@ def tell_progress(job: Job) -> None:
     if not Job.objects.filter(quiet, pk=job.pk).update(progress_told_at=now):
         return
     data = {"job_id": job.pk, "stage": job.stage, "progress": job.progress, "last_log": job.last_log}
-    publish(News(type="job_progress", channel=job.channel, data=data))
+    publish(Event(type="job_progress", channel=job.channel, data=data))
 
 
 def finish(job: Job, to: JobStatus, *, actor: Actor, source: str, reason: str, along: tuple[str, ...] = ()) -> bool:

@@ -1,4 +1,4 @@
-"""News that travel up from the jobs."""
+"""Signals by which the rooms above hear of a job."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
-from cloudtrain_site.events.publish import EVERYONE, News, publish
+from cloudtrain_site.events.publish import EVERYONE, Event, publish
 from queueing.limits import queue_state
 from queueing.models import QueueEntry, QueueState
 from queueing.statuses import HOLDS_SLOT, WAITING
@@ -67,5 +67,5 @@ def tell_queue() -> bool:
     with unit_of_work():
         if not QueueState.objects.filter(quiet, pk=1).update(told_depth=depth, told_running=running, told_at=now):
             return False
-        publish(News(type="queue_changed", channel=EVERYONE, data={"queue_depth": depth, "running": running}))
+        publish(Event(type="queue_changed", channel=EVERYONE, data={"queue_depth": depth, "running": running}))
     return True

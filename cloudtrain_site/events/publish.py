@@ -1,4 +1,4 @@
-"""News for the browsers: written in the transaction of the change, told to the streams after it.
+"""Events for the browsers: written in the transaction of the change, told to the streams after it.
 
 The rows are django-eventstream's, numbered by one counter for all channels. The number is taken under the
 counter's row lock, which is held until the commit: numbers become visible in their own order, so a reader
@@ -14,7 +14,8 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection
 from django.utils import timezone
-from django_eventstream.models import Event, EventCounter
+from django_eventstream.models import Event as EventRow
+from django_eventstream.models import EventCounter
 
 from cloudtrain_site.database.fast_sql import insert
 from cloudtrain_site.database.unit_of_work import at_end_of_unit
@@ -31,7 +32,7 @@ _encode = DjangoJSONEncoder().encode
 
 
 @dataclass(frozen=True)
-class News:
+class Event:
     """One event to be stored: its `type`, the channel whose readers get it, and what it says."""
 
     type: str
@@ -39,22 +40,22 @@ class News:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-def publish(news: News) -> None:
+def publish(news: Event) -> None:
     """Store `news` with the change that it tells of: in the open unit of work, or in one of its own."""
     at_end_of_unit(news, _store)
 
 
 def rights_changed(user_id: int) -> None:
     """End this user's open streams, in every process, after the commit: they are reopened with the rights of then."""
-    publish(News(RIGHTS_CHANGED, f"{USER_CHANNEL}{user_id}", {"user_id": user_id}))
+    publish(Event(RIGHTS_CHANGED, f"{USER_CHANNEL}{user_id}", {"user_id": user_id}))
 
 
-def _store(news: list[News]) -> None:
+def _store(news: list[Event]) -> None:
     last = _take_numbers(len(news))
     now = timezone.now()
     insert(
         [
-            Event(
+            EventRow(
                 channel=item.channel,
                 type="message",
                 eid=last - len(news) + position,

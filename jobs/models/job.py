@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import write_last
-from cloudtrain_site.events.publish import News, publish
+from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.states import Actor, Change, Source, Stateful
 from jobs import signals
 from jobs.channels import organization_channel
@@ -177,7 +177,7 @@ class Job(Stateful):
         """Put a change of this job, or of something that belongs to it, into its history."""
         record_in_history(self, change)
         publish(
-            News(
+            Event(
                 type="job_status_changed",
                 channel=self.channel,
                 data={

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from approvals.intake import Outcome
 from approvals.models import ApprovalRequest, ApprovalRule
-from cloudtrain_site.events.publish import EVERYONE, News, publish
+from cloudtrain_site.events.publish import EVERYONE, Event, publish
 from jobs.models import Job
 from jobs.statuses import JobStatus
 from tests.browser.conftest import (
@@ -344,7 +344,7 @@ class TestForEveryone:
         fold = row(page, job).locator("summary")
         fold.click()
         Job.objects.filter(pk=job.pk).update(config_name="renamed")
-        publish(News("queue_changed", EVERYONE, {"queue_depth": 1, "running": 0}))
+        publish(Event("queue_changed", EVERYONE, {"queue_depth": 1, "running": 0}))
         expect(row(page, job)).to_contain_text("renamed")
         expect(fold).to_have_text("Show less", use_inner_text=True)
         expect(fold).to_be_focused()

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, Route, expect
 
 from approvals.intake import Outcome
 from cloudtrain_site.events.hub import open_streams
-from cloudtrain_site.events.publish import EVERYONE, News, publish, rights_changed
+from cloudtrain_site.events.publish import EVERYONE, Event, publish, rights_changed
 from cloudtrain_site.events.store import current_number
 from jobs.models import Job
 from jobs.statuses import JobStatus
@@ -67,7 +67,7 @@ def hanging_leader(browse: Browse, reader: User) -> Page:
 
 def tell_all() -> int:
     """News for everybody; returns their number."""
-    publish(News("queue_changed", EVERYONE, {"queue_depth": 1, "running": 0}))
+    publish(Event("queue_changed", EVERYONE, {"queue_depth": 1, "running": 0}))
     return current_number()
 
 

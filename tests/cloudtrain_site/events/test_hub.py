@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django_eventstream.models import Event
+from django_eventstream.models import Event as EventRow
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.events import hub as event_hub
 from cloudtrain_site.events.hub import BACKLOG, BATCH, Subscription, current_hub, open_streams
-from cloudtrain_site.events.publish import ALL_CHANNELS, EVERYONE, News, publish, rights_changed
+from cloudtrain_site.events.publish import ALL_CHANNELS, EVERYONE, Event, publish, rights_changed
 from cloudtrain_site.events.store import StoredEvent, current_number
 from tests.web import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ALICE, BOB = 1, 2
-TABLE = Event._meta.db_table
+TABLE = EventRow._meta.db_table
 
 
 @asynccontextmanager
@@ -53,7 +53,7 @@ async def tell(channel: str, *types: str) -> None:
     def store() -> None:
         with unit_of_work():
             for name in types:
-                publish(News(name, channel))
+                publish(Event(name, channel))
 
     await asyncio.to_thread(apart, store)
 
@@ -148,7 +148,7 @@ class TestLife:
     def test_a_failure_of_its_own_closes_the_streams(self, caplog: pytest.LogCaptureFixture) -> None:
         async def scene() -> None:
             async with subscribed(ALICE, EVERYONE) as alice:
-                await asyncio.to_thread(apart, lambda: Event.objects.create(channel="user-1", eid=1, data="no JSON"))
+                await asyncio.to_thread(apart, lambda: EventRow.objects.create(channel="user-1", eid=1, data="no JSON"))
                 await until(lambda: alice.ended)
 
         run(scene)

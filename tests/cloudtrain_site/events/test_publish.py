@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
-from django_eventstream.models import Event
+from django_eventstream.models import Event as EventRow
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
-from cloudtrain_site.events.publish import EVERYONE, News, publish, rights_changed
+from cloudtrain_site.events.publish import EVERYONE, Event, publish, rights_changed
 from cloudtrain_site.events.store import StoredEvent, current_number, first_kept, read_after, trim
 
 
@@ -26,7 +26,7 @@ def stored() -> list[tuple[int, str]]:
 def publish_all(*types: str) -> None:
     """One event of each type, for everyone."""
     for name in types:
-        publish(News(name, EVERYONE))
+        publish(Event(name, EVERYONE))
 
 
 def in_thread(work: Callable[[], Any]) -> threading.Thread:
@@ -45,13 +45,13 @@ def in_thread(work: Callable[[], Any]) -> threading.Thread:
 
 def age(hours: float, **which: Any) -> None:
     """Make events look as if they had been written some hours ago."""
-    Event.objects.filter(**which).update(created=timezone.now() - timedelta(hours=hours))
+    EventRow.objects.filter(**which).update(created=timezone.now() - timedelta(hours=hours))
 
 
 @pytest.mark.django_db
 class TestPublish:
     def test_stores_channel_number_and_what_it_says(self) -> None:
-        publish(News("job_progress", "organization-7", {"job_id": "j1", "progress": 0.5}))
+        publish(Event("job_progress", "organization-7", {"job_id": "j1", "progress": 0.5}))
 
         assert read_after(0, 10) == [
             StoredEvent(1, "organization-7", '{"type": "job_progress", "job_id": "j1", "progress": 0.5}')
@@ -59,7 +59,7 @@ class TestPublish:
 
     def test_numbers_run_through_all_channels(self) -> None:
         for channel in ("organization-1", "organization-2", "organization-1"):
-            publish(News("queue_changed", channel))
+            publish(Event("queue_changed", channel))
 
         assert [(event.number, event.channel) for event in read_after(0, 10)] == [
             (1, "organization-1"),
@@ -74,8 +74,8 @@ class TestPublish:
         assert [event.changed_rights_of for event in read_after(0, 10)] == [42]
 
     def test_other_news_change_no_rights(self) -> None:
-        publish(News("greeting", "user-42", {"user_id": 42}))
-        publish(News("rights_changed", EVERYONE, {"user_id": 42}))
+        publish(Event("greeting", "user-42", {"user_id": 42}))
+        publish(Event("rights_changed", EVERYONE, {"user_id": 42}))
 
         assert [event.changed_rights_of for event in read_after(0, 10)] == [None, None]
 
@@ -176,8 +176,8 @@ class TestReading:
         assert [event.number for event in read_after(1, 2)] == [2, 3]
 
     def test_reads_the_named_channels_only(self) -> None:
-        publish(News("mine", "organization-1"))
-        publish(News("theirs", "organization-2"))
+        publish(Event("mine", "organization-1"))
+        publish(Event("theirs", "organization-2"))
 
         assert [event.channel for event in read_after(0, 10, {"organization-1", EVERYONE})] == ["organization-1"]
 

@@ -181,8 +181,8 @@ def test_an_event_of_another_process_arrives(web_server: str, alice: User) -> No
     scheme = f"postgres://{login}/" if connection.vendor == "postgresql" else "sqlite:///"
     program = (
         "import django; django.setup()\n"
-        "from cloudtrain_site.events.publish import EVERYONE, News, publish\n"
-        "publish(News('from_afar', EVERYONE))\n"
+        "from cloudtrain_site.events.publish import EVERYONE, Event, publish\n"
+        "publish(Event('from_afar', EVERYONE))\n"
     )
     environment = {
         **os.environ,
