@@ -27,7 +27,7 @@ from approvals.reviewers import eligible
 from approvals.statuses import RequestStatus
 from cloudtrain_site.accounts.preferences import MailKind, who_muted
 from cloudtrain_site.correlation_ids import HEADER, correlation, get_correlation_id
-from cloudtrain_site.database.unit_of_work import write_last
+from cloudtrain_site.database.unit_of_work import insert_at_commit
 
 logger = logging.getLogger("simpletuner.cloud.approvals")
 
@@ -60,7 +60,7 @@ def plan_decided(request: ApprovalRequest) -> None:
 def _write_down(request: ApprovalRequest, due: dict[Notice.Kind, datetime]) -> None:
     named = get_correlation_id()
     for kind, at in due.items():
-        write_last(Notice(request_id=request.pk, kind=kind, due_at=at, correlation_id=named))
+        insert_at_commit(Notice(request_id=request.pk, kind=kind, due_at=at, correlation_id=named))
 
 
 def send_soon() -> None:

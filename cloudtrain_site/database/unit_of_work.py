@@ -90,7 +90,7 @@ def joined_unit() -> AbstractContextManager[object]:
     return nullcontext() if _pending.depth else unit_of_work()
 
 
-def write_last(row: models.Model) -> None:
+def insert_at_commit(row: models.Model) -> None:
     """Insert `row`, which tells of a change, with the others of its kind: at the end of the open unit of work, or of
     one of its own. Within the unit it can't be read yet."""
     at_end_of_unit(row, _insert)

@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from cloudtrain_site.correlation_ids import get_correlation_id
-from cloudtrain_site.database.unit_of_work import write_last
+from cloudtrain_site.database.unit_of_work import insert_at_commit
 from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.states import Actor, Change, Source, Stateful
 from jobs import signals
@@ -249,7 +249,7 @@ class JobEvent(models.Model):
 
 def record_in_history(job: Job, change: Change) -> None:
     """Write `change`, of whatever subject, into the history of `job`."""
-    write_last(
+    insert_at_commit(
         JobEvent(
             job_id=job.pk,
             subject=change.subject,
