@@ -93,7 +93,7 @@ class BoundedJSONParser(JSONParser):
             raise exceptions.ParseError("The JSON is nested too deeply.") from error
 
 
-def asker(request: HttpRequest | Request) -> User:
+def current_user(request: HttpRequest | Request) -> User:
     """Who is asking, in a view that lets nobody in anonymously."""
     user = request.user
     if not isinstance(user, User):

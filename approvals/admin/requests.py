@@ -25,7 +25,7 @@ from approvals.models import ApprovalRequest
 from approvals.queries import on_desk_of
 from approvals.reviewers import bypasses, eligible, may_go_past, why_not
 from approvals.statuses import RequestStatus, Verdict
-from cloudtrain_site.api import asker
+from cloudtrain_site.api import current_user
 from cloudtrain_site.events.store import current_number
 from cloudtrain_site.states import Source
 from jobs.admin import as_json
@@ -274,7 +274,7 @@ def decide_and_report(
     answers = decide_each(
         list(names),
         verdict,
-        user=asker(request),
+        user=current_user(request),
         source=Source.ADMIN,
         reason=said["reason"],
         bypass=verdict == Verdict.APPROVE and said["bypass"],

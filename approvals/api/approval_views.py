@@ -27,7 +27,7 @@ from approvals.deciding import decide, decide_each
 from approvals.models import ApprovalRequest
 from approvals.queries import changes_of, config_changes, find_request, visible_requests
 from approvals.statuses import RequestStatus, Verdict
-from cloudtrain_site.api import asker
+from cloudtrain_site.api import current_user
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Source
 
@@ -66,7 +66,7 @@ def decide_and_tell(request: Request, found: ApprovalRequest, verdict: Verdict) 
     """Decide, or say why not."""
     body = (RejectionBody if verdict == Verdict.REJECT else DecisionBody)(data=request.data or {})
     body.is_valid(raise_exception=True)
-    user, bypass = asker(request), body.validated_data["bypass"]
+    user, bypass = current_user(request), body.validated_data["bypass"]
     answer = decide(found, verdict, user=user, source=Source.API, reason=body.words(), bypass=bypass)
     if answer.won:
         return _decided(found)
@@ -115,7 +115,7 @@ def _bulk(request: Request, verdict: Verdict) -> Response:
     body.is_valid(raise_exception=True)
     said = body.validated_data
     answers = decide_each(
-        said["ids"], verdict, user=asker(request), source=Source.API, reason=body.words(), bypass=said["bypass"]
+        said["ids"], verdict, user=current_user(request), source=Source.API, reason=body.words(), bypass=said["bypass"]
     )
     won = sum(answer.won for answer in answers)
     shown = [represent_answer(answer) for answer in answers]

@@ -20,7 +20,7 @@ from approvals.rules.editing import find_rule, remove_rule, store_rule, visible_
 from approvals.rules.evaluation import judge
 from approvals.rules.facts import facts_about, rules_in_force
 from approvals.submissions import read_submission
-from cloudtrain_site.api import StrictSerializer, asker
+from cloudtrain_site.api import StrictSerializer, current_user
 from cloudtrain_site.states import Source
 from jobs.api.serializers import SubmitBody, SubmitQuery
 from jobs.models import Organization
@@ -56,7 +56,7 @@ class RuleDetail(APIView):
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, rule_id: int) -> Response:
-        remove_rule(find_rule(request.user, rule_id), user=asker(request))
+        remove_rule(find_rule(request.user, rule_id), user=current_user(request))
         return Response(status=204)
 
 
@@ -85,7 +85,7 @@ def _find_organization(user: AnyUser, name: str | None) -> Organization | None:
 
 def _store(rule: ApprovalRule, values: dict[str, Any], request: Request) -> ApprovalRule:
     try:
-        return store_rule(rule, values, user=asker(request))
+        return store_rule(rule, values, user=current_user(request))
     except exceptions.ValidationError as error:
         raise serializers.ValidationError(serializers.as_serializer_error(error)) from error
 
@@ -173,7 +173,7 @@ def _of_submission(request: Request, said: dict[str, Any]) -> dict[str, Any]:
     query.is_valid(raise_exception=True)
     provider = query.validated_data["provider"]
     submission_request = read_submission(
-        asker(request), provider, said["submission"], source=Source.API, idempotency_key=""
+        current_user(request), provider, said["submission"], source=Source.API, idempotency_key=""
     )
     verdicts = _verdicts(submission_request)
     first = next((verdict for verdict in verdicts if verdict["holds"]), None)

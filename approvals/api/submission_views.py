@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 from approvals.intake import Forecast, Outcome, forecast, submit
 from approvals.reviewers import lack_of_people
 from approvals.submissions import read_submission, repeat_submission
-from cloudtrain_site.api import asker
+from cloudtrain_site.api import current_user
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Source
 from jobs.api.serializers import SubmitBody, SubmitQuery, SubmittedShape
@@ -41,7 +41,7 @@ class SubmitJob(APIView):
         body = SubmitBody(data=request.data)
         body.is_valid(raise_exception=True)
         submission_request = read_submission(
-            asker(request),
+            current_user(request),
             query.validated_data["provider"],
             body.validated_data,
             source=Source.API,
@@ -61,7 +61,11 @@ class RetryJob(APIView):
         if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
             raise Conflict(f"The job is {job.status}: only a failed or cancelled one can be run again.")
         return _submitted(
-            submit(repeat_submission(asker(request), job, source=Source.API, idempotency_key=idempotency_key(request)))
+            submit(
+                repeat_submission(
+                    current_user(request), job, source=Source.API, idempotency_key=idempotency_key(request)
+                )
+            )
         )
 
 

@@ -22,7 +22,7 @@ from cloudtrain_site.accounts.preferences import (
     time_zones,
     wanted_mail,
 )
-from cloudtrain_site.api import StrictSerializer, asker
+from cloudtrain_site.api import StrictSerializer, current_user
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import ApiKey
 
@@ -111,7 +111,7 @@ class Account(APIView):
     """Who asks, and what they chose for themselves."""
 
     def _answer(self, request: Request) -> Response:
-        user = asker(request)
+        user = current_user(request)
         chosen = {"time_zone": time_zone_of(user), "mail": wanted_mail(user)}
         return Response({"username": user.get_username(), "email": user.email, **chosen})
 
@@ -123,7 +123,7 @@ class Account(APIView):
     def patch(self, request: Request) -> Response:
         body = AccountBody(data=request.data)
         body.is_valid(raise_exception=True)
-        change_preferences(asker(request), **body.validated_data)
+        change_preferences(current_user(request), **body.validated_data)
         return self._answer(request)
 
 
@@ -146,13 +146,13 @@ class KeyList(APIView):
 
     @extend_schema(operation_id="account_keys_list", responses=KeyListShape)
     def get(self, request: Request) -> Response:
-        return Response(KeyListShape({"keys": [represent_key(key) for key in keys_of(asker(request))]}).data)
+        return Response(KeyListShape({"keys": [represent_key(key) for key in keys_of(current_user(request))]}).data)
 
     @extend_schema(request=NewKeyBody, responses={201: NewKeyShape})
     def post(self, request: Request) -> Response:
         body = NewKeyBody(data=request.data)
         body.is_valid(raise_exception=True)
-        user, wanted = asker(request), body.validated_data
+        user, wanted = current_user(request), body.validated_data
         made = make_key(user, wanted["name"], timedelta(days=wanted["days"]))
         if made is None:
             raise Conflict(f"You have {MOST_KEYS} keys. Revoke one that is no longer used.", code="too_many_keys")
@@ -169,6 +169,6 @@ class KeyDetail(APIView):
 
     @extend_schema(responses=RevokedShape)
     def delete(self, request: Request, key_id: str) -> Response:
-        if not revoke_key(asker(request), key_id):
+        if not revoke_key(current_user(request), key_id):
             raise Http404
         return Response({"success": True, "id": key_id})

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from cloudtrain_site.api import asker
+from cloudtrain_site.api import current_user
 from cloudtrain_site.redaction import mask_secrets
 from jobs.api.serializers import (
     DoneShape,
@@ -83,7 +83,7 @@ class ConfigDetail(APIView):
         organization = choose_organization(request.user, body.validated_data["organization"])
         given, dataloader = body.validated_data["config"], body.validated_data["dataloader_config"]
         try:
-            config, is_new = store_config(asker(request), organization, name, given, dataloader)
+            config, is_new = store_config(current_user(request), organization, name, given, dataloader)
         except MaskedError as error:
             raise exceptions.ValidationError({"config": str(error)}) from None
         return Response(_represent(config), status=201 if is_new else 200)

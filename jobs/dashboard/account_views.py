@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods
 
 from cloudtrain_site.accounts.api_keys import keys_of
 from cloudtrain_site.accounts.preferences import mail_kinds, time_zones, wanted_mail
-from cloudtrain_site.api import asker
+from cloudtrain_site.api import current_user
 from jobs.dashboard.navigation import frame, page, part
 from jobs.models import Membership
 
@@ -26,7 +26,7 @@ LIFETIMES = ((7, "a week"), (30, "30 days"), (90, "90 days"), (365, "a year"), (
 def account(request: HttpRequest) -> HttpResponse:
     """What one has and chose; the API changes it."""
     around = frame(request)
-    user = asker(request)
+    user = current_user(request)
     wanted = wanted_mail(user)
     context = {
         **around,
@@ -44,7 +44,7 @@ def account(request: HttpRequest) -> HttpResponse:
 @part
 def keys(request: HttpRequest) -> HttpResponse:
     """The list of keys alone, as it is now."""
-    return render(request, "dashboard/_account_keys.html", {"keys": keys_of(asker(request))})
+    return render(request, "dashboard/_account_keys.html", {"keys": keys_of(current_user(request))})
 
 
 class ChangePassword(PasswordChangeView):

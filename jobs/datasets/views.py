@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from cloudtrain_site.api import StrictSerializer, asker
+from cloudtrain_site.api import StrictSerializer, current_user
 from cloudtrain_site.archives import ArchiveError
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.serving.body_limit import FORM_BYTES
@@ -172,7 +172,7 @@ class UploadList(APIView):
         if not isinstance(file, ReceivedFile):
             raise exceptions.ValidationError({FIELD: "This is not a file."})
         try:
-            upload = store.keep(file.received, user=asker(request), organization=organization)
+            upload = store.keep(file.received, user=current_user(request), organization=organization)
         except ArchiveError as error:
             raise exceptions.ValidationError({FIELD: str(error)}) from error
         return Response({"upload": represent_upload(upload)}, status=201)

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from cloudtrain_site.api import asker
+from cloudtrain_site.api import current_user
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Source
 from jobs.api.serializers import DoneShape, as_utc
@@ -91,7 +91,7 @@ class MyQueue(APIView):
 
     @extend_schema(responses=MyQueueShape)
     def get(self, request: Request) -> Response:
-        entries = visible_entries(request.user).filter(user=asker(request))
+        entries = visible_entries(request.user).filter(user=current_user(request))
         return Response({"entries": represent_entries(list(entries), request.user)})
 
 
