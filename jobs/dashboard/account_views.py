@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods
 from cloudtrain_site.accounts.api_keys import keys_of
 from cloudtrain_site.accounts.preferences import mail_kinds, time_zones, wanted_mail
 from cloudtrain_site.api import current_user
-from jobs.dashboard.navigation import frame, page, part
+from jobs.dashboard.navigation import page, page_context, part
 from jobs.models import Membership
 
 #: How long a key may be made to live, in days; the third is what the form begins with.
@@ -25,7 +25,7 @@ LIFETIMES = ((7, "a week"), (30, "30 days"), (90, "90 days"), (365, "a year"), (
 @page
 def account(request: HttpRequest) -> HttpResponse:
     """What one has and chose; the API changes it."""
-    around = frame(request)
+    around = page_context(request)
     user = current_user(request)
     wanted = wanted_mail(user)
     context = {
@@ -55,7 +55,7 @@ class ChangePassword(PasswordChangeView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """The form, and what is around every page."""
-        return {**frame(self.request), **super().get_context_data(**kwargs)}
+        return {**page_context(self.request), **super().get_context_data(**kwargs)}
 
     def get_success_url(self) -> str:
         """Back, with a word about it."""

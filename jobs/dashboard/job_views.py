@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.utils.http import content_disposition_header
 
 from jobs.dashboard.job_detail import dataset_of, documents_of, head_of, history_for_page, masked_json
-from jobs.dashboard.navigation import frame, page, part
+from jobs.dashboard.navigation import page, page_context, part
 from jobs.logs import pieces_of
 from jobs.models import Job
 from jobs.permissions import organizations_of
@@ -31,7 +31,7 @@ PARTS: Mapping[str, tuple[str, Callable[[Job, HttpRequest], Mapping[str, Any]]]]
 @page
 def job_page(request: HttpRequest, job_id: str) -> HttpResponse:
     """All about one job."""
-    around = frame(request)  # before the job is read: whatever happens from here on, the stream brings
+    around = page_context(request)  # before the job is read: whatever happens from here on, the stream brings
     job = find_job(request.user, job_id)
     if job_id != job.pk:
         return redirect("job-page", job.pk)
@@ -96,7 +96,7 @@ def _as_download(answer: Answer, name: str) -> Answer:
 @page
 def new_job(request: HttpRequest) -> HttpResponse:
     """The form. Everything else on it is asked of the API, and sent to it."""
-    around = frame(request)
+    around = page_context(request)
     teams = list(organizations_of(request.user, SUBMITTERS).values_list("name", flat=True))
     if not teams:
         raise PermissionDenied

@@ -14,7 +14,7 @@ from django.views.decorators.gzip import gzip_page
 
 from jobs.dashboard.list_order import COST, DURATION, NAME, NEWEST, OLDEST, SORTS, STATUS
 from jobs.dashboard.list_query import FILTERS, address_of, page_of, read_query, those_of
-from jobs.dashboard.navigation import frame, page, part, place_for
+from jobs.dashboard.navigation import page, page_context, part, place_for
 from jobs.dashboard.rows import make_rows
 from jobs.models import JobQuerySet
 from jobs.permissions import Team, listed_jobs_of, teams_of
@@ -35,7 +35,7 @@ log_out = LogoutView.as_view(next_page="login")
 @page
 def job_list(request: HttpRequest) -> HttpResponse:
     """The newest jobs that the reader may see, and from where on the page follows the event stream."""
-    around = frame(request)  # before the jobs are read: whatever happens from here on, the stream brings
+    around = page_context(request)  # before the jobs are read: whatever happens from here on, the stream brings
     wanted, is_understood = read_query(request.GET)
     teams: list[Team] = around["own_teams"]
     visible = listed_jobs_of(request.user, teams)

@@ -49,7 +49,7 @@ def register_place(place: Place) -> None:
     _places[place.name] = place
 
 
-def frame(request: HttpRequest) -> dict[str, Any]:
+def page_context(request: HttpRequest) -> dict[str, Any]:
     """What `dashboard/base.html` needs around a page for somebody who is signed in.
 
     To be called before the page reads anything: its `newest_event` is where the page follows the event stream from, and
@@ -114,7 +114,7 @@ def live_page(whole: str, live: str, read: Reader) -> tuple[Callable[..., HttpRe
 
     @page
     def show(request: HttpRequest) -> HttpResponse:
-        around = frame(request)  # before anything is read: whatever happens from here on, the stream brings
+        around = page_context(request)  # before anything is read: whatever happens from here on, the stream brings
         return render(request, whole, {**around, **read(request)})
 
     @part
