@@ -19,7 +19,7 @@ from django_q.brokers import get_broker
 from django_q.conf import Conf
 from django_q.models import OrmQ
 
-from cloudtrain_site.background_tasks.heartbeats import FINISHED, FOLDER_VARIABLE, SAVED, Signs, Worker
+from cloudtrain_site.background_tasks.heartbeats import FINISHED, FOLDER_VARIABLE, SAVED, Worker, WorkerStates
 from cloudtrain_site.serving import processes
 
 logger = logging.getLogger("simpletuner.cloud.background")
@@ -42,7 +42,7 @@ class Diagnosis:
     A worker that is busy is left alone, however long it takes: its time limit is django-q2's own affair.
     """
 
-    def __init__(self, signs: Signs, size: int, started_at: float) -> None:
+    def __init__(self, signs: WorkerStates, size: int, started_at: float) -> None:
         self.signs = signs
         self.size = size
         self._short_since = started_at
@@ -122,7 +122,7 @@ class ClusterSupervisor:
 
     def _run_once(self) -> None:
         """Start a cluster and return when it is gone."""
-        signs = Signs(Path(tempfile.mkdtemp(prefix="cloudtrain-signs-")))
+        signs = WorkerStates(Path(tempfile.mkdtemp(prefix="cloudtrain-signs-")))
         cluster = _start(signs)
         grace_seconds = 0.0
         try:
@@ -135,7 +135,7 @@ class ClusterSupervisor:
             hand_back(signs)
             shutil.rmtree(signs.folder, ignore_errors=True)
 
-    def _watch(self, cluster: Popen[bytes], signs: Signs) -> str | None:
+    def _watch(self, cluster: Popen[bytes], signs: WorkerStates) -> str | None:
         """Return the reason why the cluster must be replaced; None when we are to stop."""
         diagnosis = Diagnosis(signs, Conf.WORKERS, time.time())
         while not self.stop.wait(CHECK_SECONDS):
@@ -149,7 +149,7 @@ class ClusterSupervisor:
                 return reason
         return None
 
-    def _let_finish(self, signs: Signs) -> None:
+    def _let_finish(self, signs: WorkerStates) -> None:
         """Give those that work a last chance: the sick cluster is killed when none does any more."""
         deadline = time.monotonic() + LAST_CHANCE_SECONDS
         while time.monotonic() < deadline and any(w.is_busy and not w.has_vanished for w in signs.workers()):
@@ -157,13 +157,13 @@ class ClusterSupervisor:
                 return
 
 
-def _start(signs: Signs) -> Popen[bytes]:
+def _start(signs: WorkerStates) -> Popen[bytes]:
     command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "qcluster"]
     # Said expressly: we may ourselves be part of a web process, whose connections don't survive a fork.
     return processes.start(command, env={FOLDER_VARIABLE: str(signs.folder), "CLOUDTRAIN_ROLE": "worker"})
 
 
-def hand_back(signs: Signs) -> int:
+def hand_back(signs: WorkerStates) -> int:
     """Let others have the tasks that were in hand when their workers were killed; returns how many.
 
     Without this the broker would hold each back until its `retry` time is over.

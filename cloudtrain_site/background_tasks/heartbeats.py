@@ -48,7 +48,7 @@ class Worker:
         return None
 
 
-class Signs:
+class WorkerStates:
     """The state files of one cluster."""
 
     def __init__(self, folder: Path) -> None:

@@ -52,7 +52,7 @@ class Outage:
             self.since = None
 
 
-class Heart:
+class ScheduleBeat:
     """The beat of this process: once a second the schedule rows are put right, and those due are fired."""
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class BackgroundTaskManager:
             if self._running:
                 return
             self._stop = threading.Event()
-            heart, supervisor = Heart(), ClusterSupervisor(self._stop)
+            heart, supervisor = ScheduleBeat(), ClusterSupervisor(self._stop)
             work: list[tuple[str, Callable[[], None]]] = [
                 ("beat", partial(_every, BEAT_SECONDS, heart.beat, self._stop)),
                 ("workers", supervisor.run),

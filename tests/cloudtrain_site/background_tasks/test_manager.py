@@ -19,8 +19,8 @@ from django_q.models import Schedule
 
 from cloudtrain_site.background_tasks import get_task_manager
 from cloudtrain_site.background_tasks.cluster import STUCK_SECONDS, Diagnosis
-from cloudtrain_site.background_tasks.heartbeats import FINISHED, SAVED, Signs
-from cloudtrain_site.background_tasks.manager import Heart
+from cloudtrain_site.background_tasks.heartbeats import FINISHED, SAVED, WorkerStates
+from cloudtrain_site.background_tasks.manager import ScheduleBeat
 from jobs.models import ProviderConfig
 from tests.cloudtrain_site.process_stacks import START_SECONDS, Stack, migrated, stack
 from tests.wait import wait_until
@@ -30,7 +30,7 @@ from tests.wait import wait_until
 class TestHeart:
     def test_it_says_what_it_starts(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO", "simpletuner.cloud.background")
-        heart = Heart()
+        heart = ScheduleBeat()
         heart.beat()
         heart.beat()
         said = [(r.levelname, r.message, vars(r).get("interval_seconds")) for r in caplog.records]
@@ -38,7 +38,7 @@ class TestHeart:
 
     def test_polling_follows_the_webhook_address_within_one_beat(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO", "simpletuner.cloud.background")
-        heart = Heart()
+        heart = ScheduleBeat()
         heart.beat()
         provider, _ = ProviderConfig.objects.update_or_create(
             name="replicate", defaults={"enabled": True, "webhook_url": "https://example.org/hook"}
@@ -52,7 +52,7 @@ class TestHeart:
         assert polling == ["Starting job status polling", "Stopping job status polling", "Starting job status polling"]
 
     def test_an_outage_is_logged_once(self, monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
-        heart = Heart()
+        heart = ScheduleBeat()
         heart.beat()
         with monkeypatch.context() as broken:
             broken.setattr("cloudtrain_site.background_tasks.manager.fire_due", lambda now: 1 / 0)
@@ -62,7 +62,7 @@ class TestHeart:
 
     def test_a_start_that_fails_is_told_as_documented(self, monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
         monkeypatch.setattr("cloudtrain_site.background_tasks.manager.fire_due", lambda now: 1 / 0)
-        Heart().beat()
+        ScheduleBeat().beat()
         assert [r.message for r in caplog.records if r.levelname == "ERROR"] == ["Failed to start queue processing"]
 
 
@@ -78,8 +78,8 @@ class TestDiagnosis:
     """Two workers, one of them ourselves; time is what the test says."""
 
     @pytest.fixture
-    def signs(self, tmp_path: Path) -> Signs:
-        return Signs(tmp_path)
+    def signs(self, tmp_path: Path) -> WorkerStates:
+        return WorkerStates(tmp_path)
 
     @pytest.fixture
     def sign(self, tmp_path: Path) -> Callable[..., None]:
@@ -97,12 +97,12 @@ class TestDiagnosis:
 
         return write
 
-    def test_all_is_well(self, signs: Signs, workers: Callable[..., None]) -> None:
+    def test_all_is_well(self, signs: WorkerStates, workers: Callable[..., None]) -> None:
         workers("idle", "busy")
         assert Diagnosis(signs, 2, 0).trouble(lambda: False, 1) is None
 
     def test_an_idle_worker_that_was_killed(
-        self, signs: Signs, workers: Callable[..., None], a_process: subprocess.Popen[bytes]
+        self, signs: WorkerStates, workers: Callable[..., None], a_process: subprocess.Popen[bytes]
     ) -> None:
         workers("idle", "idle")
         a_process.kill()
@@ -111,46 +111,54 @@ class TestDiagnosis:
         assert reason == "an idle worker died, perhaps with the lock of the queue"
 
     def test_a_busy_worker_that_was_killed_is_replaced_by_its_own_cluster(
-        self, signs: Signs, workers: Callable[..., None], a_process: subprocess.Popen[bytes]
+        self, signs: WorkerStates, workers: Callable[..., None], a_process: subprocess.Popen[bytes]
     ) -> None:
         workers("idle", "busy")
         a_process.kill()
         a_process.wait()
         assert Diagnosis(signs, 2, 0).trouble(lambda: False, 1) is None
 
-    def test_long_tasks_are_left_alone_though_others_wait(self, signs: Signs, workers: Callable[..., None]) -> None:
+    def test_long_tasks_are_left_alone_though_others_wait(
+        self, signs: WorkerStates, workers: Callable[..., None]
+    ) -> None:
         workers("busy", "busy")
         diagnosis = Diagnosis(signs, 2, 0)
         assert [diagnosis.trouble(lambda: True, now) for now in range(0, 300, 5)] == [None] * 60
 
-    def test_a_free_worker_that_takes_no_task(self, signs: Signs, workers: Callable[..., None]) -> None:
+    def test_a_free_worker_that_takes_no_task(self, signs: WorkerStates, workers: Callable[..., None]) -> None:
         workers("idle", "busy")
         diagnosis = Diagnosis(signs, 2, 0)
         assert diagnosis.trouble(lambda: True, 1) is None
         assert diagnosis.trouble(lambda: True, 2 + STUCK_SECONDS) == "tasks wait and a free worker takes none"
 
     def test_silence_is_no_sign_when_another_machine_takes_every_task(
-        self, signs: Signs, workers: Callable[..., None]
+        self, signs: WorkerStates, workers: Callable[..., None]
     ) -> None:
         workers("idle", "idle")
         diagnosis = Diagnosis(signs, 2, 0)
         waiting = itertools.cycle([True, False])
         assert [diagnosis.trouble(lambda: next(waiting), now) for now in range(0, 300, 5)] == [None] * 60
 
-    def test_a_worker_that_takes_one_now_and_then_is_well(self, signs: Signs, workers: Callable[..., None]) -> None:
+    def test_a_worker_that_takes_one_now_and_then_is_well(
+        self, signs: WorkerStates, workers: Callable[..., None]
+    ) -> None:
         diagnosis = Diagnosis(signs, 2, 0)
         for now in range(0, 100, 5):
             workers("idle", "idle", at=now - now % 10)
             assert diagnosis.trouble(lambda: True, now) is None
 
-    def test_too_few_workers(self, signs: Signs, sign: Callable[..., None]) -> None:
+    def test_too_few_workers(self, signs: WorkerStates, sign: Callable[..., None]) -> None:
         sign(f"{os.getpid()}.idle", 0)
         diagnosis = Diagnosis(signs, 2, 0)
         assert diagnosis.trouble(lambda: False, 29) is None
         assert diagnosis.trouble(lambda: False, 31) == "only 1 of 2 workers are there"
 
     def test_a_dead_saver(
-        self, signs: Signs, workers: Callable[..., None], sign: Callable[..., None], a_process: subprocess.Popen[bytes]
+        self,
+        signs: WorkerStates,
+        workers: Callable[..., None],
+        sign: Callable[..., None],
+        a_process: subprocess.Popen[bytes],
     ) -> None:
         sign(f"{os.getpid()}.idle", 0)
         sign(SAVED, 0, str(a_process.pid))
@@ -159,7 +167,7 @@ class TestDiagnosis:
         assert Diagnosis(signs, 1, 0).trouble(lambda: False, 1) == "the process that saves results died"
 
     def test_results_that_are_not_saved(
-        self, signs: Signs, workers: Callable[..., None], sign: Callable[..., None]
+        self, signs: WorkerStates, workers: Callable[..., None], sign: Callable[..., None]
     ) -> None:
         workers("idle", "idle")
         sign(SAVED, 5, str(os.getpid()))
