@@ -73,7 +73,7 @@ MIDDLEWARE = [
 ]
 
 # ASGI applications before Django, each called with the one behind it.
-FRONTS = ["jobs.webhooks.asgi.WebhookFront"]
+FRONTS = ["jobs.webhooks.asgi.WebhookEndpoint"]
 # Called once in a thread of it, so that no request waits for what they make.
 WARM_UP = ["jobs.webhooks.signing_secret.fetch_early"]
 

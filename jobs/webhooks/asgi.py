@@ -18,8 +18,8 @@ from cloudtrain_site.security_headers import HEADER as POLICY_HEADER
 from cloudtrain_site.security_headers import STRICT
 from cloudtrain_site.serving.asgi_types import App, Receive, Scope, Send
 from jobs.providers.replicate.predictions import MARKER_PARAMETER, WEBHOOK_PATH
-from jobs.webhooks.batcher import Desk
-from jobs.webhooks.inbox import Arrival, Ticket
+from jobs.webhooks.batcher import DeliveryBatcher
+from jobs.webhooks.inbox import IncomingDelivery, WebhookRequest
 from jobs.webhooks.views import answer_to
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
@@ -35,12 +35,12 @@ FIXED_HEADERS = (
 )
 
 
-class WebhookFront:
+class WebhookEndpoint:
     """An ASGI application: it answers deliveries, and passes everything else on to the one behind it."""
 
     def __init__(self, app: App) -> None:
         self.app = app
-        self._desk = Desk()
+        self._desk = DeliveryBatcher()
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,11 +66,11 @@ class WebhookFront:
         await send({"type": "http.response.start", "status": status, "headers": [*FIXED_HEADERS, *own]})
         await send({"type": "http.response.body", "body": content})
 
-    async def _judge(self, arrival: Arrival) -> tuple[int, dict[str, Any]]:
-        ticket = Ticket(arrival)
+    async def _judge(self, request: WebhookRequest) -> tuple[int, dict[str, Any]]:
+        incoming = IncomingDelivery(request)
         try:
-            await self._desk.take(ticket)
-            return answer_to(ticket)
+            await self._desk.take(incoming)
+            return answer_to(incoming)
         except Exception:
             # As Django does it; the sender comes again.
             logger.exception("Webhook could not be taken in")
@@ -94,10 +94,10 @@ def _headers_of(scope: Scope) -> Mapping[str, str]:
     return headers
 
 
-def _arrival(scope: Scope, headers: Mapping[str, str], body: bytes) -> Arrival:
+def _arrival(scope: Scope, headers: Mapping[str, str], body: bytes) -> WebhookRequest:
     given = parse_qs(scope["query_string"].decode("latin-1")).get(MARKER_PARAMETER, [""])
     sender = scope["client"][0] if scope.get("client") else ""
-    return Arrival(headers, body, sender, given[-1][:40])
+    return WebhookRequest(headers, body, sender, given[-1][:40])
 
 
 async def _read(receive: Receive) -> bytes | None:

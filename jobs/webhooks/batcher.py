@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from django.db import connection
 
 from jobs.webhooks import inbox
-from jobs.webhooks.inbox import Ticket
+from jobs.webhooks.inbox import IncomingDelivery
 
 #: Deliveries a commit at most.
 TOGETHER = 25
@@ -21,10 +21,10 @@ GATHER_SECONDS = 0.012
 #: The connection is given back when none has come for so long.
 IDLE_SECONDS = 1.0
 
-_Waiting = tuple[Ticket, "asyncio.Future[None]"]
+_Waiting = tuple[IncomingDelivery, "asyncio.Future[None]"]
 
 
-class Desk:
+class DeliveryBatcher:
     """Where deliveries wait. A connection is kept as long as they come: to make one costs as much as to keep ten."""
 
     def __init__(self) -> None:
@@ -32,10 +32,10 @@ class Desk:
         self._thread: threading.Thread | None = None
         self._took_at = float("-inf")
 
-    async def take(self, ticket: Ticket) -> None:
-        """Return when the delivery was taken in, or could not be: the ticket tells."""
+    async def take(self, incoming: IncomingDelivery) -> None:
+        """Return when the delivery was taken in, or could not be: the delivery tells."""
         future = asyncio.get_running_loop().create_future()
-        self._waiting.put((ticket, future))
+        self._waiting.put((incoming, future))
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._serve, name="webhooks", daemon=True)
             self._thread.start()
@@ -43,28 +43,28 @@ class Desk:
 
     def _serve(self) -> None:
         while True:
-            batch = [self._next(), *self._others()]
+            waiting = [self._next(), *self._others()]
             self._took_at = time.monotonic()
-            tickets = [ticket for ticket, _ in batch]
-            inbox.take_together(tickets)
-            if any(ticket.error is not None for ticket in tickets):
+            batch = [incoming for incoming, _ in waiting]
+            inbox.process_batch(batch)
+            if any(incoming.error is not None for incoming in batch):
                 connection.close()  # it may be broken
             # The loop is closed when the server was told to end and did not wait.
             with suppress(RuntimeError):
-                batch[0][1].get_loop().call_soon_threadsafe(_resolve, [future for _, future in batch])
+                waiting[0][1].get_loop().call_soon_threadsafe(_resolve, [future for _, future in waiting])
 
     def _next(self) -> _Waiting:
         try:
             return self._waiting.get(timeout=IDLE_SECONDS)
         except Empty:
-            inbox.after_rush()
+            inbox.after_burst()
             connection.close()
             return self._waiting.get()
 
     def _others(self) -> Iterable[_Waiting]:
         # Whoever came while the ones before were kept has waited long enough, when that took long.
         pause = self._took_at + GATHER_SECONDS - time.monotonic()
-        if pause > 0 and inbox.is_rush() and self._waiting.qsize() < TOGETHER - 1:
+        if pause > 0 and inbox.is_burst() and self._waiting.qsize() < TOGETHER - 1:
             time.sleep(pause)
         with suppress(Empty):
             for _ in range(TOGETHER - 1):

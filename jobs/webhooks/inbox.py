@@ -49,7 +49,7 @@ _VERDICTS = {Check.VALID: Verdict.ACCEPTED, Check.FORGED: Verdict.FORGED, Check.
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class WebhookRequest:
     """A request at our door, as it came; names of headers in lower case."""
 
     headers: Mapping[str, str]
@@ -59,10 +59,10 @@ class Arrival:
 
 
 @dataclass
-class Ticket:
+class IncomingDelivery:
     """An arrival on its way: what is thought of it, and what is made of it. `error` is what kept it from being kept."""
 
-    arrival: Arrival
+    request: WebhookRequest
     verdict: WebhookDelivery.Verdict = Verdict.MALFORMED
     delivery: WebhookDelivery | None = None
     body: Mapping[str, Any] | None = None
@@ -83,62 +83,62 @@ class Ticket:
 _turn = threading.Lock()
 
 
-def take_together(tickets: Sequence[Ticket]) -> None:
-    """Judge deliveries, keep them with one commit for all, and apply the good ones. Raises nothing: the tickets tell.
+def process_batch(batch: Sequence[IncomingDelivery]) -> None:
+    """Judge deliveries, keep them with one commit for all, and apply the good ones. Raises nothing: the batch tell.
 
     Where many come within a second they are only kept, and applied by a task: the answer must not wait for that.
     """
     try:
         # One after the other: the threads of this process would only fight for SQLite's one writer.
         with _turn:
-            _take(tickets)
+            _take(batch)
     except Exception as error:
-        for ticket in tickets:
-            ticket.error = ticket.error or error
+        for incoming in batch:
+            incoming.error = incoming.error or error
 
 
-def _take(tickets: Sequence[Ticket]) -> None:
+def _take(batch: Sequence[IncomingDelivery]) -> None:
     config = ProviderConfig.objects.filter(pk=REPLICATE).first() or ProviderConfig(name=REPLICATE)
-    for ticket in tickets:
-        with correlation(ticket.correlation_id):
-            _judge_one(ticket, config)
-    good = [ticket for ticket in tickets if ticket.delivery is not None]
+    for incoming in batch:
+        with correlation(incoming.correlation_id):
+            _judge_one(incoming, config)
+    good = [incoming for incoming in batch if incoming.delivery is not None]
     if good and config.webhooks_missed_at is not None:
         ProviderConfig.objects.filter(pk=REPLICATE).update(webhooks_missed_at=None)
         logger.info("Webhooks arrive again")
     new = _keep(good)
-    if _rush.grows(len(tickets)):
+    if _burst.grows(len(batch)):
         _request_application()
     else:
         apply_each([(one.delivery, read_snapshot(one.body)) for one in new if one.delivery])
 
 
-def _judge_one(ticket: Ticket, config: ProviderConfig) -> None:
-    arrival = ticket.arrival
+def _judge_one(incoming: IncomingDelivery, config: ProviderConfig) -> None:
+    request = incoming.request
     try:
-        ticket.verdict = _judge(arrival, config)
+        incoming.verdict = _judge(request, config)
     except ProviderError as error:
-        ticket.error = error
+        incoming.error = error
         return
-    if ticket.verdict in APPLICABLE:
-        body = _parsed(arrival.body)
+    if incoming.verdict in APPLICABLE:
+        body = _parsed(request.body)
         if is_prediction(body):
-            ticket.body, ticket.delivery = body, _delivery(arrival, ticket.verdict, body)
+            incoming.body, incoming.delivery = body, _delivery(request, incoming.verdict, body)
             return
-        ticket.verdict = Verdict.MALFORMED
-    _keep_refusal(arrival, ticket.verdict)
+        incoming.verdict = Verdict.MALFORMED
+    _keep_refusal(request, incoming.verdict)
 
 
-def _judge(arrival: Arrival, config: ProviderConfig) -> WebhookDelivery.Verdict:
-    if not may_deliver(arrival.sender, config.webhook_networks):
+def _judge(request: WebhookRequest, config: ProviderConfig) -> WebhookDelivery.Verdict:
+    if not may_deliver(request.sender, config.webhook_networks):
         return Verdict.FOREIGN
-    signed = any(name.startswith("webhook-") for name in arrival.headers)
+    signed = any(name.startswith("webhook-") for name in request.headers)
     if not signed:
         return Verdict.FORGED if config.signature_required else Verdict.UNSIGNED
     secret = signing_secret.secret()
-    found = check(arrival.headers, arrival.body, secret, time())
+    found = check(request.headers, request.body, secret, time())
     if found == Check.FORGED and (fresh := signing_secret.fresh_secret(secret)):
-        found = check(arrival.headers, arrival.body, fresh, time())
+        found = check(request.headers, request.body, fresh, time())
     return _VERDICTS.get(found, Verdict.FORGED)
 
 
@@ -169,18 +169,18 @@ def _finite(text: str) -> float:
     return number
 
 
-def _delivery(arrival: Arrival, verdict: WebhookDelivery.Verdict, body: Mapping[str, Any]) -> WebhookDelivery:
+def _delivery(request: WebhookRequest, verdict: WebhookDelivery.Verdict, body: Mapping[str, Any]) -> WebhookDelivery:
     """Its row, to be kept without secrets: the payload without its log, which is kept with the job."""
-    found = MARKER.search(arrival.marker)
+    found = MARKER.search(request.marker)
     payload = {name: value for name, value in body.items() if name not in ("logs", "input")}
     return WebhookDelivery(
         provider=REPLICATE,
-        delivery_id=arrival.headers.get("webhook-id", "")[:200],
+        delivery_id=request.headers.get("webhook-id", "")[:200],
         verdict=verdict,
-        sender=_address(arrival.sender),
+        sender=_address(request.sender),
         marker=found[0] if found else "",
         external_id=body["id"],
-        payload=_keepable(payload) if b"\\u" in arrival.body else payload,
+        payload=_keepable(payload) if b"\\u" in request.body else payload,
         log=_log_of(body),
     )
 
@@ -210,56 +210,56 @@ def _address(sender: str) -> str | None:
         return None
 
 
-def _keep_refusal(arrival: Arrival, verdict: WebhookDelivery.Verdict) -> None:
-    logger.warning("Webhook refused: %s", verdict.label, extra={"sender": arrival.sender})
+def _keep_refusal(request: WebhookRequest, verdict: WebhookDelivery.Verdict) -> None:
+    logger.warning("Webhook refused: %s", verdict.label, extra={"sender": request.sender})
     lately = WebhookDelivery.objects.filter(received_at__gte=timezone.now() - timedelta(hours=1))
     if lately.exclude(verdict__in=APPLICABLE)[:REFUSALS_AN_HOUR].count() < REFUSALS_AN_HOUR:
         WebhookDelivery.objects.create(
             provider=REPLICATE,
-            delivery_id=arrival.headers.get("webhook-id", "").replace("\x00", "")[:200],
+            delivery_id=request.headers.get("webhook-id", "").replace("\x00", "")[:200],
             verdict=verdict,
-            sender=_address(arrival.sender),
+            sender=_address(request.sender),
         )
 
 
-def _keep(tickets: list[Ticket]) -> list[Ticket]:
-    """Store the deliveries that are new, in one statement. Returns their tickets; one that comes again is counted."""
+def _keep(batch: list[IncomingDelivery]) -> list[IncomingDelivery]:
+    """Store the deliveries that are new, in one statement. Returns their batch; one that comes again is counted."""
     # Before the transaction, which keeps others from writing.
-    _mask([ticket.delivery for ticket in tickets if ticket.delivery is not None])
+    _mask([incoming.delivery for incoming in batch if incoming.delivery is not None])
     try:
         with unit_of_work():
-            return _keep_new(tickets)
+            return _keep_new(batch)
     except (IntegrityError, DataError):
         # Another process has just stored one of them, or one can't be stored: each in a transaction of its own.
-        return [kept for ticket in tickets for kept in _keep_alone(ticket)]
+        return [kept for incoming in batch for kept in _keep_alone(incoming)]
 
 
-def _keep_alone(ticket: Ticket) -> list[Ticket]:
+def _keep_alone(incoming: IncomingDelivery) -> list[IncomingDelivery]:
     try:
         with unit_of_work():
-            return _keep_new([ticket])
+            return _keep_new([incoming])
     except (IntegrityError, DataError) as error:
-        ticket.error = error
+        incoming.error = error
         return []
 
 
-def _keep_new(tickets: list[Ticket]) -> list[Ticket]:
-    ids = [ticket.delivery.delivery_id for ticket in tickets if ticket.delivery and ticket.delivery.delivery_id]
+def _keep_new(batch: list[IncomingDelivery]) -> list[IncomingDelivery]:
+    ids = [incoming.delivery.delivery_id for incoming in batch if incoming.delivery and incoming.delivery.delivery_id]
     taken = WebhookDelivery.objects.filter(IS_APPLICABLE & HAS_ID, provider=REPLICATE)
     known = set(taken.filter(delivery_id__in=ids).values_list("delivery_id", flat=True)) if ids else set()
-    new: list[Ticket] = []
+    new: list[IncomingDelivery] = []
     again: list[str] = []
-    for ticket in tickets:
-        assert ticket.delivery is not None
-        name = ticket.delivery.delivery_id
+    for incoming in batch:
+        assert incoming.delivery is not None
+        name = incoming.delivery.delivery_id
         if name and name in known:
             again.append(name)
-            logger.debug("Webhook came again", extra={"external_id": ticket.delivery.external_id})
+            logger.debug("Webhook came again", extra={"external_id": incoming.delivery.external_id})
             continue
         known.add(name)
-        ticket.delivery.pk = None
-        new.append(ticket)
-    WebhookDelivery.objects.bulk_create([ticket.delivery for ticket in new if ticket.delivery is not None])
+        incoming.delivery.pk = None
+        new.append(incoming)
+    WebhookDelivery.objects.bulk_create([incoming.delivery for incoming in new if incoming.delivery is not None])
     for name in again:
         taken.filter(delivery_id=name).update(repeats=F("repeats") + 1)
     return new
@@ -280,7 +280,7 @@ def _mask(deliveries: Sequence[WebhookDelivery]) -> None:
         delivery.payload = mask_secrets(delivery.payload)
 
 
-class _Rush:
+class _Burst:
     """So many come that only keeping them can keep pace."""
 
     def __init__(self) -> None:
@@ -299,28 +299,28 @@ class _Rush:
         return now < self.until
 
 
-_rush = _Rush()
+_burst = _Burst()
 
 
-def is_rush() -> bool:
+def is_burst() -> bool:
     """Whether so many come that it pays to wait a moment for the next ones, and to take them in together."""
-    return monotonic() < _rush.until
+    return monotonic() < _burst.until
 
 
 def _request_application() -> None:
     """Have a task apply what was kept; one wish a second is enough, and the upkeep finds what every task missed."""
     now = monotonic()
-    _rush.owes = now - _rush.asked_at < ASK_PAUSE
-    if not _rush.owes:
-        _rush.asked_at = now
+    _burst.owes = now - _burst.asked_at < ASK_PAUSE
+    if not _burst.owes:
+        _burst.asked_at = now
         with unit_of_work():  # in line with the other writers: past them it may come to nothing for long
             async_task("jobs.tasks.apply_webhooks")
 
 
-def after_rush() -> None:
+def after_burst() -> None:
     """Nobody has come for a while: have those applied that came after the last task. Raises nothing."""
-    if _rush.owes:
-        _rush.asked_at = float("-inf")
+    if _burst.owes:
+        _burst.asked_at = float("-inf")
         try:
             _request_application()
         except Exception:

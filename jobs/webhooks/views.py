@@ -31,22 +31,22 @@ def replicate(request: HttpRequest) -> HttpResponse:
     body = request.read(LONGEST_BODY + 1)
     if len(body) > LONGEST_BODY:
         return _refuse(413, "A delivery may have at most 10 MB.")
-    arrival = inbox.Arrival(
+    delivered = inbox.WebhookRequest(
         headers={name.lower(): value for name, value in request.headers.items()},
         body=body,
         sender=request.META.get("REMOTE_ADDR", ""),
         marker=request.GET.get(MARKER_PARAMETER, "")[:40],
     )
-    ticket = inbox.Ticket(arrival)
-    inbox.take_together([ticket])
-    status, words = answer_to(ticket)
+    incoming = inbox.IncomingDelivery(delivered)
+    inbox.process_batch([incoming])
+    status, words = answer_to(incoming)
     return JsonResponse(words, status=status)
 
 
-def answer_to(ticket: inbox.Ticket) -> tuple[int, dict[str, Any]]:
+def answer_to(incoming: inbox.IncomingDelivery) -> tuple[int, dict[str, Any]]:
     """The status and the body of the answer. Raises what kept the delivery from being kept."""
     try:
-        status = ticket.status
+        status = incoming.status
     except ProviderError as error:
         logger.warning("Webhook could not be judged", extra={"error": str(error)})
         return 503, error_body("The signature can't be checked now. Try again.", REFUSED)

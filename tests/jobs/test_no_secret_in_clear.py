@@ -307,9 +307,9 @@ def test_the_last_words_of_a_delivery_are_kept_without_them(make_job: Callable[.
         "error": f"no key={SECRETS['s3_access_key']}, {SECRETS['s3_secret_key']}",
         "logs": f"step 1\nno {SECRETS['s3_secret_key']}\n",
     }
-    arrival = inbox.Arrival({"webhook-id": "msg"}, b"", "127.0.0.1", marker)
+    arrival = inbox.WebhookRequest({"webhook-id": "msg"}, b"", "127.0.0.1", marker)
     delivery = inbox._delivery(arrival, WebhookDelivery.Verdict.ACCEPTED, body)
-    inbox._keep([inbox.Ticket(arrival, delivery=delivery)])
+    inbox._keep([inbox.IncomingDelivery(arrival, delivery=delivery)])
     kept = WebhookDelivery.objects.get()
     payload: Any = kept.payload
     assert set(payload["error"].replace("no key=", "")) <= set("*, ")

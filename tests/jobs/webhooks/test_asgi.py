@@ -91,7 +91,7 @@ def test_many_at_the_same_moment_are_all_kept(
     door: str, secret: str, at_replicate: MakeJob, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox, "AT_ONCE", 2)
-    monkeypatch.setattr(inbox, "_rush", inbox._Rush())
+    monkeypatch.setattr(inbox, "_burst", inbox._Burst())
     job = at_replicate()
     bodies = [body_of(job, logs=str(number)) for number in range(30)]
 
@@ -111,7 +111,7 @@ def test_in_a_rush_nobody_is_kept_waiting_who_comes_long_after_the_last_one(
     door: str, secret: str, at_replicate: MakeJob, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batcher, "GATHER_SECONDS", 60.0)
-    inbox._rush.until = math.inf
+    inbox._burst.until = math.inf
     body = body_of(at_replicate())
     assert httpx.post(door, content=body, headers=sign(body, secret)).status_code == 200
 
@@ -120,7 +120,7 @@ def test_what_comes_after_the_last_task_of_a_rush_is_applied_when_it_is_over(
     door: str, secret: str, at_replicate: MakeJob, monkeypatch: MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox, "AT_ONCE", 0)
-    monkeypatch.setattr(inbox, "_rush", inbox._Rush())
+    monkeypatch.setattr(inbox, "_burst", inbox._Burst())
     body = body_of(at_replicate())
     for delivery in ("msg_1", "msg_2"):
         assert httpx.post(door, content=body, headers=sign(body, secret, delivery=delivery)).status_code == 200

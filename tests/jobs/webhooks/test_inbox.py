@@ -21,7 +21,7 @@ from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.statuses import JobStatus
 from jobs.webhooks import apply, inbox, signing_secret
 from tests.cloudtrain_site.database.test_sqlite_write_queue import is_locked
-from tests.jobs.webhooks.test_views import Deliver, body_of, deliver, secret, ticket
+from tests.jobs.webhooks.test_views import Deliver, body_of, deliver, incoming, secret
 
 __all__ = ["deliver", "secret"]
 
@@ -145,7 +145,7 @@ def test_a_delivery_is_looked_for_by_index_however_many_are_kept(secret: str, at
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(explain):
-        inbox.take_together([ticket(body_of(at_replicate()), secret, "a")])
+        inbox.process_batch([incoming(body_of(at_replicate()), secret, "a")])
         apply.apply_leftovers()
     assert plans
     assert all("INDEX one_delivery_an_id" in plan or "INDEX delivery_open" in plan for plan in plans), plans

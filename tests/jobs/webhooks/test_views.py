@@ -48,14 +48,14 @@ def body_of(job: Job, status: str = "processing", **fields: Any) -> bytes:
     return json.dumps({"id": job.external_id, "status": status, **fields}).encode()
 
 
-def ticket(body: bytes, secret: str, delivery: str) -> inbox.Ticket:
-    return inbox.Ticket(inbox.Arrival(sign(body, secret, delivery=delivery), body, "127.0.0.1"))
+def incoming(body: bytes, secret: str, delivery: str) -> inbox.IncomingDelivery:
+    return inbox.IncomingDelivery(inbox.WebhookRequest(sign(body, secret, delivery=delivery), body, "127.0.0.1"))
 
 
 @pytest.fixture
 def secret(fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Of a Replicate that has not told anything lately."""
-    monkeypatch.setattr(inbox, "_rush", inbox._Rush())
+    monkeypatch.setattr(inbox, "_burst", inbox._Burst())
     signing_secret.forget()
     yield fake.webhook_secret
     signing_secret.forget()
@@ -271,10 +271,10 @@ def test_several_deliveries_of_it_that_come_together_make_one_job(secret: str, m
     make_job(**GIVEN_UP)
     bodies = [json.dumps({"id": "late", "status": status}).encode() for status in ("starting", "processing")]
     arrivals = [
-        inbox.Arrival(sign(body, secret, delivery=f"msg_{number}"), body, "127.0.0.1", MARKER)
+        inbox.WebhookRequest(sign(body, secret, delivery=f"msg_{number}"), body, "127.0.0.1", MARKER)
         for number, body in enumerate(bodies)
     ]
-    inbox.take_together([inbox.Ticket(arrival) for arrival in arrivals])
+    inbox.process_batch([inbox.IncomingDelivery(arrival) for arrival in arrivals])
     assert Job.objects.get(external_id="late").status == JobStatus.RUNNING
 
 
@@ -352,7 +352,7 @@ def test_a_secret_that_does_not_come_holds_nobody_up_for_long(
 def test_several_of_one_training_are_applied_in_their_order(secret: str, at_replicate: MakeJob) -> None:
     jobs = [at_replicate() for _ in range(2)]
     bodies = [body_of(job, status) for status in ("processing", "succeeded", "processing") for job in jobs]
-    inbox.take_together([ticket(body, secret, f"msg_{number}") for number, body in enumerate(bodies)])
+    inbox.process_batch([incoming(body, secret, f"msg_{number}") for number, body in enumerate(bodies)])
     assert {job.status for job in Job.objects.all()} == {JobStatus.COMPLETED}
     outcomes = WebhookDelivery.objects.filter(external_id=jobs[0].external_id).order_by("id")
     assert list(outcomes.values_list("outcome", flat=True)) == [
@@ -365,13 +365,13 @@ def test_several_of_one_training_are_applied_in_their_order(secret: str, at_repl
 def test_one_bad_delivery_spoils_no_other_that_came_with_it(secret: str, at_replicate: MakeJob) -> None:
     good, bad = at_replicate(), at_replicate()
     tickets = [
-        ticket(body_of(good), secret, "msg_1"),
-        ticket(body_of(bad, output={"weights": "\ud800"}), secret, "msg_2"),
-        ticket(b"{", secret, "msg_3"),
-        ticket(body_of(bad), SECRET, "msg_4"),
-        ticket(body_of(good), secret, "msg_1"),
+        incoming(body_of(good), secret, "msg_1"),
+        incoming(body_of(bad, output={"weights": "\ud800"}), secret, "msg_2"),
+        incoming(b"{", secret, "msg_3"),
+        incoming(body_of(bad), SECRET, "msg_4"),
+        incoming(body_of(good), secret, "msg_1"),
     ]
-    inbox.take_together(tickets)
+    inbox.process_batch(tickets)
     assert [each.status for each in tickets] == [200, 200, 400, 401, 200]
     assert {job.status for job in Job.objects.all()} == {JobStatus.RUNNING}
     assert WebhookDelivery.objects.get(delivery_id="msg_1").repeats == 1
@@ -382,7 +382,7 @@ def test_the_log_of_a_rush_is_kept_though_the_provider_is_not_asked(
     deliver: Deliver, at_replicate: MakeJob, fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox, "AT_ONCE", 0)
-    monkeypatch.setattr(inbox, "_rush", inbox._Rush())
+    monkeypatch.setattr(inbox, "_burst", inbox._Burst())
     job = at_replicate(status=JobStatus.RUNNING)
     deliver(body_of(job, "succeeded", logs="one\x00\ntwo\n"))
     assert apply_webhooks() == 1
@@ -395,7 +395,7 @@ def test_the_log_of_a_rush_is_kept_though_the_provider_is_not_asked(
 def test_a_job_that_ends_without_its_log_has_it_fetched_once_for_all(secret: str, at_replicate: MakeJob) -> None:
     jobs = [at_replicate(status=JobStatus.RUNNING) for _ in range(3)]
     with TestCase.captureOnCommitCallbacks(execute=True):
-        inbox.take_together([ticket(body_of(job, "succeeded"), secret, f"msg_{job.pk}") for job in jobs])
+        inbox.process_batch([incoming(body_of(job, "succeeded"), secret, f"msg_{job.pk}") for job in jobs])
     assert [task.func() for task in OrmQ.objects.all()] == ["jobs.tasks.capture_logs"]
 
 
@@ -404,7 +404,7 @@ def test_a_rush_is_kept_at_once_and_applied_soon(
     deliver: Deliver, at_replicate: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox, "AT_ONCE", 0)
-    monkeypatch.setattr(inbox, "_rush", inbox._Rush())
+    monkeypatch.setattr(inbox, "_burst", inbox._Burst())
     jobs = [at_replicate() for _ in range(3)]
     for number, job in enumerate(jobs):
         assert deliver(body_of(job), delivery=f"msg_{number}") == 200
