@@ -22,7 +22,7 @@ from jobs.datasets import store
 from jobs.job_context import tracing
 from jobs.models import DatasetUpload, Job
 from jobs.providers.base import ProviderError
-from jobs.providers.datasets import Copy, Meter, Parcel, StoppedError, TakesDatasets
+from jobs.providers.datasets import DatasetTransfer, RemoteCopy, StoppedError, TakesDatasets, TransferProgress
 from jobs.statuses import JobStatus
 from queueing import claims, dispatch, staging
 from queueing.models import QueueEntry
@@ -115,24 +115,24 @@ async def _bring(entry: QueueEntry) -> bool:
     return await dispatch.submit(entry, dispatch.Staged(upload.pk, copy.address))
 
 
-async def _sent(entry: QueueEntry, upload: DatasetUpload) -> Copy | None:
+async def _sent(entry: QueueEntry, upload: DatasetUpload) -> RemoteCopy | None:
     """What the provider has now. None: nobody wants it any more."""
     provider = dispatch.provider_of(entry.job)
     if not isinstance(provider, TakesDatasets):
         raise ProviderError(f"{provider.label} takes no datasets.", permanent=True)
     parcel = await sync_to_async(_parcel)(entry.job, upload)
     logger.info("Bringing a dataset to the provider", extra={"upload_id": upload.pk, "size": upload.size})
-    meter = Meter(upload.size)
+    meter = TransferProgress(upload.size)
     if not await sync_to_async(_beat)(entry, meter, provider.staging):
         return None
     return await _watched(entry, provider.stage(parcel, meter), meter, provider.staging)
 
 
-def _parcel(job: Job, upload: DatasetUpload) -> Parcel:
+def _parcel(job: Job, upload: DatasetUpload) -> DatasetTransfer:
     path = store.path_of(upload)
     if not path.is_file():
         raise ProviderError("The dataset's archive is gone. Upload it again.", permanent=True)
-    return Parcel(
+    return DatasetTransfer(
         job_id=job.pk,
         path=path,
         name=upload.name,
@@ -144,7 +144,9 @@ def _parcel(job: Job, upload: DatasetUpload) -> Parcel:
     )
 
 
-async def _watched(entry: QueueEntry, work: Coroutine[None, None, Copy], meter: Meter, words: str) -> Copy | None:
+async def _watched(
+    entry: QueueEntry, work: Coroutine[None, None, RemoteCopy], meter: TransferProgress, words: str
+) -> RemoteCopy | None:
     """Let `work` go on as long as it moves, the job is wanted and the claim is ours. None: it was stopped."""
     task = asyncio.create_task(work)
     seen, moved_at = -1, time.monotonic()
@@ -164,7 +166,7 @@ async def _watched(entry: QueueEntry, work: Coroutine[None, None, Copy], meter: 
             await _stop(task, meter)
 
 
-async def _stop(task: asyncio.Task[Copy], meter: Meter) -> None:
+async def _stop(task: asyncio.Task[RemoteCopy], meter: TransferProgress) -> None:
     """By the meter first: a thread can't be cancelled."""
     meter.stop()
     await asyncio.wait({task}, timeout=STOP_SECONDS)
@@ -172,7 +174,7 @@ async def _stop(task: asyncio.Task[Copy], meter: Meter) -> None:
     await asyncio.wait({task}, timeout=STOP_SECONDS)
 
 
-def _beat(entry: QueueEntry, meter: Meter, words: str) -> bool:
+def _beat(entry: QueueEntry, meter: TransferProgress, words: str) -> bool:
     """Write down how far it is. False: it is to stop."""
     job, upload = entry.job, entry.job.dataset
     if upload is None or not staging.renew(entry):

@@ -22,7 +22,7 @@ from cloudtrain_site import archives
 from cloudtrain_site.serving.body_limit import DATASET_BYTES
 from jobs.models import DatasetCopy, DatasetUpload, Job, Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
-from jobs.providers.datasets import Copy
+from jobs.providers.datasets import RemoteCopy
 from jobs.providers.local import dataset
 from jobs.roles import MANAGERS, SUBMITTERS
 from jobs.statuses import ACTIVE, TERMINAL
@@ -181,13 +181,13 @@ def _remove_old(path: Path) -> bool:
     return False
 
 
-def copy_at(upload: DatasetUpload, provider: str) -> Copy | None:
+def copy_at(upload: DatasetUpload, provider: str) -> RemoteCopy | None:
     """What the provider has of it, as far as we know; None without a whole copy."""
     row = DatasetCopy.objects.filter(upload=upload, provider=provider).exclude(address="").first()
-    return Copy(row.external_id, row.address, row.expires_at) if row else None
+    return RemoteCopy(row.external_id, row.address, row.expires_at) if row else None
 
 
-def note_copy(upload: DatasetUpload, provider: str, copy: Copy) -> None:
+def note_copy(upload: DatasetUpload, provider: str, copy: RemoteCopy) -> None:
     """Write down that the provider has all of it; one that has no name for it made it for a single job."""
     if not copy.external_id:
         forget_unfinished(upload, provider)

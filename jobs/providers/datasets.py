@@ -14,7 +14,7 @@ class StoppedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class RemoteCopy:
     """A dataset as a provider has it. `address` is what its training is told; None: it does not expire."""
 
     external_id: str
@@ -23,7 +23,7 @@ class Copy:
 
 
 @dataclass
-class Meter:
+class TransferProgress:
     """How far a transfer is, for those who watch it, and how they stop it; from any thread."""
 
     #: What there is to do, in bytes; the provider may know better than whoever made the meter.
@@ -48,7 +48,7 @@ class Meter:
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class DatasetTransfer:
     """A job's dataset, to be brought to its provider."""
 
     job_id: str
@@ -59,7 +59,7 @@ class Parcel:
     unpacked_size: int
     sha256: str
     #: What the provider had of it when it was last used.
-    copy: Copy | None = None
+    copy: RemoteCopy | None = None
 
 
 @runtime_checkable
@@ -69,7 +69,7 @@ class TakesDatasets(Protocol):
     #: What a job's stage is called meanwhile.
     staging: str
 
-    async def stage(self, parcel: Parcel, meter: Meter) -> Copy:
+    async def stage(self, parcel: DatasetTransfer, meter: TransferProgress) -> RemoteCopy:
         """See to it that the provider has the dataset; costs nothing, and may be done again at any time.
 
         Raises ProviderError, StoppedError when the meter was stopped, and nothing else.

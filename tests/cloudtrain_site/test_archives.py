@@ -10,7 +10,7 @@ import pytest
 
 from cloudtrain_site import archives
 from cloudtrain_site.archives import ArchiveError, check, unpack
-from jobs.providers.datasets import Meter, StoppedError
+from jobs.providers.datasets import StoppedError, TransferProgress
 from tests.dataset_archives import PICTURES, make_link, make_pax_bomb, make_tar, make_zip
 
 HONEST = {"zip": make_zip(), "tar": make_tar(), "tar.gz": make_tar("w:gz")}
@@ -29,7 +29,7 @@ def put(folder: Path, data: bytes) -> Path:
 
 @pytest.mark.parametrize("kind", HONEST)
 def test_an_honest_archive_is_looked_through_and_opened(tmp_path: Path, kind: str) -> None:
-    path, meter = put(tmp_path, HONEST[kind]), Meter(19)
+    path, meter = put(tmp_path, HONEST[kind]), TransferProgress(19)
     found = check(path)
     assert (found.kind, found.files, found.unpacked_size) == (kind, 2, 19)
     assert unpack(path, tmp_path / "there", meter.advance) == found
@@ -47,7 +47,7 @@ def test_a_name_that_leaves_the_folder_is_refused(tmp_path: Path, outside: Path,
     with pytest.raises(ArchiveError, match="would not stay"):
         check(path)
     with pytest.raises(ArchiveError):
-        unpack(path, tmp_path / "in" / "there", Meter(1).advance)
+        unpack(path, tmp_path / "in" / "there", TransferProgress(1).advance)
     assert not outside.exists()
     assert not list((tmp_path / "in" / "there").iterdir())
 
@@ -89,7 +89,7 @@ def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ArchiveError, match="at most 50,000 files"):
         check(bomb)
     with pytest.raises(ArchiveError, match="at most 50,000 files"):
-        unpack(bomb, tmp_path / "there", Meter(1).advance)
+        unpack(bomb, tmp_path / "there", TransferProgress(1).advance)
     assert sum(file.stat().st_size for file in (tmp_path / "there").iterdir()) <= 100_000
 
 
@@ -122,11 +122,11 @@ def test_a_name_that_no_disk_takes_is_refused(tmp_path: Path, name: str) -> None
 def test_a_file_in_the_way_of_a_folder_is_said_so(tmp_path: Path) -> None:
     path = put(tmp_path, make_tar(files={"a": b"x", "a/b": b"y"}))
     with pytest.raises(ArchiveError, match="a file and a folder"):
-        unpack(path, tmp_path / "there", Meter(2).advance)
+        unpack(path, tmp_path / "there", TransferProgress(2).advance)
 
 
 def test_unpacking_can_be_stopped(tmp_path: Path) -> None:
-    meter = Meter(19)
+    meter = TransferProgress(19)
     meter.stop()
     with pytest.raises(StoppedError):
         unpack(put(tmp_path, HONEST["zip"]), tmp_path / "there", meter.advance)

@@ -20,7 +20,7 @@ from jobs import lifecycle, providers
 from jobs.datasets import store
 from jobs.models import DatasetCopy, DatasetUpload, Job, JobEvent, Organization
 from jobs.providers.base import ProviderError
-from jobs.providers.datasets import Copy, Meter, Parcel
+from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.statuses import JobStatus
 from queueing import claims, dispatch, staging, transfers
 from queueing.models import QueueEntry
@@ -30,7 +30,7 @@ from tests.providers import ScriptedProvider
 
 pytestmark = pytest.mark.django_db
 Enqueue = Callable[..., QueueEntry]
-Step = Callable[[Parcel, Meter], Awaitable[None]]
+Step = Callable[[DatasetTransfer, TransferProgress], Awaitable[None]]
 
 
 @dataclass
@@ -40,13 +40,13 @@ class Carrier(ScriptedProvider):
     name: str = "carrier"
     staging: str = "Carrying dataset"
     steps: list[Step] = field(default_factory=list)
-    parcels: list[Parcel] = field(default_factory=list)
+    parcels: list[DatasetTransfer] = field(default_factory=list)
 
-    async def stage(self, parcel: Parcel, meter: Meter) -> Copy:
+    async def stage(self, parcel: DatasetTransfer, meter: TransferProgress) -> RemoteCopy:
         self.parcels.append(parcel)
         if self.steps:
             await self.steps.pop(0)(parcel, meter)
-        return Copy(f"f-{len(self.parcels)}", f"https://carrier/f-{len(self.parcels)}")
+        return RemoteCopy(f"f-{len(self.parcels)}", f"https://carrier/f-{len(self.parcels)}")
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def again() -> int:
     return transfers.run()
 
 
-async def until_stopped(parcel: Parcel, meter: Meter) -> None:
+async def until_stopped(parcel: DatasetTransfer, meter: TransferProgress) -> None:
     while True:
         meter.advance(0)
         await asyncio.sleep(0.001)
@@ -134,7 +134,7 @@ def test_a_job_without_a_dataset_goes_at_once(enqueue: Enqueue, carrier: Carrier
 def test_everybody_sees_how_far_it_is(submit: Callable[[], Job], carrier: Carrier, upload: DatasetUpload) -> None:
     job = submit()
 
-    async def half(parcel: Parcel, meter: Meter) -> None:
+    async def half(parcel: DatasetTransfer, meter: TransferProgress) -> None:
         meter.advance(parcel.size // 2)
         await until(lambda: Job.objects.filter(pk=job.pk, progress__range=(45, 55)).exists())
         copy = await DatasetCopy.objects.aget()
@@ -167,7 +167,7 @@ def test_a_second_job_hears_what_the_provider_has(submit: Callable[[], Job], car
     assert transfers.run() == 2
     first, second = carrier.parcels
     assert first.copy is None
-    assert second.copy == Copy("f-1", "https://carrier/f-1")
+    assert second.copy == RemoteCopy("f-1", "https://carrier/f-1")
 
 
 def test_a_job_cancelled_on_the_way_is_never_asked_for(
@@ -175,7 +175,7 @@ def test_a_job_cancelled_on_the_way_is_never_asked_for(
 ) -> None:
     job = submit()
 
-    async def cancelled(parcel: Parcel, meter: Meter) -> None:
+    async def cancelled(parcel: DatasetTransfer, meter: TransferProgress) -> None:
         meter.advance(1)
         mine = await Job.objects.aget(pk=job.pk)
         assert await sync_to_async(lifecycle.request_cancel)(mine, actor=SYSTEM, source=Source.API)
@@ -216,7 +216,7 @@ def test_a_cancel_that_was_only_noted_ends_the_transfer_too(submit: Callable[[],
 
 
 def refuse(error: Exception) -> Step:
-    async def step(parcel: Parcel, meter: Meter) -> None:
+    async def step(parcel: DatasetTransfer, meter: TransferProgress) -> None:
         meter.advance(1)
         raise error
 
@@ -332,7 +332,7 @@ def test_a_lease_is_renewed_by_its_holder_alone(submit: Callable[[], Job]) -> No
 def test_a_holder_that_lost_its_claim_asks_for_nothing(submit: Callable[[], Job], carrier: Carrier) -> None:
     job = submit()
 
-    async def lost(parcel: Parcel, meter: Meter) -> None:
+    async def lost(parcel: DatasetTransfer, meter: TransferProgress) -> None:
         later = timezone.now() + timedelta(minutes=1)
         await QueueEntry.objects.aupdate(claim_token="another", lease_until=later)
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from cloudtrain_site import archives
 from jobs.providers.base import ProviderError
-from jobs.providers.datasets import Meter, Parcel
+from jobs.providers.datasets import DatasetTransfer, TransferProgress
 
 NAME = "dataset"
 PLACEHOLDER = "{dataset}"
 
 
-def unpack(folder: Path, parcel: Parcel, meter: Meter) -> Path:
+def unpack(folder: Path, parcel: DatasetTransfer, meter: TransferProgress) -> Path:
     """The unpacked dataset in the job's folder: there as a whole, or not at all."""
     target = folder / NAME
     if target.is_dir():

@@ -22,7 +22,7 @@ from django.conf import settings
 from cloudtrain_site.encryption import Blot
 from cloudtrain_site.enterprise import config_in_force
 from jobs.providers.base import PLAIN, Handle, LogSlice, ProviderError, Snapshot, TrainingSpec
-from jobs.providers.datasets import Copy, Meter, Parcel
+from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.providers.local import command as local_command
 from jobs.providers.local import dataset, log
 from jobs.providers.local import runner as local_runner
@@ -77,14 +77,14 @@ class LocalProvider:
     def hardware(self) -> Sequence[str]:
         return ("cpu",)
 
-    async def stage(self, parcel: Parcel, meter: Meter) -> Copy:
+    async def stage(self, parcel: DatasetTransfer, meter: TransferProgress) -> RemoteCopy:
         """Unpack it into the job's folder."""
         return await asyncio.to_thread(self._stage, parcel, meter)
 
-    def _stage(self, parcel: Parcel, meter: Meter) -> Copy:
+    def _stage(self, parcel: DatasetTransfer, meter: TransferProgress) -> RemoteCopy:
         folder = JobFolder(self.jobs, parcel.job_id)
         with disk_errors(nothing_created=True):
-            return Copy("", str(dataset.unpack(folder.path, parcel, meter)))
+            return RemoteCopy("", str(dataset.unpack(folder.path, parcel, meter)))
 
     def _submit(self, order: TrainingSpec) -> Snapshot:
         folder = JobFolder(self.jobs, order.job_id)

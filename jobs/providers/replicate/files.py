@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from jobs.providers.base import ProviderError
-from jobs.providers.datasets import Copy, Meter, Parcel
+from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.providers.replicate.access import ReplicateError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ CONTENT_TYPES = {"zip": "application/zip", "tar": "application/x-tar", "tar.gz":
 class _Metered:
     """A file that counts what is read of it. httpx asks it for its length, and for bytes until there are no more."""
 
-    def __init__(self, file: IO[bytes], meter: Meter) -> None:
+    def __init__(self, file: IO[bytes], meter: TransferProgress) -> None:
         self.file = file
         self.meter = meter
 
@@ -37,7 +37,7 @@ class _Metered:
         return data
 
 
-async def stage(connection: Connection, parcel: Parcel, meter: Meter) -> Copy:
+async def stage(connection: Connection, parcel: DatasetTransfer, meter: TransferProgress) -> RemoteCopy:
     """The dataset as a file that lives long enough: the one of the last time, or a new one."""
     if parcel.copy is not None:
         there = await _look(connection, parcel.copy, parcel)
@@ -46,7 +46,7 @@ async def stage(connection: Connection, parcel: Parcel, meter: Meter) -> Copy:
     return await _send(connection, parcel, meter)
 
 
-async def _look(connection: Connection, copy: Copy, parcel: Parcel) -> Copy | None:
+async def _look(connection: Connection, copy: RemoteCopy, parcel: DatasetTransfer) -> RemoteCopy | None:
     """The file as it is now; None when it is gone, will be too soon, or isn't what was sent."""
     if not _lives(copy):
         return None
@@ -59,11 +59,11 @@ async def _look(connection: Connection, copy: Copy, parcel: Parcel) -> Copy | No
     return there if there is not None and _lives(there) else None
 
 
-def _lives(copy: Copy) -> bool:
+def _lives(copy: RemoteCopy) -> bool:
     return copy.expires_at is None or copy.expires_at > datetime.now(UTC) + LIFE_NEEDED
 
 
-async def _send(connection: Connection, parcel: Parcel, meter: Meter) -> Copy:
+async def _send(connection: Connection, parcel: DatasetTransfer, meter: TransferProgress) -> RemoteCopy:
     name = f"dataset.{parcel.kind}"
     with parcel.path.open("rb") as file:
         content = (name, _Metered(file, meter), CONTENT_TYPES[parcel.kind])
@@ -78,7 +78,7 @@ async def _send(connection: Connection, parcel: Parcel, meter: Meter) -> Copy:
     return copy
 
 
-def _read(body: Any, parcel: Parcel) -> Copy | None:
+def _read(body: Any, parcel: DatasetTransfer) -> RemoteCopy | None:
     """A file's JSON; only its id and its address have to be there, but what is there must be ours."""
     told = body if isinstance(body, Mapping) else {}
     urls, sums = told.get("urls"), told.get("checksums")
@@ -90,7 +90,7 @@ def _read(body: Any, parcel: Parcel) -> Copy | None:
         return None
     if told.get("size") not in (None, parcel.size) or digest not in (None, "", parcel.sha256):
         return None
-    return Copy(told["id"], address, _moment(told.get("expires_at")))
+    return RemoteCopy(told["id"], address, _moment(told.get("expires_at")))
 
 
 def _moment(value: Any) -> datetime | None:

@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from cloudtrain_site.encryption import Blot
 from jobs.models import ProviderConfig
 from jobs.providers.base import PLAIN, Answers, Found, Handle, LogSlice, ProviderError, Snapshot, TrainingSpec
-from jobs.providers.datasets import Copy, Meter, Parcel
+from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.providers.replicate import files
 from jobs.providers.replicate.access import DEFAULT_BASE, Access, ReplicateError
 from jobs.providers.replicate.fetch import fetch_parts, look
@@ -105,7 +105,7 @@ class ReplicateProvider:
                     _versions.clear()  # it may have been withdrawn since we looked
                 raise
 
-    async def stage(self, parcel: Parcel, meter: Meter) -> Copy:
+    async def stage(self, parcel: DatasetTransfer, meter: TransferProgress) -> RemoteCopy:
         """A file of the account, sent again when it has expired or is about to."""
         async with self._connect() as connection:
             return await files.stage(connection, parcel, meter)

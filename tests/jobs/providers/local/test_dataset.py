@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jobs.providers.base import ProviderError
-from jobs.providers.datasets import Meter, Parcel, StoppedError
+from jobs.providers.datasets import DatasetTransfer, StoppedError, TransferProgress
 from jobs.providers.local import command, dataset
 from tests.dataset_archives import PICTURES, make_tar, make_zip
 from tests.jobs.providers.local.trainings import Trainings, make_order
@@ -30,20 +30,20 @@ def trainings(tmp_path: Path) -> Iterator[Trainings]:
     trainings.end_all()
 
 
-def make_parcel(folder: Path, job_id: str, data: bytes | None = None) -> Parcel:
+def make_parcel(folder: Path, job_id: str, data: bytes | None = None) -> DatasetTransfer:
     path = folder / "archive"
     path.write_bytes(make_zip() if data is None else data)
-    return Parcel(job_id, path, "toys.zip", "zip", path.stat().st_size, 19, "")
+    return DatasetTransfer(job_id, path, "toys.zip", "zip", path.stat().st_size, 19, "")
 
 
-def stage(trainings: Trainings, parcel: Parcel, meter: Meter | None = None) -> str:
-    return asyncio.run(trainings.provider().stage(parcel, meter or Meter(1))).address
+def stage(trainings: Trainings, parcel: DatasetTransfer, meter: TransferProgress | None = None) -> str:
+    return asyncio.run(trainings.provider().stage(parcel, meter or TransferProgress(1))).address
 
 
 def test_the_command_and_the_dataloader_learn_where_it_is(trainings: Trainings, tmp_path: Path) -> None:
     dataloader: list[Any] = [{"id": "toys", "instance_data_dir": "{dataset}/pictures", "crop": True, "sizes": [1, 2]}]
     order = make_order(dataloader_config=dataloader)
-    meter = Meter(1)
+    meter = TransferProgress(1)
     address = stage(trainings, make_parcel(tmp_path, order.job_id), meter)
     assert Path(address) == trainings.jobs / order.job_id / "dataset"
     assert {str(path.relative_to(address)): path.read_bytes() for path in Path(address).rglob("*.txt")} == PICTURES
@@ -87,7 +87,7 @@ def test_what_cannot_be_unpacked_leaves_nothing(trainings: Trainings, tmp_path: 
 
 
 def test_unpacking_can_be_stopped(trainings: Trainings, tmp_path: Path) -> None:
-    order, meter = make_order(), Meter(1)
+    order, meter = make_order(), TransferProgress(1)
     meter.stop()
     with pytest.raises(StoppedError):
         stage(trainings, make_parcel(tmp_path, order.job_id), meter)

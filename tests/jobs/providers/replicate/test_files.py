@@ -26,7 +26,7 @@ from jobs import lifecycle
 from jobs.datasets import store
 from jobs.models import DatasetCopy, DatasetUpload, Job, Organization, ProviderConfig
 from jobs.providers.base import ProviderError
-from jobs.providers.datasets import Copy, Meter, Parcel, StoppedError
+from jobs.providers.datasets import DatasetTransfer, RemoteCopy, StoppedError, TransferProgress
 from jobs.providers.replicate.provider import ReplicateProvider
 from jobs.roles import Role
 from jobs.statuses import JobStatus
@@ -196,7 +196,7 @@ def test_a_cancel_in_the_middle_leaves_no_prediction(
     job, beat = submit(large), transfers._beat
     seen: list[float] = []
 
-    def beat_and_cancel(entry: QueueEntry, meter: Meter, words: str) -> bool:
+    def beat_and_cancel(entry: QueueEntry, meter: TransferProgress, words: str) -> bool:
         goes_on = beat(entry, meter, words)
         if meter.done and not seen:
             seen.append(Job.objects.get(pk=job.pk).progress or 0)
@@ -242,33 +242,33 @@ def test_killed_in_the_middle_it_is_begun_again_and_paid_once(
     assert state(job) == (JobStatus.QUEUED, EntryStatus.RUNNING)
 
 
-def parcel(tmp_path: Path, **fields: Any) -> Parcel:
+def parcel(tmp_path: Path, **fields: Any) -> DatasetTransfer:
     path = tmp_path / "archive"
     path.write_bytes(make_zip())
     digest = hashlib.sha256(make_zip()).hexdigest()
     told = {"name": "a", "kind": "zip", "size": len(make_zip()), "unpacked_size": 19, "sha256": digest, **fields}
-    return Parcel("j", path, **told)
+    return DatasetTransfer("j", path, **told)
 
 
-def stage(parcel: Parcel, meter: Meter) -> Copy:
+def stage(parcel: DatasetTransfer, meter: TransferProgress) -> RemoteCopy:
     return asyncio.run(ReplicateProvider.from_settings().stage(parcel, meter))
 
 
 class TestTheProviderItself:
     def test_asks_nobody_about_a_file_that_has_expired(self, fake: FakeReplicate, tmp_path: Path) -> None:
-        old = Copy("f", f"{fake.url}/v1/files/f", timezone.now() - timedelta(seconds=1))
-        copy = stage(parcel(tmp_path, copy=old), Meter(1))
+        old = RemoteCopy("f", f"{fake.url}/v1/files/f", timezone.now() - timedelta(seconds=1))
+        copy = stage(parcel(tmp_path, copy=old), TransferProgress(1))
         assert copy.external_id != "f"
         assert [request.method for request in fake.requests] == ["POST"]
 
     def test_says_when_it_cannot_ask(self, fake: FakeReplicate, tmp_path: Path) -> None:
-        old = Copy("f", f"{fake.url}/v1/files/f")
+        old = RemoteCopy("f", f"{fake.url}/v1/files/f")
         fake.faults.add("unauthenticated")
         with pytest.raises(ProviderError, match="401"):
-            stage(parcel(tmp_path, copy=old), Meter(1))
+            stage(parcel(tmp_path, copy=old), TransferProgress(1))
 
     def test_stops_when_it_is_told_to(self, fake: FakeReplicate, tmp_path: Path) -> None:
-        meter = Meter(1)
+        meter = TransferProgress(1)
         meter.stop()
         with pytest.raises(StoppedError):
             stage(parcel(tmp_path), meter)
@@ -276,7 +276,7 @@ class TestTheProviderItself:
 
     def test_needs_a_reachable_replicate(self, fake: FakeReplicate, tmp_path: Path) -> None:
         with fake.outage(), pytest.raises(ProviderError, match="could not be reached"):
-            stage(parcel(tmp_path), Meter(1))
+            stage(parcel(tmp_path), TransferProgress(1))
 
 
 def test_a_file_needs_its_part_to_be_called_content(fake: FakeReplicate) -> None:
