@@ -20,7 +20,7 @@ from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.states import Actor, Change, Source, change_state
 from jobs.identifiers import new_job_id, new_marker
 from jobs.models import DatasetUpload, Job, LogPiece, Organization
-from jobs.providers.base import Found, Snapshot
+from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.snapshot_fields import (
     details_in,
     ending_fields,
@@ -87,8 +87,8 @@ def _take_dataset(upload_id: str) -> None:
         raise Conflict("The dataset was just removed. Upload it again.", code="dataset_removed")
 
 
-def adopt_found(
-    found: Found,
+def adopt_discovered(
+    found: DiscoveredTraining,
     *,
     provider: str,
     organization: Organization | None,

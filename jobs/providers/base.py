@@ -87,7 +87,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DiscoveredTraining:
     """A training as a provider lists it, for jobs that were made elsewhere."""
 
     snapshot: Snapshot
@@ -175,5 +175,5 @@ class Inspects(Protocol):
 class Discovers(Protocol):
     """A provider that can list trainings which we never submitted."""
 
-    async def recent(self, limit: int) -> Sequence[Found]:
+    async def recent(self, limit: int) -> Sequence[DiscoveredTraining]:
         """Its newest trainings, at most `limit`."""

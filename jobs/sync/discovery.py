@@ -15,7 +15,7 @@ from jobs import lifecycle
 from jobs.estimates import priced
 from jobs.models import Job, JobQuerySet, ProviderConfig
 from jobs.providers import get_provider
-from jobs.providers.base import Discovers, Found, ProviderError
+from jobs.providers.base import DiscoveredTraining, Discovers, ProviderError
 from jobs.statuses import BEFORE_PROVIDER
 from jobs.sync import circuit_breaker, orphans
 from jobs.sync.apply import Application
@@ -64,7 +64,9 @@ def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> Discovere
     return Discovered(provider.label, new, _update(found, known, config, source))
 
 
-def _update(found: Sequence[Found], known: dict[str, Job], config: ProviderConfig | None, source: str) -> int:
+def _update(
+    found: Sequence[DiscoveredTraining], known: dict[str, Job], config: ProviderConfig | None, source: str
+) -> int:
     """Bring the known ones up to date; how many changed. What ended before has nothing more to tell."""
     active = {external_id: job for external_id, job in known.items() if not job.is_terminal}
     application = Application({job.pk: job for job in active.values()}, config, source)
@@ -74,7 +76,7 @@ def _update(found: Sequence[Found], known: dict[str, Job], config: ProviderConfi
     return application.changed
 
 
-def _take_in(found: Sequence[Found], name: str, config: ProviderConfig | None, source: str) -> int:
+def _take_in(found: Sequence[DiscoveredTraining], name: str, config: ProviderConfig | None, source: str) -> int:
     """Store the unknown ones, in one fixed order: two discoveries at once wait for each other, and don't deadlock."""
     owners = _owners(found, name)
     is_any_open = _being_submitted(name).exists()
@@ -93,7 +95,7 @@ def _take_in(found: Sequence[Found], name: str, config: ProviderConfig | None, s
     return new
 
 
-def _owners(found: Sequence[Found], name: str) -> dict[str, Job]:
+def _owners(found: Sequence[DiscoveredTraining], name: str) -> dict[str, Job]:
     """The jobs that the trainings were made for, by their marker."""
     markers = {item.marker for item in found if item.marker}
     jobs = Job.objects.filter(provider=name, submission_marker__in=markers).select_related("organization")
@@ -106,7 +108,7 @@ def _being_submitted(name: str) -> JobQuerySet:
     return open_jobs.exclude(submission_marker=None)
 
 
-def _may_be_awaited(item: Found, owner: Job | None, is_any_open: bool) -> bool:
+def _may_be_awaited(item: DiscoveredTraining, owner: Job | None, is_any_open: bool) -> bool:
     """Whether it belongs to a job that is being submitted now, where the dispatcher adopts it, or has just been.
 
     One whose input can't be read any more might be of any such job, as long as there are any.
@@ -116,11 +118,11 @@ def _may_be_awaited(item: Found, owner: Job | None, is_any_open: bool) -> bool:
     return item.marker is None and is_any_open and item.snapshot.data_removed
 
 
-def _take_in_one(item: Found, name: str, config: ProviderConfig | None, source: str) -> bool:
+def _take_in_one(item: DiscoveredTraining, name: str, config: ProviderConfig | None, source: str) -> bool:
     snapshot, cost = priced(item.snapshot, config)
     organization = config.discovery_organization if config else None
     try:
-        lifecycle.adopt_found(
+        lifecycle.adopt_discovered(
             replace(item, snapshot=snapshot), provider=name, organization=organization, cost=cost, source=source
         )
     except IntegrityError:

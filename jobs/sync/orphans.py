@@ -19,7 +19,7 @@ from jobs import lifecycle
 from jobs.estimates import priced
 from jobs.job_context import tracing
 from jobs.models import Job, ProviderConfig
-from jobs.providers.base import Found, Snapshot
+from jobs.providers.base import DiscoveredTraining, Snapshot
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
@@ -46,7 +46,7 @@ def adopt_orphan(owner: Job, snapshot: Snapshot, *, source: str, made_at: dateti
     config = ProviderConfig.objects.filter(pk=owner.provider).first()
     snapshot = replace(snapshot, hardware=snapshot.hardware or owner.hardware_profile)
     snapshot, cost = priced(snapshot, config)
-    found = Found(
+    found = DiscoveredTraining(
         snapshot=replace(snapshot, metadata={**snapshot.metadata, "stray_of": owner.pk}),
         created_at=made_at or timezone.now(),
         name=owner.config_name,
@@ -57,7 +57,7 @@ def adopt_orphan(owner: Job, snapshot: Snapshot, *, source: str, made_at: dateti
     with tracing(owner):
         try:
             with unit_of_work():
-                orphan = lifecycle.adopt_found(
+                orphan = lifecycle.adopt_discovered(
                     found,
                     provider=owner.provider,
                     organization=owner.organization,

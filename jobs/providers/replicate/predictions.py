@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from cloudtrain_site.redaction import is_secret_name, mask_secrets
-from jobs.providers.base import Found, ProviderError, Snapshot, TrainingSpec
+from jobs.providers.base import DiscoveredTraining, ProviderError, Snapshot, TrainingSpec
 from jobs.providers.progress import read_progress
 from jobs.statuses import ACTIVE, PROVIDER_WORDS
 
@@ -123,7 +123,7 @@ def markers_in(body: Any) -> set[str]:
     return set(MARKER.findall(_text(config)) + MARKER.findall(_text(body.get("webhook"))))
 
 
-def read_found(body: Any) -> Found:
+def read_found(body: Any) -> DiscoveredTraining:
     """A listed prediction with what tells whose it is."""
     snapshot = read_snapshot(body)
     given = body.get("input") if isinstance(body.get("input"), Mapping) else {}
@@ -131,7 +131,7 @@ def read_found(body: Any) -> Found:
     config = config if isinstance(config, dict) else {}
     name = _text(config.get("tracker_run_name") or config.get("--tracker_run_name")) or _text(body.get("model"))
     marker = min(markers_in(body), default=None)
-    return Found(
+    return DiscoveredTraining(
         snapshot=snapshot,
         created_at=_moment(body.get("created_at")) or datetime.now(UTC),
         name=re.sub(r"[\x00-\x1f/\\]", "-", MARKER.sub("", name).strip(" -"))[:200] or "untitled",

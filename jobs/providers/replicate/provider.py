@@ -14,7 +14,16 @@ from asgiref.sync import sync_to_async
 
 from cloudtrain_site.encryption import Blot
 from jobs.models import ProviderConfig
-from jobs.providers.base import PLAIN, Answers, Found, Handle, LogSlice, ProviderError, Snapshot, TrainingSpec
+from jobs.providers.base import (
+    PLAIN,
+    Answers,
+    DiscoveredTraining,
+    Handle,
+    LogSlice,
+    ProviderError,
+    Snapshot,
+    TrainingSpec,
+)
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.providers.replicate import files
 from jobs.providers.replicate.access import DEFAULT_BASE, Access, ReplicateError
@@ -162,8 +171,8 @@ class ReplicateProvider:
             async for part in fetch_parts(connection, handles, with_logs=with_logs):
                 yield part
 
-    async def recent(self, limit: int) -> Sequence[Found]:
-        found: list[Found] = []
+    async def recent(self, limit: int) -> Sequence[DiscoveredTraining]:
+        found: list[DiscoveredTraining] = []
         async with self._connect() as connection:
             async for item in _listed(connection, -(-limit // 100)):
                 if is_prediction(item):
