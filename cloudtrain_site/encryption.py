@@ -157,7 +157,7 @@ def _is_masked(text: str) -> bool:
     return MASK in text and (text == MASK or mask_text(text.replace(MASK, _PROBE)) == text)
 
 
-class Blot:
+class SecretScrubber:
     """Puts as many stars over the secrets in a text as they have bytes, so that each place in it stays where it is."""
 
     def __init__(self, secrets: Sequence[Secret] = ()) -> None:
@@ -179,11 +179,11 @@ class Blot:
         return data
 
 
-def blot_out(text: str, secrets: Sequence[Secret]) -> str:
-    """`text` under stars, as Blot has it. Dots at its end may stand for what was cut off."""
-    blot, dots = Blot(secrets), CUT if text.endswith(CUT) else ""
+def scrub(text: str, secrets: Sequence[Secret]) -> str:
+    """`text` under stars, as SecretScrubber has it. Dots at its end may stand for what was cut off."""
+    scrubber, dots = SecretScrubber(secrets), CUT if text.endswith(CUT) else ""
     words = text.removesuffix(dots).encode(errors="surrogatepass")
-    return blot(words).decode(errors="surrogatepass") + dots
+    return scrubber(words).decode(errors="surrogatepass") + dots
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from cloudtrain_site.encryption import (
-    Blot,
     Path,
     Secret,
+    SecretScrubber,
     SecretsLostError,
-    blot_out,
     masked_places,
     open_sealed,
     put_back,
+    scrub,
     seal,
     take_out,
     value_at,
@@ -54,14 +54,14 @@ def without_secrets(row: Sealed, text: str) -> str:
     if not row.sealed or not text:
         return text
     try:
-        return blot_out(text, open_sealed(row.sealed))
+        return scrub(text, open_sealed(row.sealed))
     except SecretsLostError:
         return mask_text(text)
 
 
-def blot_of(row: Sealed) -> Blot:
+def scrubber_of(row: Sealed) -> SecretScrubber:
     """What blots the row's own secrets out of the pieces of a text. Raises SecretsLostError."""
-    return Blot(open_sealed(row.sealed) if row.sealed else ())
+    return SecretScrubber(open_sealed(row.sealed) if row.sealed else ())
 
 
 def with_kept_secrets(parts: Mapping[str, Any], kept: Sealed | None) -> dict[str, Any]:

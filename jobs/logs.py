@@ -14,7 +14,7 @@ from django.utils import timezone
 from cloudtrain_site.database.fast_sql import insert, update_if
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
-from jobs.config_secrets import blot_of, without_secrets
+from jobs.config_secrets import scrubber_of, without_secrets
 from jobs.models import Job, LogPiece
 from jobs.providers import FORGETFUL, get_provider
 from jobs.providers.base import Handle, LogSlice, ProviderError, Snapshot
@@ -69,7 +69,7 @@ def _read_live(job: Job, handle: Handle, start: int, limit: int) -> LogSlice:
     """From the provider, without the job's own secrets: its trainer may have printed them."""
     provider = get_provider(job.provider)
     try:
-        return asyncio.run(provider.read_log(handle, start=start, limit=limit, blot=blot_of(job)))
+        return asyncio.run(provider.read_log(handle, start=start, limit=limit, scrubber=scrubber_of(job)))
     except SecretsLostError:
         piece = asyncio.run(provider.read_log(handle, start=start, limit=limit))
         return replace(piece, text=mask_text(piece.text))

@@ -45,8 +45,8 @@ def reported_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
     said = {
         "metadata": {**job.metadata, **snapshot.metadata} if snapshot.metadata else None,
         "started_at": snapshot.started_at,
-        "error_message": _blotted(job, snapshot.error_message),
-        "output_url": _blotted(job, snapshot.output_url),
+        "error_message": _scrubbed(job, snapshot.error_message),
+        "output_url": _scrubbed(job, snapshot.output_url),
         "cost_usd": snapshot.cost_usd,
     }
     return {name: value for name, value in said.items() if value is not None}
@@ -62,12 +62,12 @@ def progress_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
         "progress": progress.percent,
         "step": progress.step,
         "total_steps": progress.total,
-        "last_log": _blotted(job, progress.last_log),
+        "last_log": _scrubbed(job, progress.last_log),
     }
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _blotted(job: Job, words: str | None) -> str | None:
+def _scrubbed(job: Job, words: str | None) -> str | None:
     """A provider may repeat in its words what it was given."""
     return None if words is None else without_secrets(job, words)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cloudtrain_site.encryption import Blot
+from cloudtrain_site.encryption import SecretScrubber
 from jobs.providers.base import PLAIN, Handle, LogSlice, ProviderError, Snapshot, TrainingSpec
 from jobs.statuses import JobStatus
 
@@ -45,7 +45,9 @@ class ScriptedProvider:
     async def cancel(self, handle: Handle) -> None:
         self.cancelled.append(handle.external_id)
 
-    async def read_log(self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, blot: Blot = PLAIN) -> LogSlice:
+    async def read_log(
+        self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, scrubber: SecretScrubber = PLAIN
+    ) -> LogSlice:
         return LogSlice(text="", start=start, end=start, complete=False)
 
     async def forget(self, handle: Handle) -> None:

@@ -8,12 +8,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from cloudtrain_site.encryption import Blot
+from cloudtrain_site.encryption import SecretScrubber
 from jobs.providers.progress import Progress
 from jobs.statuses import JobStatus
 
 #: Blots nothing out.
-PLAIN = Blot()
+PLAIN = SecretScrubber()
 
 
 class ProviderError(Exception):
@@ -132,8 +132,10 @@ class Provider(Protocol):
     async def cancel(self, handle: Handle) -> None:
         """Ask for a training to be stopped. It is stopped when a snapshot says so, and not before."""
 
-    async def read_log(self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, blot: Blot = PLAIN) -> LogSlice:
-        """At most `limit` bytes of the log from byte `start`, with what `blot` knows under stars."""
+    async def read_log(
+        self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, scrubber: SecretScrubber = PLAIN
+    ) -> LogSlice:
+        """At most `limit` bytes of the log from byte `start`, with what `scrubber` knows under stars."""
 
     async def forget(self, handle: Handle) -> None:
         """Remove what is kept of an ended training, but never what it made: nobody could make that again for free."""

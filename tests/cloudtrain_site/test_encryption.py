@@ -16,11 +16,11 @@ from approvals.approved_terms import digest_of_terms, stored_terms
 from approvals.models import ApprovalRequest
 from cloudtrain_site.encryption import (
     SecretsLostError,
-    blot_out,
     masked_places,
     open_sealed,
     prints_of,
     put_back,
+    scrub,
     seal,
     take_out,
 )
@@ -88,7 +88,7 @@ def test_masks_are_told_from_stars(value: Any, places: list[str]) -> None:
 def test_words_are_blotted_out_at_their_length() -> None:
     secrets = [(("a",), "κλειδί-of-mine")]
     text = "with κλειδί-of-mine and κλειδί-of"
-    blotted = blot_out(text, secrets)
+    blotted = scrub(text, secrets)
     assert blotted == f"with {'*' * 20} and {'*' * 15}"
     assert len(blotted.encode()) == len(text.encode())
 
@@ -105,13 +105,13 @@ def test_words_are_blotted_out_at_their_length() -> None:
     ],
 )
 def test_what_was_cut_off_of_a_secret_is_blotted_out_too(text: str, blotted: str) -> None:
-    assert blot_out(text, [(("a",), "secret-of-mine")]) == blotted
+    assert scrub(text, [(("a",), "secret-of-mine")]) == blotted
 
 
 @pytest.mark.parametrize("write", [str, repr, json.dumps, lambda value: json.dumps(value, ensure_ascii=False)])
 def test_a_secret_is_known_as_programs_write_it(write: Callable[[str], str]) -> None:
     secret = "κλειδί \"of'\\mine\n"
-    assert "mine" not in blot_out(f"with {write(secret)} in it", [(("a",), secret)])
+    assert "mine" not in scrub(f"with {write(secret)} in it", [(("a",), secret)])
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from cloudtrain_site.encryption import Blot
+from cloudtrain_site.encryption import SecretScrubber
 from jobs.providers.base import PLAIN, LogSlice
 from jobs.providers.progress import ANSI, CONTROL, Progress, read_progress
 
@@ -61,18 +61,18 @@ def _keep(log: Path, offset: int, known: Progress) -> None:
         _followed.pop(next(iter(_followed)), None)
 
 
-def read_slice(log: Path, *, start: int, limit: int, ended: bool, blot: Blot = PLAIN) -> LogSlice:
+def read_slice(log: Path, *, start: int, limit: int, ended: bool, scrubber: SecretScrubber = PLAIN) -> LogSlice:
     """At most `limit` bytes from byte `start`, or from the character after it; whole characters only.
 
-    `ended`: nobody writes to the log any more, so that what is cut off at its end stays so. What `blot` knows is under
-    stars wherever the slice begins and ends: else one who asks from the middle of a secret would get half of it.
+    `ended`: nobody writes to the log any more, so that what is cut off at its end stays so. What `scrubber` knows is
+    under stars wherever the slice begins and ends: a request from the middle of a secret gets no half of it.
     """
     try:
         with log.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             start = _character_start(file.fileno(), max(0, min(start, size)))
             # Less than a character would be no step forwards.
-            data = _read_blotted(file.fileno(), start, max(limit, 4), blot)
+            data = _read_scrubbed(file.fileno(), start, max(limit, 4), scrubber)
     except FileNotFoundError:
         return LogSlice(text="", start=0, end=0, complete=ended)
     if not ended or start + len(data) < size:
@@ -81,9 +81,9 @@ def read_slice(log: Path, *, start: int, limit: int, ended: bool, blot: Blot = P
     return LogSlice(text=_text(data), start=start, end=end, complete=ended and end >= size)
 
 
-def _read_blotted(file: int, start: int, size: int, blot: Blot) -> bytes:
-    before = min(start, blot.reach)
-    data = blot(os.pread(file, before + size + blot.reach, start - before))
+def _read_scrubbed(file: int, start: int, size: int, scrubber: SecretScrubber) -> bytes:
+    before = min(start, scrubber.reach)
+    data = scrubber(os.pread(file, before + size + scrubber.reach, start - before))
     return data[before : before + size]
 
 

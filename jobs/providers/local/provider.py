@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from django.conf import settings
 
-from cloudtrain_site.encryption import Blot
+from cloudtrain_site.encryption import SecretScrubber
 from cloudtrain_site.enterprise import config_in_force
 from jobs.providers.base import PLAIN, Handle, LogSlice, ProviderError, Snapshot, TrainingSpec
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
@@ -65,8 +65,10 @@ class LocalProvider:
     async def cancel(self, handle: Handle) -> None:
         await asyncio.to_thread(self._cancel, handle)
 
-    async def read_log(self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, blot: Blot = PLAIN) -> LogSlice:
-        return await asyncio.to_thread(self._read_log, handle, start, limit, blot)
+    async def read_log(
+        self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, scrubber: SecretScrubber = PLAIN
+    ) -> LogSlice:
+        return await asyncio.to_thread(self._read_log, handle, start, limit, scrubber)
 
     async def forget(self, handle: Handle) -> None:
         await asyncio.to_thread(self._forget, handle)
@@ -195,13 +197,13 @@ class LocalProvider:
                 start.trainer.signal_group(signal.SIGTERM)
             press(folder, start, self.grace_seconds)
 
-    def _read_log(self, handle: Handle, start: int, limit: int, blot: Blot) -> LogSlice:
+    def _read_log(self, handle: Handle, start: int, limit: int, scrubber: SecretScrubber) -> LogSlice:
         folder = JobFolder(self.jobs, handle.external_id)
         with disk_errors():
             _require(folder)
             # Before the log is read: what is written in between would be missed.
             ended = look(folder).end is not None
-            return log.read_slice(folder.log, start=start, limit=limit, ended=ended, blot=blot)
+            return log.read_slice(folder.log, start=start, limit=limit, ended=ended, scrubber=scrubber)
 
     def _forget(self, handle: Handle) -> None:
         folder = JobFolder(self.jobs, handle.external_id)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from asgiref.sync import sync_to_async
 
-from cloudtrain_site.encryption import Blot
+from cloudtrain_site.encryption import SecretScrubber
 from jobs.models import ProviderConfig
 from jobs.providers.base import (
     PLAIN,
@@ -190,10 +190,12 @@ class ReplicateProvider:
                 if (await look(connection, handle)).status in ACTIVE:
                     raise
 
-    async def read_log(self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, blot: Blot = PLAIN) -> LogSlice:
+    async def read_log(
+        self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, scrubber: SecretScrubber = PLAIN
+    ) -> LogSlice:
         async with self._connect() as connection:
             snapshot = await look(connection, handle)
-        data = blot((snapshot.log or "").encode())
+        data = scrubber((snapshot.log or "").encode())
         piece = data[start : start + limit].decode("utf-8", "ignore")
         end = start + len(piece.encode())
         return LogSlice(piece, start, end, complete=snapshot.status not in (None, *ACTIVE) and end >= len(data))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudtrain_site.encryption import Blot
+from cloudtrain_site.encryption import SecretScrubber
 from jobs.providers.base import Handle, LogSlice
 from jobs.providers.local import log as local_log
 from tests.jobs.providers.local.trainings import ENDLESS, Trainings, until
@@ -32,7 +32,7 @@ def test_a_log_is_read_piece_by_piece(trainings: Trainings) -> None:
 
 
 SECRET = "hf_κλειδί-of-mine-0123456789"
-BLOT = Blot([(("hub_token",), SECRET)])
+BLOT = SecretScrubber([(("hub_token",), SECRET)])
 
 
 @pytest.mark.parametrize("limit", [4, 7, 11, 1000])
@@ -42,7 +42,7 @@ def test_no_piece_shows_a_part_of_a_secret_wherever_it_begins(tmp_path: Path, li
     log.write_text(text)
     stars = "*" * len(SECRET.encode())
     for start in range(len(text.encode())):
-        piece = local_log.read_slice(log, start=start, limit=limit, ended=True, blot=BLOT)
+        piece = local_log.read_slice(log, start=start, limit=limit, ended=True, scrubber=BLOT)
         masked = f"é {stars} and {stars}{'*' * len(SECRET[:20].encode())}".encode()
         assert piece.text == masked[piece.start : piece.end].decode()
         assert piece.start - start <= 1
@@ -51,7 +51,7 @@ def test_no_piece_shows_a_part_of_a_secret_wherever_it_begins(tmp_path: Path, li
 def test_bytes_that_are_no_text_move_nothing(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     log.write_bytes(b"\xff\xc3" + SECRET.encode() + b"\xff after")
-    piece = local_log.read_slice(log, start=0, limit=1000, ended=True, blot=BLOT)
+    piece = local_log.read_slice(log, start=0, limit=1000, ended=True, scrubber=BLOT)
     assert piece.text == f"\ufffd\ufffd{'*' * len(SECRET.encode())}\ufffd after"
     assert piece.end == log.stat().st_size
 
