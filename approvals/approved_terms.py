@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from cloudtrain_site.encryption import keys, prints_of
+from cloudtrain_site.encryption import fingerprints, keys
 from cloudtrain_site.redaction import mask_secrets
 from jobs.config_secrets import secrets_of
 from jobs.models import Job
@@ -34,7 +34,7 @@ def terms_of(job: Job, key: str = "") -> dict[str, Any]:
         "hardware_profile": job.hardware_profile,
         COST: None if cost is None else f"{cost:.4f}",
     }
-    return terms | ({SECRETS: prints_of(secrets_of(job), key)} if job.sealed else {})
+    return terms | ({SECRETS: fingerprints(secrets_of(job), key)} if job.sealed else {})
 
 
 def possible_terms(job: Job) -> list[dict[str, Any]]:

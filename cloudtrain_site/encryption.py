@@ -43,7 +43,7 @@ class SecretsLostError(Exception):
         )
 
 
-def take_out(value: Any) -> tuple[Any, list[Secret]]:
+def extract_secrets(value: Any) -> tuple[Any, list[Secret]]:
     """A copy of `value` with its secrets masked, and the secrets."""
     masked = mask_secrets(value)
     return masked, list(_changes(value, masked, ()))
@@ -62,7 +62,7 @@ def _changes(value: Any, masked: Any, path: Path) -> Iterator[Secret]:
         yield path, value
 
 
-def put_back(value: Any, secrets: Sequence[Secret]) -> Any:
+def restore_secrets(value: Any, secrets: Sequence[Secret]) -> Any:
     """A copy of `value` with the secrets where they were. Raises SecretsLostError when their places are gone."""
     for path, secret in secrets:
         value = _with(value, path, secret)
@@ -127,7 +127,7 @@ def _derived(key: str, purpose: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(key.encode())
 
 
-def prints_of(secrets: Sequence[Secret], key: str = "") -> dict[str, str]:
+def fingerprints(secrets: Sequence[Secret], key: str = "") -> dict[str, str]:
     """For each place (as JSON) a keyed fingerprint of its secret, from which the secret can't be guessed."""
     if not secrets:
         return {}

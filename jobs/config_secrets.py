@@ -10,12 +10,12 @@ from cloudtrain_site.encryption import (
     Secret,
     SecretScrubber,
     SecretsLostError,
+    extract_secrets,
     masked_places,
     open_sealed,
-    put_back,
+    restore_secrets,
     scrub,
     seal,
-    take_out,
     value_at,
 )
 from cloudtrain_site.redaction import mask_text
@@ -34,7 +34,7 @@ class Sealed(Protocol):
 
 def sealed_columns(**parts: Any) -> dict[str, Any]:
     """The columns with their secrets masked, and the column `sealed`."""
-    masked, secrets = take_out(parts)
+    masked, secrets = extract_secrets(parts)
     return {**masked, "sealed": seal(secrets)}
 
 
@@ -45,7 +45,7 @@ def secrets_of(row: Sealed, parts: Sequence[str] = CONFIGS) -> list[Secret]:
 
 def opened(row: Sealed, parts: Sequence[str] = CONFIGS) -> dict[str, Any]:
     """The columns as they were given. Raises SecretsLostError."""
-    given: dict[str, Any] = put_back({part: getattr(row, part) for part in parts}, secrets_of(row, parts))
+    given: dict[str, Any] = restore_secrets({part: getattr(row, part) for part in parts}, secrets_of(row, parts))
     return given
 
 
@@ -70,7 +70,7 @@ def with_kept_secrets(parts: Mapping[str, Any], kept: Sealed | None) -> dict[str
         return dict(parts)
     secrets, shown = secrets_of(kept), {part: getattr(kept, part) for part in CONFIGS}
     repeated = [(path, secret) for path, secret in secrets if _repeats(parts, shown, path)]
-    filled: dict[str, Any] = put_back(dict(parts), repeated)
+    filled: dict[str, Any] = restore_secrets(dict(parts), repeated)
     return filled
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from cloudtrain_site.encryption import prints_of, take_out
+from cloudtrain_site.encryption import extract_secrets, fingerprints
 from jobs.config_secrets import PARTS, sealed_columns
 
 #: The contract's limit for one config.
@@ -41,10 +41,10 @@ class Submission:
 
         Its secrets are in it by their fingerprints under `key`, a SECRET_KEY: no guess at one can be tried on it.
         """
-        masked, secrets = take_out({part: getattr(self, part) for part in PARTS})
+        masked, secrets = extract_secrets({part: getattr(self, part) for part in PARTS})
         told = asdict(self) | masked
         if secrets:
-            told["secrets"] = prints_of(secrets, key)
+            told["secrets"] = fingerprints(secrets, key)
         if not self.dataset:
             # As it was before there were datasets: a replayed key of an hour ago is still the same request.
             del told["dataset"]

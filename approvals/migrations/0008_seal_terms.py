@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-from cloudtrain_site.encryption import SecretsLostError, keys, open_sealed, prints_of, put_back, take_out
+from cloudtrain_site.encryption import SecretsLostError, keys, open_sealed, fingerprints, restore_secrets, extract_secrets
 from jobs.submission import digest_of
 
 PARTS = ("config", "dataloader_config")
@@ -26,9 +26,9 @@ def change(request, terms):
 
 def seal_all(apps, schema_editor):
     for request in requests_of(apps):
-        masked, secrets = take_out({part: request.terms[part] for part in PARTS if part in request.terms})
+        masked, secrets = extract_secrets({part: request.terms[part] for part in PARTS if part in request.terms})
         if secrets:
-            change(request, {**request.terms, **masked, "secrets": prints_of(secrets)})
+            change(request, {**request.terms, **masked, "secrets": fingerprints(secrets)})
 
 
 def open_all(apps, schema_editor):
@@ -42,8 +42,8 @@ def open_all(apps, schema_editor):
         job = jobs.get(pk=request.job_id)
         try:
             secrets = [(path, secret) for path, secret in open_sealed(job.sealed) if path[0] in PARTS]
-            if any(prints_of(secrets, key) == prints for key in keys()):
-                change(request, put_back(terms, secrets))
+            if any(fingerprints(secrets, key) == prints for key in keys()):
+                change(request, restore_secrets(terms, secrets))
         except SecretsLostError:
             continue
 

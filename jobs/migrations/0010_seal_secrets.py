@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-from cloudtrain_site.encryption import SecretsLostError, open_sealed, put_back, seal, take_out
+from cloudtrain_site.encryption import SecretsLostError, open_sealed, restore_secrets, seal, extract_secrets
 
 PARTS = {"Job": ("config", "dataloader_config", "webhook_url"), "TrainingConfig": ("config", "dataloader_config")}
 BATCH = 200
@@ -20,7 +20,7 @@ def rows_of(apps, name, **wanted):
 def seal_all(apps, schema_editor):
     for name, parts in PARTS.items():
         for row in rows_of(apps, name, sealed=""):
-            columns, secrets = take_out({part: getattr(row, part) for part in parts})
+            columns, secrets = extract_secrets({part: getattr(row, part) for part in parts})
             if secrets:
                 columns |= {"sealed": seal(secrets)}
                 if "webhook_url" in columns:
@@ -33,7 +33,7 @@ def open_all(apps, schema_editor):
     for name, parts in PARTS.items():
         for row in rows_of(apps, name, sealed__gt=""):
             try:
-                columns = put_back({part: getattr(row, part) for part in parts}, open_sealed(row.sealed))
+                columns = restore_secrets({part: getattr(row, part) for part in parts}, open_sealed(row.sealed))
             except SecretsLostError:
                 continue
             type(row).objects.filter(pk=row.pk).update(**columns, sealed="")

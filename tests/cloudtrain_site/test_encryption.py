@@ -16,13 +16,13 @@ from approvals.approved_terms import digest_of_terms, stored_terms
 from approvals.models import ApprovalRequest
 from cloudtrain_site.encryption import (
     SecretsLostError,
+    extract_secrets,
+    fingerprints,
     masked_places,
     open_sealed,
-    prints_of,
-    put_back,
+    restore_secrets,
     scrub,
     seal,
-    take_out,
 )
 from cloudtrain_site.redaction import mask_secrets
 from jobs.config_secrets import opened
@@ -46,31 +46,31 @@ VALUES: list[Any] = [
 
 @pytest.mark.parametrize("value", VALUES)
 def test_what_is_taken_out_can_be_put_back(value: Any) -> None:
-    masked, secrets = take_out(value)
+    masked, secrets = extract_secrets(value)
     sealed = seal(secrets)
     assert masked == mask_secrets(value) == mask_secrets(masked) != value
     assert TOKEN not in sealed
-    assert put_back(masked, open_sealed(sealed)) == value
+    assert restore_secrets(masked, open_sealed(sealed)) == value
 
 
 def test_without_secrets_nothing_is_sealed() -> None:
-    assert take_out({"steps": 5, "max_tokens": 77}) == ({"steps": 5, "max_tokens": 77}, [])
+    assert extract_secrets({"steps": 5, "max_tokens": 77}) == ({"steps": 5, "max_tokens": 77}, [])
     assert (seal([]), open_sealed("")) == ("", [])
 
 
 def test_what_is_damaged_or_has_lost_its_place_is_told() -> None:
-    _, secrets = take_out({"a": {"key": "secret words"}})
+    _, secrets = extract_secrets({"a": {"key": "secret words"}})
     with pytest.raises(SecretsLostError):
         open_sealed(seal(secrets)[:-4] + "AAAA")
     with pytest.raises(SecretsLostError):
-        put_back({"a": 1}, secrets)
+        restore_secrets({"a": 1}, secrets)
 
 
 def test_a_print_tells_secrets_apart_and_needs_the_key(settings: Any) -> None:
     one, same, other = ([(("a",), value)] for value in ("1", "1", "2"))
-    assert prints_of(one) == prints_of(same) != prints_of(other)
+    assert fingerprints(one) == fingerprints(same) != fingerprints(other)
     before, settings.SECRET_KEY = settings.SECRET_KEY, "another"
-    assert prints_of(one) != prints_of(one, before)
+    assert fingerprints(one) != fingerprints(one, before)
 
 
 @pytest.mark.parametrize(

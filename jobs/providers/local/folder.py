@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from cloudtrain_site.encryption import take_out
+from cloudtrain_site.encryption import extract_secrets
 from jobs.providers.base import ProviderError
 from jobs.providers.local import runner as local_runner
 
@@ -148,7 +148,7 @@ class JobFolder:
 
     def _put_down(self, name: str, value: Any) -> None:
         """For our user alone. What has secrets gets a masked copy beside it, which is all that the end leaves."""
-        masked, secrets = take_out(value)
+        masked, secrets = extract_secrets(value)
         path, masked_path = str(self.path / name), str(self.path / f"{name}{local_runner.MASKED}")
         if secrets:
             local_runner.write_whole(masked_path, masked)
