@@ -115,7 +115,7 @@ def pause_queue() -> None:
     from cloudtrain_site.states import SYSTEM, Source
     from queueing import operations
 
-    operations.set_paused(True, operations.By(SYSTEM, Source.API))
+    operations.set_paused(True, operations.ChangedBy(SYSTEM, Source.API))
 
 
 def make_lives(chance: random.Random) -> list[Life]:

@@ -19,17 +19,17 @@ from jobs.admin_base import OfJobAdmin, SuperuserAdmin
 from jobs.providers import NAMES
 from queueing import claims, operations, passes
 from queueing.models import MAX_PRIORITY, LimitChange, ProviderLimit, QueueEntry, QueueEntryQuerySet, QueueState
-from queueing.operations import By, LimitError, may_run_queue
+from queueing.operations import ChangedBy, LimitError, may_run_queue
 from queueing.statuses import WAITING
 from queueing.waiting.order import queue_in_order
 from queueing.waiting.positions import NOT_WAITING, tell_of
 
-Verb = Callable[[QueueEntry, By], bool]
+Verb = Callable[[QueueEntry, ChangedBy], bool]
 
 
-def by(request: HttpRequest, reason: str = "") -> By:
+def by(request: HttpRequest, reason: str = "") -> ChangedBy:
     """The request's user, in the admin."""
-    return By(Actor.of(request.user), Source.ADMIN, reason)
+    return ChangedBy(Actor.of(request.user), Source.ADMIN, reason)
 
 
 class InLine(ChangeList):

@@ -30,7 +30,7 @@ class LimitError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class By:
+class ChangedBy:
     """Who changes something, through which door, and why."""
 
     actor: Actor
@@ -51,18 +51,18 @@ def may_limit(user: AnyUser, organization: Organization) -> bool:
     return role_in(user, organization) == Role.ADMIN
 
 
-def set_general(wanted: Mapping[str, Any], by: By) -> int:
+def set_general(wanted: Mapping[str, Any], by: ChangedBy) -> int:
     """Set some of the columns in GENERAL. Returns how many of them were something else before."""
     with unit_of_work():
         return _apply(queue_state(), {name: wanted[name] for name in GENERAL if name in wanted}, "", by)
 
 
-def set_paused(paused: bool, by: By) -> bool:
+def set_paused(paused: bool, by: ChangedBy) -> bool:
     """Pause the queue, or let it go on. False: it was so already."""
     return bool(set_general({"paused": paused}, by))
 
 
-def set_provider(provider: str, wanted: Mapping[str, Any], by: By) -> int:
+def set_provider(provider: str, wanted: Mapping[str, Any], by: ChangedBy) -> int:
     """Set `max_running` or `drained` of a provider. Returns how many were something else. Raises LimitError."""
     if provider not in NAMES:
         raise LimitError(f"There is no provider {provider!r}. There are: {', '.join(NAMES)}.")
@@ -73,7 +73,7 @@ def set_provider(provider: str, wanted: Mapping[str, Any], by: By) -> int:
         return _apply(row, wanted, f"{provider} ", by)
 
 
-def set_organization(organization: Organization, max_running: int | None, by: By, *, may_exceed: bool) -> int:
+def set_organization(organization: Organization, max_running: int | None, by: ChangedBy, *, may_exceed: bool) -> int:
     """Set the organization's own number; None: the general one. Without `may_exceed` up to the general one alone."""
     general = queue_state().max_running_per_organization
     if not may_exceed and (max_running or 0) > general:
@@ -82,7 +82,7 @@ def set_organization(organization: Organization, max_running: int | None, by: By
         return _apply(organization, {"max_running": max_running}, f"{organization.name} ", by)
 
 
-def _apply(row: Model, wanted: Mapping[str, Any], prefix: str, by: By) -> int:
+def _apply(row: Model, wanted: Mapping[str, Any], prefix: str, by: ChangedBy) -> int:
     """Write what differs, each with its line on record, and have a pass obey it."""
     # Locked, so that of two changes at once the second one's record says what the first one wrote.
     current = type(row)._default_manager.select_for_update().get(pk=row.pk)
@@ -134,7 +134,7 @@ def clean_up(entries: QueueEntryQuerySet, days: int) -> int:
     return deleted
 
 
-def resubmit(entry: QueueEntry, by: By) -> bool:
+def resubmit(entry: QueueEntry, by: ChangedBy) -> bool:
     """The provider doesn't have it: it takes its turn once more. False: it is not, or no longer, unconfirmed."""
     with unit_of_work():
         # It may have turned up just now, by a webhook.
@@ -146,7 +146,7 @@ def resubmit(entry: QueueEntry, by: By) -> bool:
     return True
 
 
-def give_up(entry: QueueEntry, by: By) -> bool:
+def give_up(entry: QueueEntry, by: ChangedBy) -> bool:
     """It is not to run: job and entry end, and the slot is free. False: it is not, or no longer, unconfirmed."""
     if entry.unconfirmed_at is None:
         return False

@@ -19,7 +19,7 @@ from queueing import operations, passes
 from queueing.api.serializers import AskedShape, CleanedShape, CleanupQuery, LimitsBody, LimitsShape
 from queueing.limits import queue_state
 from queueing.models import QueueEntry
-from queueing.operations import GENERAL, By, LimitError, as_data, clean_up, may_limit, may_run_queue
+from queueing.operations import GENERAL, ChangedBy, LimitError, as_data, clean_up, may_limit, may_run_queue
 
 
 class Concurrency(APIView):
@@ -34,7 +34,7 @@ class Concurrency(APIView):
         body = LimitsBody(data=request.data)
         body.is_valid(raise_exception=True)
         wanted = body.validated_data
-        by = By(Actor.of(request.user), Source.API, wanted["reason"])
+        by = ChangedBy(Actor.of(request.user), Source.API, wanted["reason"])
         general = {name: wanted[name] for name in GENERAL if name in wanted}
         if (general or wanted.get("providers")) and not may_run_queue(request.user):
             raise PermissionDenied("These limits touch every organization: a superuser changes them.")
@@ -99,5 +99,5 @@ class SetPaused(APIView):
     def post(self, request: Request) -> Response:
         if not may_run_queue(request.user):
             raise PermissionDenied("This touches every organization: a superuser does it.")
-        operations.set_paused(self.paused, By(Actor.of(request.user), Source.API))
+        operations.set_paused(self.paused, ChangedBy(Actor.of(request.user), Source.API))
         return Response(as_data(queue_state()))

@@ -30,7 +30,7 @@ from queueing.api.serializers import (
     StatisticsShape,
 )
 from queueing.models import LARGE, QueueEntry, QueueEntryQuerySet
-from queueing.operations import By
+from queueing.operations import ChangedBy
 from queueing.statistics import entries_seen_by, statistics
 from queueing.statuses import HOLDS_SLOT, LIVE, WAITING
 from queueing.waiting.estimates import Waits
@@ -161,7 +161,7 @@ class SetPriority(APIView):
 class SettleUnconfirmed(APIView):
     """Decide about a job of which nobody knows whether its provider has it."""
 
-    verb: Callable[[QueueEntry, By], bool]
+    verb: Callable[[QueueEntry, ChangedBy], bool]
 
     @extend_schema(request=ReasonBody, responses=DoneShape)
     def post(self, request: Request, job_id: str) -> Response:
@@ -169,7 +169,7 @@ class SettleUnconfirmed(APIView):
         body = ReasonBody(data=request.data)
         body.is_valid(raise_exception=True)
         entry = _entry_of(job.pk)
-        by = By(Actor.of(request.user), Source.API, body.validated_data["reason"])
+        by = ChangedBy(Actor.of(request.user), Source.API, body.validated_data["reason"])
         if not type(self).verb(entry, by):
             raise Conflict("The job is not, or no longer, unconfirmed: the search for it decides by itself.")
         job.refresh_from_db()

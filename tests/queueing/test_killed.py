@@ -20,7 +20,7 @@ from jobs.models import Job, Organization
 from jobs.statuses import JobStatus
 from queueing import claims, operations
 from queueing.models import QueueEntry, QueueState
-from queueing.operations import By
+from queueing.operations import ChangedBy
 from queueing.policy import turn_of
 from queueing.statuses import EntryStatus
 from tests import factories
@@ -64,7 +64,7 @@ def look_at_the_provider(started: Path) -> None:
     """What a person does about unconfirmed jobs: look, and have those submitted again that are not there."""
     for entry in QueueEntry.objects.exclude(unconfirmed_at=None).select_related("job"):
         if str(entry.job.submission_marker) not in started.read_text():
-            operations.resubmit(entry, By(SYSTEM, Source.API, "it is not there"))
+            operations.resubmit(entry, ChangedBy(SYSTEM, Source.API, "it is not there"))
 
 
 @pytest.mark.slow

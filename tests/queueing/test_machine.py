@@ -33,13 +33,13 @@ from queueing import claims, dispatch, operations
 from queueing.dispatch import prepare
 from queueing.limits import candidate_of, current_limits, current_usage, queue_state
 from queueing.models import ProviderLimit, QueueEntry
-from queueing.operations import By
+from queueing.operations import ChangedBy
 from queueing.policy import Usage, can_go, choose
 from queueing.statuses import LIVE, EntryStatus
 from tests import factories
 from tests.providers import ScriptedProvider
 
-BY = By(SYSTEM, Source.API, "the test")
+BY = ChangedBy(SYSTEM, Source.API, "the test")
 limit = st.integers(0, 4)
 
 

@@ -22,7 +22,7 @@ from jobs.sync import refresh
 from jobs.sync.discovery import discover
 from queueing import claims, dispatch, operations, recorder
 from queueing.models import QueueEntry, QueueState
-from queueing.operations import By
+from queueing.operations import ChangedBy
 from queueing.statuses import EntryStatus
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -111,14 +111,14 @@ def test_a_decision_that_a_webhook_forestalled_is_refused(
 ) -> None:
     monkeypatch.setattr(claims, "confirm", lambda entry: False)  # what a crash in between leaves
     a_webhook_says_it_runs()
-    assert not verb(missing, By(SYSTEM, Source.API, "it is not there"))
+    assert not verb(missing, ChangedBy(SYSTEM, Source.API, "it is not there"))
     assert (Job.objects.get().status, QueueEntry.objects.get().status) == (JobStatus.RUNNING, EntryStatus.DISPATCHING)
 
 
 def test_what_turns_up_after_it_was_submitted_again_is_not_taken_for_cancelled(
     missing: QueueEntry, fake: FakeReplicate
 ) -> None:
-    assert operations.resubmit(missing, By(SYSTEM, Source.API, "it is not there"))
+    assert operations.resubmit(missing, ChangedBy(SYSTEM, Source.API, "it is not there"))
     a_webhook_says_it_runs()
     dispatch.run_pass()
     assert (Job.objects.get().status, QueueEntry.objects.get().status) == (JobStatus.RUNNING, EntryStatus.RUNNING)
@@ -141,7 +141,7 @@ def look_around() -> None:
 
 
 def test_what_was_given_up_and_was_there_after_all_is_stopped(unseen: QueueEntry, fake: FakeReplicate) -> None:
-    assert operations.give_up(unseen, By(SYSTEM, Source.API, "it is not there"))
+    assert operations.give_up(unseen, ChangedBy(SYSTEM, Source.API, "it is not there"))
     look_around()
     (made,) = fake.predictions
     assert made.status == "canceled"
@@ -153,7 +153,7 @@ def test_what_is_found_just_as_it_is_given_up_is_stopped(
 ) -> None:
     def give_up_first(accepted: Sequence[recorder.Accepted]) -> list[bool]:
         entry = QueueEntry.objects.select_related("job").get()
-        assert operations.give_up(entry, By(SYSTEM, Source.API, "it is not there"))
+        assert operations.give_up(entry, ChangedBy(SYSTEM, Source.API, "it is not there"))
         return recorder.record(accepted)
 
     monkeypatch.setattr(dispatch, "record", give_up_first)
@@ -167,7 +167,7 @@ def test_what_is_found_just_as_it_is_given_up_is_stopped(
 def test_an_earlier_training_does_not_run_beside_the_one_that_was_submitted_again(
     unseen: QueueEntry, fake: FakeReplicate
 ) -> None:
-    assert operations.resubmit(unseen, By(SYSTEM, Source.API, "it is not there"))
+    assert operations.resubmit(unseen, ChangedBy(SYSTEM, Source.API, "it is not there"))
     dispatch.run_pass()
     earlier, new = fake.predictions
     look_around()
@@ -188,7 +188,7 @@ def test_an_earlier_training_that_a_webhook_brings_while_it_is_submitted_again_i
         await sync_to_async(lifecycle.mark_submitted)(job, told, actor=SYSTEM, source=Source.WEBHOOK)
         return await submit_now(self, order)
 
-    assert operations.resubmit(unseen, By(SYSTEM, Source.API, "it is not there"))
+    assert operations.resubmit(unseen, ChangedBy(SYSTEM, Source.API, "it is not there"))
     monkeypatch.setattr(ReplicateProvider, "submit", submit_while_a_webhook_comes)
     dispatch.run_pass()
     maintenance.press_cancels()
