@@ -37,7 +37,7 @@ STATEMENTS = {
 }
 
 
-def heads(now: datetime, depth: int) -> list[Candidate]:
+def next_candidates(now: datetime, depth: int) -> list[Candidate]:
     """Of each lane the first `depth` entries that wait for their turn, without those that wait for another try.
 
     Costs a few probes of an index for each lane, and nothing for what waits behind, or has finished.

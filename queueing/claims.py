@@ -22,7 +22,7 @@ from jobs.models import Job, record_in_history
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing import passes
-from queueing.candidates import heads
+from queueing.candidates import next_candidates
 from queueing.limits import current_limits, current_usage, queue_state
 from queueing.models import LARGE, QueueEntry
 from queueing.policy import choose, turn_of
@@ -120,7 +120,7 @@ def who_may_go(at_most: int) -> list[int]:
     if limits.paused or usage.total >= limits.total:
         return []
     depth = max(1, min(LANE_DEPTH, limits.per_user))
-    return choose(heads(now, depth), usage, limits, now, at_most=at_most, depth=depth)
+    return choose(next_candidates(now, depth), usage, limits, now, at_most=at_most, depth=depth)
 
 
 def _told_to_wait() -> frozenset[str]:

@@ -18,7 +18,7 @@ from jobs.dashboard.job_detail import retries_of
 from jobs.models import Job, Organization
 from jobs.permissions import visible_jobs
 from jobs.statuses import JobStatus
-from queueing.candidates import heads
+from queueing.candidates import next_candidates
 from queueing.models import QueueEntry
 
 pytestmark = pytest.mark.django_db
@@ -83,7 +83,7 @@ def test_the_queue_takes_its_index_before_anything_was_counted_and_after(acme: O
     make_many(600, acme, alice)
     soon = timezone.now() + timedelta(minutes=1)
     for _ in range(2):
-        plan = plan_of(lambda: heads(soon, 10))
+        plan = plan_of(lambda: next_candidates(soon, 10))
         assert "SEARCH first USING INDEX entry_lane" in plan
         assert "entry_by_status" not in plan
         refresh_when_grown()
