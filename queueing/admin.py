@@ -22,7 +22,7 @@ from queueing.models import MAX_PRIORITY, LimitChange, ProviderLimit, QueueEntry
 from queueing.operations import ChangedBy, LimitError, may_run_queue
 from queueing.statuses import WAITING
 from queueing.waiting.order import queue_in_order
-from queueing.waiting.positions import NOT_WAITING, tell_of
+from queueing.waiting.positions import NOT_WAITING, waiting_facts
 
 Verb = Callable[[QueueEntry, ChangedBy], bool]
 
@@ -76,7 +76,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """The page, its entries told of all at once: one by one they would cost several queries each."""
         page = super().get_changelist_instance(request)
-        told = tell_of([entry for entry in page.result_list if entry.status in WAITING], request.user)
+        told = waiting_facts([entry for entry in page.result_list if entry.status in WAITING], request.user)
         for entry in page.result_list:
             entry.told = told.get(entry.pk, NOT_WAITING)
         return page

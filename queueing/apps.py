@@ -20,11 +20,11 @@ class QueueingConfig(AppConfig):
         from queueing.dashboard.job_panel import panel_for
         from queueing.receivers import free_slot, keep_slot
         from queueing.statistics import collect
-        from queueing.waiting.positions import places_of
+        from queueing.waiting.positions import positions_of
 
         job_status_changed.connect(free_slot, dispatch_uid="queueing.free_slot")
         job_status_changed.connect(keep_slot, dispatch_uid="queueing.keep_slot")
-        register_facet("queueing", places_of, 10)
+        register_facet("queueing", positions_of, 10)
         register_place(Place("Queue", "queue-page", order=20))
         register_place(Place("Metrics", "metrics-page", order=40))
         register_panel(Panel("queue", "queueing/_job_panel.html", 10, panel_for))

@@ -33,10 +33,10 @@ from queueing.models import LARGE, QueueEntry, QueueEntryQuerySet
 from queueing.operations import ChangedBy
 from queueing.statistics import entries_seen_by, statistics
 from queueing.statuses import HOLDS_SLOT, LIVE, WAITING
-from queueing.waiting.estimates import Waits
+from queueing.waiting.estimates import WaitEstimates
 from queueing.waiting.explain import Explainer
-from queueing.waiting.order import Line, queue_in_order
-from queueing.waiting.positions import NOT_WAITING, tell_of
+from queueing.waiting.order import QueueOrder, queue_in_order
+from queueing.waiting.positions import NOT_WAITING, waiting_facts
 
 
 def visible_entries(user: AnyUser) -> QueueEntryQuerySet:
@@ -47,7 +47,7 @@ def visible_entries(user: AnyUser) -> QueueEntryQuerySet:
 
 def represent_entries(entries: Sequence[QueueEntry], viewer: AnyUser) -> list[dict[str, Any]]:
     """Entries as the API shows them."""
-    told = tell_of([entry for entry in entries if entry.status in WAITING], viewer)
+    told = waiting_facts([entry for entry in entries if entry.status in WAITING], viewer)
     return [
         {
             "job_id": entry.job_id,
@@ -103,12 +103,12 @@ class QueuePosition(APIView):
         entry = _entry_of(find_job(request.user, job_id).pk)
         explainer = Explainer(request.user, [entry])
         is_waiting = entry.status in WAITING
-        line = Line(explainer.limits, explainer.usage, explainer.now)
-        wait = Waits(explainer, line, [entry]).of(entry) if is_waiting else None
+        line = QueueOrder(explainer.limits, explainer.usage, explainer.now)
+        wait = WaitEstimates(explainer, line, [entry]).of(entry) if is_waiting else None
         answer = {
             "job_id": entry.job_id,
             "status": entry.status,
-            "position": line.places([entry.pk]).get(entry.pk),
+            "position": line.positions([entry.pk]).get(entry.pk),
             "waiting_reason": explainer.reason(entry) if is_waiting else None,
             "blockers": [found.as_data() for found in explainer.explain(entry)] if is_waiting else [],
             "estimated_wait_seconds": wait and wait.likely,

@@ -10,9 +10,9 @@ from jobs.permissions import AnyUser
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
-from queueing.waiting.estimates import Wait, Waits
+from queueing.waiting.estimates import Wait, WaitEstimates
 from queueing.waiting.explain import NEXT, Explainer
-from queueing.waiting.order import Line
+from queueing.waiting.order import QueueOrder
 
 
 def panel_for(job: Job, reader: AnyUser) -> dict[str, Any] | None:
@@ -29,13 +29,13 @@ def panel_for(job: Job, reader: AnyUser) -> dict[str, Any] | None:
 def _waiting(entry: QueueEntry, job: Job, reader: AnyUser) -> dict[str, Any]:
     entry.job = job
     explainer = Explainer(reader, [entry])
-    line = Line(explainer.limits, explainer.usage, explainer.now)
+    line = QueueOrder(explainer.limits, explainer.usage, explainer.now)
     return {
         "entry": entry,
-        "place": line.places([entry.pk]).get(entry.pk),
+        "place": line.positions([entry.pk]).get(entry.pk),
         "blockers": [blocker.as_data() for blocker in explainer.explain(entry)],
         "next": NEXT,
-        "wait": _in_words(Waits(explainer, line, [entry]).of(entry)),
+        "wait": _in_words(WaitEstimates(explainer, line, [entry]).of(entry)),
     }
 
 

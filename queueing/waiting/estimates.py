@@ -16,7 +16,7 @@ from queueing.models import QueueEntry
 from queueing.policy import BlockerKind, Candidate, Usage
 from queueing.statuses import EntryStatus
 from queueing.waiting.explain import Explainer
-from queueing.waiting.order import Line
+from queueing.waiting.order import QueueOrder
 
 #: Finished jobs of the same provider and hardware that the estimate rests on.
 SAMPLE = 20
@@ -38,10 +38,10 @@ Before = Mapping[BlockerKind, int]
 Likeness = tuple[str, str]
 
 
-class Waits:
+class WaitEstimates:
     """The estimates for one page of waiting entries: one query for how long jobs like each of them took."""
 
-    def __init__(self, explainer: Explainer, line: Line, waiting: Sequence[QueueEntry]) -> None:
+    def __init__(self, explainer: Explainer, line: QueueOrder, waiting: Sequence[QueueEntry]) -> None:
         self.explainer = explainer
         self._before = _counted_before({entry.pk for entry in waiting}, line.front)
         self._lengths = _past_lengths({_likeness(entry) for entry in waiting if entry.status == EntryStatus.PENDING})

@@ -14,9 +14,9 @@ from queueing.limits import candidate_of
 from queueing.models import QueueEntry
 from queueing.policy import turn_of
 from queueing.statuses import EntryStatus
-from queueing.waiting.estimates import Waits
+from queueing.waiting.estimates import WaitEstimates
 from queueing.waiting.explain import Explainer
-from queueing.waiting.order import Line
+from queueing.waiting.order import QueueOrder
 
 #: No entry's number: this one is never stored.
 UNSTORED = 0
@@ -35,11 +35,11 @@ def prospect(user: User, organization: Organization, provider: str, hardware: st
     """What the queue holds for a job of `user`'s that nobody has to approve."""
     entry = _entry(user, organization, provider, hardware)
     explainer = Explainer(user, [entry])
-    line = Line(explainer.limits, explainer.usage, explainer.now)
+    line = QueueOrder(explainer.limits, explainer.usage, explainer.now)
     if not explainer.limits.fair_share:
         line.front = [other for other in line.front if other.turn <= entry.turn]
     line.front.append(candidate_of(entry))
-    wait = Waits(explainer, line, [entry]).of(entry)
+    wait = WaitEstimates(explainer, line, [entry]).of(entry)
     waiting = QueueEntry.objects.filter(status=EntryStatus.PENDING)
     before = waiting if explainer.limits.fair_share else waiting.filter(turn__lte=entry.turn)
     return Prospect(before.count() + 1, explainer.reason(entry), None if wait is None else wait.likely)

@@ -22,7 +22,7 @@ LISTED = 500
 COLUMNS = ("pk", "user_id", "organization_id", "provider", "turn", "not_before")
 
 
-class Line:
+class QueueOrder:
     """The line as it is now. Read once for a page, and no further than it is asked about."""
 
     def __init__(self, limits: Limits, usage: Usage, now: datetime) -> None:
@@ -34,7 +34,7 @@ class Line:
         self.front = ordered[:LOOKED_AT]
         self._places = {candidate.entry_id: number for number, candidate in enumerate(ordered, start=1)}
 
-    def places(self, entry_ids: Sequence[int]) -> dict[int, int]:
+    def positions(self, entry_ids: Sequence[int]) -> dict[int, int]:
         """The places of waiting entries, from 1; entries that hold or end are left out."""
         places = {pk: self._places[pk] for pk in entry_ids if pk in self._places}
         is_complete = self._is_fair or len(self._places) < LOOKED_AT
@@ -82,16 +82,16 @@ def _in_fair_order(entries: QueueEntryQuerySet, front: Sequence[Candidate]) -> Q
     return entries.annotate(place_in_line=place).order_by("place_in_line", "turn", "id")
 
 
-def current_line() -> Line:
+def current_order() -> QueueOrder:
     """The line, with the limits and the usage of now."""
-    return Line(current_limits(queue_state()), current_usage(), timezone.now())
+    return QueueOrder(current_limits(queue_state()), current_usage(), timezone.now())
 
 
 def positions(entry_ids: Sequence[int]) -> dict[int, int]:
     """The places of waiting entries, from 1, for who asks of nothing else; the others are left out."""
-    return current_line().places(entry_ids) if queue_state().fair_share else _numbered(entry_ids)
+    return current_order().positions(entry_ids) if queue_state().fair_share else _numbered(entry_ids)
 
 
 def queue_in_order(entries: QueueEntryQuerySet) -> QueueEntryQuerySet:
     """`entries` in the order in which they go, those at work first."""
-    return current_line().in_order(entries) if queue_state().fair_share else entries.in_order()
+    return current_order().in_order(entries) if queue_state().fair_share else entries.in_order()

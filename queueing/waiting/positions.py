@@ -9,14 +9,14 @@ from jobs.models import Job
 from jobs.permissions import AnyUser
 from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
-from queueing.waiting.estimates import Waits
+from queueing.waiting.estimates import WaitEstimates
 from queueing.waiting.explain import Explainer
-from queueing.waiting.order import Line
+from queueing.waiting.order import QueueOrder
 
 NOT_WAITING = {"queue_position": None, "waiting_reason": None, "estimated_wait_seconds": None}
 
 
-def places_of(jobs: Sequence[Job], viewer: AnyUser, wanted: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
+def positions_of(jobs: Sequence[Job], viewer: AnyUser, wanted: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
     """The facet of the queue: status, place and reason, by job id."""
     own = {job.pk: job for job in jobs}
     entries = {entry.job_id: entry for entry in QueueEntry.objects.filter(job__in=list(own)).order_by("id")}
@@ -26,13 +26,15 @@ def places_of(jobs: Sequence[Job], viewer: AnyUser, wanted: Collection[str]) -> 
         # An entry's organization and user are its job's, which are at hand.
         job = entry.job = own[entry.job_id]
         entry.organization, entry.user = job.organization, job.submitted_by
-    told = tell_of(waiting, viewer, estimates="estimated_wait_seconds" in wanted)
+    told = waiting_facts(waiting, viewer, estimates="estimated_wait_seconds" in wanted)
     return {
         job_id: {"queue_status": entry.status, **told.get(entry.pk, NOT_WAITING)} for job_id, entry in entries.items()
     }
 
 
-def tell_of(waiting: Sequence[QueueEntry], viewer: AnyUser, *, estimates: bool = True) -> dict[int, dict[str, Any]]:
+def waiting_facts(
+    waiting: Sequence[QueueEntry], viewer: AnyUser, *, estimates: bool = True
+) -> dict[int, dict[str, Any]]:
     """Place, reason and estimated wait of waiting entries, for `viewer`. Costs the same few queries for a page.
 
     The waits cost as much as the rest: without `estimates` they are left out.
@@ -40,9 +42,9 @@ def tell_of(waiting: Sequence[QueueEntry], viewer: AnyUser, *, estimates: bool =
     if not waiting:
         return {}
     explainer = Explainer(viewer, waiting)
-    line = Line(explainer.limits, explainer.usage, explainer.now)
-    waits = Waits(explainer, line, waiting) if estimates else None
-    places = line.places([entry.pk for entry in waiting])
+    line = QueueOrder(explainer.limits, explainer.usage, explainer.now)
+    waits = WaitEstimates(explainer, line, waiting) if estimates else None
+    places = line.positions([entry.pk for entry in waiting])
     told = {}
     for entry in waiting:
         wait = waits and waits.of(entry)

@@ -21,8 +21,8 @@ from queueing.models import QueueEntry, QueueState
 from queueing.statuses import EntryStatus
 from queueing.waiting import order
 from queueing.waiting.explain import waiting_reasons
-from queueing.waiting.order import current_line, positions, queue_in_order
-from queueing.waiting.positions import tell_of
+from queueing.waiting.order import current_order, positions, queue_in_order
+from queueing.waiting.positions import waiting_facts
 from tests.providers import ScriptedProvider
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted")]
@@ -212,7 +212,7 @@ def test_the_places_behind_those_that_are_read_are_counted(
 ) -> None:
     monkeypatch.setattr(order, "LOOKED_AT", 2)
     entries = [enqueue() for _ in range(5)]
-    told = current_line().places([entry.pk for entry in entries])
+    told = current_order().positions([entry.pk for entry in entries])
     assert told == {entry.pk: number for number, entry in enumerate(entries, start=1)}
 
 
@@ -227,7 +227,7 @@ def test_a_page_of_waiting_entries_costs_the_same_whatever_they_are(
         make_job(status=JobStatus.COMPLETED, started_at=timezone.now(), **fields)
     page = list(QueueEntry.objects.select_related("job", "user", "organization"))
     with django_assert_num_queries(5):
-        told = tell_of(page, charlie)
+        told = waiting_facts(page, charlie)
     assert all(words["estimated_wait_seconds"] is not None for words in told.values())
     with django_assert_num_queries(5):
-        tell_of(page[:1], alice)
+        waiting_facts(page[:1], alice)
