@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 10.0
 LOOK_SECONDS = 0.0005
 
 
-class Line:
+class WriteQueue:
     """The line at one database file, for the threads of this process and for other processes.
 
     There are two doors, each a lock that the system lets go when its holder dies. The one who waits for the second
@@ -104,14 +104,14 @@ def _lock(door: int, deadline: float) -> bool:
             return True
 
 
-_lines: dict[Path, Line] = {}
+_lines: dict[Path, WriteQueue] = {}
 
 
-def line_at(database: Path) -> Line:
+def write_queue_at(database: Path) -> WriteQueue:
     """The one line of this process at that file."""
     line = _lines.get(database)
     # Only one of two threads that find none makes the line of both.
-    return _lines.setdefault(database, Line(database)) if line is None else line
+    return _lines.setdefault(database, WriteQueue(database)) if line is None else line
 
 
 def _start_anew() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection, models, transaction
 
 from cloudtrain_site.database.fast_sql import insert
-from cloudtrain_site.database.sqlite_write_queue import line_at
+from cloudtrain_site.database.sqlite_write_queue import write_queue_at
 
 #: Writes things of one kind, all that a unit of work has of them at once.
 Store = Callable[[list[Any]], None]
@@ -56,7 +56,7 @@ def _writers_turn() -> AbstractContextManager[Callable[[], None] | None]:
     """Within an open transaction it is too late: whoever holds SQLite's lock must not wait for one who wants it."""
     if connection.vendor != "sqlite" or connection.in_atomic_block:
         return nullcontext()
-    return line_at(Path(connection.settings_dict["NAME"])).turn()
+    return write_queue_at(Path(connection.settings_dict["NAME"])).turn()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 from django.db import connection, transaction
 
 from cloudtrain_site.database import sqlite_write_queue
-from cloudtrain_site.database.sqlite_write_queue import Line, line_at
+from cloudtrain_site.database.sqlite_write_queue import WriteQueue, write_queue_at
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from tests.wait import wait_until
 
@@ -33,7 +33,7 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def line_up(theirs: Line, database: Path, order: list[str]) -> threading.Thread:
+def line_up(theirs: WriteQueue, database: Path, order: list[str]) -> threading.Thread:
     """Returns when the thread waits for its turn, of which it will tell in `order`."""
 
     def write() -> None:
@@ -48,7 +48,7 @@ def line_up(theirs: Line, database: Path, order: list[str]) -> threading.Thread:
 
 def test_whoever_waits_comes_before_whoever_was_just_in(database: Path) -> None:
     # Two lines at one file are to each other as two processes are.
-    mine, theirs = Line(database), Line(database)
+    mine, theirs = WriteQueue(database), WriteQueue(database)
     order: list[str] = []
 
     with mine.turn():
@@ -61,7 +61,7 @@ def test_whoever_waits_comes_before_whoever_was_just_in(database: Path) -> None:
 
 
 def test_a_turn_within_a_turn_neither_waits_for_those_in_line_nor_lets_them_in(database: Path) -> None:
-    mine, theirs = Line(database), Line(database)
+    mine, theirs = WriteQueue(database), WriteQueue(database)
     order: list[str] = []
 
     with mine.turn():
@@ -77,7 +77,7 @@ def test_a_turn_within_a_turn_neither_waits_for_those_in_line_nor_lets_them_in(d
 
 
 def test_a_turn_can_be_ended_before_its_block(database: Path) -> None:
-    with Line(database).turn() as end:
+    with WriteQueue(database).turn() as end:
         end()
         assert not is_locked(database.with_name("jobs.sqlite3-turn"))
 
@@ -103,20 +103,20 @@ def test_a_turn_that_never_ends_does_not_keep_the_others_for_ever(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_write_queue, "PATIENCE_SECONDS", 0.05)
-    with Line(database).turn(), Line(database).turn():
+    with WriteQueue(database).turn(), WriteQueue(database).turn():
         pass  # SQLite decides who of the two may write
     assert not is_locked(database.with_name("jobs.sqlite3-turn"))
 
 
 def test_an_error_ends_the_turn(database: Path) -> None:
-    line = Line(database)
+    line = WriteQueue(database)
     with pytest.raises(ValueError, match="broken"), line.turn():
         raise ValueError("broken")
     assert not is_locked(database.with_name("jobs.sqlite3-turn"))
 
 
 def test_a_fork_stands_in_line_by_itself_and_gives_its_turn_up_when_it_dies(database: Path) -> None:
-    line = line_at(database)
+    line = write_queue_at(database)
     with line.turn():
         pid = os.fork()
         if pid == 0:
@@ -131,5 +131,5 @@ def test_a_fork_stands_in_line_by_itself_and_gives_its_turn_up_when_it_dies(data
 
 
 def test_where_nothing_can_be_written_nobody_waits(tmp_path: Path) -> None:
-    with Line(tmp_path / "missing" / "jobs.sqlite3").turn():
+    with WriteQueue(tmp_path / "missing" / "jobs.sqlite3").turn():
         pass
