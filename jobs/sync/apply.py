@@ -37,7 +37,7 @@ PROGRESS_COLUMNS = frozenset({"stage", "progress", "step", "total_steps", "last_
 
 
 @dataclass
-class Application:
+class SnapshotBatch:
     """What is known of some jobs of one provider, brought up to date with each part of its answers."""
 
     jobs: Mapping[str, Job]
@@ -49,7 +49,7 @@ class Application:
     #: Of how many jobs anything was written down, be it the status or something else.
     changed: int = 0
 
-    def take(self, part: Answers) -> None:
+    def apply(self, part: Answers) -> None:
         """Apply one part. An error in one job's application is that job's alone."""
         answered = sorted((job_id, answer) for job_id, answer in part.items() if isinstance(answer, Snapshot))
         pairs = [(self.jobs[job_id], self._with_cost(self.jobs[job_id], answer)) for job_id, answer in answered]

@@ -18,7 +18,7 @@ from jobs.providers import get_provider
 from jobs.providers.base import DiscoveredTraining, Discovers, ProviderError
 from jobs.statuses import BEFORE_PROVIDER
 from jobs.sync import circuit_breaker, orphans
-from jobs.sync.apply import Application
+from jobs.sync.apply import SnapshotBatch
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
@@ -69,8 +69,8 @@ def _update(
 ) -> int:
     """Bring the known ones up to date; how many changed. What ended before has nothing more to tell."""
     active = {external_id: job for external_id, job in known.items() if not job.is_terminal}
-    application = Application({job.pk: job for job in active.values()}, config, source)
-    application.take(
+    application = SnapshotBatch({job.pk: job for job in active.values()}, config, source)
+    application.apply(
         {active[item.snapshot.external_id].pk: item.snapshot for item in found if item.snapshot.external_id in active}
     )
     return application.changed

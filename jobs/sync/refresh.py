@@ -22,7 +22,7 @@ from jobs.providers import FORGETFUL, get_provider
 from jobs.providers.base import Answers, AnswersInParts, Handle, Provider, ProviderError
 from jobs.statuses import ACTIVE, AT_PROVIDER, TERMINAL
 from jobs.sync import circuit_breaker
-from jobs.sync.apply import Application
+from jobs.sync.apply import SnapshotBatch
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 provider_logger = logging.getLogger("simpletuner.cloud.providers")
@@ -68,13 +68,13 @@ def refresh(jobs: Sequence[Job], *, source: str, with_logs: bool = False) -> Ref
 def _refresh_at(name: str, jobs: Sequence[Job], source: str, with_logs: bool) -> Refreshed:
     """Applied as it comes: a request that hangs keeps nobody's news back but that of its own jobs."""
     config = ProviderConfig.objects.filter(name=name).first()
-    application = Application({job.pk: job for job in jobs}, config, source)
+    application = SnapshotBatch({job.pk: job for job in jobs}, config, source)
     if circuit_breaker.is_out(config, timezone.now()):
         return Refreshed(failed=len(jobs))
     try:
         lend_connection()
         for part in _answers(name, jobs, with_logs=with_logs):
-            application.take(part)
+            application.apply(part)
             lend_connection()
     except ProviderError as error:
         circuit_breaker.begin(name, error)
@@ -145,10 +145,10 @@ def _claim_log(job: Job) -> bool:
 
 
 def _capture_at(name: str, jobs: Sequence[Job], config: ProviderConfig | None, source: str) -> None:
-    application = Application({job.pk: job for job in jobs}, config, source)
+    application = SnapshotBatch({job.pk: job for job in jobs}, config, source)
     try:
         for part in _answers(name, jobs, with_logs=True):
-            application.take(part)
+            application.apply(part)
             for job_id, answer in part.items():
                 if isinstance(answer, ProviderError):
                     _give_up_late(application.jobs[job_id], answer)

@@ -22,7 +22,7 @@ from jobs.providers.base import Snapshot
 from jobs.providers.replicate.predictions import is_prediction, read_found, read_snapshot
 from jobs.statuses import ACTIVE, BEFORE_PROVIDER
 from jobs.sync import orphans
-from jobs.sync.apply import Application
+from jobs.sync.apply import SnapshotBatch
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
@@ -95,8 +95,8 @@ def _waves(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
 
 def _bring_up_to_date(wave: Sequence[tuple[WebhookDelivery, Snapshot, Job]], config: ProviderConfig | None) -> None:
     before = {job.pk: job.status for _, _, job in wave}
-    application = Application({job.pk: job for _, _, job in wave}, config, Source.WEBHOOK)
-    application.take({job.pk: snapshot for _, snapshot, job in wave})
+    application = SnapshotBatch({job.pk: job for _, _, job in wave}, config, Source.WEBHOOK)
+    application.apply({job.pk: snapshot for _, snapshot, job in wave})
     if application.failed:
         raise ValueError("a snapshot could not be applied")
     for delivery, _, job in wave:

@@ -14,7 +14,7 @@ from jobs.models import Job, WebhookDelivery
 from jobs.providers.base import Answers, ProviderError, Snapshot
 from jobs.providers.replicate.predictions import read_snapshot
 from jobs.statuses import JobStatus
-from jobs.sync.apply import Application
+from jobs.sync.apply import SnapshotBatch
 from jobs.webhooks.apply import apply_each
 from tests.wait import wait_until
 
@@ -84,6 +84,6 @@ def test_deliveries_do(jobs: tuple[Job, Job]) -> None:
     ids=["a new status", "a new detail", "a sign of life", "a failure"],
 )
 def test_a_refresh_does(jobs: tuple[Job, Job], answer: Callable[[Job], Snapshot | ProviderError]) -> None:
-    application = Application({job.pk: job for job in jobs}, None, Source.POLL)
+    application = SnapshotBatch({job.pk: job for job in jobs}, None, Source.POLL)
     answers: Answers = {job.pk: answer(job) for job in reversed(jobs)}
-    assert takes_the_first_first(jobs, lambda: application.take(answers))
+    assert takes_the_first_first(jobs, lambda: application.apply(answers))
