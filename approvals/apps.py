@@ -22,7 +22,7 @@ class ApprovalsConfig(AppConfig):
         from approvals.receivers import withdraw_request
         from cloudtrain_site.accounts.preferences import register_mail
         from cloudtrain_site.monitoring.components import register_component
-        from jobs.dashboard.navigation import Place, register_place
+        from jobs.dashboard.navigation import NavigationItem, register_item
         from jobs.extensions import Panel, register_facet, register_panel
         from jobs.signals import job_status_changed
         from queueing import extensions
@@ -33,6 +33,6 @@ class ApprovalsConfig(AppConfig):
         extensions.register_holds("approvals", holds_on)
         register_component("approvals", warning, well="Every pending request has people who may decide.")
         register_panel(Panel("approval", "approvals/_job_panel.html", 20, panel_for))
-        register_place(Place("Approvals", "approvals-page", 30, count_to_decide, of="to decide", events=EVENTS))
+        register_item(NavigationItem("Approvals", "approvals-page", 30, count_to_decide, of="to decide", events=EVENTS))
         for kind in ALL:
             register_mail(kind)

@@ -21,7 +21,7 @@ class JobsConfig(AppConfig):
         from cloudtrain_site.monitoring.components import register_component
         from cloudtrain_site.monitoring.prometheus import register_collector
         from jobs import receivers
-        from jobs.dashboard.navigation import Place, register_place
+        from jobs.dashboard.navigation import NavigationItem, register_item
         from jobs.health import lost_webhooks, replicate_outage
         from jobs.metrics import collect
         from jobs.models import Membership
@@ -36,4 +36,4 @@ class JobsConfig(AppConfig):
         register_component("webhooks", lost_webhooks, well="None is known to be lost.")
         register_component("replicate", replicate_outage, well="No outage is known.")
         register_collector("jobs", collect)
-        register_place(Place("Jobs", "dashboard", order=10))
+        register_item(NavigationItem("Jobs", "dashboard", order=10))

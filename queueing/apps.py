@@ -14,7 +14,7 @@ class QueueingConfig(AppConfig):
     def ready(self) -> None:
         """Hear of jobs that began or ended, and tell the API of every job's place."""
         from cloudtrain_site.monitoring.prometheus import register_collector
-        from jobs.dashboard.navigation import Place, register_place
+        from jobs.dashboard.navigation import NavigationItem, register_item
         from jobs.extensions import Panel, register_facet, register_panel
         from jobs.signals import job_status_changed
         from queueing.dashboard.job_panel import panel_for
@@ -25,7 +25,7 @@ class QueueingConfig(AppConfig):
         job_status_changed.connect(free_slot, dispatch_uid="queueing.free_slot")
         job_status_changed.connect(keep_slot, dispatch_uid="queueing.keep_slot")
         register_facet("queueing", positions_of, 10)
-        register_place(Place("Queue", "queue-page", order=20))
-        register_place(Place("Metrics", "metrics-page", order=40))
+        register_item(NavigationItem("Queue", "queue-page", order=20))
+        register_item(NavigationItem("Metrics", "metrics-page", order=40))
         register_panel(Panel("queue", "queueing/_job_panel.html", 10, panel_for))
         register_collector("queue", collect)

@@ -14,7 +14,7 @@ from django.views.decorators.gzip import gzip_page
 
 from jobs.dashboard.list_order import COST, DURATION, NAME, NEWEST, OLDEST, SORTS, STATUS
 from jobs.dashboard.list_query import FILTERS, address_of, page_of, read_query, those_of
-from jobs.dashboard.navigation import page, page_context, part, place_for
+from jobs.dashboard.navigation import item_for, page, page_context, part
 from jobs.dashboard.rows import make_rows
 from jobs.models import JobQuerySet
 from jobs.permissions import Team, listed_jobs_of, teams_of
@@ -100,7 +100,7 @@ def session(request: HttpRequest) -> HttpResponse:
 @part
 def place_count(request: HttpRequest, name: str) -> HttpResponse:
     """The number beside a place of the bar, as it is now."""
-    place = place_for(request.user, name)
+    place = item_for(request.user, name)
     if place is None:
         raise Http404
     return render(request, "dashboard/_place_count.html", {"place": place})

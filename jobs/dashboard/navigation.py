@@ -26,7 +26,7 @@ Count = Callable[[AnyUser, Sequence[Team]], int | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NavigationItem:
     """A page that the bar leads to."""
 
     label: str
@@ -41,12 +41,12 @@ class Place:
     events: str = ""
 
 
-_places: dict[str, Place] = {}
+_items: dict[str, NavigationItem] = {}
 
 
-def register_place(place: Place) -> None:
+def register_item(place: NavigationItem) -> None:
     """Have the bar lead to `place`. A second one under the same name replaces the first."""
-    _places[place.name] = place
+    _items[place.name] = place
 
 
 def page_context(request: HttpRequest) -> dict[str, Any]:
@@ -62,29 +62,29 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         "newest_event": newest_event,
         "own_teams": teams,
         "administers": request.user.is_staff or any(team.role in MANAGERS for team in teams),
-        "places": _places_for(request, teams),
+        "places": _items_for(request, teams),
         "time_zone": time_zone_of(request.user),
     }
 
 
-def _places_for(request: HttpRequest, teams: Sequence[Team]) -> list[dict[str, Any]]:
+def _items_for(request: HttpRequest, teams: Sequence[Team]) -> list[dict[str, Any]]:
     here = request.resolver_match.url_name if request.resolver_match else None
     shown = []
-    for place in sorted(_places.values(), key=lambda place: place.order):
+    for place in sorted(_items.values(), key=lambda place: place.order):
         count = place.count(request.user, teams) if place.count else 0
         if count is not None:
             shown.append({**_as_data(place, count), "address": reverse(place.name), "is_here": place.name == here})
     return shown
 
 
-def place_for(user: AnyUser, name: str) -> dict[str, Any] | None:
+def item_for(user: AnyUser, name: str) -> dict[str, Any] | None:
     """The place with the number that stands beside it now; None when there is none for `user`."""
-    place = _places.get(name)
+    place = _items.get(name)
     count = place.count(user, teams_of(user)) if place and place.count else None
     return None if place is None or count is None else _as_data(place, count)
 
 
-def _as_data(place: Place, count: int) -> dict[str, Any]:
+def _as_data(place: NavigationItem, count: int) -> dict[str, Any]:
     return {"label": place.label, "name": place.name, "of": place.of, "events": place.events, "count": count}
 
 
