@@ -33,7 +33,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Judgement:
     """What one rule makes of a submission, and why, in words."""
 
     holds: bool
@@ -57,7 +57,7 @@ def first_hold(rules: Iterable[ApprovalRule], facts: Facts) -> Hold | None:
     return None
 
 
-def judge(rule: ApprovalRule, facts: Facts) -> Verdict:
+def judge(rule: ApprovalRule, facts: Facts) -> Judgement:
     """Whether `rule` holds the submission: when all the criteria that it sets are met.
 
     A criterion that can't be checked counts as met, and a rule that can't be read holds: no rule is escaped by a
@@ -67,80 +67,80 @@ def judge(rule: ApprovalRule, facts: Facts) -> Verdict:
         return _judge(rule, facts)
     except Exception:
         logger.exception("An approval rule could not be evaluated", extra={"rule": rule.name})
-        return Verdict(True, f"The rule {rule.name} could not be evaluated, so a person decides.")
+        return Judgement(True, f"The rule {rule.name} could not be evaluated, so a person decides.")
 
 
-def _judge(rule: ApprovalRule, facts: Facts) -> Verdict:
+def _judge(rule: ApprovalRule, facts: Facts) -> Judgement:
     if rule.organization_id is not None and rule.organization_id != facts.organization_id:
-        return Verdict(False, "It is for another organization.")
+        return Judgement(False, "It is for another organization.")
     if facts.role in rule.exempt_roles:
-        return Verdict(False, f"{facts.username} is exempt as {facts.role}.")
+        return Judgement(False, f"{facts.username} is exempt as {facts.role}.")
     met = []
     for verdict in _verdicts(rule, facts):
         if not verdict.holds:
             return verdict
         met.append(verdict.words)
-    return Verdict(True, " ".join(met) or "Every job of the organization needs an approval.")
+    return Judgement(True, " ".join(met) or "Every job of the organization needs an approval.")
 
 
-def _verdicts(rule: ApprovalRule, facts: Facts) -> Iterator[Verdict]:
+def _verdicts(rule: ApprovalRule, facts: Facts) -> Iterator[Judgement]:
     """What each criterion that the rule sets says, the cheap ones first."""
     return (check(rule, facts) for name, check in CRITERIA.items() if getattr(rule, name) not in (None, "", False))
 
 
-def _cost(rule: ApprovalRule, facts: Facts) -> Verdict:
+def _cost(rule: ApprovalRule, facts: Facts) -> Judgement:
     limit = rule.cost_exceeds or Decimal(0)
     if facts.estimated_cost is None:
         hardware = facts.hardware_profile or "the default hardware"
         words = f"Its cost can't be estimated (no price for {hardware}, or no number of steps), so a person decides."
-        return Verdict(True, words)
+        return Judgement(True, words)
     if facts.estimated_cost <= limit:
-        return Verdict(False, f"It will cost about ${facts.estimated_cost:,.2f}, not more than ${limit:,.2f}.")
-    return Verdict(True, f"It will cost about ${facts.estimated_cost:,.2f}, more than ${limit:,.2f}.")
+        return Judgement(False, f"It will cost about ${facts.estimated_cost:,.2f}, not more than ${limit:,.2f}.")
+    return Judgement(True, f"It will cost about ${facts.estimated_cost:,.2f}, more than ${limit:,.2f}.")
 
 
-def _first_job(rule: ApprovalRule, facts: Facts) -> Verdict:
+def _first_job(rule: ApprovalRule, facts: Facts) -> Judgement:
     if facts.first_job:
-        return Verdict(True, f"No job of {facts.username} has run before.")
-    return Verdict(False, f"A job of {facts.username} has run before.")
+        return Judgement(True, f"No job of {facts.username} has run before.")
+    return Judgement(False, f"A job of {facts.username} has run before.")
 
 
-def _provider(rule: ApprovalRule, facts: Facts) -> Verdict:
+def _provider(rule: ApprovalRule, facts: Facts) -> Judgement:
     if facts.provider == rule.provider:
-        return Verdict(True, f"It runs at {facts.provider}.")
-    return Verdict(False, f"It runs at {facts.provider}, not at {rule.provider}.")
+        return Judgement(True, f"It runs at {facts.provider}.")
+    return Judgement(False, f"It runs at {facts.provider}, not at {rule.provider}.")
 
 
-def _hardware(rule: ApprovalRule, facts: Facts) -> Verdict:
+def _hardware(rule: ApprovalRule, facts: Facts) -> Judgement:
     if matches(rule.hardware, facts.hardware_profile):
-        return Verdict(True, f"It runs on {facts.hardware_profile}.")
-    return Verdict(False, f"It runs on {facts.hardware_profile}, which is not {rule.hardware}.")
+        return Judgement(True, f"It runs on {facts.hardware_profile}.")
+    return Judgement(False, f"It runs on {facts.hardware_profile}, which is not {rule.hardware}.")
 
 
-def _config_name(rule: ApprovalRule, facts: Facts) -> Verdict:
+def _config_name(rule: ApprovalRule, facts: Facts) -> Judgement:
     if matches(rule.config_name, facts.config_name):
-        return Verdict(True, f"Its config is called {facts.config_name}.")
-    return Verdict(False, f"Its config is called {facts.config_name}, which is not {rule.config_name}.")
+        return Judgement(True, f"Its config is called {facts.config_name}.")
+    return Judgement(False, f"Its config is called {facts.config_name}, which is not {rule.config_name}.")
 
 
-def _role(rule: ApprovalRule, facts: Facts) -> Verdict:
+def _role(rule: ApprovalRule, facts: Facts) -> Judgement:
     who = f"{facts.username} is {facts.role or 'no member'}"
     # Who is no member (any more) has less standing than every role.
     if facts.role is None or RANK[facts.role] <= RANK[rule.role_at_most]:
-        return Verdict(True, f"{who}.")
-    return Verdict(False, f"{who}, more than {rule.role_at_most}.")
+        return Judgement(True, f"{who}.")
+    return Judgement(False, f"{who}, more than {rule.role_at_most}.")
 
 
-def _jobs_in_day(rule: ApprovalRule, facts: Facts) -> Verdict:
+def _jobs_in_day(rule: ApprovalRule, facts: Facts) -> Judgement:
     limit = rule.jobs_in_day_exceed or 0
     words = f"It is job {facts.jobs_in_day} of {facts.username} in 24 hours"
     if facts.jobs_in_day > limit:
-        return Verdict(True, f"{words}, more than {limit}.")
-    return Verdict(False, f"{words}, not more than {limit}.")
+        return Judgement(True, f"{words}, more than {limit}.")
+    return Judgement(False, f"{words}, not more than {limit}.")
 
 
 #: By the column that sets it.
-CRITERIA: dict[str, Callable[[ApprovalRule, Facts], Verdict]] = {
+CRITERIA: dict[str, Callable[[ApprovalRule, Facts], Judgement]] = {
     "provider": _provider,
     "first_job": _first_job,
     "role_at_most": _role,
