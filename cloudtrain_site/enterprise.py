@@ -39,7 +39,7 @@ _SETTLED_NS = 100_000_000
 
 
 @dataclass(frozen=True)
-class LocalProvider:
+class LocalSettings:
     """How this machine trains."""
 
     command: tuple[str, ...] = SAMPLE_TRAINER
@@ -48,10 +48,10 @@ class LocalProvider:
 
 
 @dataclass(frozen=True)
-class Providers:
+class ProviderSections:
     """What the file says of each provider; the rest is in the database."""
 
-    local: LocalProvider = LocalProvider()
+    local: LocalSettings = LocalSettings()
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class EnterpriseConfig:
     queue_interval: int = 5
     #: False is not followed: the queue can't be disabled.
     queue_enabled_as_written: bool = True
-    providers: Providers = Providers()
+    providers: ProviderSections = ProviderSections()
     path: Path | None = None
     #: Dotted key to where its value came from: "FILE:LINE" or "environment NAME". A default has no entry.
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class EnterpriseConfig:
         return self.job_polling_explicit is True
 
     @property
-    def local(self) -> LocalProvider:
+    def local(self) -> LocalSettings:
         """`providers.local`."""
         return self.providers.local
 
@@ -217,8 +217,8 @@ def _config_of(source: YamlSource | None) -> EnterpriseConfig:
         job_polling_interval=values.get(POLLING_INTERVAL, default.job_polling_interval),
         queue_interval=values.get(QUEUE_INTERVAL, default.queue_interval),
         queue_enabled_as_written=values.get(QUEUE_ENABLED, default.queue_enabled_as_written),
-        providers=Providers(
-            local=LocalProvider(
+        providers=ProviderSections(
+            local=LocalSettings(
                 command=values.get(LOCAL_COMMAND, local.command),
                 max_running=values.get(LOCAL_MAX_RUNNING, local.max_running),
                 grace_seconds=values.get(LOCAL_GRACE, local.grace_seconds),
