@@ -10,14 +10,14 @@ from django.db import connection
 from django.utils.module_loading import import_string
 
 from cloudtrain_site.serving.body_limit import BodyLimit
-from cloudtrain_site.serving.deferred_responses import LongResponses
+from cloudtrain_site.serving.deferred_responses import DeferredResponses
 
 
-def behind_fronts(site: Any) -> LongResponses:
+def behind_fronts(site: Any) -> DeferredResponses:
     """The ASGI application `site` with all that stands in front; the first of the settings' FRONTS is the outermost."""
     for path in reversed(settings.FRONTS):
         site = import_string(path)(site)
-    return LongResponses(BodyLimit(site))
+    return DeferredResponses(BodyLimit(site))
 
 
 def warm_up() -> threading.Thread:

@@ -22,7 +22,7 @@ Body: TypeAlias = Callable[[Receive, Send], Awaitable[None]]
 EXTENSION = "cloudtrain.long_response"
 
 
-class LongResponses:
+class DeferredResponses:
     """An ASGI application in front of Django's."""
 
     def __init__(self, app: Any) -> None:
@@ -70,7 +70,7 @@ class _Answer:
 def send_later(request: HttpRequest, body: Body) -> bool:
     """Have `body` sent after the empty response, of status 200, that the view returns. False: that can't be done here.
 
-    It can where `LongResponses` stands in front of Django, which is wherever we serve.
+    It can where `DeferredResponses` stands in front of Django, which is wherever we serve.
     """
     answer = getattr(request, "scope", {}).get("extensions", {}).get(EXTENSION)
     if answer is None:

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.handlers.asgi import ASGIRequest
 
 from cloudtrain_site.serving.asgi_types import Message, Receive, Send
-from cloudtrain_site.serving.deferred_responses import Body, LongResponses, send_later
+from cloudtrain_site.serving.deferred_responses import Body, DeferredResponses, send_later
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
 HEADERS = [(b"Content-Length", b"0"), (b"X-Of-A-Middleware", b"here")]
@@ -40,7 +40,7 @@ def answer_of(site: Site) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    asyncio.run(LongResponses(site)(SCOPE, receive, send))
+    asyncio.run(DeferredResponses(site)(SCOPE, receive, send))
     return sent
 
 
