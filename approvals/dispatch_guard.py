@@ -50,7 +50,7 @@ def is_what_was_approved(entry: QueueEntry, job: Job) -> bool:
 def _hold_again(entry: QueueEntry, job: Job, request: ApprovalRequest, reason: str) -> None:
     """Void the approval, ask again and block the entry: all of it, or nothing when the claim was lost."""
     with unit_of_work():
-        if not claims.hold_back(entry, actor=DISPATCHER, reason=reason):
+        if not claims.block(entry, actor=DISPATCHER, reason=reason):
             return
         if request.status == RequestStatus.APPROVED:
             _void(request, reason)

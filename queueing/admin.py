@@ -126,7 +126,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
     def give_up_entries(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> HttpResponse | None:
         """Ask for the reason, then end each job."""
         heading = "These jobs end here: stop what the provider may have of them"
-        return self._settle(request, entries, operations.give_up, ("Give up", heading, "given up"))
+        return self._settle(request, entries, operations.end_unconfirmed, ("Give up", heading, "given up"))
 
     def _settle(
         self, request: HttpRequest, entries: QuerySet[QueueEntry], verb: Verb, words: tuple[str, str, str]

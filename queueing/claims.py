@@ -173,7 +173,7 @@ def _claimed(entry: QueueEntry) -> Change:
     )
 
 
-def take_over(entry: QueueEntry) -> bool:
+def reclaim(entry: QueueEntry) -> bool:
     """Take a claim whose holder let the lease run out. The old holder's outcome will be dropped."""
     now = timezone.now()
     token, lease = secrets.token_hex(16), now + LEASE
@@ -200,7 +200,7 @@ def confirm(entry: QueueEntry) -> bool:
     )
 
 
-def keep_looking(entry: QueueEntry, words: str) -> bool:
+def postpone_search(entry: QueueEntry, words: str) -> bool:
     """Nobody can tell yet whether the provider has the job: have it looked for again, after a growing pause.
 
     After ten minutes a person is asked. Until then and after it holds its slot. False: the claim is somebody else's.
@@ -243,7 +243,7 @@ def resubmit(entry: QueueEntry, *, actor: Actor, source: str, reason: str) -> bo
     )
 
 
-def give_back(entry: QueueEntry, error: str, *, pause: timedelta | None = None) -> bool:
+def requeue(entry: QueueEntry, error: str, *, pause: timedelta | None = None) -> bool:
     """The provider surely made nothing: the entry waits for another try, after a growing pause.
 
     Or after `pause`, when the provider named one: then this was no try, and it is told of no other job meanwhile.
@@ -335,7 +335,7 @@ def _note(entry: QueueEntry, *, old: str, new: str, actor: Actor, source: str, r
     record_in_history(entry.job, change)
 
 
-def hold_back(entry: QueueEntry, *, actor: Actor, reason: str) -> bool:
+def block(entry: QueueEntry, *, actor: Actor, reason: str) -> bool:
     """Take a claimed entry out of the queue until it is released. False: the claim is somebody else's by now."""
     return change_state(
         entry,

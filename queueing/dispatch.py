@@ -128,19 +128,19 @@ def refused(entry: QueueEntry, job: Job, error: ProviderError) -> None:
     words = without_secrets(job, str(error))
     logger.warning("The provider did not take the job", extra={"error": words, "attempt": entry.attempts})
     if not error.nothing_created:
-        claims.keep_looking(entry, words)
+        claims.postpone_search(entry, words)
         return
     job.refresh_from_db(fields=["cancel_requested_at"])
     if job.cancel_requested_at is not None:
-        _give_up(entry, job, JobStatus.CANCELLED, "cancelled before the provider took it")
+        _end_unsubmitted(entry, job, JobStatus.CANCELLED, "cancelled before the provider took it")
     elif error.permanent or (error.retry_after is None and entry.attempts >= claims.MAX_ATTEMPTS):
-        _give_up(entry, job, JobStatus.FAILED, words)
+        _end_unsubmitted(entry, job, JobStatus.FAILED, words)
     else:
         pause = None if error.retry_after is None else timedelta(seconds=error.retry_after)
-        claims.give_back(entry, words, pause=pause)
+        claims.requeue(entry, words, pause=pause)
 
 
-def give_up(entry: QueueEntry, job: Job, to: JobStatus, reason: str, *, actor: Actor, source: str) -> bool:
+def end_unsubmitted(entry: QueueEntry, job: Job, to: JobStatus, reason: str, *, actor: Actor, source: str) -> bool:
     """End job and entry together. False: the claim is somebody else's by now, or the provider has the job after all."""
     with unit_of_work():
         held = QueueEntry.objects.filter(
@@ -152,8 +152,8 @@ def give_up(entry: QueueEntry, job: Job, to: JobStatus, reason: str, *, actor: A
         return ended and claims.end(job, actor=actor, source=source)
 
 
-def _give_up(entry: QueueEntry, job: Job, to: JobStatus, reason: str) -> None:
-    give_up(entry, job, to, reason, actor=claims.DISPATCHER, source=Source.DISPATCHER)
+def _end_unsubmitted(entry: QueueEntry, job: Job, to: JobStatus, reason: str) -> None:
+    end_unsubmitted(entry, job, to, reason, actor=claims.DISPATCHER, source=Source.DISPATCHER)
 
 
 def _withdraw(entry: QueueEntry, job: Job) -> None:
@@ -162,7 +162,7 @@ def _withdraw(entry: QueueEntry, job: Job) -> None:
     if job.external_id is not None and not job.is_terminal:
         claims.confirm(entry)  # a webhook told that it runs, and costs money: nobody may take it for stopped
     elif not job.is_terminal:
-        _give_up(entry, job, JobStatus.CANCELLED, "cancelled before the provider took it")
+        _end_unsubmitted(entry, job, JobStatus.CANCELLED, "cancelled before the provider took it")
     if job.is_terminal:
         claims.end(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)
 
@@ -174,39 +174,39 @@ def adopt_abandoned() -> int:
     abandoned = QueueEntry.objects.filter(
         status=EntryStatus.DISPATCHING, lease_until__lt=now, staging_since=None
     ).select_related("job")
-    taken = [entry for entry in abandoned.order_by("lease_until")[:LOOKED_FOR] if _take_up(entry)]
+    taken = [entry for entry in abandoned.order_by("lease_until")[:LOOKED_FOR] if _reclaim_abandoned(entry)]
     taken.sort(key=lambda entry: entry.provider)
-    return sum(_look_for(list(group)) for _, group in groupby(taken, key=lambda entry: entry.provider))
+    return sum(_search_trainings(list(group)) for _, group in groupby(taken, key=lambda entry: entry.provider))
 
 
-def _take_up(entry: QueueEntry) -> bool:
+def _reclaim_abandoned(entry: QueueEntry) -> bool:
     """Take over an abandoned claim. True: its training has to be looked for."""
     with tracing(entry.job):
         try:
             provider = provider_of(entry.job)
         except ProviderError:
-            return _take_up_without_provider(entry)
+            return _reclaim_without_provider(entry)
         if provider.bound_to_machine and entry.claimed_on != socket.gethostname():
             _settle_elsewhere(entry, entry.job)
             return False
-        if not claims.take_over(entry):
+        if not claims.reclaim(entry):
             return False
         logger.warning("Taking over an abandoned dispatch", extra={"attempt": entry.attempts})
         if entry.job.submission_marker is None:
             # The claim's holder died before it began: nothing can have been created.
-            claims.give_back(entry, "the dispatcher stopped before it called the provider")
+            claims.requeue(entry, "the dispatcher stopped before it called the provider")
             return False
         return True
 
 
-def _take_up_without_provider(entry: QueueEntry) -> bool:
+def _reclaim_without_provider(entry: QueueEntry) -> bool:
     """Its provider was taken out of the program meanwhile: nobody can look, so a person has to."""
-    if claims.take_over(entry):
-        claims.keep_looking(entry, f"there is no provider {entry.provider!r} any more")
+    if claims.reclaim(entry):
+        claims.postpone_search(entry, f"there is no provider {entry.provider!r} any more")
     return False
 
 
-def _look_for(entries: Sequence[QueueEntry]) -> int:
+def _search_trainings(entries: Sequence[QueueEntry]) -> int:
     """Ask a provider, in one question, which of the trainings it has. Returns how many it has now."""
     provider = get_provider(entries[0].provider)
     markers = [entry.job.submission_marker or "" for entry in entries]
@@ -224,16 +224,16 @@ def _look_for(entries: Sequence[QueueEntry]) -> int:
             elif provider.once_per_marker and not words.startswith("it could"):
                 settled += dispatch(entry)
             else:
-                claims.keep_looking(entry, words)
+                claims.postpone_search(entry, words)
     return settled
 
 
 def _settle_elsewhere(entry: QueueEntry, job: Job) -> None:
     """Only the machine that held the claim could tell; when it stays away, the job can't be waited for for ever."""
     started = job.submission_started_at or entry.dispatched_at or entry.enqueued_at
-    if timezone.now() - started >= claims.UNCONFIRMED_AFTER and claims.take_over(entry):
+    if timezone.now() - started >= claims.UNCONFIRMED_AFTER and claims.reclaim(entry):
         reason = f"{entry.claimed_on} stopped while it was starting the training"
-        _give_up(entry, job, JobStatus.FAILED, reason)
+        _end_unsubmitted(entry, job, JobStatus.FAILED, reason)
 
 
 def close_ended(statuses: Sequence[str] = LIVE) -> int:

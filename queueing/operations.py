@@ -146,7 +146,7 @@ def resubmit(entry: QueueEntry, by: ChangedBy) -> bool:
     return True
 
 
-def give_up(entry: QueueEntry, by: ChangedBy) -> bool:
+def end_unconfirmed(entry: QueueEntry, by: ChangedBy) -> bool:
     """It is not to run: job and entry end, and the slot is free. False: it is not, or no longer, unconfirmed."""
     if entry.unconfirmed_at is None:
         return False
@@ -154,7 +154,7 @@ def give_up(entry: QueueEntry, by: ChangedBy) -> bool:
     to = JobStatus.FAILED if job.cancel_requested_at is None else JobStatus.CANCELLED
     reason = f"given up, unconfirmed: {by.reason}"
     with unit_of_work():
-        if not dispatch.give_up(entry, job, to, reason, actor=by.actor, source=by.source):
+        if not dispatch.end_unsubmitted(entry, job, to, reason, actor=by.actor, source=by.source):
             return False
         passes.request_pass()
     return True

@@ -42,7 +42,7 @@ def waiting() -> Sequence[QueueEntry]:
     return list(free.select_related("job__dataset", "job__organization").order_by("lease_until", "id")[:50])
 
 
-def take(entry: QueueEntry) -> bool:
+def claim_staging(entry: QueueEntry) -> bool:
     """Take over a claim whose dataset has to be brought. False: somebody was quicker."""
     token, lease, host = secrets.token_hex(16), timezone.now() + LEASE, socket.gethostname()
     free = _held(entry).filter(lease_until=entry.lease_until)

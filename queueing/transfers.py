@@ -71,7 +71,7 @@ def _take_some(room: int, busy: set[Key]) -> list[QueueEntry]:
     taken: list[QueueEntry] = []
     for entry in staging.waiting() if room else ():
         # One dataset at a time: the second job finds it there.
-        if len(taken) < room and _key(entry) not in busy and _is_ours(entry) and staging.take(entry):
+        if len(taken) < room and _key(entry) not in busy and _is_ours(entry) and staging.claim_staging(entry):
             busy.add(_key(entry))
             taken.append(entry)
     return taken
@@ -203,4 +203,6 @@ def _leave(entry: QueueEntry) -> None:
         claims.end(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)
     elif job.cancel_requested_at is not None:
         reason = "cancelled while its dataset was on the way"
-        dispatch.give_up(entry, job, JobStatus.CANCELLED, reason, actor=claims.DISPATCHER, source=Source.DISPATCHER)
+        dispatch.end_unsubmitted(
+            entry, job, JobStatus.CANCELLED, reason, actor=claims.DISPATCHER, source=Source.DISPATCHER
+        )

@@ -49,7 +49,7 @@ async def admitted(world: World, request: web.Request, handler: Handler) -> web.
     bucket = world.creates if creates else world.others
     remaining, reset = bucket.take(world.faults.creates_per_minute if creates else world.faults.others_per_minute)
     if remaining < 0 and world.faults.enforce_limits:
-        bucket.give_back()
+        bucket.refund()
         response: web.StreamResponse = problems.throttled(reset, "text").response()
     else:
         response = await answered(request, handler)

@@ -23,6 +23,6 @@ class Bucket:
         self.at = now
         return math.floor(a_minute - self.used), math.ceil(self.used * MINUTE / a_minute)
 
-    def give_back(self) -> None:
+    def refund(self) -> None:
         """A request that was refused uses nothing up."""
         self.used -= 1

@@ -185,4 +185,4 @@ class Resubmit(SettleUnconfirmed):
 class GiveUp(SettleUnconfirmed):
     """The job is not to run: it ends, and its slot is free."""
 
-    verb = staticmethod(operations.give_up)
+    verb = staticmethod(operations.end_unconfirmed)

@@ -101,7 +101,7 @@ def test_another_dataset_voids_the_approval(datasets: list[DatasetUpload]) -> No
 def test_a_dataset_changed_on_its_way_voids_it_too(datasets: list[DatasetUpload], provider: ScriptedProvider) -> None:
     go()
     (entry,) = staging.waiting()
-    assert staging.take(entry)
+    assert staging.claim_staging(entry)
     Job.objects.update(dataset=datasets[1])
     assert not async_to_sync(dispatch.submit)(entry, dispatch.Staged(datasets[0].pk, "https://there/toys"))
     assert provider.orders == []

@@ -112,16 +112,16 @@ def test_a_stale_holders_outcome_is_dropped(enqueue: Enqueue) -> None:
     enqueue()
     (entry,) = claims.claim_next()
     QueueEntry.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-    assert claims.take_over(QueueEntry.objects.get())
+    assert claims.reclaim(QueueEntry.objects.get())
     assert not claims.confirm(entry)
-    assert not claims.give_back(entry, "refused")
+    assert not claims.requeue(entry, "refused")
     assert status_of(entry) == EntryStatus.DISPATCHING
 
 
 def test_a_claim_is_taken_over_only_when_its_lease_ran_out(enqueue: Enqueue) -> None:
     enqueue()
     (entry,) = claims.claim_next()
-    assert not claims.take_over(entry)
+    assert not claims.reclaim(entry)
 
 
 def test_of_two_who_take_over_one_wins(enqueue: Enqueue) -> None:
@@ -129,14 +129,14 @@ def test_of_two_who_take_over_one_wins(enqueue: Enqueue) -> None:
     claims.claim_next()
     QueueEntry.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     first, second = QueueEntry.objects.get(), QueueEntry.objects.get()
-    assert claims.take_over(first)
-    assert not claims.take_over(second)
+    assert claims.reclaim(first)
+    assert not claims.reclaim(second)
 
 
 def test_what_is_given_back_waits_longer_each_time(enqueue: Enqueue) -> None:
     enqueue()
     (entry,) = claims.claim_next()
-    assert claims.give_back(entry, "connection refused")
+    assert claims.requeue(entry, "connection refused")
     kept = QueueEntry.objects.get()
     assert kept.status == EntryStatus.PENDING
     assert kept.not_before is not None

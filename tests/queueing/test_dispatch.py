@@ -144,7 +144,7 @@ def test_a_stale_dispatchers_answer_is_dropped_whole(enqueue: Enqueue, scripted:
     job = Job.objects.get()
     lifecycle.begin_submission(job)
     expire_leases()
-    claims.take_over(QueueEntry.objects.get())
+    claims.reclaim(QueueEntry.objects.get())
     lines = JobEvent.objects.count()
     assert record([Accepted(entry, job, Snapshot("x-9", JobStatus.QUEUED))]) == [False]
     assert state() == (JobStatus.PENDING, EntryStatus.DISPATCHING)
@@ -241,7 +241,7 @@ def test_the_pauses_between_looks_grow(enqueue: Enqueue, scripted: ScriptedProvi
     pauses = []
     for missed in (0, 20, 300, 700):
         entry.dispatched_at = timezone.now() - timedelta(seconds=missed)
-        assert claims.keep_looking(entry, "not there")
+        assert claims.postpone_search(entry, "not there")
         until = QueueEntry.objects.get().lease_until
         assert until is not None
         pauses.append(round((until - timezone.now()).total_seconds()))

@@ -153,7 +153,7 @@ class Queue(RuleBasedStateMachine):
         entry = self.pick(number, EntryStatus.DISPATCHING)
         if entry is None or entry.unconfirmed_at is None or entry.job.submission_marker in self.provider.trainings:
             return
-        assert (operations.resubmit if again else operations.give_up)(entry, BY)
+        assert (operations.resubmit if again else operations.end_unconfirmed)(entry, BY)
 
     def check_limits(self, before: Usage) -> None:
         """A pass may leave what was above a lowered limit; it never adds to it."""

@@ -298,7 +298,7 @@ def test_nobody_is_asked_to_decide_since_the_transfer_took_long(submit: Callable
 def test_what_a_killed_machine_was_carrying_is_begun_again(submit: Callable[[], Job], carrier: Carrier) -> None:
     job = submit()
     (entry,) = staging.waiting()
-    assert staging.take(entry)
+    assert staging.claim_staging(entry)
     # Its holder is killed here. Nobody takes it up before its lease is over, and then from the beginning.
     dispatch.run_pass()
     assert transfers.run() == 0
@@ -311,14 +311,14 @@ def test_what_a_killed_machine_was_carrying_is_begun_again(submit: Callable[[], 
 def test_one_of_two_machines_takes_it(submit: Callable[[], Job]) -> None:
     submit()
     (entry,), (same,) = staging.waiting(), staging.waiting()
-    assert staging.take(entry)
-    assert not staging.take(same)
+    assert staging.claim_staging(entry)
+    assert not staging.claim_staging(same)
 
 
 def test_a_lease_is_renewed_by_its_holder_alone(submit: Callable[[], Job]) -> None:
     submit()
     (entry,) = staging.waiting()
-    staging.take(entry)
+    staging.claim_staging(entry)
     entry.lease_until = timezone.now() + timedelta(seconds=3)
     QueueEntry.objects.update(lease_until=entry.lease_until)
     assert staging.renew(entry)

@@ -105,7 +105,7 @@ def test_a_webhook_settles_what_a_person_was_asked_about(missing: QueueEntry) ->
     assert (entry.status, entry.unconfirmed_at) == (EntryStatus.RUNNING, None)
 
 
-@pytest.mark.parametrize("verb", [operations.resubmit, operations.give_up])
+@pytest.mark.parametrize("verb", [operations.resubmit, operations.end_unconfirmed])
 def test_a_decision_that_a_webhook_forestalled_is_refused(
     missing: QueueEntry, verb: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +141,7 @@ def look_around() -> None:
 
 
 def test_what_was_given_up_and_was_there_after_all_is_stopped(unseen: QueueEntry, fake: FakeReplicate) -> None:
-    assert operations.give_up(unseen, ChangedBy(SYSTEM, Source.API, "it is not there"))
+    assert operations.end_unconfirmed(unseen, ChangedBy(SYSTEM, Source.API, "it is not there"))
     look_around()
     (made,) = fake.predictions
     assert made.status == "canceled"
@@ -153,7 +153,7 @@ def test_what_is_found_just_as_it_is_given_up_is_stopped(
 ) -> None:
     def give_up_first(accepted: Sequence[recorder.Accepted]) -> list[bool]:
         entry = QueueEntry.objects.select_related("job").get()
-        assert operations.give_up(entry, ChangedBy(SYSTEM, Source.API, "it is not there"))
+        assert operations.end_unconfirmed(entry, ChangedBy(SYSTEM, Source.API, "it is not there"))
         return recorder.record(accepted)
 
     monkeypatch.setattr(dispatch, "record", give_up_first)
