@@ -70,7 +70,7 @@ def _ask(job: Job, lifetime: timedelta, *, actor: Actor, source: str, **said: An
     return request
 
 
-def keep_approval(job: Job, hold: Hold, *, user: User, source: str) -> ApprovalRequest | None:
+def carry_approval(job: Job, hold: Hold, *, user: User, source: str) -> ApprovalRequest | None:
     """The approval of the job that `job` repeats, when it is still good for it: by the same rule, in its time.
 
     It is written down as a request of the new job, so that the dispatcher compares this job with what was approved.

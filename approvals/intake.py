@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError
 from django.utils import timezone
 
-from approvals.creation import ask, keep_approval
+from approvals.creation import ask, carry_approval
 from approvals.models import ApprovalRequest
 from approvals.rules.evaluation import Hold, first_hold
 from approvals.rules.facts import facts_about, rules_in_force
@@ -85,7 +85,7 @@ def submit(submission_request: SubmissionRequest) -> Outcome:
     if replayed is not None:
         return replayed
     try:
-        return _take_in(submission_request)
+        return _store(submission_request)
     except IntegrityError:
         # Two requests with one key at the same moment: the other one has committed, and ours left nothing.
         replayed = _replay(submission_request)
@@ -94,7 +94,7 @@ def submit(submission_request: SubmissionRequest) -> Outcome:
         return replayed
 
 
-def _take_in(submission_request: SubmissionRequest) -> Outcome:
+def _store(submission_request: SubmissionRequest) -> Outcome:
     actor = Actor.of(submission_request.user)
     cost = estimate(submission_request)
     with unit_of_work():
@@ -116,7 +116,7 @@ def _take_in(submission_request: SubmissionRequest) -> Outcome:
             )
         role = role_in(submission_request.user, submission_request.organization)
         kept = (
-            keep_approval(job, hold, user=submission_request.user, source=submission_request.source)
+            carry_approval(job, hold, user=submission_request.user, source=submission_request.source)
             if hold and submission_request.retry_of
             else None
         )

@@ -147,7 +147,7 @@ def viewers(fake: FakeReplicateProcess) -> tuple[int, int]:
     def look() -> None:
         try:
             while time.monotonic() < until:
-                refresh.look_at(Job.objects.get(), source=Source.API)
+                refresh.refresh_viewed(Job.objects.get(), source=Source.API)
                 looks.append(1)
                 time.sleep(0.5)
         finally:

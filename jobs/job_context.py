@@ -11,7 +11,7 @@ from jobs.models import Job
 
 
 @contextmanager
-def tracing(job: Job) -> Iterator[None]:
+def job_log_context(job: Job) -> Iterator[None]:
     """Everything done in the block for `job` goes by the correlation id of its submission, and logs its id.
 
     Whoever works for many jobs at a time (a pass, a poll) has an id of its own for what is not about one job.

@@ -221,7 +221,7 @@ def apply_snapshot(job: Job, snapshot: Snapshot, *, source: str) -> bool:
     return False
 
 
-def note_last_words(job: Job, snapshot: Snapshot) -> bool:
+def apply_final_details(job: Job, snapshot: Snapshot) -> bool:
     """Take over progress and cost of an ended job, which came with its complete log after its end.
 
     Not from what was said before the end and comes late: it knows less.

@@ -99,7 +99,7 @@ def claim_view(job: Job) -> bool:
     return bool(Job.objects.filter(quiet, pk=job.pk).update(log_fetched_at=now, log_due_at=now + QUIET_PAUSE))
 
 
-def keep(job: Job, snapshot: Snapshot) -> bool:
+def store_log(job: Job, snapshot: Snapshot) -> bool:
     """Take over what is new in the log that came with `snapshot`. False: nothing is, or someone else was first.
 
     An ended job's log is complete after this, whether all of it could be had or not.
@@ -135,7 +135,7 @@ def _append(job: Job, text: str, *, is_end: bool) -> bool:
     return True
 
 
-def give_up(job: Job) -> None:
+def stop_capture(job: Job) -> None:
     """The provider no longer knows the ended job: what was captured is all there will be."""
     _append(job, LOST, is_end=True)
 

@@ -38,7 +38,7 @@ ASKED_AT_ONCE = 500
 MARK = ".cleared"
 
 
-def clear_away(job: Job) -> bool:
+def remove_files(job: Job) -> bool:
     """Remove the files of a deleted job. False: they can't be removed now, and the sweep tries again."""
     if job.deleted_at is None or not job.is_terminal:
         return False
@@ -58,7 +58,7 @@ def sweep() -> int:
     A folder of which the database knows nothing is left alone: after a restored backup it may be all there is.
     """
     jobs = Path(settings.DATA_DIR) / "jobs"
-    return sum(map(clear_away, _deleted(jobs))) if _is_due(jobs) else 0
+    return sum(map(remove_files, _deleted(jobs))) if _is_due(jobs) else 0
 
 
 def _is_due(jobs: Path) -> bool:
@@ -86,7 +86,7 @@ def run() -> dict[str, int]:
     """One round: silent jobs, cancellations that are not confirmed, logs that are due, deliveries left over."""
     return {
         "refreshed": check_silent(),
-        "cancels": press_cancels(),
+        "cancels": retry_cancels(),
         "logs": refresh.capture_logs(source=Source.LOOP),
         "deliveries": apply.apply_leftovers(),
         "trimmed": inbox.trim(),
@@ -130,7 +130,7 @@ def _note_missed(config: ProviderConfig, moved: int) -> None:
     )
 
 
-def press_cancels() -> int:
+def retry_cancels() -> int:
     """Ask once more for the cancellations that no provider has confirmed, and read what came of it."""
     waiting = list(
         Job.objects.filter(status__in=AT_PROVIDER, cancel_requested_at__isnull=False)

@@ -77,7 +77,7 @@ def watch_local_trainings() -> None:
 def clear_away(job_id: str) -> bool:
     """Remove the files of a job that was deleted."""
     job = Job.objects.filter(pk=job_id, deleted_at__isnull=False).select_related("dataset").first()
-    return job is not None and maintenance.clear_away(job)
+    return job is not None and maintenance.remove_files(job)
 
 
 def cancel_at_provider(job_id: str) -> bool:

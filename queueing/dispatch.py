@@ -23,7 +23,7 @@ from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.config_secrets import opened, without_secrets
-from jobs.job_context import tracing
+from jobs.job_context import job_log_context
 from jobs.models import Job
 from jobs.providers import get_provider
 from jobs.providers.base import Provider, ProviderError, TrainingSpec
@@ -181,7 +181,7 @@ def adopt_abandoned() -> int:
 
 def _reclaim_abandoned(entry: QueueEntry) -> bool:
     """Take over an abandoned claim. True: its training has to be looked for."""
-    with tracing(entry.job):
+    with job_log_context(entry.job):
         try:
             provider = provider_of(entry.job)
         except ProviderError:
@@ -218,7 +218,7 @@ def _search_trainings(entries: Sequence[QueueEntry]) -> int:
         words = f"it could not be looked for: {error}"
     settled = 0
     for entry, marker in zip(entries, markers, strict=True):
-        with tracing(entry.job):
+        with job_log_context(entry.job):
             if marker in found:
                 settled += record([Accepted(entry, entry.job, found[marker])])[0]
             elif provider.once_per_marker and not words.startswith("it could"):
@@ -283,7 +283,7 @@ def _ready(entries: Sequence[QueueEntry]) -> dict[int, Job]:
 
 async def _dispatch_safely(entry: QueueEntry, ready: Mapping[int, Job], ledger: ResultRecorder) -> bool:
     """One entry's surprise must not keep the others of the pass from going; its lease brings it back."""
-    with tracing(entry.job):
+    with job_log_context(entry.job):
         try:
             job = ready.get(entry.pk) or await sync_to_async(_prepare)(entry)
             return job is not None and await _call(entry, job, None, ledger)

@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Source
 from jobs import lifecycle
-from jobs.job_context import tracing
+from jobs.job_context import job_log_context
 from jobs.models import Job
 from jobs.providers.base import Snapshot
 from jobs.sync import orphans
@@ -41,7 +41,7 @@ def record(accepted: Sequence[Accepted]) -> list[bool]:
 
 
 def _record_one(entry: QueueEntry, job: Job, snapshot: Snapshot) -> bool:
-    with tracing(job):
+    with job_log_context(job):
         counts = claims.confirm(entry)
         if not (counts and lifecycle.mark_submitted(job, snapshot, actor=claims.DISPATCHER)):
             _adopt_orphan(job, snapshot)
@@ -59,7 +59,7 @@ def _pass_on_cancellations(jobs: Sequence[Job]) -> None:
     """Somebody cancelled while the provider was being called."""
     wanted = Job.objects.filter(pk__in=[job.pk for job in jobs]).exclude(cancel_requested_at=None)
     for job in wanted:
-        with tracing(job):
+        with job_log_context(job):
             lifecycle.request_cancel(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)
 
 

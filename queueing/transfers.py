@@ -19,7 +19,7 @@ from django.utils import timezone
 from cloudtrain_site.states import Source
 from jobs import lifecycle
 from jobs.datasets import store
-from jobs.job_context import tracing
+from jobs.job_context import job_log_context
 from jobs.models import DatasetUpload, Job
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, StoppedError, TakesDatasets, TransferProgress
@@ -87,7 +87,7 @@ def _is_ours(entry: QueueEntry) -> bool:
 
 async def _bring_safely(entry: QueueEntry) -> bool:
     """One transfer's surprise must not end the others."""
-    with tracing(entry.job):
+    with job_log_context(entry.job):
         try:
             return await _bring(entry)
         except Exception as error:

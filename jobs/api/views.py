@@ -95,7 +95,7 @@ class InlineProgress(APIView):
     @extend_schema(responses=InlineProgressShape)
     def get(self, request: Request, job_id: str) -> Response:
         job = find_job(request.user, job_id)
-        refresh.look_at(job, source=Source.API)
+        refresh.refresh_viewed(job, source=Source.API)
         return Response({"job_id": job.pk, "stage": job.stage, "last_log": job.last_log, "progress": job.progress})
 
 
@@ -107,7 +107,7 @@ class JobLogs(APIView):
         query = LogQuery(data=request.query_params)
         query.is_valid(raise_exception=True)
         job = find_job(request.user, job_id)
-        refresh.look_at(job, source=Source.API)
+        refresh.refresh_viewed(job, source=Source.API)
         start, tail = query.validated_data["since"], query.validated_data.get("tail")
         piece = read_end(job, start=start, lines=tail) if tail else read_log(job, start=start)
         return Response({"job_id": job.pk, "logs": piece.text, "offset": piece.end, "complete": piece.complete})

@@ -64,7 +64,7 @@ def path_of(upload: DatasetUpload) -> Path:
     return folder() / upload.pk
 
 
-def keep(received: Received, *, user: User, organization: Organization) -> DatasetUpload:
+def store_upload(received: Received, *, user: User, organization: Organization) -> DatasetUpload:
     """Check what arrived and keep it. Raises ArchiveError, and then nothing is kept."""
     contents = archives.check(received.path)
     upload = DatasetUpload(

@@ -172,7 +172,7 @@ class UploadList(APIView):
         if not isinstance(file, ReceivedFile):
             raise exceptions.ValidationError({FIELD: "This is not a file."})
         try:
-            upload = store.keep(file.received, user=current_user(request), organization=organization)
+            upload = store.store_upload(file.received, user=current_user(request), organization=organization)
         except ArchiveError as error:
             raise exceptions.ValidationError({FIELD: str(error)}) from error
         return Response({"upload": represent_upload(upload)}, status=201)

@@ -18,7 +18,7 @@ from django_q.tasks import async_task
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs import lifecycle, logs, snapshot_fields
 from jobs.estimates import cost_of, price_of
-from jobs.job_context import tracing
+from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Answers, ProviderError, Snapshot
 from jobs.statuses import TERMINAL
@@ -86,14 +86,14 @@ class SnapshotBatch:
         self.changed += len(batch)
 
     def _apply_one(self, job: Job, snapshot: Snapshot) -> bool:
-        with tracing(job):
+        with job_log_context(job):
             if job.is_terminal:
                 moved = False
-                lifecycle.note_last_words(job, snapshot)
+                lifecycle.apply_final_details(job, snapshot)
             else:
                 moved = lifecycle.apply_snapshot(job, snapshot, source=self.source)
             if snapshot.log is not None or snapshot.data_removed:
-                logs.keep(job, snapshot)
+                logs.store_log(job, snapshot)
             if not moved and _is_long_unheard(job):
                 Job.objects.filter(pk=job.pk).update(last_synced_at=timezone.now())
             if job.sync_error:

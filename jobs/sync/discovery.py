@@ -60,7 +60,7 @@ def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> Discovere
     ids = [item.snapshot.external_id for item in found]
     known = {job.external_id or "": job for job in Job.objects.filter(provider=name, external_id__in=ids)}
     unknown = [item for item in found if item.snapshot.external_id not in known]
-    new = _take_in(sorted(unknown, key=lambda item: item.snapshot.external_id), name, config, source)
+    new = _store_discovered(sorted(unknown, key=lambda item: item.snapshot.external_id), name, config, source)
     return Discovered(provider.label, new, _update(found, known, config, source))
 
 
@@ -76,7 +76,9 @@ def _update(
     return application.changed
 
 
-def _take_in(found: Sequence[DiscoveredTraining], name: str, config: ProviderConfig | None, source: str) -> int:
+def _store_discovered(
+    found: Sequence[DiscoveredTraining], name: str, config: ProviderConfig | None, source: str
+) -> int:
     """Store the unknown ones, in one fixed order: two discoveries at once wait for each other, and don't deadlock."""
     owners = _owners(found, name)
     is_any_open = _being_submitted(name).exists()
@@ -91,7 +93,7 @@ def _take_in(found: Sequence[DiscoveredTraining], name: str, config: ProviderCon
                         orphans.adopt_orphan(owner, item.snapshot, source=source, made_at=item.created_at) is not None
                     )
                 else:
-                    new += _take_in_one(item, name, config, source)
+                    new += _store_one(item, name, config, source)
     return new
 
 
@@ -118,7 +120,7 @@ def _may_be_awaited(item: DiscoveredTraining, owner: Job | None, is_any_open: bo
     return item.marker is None and is_any_open and item.snapshot.data_removed
 
 
-def _take_in_one(item: DiscoveredTraining, name: str, config: ProviderConfig | None, source: str) -> bool:
+def _store_one(item: DiscoveredTraining, name: str, config: ProviderConfig | None, source: str) -> bool:
     snapshot, cost = priced(item.snapshot, config)
     organization = config.discovery_organization if config else None
     try:

@@ -17,7 +17,7 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor
 from jobs import lifecycle
 from jobs.estimates import priced
-from jobs.job_context import tracing
+from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import DiscoveredTraining, Snapshot
 
@@ -54,7 +54,7 @@ def adopt_orphan(owner: Job, snapshot: Snapshot, *, source: str, made_at: dateti
         dataloader_config=owner.dataloader_config,
         marker=owner.submission_marker,
     )
-    with tracing(owner):
+    with job_log_context(owner):
         try:
             with unit_of_work():
                 orphan = lifecycle.adopt_discovered(

@@ -16,7 +16,7 @@ from django.utils import timezone
 from cloudtrain_site.async_bridge import in_parts
 from cloudtrain_site.database.connections import lend_connection
 from jobs import logs
-from jobs.job_context import tracing
+from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig
 from jobs.providers import FORGETFUL, get_provider
 from jobs.providers.base import Answers, AnswersInParts, Handle, Provider, ProviderError
@@ -107,7 +107,7 @@ async def _parts(provider: Provider, handles: Sequence[Handle], *, with_logs: bo
         yield part
 
 
-def look_at(job: Job, *, source: str) -> bool:
+def refresh_viewed(job: Job, *, source: str) -> bool:
     """Ask about a job that somebody is looking at. Many who look at the same moment cause one question.
 
     True: this call asked, and `job` shows the answer.
@@ -151,7 +151,7 @@ def _capture_at(name: str, jobs: Sequence[Job], config: ProviderConfig | None, s
             application.apply(part)
             for job_id, answer in part.items():
                 if isinstance(answer, ProviderError):
-                    _give_up_late(application.jobs[job_id], answer)
+                    fail_late(application.jobs[job_id], answer)
     except ProviderError as error:
         circuit_breaker.begin(name, error)
     else:
@@ -159,10 +159,10 @@ def _capture_at(name: str, jobs: Sequence[Job], config: ProviderConfig | None, s
             circuit_breaker.end(config)
 
 
-def _give_up_late(job: Job, error: ProviderError) -> None:
+def fail_late(job: Job, error: ProviderError) -> None:
     ended_at = job.completed_at
     if ended_at is not None and error.permanent and timezone.now() - ended_at > LOG_PATIENCE:
-        logs.give_up(job)
+        logs.stop_capture(job)
 
 
 def cancel_at_providers(jobs: Sequence[Job]) -> Sequence[Job]:
@@ -182,7 +182,7 @@ async def _ask_to_stop(jobs: Sequence[Job], asked: list[Job]) -> None:
 
     async def ask(job: Job) -> None:
         async with bound:
-            with tracing(job):
+            with job_log_context(job):
                 try:
                     await get_provider(job.provider).cancel(handle_of(job))
                 except (ProviderError, KeyError) as error:

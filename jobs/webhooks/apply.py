@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
-from jobs.job_context import tracing
+from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.models.webhook import APPLICABLE, IS_APPLICABLE
 from jobs.providers.base import Snapshot
@@ -110,7 +110,7 @@ def _adopt(delivery: WebhookDelivery, snapshot: Snapshot) -> tuple[Job | None, s
     owner = Job.objects.filter(provider=REPLICATE, submission_marker=delivery.marker).first()
     if not delivery.marker or owner is None:
         return None, "no job of ours"
-    with tracing(owner):
+    with job_log_context(owner):
         if owner.external_id is None and owner.status in BEFORE_PROVIDER:
             if lifecycle.mark_submitted(owner, snapshot, actor=Actor(name=REPLICATE), source=Source.WEBHOOK):
                 return owner, f"adopted: {owner.status}"

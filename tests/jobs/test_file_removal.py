@@ -172,7 +172,7 @@ class TestLog:
             LogPiece.objects.create(job=job, start=0, end=1, text="a")
         late = Job.objects.get(pk=gone.pk)
         assert delete(gone)
-        assert not logs.keep(late, Snapshot("x", JobStatus.COMPLETED, log="a late one"))
+        assert not logs.store_log(late, Snapshot("x", JobStatus.COMPLETED, log="a late one"))
         assert [piece.job_id for piece in LogPiece.objects.all()] == [other.pk]
 
 

@@ -82,9 +82,9 @@ def test_a_cancel_is_asked_for_until_it_is_confirmed(at_replicate: MakeJob, fake
     job = at_replicate(status=JobStatus.RUNNING)
     lifecycle.request_cancel(job, actor=SYSTEM, source=Source.API)
     fake.faults.add("server_error", method="POST", times=1)
-    assert maintenance.press_cancels() == 0
-    assert maintenance.press_cancels() == 1
-    assert maintenance.press_cancels() == 0
+    assert maintenance.retry_cancels() == 0
+    assert maintenance.retry_cancels() == 1
+    assert maintenance.retry_cancels() == 0
     assert Job.objects.get().status == JobStatus.CANCELLED
 
 
@@ -97,14 +97,14 @@ def test_a_cancel_that_hangs_keeps_no_other_from_being_asked_for(
         lifecycle.request_cancel(job, actor=SYSTEM, source=Source.API)
     for job in jobs[:3]:
         fake.faults.add("hang", method="POST", path=job.external_id or "")
-    assert maintenance.press_cancels() == 1
+    assert maintenance.retry_cancels() == 1
     assert Job.objects.get(status=JobStatus.CANCELLED) == jobs[3]
 
 
 def test_a_provider_that_is_out_is_not_asked_to_cancel(at_replicate: MakeJob, fake: FakeReplicate) -> None:
     lifecycle.request_cancel(at_replicate(), actor=SYSTEM, source=Source.API)
     circuit_breaker.begin("replicate", ProviderError("it is down"))
-    assert maintenance.press_cancels() == 0
+    assert maintenance.retry_cancels() == 0
     assert not fake.requests
 
 

@@ -65,7 +65,7 @@ def upload(alice: User, acme: Organization, settings: Any, tmp_path: Path) -> Da
     path.write_bytes(make_zip())
     store.folder().mkdir()
     received = store.Received(path, "toys.zip", path.stat().st_size, "0" * 64)
-    return store.keep(received, user=alice, organization=acme)
+    return store.store_upload(received, user=alice, organization=acme)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from jobs.providers.local import command as local_command
 from jobs.providers.local import dataset, log
 from jobs.providers.local import runner as local_runner
 from jobs.providers.local.folder import JobFolder, disk_errors, find_marked
-from jobs.providers.local.status import State, look, press
+from jobs.providers.local.status import State, enforce_cancel, read_state
 
 #: A runner that has not started its trainer by then never will, and is not waited for.
 START_SECONDS = 20.0
@@ -98,7 +98,7 @@ class LocalProvider:
             folder.mark(order.marker)
             refusal = "" if started else self._launch(folder, order)
         with disk_errors():
-            state = look(folder)
+            state = read_state(folder)
             if state.start is None or state.end:
                 folder.drop_secrets()
             if state.start is None:
@@ -138,7 +138,7 @@ class LocalProvider:
         with disk_errors():
             for marker in markers:
                 folder = find_marked(self.jobs, marker)
-                state = look(folder) if folder else None
+                state = read_state(folder) if folder else None
                 if folder and state and state.start:
                     found[marker] = self._snapshot(folder, state)
         return found
@@ -159,9 +159,9 @@ class LocalProvider:
         """None for a training of another machine: only that one can tell."""
         with disk_errors():
             _require(folder)
-            state = look(folder)
+            state = read_state(folder)
             if state.start and state.end is None:
-                press(folder, state.start, self.grace_seconds)
+                enforce_cancel(folder, state.start, self.grace_seconds)
             return self._snapshot(folder, state) if state.status else None
 
     def _snapshot(self, folder: JobFolder, state: State) -> Snapshot:
@@ -195,14 +195,14 @@ class LocalProvider:
                 return
             if not start.runner.lives:
                 start.trainer.signal_group(signal.SIGTERM)
-            press(folder, start, self.grace_seconds)
+            enforce_cancel(folder, start, self.grace_seconds)
 
     def _read_log(self, handle: Handle, start: int, limit: int, scrubber: SecretScrubber) -> LogSlice:
         folder = JobFolder(self.jobs, handle.external_id)
         with disk_errors():
             _require(folder)
             # Before the log is read: what is written in between would be missed.
-            ended = look(folder).end is not None
+            ended = read_state(folder).end is not None
             return log.read_slice(folder.log, start=start, limit=limit, ended=ended, scrubber=scrubber)
 
     def _forget(self, handle: Handle) -> None:
@@ -210,7 +210,7 @@ class LocalProvider:
         with disk_errors():
             if not folder.exists() or folder.is_cleared():
                 return
-            state = look(folder)
+            state = read_state(folder)
             if state.start and not state.end:
                 raise ProviderError("The training has not ended yet; cancel it first.", permanent=True)
             folder.remove(state.start.marker if state.start else "")

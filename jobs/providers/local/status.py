@@ -25,7 +25,7 @@ class State:
     error: str | None = None
 
 
-def look(folder: JobFolder) -> State:
+def read_state(folder: JobFolder) -> State:
     """How it is doing now. A training that is gone without a word gets its end written down here."""
     start = folder.start()
     if start is None:
@@ -68,7 +68,7 @@ def _exit_words(code: int) -> str:
     return f"The trainer was killed by signal {-code} ({signal.strsignal(-code) or 'unknown'})"
 
 
-def press(folder: JobFolder, start: Start, grace: float) -> None:
+def enforce_cancel(folder: JobFolder, start: Start, grace: float) -> None:
     """See a cancellation through that was asked for; does nothing when none was.
 
     The runner hears only its first SIGTERM, so that this may be called again and again: whoever was to send it

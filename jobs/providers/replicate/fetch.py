@@ -119,7 +119,7 @@ def _known_on(page: Mapping[str, Any], missing: dict[str, Handle]) -> Answers:
     return answers
 
 
-async def look(connection: Connection, handle: Handle) -> Snapshot:
+async def fetch_one(connection: Connection, handle: Handle) -> Snapshot:
     """One prediction, with its log: an ended one without any has none, while lists don't say."""
     snapshot = read_snapshot(await connection.get(f"/v1/predictions/{handle.external_id}"))
     return replace(snapshot, log="") if snapshot.log is None and snapshot.status in TERMINAL else snapshot
@@ -127,7 +127,7 @@ async def look(connection: Connection, handle: Handle) -> Snapshot:
 
 async def _read_single(connection: Connection, handle: Handle) -> AsyncIterator[Answers]:
     try:
-        yield {handle.job_id: await look(connection, handle)}
+        yield {handle.job_id: await fetch_one(connection, handle)}
     except ProviderError as error:
         if isinstance(error, ReplicateError) and error.is_general and error.code in NOBODY_NOW:
             raise

@@ -27,7 +27,7 @@ from jobs.providers.base import (
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.providers.replicate import files
 from jobs.providers.replicate.access import DEFAULT_BASE, Access, ReplicateError
-from jobs.providers.replicate.fetch import fetch_parts, look
+from jobs.providers.replicate.fetch import fetch_one, fetch_parts
 from jobs.providers.replicate.predictions import (
     MODEL,
     PROFILES,
@@ -187,14 +187,14 @@ class ReplicateProvider:
             except ReplicateError as error:
                 if error.is_general and error.code is None:
                     raise
-                if (await look(connection, handle)).status in ACTIVE:
+                if (await fetch_one(connection, handle)).status in ACTIVE:
                     raise
 
     async def read_log(
         self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, scrubber: SecretScrubber = PLAIN
     ) -> LogSlice:
         async with self._connect() as connection:
-            snapshot = await look(connection, handle)
+            snapshot = await fetch_one(connection, handle)
         data = scrubber((snapshot.log or "").encode())
         piece = data[start : start + limit].decode("utf-8", "ignore")
         end = start + len(piece.encode())

@@ -79,10 +79,10 @@ def test_the_training_of_a_job_that_was_given_up_is_stopped_once(
     assert look_around() == 1
     stray = stray_of(given_up)
     assert (stray.external_id, stray.status, stray.cancel_requested_by) == (made.id, "running", "system")
-    assert maintenance.press_cancels() == 1
+    assert maintenance.retry_cancels() == 1
     stray.refresh_from_db()
     assert (stray.status, fake.predictions[made.id].status) == ("cancelled", "canceled")
-    assert (look_around(), maintenance.press_cancels(), cancels(fake)) == (0, 0, 1)
+    assert (look_around(), maintenance.retry_cancels(), cancels(fake)) == (0, 0, 1)
     assert Job.objects.get(pk=given_up.pk).external_id is None
 
 
@@ -99,11 +99,11 @@ def test_it_is_asked_again_until_it_answers(fake: FakeReplicate, given_up: Job) 
     made = running(fake)
     look_around()
     with fake.outage():
-        assert maintenance.press_cancels() == 0
+        assert maintenance.retry_cancels() == 0
     assert stray_of(given_up).status == JobStatus.RUNNING
     fake.faults.add("server_error", method="POST", path="cancel", times=1)
-    assert maintenance.press_cancels() == 0
-    assert maintenance.press_cancels() == 1
+    assert maintenance.retry_cancels() == 0
+    assert maintenance.retry_cancels() == 1
     assert (stray_of(given_up).status, fake.predictions[made.id].status) == ("cancelled", "canceled")
 
 
@@ -113,7 +113,7 @@ def test_both_histories_tell_of_it_and_of_its_cost(
     made = running(fake)
     fake.predictions[made.id].started_ns = fake.predictions[made.id].created_ns - 120 * 10**9
     look_around()
-    maintenance.press_cancels()
+    maintenance.retry_cancels()
     stray = stray_of(given_up)
     cost = f"${stray.cost_usd:.2f}"
     assert cost == "$1.20"
@@ -164,7 +164,7 @@ def test_one_that_has_ended_is_taken_in_and_not_asked_to_stop(fake: FakeReplicat
         "https://huggingface.co/x",
         None,
     )
-    assert (maintenance.press_cancels(), cancels(fake)) == (0, 0)
+    assert (maintenance.retry_cancels(), cancels(fake)) == (0, 0)
     words = f"{made.id} of this job turned up, though it is failed: that is completed, for ${stray.cost_usd:.2f}"
     assert reasons(given_up) == [f"{words} (job {stray.pk})"]
 
@@ -173,7 +173,7 @@ def test_an_earlier_training_of_a_job_that_has_another_is_stopped(fake: FakeRepl
     job = at_replicate(submission_marker=MARKER, queued_at=timezone.now(), status=JobStatus.RUNNING)
     earlier = running(fake)
     look_around()
-    maintenance.press_cancels()
+    maintenance.retry_cancels()
     assert {one.id: one.status for one in fake.predictions} == {job.external_id: "starting", earlier.id: "canceled"}
     job.refresh_from_db()
     assert (job.status, job.cancel_requested_at) == (JobStatus.RUNNING, None)
@@ -181,7 +181,7 @@ def test_an_earlier_training_of_a_job_that_has_another_is_stopped(fake: FakeRepl
 
 
 def left_alone(fake: FakeReplicate) -> bool:
-    maintenance.press_cancels()
+    maintenance.retry_cancels()
     return cancels(fake) == 0 and not Job.objects.exclude(cancel_requested_at=None).exists()
 
 

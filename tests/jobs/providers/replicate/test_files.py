@@ -63,7 +63,7 @@ def keep(user: User, organization: Organization, data: bytes) -> DatasetUpload:
     path = store.incoming() / "arrived"
     path.write_bytes(data)
     received = store.Received(path, "toys.zip", len(data), hashlib.sha256(data).hexdigest())
-    return store.keep(received, user=user, organization=organization)
+    return store.store_upload(received, user=user, organization=organization)
 
 
 @pytest.fixture

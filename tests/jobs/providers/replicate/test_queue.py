@@ -137,7 +137,7 @@ def unseen(submit: Callable[..., Job], fake: FakeReplicate) -> QueueEntry:
 
 def look_around() -> None:
     discover("replicate", source=Source.COMMAND)
-    maintenance.press_cancels()
+    maintenance.retry_cancels()
 
 
 def test_what_was_given_up_and_was_there_after_all_is_stopped(unseen: QueueEntry, fake: FakeReplicate) -> None:
@@ -158,7 +158,7 @@ def test_what_is_found_just_as_it_is_given_up_is_stopped(
 
     monkeypatch.setattr(dispatch, "record", give_up_first)
     a_lease_later()
-    maintenance.press_cancels()
+    maintenance.retry_cancels()
     (made,) = fake.predictions
     assert made.status == "canceled"
     assert Job.objects.get(external_id=made.id).metadata["stray_of"] == unseen.job_id
@@ -191,7 +191,7 @@ def test_an_earlier_training_that_a_webhook_brings_while_it_is_submitted_again_i
     assert operations.resubmit(unseen, ChangedBy(SYSTEM, Source.API, "it is not there"))
     monkeypatch.setattr(ReplicateProvider, "submit", submit_while_a_webhook_comes)
     dispatch.run_pass()
-    maintenance.press_cancels()
+    maintenance.retry_cancels()
     assert [made.status for made in fake.predictions] == ["starting", "canceled"]
     assert Job.objects.get(pk=unseen.job_id).external_id == earlier.id
 

@@ -234,14 +234,14 @@ def test_who_looks_at_a_job_that_replicate_chokes_on_keeps_no_other_from_being_a
     running: Job, fake: FakeReplicate
 ) -> None:
     fake.faults.add("server_error")
-    assert refresh.look_at(running, source=Source.API)
+    assert refresh.refresh_viewed(running, source=Source.API)
     assert "502" in running.sync_error
     assert ProviderConfig.objects.get().outage_until is None
 
 
 @pytest.mark.django_db(transaction=True)
 def test_many_who_look_at_once_cause_one_question(running: Job, fake: FakeReplicate) -> None:
-    looks = [lambda: refresh.look_at(Job.objects.get(), source=Source.API)] * 8
+    looks = [lambda: refresh.refresh_viewed(Job.objects.get(), source=Source.API)] * 8
     assert sorted(at_once(*looks)) == [False] * 7 + [True]
     assert len(fake.requests) == 1
     assert logs.read_log(Job.objects.get()).text == "begin\n"
