@@ -15,9 +15,11 @@ def _site() -> DeferredResponses:
     load_lean_libraries()  # before anything else loads them
     from django.core.asgi import get_asgi_application
 
+    site = get_asgi_application()  # first: what stands in front of it imports models
+
     from cloudtrain_site.serving.asgi_stack import behind_fronts
 
-    return behind_fronts(get_asgi_application())
+    return behind_fronts(site)
 
 
 application = _site()
