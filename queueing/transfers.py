@@ -22,7 +22,7 @@ from jobs.datasets import store
 from jobs.job_context import job_log_context
 from jobs.models import DatasetUpload, Job
 from jobs.providers.base import ProviderError
-from jobs.providers.datasets import DatasetTransfer, RemoteCopy, StoppedError, TakesDatasets, TransferProgress
+from jobs.providers.datasets import DatasetTransfer, RemoteCopy, StagesDatasets, StoppedError, TransferProgress
 from jobs.statuses import JobStatus
 from queueing import claims, dispatch, staging
 from queueing.models import QueueEntry
@@ -118,17 +118,17 @@ async def _bring(entry: QueueEntry) -> bool:
 async def _sent(entry: QueueEntry, upload: DatasetUpload) -> RemoteCopy | None:
     """What the provider has now. None: nobody wants it any more."""
     provider = dispatch.provider_of(entry.job)
-    if not isinstance(provider, TakesDatasets):
+    if not isinstance(provider, StagesDatasets):
         raise ProviderError(f"{provider.label} takes no datasets.", permanent=True)
-    parcel = await sync_to_async(_parcel)(entry.job, upload)
+    transfer = await sync_to_async(_dataset_transfer)(entry.job, upload)
     logger.info("Bringing a dataset to the provider", extra={"upload_id": upload.pk, "size": upload.size})
-    meter = TransferProgress(upload.size)
-    if not await sync_to_async(_beat)(entry, meter, provider.staging):
+    progress = TransferProgress(upload.size)
+    if not await sync_to_async(_beat)(entry, progress, provider.staging):
         return None
-    return await _watched(entry, provider.stage(parcel, meter), meter, provider.staging)
+    return await _watched(entry, provider.stage(transfer, progress), progress, provider.staging)
 
 
-def _parcel(job: Job, upload: DatasetUpload) -> DatasetTransfer:
+def _dataset_transfer(job: Job, upload: DatasetUpload) -> DatasetTransfer:
     path = store.path_of(upload)
     if not path.is_file():
         raise ProviderError("The dataset's archive is gone. Upload it again.", permanent=True)
@@ -145,44 +145,44 @@ def _parcel(job: Job, upload: DatasetUpload) -> DatasetTransfer:
 
 
 async def _watched(
-    entry: QueueEntry, work: Coroutine[None, None, RemoteCopy], meter: TransferProgress, words: str
+    entry: QueueEntry, work: Coroutine[None, None, RemoteCopy], progress: TransferProgress, words: str
 ) -> RemoteCopy | None:
     """Let `work` go on as long as it moves, the job is wanted and the claim is ours. None: it was stopped."""
     task = asyncio.create_task(work)
     seen, moved_at = -1, time.monotonic()
     try:
         while not (await asyncio.wait({task}, timeout=BEAT_SECONDS))[0]:
-            if meter.done != seen:
-                seen, moved_at = meter.done, time.monotonic()
+            if progress.done != seen:
+                seen, moved_at = progress.done, time.monotonic()
             elif time.monotonic() - moved_at > STALL_SECONDS:
                 raise ProviderError(f"The dataset did not move for {STALL_SECONDS:.0f} s.")
-            if not await sync_to_async(_beat)(entry, meter, words):
+            if not await sync_to_async(_beat)(entry, progress, words):
                 return None
         return task.result()
     except StoppedError:
         return None
     finally:
         if not task.done():
-            await _stop(task, meter)
+            await _stop(task, progress)
 
 
-async def _stop(task: asyncio.Task[RemoteCopy], meter: TransferProgress) -> None:
-    """By the meter first: a thread can't be cancelled."""
-    meter.stop()
+async def _stop(task: asyncio.Task[RemoteCopy], progress: TransferProgress) -> None:
+    """Through `progress` first, since a thread can't be cancelled."""
+    progress.stop()
     await asyncio.wait({task}, timeout=STOP_SECONDS)
     task.cancel()
     await asyncio.wait({task}, timeout=STOP_SECONDS)
 
 
-def _beat(entry: QueueEntry, meter: TransferProgress, words: str) -> bool:
+def _beat(entry: QueueEntry, progress: TransferProgress, words: str) -> bool:
     """Write down how far it is. False: it is to stop."""
     job, upload = entry.job, entry.job.dataset
     if upload is None or not staging.renew(entry):
         return False
-    if meter.done:
-        store.note_sent(upload, entry.provider, int(upload.size * meter.percent / 100))
-    told = f"{words}: {meter.done / 1e6:.1f} of {meter.total / 1e6:.1f} MB"
-    return lifecycle.note_staging(job, meter.percent, told)
+    if progress.done:
+        store.note_sent(upload, entry.provider, int(upload.size * progress.percent / 100))
+    told = f"{words}: {progress.done / 1e6:.1f} of {progress.total / 1e6:.1f} MB"
+    return lifecycle.note_staging(job, progress.percent, told)
 
 
 def _failed(entry: QueueEntry, error: ProviderError) -> None:

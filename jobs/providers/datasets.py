@@ -26,7 +26,7 @@ class RemoteCopy:
 class TransferProgress:
     """How far a transfer is, for those who watch it, and how they stop it; from any thread."""
 
-    #: What there is to do, in bytes; the provider may know better than whoever made the meter.
+    #: What there is to do, in bytes; the provider may know better than the caller.
     total: int
     done: int = 0
     _stopped: threading.Event = field(default_factory=threading.Event)
@@ -63,14 +63,14 @@ class DatasetTransfer:
 
 
 @runtime_checkable
-class TakesDatasets(Protocol):
+class StagesDatasets(Protocol):
     """A provider whose trainings can have an uploaded dataset."""
 
     #: What a job's stage is called meanwhile.
     staging: str
 
-    async def stage(self, parcel: DatasetTransfer, meter: TransferProgress) -> RemoteCopy:
+    async def stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
         """See to it that the provider has the dataset; costs nothing, and may be done again at any time.
 
-        Raises ProviderError, StoppedError when the meter was stopped, and nothing else.
+        Raises ProviderError, StoppedError when `progress` was stopped, and nothing else.
         """

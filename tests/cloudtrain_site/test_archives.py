@@ -29,13 +29,13 @@ def put(folder: Path, data: bytes) -> Path:
 
 @pytest.mark.parametrize("kind", HONEST)
 def test_an_honest_archive_is_looked_through_and_opened(tmp_path: Path, kind: str) -> None:
-    path, meter = put(tmp_path, HONEST[kind]), TransferProgress(19)
+    path, progress = put(tmp_path, HONEST[kind]), TransferProgress(19)
     found = check(path)
     assert (found.kind, found.files, found.unpacked_size) == (kind, 2, 19)
-    assert unpack(path, tmp_path / "there", meter.advance) == found
+    assert unpack(path, tmp_path / "there", progress.advance) == found
     there = tmp_path / "there"
     assert {str(file.relative_to(there)): file.read_bytes() for file in there.rglob("*.txt")} == PICTURES
-    assert meter.done == 19
+    assert progress.done == 19
 
 
 @pytest.mark.parametrize("name", ["../outside", "a/../../outside", "/tmp/outside", "..\\outside", "C:/outside", "\\x"])
@@ -126,7 +126,7 @@ def test_a_file_in_the_way_of_a_folder_is_said_so(tmp_path: Path) -> None:
 
 
 def test_unpacking_can_be_stopped(tmp_path: Path) -> None:
-    meter = TransferProgress(19)
-    meter.stop()
+    progress = TransferProgress(19)
+    progress.stop()
     with pytest.raises(StoppedError):
-        unpack(put(tmp_path, HONEST["zip"]), tmp_path / "there", meter.advance)
+        unpack(put(tmp_path, HONEST["zip"]), tmp_path / "there", progress.advance)

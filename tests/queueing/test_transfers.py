@@ -40,13 +40,13 @@ class Carrier(ScriptedProvider):
     name: str = "carrier"
     staging: str = "Carrying dataset"
     steps: list[Step] = field(default_factory=list)
-    parcels: list[DatasetTransfer] = field(default_factory=list)
+    transfers: list[DatasetTransfer] = field(default_factory=list)
 
-    async def stage(self, parcel: DatasetTransfer, meter: TransferProgress) -> RemoteCopy:
-        self.parcels.append(parcel)
+    async def stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
+        self.transfers.append(transfer)
         if self.steps:
-            await self.steps.pop(0)(parcel, meter)
-        return RemoteCopy(f"f-{len(self.parcels)}", f"https://carrier/f-{len(self.parcels)}")
+            await self.steps.pop(0)(transfer, progress)
+        return RemoteCopy(f"f-{len(self.transfers)}", f"https://carrier/f-{len(self.transfers)}")
 
 
 @pytest.fixture
@@ -97,9 +97,9 @@ def again() -> int:
     return transfers.run()
 
 
-async def until_stopped(parcel: DatasetTransfer, meter: TransferProgress) -> None:
+async def until_stopped(transfer: DatasetTransfer, progress: TransferProgress) -> None:
     while True:
-        meter.advance(0)
+        progress.advance(0)
         await asyncio.sleep(0.001)
 
 
@@ -117,8 +117,8 @@ def test_the_training_is_asked_for_when_its_dataset_is_there(
     assert (job.stage, job.progress, job.submission_marker, carrier.orders) == ("Carrying dataset", 0.0, None, [])
     assert transfers.run() == 1
     assert state(job) == GOES
-    (parcel,), (order,) = carrier.parcels, carrier.orders
-    assert (parcel.path.read_bytes(), parcel.size, parcel.kind) == (make_zip(), upload.size, "zip")
+    (transfer,), (order,) = carrier.transfers, carrier.orders
+    assert (transfer.path.read_bytes(), transfer.size, transfer.kind) == (make_zip(), upload.size, "zip")
     assert (order.dataset, order.marker) == ("https://carrier/f-1", job.submission_marker)
     assert (job.stage, job.progress, job.last_log) == (None, None, None)
     assert list(job.events.filter(subject="job").values_list("new", flat=True)) == ["uploading", "queued"]
@@ -134,11 +134,11 @@ def test_a_job_without_a_dataset_goes_at_once(enqueue: Enqueue, carrier: Carrier
 def test_everybody_sees_how_far_it_is(submit: Callable[[], Job], carrier: Carrier, upload: DatasetUpload) -> None:
     job = submit()
 
-    async def half(parcel: DatasetTransfer, meter: TransferProgress) -> None:
-        meter.advance(parcel.size // 2)
+    async def half(transfer: DatasetTransfer, progress: TransferProgress) -> None:
+        progress.advance(transfer.size // 2)
         await until(lambda: Job.objects.filter(pk=job.pk, progress__range=(45, 55)).exists())
         copy = await DatasetCopy.objects.aget()
-        assert 0 < copy.sent_bytes < parcel.size
+        assert 0 < copy.sent_bytes < transfer.size
         assert copy.address == ""
 
     carrier.steps = [half]
@@ -165,7 +165,7 @@ def test_on_this_machine_it_is_unpacked_for_its_job_alone(enqueue: Enqueue, uplo
 def test_a_second_job_hears_what_the_provider_has(submit: Callable[[], Job], carrier: Carrier) -> None:
     submit(), submit()
     assert transfers.run() == 2
-    first, second = carrier.parcels
+    first, second = carrier.transfers
     assert first.copy is None
     assert second.copy == RemoteCopy("f-1", "https://carrier/f-1")
 
@@ -175,11 +175,11 @@ def test_a_job_cancelled_on_the_way_is_never_asked_for(
 ) -> None:
     job = submit()
 
-    async def cancelled(parcel: DatasetTransfer, meter: TransferProgress) -> None:
-        meter.advance(1)
+    async def cancelled(transfer: DatasetTransfer, progress: TransferProgress) -> None:
+        progress.advance(1)
         mine = await Job.objects.aget(pk=job.pk)
         assert await sync_to_async(lifecycle.request_cancel)(mine, actor=SYSTEM, source=Source.API)
-        await until_stopped(parcel, meter)
+        await until_stopped(transfer, progress)
 
     carrier.steps = [cancelled]
     assert transfers.run() == 0
@@ -200,7 +200,7 @@ def test_a_job_cancelled_before_its_transfer_begins_is_not_carried(
     assert (job.status == JobStatus.CANCELLED) is is_fresh
     assert again() == 0
     assert state(job) == (JobStatus.CANCELLED, EntryStatus.CANCELLED)
-    assert (carrier.parcels, carrier.orders) == ([], [])
+    assert (carrier.transfers, carrier.orders) == ([], [])
 
 
 def test_a_cancel_that_was_only_noted_ends_the_transfer_too(submit: Callable[[], Job], carrier: Carrier) -> None:
@@ -216,8 +216,8 @@ def test_a_cancel_that_was_only_noted_ends_the_transfer_too(submit: Callable[[],
 
 
 def refuse(error: Exception) -> Step:
-    async def step(parcel: DatasetTransfer, meter: TransferProgress) -> None:
-        meter.advance(1)
+    async def step(transfer: DatasetTransfer, progress: TransferProgress) -> None:
+        progress.advance(1)
         raise error
 
     return step
@@ -281,7 +281,7 @@ def test_a_lost_answer_is_adopted_and_not_repeated(submit: Callable[[], Job], ca
     transfers.run()
     assert again() == 0
     assert state(job) == GOES
-    assert len(carrier.orders) == len(carrier.parcels) == 1
+    assert len(carrier.orders) == len(carrier.transfers) == 1
 
 
 def test_nobody_is_asked_to_decide_since_the_transfer_took_long(submit: Callable[[], Job], carrier: Carrier) -> None:
@@ -332,7 +332,7 @@ def test_a_lease_is_renewed_by_its_holder_alone(submit: Callable[[], Job]) -> No
 def test_a_holder_that_lost_its_claim_asks_for_nothing(submit: Callable[[], Job], carrier: Carrier) -> None:
     job = submit()
 
-    async def lost(parcel: DatasetTransfer, meter: TransferProgress) -> None:
+    async def lost(transfer: DatasetTransfer, progress: TransferProgress) -> None:
         later = timezone.now() + timedelta(minutes=1)
         await QueueEntry.objects.aupdate(claim_token="another", lease_until=later)
 

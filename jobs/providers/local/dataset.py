@@ -17,7 +17,7 @@ NAME = "dataset"
 PLACEHOLDER = "{dataset}"
 
 
-def unpack(folder: Path, parcel: DatasetTransfer, meter: TransferProgress) -> Path:
+def unpack(folder: Path, transfer: DatasetTransfer, progress: TransferProgress) -> Path:
     """The unpacked dataset in the job's folder: there as a whole, or not at all."""
     target = folder / NAME
     if target.is_dir():
@@ -25,9 +25,9 @@ def unpack(folder: Path, parcel: DatasetTransfer, meter: TransferProgress) -> Pa
     for left in folder.glob(f"{NAME}.*"):
         shutil.rmtree(left, ignore_errors=True)  # of an attempt that was killed
     draft = folder / f"{NAME}.{secrets.token_hex(4)}"
-    meter.total = parcel.unpacked_size
+    progress.total = transfer.unpacked_size
     try:
-        archives.unpack(parcel.path, draft, meter.advance)
+        archives.unpack(transfer.path, draft, progress.advance)
         _put(draft, target)
     except archives.ArchiveError as error:
         raise ProviderError(f"The dataset can't be unpacked. {error}", permanent=True, nothing_created=True) from error

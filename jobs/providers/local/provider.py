@@ -79,14 +79,14 @@ class LocalProvider:
     def hardware(self) -> Sequence[str]:
         return ("cpu",)
 
-    async def stage(self, parcel: DatasetTransfer, meter: TransferProgress) -> RemoteCopy:
+    async def stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
         """Unpack it into the job's folder."""
-        return await asyncio.to_thread(self._stage, parcel, meter)
+        return await asyncio.to_thread(self._stage, transfer, progress)
 
-    def _stage(self, parcel: DatasetTransfer, meter: TransferProgress) -> RemoteCopy:
-        folder = JobFolder(self.jobs, parcel.job_id)
+    def _stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
+        folder = JobFolder(self.jobs, transfer.job_id)
         with disk_errors(nothing_created=True):
-            return RemoteCopy("", str(dataset.unpack(folder.path, parcel, meter)))
+            return RemoteCopy("", str(dataset.unpack(folder.path, transfer, progress)))
 
     def _submit(self, order: TrainingSpec) -> Snapshot:
         folder = JobFolder(self.jobs, order.job_id)

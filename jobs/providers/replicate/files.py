@@ -24,34 +24,34 @@ CONTENT_TYPES = {"zip": "application/zip", "tar": "application/x-tar", "tar.gz":
 class _Metered:
     """A file that counts what is read of it. httpx asks it for its length, and for bytes until there are no more."""
 
-    def __init__(self, file: IO[bytes], meter: TransferProgress) -> None:
+    def __init__(self, file: IO[bytes], progress: TransferProgress) -> None:
         self.file = file
-        self.meter = meter
+        self.progress = progress
 
     def fileno(self) -> int:
         return self.file.fileno()
 
     def read(self, size: int = -1) -> bytes:
         data = self.file.read(size)
-        self.meter.advance(len(data))
+        self.progress.advance(len(data))
         return data
 
 
-async def stage(connection: Connection, parcel: DatasetTransfer, meter: TransferProgress) -> RemoteCopy:
+async def stage(connection: Connection, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
     """The dataset as a file that lives long enough: the one of the last time, or a new one."""
-    if parcel.copy is not None:
-        there = await _look(connection, parcel.copy, parcel)
+    if transfer.copy is not None:
+        there = await _look(connection, transfer.copy, transfer)
         if there is not None:
             return there
-    return await _send(connection, parcel, meter)
+    return await _send(connection, transfer, progress)
 
 
-async def _look(connection: Connection, copy: RemoteCopy, parcel: DatasetTransfer) -> RemoteCopy | None:
+async def _look(connection: Connection, copy: RemoteCopy, transfer: DatasetTransfer) -> RemoteCopy | None:
     """The file as it is now; None when it is gone, will be too soon, or isn't what was sent."""
     if not _lives(copy):
         return None
     try:
-        there = _read(await connection.get(f"/v1/files/{quote(copy.external_id, safe='')}"), parcel)
+        there = _read(await connection.get(f"/v1/files/{quote(copy.external_id, safe='')}"), transfer)
     except ReplicateError as error:
         if error.code == 404:
             return None
@@ -63,22 +63,22 @@ def _lives(copy: RemoteCopy) -> bool:
     return copy.expires_at is None or copy.expires_at > datetime.now(UTC) + LIFE_NEEDED
 
 
-async def _send(connection: Connection, parcel: DatasetTransfer, meter: TransferProgress) -> RemoteCopy:
-    name = f"dataset.{parcel.kind}"
-    with parcel.path.open("rb") as file:
-        content = (name, _Metered(file, meter), CONTENT_TYPES[parcel.kind])
+async def _send(connection: Connection, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
+    name = f"dataset.{transfer.kind}"
+    with transfer.path.open("rb") as file:
+        content = (name, _Metered(file, progress), CONTENT_TYPES[transfer.kind])
         try:
             body = await connection.post("/v1/files", files={"content": content}, timeout=TIMEOUT)
         except ReplicateError:
-            meter.advance(0)  # raises when it broke because it was stopped
+            progress.advance(0)  # raises when it broke because it was stopped
             raise
-    copy = _read(body, parcel)
+    copy = _read(body, transfer)
     if copy is None:
         raise ProviderError("Replicate's answer to the dataset is no file, or not the one that was sent.")
     return copy
 
 
-def _read(body: Any, parcel: DatasetTransfer) -> RemoteCopy | None:
+def _read(body: Any, transfer: DatasetTransfer) -> RemoteCopy | None:
     """A file's JSON; only its id and its address have to be there, but what is there must be ours."""
     told = body if isinstance(body, Mapping) else {}
     urls, sums = told.get("urls"), told.get("checksums")
@@ -88,7 +88,7 @@ def _read(body: Any, parcel: DatasetTransfer) -> RemoteCopy | None:
         return None
     if len(told["id"]) > 200 or len(address) > 2000:
         return None
-    if told.get("size") not in (None, parcel.size) or digest not in (None, "", parcel.sha256):
+    if told.get("size") not in (None, transfer.size) or digest not in (None, "", transfer.sha256):
         return None
     return RemoteCopy(told["id"], address, _moment(told.get("expires_at")))
 

@@ -114,10 +114,10 @@ class ReplicateProvider:
                     _versions.clear()  # it may have been withdrawn since we looked
                 raise
 
-    async def stage(self, parcel: DatasetTransfer, meter: TransferProgress) -> RemoteCopy:
+    async def stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
         """A file of the account, sent again when it has expired or is about to."""
         async with self._connect() as connection:
-            return await files.stage(connection, parcel, meter)
+            return await files.stage(connection, transfer, progress)
 
     async def _version(self, model: str) -> str:
         """`owner/name:version` to run: pinned by the operator, or the newest. Whatever goes wrong made nothing."""

@@ -30,24 +30,24 @@ def trainings(tmp_path: Path) -> Iterator[Trainings]:
     trainings.end_all()
 
 
-def make_parcel(folder: Path, job_id: str, data: bytes | None = None) -> DatasetTransfer:
+def make_transfer(folder: Path, job_id: str, data: bytes | None = None) -> DatasetTransfer:
     path = folder / "archive"
     path.write_bytes(make_zip() if data is None else data)
     return DatasetTransfer(job_id, path, "toys.zip", "zip", path.stat().st_size, 19, "")
 
 
-def stage(trainings: Trainings, parcel: DatasetTransfer, meter: TransferProgress | None = None) -> str:
-    return asyncio.run(trainings.provider().stage(parcel, meter or TransferProgress(1))).address
+def stage(trainings: Trainings, transfer: DatasetTransfer, progress: TransferProgress | None = None) -> str:
+    return asyncio.run(trainings.provider().stage(transfer, progress or TransferProgress(1))).address
 
 
 def test_the_command_and_the_dataloader_learn_where_it_is(trainings: Trainings, tmp_path: Path) -> None:
     dataloader: list[Any] = [{"id": "toys", "instance_data_dir": "{dataset}/pictures", "crop": True, "sizes": [1, 2]}]
     order = make_order(dataloader_config=dataloader)
-    meter = TransferProgress(1)
-    address = stage(trainings, make_parcel(tmp_path, order.job_id), meter)
+    progress = TransferProgress(1)
+    address = stage(trainings, make_transfer(tmp_path, order.job_id), progress)
     assert Path(address) == trainings.jobs / order.job_id / "dataset"
     assert {str(path.relative_to(address)): path.read_bytes() for path in Path(address).rglob("*.txt")} == PICTURES
-    assert (meter.done, meter.total) == (19, 19)
+    assert (progress.done, progress.total) == (19, 19)
     handle = trainings.start(
         command=["{python}", "-S", "-c", SHOW, "{dataset}", "{dataloader}"],
         order=make_order(job_id=order.job_id, dataloader_config=dataloader, dataset=address),
@@ -68,10 +68,10 @@ def test_it_is_unpacked_once_and_whole(trainings: Trainings, tmp_path: Path) -> 
     folder = trainings.jobs / order.job_id
     (folder / "dataset.killed").mkdir(parents=True)
     (folder / "dataset.killed" / "half").touch()
-    parcel = make_parcel(tmp_path, order.job_id)
-    first = stage(trainings, parcel)
+    transfer = make_transfer(tmp_path, order.job_id)
+    first = stage(trainings, transfer)
     (Path(first) / "mark").touch()
-    assert stage(trainings, parcel) == first
+    assert stage(trainings, transfer) == first
     assert (Path(first) / "mark").exists()
     assert [path.name for path in folder.iterdir()] == ["dataset"]
 
@@ -80,17 +80,17 @@ def test_it_is_unpacked_once_and_whole(trainings: Trainings, tmp_path: Path) -> 
 def test_what_cannot_be_unpacked_leaves_nothing(trainings: Trainings, tmp_path: Path, data: bytes) -> None:
     order = make_order()
     with pytest.raises(ProviderError, match="can't be unpacked") as caught:
-        stage(trainings, make_parcel(tmp_path, order.job_id, data))
+        stage(trainings, make_transfer(tmp_path, order.job_id, data))
     assert (caught.value.permanent, caught.value.nothing_created) == (True, True)
     assert list((trainings.jobs / order.job_id).iterdir()) == []
     assert not list(tmp_path.rglob("a"))
 
 
 def test_unpacking_can_be_stopped(trainings: Trainings, tmp_path: Path) -> None:
-    order, meter = make_order(), TransferProgress(1)
-    meter.stop()
+    order, progress = make_order(), TransferProgress(1)
+    progress.stop()
     with pytest.raises(StoppedError):
-        stage(trainings, make_parcel(tmp_path, order.job_id), meter)
+        stage(trainings, make_transfer(tmp_path, order.job_id), progress)
     assert list((trainings.jobs / order.job_id).iterdir()) == []
 
 
@@ -98,7 +98,7 @@ def test_a_disk_that_refuses_is_no_fault_of_the_archive(trainings: Trainings, tm
     order = make_order()
     trainings.jobs.write_text("in the way of the folder")
     with pytest.raises(ProviderError, match="data folder can't be used") as caught:
-        stage(trainings, make_parcel(tmp_path, order.job_id))
+        stage(trainings, make_transfer(tmp_path, order.job_id))
     assert (caught.value.permanent, caught.value.nothing_created) == (False, True)
 
 

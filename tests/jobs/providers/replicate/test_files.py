@@ -196,9 +196,9 @@ def test_a_cancel_in_the_middle_leaves_no_prediction(
     job, beat = submit(large), transfers._beat
     seen: list[float] = []
 
-    def beat_and_cancel(entry: QueueEntry, meter: TransferProgress, words: str) -> bool:
-        goes_on = beat(entry, meter, words)
-        if meter.done and not seen:
+    def beat_and_cancel(entry: QueueEntry, progress: TransferProgress, words: str) -> bool:
+        goes_on = beat(entry, progress, words)
+        if progress.done and not seen:
             seen.append(Job.objects.get(pk=job.pk).progress or 0)
             lifecycle.request_cancel(Job.objects.get(pk=job.pk), actor=SYSTEM, source=Source.API)
         return goes_on
@@ -242,7 +242,7 @@ def test_killed_in_the_middle_it_is_begun_again_and_paid_once(
     assert state(job) == (JobStatus.QUEUED, EntryStatus.RUNNING)
 
 
-def parcel(tmp_path: Path, **fields: Any) -> DatasetTransfer:
+def make_transfer(tmp_path: Path, **fields: Any) -> DatasetTransfer:
     path = tmp_path / "archive"
     path.write_bytes(make_zip())
     digest = hashlib.sha256(make_zip()).hexdigest()
@@ -250,14 +250,14 @@ def parcel(tmp_path: Path, **fields: Any) -> DatasetTransfer:
     return DatasetTransfer("j", path, **told)
 
 
-def stage(parcel: DatasetTransfer, meter: TransferProgress) -> RemoteCopy:
-    return asyncio.run(ReplicateProvider.from_settings().stage(parcel, meter))
+def stage(transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
+    return asyncio.run(ReplicateProvider.from_settings().stage(transfer, progress))
 
 
 class TestTheProviderItself:
     def test_asks_nobody_about_a_file_that_has_expired(self, fake: FakeReplicate, tmp_path: Path) -> None:
         old = RemoteCopy("f", f"{fake.url}/v1/files/f", timezone.now() - timedelta(seconds=1))
-        copy = stage(parcel(tmp_path, copy=old), TransferProgress(1))
+        copy = stage(make_transfer(tmp_path, copy=old), TransferProgress(1))
         assert copy.external_id != "f"
         assert [request.method for request in fake.requests] == ["POST"]
 
@@ -265,18 +265,18 @@ class TestTheProviderItself:
         old = RemoteCopy("f", f"{fake.url}/v1/files/f")
         fake.faults.add("unauthenticated")
         with pytest.raises(ProviderError, match="401"):
-            stage(parcel(tmp_path, copy=old), TransferProgress(1))
+            stage(make_transfer(tmp_path, copy=old), TransferProgress(1))
 
     def test_stops_when_it_is_told_to(self, fake: FakeReplicate, tmp_path: Path) -> None:
-        meter = TransferProgress(1)
-        meter.stop()
+        progress = TransferProgress(1)
+        progress.stop()
         with pytest.raises(StoppedError):
-            stage(parcel(tmp_path), meter)
+            stage(make_transfer(tmp_path), progress)
         assert len(fake.files) == 0
 
     def test_needs_a_reachable_replicate(self, fake: FakeReplicate, tmp_path: Path) -> None:
         with fake.outage(), pytest.raises(ProviderError, match="could not be reached"):
-            stage(parcel(tmp_path), TransferProgress(1))
+            stage(make_transfer(tmp_path), TransferProgress(1))
 
 
 def test_a_file_needs_its_part_to_be_called_content(fake: FakeReplicate) -> None:
