@@ -71,7 +71,7 @@ async def _call(entry: QueueEntry, job: Job, staged: Staged | None, ledger: Resu
     provider_logger.info("Submitting to provider", extra={"attempt": entry.attempts})
     try:
         async with asyncio.timeout(CALL_SECONDS):
-            snapshot = await provider_of(job).submit(order_of(job, staged))
+            snapshot = await provider_of(job).submit(training_spec(job, staged))
     except TimeoutError:
         error = ProviderError(f"the provider did not answer within {CALL_SECONDS:.0f} s")
     except ProviderError as refusal:
@@ -106,7 +106,7 @@ def provider_of(job: Job) -> Provider:
         raise ProviderError(words, permanent=True, nothing_created=True) from None
 
 
-def order_of(job: Job, staged: Staged | None = None) -> TrainingSpec:
+def training_spec(job: Job, staged: Staged | None = None) -> TrainingSpec:
     """The job as its provider gets to see it, with its secrets. Raises ProviderError when they can't be opened."""
     try:
         given = opened(job)

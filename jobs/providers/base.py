@@ -120,7 +120,7 @@ class Provider(Protocol):
     #: Its trainings run on the machine that submitted them, and only that machine can tell of them.
     bound_to_machine: bool
 
-    async def submit(self, order: TrainingSpec) -> Snapshot:
+    async def submit(self, spec: TrainingSpec) -> Snapshot:
         """Start a training. An error whose `nothing_created` is False may have started it all the same."""
 
     async def find_by_marker(self, markers: Iterable[str]) -> Mapping[str, Snapshot]:

@@ -52,17 +52,17 @@ def check(command: Sequence[str]) -> None:
         raise ProviderError(f"The trainer's program {program!r} does not exist or may not be executed.", permanent=True)
 
 
-def clean_environment(order: TrainingSpec, outer: Mapping[str, str]) -> dict[str, str]:
+def clean_environment(spec: TrainingSpec, outer: Mapping[str, str]) -> dict[str, str]:
     """The trainer's environment: `outer` without anything that looks like a secret, and what tells the job.
 
     A trainer that needs a key of its own gets it from a file, or from a wrapper that the operator configures.
     """
     kept = {name: value for name, value in outer.items() if not _is_secret(name, value)}
     paths = [str(BASE_DIR), kept.get("PYTHONPATH", "")]
-    known = CORRELATION_ID.fullmatch(order.correlation_id)
+    known = CORRELATION_ID.fullmatch(spec.correlation_id)
     return kept | {
-        "CLOUDTRAIN_JOB_ID": order.job_id,
-        "CLOUDTRAIN_CORRELATION_ID": order.correlation_id if known else "",
+        "CLOUDTRAIN_JOB_ID": spec.job_id,
+        "CLOUDTRAIN_CORRELATION_ID": spec.correlation_id if known else "",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "PYTHONUNBUFFERED": "1",
     }

@@ -52,9 +52,9 @@ class LocalProvider:
         config = config_in_force().providers.local
         return cls(settings.DATA_DIR, config.command, config.grace_seconds)
 
-    async def submit(self, order: TrainingSpec) -> Snapshot:
+    async def submit(self, spec: TrainingSpec) -> Snapshot:
         """Start the training, or tell of the one that the job has: it never has two, whoever asks and how often."""
-        return await asyncio.to_thread(self._submit, order)
+        return await asyncio.to_thread(self._submit, spec)
 
     async def find_by_marker(self, markers: Iterable[str]) -> Mapping[str, Snapshot]:
         return await asyncio.to_thread(self._find_by_marker, list(markers))
@@ -88,15 +88,15 @@ class LocalProvider:
         with disk_errors(nothing_created=True):
             return RemoteCopy("", str(dataset.unpack(folder.path, transfer, progress)))
 
-    def _submit(self, order: TrainingSpec) -> Snapshot:
-        folder = JobFolder(self.jobs, order.job_id)
+    def _submit(self, spec: TrainingSpec) -> Snapshot:
+        folder = JobFolder(self.jobs, spec.job_id)
         with disk_errors(nothing_created=True):
             started = folder.start() is not None
             if not started:
-                folder.prepare(order.config, _dataloader_of(order))
+                folder.prepare(spec.config, _dataloader_config(spec))
             # Before anything is started: whoever finds our lease expired asks for the marker.
-            folder.mark(order.marker)
-            refusal = "" if started else self._launch(folder, order)
+            folder.mark(spec.marker)
+            refusal = "" if started else self._launch(folder, spec)
         with disk_errors():
             state = read_state(folder)
             if state.start is None or state.end:
@@ -105,16 +105,16 @@ class LocalProvider:
                 raise ProviderError(f"The training could not be started: {refusal}.", nothing_created=True)
             return self._snapshot(folder, state)
 
-    def _launch(self, folder: JobFolder, order: TrainingSpec) -> str:
+    def _launch(self, folder: JobFolder, spec: TrainingSpec) -> str:
         """Have a runner claim the job and start its training. Whether it did is on disk; its words if it did not."""
         until = time.monotonic() + START_SECONDS
         command = [sys.executable, "-I", "-S", local_runner.__file__]
-        command += [str(folder.path), order.marker, str(self.grace_seconds), str(until)]
-        command += local_command.fill_in(self.command, folder.path, order.dataset)
+        command += [str(folder.path), spec.marker, str(self.grace_seconds), str(until)]
+        command += local_command.fill_in(self.command, folder.path, spec.dataset)
         runner = subprocess.Popen(  # noqa: S603 - the operator's command, as a list
             command,
             cwd=folder.path,
-            env=local_command.clean_environment(order, os.environ),
+            env=local_command.clean_environment(spec, os.environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -227,10 +227,10 @@ class LocalProvider:
         return f"Trains on this machine with {Path(local_command.fill_in(self.command, self.jobs)[0]).name}."
 
 
-def _dataloader_of(order: TrainingSpec) -> Sequence[Any]:
-    if not order.dataset:
-        return order.dataloader_config
-    filled: list[Any] = dataset.filled_in(order.dataloader_config, order.dataset)
+def _dataloader_config(spec: TrainingSpec) -> Sequence[Any]:
+    if not spec.dataset:
+        return spec.dataloader_config
+    filled: list[Any] = dataset.filled_in(spec.dataloader_config, spec.dataset)
     return filled
 
 

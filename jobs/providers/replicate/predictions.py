@@ -148,23 +148,23 @@ def _json(text: Any) -> Any:
         return None
 
 
-def write_input(order: TrainingSpec) -> dict[str, Any]:
+def write_input(spec: TrainingSpec) -> dict[str, Any]:
     """The inputs that today's predictor takes. Raises ProviderError for a secret that it would show to everybody."""
-    config = dict(order.config)
+    config = dict(spec.config)
     given: dict[str, Any] = _take_secrets(config)
     lycoris = config.get("lycoris_config")
     if isinstance(lycoris, Mapping):
         given["lycoris_config"] = json.dumps(config.pop("lycoris_config"))
     if "hf_token" in given and isinstance(config.get("hub_model_id"), str):
         given["hub_model_id"] = config["hub_model_id"]
-    _refuse_secrets({"config": config, "dataloader_config": list(order.dataloader_config)})
-    config["tracker_run_name"] = f"{_run_name(order, config)} {order.marker}".strip()
+    _refuse_secrets({"config": config, "dataloader_config": list(spec.dataloader_config)})
+    config["tracker_run_name"] = f"{_run_name(spec, config)} {spec.marker}".strip()
     config.pop("--tracker_run_name", None)
     given["config_json"] = json.dumps(config)
-    if order.dataloader_config:
-        given["dataloader_json"] = json.dumps(list(order.dataloader_config))
-    if order.dataset:
-        given["images"] = order.dataset
+    if spec.dataloader_config:
+        given["dataloader_json"] = json.dumps(list(spec.dataloader_config))
+    if spec.dataset:
+        given["images"] = spec.dataset
     return given
 
 
@@ -196,9 +196,9 @@ def remarks_on(config: Mapping[str, Any]) -> Sequence[str]:
     return told
 
 
-def _run_name(order: TrainingSpec, config: Mapping[str, Any]) -> str:
+def _run_name(spec: TrainingSpec, config: Mapping[str, Any]) -> str:
     """Without the marker of another submission, when its config was read from the prediction that this became."""
-    name = order.tracker_run_name or _text(config.get("tracker_run_name") or config.get("--tracker_run_name"))
+    name = spec.tracker_run_name or _text(config.get("tracker_run_name") or config.get("--tracker_run_name"))
     return MARKER.sub("", name).strip()
 
 

@@ -98,13 +98,13 @@ class ReplicateProvider:
 
         return Connection(self.access)
 
-    async def submit(self, order: TrainingSpec) -> Snapshot:
+    async def submit(self, spec: TrainingSpec) -> Snapshot:
         """Sent once. Its own connection: one that was kept open could break in a way that leaves the outcome open."""
         wishes = self.wishes or await sync_to_async(read_submission_settings)()
-        model = (wishes.model or MODEL).replace("{profile}", order.hardware_profile)
-        body: dict[str, Any] = {"input": write_input(order), "version": await self._version(model)}
+        model = (wishes.model or MODEL).replace("{profile}", spec.hardware_profile)
+        body: dict[str, Any] = {"input": write_input(spec), "version": await self._version(model)}
         if wishes.webhook_url:
-            body["webhook"] = webhook_address(wishes.webhook_url, order.marker)
+            body["webhook"] = webhook_address(wishes.webhook_url, spec.marker)
             body["webhook_events_filter"] = ["start", "completed"]
         async with self._connect() as connection:
             try:
