@@ -128,12 +128,12 @@ class InstantProvider:
     def __init__(self) -> None:
         self.asked: dict[str, float] = {}
 
-    async def submit(self, order: Any) -> Any:
+    async def submit(self, spec: Any) -> Any:
         from jobs.providers.base import Snapshot
         from jobs.statuses import JobStatus
 
-        self.asked[order.job_id] = time.time()
-        return Snapshot(external_id=order.job_id, status=JobStatus.QUEUED)
+        self.asked[spec.job_id] = time.time()
+        return Snapshot(external_id=spec.job_id, status=JobStatus.QUEUED)
 
 
 def be_dispatcher() -> None:
@@ -200,10 +200,10 @@ class NotingProvider(InstantProvider):
         super().__init__()
         self.notes = notes
 
-    async def submit(self, order: Any) -> Any:
+    async def submit(self, spec: Any) -> Any:
         with self.notes.open("a") as file:  # one short write in append mode: whole or not at all
-            file.write(f"{order.job_id} {time.time()}\n")
-        return await super().submit(order)
+            file.write(f"{spec.job_id} {time.time()}\n")
+        return await super().submit(spec)
 
 
 def be_workers(notes: Path) -> None:

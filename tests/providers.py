@@ -21,16 +21,16 @@ class ScriptedProvider:
     refusals: list[Exception] = field(default_factory=list)
     lose_answers: int = 0
     trainings: dict[str, Snapshot] = field(default_factory=dict)
-    orders: list[TrainingSpec] = field(default_factory=list)
+    specs: list[TrainingSpec] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     answers: dict[str, Snapshot | ProviderError] = field(default_factory=dict)
 
-    async def submit(self, order: TrainingSpec) -> Snapshot:
-        self.orders.append(order)
+    async def submit(self, spec: TrainingSpec) -> Snapshot:
+        self.specs.append(spec)
         if self.refusals:
             raise self.refusals.pop(0)
-        snapshot = Snapshot(external_id=f"x-{len(self.orders)}", status=JobStatus.QUEUED)
-        self.trainings[order.marker] = snapshot
+        snapshot = Snapshot(external_id=f"x-{len(self.specs)}", status=JobStatus.QUEUED)
+        self.trainings[spec.marker] = snapshot
         if self.lose_answers:
             self.lose_answers -= 1
             raise ProviderError("the connection broke before the answer came")

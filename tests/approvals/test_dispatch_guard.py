@@ -63,7 +63,7 @@ def test_a_job_that_was_changed_behind_its_approval_does_not_run(
 ) -> None:
     Job.objects.update(**fields)
     assert not go()
-    assert provider.orders == []
+    assert provider.specs == []
     void, asked = ApprovalRequest.objects.order_by("id")
     assert (void.status, asked.status) == ("cancelled", "pending")
     assert words in asked.reason
@@ -104,7 +104,7 @@ def test_a_dataset_changed_on_its_way_voids_it_too(datasets: list[DatasetUpload]
     assert staging.claim_staging(entry)
     Job.objects.update(dataset=datasets[1])
     assert not async_to_sync(dispatch.submit)(entry, dispatch.Staged(datasets[0].pk, "https://there/toys"))
-    assert provider.orders == []
+    assert provider.specs == []
     assert ApprovalRequest.objects.filter(status="pending").count() == 1
     assert QueueEntry.objects.get().status == "blocked"
 
@@ -117,7 +117,7 @@ def test_a_changed_job_runs_when_it_is_approved_as_it_is_now(
     again = ApprovalRequest.objects.select_related("job").latest("id")
     assert decisions.approve(again, user=bob, source=Source.API)
     assert go()
-    assert len(provider.orders) == 1
+    assert len(provider.specs) == 1
 
 
 @pytest.mark.parametrize("status", ["pending", "rejected"])
@@ -127,7 +127,7 @@ def test_an_entry_that_was_let_go_without_an_approval_is_held_again(
     ApprovalRequest.objects.update(status=status, reviewed_at=None if status == "pending" else timezone.now())
     QueueEntry.objects.update(status="pending")
     assert not go()
-    assert provider.orders == []
+    assert provider.specs == []
     assert QueueEntry.objects.get().status == "blocked"
     assert ApprovalRequest.objects.filter(status="pending").count() == 1
 

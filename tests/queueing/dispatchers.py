@@ -28,10 +28,10 @@ def be_dispatcher(started: Path) -> None:
     from tests.providers import ScriptedProvider
 
     class FileProvider(ScriptedProvider):
-        async def submit(self, order: TrainingSpec) -> Snapshot:
+        async def submit(self, spec: TrainingSpec) -> Snapshot:
             with started.open("a") as file:  # one short write in append mode: whole or not at all
-                file.write(f"{order.marker}\n")
-            return Snapshot(order.marker, JobStatus.RUNNING)
+                file.write(f"{spec.marker}\n")
+            return Snapshot(spec.marker, JobStatus.RUNNING)
 
         async def find_by_marker(self, markers: Iterable[str]) -> Mapping[str, Snapshot]:
             there = set(started.read_text().split())

@@ -44,7 +44,7 @@ def test_a_pass_hands_the_job_over(enqueue: Enqueue, scripted: ScriptedProvider)
     assert state() == (JobStatus.QUEUED, EntryStatus.RUNNING)
     job = Job.objects.get()
     assert job.external_id == "x-1"
-    assert scripted.orders[0].marker == job.submission_marker
+    assert scripted.specs[0].marker == job.submission_marker
 
 
 def test_nothing_waits_nothing_goes(db: None, scripted: ScriptedProvider) -> None:
@@ -54,7 +54,7 @@ def test_nothing_waits_nothing_goes(db: None, scripted: ScriptedProvider) -> Non
 def test_a_held_job_never_reaches_the_provider(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
     enqueue(held=True)
     dispatch.run_pass()
-    assert scripted.orders == []
+    assert scripted.specs == []
     assert state() == (JobStatus.PENDING, EntryStatus.BLOCKED)
 
 
@@ -68,7 +68,7 @@ def test_a_refusal_that_made_nothing_is_tried_again_and_then_fails(
         QueueEntry.objects.update(not_before=None)
     assert state() == (JobStatus.FAILED, EntryStatus.FAILED)
     assert Job.objects.get().error_message == "connection refused"
-    assert len(scripted.orders) == 3
+    assert len(scripted.specs) == 3
 
 
 def test_a_permanent_refusal_fails_at_once(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
@@ -84,11 +84,11 @@ def test_a_lost_answer_is_never_submitted_again_but_adopted(enqueue: Enqueue, sc
     dispatch.run_pass()
     assert state() == (JobStatus.PENDING, EntryStatus.DISPATCHING)
     dispatch.run_pass()
-    assert len(scripted.orders) == 1, "its lease has not run out"
+    assert len(scripted.specs) == 1, "its lease has not run out"
     expire_leases()
     dispatch.run_pass()
     assert state() == (JobStatus.QUEUED, EntryStatus.RUNNING)
-    assert len(scripted.orders) == 1
+    assert len(scripted.specs) == 1
 
 
 def test_a_training_that_is_not_found_is_not_submitted_blindly(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
@@ -98,7 +98,7 @@ def test_a_training_that_is_not_found_is_not_submitted_blindly(enqueue: Enqueue,
     scripted.trainings.clear()
     expire_leases()
     dispatch.run_pass()
-    assert len(scripted.orders) == 1
+    assert len(scripted.specs) == 1
     assert state() == (JobStatus.PENDING, EntryStatus.DISPATCHING)
 
 
@@ -122,7 +122,7 @@ def test_a_dispatcher_that_died_before_the_call_costs_nothing_but_time(
     QueueEntry.objects.update(not_before=None)
     dispatch.run_pass()
     assert state() == (JobStatus.QUEUED, EntryStatus.RUNNING)
-    assert len(scripted.orders) == 1
+    assert len(scripted.specs) == 1
 
 
 def test_what_was_claimed_on_another_machine_is_left_to_it(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
@@ -156,7 +156,7 @@ def test_a_job_cancelled_between_claim_and_call_is_not_submitted(enqueue: Enqueu
     (entry,) = claims.claim_next()
     lifecycle.request_cancel(Job.objects.get(), actor=SYSTEM, source=Source.API)
     assert not dispatch.dispatch(entry)
-    assert scripted.orders == []
+    assert scripted.specs == []
     assert state() == (JobStatus.CANCELLED, EntryStatus.CANCELLED)
 
 
@@ -189,9 +189,9 @@ def test_a_slot_that_a_lost_signal_left_taken_is_freed_by_the_next_pass(
 class GatedProvider(ScriptedProvider):
     """Its first submission is answered only after the second one's."""
 
-    async def submit(self, order: TrainingSpec) -> Snapshot:
-        answer = await super().submit(order)
-        if len(self.orders) == 1:
+    async def submit(self, spec: TrainingSpec) -> Snapshot:
+        answer = await super().submit(spec)
+        if len(self.specs) == 1:
             self.gate = asyncio.Event()
             await self.gate.wait()
         else:
@@ -209,8 +209,8 @@ def test_a_slow_answer_holds_up_nobody_else(enqueue: Enqueue, monkeypatch: pytes
 class SilentProvider(ScriptedProvider):
     """Takes what it gets, and never answers."""
 
-    async def submit(self, order: TrainingSpec) -> Snapshot:
-        await super().submit(order)
+    async def submit(self, spec: TrainingSpec) -> Snapshot:
+        await super().submit(spec)
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -225,7 +225,7 @@ def test_what_is_never_answered_is_looked_up(enqueue: Enqueue, monkeypatch: pyte
     expire_leases()
     dispatch.run_pass()
     assert state() == (JobStatus.QUEUED, EntryStatus.RUNNING)
-    assert len(provider.orders) == 1
+    assert len(provider.specs) == 1
 
 
 def test_a_provider_that_there_is_no_more_fails_the_job(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
@@ -262,8 +262,8 @@ def test_of_those_made_ready_together_the_cancelled_one_is_left_out(
 class RepeatingProvider(ScriptedProvider):
     """Calls two trainings by one name, which can't be taken down."""
 
-    async def submit(self, order: TrainingSpec) -> Snapshot:
-        await super().submit(order)
+    async def submit(self, spec: TrainingSpec) -> Snapshot:
+        await super().submit(spec)
         return Snapshot("the same", JobStatus.QUEUED)
 
 

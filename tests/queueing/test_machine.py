@@ -48,12 +48,12 @@ class CountingProvider(ScriptedProvider):
 
     started: Counter[str]
 
-    async def submit(self, order: TrainingSpec) -> Snapshot:
-        before = self.trainings.get(order.marker)
+    async def submit(self, spec: TrainingSpec) -> Snapshot:
+        before = self.trainings.get(spec.marker)
         try:
-            return await super().submit(order)
+            return await super().submit(spec)
         finally:
-            self.started[order.marker] += self.trainings.get(order.marker) is not before
+            self.started[spec.marker] += self.trainings.get(spec.marker) is not before
 
 
 class Queue(RuleBasedStateMachine):

@@ -114,12 +114,12 @@ def test_the_training_is_asked_for_when_its_dataset_is_there(
 ) -> None:
     job = submit()
     assert state(job) == UPLOADING
-    assert (job.stage, job.progress, job.submission_marker, carrier.orders) == ("Carrying dataset", 0.0, None, [])
+    assert (job.stage, job.progress, job.submission_marker, carrier.specs) == ("Carrying dataset", 0.0, None, [])
     assert transfers.run() == 1
     assert state(job) == GOES
-    (transfer,), (order,) = carrier.transfers, carrier.orders
+    (transfer,), (spec,) = carrier.transfers, carrier.specs
     assert (transfer.path.read_bytes(), transfer.size, transfer.kind) == (make_zip(), upload.size, "zip")
-    assert (order.dataset, order.marker) == ("https://carrier/f-1", job.submission_marker)
+    assert (spec.dataset, spec.marker) == ("https://carrier/f-1", job.submission_marker)
     assert (job.stage, job.progress, job.last_log) == (None, None, None)
     assert list(job.events.filter(subject="job").values_list("new", flat=True)) == ["uploading", "queued"]
     assert transfers.run() == 0
@@ -128,7 +128,7 @@ def test_the_training_is_asked_for_when_its_dataset_is_there(
 def test_a_job_without_a_dataset_goes_at_once(enqueue: Enqueue, carrier: Carrier) -> None:
     enqueue(provider="carrier")
     assert dispatch.run_pass() == 1
-    assert carrier.orders[0].dataset == ""
+    assert carrier.specs[0].dataset == ""
 
 
 def test_everybody_sees_how_far_it_is(submit: Callable[[], Job], carrier: Carrier, upload: DatasetUpload) -> None:
@@ -184,7 +184,7 @@ def test_a_job_cancelled_on_the_way_is_never_asked_for(
     carrier.steps = [cancelled]
     assert transfers.run() == 0
     assert state(job) == (JobStatus.CANCELLED, EntryStatus.CANCELLED)
-    assert carrier.orders == []
+    assert carrier.specs == []
     assert not DatasetCopy.objects.exists()
     assert again() == 0
 
@@ -200,7 +200,7 @@ def test_a_job_cancelled_before_its_transfer_begins_is_not_carried(
     assert (job.status == JobStatus.CANCELLED) is is_fresh
     assert again() == 0
     assert state(job) == (JobStatus.CANCELLED, EntryStatus.CANCELLED)
-    assert (carrier.transfers, carrier.orders) == ([], [])
+    assert (carrier.transfers, carrier.specs) == ([], [])
 
 
 def test_a_cancel_that_was_only_noted_ends_the_transfer_too(submit: Callable[[], Job], carrier: Carrier) -> None:
@@ -212,7 +212,7 @@ def test_a_cancel_that_was_only_noted_ends_the_transfer_too(submit: Callable[[],
     carrier.steps = [until_stopped]
     transfers.run()
     assert state(job) == (JobStatus.CANCELLED, EntryStatus.CANCELLED)
-    assert carrier.orders == []
+    assert carrier.specs == []
 
 
 def refuse(error: Exception) -> Step:
@@ -236,7 +236,7 @@ def test_a_transfer_that_broke_is_begun_again_and_then_given_up(
     again()
     assert state(job) == (JobStatus.FAILED, EntryStatus.FAILED)
     assert "it broke" in job.error_message
-    assert carrier.orders == []
+    assert carrier.specs == []
 
 
 def test_a_transfer_that_broke_once_goes_on(submit: Callable[[], Job], carrier: Carrier) -> None:
@@ -271,7 +271,7 @@ def test_a_refused_submission_carries_it_again(submit: Callable[[], Job], carrie
     assert transfers.run() == 0
     assert state(job) == (JobStatus.UPLOADING, EntryStatus.PENDING)
     assert again() == 1
-    assert [order.marker for order in carrier.orders] == [job.submission_marker] * 2
+    assert [spec.marker for spec in carrier.specs] == [job.submission_marker] * 2
     assert state(job) == GOES
 
 
@@ -281,7 +281,7 @@ def test_a_lost_answer_is_adopted_and_not_repeated(submit: Callable[[], Job], ca
     transfers.run()
     assert again() == 0
     assert state(job) == GOES
-    assert len(carrier.orders) == len(carrier.transfers) == 1
+    assert len(carrier.specs) == len(carrier.transfers) == 1
 
 
 def test_nobody_is_asked_to_decide_since_the_transfer_took_long(submit: Callable[[], Job], carrier: Carrier) -> None:
@@ -339,7 +339,7 @@ def test_a_holder_that_lost_its_claim_asks_for_nothing(submit: Callable[[], Job]
     carrier.steps = [lost]
     assert transfers.run() == 0
     assert state(job) == UPLOADING
-    assert carrier.orders == []
+    assert carrier.specs == []
 
 
 class TestTheArchive:
@@ -372,7 +372,7 @@ class TestTheArchive:
         transfers.run()
         assert state(job) == (JobStatus.FAILED, EntryStatus.FAILED)
         assert job.error_message == "Scripted takes no datasets."
-        assert scripted.orders == []
+        assert scripted.specs == []
 
 
 def test_a_claim_that_was_lost_begins_nothing(enqueue: Enqueue, carrier: Carrier, upload: DatasetUpload) -> None:

@@ -295,7 +295,7 @@ class TestUnconfirmed:
         body = {"reason": "not in the provider's list"}
         assert client_of(bob).post(f"/api/queue/{entry.job_id}/resubmit", body, format="json").status_code == 200
         assert dispatch.run_pass() == 1
-        assert len(scripted.orders) == 2
+        assert len(scripted.specs) == 2
         assert client_of(bob).post(f"/api/queue/{entry.job_id}/resubmit", body, format="json").status_code == 409
 
     def test_a_lead_gives_it_up(
@@ -310,7 +310,7 @@ class TestUnconfirmed:
         self, enqueue: Enqueue, scripted: ScriptedProvider
     ) -> None:
         entry = make_unconfirmed(scripted, enqueue)
-        scripted.trainings[scripted.orders[0].marker] = Snapshot("x-late", JobStatus.RUNNING)
+        scripted.trainings[scripted.specs[0].marker] = Snapshot("x-late", JobStatus.RUNNING)
         QueueEntry.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         dispatch.run_pass()
         entry.refresh_from_db()

@@ -14,7 +14,7 @@ from jobs.providers.base import ProviderError
 from jobs.providers.datasets import DatasetTransfer, StoppedError, TransferProgress
 from jobs.providers.local import command, dataset
 from tests.dataset_archives import PICTURES, make_tar, make_zip
-from tests.jobs.providers.local.trainings import Trainings, make_order
+from tests.jobs.providers.local.trainings import Trainings, make_spec
 
 #: Prints what is in the folder that its first argument names, and its dataloader config.
 SHOW = (
@@ -42,15 +42,15 @@ def stage(trainings: Trainings, transfer: DatasetTransfer, progress: TransferPro
 
 def test_the_command_and_the_dataloader_learn_where_it_is(trainings: Trainings, tmp_path: Path) -> None:
     dataloader: list[Any] = [{"id": "toys", "instance_data_dir": "{dataset}/pictures", "crop": True, "sizes": [1, 2]}]
-    order = make_order(dataloader_config=dataloader)
+    spec = make_spec(dataloader_config=dataloader)
     progress = TransferProgress(1)
-    address = stage(trainings, make_transfer(tmp_path, order.job_id), progress)
-    assert Path(address) == trainings.jobs / order.job_id / "dataset"
+    address = stage(trainings, make_transfer(tmp_path, spec.job_id), progress)
+    assert Path(address) == trainings.jobs / spec.job_id / "dataset"
     assert {str(path.relative_to(address)): path.read_bytes() for path in Path(address).rglob("*.txt")} == PICTURES
     assert (progress.done, progress.total) == (19, 19)
     handle = trainings.start(
         command=["{python}", "-S", "-c", SHOW, "{dataset}", "{dataloader}"],
-        order=make_order(job_id=order.job_id, dataloader_config=dataloader, dataset=address),
+        spec=make_spec(job_id=spec.job_id, dataloader_config=dataloader, dataset=address),
     )
     trainings.ended(handle)
     first, _, rest = trainings.log(handle).partition("\n")
@@ -64,11 +64,11 @@ def test_a_job_without_one_has_an_empty_argument(tmp_path: Path) -> None:
 
 
 def test_it_is_unpacked_once_and_whole(trainings: Trainings, tmp_path: Path) -> None:
-    order = make_order()
-    folder = trainings.jobs / order.job_id
+    spec = make_spec()
+    folder = trainings.jobs / spec.job_id
     (folder / "dataset.killed").mkdir(parents=True)
     (folder / "dataset.killed" / "half").touch()
-    transfer = make_transfer(tmp_path, order.job_id)
+    transfer = make_transfer(tmp_path, spec.job_id)
     first = stage(trainings, transfer)
     (Path(first) / "mark").touch()
     assert stage(trainings, transfer) == first
@@ -78,27 +78,27 @@ def test_it_is_unpacked_once_and_whole(trainings: Trainings, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("data", [b"no archive", make_tar(files={"../a": b"x"})], ids=["garbage", "an escape"])
 def test_what_cannot_be_unpacked_leaves_nothing(trainings: Trainings, tmp_path: Path, data: bytes) -> None:
-    order = make_order()
+    spec = make_spec()
     with pytest.raises(ProviderError, match="can't be unpacked") as caught:
-        stage(trainings, make_transfer(tmp_path, order.job_id, data))
+        stage(trainings, make_transfer(tmp_path, spec.job_id, data))
     assert (caught.value.permanent, caught.value.nothing_created) == (True, True)
-    assert list((trainings.jobs / order.job_id).iterdir()) == []
+    assert list((trainings.jobs / spec.job_id).iterdir()) == []
     assert not list(tmp_path.rglob("a"))
 
 
 def test_unpacking_can_be_stopped(trainings: Trainings, tmp_path: Path) -> None:
-    order, progress = make_order(), TransferProgress(1)
+    spec, progress = make_spec(), TransferProgress(1)
     progress.stop()
     with pytest.raises(StoppedError):
-        stage(trainings, make_transfer(tmp_path, order.job_id), progress)
-    assert list((trainings.jobs / order.job_id).iterdir()) == []
+        stage(trainings, make_transfer(tmp_path, spec.job_id), progress)
+    assert list((trainings.jobs / spec.job_id).iterdir()) == []
 
 
 def test_a_disk_that_refuses_is_no_fault_of_the_archive(trainings: Trainings, tmp_path: Path) -> None:
-    order = make_order()
+    spec = make_spec()
     trainings.jobs.write_text("in the way of the folder")
     with pytest.raises(ProviderError, match="data folder can't be used") as caught:
-        stage(trainings, make_transfer(tmp_path, order.job_id))
+        stage(trainings, make_transfer(tmp_path, spec.job_id))
     assert (caught.value.permanent, caught.value.nothing_created) == (False, True)
 
 

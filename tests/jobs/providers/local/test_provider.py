@@ -14,7 +14,7 @@ from cloudtrain_site.enterprise import SAMPLE_TRAINER
 from jobs.providers.base import Handle, ProviderError
 from jobs.providers.local import runner
 from jobs.statuses import JobStatus
-from tests.jobs.providers.local.trainings import ENDLESS, SAVING, STUBBORN, Trainings, make_order
+from tests.jobs.providers.local.trainings import ENDLESS, SAVING, STUBBORN, Trainings, make_spec
 
 RESTARTED = "This machine was restarted while the job trained."
 OUTSIDER = Handle("01arz3ndektsv4rrffq69g5fav", "01arz3ndektsv4rrffq69g5fav")
@@ -86,9 +86,9 @@ def test_a_command_that_is_no_program_fails_the_job(trainings: Trainings, tmp_pa
 
 def test_the_sample_trainer_trains(trainings: Trainings) -> None:
     config = {"max_train_steps": 2, "learning_rate": 1e-3, "seed": 1}
-    order = make_order(config=config)
-    snapshot = asyncio.run(trainings.provider(command=list(SAMPLE_TRAINER)).submit(order))
-    ended = trainings.ended(Handle(order.job_id, snapshot.external_id))
+    spec = make_spec(config=config)
+    snapshot = asyncio.run(trainings.provider(command=list(SAMPLE_TRAINER)).submit(spec))
+    ended = trainings.ended(Handle(spec.job_id, snapshot.external_id))
     assert ended.status == JobStatus.COMPLETED, ended.error_message
 
 

@@ -15,7 +15,7 @@ import pytest
 from jobs.providers.base import Handle, ProviderError, Snapshot
 from jobs.providers.local import command
 from jobs.statuses import JobStatus
-from tests.jobs.providers.local.trainings import ENDLESS, Trainings, make_order, until
+from tests.jobs.providers.local.trainings import ENDLESS, Trainings, make_spec, until
 
 
 @pytest.fixture
@@ -26,47 +26,47 @@ def trainings(tmp_path: Path) -> Iterator[Trainings]:
 
 
 def test_a_second_submission_adopts_the_first(trainings: Trainings) -> None:
-    order = make_order()
+    spec = make_spec()
     provider = trainings.provider("print('started', flush=True); " + ENDLESS)
-    first = asyncio.run(provider.submit(order))
-    second = asyncio.run(trainings.provider("print('again')").submit(order))
-    until(lambda: trainings.log(Handle(order.job_id, first.external_id)).endswith("up\n"))
+    first = asyncio.run(provider.submit(spec))
+    second = asyncio.run(trainings.provider("print('again')").submit(spec))
+    until(lambda: trainings.log(Handle(spec.job_id, first.external_id)).endswith("up\n"))
     assert first.metadata == second.metadata
-    assert trainings.log(Handle(order.job_id, first.external_id)) == "started\nup\n"
+    assert trainings.log(Handle(spec.job_id, first.external_id)) == "started\nup\n"
 
 
 def test_two_dispatchers_at_once_start_one_training(trainings: Trainings) -> None:
-    order = make_order()
+    spec = make_spec()
     provider = trainings.provider(ENDLESS)
     with ThreadPoolExecutor(4) as pool:
-        snapshots = list(pool.map(lambda _: asyncio.run(provider.submit(order)), range(4)))
-    handle = Handle(order.job_id, snapshots[0].external_id)
+        snapshots = list(pool.map(lambda _: asyncio.run(provider.submit(spec)), range(4)))
+    handle = Handle(spec.job_id, snapshots[0].external_id)
     until(lambda: trainings.log(handle))
     assert len({snapshot.metadata["pid"] for snapshot in snapshots}) == 1
     assert trainings.log(handle) == "up\n"
 
 
 def test_a_submission_after_a_crash_before_the_start_starts_it(trainings: Trainings) -> None:
-    order = make_order()
+    spec = make_spec()
     provider = trainings.provider(ENDLESS)
-    (trainings.jobs / order.job_id / "output").mkdir(parents=True)
-    (trainings.jobs / order.job_id / "config.json.1.2").write_text("{")
-    assert asyncio.run(provider.submit(order)).status == JobStatus.RUNNING
+    (trainings.jobs / spec.job_id / "output").mkdir(parents=True)
+    (trainings.jobs / spec.job_id / "config.json.1.2").write_text("{")
+    assert asyncio.run(provider.submit(spec)).status == JobStatus.RUNNING
 
 
 def test_a_started_training_is_found_by_its_marker(trainings: Trainings) -> None:
-    order = make_order()
-    asyncio.run(trainings.provider(ENDLESS).submit(order))
-    found = asyncio.run(trainings.provider().find_by_marker([order.marker, "ct-other", "../../etc"]))
-    assert {marker: snapshot.external_id for marker, snapshot in found.items()} == {order.marker: order.job_id}
+    spec = make_spec()
+    asyncio.run(trainings.provider(ENDLESS).submit(spec))
+    found = asyncio.run(trainings.provider().find_by_marker([spec.marker, "ct-other", "../../etc"]))
+    assert {marker: snapshot.external_id for marker, snapshot in found.items()} == {spec.marker: spec.job_id}
 
 
 def test_one_that_was_never_started_is_not_found(trainings: Trainings) -> None:
-    order = make_order()
-    (trainings.jobs / order.job_id).mkdir(parents=True)
+    spec = make_spec()
+    (trainings.jobs / spec.job_id).mkdir(parents=True)
     (trainings.jobs / "markers").mkdir()
-    (trainings.jobs / "markers" / order.marker).symlink_to(f"../{order.job_id}")
-    assert asyncio.run(trainings.provider().find_by_marker([order.marker])) == {}
+    (trainings.jobs / "markers" / spec.marker).symlink_to(f"../{spec.job_id}")
+    assert asyncio.run(trainings.provider().find_by_marker([spec.marker])) == {}
 
 
 def test_another_provider_instance_sees_everything(trainings: Trainings) -> None:
@@ -80,7 +80,7 @@ def test_another_provider_instance_sees_everything(trainings: Trainings) -> None
 @pytest.mark.parametrize("job_id", ["../../../../etc/cron.d/xx", "", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "a" * 27, "markers"])
 def test_what_is_no_job_id_never_becomes_a_path(trainings: Trainings, job_id: str) -> None:
     with pytest.raises(ProviderError, match="is not a job id"):
-        asyncio.run(trainings.provider().submit(make_order(job_id=job_id)))
+        asyncio.run(trainings.provider().submit(make_spec(job_id=job_id)))
     with pytest.raises(ProviderError, match="is not a job id"):
         asyncio.run(trainings.provider().read_log(Handle("x", job_id)))
     assert not trainings.jobs.exists()
@@ -89,26 +89,26 @@ def test_what_is_no_job_id_never_becomes_a_path(trainings: Trainings, job_id: st
 def test_a_data_folder_that_cannot_be_written_creates_nothing(trainings: Trainings) -> None:
     trainings.jobs.write_text("in the way")
     with pytest.raises(ProviderError, match="The data folder can't be used: ") as caught:
-        asyncio.run(trainings.provider().submit(make_order()))
+        asyncio.run(trainings.provider().submit(make_spec()))
     assert caught.value.nothing_created
     assert str(trainings.data_dir) not in str(caught.value)
 
 
 def test_what_keeps_a_runner_from_starting_is_told(trainings: Trainings) -> None:
-    order = make_order()
-    (trainings.jobs / order.job_id / "train.log").mkdir(parents=True)
+    spec = make_spec()
+    (trainings.jobs / spec.job_id / "train.log").mkdir(parents=True)
     with pytest.raises(ProviderError, match=r"could not be started: Is a directory\.") as caught:
-        asyncio.run(trainings.provider(ENDLESS).submit(order))
+        asyncio.run(trainings.provider(ENDLESS).submit(spec))
     assert caught.value.nothing_created
 
 
 def test_a_runner_that_comes_too_late_starts_nothing(trainings: Trainings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.providers.local.provider.START_SECONDS", 0.0)
-    order = make_order()
+    spec = make_spec()
     with pytest.raises(ProviderError, match="this machine is too busy") as caught:
-        asyncio.run(trainings.provider(ENDLESS).submit(order))
+        asyncio.run(trainings.provider(ENDLESS).submit(spec))
     assert caught.value.nothing_created
-    assert sorted(os.listdir(trainings.jobs / order.job_id)) == [
+    assert sorted(os.listdir(trainings.jobs / spec.job_id)) == [
         "config.json",
         "dataloader.json",
         "output",
@@ -140,9 +140,9 @@ def test_placeholders_are_filled_in_without_a_shell(tmp_path: Path) -> None:
 
 
 def test_a_start_is_quick(trainings: Trainings) -> None:
-    order = make_order()
+    spec = make_spec()
     began = time.monotonic()
-    asyncio.run(trainings.provider(command=["echo", "up"]).submit(order))
-    until(lambda: trainings.log(Handle(order.job_id, order.job_id)))
+    asyncio.run(trainings.provider(command=["echo", "up"]).submit(spec))
+    until(lambda: trainings.log(Handle(spec.job_id, spec.job_id)))
     assert time.monotonic() - began < 2
-    assert json.loads((trainings.jobs / order.job_id / "config.json").read_text()) == {"max_train_steps": 10}
+    assert json.loads((trainings.jobs / spec.job_id / "config.json").read_text()) == {"max_train_steps": 10}

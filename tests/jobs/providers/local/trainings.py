@@ -47,11 +47,11 @@ class Trainings:
         """A new provider that trains with `code`, as another process of ours would have it."""
         return LocalProvider(self.data_dir, command or ["{python}", "-S", "-c", code], grace)
 
-    def start(self, code: str = "", *, text: str = "", order: TrainingSpec | None = None, **options: Any) -> Handle:
+    def start(self, code: str = "", *, text: str = "", spec: TrainingSpec | None = None, **options: Any) -> Handle:
         """Submit a job, and wait until its log has `text`."""
-        order = order or make_order()
-        snapshot = asyncio.run(self.provider(code, **options).submit(order))
-        handle = Handle(order.job_id, snapshot.external_id)
+        spec = spec or make_spec()
+        snapshot = asyncio.run(self.provider(code, **options).submit(spec))
+        handle = Handle(spec.job_id, snapshot.external_id)
         until(lambda: text in self.log(handle))
         return handle
 
@@ -108,7 +108,7 @@ class Trainings:
         until(lambda: not list(processes_of(self.jobs)))
 
 
-def make_order(**fields: Any) -> TrainingSpec:
+def make_spec(**fields: Any) -> TrainingSpec:
     defaults: dict[str, Any] = {
         "job_id": new_job_id(),
         "config": {"max_train_steps": 10},

@@ -33,7 +33,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-def order(**fields: Any) -> TrainingSpec:
+def spec(**fields: Any) -> TrainingSpec:
     defaults: dict[str, Any] = {
         "job_id": "job-1",
         "config": {"max_train_steps": 10},
@@ -52,15 +52,15 @@ def refusal(work: Coroutine[Any, Any, Any]) -> ProviderError:
 
 
 def test_a_submission_is_one_prediction_of_the_profiles_model(fake: FakeReplicate, provider: ReplicateProvider) -> None:
-    snapshot = run(provider.submit(order(hardware_profile="l40s-x2")))
+    snapshot = run(provider.submit(spec(hardware_profile="l40s-x2")))
     (made,) = fake.predictions.marked(MARKER)
     assert (snapshot.external_id, snapshot.status) == (made.id, JobStatus.QUEUED)
     assert made.model == "simpletuner/advanced-trainer-l40s-x2"
 
 
 def test_the_version_is_looked_up_once(fake: FakeReplicate, provider: ReplicateProvider) -> None:
-    run(provider.submit(order()))
-    run(provider.submit(order()))
+    run(provider.submit(spec()))
+    run(provider.submit(spec()))
     assert fake.requests.count("GET") == 1
 
 
@@ -68,21 +68,21 @@ def test_the_version_is_looked_up_once(fake: FakeReplicate, provider: ReplicateP
 def test_a_pinned_version_is_run_unasked(fake: FakeReplicate, pinned: str) -> None:
     model = fake.world.models["simpletuner/advanced-trainer-h100"]
     setting = pinned.format(model=model.full_name, version=model.versions[-1])
-    run(ReplicateProvider(Access(fake.url, fake.token), SubmissionSettings(model=setting)).submit(order()))
+    run(ReplicateProvider(Access(fake.url, fake.token), SubmissionSettings(model=setting)).submit(spec()))
     assert [made.version for made in fake.predictions] == [model.versions[-1]]
     assert not fake.requests.count("GET")
 
 
 def test_a_withdrawn_version_is_looked_up_again(fake: FakeReplicate, provider: ReplicateProvider) -> None:
-    run(provider.submit(order()))
+    run(provider.submit(spec()))
     fake.faults.add("invalid_version", times=1)
-    assert refusal(provider.submit(order())).permanent
-    run(provider.submit(order()))
+    assert refusal(provider.submit(spec())).permanent
+    run(provider.submit(spec()))
     assert fake.requests.count("GET") == 2
 
 
 def test_the_correlation_id_travels_along(fake: FakeReplicate, provider: ReplicateProvider) -> None:
-    run(provider.submit(order()))
+    run(provider.submit(spec()))
     assert all(seen.headers.get("x-correlation-id") for seen in fake.requests)
 
 
@@ -90,7 +90,7 @@ def test_the_marker_goes_into_the_run_name_and_the_webhook(fake: FakeReplicate) 
     provider = ReplicateProvider(
         Access(fake.url, fake.token), SubmissionSettings(webhook_url="http://127.0.0.1:9/hook?a=1")
     )
-    run(provider.submit(order(tracker_run_name="night run")))
+    run(provider.submit(spec(tracker_run_name="night run")))
     (made,) = fake.predictions
     assert json.loads(made.given["config_json"])["tracker_run_name"] == f"night run {MARKER}"
     assert made.webhook == f"http://127.0.0.1:9/hook?a=1&ct={MARKER}"
@@ -99,7 +99,7 @@ def test_the_marker_goes_into_the_run_name_and_the_webhook(fake: FakeReplicate) 
 
 def test_secrets_go_into_secret_inputs(fake: FakeReplicate, provider: ReplicateProvider) -> None:
     config = {"hf_token": "hf_abcdefghijklmnopqrst1", "hub_model_id": "acme/x", "lycoris_config": {"algo": "lokr"}}
-    run(provider.submit(order(config=config)))
+    run(provider.submit(spec(config=config)))
     (made,) = fake.predictions
     assert made.given["hf_token"] == config["hf_token"]
     assert made.input["hf_token"] == REDACTED
@@ -118,7 +118,7 @@ def test_secrets_go_into_secret_inputs(fake: FakeReplicate, provider: ReplicateP
 def test_any_other_secret_is_refused_before_anything_is_sent(
     fake: FakeReplicate, provider: ReplicateProvider, config: dict[str, Any], where: str
 ) -> None:
-    error = refusal(provider.submit(order(config=config)))
+    error = refusal(provider.submit(spec(config=config)))
     assert (error.permanent, error.nothing_created) == (True, True)
     assert str(error).startswith(where)
     assert not fake.requests
@@ -136,9 +136,9 @@ def test_any_other_secret_is_refused_before_anything_is_sent(
 def test_a_refusal_made_nothing_and_says_why(
     fake: FakeReplicate, provider: ReplicateProvider, fault: str, permanent: bool, words: str
 ) -> None:
-    run(provider.submit(order()))
+    run(provider.submit(spec()))
     fake.faults.add(fault, method="POST", path="predictions", times=1, seconds=7)
-    error = refusal(provider.submit(order()))
+    error = refusal(provider.submit(spec()))
     assert (error.permanent, error.nothing_created) == (permanent, True)
     assert words in str(error)
     assert error.retry_after == (7 if fault == "throttle" else None)
@@ -146,30 +146,30 @@ def test_a_refusal_made_nothing_and_says_why(
 
 @pytest.mark.parametrize("fault", ["drop_reply", "server_error", "garbage", "drop"])
 def test_an_unclear_answer_is_not_repeated(fake: FakeReplicate, provider: ReplicateProvider, fault: str) -> None:
-    run(provider.submit(order()))
+    run(provider.submit(spec()))
     fake.requests.clear()
     fake.faults.add(fault, method="POST", path="predictions")
-    error = refusal(provider.submit(order()))
+    error = refusal(provider.submit(spec()))
     assert (error.permanent, error.nothing_created) == (False, False)
     assert fake.requests.count("POST") == 1
 
 
 def test_a_server_that_is_not_there_made_nothing(fake: FakeReplicate, provider: ReplicateProvider) -> None:
-    run(provider.submit(order()))
+    run(provider.submit(spec()))
     fake.stop()
-    error = refusal(provider.submit(order()))
+    error = refusal(provider.submit(spec()))
     assert (error.permanent, error.nothing_created) == (False, True)
 
 
 def test_without_a_token_nothing_is_asked(fake: FakeReplicate) -> None:
-    error = refusal(ReplicateProvider(Access(fake.url, ""), SubmissionSettings()).submit(order()))
+    error = refusal(ReplicateProvider(Access(fake.url, ""), SubmissionSettings()).submit(spec()))
     assert (error.permanent, error.nothing_created) == (True, True)
     assert "REPLICATE_API_TOKEN" in str(error)
 
 
 def test_what_a_lost_answer_made_is_found_by_its_marker(fake: FakeReplicate, provider: ReplicateProvider) -> None:
     fake.faults.add("drop_reply", times=1)
-    refusal(provider.submit(order()))
+    refusal(provider.submit(spec()))
     found = run(provider.find_by_marker([MARKER, "ct-" + "f" * 24]))
     assert {marker: snapshot.external_id for marker, snapshot in found.items()} == {
         MARKER: fake.predictions.marked(MARKER)[0].id
@@ -177,7 +177,7 @@ def test_what_a_lost_answer_made_is_found_by_its_marker(fake: FakeReplicate, pro
 
 
 def test_it_is_found_behind_many_others(fake: FakeReplicate, provider: ReplicateProvider) -> None:
-    run(provider.submit(order()))
+    run(provider.submit(spec()))
     fake.call(fake.predictions.add, *(Prediction(model="a/b", version="v", input={"prompt": "x"}) for _ in range(250)))
     assert MARKER in run(provider.find_by_marker([MARKER]))
 
@@ -199,21 +199,21 @@ def test_what_is_no_address_is_not_followed(fake: FakeReplicate, provider: Repli
 
 
 def test_a_cancelled_prediction_is_cancelled(fake: FakeReplicate, provider: ReplicateProvider) -> None:
-    handle = Handle("job-1", run(provider.submit(order())).external_id)
+    handle = Handle("job-1", run(provider.submit(spec())).external_id)
     run(provider.cancel(handle))
     assert fake.predictions[handle.external_id].status == "canceled"
 
 
 @pytest.mark.parametrize("code", [200, 404, 422])
 def test_cancelling_what_has_ended_is_no_error(fake: FakeReplicate, provider: ReplicateProvider, code: int) -> None:
-    handle = Handle("job-1", run(provider.submit(order())).external_id)
+    handle = Handle("job-1", run(provider.submit(spec())).external_id)
     fake.update(handle.external_id, "succeeded")
     fake.faults.cancel_finished = code
     run(provider.cancel(handle))
 
 
 def test_a_cancel_that_was_refused_while_it_runs_is_an_error(fake: FakeReplicate, provider: ReplicateProvider) -> None:
-    handle = Handle("job-1", run(provider.submit(order())).external_id)
+    handle = Handle("job-1", run(provider.submit(spec())).external_id)
     fake.faults.add("server_error", method="POST", path="cancel")
     assert not refusal(provider.cancel(handle)).permanent
 
@@ -378,13 +378,13 @@ def test_a_bare_webhook_address_gets_our_path() -> None:
 
 
 def test_a_config_that_names_its_run_keeps_the_name() -> None:
-    config = json.loads(write_input(order(config={"--tracker_run_name": "mine"}))["config_json"])
+    config = json.loads(write_input(spec(config={"--tracker_run_name": "mine"}))["config_json"])
     assert config == {"tracker_run_name": f"mine {MARKER}"}
 
 
 def test_a_config_that_was_read_from_a_prediction_carries_no_other_marker() -> None:
     config = {"tracker_run_name": "mine ct-" + "f" * 24}
-    assert json.loads(write_input(order(config=config))["config_json"]) == {"tracker_run_name": f"mine {MARKER}"}
+    assert json.loads(write_input(spec(config=config))["config_json"]) == {"tracker_run_name": f"mine {MARKER}"}
 
 
 def test_it_says_whose_token_it_has(provider: ReplicateProvider) -> None:

@@ -182,11 +182,11 @@ def test_an_earlier_training_that_a_webhook_brings_while_it_is_submitted_again_i
     (earlier,) = fake.predictions
     submit_now = ReplicateProvider.submit
 
-    async def submit_while_a_webhook_comes(self: ReplicateProvider, order: TrainingSpec) -> Snapshot:
+    async def submit_while_a_webhook_comes(self: ReplicateProvider, spec: TrainingSpec) -> Snapshot:
         told = Snapshot(earlier.id, JobStatus.RUNNING)
         job = await sync_to_async(Job.objects.get)()
         await sync_to_async(lifecycle.mark_submitted)(job, told, actor=SYSTEM, source=Source.WEBHOOK)
-        return await submit_now(self, order)
+        return await submit_now(self, spec)
 
     assert operations.resubmit(unseen, ChangedBy(SYSTEM, Source.API, "it is not there"))
     monkeypatch.setattr(ReplicateProvider, "submit", submit_while_a_webhook_comes)
