@@ -16,7 +16,7 @@ from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
 from jobs.config_secrets import scrubber_of, without_secrets
 from jobs.models import Job, LogPiece
-from jobs.providers import FORGETFUL, get_provider
+from jobs.providers import DELETES_LOGS, get_provider
 from jobs.providers.base import Handle, LogSlice, ProviderError, Snapshot
 from jobs.statuses import TERMINAL
 
@@ -56,7 +56,7 @@ def read_log(job: Job, *, start: int = 0, limit: int | None = None) -> LogSlice:
     limit = READ_LIMIT_BYTES if limit is None else limit
     if not job.external_id:
         return LogSlice(text="", start=0, end=0, complete=job.is_terminal)
-    if job.provider in FORGETFUL:
+    if job.provider in DELETES_LOGS:
         return _read_copy(job, start, limit)
     try:
         return _read_live(job, Handle(job.pk, job.external_id), start, limit)
@@ -92,7 +92,7 @@ def _read_copy(job: Job, start: int, limit: int) -> LogSlice:
 
 def claim_view(job: Job) -> bool:
     """Whether the caller is the one to ask the provider for the log of a job that somebody is looking at."""
-    if job.provider not in FORGETFUL or not job.external_id or (job.is_terminal and job.log_due_at is None):
+    if job.provider not in DELETES_LOGS or not job.external_id or (job.is_terminal and job.log_due_at is None):
         return False
     now = timezone.now()
     quiet = Q(log_fetched_at=None) | Q(log_fetched_at__lte=now - VIEW_PAUSE)
@@ -104,7 +104,7 @@ def store_log(job: Job, snapshot: Snapshot) -> bool:
 
     An ended job's log is complete after this, whether all of it could be had or not.
     """
-    if job.provider not in FORGETFUL:
+    if job.provider not in DELETES_LOGS:
         return False
     # As many bytes as there were: the log's places stay what they are.
     data = without_secrets(job, snapshot.log or "").encode()

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from jobs.config_secrets import without_secrets
 from jobs.models import Job
-from jobs.providers import FORGETFUL
+from jobs.providers import DELETES_LOGS
 from jobs.providers.base import Snapshot
 from jobs.statuses import ACTIVE, ALLOWED, JobStatus
 
@@ -24,7 +24,7 @@ def staged_fields(job: Job) -> dict[str, Any]:
 
 def log_due_fields(job: Job, to: str) -> dict[str, Any]:
     """When the log of a provider that deletes it is to be fetched: now and then, and at once when the job ended."""
-    if job.provider not in FORGETFUL:
+    if job.provider not in DELETES_LOGS:
         return {}
     return {"log_due_at": timezone.now() + (LOG_PAUSE if to in ACTIVE else timedelta())}
 

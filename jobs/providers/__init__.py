@@ -21,7 +21,7 @@ _PROVIDERS: Mapping[str, Callable[[], Provider]] = {
 
 NAMES = tuple(_PROVIDERS)
 #: They delete a training's log soon after its end: we keep a copy, and read from that.
-FORGETFUL = frozenset({"replicate"})
+DELETES_LOGS = frozenset({"replicate"})
 
 
 def get_provider(name: str) -> Provider:

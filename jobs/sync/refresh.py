@@ -18,7 +18,7 @@ from cloudtrain_site.database.connections import lend_connection
 from jobs import logs
 from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig
-from jobs.providers import FORGETFUL, get_provider
+from jobs.providers import DELETES_LOGS, get_provider
 from jobs.providers.base import Answers, AnswersInParts, Handle, Provider, ProviderError
 from jobs.statuses import ACTIVE, AT_PROVIDER, TERMINAL
 from jobs.sync import circuit_breaker
@@ -123,7 +123,7 @@ def refresh_viewed(job: Job, *, source: str) -> bool:
 def capture_logs(*, source: str, budget: int = LOG_BUDGET) -> int:
     """Fetch the logs that are due: of ended jobs, before they are deleted, and now and then of running ones."""
     now = timezone.now()
-    due = Job.objects.filter(log_due_at__lte=now, provider__in=FORGETFUL).defer("config", "dataloader_config")
+    due = Job.objects.filter(log_due_at__lte=now, provider__in=DELETES_LOGS).defer("config", "dataloader_config")
     ended = list(due.filter(status__in=TERMINAL).order_by("log_due_at")[:budget])
     running = list(due.filter(status__in=ACTIVE).order_by("log_due_at")[: budget - len(ended)])
     claimed = [job for job in (*ended, *running) if _claim_log(job)]
