@@ -45,7 +45,7 @@ def remove_files(job: Job) -> bool:
     store.remove_with(job)
     try:
         # The provider looks for itself whether the training has ended: it knows better than our row.
-        asyncio.run(get_provider(job.provider).forget(Handle(job.pk, job.external_id or job.pk)))
+        asyncio.run(get_provider(job.provider).delete_files(Handle(job.pk, job.external_id or job.pk)))
     except (ProviderError, KeyError) as error:
         logger.warning("The files of a deleted job could not be removed: %s", error, extra={"job_id": job.pk})
         return False

@@ -50,7 +50,7 @@ class ScriptedProvider:
     ) -> LogSlice:
         return LogSlice(text="", start=start, end=start, complete=False)
 
-    async def forget(self, handle: Handle) -> None:
+    async def delete_files(self, handle: Handle) -> None:
         self.trainings = {
             key: value for key, value in self.trainings.items() if value.external_id != handle.external_id
         }

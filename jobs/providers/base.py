@@ -137,7 +137,7 @@ class Provider(Protocol):
     ) -> LogSlice:
         """At most `limit` bytes of the log from byte `start`, with what `scrubber` knows under stars."""
 
-    async def forget(self, handle: Handle) -> None:
+    async def delete_files(self, handle: Handle) -> None:
         """Remove what is kept of an ended training, but never what it made: nobody could make that again for free."""
 
     async def validate(self) -> str:

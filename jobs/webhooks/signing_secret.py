@@ -75,7 +75,7 @@ def fresh_secret(used: str) -> str | None:
         return _kept.secret if _kept.secret != used else None
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Fetch the secret again at the next need."""
     with _turn:
         _kept.secret, _kept.fetched_again_at, _kept.of, _kept.failed_at = "", float("-inf"), ("", ""), float("-inf")

@@ -70,8 +70,8 @@ class LocalProvider:
     ) -> LogSlice:
         return await asyncio.to_thread(self._read_log, handle, start, limit, scrubber)
 
-    async def forget(self, handle: Handle) -> None:
-        await asyncio.to_thread(self._forget, handle)
+    async def delete_files(self, handle: Handle) -> None:
+        await asyncio.to_thread(self._delete_files, handle)
 
     async def validate(self) -> str:
         return await asyncio.to_thread(self._validate)
@@ -205,7 +205,7 @@ class LocalProvider:
             ended = read_state(folder).end is not None
             return log.read_slice(folder.log, start=start, limit=limit, ended=ended, scrubber=scrubber)
 
-    def _forget(self, handle: Handle) -> None:
+    def _delete_files(self, handle: Handle) -> None:
         folder = JobFolder(self.jobs, handle.external_id)
         with disk_errors():
             if not folder.exists() or folder.is_cleared():

@@ -200,7 +200,7 @@ class ReplicateProvider:
         end = start + len(piece.encode())
         return LogSlice(piece, start, end, complete=snapshot.status not in (None, *ACTIVE) and end >= len(data))
 
-    async def forget(self, handle: Handle) -> None:
+    async def delete_files(self, handle: Handle) -> None:
         """Replicate forgets by itself, an hour after the end."""
 
     async def validate(self) -> str:

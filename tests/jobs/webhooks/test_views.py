@@ -56,9 +56,9 @@ def incoming(body: bytes, secret: str, delivery: str) -> inbox.IncomingDelivery:
 def secret(fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Of a Replicate that has not told anything lately."""
     monkeypatch.setattr(inbox, "_burst", inbox._Burst())
-    signing_secret.forget()
+    signing_secret.clear_cache()
     yield fake.webhook_secret
-    signing_secret.forget()
+    signing_secret.clear_cache()
 
 
 @pytest.fixture

@@ -244,8 +244,8 @@ def test_a_job_without_a_folder_has_its_error(trainings: Trainings) -> None:
 def test_an_ended_training_is_forgotten(trainings: Trainings) -> None:
     handle = trainings.start("")
     trainings.ended(handle)
-    asyncio.run(trainings.provider().forget(handle))
-    asyncio.run(trainings.provider().forget(handle))
+    asyncio.run(trainings.provider().delete_files(handle))
+    asyncio.run(trainings.provider().delete_files(handle))
     assert [path for path in trainings.jobs.rglob("*") if handle.job_id in str(path)] == []
     assert list((trainings.jobs / "markers").iterdir()) == []
 
@@ -253,7 +253,7 @@ def test_an_ended_training_is_forgotten(trainings: Trainings) -> None:
 def test_a_running_training_is_not_forgotten(trainings: Trainings) -> None:
     handle = trainings.start(ENDLESS, text="up")
     with pytest.raises(ProviderError, match="has not ended"):
-        asyncio.run(trainings.provider().forget(handle))
+        asyncio.run(trainings.provider().delete_files(handle))
     assert trainings.folder(handle).exists()
 
 
