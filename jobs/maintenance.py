@@ -138,7 +138,7 @@ def retry_cancels() -> int:
         .defer("config", "dataloader_config")
         .order_by("?")  # should there be more than one round manages, none is always the last
     )
-    out = {row.pk for row in ProviderConfig.objects.all() if circuit_breaker.is_out(row, timezone.now())}
+    out = {row.pk for row in ProviderConfig.objects.all() if circuit_breaker.is_open(row, timezone.now())}
     asked = refresh.cancel_at_providers([job for job in waiting if job.provider not in out])
     refresh.refresh(asked, source=Source.LOOP)
     return len(asked)

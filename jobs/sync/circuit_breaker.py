@@ -17,12 +17,12 @@ FIRST_PAUSE = timedelta(seconds=15)
 LONGEST_PAUSE = timedelta(minutes=5)
 
 
-def is_out(config: ProviderConfig | None, now: datetime) -> bool:
+def is_open(config: ProviderConfig | None, now: datetime) -> bool:
     """Whether the provider is not to be asked now."""
     return config is not None and config.outage_until is not None and config.outage_until > now
 
 
-def begin(name: str, error: ProviderError) -> None:
+def record_failure(name: str, error: ProviderError) -> None:
     """It could not be asked. The first to notice warns; each further failure makes the pause twice as long."""
     config, _ = ProviderConfig.objects.get_or_create(name=name)
     pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(config.outage_failures, 10))
@@ -38,7 +38,7 @@ def begin(name: str, error: ProviderError) -> None:
     )
 
 
-def end(config: ProviderConfig | None) -> None:
+def record_success(config: ProviderConfig | None) -> None:
     """It answered."""
     if config is None or not config.outage_failures:
         return

@@ -54,9 +54,9 @@ def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> Discovere
     try:
         found = asyncio.run(provider.recent(limit))
     except ProviderError as error:
-        circuit_breaker.begin(name, error)
+        circuit_breaker.record_failure(name, error)
         raise
-    circuit_breaker.end(config)
+    circuit_breaker.record_success(config)
     ids = [item.snapshot.external_id for item in found]
     known = {job.external_id or "": job for job in Job.objects.filter(provider=name, external_id__in=ids)}
     unknown = [item for item in found if item.snapshot.external_id not in known]

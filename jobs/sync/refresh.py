@@ -69,7 +69,7 @@ def _refresh_at(name: str, jobs: Sequence[Job], source: str, with_logs: bool) ->
     """Applied as it comes: a request that hangs keeps nobody's news back but that of its own jobs."""
     config = ProviderConfig.objects.filter(name=name).first()
     application = SnapshotBatch({job.pk: job for job in jobs}, config, source)
-    if circuit_breaker.is_out(config, timezone.now()):
+    if circuit_breaker.is_open(config, timezone.now()):
         return Refreshed(failed=len(jobs))
     try:
         lend_connection()
@@ -77,10 +77,10 @@ def _refresh_at(name: str, jobs: Sequence[Job], source: str, with_logs: bool) ->
             application.apply(part)
             lend_connection()
     except ProviderError as error:
-        circuit_breaker.begin(name, error)
+        circuit_breaker.record_failure(name, error)
         return Refreshed(application.refreshed, len(jobs) - application.refreshed, application.moved)
     if application.refreshed:
-        circuit_breaker.end(config)
+        circuit_breaker.record_success(config)
     return Refreshed(application.refreshed, application.failed, application.moved)
 
 
@@ -130,7 +130,7 @@ def capture_logs(*, source: str, budget: int = LOG_BUDGET) -> int:
     config = {row.pk: row for row in ProviderConfig.objects.filter(pk__in={job.provider for job in claimed})}
     for name, group in groupby(claimed, key=lambda job: job.provider):
         members = list(group)
-        if not circuit_breaker.is_out(config.get(name), now):
+        if not circuit_breaker.is_open(config.get(name), now):
             _capture_at(name, members, config.get(name), source)
     return len(claimed)
 
@@ -153,10 +153,10 @@ def _capture_at(name: str, jobs: Sequence[Job], config: ProviderConfig | None, s
                 if isinstance(answer, ProviderError):
                     fail_late(application.jobs[job_id], answer)
     except ProviderError as error:
-        circuit_breaker.begin(name, error)
+        circuit_breaker.record_failure(name, error)
     else:
         if application.refreshed:
-            circuit_breaker.end(config)
+            circuit_breaker.record_success(config)
 
 
 def fail_late(job: Job, error: ProviderError) -> None:
@@ -237,7 +237,7 @@ def _wait_for(name: str) -> None:
 
 def _failed_among(jobs: Sequence[Job], names: Sequence[str]) -> int:
     now = timezone.now()
-    out = {row.pk for row in ProviderConfig.objects.filter(pk__in=names) if circuit_breaker.is_out(row, now)}
+    out = {row.pk for row in ProviderConfig.objects.filter(pk__in=names) if circuit_breaker.is_open(row, now)}
     asked = [job.pk for job in jobs if job.provider not in out]
     wrong = Job.objects.filter(pk__in=asked).exclude(sync_error="").count()
     return len(jobs) - len(asked) + wrong

@@ -103,7 +103,7 @@ def test_a_cancel_that_hangs_keeps_no_other_from_being_asked_for(
 
 def test_a_provider_that_is_out_is_not_asked_to_cancel(at_replicate: MakeJob, fake: FakeReplicate) -> None:
     lifecycle.request_cancel(at_replicate(), actor=SYSTEM, source=Source.API)
-    circuit_breaker.begin("replicate", ProviderError("it is down"))
+    circuit_breaker.record_failure("replicate", ProviderError("it is down"))
     assert maintenance.retry_cancels() == 0
     assert not fake.requests
 
