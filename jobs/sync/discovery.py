@@ -28,7 +28,7 @@ BATCH = 25
 
 
 @dataclass(frozen=True, slots=True)
-class Discovered:
+class DiscoveryResult:
     """What came of a discovery: how many jobs are new, and how many known ones changed."""
 
     label: str
@@ -41,14 +41,14 @@ class Discovered:
         return f"Discovered {self.new} new {'job' if self.new == 1 else 'jobs'} from {self.label}"
 
 
-def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> Discovered:
+def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> DiscoveryResult:
     """Take in the newest trainings of a provider, at most `limit`. Raises ProviderError when it can't be asked.
 
     It may run any number of times at once: each training becomes one job.
     """
     provider = get_provider(name)
     if not isinstance(provider, Discovers):
-        return Discovered(provider.label)
+        return DiscoveryResult(provider.label)
     config = ProviderConfig.objects.filter(pk=name).select_related("discovery_organization").first()
     lend_connection()
     try:
@@ -61,7 +61,7 @@ def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> Discovere
     known = {job.external_id or "": job for job in Job.objects.filter(provider=name, external_id__in=ids)}
     unknown = [item for item in found if item.snapshot.external_id not in known]
     new = _store_discovered(sorted(unknown, key=lambda item: item.snapshot.external_id), name, config, source)
-    return Discovered(provider.label, new, _update(found, known, config, source))
+    return DiscoveryResult(provider.label, new, _update(found, known, config, source))
 
 
 def _update(

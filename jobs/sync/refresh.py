@@ -36,15 +36,15 @@ LOG_PATIENCE = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
-class Refreshed:
+class RefreshResult:
     """What came of a refresh: how many jobs were brought up to date, and how many could not be."""
 
     refreshed: int = 0
     failed: int = 0
     moved: int = 0
 
-    def __add__(self, other: Refreshed) -> Refreshed:
-        return Refreshed(self.refreshed + other.refreshed, self.failed + other.failed, self.moved + other.moved)
+    def __add__(self, other: RefreshResult) -> RefreshResult:
+        return RefreshResult(self.refreshed + other.refreshed, self.failed + other.failed, self.moved + other.moved)
 
 
 def active_jobs(provider: str | None = None) -> Sequence[Job]:
@@ -54,23 +54,23 @@ def active_jobs(provider: str | None = None) -> Sequence[Job]:
     return list(jobs.filter(provider=provider) if provider else jobs)
 
 
-def refresh(jobs: Sequence[Job], *, source: str, with_logs: bool = False) -> Refreshed:
+def refresh(jobs: Sequence[Job], *, source: str, with_logs: bool = False) -> RefreshResult:
     """Ask the providers about `jobs` and apply what they say. One job's failure is that job's alone.
 
     `with_logs`: their logs too, however many requests that takes.
     """
-    total = Refreshed()
+    total = RefreshResult()
     for name, group in groupby(sorted(jobs, key=lambda job: job.provider), key=lambda job: job.provider):
         total += _refresh_at(name, [job for job in group if job.external_id], source, with_logs)
     return total
 
 
-def _refresh_at(name: str, jobs: Sequence[Job], source: str, with_logs: bool) -> Refreshed:
+def _refresh_at(name: str, jobs: Sequence[Job], source: str, with_logs: bool) -> RefreshResult:
     """Applied as it comes: a request that hangs keeps nobody's news back but that of its own jobs."""
     config = ProviderConfig.objects.filter(name=name).first()
     application = SnapshotBatch({job.pk: job for job in jobs}, config, source)
     if circuit_breaker.is_open(config, timezone.now()):
-        return Refreshed(failed=len(jobs))
+        return RefreshResult(failed=len(jobs))
     try:
         lend_connection()
         for part in _answers(name, jobs, with_logs=with_logs):
@@ -78,10 +78,10 @@ def _refresh_at(name: str, jobs: Sequence[Job], source: str, with_logs: bool) ->
             lend_connection()
     except ProviderError as error:
         circuit_breaker.record_failure(name, error)
-        return Refreshed(application.refreshed, len(jobs) - application.refreshed, application.moved)
+        return RefreshResult(application.refreshed, len(jobs) - application.refreshed, application.moved)
     if application.refreshed:
         circuit_breaker.record_success(config)
-    return Refreshed(application.refreshed, application.failed, application.moved)
+    return RefreshResult(application.refreshed, application.failed, application.moved)
 
 
 def _answers(name: str, jobs: Sequence[Job], *, with_logs: bool = False) -> Iterator[Answers]:
@@ -203,7 +203,7 @@ LEASE = timedelta(seconds=20)
 LOOK_SECONDS = 0.1
 
 
-def refresh_together(jobs: Sequence[Job], *, source: str) -> Refreshed:
+def refresh_together(jobs: Sequence[Job], *, source: str) -> RefreshResult:
     """Have the providers of `jobs` asked about all of their active jobs, unless somebody is just doing that: then wait
     for the end of it. What is returned tells of `jobs` alone.
     """
@@ -217,7 +217,7 @@ def refresh_together(jobs: Sequence[Job], *, source: str) -> Refreshed:
         else:
             _wait_for(name)
     failed = _failed_among(jobs, names)
-    return Refreshed(len(jobs) - failed, failed)
+    return RefreshResult(len(jobs) - failed, failed)
 
 
 def _claim(name: str) -> bool:

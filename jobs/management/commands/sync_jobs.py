@@ -51,7 +51,7 @@ class Command(BaseCommand):
 
     def _refresh(self, provider: str | None) -> tuple[dict[str, Any], str]:
         jobs = refresh.active_jobs(provider)
-        total = refresh.Refreshed()
+        total = refresh.RefreshResult()
         # On a terminal alone: cron mails whatever is written.
         with tqdm(total=len(jobs), disable=None, unit="job", leave=False) as bar:
             for first in range(0, len(jobs), STEP):

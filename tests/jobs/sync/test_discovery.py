@@ -19,7 +19,7 @@ from jobs.management.commands import sync_jobs
 from jobs.models import Job, JobEvent, Organization, ProviderConfig
 from jobs.providers.base import ProviderError
 from jobs.statuses import JobStatus
-from jobs.sync.discovery import Discovered, discover
+from jobs.sync.discovery import DiscoveryResult, discover
 from tests.factories import make_user
 from tests.races import at_once
 
@@ -37,7 +37,7 @@ def elsewhere(fake: FakeReplicate, count: int = 1, **fields: Any) -> list[Predic
     return made
 
 
-def found(limit: int = 100) -> Discovered:
+def found(limit: int = 100) -> DiscoveryResult:
     return discover("replicate", limit=limit, source=Source.API)
 
 
@@ -45,7 +45,7 @@ def test_an_unknown_training_becomes_a_job(fake: FakeReplicate, acme: Organizati
     ProviderConfig.objects.filter(pk="replicate").update(discovery_organization=acme)
     (made,) = elsewhere(fake)
     fake.update(made.id, "processing")
-    assert found() == Discovered("Replicate", new=1)
+    assert found() == DiscoveryResult("Replicate", new=1)
     job = Job.objects.get()
     assert (job.external_id, job.status, job.config_name, job.hardware_profile) == (
         made.id,
@@ -73,7 +73,7 @@ def test_an_ended_training_is_stored_with_its_end_and_cost(fake: FakeReplicate, 
 def test_finding_it_again_changes_nothing(fake: FakeReplicate, django_assert_num_queries: Any) -> None:
     elsewhere(fake, 3)
     found()
-    assert found() == Discovered("Replicate")
+    assert found() == DiscoveryResult("Replicate")
     assert Job.objects.count() == 3
 
 
@@ -81,14 +81,14 @@ def test_what_a_known_job_did_meanwhile_is_taken_in(fake: FakeReplicate, at_repl
     job = at_replicate()
     fake.update(job.external_id or "", "processing")
     fake.update(job.external_id or "", "succeeded")
-    assert found() == Discovered("Replicate", updated=1)
+    assert found() == DiscoveryResult("Replicate", updated=1)
     assert Job.objects.get().status == JobStatus.COMPLETED
 
 
 def test_a_job_that_is_being_submitted_is_not_doubled(fake: FakeReplicate, make_job: MakeJob) -> None:
     make_job(provider="replicate", submission_marker=MARKER, submission_started_at=timezone.now())
     elsewhere(fake, input={"config_json": json.dumps({"tracker_run_name": f"x {MARKER}"})})
-    assert found() == Discovered("Replicate")
+    assert found() == DiscoveryResult("Replicate")
     assert Job.objects.count() == 1
 
 

@@ -25,7 +25,7 @@ MakeJob = Callable[..., Job]
 BAR = "Epoch 1/1, Steps:  42%|####2     | 42/100 [00:10<00:14,  4.0it/s, lr=0.0001, step_loss=0.5]\n"
 
 
-def poll() -> refresh.Refreshed:
+def poll() -> refresh.RefreshResult:
     return refresh.refresh(refresh.active_jobs(), source=Source.POLL)
 
 
@@ -40,7 +40,7 @@ def test_every_active_job_is_refreshed_however_many(at_replicate: MakeJob, fake:
     ids = [at_replicate().external_id or "" for _ in range(101)]
     for external_id in ids:
         fake.update(external_id, "processing")
-    assert poll() == refresh.Refreshed(refreshed=101, moved=101)
+    assert poll() == refresh.RefreshResult(refreshed=101, moved=101)
     assert set(Job.objects.values_list("status", flat=True)) == {JobStatus.RUNNING}
     assert JobEvent.objects.count() == 101
 
@@ -110,7 +110,7 @@ def test_a_job_that_replicate_does_not_know_has_its_error_and_the_others_go_on(
     hour_ago = timezone.now() - timedelta(hours=1)
     lost = make_job(provider="replicate", external_id="y" * 26, status="queued", submission_started_at=hour_ago)
     with caplog.at_level(logging.DEBUG, "simpletuner.cloud.jobs"):
-        assert poll() == refresh.Refreshed(refreshed=1, failed=1)
+        assert poll() == refresh.RefreshResult(refreshed=1, failed=1)
     (said,) = [record.__dict__ for record in caplog.records if record.getMessage() == f"Failed to sync job {lost.pk}"]
     assert (said["levelname"], said["job_id"], said["provider"]) == ("DEBUG", lost.pk, "replicate")
     assert "404" in said["error"]
@@ -124,8 +124,8 @@ def test_an_outage_is_one_warning_and_a_pause(
     for _ in range(20):
         at_replicate()
     fake.faults.add("unauthenticated")
-    assert poll() == refresh.Refreshed(failed=20)
-    assert poll() == refresh.Refreshed(failed=20)
+    assert poll() == refresh.RefreshResult(failed=20)
+    assert poll() == refresh.RefreshResult(failed=20)
     assert len(fake.requests) == 1
     assert [record.levelname for record in caplog.records if record.name.endswith("providers")] == ["WARNING"]
 
