@@ -37,7 +37,7 @@ from jobs.queries import filter_jobs, find_job, find_own_job
 from jobs.roles import SUBMITTERS
 from jobs.sync import refresh
 from jobs.sync.discovery import discover
-from jobs.sync.refresh import refresh_together
+from jobs.sync.refresh import refresh_shared
 
 DELETION = (
     "Takes an ended job out of every list, and removes its log, its files on the server, and its dataset when its "
@@ -69,7 +69,7 @@ class JobList(APIView):
 def sync_active(request: Request) -> dict[str, Any]:
     """Refresh the active jobs that the asker may see."""
     visible = filter_jobs(request.user, JobListQuery().to_internal_value({})).active().exclude(external_id=None)
-    outcome = refresh_together(list(visible), source=Source.API)
+    outcome = refresh_shared(list(visible), source=Source.API)
     return {"sync": {"refreshed": outcome.refreshed, "failed": outcome.failed}}
 
 

@@ -203,7 +203,7 @@ LEASE = timedelta(seconds=20)
 LOOK_SECONDS = 0.1
 
 
-def refresh_together(jobs: Sequence[Job], *, source: str) -> RefreshResult:
+def refresh_shared(jobs: Sequence[Job], *, source: str) -> RefreshResult:
     """Have the providers of `jobs` asked about all of their active jobs, unless somebody is just doing that: then wait
     for the end of it. What is returned tells of `jobs` alone.
     """

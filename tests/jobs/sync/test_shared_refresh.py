@@ -48,7 +48,7 @@ def test_who_comes_afterwards_asks_again(at_replicate: MakeJob, fake: FakeReplic
     job = at_replicate()
     for status in ("processing", "succeeded"):
         fake.update(job.external_id or "", status)
-        assert refresh.refresh_together([job], source="api").refreshed == 1
+        assert refresh.refresh_shared([job], source="api").refreshed == 1
     assert Job.objects.get().status == JobStatus.COMPLETED
     assert asked(fake) == 2
 
@@ -59,7 +59,7 @@ def test_one_that_was_killed_holds_nobody_back_for_ever(at_replicate: MakeJob, f
     ProviderConfig.objects.update_or_create(
         name="replicate", defaults={"refresh_until": timezone.now() - timedelta(seconds=1)}
     )
-    refresh.refresh_together([job], source="api")
+    refresh.refresh_shared([job], source="api")
     assert asked(fake) == 1
 
 
@@ -72,7 +72,7 @@ def test_another_process_that_is_at_it_is_waited_for(
         name="replicate", defaults={"refresh_until": timezone.now() + timedelta(seconds=20)}
     )
     monkeypatch.setattr("jobs.sync.refresh.time.sleep", lambda _: ProviderConfig.objects.update(refresh_until=None))
-    assert refresh.refresh_together([job], source="api").refreshed == 1
+    assert refresh.refresh_shared([job], source="api").refreshed == 1
     assert asked(fake) == 0
 
 
@@ -81,6 +81,6 @@ def test_an_outage_counts_as_failed_for_everybody(at_replicate: MakeJob, fake: F
     job = at_replicate()
     fake.faults.add("unauthenticated")
     for _ in range(2):
-        outcome = refresh.refresh_together([job], source="api")
+        outcome = refresh.refresh_shared([job], source="api")
         assert (outcome.refreshed, outcome.failed) == (0, 1)
     assert asked(fake) == 1
