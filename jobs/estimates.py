@@ -46,7 +46,7 @@ class Price:
     per_second: Decimal
     as_of: date | None
 
-    def as_told(self, seconds: float) -> dict[str, Any]:
+    def as_metadata(self, seconds: float) -> dict[str, Any]:
         """How a cost came about, for the job's metadata."""
         return {
             "hardware": self.hardware,
@@ -81,7 +81,7 @@ def priced(snapshot: Snapshot, provider: ProviderConfig | None) -> tuple[Snapsho
     price = price_of(provider, snapshot.hardware or "") if provider else None
     cost, seconds = cost_of(price, snapshot, None) if price else (None, 0.0)
     if price and cost is not None and snapshot.status in TERMINAL:
-        snapshot = replace(snapshot, metadata={**snapshot.metadata, "price": price.as_told(seconds)})
+        snapshot = replace(snapshot, metadata={**snapshot.metadata, "price": price.as_metadata(seconds)})
     return snapshot, cost
 
 

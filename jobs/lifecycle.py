@@ -264,10 +264,10 @@ def _refresh_details(job: Job, snapshot: Snapshot) -> None:
         for name, value in changed.items():
             setattr(job, name, value)
         if {"stage", "progress", "last_log"} & changed.keys():
-            tell_progress(job)
+            publish_progress(job)
 
 
-def tell_progress(job: Job) -> None:
+def publish_progress(job: Job) -> None:
     """Publish how far the job is, at most once a second. Called in the transaction that wrote it."""
     now = timezone.now()
     quiet = Q(progress_told_at=None) | Q(progress_told_at__lte=now - PROGRESS_PAUSE)
@@ -363,5 +363,5 @@ def note_staging(job: Job, percent: float, words: str) -> bool:
         if not uploading.update(progress=percent, last_log=words):
             return False
         job.progress, job.last_log = percent, words
-        tell_progress(job)
+        publish_progress(job)
     return True

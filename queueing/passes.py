@@ -52,7 +52,7 @@ def begin_pass() -> None:
     QueueState.objects.filter(pk=1).exclude(pass_requested_at=None).update(pass_requested_at=None)
 
 
-def tell_queue() -> bool:
+def publish_queue() -> bool:
     """Publish `queue_changed` when the numbers are not the ones last told, at most once a second.
 
     What is held back here is told by a later pass or by the tick.

@@ -22,5 +22,5 @@ def run_pass() -> int:
     """A pass that was asked for. Returns how many jobs were handed over."""
     passes.begin_pass()
     dispatched = dispatch.run_pass()
-    passes.tell_queue()
+    passes.publish_queue()
     return dispatched

@@ -115,10 +115,10 @@ class SnapshotBatch:
             elif _is_long_unheard(job):
                 heard.append(job.pk)
         for columns, rows in changed.items():
-            with by_id([job.pk for job in rows]):
+            with locked_in_id_order([job.pk for job in rows]):
                 self.changed += Job.objects.active().bulk_update(rows, columns, batch_size=ROWS)
         for keys in _batches(heard, ROWS):
-            with by_id(keys):
+            with locked_in_id_order(keys):
                 Job.objects.filter(pk__in=keys).update(last_synced_at=now)
         self.refreshed += len(pairs)
 
@@ -132,7 +132,7 @@ class SnapshotBatch:
                 by_text[str(error)].append(job_id)
         for text, keys in by_text.items():
             for some in _batches(keys, ROWS):
-                with by_id(some):
+                with locked_in_id_order(some):
                     Job.objects.filter(pk__in=some).update(sync_error=text)
         self.failed += len(failures)
 
@@ -147,12 +147,12 @@ class SnapshotBatch:
         is_end = snapshot.status in TERMINAL
         if cost is None or (not is_end and abs(cost - job.cost_usd) < price.per_second * int(COST_STEP_SECONDS)):
             return snapshot
-        told: dict[str, Any] = {**snapshot.metadata, "price": price.as_told(seconds)} if is_end else {}
+        told: dict[str, Any] = {**snapshot.metadata, "price": price.as_metadata(seconds)} if is_end else {}
         return replace(snapshot, cost_usd=cost, metadata=told or snapshot.metadata)
 
 
 @contextmanager
-def by_id(keys: Sequence[str]) -> Iterator[None]:
+def locked_in_id_order(keys: Sequence[str]) -> Iterator[None]:
     """Change several jobs at once, where rows are locked one by one, without ever waiting for who waits for us.
 
     A statement locks its rows in an order of its own; everybody who changes more than one takes them by their ids.

@@ -151,7 +151,7 @@ def _capture_at(name: str, jobs: Sequence[Job], config: ProviderConfig | None, s
             application.apply(part)
             for job_id, answer in part.items():
                 if isinstance(answer, ProviderError):
-                    fail_late(application.jobs[job_id], answer)
+                    stop_hopeless_capture(application.jobs[job_id], answer)
     except ProviderError as error:
         circuit_breaker.record_failure(name, error)
     else:
@@ -159,7 +159,7 @@ def _capture_at(name: str, jobs: Sequence[Job], config: ProviderConfig | None, s
             circuit_breaker.record_success(config)
 
 
-def fail_late(job: Job, error: ProviderError) -> None:
+def stop_hopeless_capture(job: Job, error: ProviderError) -> None:
     ended_at = job.completed_at
     if ended_at is not None and error.permanent and timezone.now() - ended_at > LOG_PATIENCE:
         logs.stop_capture(job)

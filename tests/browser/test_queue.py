@@ -38,7 +38,7 @@ def test_a_lead_reorders_with_the_keyboard_while_a_researcher_watches(
     leads.get_by_role("button", name="Set the priority").click()
     expect(leads.locator(".line").first).to_contain_text("the-second")
     assert QueueEntry.objects.get(job=second).effective_priority == 50
-    passes.tell_queue()  # the next pass does
+    passes.publish_queue()  # the next pass does
     expect(watching.locator(".line").first).to_contain_text("the-second")
 
     start(first)
@@ -69,7 +69,7 @@ def test_it_is_paused_and_resumed_and_everybody_sees_why_nothing_starts(
     roots.get_by_role("button", name="Pause the queue").click()
     expect(roots.get_by_role("button", name="Resume")).to_be_visible()
     with watching.expect_request("**/queue/now") as asked:
-        passes.tell_queue()
+        passes.publish_queue()
     assert asked.value.headers["x-reader"] == str(alice.pk)
     expect(watching.get_by_text("The queue is paused: nothing starts until an admin resumes it.")).to_be_visible()
     expect(watching.locator("#spoken")).to_contain_text("The queue is paused")

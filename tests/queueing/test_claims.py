@@ -179,12 +179,12 @@ def test_the_queues_numbers_are_told_when_they_change_and_not_otherwise(
     enqueue: Enqueue, scripted: ScriptedProvider
 ) -> None:
     enqueue()
-    assert passes.tell_queue()
-    assert not passes.tell_queue()
+    assert passes.publish_queue()
+    assert not passes.publish_queue()
     enqueue()
-    assert not passes.tell_queue(), "at most once a second"
+    assert not passes.publish_queue(), "at most once a second"
     QueueState.objects.update(told_at=timezone.now() - timedelta(seconds=2))
-    assert passes.tell_queue()
+    assert passes.publish_queue()
 
 
 def test_places_count_everybody_who_waits_and_not_only_those_asked_for(enqueue: Enqueue) -> None:

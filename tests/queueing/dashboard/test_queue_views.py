@@ -84,10 +84,10 @@ class TestTellingOfRules:
         self, enqueue: Enqueue, alice: User, django_capture_on_commit_callbacks: Any
     ) -> None:
         entry = enqueue()
-        assert passes.tell_queue()
+        assert passes.publish_queue()
         QueueState.objects.update(told_at=None)
-        assert not passes.tell_queue()
+        assert not passes.publish_queue()
         with django_capture_on_commit_callbacks(execute=True):
             claims.set_priority(entry, 5, actor=Actor.of(alice), source=Source.API, reason="first")
         assert QueueState.objects.get().pass_requested_at is not None
-        assert passes.tell_queue()
+        assert passes.publish_queue()
