@@ -148,7 +148,7 @@ def begin_submission(job: Job) -> bool:
     answer of the provider, or the certainty that there is none, ends the job.
     """
     if job.submission_marker is not None:
-        return may_go_on(job)
+        return may_continue(job)
     marker, now = new_marker(), timezone.now()
     waiting = Job.objects.filter(
         pk=job.pk, status__in=BEFORE_PROVIDER, submission_marker=None, cancel_requested_at=None, deleted_at=None
@@ -176,7 +176,7 @@ def begin_submissions(jobs: Sequence[Job]) -> set[str]:
     return begun
 
 
-def may_go_on(job: Job) -> bool:
+def may_continue(job: Job) -> bool:
     """Whether an earlier, unfinished submission of `job` may be tried again."""
     return Job.objects.filter(pk=job.pk, status__in=BEFORE_PROVIDER, cancel_requested_at=None).exists()
 
@@ -342,7 +342,7 @@ def delete(job: Job, *, actor: Actor, source: str) -> bool:
 def begin_staging(job: Job, stage: str, *, actor: Actor) -> bool:
     """Say that the job's dataset is on its way to the provider. False: the job was cancelled or ended meanwhile."""
     if job.status == JobStatus.UPLOADING:
-        return may_go_on(job)
+        return may_continue(job)
     return change_state(
         job,
         JobStatus.UPLOADING,
@@ -354,10 +354,10 @@ def begin_staging(job: Job, stage: str, *, actor: Actor) -> bool:
     )
 
 
-def note_staging(job: Job, percent: float, words: str) -> bool:
+def record_staging_progress(job: Job, percent: float, words: str) -> bool:
     """Say how far the dataset is. False: nobody wants it any more, since the job was cancelled or ended."""
     if (job.progress, job.last_log) == (percent, words):
-        return may_go_on(job)
+        return may_continue(job)
     uploading = Job.objects.filter(pk=job.pk, status=JobStatus.UPLOADING, cancel_requested_at=None)
     with unit_of_work():
         if not uploading.update(progress=percent, last_log=words):

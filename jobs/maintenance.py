@@ -42,7 +42,7 @@ def remove_files(job: Job) -> bool:
     """Remove the files of a deleted job. False: they can't be removed now, and the sweep tries again."""
     if job.deleted_at is None or not job.is_terminal:
         return False
-    store.remove_with(job)
+    store.remove_dataset_of(job)
     try:
         # The provider looks for itself whether the training has ended: it knows better than our row.
         asyncio.run(get_provider(job.provider).delete_files(Handle(job.pk, job.external_id or job.pk)))

@@ -109,7 +109,7 @@ async def _bring(entry: QueueEntry) -> bool:
     if copy is None:
         await sync_to_async(_leave)(entry)
         return False
-    await sync_to_async(store.note_copy)(upload, entry.provider, copy)
+    await sync_to_async(store.record_copy)(upload, entry.provider, copy)
     if not await sync_to_async(staging.end)(entry):
         return False
     return await dispatch.submit(entry, dispatch.Staged(upload.pk, copy.address))
@@ -180,16 +180,16 @@ def _beat(entry: QueueEntry, progress: TransferProgress, words: str) -> bool:
     if upload is None or not staging.renew(entry):
         return False
     if progress.done:
-        store.note_sent(upload, entry.provider, int(upload.size * progress.percent / 100))
+        store.record_sent(upload, entry.provider, int(upload.size * progress.percent / 100))
     told = f"{words}: {progress.done / 1e6:.1f} of {progress.total / 1e6:.1f} MB"
-    return lifecycle.note_staging(job, progress.percent, told)
+    return lifecycle.record_staging_progress(job, progress.percent, told)
 
 
 def _failed(entry: QueueEntry, error: ProviderError) -> None:
     """Whatever went wrong, no training was asked for."""
     error.nothing_created = True
     if entry.job.dataset is not None:
-        store.forget_unfinished(entry.job.dataset, entry.provider)
+        store.delete_unfinished_copy(entry.job.dataset, entry.provider)
     dispatch.refused(entry, entry.job, error)
 
 
@@ -197,7 +197,7 @@ def _leave(entry: QueueEntry) -> None:
     """The job was cancelled or has ended; or the claim is somebody else's, and then nothing is done."""
     job = entry.job
     if job.dataset is not None:
-        store.forget_unfinished(job.dataset, entry.provider)
+        store.delete_unfinished_copy(job.dataset, entry.provider)
     job.refresh_from_db()
     if job.is_terminal:
         claims.end(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)

@@ -54,7 +54,7 @@ def folder() -> Path:
     return Path(settings.DATA_DIR) / "uploads"
 
 
-def incoming() -> Path:
+def incoming_folder() -> Path:
     """Where they lie while they arrive."""
     return folder() / "incoming"
 
@@ -135,7 +135,7 @@ def remove(upload: DatasetUpload) -> bool:
     return True
 
 
-def remove_with(job: Job) -> bool:
+def remove_dataset_of(job: Job) -> bool:
     """Remove the archive of a job that was deleted, if its submitter uploaded it and no other job has it."""
     upload = job.dataset
     if upload is None or upload.uploaded_by_id != job.submitted_by_id:
@@ -169,7 +169,7 @@ def _remove_files() -> int:
     wanted = DatasetUpload.objects.filter(pk__in=list(here)[:SWEPT_AT_ONCE], removed_at=None)
     kept = set(wanted.values_list("pk", flat=True))
     loose = [path for name, path in list(here.items())[:SWEPT_AT_ONCE] if name not in kept]
-    left = incoming().iterdir() if incoming().is_dir() else ()
+    left = incoming_folder().iterdir() if incoming_folder().is_dir() else ()
     return sum(_remove_old(path) for path in (*loose, *left))
 
 
@@ -187,22 +187,22 @@ def copy_at(upload: DatasetUpload, provider: str) -> RemoteCopy | None:
     return RemoteCopy(row.external_id, row.address, row.expires_at) if row else None
 
 
-def note_copy(upload: DatasetUpload, provider: str, copy: RemoteCopy) -> None:
+def record_copy(upload: DatasetUpload, provider: str, copy: RemoteCopy) -> None:
     """Write down that the provider has all of it; one that has no name for it made it for a single job."""
     if not copy.external_id:
-        forget_unfinished(upload, provider)
+        delete_unfinished_copy(upload, provider)
         return
     told: dict[str, Any] = {"external_id": copy.external_id, "address": copy.address, "expires_at": copy.expires_at}
     told |= {"sent_bytes": upload.size, "updated_at": timezone.now()}
     DatasetCopy.objects.update_or_create(upload=upload, provider=provider, defaults=told)
 
 
-def forget_unfinished(upload: DatasetUpload, provider: str) -> None:
+def delete_unfinished_copy(upload: DatasetUpload, provider: str) -> None:
     """A transfer ended half-way: the provider has nothing of it."""
     DatasetCopy.objects.filter(upload=upload, provider=provider, address="").delete()
 
 
-def note_sent(upload: DatasetUpload, provider: str, sent: int) -> None:
+def record_sent(upload: DatasetUpload, provider: str, sent: int) -> None:
     """Write down how much of it is there by now. What was there before counts no longer."""
     told: dict[str, Any] = {"sent_bytes": sent, "external_id": "", "address": "", "expires_at": None}
     told["updated_at"] = timezone.now()

@@ -12,7 +12,7 @@ from django.core.files.uploadhandler import FileUploadHandler
 from rest_framework import exceptions
 
 from cloudtrain_site.errors import BodyTooLarge
-from jobs.datasets.store import UPLOAD_LIMIT_BYTES, Received, incoming
+from jobs.datasets.store import UPLOAD_LIMIT_BYTES, Received, incoming_folder
 
 FIELD = "file"
 NAME_LIMIT = 200
@@ -53,8 +53,8 @@ class DatasetHandler(FileUploadHandler):
         super().new_file(field_name, *args, **kwargs)
         if field_name != FIELD or self.path is not None:
             raise exceptions.ValidationError({field_name or FIELD: f"Send one file, in the field {FIELD!r}."})
-        incoming().mkdir(parents=True, exist_ok=True)
-        self.path = incoming() / secrets.token_hex(16)
+        incoming_folder().mkdir(parents=True, exist_ok=True)
+        self.path = incoming_folder() / secrets.token_hex(16)
         self._file = self.path.open("xb")
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:

@@ -59,8 +59,8 @@ def upload(alice: User, acme: Organization, settings: Any, tmp_path: Path) -> Da
 
 
 def keep(user: User, organization: Organization, data: bytes) -> DatasetUpload:
-    store.incoming().mkdir(parents=True, exist_ok=True)
-    path = store.incoming() / "arrived"
+    store.incoming_folder().mkdir(parents=True, exist_ok=True)
+    path = store.incoming_folder() / "arrived"
     path.write_bytes(data)
     received = store.Received(path, "toys.zip", len(data), hashlib.sha256(data).hexdigest())
     return store.store_upload(received, user=user, organization=organization)
