@@ -43,9 +43,9 @@ ROUNDS = 7
 
 def decide_ms(rounds: int = ROUNDS) -> float:
     """The median time of the decision about all free slots."""
-    from queueing.claims import who_may_go
+    from queueing.claims import choose_entries
 
-    return median(timed(lambda: len(who_may_go(FREE))) for _ in range(rounds))
+    return median(timed(lambda: len(choose_entries(FREE))) for _ in range(rounds))
 
 
 def timed(action: Callable[[], int]) -> float:

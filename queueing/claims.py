@@ -109,10 +109,10 @@ def claim_next(at_most: int = CLAIMS_AT_ONCE) -> list[QueueEntry]:
     with unit_of_work():
         _lock_claims()
         # Decided under the lock: the entries that came while we waited for it are seen too.
-        return _claim(who_may_go(at_most))
+        return _claim(choose_entries(at_most))
 
 
-def who_may_go(at_most: int) -> list[int]:
+def choose_entries(at_most: int) -> list[int]:
     """The entries that may go now, in order, at most `at_most` of them: the decision alone."""
     now = timezone.now()
     limits, usage = current_limits(queue_state()), current_usage()

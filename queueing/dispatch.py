@@ -78,7 +78,7 @@ async def _call(entry: QueueEntry, job: Job, staged: Staged | None, ledger: Resu
         error = refusal
     else:
         return await ledger.record(Accepted(entry, job, snapshot))
-    await sync_to_async(refused)(entry, job, error)
+    await sync_to_async(handle_refusal)(entry, job, error)
     return False
 
 
@@ -123,7 +123,7 @@ def training_spec(job: Job, staged: Staged | None = None) -> TrainingSpec:
     )
 
 
-def refused(entry: QueueEntry, job: Job, error: ProviderError) -> None:
+def handle_refusal(entry: QueueEntry, job: Job, error: ProviderError) -> None:
     # It may repeat what it was given.
     words = without_secrets(job, str(error))
     logger.warning("The provider did not take the job", extra={"error": words, "attempt": entry.attempts})
@@ -167,7 +167,7 @@ def _withdraw(entry: QueueEntry, job: Job) -> None:
         claims.end(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)
 
 
-def adopt_abandoned() -> int:
+def settle_abandoned() -> int:
     """Settle the claims whose lease ran out: look for the training first, and never submit it blindly again."""
     now = timezone.now()
     # Those whose dataset is on its way are taken up by whoever has that, and from its beginning.
@@ -247,7 +247,7 @@ def run_pass() -> int:
     # Those that hold a slot, since they keep others from going; among those that wait, the tick looks.
     close_ended(HOLDS_SLOT)
     dispatched = async_to_sync(_dispatch_all)()
-    adopt_abandoned()
+    settle_abandoned()
     return dispatched
 
 

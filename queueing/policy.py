@@ -186,7 +186,7 @@ def _order(candidate: Candidate) -> tuple[float, int]:
     return (candidate.turn, candidate.entry_id)
 
 
-def in_line(waiting: Collection[Candidate], usage: Usage, limits: Limits, now: datetime) -> Iterator[Candidate]:
+def in_queue_order(waiting: Collection[Candidate], usage: Usage, limits: Limits, now: datetime) -> Iterator[Candidate]:
     """All that wait, in the order in which they have their turn. Those of them that can go make what `choose` gives.
 
     Who is at a limit keeps the place, and is passed by those behind. With fair share the places depend on who runs:

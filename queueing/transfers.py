@@ -190,7 +190,7 @@ def _failed(entry: QueueEntry, error: ProviderError) -> None:
     error.nothing_created = True
     if entry.job.dataset is not None:
         store.delete_unfinished_copy(entry.job.dataset, entry.provider)
-    dispatch.refused(entry, entry.job, error)
+    dispatch.handle_refusal(entry, entry.job, error)
 
 
 def _leave(entry: QueueEntry) -> None:

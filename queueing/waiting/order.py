@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from queueing.limits import current_limits, current_usage, queue_state
 from queueing.models import QueueEntry, QueueEntryQuerySet
-from queueing.policy import Candidate, Limits, Usage, in_line
+from queueing.policy import Candidate, Limits, Usage, in_queue_order
 from queueing.statuses import EntryStatus
 
 #: So many are read to tell what is before an entry. Further behind it would cost much and mean little.
@@ -30,7 +30,7 @@ class QueueOrder:
         self._is_fair = limits.fair_share
         # A share depends on everybody; by turn, an index holds the order.
         rows = waiting.values_list(*COLUMNS) if self._is_fair else _by_turn(waiting)
-        ordered = list(in_line([Candidate(*row) for row in rows], usage, limits, now))
+        ordered = list(in_queue_order([Candidate(*row) for row in rows], usage, limits, now))
         self.front = ordered[:LOOKED_AT]
         self._places = {candidate.entry_id: number for number, candidate in enumerate(ordered, start=1)}
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from queueing.policy import BlockerKind, Candidate, Limits, Usage, blockers, can_go, choose, in_line, turn_of
+from queueing.policy import BlockerKind, Candidate, Limits, Usage, blockers, can_go, choose, in_queue_order, turn_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ROOMY = Limits(total=100, per_user=100, per_organization=100)
@@ -98,7 +98,7 @@ def test_with_fair_share_the_line_is_in_the_order_of_the_shares() -> None:
     waiting += [candidate(n, user_id=n, organization_id=2) for n in (4, 5)]
     limits = Limits(total=1, per_user=100, per_organization=10, organizations={2: 5}, fair_share=True)
     running = usage_of(candidate(90, organization_id=1), candidate(91, organization_id=1))
-    line = in_line(waiting, running, limits, NOW)
+    line = in_queue_order(waiting, running, limits, NOW)
     assert [entry.entry_id for entry in line] == [4, 1, 5, 2, 3]
     assert running.total == 2, "looking at the line takes no slot"
 
@@ -203,7 +203,7 @@ def test_looking_at_the_first_of_each_lane_chooses_as_looking_at_all(waiting: li
 def test_who_goes_next_is_the_first_in_the_line_that_can(
     waiting: list[Candidate], running: list[Candidate], limits: Limits
 ) -> None:
-    line = list(in_line(waiting, usage_of(*running), limits, NOW))
+    line = list(in_queue_order(waiting, usage_of(*running), limits, NOW))
     assert sorted(line, key=lambda entry: entry.order) == sorted(waiting, key=lambda entry: entry.order)
     gone = choose(waiting, usage_of(*running), limits, NOW)
     places = [entry.entry_id for entry in line]
