@@ -27,7 +27,7 @@ from jobs.permissions import role_in
 from jobs.submission import Submission, digest_of
 from queueing import claims, passes
 from queueing.models import QueueEntry
-from queueing.waiting.forecast import Prospect, prospect
+from queueing.waiting.forecast import StartEstimate, estimate_start
 from queueing.waiting.order import positions
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
@@ -72,7 +72,7 @@ class Forecast:
     estimated_seconds: float | None
     hold: Hold | None
     #: Where it would stand once nothing holds it.
-    prospect: Prospect
+    start: StartEstimate
     warnings: tuple[str, ...] = ()
 
 
@@ -178,7 +178,7 @@ def forecast(submission_request: SubmissionRequest) -> Forecast:
         estimated_cost=cost,
         estimated_seconds=estimate_seconds(config, submission.config, submission.hardware_profile),
         hold=_hold_on(submission_request, cost),
-        prospect=prospect(
+        start=estimate_start(
             submission_request.user, submission_request.organization, submission.provider, submission.hardware_profile
         ),
         warnings=submission_request.warnings,

@@ -92,8 +92,8 @@ def _represent_forecast(told: Forecast) -> dict[str, Any]:
         "requires_approval": told.hold is not None,
         "rule": told.hold.rule.name if told.hold else None,
         "reason": told.hold.reason if told.hold else None,
-        "queue_position": told.prospect.position,
-        "estimated_wait_seconds": None if told.hold else told.prospect.wait,
-        "waiting_reason": None if told.hold else told.prospect.reason,
+        "queue_position": told.start.position,
+        "estimated_wait_seconds": None if told.hold else told.start.wait,
+        "waiting_reason": None if told.hold else told.start.reason,
         "warnings": list(told.warnings),
     }

@@ -23,7 +23,7 @@ UNSTORED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Prospect:
+class StartEstimate:
     """A job's place, why it would wait there, and for about how many seconds; None when that can't be known."""
 
     position: int
@@ -31,7 +31,7 @@ class Prospect:
     wait: float | None
 
 
-def prospect(user: User, organization: Organization, provider: str, hardware: str) -> Prospect:
+def estimate_start(user: User, organization: Organization, provider: str, hardware: str) -> StartEstimate:
     """What the queue holds for a job of `user`'s that nobody has to approve."""
     entry = _entry(user, organization, provider, hardware)
     explainer = Explainer(user, [entry])
@@ -42,7 +42,7 @@ def prospect(user: User, organization: Organization, provider: str, hardware: st
     wait = WaitEstimates(explainer, line, [entry]).of(entry)
     waiting = QueueEntry.objects.filter(status=EntryStatus.PENDING)
     before = waiting if explainer.limits.fair_share else waiting.filter(turn__lte=entry.turn)
-    return Prospect(before.count() + 1, explainer.reason(entry), None if wait is None else wait.likely)
+    return StartEstimate(before.count() + 1, explainer.reason(entry), None if wait is None else wait.likely)
 
 
 def _entry(user: User, organization: Organization, provider: str, hardware: str) -> QueueEntry:

@@ -133,7 +133,7 @@ def test_a_forecast_says_what_would_happen_and_stores_nothing(
     coming = forecast(submission_request())
     assert coming.hold is not None
     assert coming.hold.rule == first_job_rule
-    assert coming.prospect.position == 1
+    assert coming.start.position == 1
     assert not Job.objects.exists()
     assert not ApprovalRequest.objects.exists()
     assert not told().exists()
