@@ -69,11 +69,11 @@ def _update(
 ) -> int:
     """Bring the known ones up to date; how many changed. What ended before has nothing more to tell."""
     active = {external_id: job for external_id, job in known.items() if not job.is_terminal}
-    application = SnapshotBatch({job.pk: job for job in active.values()}, config, source)
-    application.apply(
+    batch = SnapshotBatch({job.pk: job for job in active.values()}, config, source)
+    batch.apply(
         {active[item.snapshot.external_id].pk: item.snapshot for item in found if item.snapshot.external_id in active}
     )
-    return application.changed
+    return batch.changed
 
 
 def _store_discovered(

@@ -68,20 +68,20 @@ def refresh(jobs: Sequence[Job], *, source: str, with_logs: bool = False) -> Ref
 def _refresh_at(name: str, jobs: Sequence[Job], source: str, with_logs: bool) -> RefreshResult:
     """Applied as it comes: a request that hangs keeps nobody's news back but that of its own jobs."""
     config = ProviderConfig.objects.filter(name=name).first()
-    application = SnapshotBatch({job.pk: job for job in jobs}, config, source)
+    batch = SnapshotBatch({job.pk: job for job in jobs}, config, source)
     if circuit_breaker.is_open(config, timezone.now()):
         return RefreshResult(failed=len(jobs))
     try:
         lend_connection()
         for part in _answers(name, jobs, with_logs=with_logs):
-            application.apply(part)
+            batch.apply(part)
             lend_connection()
     except ProviderError as error:
         circuit_breaker.record_failure(name, error)
-        return RefreshResult(application.refreshed, len(jobs) - application.refreshed, application.moved)
-    if application.refreshed:
+        return RefreshResult(batch.refreshed, len(jobs) - batch.refreshed, batch.moved)
+    if batch.refreshed:
         circuit_breaker.record_success(config)
-    return RefreshResult(application.refreshed, application.failed, application.moved)
+    return RefreshResult(batch.refreshed, batch.failed, batch.moved)
 
 
 def _answers(name: str, jobs: Sequence[Job], *, with_logs: bool = False) -> Iterator[Answers]:
@@ -145,17 +145,17 @@ def _claim_log(job: Job) -> bool:
 
 
 def _capture_at(name: str, jobs: Sequence[Job], config: ProviderConfig | None, source: str) -> None:
-    application = SnapshotBatch({job.pk: job for job in jobs}, config, source)
+    batch = SnapshotBatch({job.pk: job for job in jobs}, config, source)
     try:
         for part in _answers(name, jobs, with_logs=True):
-            application.apply(part)
+            batch.apply(part)
             for job_id, answer in part.items():
                 if isinstance(answer, ProviderError):
-                    stop_hopeless_capture(application.jobs[job_id], answer)
+                    stop_hopeless_capture(batch.jobs[job_id], answer)
     except ProviderError as error:
         circuit_breaker.record_failure(name, error)
     else:
-        if application.refreshed:
+        if batch.refreshed:
             circuit_breaker.record_success(config)
 
 

@@ -95,9 +95,9 @@ def _waves(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
 
 def _bring_up_to_date(wave: Sequence[tuple[WebhookDelivery, Snapshot, Job]], config: ProviderConfig | None) -> None:
     before = {job.pk: job.status for _, _, job in wave}
-    application = SnapshotBatch({job.pk: job for _, _, job in wave}, config, Source.WEBHOOK)
-    application.apply({job.pk: snapshot for _, snapshot, job in wave})
-    if application.failed:
+    batch = SnapshotBatch({job.pk: job for _, _, job in wave}, config, Source.WEBHOOK)
+    batch.apply({job.pk: snapshot for _, snapshot, job in wave})
+    if batch.failed:
         raise ValueError("a snapshot could not be applied")
     for delivery, _, job in wave:
         old = before[job.pk]
