@@ -28,13 +28,13 @@ logger = logging.getLogger("simpletuner.cloud.webhooks")
 
 REPLICATE = "replicate"
 #: Deliveries a transaction at most: SQLite's other writers, who keep the next ones among them, wait for it.
-TOGETHER = 10
+MAX_DELIVERIES_PER_TRANSACTION = 10
 #: So long they may be kept waiting again and again; who is slower than that lets them all in before the next one.
-HOLD_SECONDS = 0.03
-LONGEST_REST = 0.5
-READ_TOGETHER = 50
+MAX_HOLD_SECONDS = 0.03
+MAX_REST_SECONDS = 0.5
+ROWS_PER_READ = 50
 #: A task that applies what was left is killed after a minute.
-APPLY_SECONDS = 30.0
+TASK_SECONDS = 30.0
 
 Pair = tuple[WebhookDelivery, Snapshot]
 
@@ -57,9 +57,9 @@ def _apply(pairs: Sequence[Pair]) -> None:
     if not pairs:
         return
     ids = [snapshot.external_id for _, snapshot in pairs]
-    found = Job.objects.filter(provider=REPLICATE, external_id__in=ids).defer("config", "dataloader_config")
+    locked = Job.objects.filter(provider=REPLICATE, external_id__in=ids).defer("config", "dataloader_config")
     # In the order in which everybody takes several of them: some change at once below, others after them.
-    jobs = {str(job.external_id): job for job in found.order_by("pk").select_for_update(no_key=True)}
+    jobs = {str(job.external_id): job for job in locked.order_by("pk").select_for_update(no_key=True)}
     config = ProviderConfig.objects.filter(pk=REPLICATE).first()
     for wave in _waves(pairs):
         known = [pair for pair in wave if pair[1].external_id in jobs]
@@ -68,7 +68,7 @@ def _apply(pairs: Sequence[Pair]) -> None:
                 delivery.job, delivery.outcome = _adopt(delivery, snapshot)
                 if delivery.job is not None and delivery.job.external_id == snapshot.external_id:
                     jobs[snapshot.external_id] = delivery.job
-        _bring_up_to_date([(delivery, snapshot, jobs[snapshot.external_id]) for delivery, snapshot in known], config)
+        _apply_wave([(delivery, snapshot, jobs[snapshot.external_id]) for delivery, snapshot in known], config)
     _write_down([delivery for delivery, _ in pairs])
 
 
@@ -84,16 +84,16 @@ def _write_down(deliveries: Sequence[WebhookDelivery]) -> None:
 
 def _waves(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
     """The deliveries in their order, at most one of each training at a time."""
-    left = list(pairs)
-    while left:
+    remaining = list(pairs)
+    while remaining:
         wave: dict[str, Pair] = {}
-        for pair in left:
+        for pair in remaining:
             wave.setdefault(pair[1].external_id, pair)
         yield list(wave.values())
-        left = [pair for pair in left if wave[pair[1].external_id] is not pair]
+        remaining = [pair for pair in remaining if wave[pair[1].external_id] is not pair]
 
 
-def _bring_up_to_date(wave: Sequence[tuple[WebhookDelivery, Snapshot, Job]], config: ProviderConfig | None) -> None:
+def _apply_wave(wave: Sequence[tuple[WebhookDelivery, Snapshot, Job]], config: ProviderConfig | None) -> None:
     before = {job.pk: job.status for _, _, job in wave}
     batch = SnapshotBatch({job.pk: job for _, _, job in wave}, config, Source.WEBHOOK)
     batch.apply({job.pk: snapshot for _, snapshot, job in wave})
@@ -115,23 +115,23 @@ def _adopt(delivery: WebhookDelivery, snapshot: Snapshot) -> tuple[Job | None, s
             if lifecycle.mark_submitted(owner, snapshot, actor=Actor(name=REPLICATE), source=Source.WEBHOOK):
                 return owner, f"adopted: {owner.status}"
             owner.refresh_from_db()
-        return _turn_away(owner, delivery, snapshot)
+        return _refuse_training(owner, delivery, snapshot)
 
 
-def _turn_away(owner: Job, delivery: WebhookDelivery, snapshot: Snapshot) -> tuple[Job, str]:
+def _refuse_training(owner: Job, delivery: WebhookDelivery, snapshot: Snapshot) -> tuple[Job, str]:
     """What its job has no use for: it is stopped, if it is certain that it is ours."""
-    too_late = owner, f"too late: the job is {owner.status}"
+    late = owner, f"too late: the job is {owner.status}"
     if owner.external_id == snapshot.external_id:
-        return too_late
+        return late
     made_at = read_found(delivery.payload).created_at
     # Anybody can send an unsigned one, about whatever training.
     is_certain = delivery.verdict == WebhookDelivery.Verdict.ACCEPTED and orphans.is_orphan(owner, snapshot, made_at)
-    stray = orphans.adopt_orphan(owner, snapshot, source=Source.WEBHOOK, made_at=made_at) if is_certain else None
-    if stray is not None:
-        words = f"it is {stray.status}" if stray.is_terminal else "asked to stop"
-        return stray, f"job {owner.pk} has no use for it: {words}"
+    orphan = orphans.adopt_orphan(owner, snapshot, source=Source.WEBHOOK, made_at=made_at) if is_certain else None
+    if orphan is not None:
+        outcome = f"it is {orphan.status}" if orphan.is_terminal else "asked to stop"
+        return orphan, f"job {owner.pk} has no use for it: {outcome}"
     if snapshot.status not in ACTIVE or is_certain:
-        return too_late
+        return late
     logger.warning("A training goes on that its job has no use for", extra={"external_id": snapshot.external_id})
     return owner, f"it goes on, and job {owner.pk} has no use for it: stop it at the provider"
 
@@ -141,78 +141,78 @@ def replay(delivery: WebhookDelivery) -> bool:
     if not is_prediction(delivery.payload) or delivery.verdict not in APPLICABLE:
         return False
     with unit_of_work():
-        _apply([(delivery, read_kept(delivery))])
+        _apply([(delivery, read_stored(delivery))])
     return True
 
 
-def read_kept(delivery: WebhookDelivery) -> Snapshot:
+def read_stored(delivery: WebhookDelivery) -> Snapshot:
     """What a kept delivery says, with the log that waits beside it. Raises ProviderError when it is no prediction."""
     return read_snapshot({**(delivery.payload or {}), "logs": delivery.log})
 
 
 def apply_leftovers() -> int:
     """Apply what was received and not applied, the oldest first, for as long as one task may. Returns how many."""
-    until, last, count = monotonic() + APPLY_SECONDS, 0, 0
+    until, last, count = monotonic() + TASK_SECONDS, 0, 0
     # Looked for after each turn too: whoever came meanwhile, and was turned away, relies on it.
-    while monotonic() < until and _open_ones().filter(pk__gt=last).exists():
-        with _alone() as is_mine:
-            if not is_mine:
+    while monotonic() < until and _unapplied().filter(pk__gt=last).exists():
+        with _sole_applier() as is_alone:
+            if not is_alone:
                 break
-            done, last = _apply_all_after(last, until)
+            done, last = _apply_after(last, until)
         count += done
     return count
 
 
 @contextmanager
-def _alone() -> Iterator[bool]:
+def _sole_applier() -> Iterator[bool]:
     """Whether nobody else applies deliveries at this moment: on SQLite two would only stand in each other's way."""
     if connection.vendor != "sqlite":
         yield True
         return
-    with Path(f"{connection.settings_dict['NAME']}-webhooks").open("a") as door:
+    with Path(f"{connection.settings_dict['NAME']}-webhooks").open("a") as lock_file:
         try:
-            fcntl.flock(door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:
             yield True
 
 
-def _apply_all_after(last: int, until: float) -> tuple[int, int]:
+def _apply_after(last: int, until: float) -> tuple[int, int]:
     """How many there were, and which one was the last."""
     count = 0
     while monotonic() < until:
         # Read and parsed before the transaction, which keeps others from writing.
-        rows = list(_open_ones().filter(pk__gt=last)[:READ_TOGETHER])
-        pairs = [(row, read_kept(row)) for row in rows if is_prediction(row.payload)]
+        rows = list(_unapplied().filter(pk__gt=last)[:ROWS_PER_READ])
+        pairs = [(row, read_stored(row)) for row in rows if is_prediction(row.payload)]
         last = rows[-1].pk if rows else last
-        for first in range(0, len(pairs), TOGETHER):
-            done, seconds = _apply_those_open(pairs[first : first + TOGETHER])
+        for first in range(0, len(pairs), MAX_DELIVERIES_PER_TRANSACTION):
+            done, seconds = _apply_unapplied(pairs[first : first + MAX_DELIVERIES_PER_TRANSACTION])
             count += done
             sleep(rest_after(seconds))
-        if len(rows) < READ_TOGETHER:
+        if len(rows) < ROWS_PER_READ:
             break
     return count, last
 
 
 def rest_after(seconds: float) -> float:
     """How long to let others write, after a transaction that took so long: on a busy machine, as long again."""
-    return min(seconds, LONGEST_REST) if seconds > HOLD_SECONDS else 0.0
+    return min(seconds, MAX_REST_SECONDS) if seconds > MAX_HOLD_SECONDS else 0.0
 
 
-def _apply_those_open(pairs: Sequence[Pair]) -> tuple[int, float]:
+def _apply_unapplied(pairs: Sequence[Pair]) -> tuple[int, float]:
     """How many were still open, and the seconds that it took, the wait for other writers left out.
 
     Whoever does the same at this moment has others, or waits and finds these done.
     """
     with unit_of_work(gives_way=True):
         started = monotonic()
-        still = _open_ones().filter(pk__in=[delivery.pk for delivery, _ in pairs])
-        locked = still.select_for_update(skip_locked=connection.vendor == "postgresql").values_list("pk", flat=True)
-        own = set(locked)
-        apply_each([pair for pair in pairs if pair[0].pk in own])
-        return len(own), monotonic() - started
+        unapplied = _unapplied().filter(pk__in=[delivery.pk for delivery, _ in pairs])
+        locked = unapplied.select_for_update(skip_locked=connection.vendor == "postgresql").values_list("pk", flat=True)
+        claimed = set(locked)
+        apply_each([pair for pair in pairs if pair[0].pk in claimed])
+        return len(claimed), monotonic() - started
 
 
-def _open_ones() -> QuerySet[WebhookDelivery]:
+def _unapplied() -> QuerySet[WebhookDelivery]:
     return WebhookDelivery.objects.filter(IS_APPLICABLE, outcome="").order_by("id")

@@ -20,14 +20,14 @@ from cloudtrain_site.serving.asgi_types import App, Receive, Scope, Send
 from jobs.providers.replicate.predictions import MARKER_PARAMETER, WEBHOOK_PATH
 from jobs.webhooks.batcher import DeliveryBatcher
 from jobs.webhooks.inbox import IncomingDelivery, WebhookRequest
-from jobs.webhooks.views import answer_to
+from jobs.webhooks.views import response_to
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
 #: Bytes of one, and of all that wait at the same time.
-LARGEST = 1_000_000
-ALTOGETHER = 32_000_000
-WENT_WRONG = "Something went wrong on our side. The log has the details under this correlation id."
+MAX_BODY_BYTES = 1_000_000
+MAX_WAITING_BYTES = 32_000_000
+SERVER_ERROR = "Something went wrong on our side. The log has the details under this correlation id."
 FIXED_HEADERS = (
     (b"content-type", b"application/json"),
     (b"x-content-type-options", b"nosniff"),
@@ -40,49 +40,49 @@ class WebhookEndpoint:
 
     def __init__(self, app: App) -> None:
         self.app = app
-        self._desk = DeliveryBatcher()
-        self._held = 0
+        self._batcher = DeliveryBatcher()
+        self._waiting_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a delivery when it was applied, or in a rush when it is kept."""
         size = _size_of_delivery(scope)
-        if size is None or size > LARGEST or self._held + size > ALTOGETHER:
+        if size is None or size > MAX_BODY_BYTES or self._waiting_bytes + size > MAX_WAITING_BYTES:
             await self.app(scope, receive, send)
             return
-        self._held += size
+        self._waiting_bytes += size
         try:
-            body = await _read(receive)
+            body = await _read_body(receive)
             if body is not None:
                 await self._answer(scope, body, send)
         finally:
-            self._held -= size
+            self._waiting_bytes -= size
 
     async def _answer(self, scope: Scope, body: bytes, send: Send) -> None:
         headers = _headers_of(scope)
         with request_correlation(headers.get(HEADER.lower())) as correlation_id:
-            status, words = await self._judge(_arrival(scope, headers, body))
-        content = json.dumps(words).encode()
+            status, payload = await self._process(_webhook_request(scope, headers, body))
+        content = json.dumps(payload).encode()
         own = ((b"content-length", b"%d" % len(content)), (HEADER.lower().encode(), correlation_id.encode()))
         await send({"type": "http.response.start", "status": status, "headers": [*FIXED_HEADERS, *own]})
         await send({"type": "http.response.body", "body": content})
 
-    async def _judge(self, request: WebhookRequest) -> tuple[int, dict[str, Any]]:
+    async def _process(self, request: WebhookRequest) -> tuple[int, dict[str, Any]]:
         incoming = IncomingDelivery(request)
         try:
-            await self._desk.take(incoming)
-            return answer_to(incoming)
+            await self._batcher.process(incoming)
+            return response_to(incoming)
         except Exception:
             # As Django does it; the sender comes again.
             logger.exception("Webhook could not be taken in")
-            return 500, error_body(WENT_WRONG, "server_error")
+            return 500, error_body(SERVER_ERROR, "server_error")
 
 
 def _size_of_delivery(scope: Scope) -> int | None:
     """Its length, as uvicorn holds the sender to it; None for what is no delivery, or doesn't say."""
     if scope["type"] != "http" or scope["path"] != WEBHOOK_PATH or scope["method"] != "POST":
         return None
-    given = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    return int(given) if given.isdigit() and len(given) < 12 else None
+    content_length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    return int(content_length) if content_length.isdigit() and len(content_length) < 12 else None
 
 
 def _headers_of(scope: Scope) -> Mapping[str, str]:
@@ -94,13 +94,13 @@ def _headers_of(scope: Scope) -> Mapping[str, str]:
     return headers
 
 
-def _arrival(scope: Scope, headers: Mapping[str, str], body: bytes) -> WebhookRequest:
-    given = parse_qs(scope["query_string"].decode("latin-1")).get(MARKER_PARAMETER, [""])
+def _webhook_request(scope: Scope, headers: Mapping[str, str], body: bytes) -> WebhookRequest:
+    markers = parse_qs(scope["query_string"].decode("latin-1")).get(MARKER_PARAMETER, [""])
     sender = scope["client"][0] if scope.get("client") else ""
-    return WebhookRequest(headers, body, sender, given[-1][:40])
+    return WebhookRequest(headers, body, sender, markers[-1][:40])
 
 
-async def _read(receive: Receive) -> bytes | None:
+async def _read_body(receive: Receive) -> bytes | None:
     """The body; None when the sender goes away."""
     pieces, more = [], True
     while more:

@@ -15,7 +15,7 @@ from jobs.webhooks import inbox
 from jobs.webhooks.inbox import IncomingDelivery
 
 #: Deliveries a commit at most.
-TOGETHER = 25
+MAX_DELIVERIES_PER_COMMIT = 25
 #: In a rush there is one commit in so long: it costs more than what else is done for one of them.
 GATHER_SECONDS = 0.012
 #: The connection is given back when none has come for so long.
@@ -30,9 +30,9 @@ class DeliveryBatcher:
     def __init__(self) -> None:
         self._waiting: SimpleQueue[_Waiting] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._took_at = float("-inf")
+        self._last_batch_at = float("-inf")
 
-    async def take(self, incoming: IncomingDelivery) -> None:
+    async def process(self, incoming: IncomingDelivery) -> None:
         """Return when the delivery was taken in, or could not be: the delivery tells."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.put((incoming, future))
@@ -43,8 +43,8 @@ class DeliveryBatcher:
 
     def _serve(self) -> None:
         while True:
-            waiting = [self._next(), *self._others()]
-            self._took_at = time.monotonic()
+            waiting = [self._next(), *self._take_waiting()]
+            self._last_batch_at = time.monotonic()
             batch = [incoming for incoming, _ in waiting]
             inbox.process_batch(batch)
             if any(incoming.error is not None for incoming in batch):
@@ -61,13 +61,13 @@ class DeliveryBatcher:
             connection.close()
             return self._waiting.get()
 
-    def _others(self) -> Iterable[_Waiting]:
+    def _take_waiting(self) -> Iterable[_Waiting]:
         # Whoever came while the ones before were kept has waited long enough, when that took long.
-        pause = self._took_at + GATHER_SECONDS - time.monotonic()
-        if pause > 0 and inbox.is_burst() and self._waiting.qsize() < TOGETHER - 1:
+        pause = self._last_batch_at + GATHER_SECONDS - time.monotonic()
+        if pause > 0 and inbox.is_burst() and self._waiting.qsize() < MAX_DELIVERIES_PER_COMMIT - 1:
             time.sleep(pause)
         with suppress(Empty):
-            for _ in range(TOGETHER - 1):
+            for _ in range(MAX_DELIVERIES_PER_COMMIT - 1):
                 yield self._waiting.get_nowait()
 
 

@@ -35,16 +35,16 @@ from jobs.webhooks.signatures import Check, check
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
 Verdict = WebhookDelivery.Verdict
-KEEP = timedelta(days=30)
+RETENTION = timedelta(days=30)
 #: So many within a second are applied before they are answered; more, and what follows them, are left to a task.
-AT_ONCE = 10
-RUSH_SECONDS = 2.0
-ASK_PAUSE = 1.0
+BURST_DELIVERIES = 10
+BURST_SECONDS = 2.0
+TASK_PAUSE_SECONDS = 1.0
 #: A longer one doesn't wait with its delivery: it is fetched from the provider again. Characters.
-LONGEST_LOG = 100_000
+MAX_LOG_CHARACTERS = 100_000
 #: So many refused deliveries an hour are put on record; anybody may send us more of them.
-REFUSALS_AN_HOUR = 500
-REFUSED_CODES = {Verdict.FOREIGN: 403, Verdict.FORGED: 401, Verdict.STALE: 401, Verdict.MALFORMED: 400}
+MAX_REFUSALS_PER_HOUR = 500
+REFUSAL_STATUSES = {Verdict.FOREIGN: 403, Verdict.FORGED: 401, Verdict.STALE: 401, Verdict.MALFORMED: 400}
 _VERDICTS = {Check.VALID: Verdict.ACCEPTED, Check.FORGED: Verdict.FORGED, Check.STALE: Verdict.STALE}
 
 
@@ -77,10 +77,10 @@ class IncomingDelivery:
         """
         if self.error is not None:
             raise self.error
-        return REFUSED_CODES.get(self.verdict, 200)
+        return REFUSAL_STATUSES.get(self.verdict, 200)
 
 
-_turn = threading.Lock()
+_lock = threading.Lock()
 
 
 def process_batch(batch: Sequence[IncomingDelivery]) -> None:
@@ -90,25 +90,25 @@ def process_batch(batch: Sequence[IncomingDelivery]) -> None:
     """
     try:
         # One after the other: the threads of this process would only fight for SQLite's one writer.
-        with _turn:
-            _take(batch)
+        with _lock:
+            _process(batch)
     except Exception as error:
         for incoming in batch:
             incoming.error = incoming.error or error
 
 
-def _take(batch: Sequence[IncomingDelivery]) -> None:
+def _process(batch: Sequence[IncomingDelivery]) -> None:
     config = ProviderConfig.objects.filter(pk=REPLICATE).first() or ProviderConfig(name=REPLICATE)
     for incoming in batch:
         with correlation(incoming.correlation_id):
             _judge_one(incoming, config)
-    good = [incoming for incoming in batch if incoming.delivery is not None]
-    if good and config.webhooks_missed_at is not None:
+    accepted = [incoming for incoming in batch if incoming.delivery is not None]
+    if accepted and config.webhooks_missed_at is not None:
         ProviderConfig.objects.filter(pk=REPLICATE).update(webhooks_missed_at=None)
         logger.info("Webhooks arrive again")
-    new = _keep(good)
-    if _burst.grows(len(batch)):
-        _request_application()
+    new = _store(accepted)
+    if _burst.add(len(batch)):
+        _request_apply_task()
     else:
         apply_each([(one.delivery, read_snapshot(one.body)) for one in new if one.delivery])
 
@@ -126,20 +126,20 @@ def _judge_one(incoming: IncomingDelivery, config: ProviderConfig) -> None:
             incoming.body, incoming.delivery = body, _delivery(request, incoming.verdict, body)
             return
         incoming.verdict = Verdict.MALFORMED
-    _keep_refusal(request, incoming.verdict)
+    _store_refusal(request, incoming.verdict)
 
 
 def _judge(request: WebhookRequest, config: ProviderConfig) -> WebhookDelivery.Verdict:
     if not may_deliver(request.sender, config.webhook_networks):
         return Verdict.FOREIGN
-    signed = any(name.startswith("webhook-") for name in request.headers)
-    if not signed:
+    is_signed = any(name.startswith("webhook-") for name in request.headers)
+    if not is_signed:
         return Verdict.FORGED if config.signature_required else Verdict.UNSIGNED
     secret = signing_secret.secret()
-    found = check(request.headers, request.body, secret, time())
-    if found == Check.FORGED and (fresh := signing_secret.fresh_secret(secret)):
-        found = check(request.headers, request.body, fresh, time())
-    return _VERDICTS.get(found, Verdict.FORGED)
+    result = check(request.headers, request.body, secret, time())
+    if result == Check.FORGED and (fresh := signing_secret.fresh_secret(secret)):
+        result = check(request.headers, request.body, fresh, time())
+    return _VERDICTS.get(result, Verdict.FORGED)
 
 
 def may_deliver(sender: str, networks: str) -> bool:
@@ -171,21 +171,21 @@ def _finite(text: str) -> float:
 
 def _delivery(request: WebhookRequest, verdict: WebhookDelivery.Verdict, body: Mapping[str, Any]) -> WebhookDelivery:
     """Its row, to be kept without secrets: the payload without its log, which is kept with the job."""
-    found = MARKER.search(request.marker)
+    match = MARKER.search(request.marker)
     payload = {name: value for name, value in body.items() if name not in ("logs", "input")}
     return WebhookDelivery(
         provider=REPLICATE,
         delivery_id=request.headers.get("webhook-id", "")[:200],
         verdict=verdict,
         sender=_address(request.sender),
-        marker=found[0] if found else "",
+        marker=match[0] if match else "",
         external_id=body["id"],
-        payload=_keepable(payload) if b"\\u" in request.body else payload,
+        payload=_storable(payload) if b"\\u" in request.body else payload,
         log=_log_of(body),
     )
 
 
-def _keepable(payload: Any) -> Any:
+def _storable(payload: Any) -> Any:
     """Without what a database doesn't take: PostgreSQL has no NUL and no half of a character, in JSON either."""
     text = json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace").decode()
     return json.loads(text.replace("\\u0000", " "))
@@ -196,7 +196,7 @@ def _log_of(body: Mapping[str, Any]) -> str:
     log = body.get("logs")
     if (
         not isinstance(log, str)
-        or len(log) > LONGEST_LOG
+        or len(log) > MAX_LOG_CHARACTERS
         or PROVIDER_WORDS.get(str(body.get("status"))) not in TERMINAL
     ):
         return ""
@@ -210,10 +210,10 @@ def _address(sender: str) -> str | None:
         return None
 
 
-def _keep_refusal(request: WebhookRequest, verdict: WebhookDelivery.Verdict) -> None:
+def _store_refusal(request: WebhookRequest, verdict: WebhookDelivery.Verdict) -> None:
     logger.warning("Webhook refused: %s", verdict.label, extra={"sender": request.sender})
-    lately = WebhookDelivery.objects.filter(received_at__gte=timezone.now() - timedelta(hours=1))
-    if lately.exclude(verdict__in=APPLICABLE)[:REFUSALS_AN_HOUR].count() < REFUSALS_AN_HOUR:
+    recent = WebhookDelivery.objects.filter(received_at__gte=timezone.now() - timedelta(hours=1))
+    if recent.exclude(verdict__in=APPLICABLE)[:MAX_REFUSALS_PER_HOUR].count() < MAX_REFUSALS_PER_HOUR:
         WebhookDelivery.objects.create(
             provider=REPLICATE,
             delivery_id=request.headers.get("webhook-id", "").replace("\x00", "")[:200],
@@ -222,56 +222,56 @@ def _keep_refusal(request: WebhookRequest, verdict: WebhookDelivery.Verdict) -> 
         )
 
 
-def _keep(batch: list[IncomingDelivery]) -> list[IncomingDelivery]:
+def _store(batch: list[IncomingDelivery]) -> list[IncomingDelivery]:
     """Store the deliveries that are new, in one statement. Returns their batch; one that comes again is counted."""
     # Before the transaction, which keeps others from writing.
     _mask([incoming.delivery for incoming in batch if incoming.delivery is not None])
     try:
         with unit_of_work():
-            return _keep_new(batch)
+            return _store_new(batch)
     except (IntegrityError, DataError):
         # Another process has just stored one of them, or one can't be stored: each in a transaction of its own.
-        return [kept for incoming in batch for kept in _keep_alone(incoming)]
+        return [stored for incoming in batch for stored in _store_alone(incoming)]
 
 
-def _keep_alone(incoming: IncomingDelivery) -> list[IncomingDelivery]:
+def _store_alone(incoming: IncomingDelivery) -> list[IncomingDelivery]:
     try:
         with unit_of_work():
-            return _keep_new([incoming])
+            return _store_new([incoming])
     except (IntegrityError, DataError) as error:
         incoming.error = error
         return []
 
 
-def _keep_new(batch: list[IncomingDelivery]) -> list[IncomingDelivery]:
+def _store_new(batch: list[IncomingDelivery]) -> list[IncomingDelivery]:
     ids = [incoming.delivery.delivery_id for incoming in batch if incoming.delivery and incoming.delivery.delivery_id]
-    taken = WebhookDelivery.objects.filter(IS_APPLICABLE & HAS_ID, provider=REPLICATE)
-    known = set(taken.filter(delivery_id__in=ids).values_list("delivery_id", flat=True)) if ids else set()
+    stored = WebhookDelivery.objects.filter(IS_APPLICABLE & HAS_ID, provider=REPLICATE)
+    known = set(stored.filter(delivery_id__in=ids).values_list("delivery_id", flat=True)) if ids else set()
     new: list[IncomingDelivery] = []
-    again: list[str] = []
+    repeated: list[str] = []
     for incoming in batch:
         assert incoming.delivery is not None
-        name = incoming.delivery.delivery_id
-        if name and name in known:
-            again.append(name)
+        delivery_id = incoming.delivery.delivery_id
+        if delivery_id and delivery_id in known:
+            repeated.append(delivery_id)
             logger.debug("Webhook came again", extra={"external_id": incoming.delivery.external_id})
             continue
-        known.add(name)
+        known.add(delivery_id)
         incoming.delivery.pk = None
         new.append(incoming)
     WebhookDelivery.objects.bulk_create([incoming.delivery for incoming in new if incoming.delivery is not None])
-    for name in again:
-        taken.filter(delivery_id=name).update(repeats=F("repeats") + 1)
+    for delivery_id in repeated:
+        stored.filter(delivery_id=delivery_id).update(repeats=F("repeats") + 1)
     return new
 
 
 def _mask(deliveries: Sequence[WebhookDelivery]) -> None:
     """Take secrets out of the payloads; those first that a trainer repeats in its last words, of whatever form."""
-    telling = [one for one in deliveries if one.log or (one.payload or {}).get("error")]
-    theirs = Q(external_id__in=[delivery.external_id for delivery in telling])
-    theirs |= Q(submission_marker__in=[delivery.marker for delivery in telling if delivery.marker])
-    known = Job.objects.filter(theirs, provider=REPLICATE).exclude(sealed="")
-    jobs = list(known.only("external_id", "submission_marker", "sealed")) if telling else []
+    with_text = [one for one in deliveries if one.log or (one.payload or {}).get("error")]
+    is_owner = Q(external_id__in=[delivery.external_id for delivery in with_text])
+    is_owner |= Q(submission_marker__in=[delivery.marker for delivery in with_text if delivery.marker])
+    owners = Job.objects.filter(is_owner, provider=REPLICATE).exclude(sealed="")
+    jobs = list(owners.only("external_id", "submission_marker", "sealed")) if with_text else []
     for delivery in deliveries:
         for job in jobs:
             if job.external_id == delivery.external_id or job.submission_marker == delivery.marker:
@@ -285,17 +285,17 @@ class _Burst:
 
     def __init__(self) -> None:
         self.until = float("-inf")
-        self.asked_at = float("-inf")
+        self.task_requested_at = float("-inf")
         #: Whether some were kept since a task was asked for.
-        self.owes = False
-        self._lately: deque[float] = deque(maxlen=AT_ONCE + 1)
+        self.is_task_owed = False
+        self._recent: deque[float] = deque(maxlen=BURST_DELIVERIES + 1)
 
-    def grows(self, count: int) -> bool:
+    def add(self, count: int) -> bool:
         """Whether it is on, now that so many have come."""
         now = monotonic()
-        self._lately.extend([now] * count)
-        if len(self._lately) > AT_ONCE and now - self._lately[0] < 1:
-            self.until = now + RUSH_SECONDS
+        self._recent.extend([now] * count)
+        if len(self._recent) > BURST_DELIVERIES and now - self._recent[0] < 1:
+            self.until = now + BURST_SECONDS
         return now < self.until
 
 
@@ -307,27 +307,27 @@ def is_burst() -> bool:
     return monotonic() < _burst.until
 
 
-def _request_application() -> None:
+def _request_apply_task() -> None:
     """Have a task apply what was kept; one wish a second is enough, and the upkeep finds what every task missed."""
     now = monotonic()
-    _burst.owes = now - _burst.asked_at < ASK_PAUSE
-    if not _burst.owes:
-        _burst.asked_at = now
+    _burst.is_task_owed = now - _burst.task_requested_at < TASK_PAUSE_SECONDS
+    if not _burst.is_task_owed:
+        _burst.task_requested_at = now
         with unit_of_work():  # in line with the other writers: past them it may come to nothing for long
             async_task("jobs.tasks.apply_webhooks")
 
 
 def after_burst() -> None:
     """Nobody has come for a while: have those applied that came after the last task. Raises nothing."""
-    if _burst.owes:
-        _burst.asked_at = float("-inf")
+    if _burst.is_task_owed:
+        _burst.task_requested_at = float("-inf")
         try:
-            _request_application()
+            _request_apply_task()
         except Exception:
             logger.exception("Webhooks wait for the upkeep to apply them")
 
 
 def trim() -> int:
     """Delete what is older than 30 days, a thousand at a time. Returns how many went."""
-    old = WebhookDelivery.objects.filter(received_at__lt=timezone.now() - KEEP).values_list("pk", flat=True)[:1000]
+    old = WebhookDelivery.objects.filter(received_at__lt=timezone.now() - RETENTION).values_list("pk", flat=True)[:1000]
     return WebhookDelivery.objects.filter(pk__in=list(old)).delete()[0]

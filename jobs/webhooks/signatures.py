@@ -13,7 +13,7 @@ PREFIX = "whsec_"
 #: How old, or how far ahead of our clock, a delivery may be.
 TOLERANCE_SECONDS = 300
 #: Longer headers than any sender's; what is longer is not looked at.
-LONGEST_HEADER = 4096
+MAX_HEADER_CHARACTERS = 4096
 
 
 class Check(StrEnum):
@@ -30,12 +30,12 @@ def check(headers: Mapping[str, str], body: bytes, secret: str, now: float) -> C
 
     A wrong signature is told before a wrong time: only a sender who knows the secret learns that his clock is off.
     """
-    given = [headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature")]
-    if not any(given):
+    values = [headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature")]
+    if not any(values):
         return Check.UNSIGNED
-    delivery_id, timestamp, signatures = given
+    delivery_id, timestamp, signatures = values
     key = _key(secret)
-    if not key or not all(given) or any(len(text) > LONGEST_HEADER for text in given):
+    if not key or not all(values) or any(len(text) > MAX_HEADER_CHARACTERS for text in values):
         return Check.FORGED
     signed = b".".join((delivery_id.encode("utf-8", "replace"), timestamp.encode("utf-8", "replace"), body))
     expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest())
@@ -57,9 +57,9 @@ def _is_among(expected: bytes, signatures: str) -> bool:
     """Several are given while a secret is being replaced; those of another version are not for us."""
     versioned = (signature.partition(",") for signature in signatures.split(" "))
     # Every one is compared, each in constant time.
-    found = [
+    matches = [
         hmac.compare_digest(expected, value.encode("utf-8", "replace"))
         for version, _, value in versioned
         if version == "v1"
     ]
-    return any(found)
+    return any(matches)

@@ -19,32 +19,32 @@ from jobs.providers.replicate.provider import ReplicateProvider
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
 #: A forged delivery must not make us ask again and again.
-REFETCH_PAUSE = 60.0
+REFETCH_PAUSE_SECONDS = 60.0
 #: All deliveries wait while the secret is fetched: not for long, and after a failure not for a while.
 FETCH_SECONDS = 4.0
-FAILURE_PAUSE = 5.0
+FAILURE_PAUSE_SECONDS = 5.0
 
 
 @dataclass
-class _Kept:
+class _Cache:
     secret: str = ""
     fetched_again_at: float = float("-inf")
-    of: tuple[str, str] = ("", "")
+    account: tuple[str, str] = ("", "")
     failed_at: float = float("-inf")
 
 
-_kept = _Kept()
-_turn = threading.Lock()
+_cache = _Cache()
+_lock = threading.Lock()
 
 
 def secret() -> str:
     """Replicate's secret for this account. Raises ProviderError when it can't be had."""
     provider = ReplicateProvider.from_settings()
     account = (provider.access.base, provider.access.token)
-    with _turn:
-        if not _kept.secret or _kept.of != account:
+    with _lock:
+        if not _cache.secret or _cache.account != account:
             _fetch(provider)
-        return _kept.secret
+        return _cache.secret
 
 
 def fetch_early() -> None:
@@ -60,38 +60,43 @@ def fetch_early() -> None:
 
 def fresh_secret(used: str) -> str | None:
     """Another secret than `used`, which didn't fit: it may have been replaced. None: it is the same, or too soon."""
-    with _turn:
-        if _kept.secret != used:
-            return _kept.secret
-        if time.monotonic() - _kept.fetched_again_at < REFETCH_PAUSE:
+    with _lock:
+        if _cache.secret != used:
+            return _cache.secret
+        if time.monotonic() - _cache.fetched_again_at < REFETCH_PAUSE_SECONDS:
             return None
         # Marked first: a provider that is down isn't asked at every delivery either.
-        _kept.fetched_again_at = time.monotonic()
+        _cache.fetched_again_at = time.monotonic()
         try:
             _fetch(ReplicateProvider.from_settings())
         except ProviderError as error:
             logger.warning("Webhook secret could not be fetched again", extra={"error": str(error)})
             return None
-        return _kept.secret if _kept.secret != used else None
+        return _cache.secret if _cache.secret != used else None
 
 
 def clear_cache() -> None:
     """Fetch the secret again at the next need."""
-    with _turn:
-        _kept.secret, _kept.fetched_again_at, _kept.of, _kept.failed_at = "", float("-inf"), ("", ""), float("-inf")
+    with _lock:
+        _cache.secret, _cache.fetched_again_at, _cache.account, _cache.failed_at = (
+            "",
+            float("-inf"),
+            ("", ""),
+            float("-inf"),
+        )
 
 
 def _fetch(provider: ReplicateProvider) -> None:
-    if time.monotonic() - _kept.failed_at < FAILURE_PAUSE:
+    if time.monotonic() - _cache.failed_at < FAILURE_PAUSE_SECONDS:
         raise ProviderError("Replicate did not tell its webhook secret a moment ago.")
     lend_connection()
     try:
-        found = asyncio.run(asyncio.wait_for(provider.webhook_secret(), FETCH_SECONDS))
+        secret = asyncio.run(asyncio.wait_for(provider.webhook_secret(), FETCH_SECONDS))
     except TimeoutError:
-        _kept.failed_at = time.monotonic()
+        _cache.failed_at = time.monotonic()
         raise ProviderError("Replicate did not tell its webhook secret in time.") from None
     except ProviderError:
-        _kept.failed_at = time.monotonic()
+        _cache.failed_at = time.monotonic()
         raise
-    register_secret(found)
-    _kept.secret, _kept.of = found, (provider.access.base, provider.access.token)
+    register_secret(secret)
+    _cache.secret, _cache.account = secret, (provider.access.base, provider.access.token)

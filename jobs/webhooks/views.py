@@ -17,7 +17,7 @@ from jobs.webhooks import inbox
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
 #: A delivery carries the whole log.
-LONGEST_BODY = 10_000_000
+MAX_BODY_BYTES = 10_000_000
 REFUSED = "webhook_refused"
 
 
@@ -25,25 +25,25 @@ REFUSED = "webhook_refused"
 @require_POST
 def replicate(request: HttpRequest) -> HttpResponse:
     """Take a delivery in: 200 for a good one, known job or not; 503 when it can't be judged now."""
-    if int(request.META.get("CONTENT_LENGTH") or 0) > LONGEST_BODY:
+    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_BYTES:
         return _refuse(413, "A delivery may have at most 10 MB.")
     # Not request.body: that has the limit of ordinary requests.
-    body = request.read(LONGEST_BODY + 1)
-    if len(body) > LONGEST_BODY:
+    body = request.read(MAX_BODY_BYTES + 1)
+    if len(body) > MAX_BODY_BYTES:
         return _refuse(413, "A delivery may have at most 10 MB.")
-    delivered = inbox.WebhookRequest(
+    webhook_request = inbox.WebhookRequest(
         headers={name.lower(): value for name, value in request.headers.items()},
         body=body,
         sender=request.META.get("REMOTE_ADDR", ""),
         marker=request.GET.get(MARKER_PARAMETER, "")[:40],
     )
-    incoming = inbox.IncomingDelivery(delivered)
+    incoming = inbox.IncomingDelivery(webhook_request)
     inbox.process_batch([incoming])
-    status, words = answer_to(incoming)
-    return JsonResponse(words, status=status)
+    status, payload = response_to(incoming)
+    return JsonResponse(payload, status=status)
 
 
-def answer_to(incoming: inbox.IncomingDelivery) -> tuple[int, dict[str, Any]]:
+def response_to(incoming: inbox.IncomingDelivery) -> tuple[int, dict[str, Any]]:
     """The status and the body of the answer. Raises what kept the delivery from being kept."""
     try:
         status = incoming.status

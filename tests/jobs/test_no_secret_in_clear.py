@@ -309,7 +309,7 @@ def test_the_last_words_of_a_delivery_are_kept_without_them(make_job: Callable[.
     }
     arrival = inbox.WebhookRequest({"webhook-id": "msg"}, b"", "127.0.0.1", marker)
     delivery = inbox._delivery(arrival, WebhookDelivery.Verdict.ACCEPTED, body)
-    inbox._keep([inbox.IncomingDelivery(arrival, delivery=delivery)])
+    inbox._store([inbox.IncomingDelivery(arrival, delivery=delivery)])
     kept = WebhookDelivery.objects.get()
     payload: Any = kept.payload
     assert set(payload["error"].replace("no key=", "")) <= set("*, ")

@@ -36,7 +36,7 @@ def door(web_server: str, secret: str, monkeypatch: MonkeyPatch) -> str:
 @pytest.fixture
 def as_django_answers(monkeypatch: MonkeyPatch) -> None:
     """Nothing is small enough for the short way."""
-    monkeypatch.setattr(asgi, "LARGEST", -1)
+    monkeypatch.setattr(asgi, "MAX_BODY_BYTES", -1)
 
 
 def test_a_delivery_is_applied_and_answered(door: str, secret: str, at_replicate: MakeJob) -> None:
@@ -90,7 +90,7 @@ def test_a_forged_delivery_is_refused_in_the_contracts_shape(
 def test_many_at_the_same_moment_are_all_kept(
     door: str, secret: str, at_replicate: MakeJob, monkeypatch: MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "AT_ONCE", 2)
+    monkeypatch.setattr(inbox, "BURST_DELIVERIES", 2)
     monkeypatch.setattr(inbox, "_burst", inbox._Burst())
     job = at_replicate()
     bodies = [body_of(job, logs=str(number)) for number in range(30)]
@@ -119,7 +119,7 @@ def test_in_a_rush_nobody_is_kept_waiting_who_comes_long_after_the_last_one(
 def test_what_comes_after_the_last_task_of_a_rush_is_applied_when_it_is_over(
     door: str, secret: str, at_replicate: MakeJob, monkeypatch: MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "AT_ONCE", 0)
+    monkeypatch.setattr(inbox, "BURST_DELIVERIES", 0)
     monkeypatch.setattr(inbox, "_burst", inbox._Burst())
     body = body_of(at_replicate())
     for delivery in ("msg_1", "msg_2"):
@@ -143,8 +143,8 @@ def test_one_of_unknown_length_goes_djangos_way(door: str, secret: str, at_repli
 def test_what_wait_in_memory_are_not_too_many(
     door: str, secret: str, at_replicate: MakeJob, monkeypatch: MonkeyPatch, as_django_answers: None
 ) -> None:
-    monkeypatch.setattr(asgi, "LARGEST", 1_000)
-    monkeypatch.setattr(asgi, "ALTOGETHER", 10)
+    monkeypatch.setattr(asgi, "MAX_BODY_BYTES", 1_000)
+    monkeypatch.setattr(asgi, "MAX_WAITING_BYTES", 10)
     body = body_of(at_replicate())
     assert httpx.post(door, content=body, headers=sign(body, secret)).status_code == 200
 
@@ -167,7 +167,7 @@ def test_an_error_of_ours_is_answered_as_one_and_the_next_delivery_is_taken(
 
     body = body_of(at_replicate())
     with monkeypatch.context() as patch:
-        patch.setattr(inbox, "_keep", fail)
+        patch.setattr(inbox, "_store", fail)
         answer = httpx.post(door, content=body, headers=sign(body, secret))
     assert (answer.status_code, answer.json()["code"]) == (500, "server_error")
     assert httpx.post(door, content=body, headers=sign(body, secret)).status_code == 200

@@ -46,8 +46,8 @@ def test_after_a_slow_transaction_others_may_write(took: float, rest: float) -> 
 def test_leftovers_are_applied_in_however_many_transactions(
     secret: str, at_replicate: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apply, "READ_TOGETHER", 5)
-    monkeypatch.setattr(apply, "TOGETHER", 2)
+    monkeypatch.setattr(apply, "ROWS_PER_READ", 5)
+    monkeypatch.setattr(apply, "MAX_DELIVERIES_PER_TRANSACTION", 2)
     jobs = [at_replicate() for _ in range(4)]
     WebhookDelivery.objects.bulk_create(
         WebhookDelivery(provider="replicate", delivery_id=name, verdict="accepted", payload=json.loads(body))
@@ -66,7 +66,7 @@ def test_leftovers_are_applied_by_one_at_a_time(deliver: Deliver, at_replicate: 
     WebhookDelivery.objects.create(
         provider="replicate", delivery_id="a", verdict="accepted", payload=json.loads(body_of(at_replicate()))
     )
-    with apply._alone() as is_mine:
+    with apply._sole_applier() as is_mine:
         assert (is_mine, apply.apply_leftovers()) == (True, 0)
     assert apply.apply_leftovers() == 1
 
@@ -112,7 +112,7 @@ def test_the_inbox_forgets_after_thirty_days(db: None) -> None:
 
 
 def test_refused_ones_do_not_fill_the_disk(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox, "REFUSALS_AN_HOUR", 3)
+    monkeypatch.setattr(inbox, "MAX_REFUSALS_PER_HOUR", 3)
     assert {deliver(b"{}", headers={}) for _ in range(5)} == {401}
     assert WebhookDelivery.objects.count() == 3
 
@@ -127,7 +127,7 @@ def test_a_task_is_asked_for_in_line_with_the_other_writers(secret: str) -> None
 
     pre_enqueue.connect(look)
     try:
-        inbox._request_application()
+        inbox._request_apply_task()
     finally:
         pre_enqueue.disconnect(look)
     assert turns == [True]

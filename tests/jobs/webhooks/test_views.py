@@ -344,7 +344,7 @@ def test_a_secret_that_does_not_come_holds_nobody_up_for_long(
     job = at_replicate()
     assert [deliver(body_of(job)) for _ in range(3)] == [503] * 3
     assert fake.requests.count("GET", "/v1/webhooks/default/secret") == 1
-    monkeypatch.setattr(signing_secret, "FAILURE_PAUSE", 0.0)
+    monkeypatch.setattr(signing_secret, "FAILURE_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(signing_secret, "FETCH_SECONDS", 10.0)
     assert deliver(body_of(job)) == 200
 
@@ -381,7 +381,7 @@ def test_one_bad_delivery_spoils_no_other_that_came_with_it(secret: str, at_repl
 def test_the_log_of_a_rush_is_kept_though_the_provider_is_not_asked(
     deliver: Deliver, at_replicate: MakeJob, fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "AT_ONCE", 0)
+    monkeypatch.setattr(inbox, "BURST_DELIVERIES", 0)
     monkeypatch.setattr(inbox, "_burst", inbox._Burst())
     job = at_replicate(status=JobStatus.RUNNING)
     deliver(body_of(job, "succeeded", logs="one\x00\ntwo\n"))
@@ -403,7 +403,7 @@ def test_a_job_that_ends_without_its_log_has_it_fetched_once_for_all(secret: str
 def test_a_rush_is_kept_at_once_and_applied_soon(
     deliver: Deliver, at_replicate: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "AT_ONCE", 0)
+    monkeypatch.setattr(inbox, "BURST_DELIVERIES", 0)
     monkeypatch.setattr(inbox, "_burst", inbox._Burst())
     jobs = [at_replicate() for _ in range(3)]
     for number, job in enumerate(jobs):
