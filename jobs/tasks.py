@@ -51,7 +51,7 @@ def keep_up() -> dict[str, int]:
 def capture_logs() -> int:
     """Fetch the logs of jobs that have just ended, before their provider deletes them."""
     count = refresh.capture_logs(source=Source.POLL)
-    if count >= refresh.LOG_BUDGET:
+    if count >= refresh.MAX_LOGS_PER_CYCLE:
         # Of many that ended together, one wish may have come for all.
         async_task("jobs.tasks.capture_logs")
     return count

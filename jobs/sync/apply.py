@@ -26,11 +26,11 @@ from jobs.statuses import TERMINAL
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
 #: Moves a transaction: SQLite's other writers wait for it, about 2 ms a move.
-BATCH = 25
+MOVES_PER_TRANSACTION = 25
 #: Rows a statement; SQLite takes no more than some ten thousand parameters.
-ROWS = 500
+ROWS_PER_STATEMENT = 500
 #: That a job was heard of is written down only this often: a poll that finds nothing new writes nothing.
-HEARD_PAUSE = timedelta(minutes=5)
+SYNCED_AT_INTERVAL = timedelta(minutes=5)
 #: What a running job has cost so far is written down whenever so many seconds' worth have come together.
 COST_STEP_SECONDS = 300.0
 PROGRESS_COLUMNS = frozenset({"stage", "progress", "step", "total_steps", "last_log"})
@@ -53,13 +53,13 @@ class SnapshotBatch:
         """Apply one part. An error in one job's application is that job's alone."""
         answered = sorted((job_id, answer) for job_id, answer in part.items() if isinstance(answer, Snapshot))
         pairs = [(self.jobs[job_id], self._with_cost(self.jobs[job_id], answer)) for job_id, answer in answered]
-        self._note_failures({job_id: a for job_id, a in part.items() if isinstance(a, ProviderError)})
+        self._record_failures({job_id: a for job_id, a in part.items() if isinstance(a, ProviderError)})
         # What has a log or a new status is applied job by job; a list page brings little of either.
-        single = [(job, snapshot) for job, snapshot in pairs if _is_news(job, snapshot)]
+        single = [(job, snapshot) for job, snapshot in pairs if _needs_own_update(job, snapshot)]
         alone = {job.pk for job, _ in single}
-        for batch in _batches(single, BATCH):
+        for batch in _batches(single, MOVES_PER_TRANSACTION):
             self._apply_batch(batch)
-        self._apply_quiet([pair for pair in pairs if pair[0].pk not in alone])
+        self._apply_details([pair for pair in pairs if pair[0].pk not in alone])
 
     def _apply_batch(self, batch: Sequence[tuple[Job, Snapshot]]) -> None:
         before = [job.status for job, _ in batch]
@@ -94,46 +94,46 @@ class SnapshotBatch:
                 moved = lifecycle.apply_snapshot(job, snapshot, source=self.source)
             if snapshot.log is not None or snapshot.data_removed:
                 logs.store_log(job, snapshot)
-            if not moved and _is_long_unheard(job):
+            if not moved and _is_synced_at_stale(job):
                 Job.objects.filter(pk=job.pk).update(last_synced_at=timezone.now())
             if job.sync_error:
                 Job.objects.filter(pk=job.pk).update(sync_error="")
             return moved
 
-    def _apply_quiet(self, pairs: Sequence[tuple[Job, Snapshot]]) -> None:
+    def _apply_details(self, pairs: Sequence[tuple[Job, Snapshot]]) -> None:
         """Of jobs whose status is what it was: a few columns, all at once, and only of those that changed."""
         now = timezone.now()
         changed: dict[tuple[str, ...], list[Job]] = defaultdict(list)
-        heard = []
+        unchanged = []
         for job, snapshot in pairs:
-            told = snapshot_fields.details_in(job, snapshot)
-            if told:
-                told["last_synced_at"] = now
-                for name, value in told.items():
+            details = snapshot_fields.details_in(job, snapshot)
+            if details:
+                details["last_synced_at"] = now
+                for name, value in details.items():
                     setattr(job, name, value)
-                changed[tuple(sorted(told))].append(job)
-            elif _is_long_unheard(job):
-                heard.append(job.pk)
+                changed[tuple(sorted(details))].append(job)
+            elif _is_synced_at_stale(job):
+                unchanged.append(job.pk)
         for columns, rows in changed.items():
             with locked_in_id_order([job.pk for job in rows]):
-                self.changed += Job.objects.active().bulk_update(rows, columns, batch_size=ROWS)
-        for keys in _batches(heard, ROWS):
+                self.changed += Job.objects.active().bulk_update(rows, columns, batch_size=ROWS_PER_STATEMENT)
+        for keys in _batches(unchanged, ROWS_PER_STATEMENT):
             with locked_in_id_order(keys):
                 Job.objects.filter(pk__in=keys).update(last_synced_at=now)
         self.refreshed += len(pairs)
 
-    def _note_failures(self, failures: Mapping[str, ProviderError]) -> None:
-        by_text: dict[str, list[str]] = defaultdict(list)
+    def _record_failures(self, failures: Mapping[str, ProviderError]) -> None:
+        by_message: dict[str, list[str]] = defaultdict(list)
         for job_id, error in failures.items():
             job = self.jobs[job_id]
             extra = {"job_id": job_id, "provider": job.provider, "error": str(error)}
             logger.debug("Failed to sync job %s", job_id, extra=extra)
             if job.sync_error != str(error):
-                by_text[str(error)].append(job_id)
-        for text, keys in by_text.items():
-            for some in _batches(keys, ROWS):
-                with locked_in_id_order(some):
-                    Job.objects.filter(pk__in=some).update(sync_error=text)
+                by_message[str(error)].append(job_id)
+        for message, keys in by_message.items():
+            for chunk in _batches(keys, ROWS_PER_STATEMENT):
+                with locked_in_id_order(chunk):
+                    Job.objects.filter(pk__in=chunk).update(sync_error=message)
         self.failed += len(failures)
 
     def _with_cost(self, job: Job, snapshot: Snapshot) -> Snapshot:
@@ -147,8 +147,8 @@ class SnapshotBatch:
         is_end = snapshot.status in TERMINAL
         if cost is None or (not is_end and abs(cost - job.cost_usd) < price.per_second * int(COST_STEP_SECONDS)):
             return snapshot
-        told: dict[str, Any] = {**snapshot.metadata, "price": price.as_metadata(seconds)} if is_end else {}
-        return replace(snapshot, cost_usd=cost, metadata=told or snapshot.metadata)
+        metadata: dict[str, Any] = {**snapshot.metadata, "price": price.as_metadata(seconds)} if is_end else {}
+        return replace(snapshot, cost_usd=cost, metadata=metadata or snapshot.metadata)
 
 
 @contextmanager
@@ -165,7 +165,7 @@ def locked_in_id_order(keys: Sequence[str]) -> Iterator[None]:
         yield
 
 
-def _is_news(job: Job, snapshot: Snapshot) -> bool:
+def _needs_own_update(job: Job, snapshot: Snapshot) -> bool:
     return (
         snapshot_fields.moves(job, snapshot)
         or job.is_terminal
@@ -175,8 +175,8 @@ def _is_news(job: Job, snapshot: Snapshot) -> bool:
     )
 
 
-def _is_long_unheard(job: Job) -> bool:
-    return job.last_synced_at is None or job.last_synced_at < timezone.now() - HEARD_PAUSE
+def _is_synced_at_stale(job: Job) -> bool:
+    return job.last_synced_at is None or job.last_synced_at < timezone.now() - SYNCED_AT_INTERVAL
 
 
 def _lacks_log(job: Job, snapshot: Snapshot) -> bool:

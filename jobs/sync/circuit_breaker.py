@@ -14,7 +14,7 @@ from jobs.providers.base import ProviderError
 logger = logging.getLogger("simpletuner.cloud.providers")
 
 FIRST_PAUSE = timedelta(seconds=15)
-LONGEST_PAUSE = timedelta(minutes=5)
+MAX_PAUSE = timedelta(minutes=5)
 
 
 def is_open(config: ProviderConfig | None, now: datetime) -> bool:
@@ -25,11 +25,11 @@ def is_open(config: ProviderConfig | None, now: datetime) -> bool:
 def record_failure(name: str, error: ProviderError) -> None:
     """It could not be asked. The first to notice warns; each further failure makes the pause twice as long."""
     config, _ = ProviderConfig.objects.get_or_create(name=name)
-    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(config.outage_failures, 10))
+    pause = min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(config.outage_failures, 10))
     if error.retry_after is not None:
-        pause = max(pause, min(timedelta(seconds=error.retry_after), LONGEST_PAUSE))
-    same = ProviderConfig.objects.filter(pk=name, outage_failures=config.outage_failures)
-    won = same.update(outage_failures=F("outage_failures") + 1, outage_until=timezone.now() + pause)
+        pause = max(pause, min(timedelta(seconds=error.retry_after), MAX_PAUSE))
+    unchanged = ProviderConfig.objects.filter(pk=name, outage_failures=config.outage_failures)
+    won = unchanged.update(outage_failures=F("outage_failures") + 1, outage_until=timezone.now() + pause)
     level = logging.WARNING if won and config.outage_failures == 0 else logging.DEBUG
     logger.log(
         level,

@@ -24,7 +24,7 @@ logger = logging.getLogger("simpletuner.cloud.jobs")
 
 DEFAULT_LIMIT = 100
 #: One transaction's worth: other writers of SQLite wait that long.
-BATCH = 25
+TRAININGS_PER_TRANSACTION = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,41 +52,47 @@ def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> Discovery
     config = ProviderConfig.objects.filter(pk=name).select_related("discovery_organization").first()
     lend_connection()
     try:
-        found = asyncio.run(provider.recent(limit))
+        trainings = asyncio.run(provider.recent(limit))
     except ProviderError as error:
         circuit_breaker.record_failure(name, error)
         raise
     circuit_breaker.record_success(config)
-    ids = [item.snapshot.external_id for item in found]
+    ids = [item.snapshot.external_id for item in trainings]
     known = {job.external_id or "": job for job in Job.objects.filter(provider=name, external_id__in=ids)}
-    unknown = [item for item in found if item.snapshot.external_id not in known]
+    unknown = [item for item in trainings if item.snapshot.external_id not in known]
     new = _store_discovered(sorted(unknown, key=lambda item: item.snapshot.external_id), name, config, source)
-    return DiscoveryResult(provider.label, new, _update(found, known, config, source))
+    return DiscoveryResult(provider.label, new, _update(trainings, known, config, source))
 
 
 def _update(
-    found: Sequence[DiscoveredTraining], known: dict[str, Job], config: ProviderConfig | None, source: str
+    trainings: Sequence[DiscoveredTraining], known: dict[str, Job], config: ProviderConfig | None, source: str
 ) -> int:
     """Bring the known ones up to date; how many changed. What ended before has nothing more to tell."""
     active = {external_id: job for external_id, job in known.items() if not job.is_terminal}
     batch = SnapshotBatch({job.pk: job for job in active.values()}, config, source)
     batch.apply(
-        {active[item.snapshot.external_id].pk: item.snapshot for item in found if item.snapshot.external_id in active}
+        {
+            active[item.snapshot.external_id].pk: item.snapshot
+            for item in trainings
+            if item.snapshot.external_id in active
+        }
     )
     return batch.changed
 
 
 def _store_discovered(
-    found: Sequence[DiscoveredTraining], name: str, config: ProviderConfig | None, source: str
+    trainings: Sequence[DiscoveredTraining], name: str, config: ProviderConfig | None, source: str
 ) -> int:
     """Store the unknown ones, in one fixed order: two discoveries at once wait for each other, and don't deadlock."""
-    owners = _owners(found, name)
+    owners = _owners(trainings, name)
     is_any_open = _being_submitted(name).exists()
-    unowned = [item for item in found if not _may_be_awaited(item, owners.get(item.marker or ""), is_any_open)]
+    unowned = [
+        item for item in trainings if not _may_belong_to_submission(item, owners.get(item.marker or ""), is_any_open)
+    ]
     new = 0
-    for first in range(0, len(unowned), BATCH):
+    for first in range(0, len(unowned), TRAININGS_PER_TRANSACTION):
         with unit_of_work():
-            for item in unowned[first : first + BATCH]:
+            for item in unowned[first : first + TRAININGS_PER_TRANSACTION]:
                 owner = owners.get(item.marker or "")
                 if owner is not None and orphans.is_orphan(owner, item.snapshot, item.created_at):
                     new += (
@@ -97,9 +103,9 @@ def _store_discovered(
     return new
 
 
-def _owners(found: Sequence[DiscoveredTraining], name: str) -> dict[str, Job]:
+def _owners(trainings: Sequence[DiscoveredTraining], name: str) -> dict[str, Job]:
     """The jobs that the trainings were made for, by their marker."""
-    markers = {item.marker for item in found if item.marker}
+    markers = {item.marker for item in trainings if item.marker}
     jobs = Job.objects.filter(provider=name, submission_marker__in=markers).select_related("organization")
     return {job.submission_marker or "": job for job in jobs.defer("config", "dataloader_config")}
 
@@ -110,7 +116,7 @@ def _being_submitted(name: str) -> JobQuerySet:
     return open_jobs.exclude(submission_marker=None)
 
 
-def _may_be_awaited(item: DiscoveredTraining, owner: Job | None, is_any_open: bool) -> bool:
+def _may_belong_to_submission(item: DiscoveredTraining, owner: Job | None, is_any_open: bool) -> bool:
     """Whether it belongs to a job that is being submitted now, where the dispatcher adopts it, or has just been.
 
     One whose input can't be read any more might be of any such job, as long as there are any.

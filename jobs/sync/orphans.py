@@ -34,10 +34,10 @@ def is_orphan(owner: Job, snapshot: Snapshot, made_at: datetime | None = None) -
     """
     if owner.external_id == snapshot.external_id or (owner.external_id is None and not owner.is_terminal):
         return False
-    begun, settled = owner.submission_started_at, owner.queued_at if owner.external_id else owner.completed_at
-    if made_at is None or begun is None or settled is None:
+    started, ended = owner.submission_started_at, owner.queued_at if owner.external_id else owner.completed_at
+    if made_at is None or started is None or ended is None:
         return True
-    return begun - SLACK <= made_at <= settled + SLACK
+    return started - SLACK <= made_at <= ended + SLACK
 
 
 def adopt_orphan(owner: Job, snapshot: Snapshot, *, source: str, made_at: datetime | None = None) -> Job | None:
@@ -46,7 +46,7 @@ def adopt_orphan(owner: Job, snapshot: Snapshot, *, source: str, made_at: dateti
     config = ProviderConfig.objects.filter(pk=owner.provider).first()
     snapshot = replace(snapshot, hardware=snapshot.hardware or owner.hardware_profile)
     snapshot, cost = priced(snapshot, config)
-    found = DiscoveredTraining(
+    training = DiscoveredTraining(
         snapshot=replace(snapshot, metadata={**snapshot.metadata, "stray_of": owner.pk}),
         created_at=made_at or timezone.now(),
         name=owner.config_name,
@@ -58,22 +58,22 @@ def adopt_orphan(owner: Job, snapshot: Snapshot, *, source: str, made_at: dateti
         try:
             with unit_of_work():
                 orphan = lifecycle.adopt_discovered(
-                    found,
+                    training,
                     provider=owner.provider,
                     organization=owner.organization,
                     cost=cost,
                     source=source,
                     sealed=owner.sealed,
                 )
-                _tell(owner, orphan, source)
+                _record_and_stop(owner, orphan, source)
         except IntegrityError:
             return None
-        told = {"external_id": orphan.external_id, "stray": orphan.pk, "status": orphan.status}
-        logger.warning("A training turned up that its job has no use for", extra=told)
+        extra = {"external_id": orphan.external_id, "stray": orphan.pk, "status": orphan.status}
+        logger.warning("A training turned up that its job has no use for", extra=extra)
     return orphan
 
 
-def _tell(owner: Job, orphan: Job, source: str) -> None:
+def _record_and_stop(owner: Job, orphan: Job, source: str) -> None:
     """In the histories of both, and to the provider after the commit."""
     why = f"it has {owner.external_id}" if owner.external_id else f"it is {owner.status}"
     if orphan.is_terminal:
@@ -82,5 +82,5 @@ def _tell(owner: Job, orphan: Job, source: str) -> None:
         what = "asked to stop"
         reason = f"job {owner.pk} has no use for it: {why}"
         lifecycle.request_cancel(orphan, actor=SYSTEM, source=source, reason=reason)
-    words = f"{orphan.external_id} of this job turned up, though {why}: {what} (job {orphan.pk})"
-    owner.note(Actor(name=owner.provider), source, words)
+    reason_text = f"{orphan.external_id} of this job turned up, though {why}: {what} (job {orphan.pk})"
+    owner.note(Actor(name=owner.provider), source, reason_text)

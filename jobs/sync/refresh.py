@@ -28,11 +28,11 @@ logger = logging.getLogger("simpletuner.cloud.jobs")
 provider_logger = logging.getLogger("simpletuner.cloud.providers")
 
 #: Logs fetched in one cycle: those of ended jobs first, then those of running ones that are due.
-LOG_BUDGET = 60
-CANCELS_AT_ONCE = 8
+MAX_LOGS_PER_CYCLE = 60
+MAX_CONCURRENT_CANCELS = 8
 CANCEL_SECONDS = 25.0
 #: A log that can't be had long after the job's end never will.
-LOG_PATIENCE = timedelta(hours=24)
+LOG_GIVE_UP_AFTER = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,8 @@ def _answers(name: str, jobs: Sequence[Job], *, with_logs: bool = False) -> Iter
     try:
         provider = get_provider(name)
     except KeyError:
-        gone = ProviderError(f"There is no provider {name!r} any more.", permanent=True)
-        return iter([{job.pk: gone for job in jobs}])
+        error = ProviderError(f"There is no provider {name!r} any more.", permanent=True)
+        return iter([{job.pk: error for job in jobs}])
     handles = [handle_of(job) for job in jobs]
     return in_parts(lambda: _parts(provider, handles, with_logs=with_logs))
 
@@ -120,7 +120,7 @@ def refresh_viewed(job: Job, *, source: str) -> bool:
     return True
 
 
-def capture_logs(*, source: str, budget: int = LOG_BUDGET) -> int:
+def capture_logs(*, source: str, budget: int = MAX_LOGS_PER_CYCLE) -> int:
     """Fetch the logs that are due: of ended jobs, before they are deleted, and now and then of running ones."""
     now = timezone.now()
     due = Job.objects.filter(log_due_at__lte=now, provider__in=DELETES_LOGS).defer("config", "dataloader_config")
@@ -139,9 +139,9 @@ def _claim_log(job: Job) -> bool:
     """Two captures at once: each log is fetched by one of them."""
     now = timezone.now()
     # An ended job's log stays due, only later: what was not fetched this time is fetched the next.
-    same = Job.objects.filter(pk=job.pk, log_due_at=job.log_due_at)
+    unclaimed = Job.objects.filter(pk=job.pk, log_due_at=job.log_due_at)
     job.log_due_at = now + (timedelta(seconds=60) if job.is_terminal else logs.QUIET_PAUSE)
-    return bool(same.update(log_due_at=job.log_due_at, log_fetched_at=now))
+    return bool(unclaimed.update(log_due_at=job.log_due_at, log_fetched_at=now))
 
 
 def _capture_at(name: str, jobs: Sequence[Job], config: ProviderConfig | None, source: str) -> None:
@@ -161,7 +161,7 @@ def _capture_at(name: str, jobs: Sequence[Job], config: ProviderConfig | None, s
 
 def stop_hopeless_capture(job: Job, error: ProviderError) -> None:
     ended_at = job.completed_at
-    if ended_at is not None and error.permanent and timezone.now() - ended_at > LOG_PATIENCE:
+    if ended_at is not None and error.permanent and timezone.now() - ended_at > LOG_GIVE_UP_AFTER:
         logs.stop_capture(job)
 
 
@@ -170,18 +170,18 @@ def cancel_at_providers(jobs: Sequence[Job]) -> Sequence[Job]:
 
     The others are asked for again by the upkeep, until their provider says that they stopped.
     """
-    wanted = [job for job in jobs if not job.is_terminal and job.cancel_requested_at is not None and job.external_id]
-    asked: list[Job] = []
-    asyncio.run(_ask_to_stop(wanted, asked))
-    return asked
+    to_cancel = [job for job in jobs if not job.is_terminal and job.cancel_requested_at is not None and job.external_id]
+    requested: list[Job] = []
+    asyncio.run(_request_cancels(to_cancel, requested))
+    return requested
 
 
-async def _ask_to_stop(jobs: Sequence[Job], asked: list[Job]) -> None:
+async def _request_cancels(jobs: Sequence[Job], requested: list[Job]) -> None:
     """Side by side, and all of it within the time that a task has: one that hangs keeps no other from being stopped."""
-    bound = asyncio.Semaphore(CANCELS_AT_ONCE)
+    semaphore = asyncio.Semaphore(MAX_CONCURRENT_CANCELS)
 
     async def ask(job: Job) -> None:
-        async with bound:
+        async with semaphore:
             with job_log_context(job):
                 try:
                     await get_provider(job.provider).cancel(handle_of(job))
@@ -189,18 +189,18 @@ async def _ask_to_stop(jobs: Sequence[Job], asked: list[Job]) -> None:
                     provider_logger.warning("Cancel could not be asked for", extra={"error": str(error)})
                     return
                 logger.info("Asked the provider to cancel")
-                asked.append(job)
+                requested.append(job)
 
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
             await asyncio.gather(*map(ask, jobs))
     except TimeoutError:
-        provider_logger.warning("Cancels were not answered in time", extra={"jobs": len(jobs) - len(asked)})
+        provider_logger.warning("Cancels were not answered in time", extra={"jobs": len(jobs) - len(requested)})
 
 
 #: Whoever refreshes holds others back for at most this long, should it be killed.
 LEASE = timedelta(seconds=20)
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
 
 def refresh_shared(jobs: Sequence[Job], *, source: str) -> RefreshResult:
@@ -209,35 +209,35 @@ def refresh_shared(jobs: Sequence[Job], *, source: str) -> RefreshResult:
     """
     names = sorted({job.provider for job in jobs})
     for name in names:
-        if _claim(name):
+        if _claim_refresh(name):
             try:
                 refresh(active_jobs(name), source=source)
             finally:
                 ProviderConfig.objects.filter(pk=name).update(refresh_until=None)
         else:
-            _wait_for(name)
+            _wait_for_refresh(name)
     failed = _failed_among(jobs, names)
     return RefreshResult(len(jobs) - failed, failed)
 
 
-def _claim(name: str) -> bool:
+def _claim_refresh(name: str) -> bool:
     ProviderConfig.objects.get_or_create(name=name)
     now = timezone.now()
-    free = Q(refresh_until=None) | Q(refresh_until__lte=now)
-    return bool(ProviderConfig.objects.filter(free, pk=name).update(refresh_until=now + LEASE))
+    unclaimed = Q(refresh_until=None) | Q(refresh_until__lte=now)
+    return bool(ProviderConfig.objects.filter(unclaimed, pk=name).update(refresh_until=now + LEASE))
 
 
-def _wait_for(name: str) -> None:
+def _wait_for_refresh(name: str) -> None:
     until = time.monotonic() + LEASE.total_seconds()
-    under_way = ProviderConfig.objects.filter(pk=name, refresh_until__isnull=False)
-    while time.monotonic() < until and under_way.exists():
+    running = ProviderConfig.objects.filter(pk=name, refresh_until__isnull=False)
+    while time.monotonic() < until and running.exists():
         lend_connection()
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def _failed_among(jobs: Sequence[Job], names: Sequence[str]) -> int:
     now = timezone.now()
-    out = {row.pk for row in ProviderConfig.objects.filter(pk__in=names) if circuit_breaker.is_open(row, now)}
-    asked = [job.pk for job in jobs if job.provider not in out]
-    wrong = Job.objects.filter(pk__in=asked).exclude(sync_error="").count()
-    return len(jobs) - len(asked) + wrong
+    open_circuits = {row.pk for row in ProviderConfig.objects.filter(pk__in=names) if circuit_breaker.is_open(row, now)}
+    refreshed = [job.pk for job in jobs if job.provider not in open_circuits]
+    failed = Job.objects.filter(pk__in=refreshed).exclude(sync_error="").count()
+    return len(jobs) - len(refreshed) + failed
