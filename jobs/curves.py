@@ -43,7 +43,7 @@ class Reading:
             self.begin_again()
         while self.offset < LIMIT_BYTES and self._read_piece(job):
             pass
-        return self.series.told(self.unfinished)
+        return self.series.points(self.unfinished)
 
     def _is_still_there(self, job: Job) -> bool:
         """Whether what was read last stands where it stood. Where nothing can be read now, it is taken to."""

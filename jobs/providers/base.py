@@ -13,7 +13,7 @@ from jobs.providers.progress import Progress
 from jobs.statuses import JobStatus
 
 #: Blots nothing out.
-PLAIN = SecretScrubber()
+NO_SECRETS = SecretScrubber()
 
 
 class ProviderError(Exception):
@@ -133,7 +133,7 @@ class Provider(Protocol):
         """Ask for a training to be stopped. It is stopped when a snapshot says so, and not before."""
 
     async def read_log(
-        self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, scrubber: SecretScrubber = PLAIN
+        self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, scrubber: SecretScrubber = NO_SECRETS
     ) -> LogSlice:
         """At most `limit` bytes of the log from byte `start`, with what `scrubber` knows under stars."""
 

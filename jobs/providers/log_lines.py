@@ -110,14 +110,14 @@ def read_stage(line: str, total: int | None) -> str | None:
         foreign = bar is None or (bar.steps and bar.steps.weak and bar.steps.total != total)
         return None if bar is None or foreign else bar.stage
     stage = stage_word(line)
-    return TRAINING if stage is None and _speaks_of_training(line) else stage
+    return TRAINING if stage is None and _mentions_training(line) else stage
 
 
-def _speaks_of_training(line: str) -> bool:
+def _mentions_training(line: str) -> bool:
     count = read_count(line)
     if (count and count.step is not None) or read_epoch(line):
         return True
-    return any(words in line for words in TRAINING_WORDS)
+    return any(phrase in line for phrase in TRAINING_WORDS)
 
 
 def stage_word(text: str) -> str | None:
@@ -133,43 +133,43 @@ def read_count(line: str) -> Count | None:
         return bar.steps if bar else None
     if "step" not in line:
         return None
-    count = _spoken_count(line)
+    count = _count_in_text(line)
     # "Step 2/5: preprocessing" is a step of the preparation.
     return count if count and stage_word(line) != PREPROCESSING else None
 
 
-def _spoken_count(line: str) -> Count | None:
-    found = None
+def _count_in_text(line: str) -> Count | None:
+    count = None
     for match in STEP.finditer(line):
         if line[: match.start()].rstrip(" _-:").endswith(SIDE_COUNTS):
             continue
-        step, total = _whole(match["step"]), _whole(match["total"] or "0")
+        step, total = _integer(match["step"]), _integer(match["total"] or "0")
         if total:
-            found = Count(step, total)
+            count = Count(step, total)
         # "steps: 250" is a setting, and "step 5/0" a mistake.
-        elif found is None and not match["plural"] and match["total"] is None:
-            found = Count(step)
-    return found or _spoken_total(line)
+        elif count is None and not match["plural"] and match["total"] is None:
+            count = Count(step)
+    return count or _total_in_text(line)
 
 
-def _spoken_total(line: str) -> Count | None:
+def _total_in_text(line: str) -> Count | None:
     match = TOTAL_STEPS.search(line)
-    total = _whole(match[1]) if match else 0
+    total = _integer(match[1]) if match else 0
     return Count(total=total) if total else None
 
 
 def read_epoch(line: str) -> tuple[float, int | None] | None:
     """The epoch, whole or a fraction, and of how many, if said."""
-    found: tuple[float, int | None] | None = None
+    epoch: tuple[float, int | None] | None = None
     for match in EPOCH.finditer(line):
         # "epochs: 10" is a setting.
         if match["epochs"] or not match["plural"]:
             number = match["epoch"]
-            found = float(number) if "." in number else int(number), int(match["epochs"] or 0) or None
-    return found if found and stage_word(line) != PREPROCESSING else None
+            epoch = float(number) if "." in number else int(number), int(match["epochs"] or 0) or None
+    return epoch if epoch and stage_word(line) != PREPROCESSING else None
 
 
-def _whole(digits: str) -> int:
+def _integer(digits: str) -> int:
     return int(digits.replace(",", ""))
 
 
@@ -190,8 +190,8 @@ def read_bar(line: str) -> Bar | None:
     if unit and (unit[1] or unit[2]) != "it":
         return None
     stage, counts, weak = _bar_name(line[: bar.start()])
-    total = _whole(bar["total"])
-    count = Count(_whole(bar["step"]), total, _eta(rest), weak) if counts and total else None
+    total = _integer(bar["total"])
+    count = Count(_integer(bar["step"]), total, _eta(rest), weak) if counts and total else None
     return Bar(stage, count, rest)
 
 
@@ -232,14 +232,14 @@ def read_losses(line: str) -> tuple[float | None, float | None]:
 def _losses(text: str) -> tuple[float | None, float | None]:
     """The last of each, but for a running average beside the step's own; a part (a_loss, kl_loss) is neither."""
     loss = validation = None
-    best = max(LOSS_RANKS.values())
+    best_rank = max(LOSS_RANKS.values())
     for match in LOSS.finditer(text):
         before = text[max(0, match.start() - 32) : match.start()]
         rank = LOSS_RANKS.get(before[len(before.rstrip(string.ascii_lowercase + "_")) :])
         if VALIDATION_NAME.search(before):
             validation = float(match[1])
-        elif rank is not None and rank <= best:
-            loss, best = float(match[1]), rank
+        elif rank is not None and rank <= best_rank:
+            loss, best_rank = float(match[1]), rank
     return loss, validation
 
 

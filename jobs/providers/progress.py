@@ -56,10 +56,10 @@ def read_progress(text: str, *, before: Progress | None = None) -> Progress:
     log = Log(text)
     count = _last_count(log, known)
     epoch, epochs = _last_epoch(log, known)
-    share = _share(epoch, epochs) if count.step is None else _share(count.step, count.total)
+    percent = _percent(epoch, epochs) if count.step is None else _percent(count.step, count.total)
     return Progress(
         stage=_last_stage(log, count.total) or known.stage,
-        percent=known.percent if share is None else share,
+        percent=known.percent if percent is None else percent,
         step=count.step,
         total=count.total,
         epoch=epoch,
@@ -78,7 +78,7 @@ def read_series(text: str) -> dict[str, list[tuple[int, float]]]:
     the same steps again. Values that aren't finite are left out. A line with a value but no step
     of its own belongs to the last step said before it.
     """
-    return Series().told(text)
+    return Series().points(text)
 
 
 class Series:
@@ -91,16 +91,16 @@ class Series:
     def read(self, text: str) -> None:
         """Take in some whole lines, in the order in which they were written."""
         points, self._seen = _points_in(text, self._seen)
-        for name, found in points.items():
-            self._columns[name].put(found)
+        for name, values in points.items():
+            self._columns[name].add(values)
 
-    def told(self, unfinished: str = "") -> dict[str, list[tuple[int, float]]]:
+    def points(self, unfinished: str = "") -> dict[str, list[tuple[int, float]]]:
         """All that was read, and what `unfinished` says, which is not taken in."""
-        last, _ = _points_in(unfinished, self._seen)
-        told = {name: column.points(last[name]) for name, column in self._columns.items()}
-        if not told["validation_loss"]:
-            del told["validation_loss"]
-        return told
+        unfinished_points, _ = _points_in(unfinished, self._seen)
+        points = {name: column.points(unfinished_points[name]) for name, column in self._columns.items()}
+        if not points["validation_loss"]:
+            del points["validation_loss"]
+        return points
 
     def __len__(self) -> int:
         return sum(len(column.steps) for column in self._columns.values())
@@ -113,14 +113,14 @@ class Column:
         self.steps = array("q")
         self.values = array("d")
 
-    def put(self, found: dict[int, float]) -> None:
+    def add(self, values: dict[int, float]) -> None:
         """Add what was found; the later word counts."""
-        if not found:
+        if not values:
             return
-        if self.steps and min(found) <= self.steps[-1]:
-            found = dict(zip(self.steps, self.values, strict=True)) | found
+        if self.steps and min(values) <= self.steps[-1]:
+            values = dict(zip(self.steps, self.values, strict=True)) | values
             self.steps, self.values = array("q"), array("d")
-        for step, value in sorted(found.items()):
+        for step, value in sorted(values.items()):
             self.steps.append(step)
             self.values.append(value)
 
@@ -194,19 +194,19 @@ def _last_count(log: Log, known: Progress) -> Count:
 
 def _counts(log: Log, total: int | None) -> list[Count]:
     """Counts from the end of the log, as many as it takes to know the step and its total for sure."""
-    found: list[Count] = []
+    counts: list[Count] = []
     # Of many unnamed bars with the same total only the last matters; the older ones are skipped unread.
-    same = "\n"
+    skipped = "\n"
     for line in log.marked("%|", "step"):
-        count = None if same in line else log_lines.read_count(line)
+        count = None if skipped in line else log_lines.read_count(line)
         if count is None:
             continue
-        found.append(count)
+        counts.append(count)
         if count.weak:
-            same = f"/{count.total} ["
+            skipped = f"/{count.total} ["
         if count.step is not None and count.total and (not count.weak or count.total == total):
             break
-    return found
+    return counts
 
 
 def _fits(count: Count, seen: Count) -> bool:
@@ -231,19 +231,19 @@ def _later(count: Count, seen: Count) -> Count:
 def _last_epoch(log: Log, known: Progress) -> tuple[float | None, int | None]:
     epoch = None
     for line in log.marked("epoch"):
-        found = log_lines.read_epoch(line)
-        if found is None:
+        parsed = log_lines.read_epoch(line)
+        if parsed is None:
             continue
-        epoch = found[0] if epoch is None else epoch
-        if found[1]:
-            return epoch, found[1]
+        epoch = parsed[0] if epoch is None else epoch
+        if parsed[1]:
+            return epoch, parsed[1]
     return known.epoch if epoch is None else epoch, known.epochs
 
 
-def _share(done: float | None, whole: int | None) -> float | None:
-    if done is None or not whole:
+def _percent(done: float | None, total: int | None) -> float | None:
+    if done is None or not total:
         return None
-    return round(min(100.0, 100 * done / whole), 2)
+    return round(min(100.0, 100 * done / total), 2)
 
 
 def _last_loss(log: Log, known: float | None) -> float | None:

@@ -11,9 +11,9 @@ from jobs.models import Organization, ProviderConfig
 from jobs.providers import get_provider
 
 
-def change_settings(name: str, wanted: dict[str, Any]) -> ProviderConfig:
+def change_settings(name: str, options: dict[str, Any]) -> ProviderConfig:
     """Store the given settings of the provider `name`; the others stay. Raises ValidationError for what can't be."""
-    fields = dict(wanted)
+    fields = dict(options)
     _check_hardware(name, [fields.get("default_hardware", ""), *fields.get("cost_per_second", {})])
     if "webhook_networks" in fields:
         fields["webhook_networks"] = "\n".join(fields["webhook_networks"])
@@ -25,9 +25,9 @@ def change_settings(name: str, wanted: dict[str, Any]) -> ProviderConfig:
     return config
 
 
-def _check_hardware(name: str, wanted: list[str]) -> None:
+def _check_hardware(name: str, profiles: list[str]) -> None:
     known = get_provider(name).hardware()
-    unknown = [hardware for hardware in wanted if hardware and hardware not in known]
+    unknown = [hardware for hardware in profiles if hardware and hardware not in known]
     if unknown:
         raise ValidationError({"hardware": f"{name} has no {unknown[0]!r}. It has: {', '.join(known)}."})
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from cloudtrain_site.encryption import SecretScrubber
-from jobs.providers.base import PLAIN, LogSlice
+from jobs.providers.base import NO_SECRETS, LogSlice
 from jobs.providers.progress import ANSI, CONTROL, Progress, read_progress
 
 #: What is read of a log that this process has not followed so far.
@@ -61,7 +61,7 @@ def _keep(log: Path, offset: int, known: Progress) -> None:
         _followed.pop(next(iter(_followed)), None)
 
 
-def read_slice(log: Path, *, start: int, limit: int, ended: bool, scrubber: SecretScrubber = PLAIN) -> LogSlice:
+def read_slice(log: Path, *, start: int, limit: int, ended: bool, scrubber: SecretScrubber = NO_SECRETS) -> LogSlice:
     """At most `limit` bytes from byte `start`, or from the character after it; whole characters only.
 
     `ended`: nobody writes to the log any more, so that what is cut off at its end stays so. What `scrubber` knows is

@@ -21,7 +21,7 @@ from django.conf import settings
 
 from cloudtrain_site.encryption import SecretScrubber
 from cloudtrain_site.enterprise import config_in_force
-from jobs.providers.base import PLAIN, Handle, LogSlice, ProviderError, Snapshot, TrainingSpec
+from jobs.providers.base import NO_SECRETS, Handle, LogSlice, ProviderError, Snapshot, TrainingSpec
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.providers.local import command as local_command
 from jobs.providers.local import dataset, log
@@ -66,7 +66,7 @@ class LocalProvider:
         await asyncio.to_thread(self._cancel, handle)
 
     async def read_log(
-        self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, scrubber: SecretScrubber = PLAIN
+        self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, scrubber: SecretScrubber = NO_SECRETS
     ) -> LogSlice:
         return await asyncio.to_thread(self._read_log, handle, start, limit, scrubber)
 

@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from cloudtrain_site.encryption import SecretScrubber
 from jobs.models import ProviderConfig
 from jobs.providers.base import (
-    PLAIN,
+    NO_SECRETS,
     Answers,
     DiscoveredTraining,
     Handle,
@@ -191,7 +191,7 @@ class ReplicateProvider:
                     raise
 
     async def read_log(
-        self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, scrubber: SecretScrubber = PLAIN
+        self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, scrubber: SecretScrubber = NO_SECRETS
     ) -> LogSlice:
         async with self._connect() as connection:
             snapshot = await fetch_one(connection, handle)
