@@ -26,7 +26,7 @@ SECRET_VALUE = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 CORRELATION_ID = re.compile(r"[0-9A-Za-z._-]{1,128}")
 
 
-def fill_in(command: Sequence[str], folder: Path, dataset: str = "") -> list[str]:
+def substitute_placeholders(command: Sequence[str], folder: Path, dataset: str = "") -> list[str]:
     """The command with our paths in place of its placeholders. An argument stays one argument, whatever is in it.
 
     `dataset` is where the job's dataset was unpacked; empty for a job without one.
@@ -39,12 +39,12 @@ def fill_in(command: Sequence[str], folder: Path, dataset: str = "") -> list[str
         "job_dir": str(folder),
         "dataset": dataset,
     }
-    return [PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), argument) for argument in command]
+    return [PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), argument) for argument in command]
 
 
 def check(command: Sequence[str]) -> None:
     """Raise ProviderError when the command can't be started here."""
-    program = fill_in(command[:1], BASE_DIR)[0]
+    program = substitute_placeholders(command[:1], BASE_DIR)[0]
     if os.sep in program and not Path(program).is_absolute():
         # It would be looked for in the job's folder.
         raise ProviderError(f"The trainer's program {program!r} must be a name or an absolute path.", permanent=True)
@@ -59,10 +59,10 @@ def clean_environment(spec: TrainingSpec, outer: Mapping[str, str]) -> dict[str,
     """
     kept = {name: value for name, value in outer.items() if not _is_secret(name, value)}
     paths = [str(BASE_DIR), kept.get("PYTHONPATH", "")]
-    known = CORRELATION_ID.fullmatch(spec.correlation_id)
+    is_valid_id = CORRELATION_ID.fullmatch(spec.correlation_id)
     return kept | {
         "CLOUDTRAIN_JOB_ID": spec.job_id,
-        "CLOUDTRAIN_CORRELATION_ID": spec.correlation_id if known else "",
+        "CLOUDTRAIN_CORRELATION_ID": spec.correlation_id if is_valid_id else "",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "PYTHONUNBUFFERED": "1",
     }

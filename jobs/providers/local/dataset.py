@@ -22,13 +22,13 @@ def unpack(folder: Path, transfer: DatasetTransfer, progress: TransferProgress) 
     target = folder / NAME
     if target.is_dir():
         return target
-    for left in folder.glob(f"{NAME}.*"):
-        shutil.rmtree(left, ignore_errors=True)  # of an attempt that was killed
+    for leftover in folder.glob(f"{NAME}.*"):
+        shutil.rmtree(leftover, ignore_errors=True)  # of an attempt that was killed
     draft = folder / f"{NAME}.{secrets.token_hex(4)}"
     progress.total = transfer.unpacked_size
     try:
         archives.unpack(transfer.path, draft, progress.advance)
-        _put(draft, target)
+        _move_into_place(draft, target)
     except archives.ArchiveError as error:
         raise ProviderError(f"The dataset can't be unpacked. {error}", permanent=True, nothing_created=True) from error
     finally:
@@ -36,7 +36,7 @@ def unpack(folder: Path, transfer: DatasetTransfer, progress: TransferProgress) 
     return target
 
 
-def _put(draft: Path, target: Path) -> None:
+def _move_into_place(draft: Path, target: Path) -> None:
     try:
         draft.rename(target)
     except OSError as error:
@@ -49,19 +49,19 @@ def remove(jobs: Path, job_id: str) -> bool:
     """Remove what was unpacked for a job that has ended. False: there is nothing here that is ours to remove."""
     folder = jobs / job_id
     # What a link leads to is not ours: somebody has put the job's folder elsewhere.
-    left = [] if folder.is_symlink() else [folder / NAME, *folder.glob(f"{NAME}.*")]
-    there = [path for path in left if path.is_dir() and not path.is_symlink()]
-    for path in there:
+    leftovers = [] if folder.is_symlink() else [folder / NAME, *folder.glob(f"{NAME}.*")]
+    folders = [path for path in leftovers if path.is_dir() and not path.is_symlink()]
+    for path in folders:
         shutil.rmtree(path, ignore_errors=True)
-    return bool(there)
+    return bool(folders)
 
 
-def filled_in(value: Any, dataset: str) -> Any:
+def substitute_placeholder(value: Any, dataset: str) -> Any:
     """JSON with the dataset's path in place of its placeholder, in whatever string it stands."""
     if isinstance(value, str):
         return value.replace(PLACEHOLDER, dataset)
     if isinstance(value, dict):
-        return {key: filled_in(item, dataset) for key, item in value.items()}
+        return {key: substitute_placeholder(item, dataset) for key, item in value.items()}
     if isinstance(value, Sequence):
-        return [filled_in(item, dataset) for item in value]
+        return [substitute_placeholder(item, dataset) for item in value]
     return value

@@ -36,8 +36,8 @@ def disk_errors(*, nothing_created: bool = False) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        words = error.strerror or str(error)
-        raise ProviderError(f"The data folder can't be used: {words}.", nothing_created=nothing_created) from error
+        message = error.strerror or str(error)
+        raise ProviderError(f"The data folder can't be used: {message}.", nothing_created=nothing_created) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Process:
     start: int
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         start = local_runner.start_time(self.pid)
         return start is not None and start == self.start
 
@@ -57,14 +57,14 @@ class Process:
         with suppress(ProcessLookupError):
             descriptor = os.pidfd_open(self.pid)
             try:
-                if self.lives:
+                if self.is_alive:
                     signal.pidfd_send_signal(descriptor, number)
             finally:
                 os.close(descriptor)
 
     def signal_group(self, number: int) -> None:
         """Signal the group that it leads."""
-        if self.lives:
+        if self.is_alive:
             local_runner.signal_group(self.pid, number)
 
 
@@ -105,9 +105,9 @@ class Start:
         return self.boot_id == local_runner.boot_id()
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether it trains, or its end is still being written down. Only told on its own machine."""
-        return self.is_here and self.is_this_boot and (self.runner.lives or self.trainer.lives)
+        return self.is_here and self.is_this_boot and (self.runner.is_alive or self.trainer.is_alive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,22 +143,22 @@ class JobFolder:
         """Put down what the trainer reads."""
         self.output.mkdir(parents=True, exist_ok=True)
         (self.jobs / local_runner.ACTIVE).mkdir(exist_ok=True)
-        self._put_down(local_runner.CONFIG, dict(config))
-        self._put_down(local_runner.DATALOADER, list(dataloader))
+        self._write_config(local_runner.CONFIG, dict(config))
+        self._write_config(local_runner.DATALOADER, list(dataloader))
 
-    def _put_down(self, name: str, value: Any) -> None:
+    def _write_config(self, name: str, value: Any) -> None:
         """For our user alone. What has secrets gets a masked copy beside it, which is all that the end leaves."""
         masked, secrets = extract_secrets(value)
         path, masked_path = str(self.path / name), str(self.path / f"{name}{local_runner.MASKED}")
         if secrets:
-            local_runner.write_whole(masked_path, masked)
-        local_runner.write_whole(path, value, local_runner.private)
+            local_runner.write_atomically(masked_path, masked)
+        local_runner.write_atomically(path, value, local_runner.open_private)
 
     def drop_secrets(self) -> None:
         """Leave the configs without their secrets: nobody reads them any more."""
         local_runner.drop_secrets(str(self.path))
 
-    def mark(self, marker: str) -> None:
+    def link_marker(self, marker: str) -> None:
         """Let `find_marked` find this folder by `marker`."""
         if not MARKER.fullmatch(marker):
             raise ProviderError("The submission's marker can't be used.", permanent=True, nothing_created=True)
@@ -183,26 +183,26 @@ class JobFolder:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
-    def settle(self, error: str) -> End:
+    def record_missed_end(self, error: str) -> End:
         """Keep an end that nobody was there to write down, so that it is told the same way from now on."""
         self.drop_secrets()
-        last_sign = modified_at(self.log if self.log.exists() else self.path)
-        stopped = self.cancel_asked_at() is not None
-        record = {"exit_code": None, "stopped": stopped, "error": error, "ended_at": last_sign.isoformat()}
+        last_write = modified_at(self.log if self.log.exists() else self.path)
+        stopped = self.cancel_requested_at() is not None
+        record = {"exit_code": None, "stopped": stopped, "error": error, "ended_at": last_write.isoformat()}
         path = self.path / local_runner.END
         # On a full disk it isn't kept, and found out again the next time.
         with suppress(OSError):
             if path.exists():  # damaged, or we would not be here
-                local_runner.write_whole(str(path), record)
+                local_runner.write_atomically(str(path), record)
             else:
-                local_runner.write_first(str(path), record)
-        return self.end() or End(None, stopped, error, last_sign)
+                local_runner.write_once(str(path), record)
+        return self.end() or End(None, stopped, error, last_write)
 
-    def ask_cancel(self) -> None:
+    def request_cancel(self) -> None:
         """Write down that it is to be stopped, unless that was done before."""
-        local_runner.write_first(str(self.path / local_runner.CANCEL), {"asked_at": local_runner.now()})
+        local_runner.write_once(str(self.path / local_runner.CANCEL), {"asked_at": local_runner.now()})
 
-    def cancel_asked_at(self) -> datetime | None:
+    def cancel_requested_at(self) -> datetime | None:
         with suppress(FileNotFoundError):
             return modified_at(self.path / local_runner.CANCEL)
         return None
@@ -216,11 +216,11 @@ class JobFolder:
 
         What a crash half-way leaves, the next call removes. `marker`, where it is known, saves looking at all of them.
         """
-        aside = self.jobs / REMOVED
+        removed = self.jobs / REMOVED
         # What a link leads to is not ours.
-        if self.path.is_symlink() or aside.is_symlink():
+        if self.path.is_symlink() or removed.is_symlink():
             raise ProviderError("The job's folder is a symbolic link and is left alone.", permanent=True)
-        target = aside / f"{self.job_id}.{secrets.token_hex(4)}"
+        target = removed / f"{self.job_id}.{secrets.token_hex(4)}"
         target.mkdir(parents=True)
         self._remove_links(marker)
         if self.has_output():
@@ -228,7 +228,7 @@ class JobFolder:
         else:
             self.path.rename(target / self.job_id)
         # What a crash left of others goes as well.
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(removed, ignore_errors=True)
         if target.exists():
             raise ProviderError("Not all files of the job could be removed; they are set aside in the data folder.")
 
@@ -239,8 +239,8 @@ class JobFolder:
                 path.rename(target / path.name)
 
     def _remove_links(self, marker: str) -> None:
-        marks = [self.jobs / MARKERS / marker] if MARKER.fullmatch(marker) else (self.jobs / MARKERS).glob("*")
-        for link in [self.jobs / local_runner.ACTIVE / self.job_id, *marks]:
+        marker_links = [self.jobs / MARKERS / marker] if MARKER.fullmatch(marker) else (self.jobs / MARKERS).glob("*")
+        for link in [self.jobs / local_runner.ACTIVE / self.job_id, *marker_links]:
             with suppress(FileNotFoundError):
                 if link.readlink().name == self.job_id:
                     link.unlink()

@@ -13,11 +13,11 @@ from jobs.providers.progress import ANSI, CONTROL, Progress, read_progress
 #: What is read of a log that this process has not followed so far.
 TAIL_BYTES = 256_000
 #: A line that is longer than this is taken as it is.
-LINE_BYTES = 64_000
-FOLLOWED_LOGS = 256
-LAST_WORDS_BYTES = 8_000
-LAST_WORDS_LINES = 3
-LAST_WORDS_LIMIT = 1_000
+MAX_LINE_BYTES = 64_000
+MAX_FOLLOWED_LOGS = 256
+FINAL_LINES_READ_BYTES = 8_000
+MAX_FINAL_LINES = 3
+MAX_FINAL_CHARACTERS = 1_000
 
 # By log: up to where it was read, and what it said until there. Threads may read the same log at once: each entry is
 # replaced whole, so that the slower one only makes the next look read a little again.
@@ -29,35 +29,35 @@ def follow_progress(log: Path) -> Progress | None:
     try:
         with log.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            offset, known = _where_to_go_on(log, size)
+            offset, known = _resume_point(log, size)
             file.seek(offset)
             data = file.read(size - offset)
     except FileNotFoundError:
         return None
     # A bar is drawn without an end of line: it counts now, and is read again when it is whole.
-    whole = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-    if len(data) - whole > LINE_BYTES:
-        whole = len(data)
-    if whole:
-        known = read_progress(_text(data[:whole]), before=known)
-    _keep(log, offset + whole, known)
-    return read_progress(_text(data[whole:]), before=known) if data[whole:] else known
+    complete = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+    if len(data) - complete > MAX_LINE_BYTES:
+        complete = len(data)
+    if complete:
+        known = read_progress(_text(data[:complete]), before=known)
+    _remember_offset(log, offset + complete, known)
+    return read_progress(_text(data[complete:]), before=known) if data[complete:] else known
 
 
 def stop_following(log: Path) -> None:
     _followed.pop(log, None)
 
 
-def _where_to_go_on(log: Path, size: int) -> tuple[int, Progress]:
+def _resume_point(log: Path, size: int) -> tuple[int, Progress]:
     offset, known = _followed.get(log, (0, Progress()))
     if offset > size:
         offset, known = 0, Progress()
     return max(offset, size - TAIL_BYTES), known
 
 
-def _keep(log: Path, offset: int, known: Progress) -> None:
+def _remember_offset(log: Path, offset: int, known: Progress) -> None:
     _followed[log] = (offset, known)
-    while len(_followed) > FOLLOWED_LOGS:
+    while len(_followed) > MAX_FOLLOWED_LOGS:
         _followed.pop(next(iter(_followed)), None)
 
 
@@ -76,7 +76,7 @@ def read_slice(log: Path, *, start: int, limit: int, ended: bool, scrubber: Secr
     except FileNotFoundError:
         return LogSlice(text="", start=0, end=0, complete=ended)
     if not ended or start + len(data) < size:
-        data = data[: _whole_characters(data)]
+        data = data[: _complete_length(data)]
     end = start + len(data)
     return LogSlice(text=_text(data), start=start, end=end, complete=ended and end >= size)
 
@@ -87,17 +87,17 @@ def _read_scrubbed(file: int, start: int, size: int, scrubber: SecretScrubber) -
     return data[before : before + size]
 
 
-def last_words(log: Path) -> str:
+def final_lines(log: Path) -> str:
     """The last lines of the log that say something: no progress bars, no frames of a traceback."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - LAST_WORDS_BYTES))
+            file.seek(max(0, os.fstat(file.fileno()).st_size - FINAL_LINES_READ_BYTES))
             text = CONTROL.sub("", ANSI.sub("", _text(file.read()).replace("\r", "\n")))
     except FileNotFoundError:
         return ""
     lines = [line.rstrip() for line in text.split("\n")]
-    telling = [line for line in lines if line and not re.match(r"\s|Traceback \(most|.*%\|", line)]
-    return "\n".join(telling[-LAST_WORDS_LINES:])[-LAST_WORDS_LIMIT:]
+    messages = [line for line in lines if line and not re.match(r"\s|Traceback \(most|.*%\|", line)]
+    return "\n".join(messages[-MAX_FINAL_LINES:])[-MAX_FINAL_CHARACTERS:]
 
 
 def _character_start(file: int, position: int) -> int:
@@ -105,27 +105,27 @@ def _character_start(file: int, position: int) -> int:
     first = max(0, position - 3)
     before = os.pread(file, position - first, first)
     for back, byte in enumerate(reversed(before), start=1):
-        if not _continues(byte):
-            missing = _length(byte) - back
+        if not _is_continuation(byte):
+            missing = _character_length(byte) - back
             rest = os.pread(file, max(0, missing), position)
-            return position + len(rest) if all(map(_continues, rest)) else position
+            return position + len(rest) if all(map(_is_continuation, rest)) else position
     return position
 
 
-def _whole_characters(data: bytes) -> int:
+def _complete_length(data: bytes) -> int:
     """How many bytes there are before a character that is cut off at the end."""
     for back in range(1, min(3, len(data)) + 1):
         byte = data[-back]
-        if not _continues(byte):
-            return len(data) - back if _length(byte) > back else len(data)
+        if not _is_continuation(byte):
+            return len(data) - back if _character_length(byte) > back else len(data)
     return len(data)
 
 
-def _continues(byte: int) -> bool:
+def _is_continuation(byte: int) -> bool:
     return 0x80 <= byte < 0xC0
 
 
-def _length(first: int) -> int:
+def _character_length(first: int) -> int:
     """How long a character is whose first byte this is."""
     return 1 + (first >= 0xC0) + (first >= 0xE0) + (first >= 0xF0)
 

@@ -95,22 +95,22 @@ class LocalProvider:
             if not started:
                 folder.prepare(spec.config, _dataloader_config(spec))
             # Before anything is started: whoever finds our lease expired asks for the marker.
-            folder.mark(spec.marker)
-            refusal = "" if started else self._launch(folder, spec)
+            folder.link_marker(spec.marker)
+            failure = "" if started else self._launch(folder, spec)
         with disk_errors():
             state = read_state(folder)
             if state.start is None or state.end:
                 folder.drop_secrets()
             if state.start is None:
-                raise ProviderError(f"The training could not be started: {refusal}.", nothing_created=True)
+                raise ProviderError(f"The training could not be started: {failure}.", nothing_created=True)
             return self._snapshot(folder, state)
 
     def _launch(self, folder: JobFolder, spec: TrainingSpec) -> str:
         """Have a runner claim the job and start its training. Whether it did is on disk; its words if it did not."""
-        until = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + START_SECONDS
         command = [sys.executable, "-I", "-S", local_runner.__file__]
-        command += [str(folder.path), spec.marker, str(self.grace_seconds), str(until)]
-        command += local_command.fill_in(self.command, folder.path, spec.dataset)
+        command += [str(folder.path), spec.marker, str(self.grace_seconds), str(deadline)]
+        command += local_command.substitute_placeholders(self.command, folder.path, spec.dataset)
         runner = subprocess.Popen(  # noqa: S603 - the operator's command, as a list
             command,
             cwd=folder.path,
@@ -134,14 +134,14 @@ class LocalProvider:
 
     def _find_by_marker(self, markers: Sequence[str]) -> Mapping[str, Snapshot]:
         """Without those that were never started, so that they are submitted again."""
-        found = {}
+        snapshots = {}
         with disk_errors():
             for marker in markers:
                 folder = find_marked(self.jobs, marker)
                 state = read_state(folder) if folder else None
                 if folder and state and state.start:
-                    found[marker] = self._snapshot(folder, state)
-        return found
+                    snapshots[marker] = self._snapshot(folder, state)
+        return snapshots
 
     def _fetch(self, handles: Sequence[Handle]) -> Mapping[str, Snapshot | ProviderError]:
         answers: dict[str, Snapshot | ProviderError] = {}
@@ -189,11 +189,11 @@ class LocalProvider:
             if folder.end():
                 return
             # First of all: from here on the training's end is a cancellation, and every fetch sees it through.
-            folder.ask_cancel()
+            folder.request_cancel()
             start = folder.start()
-            if start is None or not start.lives:
+            if start is None or not start.is_alive:
                 return
-            if not start.runner.lives:
+            if not start.runner.is_alive:
                 start.trainer.signal_group(signal.SIGTERM)
             enforce_cancel(folder, start, self.grace_seconds)
 
@@ -224,14 +224,15 @@ class LocalProvider:
             self.jobs.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.jobs) as file:
                 file.write(b"0")
-        return f"Trains on this machine with {Path(local_command.fill_in(self.command, self.jobs)[0]).name}."
+        program = local_command.substitute_placeholders(self.command, self.jobs)[0]
+        return f"Trains on this machine with {Path(program).name}."
 
 
 def _dataloader_config(spec: TrainingSpec) -> Sequence[Any]:
     if not spec.dataset:
         return spec.dataloader_config
-    filled: list[Any] = dataset.filled_in(spec.dataloader_config, spec.dataset)
-    return filled
+    config: list[Any] = dataset.substitute_placeholder(spec.dataloader_config, spec.dataset)
+    return config
 
 
 def _require(folder: JobFolder) -> None:

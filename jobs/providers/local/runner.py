@@ -2,7 +2,7 @@
 
 Plain Python without Django, since it stays in memory for days: 10 MB, up in 30 ms. It is run as a script,
 
-    python -I -S local_runner.py FOLDER MARKER GRACE UNTIL PROGRAM [ARGUMENT ...]
+    python -I -S local_runner.py FOLDER MARKER GRACE DEADLINE PROGRAM [ARGUMENT ...]
 
 and shares nothing with whoever started it but the job's folder, so that our own restarts don't touch a training.
 SIGTERM to it is a cancellation: SIGTERM to the trainer's process group and, GRACE seconds later, SIGKILL.
@@ -40,7 +40,7 @@ ACTIVE = "active"
 
 #: More than an exit record ever has.
 DRAFT_BYTES = 4096
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 
 
 # Who is who: a pid alone says nothing once it may have been given out again.
@@ -63,12 +63,12 @@ def start_time(pid: int) -> int | None:
     return int(fields[19]) if fields else None
 
 
-def group_lives(group: int) -> bool:
+def is_group_alive(group: int) -> bool:
     """Whether the group has a process. Remains don't count: a container's first process may never clear them."""
     if not signal_group(group, 0):
         return False
-    found = (stat_fields(int(name)) for name in os.listdir("/proc") if name.isdecimal())
-    return any(fields and int(fields[2]) == group for fields in found)
+    processes = (stat_fields(int(name)) for name in os.listdir("/proc") if name.isdecimal())
+    return any(fields and int(fields[2]) == group for fields in processes)
 
 
 def boot_id() -> str:
@@ -88,7 +88,7 @@ def now() -> str:
 # Records: a reader finds one whole, or not at all.
 
 
-def private(path: str, flags: int) -> int:
+def open_private(path: str, flags: int) -> int:
     """Open a file that is our user's alone from its first byte on."""
     return os.open(path, flags, 0o600)
 
@@ -105,7 +105,7 @@ def write_draft(path: str, record: object, opener: Callable[[str, int], int] | N
     return draft
 
 
-def write_whole(path: str, record: object, opener: Callable[[str, int], int] | None = None) -> None:
+def write_atomically(path: str, record: object, opener: Callable[[str, int], int] | None = None) -> None:
     """Write the record in place of whatever `path` had."""
     os.replace(write_draft(path, record, opener), path)
 
@@ -122,7 +122,7 @@ def drop_secrets(folder: str) -> None:
                 os.unlink(os.path.join(folder, draft))
 
 
-def write_first(path: str, record: object) -> bool:
+def write_once(path: str, record: object) -> bool:
     """Write the record unless there is one. False: somebody was first, and theirs stays."""
     draft = write_draft(path, record)
     try:
@@ -167,7 +167,7 @@ class Trainer:
         self.failure, failure = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            become_trainer(command, log, gate=gate, failure=failure, other_ends=(self.gate, self.failure))
+            exec_trainer(command, log, gate=gate, failure=failure, other_ends=(self.gate, self.failure))
         os.close(gate)
         os.close(failure)
         os.setpgid(self.pid, self.pid)
@@ -178,7 +178,11 @@ class Trainer:
         os.close(self.gate)
         # The pipe closes by itself when the program takes the process over.
         code = os.read(self.failure, 16)
-        return f"The trainer's program {self.program!r} could not be started: {why(int(code))}." if code else None
+        return (
+            f"The trainer's program {self.program!r} could not be started: {exec_error_text(int(code))}."
+            if code
+            else None
+        )
 
     def shut_gate(self) -> None:
         """Let it go without running anything."""
@@ -186,7 +190,7 @@ class Trainer:
         os.waitpid(self.pid, 0)
 
 
-def become_trainer(command: list[str], log: int, *, gate: int, failure: int, other_ends: tuple[int, int]) -> None:
+def exec_trainer(command: list[str], log: int, *, gate: int, failure: int, other_ends: tuple[int, int]) -> None:
     """Wait at the gate, then be the program. Never returns."""
     try:
         for end in other_ends:
@@ -210,13 +214,13 @@ def restore_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def why(code: int) -> str:
-    words = {
+def exec_error_text(code: int) -> str:
+    texts = {
         errno.ENOENT: "it does not exist",
         errno.EACCES: "it may not be executed",
         errno.ENOEXEC: "it is not a program of this machine",
     }
-    return words.get(code, os.strerror(code))
+    return texts.get(code, os.strerror(code))
 
 
 def signal_group(group: int, number: int) -> bool:
@@ -232,13 +236,13 @@ def wait_for_end(pid: int, grace: float) -> tuple[int, float | None]:
     """The exit code (negative: the signal that killed it), and the deadline it was given if it was told to stop."""
     kill_at: float | None = None
     while True:
-        left = 3600.0 if kill_at is None else max(0.0, kill_at - time.monotonic())
-        told = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, left)
+        timeout = 3600.0 if kill_at is None else max(0.0, kill_at - time.monotonic())
+        received = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, timeout)
         # Looked at first: a trainer that had ended before it could be told to stop was not stopped.
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status), kill_at
-        if told is not None and told.si_signo == signal.SIGTERM and kill_at is None:
+        if received is not None and received.si_signo == signal.SIGTERM and kill_at is None:
             kill_at = time.monotonic() + grace
             signal_group(pid, signal.SIGTERM)
             signal_group(pid, signal.SIGCONT)  # a stopped process would not hear of it
@@ -247,7 +251,7 @@ def wait_for_end(pid: int, grace: float) -> tuple[int, float | None]:
             kill_at = time.monotonic() + 1
 
 
-def end_leftovers(group: int, grace: float, kill_at: float | None) -> None:
+def stop_leftovers(group: int, grace: float, kill_at: float | None) -> None:
     """Stop what the trainer left in its group, such as loaders that hold memory; told to stop unless they were.
 
     The group's number stays taken while it has a member. That it is emptied and given out again between two looks
@@ -256,11 +260,11 @@ def end_leftovers(group: int, grace: float, kill_at: float | None) -> None:
     if kill_at is None:
         kill_at = time.monotonic() + grace
         signal_group(group, signal.SIGTERM)
-    while group_lives(group):
+    while is_group_alive(group):
         if time.monotonic() >= kill_at:
             signal_group(group, signal.SIGKILL)
             return
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def start_record(marker: str, trainer: Trainer) -> dict[str, object]:
@@ -274,14 +278,14 @@ def start_record(marker: str, trainer: Trainer) -> dict[str, object]:
     }
 
 
-def claim(folder: str, marker: str, trainer: Trainer, until: float) -> None:
+def claim(folder: str, marker: str, trainer: Trainer, deadline: float) -> None:
     """Make this training the job's one and only. Raises OSError when the job has one, or we have been given up on."""
-    if time.monotonic() > until:
+    if time.monotonic() > deadline:
         raise TimeoutError(errno.ETIMEDOUT, "this machine is too busy")
     job_id = os.path.basename(folder)
     with contextlib.suppress(FileExistsError):
         os.symlink(os.path.join(os.pardir, job_id), os.path.join(folder, os.pardir, ACTIVE, job_id))
-    if not write_first(os.path.join(folder, CLAIM), start_record(marker, trainer)):
+    if not write_once(os.path.join(folder, CLAIM), start_record(marker, trainer)):
         raise FileExistsError(errno.EEXIST, "the job has its training already")
 
 
@@ -295,11 +299,11 @@ def run(folder: str, trainer: Trainer, grace: float) -> dict[str, object]:
     error = trainer.open_gate()
     code, kill_at = wait_for_end(trainer.pid, grace)
     ended_at = now()
-    end_leftovers(trainer.pid, grace, kill_at)
+    stop_leftovers(trainer.pid, grace, kill_at)
     return {"exit_code": code, "stopped": kill_at is not None, "error": error, "ended_at": ended_at}
 
 
-def part(decided: int) -> None:
+def release_caller(decided: int) -> None:
     """Let whoever started us go; that they have gone already is no matter."""
     # Nobody may wait for the other end of our stderr as long as the training takes.
     os.dup2(os.open(os.devnull, os.O_RDWR), 2)
@@ -307,24 +311,24 @@ def part(decided: int) -> None:
         os.write(decided, b"!")
 
 
-def train(folder: str, marker: str, grace: float, until: float, command: list[str], decided: int) -> None:
+def train(folder: str, marker: str, grace: float, deadline: float, command: list[str], decided: int) -> None:
     """The runner's whole life. Says on `decided` when the claim is made; raises OSError when it can't be."""
     log = os.open(os.path.join(folder, LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     record = ExitRecord(folder)
     trainer = Trainer(command, log)
     try:
-        claim(folder, marker, trainer, until)
+        claim(folder, marker, trainer, deadline)
     except OSError:
         trainer.shut_gate()
         record.discard()
         raise
-    part(decided)
+    release_caller(decided)
     end = run(folder, trainer, grace)
     drop_secrets(folder)
     record.write(end)
 
 
-def main(folder: str, marker: str, grace: str, until: str, *command: str) -> None:
+def main(folder: str, marker: str, grace: str, deadline: str, *command: str) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
@@ -338,7 +342,7 @@ def main(folder: str, marker: str, grace: str, until: str, *command: str) -> Non
         return
     os.setsid()
     try:
-        train(folder, marker, float(grace), float(until), list(command), decided)
+        train(folder, marker, float(grace), float(deadline), list(command), decided)
     except OSError as error:
         sys.exit(error.strerror)
 

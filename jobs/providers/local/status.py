@@ -31,20 +31,20 @@ def read_state(folder: JobFolder) -> State:
     if start is None:
         return State(JobStatus.QUEUED)
     # In this order: a runner writes the end before it goes, so that one who is gone has written whatever it could.
-    lives = start.lives
+    is_alive = start.is_alive
     end = folder.end()
-    if end is None and lives:
+    if end is None and is_alive:
         return State(JobStatus.RUNNING, start)
     if end is None and not start.is_here:
         return State(None, start)
     if end is None:
-        end = folder.settle(UNKNOWN if start.is_this_boot else RESTARTED)
+        end = folder.record_missed_end(UNKNOWN if start.is_this_boot else RESTARTED)
     return _ended(folder, start, end)
 
 
 def _ended(folder: JobFolder, start: Start, end: End) -> State:
     # A SIGTERM that nobody here asked for is no cancellation.
-    if end.stopped and folder.cancel_asked_at() is not None:
+    if end.stopped and folder.cancel_requested_at() is not None:
         return State(JobStatus.CANCELLED, start, end)
     if end.exit_code == 0 and not end.stopped and not end.error:
         return State(JobStatus.COMPLETED, start, end)
@@ -56,11 +56,11 @@ def _reason(folder: JobFolder, end: End) -> str:
         return end.error
     if end.stopped or end.exit_code is None:
         return STOPPED
-    words = log.last_words(folder.log)
-    return _exit_words(end.exit_code) + (f": {words}" if words else ".")
+    message = log.final_lines(folder.log)
+    return _exit_text(end.exit_code) + (f": {message}" if message else ".")
 
 
-def _exit_words(code: int) -> str:
+def _exit_text(code: int) -> str:
     if code >= 0:
         return f"The trainer ended with exit code {code}"
     if -code == signal.SIGKILL:
@@ -74,10 +74,10 @@ def enforce_cancel(folder: JobFolder, start: Start, grace: float) -> None:
     The runner hears only its first SIGTERM, so that this may be called again and again: whoever was to send it
     may have died before. Without its runner a training has nobody else who remembers its time of grace.
     """
-    asked_at = folder.cancel_asked_at()
-    if asked_at is None or not start.lives:
+    asked_at = folder.cancel_requested_at()
+    if asked_at is None or not start.is_alive:
         return
-    if start.runner.lives:
+    if start.runner.is_alive:
         start.runner.signal(signal.SIGTERM)
     elif datetime.now(UTC) - asked_at > timedelta(seconds=grace):
         start.trainer.signal_group(signal.SIGKILL)

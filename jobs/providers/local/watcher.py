@@ -35,12 +35,12 @@ def ended_jobs(seen: dict[str, object], *, jobs: Path | None = None) -> list[str
     """
     jobs = jobs or settings.DATA_DIR / "jobs"
     ends = [name for name in _active(jobs) if os.path.exists(f"{jobs}/{name}/{runner.END}")]  # noqa: PTH110
-    return [name for name in ends if not _is_told(seen, name) and _changed(seen, jobs, name)]
+    return [name for name in ends if not _is_end_reported(seen, name) and _changed(seen, jobs, name)]
 
 
-def _is_told(seen: dict[str, object], name: str) -> bool:
-    told = seen.get(name)
-    return isinstance(told, tuple) and told[-1] is not None
+def _is_end_reported(seen: dict[str, object], name: str) -> bool:
+    signature = seen.get(name)
+    return isinstance(signature, tuple) and signature[-1] is not None
 
 
 def _active(jobs: Path) -> list[str]:
@@ -54,23 +54,23 @@ def _changed(seen: dict[str, object], jobs: Path, name: str) -> bool:
         folder = JobFolder(jobs, name)
     except ProviderError:
         return False
-    before, state = seen.get(name), _signature(folder)
-    if state == before and (folder.end() or not folder.exists()):
+    previous, signature = seen.get(name), _signature(folder)
+    if signature == previous and (folder.end() or not folder.exists()):
         (jobs / runner.ACTIVE / name).unlink(missing_ok=True)
         seen.pop(name, None)
         return False
-    seen[name] = state
-    return state != before or folder.cancel_asked_at() is not None
+    seen[name] = signature
+    return signature != previous or folder.cancel_requested_at() is not None
 
 
 def _signature(folder: JobFolder) -> tuple[object, ...]:
     """What differs as soon as there is something to tell; a training that died without a word differs too."""
     start = folder.start()
-    gone = start is not None and start.is_here and not start.lives
-    return (gone, *(_stamp(folder.path / file) for file in WATCHED_FILES))
+    gone = start is not None and start.is_here and not start.is_alive
+    return (gone, *(_size_and_mtime(folder.path / file) for file in WATCHED_FILES))
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _size_and_mtime(path: Path) -> tuple[int, int] | None:
     with suppress(FileNotFoundError):
         stat = path.stat()
         return stat.st_size, stat.st_mtime_ns

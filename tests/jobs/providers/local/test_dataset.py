@@ -60,7 +60,7 @@ def test_the_command_and_the_dataloader_learn_where_it_is(trainings: Trainings, 
 
 
 def test_a_job_without_one_has_an_empty_argument(tmp_path: Path) -> None:
-    assert command.fill_in(["{python}", "--data={dataset}"], tmp_path)[1:] == ["--data="]
+    assert command.substitute_placeholders(["{python}", "--data={dataset}"], tmp_path)[1:] == ["--data="]
 
 
 def test_it_is_unpacked_once_and_whole(trainings: Trainings, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_cancelling_an_ended_training_changes_nothing(trainings: Trainings) -> N
 
 def test_a_cancellation_that_was_only_written_down_is_seen_through(trainings: Trainings) -> None:
     handle = trainings.start(SAVING, text="up")
-    runner.write_first(str(trainings.folder(handle) / "cancel.json"), {})
+    runner.write_once(str(trainings.folder(handle) / "cancel.json"), {})
     assert trainings.ended(handle).status == JobStatus.CANCELLED
 
 

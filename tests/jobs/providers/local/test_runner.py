@@ -111,13 +111,13 @@ def test_the_whole_group_is_told_to_stop(trainings: Trainings) -> None:
     handle = trainings.start(command=["sh", "-c", "sleep 60 & echo up; wait"], text="up")
     os.kill(trainings.pid(handle, "runner"), signal.SIGTERM)
     end_of(trainings, handle)
-    assert not local_runner.group_lives(trainings.pid(handle, "trainer"))
+    assert not local_runner.is_group_alive(trainings.pid(handle, "trainer"))
 
 
 def test_what_a_trainer_leaves_behind_is_ended(trainings: Trainings) -> None:
     handle = trainings.start(command=["sh", "-c", "sleep 60 & exit 0"])
     assert end_of(trainings, handle)["exit_code"] == 0
-    assert not local_runner.group_lives(trainings.pid(handle, "trainer"))
+    assert not local_runner.is_group_alive(trainings.pid(handle, "trainer"))
 
 
 def test_a_cancellation_that_came_first_starts_nothing(trainings: Trainings, tmp_path: Path) -> None:

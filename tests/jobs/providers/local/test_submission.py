@@ -135,7 +135,7 @@ def test_the_trainer_knows_its_job(trainings: Trainings) -> None:
 
 
 def test_placeholders_are_filled_in_without_a_shell(tmp_path: Path) -> None:
-    filled = command.fill_in(["{python}", "--config={config}", "$(id); {other}"], tmp_path / "a b")
+    filled = command.substitute_placeholders(["{python}", "--config={config}", "$(id); {other}"], tmp_path / "a b")
     assert filled[1:] == [f"--config={tmp_path}/a b/config.json", "$(id); {other}"]
 
 
