@@ -19,7 +19,7 @@ from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.models.webhook import APPLICABLE, IS_APPLICABLE
 from jobs.providers.base import Snapshot
-from jobs.providers.replicate.predictions import is_prediction, read_found, read_snapshot
+from jobs.providers.replicate.predictions import is_prediction, read_discovered, read_snapshot
 from jobs.statuses import ACTIVE, BEFORE_PROVIDER
 from jobs.sync import orphans
 from jobs.sync.apply import SnapshotBatch
@@ -123,7 +123,7 @@ def _refuse_training(owner: Job, delivery: WebhookDelivery, snapshot: Snapshot) 
     late = owner, f"too late: the job is {owner.status}"
     if owner.external_id == snapshot.external_id:
         return late
-    made_at = read_found(delivery.payload).created_at
+    made_at = read_discovered(delivery.payload).created_at
     # Anybody can send an unsigned one, about whatever training.
     is_certain = delivery.verdict == WebhookDelivery.Verdict.ACCEPTED and orphans.is_orphan(owner, snapshot, made_at)
     orphan = orphans.adopt_orphan(owner, snapshot, source=Source.WEBHOOK, made_at=made_at) if is_certain else None

@@ -16,37 +16,37 @@ from cloudtrain_site.http_client import get_async_client
 from jobs.providers.replicate.access import Access, ReplicateError, origin_of
 
 #: The documented limit is 50 requests a second; at their usual tenth of a second this many at once stay below it.
-CONCURRENCY = 8
+MAX_CONCURRENT_REQUESTS = 8
 #: The first try of a request that changes nothing, and two more.
-TRIES = 3
-FIRST_PAUSE = 0.2
+MAX_ATTEMPTS = 3
+FIRST_PAUSE_SECONDS = 0.2
 #: A throttled request is waited for up to this long; what takes longer is told to whoever asks.
-PATIENCE = 5.0
-DEFAULT_RETRY_AFTER = 10.0
+MAX_WAIT_SECONDS = 5.0
+DEFAULT_RETRY_SECONDS = 10.0
 #: So many requests in a row without any answer, and it is not their fault: nobody is asked any more.
-SILENCE = CONCURRENCY
+MAX_UNANSWERED = MAX_CONCURRENT_REQUESTS
 TIMEOUT = httpx.Timeout(connect=5.0, read=10.0, write=30.0, pool=None)
 #: Answers about a create that say for sure that nothing was made.
-SURELY_NOTHING = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
+NOTHING_CREATED_CODES = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
 #: What was refused for good: asking again changes nothing.
-REFUSALS = SURELY_NOTHING - {429}
-REFUSED_ACCOUNT = frozenset({401, 402, 403})
+PERMANENT_CODES = NOTHING_CREATED_CODES - {429}
+ACCOUNT_CODES = frozenset({401, 402, 403})
 _RESETS_IN = re.compile(r"(?:resets in ~?|available in )(\d{1,6}(?:\.\d+)?) ?s")
 
 
 class Connection:
     """An open client. Requests beyond the bound wait; after a 429 all of them wait for as long as it asks."""
 
-    def __init__(self, access: Access, *, concurrency: int = CONCURRENCY) -> None:
+    def __init__(self, access: Access, *, concurrency: int = MAX_CONCURRENT_REQUESTS) -> None:
         if not access.token:
             raise ReplicateError(
                 "REPLICATE_API_TOKEN is not set.", permanent=True, nothing_created=True, is_general=True
             )
         self.access = access
         self.requests = 0
-        self._bound = asyncio.Semaphore(concurrency)
+        self._semaphore = asyncio.Semaphore(concurrency)
         self._not_before = 0.0
-        self._silent = 0
+        self._unanswered_in_a_row = 0
         self._client = get_async_client(
             base_url=access.base, timeout=TIMEOUT, headers={"Authorization": f"Bearer {access.token}"}
         )
@@ -62,13 +62,18 @@ class Connection:
 
     async def get(self, path: str, **params: str) -> Any:
         """The JSON at `path`, asked for up to three times. Raises ReplicateError."""
-        pause = FIRST_PAUSE
-        for attempt in range(1, TRIES + 1):
+        pause = FIRST_PAUSE_SECONDS
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 return await self._send("GET", path, params=params or None)
             except ReplicateError as error:
                 wait = pause if error.retry_after is None else error.retry_after
-                if error.permanent or attempt == TRIES or wait > PATIENCE or self._silent >= SILENCE:
+                if (
+                    error.permanent
+                    or attempt == MAX_ATTEMPTS
+                    or wait > MAX_WAIT_SECONDS
+                    or self._unanswered_in_a_row >= MAX_UNANSWERED
+                ):
                     raise
             await asyncio.sleep(wait)
             pause *= 4
@@ -89,9 +94,9 @@ class Connection:
         return await self._send("POST", path, **options)
 
     async def _send(self, method: str, path: str, **options: Any) -> Any:
-        async with self._bound:
+        async with self._semaphore:
             delay = self._not_before - asyncio.get_running_loop().time()
-            if delay > PATIENCE:
+            if delay > MAX_WAIT_SECONDS:
                 raise _throttled(delay)
             if delay > 0:
                 await asyncio.sleep(delay)
@@ -99,18 +104,18 @@ class Connection:
             try:
                 response = await self._client.request(method, path, **options)
             except httpx.RequestError as error:
-                self._silent += 1
-                raise _unanswered(error, is_general=self._silent >= SILENCE) from error
+                self._unanswered_in_a_row += 1
+                raise _unanswered(error, is_general=self._unanswered_in_a_row >= MAX_UNANSWERED) from error
             except (aiohttp.ClientError, OSError) as error:
-                raise ReplicateError(f"The connection to Replicate failed: {_words(error)}.") from error
-        self._silent = 0
-        self._heed_limits(response)
-        return _content(response)
+                raise ReplicateError(f"The connection to Replicate failed: {_error_text(error)}.") from error
+        self._unanswered_in_a_row = 0
+        self._apply_rate_limits(response)
+        return _json_or_error(response)
 
-    def _heed_limits(self, response: httpx.Response) -> None:
+    def _apply_rate_limits(self, response: httpx.Response) -> None:
         pause = None
         if response.status_code == 429:
-            pause = retry_after(response.headers, _parsed(response)) or DEFAULT_RETRY_AFTER
+            pause = retry_after(response.headers, _parse(response)) or DEFAULT_RETRY_SECONDS
         elif response.headers.get("ratelimit-remaining") == "0":
             pause = _number(response.headers.get("ratelimit-reset"))
         if pause:
@@ -120,8 +125,8 @@ class Connection:
 
 def _throttled(seconds: float) -> ReplicateError:
     """The error of a request that was not sent, since the one before it was told to wait."""
-    words = f"Replicate wants to be asked nothing for another {seconds:.0f} s."
-    return ReplicateError(words, code=429, nothing_created=True, retry_after=seconds, is_general=True)
+    message = f"Replicate wants to be asked nothing for another {seconds:.0f} s."
+    return ReplicateError(message, code=429, nothing_created=True, retry_after=seconds, is_general=True)
 
 
 def _unanswered(error: httpx.RequestError, *, is_general: bool) -> ReplicateError:
@@ -133,19 +138,19 @@ def _unanswered(error: httpx.RequestError, *, is_general: bool) -> ReplicateErro
     not_sent = isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     if not_sent:
         return ReplicateError(
-            f"Replicate could not be reached: {_words(error)}.", nothing_created=True, is_general=True
+            f"Replicate could not be reached: {_error_text(error)}.", nothing_created=True, is_general=True
         )
     if isinstance(error, httpx.ReadTimeout):
         return ReplicateError("Replicate did not answer in time.", is_general=is_general)
-    return ReplicateError(f"The connection to Replicate broke: {_words(error)}.", is_general=is_general)
+    return ReplicateError(f"The connection to Replicate broke: {_error_text(error)}.", is_general=is_general)
 
 
-def _words(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return str(error).rstrip(".") or type(error).__name__
 
 
-def _content(response: httpx.Response) -> Any:
-    body = _parsed(response)
+def _json_or_error(response: httpx.Response) -> Any:
+    body = _parse(response)
     if response.is_success:
         if body is None and response.content:
             raise ReplicateError("Replicate's answer could not be read: it is no JSON.", code=response.status_code)
@@ -159,14 +164,14 @@ def _refusal(response: httpx.Response, body: Any) -> ReplicateError:
     return ReplicateError(
         f"Replicate answered {status}: {_detail(body)}",
         code=status,
-        permanent=status in REFUSALS,
-        nothing_created=status in SURELY_NOTHING,
-        retry_after=(wait or DEFAULT_RETRY_AFTER) if status == 429 else wait,
-        is_general=status in REFUSED_ACCOUNT or status == 429 or status >= 500,
+        permanent=status in PERMANENT_CODES,
+        nothing_created=status in NOTHING_CREATED_CODES,
+        retry_after=(wait or DEFAULT_RETRY_SECONDS) if status == 429 else wait,
+        is_general=status in ACCOUNT_CODES or status == 429 or status >= 500,
     )
 
 
-def _parsed(response: httpx.Response) -> Any:
+def _parse(response: httpx.Response) -> Any:
     """The body as JSON; None for HTML and other surprises."""
     try:
         return json.loads(response.content)
@@ -178,16 +183,16 @@ def _detail(body: Any) -> str:
     """What Replicate said, in its own words; any key may be missing."""
     if not isinstance(body, dict):
         return "no reason was given."
-    said = [str(body[key]).strip() for key in ("title", "detail") if body.get(key)]
-    return ": ".join(said)[:2000] or "no reason was given."
+    parts = [str(body[key]).strip() for key in ("title", "detail") if body.get(key)]
+    return ": ".join(parts)[:2000] or "no reason was given."
 
 
 def retry_after(headers: Mapping[str, str], body: Any) -> float | None:
     """Seconds to wait: from the header, the body's field, or its sentence; None when none of them says."""
     detail = body if isinstance(body, dict) else {}
-    in_words = _RESETS_IN.search(str(detail.get("detail", "")))
-    candidates = (headers.get("retry-after"), detail.get("retry_after"), in_words[1] if in_words else None)
-    return next((seconds for found in candidates if (seconds := _number(found)) is not None), None)
+    match = _RESETS_IN.search(str(detail.get("detail", "")))
+    candidates = (headers.get("retry-after"), detail.get("retry_after"), match[1] if match else None)
+    return next((seconds for candidate in candidates if (seconds := _number(candidate)) is not None), None)
 
 
 def _number(value: Any) -> float | None:

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from jobs.providers.replicate.client import Connection
 
 #: A page costs what one single request costs, and comes after the page before it: it has to answer for more than one.
-PAGE_PAYS = 4
+MIN_JOBS_PER_PAGE = 4
 #: Jobs a window: about two and a half pages, read one after the other.
-WINDOW_JOBS = 250
+JOBS_PER_WINDOW = 250
 MAX_WINDOWS = 6
-SLACK = timedelta(minutes=2)
+CLOCK_SLACK = timedelta(minutes=2)
 #: The clocks may differ, and a submission waits for its version to be looked up.
-LATER = timedelta(minutes=10)
+AFTER_SUBMISSION = timedelta(minutes=10)
 #: A prediction made this recently may not be visible yet.
 NOT_YET_VISIBLE = timedelta(seconds=60)
 #: No answer at all, and "later": whoever is asked next would get the same. Another code may be one prediction's own.
-NOBODY_NOW = frozenset({None, 429})
-BEGINNING = datetime(2015, 1, 1, tzinfo=UTC)
+GENERAL_CODES = frozenset({None, 429})
+EARLIEST = datetime(2015, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +50,19 @@ async def fetch_parts(
 ) -> AsyncIterator[Answers]:
     """Answers as they come. Raises ProviderError when Replicate as a whole can't be asked."""
     missing = {handle.external_id: handle for handle in handles}
-    spans = windows(handles) if len(handles) >= PAGE_PAYS and not with_logs else []
-    async for part in _merged([_read_window(connection, span, missing) for span in spans]):
+    spans = windows(handles) if len(handles) >= MIN_JOBS_PER_PAGE and not with_logs else []
+    async for part in _merge([_read_window(connection, span, missing) for span in spans]):
         yield part
     singles = [_read_single(connection, handle) for handle in missing.values()]
     failures: list[ReplicateError] = []
-    async for part in _merged(singles):
+    async for part in _merge(singles):
         failures += [answer for answer in part.values() if isinstance(answer, ReplicateError) and answer.is_general]
         yield part
-    if failures and len(failures) == len(handles) and not (with_logs and _may_be_its_own(failures)):
+    if failures and len(failures) == len(handles) and not (with_logs and _is_single_failure(failures)):
         raise failures[-1]
 
 
-def _may_be_its_own(failures: Sequence[ReplicateError]) -> bool:
+def _is_single_failure(failures: Sequence[ReplicateError]) -> bool:
     """Whether nothing was tried but one prediction, and its server choked: that says little about the others."""
     return len(failures) == 1 and (failures[0].code or 0) >= 500
 
@@ -70,16 +70,16 @@ def _may_be_its_own(failures: Sequence[ReplicateError]) -> bool:
 def windows(handles: Sequence[Handle]) -> list[Window]:
     """The time that the jobs span, cut so that each window has about as many of them."""
     ordered = sorted(handles, key=_since)
-    count = min(MAX_WINDOWS, -(-len(ordered) // WINDOW_JOBS))
+    count = min(MAX_WINDOWS, -(-len(ordered) // JOBS_PER_WINDOW))
     size = -(-len(ordered) // count)
     groups = [ordered[first : first + size] for first in range(0, len(ordered), size)]
-    starts = [_since(groups[0][0]) - SLACK, *(_since(group[0]) for group in groups[1:])]
-    ends = [*starts[1:], _since(ordered[-1]) + LATER]
+    starts = [_since(groups[0][0]) - CLOCK_SLACK, *(_since(group[0]) for group in groups[1:])]
+    ends = [*starts[1:], _since(ordered[-1]) + AFTER_SUBMISSION]
     return [Window(start, end, group) for start, end, group in zip(starts, ends, groups, strict=True)]
 
 
 def _since(handle: Handle) -> datetime:
-    return handle.since or BEGINNING
+    return handle.since or EARLIEST
 
 
 async def _read_window(connection: Connection, window: Window, missing: dict[str, Handle]) -> AsyncIterator[Answers]:
@@ -88,21 +88,21 @@ async def _read_window(connection: Connection, window: Window, missing: dict[str
     own = {handle.job_id for handle in window.handles}
     page = await _page(connection.get("/v1/predictions", **params))
     while page:
-        part = _known_on(page, missing)
+        part = _answers_on(page, missing)
         yield part
         link = page.get("next")
         done = not any(handle.external_id in missing for handle in window.handles)
         # Replicate's clocks differ: at its far end a window has some of the one before, which won't find them there.
-        strays = part.keys() - own
-        if (done and not strays) or len(part) < PAGE_PAYS or not isinstance(link, str):
+        foreign = part.keys() - own
+        if (done and not foreign) or len(part) < MIN_JOBS_PER_PAGE or not isinstance(link, str):
             return
         page = await _page(connection.follow(link))
 
 
-async def _page(asking: Awaitable[Any]) -> Mapping[str, Any] | None:
+async def _page(request: Awaitable[Any]) -> Mapping[str, Any] | None:
     """A page; None when it alone could not be had, so that its jobs are asked for one by one."""
     try:
-        page = await asking
+        page = await request
     except ReplicateError as error:
         if error.is_general:
             raise
@@ -110,7 +110,7 @@ async def _page(asking: Awaitable[Any]) -> Mapping[str, Any] | None:
     return page if isinstance(page, Mapping) and isinstance(page.get("results"), list) else None
 
 
-def _known_on(page: Mapping[str, Any], missing: dict[str, Handle]) -> Answers:
+def _answers_on(page: Mapping[str, Any], missing: dict[str, Handle]) -> Answers:
     answers: dict[str, Snapshot | ProviderError] = {}
     for item in page["results"]:
         handle = missing.pop(str(item.get("id")), None) if isinstance(item, Mapping) else None
@@ -129,35 +129,35 @@ async def _read_single(connection: Connection, handle: Handle) -> AsyncIterator[
     try:
         yield {handle.job_id: await fetch_one(connection, handle)}
     except ProviderError as error:
-        if isinstance(error, ReplicateError) and error.is_general and error.code in NOBODY_NOW:
+        if isinstance(error, ReplicateError) and error.is_general and error.code in GENERAL_CODES:
             raise
         is_new = handle.since is not None and datetime.now(UTC) - handle.since < NOT_YET_VISIBLE
         if not (is_new and isinstance(error, ReplicateError) and error.code == 404):
             yield {handle.job_id: error}
 
 
-async def _merged(sources: Iterable[AsyncIterator[Answers]]) -> AsyncIterator[Answers]:
+async def _merge(sources: Iterable[AsyncIterator[Answers]]) -> AsyncIterator[Answers]:
     """What all of them yield, in the order in which it comes. The first error ends them all."""
-    arrived: asyncio.Queue[Answers | BaseException | None] = asyncio.Queue()
+    queue: asyncio.Queue[Answers | BaseException | None] = asyncio.Queue()
 
     async def drain(source: AsyncIterator[Answers]) -> None:
         try:
             async for part in source:
-                arrived.put_nowait(part)
+                queue.put_nowait(part)
         except Exception as error:
-            arrived.put_nowait(error)
+            queue.put_nowait(error)
         else:
-            arrived.put_nowait(None)
+            queue.put_nowait(None)
 
     tasks = [asyncio.create_task(drain(source)) for source in sources]
-    open_ones = len(tasks)
+    running = len(tasks)
     try:
-        while open_ones:
-            item = await arrived.get()
+        while running:
+            item = await queue.get()
             if isinstance(item, BaseException):
                 raise item
             if item is None:
-                open_ones -= 1
+                running -= 1
             elif item:
                 yield item
     finally:

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from jobs.providers.replicate.client import Connection
 
 #: A training may wait at Replicate before it fetches its dataset: a file that expires sooner is sent again.
-LIFE_NEEDED = timedelta(minutes=15)
+MIN_LIFETIME = timedelta(minutes=15)
 #: To connect, to read, to write, and for a free connection: after the last byte Replicate still has to store all of it.
 TIMEOUT = (5.0, 60.0, 60.0, None)
 CONTENT_TYPES = {"zip": "application/zip", "tar": "application/x-tar", "tar.gz": "application/gzip"}
 
 
-class _Metered:
+class _CountingFile:
     """A file that counts what is read of it. httpx asks it for its length, and for bytes until there are no more."""
 
     def __init__(self, file: IO[bytes], progress: TransferProgress) -> None:
@@ -40,57 +40,57 @@ class _Metered:
 async def stage(connection: Connection, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
     """The dataset as a file that lives long enough: the one of the last time, or a new one."""
     if transfer.copy is not None:
-        there = await _look(connection, transfer.copy, transfer)
-        if there is not None:
-            return there
-    return await _send(connection, transfer, progress)
+        existing = await _existing_copy(connection, transfer.copy, transfer)
+        if existing is not None:
+            return existing
+    return await _upload(connection, transfer, progress)
 
 
-async def _look(connection: Connection, copy: RemoteCopy, transfer: DatasetTransfer) -> RemoteCopy | None:
+async def _existing_copy(connection: Connection, copy: RemoteCopy, transfer: DatasetTransfer) -> RemoteCopy | None:
     """The file as it is now; None when it is gone, will be too soon, or isn't what was sent."""
-    if not _lives(copy):
+    if not _lives_long_enough(copy):
         return None
     try:
-        there = _read(await connection.get(f"/v1/files/{quote(copy.external_id, safe='')}"), transfer)
+        current = _read_copy(await connection.get(f"/v1/files/{quote(copy.external_id, safe='')}"), transfer)
     except ReplicateError as error:
         if error.code == 404:
             return None
         raise
-    return there if there is not None and _lives(there) else None
+    return current if current is not None and _lives_long_enough(current) else None
 
 
-def _lives(copy: RemoteCopy) -> bool:
-    return copy.expires_at is None or copy.expires_at > datetime.now(UTC) + LIFE_NEEDED
+def _lives_long_enough(copy: RemoteCopy) -> bool:
+    return copy.expires_at is None or copy.expires_at > datetime.now(UTC) + MIN_LIFETIME
 
 
-async def _send(connection: Connection, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
+async def _upload(connection: Connection, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
     name = f"dataset.{transfer.kind}"
     with transfer.path.open("rb") as file:
-        content = (name, _Metered(file, progress), CONTENT_TYPES[transfer.kind])
+        content = (name, _CountingFile(file, progress), CONTENT_TYPES[transfer.kind])
         try:
             body = await connection.post("/v1/files", files={"content": content}, timeout=TIMEOUT)
         except ReplicateError:
             progress.advance(0)  # raises when it broke because it was stopped
             raise
-    copy = _read(body, transfer)
+    copy = _read_copy(body, transfer)
     if copy is None:
         raise ProviderError("Replicate's answer to the dataset is no file, or not the one that was sent.")
     return copy
 
 
-def _read(body: Any, transfer: DatasetTransfer) -> RemoteCopy | None:
+def _read_copy(body: Any, transfer: DatasetTransfer) -> RemoteCopy | None:
     """A file's JSON; only its id and its address have to be there, but what is there must be ours."""
-    told = body if isinstance(body, Mapping) else {}
-    urls, sums = told.get("urls"), told.get("checksums")
+    fields = body if isinstance(body, Mapping) else {}
+    urls, sums = fields.get("urls"), fields.get("checksums")
     address = urls.get("get") if isinstance(urls, Mapping) else None
     digest = sums.get("sha256") if isinstance(sums, Mapping) else None
-    if not isinstance(told.get("id"), str) or not isinstance(address, str) or not address.startswith("http"):
+    if not isinstance(fields.get("id"), str) or not isinstance(address, str) or not address.startswith("http"):
         return None
-    if len(told["id"]) > 200 or len(address) > 2000:
+    if len(fields["id"]) > 200 or len(address) > 2000:
         return None
-    if told.get("size") not in (None, transfer.size) or digest not in (None, "", transfer.sha256):
+    if fields.get("size") not in (None, transfer.size) or digest not in (None, "", transfer.sha256):
         return None
-    return RemoteCopy(told["id"], address, _moment(told.get("expires_at")))
+    return RemoteCopy(fields["id"], address, _moment(fields.get("expires_at")))
 
 
 def _moment(value: Any) -> datetime | None:

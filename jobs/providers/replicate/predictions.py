@@ -26,7 +26,7 @@ MARKER_PARAMETER = "ct"
 #: The inputs that Replicate blacks out once the model has them; everything else can be read through its API.
 SECRET_INPUTS = ("hf_token", "s3_access_key", "s3_secret_key")
 #: Progress is read from the end of the log: a megabyte of it would say nothing more.
-PROGRESS_TAIL = 65_536
+PROGRESS_TAIL_CHARACTERS = 65_536
 MARKER = re.compile(r"ct-[0-9a-f]{24}")
 
 
@@ -52,7 +52,7 @@ def read_snapshot(body: Any) -> Snapshot:
         completed_at=_moment(body.get("completed_at")) if status not in ACTIVE else None,
         error_message=_text(body.get("error")) or None,
         output_url=_output(body.get("output")),
-        progress=read_progress(log[-PROGRESS_TAIL:]) if log else None,
+        progress=read_progress(log[-PROGRESS_TAIL_CHARACTERS:]) if log else None,
         metadata=_metadata(body),
         billed_seconds=seconds,
         hardware=profile_of(_text(body.get("model"))),
@@ -62,10 +62,10 @@ def read_snapshot(body: Any) -> Snapshot:
 
 
 def _status(body: Mapping[str, Any]) -> Any:
-    word = _text(body.get("status"))
-    status = PROVIDER_WORDS.get(word)
+    text = _text(body.get("status"))
+    status = PROVIDER_WORDS.get(text)
     if status is None:
-        logger.warning("Unknown status at Replicate", extra={"external_id": body["id"], "status": word[:40]})
+        logger.warning("Unknown status at Replicate", extra={"external_id": body["id"], "status": text[:40]})
     return status
 
 
@@ -101,8 +101,8 @@ def _output(value: Any) -> str | None:
 def _metadata(body: Mapping[str, Any]) -> dict[str, Any]:
     urls = body.get("urls")
     web = _text(urls.get("web")) if isinstance(urls, Mapping) else ""
-    told = {"web_url": web, "model": _text(body.get("model")), "version": _text(body.get("version"))}
-    return {name: text[:500] for name, text in told.items() if text}
+    texts = {"web_url": web, "model": _text(body.get("model")), "version": _text(body.get("version"))}
+    return {name: text[:500] for name, text in texts.items() if text}
 
 
 def profile_of(model: str) -> str | None:
@@ -118,16 +118,16 @@ def markers_in(body: Any) -> set[str]:
     """
     if not isinstance(body, Mapping) or body.get("source") == "web":
         return set()
-    given = body.get("input")
-    config = given.get("config_json") if isinstance(given, Mapping) else None
+    inputs = body.get("input")
+    config = inputs.get("config_json") if isinstance(inputs, Mapping) else None
     return set(MARKER.findall(_text(config)) + MARKER.findall(_text(body.get("webhook"))))
 
 
-def read_found(body: Any) -> DiscoveredTraining:
+def read_discovered(body: Any) -> DiscoveredTraining:
     """A listed prediction with what tells whose it is."""
     snapshot = read_snapshot(body)
-    given = body.get("input") if isinstance(body.get("input"), Mapping) else {}
-    config, dataloader = _json(given.get("config_json")), _json(given.get("dataloader_json"))
+    inputs = body.get("input") if isinstance(body.get("input"), Mapping) else {}
+    config, dataloader = _json(inputs.get("config_json")), _json(inputs.get("dataloader_json"))
     config = config if isinstance(config, dict) else {}
     name = _text(config.get("tracker_run_name") or config.get("--tracker_run_name")) or _text(body.get("model"))
     marker = min(markers_in(body), default=None)
@@ -151,24 +151,24 @@ def _json(text: Any) -> Any:
 def write_input(spec: TrainingSpec) -> dict[str, Any]:
     """The inputs that today's predictor takes. Raises ProviderError for a secret that it would show to everybody."""
     config = dict(spec.config)
-    given: dict[str, Any] = _take_secrets(config)
+    inputs: dict[str, Any] = _pop_secrets(config)
     lycoris = config.get("lycoris_config")
     if isinstance(lycoris, Mapping):
-        given["lycoris_config"] = json.dumps(config.pop("lycoris_config"))
-    if "hf_token" in given and isinstance(config.get("hub_model_id"), str):
-        given["hub_model_id"] = config["hub_model_id"]
+        inputs["lycoris_config"] = json.dumps(config.pop("lycoris_config"))
+    if "hf_token" in inputs and isinstance(config.get("hub_model_id"), str):
+        inputs["hub_model_id"] = config["hub_model_id"]
     _refuse_secrets({"config": config, "dataloader_config": list(spec.dataloader_config)})
     config["tracker_run_name"] = f"{_run_name(spec, config)} {spec.marker}".strip()
     config.pop("--tracker_run_name", None)
-    given["config_json"] = json.dumps(config)
+    inputs["config_json"] = json.dumps(config)
     if spec.dataloader_config:
-        given["dataloader_json"] = json.dumps(list(spec.dataloader_config))
+        inputs["dataloader_json"] = json.dumps(list(spec.dataloader_config))
     if spec.dataset:
-        given["images"] = spec.dataset
-    return given
+        inputs["images"] = spec.dataset
+    return inputs
 
 
-def _take_secrets(config: dict[str, Any]) -> dict[str, str]:
+def _pop_secrets(config: dict[str, Any]) -> dict[str, str]:
     """The secret inputs, taken out of `config`. Raises ProviderError for one that is no text."""
     secrets = {name: config.pop(key) for name in SECRET_INPUTS for key in (name, f"--{name}") if config.get(key)}
     for name, value in secrets.items():
@@ -188,12 +188,12 @@ def objection_to(config: Mapping[str, Any], dataloader_config: Sequence[Any]) ->
 
 def remarks_on(config: Mapping[str, Any]) -> Sequence[str]:
     """What becomes of the secrets in this config, and which one is missing."""
-    given = {key.removeprefix("--") for key, value in config.items() if value}
-    found = [name for name in SECRET_INPUTS if name in given]
-    told = [f"{', '.join(found)}: handed to Replicate as a secret input, and to nobody else."] if found else []
-    if "hub_model_id" in given and "hf_token" not in given:
-        told.append("hub_model_id is set and hf_token is not: the trainer won't be able to push the model.")
-    return told
+    keys = {key.removeprefix("--") for key, value in config.items() if value}
+    secrets = [name for name in SECRET_INPUTS if name in keys]
+    sentences = [f"{', '.join(secrets)}: handed to Replicate as a secret input, and to nobody else."] if secrets else []
+    if "hub_model_id" in keys and "hf_token" not in keys:
+        sentences.append("hub_model_id is set and hf_token is not: the trainer won't be able to push the model.")
+    return sentences
 
 
 def _run_name(spec: TrainingSpec, config: Mapping[str, Any]) -> str:

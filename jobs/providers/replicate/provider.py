@@ -34,7 +34,7 @@ from jobs.providers.replicate.predictions import (
     is_prediction,
     markers_in,
     objection_to,
-    read_found,
+    read_discovered,
     read_snapshot,
     remarks_on,
     webhook_address,
@@ -48,12 +48,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("simpletuner.cloud.providers")
 
 #: A new version of a trainer is run after this at the latest.
-VERSION_LIFETIME = 600.0
+VERSION_CACHE_SECONDS = 600.0
 #: How far back a lost submission is looked for; after an hour the input that carries the marker is gone anyway.
-LOOK_BACK = timedelta(hours=2)
+SEARCH_BACK = timedelta(hours=2)
 MAX_PAGES = 50
 #: The clocks of Replicate's endpoints differ by a little, and ours from theirs.
-SLACK = timedelta(minutes=2)
+CLOCK_SLACK = timedelta(minutes=2)
 
 _versions: dict[tuple[str, str], tuple[float, str]] = {}
 
@@ -81,9 +81,9 @@ class ReplicateProvider:
     once_per_marker = False
     bound_to_machine = False
 
-    def __init__(self, access: Access, wishes: SubmissionSettings | None = None) -> None:
+    def __init__(self, access: Access, settings: SubmissionSettings | None = None) -> None:
         self.access = access
-        self.wishes = wishes
+        self.settings = settings
 
     @classmethod
     def from_settings(cls) -> Self:
@@ -100,11 +100,11 @@ class ReplicateProvider:
 
     async def submit(self, spec: TrainingSpec) -> Snapshot:
         """Sent once. Its own connection: one that was kept open could break in a way that leaves the outcome open."""
-        wishes = self.wishes or await sync_to_async(read_submission_settings)()
-        model = (wishes.model or MODEL).replace("{profile}", spec.hardware_profile)
+        settings = self.settings or await sync_to_async(read_submission_settings)()
+        model = (settings.model or MODEL).replace("{profile}", spec.hardware_profile)
         body: dict[str, Any] = {"input": write_input(spec), "version": await self._version(model)}
-        if wishes.webhook_url:
-            body["webhook"] = webhook_address(wishes.webhook_url, spec.marker)
+        if settings.webhook_url:
+            body["webhook"] = webhook_address(settings.webhook_url, spec.marker)
             body["webhook_events_filter"] = ["start", "completed"]
         async with self._connect() as connection:
             try:
@@ -124,10 +124,10 @@ class ReplicateProvider:
         if ":" in model or "/" not in model:
             return model
         cached = _versions.get((self.access.base, model))
-        if cached and time.monotonic() - cached[0] < VERSION_LIFETIME:
+        if cached and time.monotonic() - cached[0] < VERSION_CACHE_SECONDS:
             return cached[1]
         try:
-            version = f"{model}:{await self._newest(model)}"
+            version = f"{model}:{await self._newest_version(model)}"
         except ProviderError as error:
             raise ProviderError(
                 f"The version of {model} to run could not be found out. {error}",
@@ -138,7 +138,7 @@ class ReplicateProvider:
         _versions[self.access.base, model] = (time.monotonic(), version)
         return version
 
-    async def _newest(self, model: str) -> str:
+    async def _newest_version(self, model: str) -> str:
         async with self._connect() as connection:
             body = await connection.get(f"/v1/models/{model}/versions")
         results = body.get("results") if isinstance(body, Mapping) else None
@@ -149,15 +149,15 @@ class ReplicateProvider:
 
     async def find_by_marker(self, markers: Iterable[str], *, since: datetime | None = None) -> Mapping[str, Snapshot]:
         """Looks through the predictions made since then, by default in the last two hours."""
-        wanted, found = set(markers), {}
-        start = (since or datetime.now(UTC) - LOOK_BACK) - SLACK
+        marker_set, snapshots = set(markers), {}
+        start = (since or datetime.now(UTC) - SEARCH_BACK) - CLOCK_SLACK
         async with self._connect() as connection:
-            async for item in _listed(connection, MAX_PAGES, created_after=start.isoformat()):
-                for marker in markers_in(item) & wanted:
-                    found[marker] = read_snapshot(item)
-                if len(found) == len(wanted):
+            async for item in _list_predictions(connection, MAX_PAGES, created_after=start.isoformat()):
+                for marker in markers_in(item) & marker_set:
+                    snapshots[marker] = read_snapshot(item)
+                if len(snapshots) == len(marker_set):
                     break
-        return found
+        return snapshots
 
     async def fetch(self, handles: Sequence[Handle]) -> Answers:
         """All parts of `fetch_parts` at once."""
@@ -172,12 +172,12 @@ class ReplicateProvider:
                 yield part
 
     async def recent(self, limit: int) -> Sequence[DiscoveredTraining]:
-        found: list[DiscoveredTraining] = []
+        trainings: list[DiscoveredTraining] = []
         async with self._connect() as connection:
-            async for item in _listed(connection, -(-limit // 100)):
+            async for item in _list_predictions(connection, -(-limit // 100)):
                 if is_prediction(item):
-                    found.append(read_found(item))
-        return found[:limit]
+                    trainings.append(read_discovered(item))
+        return trainings[:limit]
 
     async def cancel(self, handle: Handle) -> None:
         """An answer that isn't a plain yes says little: whether it has ended decides."""
@@ -228,7 +228,7 @@ class ReplicateProvider:
         return remarks_on(config)
 
 
-async def _listed(connection: Connection, pages: int, **params: str) -> AsyncIterator[Any]:
+async def _list_predictions(connection: Connection, pages: int, **params: str) -> AsyncIterator[Any]:
     """The predictions of at most `pages` pages, newest first."""
     page = await connection.get("/v1/predictions", **params)
     for number in range(1, pages + 1):

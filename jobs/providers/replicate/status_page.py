@@ -19,44 +19,44 @@ logger = logging.getLogger("simpletuner.cloud.providers")
 
 URL_VARIABLE = "REPLICATE_STATUS_URL"
 DEFAULT_URL = "https://www.replicatestatus.com/api/v1/summary"
-LISTS = ("ongoing_incidents", "in_progress_maintenances", "scheduled_maintenances")
-KEEP_SECONDS = 60.0
+INCIDENT_LISTS = ("ongoing_incidents", "in_progress_maintenances", "scheduled_maintenances")
+CACHE_SECONDS = 60.0
 TIMEOUT_SECONDS = 5.0
-LONGEST_ANSWER = 1_000_000
+MAX_RESPONSE_BYTES = 1_000_000
 
 
 @dataclass
-class _Kept:
-    told: dict[str, Any] = field(default_factory=dict)
+class _Cache:
+    status: dict[str, Any] = field(default_factory=dict)
     until: float = float("-inf")
     url: str = ""
 
 
-_kept = _Kept()
-_turn = threading.Lock()
+_cache = _Cache()
+_lock = threading.Lock()
 
 
 def read_status() -> dict[str, Any]:
     """Whether Replicate says that it is well, and what it says otherwise; `error` when it can't be asked."""
     url = os.environ.get(URL_VARIABLE, DEFAULT_URL)
     # Whoever comes while somebody asks waits for that answer.
-    with _turn:
-        if time.monotonic() >= _kept.until or _kept.url != url:
-            _kept.told = asyncio.run(_ask(url)) if url else _unknown("The status page is switched off.")
-            _kept.until, _kept.url = time.monotonic() + KEEP_SECONDS, url
-        return _kept.told
+    with _lock:
+        if time.monotonic() >= _cache.until or _cache.url != url:
+            _cache.status = asyncio.run(_fetch(url)) if url else _unknown("The status page is switched off.")
+            _cache.until, _cache.url = time.monotonic() + CACHE_SECONDS, url
+        return _cache.status
 
 
 def _unknown(error: str) -> dict[str, Any]:
-    return {"operational": None, **{name: [] for name in LISTS}, "status_page_url": None, "error": error}
+    return {"operational": None, **{name: [] for name in INCIDENT_LISTS}, "status_page_url": None, "error": error}
 
 
-async def _ask(url: str) -> dict[str, Any]:
+async def _fetch(url: str) -> dict[str, Any]:
     try:
         async with get_async_client(timeout=TIMEOUT_SECONDS) as client:
-            answer = await client.get(url, headers={"Accept": "application/json"})
-        answer.raise_for_status()
-        return _read(answer.json() if len(answer.content) <= LONGEST_ANSWER else None)
+            response = await client.get(url, headers={"Accept": "application/json"})
+        response.raise_for_status()
+        return _read(response.json() if len(response.content) <= MAX_RESPONSE_BYTES else None)
     except (httpx.HTTPError, aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
         logger.warning("Replicate's status page could not be read", extra={"error": str(error)})
         return _unknown(f"Replicate's status page could not be read ({type(error).__name__}).")
@@ -65,7 +65,7 @@ async def _ask(url: str) -> dict[str, Any]:
 def _read(body: Any) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ValueError("it is no JSON object")
-    lists = {name: list(body[name]) if isinstance(body.get(name), list) else [] for name in LISTS}
+    lists = {name: list(body[name]) if isinstance(body.get(name), list) else [] for name in INCIDENT_LISTS}
     page = body.get("page_url")
     return {
         "operational": not lists["ongoing_incidents"] and not lists["in_progress_maintenances"],

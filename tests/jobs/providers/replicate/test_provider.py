@@ -298,7 +298,7 @@ def test_a_server_that_never_answers_is_an_outage_too(
     handles = handles_of(fake, 50)
     fake.faults.add("hang")
     refusal(provider.fetch(handles))
-    assert len(fake.requests) <= 2 * client.SILENCE
+    assert len(fake.requests) <= 2 * client.MAX_UNANSWERED
 
 
 def test_one_that_never_answers_is_its_jobs_error_alone(
@@ -316,7 +316,7 @@ def test_who_is_told_to_wait_for_long_asks_nothing_meanwhile(fake: FakeReplicate
     fake.faults.add("garbage", path="predictions$")
     fake.faults.add("throttle", path=r"predictions/\w+", seconds=30)
     assert refusal(provider.fetch(handles)).retry_after == 30
-    assert fake.requests.count("GET", "/v1/predictions/{id}") <= client.CONCURRENCY
+    assert fake.requests.count("GET", "/v1/predictions/{id}") <= client.MAX_CONCURRENT_REQUESTS
 
 
 @pytest.mark.parametrize("told", ["header", "body", "text"])
