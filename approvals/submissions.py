@@ -11,7 +11,7 @@ from rest_framework.exceptions import ValidationError
 from approvals.intake import SubmissionRequest
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
-from jobs.config_secrets import CONFIGS, PARTS, Sealed, objection_to_masks, opened
+from jobs.config_secrets import CONFIG_COLUMNS, SECRET_COLUMNS, Sealed, objection_to_masks, unsealed_columns
 from jobs.configs import find_config
 from jobs.datasets.store import has_upload
 from jobs.estimates import steps_of
@@ -56,7 +56,7 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
     """A request to run `job` once more, exactly as it was. Raises ValidationError for a job of no organization."""
     if job.organization is None:
         raise ValidationError("This job was made elsewhere and belongs to no organization: it can't be repeated here.")
-    given = _opened(job, PARTS)
+    given = _opened(job, SECRET_COLUMNS)
     _check_config(job.provider, given["config"], given["dataloader_config"])
     submission = Submission(
         **given,
@@ -86,14 +86,14 @@ def _config_of(user: User, organization: Organization, body: dict[str, Any]) -> 
     stored = find_config(user, name, organization)
     if stored is None:
         raise ValidationError({"config_name_to_load": f"{organization.name} has no stored config called {name!r}."})
-    given = _opened(stored, CONFIGS)
+    given = _opened(stored, CONFIG_COLUMNS)
     return given["config"], given["dataloader_config"], stored.name
 
 
 def _opened(row: Sealed, parts: Sequence[str]) -> dict[str, Any]:
     """With its secrets: what is repeated or loaded carries them along."""
     try:
-        return opened(row, parts)
+        return unsealed_columns(row, parts)
     except SecretsLostError as error:
         raise ValidationError({"config": str(error)}) from None
 

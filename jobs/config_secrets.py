@@ -21,9 +21,9 @@ from cloudtrain_site.encryption import (
 from cloudtrain_site.redaction import mask_text
 
 #: The columns of a job that may hold secrets.
-PARTS = ("config", "dataloader_config", "webhook_url")
+SECRET_COLUMNS = ("config", "dataloader_config", "webhook_url")
 #: Those that say what is trained, which is all that a stored config has.
-CONFIGS = ("config", "dataloader_config")
+CONFIG_COLUMNS = ("config", "dataloader_config")
 
 
 class Sealed(Protocol):
@@ -38,15 +38,15 @@ def sealed_columns(**parts: Any) -> dict[str, Any]:
     return {**masked, "sealed": seal(secrets)}
 
 
-def secrets_of(row: Sealed, parts: Sequence[str] = CONFIGS) -> list[Secret]:
+def secrets_of(row: Sealed, parts: Sequence[str] = CONFIG_COLUMNS) -> list[Secret]:
     """The secrets in these columns. Raises SecretsLostError."""
     return [(path, secret) for path, secret in open_sealed(row.sealed) if path[0] in parts]
 
 
-def opened(row: Sealed, parts: Sequence[str] = CONFIGS) -> dict[str, Any]:
+def unsealed_columns(row: Sealed, parts: Sequence[str] = CONFIG_COLUMNS) -> dict[str, Any]:
     """The columns as they were given. Raises SecretsLostError."""
-    given: dict[str, Any] = restore_secrets({part: getattr(row, part) for part in parts}, secrets_of(row, parts))
-    return given
+    columns: dict[str, Any] = restore_secrets({part: getattr(row, part) for part in parts}, secrets_of(row, parts))
+    return columns
 
 
 def without_secrets(row: Sealed, text: str) -> str:
@@ -68,18 +68,18 @@ def with_kept_secrets(parts: Mapping[str, Any], kept: Sealed | None) -> dict[str
     """`parts` with the secrets of `kept` wherever they repeat its mask. Raises SecretsLostError."""
     if kept is None or not masked_places(parts):
         return dict(parts)
-    secrets, shown = secrets_of(kept), {part: getattr(kept, part) for part in CONFIGS}
-    repeated = [(path, secret) for path, secret in secrets if _repeats(parts, shown, path)]
-    filled: dict[str, Any] = restore_secrets(dict(parts), repeated)
-    return filled
+    secrets, masked = secrets_of(kept), {part: getattr(kept, part) for part in CONFIG_COLUMNS}
+    repeated = [(path, secret) for path, secret in secrets if _repeats(parts, masked, path)]
+    columns: dict[str, Any] = restore_secrets(dict(parts), repeated)
+    return columns
 
 
-def _repeats(given: Any, shown: Any, path: Path) -> bool:
+def _repeats(value: Any, masked: Any, path: Path) -> bool:
     """Whether both have the same at `path`, and the lists on the way are the same ones: nothing moved up in them."""
-    if value_at(given, path) != value_at(shown, path):
+    if value_at(value, path) != value_at(masked, path):
         return False
-    ways = [path[:length] for length, step in enumerate(path) if isinstance(step, int)]
-    return all(_identities(value_at(given, way)) == _identities(value_at(shown, way)) for way in ways)
+    list_paths = [path[:length] for length, step in enumerate(path) if isinstance(step, int)]
+    return all(_identities(value_at(value, at)) == _identities(value_at(masked, at)) for at in list_paths)
 
 
 def _identities(items: Any) -> list[Any]:

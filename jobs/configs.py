@@ -26,10 +26,10 @@ def visible_configs(user: AnyUser) -> QuerySet[TrainingConfig]:
 
 def find_config(user: AnyUser, name: str, organization: Organization | None = None) -> TrainingConfig | None:
     """The config called `name`, of `organization` or of the first of the user's that has one."""
-    found = visible_configs(user).filter(name=name)
+    configs = visible_configs(user).filter(name=name)
     if organization is not None:
-        found = found.filter(organization=organization)
-    return found.order_by("organization_id").first()
+        configs = configs.filter(organization=organization)
+    return configs.order_by("organization_id").first()
 
 
 def store_config(

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cloudtrain_site.encryption import extract_secrets, fingerprints
-from jobs.config_secrets import PARTS, sealed_columns
+from jobs.config_secrets import SECRET_COLUMNS, sealed_columns
 
 #: The contract's limit for one config.
 CONFIG_LIMIT_BYTES = 1_000_000
@@ -33,7 +33,7 @@ class Submission:
 
     def columns(self) -> dict[str, Any]:
         """What may hold secrets as a job stores it: masked, and the secrets sealed."""
-        columns = sealed_columns(**{part: getattr(self, part) for part in PARTS})
+        columns = sealed_columns(**{part: getattr(self, part) for part in SECRET_COLUMNS})
         return {**columns, "webhook_url": columns["webhook_url"][:ADDRESS_LIMIT]}
 
     def digest(self, key: str = "") -> str:
@@ -41,14 +41,14 @@ class Submission:
 
         Its secrets are in it by their fingerprints under `key`, a SECRET_KEY: no guess at one can be tried on it.
         """
-        masked, secrets = extract_secrets({part: getattr(self, part) for part in PARTS})
-        told = asdict(self) | masked
+        masked, secrets = extract_secrets({part: getattr(self, part) for part in SECRET_COLUMNS})
+        fields = asdict(self) | masked
         if secrets:
-            told["secrets"] = fingerprints(secrets, key)
+            fields["secrets"] = fingerprints(secrets, key)
         if not self.dataset:
             # As it was before there were datasets: a replayed key of an hour ago is still the same request.
-            del told["dataset"]
-        return digest_of(told)
+            del fields["dataset"]
+        return digest_of(fields)
 
 
 def digest_of(value: Any) -> str:

@@ -22,7 +22,7 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
-from jobs.config_secrets import opened, without_secrets
+from jobs.config_secrets import unsealed_columns, without_secrets
 from jobs.job_context import job_log_context
 from jobs.models import Job
 from jobs.providers import get_provider
@@ -109,7 +109,7 @@ def provider_of(job: Job) -> Provider:
 def training_spec(job: Job, staged: Staged | None = None) -> TrainingSpec:
     """The job as its provider gets to see it, with its secrets. Raises ProviderError when they can't be opened."""
     try:
-        given = opened(job)
+        given = unsealed_columns(job)
     except SecretsLostError as error:
         raise ProviderError(str(error), permanent=True, nothing_created=True) from None
     return TrainingSpec(

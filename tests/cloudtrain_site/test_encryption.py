@@ -25,7 +25,7 @@ from cloudtrain_site.encryption import (
     seal,
 )
 from cloudtrain_site.redaction import mask_secrets
-from jobs.config_secrets import opened
+from jobs.config_secrets import unsealed_columns
 from jobs.models import Job, Organization, TrainingConfig
 
 TOKEN = "hf_abcdefghijklmnopqrst1"
@@ -120,7 +120,7 @@ def as_alice(client_of: Callable[[User | None], APIClient], alice: User) -> APIC
 
 
 def stored() -> dict[str, Any]:
-    return opened(TrainingConfig.objects.get())
+    return unsealed_columns(TrainingConfig.objects.get())
 
 
 CONFIG = {"hf_token": TOKEN, "steps": 5}
@@ -192,7 +192,7 @@ def test_the_migrations_seal_what_was_stored_in_clear_and_open_it_again(
         request, job = ApprovalRequest.objects.get(), Job.objects.get(pk=job.pk)
         assert job.config == {"hf_token": "***", "steps": 5}
         assert (job.webhook_url, Job.objects.get(pk=plain.pk).sealed) == ("https://h/?token=***", "")
-        assert opened(job) == {"config": CONFIG, "dataloader_config": DATA}
+        assert unsealed_columns(job) == {"config": CONFIG, "dataloader_config": DATA}
         assert stored()["config"] == CONFIG
         assert request.terms == stored_terms(job)
         assert request.config_digest == digest_of_terms(stored_terms(job))

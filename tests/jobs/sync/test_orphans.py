@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 from cloudtrain_site.states import Source
 from examples.fake_replicate import FakeReplicate, Prediction
 from jobs import maintenance
-from jobs.config_secrets import opened, sealed_columns
+from jobs.config_secrets import unsealed_columns, sealed_columns
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Snapshot
 from jobs.statuses import JobStatus
@@ -150,7 +150,7 @@ def test_its_secrets_are_those_of_the_job(fake: FakeReplicate, given_up: Job) ->
     running(fake)
     look_around()
     stray = stray_of(given_up)
-    assert (stray.config, opened(stray)["config"]) == ({"hf_token": "***"}, config)
+    assert (stray.config, unsealed_columns(stray)["config"]) == ({"hf_token": "***"}, config)
 
 
 def test_one_that_has_ended_is_taken_in_and_not_asked_to_stop(fake: FakeReplicate, given_up: Job) -> None:
