@@ -17,7 +17,7 @@ from jobs.providers.base import Snapshot
 from jobs.statuses import TERMINAL, JobStatus
 
 #: Finished jobs on the same hardware that a step's length is judged by.
-SAMPLE = 20
+SAMPLE_SIZE = 20
 
 
 def steps_of(config: Mapping[str, Any]) -> int | None:
@@ -100,7 +100,7 @@ def seconds_per_step(provider: ProviderConfig, hardware: str) -> float:
         .exclude(total_steps=0)
         .order_by("-completed_at")
         .annotate(took=F("completed_at") - F("started_at"))
-        .values_list("took", "total_steps")[:SAMPLE]
+        .values_list("took", "total_steps")[:SAMPLE_SIZE]
     )
     lengths = [took.total_seconds() / steps for took, steps in finished]
     return median(lengths) if lengths else provider.seconds_per_step

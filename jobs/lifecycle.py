@@ -35,7 +35,7 @@ from jobs.submission import Submission
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
 #: The contract: at most one `job_progress` a second for a job.
-PROGRESS_PAUSE = timedelta(seconds=1)
+PROGRESS_INTERVAL = timedelta(seconds=1)
 
 
 def create(
@@ -73,22 +73,22 @@ def create(
         at=job.created_at,
     )
     with unit_of_work():
-        _take_dataset(submission.dataset)
+        _mark_dataset_used(submission.dataset)
         job.save(force_insert=True)
         job.record(change)
         transaction.on_commit(lambda: job.announce(change), robust=True)
     return job
 
 
-def _take_dataset(upload_id: str) -> None:
+def _mark_dataset_used(upload_id: str) -> None:
     """Keep it from being removed before the job that uses it is there. Raises Conflict when somebody was quicker."""
-    there = DatasetUpload.objects.filter(pk=upload_id, removed_at=None)
-    if upload_id and not there.update(last_used_at=timezone.now()):
+    present = DatasetUpload.objects.filter(pk=upload_id, removed_at=None)
+    if upload_id and not present.update(last_used_at=timezone.now()):
         raise Conflict("The dataset was just removed. Upload it again.", code="dataset_removed")
 
 
 def adopt_discovered(
-    found: DiscoveredTraining,
+    training: DiscoveredTraining,
     *,
     provider: str,
     organization: Organization | None,
@@ -100,21 +100,21 @@ def adopt_discovered(
 
     `sealed` holds the secrets of its config, when they are known: what it repeats of them is blotted out.
     """
-    snapshot, now = found.snapshot, timezone.now()
+    snapshot, now = training.snapshot, timezone.now()
     status = snapshot.status or JobStatus.QUEUED
     job = Job(
-        id=new_job_id(found.created_at),
+        id=new_job_id(training.created_at),
         organization=organization,
         correlation_id=get_correlation_id(),
         provider=provider,
         external_id=snapshot.external_id,
         hardware_profile=snapshot.hardware or "",
-        config_name=found.name,
-        config=found.config,
-        dataloader_config=found.dataloader_config,
+        config_name=training.name,
+        config=training.config,
+        dataloader_config=training.dataloader_config,
         sealed=sealed,
-        created_at=found.created_at,
-        queued_at=found.created_at,
+        created_at=training.created_at,
+        queued_at=training.created_at,
         last_synced_at=now,
         metadata={**snapshot.metadata, "discovered": True},
         error_message=snapshot.error_message or "",
@@ -165,8 +165,8 @@ def begin_submissions(jobs: Sequence[Job]) -> set[str]:
     waiting = Job.objects.filter(
         pk__in=markers, status=JobStatus.PENDING, submission_marker=None, cancel_requested_at=None, deleted_at=None
     )
-    own = Case(*(When(pk=pk, then=Value(marker)) for pk, marker in markers.items()), output_field=CharField())
-    if not jobs or not waiting.update(submission_marker=own, submission_started_at=now):
+    marker_of = Case(*(When(pk=pk, then=Value(marker)) for pk, marker in markers.items()), output_field=CharField())
+    if not jobs or not waiting.update(submission_marker=marker_of, submission_started_at=now):
         return set()
     stored = Job.objects.filter(pk__in=markers, submission_marker__in=markers.values())
     begun = set(stored.values_list("pk", flat=True))
@@ -228,9 +228,11 @@ def apply_final_details(job: Job, snapshot: Snapshot) -> bool:
     """
     if snapshot.status not in TERMINAL:
         return False
-    told = details_in(job, snapshot)
-    told.pop("error_message", None)
-    return job.is_terminal and bool(told) and bool(Job.objects.filter(pk=job.pk, status=job.status).update(**told))
+    details = details_in(job, snapshot)
+    details.pop("error_message", None)
+    return (
+        job.is_terminal and bool(details) and bool(Job.objects.filter(pk=job.pk, status=job.status).update(**details))
+    )
 
 
 def _move(job: Job, to: JobStatus, snapshot: Snapshot, source: str) -> bool:
@@ -270,8 +272,8 @@ def _refresh_details(job: Job, snapshot: Snapshot) -> None:
 def publish_progress(job: Job) -> None:
     """Publish how far the job is, at most once a second. Called in the transaction that wrote it."""
     now = timezone.now()
-    quiet = Q(progress_told_at=None) | Q(progress_told_at__lte=now - PROGRESS_PAUSE)
-    if not Job.objects.filter(quiet, pk=job.pk).update(progress_told_at=now):
+    is_due = Q(progress_told_at=None) | Q(progress_told_at__lte=now - PROGRESS_INTERVAL)
+    if not Job.objects.filter(is_due, pk=job.pk).update(progress_told_at=now):
         return
     data = {"job_id": job.pk, "stage": job.stage, "progress": job.progress, "last_log": job.last_log}
     publish(Event(type="job_progress", channel=job.channel, data=data))
@@ -354,14 +356,14 @@ def begin_staging(job: Job, stage: str, *, actor: Actor) -> bool:
     )
 
 
-def record_staging_progress(job: Job, percent: float, words: str) -> bool:
+def record_staging_progress(job: Job, percent: float, message: str) -> bool:
     """Say how far the dataset is. False: nobody wants it any more, since the job was cancelled or ended."""
-    if (job.progress, job.last_log) == (percent, words):
+    if (job.progress, job.last_log) == (percent, message):
         return may_continue(job)
     uploading = Job.objects.filter(pk=job.pk, status=JobStatus.UPLOADING, cancel_requested_at=None)
     with unit_of_work():
-        if not uploading.update(progress=percent, last_log=words):
+        if not uploading.update(progress=percent, last_log=message):
             return False
-        job.progress, job.last_log = percent, words
+        job.progress, job.last_log = percent, message
         publish_progress(job)
     return True

@@ -22,14 +22,14 @@ from jobs.statuses import TERMINAL
 
 #: One answer holds at most this much; the reader goes on at `end`.
 READ_LIMIT_BYTES = 2_000_000
-NOTHING = LogSlice(text="", start=0, end=0, complete=False)
+EMPTY = LogSlice(text="", start=0, end=0, complete=False)
 #: However many look at a running job: its provider is asked for the log at most this often.
-VIEW_PAUSE = timedelta(seconds=5)
+VIEW_INTERVAL = timedelta(seconds=5)
 #: Nobody looks: often enough that what a provider deletes an hour after the end is small.
-QUIET_PAUSE = timedelta(minutes=5)
+QUIET_INTERVAL = timedelta(minutes=5)
 #: Bytes with which no character of UTF-8 begins.
-CONTINUATIONS = bytes(range(0x80, 0xC0))
-LOST = "[the rest of the log was removed by the provider before it could be read]\n"
+CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
+LOST_TEXT = "[the rest of the log was removed by the provider before it could be read]\n"
 
 
 def pieces_of(job: Job, *, start: int = 0) -> Iterator[LogSlice]:
@@ -45,7 +45,7 @@ def pieces_of(job: Job, *, start: int = 0) -> Iterator[LogSlice]:
 
 def read_end(job: Job, *, start: int, lines: int) -> LogSlice:
     """The last `lines` lines of what comes after byte `start`."""
-    text, piece = "", NOTHING
+    text, piece = "", EMPTY
     for piece in pieces_of(job, start=start):
         text = last_lines(text + piece.text, lines)
     return LogSlice(text, start, piece.end, piece.complete)
@@ -83,7 +83,7 @@ def _read_copy(job: Job, start: int, limit: int) -> LogSlice:
         if len(data) >= limit:
             break
     # From the next whole character to the last one.
-    whole = data.lstrip(CONTINUATIONS)
+    whole = data.lstrip(CONTINUATION_BYTES)
     start += len(data) - len(whole)
     text = whole[:limit].decode("utf-8", "ignore")
     end = start + len(text.encode())
@@ -95,8 +95,8 @@ def claim_view(job: Job) -> bool:
     if job.provider not in DELETES_LOGS or not job.external_id or (job.is_terminal and job.log_due_at is None):
         return False
     now = timezone.now()
-    quiet = Q(log_fetched_at=None) | Q(log_fetched_at__lte=now - VIEW_PAUSE)
-    return bool(Job.objects.filter(quiet, pk=job.pk).update(log_fetched_at=now, log_due_at=now + QUIET_PAUSE))
+    is_due = Q(log_fetched_at=None) | Q(log_fetched_at__lte=now - VIEW_INTERVAL)
+    return bool(Job.objects.filter(is_due, pk=job.pk).update(log_fetched_at=now, log_due_at=now + QUIET_INTERVAL))
 
 
 def store_log(job: Job, snapshot: Snapshot) -> bool:
@@ -108,11 +108,11 @@ def store_log(job: Job, snapshot: Snapshot) -> bool:
         return False
     # As many bytes as there were: the log's places stay what they are.
     data = without_secrets(job, snapshot.log or "").encode()
-    is_last = snapshot.data_removed or snapshot.status in TERMINAL  # and no late word from before the end
-    is_end = job.is_terminal and job.log_due_at is not None and is_last
+    is_final = snapshot.data_removed or snapshot.status in TERMINAL  # and no late word from before the end
+    is_end = job.is_terminal and job.log_due_at is not None and is_final
     text = data[job.log_size :].decode("utf-8", "replace")
     if is_end and snapshot.data_removed and len(data) <= job.log_size:
-        text = LOST
+        text = LOST_TEXT
     return _append(job, text, is_end=is_end)
 
 
@@ -125,8 +125,8 @@ def _append(job: Job, text: str, *, is_end: bool) -> bool:
     size = job.log_size + len(text.encode())
     try:
         with transaction.atomic():
-            read = {"id": job.pk, "log_size": job.log_size, "deleted_at": None}
-            if not update_if(Job, read, {"log_size": size, **fields}):
+            unchanged = {"id": job.pk, "log_size": job.log_size, "deleted_at": None}
+            if not update_if(Job, unchanged, {"log_size": size, **fields}):
                 return False
             insert([LogPiece(job=job, start=job.log_size, end=size, text=text)])
     except IntegrityError:
@@ -137,7 +137,7 @@ def _append(job: Job, text: str, *, is_end: bool) -> bool:
 
 def stop_capture(job: Job) -> None:
     """The provider no longer knows the ended job: what was captured is all there will be."""
-    _append(job, LOST, is_end=True)
+    _append(job, LOST_TEXT, is_end=True)
 
 
 def last_lines(text: str, count: int) -> str:

@@ -33,9 +33,9 @@ logger = logging.getLogger("simpletuner.cloud.jobs")
 #: How often a machine looks for what a crash left: it asks about every folder that it has.
 SWEEP_PAUSE_SECONDS = 3600.0
 #: A deletion's own task has this long.
-GRACE = timedelta(minutes=5)
-ASKED_AT_ONCE = 500
-MARK = ".cleared"
+TASK_GRACE = timedelta(minutes=5)
+ROWS_PER_QUERY = 500
+SWEPT_MARK = ".cleared"
 
 
 def remove_files(job: Job) -> bool:
@@ -62,7 +62,7 @@ def sweep() -> int:
 
 
 def _is_due(jobs: Path) -> bool:
-    mark = jobs / MARK
+    mark = jobs / SWEPT_MARK
     with suppress(OSError):
         if jobs.is_dir() and not (mark.exists() and mark.stat().st_mtime > time.time() - SWEEP_PAUSE_SECONDS):
             mark.touch()
@@ -73,9 +73,9 @@ def _is_due(jobs: Path) -> bool:
 def _deleted(jobs: Path) -> Iterator[Job]:
     """The deleted jobs that have a folder here with more in it than what they made."""
     names = [path.name for path in jobs.iterdir() if JOB_ID.fullmatch(path.name)]
-    before = timezone.now() - GRACE
-    for first in range(0, len(names), ASKED_AT_ONCE):
-        batch = names[first : first + ASKED_AT_ONCE]
+    before = timezone.now() - TASK_GRACE
+    for first in range(0, len(names), ROWS_PER_QUERY):
+        batch = names[first : first + ROWS_PER_QUERY]
         rows = Job.objects.filter(pk__in=batch, provider="local", deleted_at__lt=before).select_related("dataset")
         for job in rows.defer("config", "dataloader_config"):
             if not JobFolder(jobs, job.pk).is_cleared():
@@ -115,16 +115,16 @@ def check_silent() -> int:
         others = refresh.refresh([job for job in silent if not job.submission_marker], source=Source.LOOP)
         refreshed += outcome.refreshed + others.refreshed
         if outcome.moved:
-            _note_missed(config, outcome.moved)
+            _record_missed(config, outcome.moved)
     return refreshed
 
 
-def _note_missed(config: ProviderConfig, moved: int) -> None:
-    first = ProviderConfig.objects.filter(pk=config.pk, webhooks_missed_at=None).update(
+def _record_missed(config: ProviderConfig, moved: int) -> None:
+    is_first = ProviderConfig.objects.filter(pk=config.pk, webhooks_missed_at=None).update(
         webhooks_missed_at=timezone.now()
     )
     logger.log(
-        logging.WARNING if first else logging.DEBUG,
+        logging.WARNING if is_first else logging.DEBUG,
         "Webhooks are not arriving: jobs changed and no delivery told of it",
         extra={"provider": config.pk, "jobs": moved, "webhook_url": config.webhook_url},
     )
@@ -138,7 +138,7 @@ def retry_cancels() -> int:
         .defer("config", "dataloader_config")
         .order_by("?")  # should there be more than one round manages, none is always the last
     )
-    out = {row.pk for row in ProviderConfig.objects.all() if circuit_breaker.is_open(row, timezone.now())}
-    asked = refresh.cancel_at_providers([job for job in waiting if job.provider not in out])
-    refresh.refresh(asked, source=Source.LOOP)
-    return len(asked)
+    open_circuits = {row.pk for row in ProviderConfig.objects.all() if circuit_breaker.is_open(row, timezone.now())}
+    requested = refresh.cancel_at_providers([job for job in waiting if job.provider not in open_circuits])
+    refresh.refresh(requested, source=Source.LOOP)
+    return len(requested)

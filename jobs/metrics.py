@@ -66,13 +66,13 @@ class Period:
 
     def ended(self, user: AnyUser) -> JobQuerySet:
         """The jobs that ended in it."""
-        return self._chosen(user).filter(completed_at__gte=self.start)
+        return self._jobs_of(user).filter(completed_at__gte=self.start)
 
     def active(self, user: AnyUser) -> JobQuerySet:
         """Those that have not ended."""
-        return self._chosen(user).filter(status__in=ACTIVE)
+        return self._jobs_of(user).filter(status__in=ACTIVE)
 
-    def _chosen(self, user: AnyUser) -> JobQuerySet:
+    def _jobs_of(self, user: AnyUser) -> JobQuerySet:
         jobs = counted_jobs(user).order_by()
         return jobs.filter(organization__name=self.organization) if self.organization else jobs
 

@@ -31,32 +31,32 @@ def find_own_job(user: AnyUser, job_id: str) -> Job:
     return job
 
 
-def filter_jobs(user: AnyUser, wanted: dict[str, Any]) -> JobQuerySet:
-    """The jobs that `user` may see and that `wanted` (a checked JobListQuery) asks for, newest first."""
-    return narrow(listed_jobs_of(user), wanted)
+def filter_jobs(user: AnyUser, query: dict[str, Any]) -> JobQuerySet:
+    """The jobs that `user` may see and that `query` (a checked JobListQuery) asks for, newest first."""
+    return narrow(listed_jobs_of(user), query)
 
 
-def narrow(jobs: JobQuerySet, wanted: dict[str, Any]) -> JobQuerySet:
-    """Those of `jobs` that `wanted` (a checked JobListQuery) asks for, newest first."""
-    if wanted["status"]:
-        jobs = jobs.filter(status__in=wanted["status"])
-    if wanted["provider"]:
-        jobs = jobs.filter(provider=wanted["provider"])
-    if wanted["job_type"]:
+def narrow(jobs: JobQuerySet, query: dict[str, Any]) -> JobQuerySet:
+    """Those of `jobs` that `query` (a checked JobListQuery) asks for, newest first."""
+    if query["status"]:
+        jobs = jobs.filter(status__in=query["status"])
+    if query["provider"]:
+        jobs = jobs.filter(provider=query["provider"])
+    if query["job_type"]:
         local = Q(provider="local")
-        jobs = jobs.filter(local if wanted["job_type"] == "local" else ~local)
-    if wanted["organization"]:
-        jobs = jobs.filter(organization__name=wanted["organization"])
-    if wanted["search"]:
-        jobs = jobs.filter(_matches(wanted["search"]))
+        jobs = jobs.filter(local if query["job_type"] == "local" else ~local)
+    if query["organization"]:
+        jobs = jobs.filter(organization__name=query["organization"])
+    if query["search"]:
+        jobs = jobs.filter(_matches(query["search"]))
     return jobs.select_related("organization", "submitted_by").order_by("-id")
 
 
-def _matches(words: str) -> Q:
+def _matches(text: str) -> Q:
     return (
-        Q(config_name__icontains=words)
-        | Q(id__startswith=words.lower())
-        | Q(external_id=words)
-        | Q(correlation_id=words)
-        | Q(submitted_by__username__iexact=words)
+        Q(config_name__icontains=text)
+        | Q(id__startswith=text.lower())
+        | Q(external_id=text)
+        | Q(correlation_id=text)
+        | Q(submitted_by__username__iexact=text)
     )

@@ -42,14 +42,14 @@ def details_in(job: Job, snapshot: Snapshot) -> dict[str, Any]:
 
 def reported_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
     """The snapshot's own words, by column; what it doesn't say is left out."""
-    said = {
+    fields = {
         "metadata": {**job.metadata, **snapshot.metadata} if snapshot.metadata else None,
         "started_at": snapshot.started_at,
         "error_message": _scrubbed(job, snapshot.error_message),
         "output_url": _scrubbed(job, snapshot.output_url),
         "cost_usd": snapshot.cost_usd,
     }
-    return {name: value for name, value in said.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def progress_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
@@ -57,19 +57,19 @@ def progress_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
     progress = snapshot.progress
     if progress is None or (snapshot.log is not None and len(snapshot.log.encode()) < job.log_size):
         return {}  # nothing, or read from less of the log than we have
-    told = {
+    fields = {
         "stage": progress.stage,
         "progress": progress.percent,
         "step": progress.step,
         "total_steps": progress.total,
         "last_log": _scrubbed(job, progress.last_log),
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-def _scrubbed(job: Job, words: str | None) -> str | None:
+def _scrubbed(job: Job, text: str | None) -> str | None:
     """A provider may repeat in its words what it was given."""
-    return None if words is None else without_secrets(job, words)
+    return None if text is None else without_secrets(job, text)
 
 
 def ending_fields(to: str, snapshot: Snapshot) -> dict[str, Any]:

@@ -35,8 +35,8 @@ UPLOAD_LIMIT_BYTES = DATASET_BYTES
 UNUSED_LIFETIME = timedelta(days=7)
 #: What a request that was cut off left behind; and a file that has no row, since its row may be about to come.
 LEFTOVER_SECONDS = 86_400.0
-SWEPT_AT_ONCE = 500
-UNPACKED_LOOK_BACK = timedelta(days=2)
+MAX_SWEPT_PER_RUN = 500
+UNPACKED_FOR = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +101,10 @@ def own_uploads(user: AnyUser) -> QuerySet[DatasetUpload]:
 
 def find_upload(user: AnyUser, upload_id: str) -> DatasetUpload:
     """The upload with that id. Raises Http404 when there is none that `user` may see."""
-    found = None if "\x00" in upload_id else visible_uploads(user).filter(pk=upload_id.lower()).first()
-    if found is None:
+    upload = None if "\x00" in upload_id else visible_uploads(user).filter(pk=upload_id.lower()).first()
+    if upload is None:
         raise Http404
-    return found
+    return upload
 
 
 def has_upload(user: AnyUser, organization: Organization, upload_id: str) -> bool:
@@ -127,10 +127,10 @@ def in_use(upload: DatasetUpload) -> int:
 def remove(upload: DatasetUpload) -> bool:
     """Remove an archive that no active job uses. False: one does, or it was removed before."""
     with transaction.atomic():
-        held = DatasetUpload.objects.select_for_update().filter(pk=upload.pk, removed_at=None)
-        if not held.exists() or in_use(upload):
+        present = DatasetUpload.objects.select_for_update().filter(pk=upload.pk, removed_at=None)
+        if not present.exists() or in_use(upload):
             return False
-        held.update(removed_at=timezone.now())
+        present.update(removed_at=timezone.now())
         transaction.on_commit(lambda: path_of(upload).unlink(missing_ok=True), robust=True)
     return True
 
@@ -146,8 +146,8 @@ def remove_dataset_of(job: Job) -> bool:
 def sweep() -> int:
     """Remove what has not been used for long, and files on this machine that nobody can ask for any more."""
     used = Job.objects.filter(dataset=OuterRef("pk"), status__in=ACTIVE)
-    old = DatasetUpload.objects.filter(removed_at=None, last_used_at__lt=timezone.now() - UNUSED_LIFETIME)
-    removed = sum(remove(upload) for upload in old.exclude(Exists(used))[:SWEPT_AT_ONCE])
+    unused = DatasetUpload.objects.filter(removed_at=None, last_used_at__lt=timezone.now() - UNUSED_LIFETIME)
+    removed = sum(remove(upload) for upload in unused.exclude(Exists(used))[:MAX_SWEPT_PER_RUN])
     if removed:
         logger.info("Removed %d unused datasets", removed)
     return removed + _remove_files() + _remove_unpacked()
@@ -155,7 +155,7 @@ def sweep() -> int:
 
 def _remove_unpacked() -> int:
     """What was unpacked on this machine for trainings that have ended lately."""
-    since = timezone.now() - UNPACKED_LOOK_BACK
+    since = timezone.now() - UNPACKED_FOR
     ended = Job.objects.filter(provider="local", status__in=TERMINAL, completed_at__gt=since).exclude(dataset=None)
     jobs = Path(settings.DATA_DIR) / "jobs"
     return sum(dataset.remove(jobs, job_id) for job_id in ended.values_list("pk", flat=True))
@@ -165,12 +165,12 @@ def _remove_files() -> int:
     """Another machine's sweep may have removed the row, or a crash kept it from being made."""
     if not folder().is_dir():
         return 0
-    here = {path.name: path for path in folder().iterdir() if path.is_file()}
-    wanted = DatasetUpload.objects.filter(pk__in=list(here)[:SWEPT_AT_ONCE], removed_at=None)
-    kept = set(wanted.values_list("pk", flat=True))
-    loose = [path for name, path in list(here.items())[:SWEPT_AT_ONCE] if name not in kept]
-    left = incoming_folder().iterdir() if incoming_folder().is_dir() else ()
-    return sum(_remove_old(path) for path in (*loose, *left))
+    files = {path.name: path for path in folder().iterdir() if path.is_file()}
+    present = DatasetUpload.objects.filter(pk__in=list(files)[:MAX_SWEPT_PER_RUN], removed_at=None)
+    known = set(present.values_list("pk", flat=True))
+    unknown = [path for name, path in list(files.items())[:MAX_SWEPT_PER_RUN] if name not in known]
+    incoming = incoming_folder().iterdir() if incoming_folder().is_dir() else ()
+    return sum(_remove_old(path) for path in (*unknown, *incoming))
 
 
 def _remove_old(path: Path) -> bool:
@@ -192,9 +192,9 @@ def record_copy(upload: DatasetUpload, provider: str, copy: RemoteCopy) -> None:
     if not copy.external_id:
         delete_unfinished_copy(upload, provider)
         return
-    told: dict[str, Any] = {"external_id": copy.external_id, "address": copy.address, "expires_at": copy.expires_at}
-    told |= {"sent_bytes": upload.size, "updated_at": timezone.now()}
-    DatasetCopy.objects.update_or_create(upload=upload, provider=provider, defaults=told)
+    columns: dict[str, Any] = {"external_id": copy.external_id, "address": copy.address, "expires_at": copy.expires_at}
+    columns |= {"sent_bytes": upload.size, "updated_at": timezone.now()}
+    DatasetCopy.objects.update_or_create(upload=upload, provider=provider, defaults=columns)
 
 
 def delete_unfinished_copy(upload: DatasetUpload, provider: str) -> None:
@@ -204,6 +204,6 @@ def delete_unfinished_copy(upload: DatasetUpload, provider: str) -> None:
 
 def record_sent(upload: DatasetUpload, provider: str, sent: int) -> None:
     """Write down how much of it is there by now. What was there before counts no longer."""
-    told: dict[str, Any] = {"sent_bytes": sent, "external_id": "", "address": "", "expires_at": None}
-    told["updated_at"] = timezone.now()
-    DatasetCopy.objects.update_or_create(upload=upload, provider=provider, defaults=told)
+    columns: dict[str, Any] = {"sent_bytes": sent, "external_id": "", "address": "", "expires_at": None}
+    columns["updated_at"] = timezone.now()
+    DatasetCopy.objects.update_or_create(upload=upload, provider=provider, defaults=columns)

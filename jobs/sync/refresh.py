@@ -140,7 +140,7 @@ def _claim_log(job: Job) -> bool:
     now = timezone.now()
     # An ended job's log stays due, only later: what was not fetched this time is fetched the next.
     unclaimed = Job.objects.filter(pk=job.pk, log_due_at=job.log_due_at)
-    job.log_due_at = now + (timedelta(seconds=60) if job.is_terminal else logs.QUIET_PAUSE)
+    job.log_due_at = now + (timedelta(seconds=60) if job.is_terminal else logs.QUIET_INTERVAL)
     return bool(unclaimed.update(log_due_at=job.log_due_at, log_fetched_at=now))
 
 

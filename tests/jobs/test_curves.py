@@ -132,7 +132,7 @@ def test_what_is_remembered_is_bounded(
     job: Job, log: Path, make_job: MakeJob, taken_in: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append(log, lines(100, 300))
-    monkeypatch.setattr(curves, "KEPT_POINTS", 250)
+    monkeypatch.setattr(curves, "MAX_POINTS", 250)
     curves_of(job)
     curves_of(job)
     assert len(taken_in) == 1  # the last one is remembered however long it is
@@ -162,6 +162,6 @@ def test_a_secret_that_the_trainer_printed_stops_nobody(
 
 def test_of_a_log_without_end_the_beginning_is_read(job: Job, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "READ_LIMIT_BYTES", 400)
-    monkeypatch.setattr(curves, "LIMIT_BYTES", 1000)
+    monkeypatch.setattr(curves, "MAX_BYTES", 1000)
     append(log, lines(100, 900))
     assert 1000 / 24 < len(curves_of(job)["loss"]) < 1500 / 24

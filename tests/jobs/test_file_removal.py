@@ -143,9 +143,9 @@ class TestSweep:
         assert delete(ended)
         long_ago(ended)
         assert maintenance.sweep() == 0
-        os.utime(data_dir / "jobs" / maintenance.MARK, (time.time() - 4000,) * 2)
+        os.utime(data_dir / "jobs" / maintenance.SWEPT_MARK, (time.time() - 4000,) * 2)
         assert maintenance.sweep() == 1
-        os.utime(data_dir / "jobs" / maintenance.MARK, (time.time() - 4000,) * 2)
+        os.utime(data_dir / "jobs" / maintenance.SWEPT_MARK, (time.time() - 4000,) * 2)
         assert maintenance.sweep() == 0
 
     def test_it_leaves_alone_what_was_just_deleted_what_was_not_and_what_it_does_not_know(

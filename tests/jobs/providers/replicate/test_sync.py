@@ -198,7 +198,7 @@ def test_a_log_that_was_removed_before_it_was_read_says_so(running: Job, fake: F
     fake.update(running.external_id or "", "succeeded")
     fake.faults.retention_seconds = 0
     poll()
-    assert logs.read_log(Job.objects.get()).text == f"begin\n{logs.LOST}"
+    assert logs.read_log(Job.objects.get()).text == f"begin\n{logs.LOST_TEXT}"
 
 
 def test_an_ended_job_without_a_log_is_asked_for_it_once(at_replicate: MakeJob, fake: FakeReplicate) -> None:
