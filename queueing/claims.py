@@ -38,22 +38,25 @@ MAX_ATTEMPTS = 3
 FIRST_PAUSE = timedelta(seconds=5)
 
 #: At most so many are claimed in one transaction: nobody else can claim meanwhile.
-CLAIMS_AT_ONCE = 25
+MAX_CLAIMS_PER_TX = 25
 #: So many entries of one lane are looked at for one transaction.
-LANE_DEPTH = 4
+CANDIDATES_PER_LANE = 4
 #: Names the claim lock among PostgreSQL's advisory locks.
 CLAIM_LOCK = 7_305_221
 
 #: How long a training that may or may not exist is looked for before a person is asked.
 UNCONFIRMED_AFTER = timedelta(minutes=10)
-#: It is looked for after as long again as it has been missed, within these; and on, in case it turns up after all.
-SHORTEST_LOOK, LONGEST_LOOK, LATE_LOOK = timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=10)
+#: The pause between two searches is as long as the training has been missing, within these bounds. An unconfirmed one
+#: is searched for as well, in case it turns up after all.
+MIN_SEARCH_PAUSE = timedelta(seconds=5)
+MAX_SEARCH_PAUSE = timedelta(minutes=1)
+UNCONFIRMED_SEARCH_PAUSE = timedelta(minutes=10)
 UNCONFIRMED = "unconfirmed: look at the provider"
 
 PRIORITIES: Mapping[str, int] = {Role.ADMIN: 30, Role.LEAD: 20, Role.RESEARCHER: 10, Role.VIEWER: 0}
 
 #: By what this process was told, on the clock of time.monotonic.
-_come_back_at: dict[str, float] = {}
+_paused_until: dict[str, float] = {}
 
 ENDS: Mapping[str, EntryStatus] = {
     JobStatus.COMPLETED: EntryStatus.COMPLETED,
@@ -78,7 +81,7 @@ def enqueue(job: Job, *, role: Role | None, held: bool, actor: Actor, source: st
     )
     with unit_of_work():
         entry.save(force_insert=True)
-        _note(entry, old="", new=status, actor=actor, source=source, reason=f"priority {entry.priority}")
+        _record(entry, old="", new=status, actor=actor, source=source, reason=f"priority {entry.priority}")
     return entry
 
 
@@ -100,7 +103,7 @@ def release(job: Job, *, actor: Actor, source: str, reason: str) -> bool:
     return change_state(entry, EntryStatus.PENDING, actor=actor, source=source, reason=reason)
 
 
-def claim_next(at_most: int = CLAIMS_AT_ONCE) -> list[QueueEntry]:
+def claim_next(at_most: int = MAX_CLAIMS_PER_TX) -> list[QueueEntry]:
     """Claim the entries that may go now, in order and within the limits, at most `at_most` of them.
 
     Deciding and claiming are one short transaction under a lock, so that two dispatchers can't exceed a limit
@@ -116,16 +119,16 @@ def choose_entries(at_most: int) -> list[int]:
     """The entries that may go now, in order, at most `at_most` of them: the decision alone."""
     now = timezone.now()
     limits, usage = current_limits(queue_state()), current_usage()
-    limits = replace(limits, drained=limits.drained | _told_to_wait())
+    limits = replace(limits, drained=limits.drained | _paused_providers())
     if limits.paused or usage.total >= limits.total:
         return []
-    depth = max(1, min(LANE_DEPTH, limits.per_user))
+    depth = max(1, min(CANDIDATES_PER_LANE, limits.per_user))
     return choose(next_candidates(now, depth), usage, limits, now, at_most=at_most, depth=depth)
 
 
-def _told_to_wait() -> frozenset[str]:
+def _paused_providers() -> frozenset[str]:
     """The providers that want to be left alone: they would refuse every job that waits, one after the other."""
-    return frozenset(name for name, until in _come_back_at.items() if until > time.monotonic())
+    return frozenset(name for name, until in _paused_until.items() if until > time.monotonic())
 
 
 def _lock_claims() -> None:
@@ -153,8 +156,8 @@ def _claim(chosen: Sequence[int]) -> list[QueueEntry]:
     ):
         return []
     claimed = QueueEntry.objects.filter(pk__in=chosen, claim_token__startswith=mark)
-    found = {entry.pk: entry for entry in claimed.select_related("job").defer(*LARGE)}
-    entries = [found[pk] for pk in chosen if pk in found]
+    by_id = {entry.pk: entry for entry in claimed.select_related("job").defer(*LARGE)}
+    entries = [by_id[pk] for pk in chosen if pk in by_id]
     for entry in entries:
         record_in_history(entry.job, _claimed(entry))
     return entries
@@ -200,27 +203,27 @@ def confirm(entry: QueueEntry) -> bool:
     )
 
 
-def postpone_search(entry: QueueEntry, words: str) -> bool:
+def postpone_search(entry: QueueEntry, error: str) -> bool:
     """Nobody can tell yet whether the provider has the job: have it looked for again, after a growing pause.
 
     After ten minutes a person is asked. Until then and after it holds its slot. False: the claim is somebody else's.
     """
     now = timezone.now()
     # A dataset may have been on its way for long before anything was asked for that could be missed.
-    brought = Job.objects.filter(pk=entry.job_id).exclude(dataset=None)
-    asked_at = brought.values_list("submission_started_at", flat=True).first()
-    missed = now - max(filter(None, (entry.dispatched_at or entry.enqueued_at, asked_at)))
-    unconfirmed_at = entry.unconfirmed_at or (now if missed >= UNCONFIRMED_AFTER else None)
-    pause = LATE_LOOK if unconfirmed_at else min(max(missed, SHORTEST_LOOK), LONGEST_LOOK)
+    with_dataset = Job.objects.filter(pk=entry.job_id).exclude(dataset=None)
+    submitted_at = with_dataset.values_list("submission_started_at", flat=True).first()
+    missing_for = now - max(filter(None, (entry.dispatched_at or entry.enqueued_at, submitted_at)))
+    unconfirmed_at = entry.unconfirmed_at or (now if missing_for >= UNCONFIRMED_AFTER else None)
+    pause = UNCONFIRMED_SEARCH_PAUSE if unconfirmed_at else min(max(missing_for, MIN_SEARCH_PAUSE), MAX_SEARCH_PAUSE)
     held = QueueEntry.objects.filter(pk=entry.pk, status=EntryStatus.DISPATCHING, claim_token=entry.claim_token)
     with unit_of_work():
-        if not held.update(lease_until=now + pause, unconfirmed_at=unconfirmed_at, last_error=words):
+        if not held.update(lease_until=now + pause, unconfirmed_at=unconfirmed_at, last_error=error):
             return False
         if unconfirmed_at == now:
-            logger.warning("Job is unconfirmed: look at the provider", extra={"error": words})
-            reason = f"{UNCONFIRMED} ({words})"
+            logger.warning("Job is unconfirmed: look at the provider", extra={"error": error})
+            reason = f"{UNCONFIRMED} ({error})"
             status = EntryStatus.DISPATCHING
-            _note(entry, old=status, new=status, actor=DISPATCHER, source=Source.DISPATCHER, reason=reason)
+            _record(entry, old=status, new=status, actor=DISPATCHER, source=Source.DISPATCHER, reason=reason)
     entry.unconfirmed_at = unconfirmed_at
     return True
 
@@ -251,7 +254,7 @@ def requeue(entry: QueueEntry, error: str, *, pause: timedelta | None = None) ->
     wait, attempts = pause or FIRST_PAUSE * 4 ** (entry.attempts - 1), entry.attempts
     reason = f"try {attempts} of {MAX_ATTEMPTS} failed: {error}"
     if pause is not None:
-        _come_back_at[entry.provider] = time.monotonic() + pause.total_seconds()
+        _paused_until[entry.provider] = time.monotonic() + pause.total_seconds()
         attempts, reason = attempts - 1, f"the provider wants to be asked later: {error}"
     return change_state(
         entry,
@@ -270,11 +273,11 @@ def requeue(entry: QueueEntry, error: str, *, pause: timedelta | None = None) ->
 
 def live_entries(jobs: Iterable[Job]) -> dict[str, QueueEntry]:
     """The live entries of many jobs, by the job's id, for `end`."""
-    own = {job.pk: job for job in jobs}
-    found = {entry.job_id: entry for entry in QueueEntry.objects.filter(job__in=list(own), status__in=LIVE)}
-    for job_id, entry in found.items():
-        entry.job = own[job_id]
-    return found
+    by_job = {job.pk: job for job in jobs}
+    entries = {entry.job_id: entry for entry in QueueEntry.objects.filter(job__in=list(by_job), status__in=LIVE)}
+    for job_id, entry in entries.items():
+        entry.job = by_job[job_id]
+    return entries
 
 
 def end(
@@ -314,13 +317,13 @@ def set_priority(entry: QueueEntry, priority: int, *, actor: Actor, source: str,
         waiting = QueueEntry.objects.filter(pk=entry.pk, status=entry.status).exclude(status__in=ENDS.values())
         if not waiting.update(priority_override=priority, turn=turn_of(entry.enqueued_at, priority)):
             return False
-        words = f"priority {entry.effective_priority} -> {priority}: {reason}"
-        _note(entry, old=entry.status, new=entry.status, actor=actor, source=source, reason=words)
+        message = f"priority {entry.effective_priority} -> {priority}: {reason}"
+        _record(entry, old=entry.status, new=entry.status, actor=actor, source=source, reason=message)
         passes.rules_changed()
     return True
 
 
-def _note(entry: QueueEntry, *, old: str, new: str, actor: Actor, source: str, reason: str) -> None:
+def _record(entry: QueueEntry, *, old: str, new: str, actor: Actor, source: str, reason: str) -> None:
     """A line in the job's history that is not a change of status."""
     change = Change(
         subject=QueueEntry.SUBJECT,

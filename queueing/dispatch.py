@@ -42,9 +42,9 @@ CALL_SECONDS = 30.0
 #: A pass claims nothing more after this.
 PASS_SECONDS = 20.0
 #: Calls of one pass that are under way at a time.
-CALLS_AT_ONCE = claims.CLAIMS_AT_ONCE
+MAX_CONCURRENT_CALLS = claims.MAX_CLAIMS_PER_TX
 #: Trainings that one pass looks for.
-LOOKED_FOR = 200
+MAX_SEARCHES_PER_PASS = 200
 
 
 def dispatch(entry: QueueEntry) -> bool:
@@ -66,7 +66,7 @@ async def submit(entry: QueueEntry, staged: Staged | None = None) -> bool:
     return job is not None and await _call(entry, job, staged, ResultRecorder())
 
 
-async def _call(entry: QueueEntry, job: Job, staged: Staged | None, ledger: ResultRecorder) -> bool:
+async def _call(entry: QueueEntry, job: Job, staged: Staged | None, recorder: ResultRecorder) -> bool:
     """Call the provider about a job that is ready for it, and take down what it answered."""
     provider_logger.info("Submitting to provider", extra={"attempt": entry.attempts})
     try:
@@ -77,7 +77,7 @@ async def _call(entry: QueueEntry, job: Job, staged: Staged | None, ledger: Resu
     except ProviderError as refusal:
         error = refusal
     else:
-        return await ledger.record(Accepted(entry, job, snapshot))
+        return await recorder.record(Accepted(entry, job, snapshot))
     await sync_to_async(handle_refusal)(entry, job, error)
     return False
 
@@ -102,18 +102,18 @@ def provider_of(job: Job) -> Provider:
     try:
         return get_provider(job.provider)
     except KeyError:
-        words = f"There is no provider {job.provider!r} any more."
-        raise ProviderError(words, permanent=True, nothing_created=True) from None
+        message = f"There is no provider {job.provider!r} any more."
+        raise ProviderError(message, permanent=True, nothing_created=True) from None
 
 
 def training_spec(job: Job, staged: Staged | None = None) -> TrainingSpec:
     """The job as its provider gets to see it, with its secrets. Raises ProviderError when they can't be opened."""
     try:
-        given = unsealed_columns(job)
+        columns = unsealed_columns(job)
     except SecretsLostError as error:
         raise ProviderError(str(error), permanent=True, nothing_created=True) from None
     return TrainingSpec(
-        **given,
+        **columns,
         job_id=job.pk,
         hardware_profile=job.hardware_profile,
         marker=job.submission_marker or "",
@@ -125,28 +125,28 @@ def training_spec(job: Job, staged: Staged | None = None) -> TrainingSpec:
 
 def handle_refusal(entry: QueueEntry, job: Job, error: ProviderError) -> None:
     # It may repeat what it was given.
-    words = without_secrets(job, str(error))
-    logger.warning("The provider did not take the job", extra={"error": words, "attempt": entry.attempts})
+    message = without_secrets(job, str(error))
+    logger.warning("The provider did not take the job", extra={"error": message, "attempt": entry.attempts})
     if not error.nothing_created:
-        claims.postpone_search(entry, words)
+        claims.postpone_search(entry, message)
         return
     job.refresh_from_db(fields=["cancel_requested_at"])
     if job.cancel_requested_at is not None:
         _end_unsubmitted(entry, job, JobStatus.CANCELLED, "cancelled before the provider took it")
     elif error.permanent or (error.retry_after is None and entry.attempts >= claims.MAX_ATTEMPTS):
-        _end_unsubmitted(entry, job, JobStatus.FAILED, words)
+        _end_unsubmitted(entry, job, JobStatus.FAILED, message)
     else:
         pause = None if error.retry_after is None else timedelta(seconds=error.retry_after)
-        claims.requeue(entry, words, pause=pause)
+        claims.requeue(entry, message, pause=pause)
 
 
 def end_unsubmitted(entry: QueueEntry, job: Job, to: JobStatus, reason: str, *, actor: Actor, source: str) -> bool:
     """End job and entry together. False: the claim is somebody else's by now, or the provider has the job after all."""
     with unit_of_work():
-        held = QueueEntry.objects.filter(
+        own_claim = QueueEntry.objects.filter(
             pk=entry.pk, status=EntryStatus.DISPATCHING, claim_token=entry.claim_token
         ).select_for_update()
-        if not held.exists():
+        if not own_claim.exists():
             return False
         ended = lifecycle.finish(job, to, actor=actor, source=source, reason=reason)
         return ended and claims.end(job, actor=actor, source=source)
@@ -174,9 +174,11 @@ def settle_abandoned() -> int:
     abandoned = QueueEntry.objects.filter(
         status=EntryStatus.DISPATCHING, lease_until__lt=now, staging_since=None
     ).select_related("job")
-    taken = [entry for entry in abandoned.order_by("lease_until")[:LOOKED_FOR] if _reclaim_abandoned(entry)]
-    taken.sort(key=lambda entry: entry.provider)
-    return sum(_search_trainings(list(group)) for _, group in groupby(taken, key=lambda entry: entry.provider))
+    entries = [
+        entry for entry in abandoned.order_by("lease_until")[:MAX_SEARCHES_PER_PASS] if _reclaim_abandoned(entry)
+    ]
+    entries.sort(key=lambda entry: entry.provider)
+    return sum(_search_trainings(list(group)) for _, group in groupby(entries, key=lambda entry: entry.provider))
 
 
 def _reclaim_abandoned(entry: QueueEntry) -> bool:
@@ -187,7 +189,7 @@ def _reclaim_abandoned(entry: QueueEntry) -> bool:
         except ProviderError:
             return _reclaim_without_provider(entry)
         if provider.bound_to_machine and entry.claimed_on != socket.gethostname():
-            _settle_elsewhere(entry, entry.job)
+            _fail_elsewhere(entry, entry.job)
             return False
         if not claims.reclaim(entry):
             return False
@@ -210,25 +212,25 @@ def _search_trainings(entries: Sequence[QueueEntry]) -> int:
     """Ask a provider, in one question, which of the trainings it has. Returns how many it has now."""
     provider = get_provider(entries[0].provider)
     markers = [entry.job.submission_marker or "" for entry in entries]
-    words, found = "the provider does not show it", {}
+    message, snapshots = "the provider does not show it", {}
     try:
-        found = dict(asyncio.run(asyncio.wait_for(provider.find_by_marker(markers), CALL_SECONDS)))
+        snapshots = dict(asyncio.run(asyncio.wait_for(provider.find_by_marker(markers), CALL_SECONDS)))
     except (ProviderError, TimeoutError) as error:
         logger.warning("Could not look for trainings", extra={"provider": provider.name, "error": str(error)})
-        words = f"it could not be looked for: {error}"
+        message = f"it could not be looked for: {error}"
     settled = 0
     for entry, marker in zip(entries, markers, strict=True):
         with job_log_context(entry.job):
-            if marker in found:
-                settled += record([Accepted(entry, entry.job, found[marker])])[0]
-            elif provider.once_per_marker and not words.startswith("it could"):
+            if marker in snapshots:
+                settled += record([Accepted(entry, entry.job, snapshots[marker])])[0]
+            elif provider.once_per_marker and not message.startswith("it could"):
                 settled += dispatch(entry)
             else:
-                claims.postpone_search(entry, words)
+                claims.postpone_search(entry, message)
     return settled
 
 
-def _settle_elsewhere(entry: QueueEntry, job: Job) -> None:
+def _fail_elsewhere(entry: QueueEntry, job: Job) -> None:
     """Only the machine that held the claim could tell; when it stays away, the job can't be waited for for ever."""
     started = job.submission_started_at or entry.dispatched_at or entry.enqueued_at
     if timezone.now() - started >= claims.UNCONFIRMED_AFTER and claims.reclaim(entry):
@@ -254,19 +256,19 @@ def run_pass() -> int:
 async def _dispatch_all() -> int:
     """Keep up to CALLS_AT_ONCE submissions under way, so that a slow provider holds up nobody else's job."""
     deadline = time.monotonic() + PASS_SECONDS
-    under_way: set[asyncio.Task[bool]] = set()
-    dispatched, more, ledger = 0, True, ResultRecorder()
+    running: set[asyncio.Task[bool]] = set()
+    dispatched, more, recorder = 0, True, ResultRecorder()
     while True:
-        room = CALLS_AT_ONCE - len(under_way)
+        room = MAX_CONCURRENT_CALLS - len(running)
         # Not for each that ends: a decision costs the same for one entry as for twenty.
-        if more and room > CALLS_AT_ONCE // 2 and time.monotonic() < deadline:
+        if more and room > MAX_CONCURRENT_CALLS // 2 and time.monotonic() < deadline:
             entries = await sync_to_async(claims.claim_next)(room)
             ready = await sync_to_async(_ready)(entries)
-            under_way |= {asyncio.create_task(_dispatch_safely(entry, ready, ledger)) for entry in entries}
+            running |= {asyncio.create_task(_dispatch_safely(entry, ready, recorder)) for entry in entries}
             more = bool(entries)
-        if not under_way:
+        if not running:
             return dispatched
-        done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+        done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         dispatched += sum(task.result() for task in done)
         # What failed has freed its slot; what was claimed last may have left others that can go now.
         more = more or not all(task.result() for task in done)
@@ -281,12 +283,12 @@ def _ready(entries: Sequence[QueueEntry]) -> dict[int, Job]:
         return {}
 
 
-async def _dispatch_safely(entry: QueueEntry, ready: Mapping[int, Job], ledger: ResultRecorder) -> bool:
+async def _dispatch_safely(entry: QueueEntry, ready: Mapping[int, Job], recorder: ResultRecorder) -> bool:
     """One entry's surprise must not keep the others of the pass from going; its lease brings it back."""
     with job_log_context(entry.job):
         try:
             job = ready.get(entry.pk) or await sync_to_async(_prepare)(entry)
-            return job is not None and await _call(entry, job, None, ledger)
+            return job is not None and await _call(entry, job, None, recorder)
         except Exception:
             logger.exception("Dispatch failed")
             return False

@@ -51,10 +51,10 @@ def may_limit(user: AnyUser, organization: Organization) -> bool:
     return role_in(user, organization) == Role.ADMIN
 
 
-def set_general(wanted: Mapping[str, Any], by: ChangedBy) -> int:
+def set_general(values: Mapping[str, Any], by: ChangedBy) -> int:
     """Set some of the columns in GENERAL. Returns how many of them were something else before."""
     with unit_of_work():
-        return _apply(queue_state(), {name: wanted[name] for name in GENERAL if name in wanted}, "", by)
+        return _apply(queue_state(), {name: values[name] for name in GENERAL if name in values}, "", by)
 
 
 def set_paused(paused: bool, by: ChangedBy) -> bool:
@@ -62,15 +62,15 @@ def set_paused(paused: bool, by: ChangedBy) -> bool:
     return bool(set_general({"paused": paused}, by))
 
 
-def set_provider(provider: str, wanted: Mapping[str, Any], by: ChangedBy) -> int:
+def set_provider(provider: str, values: Mapping[str, Any], by: ChangedBy) -> int:
     """Set `max_running` or `drained` of a provider. Returns how many were something else. Raises LimitError."""
     if provider not in NAMES:
         raise LimitError(f"There is no provider {provider!r}. There are: {', '.join(NAMES)}.")
-    if provider == LOCAL and "max_running" in wanted:
+    if provider == LOCAL and "max_running" in values:
         raise LimitError("How many trainings this machine runs is providers.local.max_running in its file.")
     with unit_of_work():
         row, _ = ProviderLimit.objects.get_or_create(pk=provider)
-        return _apply(row, wanted, f"{provider} ", by)
+        return _apply(row, values, f"{provider} ", by)
 
 
 def set_organization(organization: Organization, max_running: int | None, by: ChangedBy, *, may_exceed: bool) -> int:
@@ -82,26 +82,26 @@ def set_organization(organization: Organization, max_running: int | None, by: Ch
         return _apply(organization, {"max_running": max_running}, f"{organization.name} ", by)
 
 
-def _apply(row: Model, wanted: Mapping[str, Any], prefix: str, by: ChangedBy) -> int:
+def _apply(row: Model, values: Mapping[str, Any], prefix: str, by: ChangedBy) -> int:
     """Write what differs, each with its line on record, and have a pass obey it."""
     # Locked, so that of two changes at once the second one's record says what the first one wrote.
     current = type(row)._default_manager.select_for_update().get(pk=row.pk)
-    changed = {name: value for name, value in wanted.items() if getattr(current, name) != value}
+    changed = {name: new for name, new in values.items() if getattr(current, name) != new}
     if not changed:
         return 0
     type(row)._default_manager.filter(pk=row.pk).update(**changed)
-    for name, value in changed.items():
+    for name, new in changed.items():
         LimitChange.objects.create(
             name=f"{prefix}{name}",
             old=_shown(getattr(current, name)),
-            new=_shown(value),
+            new=_shown(new),
             actor=by.actor.name,
             actor_user_id=by.actor.user_id,
             source=by.source,
             reason=by.reason,
             correlation_id=get_correlation_id(),
         )
-        setattr(row, name, value)
+        setattr(row, name, new)
     passes.rules_changed()
     return len(changed)
 
@@ -122,14 +122,14 @@ def as_data(state: QueueState) -> dict[str, Any]:
 
 
 #: Rows of one statement: a longer one would keep SQLite's only writer waiting.
-BATCH = 1000
+ROWS_PER_DELETE = 1000
 
 
 def clean_up(entries: QueueEntryQuerySet, days: int) -> int:
     """Delete those of `entries` that ended more than `days` days ago. Returns how many."""
     old = entries.filter(finished_at__lt=timezone.now() - timedelta(days=days)).order_by("finished_at")
     deleted = 0
-    while batch := list(old.values_list("pk", flat=True)[:BATCH]):
+    while batch := list(old.values_list("pk", flat=True)[:ROWS_PER_DELETE]):
         deleted += QueueEntry.objects.filter(pk__in=batch).delete()[0]
     return deleted
 

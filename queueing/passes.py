@@ -16,11 +16,11 @@ from queueing.models import QueueEntry, QueueState
 from queueing.statuses import HOLDS_SLOT, WAITING
 
 #: A wish whose task was lost counts no longer after this; the tick has come meanwhile anyway.
-WISH_LIFETIME = timedelta(seconds=5)
+REQUEST_LIFETIME = timedelta(seconds=5)
 #: The contract: at most one `queue_changed` a second.
-TELL_PAUSE = timedelta(seconds=1)
+QUEUE_CHANGED_INTERVAL = timedelta(seconds=1)
 #: No queue is as deep: whatever its depth is, it is news.
-UNTOLD = 2**31 - 1
+FORCE_PUBLISH = 2**31 - 1
 
 
 def request_pass() -> None:
@@ -31,20 +31,20 @@ def request_pass() -> None:
 def _enqueue_pass() -> None:
     queue_state()
     now = timezone.now()
-    open_wish = Q(pass_requested_at=None) | Q(pass_requested_at__lt=now - WISH_LIFETIME)
-    if QueueState.objects.filter(open_wish, pk=1).update(pass_requested_at=now):
+    is_free = Q(pass_requested_at=None) | Q(pass_requested_at__lt=now - REQUEST_LIFETIME)
+    if QueueState.objects.filter(is_free, pk=1).update(pass_requested_at=now):
         async_task("queueing.tasks.run_pass")
 
 
 def rules_changed() -> None:
     """The order or a limit has changed: have a pass obey it, and tell of it though the numbers are the same."""
     # After the commit: whoever holds other rows must not wait for this one, which everybody shares.
-    transaction.on_commit(_forget_what_was_told)
+    transaction.on_commit(_force_publish)
     request_pass()
 
 
-def _forget_what_was_told() -> None:
-    QueueState.objects.filter(pk=1).update(told_depth=UNTOLD)
+def _force_publish() -> None:
+    QueueState.objects.filter(pk=1).update(told_depth=FORCE_PUBLISH)
 
 
 def begin_pass() -> None:
@@ -63,9 +63,9 @@ def publish_queue() -> bool:
     if (state.told_depth, state.told_running) == (depth, running):
         return False
     now = timezone.now()
-    quiet = Q(told_at=None) | Q(told_at__lte=now - TELL_PAUSE)
+    is_due = Q(told_at=None) | Q(told_at__lte=now - QUEUE_CHANGED_INTERVAL)
     with unit_of_work():
-        if not QueueState.objects.filter(quiet, pk=1).update(told_depth=depth, told_running=running, told_at=now):
+        if not QueueState.objects.filter(is_due, pk=1).update(told_depth=depth, told_running=running, told_at=now):
             return False
         publish(Event(type="queue_changed", channel=EVERYONE, data={"queue_depth": depth, "running": running}))
     return True

@@ -11,12 +11,12 @@ from heapq import heapify, heappop, heapreplace
 
 #: Ageing: ten points of priority are worth one hour of waiting. So the order of two entries never changes by
 #: itself, an index can hold it, and nobody is passed by those who came more than five hours (50 points) later.
-SECONDS_A_POINT = 360
+SECONDS_PER_POINT = 360
 
 
 def turn_of(enqueued_at: datetime, priority: int) -> float:
     """The moment by which entries are ordered, the earliest first: when it came, and earlier for each point."""
-    return enqueued_at.timestamp() - priority * SECONDS_A_POINT
+    return enqueued_at.timestamp() - priority * SECONDS_PER_POINT
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +115,14 @@ class Blocker:
 
 def blockers(candidate: Candidate, usage: Usage, limits: Limits, now: datetime) -> list[Blocker]:
     """All that keeps `candidate` from going now, what concerns it most closely first; empty when it can go."""
-    found = []
+    waits = []
     if limits.paused:
-        found.append(Blocker(BlockerKind.PAUSED))
+        waits.append(Blocker(BlockerKind.PAUSED))
     if candidate.provider in limits.drained:
-        found.append(Blocker(BlockerKind.DRAINED))
+        waits.append(Blocker(BlockerKind.DRAINED))
     if candidate.not_before is not None and candidate.not_before > now:
-        found.append(Blocker(BlockerKind.RETRY, until=candidate.not_before))
-    return found + [
+        waits.append(Blocker(BlockerKind.RETRY, until=candidate.not_before))
+    return waits + [
         Blocker(kind, taken, allowed)
         for kind, taken, allowed in _limits_met(candidate, usage, limits)
         if allowed is not None and taken >= allowed
@@ -169,7 +169,7 @@ def choose(
     taken: Counter[object] = Counter()
     # What can't go at the start can't go later in the same choice either: usage only grows.
     able = [candidate for candidate in candidates if can_go(candidate, usage, limits, now)]
-    for candidate in _fairly(able, usage, limits) if limits.fair_share else sorted(able, key=_order):
+    for candidate in _by_fair_share(able, usage, limits) if limits.fair_share else sorted(able, key=_order):
         if usage.total >= limits.total or len(chosen) == at_most:
             break
         if not can_go(candidate, usage, limits, now):
@@ -197,32 +197,32 @@ def in_queue_order(waiting: Collection[Candidate], usage: Usage, limits: Limits,
         return
     counted = usage.copy()
     # What everybody has to wait for, a free slot and the end of a pause, changes nobody's place.
-    roomy = replace(limits, total=usage.total + len(waiting) + 1, paused=False)
-    for candidate in _fairly(waiting, counted, limits):
-        if can_go(candidate, counted, roomy, now):
+    unlimited = replace(limits, total=usage.total + len(waiting) + 1, paused=False)
+    for candidate in _by_fair_share(waiting, counted, limits):
+        if can_go(candidate, counted, unlimited, now):
             counted.add(candidate)
         yield candidate
 
 
-def _fairly(candidates: Iterable[Candidate], usage: Usage, limits: Limits) -> Iterator[Candidate]:
+def _by_fair_share(candidates: Iterable[Candidate], usage: Usage, limits: Limits) -> Iterator[Candidate]:
     """The candidates, each time from the organization that runs least for its share at that moment.
 
     Whoever takes one counts it in `usage`, or leaves it uncounted, before asking for the next.
     """
-    lines: dict[int | None, deque[Candidate]] = defaultdict(deque)
+    by_organization: dict[int | None, deque[Candidate]] = defaultdict(deque)
     for candidate in sorted(candidates, key=_order):
-        lines[candidate.organization_id].append(candidate)
+        by_organization[candidate.organization_id].append(candidate)
 
     def rank(organization: int | None) -> tuple[float, tuple[float, int], int | None]:
-        return (share_taken(organization, usage, limits), lines[organization][0].order, organization)
+        return (share_taken(organization, usage, limits), by_organization[organization][0].order, organization)
 
-    ranks = [rank(organization) for organization in lines]
+    ranks = [rank(organization) for organization in by_organization]
     heapify(ranks)
     while ranks:
         organization = ranks[0][2]
-        yield lines[organization].popleft()
+        yield by_organization[organization].popleft()
         # Meanwhile the share of this organization alone can have grown.
-        if lines[organization]:
+        if by_organization[organization]:
             heapreplace(ranks, rank(organization))
         else:
             heappop(ranks)

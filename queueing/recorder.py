@@ -50,15 +50,15 @@ def _record_one(entry: QueueEntry, job: Job, snapshot: Snapshot) -> bool:
 
 def _adopt_orphan(job: Job, snapshot: Snapshot) -> None:
     """What was started for a job that ended meanwhile, or got another training by a webhook, would run unseen."""
-    now = Job.objects.select_related("organization").get(pk=job.pk)
-    if orphans.is_orphan(now, snapshot):
-        orphans.adopt_orphan(now, snapshot, source=Source.DISPATCHER)
+    current = Job.objects.select_related("organization").get(pk=job.pk)
+    if orphans.is_orphan(current, snapshot):
+        orphans.adopt_orphan(current, snapshot, source=Source.DISPATCHER)
 
 
 def _pass_on_cancellations(jobs: Sequence[Job]) -> None:
     """Somebody cancelled while the provider was being called."""
-    wanted = Job.objects.filter(pk__in=[job.pk for job in jobs]).exclude(cancel_requested_at=None)
-    for job in wanted:
+    cancelled = Job.objects.filter(pk__in=[job.pk for job in jobs]).exclude(cancel_requested_at=None)
+    for job in cancelled:
         with job_log_context(job):
             lifecycle.request_cancel(job, actor=claims.DISPATCHER, source=Source.DISPATCHER)
 

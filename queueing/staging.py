@@ -25,13 +25,13 @@ LEASE = timedelta(seconds=30)
 
 def begin(entry: QueueEntry, job: Job) -> bool:
     """Leave a claimed entry to those who bring datasets. False: the job or the claim is not ours any more."""
-    words = getattr(get_provider(job.provider), "staging", "Uploading dataset")
+    stage = getattr(get_provider(job.provider), "staging", "Uploading dataset")
     with unit_of_work():
         # Free for whoever has the archive, at once.
         now = timezone.now()
-        if not _held(entry).update(staging_since=now, lease_until=now):
+        if not _own_claim(entry).update(staging_since=now, lease_until=now):
             return False
-        return lifecycle.begin_staging(job, words, actor=DISPATCHER)
+        return lifecycle.begin_staging(job, stage, actor=DISPATCHER)
 
 
 def waiting() -> Sequence[QueueEntry]:
@@ -45,7 +45,7 @@ def waiting() -> Sequence[QueueEntry]:
 def claim_staging(entry: QueueEntry) -> bool:
     """Take over a claim whose dataset has to be brought. False: somebody was quicker."""
     token, lease, host = secrets.token_hex(16), timezone.now() + LEASE, socket.gethostname()
-    free = _held(entry).filter(lease_until=entry.lease_until)
+    free = _own_claim(entry).filter(lease_until=entry.lease_until)
     if not free.update(claim_token=token, lease_until=lease, claimed_on=host):
         return False
     entry.claim_token, entry.lease_until, entry.claimed_on = token, lease, host
@@ -58,13 +58,13 @@ def renew(entry: QueueEntry) -> bool:
     if entry.lease_until is not None and entry.lease_until - now > LEASE / 2:
         return True
     entry.lease_until = now + LEASE
-    return bool(_held(entry).update(lease_until=entry.lease_until))
+    return bool(_own_claim(entry).update(lease_until=entry.lease_until))
 
 
 def end(entry: QueueEntry) -> bool:
     """The dataset is there: what comes now may cost money. False: the claim is somebody else's by now."""
-    return bool(_held(entry).update(staging_since=None, lease_until=timezone.now() + CALL_LEASE))
+    return bool(_own_claim(entry).update(staging_since=None, lease_until=timezone.now() + CALL_LEASE))
 
 
-def _held(entry: QueueEntry) -> QuerySet[QueueEntry]:
+def _own_claim(entry: QueueEntry) -> QuerySet[QueueEntry]:
     return QueueEntry.objects.filter(pk=entry.pk, status=EntryStatus.DISPATCHING, claim_token=entry.claim_token)

@@ -17,9 +17,9 @@ from queueing.models import QueueEntry, QueueEntryQuerySet
 from queueing.statuses import HOLDS_SLOT, WAITING
 
 #: The average wait is that of what went within this.
-LATELY = timedelta(days=1)
+WAIT_WINDOW = timedelta(days=1)
 #: The busiest users and organizations; a page of a thousand would say no more.
-SHOWN = 50
+MAX_GROUPS = 50
 
 
 def entries_seen_by(user: AnyUser) -> QueueEntryQuerySet:
@@ -31,8 +31,8 @@ def entries_seen_by(user: AnyUser) -> QueueEntryQuerySet:
 def statistics(user: AnyUser) -> dict[str, Any]:
     """Depth, running and the average wait; of everything for everybody, by user and organization as far as seen."""
     seen = entries_seen_by(user)
-    lately = seen.filter(dispatched_at__gte=timezone.now() - LATELY)
-    wait = lately.aggregate(wait=Avg(F("dispatched_at") - F("enqueued_at")))["wait"]
+    dispatched = seen.filter(dispatched_at__gte=timezone.now() - WAIT_WINDOW)
+    wait = dispatched.aggregate(wait=Avg(F("dispatched_at") - F("enqueued_at")))["wait"]
     return {
         "depth": QueueEntry.objects.filter(status__in=WAITING).count(),
         "running": QueueEntry.objects.holding_slots().count(),
@@ -52,20 +52,20 @@ def depth_by_day(user: AnyUser, period: Period) -> list[tuple[date, int]]:
     if period.organization:
         entries = entries.filter(organization__name=period.organization)
     # One that was given back has been handed over and waits all the same.
-    gone = entries.exclude(status__in=WAITING).annotate(left=Coalesce("dispatched_at", "finished_at"))
-    came_on, left_on = _by_day(entries, "enqueued_at", period), _by_day(gone, "left", period)
+    left = entries.exclude(status__in=WAITING).annotate(left=Coalesce("dispatched_at", "finished_at"))
+    enqueued, left_by_day = _by_day(entries, "enqueued_at", period), _by_day(left, "left", period)
     depth = entries.filter(status__in=WAITING).count()
-    found = []
+    depths = []
     for number in reversed(range(period.days)):
         day = (period.start + timedelta(days=number)).date()
-        found.append((day, max(depth, 0)))
-        depth += left_on.get(str(day), 0) - came_on.get(str(day), 0)
-    return found[::-1]
+        depths.append((day, max(depth, 0)))
+        depth += left_by_day.get(str(day), 0) - enqueued.get(str(day), 0)
+    return depths[::-1]
 
 
 def _by_day(entries: QueueEntryQuerySet, column: str, period: Period) -> dict[str, int]:
-    lately = entries.filter(**{f"{column}__gte": period.start}).annotate(day=UtcDay(column))
-    return dict(lately.values_list("day").annotate(Count("pk")))
+    recent = entries.filter(**{f"{column}__gte": period.start}).annotate(day=UtcDay(column))
+    return dict(recent.values_list("day").annotate(Count("pk")))
 
 
 WAIT_NOW = Count("pk", filter=Q(status__in=WAITING))
@@ -80,7 +80,7 @@ def _grouped(seen: QueueEntryQuerySet, column: str, key: str) -> list[dict[str, 
         .annotate(waiting=WAIT_NOW, running=RUN_NOW)
         .order_by("-running", "-waiting", column)
     )
-    return [{key: name, "waiting": waiting, "running": running} for name, waiting, running in groups[:SHOWN]]
+    return [{key: name, "waiting": waiting, "running": running} for name, waiting, running in groups[:MAX_GROUPS]]
 
 
 def collect(user: AnyUser) -> Iterator[Metric]:

@@ -30,15 +30,15 @@ from queueing.models import QueueEntry
 logger = logging.getLogger("simpletuner.cloud.queue")
 
 #: Transfers of this machine that are under way at a time.
-AT_ONCE = 4
+MAX_CONCURRENT_TRANSFERS = 4
 #: How often a transfer's progress is written down, and its cancellation noticed.
-BEAT_SECONDS = 1.0
+PROGRESS_SECONDS = 1.0
 #: One that has not moved for so long is given up; longer than the provider has for its answer to the last byte.
 STALL_SECONDS = 90.0
 #: How long a transfer that was stopped may take to notice.
 STOP_SECONDS = 5.0
 #: An archive that no machine has had for so long won't turn up.
-MISSING = timedelta(minutes=10)
+MISSING_AFTER = timedelta(minutes=10)
 
 #: Who is being worked on, and which dataset goes where.
 Key = tuple[str, str]
@@ -50,16 +50,16 @@ def run() -> int:
 
 
 async def _run() -> int:
-    under_way: dict[asyncio.Task[bool], Key] = {}
+    running: dict[asyncio.Task[bool], Key] = {}
     handed_over = 0
     while True:
-        for entry in await sync_to_async(_take_some)(AT_ONCE - len(under_way), set(under_way.values())):
-            under_way[asyncio.create_task(_bring_safely(entry))] = _key(entry)
-        if not under_way:
+        for entry in await sync_to_async(_claim_some)(MAX_CONCURRENT_TRANSFERS - len(running), set(running.values())):
+            running[asyncio.create_task(_send_safely(entry))] = _key(entry)
+        if not running:
             return handed_over
-        done, _ = await asyncio.wait(under_way, timeout=BEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(running, timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            del under_way[task]
+            del running[task]
             handed_over += task.result()
 
 
@@ -67,14 +67,14 @@ def _key(entry: QueueEntry) -> Key:
     return entry.provider, entry.job.dataset_id or entry.job_id
 
 
-def _take_some(room: int, busy: set[Key]) -> list[QueueEntry]:
-    taken: list[QueueEntry] = []
+def _claim_some(room: int, busy: set[Key]) -> list[QueueEntry]:
+    claimed: list[QueueEntry] = []
     for entry in staging.waiting() if room else ():
         # One dataset at a time: the second job finds it there.
-        if len(taken) < room and _key(entry) not in busy and _is_ours(entry) and staging.claim_staging(entry):
+        if len(claimed) < room and _key(entry) not in busy and _is_ours(entry) and staging.claim_staging(entry):
             busy.add(_key(entry))
-            taken.append(entry)
-    return taken
+            claimed.append(entry)
+    return claimed
 
 
 def _is_ours(entry: QueueEntry) -> bool:
@@ -82,32 +82,32 @@ def _is_ours(entry: QueueEntry) -> bool:
     upload = entry.job.dataset
     if upload is None or store.path_of(upload).is_file() or upload.stored_on == socket.gethostname():
         return True
-    return entry.lease_until is not None and entry.lease_until < timezone.now() - MISSING
+    return entry.lease_until is not None and entry.lease_until < timezone.now() - MISSING_AFTER
 
 
-async def _bring_safely(entry: QueueEntry) -> bool:
+async def _send_safely(entry: QueueEntry) -> bool:
     """One transfer's surprise must not end the others."""
     with job_log_context(entry.job):
         try:
-            return await _bring(entry)
+            return await _send_and_submit(entry)
         except Exception as error:
             logger.exception("Transfer of a dataset failed")
-            await sync_to_async(_failed)(entry, ProviderError(f"the dataset could not be sent: {error!r}"))
+            await sync_to_async(_handle_failure)(entry, ProviderError(f"the dataset could not be sent: {error!r}"))
             return False
 
 
-async def _bring(entry: QueueEntry) -> bool:
+async def _send_and_submit(entry: QueueEntry) -> bool:
     """Bring the dataset of a claimed entry, then hand its job over. True: the provider has the job."""
     upload = entry.job.dataset
     if upload is None:
         return await sync_to_async(staging.end)(entry) and await dispatch.submit(entry)
     try:
-        copy = await _sent(entry, upload)
+        copy = await _send(entry, upload)
     except ProviderError as error:
-        await sync_to_async(_failed)(entry, error)
+        await sync_to_async(_handle_failure)(entry, error)
         return False
     if copy is None:
-        await sync_to_async(_leave)(entry)
+        await sync_to_async(_abandon)(entry)
         return False
     await sync_to_async(store.record_copy)(upload, entry.provider, copy)
     if not await sync_to_async(staging.end)(entry):
@@ -115,7 +115,7 @@ async def _bring(entry: QueueEntry) -> bool:
     return await dispatch.submit(entry, dispatch.Staged(upload.pk, copy.address))
 
 
-async def _sent(entry: QueueEntry, upload: DatasetUpload) -> RemoteCopy | None:
+async def _send(entry: QueueEntry, upload: DatasetUpload) -> RemoteCopy | None:
     """What the provider has now. None: nobody wants it any more."""
     provider = dispatch.provider_of(entry.job)
     if not isinstance(provider, StagesDatasets):
@@ -123,9 +123,9 @@ async def _sent(entry: QueueEntry, upload: DatasetUpload) -> RemoteCopy | None:
     transfer = await sync_to_async(_dataset_transfer)(entry.job, upload)
     logger.info("Bringing a dataset to the provider", extra={"upload_id": upload.pk, "size": upload.size})
     progress = TransferProgress(upload.size)
-    if not await sync_to_async(_beat)(entry, progress, provider.staging):
+    if not await sync_to_async(_record_progress)(entry, progress, provider.staging):
         return None
-    return await _watched(entry, provider.stage(transfer, progress), progress, provider.staging)
+    return await _watch(entry, provider.stage(transfer, progress), progress, provider.staging)
 
 
 def _dataset_transfer(job: Job, upload: DatasetUpload) -> DatasetTransfer:
@@ -144,19 +144,19 @@ def _dataset_transfer(job: Job, upload: DatasetUpload) -> DatasetTransfer:
     )
 
 
-async def _watched(
-    entry: QueueEntry, work: Coroutine[None, None, RemoteCopy], progress: TransferProgress, words: str
+async def _watch(
+    entry: QueueEntry, work: Coroutine[None, None, RemoteCopy], progress: TransferProgress, stage: str
 ) -> RemoteCopy | None:
     """Let `work` go on as long as it moves, the job is wanted and the claim is ours. None: it was stopped."""
     task = asyncio.create_task(work)
-    seen, moved_at = -1, time.monotonic()
+    last_done, moved_at = -1, time.monotonic()
     try:
-        while not (await asyncio.wait({task}, timeout=BEAT_SECONDS))[0]:
-            if progress.done != seen:
-                seen, moved_at = progress.done, time.monotonic()
+        while not (await asyncio.wait({task}, timeout=PROGRESS_SECONDS))[0]:
+            if progress.done != last_done:
+                last_done, moved_at = progress.done, time.monotonic()
             elif time.monotonic() - moved_at > STALL_SECONDS:
                 raise ProviderError(f"The dataset did not move for {STALL_SECONDS:.0f} s.")
-            if not await sync_to_async(_beat)(entry, progress, words):
+            if not await sync_to_async(_record_progress)(entry, progress, stage):
                 return None
         return task.result()
     except StoppedError:
@@ -174,18 +174,18 @@ async def _stop(task: asyncio.Task[RemoteCopy], progress: TransferProgress) -> N
     await asyncio.wait({task}, timeout=STOP_SECONDS)
 
 
-def _beat(entry: QueueEntry, progress: TransferProgress, words: str) -> bool:
+def _record_progress(entry: QueueEntry, progress: TransferProgress, stage: str) -> bool:
     """Write down how far it is. False: it is to stop."""
     job, upload = entry.job, entry.job.dataset
     if upload is None or not staging.renew(entry):
         return False
     if progress.done:
         store.record_sent(upload, entry.provider, int(upload.size * progress.percent / 100))
-    told = f"{words}: {progress.done / 1e6:.1f} of {progress.total / 1e6:.1f} MB"
-    return lifecycle.record_staging_progress(job, progress.percent, told)
+    message = f"{stage}: {progress.done / 1e6:.1f} of {progress.total / 1e6:.1f} MB"
+    return lifecycle.record_staging_progress(job, progress.percent, message)
 
 
-def _failed(entry: QueueEntry, error: ProviderError) -> None:
+def _handle_failure(entry: QueueEntry, error: ProviderError) -> None:
     """Whatever went wrong, no training was asked for."""
     error.nothing_created = True
     if entry.job.dataset is not None:
@@ -193,7 +193,7 @@ def _failed(entry: QueueEntry, error: ProviderError) -> None:
     dispatch.handle_refusal(entry, entry.job, error)
 
 
-def _leave(entry: QueueEntry) -> None:
+def _abandon(entry: QueueEntry) -> None:
     """The job was cancelled or has ended; or the claim is somebody else's, and then nothing is done."""
     job = entry.job
     if job.dataset is not None:

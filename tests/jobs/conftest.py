@@ -26,7 +26,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeReplicate]:
         monkeypatch.setenv("REPLICATE_API_TOKEN", server.token)
         monkeypatch.setenv("REPLICATE_BASE_URL", server.url)
         monkeypatch.setattr(replicate_provider, "_versions", {})
-        monkeypatch.setattr(claims, "_come_back_at", {})
+        monkeypatch.setattr(claims, "_paused_until", {})
         yield server
 
 

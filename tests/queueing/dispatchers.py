@@ -40,9 +40,9 @@ def be_dispatcher(started: Path) -> None:
     provider = FileProvider()
     providers._PROVIDERS = {"file": lambda: provider}
     claims.LEASE, claims.FIRST_PAUSE = timedelta(seconds=2), timedelta(seconds=0.2)
-    claims.SHORTEST_LOOK = claims.LONGEST_LOOK = claims.LATE_LOOK = timedelta(seconds=0.3)
+    claims.MIN_SEARCH_PAUSE = claims.MAX_SEARCH_PAUSE = claims.UNCONFIRMED_SEARCH_PAUSE = timedelta(seconds=0.3)
     claims.UNCONFIRMED_AFTER = timedelta(seconds=1)
-    dispatch.CALLS_AT_ONCE = 5
+    dispatch.MAX_CONCURRENT_CALLS = 5
     while True:
         if not dispatch.run_pass():
             select.select([], [], [], 0.1)

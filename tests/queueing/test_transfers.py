@@ -53,7 +53,7 @@ class Carrier(ScriptedProvider):
 def carrier(monkeypatch: pytest.MonkeyPatch) -> Carrier:
     carrier = Carrier()
     monkeypatch.setattr(providers, "_PROVIDERS", {**providers._PROVIDERS, "carrier": lambda: carrier})
-    monkeypatch.setattr(transfers, "BEAT_SECONDS", 0.005)
+    monkeypatch.setattr(transfers, "PROGRESS_SECONDS", 0.005)
     return carrier
 
 

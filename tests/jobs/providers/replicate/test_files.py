@@ -92,7 +92,7 @@ def state(job: Job) -> tuple[str, str]:
 
 
 def again() -> int:
-    claims._come_back_at.clear()
+    claims._paused_until.clear()
     QueueEntry.objects.filter(status=EntryStatus.PENDING).update(not_before=None)
     QueueEntry.objects.filter(lease_until__isnull=False).update(lease_until=timezone.now() - timedelta(seconds=1))
     dispatch.run_pass()
@@ -192,8 +192,8 @@ def large(upload: DatasetUpload, alice: User, acme: Organization, fake: FakeRepl
 def test_a_cancel_in_the_middle_leaves_no_prediction(
     submit: Submit, large: DatasetUpload, fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfers, "BEAT_SECONDS", 0.02)
-    job, beat = submit(large), transfers._beat
+    monkeypatch.setattr(transfers, "PROGRESS_SECONDS", 0.02)
+    job, beat = submit(large), transfers._record_progress
     seen: list[float] = []
 
     def beat_and_cancel(entry: QueueEntry, progress: TransferProgress, words: str) -> bool:
@@ -203,7 +203,7 @@ def test_a_cancel_in_the_middle_leaves_no_prediction(
             lifecycle.request_cancel(Job.objects.get(pk=job.pk), actor=SYSTEM, source=Source.API)
         return goes_on
 
-    monkeypatch.setattr(transfers, "_beat", beat_and_cancel)
+    monkeypatch.setattr(transfers, "_record_progress", beat_and_cancel)
     assert transfers.run() == 0
     assert 0 < seen[0] < 99
     assert state(job) == (JobStatus.CANCELLED, EntryStatus.CANCELLED)

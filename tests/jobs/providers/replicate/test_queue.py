@@ -208,7 +208,7 @@ def test_what_surely_made_nothing_is_tried_again(submit: Callable[..., Job], fak
 
 def the_told_time_later() -> None:
     QueueEntry.objects.update(not_before=None)
-    claims._come_back_at.clear()
+    claims._paused_until.clear()
 
 
 def test_no_job_fails_since_many_were_submitted_at_once(submit: Callable[..., Job], fake: FakeReplicate) -> None:
