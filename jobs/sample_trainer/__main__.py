@@ -56,16 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         datasets = read_datasets(options.dataloader) if options.dataloader else []
         _make_writable(options.output_dir)
         screen = Screen(settings.epochs)
-        _greet(screen, settings)
+        _show_settings(screen, settings)
         training = Training(settings, options.output_dir, screen, stop.asked)
         training.prepare(datasets)
-        if wanted := options.resume or settings.resume:
-            training.resume(wanted)
+        if checkpoint := options.resume or settings.resume:
+            training.resume(checkpoint)
         return _train(training, stop)
     except (ConfigError, CheckpointError) as error:
-        return _complain(f"{error}", WRONG_CONFIG)
+        return _report_error(f"{error}", WRONG_CONFIG)
     except OSError as error:
-        return _complain(f"Training failed: {error.strerror or error}: {error.filename or options.output_dir}", FAILED)
+        reason = f"{error.strerror or error}: {error.filename or options.output_dir}"
+        return _report_error(f"Training failed: {reason}", FAILED)
 
 
 def _train(training: Training, stop: Stop) -> int:
@@ -81,11 +82,11 @@ def _train(training: Training, stop: Stop) -> int:
     return 0
 
 
-def _greet(screen: Screen, settings: Settings) -> None:
+def _show_settings(screen: Screen, settings: Settings) -> None:
     names = (("job", "CLOUDTRAIN_JOB_ID"), ("correlation id", "CLOUDTRAIN_CORRELATION_ID"))
-    told = ", ".join(f"{name} {os.environ[variable]}" for name, variable in names if os.environ.get(variable))
-    if told:
-        screen.say(f"Training for {told}")
+    identity = ", ".join(f"{name} {os.environ[variable]}" for name, variable in names if os.environ.get(variable))
+    if identity:
+        screen.say(f"Training for {identity}")
     screen.say(
         f"Sample trainer: {settings.steps} steps, batch size {settings.batch_size}, "
         f"learning rate {settings.learning_rate:g}, seed {settings.seed}"
@@ -99,7 +100,7 @@ def _make_writable(folder: Path) -> None:
         pass
 
 
-def _complain(message: str, code: int) -> int:
+def _report_error(message: str, code: int) -> int:
     sys.stdout.flush()
     sys.stderr.write(f"sample_trainer: {message}\n")
     return code

@@ -44,17 +44,17 @@ def write_json(path: Path, value: object) -> None:
         draft.unlink(missing_ok=True)
 
 
-def candidates(output_dir: Path, wanted: str) -> list[Path]:
+def candidates(output_dir: Path, checkpoint: str) -> list[Path]:
     """Where to resume from, best first: for "latest" all there are, else the one named.
 
     A name is a path, or that of a folder in the output folder. Raise CheckpointError if there is none.
     """
-    if wanted == LATEST:
+    if checkpoint == LATEST:
         return _all(output_dir)
-    for path in (Path(wanted), output_dir / wanted):
+    for path in (Path(checkpoint), output_dir / checkpoint):
         if (path / STATE_FILE).is_file():
             return [path]
-    raise CheckpointError(f"There is no checkpoint to resume from at {wanted}.")
+    raise CheckpointError(f"There is no checkpoint to resume from at {checkpoint}.")
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -70,5 +70,5 @@ def load(path: Path) -> dict[str, Any]:
 
 def _all(output_dir: Path) -> list[Path]:
     """Every complete checkpoint, newest step first."""
-    found = [(int(name[1]), path) for path in output_dir.iterdir() if (name := NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found, reverse=True) if (path / STATE_FILE).is_file()]
+    numbered = [(int(name[1]), path) for path in output_dir.iterdir() if (name := NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(numbered, reverse=True) if (path / STATE_FILE).is_file()]

@@ -28,7 +28,7 @@ def product(left: Rows, right: Rows) -> Matrix:
     return [[sum(map(mul, row, other)) for other in right] for row in left]
 
 
-def turned(rows: Rows) -> Rows:
+def transposed(rows: Rows) -> Rows:
     return list(zip(*rows, strict=True))
 
 
@@ -97,18 +97,18 @@ class Denoiser:
 
     def learn(self, noisy: Rows, clean: Rows, rate: float) -> float:
         """Take one step towards the clean images; return the loss before it."""
-        active, drawn = self._forward(noisy)
-        errors = _difference(drawn, clean)
+        active, output = self._forward(noisy)
+        errors = _difference(output, clean)
         scale = 2 / (len(errors) * PIXELS)
         slopes = [[scale * error for error in row] for row in errors]
-        back = product(slopes, turned(self.output.weights))
+        back = product(slopes, transposed(self.output.weights))
         back = [
             [slope * (1 - unit * unit) for slope, unit in zip(row, units, strict=True)]
             for row, units in zip(back, active, strict=True)
         ]
         self.step += 1
-        self.output.follow(product(turned(slopes), turned(active)), rate, self.step)
-        self.hidden.follow(product(turned(back), turned(noisy)), rate, self.step)
+        self.output.follow(product(transposed(slopes), transposed(active)), rate, self.step)
+        self.hidden.follow(product(transposed(back), transposed(noisy)), rate, self.step)
         return _mean_square(errors)
 
     def _forward(self, noisy: Rows) -> tuple[Matrix, Matrix]:

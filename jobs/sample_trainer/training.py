@@ -84,16 +84,16 @@ class Training:
         self.screen.count_images(IMAGES)
         self.screen.say(f"Total optimization steps = {self.settings.steps}")
 
-    def resume(self, wanted: str) -> None:
+    def resume(self, checkpoint: str) -> None:
         """Take up an earlier run; start anew if the latest is wanted and there is none.
 
         Raise CheckpointError if the one wanted isn't there, is damaged or doesn't fit the config.
         """
-        for path in checkpoints.candidates(self.output_dir, wanted):
+        for path in checkpoints.candidates(self.output_dir, checkpoint):
             try:
                 state = checkpoints.load(path)
             except CheckpointError:
-                if wanted != checkpoints.LATEST:
+                if checkpoint != checkpoints.LATEST:
                     raise
                 self.screen.say(f"Loading {path.name} failed: it is damaged")
                 continue
