@@ -19,7 +19,7 @@ from queueing.waiting.explain import Explainer
 from queueing.waiting.order import QueueOrder
 
 #: Finished jobs of the same provider and hardware that the estimate rests on.
-SAMPLE = 20
+SAMPLE_SIZE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +35,22 @@ Lengths = tuple[float, float, float]
 #: How many wait before an entry, for each of its limits.
 Before = Mapping[BlockerKind, int]
 #: Provider and hardware.
-Likeness = tuple[str, str]
+JobKind = tuple[str, str]
 
 
 class WaitEstimates:
     """The estimates for one page of waiting entries: one query for how long jobs like each of them took."""
 
-    def __init__(self, explainer: Explainer, line: QueueOrder, waiting: Sequence[QueueEntry]) -> None:
+    def __init__(self, explainer: Explainer, order: QueueOrder, waiting: Sequence[QueueEntry]) -> None:
         self.explainer = explainer
-        self._before = _counted_before({entry.pk for entry in waiting}, line.front)
-        self._lengths = _past_lengths({_likeness(entry) for entry in waiting if entry.status == EntryStatus.PENDING})
+        self._before = _counted_before({entry.pk for entry in waiting}, order.front)
+        self._lengths = _past_lengths({_kind_of(entry) for entry in waiting if entry.status == EntryStatus.PENDING})
 
     def of(self, entry: QueueEntry) -> Wait | None:
         """The estimate for a waiting `entry`; None when it is held or too far behind, or nothing like it ended yet."""
         if entry.status != EntryStatus.PENDING or self._is_stopped(entry):
             return None
-        lengths = self._lengths.get(_likeness(entry))
+        lengths = self._lengths.get(_kind_of(entry))
         before = self._before.get(entry.pk)
         if lengths is None or before is None:
             return None
@@ -75,11 +75,11 @@ class WaitEstimates:
         """What each limit alone would make it wait, if every job took `length` seconds."""
         for kind, slots in self._allowed(entry).items():
             if slots:
-                left = [self._left(holder, length) for holder in self.explainer.holders(entry, kind)]
-                yield wait_for_slot(left, slots, before[kind], length)
+                remaining = [self._remaining(holder, length) for holder in self.explainer.holders(entry, kind)]
+                yield wait_for_slot(remaining, slots, before[kind], length)
         yield 0.0
 
-    def _left(self, holder: QueueEntry, length: float) -> float:
+    def _remaining(self, holder: QueueEntry, length: float) -> float:
         began: datetime = holder.dispatched_at or self.explainer.now
         return max(0.0, length - (self.explainer.now - began).total_seconds())
 
@@ -99,12 +99,12 @@ def _counted_before(entry_ids: Collection[int], front: Iterable[Candidate]) -> d
     return before
 
 
-def wait_for_slot(left: Sequence[float], slots: int, before: int, length: float) -> float:
+def wait_for_slot(remaining: Sequence[float], slots: int, before: int, length: float) -> float:
     """Seconds until one of `slots` is free for somebody with `before` others ahead.
 
-    `left` is what those that hold the slots still need; everybody else takes `length`.
+    `remaining` is what those that hold the slots still need; everybody else takes `length`.
     """
-    ends = sorted(left)
+    ends = sorted(remaining)
     # More may run than have slots now, when the limit was lowered: the first ends free nothing.
     surplus = max(0, len(ends) - slots)
     ends = [0.0] * max(0, slots - len(ends)) + ends[surplus:]
@@ -112,32 +112,32 @@ def wait_for_slot(left: Sequence[float], slots: int, before: int, length: float)
     return round(ends[place] + rounds * length, 1)
 
 
-def _likeness(entry: QueueEntry) -> Likeness:
+def _kind_of(entry: QueueEntry) -> JobKind:
     return entry.provider, entry.job.hardware_profile
 
 
-def _past_lengths(wanted: Collection[Likeness]) -> dict[Likeness, Lengths]:
+def _past_lengths(kinds: Collection[JobKind]) -> dict[JobKind, Lengths]:
     """How long the last jobs of each kind took; a kind of which none has ended is left out."""
-    if not wanted:
+    if not kinds:
         return {}
     ended = Job.objects.filter(status=JobStatus.COMPLETED).exclude(started_at=None)
     # Each kind's own last ones, by an index: a page with many kinds still asks once. For one condition with OR in place
     # of the union PostgreSQL would read every job.
-    first, *others = (_newest(ended.filter(provider=provider, hardware_profile=like)) for provider, like in wanted)
-    lengths: defaultdict[Likeness, list[float]] = defaultdict(list)
-    for provider, hardware, took in first.union(*others, all=True):
+    parts = [_newest(ended.filter(provider=provider, hardware_profile=hardware)) for provider, hardware in kinds]
+    lengths: defaultdict[JobKind, list[float]] = defaultdict(list)
+    for provider, hardware, took in parts[0].union(*parts[1:], all=True):
         lengths[provider, hardware].append(took.total_seconds())
-    return {kind: _middle_and_quartiles(found) for kind, found in lengths.items()}
+    return {kind: _median_and_quartiles(seconds) for kind, seconds in lengths.items()}
 
 
 def _newest(alike: JobQuerySet) -> QuerySet[Job, tuple[str, str, timedelta]]:
     # The limit is in a query of its own: SQLite allows none in a part of a union.
-    newest = Job.objects.filter(pk__in=alike.order_by("-completed_at").values("pk")[:SAMPLE])
+    newest = Job.objects.filter(pk__in=alike.order_by("-completed_at").values("pk")[:SAMPLE_SIZE])
     took = newest.annotate(took=F("completed_at") - F("started_at"))
     return took.values_list("provider", "hardware_profile", "took")
 
 
-def _middle_and_quartiles(lengths: Sequence[float]) -> Lengths:
+def _median_and_quartiles(lengths: Sequence[float]) -> Lengths:
     if len(lengths) == 1:
         return lengths[0], lengths[0], lengths[0]
     low, middle, high = quantiles(lengths, n=4, method="inclusive")

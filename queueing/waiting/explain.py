@@ -54,8 +54,8 @@ class Explained:
             {"job_id": holder.job_id, "config_name": holder.job.config_name, "status": holder.status}
             for holder in self.holders
         ]
-        told = {"kind": self.kind, "sentence": self.sentence, "holders": holders}
-        return {**told, "lifted_by": LIFTED_BY[self.kind]}
+        data = {"kind": self.kind, "sentence": self.sentence, "holders": holders}
+        return {**data, "lifted_by": LIFTED_BY[self.kind]}
 
 
 class Explainer:
@@ -80,13 +80,13 @@ class Explainer:
         if entry.status == EntryStatus.BLOCKED:
             hold = self._holds.get(entry.job_id)
             return [Explained(Kind.APPROVAL, hold.sentence if hold else extensions.UNKNOWN)]
-        found = blockers(candidate_of(entry), self.usage, self.limits, self.now)
-        return [self._explain(entry, blocker) for blocker in found]
+        blocking = blockers(candidate_of(entry), self.usage, self.limits, self.now)
+        return [self._explain(entry, blocker) for blocker in blocking]
 
     def reason(self, entry: QueueEntry) -> str:
         """The one sentence that concerns a waiting `entry` most closely."""
-        found = self.explain(entry)
-        return found[0].sentence if found else NEXT
+        explained = self.explain(entry)
+        return explained[0].sentence if explained else NEXT
 
     def _explain(self, entry: QueueEntry, blocker: Blocker) -> Explained:
         if blocker.kind == Kind.PAUSED:

@@ -35,11 +35,11 @@ def estimate_start(user: User, organization: Organization, provider: str, hardwa
     """What the queue holds for a job of `user`'s that nobody has to approve."""
     entry = _entry(user, organization, provider, hardware)
     explainer = Explainer(user, [entry])
-    line = QueueOrder(explainer.limits, explainer.usage, explainer.now)
+    order = QueueOrder(explainer.limits, explainer.usage, explainer.now)
     if not explainer.limits.fair_share:
-        line.front = [other for other in line.front if other.turn <= entry.turn]
-    line.front.append(candidate_of(entry))
-    wait = WaitEstimates(explainer, line, [entry]).of(entry)
+        order.front = [other for other in order.front if other.turn <= entry.turn]
+    order.front.append(candidate_of(entry))
+    wait = WaitEstimates(explainer, order, [entry]).of(entry)
     waiting = QueueEntry.objects.filter(status=EntryStatus.PENDING)
     before = waiting if explainer.limits.fair_share else waiting.filter(turn__lte=entry.turn)
     return StartEstimate(before.count() + 1, explainer.reason(entry), None if wait is None else wait.likely)

@@ -16,9 +16,9 @@ from queueing.policy import Candidate, Limits, Usage, in_queue_order
 from queueing.statuses import EntryStatus
 
 #: So many are read to tell what is before an entry. Further behind it would cost much and mean little.
-LOOKED_AT = 1000
+MAX_ENTRIES_READ = 1000
 #: A list that is not in the order of the turns is put into its real one as far as this.
-LISTED = 500
+MAX_ENTRIES_SORTED = 500
 COLUMNS = ("pk", "user_id", "organization_id", "provider", "turn", "not_before")
 
 
@@ -31,22 +31,22 @@ class QueueOrder:
         # A share depends on everybody; by turn, an index holds the order.
         rows = waiting.values_list(*COLUMNS) if self._is_fair else _by_turn(waiting)
         ordered = list(in_queue_order([Candidate(*row) for row in rows], usage, limits, now))
-        self.front = ordered[:LOOKED_AT]
+        self.front = ordered[:MAX_ENTRIES_READ]
         self._places = {candidate.entry_id: number for number, candidate in enumerate(ordered, start=1)}
 
     def positions(self, entry_ids: Sequence[int]) -> dict[int, int]:
         """The places of waiting entries, from 1; entries that hold or end are left out."""
         places = {pk: self._places[pk] for pk in entry_ids if pk in self._places}
-        is_complete = self._is_fair or len(self._places) < LOOKED_AT
+        is_complete = self._is_fair or len(self._places) < MAX_ENTRIES_READ
         return places if is_complete else {**_numbered([pk for pk in entry_ids if pk not in places]), **places}
 
     def in_order(self, entries: QueueEntryQuerySet) -> QueueEntryQuerySet:
         """`entries` in the order of the line."""
-        return _in_fair_order(entries, self.front[:LISTED]) if self._is_fair else entries.in_order()
+        return _in_fair_order(entries, self.front[:MAX_ENTRIES_SORTED]) if self._is_fair else entries.in_order()
 
 
 def _by_turn(waiting: QueueEntryQuerySet) -> Any:
-    return waiting.in_order().values_list(*COLUMNS)[:LOOKED_AT]
+    return waiting.in_order().values_list(*COLUMNS)[:MAX_ENTRIES_READ]
 
 
 def _numbered(entry_ids: Sequence[int]) -> dict[int, int]:
@@ -60,8 +60,8 @@ def _numbered(entry_ids: Sequence[int]) -> dict[int, int]:
     )
     # As a plain filter the ids would be applied before the numbering, which would then number them alone; a condition
     # that names the number is applied after it.
-    wanted = Q(pk__in=entry_ids) | Q(place__lt=1)
-    return dict(ordered.filter(wanted).values_list("pk", "place"))
+    is_wanted = Q(pk__in=entry_ids) | Q(place__lt=1)
+    return dict(ordered.filter(is_wanted).values_list("pk", "place"))
 
 
 def _number_of_one(entry_id: int) -> dict[int, int]:
@@ -77,8 +77,8 @@ def _number_of_one(entry_id: int) -> dict[int, int]:
 def _in_fair_order(entries: QueueEntryQuerySet, front: Sequence[Candidate]) -> QueueEntryQuerySet:
     places = [When(pk=candidate.entry_id, then=Value(number)) for number, candidate in enumerate(front)]
     # Who holds a slot is before the line, and whoever is too far behind comes after it, by turn.
-    holds = When(~Q(status__in=(EntryStatus.PENDING, EntryStatus.BLOCKED)), then=Value(-1))
-    place = Case(holds, *places, default=Value(len(front)), output_field=IntegerField())
+    is_running = When(~Q(status__in=(EntryStatus.PENDING, EntryStatus.BLOCKED)), then=Value(-1))
+    place = Case(is_running, *places, default=Value(len(front)), output_field=IntegerField())
     return entries.annotate(place_in_line=place).order_by("place_in_line", "turn", "id")
 
 

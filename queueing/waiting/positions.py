@@ -16,19 +16,19 @@ from queueing.waiting.order import QueueOrder
 NOT_WAITING = {"queue_position": None, "waiting_reason": None, "estimated_wait_seconds": None}
 
 
-def positions_of(jobs: Sequence[Job], viewer: AnyUser, wanted: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
+def positions_of(jobs: Sequence[Job], viewer: AnyUser, fields: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
     """The facet of the queue: status, place and reason, by job id."""
-    own = {job.pk: job for job in jobs}
-    entries = {entry.job_id: entry for entry in QueueEntry.objects.filter(job__in=list(own)).order_by("id")}
+    by_id = {job.pk: job for job in jobs}
+    entries = {entry.job_id: entry for entry in QueueEntry.objects.filter(job__in=list(by_id)).order_by("id")}
     # Why one is held says whoever holds it: the facets of the rooms above.
     waiting = [entry for entry in entries.values() if entry.status == EntryStatus.PENDING]
     for entry in waiting:
         # An entry's organization and user are its job's, which are at hand.
-        job = entry.job = own[entry.job_id]
+        job = entry.job = by_id[entry.job_id]
         entry.organization, entry.user = job.organization, job.submitted_by
-    told = waiting_facts(waiting, viewer, estimates="estimated_wait_seconds" in wanted)
+    facts = waiting_facts(waiting, viewer, estimates="estimated_wait_seconds" in fields)
     return {
-        job_id: {"queue_status": entry.status, **told.get(entry.pk, NOT_WAITING)} for job_id, entry in entries.items()
+        job_id: {"queue_status": entry.status, **facts.get(entry.pk, NOT_WAITING)} for job_id, entry in entries.items()
     }
 
 
@@ -42,15 +42,15 @@ def waiting_facts(
     if not waiting:
         return {}
     explainer = Explainer(viewer, waiting)
-    line = QueueOrder(explainer.limits, explainer.usage, explainer.now)
-    waits = WaitEstimates(explainer, line, waiting) if estimates else None
-    places = line.positions([entry.pk for entry in waiting])
-    told = {}
+    order = QueueOrder(explainer.limits, explainer.usage, explainer.now)
+    waits = WaitEstimates(explainer, order, waiting) if estimates else None
+    places = order.positions([entry.pk for entry in waiting])
+    facts = {}
     for entry in waiting:
         wait = waits and waits.of(entry)
-        told[entry.pk] = {
+        facts[entry.pk] = {
             "queue_position": places.get(entry.pk),
             "waiting_reason": explainer.reason(entry),
             "estimated_wait_seconds": wait and wait.likely,
         }
-    return told
+    return facts

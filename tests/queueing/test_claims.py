@@ -210,7 +210,7 @@ def test_with_fair_share_places_are_those_of_the_shares(enqueue: Enqueue, charli
 def test_the_places_behind_those_that_are_read_are_counted(
     enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch, make_job: Any
 ) -> None:
-    monkeypatch.setattr(order, "LOOKED_AT", 2)
+    monkeypatch.setattr(order, "MAX_ENTRIES_READ", 2)
     entries = [enqueue() for _ in range(5)]
     told = current_order().positions([entry.pk for entry in entries])
     assert told == {entry.pk: number for number, entry in enumerate(entries, start=1)}
