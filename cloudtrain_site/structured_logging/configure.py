@@ -124,7 +124,7 @@ def _set_levels(level: int) -> None:
 
 
 def _configure_structlog() -> None:
-    """For the loggers that others make, like django-structlog's and stamina's."""
+    """For the loggers that others make, like django-structlog's."""
     structlog.configure(
         processors=PROCESSORS,
         wrapper_class=StructuredLogger,

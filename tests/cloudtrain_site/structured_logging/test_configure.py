@@ -277,9 +277,9 @@ class TestOtherLoggers:
         assert len(log_lines()) == 1
 
     def test_a_structlog_logger_of_others_has_the_same_shape(self, log_lines: Lines) -> None:
-        structlog.get_logger("stamina").warning("stamina.retry_scheduled", attempt=1)
+        structlog.get_logger("some_library").warning("some_library.retry_scheduled", attempt=1)
         (line,) = log_lines()
-        assert (line["logger"], line["level"], line["extra"]) == ("stamina", "WARNING", {"attempt": 1})
+        assert (line["logger"], line["level"], line["extra"]) == ("some_library", "WARNING", {"attempt": 1})
         assert line["source"]["file"] == "test_configure.py"
 
     def test_uncaught_exceptions_and_warnings_are_lines(self, tmp_path: Path) -> None:
