@@ -10,6 +10,7 @@ from django.core.management import execute_from_command_line
 from django.db import DatabaseError
 
 from cloudtrain_site.conf.environment import ConfigurationError
+from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.correlation_ids import command_correlation
 from cloudtrain_site.serving.lean_imports import load_lean_libraries
 from cloudtrain_site.structured_logging.configure import SERVING, prints_answer
@@ -30,7 +31,7 @@ def main() -> None:
     except DatabaseError as error:
         if not _lacks_tables(error):
             raise
-        sys.exit("The database has no tables yet. Run first: manage.py migrate (manage.py up does it by itself).")
+        sys.exit(f"The database has no tables yet. Run first: {COMMAND} migrate ({COMMAND} up does it by itself).")
 
 
 def _lacks_tables(error: DatabaseError) -> bool:
@@ -39,4 +40,5 @@ def _lacks_tables(error: DatabaseError) -> bool:
 
 
 if __name__ == "__main__":
+    sys.argv[0] = "cloudtrain"  # Django names it in its help; what prints an answer is told by it
     main()

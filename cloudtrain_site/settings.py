@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from datetime import timedelta
-from pathlib import Path
 
 import django_stubs_ext
 
+from cloudtrain_site.conf import places
 from cloudtrain_site.conf.data_folder import kept_secret_key, make_folder
 from cloudtrain_site.conf.database import database_settings
 from cloudtrain_site.conf.environment import Environment, path_of
@@ -17,8 +17,7 @@ django_stubs_ext.monkeypatch()
 
 env = Environment()
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-DATA_DIR = path_of(env.str("SIMPLETUNER_DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
+DATA_DIR = path_of(env.str("SIMPLETUNER_DATA_DIR", default=str(places.default_data_dir()))).resolve()
 
 # "web" serves requests, "worker" is everything else: it decides how database connections are kept.
 ROLE = env.str("CLOUDTRAIN_ROLE", default="worker")
@@ -83,7 +82,7 @@ APPEND_SLASH = False
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [places.TEMPLATES],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

@@ -10,6 +10,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import QuerySet
 from rest_framework.exceptions import PermissionDenied, ValidationError
 
+from cloudtrain_site.conf.places import COMMAND
 from jobs.models import Job, JobQuerySet, Membership, Organization
 from jobs.roles import MANAGERS, SUBMITTERS, Role
 
@@ -121,6 +122,6 @@ def _first(user: AnyUser) -> Organization:
     if fallback is None:
         raise PermissionDenied(
             "You may submit for no organization. Ask an admin to add you as a researcher: "
-            "manage.py add_member USER ORGANIZATION researcher"
+            f"{COMMAND} add_member USER ORGANIZATION researcher"
         )
     return fallback

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -12,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
 
-from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 from django.utils import timezone
 from django_q.brokers import get_broker
@@ -158,7 +156,7 @@ class ClusterSupervisor:
 
 
 def _start(signs: WorkerStates) -> Popen[bytes]:
-    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "qcluster"]
+    command = [*processes.PYTHON, "-m", "cloudtrain_site", "qcluster"]
     # Said expressly: we may ourselves be part of a web process, whose connections don't survive a fork.
     return processes.start(command, env={FOLDER_VARIABLE: str(signs.folder), "CLOUDTRAIN_ROLE": "worker"})
 

@@ -19,6 +19,7 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 
 from cloudtrain_site.api import KeyAuthentication
+from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.correlation_ids import get_correlation_id, set_correlation_id
 from cloudtrain_site.errors import error_body
 from cloudtrain_site.events.hub import Hub, Subscription, current_hub
@@ -106,7 +107,7 @@ class NotServedHere(exceptions.APIException):
     """For a server that keeps Django's thread for as long as a response lasts, like `runserver`."""
 
     status_code = 501
-    default_detail = "Events are streamed by `manage.py up` and `python -m cloudtrain_site.web` alone."
+    default_detail = f"Events are streamed by `{COMMAND} up` and `python -m cloudtrain_site.web` alone."
     default_code = "not_implemented"
 
 

@@ -24,6 +24,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from cloudtrain_site.background_tasks.schedules import LOOPS
+from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.events import store
 from cloudtrain_site.models import Loop
 from cloudtrain_site.monitoring.components import Registered, registered_components
@@ -33,7 +34,7 @@ HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 ORDER = (UNHEALTHY, DEGRADED, HEALTHY)
 #: A task that waits longer than this means that no worker takes any.
 WAIT_SECONDS = 60.0
-IS_IT_RUNNING = "Is `manage.py background` running?"
+IS_IT_RUNNING = f"Is `{COMMAND} background` running?"
 
 _started = time.monotonic()
 

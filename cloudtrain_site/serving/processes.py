@@ -13,10 +13,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from cloudtrain_site.conf.places import with_import_path
+
 logger = logging.getLogger("simpletuner.cloud.background")
 
 PARENT_VARIABLE = "CLOUDTRAIN_PARENT_PID"
 PR_SET_PDEATHSIG = 1
+#: Without the working folder on its import path: it is the operator's, and may have a jobs.py.
+PYTHON = (sys.executable, "-P")
 
 
 def start(
@@ -29,7 +33,7 @@ def start(
     """
     return subprocess.Popen(  # noqa: S603 - our own programs, named by our own code
         command,
-        env={**os.environ, **(env or {}), PARENT_VARIABLE: str(os.getpid())},
+        env={**with_import_path(os.environ), **(env or {}), PARENT_VARIABLE: str(os.getpid())},
         pass_fds=pass_fds,
         start_new_session=True,
         stdin=subprocess.DEVNULL,

@@ -11,14 +11,13 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from cloudtrain_site.serving.processes import Service, follow_parent, stop_all
+from cloudtrain_site.conf.places import COMMAND, with_import_path
+from cloudtrain_site.serving.processes import PYTHON, Service, follow_parent, stop_all
 from cloudtrain_site.structured_logging import init_from_env
 
-BASE_DIR = Path(__file__).resolve().parents[2]
 LOOK_SECONDS = 0.2
 #: The web process needs three seconds at most, the background about eight; all must be gone after ten.
 STOP_SECONDS = 9.0
@@ -28,13 +27,8 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def become_supervisor(listener: int) -> NoReturn:
     """Replace this program. The process stays, with its number, its terminal and the socket `listener`."""
     os.set_inheritable(listener, True)
-    command = [sys.executable, "-m", "cloudtrain_site.serving.supervisor", "--listener", str(listener)]
-    os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": _import_path()})  # noqa: S606 - our own program
-
-
-def _import_path() -> str:
-    """Where the site is found from any working folder."""
-    return os.pathsep.join(filter(None, [str(BASE_DIR), os.environ.get("PYTHONPATH", "")]))
+    command = [*PYTHON, "-m", "cloudtrain_site.serving.supervisor", "--listener", str(listener)]
+    os.execve(sys.executable, command, with_import_path(os.environ))  # noqa: S606 - our own program
 
 
 class Stopping:
@@ -53,8 +47,8 @@ class Stopping:
 
 def services(listener: int) -> list[Service]:
     """What runs: the web process, which answers on the socket `listener`, and the background tasks."""
-    web = [sys.executable, "-m", "cloudtrain_site.web", "--fd", str(listener)]
-    background = [sys.executable, str(BASE_DIR / "manage.py"), "background"]
+    web = [*PYTHON, "-m", "cloudtrain_site.web", "--fd", str(listener)]
+    background = [*PYTHON, "-m", "cloudtrain_site", "background"]
     return [
         Service("web", web, env={"CLOUDTRAIN_ROLE": "web"}, pass_fds=[listener]),
         Service("background", background, env={"CLOUDTRAIN_ROLE": "worker"}),
@@ -76,7 +70,7 @@ def main() -> None:
     """Run until SIGTERM or Ctrl-C; within ten seconds everything is gone, a running training excepted."""
     stopping = Stopping()
     follow_parent()
-    parser = argparse.ArgumentParser(prog="manage.py up")
+    parser = argparse.ArgumentParser(prog=f"{COMMAND} up")
     parser.add_argument("--listener", type=int, required=True)
     init_from_env()
     keep_running(services(parser.parse_args().listener), stopping)

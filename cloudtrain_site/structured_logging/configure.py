@@ -25,7 +25,9 @@ from cloudtrain_site.structured_logging.loggers import (
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 FORMATS = ("json", "text")
-#: The commands of manage.py whose output is their log; what the others print is an answer.
+#: What starts a command; the first is a checkout's.
+COMMANDS = ("manage.py", "cloudtrain")
+#: Those whose output is their log; what the others print is an answer.
 SERVING = frozenset(("up", "background", "runserver", "qcluster"))
 #: Whose DEBUG lines are noise, or worse: the database's hold the parameters of each statement.
 NEVER_DEBUG = ("django.db.backends", "django.template", "django.utils.autoreload", "asyncio", "httpcore", "urllib3")
@@ -88,7 +90,7 @@ def _formatter(json_output: bool, include_stack_info: bool, colours: bool = Fals
 
 def prints_answer(arguments: Sequence[str]) -> bool:
     """Whether this command line is one of manage.py that prints an answer, and doesn't run until it is stopped."""
-    return Path("".join(arguments[:1])).name == "manage.py" and not SERVING.intersection(arguments[1:2])
+    return Path("".join(arguments[:1])).name in COMMANDS and not SERVING.intersection(arguments[1:2])
 
 
 def _stream_name() -> Literal["stdout", "stderr"]:

@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.views.decorators.gzip import gzip_page
 
+from cloudtrain_site.conf.places import COMMAND
 from jobs.dashboard.list_order import COST, DURATION, NAME, NEWEST, OLDEST, SORTS, STATUS
 from jobs.dashboard.list_query import FILTERS, address_of, page_of, read_query, those_of
 from jobs.dashboard.navigation import item_for, page, page_context, part
@@ -53,6 +54,7 @@ def job_list(request: HttpRequest) -> HttpResponse:
         "newest": address_of(request.GET),
         "by": {sort: address_of(request.GET, sort=sort) for sort in (NAME, STATUS, COST, DURATION)},
         "by_age": address_of(request.GET, sort=OLDEST if wanted["sort"] == NEWEST else NEWEST),
+        "command": COMMAND,
         "submit_address": request.build_absolute_uri("/api/cloud/jobs/submit"),
     }
     return render(request, "dashboard/jobs.html", context)

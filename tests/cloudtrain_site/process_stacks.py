@@ -21,12 +21,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.conf import settings
 
+from cloudtrain_site.conf.places import BASE_DIR
 from cloudtrain_site.serving.processes import is_running
 from tests.wait import wait_until as wait_until
 
-MANAGE = [sys.executable, str(settings.BASE_DIR / "manage.py")]
+MANAGE = [sys.executable, str(BASE_DIR / "manage.py")]
 #: Five seconds on an idle machine; beside others many times that.
 START_SECONDS = 45.0
 MARK = "CLOUDTRAIN_TEST_STACK"

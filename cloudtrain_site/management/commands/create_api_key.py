@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.models import ApiKey
 
 
@@ -26,7 +27,7 @@ class Command(BaseCommand):
         """Make the key. Raises CommandError for an unknown user and for a validity that is over before it began."""
         owner = get_user_model().objects.filter(username=user).first()
         if owner is None:
-            raise CommandError(f"There is no user {user!r}. Make one: manage.py add_member {user} ORG ROLE --create")
+            raise CommandError(f"There is no user {user!r}. Make one: {COMMAND} add_member {user} ORG ROLE --create")
         if days is not None and days < 1:
             raise CommandError("--days must be at least 1.")
         expiry = {} if days is None else {"expiry": timedelta(days=days)}

@@ -16,6 +16,7 @@ from django.db import Error as DjangoDatabaseError
 from django.db import connection, connections
 
 from cloudtrain_site.conf.data_folder import make_private_file
+from cloudtrain_site.conf.places import COMMAND, IS_INSTALLED
 from cloudtrain_site.database.sqlite_analyze import refresh_when_grown
 from cloudtrain_site.serving.supervisor import become_supervisor
 from cloudtrain_site.web import listen
@@ -31,7 +32,7 @@ WHERE_TO_LOOK = """
 """
 FIRST_USER = """
   Nobody can log in yet. Make the first user with
-    {python} manage.py createsuperuser
+    {command} createsuperuser
 """
 
 
@@ -91,7 +92,8 @@ def _place_of_database() -> str:
 
 def _where_to_look(host: str, port: int) -> str:
     shown = f"[{host}]" if ":" in host else host
-    first_user = "" if get_user_model().objects.exists() else FIRST_USER.format(python=sys.executable)
+    command = COMMAND if IS_INSTALLED else f"{sys.executable} {COMMAND}"
+    first_user = "" if get_user_model().objects.exists() else FIRST_USER.format(command=command)
     return WHERE_TO_LOOK.format(
         site=f"http://{shown}:{port}",
         log_file=os.environ.get("SIMPLETUNER_LOG_FILE") or "none (set SIMPLETUNER_LOG_FILE)",

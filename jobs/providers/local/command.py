@@ -9,10 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cloudtrain_site.conf.places import BASE_DIR, with_import_path
 from jobs.providers.base import ProviderError, TrainingSpec
-
-#: Where our own packages are, the sample trainer among them.
-BASE_DIR = Path(__file__).resolve().parents[3]
 
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
@@ -58,12 +56,10 @@ def clean_environment(spec: TrainingSpec, outer: Mapping[str, str]) -> dict[str,
     A trainer that needs a key of its own gets it from a file, or from a wrapper that the operator configures.
     """
     kept = {name: value for name, value in outer.items() if not _is_secret(name, value)}
-    paths = [str(BASE_DIR), kept.get("PYTHONPATH", "")]
     is_valid_id = CORRELATION_ID.fullmatch(spec.correlation_id)
-    return kept | {
+    return with_import_path(kept) | {
         "CLOUDTRAIN_JOB_ID": spec.job_id,
         "CLOUDTRAIN_CORRELATION_ID": spec.correlation_id if is_valid_id else "",
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -377,6 +377,8 @@ class TestEnvironment:
             (["./manage.py"], True),
             (["manage.py", "background"], False),
             (["/srv/manage.py", "up"], False),
+            (["/srv/.venv/bin/cloudtrain", "create_api_key", "bob"], True),
+            (["/srv/.venv/bin/cloudtrain", "up"], False),
             (["/usr/bin/uvicorn", "cloudtrain_site.asgi:application"], False),
             ([], False),
         ],
