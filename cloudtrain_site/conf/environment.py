@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ class Environment(environ.Env):  # type: ignore[misc]
         url = str(self.str(name, default="")).strip()
         if url and not url.startswith(REDIS_SCHEMES):
             raise ConfigurationError(f"{name} must begin with one of: {', '.join(REDIS_SCHEMES)}.")
+        if url and find_spec("redis") is None:
+            raise ConfigurationError(f"{name} needs the package redis, which is not installed: pip install redis")
         return url
 
     def mail(self, name: str, default: str) -> dict[str, Any]:

@@ -64,6 +64,9 @@ def test_a_bad_redis_is_refused(env: Environment, monkeypatch: pytest.MonkeyPatc
     assert "secret" not in str(caught.value)
     monkeypatch.setenv("X", "redis://:secret@host:6379/0")
     assert env.redis("X") == "redis://:secret@host:6379/0"
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(ConfigurationError, match="X needs the package redis, which is not installed: pip install redi"):
+        env.redis("X")
 
 
 def test_what_is_not_set_is_the_default(env: Environment) -> None:
