@@ -16,7 +16,10 @@ POSTGRESQL := CLOUDTRAIN_TEST_DATABASE=postgresql
 # Each worker of pytest, and each process that a test starts, would compile it all anew: a third of a quick run's time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test long check install install-dev run bench quick postgresql clean no-flaky-yet
+# No options of whoever makes them, such as an index, get into the files.
+PIN := CUSTOM_COMPILE_COMMAND="make pins" $(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-emit-options
+
+.PHONY: demo test long check install install-dev run bench quick postgresql pins clean no-flaky-yet
 
 demo: install
 	DEMO_PROVIDER=$(PROVIDER) $(BIN)/python examples/demo.py
@@ -54,6 +57,12 @@ bench: install-dev
 # Once, also when several of the targets above are made.
 no-flaky-yet:
 	@rm -f $(FLAKY)
+
+# The versions that are installed, from what pyproject.toml asks for. What is pinned stays; `make pins UPGRADE=-U` takes
+# the newest.
+pins: install-dev
+	$(PIN) $(UPGRADE) --output-file requirements.txt pyproject.toml
+	$(PIN) $(UPGRADE) --all-extras --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

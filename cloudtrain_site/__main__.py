@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from django.core.management import execute_from_command_line
 from django.db import DatabaseError
 
+from cloudtrain_site import __version__
 from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.correlation_ids import command_correlation
@@ -18,6 +19,9 @@ from cloudtrain_site.structured_logging.configure import SERVING, prints_answer
 
 def main() -> None:
     """Run the command; a setting that can't be used ends it with a sentence in place of a traceback."""
+    if sys.argv[1:] in (["--version"], ["version"]):  # Django would tell its own
+        print(f"cloudtrain {__version__}")  # noqa: T201 - the answer
+        return
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cloudtrain_site.settings")
     # One id for all that a command does. A server's is made anew for each piece of its work.
     work = command_correlation() if prints_answer(sys.argv) else nullcontext()

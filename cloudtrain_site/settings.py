@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import django_stubs_ext
 
+from cloudtrain_site import __version__
 from cloudtrain_site.conf import places
 from cloudtrain_site.conf.data_folder import kept_secret_key, make_folder
 from cloudtrain_site.conf.database import database_settings
@@ -147,7 +148,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "cloudtrain",
     "DESCRIPTION": "Submit, approve, queue, run and watch training jobs.",
-    "VERSION": "0.1.0",
+    "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
     "ENUM_NAME_OVERRIDES": {

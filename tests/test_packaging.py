@@ -1,0 +1,77 @@
+"""What pyproject.toml asks for, what is pinned, and what the code imports are the same."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from cloudtrain_site import __version__
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("approvals", "queueing", "jobs", "cloudtrain_site")
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DEPENDENCIES = [Requirement(text) for text in PROJECT["dependencies"]]
+EXTRAS = [Requirement(text) for texts in PROJECT["optional-dependencies"].values() for text in texts]
+PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)")
+#: uvicorn takes these where they are there.
+USED_BY_UVICORN = {"httptools", "uvloop"}
+
+
+def pinned(name: str) -> dict[str, str]:
+    """The distributions in that file, with their versions; fails for a line that is no pin."""
+    lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
+    pins = [PIN.fullmatch(line) for line in lines]
+    assert None not in pins, f"{name} has a line that pins nothing"
+    return {canonicalize_name(pin[1]): pin[2] for pin in pins if pin}
+
+
+def imported() -> Iterator[str]:
+    """The top-level packages that the rooms import, wherever in a module they do."""
+    for path in (path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield node.module.partition(".")[0]
+
+
+def distributions() -> set[str]:
+    """What has to be installed for these imports."""
+    known = packages_distributions()
+    others = set(imported()) - set(sys.stdlib_module_names) - set(ROOMS)
+    return {canonicalize_name(known[package][0]) for package in others}
+
+
+@pytest.mark.parametrize("asked", DEPENDENCIES, ids=str)
+def test_a_dependency_is_pinned_to_what_is_asked_for(asked: Requirement) -> None:
+    assert asked.specifier.contains(pinned("requirements.txt")[canonicalize_name(asked.name)])
+
+
+@pytest.mark.parametrize("asked", [*DEPENDENCIES, *EXTRAS], ids=str)
+def test_a_developer_has_the_extras_too(asked: Requirement) -> None:
+    assert asked.specifier.contains(pinned("requirements-dev.txt")[canonicalize_name(asked.name)])
+
+
+def test_a_developer_has_the_versions_of_an_operator() -> None:
+    assert pinned("requirements.txt").items() <= pinned("requirements-dev.txt").items()
+
+
+def test_what_is_imported_is_declared_and_nothing_else() -> None:
+    declared = {canonicalize_name(asked.name) for asked in DEPENDENCIES}
+    assert distributions() == declared - USED_BY_UVICORN
+
+
+def test_the_command_tells_our_version_and_not_djangos() -> None:
+    done = subprocess.run([sys.executable, "manage.py", "--version"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"cloudtrain {__version__}\n")
