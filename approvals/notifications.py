@@ -25,7 +25,7 @@ from django_q.tasks import async_task
 from approvals.models import ApprovalRequest, Notice
 from approvals.reviewers import eligible
 from approvals.statuses import RequestStatus
-from cloudtrain_site.accounts.preferences import MailKind, who_muted
+from cloudtrain_site.accounts.preferences import who_muted
 from cloudtrain_site.correlation_ids import HEADER, correlation, get_correlation_id
 from cloudtrain_site.database.unit_of_work import insert_at_commit
 
@@ -164,13 +164,11 @@ def public_address() -> str:
     return str(origins[0]).rstrip("/") if origins else "http://localhost:8001"
 
 
-DECIDED = MailKind("approval_decided", "When my request is approved, rejected or expires", order=10)
-ASKED = MailKind("approval_asked", "When a job waits for my decision", order=20)
-REMINDER = MailKind("approval_reminder", "Reminders while it still waits for my decision", order=30)
-ALL = (DECIDED, ASKED, REMINDER)
+#: The kinds of mail that everybody chooses about.
+DECIDED, ASKED, REMINDER = "approval_decided", "approval_asked", "approval_reminder"
 
 
 def mail_kind_of(notice: Notice) -> str:
     """The name of the kind that `notice` is of."""
     named = {Notice.Kind.DECIDED: DECIDED, Notice.Kind.ASKED: ASKED}
-    return named.get(Notice.Kind(notice.kind), REMINDER).name
+    return named.get(Notice.Kind(notice.kind), REMINDER)

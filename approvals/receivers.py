@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.dispatch import receiver
+
 from approvals import decisions
 from approvals.models import ApprovalRequest
 from approvals.statuses import RequestStatus
 from cloudtrain_site.states import Change
 from jobs.models import Job
+from jobs.signals import job_status_changed
 from jobs.statuses import BEFORE_PROVIDER, TERMINAL
 
 
+@receiver(job_status_changed, dispatch_uid="approvals.withdraw_request")
 def withdraw_request(*, job: Job, change: Change, **kwargs: Any) -> None:
     """A held job ended (somebody cancelled it): its open question goes with it. The expiry sweep does so as well."""
     was_held = change.old in BEFORE_PROVIDER and ApprovalRequest.SUBJECT not in change.along

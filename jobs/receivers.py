@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.contrib.auth.signals import user_logged_out
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
 
 from cloudtrain_site.events.publish import rights_changed
 from cloudtrain_site.models import ApiKey
@@ -14,22 +17,26 @@ from jobs.models import Membership
 LOGIN_FIELDS = frozenset({"last_login"})
 
 
+@receiver([post_save, post_delete], sender=Membership, dispatch_uid="jobs.membership_changed")
 def membership_changed(*, instance: Membership, **kwargs: Any) -> None:
     """Somebody joined, left, or is something else now."""
     rights_changed(instance.user_id)
 
 
+@receiver(user_logged_out, dispatch_uid="jobs.logged_out")
 def logged_out(*, user: User | None, **kwargs: Any) -> None:
     """Somebody signed out: the streams of that session must not go on."""
     if user is not None:
         rights_changed(user.pk)
 
 
+@receiver(post_delete, sender=ApiKey, dispatch_uid="jobs.key_revoked")
 def key_revoked(*, instance: ApiKey, **kwargs: Any) -> None:
     """A key was revoked: the streams that it opened must not go on."""
     rights_changed(instance.user_id)
 
 
+@receiver(post_save, sender=User, dispatch_uid="jobs.user_changed")
 def user_changed(*, instance: User, created: bool, update_fields: frozenset[str] | None, **kwargs: Any) -> None:
     """Somebody may have been deactivated, or made a superuser."""
     if not created and update_fields != LOGIN_FIELDS:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from cloudtrain_site.registry import Registry
 from jobs.models import Job
 from jobs.permissions import AnyUser
 from queueing.models import QueueEntry
@@ -16,25 +17,26 @@ Guard = Callable[[QueueEntry, Job], bool]
 #: Given the ids of jobs, those about which the guard may have something to say. One question for many jobs.
 Concern = Callable[[Sequence[str]], Collection[str]]
 
-_guards: dict[str, tuple[Guard, Concern]] = {}
+
+@dataclass(frozen=True, slots=True)
+class DispatchGuard:
+    """Is asked just before a provider is called; may be left unasked about jobs that are not of its `concern`."""
+
+    may_go: Guard
+    concern: Concern = set
 
 
-def register_guard(name: str, guard: Guard, concern: Concern = set) -> None:
-    """Have `guard` asked just before a provider is called. A second one of the same name replaces the first.
-
-    It may be left unasked about jobs that are not of its `concern`, which are all when nothing is said.
-    """
-    _guards[name] = (guard, concern)
+dispatch_guards: Registry[DispatchGuard] = Registry()
 
 
 def concerned(job_ids: Sequence[str]) -> set[str]:
     """Those of the jobs about which some guard has to be asked."""
-    return {job_id for _, concern in _guards.values() for job_id in concern(job_ids)}
+    return {job_id for guard in dispatch_guards.values() for job_id in guard.concern(job_ids)}
 
 
 def may_go(entry: QueueEntry, job: Job) -> bool:
     """Whether every guard lets the job go. The first that doesn't ends the round; one that raises lets nothing go."""
-    return all(guard(entry, job) for guard, _ in _guards.values())
+    return all(guard.may_go(entry, job) for guard in dispatch_guards.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +59,12 @@ Teller = Callable[[Sequence[str], AnyUser | None], Mapping[str, Hold]]
 #: What is said of a held job that nobody has a word for.
 UNKNOWN = "It waits for an approval."
 
-_tellers: dict[str, Teller] = {}
-
-
-def register_holds(name: str, teller: Teller) -> None:
-    """Have it asked about held jobs. A second one of the same name replaces the first."""
-    _tellers[name] = teller
+holds: Registry[Teller] = Registry()
 
 
 def holds_on(job_ids: Sequence[str], viewer: AnyUser | None) -> dict[str, Hold]:
     """What holds each of the held jobs, by its id."""
     found: dict[str, Hold] = {}
-    for teller in _tellers.values() if job_ids else ():
+    for teller in holds.values() if job_ids else ():
         found.update(teller(job_ids, viewer))
     return found

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.dispatch import receiver
+
 from cloudtrain_site.states import Change, Source
 from jobs.models import Job
+from jobs.signals import job_status_changed
 from jobs.statuses import AT_PROVIDER, BEFORE_PROVIDER, TERMINAL
 from queueing import claims, passes
 from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
 
 
+@receiver(job_status_changed, dispatch_uid="queueing.free_slot")
 def free_slot(*, job: Job, change: Change, **kwargs: Any) -> None:
     """A job ended: end its entry and let the next one go. Should a crash lose this, the next pass does it."""
     if (
@@ -22,6 +26,7 @@ def free_slot(*, job: Job, change: Change, **kwargs: Any) -> None:
         passes.request_pass()
 
 
+@receiver(job_status_changed, dispatch_uid="queueing.keep_slot")
 def keep_slot(*, job: Job, change: Change, **kwargs: Any) -> None:
     """A webhook told what the answer to the submission did not: nobody has to look for it, or decide about it.
 

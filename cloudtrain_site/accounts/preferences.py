@@ -4,36 +4,14 @@ from __future__ import annotations
 
 import zoneinfo
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 from django.db.models import QuerySet
 
+from cloudtrain_site.extensions import mail_kinds
 from cloudtrain_site.models import MutedMail, Preferences
-
-
-@dataclass(frozen=True, slots=True)
-class MailKind:
-    """A kind of mail that a room sends, as one chooses about it."""
-
-    name: str
-    label: str
-    order: int
-
-
-_kinds: dict[str, MailKind] = {}
-
-
-def register_mail(kind: MailKind) -> None:
-    """Let everybody choose about `kind`. A second one under the same name replaces the first."""
-    _kinds[kind.name] = kind
-
-
-def mail_kinds() -> list[MailKind]:
-    """All kinds, in the order in which they are shown."""
-    return sorted(_kinds.values(), key=lambda kind: kind.order)
 
 
 def who_muted(kind: str) -> QuerySet[MutedMail]:
@@ -44,7 +22,7 @@ def who_muted(kind: str) -> QuerySet[MutedMail]:
 def wanted_mail(user: User) -> dict[str, bool]:
     """For each kind whether `user` wants it."""
     muted = set(MutedMail.objects.filter(user=user).values_list("kind", flat=True))
-    return {kind.name: kind.name not in muted for kind in mail_kinds()}
+    return {kind: kind not in muted for kind in mail_kinds}
 
 
 @cache

@@ -15,15 +15,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from cloudtrain_site.accounts.api_keys import MOST_KEYS, keys_of, make_key, revoke_key
-from cloudtrain_site.accounts.preferences import (
-    change_preferences,
-    mail_kinds,
-    time_zone_of,
-    time_zones,
-    wanted_mail,
-)
+from cloudtrain_site.accounts.preferences import change_preferences, time_zone_of, time_zones, wanted_mail
 from cloudtrain_site.api import StrictSerializer, current_user
 from cloudtrain_site.errors import Conflict
+from cloudtrain_site.extensions import mail_kinds
 from cloudtrain_site.models import ApiKey
 
 LONGEST_DAYS = 3650
@@ -100,10 +95,9 @@ class AccountBody(StrictSerializer):
 
     def validate_mail(self, wanted: dict[str, bool]) -> dict[str, bool]:
         """Kinds that there are."""
-        known = [kind.name for kind in mail_kinds()]
-        unknown = sorted(set(wanted) - set(known))
+        unknown = sorted(set(wanted) - set(mail_kinds))
         if unknown:
-            raise serializers.ValidationError(f"There is no mail {unknown[0]!r}. There is: {', '.join(known)}.")
+            raise serializers.ValidationError(f"There is no mail {unknown[0]!r}. There is: {', '.join(mail_kinds)}.")
         return wanted
 
 

@@ -26,8 +26,8 @@ from rest_framework.views import APIView
 from cloudtrain_site.background_tasks.schedules import LOOPS
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.events import store
+from cloudtrain_site.extensions import HealthComponent, health_components
 from cloudtrain_site.models import Loop
-from cloudtrain_site.monitoring.components import Registered, registered_components
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 #: From worst to best.
@@ -59,11 +59,11 @@ def components(now: datetime) -> list[Component]:
     ]
     if found[0].status == UNHEALTHY:
         return found
-    added = [_measured(component.name, partial(_look, component)) for component in registered_components()]
+    added = [_measured(name, partial(_look, component)) for name, component in health_components.items()]
     return [*found, *loops(now), *added]
 
 
-def _look(component: Registered) -> tuple[str, str]:
+def _look(component: HealthComponent) -> tuple[str, str]:
     trouble = component.warning()
     return (DEGRADED, trouble) if trouble else (HEALTHY, component.well)
 

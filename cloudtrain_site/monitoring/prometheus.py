@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.utils import timezone
@@ -17,17 +17,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from cloudtrain_site.extensions import collectors
 from cloudtrain_site.models import Loop
-
-#: Given who asks, the figures to show.
-Collector = Callable[[User | AnonymousUser], Iterable[Metric]]
-
-_collectors: dict[str, Collector] = {}
-
-
-def register_collector(name: str, collector: Collector) -> None:
-    """Have `collector` asked at every scrape. A second one under the same name replaces the first."""
-    _collectors[name] = collector
 
 
 def collect_loops(asker: User | AnonymousUser) -> Iterator[Metric]:
@@ -51,7 +42,7 @@ class _Scrape:
         self.asker = asker
 
     def collect(self) -> Iterator[Metric]:
-        for collector in _collectors.values():
+        for collector in collectors.values():
             yield from collector(self.asker)
 
 

@@ -13,8 +13,9 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from cloudtrain_site.accounts.api_keys import keys_of
-from cloudtrain_site.accounts.preferences import mail_kinds, time_zones, wanted_mail
+from cloudtrain_site.accounts.preferences import time_zones, wanted_mail
 from cloudtrain_site.api import current_user
+from cloudtrain_site.extensions import mail_kinds
 from jobs.dashboard.navigation import page, page_context, part
 from jobs.models import Membership
 
@@ -33,7 +34,7 @@ def account(request: HttpRequest) -> HttpResponse:
         "memberships": Membership.objects.filter(user=user).select_related("organization").order_by("organization"),
         "keys": keys_of(user),
         "lifetimes": LIFETIMES,
-        "mail": [(kind, wanted[kind.name]) for kind in mail_kinds()],
+        "mail": [(name, label, wanted[name]) for name, label in mail_kinds.items()],
         "zone": around["time_zone"],
         "zones": time_zones(),
         "has_new_password": "new-password" in request.GET,

@@ -1,9 +1,8 @@
-"""The places of the bar on top; the rooms above register theirs, without this room knowing them."""
+"""The bar on top, and what every page of the dashboard has around it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -17,36 +16,10 @@ from django.views.decorators.http import require_safe
 
 from cloudtrain_site.accounts.preferences import time_zone_of
 from cloudtrain_site.events.store import current_number
+from jobs import extensions
+from jobs.extensions import NavigationItem
 from jobs.permissions import AnyUser, Team, teams_of
 from jobs.roles import MANAGERS
-
-#: For the user, with their organizations: the number beside the place's name. None: the place isn't for this user at
-#: all; 0: no number is shown.
-Count = Callable[[AnyUser, Sequence[Team]], int | None]
-
-
-@dataclass(frozen=True, slots=True)
-class NavigationItem:
-    """A page that the bar leads to."""
-
-    label: str
-    #: The name of its address.
-    name: str
-    #: Where in the bar: small numbers first.
-    order: int
-    count: Count | None = None
-    #: What is counted, for those who hear the page.
-    of: str = ""
-    #: The events after which the count may be another one, as in `data-live` (see sections.js).
-    events: str = ""
-
-
-_items: dict[str, NavigationItem] = {}
-
-
-def register_item(place: NavigationItem) -> None:
-    """Have the bar lead to `place`. A second one under the same name replaces the first."""
-    _items[place.name] = place
 
 
 def page_context(request: HttpRequest) -> dict[str, Any]:
@@ -70,22 +43,22 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
 def _items_for(request: HttpRequest, teams: Sequence[Team]) -> list[dict[str, Any]]:
     here = request.resolver_match.url_name if request.resolver_match else None
     shown = []
-    for place in sorted(_items.values(), key=lambda place: place.order):
+    for name, place in extensions.navigation.items():
         count = place.count(request.user, teams) if place.count else 0
         if count is not None:
-            shown.append({**_as_data(place, count), "address": reverse(place.name), "is_here": place.name == here})
+            shown.append({**_as_data(name, place, count), "address": reverse(name), "is_here": name == here})
     return shown
 
 
 def item_for(user: AnyUser, name: str) -> dict[str, Any] | None:
     """The place with the number that stands beside it now; None when there is none for `user`."""
-    place = _items.get(name)
+    place = extensions.navigation.get(name)
     count = place.count(user, teams_of(user)) if place and place.count else None
-    return None if place is None or count is None else _as_data(place, count)
+    return None if place is None or count is None else _as_data(name, place, count)
 
 
-def _as_data(place: NavigationItem, count: int) -> dict[str, Any]:
-    return {"label": place.label, "name": place.name, "of": place.of, "events": place.events, "count": count}
+def _as_data(name: str, place: NavigationItem, count: int) -> dict[str, Any]:
+    return {"label": place.label, "name": name, "of": place.of, "events": place.events, "count": count}
 
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])

@@ -15,9 +15,10 @@ from django_q.models import OrmQ
 from rest_framework.test import APIClient
 
 from cloudtrain_site.background_tasks.schedules import LOOPS
+from cloudtrain_site.extensions import HealthComponent, health_components
 from cloudtrain_site.models import Loop, LoopRun
-from cloudtrain_site.monitoring import components
-from cloudtrain_site.monitoring.components import register_component, registered_components
+from cloudtrain_site.monitoring import health as health_page
+from cloudtrain_site.registry import Registry
 
 URL = "/api/cloud/health"
 ClientOf = Callable[[User | None], APIClient]
@@ -60,7 +61,7 @@ class TestHealth:
         assert answer["uptime_seconds"] >= 0
         names = [part["name"] for part in answer["components"]]
         parts = ["database", "broker", "events", *(spec.name for spec in LOOPS)]
-        assert names == [*parts, *(component.name for component in registered_components())]
+        assert names == [*parts, *health_components]
 
     def test_each_part_has_the_documented_fields(self, health: Health, loops_run: None) -> None:
         for part in health()["components"]:
@@ -68,11 +69,11 @@ class TestHealth:
             assert part["latency_ms"] >= 0
 
     def test_a_room_adds_what_it_knows(self, health: Health, loops_run: None, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(components, "_components", {})
-        register_component("post office", lambda: "", well="Open.")
-        register_component("post office", lambda: "Closed. Come back later.", well="Open.")
-        register_component("bakery", lambda: "", well="Bread is there.")
-        register_component("broken", lambda: str(1 / 0), well="Never.")
+        added: Registry[HealthComponent] = Registry()
+        monkeypatch.setattr(health_page, "health_components", added)
+        added.register("post office", HealthComponent(lambda: "Closed. Come back later.", well="Open."))
+        added.register("bakery", HealthComponent(lambda: "", well="Bread is there."))
+        added.register("broken", HealthComponent(lambda: str(1 / 0), well="Never."))
         answer = health()
         told = {name: (answer[name]["status"], answer[name]["message"]) for name in ("post office", "bakery", "broken")}
         assert told == {

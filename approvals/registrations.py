@@ -1,0 +1,30 @@
+"""What the approvals plug into the rooms below."""
+
+from __future__ import annotations
+
+from approvals import dispatch_guard, health, notifications
+from approvals.dashboard import facet, job_panel, views
+from cloudtrain_site import extensions as site
+from jobs import extensions as jobs
+from queueing import extensions as queueing
+
+
+def register_all() -> None:
+    """To be called once, when all apps are there."""
+    site.health_components.register(
+        "approvals", site.HealthComponent(health.warning, well="Every pending request has people who may decide.")
+    )
+    site.mail_kinds.register(notifications.DECIDED, "When my request is approved, rejected or expires", order=10)
+    site.mail_kinds.register(notifications.ASKED, "When a job waits for my decision", order=20)
+    site.mail_kinds.register(notifications.REMINDER, "Reminders while it still waits for my decision", order=30)
+    jobs.facets.register("approvals", facet.approvals_of, order=20)
+    jobs.panels.register("approval", jobs.Panel("approvals/_job_panel.html", job_panel.panel_for), order=20)
+    jobs.navigation.register(
+        "approvals-page",
+        jobs.NavigationItem("Approvals", views.count_to_decide, of="to decide", events=views.EVENTS),
+        order=30,
+    )
+    queueing.dispatch_guards.register(
+        "approvals", queueing.DispatchGuard(dispatch_guard.is_what_was_approved, dispatch_guard.asked_about)
+    )
+    queueing.holds.register("approvals", facet.holds_on)

@@ -1,0 +1,28 @@
+"""The one form in which a room above plugs something into a room below, which doesn't know it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T]):
+    """What was registered, by name: small orders first, equal ones as they came."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, tuple[int, T]] = {}
+
+    def register(self, name: str, entry: T, *, order: int = 0) -> None:
+        """Keep `entry` under `name`. A second one under the same name replaces the first."""
+        self._entries[name] = order, entry
+
+    def __getitem__(self, name: str) -> T:
+        return self._entries[name][1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._entries, key=lambda name: self._entries[name][0]))
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -1,0 +1,18 @@
+"""What the queue plugs into the rooms below."""
+
+from __future__ import annotations
+
+from cloudtrain_site import extensions as site
+from jobs import extensions as jobs
+from queueing import statistics
+from queueing.dashboard import job_panel
+from queueing.waiting import positions
+
+
+def register_all() -> None:
+    """To be called once, when all apps are there."""
+    site.collectors.register("queue", statistics.collect)
+    jobs.facets.register("queueing", positions.positions_of, order=10)
+    jobs.panels.register("queue", jobs.Panel("queueing/_job_panel.html", job_panel.panel_for), order=10)
+    jobs.navigation.register("queue-page", jobs.NavigationItem("Queue"), order=20)
+    jobs.navigation.register("metrics-page", jobs.NavigationItem("Metrics"), order=40)
