@@ -1,9 +1,8 @@
-"""The site's app, and Django's admin under our name."""
+"""The site's app."""
 
 from __future__ import annotations
 
 from django.apps import AppConfig
-from django.contrib.admin.apps import AdminConfig
 
 
 class SiteConfig(AppConfig):
@@ -23,9 +22,3 @@ class SiteConfig(AppConfig):
         connect_signs_of_life()
         connect_task_correlation()
         register_checks()
-
-
-class CloudtrainAdminConfig(AdminConfig):
-    """The admin, opened to the leads and admins of organizations too."""
-
-    default_site = "jobs.admin_base.CloudtrainAdminSite"

@@ -38,9 +38,9 @@ INSTALLED_APPS = [
     # Our rooms come first, so that their templates win over Django's.
     "approvals",
     "queueing",
-    "jobs",
+    "jobs.apps.JobsConfig",
     "cloudtrain_site.apps.SiteConfig",
-    "cloudtrain_site.apps.CloudtrainAdminConfig",
+    "jobs.apps.CloudtrainAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -1,8 +1,9 @@
-"""The jobs room."""
+"""The jobs room, and Django's admin as the organizations need it."""
 
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 
 class JobsConfig(AppConfig):
@@ -16,3 +17,9 @@ class JobsConfig(AppConfig):
         from jobs import receivers, registrations  # noqa: F401 - the receivers connect themselves
 
         registrations.register_all()
+
+
+class CloudtrainAdminConfig(AdminConfig):
+    """The admin, opened to the leads and admins of organizations too."""
+
+    default_site = "jobs.admin_base.CloudtrainAdminSite"
