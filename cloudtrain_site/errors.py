@@ -26,13 +26,6 @@ class Conflict(exceptions.APIException):
     default_code = "conflict"
 
 
-class ProviderUnavailable(exceptions.APIException):
-    """The provider could not be reached, or refused us."""
-
-    status_code = status.HTTP_502_BAD_GATEWAY
-    default_code = "provider_unavailable"
-
-
 class BodyTooLarge(exceptions.APIException):
     """More than any of our requests needs."""
 

@@ -1,0 +1,12 @@
+"""Errors that the API answers with and only this room knows."""
+
+from __future__ import annotations
+
+from rest_framework import exceptions, status
+
+
+class ProviderUnavailable(exceptions.APIException):
+    """The provider could not be reached, or refused us."""
+
+    status_code = status.HTTP_502_BAD_GATEWAY
+    default_code = "provider_unavailable"
