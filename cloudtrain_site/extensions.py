@@ -31,5 +31,17 @@ class HealthComponent:
 
 health_components: Registry[HealthComponent] = Registry()
 
+
+@dataclass(frozen=True, slots=True)
+class RequestLimit:
+    """How large a request may be, in bytes with all that is around its content; what a larger one is told."""
+
+    max_bytes: int
+    refusal: str
+
+
+#: By the path of the address, for those that take more, or less, than others do.
+request_limits: Registry[RequestLimit] = Registry()
+
 #: The kinds of mail that a room sends and everybody chooses about: what the account page says of each.
 mail_kinds: Registry[str] = Registry()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from cloudtrain_site import extensions as site
 from jobs import extensions, health, metrics
+from jobs.datasets import store
+from jobs.datasets.upload_handler import UploadTooLarge
 
 
 def register_all() -> None:
@@ -14,5 +16,9 @@ def register_all() -> None:
     )
     site.health_components.register(
         "replicate", site.HealthComponent(health.replicate_outage, well="No outage is known.")
+    )
+    site.request_limits.register(
+        "/api/cloud/uploads",
+        site.RequestLimit(store.UPLOAD_LIMIT_BYTES + store.FORM_BYTES, UploadTooLarge.default_detail),
     )
     extensions.navigation.register("dashboard", extensions.NavigationItem("Jobs"), order=10)

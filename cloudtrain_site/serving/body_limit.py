@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,19 +12,14 @@ from typing import Any
 from cloudtrain_site.correlation import request_correlation
 from cloudtrain_site.correlation_ids import HEADER
 from cloudtrain_site.errors import error_body
+from cloudtrain_site.extensions import RequestLimit, request_limits
 from cloudtrain_site.serving.asgi_types import App, Message, Receive, Scope, Send
 
 logger = logging.getLogger("simpletuner.cloud.http")
 
-#: What a dataset may have, and the form around it.
-DATASET_BYTES = 100_000_000
-FORM_BYTES = 1_000_000
 #: A webhook has up to ten megabytes, a config one; the views have limits of their own below this.
 OTHER_BYTES = 16_000_000
-LIMITS: Mapping[str, tuple[int, str]] = {
-    "/api/cloud/uploads": (DATASET_BYTES + FORM_BYTES, f"A dataset may have at most {DATASET_BYTES:,} bytes."),
-}
-OTHERS = (OTHER_BYTES, f"A request may have at most {OTHER_BYTES:,} bytes.")
+OTHERS = RequestLimit(OTHER_BYTES, f"A request may have at most {OTHER_BYTES:,} bytes.")
 #: A client that is cut off while it sends does not read our answer: so long, and so much, it may go on.
 LINGER_SECONDS = 20.0
 LINGER_BYTES = 1_000_000_000
@@ -42,13 +36,13 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit, words = LIMITS.get(scope["path"], OTHERS)
-        count = _Count(limit, receive, send)
-        if _declared(scope) <= limit:
+        limit = request_limits.get(scope["path"], OTHERS)
+        count = _Count(limit.max_bytes, receive, send)
+        if _declared(scope) <= limit.max_bytes:
             await self.app(scope, count.receive, count.send)
             if count.left >= 0 or count.answered:
                 return
-        await _refuse(scope, receive, send, words)
+        await _refuse(scope, receive, send, limit.refusal)
 
 
 @dataclass

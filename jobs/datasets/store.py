@@ -19,7 +19,6 @@ from django.http import Http404
 from django.utils import timezone
 
 from cloudtrain_site import archives
-from cloudtrain_site.serving.body_limit import DATASET_BYTES
 from jobs.models import DatasetCopy, DatasetUpload, Job, Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
 from jobs.providers.datasets import RemoteCopy
@@ -30,7 +29,9 @@ from jobs.statuses import ACTIVE, TERMINAL
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
 #: Not more than Replicate takes, whichever kind of megabyte it counts in.
-UPLOAD_LIMIT_BYTES = DATASET_BYTES
+UPLOAD_LIMIT_BYTES = 100_000_000
+#: For the form around it.
+FORM_BYTES = 1_000_000
 #: An archive that no job has used for so long is removed.
 UNUSED_LIFETIME = timedelta(days=7)
 #: What a request that was cut off left behind; and a file that has no row, since its row may be about to come.

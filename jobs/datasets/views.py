@@ -17,7 +17,6 @@ from rest_framework.views import APIView
 from cloudtrain_site.api import StrictSerializer, current_user
 from cloudtrain_site.archives import ArchiveError
 from cloudtrain_site.errors import Conflict
-from cloudtrain_site.serving.body_limit import FORM_BYTES
 from jobs.api.serializers import as_utc
 from jobs.datasets import store
 from jobs.datasets.upload_handler import FIELD, DatasetHandler, ReceivedFile, UploadTooLarge
@@ -141,7 +140,7 @@ class UploadList(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse by what the request says of its length, before its body is read."""
         length = request.META.get("CONTENT_LENGTH") or ""
-        if length.isdecimal() and int(length) > store.UPLOAD_LIMIT_BYTES + FORM_BYTES:
+        if length.isdecimal() and int(length) > store.UPLOAD_LIMIT_BYTES + store.FORM_BYTES:
             raise UploadTooLarge
         super().initial(request, *args, **kwargs)
 

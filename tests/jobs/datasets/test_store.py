@@ -23,6 +23,8 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from cloudtrain_site.extensions import RequestLimit
+from cloudtrain_site.registry import Registry
 from cloudtrain_site.serving import body_limit
 from jobs import maintenance
 from jobs.datasets import store
@@ -338,7 +340,9 @@ class TestTheServer:
     def test_a_body_of_unknown_length_is_ended_at_the_limit(
         self, web_server: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(body_limit, "LIMITS", {URL: (100_000, "Enough.")})
+        limits: Registry[RequestLimit] = Registry()
+        limits.register(URL, RequestLimit(100_000, "Enough."))
+        monkeypatch.setattr(body_limit, "request_limits", limits)
         piece = b"8000\r\n" + bytes(0x8000) + b"\r\n"
         head = f"POST {URL} HTTP/1.1\r\nTransfer-Encoding: chunked"
         answer, sent = raw_request(web_server, head, iter([piece] * 20 + [b"0\r\n\r\n"]))
