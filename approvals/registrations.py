@@ -14,6 +14,9 @@ def register_all() -> None:
     site.health_components.register(
         "approvals", site.HealthComponent(health.warning, well="Every pending request has people who may decide.")
     )
+    site.loops.register(
+        "approval expiration", site.LoopSpec("approvals.tasks.expire_approvals", lambda: 300.0), order=40
+    )
     site.mail_kinds.register(notifications.DECIDED, "When my request is approved, rejected or expires", order=10)
     site.mail_kinds.register(notifications.ASKED, "When a job waits for my decision", order=20)
     site.mail_kinds.register(notifications.REMINDER, "Reminders while it still waits for my decision", order=30)

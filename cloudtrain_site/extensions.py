@@ -45,3 +45,33 @@ request_limits: Registry[RequestLimit] = Registry()
 
 #: The kinds of mail that a room sends and everybody chooses about: what the account page says of each.
 mail_kinds: Registry[str] = Registry()
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSpec:
+    """A background loop. Schedule rows hold its name and its task, so neither may change.
+
+    The task is a dotted path, and so is what says whether the loop is wanted: a process that serves loads neither.
+    """
+
+    task: str
+    seconds: Callable[[], float]
+    wanted: str | None = None
+    #: What the log says when the loop is switched on or off, and when it can't be begun; "": nothing of its own.
+    started: str = ""
+    stopped: str = ""
+    start_failed: str = ""
+
+
+loops: Registry[LoopSpec] = Registry()
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """What each machine must look at by itself, since it sees only its own: a dotted path, called every `seconds`."""
+
+    task: str
+    seconds: float
+
+
+watchers: Registry[Watcher] = Registry()

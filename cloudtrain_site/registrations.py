@@ -9,3 +9,6 @@ from cloudtrain_site.monitoring import prometheus
 def register_all() -> None:
     """To be called once, when all apps are there."""
     extensions.collectors.register("loops", prometheus.collect_loops)
+    extensions.loops.register(
+        "housekeeping", extensions.LoopSpec("cloudtrain_site.tasks.housekeep", lambda: 3600.0), order=50
+    )

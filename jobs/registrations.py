@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cloudtrain_site import extensions as site
+from cloudtrain_site.enterprise import get_enterprise_config
 from jobs import extensions, health, metrics
 from jobs.datasets import store
 from jobs.datasets.upload_handler import UploadTooLarge
@@ -17,6 +18,19 @@ def register_all() -> None:
     site.health_components.register(
         "replicate", site.HealthComponent(health.replicate_outage, well="No outage is known.")
     )
+    site.loops.register(
+        "job status polling",
+        site.LoopSpec(
+            "jobs.tasks.poll_jobs",
+            lambda: get_enterprise_config().job_polling_interval,
+            wanted="jobs.tasks.polling_wanted",
+            started="Starting job status polling",
+            stopped="Stopping job status polling",
+        ),
+        order=20,
+    )
+    site.loops.register("job upkeep", site.LoopSpec("jobs.tasks.keep_up", lambda: 30.0), order=30)
+    site.watchers.register("local trainings", site.Watcher("jobs.tasks.watch_local_trainings", seconds=0.2))
     site.request_limits.register(
         "/api/cloud/uploads",
         site.RequestLimit(store.UPLOAD_LIMIT_BYTES + store.FORM_BYTES, UploadTooLarge.default_detail),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cloudtrain_site import extensions as site
+from cloudtrain_site.enterprise import get_enterprise_config
 from jobs import extensions as jobs
 from queueing import statistics
 from queueing.dashboard import job_panel
@@ -12,6 +13,17 @@ from queueing.waiting import positions
 def register_all() -> None:
     """To be called once, when all apps are there."""
     site.collectors.register("queue", statistics.collect)
+    site.loops.register(
+        "queue processing",
+        site.LoopSpec(
+            "queueing.tasks.process_queue",
+            lambda: get_enterprise_config().queue_interval,
+            started="Queue scheduler started",
+            start_failed="Failed to start queue processing",
+        ),
+        order=10,
+    )
+    site.watchers.register("dataset transfers", site.Watcher("queueing.tasks.transfer_datasets", seconds=1.0))
     jobs.facets.register("queueing", positions.positions_of, order=10)
     jobs.panels.register("queue", jobs.Panel("queueing/_job_panel.html", job_panel.panel_for), order=10)
     jobs.navigation.register("queue-page", jobs.NavigationItem("Queue"), order=20)

@@ -19,7 +19,7 @@ from django_q.conf import Conf
 from django_q.models import Schedule, Task
 from django_q.tasks import async_task
 
-from cloudtrain_site.background_tasks.schedules import LOOPS, PARKED, is_row_of, tick_after, tick_before
+from cloudtrain_site.background_tasks.schedules import PARKED, is_loops_row, tick_after, tick_before
 from cloudtrain_site.correlation_ids import correlation
 from cloudtrain_site.redaction import mask_text
 
@@ -94,7 +94,7 @@ def _call_of(row: Schedule, now: datetime) -> _Call:
         options["cluster"] = row.cluster
     if row.hook:
         options["hook"] = row.hook
-    every = kwargs.get("every") if any(is_row_of(row, spec) for spec in LOOPS) else None
+    every = kwargs.get("every") if is_loops_row(row) else None
     # After an hour of being down a loop's tick is the latest one, not the one of an hour ago, which would be stale.
     intended = tick_before(now, every) if every else row.next_run
     if row.intended_date_kwarg:

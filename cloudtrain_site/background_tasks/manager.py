@@ -13,18 +13,14 @@ from django.db import close_old_connections, connection
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
+from cloudtrain_site import extensions
 from cloudtrain_site.background_tasks.beat import fire_due
 from cloudtrain_site.background_tasks.cluster import ClusterSupervisor
-from cloudtrain_site.background_tasks.schedules import JOB_POLLING, QUEUE_PROCESSING, ScheduleRows
+from cloudtrain_site.background_tasks.schedules import ScheduleRows
 from cloudtrain_site.correlation_ids import correlation
 
 logger = logging.getLogger("simpletuner.cloud.background")
 
-#: What each machine must look at by itself, since it sees only its own: name, dotted path, seconds.
-WATCHERS = (
-    ("local trainings", "jobs.tasks.watch_local_trainings", 0.2),
-    ("dataset transfers", "queueing.tasks.transfer_datasets", 1.0),
-)
 BEAT_SECONDS = 1.0
 #: For each thread, once it was told to end; the cluster's own takes six seconds at most.
 JOIN_SECONDS = 8.0
@@ -58,9 +54,9 @@ class ScheduleBeat:
     def __init__(self) -> None:
         self.rows = ScheduleRows()
         self.outage = Outage("Error in the beat")
-        self._queue_outage = Outage("Failed to start queue processing")
-        self._queue_started = False
-        self._polling: bool | None = None
+        starts = {name: spec.start_failed for name, spec in extensions.loops.items() if spec.start_failed}
+        self._failed_starts = {name: Outage(message) for name, message in starts.items()}
+        self._running: dict[str, bool] = {}
 
     def beat(self) -> None:
         """One beat. Never raises: the next one is in a second."""
@@ -70,25 +66,25 @@ class ScheduleBeat:
             self.rows.sync(now)
             fire_due(now)
         except Exception:
-            (self.outage if self._queue_started else self._queue_outage).begins()
+            awaited = [outage for name, outage in self._failed_starts.items() if name not in self._running]
+            for outage in awaited or [self.outage]:
+                outage.begins()
             connection.close()
         else:
             self.outage.ends()
             self._tell()
 
     def _tell(self) -> None:
-        """Log what has begun or ended since the last beat."""
-        queue, polling = self.rows.plans.get(QUEUE_PROCESSING), self.rows.plans.get(JOB_POLLING)
-        if queue is not None and not self._queue_started:
-            self._queue_started = True
-            self._queue_outage.ends()
-            logger.info("Queue scheduler started", extra={"interval_seconds": queue.seconds})
-        if polling is not None and polling.enabled is not self._polling:
-            if polling.enabled:
-                logger.info("Starting job status polling", extra={"interval_seconds": polling.seconds})
-            elif self._polling:
-                logger.info("Stopping job status polling")
-            self._polling = polling.enabled
+        """Log which loops have begun or ended since the last beat, where they have a message for it."""
+        for name, plan in self.rows.plans.items():
+            was_running, self._running[name] = self._running.get(name, False), plan.enabled
+            if plan.enabled is was_running:
+                continue
+            if plan.enabled and name in self._failed_starts:
+                self._failed_starts[name].ends()
+            spec = extensions.loops[name]
+            if message := spec.started if plan.enabled else spec.stopped:
+                logger.info(message, extra={"interval_seconds": plan.seconds} if plan.enabled else None)
 
 
 class BackgroundTaskManager:
@@ -118,8 +114,8 @@ class BackgroundTaskManager:
                 ("beat", partial(_every, BEAT_SECONDS, heart.beat, self._stop)),
                 ("workers", supervisor.run),
                 *(
-                    (name, partial(_every, seconds, _watcher(name, path), self._stop))
-                    for name, path, seconds in WATCHERS
+                    (name, partial(_every, watcher.seconds, _watch(name, watcher.task), self._stop))
+                    for name, watcher in extensions.watchers.items()
                 ),
             ]
             self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in work]
@@ -151,7 +147,7 @@ def _every(seconds: float, work: Callable[[], None], stop: threading.Event) -> N
         connection.close()
 
 
-def _watcher(name: str, path: str) -> Callable[[], None]:
+def _watch(name: str, path: str) -> Callable[[], None]:
     outage = Outage("Watcher failed", watcher=name)
 
     def watch() -> None:

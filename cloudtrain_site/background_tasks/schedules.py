@@ -1,9 +1,9 @@
-"""Which loops there are, and their schedule rows: as the configuration wants them, for everybody to see."""
+"""The schedule rows of the loops: as the configuration wants them, for everybody to see."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,43 +12,17 @@ from django.db import transaction
 from django.utils.module_loading import import_string
 from django_q.models import Schedule
 
-from cloudtrain_site.enterprise import get_enterprise_config
+from cloudtrain_site import extensions
+from cloudtrain_site.extensions import LoopSpec
 from cloudtrain_site.models import Loop
 
 logger = logging.getLogger("simpletuner.cloud.background")
-
-QUEUE_PROCESSING = "queue processing"
-JOB_POLLING = "job status polling"
 
 #: The keyword under which a run learns for which moment it was meant.
 INTENDED = "intended"
 #: How long a row that can't be fired is left alone.
 PARKED = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class LoopSpec:
-    """One loop: the dotted path of its task, how often it runs, and whether at all."""
-
-    name: str
-    task: str
-    seconds: Callable[[], float]
-    wanted: str | None = None
-
-
-LOOPS = (
-    LoopSpec(QUEUE_PROCESSING, "queueing.tasks.process_queue", lambda: get_enterprise_config().queue_interval),
-    LoopSpec(
-        JOB_POLLING,
-        "jobs.tasks.poll_jobs",
-        lambda: get_enterprise_config().job_polling_interval,
-        wanted="jobs.tasks.polling_wanted",
-    ),
-    LoopSpec("job upkeep", "jobs.tasks.keep_up", lambda: 30.0),
-    LoopSpec("approval expiration", "approvals.tasks.expire_approvals", lambda: 300.0),
-    LoopSpec("housekeeping", "cloudtrain_site.tasks.housekeep", lambda: 3600.0),
-)
 
 
 @dataclass(frozen=True)
@@ -61,10 +35,10 @@ class Plan:
     enabled: bool
 
 
-def plan_of(spec: LoopSpec) -> Plan:
+def plan_of(name: str, spec: LoopSpec) -> Plan:
     """Ask for the loop's interval, and whether it is wanted. Raises whatever the answer raises."""
     enabled = bool(import_string(spec.wanted)()) if spec.wanted else True
-    return Plan(spec.name, spec.task, float(spec.seconds()), enabled)
+    return Plan(name, spec.task, float(spec.seconds()), enabled)
 
 
 def tick_before(now: datetime, seconds: float) -> datetime:
@@ -121,38 +95,37 @@ class ScheduleRows:
     written down. So two machines whose files differ don't overwrite each other at every tick: the last change wins.
     """
 
-    def __init__(self, loops: Iterable[LoopSpec] = LOOPS) -> None:
-        self.loops = tuple(loops)
+    def __init__(self, loops: Mapping[str, LoopSpec] = extensions.loops) -> None:
+        self.loops = loops
         self.plans: dict[str, Plan] = {}
         self._broken: set[str] = set()
 
     def sync(self, now: datetime) -> None:
         """Look at every loop's configuration, and put right whatever row differs. Cheap when nothing does."""
-        changed = [plan for spec in self.loops if (plan := self._changed_plan(spec)) is not None]
+        changed = [plan for name in self.loops if (plan := self._changed_plan(name)) is not None]
         for plan in changed:
             _write_down(plan, now)
             self.plans[plan.name] = plan
-        known = Loop.objects.in_bulk([spec.name for spec in self.loops])
+        known = Loop.objects.in_bulk(list(self.loops))
         rows = list(Schedule.objects.filter(name__in=known))
-        for spec in self.loops:
-            loop = known.get(spec.name)
-            own = [row for row in rows if is_row_of(row, spec)]
-            if loop is not None and not _in_step(loop, own, spec, now):
-                _put_in_step(spec, now)
+        for name, loop in known.items():
+            task = self.loops[name].task
+            if not _in_step(loop, [row for row in rows if (row.name, row.func) == (name, task)], task, now):
+                _put_in_step(name, task, now)
 
-    def _changed_plan(self, spec: LoopSpec) -> Plan | None:
+    def _changed_plan(self, name: str) -> Plan | None:
         """The loop's plan when it is another than at the last look. One that can't be read is left as it was."""
+        spec = self.loops[name]
         try:
-            plan = plan_of(spec)
+            plan = plan_of(name, spec)
         except Exception:
-            if spec.name not in self._broken:
-                self._broken.add(spec.name)
-                is_start = spec.name == QUEUE_PROCESSING and spec.name not in self.plans
-                message = "Failed to start queue processing" if is_start else "Settings of a loop could not be read"
-                logger.exception(message, extra={"loop": spec.name})
+            if name not in self._broken:
+                self._broken.add(name)
+                start_failed = spec.start_failed if name not in self.plans else ""
+                logger.exception(start_failed or "Settings of a loop could not be read", extra={"loop": name})
             return None
-        self._broken.discard(spec.name)
-        return plan if self.plans.get(spec.name) != plan else None
+        self._broken.discard(name)
+        return plan if self.plans.get(name) != plan else None
 
 
 def _write_down(plan: Plan, now: datetime) -> None:
@@ -167,21 +140,22 @@ def _write_down(plan: Plan, now: datetime) -> None:
             )
 
 
-def _plan_written_down(loop: Loop, spec: LoopSpec) -> Plan:
-    return Plan(spec.name, spec.task, loop.interval_seconds, loop.enabled)
+def is_loops_row(row: Schedule) -> bool:
+    """Whether `row` is one that we keep for a loop; a person's may share its name or its task."""
+    spec = extensions.loops.get(row.name or "")
+    return spec is not None and bool(row.func == spec.task)
 
 
-def is_row_of(row: Schedule, spec: LoopSpec) -> bool:
-    """Whether `row` is the one that we keep for this loop; a person's may share one of the two."""
-    return bool(row.name == spec.name and row.func == spec.task)
+def _plan_written_down(loop: Loop, task: str) -> Plan:
+    return Plan(loop.name, task, loop.interval_seconds, loop.enabled)
 
 
-def _in_step(loop: Loop, rows: list[Schedule], spec: LoopSpec, now: datetime) -> bool:
+def _in_step(loop: Loop, rows: list[Schedule], task: str, now: datetime) -> bool:
     if not loop.enabled:
         return not rows
     if len(rows) != 1 or rows[0].next_run is None or rows[0].next_run > now + _furthest(loop):
         return False
-    wanted = _row_fields(_plan_written_down(loop, spec))
+    wanted = _row_fields(_plan_written_down(loop, task))
     return all(getattr(rows[0], name) == value for name, value in wanted.items())
 
 
@@ -190,22 +164,22 @@ def _furthest(loop: Loop) -> timedelta:
     return max(timedelta(seconds=loop.interval_seconds), PARKED) + timedelta(seconds=1)
 
 
-def _put_in_step(spec: LoopSpec, now: datetime) -> None:
+def _put_in_step(name: str, task: str, now: datetime) -> None:
     """Make the one row, correct it, or remove it. The loop's row is locked: two machines would make two of them."""
     with transaction.atomic():
-        loop = Loop.objects.select_for_update().get(pk=spec.name)
-        rows = Schedule.objects.filter(name=spec.name, func=spec.task)
+        loop = Loop.objects.select_for_update().get(pk=name)
+        rows = Schedule.objects.filter(name=name, func=task)
         if not loop.enabled:
             rows.delete()
             return
         first = rows.order_by("pk").first()
         wanted = {
-            **_row_fields(_plan_written_down(loop, spec)),
+            **_row_fields(_plan_written_down(loop, task)),
             "next_run": tick_after(now, loop.interval_seconds),
         }
         if first is None:
             # Not through save(), which would compute a next_run of its own.
-            Schedule.objects.bulk_create([Schedule(name=spec.name, func=spec.task, **wanted)])
+            Schedule.objects.bulk_create([Schedule(name=name, func=task, **wanted)])
         else:
             rows.exclude(pk=first.pk).delete()
             rows.filter(pk=first.pk).update(**wanted)

@@ -23,10 +23,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from cloudtrain_site.background_tasks.schedules import LOOPS
+from cloudtrain_site import extensions
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.events import store
-from cloudtrain_site.extensions import HealthComponent, health_components
+from cloudtrain_site.extensions import HealthComponent
 from cloudtrain_site.models import Loop
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
@@ -59,7 +59,7 @@ def components(now: datetime) -> list[Component]:
     ]
     if found[0].status == UNHEALTHY:
         return found
-    added = [_measured(name, partial(_look, component)) for name, component in health_components.items()]
+    added = [_measured(name, partial(_look, component)) for name, component in extensions.health_components.items()]
     return [*found, *loops(now), *added]
 
 
@@ -104,10 +104,8 @@ def loops(now: datetime) -> list[Component]:
     """Each background loop, in the order of their table; one that has never been seen by a beat is late."""
     known = Loop.objects.in_bulk()
     return [
-        _loop(known[spec.name], now)
-        if spec.name in known
-        else Component(spec.name, DEGRADED, f"Has never run. {IS_IT_RUNNING}")
-        for spec in LOOPS
+        _loop(known[name], now) if name in known else Component(name, DEGRADED, f"Has never run. {IS_IT_RUNNING}")
+        for name in extensions.loops
     ]
 
 

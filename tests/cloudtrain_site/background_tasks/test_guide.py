@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudtrain_site.background_tasks.schedules import LOOPS
+from cloudtrain_site.extensions import loops
 from cloudtrain_site.management.commands.show_config import VARIABLES
 from tests.cloudtrain_site.conftest import ROOT
 from tests.servers import find_binary, missing
@@ -47,7 +47,7 @@ def test_systemd_understands_every_line(tmp_path: Path, unit: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("loop", [spec.name for spec in LOOPS])
+@pytest.mark.parametrize("loop", list(loops))
 def test_the_guide_names_every_loop(loop: str) -> None:
     assert f"| {loop} |" in TEXT
 

@@ -14,15 +14,16 @@ from django_q.brokers import get_broker
 from django_q.models import OrmQ, Schedule, Task
 from django_q.signing import SignedPackage
 
+from cloudtrain_site import extensions
 from cloudtrain_site.background_tasks import schedules
 from cloudtrain_site.background_tasks.beat import fire_due
 from cloudtrain_site.background_tasks.schedules import (
-    LoopSpec,
     ScheduleRows,
     cron_of,
     tick_after,
     tick_before,
 )
+from cloudtrain_site.extensions import LoopSpec
 from cloudtrain_site.models import Loop
 
 NOW = datetime(2026, 5, 4, 12, 0, 2, tzinfo=UTC)
@@ -53,20 +54,19 @@ def fresh_setting() -> Iterator[None]:
     yield
 
 
-SPEC = LoopSpec(
-    "test loop", "tests.cloudtrain_site.tasks.count", lambda: setting.seconds, wanted=f"{__name__}.is_wanted"
-)
+NAME = "test loop"
+SPEC = LoopSpec("tests.cloudtrain_site.tasks.count", lambda: setting.seconds, wanted=f"{__name__}.is_wanted")
 
 
 @pytest.fixture
 def rows(monkeypatch: pytest.MonkeyPatch) -> ScheduleRows:
     """The rows of one loop of the tests, in place of our own loops."""
-    monkeypatch.setattr("cloudtrain_site.background_tasks.beat.LOOPS", (SPEC,))
-    return ScheduleRows([SPEC])
+    monkeypatch.setattr(extensions, "loops", {NAME: SPEC})
+    return ScheduleRows(extensions.loops)
 
 
 def the_row() -> Schedule:
-    return Schedule.objects.get(name=SPEC.name)
+    return Schedule.objects.get(name=NAME)
 
 
 def add_row(**fields: Any) -> Schedule:
@@ -119,7 +119,7 @@ class TestRows:
         setting.seconds = 5
         rows.sync(NOW)
         assert the_row().next_run == datetime(2026, 5, 4, 12, 0, 5, tzinfo=UTC)
-        assert Loop.objects.get(pk=SPEC.name).interval_seconds == 5
+        assert Loop.objects.get(pk=NAME).interval_seconds == 5
 
     @pytest.mark.parametrize(
         ("seconds", "kind", "minutes"),
@@ -139,7 +139,7 @@ class TestRows:
         setting.wanted = False
         rows.sync(NOW)
         assert not Schedule.objects.exists()
-        assert not Loop.objects.get(pk=SPEC.name).enabled
+        assert not Loop.objects.get(pk=NAME).enabled
 
     def test_it_gets_its_row_back(self, rows: ScheduleRows) -> None:
         setting.wanted = False
@@ -147,7 +147,7 @@ class TestRows:
         setting.wanted = True
         rows.sync(LATER)
         assert the_row().next_run == tick_after(LATER, 5)
-        assert Loop.objects.get(pk=SPEC.name).wanted_since == LATER
+        assert Loop.objects.get(pk=NAME).wanted_since == LATER
 
     def test_a_setting_that_cannot_be_read_leaves_the_row(
         self, rows: ScheduleRows, caplog: pytest.LogCaptureFixture
@@ -170,12 +170,12 @@ class TestRows:
 
     def test_a_doubled_row_is_removed(self, rows: ScheduleRows) -> None:
         rows.sync(NOW)
-        add_row(name=SPEC.name, func=SPEC.task)
+        add_row(name=NAME, func=SPEC.task)
         rows.sync(NOW)
         assert the_row().cron == "* * * * * */5"
 
     def test_rows_of_people_are_left_alone(self, rows: ScheduleRows) -> None:
-        same_task, same_name = add_row(name="nightly", func=SPEC.task), add_row(name=SPEC.name, func="math.sqrt")
+        same_task, same_name = add_row(name="nightly", func=SPEC.task), add_row(name=NAME, func="math.sqrt")
         setting.wanted = False
         rows.sync(NOW)
         assert set(Schedule.objects.values_list("pk", flat=True)) == {same_task.pk, same_name.pk}
@@ -183,13 +183,13 @@ class TestRows:
     def test_machines_that_differ_do_not_overwrite_each_other_at_every_look(self, rows: ScheduleRows) -> None:
         rows.sync(NOW)
         setting.seconds = 30
-        ScheduleRows([SPEC]).sync(NOW)
+        ScheduleRows({NAME: SPEC}).sync(NOW)
         setting.seconds = 5
         rows.sync(NOW)
         assert the_row().cron == "* * * * * */30"
 
     def test_our_own_loops_have_their_documented_intervals(self) -> None:
-        plans = {spec.name: schedules.plan_of(spec) for spec in schedules.LOOPS}
+        plans = {name: schedules.plan_of(name, spec) for name, spec in extensions.loops.items()}
         assert {name: plan.seconds for name, plan in plans.items()} == {
             "queue processing": 5,
             "job status polling": 30,
@@ -206,7 +206,7 @@ class TestBeat:
         assert fire_due(LATER) == 1
         [task] = enqueued()
         assert task["kwargs"] == {"every": 5.0, "intended": "2026-05-04T12:00:10+00:00"}
-        assert task["group"] == SPEC.name
+        assert task["group"] == NAME
 
     def test_after_an_hour_there_is_one_run(self, rows: ScheduleRows) -> None:
         rows.sync(NOW)
@@ -308,7 +308,7 @@ class TestManyMachines:
         assert get_broker().queue_size() == 4
 
     def test_one_row_is_made(self, rows: ScheduleRows) -> None:
-        at_once(lambda: ScheduleRows([SPEC]).sync(NOW))
+        at_once(lambda: ScheduleRows({NAME: SPEC}).sync(NOW))
         assert the_row()
 
     def test_a_failing_enqueue_leaves_the_tick(self, rows: ScheduleRows, monkeypatch: pytest.MonkeyPatch) -> None:

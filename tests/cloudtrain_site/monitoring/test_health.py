@@ -14,10 +14,9 @@ from django_q.conf import Conf
 from django_q.models import OrmQ
 from rest_framework.test import APIClient
 
-from cloudtrain_site.background_tasks.schedules import LOOPS
-from cloudtrain_site.extensions import HealthComponent, health_components
+from cloudtrain_site import extensions
+from cloudtrain_site.extensions import HealthComponent
 from cloudtrain_site.models import Loop, LoopRun
-from cloudtrain_site.monitoring import health as health_page
 from cloudtrain_site.registry import Registry
 
 URL = "/api/cloud/health"
@@ -28,9 +27,9 @@ ClientOf = Callable[[User | None], APIClient]
 def loops_run(db: None) -> None:
     """Every loop ran a second ago."""
     now = timezone.now()
-    for spec in LOOPS:
+    for name, spec in extensions.loops.items():
         Loop.objects.create(
-            name=spec.name,
+            name=name,
             interval_seconds=spec.seconds(),
             wanted_since=now - timedelta(days=1),
             last_started_at=now - timedelta(seconds=1),
@@ -60,8 +59,8 @@ class TestHealth:
         assert answer["status"] == "healthy"
         assert answer["uptime_seconds"] >= 0
         names = [part["name"] for part in answer["components"]]
-        parts = ["database", "broker", "events", *(spec.name for spec in LOOPS)]
-        assert names == [*parts, *health_components]
+        parts = ["database", "broker", "events", *extensions.loops]
+        assert names == [*parts, *extensions.health_components]
 
     def test_each_part_has_the_documented_fields(self, health: Health, loops_run: None) -> None:
         for part in health()["components"]:
@@ -70,7 +69,7 @@ class TestHealth:
 
     def test_a_room_adds_what_it_knows(self, health: Health, loops_run: None, monkeypatch: pytest.MonkeyPatch) -> None:
         added: Registry[HealthComponent] = Registry()
-        monkeypatch.setattr(health_page, "health_components", added)
+        monkeypatch.setattr(extensions, "health_components", added)
         added.register("post office", HealthComponent(lambda: "Closed. Come back later.", well="Open."))
         added.register("bakery", HealthComponent(lambda: "", well="Bread is there."))
         added.register("broken", HealthComponent(lambda: str(1 / 0), well="Never."))
