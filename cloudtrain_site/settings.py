@@ -182,7 +182,7 @@ Q_CLUSTER: dict[str, object] = {
     # The library prunes inside its one result-saving process, which is its bottleneck; a loop of ours prunes instead.
     "save_limit": 0,
     "catch_up": False,
-    # Its own scheduler stops at the first bad row and ticks every 30 s: background_tasks/schedules.py fires the rows.
+    # Left to itself its scheduler looks every 30 s and stops at the first bad row: background_tasks/beat.py calls it.
     "scheduler": False,
     "poll": 0.2,
     "orm": "default",

@@ -1,43 +1,50 @@
 """The beat: fires each schedule row that is due, once, on however many machines it beats.
 
-django-q2 has a scheduler of its own, but that looks every 30 seconds, and one bad row stops all the others.
+The loops' rows are fired here, to the second. Those that people added are fired by django-q2's own scheduler.
 """
 
 from __future__ import annotations
 
 import ast
 import logging
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from types import FunctionType, SimpleNamespace
+from typing import Any, NoReturn
 
 from django.db import OperationalError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
+from django_q import scheduler as library
+from django_q.brokers import get_broker
 from django_q.conf import Conf
 from django_q.models import Schedule, Task
 from django_q.tasks import async_task
 
-from cloudtrain_site.background_tasks.schedules import PARKED, is_loops_row, tick_after, tick_before
+from cloudtrain_site.background_tasks.schedules import INTENDED, PARKED, is_loops_row, tick_after, tick_before
 from cloudtrain_site.correlation_ids import correlation
 from cloudtrain_site.redaction import mask_text
 
 logger = logging.getLogger("simpletuner.cloud.background")
 
+#: django-q2 counts from tick to tick with the row locked, at 10 microseconds a tick: 14 ms for a day of minutes.
+LONGEST_COUNT = timedelta(days=1)
+#: A row that a person meant for another cluster than ours is for that one's scheduler to fire.
+OF_OUR_CLUSTER = Q(cluster=None) | Q(cluster=Conf.CLUSTER_NAME)
 
-def fire_due(now: datetime) -> int:
-    """Fire every row that is due at `now`; returns how many this call fired.
+
+def fire_due(now: datetime) -> None:
+    """Fire every row that is due at `now`.
 
     A row that can't be fired is parked for a minute, is shown as failed in the admin, and stops no other. Where the
     database is to blame, its error is raised in the end, and the row is due again at the next beat.
     """
-    fired, trouble = 0, None
-    for row in Schedule.objects.filter(next_run__lte=now).exclude(repeats=0).order_by("next_run"):
+    trouble = None
+    for row in Schedule.objects.filter(OF_OUR_CLUSTER, next_run__lte=now).exclude(repeats=0).order_by("next_run"):
         try:
             # Each run is work of its own, and so has an id of its own.
-            with correlation(), transaction.atomic():
-                fired += _fire(row, now)
+            with correlation():
+                _fire_loop(row, now) if is_loops_row(row) else _fire_persons_row(row, now)
         except OperationalError as error:
             trouble = error
         except Exception as error:
@@ -45,98 +52,59 @@ def fire_due(now: datetime) -> int:
             _park(row, now, error)
     if trouble is not None:
         raise trouble
-    return fired
 
 
-@dataclass(frozen=True)
-class _Call:
-    """What a row has to be enqueued with."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    options: dict[str, Any]
-    next_run: datetime | None
-
-
-def _fire(row: Schedule, now: datetime) -> bool:
-    """Move `row` on and enqueue its task, in the caller's transaction. False: another beat was quicker."""
-    call = _call_of(row, now)
+@transaction.atomic
+def _fire_loop(row: Schedule, now: datetime) -> None:
+    """Move a loop's row on and enqueue its task, if no other beat was quicker."""
+    every: float = ast.literal_eval(row.kwargs)["every"]
     # Exactly the row that was read: whoever moves it has the tick, and everybody else has nothing.
-    due = Schedule.objects.filter(pk=row.pk, next_run=row.next_run, repeats=row.repeats)
-    if call.next_run is None:
-        if not due.update(repeats=0):
-            return False
-    elif not due.update(next_run=call.next_run, repeats=row.repeats - 1 if row.repeats > 0 else -1):
-        return False
+    if not Schedule.objects.filter(pk=row.pk, next_run=row.next_run).update(next_run=tick_after(now, every)):
+        return
+    # After an hour of being down a loop's tick is the latest one, not the one of an hour ago, which would be stale.
+    enqueue = partial(_enqueue, row, {"every": every, INTENDED: tick_before(now, every).isoformat()})
     if Conf.ORM:
-        _enqueue(row, call)
+        enqueue()
     else:
         # Redis knows no transaction: before the commit a task could run that never was. Should the enqueueing
         # fail, this tick is lost, and the next one finds in the rows whatever it would have done.
-        transaction.on_commit(partial(_enqueue, row, call))
-    return True
+        transaction.on_commit(enqueue)
 
 
-def _enqueue(row: Schedule, call: _Call) -> None:
-    task_id = async_task(row.func, *call.args, q_options=call.options, **call.kwargs)
-    rows = Schedule.objects.filter(pk=row.pk)
-    if call.next_run is None and row.repeats < 0:
-        rows.delete()  # as django-q2 does with a row that was to run once
-    else:
-        rows.update(task=task_id)
+def _enqueue(row: Schedule, kwargs: dict[str, Any]) -> None:
+    task_id = async_task(row.func, q_options={"group": row.name}, **kwargs)
+    Schedule.objects.filter(pk=row.pk).update(task=task_id)
 
 
-def _call_of(row: Schedule, now: datetime) -> _Call:
-    """Read the row. Raises ValueError, or what croniter raises, for one that can't be understood."""
-    kwargs = _kwargs_of(row)
-    options = {"group": row.name or str(row.pk), **kwargs.pop("q_options", {})}
-    if row.cluster:
-        options["cluster"] = row.cluster
-    if row.hook:
-        options["hook"] = row.hook
-    every = kwargs.get("every") if is_loops_row(row) else None
-    # After an hour of being down a loop's tick is the latest one, not the one of an hour ago, which would be stale.
-    intended = tick_before(now, every) if every else row.next_run
-    if row.intended_date_kwarg:
-        kwargs[row.intended_date_kwarg] = intended.isoformat()
-    next_run = tick_after(now, every) if every else _following(row, now)
-    return _Call(_args_of(row), kwargs, options, next_run)
+class _RaisingLogger(logging.LoggerAdapter[logging.Logger]):
+    """The library's logger, but that an error which the library would log and forget goes on to the caller."""
+
+    def exception(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise  # what the library is handling at this moment
 
 
-def _args_of(row: Schedule) -> tuple[Any, ...]:
-    args = ast.literal_eval(row.args) if row.args else ()
-    return args if isinstance(args, tuple) else (args,)
+def _fire_persons_row(row: Schedule, now: datetime) -> None:
+    """Have django-q2's scheduler fire `row`, if it is still due. Raises what the row makes it raise.
+
+    It locks the row (PostgreSQL) or has the database to itself (SQLite), so that two beats don't fire it twice. By
+    itself it fires all due rows in one transaction and keeps the error of one for itself: a single bad row undoes all
+    others at every look, and with Redis, which has their tasks by then, enqueues them again each time. So it is run
+    here with names of ours in two places: the rows that it finds are this one, and its logger raises.
+    """
+    _spare_the_count(row, now)
+    this_row = SimpleNamespace(objects=Schedule.objects.filter(pk=row.pk))
+    names = {**vars(library), "Schedule": this_row, "logger": _RaisingLogger(library.logger)}
+    FunctionType(library.scheduler.__code__, names)(get_broker())
 
 
-def _kwargs_of(row: Schedule) -> dict[str, Any]:
-    """Both spellings that django-q2 knows: a dict, or `x=1, y=2`. It runs a bad one without them; we refuse it."""
-    text = (row.kwargs or "").strip()
-    if not text:
-        return {}
-    if not text.startswith("{"):
-        call = ast.parse(f"f({text})", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
-            raise ValueError(f"these are no keyword arguments: {text}")
-        return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
-    kwargs = ast.literal_eval(text)
-    if not isinstance(kwargs, dict):
-        raise ValueError(f"these are no keyword arguments: {text}")
-    return kwargs
-
-
-def _following(row: Schedule, now: datetime) -> datetime | None:
-    """When a person's row is due after `now`; None for never again. What was missed is not made up for."""
-    if row.schedule_type == Schedule.ONCE:
-        return None
-    if row.schedule_type in (Schedule.MINUTES, Schedule.HOURLY):
-        # At once: a row for every minute that slept for a year would be asked half a million times.
-        period = timedelta(hours=1) if row.schedule_type == Schedule.HOURLY else timedelta(minutes=row.minutes or 1)
-        due: datetime = row.next_run
-        return due + ((now - due) // period + 1) * period
-    at: datetime = row.calculate_next_run(row.next_run)
-    while at <= now:
-        at = row.calculate_next_run(at)
-    return at
+def _spare_the_count(row: Schedule, now: datetime) -> None:
+    """Let a row that slept for long go on from its latest tick; its type must be one whose ticks are evenly spaced."""
+    periods = {Schedule.MINUTES: timedelta(minutes=row.minutes or 1), Schedule.HOURLY: timedelta(hours=1)}
+    period = periods.get(row.schedule_type)
+    if period is not None and now - row.next_run > LONGEST_COUNT:
+        latest = row.next_run + (now - row.next_run) // period * period
+        Schedule.objects.filter(pk=row.pk, next_run=row.next_run).update(next_run=latest)
+        row.next_run = latest
 
 
 def _park(row: Schedule, now: datetime, error: Exception) -> None:
