@@ -27,7 +27,7 @@ MAX_RESPONSE_BYTES = 1_000_000
 
 @dataclass
 class _Cache:
-    status: dict[str, Any] = field(default_factory=dict)
+    answer: dict[str, Any] = field(default_factory=dict)
     until: float = float("-inf")
     url: str = ""
 
@@ -42,9 +42,9 @@ def read_status() -> dict[str, Any]:
     # Whoever comes while somebody asks waits for that answer.
     with _lock:
         if time.monotonic() >= _cache.until or _cache.url != url:
-            _cache.status = asyncio.run(_fetch(url)) if url else _unknown("The status page is switched off.")
+            _cache.answer = asyncio.run(_fetch(url)) if url else _unknown("The status page is switched off.")
             _cache.until, _cache.url = time.monotonic() + CACHE_SECONDS, url
-        return _cache.status
+        return _cache.answer
 
 
 def _unknown(error: str) -> dict[str, Any]:
