@@ -1,4 +1,4 @@
-"""The providers that there are, by name."""
+"""The registered providers, by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jobs.providers.base import Provider
 
 
 def _configured(path: str) -> Callable[[], Provider]:
-    """The class at a dotted path, imported with the first question, with what is configured now."""
+    """Return a factory that imports the class at `path` on first use and builds it from the settings in force."""
     return lambda: import_string(path).from_settings()
 
 
@@ -20,10 +20,10 @@ _PROVIDERS: Mapping[str, Callable[[], Provider]] = {
 }
 
 NAMES = tuple(_PROVIDERS)
-#: They delete a training's log soon after its end: we keep a copy, and read from that.
+#: These providers delete a training's log soon after its end, so we keep a copy and read from that.
 DELETES_LOGS = frozenset({"replicate"})
 
 
 def get_provider(name: str) -> Provider:
-    """The provider called `name`, with what is configured now. Raises KeyError for a name that there isn't."""
+    """Return the provider called `name`, built from the settings in force. Raises KeyError for an unknown name."""
     return _PROVIDERS[name]()

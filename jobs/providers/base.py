@@ -1,4 +1,4 @@
-"""What we ask of a provider, whatever it is. What differs between providers ends at these values."""
+"""The interface of a provider, and the values that it exchanges with us. Differences between providers end here."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cloudtrain_site.encryption import SecretScrubber
 from jobs.providers.progress import Progress
 from jobs.statuses import JobStatus
 
-#: Blots nothing out.
+#: It masks nothing.
 NO_SECRETS = SecretScrubber()
 
 
 class ProviderError(Exception):
-    """The provider did not do what was asked, in its own words.
+    """The provider did not do what was asked; the message is its own.
 
     `permanent`: asking again will not help. `nothing_created`: a submission surely made nothing, so that it may be
     tried again; when False it may have made a training that costs money. `retry_after`: seconds to wait first.
@@ -39,36 +39,36 @@ class ProviderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TrainingSpec:
-    """A job as a provider gets to see it."""
+    """A job as it is sent to its provider."""
 
     job_id: str
     config: Mapping[str, Any] = field(repr=False)
     dataloader_config: Sequence[Any] = field(repr=False)
     hardware_profile: str
-    #: What the provider echoes, so that a submission whose answer was lost can be found again.
+    #: The provider echoes it, so that a submission whose answer was lost can be found again.
     marker: str
     correlation_id: str
     tracker_run_name: str = ""
-    #: Where the provider has its dataset; empty for a job without one.
+    #: The dataset's address at the provider; empty for a job without one.
     dataset: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """How a provider is told which of its trainings is meant."""
+    """The identity of a training in a request to its provider."""
 
     job_id: str
     external_id: str
-    #: About when it was submitted: tells a provider how far back to look.
+    #: The approximate time of submission: it bounds how far back a provider has to search.
     since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A training as its provider describes it at one moment. None: the provider doesn't say."""
+    """A training as its provider describes it at one moment. A field is None when the provider doesn't say."""
 
     external_id: str
-    #: None as well for a word that we don't know: the job is left as it is.
+    #: None also for an unknown status: the job is then left as it is.
     status: JobStatus | None
     started_at: datetime | None = None
     completed_at: datetime | None = None
@@ -77,18 +77,18 @@ class Snapshot:
     cost_usd: Decimal | None = None
     progress: Progress | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    #: How long it ran as the provider counts it, and on what: what it costs follows from the operator's prices.
+    #: The provider's own count of seconds, and the hardware: the operator's prices turn them into a cost.
     billed_seconds: float | None = None
     hardware: str | None = None
-    #: The whole log so far, of a provider that hands it out with the rest and doesn't keep it.
+    #: The whole log so far, from a provider that sends it with its answer and doesn't keep it.
     log: str | None = None
-    #: Input, output and log are gone at the provider.
+    #: The provider has deleted input, output and log.
     data_removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredTraining:
-    """A training as a provider lists it, for jobs that were made elsewhere."""
+    """A training from a provider's list, which may have been started outside of this site."""
 
     snapshot: Snapshot
     created_at: datetime
@@ -101,7 +101,7 @@ class DiscoveredTraining:
 
 @dataclass(frozen=True, slots=True)
 class LogSlice:
-    """A piece of a log: `text` from byte `start`; the next one begins at `end`; `complete` when no more comes."""
+    """A piece of a log: `text` from byte `start`; the next one begins at `end`; `complete` means that no more comes."""
 
     text: str
     start: int
@@ -110,53 +110,53 @@ class LogSlice:
 
 
 class Provider(Protocol):
-    """One provider. Every verb raises ProviderError, and nothing else, for what goes wrong at the provider."""
+    """A provider. Every method raises ProviderError, and nothing else, for a failure at the provider."""
 
     name: str
-    #: As people know it, in messages.
+    #: The name shown to people.
     label: str
-    #: Submitting one marker twice starts one training: what a crash interrupted may simply be submitted again.
+    #: Submitting a marker twice starts one training, so a submission that a crash interrupted may be repeated.
     once_per_marker: bool
-    #: Its trainings run on the machine that submitted them, and only that machine can tell of them.
+    #: Its trainings run on the machine that submitted them, and only that machine knows their state.
     bound_to_machine: bool
 
     async def submit(self, spec: TrainingSpec) -> Snapshot:
         """Start a training. An error whose `nothing_created` is False may have started it all the same."""
 
     async def find_by_marker(self, markers: Iterable[str]) -> Mapping[str, Snapshot]:
-        """The trainings that carry one of `markers`, by marker."""
+        """Return the trainings that carry one of `markers`, by marker."""
 
     async def fetch(self, handles: Sequence[Handle]) -> Mapping[str, Snapshot | ProviderError]:
-        """What each training is doing now, by job id. One that can't be told is left out, or has its error."""
+        """Return the state of each training, by job id. A training of unknown state is left out or has its error."""
 
     async def cancel(self, handle: Handle) -> None:
-        """Ask for a training to be stopped. It is stopped when a snapshot says so, and not before."""
+        """Ask the provider to stop a training. It has stopped only when a snapshot says so."""
 
     async def read_log(
         self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, scrubber: SecretScrubber = NO_SECRETS
     ) -> LogSlice:
-        """At most `limit` bytes of the log from byte `start`, with what `scrubber` knows under stars."""
+        """Return at most `limit` bytes of the log from byte `start`, with the secrets of `scrubber` masked."""
 
     async def delete_files(self, handle: Handle) -> None:
-        """Remove what is kept of an ended training, but never what it made: nobody could make that again for free."""
+        """Delete the files of an ended training, but never its output: that cost money to make."""
 
     async def validate(self) -> str:
-        """Whether the provider would take a job now: a sentence that says so. Raises ProviderError when not."""
+        """Return a sentence that says that the provider takes jobs now. Raises ProviderError when it doesn't."""
 
     def hardware(self) -> Sequence[str]:
-        """The hardware profiles that a job may ask for; the first is the default."""
+        """Return the hardware profiles that a job may ask for; the first is the default."""
 
 
-#: What a provider says of trainings, by job id.
+#: A provider's answers about trainings, by job id.
 Answers: TypeAlias = Mapping[str, Snapshot | ProviderError]
 
 
 @runtime_checkable
 class AnswersInParts(Protocol):
-    """A provider that tells what it knows as it comes, so that one slow answer delays no other."""
+    """A provider that yields answers as they arrive, so that a slow one delays no other."""
 
     def fetch_parts(self, handles: Sequence[Handle], *, with_logs: bool = False) -> AsyncIterator[Answers]:
-        """What `fetch` returns, in parts; `with_logs`: however dear that is, each with its log.
+        """Yield the answers of `fetch` in parts. `with_logs`: each comes with its log, whatever that costs.
 
         Raises ProviderError when the provider as a whole can't be asked.
         """
@@ -164,18 +164,18 @@ class AnswersInParts(Protocol):
 
 @runtime_checkable
 class Inspects(Protocol):
-    """A provider that can tell without a question whether it would take a config at all."""
+    """A provider that can judge a config without a request."""
 
     def objection(self, config: Mapping[str, Any], dataloader_config: Sequence[Any]) -> str:
-        """Why a job with this config could not be submitted; empty when it could."""
+        """Return why a job with this config can't be submitted; empty when it can."""
 
     def remarks(self, config: Mapping[str, Any]) -> Sequence[str]:
-        """What whoever submits it should know."""
+        """Return sentences that the submitter should read."""
 
 
 @runtime_checkable
 class Discovers(Protocol):
-    """A provider that can list trainings which we never submitted."""
+    """A provider that can list trainings that we never submitted."""
 
     async def recent(self, limit: int) -> Sequence[DiscoveredTraining]:
-        """Its newest trainings, at most `limit`."""
+        """Return its newest trainings, at most `limit`."""

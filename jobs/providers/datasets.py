@@ -1,4 +1,4 @@
-"""How a dataset gets to a provider: before its training is asked for, and as often as it takes."""
+"""The transfer of a dataset to a provider. It precedes the submission, and may be repeated."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Protocol, runtime_checkable
 
 
 class StoppedError(Exception):
-    """Nobody wants the transfer any more."""
+    """The transfer was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteCopy:
-    """A dataset as a provider has it. `address` is what its training is told; None: it does not expire."""
+    """A provider's copy of a dataset. `address` goes to its training; `expires_at` is None if it doesn't expire."""
 
     external_id: str
     address: str
@@ -24,33 +24,31 @@ class RemoteCopy:
 
 @dataclass
 class TransferProgress:
-    """How far a transfer is, for those who watch it, and how they stop it; from any thread."""
+    """The progress of a transfer, and the means to stop it. Any thread may use it."""
 
-    #: What there is to do, in bytes; the provider may know better than the caller.
+    #: Bytes to transfer; a provider may correct the caller's figure.
     total: int
     done: int = 0
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def advance(self, count: int) -> None:
-        """So many bytes more. Raises StoppedError when it was stopped."""
+        """Count `count` more bytes. Raises StoppedError when the transfer was stopped."""
         if self._stopped.is_set():
             raise StoppedError
         self.done += count
 
     def stop(self) -> None:
-        """Have the next `advance` raise."""
+        """Make the next `advance` raise."""
         self._stopped.set()
 
     @property
     def percent(self) -> float:
-        """What is done, of 100; all of it only when the provider has said so."""
+        """The share that is done, 0 to 99: only the provider's answer completes a transfer."""
         return min(99.0, round(100 * self.done / self.total, 1)) if self.total else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetTransfer:
-    """A job's dataset, to be brought to its provider."""
-
     job_id: str
     path: Path
     name: str
@@ -58,19 +56,19 @@ class DatasetTransfer:
     size: int
     unpacked_size: int
     sha256: str
-    #: What the provider had of it when it was last used.
+    #: The provider's copy from the last use of the dataset.
     copy: RemoteCopy | None = None
 
 
 @runtime_checkable
 class StagesDatasets(Protocol):
-    """A provider whose trainings can have an uploaded dataset."""
+    """A provider whose trainings can use an uploaded dataset."""
 
-    #: What a job's stage is called meanwhile.
+    #: The job's stage during the transfer.
     staging: str
 
     async def stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
-        """See to it that the provider has the dataset; costs nothing, and may be done again at any time.
+        """Make sure that the provider has the dataset. This costs nothing and may be repeated.
 
         Raises ProviderError, StoppedError when `progress` was stopped, and nothing else.
         """

@@ -1,8 +1,8 @@
-"""What one line of a trainer's log says: a stage, a count of steps, an epoch, figures.
+"""Parsing of one line of a trainer's log: its stage, steps, epoch and figures.
 
-A line comes here in lower case, without ANSI sequences and cut to a bounded length; no pattern
-has an unbounded repeat over it, so that no line is expensive to read. Known are the bars and
-sentences of SimpleTuner, sd-scripts, ai-toolkit, diffusers, transformers and axolotl.
+A line comes here in lower case, without ANSI sequences and cut to a bounded length. No pattern has an unbounded repeat
+over it, so no line is expensive to read. The bars and sentences of SimpleTuner, sd-scripts, ai-toolkit, diffusers,
+transformers and axolotl are known.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ LOSS_RANKS = {"step_": 0, "": 1, "avr_": 2, "avg_": 2, "train_": 2, "training_":
 class Count(NamedTuple):
     """A step, its total and the seconds left, as far as one line gave them.
 
-    weak: it comes from a bar without a telling name. A training's bar may look so, and so may
-    the one of a pipeline drawing a sample; it is believed if its total fits what is known.
+    `weak`: the count comes from a bar without a name. A training's bar may look like that, and so may the one of a
+    pipeline that draws a sample; it is believed if its total fits what is known.
     """
 
     step: int | None = None
@@ -96,7 +96,7 @@ class Count(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """A progress bar: the stage its name tells, the steps if it counts the training's, its postfix."""
+    """A progress bar. `stage` comes from its name; `steps` is None unless it counts the training's steps."""
 
     stage: str | None
     steps: Count | None
@@ -104,7 +104,7 @@ class Bar(NamedTuple):
 
 
 def read_stage(line: str, total: int | None) -> str | None:
-    """The stage a line tells; an unnamed bar tells one only if it runs to the training's total."""
+    """Return the stage of a line. An unnamed bar has one only if it counts to the training's `total`."""
     if "%|" in line:
         bar = read_bar(line)
         foreign = bar is None or (bar.steps and bar.steps.weak and bar.steps.total != total)
@@ -121,13 +121,13 @@ def _mentions_training(line: str) -> bool:
 
 
 def stage_word(text: str) -> str | None:
-    """The stage that a word of the text names, whatever else it says."""
+    """Return the stage that a word of the text names."""
     word = STAGE_WORDS.search(text) if any(mark in text for mark in STAGE_MARKS) else None
     return STAGE_OF_WORD[word.lastgroup or ""] if word else None
 
 
 def read_count(line: str) -> Count | None:
-    """The training step, the total, or both; None for a line that counts something else."""
+    """Return the training step, the total, or both; None for a line that counts something else."""
     if "%|" in line:
         bar = read_bar(line)
         return bar.steps if bar else None
@@ -159,7 +159,7 @@ def _total_in_text(line: str) -> Count | None:
 
 
 def read_epoch(line: str) -> tuple[float, int | None] | None:
-    """The epoch, whole or a fraction, and of how many, if said."""
+    """Return the epoch, whole or a fraction, and the number of epochs if the line has it."""
     epoch: tuple[float, int | None] | None = None
     for match in EPOCH.finditer(line):
         # "epochs: 10" is a setting.
@@ -175,9 +175,9 @@ def _integer(digits: str) -> int:
 
 @lru_cache(maxsize=16)
 def read_bar(line: str) -> Bar | None:
-    """Read a progress bar; None for downloads and whatever else doesn't count iterations.
+    """Read a progress bar; None for downloads and other bars that don't count iterations.
 
-    Remembered briefly, since each question about a log comes back to the same last lines.
+    The result is cached briefly, since each question about a log comes back to the same last lines.
     """
     # The last bar of the line: collectors that drop carriage returns glue bars together.
     bar = BAR.search(line, max(0, line.rfind("%|") - 3))
@@ -197,7 +197,7 @@ def read_bar(line: str) -> Bar | None:
 
 @lru_cache(maxsize=256)
 def _bar_name(text: str) -> tuple[str | None, bool, bool]:
-    """What the text before a bar makes of it: its stage, whether it counts training steps, whether that is weak."""
+    """Return what the text before a bar means: its stage, whether it counts training steps, whether that is weak."""
     tag = LOG_PREFIX.match(text)
     name = text[tag.end() if tag else 0 :].rpartition("]")[2].strip(" :.\t")
     side = stage_word(name)
@@ -219,7 +219,7 @@ def _eta(rest: str) -> int | None:
 
 
 def read_losses(line: str) -> tuple[float | None, float | None]:
-    """The loss of the step and that of the validation, NaN and infinity included."""
+    """Return the loss of the step and that of the validation, NaN and infinity included."""
     if "%|" not in line:
         return _losses(line)
     bar = read_bar(line)
@@ -230,7 +230,9 @@ def read_losses(line: str) -> tuple[float | None, float | None]:
 
 
 def _losses(text: str) -> tuple[float | None, float | None]:
-    """The last of each, but for a running average beside the step's own; a part (a_loss, kl_loss) is neither."""
+    """Return the last loss of each kind. The step's own wins over a running average; a component (a_loss, kl_loss)
+    counts as neither.
+    """
     loss = validation = None
     best_rank = max(LOSS_RANKS.values())
     for match in LOSS.finditer(text):
@@ -244,7 +246,7 @@ def _losses(text: str) -> tuple[float | None, float | None]:
 
 
 def read_learning_rate(line: str) -> float | None:
-    """The last learning rate said, NaN and infinity included."""
+    """Return the last learning rate of the line, NaN and infinity included."""
     rate = None
     for match in LEARNING_RATE.finditer(line):
         rate = float(match[1])

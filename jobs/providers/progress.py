@@ -1,9 +1,8 @@
-"""What a trainer's log text tells: the stage, how far it has come, its figures.
+"""Parsing of a trainer's log: its stage, its progress, its figures.
 
-Text in, values out; nothing is fetched and nothing raises. The work grows linearly with the
-text, whatever the text is. Each question (which stage, which step, which loss) looks from the
-end of the log at the lines that hold one of its marks, and stops at the first that answers.
-Plain substrings are tried first because a pattern costs a hundred times as much.
+Text in, values out; nothing is fetched and nothing raises. The work grows linearly with the text. Each question (which
+stage, which step, which loss) looks from the end of the log at the lines that hold one of its marks, and stops at the
+first answer. Plain substrings are tried first because a pattern costs a hundred times as much.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a training has come; None where no line said so.
+    """The progress of a training. A field is None when no line gave it.
 
-    percent is 0..100, computed from step and total, or from epoch and epochs while no step is
-    known. eta_seconds is the trainer's own estimate. last_log is at most 80 characters.
+    percent is 0..100, computed from step and total, or from epoch and epochs while no step is known. eta_seconds is the
+    trainer's own estimate. last_log is at most 80 characters.
     """
 
     stage: str | None = None
@@ -47,10 +46,10 @@ class Progress:
 
 
 def read_progress(text: str, *, before: Progress | None = None) -> Progress:
-    """Read a piece of log; what it doesn't say is kept from `before`.
+    """Read a piece of log. Figures that it lacks are taken from `before`.
 
-    The last line that tells a thing wins. A loss that isn't a finite number reads as None,
-    since keeping the older figure would make a diverged training look healthy. Never raises.
+    The last line with a figure wins. A loss that isn't a finite number reads as None, since keeping the older figure
+    would make a diverged training look healthy. Never raises.
     """
     known = before or Progress()
     log = Log(text)
@@ -74,28 +73,27 @@ def read_progress(text: str, *, before: Progress | None = None) -> Progress:
 def read_series(text: str) -> dict[str, list[tuple[int, float]]]:
     """Read "loss", "learning_rate" and, where there is any, "validation_loss" by training step.
 
-    Ordered by step, one point a step: the last one said, also when a resumed training goes over
-    the same steps again. Values that aren't finite are left out. A line with a value but no step
-    of its own belongs to the last step said before it.
+    The points are ordered by step, one a step: the last one in the log, also when a resumed training repeats steps.
+    Values that aren't finite are left out. A line with a value but no step belongs to the last step before it.
     """
     return Series().points(text)
 
 
 class Series:
-    """What `read_series` tells, of a log that comes in pieces."""
+    """The incremental form of `read_series`, for a log that comes in pieces."""
 
     def __init__(self) -> None:
         self._columns = {name: Column() for name in SERIES}
         self._seen = Count(weak=True)
 
     def read(self, text: str) -> None:
-        """Take in some whole lines, in the order in which they were written."""
+        """Read whole lines, in the order in which they were written."""
         points, self._seen = _points_in(text, self._seen)
         for name, values in points.items():
             self._columns[name].add(values)
 
     def points(self, unfinished: str = "") -> dict[str, list[tuple[int, float]]]:
-        """All that was read, and what `unfinished` says, which is not taken in."""
+        """Return all points, with those of `unfinished`: a line that is still being written, and is not stored."""
         unfinished_points, _ = _points_in(unfinished, self._seen)
         points = {name: column.points(unfinished_points[name]) for name, column in self._columns.items()}
         if not points["validation_loss"]:
@@ -114,7 +112,7 @@ class Column:
         self.values = array("d")
 
     def add(self, values: dict[int, float]) -> None:
-        """Add what was found; the later word counts."""
+        """Add values by step; a later value replaces an earlier one."""
         if not values:
             return
         if self.steps and min(values) <= self.steps[-1]:
@@ -125,13 +123,12 @@ class Column:
             self.values.append(value)
 
     def points(self, more: dict[int, float]) -> list[tuple[int, float]]:
-        """All of it, with `more`."""
         known = zip(self.steps, self.values, strict=True)
         return sorted((dict(known) | more).items()) if more else list(known)
 
 
 def _points_in(text: str, seen: Count) -> tuple[dict[str, dict[int, float]], Count]:
-    """The figures that `text` has, after `seen` was said, and what was said last."""
+    """Return the figures of `text`, which follows the count `seen`, and the last count in it."""
     points: dict[str, dict[int, float]] = {name: {} for name in SERIES}
     for line in Log(text).lines if text else ():
         count = log_lines.read_count(line)
@@ -152,7 +149,7 @@ def _add_points(line: str, step: int, points: dict[str, dict[int, float]]) -> No
 
 
 class Log:
-    """A piece of log cut into lines, to be asked for the lines that hold a mark."""
+    """A piece of log, cut into lines that can be searched for marks."""
 
     def __init__(self, text: str) -> None:
         plain = ANSI.sub("", text) if "\x1b" in text else text
@@ -162,7 +159,7 @@ class Log:
         self.lines = [line[:LINE_LIMIT] for line in self.text.replace("\r", "\n").split("\n")]
 
     def marked(self, *marks: str) -> Iterator[str]:
-        """The lines that hold one of the marks, last first, in lower case and of bounded length."""
+        """Yield the lines that hold one of the marks, last first, in lower case and of bounded length."""
         present = [mark for mark in marks if mark in self.text]
         for line in reversed(self.lines) if present else ():
             for mark in present:
@@ -171,7 +168,7 @@ class Log:
                     break
 
     def last_line(self) -> str | None:
-        """The last line that shows anything, as it was written, cut to 80 characters."""
+        """Return the last line with visible text, as it was written, cut to 80 characters."""
         for written in reversed(self.written):
             line = CONTROL.sub("", written[:LINE_LIMIT]).rstrip() if written else ""
             if line:
@@ -185,7 +182,7 @@ def _last_stage(log: Log, total: int | None) -> str | None:
 
 
 def _last_count(log: Log, known: Progress) -> Count:
-    """The last step and total: collected from the end, then believed or not in the order they were said."""
+    """Return the last step and total. Counts are collected from the end, then accepted or not in the log's order."""
     seen = Count(known.step, known.total, known.eta_seconds, weak=True)
     for count in reversed(_counts(log, known.total)):
         seen = _later(count, seen) if _fits(count, seen) else seen
@@ -193,7 +190,7 @@ def _last_count(log: Log, known: Progress) -> Count:
 
 
 def _counts(log: Log, total: int | None) -> list[Count]:
-    """Counts from the end of the log, as many as it takes to know the step and its total for sure."""
+    """Return counts from the end of the log, as many as it takes to be sure of the step and its total."""
     counts: list[Count] = []
     # Of many unnamed bars with the same total only the last matters; the older ones are skipped unread.
     skipped = "\n"
@@ -210,9 +207,9 @@ def _counts(log: Log, total: int | None) -> list[Count]:
 
 
 def _fits(count: Count, seen: Count) -> bool:
-    """Whether a count is the training's: a weak one is not if its total contradicts the one known.
+    """Return whether a count is the training's: a weak one is not if its total contradicts the known one.
 
-    Where that one is weak as well, the longer bar is taken to be the training.
+    If the known one is weak as well, the longer bar is taken for the training's.
     """
     if not count.weak or seen.total is None or count.total == seen.total:
         return True

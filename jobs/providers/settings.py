@@ -1,4 +1,4 @@
-"""What an operator sets for a provider. A change is in force at the next look of every process."""
+"""An operator's settings of a provider. Every process reads them anew, so a change needs no restart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.providers import get_provider
 
 
 def change_settings(name: str, options: dict[str, Any]) -> ProviderConfig:
-    """Store the given settings of the provider `name`; the others stay. Raises ValidationError for what can't be."""
+    """Store the given settings of the provider `name`; the others stay. Raises ValidationError for an invalid one."""
     fields = dict(options)
     _check_hardware(name, [fields.get("default_hardware", ""), *fields.get("cost_per_second", {})])
     if "webhook_networks" in fields:

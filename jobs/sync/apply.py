@@ -1,4 +1,4 @@
-"""Apply what a provider said of many jobs: status by status where it changed, in bulk where it didn't."""
+"""Apply a provider's answers about many jobs: one by one where the status changed, in bulk where it didn't."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from jobs.statuses import TERMINAL
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
-#: Moves a transaction: SQLite's other writers wait for it, about 2 ms a move.
+#: SQLite's other writers wait for the transaction: about 2 ms a move.
 MOVES_PER_TRANSACTION = 25
-#: Rows a statement; SQLite takes no more than some ten thousand parameters.
+#: SQLite takes no more than some ten thousand parameters.
 ROWS_PER_STATEMENT = 500
-#: That a job was heard of is written down only this often: a poll that finds nothing new writes nothing.
+#: `last_synced_at` is written only this often: a poll that finds nothing new writes nothing.
 SYNCED_AT_INTERVAL = timedelta(minutes=5)
-#: What a running job has cost so far is written down whenever so many seconds' worth have come together.
+#: The cost of a running job is written whenever it has grown by the price of this many seconds.
 COST_STEP_SECONDS = 300.0
 PROGRESS_COLUMNS = frozenset({"stage", "progress", "step", "total_steps", "last_log"})
 
 
 @dataclass
 class SnapshotBatch:
-    """What is known of some jobs of one provider, brought up to date with each part of its answers."""
+    """Jobs of one provider, updated with each part of its answers."""
 
     jobs: Mapping[str, Job]
     config: ProviderConfig | None
@@ -46,15 +46,15 @@ class SnapshotBatch:
     refreshed: int = 0
     failed: int = 0
     moved: int = 0
-    #: Of how many jobs anything was written down, be it the status or something else.
+    #: Jobs of which anything was written, be it the status or something else.
     changed: int = 0
 
     def apply(self, part: Answers) -> None:
-        """Apply one part. An error in one job's application is that job's alone."""
+        """Apply one part. An error with one job affects that job alone."""
         answered = sorted((job_id, answer) for job_id, answer in part.items() if isinstance(answer, Snapshot))
         pairs = [(self.jobs[job_id], self._with_cost(self.jobs[job_id], answer)) for job_id, answer in answered]
         self._record_failures({job_id: a for job_id, a in part.items() if isinstance(a, ProviderError)})
-        # What has a log or a new status is applied job by job; a list page brings little of either.
+        # Jobs with a log or a new status are applied one by one; a list page brings few of them.
         single = [(job, snapshot) for job, snapshot in pairs if _needs_own_update(job, snapshot)]
         alone = {job.pk for job, _ in single}
         for batch in _batches(single, MOVES_PER_TRANSACTION):
@@ -67,7 +67,7 @@ class SnapshotBatch:
             with unit_of_work():
                 outcomes = [self._apply_one(job, snapshot) for job, snapshot in batch]
                 if any(moved and _lacks_log(*pair) for moved, pair in zip(outcomes, batch, strict=True)):
-                    # Once for all: whoever fetches one fetches the others too.
+                    # One task for all: it fetches every log that is due.
                     transaction.on_commit(_request_capture)
         except Exception:
             if len(batch) == 1:
@@ -75,7 +75,7 @@ class SnapshotBatch:
                 logger.exception("What the provider said could not be applied", extra={"job_id": job.pk})
                 self.failed += 1
                 return
-            # One of them spoils the transaction of all: each gets one of its own, on rows as they are.
+            # One of them spoiled the transaction of all: each gets its own, on fresh rows.
             for (job, snapshot), status in zip(batch, before, strict=True):
                 if job.status != status:
                     job.refresh_from_db()
@@ -101,7 +101,7 @@ class SnapshotBatch:
             return moved
 
     def _apply_details(self, pairs: Sequence[tuple[Job, Snapshot]]) -> None:
-        """Of jobs whose status is what it was: a few columns, all at once, and only of those that changed."""
+        """Update jobs whose status is unchanged: only changed columns, in few statements."""
         now = timezone.now()
         changed: dict[tuple[str, ...], list[Job]] = defaultdict(list)
         unchanged = []
@@ -137,7 +137,7 @@ class SnapshotBatch:
         self.failed += len(failures)
 
     def _with_cost(self, job: Job, snapshot: Snapshot) -> Snapshot:
-        """The snapshot with its cost: the provider's own figure, or its time at the operator's price."""
+        """Return the snapshot with its cost: the provider's own figure, or its time at the operator's price."""
         if snapshot.cost_usd is not None or self.config is None:
             return snapshot
         price = price_of(self.config, snapshot.hardware or job.hardware_profile)
@@ -153,9 +153,9 @@ class SnapshotBatch:
 
 @contextmanager
 def locked_in_id_order(keys: Sequence[str]) -> Iterator[None]:
-    """Change several jobs at once, where rows are locked one by one, without ever waiting for who waits for us.
+    """Lock several jobs before a change of all of them, in the one order that excludes deadlocks.
 
-    A statement locks its rows in an order of its own; everybody who changes more than one takes them by their ids.
+    A statement locks its rows in an order of its own; every change of more than one job locks them by id first.
     """
     if not connection.features.has_select_for_update:
         yield
@@ -180,7 +180,7 @@ def _is_synced_at_stale(job: Job) -> bool:
 
 
 def _lacks_log(job: Job, snapshot: Snapshot) -> bool:
-    """Whether it has ended, and its log is still to be fetched."""
+    """Whether the job has ended and its log is still to be fetched."""
     return job.is_terminal and job.log_due_at is not None and snapshot.log is None and not snapshot.data_removed
 
 
@@ -189,7 +189,6 @@ def _request_capture() -> None:
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """`items`, `size` at a time."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

@@ -1,4 +1,4 @@
-"""A provider that can't be asked is left alone for a while, by every process, and is told of once."""
+"""A circuit breaker: a provider that fails is not asked for a while by any process, and reported once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MAX_PAUSE = timedelta(minutes=5)
 
 
 def is_open(config: ProviderConfig | None, now: datetime) -> bool:
-    """Whether the provider is not to be asked now."""
+    """Whether the provider is not to be asked at `now`."""
     return config is not None and config.outage_until is not None and config.outage_until > now
 
 
 def record_failure(name: str, error: ProviderError) -> None:
-    """It could not be asked. The first to notice warns; each further failure makes the pause twice as long."""
+    """Open the breaker. The first failure logs a warning; each further one doubles the pause, up to MAX_PAUSE."""
     config, _ = ProviderConfig.objects.get_or_create(name=name)
     pause = min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(config.outage_failures, 10))
     if error.retry_after is not None:
@@ -39,7 +39,7 @@ def record_failure(name: str, error: ProviderError) -> None:
 
 
 def record_success(config: ProviderConfig | None) -> None:
-    """It answered."""
+    """Close the breaker."""
     if config is None or not config.outage_failures:
         return
     if ProviderConfig.objects.filter(pk=config.pk, outage_failures__gt=0).update(outage_failures=0, outage_until=None):

@@ -1,4 +1,4 @@
-"""Find jobs at a provider that we don't know, and take in what it says of those that we do."""
+"""Find a provider's jobs that we don't know, and update those that we do."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from jobs.sync.apply import SnapshotBatch
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
 DEFAULT_LIMIT = 100
-#: One transaction's worth: other writers of SQLite wait that long.
+#: SQLite's other writers wait for the transaction.
 TRAININGS_PER_TRANSACTION = 25
 
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryResult:
-    """What came of a discovery: how many jobs are new, and how many known ones changed."""
+    """The result of a discovery: how many jobs are new, and how many known ones changed."""
 
     label: str
     new: int = 0
@@ -37,14 +37,14 @@ class DiscoveryResult:
 
     @property
     def message(self) -> str:
-        """As the dashboard shows it."""
+        """The sentence that the dashboard shows."""
         return f"Discovered {self.new} new {'job' if self.new == 1 else 'jobs'} from {self.label}"
 
 
 def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> DiscoveryResult:
-    """Take in the newest trainings of a provider, at most `limit`. Raises ProviderError when it can't be asked.
+    """Store the newest trainings of a provider, at most `limit`. Raises ProviderError when it can't be asked.
 
-    It may run any number of times at once: each training becomes one job.
+    Several discoveries may run at once: each training becomes one job.
     """
     provider = get_provider(name)
     if not isinstance(provider, Discovers):
@@ -67,7 +67,7 @@ def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> Discovery
 def _update(
     trainings: Sequence[DiscoveredTraining], known: dict[str, Job], config: ProviderConfig | None, source: str
 ) -> int:
-    """Bring the known ones up to date; how many changed. What ended before has nothing more to tell."""
+    """Update the known jobs and return how many changed. Jobs that ended before can't change any more."""
     active = {external_id: job for external_id, job in known.items() if not job.is_terminal}
     batch = SnapshotBatch({job.pk: job for job in active.values()}, config, source)
     batch.apply(
@@ -104,14 +104,14 @@ def _store_discovered(
 
 
 def _owners(trainings: Sequence[DiscoveredTraining], name: str) -> dict[str, Job]:
-    """The jobs that the trainings were made for, by their marker."""
+    """Return the jobs that the trainings were made for, by marker."""
     markers = {item.marker for item in trainings if item.marker}
     jobs = Job.objects.filter(provider=name, submission_marker__in=markers).select_related("organization")
     return {job.submission_marker or "": job for job in jobs.defer("config", "dataloader_config")}
 
 
 def _being_submitted(name: str) -> JobQuerySet:
-    """The jobs that may have a training that we don't know of yet."""
+    """Return the jobs that may have a training that we don't know of yet."""
     open_jobs = Job.objects.filter(provider=name, external_id=None, status__in=BEFORE_PROVIDER)
     return open_jobs.exclude(submission_marker=None)
 
@@ -119,7 +119,7 @@ def _being_submitted(name: str) -> JobQuerySet:
 def _may_belong_to_submission(item: DiscoveredTraining, owner: Job | None, is_any_open: bool) -> bool:
     """Whether it belongs to a job that is being submitted now, where the dispatcher adopts it, or has just been.
 
-    One whose input can't be read any more might be of any such job, as long as there are any.
+    A training whose input is deleted might be any such job's, as long as there are any.
     """
     if owner is not None:
         return owner.external_id == item.snapshot.external_id or (owner.external_id is None and not owner.is_terminal)

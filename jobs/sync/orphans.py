@@ -1,7 +1,8 @@
-"""Trainings that carry a job's marker, and that it has no use for: it ended without them, or has another one.
+"""Orphans: trainings with our marker whose job has ended or has another training.
 
-Nobody would follow them, and they cost money. So each becomes a job of its own, in the organization of the one that it
-was made for, and is cancelled as any other: asked to stop until its provider says that it has, with what it cost.
+Nobody would follow them, and they cost money. So each becomes a job of its own, in the organization of the job that it
+was made for, and is cancelled like any other: its provider is asked to stop it until it says that it has, and what it
+cost.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from jobs.providers.base import DiscoveredTraining, Snapshot
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
-#: By so much a provider's clock may differ from ours.
+#: The difference between a provider's clock and ours that is tolerated.
 SLACK = timedelta(minutes=2)
 
 
 def is_orphan(owner: Job, snapshot: Snapshot, made_at: datetime | None = None) -> bool:
-    """Whether a training with the marker of `owner` is none that it has, or may still get. Once true, it stays so.
+    """Whether a training with the marker of `owner` is not its own, and can't become it. Once true, it stays so.
 
-    One that was made before or after the job was being submitted isn't ours: somebody has copied our input.
+    A training that was made before or after the job's submission isn't ours: somebody has copied our input.
     """
     if owner.external_id == snapshot.external_id or (owner.external_id is None and not owner.is_terminal):
         return False
@@ -41,7 +42,7 @@ def is_orphan(owner: Job, snapshot: Snapshot, made_at: datetime | None = None) -
 
 
 def adopt_orphan(owner: Job, snapshot: Snapshot, *, source: str, made_at: datetime | None = None) -> Job | None:
-    """Make a stray of `owner` a job, and have it stopped unless it has ended. None: somebody else has just done so."""
+    """Make an orphan of `owner` a job, and have it stopped unless it has ended. None: another process did so first."""
     orphan = None
     config = ProviderConfig.objects.filter(pk=owner.provider).first()
     snapshot = replace(snapshot, hardware=snapshot.hardware or owner.hardware_profile)
@@ -74,7 +75,7 @@ def adopt_orphan(owner: Job, snapshot: Snapshot, *, source: str, made_at: dateti
 
 
 def _record_and_stop(owner: Job, orphan: Job, source: str) -> None:
-    """In the histories of both, and to the provider after the commit."""
+    """Record it in the histories of both jobs, and ask its provider to stop it after the commit."""
     why = f"it has {owner.external_id}" if owner.external_id else f"it is {owner.status}"
     if orphan.is_terminal:
         what = f"that is {orphan.status}{orphan.cost_in_words}"

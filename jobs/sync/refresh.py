@@ -1,4 +1,4 @@
-"""Bring jobs up to what their providers say: load, ask, apply. No question is asked inside a transaction."""
+"""Bring jobs up to date with their providers: load, ask, apply. No provider is called inside a transaction."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from jobs.sync.apply import SnapshotBatch
 logger = logging.getLogger("simpletuner.cloud.jobs")
 provider_logger = logging.getLogger("simpletuner.cloud.providers")
 
-#: Logs fetched in one cycle: those of ended jobs first, then those of running ones that are due.
+#: Logs of ended jobs come first, then those of running ones.
 MAX_LOGS_PER_CYCLE = 60
 MAX_CONCURRENT_CANCELS = 8
 CANCEL_SECONDS = 25.0
-#: A log that can't be had long after the job's end never will.
+#: A log that can't be fetched this long after the job's end never will be.
 LOG_GIVE_UP_AFTER = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshResult:
-    """What came of a refresh: how many jobs were brought up to date, and how many could not be."""
+    """The result of a refresh: how many jobs were updated, how many could not be, and how many changed status."""
 
     refreshed: int = 0
     failed: int = 0
@@ -48,16 +48,16 @@ class RefreshResult:
 
 
 def active_jobs(provider: str | None = None) -> Sequence[Job]:
-    """Every job that a provider may have news of, whoever's and however old; the longest not heard of first."""
+    """Return every job that a provider may have news of, of all users; the longest unheard of first."""
     jobs = Job.objects.filter(status__in=AT_PROVIDER).exclude(external_id=None).defer("config", "dataloader_config")
     jobs = jobs.order_by(F("last_synced_at").asc(nulls_first=True), "id")
     return list(jobs.filter(provider=provider) if provider else jobs)
 
 
 def refresh(jobs: Sequence[Job], *, source: str, with_logs: bool = False) -> RefreshResult:
-    """Ask the providers about `jobs` and apply what they say. One job's failure is that job's alone.
+    """Ask the providers about `jobs` and apply the answers. A failure of one job affects that job alone.
 
-    `with_logs`: their logs too, however many requests that takes.
+    `with_logs`: fetch their logs too, however many requests that takes.
     """
     total = RefreshResult()
     for name, group in groupby(sorted(jobs, key=lambda job: job.provider), key=lambda job: job.provider):
@@ -66,7 +66,7 @@ def refresh(jobs: Sequence[Job], *, source: str, with_logs: bool = False) -> Ref
 
 
 def _refresh_at(name: str, jobs: Sequence[Job], source: str, with_logs: bool) -> RefreshResult:
-    """Applied as it comes: a request that hangs keeps nobody's news back but that of its own jobs."""
+    """Refresh the jobs of one provider. Answers are applied as they arrive: a slow request delays only its own jobs."""
     config = ProviderConfig.objects.filter(name=name).first()
     batch = SnapshotBatch({job.pk: job for job in jobs}, config, source)
     if circuit_breaker.is_open(config, timezone.now()):
@@ -95,7 +95,6 @@ def _answers(name: str, jobs: Sequence[Job], *, with_logs: bool = False) -> Iter
 
 
 def handle_of(job: Job) -> Handle:
-    """The job as its provider knows it."""
     return Handle(job.pk, job.external_id or "", since=job.submission_started_at or job.created_at)
 
 
@@ -108,9 +107,9 @@ async def _parts(provider: Provider, handles: Sequence[Handle], *, with_logs: bo
 
 
 def refresh_viewed(job: Job, *, source: str) -> bool:
-    """Ask about a job that somebody is looking at. Many who look at the same moment cause one question.
+    """Ask about a job that somebody is viewing. Many simultaneous viewers cause one request.
 
-    True: this call asked, and `job` shows the answer.
+    True: this call asked, and `job` has the answer.
     """
     if not logs.claim_view(job):
         return False
@@ -121,7 +120,7 @@ def refresh_viewed(job: Job, *, source: str) -> bool:
 
 
 def capture_logs(*, source: str, budget: int = MAX_LOGS_PER_CYCLE) -> int:
-    """Fetch the logs that are due: of ended jobs, before they are deleted, and now and then of running ones."""
+    """Fetch the logs that are due, at most `budget`: of ended jobs, before they are deleted, then of running ones."""
     now = timezone.now()
     due = Job.objects.filter(log_due_at__lte=now, provider__in=DELETES_LOGS).defer("config", "dataloader_config")
     ended = list(due.filter(status__in=TERMINAL).order_by("log_due_at")[:budget])
@@ -136,9 +135,9 @@ def capture_logs(*, source: str, budget: int = MAX_LOGS_PER_CYCLE) -> int:
 
 
 def _claim_log(job: Job) -> bool:
-    """Two captures at once: each log is fetched by one of them."""
+    """Claim one log: of two simultaneous captures one fetches it."""
     now = timezone.now()
-    # An ended job's log stays due, only later: what was not fetched this time is fetched the next.
+    # An ended job's log stays due, only later: a failed fetch is repeated.
     unclaimed = Job.objects.filter(pk=job.pk, log_due_at=job.log_due_at)
     job.log_due_at = now + (timedelta(seconds=60) if job.is_terminal else logs.QUIET_INTERVAL)
     return bool(unclaimed.update(log_due_at=job.log_due_at, log_fetched_at=now))
@@ -166,9 +165,9 @@ def stop_hopeless_capture(job: Job, error: ProviderError) -> None:
 
 
 def cancel_at_providers(jobs: Sequence[Job]) -> Sequence[Job]:
-    """Ask the providers of `jobs` to stop those that somebody wants stopped. Returns the ones that could be asked for.
+    """Ask the providers of `jobs` to stop those with a requested cancel. Returns those whose provider accepted.
 
-    The others are asked for again by the upkeep, until their provider says that they stopped.
+    The maintenance loop asks again for the others, until their provider says that they stopped.
     """
     to_cancel = [job for job in jobs if not job.is_terminal and job.cancel_requested_at is not None and job.external_id]
     requested: list[Job] = []
@@ -177,7 +176,7 @@ def cancel_at_providers(jobs: Sequence[Job]) -> Sequence[Job]:
 
 
 async def _request_cancels(jobs: Sequence[Job], requested: list[Job]) -> None:
-    """Side by side, and all of it within the time that a task has: one that hangs keeps no other from being stopped."""
+    """Ask side by side, within the time that a task has: a request that hangs keeps no other from being sent."""
     semaphore = asyncio.Semaphore(MAX_CONCURRENT_CANCELS)
 
     async def ask(job: Job) -> None:
@@ -198,14 +197,14 @@ async def _request_cancels(jobs: Sequence[Job], requested: list[Job]) -> None:
         provider_logger.warning("Cancels were not answered in time", extra={"jobs": len(jobs) - len(requested)})
 
 
-#: Whoever refreshes holds others back for at most this long, should it be killed.
+#: A process that is killed while it refreshes keeps the others waiting for at most this long.
 LEASE = timedelta(seconds=20)
 POLL_SECONDS = 0.1
 
 
 def refresh_shared(jobs: Sequence[Job], *, source: str) -> RefreshResult:
-    """Have the providers of `jobs` asked about all of their active jobs, unless somebody is just doing that: then wait
-    for the end of it. What is returned tells of `jobs` alone.
+    """Refresh all active jobs of the providers of `jobs`, or wait for a refresh that is running. The result counts
+    `jobs` alone.
     """
     names = sorted({job.provider for job in jobs})
     for name in names:

@@ -1,4 +1,4 @@
-"""The deliveries in the admin: what came, what we thought of it, and what came of it."""
+"""The webhook deliveries in the admin: their content, their verdict, and their outcome."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobs.webhooks import apply
 
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(SuperuserAdmin[WebhookDelivery]):
-    """Every delivery of the last 30 days; nothing is edited here."""
+    """The deliveries of the last 30 days, read-only."""
 
     list_display = ("received_at", "provider", "verdict", "outcome", "repeats", "external_id", "job", "sender")
     list_filter = ("verdict", "provider")
@@ -25,24 +25,20 @@ class WebhookDeliveryAdmin(SuperuserAdmin[WebhookDelivery]):
     show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookDelivery]:
-        """With the names of their jobs, and without the jobs' configs."""
         return super().get_queryset(request).select_related("job").defer("job__config", "job__dataloader_config")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Only providers deliver."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: WebhookDelivery | None = None) -> bool:
-        """What came is what came."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: WebhookDelivery | None = None) -> bool:
-        """They go by themselves."""
         return False
 
     @admin.action(description="Replay the selected deliveries", permissions=["view"])
     def replay(self, request: HttpRequest, deliveries: QuerySet[WebhookDelivery]) -> None:
-        """Apply each once more, and say how many there were to apply."""
+        """Apply each once more, and report how many could be."""
         done = [apply.replay(delivery) for delivery in deliveries.order_by("id")]
         if any(done):
             messages.success(request, f"{sum(done)} replayed; the outcome says what came of each.")

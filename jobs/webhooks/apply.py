@@ -1,4 +1,4 @@
-"""What was delivered and kept is applied to its jobs: once, in the order of its arrival, some in one transaction."""
+"""Apply stored deliveries to their jobs: once, in the order of their arrival, several in one transaction."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ from jobs.sync.apply import SnapshotBatch
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
 REPLICATE = "replicate"
-#: Deliveries a transaction at most: SQLite's other writers, who keep the next ones among them, wait for it.
+#: SQLite's other writers wait for the transaction, those that store the next deliveries among them.
 MAX_DELIVERIES_PER_TRANSACTION = 10
-#: So long they may be kept waiting again and again; who is slower than that lets them all in before the next one.
+#: A transaction that held the write lock for longer rests before the next one, so that the other writers get in.
 MAX_HOLD_SECONDS = 0.03
 MAX_REST_SECONDS = 0.5
 ROWS_PER_READ = 50
-#: A task that applies what was left is killed after a minute.
+#: A task is killed after a minute.
 TASK_SECONDS = 30.0
 
 Pair = tuple[WebhookDelivery, Snapshot]
 
 
 def apply_each(pairs: Sequence[Pair]) -> None:
-    """Apply them in one transaction; when one spoils it, each in one of its own. What can't be applied stays open."""
+    """Apply them in one transaction, or each in its own when one fails. One that can't be applied stays open."""
     try:
         with unit_of_work():
             _apply(pairs)
     except Exception:
         if len(pairs) == 1:
-            # It is kept: the sender has done his part.
+            # It is stored, so the sender need not repeat it.
             logger.exception("Webhook could not be applied", extra={"external_id": pairs[0][0].external_id})
         for pair in pairs if len(pairs) > 1 else ():
             apply_each([pair])
 
 
 def _apply(pairs: Sequence[Pair]) -> None:
-    """Apply what they say to their jobs, and write down what came of each."""
+    """Apply the deliveries to their jobs, and record the outcome of each."""
     if not pairs:
         return
     ids = [snapshot.external_id for _, snapshot in pairs]
     locked = Job.objects.filter(provider=REPLICATE, external_id__in=ids).defer("config", "dataloader_config")
-    # In the order in which everybody takes several of them: some change at once below, others after them.
+    # Locked in the one order that excludes deadlocks: some change in bulk below, others one by one.
     jobs = {str(job.external_id): job for job in locked.order_by("pk").select_for_update(no_key=True)}
     config = ProviderConfig.objects.filter(pk=REPLICATE).first()
     for wave in _waves(pairs):
@@ -83,7 +83,7 @@ def _write_down(deliveries: Sequence[WebhookDelivery]) -> None:
 
 
 def _waves(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
-    """The deliveries in their order, at most one of each training at a time."""
+    """Yield the deliveries in their order, at most one of each training at a time."""
     remaining = list(pairs)
     while remaining:
         wave: dict[str, Pair] = {}
@@ -106,7 +106,7 @@ def _apply_wave(wave: Sequence[tuple[WebhookDelivery, Snapshot, Job]], config: P
 
 
 def _adopt(delivery: WebhookDelivery, snapshot: Snapshot) -> tuple[Job | None, str]:
-    """A delivery that comes before the answer to our submission, or instead of it, tells whose training it is."""
+    """Match a delivery that comes before the answer to our submission, or instead of it, by its marker."""
     owner = Job.objects.filter(provider=REPLICATE, submission_marker=delivery.marker).first()
     if not delivery.marker or owner is None:
         return None, "no job of ours"
@@ -119,12 +119,12 @@ def _adopt(delivery: WebhookDelivery, snapshot: Snapshot) -> tuple[Job | None, s
 
 
 def _refuse_training(owner: Job, delivery: WebhookDelivery, snapshot: Snapshot) -> tuple[Job, str]:
-    """What its job has no use for: it is stopped, if it is certain that it is ours."""
+    """Stop a training that its job can't use, if it is certain to be ours. Returns the job and the outcome."""
     late = owner, f"too late: the job is {owner.status}"
     if owner.external_id == snapshot.external_id:
         return late
     made_at = read_discovered(delivery.payload).created_at
-    # Anybody can send an unsigned one, about whatever training.
+    # Anybody can send an unsigned delivery, about any training.
     is_certain = delivery.verdict == WebhookDelivery.Verdict.ACCEPTED and orphans.is_orphan(owner, snapshot, made_at)
     orphan = orphans.adopt_orphan(owner, snapshot, source=Source.WEBHOOK, made_at=made_at) if is_certain else None
     if orphan is not None:
@@ -137,7 +137,7 @@ def _refuse_training(owner: Job, delivery: WebhookDelivery, snapshot: Snapshot) 
 
 
 def replay(delivery: WebhookDelivery) -> bool:
-    """Apply a kept delivery once more; what is behind its job changes nothing. False: there is nothing to apply."""
+    """Apply a stored delivery once more; one that is behind its job changes nothing. False: it can't be applied."""
     if not is_prediction(delivery.payload) or delivery.verdict not in APPLICABLE:
         return False
     with unit_of_work():
@@ -146,14 +146,14 @@ def replay(delivery: WebhookDelivery) -> bool:
 
 
 def read_stored(delivery: WebhookDelivery) -> Snapshot:
-    """What a kept delivery says, with the log that waits beside it. Raises ProviderError when it is no prediction."""
+    """Read a stored delivery, with the log that is kept beside it. Raises ProviderError when it is no prediction."""
     return read_snapshot({**(delivery.payload or {}), "logs": delivery.log})
 
 
 def apply_leftovers() -> int:
-    """Apply what was received and not applied, the oldest first, for as long as one task may. Returns how many."""
+    """Apply deliveries that were stored and not applied, the oldest first, for up to TASK_SECONDS. Returns how many."""
     until, last, count = monotonic() + TASK_SECONDS, 0, 0
-    # Looked for after each turn too: whoever came meanwhile, and was turned away, relies on it.
+    # Checked after each round too: a task that came meanwhile and found the lock taken relies on it.
     while monotonic() < until and _unapplied().filter(pk__gt=last).exists():
         with _sole_applier() as is_alone:
             if not is_alone:
@@ -165,7 +165,7 @@ def apply_leftovers() -> int:
 
 @contextmanager
 def _sole_applier() -> Iterator[bool]:
-    """Whether nobody else applies deliveries at this moment: on SQLite two would only stand in each other's way."""
+    """Yield whether no other process applies deliveries now: on SQLite two would only wait for each other."""
     if connection.vendor != "sqlite":
         yield True
         return
@@ -179,10 +179,10 @@ def _sole_applier() -> Iterator[bool]:
 
 
 def _apply_after(last: int, until: float) -> tuple[int, int]:
-    """How many there were, and which one was the last."""
+    """Apply the open deliveries after the id `last`. Returns how many there were, and the id of the last one."""
     count = 0
     while monotonic() < until:
-        # Read and parsed before the transaction, which keeps others from writing.
+        # Read and parsed before the transaction, which blocks other writers.
         rows = list(_unapplied().filter(pk__gt=last)[:ROWS_PER_READ])
         pairs = [(row, read_stored(row)) for row in rows if is_prediction(row.payload)]
         last = rows[-1].pk if rows else last
@@ -196,14 +196,14 @@ def _apply_after(last: int, until: float) -> tuple[int, int]:
 
 
 def rest_after(seconds: float) -> float:
-    """How long to let others write, after a transaction that took so long: on a busy machine, as long again."""
+    """Return the seconds to let others write after a transaction of `seconds`: as long again, if that was long."""
     return min(seconds, MAX_REST_SECONDS) if seconds > MAX_HOLD_SECONDS else 0.0
 
 
 def _apply_unapplied(pairs: Sequence[Pair]) -> tuple[int, float]:
-    """How many were still open, and the seconds that it took, the wait for other writers left out.
+    """Apply those that are still open. Returns how many, and the seconds without the wait for other writers.
 
-    Whoever does the same at this moment has others, or waits and finds these done.
+    A process that does the same at this moment gets others, or waits and finds these done.
     """
     with unit_of_work(gives_way=True):
         started = monotonic()

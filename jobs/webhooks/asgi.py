@@ -1,6 +1,6 @@
-"""Deliveries are answered in front of Django, whose way through middleware and threads costs more than their work.
+"""Answer deliveries in front of Django, whose middleware and threads cost more than their work.
 
-Only those of an ordinary size, and not too many at once, since they wait in memory: the others go Django's way.
+Only deliveries of an ordinary size, and not too many at once, since they wait in memory: the others go to Django.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jobs.webhooks.views import response_to
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
-#: Bytes of one, and of all that wait at the same time.
+#: Of one delivery, and of all that wait at the same time.
 MAX_BODY_BYTES = 1_000_000
 MAX_WAITING_BYTES = 32_000_000
 SERVER_ERROR = "Something went wrong on our side. The log has the details under this correlation id."
@@ -36,7 +36,7 @@ FIXED_HEADERS = (
 
 
 class WebhookEndpoint:
-    """An ASGI application: it answers deliveries, and passes everything else on to the one behind it."""
+    """An ASGI application that answers deliveries, and passes every other request to the one behind it."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -44,7 +44,7 @@ class WebhookEndpoint:
         self._waiting_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a delivery when it was applied, or in a rush when it is kept."""
+        """Answer a delivery when it was applied, or in a burst when it is stored."""
         size = _size_of_delivery(scope)
         if size is None or size > MAX_BODY_BYTES or self._waiting_bytes + size > MAX_WAITING_BYTES:
             await self.app(scope, receive, send)
@@ -72,13 +72,13 @@ class WebhookEndpoint:
             await self._batcher.process(incoming)
             return response_to(incoming)
         except Exception:
-            # As Django does it; the sender comes again.
+            # As Django does it; the sender tries again.
             logger.exception("Webhook could not be taken in")
             return 500, error_body(SERVER_ERROR, "server_error")
 
 
 def _size_of_delivery(scope: Scope) -> int | None:
-    """Its length, as uvicorn holds the sender to it; None for what is no delivery, or doesn't say."""
+    """Return its length, which uvicorn enforces; None for another request, or one without a length."""
     if scope["type"] != "http" or scope["path"] != WEBHOOK_PATH or scope["method"] != "POST":
         return None
     content_length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
@@ -86,7 +86,7 @@ def _size_of_delivery(scope: Scope) -> int | None:
 
 
 def _headers_of(scope: Scope) -> Mapping[str, str]:
-    """By name in lower case; several of one name are joined, as Django does it."""
+    """Return the headers by name in lower case; several of one name are joined, as Django does it."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
@@ -101,7 +101,7 @@ def _webhook_request(scope: Scope, headers: Mapping[str, str], body: bytes) -> W
 
 
 async def _read_body(receive: Receive) -> bytes | None:
-    """The body; None when the sender goes away."""
+    """Return the body; None when the sender disconnects."""
     pieces, more = [], True
     while more:
         message = await receive()

@@ -1,4 +1,4 @@
-"""One thread takes the web process's deliveries in: those together that wait at the same moment."""
+"""One thread processes the web process's deliveries, in batches of those that wait at the same moment."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from django.db import connection
 from jobs.webhooks import inbox
 from jobs.webhooks.inbox import IncomingDelivery
 
-#: Deliveries a commit at most.
 MAX_DELIVERIES_PER_COMMIT = 25
-#: In a rush there is one commit in so long: it costs more than what else is done for one of them.
+#: In a burst commits are at least this far apart: a commit costs more than the rest of a delivery's work.
 GATHER_SECONDS = 0.012
-#: The connection is given back when none has come for so long.
+#: The connection is closed when no delivery has come for this long.
 IDLE_SECONDS = 1.0
 
 _Waiting = tuple[IncomingDelivery, "asyncio.Future[None]"]
 
 
 class DeliveryBatcher:
-    """Where deliveries wait. A connection is kept as long as they come: to make one costs as much as to keep ten."""
+    """A queue of deliveries. Its connection stays open while they come: a new one costs as much as to store ten."""
 
     def __init__(self) -> None:
         self._waiting: SimpleQueue[_Waiting] = SimpleQueue()
@@ -33,7 +32,7 @@ class DeliveryBatcher:
         self._last_batch_at = float("-inf")
 
     async def process(self, incoming: IncomingDelivery) -> None:
-        """Return when the delivery was taken in, or could not be: the delivery tells."""
+        """Return when the delivery was processed, or failed: `incoming` has the result."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.put((incoming, future))
         if self._thread is None or not self._thread.is_alive():
@@ -49,7 +48,7 @@ class DeliveryBatcher:
             inbox.process_batch(batch)
             if any(incoming.error is not None for incoming in batch):
                 connection.close()  # it may be broken
-            # The loop is closed when the server was told to end and did not wait.
+            # The loop is closed when the server ended without waiting.
             with suppress(RuntimeError):
                 waiting[0][1].get_loop().call_soon_threadsafe(_resolve, [future for _, future in waiting])
 
@@ -62,7 +61,7 @@ class DeliveryBatcher:
             return self._waiting.get()
 
     def _take_waiting(self) -> Iterable[_Waiting]:
-        # Whoever came while the ones before were kept has waited long enough, when that took long.
+        # Deliveries that came while the last batch was stored have waited long enough, if that took long.
         pause = self._last_batch_at + GATHER_SECONDS - time.monotonic()
         if pause > 0 and inbox.is_burst() and self._waiting.qsize() < MAX_DELIVERIES_PER_COMMIT - 1:
             time.sleep(pause)

@@ -1,4 +1,4 @@
-"""What providers tell us by themselves: judged, kept, applied once; doubled, late and lost ones do no harm."""
+"""Webhook deliveries: verified, stored, applied once. Repeated, late and lost ones do no harm."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ logger = logging.getLogger("simpletuner.cloud.webhooks")
 
 Verdict = WebhookDelivery.Verdict
 RETENTION = timedelta(days=30)
-#: So many within a second are applied before they are answered; more, and what follows them, are left to a task.
+#: Up to this many within a second are applied before they are answered; a burst is left to a task.
 BURST_DELIVERIES = 10
 BURST_SECONDS = 2.0
 TASK_PAUSE_SECONDS = 1.0
-#: A longer one doesn't wait with its delivery: it is fetched from the provider again. Characters.
+#: A longer log isn't stored with its delivery: it is fetched from the provider again.
 MAX_LOG_CHARACTERS = 100_000
-#: So many refused deliveries an hour are put on record; anybody may send us more of them.
+#: Refused deliveries that are recorded; anybody could fill the table with more.
 MAX_REFUSALS_PER_HOUR = 500
 REFUSAL_STATUSES = {Verdict.FOREIGN: 403, Verdict.FORGED: 401, Verdict.STALE: 401, Verdict.MALFORMED: 400}
 _VERDICTS = {Check.VALID: Verdict.ACCEPTED, Check.FORGED: Verdict.FORGED, Check.STALE: Verdict.STALE}
@@ -50,7 +50,7 @@ _VERDICTS = {Check.VALID: Verdict.ACCEPTED, Check.FORGED: Verdict.FORGED, Check.
 
 @dataclass(frozen=True, slots=True)
 class WebhookRequest:
-    """A request at our door, as it came; names of headers in lower case."""
+    """A request as it came; names of headers in lower case."""
 
     headers: Mapping[str, str]
     body: bytes
@@ -60,7 +60,7 @@ class WebhookRequest:
 
 @dataclass
 class IncomingDelivery:
-    """An arrival on its way: what is thought of it, and what is made of it. `error` is what kept it from being kept."""
+    """A request in progress: its verdict, and its row once it is good. `error` is why it could not be stored."""
 
     request: WebhookRequest
     verdict: WebhookDelivery.Verdict = Verdict.MALFORMED
@@ -71,9 +71,9 @@ class IncomingDelivery:
 
     @property
     def status(self) -> int:
-        """The HTTP status to answer with. Raises what kept it from being kept.
+        """The HTTP status to answer with. Raises the error that kept the delivery from being stored.
 
-        That is a ProviderError when the secret can't be had: then the sender has to try again.
+        That is a ProviderError when the secret can't be fetched: then the sender has to try again.
         """
         if self.error is not None:
             raise self.error
@@ -84,12 +84,12 @@ _lock = threading.Lock()
 
 
 def process_batch(batch: Sequence[IncomingDelivery]) -> None:
-    """Judge deliveries, keep them with one commit for all, and apply the good ones. Raises nothing: the batch tell.
+    """Verify deliveries, store them in one commit, and apply the good ones. Raises nothing: the batch has the errors.
 
-    Where many come within a second they are only kept, and applied by a task: the answer must not wait for that.
+    In a burst they are only stored, and applied by a task: the response must not wait for that.
     """
     try:
-        # One after the other: the threads of this process would only fight for SQLite's one writer.
+        # One thread at a time: they would only wait for SQLite's one writer.
         with _lock:
             _process(batch)
     except Exception as error:
@@ -143,7 +143,7 @@ def _judge(request: WebhookRequest, config: ProviderConfig) -> WebhookDelivery.V
 
 
 def may_deliver(sender: str, networks: str) -> bool:
-    """Whether the operator's list, one network a line, has the sender; an empty list has everybody."""
+    """Whether `networks`, one a line, contain the sender; an empty list allows everybody."""
     allowed = networks.split()
     if not allowed:
         return True
@@ -155,7 +155,7 @@ def may_deliver(sender: str, networks: str) -> bool:
 
 
 def _parsed(body: bytes) -> Any:
-    """The body as JSON; None for anything else. No database takes the numbers that Python takes besides."""
+    """Return the body as JSON; None for anything else. NaN and infinity are refused, since no database stores them."""
     try:
         return json.loads(body, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):
@@ -170,7 +170,7 @@ def _finite(text: str) -> float:
 
 
 def _delivery(request: WebhookRequest, verdict: WebhookDelivery.Verdict, body: Mapping[str, Any]) -> WebhookDelivery:
-    """Its row, to be kept without secrets: the payload without its log, which is kept with the job."""
+    """Return the row, without secrets: the payload without its log, which is stored with the job."""
     match = MARKER.search(request.marker)
     payload = {name: value for name, value in body.items() if name not in ("logs", "input")}
     return WebhookDelivery(
@@ -186,13 +186,13 @@ def _delivery(request: WebhookRequest, verdict: WebhookDelivery.Verdict, body: M
 
 
 def _storable(payload: Any) -> Any:
-    """Without what a database doesn't take: PostgreSQL has no NUL and no half of a character, in JSON either."""
+    """Replace what PostgreSQL doesn't store, in JSON either: NUL and halves of surrogate pairs."""
     text = json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace").decode()
     return json.loads(text.replace("\\u0000", " "))
 
 
 def _log_of(body: Mapping[str, Any]) -> str:
-    """The log of a training that has ended: Replicate deletes it. One that goes on tells all of it again."""
+    """Return the log of an ended training, which Replicate deletes. A running one sends all of it again."""
     log = body.get("logs")
     if (
         not isinstance(log, str)
@@ -223,14 +223,14 @@ def _store_refusal(request: WebhookRequest, verdict: WebhookDelivery.Verdict) ->
 
 
 def _store(batch: list[IncomingDelivery]) -> list[IncomingDelivery]:
-    """Store the deliveries that are new, in one statement. Returns their batch; one that comes again is counted."""
-    # Before the transaction, which keeps others from writing.
+    """Store the new deliveries in one statement and return them; a repeated one is only counted."""
+    # Before the transaction, which blocks other writers.
     _mask([incoming.delivery for incoming in batch if incoming.delivery is not None])
     try:
         with unit_of_work():
             return _store_new(batch)
     except (IntegrityError, DataError):
-        # Another process has just stored one of them, or one can't be stored: each in a transaction of its own.
+        # Another process has just stored one of them, or one can't be stored: each gets its own transaction.
         return [stored for incoming in batch for stored in _store_alone(incoming)]
 
 
@@ -266,7 +266,7 @@ def _store_new(batch: list[IncomingDelivery]) -> list[IncomingDelivery]:
 
 
 def _mask(deliveries: Sequence[WebhookDelivery]) -> None:
-    """Take secrets out of the payloads; those first that a trainer repeats in its last words, of whatever form."""
+    """Mask the secrets in the payloads; first the jobs' own, of any form, which a trainer may repeat in its error."""
     with_text = [one for one in deliveries if one.log or (one.payload or {}).get("error")]
     is_owner = Q(external_id__in=[delivery.external_id for delivery in with_text])
     is_owner |= Q(submission_marker__in=[delivery.marker for delivery in with_text if delivery.marker])
@@ -281,17 +281,17 @@ def _mask(deliveries: Sequence[WebhookDelivery]) -> None:
 
 
 class _Burst:
-    """So many come that only keeping them can keep pace."""
+    """Detects a burst: so many deliveries that only storing them can keep pace."""
 
     def __init__(self) -> None:
         self.until = float("-inf")
         self.task_requested_at = float("-inf")
-        #: Whether some were kept since a task was asked for.
+        #: Whether deliveries were stored since the last task was requested.
         self.is_task_owed = False
         self._recent: deque[float] = deque(maxlen=BURST_DELIVERIES + 1)
 
     def add(self, count: int) -> bool:
-        """Whether it is on, now that so many have come."""
+        """Count deliveries. Returns whether there is a burst now."""
         now = monotonic()
         self._recent.extend([now] * count)
         if len(self._recent) > BURST_DELIVERIES and now - self._recent[0] < 1:
@@ -303,22 +303,22 @@ _burst = _Burst()
 
 
 def is_burst() -> bool:
-    """Whether so many come that it pays to wait a moment for the next ones, and to take them in together."""
+    """Whether so many come that it pays to wait a moment, and to process the next ones together."""
     return monotonic() < _burst.until
 
 
 def _request_apply_task() -> None:
-    """Have a task apply what was kept; one wish a second is enough, and the upkeep finds what every task missed."""
+    """Have a task apply the stored deliveries; one a second is enough, and the maintenance loop finds the rest."""
     now = monotonic()
     _burst.is_task_owed = now - _burst.task_requested_at < TASK_PAUSE_SECONDS
     if not _burst.is_task_owed:
         _burst.task_requested_at = now
-        with unit_of_work():  # in line with the other writers: past them it may come to nothing for long
+        with unit_of_work():  # in the write queue: outside of it this could fail for long
             async_task("jobs.tasks.apply_webhooks")
 
 
 def after_burst() -> None:
-    """Nobody has come for a while: have those applied that came after the last task. Raises nothing."""
+    """Have a task apply the deliveries that came after the last task was requested. Raises nothing."""
     if _burst.is_task_owed:
         _burst.task_requested_at = float("-inf")
         try:
@@ -328,6 +328,6 @@ def after_burst() -> None:
 
 
 def trim() -> int:
-    """Delete what is older than 30 days, a thousand at a time. Returns how many went."""
+    """Delete deliveries older than 30 days, at most a thousand. Returns how many."""
     old = WebhookDelivery.objects.filter(received_at__lt=timezone.now() - RETENTION).values_list("pk", flat=True)[:1000]
     return WebhookDelivery.objects.filter(pk__in=list(old)).delete()[0]

@@ -1,4 +1,4 @@
-"""Whether a webhook is from who it says: the signature of the Standard Webhooks scheme, over the raw bytes."""
+"""Verification of webhooks: signatures of the Standard Webhooks scheme, over the raw bytes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from enum import StrEnum
 PREFIX = "whsec_"
 #: How old, or how far ahead of our clock, a delivery may be.
 TOLERANCE_SECONDS = 300
-#: Longer headers than any sender's; what is longer is not looked at.
+#: Longer than any sender's header; a longer one is refused unread.
 MAX_HEADER_CHARACTERS = 4096
 
 
 class Check(StrEnum):
-    """What a look at headers and body found."""
+    """The result of a verification."""
 
     VALID = "valid"
     UNSIGNED = "unsigned"
@@ -26,9 +26,9 @@ class Check(StrEnum):
 
 
 def check(headers: Mapping[str, str], body: bytes, secret: str, now: float) -> Check:
-    """Judge a delivery. Never raises, whatever headers and body hold; keys of `headers` are in lower case.
+    """Verify a delivery. Never raises, whatever headers and body hold; keys of `headers` are in lower case.
 
-    A wrong signature is told before a wrong time: only a sender who knows the secret learns that his clock is off.
+    A wrong signature is reported before a wrong time: only a sender who knows the secret learns that its clock is off.
     """
     values = [headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature")]
     if not any(values):
@@ -54,7 +54,7 @@ def _key(secret: str) -> bytes:
 
 
 def _is_among(expected: bytes, signatures: str) -> bool:
-    """Several are given while a secret is being replaced; those of another version are not for us."""
+    """Several signatures are sent while a secret is being replaced; those of another version are ignored."""
     versioned = (signature.partition(",") for signature in signatures.split(" "))
     # Every one is compared, each in constant time.
     matches = [

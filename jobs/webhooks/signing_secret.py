@@ -1,4 +1,4 @@
-"""The secrets that providers sign their webhooks with: fetched when needed, kept in memory alone."""
+"""The secret that signs Replicate's webhooks: fetched when needed, kept in memory alone."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from jobs.providers.replicate.provider import ReplicateProvider
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
-#: A forged delivery must not make us ask again and again.
+#: Forged deliveries must not cause a request each.
 REFETCH_PAUSE_SECONDS = 60.0
-#: All deliveries wait while the secret is fetched: not for long, and after a failure not for a while.
+#: All deliveries wait while the secret is fetched, so not for long, and after a failure not for a while.
 FETCH_SECONDS = 4.0
 FAILURE_PAUSE_SECONDS = 5.0
 
@@ -38,7 +38,7 @@ _lock = threading.Lock()
 
 
 def secret() -> str:
-    """Replicate's secret for this account. Raises ProviderError when it can't be had."""
+    """Return Replicate's secret for this account. Raises ProviderError when it can't be fetched."""
     provider = ReplicateProvider.from_settings()
     account = (provider.access.base, provider.access.token)
     with _lock:
@@ -48,18 +48,18 @@ def secret() -> str:
 
 
 def fetch_early() -> None:
-    """Have the secret before the first delivery comes, where some are expected: it takes longer than all the rest."""
+    """Fetch the secret before the first delivery, where deliveries are expected: it takes longer than all the rest."""
     try:
         config = ProviderConfig.objects.filter(pk="replicate").first()
         if config is not None and config.webhook_url and ReplicateProvider.from_settings().access.token:
             secret()
     except (ProviderError, DatabaseError) as error:
-        # The first delivery asks again, and whoever delivers it is told what is wrong.
+        # The first delivery fetches it again, and its response says what is wrong.
         logger.info("Webhook secret could not be fetched early", extra={"error": str(error)})
 
 
 def fresh_secret(used: str) -> str | None:
-    """Another secret than `used`, which didn't fit: it may have been replaced. None: it is the same, or too soon."""
+    """Fetch the secret again when `used` didn't verify: it may have been replaced. None: it is the same, or too soon."""
     with _lock:
         if _cache.secret != used:
             return _cache.secret
@@ -76,7 +76,6 @@ def fresh_secret(used: str) -> str | None:
 
 
 def clear_cache() -> None:
-    """Fetch the secret again at the next need."""
     with _lock:
         _cache.secret, _cache.fetched_again_at, _cache.account, _cache.failed_at = (
             "",

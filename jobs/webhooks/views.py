@@ -1,4 +1,4 @@
-"""Where providers deliver."""
+"""The webhook endpoint of Django."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REFUSED = "webhook_refused"
 @csrf_exempt
 @require_POST
 def replicate(request: HttpRequest) -> HttpResponse:
-    """Take a delivery in: 200 for a good one, known job or not; 503 when it can't be judged now."""
+    """Process a delivery: 200 for a good one, known job or not; 503 when it can't be verified now."""
     if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_BYTES:
         return _refuse(413, "A delivery may have at most 10 MB.")
     # Not request.body: that has the limit of ordinary requests.
@@ -44,7 +44,7 @@ def replicate(request: HttpRequest) -> HttpResponse:
 
 
 def response_to(incoming: inbox.IncomingDelivery) -> tuple[int, dict[str, Any]]:
-    """The status and the body of the answer. Raises what kept the delivery from being kept."""
+    """Return the status and the body of the response. Raises the error that kept the delivery from being stored."""
     try:
         status = incoming.status
     except ProviderError as error:

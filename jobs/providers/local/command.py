@@ -1,4 +1,4 @@
-"""What is executed to train on this machine, and in which environment. The operator's choice, never a submitter's."""
+"""The command and the environment of a training on this machine: the operator's choice, never a submitter's."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ CORRELATION_ID = re.compile(r"[0-9A-Za-z._-]{1,128}")
 
 
 def substitute_placeholders(command: Sequence[str], folder: Path, dataset: str = "") -> list[str]:
-    """The command with our paths in place of its placeholders. An argument stays one argument, whatever is in it.
+    """Return the command with our paths in place of its placeholders. An argument stays one argument, whatever is in
+    it.
 
-    `dataset` is where the job's dataset was unpacked; empty for a job without one.
+    `dataset` is the folder of the unpacked dataset; empty for a job without one.
     """
     values = {
         "python": sys.executable,
@@ -44,14 +45,14 @@ def check(command: Sequence[str]) -> None:
     """Raise ProviderError when the command can't be started here."""
     program = substitute_placeholders(command[:1], BASE_DIR)[0]
     if os.sep in program and not Path(program).is_absolute():
-        # It would be looked for in the job's folder.
+        # A relative path would be resolved in the job's folder.
         raise ProviderError(f"The trainer's program {program!r} must be a name or an absolute path.", permanent=True)
     if shutil.which(program) is None:
         raise ProviderError(f"The trainer's program {program!r} does not exist or may not be executed.", permanent=True)
 
 
 def clean_environment(spec: TrainingSpec, outer: Mapping[str, str]) -> dict[str, str]:
-    """The trainer's environment: `outer` without anything that looks like a secret, and what tells the job.
+    """Return the trainer's environment: `outer` without anything that looks like a secret, and the job's ids.
 
     A trainer that needs a key of its own gets it from a file, or from a wrapper that the operator configures.
     """

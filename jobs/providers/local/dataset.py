@@ -18,12 +18,12 @@ PLACEHOLDER = "{dataset}"
 
 
 def unpack(folder: Path, transfer: DatasetTransfer, progress: TransferProgress) -> Path:
-    """The unpacked dataset in the job's folder: there as a whole, or not at all."""
+    """Unpack the dataset into the job's folder, as a whole or not at all. Returns where it is."""
     target = folder / NAME
     if target.is_dir():
         return target
     for leftover in folder.glob(f"{NAME}.*"):
-        shutil.rmtree(leftover, ignore_errors=True)  # of an attempt that was killed
+        shutil.rmtree(leftover, ignore_errors=True)  # left by an attempt that was killed
     draft = folder / f"{NAME}.{secrets.token_hex(4)}"
     progress.total = transfer.unpacked_size
     try:
@@ -40,15 +40,15 @@ def _move_into_place(draft: Path, target: Path) -> None:
     try:
         draft.rename(target)
     except OSError as error:
-        # Somebody who took the claim over was quicker: it is the same dataset.
+        # A process that reclaimed the entry was quicker: the dataset is the same.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
 
 
 def remove(jobs: Path, job_id: str) -> bool:
-    """Remove what was unpacked for a job that has ended. False: there is nothing here that is ours to remove."""
+    """Remove the unpacked dataset of a job that has ended. False: there is nothing here that is ours to remove."""
     folder = jobs / job_id
-    # What a link leads to is not ours: somebody has put the job's folder elsewhere.
+    # A link's target is not ours: an operator has moved the job's folder.
     leftovers = [] if folder.is_symlink() else [folder / NAME, *folder.glob(f"{NAME}.*")]
     folders = [path for path in leftovers if path.is_dir() and not path.is_symlink()]
     for path in folders:
@@ -57,7 +57,7 @@ def remove(jobs: Path, job_id: str) -> bool:
 
 
 def substitute_placeholder(value: Any, dataset: str) -> Any:
-    """JSON with the dataset's path in place of its placeholder, in whatever string it stands."""
+    """Return JSON with the dataset's path in place of its placeholder in every string."""
     if isinstance(value, str):
         return value.replace(PLACEHOLDER, dataset)
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""A job's folder on this machine: what is kept there, and what its records say of the training.
+"""A job's folder on this machine, and the records of its training.
 
-`process.json` is the claim: the training was started if it is there, and nothing was if it isn't. `exit.json` is
-the end, final once it is there. `cancel.json` says that the training is to be stopped.
+`process.json` is the claim: if it is there, the training was started, else nothing was. `exit.json` is the end, final
+once it is there. `cancel.json` requests a stop.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REMOVED = "removed"
 
 @contextmanager
 def disk_errors(*, nothing_created: bool = False) -> Iterator[None]:
-    """What the operating system refuses, as a sentence without our paths in it: a submitter may read it."""
+    """Turn OSError into a ProviderError whose message names no path of ours, since a submitter may read it."""
     try:
         yield
     except OSError as error:
@@ -42,7 +42,7 @@ def disk_errors(*, nothing_created: bool = False) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process of this machine. A pid is given out again; a pid with its start time is not, until the next boot."""
+    """A process of this machine. A pid is reused; a pid with its start time is unique until the next boot."""
 
     pid: int
     start: int
@@ -53,7 +53,7 @@ class Process:
         return start is not None and start == self.start
 
     def signal(self, number: int) -> None:
-        """Signal it, and nobody who has its pid by now: the descriptor holds on to the process we looked at."""
+        """Signal this process and no later owner of its pid: the descriptor pins the process that was checked."""
         with suppress(ProcessLookupError):
             descriptor = os.pidfd_open(self.pid)
             try:
@@ -63,14 +63,13 @@ class Process:
                 os.close(descriptor)
 
     def signal_group(self, number: int) -> None:
-        """Signal the group that it leads."""
         if self.is_alive:
             local_runner.signal_group(self.pid, number)
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The claim: which processes train, and on which machine."""
+    """The claim: the processes of the training, and their machine."""
 
     marker: str
     host: str
@@ -92,7 +91,7 @@ class Start:
 
     @classmethod
     def damaged(cls, written_at: datetime) -> Self:
-        """For a record that can't be read, as a loss of power leaves them: of this machine, before it was restarted."""
+        """Stand in for a record that a loss of power damaged: it counts as one of this machine before its restart."""
         nobody = Process(0, 0)
         return cls("", local_runner.host_name(), "", written_at, nobody, nobody)
 
@@ -106,13 +105,15 @@ class Start:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it trains, or its end is still being written down. Only told on its own machine."""
+        """Whether it trains, or its end is still being written. Only its own machine can tell."""
         return self.is_here and self.is_this_boot and (self.runner.is_alive or self.trainer.is_alive)
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How it ended. `stopped`: it was told to stop before it ended; `error`: why there is no exit code."""
+    """The exit record. `stopped`: a stop was requested before the end; `error`: why it could not run, or its end is
+    unknown.
+    """
 
     exit_code: int | None
     stopped: bool
@@ -121,10 +122,8 @@ class End:
 
 
 class JobFolder:
-    """The folder of one job below `jobs`."""
-
     def __init__(self, jobs: Path, job_id: str) -> None:
-        # The name of a path: whatever isn't one of our ids goes no further.
+        # The id becomes a path, so nothing but one of our ids may pass.
         if not JOB_ID.fullmatch(job_id):
             raise ProviderError(f"{job_id[:40]!r} is not a job id.", permanent=True, nothing_created=True)
         self.jobs = jobs
@@ -140,14 +139,14 @@ class JobFolder:
         return self.output.is_dir() and any(self.output.iterdir())
 
     def prepare(self, config: Mapping[str, Any], dataloader: Sequence[Any]) -> None:
-        """Put down what the trainer reads."""
+        """Write the files that the trainer reads."""
         self.output.mkdir(parents=True, exist_ok=True)
         (self.jobs / local_runner.ACTIVE).mkdir(exist_ok=True)
         self._write_config(local_runner.CONFIG, dict(config))
         self._write_config(local_runner.DATALOADER, list(dataloader))
 
     def _write_config(self, name: str, value: Any) -> None:
-        """For our user alone. What has secrets gets a masked copy beside it, which is all that the end leaves."""
+        """Write a config for our user alone. One with secrets gets a masked copy, which replaces it at the end."""
         masked, secrets = extract_secrets(value)
         path, masked_path = str(self.path / name), str(self.path / f"{name}{local_runner.MASKED}")
         if secrets:
@@ -155,7 +154,7 @@ class JobFolder:
         local_runner.write_atomically(path, value, local_runner.open_private)
 
     def drop_secrets(self) -> None:
-        """Leave the configs without their secrets: nobody reads them any more."""
+        """Replace the configs by their masked copies, once the trainer no longer reads them."""
         local_runner.drop_secrets(str(self.path))
 
     def link_marker(self, marker: str) -> None:
@@ -163,7 +162,7 @@ class JobFolder:
         if not MARKER.fullmatch(marker):
             raise ProviderError("The submission's marker can't be used.", permanent=True, nothing_created=True)
         (self.jobs / MARKERS).mkdir(parents=True, exist_ok=True)
-        # A link, since it appears whole or not at all.
+        # A link appears whole or not at all.
         with suppress(FileExistsError):
             (self.jobs / MARKERS / marker).symlink_to(Path(os.pardir, self.job_id))
 
@@ -184,13 +183,13 @@ class JobFolder:
             return None
 
     def record_missed_end(self, error: str) -> End:
-        """Keep an end that nobody was there to write down, so that it is told the same way from now on."""
+        """Write the exit record that the runner could not write, so that every later reader sees the same end."""
         self.drop_secrets()
         last_write = modified_at(self.log if self.log.exists() else self.path)
         stopped = self.cancel_requested_at() is not None
         record = {"exit_code": None, "stopped": stopped, "error": error, "ended_at": last_write.isoformat()}
         path = self.path / local_runner.END
-        # On a full disk it isn't kept, and found out again the next time.
+        # On a full disk it isn't written, and is determined again the next time.
         with suppress(OSError):
             if path.exists():  # damaged, or we would not be here
                 local_runner.write_atomically(str(path), record)
@@ -199,7 +198,7 @@ class JobFolder:
         return self.end() or End(None, stopped, error, last_write)
 
     def request_cancel(self) -> None:
-        """Write down that it is to be stopped, unless that was done before."""
+        """Record the request to stop, unless there is one."""
         local_runner.write_once(str(self.path / local_runner.CANCEL), {"asked_at": local_runner.now()})
 
     def cancel_requested_at(self) -> datetime | None:
@@ -208,16 +207,16 @@ class JobFolder:
         return None
 
     def is_cleared(self) -> bool:
-        """Whether nothing is left but what the training made."""
+        """Whether only the training's output is left."""
         return self.has_output() and [path.name for path in self.path.iterdir()] == [self.output.name]
 
     def remove(self, marker: str = "") -> None:
-        """Remove the folder and whatever leads to it, but for what the training made, which stays where it is.
+        """Remove the folder and the links to it, but leave the training's output in place.
 
-        What a crash half-way leaves, the next call removes. `marker`, where it is known, saves looking at all of them.
+        The next call removes what a crash left half done. A known `marker` saves a scan of all markers.
         """
         removed = self.jobs / REMOVED
-        # What a link leads to is not ours.
+        # A link's target is not ours.
         if self.path.is_symlink() or removed.is_symlink():
             raise ProviderError("The job's folder is a symbolic link and is left alone.", permanent=True)
         target = removed / f"{self.job_id}.{secrets.token_hex(4)}"
@@ -227,7 +226,7 @@ class JobFolder:
             self._set_aside(target)
         else:
             self.path.rename(target / self.job_id)
-        # What a crash left of others goes as well.
+        # Leftovers of earlier crashes go as well.
         shutil.rmtree(removed, ignore_errors=True)
         if target.exists():
             raise ProviderError("Not all files of the job could be removed; they are set aside in the data folder.")
@@ -247,7 +246,7 @@ class JobFolder:
 
 
 def find_marked(jobs: Path, marker: str) -> JobFolder | None:
-    """The folder whose training was started, or was about to be, under `marker`."""
+    """Return the folder whose training was started under `marker`, or was about to be."""
     if not MARKER.fullmatch(marker):
         return None
     try:

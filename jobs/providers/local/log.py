@@ -1,4 +1,4 @@
-"""What a training on this machine has written: pieces of its log, its progress, its last words."""
+"""The log of a training on this machine: slices of it, its progress, its final lines."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from cloudtrain_site.encryption import SecretScrubber
 from jobs.providers.base import NO_SECRETS, LogSlice
 from jobs.providers.progress import ANSI, CONTROL, Progress, read_progress
 
-#: What is read of a log that this process has not followed so far.
+#: Bytes read of a log that this process has not followed so far.
 TAIL_BYTES = 256_000
-#: A line that is longer than this is taken as it is.
+#: A longer line is read without waiting for its end.
 MAX_LINE_BYTES = 64_000
 MAX_FOLLOWED_LOGS = 256
 FINAL_LINES_READ_BYTES = 8_000
 MAX_FINAL_LINES = 3
 MAX_FINAL_CHARACTERS = 1_000
 
-# By log: up to where it was read, and what it said until there. Threads may read the same log at once: each entry is
-# replaced whole, so that the slower one only makes the next look read a little again.
+# By log: the offset read so far, and the progress until there. Threads may read the same log at once: each entry is
+# replaced whole, so that the slower one only makes the next call read a little again.
 _followed: dict[Path, tuple[int, Progress]] = {}
 
 
 def follow_progress(log: Path) -> Progress | None:
-    """What the log says by now, reading only what is new in it. None: there is no log."""
+    """Return the progress that the log gives, reading only its new bytes. None: there is no log."""
     try:
         with log.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -62,16 +62,16 @@ def _remember_offset(log: Path, offset: int, known: Progress) -> None:
 
 
 def read_slice(log: Path, *, start: int, limit: int, ended: bool, scrubber: SecretScrubber = NO_SECRETS) -> LogSlice:
-    """At most `limit` bytes from byte `start`, or from the character after it; whole characters only.
+    """Return at most `limit` bytes from byte `start`, or from the character after it; whole characters only.
 
-    `ended`: nobody writes to the log any more, so that what is cut off at its end stays so. What `scrubber` knows is
-    under stars wherever the slice begins and ends: a request from the middle of a secret gets no half of it.
+    `ended`: the log no longer grows, so that a character cut off at its end stays so. The secrets of `scrubber` are
+    masked wherever the slice begins and ends: a request from the middle of a secret gets no half of it.
     """
     try:
         with log.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             start = _character_start(file.fileno(), max(0, min(start, size)))
-            # Less than a character would be no step forwards.
+            # A slice shorter than a character would make no progress.
             data = _read_scrubbed(file.fileno(), start, max(limit, 4), scrubber)
     except FileNotFoundError:
         return LogSlice(text="", start=0, end=0, complete=ended)
@@ -88,7 +88,7 @@ def _read_scrubbed(file: int, start: int, size: int, scrubber: SecretScrubber) -
 
 
 def final_lines(log: Path) -> str:
-    """The last lines of the log that say something: no progress bars, no frames of a traceback."""
+    """Return the last meaningful lines of the log, without progress bars and frames of a traceback."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - FINAL_LINES_READ_BYTES))
@@ -101,7 +101,7 @@ def final_lines(log: Path) -> str:
 
 
 def _character_start(file: int, position: int) -> int:
-    """The first byte from `position` on that no earlier character reaches to."""
+    """Return the first position from `position` on at which a character begins."""
     first = max(0, position - 3)
     before = os.pread(file, position - first, first)
     for back, byte in enumerate(reversed(before), start=1):
@@ -113,7 +113,7 @@ def _character_start(file: int, position: int) -> int:
 
 
 def _complete_length(data: bytes) -> int:
-    """How many bytes there are before a character that is cut off at the end."""
+    """Return the number of bytes before a character that is cut off at the end."""
     for back in range(1, min(3, len(data)) + 1):
         byte = data[-back]
         if not _is_continuation(byte):
@@ -126,7 +126,6 @@ def _is_continuation(byte: int) -> bool:
 
 
 def _character_length(first: int) -> int:
-    """How long a character is whose first byte this is."""
     return 1 + (first >= 0xC0) + (first >= 0xE0) + (first >= 0xF0)
 
 

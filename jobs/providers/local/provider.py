@@ -1,7 +1,7 @@
-"""Trains on this machine: the embedded default.
+"""The provider that trains on this machine: the embedded default.
 
-Each training has a folder of its own and a runner (`local_runner.py`) that outlives us; what is told of it is
-read from the folder and from the processes that there are, so that every process of ours tells the same.
+Each training has a folder of its own and a runner (`runner.py`) that outlives our processes. Its state is read from the
+folder and from the running processes, so that every process of ours reports the same.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from jobs.providers.local import runner as local_runner
 from jobs.providers.local.folder import JobFolder, disk_errors, find_marked
 from jobs.providers.local.status import State, enforce_cancel, read_state
 
-#: A runner that has not started its trainer by then never will, and is not waited for.
+#: A runner that has not started its trainer by then never will, and is killed.
 START_SECONDS = 20.0
 
 
@@ -53,7 +53,7 @@ class LocalProvider:
         return cls(settings.DATA_DIR, config.command, config.grace_seconds)
 
     async def submit(self, spec: TrainingSpec) -> Snapshot:
-        """Start the training, or tell of the one that the job has: it never has two, whoever asks and how often."""
+        """Start the training, or return the one that the job has: it never has two, however often it is submitted."""
         return await asyncio.to_thread(self._submit, spec)
 
     async def find_by_marker(self, markers: Iterable[str]) -> Mapping[str, Snapshot]:
@@ -80,7 +80,6 @@ class LocalProvider:
         return ("cpu",)
 
     async def stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
-        """Unpack it into the job's folder."""
         return await asyncio.to_thread(self._stage, transfer, progress)
 
     def _stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
@@ -94,7 +93,7 @@ class LocalProvider:
             started = folder.start() is not None
             if not started:
                 folder.prepare(spec.config, _dataloader_config(spec))
-            # Before anything is started: whoever finds our lease expired asks for the marker.
+            # Before anything is started: a process that finds our lease expired searches by the marker.
             folder.link_marker(spec.marker)
             failure = "" if started else self._launch(folder, spec)
         with disk_errors():
@@ -106,7 +105,7 @@ class LocalProvider:
             return self._snapshot(folder, state)
 
     def _launch(self, folder: JobFolder, spec: TrainingSpec) -> str:
-        """Have a runner claim the job and start its training. Whether it did is on disk; its words if it did not."""
+        """Let a runner claim the job and start its training. The result is on disk; returns the runner's error."""
         deadline = time.monotonic() + START_SECONDS
         command = [sys.executable, "-I", "-S", local_runner.__file__]
         command += [str(folder.path), spec.marker, str(self.grace_seconds), str(deadline)]
@@ -122,10 +121,10 @@ class LocalProvider:
             text=True,
         )
         try:
-            # A second more than it has itself: once we have given up on it, it starts nothing.
+            # A second more than the runner's own deadline, after which it starts nothing.
             return runner.communicate(timeout=START_SECONDS + 1)[1].strip() or "its runner was killed"
         except subprocess.TimeoutExpired:
-            # Not communicate(): a runner that hangs would keep us for as long as it does.
+            # communicate() would block for as long as the runner hangs.
             runner.kill()
             runner.wait()
             if runner.stderr:
@@ -133,7 +132,7 @@ class LocalProvider:
             return "this machine is too busy"
 
     def _find_by_marker(self, markers: Sequence[str]) -> Mapping[str, Snapshot]:
-        """Without those that were never started, so that they are submitted again."""
+        """Leave out jobs that were never started, so that they are submitted again."""
         snapshots = {}
         with disk_errors():
             for marker in markers:
@@ -156,7 +155,7 @@ class LocalProvider:
         return answers
 
     def _fetch_one(self, folder: JobFolder) -> Snapshot | None:
-        """None for a training of another machine: only that one can tell."""
+        """Return None for a training of another machine: only that machine knows its state."""
         with disk_errors():
             _require(folder)
             state = read_state(folder)
@@ -182,13 +181,13 @@ class LocalProvider:
         return snapshot
 
     def _cancel(self, handle: Handle) -> None:
-        """Idempotent. A training of another machine is stopped by that one, which finds the request in the folder."""
+        """Idempotent. Another machine's training is stopped by that machine, which finds the request in the folder."""
         folder = JobFolder(self.jobs, handle.external_id)
         with disk_errors():
             _require(folder)
             if folder.end():
                 return
-            # First of all: from here on the training's end is a cancellation, and every fetch sees it through.
+            # The request first: from here on the training's end is a cancellation, and every fetch enforces it.
             folder.request_cancel()
             start = folder.start()
             if start is None or not start.is_alive:
@@ -201,7 +200,7 @@ class LocalProvider:
         folder = JobFolder(self.jobs, handle.external_id)
         with disk_errors():
             _require(folder)
-            # Before the log is read: what is written in between would be missed.
+            # Read before the log: lines written in between would be missed.
             ended = read_state(folder).end is not None
             return log.read_slice(folder.log, start=start, limit=limit, ended=ended, scrubber=scrubber)
 

@@ -1,12 +1,12 @@
-"""Starts one trainer, waits for it, and keeps on disk how it went: our only process that lives as long as a training.
+"""Start one trainer, wait for it, and record its end on disk: our only process that lives as long as a training.
 
 Plain Python without Django, since it stays in memory for days: 10 MB, up in 30 ms. It is run as a script,
 
-    python -I -S local_runner.py FOLDER MARKER GRACE DEADLINE PROGRAM [ARGUMENT ...]
+    python -I -S runner.py FOLDER MARKER GRACE DEADLINE PROGRAM [ARGUMENT ...]
 
-and shares nothing with whoever started it but the job's folder, so that our own restarts don't touch a training.
-SIGTERM to it is a cancellation: SIGTERM to the trainer's process group and, GRACE seconds later, SIGKILL.
-The functions that read and write records are imported by the provider as well.
+and shares nothing with the process that started it but the job's folder, so that our own restarts don't touch a
+training. SIGTERM to it is a cancellation: SIGTERM to the trainer's process group and, GRACE seconds later, SIGKILL. The
+functions that read and write records are imported by the provider as well.
 """
 
 # No pathlib and no typing here: they would double the time that a start takes.
@@ -33,9 +33,9 @@ CANCEL = "cancel.json"
 LOG = "train.log"
 CONFIG = "config.json"
 DATALOADER = "dataloader.json"
-#: Behind the name of one of these: what takes its place after the training, without secrets.
+#: The suffix of a config's copy without secrets, which replaces it after the training.
 MASKED = ".masked"
-#: Beside the job folders: one link for each training that nobody has seen to end.
+#: A folder beside the job folders, with a link for each training whose end nobody has seen.
 ACTIVE = "active"
 
 #: More than an exit record ever has.
@@ -43,11 +43,11 @@ DRAFT_BYTES = 4096
 POLL_SECONDS = 0.05
 
 
-# Who is who: a pid alone says nothing once it may have been given out again.
+# Identity: a pid alone proves nothing, since it may have been reused.
 
 
 def stat_fields(pid: int) -> list[bytes] | None:
-    """What the kernel tells of the process, from its state on. None: there is none, or only its remains."""
+    """Return the kernel's fields of a process, from its state on. None: it doesn't exist, or is a zombie."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # A program's name may have blanks and parentheses of its own: count from the last one.
@@ -58,13 +58,13 @@ def stat_fields(pid: int) -> list[bytes] | None:
 
 
 def start_time(pid: int) -> int | None:
-    """When the process began, in clock ticks since the machine's start. None: there is none."""
+    """Return a process's start in clock ticks since the machine's boot. None: it doesn't exist."""
     fields = stat_fields(pid)
     return int(fields[19]) if fields else None
 
 
 def is_group_alive(group: int) -> bool:
-    """Whether the group has a process. Remains don't count: a container's first process may never clear them."""
+    """Whether the group has a process. Zombies don't count: a container's first process may never reap them."""
     if not signal_group(group, 0):
         return False
     processes = (stat_fields(int(name)) for name in os.listdir("/proc") if name.isdecimal())
@@ -72,7 +72,7 @@ def is_group_alive(group: int) -> bool:
 
 
 def boot_id() -> str:
-    """A name for the time since this machine was started."""
+    """Return an id that changes with every boot."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
 
@@ -94,7 +94,7 @@ def open_private(path: str, flags: int) -> int:
 
 
 def write_draft(path: str, record: object, opener: Callable[[str, int], int] | None = None) -> str:
-    """Write the record beside `path`; the name it has for now."""
+    """Write the record beside `path`. Returns the draft's path."""
     draft = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
     try:
         with open(draft, "w", encoding="utf-8", opener=opener) as file:
@@ -106,12 +106,11 @@ def write_draft(path: str, record: object, opener: Callable[[str, int], int] | N
 
 
 def write_atomically(path: str, record: object, opener: Callable[[str, int], int] | None = None) -> None:
-    """Write the record in place of whatever `path` had."""
     os.replace(write_draft(path, record, opener), path)
 
 
 def drop_secrets(folder: str) -> None:
-    """Put the masked configs in the places of those that the trainer has read, and remove what crashes left of them."""
+    """Replace the configs by their masked copies, and remove the drafts that crashes left."""
     for name in (CONFIG, DATALOADER):
         path = os.path.join(folder, name)
         with contextlib.suppress(OSError):
@@ -123,7 +122,7 @@ def drop_secrets(folder: str) -> None:
 
 
 def write_once(path: str, record: object) -> bool:
-    """Write the record unless there is one. False: somebody was first, and theirs stays."""
+    """Write the record unless there is one. False: another process was first, and its record stays."""
     draft = write_draft(path, record)
     try:
         os.link(draft, path)
@@ -135,8 +134,7 @@ def write_once(path: str, record: object) -> bool:
 
 
 class ExitRecord:
-    """The record of the end, with its room on the disk taken at the beginning: a disk that the training
-    itself filled up must not lose how it ended."""
+    """The exit record. Its space on the disk is reserved at the start, since the training itself may fill the disk."""
 
     def __init__(self, folder: str) -> None:
         self.path = os.path.join(folder, END)
@@ -158,7 +156,7 @@ class ExitRecord:
 class Trainer:
     """The trainer's process: forked at once, but held at a gate until its pid is safely on disk.
 
-    If we die before the gate is opened, it reads the end of the pipe and goes without having run anything.
+    If we die before the gate is opened, it reads the end of the pipe and exits without having run anything.
     """
 
     def __init__(self, command: list[str], log: int) -> None:
@@ -173,10 +171,10 @@ class Trainer:
         os.setpgid(self.pid, self.pid)
 
     def open_gate(self) -> str | None:
-        """Let it run. Its error in words when the program could not be started."""
+        """Let the trainer run. Returns an error message when the program could not be started."""
         os.write(self.gate, b"!")
         os.close(self.gate)
-        # The pipe closes by itself when the program takes the process over.
+        # exec closes the pipe.
         code = os.read(self.failure, 16)
         return (
             f"The trainer's program {self.program!r} could not be started: {exec_error_text(int(code))}."
@@ -185,13 +183,13 @@ class Trainer:
         )
 
     def shut_gate(self) -> None:
-        """Let it go without running anything."""
+        """End the trainer without running anything."""
         os.close(self.gate)
         os.waitpid(self.pid, 0)
 
 
 def exec_trainer(command: list[str], log: int, *, gate: int, failure: int, other_ends: tuple[int, int]) -> None:
-    """Wait at the gate, then be the program. Never returns."""
+    """Wait at the gate, then execute the program. Never returns."""
     try:
         for end in other_ends:
             os.close(end)
@@ -208,7 +206,7 @@ def exec_trainer(command: list[str], log: int, *, gate: int, failure: int, other
 
 
 def restore_signals() -> None:
-    """Undo what the runner, and Python itself, ignore or block: it would be inherited."""
+    """Undo what the runner, and Python itself, ignore or block: the trainer would inherit it."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -233,29 +231,30 @@ def signal_group(group: int, number: int) -> bool:
 
 
 def wait_for_end(pid: int, grace: float) -> tuple[int, float | None]:
-    """The exit code (negative: the signal that killed it), and the deadline it was given if it was told to stop."""
+    """Return the exit code (negative: the signal that killed it), and the kill deadline if a stop was requested."""
     kill_at: float | None = None
     while True:
         timeout = 3600.0 if kill_at is None else max(0.0, kill_at - time.monotonic())
         received = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, timeout)
-        # Looked at first: a trainer that had ended before it could be told to stop was not stopped.
+        # Checked first: a trainer that had ended before it could be told to stop was not stopped.
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status), kill_at
         if received is not None and received.si_signo == signal.SIGTERM and kill_at is None:
             kill_at = time.monotonic() + grace
             signal_group(pid, signal.SIGTERM)
-            signal_group(pid, signal.SIGCONT)  # a stopped process would not hear of it
+            signal_group(pid, signal.SIGCONT)  # a suspended process would not receive it
         elif kill_at is not None and time.monotonic() >= kill_at:
             signal_group(pid, signal.SIGKILL)
             kill_at = time.monotonic() + 1
 
 
 def stop_leftovers(group: int, grace: float, kill_at: float | None) -> None:
-    """Stop what the trainer left in its group, such as loaders that hold memory; told to stop unless they were.
+    """Stop processes that the trainer left in its group, such as loaders that hold memory.
 
-    The group's number stays taken while it has a member. That it is emptied and given out again between two looks
-    is a race we accept: it would take a whole round of pids in a twentieth of a second.
+    `kill_at` is the deadline after a SIGTERM that they have had; None: they get one now. The group's number stays taken
+    while it has a member. That it is emptied and reused between two polls is a race we accept: it would take a whole
+    round of pids in a twentieth of a second.
     """
     if kill_at is None:
         kill_at = time.monotonic() + grace
@@ -279,7 +278,7 @@ def start_record(marker: str, trainer: Trainer) -> dict[str, object]:
 
 
 def claim(folder: str, marker: str, trainer: Trainer, deadline: float) -> None:
-    """Make this training the job's one and only. Raises OSError when the job has one, or we have been given up on."""
+    """Make this the job's only training. Raises OSError when the job has one, or `deadline` (monotonic) has passed."""
     if time.monotonic() > deadline:
         raise TimeoutError(errno.ETIMEDOUT, "this machine is too busy")
     job_id = os.path.basename(folder)
@@ -290,9 +289,9 @@ def claim(folder: str, marker: str, trainer: Trainer, deadline: float) -> None:
 
 
 def run(folder: str, trainer: Trainer, grace: float) -> dict[str, object]:
-    """Let the trainer run to its end; the exit record."""
-    # Whoever cancels writes that first and looks for our claim second; we do it the other way round, so that one of
-    # the two sees the other.
+    """Run the trainer to its end. Returns the exit record."""
+    # A canceller writes its request first and reads our claim second; we do the reverse, so that one of us sees the
+    # other.
     if os.path.lexists(os.path.join(folder, CANCEL)):
         trainer.shut_gate()
         return {"exit_code": None, "stopped": True, "error": None, "ended_at": now()}
@@ -304,15 +303,17 @@ def run(folder: str, trainer: Trainer, grace: float) -> dict[str, object]:
 
 
 def release_caller(decided: int) -> None:
-    """Let whoever started us go; that they have gone already is no matter."""
-    # Nobody may wait for the other end of our stderr as long as the training takes.
+    """Release the process that waits for the claim; it may have gone already."""
+    # A reader of our stderr must not have to wait for the whole training.
     os.dup2(os.open(os.devnull, os.O_RDWR), 2)
     with contextlib.suppress(BrokenPipeError):
         os.write(decided, b"!")
 
 
 def train(folder: str, marker: str, grace: float, deadline: float, command: list[str], decided: int) -> None:
-    """The runner's whole life. Says on `decided` when the claim is made; raises OSError when it can't be."""
+    """Claim the job, train, record the end. Writes to `decided` once the claim is made; raises OSError when it can't
+    be.
+    """
     log = os.open(os.path.join(folder, LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     record = ExitRecord(folder)
     trainer = Trainer(command, log)
@@ -334,8 +335,8 @@ def main(folder: str, marker: str, grace: str, deadline: str, *command: str) -> 
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     answer, decided = os.pipe()
-    # The parent goes when the claim is decided, and whoever waits for it can read on disk how. The child then has no
-    # parent of ours: nobody must reap it, and no death of ours reaches it.
+    # The parent exits when the claim is decided, and the result is on disk. The child then has no parent of ours:
+    # nothing has to reap it, and no death of ours reaches it.
     if os.fork():
         os.close(decided)
         os.read(answer, 1)

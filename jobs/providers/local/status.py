@@ -1,4 +1,4 @@
-"""How a training on this machine is doing, from its records and from the processes that there are."""
+"""The state of a training on this machine, from its records and the running processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STOPPED = "The training was stopped from outside, by SIGTERM, as a shutdown of t
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`status` is None when only another machine can tell. `start` is there once it was started."""
+    """`status` is None when only another machine knows it. `start` is set once the training was started."""
 
     status: JobStatus | None
     start: Start | None = None
@@ -26,11 +26,11 @@ class State:
 
 
 def read_state(folder: JobFolder) -> State:
-    """How it is doing now. A training that is gone without a word gets its end written down here."""
+    """Return the current state. A training that vanished without an exit record gets one here."""
     start = folder.start()
     if start is None:
         return State(JobStatus.QUEUED)
-    # In this order: a runner writes the end before it goes, so that one who is gone has written whatever it could.
+    # In this order: a runner writes the end before it exits, so that a dead one has written all that it could.
     is_alive = start.is_alive
     end = folder.end()
     if end is None and is_alive:
@@ -43,7 +43,7 @@ def read_state(folder: JobFolder) -> State:
 
 
 def _ended(folder: JobFolder, start: Start, end: End) -> State:
-    # A SIGTERM that nobody here asked for is no cancellation.
+    # A SIGTERM from outside is no cancellation.
     if end.stopped and folder.cancel_requested_at() is not None:
         return State(JobStatus.CANCELLED, start, end)
     if end.exit_code == 0 and not end.stopped and not end.error:
@@ -69,10 +69,10 @@ def _exit_text(code: int) -> str:
 
 
 def enforce_cancel(folder: JobFolder, start: Start, grace: float) -> None:
-    """See a cancellation through that was asked for; does nothing when none was.
+    """Enforce a requested cancellation; do nothing without a request.
 
-    The runner hears only its first SIGTERM, so that this may be called again and again: whoever was to send it
-    may have died before. Without its runner a training has nobody else who remembers its time of grace.
+    The runner heeds only its first SIGTERM, so this may be called again and again: the process that should have sent it
+    may have died. Without its runner a training's grace period is enforced here alone.
     """
     asked_at = folder.cancel_requested_at()
     if asked_at is None or not start.is_alive:

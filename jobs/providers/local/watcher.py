@@ -1,4 +1,4 @@
-"""Which trainings of this machine have something new: a look at a few files, without a question to the database."""
+"""Which trainings of this machine have changed: a few files answer that, without a query."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ WATCHED_FILES = (runner.LOG, runner.CLAIM, runner.END)
 
 
 def changed_jobs(seen: dict[str, object], *, jobs: Path | None = None) -> list[str]:
-    """The jobs whose training wrote, began or ended since the last look with the same `seen`.
+    """Return the jobs whose training wrote, began or ended since the last call with the same `seen`.
 
-    Ended trainings cost nothing: one is told of, and struck off the list at the next look. To be told again, remove
-    the job from `seen` before that. One that is being cancelled is told of at every look, so that it is pressed on.
+    An ended training is reported once and unlisted by the next call, so that it costs nothing from then on. To have it
+    reported again, remove the job from `seen` before that. One that is being cancelled is reported by every call, so
+    that its cancellation is enforced.
     """
     jobs = jobs or settings.DATA_DIR / "jobs"
     names = _active(jobs)
@@ -29,9 +30,9 @@ def changed_jobs(seen: dict[str, object], *, jobs: Path | None = None) -> list[s
 
 
 def ended_jobs(seen: dict[str, object], *, jobs: Path | None = None) -> list[str]:
-    """The jobs whose training ended since the last look of either kind, and nothing else: a slot is free then.
+    """Return only the jobs whose training ended since the last call of either function: a slot is free then.
 
-    Costs one question to the file system for each that trains, so that it can be asked often.
+    It costs one file system call for each running training, so that it can be called often.
     """
     jobs = jobs or settings.DATA_DIR / "jobs"
     ends = [name for name in _active(jobs) if os.path.exists(f"{jobs}/{name}/{runner.END}")]  # noqa: PTH110
@@ -64,7 +65,7 @@ def _changed(seen: dict[str, object], jobs: Path, name: str) -> bool:
 
 
 def _signature(folder: JobFolder) -> tuple[object, ...]:
-    """What differs as soon as there is something to tell; a training that died without a word differs too."""
+    """Return a value that changes as soon as there is something to report, a death without a record included."""
     start = folder.start()
     gone = start is not None and start.is_here and not start.is_alive
     return (gone, *(_size_and_mtime(folder.path / file) for file in WATCHED_FILES))

@@ -1,4 +1,4 @@
-"""Where Replicate is, and how it says no. Imports no HTTP library: those are 12 MB a process."""
+"""Replicate's address and errors. Imports no HTTP library: those are 12 MB a process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEFAULT_BASE = "https://api.replicate.com"
 
 
 class ReplicateError(ProviderError):
-    """What Replicate said or didn't. `is_general`: every other request would have met the same."""
+    """A refusal by Replicate, or no answer. `is_general`: any other request would have failed the same way."""
 
     def __init__(self, message: str, *, code: int | None = None, is_general: bool = False, **fields: Any) -> None:
         super().__init__(message, **fields)
@@ -22,18 +22,16 @@ class ReplicateError(ProviderError):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where Replicate is, and the token that opens it."""
-
     base: str
     token: str
 
     @property
     def origin(self) -> tuple[str, str, int | None]:
-        """Scheme, host and port: nothing is sent anywhere else."""
+        """Scheme, host and port: the token is sent nowhere else."""
         return origin_of(self.base)
 
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
-    """The scheme, host and port of an address."""
+    """Return the scheme, host and port of an address. Raises ValueError for an invalid one."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)

@@ -1,4 +1,4 @@
-"""Requests to Replicate: one client a run, bounded, patient with its limits, and careful with what costs money."""
+"""The HTTP client for Replicate: it bounds requests, heeds rate limits, and never repeats what may cost money."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ import httpx
 from cloudtrain_site.http_client import get_async_client
 from jobs.providers.replicate.access import Access, ReplicateError, origin_of
 
-#: The documented limit is 50 requests a second; at their usual tenth of a second this many at once stay below it.
+#: The documented limit is 50 requests a second; at their usual duration this many at once stay below it.
 MAX_CONCURRENT_REQUESTS = 8
-#: The first try of a request that changes nothing, and two more.
+#: Attempts of a request that changes nothing.
 MAX_ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.2
-#: A throttled request is waited for up to this long; what takes longer is told to whoever asks.
+#: A throttled request waits this long at most; a longer wait is an error with `retry_after`.
 MAX_WAIT_SECONDS = 5.0
 DEFAULT_RETRY_SECONDS = 10.0
-#: So many requests in a row without any answer, and it is not their fault: nobody is asked any more.
+#: After this many unanswered requests in a row the fault is general, and none is repeated.
 MAX_UNANSWERED = MAX_CONCURRENT_REQUESTS
 TIMEOUT = httpx.Timeout(connect=5.0, read=10.0, write=30.0, pool=None)
-#: Answers about a create that say for sure that nothing was made.
+#: Status codes of a POST that prove that nothing was created.
 NOTHING_CREATED_CODES = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
-#: What was refused for good: asking again changes nothing.
+#: Status codes that a repetition would not change.
 PERMANENT_CODES = NOTHING_CREATED_CODES - {429}
 ACCOUNT_CODES = frozenset({401, 402, 403})
 _RESETS_IN = re.compile(r"(?:resets in ~?|available in )(\d{1,6}(?:\.\d+)?) ?s")
 
 
 class Connection:
-    """An open client. Requests beyond the bound wait; after a 429 all of them wait for as long as it asks."""
+    """An open client. Requests beyond the bound wait; after a 429 all of them wait for as long as it says."""
 
     def __init__(self, access: Access, *, concurrency: int = MAX_CONCURRENT_REQUESTS) -> None:
         if not access.token:
@@ -61,7 +61,7 @@ class Connection:
         await self._client.__aexit__(error, value, traceback)
 
     async def get(self, path: str, **params: str) -> Any:
-        """The JSON at `path`, asked for up to three times. Raises ReplicateError."""
+        """Return the JSON at `path`, after at most MAX_ATTEMPTS requests. Raises ReplicateError."""
         pause = FIRST_PAUSE_SECONDS
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
@@ -80,7 +80,7 @@ class Connection:
         raise AssertionError("the last attempt returns or raises")
 
     async def follow(self, link: str) -> Any:
-        """The JSON at a link that Replicate gave. Raises ReplicateError for one that leads elsewhere."""
+        """Return the JSON at a link from Replicate. Raises ReplicateError for a link to another host."""
         try:
             origin = origin_of(link)
         except ValueError:
@@ -90,7 +90,7 @@ class Connection:
         return await self.get(link)
 
     async def post(self, path: str, **options: Any) -> Any:
-        """The JSON that a POST answers. Sent once: what it made may cost money, and would be made twice."""
+        """Return the JSON answer of a POST. It is sent once: a repetition could create, and bill, a second training."""
         return await self._send("POST", path, **options)
 
     async def _send(self, method: str, path: str, **options: Any) -> Any:
@@ -124,15 +124,15 @@ class Connection:
 
 
 def _throttled(seconds: float) -> ReplicateError:
-    """The error of a request that was not sent, since the one before it was told to wait."""
+    """Return the error of a request that was not sent because an earlier one was throttled."""
     message = f"Replicate wants to be asked nothing for another {seconds:.0f} s."
     return ReplicateError(message, code=429, nothing_created=True, retry_after=seconds, is_general=True)
 
 
 def _unanswered(error: httpx.RequestError, *, is_general: bool) -> ReplicateError:
-    """The error of a request without an answer. `is_general`: many before it had none either.
+    """Return the error of a request without an answer. `is_general`: many before it had none either.
 
-    Its transport reports a connection that broke after the request was sent as a connect timeout too, so the kind of
+    The transport reports a connection that broke after the request was sent as a connect timeout too, so the kind of
     the httpx error says nothing about whether anything was sent; only aiohttp's own kind does.
     """
     not_sent = isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
@@ -172,7 +172,7 @@ def _refusal(response: httpx.Response, body: Any) -> ReplicateError:
 
 
 def _parse(response: httpx.Response) -> Any:
-    """The body as JSON; None for HTML and other surprises."""
+    """Return the body as JSON; None when it is something else."""
     try:
         return json.loads(response.content)
     except (ValueError, RecursionError):
@@ -180,7 +180,7 @@ def _parse(response: httpx.Response) -> Any:
 
 
 def _detail(body: Any) -> str:
-    """What Replicate said, in its own words; any key may be missing."""
+    """Return Replicate's own message; any key may be missing."""
     if not isinstance(body, dict):
         return "no reason was given."
     parts = [str(body[key]).strip() for key in ("title", "detail") if body.get(key)]
@@ -188,7 +188,7 @@ def _detail(body: Any) -> str:
 
 
 def retry_after(headers: Mapping[str, str], body: Any) -> float | None:
-    """Seconds to wait: from the header, the body's field, or its sentence; None when none of them says."""
+    """Return the seconds to wait, from the header, the body's field or its message; None when none gives any."""
     detail = body if isinstance(body, dict) else {}
     match = _RESETS_IN.search(str(detail.get("detail", "")))
     candidates = (headers.get("retry-after"), detail.get("retry_after"), match[1] if match else None)

@@ -1,8 +1,8 @@
-"""What many predictions are doing, for as few requests as it takes.
+"""Fetch the state of many predictions with few requests.
 
-A list page answers for up to a hundred; it is read as long as enough of those on it are asked about. The time that
-the jobs span is cut into windows, which are read side by side, each from its newest page on. What no page showed is
-asked for one by one. Lists carry no logs: those come with the single answers alone.
+A list page answers for up to a hundred predictions; pages are read as long as enough of theirs are asked about. The
+time that the jobs span is cut into windows, which are read side by side, each from its newest page on. Predictions that
+no page showed are fetched one by one. Lists carry no logs: only single answers do.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from jobs.statuses import TERMINAL
 if TYPE_CHECKING:
     from jobs.providers.replicate.client import Connection
 
-#: A page costs what one single request costs, and comes after the page before it: it has to answer for more than one.
+#: A page costs a request and waits for the page before it: it pays when it answers for at least this many jobs.
 MIN_JOBS_PER_PAGE = 4
-#: Jobs a window: about two and a half pages, read one after the other.
+#: About two and a half pages, which are read one after the other.
 JOBS_PER_WINDOW = 250
 MAX_WINDOWS = 6
 CLOCK_SLACK = timedelta(minutes=2)
-#: The clocks may differ, and a submission waits for its version to be looked up.
+#: Clocks may differ, and a submission first looks up its version.
 AFTER_SUBMISSION = timedelta(minutes=10)
 #: A prediction made this recently may not be visible yet.
 NOT_YET_VISIBLE = timedelta(seconds=60)
-#: No answer at all, and "later": whoever is asked next would get the same. Another code may be one prediction's own.
+#: No answer and 429 would meet the next request as well; another code may be one prediction's own.
 GENERAL_CODES = frozenset({None, 429})
 EARLIEST = datetime(2015, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The predictions made from `after` on and before `before`, and which of them are asked about."""
+    """The predictions made from `after` on and before `before`, and the handles of the wanted ones."""
 
     after: datetime
     before: datetime
@@ -48,7 +48,7 @@ class Window:
 async def fetch_parts(
     connection: Connection, handles: Sequence[Handle], *, with_logs: bool = False
 ) -> AsyncIterator[Answers]:
-    """Answers as they come. Raises ProviderError when Replicate as a whole can't be asked."""
+    """Yield answers as they arrive. Raises ProviderError when Replicate as a whole can't be asked."""
     missing = {handle.external_id: handle for handle in handles}
     spans = windows(handles) if len(handles) >= MIN_JOBS_PER_PAGE and not with_logs else []
     async for part in _merge([_read_window(connection, span, missing) for span in spans]):
@@ -63,12 +63,12 @@ async def fetch_parts(
 
 
 def _is_single_failure(failures: Sequence[ReplicateError]) -> bool:
-    """Whether nothing was tried but one prediction, and its server choked: that says little about the others."""
+    """Whether one prediction alone was tried, and met a server error: that says little about the others."""
     return len(failures) == 1 and (failures[0].code or 0) >= 500
 
 
 def windows(handles: Sequence[Handle]) -> list[Window]:
-    """The time that the jobs span, cut so that each window has about as many of them."""
+    """Cut the time that the jobs span into windows with about equally many of them."""
     ordered = sorted(handles, key=_since)
     count = min(MAX_WINDOWS, -(-len(ordered) // JOBS_PER_WINDOW))
     size = -(-len(ordered) // count)
@@ -83,7 +83,7 @@ def _since(handle: Handle) -> datetime:
 
 
 async def _read_window(connection: Connection, window: Window, missing: dict[str, Handle]) -> AsyncIterator[Answers]:
-    """Its pages, newest first, as long as they pay. What is found is taken out of `missing`."""
+    """Yield the answers of its pages, newest first, while they pay. Removes the answered ones from `missing`."""
     params = {"created_after": window.after.isoformat(), "created_before": window.before.isoformat()}
     own = {handle.job_id for handle in window.handles}
     page = await _page(connection.get("/v1/predictions", **params))
@@ -92,7 +92,7 @@ async def _read_window(connection: Connection, window: Window, missing: dict[str
         yield part
         link = page.get("next")
         done = not any(handle.external_id in missing for handle in window.handles)
-        # Replicate's clocks differ: at its far end a window has some of the one before, which won't find them there.
+        # Replicate's clocks differ: a window's last page may have jobs of the window before it, which won't find them.
         foreign = part.keys() - own
         if (done and not foreign) or len(part) < MIN_JOBS_PER_PAGE or not isinstance(link, str):
             return
@@ -100,7 +100,7 @@ async def _read_window(connection: Connection, window: Window, missing: dict[str
 
 
 async def _page(request: Awaitable[Any]) -> Mapping[str, Any] | None:
-    """A page; None when it alone could not be had, so that its jobs are asked for one by one."""
+    """Return a page; None when this page alone failed, so that its jobs are fetched one by one."""
     try:
         page = await request
     except ReplicateError as error:
@@ -120,7 +120,7 @@ def _answers_on(page: Mapping[str, Any], missing: dict[str, Handle]) -> Answers:
 
 
 async def fetch_one(connection: Connection, handle: Handle) -> Snapshot:
-    """One prediction, with its log: an ended one without any has none, while lists don't say."""
+    """Return one prediction with its log. An ended one without a log gets an empty one; a list leaves that open."""
     snapshot = read_snapshot(await connection.get(f"/v1/predictions/{handle.external_id}"))
     return replace(snapshot, log="") if snapshot.log is None and snapshot.status in TERMINAL else snapshot
 
@@ -137,7 +137,7 @@ async def _read_single(connection: Connection, handle: Handle) -> AsyncIterator[
 
 
 async def _merge(sources: Iterable[AsyncIterator[Answers]]) -> AsyncIterator[Answers]:
-    """What all of them yield, in the order in which it comes. The first error ends them all."""
+    """Yield the answers of all sources in the order of their arrival. The first error ends them all."""
     queue: asyncio.Queue[Answers | BaseException | None] = asyncio.Queue()
 
     async def drain(source: AsyncIterator[Answers]) -> None:

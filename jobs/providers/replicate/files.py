@@ -1,4 +1,4 @@
-"""Brings datasets to Replicate's files, and knows when a file there will no longer do."""
+"""Upload datasets to Replicate's files, and use an earlier upload again while it lives long enough."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 #: A training may wait at Replicate before it fetches its dataset: a file that expires sooner is sent again.
 MIN_LIFETIME = timedelta(minutes=15)
-#: To connect, to read, to write, and for a free connection: after the last byte Replicate still has to store all of it.
+#: Seconds to connect, read, write and wait for a connection: Replicate stores all of it after the last byte.
 TIMEOUT = (5.0, 60.0, 60.0, None)
 CONTENT_TYPES = {"zip": "application/zip", "tar": "application/x-tar", "tar.gz": "application/gzip"}
 
 
 class _CountingFile:
-    """A file that counts what is read of it. httpx asks it for its length, and for bytes until there are no more."""
+    """A file that counts what is read of it. httpx asks for its length, and then reads until its end."""
 
     def __init__(self, file: IO[bytes], progress: TransferProgress) -> None:
         self.file = file
@@ -38,7 +38,7 @@ class _CountingFile:
 
 
 async def stage(connection: Connection, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
-    """The dataset as a file that lives long enough: the one of the last time, or a new one."""
+    """Return a file that lives long enough: the last upload, or a new one."""
     if transfer.copy is not None:
         existing = await _existing_copy(connection, transfer.copy, transfer)
         if existing is not None:
@@ -47,7 +47,7 @@ async def stage(connection: Connection, transfer: DatasetTransfer, progress: Tra
 
 
 async def _existing_copy(connection: Connection, copy: RemoteCopy, transfer: DatasetTransfer) -> RemoteCopy | None:
-    """The file as it is now; None when it is gone, will be too soon, or isn't what was sent."""
+    """Return the file as it is now; None when it is gone, expires too soon, or isn't the one that was sent."""
     if not _lives_long_enough(copy):
         return None
     try:
@@ -79,7 +79,7 @@ async def _upload(connection: Connection, transfer: DatasetTransfer, progress: T
 
 
 def _read_copy(body: Any, transfer: DatasetTransfer) -> RemoteCopy | None:
-    """A file's JSON; only its id and its address have to be there, but what is there must be ours."""
+    """Read a file's JSON. Only id and address are required, but a size or checksum has to match. None: it doesn't."""
     fields = body if isinstance(body, Mapping) else {}
     urls, sums = fields.get("urls"), fields.get("checksums")
     address = urls.get("get") if isinstance(urls, Mapping) else None

@@ -1,4 +1,4 @@
-"""Replicate's predictions: read into our values, and written from an order. No request is made here."""
+"""Conversion between Replicate's predictions and our values. No request is made here."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from jobs.statuses import ACTIVE, PROVIDER_WORDS
 
 logger = logging.getLogger("simpletuner.cloud.providers")
 
-#: Hardware is chosen by choosing the model: there is one for each of these profiles.
+#: The model decides the hardware: there is one for each of these profiles.
 PROFILES = ("h100", "h100-x2", "h100-x4", "h100-x8", "l40s", "l40s-x2", "l40s-x4", "l40s-x8")
 MODEL_PREFIX = "advanced-trainer-"
 MODEL = f"simpletuner/{MODEL_PREFIX}{{profile}}"
 WEBHOOK_PATH = "/api/webhooks/replicate"
 MARKER_PARAMETER = "ct"
-#: The inputs that Replicate blacks out once the model has them; everything else can be read through its API.
+#: Replicate redacts these inputs once the model has them; all others can be read through its API.
 SECRET_INPUTS = ("hf_token", "s3_access_key", "s3_secret_key")
 #: Progress is read from the end of the log: a megabyte of it would say nothing more.
 PROGRESS_TAIL_CHARACTERS = 65_536
@@ -31,14 +31,14 @@ MARKER = re.compile(r"ct-[0-9a-f]{24}")
 
 
 def is_prediction(body: Any) -> bool:
-    """Whether it can be read as one: only `id` has to be there, in characters that a database takes."""
+    """Whether `body` is a prediction: only `id` is required, in characters that a database takes."""
     if not isinstance(body, Mapping) or not isinstance(body.get("id"), str):
         return False
     return 0 < len(body["id"]) <= 128 and body["id"].isprintable()
 
 
 def read_snapshot(body: Any) -> Snapshot:
-    """A prediction's JSON as a snapshot. Raises ProviderError for what is none."""
+    """Return a prediction's JSON as a snapshot. Raises ProviderError for any other JSON."""
     if not is_prediction(body):
         raise ProviderError("Replicate's answer is no prediction.")
     status = _status(body)
@@ -70,7 +70,7 @@ def _status(body: Mapping[str, Any]) -> Any:
 
 
 def _text(value: Any) -> str:
-    """`value` as text that a database takes; empty for anything that isn't text."""
+    """Return `value` as text that a database takes; empty for anything that isn't text."""
     if not isinstance(value, str):
         return ""
     return value.encode("utf-8", "replace").decode().replace("\x00", " ")
@@ -85,14 +85,14 @@ def _moment(value: Any) -> datetime | None:
 
 
 def _seconds(value: Any) -> float | None:
-    """Seen at Replicate: a huge negative time, and 3e-06 of one that was cancelled before it began."""
+    """Return a duration in bounds. Replicate has sent huge negative ones, and 3e-06 for one that never began."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(min(max(0.0, value), 10_000_000.0))
 
 
 def _output(value: Any) -> str | None:
-    """Where the result is, as the trainer says it: an address or a sentence; None when it is neither."""
+    """Return the trainer's output, an address or a sentence; None when it is neither."""
     if isinstance(value, Mapping):
         value = value.get("weights") or value.get("version")
     return _text(value)[:2000] or None
@@ -106,15 +106,15 @@ def _metadata(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def profile_of(model: str) -> str | None:
-    """The hardware that a model runs on; None for a model that isn't the trainer's."""
+    """Return the hardware that a model runs on; None for a model that isn't the trainer's."""
     profile = model.partition(":")[0].rpartition("/")[2].removeprefix(MODEL_PREFIX)
     return profile if profile in PROFILES else None
 
 
 def markers_in(body: Any) -> set[str]:
-    """The submission markers that a listed prediction carries, in its input or its webhook's address.
+    """Return the submission markers in a listed prediction's input or webhook address.
 
-    One that was made on Replicate's pages isn't ours: somebody has run one of ours again there, with its input.
+    A prediction from Replicate's web page has none: there a person has run one of ours again, with its input.
     """
     if not isinstance(body, Mapping) or body.get("source") == "web":
         return set()
@@ -124,7 +124,6 @@ def markers_in(body: Any) -> set[str]:
 
 
 def read_discovered(body: Any) -> DiscoveredTraining:
-    """A listed prediction with what tells whose it is."""
     snapshot = read_snapshot(body)
     inputs = body.get("input") if isinstance(body.get("input"), Mapping) else {}
     config, dataloader = _json(inputs.get("config_json")), _json(inputs.get("dataloader_json"))
@@ -149,7 +148,7 @@ def _json(text: Any) -> Any:
 
 
 def write_input(spec: TrainingSpec) -> dict[str, Any]:
-    """The inputs that today's predictor takes. Raises ProviderError for a secret that it would show to everybody."""
+    """Return the inputs of today's predictor. Raises ProviderError for a secret that Replicate would show in clear."""
     config = dict(spec.config)
     inputs: dict[str, Any] = _pop_secrets(config)
     lycoris = config.get("lycoris_config")
@@ -169,7 +168,7 @@ def write_input(spec: TrainingSpec) -> dict[str, Any]:
 
 
 def _pop_secrets(config: dict[str, Any]) -> dict[str, str]:
-    """The secret inputs, taken out of `config`. Raises ProviderError for one that is no text."""
+    """Remove the secret inputs from `config` and return them. Raises ProviderError for one that isn't text."""
     secrets = {name: config.pop(key) for name in SECRET_INPUTS for key in (name, f"--{name}") if config.get(key)}
     for name, value in secrets.items():
         if not isinstance(value, str):
@@ -178,7 +177,7 @@ def _pop_secrets(config: dict[str, Any]) -> dict[str, str]:
 
 
 def objection_to(config: Mapping[str, Any], dataloader_config: Sequence[Any]) -> str:
-    """Why no prediction could be made of this config; empty when one could."""
+    """Return why no prediction can be made of this config; empty when one can."""
     try:
         write_input(TrainingSpec("", config, dataloader_config, "", "", ""))
     except ProviderError as error:
@@ -187,7 +186,7 @@ def objection_to(config: Mapping[str, Any], dataloader_config: Sequence[Any]) ->
 
 
 def remarks_on(config: Mapping[str, Any]) -> Sequence[str]:
-    """What becomes of the secrets in this config, and which one is missing."""
+    """Return sentences about the secrets in this config: where they go, and which one is missing."""
     keys = {key.removeprefix("--") for key, value in config.items() if value}
     secrets = [name for name in SECRET_INPUTS if name in keys]
     sentences = [f"{', '.join(secrets)}: handed to Replicate as a secret input, and to nobody else."] if secrets else []
@@ -197,7 +196,7 @@ def remarks_on(config: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _run_name(spec: TrainingSpec, config: Mapping[str, Any]) -> str:
-    """Without the marker of another submission, when its config was read from the prediction that this became."""
+    """Return the name without the marker of an earlier submission, which a config read from a prediction has."""
     name = spec.tracker_run_name or _text(config.get("tracker_run_name") or config.get("--tracker_run_name"))
     return MARKER.sub("", name).strip()
 
@@ -214,7 +213,7 @@ def _refuse_secrets(shown: Mapping[str, Any]) -> None:
 
 
 def secret_names(value: Any, path: str = "") -> Sequence[str]:
-    """Where in `value` secrets stand, as dotted paths."""
+    """Return the dotted paths of the secrets in `value`."""
     items: list[tuple[str, Any]] = []
     if isinstance(value, Mapping):
         items = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
@@ -234,7 +233,7 @@ def _secret_below(where: str, item: Any) -> Sequence[str]:
 
 
 def webhook_address(address: str, marker: str) -> str:
-    """The address that Replicate tells its news, with the marker; a bare host stands for ours on it."""
+    """Return the address for Replicate's webhooks, with the marker. A bare host gets our path."""
     parts = urlsplit(address)
     path = WEBHOOK_PATH if parts.path in ("", "/") else parts.path
     query = "&".join(filter(None, [parts.query, urlencode({MARKER_PARAMETER: marker})]))

@@ -1,4 +1,4 @@
-"""Trains on Replicate. This file and its `replicate_*` neighbours are the only ones that know its API."""
+"""The provider that trains on Replicate."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("simpletuner.cloud.providers")
 
-#: A new version of a trainer is run after this at the latest.
+#: A new version of a trainer is used after this time at the latest.
 VERSION_CACHE_SECONDS = 600.0
-#: How far back a lost submission is looked for; after an hour the input that carries the marker is gone anyway.
+#: How far back a lost submission is searched for; Replicate deletes the input with the marker after an hour.
 SEARCH_BACK = timedelta(hours=2)
 MAX_PAGES = 50
 #: The clocks of Replicate's endpoints differ by a little, and ours from theirs.
@@ -60,20 +60,19 @@ _versions: dict[tuple[str, str], tuple[float, str]] = {}
 
 @dataclass(frozen=True, slots=True)
 class SubmissionSettings:
-    """What the operator wants of submissions: which model, empty for the profile's; and where the news go."""
+    """The operator's settings: the model, empty for the profile's own; the webhook address, empty for none."""
 
     model: str = ""
     webhook_url: str = ""
 
 
 def read_submission_settings() -> SubmissionSettings:
-    """Those of now."""
     config = ProviderConfig.objects.filter(name=ReplicateProvider.name).first()
     return SubmissionSettings(config.model_version, config.webhook_url) if config else SubmissionSettings()
 
 
 class ReplicateProvider:
-    """Each job is a prediction of the model that stands for its hardware profile."""
+    """Runs each job as a prediction of the model for its hardware profile."""
 
     name = "replicate"
     label = "Replicate"
@@ -87,19 +86,19 @@ class ReplicateProvider:
 
     @classmethod
     def from_settings(cls) -> Self:
-        """Asks no database: it may be called in the middle of a coroutine."""
+        """Build it from the environment, without a query: a coroutine may call this."""
         base = os.environ.get("REPLICATE_BASE_URL") or DEFAULT_BASE
         return cls(Access(base.rstrip("/"), os.environ.get("REPLICATE_API_TOKEN", "").strip()))
 
     def _connect(self) -> Connection:
-        """A client, to be opened with `async with`. Raises ReplicateError without a token."""
-        # Loaded with the first request: httpx and aiohttp are 12 MB, which a process that never asks Replicate spares.
+        """Return a client, to be opened with `async with`. Raises ReplicateError without a token."""
+        # Loaded with the first request: httpx and aiohttp are 12 MB, which other processes save.
         from jobs.providers.replicate.client import Connection
 
         return Connection(self.access)
 
     async def submit(self, spec: TrainingSpec) -> Snapshot:
-        """Sent once. Its own connection: one that was kept open could break in a way that leaves the outcome open."""
+        """Send the job once, over a new connection: a kept one could break in a way that leaves the outcome open."""
         settings = self.settings or await sync_to_async(read_submission_settings)()
         model = (settings.model or MODEL).replace("{profile}", spec.hardware_profile)
         body: dict[str, Any] = {"input": write_input(spec), "version": await self._version(model)}
@@ -111,16 +110,16 @@ class ReplicateProvider:
                 return read_snapshot(await connection.post("/v1/predictions", json=body))
             except ReplicateError as error:
                 if error.code == 422:
-                    _versions.clear()  # it may have been withdrawn since we looked
+                    _versions.clear()  # the version may have been withdrawn
                 raise
 
     async def stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
-        """A file of the account, sent again when it has expired or is about to."""
+        """Upload the dataset as a file of the account, again when the earlier file has expired or is about to."""
         async with self._connect() as connection:
             return await files.stage(connection, transfer, progress)
 
     async def _version(self, model: str) -> str:
-        """`owner/name:version` to run: pinned by the operator, or the newest. Whatever goes wrong made nothing."""
+        """Return `owner/name:version`: pinned by the operator, or the newest. After an error nothing was created."""
         if ":" in model or "/" not in model:
             return model
         cached = _versions.get((self.access.base, model))
@@ -148,7 +147,7 @@ class ReplicateProvider:
         return str(newest["id"])
 
     async def find_by_marker(self, markers: Iterable[str], *, since: datetime | None = None) -> Mapping[str, Snapshot]:
-        """Looks through the predictions made since then, by default in the last two hours."""
+        """Search the predictions made after `since`, by default in the last two hours."""
         marker_set, snapshots = set(markers), {}
         start = (since or datetime.now(UTC) - SEARCH_BACK) - CLOCK_SLACK
         async with self._connect() as connection:
@@ -160,7 +159,6 @@ class ReplicateProvider:
         return snapshots
 
     async def fetch(self, handles: Sequence[Handle]) -> Answers:
-        """All parts of `fetch_parts` at once."""
         answers: dict[str, Snapshot | ProviderError] = {}
         async for part in self.fetch_parts(handles):
             answers.update(part)
@@ -180,7 +178,7 @@ class ReplicateProvider:
         return trainings[:limit]
 
     async def cancel(self, handle: Handle) -> None:
-        """An answer that isn't a plain yes says little: whether it has ended decides."""
+        """Cancel a prediction. After a refusal its state decides: an ended one needs no cancel."""
         async with self._connect() as connection:
             try:
                 await connection.post(f"/v1/predictions/{handle.external_id}/cancel")
@@ -201,7 +199,7 @@ class ReplicateProvider:
         return LogSlice(piece, start, end, complete=snapshot.status not in (None, *ACTIVE) and end >= len(data))
 
     async def delete_files(self, handle: Handle) -> None:
-        """Replicate forgets by itself, an hour after the end."""
+        """Do nothing: Replicate deletes the files an hour after the end."""
 
     async def validate(self) -> str:
         async with self._connect() as connection:
@@ -210,7 +208,7 @@ class ReplicateProvider:
         return f"Replicate knows this token as {account or 'one of its accounts'}."
 
     async def webhook_secret(self) -> str:
-        """What Replicate signs this account's webhooks with."""
+        """Return the key that signs this account's webhooks."""
         async with self._connect() as connection:
             body = await connection.get("/v1/webhooks/default/secret")
         key = body.get("key") if isinstance(body, Mapping) else None
@@ -229,7 +227,7 @@ class ReplicateProvider:
 
 
 async def _list_predictions(connection: Connection, pages: int, **params: str) -> AsyncIterator[Any]:
-    """The predictions of at most `pages` pages, newest first."""
+    """Yield the predictions of at most `pages` pages, newest first."""
     page = await connection.get("/v1/predictions", **params)
     for number in range(1, pages + 1):
         if not isinstance(page, Mapping) or not isinstance(page.get("results"), list):

@@ -1,4 +1,4 @@
-"""What Replicate's own status page says. Asked at most once a minute, and never a reason to fail."""
+"""Replicate's status page. It is read at most once a minute, and a failure to read it is no error."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _lock = threading.Lock()
 
 
 def read_status() -> dict[str, Any]:
-    """Whether Replicate says that it is well, and what it says otherwise; `error` when it can't be asked."""
+    """Return whether Replicate is operational, and its incidents; `error` is set when the page can't be read."""
     url = os.environ.get(URL_VARIABLE, DEFAULT_URL)
-    # Whoever comes while somebody asks waits for that answer.
+    # Concurrent callers wait for one request.
     with _lock:
         if time.monotonic() >= _cache.until or _cache.url != url:
             _cache.answer = asyncio.run(_fetch(url)) if url else _unknown("The status page is switched off.")
