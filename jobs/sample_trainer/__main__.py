@@ -1,4 +1,4 @@
-"""The command: reads its arguments, trains, and returns the exit code that says how it went."""
+"""The command: it reads its arguments, trains, and returns the exit code that says how it went."""
 
 from __future__ import annotations
 
@@ -48,7 +48,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, and return the exit code."""
     stop = Stop()
     options = parse(arguments)
     try:

@@ -45,9 +45,9 @@ def write_json(path: Path, value: object) -> None:
 
 
 def candidates(output_dir: Path, checkpoint: str) -> list[Path]:
-    """Where to resume from, best first: for "latest" all there are, else the one named.
+    """Return where to resume from, best first: for "latest" all there are, else the one named.
 
-    A name is a path, or that of a folder in the output folder. Raise CheckpointError if there is none.
+    A name is a path, or that of a folder in the output folder. Raises CheckpointError if there is none.
     """
     if checkpoint == LATEST:
         return _all(output_dir)
@@ -58,7 +58,7 @@ def candidates(output_dir: Path, checkpoint: str) -> list[Path]:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The state that was saved; raise CheckpointError if it can't be read."""
+    """Return the state that was saved. Raises CheckpointError if it can't be read."""
     try:
         state = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -69,6 +69,6 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _all(output_dir: Path) -> list[Path]:
-    """Every complete checkpoint, newest step first."""
+    """Return every complete checkpoint, newest step first."""
     numbered = [(int(name[1]), path) for path in output_dir.iterdir() if (name := NAME.fullmatch(path.name))]
     return [path for _, path in sorted(numbered, reverse=True) if (path / STATE_FILE).is_file()]

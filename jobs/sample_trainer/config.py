@@ -1,7 +1,7 @@
-"""Reads a SimpleTuner config: the keys that matter here, checked; the dozens of others are left alone.
+"""Reads a SimpleTuner config: the keys that matter here are checked, the dozens of others are ignored.
 
-A key may be written with or without leading dashes, with `-` or `_`. A number may be a string,
-as some tools write it. null means the default.
+A key may be written with or without leading dashes, with `-` or `_`. A number may be a string, as some tools write it.
+null means the default.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Options:
         self.values = {key.lstrip("-").replace("-", "_"): value for key, value in config.items()}
 
     def get(self, *names: str) -> tuple[str, Any]:
-        """The first of the names that has a value, and the value; else the first name and None."""
+        """Return the first of the names that has a value, and the value; else the first name and None."""
         for name in names:
             if self.values.get(name) is not None:
                 return name, self.values[name]
@@ -66,7 +66,7 @@ class Options:
         return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
     def whole(self, *names: str, default: int, least: int | None = 0) -> int:
-        """A whole number of at least `least`."""
+        """Return a whole number of at least `least`. Raises ConfigError for anything else."""
         name, value = self.get(*names)
         if value is None:
             return default
@@ -87,7 +87,7 @@ class Options:
 
 
 def read_settings(path: Path) -> Settings:
-    """Read and check a config; raise ConfigError with a sentence for whoever wrote it."""
+    """Read and check a config. Raises ConfigError with a sentence for its author."""
     config = _load(path, "config")
     if not isinstance(config, dict):
         raise ConfigError(f"The config {path} must hold a JSON object, not {_kind(config)}.")
@@ -117,7 +117,7 @@ def read_settings(path: Path) -> Settings:
 
 
 def _duration(options: Options, batch_size: int) -> tuple[int, int]:
-    """Steps and epochs of the run. A number of steps, when given, is one epoch however long."""
+    """Return steps and epochs of the run. A given number of steps is one epoch, however long."""
     steps = options.whole("max_train_steps", default=0)
     if steps:
         return steps, 1
@@ -128,7 +128,7 @@ def _duration(options: Options, batch_size: int) -> tuple[int, int]:
 
 
 def read_datasets(path: Path) -> list[str]:
-    """The names of the image data sets of a dataloader file; raise ConfigError if it isn't a list of objects."""
+    """Return the names of a dataloader file's image data sets. Raises ConfigError if it isn't a list of objects."""
     backends = _load(path, "dataloader")
     if not isinstance(backends, list) or not all(isinstance(backend, dict) for backend in backends):
         raise ConfigError(f"The dataloader {path} must hold a JSON list of objects.")
@@ -151,7 +151,7 @@ def _load(path: Path, what: str) -> Any:
 
 
 def _number(value: object) -> float | None:
-    """A finite number, also from a string; True is none."""
+    """Return a finite number, also from a string; True is none."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -26,7 +26,7 @@ Vector = list[float]
 
 
 def make_images(count: int, rng: random.Random) -> list[Vector]:
-    """Images with a mean square of 1 a pixel: that is the loss of a network that answers all grey."""
+    """Return images with a mean square of 1 a pixel: that is the loss of a network that answers all grey."""
     patterns = [_pattern(across, down) for across, down in PATTERNS]
     return [_mixture(patterns, rng) for _ in range(count)]
 
@@ -57,7 +57,7 @@ def views_per_step(batch_size: int) -> int:
 
 
 def draw_views(images: list[Vector], count: int, rng: random.Random) -> tuple[list[Vector], list[Vector]]:
-    """`count` noisy images, and the clean ones that they were made of."""
+    """Return `count` noisy images, and the clean ones that they were made of."""
     clean = [images[rng.randrange(len(images))] for _ in range(count)]
     return [add_noise(image, rng) for image in clean], clean
 

@@ -24,7 +24,7 @@ SMALLEST_DIVISOR = 1e-8
 
 
 def product(left: Rows, right: Rows) -> Matrix:
-    """The dot product of each row of `left` with each row of `right`."""
+    """Return the dot product of each row of `left` with each row of `right`."""
     return [[sum(map(mul, row, other)) for other in right] for row in left]
 
 
@@ -68,7 +68,7 @@ def _blend(old: list[float], new: Iterable[float], decay: float) -> list[float]:
 
 
 class Denoiser:
-    """Learns to give back the image under the noise. The loss is the mean square error a pixel."""
+    """Learns to restore the image under the noise. The loss is the mean square error a pixel."""
 
     def __init__(self, hidden: Layer, output: Layer, step: int = 0) -> None:
         self.hidden = hidden
@@ -96,7 +96,7 @@ class Denoiser:
         return _mean_square(_difference(self._forward(noisy)[1], clean))
 
     def learn(self, noisy: Rows, clean: Rows, rate: float) -> float:
-        """Take one step towards the clean images; return the loss before it."""
+        """Take one step towards the clean images. Returns the loss before it."""
         active, output = self._forward(noisy)
         errors = _difference(output, clean)
         scale = 2 / (len(errors) * PIXELS)

@@ -1,6 +1,6 @@
-"""What is shown of a run: sentences on stdout, the bar on stderr, both at once and in order.
+"""The output of a run: sentences on stdout, the bar on stderr, both at once and in order.
 
-A log that takes both streams sees each bar and each sentence begin on a line of its own.
+In a log of both streams each bar and each sentence begins on a line of its own.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ tqdm.monitor_interval = 0
 
 
 class Screen:
-    """Shows one run."""
-
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
         self.bar: tqdm[Any] | None = None
@@ -37,7 +35,7 @@ class Screen:
         sys.stdout.flush()
 
     def count_images(self, count: int) -> None:
-        """A side bar as a real trainer shows it while it fills its caches."""
+        """Show a bar as a real trainer does while it fills its caches."""
         with tqdm(total=count, desc="Caching latents", file=sys.stderr, mininterval=INTERVAL) as bar:
             bar.update(count)
 

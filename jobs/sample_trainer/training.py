@@ -26,18 +26,18 @@ SLOWEST_RATE, FASTEST_RATE = 0.2, 4.0
 
 
 def own_rate(learning_rate: float, width: int) -> float:
-    """The rate this network learns at, for a rate meant for an adapter of a large model.
+    """Return the rate this network learns at, for a rate meant for an adapter of a large model.
 
-    Such rates run from 3e-7 to 1e-2; taken as they are, most would teach a small network
-    nothing in a hundred steps. The fourth root keeps their order and brings them within a factor
-    of twenty. A wide network moves further with the same step, hence the root of the width.
+    Such rates run from 3e-7 to 1e-2; taken as they are, most would teach a small network nothing in a hundred steps.
+    The fourth root keeps their order and brings them within a factor of twenty. A wide network moves further with the
+    same step, hence the root of the width.
     """
     factor = math.sqrt(math.sqrt(learning_rate / USUAL_LEARNING_RATE))
     return USUAL_RATE * min(max(factor, SLOWEST_RATE), FASTEST_RATE) / math.sqrt(width)
 
 
 def rate_share(settings: Settings, step: int) -> float:
-    """The share of the full learning rate at a step counted from 0: the warm-up's, then the scheduler's."""
+    """Return the share of the full learning rate at a step counted from 0: the warm-up's, then the scheduler's."""
     if step < settings.warmup_steps:
         return (step + 1) / settings.warmup_steps
     gone = step / settings.steps
@@ -50,7 +50,7 @@ def rate_share(settings: Settings, step: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a finished run leaves in result.json. Losses are the validation's; seconds are of this process."""
+    """The content of result.json. Losses are the validation's; seconds are of this process."""
 
     initial_loss: float
     final_loss: float
@@ -59,7 +59,7 @@ class Result:
 
 
 class Training:
-    """One run. `stopping` is asked after every step whether to save and leave."""
+    """One run. `stopping` is called after every step: True saves a checkpoint and ends the run."""
 
     def __init__(self, settings: Settings, output_dir: Path, screen: Screen, stopping: Callable[[], bool]) -> None:
         self.settings = settings
@@ -85,9 +85,9 @@ class Training:
         self.screen.say(f"Total optimization steps = {self.settings.steps}")
 
     def resume(self, checkpoint: str) -> None:
-        """Take up an earlier run; start anew if the latest is wanted and there is none.
+        """Continue an earlier run; start anew if `checkpoint` is "latest" and there is none.
 
-        Raise CheckpointError if the one wanted isn't there, is damaged or doesn't fit the config.
+        Raises CheckpointError if the named one isn't there, is damaged or doesn't fit the config.
         """
         for path in checkpoints.candidates(self.output_dir, checkpoint):
             try:
@@ -103,7 +103,7 @@ class Training:
         self.screen.say(f"Nothing to resume from in {self.output_dir}: starting at step 0")
 
     def warm_up(self) -> None:
-        """Measure the untrained network, and say how the learning rate will rise."""
+        """Measure the untrained network, and show how the learning rate will rise."""
         rising = f", then the learning rate over {self.settings.warmup_steps} steps" * bool(self.settings.warmup_steps)
         self.screen.say(f"Warming up: the network on {VALIDATION_VIEWS} images{rising}")
         loss = self._measure()
@@ -111,7 +111,7 @@ class Training:
             self.initial_loss = loss
 
     def train(self) -> Result | None:
-        """Go through the steps that are left. None: it was asked to stop, and has saved a checkpoint."""
+        """Run the steps that are left. None: it was stopped, and has saved a checkpoint."""
         self.screen.open_bar(self.model.step, self.settings.steps)
         while self.model.step < self.settings.steps and not self.stopping():
             self._step()
