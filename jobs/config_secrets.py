@@ -1,4 +1,4 @@
-"""The secrets of jobs and of stored configs: sealed where they are stored, opened where they are needed."""
+"""The secrets of jobs and stored configs: sealed when stored, unsealed when needed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cloudtrain_site.redaction import mask_text
 
 #: The columns of a job that may hold secrets.
 SECRET_COLUMNS = ("config", "dataloader_config", "webhook_url")
-#: Those that say what is trained, which is all that a stored config has.
+#: The columns that a stored config has.
 CONFIG_COLUMNS = ("config", "dataloader_config")
 
 
@@ -33,24 +33,24 @@ class Sealed(Protocol):
 
 
 def sealed_columns(**parts: Any) -> dict[str, Any]:
-    """The columns with their secrets masked, and the column `sealed`."""
+    """Return the columns with their secrets masked, and the column `sealed`."""
     masked, secrets = extract_secrets(parts)
     return {**masked, "sealed": seal(secrets)}
 
 
 def secrets_of(row: Sealed, parts: Sequence[str] = CONFIG_COLUMNS) -> list[Secret]:
-    """The secrets in these columns. Raises SecretsLostError."""
+    """Return the secrets in these columns. Raises SecretsLostError."""
     return [(path, secret) for path, secret in open_sealed(row.sealed) if path[0] in parts]
 
 
 def unsealed_columns(row: Sealed, parts: Sequence[str] = CONFIG_COLUMNS) -> dict[str, Any]:
-    """The columns as they were given. Raises SecretsLostError."""
+    """Return the columns as they were submitted. Raises SecretsLostError."""
     columns: dict[str, Any] = restore_secrets({part: getattr(row, part) for part in parts}, secrets_of(row, parts))
     return columns
 
 
 def without_secrets(row: Sealed, text: str) -> str:
-    """`text`, as a provider said it, without the row's own secrets."""
+    """Return `text`, a provider's message, without the row's own secrets."""
     if not row.sealed or not text:
         return text
     try:
@@ -60,12 +60,12 @@ def without_secrets(row: Sealed, text: str) -> str:
 
 
 def scrubber_of(row: Sealed) -> SecretScrubber:
-    """What blots the row's own secrets out of the pieces of a text. Raises SecretsLostError."""
+    """Return a masker of the row's own secrets in pieces of a text. Raises SecretsLostError."""
     return SecretScrubber(open_sealed(row.sealed) if row.sealed else ())
 
 
 def with_kept_secrets(parts: Mapping[str, Any], kept: Sealed | None) -> dict[str, Any]:
-    """`parts` with the secrets of `kept` wherever they repeat its mask. Raises SecretsLostError."""
+    """Return `parts` with the secrets of `kept` wherever they repeat its mask. Raises SecretsLostError."""
     if kept is None or not masked_places(parts):
         return dict(parts)
     secrets, masked = secrets_of(kept), {part: getattr(kept, part) for part in CONFIG_COLUMNS}
@@ -75,7 +75,7 @@ def with_kept_secrets(parts: Mapping[str, Any], kept: Sealed | None) -> dict[str
 
 
 def _repeats(value: Any, masked: Any, path: Path) -> bool:
-    """Whether both have the same at `path`, and the lists on the way are the same ones: nothing moved up in them."""
+    """Whether both have the same value at `path`, in the same lists: no item of a list has moved up."""
     if value_at(value, path) != value_at(masked, path):
         return False
     list_paths = [path[:length] for length, step in enumerate(path) if isinstance(step, int)]
@@ -87,7 +87,7 @@ def _identities(items: Any) -> list[Any]:
 
 
 def objection_to_masks(**parts: Any) -> str:
-    """Why a config in which masks stand for secrets can't be taken; empty when there are none."""
+    """Return why a config in which masks stand for secrets can't be taken; empty when there are none."""
     places = masked_places(parts)
     if not places:
         return ""

@@ -16,16 +16,15 @@ from jobs.permissions import AnyUser, organizations_of
 
 
 class MaskedError(ValueError):
-    """A mask stands where a secret should, and what it stands for is not known."""
+    """A mask stands where a secret should, and its secret is not known."""
 
 
 def visible_configs(user: AnyUser) -> QuerySet[TrainingConfig]:
-    """The configs of the user's organizations."""
     return TrainingConfig.objects.filter(organization__in=organizations_of(user)).select_related("organization")
 
 
 def find_config(user: AnyUser, name: str, organization: Organization | None = None) -> TrainingConfig | None:
-    """The config called `name`, of `organization` or of the first of the user's that has one."""
+    """Return the config called `name`, of `organization` or of the first of the user's that has one."""
     configs = visible_configs(user).filter(name=name)
     if organization is not None:
         configs = configs.filter(organization=organization)
@@ -35,9 +34,9 @@ def find_config(user: AnyUser, name: str, organization: Organization | None = No
 def store_config(
     user: User, organization: Organization, name: str, config: dict[str, Any], dataloader: list[Any]
 ) -> tuple[TrainingConfig, bool]:
-    """Keep `config` under `name`, over what was there before. The second value: it is new.
+    """Store `config` under `name`, over an earlier one. The second value: it is new.
 
-    A mask that it repeats keeps its secret. Raises MaskedError for one that stands for nothing.
+    A mask that it repeats keeps its secret. Raises MaskedError for one without a secret.
     """
     with transaction.atomic():
         own = TrainingConfig.objects.filter(organization=organization, name=name)
@@ -50,7 +49,7 @@ def store_config(
 
 
 def columns_for(config: Any, dataloader: Any, kept: TrainingConfig | None) -> dict[str, Any]:
-    """What is stored of a config that takes the place of `kept`: masked, and its secrets sealed. Raises MaskedError."""
+    """Return the columns of a config that replaces `kept`: masked, and its secrets sealed. Raises MaskedError."""
     try:
         filled = with_kept_secrets({"config": config, "dataloader_config": dataloader}, kept)
     except SecretsLostError as error:
@@ -61,5 +60,5 @@ def columns_for(config: Any, dataloader: Any, kept: TrainingConfig | None) -> di
 
 
 def remove_config(config: TrainingConfig) -> bool:
-    """Forget a config. Jobs made from it keep theirs. False: it was already gone."""
+    """Delete a config. Jobs made from it keep theirs. False: it was already gone."""
     return TrainingConfig.objects.filter(pk=config.pk).delete()[0] > 0

@@ -1,4 +1,4 @@
-"""The figures in a job's log, step by step: each process reads each line once, however many look and however often."""
+"""The figures in a job's log, by step. Each process reads each line once, for any number of readers."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from jobs import logs
 from jobs.models import Job
 from jobs.providers.progress import Series
 
-#: Of a longer log, the figures are read from its beginning only.
+#: The rest of a longer log is not read.
 MAX_BYTES = 40_000_000
-#: What is remembered in all, at sixteen bytes each; of one log always, as long as it is the last one.
+#: Of all logs together, at sixteen bytes each; the last log is always kept.
 MAX_POINTS = 1_000_000
 MAX_LOGS = 256
-#: How much of what was read is compared with what stands in its place now.
+#: The length of the last text read, by which a replaced log is recognized.
 COMPARED_CHARACTERS = 200
-#: A line that is longer than this is taken as it is.
+#: A longer line is read without waiting for its end.
 MAX_LINE_CHARACTERS = 64_000
 
 Curves = dict[str, list[tuple[int, float]]]
 
 
 class Reading:
-    """A log, as far as it was read."""
+    """A log, as far as this process has read it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -34,11 +34,11 @@ class Reading:
         self.offset = 0
         #: The line that was being written.
         self.unfinished = ""
-        #: What was read last, to know it by.
+        #: The last text read, by which the log is recognized.
         self.last_read = ""
 
     def update(self, job: Job) -> Curves:
-        """Read what is new, or all of it when it is another log by now."""
+        """Read what is new, or everything when the log was replaced. Returns all curves."""
         if self.offset and not self._is_same_log(job):
             self.reset()
         while self.offset < MAX_BYTES and self._read_piece(job):
@@ -46,7 +46,7 @@ class Reading:
         return self.series.points(self.unfinished)
 
     def _is_same_log(self, job: Job) -> bool:
-        """Whether what was read last stands where it stood. Where nothing can be read now, it is taken to."""
+        """Whether the last text read is still at its place. If nothing can be read now, it is taken to be."""
         size = len(self.last_read.encode())
         start = self.offset - size
         piece = logs.read_log(job, start=start, limit=size)
@@ -82,11 +82,11 @@ _lock = threading.Lock()
 
 
 def curves_of(job: Job) -> Curves:
-    """Loss, learning rate and validation loss by step, as `read_series` reads them from the whole log."""
+    """Return loss, learning rate and validation loss by step, as `read_series` reads them from the whole log."""
     with _lock:
         reading = _readings.setdefault(job.pk, Reading())
         _readings.move_to_end(job.pk)
-    # Who asks at the same moment waits, and then finds it read.
+    # Concurrent callers wait, and then find it read.
     with reading.lock:
         curves = reading.update(job)
     _evict()

@@ -1,4 +1,4 @@
-"""What a training will probably cost, before it runs."""
+"""The probable cost of a training, before it runs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Snapshot
 from jobs.statuses import TERMINAL, JobStatus
 
-#: Finished jobs on the same hardware that a step's length is judged by.
+#: Finished jobs on the same hardware from which a step's duration is estimated.
 SAMPLE_SIZE = 20
 
 
 def steps_of(config: Mapping[str, Any]) -> int | None:
-    """`max_train_steps` of a config, in any of its spellings; None when it gives none above 0."""
+    """Return `max_train_steps` of a config, in any of its spellings; None when it gives none above 0."""
     for key, value in config.items():
         if key.lstrip("-").replace("-", "_") == "max_train_steps":
             try:
@@ -33,21 +33,21 @@ def steps_of(config: Mapping[str, Any]) -> int | None:
 
 
 def rate_of(provider: ProviderConfig, hardware: str) -> Decimal | None:
-    """US dollars a second for `hardware`, as the operator set it; None when there is no price for it."""
+    """Return the operator's price in US dollars a second for `hardware`; None when there is none."""
     rate = provider.cost_per_second.get(hardware)
     return None if rate is None else Decimal(str(rate))
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a second on some hardware costs, as the operator last looked it up."""
+    """The price of a second on some hardware, and when the operator last looked it up."""
 
     hardware: str
     per_second: Decimal
     as_of: date | None
 
     def as_metadata(self, seconds: float) -> dict[str, Any]:
-        """How a cost came about, for the job's metadata."""
+        """Return how a cost came about, for the job's metadata."""
         return {
             "hardware": self.hardware,
             "usd_per_second": float(self.per_second),
@@ -57,15 +57,14 @@ class Price:
 
 
 def price_of(provider: ProviderConfig, hardware: str) -> Price | None:
-    """The price of `hardware`; None when there is none."""
     rate = rate_of(provider, hardware)
     return None if rate is None else Price(hardware, rate, provider.prices_as_of)
 
 
 def cost_of(price: Price, snapshot: Snapshot, started_at: datetime | None) -> tuple[Decimal | None, float]:
-    """What a training cost so far, and for how many seconds; None before it began.
+    """Return the cost of a training so far, and for how many seconds; None before it began.
 
-    The provider's own count where it gives one. A training that ended before it began cost nothing.
+    The provider's own count of seconds is used where it gives one. A training that ended before it began cost nothing.
     """
     seconds = snapshot.billed_seconds
     if seconds is None:
@@ -77,7 +76,7 @@ def cost_of(price: Price, snapshot: Snapshot, started_at: datetime | None) -> tu
 
 
 def priced(snapshot: Snapshot, provider: ProviderConfig | None) -> tuple[Snapshot, Decimal | None]:
-    """A training that turned up as it is now, and what it cost so far; once it ended, with how that came about."""
+    """Return a discovered training and its cost so far; after its end, with how that came about."""
     price = price_of(provider, snapshot.hardware or "") if provider else None
     cost, seconds = cost_of(price, snapshot, None) if price else (None, 0.0)
     if price and cost is not None and snapshot.status in TERMINAL:
@@ -86,13 +85,13 @@ def priced(snapshot: Snapshot, provider: ProviderConfig | None) -> tuple[Snapsho
 
 
 def estimate_seconds(provider: ProviderConfig, config: Mapping[str, Any], hardware: str) -> float | None:
-    """How long the training will take, in seconds; None when the config doesn't say how many steps."""
+    """Return the probable duration in seconds; None when the config doesn't say how many steps."""
     steps = steps_of(config)
     return None if steps is None else steps * seconds_per_step(provider, hardware)
 
 
 def seconds_per_step(provider: ProviderConfig, hardware: str) -> float:
-    """The median of the last finished jobs on that hardware; the operator's figure while there are none."""
+    """Return the median of the last finished jobs on that hardware; the operator's figure while there are none."""
     finished = (
         Job.objects.filter(provider=provider.name, hardware_profile=hardware, status=JobStatus.COMPLETED)
         .exclude(started_at=None)
@@ -107,7 +106,7 @@ def seconds_per_step(provider: ProviderConfig, hardware: str) -> float:
 
 
 def estimate_cost(provider: ProviderConfig, config: Mapping[str, Any], hardware: str) -> Decimal | None:
-    """US dollars that the training will probably cost; None when steps or price are not known."""
+    """Return the probable cost in US dollars; None when steps or price are not known."""
     rate = rate_of(provider, hardware)
     seconds = estimate_seconds(provider, config, hardware)
     if rate is None or seconds is None:

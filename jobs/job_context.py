@@ -1,4 +1,4 @@
-"""Work for one job, named as the request that submitted it was."""
+"""The log context of work for one job."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from jobs.models import Job
 
 @contextmanager
 def job_log_context(job: Job) -> Iterator[None]:
-    """Everything done in the block for `job` goes by the correlation id of its submission, and logs its id.
+    """Use the correlation id of the job's submission in the block, and log the job's id.
 
-    Whoever works for many jobs at a time (a pass, a poll) has an id of its own for what is not about one job.
+    Work for many jobs at a time (a pass, a poll) has an id of its own for what is not about one job.
     """
     with correlation(job.correlation_id), LogContext(job_id=job.pk, provider=job.provider):
         yield

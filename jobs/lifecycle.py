@@ -1,4 +1,4 @@
-"""The verbs of a job's life. Each says in its answer whether this call made the change."""
+"""The verbs of a job's life. Each returns whether this call made the change."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def create(
 
 
 def _mark_dataset_used(upload_id: str) -> None:
-    """Keep it from being removed before the job that uses it is there. Raises Conflict when somebody was quicker."""
+    """Keep the dataset from being removed before its job exists. Raises Conflict when it was removed."""
     present = DatasetUpload.objects.filter(pk=upload_id, removed_at=None)
     if upload_id and not present.update(last_used_at=timezone.now()):
         raise Conflict("The dataset was just removed. Upload it again.", code="dataset_removed")
@@ -98,7 +98,7 @@ def adopt_discovered(
 ) -> Job:
     """Store a training that was made elsewhere, as it is now. Raises IntegrityError when it is stored already.
 
-    `sealed` holds the secrets of its config, when they are known: what it repeats of them is blotted out.
+    `sealed` holds the secrets of its config, when they are known: they are masked in what its provider reports.
     """
     snapshot, now = training.snapshot, timezone.now()
     status = snapshot.status or JobStatus.QUEUED
@@ -160,7 +160,7 @@ def begin_submission(job: Job) -> bool:
 
 
 def begin_submissions(jobs: Sequence[Job]) -> set[str]:
-    """As `begin_submission`, in two statements for many jobs without a marker. Returns the ids of those that may go."""
+    """Begin many submissions without a marker, in two statements. Returns the ids of the jobs that may be submitted."""
     markers, now = {job.pk: new_marker() for job in jobs}, timezone.now()
     waiting = Job.objects.filter(
         pk__in=markers, status=JobStatus.PENDING, submission_marker=None, cancel_requested_at=None, deleted_at=None
@@ -182,7 +182,7 @@ def may_continue(job: Job) -> bool:
 
 
 def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = Source.DISPATCHER) -> bool:
-    """Take down that the provider has the job, and what it calls it. False: it has ended, or has another training."""
+    """Record that the provider has the job, and its external id. False: it has ended, or has another training."""
     if job.external_id not in (None, snapshot.external_id):
         return False
     status = snapshot.status if snapshot.status not in (None, JobStatus.PENDING) else JobStatus.QUEUED
@@ -208,9 +208,9 @@ def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = 
 
 
 def apply_snapshot(job: Job, snapshot: Snapshot, *, source: str) -> bool:
-    """Bring `job` up to what its provider says. Only forwards: what is behind the job changes nothing.
+    """Update `job` from its provider's snapshot. Only forwards: a status behind the job's changes nothing.
 
-    True: the status changed. Progress, cost and the like are taken over either way while the job is active.
+    True: the status changed. Progress, cost and the like are stored either way while the job is active.
     """
     if job.is_terminal:
         return False
@@ -222,9 +222,9 @@ def apply_snapshot(job: Job, snapshot: Snapshot, *, source: str) -> bool:
 
 
 def apply_final_details(job: Job, snapshot: Snapshot) -> bool:
-    """Take over progress and cost of an ended job, which came with its complete log after its end.
+    """Store progress and cost of an ended job, which came with its complete log after its end.
 
-    Not from what was said before the end and comes late: it knows less.
+    A late snapshot from before the end is ignored: it knows less.
     """
     if snapshot.status not in TERMINAL:
         return False
@@ -256,7 +256,7 @@ def _move(job: Job, to: JobStatus, snapshot: Snapshot, source: str) -> bool:
 
 
 def _refresh_details(job: Job, snapshot: Snapshot) -> None:
-    """Take over what changed besides the status, as long as the status is still the one that was read."""
+    """Store what changed besides the status, as long as the status is still the one that was read."""
     changed = details_in(job, snapshot)
     if not changed:
         return
@@ -270,7 +270,7 @@ def _refresh_details(job: Job, snapshot: Snapshot) -> None:
 
 
 def publish_progress(job: Job) -> None:
-    """Publish how far the job is, at most once a second. Called in the transaction that wrote it."""
+    """Publish the job's progress, at most once a second. Called in the transaction that wrote it."""
     now = timezone.now()
     is_due = Q(progress_told_at=None) | Q(progress_told_at__lte=now - PROGRESS_INTERVAL)
     if not Job.objects.filter(is_due, pk=job.pk).update(progress_told_at=now):
@@ -282,7 +282,7 @@ def publish_progress(job: Job) -> None:
 def finish(job: Job, to: JobStatus, *, actor: Actor, source: str, reason: str, along: tuple[str, ...] = ()) -> bool:
     """End a job that no provider is training: it could not be started, or may not be.
 
-    `along` names what the caller ends with it, in the same transaction.
+    `along` names the subjects that the caller ends in the same transaction.
     """
     return change_state(
         job,
@@ -324,9 +324,9 @@ def request_cancel(job: Job, *, actor: Actor, source: str, reason: str = "") -> 
 
 
 def delete(job: Job, *, actor: Actor, source: str) -> bool:
-    """Take an ended job out of every list, and its files away. What it cost stays counted, what it made is kept.
+    """Delete an ended job from every list, and its files. Its cost stays counted, its output is kept.
 
-    False: it has not ended, or is gone.
+    False: it has not ended, or is deleted.
     """
     ended = Job.objects.kept().exclude(status__in=ACTIVE)
     with unit_of_work():
@@ -334,15 +334,15 @@ def delete(job: Job, *, actor: Actor, source: str) -> bool:
             return False
         job.refresh_from_db()
         LogPiece.objects.filter(job=job).delete()
-        # A removal that gets lost is made up for by the upkeep.
+        # The maintenance loop repeats a removal that gets lost.
         transaction.on_commit(lambda: async_task("jobs.tasks.clear_away", job.pk), robust=True)
-        # Whoever shows it looks again, and finds it gone.
+        # The event makes open pages look again, and find it gone.
         job.note(actor, source, "deleted")
     return True
 
 
 def begin_staging(job: Job, stage: str, *, actor: Actor) -> bool:
-    """Say that the job's dataset is on its way to the provider. False: the job was cancelled or ended meanwhile."""
+    """Record that the job's dataset is being transferred. False: the job was cancelled or has ended."""
     if job.status == JobStatus.UPLOADING:
         return may_continue(job)
     return change_state(
@@ -357,7 +357,7 @@ def begin_staging(job: Job, stage: str, *, actor: Actor) -> bool:
 
 
 def record_staging_progress(job: Job, percent: float, message: str) -> bool:
-    """Say how far the dataset is. False: nobody wants it any more, since the job was cancelled or ended."""
+    """Record the progress of the transfer. False: the job was cancelled or has ended, so the transfer is to stop."""
     if (job.progress, job.last_log) == (percent, message):
         return may_continue(job)
     uploading = Job.objects.filter(pk=job.pk, status=JobStatus.UPLOADING, cancel_requested_at=None)

@@ -1,4 +1,4 @@
-"""A job's log, from wherever it is kept: by its provider, or by us where the provider deletes it."""
+"""A job's log, from where it is kept: at its provider, or here where the provider deletes it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from jobs.providers import DELETES_LOGS, get_provider
 from jobs.providers.base import Handle, LogSlice, ProviderError, Snapshot
 from jobs.statuses import TERMINAL
 
-#: One answer holds at most this much; the reader goes on at `end`.
+#: For one call; the reader continues at `end`.
 READ_LIMIT_BYTES = 2_000_000
 EMPTY = LogSlice(text="", start=0, end=0, complete=False)
-#: However many look at a running job: its provider is asked for the log at most this often.
+#: For a running job that is viewed, by however many.
 VIEW_INTERVAL = timedelta(seconds=5)
-#: Nobody looks: often enough that what a provider deletes an hour after the end is small.
+#: For a running job that nobody views: often enough that little is lost when a provider deletes the log.
 QUIET_INTERVAL = timedelta(minutes=5)
 #: Bytes with which no character of UTF-8 begins.
 CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
@@ -33,7 +33,7 @@ LOST_TEXT = "[the rest of the log was removed by the provider before it could be
 
 
 def pieces_of(job: Job, *, start: int = 0) -> Iterator[LogSlice]:
-    """The log from byte `start` to its end as it is now, piece by piece; at least one."""
+    """Yield the log from byte `start` to its present end, piece by piece; at least one."""
     piece = read_log(job, start=start)
     yield piece
     while piece.end > start:
@@ -44,7 +44,7 @@ def pieces_of(job: Job, *, start: int = 0) -> Iterator[LogSlice]:
 
 
 def read_end(job: Job, *, start: int, lines: int) -> LogSlice:
-    """The last `lines` lines of what comes after byte `start`."""
+    """Return the last `lines` lines after byte `start`."""
     text, piece = "", EMPTY
     for piece in pieces_of(job, start=start):
         text = last_lines(text + piece.text, lines)
@@ -52,7 +52,7 @@ def read_end(job: Job, *, start: int, lines: int) -> LogSlice:
 
 
 def read_log(job: Job, *, start: int = 0, limit: int | None = None) -> LogSlice:
-    """The log from byte `start`. Empty while there is none; a log that can't be read says so in its text."""
+    """Return the log from byte `start`. Empty while there is none; a log that can't be read says so in its text."""
     limit = READ_LIMIT_BYTES if limit is None else limit
     if not job.external_id:
         return LogSlice(text="", start=0, end=0, complete=job.is_terminal)
@@ -66,7 +66,7 @@ def read_log(job: Job, *, start: int = 0, limit: int | None = None) -> LogSlice:
 
 
 def _read_live(job: Job, handle: Handle, start: int, limit: int) -> LogSlice:
-    """From the provider, without the job's own secrets: its trainer may have printed them."""
+    """Read from the provider, with the job's own secrets masked: its trainer may have printed them."""
     provider = get_provider(job.provider)
     try:
         return asyncio.run(provider.read_log(handle, start=start, limit=limit, scrubber=scrubber_of(job)))
@@ -76,7 +76,7 @@ def _read_live(job: Job, handle: Handle, start: int, limit: int) -> LogSlice:
 
 
 def _read_copy(job: Job, start: int, limit: int) -> LogSlice:
-    """From our copy. It grows while it is read, but never changes what it has."""
+    """Read from our copy, which may grow meanwhile, but never changes what it has."""
     data, end = b"", start
     for piece in LogPiece.objects.filter(job=job, end__gt=start).order_by("start").iterator(chunk_size=20):
         data += piece.text.encode()[max(0, start - piece.start) :]
@@ -91,7 +91,7 @@ def _read_copy(job: Job, start: int, limit: int) -> LogSlice:
 
 
 def claim_view(job: Job) -> bool:
-    """Whether the caller is the one to ask the provider for the log of a job that somebody is looking at."""
+    """Whether the caller is the one to ask the provider for the log of a job that somebody views."""
     if job.provider not in DELETES_LOGS or not job.external_id or (job.is_terminal and job.log_due_at is None):
         return False
     now = timezone.now()
@@ -100,15 +100,15 @@ def claim_view(job: Job) -> bool:
 
 
 def store_log(job: Job, snapshot: Snapshot) -> bool:
-    """Take over what is new in the log that came with `snapshot`. False: nothing is, or someone else was first.
+    """Store the new part of the log that came with `snapshot`. False: nothing is new, or another process was first.
 
-    An ended job's log is complete after this, whether all of it could be had or not.
+    An ended job's log is complete after this, whether all of it was available or not.
     """
     if job.provider not in DELETES_LOGS:
         return False
-    # As many bytes as there were: the log's places stay what they are.
+    # Masking keeps the number of bytes, so that offsets stay valid.
     data = without_secrets(job, snapshot.log or "").encode()
-    is_final = snapshot.data_removed or snapshot.status in TERMINAL  # and no late word from before the end
+    is_final = snapshot.data_removed or snapshot.status in TERMINAL  # not a late snapshot from before the end
     is_end = job.is_terminal and job.log_due_at is not None and is_final
     text = data[job.log_size :].decode("utf-8", "replace")
     if is_end and snapshot.data_removed and len(data) <= job.log_size:
@@ -136,10 +136,9 @@ def _append(job: Job, text: str, *, is_end: bool) -> bool:
 
 
 def stop_capture(job: Job) -> None:
-    """The provider no longer knows the ended job: what was captured is all there will be."""
+    """Complete the log of an ended job that the provider no longer knows: nothing more will come."""
     _append(job, LOST_TEXT, is_end=True)
 
 
 def last_lines(text: str, count: int) -> str:
-    """The last `count` lines of `text`."""
     return "".join(text.splitlines(keepends=True)[-count:])

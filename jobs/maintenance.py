@@ -1,6 +1,6 @@
-"""What is removed of a job that was deleted: its files, its captured log, an archive that nobody else has.
+"""The maintenance loop, and the removal of a deleted job's files, log and dataset.
 
-What the training made is never removed here: it cost money, and whoever deletes a job may not know that they want it.
+A training's output is never removed here: it cost money, and the user who deletes a job may not know that they want it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from jobs.webhooks import apply, inbox
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
-#: How often a machine looks for what a crash left: it asks about every folder that it has.
+#: A machine queries every folder that it has, so it does that rarely.
 SWEEP_PAUSE_SECONDS = 3600.0
-#: A deletion's own task has this long.
+#: The time that a deletion's own task has before the sweep takes over.
 TASK_GRACE = timedelta(minutes=5)
 ROWS_PER_QUERY = 500
 SWEPT_MARK = ".cleared"
@@ -44,7 +44,7 @@ def remove_files(job: Job) -> bool:
         return False
     store.remove_dataset_of(job)
     try:
-        # The provider looks for itself whether the training has ended: it knows better than our row.
+        # The provider checks whether the training has ended: it knows better than our row.
         asyncio.run(get_provider(job.provider).delete_files(Handle(job.pk, job.external_id or job.pk)))
     except (ProviderError, KeyError) as error:
         logger.warning("The files of a deleted job could not be removed: %s", error, extra={"job_id": job.pk})
@@ -53,9 +53,9 @@ def remove_files(job: Job) -> bool:
 
 
 def sweep() -> int:
-    """Remove what a crash left of deleted jobs on this machine, once an hour. Returns how many could be.
+    """Remove what a crash left of deleted jobs on this machine, once an hour. Returns how many jobs' files went.
 
-    A folder of which the database knows nothing is left alone: after a restored backup it may be all there is.
+    A folder that the database doesn't know is left alone: after a restored backup it may be all there is.
     """
     jobs = Path(settings.DATA_DIR) / "jobs"
     return sum(map(remove_files, _deleted(jobs))) if _is_due(jobs) else 0
@@ -71,7 +71,7 @@ def _is_due(jobs: Path) -> bool:
 
 
 def _deleted(jobs: Path) -> Iterator[Job]:
-    """The deleted jobs that have a folder here with more in it than what they made."""
+    """Yield the deleted jobs with a folder here that has more than their output."""
     names = [path.name for path in jobs.iterdir() if JOB_ID.fullmatch(path.name)]
     before = timezone.now() - TASK_GRACE
     for first in range(0, len(names), ROWS_PER_QUERY):
@@ -83,7 +83,7 @@ def _deleted(jobs: Path) -> Iterator[Job]:
 
 
 def run() -> dict[str, int]:
-    """One round: silent jobs, cancellations that are not confirmed, logs that are due, deliveries left over."""
+    """Run one round: silent jobs, unconfirmed cancellations, due logs, deliveries left over. Returns the counts."""
     return {
         "refreshed": check_silent(),
         "cancels": retry_cancels(),
@@ -97,7 +97,7 @@ def run() -> dict[str, int]:
 
 
 def silent_jobs(config: ProviderConfig) -> Sequence[Job]:
-    """The jobs of a provider with a webhook address that were not heard of for as long as its settings bear."""
+    """Return the jobs of a provider with a webhook that have been silent for longer than its settings allow."""
     quiet_since = timezone.now() - timedelta(minutes=config.silence_minutes)
     silent = Q(last_synced_at__lt=quiet_since) | Q(last_synced_at=None, queued_at__lt=quiet_since)
     jobs = Job.objects.filter(silent, provider=config.pk, status__in=AT_PROVIDER).exclude(external_id=None)
@@ -105,12 +105,12 @@ def silent_jobs(config: ProviderConfig) -> Sequence[Job]:
 
 
 def check_silent() -> int:
-    """Ask about silent jobs all the same. When that moves one, webhooks don't arrive as they should."""
+    """Ask about silent jobs. A job that moves shows that webhooks don't arrive as they should."""
     refreshed = 0
     watched = ProviderConfig.objects.filter(enabled=True, silence_minutes__gt=0).exclude(webhook_url="")
     for config in watched:
         silent = silent_jobs(config)
-        # What was made elsewhere has no webhook of ours: its news say nothing about them.
+        # A training made elsewhere has no webhook of ours: a change of it proves nothing about webhooks.
         outcome = refresh.refresh([job for job in silent if job.submission_marker], source=Source.LOOP)
         others = refresh.refresh([job for job in silent if not job.submission_marker], source=Source.LOOP)
         refreshed += outcome.refreshed + others.refreshed
@@ -131,12 +131,12 @@ def _record_missed(config: ProviderConfig, moved: int) -> None:
 
 
 def retry_cancels() -> int:
-    """Ask once more for the cancellations that no provider has confirmed, and read what came of it."""
+    """Ask once more for the cancellations that no provider has confirmed, and refresh those jobs."""
     waiting = list(
         Job.objects.filter(status__in=AT_PROVIDER, cancel_requested_at__isnull=False)
         .exclude(external_id=None)
         .defer("config", "dataloader_config")
-        .order_by("?")  # should there be more than one round manages, none is always the last
+        .order_by("?")  # if there are more than one round manages, none is always the last
     )
     open_circuits = {row.pk for row in ProviderConfig.objects.all() if circuit_breaker.is_open(row, timezone.now())}
     requested = refresh.cancel_at_providers([job for job in waiting if job.provider not in open_circuits])

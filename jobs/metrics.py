@@ -1,4 +1,4 @@
-"""What the jobs of somebody's organizations come to: how many ended how, what they cost, how long they took."""
+"""The figures of a user's organizations: how many jobs ended how, their cost, their duration."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ from jobs.statuses import ACTIVE, JobStatus
 
 
 class UtcDay(Func):
-    """The day of a moment as people write it: 2026-03-10."""
+    """The UTC day of a moment, as 2026-03-10."""
 
     output_field = CharField()
     arity = 1
     template = "to_char(%(expressions)s AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """There a moment is kept as its text, in UTC."""
+        """SQLite stores a moment as its text, in UTC."""
         return self.as_sql(compiler, connection, template="substr(%(expressions)s, 1, 10)", **context)
 
 
 class Seconds(Func):
-    """A moment as seconds, to be subtracted from another."""
+    """A moment in seconds, to be subtracted from another."""
 
     output_field = FloatField()
     arity = 1
     template = "EXTRACT(EPOCH FROM %(expressions)s)::double precision"
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """There the days since long ago are what can be had of a moment."""
+        """SQLite computes moments in days."""
         return self.as_sql(compiler, connection, template="(julianday(%(expressions)s) * 86400.0)", **context)
 
 
 def counted_jobs(user: AnyUser) -> JobQuerySet:
-    """The jobs whose figures `user` may see. Deleted ones too: what they cost was paid."""
+    """Return the jobs whose figures `user` may see. Deleted ones too: their cost was paid."""
     jobs = Job.objects.all()
     return jobs if is_superuser(user) else jobs.filter(organization__in=organizations_of(user))
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The last so many days, today being one of them."""
+    """The last `days` days, today being one of them."""
 
     days: int
     now: datetime
-    #: Of this organization alone, by its name; empty: of all that are seen.
+    #: The name of the only organization; empty for all that the user sees.
     organization: str = ""
 
     @property
@@ -65,11 +65,9 @@ class Period:
         return today - timedelta(days=self.days - 1)
 
     def ended(self, user: AnyUser) -> JobQuerySet:
-        """The jobs that ended in it."""
         return self._jobs_of(user).filter(completed_at__gte=self.start)
 
     def active(self, user: AnyUser) -> JobQuerySet:
-        """Those that have not ended."""
         return self._jobs_of(user).filter(status__in=ACTIVE)
 
     def _jobs_of(self, user: AnyUser) -> JobQuerySet:
@@ -78,7 +76,7 @@ class Period:
 
 
 IS_TIMED = Q(completed_at__gte=F("started_at"))
-#: What was made elsewhere did not wait here.
+#: A training made elsewhere did not wait here.
 HAS_WAITED = Q(started_at__gte=F("created_at"), submission_marker__isnull=False)
 FIGURES = {
     "jobs": Count("*"),
@@ -91,7 +89,7 @@ FIGURES = {
 
 
 def summary(user: AnyUser, days: int, organization: str = "") -> dict[str, Any]:
-    """The figures of the last `days` days. Each job counts on the day of its end; one that runs counts today."""
+    """Return the figures of the last `days` days. Each job counts on the day of its end; an active one counts today."""
     period = Period(days, timezone.now(), organization)
     today = str(period.now.astimezone(UTC).date())
     # By the column itself SQLite would walk all jobs in the order of their status, to have the groups in order.
@@ -127,7 +125,7 @@ def _average(groups: list[dict[str, Any]], total: str, count: str) -> float | No
 
 
 def collect(user: AnyUser) -> Iterator[Metric]:
-    """The same, since ever, for Prometheus."""
+    """Yield the same figures of all time, for Prometheus."""
     numbers = GaugeMetricFamily("cloudtrain_jobs", "Jobs, by provider and status.", labels=["provider", "status"])
     costs = CounterMetricFamily(
         "cloudtrain_job_cost_usd", "What jobs have cost so far, in US dollars.", labels=["provider"]

@@ -1,4 +1,4 @@
-"""Who may see and do what with jobs."""
+"""The rights of users on jobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_superuser(user: AnyUser) -> bool:
 
 
 def visible_jobs(user: AnyUser) -> JobQuerySet:
-    """The jobs that `user` may see: those of the user's organizations; all of them for a superuser."""
+    """Return the jobs of the user's organizations; all jobs for a superuser."""
     jobs = Job.objects.kept()
     if is_superuser(user):
         return jobs
@@ -32,7 +32,7 @@ def visible_jobs(user: AnyUser) -> JobQuerySet:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """An organization, and what somebody is in it."""
+    """An organization, and a user's role in it."""
 
     id: int
     name: str
@@ -40,7 +40,7 @@ class Team:
 
 
 def teams_of(user: AnyUser) -> list[Team]:
-    """The organizations of `user` by name, in one query; a superuser is an admin of them all."""
+    """Return the organizations of `user` by name, in one query; a superuser is an admin of them all."""
     if is_superuser(user):
         return [Team(pk, name, Role.ADMIN) for pk, name in Organization.objects.values_list("pk", "name")]
     memberships = Membership.objects.filter(user_id=user.pk or 0).order_by("organization__name")
@@ -48,9 +48,9 @@ def teams_of(user: AnyUser) -> list[Team]:
 
 
 def listed_jobs_of(user: AnyUser, teams: Sequence[Team] | None = None) -> JobQuerySet:
-    """The same jobs, for lists: asks for the organizations first, unless `teams` says them.
+    """Return the jobs of `visible_jobs`, for lists: the organizations are queried first, unless `teams` has them.
 
-    Knowing them, the database walks an index in the list's order, where it would look at every job otherwise.
+    With them the database walks an index in the list's order, where it would read every job otherwise.
     """
     jobs = Job.objects.kept()
     if is_superuser(user):
@@ -59,7 +59,7 @@ def listed_jobs_of(user: AnyUser, teams: Sequence[Team] | None = None) -> JobQue
 
 
 def organizations_of(user: AnyUser, roles: tuple[Role, ...] | None = None) -> QuerySet[Organization]:
-    """The organizations in which `user` has one of `roles` (None: any)."""
+    """Return the organizations in which `user` has one of `roles` (None: any)."""
     if is_superuser(user):
         return Organization.objects.all()
     memberships = Membership.objects.filter(user_id=user.pk or 0)
@@ -69,7 +69,7 @@ def organizations_of(user: AnyUser, roles: tuple[Role, ...] | None = None) -> Qu
 
 
 def role_in(user: AnyUser, organization: Organization | int | None) -> Role | None:
-    """What `user` is in `organization`; a superuser is an admin everywhere. None: no member."""
+    """Return the user's role in `organization`; a superuser is an admin everywhere. None: no member."""
     if is_superuser(user):
         return Role.ADMIN
     membership = Membership.objects.filter(user_id=user.pk or 0, organization=organization).first()
@@ -77,7 +77,6 @@ def role_in(user: AnyUser, organization: Organization | int | None) -> Role | No
 
 
 def can_submit(user: AnyUser, organization: Organization) -> bool:
-    """Whether `user` may submit jobs for `organization`."""
     return role_in(user, organization) in SUBMITTERS
 
 
@@ -87,7 +86,7 @@ def can_manage(user: AnyUser, organization: Organization | int | None) -> bool:
 
 
 def can_change(user: AnyUser, job: Job) -> bool:
-    """Whether `user` may cancel, retry or delete `job`: a submitter their own, leads and admins everybody's."""
+    """Whether `user` may cancel, retry or delete `job`: submitters their own, leads and admins everybody's."""
     role = role_in(user, job.organization_id)
     return role in MANAGERS or (role in SUBMITTERS and job.submitted_by_id == user.pk)
 
@@ -98,9 +97,9 @@ def manages_anything(user: AnyUser) -> bool:
 
 
 def choose_organization(user: AnyUser, name: str = "") -> Organization:
-    """The organization called `name`; without a name, the one that `user` joined first as a submitter.
+    """Return the organization called `name`; without a name, the one that `user` joined first as a submitter.
 
-    Raises ValidationError for one that the user doesn't belong to (or that there isn't: nobody learns which), and
+    Raises ValidationError for one that the user doesn't belong to (or that doesn't exist: the error is the same), and
     PermissionDenied for a user who may submit nowhere.
     """
     if not name:

@@ -1,4 +1,4 @@
-"""Finding jobs for somebody."""
+"""Look-ups of jobs for a user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.permissions import AnyUser, can_change, listed_jobs_of, visible_jobs
 
 
 def find_job(user: AnyUser, job_id: str) -> Job:
-    """The job with that id, or that id at its provider. Raises Http404 when there is none that `user` may see."""
+    """Return the job with that id, or that id at its provider. Raises Http404 when `user` may see none."""
     if "\x00" in job_id:
         raise Http404
     jobs = visible_jobs(user).select_related("organization", "submitted_by")
@@ -24,7 +24,7 @@ def find_job(user: AnyUser, job_id: str) -> Job:
 
 
 def find_own_job(user: AnyUser, job_id: str) -> Job:
-    """As `find_job`, for changing it. Raises PermissionDenied for a job that `user` may only look at."""
+    """As `find_job`, for changing it. Raises PermissionDenied for a job that `user` may only view."""
     job = find_job(user, job_id)
     if not can_change(user, job):
         raise PermissionDenied("You may look at this job, but only its submitter, a lead or an admin may change it.")
@@ -32,12 +32,12 @@ def find_own_job(user: AnyUser, job_id: str) -> Job:
 
 
 def filter_jobs(user: AnyUser, query: dict[str, Any]) -> JobQuerySet:
-    """The jobs that `user` may see and that `query` (a checked JobListQuery) asks for, newest first."""
+    """Return the jobs that `user` may see and that match `query` (a checked JobListQuery), newest first."""
     return narrow(listed_jobs_of(user), query)
 
 
 def narrow(jobs: JobQuerySet, query: dict[str, Any]) -> JobQuerySet:
-    """Those of `jobs` that `query` (a checked JobListQuery) asks for, newest first."""
+    """Return the jobs that match `query` (a checked JobListQuery), newest first."""
     if query["status"]:
         jobs = jobs.filter(status__in=query["status"])
     if query["provider"]:

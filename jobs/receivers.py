@@ -1,4 +1,4 @@
-"""What the jobs room does about news of people: their open event streams get their new rights at once."""
+"""Receivers of changes of users and their rights: open event streams get the new rights at once."""
 
 from __future__ import annotations
 
@@ -13,31 +13,30 @@ from cloudtrain_site.events.publish import rights_changed
 from cloudtrain_site.models import ApiKey
 from jobs.models import Membership
 
-#: Written at every login; says nothing about rights.
+#: Written at every login; no rights change with it.
 LOGIN_FIELDS = frozenset({"last_login"})
 
 
 @receiver([post_save, post_delete], sender=Membership, dispatch_uid="jobs.membership_changed")
 def membership_changed(*, instance: Membership, **kwargs: Any) -> None:
-    """Somebody joined, left, or is something else now."""
     rights_changed(instance.user_id)
 
 
 @receiver(user_logged_out, dispatch_uid="jobs.logged_out")
 def logged_out(*, user: User | None, **kwargs: Any) -> None:
-    """Somebody signed out: the streams of that session must not go on."""
+    """End the streams of the session."""
     if user is not None:
         rights_changed(user.pk)
 
 
 @receiver(post_delete, sender=ApiKey, dispatch_uid="jobs.key_revoked")
 def key_revoked(*, instance: ApiKey, **kwargs: Any) -> None:
-    """A key was revoked: the streams that it opened must not go on."""
+    """End the streams that the key opened."""
     rights_changed(instance.user_id)
 
 
 @receiver(post_save, sender=User, dispatch_uid="jobs.user_changed")
 def user_changed(*, instance: User, created: bool, update_fields: frozenset[str] | None, **kwargs: Any) -> None:
-    """Somebody may have been deactivated, or made a superuser."""
+    """A user may have been deactivated, or made a superuser."""
     if not created and update_fields != LOGIN_FIELDS:
         rights_changed(instance.pk)

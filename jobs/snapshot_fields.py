@@ -1,4 +1,4 @@
-"""A provider's snapshot as the columns of a job: what it says, how far it is, how it ended. Writes nothing."""
+"""A provider's snapshot as columns of a job: what it reports, its progress, its end. Writes nothing."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from jobs.providers import DELETES_LOGS
 from jobs.providers.base import Snapshot
 from jobs.statuses import ACTIVE, ALLOWED, JobStatus
 
-#: How often the log of a running job is fetched that nobody looks at.
+#: For the log of a running job that nobody views.
 LOG_PAUSE = timedelta(minutes=5)
 
 
 def staged_fields(job: Job) -> dict[str, Any]:
-    """The progress of a training begins anew when its dataset is there."""
+    """Return the columns that reset the progress once the dataset is there: the training's begins anew."""
     return {"stage": None, "progress": None, "last_log": None} if job.status == JobStatus.UPLOADING else {}
 
 
 def log_due_fields(job: Job, to: str) -> dict[str, Any]:
-    """When the log of a provider that deletes it is to be fetched: now and then, and at once when the job ended."""
+    """Return when to fetch the log from a provider that deletes it: at intervals, and at once when the job ended."""
     if job.provider not in DELETES_LOGS:
         return {}
     return {"log_due_at": timezone.now() + (LOG_PAUSE if to in ACTIVE else timedelta())}
 
 
 def moves(job: Job, snapshot: Snapshot) -> bool:
-    """Whether the snapshot is ahead of the job."""
+    """Whether the snapshot's status is ahead of the job's."""
     return snapshot.status is not None and snapshot.status in ALLOWED[job.status]
 
 
 def details_in(job: Job, snapshot: Snapshot) -> dict[str, Any]:
-    """What the snapshot says of the job besides its status that the job doesn't have yet, by column."""
+    """Return what the snapshot says besides the status and the job doesn't have yet, by column."""
     fields = {**reported_fields(job, snapshot), **progress_fields(job, snapshot)}
     return {name: value for name, value in fields.items() if getattr(job, name) != value}
 
 
 def reported_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
-    """The snapshot's own words, by column; what it doesn't say is left out."""
+    """Return the snapshot's own values, by column; those that it lacks are left out."""
     fields = {
         "metadata": {**job.metadata, **snapshot.metadata} if snapshot.metadata else None,
         "started_at": snapshot.started_at,
@@ -53,10 +53,10 @@ def reported_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def progress_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
-    """What the log tells, by column. A percentage once known stays until a later one comes."""
+    """Return the progress in the log, by column. A known percentage stays until a later one comes."""
     progress = snapshot.progress
     if progress is None or (snapshot.log is not None and len(snapshot.log.encode()) < job.log_size):
-        return {}  # nothing, or read from less of the log than we have
+        return {}  # none, or from less of the log than we have
     fields = {
         "stage": progress.stage,
         "progress": progress.percent,
@@ -68,7 +68,7 @@ def progress_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _scrubbed(job: Job, text: str | None) -> str | None:
-    """A provider may repeat in its words what it was given."""
+    """Mask secrets, which a provider may repeat in its messages."""
     return None if text is None else without_secrets(job, text)
 
 

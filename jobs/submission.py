@@ -1,4 +1,4 @@
-"""What somebody wants trained: read, checked, and complete."""
+"""A submitted training: read, checked, and complete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ADDRESS_LIMIT = 500
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One wish for a training, with every default filled in."""
+    """One request for a training, with every default filled in."""
 
     provider: str
     #: With its secrets: never to be written anywhere but by `columns`.
@@ -32,33 +32,34 @@ class Submission:
     dataset: str = ""
 
     def columns(self) -> dict[str, Any]:
-        """What may hold secrets as a job stores it: masked, and the secrets sealed."""
+        """Return the columns that may hold secrets: masked, and the secrets sealed."""
         columns = sealed_columns(**{part: getattr(self, part) for part in SECRET_COLUMNS})
         return {**columns, "webhook_url": columns["webhook_url"][:ADDRESS_LIMIT]}
 
     def digest(self, key: str = "") -> str:
-        """A fingerprint (SHA-256, hex) of everything that decides what runs and what it costs.
+        """Return a fingerprint (SHA-256, hex) of everything that decides what runs and what it costs.
 
-        Its secrets are in it by their fingerprints under `key`, a SECRET_KEY: no guess at one can be tried on it.
+        Secrets are included by their fingerprints under `key`, a SECRET_KEY, so that no guess of one can be tested on
+        it.
         """
         masked, secrets = extract_secrets({part: getattr(self, part) for part in SECRET_COLUMNS})
         fields = asdict(self) | masked
         if secrets:
             fields["secrets"] = fingerprints(secrets, key)
         if not self.dataset:
-            # As it was before there were datasets: a replayed key of an hour ago is still the same request.
+            # Left out, as before there were datasets: a replayed idempotency key of then is still the same request.
             del fields["dataset"]
         return digest_of(fields)
 
 
 def digest_of(value: Any) -> str:
-    """SHA-256 (hex) of `value` as JSON with sorted keys."""
+    """Return the SHA-256 (hex) of `value` as JSON with sorted keys."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def problem_with(value: Any) -> str | None:
-    """Why `value`, read from JSON, can't be kept as a config, in one sentence; None when it can."""
+    """Return why `value`, read from JSON, can't be stored as a config, in one sentence; None when it can."""
     if len(json.dumps(value)) > CONFIG_LIMIT_BYTES:
         return f"It is larger than {CONFIG_LIMIT_BYTES // 1_000_000} MB."
     for text in _strings(value):
@@ -70,7 +71,7 @@ def problem_with(value: Any) -> str | None:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Every key and string in `value`, however deep; without recursion, since a client chose the depth."""
+    """Yield every key and string in `value`, however deep; without recursion, since a client chose the depth."""
     rest = [value]
     while rest:
         item = rest.pop()

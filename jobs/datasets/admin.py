@@ -1,4 +1,4 @@
-"""The uploaded datasets in the admin: whose they are, how large, and what providers have of them."""
+"""The uploaded datasets in the admin: their owners, their sizes, and their copies at providers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from jobs.models import DatasetCopy, DatasetUpload
 
 
 class DatasetCopyInline(admin.TabularInline[DatasetCopy, DatasetUpload]):
-    """What providers have of a dataset."""
-
     model = DatasetCopy
     fields = ("provider", "sent_bytes", "external_id", "expires_at", "updated_at")
     readonly_fields = fields
@@ -19,17 +17,16 @@ class DatasetCopyInline(admin.TabularInline[DatasetCopy, DatasetUpload]):
     verbose_name_plural = "copies at providers"
 
     def has_view_permission(self, request: object, obj: object = None) -> bool:
-        """Whoever sees the dataset sees its copies."""
+        """Allow it: those who see the dataset see its copies."""
         return True
 
     def has_add_permission(self, request: object, obj: object = None) -> bool:
-        """Transfers make them."""
         return False
 
 
 @admin.register(DatasetUpload)
 class DatasetUploadAdmin(ScopedAdmin[DatasetUpload]):
-    """Every upload, those that were removed too."""
+    """All uploads, the removed ones too."""
 
     list_display = ("name", "organization", "uploaded_by", "kind", "size", "files", "last_used_at", "removed_at")
     list_filter = ("kind", "organization")

@@ -1,4 +1,4 @@
-"""The verbs of uploaded datasets. Each says in its answer whether this call made the change."""
+"""The verbs of uploaded datasets. Each returns whether this call made the change."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from jobs.statuses import ACTIVE, TERMINAL
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
-#: Not more than Replicate takes, whichever kind of megabyte it counts in.
+#: Below Replicate's limit, whichever kind of megabyte it counts in.
 UPLOAD_LIMIT_BYTES = 100_000_000
-#: For the form around it.
+#: The form's own bytes around the archive.
 FORM_BYTES = 1_000_000
-#: An archive that no job has used for so long is removed.
+#: An archive that no job has used for this long is removed.
 UNUSED_LIFETIME = timedelta(days=7)
-#: What a request that was cut off left behind; and a file that has no row, since its row may be about to come.
+#: The age at which a cut-off upload or a file without a row is removed: a younger one's row may be about to come.
 LEFTOVER_SECONDS = 86_400.0
 MAX_SWEPT_PER_RUN = 500
 UNPACKED_FOR = timedelta(days=2)
@@ -42,7 +42,7 @@ UNPACKED_FOR = timedelta(days=2)
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A file as it came in: where it lies for now, and what was counted on the way."""
+    """A file as it arrived: its temporary path, and what was counted on the way."""
 
     path: Path
     name: str
@@ -51,17 +51,15 @@ class Received:
 
 
 def folder() -> Path:
-    """Where this machine keeps archives."""
     return Path(settings.DATA_DIR) / "uploads"
 
 
 def incoming_folder() -> Path:
-    """Where they lie while they arrive."""
     return folder() / "incoming"
 
 
 def path_of(upload: DatasetUpload) -> Path:
-    """Where the archive is, if this machine has it."""
+    """Return where the archive is, if this machine has it."""
     return folder() / upload.pk
 
 
@@ -88,7 +86,7 @@ def store_upload(received: Received, *, user: User, organization: Organization) 
 
 
 def visible_uploads(user: AnyUser) -> QuerySet[DatasetUpload]:
-    """The uploads of the user's organizations that are still there."""
+    """Return the uploads of the user's organizations that are not removed."""
     uploads = DatasetUpload.objects.filter(removed_at=None)
     if not is_superuser(user):
         uploads = uploads.filter(organization__in=organizations_of(user))
@@ -96,12 +94,11 @@ def visible_uploads(user: AnyUser) -> QuerySet[DatasetUpload]:
 
 
 def own_uploads(user: AnyUser) -> QuerySet[DatasetUpload]:
-    """Those that `user` made."""
     return visible_uploads(user).filter(uploaded_by_id=user.pk or 0)
 
 
 def find_upload(user: AnyUser, upload_id: str) -> DatasetUpload:
-    """The upload with that id. Raises Http404 when there is none that `user` may see."""
+    """Return the upload with that id. Raises Http404 when `user` may see none."""
     upload = None if "\x00" in upload_id else visible_uploads(user).filter(pk=upload_id.lower()).first()
     if upload is None:
         raise Http404
@@ -109,19 +106,19 @@ def find_upload(user: AnyUser, upload_id: str) -> DatasetUpload:
 
 
 def has_upload(user: AnyUser, organization: Organization, upload_id: str) -> bool:
-    """Whether a job of `user` for `organization` may have that dataset."""
+    """Whether a job of `user` for `organization` may use that dataset."""
     own = visible_uploads(user).filter(organization=organization)
     return "\x00" not in upload_id and own.filter(pk=upload_id.lower()).exists()
 
 
 def may_remove(user: AnyUser, upload: DatasetUpload) -> bool:
-    """Whoever uploaded it, as long as they may submit; leads and admins everybody's."""
+    """Whether `user` may remove it: its uploader, as long as they may submit; leads and admins everybody's."""
     role = role_in(user, upload.organization_id)
     return role in MANAGERS or (role in SUBMITTERS and upload.uploaded_by_id == user.pk)
 
 
 def in_use(upload: DatasetUpload) -> int:
-    """How many jobs that have not ended use it."""
+    """Return how many jobs that have not ended use it."""
     return Job.objects.active().filter(dataset=upload).count()
 
 
@@ -137,7 +134,7 @@ def remove(upload: DatasetUpload) -> bool:
 
 
 def remove_dataset_of(job: Job) -> bool:
-    """Remove the archive of a job that was deleted, if its submitter uploaded it and no other job has it."""
+    """Remove the dataset of a job that was deleted, if its submitter uploaded it and no other job has it."""
     upload = job.dataset
     if upload is None or upload.uploaded_by_id != job.submitted_by_id:
         return False
@@ -145,7 +142,7 @@ def remove_dataset_of(job: Job) -> bool:
 
 
 def sweep() -> int:
-    """Remove what has not been used for long, and files on this machine that nobody can ask for any more."""
+    """Remove datasets unused for UNUSED_LIFETIME, and files on this machine without a row. Returns how many."""
     used = Job.objects.filter(dataset=OuterRef("pk"), status__in=ACTIVE)
     unused = DatasetUpload.objects.filter(removed_at=None, last_used_at__lt=timezone.now() - UNUSED_LIFETIME)
     removed = sum(remove(upload) for upload in unused.exclude(Exists(used))[:MAX_SWEPT_PER_RUN])
@@ -155,7 +152,7 @@ def sweep() -> int:
 
 
 def _remove_unpacked() -> int:
-    """What was unpacked on this machine for trainings that have ended lately."""
+    """Remove what was unpacked on this machine for trainings that have ended lately."""
     since = timezone.now() - UNPACKED_FOR
     ended = Job.objects.filter(provider="local", status__in=TERMINAL, completed_at__gt=since).exclude(dataset=None)
     jobs = Path(settings.DATA_DIR) / "jobs"
@@ -163,7 +160,7 @@ def _remove_unpacked() -> int:
 
 
 def _remove_files() -> int:
-    """Another machine's sweep may have removed the row, or a crash kept it from being made."""
+    """Remove files without a row: another machine's sweep removed it, or a crash kept it from being made."""
     if not folder().is_dir():
         return 0
     files = {path.name: path for path in folder().iterdir() if path.is_file()}
@@ -183,13 +180,13 @@ def _remove_old(path: Path) -> bool:
 
 
 def copy_at(upload: DatasetUpload, provider: str) -> RemoteCopy | None:
-    """What the provider has of it, as far as we know; None without a whole copy."""
+    """Return the provider's copy, as far as we know; None without a complete one."""
     row = DatasetCopy.objects.filter(upload=upload, provider=provider).exclude(address="").first()
     return RemoteCopy(row.external_id, row.address, row.expires_at) if row else None
 
 
 def record_copy(upload: DatasetUpload, provider: str, copy: RemoteCopy) -> None:
-    """Write down that the provider has all of it; one that has no name for it made it for a single job."""
+    """Record that the provider has all of it. A copy without an id was made for a single job, and isn't kept."""
     if not copy.external_id:
         delete_unfinished_copy(upload, provider)
         return
@@ -199,12 +196,12 @@ def record_copy(upload: DatasetUpload, provider: str, copy: RemoteCopy) -> None:
 
 
 def delete_unfinished_copy(upload: DatasetUpload, provider: str) -> None:
-    """A transfer ended half-way: the provider has nothing of it."""
+    """Delete the row of a transfer that ended half-way: the provider has nothing of it."""
     DatasetCopy.objects.filter(upload=upload, provider=provider, address="").delete()
 
 
 def record_sent(upload: DatasetUpload, provider: str, sent: int) -> None:
-    """Write down how much of it is there by now. What was there before counts no longer."""
+    """Record how many bytes are there. An earlier copy no longer counts."""
     columns: dict[str, Any] = {"sent_bytes": sent, "external_id": "", "address": "", "expires_at": None}
     columns["updated_at"] = timezone.now()
     DatasetCopy.objects.update_or_create(upload=upload, provider=provider, defaults=columns)

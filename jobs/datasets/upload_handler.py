@@ -1,4 +1,4 @@
-"""Takes an uploaded file in as it arrives: onto the disk, counted and hashed, and never more than the limit."""
+"""Receive an uploaded file as it arrives: onto the disk, counted and hashed, and never more than the limit."""
 
 from __future__ import annotations
 
@@ -19,26 +19,22 @@ NAME_LIMIT = 200
 
 
 class UploadTooLarge(BodyTooLarge):
-    """More than a dataset may have."""
-
     default_detail = f"A dataset may have at most {UPLOAD_LIMIT_BYTES:,} bytes."
 
 
 class ReceivedFile(UploadedFile):  # type: ignore[type-arg]
-    """The file that arrived."""
-
     def __init__(self, received: Received) -> None:
         super().__init__(None, received.name, "application/octet-stream", received.size)
         self.received = received
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
 
 class DatasetHandler(FileUploadHandler):
-    """For requests that bring one dataset. `discard` removes what was not kept."""
+    """For requests with one dataset. `discard` removes a file that was not kept."""
 
-    #: A write to the disk for each of them.
+    #: Each chunk is one write to the disk.
     chunk_size = 1 << 20
 
     def __init__(self, request: Any = None) -> None:
@@ -49,7 +45,7 @@ class DatasetHandler(FileUploadHandler):
         self._size = 0
 
     def new_file(self, field_name: str, *args: Any, **kwargs: Any) -> None:
-        """Begin. Raises ValidationError for a second file, or one that nobody asked for."""
+        """Open the file. Raises ValidationError for a second one, or another field."""
         super().new_file(field_name, *args, **kwargs)
         if field_name != FIELD or self.path is not None:
             raise exceptions.ValidationError({field_name or FIELD: f"Send one file, in the field {FIELD!r}."})
@@ -58,7 +54,7 @@ class DatasetHandler(FileUploadHandler):
         self._file = self.path.open("xb")
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        """Write it down. Raises UploadTooLarge at the first byte too many."""
+        """Write the chunk. Raises UploadTooLarge at the first byte too many."""
         self._size += len(raw_data)
         if self._size > UPLOAD_LIMIT_BYTES:
             raise UploadTooLarge
@@ -67,7 +63,6 @@ class DatasetHandler(FileUploadHandler):
             self._file.write(raw_data)
 
     def file_complete(self, file_size: int) -> ReceivedFile | None:
-        """All of it is on the disk."""
         if self._file is None or self.path is None:
             return None
         self._file.close()
@@ -75,11 +70,10 @@ class DatasetHandler(FileUploadHandler):
         return ReceivedFile(Received(self.path, name, self._size, self._digest.hexdigest()))
 
     def upload_interrupted(self) -> None:
-        """The client went away."""
         self.discard()
 
     def discard(self) -> None:
-        """Remove what arrived, unless it was kept."""
+        """Remove the file, unless it was kept."""
         if self._file is not None:
             self._file.close()
         if self.path is not None:

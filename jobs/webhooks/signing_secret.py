@@ -59,7 +59,7 @@ def fetch_early() -> None:
 
 
 def fresh_secret(used: str) -> str | None:
-    """Fetch the secret again when `used` didn't verify: it may have been replaced. None: it is the same, or too soon."""
+    """Fetch the secret again when `used` didn't verify: it may have changed. None: it is the same, or too soon."""
     with _lock:
         if _cache.secret != used:
             return _cache.secret
