@@ -1,4 +1,4 @@
-"""The first waiting entries of each lane: all that a pass has to look at, however many wait behind them."""
+"""The first waiting entries of each lane: all that a pass has to read, however many wait behind them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ WHERE first."status" = 'pending' AND first.lane = lanes.lane
     AND (first.not_before IS NULL OR first.not_before <= %s)
 ORDER BY first.turn, first.id LIMIT %s
 """
-#: SQLite knows no LATERAL; PostgreSQL would try each entry against each lane for the other. Until its tables are
-#: counted, SQLite would read all that waits for each lane, unless it is told which index to take.
+#: SQLite has no LATERAL, and PostgreSQL would try each entry against each lane for SQLite's form. Before ANALYZE,
+#: SQLite would read all that waits for each lane, unless the index is named.
 STATEMENTS = {
     "postgresql": f"{LANES} SELECT {COLUMNS} FROM lanes CROSS JOIN LATERAL (SELECT first.* {FIRST}) head".format(  # noqa: S608
         by_lane=""
@@ -38,9 +38,9 @@ STATEMENTS = {
 
 
 def next_candidates(now: datetime, depth: int) -> list[Candidate]:
-    """Of each lane the first `depth` entries that wait for their turn, without those that wait for another try.
+    """Return the first `depth` waiting entries of each lane, without those that wait for another attempt.
 
-    Costs a few probes of an index for each lane, and nothing for what waits behind, or has finished.
+    It costs a few probes of an index for each lane, and nothing for entries behind them or finished ones.
     """
     moment = connection.ops.adapt_datetimefield_value(DateTimeField().get_prep_value(now))
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The verbs of the queue. Each says in its answer whether this call made the change."""
+"""The verbs of the queue. Each returns whether this call made the change."""
 
 from __future__ import annotations
 
@@ -37,14 +37,13 @@ MAX_ATTEMPTS = 3
 #: The pause after the first refusal; each further one is four times as long.
 FIRST_PAUSE = timedelta(seconds=5)
 
-#: At most so many are claimed in one transaction: nobody else can claim meanwhile.
+#: No other process can claim during the transaction.
 MAX_CLAIMS_PER_TX = 25
-#: So many entries of one lane are looked at for one transaction.
 CANDIDATES_PER_LANE = 4
 #: Names the claim lock among PostgreSQL's advisory locks.
 CLAIM_LOCK = 7_305_221
 
-#: How long a training that may or may not exist is looked for before a person is asked.
+#: A training that may or may not exist is searched for this long before a person is asked.
 UNCONFIRMED_AFTER = timedelta(minutes=10)
 #: The pause between two searches is as long as the training has been missing, within these bounds. An unconfirmed one
 #: is searched for as well, in case it turns up after all.
@@ -55,7 +54,7 @@ UNCONFIRMED = "unconfirmed: look at the provider"
 
 PRIORITIES: Mapping[str, int] = {Role.ADMIN: 30, Role.LEAD: 20, Role.RESEARCHER: 10, Role.VIEWER: 0}
 
-#: By what this process was told, on the clock of time.monotonic.
+#: By provider, on the clock of time.monotonic; of the answers to this process.
 _paused_until: dict[str, float] = {}
 
 ENDS: Mapping[str, EntryStatus] = {
@@ -66,7 +65,7 @@ ENDS: Mapping[str, EntryStatus] = {
 
 
 def enqueue(job: Job, *, role: Role | None, held: bool, actor: Actor, source: str) -> QueueEntry:
-    """Give a new job its place; `held` keeps it there until `release`."""
+    """Create a new job's entry; `held` blocks it until `release`."""
     status = EntryStatus.BLOCKED if held else EntryStatus.PENDING
     priority, now = PRIORITIES[role] if role else 0, timezone.now()
     entry = QueueEntry(
@@ -86,7 +85,7 @@ def enqueue(job: Job, *, role: Role | None, held: bool, actor: Actor, source: st
 
 
 def live_entry(job: Job) -> QueueEntry | None:
-    """The job's entry, while it waits or holds a slot."""
+    """Return the job's entry while it waits or holds a slot."""
     # In our own words: it is asked of every job that ends, and Django takes three times as long to find the words.
     found = QueueEntry.objects.raw("SELECT * FROM queueing_queueentry WHERE job_id = %s", [job.pk])
     entry = next((entry for entry in found if entry.status in LIVE), None)
@@ -96,7 +95,7 @@ def live_entry(job: Job) -> QueueEntry | None:
 
 
 def release(job: Job, *, actor: Actor, source: str, reason: str) -> bool:
-    """Let a held job take its turn."""
+    """Unblock a held job, so that it waits for its turn."""
     entry = live_entry(job)
     if entry is None or entry.status != EntryStatus.BLOCKED:
         return False
@@ -111,12 +110,12 @@ def claim_next(at_most: int = MAX_CLAIMS_PER_TX) -> list[QueueEntry]:
     """
     with unit_of_work():
         _lock_claims()
-        # Decided under the lock: the entries that came while we waited for it are seen too.
+        # Decided under the lock, so that entries that came while we waited for it are seen too.
         return _claim(choose_entries(at_most))
 
 
 def choose_entries(at_most: int) -> list[int]:
-    """The entries that may go now, in order, at most `at_most` of them: the decision alone."""
+    """Return the ids of the entries that may go now, in order, at most `at_most`. Claims nothing."""
     now = timezone.now()
     limits, usage = current_limits(queue_state()), current_usage()
     limits = replace(limits, drained=limits.drained | _paused_providers())
@@ -127,14 +126,14 @@ def choose_entries(at_most: int) -> list[int]:
 
 
 def _paused_providers() -> frozenset[str]:
-    """The providers that want to be left alone: they would refuse every job that waits, one after the other."""
+    """Return the providers that asked for a pause: they would refuse every waiting job, one after the other."""
     return frozenset(name for name, until in _paused_until.items() if until > time.monotonic())
 
 
 def _lock_claims() -> None:
-    """Let nobody else decide until this transaction ends. SQLite's transactions have the only writer lock anyway.
+    """Let no other process decide until this transaction ends. SQLite's transactions have the only writer lock anyway.
 
-    Not a lock on the shared row: every submission writes its wish for a pass there, and would wait for the claims.
+    A lock on the shared row would not do: every submission requests a pass there, and would wait for the claims.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
@@ -142,7 +141,7 @@ def _lock_claims() -> None:
 
 
 def _claim(chosen: Sequence[int]) -> list[QueueEntry]:
-    """Claim those of `chosen` that still wait, in their order, in a few statements: nobody else can claim meanwhile."""
+    """Claim those of `chosen` that still wait, in order, in a few statements: nobody else can claim meanwhile."""
     now, mark = timezone.now(), secrets.token_hex(8)
     if not chosen or not move_all(
         QueueEntry.objects.filter(pk__in=chosen),
@@ -177,7 +176,7 @@ def _claimed(entry: QueueEntry) -> Change:
 
 
 def reclaim(entry: QueueEntry) -> bool:
-    """Take a claim whose holder let the lease run out. The old holder's outcome will be dropped."""
+    """Take over a claim whose lease ran out. The old holder's outcome will be dropped."""
     now = timezone.now()
     token, lease = secrets.token_hex(16), now + LEASE
     abandoned = QueueEntry.objects.filter(
@@ -190,7 +189,7 @@ def reclaim(entry: QueueEntry) -> bool:
 
 
 def confirm(entry: QueueEntry) -> bool:
-    """The provider has the job: the claim becomes a slot. False: the claim was taken over meanwhile."""
+    """Turn the claim into a slot: the provider has the job. False: the claim was taken over meanwhile."""
     return change_state(
         entry,
         EntryStatus.RUNNING,
@@ -204,12 +203,13 @@ def confirm(entry: QueueEntry) -> bool:
 
 
 def postpone_search(entry: QueueEntry, error: str) -> bool:
-    """Nobody can tell yet whether the provider has the job: have it looked for again, after a growing pause.
+    """Search for the training again after a growing pause: it is not known whether the provider has the job.
 
-    After ten minutes a person is asked. Until then and after it holds its slot. False: the claim is somebody else's.
+    After ten minutes a person is asked. Until then and after it the entry holds its slot. False: the claim was taken
+    over.
     """
     now = timezone.now()
-    # A dataset may have been on its way for long before anything was asked for that could be missed.
+    # A dataset's transfer may have taken long before the submission that is missed.
     with_dataset = Job.objects.filter(pk=entry.job_id).exclude(dataset=None)
     submitted_at = with_dataset.values_list("submission_started_at", flat=True).first()
     missing_for = now - max(filter(None, (entry.dispatched_at or entry.enqueued_at, submitted_at)))
@@ -229,7 +229,7 @@ def postpone_search(entry: QueueEntry, error: str) -> bool:
 
 
 def resubmit(entry: QueueEntry, *, actor: Actor, source: str, reason: str) -> bool:
-    """A person has looked: the provider doesn't have the job, and it may be submitted again. False: not unconfirmed."""
+    """Submit the job again, after a person found that the provider doesn't have it. False: it is not unconfirmed."""
     return entry.unconfirmed_at is not None and change_state(
         entry,
         EntryStatus.PENDING,
@@ -247,9 +247,9 @@ def resubmit(entry: QueueEntry, *, actor: Actor, source: str, reason: str) -> bo
 
 
 def requeue(entry: QueueEntry, error: str, *, pause: timedelta | None = None) -> bool:
-    """The provider surely made nothing: the entry waits for another try, after a growing pause.
+    """Let the entry wait for another attempt, after a growing pause: the provider surely made nothing.
 
-    Or after `pause`, when the provider named one: then this was no try, and it is told of no other job meanwhile.
+    Or after `pause`, when the provider asked for one: then this counts as no attempt, and no job goes there meanwhile.
     """
     wait, attempts = pause or FIRST_PAUSE * 4 ** (entry.attempts - 1), entry.attempts
     reason = f"try {attempts} of {MAX_ATTEMPTS} failed: {error}"
@@ -272,7 +272,7 @@ def requeue(entry: QueueEntry, error: str, *, pause: timedelta | None = None) ->
 
 
 def live_entries(jobs: Iterable[Job]) -> dict[str, QueueEntry]:
-    """The live entries of many jobs, by the job's id, for `end`."""
+    """Return the live entries of many jobs, by the job's id, for `end`."""
     by_job = {job.pk: job for job in jobs}
     entries = {entry.job_id: entry for entry in QueueEntry.objects.filter(job__in=list(by_job), status__in=LIVE)}
     for job_id, entry in entries.items():
@@ -288,9 +288,9 @@ def end(
     to: EntryStatus | None = None,
     entry: QueueEntry | None = None,
 ) -> bool:
-    """End the entry of a job that has ended, and free its slot. True once, however often it is told.
+    """End the entry of a job that has ended, and free its slot. True once, however often it is called.
 
-    `entry` is the job's entry as the caller has read it; when it has moved on since, it is read again.
+    `entry` is the job's entry as the caller has read it; when it has changed since, it is read again.
     """
     if entry is not None and _end(entry, job, actor, source, to):
         return True
@@ -324,7 +324,7 @@ def set_priority(entry: QueueEntry, priority: int, *, actor: Actor, source: str,
 
 
 def _record(entry: QueueEntry, *, old: str, new: str, actor: Actor, source: str, reason: str) -> None:
-    """A line in the job's history that is not a change of status."""
+    """Record an event of the entry in its job's history that `change_state` doesn't."""
     change = Change(
         subject=QueueEntry.SUBJECT,
         old=old,
@@ -339,7 +339,7 @@ def _record(entry: QueueEntry, *, old: str, new: str, actor: Actor, source: str,
 
 
 def block(entry: QueueEntry, *, actor: Actor, reason: str) -> bool:
-    """Take a claimed entry out of the queue until it is released. False: the claim is somebody else's by now."""
+    """Block a claimed entry until it is released. False: the claim was taken over."""
     return change_state(
         entry,
         EntryStatus.BLOCKED,

@@ -1,7 +1,7 @@
-"""Hand claimed jobs to their providers, and clear up what a crash left behind.
+"""Hand claimed jobs to their providers, and settle what a crash left behind.
 
-Claim - submit - record. The provider is called outside of every transaction; what it answers is recorded only by
-whoever still holds the claim.
+Claim - submit - record. The provider is called outside of every transaction; its answer is recorded only by the holder
+of the claim.
 """
 
 from __future__ import annotations
@@ -36,14 +36,12 @@ from queueing.statuses import HOLDS_SLOT, LIVE, EntryStatus
 logger = logging.getLogger("simpletuner.cloud.queue")
 provider_logger = logging.getLogger("simpletuner.cloud.providers")
 
-#: A provider that has not answered by then is not waited for; what came of it is looked up. Well below a claim's
-#: lease, and with the time of a pass below the 60 seconds after which a worker is killed.
+#: After this time the training is searched for instead. It is well below a claim's lease, and with the time of a pass
+#: below the 60 seconds after which a worker is killed.
 CALL_SECONDS = 30.0
 #: A pass claims nothing more after this.
 PASS_SECONDS = 20.0
-#: Calls of one pass that are under way at a time.
 MAX_CONCURRENT_CALLS = claims.MAX_CLAIMS_PER_TX
-#: Trainings that one pass looks for.
 MAX_SEARCHES_PER_PASS = 200
 
 
@@ -54,20 +52,20 @@ def dispatch(entry: QueueEntry) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A dataset that its provider has, and where."""
+    """A dataset at its provider, and its address there."""
 
     dataset_id: str
     address: str
 
 
 async def submit(entry: QueueEntry, staged: Staged | None = None) -> bool:
-    """As `dispatch`. A job with a dataset is left to `transfers`, which submit it when that is `staged`."""
+    """As `dispatch`. A job with a dataset is left to `transfers`, which calls this once it is `staged`."""
     job = await sync_to_async(_prepare)(entry, staged)
     return job is not None and await _call(entry, job, staged, ResultRecorder())
 
 
 async def _call(entry: QueueEntry, job: Job, staged: Staged | None, recorder: ResultRecorder) -> bool:
-    """Call the provider about a job that is ready for it, and take down what it answered."""
+    """Call the provider with a job that is ready for it, and record the answer."""
     provider_logger.info("Submitting to provider", extra={"attempt": entry.attempts})
     try:
         async with asyncio.timeout(CALL_SECONDS):
@@ -83,9 +81,9 @@ async def _call(entry: QueueEntry, job: Job, staged: Staged | None, recorder: Re
 
 
 def _prepare(entry: QueueEntry, staged: Staged | None = None) -> Job | None:
-    """The job as it is to be submitted, its marker stored. None: it may not go, and its entry is seen to."""
+    """Return the job as it is to be submitted, its marker stored. None: it may not go, and its entry is settled."""
     job = Job.objects.select_related("organization").get(pk=entry.job_id)
-    # Asked about the very copy that is submitted: what changes in the row after this does not reach the provider.
+    # Checked on the very copy that is submitted: later changes of the row do not reach the provider.
     if not extensions.may_go(entry, job):
         return None
     if job.dataset_id is not None and (staged is None or staged.dataset_id != job.dataset_id):
@@ -107,7 +105,7 @@ def provider_of(job: Job) -> Provider:
 
 
 def training_spec(job: Job, staged: Staged | None = None) -> TrainingSpec:
-    """The job as its provider gets to see it, with its secrets. Raises ProviderError when they can't be opened."""
+    """Return the job for its provider, with its secrets. Raises ProviderError when they can't be opened."""
     try:
         columns = unsealed_columns(job)
     except SecretsLostError as error:
@@ -124,7 +122,7 @@ def training_spec(job: Job, staged: Staged | None = None) -> TrainingSpec:
 
 
 def handle_refusal(entry: QueueEntry, job: Job, error: ProviderError) -> None:
-    # It may repeat what it was given.
+    # The error may repeat the submitted secrets.
     message = without_secrets(job, str(error))
     logger.warning("The provider did not take the job", extra={"error": message, "attempt": entry.attempts})
     if not error.nothing_created:
@@ -141,7 +139,7 @@ def handle_refusal(entry: QueueEntry, job: Job, error: ProviderError) -> None:
 
 
 def end_unsubmitted(entry: QueueEntry, job: Job, to: JobStatus, reason: str, *, actor: Actor, source: str) -> bool:
-    """End job and entry together. False: the claim is somebody else's by now, or the provider has the job after all."""
+    """End job and entry together. False: the claim was taken over, or the provider has the job after all."""
     with unit_of_work():
         own_claim = QueueEntry.objects.filter(
             pk=entry.pk, status=EntryStatus.DISPATCHING, claim_token=entry.claim_token
@@ -157,7 +155,7 @@ def _end_unsubmitted(entry: QueueEntry, job: Job, to: JobStatus, reason: str) ->
 
 
 def _withdraw(entry: QueueEntry, job: Job) -> None:
-    """The job may not be submitted any more: it began or ended, or somebody cancelled it in the meantime."""
+    """Settle the entry of a job that may no longer be submitted: it began or ended, or was cancelled meanwhile."""
     job.refresh_from_db()
     if job.external_id is not None and not job.is_terminal:
         claims.confirm(entry)  # a webhook told that it runs, and costs money: nobody may take it for stopped
@@ -168,9 +166,9 @@ def _withdraw(entry: QueueEntry, job: Job) -> None:
 
 
 def settle_abandoned() -> int:
-    """Settle the claims whose lease ran out: look for the training first, and never submit it blindly again."""
+    """Settle the claims whose lease ran out: search for the training first, and never submit it blindly again."""
     now = timezone.now()
-    # Those whose dataset is on its way are taken up by whoever has that, and from its beginning.
+    # Claims with a dataset in transfer are left to the machine that has the dataset, which begins again.
     abandoned = QueueEntry.objects.filter(
         status=EntryStatus.DISPATCHING, lease_until__lt=now, staging_since=None
     ).select_related("job")
@@ -182,7 +180,7 @@ def settle_abandoned() -> int:
 
 
 def _reclaim_abandoned(entry: QueueEntry) -> bool:
-    """Take over an abandoned claim. True: its training has to be looked for."""
+    """Take over an abandoned claim. True: its training has to be searched for."""
     with job_log_context(entry.job):
         try:
             provider = provider_of(entry.job)
@@ -202,14 +200,14 @@ def _reclaim_abandoned(entry: QueueEntry) -> bool:
 
 
 def _reclaim_without_provider(entry: QueueEntry) -> bool:
-    """Its provider was taken out of the program meanwhile: nobody can look, so a person has to."""
+    """Leave the entry to a person: its provider no longer exists, so it can't be searched."""
     if claims.reclaim(entry):
         claims.postpone_search(entry, f"there is no provider {entry.provider!r} any more")
     return False
 
 
 def _search_trainings(entries: Sequence[QueueEntry]) -> int:
-    """Ask a provider, in one question, which of the trainings it has. Returns how many it has now."""
+    """Ask a provider, in one call, which of the trainings it has. Returns how many it has now."""
     provider = get_provider(entries[0].provider)
     markers = [entry.job.submission_marker or "" for entry in entries]
     message, snapshots = "the provider does not show it", {}
@@ -231,7 +229,7 @@ def _search_trainings(entries: Sequence[QueueEntry]) -> int:
 
 
 def _fail_elsewhere(entry: QueueEntry, job: Job) -> None:
-    """Only the machine that held the claim could tell; when it stays away, the job can't be waited for for ever."""
+    """Fail a job that only the machine with the claim could settle, when that machine stays away."""
     started = job.submission_started_at or entry.dispatched_at or entry.enqueued_at
     if timezone.now() - started >= claims.UNCONFIRMED_AFTER and claims.reclaim(entry):
         reason = f"{entry.claimed_on} stopped while it was starting the training"
@@ -239,14 +237,14 @@ def _fail_elsewhere(entry: QueueEntry, job: Job) -> None:
 
 
 def close_ended(statuses: Sequence[str] = LIVE) -> int:
-    """End the entries of jobs that have ended: what a lost signal would have done."""
+    """End the entries of jobs that have ended, which a lost signal would have done."""
     ended = Job.objects.filter(status__in=TERMINAL, queue_entries__status__in=statuses)
     return sum(claims.end(job) for job in ended)
 
 
 def run_pass() -> int:
-    """One pass: claim and dispatch until nothing more may go, clear up. Returns how many jobs were handed over."""
-    # Those that hold a slot, since they keep others from going; among those that wait, the tick looks.
+    """Run one pass: claim and dispatch until nothing more may go, settle. Returns how many jobs were handed over."""
+    # Only those that hold a slot, since they keep others from going; the tick checks those that wait.
     close_ended(HOLDS_SLOT)
     dispatched = async_to_sync(_dispatch_all)()
     settle_abandoned()
@@ -254,13 +252,13 @@ def run_pass() -> int:
 
 
 async def _dispatch_all() -> int:
-    """Keep up to CALLS_AT_ONCE submissions under way, so that a slow provider holds up nobody else's job."""
+    """Keep up to MAX_CONCURRENT_CALLS submissions running, so that a slow provider delays nobody else's job."""
     deadline = time.monotonic() + PASS_SECONDS
     running: set[asyncio.Task[bool]] = set()
     dispatched, more, recorder = 0, True, ResultRecorder()
     while True:
         room = MAX_CONCURRENT_CALLS - len(running)
-        # Not for each that ends: a decision costs the same for one entry as for twenty.
+        # Not after each end: a decision costs the same for one entry as for twenty.
         if more and room > MAX_CONCURRENT_CALLS // 2 and time.monotonic() < deadline:
             entries = await sync_to_async(claims.claim_next)(room)
             ready = await sync_to_async(_ready)(entries)
@@ -270,12 +268,12 @@ async def _dispatch_all() -> int:
             return dispatched
         done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         dispatched += sum(task.result() for task in done)
-        # What failed has freed its slot; what was claimed last may have left others that can go now.
+        # A failure has freed its slot, so others may go now.
         more = more or not all(task.result() for task in done)
 
 
 def _ready(entries: Sequence[QueueEntry]) -> dict[int, Job]:
-    """Those that can be made ready together. Should that fail, each is made ready by itself."""
+    """Prepare them together. Should that fail, each is prepared by itself."""
     try:
         return prepare(entries)
     except Exception:
@@ -284,7 +282,7 @@ def _ready(entries: Sequence[QueueEntry]) -> dict[int, Job]:
 
 
 async def _dispatch_safely(entry: QueueEntry, ready: Mapping[int, Job], recorder: ResultRecorder) -> bool:
-    """One entry's surprise must not keep the others of the pass from going; its lease brings it back."""
+    """Dispatch one entry. Its failure must not keep the others from going; its lease brings it back."""
     with job_log_context(entry.job):
         try:
             job = ready.get(entry.pk) or await sync_to_async(_prepare)(entry)
@@ -295,9 +293,10 @@ async def _dispatch_safely(entry: QueueEntry, ready: Mapping[int, Job], recorder
 
 
 def prepare(entries: Sequence[QueueEntry]) -> dict[int, Job]:
-    """The jobs of claimed entries as they are to be submitted, their markers stored, by entry.
+    """Return the jobs of claimed entries as they are to be submitted, their markers stored, by entry.
 
-    Left out, for a look at each: those that somebody has a say about, have a dataset, were tried before, or may not go.
+    Left out, to be prepared one by one: jobs that an extension is concerned with, with a dataset, tried before, or not
+    allowed to go.
     """
     jobs = Job.objects.select_related("organization").in_bulk([entry.job_id for entry in entries])
     concerned = extensions.concerned(list(jobs))

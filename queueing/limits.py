@@ -1,4 +1,4 @@
-"""The limits in force, and how much of them is taken."""
+"""The limits in force, and their usage."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from jobs.models import Organization
 from queueing.models import ProviderLimit, QueueEntry, QueueState
 from queueing.policy import Candidate, Limits, Usage
 
-#: How many trainings this machine bears is its own matter, and stands in its file.
+#: The limit of this machine's own trainings is in its configuration file.
 LOCAL = "local"
 
 
 def queue_state() -> QueueState:
-    """The shared row."""
+    """Return the shared row."""
     return QueueState.objects.filter(pk=1).first() or QueueState.objects.get_or_create(pk=1)[0]
 
 
 def current_limits(state: QueueState, concerned: Iterable[Organization | None] | None = None) -> Limits:
-    """The limits as they are set now; of organizations those of all, or of the `concerned`, which costs no query."""
+    """Return the present limits; of organizations those of all, or of the `concerned`, which costs no query."""
     providers = list(ProviderLimit.objects.all())
     set_here = {row.provider: row.max_running for row in providers if row.max_running is not None}
     return Limits(
@@ -41,7 +41,6 @@ def _own_numbers(organizations: Iterable[Organization | None]) -> dict[int, int]
 
 
 def current_usage() -> Usage:
-    """Who holds how many slots now."""
     usage = Usage()
     groups = (
         QueueEntry.objects.holding_slots()
@@ -55,7 +54,6 @@ def current_usage() -> Usage:
 
 
 def candidate_of(entry: QueueEntry) -> Candidate:
-    """What the policy needs to know of `entry`."""
     return Candidate(
         entry_id=entry.pk,
         user_id=entry.user_id,

@@ -1,4 +1,4 @@
-"""The verbs of those who run the queue: limits, pause, drain. Each change is on record, and the next pass obeys it."""
+"""The verbs of the queue's operators: limits, pause, drain. Each change is recorded, and the next pass applies it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ GENERAL = ("max_running", "max_running_per_user", "max_running_per_organization"
 
 
 class LimitError(ValueError):
-    """A limit that can't be set, and why."""
+    """A limit that can't be set; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedBy:
-    """Who changes something, through which door, and why."""
+    """The author of a change, its source, and its reason."""
 
     actor: Actor
     source: str
@@ -39,7 +39,7 @@ class ChangedBy:
 
 
 def may_run_queue(user: AnyUser) -> bool:
-    """Whether `user` may change what touches everybody's jobs: a superuser, or an admin of every organization."""
+    """Whether `user` may change what affects everybody's jobs: a superuser, or an admin of every organization."""
     if is_superuser(user):
         return True
     own = organizations_of(user, (Role.ADMIN,))
@@ -47,23 +47,23 @@ def may_run_queue(user: AnyUser) -> bool:
 
 
 def may_limit(user: AnyUser, organization: Organization) -> bool:
-    """Whether `user` may set the organization's own number: its admins."""
+    """Whether `user` may set the organization's own limit: its admins may."""
     return role_in(user, organization) == Role.ADMIN
 
 
 def set_general(values: Mapping[str, Any], by: ChangedBy) -> int:
-    """Set some of the columns in GENERAL. Returns how many of them were something else before."""
+    """Set some of the columns in GENERAL. Returns how many of them changed."""
     with unit_of_work():
         return _apply(queue_state(), {name: values[name] for name in GENERAL if name in values}, "", by)
 
 
 def set_paused(paused: bool, by: ChangedBy) -> bool:
-    """Pause the queue, or let it go on. False: it was so already."""
+    """Pause or resume the queue. False: it was so already."""
     return bool(set_general({"paused": paused}, by))
 
 
 def set_provider(provider: str, values: Mapping[str, Any], by: ChangedBy) -> int:
-    """Set `max_running` or `drained` of a provider. Returns how many were something else. Raises LimitError."""
+    """Set `max_running` or `drained` of a provider. Returns how many changed. Raises LimitError."""
     if provider not in NAMES:
         raise LimitError(f"There is no provider {provider!r}. There are: {', '.join(NAMES)}.")
     if provider == LOCAL and "max_running" in values:
@@ -74,7 +74,10 @@ def set_provider(provider: str, values: Mapping[str, Any], by: ChangedBy) -> int
 
 
 def set_organization(organization: Organization, max_running: int | None, by: ChangedBy, *, may_exceed: bool) -> int:
-    """Set the organization's own number; None: the general one. Without `may_exceed` up to the general one alone."""
+    """Set the organization's own limit; None: the general one. Returns whether it changed, as 0 or 1.
+
+    Raises LimitError for more than the general limit without `may_exceed`.
+    """
     general = queue_state().max_running_per_organization
     if not may_exceed and (max_running or 0) > general:
         raise LimitError(f"More than the general {general} for an organization is for a superuser to allow.")
@@ -83,7 +86,7 @@ def set_organization(organization: Organization, max_running: int | None, by: Ch
 
 
 def _apply(row: Model, values: Mapping[str, Any], prefix: str, by: ChangedBy) -> int:
-    """Write what differs, each with its line on record, and have a pass obey it."""
+    """Write what differs, each with its record, and have a pass apply it."""
     # Locked, so that of two changes at once the second one's record says what the first one wrote.
     current = type(row)._default_manager.select_for_update().get(pk=row.pk)
     changed = {name: new for name, new in values.items() if getattr(current, name) != new}
@@ -111,7 +114,7 @@ def _shown(value: Any) -> str:
 
 
 def as_data(state: QueueState) -> dict[str, Any]:
-    """The limits in force, for the API."""
+    """Return the limits in force, for the API."""
     rows = ProviderLimit.objects.all()
     own = Organization.objects.exclude(max_running=None).values_list("name", "max_running")
     return {
@@ -121,7 +124,7 @@ def as_data(state: QueueState) -> dict[str, Any]:
     }
 
 
-#: Rows of one statement: a longer one would keep SQLite's only writer waiting.
+#: A longer statement would keep SQLite's other writers waiting.
 ROWS_PER_DELETE = 1000
 
 
@@ -135,9 +138,9 @@ def clean_up(entries: QueueEntryQuerySet, days: int) -> int:
 
 
 def resubmit(entry: QueueEntry, by: ChangedBy) -> bool:
-    """The provider doesn't have it: it takes its turn once more. False: it is not, or no longer, unconfirmed."""
+    """Submit a job again that the provider doesn't have. False: it is not, or no longer, unconfirmed."""
     with unit_of_work():
-        # It may have turned up just now, by a webhook.
+        # A webhook may have confirmed it just now.
         if not Job.objects.filter(pk=entry.job_id, status__in=BEFORE_PROVIDER).exists():
             return False
         if not claims.resubmit(entry, actor=by.actor, source=by.source, reason=by.reason):
@@ -147,7 +150,7 @@ def resubmit(entry: QueueEntry, by: ChangedBy) -> bool:
 
 
 def end_unconfirmed(entry: QueueEntry, by: ChangedBy) -> bool:
-    """It is not to run: job and entry end, and the slot is free. False: it is not, or no longer, unconfirmed."""
+    """End the job and its entry, and free the slot. False: it is not, or no longer, unconfirmed."""
     if entry.unconfirmed_at is None:
         return False
     job = entry.job

@@ -1,4 +1,4 @@
-"""When a pass runs: soon after whatever may have made room, and on the tick."""
+"""When a pass runs: soon after a change that may have made room, and on the tick."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from queueing.limits import queue_state
 from queueing.models import QueueEntry, QueueState
 from queueing.statuses import HOLDS_SLOT, WAITING
 
-#: A wish whose task was lost counts no longer after this; the tick has come meanwhile anyway.
+#: A request whose task was lost lapses after this; the tick has come meanwhile anyway.
 REQUEST_LIFETIME = timedelta(seconds=5)
 #: The contract: at most one `queue_changed` a second.
 QUEUE_CHANGED_INTERVAL = timedelta(seconds=1)
-#: No queue is as deep: whatever its depth is, it is news.
+#: No queue is as deep: this value forces the next `queue_changed`.
 FORCE_PUBLISH = 2**31 - 1
 
 
 def request_pass() -> None:
-    """Have a pass run as soon as this transaction is committed. Many wishes at once cause one more pass, not many."""
+    """Have a pass run after this transaction's commit. Many requests at once cause one more pass, not many."""
     transaction.on_commit(_enqueue_pass)
 
 
@@ -37,8 +37,8 @@ def _enqueue_pass() -> None:
 
 
 def rules_changed() -> None:
-    """The order or a limit has changed: have a pass obey it, and tell of it though the numbers are the same."""
-    # After the commit: whoever holds other rows must not wait for this one, which everybody shares.
+    """Have a pass apply a changed order or limit, and publish `queue_changed` though the numbers are the same."""
+    # After the commit: a transaction that holds other rows must not wait for this shared one.
     transaction.on_commit(_force_publish)
     request_pass()
 
@@ -48,14 +48,14 @@ def _force_publish() -> None:
 
 
 def begin_pass() -> None:
-    """Close the wishes so far. Before the pass looks at the queue: a wish that comes later gets a pass of its own."""
+    """Close the open requests, before the pass reads the queue: a later request gets a pass of its own."""
     QueueState.objects.filter(pk=1).exclude(pass_requested_at=None).update(pass_requested_at=None)
 
 
 def publish_queue() -> bool:
-    """Publish `queue_changed` when the numbers are not the ones last told, at most once a second.
+    """Publish `queue_changed` when the numbers differ from the last published ones, at most once a second.
 
-    What is held back here is told by a later pass or by the tick.
+    A later pass or the tick publishes a change that is held back here.
     """
     state = queue_state()
     depth = QueueEntry.objects.filter(status__in=WAITING).count()

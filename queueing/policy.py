@@ -1,4 +1,4 @@
-"""Who goes next and why the others wait: pure, from what was counted."""
+"""The decision who goes next and why the others wait: pure, from counted values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECONDS_PER_POINT = 360
 
 
 def turn_of(enqueued_at: datetime, priority: int) -> float:
-    """The moment by which entries are ordered, the earliest first: when it came, and earlier for each point."""
+    """Return the moment by which entries are ordered, the earliest first: the arrival, and earlier for each point."""
     return enqueued_at.timestamp() - priority * SECONDS_PER_POINT
 
 
@@ -32,7 +32,7 @@ class Candidate:
 
     @property
     def order(self) -> tuple[float, int]:
-        """Its place among others: whose turn is the earliest, then who came first."""
+        """The sort key: the earliest turn first, then the first to come."""
         return (self.turn, self.entry_id)
 
     @property
@@ -43,7 +43,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many may run at once: in all, and for one user, organization and provider."""
+    """How many jobs may run at once: in all, and for one user, organization and provider."""
 
     total: int
     per_user: int
@@ -55,14 +55,14 @@ class Limits:
     fair_share: bool = False
 
     def of_organization(self, organization_id: int | None) -> int:
-        """The organization's own number when it has one."""
+        """Return the organization's own limit, or the general one."""
         own = None if organization_id is None else self.organizations.get(organization_id)
         return self.per_organization if own is None else own
 
 
 @dataclass(slots=True)
 class Usage:
-    """How many slots are taken, and by whom."""
+    """The number of slots taken, in all and by whom."""
 
     total: int = 0
     users: Counter[int | None] = field(default_factory=Counter)
@@ -70,15 +70,13 @@ class Usage:
     providers: Counter[str] = field(default_factory=Counter)
 
     def copy(self) -> Usage:
-        """One of its own to count on."""
         return Usage(self.total, self.users.copy(), self.organizations.copy(), self.providers.copy())
 
     def add(self, candidate: Candidate) -> None:
-        """Count `candidate` as one that holds a slot."""
         self.count(candidate.user_id, candidate.organization_id, candidate.provider)
 
     def count(self, user_id: int | None, organization_id: int | None, provider: str, slots: int = 1) -> None:
-        """Count `slots` more of one lane."""
+        """Count `slots` more for one lane."""
         self.total += slots
         self.users[user_id] += slots
         self.organizations[organization_id] += slots
@@ -86,7 +84,7 @@ class Usage:
 
 
 class BlockerKind(StrEnum):
-    """What can keep an entry from going."""
+    """The kinds of reasons that keep an entry waiting."""
 
     #: It waits for an approval.
     APPROVAL = "approval"
@@ -96,7 +94,7 @@ class BlockerKind(StrEnum):
     DRAINED = "drained"
     #: A try failed, and the next one is due later.
     RETRY = "retry"
-    #: Its submitter, organization, provider, or everybody together run as much as they may.
+    #: Its submitter, organization or provider, or all together, are at their limit.
     USER = "user"
     ORGANIZATION = "organization"
     PROVIDER = "provider"
@@ -105,7 +103,7 @@ class BlockerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """One thing that keeps an entry from going: for a limit, how much of it is taken."""
+    """A reason that keeps an entry waiting; for a limit, how much of it is taken."""
 
     kind: BlockerKind
     taken: int = 0
@@ -114,7 +112,7 @@ class Blocker:
 
 
 def blockers(candidate: Candidate, usage: Usage, limits: Limits, now: datetime) -> list[Blocker]:
-    """All that keeps `candidate` from going now, what concerns it most closely first; empty when it can go."""
+    """Return all that keeps `candidate` from going now, its own limits first; empty when it can go."""
     waits = []
     if limits.paused:
         waits.append(Blocker(BlockerKind.PAUSED))
@@ -138,7 +136,7 @@ def _limits_met(candidate: Candidate, usage: Usage, limits: Limits) -> Iterator[
 
 
 def can_go(candidate: Candidate, usage: Usage, limits: Limits, now: datetime) -> bool:
-    """Whether nothing keeps `candidate` from going now. As `blockers`, without saying what: a pass asks it often."""
+    """Whether nothing keeps `candidate` from going now. Like `blockers`, but cheaper: a pass calls it often."""
     if limits.paused or candidate.provider in limits.drained or usage.total >= limits.total:
         return False
     if candidate.not_before is not None and candidate.not_before > now:
@@ -160,10 +158,10 @@ def choose(
     at_most: int | None = None,
     depth: int | None = None,
 ) -> list[int]:
-    """The entries that go now, in their order. One at its limit never blocks those behind it.
+    """Return the entries that go now, in their order. An entry at its limit never blocks those behind it.
 
-    `usage` is counted up as entries are chosen. `depth` says that of each lane only so many were given: when one of
-    them is used up and would go on, the choice ends there, since what it has next may be before all others.
+    `usage` is counted up as entries are chosen. `depth` is the number of candidates of each lane: when a lane's are
+    used up and it could go on, the choice ends there, since its next entry may come before all others.
     """
     chosen: list[int] = []
     taken: Counter[object] = Counter()
@@ -187,16 +185,16 @@ def _order(candidate: Candidate) -> tuple[float, int]:
 
 
 def in_queue_order(waiting: Collection[Candidate], usage: Usage, limits: Limits, now: datetime) -> Iterator[Candidate]:
-    """All that wait, in the order in which they have their turn. Those of them that can go make what `choose` gives.
+    """Yield all that wait, in the order of their turns. Those of them that can go make what `choose` returns.
 
-    Who is at a limit keeps the place, and is passed by those behind. With fair share the places depend on who runs:
+    An entry at a limit keeps its place, and is passed by those behind. With fair share the places depend on what runs:
     they are those of the slots that become free from now on.
     """
     if not limits.fair_share:
         yield from sorted(waiting, key=_order)
         return
     counted = usage.copy()
-    # What everybody has to wait for, a free slot and the end of a pause, changes nobody's place.
+    # A full queue and a pause stop everybody alike, so they change no place.
     unlimited = replace(limits, total=usage.total + len(waiting) + 1, paused=False)
     for candidate in _by_fair_share(waiting, counted, limits):
         if can_go(candidate, counted, unlimited, now):
@@ -205,9 +203,9 @@ def in_queue_order(waiting: Collection[Candidate], usage: Usage, limits: Limits,
 
 
 def _by_fair_share(candidates: Iterable[Candidate], usage: Usage, limits: Limits) -> Iterator[Candidate]:
-    """The candidates, each time from the organization that runs least for its share at that moment.
+    """Yield the candidates, each time from the organization that uses least of its share at that moment.
 
-    Whoever takes one counts it in `usage`, or leaves it uncounted, before asking for the next.
+    The caller counts a candidate in `usage`, or leaves it uncounted, before it takes the next.
     """
     by_organization: dict[int | None, deque[Candidate]] = defaultdict(deque)
     for candidate in sorted(candidates, key=_order):
@@ -221,7 +219,7 @@ def _by_fair_share(candidates: Iterable[Candidate], usage: Usage, limits: Limits
     while ranks:
         organization = ranks[0][2]
         yield by_organization[organization].popleft()
-        # Meanwhile the share of this organization alone can have grown.
+        # Only this organization's share can have grown meanwhile.
         if by_organization[organization]:
             heapreplace(ranks, rank(organization))
         else:
@@ -229,5 +227,5 @@ def _by_fair_share(candidates: Iterable[Candidate], usage: Usage, limits: Limits
 
 
 def share_taken(organization_id: int | None, usage: Usage, limits: Limits) -> float:
-    """What part of its share an organization takes. Its share is what it may run."""
+    """Return the part of its share that an organization uses. Its share is its limit."""
     return usage.organizations[organization_id] / max(1, limits.of_organization(organization_id))

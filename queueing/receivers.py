@@ -1,4 +1,4 @@
-"""What the queue does about news of the jobs."""
+"""The queue's receivers of job changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from queueing.statuses import EntryStatus
 
 @receiver(job_status_changed, dispatch_uid="queueing.free_slot")
 def free_slot(*, job: Job, change: Change, **kwargs: Any) -> None:
-    """A job ended: end its entry and let the next one go. Should a crash lose this, the next pass does it."""
+    """End the entry of a job that ended, and request a pass. Should a crash lose this, the next pass does it."""
     if (
         change.new in TERMINAL
         and QueueEntry.SUBJECT not in change.along
@@ -28,9 +28,9 @@ def free_slot(*, job: Job, change: Change, **kwargs: Any) -> None:
 
 @receiver(job_status_changed, dispatch_uid="queueing.keep_slot")
 def keep_slot(*, job: Job, change: Change, **kwargs: Any) -> None:
-    """A webhook told what the answer to the submission did not: nobody has to look for it, or decide about it.
+    """Confirm the claim of a job whose provider was first heard of by a webhook: no search is needed.
 
-    Should a crash lose this, whoever looks for the training next does it.
+    Should a crash lose this, the next search does it.
     """
     if change.source == Source.WEBHOOK and change.old in BEFORE_PROVIDER and change.new in AT_PROVIDER:
         entry = claims.live_entry(job)

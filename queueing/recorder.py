@@ -1,4 +1,4 @@
-"""What the providers answered, taken down for all calls that were answered meanwhile: one transaction, not one each."""
+"""Record the providers' answers: one transaction for all that arrived meanwhile, not one each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from queueing.models import QueueEntry
 
 
 class Accepted(NamedTuple):
-    """A provider has the job of a claimed entry."""
+    """The provider's acceptance of a claimed entry's job."""
 
     entry: QueueEntry
     job: Job
@@ -30,9 +30,9 @@ class Accepted(NamedTuple):
 
 
 def record(accepted: Sequence[Accepted]) -> list[bool]:
-    """Take down what the providers started, all of it or nothing.
+    """Record what the providers started, all of it or nothing.
 
-    For each whether it counts. False: the claim is somebody else's by now, and so is the answer.
+    Returns for each whether it counts. False: the claim was taken over, and the answer is dropped.
     """
     with unit_of_work():
         counts = [_record_one(*one) for one in accepted]
@@ -49,14 +49,14 @@ def _record_one(entry: QueueEntry, job: Job, snapshot: Snapshot) -> bool:
 
 
 def _adopt_orphan(job: Job, snapshot: Snapshot) -> None:
-    """What was started for a job that ended meanwhile, or got another training by a webhook, would run unseen."""
+    """Adopt a training whose job ended meanwhile, or got another by a webhook: it would run unseen."""
     current = Job.objects.select_related("organization").get(pk=job.pk)
     if orphans.is_orphan(current, snapshot):
         orphans.adopt_orphan(current, snapshot, source=Source.DISPATCHER)
 
 
 def _pass_on_cancellations(jobs: Sequence[Job]) -> None:
-    """Somebody cancelled while the provider was being called."""
+    """Cancel jobs whose cancel was requested during the provider call."""
     cancelled = Job.objects.filter(pk__in=[job.pk for job in jobs]).exclude(cancel_requested_at=None)
     for job in cancelled:
         with job_log_context(job):
@@ -64,12 +64,12 @@ def _pass_on_cancellations(jobs: Sequence[Job]) -> None:
 
 
 class ResultRecorder:
-    """Takes down the answers to the calls of one event loop, those that come while it writes in one go after it."""
+    """Records the answers of one event loop; those that arrive during a write go together into the next one."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[Accepted, asyncio.Future[bool]]] = []
         self._writer: asyncio.Task[None] | None = None
-        # Not that of the first job that is taken down: each is written in the name of its own.
+        # Not the context of the first job that is recorded: each is written with its own.
         self._context = contextvars.copy_context()
 
     async def record(self, accepted: Accepted) -> bool:
@@ -95,7 +95,7 @@ class ResultRecorder:
 
 
 async def _write_one_by_one(batch: Sequence[tuple[Accepted, asyncio.Future[bool]]]) -> None:
-    """One answer that can't be taken down must not take the others along."""
+    """Record each by itself: one that can't be recorded must not fail the others."""
     for accepted, answer in batch:
         try:
             answer.set_result((await sync_to_async(record)([accepted]))[0])

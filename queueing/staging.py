@@ -1,4 +1,4 @@
-"""The claims whose dataset is on its way: nobody has asked the provider for a training yet."""
+"""The claims whose dataset is being transferred: no training has been requested yet."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from queueing.claims import LEASE as CALL_LEASE
 from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
 
-#: Renewed while the transfer goes on, however long that is; after it another machine begins again.
+#: Renewed during the transfer; after it another machine begins again.
 LEASE = timedelta(seconds=30)
 
 
 def begin(entry: QueueEntry, job: Job) -> bool:
-    """Leave a claimed entry to those who bring datasets. False: the job or the claim is not ours any more."""
+    """Leave a claimed entry to the transfers. False: the job ended, or the claim was taken over."""
     stage = getattr(get_provider(job.provider), "staging", "Uploading dataset")
     with unit_of_work():
-        # Free for whoever has the archive, at once.
+        # The lease ends at once, so that the machine with the archive can claim it.
         now = timezone.now()
         if not _own_claim(entry).update(staging_since=now, lease_until=now):
             return False
@@ -35,7 +35,7 @@ def begin(entry: QueueEntry, job: Job) -> bool:
 
 
 def waiting() -> Sequence[QueueEntry]:
-    """Those that nobody is working on, the longest waiting first."""
+    """Return the entries that no machine is working on, the longest waiting first, at most 50."""
     free = QueueEntry.objects.filter(
         status=EntryStatus.DISPATCHING, staging_since__isnull=False, lease_until__lte=timezone.now()
     )
@@ -43,7 +43,7 @@ def waiting() -> Sequence[QueueEntry]:
 
 
 def claim_staging(entry: QueueEntry) -> bool:
-    """Take over a claim whose dataset has to be brought. False: somebody was quicker."""
+    """Take over a claim whose dataset has to be transferred. False: another process was quicker."""
     token, lease, host = secrets.token_hex(16), timezone.now() + LEASE, socket.gethostname()
     free = _own_claim(entry).filter(lease_until=entry.lease_until)
     if not free.update(claim_token=token, lease_until=lease, claimed_on=host):
@@ -53,7 +53,7 @@ def claim_staging(entry: QueueEntry) -> bool:
 
 
 def renew(entry: QueueEntry) -> bool:
-    """Hold on to the claim while the transfer goes on. False: it is somebody else's, or the job has ended."""
+    """Extend the lease during a transfer. False: the claim was taken over, or the job has ended."""
     now = timezone.now()
     if entry.lease_until is not None and entry.lease_until - now > LEASE / 2:
         return True
@@ -62,7 +62,7 @@ def renew(entry: QueueEntry) -> bool:
 
 
 def end(entry: QueueEntry) -> bool:
-    """The dataset is there: what comes now may cost money. False: the claim is somebody else's by now."""
+    """End the staging: the dataset is there, and from here on it may cost money. False: the claim was taken over."""
     return bool(_own_claim(entry).update(staging_since=None, lease_until=timezone.now() + CALL_LEASE))
 
 

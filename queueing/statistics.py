@@ -1,4 +1,4 @@
-"""The queue in numbers, as far as the asker may see it."""
+"""The queue's figures, as far as the user may see them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from jobs.permissions import AnyUser, is_superuser, organizations_of
 from queueing.models import QueueEntry, QueueEntryQuerySet
 from queueing.statuses import HOLDS_SLOT, WAITING
 
-#: The average wait is that of what went within this.
+#: The average wait is that of entries dispatched within this.
 WAIT_WINDOW = timedelta(days=1)
 #: The busiest users and organizations; a page of a thousand would say no more.
 MAX_GROUPS = 50
 
 
 def entries_seen_by(user: AnyUser) -> QueueEntryQuerySet:
-    """The entries of the jobs that `user` may see."""
+    """Return the entries of the jobs that `user` may see."""
     entries = QueueEntry.objects.all()
     return entries if is_superuser(user) else entries.filter(organization__in=organizations_of(user))
 
 
 def statistics(user: AnyUser) -> dict[str, Any]:
-    """Depth, running and the average wait; of everything for everybody, by user and organization as far as seen."""
+    """Return depth, running and average wait of everything; by user and organization what `user` may see."""
     seen = entries_seen_by(user)
     dispatched = seen.filter(dispatched_at__gte=timezone.now() - WAIT_WINDOW)
     wait = dispatched.aggregate(wait=Avg(F("dispatched_at") - F("enqueued_at")))["wait"]
@@ -43,15 +43,15 @@ def statistics(user: AnyUser) -> dict[str, Any]:
 
 
 def depth_by_day(user: AnyUser, period: Period) -> list[tuple[date, int]]:
-    """How many waited at the end of each day of the period, today's being now: of the jobs that `user` may see.
+    """Return how many entries waited at the end of each day of the period, today's being now, as far as `user` may see.
 
-    From the count of now backwards, so that nothing has to be kept for it. Entries that were cleaned away meanwhile
-    are missing in the days of their wait.
+    Counted backwards from now, so that nothing has to be stored for it. Entries that were deleted since are missing on
+    the days of their wait.
     """
     entries = entries_seen_by(user).order_by()
     if period.organization:
         entries = entries.filter(organization__name=period.organization)
-    # One that was given back has been handed over and waits all the same.
+    # A requeued entry has been dispatched before and waits all the same.
     left = entries.exclude(status__in=WAITING).annotate(left=Coalesce("dispatched_at", "finished_at"))
     enqueued, left_by_day = _by_day(entries, "enqueued_at", period), _by_day(left, "left", period)
     depth = entries.filter(status__in=WAITING).count()
@@ -84,7 +84,7 @@ def _grouped(seen: QueueEntryQuerySet, column: str, key: str) -> list[dict[str, 
 
 
 def collect(user: AnyUser) -> Iterator[Metric]:
-    """Entries that wait or hold a slot, for Prometheus."""
+    """Yield the entries that wait or hold a slot, for Prometheus."""
     numbers = GaugeMetricFamily(
         "cloudtrain_queue_entries", "Live queue entries, by provider and status.", labels=["provider", "status"]
     )

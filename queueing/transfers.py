@@ -1,7 +1,7 @@
-"""Bring datasets to their providers, and then hand the jobs over. A training is asked for only when its data is there.
+"""Transfer datasets to their providers, and then submit the jobs: a training is requested only when its data is there.
 
-Runs in a thread of its own on every machine, since a transfer takes longer than any pass may; a machine sees to the
-jobs whose archives it has. Killed at any line, it leaves nothing that costs money, and the next one begins again.
+It runs in a thread of its own on every machine, since a transfer takes longer than any pass may; a machine transfers
+the archives that it has. Killed at any line, it leaves nothing that costs money, and the next one begins again.
 """
 
 from __future__ import annotations
@@ -29,23 +29,22 @@ from queueing.models import QueueEntry
 
 logger = logging.getLogger("simpletuner.cloud.queue")
 
-#: Transfers of this machine that are under way at a time.
 MAX_CONCURRENT_TRANSFERS = 4
-#: How often a transfer's progress is written down, and its cancellation noticed.
+#: The interval at which progress is recorded and a cancellation noticed.
 PROGRESS_SECONDS = 1.0
-#: One that has not moved for so long is given up; longer than the provider has for its answer to the last byte.
+#: A transfer that has not moved for this long fails; longer than the timeout of the answer to the last byte.
 STALL_SECONDS = 90.0
-#: How long a transfer that was stopped may take to notice.
+#: The time that a stopped transfer has to notice.
 STOP_SECONDS = 5.0
-#: An archive that no machine has had for so long won't turn up.
+#: An archive that no machine has had for this long won't turn up.
 MISSING_AFTER = timedelta(minutes=10)
 
-#: Who is being worked on, and which dataset goes where.
+#: Provider, and the dataset that goes there.
 Key = tuple[str, str]
 
 
 def run() -> int:
-    """Work until nothing is left to bring. Returns how many jobs were handed over."""
+    """Work until nothing is left to transfer. Returns how many jobs were handed over."""
     return async_to_sync(_run)() if staging.waiting() else 0
 
 
@@ -70,7 +69,7 @@ def _key(entry: QueueEntry) -> Key:
 def _claim_some(room: int, busy: set[Key]) -> list[QueueEntry]:
     claimed: list[QueueEntry] = []
     for entry in staging.waiting() if room else ():
-        # One dataset at a time: the second job finds it there.
+        # One transfer of a dataset at a time: the second job finds it there.
         if len(claimed) < room and _key(entry) not in busy and _is_ours(entry) and staging.claim_staging(entry):
             busy.add(_key(entry))
             claimed.append(entry)
@@ -78,7 +77,7 @@ def _claim_some(room: int, busy: set[Key]) -> list[QueueEntry]:
 
 
 def _is_ours(entry: QueueEntry) -> bool:
-    """Whether this machine has the archive; or nobody has, and somebody has to say so."""
+    """Whether this machine has the archive, or no machine has it, and this one has to report that."""
     upload = entry.job.dataset
     if upload is None or store.path_of(upload).is_file() or upload.stored_on == socket.gethostname():
         return True
@@ -86,7 +85,7 @@ def _is_ours(entry: QueueEntry) -> bool:
 
 
 async def _send_safely(entry: QueueEntry) -> bool:
-    """One transfer's surprise must not end the others."""
+    """Transfer one dataset. Its failure must not end the others."""
     with job_log_context(entry.job):
         try:
             return await _send_and_submit(entry)
@@ -97,7 +96,7 @@ async def _send_safely(entry: QueueEntry) -> bool:
 
 
 async def _send_and_submit(entry: QueueEntry) -> bool:
-    """Bring the dataset of a claimed entry, then hand its job over. True: the provider has the job."""
+    """Transfer the dataset of a claimed entry, then submit its job. True: the provider has the job."""
     upload = entry.job.dataset
     if upload is None:
         return await sync_to_async(staging.end)(entry) and await dispatch.submit(entry)
@@ -116,7 +115,7 @@ async def _send_and_submit(entry: QueueEntry) -> bool:
 
 
 async def _send(entry: QueueEntry, upload: DatasetUpload) -> RemoteCopy | None:
-    """What the provider has now. None: nobody wants it any more."""
+    """Transfer the dataset and return the provider's copy. None: the transfer was stopped."""
     provider = dispatch.provider_of(entry.job)
     if not isinstance(provider, StagesDatasets):
         raise ProviderError(f"{provider.label} takes no datasets.", permanent=True)
@@ -147,7 +146,7 @@ def _dataset_transfer(job: Job, upload: DatasetUpload) -> DatasetTransfer:
 async def _watch(
     entry: QueueEntry, work: Coroutine[None, None, RemoteCopy], progress: TransferProgress, stage: str
 ) -> RemoteCopy | None:
-    """Let `work` go on as long as it moves, the job is wanted and the claim is ours. None: it was stopped."""
+    """Let `work` run as long as it moves, the job is wanted and the claim is ours. None: it was stopped."""
     task = asyncio.create_task(work)
     last_done, moved_at = -1, time.monotonic()
     try:
@@ -167,7 +166,7 @@ async def _watch(
 
 
 async def _stop(task: asyncio.Task[RemoteCopy], progress: TransferProgress) -> None:
-    """Through `progress` first, since a thread can't be cancelled."""
+    """Stop the transfer; through `progress` first, since a thread can't be cancelled."""
     progress.stop()
     await asyncio.wait({task}, timeout=STOP_SECONDS)
     task.cancel()
@@ -175,7 +174,7 @@ async def _stop(task: asyncio.Task[RemoteCopy], progress: TransferProgress) -> N
 
 
 def _record_progress(entry: QueueEntry, progress: TransferProgress, stage: str) -> bool:
-    """Write down how far it is. False: it is to stop."""
+    """Record the progress and renew the lease. False: the transfer is to stop."""
     job, upload = entry.job, entry.job.dataset
     if upload is None or not staging.renew(entry):
         return False
@@ -186,7 +185,7 @@ def _record_progress(entry: QueueEntry, progress: TransferProgress, stage: str) 
 
 
 def _handle_failure(entry: QueueEntry, error: ProviderError) -> None:
-    """Whatever went wrong, no training was asked for."""
+    """Treat any failure as one before the submission: no training was requested."""
     error.nothing_created = True
     if entry.job.dataset is not None:
         store.delete_unfinished_copy(entry.job.dataset, entry.provider)
@@ -194,7 +193,7 @@ def _handle_failure(entry: QueueEntry, error: ProviderError) -> None:
 
 
 def _abandon(entry: QueueEntry) -> None:
-    """The job was cancelled or has ended; or the claim is somebody else's, and then nothing is done."""
+    """Settle the entry of a job that was cancelled or has ended. If the claim was taken over, do nothing."""
     job = entry.job
     if job.dataset is not None:
         store.delete_unfinished_copy(job.dataset, entry.provider)

@@ -1,4 +1,4 @@
-"""About how long a waiting job will wait, from how long jobs like it took. Nothing is said when none is known."""
+"""The probable wait of a job, from the durations of jobs like it. There is none while no such job has ended."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from queueing.statuses import EntryStatus
 from queueing.waiting.explain import Explainer
 from queueing.waiting.order import QueueOrder
 
-#: Finished jobs of the same provider and hardware that the estimate rests on.
+#: Finished jobs of the same provider and hardware.
 SAMPLE_SIZE = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A wait in seconds: the likely one, and the range that half of the past jobs' lengths make of it."""
+    """A wait in seconds: the likely one, and the range from the quartiles of past jobs' durations."""
 
     likely: float
     low: float
@@ -32,14 +32,14 @@ class Wait:
 
 
 Lengths = tuple[float, float, float]
-#: How many wait before an entry, for each of its limits.
+#: The number of entries ahead, for each limit.
 Before = Mapping[BlockerKind, int]
 #: Provider and hardware.
 JobKind = tuple[str, str]
 
 
 class WaitEstimates:
-    """The estimates for one page of waiting entries: one query for how long jobs like each of them took."""
+    """The estimates for one page of waiting entries, with one query for the durations of jobs like them."""
 
     def __init__(self, explainer: Explainer, order: QueueOrder, waiting: Sequence[QueueEntry]) -> None:
         self.explainer = explainer
@@ -47,7 +47,7 @@ class WaitEstimates:
         self._lengths = _past_lengths({_kind_of(entry) for entry in waiting if entry.status == EntryStatus.PENDING})
 
     def of(self, entry: QueueEntry) -> Wait | None:
-        """The estimate for a waiting `entry`; None when it is held or too far behind, or nothing like it ended yet."""
+        """Return the estimate for `entry`; None when it is held, too far behind, or no job like it has ended."""
         if entry.status != EntryStatus.PENDING or self._is_stopped(entry):
             return None
         lengths = self._lengths.get(_kind_of(entry))
@@ -58,7 +58,7 @@ class WaitEstimates:
         return Wait(likely, low, high)
 
     def _is_stopped(self, entry: QueueEntry) -> bool:
-        """Whether a person has to do something first: no length of jobs says when."""
+        """Whether a person has to act first: durations don't tell when."""
         limits = self.explainer.limits
         return limits.paused or entry.provider in limits.drained or 0 in self._allowed(entry).values()
 
@@ -72,7 +72,7 @@ class WaitEstimates:
         }
 
     def _for_each_limit(self, entry: QueueEntry, before: Before, length: float) -> Iterable[float]:
-        """What each limit alone would make it wait, if every job took `length` seconds."""
+        """Yield the wait that each limit alone would cause, if every job took `length` seconds."""
         for kind, slots in self._allowed(entry).items():
             if slots:
                 remaining = [self._remaining(holder, length) for holder in self.explainer.holders(entry, kind)]
@@ -85,7 +85,7 @@ class WaitEstimates:
 
 
 def _counted_before(entry_ids: Collection[int], front: Iterable[Candidate]) -> dict[int, Before]:
-    """How many wait before each entry for each of its limits; those that are not in `front` are left out."""
+    """Return how many wait before each entry for each of its limits; entries outside of `front` are left out."""
     usage, before = Usage(), dict[int, Before]()
     for other in front:
         if other.entry_id in entry_ids:
@@ -100,12 +100,12 @@ def _counted_before(entry_ids: Collection[int], front: Iterable[Candidate]) -> d
 
 
 def wait_for_slot(remaining: Sequence[float], slots: int, before: int, length: float) -> float:
-    """Seconds until one of `slots` is free for somebody with `before` others ahead.
+    """Return the seconds until one of `slots` is free for an entry with `before` others ahead.
 
-    `remaining` is what those that hold the slots still need; everybody else takes `length`.
+    `remaining` is what the holders of the slots still need; every other job takes `length`.
     """
     ends = sorted(remaining)
-    # More may run than have slots now, when the limit was lowered: the first ends free nothing.
+    # After a limit was lowered more run than it allows: the first ends free nothing.
     surplus = max(0, len(ends) - slots)
     ends = [0.0] * max(0, slots - len(ends)) + ends[surplus:]
     rounds, place = divmod(before, slots)
@@ -117,7 +117,7 @@ def _kind_of(entry: QueueEntry) -> JobKind:
 
 
 def _past_lengths(kinds: Collection[JobKind]) -> dict[JobKind, Lengths]:
-    """How long the last jobs of each kind took; a kind of which none has ended is left out."""
+    """Return the durations of the last jobs of each kind; a kind of which none has ended is left out."""
     if not kinds:
         return {}
     ended = Job.objects.filter(status=JobStatus.COMPLETED).exclude(started_at=None)

@@ -1,4 +1,4 @@
-"""Why an entry waits, in words and as data, with the names that the reader may see."""
+"""Why an entry waits, as a sentence and as data, with the names that the viewer may see."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from queueing.statuses import EntryStatus
 
 #: More names than this make no sentence.
 NAMES_SHOWN = 3
-#: Of a sentence; a name stays as it is.
+#: Capitalized at the beginning of a sentence; a name stays as it is.
 BEGINNINGS = {"the": "The", "your": "Your"}
 NEXT = "It starts in a moment."
-#: What is told of those that hold the slots, or counted by.
+#: The columns of a holder that are shown or counted.
 HOLDER = ("status", "user", "organization", "provider", "dispatched_at", "unconfirmed_at", "job__config_name")
 
 Kind = BlockerKind
-#: What would lift each, as a person can act on it.
+#: What would remove each blocker, in terms of a person's action.
 LIFTED_BY = {
     Kind.APPROVAL: "A lead or an admin approves it.",
     Kind.PAUSED: "An admin resumes the queue.",
@@ -42,14 +42,13 @@ LIFTED_BY = {
 
 @dataclass(frozen=True)
 class Explained:
-    """One blocker as somebody gets to see it."""
+    """A blocker as a viewer gets to see it."""
 
     kind: Kind
     sentence: str
     holders: tuple[QueueEntry, ...] = ()
 
     def as_data(self) -> dict[str, Any]:
-        """For the API."""
         holders = [
             {"job_id": holder.job_id, "config_name": holder.job.config_name, "status": holder.status}
             for holder in self.holders
@@ -59,7 +58,7 @@ class Explained:
 
 
 class Explainer:
-    """Explains the entries `waiting` to one reader. Loads what runs, and the limits, once for all of them."""
+    """Explains the entries `waiting` to one viewer. Loads what runs, and the limits, once for all of them."""
 
     def __init__(self, viewer: AnyUser | None, waiting: Sequence[QueueEntry]) -> None:
         self.viewer = viewer
@@ -69,14 +68,14 @@ class Explainer:
         for entry in self.running:
             self.usage.count(entry.user_id, entry.organization_id, entry.provider)
         state = queue_state()
-        # A share is one of everybody's, a limit concerns those alone that are asked about.
+        # A fair share depends on all organizations, a limit on the entries' own alone.
         concerned = None if state.fair_share else [entry.organization for entry in waiting]
         self.limits = current_limits(state, concerned)
         held = [entry.job_id for entry in waiting if entry.status == EntryStatus.BLOCKED]
         self._holds = extensions.holds_on(held, None)
 
     def explain(self, entry: QueueEntry) -> list[Explained]:
-        """All that keeps a waiting `entry` from going; empty when it goes with the next pass, if its turn is next."""
+        """Return all that keeps a waiting `entry` from going; empty when it can go in its turn."""
         if entry.status == EntryStatus.BLOCKED:
             hold = self._holds.get(entry.job_id)
             return [Explained(Kind.APPROVAL, hold.sentence if hold else extensions.UNKNOWN)]
@@ -84,7 +83,7 @@ class Explainer:
         return [self._explain(entry, blocker) for blocker in blocking]
 
     def reason(self, entry: QueueEntry) -> str:
-        """The one sentence that concerns a waiting `entry` most closely."""
+        """Return the sentence of the blocker that is most specific to a waiting `entry`."""
         explained = self.explain(entry)
         return explained[0].sentence if explained else NEXT
 
@@ -100,11 +99,11 @@ class Explainer:
         return Explained(blocker.kind, _limit_sentence(scope, blocker, seen), seen)
 
     def holders(self, entry: QueueEntry, kind: Kind) -> list[QueueEntry]:
-        """Those that take the slots of a limit that `entry` has to do with."""
+        """Return the entries that take the slots of one of `entry`'s limits."""
         return [holder for holder in self.running if _shares(holder, entry, kind)]
 
     def _scope(self, entry: QueueEntry, blocker: Blocker) -> str:
-        """Whose limit it is, to be followed by what is running."""
+        """Return whose limit it is, as the beginning of a sentence about what runs."""
         number = "one" if blocker.allowed == 1 else blocker.allowed
         jobs = "job" if blocker.allowed == 1 else "jobs"
         if blocker.kind == Kind.USER:
@@ -122,7 +121,7 @@ class Explainer:
 
 
 def _running(viewer: AnyUser | None) -> list[QueueEntry]:
-    """Who holds the slots, the longest first, each with whether `viewer` may see it (`is_seen`)."""
+    """Return the holders of slots, the longest first, each with whether `viewer` may see it (`is_seen`)."""
     seen = Organization.objects.none() if viewer is None else organizations_of(viewer)
     own = Q(organization__in=seen.order_by().values("pk"))
     is_seen = Value(True) if viewer is not None and is_superuser(viewer) else ExpressionWrapper(own, BooleanField())
@@ -158,7 +157,7 @@ def _limit_sentence(scope: str, blocker: Blocker, seen: Sequence[QueueEntry]) ->
 
 
 def _names(seen: Sequence[QueueEntry], taken: int) -> str:
-    """Those that the reader may see, by name; who is left out is counted, not named."""
+    """Name those that the viewer may see; the others are counted, not named."""
     if not seen:
         return ""
     shown = [_name(holder) for holder in seen[:NAMES_SHOWN]]
@@ -171,7 +170,7 @@ def _name(holder: QueueEntry) -> str:
 
 
 def waiting_reasons(entries: Sequence[QueueEntry], viewer: AnyUser | None = None) -> dict[int, str]:
-    """Why each of the waiting `entries` waits, in one sentence for `viewer`."""
+    """Return why each of the waiting `entries` waits, in one sentence for `viewer`."""
     if not entries:
         return {}
     explainer = Explainer(viewer, entries)

@@ -1,4 +1,4 @@
-"""Where a job would stand if it were submitted now, and when it would start. Stores nothing."""
+"""The place and the wait of a job if it were submitted now. Stores nothing."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from queueing.waiting.estimates import WaitEstimates
 from queueing.waiting.explain import Explainer
 from queueing.waiting.order import QueueOrder
 
-#: No entry's number: this one is never stored.
+#: An id that no stored entry has.
 UNSTORED = 0
 
 
 @dataclass(frozen=True, slots=True)
 class StartEstimate:
-    """A job's place, why it would wait there, and for about how many seconds; None when that can't be known."""
+    """A job's place, why it would wait there, and for how many seconds; None when that can't be known."""
 
     position: int
     reason: str
@@ -32,7 +32,7 @@ class StartEstimate:
 
 
 def estimate_start(user: User, organization: Organization, provider: str, hardware: str) -> StartEstimate:
-    """What the queue holds for a job of `user`'s that nobody has to approve."""
+    """Return the forecast for a job of `user` that needs no approval."""
     entry = _entry(user, organization, provider, hardware)
     explainer = Explainer(user, [entry])
     order = QueueOrder(explainer.limits, explainer.usage, explainer.now)

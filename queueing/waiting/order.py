@@ -1,4 +1,4 @@
-"""The line: who waits for their turn, in the order in which they have it."""
+"""The order of the waiting entries."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from queueing.models import QueueEntry, QueueEntryQuerySet
 from queueing.policy import Candidate, Limits, Usage, in_queue_order
 from queueing.statuses import EntryStatus
 
-#: So many are read to tell what is before an entry. Further behind it would cost much and mean little.
+#: Estimates further behind would cost much and mean little.
 MAX_ENTRIES_READ = 1000
-#: A list that is not in the order of the turns is put into its real one as far as this.
+#: With fair share a list is sorted this far; entries behind follow by turn.
 MAX_ENTRIES_SORTED = 500
 COLUMNS = ("pk", "user_id", "organization_id", "provider", "turn", "not_before")
 
 
 class QueueOrder:
-    """The line as it is now. Read once for a page, and no further than it is asked about."""
+    """The present order. It is read once for a page, and no further than MAX_ENTRIES_READ."""
 
     def __init__(self, limits: Limits, usage: Usage, now: datetime) -> None:
         waiting = QueueEntry.objects.filter(status=EntryStatus.PENDING)
@@ -35,13 +35,12 @@ class QueueOrder:
         self._places = {candidate.entry_id: number for number, candidate in enumerate(ordered, start=1)}
 
     def positions(self, entry_ids: Sequence[int]) -> dict[int, int]:
-        """The places of waiting entries, from 1; entries that hold or end are left out."""
+        """Return the places of waiting entries, from 1; held and ended entries are left out."""
         places = {pk: self._places[pk] for pk in entry_ids if pk in self._places}
         is_complete = self._is_fair or len(self._places) < MAX_ENTRIES_READ
         return places if is_complete else {**_numbered([pk for pk in entry_ids if pk not in places]), **places}
 
     def in_order(self, entries: QueueEntryQuerySet) -> QueueEntryQuerySet:
-        """`entries` in the order of the line."""
         return _in_fair_order(entries, self.front[:MAX_ENTRIES_SORTED]) if self._is_fair else entries.in_order()
 
 
@@ -50,7 +49,7 @@ def _by_turn(waiting: QueueEntryQuerySet) -> Any:
 
 
 def _numbered(entry_ids: Sequence[int]) -> dict[int, int]:
-    """The places by turn, wherever they are."""
+    """Return the places by turn, at any depth."""
     if not entry_ids:
         return {}
     if len(entry_ids) == 1:
@@ -65,7 +64,7 @@ def _numbered(entry_ids: Sequence[int]) -> dict[int, int]:
 
 
 def _number_of_one(entry_id: int) -> dict[int, int]:
-    """By counting those before it: every submission asks this, and must not number the whole queue for it."""
+    """Return the place by counting: every submission asks for it, and must not number the whole queue."""
     waiting = QueueEntry.objects.filter(status=EntryStatus.PENDING)
     entry = waiting.filter(pk=entry_id).first()
     if entry is None:
@@ -76,22 +75,21 @@ def _number_of_one(entry_id: int) -> dict[int, int]:
 
 def _in_fair_order(entries: QueueEntryQuerySet, front: Sequence[Candidate]) -> QueueEntryQuerySet:
     places = [When(pk=candidate.entry_id, then=Value(number)) for number, candidate in enumerate(front)]
-    # Who holds a slot is before the line, and whoever is too far behind comes after it, by turn.
+    # Running entries come first, and entries too far behind come last, by turn.
     is_running = When(~Q(status__in=(EntryStatus.PENDING, EntryStatus.BLOCKED)), then=Value(-1))
     place = Case(is_running, *places, default=Value(len(front)), output_field=IntegerField())
     return entries.annotate(place_in_line=place).order_by("place_in_line", "turn", "id")
 
 
 def current_order() -> QueueOrder:
-    """The line, with the limits and the usage of now."""
     return QueueOrder(current_limits(queue_state()), current_usage(), timezone.now())
 
 
 def positions(entry_ids: Sequence[int]) -> dict[int, int]:
-    """The places of waiting entries, from 1, for who asks of nothing else; the others are left out."""
+    """Return the places of waiting entries, from 1; the others are left out. For callers that need nothing else."""
     return current_order().positions(entry_ids) if queue_state().fair_share else _numbered(entry_ids)
 
 
 def queue_in_order(entries: QueueEntryQuerySet) -> QueueEntryQuerySet:
-    """`entries` in the order in which they go, those at work first."""
+    """Return `entries` in the order in which they go, the running ones first."""
     return current_order().in_order(entries) if queue_state().fair_share else entries.in_order()

@@ -1,4 +1,4 @@
-"""Where each job stands in the queue."""
+"""The positions of jobs in the queue."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ NOT_WAITING = {"queue_position": None, "waiting_reason": None, "estimated_wait_s
 
 
 def positions_of(jobs: Sequence[Job], viewer: AnyUser, fields: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
-    """The facet of the queue: status, place and reason, by job id."""
+    """Return the queue's fields of jobs: status, place and reason, by job id."""
     by_id = {job.pk: job for job in jobs}
     entries = {entry.job_id: entry for entry in QueueEntry.objects.filter(job__in=list(by_id)).order_by("id")}
-    # Why one is held says whoever holds it: the facets of the rooms above.
+    # Why an entry is held is said by the room that holds it, in its own fields.
     waiting = [entry for entry in entries.values() if entry.status == EntryStatus.PENDING]
     for entry in waiting:
         # An entry's organization and user are its job's, which are at hand.
@@ -35,7 +35,7 @@ def positions_of(jobs: Sequence[Job], viewer: AnyUser, fields: Collection[str]) 
 def waiting_facts(
     waiting: Sequence[QueueEntry], viewer: AnyUser, *, estimates: bool = True
 ) -> dict[int, dict[str, Any]]:
-    """Place, reason and estimated wait of waiting entries, for `viewer`. Costs the same few queries for a page.
+    """Return place, reason and estimated wait of waiting entries, for `viewer`. A page costs the same few queries.
 
     The waits cost as much as the rest: without `estimates` they are left out.
     """
