@@ -23,8 +23,6 @@ Curves = dict[str, list[tuple[int, float]]]
 
 
 class Reading:
-    """A log, as far as this process has read it."""
-
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.reset()

@@ -40,8 +40,6 @@ def rate_of(provider: ProviderConfig, hardware: str) -> Decimal | None:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """The price of a second on some hardware, and when the operator last looked it up."""
-
     hardware: str
     per_second: Decimal
     as_of: date | None

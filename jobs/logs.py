@@ -44,7 +44,6 @@ def pieces_of(job: Job, *, start: int = 0) -> Iterator[LogSlice]:
 
 
 def read_end(job: Job, *, start: int, lines: int) -> LogSlice:
-    """Return the last `lines` lines after byte `start`."""
     text, piece = "", EMPTY
     for piece in pieces_of(job, start=start):
         text = last_lines(text + piece.text, lines)

@@ -18,7 +18,6 @@ AnyUser: TypeAlias = User | AnonymousUser
 
 
 def is_superuser(user: AnyUser) -> bool:
-    """Whether `user` may see and do everything."""
     return user.is_active and user.is_superuser
 
 
@@ -32,8 +31,6 @@ def visible_jobs(user: AnyUser) -> JobQuerySet:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """An organization, and a user's role in it."""
-
     id: int
     name: str
     role: str
@@ -92,7 +89,6 @@ def can_change(user: AnyUser, job: Job) -> bool:
 
 
 def manages_anything(user: AnyUser) -> bool:
-    """Whether `user` is a lead or an admin of any organization."""
     return organizations_of(user, MANAGERS).exists() if user.is_authenticated else False
 
 

@@ -85,7 +85,7 @@ def enqueue(job: Job, *, role: Role | None, held: bool, actor: Actor, source: st
 
 
 def live_entry(job: Job) -> QueueEntry | None:
-    """Return the job's entry while it waits or holds a slot."""
+    """The job's entry, while it waits or holds a slot."""
     # In our own words: it is asked of every job that ends, and Django takes three times as long to find the words.
     found = QueueEntry.objects.raw("SELECT * FROM queueing_queueentry WHERE job_id = %s", [job.pk])
     entry = next((entry for entry in found if entry.status in LIVE), None)

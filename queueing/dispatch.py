@@ -52,8 +52,6 @@ def dispatch(entry: QueueEntry) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A dataset at its provider, and its address there."""
-
     dataset_id: str
     address: str
 
@@ -65,7 +63,6 @@ async def submit(entry: QueueEntry, staged: Staged | None = None) -> bool:
 
 
 async def _call(entry: QueueEntry, job: Job, staged: Staged | None, recorder: ResultRecorder) -> bool:
-    """Call the provider with a job that is ready for it, and record the answer."""
     provider_logger.info("Submitting to provider", extra={"attempt": entry.attempts})
     try:
         async with asyncio.timeout(CALL_SECONDS):

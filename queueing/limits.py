@@ -16,7 +16,6 @@ LOCAL = "local"
 
 
 def queue_state() -> QueueState:
-    """Return the shared row."""
     return QueueState.objects.filter(pk=1).first() or QueueState.objects.get_or_create(pk=1)[0]
 
 

@@ -31,8 +31,6 @@ class LimitError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ChangedBy:
-    """The author of a change, its source, and its reason."""
-
     actor: Actor
     source: str
     reason: str = ""
@@ -114,7 +112,6 @@ def _shown(value: Any) -> str:
 
 
 def as_data(state: QueueState) -> dict[str, Any]:
-    """Return the limits in force, for the API."""
     rows = ProviderLimit.objects.all()
     own = Organization.objects.exclude(max_running=None).values_list("name", "max_running")
     return {

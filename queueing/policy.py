@@ -21,8 +21,6 @@ def turn_of(enqueued_at: datetime, priority: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A waiting entry, as far as the decision needs it."""
-
     entry_id: int
     user_id: int | None
     organization_id: int | None
@@ -62,8 +60,6 @@ class Limits:
 
 @dataclass(slots=True)
 class Usage:
-    """The number of slots taken, in all and by whom."""
-
     total: int = 0
     users: Counter[int | None] = field(default_factory=Counter)
     organizations: Counter[int | None] = field(default_factory=Counter)
@@ -76,7 +72,6 @@ class Usage:
         self.count(candidate.user_id, candidate.organization_id, candidate.provider)
 
     def count(self, user_id: int | None, organization_id: int | None, provider: str, slots: int = 1) -> None:
-        """Count `slots` more for one lane."""
         self.total += slots
         self.users[user_id] += slots
         self.organizations[organization_id] += slots
@@ -84,8 +79,6 @@ class Usage:
 
 
 class BlockerKind(StrEnum):
-    """The kinds of reasons that keep an entry waiting."""
-
     #: It waits for an approval.
     APPROVAL = "approval"
     #: Nothing starts at all.

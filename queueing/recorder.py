@@ -22,8 +22,6 @@ from queueing.models import QueueEntry
 
 
 class Accepted(NamedTuple):
-    """The provider's acceptance of a claimed entry's job."""
-
     entry: QueueEntry
     job: Job
     snapshot: Snapshot
@@ -73,7 +71,6 @@ class ResultRecorder:
         self._context = contextvars.copy_context()
 
     async def record(self, accepted: Accepted) -> bool:
-        """As the function, for one of many that wait at the same time."""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((accepted, answer))
         if self._writer is None or self._writer.done():

@@ -23,7 +23,6 @@ MAX_GROUPS = 50
 
 
 def entries_seen_by(user: AnyUser) -> QueueEntryQuerySet:
-    """Return the entries of the jobs that `user` may see."""
     entries = QueueEntry.objects.all()
     return entries if is_superuser(user) else entries.filter(organization__in=organizations_of(user))
 
@@ -84,7 +83,6 @@ def _grouped(seen: QueueEntryQuerySet, column: str, key: str) -> list[dict[str, 
 
 
 def collect(user: AnyUser) -> Iterator[Metric]:
-    """Yield the entries that wait or hold a slot, for Prometheus."""
     numbers = GaugeMetricFamily(
         "cloudtrain_queue_entries", "Live queue entries, by provider and status.", labels=["provider", "status"]
     )

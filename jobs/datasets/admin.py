@@ -26,8 +26,6 @@ class DatasetCopyInline(admin.TabularInline[DatasetCopy, DatasetUpload]):
 
 @admin.register(DatasetUpload)
 class DatasetUploadAdmin(ScopedAdmin[DatasetUpload]):
-    """All uploads, the removed ones too."""
-
     list_display = ("name", "organization", "uploaded_by", "kind", "size", "files", "last_used_at", "removed_at")
     list_filter = ("kind", "organization")
     list_select_related = ("organization", "uploaded_by")

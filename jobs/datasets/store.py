@@ -42,8 +42,6 @@ UNPACKED_FOR = timedelta(days=2)
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A file as it arrived: its temporary path, and what was counted on the way."""
-
     path: Path
     name: str
     size: int
@@ -86,7 +84,6 @@ def store_upload(received: Received, *, user: User, organization: Organization) 
 
 
 def visible_uploads(user: AnyUser) -> QuerySet[DatasetUpload]:
-    """Return the uploads of the user's organizations that are not removed."""
     uploads = DatasetUpload.objects.filter(removed_at=None)
     if not is_superuser(user):
         uploads = uploads.filter(organization__in=organizations_of(user))
@@ -106,7 +103,6 @@ def find_upload(user: AnyUser, upload_id: str) -> DatasetUpload:
 
 
 def has_upload(user: AnyUser, organization: Organization, upload_id: str) -> bool:
-    """Whether a job of `user` for `organization` may use that dataset."""
     own = visible_uploads(user).filter(organization=organization)
     return "\x00" not in upload_id and own.filter(pk=upload_id.lower()).exists()
 

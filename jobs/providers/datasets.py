@@ -62,8 +62,6 @@ class DatasetTransfer:
 
 @runtime_checkable
 class StagesDatasets(Protocol):
-    """A provider whose trainings can use an uploaded dataset."""
-
     #: The job's stage during the transfer.
     staging: str
 

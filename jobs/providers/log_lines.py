@@ -121,7 +121,6 @@ def _mentions_training(line: str) -> bool:
 
 
 def stage_word(text: str) -> str | None:
-    """Return the stage that a word of the text names."""
     word = STAGE_WORDS.search(text) if any(mark in text for mark in STAGE_MARKS) else None
     return STAGE_OF_WORD[word.lastgroup or ""] if word else None
 

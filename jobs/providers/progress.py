@@ -149,8 +149,6 @@ def _add_points(line: str, step: int, points: dict[str, dict[int, float]]) -> No
 
 
 class Log:
-    """A piece of log, cut into lines that can be searched for marks."""
-
     def __init__(self, text: str) -> None:
         plain = ANSI.sub("", text) if "\x1b" in text else text
         # Not splitlines(): a form feed or a Unicode separator doesn't end a line of a log.

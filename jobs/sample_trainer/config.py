@@ -49,8 +49,6 @@ class Settings:
 
 
 class Options:
-    """A config's keys in their plain spelling, read one by one with a check."""
-
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.values = {key.lstrip("-").replace("-", "_"): value for key, value in config.items()}
 

@@ -57,7 +57,6 @@ def views_per_step(batch_size: int) -> int:
 
 
 def draw_views(images: list[Vector], count: int, rng: random.Random) -> tuple[list[Vector], list[Vector]]:
-    """Return `count` noisy images, and the clean ones that they were made of."""
     clean = [images[rng.randrange(len(images))] for _ in range(count)]
     return [add_noise(image, rng) for image in clean], clean
 

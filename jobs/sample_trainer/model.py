@@ -24,7 +24,6 @@ SMALLEST_DIVISOR = 1e-8
 
 
 def product(left: Rows, right: Rows) -> Matrix:
-    """Return the dot product of each row of `left` with each row of `right`."""
     return [[sum(map(mul, row, other)) for other in right] for row in left]
 
 
@@ -38,8 +37,6 @@ def zeros_like(matrix: Matrix) -> Matrix:
 
 @dataclass(slots=True)
 class Layer:
-    """Weights, and what Adam remembers of their gradients."""
-
     weights: Matrix
     means: Matrix
     squares: Matrix

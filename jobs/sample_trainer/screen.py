@@ -63,7 +63,6 @@ class Screen:
             self.drawn = True
 
     def close_bar(self) -> None:
-        """Draw the bar a last time, and end its line."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None

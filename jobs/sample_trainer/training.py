@@ -103,7 +103,6 @@ class Training:
         self.screen.say(f"Nothing to resume from in {self.output_dir}: starting at step 0")
 
     def warm_up(self) -> None:
-        """Measure the untrained network, and show how the learning rate will rise."""
         rising = f", then the learning rate over {self.settings.warmup_steps} steps" * bool(self.settings.warmup_steps)
         self.screen.say(f"Warming up: the network on {VALIDATION_VIEWS} images{rising}")
         loss = self._measure()

@@ -180,7 +180,6 @@ def _is_synced_at_stale(job: Job) -> bool:
 
 
 def _lacks_log(job: Job, snapshot: Snapshot) -> bool:
-    """Whether the job has ended and its log is still to be fetched."""
     return job.is_terminal and job.log_due_at is not None and snapshot.log is None and not snapshot.data_removed
 
 

@@ -18,7 +18,6 @@ MAX_PAUSE = timedelta(minutes=5)
 
 
 def is_open(config: ProviderConfig | None, now: datetime) -> bool:
-    """Whether the provider is not to be asked at `now`."""
     return config is not None and config.outage_until is not None and config.outage_until > now
 
 
@@ -39,7 +38,6 @@ def record_failure(name: str, error: ProviderError) -> None:
 
 
 def record_success(config: ProviderConfig | None) -> None:
-    """Close the breaker."""
     if config is None or not config.outage_failures:
         return
     if ProviderConfig.objects.filter(pk=config.pk, outage_failures__gt=0).update(outage_failures=0, outage_until=None):

@@ -29,15 +29,12 @@ TRAININGS_PER_TRANSACTION = 25
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryResult:
-    """The result of a discovery: how many jobs are new, and how many known ones changed."""
-
     label: str
     new: int = 0
     updated: int = 0
 
     @property
     def message(self) -> str:
-        """The sentence that the dashboard shows."""
         return f"Discovered {self.new} new {'job' if self.new == 1 else 'jobs'} from {self.label}"
 
 
@@ -104,14 +101,12 @@ def _store_discovered(
 
 
 def _owners(trainings: Sequence[DiscoveredTraining], name: str) -> dict[str, Job]:
-    """Return the jobs that the trainings were made for, by marker."""
     markers = {item.marker for item in trainings if item.marker}
     jobs = Job.objects.filter(provider=name, submission_marker__in=markers).select_related("organization")
     return {job.submission_marker or "": job for job in jobs.defer("config", "dataloader_config")}
 
 
 def _being_submitted(name: str) -> JobQuerySet:
-    """Return the jobs that may have a training that we don't know of yet."""
     open_jobs = Job.objects.filter(provider=name, external_id=None, status__in=BEFORE_PROVIDER)
     return open_jobs.exclude(submission_marker=None)
 

@@ -37,8 +37,6 @@ LOG_GIVE_UP_AFTER = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class RefreshResult:
-    """The result of a refresh: how many jobs were updated, how many could not be, and how many changed status."""
-
     refreshed: int = 0
     failed: int = 0
     moved: int = 0

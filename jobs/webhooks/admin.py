@@ -38,7 +38,6 @@ class WebhookDeliveryAdmin(SuperuserAdmin[WebhookDelivery]):
 
     @admin.action(description="Replay the selected deliveries", permissions=["view"])
     def replay(self, request: HttpRequest, deliveries: QuerySet[WebhookDelivery]) -> None:
-        """Apply each once more, and report how many could be."""
         done = [apply.replay(delivery) for delivery in deliveries.order_by("id")]
         if any(done):
             messages.success(request, f"{sum(done)} replayed; the outcome says what came of each.")

@@ -53,7 +53,6 @@ def apply_each(pairs: Sequence[Pair]) -> None:
 
 
 def _apply(pairs: Sequence[Pair]) -> None:
-    """Apply the deliveries to their jobs, and record the outcome of each."""
     if not pairs:
         return
     ids = [snapshot.external_id for _, snapshot in pairs]

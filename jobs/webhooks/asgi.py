@@ -36,8 +36,6 @@ FIXED_HEADERS = (
 
 
 class WebhookEndpoint:
-    """An ASGI application that answers deliveries, and passes every other request to the one behind it."""
-
     def __init__(self, app: App) -> None:
         self.app = app
         self._batcher = DeliveryBatcher()

@@ -17,8 +17,6 @@ MAX_HEADER_CHARACTERS = 4096
 
 
 class Check(StrEnum):
-    """The result of a verification."""
-
     VALID = "valid"
     UNSIGNED = "unsigned"
     FORGED = "forged"

@@ -42,8 +42,6 @@ LIFTED_BY = {
 
 @dataclass(frozen=True)
 class Explained:
-    """A blocker as a viewer gets to see it."""
-
     kind: Kind
     sentence: str
     holders: tuple[QueueEntry, ...] = ()
@@ -99,7 +97,6 @@ class Explainer:
         return Explained(blocker.kind, _limit_sentence(scope, blocker, seen), seen)
 
     def holders(self, entry: QueueEntry, kind: Kind) -> list[QueueEntry]:
-        """Return the entries that take the slots of one of `entry`'s limits."""
         return [holder for holder in self.running if _shares(holder, entry, kind)]
 
     def _scope(self, entry: QueueEntry, blocker: Blocker) -> str:
@@ -130,7 +127,6 @@ def _running(viewer: AnyUser | None) -> list[QueueEntry]:
 
 
 def _shares(holder: QueueEntry, entry: QueueEntry, kind: Kind) -> bool:
-    """Whether `holder` takes one of the slots that `entry` waits for."""
     if kind == Kind.USER:
         return holder.user_id == entry.user_id
     if kind == Kind.ORGANIZATION:
@@ -170,7 +166,6 @@ def _name(holder: QueueEntry) -> str:
 
 
 def waiting_reasons(entries: Sequence[QueueEntry], viewer: AnyUser | None = None) -> dict[int, str]:
-    """Return why each of the waiting `entries` waits, in one sentence for `viewer`."""
     if not entries:
         return {}
     explainer = Explainer(viewer, entries)

@@ -49,7 +49,6 @@ def _by_turn(waiting: QueueEntryQuerySet) -> Any:
 
 
 def _numbered(entry_ids: Sequence[int]) -> dict[int, int]:
-    """Return the places by turn, at any depth."""
     if not entry_ids:
         return {}
     if len(entry_ids) == 1:

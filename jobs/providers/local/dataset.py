@@ -57,7 +57,6 @@ def remove(jobs: Path, job_id: str) -> bool:
 
 
 def substitute_placeholder(value: Any, dataset: str) -> Any:
-    """Return JSON with the dataset's path in place of its placeholder in every string."""
     if isinstance(value, str):
         return value.replace(PLACEHOLDER, dataset)
     if isinstance(value, dict):

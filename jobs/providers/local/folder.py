@@ -69,8 +69,6 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The claim: the processes of the training, and their machine."""
-
     marker: str
     host: str
     boot_id: str
@@ -139,7 +137,6 @@ class JobFolder:
         return self.output.is_dir() and any(self.output.iterdir())
 
     def prepare(self, config: Mapping[str, Any], dataloader: Sequence[Any]) -> None:
-        """Write the files that the trainer reads."""
         self.output.mkdir(parents=True, exist_ok=True)
         (self.jobs / local_runner.ACTIVE).mkdir(exist_ok=True)
         self._write_config(local_runner.CONFIG, dict(config))
@@ -158,7 +155,6 @@ class JobFolder:
         local_runner.drop_secrets(str(self.path))
 
     def link_marker(self, marker: str) -> None:
-        """Let `find_marked` find this folder by `marker`."""
         if not MARKER.fullmatch(marker):
             raise ProviderError("The submission's marker can't be used.", permanent=True, nothing_created=True)
         (self.jobs / MARKERS).mkdir(parents=True, exist_ok=True)

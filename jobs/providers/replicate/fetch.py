@@ -38,8 +38,6 @@ EARLIEST = datetime(2015, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The predictions made from `after` on and before `before`, and the handles of the wanted ones."""
-
     after: datetime
     before: datetime
     handles: Sequence[Handle]

@@ -114,7 +114,6 @@ class ReplicateProvider:
                 raise
 
     async def stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
-        """Upload the dataset as a file of the account, again when the earlier file has expired or is about to."""
         async with self._connect() as connection:
             return await files.stage(connection, transfer, progress)
 
@@ -208,7 +207,6 @@ class ReplicateProvider:
         return f"Replicate knows this token as {account or 'one of its accounts'}."
 
     async def webhook_secret(self) -> str:
-        """Return the key that signs this account's webhooks."""
         async with self._connect() as connection:
             body = await connection.get("/v1/webhooks/default/secret")
         key = body.get("key") if isinstance(body, Mapping) else None
