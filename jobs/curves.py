@@ -69,8 +69,8 @@ class Reading:
         if end:
             self.series.read(text[:end])
         self.unfinished = text[end:]
-        # Behind what is no text: how many bytes that had can't be told any more. From the beginning of a line, if there
-        # is one: a secret that is blotted out would not be known by its second half.
+        # Only the text behind the last replacement character, whose number of bytes is unknown. From the beginning of a
+        # line, if there is one: a masked secret would not be recognized by its second half.
         known = end_of_text.rpartition("\ufffd")[2]
         self.last_read = known.partition("\n")[2] or known
 

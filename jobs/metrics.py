@@ -92,7 +92,7 @@ def summary(user: AnyUser, days: int, organization: str = "") -> dict[str, Any]:
     """Return the figures of the last `days` days. Each job counts on the day of its end; an active one counts today."""
     period = Period(days, timezone.now(), organization)
     today = str(period.now.astimezone(UTC).date())
-    # By the column itself SQLite would walk all jobs in the order of their status, to have the groups in order.
+    # Grouped by the column itself, SQLite would walk all jobs in the order of their status.
     word = Concat("status", Value(""), output_field=CharField())
     ended = period.ended(user).annotate(day=UtcDay("completed_at"), word=word).values("day", "word").annotate(**FIGURES)
     active = period.active(user).annotate(word=word).values("word").annotate(**FIGURES)

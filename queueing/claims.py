@@ -54,7 +54,7 @@ UNCONFIRMED = "unconfirmed: look at the provider"
 
 PRIORITIES: Mapping[str, int] = {Role.ADMIN: 30, Role.LEAD: 20, Role.RESEARCHER: 10, Role.VIEWER: 0}
 
-#: By provider, on the clock of time.monotonic; of the answers to this process.
+#: The pauses that providers asked this process for, on the clock of time.monotonic.
 _paused_until: dict[str, float] = {}
 
 ENDS: Mapping[str, EntryStatus] = {

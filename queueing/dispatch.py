@@ -155,7 +155,7 @@ def _withdraw(entry: QueueEntry, job: Job) -> None:
     """Settle the entry of a job that may no longer be submitted: it began or ended, or was cancelled meanwhile."""
     job.refresh_from_db()
     if job.external_id is not None and not job.is_terminal:
-        claims.confirm(entry)  # a webhook told that it runs, and costs money: nobody may take it for stopped
+        claims.confirm(entry)  # a webhook said that it runs, and costs money: it must not pass for stopped
     elif not job.is_terminal:
         _end_unsubmitted(entry, job, JobStatus.CANCELLED, "cancelled before the provider took it")
     if job.is_terminal:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from heapq import heapify, heappop, heapreplace
 
 #: Ageing: ten points of priority are worth one hour of waiting. So the order of two entries never changes by
-#: itself, an index can hold it, and nobody is passed by those who came more than five hours (50 points) later.
+#: itself, an index can hold it, and no entry is passed by one that came more than five hours (50 points) later.
 SECONDS_PER_POINT = 360
 
 

@@ -81,7 +81,7 @@ class ResultRecorder:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             try:
-                # Copies: when it fails, the originals must not look as if it had not.
+                # Copies, since a failure must leave the originals unchanged.
                 copies = [Accepted(copy.copy(one.entry), copy.copy(one.job), one.snapshot) for one, _ in batch]
                 counts = await sync_to_async(record)(copies)
             except Exception:

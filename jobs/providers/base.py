@@ -12,7 +12,7 @@ from cloudtrain_site.encryption import SecretScrubber
 from jobs.providers.progress import Progress
 from jobs.statuses import JobStatus
 
-#: It masks nothing.
+#: A scrubber that masks nothing.
 NO_SECRETS = SecretScrubber()
 
 

@@ -121,8 +121,8 @@ def _past_lengths(kinds: Collection[JobKind]) -> dict[JobKind, Lengths]:
     if not kinds:
         return {}
     ended = Job.objects.filter(status=JobStatus.COMPLETED).exclude(started_at=None)
-    # Each kind's own last ones, by an index: a page with many kinds still asks once. For one condition with OR in place
-    # of the union PostgreSQL would read every job.
+    # An index gives each kind's last jobs, and a page with many kinds is one query. With OR in place of the union
+    # PostgreSQL would read every job.
     parts = [_newest(ended.filter(provider=provider, hardware_profile=hardware)) for provider, hardware in kinds]
     lengths: defaultdict[JobKind, list[float]] = defaultdict(list)
     for provider, hardware, took in parts[0].union(*parts[1:], all=True):

@@ -18,7 +18,7 @@ from queueing.models import QueueEntry
 from queueing.policy import Blocker, BlockerKind, Usage, blockers
 from queueing.statuses import EntryStatus
 
-#: More names than this make no sentence.
+#: A sentence with more names is hard to read.
 NAMES_SHOWN = 3
 #: Capitalized at the beginning of a sentence; a name stays as it is.
 BEGINNINGS = {"the": "The", "your": "Your"}

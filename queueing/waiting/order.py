@@ -28,7 +28,7 @@ class QueueOrder:
     def __init__(self, limits: Limits, usage: Usage, now: datetime) -> None:
         waiting = QueueEntry.objects.filter(status=EntryStatus.PENDING)
         self._is_fair = limits.fair_share
-        # A share depends on everybody; by turn, an index holds the order.
+        # A fair share depends on all entries; the order by turn is in an index.
         rows = waiting.values_list(*COLUMNS) if self._is_fair else _by_turn(waiting)
         ordered = list(in_queue_order([Candidate(*row) for row in rows], usage, limits, now))
         self.front = ordered[:MAX_ENTRIES_READ]
@@ -56,8 +56,8 @@ def _numbered(entry_ids: Sequence[int]) -> dict[int, int]:
     ordered = QueueEntry.objects.filter(status=EntryStatus.PENDING).annotate(
         place=Window(RowNumber(), order_by=[F("turn").asc(), F("id").asc()])
     )
-    # As a plain filter the ids would be applied before the numbering, which would then number them alone; a condition
-    # that names the number is applied after it.
+    # A plain filter by id would be applied before the numbering, which would then number these rows alone; a condition
+    # on the number is applied after it.
     is_wanted = Q(pk__in=entry_ids) | Q(place__lt=1)
     return dict(ordered.filter(is_wanted).values_list("pk", "place"))
 
