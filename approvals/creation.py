@@ -15,7 +15,6 @@ from approvals.notifications import plan_for
 from approvals.reviewers import lack_of_people
 from approvals.rules.evaluation import Hold
 from approvals.statuses import RequestStatus
-from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change
 from jobs.models import Job
@@ -126,13 +125,4 @@ def _request_about(job: Job, terms: dict[str, Any], now: datetime, **said: Any) 
 
 
 def _beginning(request: ApprovalRequest, actor: Actor, source: str, reason: str) -> Change:
-    return Change(
-        subject=ApprovalRequest.SUBJECT,
-        old="",
-        new=request.status,
-        actor=actor,
-        source=source,
-        reason=reason,
-        correlation_id=get_correlation_id(),
-        at=request.requested_at,
-    )
+    return Change.of(request, "", request.status, actor=actor, source=source, reason=reason, at=request.requested_at)

@@ -158,17 +158,7 @@ def _record_decision(
 
 def _note_approval(request: ApprovalRequest, actor: Actor, source: str, words: str) -> None:
     """An approval that is not the last is history and news too, though the request stays pending."""
-    change = Change(
-        subject=ApprovalRequest.SUBJECT,
-        old=request.status,
-        new=request.status,
-        actor=actor,
-        source=source,
-        reason=words,
-        correlation_id=get_correlation_id(),
-        at=timezone.now(),
-    )
-    request.record(change)
+    request.record(Change.of(request, request.status, request.status, actor=actor, source=source, reason=words))
 
 
 def refuse(

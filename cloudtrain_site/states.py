@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -56,9 +57,36 @@ class Change:
     source: str
     reason: str
     correlation_id: str
-    at: Any
+    at: datetime
     #: What else the same transaction ends, by its subject: whoever hears of this need not look for it.
     along: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        obj: Stateful,
+        old: str,
+        new: str,
+        *,
+        actor: Actor,
+        source: str,
+        reason: str = "",
+        correlation_id: str | None = None,
+        at: datetime | None = None,
+        along: tuple[str, ...] = (),
+    ) -> Change:
+        """A move of `obj` by the work at hand, at this moment, where nothing else is said."""
+        return cls(
+            subject=obj.SUBJECT,
+            old=old,
+            new=new,
+            actor=actor,
+            source=source,
+            reason=reason,
+            correlation_id=correlation_id or get_correlation_id(),
+            at=at or timezone.now(),
+            along=along,
+        )
 
 
 class Stateful(models.Model):
@@ -102,17 +130,7 @@ def change_state(
     old = obj.status
     if to not in obj.ALLOWED[old]:
         return False
-    change = Change(
-        subject=obj.SUBJECT,
-        old=old,
-        new=to,
-        actor=actor,
-        source=source,
-        reason=reason,
-        correlation_id=get_correlation_id(),
-        at=timezone.now(),
-        along=along,
-    )
+    change = Change.of(obj, old, to, actor=actor, source=source, reason=reason, along=along)
     with joined_unit():
         # Exactly the state that was read, not any allowed one: the history's `old` must be true.
         read, written = {"id": obj.pk, "status": old, **(only_if or {})}, {"status": to, **fields}

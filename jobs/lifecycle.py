@@ -62,15 +62,9 @@ def create(
         retry_of=retry_of,
         attempt=retry_of.attempt + 1 if retry_of else 1,
     )
-    change = Change(
-        subject=Job.SUBJECT,
-        old="",
-        new=JobStatus.PENDING,
-        actor=Actor.of(user),
-        source=source,
-        reason="submitted" if retry_of is None else f"retry of {retry_of.pk}",
-        correlation_id=job.correlation_id,
-        at=job.created_at,
+    reason = "submitted" if retry_of is None else f"retry of {retry_of.pk}"
+    change = Change.of(
+        job, "", JobStatus.PENDING, actor=Actor.of(user), source=source, reason=reason, at=job.created_at
     )
     with unit_of_work():
         _mark_dataset_used(submission.dataset)
@@ -124,16 +118,8 @@ def adopt_discovered(
     )
     for name, value in {"status": status, **ending_fields(status, snapshot), **log_due_fields(job, status)}.items():
         setattr(job, name, value)
-    change = Change(
-        subject=Job.SUBJECT,
-        old="",
-        new=status,
-        actor=Actor(name=provider),
-        source=source,
-        reason=f"found at {provider} as {snapshot.external_id}",
-        correlation_id=job.correlation_id,
-        at=now,
-    )
+    reason = f"found at {provider} as {snapshot.external_id}"
+    change = Change.of(job, "", status, actor=Actor(name=provider), source=source, reason=reason, at=now)
     with unit_of_work():
         job.save(force_insert=True)
         job.record(change)

@@ -15,7 +15,6 @@ from django.db.models import CharField, F, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
-from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change, Source, change_state, move_all
 from jobs.models import Job, record_in_history
@@ -163,13 +162,12 @@ def _claim(chosen: Sequence[int]) -> list[QueueEntry]:
 
 
 def _claimed(entry: QueueEntry) -> Change:
-    return Change(
-        subject=QueueEntry.SUBJECT,
-        old=EntryStatus.PENDING,
-        new=EntryStatus.DISPATCHING,
+    return Change.of(
+        entry,
+        EntryStatus.PENDING,
+        EntryStatus.DISPATCHING,
         actor=DISPATCHER,
         source=Source.DISPATCHER,
-        reason="",
         correlation_id=entry.job.correlation_id,
         at=entry.dispatched_at,
     )
@@ -325,17 +323,7 @@ def set_priority(entry: QueueEntry, priority: int, *, actor: Actor, source: str,
 
 def _record(entry: QueueEntry, *, old: str, new: str, actor: Actor, source: str, reason: str) -> None:
     """Record an event of the entry in its job's history that `change_state` doesn't."""
-    change = Change(
-        subject=QueueEntry.SUBJECT,
-        old=old,
-        new=new,
-        actor=actor,
-        source=source,
-        reason=reason,
-        correlation_id=get_correlation_id(),
-        at=timezone.now(),
-    )
-    record_in_history(entry.job, change)
+    record_in_history(entry.job, Change.of(entry, old, new, actor=actor, source=source, reason=reason))
 
 
 def block(entry: QueueEntry, *, actor: Actor, reason: str) -> bool:

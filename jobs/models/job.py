@@ -11,7 +11,6 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import insert_at_commit
 from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.states import Actor, Change, Source, Stateful
@@ -204,18 +203,7 @@ class Job(Stateful):
 
     def note(self, actor: Actor, source: str, reason: str) -> None:
         """Put news into its history with which it keeps its status, and tell whoever shows it."""
-        self.record(
-            Change(
-                subject=self.SUBJECT,
-                old=self.status,
-                new=self.status,
-                actor=actor,
-                source=source,
-                reason=reason,
-                correlation_id=get_correlation_id(),
-                at=timezone.now(),
-            )
-        )
+        self.record(Change.of(self, self.status, self.status, actor=actor, source=source, reason=reason))
 
     def announce(self, change: Change) -> None:
         """Send `job_status_changed` to the rooms above."""
