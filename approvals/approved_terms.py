@@ -8,9 +8,9 @@ from typing import Any
 
 from cloudtrain_site.encryption import fingerprints, keys
 from cloudtrain_site.redaction import mask_secrets
-from jobs.config_secrets import secrets_of
+from jobs.configs.secrets import secrets_of
+from jobs.configs.submission import digest_of
 from jobs.models import Job
-from jobs.submission import digest_of
 
 COST = "estimated_cost_usd"
 SECRETS = "secrets"

@@ -21,10 +21,10 @@ from cloudtrain_site.encryption import keys
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor
 from jobs import lifecycle
-from jobs.estimates import estimate_cost, estimate_seconds
+from jobs.configs.submission import Submission, digest_of
+from jobs.costs.estimates import estimate_cost, estimate_seconds
 from jobs.models import IdempotencyKey, Job, Organization, ProviderConfig
 from jobs.permissions import role_in
-from jobs.submission import Submission, digest_of
 from queueing import claims, passes
 from queueing.models import QueueEntry
 from queueing.waiting.forecast import StartEstimate, estimate_start

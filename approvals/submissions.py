@@ -11,15 +11,15 @@ from rest_framework.exceptions import ValidationError
 from approvals.intake import SubmissionRequest
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
-from jobs.config_secrets import CONFIG_COLUMNS, SECRET_COLUMNS, Sealed, objection_to_masks, unsealed_columns
-from jobs.configs import find_config
+from jobs.configs.secrets import CONFIG_COLUMNS, SECRET_COLUMNS, Sealed, objection_to_masks, unsealed_columns
+from jobs.configs.store import find_config
+from jobs.configs.submission import Submission
+from jobs.costs.estimates import steps_of
 from jobs.datasets.store import has_upload
-from jobs.estimates import steps_of
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.permissions import choose_organization
 from jobs.providers import get_provider
 from jobs.providers.base import Inspects
-from jobs.submission import Submission
 
 UNNAMED = "untitled"
 

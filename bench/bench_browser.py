@@ -124,9 +124,9 @@ def make_lives(chance: random.Random) -> list[Life]:
 
     from cloudtrain_site.states import Actor, Source
     from jobs import lifecycle
+    from jobs.configs.submission import Submission
     from jobs.models import Organization
     from jobs.roles import Role
-    from jobs.submission import Submission
     from queueing import claims
 
     user, team = User.objects.get(username="rachel"), Organization.objects.get(name="acme")

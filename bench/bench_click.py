@@ -109,9 +109,9 @@ def entry() -> Click:
 
     from cloudtrain_site.states import Actor, Source
     from jobs import lifecycle
+    from jobs.configs.submission import Submission
     from jobs.models import Organization
     from jobs.roles import Role
-    from jobs.submission import Submission
     from queueing import claims
 
     user, team = User.objects.get(username="bob"), Organization.objects.get(name="acme")

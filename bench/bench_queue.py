@@ -230,8 +230,8 @@ def submit_some(count: int) -> dict[str, float]:
     from approvals.intake import SubmissionRequest, submit
     from cloudtrain_site.database.unit_of_work import unit_of_work
     from cloudtrain_site.states import Source
+    from jobs.configs.submission import Submission
     from jobs.models import Membership, Organization
-    from jobs.submission import Submission
 
     user, team = User.objects.create(username="bench"), Organization.objects.create(name="bench")
     Membership.objects.create(user=user, organization=team, role="researcher")

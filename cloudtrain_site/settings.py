@@ -124,7 +124,7 @@ CSRF_COOKIE_SECURE = env.switch("SECURE_COOKIES", default=False)
 CSRF_FAILURE_VIEW = "cloudtrain_site.errors.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 
-# A config may have 1 MB (jobs/submission.py); the dataloader rides in the same body.
+# A config may have 1 MB (jobs/configs/submission.py); the dataloader rides in the same body.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
 
 EMAIL_CONFIG = env.mail("EMAIL_URL", default="consolemail://")

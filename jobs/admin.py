@@ -21,7 +21,7 @@ from cloudtrain_site.states import Actor, Source
 from jobs import admin as key_admin  # noqa: F401 - register what they are about
 from jobs import lifecycle
 from jobs.admin_base import OfJobAdmin, SuperuserAdmin
-from jobs.configs import MaskedError, columns_for
+from jobs.configs.store import MaskedError, columns_for
 from jobs.datasets import admin as upload_admin  # noqa: F401 - register what they are about
 from jobs.models import Job, JobEvent, Membership, Organization, ProviderConfig, TrainingConfig
 from jobs.webhooks import admin as webhook_admin  # noqa: F401 - register what they are about

@@ -18,6 +18,7 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.states import Actor, Change, Source, change_state
+from jobs.configs.submission import Submission
 from jobs.identifiers import new_job_id, new_marker
 from jobs.models import DatasetUpload, Job, LogPiece, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
@@ -30,7 +31,6 @@ from jobs.snapshot_fields import (
     staged_fields,
 )
 from jobs.statuses import ACTIVE, ALLOWED, BEFORE_PROVIDER, TERMINAL, JobStatus
-from jobs.submission import Submission
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from cloudtrain_site.database.fast_sql import insert, update_if
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
-from jobs.config_secrets import scrubber_of, without_secrets
+from jobs.configs.secrets import scrubber_of, without_secrets
 from jobs.models import Job, LogPiece
 from jobs.providers import DELETES_LOGS, get_provider
 from jobs.providers.base import Handle, LogSlice, ProviderError, Snapshot

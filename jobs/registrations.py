@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cloudtrain_site import extensions as site
 from cloudtrain_site.enterprise import get_enterprise_config
-from jobs import extensions, health, metrics
+from jobs import extensions, health
+from jobs.costs import metrics
 from jobs.datasets import store
 from jobs.datasets.upload_handler import UploadTooLarge
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from jobs.config_secrets import without_secrets
+from jobs.configs.secrets import without_secrets
 from jobs.models import Job
 from jobs.providers import DELETES_LOGS
 from jobs.providers.base import Snapshot

@@ -22,7 +22,7 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
-from jobs.config_secrets import unsealed_columns, without_secrets
+from jobs.configs.secrets import unsealed_columns, without_secrets
 from jobs.job_context import job_log_context
 from jobs.models import Job
 from jobs.providers import get_provider

@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from jobs.metrics import Period, UtcDay
+from jobs.costs.metrics import Period, UtcDay
 from jobs.permissions import AnyUser, is_superuser, organizations_of
 from queueing.models import QueueEntry, QueueEntryQuerySet
 from queueing.statuses import HOLDS_SLOT, WAITING

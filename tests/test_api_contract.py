@@ -22,10 +22,10 @@ from cloudtrain_site.api import KEY_HEADER
 from cloudtrain_site.correlation_ids import HEADER
 from cloudtrain_site.models import ApiKey
 from cloudtrain_site.states import Source
-from jobs.configs import store_config
+from jobs.configs.store import store_config
+from jobs.configs.submission import Submission
 from jobs.models import DatasetUpload, Job, Organization
 from jobs.statuses import JobStatus
-from jobs.submission import Submission
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.django_db]
 

@@ -13,7 +13,7 @@ from approvals.decisions import NOTES_LIMIT
 from approvals.models import ApprovalRequest
 from approvals.queries import config_changes
 from approvals.reviewers import roles_from
-from jobs.estimates import rate_of, seconds_per_step, steps_of
+from jobs.costs.estimates import rate_of, seconds_per_step, steps_of
 from jobs.models import Job, ProviderConfig
 
 LAST_JOBS = 5

@@ -3,7 +3,7 @@
 from django.db import migrations
 
 from cloudtrain_site.encryption import SecretsLostError, keys, open_sealed, fingerprints, restore_secrets, extract_secrets
-from jobs.submission import digest_of
+from jobs.configs.submission import digest_of
 
 PARTS = ("config", "dataloader_config")
 BATCH = 200

@@ -10,10 +10,10 @@ from django.utils import timezone
 
 from approvals.models import ApprovalRule
 from approvals.rules.evaluation import Facts
+from jobs.configs.submission import Submission
 from jobs.identifiers import new_job_id
 from jobs.models import Job, Organization
 from jobs.permissions import role_in
-from jobs.submission import Submission
 
 DAY = timedelta(hours=24)
 

@@ -26,7 +26,7 @@ from jobs.api.serializers import (
     ValidationShape,
     as_utc,
 )
-from jobs.configs import MaskedError, find_config, remove_config, store_config, visible_configs
+from jobs.configs.store import MaskedError, find_config, remove_config, store_config, visible_configs
 from jobs.models import ProviderConfig, TrainingConfig
 from jobs.permissions import can_submit, choose_organization, is_superuser
 from jobs.providers import NAMES, get_provider

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from jobs.metrics import summary
+from jobs.costs.metrics import summary
 
 
 class MetricsQuery(serializers.Serializer[Any]):

@@ -11,12 +11,12 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from cloudtrain_site.api import StrictSerializer
+from jobs.configs.submission import problem_with
 from jobs.extensions import facets_of
 from jobs.models import Job, JobEvent
 from jobs.permissions import AnyUser
 from jobs.providers import NAMES
 from jobs.statuses import JobStatus
-from jobs.submission import problem_with
 from jobs.validators import NAME_LIMIT, holds_no_secret, plain_name
 
 

@@ -17,7 +17,7 @@ from django_q.tasks import async_task
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs import lifecycle, logs, snapshot_fields
-from jobs.estimates import cost_of, price_of
+from jobs.costs.estimates import cost_of, price_of
 from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Answers, ProviderError, Snapshot

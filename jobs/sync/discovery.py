@@ -12,7 +12,7 @@ from django.db import IntegrityError
 from cloudtrain_site.database.connections import lend_connection
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs import lifecycle
-from jobs.estimates import priced
+from jobs.costs.estimates import priced
 from jobs.models import Job, JobQuerySet, ProviderConfig
 from jobs.providers import get_provider
 from jobs.providers.base import DiscoveredTraining, Discovers, ProviderError

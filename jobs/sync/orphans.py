@@ -17,7 +17,7 @@ from django.utils import timezone
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor
 from jobs import lifecycle
-from jobs.estimates import priced
+from jobs.costs.estimates import priced
 from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import DiscoveredTraining, Snapshot

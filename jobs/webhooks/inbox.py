@@ -22,7 +22,7 @@ from django_q.tasks import async_task
 from cloudtrain_site.correlation_ids import correlation, get_correlation_id
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.redaction import mask_secrets
-from jobs.config_secrets import without_secrets
+from jobs.configs.secrets import without_secrets
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.models.webhook import APPLICABLE, HAS_ID, IS_APPLICABLE
 from jobs.providers.base import ProviderError

@@ -9,9 +9,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.http import urlencode
 
+from jobs.costs.metrics import Period, summary
 from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import LABELS, duration, money
-from jobs.metrics import Period, summary
 from jobs.permissions import AnyUser, organizations_of
 from jobs.statuses import TERMINAL, JobStatus
 from queueing.statistics import depth_by_day

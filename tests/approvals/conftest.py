@@ -12,8 +12,8 @@ from approvals.intake import Outcome, SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Source
 from jobs import providers
+from jobs.configs.submission import Submission
 from jobs.models import Membership
-from jobs.submission import Submission
 from tests.providers import ScriptedProvider
 
 CONFIG = {"max_train_steps": 10, "learning_rate": 1e-4}

@@ -19,11 +19,11 @@ from approvals.intake import Outcome, SubmissionRequest
 from approvals.models import ApprovalRule
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
+from jobs.configs.submission import Submission
 from jobs.models import Job, Membership, Organization
 from jobs.providers.base import Snapshot
 from jobs.providers.progress import Progress
 from jobs.statuses import JobStatus
-from jobs.submission import Submission
 from tests.factories import make_job
 from tests.servers import find_binary, missing
 from tests.web import session_cookies

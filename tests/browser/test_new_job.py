@@ -14,7 +14,7 @@ from django.contrib.sessions.models import Session
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from approvals.models import ApprovalRule
-from jobs.configs import store_config
+from jobs.configs.store import store_config
 from jobs.models import DatasetUpload, Job, Membership, Organization, ProviderConfig
 from tests.browser.conftest import (
     Browse,

@@ -25,7 +25,7 @@ from cloudtrain_site.encryption import (
     seal,
 )
 from cloudtrain_site.redaction import mask_secrets
-from jobs.config_secrets import unsealed_columns
+from jobs.configs.secrets import unsealed_columns
 from jobs.models import Job, Organization, TrainingConfig
 
 TOKEN = "hf_abcdefghijklmnopqrst1"

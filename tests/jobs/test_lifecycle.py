@@ -15,11 +15,11 @@ from django_q.models import OrmQ
 
 from cloudtrain_site.states import SYSTEM, Actor, Source
 from jobs import lifecycle
+from jobs.configs.submission import Submission
 from jobs.models import Job, JobEvent, Organization
 from jobs.providers.base import Snapshot
 from jobs.providers.progress import read_progress
 from jobs.statuses import TERMINAL, JobStatus
-from jobs.submission import Submission
 from tests.events import told
 
 pytestmark = pytest.mark.django_db

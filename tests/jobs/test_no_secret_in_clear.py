@@ -18,7 +18,7 @@ from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Source
 from examples.fake_replicate import FakeReplicate
 from jobs import providers
-from jobs.config_secrets import sealed_columns
+from jobs.configs.secrets import sealed_columns
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.providers.base import Handle
 from jobs.sync import refresh

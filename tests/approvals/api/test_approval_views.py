@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 
 from approvals.intake import Outcome
 from approvals.models import ApprovalRequest, ApprovalRule
-from jobs.configs import store_config
+from jobs.configs.store import store_config
 from jobs.models import Job, Membership, Organization, ProviderConfig
 from jobs.roles import Role
 from jobs.statuses import JobStatus

@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from approvals.models import ApprovalRule
 from cloudtrain_site.models import ApiKey
 from examples.fake_replicate import FakeReplicate
-from jobs import configs
+from jobs.configs import store as configs
 from jobs.models import Organization, ProviderConfig
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 from cloudtrain_site.models import ApiKey
 from cloudtrain_site.states import SYSTEM, Source, change_state
 from jobs.api.serializers import JobShape
-from jobs.configs import store_config
+from jobs.configs.store import store_config
 from jobs.models import Job, Organization
 from jobs.roles import Role
 from tests.factories import make_job as make_any_job

@@ -18,12 +18,12 @@ from approvals.intake import SubmissionRequest
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle, logs
+from jobs.configs.submission import Submission
 from jobs.dashboard.history import MOST_SHOWN
 from jobs.dashboard.job_detail import PREVIEW_CHARACTERS, cost_in_words, seconds_left
 from jobs.models import DatasetUpload, Job, JobEvent, LogPiece, Membership, Organization
 from jobs.roles import Role
 from jobs.statuses import JobStatus
-from jobs.submission import Submission
 from queueing import claims
 from tests import factories
 from tests.web import body_of

@@ -22,13 +22,13 @@ from cloudtrain_site.errors import server_error
 from cloudtrain_site.events.store import current_number
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
+from jobs.configs.submission import Submission
 from jobs.dashboard.rows import Row, duration, make_rows, money
 from jobs.models import Job, Membership, Organization
 from jobs.providers import NAMES
 from jobs.providers.base import Snapshot
 from jobs.roles import Role
 from jobs.statuses import JobStatus
-from jobs.submission import Submission
 from queueing import claims
 from tests import factories
 from tests.web import read_page

@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 from cloudtrain_site.states import Source
 from examples.fake_replicate import FakeReplicate, Prediction
 from jobs import maintenance
-from jobs.config_secrets import sealed_columns, unsealed_columns
+from jobs.configs.secrets import sealed_columns, unsealed_columns
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Snapshot
 from jobs.statuses import JobStatus

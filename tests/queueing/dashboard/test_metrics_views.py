@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from jobs.metrics import Period
+from jobs.costs.metrics import Period
 from jobs.models import Job, Membership, Organization
 from queueing.models import QueueEntry
 from queueing.statistics import depth_by_day

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from cloudtrain_site.encryption import SecretsLostError
-from jobs.config_secrets import objection_to_masks, sealed_columns, with_kept_secrets
+from jobs.configs.secrets import objection_to_masks, sealed_columns, with_kept_secrets
 from jobs.models import Organization, TrainingConfig
 from jobs.permissions import AnyUser, organizations_of
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cloudtrain_site.encryption import extract_secrets, fingerprints
-from jobs.config_secrets import SECRET_COLUMNS, sealed_columns
+from jobs.configs.secrets import SECRET_COLUMNS, sealed_columns
 
 #: The contract's limit for one config.
 CONFIG_LIMIT_BYTES = 1_000_000
