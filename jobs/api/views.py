@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
+from jobs.api.errors import ProviderUnavailable
 from jobs.api.serializers import (
     CancelBody,
     DoneShape,
@@ -30,7 +31,6 @@ from jobs.api.serializers import (
     represent_event,
 )
 from jobs.curves import curves_of
-from jobs.errors import ProviderUnavailable
 from jobs.logs import read_end, read_log
 from jobs.permissions import organizations_of
 from jobs.providers.base import ProviderError

@@ -13,7 +13,6 @@ from itertools import groupby
 from django.db.models import F, Q
 from django.utils import timezone
 
-from cloudtrain_site.async_bridge import in_parts
 from cloudtrain_site.database.connections import lend_connection
 from jobs import logs
 from jobs.job_context import job_log_context
@@ -23,6 +22,7 @@ from jobs.providers.base import Answers, AnswersInParts, Handle, Provider, Provi
 from jobs.statuses import ACTIVE, AT_PROVIDER, TERMINAL
 from jobs.sync import circuit_breaker
 from jobs.sync.apply import SnapshotBatch
+from jobs.sync.async_bridge import in_parts
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 provider_logger = logging.getLogger("simpletuner.cloud.providers")
