@@ -158,4 +158,4 @@ def test_a_status_page_that_says_nothing_is_no_error_of_ours(
     assert told.status_code == 200
     assert told.json()["operational"] is None
     assert "could not be read" in told.json()["error"]
-    assert replicate_status._cache.status == told.json()
+    assert replicate_status._cache.answer == told.json()
