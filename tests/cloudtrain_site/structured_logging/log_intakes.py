@@ -1,4 +1,4 @@
-"""The four HTTP intakes that docs/logging.md ships to; each checks what its vendor's documentation demands."""
+"""The four HTTP intakes that docs/log-shipping.md ships to; each checks what its vendor's documentation demands."""
 
 from __future__ import annotations
 

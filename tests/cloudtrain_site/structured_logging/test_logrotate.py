@@ -1,4 +1,4 @@
-"""The real logrotate, with the configuration of docs/logging.md, on a file that processes write all the while."""
+"""The real logrotate, with the configuration of docs/log-shipping.md, on a file that processes write all the while."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def logrotate(tmp_path: Path) -> list[str]:
     binary = find_binary("logrotate") or find_binary("/usr/sbin/logrotate")
     if binary is None:
         missing("logrotate")
-    text = (ROOT / "docs" / "logging.md").read_text()
+    text = (ROOT / "docs" / "log-shipping.md").read_text()
     (block,) = re.findall(r"```\n(/var/log/simpletuner/cloud.log \{.*?\})\n```", text, re.DOTALL)
     owner = f"{pwd.getpwuid(os.getuid()).pw_name} {grp.getgrgid(os.getgid()).gr_name}"
     config = tmp_path / "logrotate.conf"

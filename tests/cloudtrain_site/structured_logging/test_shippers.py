@@ -1,4 +1,4 @@
-"""What docs/logging.md tells the vendors' agents, which no test runs, and Elasticsearch, held against lines of ours."""
+"""What docs/log-shipping.md tells the vendors' agents, which no test runs, and Elasticsearch, held against lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cloudtrain_site.structured_logging import LogContext, get_logger
 from tests.cloudtrain_site.conftest import ROOT
 from tests.cloudtrain_site.doc_recipes import LOG
 
-TEXT = (ROOT / "docs" / "logging.md").read_text()
+TEXT = (ROOT / "docs" / "log-shipping.md").read_text()
 #: Go writes a layout as the moment 2006-01-02 15:04:05; `.000` are the milliseconds.
 GO = {"2006": "%Y", "01": "%m", "02": "%d", "15": "%H", "04": "%M", "05": "%S", "000": "%f"}
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")

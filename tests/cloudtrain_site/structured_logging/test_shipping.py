@@ -1,4 +1,4 @@
-"""The real syslog-ng with the configuration of docs/logging.md, from a log of ours to each of the four intakes."""
+"""The real syslog-ng with the configuration of docs/log-shipping.md, from a log of ours to each of the four intakes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.servers import find_binary, free_port, missing
 from tests.wait import wait_until
 
 pytestmark = pytest.mark.long
-TEXT = (ROOT / "docs" / "logging.md").read_text()
+TEXT = (ROOT / "docs" / "log-shipping.md").read_text()
 READING, *DESTINATIONS = re.findall(r"```syslog-ng\n(.*?)```", TEXT, re.DOTALL)
 PATIENCE = 40.0
 KEYS = dict.fromkeys(re.findall(r"`([A-Z_]+)`", "".join(DESTINATIONS)), KEY)
