@@ -5,24 +5,23 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, cast
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextvars import copy_context
+from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
 from django.dispatch import receiver
-from django.http import FileResponse, HttpRequest, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils.functional import LazyObject, empty
 from django_q import signals as task_signals
 from django_q.utils import get_func_repr
 from django_structlog import signals as request_signals
+from django_structlog.middlewares import RequestMiddleware
 from structlog.contextvars import bind_contextvars, clear_contextvars, unbind_contextvars
 
 from cloudtrain_site.correlation_ids import (
     HEADER,
     MAX_LENGTH,
-    clear_correlation_id,
-    command_correlation,
     correlation,
     current_correlation_id,
     is_valid_correlation_id,
@@ -31,76 +30,74 @@ from cloudtrain_site.correlation_ids import (
 )
 from cloudtrain_site.structured_logging.loggers import get_logger
 
-__all__ = ["CorrelationMiddleware", "command_correlation", "connect_task_correlation", "correlation"]
-
+logger = get_logger("simpletuner.cloud.http")
 _tasks_logger = logging.getLogger("django-q")
 
-Response = HttpResponseBase
-GetResponse = Callable[[HttpRequest], Response | Awaitable[Response]]
+_META_KEY = f"HTTP_{HEADER.upper().replace('-', '_')}"
 
 
-class CorrelationMiddleware:
-    """Takes the request's `X-Correlation-ID` or makes one, and keeps it bound to the last byte of the answer."""
+class CorrelationMiddleware(RequestMiddleware):
+    """Gives each request a good correlation id, which django-structlog binds, and echoes it in the response."""
 
-    sync_capable = True
-    async_capable = True
+    def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
+        """The response, made under the request's id."""
+        # In a context of its own, as each asynchronous request has one: at the end the library clears every bound
+        # field, those of the work around the request too.
+        return copy_context().run(super().__call__, request)
 
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-        self.is_async = iscoroutinefunction(get_response)
-        if self.is_async:
-            markcoroutinefunction(self)
+    def prepare(self, request: HttpRequest) -> None:
+        """Put the id where the library looks for it."""
+        # Kept on the request, which outlives the context: Django logs its 4xx lines when that is over.
+        request.correlation_id = id_of_request(request.META.get(_META_KEY))  # type: ignore[attr-defined]
+        request.started_at = time.perf_counter()  # type: ignore[attr-defined]
+        request.META[_META_KEY] = request.correlation_id  # type: ignore[attr-defined]
+        super().prepare(request)
 
-    def __call__(self, request: HttpRequest) -> Response | Awaitable[Response]:
-        """The response, under the request's id."""
-        if self.is_async:
-            return self._answer(request)
-        with request_correlation(request.headers.get(HEADER)) as correlation_id:
-            _note_start(request, correlation_id)
-            return _marked(cast(Response, self.get_response(request)), correlation_id)
-
-    async def _answer(self, request: HttpRequest) -> Response:
-        with request_correlation(request.headers.get(HEADER)) as correlation_id:
-            _note_start(request, correlation_id)
-            return _marked(await cast(Awaitable[Response], self.get_response(request)), correlation_id)
-
-
-def _note_start(request: HttpRequest, correlation_id: str) -> None:
-    """Keep on the request what outlives the context: Django logs its 4xx lines when that is over."""
-    request.correlation_id = correlation_id  # type: ignore[attr-defined]
-    request.started_at = time.perf_counter()  # type: ignore[attr-defined]
-
-
-def _marked(response: Response, correlation_id: str) -> Response:
-    response[HEADER] = correlation_id
-    if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
-        chunks = response.streaming_content
-        follow = _follow_async if response.is_async else _follow
-        response.streaming_content = follow(cast(Any, chunks), correlation_id)
-    return response
+    def handle_response(self, request: HttpRequest, response: HttpResponse) -> None:
+        """Echo the id, and log what came of the request; a page's dozen static files would bury the other lines."""
+        correlation_id: str = request.correlation_id  # type: ignore[attr-defined]
+        response[HEADER] = correlation_id
+        if request.path.startswith(settings.STATIC_URL) and response.status_code < 400:
+            clear_contextvars()
+            return
+        super().handle_response(request, response)
+        if isinstance(response, StreamingHttpResponse):
+            chunks: Any = response.streaming_content
+            in_turns = _in_turns_async(chunks, correlation_id) if response.is_async else _in_turns(chunks)
+            response.streaming_content = in_turns
 
 
-def _follow(chunks: Iterable[bytes], correlation_id: str) -> Iterator[bytes]:
-    """The chunks, each made under the id; between two of them the thread belongs to the server."""
-    iterator = iter(chunks)
-    while True:
-        with correlation(correlation_id):
-            try:
-                chunk = next(iterator)
-            except StopIteration:
-                return
+def id_of_request(header: str | None) -> str:
+    """The id in a request's `header`, or a new one; that an id can't be used and is replaced is logged."""
+    # Blanks around a header's value are no part of it, and the server leaves those that follow.
+    given = (header or "").strip(" \t")
+    if is_valid_correlation_id(given):
+        return given
+    made = new_correlation_id()
+    if given:
+        # Its length and not its text: whoever sent it chose that to be logged.
+        reason = "too long" if len(given) > MAX_LENGTH else "a character that is not allowed"
+        logger.warning("Correlation id replaced", correlation_id=made, reason=reason, length=len(given))
+    return made
+
+
+# The library binds the id from a stream's first chunk to its last, in the context of whoever reads it: the lines of
+# the reader, and of another stream that it reads in turns with this one, would carry the id too.
+
+
+def _in_turns(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    context = copy_context()
+    while (chunk := context.run(next, chunks, None)) is not None:
         yield chunk
 
 
-async def _follow_async(chunks: AsyncIterable[bytes], correlation_id: str) -> AsyncIterator[bytes]:
-    """The same. A client that goes away cancels the wait for a chunk: so a view's generator ends under its id too."""
-    iterator = aiter(chunks)
+async def _in_turns_async(chunks: AsyncIterator[bytes], correlation_id: str) -> AsyncIterator[bytes]:
+    """A client that goes away cancels the wait for a chunk: so a view's generator ends under its id too."""
     while True:
         with correlation(correlation_id):
-            try:
-                chunk = await anext(iterator)
-            except StopAsyncIteration:
-                return
+            chunk = await anext(chunks, None)
+        if chunk is None:
+            return
         yield chunk
 
 
@@ -149,7 +146,6 @@ def _begin_task(task: dict[str, Any], **kwargs: Any) -> None:
 def _end_task(task: dict[str, Any], **kwargs: Any) -> None:
     if not task.get("sync"):
         clear_contextvars()
-        clear_correlation_id()
 
 
 class _TaskLines(logging.Filter):
@@ -175,20 +171,3 @@ _task_lines = _TaskLines()
 def _name_result(task: dict[str, Any], **kwargs: Any) -> None:
     is_logged = _tasks_logger.isEnabledFor(logging.INFO if task["success"] else logging.ERROR)
     _task_lines.correlation_id = task.get("correlation_id") if is_logged else None
-
-
-logger = get_logger("simpletuner.cloud.http")
-
-
-@contextmanager
-def request_correlation(header: str | None) -> Iterator[str]:
-    """Name the work of a request as its `header` does; one that can't be used is replaced, which is logged."""
-    # Blanks around a header's value are no part of it, and the server leaves those that follow.
-    given = (header or "").strip(" \t")
-    is_good = is_valid_correlation_id(given)
-    with correlation(given if is_good else None) as correlation_id:
-        if given and not is_good:
-            # Its length and not its text: whoever sent it chose that to be logged.
-            reason = "too long" if len(given) > MAX_LENGTH else "a character that is not allowed"
-            logger.warning("Correlation id replaced", reason=reason, length=len(given))
-        yield correlation_id

@@ -7,16 +7,17 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+
+from structlog.contextvars import bind_contextvars
 
 HEADER = "X-Correlation-ID"
 MAX_LENGTH = 128
 
 _ALLOWED = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
-# A variable of our own, not one of structlog's: django-structlog clears all of those at the end of a request,
-# before Django logs its 4xx line and while a stream may still be running.
-_current: ContextVar[str | None] = ContextVar("correlation_id", default=None)
+# The variable that django-structlog binds for a request, so that one id holds for requests and for all other work;
+# `...` is structlog's mark for what is not bound. Held here, since a lookup by name takes 1 us and not 0.03 us.
+_current = bind_contextvars(correlation_id=...)["correlation_id"].var
 
 
 def new_correlation_id() -> str:
@@ -31,12 +32,13 @@ def is_valid_correlation_id(value: str) -> bool:
 
 def current_correlation_id() -> str | None:
     """The id of the work at hand; None outside of any work."""
-    return _current.get()
+    bound = _current.get()
+    return None if bound is ... else bound
 
 
 def get_correlation_id() -> str:
     """The id of the work at hand; when there is none, a new one, which stays."""
-    correlation_id = _current.get()
+    correlation_id = current_correlation_id()
     if correlation_id is None:
         correlation_id = new_correlation_id()
         _current.set(correlation_id)
@@ -52,7 +54,7 @@ def set_correlation_id(correlation_id: str) -> None:
 
 def clear_correlation_id() -> None:
     """Forget the id; the next `get_correlation_id` makes a new one."""
-    _current.set(None)
+    _current.set(...)
 
 
 @contextmanager

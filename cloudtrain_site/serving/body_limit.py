@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from cloudtrain_site.correlation import request_correlation
-from cloudtrain_site.correlation_ids import HEADER
+from cloudtrain_site.correlation import id_of_request
+from cloudtrain_site.correlation_ids import HEADER, correlation
 from cloudtrain_site.errors import error_body
 from cloudtrain_site.extensions import RequestLimit, request_limits
 from cloudtrain_site.serving.asgi_types import App, Message, Receive, Scope, Send
@@ -75,7 +75,7 @@ def _declared(scope: Scope) -> int:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, words: str) -> None:
-    with request_correlation(_header(scope, HEADER)) as correlation_id:
+    with correlation(id_of_request(_header(scope, HEADER))) as correlation_id:
         logger.info("Request refused: it is too large", extra={"path": scope["path"], "bytes": _declared(scope)})
         body = json.dumps(error_body(words, "too_large")).encode()
     headers = [

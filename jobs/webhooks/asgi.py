@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from cloudtrain_site.correlation import request_correlation
-from cloudtrain_site.correlation_ids import HEADER
+from cloudtrain_site.correlation import id_of_request
+from cloudtrain_site.correlation_ids import HEADER, correlation
 from cloudtrain_site.errors import error_body
 from cloudtrain_site.security_headers import HEADER as POLICY_HEADER
 from cloudtrain_site.security_headers import STRICT
@@ -57,7 +57,7 @@ class WebhookEndpoint:
 
     async def _answer(self, scope: Scope, body: bytes, send: Send) -> None:
         headers = _headers_of(scope)
-        with request_correlation(headers.get(HEADER.lower())) as correlation_id:
+        with correlation(id_of_request(headers.get(HEADER.lower()))) as correlation_id:
             status, payload = await self._process(_webhook_request(scope, headers, body))
         content = json.dumps(payload).encode()
         own = ((b"content-length", b"%d" % len(content)), (HEADER.lower().encode(), correlation_id.encode()))
