@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudtrain_site.structured_logging.configure import configure_structured_logging, init_from_env
 from cloudtrain_site.structured_logging.context import LogContext
+from cloudtrain_site.structured_logging.filters import CorrelationIDFilter
 from cloudtrain_site.structured_logging.loggers import get_logger
 
-__all__ = ["LogContext", "configure_structured_logging", "get_logger", "init_from_env"]
+__all__ = ["CorrelationIDFilter", "LogContext", "configure_structured_logging", "get_logger", "init_from_env"]

@@ -15,6 +15,7 @@ from django.conf import settings
 from cloudtrain_site.conf.environment import ConfigurationError, path_of
 from cloudtrain_site.redaction import register_secret, register_secrets_of
 from cloudtrain_site.structured_logging.excepthooks import log_uncaught
+from cloudtrain_site.structured_logging.filters import CorrelationIDFilter
 from cloudtrain_site.structured_logging.formatters import JsonFormatter, TextFormatter
 from cloudtrain_site.structured_logging.handlers import FileLineHandler, LineHandler, StreamLineHandler
 from cloudtrain_site.structured_logging.loggers import (
@@ -52,6 +53,8 @@ def configure_structured_logging(
     if log_file:
         handlers.append(FileLineHandler(path_of(os.fspath(log_file))))
         handlers[-1].setFormatter(_formatter(json_output, include_stack_info))
+    for handler in handlers:
+        handler.addFilter(CorrelationIDFilter())
     logging.setLoggerClass(TolerantLogger)
     _replace_handlers(handlers)
     _set_levels(number)

@@ -14,7 +14,6 @@ from typing import Any
 
 from structlog.contextvars import get_contextvars
 
-from cloudtrain_site.correlation_ids import current_correlation_id, process_correlation_id
 from cloudtrain_site.redaction import MAX_DEPTH, mask_secrets, may_hold_secret
 from cloudtrain_site.structured_logging.context import context_fields
 
@@ -26,7 +25,8 @@ _BLANK = logging.makeLogRecord({})
 RESERVED = frozenset(_BLANK.__dict__) | {"message", "asctime", "taskName", "color_message"}
 _ASIDE = "_cloudtrain_aside"
 _LEVELS = {name: getattr(logging, name) for name in ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")}
-_OWN_LENGTH = len(_BLANK.__dict__)
+#: With the correlation id, which CorrelationIDFilter puts there.
+_OWN_LENGTH = len(_BLANK.__dict__) + 1
 
 
 def attach_fields(record: logging.LogRecord, fields: Mapping[str, Any]) -> None:
@@ -44,16 +44,11 @@ def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
     fields = get_contextvars()
     fields.update(context_fields())
     attributes = record.__dict__
-    if len(attributes) > _OWN_LENGTH:
+    if len(attributes) > _OWN_LENGTH or "correlation_id" not in attributes:
         fields.update((name, value) for name, value in attributes.items() if name not in RESERVED)
         fields.update(fields.pop(_ASIDE, ()))
+    fields.pop("correlation_id", None)
     return fields
-
-
-def _correlation_id_of(record: logging.LogRecord) -> str:
-    # Django logs its 4xx lines when the request's context is over, but gives us the request.
-    request = record.__dict__.get("request")
-    return current_correlation_id() or getattr(request, "correlation_id", None) or process_correlation_id()
 
 
 @lru_cache(maxsize=8)
@@ -76,8 +71,8 @@ def _message_of(record: logging.LogRecord) -> str:
         return f"{record.msg} {record.args!r}"  # the arguments don't fit the text: say both
 
 
-def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else "" if value is None else _safe_repr(value)
+def _id_on(record: logging.LogRecord) -> Any:
+    return record.__dict__.get("correlation_id", "")  # empty behind a handler without CorrelationIDFilter
 
 
 def entry_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -88,7 +83,7 @@ def entry_of(record: logging.LogRecord) -> dict[str, Any]:
         "level": _level_of(record),
         "logger": record.name,
         "message": _message_of(record),
-        "correlation_id": _as_text(fields.pop("correlation_id", None)) or _correlation_id_of(record),
+        "correlation_id": _id_on(record),
         "source": {"file": record.filename, "line": record.lineno, "function": record.funcName},
     }
     if fields:
@@ -100,7 +95,8 @@ def entry_of(record: logging.LogRecord) -> dict[str, Any]:
     return entry
 
 
-def _safe_repr(value: object) -> str:
+def safe_repr(value: object) -> str:
+    """The repr of what may have none; never raises."""
     try:
         return repr(value)
     except Exception:
@@ -109,7 +105,7 @@ def _safe_repr(value: object) -> str:
 
 # NaN is refused, since it is not JSON and breaks who reads the log; ASCII, since no line can then hold a line end
 # of any kind, nor a character that a terminal obeys.
-_encode = json.JSONEncoder(default=_safe_repr, allow_nan=False).encode
+_encode = json.JSONEncoder(default=safe_repr, allow_nan=False).encode
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
@@ -119,15 +115,15 @@ def _plain(value: Any, depth: int = 0) -> Any:
     try:
         if depth < MAX_DEPTH and isinstance(value, Mapping):
             return {
-                key if isinstance(key, str) else _safe_repr(key): _plain(item, depth + 1) for key, item in value.items()
+                key if isinstance(key, str) else safe_repr(key): _plain(item, depth + 1) for key, item in value.items()
             }
         if depth < MAX_DEPTH and isinstance(value, list | tuple):
             return [_plain(item, depth + 1) for item in value]
         # Python itself refuses to write a number of thousands of digits.
         is_number = isinstance(value, int) or (isinstance(value, float) and value - value == 0)
-        return value if is_number and _encode(value) else _safe_repr(value)
+        return value if is_number and _encode(value) else safe_repr(value)
     except Exception:
-        return _safe_repr(value)  # one value that defies us must not cost the line
+        return safe_repr(value)  # one value that defies us must not cost the line
 
 
 #: The keys whose values a secret can get into; the others are made by ourselves.
@@ -170,7 +166,7 @@ def _complaint(record: logging.LogRecord, error: Exception) -> dict[str, Any]:
         "level": _level_of(record),
         "logger": record.name,
         "message": f"A log record could not be written: {type(error).__name__}",
-        "correlation_id": process_correlation_id(),
+        "correlation_id": _id_on(record),
         "source": {"file": record.filename, "line": record.lineno, "function": record.funcName},
     }
 
