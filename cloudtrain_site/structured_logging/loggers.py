@@ -18,6 +18,9 @@ from cloudtrain_site.structured_logging.formatters import attach_fields
 PROCESSORS: list[structlog.typing.Processor] = []
 
 
+# Not structlog.stdlib.BoundLogger with filter_by_level and render_to_log_args_and_kwargs: with these a line takes
+# 22.5 us where this takes 18.6, a DEBUG line that is filtered out 1.7 us where this takes 0.3, and `extra=`, a field
+# named `event` and a level of a library's own fail.
 class StructuredLogger(structlog.BoundLoggerBase):
     """A structlog logger: keywords become the line's `extra`. It takes logging's own keywords as well."""
 
