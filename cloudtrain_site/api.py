@@ -1,10 +1,11 @@
-"""What every API view shares: who is asking, and how strictly a body is read."""
+"""What every API view shares: who is asking, how strictly a request is read, and how an answer is written."""
 
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
-from typing import Any
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -17,6 +18,8 @@ from rest_framework import exceptions, serializers
 from rest_framework.authentication import get_authorization_header
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
 
 from cloudtrain_site.errors import BodyTooLarge
 from cloudtrain_site.models import ApiKey
@@ -114,3 +117,58 @@ class StrictSerializer(serializers.Serializer[Any]):
                     {name: [f"Unknown field. Known are: {known}."] for name in map(str, unknown)}
                 )
         return super().to_internal_value(data)
+
+
+def checked(serializer: type[BaseSerializer[Any]], data: Any) -> dict[str, Any]:
+    """The values in `data` that `serializer` accepts. Raises ValidationError."""
+    given = serializer(data=data)
+    given.is_valid(raise_exception=True)
+    values: dict[str, Any] = given.validated_data
+    return values
+
+
+def rendered(serializer: type[BaseSerializer[Any]], value: Any, status: int = 200) -> Response:
+    """The answer that `serializer` makes of `value`, and documents."""
+    return Response(serializer(value).data, status=status)
+
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def raises(*errors: type[exceptions.APIException]) -> Callable[[View], View]:
+    """Document `errors` of a view method: those that the schema can't tell from what the method takes."""
+
+    def note(method: View) -> View:
+        method.errors = errors  # type: ignore[attr-defined]
+        return method
+
+    return note
+
+
+def as_utc(at: datetime | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds and a `Z`."""
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class UtcField(serializers.DateTimeField):
+    """A moment as `as_utc` writes it."""
+
+    def to_representation(self, value: datetime) -> str:
+        return str(as_utc(value))
+
+
+class OptionalTextField(serializers.CharField):
+    """A text; null stands for an empty one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_null=True, **options)
+
+    def to_representation(self, value: Any) -> str | None:  # type: ignore[override]
+        return super().to_representation(value) or None
+
+
+class SuccessField(serializers.BooleanField):
+    """Always true: what went wrong is an error, with a status code of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(read_only=True, default=True)

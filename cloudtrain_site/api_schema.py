@@ -1,12 +1,34 @@
-"""What the OpenAPI generator can't see for itself."""
+"""What the OpenAPI generator can't see for itself: keys, summaries, and which errors an operation answers with."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import get_doc
+from rest_framework import exceptions, serializers
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 
 from cloudtrain_site.api import KEY_HEADER
+from cloudtrain_site.errors import BodyTooLarge, Conflict, ProviderUnavailable
+
+Error = type[exceptions.APIException]
+
+MEANINGS: dict[Error, str] = {
+    exceptions.ValidationError: "The request has a value that is missing, unknown or not allowed.",
+    exceptions.NotAuthenticated: "There is no session, or no valid key.",
+    exceptions.PermissionDenied: "The asker may not do this.",
+    exceptions.NotFound: "There is no such thing, or it is not the asker's to see.",
+    exceptions.NotAcceptable: "The answer can't be had in a format that the request accepts.",
+    Conflict: "The thing is not, or no longer, in a state in which this can be done.",
+    BodyTooLarge: "The body is larger than the operation takes.",
+    exceptions.UnsupportedMediaType: "The body is of a type that the operation doesn't read.",
+    exceptions.Throttled: "There were too many requests; `Retry-After` says in how many seconds to try again.",
+    ProviderUnavailable: "The provider could not be reached, or refused.",
+}
 
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -22,3 +44,74 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
     def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[str]]]:
         """Either will do."""
         return [{name: []} for name in self.name]
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """Every error, whatever its status code: what `cloudtrain_site.errors.error_body` makes."""
+
+    detail = serializers.CharField(help_text="What is wrong, as a sentence for a person.")
+    code = serializers.CharField(help_text="The same as a word for a program.")
+    correlation_id = serializers.CharField(help_text="Finds the request in the logs.")
+    errors = serializers.DictField(  # type: ignore[assignment]
+        child=serializers.ListField(child=serializers.CharField()),
+        required=False,
+        help_text="What is wrong with each field of the request, where fields are to blame.",
+    )
+
+
+class OperationSchema(AutoSchema):
+    """An operation's summary is the first line of its method's docstring; its errors follow from what it takes."""
+
+    def get_operation(self, *args: Any) -> dict[str, Any] | None:
+        """The operation with its errors. None for one that is not to be shown."""
+        operation: dict[str, Any] | None = super().get_operation(*args)
+        if operation is not None:
+            answers = operation["responses"]
+            for error in (*self._errors_of(operation), *getattr(self._method(), "errors", ())):
+                answers.setdefault(str(error.status_code), self._answer_with(error))
+            operation["responses"] = dict(sorted(answers.items()))
+        return operation
+
+    def get_summary(self) -> str:
+        return self._texts()[0]
+
+    def get_description(self) -> str:  # type: ignore[override]
+        return self._texts()[1]
+
+    def _texts(self) -> tuple[str, str]:
+        summary, _, description = str(get_doc(self._method())).partition("\n")
+        return summary.rstrip("."), description.strip()
+
+    def _method(self) -> Any:
+        return getattr(self.view, getattr(self.view, "action", None) or self.method.lower())
+
+    def _is_list_view(self, serializer: Any = None) -> bool:
+        """Never: a list stands under a name in an object, so that something can be put beside it."""
+        return False
+
+    def _errors_of(self, operation: dict[str, Any]) -> Iterator[Error]:
+        """Those that can be told from what the operation takes and from whom."""
+        places = {parameter["in"] for parameter in operation.get("parameters", ())}
+        takes_body = "requestBody" in operation
+        if takes_body or places - {"path"}:
+            yield exceptions.ValidationError
+        if operation.get("security"):
+            yield exceptions.NotAuthenticated
+            if self._refuses_some():
+                yield exceptions.PermissionDenied
+        if "path" in places:
+            yield exceptions.NotFound
+        if isinstance(self.view.get_content_negotiator(), DefaultContentNegotiation):
+            yield exceptions.NotAcceptable
+        if takes_body:
+            yield from (BodyTooLarge, exceptions.UnsupportedMediaType)
+        if self.view.get_throttles():
+            yield exceptions.Throttled
+
+    def _refuses_some(self) -> bool:
+        """A browser's change needs its token as well; besides, the view may ask for more than a known user."""
+        return self.method not in SAFE_METHODS or self.view.permission_classes != [IsAuthenticated]
+
+    def _answer_with(self, error: Error) -> dict[str, Any]:
+        schema = self.resolve_serializer(ErrorSerializer, "response").ref
+        return {"content": {"application/json": {"schema": schema}}, "description": MEANINGS[error]}
