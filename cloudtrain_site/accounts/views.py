@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.validators import RegexValidator
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
@@ -13,10 +14,11 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.api_keys import MOST_KEYS, keys_of, make_key, revoke_key
 from cloudtrain_site.accounts.preferences import change_preferences, time_zone_of, time_zones, wanted_mail
-from cloudtrain_site.api import StrictSerializer, current_user
+from cloudtrain_site.api import StrictSerializer, SuccessField, UtcField, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.extensions import mail_kinds
 from cloudtrain_site.models import ApiKey
@@ -35,33 +37,33 @@ class ByHand(BasePermission):
         return request.user.is_authenticated and request.auth is None
 
 
-class KeyShape(serializers.Serializer[Any]):
+class KeySerializer(serializers.Serializer[ApiKey]):
     """A key without the key: `id` is what it begins with."""
 
-    id = serializers.CharField()
+    id = serializers.CharField(source="token_key")
     name = serializers.CharField()
-    created_at = serializers.DateTimeField()
-    expires_at = serializers.DateTimeField(allow_null=True)
-    last_used_at = serializers.DateTimeField(allow_null=True)
-    expired = serializers.BooleanField()
+    created_at = UtcField(source="created")
+    expires_at = UtcField(source="expiry", allow_null=True)
+    last_used_at = UtcField(allow_null=True)
+    expired = serializers.BooleanField(source="is_expired")
 
 
-class NewKeyShape(KeyShape):
+class NewKeySerializer(KeySerializer):
     """A new key: the only answer that ever has the key itself."""
 
     key = serializers.CharField()
 
 
-class KeyListShape(serializers.Serializer[Any]):
+class KeyListSerializer(serializers.Serializer[Any]):
     """One's own keys, newest first."""
 
-    keys = KeyShape(many=True)
+    keys = KeySerializer(many=True)
 
 
-class RevokedShape(serializers.Serializer[Any]):
+class RevokedKeySerializer(serializers.Serializer[Any]):
     """The key is of no use any more."""
 
-    success = serializers.BooleanField()
+    success = SuccessField()
     id = serializers.CharField()
 
 
@@ -72,13 +74,19 @@ class NewKeyBody(StrictSerializer):
     days = serializers.IntegerField(min_value=1, max_value=LONGEST_DAYS, default=365)
 
 
-class AccountShape(serializers.Serializer[Any]):
+class AccountSerializer(serializers.Serializer[User]):
     """Who one is, and what one chose."""
 
     username = serializers.CharField()
     email = serializers.CharField()
-    time_zone = serializers.CharField()
-    mail = serializers.DictField(child=serializers.BooleanField())
+    time_zone = serializers.SerializerMethodField()
+    mail = serializers.SerializerMethodField()
+
+    def get_time_zone(self, user: User) -> str:
+        return time_zone_of(user)
+
+    def get_mail(self, user: User) -> dict[str, bool]:
+        return wanted_mail(user)
 
 
 class AccountBody(StrictSerializer):
@@ -104,65 +112,47 @@ class AccountBody(StrictSerializer):
 class Account(APIView):
     """Who asks, and what they chose for themselves."""
 
-    def _answer(self, request: Request) -> Response:
-        user = current_user(request)
-        chosen = {"time_zone": time_zone_of(user), "mail": wanted_mail(user)}
-        return Response({"username": user.get_username(), "email": user.email, **chosen})
-
-    @extend_schema(responses=AccountShape)
+    @extend_schema(responses=AccountSerializer)
     def get(self, request: Request) -> Response:
-        return self._answer(request)
+        """Show your account."""
+        return rendered(AccountSerializer, current_user(request))
 
-    @extend_schema(request=AccountBody, responses=AccountShape)
+    @extend_schema(request=AccountBody, responses=AccountSerializer)
     def patch(self, request: Request) -> Response:
-        body = AccountBody(data=request.data)
-        body.is_valid(raise_exception=True)
-        change_preferences(current_user(request), **body.validated_data)
-        return self._answer(request)
+        """Change your preferences."""
+        user = current_user(request)
+        change_preferences(user, **checked(AccountBody, request.data))
+        return rendered(AccountSerializer, user)
 
 
-def represent_key(key: ApiKey) -> dict[str, Any]:
-    """A key as its owner sees it."""
-    return {
-        "id": key.token_key,
-        "name": key.name,
-        "created_at": key.created,
-        "expires_at": key.expiry,
-        "last_used_at": key.last_used_at,
-        "expired": key.is_expired,
-    }
-
-
-class KeyList(APIView):
+class KeyViewSet(ViewSet):
     """One's own keys."""
 
     permission_classes = [ByHand]
+    lookup_url_kwarg = "key_id"
 
-    @extend_schema(operation_id="account_keys_list", responses=KeyListShape)
-    def get(self, request: Request) -> Response:
-        return Response(KeyListShape({"keys": [represent_key(key) for key in keys_of(current_user(request))]}).data)
+    @extend_schema(operation_id="account_keys_list", responses=KeyListSerializer)
+    def list(self, request: Request) -> Response:
+        """List your keys."""
+        return rendered(KeyListSerializer, {"keys": keys_of(current_user(request))})
 
-    @extend_schema(request=NewKeyBody, responses={201: NewKeyShape})
-    def post(self, request: Request) -> Response:
-        body = NewKeyBody(data=request.data)
-        body.is_valid(raise_exception=True)
-        user, wanted = current_user(request), body.validated_data
-        made = make_key(user, wanted["name"], timedelta(days=wanted["days"]))
+    @extend_schema(request=NewKeyBody, responses={201: NewKeySerializer})
+    @raises(Conflict)
+    def create(self, request: Request) -> Response:
+        """Make a key."""
+        wanted = checked(NewKeyBody, request.data)
+        made = make_key(current_user(request), wanted["name"], timedelta(days=wanted["days"]))
         if made is None:
             raise Conflict(f"You have {MOST_KEYS} keys. Revoke one that is no longer used.", code="too_many_keys")
         row, key = made
-        answer = Response(NewKeyShape({**represent_key(row), "key": key}).data, status=201)
+        row.key = key
+        answer = rendered(NewKeySerializer, row, status=201)
         answer["Cache-Control"] = "no-store"
         return answer
 
-
-class KeyDetail(APIView):
-    """One of one's own keys."""
-
-    permission_classes = [ByHand]
-
-    @extend_schema(responses=RevokedShape)
-    def delete(self, request: Request, key_id: str) -> Response:
+    @extend_schema(responses={200: RevokedKeySerializer})
+    def destroy(self, request: Request, key_id: str) -> Response:
+        """Revoke a key."""
         if not revoke_key(current_user(request), key_id):
             raise Http404
-        return Response({"success": True, "id": key_id})
+        return rendered(RevokedKeySerializer, {"id": key_id})

@@ -24,6 +24,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from cloudtrain_site import extensions
+from cloudtrain_site.api import UtcField, rendered
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.events import store
 from cloudtrain_site.extensions import HealthComponent
@@ -143,7 +144,7 @@ class ComponentSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=ORDER)
     message = serializers.CharField()
     latency_ms = serializers.FloatField(allow_null=True)
-    last_beat = serializers.DateTimeField(allow_null=True, help_text="When a background loop last began a run.")
+    last_beat = UtcField(allow_null=True, help_text="When a background loop last began a run.")
 
 
 class HealthSerializer(serializers.Serializer[Any]):
@@ -165,7 +166,7 @@ class HealthView(APIView):
 
     @extend_schema(
         operation_id="health",
-        responses=HealthSerializer,
+        responses={200: HealthSerializer, 503: HealthSerializer},
         parameters=[
             OpenApiParameter(
                 "include_replicate",
@@ -175,14 +176,17 @@ class HealthView(APIView):
         ],
     )
     def get(self, request: Request) -> Response:
-        """200, whatever the status is: the question was answered."""
-        return Response(HealthSerializer(report(components(timezone.now()))).data)
+        """Show how every part of the system is doing.
+
+        200, whatever the status is: the question was answered.
+        """
+        return rendered(HealthSerializer, report(components(timezone.now())))
 
     def handle_exception(self, exc: Exception) -> Response:
         """Without a database nobody can be recognised: then say that, and no more."""
         if isinstance(exc, DatabaseError):
             gone = Component("database", UNHEALTHY, "Does not answer.")
-            return Response(HealthSerializer(report([gone])).data, status.HTTP_503_SERVICE_UNAVAILABLE)
+            return rendered(HealthSerializer, report([gone]), status.HTTP_503_SERVICE_UNAVAILABLE)
         return super().handle_exception(exc)
 
 
@@ -194,8 +198,8 @@ class LiveView(APIView):
 
     @extend_schema(operation_id="health_live", responses=ProbeSerializer, auth=[])
     def get(self, request: Request) -> Response:
-        """Always 200."""
-        return Response({"status": "alive"})
+        """Tell whether the process answers at all."""
+        return rendered(ProbeSerializer, {"status": "alive"})
 
 
 class ReadyView(APIView):
@@ -210,15 +214,15 @@ class ReadyView(APIView):
         responses={200: ProbeSerializer, 503: ProbeSerializer},
     )
     def get(self, request: Request) -> Response:
-        """200 or 503."""
+        """Tell whether requests can be served."""
         try:
             _database()
             is_ready = _is_migrated()
         except DatabaseError:
-            return Response({"status": "no database"}, status.HTTP_503_SERVICE_UNAVAILABLE)
+            return rendered(ProbeSerializer, {"status": "no database"}, status.HTTP_503_SERVICE_UNAVAILABLE)
         if not is_ready:
-            return Response({"status": "migrations missing"}, status.HTTP_503_SERVICE_UNAVAILABLE)
-        return Response({"status": "ready"})
+            return rendered(ProbeSerializer, {"status": "migrations missing"}, status.HTTP_503_SERVICE_UNAVAILABLE)
+        return rendered(ProbeSerializer, {"status": "ready"})
 
 
 class _Migrations:

@@ -75,6 +75,7 @@ class PrometheusView(APIView):
 
     @extend_schema(operation_id="metrics_prometheus", responses={(200, "text/plain"): OpenApiTypes.STR})
     def get(self, request: Request) -> Response:
+        """Count everything, as Prometheus's text."""
         text = generate_latest(_Scrape(request.user))
         return Response(text, content_type=CONTENT_TYPE_LATEST)
 
