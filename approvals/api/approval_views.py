@@ -1,75 +1,136 @@
-"""Submissions and decisions over HTTP: parse, authorise, call one verb, render."""
+"""Decisions over HTTP: parse, authorise, call one verb, render."""
 
 from __future__ import annotations
 
 from django.http import Http404
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
 from approvals import decisions
 from approvals.api.serializers import (
-    ApprovalDetailShape,
-    ApprovalListShape,
+    ApprovalDetailSerializer,
+    ApprovalListSerializer,
     ApprovalQuery,
     BulkBody,
     BulkRejectionBody,
-    BulkShape,
-    DecidedShape,
+    BulkSerializer,
+    DecidedSerializer,
     DecisionBody,
     RejectionBody,
-    represent_answer,
-    represent_request,
+    with_changes,
 )
 from approvals.deciding import decide, decide_each
 from approvals.models import ApprovalRequest
-from approvals.queries import changes_of, config_changes, find_request, visible_requests
+from approvals.queries import find_request, visible_requests
 from approvals.statuses import RequestStatus, Verdict
-from cloudtrain_site.api import current_user
+from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Source
+from jobs.permissions import AnyUser
 
 
-class ApprovalList(APIView):
+class ApprovalViewSet(ViewSet):
     """The requests about jobs that the asker may see."""
 
-    @extend_schema(operation_id="approvals_list", parameters=[ApprovalQuery], responses=ApprovalListShape)
-    def get(self, request: Request) -> Response:
-        query = ApprovalQuery(data=request.query_params)
-        query.is_valid(raise_exception=True)
+    lookup_url_kwarg = "request_id"
+    lookup_value_converter = "int"
+
+    @extend_schema(operation_id="approvals_list", parameters=[ApprovalQuery], responses=ApprovalListSerializer)
+    def list(self, request: Request) -> Response:
+        """List approval requests."""
+        query = checked(ApprovalQuery, request.query_params)
         requests = visible_requests(request.user).prefetch_related("decisions")
         pending = requests.filter(status=RequestStatus.PENDING).count()
-        if query.validated_data["status"]:
-            requests = requests.filter(status=query.validated_data["status"])
-        found = list(requests[: query.validated_data["limit"]])
-        changes = changes_of(found)
-        shown = [represent_request(item, changes[item.pk]) for item in found]
-        return Response({"approvals": shown, "pending_count": pending})
+        if query["status"]:
+            requests = requests.filter(status=query["status"])
+        shown = with_changes(list(requests[: query["limit"]]))
+        return rendered(ApprovalListSerializer, {"approvals": shown, "pending_count": pending})
 
+    @extend_schema(responses=ApprovalDetailSerializer)
+    def retrieve(self, request: Request, request_id: int) -> Response:
+        """Show an approval request."""
+        [found] = with_changes([find_request(request.user, request_id)])
+        return rendered(ApprovalDetailSerializer, {"approval": found})
 
-class ApprovalDetail(APIView):
-    """One request."""
+    @extend_schema(request=DecisionBody, responses=DecidedSerializer)
+    @raises(Conflict)
+    @action(methods=["post"], detail=True)
+    def approve(self, request: Request, request_id: int) -> Response:
+        """Approve a held job."""
+        return _decide(request, find_request(request.user, request_id), Verdict.APPROVE)
 
-    @extend_schema(responses=ApprovalDetailShape)
-    def get(self, request: Request, request_id: int) -> Response:
+    @extend_schema(request=RejectionBody, responses=DecidedSerializer)
+    @raises(Conflict)
+    @action(methods=["post"], detail=True)
+    def reject(self, request: Request, request_id: int) -> Response:
+        """Reject a held job."""
+        return _decide(request, find_request(request.user, request_id), Verdict.REJECT)
+
+    @extend_schema(request=DecisionBody, responses=DecidedSerializer)
+    @raises(Conflict)
+    @action(methods=["post"], detail=True)
+    def cancel(self, request: Request, request_id: int) -> Response:
+        """Take your own request back."""
         found = find_request(request.user, request_id)
-        return Response({"approval": represent_request(found, config_changes(found))})
+        if found.requested_by_id != request.user.pk:
+            raise PermissionDenied("Only the requester takes a request back; a reviewer rejects it.")
+        reason = checked(DecisionBody, request.data or {})["reason"]
+        if not decisions.cancel(found, actor=Actor.of(request.user), source=Source.API, reason=reason):
+            raise Conflict(decisions.how_decided(found), code="already_decided")
+        return rendered(DecidedSerializer, found)
+
+    @extend_schema(request=BulkBody, responses=BulkSerializer)
+    @action(methods=["post"], detail=False, url_path="bulk-approve")
+    def bulk_approve(self, request: Request) -> Response:
+        """Approve several held jobs."""
+        return _decide_each(request, Verdict.APPROVE)
+
+    @extend_schema(request=BulkRejectionBody, responses=BulkSerializer)
+    @action(methods=["post"], detail=False, url_path="bulk-reject")
+    def bulk_reject(self, request: Request) -> Response:
+        """Reject several held jobs."""
+        return _decide_each(request, Verdict.REJECT)
 
 
-def _decided(found: ApprovalRequest) -> Response:
-    return Response({"success": True, "id": found.pk, "job_id": found.job_id, "status": found.status})
+class QueueDecisionViewSet(ViewSet):
+    """The queue's addresses at which its held jobs are decided about: the queue's room knows no approvals."""
+
+    lookup_url_kwarg = "job_id"
+
+    @extend_schema(request=DecisionBody, responses=DecidedSerializer)
+    @raises(Conflict)
+    @action(methods=["post"], detail=True)
+    def approve(self, request: Request, job_id: str) -> Response:
+        """Approve the held job of a queue entry."""
+        return _decide(request, _newest_request(request.user, job_id), Verdict.APPROVE)
+
+    @extend_schema(request=RejectionBody, responses=DecidedSerializer)
+    @raises(Conflict)
+    @action(methods=["post"], detail=True)
+    def reject(self, request: Request, job_id: str) -> Response:
+        """Reject the held job of a queue entry."""
+        return _decide(request, _newest_request(request.user, job_id), Verdict.REJECT)
 
 
-def decide_and_tell(request: Request, found: ApprovalRequest, verdict: Verdict) -> Response:
+def _newest_request(user: AnyUser, job_id: str) -> ApprovalRequest:
+    """The newest request about a job. Raises Http404 when there is none."""
+    found = visible_requests(user).filter(job_id=job_id.lower()).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _decide(request: Request, found: ApprovalRequest, verdict: Verdict) -> Response:
     """Decide, or say why not."""
-    body = (RejectionBody if verdict == Verdict.REJECT else DecisionBody)(data=request.data or {})
-    body.is_valid(raise_exception=True)
-    user, bypass = current_user(request), body.validated_data["bypass"]
-    answer = decide(found, verdict, user=user, source=Source.API, reason=body.words(), bypass=bypass)
+    body = checked(RejectionBody if verdict == Verdict.REJECT else DecisionBody, request.data or {})
+    user, reason, bypass = current_user(request), body["reason"], body["bypass"]
+    answer = decide(found, verdict, user=user, source=Source.API, reason=reason, bypass=bypass)
     if answer.won:
-        return _decided(found)
+        return rendered(DecidedSerializer, found)
     if answer.code == "permission_denied":
         raise PermissionDenied(answer.words)
     if answer.code == "reason_needed":
@@ -77,86 +138,10 @@ def decide_and_tell(request: Request, found: ApprovalRequest, verdict: Verdict) 
     raise Conflict(answer.words, code="already_decided")
 
 
-class ApproveRequest(APIView):
-    """Let a held job go."""
-
-    @extend_schema(request=DecisionBody, responses={200: DecidedShape, 409: OpenApiResponse(description="decided")})
-    def post(self, request: Request, request_id: int) -> Response:
-        return decide_and_tell(request, find_request(request.user, request_id), Verdict.APPROVE)
-
-
-class RejectRequest(APIView):
-    """Refuse a held job."""
-
-    @extend_schema(request=RejectionBody, responses={200: DecidedShape, 409: OpenApiResponse(description="decided")})
-    def post(self, request: Request, request_id: int) -> Response:
-        return decide_and_tell(request, find_request(request.user, request_id), Verdict.REJECT)
-
-
-class CancelRequest(APIView):
-    """Take one's own request back."""
-
-    @extend_schema(request=DecisionBody, responses=DecidedShape)
-    def post(self, request: Request, request_id: int) -> Response:
-        found = find_request(request.user, request_id)
-        if found.requested_by_id != request.user.pk:
-            raise PermissionDenied("Only the requester takes a request back; a reviewer rejects it.")
-        body = DecisionBody(data=request.data or {})
-        body.is_valid(raise_exception=True)
-        actor = Actor.of(request.user)
-        if not decisions.cancel(found, actor=actor, source=Source.API, reason=body.words()):
-            raise Conflict(decisions.how_decided(found), code="already_decided")
-        return _decided(found)
-
-
-def _bulk(request: Request, verdict: Verdict) -> Response:
+def _decide_each(request: Request, verdict: Verdict) -> Response:
     """Decide about each, and say what became of each."""
-    body = (BulkRejectionBody if verdict == Verdict.REJECT else BulkBody)(data=request.data)
-    body.is_valid(raise_exception=True)
-    said = body.validated_data
-    answers = decide_each(
-        said["ids"], verdict, user=current_user(request), source=Source.API, reason=body.words(), bypass=said["bypass"]
-    )
-    won = sum(answer.won for answer in answers)
-    shown = [represent_answer(answer) for answer in answers]
-    return Response({"success": won == len(answers), "decided": won, "results": shown})
-
-
-class BulkApprove(APIView):
-    """Let several held jobs go."""
-
-    @extend_schema(request=BulkBody, responses=BulkShape)
-    def post(self, request: Request) -> Response:
-        return _bulk(request, Verdict.APPROVE)
-
-
-class BulkReject(APIView):
-    """Refuse several held jobs."""
-
-    @extend_schema(request=BulkRejectionBody, responses=BulkShape)
-    def post(self, request: Request) -> Response:
-        return _bulk(request, Verdict.REJECT)
-
-
-def _request_about(request: Request, job_id: str) -> ApprovalRequest:
-    """The newest request about a job. Raises Http404 when there is none."""
-    found = visible_requests(request.user).filter(job_id=job_id.lower()).first()
-    if found is None:
-        raise Http404
-    return found
-
-
-class ApproveQueued(APIView):
-    """Let the held job of a queue entry go."""
-
-    @extend_schema(request=DecisionBody, responses=DecidedShape)
-    def post(self, request: Request, job_id: str) -> Response:
-        return decide_and_tell(request, _request_about(request, job_id), Verdict.APPROVE)
-
-
-class RejectQueued(APIView):
-    """Refuse the held job of a queue entry."""
-
-    @extend_schema(request=RejectionBody, responses=DecidedShape)
-    def post(self, request: Request, job_id: str) -> Response:
-        return decide_and_tell(request, _request_about(request, job_id), Verdict.REJECT)
+    body = checked(BulkRejectionBody if verdict == Verdict.REJECT else BulkBody, request.data)
+    user, reason, bypass = current_user(request), body["reason"], body["bypass"]
+    answers = decide_each(body["ids"], verdict, user=user, source=Source.API, reason=reason, bypass=bypass)
+    decided = sum(answer.won for answer in answers)
+    return rendered(BulkSerializer, {"success": decided == len(answers), "decided": decided, "results": answers})

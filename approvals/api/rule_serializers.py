@@ -1,14 +1,17 @@
-"""The shapes of rules: what comes in, checked, and what goes out."""
+"""Rules over HTTP: what comes in, checked, and how they go out."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.contrib.auth.models import Group
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from approvals.models import GLOB_LIMIT, MAX_HOURS, ApprovalRule
+from approvals.rules.backtest import BackTest, HeldJob
 from cloudtrain_site.api import StrictSerializer
+from jobs.api.serializers import SubmitBody
 from jobs.roles import Role
 
 
@@ -67,54 +70,101 @@ class RuleBody(StrictSerializer):
         return attrs if condition is None else {**attrs, **NO_CONDITION, **condition}
 
 
-def represent_rule(rule: ApprovalRule) -> dict[str, Any]:
-    """The rule as the contract shows it."""
-    condition = rule.condition()
-    if "cost_exceeds" in condition:
-        condition["cost_exceeds"] = float(condition["cost_exceeds"])
-    return {
-        "id": rule.pk,
-        "type": rule.name,
-        "name": rule.name,
-        "condition": condition,
-        "enabled": rule.enabled,
-        "priority": rule.priority,
-        "organization": rule.organization.name if rule.organization else None,
-        "exempt_roles": rule.exempt_roles,
-        "reviewer_role": rule.reviewer_role,
-        "reviewer_group": rule.reviewer_group.name if rule.reviewer_group else None,
-        "approvals_needed": rule.approvals_needed,
-        "self_approval": rule.self_approval,
-        "expires_after_hours": rule.expires_after_hours,
-    }
-
-
-class RuleShape(serializers.Serializer[Any]):
-    """A rule: its type is its name, its condition what it sets."""
+class RuleSerializer(serializers.Serializer[ApprovalRule]):
+    """A rule: its type is its name, its condition the criteria that it sets."""
 
     id = serializers.IntegerField()
-    type = serializers.CharField()
+    type = serializers.CharField(source="name")
     name = serializers.CharField()
-    condition = ConditionBody()
+    condition = serializers.SerializerMethodField()
     enabled = serializers.BooleanField()
     priority = serializers.IntegerField()
-    organization = serializers.CharField(allow_null=True)
+    organization = serializers.CharField(source="organization.name", allow_null=True)
     exempt_roles = serializers.ListField(child=serializers.CharField())
     reviewer_role = serializers.CharField()
-    reviewer_group = serializers.CharField(allow_null=True)
+    reviewer_group = serializers.CharField(source="reviewer_group.name", allow_null=True)
     approvals_needed = serializers.IntegerField()
     self_approval = serializers.BooleanField()
     expires_after_hours = serializers.IntegerField()
 
+    @extend_schema_field(ConditionBody)
+    def get_condition(self, rule: ApprovalRule) -> dict[str, Any]:
+        condition = rule.condition()
+        if "cost_exceeds" in condition:
+            condition["cost_exceeds"] = float(condition["cost_exceeds"])
+        return condition
 
-class RuleListShape(serializers.Serializer[Any]):
+
+class RuleListSerializer(serializers.Serializer[Any]):
     """The rules, in the order in which they are tried."""
 
-    rules = RuleShape(many=True)
+    rules = RuleSerializer(many=True)
 
 
-class StoredRuleShape(serializers.Serializer[Any]):
+class StoredRuleSerializer(serializers.Serializer[Any]):
     """A rule that was read or written, and what is odd about it."""
 
-    rule = RuleShape()
+    rule = RuleSerializer()
     warnings = serializers.ListField(child=serializers.CharField())
+
+
+class PreviewBody(StrictSerializer):
+    """A submission, to learn which rule it would hit; a draft of a rule, to learn what it would have held."""
+
+    provider = serializers.CharField(max_length=40, required=False)
+    submission = SubmitBody(required=False)
+    rule = RuleBody(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """At least one of the two."""
+        if not {"submission", "rule"} & set(attrs):
+            raise serializers.ValidationError("Give a submission, a rule, or both.")
+        return attrs
+
+
+class JudgementSerializer(serializers.Serializer[Any]):
+    """What one rule makes of the submission, and why."""
+
+    id = serializers.IntegerField(source="rule.pk")
+    type = serializers.CharField(source="rule.name")
+    holds = serializers.BooleanField(source="judgement.holds")
+    reason = serializers.CharField(source="judgement.words")
+
+
+class SubmissionPreviewSerializer(serializers.Serializer[Any]):
+    """The rule that the submission would hit, and what each of them says."""
+
+    requires_approval = serializers.BooleanField()
+    rule = serializers.CharField(source="first.rule.name", allow_null=True)
+    reason = serializers.CharField(source="first.judgement.words", allow_null=True)
+    rules = JudgementSerializer(many=True)
+
+
+class HeldJobSerializer(serializers.Serializer[HeldJob]):
+    """A job that the draft would have held."""
+
+    job_id = serializers.CharField()
+    config_name = serializers.CharField()
+    submitted_by = serializers.CharField()
+    cost_usd = serializers.FloatField(source="cost")
+    reason = serializers.CharField()
+
+
+class BackTestSerializer(serializers.Serializer[BackTest]):
+    """What the draft would have held."""
+
+    days = serializers.IntegerField()
+    looked_at = serializers.IntegerField()
+    would_have_held = serializers.SerializerMethodField()
+    cost_usd = serializers.FloatField(source="cost")
+    jobs = HeldJobSerializer(source="shown", many=True)
+
+    def get_would_have_held(self, told: BackTest) -> int:
+        return len(told.held)
+
+
+class PreviewSerializer(serializers.Serializer[Any]):
+    """The answer to each question that was asked."""
+
+    submission = SubmissionPreviewSerializer(required=False)
+    rule = BackTestSerializer(required=False)

@@ -1,7 +1,8 @@
-"""The shapes of requests, checked; and those of answers."""
+"""What comes in about approval requests, checked; and how they go out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rest_framework import serializers
@@ -9,9 +10,9 @@ from rest_framework import serializers
 from approvals.deciding import BULK_LIMIT, SAY_WHY, Answer
 from approvals.decisions import NOTES_LIMIT
 from approvals.models import ApprovalRequest, Decision
+from approvals.queries import changes_of
 from approvals.statuses import RequestStatus, Verdict
-from cloudtrain_site.api import StrictSerializer
-from jobs.api.serializers import as_utc
+from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField
 
 
 class ApprovalQuery(serializers.Serializer[Any]):
@@ -29,9 +30,9 @@ class DecisionBody(StrictSerializer):
 
     bypass = serializers.BooleanField(default=False, help_text="Superusers: decide past the reviewers.")
 
-    def words(self) -> str:
-        """The reason, by whichever name it came."""
-        return str(self.validated_data["reason"] or self.validated_data["notes"])
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """The reason as `reason`, by whichever name it came."""
+        return attrs | {"reason": attrs["reason"] or attrs["notes"]}
 
 
 class RejectionBody(DecisionBody):
@@ -39,9 +40,10 @@ class RejectionBody(DecisionBody):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Refuse an empty reason."""
-        if not (attrs["reason"].strip() or attrs["notes"].strip()):
+        said = super().validate(attrs)
+        if not said["reason"].strip():
             raise serializers.ValidationError({"reason": SAY_WHY})
-        return attrs
+        return said
 
 
 class BulkBody(DecisionBody):
@@ -56,129 +58,86 @@ class BulkRejectionBody(BulkBody, RejectionBody):
     """One refusal of several."""
 
 
-class AnswerShape(serializers.Serializer[Any]):
+class BulkAnswerSerializer(serializers.Serializer[Answer]):
     """What became of one of them."""
 
-    id = serializers.IntegerField()
-    success = serializers.BooleanField()
-    status = serializers.CharField(allow_null=True)
-    code = serializers.CharField(allow_null=True)
-    detail = serializers.CharField()
+    id = serializers.IntegerField(source="request_id")
+    success = serializers.BooleanField(source="won")
+    status = OptionalTextField()
+    code = OptionalTextField()
+    detail = serializers.CharField(source="words")
 
 
-class BulkShape(serializers.Serializer[Any]):
+class BulkSerializer(serializers.Serializer[Any]):
     """What became of each."""
 
     success = serializers.BooleanField()
     decided = serializers.IntegerField()
-    results = AnswerShape(many=True)
+    results = BulkAnswerSerializer(many=True)
 
 
-def represent_answer(answer: Answer) -> dict[str, Any]:
-    """One line of a bulk answer."""
-    return {
-        "id": answer.request_id,
-        "success": answer.won,
-        "status": answer.status or None,
-        "code": answer.code or None,
-        "detail": answer.words,
-    }
-
-
-class DecisionShape(serializers.Serializer[Any]):
+class DecisionSerializer(serializers.Serializer[Decision]):
     """What one person said."""
 
-    by = serializers.CharField()
+    by = serializers.CharField(source="name")
     verdict = serializers.ChoiceField(choices=Verdict.choices)
-    reason = serializers.CharField(allow_null=True)
+    reason = OptionalTextField()
     bypass = serializers.BooleanField()
-    via = serializers.CharField()
-    at = serializers.DateTimeField()
+    via = serializers.CharField(source="source")
+    at = UtcField()
 
 
-class ApprovalShape(serializers.Serializer[Any]):
-    """An approval request."""
+class ApprovalSerializer(serializers.Serializer[ApprovalRequest]):
+    """An approval request, once `with_changes` has put beside its columns what is new in the config."""
 
     id = serializers.IntegerField()
     job_id = serializers.CharField()
     status = serializers.ChoiceField(choices=RequestStatus.choices)
     reason = serializers.CharField()
-    rule = serializers.CharField()
-    requested_by = serializers.CharField(allow_null=True)
-    requested_at = serializers.DateTimeField()
-    expires_at = serializers.DateTimeField()
-    reviewed_by = serializers.CharField(allow_null=True)
-    reviewed_at = serializers.DateTimeField(allow_null=True)
-    review_notes = serializers.CharField(allow_null=True)
-    provider = serializers.CharField()
-    config_name = serializers.CharField()
-    estimated_cost_usd = serializers.FloatField(allow_null=True)
-    hardware_profile = serializers.CharField()
+    rule = serializers.CharField(source="rule_name")
+    requested_by = serializers.CharField(source="requested_by.username", allow_null=True)
+    requested_at = UtcField()
+    expires_at = UtcField()
+    reviewed_by = OptionalTextField()
+    reviewed_at = UtcField(allow_null=True)
+    review_notes = OptionalTextField()
+    provider = serializers.CharField(source="job.provider")
+    config_name = serializers.CharField(source="job.config_name")
+    estimated_cost_usd = serializers.FloatField(source="job.estimated_cost_usd", allow_null=True)
+    hardware_profile = serializers.CharField(source="job.hardware_profile")
     config_digest = serializers.CharField()
     config_changes = serializers.DictField()
     approvals_needed = serializers.IntegerField()
-    decisions = DecisionShape(many=True)
+    decisions = DecisionSerializer(many=True)
     bypassed = serializers.BooleanField()
-    kept_from = serializers.IntegerField(allow_null=True)
+    kept_from = serializers.IntegerField(source="kept_from_id", allow_null=True)
 
 
-class ApprovalListShape(serializers.Serializer[Any]):
+def with_changes(requests: Sequence[ApprovalRequest]) -> Sequence[ApprovalRequest]:
+    """The requests with what differs from the last approved config, as an attribute, like a query's annotation."""
+    changes = changes_of(requests)
+    for request in requests:
+        vars(request).update(config_changes=changes[request.pk])
+    return requests
+
+
+class ApprovalListSerializer(serializers.Serializer[Any]):
     """Approval requests, newest first."""
 
-    approvals = ApprovalShape(many=True)
+    approvals = ApprovalSerializer(many=True)
     pending_count = serializers.IntegerField()
 
 
-class ApprovalDetailShape(serializers.Serializer[Any]):
+class ApprovalDetailSerializer(serializers.Serializer[Any]):
     """One approval request."""
 
-    approval = ApprovalShape()
+    approval = ApprovalSerializer()
 
 
-class DecidedShape(serializers.Serializer[Any]):
+class DecidedSerializer(serializers.Serializer[ApprovalRequest]):
     """What was decided."""
 
-    success = serializers.BooleanField()
+    success = SuccessField()
     id = serializers.IntegerField()
     job_id = serializers.CharField()
     status = serializers.ChoiceField(choices=RequestStatus.choices)
-
-
-def represent_request(request: ApprovalRequest, changes: dict[str, Any]) -> dict[str, Any]:
-    """The request as the contract shows it."""
-    job = request.job
-    return {
-        "id": request.pk,
-        "job_id": job.pk,
-        "status": request.status,
-        "reason": request.reason,
-        "rule": request.rule_name,
-        "requested_by": request.requested_by.get_username() if request.requested_by else None,
-        "requested_at": as_utc(request.requested_at),
-        "expires_at": as_utc(request.expires_at),
-        "reviewed_by": request.reviewed_by or None,
-        "reviewed_at": as_utc(request.reviewed_at),
-        "review_notes": request.review_notes or None,
-        "provider": job.provider,
-        "config_name": job.config_name,
-        "estimated_cost_usd": None if job.estimated_cost_usd is None else float(job.estimated_cost_usd),
-        "hardware_profile": job.hardware_profile,
-        "config_digest": request.config_digest,
-        "config_changes": changes,
-        "approvals_needed": request.approvals_needed,
-        "decisions": [represent_decision(decision) for decision in request.decisions.all()],
-        "bypassed": request.bypassed,
-        "kept_from": request.kept_from_id,
-    }
-
-
-def represent_decision(decision: Decision) -> dict[str, Any]:
-    """What one person said."""
-    return {
-        "by": decision.name,
-        "verdict": decision.verdict,
-        "reason": decision.reason or None,
-        "bypass": decision.bypass,
-        "via": decision.source,
-        "at": as_utc(decision.at),
-    }

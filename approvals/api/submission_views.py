@@ -2,28 +2,122 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
 from approvals.intake import Forecast, Outcome, forecast, submit
 from approvals.reviewers import lack_of_people
 from approvals.submissions import read_submission, repeat_submission
-from cloudtrain_site.api import current_user
+from cloudtrain_site.api import SuccessField, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Source
-from jobs.api.serializers import SubmitBody, SubmitQuery, SubmittedShape
+from jobs.api.serializers import SubmitBody, SubmitQuery
 from jobs.queries import find_own_job
 from jobs.statuses import JobStatus
 
 KEY_LIMIT = 200
+KEY_PARAMETER = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "maxLength": KEY_LIMIT},
+    OpenApiParameter.HEADER,
+    description="Of two submissions under one key within 24 hours, the second gives the job of the first.",
+)
 
 
-def idempotency_key(request: Request) -> str:
+class SubmittedSerializer(serializers.Serializer[Outcome]):
+    """What became of a submission."""
+
+    success = SuccessField()
+    job_id = serializers.CharField(source="job.pk")
+    status = serializers.CharField(source="job.status")
+    idempotent_hit = serializers.BooleanField(source="is_replay")
+    requires_approval = serializers.SerializerMethodField()
+    approval_id = serializers.IntegerField(source="approval.pk", allow_null=True)
+    queue_position = serializers.IntegerField(allow_null=True)
+    warnings = serializers.SerializerMethodField()
+
+    def get_requires_approval(self, outcome: Outcome) -> bool:
+        return outcome.approval is not None and outcome.approval.kept_from_id is None
+
+    def get_warnings(self, outcome: Outcome) -> list[str]:
+        return [*outcome.warnings, *lack_of_people(outcome.approval)]
+
+
+class ForecastSerializer(serializers.Serializer[Forecast]):
+    """What a submission would come to, had it not been a dry run; a hold makes its wait unknown."""
+
+    success = SuccessField()
+    dry_run = serializers.BooleanField(read_only=True, default=True)
+    estimated_cost_usd = serializers.FloatField(source="estimated_cost", allow_null=True)
+    estimated_seconds = serializers.FloatField(allow_null=True)
+    requires_approval = serializers.SerializerMethodField()
+    rule = serializers.CharField(source="hold.rule.name", allow_null=True)
+    reason = serializers.CharField(source="hold.reason", allow_null=True)
+    queue_position = serializers.IntegerField(source="start.position", allow_null=True)
+    estimated_wait_seconds = serializers.SerializerMethodField()
+    waiting_reason = serializers.SerializerMethodField()
+    warnings = serializers.ListField(child=serializers.CharField())
+
+    def get_requires_approval(self, told: Forecast) -> bool:
+        return told.hold is not None
+
+    def get_estimated_wait_seconds(self, told: Forecast) -> float | None:
+        return None if told.hold else told.start.wait
+
+    def get_waiting_reason(self, told: Forecast) -> str | None:
+        return None if told.hold else told.start.reason
+
+
+REPLAYED_OR_FORECAST = PolymorphicProxySerializer(
+    "ReplayedOrForecast", [SubmittedSerializer, ForecastSerializer], resource_type_field_name=None
+)
+
+
+class SubmissionViewSet(ViewSet):
+    """The jobs' addresses at which one is taken in: the top room answers here, since rules and queue have their say."""
+
+    lookup_url_kwarg = "job_id"
+
+    @extend_schema(
+        parameters=[SubmitQuery, KEY_PARAMETER],
+        request=SubmitBody,
+        responses={201: SubmittedSerializer, 200: REPLAYED_OR_FORECAST},
+    )
+    @raises(Conflict)
+    @action(methods=["post"], detail=False)
+    def submit(self, request: Request) -> Response:
+        """Submit a job.
+
+        200 stands for the replay of an idempotency key, and for a dry run.
+        """
+        provider = checked(SubmitQuery, request.query_params)["provider"]
+        body = checked(SubmitBody, request.data)
+        key = _idempotency_key(request)
+        wanted = read_submission(current_user(request), provider, body, source=Source.API, idempotency_key=key)
+        if body["dry_run"]:
+            return rendered(ForecastSerializer, forecast(wanted))
+        return _submitted(submit(wanted))
+
+    @extend_schema(
+        parameters=[KEY_PARAMETER], request=None, responses={201: SubmittedSerializer, 200: SubmittedSerializer}
+    )
+    @raises(Conflict)
+    @action(methods=["post"], detail=True)
+    def retry(self, request: Request, job_id: str) -> Response:
+        """Run a failed or cancelled job once more."""
+        job = find_own_job(request.user, job_id)
+        if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
+            raise Conflict(f"The job is {job.status}: only a failed or cancelled one can be run again.")
+        key = _idempotency_key(request)
+        return _submitted(submit(repeat_submission(current_user(request), job, source=Source.API, idempotency_key=key)))
+
+
+def _idempotency_key(request: Request) -> str:
     """The `Idempotency-Key` header. Raises ValidationError for one that is too long to keep."""
     key = request.headers.get("Idempotency-Key", "")
     if len(key) > KEY_LIMIT:
@@ -31,69 +125,5 @@ def idempotency_key(request: Request) -> str:
     return key
 
 
-class SubmitJob(APIView):
-    """Take a job in."""
-
-    @extend_schema(parameters=[SubmitQuery], request=SubmitBody, responses={201: SubmittedShape, 200: SubmittedShape})
-    def post(self, request: Request) -> Response:
-        query = SubmitQuery(data=request.query_params)
-        query.is_valid(raise_exception=True)
-        body = SubmitBody(data=request.data)
-        body.is_valid(raise_exception=True)
-        submission_request = read_submission(
-            current_user(request),
-            query.validated_data["provider"],
-            body.validated_data,
-            source=Source.API,
-            idempotency_key=idempotency_key(request),
-        )
-        if body.validated_data["dry_run"]:
-            return Response(_represent_forecast(forecast(submission_request)))
-        return _submitted(submit(submission_request))
-
-
-class RetryJob(APIView):
-    """Run an ended job once more."""
-
-    @extend_schema(request=None, responses={201: SubmittedShape, 200: SubmittedShape})
-    def post(self, request: Request, job_id: str) -> Response:
-        job = find_own_job(request.user, job_id)
-        if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
-            raise Conflict(f"The job is {job.status}: only a failed or cancelled one can be run again.")
-        return _submitted(
-            submit(
-                repeat_submission(
-                    current_user(request), job, source=Source.API, idempotency_key=idempotency_key(request)
-                )
-            )
-        )
-
-
 def _submitted(outcome: Outcome) -> Response:
-    body = {
-        "success": True,
-        "job_id": outcome.job.pk,
-        "status": outcome.job.status,
-        "idempotent_hit": outcome.is_replay,
-        "requires_approval": outcome.approval is not None and outcome.approval.kept_from_id is None,
-        "approval_id": outcome.approval.pk if outcome.approval else None,
-        "queue_position": outcome.queue_position,
-        "warnings": [*outcome.warnings, *lack_of_people(outcome.approval)],
-    }
-    return Response(body, status=200 if outcome.is_replay else 201)
-
-
-def _represent_forecast(told: Forecast) -> dict[str, Any]:
-    return {
-        "success": True,
-        "dry_run": True,
-        "estimated_cost_usd": None if told.estimated_cost is None else float(told.estimated_cost),
-        "estimated_seconds": told.estimated_seconds,
-        "requires_approval": told.hold is not None,
-        "rule": told.hold.rule.name if told.hold else None,
-        "reason": told.hold.reason if told.hold else None,
-        "queue_position": told.start.position,
-        "estimated_wait_seconds": None if told.hold else told.start.wait,
-        "waiting_reason": None if told.hold else told.start.reason,
-        "warnings": list(told.warnings),
-    }
+    return rendered(SubmittedSerializer, outcome, status=200 if outcome.is_replay else 201)

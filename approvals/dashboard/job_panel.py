@@ -11,7 +11,7 @@ from approvals.models import ApprovalRequest, Decision
 from approvals.queries import address_of
 from approvals.reviewers import lack_of_people, why_not
 from approvals.statuses import RequestStatus, Verdict
-from jobs.api.serializers import as_utc
+from cloudtrain_site.api import as_utc
 from jobs.dashboard.history import DOORS
 from jobs.models import Job
 from jobs.permissions import AnyUser

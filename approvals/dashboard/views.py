@@ -15,7 +15,7 @@ from approvals.models import ApprovalRequest
 from approvals.queries import admin_page_of, changes_of, on_desk_of, visible_requests
 from approvals.reviewers import decidable_by, objections_of
 from approvals.statuses import RequestStatus
-from jobs.api.serializers import as_utc
+from cloudtrain_site.api import as_utc
 from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import money
 from jobs.permissions import AnyUser, Team, is_superuser, organizations_of
