@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import getdoc
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -13,7 +14,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 
 from cloudtrain_site.api import KEY_HEADER
-from cloudtrain_site.errors import BodyTooLarge, Conflict, ProviderUnavailable
+from cloudtrain_site.errors import BodyTooLarge, Conflict
 
 Error = type[exceptions.APIException]
 
@@ -27,7 +28,6 @@ MEANINGS: dict[Error, str] = {
     BodyTooLarge: "The body is larger than the operation takes.",
     exceptions.UnsupportedMediaType: "The body is of a type that the operation doesn't read.",
     exceptions.Throttled: "There were too many requests; `Retry-After` says in how many seconds to try again.",
-    ProviderUnavailable: "The provider could not be reached, or refused.",
 }
 
 
@@ -114,4 +114,6 @@ class OperationSchema(AutoSchema):
 
     def _answer_with(self, error: Error) -> dict[str, Any]:
         schema = self.resolve_serializer(ErrorSerializer, "response").ref
-        return {"content": {"application/json": {"schema": schema}}, "description": MEANINGS[error]}
+        # The error of a room says by its docstring what it means.
+        meaning = MEANINGS.get(error) or getdoc(error)
+        return {"content": {"application/json": {"schema": schema}}, "description": meaning}

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from django.urls import path
+from rest_framework.routers import SimpleRouter
 
 from jobs.api import config_views, metrics_views, views
 from jobs.dashboard import account_views, job_views, list_views
 from jobs.datasets import views as upload_views
 from jobs.webhooks import views as webhook_views
+
+router = SimpleRouter(trailing_slash=False, use_regex_path=False)
+router.register("api/cloud/jobs", views.JobViewSet, "job")
+router.register("api/cloud/uploads", upload_views.UploadViewSet, "upload")
+router.register("api/cloud/providers", config_views.ProviderViewSet, "provider")
+router.register("api/configs", config_views.ConfigViewSet, "config")
 
 urlpatterns = [
     path("", list_views.job_list, name="dashboard"),
@@ -25,24 +32,8 @@ urlpatterns = [
     path("account/password", account_views.change_password, name="password-change"),
     path("login", list_views.log_in, name="login"),
     path("logout", list_views.log_out, name="logout"),
-    path("api/cloud/jobs", views.JobList.as_view(), name="job-list"),
-    path("api/cloud/jobs/sync", views.JobSync.as_view(), name="job-sync"),
-    path("api/cloud/jobs/<str:job_id>", views.JobDetail.as_view(), name="job-detail"),
-    path("api/cloud/jobs/<str:job_id>/inline-progress", views.InlineProgress.as_view(), name="job-inline-progress"),
-    path("api/cloud/jobs/<str:job_id>/logs", views.JobLogs.as_view(), name="job-logs"),
-    path("api/cloud/jobs/<str:job_id>/events", views.JobEvents.as_view(), name="job-events"),
-    path("api/cloud/jobs/<str:job_id>/metrics", views.JobMetrics.as_view(), name="job-metrics"),
-    path("api/cloud/jobs/<str:job_id>/cancel", views.CancelJob.as_view(), name="job-cancel"),
     path("api/cloud/metrics", metrics_views.Metrics.as_view(), name="metrics"),
     path("api/cloud/replicate/status", metrics_views.ReplicateStatus.as_view(), name="replicate-status"),
-    path("api/cloud/uploads", upload_views.UploadList.as_view(), name="upload-list"),
-    path("api/cloud/uploads/<str:upload_id>", upload_views.UploadDetail.as_view(), name="upload-detail"),
-    path("api/cloud/providers/<str:name>", config_views.ProviderSettings.as_view(), name="provider-settings"),
-    path("api/cloud/providers", config_views.ProviderList.as_view(), name="provider-list"),
-    path(
-        "api/cloud/providers/<str:name>/validate", config_views.ProviderValidation.as_view(), name="provider-validate"
-    ),
     path("api/webhooks/replicate", webhook_views.replicate, name="webhook-replicate"),
-    path("api/configs", config_views.ConfigList.as_view(), name="config-list"),
-    path("api/configs/<str:name>", config_views.ConfigDetail.as_view(), name="config-detail"),
+    *router.urls,
 ]

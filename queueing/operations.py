@@ -20,7 +20,7 @@ from jobs.roles import Role
 from jobs.statuses import BEFORE_PROVIDER, JobStatus
 from queueing import claims, dispatch, passes
 from queueing.limits import LOCAL, queue_state
-from queueing.models import LimitChange, ProviderLimit, QueueEntry, QueueEntryQuerySet, QueueState
+from queueing.models import LimitChange, ProviderLimit, QueueEntry, QueueEntryQuerySet
 
 GENERAL = ("max_running", "max_running_per_user", "max_running_per_organization", "fair_share", "paused")
 
@@ -109,16 +109,6 @@ def _apply(row: Model, values: Mapping[str, Any], prefix: str, by: ChangedBy) ->
 
 def _shown(value: Any) -> str:
     return "none" if value is None else str(value).lower()
-
-
-def as_data(state: QueueState) -> dict[str, Any]:
-    rows = ProviderLimit.objects.all()
-    own = Organization.objects.exclude(max_running=None).values_list("name", "max_running")
-    return {
-        **{name: getattr(state, name) for name in GENERAL},
-        "providers": {row.provider: {"max_running": row.max_running, "drained": row.drained} for row in rows},
-        "organizations": dict(own),
-    }
 
 
 #: A longer statement would keep SQLite's other writers waiting.

@@ -6,7 +6,7 @@ from rest_framework import exceptions, status
 
 
 class ProviderUnavailable(exceptions.APIException):
-    """The provider could not be reached, or refused us."""
+    """The provider could not be reached, or refused."""
 
     status_code = status.HTTP_502_BAD_GATEWAY
     default_code = "provider_unavailable"

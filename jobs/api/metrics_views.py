@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from cloudtrain_site.api import checked, rendered
 from jobs.costs.metrics import summary
 
 
@@ -20,7 +21,7 @@ class MetricsQuery(serializers.Serializer[Any]):
     organization = serializers.CharField(max_length=100, default="", allow_blank=True)
 
 
-class DayShape(serializers.Serializer[Any]):
+class DaySerializer(serializers.Serializer[Any]):
     """What one day came to."""
 
     date = serializers.DateField()
@@ -28,20 +29,20 @@ class DayShape(serializers.Serializer[Any]):
     jobs = serializers.IntegerField()
 
 
-class MetricsShape(serializers.Serializer[Any]):
+class MetricsSerializer(serializers.Serializer[Any]):
     """What the days came to."""
 
     period_days = serializers.IntegerField()
     job_count = serializers.IntegerField()
     jobs_by_status = serializers.DictField(child=serializers.IntegerField())
     total_cost_usd = serializers.FloatField()
-    cost_by_day = DayShape(many=True)
+    cost_by_day = DaySerializer(many=True)
     average_duration_seconds = serializers.FloatField(allow_null=True)
     average_wait_seconds = serializers.FloatField(allow_null=True)
     success_rate = serializers.FloatField(allow_null=True, help_text="Of those that completed or failed; 0 to 1.")
 
 
-class ReplicateStatusShape(serializers.Serializer[Any]):
+class ReplicateStatusSerializer(serializers.Serializer[Any]):
     """What Replicate's status page says; `operational` is null when that is not known."""
 
     operational = serializers.BooleanField(allow_null=True)
@@ -53,21 +54,21 @@ class ReplicateStatusShape(serializers.Serializer[Any]):
 
 
 class Metrics(APIView):
-    """What the jobs that the asker may see came to in the last days."""
+    """What the jobs that the asker may see came to."""
 
-    @extend_schema(operation_id="metrics", parameters=[MetricsQuery], responses=MetricsShape)
+    @extend_schema(operation_id="metrics", parameters=[MetricsQuery], responses=MetricsSerializer)
     def get(self, request: Request) -> Response:
-        query = MetricsQuery(data=request.query_params)
-        query.is_valid(raise_exception=True)
-        return Response(summary(request.user, **query.validated_data))
+        """Count the jobs of the last days, and what they cost."""
+        return rendered(MetricsSerializer, summary(request.user, **checked(MetricsQuery, request.query_params)))
 
 
 class ReplicateStatus(APIView):
-    """Whether Replicate says that it is well."""
+    """What Replicate says of itself."""
 
-    @extend_schema(operation_id="replicate_status", responses=ReplicateStatusShape)
+    @extend_schema(operation_id="replicate_status", responses=ReplicateStatusSerializer)
     def get(self, request: Request) -> Response:
+        """Ask Replicate's status page whether it is well."""
         # Loaded with the first question: its HTTP client is 12 MB, which most web processes never need.
         from jobs.providers.replicate.status_page import read_status
 
-        return Response(read_status())
+        return rendered(ReplicateStatusSerializer, read_status())

@@ -1,19 +1,20 @@
-"""The shapes of requests, checked; and those of answers, for the schema."""
+"""What comes in about jobs, checked; and the jobs as they go out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from ipaddress import ip_network
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from django.utils import timezone
+from django.utils.functional import cached_property
 from rest_framework import serializers
 
-from cloudtrain_site.api import StrictSerializer
+from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField, as_utc
 from jobs.configs.submission import problem_with
+from jobs.curves import Curves
 from jobs.extensions import facets_of
-from jobs.models import Job, JobEvent
+from jobs.models import Job
 from jobs.permissions import AnyUser
 from jobs.providers import NAMES
 from jobs.statuses import JobStatus
@@ -67,14 +68,6 @@ class CancelBody(StrictSerializer):
     reason = serializers.CharField(max_length=2000, default="", allow_blank=True)
 
 
-class StoredConfigBody(StrictSerializer):
-    """A config to be kept under a name."""
-
-    config = serializers.JSONField(validators=[json_object, keepable])
-    dataloader_config = serializers.ListField(default=list, validators=[keepable])
-    organization = serializers.CharField(max_length=100, default="", allow_blank=True)
-
-
 class SubmitBody(StrictSerializer):
     """The contract's submission."""
 
@@ -109,27 +102,27 @@ class SubmitQuery(serializers.Serializer[Any]):
     )
 
 
-class JobShape(serializers.Serializer[Any]):
-    """A job."""
+class JobSerializer(serializers.Serializer[Job]):
+    """A job, once `with_facets` has put what the rooms above say of it beside its columns."""
 
-    job_id = serializers.CharField()
+    job_id = serializers.CharField(source="pk")
     job_type = serializers.ChoiceField(choices=["cloud", "local"])
     provider = serializers.CharField()
     external_id = serializers.CharField(allow_null=True)
     status = serializers.ChoiceField(choices=JobStatus.choices)
     config_name = serializers.CharField()
-    hardware_profile = serializers.CharField(allow_null=True)
-    organization = serializers.CharField(allow_null=True)
-    submitted_by = serializers.CharField(allow_null=True)
-    created_at = serializers.DateTimeField()
-    queued_at = serializers.DateTimeField(allow_null=True)
-    started_at = serializers.DateTimeField(allow_null=True)
-    completed_at = serializers.DateTimeField(allow_null=True)
-    duration_seconds = serializers.FloatField(allow_null=True)
+    hardware_profile = OptionalTextField()
+    organization = serializers.CharField(source="organization.name", allow_null=True)
+    submitted_by = serializers.CharField(source="submitted_by.username", allow_null=True)
+    created_at = UtcField()
+    queued_at = UtcField(allow_null=True)
+    started_at = UtcField(allow_null=True)
+    completed_at = UtcField(allow_null=True)
+    duration_seconds = serializers.SerializerMethodField()
     cost_usd = serializers.FloatField()
     estimated_cost_usd = serializers.FloatField(allow_null=True)
-    error_message = serializers.CharField(allow_null=True)
-    output_url = serializers.CharField(allow_null=True)
+    error_message = OptionalTextField()
+    output_url = OptionalTextField()
     stage = serializers.CharField(allow_null=True)
     progress = serializers.FloatField(allow_null=True)
     last_log = serializers.CharField(allow_null=True)
@@ -141,189 +134,39 @@ class JobShape(serializers.Serializer[Any]):
     approval_status = serializers.CharField(allow_null=True)
     approval_id = serializers.IntegerField(allow_null=True)
     correlation_id = serializers.CharField()
-    last_synced_at = serializers.DateTimeField(allow_null=True)
-    metadata = serializers.DictField()
+    last_synced_at = UtcField(allow_null=True)
+    metadata = serializers.SerializerMethodField()
+
+    @cached_property
+    def _readers(self) -> list[tuple[str, Callable[[Job], Any], Callable[[Any], Any]]]:
+        return [(name, _reader_of(field), field.to_representation) for name, field in self.fields.items()]
+
+    def to_representation(self, job: Job) -> dict[str, Any]:
+        """As the library does it, but that it looks for plain attributes in one place: 12 ms, not 19, for 500 jobs."""
+        told = {}
+        for name, read, render in self._readers:
+            value = read(job)
+            told[name] = None if value is None else render(value)
+        return told
+
+    def get_duration_seconds(self, job: Job) -> float | None:
+        return seconds_of(job)
+
+    def get_metadata(self, job: Job) -> dict[str, Any]:
+        told: dict[str, Any] = dict(job.metadata)
+        if job.cancel_requested_at is not None:
+            told["cancel_requested_at"] = as_utc(job.cancel_requested_at)
+            told["cancel_requested_by"] = job.cancel_requested_by
+        if job.sync_error:
+            told["sync_error"] = job.sync_error
+        if job.retry_of_id:
+            told["retry_of"] = job.retry_of_id
+        return told
 
 
-class SyncOutcome(serializers.Serializer[Any]):
-    """What came of refreshing the active jobs."""
-
-    refreshed = serializers.IntegerField()
-    failed = serializers.IntegerField()
-
-
-class SyncShape(serializers.Serializer[Any]):
-    """What a discovery found: new jobs, and known ones that changed."""
-
-    synced = serializers.IntegerField()
-    updated = serializers.IntegerField()
-    message = serializers.CharField()
-
-
-class JobListShape(serializers.Serializer[Any]):
-    """A page of jobs."""
-
-    jobs = JobShape(many=True)
-    total = serializers.IntegerField()
-    next_cursor = serializers.CharField(allow_null=True)
-    sync = SyncOutcome(required=False)
-
-
-class JobDetailShape(serializers.Serializer[Any]):
-    """One job."""
-
-    job = JobShape()
-
-
-class InlineProgressShape(serializers.Serializer[Any]):
-    """How far a running job is."""
-
-    job_id = serializers.CharField()
-    stage = serializers.CharField(allow_null=True)
-    last_log = serializers.CharField(allow_null=True)
-    progress = serializers.FloatField(allow_null=True)
-
-
-class LogShape(serializers.Serializer[Any]):
-    """A piece of a log; `offset` is what to give as `since` next."""
-
-    job_id = serializers.CharField()
-    logs = serializers.CharField()
-    offset = serializers.IntegerField()
-    complete = serializers.BooleanField()
-
-
-class JobEventShape(serializers.Serializer[Any]):
-    """One line of a job's history."""
-
-    id = serializers.IntegerField()
-    at = serializers.DateTimeField()
-    subject = serializers.CharField()
-    old = serializers.CharField(allow_null=True)
-    new = serializers.CharField()
-    actor = serializers.CharField()
-    source = serializers.CharField()  # type: ignore[assignment]
-    reason = serializers.CharField(allow_null=True)
-    correlation_id = serializers.CharField()
-
-
-class JobEventsShape(serializers.Serializer[Any]):
-    """A job's whole history, oldest first."""
-
-    events = JobEventShape(many=True)
-
-
-class SeriesShape(serializers.Serializer[Any]):
-    """Pairs of step and value, by name."""
-
-    series = serializers.DictField(child=serializers.ListField(child=serializers.ListField()))
-
-
-class DoneShape(serializers.Serializer[Any]):
-    """It was done."""
-
-    success = serializers.BooleanField()
-    job_id = serializers.CharField()
-    status = serializers.CharField(required=False)
-
-
-class SubmittedShape(serializers.Serializer[Any]):
-    """What became of a submission."""
-
-    success = serializers.BooleanField()
-    job_id = serializers.CharField()
-    status = serializers.CharField()
-    idempotent_hit = serializers.BooleanField()
-    requires_approval = serializers.BooleanField()
-    approval_id = serializers.IntegerField(allow_null=True)
-    queue_position = serializers.IntegerField(allow_null=True)
-    warnings = serializers.ListField(child=serializers.CharField())
-
-
-class StoredConfigShape(serializers.Serializer[Any]):
-    """A stored config."""
-
-    name = serializers.CharField()
-    organization = serializers.CharField()
-    config = serializers.DictField()
-    dataloader_config = serializers.ListField()
-    updated_at = serializers.DateTimeField()
-
-
-class StoredConfigListShape(serializers.Serializer[Any]):
-    """The stored configs."""
-
-    configs = StoredConfigShape(many=True)
-
-
-class ProviderSettingsBody(StrictSerializer):
-    """What an admin sets for a provider; what is left out stays."""
-
-    enabled = serializers.BooleanField(required=False)
-    webhook_url = serializers.URLField(max_length=500, required=False, allow_blank=True, validators=[holds_no_secret])
-    webhook_networks = serializers.ListField(child=serializers.CharField(max_length=50), required=False)
-    signature_required = serializers.BooleanField(required=False)
-    model_version = serializers.CharField(max_length=200, required=False, allow_blank=True)
-    default_hardware = serializers.CharField(max_length=40, required=False, allow_blank=True)
-    cost_per_second = serializers.DictField(child=serializers.FloatField(min_value=0), required=False)
-    seconds_per_step = serializers.FloatField(min_value=0, required=False)
-    silence_minutes = serializers.IntegerField(min_value=0, max_value=100_000, required=False)
-    discovery_organization = serializers.CharField(max_length=100, required=False, allow_null=True)
-
-    def validate_webhook_networks(self, networks: list[str]) -> list[str]:
-        """Each is one that `ipaddress` knows."""
-        for network in networks:
-            try:
-                ip_network(network, strict=False)
-            except ValueError as error:
-                raise serializers.ValidationError(f"{network!r} is no network, like 10.0.0.0/8.") from error
-        return networks
-
-
-class ProviderSettingsShape(serializers.Serializer[Any]):
-    """A provider with all of its settings, for its admins."""
-
-    name = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment]
-    enabled = serializers.BooleanField()
-    hardware = serializers.ListField(child=serializers.CharField())
-    default_hardware = serializers.CharField()
-    cost_per_second = serializers.DictField()
-    webhook_url = serializers.CharField(allow_null=True)
-    webhook_networks = serializers.ListField(child=serializers.CharField())
-    signature_required = serializers.BooleanField()
-    model_version = serializers.CharField()
-    seconds_per_step = serializers.FloatField()
-    silence_minutes = serializers.IntegerField()
-    webhooks_missed_at = serializers.DateTimeField(allow_null=True)
-    prices_as_of = serializers.DateField(allow_null=True)
-    discovery_organization = serializers.CharField(allow_null=True)
-
-
-class ProviderShape(serializers.Serializer[Any]):
-    """A provider."""
-
-    prices_as_of = serializers.DateField(allow_null=True, help_text="When its prices were last looked up.")
-    name = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment]
-    enabled = serializers.BooleanField()
-    hardware = serializers.ListField(child=serializers.CharField())
-    default_hardware = serializers.CharField()
-    cost_per_second = serializers.DictField()
-    webhook_url = serializers.CharField(allow_null=True)
-
-
-class ProviderListShape(serializers.Serializer[Any]):
-    """The providers."""
-
-    providers = ProviderShape(many=True)
-
-
-class ValidationShape(serializers.Serializer[Any]):
-    """Whether a provider would take a job now."""
-
-    valid = serializers.BooleanField()
-    message = serializers.CharField()
+def _reader_of(field: serializers.Field[Any, Any, Any, Any]) -> Callable[[Job], Any]:
+    source = str(field.source)
+    return attrgetter(source) if source.isidentifier() else field.get_attribute
 
 
 #: What the rooms above fill in, and what stands there when they have nothing to say.
@@ -337,52 +180,12 @@ FACET_FIELDS: dict[str, Any] = {
 }
 
 
-def as_utc(at: datetime | None) -> str | None:
-    """ISO 8601 in UTC with milliseconds and a `Z`."""
-    return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def represent(jobs: Sequence[Job], viewer: AnyUser) -> list[dict[str, Any]]:
-    """The jobs as `viewer` gets to see them, in their order."""
-    told = facets_of(jobs, viewer, FACET_FIELDS)
-    return [_represent(job, told[job.pk]) for job in jobs]
-
-
-def _represent(job: Job, facet: dict[str, Any]) -> dict[str, Any]:
-    extra = FACET_FIELDS | facet
-    return {
-        "job_id": job.pk,
-        "job_type": job.job_type,
-        "provider": job.provider,
-        "external_id": job.external_id,
-        "status": job.status,
-        "config_name": job.config_name,
-        "hardware_profile": job.hardware_profile or None,
-        "organization": job.organization.name if job.organization else None,
-        "submitted_by": job.submitted_by.get_username() if job.submitted_by else None,
-        "created_at": as_utc(job.created_at),
-        "queued_at": as_utc(job.queued_at),
-        "started_at": as_utc(job.started_at),
-        "completed_at": as_utc(job.completed_at),
-        "duration_seconds": seconds_of(job),
-        "cost_usd": float(job.cost_usd),
-        "estimated_cost_usd": None if job.estimated_cost_usd is None else float(job.estimated_cost_usd),
-        "error_message": job.error_message or None,
-        "output_url": job.output_url or None,
-        "stage": job.stage,
-        "progress": job.progress,
-        "last_log": job.last_log,
-        "queue_status": extra["queue_status"],
-        "queue_position": extra["queue_position"],
-        "estimated_wait_seconds": extra["estimated_wait_seconds"],
-        "waiting_reason": extra["waiting_reason"],
-        "attempt": job.attempt,
-        "approval_status": extra["approval_status"],
-        "approval_id": extra["approval_id"],
-        "correlation_id": job.correlation_id,
-        "last_synced_at": as_utc(job.last_synced_at),
-        "metadata": _metadata(job),
-    }
+def with_facets(jobs: Sequence[Job], viewer: AnyUser) -> Sequence[Job]:
+    """The jobs with what the rooms above tell `viewer` of them, as attributes, like a query's annotations."""
+    facets = facets_of(jobs, viewer, FACET_FIELDS)
+    for job in jobs:
+        vars(job).update(FACET_FIELDS | facets[job.pk])
+    return jobs
 
 
 def seconds_of(job: Job) -> float | None:
@@ -392,28 +195,91 @@ def seconds_of(job: Job) -> float | None:
     return round(((job.completed_at or timezone.now()) - job.started_at).total_seconds(), 3)
 
 
-def _metadata(job: Job) -> dict[str, Any]:
-    told: dict[str, Any] = dict(job.metadata)
-    if job.cancel_requested_at is not None:
-        told["cancel_requested_at"] = as_utc(job.cancel_requested_at)
-        told["cancel_requested_by"] = job.cancel_requested_by
-    if job.sync_error:
-        told["sync_error"] = job.sync_error
-    if job.retry_of_id:
-        told["retry_of"] = job.retry_of_id
-    return told
+class RefreshSerializer(serializers.Serializer[Any]):
+    """What came of refreshing the active jobs."""
+
+    refreshed = serializers.IntegerField()
+    failed = serializers.IntegerField()
 
 
-def represent_event(event: JobEvent) -> dict[str, Any]:
+class JobListSerializer(serializers.Serializer[Any]):
+    """A page of jobs."""
+
+    jobs = JobSerializer(many=True)
+    total = serializers.IntegerField()
+    next_cursor = serializers.CharField(allow_null=True)
+    sync = RefreshSerializer(required=False)
+
+
+class JobDetailSerializer(serializers.Serializer[Any]):
+    """One job."""
+
+    job = JobSerializer()
+
+
+class DiscoverySerializer(serializers.Serializer[Any]):
+    """What a discovery found: new jobs, and known ones that changed."""
+
+    synced = serializers.IntegerField(source="new")
+    updated = serializers.IntegerField()
+    message = serializers.CharField()
+
+
+class InlineProgressSerializer(serializers.Serializer[Job]):
+    """How far a running job is."""
+
+    job_id = serializers.CharField(source="pk")
+    stage = serializers.CharField(allow_null=True)
+    last_log = serializers.CharField(allow_null=True)
+    progress = serializers.FloatField(allow_null=True)
+
+
+class LogSerializer(serializers.Serializer[Any]):
+    """A piece of a log; `offset` is what to give as `since` next."""
+
+    job_id = serializers.CharField()
+    logs = serializers.CharField(source="piece.text")
+    offset = serializers.IntegerField(source="piece.end")
+    complete = serializers.BooleanField(source="piece.complete")
+
+
+class JobEventSerializer(serializers.Serializer[Any]):
     """One line of a job's history."""
-    return {
-        "id": event.pk,
-        "at": as_utc(event.at),
-        "subject": event.subject,
-        "old": event.old or None,
-        "new": event.new,
-        "actor": event.actor,
-        "source": event.source,
-        "reason": event.reason or None,
-        "correlation_id": event.correlation_id,
-    }
+
+    id = serializers.IntegerField()
+    at = UtcField()
+    subject = serializers.CharField()
+    old = OptionalTextField()
+    new = serializers.CharField()
+    actor = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
+    reason = OptionalTextField()
+    correlation_id = serializers.CharField()
+
+
+class JobHistorySerializer(serializers.Serializer[Any]):
+    """A job's whole history, oldest first."""
+
+    events = JobEventSerializer(many=True)
+
+
+class CurvesSerializer(serializers.Serializer[Any]):
+    """Pairs of step and value, by name."""
+
+    series = serializers.SerializerMethodField()
+
+    def get_series(self, curves: Curves) -> dict[str, list[list[float]]]:
+        return curves  # type: ignore[return-value]  # as they are: a list field would look at each of 100,000 points
+
+
+class DeletedJobSerializer(serializers.Serializer[Job]):
+    """The job is gone."""
+
+    success = SuccessField()
+    job_id = serializers.CharField(source="pk")
+
+
+class ChangedJobSerializer(DeletedJobSerializer):
+    """It was done; the job's status after it."""
+
+    status = serializers.CharField()

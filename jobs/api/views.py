@@ -5,34 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
+from cloudtrain_site.api import checked, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.api.errors import ProviderUnavailable
 from jobs.api.serializers import (
     CancelBody,
-    DoneShape,
-    InlineProgressShape,
-    JobDetailShape,
-    JobEventsShape,
+    ChangedJobSerializer,
+    CurvesSerializer,
+    DeletedJobSerializer,
+    DiscoverySerializer,
+    InlineProgressSerializer,
+    JobDetailSerializer,
+    JobHistorySerializer,
     JobListQuery,
-    JobListShape,
+    JobListSerializer,
     LogQuery,
-    LogShape,
-    SeriesShape,
+    LogSerializer,
     SyncQuery,
-    SyncShape,
-    represent,
-    represent_event,
+    with_facets,
 )
 from jobs.curves import curves_of
 from jobs.logs import read_end, read_log
-from jobs.permissions import organizations_of
+from jobs.permissions import AnyUser, organizations_of
 from jobs.providers.base import ProviderError
 from jobs.queries import filter_jobs, find_job, find_own_job
 from jobs.roles import SUBMITTERS
@@ -40,125 +42,118 @@ from jobs.sync import refresh
 from jobs.sync.discovery import discover
 from jobs.sync.refresh import refresh_shared
 
-DELETION = (
-    "Takes an ended job out of every list, and removes its log, its files on the server, and its dataset when its "
-    "submitter uploaded it and no other job has it. What it cost stays counted. What the training made stays: "
-    "`jobs/JOB_ID/output` in the data folder of the machine that trained, for whoever runs the server."
-)
 
+class CancelsJobs(ViewSet):
+    """The one verb that the jobs' and the queue's addresses share."""
 
-class JobList(APIView):
-    """The jobs that the asker may see."""
+    lookup_url_kwarg = "job_id"
 
-    @extend_schema(operation_id="jobs_list", parameters=[JobListQuery], responses=JobListShape)
-    def get(self, request: Request) -> Response:
-        query = JobListQuery(data=request.query_params)
-        query.is_valid(raise_exception=True)
-        wanted = query.validated_data
-        told = sync_active(request) if wanted["sync_active"] else {}
-        jobs = filter_jobs(request.user, wanted)
-        total = jobs.count()
-        if wanted["cursor"]:
-            jobs = jobs.filter(pk__lt=wanted["cursor"])
-        first, count = wanted["offset"], wanted["limit"]
-        page = list(jobs[first : first + count + 1])
-        shown = page[:count]
-        more = shown[-1].pk if len(page) > count else None
-        return Response({"jobs": represent(shown, request.user), "total": total, "next_cursor": more, **told})
-
-
-def sync_active(request: Request) -> dict[str, Any]:
-    """Refresh the active jobs that the asker may see."""
-    visible = filter_jobs(request.user, JobListQuery().to_internal_value({})).active().exclude(external_id=None)
-    outcome = refresh_shared(list(visible), source=Source.API)
-    return {"sync": {"refreshed": outcome.refreshed, "failed": outcome.failed}}
-
-
-class JobDetail(APIView):
-    """One job."""
-
-    @extend_schema(responses=JobDetailShape)
-    def get(self, request: Request, job_id: str) -> Response:
-        job = find_job(request.user, job_id)
-        return Response({"job": represent([job], request.user)[0]})
-
-    @extend_schema(responses=DoneShape, description=DELETION)
-    def delete(self, request: Request, job_id: str) -> Response:
+    @extend_schema(request=CancelBody, responses=ChangedJobSerializer)
+    @raises(Conflict)
+    @action(methods=["post"], detail=True)
+    def cancel(self, request: Request, job_id: str) -> Response:
+        """Cancel a job."""
         job = find_own_job(request.user, job_id)
-        if not lifecycle.delete(job, actor=Actor.of(request.user), source=Source.API):
-            raise Conflict(f"The job is {job.status}: only a finished one can be deleted. Cancel it first.")
-        return Response({"success": True, "job_id": job.pk})
-
-
-class InlineProgress(APIView):
-    """How far a job is, in four fields."""
-
-    @extend_schema(responses=InlineProgressShape)
-    def get(self, request: Request, job_id: str) -> Response:
-        job = find_job(request.user, job_id)
-        refresh.refresh_viewed(job, source=Source.API)
-        return Response({"job_id": job.pk, "stage": job.stage, "last_log": job.last_log, "progress": job.progress})
-
-
-class JobLogs(APIView):
-    """A job's log."""
-
-    @extend_schema(parameters=[LogQuery], responses=LogShape)
-    def get(self, request: Request, job_id: str) -> Response:
-        query = LogQuery(data=request.query_params)
-        query.is_valid(raise_exception=True)
-        job = find_job(request.user, job_id)
-        refresh.refresh_viewed(job, source=Source.API)
-        start, tail = query.validated_data["since"], query.validated_data.get("tail")
-        piece = read_end(job, start=start, lines=tail) if tail else read_log(job, start=start)
-        return Response({"job_id": job.pk, "logs": piece.text, "offset": piece.end, "complete": piece.complete})
-
-
-class JobEvents(APIView):
-    """A job's whole history."""
-
-    @extend_schema(responses=JobEventsShape)
-    def get(self, request: Request, job_id: str) -> Response:
-        job = find_job(request.user, job_id)
-        return Response({"events": [represent_event(event) for event in job.events.all()]})
-
-
-class JobMetrics(APIView):
-    """Loss and learning rate by step, read from the log."""
-
-    @extend_schema(responses=SeriesShape)
-    def get(self, request: Request, job_id: str) -> Response:
-        return Response({"series": curves_of(find_job(request.user, job_id))})
-
-
-class JobSync(APIView):
-    """Discovery: the provider's newest trainings, those that were made elsewhere too."""
-
-    @extend_schema(request=None, parameters=[SyncQuery], responses=SyncShape)
-    def post(self, request: Request) -> Response:
-        # It costs the provider's requests, and its failure is told to everybody: nobody's business from outside.
-        if not organizations_of(request.user, SUBMITTERS).exists():
-            raise PermissionDenied("Only who may submit jobs looks for those that were made elsewhere.")
-        query = SyncQuery(data=request.query_params)
-        query.is_valid(raise_exception=True)
-        wanted = query.validated_data
-        try:
-            outcome = discover(wanted["provider"], limit=wanted["limit"], source=Source.API)
-        except ProviderError as error:
-            raise ProviderUnavailable(str(error)) from error
-        return Response({"synced": outcome.new, "updated": outcome.updated, "message": outcome.message})
-
-
-class CancelJob(APIView):
-    """Stop a job."""
-
-    @extend_schema(request=CancelBody, responses=DoneShape)
-    def post(self, request: Request, job_id: str) -> Response:
-        job = find_own_job(request.user, job_id)
-        body = CancelBody(data=request.data or {})
-        body.is_valid(raise_exception=True)
-        reason = body.validated_data["reason"]
+        reason = checked(CancelBody, request.data or {})["reason"]
         if not lifecycle.request_cancel(job, actor=Actor.of(request.user), source=Source.API, reason=reason):
             job.refresh_from_db()
             raise Conflict(f"The job has already ended: it is {job.status}.")
-        return Response({"success": True, "job_id": job.pk, "status": job.status})
+        return rendered(ChangedJobSerializer, job)
+
+
+class JobViewSet(CancelsJobs):
+    """The jobs that the asker may see."""
+
+    @extend_schema(operation_id="jobs_list", parameters=[JobListQuery], responses=JobListSerializer)
+    def list(self, request: Request) -> Response:
+        """List jobs."""
+        query = checked(JobListQuery, request.query_params)
+        sync = {"sync": _refresh_active(request.user)} if query["sync_active"] else {}
+        return rendered(JobListSerializer, {**_page(request.user, query), **sync})
+
+    @extend_schema(responses=JobDetailSerializer)
+    def retrieve(self, request: Request, job_id: str) -> Response:
+        """Show a job."""
+        [job] = with_facets([find_job(request.user, job_id)], request.user)
+        return rendered(JobDetailSerializer, {"job": job})
+
+    @extend_schema(responses={200: DeletedJobSerializer})
+    @raises(Conflict)
+    def destroy(self, request: Request, job_id: str) -> Response:
+        """Delete a job.
+
+        Takes an ended job out of every list, and removes its log, its files on the server, and its dataset when its
+        submitter uploaded it and no other job has it. What it cost stays counted. What the training made stays:
+        `jobs/JOB_ID/output` in the data folder of the machine that trained, for whoever runs the server.
+        """
+        job = find_own_job(request.user, job_id)
+        if not lifecycle.delete(job, actor=Actor.of(request.user), source=Source.API):
+            raise Conflict(f"The job is {job.status}: only a finished one can be deleted. Cancel it first.")
+        return rendered(DeletedJobSerializer, job)
+
+    @extend_schema(responses=InlineProgressSerializer)
+    @action(detail=True, url_path="inline-progress")
+    def inline_progress(self, request: Request, job_id: str) -> Response:
+        """Show how far a job is."""
+        job = find_job(request.user, job_id)
+        refresh.refresh_viewed(job, source=Source.API)
+        return rendered(InlineProgressSerializer, job)
+
+    @extend_schema(parameters=[LogQuery], responses=LogSerializer)
+    @action(detail=True)
+    def logs(self, request: Request, job_id: str) -> Response:
+        """Read a job's log."""
+        query = checked(LogQuery, request.query_params)
+        job = find_job(request.user, job_id)
+        refresh.refresh_viewed(job, source=Source.API)
+        start, tail = query["since"], query.get("tail")
+        piece = read_end(job, start=start, lines=tail) if tail else read_log(job, start=start)
+        return rendered(LogSerializer, {"job_id": job.pk, "piece": piece})
+
+    @extend_schema(responses=JobHistorySerializer)
+    @action(detail=True)
+    def events(self, request: Request, job_id: str) -> Response:
+        """List a job's history."""
+        return rendered(JobHistorySerializer, {"events": find_job(request.user, job_id).events.all()})
+
+    @extend_schema(responses=CurvesSerializer)
+    @action(detail=True)
+    def metrics(self, request: Request, job_id: str) -> Response:
+        """Read a job's curves.
+
+        Loss and learning rate by step, as its log tells them.
+        """
+        return rendered(CurvesSerializer, curves_of(find_job(request.user, job_id)))
+
+    @extend_schema(request=None, parameters=[SyncQuery], responses=DiscoverySerializer)
+    @raises(ProviderUnavailable)
+    @action(methods=["post"], detail=False)
+    def sync(self, request: Request) -> Response:
+        """Look for jobs that were made at a provider itself."""
+        # It costs the provider's requests, and its failure is told to everybody: nobody's business from outside.
+        if not organizations_of(request.user, SUBMITTERS).exists():
+            raise PermissionDenied("Only who may submit jobs looks for those that were made elsewhere.")
+        query = checked(SyncQuery, request.query_params)
+        try:
+            outcome = discover(query["provider"], limit=query["limit"], source=Source.API)
+        except ProviderError as error:
+            raise ProviderUnavailable(str(error)) from error
+        return rendered(DiscoverySerializer, outcome)
+
+
+def _page(user: AnyUser, query: dict[str, Any]) -> dict[str, Any]:
+    """The page of jobs that `query` (a checked JobListQuery) asks for."""
+    jobs = filter_jobs(user, query)
+    rest = jobs.filter(pk__lt=query["cursor"]) if query["cursor"] else jobs
+    first, count = query["offset"], query["limit"]
+    # A config may have a megabyte, and is not shown.
+    found = list(rest.defer("config", "dataloader_config")[first : first + count + 1])
+    shown = found[:count]
+    next_cursor = shown[-1].pk if len(found) > count else None
+    return {"jobs": with_facets(shown, user), "total": jobs.count(), "next_cursor": next_cursor}
+
+
+def _refresh_active(user: AnyUser) -> refresh.RefreshResult:
+    """Ask the providers about the active jobs that `user` may see."""
+    visible = filter_jobs(user, JobListQuery().to_internal_value({})).active().exclude(external_id=None)
+    return refresh_shared(list(visible), source=Source.API)

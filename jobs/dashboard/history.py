@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from cloudtrain_site.api import as_utc
 from cloudtrain_site.states import Source
-from jobs.api.serializers import as_utc
 from jobs.models import Job, JobEvent
 
 #: More than anybody reads; the rest is in the API's answer.

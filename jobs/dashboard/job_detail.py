@@ -11,8 +11,8 @@ from typing import Any
 from django.urls import reverse
 from django.utils import timezone
 
+from cloudtrain_site.api import as_utc
 from cloudtrain_site.redaction import mask_secrets
-from jobs.api.serializers import as_utc
 from jobs.dashboard.history import history_of
 from jobs.dashboard.rows import duration, make_rows, money
 from jobs.extensions import panels_of

@@ -10,7 +10,8 @@ from typing import Any
 
 from django.urls import reverse
 
-from jobs.api.serializers import as_utc, seconds_of
+from cloudtrain_site.api import as_utc
+from jobs.api.serializers import seconds_of
 from jobs.extensions import facets_of
 from jobs.models import Job, JobEvent
 from jobs.permissions import AnyUser, Team, is_superuser, teams_of

@@ -5,130 +5,32 @@ from __future__ import annotations
 from typing import Any, cast
 
 from django.http import Http404, HttpRequest, QueryDict
-from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
-from rest_framework import exceptions, serializers
+from drf_spectacular.utils import extend_schema
+from rest_framework import exceptions
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
-from cloudtrain_site.api import StrictSerializer, current_user
+from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.archives import ArchiveError
 from cloudtrain_site.errors import Conflict
-from jobs.api.serializers import as_utc
 from jobs.datasets import store
+from jobs.datasets.serializers import (
+    RemovedUploadSerializer,
+    UploadBody,
+    UploadDetailSerializer,
+    UploadListQuery,
+    UploadListSerializer,
+)
 from jobs.datasets.upload_handler import FIELD, DatasetHandler, ReceivedFile, UploadTooLarge
-from jobs.models import DatasetUpload
 from jobs.permissions import choose_organization
 
 
-@extend_schema_field(OpenApiTypes.BINARY)
-class ArchiveField(serializers.FileField):
-    """A file, and for the schema its bytes, not an address."""
+class UploadViewSet(ViewSet):
+    """One's own datasets, new ones, and those of the asker's organizations."""
 
-
-class UploadBody(StrictSerializer):
-    """A dataset: one zip, tar or tar.gz of at most 100,000,000 bytes, and for which organization it is."""
-
-    file = ArchiveField(error_messages={"required": f"Send the archive in the field {FIELD!r}."})
-    organization = serializers.CharField(max_length=100, default="", allow_blank=True)
-
-
-class UploadListQuery(serializers.Serializer[Any]):
-    """Which page of one's own uploads."""
-
-    limit = serializers.IntegerField(min_value=1, max_value=500, default=50)
-    offset = serializers.IntegerField(min_value=0, default=0)
-
-
-class TransferShape(serializers.Serializer[Any]):
-    """How much of it a provider has."""
-
-    provider = serializers.CharField()
-    progress = serializers.FloatField()
-    sent_bytes = serializers.IntegerField()
-    complete = serializers.BooleanField()
-    expires_at = serializers.DateTimeField(allow_null=True)
-
-
-class UploadShape(serializers.Serializer[Any]):
-    """An upload: `ready` here, `uploading` to a provider, or `uploaded` there; with the last transfer's progress."""
-
-    id = serializers.CharField()
-    name = serializers.CharField()
-    kind = serializers.ChoiceField(choices=DatasetUpload.Kind.choices)
-    state = serializers.ChoiceField(choices=["ready", "uploading", "uploaded"])
-    size = serializers.IntegerField()
-    sha256 = serializers.CharField()
-    files = serializers.IntegerField()
-    unpacked_size = serializers.IntegerField()
-    organization = serializers.CharField()
-    uploaded_by = serializers.CharField()
-    created_at = serializers.DateTimeField()
-    last_used_at = serializers.DateTimeField()
-    expires_at = serializers.DateTimeField()
-    progress = serializers.FloatField(allow_null=True)
-    transfers = TransferShape(many=True)
-
-
-class UploadDetailShape(serializers.Serializer[Any]):
-    """One upload."""
-
-    upload = UploadShape()
-
-
-class UploadListShape(serializers.Serializer[Any]):
-    """A page of uploads, newest first."""
-
-    store = UploadShape(many=True)
-    total = serializers.IntegerField()
-
-
-class RemovedShape(serializers.Serializer[Any]):
-    """It is gone."""
-
-    success = serializers.BooleanField()
-    id = serializers.CharField()
-
-
-def represent_upload(upload: DatasetUpload) -> dict[str, Any]:
-    """The upload as the API shows it."""
-    transfers = [
-        {
-            "provider": copy.provider,
-            "progress": 100.0 if copy.address else min(99.0, round(100 * copy.sent_bytes / upload.size, 1)),
-            "sent_bytes": copy.sent_bytes,
-            "complete": bool(copy.address),
-            "expires_at": as_utc(copy.expires_at),
-        }
-        for copy in sorted(upload.copies.all(), key=lambda copy: copy.updated_at, reverse=True)
-        if copy.expires_at is None or copy.expires_at > timezone.now()
-    ]
-    last = transfers[0] if transfers else None
-    return {
-        "id": upload.pk,
-        "name": upload.name,
-        "kind": upload.kind,
-        "state": "ready" if last is None else "uploaded" if last["complete"] else "uploading",
-        "size": upload.size,
-        "sha256": upload.sha256,
-        "files": upload.files,
-        "unpacked_size": upload.unpacked_size,
-        "organization": upload.organization.name,
-        "uploaded_by": upload.uploaded_by.get_username(),
-        "created_at": as_utc(upload.created_at),
-        "last_used_at": as_utc(upload.last_used_at),
-        "expires_at": as_utc(upload.last_used_at + store.UNUSED_LIFETIME),
-        "progress": last["progress"] if last else None,
-        "transfers": transfers,
-    }
-
-
-class UploadList(APIView):
-    """One's own datasets, and new ones."""
-
+    lookup_url_kwarg = "upload_id"
     parser_classes = (MultiPartParser,)
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
@@ -149,43 +51,37 @@ class UploadList(APIView):
         self.handler.discard()
         return super().finalize_response(request, response, *args, **kwargs)
 
-    @extend_schema(operation_id="uploads_list", parameters=[UploadListQuery], responses=UploadListShape)
-    def get(self, request: Request) -> Response:
-        query = UploadListQuery(data=request.query_params)
-        query.is_valid(raise_exception=True)
-        own, first = store.own_uploads(request.user), query.validated_data["offset"]
-        page = own[first : first + query.validated_data["limit"]]
-        return Response({"uploads": [represent_upload(upload) for upload in page], "total": own.count()})
+    @extend_schema(operation_id="uploads_list", parameters=[UploadListQuery], responses=UploadListSerializer)
+    def list(self, request: Request) -> Response:
+        """List your own datasets."""
+        query = checked(UploadListQuery, request.query_params)
+        own, first = store.own_uploads(request.user), query["offset"]
+        return rendered(UploadListSerializer, {"uploads": own[first : first + query["limit"]], "total": own.count()})
 
-    @extend_schema(
-        request={"multipart/form-data": UploadBody},
-        responses={201: UploadDetailShape, 413: OpenApiResponse(description="too large")},
-    )
-    def post(self, request: Request) -> Response:
+    @extend_schema(request={"multipart/form-data": UploadBody}, responses={201: UploadDetailSerializer})
+    def create(self, request: Request) -> Response:
+        """Upload a dataset."""
         # Who may upload nowhere learns so before the body is read.
         choose_organization(request.user)
-        body = UploadBody(data=cast(QueryDict, request.data).dict())
-        body.is_valid(raise_exception=True)
-        organization = choose_organization(request.user, body.validated_data["organization"])
-        file = body.validated_data["file"]
-        if not isinstance(file, ReceivedFile):
+        body = checked(UploadBody, cast(QueryDict, request.data).dict())
+        organization = choose_organization(request.user, body["organization"])
+        if not isinstance(body["file"], ReceivedFile):
             raise exceptions.ValidationError({FIELD: "This is not a file."})
         try:
-            upload = store.store_upload(file.received, user=current_user(request), organization=organization)
+            upload = store.store_upload(body["file"].received, user=current_user(request), organization=organization)
         except ArchiveError as error:
             raise exceptions.ValidationError({FIELD: str(error)}) from error
-        return Response({"upload": represent_upload(upload)}, status=201)
+        return rendered(UploadDetailSerializer, {"upload": upload}, status=201)
 
+    @extend_schema(responses=UploadDetailSerializer)
+    def retrieve(self, request: Request, upload_id: str) -> Response:
+        """Show a dataset."""
+        return rendered(UploadDetailSerializer, {"upload": store.find_upload(request.user, upload_id)})
 
-class UploadDetail(APIView):
-    """One dataset of the asker's organizations."""
-
-    @extend_schema(responses=UploadDetailShape)
-    def get(self, request: Request, upload_id: str) -> Response:
-        return Response({"upload": represent_upload(store.find_upload(request.user, upload_id))})
-
-    @extend_schema(responses={200: RemovedShape, 409: OpenApiResponse(description="in use")})
-    def delete(self, request: Request, upload_id: str) -> Response:
+    @extend_schema(responses={200: RemovedUploadSerializer})
+    @raises(Conflict)
+    def destroy(self, request: Request, upload_id: str) -> Response:
+        """Remove a dataset that no job uses any more."""
         upload = store.find_upload(request.user, upload_id)
         if not store.may_remove(request.user, upload):
             raise exceptions.PermissionDenied("Only who uploaded it, a lead or an admin removes a dataset.")
@@ -194,4 +90,4 @@ class UploadDetail(APIView):
             if not count:
                 raise Http404  # somebody else was first
             raise Conflict(f"Jobs that have not ended use this dataset: {count}.", code="in_use")
-        return Response({"success": True, "id": upload.pk})
+        return rendered(RemovedUploadSerializer, upload)

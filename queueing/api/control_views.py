@@ -5,40 +5,50 @@ from __future__ import annotations
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
+from cloudtrain_site.api import checked, rendered
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor, Source
 from jobs.models import Organization
-from jobs.permissions import is_superuser, manages_anything, organizations_of
+from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
 from jobs.roles import MANAGERS
 from queueing import operations, passes
-from queueing.api.serializers import AskedShape, CleanedShape, CleanupQuery, LimitsBody, LimitsShape
+from queueing.api.serializers import (
+    CleanedSerializer,
+    CleanupQuery,
+    LimitsBody,
+    LimitsSerializer,
+    RequestedPassSerializer,
+)
 from queueing.limits import queue_state
 from queueing.models import QueueEntry
-from queueing.operations import GENERAL, ChangedBy, LimitError, as_data, clean_up, may_limit, may_run_queue
+from queueing.operations import GENERAL, ChangedBy, LimitError, clean_up, may_limit, may_run_queue
 
 
-class Concurrency(APIView):
-    """The limits in force, and their change."""
+class QueueControlViewSet(ViewSet):
+    """How the queue runs, for everybody."""
 
-    @extend_schema(responses=LimitsShape)
-    def get(self, request: Request) -> Response:
-        return Response(as_data(queue_state()))
+    @extend_schema(responses=LimitsSerializer)
+    @action(detail=False)
+    def concurrency(self, request: Request) -> Response:
+        """Show the limits in force."""
+        return rendered(LimitsSerializer, queue_state())
 
-    @extend_schema(request=LimitsBody, responses=LimitsShape)
-    def post(self, request: Request) -> Response:
-        body = LimitsBody(data=request.data)
-        body.is_valid(raise_exception=True)
-        wanted = body.validated_data
+    @extend_schema(request=LimitsBody, responses=LimitsSerializer)
+    @concurrency.mapping.post
+    def set_concurrency(self, request: Request) -> Response:
+        """Change limits."""
+        wanted = checked(LimitsBody, request.data)
         by = ChangedBy(Actor.of(request.user), Source.API, wanted["reason"])
         general = {name: wanted[name] for name in GENERAL if name in wanted}
         if (general or wanted.get("providers")) and not may_run_queue(request.user):
             raise PermissionDenied("These limits touch every organization: a superuser changes them.")
-        own = _own_limits(request, wanted.get("organizations", {}))
+        own = _own_limits(request.user, wanted.get("organizations", {}))
         try:
             with unit_of_work():
                 operations.set_general(general, by)
@@ -48,56 +58,60 @@ class Concurrency(APIView):
                     operations.set_organization(organization, limit, by, may_exceed=is_superuser(request.user))
         except LimitError as error:
             raise ValidationError({"non_field_errors": [str(error)]}) from error
-        return Response(as_data(queue_state()))
+        return rendered(LimitsSerializer, queue_state())
 
-
-def _own_limits(request: Request, wanted: dict[str, Any]) -> list[tuple[Organization, int | None]]:
-    """The organizations whose own number the asker may set. Raises for any other."""
-    own = []
-    for name, limit in wanted.items():
-        organization = organizations_of(request.user).filter(name=name).first()
-        if organization is None:
-            raise ValidationError({"organizations": f"You belong to no organization called {name!r}."})
-        if not may_limit(request.user, organization):
-            raise PermissionDenied(f"Only its admins set the limit of {name}.")
-        own.append((organization, limit))
-    return own
-
-
-class Process(APIView):
-    """A pass, without waiting for the tick."""
-
-    @extend_schema(request=None, responses=AskedShape)
-    def post(self, request: Request) -> Response:
+    @extend_schema(request=None, responses=RequestedPassSerializer)
+    @action(methods=["post"], detail=False)
+    def process(self, request: Request) -> Response:
+        """Ask for a queue pass, without waiting for the next tick."""
         if not manages_anything(request.user):
             raise PermissionDenied("Only leads and admins ask for a pass.")
         passes.request_pass()
-        return Response({"success": True, "message": "A queue pass was asked for."})
+        return rendered(RequestedPassSerializer, {"message": "A queue pass was asked for."})
 
+    @extend_schema(request=None, parameters=[CleanupQuery], responses=CleanedSerializer)
+    @action(methods=["post"], detail=False)
+    def cleanup(self, request: Request) -> Response:
+        """Remove old finished entries.
 
-class Cleanup(APIView):
-    """Finished entries that are old go; their jobs and their history stay."""
-
-    @extend_schema(request=None, parameters=[CleanupQuery], responses=CleanedShape)
-    def post(self, request: Request) -> Response:
-        query = CleanupQuery(data=request.query_params)
-        query.is_valid(raise_exception=True)
+        Their jobs and their history stay.
+        """
+        query = checked(CleanupQuery, request.query_params)
         if not manages_anything(request.user):
             raise PermissionDenied("Only leads and admins clean up.")
         entries = QueueEntry.objects.all()
         if not is_superuser(request.user):
             entries = entries.filter(organization__in=organizations_of(request.user, MANAGERS))
-        return Response({"success": True, "deleted": clean_up(entries, query.validated_data["days"])})
+        return rendered(CleanedSerializer, {"deleted": clean_up(entries, query["days"])})
+
+    @extend_schema(request=None, responses=LimitsSerializer)
+    @action(methods=["post"], detail=False)
+    def pause(self, request: Request) -> Response:
+        """Start no more jobs until the queue is resumed."""
+        return _set_paused(request.user, True)
+
+    @extend_schema(request=None, responses=LimitsSerializer)
+    @action(methods=["post"], detail=False)
+    def resume(self, request: Request) -> Response:
+        """Let the queue start jobs again."""
+        return _set_paused(request.user, False)
 
 
-class SetPaused(APIView):
-    """Stop starting jobs, or go on."""
+def _own_limits(user: AnyUser, wanted: dict[str, Any]) -> list[tuple[Organization, int | None]]:
+    """The organizations whose own number `user` may set. Raises for any other."""
+    own = []
+    for name, limit in wanted.items():
+        organization = organizations_of(user).filter(name=name).first()
+        if organization is None:
+            raise ValidationError({"organizations": f"You belong to no organization called {name!r}."})
+        if not may_limit(user, organization):
+            raise PermissionDenied(f"Only its admins set the limit of {name}.")
+        own.append((organization, limit))
+    return own
 
-    paused = False
 
-    @extend_schema(request=None, responses=LimitsShape)
-    def post(self, request: Request) -> Response:
-        if not may_run_queue(request.user):
-            raise PermissionDenied("This touches every organization: a superuser does it.")
-        operations.set_paused(self.paused, ChangedBy(Actor.of(request.user), Source.API))
-        return Response(as_data(queue_state()))
+def _set_paused(user: AnyUser, paused: bool) -> Response:
+    if not may_run_queue(user):
+        raise PermissionDenied("This touches every organization: a superuser does it.")
+    operations.set_paused(paused, ChangedBy(Actor.of(user), Source.API))
+    return rendered(LimitsSerializer, queue_state())

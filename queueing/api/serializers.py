@@ -1,14 +1,20 @@
-"""The shapes of requests, checked; and those of answers."""
+"""What comes in about the queue, checked; and how the queue goes out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rest_framework import serializers
 
-from cloudtrain_site.api import StrictSerializer
-from queueing.models import MAX_PRIORITY
-from queueing.statuses import EntryStatus
+from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField
+from jobs.models import Organization
+from jobs.permissions import AnyUser
+from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
+from queueing.statuses import WAITING, EntryStatus
+from queueing.waiting.estimates import Wait
+from queueing.waiting.explain import Explained
+from queueing.waiting.positions import NOT_WAITING, waiting_facts
 
 
 class QueueQuery(serializers.Serializer[Any]):
@@ -25,77 +31,88 @@ class PriorityBody(StrictSerializer):
     reason = serializers.CharField(max_length=2000)
 
 
-class EntryShape(serializers.Serializer[Any]):
-    """A queue entry."""
+class EntrySerializer(serializers.Serializer[Any]):
+    """A queue entry, once `with_facts` has put its place and its wait beside its columns."""
 
     job_id = serializers.CharField()
-    config_name = serializers.CharField()
+    config_name = serializers.CharField(source="job.config_name")
     status = serializers.ChoiceField(choices=EntryStatus.choices)
-    priority = serializers.IntegerField()
-    position = serializers.IntegerField(allow_null=True)
+    priority = serializers.IntegerField(source="effective_priority")
+    position = serializers.IntegerField(source="queue_position", allow_null=True)
     waiting_reason = serializers.CharField(allow_null=True)
     estimated_wait_seconds = serializers.FloatField(allow_null=True)
-    unconfirmed = serializers.BooleanField()
-    submitted_by = serializers.CharField(allow_null=True)
-    organization = serializers.CharField(allow_null=True)
+    unconfirmed = serializers.SerializerMethodField()
+    submitted_by = serializers.CharField(source="user.username", allow_null=True)
+    organization = serializers.CharField(source="organization.name", allow_null=True)
     provider = serializers.CharField()
     attempts = serializers.IntegerField()
-    last_error = serializers.CharField(allow_null=True)
-    enqueued_at = serializers.DateTimeField()
-    dispatched_at = serializers.DateTimeField(allow_null=True)
+    last_error = OptionalTextField()
+    enqueued_at = UtcField()
+    dispatched_at = UtcField(allow_null=True)
+
+    def get_unconfirmed(self, entry: QueueEntry) -> bool:
+        return entry.unconfirmed_at is not None
 
 
-class QueueShape(serializers.Serializer[Any]):
+def with_facts(entries: Sequence[QueueEntry], viewer: AnyUser) -> Sequence[QueueEntry]:
+    """The entries with where and why they wait, as `viewer` may know it, as attributes, like a query's annotations."""
+    facts = waiting_facts([entry for entry in entries if entry.status in WAITING], viewer)
+    for entry in entries:
+        vars(entry).update(facts.get(entry.pk, NOT_WAITING))
+    return entries
+
+
+class QueueSerializer(serializers.Serializer[Any]):
     """The live entries that the asker may see, and how full the queue is."""
 
-    entries = EntryShape(many=True)
+    entries = EntrySerializer(many=True)
     depth = serializers.IntegerField()
     running = serializers.IntegerField()
 
 
-class MyQueueShape(serializers.Serializer[Any]):
+class OwnQueueSerializer(serializers.Serializer[Any]):
     """The asker's live entries."""
 
-    entries = EntryShape(many=True)
+    entries = EntrySerializer(many=True)
 
 
-class HolderShape(serializers.Serializer[Any]):
+class HolderSerializer(serializers.Serializer[QueueEntry]):
     """A job that takes a slot."""
 
     job_id = serializers.CharField()
-    config_name = serializers.CharField()
+    config_name = serializers.CharField(source="job.config_name")
     status = serializers.ChoiceField(choices=EntryStatus.choices)
 
 
-class BlockerShape(serializers.Serializer[Any]):
+class BlockerSerializer(serializers.Serializer[Explained]):
     """One thing that keeps a job waiting, and what would lift it."""
 
     kind = serializers.CharField()
     sentence = serializers.CharField()
-    holders = HolderShape(many=True)
+    holders = HolderSerializer(many=True)
     lifted_by = serializers.CharField()
 
 
-class RangeShape(serializers.Serializer[Any]):
+class RangeSerializer(serializers.Serializer[Wait]):
     """From a quarter of the past jobs' lengths to three quarters."""
 
     low = serializers.FloatField()
     high = serializers.FloatField()
 
 
-class PositionShape(serializers.Serializer[Any]):
+class PositionSerializer(serializers.Serializer[Any]):
     """Where a job stands, why it waits, and about how long."""
 
-    job_id = serializers.CharField()
-    status = serializers.CharField()
+    job_id = serializers.CharField(source="entry.job_id")
+    status = serializers.CharField(source="entry.status")
     position = serializers.IntegerField(allow_null=True)
     waiting_reason = serializers.CharField(allow_null=True)
-    blockers = BlockerShape(many=True)
-    estimated_wait_seconds = serializers.FloatField(allow_null=True)
-    estimated_wait_range = RangeShape(allow_null=True)
+    blockers = BlockerSerializer(many=True)
+    estimated_wait_seconds = serializers.FloatField(source="wait.likely", allow_null=True)
+    estimated_wait_range = RangeSerializer(source="wait", allow_null=True)
 
 
-class UserLoadShape(serializers.Serializer[Any]):
+class UserLoadSerializer(serializers.Serializer[Any]):
     """What a user has in the queue."""
 
     user = serializers.CharField(allow_null=True)
@@ -103,7 +120,7 @@ class UserLoadShape(serializers.Serializer[Any]):
     running = serializers.IntegerField()
 
 
-class OrganizationLoadShape(serializers.Serializer[Any]):
+class OrganizationLoadSerializer(serializers.Serializer[Any]):
     """What an organization has in the queue."""
 
     organization = serializers.CharField(allow_null=True)
@@ -111,14 +128,14 @@ class OrganizationLoadShape(serializers.Serializer[Any]):
     running = serializers.IntegerField()
 
 
-class StatisticsShape(serializers.Serializer[Any]):
+class StatisticsSerializer(serializers.Serializer[Any]):
     """The queue in numbers."""
 
     depth = serializers.IntegerField()
     running = serializers.IntegerField()
     average_wait_seconds = serializers.FloatField(allow_null=True)
-    by_user = UserLoadShape(many=True)
-    by_organization = OrganizationLoadShape(many=True)
+    by_user = UserLoadSerializer(many=True)
+    by_organization = OrganizationLoadSerializer(many=True)
 
 
 class ProviderLimitBody(StrictSerializer):
@@ -143,7 +160,7 @@ class LimitsBody(StrictSerializer):
     reason = serializers.CharField(max_length=2000, default="", allow_blank=True)
 
 
-class LimitsShape(serializers.Serializer[Any]):
+class LimitsSerializer(serializers.Serializer[QueueState]):
     """The limits in force."""
 
     max_running = serializers.IntegerField()
@@ -151,8 +168,15 @@ class LimitsShape(serializers.Serializer[Any]):
     max_running_per_organization = serializers.IntegerField()
     fair_share = serializers.BooleanField()
     paused = serializers.BooleanField()
-    providers = serializers.DictField()
-    organizations = serializers.DictField()
+    providers = serializers.SerializerMethodField()
+    organizations = serializers.SerializerMethodField()
+
+    def get_providers(self, state: QueueState) -> dict[str, Any]:
+        rows = ProviderLimit.objects.all()
+        return {row.provider: {"max_running": row.max_running, "drained": row.drained} for row in rows}
+
+    def get_organizations(self, state: QueueState) -> dict[str, Any]:
+        return dict(Organization.objects.exclude(max_running=None).values_list("name", "max_running"))
 
 
 class ReasonBody(StrictSerializer):
@@ -167,15 +191,15 @@ class CleanupQuery(serializers.Serializer[Any]):
     days = serializers.IntegerField(min_value=0, max_value=36_500, default=30)
 
 
-class CleanedShape(serializers.Serializer[Any]):
+class CleanedSerializer(serializers.Serializer[Any]):
     """How many finished entries went."""
 
-    success = serializers.BooleanField()
+    success = SuccessField()
     deleted = serializers.IntegerField()
 
 
-class AskedShape(serializers.Serializer[Any]):
+class RequestedPassSerializer(serializers.Serializer[Any]):
     """That a pass comes."""
 
-    success = serializers.BooleanField()
+    success = SuccessField()
     message = serializers.CharField()

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from cloudtrain_site.api import current_user
+from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Source
-from jobs.api.serializers import DoneShape, as_utc
+from jobs.api.serializers import ChangedJobSerializer
+from jobs.api.views import CancelsJobs
 from jobs.models import Job
 from jobs.permissions import AnyUser, can_manage
 from jobs.queries import find_job
 from queueing import claims, operations
 from queueing.api.serializers import (
-    MyQueueShape,
-    PositionShape,
+    OwnQueueSerializer,
+    PositionSerializer,
     PriorityBody,
     QueueQuery,
-    QueueShape,
+    QueueSerializer,
     ReasonBody,
-    StatisticsShape,
+    StatisticsSerializer,
+    with_facts,
 )
 from queueing.models import LARGE, QueueEntry, QueueEntryQuerySet
 from queueing.operations import ChangedBy
@@ -36,7 +37,6 @@ from queueing.statuses import HOLDS_SLOT, LIVE, WAITING
 from queueing.waiting.estimates import WaitEstimates
 from queueing.waiting.explain import Explainer
 from queueing.waiting.order import QueueOrder, queue_in_order
-from queueing.waiting.positions import NOT_WAITING, waiting_facts
 
 
 def visible_entries(user: AnyUser) -> QueueEntryQuerySet:
@@ -45,84 +45,81 @@ def visible_entries(user: AnyUser) -> QueueEntryQuerySet:
     return queue_in_order(seen.defer(*LARGE))
 
 
-def represent_entries(entries: Sequence[QueueEntry], viewer: AnyUser) -> list[dict[str, Any]]:
-    """Entries as the API shows them."""
-    told = waiting_facts([entry for entry in entries if entry.status in WAITING], viewer)
-    return [
-        {
-            "job_id": entry.job_id,
-            "config_name": entry.job.config_name,
-            "status": entry.status,
-            "priority": entry.effective_priority,
-            "position": told.get(entry.pk, NOT_WAITING)["queue_position"],
-            "waiting_reason": told.get(entry.pk, NOT_WAITING)["waiting_reason"],
-            "estimated_wait_seconds": told.get(entry.pk, NOT_WAITING)["estimated_wait_seconds"],
-            "unconfirmed": entry.unconfirmed_at is not None,
-            "submitted_by": entry.user.get_username() if entry.user else None,
-            "organization": entry.organization.name if entry.organization else None,
-            "provider": entry.provider,
-            "attempts": entry.attempts,
-            "last_error": entry.last_error or None,
-            "enqueued_at": as_utc(entry.enqueued_at),
-            "dispatched_at": as_utc(entry.dispatched_at),
-        }
-        for entry in entries
-    ]
-
-
-class QueueList(APIView):
+class QueueViewSet(CancelsJobs):
     """What runs and what waits."""
 
-    @extend_schema(parameters=[QueueQuery], responses=QueueShape)
-    def get(self, request: Request) -> Response:
-        query = QueueQuery(data=request.query_params)
-        query.is_valid(raise_exception=True)
+    @extend_schema(parameters=[QueueQuery], responses=QueueSerializer)
+    def list(self, request: Request) -> Response:
+        """List what runs and what waits."""
+        query = checked(QueueQuery, request.query_params)
         entries = visible_entries(request.user)
-        if query.validated_data["status"]:
-            entries = entries.filter(status__in=query.validated_data["status"])
-        shown = represent_entries(list(entries[: query.validated_data["limit"]]), request.user)
+        if query["status"]:
+            entries = entries.filter(status__in=query["status"])
+        shown = with_facts(list(entries[: query["limit"]]), request.user)
         depth = entries.filter(status__in=WAITING).count()
         running = entries.filter(status__in=HOLDS_SLOT).count()
-        return Response({"entries": shown, "depth": depth, "running": running})
+        return rendered(QueueSerializer, {"entries": shown, "depth": depth, "running": running})
 
-
-class MyQueue(APIView):
-    """The asker's own entries."""
-
-    @extend_schema(responses=MyQueueShape)
-    def get(self, request: Request) -> Response:
+    @extend_schema(responses=OwnQueueSerializer)
+    @action(detail=False)
+    def me(self, request: Request) -> Response:
+        """List your own entries."""
         entries = visible_entries(request.user).filter(user=current_user(request))
-        return Response({"entries": represent_entries(list(entries), request.user)})
+        return rendered(OwnQueueSerializer, {"entries": with_facts(list(entries), request.user)})
 
+    @extend_schema(responses=StatisticsSerializer)
+    @action(detail=False)
+    def stats(self, request: Request) -> Response:
+        """Count what runs and what waits."""
+        return rendered(StatisticsSerializer, statistics(request.user))
 
-class QueuePosition(APIView):
-    """Where one job stands."""
-
-    @extend_schema(responses=PositionShape)
-    def get(self, request: Request, job_id: str) -> Response:
+    @extend_schema(responses=PositionSerializer)
+    @action(detail=False, url_path="position/<str:job_id>")
+    def position(self, request: Request, job_id: str) -> Response:
+        """Show where a job stands and why it waits."""
         entry = _entry_of(find_job(request.user, job_id).pk)
         explainer = Explainer(request.user, [entry])
         is_waiting = entry.status in WAITING
-        line = QueueOrder(explainer.limits, explainer.usage, explainer.now)
-        wait = WaitEstimates(explainer, line, [entry]).of(entry) if is_waiting else None
+        order = QueueOrder(explainer.limits, explainer.usage, explainer.now)
         answer = {
-            "job_id": entry.job_id,
-            "status": entry.status,
-            "position": line.positions([entry.pk]).get(entry.pk),
+            "entry": entry,
+            "position": order.positions([entry.pk]).get(entry.pk),
             "waiting_reason": explainer.reason(entry) if is_waiting else None,
-            "blockers": [found.as_data() for found in explainer.explain(entry)] if is_waiting else [],
-            "estimated_wait_seconds": wait and wait.likely,
-            "estimated_wait_range": wait and {"low": wait.low, "high": wait.high},
+            "blockers": explainer.explain(entry) if is_waiting else [],
+            "wait": WaitEstimates(explainer, order, [entry]).of(entry) if is_waiting else None,
         }
-        return Response(answer)
+        return rendered(PositionSerializer, answer)
 
+    @extend_schema(request=PriorityBody, responses=ChangedJobSerializer)
+    @raises(Conflict)
+    @action(methods=["post"], detail=True)
+    def priority(self, request: Request, job_id: str) -> Response:
+        """Move a waiting job further up or down."""
+        job = _managed_job(request.user, job_id)
+        body = checked(PriorityBody, request.data)
+        entry = _entry_of(job.pk)
+        if entry.status not in LIVE or not claims.set_priority(
+            entry, body["priority"], actor=Actor.of(request.user), source=Source.API, reason=body["reason"]
+        ):
+            raise Conflict("The job has left the queue.")
+        return rendered(ChangedJobSerializer, {"pk": job.pk, "status": entry.status})
 
-class Statistics(APIView):
-    """The queue in numbers."""
+    @extend_schema(request=ReasonBody, responses=ChangedJobSerializer)
+    @raises(Conflict)
+    @action(methods=["post"], detail=True)
+    def resubmit(self, request: Request, job_id: str) -> Response:
+        """Queue an unconfirmed job once more.
 
-    @extend_schema(responses=StatisticsShape)
-    def get(self, request: Request) -> Response:
-        return Response(statistics(request.user))
+        For one that its provider, by all that can be seen there, does not have.
+        """
+        return _settle(request, job_id, operations.resubmit)
+
+    @extend_schema(request=ReasonBody, responses=ChangedJobSerializer)
+    @raises(Conflict)
+    @action(methods=["post"], detail=True, url_path="give-up")
+    def give_up(self, request: Request, job_id: str) -> Response:
+        """End an unconfirmed job, and free its slot."""
+        return _settle(request, job_id, operations.end_unconfirmed)
 
 
 def _entry_of(job_id: str) -> QueueEntry:
@@ -133,56 +130,19 @@ def _entry_of(job_id: str) -> QueueEntry:
     return entry
 
 
-def _managed_job(request: Request, job_id: str) -> Job:
+def _managed_job(user: AnyUser, job_id: str) -> Job:
     """The job, for one who leads its organization. Raises Http404 or PermissionDenied for anybody else."""
-    job = find_job(request.user, job_id)
-    if not can_manage(request.user, job.organization_id):
+    job = find_job(user, job_id)
+    if not can_manage(user, job.organization_id):
         raise PermissionDenied("Only leads and admins of the organization may do this to its jobs.")
     return job
 
 
-class SetPriority(APIView):
-    """Put a waiting entry further up or down."""
-
-    @extend_schema(request=PriorityBody, responses=DoneShape)
-    def post(self, request: Request, job_id: str) -> Response:
-        job = _managed_job(request, job_id)
-        body = PriorityBody(data=request.data)
-        body.is_valid(raise_exception=True)
-        entry = _entry_of(job.pk)
-        wanted = body.validated_data
-        if entry.status not in LIVE or not claims.set_priority(
-            entry, wanted["priority"], actor=Actor.of(request.user), source=Source.API, reason=wanted["reason"]
-        ):
-            raise Conflict("The job has left the queue.")
-        return Response({"success": True, "job_id": job.pk, "status": entry.status})
-
-
-class SettleUnconfirmed(APIView):
+def _settle(request: Request, job_id: str, verb: Callable[[QueueEntry, ChangedBy], bool]) -> Response:
     """Decide about a job of which nobody knows whether its provider has it."""
-
-    verb: Callable[[QueueEntry, ChangedBy], bool]
-
-    @extend_schema(request=ReasonBody, responses=DoneShape)
-    def post(self, request: Request, job_id: str) -> Response:
-        job = _managed_job(request, job_id)
-        body = ReasonBody(data=request.data)
-        body.is_valid(raise_exception=True)
-        entry = _entry_of(job.pk)
-        by = ChangedBy(Actor.of(request.user), Source.API, body.validated_data["reason"])
-        if not type(self).verb(entry, by):
-            raise Conflict("The job is not, or no longer, unconfirmed: the search for it decides by itself.")
-        job.refresh_from_db()
-        return Response({"success": True, "job_id": job.pk, "status": job.status})
-
-
-class Resubmit(SettleUnconfirmed):
-    """The provider does not have the job: it takes its turn once more."""
-
-    verb = staticmethod(operations.resubmit)
-
-
-class GiveUp(SettleUnconfirmed):
-    """The job is not to run: it ends, and its slot is free."""
-
-    verb = staticmethod(operations.end_unconfirmed)
+    job = _managed_job(request.user, job_id)
+    reason = checked(ReasonBody, request.data)["reason"]
+    if not verb(_entry_of(job.pk), ChangedBy(Actor.of(request.user), Source.API, reason)):
+        raise Conflict("The job is not, or no longer, unconfirmed: the search for it decides by itself.")
+    job.refresh_from_db()
+    return rendered(ChangedJobSerializer, job)

@@ -33,7 +33,7 @@ def _waiting(entry: QueueEntry, job: Job, reader: AnyUser) -> dict[str, Any]:
     return {
         "entry": entry,
         "place": line.positions([entry.pk]).get(entry.pk),
-        "blockers": [blocker.as_data() for blocker in explainer.explain(entry)],
+        "blockers": explainer.explain(entry),
         "next": NEXT,
         "wait": _in_words(WaitEstimates(explainer, line, [entry]).of(entry)),
     }

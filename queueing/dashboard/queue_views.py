@@ -15,7 +15,8 @@ from jobs.permissions import AnyUser, is_superuser, manages_anything, organizati
 from jobs.providers import NAMES
 from jobs.roles import MANAGERS, SUBMITTERS
 from queueing import extensions
-from queueing.api.views import represent_entries, visible_entries
+from queueing.api.serializers import EntrySerializer, with_facts
+from queueing.api.views import visible_entries
 from queueing.limits import current_limits, current_usage, queue_state
 from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
 from queueing.operations import may_run_queue
@@ -70,7 +71,7 @@ def _page_number(request: HttpRequest) -> int:
 def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[dict[str, Any]]]:
     """The lines of each group. The number of queries doesn't depend on how many there are."""
     entries = [entry for group in groups.values() for entry in group]
-    told = {shown["job_id"]: shown for shown in represent_entries(entries, user)}
+    told = {shown["job_id"]: shown for shown in EntrySerializer(with_facts(entries, user), many=True).data}
     managed, submitted = _organizations(user, MANAGERS), _organizations(user, SUBMITTERS)
     superuser = is_superuser(user)
     held = extensions.holds_on([entry.job_id for entry in groups["held"]], user)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.db.models import BooleanField, ExpressionWrapper, Q, Value
 from django.utils import timezone
@@ -46,13 +45,10 @@ class Explained:
     sentence: str
     holders: tuple[QueueEntry, ...] = ()
 
-    def as_data(self) -> dict[str, Any]:
-        holders = [
-            {"job_id": holder.job_id, "config_name": holder.job.config_name, "status": holder.status}
-            for holder in self.holders
-        ]
-        data = {"kind": self.kind, "sentence": self.sentence, "holders": holders}
-        return {**data, "lifted_by": LIFTED_BY[self.kind]}
+    @property
+    def lifted_by(self) -> str:
+        """What would lift it, as a person can act on it."""
+        return LIFTED_BY[self.kind]
 
 
 class Explainer:

@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 
 from cloudtrain_site.models import ApiKey
 from cloudtrain_site.states import SYSTEM, Source, change_state
-from jobs.api.serializers import JobShape
+from jobs.api.serializers import JobSerializer
 from jobs.configs.store import store_config
 from jobs.models import Job, Organization
 from jobs.roles import Role
@@ -95,7 +95,7 @@ def test_a_page_costs_the_same_number_of_queries_however_long_it_is(
 def test_a_job_is_shown_with_every_field_of_the_contract(as_alice: APIClient, make_job: MakeJob) -> None:
     job = make_job()
     shown = as_alice.get(f"{JOBS}/{job.pk}").json()["job"]
-    assert list(shown) == list(JobShape().fields)
+    assert list(shown) == list(JobSerializer().fields)
     assert shown["created_at"].endswith("Z")
     assert (shown["job_type"], shown["organization"], shown["submitted_by"]) == ("local", "acme", "alice")
 

@@ -1,0 +1,128 @@
+"""Stored configs and providers: what comes in, checked, and how they go out."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Any
+
+from rest_framework import serializers
+
+from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField
+from cloudtrain_site.redaction import mask_secrets
+from jobs.api.serializers import json_object, keepable
+from jobs.models import ProviderConfig, TrainingConfig
+from jobs.providers import get_provider
+from jobs.validators import holds_no_secret
+
+
+class StoredConfigBody(StrictSerializer):
+    """A config to be kept under a name."""
+
+    config = serializers.JSONField(validators=[json_object, keepable])
+    dataloader_config = serializers.ListField(default=list, validators=[keepable])
+    organization = serializers.CharField(max_length=100, default="", allow_blank=True)
+
+
+class StoredConfigSerializer(serializers.Serializer[TrainingConfig]):
+    """A stored config; what was secret in it is masked."""
+
+    name = serializers.CharField()
+    organization = serializers.CharField(source="organization.name")
+    config = serializers.SerializerMethodField()
+    dataloader_config = serializers.SerializerMethodField()
+    updated_at = UtcField()
+
+    def get_config(self, stored: TrainingConfig) -> dict[str, Any]:
+        masked: dict[str, Any] = mask_secrets(stored.config)
+        return masked
+
+    def get_dataloader_config(self, stored: TrainingConfig) -> list[Any]:
+        masked: list[Any] = mask_secrets(stored.dataloader_config)
+        return masked
+
+
+class StoredConfigListSerializer(serializers.Serializer[Any]):
+    """The stored configs."""
+
+    configs = StoredConfigSerializer(many=True)
+
+
+class RemovedConfigSerializer(serializers.Serializer[TrainingConfig]):
+    """The config is gone."""
+
+    success = SuccessField()
+    name = serializers.CharField()
+
+
+class ProviderSettingsBody(StrictSerializer):
+    """What an admin sets for a provider; what is left out stays."""
+
+    enabled = serializers.BooleanField(required=False)
+    webhook_url = serializers.URLField(max_length=500, required=False, allow_blank=True, validators=[holds_no_secret])
+    webhook_networks = serializers.ListField(child=serializers.CharField(max_length=50), required=False)
+    signature_required = serializers.BooleanField(required=False)
+    model_version = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    default_hardware = serializers.CharField(max_length=40, required=False, allow_blank=True)
+    cost_per_second = serializers.DictField(child=serializers.FloatField(min_value=0), required=False)
+    seconds_per_step = serializers.FloatField(min_value=0, required=False)
+    silence_minutes = serializers.IntegerField(min_value=0, max_value=100_000, required=False)
+    discovery_organization = serializers.CharField(max_length=100, required=False, allow_null=True)
+
+    def validate_webhook_networks(self, networks: list[str]) -> list[str]:
+        """Each is one that `ipaddress` knows."""
+        for network in networks:
+            try:
+                ip_network(network, strict=False)
+            except ValueError as error:
+                raise serializers.ValidationError(f"{network!r} is no network, like 10.0.0.0/8.") from error
+        return networks
+
+
+class ProviderSerializer(serializers.Serializer[ProviderConfig]):
+    """A provider."""
+
+    name = serializers.CharField()
+    label = serializers.SerializerMethodField()  # type: ignore[assignment]
+    enabled = serializers.BooleanField()
+    hardware = serializers.SerializerMethodField()
+    default_hardware = serializers.SerializerMethodField()
+    cost_per_second = serializers.DictField()
+    prices_as_of = serializers.DateField(allow_null=True, help_text="When its prices were last looked up.")
+    webhook_url = OptionalTextField()
+
+    def get_label(self, config: ProviderConfig) -> str:
+        return get_provider(config.name).label
+
+    def get_hardware(self, config: ProviderConfig) -> list[str]:
+        return list(get_provider(config.name).hardware())
+
+    def get_default_hardware(self, config: ProviderConfig) -> str:
+        return config.default_hardware or self.get_hardware(config)[0]
+
+
+class ProviderListSerializer(serializers.Serializer[Any]):
+    """The providers."""
+
+    providers = ProviderSerializer(many=True)
+
+
+class ProviderSettingsSerializer(ProviderSerializer):
+    """A provider with all of its settings, for its admins."""
+
+    webhook_networks = serializers.SerializerMethodField()
+    signature_required = serializers.BooleanField()
+    model_version = serializers.CharField()
+    seconds_per_step = serializers.FloatField()
+    silence_minutes = serializers.IntegerField()
+    webhooks_missed_at = UtcField(allow_null=True)
+    discovery_organization = serializers.CharField(source="discovery_organization.name", allow_null=True)
+
+    def get_webhook_networks(self, config: ProviderConfig) -> list[str]:
+        return config.webhook_networks.split()
+
+
+class ValidationSerializer(serializers.Serializer[Any]):
+    """Whether a provider would take a job now."""
+
+    valid = serializers.BooleanField()
+    message = serializers.CharField()
