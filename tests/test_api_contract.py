@@ -1,4 +1,4 @@
-"""The API against its own schema: whatever comes in, the answer is well-formed and never a 5xx."""
+"""The API against its own schema: whatever comes in, the answer is one that the schema tells of, and never a 5xx."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from django.db import close_old_connections
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
+from schemathesis.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
 from approvals.intake import SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule
@@ -25,19 +26,23 @@ from cloudtrain_site.states import Source
 from jobs.configs.store import store_config
 from jobs.configs.submission import Submission
 from jobs.models import DatasetUpload, Job, Organization
+from jobs.roles import Role
 from jobs.statuses import JobStatus
+from tests.factories import make_user
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.django_db]
 
 #: The same requests every time: a build must not turn red by luck.
 SETTINGS = settings(
-    max_examples=5,
     derandomize=True,
     database=None,
     deadline=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
+#: Of an answer: its status code, its media type and its fields.
+IS_DOCUMENTED = [status_code_conformance, content_type_conformance, response_schema_conformance]
+OPEN = ("/api/cloud/health/live", "/api/cloud/health/ready")
 UPLOAD = ("post", "/api/cloud/uploads")
 WELL_FORMED, MALFORMED = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 
@@ -57,6 +62,8 @@ class Caller:
     """Somebody who tries out the API as its schema tells them."""
 
     key: str
+    #: Shows no key, and so is refused whatever the request: one of each kind is enough.
+    is_anonymous: bool = False
 
     def operations(self) -> list[Any]:
         """Every operation of the schema that the API serves."""
@@ -69,10 +76,13 @@ class Caller:
         False: the operation takes nothing that could be wrong.
         """
 
-        @SETTINGS
+        @settings(SETTINGS, max_examples=1 if self.is_anonymous else 5)
         @given(case=operation.as_strategy(mode, path_parameters=found_at or None))
         def send(case: Any) -> None:
-            assert_kept(case.call(headers={KEY_HEADER: self.key}))
+            response = case.call(headers={} if self.is_anonymous else {KEY_HEADER: self.key})
+            assert_kept(response)
+            assert (response.status_code == 401) == (self.is_anonymous and operation.path not in OPEN)
+            case.validate_response(response, checks=IS_DOCUMENTED)
 
         try:
             send()
@@ -87,10 +97,22 @@ def bobs(bob: User, one_connection: None) -> Caller:
     return Caller(ApiKey.objects.create(user=bob, name="contract")[1])
 
 
+@pytest.fixture
+def nobodys(bobs: Caller) -> Caller:
+    """Somebody who has read the schema, and shows no key."""
+    return Caller(bobs.key, is_anonymous=True)
+
+
+@pytest.fixture
+def onlookers(acme: Organization, one_connection: None) -> Caller:
+    """A viewer: there is much that may be looked at, and nothing that may be done."""
+    viewer = make_user("vera", acme, Role.VIEWER)
+    return Caller(ApiKey.objects.create(user=viewer, name="contract")[1])
+
+
 def assert_kept(response: Any) -> None:
     """A correlation id, errors in the contract's shape, and of the 5xx only the one that blames a provider."""
     [correlation_id] = response.headers[HEADER.lower()]
-    assert response.status_code != 401, "the caller was not let in"
     if response.status_code < 400:
         return
     body = response.json()
@@ -119,17 +141,23 @@ def test_requests_about_a_job(bobs: Caller, make_job: Callable[..., Job], status
 
 
 @pytest.mark.parametrize("mode", [WELL_FORMED, MALFORMED])
+@pytest.mark.parametrize("who", ["bobs", "onlookers"])
 def test_requests_about_what_is_held_and_stored(
-    bobs: Caller, mode: GenerationMode, held: ApprovalRequest, acme: Organization
+    request: pytest.FixtureRequest, who: str, mode: GenerationMode, held: ApprovalRequest, acme: Organization
 ) -> None:
+    caller: Caller = request.getfixturevalue(who)
     assert held.requested_by is not None
     store_config(held.requested_by, acme, "local", {"max_train_steps": 1}, [])
     # A provider has the same name as the config.
     found_at = {"job_id": held.job_id, "request_id": str(held.pk), "name": "local", "upload_id": _upload_of(held)}
-    for operation in bobs.operations():
+    for operation in caller.operations():
         names = parameters_of(operation)
         if names and names <= found_at.keys():
-            bobs.attempt(operation, mode, **{name: found_at[name] for name in names})
+            caller.attempt(operation, mode, **{name: found_at[name] for name in names})
+
+
+def test_requests_without_a_key(nobodys: Caller) -> None:
+    assert all(nobodys.attempt(operation, WELL_FORMED) for operation in nobodys.operations())
 
 
 def test_an_upload_is_a_form_with_a_file(bobs: Caller) -> None:
