@@ -12,19 +12,15 @@ from django.utils import timezone
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from jobs.costs.metrics import Period, UtcDay
-from jobs.permissions import AnyUser, is_superuser, organizations_of
+from jobs.permissions import AnyUser
 from queueing.models import QueueEntry, QueueEntryQuerySet
+from queueing.queries import entries_seen_by
 from queueing.statuses import HOLDS_SLOT, WAITING
 
 #: The average wait is that of entries dispatched within this.
 WAIT_WINDOW = timedelta(days=1)
 #: The busiest users and organizations; a page of a thousand would say no more.
 MAX_GROUPS = 50
-
-
-def entries_seen_by(user: AnyUser) -> QueueEntryQuerySet:
-    entries = QueueEntry.objects.all()
-    return entries if is_superuser(user) else entries.filter(organization__in=organizations_of(user))
 
 
 def statistics(user: AnyUser) -> dict[str, Any]:

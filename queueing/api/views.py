@@ -30,19 +30,14 @@ from queueing.api.serializers import (
     StatisticsSerializer,
     with_facts,
 )
-from queueing.models import LARGE, QueueEntry, QueueEntryQuerySet
+from queueing.models import QueueEntry
 from queueing.operations import ChangedBy
-from queueing.statistics import entries_seen_by, statistics
+from queueing.queries import visible_entries
+from queueing.statistics import statistics
 from queueing.statuses import HOLDS_SLOT, LIVE, WAITING
 from queueing.waiting.estimates import WaitEstimates
 from queueing.waiting.explain import Explainer
-from queueing.waiting.order import QueueOrder, queue_in_order
-
-
-def visible_entries(user: AnyUser) -> QueueEntryQuerySet:
-    """The live entries of jobs that `user` may see, in the order in which they go; those at work first."""
-    seen = entries_seen_by(user).live().select_related("job", "user", "organization")
-    return queue_in_order(seen.defer(*LARGE))
+from queueing.waiting.order import QueueOrder
 
 
 class QueueViewSet(CancelsJobs):

@@ -16,10 +16,10 @@ from jobs.providers import NAMES
 from jobs.roles import MANAGERS, SUBMITTERS
 from queueing import extensions
 from queueing.api.serializers import EntrySerializer, with_facts
-from queueing.api.views import visible_entries
 from queueing.limits import current_limits, current_usage, queue_state
 from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
 from queueing.operations import may_run_queue
+from queueing.queries import visible_entries
 from queueing.statuses import HOLDS_SLOT, EntryStatus
 from queueing.waiting.explain import NEXT
 

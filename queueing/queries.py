@@ -1,0 +1,18 @@
+"""Which entries somebody may see."""
+
+from __future__ import annotations
+
+from jobs.permissions import AnyUser, is_superuser, organizations_of
+from queueing.models import LARGE, QueueEntry, QueueEntryQuerySet
+from queueing.waiting.order import queue_in_order
+
+
+def entries_seen_by(user: AnyUser) -> QueueEntryQuerySet:
+    entries = QueueEntry.objects.all()
+    return entries if is_superuser(user) else entries.filter(organization__in=organizations_of(user))
+
+
+def visible_entries(user: AnyUser) -> QueueEntryQuerySet:
+    """The live entries of jobs that `user` may see, in the order in which they go; those at work first."""
+    seen = entries_seen_by(user).live().select_related("job", "user", "organization")
+    return queue_in_order(seen.defer(*LARGE))
