@@ -6,10 +6,13 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from approvals.globs import matches
-from approvals.models import ApprovalRule
 from jobs.roles import RANK, Role
+
+if TYPE_CHECKING:
+    from approvals.models import ApprovalRule
 
 logger = logging.getLogger("simpletuner.cloud.approvals")
 
