@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from csp.constants import SELF, UNSAFE_INLINE
+from csp.decorators import csp_update
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
@@ -11,6 +13,9 @@ from cloudtrain_site.accounts import views as accounts
 from cloudtrain_site.events.stream import event_stream
 from cloudtrain_site.monitoring import health
 from cloudtrain_site.monitoring.prometheus import PrometheusView
+
+# The page sets its few styles in itself.
+api_docs = csp_update({"style-src": [SELF, UNSAFE_INLINE]})(SpectacularSwaggerSplitView.as_view(url_name="schema"))
 
 urlpatterns = [
     path("", include("approvals.urls")),
@@ -26,7 +31,7 @@ urlpatterns = [
     path("api/cloud/health/ready", health.ReadyView.as_view(), name="health-ready"),
     path("api/cloud/metrics/prometheus", PrometheusView.as_view(), name="metrics-prometheus"),
     path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
-    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("api/docs", api_docs, name="docs"),
     path("admin/", admin.site.urls),
 ]
 

