@@ -69,8 +69,8 @@ WATCH = """() => {
   };
 }"""
 #: As a page does that knows nothing of rows.
-NAIVE = """async () => {
-  const { onNews } = await import("/static/cloudtrain/shell/page.js");
+NAIVE = """async (script) => {
+  const { onNews } = await import(script);
   onNews({ event: () => htmx.ajax("GET", "/", { target: "#job-list", select: "#job-list", swap: "outerHTML" }) });
 }"""
 SHOWN = """() => Object.fromEntries([...document.querySelectorAll("#job-rows tr")].map((row) =>
@@ -233,11 +233,13 @@ def open_list(browser: Any, stack: Stack, *, naive: bool) -> Any:
     page = new_context(browser, stack).new_page()
     if naive:
         for script in ("dashboard", "toolbar"):
-            page.route(f"**/{script}.js", lambda route: route.abort())
+            page.route(f"**/{script}.*.js", lambda route: route.abort())
     page.goto("/")
     page.locator("#pulse[data-state=up]").wait_for()
     if naive:
-        page.evaluate(NAIVE)
+        from django.templatetags.static import static  # needs Django, which is set up by now
+
+        page.evaluate(NAIVE, static("cloudtrain/shell/page.js"))
     page.evaluate(WATCH)
     return page
 

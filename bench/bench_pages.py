@@ -190,9 +190,8 @@ def whole_size(client: Any, page: bytes, address: str) -> int:
     size, rest = len(client.get(address, headers=packed).content), sorted(loaded)
     while rest:
         at = rest.pop()
-        content = client.get(at, headers=packed).content
-        size += len(content)
-        for name in re.findall(rb'from "(\.{1,2}/[\w./]+)"', content):
+        size += len(client.get(at, headers=packed).content)
+        for name in re.findall(rb'from "(\.{1,2}/[\w./]+)"', client.get(at).content):
             module = urljoin(at, name.decode())
             if module not in loaded:
                 loaded.add(module)

@@ -61,7 +61,7 @@ MIDDLEWARE = [
     "cloudtrain_site.correlation.CorrelationMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
-    "cloudtrain_site.static_files.StaticFilesMiddleware",
+    "cloudtrain_site.serving.static_files.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -111,10 +111,23 @@ USE_I18N = False
 USE_TZ = True
 
 STATIC_URL = "static/"
-# Only for who serves static files by a proxy and collects them for it.
+# Only for who serves static files by a proxy and collects them for it; the names are those that our pages use.
 STATIC_ROOT = env.str("STATIC_ROOT", default=None)
-# The embedded default serves straight from the packages: no collectstatic step before the first page.
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "cloudtrain_site.serving.static_files.CollectedFiles",
+        "OPTIONS": {"folder": DATA_DIR / "static"},
+    },
+}
+if DEBUG:
+    STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+elif STATIC_ROOT and ROLE != "web":
+    STORAGES["staticfiles"] = {"BACKEND": "cloudtrain_site.serving.static_files.HashedFiles"}
+# Names with a hash live for ever; those without are served straight from the packages, and asked for anew each time.
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 WHITENOISE_USE_FINDERS = True
+WHITENOISE_MAX_AGE = 0
 WHITENOISE_AUTOREFRESH = DEBUG
 
 SESSION_COOKIE_HTTPONLY = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,10 +38,7 @@ def running_server(port: int = 0) -> Iterator[str]:
 
     `port` 0: one that is free.
     """
-    with warnings.catch_warnings():
-        # Without a collectstatic, the files come straight from the packages.
-        warnings.filterwarnings("ignore", "No directory at", UserWarning)
-        site = behind_fronts(ASGIHandler())
+    site = behind_fronts(ASGIHandler())
     config = uvicorn.Config(
         site, port=port, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
     )

@@ -18,7 +18,7 @@ def kept_secret_key(data_dir: Path) -> str:
     Raises ConfigurationError when the folder can't be used.
     """
     path = data_dir / "secret_key"
-    with _usable(data_dir):
+    with usable(data_dir):
         if not path.exists():
             data_dir.mkdir(parents=True, exist_ok=True)
             _make_key(path)
@@ -27,7 +27,7 @@ def kept_secret_key(data_dir: Path) -> str:
 
 def make_folder(data_dir: Path) -> None:
     """Make the data folder when there is none. Raises ConfigurationError when that can't be done."""
-    with _usable(data_dir):
+    with usable(data_dir):
         data_dir.mkdir(parents=True, exist_ok=True)
 
 
@@ -43,7 +43,8 @@ def make_private_file(path: str) -> None:
 
 
 @contextmanager
-def _usable(data_dir: Path) -> Iterator[None]:
+def usable(data_dir: Path) -> Iterator[None]:
+    """Raise ConfigurationError, in a sentence for whoever runs the site, when the block fails to use the folder."""
     try:
         yield
     except OSError as error:

@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db import connections
+from django.templatetags.static import static
 from playwright.sync_api import Page, Route, expect
 
 from approvals.intake import Outcome
@@ -27,9 +28,11 @@ Submit = Callable[..., Outcome]
 #: Whoever changes rows while this is intercepted has a database connection of that moment, to be closed.
 STREAM = "**/api/events**"
 
-LISTEN = """async () => {
+#: Under the name that pages use: another name is another module, with a stream of its own.
+PAGE_SCRIPT = "cloudtrain/shell/page.js"
+LISTEN = """async (script) => {
   window.heard = [];
-  const { onNews } = await import("/static/cloudtrain/shell/page.js");
+  const { onNews } = await import(script);
   onNews({ event: ({ id }) => window.heard.push(id) });
 }"""
 #: A tab that holds the lead and says only what a test has it say.
@@ -44,7 +47,7 @@ HANG = """(reader) => {
 
 def listening(page: Page) -> Page:
     """Return when the page is live, and keep the numbers of all that it hears from then on."""
-    is_live(page).evaluate(LISTEN)
+    is_live(page).evaluate(LISTEN, static(PAGE_SCRIPT))
     return page
 
 
@@ -168,7 +171,7 @@ class TestTabs:
     def test_hear_in_order_what_came_between_their_page_and_their_question(self, browse: Browse, alice: User) -> None:
         leader = hanging_leader(browse, alice)
         page = tab_beside(leader)
-        page.evaluate(LISTEN)
+        page.evaluate(LISTEN, static(PAGE_SCRIPT))
         leader.wait_for_function("window.asked.length > 0")
         leader.evaluate("""() => {
           const [{ since, from }] = window.asked;

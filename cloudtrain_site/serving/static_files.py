@@ -1,0 +1,126 @@
+"""Static files under names with a hash of their content, compressed, and served by the web process itself."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+from contextlib import closing
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import django
+from django.contrib.staticfiles.finders import get_finders
+from django.contrib.staticfiles.management.commands.collectstatic import Command as CollectStatic
+from django.contrib.staticfiles.storage import staticfiles_storage
+from django.http import HttpRequest, HttpResponse
+from whitenoise.middleware import WhiteNoiseMiddleware
+from whitenoise.storage import CompressedManifestStaticFilesStorage
+
+from cloudtrain_site.conf.data_folder import usable
+
+#: The other page for the API's schema, which we don't show: 5 MB of 13.
+NOT_SERVED = ["redoc"]
+#: Where scripts import each other. To look for that in the libraries' scripts too, as the setting of Django's class
+#: does, takes half a second more.
+MODULES = ("cloudtrain", "queueing", "approvals")
+IMPORTS = CompressedManifestStaticFilesStorage._js_module_import_aggregation_patterns[1]
+
+
+class HashedFiles(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
+    """Files in STATIC_ROOT, where `manage.py collectstatic` puts them for a proxy."""
+
+    patterns = (*CompressedManifestStaticFilesStorage.patterns, *((f"{folder}/*.js", IMPORTS) for folder in MODULES))
+
+
+class CollectedFiles(HashedFiles):
+    """Files that the first process to need them collects, so that nobody has to."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(location=collect(folder))
+
+
+class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
+    """WhiteNoise, answering in one piece.
+
+    Its own answer is a synchronous stream, which an asynchronous server reads whole before it sends a byte, with a
+    warning. Our files are small, and this runs in a thread: reading them here is the same work, once.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        collected = getattr(staticfiles_storage, "location", None)  # none while Django serves from the packages
+        if collected:
+            self.add_files(collected, prefix=self.static_prefix)
+
+    @staticmethod
+    def serve(static_file: Any, request: HttpRequest) -> HttpResponse:
+        """The file, or the part of it or the "not modified" that the request asks for."""
+        found = static_file.get_response(request.method, request.META)
+        body = b""
+        if found.file is not None:
+            with closing(found.file):
+                body = found.file.read()
+        response = HttpResponse(body, status=int(found.status))
+        del response["Content-Type"]
+        for name, value in found.headers:
+            response[name] = value
+        return response
+
+
+def collect(folder: Path) -> Path:
+    """Return the folder within `folder` that holds the files as they are now; it is made when there is none.
+
+    Of several processes that start at once the first makes it, and the others wait.
+    Raises ConfigurationError when `folder` can't be used.
+    """
+    current = folder / _fingerprint()
+    with usable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not current.exists():
+                _make(current)
+            current.touch()
+            _drop_older(current)
+    return current
+
+
+def _fingerprint() -> str:
+    """A name for what would be collected: other files, or another way to make them, have another one."""
+    digest = hashlib.blake2b(django.__version__.encode(), digest_size=10)
+    digest.update(Path(__file__).read_bytes())
+    for finder in get_finders():
+        for name, storage in sorted(finder.list(NOT_SERVED), key=itemgetter(0)):
+            content = Path(storage.path(name)).read_bytes()
+            digest.update(f"{name} {len(content)} ".encode())
+            digest.update(content)
+    return digest.hexdigest()
+
+
+def _make(current: Path) -> None:
+    """Collect beside `current` and then rename: a process that is killed half-way leaves nothing under its name."""
+    draft = current.with_name("draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    command = CollectStatic()
+    command.storage = HashedFiles(location=draft)
+    command.set_options(
+        interactive=False,
+        verbosity=0,
+        link=False,
+        clear=False,
+        dry_run=False,
+        ignore_patterns=NOT_SERVED,
+        use_default_ignore_patterns=True,
+        post_process=True,
+    )
+    command.collect()
+    draft.rename(current)
+
+
+def _drop_older(current: Path) -> None:
+    """Keep the one that was used before this: a process of the former version may still serve it."""
+    others = [path for path in current.parent.iterdir() if path.is_dir() and path != current]
+    for path in sorted(others, key=lambda other: other.stat().st_mtime)[:-1]:
+        shutil.rmtree(path, ignore_errors=True)
