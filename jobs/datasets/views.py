@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-from django.http import Http404, HttpRequest, QueryDict
+from django.http import Http404, HttpRequest
 from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions
 from rest_framework.parsers import MultiPartParser
@@ -63,7 +63,7 @@ class UploadViewSet(ViewSet):
         """Upload a dataset."""
         # Who may upload nowhere learns so before the body is read.
         choose_organization(request.user)
-        body = checked(UploadBody, cast(QueryDict, request.data).dict())
+        body = checked(UploadBody, dict(request.data.items()))
         organization = choose_organization(request.user, body["organization"])
         if not isinstance(body["file"], ReceivedFile):
             raise exceptions.ValidationError({FIELD: "This is not a file."})

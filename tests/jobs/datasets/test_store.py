@@ -124,6 +124,10 @@ class TestTakingIn:
     def test_json_is_no_form(self, client_of: ClientOf, alice: User) -> None:
         assert client_of(alice).post(URL, {"file": "x"}).status_code == 415
 
+    def test_a_request_without_a_body_is_refused_by_field(self, client_of: ClientOf, alice: User) -> None:
+        answer = client_of(alice).post(URL)
+        assert (answer.status_code, set(answer.json()["errors"])) == (400, {"file"})
+
     def test_a_viewer_and_nobody_may_not_upload(self, client_of: ClientOf, acme: Organization, data_dir: Path) -> None:
         viewer = User.objects.create_user("vic")
         Membership.objects.create(user=viewer, organization=acme, role=Role.VIEWER)
