@@ -49,7 +49,7 @@ def prepare() -> None:
     """People, many tasks, and a schedule row that nobody can read: to be run by a process of the site."""
     root = User.objects.create_superuser("root", "root@example.org", "unused-password")
     Path(os.environ[SESSION_VARIABLE]).write_text(json.dumps(session_cookies(root)))
-    Schedule.objects.bulk_create([Schedule(name="broken", func="os.getpid", kwargs="{", next_run=timezone.now())])
+    Schedule.objects.bulk_create([Schedule(name="broken", func="os.getpid", args="(", next_run=timezone.now())])
     for number in range(MANY):
         with correlation(f"task-{number}"):
             async_task("tests.cloudtrain_site.running_site.work", number, save=False)
