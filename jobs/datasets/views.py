@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.http import Http404, HttpRequest
 from drf_spectacular.utils import extend_schema
@@ -63,7 +63,7 @@ class UploadViewSet(ViewSet):
         """Upload a dataset."""
         # Who may upload nowhere learns so before the body is read.
         choose_organization(request.user)
-        body = checked(UploadBody, dict(request.data.items()))
+        body = checked(UploadBody, dict(cast(dict[str, Any], request.data).items()))
         organization = choose_organization(request.user, body["organization"])
         if not isinstance(body["file"], ReceivedFile):
             raise exceptions.ValidationError({FIELD: "This is not a file."})
