@@ -27,6 +27,8 @@ from cloudtrain_site.models import ApiKey
 logger = logging.getLogger("simpletuner.cloud.http")
 
 KEY_HEADER = "X-API-Key"
+#: Of a page: together with its limit a number that both databases take.
+MAX_OFFSET = 2**53
 #: Writing down every use of a key would make each read a write.
 USE_RESOLUTION = timedelta(minutes=1)
 

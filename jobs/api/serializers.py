@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from rest_framework import serializers
 
-from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField, as_utc
+from cloudtrain_site.api import MAX_OFFSET, OptionalTextField, StrictSerializer, SuccessField, UtcField, as_utc
 from jobs.configs.submission import problem_with
 from jobs.curves import Curves
 from jobs.extensions import facets_of
@@ -38,7 +38,7 @@ class JobListQuery(serializers.Serializer[Any]):
     """Which jobs, and which page of them."""
 
     limit = serializers.IntegerField(min_value=1, max_value=500, default=50)
-    offset = serializers.IntegerField(min_value=0, default=0)
+    offset = serializers.IntegerField(min_value=0, max_value=MAX_OFFSET, default=0)
     cursor = serializers.CharField(max_length=26, default="", allow_blank=True)
     status = serializers.MultipleChoiceField(choices=JobStatus.choices, default=set)
     provider = serializers.CharField(max_length=40, default="", allow_blank=True)

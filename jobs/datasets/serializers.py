@@ -9,7 +9,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from cloudtrain_site.api import StrictSerializer, SuccessField, UtcField, as_utc
+from cloudtrain_site.api import MAX_OFFSET, StrictSerializer, SuccessField, UtcField, as_utc
 from jobs.datasets import store
 from jobs.datasets.upload_handler import FIELD
 from jobs.models import DatasetCopy, DatasetUpload
@@ -31,7 +31,7 @@ class UploadListQuery(serializers.Serializer[Any]):
     """Which page of one's own uploads."""
 
     limit = serializers.IntegerField(min_value=1, max_value=500, default=50)
-    offset = serializers.IntegerField(min_value=0, default=0)
+    offset = serializers.IntegerField(min_value=0, max_value=MAX_OFFSET, default=0)
 
 
 class TransferSerializer(serializers.Serializer[Any]):

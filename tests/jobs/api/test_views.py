@@ -76,7 +76,9 @@ def test_the_list_is_filtered(as_alice: APIClient, make_job: MakeJob, query: str
     assert as_alice.get(f"{JOBS}?{query}").json()["total"] == found
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "offset=-1", "status=odd", "search=%00"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=501", "limit=x", "offset=-1", f"offset={2**64}", "status=odd", "search=%00"]
+)
 def test_a_bad_query_is_refused(as_alice: APIClient, query: str) -> None:
     response = as_alice.get(f"{JOBS}?{query}")
     assert response.status_code == 400

@@ -159,6 +159,12 @@ class TestTheirOwnPeople:
         assert (answer.status_code, list(answer.json()["errors"])) == (400, ["dataset"])
         assert not Job.objects.exists()
 
+    @pytest.mark.parametrize(("offset", "status"), [(2**53, 200), (2**64, 400)])
+    def test_the_list_goes_on_as_far_as_the_database_counts(
+        self, client_of: ClientOf, alice: User, offset: int, status: int
+    ) -> None:
+        assert client_of(alice).get(f"{URL}?offset={offset}").status_code == status
+
     def test_a_colleague_sees_it_and_may_not_remove_it(
         self, client_of: ClientOf, upload: DatasetUpload, acme: Organization
     ) -> None:
