@@ -77,13 +77,14 @@ def _job(model: Any, number: int, count: int, organization: Any, people: list[An
     from django.utils import timezone
 
     from jobs.identifiers import new_job_id
+    from jobs.snapshot_fields import end_fields
 
     age = count - number
     status = "pending" if age <= WAITING else "running" if age <= WAITING + RUNNING else chance.choice(ENDS)
     at = timezone.now() - timedelta(minutes=5 * age)
     times: dict[str, Any] = {} if status == "pending" else {"started_at": at + timedelta(minutes=1)}
     if status not in ("pending", "running"):
-        times["completed_at"] = at + timedelta(minutes=30)
+        times.update(end_fields(times["started_at"], at + timedelta(minutes=30)))
     is_local = number % 200 == 0
     return model(
         id=new_job_id(at),

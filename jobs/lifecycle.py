@@ -24,6 +24,7 @@ from jobs.models import DatasetUpload, Job, LogPiece, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.snapshot_fields import (
     details_in,
+    end_fields,
     ending_fields,
     log_due_fields,
     progress_fields,
@@ -116,7 +117,8 @@ def adopt_discovered(
         started_at=snapshot.started_at,
         cost_usd=cost or Decimal(0),
     )
-    for name, value in {"status": status, **ending_fields(status, snapshot), **log_due_fields(job, status)}.items():
+    fields = {"status": status, **ending_fields(job, status, snapshot), **log_due_fields(job, status)}
+    for name, value in fields.items():
         setattr(job, name, value)
     reason = f"found at {provider} as {snapshot.external_id}"
     change = Change.of(job, "", status, actor=Actor(name=provider), source=source, reason=reason, at=now)
@@ -182,7 +184,7 @@ def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = 
         queued_at=timezone.now(),
         **staged_fields(job),
         **log_due_fields(job, status),
-        **ending_fields(status, snapshot),
+        **ending_fields(job, status, snapshot),
         **reported_fields(job, snapshot),
     )
     if moved:
@@ -216,13 +218,15 @@ def apply_final_details(job: Job, snapshot: Snapshot) -> bool:
         return False
     details = details_in(job, snapshot)
     details.pop("error_message", None)
+    if "started_at" in details and job.completed_at is not None:
+        details.update(end_fields(details["started_at"], job.completed_at))
     return (
         job.is_terminal and bool(details) and bool(Job.objects.filter(pk=job.pk, status=job.status).update(**details))
     )
 
 
 def _move(job: Job, to: JobStatus, snapshot: Snapshot, source: str) -> bool:
-    fields = {**reported_fields(job, snapshot), **progress_fields(job, snapshot), **ending_fields(to, snapshot)}
+    fields = {**reported_fields(job, snapshot), **progress_fields(job, snapshot), **ending_fields(job, to, snapshot)}
     fields["last_synced_at"] = timezone.now()
     if to in TERMINAL:
         fields.update(log_due_fields(job, to))
@@ -277,7 +281,7 @@ def finish(job: Job, to: JobStatus, *, actor: Actor, source: str, reason: str, a
         source=source,
         reason=reason,
         along=along,
-        completed_at=timezone.now(),
+        **end_fields(job.started_at, timezone.now()),
         error_message=reason if to == JobStatus.FAILED else job.error_message,
     )
 
@@ -295,7 +299,7 @@ def request_cancel(job: Job, *, actor: Actor, source: str, reason: str = "") -> 
         source=source,
         reason=reason or "cancelled before it was started",
         only_if={"submission_started_at": None},
-        completed_at=now,
+        **end_fields(job.started_at, now),
     ):
         return True
     with unit_of_work():

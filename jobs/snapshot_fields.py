@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -15,6 +15,7 @@ from jobs.statuses import ACTIVE, ALLOWED, JobStatus
 
 #: For the log of a running job that nobody views.
 LOG_PAUSE = timedelta(minutes=5)
+A_MILLISECOND = timedelta(milliseconds=1)
 
 
 def staged_fields(job: Job) -> dict[str, Any]:
@@ -72,5 +73,13 @@ def _scrubbed(job: Job, text: str | None) -> str | None:
     return None if text is None else without_secrets(job, text)
 
 
-def ending_fields(to: str, snapshot: Snapshot) -> dict[str, Any]:
-    return {} if to in ACTIVE else {"completed_at": snapshot.completed_at or timezone.now()}
+def ending_fields(job: Job, to: str, snapshot: Snapshot) -> dict[str, Any]:
+    if to in ACTIVE:
+        return {}
+    return end_fields(snapshot.started_at or job.started_at, snapshot.completed_at or timezone.now())
+
+
+def end_fields(started_at: datetime | None, completed_at: datetime) -> dict[str, Any]:
+    """The columns that tell when a job ended, and how long it ran: None without a start, 0 with a later one."""
+    ran = None if started_at is None else max(0, round((completed_at - started_at) / A_MILLISECOND))
+    return {"completed_at": completed_at, "duration_ms": ran}

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from jobs.models import Job, Membership, Organization
 from jobs.roles import Role
+from jobs.snapshot_fields import end_fields
 from jobs.statuses import TERMINAL
 
 
@@ -30,5 +31,5 @@ def make_job(**fields: Any) -> Job:
         "hardware_profile": "cpu",
     }
     if fields.get("status") in TERMINAL:
-        defaults["completed_at"] = timezone.now()
+        defaults.update(end_fields(fields.get("started_at"), fields.get("completed_at") or timezone.now()))
     return Job.objects.create(**{**defaults, **fields})

@@ -18,6 +18,7 @@ from jobs import signals
 from jobs.channels import organization_channel
 from jobs.identifiers import new_job_id
 from jobs.models.dataset import DatasetUpload
+from jobs.models.fields import NameKeyField
 from jobs.models.organization import Organization
 from jobs.order_sql import NameKey, RanKey
 from jobs.statuses import ACTIVE, ALLOWED, TERMINAL, JobStatus
@@ -53,6 +54,8 @@ class Job(Stateful):
     external_id = models.CharField(max_length=128, null=True)
     hardware_profile = models.CharField(max_length=40, blank=True)
     config_name = models.CharField(max_length=NAME_LIMIT, validators=[plain_name])
+    #: Never null in a row that this version wrote; SQLite would copy the whole table for a new column that can't be.
+    name_key = NameKeyField(max_length=NAME_LIMIT, null=True, editable=False)
     config = models.JSONField(default=dict)
     dataloader_config = models.JSONField(default=list)
     #: The secrets that were in both and in the address below, encrypted, with their places.
@@ -76,6 +79,8 @@ class Job(Stateful):
     queued_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
+    #: From its start to its end; null until it has ended, and for one that ended without a start.
+    duration_ms = models.PositiveBigIntegerField(null=True, editable=False)
     deleted_at = models.DateTimeField(null=True)
 
     stage = models.CharField(max_length=40, null=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from cloudtrain_site.states import SYSTEM, Actor, Source
 from jobs import lifecycle
 from jobs.configs.submission import Submission
 from jobs.models import Job, JobEvent, Organization
-from jobs.providers.base import Snapshot
+from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.providers.progress import read_progress
 from jobs.statuses import TERMINAL, JobStatus
 from tests.events import told
@@ -176,6 +176,50 @@ def test_asking_twice_is_on_record_once(make_job: MakeJob) -> None:
 def test_an_ended_job_can_not_be_cancelled(make_job: MakeJob, status: str) -> None:
     assert not lifecycle.request_cancel(make_job(status=status), actor=SYSTEM, source=Source.API)
     assert not JobEvent.objects.exists()
+
+
+START = timezone.now() - timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("started", "snapshot", "milliseconds"),
+    [
+        (None, Snapshot("x", JobStatus.FAILED, completed_at=START), None),
+        (START, Snapshot("x", JobStatus.COMPLETED, completed_at=START + timedelta(seconds=1.5)), 1500),
+        (None, Snapshot("x", JobStatus.FAILED, started_at=START, completed_at=START + timedelta(days=9)), 777_600_000),
+        (START, Snapshot("x", JobStatus.CANCELLED, completed_at=START - timedelta(minutes=1)), 0),
+        (START, Snapshot("x", JobStatus.RUNNING), None),
+    ],
+)
+def test_how_long_it_ran_is_kept_when_it_ends(
+    make_job: MakeJob, started: datetime | None, snapshot: Snapshot, milliseconds: int | None
+) -> None:
+    lifecycle.apply_snapshot(make_job(status=JobStatus.QUEUED, started_at=started), snapshot, source=Source.POLL)
+    assert Job.objects.get().duration_ms == milliseconds
+
+
+def test_a_start_that_is_told_after_the_end_counts(make_job: MakeJob) -> None:
+    snapshot = Snapshot("x", JobStatus.COMPLETED, started_at=START)
+    job = make_job(status=JobStatus.COMPLETED, completed_at=START + timedelta(seconds=2))
+    assert job.duration_ms is None
+    assert lifecycle.apply_final_details(job, snapshot)
+    assert Job.objects.get().duration_ms == 2000
+
+
+def test_a_job_that_never_began_has_no_duration_however_it_ends(make_job: MakeJob) -> None:
+    lifecycle.finish(make_job(), JobStatus.FAILED, actor=SYSTEM, source=Source.DISPATCHER, reason="no such command")
+    lifecycle.request_cancel(make_job(), actor=SYSTEM, source=Source.API)
+    ended = Job.objects.exclude(completed_at=None)
+    assert list(ended.values_list("duration_ms", flat=True)) == [None, None]
+
+
+def test_a_found_training_that_has_ended_tells_how_long_it_ran(acme: Organization) -> None:
+    ended = Snapshot("x", JobStatus.COMPLETED, started_at=START, completed_at=START + timedelta(seconds=3))
+    found = DiscoveredTraining(
+        snapshot=ended, created_at=START, name="Flux", config={}, dataloader_config=[], marker=None
+    )
+    lifecycle.adopt_discovered(found, provider="replicate", organization=acme, cost=None, source=Source.POLL)
+    assert Job.objects.values_list("duration_ms", "name_key").get() == (3000, "flux")
 
 
 def test_finish_loses_against_an_end(make_job: MakeJob) -> None:
