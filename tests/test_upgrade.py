@@ -1,0 +1,108 @@
+"""A database of an older version, with jobs that run and that are held, brought to this one."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from approvals import decisions
+from approvals.intake import SubmissionRequest, submit
+from approvals.models import ApprovalRequest, ApprovalRule
+from cloudtrain_site.states import Source
+from jobs import lifecycle
+from jobs.configs.submission import Submission
+from jobs.models import Job, Membership
+from jobs.providers.base import Snapshot
+from jobs.statuses import JobStatus
+from queueing.models import QueueEntry
+
+pytestmark = pytest.mark.django_db(transaction=True)
+MakeJob = Callable[..., Job]
+NOW = timezone.now()
+#: The last one before jobs had their duration and name key in columns.
+BEFORE_COLUMNS = ("jobs", "0015_count_and_retries")
+FILL: Any = importlib.import_module("jobs.migrations.0017_fill_duration_and_name_key")
+
+
+def go_back_to(migration: tuple[str, str]) -> None:
+    MigrationExecutor(connection).migrate([migration])
+
+
+def upgrade() -> None:
+    executor = MigrationExecutor(connection)
+    executor.migrate(executor.loader.graph.leaf_nodes())
+
+
+@pytest.fixture
+def old_database(transactional_db: None) -> Iterator[Callable[[], None]]:
+    """Take the columns away, as if they had never been; the test upgrades, or this does it at the end."""
+    yield lambda: go_back_to(BEFORE_COLUMNS)
+    upgrade()
+
+
+def ran(make_job: MakeJob, name: str, seconds: float | None, status: JobStatus = JobStatus.COMPLETED) -> str:
+    """A job that ended now, after so many seconds; None: without a start."""
+    started = None if seconds is None else NOW - timedelta(seconds=seconds)
+    return make_job(config_name=name, status=status, started_at=started, completed_at=NOW).pk
+
+
+def keys() -> dict[str, tuple[str | None, int | None]]:
+    return {pk: (name, ms) for pk, name, ms in Job.objects.values_list("pk", "name_key", "duration_ms")}
+
+
+def test_older_jobs_get_the_columns_that_new_ones_are_written_with(
+    old_database: Callable[[], None], make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FILL, "BATCH", 2)
+    for seconds in (0, 1.25, 86_400 * 400, -3, None):
+        ran(make_job, f"ÄRger {seconds}", seconds)
+    make_job(config_name="Waits")
+    make_job(config_name="🦊 RUNS", status=JobStatus.RUNNING, started_at=NOW)
+    written = keys()
+    assert len({name for name, _ in written.values()}) == 7
+
+    old_database()
+    upgrade()
+
+    assert keys() == written
+
+
+def test_it_is_filled_some_rows_at_a_time_and_can_be_started_again(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FILL, "BATCH", 2)
+    for number in range(5):
+        ran(make_job, f"Job {number}", number)
+    written = keys()
+    Job.objects.filter(pk__in=sorted(written)[2:]).update(name_key=None, duration_ms=None)
+    with CaptureQueriesContext(connection) as asked, connection.schema_editor(atomic=False) as editor:
+        FILL.fill(None, editor)
+    assert keys() == written
+    assert len([query for query in asked.captured_queries if query["sql"].startswith("UPDATE")]) == 3
+
+
+def test_what_runs_and_what_is_held_goes_on_after_an_upgrade(
+    old_database: Callable[[], None], make_job: MakeJob, alice: User, bob: User
+) -> None:
+    ApprovalRule.objects.create(name="first_job", first_job=True)
+    submission = Submission("local", {"max_train_steps": 10}, "Held", "cpu")
+    held = submit(SubmissionRequest(alice, Membership.objects.get(user=alice).organization, submission, Source.API)).job
+    running = make_job(status=JobStatus.RUNNING, external_id="x", started_at=NOW)
+
+    old_database()
+    upgrade()
+
+    assert decisions.approve(ApprovalRequest.objects.get(), user=bob, source=Source.API)
+    assert QueueEntry.objects.get(job=held).status == "pending"
+    end = Snapshot("x", JobStatus.COMPLETED, completed_at=NOW + timedelta(seconds=2))
+    assert lifecycle.apply_snapshot(Job.objects.get(pk=running.pk), end, source=Source.POLL)
+    assert keys() == {held.pk: ("held", None), running.pk: ("flux-lora", 2000)}
