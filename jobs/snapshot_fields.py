@@ -80,6 +80,10 @@ def ending_fields(job: Job, to: str, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def end_fields(started_at: datetime | None, completed_at: datetime) -> dict[str, Any]:
-    """The columns that tell when a job ended, and how long it ran: None without a start, 0 with a later one."""
-    ran = None if started_at is None else max(0, round((completed_at - started_at) / A_MILLISECOND))
-    return {"completed_at": completed_at, "duration_ms": ran}
+    """The columns that tell when a job ended, and how long it ran."""
+    return {"completed_at": completed_at, "duration_ms": milliseconds_between(started_at, completed_at)}
+
+
+def milliseconds_between(started_at: datetime | None, ended_at: datetime) -> int | None:
+    """None without a start, and 0 with one that is later than the end."""
+    return None if started_at is None else max(0, round((ended_at - started_at) / A_MILLISECOND))

@@ -22,7 +22,7 @@ KEPT = (*FILTERS, "sort")
 SHOWN = (
     *("id", "organization", "submitted_by__username", "provider", "hardware_profile", "config_name", "status"),
     *("stage", "progress", "total_steps", "error_message", "cost_usd", "estimated_cost_usd"),
-    *("created_at", "started_at", "completed_at", "cancel_requested_at", "cancel_requested_by"),
+    *("created_at", "started_at", "completed_at", "duration_ms", "cancel_requested_at", "cancel_requested_by"),
 )
 
 #: Who looks at the list, and the organizations that are theirs.

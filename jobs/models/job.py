@@ -124,7 +124,7 @@ class Job(Stateful):
             # The poller: jobs whose log is due, the longest overdue first.
             models.Index(fields=["log_due_at"], name="job_log_due", condition=Q(log_due_at__isnull=False)),
             # The list: of one status, with the number of the active ones, and by status; of one provider; and its other
-            # orders, see page_orders.py.
+            # orders, see dashboard/list_order.py.
             models.Index(fields=["-status", "-id"], name="job_by_status"),
             models.Index(fields=["provider", "-id"], name="job_by_provider"),
             models.Index(fields=["-cost_usd", "-id"], name="job_by_cost"),
@@ -134,7 +134,13 @@ class Job(Stateful):
                 name="job_by_duration",
                 condition=Q(completed_at__isnull=False),
             ),
+            models.Index(fields=["name_key", "id"], name="job_by_name_key"),
+            models.Index(
+                fields=["-duration_ms", "-id"], name="job_by_duration_ms", condition=Q(duration_ms__isnull=False)
+            ),
             models.Index(fields=["started_at", "-id"], name="job_going", condition=Q(completed_at__isnull=True)),
+            # With a column that is null in all of it: SQLite takes an index without a condition for a whole table.
+            models.Index(fields=["started_at", "-id"], name="job_not_begun", condition=Q(started_at__isnull=True)),
             # The first_job rule, /api/queue/me and the list of one's own.
             models.Index(fields=["submitted_by", "-id"], name="job_by_submitter"),
             # The metrics, from the index alone: a period's jobs, their ends, costs and times.
