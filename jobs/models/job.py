@@ -20,7 +20,6 @@ from jobs.identifiers import new_job_id
 from jobs.models.dataset import DatasetUpload
 from jobs.models.fields import NameKeyField
 from jobs.models.organization import Organization
-from jobs.order_sql import NameKey, RanKey
 from jobs.statuses import ACTIVE, ALLOWED, TERMINAL, JobStatus
 from jobs.validators import NAME_LIMIT, plain_name
 
@@ -128,12 +127,6 @@ class Job(Stateful):
             models.Index(fields=["-status", "-id"], name="job_by_status"),
             models.Index(fields=["provider", "-id"], name="job_by_provider"),
             models.Index(fields=["-cost_usd", "-id"], name="job_by_cost"),
-            models.Index(NameKey("config_name", "id"), name="job_by_name"),
-            models.Index(
-                RanKey("completed_at", "started_at", "id").desc(),
-                name="job_by_duration",
-                condition=Q(completed_at__isnull=False),
-            ),
             models.Index(fields=["name_key", "id"], name="job_by_name_key"),
             models.Index(
                 fields=["-duration_ms", "-id"], name="job_by_duration_ms", condition=Q(duration_ms__isnull=False)

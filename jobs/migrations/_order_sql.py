@@ -1,22 +1,17 @@
-"""What lists are ordered by, as the database itself reckons it.
-
-Indexes hold these very expressions (Job.Meta): a change of one is a new index. Those of one piece end with the id, so
-that no two rows have the same: an index then leads to any place in one step, which SQLite can't with an expression and
-a column beside it.
-"""
+"""The expressions of two indexes that 0013 made, and 0019 drops: a key of one piece that ends with the id."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.db.models import BooleanField, CharField, Func
+from django.db.models import CharField, Func
 
 #: Of milliseconds: thirty thousand years.
 DIGITS = 15
 
 
 class WrittenOut(Func):
-    """An expression with a place for each of what it is given; no values in it, which an index would not recognize."""
+    """An SQL template without bound parameters, which an index would not recognize."""
 
     postgresql: ClassVar[str]
     sqlite: ClassVar[str]
@@ -59,24 +54,3 @@ class RanKey(WrittenOut):
         "ELSE MAX(0, CAST(ROUND((julianday({0}) - julianday({1})) * 86400000.0) AS INTEGER)) + 1 END), "
         f"-{DIGITS}) || {{2}}"
     )
-
-
-class PairComesAfter(Func):
-    """Whether a pair of columns, the first two given, comes after another in the order.
-
-    As a comparison of rows, which an index answers in one step, however many have the same first half.
-    """
-
-    output_field = BooleanField()
-    arity = 4
-
-    def __init__(self, *pairs: Any, is_descending: bool) -> None:
-        self.sign = "<" if is_descending else ">"
-        super().__init__(*pairs)
-
-    def as_sql(self, compiler: Any, connection: Any, *_: Any, **__: Any) -> tuple[str, tuple[str | int, ...]]:
-        """Alike on every database."""
-        parts = [compiler.compile(part) for part in self.get_source_expressions()]
-        first, second, *others = (sql for sql, _ in parts)
-        compared = f"({first}, {second}) {self.sign} ({', '.join(others)})"
-        return compared, tuple(value for _, params in parts for value in params)
