@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -9,8 +10,8 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 
-from approvals.models import ApprovalRule
-from approvals.rules.evaluation import Facts, first_hold, judge
+from approvals.models import GLOB_LIMIT, ApprovalRule
+from approvals.rules.evaluation import Facts, first_hold, judge, matches
 from jobs.roles import Role
 
 
@@ -140,3 +141,56 @@ def test_a_negative_threshold_is_refused() -> None:
 def test_the_database_keeps_no_rule_without_a_criterion() -> None:
     with pytest.raises(IntegrityError):
         ApprovalRule.objects.create(name="empty")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("gpu-a100*", "gpu-a100-large"),
+        ("*", ""),
+        ("*", "anything"),
+        ("**", "anything"),
+        ("a*b*c", "a-b-b-c"),
+        ("a*c*c", "acc"),
+        ("gpu-?100", "gpu-h100"),
+        ("*full?finetune*", "flux-full-finetune-2"),
+        ("GPU-*", "gpu-t4"),
+        ("cpu", "cpu"),
+        ("[x]", "[x]"),
+        ("[!a]*", "[!a]-1"),
+        ("a?c", "a\nc"),
+    ],
+)
+def test_a_pattern_means_the_whole_name(pattern: str, text: str) -> None:
+    assert matches(pattern, text)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("cpu", "cpus"),
+        ("a*a", "a"),
+        ("a*b*b", "ab"),
+        ("?", ""),
+        ("gpu-*", "cpu"),
+        ("*x", "xy"),
+        ("ab*bc", "abc"),
+        ("[xy]", "x"),
+    ],
+)
+def test_another_name_is_another_name(pattern: str, text: str) -> None:
+    assert not matches(pattern, text)
+
+
+@pytest.mark.parametrize("part", ["*", "*a", "*a*b", "*?", "?*", "*a?", "*aaaaaaaaab"])
+def test_no_pattern_takes_long(part: str) -> None:
+    pattern = (part * GLOB_LIMIT)[:GLOB_LIMIT]
+    began = time.process_time()
+    matches(pattern, "a" * 10_000)
+    assert time.process_time() - began < 0.5
+
+
+def test_a_pattern_has_a_greatest_length() -> None:
+    ApprovalRule(name="long", config_name="*" * GLOB_LIMIT).clean_fields()
+    with pytest.raises(ValidationError, match="at most 200 characters"):
+        ApprovalRule(name="long", config_name="*" * (GLOB_LIMIT + 1)).clean_fields()
