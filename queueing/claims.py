@@ -85,8 +85,8 @@ def enqueue(job: Job, *, role: Role | None, held: bool, actor: Actor, source: st
 
 def live_entry(job: Job) -> QueueEntry | None:
     """The job's entry, while it waits or holds a slot."""
-    # In our own words: it is asked of every job that ends, and Django takes three times as long to find the words.
-    found = QueueEntry.objects.raw("SELECT * FROM queueing_queueentry WHERE job_id = %s", [job.pk])
+    # It is asked of every job that ends, and Django takes twice as long to write the statuses into the statement.
+    found = QueueEntry.objects.filter(job_id=job.pk)
     entry = next((entry for entry in found if entry.status in LIVE), None)
     if entry is not None:
         entry.job = job
