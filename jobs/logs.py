@@ -11,7 +11,6 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from cloudtrain_site.database.fast_sql import insert, update_if
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
 from jobs.configs.secrets import scrubber_of, without_secrets
@@ -124,10 +123,10 @@ def _append(job: Job, text: str, *, is_end: bool) -> bool:
     size = job.log_size + len(text.encode())
     try:
         with transaction.atomic():
-            unchanged = {"id": job.pk, "log_size": job.log_size, "deleted_at": None}
-            if not update_if(Job, unchanged, {"log_size": size, **fields}):
+            unchanged = Job.objects.filter(pk=job.pk, log_size=job.log_size, deleted_at=None)
+            if not unchanged.update(log_size=size, **fields):
                 return False
-            insert([LogPiece(job=job, start=job.log_size, end=size, text=text)])
+            LogPiece.objects.create(job=job, start=job.log_size, end=size, text=text)
     except IntegrityError:
         return False
     job.log_size = size
