@@ -2,7 +2,8 @@
 
 Django puts each statement together anew, which takes several times as long as the database takes to carry it out, and
 everybody else waits for both. Here the words are put together once for each set of columns; the values stay Django's
-to prepare.
+to prepare. For `change_state`, for what a unit of work inserts, and for where QuerySet.update costs more than a tenth
+of the whole; elsewhere the ORM writes.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from time import monotonic, sleep
 from django.db import connection
 from django.db.models import QuerySet
 
+from cloudtrain_site.database.fast_sql import update_if
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
@@ -72,13 +73,11 @@ def _apply(pairs: Sequence[Pair]) -> None:
 
 
 def _write_down(deliveries: Sequence[WebhookDelivery]) -> None:
-    """What came of them; their logs are kept with their jobs now. By hand: Django's way takes as long as the rest."""
-    table = connection.ops.quote_name(WebhookDelivery._meta.db_table)
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            f"UPDATE {table} SET job_id = %s, outcome = %s, log = '' WHERE id = %s",  # noqa: S608
-            [(delivery.job_id, delivery.outcome, delivery.pk) for delivery in deliveries],
-        )
+    """What came of them; their logs are kept with their jobs now."""
+    for delivery in deliveries:
+        # By QuerySet.update ten deliveries take a tenth longer.
+        written = {"job": delivery.job_id, "outcome": delivery.outcome, "log": ""}
+        update_if(WebhookDelivery, {"id": delivery.pk}, written)
 
 
 def _waves(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
