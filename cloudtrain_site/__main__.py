@@ -13,8 +13,7 @@ from cloudtrain_site import __version__
 from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.correlation_ids import command_correlation
-from cloudtrain_site.serving.lean_imports import load_lean_libraries
-from cloudtrain_site.structured_logging.configure import SERVING, prints_answer
+from cloudtrain_site.structured_logging.configure import prints_answer
 
 
 def main() -> None:
@@ -26,8 +25,6 @@ def main() -> None:
     # One id for all that a command does. A server's is made anew for each piece of its work.
     work = command_correlation() if prints_answer(sys.argv) else nullcontext()
     try:
-        if SERVING.intersection(sys.argv[1:2]):
-            load_lean_libraries()
         with work:
             execute_from_command_line(sys.argv)
     except ConfigurationError as error:
