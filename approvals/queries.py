@@ -35,7 +35,7 @@ def find_request(user: AnyUser, request_id: int) -> ApprovalRequest:
     return request
 
 
-def on_desk_of(user: AnyUser) -> Q:
+def managed_or_reviewed_by(user: AnyUser) -> Q:
     """What lies on a reviewer's desk, as a condition: all of the organizations they lead, and what they review."""
     if is_superuser(user):
         return Q()

@@ -22,7 +22,7 @@ from approvals.admin.request_page import DecisionForm
 from approvals.deciding import BULK_LIMIT, Answer, decide_each
 from approvals.expiry import HEAVY
 from approvals.models import ApprovalRequest
-from approvals.queries import on_desk_of
+from approvals.queries import managed_or_reviewed_by
 from approvals.reviewers import bypasses, eligible, may_go_past, why_not
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import current_user
@@ -88,7 +88,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRequest]:
         """What lies on this user's desk."""
-        theirs = remembered(request, "desk", lambda: on_desk_of(request.user))
+        theirs = remembered(request, "managed_or_reviewed", lambda: managed_or_reviewed_by(request.user))
         rows = admin.ModelAdmin.get_queryset(self, request).filter(theirs, job__deleted_at=None)
         # A page of fifty must not read fifty configs.
         is_list = request.resolver_match is None or not request.resolver_match.kwargs

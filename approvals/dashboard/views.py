@@ -12,7 +12,7 @@ from django.utils import timezone
 from approvals.admin.request_page import change_lines, rule_in_words
 from approvals.dashboard.job_panel import CHIPS
 from approvals.models import ApprovalRequest
-from approvals.queries import admin_page_of, changes_of, on_desk_of, visible_requests
+from approvals.queries import admin_page_of, changes_of, managed_or_reviewed_by, visible_requests
 from approvals.reviewers import decidable_by, objections_of
 from approvals.statuses import RequestStatus
 from cloudtrain_site.api import as_utc
@@ -42,7 +42,7 @@ def count_to_decide(user: AnyUser, teams: Sequence[Team]) -> int:
 def _approvals(request: HttpRequest) -> dict[str, Any]:
     user, wanted = request.user, _wanted(request)
     requests = visible_requests(user).select_related("job", "requested_by", "reviewer_group", "rule", "organization")
-    theirs = requests if is_superuser(user) else requests.filter(on_desk_of(user) | Q(requested_by=user.pk))
+    theirs = requests if is_superuser(user) else requests.filter(managed_or_reviewed_by(user) | Q(requested_by=user.pk))
     sought = list(theirs.filter(pk=wanted).prefetch_related("decisions")) if wanted else []
     # Found first and read then: with what belongs to them, all that there are would be put in order.
     pending = theirs.filter(status=RequestStatus.PENDING).order_by("expires_at", "pk")

@@ -8,7 +8,7 @@ from django import template
 
 from approvals.health import warning
 from approvals.models import ApprovalRequest
-from approvals.queries import on_desk_of
+from approvals.queries import managed_or_reviewed_by
 from jobs.admin_base import remembered
 from jobs.permissions import is_superuser
 
@@ -21,7 +21,7 @@ def pending_approvals(context: dict[str, Any]) -> int:
     request = context.get("request")
     if request is None or not context.get("has_permission") or not request.user.is_authenticated:
         return 0
-    theirs = remembered(request, "desk", lambda: on_desk_of(request.user))
+    theirs = remembered(request, "managed_or_reviewed", lambda: managed_or_reviewed_by(request.user))
     pending = remembered(request, "pending", ApprovalRequest.objects.filter(theirs, is_decided=False).count)
     return int(pending)
 
