@@ -308,7 +308,7 @@ def request_cancel(job: Job, *, actor: Actor, source: str, reason: str = "") -> 
             return False
         if active.filter(cancel_requested_at=None).update(cancel_requested_at=now, cancel_requested_by=actor.name):
             job.refresh_from_db()
-            job.note(actor, source, f"cancel requested{f': {reason}' if reason else ''}")
+            job.record_note(actor, source, f"cancel requested{f': {reason}' if reason else ''}")
         transaction.on_commit(lambda: async_task("jobs.tasks.cancel_at_provider", job.pk))
     return True
 
@@ -327,7 +327,7 @@ def delete(job: Job, *, actor: Actor, source: str) -> bool:
         # The maintenance loop repeats a removal that gets lost.
         transaction.on_commit(lambda: async_task("jobs.tasks.clear_away", job.pk), robust=True)
         # The event makes open pages look again, and find it gone.
-        job.note(actor, source, "deleted")
+        job.record_note(actor, source, "deleted")
     return True
 
 

@@ -203,9 +203,9 @@ class Job(Stateful):
         owner = Job.objects.filter(pk=self.metadata["stray_of"]).first()
         if owner is not None:
             words = f"{self.external_id} has ended: {change.new}{self.cost_in_words} (job {self.pk})"
-            owner.note(change.actor, change.source, words)
+            owner.record_note(change.actor, change.source, words)
 
-    def note(self, actor: Actor, source: str, reason: str) -> None:
+    def record_note(self, actor: Actor, source: str, reason: str) -> None:
         """Put news into its history with which it keeps its status, and tell whoever shows it."""
         self.record(Change.of(self, self.status, self.status, actor=actor, source=source, reason=reason))
 

@@ -84,4 +84,4 @@ def _record_and_stop(owner: Job, orphan: Job, source: str) -> None:
         reason = f"job {owner.pk} has no use for it: {why}"
         lifecycle.request_cancel(orphan, actor=SYSTEM, source=source, reason=reason)
     reason_text = f"{orphan.external_id} of this job turned up, though {why}: {what} (job {orphan.pk})"
-    owner.note(Actor(name=owner.provider), source, reason_text)
+    owner.record_note(Actor(name=owner.provider), source, reason_text)
