@@ -22,12 +22,12 @@ from queueing.models import QueueEntry
 logger = logging.getLogger("simpletuner.cloud.approvals")
 
 
-def asked_about(job_ids: Sequence[str]) -> set[str]:
+def jobs_with_requests(job_ids: Sequence[str]) -> set[str]:
     """Those of the jobs that a rule has held at any time."""
     return set(ApprovalRequest.objects.filter(job__in=job_ids).values_list("job_id", flat=True))
 
 
-def is_what_was_approved(entry: QueueEntry, job: Job) -> bool:
+def check_approval(entry: QueueEntry, job: Job) -> bool:
     """Whether the job may go by its approval; one that no rule held needs none. False: it is held again."""
     request = ApprovalRequest.objects.filter(job=job).select_related("rule", "reviewer_group").order_by("id").last()
     if request is None:

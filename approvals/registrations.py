@@ -28,6 +28,6 @@ def register_all() -> None:
         order=30,
     )
     queueing.dispatch_guards.register(
-        "approvals", queueing.DispatchGuard(dispatch_guard.is_what_was_approved, dispatch_guard.asked_about)
+        "approvals", queueing.DispatchGuard(dispatch_guard.check_approval, dispatch_guard.jobs_with_requests)
     )
     queueing.holds.register("approvals", facet.holds_on)

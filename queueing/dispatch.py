@@ -81,7 +81,7 @@ def _prepare(entry: QueueEntry, staged: Staged | None = None) -> Job | None:
     """Return the job as it is to be submitted, its marker stored. None: it may not go, and its entry is settled."""
     job = Job.objects.select_related("organization").get(pk=entry.job_id)
     # Checked on the very copy that is submitted: later changes of the row do not reach the provider.
-    if not extensions.may_go(entry, job):
+    if not extensions.guards_allow(entry, job):
         return None
     if job.dataset_id is not None and (staged is None or staged.dataset_id != job.dataset_id):
         if not staging.begin(entry, job):
@@ -292,12 +292,12 @@ async def _dispatch_safely(entry: QueueEntry, ready: Mapping[int, Job], recorder
 def prepare(entries: Sequence[QueueEntry]) -> dict[int, Job]:
     """Return the jobs of claimed entries as they are to be submitted, their markers stored, by entry.
 
-    Left out, to be prepared one by one: jobs that an extension is concerned with, with a dataset, tried before, or not
+    Left out, to be prepared one by one: jobs that a guard selects, with a dataset, tried before, or not
     allowed to go.
     """
     jobs = Job.objects.select_related("organization").in_bulk([entry.job_id for entry in entries])
-    concerned = extensions.concerned(list(jobs))
-    begun = lifecycle.begin_submissions([job for job in jobs.values() if _is_plain(job) and job.pk not in concerned])
+    guarded = extensions.guarded_jobs(list(jobs))
+    begun = lifecycle.begin_submissions([job for job in jobs.values() if _is_plain(job) and job.pk not in guarded])
     return {entry.pk: jobs[entry.job_id] for entry in entries if entry.job_id in begun}
 
 

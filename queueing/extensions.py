@@ -15,28 +15,28 @@ from queueing.models import QueueEntry
 Guard = Callable[[QueueEntry, Job], bool]
 
 #: Given the ids of jobs, those about which the guard may have something to say. One question for many jobs.
-Concern = Callable[[Sequence[str]], Collection[str]]
+Selector = Callable[[Sequence[str]], Collection[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchGuard:
     """Is asked just before a provider is called; may be left unasked about jobs that are not of its `concern`."""
 
-    may_go: Guard
-    concern: Concern = set
+    allows: Guard
+    select: Selector = set
 
 
 dispatch_guards: Registry[DispatchGuard] = Registry()
 
 
-def concerned(job_ids: Sequence[str]) -> set[str]:
+def guarded_jobs(job_ids: Sequence[str]) -> set[str]:
     """Those of the jobs about which some guard has to be asked."""
-    return {job_id for guard in dispatch_guards.values() for job_id in guard.concern(job_ids)}
+    return {job_id for guard in dispatch_guards.values() for job_id in guard.select(job_ids)}
 
 
-def may_go(entry: QueueEntry, job: Job) -> bool:
+def guards_allow(entry: QueueEntry, job: Job) -> bool:
     """Whether every guard lets the job go. The first that doesn't ends the round; one that raises lets nothing go."""
-    return all(guard.may_go(entry, job) for guard in dispatch_guards.values())
+    return all(guard.allows(entry, job) for guard in dispatch_guards.values())
 
 
 @dataclass(frozen=True, slots=True)
