@@ -30,4 +30,4 @@ def register_all() -> None:
     queueing.dispatch_guards.register(
         "approvals", queueing.DispatchGuard(dispatch_guard.check_approval, dispatch_guard.jobs_with_requests)
     )
-    queueing.holds.register("approvals", facet.holds_on)
+    queueing.holds.register("approvals", facet.approval_holds)

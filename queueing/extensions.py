@@ -43,28 +43,28 @@ def guards_allow(entry: QueueEntry, job: Job) -> bool:
 class Hold:
     """What holds a job, and for how long; `address` is where the one who asked may decide, if they may."""
 
-    words: str
+    reason: str
     until: datetime
     address: str | None = None
 
     @property
     def sentence(self) -> str:
         """All of it, for who has no clock of their own to show it on."""
-        return f"{self.words}; expires {self.until:%Y-%m-%d %H:%M} UTC."
+        return f"{self.reason}; expires {self.until:%Y-%m-%d %H:%M} UTC."
 
 
 #: Given the ids of held jobs and who looks: the hold on each that it holds. Asked once a page, not once a job.
-Teller = Callable[[Sequence[str], AnyUser | None], Mapping[str, Hold]]
+HoldFinder = Callable[[Sequence[str], AnyUser | None], Mapping[str, Hold]]
 
 #: What is said of a held job that nobody has a word for.
-UNKNOWN = "It waits for an approval."
+UNKNOWN_HOLD = "It waits for an approval."
 
-holds: Registry[Teller] = Registry()
+holds: Registry[HoldFinder] = Registry()
 
 
-def holds_on(job_ids: Sequence[str], viewer: AnyUser | None) -> dict[str, Hold]:
+def find_holds(job_ids: Sequence[str], viewer: AnyUser | None) -> dict[str, Hold]:
     """What holds each of the held jobs, by its id."""
     found: dict[str, Hold] = {}
-    for teller in holds.values() if job_ids else ():
-        found.update(teller(job_ids, viewer))
+    for finder in holds.values() if job_ids else ():
+        found.update(finder(job_ids, viewer))
     return found

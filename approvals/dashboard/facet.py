@@ -40,7 +40,7 @@ def approvals_of(jobs: Sequence[Job], viewer: AnyUser, wanted: Collection[str]) 
 TOLD = ("job_id", "status", "rule_name", "reason", "expires_at")
 
 
-def holds_on(job_ids: Sequence[str], viewer: AnyUser | None) -> Mapping[str, Hold]:
+def approval_holds(job_ids: Sequence[str], viewer: AnyUser | None) -> Mapping[str, Hold]:
     """The hold on each held job, in one query for all of them."""
     asked = ApprovalRequest.objects.filter(job__in=job_ids)
     return {request.job_id: hold_of(request) for request in pending_of(asked, viewer)}

@@ -66,13 +66,13 @@ class Explainer:
         concerned = None if state.fair_share else [entry.organization for entry in waiting]
         self.limits = current_limits(state, concerned)
         held = [entry.job_id for entry in waiting if entry.status == EntryStatus.BLOCKED]
-        self._holds = extensions.holds_on(held, None)
+        self._holds = extensions.find_holds(held, None)
 
     def explain(self, entry: QueueEntry) -> list[Explained]:
         """Return all that keeps a waiting `entry` from going; empty when it can go in its turn."""
         if entry.status == EntryStatus.BLOCKED:
             hold = self._holds.get(entry.job_id)
-            return [Explained(Kind.APPROVAL, hold.sentence if hold else extensions.UNKNOWN)]
+            return [Explained(Kind.APPROVAL, hold.sentence if hold else extensions.UNKNOWN_HOLD)]
         blocking = blockers(candidate_of(entry), self.usage, self.limits, self.now)
         return [self._explain(entry, blocker) for blocker in blocking]
 

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from approvals import decisions
-from approvals.dashboard.facet import holds_on
+from approvals.dashboard.facet import approval_holds
 from approvals.intake import Outcome, SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from approvals.reviewers import eligible
@@ -44,7 +44,7 @@ def test_the_page_of_the_queue_leaves_the_end_to_the_readers_clock(
 
 
 def test_it_says_that_nobody_can_decide(held: Outcome, acme: Organization) -> None:
-    assert holds_on([held.job.pk], None)[held.job.pk].words.endswith("; nobody can decide")
+    assert approval_holds([held.job.pk], None)[held.job.pk].reason.endswith("; nobody can decide")
 
 
 @pytest.mark.parametrize("self_approval", [True, False])
@@ -60,7 +60,7 @@ def test_it_counts_those_who_are_eligible(
     count = eligible(ApprovalRequest.objects.get()).count()
     assert count > 0
     words = "1 person can decide" if count == 1 else f"{count} people can decide"
-    assert holds_on([held.job.pk], None)[held.job.pk].words.endswith(f"; {words}")
+    assert approval_holds([held.job.pk], None)[held.job.pk].reason.endswith(f"; {words}")
 
 
 def test_a_page_of_held_jobs_costs_the_same_few_queries(
@@ -72,9 +72,9 @@ def test_a_page_of_held_jobs_costs_the_same_few_queries(
     users = [factories.make_user(f"user-{number}", acme) for number in range(4)]
     jobs = [submit(submission_request(user=user)).job.pk for user in users]
     with django_assert_max_num_queries(3):
-        assert set(holds_on(jobs, users[0])) == set(jobs)
+        assert set(approval_holds(jobs, users[0])) == set(jobs)
 
 
 def test_what_was_decided_holds_nothing(held: Outcome, request_: ApprovalRequest, bob: User) -> None:
     assert decisions.approve(request_, user=bob, source=Source.API, notes="fine")
-    assert holds_on([held.job.pk], None) == {}
+    assert approval_holds([held.job.pk], None) == {}
