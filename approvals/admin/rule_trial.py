@@ -18,15 +18,15 @@ from jobs.permissions import AnyUser, visible_jobs
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class RuleJudgement:
     """What one rule makes of a job that was submitted again now."""
 
     name: str
     is_draft: bool
     holds: bool
-    words: str
+    reason: str
     #: The first that holds: the one that counts.
-    hit: bool
+    is_first_hold: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +35,26 @@ class Trial:
 
     back_test: BackTest
     job: Job | None
-    verdicts: list[Judged]
+    judgements: list[RuleJudgement]
     #: Why the job could not be tried.
-    trouble: str
+    error: str
 
 
 def try_rule(draft: ApprovalRule, user: AnyUser, job_id: str = "") -> Trial:
     """What `draft` would have held, and which rule the job `job_id` would hit with it. Stores nothing."""
-    told = back_test(draft, visible_jobs(user))
+    result = back_test(draft, visible_jobs(user))
     if not job_id:
-        return Trial(told, None, [], "")
+        return Trial(result, None, [], "")
     job = visible_jobs(user).select_related("submitted_by", "organization").filter(pk=job_id.lower()).first()
     if job is None:
-        return Trial(told, None, [], f"There is no job {job_id!r}.")
+        return Trial(result, None, [], f"There is no job {job_id!r}.")
     try:
-        return Trial(told, job, _judge_all(draft, job), "")
+        return Trial(result, job, _judge_all(draft, job), "")
     except ValidationError as error:
-        return Trial(told, job, [], " ".join(_sentences(error.detail)))
+        return Trial(result, job, [], " ".join(_sentences(error.detail)))
 
 
-def _judge_all(draft: ApprovalRule, job: Job) -> list[Judged]:
+def _judge_all(draft: ApprovalRule, job: Job) -> list[RuleJudgement]:
     """Every rule in force and the draft, in the order in which they would be tried."""
     if job.submitted_by is None or job.organization is None:
         raise ValidationError("Nobody submitted this job here, so no rule would be asked about it.")
@@ -68,12 +68,12 @@ def _judge_all(draft: ApprovalRule, job: Job) -> list[Judged]:
     others = [rule for rule in rules_in_force(job.organization) if rule.pk != draft.pk]
     # A new rule gets the highest id, and so comes last among those of its priority.
     in_order = sorted([*others, draft], key=lambda rule: (rule.priority, rule.pk is None, rule.pk))
-    judged: list[Judged] = []
+    judgements: list[RuleJudgement] = []
     for rule in in_order:
-        verdict = judge(rule, facts)
-        hit = verdict.holds and not any(earlier.hit for earlier in judged)
-        judged.append(Judged(rule.name, rule is draft, verdict.holds, verdict.words, hit))
-    return judged
+        judgement = judge(rule, facts)
+        is_first_hold = judgement.holds and not any(earlier.is_first_hold for earlier in judgements)
+        judgements.append(RuleJudgement(rule.name, rule is draft, judgement.holds, judgement.reason, is_first_hold))
+    return judgements
 
 
 def _sentences(detail: object) -> list[str]:

@@ -128,7 +128,7 @@ class JudgementSerializer(serializers.Serializer[Any]):
     id = serializers.IntegerField(source="rule.pk")
     type = serializers.CharField(source="rule.name")
     holds = serializers.BooleanField(source="judgement.holds")
-    reason = serializers.CharField(source="judgement.words")
+    reason = serializers.CharField(source="judgement.reason")
 
 
 class SubmissionPreviewSerializer(serializers.Serializer[Any]):
@@ -136,7 +136,7 @@ class SubmissionPreviewSerializer(serializers.Serializer[Any]):
 
     requires_approval = serializers.BooleanField()
     rule = serializers.CharField(source="first.rule.name", allow_null=True)
-    reason = serializers.CharField(source="first.judgement.words", allow_null=True)
+    reason = serializers.CharField(source="first.judgement.reason", allow_null=True)
     rules = JudgementSerializer(many=True)
 
 
@@ -159,8 +159,8 @@ class BackTestSerializer(serializers.Serializer[BackTest]):
     cost_usd = serializers.FloatField(source="cost")
     jobs = HeldJobSerializer(source="shown", many=True)
 
-    def get_would_have_held(self, told: BackTest) -> int:
-        return len(told.held)
+    def get_would_have_held(self, test: BackTest) -> int:
+        return len(test.held)
 
 
 class PreviewSerializer(serializers.Serializer[Any]):

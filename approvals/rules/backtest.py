@@ -66,9 +66,9 @@ def back_test(rule: ApprovalRule, jobs: JobQuerySet) -> BackTest:
     rows = list(recent.values(*COLUMNS))
     held = []
     for row, facts in zip(rows, _facts_of(rows, since), strict=True):
-        verdict = judge(rule, facts)
-        if verdict.holds:
-            held.append(HeldJob(row["id"], row["config_name"], facts.username, row["cost_usd"], verdict.words))
+        judgement = judge(rule, facts)
+        if judgement.holds:
+            held.append(HeldJob(row["id"], row["config_name"], facts.username, row["cost_usd"], judgement.reason))
     return BackTest(DAYS, len(rows), held)
 
 

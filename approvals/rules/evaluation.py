@@ -40,7 +40,7 @@ class Judgement:
     """What one rule makes of a submission, and why, in words."""
 
     holds: bool
-    words: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ class Hold:
 def first_hold(rules: Iterable[ApprovalRule], facts: Facts) -> Hold | None:
     """The first of `rules`, in their order, that holds the submission."""
     for rule in rules:
-        verdict = judge(rule, facts)
-        if verdict.holds:
-            return Hold(rule, verdict.words)
+        judgement = judge(rule, facts)
+        if judgement.holds:
+            return Hold(rule, judgement.reason)
     return None
 
 
@@ -79,14 +79,14 @@ def _judge(rule: ApprovalRule, facts: Facts) -> Judgement:
     if facts.role in rule.exempt_roles:
         return Judgement(False, f"{facts.username} is exempt as {facts.role}.")
     met = []
-    for verdict in _verdicts(rule, facts):
-        if not verdict.holds:
-            return verdict
-        met.append(verdict.words)
+    for judgement in _judgements(rule, facts):
+        if not judgement.holds:
+            return judgement
+        met.append(judgement.reason)
     return Judgement(True, " ".join(met) or "Every job of the organization needs an approval.")
 
 
-def _verdicts(rule: ApprovalRule, facts: Facts) -> Iterator[Judgement]:
+def _judgements(rule: ApprovalRule, facts: Facts) -> Iterator[Judgement]:
     """What each criterion that the rule sets says, the cheap ones first."""
     return (check(rule, facts) for name, check in CRITERIA.items() if getattr(rule, name) not in (None, "", False))
 
@@ -95,8 +95,8 @@ def _cost(rule: ApprovalRule, facts: Facts) -> Judgement:
     limit = rule.cost_exceeds or Decimal(0)
     if facts.estimated_cost is None:
         hardware = facts.hardware_profile or "the default hardware"
-        words = f"Its cost can't be estimated (no price for {hardware}, or no number of steps), so a person decides."
-        return Judgement(True, words)
+        reason = f"Its cost can't be estimated (no price for {hardware}, or no number of steps), so a person decides."
+        return Judgement(True, reason)
     if facts.estimated_cost <= limit:
         return Judgement(False, f"It will cost about ${facts.estimated_cost:,.2f}, not more than ${limit:,.2f}.")
     return Judgement(True, f"It will cost about ${facts.estimated_cost:,.2f}, more than ${limit:,.2f}.")
@@ -136,19 +136,19 @@ def _config_name(rule: ApprovalRule, facts: Facts) -> Judgement:
 
 
 def _role(rule: ApprovalRule, facts: Facts) -> Judgement:
-    who = f"{facts.username} is {facts.role or 'no member'}"
+    standing = f"{facts.username} is {facts.role or 'no member'}"
     # Who is no member (any more) has less standing than every role.
     if facts.role is None or RANK[facts.role] <= RANK[rule.role_at_most]:
-        return Judgement(True, f"{who}.")
-    return Judgement(False, f"{who}, more than {rule.role_at_most}.")
+        return Judgement(True, f"{standing}.")
+    return Judgement(False, f"{standing}, more than {rule.role_at_most}.")
 
 
 def _jobs_in_day(rule: ApprovalRule, facts: Facts) -> Judgement:
     limit = rule.jobs_in_day_exceed or 0
-    words = f"It is job {facts.jobs_in_day} of {facts.username} in 24 hours"
+    count = f"It is job {facts.jobs_in_day} of {facts.username} in 24 hours"
     if facts.jobs_in_day > limit:
-        return Judgement(True, f"{words}, more than {limit}.")
-    return Judgement(False, f"{words}, not more than {limit}.")
+        return Judgement(True, f"{count}, more than {limit}.")
+    return Judgement(False, f"{count}, not more than {limit}.")
 
 
 #: By the column that sets it.

@@ -31,8 +31,8 @@ def facts(**fields: Any) -> Facts:
 
 
 def reason_to_hold(rule: ApprovalRule, about: Facts) -> str | None:
-    verdict = judge(rule, about)
-    return verdict.words if verdict.holds else None
+    judgement = judge(rule, about)
+    return judgement.reason if judgement.holds else None
 
 
 def dear(limit: int = 5, **fields: Any) -> ApprovalRule:
@@ -107,8 +107,8 @@ UNMET: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("fields", "about", "words"), UNMET)
 def test_a_criterion_that_is_not_met_says_why_not(fields: dict[str, Any], about: dict[str, Any], words: str) -> None:
-    verdict = judge(ApprovalRule(name="r", **fields), facts(**about))
-    assert (verdict.holds, verdict.words) == (False, words)
+    judgement = judge(ApprovalRule(name="r", **fields), facts(**about))
+    assert (judgement.holds, judgement.reason) == (False, words)
 
 
 def test_a_limit_of_no_jobs_and_no_dollars_is_a_criterion_too() -> None:
@@ -118,8 +118,8 @@ def test_a_limit_of_no_jobs_and_no_dollars_is_a_criterion_too() -> None:
 
 @pytest.mark.parametrize("fields", [{"exempt_roles": 5}, {"role_at_most": "boss"}, {"cost_exceeds": "dear"}])
 def test_a_rule_that_can_not_be_evaluated_holds_and_says_so(fields: dict[str, Any]) -> None:
-    verdict = judge(ApprovalRule(**{"name": "odd", "first_job": True, **fields}), facts(first_job=True))
-    assert (verdict.holds, verdict.words) == (True, "The rule odd could not be evaluated, so a person decides.")
+    judgement = judge(ApprovalRule(**{"name": "odd", "first_job": True, **fields}), facts(first_job=True))
+    assert (judgement.holds, judgement.reason) == (True, "The rule odd could not be evaluated, so a person decides.")
 
 
 @pytest.mark.parametrize(
