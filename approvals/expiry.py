@@ -25,7 +25,7 @@ logger = logging.getLogger("simpletuner.cloud.approvals")
 BATCH = 200
 HEAVY = ("terms", "job__config", "job__dataloader_config")
 
-#: Changes stand in line for SQLite's writer (`writers_line`), and are never passed by this loop. What writes outside of
+#: Changes stand in line for SQLite's writer (`WriteQueue`), and are never passed by this loop. What writes outside of
 #: a unit of work, a session or a task, asks SQLite itself again and again: a rest now and then lets it in.
 WORK_SECONDS, REST_SECONDS = 0.033, 0.002
 

@@ -1,4 +1,4 @@
-"""Database connections while somebody else is waited for."""
+"""Release of a database connection during a wait for something else."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from django.db import connection
 def lend_connection() -> None:
     """Give this thread's connection back to the pool; its next query takes one again.
 
-    To be called before a wait for the network. The web process has ten connections: ten requests that wait for a
-    provider which hangs would otherwise keep everybody else from being answered. Without a pool, and within a
-    transaction, nothing is done.
+    For the moment before a wait for the network. The web process has ten connections: ten requests that wait for a
+    hanging provider would otherwise keep all other requests from being answered. Does nothing without a pool or within
+    a transaction.
     """
     if connection.settings_dict.get("OPTIONS", {}).get("pool") and not connection.in_atomic_block:
         connection.close()

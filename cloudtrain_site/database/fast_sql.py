@@ -1,9 +1,9 @@
-"""The statements that every change of a status consists of: one row is updated, a few others are inserted.
+"""The statements of every change of a status: one row is updated, a few others are inserted.
 
-Django puts each statement together anew, which takes several times as long as the database takes to carry it out, and
-everybody else waits for both. Here the words are put together once for each set of columns; the values stay Django's
-to prepare. For `change_state`, for what a unit of work inserts, and for where QuerySet.update costs more than a tenth
-of the whole; elsewhere the ORM writes.
+Django assembles each statement anew, which takes several times as long as the database takes to execute it, while other
+requests wait for both. Here the SQL is assembled once for each set of columns; Django still prepares the values. It is
+for `change_state`, for the inserts of a unit of work, and for a write of which QuerySet.update is more than a tenth of
+the cost; elsewhere the ORM writes.
 """
 
 from __future__ import annotations
@@ -16,34 +16,36 @@ from django.db import connection, models
 
 Model = type[models.Model]
 
-#: Databases have a limit to the values of one statement.
-ROWS_AT_ONCE = 100
+#: Databases limit the number of values in one statement.
+MAX_ROWS_PER_INSERT = 100
 
 
 def update_if(model: Model, read: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    """Write `values`, by field, into the row of `model` whose fields are as in `read`, which must tell one row.
+    """Write `values`, by field, into the row of `model` whose fields equal `read`, which must identify one row.
 
-    False: there is none any more, and nothing was written.
+    False: there is no such row any more, and nothing was written.
     """
-    words = _update_words(connection.vendor, model, (*values,), tuple((name, read[name] is None) for name in read))
+    statement = _update_statement(
+        connection.vendor, model, (*values,), tuple((name, read[name] is None) for name in read)
+    )
     known = {name: value for name, value in read.items() if value is not None}
     params = [_prepared(model, name, value) for part in (values, known) for name, value in part.items()]
     with connection.cursor() as cursor:
-        cursor.execute(words, params)
+        cursor.execute(statement, params)
         return bool(cursor.rowcount)
 
 
 def insert(rows: Sequence[models.Model]) -> None:
-    """Insert `rows`, all of one model, as few statements. They are not told what keys the database gave them."""
+    """Insert `rows`, all of one model, in as few statements as possible. Their primary keys are not set."""
     model = type(rows[0])
     fields = _fields(model)
     with connection.cursor() as cursor:
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            some = rows[start : start + ROWS_AT_ONCE]
+        for start in range(0, len(rows), MAX_ROWS_PER_INSERT):
+            batch = rows[start : start + MAX_ROWS_PER_INSERT]
             params = [
-                field.get_db_prep_save(field.pre_save(row, add=True), connection) for row in some for field in fields
+                field.get_db_prep_save(field.pre_save(row, add=True), connection) for row in batch for field in fields
             ]
-            cursor.execute(_insert_words(connection.vendor, model, len(some)), params)
+            cursor.execute(_insert_statement(connection.vendor, model, len(batch)), params)
 
 
 def _prepared(model: Model, name: str, value: Any) -> Any:
@@ -55,15 +57,15 @@ def _field(model: Model, name: str) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _update_words(vendor: str, model: Model, written: tuple[str, ...], read: tuple[tuple[str, bool], ...]) -> str:
-    """In `read`, each field comes with whether it must be NULL. Each database has its own quotes."""
+def _update_statement(vendor: str, model: Model, written: tuple[str, ...], read: tuple[tuple[str, bool], ...]) -> str:
+    """Build the UPDATE. `read` has each field with whether it must be NULL. The vendors' quotes differ."""
     setting = ", ".join(f"{_column(model, name)} = %s" for name in written)
     condition = " AND ".join(f"{_column(model, name)} {'IS NULL' if null else '= %s'}" for name, null in read)
     return f"UPDATE {_quoted(model._meta.db_table)} SET {setting} WHERE {condition}"  # noqa: S608
 
 
 @lru_cache(maxsize=256)
-def _insert_words(vendor: str, model: Model, count: int) -> str:
+def _insert_statement(vendor: str, model: Model, count: int) -> str:
     columns = [_quoted(field.column) for field in _fields(model)]
     row = f"({', '.join(['%s'] * len(columns))})"
     table = _quoted(model._meta.db_table)
@@ -72,7 +74,7 @@ def _insert_words(vendor: str, model: Model, count: int) -> str:
 
 @lru_cache(maxsize=64)
 def _fields(model: Model) -> list[Any]:
-    """Those whose values the database doesn't give."""
+    """Return the fields whose values the database doesn't generate."""
     return [field for field in model._meta.concrete_fields if not (field.primary_key or field.generated)]
 
 

@@ -1,8 +1,8 @@
-"""Whoever wants SQLite's one writer's lock next gets it next, also among processes.
+"""A fair, cross-process queue for SQLite's write lock.
 
-SQLite has those who wait look again after ever longer pauses, so that whoever comes just then goes first: a loop that
-writes without a rest in one process holds up the requests of another for a second, and of 20 at once one waits for more
-than ten seconds and is turned away. So they stand in line before they ask SQLite.
+SQLite lets a waiting writer ask again after ever longer pauses, so the lock goes to a process that happens to ask just
+then: a loop that writes without a pause in one process delays the requests of another by a second, and of 20 writers at
+once one waits for more than ten seconds and fails. So writers queue here before they ask SQLite.
 """
 
 from __future__ import annotations
@@ -15,66 +15,67 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-#: As long as SQLite itself waits: after it, whoever stands in front of the line is stuck, and SQLite has the last word.
-PATIENCE_SECONDS = 10.0
-LOOK_SECONDS = 0.0005
+#: As long as SQLite itself waits: after it the holder is stuck, and SQLite decides who may write.
+TIMEOUT_SECONDS = 10.0
+RETRY_SECONDS = 0.0005
 
 
 class WriteQueue:
-    """The line at one database file, for the threads of this process and for other processes.
+    """The queue at one database file, for the threads of this process and for other processes.
 
-    There are two doors, each a lock that the system lets go when its holder dies. The one who waits for the second
-    holds the first: so the one who has just been in, and wants in again, comes after the one who waits.
+    There are two file locks, which the system releases when their holder dies: `queue_lock` belongs to the first
+    waiting writer, `lock` to the one that writes. A writer holds `queue_lock` while it waits for `lock`, so a writer
+    that has just released `lock`, and wants it again, comes after the one that waits.
     """
 
     def __init__(self, database: Path) -> None:
         self._paths = [database.with_name(f"{database.name}-{name}") for name in ("line", "turn")]
         self._threads = threading.RLock()
-        self._doors: list[int] = []
-        self._is_in = False
+        self._descriptors: list[int] = []
+        self._is_held = False
 
     @contextmanager
-    def turn(self) -> Iterator[Callable[[], None]]:
-        """Wait until nobody else is between this and the block's end; at most for PATIENCE_SECONDS.
+    def acquire(self) -> Iterator[Callable[[], None]]:
+        """Hold the lock during the block, after a wait of at most TIMEOUT_SECONDS for the writers before.
 
-        What it gives ends the turn before that, when it is called. A turn within a turn is a part of it.
+        It yields a function that releases the lock before the block ends. A nested call holds the same lock.
         """
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         with ExitStack() as held:
             held.enter_context(self._threads)
-            if not self._is_in:
-                held.enter_context(self._let_in(deadline))
+            if not self._is_held:
+                held.enter_context(self._hold_lock(deadline))
             yield held.close
 
     @contextmanager
-    def _let_in(self, deadline: float) -> Iterator[None]:
+    def _hold_lock(self, deadline: float) -> Iterator[None]:
         with ExitStack() as held:
-            first, second = self._opened()
-            with _locked(first, deadline):
-                held.enter_context(_locked(second, deadline))
-            self._is_in = True
+            queue_lock, lock = self._open_files()
+            with _locked(queue_lock, deadline):
+                held.enter_context(_locked(lock, deadline))
+            self._is_held = True
             try:
                 yield
             finally:
-                self._is_in = False
+                self._is_held = False
 
-    def _opened(self) -> list[int]:
-        if not self._doors:
-            self._doors = [_open(path) for path in self._paths]
-        return self._doors
+    def _open_files(self) -> list[int]:
+        if not self._descriptors:
+            self._descriptors = [_open(path) for path in self._paths]
+        return self._descriptors
 
-    def start_anew(self) -> None:
-        """In a fork: its parent's doors would let both in at once, and stay shut if the parent died behind them."""
+    def reset_after_fork(self) -> None:
+        """Drop the parent's descriptors: both would hold its locks at once, and the child beyond the parent's death."""
         self._threads = threading.RLock()
-        self._is_in = False
-        for door in self._doors:
-            if door >= 0:
-                os.close(door)
-        self._doors = []
+        self._is_held = False
+        for descriptor in self._descriptors:
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._descriptors = []
 
 
 def _open(path: Path) -> int:
-    """-1 where it can't be opened: the database can't be written to either then, and says so better."""
+    """Return a descriptor, or -1 if it can't be opened: a write to the database then fails with a better error."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
@@ -82,41 +83,41 @@ def _open(path: Path) -> int:
 
 
 @contextmanager
-def _locked(door: int, deadline: float) -> Iterator[None]:
-    got = door >= 0 and _lock(door, deadline)
+def _locked(descriptor: int, deadline: float) -> Iterator[None]:
+    is_locked = descriptor >= 0 and _lock(descriptor, deadline)
     try:
         yield
     finally:
-        if got:
-            fcntl.flock(door, fcntl.LOCK_UN)
+        if is_locked:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def _lock(door: int, deadline: float) -> bool:
-    # Looked at again and again, since a lock that is waited for in the system has no deadline.
+def _lock(descriptor: int, deadline: float) -> bool:
+    # Polled, since a blocking wait for a file lock has no deadline.
     while True:
         try:
-            fcntl.flock(door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(LOOK_SECONDS)
+            time.sleep(RETRY_SECONDS)
         else:
             return True
 
 
-_lines: dict[Path, WriteQueue] = {}
+_queues: dict[Path, WriteQueue] = {}
 
 
 def write_queue_at(database: Path) -> WriteQueue:
-    """The one line of this process at that file."""
-    line = _lines.get(database)
-    # Only one of two threads that find none makes the line of both.
-    return _lines.setdefault(database, WriteQueue(database)) if line is None else line
+    """Return this process's one queue at that file."""
+    queue = _queues.get(database)
+    # Atomic, so that two threads which find none get the same queue.
+    return _queues.setdefault(database, WriteQueue(database)) if queue is None else queue
 
 
-def _start_anew() -> None:
-    for line in _lines.values():
-        line.start_anew()
+def _reset_after_fork() -> None:
+    for queue in _queues.values():
+        queue.reset_after_fork()
 
 
-os.register_at_fork(after_in_child=_start_anew)
+os.register_at_fork(after_in_child=_reset_after_fork)

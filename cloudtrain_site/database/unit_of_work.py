@@ -1,4 +1,4 @@
-"""The transaction of the house: what tells of a change is written with it, as the last of its statements."""
+"""The unit of work: a transaction that writes a change's history and events as its last statements."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from django.db import connection, models, transaction
 from cloudtrain_site.database.fast_sql import insert
 from cloudtrain_site.database.sqlite_write_queue import write_queue_at
 
-#: Writes things of one kind, all that a unit of work has of them at once.
+#: Called once a unit of work, with all its items of one kind.
 Store = Callable[[list[Any]], None]
 
 
 class _Deferred:
-    """What an open unit of work stores at its end, and a mark that tells whether its change still stands."""
+    """An item that an open unit of work stores at its end, and a mark that tells whether its change still stands."""
 
     def __init__(self, item: object, store: Store) -> None:
         self.item = item
         self.store = store
-        # When a savepoint is rolled back, Django forgets what was to happen at its commit, and so this mark too.
+        # When a savepoint is rolled back, Django drops its commit hooks, and with them this mark.
         transaction.on_commit(self.mark)
 
     def mark(self) -> None:
-        """Does nothing: `_standing` looks for it among Django's commit hooks, which lose it with a savepoint."""
+        """Do nothing. `_standing` searches for it among Django's commit hooks, which lose it with a savepoint."""
 
 
 def _standing(deferred: list[_Deferred]) -> dict[Store, list[Any]]:
-    """By who stores it, what belongs to changes that were not rolled back in the meantime; rows come first."""
-    marks = {waiting[1] for waiting in connection.run_on_commit}
+    """Return the items whose changes were not rolled back in the meantime, by their store; rows come first."""
+    marks = {hook[1] for hook in connection.run_on_commit}
     by_store: dict[Store, list[Any]] = {_insert: []}
-    for one in deferred:
-        if one.mark in marks:
-            by_store.setdefault(one.store, []).append(one.item)
+    for entry in deferred:
+        if entry.mark in marks:
+            by_store.setdefault(entry.store, []).append(entry.item)
     return by_store
 
 
 class _Pending(threading.local):
-    """What was deferred in this thread's open unit of work; `depth` 0 means that none is open."""
+    """The deferred items of this thread's open unit of work; `depth` 0 means that none is open."""
 
     depth = 0
 
@@ -52,23 +52,23 @@ class _Pending(threading.local):
 _pending = _Pending()
 
 
-def _writers_turn() -> AbstractContextManager[Callable[[], None] | None]:
-    """Within an open transaction it is too late: whoever holds SQLite's lock must not wait for one who wants it."""
+def _write_lock() -> AbstractContextManager[Callable[[], None] | None]:
+    """Return the queue's lock, or nothing within a transaction: a holder of SQLite's lock must not queue."""
     if connection.vendor != "sqlite" or connection.in_atomic_block:
         return nullcontext()
-    return write_queue_at(Path(connection.settings_dict["NAME"])).turn()
+    return write_queue_at(Path(connection.settings_dict["NAME"])).acquire()
 
 
 @contextmanager
-def unit_of_work(*, gives_way: bool = False) -> Iterator[None]:
-    """A transaction whose history and events are stored as its last statements. Nested ones join the outermost.
+def unit_of_work(*, release_at_commit: bool = False) -> Iterator[None]:
+    """Open a transaction whose history and events are stored as its last statements. Nested ones join the outermost.
 
-    `gives_way`: what waits for its commit is in no other writer's way, and what it writes waits for a turn of its own.
-    That is for work that nobody waits for: a request would stand in line twice.
+    `release_at_commit`: the commit hooks run without SQLite's write lock, and queue for it again when they write. That
+    is for background work: a request would wait in the queue twice.
     """
-    with _writers_turn() as end_turn, transaction.atomic():
-        if gives_way and end_turn is not None:
-            transaction.on_commit(end_turn)  # the first of what waits for the commit
+    with _write_lock() as release, transaction.atomic():
+        if release_at_commit and release is not None:
+            transaction.on_commit(release)  # the first of the commit hooks
         _pending.depth += 1
         try:
             yield
@@ -82,28 +82,32 @@ def unit_of_work(*, gives_way: bool = False) -> Iterator[None]:
 
 
 def joined_unit() -> AbstractContextManager[object]:
-    """The open unit of work as it is, or one of its own.
+    """Return the open unit of work, or a new one.
 
-    A nested `unit_of_work` costs two statements, so that it can be rolled back alone. What nobody rolls back alone,
-    because its error ends the whole unit, joins it for nothing.
+    A nested `unit_of_work` costs two statements, so that it can be rolled back alone. Work that is never rolled back
+    alone, because its error ends the whole unit, joins it at no cost.
     """
     return nullcontext() if _pending.depth else unit_of_work()
 
 
 def insert_at_commit(row: models.Model) -> None:
-    """Insert `row`, which tells of a change, with the others of its kind: at the end of the open unit of work, or of
-    one of its own. Within the unit it can't be read yet."""
+    """Insert `row`, the record of a change, at the end of the open unit of work, or of a new one.
+
+    It goes in one statement with the other rows of its kind. Within the unit it can't be read yet.
+    """
     at_end_of_unit(row, _insert)
 
 
 def at_end_of_unit(item: object, store: Store) -> None:
-    """Have `store` write `item`, with all that it is to write, after the rows of the open unit of work, or in one of
-    its own. What belongs to a savepoint that is rolled back is left out."""
+    """Have `store` write `item`, with its other items, after the rows of the open unit of work, or in a new one.
+
+    Items of a savepoint that is rolled back are left out.
+    """
     with joined_unit():
         _pending.deferred.append(_Deferred(item, store))
 
 
 def _insert(rows: list[models.Model]) -> None:
-    """One statement for each kind: a change of three things is three lines of history, of one table."""
+    """Insert with one statement for each kind: a change of three things is three rows of one history table."""
     for kind in dict.fromkeys(map(type, rows)):
         insert([row for row in rows if type(row) is kind])

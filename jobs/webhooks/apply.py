@@ -203,7 +203,7 @@ def _apply_unapplied(pairs: Sequence[Pair]) -> tuple[int, float]:
 
     A process that does the same at this moment gets others, or waits and finds these done.
     """
-    with unit_of_work(gives_way=True):
+    with unit_of_work(release_at_commit=True):
         started = monotonic()
         unapplied = _unapplied().filter(pk__in=[delivery.pk for delivery, _ in pairs])
         locked = unapplied.select_for_update(skip_locked=connection.vendor == "postgresql").values_list("pk", flat=True)

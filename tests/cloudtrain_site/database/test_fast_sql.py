@@ -9,7 +9,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from cloudtrain_site.database.fast_sql import ROWS_AT_ONCE, insert, update_if
+from cloudtrain_site.database.fast_sql import MAX_ROWS_PER_INSERT, insert, update_if
 from jobs.models import Job, JobEvent
 from jobs.statuses import JobStatus
 
@@ -57,10 +57,10 @@ def test_a_row_that_has_moved_on_is_left_alone(make_job: MakeJob, read: dict[str
 def test_rows_come_in_in_their_order_however_many(make_job: MakeJob) -> None:
     job = make_job()
 
-    insert([line(job, number) for number in range(ROWS_AT_ONCE * 2 + 1)])
+    insert([line(job, number) for number in range(MAX_ROWS_PER_INSERT * 2 + 1)])
 
     stored = JobEvent.objects.order_by("id").values_list("reason", flat=True)
-    assert list(stored) == [f"%s {number}" for number in range(ROWS_AT_ONCE * 2 + 1)]
+    assert list(stored) == [f"%s {number}" for number in range(MAX_ROWS_PER_INSERT * 2 + 1)]
 
 
 def test_a_row_that_the_database_refuses_keeps_the_others_out(make_job: MakeJob) -> None:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def uncounted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A database of which nothing is known yet, as right after its first migration."""
-    monkeypatch.setattr(sqlite_analyze, "_counted_at", {})
+    monkeypatch.setattr(sqlite_analyze, "_analyzed_at", {})
     yield
     if connection.vendor == "sqlite":
         forget()
@@ -124,7 +124,7 @@ def test_what_another_process_has_counted_is_not_counted_again(
 ) -> None:
     make_many(600, acme, alice)
     refresh_statistics()
-    monkeypatch.setattr(sqlite_analyze, "_counted_at", {})
+    monkeypatch.setattr(sqlite_analyze, "_analyzed_at", {})
     assert refresh_when_grown() == 0
 
 

@@ -23,21 +23,21 @@ def database(tmp_path: Path) -> Path:
 
 
 def is_locked(path: Path) -> bool:
-    door = os.open(path, os.O_RDWR | os.O_CREAT)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
     try:
-        fcntl.flock(door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
-        os.close(door)
+        os.close(descriptor)
     return False
 
 
 def line_up(theirs: WriteQueue, database: Path, order: list[str]) -> threading.Thread:
-    """Returns when the thread waits for its turn, of which it will tell in `order`."""
+    """Return when the thread waits for the lock. It adds itself to `order` when it has it."""
 
     def write() -> None:
-        with theirs.turn():
+        with theirs.acquire():
             order.append("theirs")
 
     thread = threading.Thread(target=write)
@@ -47,14 +47,14 @@ def line_up(theirs: WriteQueue, database: Path, order: list[str]) -> threading.T
 
 
 def test_whoever_waits_comes_before_whoever_was_just_in(database: Path) -> None:
-    # Two lines at one file are to each other as two processes are.
+    # Two queues at one file exclude each other as two processes do.
     mine, theirs = WriteQueue(database), WriteQueue(database)
     order: list[str] = []
 
-    with mine.turn():
+    with mine.acquire():
         other = line_up(theirs, database, order)
         order.append("mine")
-    with mine.turn():
+    with mine.acquire():
         order.append("mine again")
     other.join()
     assert order == ["mine", "theirs", "mine again"]
@@ -64,10 +64,10 @@ def test_a_turn_within_a_turn_neither_waits_for_those_in_line_nor_lets_them_in(d
     mine, theirs = WriteQueue(database), WriteQueue(database)
     order: list[str] = []
 
-    with mine.turn():
+    with mine.acquire():
         other = line_up(theirs, database, order)
-        deadline = time.monotonic() + sqlite_write_queue.PATIENCE_SECONDS / 2
-        with mine.turn():
+        deadline = time.monotonic() + sqlite_write_queue.TIMEOUT_SECONDS / 2
+        with mine.acquire():
             order.append("mine")
         assert time.monotonic() < deadline, "the one who waits for us was waited for"
         assert is_locked(database.with_name("jobs.sqlite3-turn"))
@@ -77,15 +77,15 @@ def test_a_turn_within_a_turn_neither_waits_for_those_in_line_nor_lets_them_in(d
 
 
 def test_a_turn_can_be_ended_before_its_block(database: Path) -> None:
-    with WriteQueue(database).turn() as end:
+    with WriteQueue(database).acquire() as end:
         end()
         assert not is_locked(database.with_name("jobs.sqlite3-turn"))
 
 
 @pytest.mark.sqlite
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("gives_way", [True, False])
-def test_what_waits_for_a_commit_is_in_nobodys_way_where_that_was_wished(*, gives_way: bool) -> None:
+@pytest.mark.parametrize("release_at_commit", [True, False])
+def test_what_waits_for_a_commit_is_in_nobodys_way_where_that_was_wished(*, release_at_commit: bool) -> None:
     turns: list[bool] = []
     turn = Path(f"{connection.settings_dict['NAME']}-turn")
 
@@ -94,34 +94,34 @@ def test_what_waits_for_a_commit_is_in_nobodys_way_where_that_was_wished(*, give
         with unit_of_work():
             turns.append(is_locked(turn))
 
-    with unit_of_work(gives_way=gives_way):
+    with unit_of_work(release_at_commit=release_at_commit):
         transaction.on_commit(write)
-    assert turns == [not gives_way, True]
+    assert turns == [not release_at_commit, True]
 
 
 def test_a_turn_that_never_ends_does_not_keep_the_others_for_ever(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_write_queue, "PATIENCE_SECONDS", 0.05)
-    with WriteQueue(database).turn(), WriteQueue(database).turn():
+    monkeypatch.setattr(sqlite_write_queue, "TIMEOUT_SECONDS", 0.05)
+    with WriteQueue(database).acquire(), WriteQueue(database).acquire():
         pass  # SQLite decides who of the two may write
     assert not is_locked(database.with_name("jobs.sqlite3-turn"))
 
 
 def test_an_error_ends_the_turn(database: Path) -> None:
-    line = WriteQueue(database)
-    with pytest.raises(ValueError, match="broken"), line.turn():
+    queue = WriteQueue(database)
+    with pytest.raises(ValueError, match="broken"), queue.acquire():
         raise ValueError("broken")
     assert not is_locked(database.with_name("jobs.sqlite3-turn"))
 
 
 def test_a_fork_stands_in_line_by_itself_and_gives_its_turn_up_when_it_dies(database: Path) -> None:
-    line = write_queue_at(database)
-    with line.turn():
+    queue = write_queue_at(database)
+    with queue.acquire():
         pid = os.fork()
         if pid == 0:
-            # Its parent's turn is not its own: it gets in when that is over, and ends there.
-            with line.turn():
+            # It doesn't hold its parent's lock: it gets the lock after it, and ends there.
+            with queue.acquire():
                 os._exit(0 if database.exists() else 1)
         wait_until(lambda: is_locked(database.with_name("jobs.sqlite3-line")))
         database.touch()
@@ -131,5 +131,5 @@ def test_a_fork_stands_in_line_by_itself_and_gives_its_turn_up_when_it_dies(data
 
 
 def test_where_nothing_can_be_written_nobody_waits(tmp_path: Path) -> None:
-    with WriteQueue(tmp_path / "missing" / "jobs.sqlite3").turn():
+    with WriteQueue(tmp_path / "missing" / "jobs.sqlite3").acquire():
         pass
