@@ -1,4 +1,4 @@
-"""The background tasks of one machine: the names that programs import. See docs/background-tasks.md."""
+"""The background tasks of one machine: the public names. See docs/background-tasks.md."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The beat: fires each schedule row that is due, once, on however many machines it beats.
+"""The beat: fires each due schedule row once, on however many machines it runs.
 
-The loops' rows are fired here, to the second. Those that people added are fired by django-q2's own scheduler.
+It fires the loops' rows itself, to the second. django-q2's own scheduler fires the rows that people added.
 """
 
 from __future__ import annotations
@@ -27,47 +27,47 @@ from cloudtrain_site.redaction import mask_text
 
 logger = logging.getLogger("simpletuner.cloud.background")
 
-#: django-q2 counts from tick to tick with the row locked, at 10 microseconds a tick: 14 ms for a day of minutes.
-LONGEST_COUNT = timedelta(days=1)
-#: A row that a person meant for another cluster than ours is for that one's scheduler to fire.
+#: django-q2 advances tick by tick with the row locked, at 10 microseconds a tick: 14 ms for a day of minutes.
+MAX_CATCH_UP = timedelta(days=1)
+#: The scheduler of another cluster fires the rows that name it.
 OF_OUR_CLUSTER = Q(cluster=None) | Q(cluster=Conf.CLUSTER_NAME)
 
 
 def fire_due(now: datetime) -> None:
     """Fire every row that is due at `now`.
 
-    A row that can't be fired is parked for a minute, is shown as failed in the admin, and stops no other. Where the
-    database is to blame, its error is raised in the end, and the row is due again at the next beat.
+    A row that can't be fired is parked for a minute, is shown as failed in the admin, and doesn't stop the others. An
+    error of the database is raised after the last row, and its row is due again at the next beat.
     """
-    trouble = None
+    database_error = None
     for row in Schedule.objects.filter(OF_OUR_CLUSTER, next_run__lte=now).exclude(repeats=0).order_by("next_run"):
         try:
-            # Each run is work of its own, and so has an id of its own.
+            # Each run gets a correlation id of its own.
             with correlation():
                 _fire_loop(row, now) if is_loops_row(row) else _fire_persons_row(row, now)
         except OperationalError as error:
-            trouble = error
+            database_error = error
         except Exception as error:
             logger.exception("Schedule could not be fired", extra={"schedule": row.name or row.pk, "task": row.func})
             _park(row, now, error)
-    if trouble is not None:
-        raise trouble
+    if database_error is not None:
+        raise database_error
 
 
 @transaction.atomic
 def _fire_loop(row: Schedule, now: datetime) -> None:
-    """Move a loop's row on and enqueue its task, if no other beat was quicker."""
+    """Advance a loop's row and enqueue its task, unless another beat was quicker."""
     every: float = ast.literal_eval(row.kwargs)["every"]
-    # Exactly the row that was read: whoever moves it has the tick, and everybody else has nothing.
+    # Exactly the row that was read: only the beat that advances it has the tick.
     if not Schedule.objects.filter(pk=row.pk, next_run=row.next_run).update(next_run=tick_after(now, every)):
         return
-    # After an hour of being down a loop's tick is the latest one, not the one of an hour ago, which would be stale.
+    # After an hour of downtime the tick is the latest one: the one of an hour ago would be skipped as stale.
     enqueue = partial(_enqueue, row, {"every": every, INTENDED: tick_before(now, every).isoformat()})
     if Conf.ORM:
         enqueue()
     else:
-        # Redis knows no transaction: before the commit a task could run that never was. Should the enqueueing
-        # fail, this tick is lost, and the next one finds in the rows whatever it would have done.
+        # Redis has no transaction: before the commit, a task could run whose tick is rolled back. If enqueueing fails,
+        # this tick is lost, and the next one does its work.
         transaction.on_commit(enqueue)
 
 
@@ -77,38 +77,38 @@ def _enqueue(row: Schedule, kwargs: dict[str, Any]) -> None:
 
 
 class _RaisingLogger(logging.LoggerAdapter[logging.Logger]):
-    """The library's logger, but that an error which the library would log and forget goes on to the caller."""
+    """The library's logger, which raises the errors that the library would only log."""
 
     def exception(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise  # what the library is handling at this moment
+        raise  # the exception that the library is handling
 
 
 def _fire_persons_row(row: Schedule, now: datetime) -> None:
-    """Have django-q2's scheduler fire `row`, if it is still due. Raises what the row makes it raise.
+    """Have django-q2's scheduler fire `row`, if it is still due. Raises the row's error.
 
-    It locks the row (PostgreSQL) or has the database to itself (SQLite), so that two beats don't fire it twice. By
-    itself it fires all due rows in one transaction and keeps the error of one for itself: a single bad row undoes all
-    others at every look, and with Redis, which has their tasks by then, enqueues them again each time. So it is run
-    here with names of ours in two places: the rows that it finds are this one, and its logger raises.
+    The scheduler locks the row (PostgreSQL) or the database (SQLite), so that two beats don't fire it twice. By itself
+    it fires all due rows in one transaction and swallows their errors: a single bad row rolls back all others each
+    time, and with Redis, which has their tasks by then, enqueues them again each time. So it runs here with two of its
+    globals replaced: its query finds only this row, and its logger raises.
     """
-    _spare_the_count(row, now)
+    _skip_to_latest_tick(row, now)
     this_row = SimpleNamespace(objects=Schedule.objects.filter(pk=row.pk))
-    names = {**vars(library), "Schedule": this_row, "logger": _RaisingLogger(library.logger)}
-    FunctionType(library.scheduler.__code__, names)(get_broker())
+    replaced_globals = {**vars(library), "Schedule": this_row, "logger": _RaisingLogger(library.logger)}
+    FunctionType(library.scheduler.__code__, replaced_globals)(get_broker())
 
 
-def _spare_the_count(row: Schedule, now: datetime) -> None:
-    """Let a row that slept for long go on from its latest tick; its type must be one whose ticks are evenly spaced."""
+def _skip_to_latest_tick(row: Schedule, now: datetime) -> None:
+    """Advance a long overdue row to its latest tick, if its type has evenly spaced ticks."""
     periods = {Schedule.MINUTES: timedelta(minutes=row.minutes or 1), Schedule.HOURLY: timedelta(hours=1)}
     period = periods.get(row.schedule_type)
-    if period is not None and now - row.next_run > LONGEST_COUNT:
+    if period is not None and now - row.next_run > MAX_CATCH_UP:
         latest = row.next_run + (now - row.next_run) // period * period
         Schedule.objects.filter(pk=row.pk, next_run=row.next_run).update(next_run=latest)
         row.next_run = latest
 
 
 def _park(row: Schedule, now: datetime, error: Exception) -> None:
-    """Leave the row alone for a minute, and say why where the admin looks: in a failed task that the row names."""
+    """Postpone the row by a minute, and store the reason as a failed task that the row names, for the admin."""
     text = mask_text(f"{type(error).__name__}: {error}".replace("\0", ""))
     task_id = f"parked-schedule-{row.pk}"
     try:
@@ -117,10 +117,10 @@ def _park(row: Schedule, now: datetime, error: Exception) -> None:
                 next_run=now + PARKED, task=task_id
             ):
                 return
-            said = {"stopped": timezone.now(), "result": text, "success": False, "func": row.func}
-            named = {"name": (row.name or str(row.pk))[:100], "group": row.name, "started": timezone.now()}
-            Task.objects.get_or_create(id=task_id, defaults={**said, **named})
-            Task.objects.filter(id=task_id).update(**said, attempt_count=F("attempt_count") + 1)
+            outcome = {"stopped": timezone.now(), "result": text, "success": False, "func": row.func}
+            identity = {"name": (row.name or str(row.pk))[:100], "group": row.name, "started": timezone.now()}
+            Task.objects.get_or_create(id=task_id, defaults={**outcome, **identity})
+            Task.objects.filter(id=task_id).update(**outcome, attempt_count=F("attempt_count") + 1)
     except Exception:
-        # The next second tries again; what broke the row may be the database itself.
+        # The next beat tries again; the database itself may be the cause.
         logger.warning("Schedule could not be parked", exc_info=True, extra={"schedule": row.pk})

@@ -1,4 +1,4 @@
-"""Keeps one django-q2 cluster running: starts it, watches its signs of life, replaces it when it hangs."""
+"""Runs one django-q2 cluster: starts it, watches its workers' states, replaces it when it hangs."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from cloudtrain_site.serving import processes
 logger = logging.getLogger("simpletuner.cloud.background")
 
 CHECK_SECONDS = 1.0
-#: A cluster that has no full set of workers for so long after its start won't get one.
+#: A cluster without its full set of workers this long after its start won't get one.
 START_SECONDS = 30.0
-#: Tasks wait, a worker is free, and none is taken: longer than the ten seconds for which django-q2 rests after
-#: its broker failed.
+#: Tasks wait, a worker is free, and none is taken. Longer than the ten seconds for which django-q2 pauses after an
+#: error of its broker.
 STUCK_SECONDS = 14.0
-#: How long those that work may go on before a sick cluster is killed.
-LAST_CHANCE_SECONDS = 6.0
-#: With the rest of the way down, this must stay below the ten seconds that a stop may take.
+#: Busy workers of a broken cluster may run on for this long before it is killed.
+FINISH_SECONDS = 6.0
+#: With the other steps of a stop this must stay below its ten seconds.
 STOP_SECONDS = 6.0
 
 
 class Diagnosis:
-    """Reads one cluster's signs of life, again and again, and says what is wrong with it.
+    """Reads one cluster's worker states again and again, and names what is wrong with it.
 
-    A worker that is busy is left alone, however long it takes: its time limit is django-q2's own affair.
+    A busy worker is left alone, however long it takes: django-q2 enforces its time limit.
     """
 
     def __init__(self, signs: WorkerStates, size: int, started_at: float) -> None:
@@ -48,13 +48,13 @@ class Diagnosis:
         self._unsaved_since: float | None = None
         self._idle_since: float | None = None
 
-    def trouble(self, tasks_wait: Callable[[], bool], now: float) -> str | None:
-        """What is wrong, as half a sentence; None when nothing is. To be called about once a second."""
+    def find_problem(self, tasks_wait: Callable[[], bool], now: float) -> str | None:
+        """Return what is wrong, as half a sentence; None: nothing. To be called about once a second."""
         workers = list(self.signs.workers())
         for worker in [worker for worker in workers if worker.has_vanished]:
             if not worker.is_busy:
                 return "an idle worker died, perhaps with the lock of the queue"
-            worker.path.unlink(missing_ok=True)  # killed at work: holds no lock, and django-q2 replaces it
+            worker.path.unlink(missing_ok=True)  # killed while busy: it held no lock, and django-q2 replaces it
             workers.remove(worker)
         saver = self.signs.saver()
         if saver is not None and not processes.is_running(saver):
@@ -78,7 +78,7 @@ class Diagnosis:
         return None
 
     def _stuck(self, workers: list[Worker], tasks_wait: Callable[[], bool], now: float) -> str | None:
-        """Tasks wait though a worker is free. Silence alone is no sign: another machine may be quicker every time."""
+        """Detect that tasks wait though a worker is free. Silence is no sign: another machine may be quicker."""
         is_free = any(not worker.is_busy for worker in workers)
         if not is_free or not tasks_wait():
             self._idle_since = None
@@ -91,35 +91,35 @@ class Diagnosis:
 
 
 def tasks_wait() -> bool:
-    """Whether a task waits for a worker. False when that can't be found out: then nothing can be said."""
+    """Whether a task waits for a worker. False when that is unknown."""
     try:
         return bool(get_broker().queue_size())
-    except Exception:  # each broker has errors of its own, and they are no fault of the workers
+    except Exception:  # each broker has its own errors, and the workers don't cause them
         connection.close()
         return False
 
 
 class ClusterSupervisor:
-    """One cluster at a time, from `run` in a thread of its own until `stop` is set."""
+    """Runs one cluster at a time, from `run` in its own thread until `stop` is set."""
 
     def __init__(self, stop: threading.Event) -> None:
         self.stop = stop
 
     def run(self) -> None:
-        """Keep a cluster running. Returns when it has ended, in time for the whole stop to stay below ten seconds."""
+        """Run until `stop`. Returns when the cluster has ended, early enough for a whole stop within ten seconds."""
         backoff = processes.Backoff()
         while not self.stop.is_set():
             started = time.monotonic()
             try:
                 self._run_once()
             except Exception:
-                # The child gets its death signal when this thread ends, so nothing may end it early.
+                # The child gets its death signal when this thread ends, so no error may end it early.
                 logger.exception("Background workers could not be watched")
             if not self.stop.is_set():
                 self.stop.wait(backoff.after(time.monotonic() - started))
 
     def _run_once(self) -> None:
-        """Start a cluster and return when it is gone."""
+        """Start a cluster and return when it has ended."""
         signs = WorkerStates(Path(tempfile.mkdtemp(prefix="cloudtrain-signs-")))
         cluster = _start(signs)
         grace_seconds = 0.0
@@ -130,17 +130,19 @@ class ClusterSupervisor:
                 self._let_finish(signs)
         finally:
             processes.stop(cluster, grace_seconds)
-            hand_back(signs)
+            unlock_tasks(signs)
             shutil.rmtree(signs.folder, ignore_errors=True)
 
     def _watch(self, cluster: Popen[bytes], signs: WorkerStates) -> str | None:
-        """Return the reason why the cluster must be replaced; None when we are to stop."""
+        """Return the reason why the cluster must be replaced; None: `stop` was set."""
         diagnosis = Diagnosis(signs, Conf.WORKERS, time.time())
         while not self.stop.wait(CHECK_SECONDS):
             close_old_connections()
             status = cluster.poll()
             reason = (
-                diagnosis.trouble(tasks_wait, time.time()) if status is None else f"they ended with status {status}"
+                diagnosis.find_problem(tasks_wait, time.time())
+                if status is None
+                else f"they ended with status {status}"
             )
             if reason is not None:
                 logger.error("Background workers are replaced: %s", reason, extra={"pid": cluster.pid})
@@ -148,8 +150,8 @@ class ClusterSupervisor:
         return None
 
     def _let_finish(self, signs: WorkerStates) -> None:
-        """Give those that work a last chance: the sick cluster is killed when none does any more."""
-        deadline = time.monotonic() + LAST_CHANCE_SECONDS
+        """Wait until no living worker is busy any more, within FINISH_SECONDS."""
+        deadline = time.monotonic() + FINISH_SECONDS
         while time.monotonic() < deadline and any(w.is_busy and not w.has_vanished for w in signs.workers()):
             if self.stop.wait(0.2):
                 return
@@ -157,16 +159,16 @@ class ClusterSupervisor:
 
 def _start(signs: WorkerStates) -> Popen[bytes]:
     command = [*processes.PYTHON, "-m", "cloudtrain_site", "qcluster"]
-    # Said expressly: we may ourselves be part of a web process, whose connections don't survive a fork.
+    # Set explicitly: this may be a web process, whose pooled connections don't survive the fork of the workers.
     return processes.start(command, env={FOLDER_VARIABLE: str(signs.folder), "CLOUDTRAIN_ROLE": "worker"})
 
 
-def hand_back(signs: WorkerStates) -> int:
-    """Let others have the tasks that were in hand when their workers were killed; returns how many.
+def unlock_tasks(signs: WorkerStates) -> int:
+    """Unlock the tasks of killed workers for other workers. Returns how many.
 
-    Without this the broker would hold each back until its `retry` time is over.
+    Without this the broker would lock each until its `retry` time is over.
     """
-    numbers = [number for worker in signs.workers() if (number := worker.task_in_hand()) is not None]
+    numbers = [number for worker in signs.workers() if (number := worker.current_task()) is not None]
     if not numbers or not Conf.ORM:
         return 0
     try:

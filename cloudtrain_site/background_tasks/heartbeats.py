@@ -1,8 +1,8 @@
-"""How the supervisor knows that the task workers live: each leaves its state as a small file.
+"""The states of the task workers, which each of them writes to a small file for the supervisor.
 
-django-q2 can hang for ever while all its processes look alive: a worker that is killed while it waits for a
-task takes the queue's lock with it, and no other worker ever gets one again. So each worker writes down whether
-it is idle or busy, and the process that saves the results writes down when it last did. `cluster.py` reads it.
+django-q2 can hang for ever while all its processes seem alive: a worker that is killed while it waits for a task keeps
+the queue's lock, and no other worker ever gets one again. So each worker records whether it is idle or busy, and the
+process that saves the results records when it last did. `cluster.py` reads the files.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from cloudtrain_site.serving.processes import follow_parent, is_running
 FOLDER_VARIABLE = "CLOUDTRAIN_SIGNS_FOLDER"
 IDLE, BUSY = "idle", "busy"
 FINISHED, SAVED = "finished", "saved"
-#: A cluster whose supervisor is gone may finish what it does for so long.
+#: A cluster whose supervisor has died may finish its tasks within this time.
 ORPHAN_GRACE_SECONDS = 5
 
 
 @dataclass(frozen=True)
 class Worker:
-    """One worker as it last described itself."""
+    """One worker as its state file describes it."""
 
     pid: int
     is_busy: bool
@@ -37,12 +37,12 @@ class Worker:
 
     @property
     def has_vanished(self) -> bool:
-        """Whether it ended without leaving properly."""
-        # In this order: one that leaves takes its file away first.
+        """Whether it died without removing its file."""
+        # In this order: a worker that ends properly removes its file first.
         return not is_running(self.pid) and self.path.exists()
 
-    def task_in_hand(self) -> int | None:
-        """The broker's number of the task that it works on; None without one, or with a broker that has none."""
+    def current_task(self) -> int | None:
+        """Return the broker's id of its current task; None without one, or with a broker that has no ids."""
         with suppress(OSError, ValueError):
             return int(self.path.read_text())
         return None
@@ -55,27 +55,27 @@ class WorkerStates:
         self.folder = folder
 
     def workers(self) -> Iterator[Worker]:
-        """Every worker that has begun and not left."""
+        """Yield each worker that has started and not ended properly."""
         for state in (IDLE, BUSY):
             for path in self.folder.glob(f"*.{state}"):
-                with suppress(OSError):  # it changed its state, or left, while we were reading
+                with suppress(OSError):  # it changed its state, or ended, meanwhile
                     yield Worker(int(path.stem), state == BUSY, path.stat().st_mtime, path)
 
     def time_of(self, mark: str) -> float:
-        """When FINISHED or SAVED was last set; 0.0 for never."""
+        """Return when FINISHED or SAVED was last set, as a Unix time; 0.0: never."""
         with suppress(OSError):
             return (self.folder / mark).stat().st_mtime
         return 0.0
 
     def saver(self) -> int | None:
-        """The process that saves the results; None before the first result."""
+        """Return the id of the process that saves the results; None before the first result."""
         with suppress(OSError, ValueError):
             return int((self.folder / SAVED).read_text())
         return None
 
 
 class _Reporter:
-    """The side of the worker. A file that can't be written must never break a task: it is left as it was."""
+    """The worker's side. A state file that can't be written stays as it is, and never breaks a task."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -111,9 +111,9 @@ class _Reporter:
         return self.folder / f"{pid}.{state}"
 
 
-def connect_signs_of_life() -> None:
-    """In a supervised cluster: end with the supervisor, and leave the files that it reads. Elsewhere nothing."""
-    # Taken out of the environment, so that a program that a task starts doesn't think that it is the cluster.
+def connect_heartbeats() -> None:
+    """In a supervised cluster, end with the supervisor and write the state files. Elsewhere do nothing."""
+    # Removed from the environment, so that a program that a task starts doesn't report as the cluster.
     folder = os.environ.pop(FOLDER_VARIABLE, "")
     if not folder:
         return
@@ -131,11 +131,11 @@ def _connect(reporter: _Reporter) -> None:
         (signals.post_execute_in_worker, reporter.task_ends),
         (signals.post_execute, reporter.result_saved),
     ):
-        source.connect(receiver, weak=False, dispatch_uid=f"signs_of_life.{receiver.__name__}")
+        source.connect(receiver, weak=False, dispatch_uid=f"heartbeats.{receiver.__name__}")
 
 
 def _end_soon(signum: int, frame: FrameType | None) -> None:
-    """The supervisor is gone: end in order, and by force when that hangs, so that no cluster is left on its own."""
+    """End in order after the supervisor's death, and by force when that hangs."""
     signal.signal(signal.SIGALRM, _end_now)
     signal.alarm(ORPHAN_GRACE_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)

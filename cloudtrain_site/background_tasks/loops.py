@@ -1,4 +1,4 @@
-"""A run of a background loop: never two at once, never an old one, always on record."""
+"""A run of a background loop: never two at once, never for a stale tick, always recorded."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from cloudtrain_site.redaction import mask_text
 
 logger = logging.getLogger("simpletuner.cloud.background")
 
-#: A killed run blocks its loop for at most this long; a living one renews its lease before.
+#: A killed run blocks its loop for at most this long; a living one renews its lease earlier.
 LEASE = timedelta(seconds=20)
 RENEW_SECONDS = 5.0
-#: A tick of the queue every five seconds would otherwise leave 17,280 rows a day that say nothing.
-QUIET_PAUSE = timedelta(minutes=1)
+#: Otherwise the queue's tick every five seconds would leave 17,280 rows a day without information.
+IDLE_RECORD_INTERVAL = timedelta(minutes=1)
 MACHINE = socket.gethostname()[:100]
 
-MAX_TEXT = 2000
+MAX_TEXT_CHARACTERS = 2000
 
 OK, FAILED, SKIPPED = "ok", "failed", "skipped"
 
@@ -43,15 +43,15 @@ Task = Callable[..., Any]
 def loop(name: str, *, failure_message: str | None = None) -> Callable[[Task], Task]:
     """Make the decorated function a run of the loop `name`.
 
-    The run is skipped while another one goes on, on any machine, and when its tick is so old that the next one
-    is due. Its end is put on record; what it returns is its result: a count, or counts by name. An error is
-    logged under `failure_message` and raised again, so that django-q2 keeps the task among the failed ones.
+    The run is skipped while another one runs, on any machine, and when its tick is so old that the next one is due. Its
+    end is recorded; its return value is its result: a count, or counts by name. An error is logged as `failure_message`
+    and raised again, so that django-q2 keeps the task among the failed ones.
     """
 
     def decorate(task: Task) -> Task:
         @functools.wraps(task)
         def run(*, intended: str | None = None, every: float | None = None) -> Any:
-            # A scheduled task brings an id of its own; anything else that calls us gets one for the run.
+            # A scheduled task has a correlation id; any other caller gets one for the run.
             with correlation(current_correlation_id()):
                 if reason := _staleness(intended, every):
                     return _skip(name, reason)
@@ -75,7 +75,7 @@ class Run:
 
 
 def _staleness(intended: str | None, every: float | None) -> str | None:
-    """Why a tick is too old to be run; None when it isn't, or when it is no tick."""
+    """Return why a tick is too old to run; None: it isn't, or this is no tick."""
     if intended is None or every is None:
         return None
     age = timezone.now() - datetime.fromisoformat(intended)
@@ -83,20 +83,20 @@ def _staleness(intended: str | None, every: float | None) -> str | None:
 
 
 def take_lease(name: str) -> str | None:
-    """Take the loop's lease for a run that starts now. Returns its token; None while someone else holds it."""
+    """Take the loop's lease for a run that starts now. Returns its token; None: another run holds it."""
     now = timezone.now()
     token = secrets.token_hex(16)
     free = Q(lease_until=None) | Q(lease_until__lte=now)
-    taking = {"lease_token": token, "lease_until": now + LEASE, "last_started_at": now, "last_machine": MACHINE}
-    if Loop.objects.filter(free, pk=name).update(**taking):
+    lease = {"lease_token": token, "lease_until": now + LEASE, "last_started_at": now, "last_machine": MACHINE}
+    if Loop.objects.filter(free, pk=name).update(**lease):
         return token
-    # The beat makes the row; a run that is asked for before the first beat makes it too.
-    _, made = Loop.objects.get_or_create(name=name, defaults={"interval_seconds": 0.0, "enabled": False, **taking})
-    return token if made else None
+    # The beat creates the row; a run before the first beat creates it too.
+    _, is_new = Loop.objects.get_or_create(name=name, defaults={"interval_seconds": 0.0, "enabled": False, **lease})
+    return token if is_new else None
 
 
 class KeptLease(AbstractContextManager["KeptLease"]):
-    """Renews a run's lease while its block goes on. Only a run of more than five seconds costs a connection."""
+    """Renews a run's lease during its block. Only a run of more than five seconds costs a connection."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -122,7 +122,7 @@ class KeptLease(AbstractContextManager["KeptLease"]):
                 )
                 self._ended.wait(RENEW_SECONDS)
         except DatabaseError:
-            # The lease runs out, and a second run may begin: every verb bears that, since claims are conditional.
+            # The lease runs out, and a second run may begin. That does no harm, since all claims are conditional.
             logger.warning("Lease of a loop could not be renewed", exc_info=True, extra={"loop": self.run.loop})
         finally:
             connection.close()
@@ -145,16 +145,16 @@ def _run(task: Task, run: Run) -> Any:
 def _record(
     run: Run, started_at: datetime, started: float, outcome: str, *, result: Any = None, error: str = ""
 ) -> float:
-    """Give the lease back and put the run on record, the run's row only when it says something. Returns its ms."""
+    """Release the lease and record the run; a run without work gets a row at most once a minute. Returns its ms."""
     now = timezone.now()
     duration_ms = round((time.monotonic() - started) * 1000, 1)
-    error, result = _keepable_text(error), _keepable(result)
-    is_quiet = outcome == OK and not _did_something(result)
+    error, result = _storable_text(error), _storable(result)
+    is_idle = outcome == OK and not _did_something(result)
     try:
         with transaction.atomic():
-            if not is_quiet or _claim_quiet_record(run.loop, now):
-                _keep_run(run.loop, started_at, duration_ms, outcome, result, error)
-            # A run that lost its lease says nothing here: the columns tell of the one that has it.
+            if not is_idle or _claim_idle_record(run.loop, now):
+                _insert_run(run.loop, started_at, duration_ms, outcome, result, error)
+            # A run that lost its lease changes nothing here: the columns describe the holder.
             Loop.objects.filter(pk=run.loop, lease_token=run.token).update(
                 lease_token=None,
                 lease_until=None,
@@ -165,35 +165,35 @@ def _record(
                 last_result=result,
             )
     except DatabaseError:
-        # What the run did is done; its record must not turn it into a failure, or hide the error that ended it.
+        # The run's work is done: a missing record must not make it a failure, or hide the error that ended it.
         logger.warning("Run of a loop could not be recorded", exc_info=True, extra={"loop": run.loop})
     return duration_ms
 
 
-def _keepable(result: Any) -> Any:
-    """`result` as a JSON column takes it."""
+def _storable(result: Any) -> Any:
+    """Return `result` as a JSON column takes it."""
     try:
         return json.loads(json.dumps(result, allow_nan=False))
     except (TypeError, ValueError):
-        return repr(result)[:MAX_TEXT]
+        return repr(result)[:MAX_TEXT_CHARACTERS]
 
 
-def _keepable_text(text: str) -> str:
-    """`text` without secrets, and without what PostgreSQL refuses."""
-    return mask_text(text.replace("\0", ""))[:MAX_TEXT]
+def _storable_text(text: str) -> str:
+    """Return `text` without secrets, and without the NULs that PostgreSQL refuses."""
+    return mask_text(text.replace("\0", ""))[:MAX_TEXT_CHARACTERS]
 
 
 def _did_something(result: Any) -> bool:
     return any(result.values()) if isinstance(result, Mapping) else bool(result)
 
 
-def _claim_quiet_record(name: str, now: datetime) -> bool:
-    """Whether a run that says nothing may be kept: one a minute, whichever machine it ran on."""
-    due = Q(last_recorded_at=None) | Q(last_recorded_at__lte=now - QUIET_PAUSE)
+def _claim_idle_record(name: str, now: datetime) -> bool:
+    """Whether a run without work may be recorded: one a minute, on whichever machine."""
+    due = Q(last_recorded_at=None) | Q(last_recorded_at__lte=now - IDLE_RECORD_INTERVAL)
     return bool(Loop.objects.filter(due, pk=name).update(last_recorded_at=now))
 
 
-def _keep_run(name: str, at: datetime, duration_ms: float, outcome: str, result: Any = None, error: str = "") -> None:
+def _insert_run(name: str, at: datetime, duration_ms: float, outcome: str, result: Any = None, error: str = "") -> None:
     LoopRun.objects.create(
         loop_id=name,
         started_at=at,
@@ -207,9 +207,9 @@ def _keep_run(name: str, at: datetime, duration_ms: float, outcome: str, result:
 
 
 def _skip(name: str, reason: str) -> str:
-    """Put a skipped tick on record. The loop's own columns stay: they tell of the last real run."""
+    """Record a skipped tick. The loop's own columns stay: they describe the last real run."""
     now = timezone.now()
-    if _claim_quiet_record(name, now):
-        _keep_run(name, now, 0.0, SKIPPED, error=reason)
+    if _claim_idle_record(name, now):
+        _insert_run(name, now, 0.0, SKIPPED, error=reason)
     logger.debug("Tick skipped: %s", reason, extra={"loop": name})
     return f"{SKIPPED}: {reason}"

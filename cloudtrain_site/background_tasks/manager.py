@@ -22,12 +22,12 @@ from cloudtrain_site.correlation_ids import correlation
 logger = logging.getLogger("simpletuner.cloud.background")
 
 BEAT_SECONDS = 1.0
-#: For each thread, once it was told to end; the cluster's own takes six seconds at most.
+#: For all threads together after the signal to end; the cluster's takes six seconds at most.
 JOIN_SECONDS = 8.0
 
 
 class Outage:
-    """Tells of a loop that fails again and again once, and once more when it works again."""
+    """Logs once when repeated work begins to fail, and once when it works again."""
 
     def __init__(self, message: str, **extra: object) -> None:
         self.message = message
@@ -35,13 +35,13 @@ class Outage:
         self.since: float | None = None
 
     def begins(self) -> None:
-        """Log the exception at hand, if the time before was well."""
+        """Log the current exception, unless the outage has begun already."""
         if self.since is None:
             self.since = time.monotonic()
             logger.exception(self.message, extra=self.extra)
 
     def ends(self) -> None:
-        """Log that it is over, if there was one."""
+        """Log the end of the outage, if there was one."""
         if self.since is not None:
             seconds = round(time.monotonic() - self.since, 1)
             logger.info("Works again: %s", self.message, extra={**self.extra, "outage_seconds": seconds})
@@ -49,7 +49,7 @@ class Outage:
 
 
 class ScheduleBeat:
-    """The beat of this process: once a second the schedule rows are put right, and those due are fired."""
+    """The beat of this process: once a second it corrects the schedule rows and fires those that are due."""
 
     def __init__(self) -> None:
         self.rows = ScheduleRows()
@@ -59,7 +59,7 @@ class ScheduleBeat:
         self._running: dict[str, bool] = {}
 
     def beat(self) -> None:
-        """One beat. Never raises: the next one is in a second."""
+        """Beat once. Never raises: the next beat is in a second."""
         now = timezone.now()
         try:
             close_old_connections()
@@ -72,10 +72,10 @@ class ScheduleBeat:
             connection.close()
         else:
             self.outage.ends()
-            self._tell()
+            self._log_changes()
 
-    def _tell(self) -> None:
-        """Log which loops have begun or ended since the last beat, where they have a message for it."""
+    def _log_changes(self) -> None:
+        """Log which loops were switched on or off since the last beat, where they have a message for it."""
         for name, plan in self.rows.plans.items():
             was_running, self._running[name] = self._running.get(name, False), plan.enabled
             if plan.enabled is was_running:
@@ -88,43 +88,43 @@ class ScheduleBeat:
 
 
 class BackgroundTaskManager:
-    """Runs the background tasks of this process. Any number of processes, on any number of machines, may have one."""
+    """Runs the background tasks of this process. Any number of processes, on any machines, may run one each."""
 
     def __init__(self) -> None:
         self._running = False
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     async def start(self) -> None:
         """Start everything. Does nothing when it runs already."""
         await asyncio.to_thread(self._start)
 
     async def stop(self) -> None:
-        """Let running work end, or hand it back, within ten seconds. Does nothing when nothing runs."""
+        """Let running work end, or unlock it for others, within ten seconds. Does nothing when nothing runs."""
         await asyncio.to_thread(self._end)
 
     def _start(self) -> None:
-        with self._turn:
+        with self._lock:
             if self._running:
                 return
             self._stop = threading.Event()
-            heart, supervisor = ScheduleBeat(), ClusterSupervisor(self._stop)
-            work: list[tuple[str, Callable[[], None]]] = [
-                ("beat", partial(_every, BEAT_SECONDS, heart.beat, self._stop)),
+            beat, supervisor = ScheduleBeat(), ClusterSupervisor(self._stop)
+            targets: list[tuple[str, Callable[[], None]]] = [
+                ("beat", partial(_every, BEAT_SECONDS, beat.beat, self._stop)),
                 ("workers", supervisor.run),
                 *(
-                    (name, partial(_every, watcher.seconds, _watch(name, watcher.task), self._stop))
+                    (name, partial(_every, watcher.seconds, _watcher(name, watcher.task), self._stop))
                     for name, watcher in extensions.watchers.items()
                 ),
             ]
-            self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in work]
+            self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in targets]
             for thread in self._threads:
                 thread.start()
             self._running = True
 
     def _end(self) -> None:
-        with self._turn:
+        with self._lock:
             if not self._running:
                 return
             self._stop.set()
@@ -136,18 +136,18 @@ class BackgroundTaskManager:
 
 
 def _every(seconds: float, work: Callable[[], None], stop: threading.Event) -> None:
-    """Call `work` at every multiple of `seconds`, until `stop`; a multiple that passes meanwhile is left out."""
+    """Call `work` at every multiple of `seconds` until `stop`; a multiple that passes during a call is left out."""
     try:
         while not stop.is_set():
             work()
-            # Ticks are due at whole seconds: looking just then, not some random part of a second later, saves half
-            # a second of waiting on average.
+            # Ticks are due at whole seconds: a beat just then, and not a random part of a second later, saves half a
+            # second of waiting on average.
             stop.wait(seconds - time.time() % seconds)
     finally:
         connection.close()
 
 
-def _watch(name: str, path: str) -> Callable[[], None]:
+def _watcher(name: str, path: str) -> Callable[[], None]:
     outage = Outage("Watcher failed", watcher=name)
 
     def watch() -> None:
@@ -166,15 +166,15 @@ def _watch(name: str, path: str) -> Callable[[], None]:
 
 @cache
 def get_task_manager() -> BackgroundTaskManager:
-    """The one manager of this process."""
+    """Return the one manager of this process."""
     return BackgroundTaskManager()
 
 
 async def start_background_tasks() -> None:
-    """Start the background tasks of this process; for an application's start, or `manage.py background`."""
+    """Start the background tasks of this process, at an application's start or by `manage.py background`."""
     await get_task_manager().start()
 
 
 async def stop_background_tasks() -> None:
-    """Stop them in order; for an application's end."""
+    """Stop them in order, at an application's end."""
     await get_task_manager().stop()

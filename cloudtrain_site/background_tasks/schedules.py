@@ -1,4 +1,4 @@
-"""The schedule rows of the loops: as the configuration wants them, for everybody to see."""
+"""The schedule rows of the loops, kept as the configuration requires and shown in the admin."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from cloudtrain_site.models import Loop
 
 logger = logging.getLogger("simpletuner.cloud.background")
 
-#: The keyword under which a run learns for which moment it was meant.
+#: The keyword argument with the time of a run's tick.
 INTENDED = "intended"
-#: How long a row that can't be fired is left alone.
+#: The pause of a row that can't be fired.
 PARKED = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What configuration and database say of one loop at this moment."""
+    """One loop's configuration at this moment."""
 
     name: str
     task: str
@@ -36,24 +36,24 @@ class Plan:
 
 
 def plan_of(name: str, spec: LoopSpec) -> Plan:
-    """Ask for the loop's interval, and whether it is wanted. Raises whatever the answer raises."""
+    """Read the loop's interval and whether it is enabled. Raises the error of either."""
     enabled = bool(import_string(spec.wanted)()) if spec.wanted else True
     return Plan(name, spec.task, float(spec.seconds()), enabled)
 
 
 def tick_before(now: datetime, seconds: float) -> datetime:
-    """The last tick up to `now`. Every machine counts from the same moment, so all agree on the ticks."""
+    """Return the last tick up to `now`. All machines count from the same moment, so they agree on the ticks."""
     period = timedelta(seconds=seconds)
     return EPOCH + (now - EPOCH) // period * period
 
 
 def tick_after(now: datetime, seconds: float) -> datetime:
-    """The first tick after `now`."""
+    """Return the first tick after `now`."""
     return tick_before(now, seconds) + timedelta(seconds=seconds)
 
 
 def cron_of(seconds: float) -> str | None:
-    """The six-field cron expression, seconds last, with just these ticks; None when cron can't say it."""
+    """Return the six-field cron expression, seconds last, with exactly these ticks; None: cron can't express them."""
     for unit, parts, pattern in (
         (1, 60, "* * * * * {}"),
         (60, 60, "{} * * * * 0"),
@@ -69,7 +69,7 @@ def cron_of(seconds: float) -> str | None:
 
 
 def _row_fields(plan: Plan) -> dict[str, Any]:
-    """What the schedule row of a loop shows. Its `next_run` is the truth in any case: it is computed from `every`."""
+    """Return the columns that show a loop's plan. The beat computes `next_run` from `every` alone."""
     cron = cron_of(plan.seconds)
     minutes = plan.seconds / 60
     fields: dict[str, Any] = {
@@ -84,15 +84,15 @@ def _row_fields(plan: Plan) -> dict[str, Any]:
         return {**fields, "schedule_type": Schedule.CRON}
     if minutes == int(minutes):
         return {**fields, "schedule_type": Schedule.MINUTES, "minutes": int(minutes)}
-    # Neither can say "every 45 seconds": the row stands for the next tick alone, and the beat arms it again.
+    # Neither can express "every 45 seconds": the row has the next tick alone, and the beat sets the one after.
     return {**fields, "schedule_type": Schedule.ONCE}
 
 
 class ScheduleRows:
-    """Keeps the schedule rows of the loops as the configuration wants them; rows that people added are not touched.
+    """Keeps the loops' schedule rows as the configuration requires; rows that people added are not touched.
 
-    A machine writes a loop's plan down when its own view of it changes; every machine makes the rows follow what is
-    written down. So two machines whose files differ don't overwrite each other at every tick: the last change wins.
+    A machine stores a loop's plan when its own configuration changes; every machine makes the rows match the stored
+    plan. So two machines with different files don't overwrite each other at every tick: the last change wins.
     """
 
     def __init__(self, loops: Mapping[str, LoopSpec] = extensions.loops) -> None:
@@ -101,20 +101,20 @@ class ScheduleRows:
         self._broken: set[str] = set()
 
     def sync(self, now: datetime) -> None:
-        """Look at every loop's configuration, and put right whatever row differs. Cheap when nothing does."""
+        """Read every loop's configuration, and correct each row that differs. Cheap when none does."""
         changed = [plan for name in self.loops if (plan := self._changed_plan(name)) is not None]
         for plan in changed:
-            _write_down(plan, now)
+            _store_plan(plan, now)
             self.plans[plan.name] = plan
         known = Loop.objects.in_bulk(list(self.loops))
         rows = list(Schedule.objects.filter(name__in=known))
         for name, loop in known.items():
             task = self.loops[name].task
-            if not _in_step(loop, [row for row in rows if (row.name, row.func) == (name, task)], task, now):
-                _put_in_step(name, task, now)
+            if not _is_correct(loop, [row for row in rows if (row.name, row.func) == (name, task)], task, now):
+                _correct_row(name, task, now)
 
     def _changed_plan(self, name: str) -> Plan | None:
-        """The loop's plan when it is another than at the last look. One that can't be read is left as it was."""
+        """Return the loop's plan if it has changed since the last call; None also if it can't be read."""
         spec = self.loops[name]
         try:
             plan = plan_of(name, spec)
@@ -128,12 +128,12 @@ class ScheduleRows:
         return plan if self.plans.get(name) != plan else None
 
 
-def _write_down(plan: Plan, now: datetime) -> None:
-    wanted = {"interval_seconds": plan.seconds, "enabled": plan.enabled}
+def _store_plan(plan: Plan, now: datetime) -> None:
+    values = {"interval_seconds": plan.seconds, "enabled": plan.enabled}
     with transaction.atomic():
-        _, made = Loop.objects.get_or_create(name=plan.name, defaults={**wanted, "wanted_since": now})
-        differs = Loop.objects.filter(pk=plan.name).exclude(**wanted)
-        if not made and differs.update(**wanted, wanted_since=now):
+        _, is_new = Loop.objects.get_or_create(name=plan.name, defaults={**values, "wanted_since": now})
+        differs = Loop.objects.filter(pk=plan.name).exclude(**values)
+        if not is_new and differs.update(**values, wanted_since=now):
             logger.info(
                 "Loop changed",
                 extra={"loop": plan.name, "interval_seconds": plan.seconds, "enabled": plan.enabled},
@@ -141,31 +141,31 @@ def _write_down(plan: Plan, now: datetime) -> None:
 
 
 def is_loops_row(row: Schedule) -> bool:
-    """Whether `row` is one that we keep for a loop; a person's may share its name or its task."""
+    """Whether `row` belongs to a loop; a person's row may have the same name or the same task."""
     spec = extensions.loops.get(row.name or "")
     return spec is not None and bool(row.func == spec.task)
 
 
-def _plan_written_down(loop: Loop, task: str) -> Plan:
+def _stored_plan(loop: Loop, task: str) -> Plan:
     return Plan(loop.name, task, loop.interval_seconds, loop.enabled)
 
 
-def _in_step(loop: Loop, rows: list[Schedule], task: str, now: datetime) -> bool:
+def _is_correct(loop: Loop, rows: list[Schedule], task: str, now: datetime) -> bool:
     if not loop.enabled:
         return not rows
-    if len(rows) != 1 or rows[0].next_run is None or rows[0].next_run > now + _furthest(loop):
+    if len(rows) != 1 or rows[0].next_run is None or rows[0].next_run > now + _max_lead(loop):
         return False
-    wanted = _row_fields(_plan_written_down(loop, task))
-    return all(getattr(rows[0], name) == value for name, value in wanted.items())
+    fields = _row_fields(_stored_plan(loop, task))
+    return all(getattr(rows[0], name) == value for name, value in fields.items())
 
 
-def _furthest(loop: Loop) -> timedelta:
-    """How far ahead the next run of a loop can be: its interval, or the pause after a tick that could not be fired."""
+def _max_lead(loop: Loop) -> timedelta:
+    """Return how far ahead a loop's next run can be: its interval, or the pause of a parked row."""
     return max(timedelta(seconds=loop.interval_seconds), PARKED) + timedelta(seconds=1)
 
 
-def _put_in_step(name: str, task: str, now: datetime) -> None:
-    """Make the one row, correct it, or remove it. The loop's row is locked: two machines would make two of them."""
+def _correct_row(name: str, task: str, now: datetime) -> None:
+    """Create the one row, correct it, or delete it. The loop's row is locked: two machines would create two."""
     with transaction.atomic():
         loop = Loop.objects.select_for_update().get(pk=name)
         rows = Schedule.objects.filter(name=name, func=task)
@@ -173,13 +173,13 @@ def _put_in_step(name: str, task: str, now: datetime) -> None:
             rows.delete()
             return
         first = rows.order_by("pk").first()
-        wanted = {
-            **_row_fields(_plan_written_down(loop, task)),
+        fields = {
+            **_row_fields(_stored_plan(loop, task)),
             "next_run": tick_after(now, loop.interval_seconds),
         }
         if first is None:
-            # Not through save(), which would compute a next_run of its own.
-            Schedule.objects.bulk_create([Schedule(name=name, func=task, **wanted)])
+            # Not by save(), which would compute another next_run.
+            Schedule.objects.bulk_create([Schedule(name=name, func=task, **fields)])
         else:
             rows.exclude(pk=first.pk).delete()
-            rows.filter(pk=first.pk).update(**wanted)
+            rows.filter(pk=first.pk).update(**fields)

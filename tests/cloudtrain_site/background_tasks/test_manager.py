@@ -99,7 +99,7 @@ class TestDiagnosis:
 
     def test_all_is_well(self, signs: WorkerStates, workers: Callable[..., None]) -> None:
         workers("idle", "busy")
-        assert Diagnosis(signs, 2, 0).trouble(lambda: False, 1) is None
+        assert Diagnosis(signs, 2, 0).find_problem(lambda: False, 1) is None
 
     def test_an_idle_worker_that_was_killed(
         self, signs: WorkerStates, workers: Callable[..., None], a_process: subprocess.Popen[bytes]
@@ -107,7 +107,7 @@ class TestDiagnosis:
         workers("idle", "idle")
         a_process.kill()
         a_process.wait()
-        reason = Diagnosis(signs, 2, 0).trouble(lambda: False, 1)
+        reason = Diagnosis(signs, 2, 0).find_problem(lambda: False, 1)
         assert reason == "an idle worker died, perhaps with the lock of the queue"
 
     def test_a_busy_worker_that_was_killed_is_replaced_by_its_own_cluster(
@@ -116,20 +116,20 @@ class TestDiagnosis:
         workers("idle", "busy")
         a_process.kill()
         a_process.wait()
-        assert Diagnosis(signs, 2, 0).trouble(lambda: False, 1) is None
+        assert Diagnosis(signs, 2, 0).find_problem(lambda: False, 1) is None
 
     def test_long_tasks_are_left_alone_though_others_wait(
         self, signs: WorkerStates, workers: Callable[..., None]
     ) -> None:
         workers("busy", "busy")
         diagnosis = Diagnosis(signs, 2, 0)
-        assert [diagnosis.trouble(lambda: True, now) for now in range(0, 300, 5)] == [None] * 60
+        assert [diagnosis.find_problem(lambda: True, now) for now in range(0, 300, 5)] == [None] * 60
 
     def test_a_free_worker_that_takes_no_task(self, signs: WorkerStates, workers: Callable[..., None]) -> None:
         workers("idle", "busy")
         diagnosis = Diagnosis(signs, 2, 0)
-        assert diagnosis.trouble(lambda: True, 1) is None
-        assert diagnosis.trouble(lambda: True, 2 + STUCK_SECONDS) == "tasks wait and a free worker takes none"
+        assert diagnosis.find_problem(lambda: True, 1) is None
+        assert diagnosis.find_problem(lambda: True, 2 + STUCK_SECONDS) == "tasks wait and a free worker takes none"
 
     def test_silence_is_no_sign_when_another_machine_takes_every_task(
         self, signs: WorkerStates, workers: Callable[..., None]
@@ -137,7 +137,7 @@ class TestDiagnosis:
         workers("idle", "idle")
         diagnosis = Diagnosis(signs, 2, 0)
         waiting = itertools.cycle([True, False])
-        assert [diagnosis.trouble(lambda: next(waiting), now) for now in range(0, 300, 5)] == [None] * 60
+        assert [diagnosis.find_problem(lambda: next(waiting), now) for now in range(0, 300, 5)] == [None] * 60
 
     def test_a_worker_that_takes_one_now_and_then_is_well(
         self, signs: WorkerStates, workers: Callable[..., None]
@@ -145,13 +145,13 @@ class TestDiagnosis:
         diagnosis = Diagnosis(signs, 2, 0)
         for now in range(0, 100, 5):
             workers("idle", "idle", at=now - now % 10)
-            assert diagnosis.trouble(lambda: True, now) is None
+            assert diagnosis.find_problem(lambda: True, now) is None
 
     def test_too_few_workers(self, signs: WorkerStates, sign: Callable[..., None]) -> None:
         sign(f"{os.getpid()}.idle", 0)
         diagnosis = Diagnosis(signs, 2, 0)
-        assert diagnosis.trouble(lambda: False, 29) is None
-        assert diagnosis.trouble(lambda: False, 31) == "only 1 of 2 workers are there"
+        assert diagnosis.find_problem(lambda: False, 29) is None
+        assert diagnosis.find_problem(lambda: False, 31) == "only 1 of 2 workers are there"
 
     def test_a_dead_saver(
         self,
@@ -164,7 +164,7 @@ class TestDiagnosis:
         sign(SAVED, 0, str(a_process.pid))
         a_process.kill()
         a_process.wait()
-        assert Diagnosis(signs, 1, 0).trouble(lambda: False, 1) == "the process that saves results died"
+        assert Diagnosis(signs, 1, 0).find_problem(lambda: False, 1) == "the process that saves results died"
 
     def test_results_that_are_not_saved(
         self, signs: WorkerStates, workers: Callable[..., None], sign: Callable[..., None]
@@ -173,8 +173,8 @@ class TestDiagnosis:
         sign(SAVED, 5, str(os.getpid()))
         sign(FINISHED, 6)
         diagnosis = Diagnosis(signs, 2, 0)
-        assert diagnosis.trouble(lambda: False, 7) is None
-        assert diagnosis.trouble(lambda: False, 8 + STUCK_SECONDS) == "results are no longer saved"
+        assert diagnosis.find_problem(lambda: False, 7) is None
+        assert diagnosis.find_problem(lambda: False, 8 + STUCK_SECONDS) == "results are no longer saved"
 
 
 def enqueue(stack: Stack, task: str, *args: object) -> str:
