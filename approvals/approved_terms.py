@@ -15,8 +15,8 @@ from jobs.models import Job
 COST = "estimated_cost_usd"
 SECRETS = "secrets"
 #: So many differences are told one by one.
-TOLD = 12
-VALUE_LIMIT = 60
+MAX_DIFFERENCES = 12
+MAX_VALUE_CHARS = 60
 
 
 def terms_of(job: Job, key: str = "") -> dict[str, Any]:
@@ -75,9 +75,11 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
     paths = [path for path in {**before, **after} if before.get(path) != after.get(path)]
     if not paths:
         return "a secret in it has changed"
-    told = [f"{path}: {before.get(path, 'nothing')} -> {after.get(path, 'nothing')}" for path in paths[:TOLD]]
-    if len(paths) > TOLD:
-        told.append(f"and {len(paths) - TOLD} more")
+    told = [
+        f"{path}: {before.get(path, 'nothing')} -> {after.get(path, 'nothing')}" for path in paths[:MAX_DIFFERENCES]
+    ]
+    if len(paths) > MAX_DIFFERENCES:
+        told.append(f"and {len(paths) - MAX_DIFFERENCES} more")
     return "; ".join(told)
 
 
@@ -97,4 +99,4 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 def _shown(value: Any) -> str:
     text = "nothing" if value is None else str(value)
-    return text if len(text) <= VALUE_LIMIT else f"{text[:VALUE_LIMIT]}…"
+    return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}…"

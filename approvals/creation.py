@@ -12,7 +12,7 @@ from django.utils import timezone
 from approvals.approved_terms import digest_of_terms, possible_terms, still_covers, stored_job, stored_terms
 from approvals.models import ApprovalRequest
 from approvals.notifications import plan_for
-from approvals.reviewers import lack_of_people
+from approvals.reviewers import request_warnings
 from approvals.rules.evaluation import Hold
 from approvals.statuses import RequestStatus
 from cloudtrain_site.database.unit_of_work import unit_of_work
@@ -64,7 +64,7 @@ def _ask(job: Job, lifetime: timedelta, *, actor: Actor, source: str, **said: An
         request.save(force_insert=True)
         request.record(_beginning(request, actor, source, request.reason))
         plan_for(request)
-    if lack_of_people(request):
+    if request_warnings(request):
         logger.warning("Nobody can decide about an approval request", extra=request.log_fields())
     return request
 

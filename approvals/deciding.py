@@ -10,14 +10,14 @@ from django.contrib.auth.models import User
 from approvals import decisions
 from approvals.models import ApprovalRequest
 from approvals.queries import visible_requests
-from approvals.reviewers import bypasses, why_not
+from approvals.reviewers import bypasses, decision_objection
 from approvals.statuses import RequestStatus, Verdict
 from jobs.permissions import is_superuser
 
 #: At most so many at once: each is a transaction of its own.
-BULK_LIMIT = 100
-SAY_WHY = "Say why: the requester will read it."
-SAY_WHY_PAST = "You are no reviewer of this request: a superuser who decides all the same says why."
+MAX_BULK_DECISIONS = 100
+REASON_NEEDED = "Say why: the requester will read it."
+BYPASS_REASON_NEEDED = "You are no reviewer of this request: a superuser who decides all the same says why."
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,42 +29,42 @@ class Answer:
     #: The request's status after it; empty when it is not the asker's to see.
     status: str
     code: str
-    words: str
+    detail: str
 
 
 def decide(
     request: ApprovalRequest, verdict: Verdict, *, user: User, source: str, reason: str = "", bypass: bool = False
 ) -> Answer:
     """Let `user` decide, if they may."""
-    objection = why_not(user, request)
+    objection = decision_objection(user, request)
     if bypass and not is_superuser(user):
         objection = "Only superusers decide past the reviewers."
     if objection is not None:
         return Answer(request.pk, False, request.status, "permission_denied", objection)
-    lacking = _lacking(request, verdict, user, reason, bypass)
-    if lacking:
-        return Answer(request.pk, False, request.status, "reason_needed", lacking)
+    missing = _missing_reason(request, verdict, user, reason, bypass)
+    if missing:
+        return Answer(request.pk, False, request.status, "reason_needed", missing)
     if verdict == Verdict.APPROVE:
         won = decisions.approve(request, user=user, source=source, notes=reason, bypass=bypass)
     else:
         won = decisions.reject(request, user=user, source=source, notes=reason)
     if not won:
-        told = decisions.how_decided(request, user)
-        return Answer(request.pk, False, request.status, "already_decided", told)
-    return Answer(request.pk, True, request.status, "", _done(request))
+        detail = decisions.outcome_message(request, user)
+        return Answer(request.pk, False, request.status, "already_decided", detail)
+    return Answer(request.pk, True, request.status, "", _success_message(request))
 
 
-def _lacking(request: ApprovalRequest, verdict: Verdict, user: User, reason: str, bypass: bool) -> str:
+def _missing_reason(request: ApprovalRequest, verdict: Verdict, user: User, reason: str, bypass: bool) -> str:
     if reason.strip():
         return ""
     if bypasses(user, request):
-        return SAY_WHY_PAST
+        return BYPASS_REASON_NEEDED
     if bypass:
         return "Say why you don't wait for the other reviewers: it is put on record."
-    return SAY_WHY if verdict == Verdict.REJECT else ""
+    return REASON_NEEDED if verdict == Verdict.REJECT else ""
 
 
-def _done(request: ApprovalRequest) -> str:
+def _success_message(request: ApprovalRequest) -> str:
     if request.status == RequestStatus.PENDING:
         return f"Your approval counts: {request.decisions.count()} of {request.approvals_needed}."
     return f"It is {request.status}."
@@ -74,11 +74,11 @@ def decide_each(
     ids: Sequence[int], verdict: Verdict, *, user: User, source: str, reason: str = "", bypass: bool = False
 ) -> list[Answer]:
     """Let `user` decide about each, in their order; one that goes wrong doesn't keep the others from being decided."""
-    found = visible_requests(user).in_bulk(ids)
+    requests = visible_requests(user).in_bulk(ids)
     answers = []
     for pk in dict.fromkeys(ids):
-        if pk in found:
-            answers.append(decide(found[pk], verdict, user=user, source=source, reason=reason, bypass=bypass))
+        if pk in requests:
+            answers.append(decide(requests[pk], verdict, user=user, source=source, reason=reason, bypass=bypass))
         else:
             answers.append(Answer(pk, False, "", "not_found", "There is no such request here."))
     return answers

@@ -24,24 +24,24 @@ from queueing.statuses import EntryStatus
 
 logger = logging.getLogger("simpletuner.cloud.approvals")
 
-NOTES_LIMIT = 2000
-#: What `refuse` ends together with the job.
+MAX_NOTES_CHARS = 2000
+#: What `end_unapproved` ends together with the job.
 ENDED_ALONG = (ApprovalRequest.SUBJECT, QueueEntry.SUBJECT)
-WORDS = {
+OUTCOME_WORDS = {
     RequestStatus.APPROVED: "approved",
     RequestStatus.REJECTED: "rejected",
     RequestStatus.CANCELLED: "withdrawn",
 }
 
 
-def how_decided(request: ApprovalRequest, user: AnyUser | None = None) -> str:
+def outcome_message(request: ApprovalRequest, user: AnyUser | None = None) -> str:
     """What became of a request, for somebody who came too late."""
     request.refresh_from_db(fields=["status", "reviewed_by", "reviewed_at"])
     if request.status == RequestStatus.EXPIRED:
         return f"The approval expired at {_clock(request.expires_at)}."
     if request.status == RequestStatus.PENDING:
         return _still_pending(request, user)
-    word = WORDS[RequestStatus(request.status)]
+    word = OUTCOME_WORDS[RequestStatus(request.status)]
     return f"It was already {word} by {request.reviewed_by} at {_clock(request.reviewed_at)}."
 
 
@@ -70,17 +70,17 @@ def approve(request: ApprovalRequest, *, user: User, source: str, notes: str = "
     with unit_of_work():
         if not _record_decision(request, user, Verdict.APPROVE, source, notes, bypass):
             return False
-        given = request.decisions.count()
-        if given < request.approvals_needed and not bypass:
-            words = f"{given} of {request.approvals_needed} approvals{f': {notes}' if notes else ''}"
-            _note_approval(request, actor, source, words)
+        count = request.decisions.count()
+        if count < request.approvals_needed and not bypass:
+            message = f"{count} of {request.approvals_needed} approvals{f': {notes}' if notes else ''}"
+            _record_partial_approval(request, actor, source, message)
         else:
-            _approve_at_last(request, actor, source, notes, bypass)
-    logger.info("Approval request approved", extra=request.log_fields(by=actor.name, bypass=bypass, approvals=given))
+            _complete_approval(request, actor, source, notes, bypass)
+    logger.info("Approval request approved", extra=request.log_fields(by=actor.name, bypass=bypass, approvals=count))
     return True
 
 
-def _approve_at_last(request: ApprovalRequest, actor: Actor, source: str, notes: str, bypass: bool) -> None:
+def _complete_approval(request: ApprovalRequest, actor: Actor, source: str, notes: str, bypass: bool) -> None:
     _decide(request, RequestStatus.APPROVED, actor, source, notes, bypass=bypass)
     send_soon()
     claims.release(request.job, actor=actor, source=source, reason=notes or "approved")
@@ -95,7 +95,7 @@ def reject(request: ApprovalRequest, *, user: User, source: str, notes: str) -> 
     with unit_of_work():
         if not _record_decision(request, user, Verdict.REJECT, source, notes, bypass):
             return False
-        refuse(request, RequestStatus.REJECTED, actor, source, notes, bypass=bypass)
+        end_unapproved(request, RequestStatus.REJECTED, actor, source, notes, bypass=bypass)
         send_soon()
     logger.info("Approval request rejected", extra=request.log_fields(by=actor.name, bypass=bypass, reason=notes))
     return True
@@ -103,7 +103,7 @@ def reject(request: ApprovalRequest, *, user: User, source: str, notes: str) -> 
 
 def cancel(request: ApprovalRequest, *, actor: Actor, source: str, reason: str = "") -> bool:
     """Take the request back, and its job with it. False: decided or expired before."""
-    return refuse(request, RequestStatus.CANCELLED, actor, source, reason or "withdrawn by the requester")
+    return end_unapproved(request, RequestStatus.CANCELLED, actor, source, reason or "withdrawn by the requester")
 
 
 def expire(request: ApprovalRequest, *, source: str, entry: QueueEntry | None = None) -> bool:
@@ -112,7 +112,7 @@ def expire(request: ApprovalRequest, *, source: str, entry: QueueEntry | None = 
     `entry` is the job's queue entry, where the caller has read it.
     """
     reason = "nobody decided before the deadline"
-    if not refuse(request, RequestStatus.EXPIRED, SYSTEM, source, reason, entry=entry):
+    if not end_unapproved(request, RequestStatus.EXPIRED, SYSTEM, source, reason, entry=entry):
         return False
     logger.info("Approval request expired", extra=request.log_fields())
     return True
@@ -144,24 +144,24 @@ def _record_decision(
         return False
     if verdict == Verdict.APPROVE and request.decisions.filter(user=user).exists():
         return False
-    said = {"verdict": verdict, "reason": notes, "bypass": bypass, "source": source, "at": now, "name": user.username}
-    said["correlation_id"] = get_correlation_id()
+    fields = {"verdict": verdict, "reason": notes, "bypass": bypass, "source": source, "at": now, "name": user.username}
+    fields["correlation_id"] = get_correlation_id()
     # Who has approved before may reject now.
     Decision.objects.bulk_create(
-        [Decision(request=request, user=user, **said)],
+        [Decision(request=request, user=user, **fields)],
         update_conflicts=True,
         unique_fields=("request", "user"),
-        update_fields=list(said),
+        update_fields=list(fields),
     )
     return True
 
 
-def _note_approval(request: ApprovalRequest, actor: Actor, source: str, words: str) -> None:
+def _record_partial_approval(request: ApprovalRequest, actor: Actor, source: str, message: str) -> None:
     """An approval that is not the last is history and news too, though the request stays pending."""
-    request.record(Change.of(request, request.status, request.status, actor=actor, source=source, reason=words))
+    request.record(Change.of(request, request.status, request.status, actor=actor, source=source, reason=message))
 
 
-def refuse(
+def end_unapproved(
     request: ApprovalRequest,
     to: RequestStatus,
     actor: Actor,
@@ -176,8 +176,8 @@ def refuse(
     with unit_of_work():
         if not _decide(request, to, actor, source, reason, bypass=bypass):
             return False
-        words = f"approval {to}: {reason}"
-        lifecycle.finish(job, JobStatus.CANCELLED, actor=actor, source=source, reason=words, along=ENDED_ALONG)
+        message = f"approval {to}: {reason}"
+        lifecycle.finish(job, JobStatus.CANCELLED, actor=actor, source=source, reason=message, along=ENDED_ALONG)
         claims.end(job, actor=actor, source=source, to=EntryStatus.FAILED, entry=entry)
     return True
 
@@ -187,13 +187,13 @@ def _decide(
 ) -> bool:
     now = timezone.now()
     with joined_unit():
-        won = _settle(request, to, now, actor, source, notes, bypass)
+        won = _change_status(request, to, now, actor, source, notes, bypass)
         if won and to != RequestStatus.CANCELLED:
             plan_decided(request)
     return won
 
 
-def _settle(
+def _change_status(
     request: ApprovalRequest,
     to: RequestStatus,
     now: datetime,

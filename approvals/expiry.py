@@ -22,8 +22,8 @@ from queueing.models import QueueEntry
 logger = logging.getLogger("simpletuner.cloud.approvals")
 
 #: So many are read at a time. Without their configs: ten thousand of those may be gigabytes.
-BATCH = 200
-HEAVY = ("terms", "job__config", "job__dataloader_config")
+BATCH_SIZE = 200
+LARGE_COLUMNS = ("terms", "job__config", "job__dataloader_config")
 
 #: Changes stand in line for SQLite's writer (`WriteQueue`), and are never passed by this loop. What writes outside of
 #: a unit of work, a session or a task, asks SQLite itself again and again: a rest now and then lets it in.
@@ -42,7 +42,7 @@ def expire_due(*, source: str) -> int:
     Each is a transaction of its own, so that nobody waits for more than one of them.
     """
     pace, started = _Pace(), time.monotonic()
-    expired = sum(_expire_batch(batch, source, pace) for batch in _batches(due_requests().defer(*HEAVY)))
+    expired = sum(_expire_batch(batch, source, pace) for batch in _batches(due_requests().defer(*LARGE_COLUMNS)))
     close_orphans(source=source)
     if expired:
         send_soon()
@@ -53,12 +53,12 @@ def expire_due(*, source: str) -> int:
 
 def _batches(due: QuerySet[ApprovalRequest]) -> Iterator[list[ApprovalRequest]]:
     """Each row once, however many there are, and without an open cursor between the transactions."""
-    batch = list(due[:BATCH])
+    batch = list(due[:BATCH_SIZE])
     while batch:
         yield batch
         last = batch[-1]
         later = Q(expires_at__gt=last.expires_at) | Q(expires_at=last.expires_at, pk__gt=last.pk)
-        batch = list(due.filter(later)[:BATCH])
+        batch = list(due.filter(later)[:BATCH_SIZE])
 
 
 class _Pace:
@@ -96,5 +96,5 @@ def _expire_safely(request: ApprovalRequest, source: str, entry: QueueEntry | No
 def close_orphans(*, source: str) -> int:
     """Withdraw the requests of jobs that ended without a decision: what a lost signal would have done."""
     orphans = ApprovalRequest.objects.filter(status=RequestStatus.PENDING, job__status__in=TERMINAL)
-    found = orphans.select_related("job").defer(*HEAVY)
+    found = orphans.select_related("job").defer(*LARGE_COLUMNS)
     return sum(decisions.withdraw(request, actor=SYSTEM, source=source) for request in found)

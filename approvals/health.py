@@ -16,7 +16,7 @@ from jobs.models import Membership
 
 
 @dataclass(frozen=True, slots=True)
-class Stuck:
+class UndecidableRequests:
     """The pending requests about which too few people are there to decide."""
 
     count: int
@@ -24,25 +24,25 @@ class Stuck:
     first: datetime
 
 
-def stuck() -> Stuck | None:
+def undecidable_requests() -> UndecidableRequests | None:
     """What nobody can decide; None when every request has its reviewers. Three questions, however many there are."""
     pending = ApprovalRequest.objects.filter(status=RequestStatus.PENDING).order_by()
     # What decides who decides: requests that agree in all of this have the same reviewers.
     alike = pending.values_list(
         *("organization", "reviewer_role", "reviewer_group", "requested_by", "self_approval", "approvals_needed")
     ).annotate(count=Count("pk"), first=Min("expires_at"))
-    people = _People() if alike else None
+    people = _Reviewers() if alike else None
     lacking = [
         (count, first)
         for organization, role, group, requester, self_approval, needed, count, first in alike
-        if people and people.deciding(organization, role, group, None if self_approval else requester) < needed
+        if people and people.count_deciding(organization, role, group, None if self_approval else requester) < needed
     ]
     if not lacking:
         return None
-    return Stuck(sum(count for count, _ in lacking), min(first for _, first in lacking))
+    return UndecidableRequests(sum(count for count, _ in lacking), min(first for _, first in lacking))
 
 
-class _People:
+class _Reviewers:
     """Everybody who might decide somewhere, read at once: what `reviewers.eligible` asks for one request."""
 
     def __init__(self) -> None:
@@ -54,19 +54,19 @@ class _People:
         for group, user in User.groups.through.objects.values_list("group_id", "user_id"):
             self.groups[group].add(user)
 
-    def deciding(self, organization: int | None, role: str, group: int | None, not_by: int | None) -> int:
+    def count_deciding(self, organization: int | None, role: str, group: int | None, excluded: int | None) -> int:
         """How many decide there, without the requester."""
         members = self.members.get(organization or 0, {})
         if group is None:
             found = {user for user, has in members.items() if has in roles_from(role)}
         else:
             found = members.keys() & self.groups[group]
-        return len(found - {not_by})
+        return len(found - {excluded})
 
 
 def warning() -> str:
     """A sentence for the health page; empty when every request can be decided. It names nobody's job."""
-    lacking = stuck()
+    lacking = undecidable_requests()
     if lacking is None:
         return ""
     subject = "1 approval request has" if lacking.count == 1 else f"{lacking.count} approval requests have"

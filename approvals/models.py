@@ -21,8 +21,8 @@ from jobs.roles import Role
 
 DEFAULT_HOURS = 24
 #: A year: a deadline further off is a typing mistake.
-MAX_HOURS = 24 * 365
-GLOB_LIMIT = 200
+MAX_EXPIRY_HOURS = 24 * 365
+MAX_GLOB_CHARS = 200
 #: The columns that a rule's condition consists of.
 CRITERIA = (
     *("cost_exceeds", "first_job", "provider", "hardware", "config_name", "role_at_most"),
@@ -54,12 +54,12 @@ class ApprovalRule(models.Model):
     first_job = models.BooleanField(default=False, help_text="Holds the first job that a user ever submits.")
     provider = models.CharField(max_length=40, blank=True, help_text="Holds jobs for this provider.")
     hardware = models.CharField(
-        max_length=GLOB_LIMIT,
+        max_length=MAX_GLOB_CHARS,
         blank=True,
         help_text="Holds jobs on such hardware, e.g. gpu-a100*.",
     )
     config_name = models.CharField(
-        max_length=GLOB_LIMIT, blank=True, help_text="Holds jobs whose config is called so, e.g. *full-finetune*."
+        max_length=MAX_GLOB_CHARS, blank=True, help_text="Holds jobs whose config is called so, e.g. *full-finetune*."
     )
     role_at_most = models.CharField(
         max_length=20,
@@ -93,7 +93,7 @@ class ApprovalRule(models.Model):
     self_approval = models.BooleanField(default=False, help_text="Reviewers may decide about their own jobs.")
     expires_after_hours = models.PositiveIntegerField(
         default=DEFAULT_HOURS,
-        validators=[MinValueValidator(1), MaxValueValidator(MAX_HOURS)],
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_EXPIRY_HOURS)],
         help_text="How long a reviewer has, and how long an approval is good for identical retries.",
     )
 

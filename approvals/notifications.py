@@ -36,10 +36,10 @@ TASK = "approvals.tasks.send_notices"
 LAST_CALL = timedelta(hours=1)
 #: A server that doesn't answer costs a task this long, once: the first failure ends the batch.
 TIMEOUT_SECONDS = 10
-BATCH = 20
+BATCH_SIZE = 20
 MAX_TRIES = 5
 #: The pause after the first failure; each further one is four times as long.
-FIRST_PAUSE = timedelta(minutes=1)
+FIRST_RETRY_PAUSE = timedelta(minutes=1)
 
 
 def plan_for(request: ApprovalRequest) -> None:
@@ -78,7 +78,7 @@ def send_due() -> int:
     connection = get_connection(timeout=TIMEOUT_SECONDS)
     sent = 0
     for notice in due_notices().select_related("request__job", "request__requested_by", "request__reviewer_group")[
-        :BATCH
+        :BATCH_SIZE
     ]:
         if not _claim(notice):
             continue
@@ -94,7 +94,7 @@ def send_due() -> int:
 
 def _claim(notice: Notice) -> bool:
     """Take a notice, and put it off until a failure may be tried again. False: another task has it."""
-    pause = FIRST_PAUSE * 4**notice.tries
+    pause = FIRST_RETRY_PAUSE * 4**notice.tries
     mine = Notice.objects.filter(pk=notice.pk, done_at=None, tries=notice.tries)
     notice.tries += 1
     return bool(mine.update(tries=F("tries") + 1, due_at=timezone.now() + pause))

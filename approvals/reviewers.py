@@ -58,10 +58,10 @@ def with_deciders(requests: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalReque
     return requests.annotate(deciders=Coalesce(count, 0))
 
 
-def waits_for(user: AnyUser) -> Q:
+def awaits_decision_by(user: AnyUser) -> Q:
     """Whether a request waits for `user`: who may decide about it, and has not yet. To be read with the request."""
-    unsaid = ~Q(Exists(Decision.objects.filter(request=OuterRef("pk"), user=user.pk or 0)))
-    return unsaid if is_superuser(user) else unsaid & Q(Exists(_eligible_members().filter(user=user.pk or 0)))
+    undecided = ~Q(Exists(Decision.objects.filter(request=OuterRef("pk"), user=user.pk or 0)))
+    return undecided if is_superuser(user) else undecided & Q(Exists(_eligible_members().filter(user=user.pk or 0)))
 
 
 @cache
@@ -89,14 +89,14 @@ def is_reviewer(user: AnyUser, request: ApprovalRequest) -> bool:
     return found.filter(pk=user.pk or 0).exists()
 
 
-def objection_to(user: AnyUser, request: ApprovalRequest) -> str | None:
+def reviewer_objection(user: AnyUser, request: ApprovalRequest) -> str | None:
     """Why `user` is no reviewer of the request, in one sentence; None when they are."""
     if not is_reviewer(user, request):
         return _who_decides(request)
-    return _own_matter(user, request)
+    return _own_request_objection(user, request)
 
 
-def _own_matter(user: AnyUser, request: ApprovalRequest) -> str | None:
+def _own_request_objection(user: AnyUser, request: ApprovalRequest) -> str | None:
     if request.requested_by_id == user.pk and not request.self_approval:
         return "Nobody decides about their own job: ask another lead or admin."
     return None
@@ -109,12 +109,12 @@ def _who_decides(request: ApprovalRequest) -> str:
     return f"Only {roles} of the organization decide about its jobs."
 
 
-def objections_of(user: AnyUser, requests: Sequence[ApprovalRequest]) -> dict[int, str | None]:
-    """`objection_to` for each of them, by id, in two queries however many there are."""
+def reviewer_objections(user: AnyUser, requests: Sequence[ApprovalRequest]) -> dict[int, str | None]:
+    """`reviewer_objection` for each of them, by id, in two queries however many there are."""
     theirs = ApprovalRequest.objects.filter(reviewed_by(user), pk__in=[request.pk for request in requests])
     reviewed = set(theirs.values_list("pk", flat=True)) if user.is_active else set()
     return {
-        request.pk: _who_decides(request) if request.pk not in reviewed else _own_matter(user, request)
+        request.pk: _who_decides(request) if request.pk not in reviewed else _own_request_objection(user, request)
         for request in requests
     }
 
@@ -127,17 +127,17 @@ def decidable_by(user: AnyUser, teams: Sequence[Team]) -> Q:
     return reviewed & (Q(self_approval=True) | ~Q(requested_by=user.pk))
 
 
-def why_not(user: AnyUser, request: ApprovalRequest) -> str | None:
+def decision_objection(user: AnyUser, request: ApprovalRequest) -> str | None:
     """Why `user` may not decide about `request`, in one sentence; None when they may. A superuser always may."""
-    return None if is_superuser(user) else objection_to(user, request)
+    return None if is_superuser(user) else reviewer_objection(user, request)
 
 
 def bypasses(user: AnyUser, request: ApprovalRequest) -> bool:
     """Whether a decision of `user` goes past the reviewers, and so needs a reason and is marked."""
-    return is_superuser(user) and objection_to(user, request) is not None
+    return is_superuser(user) and reviewer_objection(user, request) is not None
 
 
-def may_go_past(user: AnyUser, request: ApprovalRequest) -> bool:
+def may_bypass(user: AnyUser, request: ApprovalRequest) -> bool:
     """Whether `user` is a reviewer of it who, as a superuser, need not wait for the others that it needs."""
     return request.approvals_needed > 1 and is_superuser(user) and not bypasses(user, request)
 
@@ -148,10 +148,10 @@ def reviewed_by(user: AnyUser) -> Q:
     return _reviewed_as(user, memberships.values_list("organization_id", "role"))
 
 
-def _reviewed_as(user: AnyUser, standing: Iterable[tuple[int, str]]) -> Q:
+def _reviewed_as(user: AnyUser, roles: Iterable[tuple[int, str]]) -> Q:
     """For one who has these roles in these organizations."""
     condition = Q(pk__in=[])
-    for organization_id, role in standing:
+    for organization_id, role in roles:
         own = Q(organization=organization_id)
         lower = [other for other in Role.values if RANK[Role(other)] <= RANK[Role(role)]]
         by_group = Q(reviewer_group__in=Group.objects.filter(user=user.pk or 0))
@@ -159,10 +159,10 @@ def _reviewed_as(user: AnyUser, standing: Iterable[tuple[int, str]]) -> Q:
     return condition
 
 
-def lack_of_reviewers(rule: ApprovalRule) -> list[str]:
+def rule_warnings(rule: ApprovalRule) -> list[str]:
     """A sentence for each organization in which the rule would hold jobs that nobody there could let go."""
-    concerned = [rule.organization] if rule.organization else list(Organization.objects.all()[:50])
-    found = {item: reviewers_in(item.pk, rule.reviewer_role, rule.reviewer_group_id).count() for item in concerned}
+    organizations = [rule.organization] if rule.organization else list(Organization.objects.all()[:50])
+    found = {item: reviewers_in(item.pk, rule.reviewer_role, rule.reviewer_group_id).count() for item in organizations}
     return [
         f"In {item.name} {count} of the {rule.approvals_needed} reviewers that the rule needs are there: "
         "what it holds there will expire."
@@ -171,7 +171,7 @@ def lack_of_reviewers(rule: ApprovalRule) -> list[str]:
     ]
 
 
-def lack_of_people(request: ApprovalRequest | None) -> list[str]:
+def request_warnings(request: ApprovalRequest | None) -> list[str]:
     """The warning about a pending request that too few people are there to decide; none for one that can be decided."""
     if request is None or request.status != RequestStatus.PENDING:
         return []

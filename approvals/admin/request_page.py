@@ -9,14 +9,14 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
-from approvals.decisions import NOTES_LIMIT
+from approvals.decisions import MAX_NOTES_CHARS
 from approvals.models import ApprovalRequest
 from approvals.queries import config_changes
 from approvals.reviewers import roles_from
 from jobs.costs.estimates import rate_of, seconds_per_step, steps_of
 from jobs.models import Job, ProviderConfig
 
-LAST_JOBS = 5
+MAX_LAST_JOBS = 5
 #: What a rule holds, by the criterion that it sets.
 CRITERIA = {
     "cost_exceeds": "jobs that cost more than ${}",
@@ -64,7 +64,7 @@ def _criterion(name: str, value: Any) -> str:
 def last_jobs(request: ApprovalRequest) -> SafeString:
     """The requester's last jobs in the organization, and how they ended."""
     jobs = Job.objects.kept().filter(submitted_by=request.requested_by_id, organization=request.organization_id)
-    found = jobs.exclude(pk=request.job_id).order_by("-id").defer("config", "dataloader_config")[:LAST_JOBS]
+    found = jobs.exclude(pk=request.job_id).order_by("-id").defer("config", "dataloader_config")[:MAX_LAST_JOBS]
     lines = [(job.config_name, job.status, f"{job.cost_usd:.2f}", timesince(job.created_at)) for job in found]
     return _listed("{}: {}, ${}, {} ago", lines, "this is their first")
 
@@ -109,7 +109,7 @@ class DecisionForm(forms.Form):
 
     decision = forms.ChoiceField(choices=[("approve", "approve"), ("reject", "reject")], widget=forms.HiddenInput)
     reason = forms.CharField(
-        max_length=NOTES_LIMIT,
+        max_length=MAX_NOTES_CHARS,
         required=False,
         label="Reason",
         help_text="The requester reads it. Needed for a rejection.",

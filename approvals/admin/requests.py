@@ -19,11 +19,11 @@ from django.utils.timesince import timeuntil
 from approvals.admin import request_page
 from approvals.admin.filters import AgeFilter, OrganizationFilter, RuleFilter
 from approvals.admin.request_page import DecisionForm
-from approvals.deciding import BULK_LIMIT, Answer, decide_each
-from approvals.expiry import HEAVY
+from approvals.deciding import MAX_BULK_DECISIONS, Answer, decide_each
+from approvals.expiry import LARGE_COLUMNS
 from approvals.models import ApprovalRequest
 from approvals.queries import managed_or_reviewed_by
-from approvals.reviewers import bypasses, eligible, may_go_past, why_not
+from approvals.reviewers import bypasses, decision_objection, eligible, may_bypass
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import current_user
 from cloudtrain_site.events.store import current_number
@@ -33,11 +33,11 @@ from jobs.admin_base import OfJobAdmin, remembered
 from jobs.permissions import organizations_of
 from jobs.roles import MANAGERS
 
-DONE = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}
+DECIDED_AS = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}
 
 
 DECIDED_FIELDS = (("reviewed_by", "reviewed_at"), "review_notes")
-SHORT = timedelta(hours=1)
+URGENT_WITHIN = timedelta(hours=1)
 
 
 @admin.register(ApprovalRequest)
@@ -92,7 +92,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         rows = admin.ModelAdmin.get_queryset(self, request).filter(theirs, job__deleted_at=None)
         # A page of fifty must not read fifty configs.
         is_list = request.resolver_match is None or not request.resolver_match.kwargs
-        return rows.defer(*HEAVY) if is_list else rows
+        return rows.defer(*LARGE_COLUMNS) if is_list else rows
 
     @admin.display(description="job", ordering="job__config_name")
     def name(self, request: ApprovalRequest) -> str:
@@ -105,7 +105,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         left = request.expires_at - timezone.now()
         if request.status != RequestStatus.PENDING or left <= timedelta():
             return self.time_left(request)
-        name = "urgent" if left < SHORT else "in-time"
+        name = "urgent" if left < URGENT_WITHIN else "in-time"
         return format_html('<span class="{}">{}</span>', name, timeuntil(request.expires_at, depth=1))
 
     @admin.display(description="by", ordering="requested_by__username")
@@ -215,9 +215,9 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         self, request: HttpRequest, found: QuerySet[ApprovalRequest], verdict: Verdict
     ) -> HttpResponse | None:
         """Ask for the reason on a page of its own; with the answer to that, decide each."""
-        chosen = list(found[: BULK_LIMIT + 1])
-        if len(chosen) > BULK_LIMIT:
-            messages.error(request, f"At most {BULK_LIMIT} at once: nothing was decided.")
+        chosen = list(found[: MAX_BULK_DECISIONS + 1])
+        if len(chosen) > MAX_BULK_DECISIONS:
+            messages.error(request, f"At most {MAX_BULK_DECISIONS} at once: nothing was decided.")
             return None
         answered = "decision" in request.POST
         form = DecisionForm(request.POST if answered else None, initial={"decision": verdict})
@@ -232,8 +232,8 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
             "decision": verdict.value,
             "opts": self.model._meta,
             "selected": [item.pk for item in chosen],
-            "goes_past": any(bypasses(request.user, item) for item in chosen),
-            "may_go_past": verdict == Verdict.APPROVE and any(may_go_past(request.user, item) for item in chosen),
+            "bypasses": any(bypasses(request.user, item) for item in chosen),
+            "may_bypass": verdict == Verdict.APPROVE and any(may_bypass(request.user, item) for item in chosen),
             "action": request.POST.get("action", f"{verdict}_selected"),
         }
         return TemplateResponse(request, "approvals/admin_decide.html", context)
@@ -256,9 +256,9 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
                 "title": f"{found.job.config_name} by {found.requested_by or 'somebody who is gone'}",
                 "subtitle": None,
                 "request_pending": pending,
-                "objection": why_not(request.user, found),
-                "goes_past": bypasses(request.user, found),
-                "may_go_past": may_go_past(request.user, found),
+                "objection": decision_objection(request.user, found),
+                "bypasses": bypasses(request.user, found),
+                "may_bypass": may_bypass(request.user, found),
                 "lacks_reviewers": pending and eligible(found).count() < found.approvals_needed,
                 "decision_form": DecisionForm(),
             }
@@ -283,7 +283,7 @@ def decide_and_report(
     messages.add_message(request, level, f"{', '.join(_counted(answers, verdict, chosen))}.")
     for answer in answers:
         if not answer.won or answer.status == RequestStatus.PENDING:
-            messages.warning(request, f"{names[answer.request_id]}: {answer.words}")
+            messages.warning(request, f"{names[answer.request_id]}: {answer.detail}")
 
 
 def _counted(answers: Sequence[Answer], verdict: Verdict, chosen: Sequence[ApprovalRequest]) -> list[str]:
@@ -294,7 +294,9 @@ def _counted(answers: Sequence[Answer], verdict: Verdict, chosen: Sequence[Appro
     counts: Counter[str] = Counter()
     for answer in answers:
         if answer.won:
-            counts["counted, more approvals needed" if answer.status == RequestStatus.PENDING else DONE[verdict]] += 1
+            counts[
+                "counted, more approvals needed" if answer.status == RequestStatus.PENDING else DECIDED_AS[verdict]
+            ] += 1
         elif answer.code == "already_decided" and deciders.get(answer.request_id):
             counts[f"already decided by {deciders[answer.request_id]}"] += 1
         else:

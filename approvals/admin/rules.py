@@ -14,7 +14,7 @@ from django.urls import URLPattern, path, reverse
 
 from approvals.admin.rule_trial import try_rule
 from approvals.models import ApprovalRule
-from approvals.reviewers import lack_of_reviewers
+from approvals.reviewers import rule_warnings
 from approvals.rules.backtest import back_test
 from approvals.rules.editing import may_edit, note_change
 from jobs.admin_base import remembered
@@ -115,7 +115,7 @@ class ApprovalRuleAdmin(admin.ModelAdmin[ApprovalRule]):
         """Write it, put on record who did, and warn when nobody could decide."""
         super().save_model(request, obj, form, change)
         note_change(obj, request.user, "stored")
-        for sentence in lack_of_reviewers(obj):
+        for sentence in rule_warnings(obj):
             messages.warning(request, sentence)
 
     def delete_model(self, request: HttpRequest, obj: ApprovalRule) -> None:
@@ -151,5 +151,5 @@ class ApprovalRuleAdmin(admin.ModelAdmin[ApprovalRule]):
         context = dict(extra_context or {})
         if rule is not None and request.method == "GET":
             context["back_test"] = back_test(rule, visible_jobs(request.user))
-            context["lacking"] = lack_of_reviewers(rule)
+            context["lacking"] = rule_warnings(rule)
         return super().change_view(request, object_id, form_url, context)

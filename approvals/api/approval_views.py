@@ -80,7 +80,7 @@ class ApprovalViewSet(ViewSet):
             raise PermissionDenied("Only the requester takes a request back; a reviewer rejects it.")
         reason = checked(DecisionBody, request.data or {})["reason"]
         if not decisions.cancel(found, actor=Actor.of(request.user), source=Source.API, reason=reason):
-            raise Conflict(decisions.how_decided(found), code="already_decided")
+            raise Conflict(decisions.outcome_message(found), code="already_decided")
         return rendered(DecidedSerializer, found)
 
     @extend_schema(request=BulkBody, responses=BulkSerializer)
@@ -132,10 +132,10 @@ def _decide(request: Request, found: ApprovalRequest, verdict: Verdict) -> Respo
     if answer.won:
         return rendered(DecidedSerializer, found)
     if answer.code == "permission_denied":
-        raise PermissionDenied(answer.words)
+        raise PermissionDenied(answer.detail)
     if answer.code == "reason_needed":
-        raise ValidationError({"reason": answer.words})
-    raise Conflict(answer.words, code="already_decided")
+        raise ValidationError({"reason": answer.detail})
+    raise Conflict(answer.detail, code="already_decided")
 
 
 def _decide_each(request: Request, verdict: Verdict) -> Response:

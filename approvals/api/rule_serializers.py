@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from approvals.models import GLOB_LIMIT, MAX_HOURS, ApprovalRule
+from approvals.models import MAX_EXPIRY_HOURS, MAX_GLOB_CHARS, ApprovalRule
 from approvals.rules.backtest import BackTest, HeldJob
 from cloudtrain_site.api import StrictSerializer
 from jobs.api.serializers import SubmitBody
@@ -23,8 +23,8 @@ class ConditionBody(StrictSerializer):
     )
     first_job = serializers.BooleanField(required=False)
     provider = serializers.CharField(max_length=40, allow_blank=True, required=False)
-    hardware = serializers.CharField(max_length=GLOB_LIMIT, allow_blank=True, required=False)
-    config_name = serializers.CharField(max_length=GLOB_LIMIT, allow_blank=True, required=False)
+    hardware = serializers.CharField(max_length=MAX_GLOB_CHARS, allow_blank=True, required=False)
+    config_name = serializers.CharField(max_length=MAX_GLOB_CHARS, allow_blank=True, required=False)
     role_at_most = serializers.ChoiceField(choices=Role.choices, allow_blank=True, required=False)
     jobs_in_day_exceed = serializers.IntegerField(min_value=0, max_value=10**9, allow_null=True, required=False)
 
@@ -59,7 +59,7 @@ class RuleBody(StrictSerializer):
     )
     approvals_needed = serializers.IntegerField(min_value=1, max_value=10, required=False)
     self_approval = serializers.BooleanField(required=False)
-    expires_after_hours = serializers.IntegerField(min_value=1, max_value=MAX_HOURS, required=False)
+    expires_after_hours = serializers.IntegerField(min_value=1, max_value=MAX_EXPIRY_HOURS, required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Each value under the name of its column; a rule's `type` is its name."""

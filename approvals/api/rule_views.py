@@ -21,7 +21,7 @@ from approvals.api.rule_serializers import (
 )
 from approvals.intake import SubmissionRequest, estimate
 from approvals.models import ApprovalRule
-from approvals.reviewers import lack_of_reviewers
+from approvals.reviewers import rule_warnings
 from approvals.rules.backtest import BackTest, back_test
 from approvals.rules.editing import find_rule, remove_rule, store_rule, visible_rules
 from approvals.rules.evaluation import judge
@@ -115,7 +115,7 @@ def _store(rule: ApprovalRule, values: dict[str, Any], request: Request) -> Appr
 
 
 def _stored(rule: ApprovalRule, status: int = 200) -> Response:
-    return rendered(StoredRuleSerializer, {"rule": rule, "warnings": lack_of_reviewers(rule)}, status=status)
+    return rendered(StoredRuleSerializer, {"rule": rule, "warnings": rule_warnings(rule)}, status=status)
 
 
 def _judged(request: Request, body: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from approvals.deciding import BULK_LIMIT, SAY_WHY, Answer
-from approvals.decisions import NOTES_LIMIT
+from approvals.deciding import MAX_BULK_DECISIONS, REASON_NEEDED, Answer
+from approvals.decisions import MAX_NOTES_CHARS
 from approvals.models import ApprovalRequest, Decision
 from approvals.queries import changes_of
 from approvals.statuses import RequestStatus, Verdict
@@ -25,8 +25,8 @@ class ApprovalQuery(serializers.Serializer[Any]):
 class DecisionBody(StrictSerializer):
     """Why; `notes` is accepted as the same."""
 
-    reason = serializers.CharField(max_length=NOTES_LIMIT, default="", allow_blank=True)
-    notes = serializers.CharField(max_length=NOTES_LIMIT, default="", allow_blank=True)
+    reason = serializers.CharField(max_length=MAX_NOTES_CHARS, default="", allow_blank=True)
+    notes = serializers.CharField(max_length=MAX_NOTES_CHARS, default="", allow_blank=True)
 
     bypass = serializers.BooleanField(default=False, help_text="Superusers: decide past the reviewers.")
 
@@ -42,7 +42,7 @@ class RejectionBody(DecisionBody):
         """Refuse an empty reason."""
         said = super().validate(attrs)
         if not said["reason"].strip():
-            raise serializers.ValidationError({"reason": SAY_WHY})
+            raise serializers.ValidationError({"reason": REASON_NEEDED})
         return said
 
 
@@ -50,7 +50,7 @@ class BulkBody(DecisionBody):
     """One decision about several requests."""
 
     ids = serializers.ListField(
-        child=serializers.IntegerField(min_value=1, max_value=2**63 - 1), min_length=1, max_length=BULK_LIMIT
+        child=serializers.IntegerField(min_value=1, max_value=2**63 - 1), min_length=1, max_length=MAX_BULK_DECISIONS
     )
 
 
@@ -65,7 +65,7 @@ class BulkAnswerSerializer(serializers.Serializer[Answer]):
     success = serializers.BooleanField(source="won")
     status = OptionalTextField()
     code = OptionalTextField()
-    detail = serializers.CharField(source="words")
+    detail = serializers.CharField()
 
 
 class BulkSerializer(serializers.Serializer[Any]):

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from approvals.intake import Forecast, Outcome, forecast, submit
-from approvals.reviewers import lack_of_people
+from approvals.reviewers import request_warnings
 from approvals.submissions import read_submission, repeat_submission
 from cloudtrain_site.api import SuccessField, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
@@ -20,10 +20,10 @@ from jobs.api.serializers import SubmitBody, SubmitQuery
 from jobs.queries import find_own_job
 from jobs.statuses import JobStatus
 
-KEY_LIMIT = 200
+MAX_KEY_CHARS = 200
 KEY_PARAMETER = OpenApiParameter(
     "Idempotency-Key",
-    {"type": "string", "maxLength": KEY_LIMIT},
+    {"type": "string", "maxLength": MAX_KEY_CHARS},
     OpenApiParameter.HEADER,
     description="Of two submissions under one key within 24 hours, the second gives the job of the first.",
 )
@@ -45,7 +45,7 @@ class SubmittedSerializer(serializers.Serializer[Outcome]):
         return outcome.approval is not None and outcome.approval.kept_from_id is None
 
     def get_warnings(self, outcome: Outcome) -> list[str]:
-        return [*outcome.warnings, *lack_of_people(outcome.approval)]
+        return [*outcome.warnings, *request_warnings(outcome.approval)]
 
 
 class ForecastSerializer(serializers.Serializer[Forecast]):
@@ -120,8 +120,8 @@ class SubmissionViewSet(ViewSet):
 def _idempotency_key(request: Request) -> str:
     """The `Idempotency-Key` header. Raises ValidationError for one that is too long to keep."""
     key = request.headers.get("Idempotency-Key", "")
-    if len(key) > KEY_LIMIT:
-        raise ValidationError({"idempotency_key": f"A key may have at most {KEY_LIMIT} characters."})
+    if len(key) > MAX_KEY_CHARS:
+        raise ValidationError({"idempotency_key": f"A key may have at most {MAX_KEY_CHARS} characters."})
     return key
 
 

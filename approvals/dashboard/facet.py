@@ -9,7 +9,7 @@ from django.db.models import BooleanField, ExpressionWrapper, QuerySet, Value
 
 from approvals.models import ApprovalRequest
 from approvals.queries import address_of
-from approvals.reviewers import waits_for, with_deciders
+from approvals.reviewers import awaits_decision_by, with_deciders
 from approvals.statuses import RequestStatus
 from jobs.models import Job
 from jobs.permissions import AnyUser
@@ -37,7 +37,7 @@ def approvals_of(jobs: Sequence[Job], viewer: AnyUser, wanted: Collection[str]) 
 
 
 #: All that is told of one: the terms of a request may have a megabyte.
-TOLD = ("job_id", "status", "rule_name", "reason", "expires_at")
+HOLD_COLUMNS = ("job_id", "status", "rule_name", "reason", "expires_at")
 
 
 def approval_holds(job_ids: Sequence[str], viewer: AnyUser | None) -> Mapping[str, Hold]:
@@ -48,8 +48,8 @@ def approval_holds(job_ids: Sequence[str], viewer: AnyUser | None) -> Mapping[st
 
 def pending_of(requests: QuerySet[ApprovalRequest], viewer: AnyUser | None) -> Iterable[Any]:
     """Those of `requests` that are pending, with what `hold_of` needs; nobody in particular needs no address."""
-    asks = Value(False) if viewer is None else waits_for(viewer)
-    pending = with_deciders(requests.filter(status=RequestStatus.PENDING).only(*TOLD))
+    asks = Value(False) if viewer is None else awaits_decision_by(viewer)
+    pending = with_deciders(requests.filter(status=RequestStatus.PENDING).only(*HOLD_COLUMNS))
     return pending.annotate(is_theirs=ExpressionWrapper(asks, BooleanField()))
 
 

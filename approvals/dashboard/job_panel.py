@@ -9,7 +9,7 @@ from django.utils import timezone
 from approvals.admin.request_page import rule_in_words
 from approvals.models import ApprovalRequest, Decision
 from approvals.queries import address_of
-from approvals.reviewers import lack_of_people, why_not
+from approvals.reviewers import decision_objection, request_warnings
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import as_utc
 from jobs.dashboard.history import DOORS
@@ -39,7 +39,7 @@ def panel_for(job: Job, reader: AnyUser) -> dict[str, Any] | None:
 def _told(request: ApprovalRequest, reader: AnyUser) -> dict[str, Any]:
     is_open = request.status == RequestStatus.PENDING
     kind, label = CHIPS[RequestStatus(request.status)]
-    objection = why_not(reader, request) if is_open else None
+    objection = decision_objection(reader, request) if is_open else None
     return {
         "request": request,
         "is_open": is_open,
@@ -51,7 +51,7 @@ def _told(request: ApprovalRequest, reader: AnyUser) -> dict[str, Any]:
         "is_due": is_open and request.expires_at <= timezone.now(),
         "reviewed_at": as_utc(request.reviewed_at),
         "decisions": [_decision(said) for said in request.decisions.all()],
-        "lack": lack_of_people(request),
+        "lack": request_warnings(request),
         "objection": objection,
         "decide": address_of(request) if is_open and not objection else "",
     }

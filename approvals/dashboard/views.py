@@ -13,7 +13,7 @@ from approvals.admin.request_page import change_lines, rule_in_words
 from approvals.dashboard.job_panel import CHIPS
 from approvals.models import ApprovalRequest
 from approvals.queries import admin_page_of, changes_of, managed_or_reviewed_by, visible_requests
-from approvals.reviewers import decidable_by, objections_of
+from approvals.reviewers import decidable_by, reviewer_objections
 from approvals.statuses import RequestStatus
 from cloudtrain_site.api import as_utc
 from jobs.dashboard.navigation import live_page
@@ -22,10 +22,10 @@ from jobs.permissions import AnyUser, Team, is_superuser, organizations_of
 from jobs.roles import MANAGERS
 
 #: Nobody decides more without a search: the admin's list has all of them.
-PENDING_SHOWN = 50
-DECIDED_SHOWN = 20
+MAX_PENDING_SHOWN = 50
+MAX_DECIDED_SHOWN = 20
 #: Of digits: what every database takes for a number of a row.
-LONGEST_NUMBER = 18
+MAX_ID_DIGITS = 18
 #: What can change who waits for whom, for `data-live`. A request that is taken back ends its job, which is told.
 EVENTS = "approval_requested approval_approved approval_rejected approval_expired job_status_changed:cancelled"
 
@@ -46,18 +46,18 @@ def _approvals(request: HttpRequest) -> dict[str, Any]:
     sought = list(theirs.filter(pk=wanted).prefetch_related("decisions")) if wanted else []
     # Found first and read then: with what belongs to them, all that there are would be put in order.
     pending = theirs.filter(status=RequestStatus.PENDING).order_by("expires_at", "pk")
-    first = list(pending.values_list("pk", flat=True)[: PENDING_SHOWN + 1])
-    first_pending = pending.filter(pk__in=first[:PENDING_SHOWN])
+    first = list(pending.values_list("pk", flat=True)[: MAX_PENDING_SHOWN + 1])
+    first_pending = pending.filter(pk__in=first[:MAX_PENDING_SHOWN])
     shown = _with(sought, first_pending.prefetch_related("decisions"), is_pending=True)
     decided = theirs.filter(reviewed_at__isnull=False).order_by("-reviewed_at", "-pk")
-    last = list(decided.values_list("pk", flat=True)[:DECIDED_SHOWN])
+    last = list(decided.values_list("pk", flat=True)[:MAX_DECIDED_SHOWN])
     last_decided = requests.filter(pk__in=last).order_by("-reviewed_at", "-pk").defer("job__config", "terms")
     managed = set(organizations_of(user, MANAGERS).values_list("pk", flat=True))
     return {
         "pending": _pending_items(shown, user, managed),
-        "has_more": len(first) > PENDING_SHOWN,
+        "has_more": len(first) > MAX_PENDING_SHOWN,
         "decided": [_decided_item(item) for item in _with(sought, last_decided, is_pending=False)],
-        "is_full": len(last) == DECIDED_SHOWN,
+        "is_full": len(last) == MAX_DECIDED_SHOWN,
         "is_missing": bool(wanted) and not sought,
         "manages": bool(managed) or is_superuser(user),
         "events": EVENTS,
@@ -67,7 +67,7 @@ def _approvals(request: HttpRequest) -> dict[str, Any]:
 def _wanted(request: HttpRequest) -> int:
     """The request that the reader came for; 0: none, or nothing that could be one's number."""
     asked = request.GET.get("request", "")
-    return int(asked) if asked.isascii() and asked.isdigit() and len(asked) <= LONGEST_NUMBER else 0
+    return int(asked) if asked.isascii() and asked.isdigit() and len(asked) <= MAX_ID_DIGITS else 0
 
 
 def _with(
@@ -82,7 +82,7 @@ def _with(
 
 def _pending_items(requests: Sequence[ApprovalRequest], user: AnyUser, managed: set[int]) -> list[dict[str, Any]]:
     """The number of queries doesn't depend on how many there are."""
-    objections, changes = objections_of(user, requests), changes_of(requests)
+    objections, changes = reviewer_objections(user, requests), changes_of(requests)
     superuser, now = is_superuser(user), timezone.now()
     items = []
     for request in requests:
@@ -98,7 +98,7 @@ def _pending_items(requests: Sequence[ApprovalRequest], user: AnyUser, managed: 
                 "changes": change_lines(changes[request.pk]),
                 "said": [{"decision": decision, "at": as_utc(decision.at)} for decision in said],
                 "objection": None if superuser else objection,
-                "goes_past": superuser and objection is not None,
+                "bypasses": superuser and objection is not None,
                 "has_said": own is not None,
                 "is_own": request.requested_by_id == user.pk,
                 "admin": admin_page_of(request) if superuser or request.organization_id in managed else "",

@@ -20,9 +20,9 @@ from jobs.identifiers import new_job_id
 from jobs.models import Job, JobQuerySet, Membership
 from jobs.roles import Role
 
-DAYS = 30
+WINDOW_DAYS = 30
 #: So many of the held jobs are told one by one.
-SHOWN = 50
+MAX_JOBS_SHOWN = 50
 COLUMNS = (
     *("id", "submitted_by_id", "submitted_by__username", "submitted_by__is_superuser", "organization_id", "provider"),
     *("hardware_profile", "config_name", "estimated_cost_usd", "cost_usd", "created_at"),
@@ -56,12 +56,12 @@ class BackTest:
     @property
     def shown(self) -> list[HeldJob]:
         """The newest of them."""
-        return self.held[-SHOWN:][::-1]
+        return self.held[-MAX_JOBS_SHOWN:][::-1]
 
 
 def back_test(rule: ApprovalRule, jobs: JobQuerySet) -> BackTest:
     """Which of `jobs` from the last 30 days the rule would have held, as if it had been the only one."""
-    since = timezone.now() - timedelta(days=DAYS)
+    since = timezone.now() - timedelta(days=WINDOW_DAYS)
     recent = jobs.filter(pk__gt=new_job_id(since)).exclude(submitted_by=None).order_by("pk")
     rows = list(recent.values(*COLUMNS))
     held = []
@@ -69,7 +69,7 @@ def back_test(rule: ApprovalRule, jobs: JobQuerySet) -> BackTest:
         judgement = judge(rule, facts)
         if judgement.holds:
             held.append(HeldJob(row["id"], row["config_name"], facts.username, row["cost_usd"], judgement.reason))
-    return BackTest(DAYS, len(rows), held)
+    return BackTest(WINDOW_DAYS, len(rows), held)
 
 
 def _facts_of(rows: list[dict[str, Any]], since: datetime) -> Iterator[Facts]:

@@ -117,7 +117,7 @@ def _provider(rule: ApprovalRule, facts: Facts) -> Judgement:
 def matches(pattern: str, text: str) -> bool:
     """Whether the whole of `text` is as `pattern` says: `*` is anything, `?` one character, case doesn't count.
 
-    A pattern of GLOB_LIMIT characters, however it is made, takes about a millisecond.
+    A pattern of MAX_GLOB_CHARS characters, however it is made, takes about a millisecond.
     """
     # A bracket is a bracket, where fnmatch would begin a set of characters.
     return fnmatchcase(text.casefold(), pattern.casefold().replace("[", "[[]"))

@@ -16,8 +16,8 @@ from jobs.permissions import AnyUser, organizations_of
 from jobs.statuses import TERMINAL, JobStatus
 from queueing.statistics import depth_by_day
 
-PERIODS = (7, 30, 90)
-DEFAULT_PERIOD = 30
+PERIOD_DAYS = (7, 30, 90)
+DEFAULT_PERIOD_DAYS = 30
 #: What ended moves every figure here; what only goes on moves none.
 EVENTS = " ".join(f"job_status_changed:{status}" for status in TERMINAL)
 
@@ -28,13 +28,13 @@ def _metrics(request: HttpRequest) -> dict[str, Any]:
     team = request.GET.get("organization", "")
     team = team if team in teams else ""
     asked = request.GET.get("days", "")
-    days = next((period for period in PERIODS if str(period) == asked), DEFAULT_PERIOD)
+    days = next((period for period in PERIOD_DAYS if str(period) == asked), DEFAULT_PERIOD_DAYS)
     figures = summary(user, days, team)
     return {
         "days": days,
         "team": team,
         "address": _address(days, team),
-        "periods": [(period, _address(period, team)) for period in PERIODS],
+        "periods": [(period, _address(period, team)) for period in PERIOD_DAYS],
         "teams": teams if len(teams) > 1 else [],
         "events": EVENTS,
         "tiles": _tiles(figures),

@@ -25,10 +25,10 @@ from queueing.waiting.explain import NEXT
 
 PAGE_SIZE = 50
 #: More than run anywhere at once, and a bound all the same.
-RUNNING_SHOWN = 200
-HELD_SHOWN = 20
-LAST_PAGE = 10_000
-ROUNDED_FROM = 120
+MAX_RUNNING_SHOWN = 200
+MAX_HELD_SHOWN = 20
+MAX_PAGE = 10_000
+ROUNDED_FROM_SECONDS = 120
 
 
 def _queue(request: HttpRequest) -> dict[str, Any]:
@@ -37,9 +37,9 @@ def _queue(request: HttpRequest) -> dict[str, Any]:
     waiting = seen.filter(status=EntryStatus.PENDING)
     start = (number - 1) * PAGE_SIZE
     groups = {
-        "running": list(seen.filter(status__in=HOLDS_SLOT)[:RUNNING_SHOWN]),
+        "running": list(seen.filter(status__in=HOLDS_SLOT)[:MAX_RUNNING_SHOWN]),
         "waiting": list(waiting[start : start + PAGE_SIZE + 1]),
-        "held": list(seen.filter(status=EntryStatus.BLOCKED)[:HELD_SHOWN]),
+        "held": list(seen.filter(status=EntryStatus.BLOCKED)[:MAX_HELD_SHOWN]),
     }
     has_more = len(groups["waiting"]) > PAGE_SIZE
     groups["waiting"] = groups["waiting"][:PAGE_SIZE]
@@ -65,7 +65,7 @@ def _queue(request: HttpRequest) -> dict[str, Any]:
 
 def _page_number(request: HttpRequest) -> int:
     asked = request.GET.get("page", "")
-    return max(1, min(int(asked), LAST_PAGE)) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 1
+    return max(1, min(int(asked), MAX_PAGE)) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 1
 
 
 def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[dict[str, Any]]]:
@@ -121,7 +121,7 @@ def _in_words(seconds: float | None) -> str:
     if seconds is None:
         return ""
     # An estimate that names seconds promises too much.
-    rounded = round(seconds / 60) * 60 if seconds >= ROUNDED_FROM else seconds
+    rounded = round(seconds / 60) * 60 if seconds >= ROUNDED_FROM_SECONDS else seconds
     return f"in about {duration(rounded)}" if seconds >= 1 else "soon"
 
 
@@ -129,8 +129,8 @@ queue_page, queue_now = live_page("queueing/queue.html", "queueing/_queue.html",
 
 
 #: The busiest of them; a superuser's page of a thousand would say no more.
-ORGANIZATIONS_SHOWN = 12
-PEOPLE_SHOWN = 20
+MAX_ORGANIZATIONS_SHOWN = 12
+MAX_PEOPLE_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ def limit_rows(user: AnyUser, state: QueueState) -> list[LimitRow]:
     return [
         LimitRow("Everybody together", usage.total, limits.total),
         LimitRow("You", usage.users[user.pk], limits.per_user),
-        *teams[:ORGANIZATIONS_SHOWN],
+        *teams[:MAX_ORGANIZATIONS_SHOWN],
         *providers,
     ]
 
@@ -180,7 +180,7 @@ def people_at_limit(user: AnyUser, state: QueueState) -> list[str]:
     people = User.objects.filter(pk__in=full)
     if not is_superuser(user):
         people = people.filter(memberships__organization__in=organizations_of(user)).distinct()
-    return list(people.order_by("username").values_list("username", flat=True)[:PEOPLE_SHOWN])
+    return list(people.order_by("username").values_list("username", flat=True)[:MAX_PEOPLE_SHOWN])
 
 
 def drained_providers() -> list[str]:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from approvals import decisions, expiry
 from approvals.intake import Outcome
 from approvals.models import ApprovalRequest
-from approvals.reviewers import why_not
+from approvals.reviewers import decision_objection
 from cloudtrain_site.states import SYSTEM, Actor, Source
 from jobs import lifecycle
 from jobs.models import Job, JobEvent
@@ -61,7 +61,7 @@ def test_the_second_decision_loses_and_is_told_what_happened(request_: ApprovalR
     approve(request_, bob)
     lines, events = JobEvent.objects.count(), told().count()
     assert not reject(stale, bob)
-    assert decisions.how_decided(stale).startswith("It was already approved by bob at ")
+    assert decisions.outcome_message(stale).startswith("It was already approved by bob at ")
     assert (JobEvent.objects.count(), told().count()) == (lines, events)
     assert state() == ("approved", EntryStatus.PENDING, JobStatus.PENDING)
 
@@ -71,7 +71,7 @@ def test_a_due_request_is_expired_by_who_tries_to_approve_it(request_: ApprovalR
     request_.refresh_from_db()
     assert not approve(request_, bob)
     assert state() == ("expired", EntryStatus.FAILED, JobStatus.CANCELLED)
-    assert decisions.how_decided(request_).startswith("The approval expired at ")
+    assert decisions.outcome_message(request_).startswith("The approval expired at ")
 
 
 def test_a_request_that_ran_out_after_it_was_read_is_not_approved(request_: ApprovalRequest, bob: User) -> None:
@@ -122,14 +122,14 @@ def test_the_sweep_withdraws_what_a_lost_signal_left_open(request_: ApprovalRequ
 
 
 def test_nobody_decides_about_their_own_job(held: Outcome, request_: ApprovalRequest, bob: User) -> None:
-    assert why_not(bob, request_) is None
+    assert decision_objection(bob, request_) is None
     request_.requested_by = bob
-    assert "own job" in str(why_not(bob, request_))
+    assert "own job" in str(decision_objection(bob, request_))
 
 
 def test_who_is_no_lead_there_does_not_decide(request_: ApprovalRequest, alice: User, charlie: User) -> None:
-    assert "leads and admins" in str(why_not(alice, request_))
-    assert "leads and admins" in str(why_not(charlie, request_))
+    assert "leads and admins" in str(decision_objection(alice, request_))
+    assert "leads and admins" in str(decision_objection(charlie, request_))
 
 
 def test_the_command_sweeps_once_and_says_how_many(

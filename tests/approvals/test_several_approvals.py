@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 from approvals import decisions
 from approvals.intake import Outcome, SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule, Decision
-from approvals.reviewers import why_not
+from approvals.reviewers import decision_objection
 from cloudtrain_site.states import Source
 from jobs.models import JobEvent, Organization
 from jobs.roles import Role
@@ -95,11 +95,11 @@ def test_ones_own_counts_when_the_rule_allows_it(
     submission_request: MakeWish, bob: User, first_job_rule: ApprovalRule
 ) -> None:
     submit(submission_request(user=bob))
-    assert why_not(bob, ApprovalRequest.objects.get()) is not None
+    assert decision_objection(bob, ApprovalRequest.objects.get()) is not None
     ApprovalRule.objects.update(self_approval=True)
     allowed = submit(submission_request(user=bob)).approval
     assert allowed is not None
-    assert why_not(bob, allowed) is None
+    assert decision_objection(bob, allowed) is None
 
 
 def test_a_group_decides_within_the_organization_alone(
@@ -117,9 +117,9 @@ def test_a_group_decides_within_the_organization_alone(
         member.groups.add(group)
     request = submit(submission_request()).approval
     assert request is not None
-    assert why_not(vera, request) is None
-    assert "group budget" in str(why_not(bob, request))
-    assert "group budget" in str(why_not(charlie, request))
+    assert decision_objection(vera, request) is None
+    assert "group budget" in str(decision_objection(bob, request))
+    assert "group budget" in str(decision_objection(charlie, request))
 
 
 def test_a_rule_may_want_admins(
@@ -128,8 +128,8 @@ def test_a_rule_may_want_admins(
     ApprovalRule.objects.update(reviewer_role=Role.ADMIN)
     request = submit(submission_request()).approval
     assert request is not None
-    assert why_not(bob, request) == "Only admins of the organization decide about its jobs."
-    assert why_not(make_user("ada", acme, Role.ADMIN), request) is None
+    assert decision_objection(bob, request) == "Only admins of the organization decide about its jobs."
+    assert decision_objection(make_user("ada", acme, Role.ADMIN), request) is None
 
 
 def test_a_change_of_the_rule_does_not_reach_back(for_two: ApprovalRequest, bob: User) -> None:
@@ -137,7 +137,7 @@ def test_a_change_of_the_rule_does_not_reach_back(for_two: ApprovalRequest, bob:
     ApprovalRule.objects.all().delete()
     for_two.refresh_from_db()
     decisions.approve(for_two, user=bob, source=Source.API)
-    assert (for_two.status, why_not(bob, for_two)) == ("pending", None)
+    assert (for_two.status, decision_objection(bob, for_two)) == ("pending", None)
 
 
 def test_a_superuser_goes_past_the_reviewers_with_a_reason(

@@ -82,7 +82,7 @@ def test_review_leads_to_the_request_also_when_more_urgent_ones_fill_the_page(
     hold_everything: ApprovalRule,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(views, "PENDING_SHOWN", 2)
+    monkeypatch.setattr(views, "MAX_PENDING_SHOWN", 2)
     jobs = [submit(alice, f"flux-{number}").job for number in range(5)]
     page = is_live(browse(bob))
     row(page, jobs[4]).get_by_role("link", name="Review").click()

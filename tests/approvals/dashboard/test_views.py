@@ -16,7 +16,7 @@ from approvals.dashboard import views
 from approvals.dashboard.views import count_to_decide
 from approvals.intake import SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule
-from approvals.reviewers import objection_to, objections_of
+from approvals.reviewers import reviewer_objection, reviewer_objections
 from cloudtrain_site.states import Source
 from jobs.models import Organization
 from jobs.permissions import teams_of
@@ -96,7 +96,7 @@ def test_who_has_said_their_part_is_led_nowhere_any_more(hold: Hold, bob: User) 
 def test_one_that_is_further_down_is_shown_to_who_comes_for_it(
     hold: Hold, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views, "PENDING_SHOWN", 1)
+    monkeypatch.setattr(views, "MAX_PENDING_SHOWN", 1)
     hold(name="urgent")
     request = hold(name="less-urgent")
     assert "less-urgent" not in get(bob)
@@ -105,7 +105,7 @@ def test_one_that_is_further_down_is_shown_to_who_comes_for_it(
 
 
 def test_one_that_was_decided_long_ago_is_too(hold: Hold, bob: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "DECIDED_SHOWN", 0)
+    monkeypatch.setattr(views, "MAX_DECIDED_SHOWN", 0)
     request = hold(name="of-old")
     decisions.reject(request, user=bob, source=Source.API, notes="no")
     assert "of-old" not in get(bob)
@@ -155,7 +155,9 @@ def test_objections_to_many_are_those_to_each(hold: Hold, alice: User, bob: User
     requests = [hold(), hold(user=bob), hold(reviewer_group=group)]
     rita = make_user("rita", acme, Role.ADMIN)
     for user in (alice, bob, rita):
-        assert objections_of(user, requests) == {request.pk: objection_to(user, request) for request in requests}
+        assert reviewer_objections(user, requests) == {
+            request.pk: reviewer_objection(user, request) for request in requests
+        }
 
 
 def test_more_requests_cost_no_more_queries(hold: Hold, bob: User, django_assert_max_num_queries: Any) -> None:
