@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from approvals.approved_terms import digest_of_terms, possible_terms, still_covers, stored_job, stored_terms
 from approvals.models import ApprovalRequest
-from approvals.notifications import plan_for
+from approvals.notifications import plan_reviewer_mails
 from approvals.reviewers import request_warnings
 from approvals.rules.evaluation import Hold
 from approvals.statuses import RequestStatus
@@ -22,10 +22,10 @@ from jobs.models import Job
 logger = logging.getLogger("simpletuner.cloud.approvals")
 
 
-def ask(job: Job, hold: Hold, *, actor: Actor, source: str) -> ApprovalRequest:
+def create_request(job: Job, hold: Hold, *, actor: Actor, source: str) -> ApprovalRequest:
     """Put the question whether `job` may go, in the transaction that holds it."""
     rule = hold.rule
-    return _ask(
+    return _create(
         job,
         rule.lifetime,
         actor=actor,
@@ -40,9 +40,9 @@ def ask(job: Job, hold: Hold, *, actor: Actor, source: str) -> ApprovalRequest:
     )
 
 
-def ask_again(void: ApprovalRequest, job: Job, *, reason: str, actor: Actor, source: str) -> ApprovalRequest:
+def renew_request(void: ApprovalRequest, job: Job, *, reason: str, actor: Actor, source: str) -> ApprovalRequest:
     """Put the question once more, by the same rule and to the same reviewers, about the job as it is now."""
-    return _ask(
+    return _create(
         job,
         void.expires_at - void.requested_at,
         actor=actor,
@@ -57,19 +57,19 @@ def ask_again(void: ApprovalRequest, job: Job, *, reason: str, actor: Actor, sou
     )
 
 
-def _ask(job: Job, lifetime: timedelta, *, actor: Actor, source: str, **said: Any) -> ApprovalRequest:
+def _create(job: Job, lifetime: timedelta, *, actor: Actor, source: str, **fields: Any) -> ApprovalRequest:
     now = timezone.now()
-    request = _request_about(job, stored_terms(job), now, expires_at=now + lifetime, **said)
+    request = _build_request(job, stored_terms(job), now, expires_at=now + lifetime, **fields)
     with unit_of_work():
         request.save(force_insert=True)
-        request.record(_beginning(request, actor, source, request.reason))
-        plan_for(request)
+        request.record(_creation_change(request, actor, source, request.reason))
+        plan_reviewer_mails(request)
     if request_warnings(request):
         logger.warning("Nobody can decide about an approval request", extra=request.log_fields())
     return request
 
 
-def carry_approval(job: Job, hold: Hold, *, user: User, source: str) -> ApprovalRequest | None:
+def reuse_approval(job: Job, hold: Hold, *, user: User, source: str) -> ApprovalRequest | None:
     """The approval of the job that `job` repeats, when it is still good for it: by the same rule, in its time.
 
     It is written down as a request of the new job, so that the dispatcher compares this job with what was approved.
@@ -88,9 +88,9 @@ def carry_approval(job: Job, hold: Hold, *, user: User, source: str) -> Approval
     )
     possible = possible_terms(stored_job(job))
     terms = possible[0]
-    if earlier is None or not any(still_covers(earlier.terms, wanted) for wanted in possible):
+    if earlier is None or not any(still_covers(earlier.terms, current) for current in possible):
         return None
-    kept = _request_about(
+    request = _build_request(
         job,
         terms,
         timezone.now(),
@@ -105,14 +105,14 @@ def carry_approval(job: Job, hold: Hold, *, user: User, source: str) -> Approval
         review_notes=earlier.review_notes,
         bypassed=earlier.bypassed,
     )
-    words = f"a retry with nothing changed goes by the approval of {earlier.job_id} by {earlier.reviewed_by}"
+    reason = f"a retry with nothing changed goes by the approval of {earlier.job_id} by {earlier.reviewed_by}"
     with unit_of_work():
-        kept.save(force_insert=True)
-        kept.record(_beginning(kept, SYSTEM, source, words))
-    return kept
+        request.save(force_insert=True)
+        request.record(_creation_change(request, SYSTEM, source, reason))
+    return request
 
 
-def _request_about(job: Job, terms: dict[str, Any], now: datetime, **said: Any) -> ApprovalRequest:
+def _build_request(job: Job, terms: dict[str, Any], now: datetime, **fields: Any) -> ApprovalRequest:
     return ApprovalRequest(
         job=job,
         organization_id=job.organization_id,
@@ -120,9 +120,9 @@ def _request_about(job: Job, terms: dict[str, Any], now: datetime, **said: Any) 
         requested_at=now,
         terms=terms,
         config_digest=digest_of_terms(terms),
-        **said,
+        **fields,
     )
 
 
-def _beginning(request: ApprovalRequest, actor: Actor, source: str, reason: str) -> Change:
+def _creation_change(request: ApprovalRequest, actor: Actor, source: str, reason: str) -> Change:
     return Change.of(request, "", request.status, actor=actor, source=source, reason=reason, at=request.requested_at)

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from approvals.models import ApprovalRequest, Decision
-from approvals.notifications import plan_decided, send_soon
+from approvals.notifications import enqueue_sending, plan_decision_mail
 from approvals.reviewers import bypasses
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.correlation_ids import get_correlation_id
@@ -82,7 +82,7 @@ def approve(request: ApprovalRequest, *, user: User, source: str, notes: str = "
 
 def _complete_approval(request: ApprovalRequest, actor: Actor, source: str, notes: str, bypass: bool) -> None:
     _decide(request, RequestStatus.APPROVED, actor, source, notes, bypass=bypass)
-    send_soon()
+    enqueue_sending()
     claims.release(request.job, actor=actor, source=source, reason=notes or "approved")
     passes.request_pass()
 
@@ -96,7 +96,7 @@ def reject(request: ApprovalRequest, *, user: User, source: str, notes: str) -> 
         if not _record_decision(request, user, Verdict.REJECT, source, notes, bypass):
             return False
         end_unapproved(request, RequestStatus.REJECTED, actor, source, notes, bypass=bypass)
-        send_soon()
+        enqueue_sending()
     logger.info("Approval request rejected", extra=request.log_fields(by=actor.name, bypass=bypass, reason=notes))
     return True
 
@@ -189,7 +189,7 @@ def _decide(
     with joined_unit():
         won = _change_status(request, to, now, actor, source, notes, bypass)
         if won and to != RequestStatus.CANCELLED:
-            plan_decided(request)
+            plan_decision_mail(request)
     return won
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from django.utils import timezone
 
 from approvals.approved_terms import differences, digest_of_terms, possible_terms
-from approvals.creation import ask_again
+from approvals.creation import renew_request
 from approvals.models import ApprovalRequest
 from approvals.statuses import RequestStatus
 from cloudtrain_site.database.unit_of_work import unit_of_work
@@ -55,7 +55,7 @@ def _hold_again(entry: QueueEntry, job: Job, request: ApprovalRequest, reason: s
         if request.status == RequestStatus.APPROVED:
             _void(request, reason)
         if request.status != RequestStatus.PENDING:
-            ask_again(request, job, reason=reason, actor=DISPATCHER, source=Source.DISPATCHER)
+            renew_request(request, job, reason=reason, actor=DISPATCHER, source=Source.DISPATCHER)
     logger.warning("Job held again: it is not what was approved", extra={**request.log_fields(), "reason": reason})
 
 

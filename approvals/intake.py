@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError
 from django.utils import timezone
 
-from approvals.creation import ask, carry_approval
+from approvals.creation import create_request, reuse_approval
 from approvals.models import ApprovalRequest
 from approvals.rules.evaluation import Hold, first_hold
 from approvals.rules.facts import facts_about, rules_in_force
@@ -115,14 +115,14 @@ def _store(submission_request: SubmissionRequest) -> Outcome:
                 job=job,
             )
         role = role_in(submission_request.user, submission_request.organization)
-        kept = (
-            carry_approval(job, hold, user=submission_request.user, source=submission_request.source)
+        reused = (
+            reuse_approval(job, hold, user=submission_request.user, source=submission_request.source)
             if hold and submission_request.retry_of
             else None
         )
-        held = hold is not None and kept is None
+        held = hold is not None and reused is None
         entry = claims.enqueue(job, role=role, held=held, actor=actor, source=submission_request.source)
-        request = kept or (ask(job, hold, actor=actor, source=submission_request.source) if hold else None)
+        request = reused or (create_request(job, hold, actor=actor, source=submission_request.source) if hold else None)
         passes.request_pass()
     _log(job, request)
     return _outcome(job, entry, request, submission_request, is_replay=False)
@@ -140,21 +140,21 @@ def _replay(submission_request: SubmissionRequest) -> Outcome | None:
     """What came of the first request under the same key; None when there was none in the last 24 hours."""
     if not submission_request.idempotency_key:
         return None
-    kept = (
+    stored = (
         IdempotencyKey.objects.filter(user=submission_request.user, key=submission_request.idempotency_key)
         .select_related("job")
         .first()
     )
-    if kept is None:
+    if stored is None:
         return None
-    if kept.created_at < timezone.now() - KEY_LIFETIME:
-        kept.delete()
+    if stored.created_at < timezone.now() - KEY_LIFETIME:
+        stored.delete()
         return None
-    if kept.digest not in [submission_request.digest(key) for key in keys()]:
+    if stored.digest not in [submission_request.digest(key) for key in keys()]:
         raise Conflict("This idempotency key was used for another submission. Use a new key.", code="key_reused")
-    entry = QueueEntry.objects.filter(job=kept.job).order_by("id").last()
-    request = ApprovalRequest.objects.filter(job=kept.job).order_by("id").last()
-    return _outcome(kept.job, entry, request, submission_request, is_replay=True)
+    entry = QueueEntry.objects.filter(job=stored.job).order_by("id").last()
+    request = ApprovalRequest.objects.filter(job=stored.job).order_by("id").last()
+    return _outcome(stored.job, entry, request, submission_request, is_replay=True)
 
 
 def _outcome(
@@ -165,8 +165,8 @@ def _outcome(
     *,
     is_replay: bool,
 ) -> Outcome:
-    place = positions([entry.pk]).get(entry.pk) if entry else None
-    return Outcome(job, is_replay, request, place, submission_request.warnings)
+    position = positions([entry.pk]).get(entry.pk) if entry else None
+    return Outcome(job, is_replay, request, position, submission_request.warnings)
 
 
 def forecast(submission_request: SubmissionRequest) -> Forecast:

@@ -42,28 +42,28 @@ MAX_TRIES = 5
 FIRST_RETRY_PAUSE = timedelta(minutes=1)
 
 
-def plan_for(request: ApprovalRequest) -> None:
+def plan_reviewer_mails(request: ApprovalRequest) -> None:
     """Write down the mails that a new request causes, now and while it stays undecided."""
     half = request.requested_at + (request.expires_at - request.requested_at) / 2
     due = {Kind.ASKED: request.requested_at, Kind.HALF_TIME: half}
     if request.expires_at - LAST_CALL > half:
         due[Kind.LAST_CALL] = request.expires_at - LAST_CALL
-    _write_down(request, due)
-    send_soon()
+    _store_notices(request, due)
+    enqueue_sending()
 
 
-def plan_decided(request: ApprovalRequest) -> None:
+def plan_decision_mail(request: ApprovalRequest) -> None:
     """Write down the mail to the requester. Who decides many at once asks for the sending once, at the end."""
-    _write_down(request, {Kind.DECIDED: timezone.now()})
+    _store_notices(request, {Kind.DECIDED: timezone.now()})
 
 
-def _write_down(request: ApprovalRequest, due: dict[Notice.Kind, datetime]) -> None:
-    named = get_correlation_id()
+def _store_notices(request: ApprovalRequest, due: dict[Notice.Kind, datetime]) -> None:
+    correlation_id = get_correlation_id()
     for kind, at in due.items():
-        insert_at_commit(Notice(request_id=request.pk, kind=kind, due_at=at, correlation_id=named))
+        insert_at_commit(Notice(request_id=request.pk, kind=kind, due_at=at, correlation_id=correlation_id))
 
 
-def send_soon() -> None:
+def enqueue_sending() -> None:
     """Have what is due sent as soon as this transaction is committed."""
     transaction.on_commit(partial(async_task, TASK), robust=True)
 
@@ -88,42 +88,42 @@ def send_due() -> int:
             return sent
         sent += outcome
     if due_notices().exists():
-        send_soon()
+        enqueue_sending()
     return sent
 
 
 def _claim(notice: Notice) -> bool:
     """Take a notice, and put it off until a failure may be tried again. False: another task has it."""
     pause = FIRST_RETRY_PAUSE * 4**notice.tries
-    mine = Notice.objects.filter(pk=notice.pk, done_at=None, tries=notice.tries)
+    unclaimed = Notice.objects.filter(pk=notice.pk, done_at=None, tries=notice.tries)
     notice.tries += 1
-    return bool(mine.update(tries=F("tries") + 1, due_at=timezone.now() + pause))
+    return bool(unclaimed.update(tries=F("tries") + 1, due_at=timezone.now() + pause))
 
 
 def _send(notice: Notice, connection: BaseEmailBackend) -> bool | None:
     """True: it went out. False: nobody needs it any more. None: the server failed."""
     request = notice.request
-    receivers = _receivers(notice)
-    if not receivers:
-        _close(notice, "nobody to tell, or decided before")
+    recipients = _recipients(notice)
+    if not recipients:
+        _finish(notice, "nobody to tell, or decided before")
         return False
     try:
-        _mail_about(notice, receivers, connection).send()
+        _mail_about(notice, recipients, connection).send()
     except Exception as error:
         logger.warning("A notice could not be sent", extra=request.log_fields(kind=notice.kind, error=str(error)))
         if notice.tries >= MAX_TRIES:
-            _close(notice, f"given up after {notice.tries} tries: {type(error).__name__}")
+            _finish(notice, f"given up after {notice.tries} tries: {type(error).__name__}")
         return None
-    _close(notice, "sent")
-    logger.info("Notice sent", extra=request.log_fields(kind=notice.kind, receivers=len(receivers)))
+    _finish(notice, "sent")
+    logger.info("Notice sent", extra=request.log_fields(kind=notice.kind, receivers=len(recipients)))
     return True
 
 
-def _close(notice: Notice, outcome: str) -> None:
+def _finish(notice: Notice, outcome: str) -> None:
     Notice.objects.filter(pk=notice.pk).update(done_at=timezone.now(), outcome=outcome)
 
 
-def _receivers(notice: Notice) -> list[str]:
+def _recipients(notice: Notice) -> list[str]:
     """Whom it goes to; empty when it is of no use any more."""
     request = notice.request
     if notice.kind == Kind.DECIDED:
@@ -137,7 +137,7 @@ def _receivers(notice: Notice) -> list[str]:
     return list(users.exclude(email="").order_by("pk").values_list("email", flat=True))
 
 
-def _mail_about(notice: Notice, receivers: list[str], connection: BaseEmailBackend) -> EmailMessage:
+def _mail_about(notice: Notice, recipients: list[str], connection: BaseEmailBackend) -> EmailMessage:
     request = notice.request
     context = {
         "request": request,
@@ -152,7 +152,7 @@ def _mail_about(notice: Notice, receivers: list[str], connection: BaseEmailBacke
         # A config's name is its submitter's to choose; a header has one line.
         subject=" ".join(subject.split()),
         body=render_to_string(f"approvals/mail/{name}.txt", context),
-        to=receivers,
+        to=recipients,
         connection=connection,
         headers={HEADER: notice.correlation_id},
     )
@@ -170,5 +170,5 @@ DECIDED, ASKED, REMINDER = "approval_decided", "approval_asked", "approval_remin
 
 def mail_kind_of(notice: Notice) -> str:
     """The name of the kind that `notice` is of."""
-    named = {Notice.Kind.DECIDED: DECIDED, Notice.Kind.ASKED: ASKED}
-    return named.get(Notice.Kind(notice.kind), REMINDER)
+    names = {Notice.Kind.DECIDED: DECIDED, Notice.Kind.ASKED: ASKED}
+    return names.get(Notice.Kind(notice.kind), REMINDER)

@@ -13,7 +13,7 @@ def expire_approvals() -> dict[str, int]:
     expired = expiry.expire_due(source=Source.LOOP)
     if notifications.due_notices().exists():
         # In a task of its own: a mail server that doesn't answer must not hold the loop up.
-        notifications.send_soon()
+        notifications.enqueue_sending()
     return {"expired": expired}
 
 
