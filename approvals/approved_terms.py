@@ -57,33 +57,33 @@ def digest_of_terms(terms: dict[str, Any]) -> str:
     return digest_of(terms)
 
 
-def still_covers(approved: dict[str, Any], wanted: dict[str, Any]) -> bool:
+def still_covers(approved: dict[str, Any], current: dict[str, Any]) -> bool:
     """Whether an approval is good for a retry: the same in everything, and not estimated to cost more.
 
     Each finished job moves the estimates a little, so an estimate that fell is no new question.
     """
-    without_cost = {**wanted, COST: approved.get(COST)}
+    without_cost = {**current, COST: approved.get(COST)}
     if digest_of(without_cost) != digest_of(approved):
         return False
-    old, new = approved.get(COST), wanted.get(COST)
+    old, new = approved.get(COST), current.get(COST)
     return new == old if old is None or new is None else Decimal(new) <= Decimal(old)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
     """What differs between two terms, in words; secrets are masked."""
-    before, after = dict(_leaves(_shown_of(old))), dict(_leaves(_shown_of(new)))
+    before, after = dict(_leaves(_without_secrets(old))), dict(_leaves(_without_secrets(new)))
     paths = [path for path in {**before, **after} if before.get(path) != after.get(path)]
     if not paths:
         return "a secret in it has changed"
-    told = [
+    parts = [
         f"{path}: {before.get(path, 'nothing')} -> {after.get(path, 'nothing')}" for path in paths[:MAX_DIFFERENCES]
     ]
     if len(paths) > MAX_DIFFERENCES:
-        told.append(f"and {len(paths) - MAX_DIFFERENCES} more")
-    return "; ".join(told)
+        parts.append(f"and {len(paths) - MAX_DIFFERENCES} more")
+    return "; ".join(parts)
 
 
-def _shown_of(terms: dict[str, Any]) -> Any:
+def _without_secrets(terms: dict[str, Any]) -> Any:
     return mask_secrets({name: value for name, value in terms.items() if name != SECRETS})
 
 
@@ -91,12 +91,12 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Every single value with its place. Masking has bounded how deep this goes."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
     if items is None or not value:
-        yield path, _shown(value)
+        yield path, _shorten(value)
         return
     for key, item in items:
         yield from _leaves(item, f"{path}.{key}" if path else str(key))
 
 
-def _shown(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = "nothing" if value is None else str(value)
     return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}…"

@@ -96,5 +96,5 @@ def _expire_safely(request: ApprovalRequest, source: str, entry: QueueEntry | No
 def close_orphans(*, source: str) -> int:
     """Withdraw the requests of jobs that ended without a decision: what a lost signal would have done."""
     orphans = ApprovalRequest.objects.filter(status=RequestStatus.PENDING, job__status__in=TERMINAL)
-    found = orphans.select_related("job").defer(*LARGE_COLUMNS)
-    return sum(decisions.withdraw(request, actor=SYSTEM, source=source) for request in found)
+    requests = orphans.select_related("job").defer(*LARGE_COLUMNS)
+    return sum(decisions.withdraw(request, actor=SYSTEM, source=source) for request in requests)

@@ -32,14 +32,14 @@ def undecidable_requests() -> UndecidableRequests | None:
         *("organization", "reviewer_role", "reviewer_group", "requested_by", "self_approval", "approvals_needed")
     ).annotate(count=Count("pk"), first=Min("expires_at"))
     people = _Reviewers() if alike else None
-    lacking = [
+    undecidable = [
         (count, first)
         for organization, role, group, requester, self_approval, needed, count, first in alike
         if people and people.count_deciding(organization, role, group, None if self_approval else requester) < needed
     ]
-    if not lacking:
+    if not undecidable:
         return None
-    return UndecidableRequests(sum(count for count, _ in lacking), min(first for _, first in lacking))
+    return UndecidableRequests(sum(count for count, _ in undecidable), min(first for _, first in undecidable))
 
 
 class _Reviewers:
@@ -58,19 +58,19 @@ class _Reviewers:
         """How many decide there, without the requester."""
         members = self.members.get(organization or 0, {})
         if group is None:
-            found = {user for user, has in members.items() if has in roles_from(role)}
+            reviewers = {user for user, has in members.items() if has in roles_from(role)}
         else:
-            found = members.keys() & self.groups[group]
-        return len(found - {excluded})
+            reviewers = members.keys() & self.groups[group]
+        return len(reviewers - {excluded})
 
 
 def warning() -> str:
     """A sentence for the health page; empty when every request can be decided. It names nobody's job."""
-    lacking = undecidable_requests()
-    if lacking is None:
+    undecidable = undecidable_requests()
+    if undecidable is None:
         return ""
-    subject = "1 approval request has" if lacking.count == 1 else f"{lacking.count} approval requests have"
+    subject = "1 approval request has" if undecidable.count == 1 else f"{undecidable.count} approval requests have"
     return (
-        f"{subject} too few people who may decide; the first expires at {lacking.first:%Y-%m-%d %H:%M} UTC. "
+        f"{subject} too few people who may decide; the first expires at {undecidable.first:%Y-%m-%d %H:%M} UTC. "
         "Make somebody a reviewer of the organization: the requests' pages in the admin say where."
     )

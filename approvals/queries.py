@@ -69,10 +69,10 @@ def _last_approved(requests: Sequence[ApprovalRequest]) -> dict[int, str]:
         organization=OuterRef("organization"),
         pk__lt=OuterRef("pk"),
     )
-    found = ApprovalRequest.objects.filter(pk__in=[request.pk for request in requests]).values_list(
+    jobs = ApprovalRequest.objects.filter(pk__in=[request.pk for request in requests]).values_list(
         "pk", Subquery(approved.order_by("-id").values("job_id")[:1])
     )
-    return {pk: job_id for pk, job_id in found if job_id is not None}
+    return {pk: job_id for pk, job_id in jobs if job_id is not None}
 
 
 def _changed(before: Any, after: Any) -> dict[str, Any]:
@@ -84,11 +84,11 @@ def _changed(before: Any, after: Any) -> dict[str, Any]:
     }
 
 
-def address_of(request: ApprovalRequest) -> str:
+def request_address(request: ApprovalRequest) -> str:
     """Its place on the page of the approvals, where it is decided; the page finds it wherever it stands."""
     return f"{reverse('approvals-page')}#request-{request.pk}"
 
 
-def admin_page_of(request: ApprovalRequest) -> str:
+def admin_address(request: ApprovalRequest) -> str:
     """Its page in the admin."""
     return reverse("admin:approvals_approvalrequest_change", args=[request.pk])

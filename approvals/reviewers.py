@@ -47,8 +47,8 @@ def reviewers_in(organization_id: int | None, role: str, group: Group | int | No
 
 def eligible(request: ApprovalRequest) -> QuerySet[User]:
     """Those who may decide about this very request."""
-    found = reviewers_in(request.organization_id, request.reviewer_role, request.reviewer_group_id)
-    return found if request.self_approval else found.exclude(pk=request.requested_by_id or 0)
+    users = reviewers_in(request.organization_id, request.reviewer_role, request.reviewer_group_id)
+    return users if request.self_approval else users.exclude(pk=request.requested_by_id or 0)
 
 
 def with_deciders(requests: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
@@ -85,8 +85,8 @@ def _eligible_members() -> QuerySet[Membership]:
 
 def is_reviewer(user: AnyUser, request: ApprovalRequest) -> bool:
     """Whether `user` decides in the request's organization, be it their own request or not."""
-    found = reviewers_in(request.organization_id, request.reviewer_role, request.reviewer_group_id)
-    return found.filter(pk=user.pk or 0).exists()
+    users = reviewers_in(request.organization_id, request.reviewer_role, request.reviewer_group_id)
+    return users.filter(pk=user.pk or 0).exists()
 
 
 def reviewer_objection(user: AnyUser, request: ApprovalRequest) -> str | None:
@@ -162,11 +162,11 @@ def _reviewed_as(user: AnyUser, roles: Iterable[tuple[int, str]]) -> Q:
 def rule_warnings(rule: ApprovalRule) -> list[str]:
     """A sentence for each organization in which the rule would hold jobs that nobody there could let go."""
     organizations = [rule.organization] if rule.organization else list(Organization.objects.all()[:50])
-    found = {item: reviewers_in(item.pk, rule.reviewer_role, rule.reviewer_group_id).count() for item in organizations}
+    counts = {item: reviewers_in(item.pk, rule.reviewer_role, rule.reviewer_group_id).count() for item in organizations}
     return [
         f"In {item.name} {count} of the {rule.approvals_needed} reviewers that the rule needs are there: "
         "what it holds there will expire."
-        for item, count in found.items()
+        for item, count in counts.items()
         if count < rule.approvals_needed
     ]
 
@@ -175,7 +175,7 @@ def request_warnings(request: ApprovalRequest | None) -> list[str]:
     """The warning about a pending request that too few people are there to decide; none for one that can be decided."""
     if request is None or request.status != RequestStatus.PENDING:
         return []
-    found = eligible(request).count()
-    if found >= request.approvals_needed:
+    count = eligible(request).count()
+    if count >= request.approvals_needed:
         return []
-    return [f"Approvals needed: {request.approvals_needed}; people who may give one: {found}. Ask an admin."]
+    return [f"Approvals needed: {request.approvals_needed}; people who may give one: {count}. Ask an admin."]

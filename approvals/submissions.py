@@ -56,10 +56,10 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
     """A request to run `job` once more, exactly as it was. Raises ValidationError for a job of no organization."""
     if job.organization is None:
         raise ValidationError("This job was made elsewhere and belongs to no organization: it can't be repeated here.")
-    given = _opened(job, SECRET_COLUMNS)
-    _check_config(job.provider, given["config"], given["dataloader_config"])
+    columns = _unsealed(job, SECRET_COLUMNS)
+    _check_config(job.provider, columns["config"], columns["dataloader_config"])
     submission = Submission(
-        **given,
+        **columns,
         provider=job.provider,
         config_name=job.config_name,
         hardware_profile=_hardware(job.provider, job.hardware_profile),
@@ -72,8 +72,8 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
 def _dataset(user: User, organization: Organization, upload_id: str) -> str:
     """The id of an upload of `organization`. Raises ValidationError when there is none, or none any more."""
     if upload_id and not has_upload(user, organization, upload_id):
-        words = f"{organization.name} has no dataset {upload_id!r}; it may have been removed. Upload it again."
-        raise ValidationError({"dataset": words})
+        message = f"{organization.name} has no dataset {upload_id!r}; it may have been removed. Upload it again."
+        raise ValidationError({"dataset": message})
     return upload_id.lower()
 
 
@@ -86,14 +86,14 @@ def _config_of(user: User, organization: Organization, body: dict[str, Any]) -> 
     stored = find_config(user, name, organization)
     if stored is None:
         raise ValidationError({"config_name_to_load": f"{organization.name} has no stored config called {name!r}."})
-    given = _opened(stored, CONFIG_COLUMNS)
-    return given["config"], given["dataloader_config"], stored.name
+    columns = _unsealed(stored, CONFIG_COLUMNS)
+    return columns["config"], columns["dataloader_config"], stored.name
 
 
-def _opened(row: Sealed, parts: Sequence[str]) -> dict[str, Any]:
+def _unsealed(row: Sealed, columns: Sequence[str]) -> dict[str, Any]:
     """With its secrets: what is repeated or loaded carries them along."""
     try:
-        return unsealed_columns(row, parts)
+        return unsealed_columns(row, columns)
     except SecretsLostError as error:
         raise ValidationError({"config": str(error)}) from None
 
@@ -112,12 +112,12 @@ def _is_name(text: str) -> bool:
     return plain and mask_text(text) == text
 
 
-def _hardware(provider: str, wanted: str) -> str:
+def _hardware(provider: str, requested: str) -> str:
     config = ProviderConfig.objects.filter(name=provider).first()
     if config is not None and not config.enabled:
         raise ValidationError({"provider": f"{provider} is switched off at present."})
     known = get_provider(provider).hardware()
-    hardware = wanted or (config.default_hardware if config else "") or known[0]
+    hardware = requested or (config.default_hardware if config else "") or known[0]
     if hardware not in known:
         raise ValidationError({"hardware_profile": f"{provider} has no {hardware!r}. It has: {', '.join(known)}."})
     return hardware
@@ -127,18 +127,18 @@ def _check_config(provider: str, config: dict[str, Any], dataloader: list[Any]) 
     """Refuse now what the provider would refuse after the wait: a secret that it would show to everybody, say."""
     if objection := objection_to_masks(config=config, dataloader_config=dataloader):
         raise ValidationError({"config": objection})
-    asked = get_provider(provider)
-    if isinstance(asked, Inspects) and (objection := asked.objection(config, dataloader)):
+    implementation = get_provider(provider)
+    if isinstance(implementation, Inspects) and (objection := implementation.objection(config, dataloader)):
         raise ValidationError({"config": objection})
 
 
 def _warnings(user: User, organization: Organization, body: dict[str, Any], submission: Submission) -> list[str]:
-    told = []
+    warnings = []
     if not body["organization"] and user.memberships.count() > 1:
-        told.append(f"No organization was given: the job goes to {organization.name}.")
+        warnings.append(f"No organization was given: the job goes to {organization.name}.")
     if steps_of(submission.config) is None:
-        told.append("The config has no max_train_steps above 0, so neither time nor cost can be estimated.")
-    asked = get_provider(submission.provider)
-    if isinstance(asked, Inspects):
-        told += asked.remarks(submission.config)
-    return told
+        warnings.append("The config has no max_train_steps above 0, so neither time nor cost can be estimated.")
+    implementation = get_provider(submission.provider)
+    if isinstance(implementation, Inspects):
+        warnings += implementation.remarks(submission.config)
+    return warnings

@@ -27,13 +27,13 @@ class OrganizationFilter(admin.SimpleListFilter):
         """Those that have requests on this desk."""
         rows = model_admin.get_queryset(request).order_by()
         # Asked of each organization: sorting out ten thousand requests takes longer.
-        found = Organization.objects.filter(Exists(rows.filter(organization=OuterRef("pk")))).order_by("name")
-        return [(str(pk), name) for pk, name in found.values_list("pk", "name")]
+        organizations = Organization.objects.filter(Exists(rows.filter(organization=OuterRef("pk")))).order_by("name")
+        return [(str(pk), name) for pk, name in organizations.values_list("pk", "name")]
 
-    def queryset(self, request: HttpRequest, found: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
         """The rows of the chosen one."""
         value = self.value()
-        return found.filter(organization=int(value)) if value and value.isdecimal() else found
+        return queryset.filter(organization=int(value)) if value and value.isdecimal() else queryset
 
 
 class RuleFilter(admin.SimpleListFilter):
@@ -47,9 +47,9 @@ class RuleFilter(admin.SimpleListFilter):
         names = model_admin.get_queryset(request).order_by().values_list("rule_name", flat=True).distinct()
         return [(name, name) for name in sorted(names)]
 
-    def queryset(self, request: HttpRequest, found: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
         """The rows of the chosen one."""
-        return found.filter(rule_name=self.value()) if self.value() else found
+        return queryset.filter(rule_name=self.value()) if self.value() else queryset
 
 
 class AgeFilter(admin.SimpleListFilter):
@@ -62,11 +62,11 @@ class AgeFilter(admin.SimpleListFilter):
         """Up to an hour, a day, a week, and what is older."""
         return [*((key, label) for key, (label, _) in AGES.items()), ("older", "a week and more")]
 
-    def queryset(self, request: HttpRequest, found: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
         """The rows of that age."""
         value = self.value()
         if value in AGES:
-            return found.filter(requested_at__gt=timezone.now() - AGES[value][1])
+            return queryset.filter(requested_at__gt=timezone.now() - AGES[value][1])
         if value == "older":
-            return found.filter(requested_at__lte=timezone.now() - AGES["week"][1])
-        return found
+            return queryset.filter(requested_at__lte=timezone.now() - AGES["week"][1])
+        return queryset

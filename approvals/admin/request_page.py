@@ -64,16 +64,21 @@ def _criterion(name: str, value: Any) -> str:
 def last_jobs(request: ApprovalRequest) -> SafeString:
     """The requester's last jobs in the organization, and how they ended."""
     jobs = Job.objects.kept().filter(submitted_by=request.requested_by_id, organization=request.organization_id)
-    found = jobs.exclude(pk=request.job_id).order_by("-id").defer("config", "dataloader_config")[:MAX_LAST_JOBS]
-    lines = [(job.config_name, job.status, f"{job.cost_usd:.2f}", timesince(job.created_at)) for job in found]
+    recent = jobs.exclude(pk=request.job_id).order_by("-id").defer("config", "dataloader_config")[:MAX_LAST_JOBS]
+    lines = [(job.config_name, job.status, f"{job.cost_usd:.2f}", timesince(job.created_at)) for job in recent]
     return _listed("{}: {}, ${}, {} ago", lines, "this is their first")
 
 
 def notes(request: ApprovalRequest) -> SafeString:
     """What the reviewers have said so far."""
     lines = [
-        (said.name, f"{said.verdict}s", " past the reviewers" if said.bypass else "", said.reason or "no words")
-        for said in request.decisions.all()
+        (
+            decision.name,
+            f"{decision.verdict}s",
+            " past the reviewers" if decision.bypass else "",
+            decision.reason or "no words",
+        )
+        for decision in request.decisions.all()
     ]
     return _listed("<strong>{}</strong> {}{}: {}", lines, "nobody has said anything yet")
 

@@ -88,8 +88,8 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRequest]:
         """What lies on this user's desk."""
-        theirs = remembered(request, "managed_or_reviewed", lambda: managed_or_reviewed_by(request.user))
-        rows = admin.ModelAdmin.get_queryset(self, request).filter(theirs, job__deleted_at=None)
+        condition = remembered(request, "managed_or_reviewed", lambda: managed_or_reviewed_by(request.user))
+        rows = admin.ModelAdmin.get_queryset(self, request).filter(condition, job__deleted_at=None)
         # A page of fifty must not read fifty configs.
         is_list = request.resolver_match is None or not request.resolver_match.kwargs
         return rows.defer(*LARGE_COLUMNS) if is_list else rows
@@ -190,32 +190,32 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     def decide_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Approve or reject one request, and go back to its page with what happened."""
         page = reverse("admin:approvals_approvalrequest_change", args=[pk])
-        found = self.get_queryset(request).filter(pk=pk).first()
-        if found is None or request.method != "POST":
+        approval_request = self.get_queryset(request).filter(pk=pk).first()
+        if approval_request is None or request.method != "POST":
             return HttpResponseRedirect(reverse("admin:approvals_approvalrequest_changelist"))
         form = DecisionForm(request.POST)
         if not form.is_valid():
             for sentence in form.sentences():
                 messages.error(request, sentence)
             return HttpResponseRedirect(page)
-        decide_and_report(request, [found], Verdict(form.cleaned_data["decision"]), form)
+        decide_and_report(request, [approval_request], Verdict(form.cleaned_data["decision"]), form)
         return HttpResponseRedirect(page)
 
     @admin.action(description="Approve the selected requests…", permissions=["view"])
-    def approve_selected(self, request: HttpRequest, found: QuerySet[ApprovalRequest]) -> HttpResponse | None:
+    def approve_selected(self, request: HttpRequest, queryset: QuerySet[ApprovalRequest]) -> HttpResponse | None:
         """Ask for a note, then approve each."""
-        return self._decide_selected(request, found, Verdict.APPROVE)
+        return self._decide_selected(request, queryset, Verdict.APPROVE)
 
     @admin.action(description="Reject the selected requests…", permissions=["view"])
-    def reject_selected(self, request: HttpRequest, found: QuerySet[ApprovalRequest]) -> HttpResponse | None:
+    def reject_selected(self, request: HttpRequest, queryset: QuerySet[ApprovalRequest]) -> HttpResponse | None:
         """Ask for the reason, then reject each."""
-        return self._decide_selected(request, found, Verdict.REJECT)
+        return self._decide_selected(request, queryset, Verdict.REJECT)
 
     def _decide_selected(
-        self, request: HttpRequest, found: QuerySet[ApprovalRequest], verdict: Verdict
+        self, request: HttpRequest, queryset: QuerySet[ApprovalRequest], verdict: Verdict
     ) -> HttpResponse | None:
         """Ask for the reason on a page of its own; with the answer to that, decide each."""
-        chosen = list(found[: MAX_BULK_DECISIONS + 1])
+        chosen = list(queryset[: MAX_BULK_DECISIONS + 1])
         if len(chosen) > MAX_BULK_DECISIONS:
             messages.error(request, f"At most {MAX_BULK_DECISIONS} at once: nothing was decided.")
             return None
@@ -249,17 +249,18 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         """The page of one request; the buttons are there only for who may press them."""
         # Before anything is read: whatever happens from here on, the stream brings.
         context = {"newest_event": current_number(), **(extra_context or {})}
-        found = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdigit() else None
-        if found is not None:
-            pending = found.status == RequestStatus.PENDING and found.expires_at > timezone.now()
+        approval_request = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdigit() else None
+        if approval_request is not None:
+            pending = approval_request.status == RequestStatus.PENDING and approval_request.expires_at > timezone.now()
+            requester = approval_request.requested_by or "somebody who is gone"
             context |= {
-                "title": f"{found.job.config_name} by {found.requested_by or 'somebody who is gone'}",
+                "title": f"{approval_request.job.config_name} by {requester}",
                 "subtitle": None,
                 "request_pending": pending,
-                "objection": decision_objection(request.user, found),
-                "bypasses": bypasses(request.user, found),
-                "may_bypass": may_bypass(request.user, found),
-                "lacks_reviewers": pending and eligible(found).count() < found.approvals_needed,
+                "objection": decision_objection(request.user, approval_request),
+                "bypasses": bypasses(request.user, approval_request),
+                "may_bypass": may_bypass(request.user, approval_request),
+                "lacks_reviewers": pending and eligible(approval_request).count() < approval_request.approvals_needed,
                 "decision_form": DecisionForm(),
             }
         return super().change_view(request, object_id, form_url, context)
@@ -270,23 +271,23 @@ def decide_and_report(
 ) -> None:
     """Decide each, and say what became of each: how many were, which were not, and why."""
     names = {item.pk: item.job.config_name for item in chosen}
-    said = form.cleaned_data
+    fields = form.cleaned_data
     answers = decide_each(
         list(names),
         verdict,
         user=current_user(request),
         source=Source.ADMIN,
-        reason=said["reason"],
-        bypass=verdict == Verdict.APPROVE and said["bypass"],
+        reason=fields["reason"],
+        bypass=verdict == Verdict.APPROVE and fields["bypass"],
     )
     level = messages.SUCCESS if all(answer.won for answer in answers) else messages.WARNING
-    messages.add_message(request, level, f"{', '.join(_counted(answers, verdict, chosen))}.")
+    messages.add_message(request, level, f"{', '.join(_summary(answers, verdict, chosen))}.")
     for answer in answers:
         if not answer.won or answer.status == RequestStatus.PENDING:
             messages.warning(request, f"{names[answer.request_id]}: {answer.detail}")
 
 
-def _counted(answers: Sequence[Answer], verdict: Verdict, chosen: Sequence[ApprovalRequest]) -> list[str]:
+def _summary(answers: Sequence[Answer], verdict: Verdict, chosen: Sequence[ApprovalRequest]) -> list[str]:
     """ "3 approved", "1 already decided by carol"."""
     deciders = dict(
         ApprovalRequest.objects.filter(pk__in=[item.pk for item in chosen]).values_list("pk", "reviewed_by")
@@ -301,4 +302,4 @@ def _counted(answers: Sequence[Answer], verdict: Verdict, chosen: Sequence[Appro
             counts[f"already decided by {deciders[answer.request_id]}"] += 1
         else:
             counts["not decided"] += 1
-    return [f"{count} {words}" for words, count in counts.items()]
+    return [f"{count} {label}" for label, count in counts.items()]

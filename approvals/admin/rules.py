@@ -16,7 +16,7 @@ from approvals.admin.rule_trial import try_rule
 from approvals.models import ApprovalRule
 from approvals.reviewers import rule_warnings
 from approvals.rules.backtest import back_test
-from approvals.rules.editing import may_edit, note_change
+from approvals.rules.editing import log_change, may_edit
 from jobs.admin_base import remembered
 from jobs.permissions import is_superuser, organizations_of, visible_jobs
 from jobs.roles import Role
@@ -114,13 +114,13 @@ class ApprovalRuleAdmin(admin.ModelAdmin[ApprovalRule]):
     def save_model(self, request: HttpRequest, obj: ApprovalRule, form: Any, change: bool) -> None:
         """Write it, put on record who did, and warn when nobody could decide."""
         super().save_model(request, obj, form, change)
-        note_change(obj, request.user, "stored")
+        log_change(obj, request.user, "stored")
         for sentence in rule_warnings(obj):
             messages.warning(request, sentence)
 
     def delete_model(self, request: HttpRequest, obj: ApprovalRule) -> None:
         """Forget it, and put on record who did."""
-        note_change(obj, request.user, "removed")
+        log_change(obj, request.user, "removed")
         super().delete_model(request, obj)
 
     def get_urls(self) -> list[URLPattern]:

@@ -53,8 +53,8 @@ class ApprovalViewSet(ViewSet):
     @extend_schema(responses=ApprovalDetailSerializer)
     def retrieve(self, request: Request, request_id: int) -> Response:
         """Show an approval request."""
-        [found] = with_changes([find_request(request.user, request_id)])
-        return rendered(ApprovalDetailSerializer, {"approval": found})
+        [approval_request] = with_changes([find_request(request.user, request_id)])
+        return rendered(ApprovalDetailSerializer, {"approval": approval_request})
 
     @extend_schema(request=DecisionBody, responses=DecidedSerializer)
     @raises(Conflict)
@@ -75,13 +75,13 @@ class ApprovalViewSet(ViewSet):
     @action(methods=["post"], detail=True)
     def cancel(self, request: Request, request_id: int) -> Response:
         """Take your own request back."""
-        found = find_request(request.user, request_id)
-        if found.requested_by_id != request.user.pk:
+        approval_request = find_request(request.user, request_id)
+        if approval_request.requested_by_id != request.user.pk:
             raise PermissionDenied("Only the requester takes a request back; a reviewer rejects it.")
         reason = checked(DecisionBody, request.data or {})["reason"]
-        if not decisions.cancel(found, actor=Actor.of(request.user), source=Source.API, reason=reason):
-            raise Conflict(decisions.outcome_message(found), code="already_decided")
-        return rendered(DecidedSerializer, found)
+        if not decisions.cancel(approval_request, actor=Actor.of(request.user), source=Source.API, reason=reason):
+            raise Conflict(decisions.outcome_message(approval_request), code="already_decided")
+        return rendered(DecidedSerializer, approval_request)
 
     @extend_schema(request=BulkBody, responses=BulkSerializer)
     @action(methods=["post"], detail=False, url_path="bulk-approve")
@@ -118,19 +118,19 @@ class QueueDecisionViewSet(ViewSet):
 
 def _newest_request(user: AnyUser, job_id: str) -> ApprovalRequest:
     """The newest request about a job. Raises Http404 when there is none."""
-    found = visible_requests(user).filter(job_id=job_id.lower()).first()
-    if found is None:
+    approval_request = visible_requests(user).filter(job_id=job_id.lower()).first()
+    if approval_request is None:
         raise Http404
-    return found
+    return approval_request
 
 
-def _decide(request: Request, found: ApprovalRequest, verdict: Verdict) -> Response:
+def _decide(request: Request, approval_request: ApprovalRequest, verdict: Verdict) -> Response:
     """Decide, or say why not."""
     body = checked(RejectionBody if verdict == Verdict.REJECT else DecisionBody, request.data or {})
     user, reason, bypass = current_user(request), body["reason"], body["bypass"]
-    answer = decide(found, verdict, user=user, source=Source.API, reason=reason, bypass=bypass)
+    answer = decide(approval_request, verdict, user=user, source=Source.API, reason=reason, bypass=bypass)
     if answer.won:
-        return rendered(DecidedSerializer, found)
+        return rendered(DecidedSerializer, approval_request)
     if answer.code == "permission_denied":
         raise PermissionDenied(answer.detail)
     if answer.code == "reason_needed":

@@ -48,21 +48,21 @@ class RuleViewSet(ViewSet):
     @extend_schema(request=RuleBody, responses={201: StoredRuleSerializer})
     def create(self, request: Request) -> Response:
         """Make a rule."""
-        values = _read(request)
+        values = _rule_values(request)
         if "name" not in values:
             raise serializers.ValidationError({"type": "Give the rule a name."})
-        return _stored(_store(ApprovalRule(), values, request), status=201)
+        return _rule_response(_save_rule(ApprovalRule(), values, request), status=201)
 
     @extend_schema(operation_id="rules_retrieve", responses=StoredRuleSerializer)
     def retrieve(self, request: Request, rule_id: int) -> Response:
         """Show a rule."""
-        return _stored(find_rule(request.user, rule_id))
+        return _rule_response(find_rule(request.user, rule_id))
 
     @extend_schema(request=RuleBody, responses=StoredRuleSerializer)
     def partial_update(self, request: Request, rule_id: int) -> Response:
         """Change a rule."""
         rule = find_rule(request.user, rule_id)
-        return _stored(_store(rule, _read(request), request))
+        return _rule_response(_save_rule(rule, _rule_values(request), request))
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, rule_id: int) -> Response:
@@ -80,13 +80,13 @@ class RuleViewSet(ViewSet):
         body = checked(PreviewBody, request.data)
         answer: dict[str, Any] = {}
         if "submission" in body:
-            answer["submission"] = _judged(request, body)
+            answer["submission"] = _preview_submission(request, body)
         if "rule" in body:
-            answer["rule"] = _tried(request, dict(body["rule"]))
+            answer["rule"] = _preview_rule(request, dict(body["rule"]))
         return rendered(PreviewSerializer, answer)
 
 
-def _read(request: Request) -> dict[str, Any]:
+def _rule_values(request: Request) -> dict[str, Any]:
     """The columns that the body gives."""
     return _with_organization(request.user, dict(checked(RuleBody, request.data)))
 
@@ -101,39 +101,42 @@ def _with_organization(user: AnyUser, values: dict[str, Any]) -> dict[str, Any]:
 def _find_organization(user: AnyUser, name: str | None) -> Organization | None:
     if not name:
         return None
-    found = organizations_of(user).filter(name=name).first()
-    if found is None:
+    organization = organizations_of(user).filter(name=name).first()
+    if organization is None:
         raise serializers.ValidationError({"organization": f"You belong to no organization called {name!r}."})
-    return found
+    return organization
 
 
-def _store(rule: ApprovalRule, values: dict[str, Any], request: Request) -> ApprovalRule:
+def _save_rule(rule: ApprovalRule, values: dict[str, Any], request: Request) -> ApprovalRule:
     try:
         return store_rule(rule, values, user=current_user(request))
     except exceptions.ValidationError as error:
         raise serializers.ValidationError(serializers.as_serializer_error(error)) from error
 
 
-def _stored(rule: ApprovalRule, status: int = 200) -> Response:
+def _rule_response(rule: ApprovalRule, status: int = 200) -> Response:
     return rendered(StoredRuleSerializer, {"rule": rule, "warnings": rule_warnings(rule)}, status=status)
 
 
-def _judged(request: Request, body: dict[str, Any]) -> dict[str, Any]:
+def _preview_submission(request: Request, body: dict[str, Any]) -> dict[str, Any]:
     """What the rules in force say of a submission, each in its turn."""
     provider = checked(SubmitQuery, {"provider": body["provider"]} if "provider" in body else {})["provider"]
     submission = body["submission"]
-    wanted = read_submission(current_user(request), provider, submission, source=Source.API, idempotency_key="")
-    judgements = _judgements(wanted)
+    submission_request = read_submission(
+        current_user(request), provider, submission, source=Source.API, idempotency_key=""
+    )
+    judgements = _judgements(submission_request)
     first = next((judged for judged in judgements if judged["judgement"].holds), None)
     return {"requires_approval": first is not None, "first": first, "rules": judgements}
 
 
-def _judgements(wanted: SubmissionRequest) -> list[dict[str, Any]]:
-    facts = facts_about(wanted.user, wanted.organization, wanted.submission, estimate(wanted))
-    return [{"rule": rule, "judgement": judge(rule, facts)} for rule in rules_in_force(wanted.organization)]
+def _judgements(submission_request: SubmissionRequest) -> list[dict[str, Any]]:
+    user, organization = submission_request.user, submission_request.organization
+    facts = facts_about(user, organization, submission_request.submission, estimate(submission_request))
+    return [{"rule": rule, "judgement": judge(rule, facts)} for rule in rules_in_force(organization)]
 
 
-def _tried(request: Request, values: dict[str, Any]) -> BackTest:
+def _preview_rule(request: Request, values: dict[str, Any]) -> BackTest:
     """What a draft of a rule would have held."""
     draft = ApprovalRule(**{"name": "draft", **_with_organization(request.user, values)})
     try:

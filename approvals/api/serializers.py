@@ -40,10 +40,10 @@ class RejectionBody(DecisionBody):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Refuse an empty reason."""
-        said = super().validate(attrs)
-        if not said["reason"].strip():
+        attrs = super().validate(attrs)
+        if not attrs["reason"].strip():
             raise serializers.ValidationError({"reason": REASON_NEEDED})
-        return said
+        return attrs
 
 
 class BulkBody(DecisionBody):

@@ -63,14 +63,14 @@ class ForecastSerializer(serializers.Serializer[Forecast]):
     waiting_reason = serializers.SerializerMethodField()
     warnings = serializers.ListField(child=serializers.CharField())
 
-    def get_requires_approval(self, told: Forecast) -> bool:
-        return told.hold is not None
+    def get_requires_approval(self, result: Forecast) -> bool:
+        return result.hold is not None
 
-    def get_estimated_wait_seconds(self, told: Forecast) -> float | None:
-        return None if told.hold else told.start.wait
+    def get_estimated_wait_seconds(self, result: Forecast) -> float | None:
+        return None if result.hold else result.start.wait
 
-    def get_waiting_reason(self, told: Forecast) -> str | None:
-        return None if told.hold else told.start.reason
+    def get_waiting_reason(self, result: Forecast) -> str | None:
+        return None if result.hold else result.start.reason
 
 
 REPLAYED_OR_FORECAST = PolymorphicProxySerializer(
@@ -98,10 +98,12 @@ class SubmissionViewSet(ViewSet):
         provider = checked(SubmitQuery, request.query_params)["provider"]
         body = checked(SubmitBody, request.data)
         key = _idempotency_key(request)
-        wanted = read_submission(current_user(request), provider, body, source=Source.API, idempotency_key=key)
+        submission_request = read_submission(
+            current_user(request), provider, body, source=Source.API, idempotency_key=key
+        )
         if body["dry_run"]:
-            return rendered(ForecastSerializer, forecast(wanted))
-        return _submitted(submit(wanted))
+            return rendered(ForecastSerializer, forecast(submission_request))
+        return _outcome_response(submit(submission_request))
 
     @extend_schema(
         parameters=[KEY_PARAMETER], request=None, responses={201: SubmittedSerializer, 200: SubmittedSerializer}
@@ -114,7 +116,9 @@ class SubmissionViewSet(ViewSet):
         if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
             raise Conflict(f"The job is {job.status}: only a failed or cancelled one can be run again.")
         key = _idempotency_key(request)
-        return _submitted(submit(repeat_submission(current_user(request), job, source=Source.API, idempotency_key=key)))
+        return _outcome_response(
+            submit(repeat_submission(current_user(request), job, source=Source.API, idempotency_key=key))
+        )
 
 
 def _idempotency_key(request: Request) -> str:
@@ -125,5 +129,5 @@ def _idempotency_key(request: Request) -> str:
     return key
 
 
-def _submitted(outcome: Outcome) -> Response:
+def _outcome_response(outcome: Outcome) -> Response:
     return rendered(SubmittedSerializer, outcome, status=200 if outcome.is_replay else 201)

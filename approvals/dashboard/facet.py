@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import BooleanField, ExpressionWrapper, QuerySet, Value
 
 from approvals.models import ApprovalRequest
-from approvals.queries import address_of
+from approvals.queries import request_address
 from approvals.reviewers import awaits_decision_by, with_deciders
 from approvals.statuses import RequestStatus
 from jobs.models import Job
@@ -16,24 +16,24 @@ from jobs.permissions import AnyUser
 from queueing.extensions import Hold
 
 
-def approvals_of(jobs: Sequence[Job], viewer: AnyUser, wanted: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
+def approvals_of(jobs: Sequence[Job], viewer: AnyUser, fields: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
     """The newest request of each job: its status and id; of a pending one also why, and where `viewer` decides."""
     requests = ApprovalRequest.objects.filter(job__in=[job.pk for job in jobs]).order_by("id")
-    told: dict[str, dict[str, Any]] = {
+    by_job: dict[str, dict[str, Any]] = {
         job_id: {"approval_status": status, "approval_id": pk}
         for job_id, status, pk in requests.values_list("job_id", "status", "pk")
     }
-    pending = [facts["approval_id"] for facts in told.values() if facts["approval_status"] == RequestStatus.PENDING]
-    asker = viewer if "review_address" in wanted else None
+    pending = [facts["approval_id"] for facts in by_job.values() if facts["approval_status"] == RequestStatus.PENDING]
+    reviewer = viewer if "review_address" in fields else None
     # Putting the query together costs more than asking it.
-    for request in pending_of(ApprovalRequest.objects.filter(pk__in=pending), asker) if pending else ():
+    for request in pending_with_reviewers(ApprovalRequest.objects.filter(pk__in=pending), reviewer) if pending else ():
         hold = hold_of(request)
-        told[request.job_id] |= {
+        by_job[request.job_id] |= {
             "waiting_reason": hold.sentence,
             "held_because": request.reason,
             "review_address": hold.address,
         }
-    return told
+    return by_job
 
 
 #: All that is told of one: the terms of a request may have a megabyte.
@@ -42,21 +42,21 @@ HOLD_COLUMNS = ("job_id", "status", "rule_name", "reason", "expires_at")
 
 def approval_holds(job_ids: Sequence[str], viewer: AnyUser | None) -> Mapping[str, Hold]:
     """The hold on each held job, in one query for all of them."""
-    asked = ApprovalRequest.objects.filter(job__in=job_ids)
-    return {request.job_id: hold_of(request) for request in pending_of(asked, viewer)}
+    requests = ApprovalRequest.objects.filter(job__in=job_ids)
+    return {request.job_id: hold_of(request) for request in pending_with_reviewers(requests, viewer)}
 
 
-def pending_of(requests: QuerySet[ApprovalRequest], viewer: AnyUser | None) -> Iterable[Any]:
+def pending_with_reviewers(requests: QuerySet[ApprovalRequest], viewer: AnyUser | None) -> Iterable[Any]:
     """Those of `requests` that are pending, with what `hold_of` needs; nobody in particular needs no address."""
-    asks = Value(False) if viewer is None else awaits_decision_by(viewer)
+    is_theirs = Value(False) if viewer is None else awaits_decision_by(viewer)
     pending = with_deciders(requests.filter(status=RequestStatus.PENDING).only(*HOLD_COLUMNS))
-    return pending.annotate(is_theirs=ExpressionWrapper(asks, BooleanField()))
+    return pending.annotate(is_theirs=ExpressionWrapper(is_theirs, BooleanField()))
 
 
 def hold_of(request: Any) -> Hold:
-    """What a request that comes from `pending_of` holds its job by."""
+    """What a request that comes from `pending_with_reviewers` holds its job by."""
     people: int = request.deciders
     decide = "1 person can decide" if people == 1 else f"{people} people can decide"
-    reason = request.reason.rstrip(".")
-    words = f"Held by the rule {request.rule_name!r}: {reason}; {decide if people else 'nobody can decide'}"
-    return Hold(words, request.expires_at, address_of(request) if request.is_theirs else None)
+    rule_reason = request.reason.rstrip(".")
+    reason = f"Held by the rule {request.rule_name!r}: {rule_reason}; {decide if people else 'nobody can decide'}"
+    return Hold(reason, request.expires_at, request_address(request) if request.is_theirs else None)

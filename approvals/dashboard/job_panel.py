@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from approvals.admin.request_page import rule_in_words
 from approvals.models import ApprovalRequest, Decision
-from approvals.queries import address_of
+from approvals.queries import request_address
 from approvals.reviewers import decision_objection, request_warnings
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import as_utc
@@ -33,10 +33,10 @@ def panel_for(job: Job, reader: AnyUser) -> dict[str, Any] | None:
         "rule", "requested_by", "reviewer_group", "kept_from"
     )
     request = requests.order_by("id").last()
-    return None if request is None else _told(request, reader)
+    return None if request is None else _panel_data(request, reader)
 
 
-def _told(request: ApprovalRequest, reader: AnyUser) -> dict[str, Any]:
+def _panel_data(request: ApprovalRequest, reader: AnyUser) -> dict[str, Any]:
     is_open = request.status == RequestStatus.PENDING
     kind, label = CHIPS[RequestStatus(request.status)]
     objection = decision_objection(reader, request) if is_open else None
@@ -50,17 +50,17 @@ def _told(request: ApprovalRequest, reader: AnyUser) -> dict[str, Any]:
         "expires_at": as_utc(request.expires_at),
         "is_due": is_open and request.expires_at <= timezone.now(),
         "reviewed_at": as_utc(request.reviewed_at),
-        "decisions": [_decision(said) for said in request.decisions.all()],
+        "decisions": [_decision(decision) for decision in request.decisions.all()],
         "lack": request_warnings(request),
         "objection": objection,
-        "decide": address_of(request) if is_open and not objection else "",
+        "decide": request_address(request) if is_open and not objection else "",
     }
 
 
-def _decision(said: Decision) -> dict[str, Any]:
+def _decision(decision: Decision) -> dict[str, Any]:
     return {
-        "said": said,
-        "verdict": VERDICTS[Verdict(said.verdict)],
-        "at": as_utc(said.at),
-        "door": DOORS.get(said.source, said.source),
+        "decision": decision,
+        "verdict": VERDICTS[Verdict(decision.verdict)],
+        "at": as_utc(decision.at),
+        "door": DOORS.get(decision.source, decision.source),
     }

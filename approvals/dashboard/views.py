@@ -12,7 +12,7 @@ from django.utils import timezone
 from approvals.admin.request_page import change_lines, rule_in_words
 from approvals.dashboard.job_panel import CHIPS
 from approvals.models import ApprovalRequest
-from approvals.queries import admin_page_of, changes_of, managed_or_reviewed_by, visible_requests
+from approvals.queries import admin_address, changes_of, managed_or_reviewed_by, visible_requests
 from approvals.reviewers import decidable_by, reviewer_objections
 from approvals.statuses import RequestStatus
 from cloudtrain_site.api import as_utc
@@ -40,43 +40,43 @@ def count_to_decide(user: AnyUser, teams: Sequence[Team]) -> int:
 
 
 def _approvals(request: HttpRequest) -> dict[str, Any]:
-    user, wanted = request.user, _wanted(request)
+    user, linked_id = request.user, _linked_id(request)
     requests = visible_requests(user).select_related("job", "requested_by", "reviewer_group", "rule", "organization")
-    theirs = requests if is_superuser(user) else requests.filter(managed_or_reviewed_by(user) | Q(requested_by=user.pk))
-    sought = list(theirs.filter(pk=wanted).prefetch_related("decisions")) if wanted else []
+    listed = requests if is_superuser(user) else requests.filter(managed_or_reviewed_by(user) | Q(requested_by=user.pk))
+    linked = list(listed.filter(pk=linked_id).prefetch_related("decisions")) if linked_id else []
     # Found first and read then: with what belongs to them, all that there are would be put in order.
-    pending = theirs.filter(status=RequestStatus.PENDING).order_by("expires_at", "pk")
+    pending = listed.filter(status=RequestStatus.PENDING).order_by("expires_at", "pk")
     first = list(pending.values_list("pk", flat=True)[: MAX_PENDING_SHOWN + 1])
     first_pending = pending.filter(pk__in=first[:MAX_PENDING_SHOWN])
-    shown = _with(sought, first_pending.prefetch_related("decisions"), is_pending=True)
-    decided = theirs.filter(reviewed_at__isnull=False).order_by("-reviewed_at", "-pk")
+    shown = _include_linked(linked, first_pending.prefetch_related("decisions"), is_pending=True)
+    decided = listed.filter(reviewed_at__isnull=False).order_by("-reviewed_at", "-pk")
     last = list(decided.values_list("pk", flat=True)[:MAX_DECIDED_SHOWN])
     last_decided = requests.filter(pk__in=last).order_by("-reviewed_at", "-pk").defer("job__config", "terms")
     managed = set(organizations_of(user, MANAGERS).values_list("pk", flat=True))
     return {
         "pending": _pending_items(shown, user, managed),
         "has_more": len(first) > MAX_PENDING_SHOWN,
-        "decided": [_decided_item(item) for item in _with(sought, last_decided, is_pending=False)],
+        "decided": [_decided_item(item) for item in _include_linked(linked, last_decided, is_pending=False)],
         "is_full": len(last) == MAX_DECIDED_SHOWN,
-        "is_missing": bool(wanted) and not sought,
+        "is_missing": bool(linked_id) and not linked,
         "manages": bool(managed) or is_superuser(user),
         "events": EVENTS,
     }
 
 
-def _wanted(request: HttpRequest) -> int:
+def _linked_id(request: HttpRequest) -> int:
     """The request that the reader came for; 0: none, or nothing that could be one's number."""
-    asked = request.GET.get("request", "")
-    return int(asked) if asked.isascii() and asked.isdigit() and len(asked) <= MAX_ID_DIGITS else 0
+    value = request.GET.get("request", "")
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= MAX_ID_DIGITS else 0
 
 
-def _with(
-    sought: list[ApprovalRequest], found: Iterable[ApprovalRequest], *, is_pending: bool
+def _include_linked(
+    linked: list[ApprovalRequest], found: Iterable[ApprovalRequest], *, is_pending: bool
 ) -> list[ApprovalRequest]:
-    """What is shown of one kind; with the one that was sought, wherever it would stand."""
+    """What is shown of one kind; with the one that was linked, wherever it would stand."""
     shown = list(found)
     numbers = {request.pk for request in shown}
-    of_kind = [request for request in sought if (request.status == RequestStatus.PENDING) == is_pending]
+    of_kind = [request for request in linked if (request.status == RequestStatus.PENDING) == is_pending]
     return shown + [request for request in of_kind if request.pk not in numbers]
 
 
@@ -87,8 +87,8 @@ def _pending_items(requests: Sequence[ApprovalRequest], user: AnyUser, managed: 
     items = []
     for request in requests:
         objection = objections[request.pk]
-        said = list(request.decisions.all())
-        own = next((decision for decision in said if decision.user_id == user.pk), None)
+        decisions = list(request.decisions.all())
+        own = next((decision for decision in decisions if decision.user_id == user.pk), None)
         items.append(
             {
                 **_item(request),
@@ -96,12 +96,12 @@ def _pending_items(requests: Sequence[ApprovalRequest], user: AnyUser, managed: 
                 "expires_at": as_utc(request.expires_at),
                 "is_due": request.expires_at <= now,
                 "changes": change_lines(changes[request.pk]),
-                "said": [{"decision": decision, "at": as_utc(decision.at)} for decision in said],
+                "decisions": [{"decision": decision, "at": as_utc(decision.at)} for decision in decisions],
                 "objection": None if superuser else objection,
                 "bypasses": superuser and objection is not None,
-                "has_said": own is not None,
+                "has_decided": own is not None,
                 "is_own": request.requested_by_id == user.pk,
-                "admin": admin_page_of(request) if superuser or request.organization_id in managed else "",
+                "admin": admin_address(request) if superuser or request.organization_id in managed else "",
             }
         )
     return items

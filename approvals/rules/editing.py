@@ -60,18 +60,18 @@ def store_rule(rule: ApprovalRule, values: dict[str, Any], *, user: User) -> App
     check_may_edit(user, rule.organization_id)
     rule.full_clean()
     rule.save()
-    note_change(rule, user, "stored")
+    log_change(rule, user, "stored")
     return rule
 
 
 def remove_rule(rule: ApprovalRule, *, user: User) -> None:
     """Forget a rule. The requests that it made stay."""
     check_may_edit(user, rule.organization_id)
-    note_change(rule, user, "removed")
+    log_change(rule, user, "removed")
     ApprovalRule.objects.filter(pk=rule.pk).delete()
 
 
-def note_change(rule: ApprovalRule, user: AnyUser, what: str) -> None:
+def log_change(rule: ApprovalRule, user: AnyUser, change: str) -> None:
     """Put on record who changed the rules."""
-    extra = {"rule": rule.name, "rule_id": rule.pk, "by": user.get_username(), "change": what}
+    extra = {"rule": rule.name, "rule_id": rule.pk, "by": user.get_username(), "change": change}
     logger.info("Approval rule changed", extra=extra)

@@ -21,8 +21,8 @@ def pending_approvals(context: dict[str, Any]) -> int:
     request = context.get("request")
     if request is None or not context.get("has_permission") or not request.user.is_authenticated:
         return 0
-    theirs = remembered(request, "managed_or_reviewed", lambda: managed_or_reviewed_by(request.user))
-    pending = remembered(request, "pending", ApprovalRequest.objects.filter(theirs, is_decided=False).count)
+    condition = remembered(request, "managed_or_reviewed", lambda: managed_or_reviewed_by(request.user))
+    pending = remembered(request, "pending", ApprovalRequest.objects.filter(condition, is_decided=False).count)
     return int(pending)
 
 
