@@ -27,12 +27,12 @@ from queueing.waiting.positions import NOT_WAITING, waiting_facts
 Verb = Callable[[QueueEntry, ChangedBy], bool]
 
 
-def by(request: HttpRequest, reason: str = "") -> ChangedBy:
+def changed_by(request: HttpRequest, reason: str = "") -> ChangedBy:
     """The request's user, in the admin."""
     return ChangedBy(Actor.of(request.user), Source.ADMIN, reason)
 
 
-class InLine(ChangeList):
+class QueueOrderList(ChangeList):
     """The list in its real order, which is not always one of the columns', until the reader asks for another one."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
@@ -71,20 +71,20 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """With fair share it has an order that no column has."""
-        return InLine
+        return QueueOrderList
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """The page, its entries told of all at once: one by one they would cost several queries each."""
         page = super().get_changelist_instance(request)
-        told = waiting_facts([entry for entry in page.result_list if entry.status in WAITING], request.user)
+        facts = waiting_facts([entry for entry in page.result_list if entry.status in WAITING], request.user)
         for entry in page.result_list:
-            entry.told = told.get(entry.pk, NOT_WAITING)
+            entry.facts = facts.get(entry.pk, NOT_WAITING)
         return page
 
     @admin.display(description="place")
     def place(self, entry: Any) -> int | None:
         """Where it stands; empty when it doesn't wait for its turn."""
-        place: int | None = entry.told["queue_position"]
+        place: int | None = entry.facts["queue_position"]
         return place
 
     @admin.display(description="why it waits")
@@ -92,18 +92,22 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
         """The sentence that its submitter reads too; for a job that nobody can tell of, what to do."""
         if entry.unconfirmed_at is not None:
             return f"{claims.UNCONFIRMED.capitalize()} ({entry.last_error})"
-        return entry.told["waiting_reason"] or ""
+        return entry.facts["waiting_reason"] or ""
 
     @admin.action(description="Set the priority of the selected entries…", permissions=["view"])
     def set_priority(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> HttpResponse | None:
         """Ask for priority and reason, then override each."""
         form = PriorityForm(request.POST if "answered" in request.POST else None)
         if not form.is_valid():
-            return self._ask(request, entries, form, "Set the priority", "These jobs get another place in the queue")
-        wanted = form.cleaned_data
-        who = by(request, wanted["reason"])
+            return self._ask_reason(
+                request, entries, form, "Set the priority", "These jobs get another place in the queue"
+            )
+        values = form.cleaned_data
+        change = changed_by(request, values["reason"])
         done = [
-            claims.set_priority(entry, wanted["priority"], actor=who.actor, source=who.source, reason=who.reason)
+            claims.set_priority(
+                entry, values["priority"], actor=change.actor, source=change.source, reason=change.reason
+            )
             for entry in entries
         ]
         report(request, won=sum(done), lost=len(done) - sum(done), done="reordered", too_late="had left the queue")
@@ -113,34 +117,42 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
     def cancel_entries(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> None:
         """Ask for each job to be stopped, and say how many were."""
         actor = Actor.of(request.user)
-        asked = [lifecycle.request_cancel(entry.job, actor=actor, source=Source.ADMIN) for entry in entries]
-        report(request, won=sum(asked), lost=len(asked) - sum(asked), done="cancelled", too_late="had already ended")
+        cancelled = [lifecycle.request_cancel(entry.job, actor=actor, source=Source.ADMIN) for entry in entries]
+        report(
+            request,
+            won=sum(cancelled),
+            lost=len(cancelled) - sum(cancelled),
+            done="cancelled",
+            too_late="had already ended",
+        )
 
     @admin.action(description="Unconfirmed: submit again, the provider doesn't have it…", permissions=["view"])
     def resubmit_entries(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> HttpResponse | None:
         """Ask for the reason, then have each take its turn once more."""
         heading = "Only when you have looked: a job that the provider has after all would be trained, and paid, twice"
-        return self._settle(request, entries, operations.resubmit, ("Submit again", heading, "submitted again"))
+        return self._decide_unconfirmed(
+            request, entries, operations.resubmit, ("Submit again", heading, "submitted again")
+        )
 
     @admin.action(description="Unconfirmed: give up…", permissions=["view"])
     def give_up_entries(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> HttpResponse | None:
         """Ask for the reason, then end each job."""
         heading = "These jobs end here: stop what the provider may have of them"
-        return self._settle(request, entries, operations.end_unconfirmed, ("Give up", heading, "given up"))
+        return self._decide_unconfirmed(request, entries, operations.end_unconfirmed, ("Give up", heading, "given up"))
 
-    def _settle(
-        self, request: HttpRequest, entries: QuerySet[QueueEntry], verb: Verb, words: tuple[str, str, str]
+    def _decide_unconfirmed(
+        self, request: HttpRequest, entries: QuerySet[QueueEntry], verb: Verb, texts: tuple[str, str, str]
     ) -> HttpResponse | None:
-        title, heading, done = words
+        title, heading, done = texts
         form = ReasonForm(request.POST if "answered" in request.POST else None)
         if not form.is_valid():
-            return self._ask(request, entries, form, title, heading)
-        settled = [verb(entry, by(request, form.cleaned_data["reason"])) for entry in entries]
+            return self._ask_reason(request, entries, form, title, heading)
+        settled = [verb(entry, changed_by(request, form.cleaned_data["reason"])) for entry in entries]
         lost = len(settled) - sum(settled)
         report(request, won=sum(settled), lost=lost, done=done, too_late="not, or no longer, unconfirmed")
         return None
 
-    def _ask(
+    def _ask_reason(
         self, request: HttpRequest, entries: QuerySet[QueueEntry], form: forms.Form, title: str, heading: str
     ) -> HttpResponse:
         context = {
@@ -174,7 +186,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
     def _set_paused(self, request: HttpRequest, *, paused: bool) -> None:
         if not may_run_queue(request.user):
             messages.error(request, "This touches every organization: a superuser does it.")
-        elif operations.set_paused(paused, by(request)):
+        elif operations.set_paused(paused, changed_by(request)):
             messages.success(request, f"The queue is {'paused' if paused else 'going on'}.")
         else:
             messages.warning(request, f"The queue was {'paused' if paused else 'going'} already.")
@@ -197,7 +209,7 @@ class QueueStateAdmin(SuperuserAdmin[QueueState]):
 
     def save_model(self, request: HttpRequest, obj: QueueState, form: Any, change: bool) -> None:
         """Through the verb, so that who changed what is on record and a pass obeys."""
-        operations.set_general({name: form.cleaned_data[name] for name in form.changed_data}, by(request))
+        operations.set_general({name: form.cleaned_data[name] for name in form.changed_data}, changed_by(request))
 
 
 @admin.register(ProviderLimit)
@@ -224,7 +236,7 @@ class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
         self._switch(request, rows, drained=False)
 
     def _switch(self, request: HttpRequest, rows: QuerySet[ProviderLimit], *, drained: bool) -> None:
-        switched = [operations.set_provider(row.pk, {"drained": drained}, by(request)) for row in rows]
+        switched = [operations.set_provider(row.pk, {"drained": drained}, changed_by(request)) for row in rows]
         done, before = ("drained", "drained already") if drained else ("taking jobs again", "not drained")
         report(request, won=sum(switched), lost=switched.count(0), done=done, too_late=before)
 
@@ -238,9 +250,9 @@ class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
 
     def save_model(self, request: HttpRequest, obj: ProviderLimit, form: Any, change: bool) -> None:
         """Through the verb; what it refuses is said, and nothing is changed."""
-        wanted = {name: form.cleaned_data[name] for name in form.changed_data if name != "provider"}
+        values = {name: form.cleaned_data[name] for name in form.changed_data if name != "provider"}
         try:
-            operations.set_provider(obj.pk, wanted, by(request))
+            operations.set_provider(obj.pk, values, changed_by(request))
         except LimitError as error:
             messages.error(request, str(error))
 

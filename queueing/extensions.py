@@ -64,7 +64,7 @@ holds: Registry[HoldFinder] = Registry()
 
 def find_holds(job_ids: Sequence[str], viewer: AnyUser | None) -> dict[str, Hold]:
     """What holds each of the held jobs, by its id."""
-    found: dict[str, Hold] = {}
+    found_holds: dict[str, Hold] = {}
     for finder in holds.values() if job_ids else ():
-        found.update(finder(job_ids, viewer))
-    return found
+        found_holds.update(finder(job_ids, viewer))
+    return found_holds

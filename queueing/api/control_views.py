@@ -43,16 +43,16 @@ class QueueControlViewSet(ViewSet):
     @concurrency.mapping.post
     def set_concurrency(self, request: Request) -> Response:
         """Change limits."""
-        wanted = checked(LimitsBody, request.data)
-        by = ChangedBy(Actor.of(request.user), Source.API, wanted["reason"])
-        general = {name: wanted[name] for name in GENERAL if name in wanted}
-        if (general or wanted.get("providers")) and not may_run_queue(request.user):
+        body = checked(LimitsBody, request.data)
+        by = ChangedBy(Actor.of(request.user), Source.API, body["reason"])
+        general = {name: body[name] for name in GENERAL if name in body}
+        if (general or body.get("providers")) and not may_run_queue(request.user):
             raise PermissionDenied("These limits touch every organization: a superuser changes them.")
-        own = _own_limits(request.user, wanted.get("organizations", {}))
+        own = _own_limits(request.user, body.get("organizations", {}))
         try:
             with unit_of_work():
                 operations.set_general(general, by)
-                for name, limits in wanted.get("providers", {}).items():
+                for name, limits in body.get("providers", {}).items():
                     operations.set_provider(name, limits, by)
                 for organization, limit in own:
                     operations.set_organization(organization, limit, by, may_exceed=is_superuser(request.user))
@@ -97,10 +97,10 @@ class QueueControlViewSet(ViewSet):
         return _set_paused(request.user, False)
 
 
-def _own_limits(user: AnyUser, wanted: dict[str, Any]) -> list[tuple[Organization, int | None]]:
+def _own_limits(user: AnyUser, limits: dict[str, Any]) -> list[tuple[Organization, int | None]]:
     """The organizations whose own number `user` may set. Raises for any other."""
     own = []
-    for name, limit in wanted.items():
+    for name, limit in limits.items():
         organization = organizations_of(user).filter(name=name).first()
         if organization is None:
             raise ValidationError({"organizations": f"You belong to no organization called {name!r}."})

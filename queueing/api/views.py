@@ -107,14 +107,14 @@ class QueueViewSet(CancelsJobs):
 
         For one that its provider, by all that can be seen there, does not have.
         """
-        return _settle(request, job_id, operations.resubmit)
+        return _decide_unconfirmed(request, job_id, operations.resubmit)
 
     @extend_schema(request=ReasonBody, responses=ChangedJobSerializer)
     @raises(Conflict)
     @action(methods=["post"], detail=True, url_path="give-up")
     def give_up(self, request: Request, job_id: str) -> Response:
         """End an unconfirmed job, and free its slot."""
-        return _settle(request, job_id, operations.end_unconfirmed)
+        return _decide_unconfirmed(request, job_id, operations.end_unconfirmed)
 
 
 def _entry_of(job_id: str) -> QueueEntry:
@@ -133,7 +133,7 @@ def _managed_job(user: AnyUser, job_id: str) -> Job:
     return job
 
 
-def _settle(request: Request, job_id: str, verb: Callable[[QueueEntry, ChangedBy], bool]) -> Response:
+def _decide_unconfirmed(request: Request, job_id: str, verb: Callable[[QueueEntry, ChangedBy], bool]) -> Response:
     """Decide about a job of which nobody knows whether its provider has it."""
     job = _managed_job(request.user, job_id)
     reason = checked(ReasonBody, request.data)["reason"]

@@ -29,13 +29,13 @@ def panel_for(job: Job, reader: AnyUser) -> dict[str, Any] | None:
 def _waiting(entry: QueueEntry, job: Job, reader: AnyUser) -> dict[str, Any]:
     entry.job = job
     explainer = Explainer(reader, [entry])
-    line = QueueOrder(explainer.limits, explainer.usage, explainer.now)
+    order = QueueOrder(explainer.limits, explainer.usage, explainer.now)
     return {
         "entry": entry,
-        "place": line.positions([entry.pk]).get(entry.pk),
+        "position": order.positions([entry.pk]).get(entry.pk),
         "blockers": explainer.explain(entry),
         "next": NEXT,
-        "wait": _in_words(WaitEstimates(explainer, line, [entry]).of(entry)),
+        "wait": _in_words(WaitEstimates(explainer, order, [entry]).of(entry)),
     }
 
 

@@ -27,8 +27,8 @@ def _metrics(request: HttpRequest) -> dict[str, Any]:
     teams = list(organizations_of(user).order_by("name").values_list("name", flat=True))
     team = request.GET.get("organization", "")
     team = team if team in teams else ""
-    asked = request.GET.get("days", "")
-    days = next((period for period in PERIOD_DAYS if str(period) == asked), DEFAULT_PERIOD_DAYS)
+    requested = request.GET.get("days", "")
+    days = next((period for period in PERIOD_DAYS if str(period) == requested), DEFAULT_PERIOD_DAYS)
     figures = summary(user, days, team)
     return {
         "days": days,
@@ -46,8 +46,8 @@ def _metrics(request: HttpRequest) -> dict[str, Any]:
 
 
 def _address(days: int, team: str) -> str:
-    asked = {"days": str(days), "organization": team}
-    return f"?{urlencode({name: value for name, value in asked.items() if value})}"
+    parameters = {"days": str(days), "organization": team}
+    return f"?{urlencode({name: value for name, value in parameters.items() if value})}"
 
 
 def _tiles(figures: dict[str, Any]) -> list[dict[str, str]]:
@@ -76,8 +76,8 @@ def _spend_of(day: dict[str, Any]) -> dict[str, Any]:
 
 
 def _depth(user: AnyUser, days: int, team: str) -> list[dict[str, Any]]:
-    found = depth_by_day(user, Period(days, timezone.now(), team))
-    return [{"date": str(day), "depth": depth} for day, depth in found]
+    depths = depth_by_day(user, Period(days, timezone.now(), team))
+    return [{"date": str(day), "depth": depth} for day, depth in depths]
 
 
 metrics_page, metrics_now = live_page("queueing/metrics.html", "queueing/_metrics.html", _metrics)

@@ -64,29 +64,29 @@ def _queue(request: HttpRequest) -> dict[str, Any]:
 
 
 def _page_number(request: HttpRequest) -> int:
-    asked = request.GET.get("page", "")
-    return max(1, min(int(asked), MAX_PAGE)) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 1
+    value = request.GET.get("page", "")
+    return max(1, min(int(value), MAX_PAGE)) if value.isascii() and value.isdigit() and len(value) < 10 else 1
 
 
 def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[dict[str, Any]]]:
     """The lines of each group. The number of queries doesn't depend on how many there are."""
     entries = [entry for group in groups.values() for entry in group]
-    told = {shown["job_id"]: shown for shown in EntrySerializer(with_facts(entries, user), many=True).data}
+    facts_by_job = {shown["job_id"]: shown for shown in EntrySerializer(with_facts(entries, user), many=True).data}
     managed, submitted = _organizations(user, MANAGERS), _organizations(user, SUBMITTERS)
     superuser = is_superuser(user)
-    held = extensions.find_holds([entry.job_id for entry in groups["held"]], user)
+    holds = extensions.find_holds([entry.job_id for entry in groups["held"]], user)
 
     def row(entry: QueueEntry) -> dict[str, Any]:
         manages = superuser or entry.organization_id in managed
         is_own = entry.user_id == user.pk and entry.organization_id in submitted
         is_stoppable = entry.job.cancel_requested_at is None
-        facts = told[entry.job_id]
+        facts = facts_by_job[entry.job_id]
         return {
             **facts,
             **_chip(entry),
             "why": _why(facts, is_stoppable),
             "wait": _in_words(facts["estimated_wait_seconds"]),
-            "hold": held.get(entry.job_id) if is_stoppable else None,
+            "hold": holds.get(entry.job_id) if is_stoppable else None,
             "may_reorder": manages and is_stoppable,
             "may_cancel": is_stoppable and (manages or is_own),
         }
