@@ -1,4 +1,4 @@
-"""What an approval is good for: the terms of a job, their fingerprint, and how two of them differ."""
+"""The terms of a job that an approval covers, their fingerprint, and the differences of two."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from jobs.models import Job
 
 COST = "estimated_cost_usd"
 SECRETS = "secrets"
-#: So many differences are told one by one.
+#: A reason names the first differences, and counts the others.
 MAX_DIFFERENCES = 12
 MAX_VALUE_CHARS = 60
 
 
 def terms_of(job: Job, key: str = "") -> dict[str, Any]:
-    """All that decides what runs and what it will cost. Secrets are in it by their fingerprints under `key` alone.
+    """Return all that decides what runs and what it costs. Of secrets only the fingerprints under `key` are in it.
 
     Raises SecretsLostError.
     """
@@ -28,7 +28,7 @@ def terms_of(job: Job, key: str = "") -> dict[str, Any]:
     terms = {
         "config": job.config,
         "dataloader_config": job.dataloader_config,
-        # A job has one only where datasets can be uploaded.
+        # Jobs have this column only where datasets can be uploaded.
         "dataset": getattr(job, "dataset_id", None),
         "provider": job.provider,
         "hardware_profile": job.hardware_profile,
@@ -38,29 +38,27 @@ def terms_of(job: Job, key: str = "") -> dict[str, Any]:
 
 
 def possible_terms(job: Job) -> list[dict[str, Any]]:
-    """The terms as they may have been written down: under the present SECRET_KEY first. Raises SecretsLostError."""
+    """Return the terms under each known SECRET_KEY, the present one first. Raises SecretsLostError."""
     return [terms_of(job, key) for key in keys()] if job.sealed else [terms_of(job)]
 
 
 def stored_terms(job: Job) -> dict[str, Any]:
-    """The terms as the database gives them back: it may write a number another way than the client did."""
+    """Return the terms as the database has them: it may write a number another way than the client did."""
     return terms_of(stored_job(job))
 
 
 def stored_job(job: Job) -> Job:
-    """The job as the database has it."""
     return Job.objects.get(pk=job.pk)
 
 
 def digest_of_terms(terms: dict[str, Any]) -> str:
-    """The fingerprint of `terms`."""
     return digest_of(terms)
 
 
 def still_covers(approved: dict[str, Any], current: dict[str, Any]) -> bool:
-    """Whether an approval is good for a retry: the same in everything, and not estimated to cost more.
+    """Whether an approval covers a retry: the same in everything, and not estimated to cost more.
 
-    Each finished job moves the estimates a little, so an estimate that fell is no new question.
+    Each finished job moves the estimates a little, so a lower estimate needs no new approval.
     """
     without_cost = {**current, COST: approved.get(COST)}
     if digest_of(without_cost) != digest_of(approved):
@@ -70,7 +68,7 @@ def still_covers(approved: dict[str, Any], current: dict[str, Any]) -> bool:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """What differs between two terms, in words; secrets are masked."""
+    """Return the differences of two terms as a text; secrets are masked."""
     before, after = dict(_leaves(_without_secrets(old))), dict(_leaves(_without_secrets(new)))
     paths = [path for path in {**before, **after} if before.get(path) != after.get(path)]
     if not paths:
@@ -88,7 +86,7 @@ def _without_secrets(terms: dict[str, Any]) -> Any:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every single value with its place. Masking has bounded how deep this goes."""
+    """Yield each single value with its path. Masking has bounded the depth."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
     if items is None or not value:
         yield path, _shorten(value)

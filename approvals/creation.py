@@ -1,4 +1,4 @@
-"""How a request comes to be: a rule holds a job, an approval turns out to be void, or one is still good."""
+"""The creation of requests: for a held job, after a void approval, or by an approval that still covers a retry."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger("simpletuner.cloud.approvals")
 
 
 def create_request(job: Job, hold: Hold, *, actor: Actor, source: str) -> ApprovalRequest:
-    """Put the question whether `job` may go, in the transaction that holds it."""
+    """Create the request of a held job, in the transaction that holds it."""
     rule = hold.rule
     return _create(
         job,
@@ -41,7 +41,7 @@ def create_request(job: Job, hold: Hold, *, actor: Actor, source: str) -> Approv
 
 
 def renew_request(void: ApprovalRequest, job: Job, *, reason: str, actor: Actor, source: str) -> ApprovalRequest:
-    """Put the question once more, by the same rule and to the same reviewers, about the job as it is now."""
+    """Create a request for the job as it is now, with the same rule, reviewers and lifetime as the void one."""
     return _create(
         job,
         void.expires_at - void.requested_at,
@@ -70,9 +70,9 @@ def _create(job: Job, lifetime: timedelta, *, actor: Actor, source: str, **field
 
 
 def reuse_approval(job: Job, hold: Hold, *, user: User, source: str) -> ApprovalRequest | None:
-    """The approval of the job that `job` repeats, when it is still good for it: by the same rule, in its time.
+    """Approve a retry by the approval of the job that it repeats. None: this rule has none that covers it.
 
-    It is written down as a request of the new job, so that the dispatcher compares this job with what was approved.
+    The approval is stored as a request of the new job, so that the dispatcher compares this job with what was approved.
     """
     rule = hold.rule
     earlier = (

@@ -1,4 +1,4 @@
-"""One decision of a person, whether by API or admin, alone or one of a hundred, and the answer to it in words."""
+"""Decisions of a person by API or admin, one or up to a hundred at once, and their results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from approvals.reviewers import bypasses, decision_objection
 from approvals.statuses import RequestStatus, Verdict
 from jobs.permissions import is_superuser
 
-#: At most so many at once: each is a transaction of its own.
+#: Each is a transaction of its own.
 MAX_BULK_DECISIONS = 100
 REASON_NEEDED = "Say why: the requester will read it."
 BYPASS_REASON_NEEDED = "You are no reviewer of this request: a superuser who decides all the same says why."
@@ -22,11 +22,11 @@ BYPASS_REASON_NEEDED = "You are no reviewer of this request: a superuser who dec
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one decision."""
+    """The result of one decision."""
 
     request_id: int
     won: bool
-    #: The request's status after it; empty when it is not the asker's to see.
+    #: The request's status afterwards; empty when the user may not see the request.
     status: str
     code: str
     detail: str
@@ -35,7 +35,7 @@ class Answer:
 def decide(
     request: ApprovalRequest, verdict: Verdict, *, user: User, source: str, reason: str = "", bypass: bool = False
 ) -> Answer:
-    """Let `user` decide, if they may."""
+    """Decide as `user`, if they may. A refusal is an Answer with `won` False, its code and its reason."""
     objection = decision_objection(user, request)
     if bypass and not is_superuser(user):
         objection = "Only superusers decide past the reviewers."
@@ -73,7 +73,7 @@ def _success_message(request: ApprovalRequest) -> str:
 def decide_each(
     ids: Sequence[int], verdict: Verdict, *, user: User, source: str, reason: str = "", bypass: bool = False
 ) -> list[Answer]:
-    """Let `user` decide about each, in their order; one that goes wrong doesn't keep the others from being decided."""
+    """Decide each as `user`, in the order of the ids. A refused one doesn't keep the others from being decided."""
     requests = visible_requests(user).in_bulk(ids)
     answers = []
     for pk in dict.fromkeys(ids):

@@ -1,4 +1,4 @@
-"""The verbs of an approval request. Each says in its answer whether this call made the decision."""
+"""The verbs of an approval request. Each returns whether this call made the decision."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OUTCOME_WORDS = {
 
 
 def outcome_message(request: ApprovalRequest, user: AnyUser | None = None) -> str:
-    """What became of a request, for somebody who came too late."""
+    """Return the outcome of a request, as a message for somebody who decided too late."""
     request.refresh_from_db(fields=["status", "reviewed_by", "reviewed_at"])
     if request.status == RequestStatus.EXPIRED:
         return f"The approval expired at {_clock(request.expires_at)}."
@@ -88,7 +88,7 @@ def _complete_approval(request: ApprovalRequest, actor: Actor, source: str, note
 
 
 def reject(request: ApprovalRequest, *, user: User, source: str, notes: str) -> bool:
-    """Refuse the job: its entry fails and it is cancelled. False: decided or expired before."""
+    """Reject the job: its entry fails and it is cancelled. False: decided or expired before."""
     if expire_when_due(request, source):
         return False
     actor, bypass = Actor.of(user), bypasses(user, request)
@@ -102,12 +102,12 @@ def reject(request: ApprovalRequest, *, user: User, source: str, notes: str) -> 
 
 
 def cancel(request: ApprovalRequest, *, actor: Actor, source: str, reason: str = "") -> bool:
-    """Take the request back, and its job with it. False: decided or expired before."""
+    """Withdraw the request and cancel its job. False: decided or expired before."""
     return end_unapproved(request, RequestStatus.CANCELLED, actor, source, reason or "withdrawn by the requester")
 
 
 def expire(request: ApprovalRequest, *, source: str, entry: QueueEntry | None = None) -> bool:
-    """Nobody decided in time: request expired, entry failed, job cancelled, in one transaction.
+    """Expire the request, fail the entry and cancel the job, in one transaction. False: decided before, or not due.
 
     `entry` is the job's queue entry, where the caller has read it.
     """
@@ -119,19 +119,19 @@ def expire(request: ApprovalRequest, *, source: str, entry: QueueEntry | None = 
 
 
 def withdraw(request: ApprovalRequest, *, actor: Actor, source: str) -> bool:
-    """The job has ended by itself: nothing is left to decide."""
+    """Cancel the request of a job that has ended by itself. False: decided or expired before."""
     return _decide(request, RequestStatus.CANCELLED, actor, source, f"the job is {request.job.status}")
 
 
 def expire_when_due(request: ApprovalRequest, source: str) -> bool:
-    """Expire a request that somebody tries to decide too late. True: this call did."""
+    """Expire the request if its deadline has passed. True: this call did."""
     return request.expires_at <= timezone.now() and expire(request, source=source)
 
 
 def _record_decision(
     request: ApprovalRequest, user: User, verdict: Verdict, source: str, notes: str, bypass: bool
 ) -> bool:
-    """Write down what `user` says. False: nothing is left to say, or they have said it before.
+    """Store the decision of `user`. False: the request isn't open any more, or they have approved it before.
 
     The request's row is locked until the transaction ends (SQLite's are one at a time anyway): of two reviewers
     whose approvals are the last two that are needed, the second one must count the first.
@@ -146,7 +146,7 @@ def _record_decision(
         return False
     fields = {"verdict": verdict, "reason": notes, "bypass": bypass, "source": source, "at": now, "name": user.username}
     fields["correlation_id"] = get_correlation_id()
-    # Who has approved before may reject now.
+    # A person who has approved before may reject now.
     Decision.objects.bulk_create(
         [Decision(request=request, user=user, **fields)],
         update_conflicts=True,
@@ -157,7 +157,7 @@ def _record_decision(
 
 
 def _record_partial_approval(request: ApprovalRequest, actor: Actor, source: str, message: str) -> None:
-    """An approval that is not the last is history and news too, though the request stays pending."""
+    """Record an approval that is not the last in history and events, though the request stays pending."""
     request.record(Change.of(request, request.status, request.status, actor=actor, source=source, reason=message))
 
 
@@ -171,7 +171,7 @@ def end_unapproved(
     bypass: bool = False,
     entry: QueueEntry | None = None,
 ) -> bool:
-    """End a request without an approval, and its entry and its job with it."""
+    """End a request without an approval, with its entry and its job. False: decided or expired before."""
     job = request.job
     with unit_of_work():
         if not _decide(request, to, actor, source, reason, bypass=bypass):
@@ -202,8 +202,8 @@ def _change_status(
     notes: str,
     bypass: bool,
 ) -> bool:
-    # Only what is pending is decided: an approval ends otherwise by being void alone. Expiry must really be due; who
-    # approves or rejects was in time when they locked the row.
+    # Only a pending request is decided; an approval ends only by becoming void. An expiry must be due at this moment;
+    # an approval or rejection was in time when it locked the row.
     early = to == RequestStatus.EXPIRED and request.expires_at > now
     if early or request.status != RequestStatus.PENDING:
         return False

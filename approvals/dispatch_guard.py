@@ -1,4 +1,4 @@
-"""What was approved is what runs: the dispatcher asks here before it calls the provider."""
+"""The check before a provider is called: only the job that was approved may run."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ logger = logging.getLogger("simpletuner.cloud.approvals")
 
 
 def jobs_with_requests(job_ids: Sequence[str]) -> set[str]:
-    """Those of the jobs that a rule has held at any time."""
+    """Return those of the jobs that a rule has held at any time."""
     return set(ApprovalRequest.objects.filter(job__in=job_ids).values_list("job_id", flat=True))
 
 
 def check_approval(entry: QueueEntry, job: Job) -> bool:
-    """Whether the job may go by its approval; one that no rule held needs none. False: it is held again."""
+    """Whether the job may go: its approval covers it, or no rule held it. False: it has been held again."""
     request = ApprovalRequest.objects.filter(job=job).select_related("rule", "reviewer_group").order_by("id").last()
     if request is None:
         return True
     try:
         possible = possible_terms(job)
     except SecretsLostError:
-        # The dispatcher, who can't open them either, fails it and says why.
+        # The dispatcher can't decrypt them either, and fails the job with that reason.
         return True
     if request.status == RequestStatus.APPROVED and request.config_digest in map(digest_of_terms, possible):
         return True
@@ -48,7 +48,7 @@ def check_approval(entry: QueueEntry, job: Job) -> bool:
 
 
 def _hold_again(entry: QueueEntry, job: Job, request: ApprovalRequest, reason: str) -> None:
-    """Void the approval, ask again and block the entry: all of it, or nothing when the claim was lost."""
+    """Void the approval, create a new request and block the entry: all of it, or nothing when the claim was lost."""
     with unit_of_work():
         if not claims.block(entry, actor=DISPATCHER, reason=reason):
             return
@@ -60,7 +60,7 @@ def _hold_again(entry: QueueEntry, job: Job, request: ApprovalRequest, reason: s
 
 
 def _void(request: ApprovalRequest, reason: str) -> bool:
-    """Who approved stays on record in the request's decisions and the job's history."""
+    """Cancel the approval. Its decisions, and the job's history, still say who approved."""
     return change_state(
         request,
         RequestStatus.CANCELLED,

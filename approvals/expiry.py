@@ -1,4 +1,4 @@
-"""The deadline: whose time is over, by the loop, by cron, and by who comes too late."""
+"""Expiry of requests whose deadline has passed, by the loop and by the command."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from queueing.models import QueueEntry
 
 logger = logging.getLogger("simpletuner.cloud.approvals")
 
-#: So many are read at a time. Without their configs: ten thousand of those may be gigabytes.
+#: The requests of a batch are read without configs: those of ten thousand may be gigabytes.
 BATCH_SIZE = 200
 LARGE_COLUMNS = ("terms", "job__config", "job__dataloader_config")
 
-#: Changes stand in line for SQLite's writer (`WriteQueue`), and are never passed by this loop. What writes outside of
-#: a unit of work, a session or a task, asks SQLite itself again and again: a rest now and then lets it in.
+#: Units of work queue for SQLite's writer (`WriteQueue`), so this loop never passes them. A write outside of a
+#: unit of work, of a session or a task, polls SQLite for the lock: a rest now and then lets it in.
 WORK_SECONDS, REST_SECONDS = 0.033, 0.002
 
 
 def due_requests() -> QuerySet[ApprovalRequest]:
-    """Pending requests whose deadline has passed, the longest overdue first."""
+    """Return the pending requests whose deadline has passed, the longest overdue first."""
     pending = ApprovalRequest.objects.filter(status=RequestStatus.PENDING, expires_at__lte=timezone.now())
     return pending.select_related("job").order_by("expires_at", "id")
 
 
 def expire_due(*, source: str) -> int:
-    """Expire every request whose deadline has passed. Returns how many; safe beside any other sweep.
+    """Expire every request whose deadline has passed. Returns how many; safe beside other sweeps.
 
-    Each is a transaction of its own, so that nobody waits for more than one of them.
+    Each is a transaction of its own, so that other writers wait for one of them at most.
     """
     pace, started = _Pace(), time.monotonic()
     expired = sum(_expire_batch(batch, source, pace) for batch in _batches(due_requests().defer(*LARGE_COLUMNS)))
@@ -52,7 +52,7 @@ def expire_due(*, source: str) -> int:
 
 
 def _batches(due: QuerySet[ApprovalRequest]) -> Iterator[list[ApprovalRequest]]:
-    """Each row once, however many there are, and without an open cursor between the transactions."""
+    """Yield each row once, in batches by key, without an open cursor between the transactions."""
     batch = list(due[:BATCH_SIZE])
     while batch:
         yield batch
@@ -62,20 +62,20 @@ def _batches(due: QuerySet[ApprovalRequest]) -> Iterator[list[ApprovalRequest]]:
 
 
 class _Pace:
-    """Leaves SQLite's one writer to the others now and then. PostgreSQL has many writers, and needs no rest."""
+    """Leaves SQLite's writer to others now and then. PostgreSQL has many writers, and needs no rest."""
 
     def __init__(self) -> None:
         self._rest_at = time.monotonic() + WORK_SECONDS
 
     def rest_when_due(self) -> None:
-        """Between two transactions: sleep when it is time."""
+        """Sleep when a rest is due. Call it between two transactions."""
         if connection.vendor == "sqlite" and time.monotonic() >= self._rest_at:
             time.sleep(REST_SECONDS)
             self._rest_at = time.monotonic() + WORK_SECONDS
 
 
 def _expire_batch(batch: list[ApprovalRequest], source: str, pace: _Pace) -> int:
-    """Expire each. What was read of them together is compared again by each one's own update."""
+    """Expire each request. They are read together, so each update compares the read state again."""
     entries = claims.live_entries(request.job for request in batch)
     expired = 0
     for request in batch:
@@ -85,7 +85,7 @@ def _expire_batch(batch: list[ApprovalRequest], source: str, pace: _Pace) -> int
 
 
 def _expire_safely(request: ApprovalRequest, source: str, entry: QueueEntry | None) -> bool:
-    """One request's surprise must not keep the others of the sweep from their end."""
+    """Expire one request. Its exception is logged, so that the sweep goes on with the others."""
     try:
         return decisions.expire(request, source=source, entry=entry)
     except Exception:
@@ -94,7 +94,7 @@ def _expire_safely(request: ApprovalRequest, source: str, entry: QueueEntry | No
 
 
 def close_orphans(*, source: str) -> int:
-    """Withdraw the requests of jobs that ended without a decision: what a lost signal would have done."""
+    """Withdraw the pending requests of jobs that have ended, after a lost signal. Returns how many."""
     orphans = ApprovalRequest.objects.filter(status=RequestStatus.PENDING, job__status__in=TERMINAL)
     requests = orphans.select_related("job").defer(*LARGE_COLUMNS)
     return sum(decisions.withdraw(request, actor=SYSTEM, source=source) for request in requests)

@@ -1,4 +1,4 @@
-"""What the approvals have to say about the state of the site."""
+"""The approvals' part of the health report."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from jobs.models import Membership
 
 @dataclass(frozen=True, slots=True)
 class UndecidableRequests:
-    """The pending requests about which too few people are there to decide."""
+    """Pending requests that have fewer reviewers than they need approvals."""
 
     count: int
-    #: When the first of them expires.
+    #: The moment when the first of them expires.
     first: datetime
 
 
 def undecidable_requests() -> UndecidableRequests | None:
-    """What nobody can decide; None when every request has its reviewers. Three questions, however many there are."""
+    """Return the requests with too few reviewers; None when there are none. Three queries, however many are pending."""
     pending = ApprovalRequest.objects.filter(status=RequestStatus.PENDING).order_by()
-    # What decides who decides: requests that agree in all of this have the same reviewers.
+    # Requests that agree in all these columns have the same reviewers.
     alike = pending.values_list(
         *("organization", "reviewer_role", "reviewer_group", "requested_by", "self_approval", "approvals_needed")
     ).annotate(count=Count("pk"), first=Min("expires_at"))
@@ -43,7 +43,7 @@ def undecidable_requests() -> UndecidableRequests | None:
 
 
 class _Reviewers:
-    """Everybody who might decide somewhere, read at once: what `reviewers.eligible` asks for one request."""
+    """All possible reviewers, read at once: like `reviewers.eligible`, but for many requests."""
 
     def __init__(self) -> None:
         self.members: dict[int, dict[int, str]] = defaultdict(dict)
@@ -55,7 +55,7 @@ class _Reviewers:
             self.groups[group].add(user)
 
     def count_deciding(self, organization: int | None, role: str, group: int | None, excluded: int | None) -> int:
-        """How many decide there, without the requester."""
+        """Return how many people decide there, without `excluded`."""
         members = self.members.get(organization or 0, {})
         if group is None:
             reviewers = {user for user, has in members.items() if has in roles_from(role)}
@@ -65,7 +65,7 @@ class _Reviewers:
 
 
 def warning() -> str:
-    """A sentence for the health page; empty when every request can be decided. It names nobody's job."""
+    """Return a sentence for the health page; empty when all requests can be decided. It names no job."""
     undecidable = undecidable_requests()
     if undecidable is None:
         return ""

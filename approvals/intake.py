@@ -1,4 +1,4 @@
-"""The one door in: a submission becomes a job, its queue entry and, when a rule says so, its approval request."""
+"""The only way in: a submission becomes a job, its queue entry and, when a rule holds it, an approval request."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KEY_LIFETIME = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class SubmissionRequest:
-    """A submission, who makes it, and for whom."""
+    """A submission with its user, its organization, and how it was made."""
 
     user: User
     organization: Organization
@@ -48,15 +48,13 @@ class SubmissionRequest:
     retry_of: Job | None = None
 
     def digest(self, key: str = "") -> str:
-        """What makes two requests under one idempotency key the same request; its secrets are in it under `key`."""
+        """Return the digest by which a replay is recognized. Secrets are in it by their fingerprints under `key`."""
         origin = self.retry_of.pk if self.retry_of else None
         return digest_of([self.submission.digest(key), self.organization.pk, origin])
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a submission."""
-
     job: Job
     is_replay: bool
     approval: ApprovalRequest | None
@@ -66,18 +64,18 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a submission would come to, if it were made now."""
+    """The outcome that a submission would have now."""
 
     estimated_cost: Decimal | None
     estimated_seconds: float | None
     hold: Hold | None
-    #: Where it would stand once nothing holds it.
+    #: Its position and wait once nothing holds it.
     start: StartEstimate
     warnings: tuple[str, ...] = ()
 
 
 def submit(submission_request: SubmissionRequest) -> Outcome:
-    """Take a submission in, whole or not at all. A replay of its idempotency key gives the first one's job.
+    """Store a submission, whole or not at all. A replay of its idempotency key returns the first one's job.
 
     Raises Conflict when the key was used for something else.
     """
@@ -137,7 +135,7 @@ def _log(job: Job, request: ApprovalRequest | None) -> None:
 
 
 def _replay(submission_request: SubmissionRequest) -> Outcome | None:
-    """What came of the first request under the same key; None when there was none in the last 24 hours."""
+    """Return the outcome of the first request under the same key; None without one in the last 24 hours."""
     if not submission_request.idempotency_key:
         return None
     stored = (
@@ -170,7 +168,7 @@ def _outcome(
 
 
 def forecast(submission_request: SubmissionRequest) -> Forecast:
-    """What would happen to the submission. Stores nothing."""
+    """Return the outcome that the submission would have now. Stores nothing."""
     config = _provider_config(submission_request)
     submission = submission_request.submission
     cost = estimate(submission_request)
@@ -191,7 +189,7 @@ def _provider_config(submission_request: SubmissionRequest) -> ProviderConfig:
 
 
 def estimate(submission_request: SubmissionRequest) -> Decimal | None:
-    """US dollars that the training will probably cost; None when that can't be known."""
+    """Return the estimated cost in US dollars; None without a price or a number of steps."""
     submission = submission_request.submission
     return estimate_cost(_provider_config(submission_request), submission.config, submission.hardware_profile)
 

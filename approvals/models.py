@@ -1,4 +1,4 @@
-"""Rules that hold a submission, and the requests that they make."""
+"""The rules that hold submissions, the approval requests, the decisions about them, and the mails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEFAULT_HOURS = 24
 #: A year: a deadline further off is a typing mistake.
 MAX_EXPIRY_HOURS = 24 * 365
 MAX_GLOB_CHARS = 200
-#: The columns that a rule's condition consists of.
+#: The columns of a rule's condition.
 CRITERIA = (
     *("cost_exceeds", "first_job", "provider", "hardware", "config_name", "role_at_most"),
     "jobs_in_day_exceed",
@@ -32,7 +32,7 @@ NO_CRITERION = "Set at least one criterion: a rule without any would hold every 
 
 
 class ApprovalRule(models.Model):
-    """A submission that meets all the criteria that a rule sets is held until a reviewer lets it go."""
+    """A rule. It holds each submission that meets all of its criteria, until reviewers approve."""
 
     name = models.CharField(max_length=100)
     enabled = models.BooleanField(default=True)
@@ -80,7 +80,7 @@ class ApprovalRule(models.Model):
     )
     reviewer_group = models.ForeignKey(
         Group,
-        # Not SET_NULL: a rule for a few would be one for every lead from then on.
+        # Not SET_NULL: every lead could then decide, instead of the group.
         models.PROTECT,
         null=True,
         blank=True,
@@ -129,7 +129,7 @@ class ApprovalRule(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Refuse a rule that would hold everything, and roles that there are not."""
+        """Refuse a rule that would hold everything, and unknown roles."""
         if not self.condition() and self.organization_id is None:
             raise ValidationError(NO_CRITERION)
         if self.exempt_roles is None:
@@ -143,18 +143,18 @@ class ApprovalRule(models.Model):
             )
 
     def condition(self) -> dict[str, Any]:
-        """The criteria that it sets, by column; the organization is not among them."""
+        """Return the criteria that the rule sets, by column, without the organization."""
         values = {name: getattr(self, name) for name in CRITERIA}
         return {name: value for name, value in values.items() if value not in (None, "", False)}
 
     @property
     def lifetime(self) -> timedelta:
-        """How long a request of this rule lives."""
+        """The time until a request of this rule expires, and for which its approval covers retries."""
         return timedelta(hours=self.expires_after_hours)
 
 
 class ApprovalRequest(Stateful):
-    """The question whether a held job may go."""
+    """The request to approve a held job."""
 
     SUBJECT: ClassVar[str] = "approval"
     ALLOWED = ALLOWED
@@ -163,7 +163,7 @@ class ApprovalRequest(Stateful):
     organization = models.ForeignKey(Organization, models.CASCADE, null=True, related_name="+")
     rule = models.ForeignKey(ApprovalRule, models.SET_NULL, null=True, related_name="+")
     rule_name = models.CharField(max_length=100)
-    #: Why it is held, in words.
+    #: The reason for the hold, as a sentence.
     reason = models.TextField()
     status = models.CharField(max_length=20, choices=RequestStatus.choices, default=RequestStatus.PENDING)
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+")
@@ -177,18 +177,18 @@ class ApprovalRequest(Stateful):
         output_field=models.BooleanField(),
         db_persist=True,
     )
-    #: A fingerprint of `terms`: what the approval is good for, and nothing else.
+    #: The fingerprint of `terms`: the approval covers these, and nothing else.
     config_digest = models.CharField(max_length=64)
-    #: What would run, where and for how much, as the reviewers saw it.
+    #: The config, the provider and the cost of the job, as the reviewers saw them.
     terms = models.JSONField(default=dict)
-    #: Who decides and how, as the rule said when it held the job: a change of the rule doesn't reach back.
+    #: Copied from the rule when it held the job: a later change of the rule doesn't apply.
     reviewer_role = models.CharField(max_length=20, default=Role.LEAD)
     reviewer_group = models.ForeignKey(Group, models.SET_NULL, null=True, related_name="+")
     approvals_needed = models.PositiveSmallIntegerField(default=1)
     self_approval = models.BooleanField(default=False)
     #: A superuser decided past the reviewers.
     bypassed = models.BooleanField(default=False)
-    #: The approval that an identical retry still goes by.
+    #: The approval that covers this identical retry.
     kept_from = models.ForeignKey("self", models.SET_NULL, null=True, related_name="+")
 
     class Meta:
@@ -207,17 +207,17 @@ class ApprovalRequest(Stateful):
             models.Index(fields=["expires_at"], name="request_deadline", condition=Q(status=RequestStatus.PENDING)),
             # GET /api/approvals, newest first, for one organization.
             models.Index(fields=["organization", "-id"], name="request_by_organization"),
-            # The desk of one organization: what is pending, the most urgent first; and how many there are.
+            # The admin's list and count for one organization: pending, the most urgent first.
             models.Index(
                 fields=["organization", "expires_at"], name="request_desk", condition=Q(status=RequestStatus.PENDING)
             ),
-            # The desk of a superuser, who sees every organization's: in the order of the list.
+            # The admin's list for a superuser, who sees all organizations, in its order.
             models.Index(fields=["is_decided", "expires_at", "-id"], name="request_list"),
-            # The page of the approvals: what was decided last.
+            # The approvals page: the last decided requests.
             models.Index(
                 fields=["-reviewed_at", "-id"], name="request_decided", condition=Q(reviewed_at__isnull=False)
             ),
-            # What the requester's last approved config was, and whether a retry still has an approval.
+            # The requester's last approved config, and the approval of a retry.
             models.Index(
                 fields=["requested_by", "-id"], name="request_approved", condition=Q(status=RequestStatus.APPROVED)
             ),
@@ -227,13 +227,13 @@ class ApprovalRequest(Stateful):
         return f"approval of {self.job_id}"
 
     def log_fields(self, **more: object) -> dict[str, object]:
-        """What a log line says of it."""
+        """Return the `extra` of a log line about the request."""
         return {"job_id": self.job_id, "approval_id": self.pk, "rule": self.rule_name, **more}
 
     def record(self, change: Change) -> None:
-        """Put the decision into the job's history, and tell those who may see the job."""
+        """Put the change into the job's history, and publish its event to users who may see the job."""
         record_in_history(self.job, change)
-        # An approval that is not the last leaves the request pending: it is asked for still, of fewer people.
+        # An approval that is not the last leaves the request pending, so it is announced as requested again.
         kind = "approval_requested" if change.new == RequestStatus.PENDING else f"approval_{change.new}"
         if change.new == RequestStatus.CANCELLED:
             return
@@ -267,14 +267,14 @@ class ApprovalRequest(Stateful):
 
 
 class Decision(models.Model):
-    """What one person said about a request."""
+    """One person's decision about a request."""
 
     request = models.ForeignKey(ApprovalRequest, models.CASCADE, related_name="decisions")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
     name = models.CharField(max_length=150)
     verdict = models.CharField(max_length=20, choices=Verdict.choices)
     reason = models.TextField(blank=True)
-    #: By a superuser who is no reviewer of the request, or decided alone where several are needed.
+    #: A superuser decided who is no reviewer of the request, or alone where several are needed.
     bypass = models.BooleanField(default=False)
     source = models.CharField(max_length=20, choices=Source.choices)
     correlation_id = models.CharField(max_length=128)
@@ -283,7 +283,7 @@ class Decision(models.Model):
     class Meta:
         ordering = ["id"]
         constraints = [
-            # Two browsers of one reviewer at the same moment: the approval counts once.
+            # The approvals of one reviewer in two browsers at the same moment count once.
             models.UniqueConstraint(fields=["request", "user"], name="one_decision_a_person"),
         ]
 
@@ -292,11 +292,9 @@ class Decision(models.Model):
 
 
 class Notice(models.Model):
-    """One mail about a request: when it is due, and what became of it."""
+    """One mail about a request: when it is due, and how it ended."""
 
     class Kind(models.TextChoices):
-        """What it says, and so to whom."""
-
         ASKED = "asked"
         HALF_TIME = "half_time"
         LAST_CALL = "last_call"
@@ -306,18 +304,18 @@ class Notice(models.Model):
     kind = models.CharField(max_length=20, choices=Kind.choices)
     due_at = models.DateTimeField()
     tries = models.PositiveSmallIntegerField(default=0)
-    #: When it was sent, or turned out to be of no use.
+    #: The moment when it was sent, or found to be needless.
     done_at = models.DateTimeField(null=True)
     outcome = models.CharField(max_length=200, blank=True)
     correlation_id = models.CharField(max_length=128)
 
     class Meta:
         constraints = [
-            # Nobody gets the same mail twice.
+            # Each mail is sent once.
             models.UniqueConstraint(fields=["request", "kind"], name="one_notice_a_kind"),
         ]
         indexes = [
-            # The sender: what is due, the oldest first.
+            # The sender: the due mails, the oldest first.
             models.Index(fields=["due_at"], name="notice_due", condition=Q(done_at__isnull=True)),
         ]
 

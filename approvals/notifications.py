@@ -1,7 +1,7 @@
-"""Mail about requests: to who decides, and to who asked.
+"""Mail about requests, to reviewers and requesters.
 
-Each mail is a row first, written in the transaction of what it tells of; a task sends it after the commit. So a mail
-server that doesn't answer delays no submission and no decision, and what a lost task leaves behind the loop sends.
+Each mail is stored in the transaction of the change that it reports; a task sends it after the commit. So a mail
+server that doesn't answer delays no submission and no decision, and the loop sends the mails of a lost task.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ logger = logging.getLogger("simpletuner.cloud.approvals")
 Kind = Notice.Kind
 TASK = "approvals.tasks.send_notices"
 LAST_CALL = timedelta(hours=1)
-#: A server that doesn't answer costs a task this long, once: the first failure ends the batch.
+#: A server that doesn't answer costs a task this much once: the first failure ends the batch.
 TIMEOUT_SECONDS = 10
 BATCH_SIZE = 20
 MAX_TRIES = 5
@@ -43,7 +43,7 @@ FIRST_RETRY_PAUSE = timedelta(minutes=1)
 
 
 def plan_reviewer_mails(request: ApprovalRequest) -> None:
-    """Write down the mails that a new request causes, now and while it stays undecided."""
+    """Store the mails of a new request, for now and while it stays undecided, and have them sent."""
     half = request.requested_at + (request.expires_at - request.requested_at) / 2
     due = {Kind.ASKED: request.requested_at, Kind.HALF_TIME: half}
     if request.expires_at - LAST_CALL > half:
@@ -53,7 +53,7 @@ def plan_reviewer_mails(request: ApprovalRequest) -> None:
 
 
 def plan_decision_mail(request: ApprovalRequest) -> None:
-    """Write down the mail to the requester. Who decides many at once asks for the sending once, at the end."""
+    """Store the mail to the requester. The caller enqueues the sending, once for many decisions."""
     _store_notices(request, {Kind.DECIDED: timezone.now()})
 
 
@@ -64,17 +64,17 @@ def _store_notices(request: ApprovalRequest, due: dict[Notice.Kind, datetime]) -
 
 
 def enqueue_sending() -> None:
-    """Have what is due sent as soon as this transaction is committed."""
+    """Enqueue the sending of due mails after this transaction's commit."""
     transaction.on_commit(partial(async_task, TASK), robust=True)
 
 
 def due_notices() -> QuerySet[Notice]:
-    """What is to be sent now, the oldest first."""
+    """Return the mails to send now, the oldest first."""
     return Notice.objects.filter(done_at=None, due_at__lte=timezone.now()).order_by("due_at", "id")
 
 
 def send_due() -> int:
-    """Send what is due, a batch of it. Returns how many mails went out; a failing server ends it."""
+    """Send a batch of due mails. Returns how many went out; a failing server ends the batch."""
     connection = get_connection(timeout=TIMEOUT_SECONDS)
     sent = 0
     for notice in due_notices().select_related("request__job", "request__requested_by", "request__reviewer_group")[
@@ -93,7 +93,7 @@ def send_due() -> int:
 
 
 def _claim(notice: Notice) -> bool:
-    """Take a notice, and put it off until a failure may be tried again. False: another task has it."""
+    """Claim a notice, and set the time of its next try in case this one fails. False: another task has it."""
     pause = FIRST_RETRY_PAUSE * 4**notice.tries
     unclaimed = Notice.objects.filter(pk=notice.pk, done_at=None, tries=notice.tries)
     notice.tries += 1
@@ -101,7 +101,7 @@ def _claim(notice: Notice) -> bool:
 
 
 def _send(notice: Notice, connection: BaseEmailBackend) -> bool | None:
-    """True: it went out. False: nobody needs it any more. None: the server failed."""
+    """Send a claimed notice. True: it went out. False: nobody needs it any more. None: the server failed."""
     request = notice.request
     recipients = _recipients(notice)
     if not recipients:
@@ -124,12 +124,12 @@ def _finish(notice: Notice, outcome: str) -> None:
 
 
 def _recipients(notice: Notice) -> list[str]:
-    """Whom it goes to; empty when it is of no use any more."""
+    """Return the addresses to send to; empty when the mail is needless by now."""
     request = notice.request
     if notice.kind == Kind.DECIDED:
         users = User.objects.filter(pk=request.requested_by_id or 0, is_active=True)
     elif request.status == RequestStatus.PENDING and request.expires_at > timezone.now():
-        # Who has approved already is not asked again.
+        # Reviewers who have approved already get no further mail.
         users = eligible(request).exclude(pk__in=request.decisions.values("user"))
     else:
         return []
@@ -149,7 +149,7 @@ def _mail_about(notice: Notice, recipients: list[str], connection: BaseEmailBack
     name = "decided" if notice.kind == Kind.DECIDED else "asked"
     subject = render_to_string(f"approvals/mail/{name}_subject.txt", context)
     return EmailMessage(
-        # A config's name is its submitter's to choose; a header has one line.
+        # The submitter chooses the config's name, and a header must be one line.
         subject=" ".join(subject.split()),
         body=render_to_string(f"approvals/mail/{name}.txt", context),
         to=recipients,
@@ -159,16 +159,16 @@ def _mail_about(notice: Notice, recipients: list[str], connection: BaseEmailBack
 
 
 def public_address() -> str:
-    """Where people reach this site: the first origin that it trusts, else this machine."""
+    """Return the site's address in mails: the first trusted origin without a wildcard, else localhost."""
     origins = [origin for origin in settings.CSRF_TRUSTED_ORIGINS if "*" not in origin]
     return str(origins[0]).rstrip("/") if origins else "http://localhost:8001"
 
 
-#: The kinds of mail that everybody chooses about.
+#: The kinds of mail in users' preferences.
 DECIDED, ASKED, REMINDER = "approval_decided", "approval_asked", "approval_reminder"
 
 
 def mail_kind_of(notice: Notice) -> str:
-    """The name of the kind that `notice` is of."""
+    """Return the kind of mail, as users' preferences name it."""
     names = {Notice.Kind.DECIDED: DECIDED, Notice.Kind.ASKED: ASKED}
     return names.get(Notice.Kind(notice.kind), REMINDER)

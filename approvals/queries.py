@@ -1,4 +1,4 @@
-"""Finding approval requests for somebody, and what a reviewer wants to know of one."""
+"""The approval requests that a user may see or decide, and their changes of the config."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jobs.roles import MANAGERS
 
 
 def visible_requests(user: AnyUser) -> QuerySet[ApprovalRequest]:
-    """The requests about jobs that `user` may see, newest first."""
+    """Return the requests about jobs that `user` may see, newest first."""
     requests = ApprovalRequest.objects.filter(job__deleted_at=None)
     requests = requests.select_related("job", "requested_by", "reviewer_group")
     if not is_superuser(user):
@@ -28,7 +28,7 @@ def visible_requests(user: AnyUser) -> QuerySet[ApprovalRequest]:
 
 
 def find_request(user: AnyUser, request_id: int) -> ApprovalRequest:
-    """The request with that id. Raises Http404 when there is none that `user` may see."""
+    """Return the request with that id. Raises Http404 when there is none that `user` may see."""
     request = visible_requests(user).filter(pk=request_id).first()
     if request is None:
         raise Http404
@@ -36,14 +36,14 @@ def find_request(user: AnyUser, request_id: int) -> ApprovalRequest:
 
 
 def managed_or_reviewed_by(user: AnyUser) -> Q:
-    """What lies on a reviewer's desk, as a condition: all of the organizations they lead, and what they review."""
+    """Return the condition for requests of organizations that `user` manages, or that `user` reviews."""
     if is_superuser(user):
         return Q()
     return Q(organization__in=organizations_of(user, MANAGERS)) | reviewed_by(user)
 
 
 def config_changes(request: ApprovalRequest) -> dict[str, Any]:
-    """What differs from the requester's last approved config: by key, the old and the new value.
+    """Return the differences from the requester's last approved config: old and new value, by key.
 
     Empty when nothing of theirs was approved before. Secrets are masked.
     """
@@ -51,7 +51,7 @@ def config_changes(request: ApprovalRequest) -> dict[str, Any]:
 
 
 def changes_of(requests: Sequence[ApprovalRequest]) -> dict[int, dict[str, Any]]:
-    """`config_changes` of each, by id, in two queries however many there are."""
+    """Return the `config_changes` of each request, by its id, in two queries."""
     earlier = _last_approved(requests)
     configs = dict(Job.objects.filter(pk__in=earlier.values()).values_list("pk", "config"))
     return {
@@ -61,8 +61,8 @@ def changes_of(requests: Sequence[ApprovalRequest]) -> dict[int, dict[str, Any]]
 
 
 def _last_approved(requests: Sequence[ApprovalRequest]) -> dict[int, str]:
-    """The job of the last approved request before each, of the same requester in the same organization."""
-    # One search in an index for each, however many were ever approved.
+    """Return, by request, the job of the last approved request of the same requester and organization before it."""
+    # The subquery is one search in an index, however many requests were ever approved.
     approved = ApprovalRequest.objects.filter(
         status=RequestStatus.APPROVED,
         requested_by=OuterRef("requested_by"),
@@ -85,10 +85,9 @@ def _changed(before: Any, after: Any) -> dict[str, Any]:
 
 
 def request_address(request: ApprovalRequest) -> str:
-    """Its place on the page of the approvals, where it is decided; the page finds it wherever it stands."""
+    """Return the address of the request on the approvals page, which shows it however far down it is."""
     return f"{reverse('approvals-page')}#request-{request.pk}"
 
 
 def admin_address(request: ApprovalRequest) -> str:
-    """Its page in the admin."""
     return reverse("admin:approvals_approvalrequest_change", args=[request.pk])

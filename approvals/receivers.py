@@ -1,4 +1,4 @@
-"""What the approvals do about news of the jobs."""
+"""The approvals' receivers of job changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jobs.statuses import BEFORE_PROVIDER, TERMINAL
 
 @receiver(job_status_changed, dispatch_uid="approvals.withdraw_request")
 def withdraw_request(*, job: Job, change: Change, **kwargs: Any) -> None:
-    """A held job ended (somebody cancelled it): its open question goes with it. The expiry sweep does so as well."""
+    """Withdraw the pending request of a held job that ended. Should a crash lose this, the expiry sweep does it."""
     was_held = change.old in BEFORE_PROVIDER and ApprovalRequest.SUBJECT not in change.along
     if change.new in TERMINAL and was_held:
         request = ApprovalRequest.objects.filter(job=job, status=RequestStatus.PENDING).first()

@@ -1,4 +1,4 @@
-"""What the approvals plug into the rooms below."""
+"""The approvals' extensions of the rooms below."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from queueing import extensions as queueing
 
 
 def register_all() -> None:
-    """To be called once, when all apps are there."""
+    """Register all extensions. Called once, when all apps are loaded."""
     site.health_components.register(
         "approvals", site.HealthComponent(health.warning, well="Every pending request has people who may decide.")
     )

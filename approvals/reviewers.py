@@ -1,4 +1,4 @@
-"""Who may decide about a request."""
+"""The reviewers of requests: who may decide, who may not and why."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ from jobs.roles import RANK, Role
 
 
 def roles_from(lowest: str) -> list[str]:
-    """`lowest` and the roles above it."""
     return [role for role in Role.values if RANK[Role(role)] >= RANK[Role(lowest)]]
 
 
 def reviewers_in(organization_id: int | None, role: str, group: Group | int | None) -> QuerySet[User]:
-    """The active members of the organization who decide: those in `group`, or without one those of `role` and above.
+    """Return the active members of the organization who are in `group`, or without a group have `role` or a higher one.
 
-    A group never reaches into an organization that its member doesn't belong to.
+    A group's member who isn't in the organization doesn't decide there.
     """
     members = Membership.objects.filter(organization=organization_id)
     if group is None:
@@ -46,27 +45,27 @@ def reviewers_in(organization_id: int | None, role: str, group: Group | int | No
 
 
 def eligible(request: ApprovalRequest) -> QuerySet[User]:
-    """Those who may decide about this very request."""
+    """Return the users who may decide this request."""
     users = reviewers_in(request.organization_id, request.reviewer_role, request.reviewer_group_id)
     return users if request.self_approval else users.exclude(pk=request.requested_by_id or 0)
 
 
 def with_deciders(requests: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
-    """Each of `requests` with the number of those who may decide about it, `deciders`, in the query that reads them."""
+    """Annotate each request with the number of its reviewers, `deciders`, in the query that reads them."""
     members = _eligible_members().order_by().values("organization")
     count = Subquery(members.annotate(count=Count("pk")).values("count"))
     return requests.annotate(deciders=Coalesce(count, 0))
 
 
 def awaits_decision_by(user: AnyUser) -> Q:
-    """Whether a request waits for `user`: who may decide about it, and has not yet. To be read with the request."""
+    """Return the condition that `user` may decide a request and has not yet, to annotate requests with."""
     undecided = ~Q(Exists(Decision.objects.filter(request=OuterRef("pk"), user=user.pk or 0)))
     return undecided if is_superuser(user) else undecided & Q(Exists(_eligible_members().filter(user=user.pk or 0)))
 
 
 @cache
 def _eligible_members() -> QuerySet[Membership]:
-    """The memberships of those who may decide, as a subquery of requests. Put together once, and never read itself."""
+    """Return the memberships of a request's reviewers, as a subquery of requests, built once."""
     by_role = Q()
     for lowest in Role.values:
         by_role |= Q(lowest=lowest, role__in=roles_from(lowest))
@@ -84,13 +83,13 @@ def _eligible_members() -> QuerySet[Membership]:
 
 
 def is_reviewer(user: AnyUser, request: ApprovalRequest) -> bool:
-    """Whether `user` decides in the request's organization, be it their own request or not."""
+    """Whether `user` is a reviewer in the request's organization, also of their own request."""
     users = reviewers_in(request.organization_id, request.reviewer_role, request.reviewer_group_id)
     return users.filter(pk=user.pk or 0).exists()
 
 
 def reviewer_objection(user: AnyUser, request: ApprovalRequest) -> str | None:
-    """Why `user` is no reviewer of the request, in one sentence; None when they are."""
+    """Return why `user` may not decide as a reviewer, in one sentence; None when they may."""
     if not is_reviewer(user, request):
         return _who_decides(request)
     return _own_request_objection(user, request)
@@ -110,7 +109,7 @@ def _who_decides(request: ApprovalRequest) -> str:
 
 
 def reviewer_objections(user: AnyUser, requests: Sequence[ApprovalRequest]) -> dict[int, str | None]:
-    """`reviewer_objection` for each of them, by id, in two queries however many there are."""
+    """Return the `reviewer_objection` to each request, by its id, in two queries."""
     theirs = ApprovalRequest.objects.filter(reviewed_by(user), pk__in=[request.pk for request in requests])
     reviewed = set(theirs.values_list("pk", flat=True)) if user.is_active else set()
     return {
@@ -120,7 +119,7 @@ def reviewer_objections(user: AnyUser, requests: Sequence[ApprovalRequest]) -> d
 
 
 def decidable_by(user: AnyUser, teams: Sequence[Team]) -> Q:
-    """The requests that `user`, who is in `teams`, may decide about, as a condition; a superuser about every one."""
+    """Return the condition for requests that `user`, who is in `teams`, may decide. Superusers may decide all."""
     if is_superuser(user):
         return Q()
     reviewed = _reviewed_as(user, ((team.id, team.role) for team in teams))
@@ -128,28 +127,28 @@ def decidable_by(user: AnyUser, teams: Sequence[Team]) -> Q:
 
 
 def decision_objection(user: AnyUser, request: ApprovalRequest) -> str | None:
-    """Why `user` may not decide about `request`, in one sentence; None when they may. A superuser always may."""
+    """Return why `user` may not decide `request`, in one sentence; None when they may. Superusers always may."""
     return None if is_superuser(user) else reviewer_objection(user, request)
 
 
 def bypasses(user: AnyUser, request: ApprovalRequest) -> bool:
-    """Whether a decision of `user` goes past the reviewers, and so needs a reason and is marked."""
+    """Whether `user` may decide only as a superuser: such a decision needs a reason and is marked."""
     return is_superuser(user) and reviewer_objection(user, request) is not None
 
 
 def may_bypass(user: AnyUser, request: ApprovalRequest) -> bool:
-    """Whether `user` is a reviewer of it who, as a superuser, need not wait for the others that it needs."""
+    """Whether `user` is a reviewer who, as a superuser, needs no further approvals."""
     return request.approvals_needed > 1 and is_superuser(user) and not bypasses(user, request)
 
 
 def reviewed_by(user: AnyUser) -> Q:
-    """The requests that `user` is a reviewer of, whoever made them, as a condition on requests."""
+    """Return the condition for requests that `user` reviews, their own among them."""
     memberships = Membership.objects.filter(user_id=user.pk or 0)
     return _reviewed_as(user, memberships.values_list("organization_id", "role"))
 
 
 def _reviewed_as(user: AnyUser, roles: Iterable[tuple[int, str]]) -> Q:
-    """For one who has these roles in these organizations."""
+    """Return the condition for a user with these roles, as pairs of organization id and role."""
     condition = Q(pk__in=[])
     for organization_id, role in roles:
         own = Q(organization=organization_id)
@@ -160,7 +159,7 @@ def _reviewed_as(user: AnyUser, roles: Iterable[tuple[int, str]]) -> Q:
 
 
 def rule_warnings(rule: ApprovalRule) -> list[str]:
-    """A sentence for each organization in which the rule would hold jobs that nobody there could let go."""
+    """Return a sentence for each organization with fewer reviewers than the rule needs."""
     organizations = [rule.organization] if rule.organization else list(Organization.objects.all()[:50])
     counts = {item: reviewers_in(item.pk, rule.reviewer_role, rule.reviewer_group_id).count() for item in organizations}
     return [
@@ -172,7 +171,7 @@ def rule_warnings(rule: ApprovalRule) -> list[str]:
 
 
 def request_warnings(request: ApprovalRequest | None) -> list[str]:
-    """The warning about a pending request that too few people are there to decide; none for one that can be decided."""
+    """Return a warning about a pending request that has too few reviewers; none for any other."""
     if request is None or request.status != RequestStatus.PENDING:
         return []
     count = eligible(request).count()

@@ -1,4 +1,4 @@
-"""What an approval request's status can be, what each means, and which moves there are."""
+"""The statuses of an approval request, and the changes between them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from django.db import models
 
 
 class RequestStatus(models.TextChoices):
-    """How far the decision about a held job has come."""
+    """The statuses of a request."""
 
     #: Waits for a reviewer.
     PENDING = "pending"
-    #: The reviewers let the job go. Final, unless the job is no longer what they approved.
+    #: The reviewers approved. Final, unless the job is no longer what they approved.
     APPROVED = "approved"
     #: A reviewer refused it. Final.
     REJECTED = "rejected"
     #: Nobody decided before its deadline. Final.
     EXPIRED = "expired"
-    #: The requester took it back, the job ended before a decision, or what was approved has changed since. Final.
+    #: The requester withdrew it, the job ended before a decision, or the approved job has changed since. Final.
     CANCELLED = "cancelled"
 
 
@@ -33,7 +33,7 @@ ALLOWED: Mapping[str, frozenset[str]] = {
 
 
 class Verdict(models.TextChoices):
-    """What one person says about a request."""
+    """A reviewer's answer. The answer of a rule is a `Judgement`."""
 
     APPROVE = "approve"
     REJECT = "reject"

@@ -1,4 +1,4 @@
-"""From a request's body to a complete submission request."""
+"""The checks that make a submission request from a request's body, or from a job to repeat."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNNAMED = "untitled"
 def read_submission(
     user: User, provider: str, body: dict[str, Any], *, source: str, idempotency_key: str
 ) -> SubmissionRequest:
-    """What a checked SubmitBody asks for. Raises ValidationError or PermissionDenied, and stores nothing."""
+    """Return the request in a checked SubmitBody. Raises ValidationError or PermissionDenied; stores nothing."""
     organization = choose_organization(user, body["organization"])
     config, dataloader, name = _config_of(user, organization, body)
     dataloader = body.get("dataloader_config", dataloader)
@@ -53,7 +53,7 @@ def read_submission(
 
 
 def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str) -> SubmissionRequest:
-    """A request to run `job` once more, exactly as it was. Raises ValidationError for a job of no organization."""
+    """Return a request to run `job` again, exactly as it was. Raises ValidationError for a job of no organization."""
     if job.organization is None:
         raise ValidationError("This job was made elsewhere and belongs to no organization: it can't be repeated here.")
     columns = _unsealed(job, SECRET_COLUMNS)
@@ -70,7 +70,7 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
 
 
 def _dataset(user: User, organization: Organization, upload_id: str) -> str:
-    """The id of an upload of `organization`. Raises ValidationError when there is none, or none any more."""
+    """Return the id of an upload of `organization`. Raises ValidationError when there is none, or none any more."""
     if upload_id and not has_upload(user, organization, upload_id):
         message = f"{organization.name} has no dataset {upload_id!r}; it may have been removed. Upload it again."
         raise ValidationError({"dataset": message})
@@ -78,7 +78,7 @@ def _dataset(user: User, organization: Organization, upload_id: str) -> str:
 
 
 def _config_of(user: User, organization: Organization, body: dict[str, Any]) -> tuple[dict[str, Any], list[Any], str]:
-    """The config, its dataloader config and its name."""
+    """Return config, dataloader config and name. Raises ValidationError for an unknown stored config."""
     if "config" in body:
         config = body["config"]
         return config, [], _name_in(config)
@@ -91,7 +91,7 @@ def _config_of(user: User, organization: Organization, body: dict[str, Any]) -> 
 
 
 def _unsealed(row: Sealed, columns: Sequence[str]) -> dict[str, Any]:
-    """With its secrets: what is repeated or loaded carries them along."""
+    """Return the columns with their secrets, which a repetition needs. Raises ValidationError when they are lost."""
     try:
         return unsealed_columns(row, columns)
     except SecretsLostError as error:
@@ -99,7 +99,7 @@ def _unsealed(row: Sealed, columns: Sequence[str]) -> dict[str, Any]:
 
 
 def _name_in(config: dict[str, Any]) -> str:
-    """What the config calls its run, when that will do as a name."""
+    """Return the run's name in the config if it is fit as a config's name, else UNNAMED."""
     for key in ("tracker_run_name", "--tracker_run_name", "model_family", "--model_family"):
         value = config.get(key)
         if isinstance(value, str) and _is_name(value):
@@ -124,7 +124,7 @@ def _hardware(provider: str, requested: str) -> str:
 
 
 def _check_config(provider: str, config: dict[str, Any], dataloader: list[Any]) -> None:
-    """Refuse now what the provider would refuse after the wait: a secret that it would show to everybody, say."""
+    """Refuse what the provider would refuse after the wait, e.g. a secret that it would show to everybody."""
     if objection := objection_to_masks(config=config, dataloader_config=dataloader):
         raise ValidationError({"config": objection})
     implementation = get_provider(provider)

@@ -1,4 +1,4 @@
-"""What the background loops call."""
+"""The tasks of the background loops."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from cloudtrain_site.states import Source
 
 @loop("approval expiration", failure_message="Error in approval expiration")
 def expire_approvals() -> dict[str, int]:
-    """Expire the requests whose deadline has passed, and have the reminders sent that are due."""
+    """Expire the requests whose deadline has passed, and enqueue the sending of due mails."""
     expired = expiry.expire_due(source=Source.LOOP)
     if notifications.due_notices().exists():
-        # In a task of its own: a mail server that doesn't answer must not hold the loop up.
+        # A task of its own sends them: a mail server that doesn't answer must not stop the loop.
         notifications.enqueue_sending()
     return {"expired": expired}
 

@@ -1,4 +1,4 @@
-"""Addresses of the approvals room. It comes first: a submission enters here, beside the other job addresses."""
+"""Addresses of the approvals. They come before the jobs': submissions share the jobs' addresses."""
 
 from __future__ import annotations
 

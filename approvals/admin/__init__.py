@@ -1,4 +1,4 @@
-"""The room's part of Django's admin, which registers whatever this package imports."""
+"""The approvals' part of Django's admin. Importing a module registers its pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reviewer reads on the page of one request."""
+"""The texts on the page of one request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jobs.costs.estimates import rate_of, seconds_per_step, steps_of
 from jobs.models import Job, ProviderConfig
 
 MAX_LAST_JOBS = 5
-#: What a rule holds, by the criterion that it sets.
+#: The jobs that a rule holds, by the criterion that it sets.
 CRITERIA = {
     "cost_exceeds": "jobs that cost more than ${}",
     "first_job": "the first job of a user",
@@ -30,7 +30,7 @@ CRITERIA = {
 
 
 def how_estimated(job: Job) -> str:
-    """How the cost came about, in words, by the figures of now."""
+    """Return how the cost is estimated by the present figures, in words."""
     provider = ProviderConfig.objects.filter(name=job.provider).first() or ProviderConfig(name=job.provider)
     steps, rate = steps_of(job.config), rate_of(provider, job.hardware_profile)
     if steps is None:
@@ -43,7 +43,7 @@ def how_estimated(job: Job) -> str:
 
 
 def rule_in_words(request: ApprovalRequest) -> str:
-    """What the rule asks for, and who decides."""
+    """Return the rule's criteria and who decides, as sentences."""
     group = request.reviewer_group
     who = (
         f"members of the group {group.name}"
@@ -62,7 +62,7 @@ def _criterion(name: str, value: Any) -> str:
 
 
 def last_jobs(request: ApprovalRequest) -> SafeString:
-    """The requester's last jobs in the organization, and how they ended."""
+    """Return the requester's last jobs in the organization, and how they ended."""
     jobs = Job.objects.kept().filter(submitted_by=request.requested_by_id, organization=request.organization_id)
     recent = jobs.exclude(pk=request.job_id).order_by("-id").defer("config", "dataloader_config")[:MAX_LAST_JOBS]
     lines = [(job.config_name, job.status, f"{job.cost_usd:.2f}", timesince(job.created_at)) for job in recent]
@@ -70,7 +70,6 @@ def last_jobs(request: ApprovalRequest) -> SafeString:
 
 
 def notes(request: ApprovalRequest) -> SafeString:
-    """What the reviewers have said so far."""
     lines = [
         (
             decision.name,
@@ -84,7 +83,7 @@ def notes(request: ApprovalRequest) -> SafeString:
 
 
 def changes(request: ApprovalRequest) -> SafeString:
-    """What differs from the requester's last approved config."""
+    """Return what differs from the requester's last approved config, as a list."""
     lines: list[tuple[Any, ...]] = [*change_lines(config_changes(request))]
     return _listed(
         "{}: <del>{}</del> → <ins>{}</ins>", lines, "nothing of theirs was approved before, or nothing differs"
@@ -92,7 +91,7 @@ def changes(request: ApprovalRequest) -> SafeString:
 
 
 def change_lines(changed: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """What differs, as `config_changes` says it: by key, the old and the new value, shortened."""
+    """Return key, old and new value of each entry of `config_changes`, shortened."""
     return [(key, _short(values["old"]), _short(values["new"])) for key, values in changed.items()]
 
 
@@ -104,14 +103,12 @@ def _short(value: Any) -> str:
 def _listed(pattern: str, lines: list[tuple[Any, ...]], nothing: str) -> SafeString:
     if not lines:
         return format_html("{}", nothing)
-    # The patterns are ours, above; what people wrote goes through the arguments and is escaped.
+    # The patterns are constants of this module; texts of users are arguments, and so are escaped.
     items = format_html_join("", f"<li>{pattern}</li>", lines)
     return format_html('<ul class="desk-list">{}</ul>', items)
 
 
 class DecisionForm(forms.Form):
-    """Approve or reject, and why."""
-
     decision = forms.ChoiceField(choices=[("approve", "approve"), ("reject", "reject")], widget=forms.HiddenInput)
     reason = forms.CharField(
         max_length=MAX_NOTES_CHARS,
@@ -128,12 +125,12 @@ class DecisionForm(forms.Form):
     )
 
     def clean(self) -> dict[str, Any]:
-        """A rejection says why."""
+        """Refuse a rejection without a reason."""
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("decision") == "reject" and not cleaned.get("reason"):
             self.add_error("reason", "Say why: the requester will read it.")
         return cleaned
 
     def sentences(self) -> list[str]:
-        """What is wrong, for a message."""
+        """Return all errors, for messages."""
         return [str(message) for messages in self.errors.values() for message in messages]

@@ -1,4 +1,4 @@
-"""The reviewer's desk."""
+"""The reviewer's list of requests in the admin, and the page of one request."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ URGENT_WITHIN = timedelta(hours=1)
 
 @admin.register(ApprovalRequest)
 class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
-    """Requests: pending first, the most urgent on top, decided by two buttons or by the list's actions."""
+    """Requests: pending ones first, the most urgent on top; decided by two buttons or by the list's actions."""
 
     list_display = ("name", "urgency", "status", "asked_by", "cost", "held_by", "organization")
     list_filter = ("status", OrganizationFilter, RuleFilter, AgeFilter)
@@ -71,37 +71,36 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     )
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        """Who decides in one organization alone need not read its name on every line."""
+        """Leave the organization out for a user who manages only one."""
         several = remembered(request, "several", lambda: organizations_of(request.user, MANAGERS)[:2].count() != 1)
         return list(self.list_display) if several else [name for name in self.list_display if name != "organization"]
 
     def get_fields(self, request: HttpRequest, obj: ApprovalRequest | None = None) -> Any:
-        """Nothing about a decision that is still to be made."""
+        """Leave out the fields of the decision while there is none."""
         pending = obj is not None and obj.status == RequestStatus.PENDING
         shown = [list(field) if isinstance(field, tuple) else field for field in DECIDED_FIELDS] if pending else []
         return [field for field in super().get_fields(request, obj) if field not in shown]
 
     def get_fieldsets(self, request: HttpRequest, obj: ApprovalRequest | None = None) -> Any:
-        """What a decision needs, and below the buttons the whole config."""
+        """Put the whole config into a fieldset of its own, below the buttons."""
         *needed, config = self.get_fields(request, obj)
         return [(None, {"fields": needed}), ("The whole config", {"fields": [config]})]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRequest]:
-        """What lies on this user's desk."""
+        """Return the requests of organizations that the user manages or reviews."""
         condition = remembered(request, "managed_or_reviewed", lambda: managed_or_reviewed_by(request.user))
         rows = admin.ModelAdmin.get_queryset(self, request).filter(condition, job__deleted_at=None)
-        # A page of fifty must not read fifty configs.
+        # A list page must not read the configs of its fifty requests.
         is_list = request.resolver_match is None or not request.resolver_match.kwargs
         return rows.defer(*LARGE_COLUMNS) if is_list else rows
 
     @admin.display(description="job", ordering="job__config_name")
     def name(self, request: ApprovalRequest) -> str:
-        """Short, so that the time left has room beside it."""
         return request.job.config_name
 
     @admin.display(description="time left", ordering="expires_at")
     def urgency(self, request: ApprovalRequest) -> str:
-        """How long a reviewer still has, roughly; marked when it is not long."""
+        """Return roughly how long a reviewer still has, marked when it is less than URGENT_WITHIN."""
         left = request.expires_at - timezone.now()
         if request.status != RequestStatus.PENDING or left <= timedelta():
             return self.time_left(request)
@@ -110,85 +109,73 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
 
     @admin.display(description="by", ordering="requested_by__username")
     def asked_by(self, request: ApprovalRequest) -> str:
-        """Whose job it is."""
         return str(request.requested_by or "")
 
     @admin.display(description="cost", ordering="job__estimated_cost_usd")
     def cost(self, request: ApprovalRequest) -> str:
-        """As it is estimated."""
         return self.estimated_cost(request)
 
     @admin.display(description="rule", ordering="rule_name")
     def held_by(self, request: ApprovalRequest) -> str:
-        """The rule that holds it."""
         return request.rule_name
 
     @admin.display(description="job")
     def shown_job(self, request: ApprovalRequest) -> str:
-        """Name and id, and the way to its page with its history."""
+        """Return name and id, with a link to the job's page in the admin."""
         page = reverse("admin:jobs_job_change", args=[request.job_id])
         return format_html('{} (<a href="{}">{}</a>)', request.job.config_name, page, request.job_id)
 
     @admin.display(description="time left")
     def time_left(self, request: ApprovalRequest) -> str:
-        """How long a reviewer still has; empty when it is decided."""
+        """Return how long a reviewer still has; empty when it is decided."""
         if request.status != RequestStatus.PENDING:
             return ""
         return timeuntil(request.expires_at) if request.expires_at > timezone.now() else "expired"
 
     @admin.display(description="estimated cost")
     def estimated_cost(self, request: ApprovalRequest) -> str:
-        """In US dollars."""
         cost = request.job.estimated_cost_usd
         return "unknown" if cost is None else f"${cost:,.2f}"
 
     @admin.display(description="provider")
     def provider(self, request: ApprovalRequest) -> str:
-        """Where it would run."""
         return request.job.provider
 
     @admin.display(description="hardware")
     def hardware(self, request: ApprovalRequest) -> str:
-        """On what it would run."""
         return request.job.hardware_profile
 
     @admin.display(description="how the cost was estimated")
     def how_estimated(self, request: ApprovalRequest) -> str:
-        """Steps, seconds and price."""
         return request_page.how_estimated(request.job)
 
     @admin.display(description="what the rule says")
     def rule_in_words(self, request: ApprovalRequest) -> str:
-        """Its criteria, and who decides."""
         return request_page.rule_in_words(request)
 
     @admin.display(description="changed since their last approved config")
     def changes(self, request: ApprovalRequest) -> str:
-        """By key, old and new."""
         return request_page.changes(request)
 
     @admin.display(description="reviewers' notes")
     def notes(self, request: ApprovalRequest) -> str:
-        """What was said so far."""
         return request_page.notes(request)
 
     @admin.display(description="the requester's last jobs")
     def last_jobs(self, request: ApprovalRequest) -> str:
-        """And how they ended."""
         return request_page.last_jobs(request)
 
     @admin.display(description="config")
     def config(self, request: ApprovalRequest) -> str:
-        """The whole config, secrets masked."""
+        """Return the whole config with its secrets masked."""
         return as_json(request.job.config)
 
     def get_urls(self) -> list[URLPattern]:
-        """The two buttons have an address of their own."""
         decide = self.admin_site.admin_view(self.decide_view)
         return [path("<int:pk>/decide", decide, name="approvals_approvalrequest_decide"), *super().get_urls()]
 
     def decide_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Approve or reject one request, and go back to its page with what happened."""
+        """Approve or reject one request, and redirect to its page with the result as a message."""
         page = reverse("admin:approvals_approvalrequest_change", args=[pk])
         approval_request = self.get_queryset(request).filter(pk=pk).first()
         if approval_request is None or request.method != "POST":
@@ -203,18 +190,16 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
 
     @admin.action(description="Approve the selected requests…", permissions=["view"])
     def approve_selected(self, request: HttpRequest, queryset: QuerySet[ApprovalRequest]) -> HttpResponse | None:
-        """Ask for a note, then approve each."""
         return self._decide_selected(request, queryset, Verdict.APPROVE)
 
     @admin.action(description="Reject the selected requests…", permissions=["view"])
     def reject_selected(self, request: HttpRequest, queryset: QuerySet[ApprovalRequest]) -> HttpResponse | None:
-        """Ask for the reason, then reject each."""
         return self._decide_selected(request, queryset, Verdict.REJECT)
 
     def _decide_selected(
         self, request: HttpRequest, queryset: QuerySet[ApprovalRequest], verdict: Verdict
     ) -> HttpResponse | None:
-        """Ask for the reason on a page of its own; with the answer to that, decide each."""
+        """Show a page that asks for the reason; once that is posted, decide each request."""
         chosen = list(queryset[: MAX_BULK_DECISIONS + 1])
         if len(chosen) > MAX_BULK_DECISIONS:
             messages.error(request, f"At most {MAX_BULK_DECISIONS} at once: nothing was decided.")
@@ -239,15 +224,14 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         return TemplateResponse(request, "approvals/admin_decide.html", context)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list."""
         context = {"title": "Approval requests", "newest_event": current_number(), **(extra_context or {})}
         return super().changelist_view(request, context)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The page of one request; the buttons are there only for who may press them."""
-        # Before anything is read: whatever happens from here on, the stream brings.
+        """Show one request; the buttons are there only for users who may decide."""
+        # Read before anything else: the event stream brings all changes from here on.
         context = {"newest_event": current_number(), **(extra_context or {})}
         approval_request = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdigit() else None
         if approval_request is not None:
@@ -269,7 +253,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
 def decide_and_report(
     request: HttpRequest, chosen: Sequence[ApprovalRequest], verdict: Verdict, form: DecisionForm
 ) -> None:
-    """Decide each, and say what became of each: how many were, which were not, and why."""
+    """Decide each, and report in messages how many were decided, which were not, and why."""
     names = {item.pk: item.job.config_name for item in chosen}
     fields = form.cleaned_data
     answers = decide_each(
@@ -288,7 +272,7 @@ def decide_and_report(
 
 
 def _summary(answers: Sequence[Answer], verdict: Verdict, chosen: Sequence[ApprovalRequest]) -> list[str]:
-    """ "3 approved", "1 already decided by carol"."""
+    """Return e.g. "3 approved", "1 already decided by carol"."""
     deciders = dict(
         ApprovalRequest.objects.filter(pk__in=[item.pk for item in chosen]).values_list("pk", "reviewed_by")
     )

@@ -1,4 +1,4 @@
-"""A rule tried before it is saved: on the jobs of the last 30 days, and on one job beside the rules in force."""
+"""A trial of a rule before it is saved: on the jobs of the last 30 days, and on one job among the rules in force."""
 
 from __future__ import annotations
 
@@ -19,29 +19,27 @@ from jobs.permissions import AnyUser, visible_jobs
 
 @dataclass(frozen=True, slots=True)
 class RuleJudgement:
-    """What one rule makes of a job that was submitted again now."""
+    """The judgement of one rule on a job, if it were submitted again now."""
 
     name: str
     is_draft: bool
     holds: bool
     reason: str
-    #: The first that holds: the one that counts.
+    #: Of several rules that hold the job, only the first one counts.
     is_first_hold: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of it."""
-
     back_test: BackTest
     job: Job | None
     judgements: list[RuleJudgement]
-    #: Why the job could not be tried.
+    #: The reason why the job could not be tried; empty when it was.
     error: str
 
 
 def try_rule(draft: ApprovalRule, user: AnyUser, job_id: str = "") -> Trial:
-    """What `draft` would have held, and which rule the job `job_id` would hit with it. Stores nothing."""
+    """Return what `draft` would have held, and every rule's judgement on the job `job_id`. Stores nothing."""
     result = back_test(draft, visible_jobs(user))
     if not job_id:
         return Trial(result, None, [], "")
@@ -55,7 +53,7 @@ def try_rule(draft: ApprovalRule, user: AnyUser, job_id: str = "") -> Trial:
 
 
 def _judge_all(draft: ApprovalRule, job: Job) -> list[RuleJudgement]:
-    """Every rule in force and the draft, in the order in which they would be tried."""
+    """Return the judgements of the rules in force and the draft, in the order of evaluation. Raises ValidationError."""
     if job.submitted_by is None or job.organization is None:
         raise ValidationError("Nobody submitted this job here, so no rule would be asked about it.")
     submission_request = repeat_submission(job.submitted_by, job, source=Source.ADMIN, idempotency_key="")

@@ -1,4 +1,4 @@
-"""The rules in the admin: a superuser's everybody's, an organization's admin's their own."""
+"""The rules in the admin. Superusers edit all, an organization's admins its own."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ from jobs.roles import Role
 
 
 class RuleForm(forms.ModelForm[ApprovalRule]):
-    """A rule, its exempt roles by ticking."""
-
     exempt_roles = forms.MultipleChoiceField(
         choices=Role.choices,
         required=False,
@@ -39,7 +37,7 @@ class RuleForm(forms.ModelForm[ApprovalRule]):
 
 @admin.register(ApprovalRule)
 class ApprovalRuleAdmin(admin.ModelAdmin[ApprovalRule]):
-    """The rules, in the order in which they are tried."""
+    """The rules, in the order of evaluation."""
 
     form = RuleForm
     change_form_template = "approvals/admin_rule.html"
@@ -75,29 +73,25 @@ class ApprovalRuleAdmin(admin.ModelAdmin[ApprovalRule]):
 
     @admin.display(description="holds")
     def shown_condition(self, rule: ApprovalRule) -> str:
-        """Its criteria on one line."""
         return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in rule.condition().items())
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRule]:
-        """What the request's user may edit."""
         rules = super().get_queryset(request)
         if is_superuser(request.user):
             return rules
         return rules.filter(organization__in=organizations_of(request.user, (Role.ADMIN,)))
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Superusers, and the admins of any organization."""
+        """Allow superusers, and the admins of any organization."""
         user = request.user
         if not user.is_authenticated or is_superuser(user):
             return user.is_authenticated
         return remembered(request, "administers", organizations_of(user, (Role.ADMIN,)).exists)
 
     def has_view_permission(self, request: HttpRequest, obj: ApprovalRule | None = None) -> bool:
-        """Who may edit it."""
         return self.has_module_permission(request) if obj is None else may_edit(request.user, obj.organization_id)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Who may edit any."""
         return self.has_module_permission(request)
 
     has_change_permission = has_view_permission
@@ -106,30 +100,30 @@ class ApprovalRuleAdmin(admin.ModelAdmin[ApprovalRule]):
     def formfield_for_foreignkey(
         self, db_field: ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any
     ) -> forms.ModelChoiceField[Any] | None:
-        """Only organizations for which the user writes rules; for everybody, only a superuser does."""
+        """Offer only organizations whose admin the user is. Only superusers write rules for all of them."""
         if db_field.name == "organization" and not is_superuser(request.user):
             kwargs |= {"queryset": organizations_of(request.user, (Role.ADMIN,)), "required": True}
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: ApprovalRule, form: Any, change: bool) -> None:
-        """Write it, put on record who did, and warn when nobody could decide."""
+        """Save the rule, log who did, and warn when too few people could decide."""
         super().save_model(request, obj, form, change)
         log_change(obj, request.user, "stored")
         for sentence in rule_warnings(obj):
             messages.warning(request, sentence)
 
     def delete_model(self, request: HttpRequest, obj: ApprovalRule) -> None:
-        """Forget it, and put on record who did."""
+        """Delete the rule, and log who did."""
         log_change(obj, request.user, "removed")
         super().delete_model(request, obj)
 
     def get_urls(self) -> list[URLPattern]:
-        """The trial has an address of its own, before the one that takes every other word for an id."""
+        """Put the trial's address before the one that takes any text for an id."""
         trial = self.admin_site.admin_view(self.try_view)
         return [path("try", trial, name="approvals_approvalrule_try"), *super().get_urls()]
 
     def try_view(self, request: HttpRequest) -> HttpResponse:
-        """What the rule as it stands in the form would have held, and would hold. Nothing is saved."""
+        """Show what the posted rule would have held, and would hold now. Nothing is saved."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         if request.method != "POST":
@@ -146,7 +140,7 @@ class ApprovalRuleAdmin(admin.ModelAdmin[ApprovalRule]):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The page of one rule, with what it would have held of the last 30 days' jobs."""
+        """Show one rule, with the jobs of the last 30 days that it would have held."""
         rule = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdecimal() else None
         context = dict(extra_context or {})
         if rule is not None and request.method == "GET":

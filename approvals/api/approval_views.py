@@ -1,4 +1,4 @@
-"""Decisions over HTTP: parse, authorise, call one verb, render."""
+"""Decisions over HTTP. Each view parses, authorises, calls one verb and renders."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from jobs.permissions import AnyUser
 
 
 class ApprovalViewSet(ViewSet):
-    """The requests about jobs that the asker may see."""
+    """Approval requests of jobs that the caller may see."""
 
     lookup_url_kwarg = "request_id"
     lookup_value_converter = "int"
@@ -97,7 +97,7 @@ class ApprovalViewSet(ViewSet):
 
 
 class QueueDecisionViewSet(ViewSet):
-    """The queue's addresses at which its held jobs are decided about: the queue's room knows no approvals."""
+    """Decisions at the queue's addresses. They are here because the queue doesn't know of approvals."""
 
     lookup_url_kwarg = "job_id"
 
@@ -117,7 +117,7 @@ class QueueDecisionViewSet(ViewSet):
 
 
 def _newest_request(user: AnyUser, job_id: str) -> ApprovalRequest:
-    """The newest request about a job. Raises Http404 when there is none."""
+    """Return the newest request about a job. Raises Http404 when there is none."""
     approval_request = visible_requests(user).filter(job_id=job_id.lower()).first()
     if approval_request is None:
         raise Http404
@@ -125,7 +125,7 @@ def _newest_request(user: AnyUser, job_id: str) -> ApprovalRequest:
 
 
 def _decide(request: Request, approval_request: ApprovalRequest, verdict: Verdict) -> Response:
-    """Decide, or say why not."""
+    """Decide, and render the request. Raises PermissionDenied, ValidationError without a needed reason, or Conflict."""
     body = checked(RejectionBody if verdict == Verdict.REJECT else DecisionBody, request.data or {})
     user, reason, bypass = current_user(request), body["reason"], body["bypass"]
     answer = decide(approval_request, verdict, user=user, source=Source.API, reason=reason, bypass=bypass)
@@ -139,7 +139,7 @@ def _decide(request: Request, approval_request: ApprovalRequest, verdict: Verdic
 
 
 def _decide_each(request: Request, verdict: Verdict) -> Response:
-    """Decide about each, and say what became of each."""
+    """Decide each, and render one result for each id."""
     body = checked(BulkRejectionBody if verdict == Verdict.REJECT else BulkBody, request.data)
     user, reason, bypass = current_user(request), body["reason"], body["bypass"]
     answers = decide_each(body["ids"], verdict, user=user, source=Source.API, reason=reason, bypass=bypass)

@@ -1,4 +1,4 @@
-"""Rules over HTTP: what comes in, checked, and how they go out."""
+"""The serializers of rules: request bodies and responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobs.roles import Role
 
 
 class ConditionBody(StrictSerializer):
-    """The criteria of a rule: each that is given must be met; null, "" and false set none."""
+    """The criteria of a rule. All that are set must be met; null, "" and false set none."""
 
     cost_exceeds = serializers.DecimalField(
         max_digits=12, decimal_places=4, min_value=0, allow_null=True, required=False, coerce_to_string=False
@@ -29,7 +29,7 @@ class ConditionBody(StrictSerializer):
     jobs_in_day_exceed = serializers.IntegerField(min_value=0, max_value=10**9, allow_null=True, required=False)
 
 
-#: What a rule's columns are when its condition doesn't mention them.
+#: The values of the criteria that a condition leaves out.
 NO_CONDITION: dict[str, Any] = {
     "cost_exceeds": None,
     "first_job": False,
@@ -42,7 +42,7 @@ NO_CONDITION: dict[str, Any] = {
 
 
 class RuleBody(StrictSerializer):
-    """A rule as a client writes it; what a change leaves out stays as it was, but a condition comes whole."""
+    """A rule to store. A change keeps the fields that it leaves out, but replaces the whole condition."""
 
     type = serializers.CharField(max_length=100, required=False)
     name = serializers.CharField(max_length=100, required=False)
@@ -62,7 +62,7 @@ class RuleBody(StrictSerializer):
     expires_after_hours = serializers.IntegerField(min_value=1, max_value=MAX_EXPIRY_HOURS, required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Each value under the name of its column; a rule's `type` is its name."""
+        """Return the values by column; `type` is another word for the name."""
         name = attrs.pop("type", None)
         if name is not None:
             attrs.setdefault("name", name)
@@ -71,7 +71,7 @@ class RuleBody(StrictSerializer):
 
 
 class RuleSerializer(serializers.Serializer[ApprovalRule]):
-    """A rule: its type is its name, its condition the criteria that it sets."""
+    """A rule. Its type is its name, its condition the criteria that it sets."""
 
     id = serializers.IntegerField()
     type = serializers.CharField(source="name")
@@ -96,34 +96,34 @@ class RuleSerializer(serializers.Serializer[ApprovalRule]):
 
 
 class RuleListSerializer(serializers.Serializer[Any]):
-    """The rules, in the order in which they are tried."""
+    """The rules, in the order of evaluation."""
 
     rules = RuleSerializer(many=True)
 
 
 class StoredRuleSerializer(serializers.Serializer[Any]):
-    """A rule that was read or written, and what is odd about it."""
+    """A rule that was read or written, with warnings about it."""
 
     rule = RuleSerializer()
     warnings = serializers.ListField(child=serializers.CharField())
 
 
 class PreviewBody(StrictSerializer):
-    """A submission, to learn which rule it would hit; a draft of a rule, to learn what it would have held."""
+    """A submission, to learn which rule would hold it; a draft of a rule, to learn what it would have held; or both."""
 
     provider = serializers.CharField(max_length=40, required=False)
     submission = SubmitBody(required=False)
     rule = RuleBody(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """At least one of the two."""
+        """Refuse a body with neither of the two."""
         if not {"submission", "rule"} & set(attrs):
             raise serializers.ValidationError("Give a submission, a rule, or both.")
         return attrs
 
 
 class JudgementSerializer(serializers.Serializer[Any]):
-    """What one rule makes of the submission, and why."""
+    """The judgement of one rule on the submission, and its reason."""
 
     id = serializers.IntegerField(source="rule.pk")
     type = serializers.CharField(source="rule.name")
@@ -132,7 +132,7 @@ class JudgementSerializer(serializers.Serializer[Any]):
 
 
 class SubmissionPreviewSerializer(serializers.Serializer[Any]):
-    """The rule that the submission would hit, and what each of them says."""
+    """The rule that would hold the submission, and the judgements of all rules."""
 
     requires_approval = serializers.BooleanField()
     rule = serializers.CharField(source="first.rule.name", allow_null=True)
@@ -151,7 +151,7 @@ class HeldJobSerializer(serializers.Serializer[HeldJob]):
 
 
 class BackTestSerializer(serializers.Serializer[BackTest]):
-    """What the draft would have held."""
+    """The jobs that the draft would have held."""
 
     days = serializers.IntegerField()
     looked_at = serializers.IntegerField()
@@ -164,7 +164,7 @@ class BackTestSerializer(serializers.Serializer[BackTest]):
 
 
 class PreviewSerializer(serializers.Serializer[Any]):
-    """The answer to each question that was asked."""
+    """The result for the submission, for the rule, or for both."""
 
     submission = SubmissionPreviewSerializer(required=False)
     rule = BackTestSerializer(required=False)

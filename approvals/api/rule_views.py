@@ -1,4 +1,4 @@
-"""The rules over HTTP: parse, authorise, call one verb, render."""
+"""The rules over HTTP. Each view parses, authorises, calls one verb and renders."""
 
 from __future__ import annotations
 
@@ -35,8 +35,6 @@ from jobs.permissions import AnyUser, organizations_of, visible_jobs
 
 
 class RuleViewSet(ViewSet):
-    """The rules that hold submissions."""
-
     lookup_url_kwarg = "rule_id"
     lookup_value_converter = "int"
 
@@ -87,12 +85,12 @@ class RuleViewSet(ViewSet):
 
 
 def _rule_values(request: Request) -> dict[str, Any]:
-    """The columns that the body gives."""
+    """Return the values of the checked body, by column. Raises ValidationError."""
     return _with_organization(request.user, dict(checked(RuleBody, request.data)))
 
 
 def _with_organization(user: AnyUser, values: dict[str, Any]) -> dict[str, Any]:
-    """The values with the organization found by its name. One of somebody else's is told as one that there is not."""
+    """Replace the organization's name by the organization. One that the user isn't in counts as unknown."""
     if "organization" in values:
         values["organization"] = _find_organization(user, values["organization"])
     return values
@@ -119,7 +117,7 @@ def _rule_response(rule: ApprovalRule, status: int = 200) -> Response:
 
 
 def _preview_submission(request: Request, body: dict[str, Any]) -> dict[str, Any]:
-    """What the rules in force say of a submission, each in its turn."""
+    """Return the judgements of the rules in force on a submission, in their order, and the first that holds it."""
     provider = checked(SubmitQuery, {"provider": body["provider"]} if "provider" in body else {})["provider"]
     submission = body["submission"]
     submission_request = read_submission(
@@ -137,7 +135,7 @@ def _judgements(submission_request: SubmissionRequest) -> list[dict[str, Any]]:
 
 
 def _preview_rule(request: Request, values: dict[str, Any]) -> BackTest:
-    """What a draft of a rule would have held."""
+    """Return what a draft of a rule would have held. Raises ValidationError."""
     draft = ApprovalRule(**{"name": "draft", **_with_organization(request.user, values)})
     try:
         draft.clean()

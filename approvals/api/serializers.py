@@ -1,4 +1,4 @@
-"""What comes in about approval requests, checked; and how they go out."""
+"""The serializers of approval requests: query, bodies and responses."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessFiel
 
 
 class ApprovalQuery(serializers.Serializer[Any]):
-    """Which requests, and how many."""
+    """The status to filter by, and the largest number of requests."""
 
     status = serializers.ChoiceField(choices=RequestStatus.choices, default="", allow_blank=True)
     limit = serializers.IntegerField(min_value=1, max_value=500, default=50)
 
 
 class DecisionBody(StrictSerializer):
-    """Why; `notes` is accepted as the same."""
+    """The reason of a decision; `notes` is another name for it."""
 
     reason = serializers.CharField(max_length=MAX_NOTES_CHARS, default="", allow_blank=True)
     notes = serializers.CharField(max_length=MAX_NOTES_CHARS, default="", allow_blank=True)
@@ -31,12 +31,12 @@ class DecisionBody(StrictSerializer):
     bypass = serializers.BooleanField(default=False, help_text="Superusers: decide past the reviewers.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """The reason as `reason`, by whichever name it came."""
+        """Return the reason as `reason`, also when it was sent as `notes`."""
         return attrs | {"reason": attrs["reason"] or attrs["notes"]}
 
 
 class RejectionBody(DecisionBody):
-    """A refusal says why."""
+    """The reason of a rejection, which must not be empty."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Refuse an empty reason."""
@@ -55,11 +55,11 @@ class BulkBody(DecisionBody):
 
 
 class BulkRejectionBody(BulkBody, RejectionBody):
-    """One refusal of several."""
+    """One rejection of several requests."""
 
 
 class BulkAnswerSerializer(serializers.Serializer[Answer]):
-    """What became of one of them."""
+    """The result for one of several requests."""
 
     id = serializers.IntegerField(source="request_id")
     success = serializers.BooleanField(source="won")
@@ -69,7 +69,7 @@ class BulkAnswerSerializer(serializers.Serializer[Answer]):
 
 
 class BulkSerializer(serializers.Serializer[Any]):
-    """What became of each."""
+    """The results of several decisions."""
 
     success = serializers.BooleanField()
     decided = serializers.IntegerField()
@@ -77,7 +77,7 @@ class BulkSerializer(serializers.Serializer[Any]):
 
 
 class DecisionSerializer(serializers.Serializer[Decision]):
-    """What one person said."""
+    """One person's decision."""
 
     by = serializers.CharField(source="name")
     verdict = serializers.ChoiceField(choices=Verdict.choices)
@@ -88,7 +88,7 @@ class DecisionSerializer(serializers.Serializer[Decision]):
 
 
 class ApprovalSerializer(serializers.Serializer[ApprovalRequest]):
-    """An approval request, once `with_changes` has put beside its columns what is new in the config."""
+    """An approval request that `with_changes` has given its `config_changes`."""
 
     id = serializers.IntegerField()
     job_id = serializers.CharField()
@@ -114,7 +114,7 @@ class ApprovalSerializer(serializers.Serializer[ApprovalRequest]):
 
 
 def with_changes(requests: Sequence[ApprovalRequest]) -> Sequence[ApprovalRequest]:
-    """The requests with what differs from the last approved config, as an attribute, like a query's annotation."""
+    """Return the requests, each with `config_changes` set as an attribute, like a query's annotation."""
     changes = changes_of(requests)
     for request in requests:
         vars(request).update(config_changes=changes[request.pk])
@@ -135,7 +135,7 @@ class ApprovalDetailSerializer(serializers.Serializer[Any]):
 
 
 class DecidedSerializer(serializers.Serializer[ApprovalRequest]):
-    """What was decided."""
+    """A request after a decision about it."""
 
     success = SuccessField()
     id = serializers.IntegerField()

@@ -1,4 +1,4 @@
-"""Submitting over HTTP: parse, authorise, call one verb, render."""
+"""Submissions over HTTP. Each view parses, authorises, calls one verb and renders."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KEY_PARAMETER = OpenApiParameter(
 
 
 class SubmittedSerializer(serializers.Serializer[Outcome]):
-    """What became of a submission."""
+    """The result of a submission."""
 
     success = SuccessField()
     job_id = serializers.CharField(source="job.pk")
@@ -49,7 +49,7 @@ class SubmittedSerializer(serializers.Serializer[Outcome]):
 
 
 class ForecastSerializer(serializers.Serializer[Forecast]):
-    """What a submission would come to, had it not been a dry run; a hold makes its wait unknown."""
+    """The forecast of a dry run. A job that a rule would hold has no expected wait."""
 
     success = SuccessField()
     dry_run = serializers.BooleanField(read_only=True, default=True)
@@ -79,7 +79,7 @@ REPLAYED_OR_FORECAST = PolymorphicProxySerializer(
 
 
 class SubmissionViewSet(ViewSet):
-    """The jobs' addresses at which one is taken in: the top room answers here, since rules and queue have their say."""
+    """Submissions at the jobs' addresses. They are here because rules and queue take part in them."""
 
     lookup_url_kwarg = "job_id"
 
@@ -122,7 +122,7 @@ class SubmissionViewSet(ViewSet):
 
 
 def _idempotency_key(request: Request) -> str:
-    """The `Idempotency-Key` header. Raises ValidationError for one that is too long to keep."""
+    """Return the `Idempotency-Key` header. Raises ValidationError for one of more than MAX_KEY_CHARS."""
     key = request.headers.get("Idempotency-Key", "")
     if len(key) > MAX_KEY_CHARS:
         raise ValidationError({"idempotency_key": f"A key may have at most {MAX_KEY_CHARS} characters."})

@@ -1,4 +1,4 @@
-"""What the approvals add to a job as the API shows it, and to its line in the list."""
+"""The approvals' fields of jobs, in the API and in the list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from queueing.extensions import Hold
 
 
 def approvals_of(jobs: Sequence[Job], viewer: AnyUser, fields: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
-    """The newest request of each job: its status and id; of a pending one also why, and where `viewer` decides."""
+    """Return status and id of each job's newest request; of a pending one also the reason and the address to decide."""
     requests = ApprovalRequest.objects.filter(job__in=[job.pk for job in jobs]).order_by("id")
     by_job: dict[str, dict[str, Any]] = {
         job_id: {"approval_status": status, "approval_id": pk}
@@ -25,7 +25,7 @@ def approvals_of(jobs: Sequence[Job], viewer: AnyUser, fields: Collection[str]) 
     }
     pending = [facts["approval_id"] for facts in by_job.values() if facts["approval_status"] == RequestStatus.PENDING]
     reviewer = viewer if "review_address" in fields else None
-    # Putting the query together costs more than asking it.
+    # Building the query costs more than running it, so without pending requests it isn't built.
     for request in pending_with_reviewers(ApprovalRequest.objects.filter(pk__in=pending), reviewer) if pending else ():
         hold = hold_of(request)
         by_job[request.job_id] |= {
@@ -36,25 +36,25 @@ def approvals_of(jobs: Sequence[Job], viewer: AnyUser, fields: Collection[str]) 
     return by_job
 
 
-#: All that is told of one: the terms of a request may have a megabyte.
+#: The columns that `hold_of` needs. The terms of a request may have a megabyte.
 HOLD_COLUMNS = ("job_id", "status", "rule_name", "reason", "expires_at")
 
 
 def approval_holds(job_ids: Sequence[str], viewer: AnyUser | None) -> Mapping[str, Hold]:
-    """The hold on each held job, in one query for all of them."""
+    """Return the holds of held jobs, by job id, in one query."""
     requests = ApprovalRequest.objects.filter(job__in=job_ids)
     return {request.job_id: hold_of(request) for request in pending_with_reviewers(requests, viewer)}
 
 
 def pending_with_reviewers(requests: QuerySet[ApprovalRequest], viewer: AnyUser | None) -> Iterable[Any]:
-    """Those of `requests` that are pending, with what `hold_of` needs; nobody in particular needs no address."""
+    """Return the pending `requests` with the attributes for `hold_of`. Without a viewer none gets an address."""
     is_theirs = Value(False) if viewer is None else awaits_decision_by(viewer)
     pending = with_deciders(requests.filter(status=RequestStatus.PENDING).only(*HOLD_COLUMNS))
     return pending.annotate(is_theirs=ExpressionWrapper(is_theirs, BooleanField()))
 
 
 def hold_of(request: Any) -> Hold:
-    """What a request that comes from `pending_with_reviewers` holds its job by."""
+    """Return the hold of a request from `pending_with_reviewers`."""
     people: int = request.deciders
     decide = "1 person can decide" if people == 1 else f"{people} people can decide"
     rule_reason = request.reason.rstrip(".")

@@ -1,4 +1,4 @@
-"""The approvals' part of a job's page: what was asked, who decided what and why, and the way to decide."""
+"""The approvals' panel on a job's page: the request, its decisions, and a link to decide."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobs.dashboard.history import DOORS
 from jobs.models import Job
 from jobs.permissions import AnyUser
 
-#: How the stylesheet marks each, and the word on the chip.
+#: The chip of each status: its kind in the stylesheet, and its label.
 CHIPS = {
     RequestStatus.PENDING: ("held", "Waits for a decision"),
     RequestStatus.APPROVED: ("completed", "Approved"),
@@ -28,7 +28,7 @@ VERDICTS = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}
 
 
 def panel_for(job: Job, reader: AnyUser) -> dict[str, Any] | None:
-    """What is said of a job that a rule held."""
+    """Return the panel's data for a job that a rule held; None for any other."""
     requests = ApprovalRequest.objects.filter(job=job).select_related(
         "rule", "requested_by", "reviewer_group", "kept_from"
     )

@@ -1,4 +1,4 @@
-"""The approvals as people see them: what waits for the reader's decision, their own requests, and what was decided."""
+"""The approvals page: requests that wait for the reader's decision, their own requests, and the last decisions."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from jobs.dashboard.rows import money
 from jobs.permissions import AnyUser, Team, is_superuser, organizations_of
 from jobs.roles import MANAGERS
 
-#: Nobody decides more without a search: the admin's list has all of them.
+#: The admin's list has all of them, and a search.
 MAX_PENDING_SHOWN = 50
 MAX_DECIDED_SHOWN = 20
-#: Of digits: what every database takes for a number of a row.
+#: Every database takes a number of this many digits for an id.
 MAX_ID_DIGITS = 18
-#: What can change who waits for whom, for `data-live`. A request that is taken back ends its job, which is told.
+#: The events after which the page may differ, for `data-live`. A request that is taken back ends its job.
 EVENTS = "approval_requested approval_approved approval_rejected approval_expired job_status_changed:cancelled"
 
 
 def count_to_decide(user: AnyUser, teams: Sequence[Team]) -> int:
-    """How many requests wait for this very user, who is in `teams`."""
-    # A job whose request is pending can't have been deleted. This is asked for every page: it must read no job.
+    """Return how many requests wait for a decision of the user, who is in `teams`."""
+    # Each page shows this count, so it must read no job. A job with a pending request can't have been deleted.
     waiting = ApprovalRequest.objects.filter(
         decidable_by(user, teams), status=RequestStatus.PENDING, expires_at__gt=timezone.now()
     )
@@ -44,7 +44,7 @@ def _approvals(request: HttpRequest) -> dict[str, Any]:
     requests = visible_requests(user).select_related("job", "requested_by", "reviewer_group", "rule", "organization")
     listed = requests if is_superuser(user) else requests.filter(managed_or_reviewed_by(user) | Q(requested_by=user.pk))
     linked = list(listed.filter(pk=linked_id).prefetch_related("decisions")) if linked_id else []
-    # Found first and read then: with what belongs to them, all that there are would be put in order.
+    # The ids are found first: with their related rows joined, all requests would be sorted.
     pending = listed.filter(status=RequestStatus.PENDING).order_by("expires_at", "pk")
     first = list(pending.values_list("pk", flat=True)[: MAX_PENDING_SHOWN + 1])
     first_pending = pending.filter(pk__in=first[:MAX_PENDING_SHOWN])
@@ -65,7 +65,7 @@ def _approvals(request: HttpRequest) -> dict[str, Any]:
 
 
 def _linked_id(request: HttpRequest) -> int:
-    """The request that the reader came for; 0: none, or nothing that could be one's number."""
+    """Return the id of the request that the address names; 0 when it names none."""
     value = request.GET.get("request", "")
     return int(value) if value.isascii() and value.isdigit() and len(value) <= MAX_ID_DIGITS else 0
 
@@ -73,7 +73,7 @@ def _linked_id(request: HttpRequest) -> int:
 def _include_linked(
     linked: list[ApprovalRequest], found: Iterable[ApprovalRequest], *, is_pending: bool
 ) -> list[ApprovalRequest]:
-    """What is shown of one kind; with the one that was linked, wherever it would stand."""
+    """Return the pending or decided requests to show, with the linked one, however far down it is."""
     shown = list(found)
     numbers = {request.pk for request in shown}
     of_kind = [request for request in linked if (request.status == RequestStatus.PENDING) == is_pending]
@@ -81,7 +81,7 @@ def _include_linked(
 
 
 def _pending_items(requests: Sequence[ApprovalRequest], user: AnyUser, managed: set[int]) -> list[dict[str, Any]]:
-    """The number of queries doesn't depend on how many there are."""
+    """Return the items of pending requests. The number of queries doesn't depend on theirs."""
     objections, changes = reviewer_objections(user, requests), changes_of(requests)
     superuser, now = is_superuser(user), timezone.now()
     items = []

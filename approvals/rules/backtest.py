@@ -1,4 +1,4 @@
-"""What the rules would do: to a submission that nobody has made yet, and to the jobs of the last 30 days."""
+"""A rule tried on the jobs of the last 30 days."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jobs.models import Job, JobQuerySet, Membership
 from jobs.roles import Role
 
 WINDOW_DAYS = 30
-#: So many of the held jobs are told one by one.
+#: The answer lists the newest of the held jobs, and counts all.
 MAX_JOBS_SHOWN = 50
 COLUMNS = (
     *("id", "submitted_by_id", "submitted_by__username", "submitted_by__is_superuser", "organization_id", "provider"),
@@ -31,7 +31,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class HeldJob:
-    """A job of the past that the rule would have held."""
+    """A past job that the rule would have held, and its cost in US dollars."""
 
     job_id: str
     config_name: str
@@ -42,7 +42,7 @@ class HeldJob:
 
 @dataclass(frozen=True, slots=True)
 class BackTest:
-    """What a rule would have done."""
+    """The result of a back test."""
 
     days: int
     looked_at: int
@@ -50,17 +50,17 @@ class BackTest:
 
     @property
     def cost(self) -> Decimal:
-        """What the held jobs cost, in US dollars."""
+        """The cost of the held jobs in US dollars."""
         return sum((job.cost for job in self.held), Decimal(0))
 
     @property
     def shown(self) -> list[HeldJob]:
-        """The newest of them."""
+        """The newest of the held jobs, newest first."""
         return self.held[-MAX_JOBS_SHOWN:][::-1]
 
 
 def back_test(rule: ApprovalRule, jobs: JobQuerySet) -> BackTest:
-    """Which of `jobs` from the last 30 days the rule would have held, as if it had been the only one."""
+    """Return which of `jobs` from the last 30 days the rule would have held as the only rule."""
     since = timezone.now() - timedelta(days=WINDOW_DAYS)
     recent = jobs.filter(pk__gt=new_job_id(since)).exclude(submitted_by=None).order_by("pk")
     rows = list(recent.values(*COLUMNS))
@@ -73,7 +73,7 @@ def back_test(rule: ApprovalRule, jobs: JobQuerySet) -> BackTest:
 
 
 def _facts_of(rows: list[dict[str, Any]], since: datetime) -> Iterator[Facts]:
-    """The facts about each job at the time when it was submitted; its submitter's role is the one of today."""
+    """Yield the facts about each job when it was submitted, but with the submitter's role of today."""
     users = {row["submitted_by_id"] for row in rows}
     roles, firsts, times = _roles_of(users), _first_runs_of(users), _submissions_of(users, since - DAY)
     for row in rows:
@@ -98,14 +98,14 @@ def _roles_of(users: set[int]) -> dict[tuple[int, int], Role]:
 
 
 def _first_runs_of(users: set[int]) -> dict[int, datetime]:
-    """When the first job of each was handed to a provider."""
+    """Return the moment when each user's first job was handed to a provider."""
     started = Job.objects.filter(submitted_by__in=users).exclude(submission_started_at=None)
     rows = started.order_by().values("submitted_by").annotate(first=Min("submission_started_at"))
     return {row["submitted_by"]: row["first"] for row in rows}
 
 
 def _submissions_of(users: set[int], since: datetime) -> dict[int, list[datetime]]:
-    """When each submitted, in order; in whatever organization."""
+    """Return the times of each user's submissions, in order, in all organizations."""
     times: dict[int, list[datetime]] = defaultdict(list)
     rows = Job.objects.filter(submitted_by__in=users, pk__gt=new_job_id(since)).order_by("created_at")
     for user, at in rows.values_list("submitted_by_id", "created_at"):

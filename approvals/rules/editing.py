@@ -1,4 +1,4 @@
-"""The verbs of the rules, and who may use them."""
+"""The verbs of rules, and the permission to use them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger("simpletuner.cloud.approvals")
 
 
 def visible_rules(user: AnyUser) -> QuerySet[ApprovalRule]:
-    """The rules that may hold a job of `user`'s organizations, in the order in which they are tried."""
+    """Return the rules that may hold a job of `user`'s organizations, in the order of evaluation."""
     rules = ApprovalRule.objects.select_related("organization", "reviewer_group")
     if is_superuser(user):
         return rules
@@ -26,7 +26,7 @@ def visible_rules(user: AnyUser) -> QuerySet[ApprovalRule]:
 
 
 def find_rule(user: AnyUser, rule_id: int) -> ApprovalRule:
-    """The rule with that id. Raises Http404 when there is none that `user` may see."""
+    """Return the rule with that id. Raises Http404 when there is none that `user` may see."""
     rule = visible_rules(user).filter(pk=rule_id).first()
     if rule is None:
         raise Http404
@@ -34,14 +34,14 @@ def find_rule(user: AnyUser, rule_id: int) -> ApprovalRule:
 
 
 def may_edit(user: AnyUser, organization_id: int | None) -> bool:
-    """Whether `user` may write rules for an organization; None: for everybody."""
+    """Whether `user` may edit rules of an organization, or for None, rules of all organizations."""
     if organization_id is None:
         return is_superuser(user)
     return role_in(user, organization_id) == Role.ADMIN
 
 
 def check_may_edit(user: AnyUser, organization_id: int | None) -> None:
-    """Raises PermissionDenied for who may not."""
+    """Raise PermissionDenied unless `may_edit`."""
     if not may_edit(user, organization_id):
         whose = "that hold everybody's jobs" if organization_id is None else "of an organization"
         who = "superusers" if organization_id is None else "its admins"
@@ -49,9 +49,9 @@ def check_may_edit(user: AnyUser, organization_id: int | None) -> None:
 
 
 def store_rule(rule: ApprovalRule, values: dict[str, Any], *, user: User) -> ApprovalRule:
-    """Write `values` into a rule, new or old. Raises Django's ValidationError, and PermissionDenied.
+    """Save `values` in a new or stored rule. Raises Django's ValidationError, or PermissionDenied.
 
-    Requests that were made before keep the terms of then.
+    Requests made before keep the rule's former settings.
     """
     if rule.pk is not None:
         check_may_edit(user, rule.organization_id)
@@ -65,13 +65,12 @@ def store_rule(rule: ApprovalRule, values: dict[str, Any], *, user: User) -> App
 
 
 def remove_rule(rule: ApprovalRule, *, user: User) -> None:
-    """Forget a rule. The requests that it made stay."""
+    """Delete a rule. Its requests stay. Raises PermissionDenied."""
     check_may_edit(user, rule.organization_id)
     log_change(rule, user, "removed")
     ApprovalRule.objects.filter(pk=rule.pk).delete()
 
 
 def log_change(rule: ApprovalRule, user: AnyUser, change: str) -> None:
-    """Put on record who changed the rules."""
     extra = {"rule": rule.name, "rule_id": rule.pk, "by": user.get_username(), "change": change}
     logger.info("Approval rule changed", extra=extra)

@@ -1,4 +1,4 @@
-"""Whether a rule holds a submission: pure, from the facts."""
+"""The evaluation of rules: pure, from the facts about a submission."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger("simpletuner.cloud.approvals")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the rules look at."""
+    """The facts about a submission that rules judge by."""
 
     username: str
     role: Role | None
@@ -29,15 +29,15 @@ class Facts:
     config_name: str
     #: US dollars; None when there is no price or no number of steps.
     estimated_cost: Decimal | None
-    #: No job of the submitter's has ever been handed to a provider.
+    #: Whether no job of the submitter has ever been handed to a provider.
     first_job: bool
-    #: The submitter's jobs of the last 24 hours, this one among them.
+    #: The number of the submitter's jobs in the last 24 hours, this one included.
     jobs_in_day: int
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What one rule makes of a submission, and why, in words."""
+    """The answer of one rule about a submission, and the reason as a sentence."""
 
     holds: bool
     reason: str
@@ -45,14 +45,14 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The rule that holds a submission, and why, in words."""
+    """The rule that holds a submission, and the reason as a sentence."""
 
     rule: ApprovalRule
     reason: str
 
 
 def first_hold(rules: Iterable[ApprovalRule], facts: Facts) -> Hold | None:
-    """The first of `rules`, in their order, that holds the submission."""
+    """Return the hold of the first of `rules` that holds the submission; None when none does."""
     for rule in rules:
         judgement = judge(rule, facts)
         if judgement.holds:
@@ -87,7 +87,7 @@ def _judge(rule: ApprovalRule, facts: Facts) -> Judgement:
 
 
 def _judgements(rule: ApprovalRule, facts: Facts) -> Iterator[Judgement]:
-    """What each criterion that the rule sets says, the cheap ones first."""
+    """Yield the judgement of each criterion that the rule sets, the cheap ones first."""
     return (check(rule, facts) for name, check in CRITERIA.items() if getattr(rule, name) not in (None, "", False))
 
 
@@ -137,7 +137,7 @@ def _config_name(rule: ApprovalRule, facts: Facts) -> Judgement:
 
 def _role(rule: ApprovalRule, facts: Facts) -> Judgement:
     standing = f"{facts.username} is {facts.role or 'no member'}"
-    # Who is no member (any more) has less standing than every role.
+    # A submitter who is no member (any more) ranks below every role.
     if facts.role is None or RANK[facts.role] <= RANK[rule.role_at_most]:
         return Judgement(True, f"{standing}.")
     return Judgement(False, f"{standing}, more than {rule.role_at_most}.")
@@ -151,7 +151,7 @@ def _jobs_in_day(rule: ApprovalRule, facts: Facts) -> Judgement:
     return Judgement(False, f"{count}, not more than {limit}.")
 
 
-#: By the column that sets it.
+#: The checks, by the column of their criterion.
 CRITERIA: dict[str, Callable[[ApprovalRule, Facts], Judgement]] = {
     "provider": _provider,
     "first_job": _first_job,

@@ -1,4 +1,4 @@
-"""What the rules look at, asked of the database."""
+"""The rules in force and the facts about a submission, from the database."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ DAY = timedelta(hours=24)
 
 
 def rules_in_force(organization: Organization) -> list[ApprovalRule]:
-    """The rules that concern a submission for `organization`, in the order in which they are tried."""
+    """Return the enabled rules for a submission in `organization`, in the order of evaluation."""
     everybodys = ApprovalRule.objects.filter(enabled=True, organization=None)
     return list(everybodys | ApprovalRule.objects.filter(enabled=True, organization=organization))
 
 
 def facts_about(user: User, organization: Organization, submission: Submission, cost: Decimal | None) -> Facts:
-    """The facts about a submission that `user` makes now."""
+    """Return the facts about a submission of `user` at this moment; `cost` is in US dollars."""
     own = Job.objects.filter(submitted_by=user)
-    # Ids sort by time, so that the index by submitter answers this.
+    # Ids sort by time, so the index by submitter serves this query.
     lately = own.filter(pk__gt=new_job_id(timezone.now() - DAY))
     return Facts(
         username=user.get_username(),

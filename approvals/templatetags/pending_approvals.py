@@ -1,4 +1,4 @@
-"""What every page of the admin says about the approvals."""
+"""Tags for all admin pages about pending approvals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ register = template.Library()
 
 @register.simple_tag(takes_context=True)
 def pending_approvals(context: dict[str, Any]) -> int:
-    """How many requests wait for the user of the page; 0 for who decides about none."""
+    """Return how many requests the page's user has to decide; 0 without any."""
     request = context.get("request")
     if request is None or not context.get("has_permission") or not request.user.is_authenticated:
         return 0
@@ -28,6 +28,6 @@ def pending_approvals(context: dict[str, Any]) -> int:
 
 @register.simple_tag(takes_context=True)
 def approvals_trouble(context: dict[str, Any]) -> str:
-    """What nobody can decide, for those who can make somebody a reviewer everywhere."""
+    """Return the health warning for superusers, who can appoint reviewers everywhere; empty for others."""
     request = context.get("request")
     return warning() if request is not None and is_superuser(request.user) else ""

@@ -17,12 +17,10 @@ class Command(BaseCommand):
     help = "Expire approval requests whose deadline has passed. Two of these at once do no harm."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """--dry-run and --json."""
         parser.add_argument("--dry-run", action="store_true", help="say how many are due, and change nothing")
         parser.add_argument("--json", action="store_true", help="answer with one JSON object")
 
     def handle(self, *args: Any, dry_run: bool, json: bool, **options: Any) -> None:
-        """One sweep."""
         count = expiry.due_requests().count() if dry_run else expiry.expire_due(source=Source.COMMAND)
         self.stdout.write(_answer(count, dry_run=dry_run, as_json=json))
 
