@@ -1,4 +1,4 @@
-"""The queue in the admin: the waiting list in its real order, with the reasons."""
+"""The queue in the admin: entries in the real order with the reasons for their wait, and the limits."""
 
 from __future__ import annotations
 
@@ -28,12 +28,11 @@ Verb = Callable[[QueueEntry, ChangedBy], bool]
 
 
 def changed_by(request: HttpRequest, reason: str = "") -> ChangedBy:
-    """The request's user, in the admin."""
     return ChangedBy(Actor.of(request.user), Source.ADMIN, reason)
 
 
 class QueueOrderList(ChangeList):
-    """The list in its real order, which is not always one of the columns', until the reader asks for another one."""
+    """The list in the queue's order, which no column may have, until the reader chooses a column."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         entries = super().get_queryset(request, exclude_parameters)
@@ -42,7 +41,7 @@ class QueueOrderList(ChangeList):
 
 @admin.register(QueueEntry)
 class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
-    """Entries in the order in which they go."""
+    """Entries in the queue's order."""
 
     list_display = (
         "job",
@@ -70,11 +69,11 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
     )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """With fair share it has an order that no column has."""
+        """Return the list in the queue's order: with fair share no column has it."""
         return QueueOrderList
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """The page, its entries told of all at once: one by one they would cost several queries each."""
+        """Add position and reason to the page's entries, all at once: one by one each would cost several queries."""
         page = super().get_changelist_instance(request)
         facts = waiting_facts([entry for entry in page.result_list if entry.status in WAITING], request.user)
         for entry in page.result_list:
@@ -83,20 +82,20 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
 
     @admin.display(description="place")
     def place(self, entry: Any) -> int | None:
-        """Where it stands; empty when it doesn't wait for its turn."""
+        """Return the position in the queue; None for an entry that doesn't wait for its turn."""
         place: int | None = entry.facts["queue_position"]
         return place
 
     @admin.display(description="why it waits")
     def why(self, entry: Any) -> str:
-        """The sentence that its submitter reads too; for a job that nobody can tell of, what to do."""
+        """Return the reason that its submitter reads too; for an unconfirmed job, what to do."""
         if entry.unconfirmed_at is not None:
             return f"{claims.UNCONFIRMED.capitalize()} ({entry.last_error})"
         return entry.facts["waiting_reason"] or ""
 
     @admin.action(description="Set the priority of the selected entries…", permissions=["view"])
     def set_priority(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> HttpResponse | None:
-        """Ask for priority and reason, then override each."""
+        """Ask for priority and reason, then override the priority of each."""
         form = PriorityForm(request.POST if "answered" in request.POST else None)
         if not form.is_valid():
             return self._ask_reason(
@@ -115,7 +114,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
 
     @admin.action(description="Cancel the jobs of the selected entries", permissions=["view"])
     def cancel_entries(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> None:
-        """Ask for each job to be stopped, and say how many were."""
+        """Request the cancellation of each job, and report how many were cancelled."""
         actor = Actor.of(request.user)
         cancelled = [lifecycle.request_cancel(entry.job, actor=actor, source=Source.ADMIN) for entry in entries]
         report(
@@ -128,7 +127,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
 
     @admin.action(description="Unconfirmed: submit again, the provider doesn't have it…", permissions=["view"])
     def resubmit_entries(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> HttpResponse | None:
-        """Ask for the reason, then have each take its turn once more."""
+        """Ask for the reason, then queue each once more."""
         heading = "Only when you have looked: a job that the provider has after all would be trained, and paid, twice"
         return self._decide_unconfirmed(
             request, entries, operations.resubmit, ("Submit again", heading, "submitted again")
@@ -136,7 +135,6 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
 
     @admin.action(description="Unconfirmed: give up…", permissions=["view"])
     def give_up_entries(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> HttpResponse | None:
-        """Ask for the reason, then end each job."""
         heading = "These jobs end here: stop what the provider may have of them"
         return self._decide_unconfirmed(request, entries, operations.end_unconfirmed, ("Give up", heading, "given up"))
 
@@ -169,18 +167,15 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
 
     @admin.action(description="Run a queue pass now", permissions=["view"])
     def run_pass_now(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> None:
-        """Have a pass run without waiting for the tick."""
         passes.request_pass()
         self.message_user(request, "A queue pass was asked for.")
 
     @admin.action(description="Pause the whole queue", permissions=["view"])
     def pause_queue(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> None:
-        """Start nothing more."""
         self._set_paused(request, paused=True)
 
     @admin.action(description="Resume the whole queue", permissions=["view"])
     def resume_queue(self, request: HttpRequest, entries: QuerySet[QueueEntry]) -> None:
-        """Let it go on."""
         self._set_paused(request, paused=False)
 
     def _set_paused(self, request: HttpRequest, *, paused: bool) -> None:
@@ -194,45 +189,43 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
 
 @admin.register(QueueState)
 class QueueStateAdmin(SuperuserAdmin[QueueState]):
-    """The limits, in force from the next pass on."""
+    """The limits, which apply from the next pass on."""
 
     list_display = ("__str__", *operations.GENERAL)
     fields = operations.GENERAL
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """There is one row."""
+        """Refuse it: there is exactly one row."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: QueueState | None = None) -> bool:
-        """There is one row."""
+        """Refuse it: there is exactly one row."""
         return False
 
     def save_model(self, request: HttpRequest, obj: QueueState, form: Any, change: bool) -> None:
-        """Through the verb, so that who changed what is on record and a pass obeys."""
+        """Save by the verb, which records the change and has a pass run."""
         operations.set_general({name: form.cleaned_data[name] for name in form.changed_data}, changed_by(request))
 
 
 @admin.register(ProviderLimit)
 class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
-    """What each provider is given, and whether it is drained."""
-
     list_display = ("provider", "max_running", "drained")
     actions = ("drain", "let_in")
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Those that there are, to choose from."""
+        """Offer the known providers."""
         if db_field.name == "provider":
             return forms.ChoiceField(choices=[(name, name) for name in NAMES])
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     @admin.action(description="Drain: start nothing new at the selected providers", permissions=["change"])
     def drain(self, request: HttpRequest, rows: QuerySet[ProviderLimit]) -> None:
-        """What runs there runs on; who waits reads why."""
+        """Drain the providers. Running jobs go on, and waiting ones get the reason."""
         self._switch(request, rows, drained=True)
 
     @admin.action(description="Let the selected providers take jobs again", permissions=["change"])
     def let_in(self, request: HttpRequest, rows: QuerySet[ProviderLimit]) -> None:
-        """The next pass starts what waited for them."""
+        """End the drain. The next pass starts the jobs that waited for these providers."""
         self._switch(request, rows, drained=False)
 
     def _switch(self, request: HttpRequest, rows: QuerySet[ProviderLimit], *, drained: bool) -> None:
@@ -241,15 +234,15 @@ class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
         report(request, won=sum(switched), lost=switched.count(0), done=done, too_late=before)
 
     def has_delete_permission(self, request: HttpRequest, obj: ProviderLimit | None = None) -> bool:
-        """An empty number says the same, and leaves its line on record."""
+        """Refuse it: an empty limit has the same effect, and is recorded."""
         return False
 
     def get_readonly_fields(self, request: HttpRequest, obj: ProviderLimit | None = None) -> tuple[str, ...]:
-        """Its name is what it is known by."""
+        """Make the provider, which is the key, read-only in a stored row."""
         return ("provider",) if obj else ()
 
     def save_model(self, request: HttpRequest, obj: ProviderLimit, form: Any, change: bool) -> None:
-        """Through the verb; what it refuses is said, and nothing is changed."""
+        """Save by the verb. A limit that it refuses becomes a message, and nothing is changed."""
         values = {name: form.cleaned_data[name] for name in form.changed_data if name != "provider"}
         try:
             operations.set_provider(obj.pk, values, changed_by(request))
@@ -259,27 +252,23 @@ class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
 
 @admin.register(LimitChange)
 class LimitChangeAdmin(SuperuserAdmin[LimitChange]):
-    """Who changed which limit, newest first. Only to be read."""
+    """The changes of limits, newest first, read-only."""
 
     list_display = ("at", "name", "old", "new", "actor", "source", "reason")
     list_filter = ("name",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Lines are written by the verbs."""
+        """Refuse it: only the verbs record changes."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: LimitChange | None = None) -> bool:
-        """What is on record stays as it is."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: LimitChange | None = None) -> bool:
-        """What is on record stays."""
         return False
 
 
 class ReasonForm(forms.Form):
-    """Why."""
-
     reason = forms.CharField(
         max_length=2000,
         label="Reason",
@@ -289,8 +278,6 @@ class ReasonForm(forms.Form):
 
 
 class PriorityForm(ReasonForm):
-    """A new priority, and why."""
-
     priority = forms.IntegerField(
         min_value=0,
         max_value=MAX_PRIORITY,

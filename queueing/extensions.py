@@ -1,4 +1,4 @@
-"""What a room above may plug into the queue: a say before a job goes to its provider, and why a held job is held."""
+"""The queue's extension points: guards of the dispatch, and the reasons why jobs are held."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from jobs.models import Job
 from jobs.permissions import AnyUser
 from queueing.models import QueueEntry
 
-#: Given a claimed entry and its job as it would be submitted. False: it may not go, and its entry is seen to.
+#: Takes a claimed entry and its job as it would be submitted. False: it may not go, and the guard has settled its
+#: entry.
 Guard = Callable[[QueueEntry, Job], bool]
 
-#: Given the ids of jobs, those about which the guard may have something to say. One question for many jobs.
+#: Takes ids of jobs, and returns those that the guard has to check. One query for many jobs.
 Selector = Callable[[Sequence[str]], Collection[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchGuard:
-    """Is asked just before a provider is called; may be left unasked about jobs that are not of its `concern`."""
+    """A check just before a provider is called, skipped for jobs that `select` doesn't return."""
 
     allows: Guard
     select: Selector = set
@@ -30,18 +31,18 @@ dispatch_guards: Registry[DispatchGuard] = Registry()
 
 
 def guarded_jobs(job_ids: Sequence[str]) -> set[str]:
-    """Those of the jobs about which some guard has to be asked."""
+    """Return those of the jobs that some guard has to check."""
     return {job_id for guard in dispatch_guards.values() for job_id in guard.select(job_ids)}
 
 
 def guards_allow(entry: QueueEntry, job: Job) -> bool:
-    """Whether every guard lets the job go. The first that doesn't ends the round; one that raises lets nothing go."""
+    """Whether every guard allows the job. The first that doesn't is the last called; one that raises allows none."""
     return all(guard.allows(entry, job) for guard in dispatch_guards.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What holds a job, and for how long; `address` is where the one who asked may decide, if they may."""
+    """The hold on a job, until when, and the address at which the viewer may decide; None when they may not."""
 
     reason: str
     until: datetime
@@ -49,22 +50,22 @@ class Hold:
 
     @property
     def sentence(self) -> str:
-        """All of it, for who has no clock of their own to show it on."""
+        """Reason and deadline in one sentence."""
         return f"{self.reason}; expires {self.until:%Y-%m-%d %H:%M} UTC."
 
 
-#: Given the ids of held jobs and who looks: the hold on each that it holds. Asked once a page, not once a job.
+#: Takes ids of held jobs and the viewer, and returns holds by job id. Called once a page, not once a job.
 HoldFinder = Callable[[Sequence[str], AnyUser | None], Mapping[str, Hold]]
 
-#: What is said of a held job that nobody has a word for.
+#: The reason of a held job for which no finder returns a hold.
 UNKNOWN_HOLD = "It waits for an approval."
 
 holds: Registry[HoldFinder] = Registry()
 
 
 def find_holds(job_ids: Sequence[str], viewer: AnyUser | None) -> dict[str, Hold]:
-    """What holds each of the held jobs, by its id."""
-    found_holds: dict[str, Hold] = {}
+    """Return the holds of held jobs, by job id."""
+    by_job: dict[str, Hold] = {}
     for finder in holds.values() if job_ids else ():
-        found_holds.update(finder(job_ids, viewer))
-    return found_holds
+        by_job.update(finder(job_ids, viewer))
+    return by_job

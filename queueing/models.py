@@ -1,4 +1,4 @@
-"""The queue: one entry a job, and the limits that it goes by."""
+"""The queue's models: one live entry a job, the limits, and their changes."""
 
 from __future__ import annotations
 
@@ -16,29 +16,26 @@ from jobs.models import Job, Organization, record_in_history
 from queueing.statuses import ALLOWED, HOLDS_SLOT, LIVE, EntryStatus
 
 MAX_PRIORITY = 50
-#: Of an entry's job: a config may have a megabyte, and neither a claim nor a sentence needs it.
+#: The job's columns to defer: a config may have a megabyte, and neither claims nor explanations need it.
 LARGE = ("job__config", "job__dataloader_config")
 
 
 class QueueEntryQuerySet(models.QuerySet["QueueEntry"]):
-    """Named groups of entries."""
-
     def live(self) -> QueueEntryQuerySet:
-        """Those that wait or hold a slot."""
         return self.filter(status__in=LIVE)
 
     def holding_slots(self) -> QueueEntryQuerySet:
-        """Those that count against the limits."""
-        # Each has a token. Said again because it is what SQLite recognizes the index `entry_holds_slot` by.
+        """Return the entries that count against the limits."""
+        # Each has a token anyway; only with this condition does SQLite use the index `entry_holds_slot`.
         return self.filter(status__in=HOLDS_SLOT, claim_token__isnull=False)
 
     def in_order(self) -> QueueEntryQuerySet:
-        """The order in which entries go: by priority and age (see `policy.turn_of`)."""
+        """Return the entries by priority and age (see `policy.turn_of`): without fair share, the queue's order."""
         return self.order_by("turn", "id")
 
 
 class QueueEntry(Stateful):
-    """A job's place in the queue."""
+    """A job's entry in the queue."""
 
     SUBJECT: ClassVar[str] = "queue_entry"
     ALLOWED = ALLOWED
@@ -56,9 +53,9 @@ class QueueEntry(Stateful):
         output_field=models.PositiveSmallIntegerField(),
         db_persist=True,
     )
-    #: `policy.turn_of` when it came and its priority: whatever changes the priority writes it along.
+    #: `policy.turn_of` its arrival and priority. Each change of the priority must write it too.
     turn = models.FloatField()
-    #: Entries of one lane meet the same limits, so only a lane's first ones can matter to a pass.
+    #: Entries of one lane meet the same limits, so a pass reads only the first ones of each.
     lane = models.GeneratedField(
         expression=Concat(
             Cast("organization_id", models.CharField()),
@@ -73,15 +70,15 @@ class QueueEntry(Stateful):
     )
     not_before = models.DateTimeField(null=True)
 
-    #: Whoever holds the claim may write the outcome; a stale holder's outcome is dropped.
+    #: Only the holder of the claim may write the outcome; a stale holder's outcome is dropped.
     claim_token = models.CharField(max_length=32, null=True, unique=True)
     lease_until = models.DateTimeField(null=True)
-    #: Where the claim was made: what a crash left on one machine, only that machine can see.
+    #: The machine of the claim. After a crash, only that machine can see what the claim left behind.
     claimed_on = models.CharField(max_length=255, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
-    #: Since when its dataset is on the way: whoever holds the claim has not called the provider for a training.
+    #: Set while its dataset is transferred: the claim's holder has not called the provider for a training yet.
     staging_since = models.DateTimeField(null=True)
-    #: Since when nobody but a person can say whether the provider has the job.
+    #: The moment from which only a person can say whether the provider has the job.
     unconfirmed_at = models.DateTimeField(null=True)
     last_error = models.TextField(blank=True)
 
@@ -104,24 +101,24 @@ class QueueEntry(Stateful):
             ),
         ]
         indexes = [
-            # Every position and list: who waits, in order. Not only for the live: SQLite does not see that
-            # `status IN (...)` means a part of an index.
+            # Positions and lists: the waiting entries in order. Not a partial index of live entries: SQLite would not
+            # use it for `status IN (...)`.
             models.Index(fields=["status", "turn", "id"], name="entry_by_status"),
-            # The pass: how many slots are taken, and by whom.
+            # The pass: the number of slots taken, by user, organization and provider.
             models.Index(
                 fields=["user", "organization", "provider"],
                 name="entry_holds_slot",
                 condition=Q(claim_token__isnull=False),
             ),
-            # The pass: the lanes that there are, and the first entries of each.
+            # The pass: the lanes, and the first entries of each.
             models.Index(fields=["lane", "turn", "id"], name="entry_lane", condition=Q(status=EntryStatus.PENDING)),
-            # GET /api/queue: what an organization has in the queue, in order.
+            # GET /api/queue: an organization's entries, in order.
             models.Index(fields=["organization", "status", "turn"], name="entry_of_organization"),
-            # GET /api/queue/stats: how long those waited that went lately.
+            # GET /api/queue/stats: the waits of entries dispatched lately.
             models.Index(fields=["dispatched_at"], name="entry_dispatched", condition=Q(dispatched_at__isnull=False)),
             # The sweeper of abandoned claims.
             models.Index(fields=["lease_until"], name="entry_lease", condition=Q(status=EntryStatus.DISPATCHING)),
-            # Every second, on every machine: the datasets that have to be brought to their provider.
+            # Every second, on every machine: the datasets to transfer to their provider.
             models.Index(fields=["lease_until"], name="entry_staging", condition=Q(staging_since__isnull=False)),
             # The clean-up of finished entries.
             models.Index(fields=["finished_at"], name="entry_finished", condition=Q(finished_at__isnull=False)),
@@ -131,12 +128,11 @@ class QueueEntry(Stateful):
         return f"queue entry of {self.job_id}"
 
     def record(self, change: Change) -> None:
-        """Put the entry's move into its job's history."""
         record_in_history(self.job, change)
 
 
 class QueueState(models.Model):
-    """The one row that the whole queue shares: its limits, whether it is paused, what was last told of it."""
+    """The single row of the whole queue: its limits, whether it is paused, and the last published numbers."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
     max_running = models.PositiveIntegerField("running at once", default=5)
@@ -147,7 +143,7 @@ class QueueState(models.Model):
     )
     paused = models.BooleanField(default=False, help_text="Nothing starts. What runs, runs on.")
 
-    #: A pass is already enqueued: many wishes at once cause one more pass, not many.
+    #: The moment when a pass was enqueued: many requests at once cause one more pass, not many.
     pass_requested_at = models.DateTimeField(null=True, editable=False)
     told_depth = models.PositiveIntegerField(default=0, editable=False)
     told_running = models.PositiveIntegerField(default=0, editable=False)
@@ -163,7 +159,7 @@ class QueueState(models.Model):
 
 
 class ProviderLimit(models.Model):
-    """How much one provider is given. Without a row: no limit of its own, and not drained."""
+    """The limit of one provider. Without a row it has no limit of its own, and isn't drained."""
 
     provider = models.CharField(max_length=40, primary_key=True)
     max_running = models.PositiveIntegerField("running at once", null=True, blank=True)
@@ -177,7 +173,7 @@ class ProviderLimit(models.Model):
 
 
 class LimitChange(models.Model):
-    """Who changed which limit from what to what, and why."""
+    """A change of a limit: by whom, from what to what, and why."""
 
     name = models.CharField(max_length=150)
     old = models.CharField(max_length=40)

@@ -1,4 +1,4 @@
-"""Which entries somebody may see."""
+"""The entries that a user may see."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def entries_seen_by(user: AnyUser) -> QueueEntryQuerySet:
 
 
 def visible_entries(user: AnyUser) -> QueueEntryQuerySet:
-    """The live entries of jobs that `user` may see, in the order in which they go; those at work first."""
+    """Return the live entries that `user` may see, in the queue's order; those with a slot first."""
     seen = entries_seen_by(user).live().select_related("job", "user", "organization")
     return queue_in_order(seen.defer(*LARGE))

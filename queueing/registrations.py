@@ -1,4 +1,4 @@
-"""What the queue plugs into the rooms below."""
+"""The queue's extensions of the rooms below."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from queueing.waiting import positions
 
 
 def register_all() -> None:
-    """To be called once, when all apps are there."""
+    """Register all extensions. Called once, when all apps are loaded."""
     site.collectors.register("queue", statistics.collect)
     site.loops.register(
         "queue processing",

@@ -1,4 +1,4 @@
-"""What a queue entry's status can be, what each means, and which moves there are."""
+"""The statuses of a queue entry, and the changes between them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db import models
 
 
 class EntryStatus(models.TextChoices):
-    """Where a queue entry is on its way to a provider."""
+    """The statuses of an entry."""
 
     #: Held until its approval is given.
     BLOCKED = "blocked"
@@ -34,9 +34,9 @@ TERMINAL = (EntryStatus.COMPLETED, EntryStatus.FAILED, EntryStatus.CANCELLED)
 
 ALLOWED: Mapping[str, frozenset[str]] = {
     EntryStatus.BLOCKED: frozenset((EntryStatus.PENDING, *TERMINAL)),
-    # Back to blocked when what was approved has changed since.
+    # Back to blocked when the job has changed since its approval.
     EntryStatus.PENDING: frozenset((EntryStatus.BLOCKED, EntryStatus.DISPATCHING, *TERMINAL)),
-    # Back to pending when the provider surely made nothing.
+    # Back to pending when the provider certainly created nothing.
     EntryStatus.DISPATCHING: frozenset((EntryStatus.BLOCKED, EntryStatus.PENDING, EntryStatus.RUNNING, *TERMINAL)),
     EntryStatus.RUNNING: frozenset(TERMINAL),
     **{status: frozenset[str]() for status in TERMINAL},

@@ -1,4 +1,4 @@
-"""What the background loops and django-q2 call."""
+"""The tasks of the background loops and of django-q2."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from queueing import dispatch, passes, transfers
 
 @loop("queue processing", failure_message="Failed to start queue processing")
 def process_queue() -> dict[str, int]:
-    """The tick: a pass, whether or not anybody asked for one."""
+    """Run a pass on the tick, also without a request."""
     dispatch.close_ended()
     return {"dispatched": run_pass()}
 
 
 def transfer_datasets() -> int:
-    """Bring the datasets that this machine has to their providers. Called every second."""
+    """Transfer this machine's datasets to their providers, every second. Returns how many jobs were handed over."""
     return transfers.run()
 
 
 def run_pass() -> int:
-    """A pass that was asked for. Returns how many jobs were handed over."""
+    """Run a requested pass. Returns how many jobs were handed to their providers."""
     passes.begin_pass()
     dispatched = dispatch.run_pass()
     passes.publish_queue()

@@ -1,4 +1,4 @@
-"""Addresses of the queue room."""
+"""Addresses of the queue."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from rest_framework.routers import SimpleRouter
 from queueing.api import control_views, views
 from queueing.dashboard import metrics_views, queue_views
 
-# Two viewsets at one address, which a router takes under one name only once. The controls come first: none of their
-# names is a job's id.
+# Two viewsets share one address, and a router refuses a second one of the same name. The controls come first: none of
+# their names is a job's id.
 controls = SimpleRouter(trailing_slash=False, use_regex_path=False)
 controls.register("api/queue", control_views.QueueControlViewSet, "queue")
 queue = SimpleRouter(trailing_slash=False, use_regex_path=False)

@@ -1,4 +1,4 @@
-"""Running the queue over HTTP: limits, pause, passes, clean-up."""
+"""Control of the queue over HTTP: limits, pause, passes, clean-up."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from queueing.operations import GENERAL, ChangedBy, LimitError, clean_up, may_li
 
 
 class QueueControlViewSet(ViewSet):
-    """How the queue runs, for everybody."""
+    """The controls of the whole queue."""
 
     @extend_schema(responses=LimitsSerializer)
     @action(detail=False)
@@ -98,7 +98,7 @@ class QueueControlViewSet(ViewSet):
 
 
 def _own_limits(user: AnyUser, limits: dict[str, Any]) -> list[tuple[Organization, int | None]]:
-    """The organizations whose own number `user` may set. Raises for any other."""
+    """Return organizations and new limits. Raises ValidationError or PermissionDenied when `user` may not set one."""
     own = []
     for name, limit in limits.items():
         organization = organizations_of(user).filter(name=name).first()

@@ -1,4 +1,4 @@
-"""What comes in about the queue, checked; and how the queue goes out."""
+"""The serializers of the queue: queries, bodies and responses."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from queueing.waiting.positions import NOT_WAITING, waiting_facts
 
 
 class QueueQuery(serializers.Serializer[Any]):
-    """Which entries, and how many."""
+    """The statuses to filter by, and the largest number of entries."""
 
     status = serializers.MultipleChoiceField(choices=EntryStatus.choices, default=set)
     limit = serializers.IntegerField(min_value=1, max_value=500, default=100)
 
 
 class PriorityBody(StrictSerializer):
-    """A new priority, and why."""
+    """A new priority, and its reason."""
 
     priority = serializers.IntegerField(min_value=0, max_value=MAX_PRIORITY)
     reason = serializers.CharField(max_length=2000)
 
 
 class EntrySerializer(serializers.Serializer[Any]):
-    """A queue entry, once `with_facts` has put its place and its wait beside its columns."""
+    """A queue entry that `with_facts` has given its position, reason and wait."""
 
     job_id = serializers.CharField()
     config_name = serializers.CharField(source="job.config_name")
@@ -55,7 +55,7 @@ class EntrySerializer(serializers.Serializer[Any]):
 
 
 def with_facts(entries: Sequence[QueueEntry], viewer: AnyUser) -> Sequence[QueueEntry]:
-    """The entries with where and why they wait, as `viewer` may know it, as attributes, like a query's annotations."""
+    """Return the entries with position, reason and wait for `viewer`, set as attributes like a query's annotations."""
     facts = waiting_facts([entry for entry in entries if entry.status in WAITING], viewer)
     for entry in entries:
         vars(entry).update(facts.get(entry.pk, NOT_WAITING))
@@ -63,7 +63,7 @@ def with_facts(entries: Sequence[QueueEntry], viewer: AnyUser) -> Sequence[Queue
 
 
 class QueueSerializer(serializers.Serializer[Any]):
-    """The live entries that the asker may see, and how full the queue is."""
+    """The live entries that the caller may see, and the numbers of those that wait and run."""
 
     entries = EntrySerializer(many=True)
     depth = serializers.IntegerField()
@@ -71,7 +71,7 @@ class QueueSerializer(serializers.Serializer[Any]):
 
 
 class OwnQueueSerializer(serializers.Serializer[Any]):
-    """The asker's live entries."""
+    """The caller's live entries."""
 
     entries = EntrySerializer(many=True)
 
@@ -85,7 +85,7 @@ class HolderSerializer(serializers.Serializer[QueueEntry]):
 
 
 class BlockerSerializer(serializers.Serializer[Explained]):
-    """One thing that keeps a job waiting, and what would lift it."""
+    """A reason that keeps a job waiting, and what would lift it."""
 
     kind = serializers.CharField()
     sentence = serializers.CharField()
@@ -94,14 +94,14 @@ class BlockerSerializer(serializers.Serializer[Explained]):
 
 
 class RangeSerializer(serializers.Serializer[Wait]):
-    """From a quarter of the past jobs' lengths to three quarters."""
+    """The first and third quartile of the expected wait in seconds, from the durations of past jobs."""
 
     low = serializers.FloatField()
     high = serializers.FloatField()
 
 
 class PositionSerializer(serializers.Serializer[Any]):
-    """Where a job stands, why it waits, and about how long."""
+    """A job's position, the reasons for its wait, and its expected length."""
 
     job_id = serializers.CharField(source="entry.job_id")
     status = serializers.CharField(source="entry.status")
@@ -113,7 +113,7 @@ class PositionSerializer(serializers.Serializer[Any]):
 
 
 class UserLoadSerializer(serializers.Serializer[Any]):
-    """What a user has in the queue."""
+    """The numbers of a user's waiting and running jobs."""
 
     user = serializers.CharField(allow_null=True)
     waiting = serializers.IntegerField()
@@ -121,7 +121,7 @@ class UserLoadSerializer(serializers.Serializer[Any]):
 
 
 class OrganizationLoadSerializer(serializers.Serializer[Any]):
-    """What an organization has in the queue."""
+    """The numbers of an organization's waiting and running jobs."""
 
     organization = serializers.CharField(allow_null=True)
     waiting = serializers.IntegerField()
@@ -146,7 +146,7 @@ class ProviderLimitBody(StrictSerializer):
 
 
 class LimitsBody(StrictSerializer):
-    """The limits to change; what is left out stays."""
+    """The limits to change. Those left out stay."""
 
     max_running = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
     max_running_per_user = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
@@ -180,26 +180,26 @@ class LimitsSerializer(serializers.Serializer[QueueState]):
 
 
 class ReasonBody(StrictSerializer):
-    """Why somebody does it."""
+    """The reason of an action."""
 
     reason = serializers.CharField(max_length=2000)
 
 
 class CleanupQuery(serializers.Serializer[Any]):
-    """How old the finished entries are that go."""
+    """The age in days from which finished entries are removed."""
 
     days = serializers.IntegerField(min_value=0, max_value=36_500, default=30)
 
 
 class CleanedSerializer(serializers.Serializer[Any]):
-    """How many finished entries went."""
+    """The number of removed entries."""
 
     success = SuccessField()
     deleted = serializers.IntegerField()
 
 
 class RequestedPassSerializer(serializers.Serializer[Any]):
-    """That a pass comes."""
+    """The confirmation that a pass will run."""
 
     success = SuccessField()
     message = serializers.CharField()

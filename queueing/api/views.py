@@ -1,4 +1,4 @@
-"""The queue over HTTP: parse, authorise, call one verb, render."""
+"""The queue over HTTP. Each view parses, authorises, calls one verb and renders."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from queueing.waiting.order import QueueOrder
 
 
 class QueueViewSet(CancelsJobs):
-    """What runs and what waits."""
+    """Live entries of the queue."""
 
     @extend_schema(parameters=[QueueQuery], responses=QueueSerializer)
     def list(self, request: Request) -> Response:
@@ -126,7 +126,7 @@ def _entry_of(job_id: str) -> QueueEntry:
 
 
 def _managed_job(user: AnyUser, job_id: str) -> Job:
-    """The job, for one who leads its organization. Raises Http404 or PermissionDenied for anybody else."""
+    """Return the job if the user manages its organization. Raises Http404 or PermissionDenied otherwise."""
     job = find_job(user, job_id)
     if not can_manage(user, job.organization_id):
         raise PermissionDenied("Only leads and admins of the organization may do this to its jobs.")
@@ -134,7 +134,7 @@ def _managed_job(user: AnyUser, job_id: str) -> Job:
 
 
 def _decide_unconfirmed(request: Request, job_id: str, verb: Callable[[QueueEntry, ChangedBy], bool]) -> Response:
-    """Decide about a job of which nobody knows whether its provider has it."""
+    """Apply `verb` to the entry of an unconfirmed job. Raises Conflict for any other job, Http404, PermissionDenied."""
     job = _managed_job(request.user, job_id)
     reason = checked(ReasonBody, request.data)["reason"]
     if not verb(_entry_of(job.pk), ChangedBy(Actor.of(request.user), Source.API, reason)):

@@ -1,4 +1,4 @@
-"""The queue's part of a job's page: its place, why it waits, and for about how long."""
+"""The queue's panel on a job's page: position, reasons and expected wait."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from queueing.waiting.order import QueueOrder
 
 
 def panel_for(job: Job, reader: AnyUser) -> dict[str, Any] | None:
-    """What is said of a job that takes its turn, or of which nobody knows whether its provider has it."""
+    """Return the panel's data of a waiting or unconfirmed job; None for any other."""
     entries = QueueEntry.objects.live().filter(job=job).select_related("user", "organization")
     entry = entries.order_by("id").last() if job.status == JobStatus.PENDING else None
     if entry is None:
@@ -40,7 +40,7 @@ def _waiting(entry: QueueEntry, job: Job, reader: AnyUser) -> dict[str, Any]:
 
 
 def _in_words(wait: Wait | None) -> str:
-    """About how long, with the range where that says more."""
+    """Return the expected wait in words, with its range when that has two ends; empty when it is unknown."""
     if wait is None:
         return ""
     likely, low, high = (duration(seconds) for seconds in (wait.likely, wait.low, wait.high))

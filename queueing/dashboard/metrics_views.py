@@ -1,4 +1,4 @@
-"""The figures as people see them: charts, and beside each its numbers."""
+"""The metrics page: charts, each with its numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from queueing.statistics import depth_by_day
 
 PERIOD_DAYS = (7, 30, 90)
 DEFAULT_PERIOD_DAYS = 30
-#: What ended moves every figure here; what only goes on moves none.
+#: Only the end of a job changes the figures on this page.
 EVENTS = " ".join(f"job_status_changed:{status}" for status in TERMINAL)
 
 

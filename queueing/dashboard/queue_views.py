@@ -1,4 +1,4 @@
-"""The queue as people see it: what runs, what waits and why, the limits, and for leads the levers."""
+"""The queue page: running, waiting and held jobs with reasons, the limits, and the controls for leads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from queueing.statuses import HOLDS_SLOT, EntryStatus
 from queueing.waiting.explain import NEXT
 
 PAGE_SIZE = 50
-#: More than run anywhere at once, and a bound all the same.
+#: A bound above the number of jobs that run at once anywhere.
 MAX_RUNNING_SHOWN = 200
 MAX_HELD_SHOWN = 20
 MAX_PAGE = 10_000
@@ -69,7 +69,7 @@ def _page_number(request: HttpRequest) -> int:
 
 
 def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[dict[str, Any]]]:
-    """The lines of each group. The number of queries doesn't depend on how many there are."""
+    """Return the rows of each group. The number of queries doesn't depend on theirs."""
     entries = [entry for group in groups.values() for entry in group]
     facts_by_job = {shown["job_id"]: shown for shown in EntrySerializer(with_facts(entries, user), many=True).data}
     managed, submitted = _organizations(user, MANAGERS), _organizations(user, SUBMITTERS)
@@ -99,7 +99,7 @@ def _organizations(user: AnyUser, roles: Sequence[Any]) -> set[int]:
 
 
 def _chip(entry: QueueEntry) -> dict[str, str]:
-    """What the chip says, and its kind for the stylesheet."""
+    """Return the chip's label, and its kind in the stylesheet."""
     if entry.job.cancel_requested_at is not None:
         return {"kind": "cancelling", "label": LABELS["cancelling"]}
     if entry.unconfirmed_at is not None:
@@ -120,7 +120,7 @@ def _why(facts: dict[str, Any], is_stoppable: bool) -> str:
 def _in_words(seconds: float | None) -> str:
     if seconds is None:
         return ""
-    # An estimate that names seconds promises too much.
+    # An estimate in seconds would look more exact than it is.
     rounded = round(seconds / 60) * 60 if seconds >= ROUNDED_FROM_SECONDS else seconds
     return f"in about {duration(rounded)}" if seconds >= 1 else "soon"
 
@@ -128,14 +128,14 @@ def _in_words(seconds: float | None) -> str:
 queue_page, queue_now = live_page("queueing/queue.html", "queueing/_queue.html", _queue)
 
 
-#: The busiest of them; a superuser's page of a thousand would say no more.
+#: Only the busiest organizations are shown: superusers see all of them, maybe a thousand.
 MAX_ORGANIZATIONS_SHOWN = 12
 MAX_PEOPLE_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class LimitRow:
-    """One limit. `allowed` None: there is none of its own."""
+    """One row of the limits. `allowed` None: it has no limit of its own."""
 
     label: str
     taken: int
@@ -144,17 +144,16 @@ class LimitRow:
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more of it starts now."""
         return self.allowed is not None and self.taken >= self.allowed
 
     @property
     def shown(self) -> int:
-        """How far the bar goes: not past its end, also when the limit was lowered below what runs."""
+        """The length of the bar: at most `allowed`, also when the limit was lowered below the slots taken."""
         return min(self.taken, self.allowed or 0)
 
 
 def limit_rows(user: AnyUser, state: QueueState) -> list[LimitRow]:
-    """Everybody's limit, the reader's own, those of the organizations that they see, and the providers'."""
+    """Return the general limit, the user's own, and those of the user's organizations and of providers."""
     limits, usage = current_limits(state), current_usage()
     teams = [
         LimitRow(name, usage.organizations[pk], limits.of_organization(pk), is_name=True)
@@ -175,7 +174,7 @@ def limit_rows(user: AnyUser, state: QueueState) -> list[LimitRow]:
 
 
 def people_at_limit(user: AnyUser, state: QueueState) -> list[str]:
-    """Who of those that the reader may see runs as much as one person may."""
+    """Return the names of users at their limit whom the reader may see."""
     full = [pk for pk, taken in current_usage().users.items() if pk is not None and taken >= state.max_running_per_user]
     people = User.objects.filter(pk__in=full)
     if not is_superuser(user):
@@ -184,5 +183,4 @@ def people_at_limit(user: AnyUser, state: QueueState) -> list[str]:
 
 
 def drained_providers() -> list[str]:
-    """Where nothing new starts."""
     return list(ProviderLimit.objects.filter(drained=True).values_list("provider", flat=True))
