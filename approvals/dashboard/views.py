@@ -71,10 +71,10 @@ def _linked_id(request: HttpRequest) -> int:
 
 
 def _include_linked(
-    linked: list[ApprovalRequest], found: Iterable[ApprovalRequest], *, is_pending: bool
+    linked: list[ApprovalRequest], requests: Iterable[ApprovalRequest], *, is_pending: bool
 ) -> list[ApprovalRequest]:
     """Return the pending or decided requests to show, with the linked one, however far down it is."""
-    shown = list(found)
+    shown = list(requests)
     numbers = {request.pk for request in shown}
     of_kind = [request for request in linked if (request.status == RequestStatus.PENDING) == is_pending]
     return shown + [request for request in of_kind if request.pk not in numbers]
