@@ -13,7 +13,7 @@ from cloudtrain_site.serving.deferred_responses import DeferredResponses
 def _site() -> DeferredResponses:
     from django.core.asgi import get_asgi_application
 
-    site = get_asgi_application()  # first: what stands in front of it imports models
+    site = get_asgi_application()  # first: the applications in front of it import models
 
     from cloudtrain_site.serving.asgi_stack import behind_fronts
 

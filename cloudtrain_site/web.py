@@ -1,4 +1,4 @@
-"""The web process: uvicorn as we run it. `python -m cloudtrain_site.web --help` says how to start it."""
+"""The web process: uvicorn with our settings. `python -m cloudtrain_site.web --help` says how to start it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.serving.processes import follow_parent
 
-#: How long open requests may go on at a stop. Without it an open event stream keeps the process for ever.
+#: Open requests may run this long at a stop. Without a limit an open event stream would keep the process for ever.
 STOP_SECONDS = 3
-WAITING_CONNECTIONS = 2048
-#: How glibc's malloc.h numbers its option for the most heaps.
+BACKLOG_CONNECTIONS = 2048
+#: The number of glibc's option for the largest number of heaps, from its malloc.h.
 M_ARENA_MAX = -8
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises OSError when that can't be, as when somebody else does."""
+    """Return a listening socket. Raises OSError when that is impossible, as when the port is taken."""
     if not 0 < port < 65536:
-        raise OSError("a port is a number from 1 to 65535")  # the resolver would take it modulo 65,536
+        raise OSError("a port is a number from 1 to 65535")  # the resolver would reduce it modulo 65,536
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(WAITING_CONNECTIONS)
+        listener.listen(BACKLOG_CONNECTIONS)
     except OSError:
         listener.close()
         raise
@@ -47,19 +47,19 @@ def serve(listener: socket.socket) -> None:
     _allow_many_connections()
     config = uvicorn.Config(
         "cloudtrain_site.asgi:application",
-        log_config=None,  # its loggers come out through ours
+        log_config=None,  # its loggers use our handlers
         access_log=False,
         lifespan="off",
-        ws="none",  # we have none: who asks for one is answered as if he had not, in place of a 500 and a traceback
-        backlog=WAITING_CONNECTIONS,
+        ws="none",  # cloudtrain has none: a request for one gets an ordinary answer, not a 500 and a traceback
+        backlog=BACKLOG_CONNECTIONS,
         timeout_graceful_shutdown=STOP_SECONDS,
-        proxy_headers=False,  # ours are behind_proxies
+        proxy_headers=False,  # behind_proxies does it
     )
     config.load()
     config.loaded_app = behind_proxies(config.loaded_app)
-    # One that can't be used stops the start; later what was read here stays in force.
+    # A broken configuration stops the start; later on, the values read here stay in force.
     get_enterprise_config()
-    # What is loaded by now stays. Every full collection would go through it anew, and nobody be answered for 70 ms.
+    # The loaded modules stay. Every full collection would scan them again, and block all requests for 70 ms.
     gc.freeze()
     from cloudtrain_site.serving.asgi_stack import warm_up  # needs Django, which the application has set up
 
@@ -68,30 +68,30 @@ def serve(listener: socket.socket) -> None:
 
 
 def behind_proxies(application: Any) -> ProxyHeadersMiddleware:
-    """The ASGI application, told by our proxies who asks, and whether over HTTPS. What others say counts nothing."""
+    """Wrap `application` so that it trusts our proxies' headers for client address and scheme, and no others'."""
     from django.conf import settings  # set up by the application
 
     return ProxyHeadersMiddleware(application, trusted_hosts=["127.0.0.1", "::1", *settings.TRUSTED_PROXIES])
 
 
 def _allow_many_connections() -> None:
-    """Raise the limit on open files as far as we may: the usual 1,024 is below a thousand open event streams."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    """Raise the limit on open files to its maximum: the usual 1,024 is below a thousand open event streams."""
+    _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
 
 
 def _share_one_heap() -> None:
-    """Have all threads allocate from one heap; to be called before there is a second one.
+    """Make all threads allocate from one heap. To be called before a second one exists.
 
-    On two cores glibc lets them have sixteen, each of which keeps the holes that a burst of requests leaves in it, and
-    gains little: Python runs one thread at a time. After 1,000 streams were opened that was 4 MB of 105.
+    On two cores glibc allows sixteen heaps, each of which keeps the holes that a burst of requests leaves in it, for
+    little gain: Python runs one thread at a time. After 1,000 opened streams that was 4 MB of 105.
     """
     with suppress(AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def main() -> int:
-    """Serve on the address of the command line, or on a socket that `manage.py up` handed down."""
+    """Serve on the address of the command line, or on a socket inherited from `manage.py up`."""
     parser = argparse.ArgumentParser(prog="python -m cloudtrain_site.web", description="Serve the site.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8001)

@@ -1,4 +1,4 @@
-"""What stands before Django in the web process: the limits of the site, and what rooms put there by the settings."""
+"""The ASGI applications in front of Django in the web process: the site's limits, and those that the settings name."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from cloudtrain_site.serving.deferred_responses import DeferredResponses
 
 
 def behind_fronts(site: Any) -> DeferredResponses:
-    """The ASGI application `site` with all that stands in front; the first of the settings' FRONTS is the outermost."""
+    """Wrap the ASGI application `site` in the settings' FRONTS, of which the first is the outermost."""
     for path in reversed(settings.FRONTS):
         site = import_string(path)(site)
     return DeferredResponses(BodyLimit(site))
 
 
 def warm_up() -> threading.Thread:
-    """Make what is made once, and what the first requests would otherwise wait for, in a thread beside the others."""
+    """Call the settings' WARM_UP in a thread, so that the first requests don't wait for what it prepares."""
     thread = threading.Thread(target=_call_all, name="warm-up", daemon=True)
     thread.start()
     return thread

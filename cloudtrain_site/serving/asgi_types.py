@@ -1,4 +1,4 @@
-"""The shapes of ASGI, as its specification (version 3.0) names them."""
+"""The types of ASGI, named as in its specification (version 3.0)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ends a request that is larger than anything we take while it arrives: Django would put all of it on disk first."""
+"""Ends a request that is too large while it arrives: Django would write all of it to disk first."""
 
 from __future__ import annotations
 
@@ -17,17 +17,15 @@ from cloudtrain_site.serving.asgi_types import App, Message, Receive, Scope, Sen
 
 logger = logging.getLogger("simpletuner.cloud.http")
 
-#: A webhook has up to ten megabytes, a config one; the views have limits of their own below this.
-OTHER_BYTES = 16_000_000
-OTHERS = RequestLimit(OTHER_BYTES, f"A request may have at most {OTHER_BYTES:,} bytes.")
-#: A client that is cut off while it sends does not read our answer: so long, and so much, it may go on.
+#: A webhook has up to ten megabytes, a config one; the views have their own limits below this.
+DEFAULT_MAX_BYTES = 16_000_000
+DEFAULT_LIMIT = RequestLimit(DEFAULT_MAX_BYTES, f"A request may have at most {DEFAULT_MAX_BYTES:,} bytes.")
+#: A client that is cut off while it sends doesn't read the answer, so it may go on within these limits.
 LINGER_SECONDS = 20.0
 LINGER_BYTES = 1_000_000_000
 
 
 class BodyLimit:
-    """An ASGI application in front of another one."""
-
     def __init__(self, app: Any) -> None:
         self.app: App = app
 
@@ -36,7 +34,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = request_limits.get(scope["path"], OTHERS)
+        limit = request_limits.get(scope["path"], DEFAULT_LIMIT)
         count = _Count(limit.max_bytes, receive, send)
         if _declared(scope) <= limit.max_bytes:
             await self.app(scope, count.receive, count.send)
@@ -47,7 +45,7 @@ class BodyLimit:
 
 @dataclass
 class _Count:
-    """Counts the body as it comes. At the first byte too many the client is, for the application, gone."""
+    """Counts the body as it arrives. At the first byte too many the application sees a disconnect."""
 
     left: int
     upstream: Receive
@@ -65,8 +63,8 @@ class _Count:
 
 
 def _header(scope: Scope, name: str) -> str:
-    wanted = name.lower().encode()
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == wanted), "")
+    raw_name = name.lower().encode()
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == raw_name), "")
 
 
 def _declared(scope: Scope) -> int:
@@ -74,10 +72,10 @@ def _declared(scope: Scope) -> int:
     return int(length) if length.isdecimal() and len(length) < 20 else 0
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, words: str) -> None:
+async def _refuse(scope: Scope, receive: Receive, send: Send, detail: str) -> None:
     with correlation(id_of_request(_header(scope, HEADER))) as correlation_id:
         logger.info("Request refused: it is too large", extra={"path": scope["path"], "bytes": _declared(scope)})
-        body = json.dumps(error_body(words, "too_large")).encode()
+        body = json.dumps(error_body(detail, "too_large")).encode()
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),

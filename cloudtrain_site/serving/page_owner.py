@@ -1,7 +1,7 @@
-"""An open page asks as the one whom it was made for, or not at all.
+"""An open page's requests are answered only while its owner is signed in.
 
-A browser has one session for all its tabs. When somebody else signs in, in one of them, the others still show the
-former reader's page: what they ask for would be answered, and what is clicked there done, in the name of the new one.
+A browser has one session for all its tabs. After another user signs in, in one of them, the others still show the
+former user's page: its requests would be answered, and its buttons act, in the name of the new user.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from cloudtrain_site.errors import error_body
 Response = HttpResponseBase
 GetResponse = Callable[[HttpRequest], Response | Awaitable[Response]]
 
-#: Whose page it is that asks; the event stream, for which a browser sends no header, says it in its address.
+#: Each has the page's owner. A browser sends no header for the event stream, so its address has a parameter.
 HEADER = "X-Reader"
 PARAMETER = "reader"
-WORDS = "This page is of somebody who is no longer signed in here."
+REFUSAL = "This page is of somebody who is no longer signed in here."
 
 
 @sync_and_async_middleware
 def same_reader(get_response: GetResponse) -> GetResponse:
-    """Answer 401 to the page of anybody but who is signed in now. What names no reader goes on."""
+    """Answer 401 to a page of another user than the signed-in one. Requests without an owner pass."""
     if iscoroutinefunction(get_response):
 
         async def answer(request: HttpRequest) -> Response:
@@ -54,4 +54,4 @@ def _reader(request: HttpRequest) -> str | None:
 
 
 def _refusal() -> JsonResponse:
-    return JsonResponse(error_body(WORDS, "not_authenticated"), status=401)
+    return JsonResponse(error_body(REFUSAL, "not_authenticated"), status=401)

@@ -1,4 +1,4 @@
-"""Static files under names with a hash of their content, compressed, and served by the web process itself."""
+"""Static files under names with a hash of their content, compressed, served by the web process itself."""
 
 from __future__ import annotations
 
@@ -20,31 +20,34 @@ from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 from cloudtrain_site.conf.data_folder import usable
 
-#: The other page for the API's schema, which we don't show: 5 MB of 13.
-NOT_SERVED = ["redoc"]
-#: Where scripts import each other. To look for that in the libraries' scripts too, as the setting of Django's class
-#: does, takes half a second more.
-MODULES = ("cloudtrain", "queueing", "approvals")
+#: The other viewer of the API's schema, which cloudtrain doesn't use: 5 MB of 13.
+IGNORED_PATTERNS = ["redoc"]
+#: The folders whose scripts import each other. Django's own setting searches the libraries' scripts too, which takes
+#: half a second more.
+MODULE_FOLDERS = ("cloudtrain", "queueing", "approvals")
 IMPORTS = CompressedManifestStaticFilesStorage._js_module_import_aggregation_patterns[1]
 
 
 class HashedFiles(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
     """Files in STATIC_ROOT, where `manage.py collectstatic` puts them for a proxy."""
 
-    patterns = (*CompressedManifestStaticFilesStorage.patterns, *((f"{folder}/*.js", IMPORTS) for folder in MODULES))
+    patterns = (
+        *CompressedManifestStaticFilesStorage.patterns,
+        *((f"{folder}/*.js", IMPORTS) for folder in MODULE_FOLDERS),
+    )
 
 
 class CollectedFiles(HashedFiles):
-    """Files that the first process to need them collects, so that nobody has to."""
+    """Files that the first process to need them collects, so that no operator has to."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(location=collect(folder))
 
 
 class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
-    """WhiteNoise, answering in one piece.
+    """WhiteNoise with whole responses.
 
-    Its own answer is a synchronous stream, which an asynchronous server reads whole before it sends a byte, with a
+    Its own response is a synchronous stream, which an asynchronous server reads whole before it sends a byte, with a
     warning. Our files are small, and this runs in a thread: reading them here is the same work, once.
     """
 
@@ -56,24 +59,24 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
 
     @staticmethod
     def serve(static_file: Any, request: HttpRequest) -> HttpResponse:
-        """The file, or the part of it or the "not modified" that the request asks for."""
-        found = static_file.get_response(request.method, request.META)
+        """Return the file, the requested part of it, or a 304."""
+        static_response = static_file.get_response(request.method, request.META)
         body = b""
-        if found.file is not None:
-            with closing(found.file):
-                body = found.file.read()
-        response = HttpResponse(body, status=int(found.status))
+        if static_response.file is not None:
+            with closing(static_response.file):
+                body = static_response.file.read()
+        response = HttpResponse(body, status=int(static_response.status))
         del response["Content-Type"]
-        for name, value in found.headers:
+        for name, value in static_response.headers:
             response[name] = value
         return response
 
 
 def collect(folder: Path) -> Path:
-    """Return the folder within `folder` that holds the files as they are now; it is made when there is none.
+    """Return the folder within `folder` that holds the present files; it is made when there is none.
 
-    Of several processes that start at once the first makes it, and the others wait.
-    Raises ConfigurationError when `folder` can't be used.
+    Of several processes that start at once the first makes it, and the others wait. Raises ConfigurationError when
+    `folder` can't be used.
     """
     current = folder / _fingerprint()
     with usable(folder):
@@ -88,11 +91,11 @@ def collect(folder: Path) -> Path:
 
 
 def _fingerprint() -> str:
-    """A name for what would be collected: other files, or another way to make them, have another one."""
+    """Return a name that changes with the files and with this module."""
     digest = hashlib.blake2b(django.__version__.encode(), digest_size=10)
     digest.update(Path(__file__).read_bytes())
     for finder in get_finders():
-        for name, storage in sorted(finder.list(NOT_SERVED), key=itemgetter(0)):
+        for name, storage in sorted(finder.list(IGNORED_PATTERNS), key=itemgetter(0)):
             content = Path(storage.path(name)).read_bytes()
             digest.update(f"{name} {len(content)} ".encode())
             digest.update(content)
@@ -100,7 +103,7 @@ def _fingerprint() -> str:
 
 
 def _make(current: Path) -> None:
-    """Collect beside `current` and then rename: a process that is killed half-way leaves nothing under its name."""
+    """Collect beside `current` and then rename: a process that is killed meanwhile leaves nothing under its name."""
     draft = current.with_name("draft")
     shutil.rmtree(draft, ignore_errors=True)
     command = CollectStatic()
@@ -111,7 +114,7 @@ def _make(current: Path) -> None:
         link=False,
         clear=False,
         dry_run=False,
-        ignore_patterns=NOT_SERVED,
+        ignore_patterns=IGNORED_PATTERNS,
         use_default_ignore_patterns=True,
         post_process=True,
     )
@@ -120,7 +123,7 @@ def _make(current: Path) -> None:
 
 
 def _drop_older(current: Path) -> None:
-    """Keep the one that was used before this: a process of the former version may still serve it."""
+    """Delete all but `current` and the one used before: a process of the former version may still serve that."""
     others = [path for path in current.parent.iterdir() if path.is_dir() and path != current]
     for path in sorted(others, key=lambda other: other.stat().st_mtime)[:-1]:
         shutil.rmtree(path, ignore_errors=True)

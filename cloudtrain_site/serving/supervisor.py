@@ -1,6 +1,6 @@
-"""What `manage.py up` turns into once everything is prepared: it keeps the web and the background running.
+"""The supervisor that `manage.py up` becomes after its preparations: it keeps the web and the background running.
 
-A program of its own that knows no Django: as a command of Django's, a process that only waits would hold 80 MB.
+It is a program without Django: as a Django command, a process that only waits would hold 80 MB.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from cloudtrain_site.conf.places import COMMAND, with_import_path
 from cloudtrain_site.serving.processes import PYTHON, Service, follow_parent, stop_all
 from cloudtrain_site.structured_logging import init_from_env
 
-LOOK_SECONDS = 0.2
-#: The web process needs three seconds at most, the background about eight; all must be gone after ten.
+CHECK_SECONDS = 0.2
+#: The web process needs three seconds at most, the background about eight; all must have ended after ten.
 STOP_SECONDS = 9.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def become_supervisor(listener: int) -> NoReturn:
-    """Replace this program. The process stays, with its number, its terminal and the socket `listener`."""
+    """Replace this program. The process keeps its number, its terminal and the socket `listener`."""
     os.set_inheritable(listener, True)
     command = [*PYTHON, "-m", "cloudtrain_site.serving.supervisor", "--listener", str(listener)]
     os.execve(sys.executable, command, with_import_path(os.environ))  # noqa: S606 - our own program
 
 
 class Stopping:
-    """Whether somebody asked us to stop. A plain attribute: setting an Event in a signal handler can lock up."""
+    """Whether a stop was requested. A plain attribute: setting an Event in a signal handler can deadlock."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.is_requested = False
         for number in STOP_SIGNALS:
-            # Under nohup a hang-up is not meant for us.
+            # Under nohup a hang-up must be ignored.
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._ask)
+                signal.signal(number, self._request)
 
-    def _ask(self, signum: int, frame: FrameType | None) -> None:
-        self.asked = True
+    def _request(self, signum: int, frame: FrameType | None) -> None:
+        self.is_requested = True
 
 
 def services(listener: int) -> list[Service]:
-    """What runs: the web process, which answers on the socket `listener`, and the background tasks."""
+    """Return the web process, which answers on the socket `listener`, and the background tasks."""
     web = [*PYTHON, "-m", "cloudtrain_site.web", "--fd", str(listener)]
     background = [*PYTHON, "-m", "cloudtrain_site", "background"]
     return [
@@ -56,18 +56,18 @@ def services(listener: int) -> list[Service]:
 
 
 def keep_running(running: Sequence[Service], stopping: Stopping) -> None:
-    """Start the services, and start again whichever ends, until somebody asks us to stop."""
+    """Start the services, and restart each that ends, until a stop is requested."""
     try:
-        while not stopping.asked:
+        while not stopping.is_requested:
             for service in running:
                 service.tend()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(CHECK_SECONDS)
     finally:
         stop_all(running, STOP_SECONDS)
 
 
 def main() -> None:
-    """Run until SIGTERM or Ctrl-C; within ten seconds everything is gone, a running training excepted."""
+    """Run until SIGTERM or Ctrl-C; within ten seconds all processes end, a running training excepted."""
     stopping = Stopping()
     follow_parent()
     parser = argparse.ArgumentParser(prog=f"{COMMAND} up")
