@@ -37,24 +37,24 @@ _META_KEY = f"HTTP_{HEADER.upper().replace('-', '_')}"
 
 
 class CorrelationMiddleware(RequestMiddleware):
-    """Gives each request a good correlation id, which django-structlog binds, and echoes it in the response."""
+    """Gives each request a valid correlation id, which django-structlog binds, and echoes it in the response."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
-        """The response, made under the request's id."""
-        # In a context of its own, as each asynchronous request has one: at the end the library clears every bound
-        # field, those of the work around the request too.
+        """Return the response, made under the request's id."""
+        # In its own context, as each asynchronous request has one: at the end the library clears every bound field,
+        # also those of the work around the request.
         return copy_context().run(super().__call__, request)
 
     def prepare(self, request: HttpRequest) -> None:
-        """Put the id where the library looks for it."""
-        # Kept on the request, which outlives the context: Django logs its 4xx lines when that is over.
+        """Put the id where the library reads it."""
+        # Kept on the request, which outlives the context: Django logs its 4xx lines after it.
         request.correlation_id = id_of_request(request.META.get(_META_KEY))  # type: ignore[attr-defined]
         request.started_at = time.perf_counter()  # type: ignore[attr-defined]
         request.META[_META_KEY] = request.correlation_id  # type: ignore[attr-defined]
         super().prepare(request)
 
     def handle_response(self, request: HttpRequest, response: HttpResponse) -> None:
-        """Echo the id, and log what came of the request; a page's dozen static files would bury the other lines."""
+        """Echo the id, and log the request; a page's dozen static files would bury the other lines."""
         correlation_id: str = request.correlation_id  # type: ignore[attr-defined]
         response[HEADER] = correlation_id
         if request.path.startswith(settings.STATIC_URL) and response.status_code < 400:
@@ -63,36 +63,36 @@ class CorrelationMiddleware(RequestMiddleware):
         super().handle_response(request, response)
         if isinstance(response, StreamingHttpResponse):
             chunks: Any = response.streaming_content
-            in_turns = _in_turns_async(chunks, correlation_id) if response.is_async else _in_turns(chunks)
-            response.streaming_content = in_turns
+            in_context = _in_context_async(chunks, correlation_id) if response.is_async else _in_context(chunks)
+            response.streaming_content = in_context
 
 
 def id_of_request(header: str | None) -> str:
-    """The id in a request's `header`, or a new one; that an id can't be used and is replaced is logged."""
-    # Blanks around a header's value are no part of it, and the server leaves those that follow.
-    given = (header or "").strip(" \t")
-    if is_valid_correlation_id(given):
-        return given
-    made = new_correlation_id()
-    if given:
-        # Its length and not its text: whoever sent it chose that to be logged.
-        reason = "too long" if len(given) > MAX_LENGTH else "a character that is not allowed"
-        logger.warning("Correlation id replaced", correlation_id=made, reason=reason, length=len(given))
-    return made
+    """Return the id in a request's `header`, or a new one. The replacement of an invalid id is logged."""
+    # Blanks around a header's value are no part of it, and the server keeps those after it.
+    requested_id = (header or "").strip(" \t")
+    if is_valid_correlation_id(requested_id):
+        return requested_id
+    new_id = new_correlation_id()
+    if requested_id:
+        # Its length and not its text, which would let a client write into the log.
+        reason = "too long" if len(requested_id) > MAX_LENGTH else "a character that is not allowed"
+        logger.warning("Correlation id replaced", correlation_id=new_id, reason=reason, length=len(requested_id))
+    return new_id
 
 
-# The library binds the id from a stream's first chunk to its last, in the context of whoever reads it: the lines of
-# the reader, and of another stream that it reads in turns with this one, would carry the id too.
+# The library binds the id from a stream's first chunk to its last, in its reader's context: the reader's lines, and
+# those of another stream that it reads alternately with this one, would have the id too.
 
 
-def _in_turns(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _in_context(chunks: Iterator[bytes]) -> Iterator[bytes]:
     context = copy_context()
     while (chunk := context.run(next, chunks, None)) is not None:
         yield chunk
 
 
-async def _in_turns_async(chunks: AsyncIterator[bytes], correlation_id: str) -> AsyncIterator[bytes]:
-    """A client that goes away cancels the wait for a chunk: so a view's generator ends under its id too."""
+async def _in_context_async(chunks: AsyncIterator[bytes], correlation_id: str) -> AsyncIterator[bytes]:
+    """Make each chunk under the id. A disconnect cancels the wait, so the generator ends under its id too."""
     while True:
         with correlation(correlation_id):
             chunk = await anext(chunks, None)
@@ -103,14 +103,14 @@ async def _in_turns_async(chunks: AsyncIterator[bytes], correlation_id: str) -> 
 
 @receiver(request_signals.bind_extra_request_metadata, dispatch_uid="cloudtrain.request_started")
 def _drop_second_id(**kwargs: Any) -> None:
-    """django-structlog binds an id of its own to every line: one id a request is enough."""
+    """Unbind django-structlog's own request id: one id a request is enough."""
     unbind_contextvars("request_id")
 
 
 @receiver(request_signals.bind_extra_request_finished_metadata, dispatch_uid="cloudtrain.request_finished")
 @receiver(request_signals.bind_extra_request_failed_metadata, dispatch_uid="cloudtrain.request_failed")
 def _add_cheap_facts(request: HttpRequest, log_kwargs: dict[str, Any], **kwargs: Any) -> None:
-    """How long it took, and who asked when somebody has looked that up already: logging makes no query."""
+    """Add the duration, and the user if the request has loaded it already: logging makes no query."""
     started = getattr(request, "started_at", None)
     if started is not None:
         log_kwargs["duration_ms"] = round((time.perf_counter() - started) * 1000, 1)
@@ -122,7 +122,7 @@ def _add_cheap_facts(request: HttpRequest, log_kwargs: dict[str, Any], **kwargs:
 
 
 def connect_task_correlation() -> None:
-    """Carry the id into django-q2's tasks: to be called once all apps are there, in every kind of process."""
+    """Carry the id into django-q2's tasks. To be called once all apps are loaded, in every kind of process."""
     task_signals.pre_enqueue.connect(_store_id, dispatch_uid="cloudtrain.store_id")
     task_signals.pre_execute.connect(_begin_task, dispatch_uid="cloudtrain.begin_task")
     task_signals.post_execute_in_worker.connect(_end_task, dispatch_uid="cloudtrain.end_task")
@@ -131,13 +131,13 @@ def connect_task_correlation() -> None:
 
 
 def _store_id(task: dict[str, Any], **kwargs: Any) -> None:
-    """The id of the work that enqueues it; a scheduled task, enqueued by no work, gets its own."""
+    """Store the id of the enqueueing work; a scheduled task, which no work enqueues, gets its own."""
     task.setdefault("correlation_id", current_correlation_id() or new_correlation_id())
 
 
 def _begin_task(task: dict[str, Any], **kwargs: Any) -> None:
     if task.get("sync"):
-        return  # it runs inside the work that enqueued it, whose context is not ours to replace
+        return  # it runs inside the work that enqueued it, which keeps its context
     clear_contextvars()
     set_correlation_id(task.get("correlation_id") or new_correlation_id())
     bind_contextvars(task=get_func_repr(task["func"]), task_id=task["id"])
@@ -149,9 +149,9 @@ def _end_task(task: dict[str, Any], **kwargs: Any) -> None:
 
 
 class _TaskLines(logging.Filter):
-    """Puts a task's id on the one line that the monitor process logs about its result, and keeps ticks quiet.
+    """Puts a task's id on the one line that the monitor process logs about its result, and hides routine lines.
 
-    Binding the id there would last until the next task's result has been saved, whose errors would be logged under it.
+    Binding the id there would last until the next task's result is saved, whose errors would be logged under it.
     """
 
     correlation_id: str | None = None

@@ -1,4 +1,4 @@
-"""Structured logging: the names that programs import. See docs/logging.md."""
+"""Structured logging: the public names. See docs/logging.md."""
 
 from __future__ import annotations
 

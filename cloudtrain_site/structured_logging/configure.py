@@ -1,4 +1,4 @@
-"""The one place that configures logging: structlog's and the standard library's loggers, one format, one way out."""
+"""Configures logging: structlog's and the standard library's loggers, one format, the same handlers."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from cloudtrain_site.structured_logging.loggers import (
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 FORMATS = ("json", "text")
-#: What starts a command; the first is a checkout's.
+#: The programs that run a command; the first is a checkout's.
 COMMANDS = ("manage.py", "cloudtrain")
-#: Those whose output is their log; what the others print is an answer.
+#: The commands whose output is their log; the others print an answer.
 SERVING = frozenset(("up", "background", "runserver", "qcluster"))
-#: Whose DEBUG lines are noise, or worse: the database's hold the parameters of each statement.
+#: Their DEBUG lines are noise, or worse: the database's contain the parameters of each statement.
 NEVER_DEBUG = ("django.db.backends", "django.template", "django.utils.autoreload", "asyncio", "httpcore", "urllib3")
 
 
@@ -40,11 +40,11 @@ def configure_structured_logging(
     log_file: str | os.PathLike[str] | None = None,
     include_stack_info: bool = False,
 ) -> None:
-    """Send every log line of this process to the standard output, and to `log_file` when there is one.
+    """Send every log line of this process to the standard output, and to `log_file` if given.
 
-    `include_stack_info` adds the calls that led to it to each line from ERROR up. Calling it again replaces all that
-    it did. Raises ConfigurationError, with nothing changed, for a level that there isn't or a file that can't be
-    written to.
+    `include_stack_info` adds the call stack to each line from ERROR up. A second call replaces the first one's
+    configuration. Raises ConfigurationError, with nothing changed, for an unknown level or a file that can't be written
+    to.
     """
     number = _level_of(level, "The log level")
     stream: LineHandler = StreamLineHandler(_stream_name())
@@ -75,7 +75,7 @@ def init_from_env() -> None:
 
 
 def configure_django(config: Mapping[str, Any]) -> None:
-    """What Django calls while it starts. Its `config` is not read: the environment says all there is to say."""
+    """Configure from the environment. Django calls this at its start; its `config` is not read."""
     init_from_env()
     for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
         register_secret(key)
@@ -92,12 +92,12 @@ def _formatter(json_output: bool, include_stack_info: bool, colours: bool = Fals
 
 
 def prints_answer(arguments: Sequence[str]) -> bool:
-    """Whether this command line is one of manage.py that prints an answer, and doesn't run until it is stopped."""
+    """Whether this command line runs a manage.py command that prints an answer and ends."""
     return Path("".join(arguments[:1])).name in COMMANDS and not SERVING.intersection(arguments[1:2])
 
 
 def _stream_name() -> Literal["stdout", "stderr"]:
-    """`manage.py create_api_key bob > key` must leave nothing but the key in the file."""
+    """Return where logs go: `manage.py create_api_key bob > key` must leave nothing but the key in the file."""
     return "stderr" if prints_answer(sys.argv) else "stdout"
 
 
@@ -107,7 +107,7 @@ def _wants_colours() -> bool:
 
 
 def _replace_handlers(handlers: list[LineHandler]) -> None:
-    """Ours on the root logger, none elsewhere: Django, uvicorn and django-q2 would each write lines of their own."""
+    """Put ours on the root logger and remove all others: Django, uvicorn and django-q2 would write their own lines."""
     root = logging.getLogger()
     for handler in [*root.handlers]:
         if isinstance(handler, LineHandler) or type(handler) is logging.StreamHandler:
@@ -129,7 +129,7 @@ def _set_levels(level: int) -> None:
 
 
 def _configure_structlog() -> None:
-    """For the loggers that others make, like django-structlog's."""
+    """Configure structlog for the loggers of libraries, like django-structlog's."""
     structlog.configure(
         processors=PROCESSORS,
         wrapper_class=StructuredLogger,

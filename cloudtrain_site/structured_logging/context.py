@@ -1,4 +1,4 @@
-"""Fields that every log line of a block carries."""
+"""Fields that every log line of a block has."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any, Self
 
 
 class _Layer:
-    """One entered `LogContext`, and who entered it."""
+    """One entered `LogContext`, and its owner."""
 
     __slots__ = ("context", "is_closed", "owner")
 
     def __init__(self, context: LogContext) -> None:
         self.context = context
-        self.owner = _whose()
+        self.owner = _current_owner()
         self.is_closed = False
 
 
 _layers: ContextVar[tuple[_Layer, ...]] = ContextVar("log_context", default=())
 
 
-def _whose() -> int:
-    """The running task, or outside of one the thread."""
+def _current_owner() -> int:
+    """Return the id of the running task, or outside of a task that of the thread."""
     try:
         task = asyncio.current_task()
     except RuntimeError:
@@ -33,10 +33,10 @@ def _whose() -> int:
 
 
 class LogContext:
-    """Adds fields to every line that is logged inside its `with` or `async with` block, and to nothing else.
+    """Adds fields to every line that is logged inside its `with` or `async with` block, and to no other.
 
-    Blocks nest; the innermost value of a field wins. Other tasks and threads never see the fields, but a task that
-    is started inside the block keeps them to its end. A field named `correlation_id` names the line's work.
+    Blocks nest; the innermost value of a field wins. Other tasks and threads never see the fields, but a task that is
+    started inside the block keeps them to its end. A field named `correlation_id` sets the line's id.
     """
 
     def __init__(self, /, **fields: Any) -> None:
@@ -49,11 +49,11 @@ class LogContext:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # By identity and not by token: generators may leave their blocks in another order than they entered them.
+        # By identity and not by token: generators may exit their blocks in another order than they entered them.
         layers = _layers.get()
         for place in reversed(range(len(layers))):
             if layers[place].context is self:
-                # An abandoned async generator is closed by another task; its owner's copy must know that it is over.
+                # Another task closes an abandoned async generator; its owner's copy must see that the block has ended.
                 layers[place].is_closed = True
                 _layers.set(layers[:place] + layers[place + 1 :])
                 return
@@ -68,12 +68,12 @@ class LogContext:
 
 
 def context_fields() -> dict[str, Any]:
-    """The fields of the blocks that the caller is in, the innermost last."""
+    """Return the fields of the caller's blocks, the innermost last."""
     fields: dict[str, Any] = {}
     layers = _layers.get()
-    still_open = [layer for layer in layers if not (layer.is_closed and layer.owner == _whose())]
+    still_open = [layer for layer in layers if not (layer.is_closed and layer.owner == _current_owner())]
     if len(still_open) < len(layers):
-        _layers.set(tuple(still_open))  # a task that is started from now on would inherit them
+        _layers.set(tuple(still_open))  # a task that starts later would inherit the closed ones
     for layer in still_open:
         fields.update(layer.context.fields)
     return fields

@@ -1,4 +1,4 @@
-"""Logs what nobody caught, in the shape of every other line: exceptions in any thread or process, and warnings."""
+"""Logs uncaught exceptions, in any thread or process, and warnings, in the format of every other line."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from cloudtrain_site.redaction import mask_text
 
 _exceptions = logging.getLogger("py.exceptions")
 _warnings = logging.getLogger("py.warnings")
-_before: dict[str, Any] = {}
+_former_hooks: dict[str, Any] = {}
 
 
 def log_uncaught() -> None:
-    """Take Python's hooks. Calling it again changes nothing; a hook that somebody else had set runs after ours."""
+    """Set Python's hooks. A second call changes nothing; a hook that was set before runs after ours."""
     if sys.excepthook is not _log_exception:
-        _before["main"] = sys.excepthook
+        _former_hooks["main"] = sys.excepthook
         sys.excepthook = _log_exception
     if threading.excepthook is not _log_thread_exception:
-        _before["thread"] = threading.excepthook
+        _former_hooks["thread"] = threading.excepthook
         threading.excepthook = _log_thread_exception
     if sys.unraisablehook is not _log_unraisable:
-        _before["unraisable"] = sys.unraisablehook
+        _former_hooks["unraisable"] = sys.unraisablehook
         sys.unraisablehook = _log_unraisable
     if BaseProcess.run is not _run_logged:
-        _before["process"] = BaseProcess.run
-        # There is no hook for what a process dies of.
+        _former_hooks["process"] = BaseProcess.run
+        # Python has no hook for the exception that ends a process.
         BaseProcess.run = _run_logged  # type: ignore[assignment, method-assign]
     if warnings.showwarning is not _log_warning:
-        _before["warning"] = warnings.showwarning
+        _former_hooks["warning"] = warnings.showwarning
         warnings.showwarning = _log_warning
 
 
@@ -44,10 +44,10 @@ def _log_exception(kind: type[BaseException], error: BaseException, trace: Trace
         return
     _log_at_its_source("Uncaught exception", (kind, error, trace))
     if sys.stderr and sys.stderr.isatty():
-        # For whoever sits before it: a traceback on one line is for machines.
+        # A person reads this terminal: the log's traceback on one line is for machines.
         sys.stderr.write(mask_text("".join(traceback.format_exception(kind, error, trace))))
-    if _before["main"] is not sys.__excepthook__:
-        _before["main"](kind, error, trace)
+    if _former_hooks["main"] is not sys.__excepthook__:
+        _former_hooks["main"](kind, error, trace)
 
 
 def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
@@ -55,29 +55,29 @@ def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
         return
     name = args.thread.name if args.thread else "that has ended"
     _log_at_its_source(f"Uncaught exception in thread {name}", (args.exc_type, args.exc_value, args.exc_traceback))
-    if _before["thread"] is not threading.__excepthook__:
-        _before["thread"](args)
+    if _former_hooks["thread"] is not threading.__excepthook__:
+        _former_hooks["thread"](args)
 
 
 def _run_logged(process: BaseProcess) -> None:
-    """What a forked child does, as each process of django-q2's is one. Its end is that of an exception: status 1."""
+    """Run a forked child, like each process of django-q2, and end it with status 1 after an exception."""
     try:
-        _before["process"](process)
+        _former_hooks["process"](process)
     except Exception:
         _log_at_its_source(f"Uncaught exception in process {process.name}", sys.exc_info())
         raise SystemExit(1) from None
 
 
 def _log_unraisable(args: sys.UnraisableHookArgs) -> None:
-    """What Python can't raise, as from a destructor."""
+    """Log an exception that Python can't raise, as one in a destructor."""
     exc_info = (args.exc_type, args.exc_value, args.exc_traceback)
     _log_at_its_source(f"{args.err_msg or 'Exception ignored in'} {args.object!r}", exc_info, logging.ERROR)
-    if _before["unraisable"] is not sys.__unraisablehook__:
-        _before["unraisable"](args)
+    if _former_hooks["unraisable"] is not sys.__unraisablehook__:
+        _former_hooks["unraisable"](args)
 
 
 def _log_at_its_source(message: str, exc_info: Any, level: int = logging.CRITICAL) -> None:
-    """One line whose source is the place that raised."""
+    """Log one line whose source is the place that raised."""
     file, line, function = "?", 0, "?"
     trace = exc_info[2]
     while trace is not None:
@@ -95,9 +95,9 @@ def _log_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """One WARNING line whose source is the place that the warning is about."""
+    """Log one WARNING line whose source is the place that the warning names."""
     if file is not None:
-        _before["warning"](message, category, filename, lineno, file, line)
+        _former_hooks["warning"](message, category, filename, lineno, file, line)
         return
     _handle(_warnings, logging.WARNING, filename, lineno, f"{category.__name__}: {message}", None, "")
 

@@ -1,4 +1,4 @@
-"""What is put on log records before they are formatted."""
+"""Filters that add to log records before they are formatted."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from cloudtrain_site.structured_logging.formatters import safe_repr
 
 
 class CorrelationIDFilter(logging.Filter):
-    """Puts the correlation id of the work that logs on each record, for the formatters and for handlers of others."""
+    """Puts the logging work's correlation id on each record, for all formatters and handlers."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass. One that has an id, as by `extra`, keeps it; then that of a `LogContext` counts."""
+        """Let every record pass. An id on the record itself, as from `extra`, wins, then that of a `LogContext`."""
         record.correlation_id = (
             _as_text(record.__dict__.get("correlation_id"))
             or _as_text(context_fields().get("correlation_id"))
             or current_correlation_id()
-            # Django logs its 4xx lines when the request's context is over, but gives us the request.
+            # Django logs its 4xx lines after the request's context has ended, but with the request.
             or getattr(record.__dict__.get("request"), "correlation_id", None)
             or process_correlation_id()
         )

@@ -1,4 +1,4 @@
-"""What one log record looks like: the documented JSON object, or a line for people."""
+"""The formats of a log record: the documented JSON object, and a line for people."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from structlog.contextvars import get_contextvars
 from cloudtrain_site.redaction import MAX_DEPTH, mask_secrets, may_hold_secret
 from cloudtrain_site.structured_logging.context import context_fields
 
-# A formatter of our own in place of structlog's ProcessorFormatter: that one, with the same output, takes 2.7 times
-# as long as a plain formatter and leaves nothing for the masking of secrets.
+# Not structlog's ProcessorFormatter: with the same output it takes 2.7 times as long as a plain formatter, which leaves
+# no time for the masking of secrets.
 
 _BLANK = logging.makeLogRecord({})
-#: What logging itself writes on a record; the rest of its attributes are the caller's.
+#: The attributes that logging itself sets on a record; all others are the caller's.
 RESERVED = frozenset(_BLANK.__dict__) | {"message", "asctime", "taskName", "color_message"}
-_ASIDE = "_cloudtrain_aside"
+_RENAMED_FIELDS = "_cloudtrain_aside"
 _LEVELS = {name: getattr(logging, name) for name in ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")}
-#: With the correlation id, which CorrelationIDFilter puts there.
-_OWN_LENGTH = len(_BLANK.__dict__) + 1
+#: With the correlation id, which CorrelationIDFilter adds.
+_RESERVED_COUNT = len(_BLANK.__dict__) + 1
 
 
 def attach_fields(record: logging.LogRecord, fields: Mapping[str, Any]) -> None:
@@ -34,19 +34,19 @@ def attach_fields(record: logging.LogRecord, fields: Mapping[str, Any]) -> None:
     attributes = record.__dict__
     for name, value in fields.items():
         if name in RESERVED:
-            attributes.setdefault(_ASIDE, {})[name] = value
+            attributes.setdefault(_RENAMED_FIELDS, {})[name] = value
         else:
             attributes[name] = value
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """Request-bound fields, then those of the blocks around, then the line's own: the nearest wins."""
+    """Return the request's fields, those of the blocks around the line, and its own: the nearest wins."""
     fields = get_contextvars()
     fields.update(context_fields())
     attributes = record.__dict__
-    if len(attributes) > _OWN_LENGTH or "correlation_id" not in attributes:
+    if len(attributes) > _RESERVED_COUNT or "correlation_id" not in attributes:
         fields.update((name, value) for name, value in attributes.items() if name not in RESERVED)
-        fields.update(fields.pop(_ASIDE, ()))
+        fields.update(fields.pop(_RENAMED_FIELDS, ()))
     fields.pop("correlation_id", None)
     return fields
 
@@ -57,10 +57,10 @@ def _second(moment: int) -> str:
 
 
 def _level_of(record: logging.LogRecord) -> str:
-    """One of the five names: a level of some library's own counts as the one below it."""
+    """Return one of the five names: a library's own level counts as the one below it."""
     if record.levelname in _LEVELS:
         return record.levelname
-    # Zero for a record that nobody gave a level, as `makeLogRecord` makes them.
+    # `makeLogRecord` makes records without a level.
     return next((name for name, number in _LEVELS.items() if (record.levelno or 0) >= number), "DEBUG")
 
 
@@ -68,7 +68,7 @@ def _message_of(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except Exception:
-        return f"{record.msg} {record.args!r}"  # the arguments don't fit the text: say both
+        return f"{record.msg} {record.args!r}"  # the arguments don't fit the text: log both
 
 
 def _id_on(record: logging.LogRecord) -> Any:
@@ -76,7 +76,7 @@ def _id_on(record: logging.LogRecord) -> Any:
 
 
 def entry_of(record: logging.LogRecord) -> dict[str, Any]:
-    """The documented object, its keys in order, not yet masked."""
+    """Return the documented object, its keys in order, not yet masked."""
     fields = _fields_of(record)
     entry = {
         "timestamp": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
@@ -96,20 +96,20 @@ def entry_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def safe_repr(value: object) -> str:
-    """The repr of what may have none; never raises."""
+    """Return the repr of `value`, or a replacement when repr raises."""
     try:
         return repr(value)
     except Exception:
         return f"<{type(value).__name__} without a repr>"
 
 
-# NaN is refused, since it is not JSON and breaks who reads the log; ASCII, since no line can then hold a line end
-# of any kind, nor a character that a terminal obeys.
+# NaN is refused, since it is not JSON and breaks the log's readers. ASCII, since a line then has no line end of any
+# kind and no control character of a terminal.
 _encode = json.JSONEncoder(default=safe_repr, allow_nan=False).encode
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """`value` as JSON can write it: what it can't write, what is nested too deep and cycles become their repr."""
+    """Return `value` as JSON can express it: other types, cycles and too deep nesting become their repr."""
     if value is None or isinstance(value, str | bool):
         return value
     try:
@@ -123,10 +123,10 @@ def _plain(value: Any, depth: int = 0) -> Any:
         is_number = isinstance(value, int) or (isinstance(value, float) and value - value == 0)
         return value if is_number and _encode(value) else safe_repr(value)
     except Exception:
-        return safe_repr(value)  # one value that defies us must not cost the line
+        return safe_repr(value)  # one broken value must not cost the line
 
 
-#: The keys whose values a secret can get into; the others are made by ourselves.
+#: The keys whose values can contain a secret; the others' values are our own.
 _FROM_OUTSIDE = ("message", "extra", "exception", "stack")
 
 
@@ -137,30 +137,30 @@ def _json_line(entry: dict[str, Any]) -> str:
         line = _encode(_plain(entry))
     if not may_hold_secret(line):
         return line
-    # What was written is read back: it is plain by now, whatever the values were.
+    # The written line is parsed again: now its values are plain, of whatever types they were.
     plain = json.loads(line)
     return _encode(plain | {key: mask_secrets(plain[key]) for key in _FROM_OUTSIDE if key in plain})
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, with the standard library's space after `:` and `,` for the document's grep recipes."""
+    """One JSON object a line, with the standard library's space after `:` and `,`: documented recipes need it."""
 
     def __init__(self, include_stack_info: bool = False) -> None:
         super().__init__()
         self.include_stack_info = include_stack_info
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line. Never raises: a record that defies all of it is told of in a line of its own."""
+        """Return the line. Never raises: for a record that can't be formatted it returns a line about that."""
         try:
             entry = entry_of(record)
             if self.include_stack_info and record.levelno >= logging.ERROR and "stack" not in entry:
                 entry["stack"] = _stack_of(record)
             return _json_line(entry)
         except Exception as error:
-            return _encode(_complaint(record, error))
+            return _encode(_failure_entry(record, error))
 
 
-def _complaint(record: logging.LogRecord, error: Exception) -> dict[str, Any]:
+def _failure_entry(record: logging.LogRecord, error: Exception) -> dict[str, Any]:
     return {
         "timestamp": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
         "level": _level_of(record),
@@ -172,7 +172,7 @@ def _complaint(record: logging.LogRecord, error: Exception) -> dict[str, Any]:
 
 
 def _stack_of(record: logging.LogRecord) -> str:
-    """The calls that led to the line, without logging's own."""
+    """Return the call stack of the line, without logging's own calls."""
     frame = sys._getframe()
     while frame.f_back and (frame.f_code.co_filename, frame.f_lineno) != (record.pathname, record.lineno):
         frame = frame.f_back
@@ -180,7 +180,7 @@ def _stack_of(record: logging.LogRecord) -> str:
 
 
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
-# All that moves a cursor, ends a line or turns the direction of writing.
+# All characters that move a cursor, end a line or change the direction of writing.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -189,15 +189,15 @@ def _visible(text: str) -> str:
 
 
 class TextFormatter(JsonFormatter):
-    """A line for people. What a record holds can neither begin a second line nor steer the terminal."""
+    """A line for people. No record's content can begin a second line or control the terminal."""
 
     def __init__(self, include_stack_info: bool = False, colours: bool = False) -> None:
         super().__init__(include_stack_info)
         self.colours = colours
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, and below it, indented, the traceback."""
-        # By way of the JSON line, so that both formats mask and survive the same things.
+        """Return the line, and below it, indented, the traceback."""
+        # Made from the JSON line, so that both formats mask the same secrets and survive the same values.
         entry = json.loads(super().format(record))
         source = entry["source"]
         fields = [f"{_visible(name)}={_value_for_people(value)}" for name, value in entry.get("extra", {}).items()]

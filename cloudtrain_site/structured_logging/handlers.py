@@ -1,4 +1,4 @@
-"""Where log lines go: the standard streams, and a file that many processes and logrotate share."""
+"""The handlers of log lines: for the standard streams, and for a file that many processes and logrotate share."""
 
 from __future__ import annotations
 
@@ -12,35 +12,34 @@ from cloudtrain_site.conf.environment import ConfigurationError
 
 
 class LineHandler(logging.Handler):
-    """Writes one line a record. What goes wrong is said once on stderr and never reaches the caller."""
+    """Writes one line a record. Its errors are reported once on stderr and never reach the caller."""
 
-    has_complained = False
+    has_reported = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line; a failure is swallowed."""
         try:
             self.write(self.format(record) + "\n")
-            self.has_complained = False
+            self.has_reported = False
         except Exception as error:
-            self._complain(error)
+            self._report(error)
 
     def write(self, line: str) -> None:
-        """Write one line, its end included, in one piece."""
+        """Write one line, with its line end, in one piece."""
         raise NotImplementedError
 
-    def _complain(self, error: Exception) -> None:
-        """Once for each time that it breaks: a full disk must not fill the other stream too."""
-        if self.has_complained:
+    def _report(self, error: Exception) -> None:
+        """Report an error once each time it begins: a full disk must not fill the other stream too."""
+        if self.has_reported:
             return
-        self.has_complained = True
+        self.has_reported = True
         try:
             sys.stderr.write(f"Log lines are being lost: {error}\n")
         except Exception:
-            return  # stderr is gone as well, and a log line is not worth a crash
+            return  # stderr is closed as well, and a log line is not worth a crash
 
 
 class StreamLineHandler(LineHandler):
-    """Standard output or error, whatever stands there at the moment of the line."""
+    """Writes to the stream that is the standard output or error at the moment of the line."""
 
     def __init__(self, name: Literal["stdout", "stderr"]) -> None:
         super().__init__()
@@ -48,11 +47,11 @@ class StreamLineHandler(LineHandler):
 
     @property
     def stream(self) -> TextIO | None:
-        """The stream; a daemon may have none."""
+        """Return the stream; a daemon may have none."""
         return getattr(sys, self.stream_name)  # type: ignore[no-any-return]
 
     def write(self, line: str) -> None:
-        """Write and flush: a line that waits in a buffer is lost with the process."""
+        """Write and flush: a line in a buffer would be lost with the process."""
         stream = self.stream
         if stream is None:
             return
@@ -67,9 +66,9 @@ class StreamLineHandler(LineHandler):
 class FileLineHandler(LineHandler):
     """Appends to a file.
 
-    Each line is one `write` to a descriptor opened for appending, so that lines of several processes stay whole.
-    When logrotate has moved or removed the file, the next line begins a new one. One that a full disk has torn is
-    ended before the next, which would otherwise be lost with it.
+    Each line is one `write` to a descriptor opened for appending, so that lines of several processes stay whole. When
+    logrotate has moved or removed the file, the next line begins a new one. A line that a full disk cut off is ended
+    before the next one, which would otherwise be lost with it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,7 +76,7 @@ class FileLineHandler(LineHandler):
         self.path = path
         self._descriptor = -1
         self._identity = (0, 0)
-        self._may_be_torn = False
+        self._may_be_cut = False
         try:
             self._open()
         except OSError as error:
@@ -92,12 +91,12 @@ class FileLineHandler(LineHandler):
         if not self._is_current():
             self._open()
         data = line.encode("utf-8", "backslashreplace")
-        if self._may_be_torn and self._is_torn():
+        if self._may_be_cut and self._is_cut():
             data = b"\n" + data
-        self._may_be_torn = True
-        while data:  # more than once only when the disk is full or a signal came in between
+        self._may_be_cut = True
+        while data:  # more than once only on a full disk or after a signal
             data = data[os.write(self._descriptor, data) :]
-        self._may_be_torn = False
+        self._may_be_cut = False
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -112,18 +111,18 @@ class FileLineHandler(LineHandler):
             return False
         return self._descriptor >= 0 and (status.st_dev, status.st_ino) == self._identity
 
-    def _is_torn(self) -> bool:
-        """Whether the file ends in the middle of a line: ours, or that of another process which met the full disk."""
+    def _is_cut(self) -> bool:
+        """Whether the file ends within a line: ours, or one of another process on the full disk."""
         try:
             with self.path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - 1))
                 return file.read(1) not in (b"", b"\n")
         except OSError:
-            return True  # a pipe, or a file that we may not read: an empty line does no harm
+            return True  # a pipe, or a file without read permission: an empty line does no harm
 
     def _open(self) -> None:
-        """Take the new file before the old one is let go, so that a failure leaves everything as it was."""
+        """Open the new file before the old one is closed, so that a failure changes nothing."""
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         if self._descriptor >= 0:
             os.close(self._descriptor)
