@@ -11,6 +11,8 @@ PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile
 # Those that pass then are named at the end (tests/reruns.py).
 ALONE := $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -p tests.reruns
 FLAKY := .pytest_cache/flaky.txt
+# Our scripts and stylesheets, named: a virtual environment in this folder holds those of the libraries.
+ASSETS := approvals/static jobs/static queueing/static
 POSTGRESQL := CLOUDTRAIN_TEST_DATABASE=postgresql
 
 # Each worker of pytest, and each process that a test starts, would compile it all anew: a third of a quick run's time.
@@ -48,6 +50,7 @@ check: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 	$(BIN)/lint-imports
+	$(BIN)/oxlint --deny-warnings $(ASSETS)
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
 

@@ -197,8 +197,8 @@ function writeSummary(points) {
 
 function writeSteps(points) {
   const head = document.createElement("tr");
-  for (const name of ["Step", ...points.map(([name]) => NAMES[name])]) {
-    const title = Object.assign(document.createElement("th"), { scope: "col", textContent: name });
+  for (const words of ["Step", ...points.map(([name]) => NAMES[name])]) {
+    const title = Object.assign(document.createElement("th"), { scope: "col", textContent: words });
     head.append(title);
   }
   find("steps-head").replaceChildren(head);

@@ -55,7 +55,7 @@ export class LogView {
 
   /** Mark what matches `words` and go to the first of it from what is in view. */
   search(words) {
-    this.pattern = words ? new RegExp(words.replace(/[.*+?^${}()|[\]\\\/]/g, "\\$&"), "giu") : null;
+    this.pattern = words ? new RegExp(words.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&"), "giu") : null;
     this.#search(0);
     this.current = -1;
     this.version += 1;

@@ -213,9 +213,9 @@ function trim() {
 
 function showCounts(root) {
   for (const fresh of root.querySelectorAll("[data-tab]")) {
-    const shown = document.querySelector(`.tabs [data-tab="${fresh.dataset.tab}"]`);
-    shown.textContent = fresh.textContent;
-    shown.dataset.count = fresh.dataset.count;
+    const count = document.querySelector(`.tabs [data-tab="${fresh.dataset.tab}"]`);
+    count.textContent = fresh.textContent;
+    count.dataset.count = fresh.dataset.count;
   }
 }
 

@@ -107,11 +107,11 @@ async function takeDataset(file) {
   showDataset("busy");
   find("dataset-cancel").focus();
   askSoon();
-  const body = new FormData();
-  body.append("organization", organization.value);
-  body.append("file", file);
+  const parts = new FormData();
+  parts.append("organization", organization.value);
+  parts.append("file", file);
   try {
-    const answer = await upload(form.dataset.uploads, body, { progress: showProgress, signal: uploading.signal });
+    const answer = await upload(form.dataset.uploads, parts, { progress: showProgress, signal: uploading.signal });
     dataset = answer.upload;
   } catch (problem) {
     if (problem.name !== "AbortError" && problem.status !== 401) sayOfFile(problem.errors.file?.[0] ?? problem.message);
