@@ -34,7 +34,12 @@ const QUESTIONS = {
     no: "Leave it",
   }),
 };
-const DONE = { approved: "is approved and takes its turn", rejected: "is rejected", cancelled: "is taken back", pending: "needs one more approval; yours counts" };
+const DONE = {
+  approved: "is approved and takes its turn",
+  rejected: "is rejected",
+  cancelled: "is taken back",
+  pending: "needs one more approval; yours counts",
+};
 
 // What the API answered when somebody else was faster, by request; it stays beside the request wherever that goes.
 const answers = new Map();

@@ -10,7 +10,8 @@ const news = document.getElementById("desk-news");
 const { events, newest, reader, request, job } = news.dataset;
 let gathering = 0;
 
-const decides = ({ type, status }) => type.startsWith("approval_") || (type === "job_status_changed" && status === "cancelled");
+const decides = ({ type, status }) =>
+  type.startsWith("approval_") || (type === "job_status_changed" && status === "cancelled");
 const isHere = (event) => request === undefined || event.approval_id === Number(request) || event.job_id === job;
 
 /** Whether somebody has begun to decide. */
@@ -32,4 +33,9 @@ function heed(event) {
   gathering ||= setTimeout(show, GATHER_MS);
 }
 
-follow(events, newest, reader, { event: heed, reset: () => heed(), up: () => news.setAttribute("data-up", ""), down() {} });
+follow(events, newest, reader, {
+  event: heed,
+  reset: () => heed(),
+  up: () => news.setAttribute("data-up", ""),
+  down() {},
+});

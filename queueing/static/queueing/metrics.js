@@ -31,23 +31,44 @@ function options(element) {
   const { chart, unit } = element.dataset;
   const readout = element.closest(".chart-card").querySelector(".readout");
   const font = `12px ${getComputedStyle(document.body).fontFamily}`;
-  const axis = { stroke: token("--ink-soft"), font, grid: { stroke: token("--edge"), width: 1 }, ticks: { show: false } };
+  const axis = {
+    stroke: token("--ink-soft"),
+    font,
+    grid: { stroke: token("--edge"), width: 1 },
+    ticks: { show: false },
+  };
   return {
     width: width(element),
     height: HEIGHT,
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { show: chart === "line" } },
     tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
-    scales: { x: { range: (_, from, to) => [from - 43_200, to + 43_200] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+    scales: {
+      x: { range: (_, from, to) => [from - 43_200, to + 43_200] },
+      y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] },
+    },
     axes: [
-      { ...axis, size: 32, grid: { show: false }, values: (_, days) => days.map((at) => DAY.format(at * 1000)), space: 64, incrs: [1, 2, 7, 14, 30].map((days) => days * 86_400) },
-      { ...axis, size: 60, values: (_, values) => values.map((value) => figure(value, unit)), ...(unit ? {} : { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10_000] }) },
+      {
+        ...axis,
+        size: 32,
+        grid: { show: false },
+        values: (_, days) => days.map((at) => DAY.format(at * 1000)),
+        space: 64,
+        incrs: [1, 2, 7, 14, 30].map((days) => days * 86_400),
+      },
+      {
+        ...axis,
+        size: 60,
+        values: (_, values) => values.map((value) => figure(value, unit)),
+        ...(unit ? {} : { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10_000] }),
+      },
     ],
     series: [{}, line(chart)],
     hooks: {
       setCursor: [
         ({ cursor: { idx: at }, data: [days, values] }) => {
-          readout.textContent = at === null || at === undefined ? "" : `${DAY.format(days[at] * 1000)}: ${figure(values[at], unit)}`;
+          readout.textContent =
+            at === null || at === undefined ? "" : `${DAY.format(days[at] * 1000)}: ${figure(values[at], unit)}`;
         },
       ],
     },
@@ -56,8 +77,21 @@ function options(element) {
 
 function line(chart) {
   const colour = token("--accent");
-  if (chart === "bars") return { stroke: colour, fill: colour, width: 0, paths: uPlot.paths.bars({ size: [0.7, 48], radius: 0.15 }), points: { show: false } };
-  return { stroke: colour, fill: token("--hint"), width: 2, paths: uPlot.paths.linear(), points: { show: true, size: 5, fill: colour } };
+  if (chart === "bars")
+    return {
+      stroke: colour,
+      fill: colour,
+      width: 0,
+      paths: uPlot.paths.bars({ size: [0.7, 48], radius: 0.15 }),
+      points: { show: false },
+    };
+  return {
+    stroke: colour,
+    fill: token("--hint"),
+    width: 2,
+    paths: uPlot.paths.linear(),
+    points: { show: true, size: 5, fill: colour },
+  };
 }
 
 function width(element) {
@@ -70,7 +104,10 @@ const drawAll = () => document.querySelectorAll("[data-chart]").forEach(draw);
 let resizing = 0;
 addEventListener("resize", () => {
   clearTimeout(resizing);
-  resizing = setTimeout(() => shown.forEach((plot, element) => plot.setSize({ width: width(element), height: HEIGHT })), SOON);
+  resizing = setTimeout(
+    () => shown.forEach((plot, element) => plot.setSize({ width: width(element), height: HEIGHT })),
+    SOON,
+  );
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 document.addEventListener("htmx:finally:request", (event) => event.target.id === "metrics" && drawAll());

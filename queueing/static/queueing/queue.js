@@ -34,7 +34,12 @@ const VERBS = {
       title: "Set the priority",
       name: nameOf(line),
       words: "moves in the queue. Who did it and why goes on record.",
-      number: { label: "Priority", help: `0 to ${maxPriority}. Ten points are worth one hour of waiting.`, value: line.dataset.priority, max: maxPriority },
+      number: {
+        label: "Priority",
+        help: `0 to ${maxPriority}. Ten points are worth one hour of waiting.`,
+        value: line.dataset.priority,
+        max: maxPriority,
+      },
       reason: "Reason",
       yes: "Set the priority",
       no: "Leave it",

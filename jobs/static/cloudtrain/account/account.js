@@ -10,7 +10,12 @@ async function attempt(act, control) {
   try {
     return await (control ? switchedOff(control, act) : act());
   } catch (refusal) {
-    if (refusal.status !== 401) showProblem(Object.values(refusal.errors ?? {}).flat().join(" ") || refusal.message);
+    if (refusal.status !== 401)
+      showProblem(
+        Object.values(refusal.errors ?? {})
+          .flat()
+          .join(" ") || refusal.message,
+      );
     return null;
   }
 }
@@ -96,7 +101,8 @@ find("keys").addEventListener("click", async (event) => {
 const keep = (changes, control) => attempt(() => call("PATCH", addresses.account, changes), control);
 
 find("mail").addEventListener("change", async ({ target }) => {
-  if (await keep({ mail: { [target.name]: target.checked } }, target)) toast(target.checked ? "You get this mail" : "You get no such mail");
+  if (await keep({ mail: { [target.name]: target.checked } }, target))
+    toast(target.checked ? "You get this mail" : "You get no such mail");
   else target.checked = !target.checked;
   target.focus();
 });
@@ -115,8 +121,13 @@ zone.addEventListener("change", async () => {
 });
 
 function showNow() {
-  const format = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", timeZone: knownZone(kept) });
-  find("zone-now").textContent = `It is ${format.format(new Date())}${kept ? "" : ` in ${format.resolvedOptions().timeZone}`}.`;
+  const format = new Intl.DateTimeFormat(undefined, {
+    dateStyle: "medium",
+    timeStyle: "short",
+    timeZone: knownZone(kept),
+  });
+  find("zone-now").textContent =
+    `It is ${format.format(new Date())}${kept ? "" : ` in ${format.resolvedOptions().timeZone}`}.`;
 }
 
 showNow();

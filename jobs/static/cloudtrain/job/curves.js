@@ -10,7 +10,13 @@ const MOST_ROWS = 60;
 const NAMES = { loss: "Loss", validation_loss: "Validation loss", learning_rate: "Learning rate" };
 // Which figures share a plot, with the tokens of their colours.
 const PLOTS = [
-  ["Loss", [["loss", "--accent"], ["validation_loss", "--good-ink"]]],
+  [
+    "Loss",
+    [
+      ["loss", "--accent"],
+      ["validation_loss", "--good-ink"],
+    ],
+  ],
   ["Learning rate", [["learning_rate", "--accent"]]],
 ];
 
@@ -85,13 +91,20 @@ function library() {
   return loading;
 }
 
-const present = () => Object.keys(NAMES).map((name) => [name, series[name] ?? []]).filter(([, values]) => values.length);
+const present = () =>
+  Object.keys(NAMES)
+    .map((name) => [name, series[name] ?? []])
+    .filter(([, values]) => values.length);
 
 /** As few digits as tell it apart, as people write it: 0.0823, 1e-4, 3,120. */
 function figure(value) {
   const size = Math.abs(value);
   if (value === 0) return "0";
-  if (size < 0.001 || size >= 1e6) return value.toExponential(2).replace(/\.?0+e/, "e").replace("e+", "e");
+  if (size < 0.001 || size >= 1e6)
+    return value
+      .toExponential(2)
+      .replace(/\.?0+e/, "e")
+      .replace("e+", "e");
   return value.toLocaleString(undefined, { maximumSignificantDigits: 4 });
 }
 
@@ -127,7 +140,9 @@ function makeFrame(title, lines) {
 }
 
 function drawPlot(element, lines, readout) {
-  const data = uPlot.join(lines.map(([name]) => [series[name].map(([step]) => step), series[name].map(([, value]) => value)]));
+  const data = uPlot.join(
+    lines.map(([name]) => [series[name].map(([step]) => step), series[name].map(([, value]) => value)]),
+  );
   const plot = new uPlot(options(element.clientWidth, lines, readout), data, element);
   shown.push({ element, plot });
 }
@@ -151,15 +166,36 @@ function describe(lines) {
 }
 
 function options(width, lines, readout) {
-  const axis = { stroke: token("--ink-soft"), grid: { stroke: token("--edge"), width: 1 }, ticks: { stroke: token("--edge"), width: 1 }, font: `12px ${token("--font")}` };
+  const axis = {
+    stroke: token("--ink-soft"),
+    grid: { stroke: token("--edge"), width: 1 },
+    ticks: { stroke: token("--edge"), width: 1 },
+    font: `12px ${token("--font")}`,
+  };
   return {
     width: Math.max(width, 100),
     height: HEIGHT,
     legend: { show: false },
     scales: { x: { time: false } },
-    axes: [{ ...axis, size: 32, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString() : "")) }, { ...axis, size: 62, values: (_, ticks) => ticks.map(figure) }],
+    axes: [
+      {
+        ...axis,
+        size: 32,
+        values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString() : "")),
+      },
+      { ...axis, size: 62, values: (_, ticks) => ticks.map(figure) },
+    ],
     cursor: { drag: { x: true, y: false }, points: { size: 6 } },
-    series: [{}, ...lines.map(([name, colour]) => ({ label: NAMES[name], stroke: token(colour), width: 1.5, spanGaps: true, points: { show: name === "validation_loss" || series[name].length < 3, size: 5 } }))],
+    series: [
+      {},
+      ...lines.map(([name, colour]) => ({
+        label: NAMES[name],
+        stroke: token(colour),
+        width: 1.5,
+        spanGaps: true,
+        points: { show: name === "validation_loss" || series[name].length < 3, size: 5 },
+      })),
+    ],
     hooks: { setCursor: [(plot) => write(readout, plot, lines)] },
   };
 }
@@ -167,7 +203,9 @@ function options(width, lines, readout) {
 function write(readout, plot, lines) {
   const { idx } = plot.cursor;
   const values = idx == null ? [] : lines.map((_, place) => plot.data[place + 1][idx]).filter((value) => value != null);
-  readout.textContent = values.length ? `step ${plot.data[0][idx].toLocaleString()}: ${values.map(figure).join(", ")}` : "";
+  readout.textContent = values.length
+    ? `step ${plot.data[0][idx].toLocaleString()}: ${values.map(figure).join(", ")}`
+    : "";
 }
 
 // Numbers
@@ -187,7 +225,10 @@ function writeSummary(points) {
     cell(row, NAMES[name], "th");
     for (const [step, value] of [values[0], lowest, highest, values.at(-1)]) {
       cell(row, figure(value));
-      const at = Object.assign(document.createElement("span"), { className: "under", textContent: `step ${step.toLocaleString()}` });
+      const at = Object.assign(document.createElement("span"), {
+        className: "under",
+        textContent: `step ${step.toLocaleString()}`,
+      });
       row.lastElementChild.append(at);
     }
     return row;
@@ -203,24 +244,32 @@ function writeSteps(points) {
   }
   find("steps-head").replaceChildren(head);
   const byName = points.map(([, values]) => new Map(values));
-  const steps = [...new Set(points.flatMap(([, values]) => values.map(([step]) => step)))].sort((one, other) => one - other);
-  find("steps").replaceChildren(...thinned(steps).map((step) => {
-    const row = document.createElement("tr");
-    cell(row, step.toLocaleString(), "th");
-    for (const values of byName) cell(row, values.has(step) ? figure(values.get(step)) : "–");
-    return row;
-  }));
+  const steps = [...new Set(points.flatMap(([, values]) => values.map(([step]) => step)))].sort(
+    (one, other) => one - other,
+  );
+  find("steps").replaceChildren(
+    ...thinned(steps).map((step) => {
+      const row = document.createElement("tr");
+      cell(row, step.toLocaleString(), "th");
+      for (const values of byName) cell(row, values.has(step) ? figure(values.get(step)) : "–");
+      return row;
+    }),
+  );
 }
 
 // Evenly spread, the last one always among them; the newest first.
 function thinned(steps) {
   const count = Math.min(MOST_ROWS, steps.length);
-  return Array.from({ length: count }, (_, place) => steps[steps.length - 1 - Math.round((place * (steps.length - 1)) / Math.max(1, count - 1))]);
+  return Array.from(
+    { length: count },
+    (_, place) => steps[steps.length - 1 - Math.round((place * (steps.length - 1)) / Math.max(1, count - 1))],
+  );
 }
 
 new ResizeObserver(() => {
   for (const { element, plot } of shown) {
-    if (element.clientWidth && element.clientWidth !== plot.width) plot.setSize({ width: element.clientWidth, height: HEIGHT });
+    if (element.clientWidth && element.clientWidth !== plot.width)
+      plot.setSize({ width: element.clientWidth, height: HEIGHT });
   }
 }).observe(find("plots"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => known && draw());

@@ -65,7 +65,9 @@ document.addEventListener("htmx:finally:request", () => {
 
 onGrowth(readCurvesSoon);
 const hasEnded = "ended" in find("job-card").dataset;
-sayNoCurves(hasEnded ? "They are read from the log, as far as there is one." : "They begin with the first figures in the log.");
+sayNoCurves(
+  hasEnded ? "They are read from the log, as far as there is one." : "They begin with the first figures in the log.",
+);
 
 // Doing
 

@@ -44,7 +44,7 @@ async function read() {
   const before = offset;
   let isOver = false;
   try {
-    for (let next = ask(offset); next; ) {
+    for (let next = ask(offset); next;) {
       const piece = await next;
       // The next one is on its way while this one is drawn.
       next = piece.logs.length >= LARGE && piece.offset > offset ? ask(piece.offset) : null;

@@ -210,7 +210,8 @@ export class LogView {
     if (drawn === this.drawn) return; // what is selected stays selected
     this.drawn = drawn;
     const fragment = document.createDocumentFragment();
-    for (let line = this.#lineAt(first), row = first; row < last; line += 1) row = this.#drawLine(fragment, line, row, last);
+    for (let line = this.#lineAt(first), row = first; row < last; line += 1)
+      row = this.#drawLine(fragment, line, row, last);
     this.rows.style.transform = `translateY(${first * this.height}px)`;
     this.rows.replaceChildren(fragment);
   }
@@ -269,7 +270,10 @@ function write(element, text, begin, end, marks) {
     const [from, to] = [places[place], places[place + 1]];
     const here = within.filter((mark) => mark.from <= from && mark.to >= to);
     const part = document.createElement(here.some(({ isMatch }) => isMatch) ? "mark" : "span");
-    part.className = here.map(({ names }) => names).join(" ").trim();
+    part.className = here
+      .map(({ names }) => names)
+      .join(" ")
+      .trim();
     part.textContent = text.slice(from, to);
     element.append(part);
   }

@@ -233,7 +233,9 @@ function isInReach(jobId) {
 function hear(event) {
   if (event.type === "job_progress") return showProgress(event);
   if (event.type === "queue_changed") {
-    allRows().filter((row) => "waits" in row.dataset).forEach((row) => refresh(row.dataset.job));
+    allRows()
+      .filter((row) => "waits" in row.dataset)
+      .forEach((row) => refresh(row.dataset.job));
   } else if (event.job_id && (rowOf(event.job_id) || isInReach(event.job_id))) {
     refresh(event.job_id);
   }

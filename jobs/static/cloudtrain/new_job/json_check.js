@@ -23,7 +23,9 @@ export function readJson(text) {
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     const before = text.slice(0, problem.at).split("\n");
-    return { problem: { words: problem.message, at: problem.at, line: before.length, column: before.at(-1).length + 1 } };
+    return {
+      problem: { words: problem.message, at: problem.at, line: before.length, column: before.at(-1).length + 1 },
+    };
   }
 }
 
@@ -132,7 +134,9 @@ class Reader {
       this.skip();
       const mark = this.next;
       if (mark !== "," && mark !== end) {
-        throw this.problem(mark === undefined ? `The text ends here: a ${end} is missing.` : `A comma or ${end} should be before this.`);
+        throw this.problem(
+          mark === undefined ? `The text ends here: a ${end} is missing.` : `A comma or ${end} should be before this.`,
+        );
       }
       this.at++;
       if (mark === end) return;
@@ -144,7 +148,12 @@ class Reader {
     for (; this.at < this.text.length; this.at++) {
       const mark = this.text[this.at];
       if (mark === '"') return this.unescape(start, ++this.at);
-      if (mark < " ") throw this.problem(mark === "\n" ? "The line ends within a text: a double quote is missing." : "A text has no control characters; write \\t for a tab.");
+      if (mark < " ")
+        throw this.problem(
+          mark === "\n"
+            ? "The line ends within a text: a double quote is missing."
+            : "A text has no control characters; write \\t for a tab.",
+        );
       if (mark === "\\") this.at++;
     }
     throw this.problem("This text has no end: a double quote is missing.", start);
@@ -154,7 +163,10 @@ class Reader {
     try {
       return JSON.parse(this.text.slice(start, end));
     } catch {
-      throw this.problem("A backslash in this text stands before what it may not; write \\\\ for the backslash itself.", start);
+      throw this.problem(
+        "A backslash in this text stands before what it may not; write \\\\ for the backslash itself.",
+        start,
+      );
     }
   }
 }

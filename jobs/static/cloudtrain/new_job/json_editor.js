@@ -6,7 +6,10 @@ const CHECK_MS = 250;
 // As the server has it.
 const MOST_BYTES = 1_000_000;
 const KINDS = {
-  object: { is: (value) => value !== null && typeof value === "object" && !Array.isArray(value), words: "A config is a JSON object: it begins with { and ends with }." },
+  object: {
+    is: (value) => value !== null && typeof value === "object" && !Array.isArray(value),
+    words: "A config is a JSON object: it begins with { and ends with }.",
+  },
   list: { is: Array.isArray, words: "A dataloader config is a JSON list: it begins with [ and ends with ]." },
 };
 

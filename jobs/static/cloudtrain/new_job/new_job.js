@@ -12,7 +12,9 @@ const MOST_BYTES = 100_000_000;
 
 const find = (id) => document.getElementById(id);
 const form = find("new-job");
-const [stored, name, provider, hardware, organization] = ["stored", "name", "provider", "hardware", "organization"].map(find);
+const [stored, name, provider, hardware, organization] = ["stored", "name", "provider", "hardware", "organization"].map(
+  find,
+);
 
 // Of a page's submissions only one can be: a second click, or one after a lost answer, finds the first one's job.
 let key = newKey();
@@ -31,22 +33,32 @@ let dataset = null;
 // What can be chosen.
 
 function fill(select, options, chosen) {
-  select.replaceChildren(...options.map(([value, label, isOff]) => Object.assign(new Option(label, value), { disabled: Boolean(isOff) })));
+  select.replaceChildren(
+    ...options.map(([value, label, isOff]) => Object.assign(new Option(label, value), { disabled: Boolean(isOff) })),
+  );
   if (options.some(([value, , isOff]) => value === chosen && !isOff)) select.value = chosen;
 }
 
 function showProviders() {
-  fill(provider, providers.map((one) => [one.name, one.enabled ? one.label : `${one.label} (switched off)`, !one.enabled]));
+  fill(
+    provider,
+    providers.map((one) => [one.name, one.enabled ? one.label : `${one.label} (switched off)`, !one.enabled]),
+  );
   showHardware();
 }
 
 function showHardware() {
   const chosen = providers.find((one) => one.name === provider.value);
-  fill(hardware, (chosen?.hardware ?? []).map((one) => [one, `${one} · ${price(chosen.cost_per_second[one])}`]), chosen?.default_hardware);
+  fill(
+    hardware,
+    (chosen?.hardware ?? []).map((one) => [one, `${one} · ${price(chosen.cost_per_second[one])}`]),
+    chosen?.default_hardware,
+  );
 }
 
 const price = (perSecond) => (perSecond === undefined ? "price not known" : `${dollars(perSecond * 3600)} an hour`);
-const dollars = (amount) => (amount > 0 && amount < 0.01 ? "<$0.01" : amount.toLocaleString("en-US", { style: "currency", currency: "USD" }));
+const dollars = (amount) =>
+  amount > 0 && amount < 0.01 ? "<$0.01" : amount.toLocaleString("en-US", { style: "currency", currency: "USD" });
 
 function showConfigs() {
   const before = stored.value;
@@ -95,7 +107,8 @@ function sayOfFile(words) {
   sayAt("dataset", words);
 }
 
-const showDataset = (state) => ["none", "busy", "done"].forEach((one) => (find(`dataset-${one}`).hidden = one !== state));
+const showDataset = (state) =>
+  ["none", "busy", "done"].forEach((one) => (find(`dataset-${one}`).hidden = one !== state));
 
 async function takeDataset(file) {
   if (uploading) return;
@@ -117,7 +130,9 @@ async function takeDataset(file) {
     if (problem.name !== "AbortError" && problem.status !== 401) sayOfFile(problem.errors.file?.[0] ?? problem.message);
   }
   uploading = null;
-  if (dataset) find("dataset-facts").textContent = `${megabytes(dataset.size)}, ${dataset.files} ${dataset.files === 1 ? "file" : "files"}`;
+  if (dataset)
+    find("dataset-facts").textContent =
+      `${megabytes(dataset.size)}, ${dataset.files} ${dataset.files === 1 ? "file" : "files"}`;
   showDataset(dataset ? "done" : "none");
   find(dataset ? "dataset-remove" : "dataset-file").focus();
   askSoon();
@@ -128,7 +143,8 @@ function showProgress(fraction) {
   find("dataset-percent").textContent = fraction < 1 ? `${Math.floor(100 * fraction)} %` : "Being checked";
 }
 
-const megabytes = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
+const megabytes = (bytes) =>
+  bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
 acceptFiles(find("dataset"), takeDataset);
 find("dataset-cancel").addEventListener("click", () => uploading?.abort());
@@ -155,7 +171,8 @@ function body() {
 /** Why it can't be sent at all, in words; empty when it can. */
 function hindrance() {
   const { isEmpty, problem } = config.read();
-  if (!stored.value && isEmpty) return "Give it a config, and here stands what it will cost, whether somebody has to approve it, and when it would start.";
+  if (!stored.value && isEmpty)
+    return "Give it a config, and here stands what it will cost, whether somebody has to approve it, and when it would start.";
   if (!stored.value && problem) return "The config has to be mended first.";
   if (dataloader.read().problem) return "The dataloader config has to be mended first.";
   return uploading ? "The dataset is still on its way." : "";
@@ -165,7 +182,14 @@ const address = () => `${form.dataset.submit}?provider=${encodeURIComponent(prov
 
 // What the server says of the fields, at the fields.
 
-const PLACES = { config_name_to_load: "stored", config_name: "name", provider: "provider", hardware_profile: "hardware", organization: "organization", dataset: "dataset" };
+const PLACES = {
+  config_name_to_load: "stored",
+  config_name: "name",
+  provider: "provider",
+  hardware_profile: "hardware",
+  organization: "organization",
+  dataset: "dataset",
+};
 
 function sayAt(place, words) {
   const error = find(`${place}-error`);
@@ -184,9 +208,12 @@ function sayErrors(refusal) {
   const errors = { ...refusal?.errors };
   config.refuse(take(errors, "config"));
   dataloader.refuse(take(errors, "dataloader_config"));
-  for (const [field, place] of Object.entries(PLACES)) if (find(`${place}-error`)) sayAt(place, take(errors, field) || (place === "dataset" ? refusedFile : ""));
+  for (const [field, place] of Object.entries(PLACES))
+    if (find(`${place}-error`)) sayAt(place, take(errors, field) || (place === "dataset" ? refusedFile : ""));
   // What has no field here, and what concerns none.
-  const rest = Object.entries(errors).map(([field, words]) => (field === "non_field_errors" ? words.join(" ") : `${field}: ${words.join(" ")}`));
+  const rest = Object.entries(errors).map(([field, words]) =>
+    field === "non_field_errors" ? words.join(" ") : `${field}: ${words.join(" ")}`,
+  );
   if (isAnswerToClick) return;
   const isSaid = !refusal || (Object.keys(refusal.errors).length && !rest.length);
   find("form-error").textContent = isSaid ? "" : rest.join(" ") || refusal.message;
@@ -224,7 +251,10 @@ async function ask() {
   } catch (refusal) {
     if (number !== asked || asking) return;
     sayErrors(refusal.status === 400 ? refusal : null);
-    showForecast(null, refusal.status === 400 ? "It can’t be submitted as it is: see what is said at the fields." : refusal.message);
+    showForecast(
+      null,
+      refusal.status === 400 ? "It can’t be submitted as it is: see what is said at the fields." : refusal.message,
+    );
   }
 }
 
@@ -234,16 +264,24 @@ function showForecast(told, words = "") {
   find("forecast-words").hidden = !words;
   find("forecast-facts").hidden = !told;
   find("forecast-hold").hidden = !told?.requires_approval;
-  find("forecast-warnings").replaceChildren(...(told?.warnings ?? []).map((one) => Object.assign(document.createElement("li"), { textContent: one })));
+  find("forecast-warnings").replaceChildren(
+    ...(told?.warnings ?? []).map((one) => Object.assign(document.createElement("li"), { textContent: one })),
+  );
   if (!told) return;
   const { estimated_cost_usd: cost, estimated_seconds: seconds } = told;
   find("forecast-cost").textContent = cost === null ? "not known" : `about ${dollars(cost)}`;
   find("forecast-time").textContent = seconds === null ? "not known" : `about ${duration(seconds)}`;
   find("forecast-start").textContent = start(told);
-  find("forecast-hold").textContent = `It is held until somebody approves it, by the rule “${told.rule}”: ${told.reason}`;
+  find("forecast-hold").textContent =
+    `It is held until somebody approves it, by the rule “${told.rule}”: ${told.reason}`;
 }
 
-function start({ requires_approval: isHeld, queue_position: place, estimated_wait_seconds: wait, waiting_reason: reason }) {
+function start({
+  requires_approval: isHeld,
+  queue_position: place,
+  estimated_wait_seconds: wait,
+  waiting_reason: reason,
+}) {
   if (isHeld) return "when it is approved";
   const queue = place > 1 ? `Number ${place} in the queue. ` : "";
   if (wait === null) return `${queue}${reason}`;
@@ -283,7 +321,9 @@ function refused(refusal) {
   if (refusal.status === 409) {
     // An answer was lost, and then the form was changed.
     key = newKey();
-    showProblem("A job of this page was submitted before, with other contents. Look at the list of jobs before you submit this one too.");
+    showProblem(
+      "A job of this page was submitted before, with other contents. Look at the list of jobs before you submit this one too.",
+    );
   } else sayErrors(refusal);
   isAnswerToClick = true;
 }

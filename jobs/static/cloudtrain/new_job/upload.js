@@ -14,14 +14,19 @@ export function upload(address, form, { progress, signal }) {
   for (const [name, value] of Object.entries(changing())) request.setRequestHeader(name, value);
   signal.addEventListener("abort", () => request.abort());
   return new Promise((resolve, reject) => {
-    request.upload.addEventListener("progress", (event) => event.lengthComputable && progress(event.loaded / event.total));
+    request.upload.addEventListener(
+      "progress",
+      (event) => event.lengthComputable && progress(event.loaded / event.total),
+    );
     request.addEventListener("load", () => {
       if (request.status === 401) signedOut();
       if (request.status >= 200 && request.status < 300) resolve(request.response);
       else reject(new Refusal(request.status, request.response));
     });
     request.addEventListener("error", () => {
-      reject(new Refusal(0, { detail: "The connection broke off, or the server refused the file: it was not uploaded." }));
+      reject(
+        new Refusal(0, { detail: "The connection broke off, or the server refused the file: it was not uploaded." }),
+      );
     });
     request.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError")));
     request.send(form);

@@ -126,7 +126,12 @@ export async function call(method, address, body, headers = {}) {
     response = await fetch(address, {
       method,
       credentials: "same-origin",
-      headers: { Accept: "application/json", "Content-Type": "application/json", ...(method === "GET" ? asking() : changing()), ...headers },
+      headers: {
+        Accept: "application/json",
+        "Content-Type": "application/json",
+        ...(method === "GET" ? asking() : changing()),
+        ...headers,
+      },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch {
@@ -168,7 +173,17 @@ export async function fetchText(address) {
  * `isReasonOptional`. `number`: undefined, or `{ label, help, value, max }` of a number from 0 on.
  * Resolves to null when the answer is no, else to `{ reason, number }`.
  */
-export function ask({ title, name = "", words, yes, no = "Keep it", reason, isReasonOptional = false, number, isDangerous = true }) {
+export function ask({
+  title,
+  name = "",
+  words,
+  yes,
+  no = "Keep it",
+  reason,
+  isReasonOptional = false,
+  number,
+  isDangerous = true,
+}) {
   const question = find("question");
   const field = find("question-reason");
   const figure = find("question-number");

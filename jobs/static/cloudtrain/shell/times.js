@@ -4,8 +4,17 @@ const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: "auto", style
 let exact;
 let day;
 useZone(document.body.dataset.zone);
-const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
-const SHORT_UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+const UNITS = [
+  ["day", 86400],
+  ["hour", 3600],
+  ["minute", 60],
+];
+const SHORT_UNITS = [
+  ["d", 86400],
+  ["h", 3600],
+  ["min", 60],
+  ["s", 1],
+];
 
 /** Write times in the zone of that name from now on; in the browser's without one, or with one that it doesn't know. */
 export function useZone(name) {
