@@ -51,6 +51,7 @@ check: install-dev
 	$(BIN)/mypy .
 	$(BIN)/lint-imports
 	$(BIN)/oxlint --deny-warnings $(ASSETS)
+	$(BIN)/oxfmt --check $(ASSETS)
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
 
