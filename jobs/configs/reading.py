@@ -1,0 +1,296 @@
+"""What a config asks for, in whichever spelling its trainer takes.
+
+The one reading of a config: rules, estimates, pages, providers and the sample trainer ask here. Pure: it imports no
+Django, so that a trainer's process may read with it. What can't be read for sure is not known, and says why.
+
+Spellings that count as one setting: with and without leading dashes, hyphens for underscores, blanks around the name,
+and a shortening that means one option alone, as argparse takes it. SimpleTuner's options are known by name
+(`simpletuner-options.json`); of kohya's scripts and ai-toolkit the names below.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import Any
+
+#: What a database column holds: a larger number of steps is none that any training makes.
+LARGEST_NUMBER = 2**31 - 1
+#: A resolution below it is SimpleTuner's area in megapixels.
+SMALLEST_SIDE = 16
+#: argparse takes a shortening of any length; one letter is nobody's spelling of a setting.
+SHORTEST_NAME = 3
+#: By the name used here, the options that mean the same: SimpleTuner's first, then kohya's.
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "steps": ("max_train_steps",),
+    "epochs": ("num_train_epochs", "max_train_epochs"),
+    "batch_size": ("train_batch_size",),
+    "accumulation": ("gradient_accumulation_steps",),
+    "resolution": ("resolution",),
+    "family": ("model_family",),
+    "model_type": ("model_type",),
+    "adapter": ("lora_type", "network_module"),
+    "precision": ("base_model_precision",),
+    "resume": ("resume_from_checkpoint", "resume"),
+    "output": ("output_dir",),
+    "validation_interval": ("validation_step_interval", "validation_steps", "sample_every_n_steps"),
+    "checkpoint_interval": ("checkpoint_step_interval", "checkpointing_steps", "save_every_n_steps"),
+}
+#: The same settings in ai-toolkit's nested configs, below `config.process[0]`.
+NESTED: Mapping[str, tuple[str, str]] = {
+    "steps": ("train", "steps"),
+    "batch_size": ("train", "batch_size"),
+    "accumulation": ("train", "gradient_accumulation"),
+    "family": ("model", "arch"),
+    "adapter": ("network", "type"),
+    "validation_interval": ("sample", "sample_every"),
+    "checkpoint_interval": ("save", "save_every"),
+}
+KOHYA = frozenset({"max_train_epochs", "network_module", "resume", "sample_every_n_steps", "save_every_n_steps"})
+
+
+class ContradictionError(ValueError):
+    """One setting is given twice with different values; the message names both spellings."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReading:
+    """The settings that decide what a training costs and makes. None: not given, or not known for sure.
+
+    `doubts` says by setting why one is not known, in a sentence that names the key.
+    """
+
+    steps: int | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    accumulation: int | None = None
+    #: The longer side of a picture, in pixels.
+    resolution: int | None = None
+    family: str | None = None
+    model_type: str | None = None
+    adapter: str | None = None
+    precision: str | None = None
+    resume: str | None = None
+    doubts: Mapping[str, str] = field(default_factory=dict)
+
+
+@cache
+def option_names() -> frozenset[str]:
+    """The options whose shortenings are understood."""
+    known = json.loads(files("jobs.configs").joinpath("simpletuner-options.json").read_text(encoding="utf-8"))
+    return frozenset(known) | KOHYA
+
+
+def plain_name(key: str) -> str:
+    """`key` without the dashes and blanks in front, with underscores for hyphens; still as short as it was."""
+    return key.strip().lstrip("-").strip().replace("-", "_")
+
+
+def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config by the full names of its options. Raises ContradictionError."""
+    options: dict[str, Any] = {}
+    spelled: dict[str, str] = {}
+    for key, value in config.items():
+        name = full_name(key)
+        if name in options and not _same(options[name], value):
+            raise ContradictionError(_contradiction(name, spelled[name], key))
+        options[name], spelled[name] = value, key
+    return options
+
+
+@lru_cache(maxsize=4096)
+def full_name(key: str) -> str:
+    """The option that `key` means; the plain name where it means none that is known, or several."""
+    name = plain_name(key)
+    if name in option_names():
+        return name
+    meant = _meant_by(name)
+    return meant[0] if len(meant) == 1 else name
+
+
+@lru_cache(maxsize=4096)
+def _meant_by(name: str) -> tuple[str, ...]:
+    """The options of which `name` is a shortening."""
+    if len(name) < SHORTEST_NAME:
+        return ()
+    return tuple(option for option in sorted(option_names()) if option.startswith(name))
+
+
+def contradictions(config: Mapping[str, Any]) -> list[str]:
+    """A sentence for each setting that is given twice with different values."""
+    given: dict[str, list[tuple[str, Any]]] = {}
+    for key, value in config.items():
+        given.setdefault(full_name(key), []).append((key, value))
+    for setting, pair in _nested(config).items():
+        given.setdefault(ALIASES[setting][0], []).append(pair)
+    return [sentence for name, pairs in given.items() if (sentence := _difference(name, pairs))]
+
+
+def _difference(name: str, pairs: Sequence[tuple[str, Any]]) -> str:
+    first, value = pairs[0]
+    return next((_contradiction(name, first, key) for key, other in pairs[1:] if not _same(value, other)), "")
+
+
+def _contradiction(name: str, first: str, second: str) -> str:
+    return f"{name} is given twice with different values, as {first!r} and as {second!r}. Keep one of the two."
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are one to a trainer: 10 and "10" are, 1 and true are not."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    number = whole_number(one)
+    return (number is not None and number == whole_number(other)) or (type(one) is type(other) and one == other)
+
+
+def whole_number(value: Any) -> int | None:
+    """`value` as a whole number that every trainer reads alike; None for anything else.
+
+    A string of plain digits counts, and a float without a fraction. A boolean, a fraction, an infinity, a sign, digits
+    of another script and what no column holds are none.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        if not (text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_NUMBER))):
+            return None
+        value = int(text)
+    if isinstance(value, float):
+        if not value.is_integer():  # infinities and NaN are none either
+            return None
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= LARGEST_NUMBER else None
+
+
+def read_config(config: Mapping[str, Any]) -> ConfigReading:
+    """Read the settings of `config`. Raises nothing: what contradicts itself is in doubt."""
+    reader = _Reader(config)
+    values: dict[str, Any] = {
+        "epochs": reader.number("epochs"),
+        "batch_size": reader.number("batch_size", least=1),
+        "accumulation": reader.number("accumulation", least=1),
+        "resolution": reader.resolution(),
+        **{name: reader.text(name) for name in ("family", "model_type", "adapter", "precision", "resume")},
+    }
+    return ConfigReading(steps=reader.steps(values["epochs"]), **values, doubts=reader.doubts)
+
+
+class _Reader:
+    """One config, by setting: each value with the key that gives it, and what is doubtful about it."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.doubts: dict[str, str] = {}
+        self._given: dict[str, list[tuple[str, Any]]] = {setting: [] for setting in ALIASES}
+        for key, value in config.items():
+            name = full_name(key)
+            if name in _SETTING_OF:
+                self._given[_SETTING_OF[name]].append((key, value))
+            else:
+                self._doubt_key(key, name)
+        for setting, pair in _nested(config).items():
+            self._given[setting].append(pair)
+        if _has_several_processes(config):
+            self.doubts["steps"] = "config.process holds several trainings, whose steps are not added up."
+
+    def number(self, setting: str, *, least: int = 0) -> int | None:
+        """The setting as a whole number; None with a doubt when it is given as anything else."""
+        key, value = self._one(setting)
+        if value is None:
+            return None
+        number = whole_number(value)
+        if number is None or number < least:
+            limits = f"from {least} to {LARGEST_NUMBER:,}"
+            self.doubts.setdefault(setting, f"{key} is {_shown(value)}, which is no whole number {limits}.")
+            return None
+        return number
+
+    def text(self, setting: str) -> str | None:
+        """The setting in lower case; None with a doubt when it is given as anything but text."""
+        key, value = self._one(setting)
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str):
+            self.doubts.setdefault(setting, f"{key} is {_shown(value)}, which is no text.")
+            return None
+        return value.strip().lower()
+
+    def steps(self, epochs: int | None) -> int | None:
+        """How many steps the training makes. Epochs are no number of steps: the size of the dataset is not known."""
+        steps, key = self.number("steps"), self._one("epochs")[0]
+        if "epochs" in self.doubts:
+            self.doubts.setdefault("steps", self.doubts["epochs"])
+        elif epochs and steps:
+            both = f"{self._one('steps')[0]} and {key} are both given, and trainers differ in which one counts."
+            self.doubts.setdefault("steps", both)
+        elif epochs:
+            self.doubts.setdefault("steps", f"{key} gives epochs, and how many steps an epoch has is not known.")
+        elif not steps:
+            self.doubts.setdefault("steps", "max_train_steps is not given.")
+        return None if "steps" in self.doubts else steps
+
+    def resolution(self) -> int | None:
+        """The longer side of `1024`, `"1024x768"` or `"1024,768"`, in pixels; SimpleTuner's megapixels are none."""
+        key, value = self._one("resolution")
+        if value is None:
+            return None
+        parts = re.split(r"[x,]", value) if isinstance(value, str) else [value]
+        sides = [whole_number(part) or 0 for part in parts]
+        if not 0 < len(sides) <= 2 or min(sides) < SMALLEST_SIDE:
+            self.doubts.setdefault("resolution", f"{key} is {_shown(value)}, which is no size in pixels.")
+            return None
+        return max(sides)
+
+    def _one(self, setting: str) -> tuple[str, Any]:
+        """The key that gives `setting`, and its value; of one that is not given its first name and None."""
+        given = [(key, value) for key, value in self._given[setting] if value is not None]
+        if not given:
+            return ALIASES[setting][0], None
+        key, value = given[0]
+        for other_key, other in given[1:]:
+            if not _same(value, other):
+                self.doubts.setdefault(setting, f"{key!r} and {other_key!r} give different values.")
+                return key, None
+        return key, value
+
+    def _doubt_key(self, key: str, name: str) -> None:
+        """Doubt the settings that some trainer could read from `key` and another not: letters of another case, a
+        shortening that means several options, or more written into the key, as in `max_train_steps=5`."""
+        start = re.split(r"[^a-z0-9_]", name.casefold(), maxsplit=1)[0]
+        for option in {start, *_meant_by(start)} & _SETTING_OF.keys():
+            self.doubts.setdefault(_SETTING_OF[option], f"{key!r} may be read as {option} or not.")
+
+
+_SETTING_OF = {option: setting for setting, options in ALIASES.items() for option in options}
+
+
+def _processes(config: Mapping[str, Any]) -> list[Any]:
+    inner = config.get("config")
+    processes = inner.get("process") if isinstance(inner, Mapping) else None
+    return processes if isinstance(processes, list) else []
+
+
+def _has_several_processes(config: Mapping[str, Any]) -> bool:
+    return len(_processes(config)) > 1
+
+
+def _nested(config: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    """The settings of an ai-toolkit config, each with its place and value."""
+    process = next(iter(_processes(config)), None)
+    if not isinstance(process, Mapping):
+        return {}
+    sections = {name: process.get(name) for name, _ in NESTED.values()}
+    return {
+        setting: (f"config.process[0].{section}.{name}", part[name])
+        for setting, (section, name) in NESTED.items()
+        if isinstance(part := sections[section], Mapping) and name in part
+    }
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
