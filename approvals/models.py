@@ -143,9 +143,9 @@ class ApprovalRule(models.Model):
             )
 
     def condition(self) -> dict[str, Any]:
-        """Return the criteria that the rule sets, by column, without the organization."""
+        """Return the criteria that the rule sets, by column, without the organization. A criterion of 0 is one."""
         values = {name: getattr(self, name) for name in CRITERIA}
-        return {name: value for name, value in values.items() if value not in (None, "", False)}
+        return {name: value for name, value in values.items() if not (value is None or value is False or value == "")}
 
     @property
     def lifetime(self) -> timedelta:

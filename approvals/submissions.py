@@ -11,10 +11,10 @@ from rest_framework.exceptions import ValidationError
 from approvals.intake import SubmissionRequest
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
+from jobs.configs.reading import contradictions, read_config
 from jobs.configs.secrets import CONFIG_COLUMNS, SECRET_COLUMNS, Sealed, objection_to_masks, unsealed_columns
 from jobs.configs.store import find_config
 from jobs.configs.submission import Submission
-from jobs.costs.estimates import steps_of
 from jobs.datasets.store import has_upload
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.permissions import choose_organization
@@ -124,7 +124,9 @@ def _hardware(provider: str, requested: str) -> str:
 
 
 def _check_config(provider: str, config: dict[str, Any], dataloader: list[Any]) -> None:
-    """Refuse what the provider would refuse after the wait, e.g. a secret that it would show to everybody."""
+    """Refuse what contradicts itself, and what the provider would refuse after the wait, e.g. a secret in clear."""
+    if sentences := contradictions(config):
+        raise ValidationError({"config": sentences})
     if objection := objection_to_masks(config=config, dataloader_config=dataloader):
         raise ValidationError({"config": objection})
     implementation = get_provider(provider)
@@ -136,8 +138,8 @@ def _warnings(user: User, organization: Organization, body: dict[str, Any], subm
     warnings = []
     if not body["organization"] and user.memberships.count() > 1:
         warnings.append(f"No organization was given: the job goes to {organization.name}.")
-    if steps_of(submission.config) is None:
-        warnings.append("The config has no max_train_steps above 0, so neither time nor cost can be estimated.")
+    if doubt := read_config(submission.config).doubts.get("steps"):
+        warnings.append(f"Neither time nor cost can be estimated: {doubt}")
     implementation = get_provider(submission.provider)
     if isinstance(implementation, Inspects):
         warnings += implementation.remarks(submission.config)

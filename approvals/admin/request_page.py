@@ -13,7 +13,8 @@ from approvals.decisions import MAX_NOTES_CHARS
 from approvals.models import ApprovalRequest
 from approvals.queries import config_changes
 from approvals.reviewers import roles_from
-from jobs.costs.estimates import rate_of, seconds_per_step, steps_of
+from jobs.configs.reading import read_config
+from jobs.costs.estimates import rate_of, seconds_per_step
 from jobs.models import Job, ProviderConfig
 
 MAX_LAST_JOBS = 5
@@ -32,11 +33,11 @@ CRITERIA = {
 def how_estimated(job: Job) -> str:
     """Return how the cost is estimated by the present figures, in words."""
     provider = ProviderConfig.objects.filter(name=job.provider).first() or ProviderConfig(name=job.provider)
-    steps, rate = steps_of(job.config), rate_of(provider, job.hardware_profile)
-    if steps is None:
-        return "The config says no number of steps, so nothing can be estimated."
+    reading, rate = read_config(job.config), rate_of(provider, job.hardware_profile)
+    if reading.steps is None:
+        return f"Nothing can be estimated: {reading.doubts['steps']}"
     seconds = seconds_per_step(provider, job.hardware_profile)
-    duration = f"{steps} steps of about {seconds:.3g} s"
+    duration = f"{reading.steps} steps of about {seconds:.3g} s"
     if rate is None:
         return f"{duration}; no price is set for {job.hardware_profile} at {job.provider}."
     return f"{duration}, at ${rate.normalize():f} a second on {job.hardware_profile}."

@@ -33,6 +33,8 @@ class Facts:
     first_job: bool
     #: The number of the submitter's jobs in the last 24 hours, this one included.
     jobs_in_day: int
+    #: Why the config's number of steps is not known; empty when it is.
+    steps_doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +90,15 @@ def _judge(rule: ApprovalRule, facts: Facts) -> Judgement:
 
 def _judgements(rule: ApprovalRule, facts: Facts) -> Iterator[Judgement]:
     """Yield the judgement of each criterion that the rule sets, the cheap ones first."""
-    return (check(rule, facts) for name, check in CRITERIA.items() if getattr(rule, name) not in (None, "", False))
+    condition = rule.condition()
+    return (check(rule, facts) for name, check in CRITERIA.items() if name in condition)
 
 
 def _cost(rule: ApprovalRule, facts: Facts) -> Judgement:
     limit = rule.cost_exceeds or Decimal(0)
     if facts.estimated_cost is None:
-        hardware = facts.hardware_profile or "the default hardware"
-        reason = f"Its cost can't be estimated (no price for {hardware}, or no number of steps), so a person decides."
-        return Judgement(True, reason)
+        why = facts.steps_doubt or f"there is no price for {facts.hardware_profile or 'the default hardware'}."
+        return Judgement(True, f"Its cost can't be estimated, so a person decides: {why}")
     if facts.estimated_cost <= limit:
         return Judgement(False, f"It will cost about ${facts.estimated_cost:,.2f}, not more than ${limit:,.2f}.")
     return Judgement(True, f"It will cost about ${facts.estimated_cost:,.2f}, more than ${limit:,.2f}.")

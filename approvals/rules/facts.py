@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from approvals.models import ApprovalRule
 from approvals.rules.evaluation import Facts
+from jobs.configs.reading import read_config
 from jobs.configs.submission import Submission
 from jobs.identifiers import new_job_id
 from jobs.models import Job, Organization
@@ -39,4 +40,5 @@ def facts_about(user: User, organization: Organization, submission: Submission, 
         estimated_cost=cost,
         first_job=not own.exclude(submission_started_at=None).exists(),
         jobs_in_day=lately.count() + 1,
+        steps_doubt=read_config(submission.config).doubts.get("steps", ""),
     )

@@ -91,11 +91,13 @@ def plain_name(key: str) -> str:
 
 
 def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config by the full names of its options. Raises ContradictionError."""
+    """Return the config by the full names of its options, without those that are null. Raises ContradictionError."""
     options: dict[str, Any] = {}
     spelled: dict[str, str] = {}
     for key, value in config.items():
         name = full_name(key)
+        if value is None:
+            continue
         if name in options and not _same(options[name], value):
             raise ContradictionError(_contradiction(name, spelled[name], key))
         options[name], spelled[name] = value, key
@@ -124,7 +126,8 @@ def contradictions(config: Mapping[str, Any]) -> list[str]:
     """A sentence for each setting that is given twice with different values."""
     given: dict[str, list[tuple[str, Any]]] = {}
     for key, value in config.items():
-        given.setdefault(full_name(key), []).append((key, value))
+        if value is not None:
+            given.setdefault(full_name(key), []).append((key, value))
     for setting, pair in _nested(config).items():
         given.setdefault(ALIASES[setting][0], []).append(pair)
     return [sentence for name, pairs in given.items() if (sentence := _difference(name, pairs))]

@@ -12,24 +12,13 @@ from typing import Any
 from django.db.models import F
 from django.utils import timezone
 
+from jobs.configs.reading import read_config
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Snapshot
 from jobs.statuses import TERMINAL, JobStatus
 
 #: Finished jobs on the same hardware from which a step's duration is estimated.
 SAMPLE_SIZE = 20
-
-
-def steps_of(config: Mapping[str, Any]) -> int | None:
-    """Return `max_train_steps` of a config, in any of its spellings; None when it gives none above 0."""
-    for key, value in config.items():
-        if key.lstrip("-").replace("-", "_") == "max_train_steps":
-            try:
-                steps = int(value)
-            except (TypeError, ValueError):
-                return None
-            return steps if steps > 0 else None
-    return None
 
 
 def rate_of(provider: ProviderConfig, hardware: str) -> Decimal | None:
@@ -84,7 +73,7 @@ def priced(snapshot: Snapshot, provider: ProviderConfig | None) -> tuple[Snapsho
 
 def estimate_seconds(provider: ProviderConfig, config: Mapping[str, Any], hardware: str) -> float | None:
     """Return the probable duration in seconds; None when the config doesn't say how many steps."""
-    steps = steps_of(config)
+    steps = read_config(config).steps
     return None if steps is None else steps * seconds_per_step(provider, hardware)
 
 

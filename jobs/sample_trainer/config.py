@@ -1,7 +1,7 @@
 """Reads a SimpleTuner config: the keys that matter here are checked, the dozens of others are ignored.
 
-A key may be written with or without leading dashes, with `-` or `_`. A number may be a string, as some tools write it.
-null means the default.
+A key may be written as `jobs.configs.reading` has it. A number may be a string, as some tools write it. null means the
+default.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.configs.reading import ContradictionError, options_of
 from jobs.sample_trainer.data import IMAGES
 from jobs.sample_trainer.errors import ConfigError
 
@@ -50,7 +51,10 @@ class Settings:
 
 class Options:
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self.values = {key.lstrip("-").replace("-", "_"): value for key, value in config.items()}
+        try:
+            self.values = options_of(config)
+        except ContradictionError as error:
+            raise ConfigError(str(error)) from None
 
     def get(self, *names: str) -> tuple[str, Any]:
         """Return the first of the names that has a value, and the value; else the first name and None."""

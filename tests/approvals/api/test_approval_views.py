@@ -108,7 +108,7 @@ def test_a_dry_run_says_when_it_would_start(as_alice: APIClient, alice: User, ma
 
 def test_a_dry_run_warns_as_a_submission_does(as_alice: APIClient) -> None:
     (warning,) = as_alice.post(URL, {"config": {"a": 1}, "dry_run": True}).json()["warnings"]
-    assert warning.startswith("The config has no max_train_steps above 0")
+    assert warning == "Neither time nor cost can be estimated: max_train_steps is not given."
 
 
 BAD_BODIES: list[tuple[dict[str, Any], str]] = [
@@ -285,3 +285,11 @@ def test_a_stranger_finds_nothing(request_: ApprovalRequest, charlie: User, clie
 def test_the_rules_are_listed_with_their_conditions(as_alice: APIClient, first_job_rule: ApprovalRule) -> None:
     (rule,) = as_alice.get("/api/approvals/rules").json()["rules"]
     assert (rule["type"], rule["condition"], rule["enabled"]) == ("first_job", {"first_job": True}, True)
+
+
+def test_a_setting_that_is_given_twice_with_different_values_is_refused(client_of: ClientOf, alice: User) -> None:
+    config = {"--max_train_steps": 10, "max_train_steps": 1_000_000}
+    answer = client_of(alice).post("/api/cloud/jobs/submit", {"config": config})
+    assert answer.status_code == 400
+    assert "'--max_train_steps' and as 'max_train_steps'" in answer.json()["errors"]["config"][0]
+    assert not Job.objects.exists()

@@ -194,3 +194,23 @@ def test_a_pattern_has_a_greatest_length() -> None:
     ApprovalRule(name="long", config_name="*" * MAX_GLOB_CHARS).clean_fields()
     with pytest.raises(ValidationError, match="at most 200 characters"):
         ApprovalRule(name="long", config_name="*" * (MAX_GLOB_CHARS + 1)).clean_fields()
+
+
+@pytest.mark.parametrize("criterion", ["cost_exceeds", "jobs_in_day_exceed"])
+def test_a_criterion_of_0_is_a_criterion(criterion: str) -> None:
+    rule = ApprovalRule(name="all", **{criterion: 0})
+    rule.clean()
+    assert rule.condition() == {criterion: 0}
+    assert judge(rule, facts(estimated_cost=Decimal("0.01"), jobs_in_day=1)).holds
+    assert not judge(rule, facts(estimated_cost=Decimal(0), jobs_in_day=0)).holds
+
+
+def test_a_criterion_of_0_counts_beside_another() -> None:
+    rule = ApprovalRule(name="dear", cost_exceeds=0, hardware="h100")
+    assert not judge(rule, facts(estimated_cost=Decimal(0), hardware_profile="h100")).holds
+
+
+def test_what_is_in_doubt_is_held_with_the_key_that_was_the_matter() -> None:
+    doubt = "max_train_steps is true, which is no whole number from 0 to 2,147,483,647."
+    rule = ApprovalRule(name="dear", cost_exceeds=10)
+    assert doubt in judge(rule, facts(estimated_cost=None, steps_doubt=doubt)).reason
