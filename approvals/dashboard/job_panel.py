@@ -12,7 +12,7 @@ from approvals.queries import request_address
 from approvals.reviewers import decision_objection, request_warnings
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import as_utc
-from jobs.dashboard.history import DOORS
+from jobs.dashboard.history import SOURCES
 from jobs.models import Job
 from jobs.permissions import AnyUser
 
@@ -62,5 +62,5 @@ def _decision(decision: Decision) -> dict[str, Any]:
         "decision": decision,
         "verdict": VERDICTS[Verdict(decision.verdict)],
         "at": as_utc(decision.at),
-        "door": DOORS.get(decision.source, decision.source),
+        "door": SOURCES.get(decision.source, decision.source),
     }

@@ -1,4 +1,4 @@
-"""Stored configs and providers: what comes in, checked, and how they go out."""
+"""The request bodies and answers of stored configs and providers."""
 
 from __future__ import annotations
 

@@ -54,9 +54,9 @@ class ConfigViewSet(ViewSet):
         body = checked(StoredConfigBody, request.data)
         _check_name(name)
         organization = choose_organization(request.user, body["organization"])
-        given, dataloader = body["config"], body["dataloader_config"]
+        new_config, dataloader = body["config"], body["dataloader_config"]
         try:
-            config, is_new = store_config(current_user(request), organization, name, given, dataloader)
+            config, is_new = store_config(current_user(request), organization, name, new_config, dataloader)
         except MaskedError as error:
             raise exceptions.ValidationError({"config": str(error)}) from None
         return rendered(StoredConfigSerializer, config, status=201 if is_new else 200)
@@ -102,7 +102,7 @@ class ProviderViewSet(ViewSet):
     @extend_schema(request=ProviderSettingsBody, responses=ProviderSettingsSerializer)
     def update(self, request: Request, name: str) -> Response:
         """Change a provider's settings."""
-        # They hold for everybody here.
+        # They apply to all organizations.
         if not is_superuser(request.user):
             raise exceptions.PermissionDenied("Only superusers set providers: they are shared by all organizations.")
         if name not in NAMES:

@@ -1,4 +1,4 @@
-"""Errors that the API answers with and only this room knows."""
+"""API errors of this room alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures over HTTP, and what Replicate says of itself."""
+"""Metrics over HTTP, and Replicate's own status."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ReplicateStatus(APIView):
     @extend_schema(operation_id="replicate_status", responses=ReplicateStatusSerializer)
     def get(self, request: Request) -> Response:
         """Ask Replicate's status page whether it is well."""
-        # Loaded with the first question: its HTTP client is 12 MB, which most web processes never need.
+        # Imported at the first request: its HTTP client takes 12 MB, which most web processes never need.
         from jobs.providers.replicate.status_page import read_status
 
         return rendered(ReplicateStatusSerializer, read_status())

@@ -1,4 +1,4 @@
-"""What comes in about jobs, checked; and the jobs as they go out."""
+"""The request bodies, queries and answers of the jobs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from jobs.validators import NAME_LIMIT, holds_no_secret, plain_name
 
 
 def keepable(value: Any) -> None:
-    """Refuse JSON that can't be kept."""
+    """Raise ValidationError for JSON that can't be stored."""
     problem = problem_with(value)
     if problem is not None:
         raise serializers.ValidationError(problem)
 
 
 def json_object(value: Any) -> None:
-    """Refuse JSON that is not an object."""
+    """Raise ValidationError for JSON that is not an object."""
     if not isinstance(value, dict):
         raise serializers.ValidationError("A config is a JSON object.")
 
@@ -86,7 +86,6 @@ class SubmitBody(StrictSerializer):
     dry_run = serializers.BooleanField(default=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """One of the two ways to give a config."""
         if ("config" in attrs) == ("config_name_to_load" in attrs):
             raise serializers.ValidationError("Give either config or config_name_to_load: one of the two, not both.")
         return attrs
@@ -142,26 +141,26 @@ class JobSerializer(serializers.Serializer[Job]):
         return [(name, _reader_of(field), field.to_representation) for name, field in self.fields.items()]
 
     def to_representation(self, job: Job) -> dict[str, Any]:
-        """As the library does it, but that it looks for plain attributes in one place: 12 ms, not 19, for 500 jobs."""
-        told = {}
+        """Do as the library does, but read plain attributes in one place: 12 ms, not 19, for 500 jobs."""
+        data = {}
         for name, read, render in self._readers:
             value = read(job)
-            told[name] = None if value is None else render(value)
-        return told
+            data[name] = None if value is None else render(value)
+        return data
 
     def get_duration_seconds(self, job: Job) -> float | None:
         return seconds_of(job)
 
     def get_metadata(self, job: Job) -> dict[str, Any]:
-        told: dict[str, Any] = dict(job.metadata)
+        data: dict[str, Any] = dict(job.metadata)
         if job.cancel_requested_at is not None:
-            told["cancel_requested_at"] = as_utc(job.cancel_requested_at)
-            told["cancel_requested_by"] = job.cancel_requested_by
+            data["cancel_requested_at"] = as_utc(job.cancel_requested_at)
+            data["cancel_requested_by"] = job.cancel_requested_by
         if job.sync_error:
-            told["sync_error"] = job.sync_error
+            data["sync_error"] = job.sync_error
         if job.retry_of_id:
-            told["retry_of"] = job.retry_of_id
-        return told
+            data["retry_of"] = job.retry_of_id
+        return data
 
 
 def _reader_of(field: serializers.Field[Any, Any, Any, Any]) -> Callable[[Job], Any]:
@@ -169,7 +168,7 @@ def _reader_of(field: serializers.Field[Any, Any, Any, Any]) -> Callable[[Job], 
     return attrgetter(source) if source.isidentifier() else field.get_attribute
 
 
-#: What the rooms above fill in, and what stands there when they have nothing to say.
+#: The fields that the rooms above fill in, with their values when they don't.
 FACET_FIELDS: dict[str, Any] = {
     "queue_status": None,
     "queue_position": None,
@@ -181,7 +180,7 @@ FACET_FIELDS: dict[str, Any] = {
 
 
 def with_facets(jobs: Sequence[Job], viewer: AnyUser) -> Sequence[Job]:
-    """The jobs with what the rooms above tell `viewer` of them, as attributes, like a query's annotations."""
+    """Return the jobs with the facets' fields for `viewer` as attributes, like a query's annotations."""
     facets = facets_of(jobs, viewer, FACET_FIELDS)
     for job in jobs:
         vars(job).update(FACET_FIELDS | facets[job.pk])
@@ -189,7 +188,7 @@ def with_facets(jobs: Sequence[Job], viewer: AnyUser) -> Sequence[Job]:
 
 
 def seconds_of(job: Job) -> float | None:
-    """For how long it ran, or has run so far; None before it started."""
+    """Return for how long it ran, or has run so far; None: it has not started."""
     if job.started_at is None:
         return None
     return round(((job.completed_at or timezone.now()) - job.started_at).total_seconds(), 3)
@@ -269,7 +268,7 @@ class CurvesSerializer(serializers.Serializer[Any]):
     series = serializers.SerializerMethodField()
 
     def get_series(self, curves: Curves) -> dict[str, list[list[float]]]:
-        return curves  # type: ignore[return-value]  # as they are: a list field would look at each of 100,000 points
+        return curves  # type: ignore[return-value]  # unchanged: a list field would convert each of 100,000 points
 
 
 class DeletedJobSerializer(serializers.Serializer[Job]):

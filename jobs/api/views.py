@@ -130,7 +130,7 @@ class JobViewSet(CancelsJobs):
     @action(methods=["post"], detail=False)
     def sync(self, request: Request) -> Response:
         """Look for jobs that were made at a provider itself."""
-        # It costs the provider's requests, and its failure is told to everybody: nobody's business from outside.
+        # It costs requests to the provider, and its failure is shown to all organizations.
         if not organizations_of(request.user, SUBMITTERS).exists():
             raise PermissionDenied("Only who may submit jobs looks for those that were made elsewhere.")
         query = checked(SyncQuery, request.query_params)
@@ -142,18 +142,18 @@ class JobViewSet(CancelsJobs):
 
 
 def _page(user: AnyUser, query: dict[str, Any]) -> dict[str, Any]:
-    """The page of jobs that `query` (a checked JobListQuery) asks for."""
+    """Return the page of jobs for `query`, a checked JobListQuery."""
     jobs = filter_jobs(user, query)
     rest = jobs.filter(pk__lt=query["cursor"]) if query["cursor"] else jobs
     first, count = query["offset"], query["limit"]
-    # A config may have a megabyte, and is not shown.
-    found = list(rest.defer("config", "dataloader_config")[first : first + count + 1])
-    shown = found[:count]
-    next_cursor = shown[-1].pk if len(found) > count else None
+    # A config may have a megabyte, and is not part of the answer.
+    candidates = list(rest.defer("config", "dataloader_config")[first : first + count + 1])
+    shown = candidates[:count]
+    next_cursor = shown[-1].pk if len(candidates) > count else None
     return {"jobs": with_facets(shown, user), "total": jobs.count(), "next_cursor": next_cursor}
 
 
 def _refresh_active(user: AnyUser) -> refresh.RefreshResult:
-    """Ask the providers about the active jobs that `user` may see."""
+    """Refresh the active jobs that `user` may see."""
     visible = filter_jobs(user, JobListQuery().to_internal_value({})).active().exclude(external_id=None)
     return refresh_shared(list(visible), source=Source.API)

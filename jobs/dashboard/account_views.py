@@ -1,4 +1,4 @@
-"""The reader's own account: keys, mail, time zone, password."""
+"""The page of the reader's own account: keys, mail, time zone, password."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ from cloudtrain_site.extensions import mail_kinds
 from jobs.dashboard.navigation import page, page_context, part
 from jobs.models import Membership
 
-#: How long a key may be made to live, in days; the third is what the form begins with.
+#: A key's lifetimes to choose from, in days.
 LIFETIMES = ((7, "a week"), (30, "30 days"), (90, "90 days"), (365, "a year"), (3650, "ten years"))
 
 
 @page
 def account(request: HttpRequest) -> HttpResponse:
-    """What one has and chose; the API changes it."""
     around = page_context(request)
     user = current_user(request)
-    wanted = wanted_mail(user)
+    is_wanted = wanted_mail(user)
     context = {
         **around,
         "memberships": Membership.objects.filter(user=user).select_related("organization").order_by("organization"),
         "keys": keys_of(user),
         "lifetimes": LIFETIMES,
-        "mail": [(name, label, wanted[name]) for name, label in mail_kinds.items()],
+        "mail": [(name, label, is_wanted[name]) for name, label in mail_kinds.items()],
         "zone": around["time_zone"],
         "zones": time_zones(),
         "has_new_password": "new-password" in request.GET,
@@ -44,22 +43,20 @@ def account(request: HttpRequest) -> HttpResponse:
 
 @part
 def keys(request: HttpRequest) -> HttpResponse:
-    """The list of keys alone, as it is now."""
+    """Render the list of keys alone."""
     return render(request, "dashboard/_account_keys.html", {"keys": keys_of(current_user(request))})
 
 
 class ChangePassword(PasswordChangeView):
-    """Django's form in our frame. Every other browser of the user is signed out by it."""
+    """Django's form in the dashboard's frame. It signs out every other browser of the user."""
 
     template_name = "dashboard/password.html"
     success_url = reverse_lazy("account")
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """The form, and what is around every page."""
         return {**page_context(self.request), **super().get_context_data(**kwargs)}
 
     def get_success_url(self) -> str:
-        """Back, with a word about it."""
         return f"{self.success_url}?new-password"
 
 

@@ -1,4 +1,4 @@
-"""A job's history as people read it: what happened, by whom, through which door, and why."""
+"""A job's history for people: each event, its actor, its source, and its reason."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from cloudtrain_site.api import as_utc
 from cloudtrain_site.states import Source
 from jobs.models import Job, JobEvent
 
-#: More than anybody reads; the rest is in the API's answer.
-MOST_SHOWN = 200
+#: More than a person reads; the API returns the rest.
+MAX_MOMENTS = 200
 
-#: What the move of a subject to a status means. For a subject or a status that isn't here, its own words stand.
+#: The meaning of a subject's move to a status. A missing pair is shown by its own names.
 TITLES: Mapping[tuple[str, str], str] = {
     ("job", "pending"): "Waiting again",
     ("job", "uploading"): "Uploading its dataset",
@@ -37,7 +37,7 @@ TITLES: Mapping[tuple[str, str], str] = {
 }
 FIRSTS: Mapping[str, str] = {"job": "Submitted", "queue_entry": "Joined the queue"}
 NOTES: Mapping[str, str] = {"job": "Noted", "queue_entry": "Noted in the queue", "approval": "Reviewed"}
-DOORS: Mapping[str, str] = {
+SOURCES: Mapping[str, str] = {
     Source.API: "the API",
     Source.ADMIN: "the admin",
     Source.WEBHOOK: "a webhook",
@@ -46,19 +46,17 @@ DOORS: Mapping[str, str] = {
     Source.COMMAND: "a command",
     Source.DISPATCHER: "the dispatcher",
 }
-#: What stands in the first line's reason anyway.
+#: Reasons that the title says already.
 SELF_EVIDENT = ("submitted",)
 CANCEL_REQUESTED = "cancel requested"
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One line of the history."""
-
     at: datetime
     at_utc: str | None
     title: str
-    #: How the stylesheet marks it: the job's own status, or "side" for what happened around it.
+    #: Its mark in the stylesheet: the job's own status, or "side" for another subject's event.
     kind: str
     actor: str
     door: str
@@ -67,9 +65,9 @@ class Moment:
 
 
 def history_of(job: Job) -> tuple[list[Moment], bool]:
-    """The newest moments, newest first, and whether there are older ones."""
-    found = list(job.events.order_by("-id")[: MOST_SHOWN + 1])
-    return [_moment(event) for event in found[:MOST_SHOWN]], len(found) > MOST_SHOWN
+    """Return the newest moments, newest first, and whether there are older ones."""
+    events = list(job.events.order_by("-id")[: MAX_MOMENTS + 1])
+    return [_moment(event) for event in events[:MAX_MOMENTS]], len(events) > MAX_MOMENTS
 
 
 def _moment(event: JobEvent) -> Moment:
@@ -80,7 +78,7 @@ def _moment(event: JobEvent) -> Moment:
         title=title,
         kind=event.new if event.subject == Job.SUBJECT and event.old != event.new else "side",
         actor=event.actor,
-        door=DOORS.get(event.source, event.source),
+        door=SOURCES.get(event.source, event.source),
         reason="" if reason in SELF_EVIDENT else reason,
         correlation_id=event.correlation_id,
     )
@@ -88,8 +86,8 @@ def _moment(event: JobEvent) -> Moment:
 
 def _title(event: JobEvent) -> str:
     if event.old == event.new:
-        is_wish = event.subject == Job.SUBJECT and event.reason.startswith(CANCEL_REQUESTED)
-        return "Asked to stop" if is_wish else NOTES.get(event.subject, f"{event.subject}: {event.new}")
+        is_cancel_request = event.subject == Job.SUBJECT and event.reason.startswith(CANCEL_REQUESTED)
+        return "Asked to stop" if is_cancel_request else NOTES.get(event.subject, f"{event.subject}: {event.new}")
     if not event.old and event.new == "pending" and event.subject in FIRSTS:
         return FIRSTS[event.subject]
     if not event.old and event.subject == Job.SUBJECT:

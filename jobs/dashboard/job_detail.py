@@ -1,4 +1,4 @@
-"""What the page of one job says about it."""
+"""The content of one job's page."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from jobs.models import Job
 from jobs.permissions import AnyUser, visible_jobs
 from jobs.statuses import JobStatus
 
-#: Before that, the pace says next to nothing.
-FIRST_PERCENT = 1.0
-#: A page shows so much of a config; the whole one is a download.
+#: Below this progress the pace is too uncertain.
+MIN_PERCENT = 1.0
+#: A page shows a config's beginning; the whole one is a download.
 PREVIEW_CHARACTERS = 100_000
-MOST_RETRIES = 5
-#: What the time left is rounded to, in seconds.
-COARSE = (600, 60, 10)
+MAX_RETRIES = 5
+#: The steps to which the time left is rounded.
+ROUNDING_SECONDS = (600, 60, 10)
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A part of what the job was submitted with, as text, secrets masked."""
+    """A part of the job's submission as text, secrets masked."""
 
     label: str
     name: str
@@ -42,7 +42,7 @@ class Document:
 
 
 def head_of(job: Job, reader: AnyUser) -> dict[str, Any]:
-    """The state of the job, and what may be done about it."""
+    """Return the job's state and the actions that the reader may take."""
     row = make_rows([job], reader)[0]
     return {
         "job": job,
@@ -59,26 +59,25 @@ def head_of(job: Job, reader: AnyUser) -> dict[str, Any]:
 
 
 def retries_of(job: Job, reader: AnyUser) -> list[Job]:
-    """The latest of the jobs that run it again, as far as the reader may see them."""
-    return list(visible_jobs(reader).filter(retry_of=job).order_by("-id").only("pk", "attempt")[:MOST_RETRIES])
+    """Return the latest jobs that run it again, among those that the reader may see."""
+    return list(visible_jobs(reader).filter(retry_of=job).order_by("-id").only("pk", "attempt")[:MAX_RETRIES])
 
 
 def history_for_page(job: Job) -> dict[str, Any]:
-    """The timeline."""
     moments, has_older = history_of(job)
     return {"job": job, "moments": moments, "has_older": has_older}
 
 
 def documents_of(job: Job) -> list[Document]:
-    """Config and dataloader, as far as there are any."""
-    found = [_document(job, "config", "Config", "job-config-file")]
+    """Return the config and, if there is one, the dataloader config."""
+    documents = [_document(job, "config", "Config", "job-config-file")]
     if job.dataloader_config:
-        found.append(_document(job, "dataloader_config", "Dataloader", "job-dataloader-file"))
-    return found
+        documents.append(_document(job, "dataloader_config", "Dataloader", "job-dataloader-file"))
+    return documents
 
 
 def masked_json(value: Any) -> str:
-    """`value` as people read JSON, without its secrets."""
+    """Return `value` as indented JSON without its secrets."""
     return json.dumps(mask_secrets(value), indent=2, ensure_ascii=False)
 
 
@@ -95,12 +94,12 @@ def _document(job: Job, field: str, label: str, url_name: str) -> Document:
 
 
 def seconds_left(job: Job, now: datetime) -> float | None:
-    """How long the job goes on if it keeps the pace it had so far; None when that can't be said."""
+    """Return how long the job runs on at its pace so far; None: unknown."""
     if job.status != JobStatus.RUNNING or job.cancel_requested_at or job.started_at is None:
         return None
-    if job.progress is None or not FIRST_PERCENT <= job.progress < 100:
+    if job.progress is None or not MIN_PERCENT <= job.progress < 100:
         return None
-    # By the clock of the last word about it: the next one may be half a minute away.
+    # Measured at the last report of its progress: the next one may be half a minute away.
     took = ((job.progress_told_at or now) - job.started_at).total_seconds()
     whole = took * 100 / job.progress
     return max(0.0, whole - (now - job.started_at).total_seconds()) if took > 0 else None
@@ -110,15 +109,14 @@ def _time_left_in_words(job: Job) -> str:
     left = seconds_left(job, timezone.now())
     if left is None:
         return ""
-    if left < COARSE[-1]:
+    if left < ROUNDING_SECONDS[-1]:
         return "Done in a moment"
-    # No more exact than an estimate can be.
-    coarse = next(unit for unit in COARSE if left >= 4 * unit or unit == COARSE[-1])
+    coarse = next(unit for unit in ROUNDING_SECONDS if left >= 4 * unit or unit == ROUNDING_SECONDS[-1])
     return f"About {duration(math.ceil(left / coarse) * coarse)} left"
 
 
 def cost_in_words(job: Job) -> tuple[str, str]:
-    """What it cost, and beside that what was expected; each empty when it isn't known."""
+    """Return its cost, and the expected cost; each empty if unknown."""
     expected = job.estimated_cost_usd
     beside = f"about {money(expected)} expected" if expected else ""
     if job.cost_usd > 0:
@@ -129,5 +127,5 @@ def cost_in_words(job: Job) -> tuple[str, str]:
 
 
 def dataset_of(job: Job) -> dict[str, Any] | None:
-    """The upload that it trains on, while that is known here."""
+    """Return the upload that it trains on; None: unknown here."""
     return None if job.dataset is None else {"upload": job.dataset, "is_gone": job.dataset.removed_at is not None}

@@ -1,4 +1,4 @@
-"""The page of one job, its parts that are fetched anew, and its files."""
+"""The page of one job, its live parts, and its files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jobs.roles import SUBMITTERS
 
 Answer = TypeVar("Answer", HttpResponse, StreamingHttpResponse)
 
-#: The parts that the page fetches when the event stream tells of the job, with their template.
+#: The parts that the page fetches again at an event of the job, with their templates.
 PARTS: Mapping[str, tuple[str, Callable[[Job, HttpRequest], Mapping[str, Any]]]] = {
     "head": ("dashboard/_job_head.html", lambda job, request: head_of(job, request.user)),
     "history": ("dashboard/_job_history.html", lambda job, request: history_for_page(job)),
@@ -30,8 +30,7 @@ PARTS: Mapping[str, tuple[str, Callable[[Job, HttpRequest], Mapping[str, Any]]]]
 
 @page
 def job_page(request: HttpRequest, job_id: str) -> HttpResponse:
-    """All about one job."""
-    around = page_context(request)  # before the job is read: whatever happens from here on, the stream brings
+    around = page_context(request)  # before the job is read: the stream brings every later event
     job = find_job(request.user, job_id)
     if job_id != job.pk:
         return redirect("job-page", job.pk)
@@ -47,23 +46,23 @@ def job_page(request: HttpRequest, job_id: str) -> HttpResponse:
 
 @part
 def job_part(request: HttpRequest, job_id: str, name: str) -> HttpResponse:
-    """One part of that page as it is now."""
+    """Render one part of that page."""
     if name not in PARTS:
         raise Http404
-    template, say = PARTS[name]
-    return render(request, template, dict(say(find_job(request.user, job_id), request)))
+    template, context_of = PARTS[name]
+    return render(request, template, dict(context_of(find_job(request.user, job_id), request)))
 
 
 @page
 def log_file(request: HttpRequest, job_id: str) -> StreamingHttpResponse:
-    """The whole log so far, as it was written."""
+    """Download the whole log so far."""
     job = find_job(request.user, job_id)
-    answer = StreamingHttpResponse(_whole_log(job), content_type="text/plain; charset=utf-8")
-    return _as_download(answer, f"{job.config_name}-{job.pk}.log")
+    response = StreamingHttpResponse(_whole_log(job), content_type="text/plain; charset=utf-8")
+    return _as_download(response, f"{job.config_name}-{job.pk}.log")
 
 
 async def _whole_log(job: Job) -> AsyncIterator[bytes]:
-    """Piece by piece, so that no size of a log fills the memory."""
+    """Yield the log piece by piece, so that no size of a log fills the memory."""
     pieces = pieces_of(job)
     read_next = sync_to_async(lambda: next(pieces, None))
     while (piece := await read_next()) is not None:
@@ -72,14 +71,14 @@ async def _whole_log(job: Job) -> AsyncIterator[bytes]:
 
 @page
 def config_file(request: HttpRequest, job_id: str) -> HttpResponse:
-    """The config, secrets masked."""
+    """Download the config, secrets masked."""
     job = find_job(request.user, job_id)
     return _json_download(job.config, f"{job.config_name}.json")
 
 
 @page
 def dataloader_file(request: HttpRequest, job_id: str) -> HttpResponse:
-    """The dataloader's config, secrets masked."""
+    """Download the dataloader config, secrets masked."""
     job = find_job(request.user, job_id)
     return _json_download(job.dataloader_config, f"{job.config_name}-dataloader.json")
 
@@ -88,14 +87,14 @@ def _json_download(value: Any, name: str) -> HttpResponse:
     return _as_download(HttpResponse(masked_json(value) + "\n", content_type="application/json"), name)
 
 
-def _as_download(answer: Answer, name: str) -> Answer:
-    answer["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or "attachment"
-    return answer
+def _as_download(response: Answer, name: str) -> Answer:
+    response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or "attachment"
+    return response
 
 
 @page
 def new_job(request: HttpRequest) -> HttpResponse:
-    """The form. Everything else on it is asked of the API, and sent to it."""
+    """Render the form. Its script reads everything else from the API, and submits to it."""
     around = page_context(request)
     teams = list(organizations_of(request.user, SUBMITTERS).values_list("name", flat=True))
     if not teams:

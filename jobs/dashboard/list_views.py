@@ -1,4 +1,4 @@
-"""The pages that people look at: the list of jobs, live over the event stream, and the door to it."""
+"""The list of jobs, live over the event stream, and the login."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from jobs.statuses import ACTIVE, AT_PROVIDER, JobStatus
 
 PAGE_SIZE = 50
 #: More than a list shows, and still a short address.
-MOST_ROWS_AT_ONCE = 100
+MAX_ROWS_PER_REQUEST = 100
 ID_LENGTH = 26
 
 log_in = LoginView.as_view(template_name="dashboard/login.html", redirect_authenticated_user=True)
@@ -35,43 +35,43 @@ log_out = LogoutView.as_view(next_page="login")
 @gzip_page
 @page
 def job_list(request: HttpRequest) -> HttpResponse:
-    """The newest jobs that the reader may see, and from where on the page follows the event stream."""
-    around = page_context(request)  # before the jobs are read: whatever happens from here on, the stream brings
-    wanted, is_understood = read_query(request.GET)
+    """Render a page of the jobs that the reader may see."""
+    around = page_context(request)  # before the jobs are read: the stream brings every later event
+    query, is_understood = read_query(request.GET)
     teams: list[Team] = around["own_teams"]
     visible = listed_jobs_of(request.user, teams)
-    jobs = page_of(visible, (request.user, teams), wanted, PAGE_SIZE + 1)
+    jobs = page_of(visible, (request.user, teams), query, PAGE_SIZE + 1)
     rows = make_rows(jobs[:PAGE_SIZE], request.user, teams)
     context = {
         **around,
         "rows": rows,
-        "tabs": make_tabs(visible, request.GET, wanted["status"]),
+        "tabs": make_tabs(visible, request.GET, query["status"]),
         "is_understood": is_understood,
-        **_toolbar(request, wanted, teams),
-        "is_filtered": any(wanted[name] for name in FILTERS),
-        "cursor": wanted["cursor"],
+        **_toolbar(request, query, teams),
+        "is_filtered": any(query[name] for name in FILTERS),
+        "cursor": query["cursor"],
         "older": address_of(request.GET, rows[-1].id) if len(jobs) > PAGE_SIZE else None,
         "newest": address_of(request.GET),
         "by": {sort: address_of(request.GET, sort=sort) for sort in (NAME, STATUS, COST, DURATION)},
-        "by_age": address_of(request.GET, sort=OLDEST if wanted["sort"] == NEWEST else NEWEST),
+        "by_age": address_of(request.GET, sort=OLDEST if query["sort"] == NEWEST else NEWEST),
         "command": COMMAND,
         "submit_address": request.build_absolute_uri("/api/cloud/jobs/submit"),
     }
     return render(request, "dashboard/jobs.html", context)
 
 
-def _toolbar(request: HttpRequest, wanted: dict[str, Any], teams: list[Team]) -> dict[str, Any]:
-    """What the reader may choose from, and has chosen."""
+def _toolbar(request: HttpRequest, query: dict[str, Any], teams: list[Team]) -> dict[str, Any]:
+    """Return the toolbar's choices, and the chosen ones."""
     return {
-        "search": wanted["search"],
-        "provider": wanted["provider"],
+        "search": query["search"],
+        "provider": query["provider"],
         "providers": [(name, get_provider(name).label) for name in NAMES],
-        "team": wanted["organization"],
+        "team": query["organization"],
         "teams": [team.name for team in teams],
-        "mine": wanted["mine"],
-        "sort": wanted["sort"],
+        "mine": query["mine"],
+        "sort": query["sort"],
         "sorts": SORTS,
-        "order": dict(SORTS)[wanted["sort"]],
+        "order": dict(SORTS)[query["sort"]],
         "kept": [(name, value) for name in ("status", "job_type") for value in request.GET.getlist(name) if value],
         "submits": any(team.role in SUBMITTERS for team in teams),
     }
@@ -80,15 +80,15 @@ def _toolbar(request: HttpRequest, wanted: dict[str, Any], teams: list[Team]) ->
 @gzip_page
 @part
 def job_rows(request: HttpRequest) -> HttpResponse:
-    """The asked rows of that list as they are now; those that don't belong into it (any more) are left out."""
-    wanted, _ = read_query(request.GET)
+    """Render the rows whose ids are in the address, without those that are not (or no longer) in the list."""
+    query, _ = read_query(request.GET)
     teams = teams_of(request.user)
     visible = listed_jobs_of(request.user, teams)
     ids = [job_id for job_id in request.GET.getlist("id") if len(job_id) == ID_LENGTH and job_id.isalnum()]
-    jobs = list(those_of(visible, (request.user, teams), wanted).filter(pk__in=ids[:MOST_ROWS_AT_ONCE]))
+    jobs = list(those_of(visible, (request.user, teams), query).filter(pk__in=ids[:MAX_ROWS_PER_REQUEST]))
     context: dict[str, Any] = {
         "rows": make_rows(jobs, request.user, teams),
-        "tabs": make_tabs(visible, request.GET, wanted["status"]),
+        "tabs": make_tabs(visible, request.GET, query["status"]),
     }
     return render(request, "dashboard/_changes.html", context)
 
@@ -101,7 +101,7 @@ def session(request: HttpRequest) -> HttpResponse:
 
 @part
 def place_count(request: HttpRequest, name: str) -> HttpResponse:
-    """The number beside a place of the bar, as it is now."""
+    """Render the number beside an item of the navigation."""
     place = item_for(request.user, name)
     if place is None:
         raise Http404
@@ -120,7 +120,7 @@ TABS: tuple[tuple[str, tuple[JobStatus, ...]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Tab:
-    """One choice of statuses. `count`: how many jobs there are now; None where nobody would want to count."""
+    """One choice of statuses. `count` is the present number of its jobs; None: it is not counted."""
 
     label: str
     address: str
@@ -128,16 +128,16 @@ class Tab:
     count: int | None
 
 
-def make_tabs(visible: JobQuerySet, asked: QueryDict, statuses: Iterable[str]) -> list[Tab]:
-    """The tabs for who sees the `visible` jobs; each keeps what else the address asks for, and starts at the top."""
+def make_tabs(visible: JobQuerySet, current: QueryDict, statuses: Iterable[str]) -> list[Tab]:
+    """Return the tabs over the `visible` jobs. Each keeps the address's other filters, and starts at the top."""
     counts = _active_counts(visible)
     chosen = set(statuses)
     return [
         Tab(
             label=label,
-            address=_address(asked, group),
+            address=_address(current, group),
             is_current=chosen == set(group),
-            # The ended ones may be a hundred thousand: their number is of no use and costs a scan.
+            # The ended ones may be a hundred thousand: counting them costs a scan.
             count=sum(counts.get(status, 0) for status in group) if set(group) & set(ACTIVE) else None,
         )
         for label, group in TABS
@@ -149,8 +149,8 @@ def _active_counts(visible: JobQuerySet) -> dict[str, int]:
     return dict(groups)
 
 
-def _address(asked: QueryDict, group: tuple[JobStatus, ...]) -> str:
-    query = asked.copy()
+def _address(current: QueryDict, group: tuple[JobStatus, ...]) -> str:
+    query = current.copy()
     for name in ("cursor", "id"):
         query.pop(name, None)
     query.setlist("status", list(group))

@@ -1,4 +1,4 @@
-"""The bar on top, and what every page of the dashboard has around it."""
+"""The navigation bar, and the context that every page of the dashboard needs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ from jobs.roles import MANAGERS
 
 
 def page_context(request: HttpRequest) -> dict[str, Any]:
-    """What `dashboard/base.html` needs around a page for somebody who is signed in.
+    """Return the context of `dashboard/base.html` for a signed-in user.
 
-    To be called before the page reads anything: its `newest_event` is where the page follows the event stream from, and
-    what happens after that number is brought by the stream. `own_teams` are the reader's, so that the page need not ask
-    for them again.
+    To be called before the page reads anything: from its `newest_event` the page follows the event stream, which brings
+    every later event. `own_teams` are the reader's, so that the page need not query them again.
     """
     newest_event = current_number()
     teams = teams_of(request.user)
@@ -43,22 +42,22 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
 def _items_for(request: HttpRequest, teams: Sequence[Team]) -> list[dict[str, Any]]:
     here = request.resolver_match.url_name if request.resolver_match else None
     shown = []
-    for name, place in extensions.navigation.items():
-        count = place.count(request.user, teams) if place.count else 0
+    for name, item in extensions.navigation.items():
+        count = item.count(request.user, teams) if item.count else 0
         if count is not None:
-            shown.append({**_as_data(name, place, count), "address": reverse(name), "is_here": name == here})
+            shown.append({**_as_data(name, item, count), "address": reverse(name), "is_here": name == here})
     return shown
 
 
 def item_for(user: AnyUser, name: str) -> dict[str, Any] | None:
-    """The place with the number that stands beside it now; None when there is none for `user`."""
-    place = extensions.navigation.get(name)
-    count = place.count(user, teams_of(user)) if place and place.count else None
-    return None if place is None or count is None else _as_data(name, place, count)
+    """Return the navigation item with its present number; None: there is none for `user`."""
+    item = extensions.navigation.get(name)
+    count = item.count(user, teams_of(user)) if item and item.count else None
+    return None if item is None or count is None else _as_data(name, item, count)
 
 
-def _as_data(name: str, place: NavigationItem, count: int) -> dict[str, Any]:
-    return {"label": place.label, "name": name, "of": place.of, "events": place.events, "count": count}
+def _as_data(name: str, item: NavigationItem, count: int) -> dict[str, Any]:
+    return {"label": item.label, "name": name, "of": item.of, "events": item.events, "count": count}
 
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
@@ -66,12 +65,12 @@ Reader = Callable[[HttpRequest], Mapping[str, Any]]
 
 
 def page(view: View) -> View:
-    """A page that is read, by who is signed in; the others are sent to the login. No cache keeps it."""
+    """Decorate a read-only page for signed-in users; others are sent to the login. It is never cached."""
     return never_cache(login_required(require_safe(view)))
 
 
 def part(view: View) -> View:
-    """As a page, but for a script: nobody gets a 401, since a redirect to the login would look like an answer."""
+    """Decorate a page for scripts: without a login the answer is 401, since a redirect would seem to be an answer."""
 
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -83,11 +82,11 @@ def part(view: View) -> View:
 
 
 def live_page(whole: str, live: str, read: Reader) -> tuple[Callable[..., HttpResponse], Callable[..., HttpResponse]]:
-    """A page, and the part of it that is fetched anew (see sections.js): two templates over what `read` finds."""
+    """Return a page, and its part that sections.js fetches again: two templates over the result of `read`."""
 
     @page
     def show(request: HttpRequest) -> HttpResponse:
-        around = page_context(request)  # before anything is read: whatever happens from here on, the stream brings
+        around = page_context(request)  # before anything is read: the stream brings every later event
         return render(request, whole, {**around, **read(request)})
 
     @part

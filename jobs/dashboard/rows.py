@@ -1,4 +1,4 @@
-"""A job as a line of the list: what it is called there, what is said about it, what may be done with it."""
+"""A job as a row of the list: its texts, its figures, and the actions that the reader may take."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jobs.permissions import AnyUser, Team, is_superuser, teams_of
 from jobs.roles import MANAGERS, SUBMITTERS
 from jobs.statuses import JobStatus
 
-#: What the chip says, and its kind for the stylesheet, by status.
+#: The chip's text by kind, which the stylesheet uses as well.
 LABELS: Mapping[str, str] = {
     JobStatus.PENDING: "Waiting",
     JobStatus.UPLOADING: "Uploading",
@@ -30,17 +30,17 @@ LABELS: Mapping[str, str] = {
     "held": "Held",
     "cancelling": "Cancelling",
 }
-#: From here on a sentence is folded: its beginning is shown, the rest on demand.
-LONG = 140
+#: A longer note is folded: its beginning is shown, the rest on demand.
+MAX_NOTE_CHARACTERS = 140
 CENT = Decimal("0.01")
-#: What a line tells of what the rooms above know; the other facts of theirs need not be found out.
+#: The facet fields that a row shows; the facets need not compute others.
 FACTS = ("approval_status", "held_because", "queue_position", "review_address", "waiting_reason")
 NOTHING: dict[str, Any] = dict.fromkeys(FACTS) | {"held_because": ""}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the list, ready to be written: a page has fifty, so their template only names fields."""
+    """One row of the list with all values computed: a page has fifty, so their template only names fields."""
 
     id: str
     name: str
@@ -80,38 +80,37 @@ class Row:
 
     @property
     def label(self) -> str:
-        """The word on the chip."""
         return LABELS[self.kind]
 
     @property
     def waits(self) -> bool:
-        """Whether what is said of it depends on the others in the queue."""
+        """Whether its texts depend on the other jobs in the queue."""
         return self.status == JobStatus.PENDING
 
     @property
     def percent(self) -> int | None:
-        """How far it is, in whole percent, rounded down: 100 means that it is done."""
+        """Return its progress in whole percent, rounded down: 100 means completed."""
         return None if self.progress is None else int(self.progress)
 
     @property
     def is_long(self) -> bool:
         """Whether the note is folded."""
-        return len(self.note) > LONG or "\n" in self.note
+        return len(self.note) > MAX_NOTE_CHARACTERS or "\n" in self.note
 
     @property
     def brief(self) -> str:
-        """Whose it is, where it runs and what it costs, on one line."""
+        """Return organization, hardware and cost on one line."""
         where = f"{self.provider} {self.hardware}" if self.hardware else self.provider
         return " · ".join(filter(None, [self.organization, where, self.cost]))
 
 
 def money(amount: Decimal) -> str:
-    """US dollars and cents; never "$0.00" for something that did cost."""
+    """Format US dollars and cents; never "$0.00" for a cost above 0."""
     return f"<${CENT}" if 0 < amount < CENT else f"${amount:,.2f}"
 
 
 def duration(seconds: float) -> str:
-    """The two largest units that matter: 8 s, 3 min 20 s, 2 h 5 min, 4 d 3 h."""
+    """Format the two largest units that matter: 8 s, 3 min 20 s, 2 h 5 min, 4 d 3 h."""
     whole = int(max(seconds, 0))
     units = [("d", whole // 86400), ("h", whole // 3600 % 24), ("min", whole // 60 % 60), ("s", whole % 60)]
     first = next((place for place, (_, count) in enumerate(units) if count), len(units) - 1)
@@ -120,7 +119,7 @@ def duration(seconds: float) -> str:
 
 
 def make_rows(jobs: Sequence[Job], reader: AnyUser, teams: Sequence[Team] | None = None) -> list[Row]:
-    """The lines for `jobs`, in their order. The number of queries doesn't depend on how many they are.
+    """Return the rows for `jobs`, in their order. The number of queries doesn't depend on the number of jobs.
 
     `teams` are the reader's, if they are known already.
     """
@@ -130,7 +129,7 @@ def make_rows(jobs: Sequence[Job], reader: AnyUser, teams: Sequence[Team] | None
 
 
 class _Maker:
-    """Makes the lines for one reader. What is the same on each is found out once."""
+    """Makes the rows for one reader, whose rights are read once."""
 
     def __init__(self, reader: AnyUser, teams: Sequence[Team]) -> None:
         self.reader_id = reader.pk
@@ -140,7 +139,6 @@ class _Maker:
         self.pages = reverse("job-page", args=["-"]).removesuffix("-")
 
     def make(self, job: Job, facts: Mapping[str, Any]) -> Row:
-        """The line of `job`, of which `facts` are known beside."""
         kind, ran = _kind(job, facts), seconds_of(job)
         may_change, has_ended, at = self._may_change(job), job.is_terminal, job.created_at.astimezone(UTC)
         return Row(
@@ -176,12 +174,12 @@ class _Maker:
 
 
 def _reasons_of_end(jobs: Sequence[Job]) -> dict[str, str]:
-    """Who stopped each cancelled job, and why, from the history."""
-    asked_by = {job.pk: job.cancel_requested_by for job in jobs if job.status == JobStatus.CANCELLED}
-    events = JobEvent.objects.filter(subject=Job.SUBJECT, new=JobStatus.CANCELLED, job__in=asked_by).order_by("id")
-    # A provider that stops a job without a word only confirms what somebody asked for.
+    """Return by job id who cancelled it, and why, from the history."""
+    requested_by = {job.pk: job.cancel_requested_by for job in jobs if job.status == JobStatus.CANCELLED}
+    events = JobEvent.objects.filter(subject=Job.SUBJECT, new=JobStatus.CANCELLED, job__in=requested_by).order_by("id")
+    # A provider's cancellation without a reason only confirms the request of a person.
     return {
-        job_id: f"By {actor}: {reason}" if reason else f"By {asked_by[job_id] or actor}."
+        job_id: f"By {actor}: {reason}" if reason else f"By {requested_by[job_id] or actor}."
         for job_id, actor, reason in events.values_list("job_id", "actor", "reason")
     }
 

@@ -19,7 +19,7 @@ from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle, logs
 from jobs.configs.submission import Submission
-from jobs.dashboard.history import MOST_SHOWN
+from jobs.dashboard.history import MAX_MOMENTS
 from jobs.dashboard.job_detail import PREVIEW_CHARACTERS, cost_in_words, seconds_left
 from jobs.models import DatasetUpload, Job, JobEvent, LogPiece, Membership, Organization
 from jobs.roles import Role
@@ -228,10 +228,10 @@ class TestHistory:
         job = make_job()
         line = {"job": job, "subject": "job", "old": "queued", "new": "running", "actor": "x", "source": "poll"}
         JobEvent.objects.bulk_create(
-            JobEvent(**line, reason=f"number {number}.", at=timezone.now()) for number in range(MOST_SHOWN + 1)
+            JobEvent(**line, reason=f"number {number}.", at=timezone.now()) for number in range(MAX_MOMENTS + 1)
         )
         page = get(alice, page_of(job) + "/parts/history")
-        assert f"number {MOST_SHOWN}." in page
+        assert f"number {MAX_MOMENTS}." in page
         assert "number 0." not in page
         assert "whole history" in page
 
