@@ -17,12 +17,12 @@ from cloudtrain_site.structured_logging.configure import prints_answer
 
 
 def main() -> None:
-    """Run the command; a setting that can't be used ends it with a sentence in place of a traceback."""
-    if sys.argv[1:] in (["--version"], ["version"]):  # Django would tell its own
+    """Run the command; an invalid setting ends it with a sentence in place of a traceback."""
+    if sys.argv[1:] in (["--version"], ["version"]):  # Django would print its own
         print(f"cloudtrain {__version__}")  # noqa: T201 - the answer
         return
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cloudtrain_site.settings")
-    # One id for all that a command does. A server's is made anew for each piece of its work.
+    # One id for the whole command. A server makes a new one for each piece of its work.
     work = command_correlation() if prints_answer(sys.argv) else nullcontext()
     try:
         with work:
@@ -36,10 +36,10 @@ def main() -> None:
 
 
 def _lacks_tables(error: DatabaseError) -> bool:
-    """Whether it failed because nobody has migrated: in SQLite's words, or in PostgreSQL's."""
+    """Whether the migrations are missing, by the message of SQLite or PostgreSQL."""
     return "no such table" in str(error) or ("relation" in str(error) and "does not exist" in str(error))
 
 
 if __name__ == "__main__":
-    sys.argv[0] = "cloudtrain"  # Django names it in its help; what prints an answer is told by it
+    sys.argv[0] = "cloudtrain"  # for Django's help, and for prints_answer
     main()

@@ -1,4 +1,4 @@
-"""The background loops in the admin: how each is doing, and its runs of the last day. For superusers, to look at."""
+"""The background loops in the admin: their states, and their runs of the last day. Read-only, for superusers."""
 
 from __future__ import annotations
 
@@ -17,22 +17,20 @@ M = TypeVar("M", bound=Model)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin[M], Generic[M]):
-    """Shown to superusers, changed by nobody."""
+    """A model that superusers see and no user changes."""
 
     list_per_page = 50
     show_full_result_count = False
     actions = None
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Superusers."""
         return bool(request.user.is_active and request.user.is_superuser)
 
     def has_view_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
-        """Superusers."""
         return self.has_module_permission(request)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """The beat makes the rows."""
+        """The beat creates the rows."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
@@ -46,8 +44,6 @@ class ReadOnlyAdmin(admin.ModelAdmin[M], Generic[M]):
 
 @admin.register(Loop)
 class LoopAdmin(ReadOnlyAdmin[Loop]):
-    """One row a loop: when it last ran, how that ended, and whether it is late."""
-
     list_display = (
         *("name", "is_on_time", "state", "every", "last_started_at"),
         *("duration", "last_outcome", "last_result", "last_machine", "runs_of_the_day"),
@@ -55,12 +51,11 @@ class LoopAdmin(ReadOnlyAdmin[Loop]):
 
     @admin.display(description="on time", boolean=True)
     def is_on_time(self, loop: Loop) -> bool | None:
-        """A green or a red mark; neither for a loop that is switched off."""
+        """Return the value of a green or a red mark; None: the loop is switched off."""
         return not loop.is_late(timezone.now()) if loop.enabled else None
 
     @admin.display
     def state(self, loop: Loop) -> str:
-        """In words."""
         now = timezone.now()
         if not loop.enabled:
             return "switched off"
@@ -70,17 +65,14 @@ class LoopAdmin(ReadOnlyAdmin[Loop]):
 
     @admin.display(ordering="interval_seconds")
     def every(self, loop: Loop) -> str:
-        """Its interval."""
         return f"{loop.interval_seconds:g} s"
 
     @admin.display(description="took", ordering="last_duration_ms")
     def duration(self, loop: Loop) -> str:
-        """Of the last run."""
         return "" if loop.last_duration_ms is None else f"{loop.last_duration_ms:.0f} ms"
 
     @admin.display(description="runs")
     def runs_of_the_day(self, loop: Loop) -> str:
-        """The way to them."""
         return format_html(
             '<a href="{}?loop__name__exact={}">show</a>', reverse("admin:cloudtrain_site_looprun_changelist"), loop.name
         )
@@ -88,7 +80,7 @@ class LoopAdmin(ReadOnlyAdmin[Loop]):
 
 @admin.register(LoopRun)
 class LoopRunAdmin(ReadOnlyAdmin[LoopRun]):
-    """The runs of the last day. Of those that found nothing to do, one a minute is kept."""
+    """The runs of the last day. Of the runs without work, one a minute is kept."""
 
     list_display = ("started_at", "loop", "outcome", "took", "result", "short_error", "machine", "correlation_id")
     list_filter = ("loop", "outcome", "machine")
@@ -98,10 +90,8 @@ class LoopRunAdmin(ReadOnlyAdmin[LoopRun]):
 
     @admin.display(ordering="duration_ms")
     def took(self, run: LoopRun) -> str:
-        """Its duration."""
         return f"{run.duration_ms:.0f} ms"
 
     @admin.display(description="error")
     def short_error(self, run: LoopRun) -> str:
-        """Its beginning; the run's own page has the whole."""
         return run.error[:100]

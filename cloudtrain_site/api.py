@@ -1,4 +1,4 @@
-"""What every API view shares: who is asking, how strictly a request is read, and how an answer is written."""
+"""The common parts of the API's views: authentication, strict reading of requests, and fields of answers."""
 
 from __future__ import annotations
 
@@ -29,52 +29,52 @@ logger = logging.getLogger("simpletuner.cloud.http")
 KEY_HEADER = "X-API-Key"
 #: Of a page: together with its limit a number that both databases take.
 MAX_OFFSET = 2**53
-#: Writing down every use of a key would make each read a write.
+#: Recording every use of a key would make each read a write.
 USE_RESOLUTION = timedelta(minutes=1)
 
 
 class KeyAuthentication(TokenAuthentication):  # type: ignore[misc]
-    """`Authorization: Bearer KEY` or `X-API-Key: KEY`, against the kept digests."""
+    """Authenticates `Authorization: Bearer KEY` or `X-API-Key: KEY` against the stored digests."""
 
     def authenticate(self, request: Request) -> tuple[Any, ApiKey] | None:
-        """The user and the key. None when neither header is there; raises AuthenticationFailed for a bad one."""
+        """Return the user and the key; None: neither header is there. Raises AuthenticationFailed for a bad key."""
         key = request.headers.get(KEY_HEADER)
         if key is None and get_authorization_header(request)[:7].lower() != b"bearer ":
             return None
         try:
-            answer = (
+            user_and_key = (
                 super().authenticate(request) if key is None else self.authenticate_credentials(key.strip().encode())
             )
         except UnicodeDecodeError:
-            answer = None
-        if answer is None:
+            user_and_key = None
+        if user_and_key is None:
             raise exceptions.AuthenticationFailed("This API key is not valid.")
-        user, key_row = answer
-        _note_use(key_row)
+        user, key_row = user_and_key
+        _record_use(key_row)
         return user, key_row
 
     def authenticate_credentials(self, token: bytes) -> tuple[Any, ApiKey]:
-        """The user and the key of `token`. PostgreSQL can't even be asked about a text with a NUL."""
+        """Return the user and the key of `token`. PostgreSQL refuses a query for a text with a NUL."""
         if b"\x00" in token:
             raise exceptions.AuthenticationFailed("This API key is not valid.")
         user, key_row = super().authenticate_credentials(token)
         return user, key_row
 
     def validate_user(self, auth_token: ApiKey) -> tuple[Any, ApiKey]:
-        """Refuse the key of somebody who was deactivated."""
+        """Refuse the key of a deactivated user."""
         if not auth_token.user.is_active:
             raise exceptions.AuthenticationFailed("The owner of this API key is deactivated.")
         return auth_token.user, auth_token
 
     def _cleanup_token(self, auth_token: ApiKey) -> bool:
-        """Tell an expired key from an unknown one, and delete nothing in the middle of a request."""
+        """Raise for an expired key another error than for an unknown one, and delete nothing during a request."""
         if auth_token.expiry is not None and auth_token.expiry <= timezone.now():
             raise exceptions.AuthenticationFailed("This API key has expired. Ask for a new one.", code="key_expired")
         return False
 
 
-def _note_use(key: ApiKey) -> None:
-    """Write down that the key is used. A disk that is full must not keep anybody from looking."""
+def _record_use(key: ApiKey) -> None:
+    """Record that the key is used. A full disk must not fail the request."""
     now = timezone.now()
     stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=now - USE_RESOLUTION)
     if key.last_used_at is None or key.last_used_at < now - USE_RESOLUTION:
@@ -85,10 +85,10 @@ def _note_use(key: ApiKey) -> None:
 
 
 class BoundedJSONParser(JSONParser):
-    """JSON of a bounded size and depth: a client must not choose how much memory or stack we use."""
+    """Parses JSON of bounded size and depth: a client must not choose how much memory or stack a request takes."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        """The body. Raises BodyTooLarge or ParseError."""
+        """Return the body. Raises BodyTooLarge or ParseError."""
         length = int(parser_context["request"].META.get("CONTENT_LENGTH") or 0)
         if length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             raise BodyTooLarge
@@ -99,7 +99,7 @@ class BoundedJSONParser(JSONParser):
 
 
 def current_user(request: HttpRequest | Request) -> User:
-    """Who is asking, in a view that lets nobody in anonymously."""
+    """Return the request's user. Raises NotAuthenticated for an anonymous one."""
     user = request.user
     if not isinstance(user, User):
         raise exceptions.NotAuthenticated
@@ -107,10 +107,10 @@ def current_user(request: HttpRequest | Request) -> User:
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """Refuses fields that it doesn't know, by name: a typo must not be taken for a default."""
+    """Refuses unknown fields by name: a misspelled one must not be taken for a default."""
 
     def to_internal_value(self, data: Any) -> Any:
-        """The checked values. Raises ValidationError naming each unknown field."""
+        """Return the checked values. Raises ValidationError naming each unknown field."""
         if isinstance(data, dict):
             unknown = sorted(set(data) - set(self.fields))
             if unknown:
@@ -122,15 +122,15 @@ class StrictSerializer(serializers.Serializer[Any]):
 
 
 def checked(serializer: type[BaseSerializer[Any]], data: Any) -> dict[str, Any]:
-    """The values in `data` that `serializer` accepts. Raises ValidationError."""
-    given = serializer(data=data)
-    given.is_valid(raise_exception=True)
-    values: dict[str, Any] = given.validated_data
+    """Return the values in `data` that `serializer` accepts. Raises ValidationError."""
+    bound = serializer(data=data)
+    bound.is_valid(raise_exception=True)
+    values: dict[str, Any] = bound.validated_data
     return values
 
 
 def rendered(serializer: type[BaseSerializer[Any]], value: Any, status: int = 200) -> Response:
-    """The answer that `serializer` makes of `value`, and documents."""
+    """Return the response with `value` as `serializer` renders and documents it."""
     return Response(serializer(value).data, status=status)
 
 
@@ -138,7 +138,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 def raises(*errors: type[exceptions.APIException]) -> Callable[[View], View]:
-    """Document `errors` of a view method: those that the schema can't tell from what the method takes."""
+    """Document a view method's `errors` that the schema can't derive from its parameters."""
 
     def note(method: View) -> View:
         method.errors = errors  # type: ignore[attr-defined]
@@ -148,12 +148,12 @@ def raises(*errors: type[exceptions.APIException]) -> Callable[[View], View]:
 
 
 def as_utc(at: datetime | None) -> str | None:
-    """ISO 8601 in UTC with milliseconds and a `Z`."""
+    """Return ISO 8601 in UTC with milliseconds and a `Z`."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class UtcField(serializers.DateTimeField):
-    """A moment as `as_utc` writes it."""
+    """A time in the format of `as_utc`."""
 
     def to_representation(self, value: datetime) -> str:
         return str(as_utc(value))

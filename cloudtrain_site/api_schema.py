@@ -1,4 +1,4 @@
-"""What the OpenAPI generator can't see for itself: keys, summaries, and which errors an operation answers with."""
+"""The parts of the OpenAPI schema that its generator can't derive: keys, summaries, and each operation's errors."""
 
 from __future__ import annotations
 
@@ -32,17 +32,16 @@ MEANINGS: dict[Error, str] = {
 
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """Both headers that a key may come in."""
+    """Both headers of an API key."""
 
     target_class = "cloudtrain_site.api.KeyAuthentication"
     name = ["bearerKey", "headerKey"]
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
-        """As the two names above."""
         return [{"type": "http", "scheme": "bearer"}, {"type": "apiKey", "in": "header", "name": KEY_HEADER}]
 
     def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[str]]]:
-        """Either will do."""
+        """Either of the two is enough."""
         return [{name: []} for name in self.name]
 
 
@@ -63,7 +62,7 @@ class OperationSchema(AutoSchema):
     """An operation's summary is the first line of its method's docstring; its errors follow from what it takes."""
 
     def get_operation(self, *args: Any) -> dict[str, Any] | None:
-        """The operation with its errors. None for one that is not to be shown."""
+        """Return the operation with its errors; None: it is hidden."""
         operation: dict[str, Any] | None = super().get_operation(*args)
         if operation is not None:
             answers = operation["responses"]
@@ -86,11 +85,11 @@ class OperationSchema(AutoSchema):
         return getattr(self.view, getattr(self.view, "action", None) or self.method.lower())
 
     def _is_list_view(self, serializer: Any = None) -> bool:
-        """Never: a list stands under a name in an object, so that something can be put beside it."""
+        """Return False: a list is a field of an object, so that fields can be added beside it."""
         return False
 
     def _errors_of(self, operation: dict[str, Any]) -> Iterator[Error]:
-        """Those that can be told from what the operation takes and from whom."""
+        """Yield the errors that follow from the operation's parameters and permissions."""
         places = {parameter["in"] for parameter in operation.get("parameters", ())}
         takes_body = "requestBody" in operation
         if takes_body or places - {"path"}:
@@ -109,7 +108,7 @@ class OperationSchema(AutoSchema):
             yield exceptions.Throttled
 
     def _refuses_some(self) -> bool:
-        """A browser's change needs its token as well; besides, the view may ask for more than a known user."""
+        """Whether some signed-in users get a 403: a browser's write without its token, or by the view's permissions."""
         return self.method not in SAFE_METHODS or self.view.permission_classes != [IsAuthenticated]
 
     def _answer_with(self, error: Error) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Archives from strangers: looked through before they are kept, and opened so that nothing leaves the folder.
+"""Untrusted archives: checked before they are stored, and unpacked so that nothing leaves the folder.
 
-Only files and folders are taken: a link, even one that stays inside, is refused, since what it leads to when it is
-followed is decided by whatever was unpacked before it.
+Only files and folders are accepted: a link, even one within the folder, is refused, since an entry unpacked before it
+decides what it leads to.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import IO, Any, cast
 
 ZIP, TAR, TAR_GZ = "zip", "tar", "tar.gz"
 
-#: What an archive may come to when it is opened. The whole of it is read once before it is kept.
-MOST_FILES = 50_000
-UNPACKED_LIMIT = 1_000_000_000
-#: A header or a table of contents that asks for more in one go is an attack on our memory.
-LARGEST_READ = 8_000_000
-LONGEST_NAME, LONGEST_PATH = 255, 1000
-CHUNK = 1_000_000
+#: Limits of an unpacked archive. All of it is read once before it is stored.
+MAX_FILES = 50_000
+MAX_TOTAL_BYTES = 1_000_000_000
+#: A header or a table of contents that needs a larger read is an attack on our memory.
+MAX_READ_BYTES = 8_000_000
+MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 1000
+CHUNK_BYTES = 1_000_000
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _UNREADABLE = (
@@ -46,13 +46,11 @@ _UNREADABLE = (
 
 
 class ArchiveError(Exception):
-    """What is wrong with an archive, in a sentence for whoever sent it."""
+    """What is wrong with an archive, as a sentence for its sender."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What is in an archive."""
-
     kind: str
     files: int
     unpacked_size: int
@@ -60,7 +58,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One entry. `info` is what its library knows it by."""
+    """One entry. `info` is its library's object."""
 
     name: str
     size: int
@@ -68,35 +66,35 @@ class Member:
     info: Any
 
 
-#: Told how many more bytes were read; may raise to stop.
+#: Called with the number of bytes read since the last call; may raise to stop.
 Advance = Callable[[int], None]
 
 
 def check(path: Path) -> Contents:
-    """Read the archive from its first byte to its last. Raises ArchiveError for one that must not be kept."""
-    return _go_through(path, None, None)
+    """Read the archive to its last byte. Raises ArchiveError for one that must not be stored."""
+    return _process(path, None, None)
 
 
 def unpack(path: Path, folder: Path, advance: Advance) -> Contents:
-    """Put the archive's files into `folder`. Raises ArchiveError; what was written until then stays there."""
+    """Unpack the archive's files into `folder`. Raises ArchiveError; files unpacked before stay there."""
     folder.mkdir(parents=True, exist_ok=True)
-    return _go_through(path, folder, advance)
+    return _process(path, folder, advance)
 
 
-def _go_through(path: Path, folder: Path | None, advance: Advance | None) -> Contents:
+def _process(path: Path, folder: Path | None, advance: Advance | None) -> Contents:
     kind = _kind_of(path)
     files = size = 0
     with _opened(path, kind) as archive:
         for count, member in enumerate(archive.members()):
-            if count > 2 * MOST_FILES:
+            if count > 2 * MAX_FILES:
                 raise ArchiveError("There are too many folders in the archive.")
             _refuse_name(member.name)
             if member.size < 0:
                 raise ArchiveError(f"{_shown(member.name)} has an impossible size.")
             files, size = files + (not member.is_folder), size + member.size
-            if files > MOST_FILES or size > UNPACKED_LIMIT:
+            if files > MAX_FILES or size > MAX_TOTAL_BYTES:
                 raise ArchiveError(
-                    f"An archive may hold at most {MOST_FILES:,} files of {UNPACKED_LIMIT // 1_000_000:,} MB together."
+                    f"An archive may hold at most {MAX_FILES:,} files of {MAX_TOTAL_BYTES // 1_000_000:,} MB together."
                 )
             if folder is not None:
                 _write(archive, member, folder, advance)
@@ -118,7 +116,7 @@ def _kind_of(path: Path) -> str:
 
 @contextmanager
 def _opened(path: Path, kind: str) -> Iterator[_Zip | _Tar]:
-    """The archive. Whatever its library finds wrong with it, here or in the block, is a ArchiveError."""
+    """Yield the archive. Errors of its library, here or in the block, become an ArchiveError."""
     with ExitStack() as stack:
         file: Any = stack.enter_context(path.open("rb"))
         try:
@@ -132,16 +130,16 @@ def _opened(path: Path, kind: str) -> Iterator[_Zip | _Tar]:
 
 
 class _Bounded:
-    """A file that gives no more at once, and no more altogether, than any archive that we take has."""
+    """A file that limits each read, and all reads together, to what an acceptable archive needs."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
-        #: Headers have 512 bytes, and each file up to three of them.
-        self.left = UNPACKED_LIMIT + 2_000 * MOST_FILES
+        #: A header has 512 bytes, and each file up to three of them.
+        self.left = MAX_TOTAL_BYTES + 2_000 * MAX_FILES
 
     def read(self, size: int = -1) -> bytes:
-        data = self.file.read(LARGEST_READ + 1 if size < 0 else min(size, LARGEST_READ + 1))
-        if len(data) > LARGEST_READ:
+        data = self.file.read(MAX_READ_BYTES + 1 if size < 0 else min(size, MAX_READ_BYTES + 1))
+        if len(data) > MAX_READ_BYTES:
             raise ValueError("a read that no honest archive needs")
         self.left -= len(data)
         if self.left < 0:
@@ -178,13 +176,13 @@ class _Zip:
         return source
 
     def read_through(self, member: Member) -> None:
-        """To its checksum."""
+        """Read the entry to its checksum."""
         with self.open(member) as source:
-            while source.read(CHUNK):
+            while source.read(CHUNK_BYTES):
                 pass
 
     def read_rest(self) -> None:
-        """The table of contents was read first."""
+        """Do nothing: the table of contents was read first."""
 
 
 class _Tar:
@@ -194,7 +192,7 @@ class _Tar:
 
     def members(self) -> Iterator[Member]:
         for info in self.archive:
-            self.archive.members.clear()  # it would keep them all
+            self.archive.members.clear()  # the library would keep them all
             if not (info.isreg() or info.isdir()) or info.issparse():
                 raise _not_a_file(info.name)
             yield Member(info.name, info.size if info.isreg() else 0, info.isdir(), info)
@@ -207,12 +205,12 @@ class _Tar:
 
     def read_through(self, member: Member) -> None:
         with self.open(member) as source:
-            while source.read(CHUNK):
+            while source.read(CHUNK_BYTES):
                 pass
 
     def read_rest(self) -> None:
-        """To the end of the file, where a gzip has its checksum."""
-        while self.file.read(CHUNK):
+        """Read to the end of the file, where a gzip has its checksum."""
+        while self.file.read(CHUNK_BYTES):
             pass
 
 
@@ -225,7 +223,9 @@ def _refuse_name(name: str) -> None:
     if not name or "\x00" in name or name[0] in "/\\" or _DRIVE.match(name) or ".." in parts:
         raise ArchiveError(f"{_shown(name)} would not stay in the folder that the archive is opened in.")
     raw = name.encode("utf-8", "surrogateescape")
-    if len(raw) > LONGEST_PATH or any(len(part.encode("utf-8", "surrogateescape")) > LONGEST_NAME for part in parts):
+    if len(raw) > MAX_PATH_BYTES or any(
+        len(part.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES for part in parts
+    ):
         raise ArchiveError(f"The name {_shown(name)} is too long.")
 
 
@@ -243,7 +243,7 @@ def _write(archive: _Zip | _Tar, member: Member, folder: Path, advance: Advance 
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         with archive.open(member) as source, target.open("wb") as file:
-            while data := source.read(CHUNK):
+            while data := source.read(CHUNK_BYTES):
                 file.write(data)
                 if advance is not None:
                     advance(len(data))

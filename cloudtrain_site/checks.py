@@ -1,4 +1,4 @@
-"""What `manage.py check` says about the configuration. The logging's is checked before: a bad one stops the start."""
+"""The checks of the configuration for `manage.py check`. A bad logging configuration stops the start before them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BOOLEAN_WORDS = frozenset(("true", "on", "ok", "y", "yes", "1", "false", "off", 
 
 
 def register_checks() -> None:
-    """Register them all; to be called when the apps are ready, and harmless twice."""
+    """Register them all. To be called when the apps are ready; harmless twice."""
     for check in (check_enterprise_file, check_booleans, check_data_folder, check_replicate_address):
         checks.register(check, "configuration")
 
 
 def check_enterprise_file(**kwargs: Any) -> list[checks.CheckMessage]:
-    """The file is read as a whole; what it says of the queue can't be followed in one point."""
+    """Report a file that can't be read, an empty one, and one that disables the queue."""
     try:
         config = get_enterprise_config()
     except ConfigurationError as error:
@@ -39,7 +39,7 @@ def check_enterprise_file(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_booleans(**kwargs: Any) -> list[checks.CheckMessage]:
-    """A word that nobody knows would be taken for false."""
+    """Report unknown values, which Django would take for false."""
     return [
         checks.Error(f"{name} is {os.environ[name]!r}, but it must be true or false.", id="cloudtrain.E002")
         for name in BOOLEANS
@@ -48,7 +48,7 @@ def check_booleans(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_data_folder(**kwargs: Any) -> list[checks.CheckMessage]:
-    """Database, logs and outputs of the embedded default lie in it."""
+    """Report a data folder that can't be written to: it holds database, logs and outputs."""
     folder = settings.DATA_DIR
     if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         message = f"The data folder {folder} is not a folder that this account may write to."
@@ -57,9 +57,9 @@ def check_data_folder(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_replicate_address(**kwargs: Any) -> list[checks.CheckMessage]:
-    """One that is no address would be told of at each request to Replicate, as a connection that breaks."""
-    given = os.environ.get("REPLICATE_BASE_URL", "")
-    if not given or _is_address(given):
+    """Report an invalid address, which would fail at each request to Replicate as a broken connection."""
+    url = os.environ.get("REPLICATE_BASE_URL", "")
+    if not url or _is_address(url):
         return []
     hint = "Set it to something like https://api.replicate.com, without the /v1, or unset it."
     return [checks.Error("REPLICATE_BASE_URL must be http:// or https:// and a host.", hint=hint, id="cloudtrain.E004")]
@@ -70,4 +70,4 @@ def _is_address(url: str) -> bool:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        return False  # brackets or a port that can't be
+        return False  # invalid brackets, or an invalid port

@@ -1,4 +1,4 @@
-"""What somebody chose for themselves: the time zone of the pages, and which mail they want."""
+"""A user's preferences: the time zone of the pages, and the kinds of mail."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from cloudtrain_site.models import MutedMail, Preferences
 
 
 def who_muted(kind: str) -> QuerySet[MutedMail]:
-    """The ids of the users who don't want mail of `kind`, for an `exclude(pk__in=...)`."""
+    """Return the ids of the users who don't want mail of `kind`, for an `exclude(pk__in=...)`."""
     return MutedMail.objects.filter(kind=kind).values("user")  # type: ignore[return-value]
 
 
 def wanted_mail(user: User) -> dict[str, bool]:
-    """For each kind whether `user` wants it."""
+    """Return for each kind whether `user` wants it."""
     muted = set(MutedMail.objects.filter(user=user).values_list("kind", flat=True))
     return {kind: kind not in muted for kind in mail_kinds}
 
 
 @cache
 def time_zones() -> tuple[str, ...]:
-    """The names to choose a time zone from."""
+    """Return the names of the time zones to choose from."""
     return tuple(sorted(name for name in zoneinfo.available_timezones() if "/" in name or name == "UTC"))
 
 
 def time_zone_of(user: User | AnonymousUser) -> str:
-    """The zone that `user` chose; empty: the browser's."""
+    """Return the time zone of `user`; empty: the browser's."""
     chosen = Preferences.objects.filter(user_id=user.pk or 0).values_list("time_zone", flat=True).first()
     return chosen or ""
 
 
 def change_preferences(user: User, *, time_zone: str | None = None, mail: Mapping[str, bool] | None = None) -> None:
-    """Keep what is given; None leaves it as it is. The names must have been checked."""
+    """Store the given values; None leaves one unchanged. The names must have been checked."""
     with transaction.atomic():
         if time_zone is not None:
             Preferences.objects.update_or_create(user=user, defaults={"time_zone": time_zone})

@@ -16,24 +16,23 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
-from cloudtrain_site.accounts.api_keys import MOST_KEYS, keys_of, make_key, revoke_key
+from cloudtrain_site.accounts.api_keys import MAX_KEYS_PER_USER, keys_of, make_key, revoke_key
 from cloudtrain_site.accounts.preferences import change_preferences, time_zone_of, time_zones, wanted_mail
 from cloudtrain_site.api import StrictSerializer, SuccessField, UtcField, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.extensions import mail_kinds
 from cloudtrain_site.models import ApiKey
 
-LONGEST_DAYS = 3650
+MAX_LIFETIME_DAYS = 3650
 one_line = RegexValidator(r"\A[^\x00-\x1f\x7f]+\Z", "A name has no control characters.", code="invalid_name")
 
 
 class ByHand(BasePermission):
-    """Only a person who signed in: a key that leaked must not make others, nor lock its owner out."""
+    """Only for a signed-in user: a leaked key must not make other keys, nor lock its owner out."""
 
     message = "Keys are made and revoked by who is signed in, not with a key."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Whether no key was shown."""
         return request.user.is_authenticated and request.auth is None
 
 
@@ -71,7 +70,7 @@ class NewKeyBody(StrictSerializer):
     """What a key is for, and for how long."""
 
     name = serializers.CharField(max_length=100, validators=[one_line])
-    days = serializers.IntegerField(min_value=1, max_value=LONGEST_DAYS, default=365)
+    days = serializers.IntegerField(min_value=1, max_value=MAX_LIFETIME_DAYS, default=365)
 
 
 class AccountSerializer(serializers.Serializer[User]):
@@ -96,13 +95,11 @@ class AccountBody(StrictSerializer):
     mail = serializers.DictField(child=serializers.BooleanField(), required=False)
 
     def validate_time_zone(self, name: str) -> str:
-        """One that there is; empty for the browser's."""
         if name and name not in time_zones():
             raise serializers.ValidationError(f"There is no time zone {name!r}. One is Europe/Berlin, for example.")
         return name
 
     def validate_mail(self, wanted: dict[str, bool]) -> dict[str, bool]:
-        """Kinds that there are."""
         unknown = sorted(set(wanted) - set(mail_kinds))
         if unknown:
             raise serializers.ValidationError(f"There is no mail {unknown[0]!r}. There is: {', '.join(mail_kinds)}.")
@@ -110,8 +107,6 @@ class AccountBody(StrictSerializer):
 
 
 class Account(APIView):
-    """Who asks, and what they chose for themselves."""
-
     @extend_schema(responses=AccountSerializer)
     def get(self, request: Request) -> Response:
         """Show your account."""
@@ -126,8 +121,6 @@ class Account(APIView):
 
 
 class KeyViewSet(ViewSet):
-    """One's own keys."""
-
     permission_classes = [ByHand]
     lookup_url_kwarg = "key_id"
 
@@ -140,15 +133,17 @@ class KeyViewSet(ViewSet):
     @raises(Conflict)
     def create(self, request: Request) -> Response:
         """Make a key."""
-        wanted = checked(NewKeyBody, request.data)
-        made = make_key(current_user(request), wanted["name"], timedelta(days=wanted["days"]))
+        fields = checked(NewKeyBody, request.data)
+        made = make_key(current_user(request), fields["name"], timedelta(days=fields["days"]))
         if made is None:
-            raise Conflict(f"You have {MOST_KEYS} keys. Revoke one that is no longer used.", code="too_many_keys")
+            raise Conflict(
+                f"You have {MAX_KEYS_PER_USER} keys. Revoke one that is no longer used.", code="too_many_keys"
+            )
         row, key = made
         row.key = key
-        answer = rendered(NewKeySerializer, row, status=201)
-        answer["Cache-Control"] = "no-store"
-        return answer
+        response = rendered(NewKeySerializer, row, status=201)
+        response["Cache-Control"] = "no-store"
+        return response
 
     @extend_schema(responses={200: RevokedKeySerializer})
     def destroy(self, request: Request, key_id: str) -> Response:

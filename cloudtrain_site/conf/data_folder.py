@@ -1,4 +1,4 @@
-"""What the embedded default keeps in its data folder so that a first start needs no setting."""
+"""The files of the data folder that let a first start need no setting."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cloudtrain_site.conf.environment import ConfigurationError
 
 
 def kept_secret_key(data_dir: Path) -> str:
-    """The key in `data_dir/secret_key`, made (mode 600) when there is none.
+    """Return the key in `data_dir/secret_key`, made (mode 600) when there is none.
 
-    Two processes that start at once agree: the file appears whole under its name or not at all.
-    Raises ConfigurationError when the folder can't be used.
+    Two processes that start at once get the same key: the file appears whole under its name or not at all. Raises
+    ConfigurationError when the folder can't be used.
     """
     path = data_dir / "secret_key"
     with usable(data_dir):
@@ -26,25 +26,25 @@ def kept_secret_key(data_dir: Path) -> str:
 
 
 def make_folder(data_dir: Path) -> None:
-    """Make the data folder when there is none. Raises ConfigurationError when that can't be done."""
+    """Make the data folder when there is none. Raises ConfigurationError when that is impossible."""
     with usable(data_dir):
         data_dir.mkdir(parents=True, exist_ok=True)
 
 
 def make_private_file(path: str) -> None:
-    """Make an empty file that only this account may read; one that is there stays as it is.
+    """Make an empty file that only this account may read; an existing one stays unchanged.
 
-    For SQLite's database, which holds people's sessions: SQLite would make it for all to read. What it puts beside the
-    file gets the file's mode.
+    For SQLite's database, which holds users' sessions: SQLite would make it readable for all. The files that it makes
+    beside it get the same mode.
     """
-    # Where none can be made, SQLite says so in its own words.
+    # Where none can be made, SQLite's own error says so.
     with suppress(OSError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
 
 
 @contextmanager
 def usable(data_dir: Path) -> Iterator[None]:
-    """Raise ConfigurationError, in a sentence for whoever runs the site, when the block fails to use the folder."""
+    """Raise ConfigurationError, with a sentence for the operator, when the block fails to use the folder."""
     try:
         yield
     except OSError as error:
@@ -56,13 +56,13 @@ def usable(data_dir: Path) -> Iterator[None]:
 
 
 def _make_key(path: Path) -> None:
-    # A name of its own each time: in a container every start has the same process id, and a crash leaves the draft.
+    # A random name: in a container every start has the same process id, and a crash leaves the draft.
     draft = path.with_name(f".secret_key.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(50))
     try:
-        os.link(draft, path)  # refuses to replace the key of whoever was first
+        os.link(draft, path)  # refuses to replace the key of a faster process
     except FileExistsError:
         pass
     finally:

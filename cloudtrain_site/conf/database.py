@@ -1,4 +1,4 @@
-"""How the database is reached, for each kind of process."""
+"""The database settings for each kind of process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said when the configuration is wrong, and the environment read so that it is."""
+"""The environment's settings, and the error of an invalid one."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ DATABASES = {
 
 
 class ConfigurationError(Exception):
-    """A setting can't be used. The message is a sentence for whoever set it: what is wrong, and what is allowed."""
+    """An invalid setting. The message is a sentence for the operator: what is wrong, and what is allowed."""
 
 
 def path_of(text: str) -> Path:
-    """The absolute path that `text` means. `~` is this account's home here too: a service's variables see no shell."""
+    """Return the absolute path that `text` means. `~` works here too: no shell expands a service's variables."""
     return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111 - Path's raises where there is no such home
 
 
 class Environment(environ.Env):  # type: ignore[misc]
-    """django-environ, whose errors say which variable is wrong and what it may be. They never show its value."""
+    """django-environ, whose errors name the variable and the allowed values. They never show its value."""
 
     def whole_number(self, name: str, default: int) -> int:
-        """A whole number above 0."""
+        """Return a whole number above 0."""
         text = self.str(name, default=str(default)).strip()
         if not text.isascii() or not text.isdigit() or int(text) == 0:
             raise ConfigurationError(f"{name} must be a whole number above 0.")
         return int(text)
 
     def switch(self, name: str, *, default: bool) -> bool:
-        """On or off. django-environ takes everything that it doesn't know for off."""
+        """Return a boolean. django-environ takes every unknown value for false."""
         text = self.str(name, default=str(default)).strip().lower()
         if text not in BOOLEANS:
             raise ConfigurationError(f"{name} must be true or false.")
         return text in BOOLEANS[:6]
 
     def networks(self, name: str) -> list[str]:
-        """Networks and addresses, separated by blanks; none when the variable isn't set."""
+        """Return networks and addresses, separated by blanks; none when the variable isn't set."""
         try:
             return [str(ipaddress.ip_network(given, strict=False)) for given in self.str(name, default="").split()]
         except ValueError:
@@ -56,19 +56,19 @@ class Environment(environ.Env):  # type: ignore[misc]
             ) from None
 
     def database(self, name: str, default: str) -> dict[str, Any]:
-        """A database by its URL."""
+        """Return Django's settings of a database URL."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they would show the URL, with its password
-                found: dict[str, Any] = self.db_url(name, default=default)
+                database: dict[str, Any] = self.db_url(name, default=default)
         except (ValueError, environ.ImproperlyConfigured):
-            found = {}
-        if found.get("ENGINE") not in DATABASES:
+            database = {}
+        if database.get("ENGINE") not in DATABASES:
             raise ConfigurationError(f"{name} must be one of: {', '.join(DATABASES.values())}.")
-        return found
+        return database
 
     def redis(self, name: str) -> str:
-        """A Redis by its URL; an empty text for none."""
+        """Return a Redis URL; empty: none."""
         url = str(self.str(name, default="")).strip()
         if url and not url.startswith(REDIS_SCHEMES):
             raise ConfigurationError(f"{name} must begin with one of: {', '.join(REDIS_SCHEMES)}.")
@@ -77,7 +77,7 @@ class Environment(environ.Env):  # type: ignore[misc]
         return url
 
     def mail(self, name: str, default: str) -> dict[str, Any]:
-        """A mail server by its URL."""
+        """Return Django's settings of a mail server's URL."""
         try:
             return dict(self.email(name, default=default))
         except (ValueError, KeyError, environ.ImproperlyConfigured) as error:

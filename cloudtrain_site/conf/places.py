@@ -1,4 +1,4 @@
-"""Where the code, its templates and the data are: in a checkout, and where cloudtrain is installed."""
+"""The folders of code, templates and data, in a checkout and in an installation."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
-#: Where the rooms are imported from: the checkout, or site-packages.
+#: The import path of the rooms: the checkout, or site-packages.
 BASE_DIR = PACKAGE.parent
 #: A wheel has the templates inside this package (pyproject.toml), a checkout beside it.
 IS_INSTALLED = (PACKAGE / "templates").is_dir()
 TEMPLATES = (PACKAGE if IS_INSTALLED else BASE_DIR) / "templates"
-#: What a person types before the name of a command.
+#: The program that a person types before a command's name.
 COMMAND = "cloudtrain" if IS_INSTALLED else "manage.py"
 
 
 def default_data_dir() -> Path:
-    """`var` in the checkout; in the current folder, where cloudtrain is installed."""
+    """Return `var` in the checkout, or in the current folder of an installation."""
     return (Path.cwd() if IS_INSTALLED else BASE_DIR) / "var"
 
 
 def with_import_path(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` with which Python finds our packages from any working folder.
+    """Return `environment`, extended so that Python finds our packages from any working folder.
 
-    Unchanged where they are installed: they are found already, and a trainer's own Python must not get what is
-    installed beside them.
+    Unchanged in an installation: Python finds them anyway, and a trainer's own Python must not get the packages that
+    are installed beside them.
     """
     if IS_INSTALLED:
         return dict(environment)

@@ -84,7 +84,7 @@ def test_what_is_no_whole_archive_is_refused(tmp_path: Path, what: str) -> None:
 
 
 def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "UNPACKED_LIMIT", 100_000)
+    monkeypatch.setattr(archives, "MAX_TOTAL_BYTES", 100_000)
     bomb = put(tmp_path, make_zip({"a": bytes(60_000), "b": bytes(60_000)}))
     with pytest.raises(ArchiveError, match="at most 50,000 files"):
         check(bomb)
@@ -101,7 +101,7 @@ def test_a_zip_that_holds_more_than_it_says_is_refused(tmp_path: Path) -> None:
 
 
 def test_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "MOST_FILES", 10)
+    monkeypatch.setattr(archives, "MAX_FILES", 10)
     with pytest.raises(ArchiveError, match="at most 10 files"):
         check(put(tmp_path, make_tar(files={str(number): b"x" for number in range(11)})))
     with pytest.raises(ArchiveError, match="too many folders"):

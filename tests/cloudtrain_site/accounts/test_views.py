@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from cloudtrain_site.accounts.api_keys import MOST_KEYS
+from cloudtrain_site.accounts.api_keys import MAX_KEYS_PER_USER
 from cloudtrain_site.accounts.preferences import change_preferences, time_zone_of, who_muted
 from cloudtrain_site.models import ApiKey, MutedMail, Preferences
 
@@ -75,7 +75,7 @@ class TestKeys:
         assert not ApiKey.objects.exists()
 
     def test_there_is_an_end_to_them(self, as_alice: Client, alice: User) -> None:
-        for _ in range(MOST_KEYS):
+        for _ in range(MAX_KEYS_PER_USER):
             ApiKey.objects.create(user=alice)
         answer = as_alice.post(KEYS, {"name": "one more"}, content_type="application/json")
         assert (answer.status_code, answer.json()["code"]) == (409, "too_many_keys")
