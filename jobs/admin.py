@@ -1,4 +1,4 @@
-"""The jobs in the admin."""
+"""The jobs, organizations, configs, providers and API keys in the admin."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class JobEventInline(admin.TabularInline[JobEvent, Job]):
     verbose_name_plural = "history"
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """History is written by the verbs."""
+        """Only the verbs write history."""
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever sees the job sees its history."""
+        """A user who sees the job sees its history."""
         return True
 
 
@@ -83,34 +83,38 @@ class JobAdmin(OfJobAdmin[Job]):
 
     @admin.display(description="progress")
     def shown_progress(self, job: Job) -> str:
-        """The percentage, where one is known."""
+        """Return the percentage; empty: unknown."""
         return "" if job.progress is None else f"{job.progress:.0f} %"
 
     @admin.display(description="config")
     def shown_config(self, job: Job) -> str:
-        """The config with its secrets masked."""
         return as_json(job.config)
 
     @admin.display(description="dataloader config")
     def shown_dataloader(self, job: Job) -> str:
-        """The dataloader config with its secrets masked."""
         return as_json(job.dataloader_config)
 
     @admin.action(description="Cancel the selected jobs", permissions=["view"])
     def cancel_jobs(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:
-        """Ask for each to be stopped, and say how many were."""
+        """Request the cancellation of each, and report how many were accepted."""
         actor = Actor.of(request.user)
-        asked = [lifecycle.request_cancel(job, actor=actor, source=Source.ADMIN) for job in jobs]
-        report(request, won=sum(asked), lost=len(asked) - sum(asked), done="cancelled", too_late="had already ended")
+        accepted = [lifecycle.request_cancel(job, actor=actor, source=Source.ADMIN) for job in jobs]
+        report(
+            request,
+            won=sum(accepted),
+            lost=len(accepted) - sum(accepted),
+            done="cancelled",
+            too_late="had already ended",
+        )
 
 
 def as_json(value: Any) -> str:
-    """`value` as indented JSON for a page, secrets masked."""
+    """Return `value` as indented JSON for a page, secrets masked."""
     return format_html("<pre>{}</pre>", json.dumps(mask_secrets(value), indent=2, ensure_ascii=False))
 
 
 def report(request: HttpRequest, *, won: int, lost: int, done: str, too_late: str) -> None:
-    """Tell the operator how many of an action's rows were changed, and what became of the others."""
+    """Show how many of an action's rows were changed, and why the others were not."""
     if won:
         messages.success(request, f"{won} {done}.")
     if lost:
@@ -118,8 +122,6 @@ def report(request: HttpRequest, *, won: int, lost: int, done: str, too_late: st
 
 
 class MembershipInline(admin.TabularInline[Membership, Organization]):
-    """Who belongs to an organization, and as what."""
-
     model = Membership
     extra = 0
     autocomplete_fields = ("user",)
@@ -127,34 +129,30 @@ class MembershipInline(admin.TabularInline[Membership, Organization]):
 
 @admin.register(Organization)
 class OrganizationAdmin(SuperuserAdmin[Organization]):
-    """The teams and their members."""
-
     list_display = ("name", "max_running", "created_at")
     search_fields = ("name",)
     inlines = (MembershipInline,)
 
 
 class TrainingConfigForm(forms.ModelForm[TrainingConfig]):
-    """A stored config: shown with its secrets masked, and a mask that stays as it was keeps its secret."""
+    """A stored config with its secrets masked; an unchanged mask keeps its secret."""
 
     def clean(self) -> dict[str, Any]:
-        """Seal what is secret in it."""
-        given: dict[str, Any] = super().clean() or {}
-        if {"config", "dataloader_config"} <= given.keys():
-            kept = TrainingConfig.objects.filter(pk=self.instance.pk).first()
+        """Encrypt the config's secrets."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        if {"config", "dataloader_config"} <= cleaned.keys():
+            stored = TrainingConfig.objects.filter(pk=self.instance.pk).first()
             try:
-                columns = columns_for(given["config"], given["dataloader_config"], kept)
+                columns = columns_for(cleaned["config"], cleaned["dataloader_config"], stored)
             except MaskedError as error:
                 raise ValidationError({"config": str(error)}) from None
             self.instance.sealed = columns.pop("sealed")
-            given |= columns
-        return given
+            cleaned |= columns
+        return cleaned
 
 
 @admin.register(TrainingConfig)
 class TrainingConfigAdmin(SuperuserAdmin[TrainingConfig]):
-    """The stored configs."""
-
     form = TrainingConfigForm
     list_display = ("name", "organization", "updated_by", "updated_at")
     list_filter = ("organization",)
@@ -163,19 +161,17 @@ class TrainingConfigAdmin(SuperuserAdmin[TrainingConfig]):
 
 @admin.register(ProviderConfig)
 class ProviderConfigAdmin(SuperuserAdmin[ProviderConfig]):
-    """What the operator sets for each provider."""
-
     list_display = ("name", "enabled", "webhook_url", "default_hardware", "updated_at")
 
 
-DEFAULT_DAYS = 365
+DEFAULT_LIFETIME_DAYS = 365
 
 
 class NewKeyForm(forms.ModelForm[ApiKey]):
-    """Whose key, what for, and for how long."""
-
     user = forms.ModelChoiceField(User.objects.filter(is_active=True).order_by("username"))
-    days = forms.IntegerField(min_value=1, max_value=3650, initial=DEFAULT_DAYS, help_text="How long it is valid.")
+    days = forms.IntegerField(
+        min_value=1, max_value=3650, initial=DEFAULT_LIFETIME_DAYS, help_text="How long it is valid."
+    )
 
     class Meta:
         model = ApiKey
@@ -184,7 +180,7 @@ class NewKeyForm(forms.ModelForm[ApiKey]):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(SuperuserAdmin[ApiKey]):
-    """Every key by its first characters; the key itself is not kept."""
+    """Every key by its first characters; the key itself is not stored."""
 
     list_display = ("token_key", "user", "name", "created", "expiry", "last_used_at")
     list_select_related = ("user",)
@@ -195,22 +191,21 @@ class ApiKeyAdmin(SuperuserAdmin[ApiKey]):
         return False
 
     def get_form(self, request: HttpRequest, obj: ApiKey | None = None, change: bool = False, **kwargs: Any) -> Any:
-        """The short form for a new one; Django's own to look at one."""
+        """Return the short form for a new key, and Django's own for an existing one."""
         return NewKeyForm if obj is None else super().get_form(request, obj, change, **kwargs)
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
-        """What can be said of a key without the key."""
         return ("user", "name", "days") if obj is None else ("token_key", "user", "name", "created", "expiry")
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> ApiKey:
-        """Make the key, and show it in the one message that ever has it."""
-        wanted = form.cleaned_data
-        made, key = issue_key(wanted["user"], wanted["name"], timedelta(days=wanted["days"]))
+        """Make the key, and show it in the only message that ever contains it."""
+        fields = form.cleaned_data
+        row, key = issue_key(fields["user"], fields["name"], timedelta(days=fields["days"]))
         messages.warning(request, f"The key is {key} - copy it now, it is not shown again.")
-        return made
+        return row
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
-        """Already kept."""
+        """Do nothing: `save_form` has stored it."""
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """A key has nothing beside it."""
+        """Do nothing: a key has no related rows."""

@@ -1,4 +1,4 @@
-"""What the admin pages of all rooms share: they show state, and a lead's show their organizations' alone."""
+"""The common parts of all rooms' admin pages: read-only, and limited to a lead's own organizations."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ M = TypeVar("M", bound=Model)
 
 
 def manages(request: HttpRequest) -> bool:
-    """Whether the request's user is a lead or an admin anywhere. The sidebar alone asks a dozen times."""
+    """Whether the user is a lead or an admin of any organization. Remembered: the sidebar alone asks a dozen times."""
     return remembered(request, f"manages:{request.user.pk}", lambda: manages_anything(request.user))
 
 
 class OwnOrganizationsFilter(admin.RelatedFieldListFilter):
-    """A filter by organization that offers the user's own: the names of the others are nobody's business."""
+    """A filter by organization that offers only the user's own: the names of others are confidential."""
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
-        """What there is to choose from."""
         own = {"pk__in": organizations_of(request.user, MANAGERS)}
         return field.get_choices(include_blank=False, limit_choices_to=own)
 
 
 class ScopedAdmin(admin.ModelAdmin[M], Generic[M]):
-    """Rows of the organizations that the user leads; everything for a superuser. Nothing is edited here."""
+    """Rows of the organizations that the user leads; all rows for a superuser. Read-only."""
 
     #: The path from the model to its organization.
     organization_path = "organization"
@@ -41,11 +40,10 @@ class ScopedAdmin(admin.ModelAdmin[M], Generic[M]):
     show_full_result_count = False
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
-        """The page's filters."""
         return [(item, OwnOrganizationsFilter) if item == "organization" else item for item in self.list_filter]
 
     def get_fields(self, request: HttpRequest, obj: M | None = None) -> Any:
-        """The page's fields; what belongs to a page that the user may not see is shown without a link to it."""
+        """Return the page's fields, without links to pages that the user may not see."""
         return [self._followable(field, request) for field in super().get_fields(request, obj)]
 
     def _followable(self, field: Any, request: HttpRequest) -> Any:
@@ -67,30 +65,30 @@ class ScopedAdmin(admin.ModelAdmin[M], Generic[M]):
         return rows.filter(**{f"{self.organization_path}__in": organizations_of(request.user, MANAGERS)})
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Leads and admins of any organization get in; so does every superuser."""
+        """Allow leads and admins of any organization, and superusers."""
         return is_superuser(request.user) or manages(request)
 
     def has_view_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
-        """One row: only when it is among those that the user may see."""
+        """Whether the row is among those that the user may see."""
         if obj is None:
             return self.has_module_permission(request)
         return self.get_queryset(request).filter(pk=obj.pk).exists()
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Rows are made by the verbs."""
+        """Only the verbs create rows."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
-        """Status is shown, never edited."""
+        """Only the verbs change rows."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
-        """Nothing that is on record is removed from here."""
+        """Records are never deleted here."""
         return False
 
 
 def _shown_plainly(name: str, label: str) -> Callable[[Any], str]:
-    """A column of a page that names what `name` points at. Django's own makes a link of it, whoever looks."""
+    """Return a column that names the target of `name`. Django's own links to it, whether or not the user may see it."""
 
     @admin.display(description=label)
     def shown(row: Any) -> str:
@@ -100,35 +98,32 @@ def _shown_plainly(name: str, label: str) -> Callable[[Any], str]:
 
 
 class OfJobAdmin(ScopedAdmin[M], Generic[M]):
-    """Rows about one job each, whose page among those for everybody they lead to."""
+    """Rows about one job each, which link to its page."""
 
     def view_on_site(self, obj: M) -> str:
-        """The job's page."""
         return reverse("job-page", args=[getattr(obj, "job_id", obj.pk)])
 
 
 class SuperuserAdmin(admin.ModelAdmin[M], Generic[M]):
-    """Pages that only superusers see, with Django's usual editing."""
+    """Pages for superusers alone, with Django's usual editing."""
 
     list_per_page = 50
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Superusers."""
         return is_superuser(request.user)
 
 
 class CloudtrainAdminSite(AdminSite):
-    """Lets in staff, and the leads and admins of any organization, who then see their organizations' alone."""
+    """Admits staff, and leads and admins of any organization, who see only their organizations' rows."""
 
     site_header = "cloudtrain"
     site_title = "cloudtrain"
     index_title = "Administration"
     site_url = "/"
-    # The admin's own form turns everybody away who isn't staff, whatever `has_permission` says.
+    # The admin's own form refuses users who aren't staff, whatever `has_permission` returns.
     login_form = AuthenticationForm
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Whether the request's user may come in at all."""
         user = request.user
         return user.is_active and (user.is_staff or manages(request))
 
@@ -137,7 +132,7 @@ T = TypeVar("T")
 
 
 def remembered(request: HttpRequest, name: str, answer: Callable[[], T]) -> T:
-    """What `answer` says, asked once a request. The sidebar alone asks every model four times who may see it."""
+    """Return `answer()`, called once a request. The sidebar alone asks every model four times for its permissions."""
     kept: dict[str, T] = request.__dict__.setdefault("_remembered", {})
     if name not in kept:
         kept[name] = answer()

@@ -1,4 +1,4 @@
-"""The jobs room, and Django's admin as the organizations need it."""
+"""The jobs room, and Django's admin for organizations."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from django.contrib.admin.apps import AdminConfig
 
 
 class JobsConfig(AppConfig):
-    """Wires the room's receivers, and plugs it into the rooms below."""
-
     name = "jobs"
     verbose_name = "Jobs"
 
     def ready(self) -> None:
-        """Once every app's models are there."""
         from jobs import receivers, registrations  # noqa: F401 - the receivers connect themselves
 
         registrations.register_all()
 
 
 class CloudtrainAdminConfig(AdminConfig):
-    """The admin, opened to the leads and admins of organizations too."""
+    """The admin, also for leads and admins of organizations."""
 
     default_site = "jobs.admin_base.CloudtrainAdminSite"

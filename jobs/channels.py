@@ -1,4 +1,4 @@
-"""Which events a user receives: those of the organizations that the user belongs to."""
+"""The event channels that a user may read: those of the user's organizations."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ UNASSIGNED = "organization-none"
 
 
 def organization_channel(organization_id: int | None) -> str:
-    """The channel of an organization's jobs; those of no organization have one that only superusers read."""
+    """Return the channel of an organization's jobs. Jobs without one have a channel for superusers alone."""
     return UNASSIGNED if organization_id is None else f"organization-{organization_id}"
 
 
 class ChannelManager(DefaultChannelManager):  # type: ignore[misc]
-    """django-eventstream's question "who may read what", answered from the memberships."""
+    """Decides by the memberships which of django-eventstream's channels a user may read."""
 
     def get_channels_for_request(self, request: HttpRequest, view_kwargs: dict[str, Any]) -> set[str]:
-        """The channels of the request's user; `ALL_CHANNELS` alone for a superuser, none for nobody."""
+        """Return the user's channels; `ALL_CHANNELS` alone for a superuser, none for an anonymous user."""
         user = request.user
         if not user.is_authenticated or not user.is_active:
             return set()

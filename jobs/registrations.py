@@ -1,4 +1,4 @@
-"""What the jobs plug into the site."""
+"""The jobs' parts of the site's registries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.datasets.upload_handler import UploadTooLarge
 
 
 def register_all() -> None:
-    """To be called once, when all apps are there."""
+    """Register them. To be called once, when all apps are loaded."""
     site.collectors.register("jobs", metrics.collect)
     site.health_components.register(
         "webhooks", site.HealthComponent(health.lost_webhooks, well="None is known to be lost.")

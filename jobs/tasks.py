@@ -1,4 +1,4 @@
-"""What the background loops and django-q2 call."""
+"""The tasks that the background loops and django-q2 call."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from jobs.webhooks import apply
 logger = logging.getLogger("simpletuner.cloud.background")
 
 _seen: dict[str, object] = {}
-_looked_in: dict[str, int] = {}
+_last_full_check: dict[str, int] = {}
 
 
 def polling_wanted() -> bool:
-    """Whether the poller runs: as the configuration says, or else exactly while no webhook address is set."""
+    """Whether the poller runs: as the configuration says, or else while no webhook address is set."""
     explicit = get_enterprise_config().job_polling_explicit
     if explicit is not None:
         return explicit
@@ -33,7 +33,7 @@ def polling_wanted() -> bool:
 
 @loop("job status polling", failure_message="Error in job polling")
 def poll_jobs() -> dict[str, int]:
-    """Ask the providers about every active job."""
+    """Ask the providers for every active job."""
     started = time.monotonic()
     outcome = refresh.refresh(refresh.active_jobs(), source=Source.POLL)
     counts = {"refreshed": outcome.refreshed, "failed": outcome.failed}
@@ -44,7 +44,7 @@ def poll_jobs() -> dict[str, int]:
 
 @loop("job upkeep")
 def keep_up() -> dict[str, int]:
-    """What has to be done whether or not the poller runs."""
+    """Do the maintenance that doesn't depend on the poller."""
     return maintenance.run()
 
 
@@ -52,36 +52,36 @@ def capture_logs() -> int:
     """Fetch the logs of jobs that have just ended, before their provider deletes them."""
     count = refresh.capture_logs(source=Source.POLL)
     if count >= refresh.MAX_LOGS_PER_CYCLE:
-        # Of many that ended together, one wish may have come for all.
+        # Many jobs that ended together may have enqueued only one task.
         async_task("jobs.tasks.capture_logs")
     return count
 
 
 def apply_webhooks() -> int:
-    """Apply the deliveries that came too many at once to be applied on the spot."""
+    """Apply the deliveries that arrived too fast to be applied at once."""
     return apply.apply_leftovers()
 
 
 def watch_local_trainings() -> None:
-    """Refresh the jobs whose training on this machine has something new. Called five times a second.
+    """Refresh the jobs whose training on this machine has changed. Called five times a second.
 
-    Once a second it looks at everything; in between only for those that have ended, whose slot somebody waits for.
+    Once a second it checks everything; in between only for ended ones, whose slot another job waits for.
     """
     second = int(time.time())
-    changed = ended_jobs(_seen) if _looked_in.get("second") == second else changed_jobs(_seen)
-    _looked_in["second"] = second
+    changed = ended_jobs(_seen) if _last_full_check.get("second") == second else changed_jobs(_seen)
+    _last_full_check["second"] = second
     if changed:
         refresh.refresh(list(Job.objects.filter(pk__in=changed, status__in=ACTIVE)), source=Source.POLL)
 
 
 def clear_away(job_id: str) -> bool:
-    """Remove the files of a job that was deleted."""
+    """Remove a deleted job's files."""
     job = Job.objects.filter(pk=job_id, deleted_at__isnull=False).select_related("dataset").first()
     return job is not None and maintenance.remove_files(job)
 
 
 def cancel_at_provider(job_id: str) -> bool:
-    """Ask the job's provider to stop it, and then whether it has: what it answered is not believed."""
+    """Ask the job's provider to stop it, and then for its status: the answer to the first is not trusted."""
     job = Job.objects.filter(pk=job_id).first()
     if job is None or not refresh.cancel_at_providers([job]):
         return False

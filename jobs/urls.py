@@ -1,4 +1,4 @@
-"""Addresses of the jobs room."""
+"""The URLs of the jobs room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training configs that organizations keep."""
+"""Training configs that organizations store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.validators import NAME_LIMIT, plain_name
 
 
 class TrainingConfig(models.Model):
-    """A config that an organization keeps under a name, for `config_name_to_load`."""
+    """A config that an organization stores under a name, for `config_name_to_load`."""
 
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="training_configs")
     name = models.CharField(max_length=NAME_LIMIT, validators=[plain_name])

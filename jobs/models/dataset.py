@@ -1,4 +1,4 @@
-"""Uploaded datasets, and what providers have of them."""
+"""Uploaded datasets, and their copies at providers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from jobs.identifiers import new_job_id
 
 
 class DatasetUpload(models.Model):
-    """One archive that somebody uploaded for trainings. Its content never changes: another one has another id."""
+    """One uploaded archive for trainings. Its content never changes: another one has another id."""
 
     class Kind(models.TextChoices):
-        """What sort of archive it is."""
-
         ZIP = "zip", "zip"
         TAR = "tar", "tar"
         TAR_GZ = "tar.gz", "tar.gz"
@@ -29,7 +27,7 @@ class DatasetUpload(models.Model):
     sha256 = models.CharField(max_length=64)
     files = models.PositiveIntegerField()
     unpacked_size = models.PositiveBigIntegerField()
-    #: The machine that took it in.
+    #: The machine that received it.
     stored_on = models.CharField(max_length=255)
     created_at = models.DateTimeField(default=timezone.now)
     last_used_at = models.DateTimeField(default=timezone.now)
@@ -50,7 +48,7 @@ class DatasetUpload(models.Model):
 
 
 class DatasetCopy(models.Model):
-    """How much of a dataset a provider has, and how the provider calls it."""
+    """How much of a dataset a provider has, and the provider's id of it."""
 
     upload = models.ForeignKey(DatasetUpload, models.CASCADE, related_name="copies")
     provider = models.CharField(max_length=40)

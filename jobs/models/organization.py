@@ -1,4 +1,4 @@
-"""Teams, and who belongs to them as what."""
+"""Organizations, and their members."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Organization(models.Model):
 
 
 class Membership(models.Model):
-    """A user's standing in one organization."""
+    """A user's role in one organization."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="memberships")

@@ -1,4 +1,4 @@
-"""What an operator sets for a provider."""
+"""An operator's settings of a provider."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jobs.validators import holds_no_secret
 
 
 class ProviderConfig(models.Model):
-    """What the operator set for one provider. A change is in force at the next look, without a restart."""
+    """An operator's settings of one provider. A change is in force at the next read, without a restart."""
 
     name = models.CharField(max_length=40, primary_key=True)
     enabled = models.BooleanField(default=True)
@@ -31,15 +31,15 @@ class ProviderConfig(models.Model):
     discovery_organization = models.ForeignKey(
         Organization, models.SET_NULL, null=True, blank=True, help_text="Whose the jobs are that were made elsewhere."
     )
-    #: Shared by all processes: how often in a row it could not be asked, and until when nobody tries again.
+    #: Shared by all processes: the failed requests in a row, and the end of the pause after them.
     outage_failures = models.PositiveIntegerField(default=0, editable=False)
     outage_until = models.DateTimeField(null=True, editable=False)
-    #: Somebody is asking about all of its active jobs, until this moment at most.
+    #: A process is refreshing all of its active jobs, until this time at most.
     refresh_until = models.DateTimeField(null=True, editable=False)
     silence_minutes = models.PositiveIntegerField(
         default=15, help_text="With a webhook address: a job not heard of for so long is asked about; 0: never."
     )
-    #: When it was first found that a job had changed and no webhook told; None once one arrived again.
+    #: When a job was first found changed without a webhook; None once a webhook arrived again.
     webhooks_missed_at = models.DateTimeField(null=True, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 

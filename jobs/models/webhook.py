@@ -1,4 +1,4 @@
-"""What providers delivered at our door."""
+"""Received webhook deliveries."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-#: What may be applied, by its verdict. SQLite finds a partial index by comparing its condition with the query's, which
-#: it can do with single values, but not with a list of them: with an IN it reads the whole table.
+#: The verdicts of deliveries that may be applied. SQLite finds a partial index by comparing its condition with the
+#: query's, which works with single values but not with a list: with an IN it reads the whole table.
 APPLICABLE = ("accepted", "unsigned")
 IS_APPLICABLE = Q(verdict=APPLICABLE[0]) | Q(verdict=APPLICABLE[1])
 HAS_ID = ~Q(delivery_id="")
 
 
 class WebhookDelivery(models.Model):
-    """One delivery at our door, what we thought of it, and what came of it. Kept for 30 days."""
+    """One received delivery, its verdict and its outcome. Kept for 30 days."""
 
     class Verdict(models.TextChoices):
         ACCEPTED = "accepted"
@@ -28,9 +28,9 @@ class WebhookDelivery(models.Model):
     delivery_id = models.CharField(max_length=200, blank=True)
     received_at = models.DateTimeField(default=timezone.now, db_index=True)
     verdict = models.CharField(max_length=20, choices=Verdict.choices)
-    #: What came of an accepted one; empty until it was applied.
+    #: The outcome of an accepted one; empty until it was applied.
     outcome = models.CharField(max_length=200, blank=True)
-    #: How often the same delivery came again.
+    #: How often the same delivery arrived again.
     repeats = models.PositiveIntegerField(default=0)
     sender = models.GenericIPAddressField(null=True)
     marker = models.CharField(max_length=40, blank=True)
@@ -45,7 +45,7 @@ class WebhookDelivery(models.Model):
         ordering = ["-id"]
         verbose_name_plural = "webhook deliveries"
         constraints = [
-            # A delivery that is repeated while the first one is still being applied.
+            # Against a delivery that is repeated while the first one is still being applied.
             models.UniqueConstraint(
                 fields=["provider", "delivery_id"],
                 name="one_delivery_an_id",
