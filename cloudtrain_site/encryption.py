@@ -1,7 +1,7 @@
-"""Secrets apart from the values they stood in: taken out, encrypted, and put back.
+"""The secrets of a config, apart from it: extracted, encrypted, and restored.
 
-What is a secret is told by `redaction`: in its place stays what it shows of it. The keys are derived from SECRET_KEY,
-and from each of SECRET_KEY_FALLBACKS for what was sealed before a change.
+`redaction` decides what is a secret; its mask stays in the secret's place. The keys are derived from SECRET_KEY, and
+from each of SECRET_KEY_FALLBACKS for secrets encrypted before a change.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from django.conf import settings
 
 from cloudtrain_site.redaction import MASK, MIN_KNOWN_LENGTH, mask_secrets, mask_text
 
-# Loaded with the first secret, in the functions below: cryptography is 6 MB, and few configs hold one.
+# Imported at the first secret, in the functions below: cryptography takes 6 MB, and few configs contain a secret.
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
 Path: TypeAlias = tuple[str | int, ...]
-#: A secret and where it stood.
+#: A secret and its place.
 Secret: TypeAlias = tuple[Path, Any]
 
 SEALING = b"cloudtrain sealed secrets"
 PRINTING = b"cloudtrain fingerprints of secrets"
-#: What a line that was cut short ends with.
+#: The end of a shortened line.
 CUT = "..."
-#: In the place of a mask, this is masked wherever a secret would be.
+#: A text that is masked wherever a secret would be.
 _PROBE = "x1" * 12
 
 
 class SecretsLostError(Exception):
-    """What was sealed can't be opened: it was sealed under another SECRET_KEY, or is damaged."""
+    """The secrets can't be decrypted: they were encrypted under another SECRET_KEY, or are damaged."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -44,7 +44,7 @@ class SecretsLostError(Exception):
 
 
 def extract_secrets(value: Any) -> tuple[Any, list[Secret]]:
-    """A copy of `value` with its secrets masked, and the secrets."""
+    """Return a copy of `value` with its secrets masked, and the secrets."""
     masked = mask_secrets(value)
     return masked, list(_changes(value, masked, ()))
 
@@ -63,7 +63,7 @@ def _changes(value: Any, masked: Any, path: Path) -> Iterator[Secret]:
 
 
 def restore_secrets(value: Any, secrets: Sequence[Secret]) -> Any:
-    """A copy of `value` with the secrets where they were. Raises SecretsLostError when their places are gone."""
+    """Return a copy of `value` with its secrets. Raises SecretsLostError when their places are gone."""
     for path, secret in secrets:
         value = _with(value, path, secret)
     return value
@@ -81,7 +81,7 @@ def _with(value: Any, path: Path, secret: Any) -> Any:
 
 
 def value_at(value: Any, path: Path) -> Any:
-    """What stands at `path`; None when nothing does."""
+    """Return the value at `path`; None: there is none."""
     for step in path:
         try:
             value = value[step]
@@ -91,29 +91,29 @@ def value_at(value: Any, path: Path) -> Any:
 
 
 def seal(secrets: Sequence[Secret]) -> str:
-    """The secrets as one encrypted text; empty when there are none."""
-    return _locks(keys()).encrypt(json.dumps(secrets).encode()).decode() if secrets else ""
+    """Return the secrets as one encrypted text; empty: there are none."""
+    return _ciphers(keys()).encrypt(json.dumps(secrets).encode()).decode() if secrets else ""
 
 
 def open_sealed(sealed: str) -> list[Secret]:
-    """What `seal` was given. Raises SecretsLostError."""
+    """Decrypt the result of `seal`. Raises SecretsLostError."""
     if not sealed:
         return []
     from cryptography.fernet import InvalidToken
 
     try:
-        return [(tuple(path), secret) for path, secret in json.loads(_locks(keys()).decrypt(sealed.encode()))]
+        return [(tuple(path), secret) for path, secret in json.loads(_ciphers(keys()).decrypt(sealed.encode()))]
     except InvalidToken:
         raise SecretsLostError from None
 
 
 def keys() -> tuple[str, ...]:
-    """The key that seals, and those that only open."""
+    """Return the key that encrypts, and those that only decrypt."""
     return (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
 
 
 @lru_cache(maxsize=8)
-def _locks(secret_keys: tuple[str, ...]) -> MultiFernet:
+def _ciphers(secret_keys: tuple[str, ...]) -> MultiFernet:
     from cryptography.fernet import Fernet, MultiFernet
 
     return MultiFernet([Fernet(urlsafe_b64encode(_derived(key, SEALING))) for key in secret_keys])
@@ -128,7 +128,7 @@ def _derived(key: str, purpose: bytes) -> bytes:
 
 
 def fingerprints(secrets: Sequence[Secret], key: str = "") -> dict[str, str]:
-    """For each place (as JSON) a keyed fingerprint of its secret, from which the secret can't be guessed."""
+    """Return for each place (as JSON) a keyed fingerprint of its secret, which doesn't reveal the secret."""
     if not secrets:
         return {}
     printing = _derived(key or settings.SECRET_KEY, PRINTING)
@@ -141,7 +141,7 @@ def _print(key: bytes, path: Path, secret: Any) -> str:
 
 
 def masked_places(value: Any, path: str = "") -> list[str]:
-    """Where in `value` a mask stands for a secret that isn't there, as dotted paths."""
+    """Return the dotted paths in `value` where a mask has no secret."""
     if isinstance(value, str):
         return [path] if _is_masked(value) else []
     if isinstance(value, Mapping):
@@ -158,17 +158,17 @@ def _is_masked(text: str) -> bool:
 
 
 class SecretScrubber:
-    """Puts as many stars over the secrets in a text as they have bytes, so that each place in it stays where it is."""
+    """Replaces each byte of a secret in a text with a star, so that offsets in the text stay the same."""
 
     def __init__(self, secrets: Sequence[Secret] = ()) -> None:
         texts = {text.encode(errors="surrogatepass") for text in _texts([secret for _, secret in secrets])}
         # The longest first: one may be a part of another.
         self._known = sorted(texts, key=len, reverse=True)
-        #: So many bytes more, on both sides of a piece of a text, show each secret that is partly in the piece.
+        #: The bytes to read beyond both ends of a piece of a text, to find each secret that is partly in the piece.
         self.reach = max(map(len, self._known), default=1) - 1
 
     def __call__(self, data: bytes) -> bytes:
-        """`data` under stars, with what is left of a secret where the data begins or ends in the middle of one."""
+        """Return `data` scrubbed, also of parts of a secret at its beginning and its end."""
         for secret in self._known:
             data = data.replace(secret, b"*" * len(secret))
             lengths = range(len(secret) - 1, MIN_KNOWN_LENGTH - 1, -1)
@@ -180,14 +180,14 @@ class SecretScrubber:
 
 
 def scrub(text: str, secrets: Sequence[Secret]) -> str:
-    """`text` under stars, as SecretScrubber has it. Dots at its end may stand for what was cut off."""
+    """Return `text` scrubbed as by SecretScrubber. Dots at its end may stand for a cut-off rest."""
     scrubber, dots = SecretScrubber(secrets), CUT if text.endswith(CUT) else ""
-    words = text.removesuffix(dots).encode(errors="surrogatepass")
-    return scrubber(words).decode(errors="surrogatepass") + dots
+    data = text.removesuffix(dots).encode(errors="surrogatepass")
+    return scrubber(data).decode(errors="surrogatepass") + dots
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """The strings in a secret that are long enough to be known by, as they are and as JSON and Python write them."""
+    """Yield the strings in a secret that are long enough to search for, plain and as JSON and Python write them."""
     if isinstance(value, str) and len(value) >= MIN_KNOWN_LENGTH:
         yield from (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1])
     elif isinstance(value, Mapping):

@@ -18,7 +18,7 @@ logger = logging.getLogger("simpletuner.cloud.background")
 
 PATH_VARIABLE = "SIMPLETUNER_ENTERPRISE_CONFIG"
 INTERVAL_VARIABLE = "SIMPLETUNER_JOB_POLL_INTERVAL"
-LONGEST_INTERVAL = 86_400
+MAX_INTERVAL_SECONDS = 86_400
 PLACEHOLDERS = ("python", "config", "dataloader", "output_dir", "job_dir", "dataset")
 SAMPLE_TRAINER = (
     *("{python}", "-m", "jobs.sample_trainer"),
@@ -40,7 +40,7 @@ _SETTLED_NS = 100_000_000
 
 @dataclass(frozen=True)
 class LocalSettings:
-    """How this machine trains."""
+    """The settings of this machine's trainings."""
 
     command: tuple[str, ...] = SAMPLE_TRAINER
     max_running: int = 1
@@ -49,16 +49,16 @@ class LocalSettings:
 
 @dataclass(frozen=True)
 class ProviderSections:
-    """What the file says of each provider; the rest is in the database."""
+    """The file's part of the providers' settings; the rest is in the database."""
 
     local: LocalSettings = LocalSettings()
 
 
 @dataclass(frozen=True)
 class EnterpriseConfig:
-    """What is in force: the file's values, the environment's where that wins, and the defaults."""
+    """The configuration in force: the file's values, the environment's where they win, and the defaults."""
 
-    #: What was said; None: nothing was, and polling is on exactly while no webhook address is set.
+    #: None: not set, and polling is on exactly while no webhook address is set.
     job_polling_explicit: bool | None = None
     job_polling_interval: int = 30
     queue_interval: int = 5
@@ -71,12 +71,10 @@ class EnterpriseConfig:
 
     @property
     def job_polling_enabled(self) -> bool:
-        """Whether polling was switched on explicitly."""
         return self.job_polling_explicit is True
 
     @property
     def local(self) -> LocalSettings:
-        """`providers.local`."""
         return self.providers.local
 
 
@@ -90,7 +88,7 @@ SCHEMA: Schema = {
     "background": {
         "job_status_polling": {
             "enabled": boolean(),
-            "interval_seconds": whole_number(1, LONGEST_INTERVAL, " of seconds"),
+            "interval_seconds": whole_number(1, MAX_INTERVAL_SECONDS, " of seconds"),
         },
         "queue_processing": {"enabled": boolean(), "interval_seconds": whole_number(1, 60, " of seconds")},
     },
@@ -105,7 +103,7 @@ SCHEMA: Schema = {
 
 
 def find_enterprise_file() -> Path | None:
-    """The file in force: the one that the environment names, or else the first of the usual places that has one."""
+    """Return the file in force: the one that the environment names, or the first of the usual places with one."""
     named = os.environ.get(PATH_VARIABLE)
     if named:
         path = path_of(named)
@@ -127,12 +125,12 @@ def _is_there(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:
-        return False  # a folder that this account may not look into holds nothing for it
+        return False  # this account may not read the folder
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """A configuration, and what it was made from."""
+    """A configuration, and the inputs that it was read from."""
 
     config: EnterpriseConfig
     variables: tuple[str, ...]
@@ -140,7 +138,7 @@ class _Reading:
 
 
 class _Memory:
-    """The last reading, what came of the last good one, and what was said of it: once for each place is enough."""
+    """The last reading, the last valid configuration, and the logged warnings: each is logged once."""
 
     last: _Reading | None = None
     in_force: EnterpriseConfig | None = None
@@ -167,10 +165,10 @@ def get_enterprise_config() -> EnterpriseConfig:
 
 
 def config_in_force() -> EnterpriseConfig:
-    """The configuration; while it can't be used, the last one of this process that could, which is said once.
+    """Return the configuration; while it is invalid, this process's last valid one, which is logged once.
 
-    For what a site does all day: a slip in the file stops a start, not a site that runs. Raises ConfigurationError when
-    there has been none yet.
+    For a running site: an error in the file stops a start, but not a running site. Raises ConfigurationError when there
+    has been no valid one yet.
     """
     try:
         config = get_enterprise_config()
@@ -189,7 +187,7 @@ def _identity(path: Path | None) -> tuple[int, ...]:
     try:
         status = path.stat() if path else None
     except OSError:
-        status = None  # gone between two looks: reading it will say so
+        status = None  # removed meanwhile: reading it will raise
     return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status else ()
 
 
@@ -202,9 +200,9 @@ def _environment(variables: Iterable[str]) -> tuple[str | None, ...]:
 
 
 def _config_of(source: YamlSource | None) -> EnterpriseConfig:
-    found = source.read(SCHEMA) if source else {}
-    values = {key: item.value for key, item in found.items()}
-    sources = {key: f"{source.path}:{item.line}" for key, item in found.items()} if source else {}
+    in_file = source.read(SCHEMA) if source else {}
+    values = {key: item.value for key, item in in_file.items()}
+    sources = {key: f"{source.path}:{item.line}" for key, item in in_file.items()} if source else {}
     if os.environ.get(INTERVAL_VARIABLE):
         values[POLLING_INTERVAL] = _interval_of_environment()
         sources[POLLING_INTERVAL] = f"environment {INTERVAL_VARIABLE}"
@@ -230,12 +228,12 @@ def _config_of(source: YamlSource | None) -> EnterpriseConfig:
 
 
 def _interval_of_environment() -> int:
-    given = os.environ[INTERVAL_VARIABLE]
-    kind = whole_number(1, LONGEST_INTERVAL, " of seconds")
+    text = os.environ[INTERVAL_VARIABLE]
+    kind = whole_number(1, MAX_INTERVAL_SECONDS, " of seconds")
     try:
-        return int(kind.read(Text(given.strip(), given)))
+        return int(kind.read(Text(text.strip(), text)))
     except ValueError:
-        raise ConfigurationError(f"{INTERVAL_VARIABLE} is {given!r}, but it must be {kind.allowed}.") from None
+        raise ConfigurationError(f"{INTERVAL_VARIABLE} is {text!r}, but it must be {kind.allowed}.") from None
 
 
 def _warn_once(sentence: str) -> None:

@@ -35,7 +35,7 @@ class BodyTooLarge(exceptions.APIException):
 
 
 def error_body(detail: str, code: str, errors: dict[str, list[str]] | None = None) -> dict[str, Any]:
-    """The contract's error object."""
+    """Return the contract's error object."""
     body: dict[str, Any] = {"detail": detail, "code": code, "correlation_id": get_correlation_id()}
     if errors:
         body["errors"] = errors
@@ -43,7 +43,7 @@ def error_body(detail: str, code: str, errors: dict[str, list[str]] | None = Non
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """What DRF answers to `error`; None lets an unexpected one go on to Django's own handling."""
+    """Return DRF's answer to `error`; None: Django handles it."""
     if isinstance(error, Http404):
         error = exceptions.NotFound("There is no such thing here, or it is not yours to see.")
     elif isinstance(error, PermissionDenied):
@@ -75,7 +75,7 @@ def _validation_body(detail: Any) -> dict[str, Any]:
 
 
 def _sentences(value: Any) -> list[str]:
-    """The messages in whatever nesting DRF gave them."""
+    """Return the messages from any nesting of DRF's."""
     if isinstance(value, dict):
         return [f"{key}: {text}" for key, item in value.items() for text in _sentences(item)]
     if isinstance(value, list | tuple):
@@ -97,7 +97,7 @@ def _is_api(request: HttpRequest) -> bool:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """400 outside of a DRF view. Who has put the site behind a proxy sees it first for a missing ALLOWED_HOSTS."""
+    """Answer 400 outside of a DRF view. Behind a new proxy its first cause is a missing ALLOWED_HOSTS."""
     is_host = isinstance(exception, DisallowedHost)
     if _is_api(request):
         detail = "The request could not be understood."
@@ -108,27 +108,27 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """403 for a form: a page that is too old, or a proxy whose address the site was not told."""
+    """Answer 403 for a form: the page is too old, or the site doesn't know its proxy's address."""
     is_foreign = reason.startswith(_BAD_ORIGIN)
     return csrf.csrf_failure(request, reason, "403_origin.html" if is_foreign else "403_csrf.html")
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """403 outside of a DRF view."""
+    """Answer 403 outside of a DRF view."""
     if _is_api(request):
         return JsonResponse(error_body("You may not do this.", "permission_denied"), status=403)
     return defaults.permission_denied(request, exception)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404 outside of a DRF view."""
+    """Answer 404 outside of a DRF view."""
     if _is_api(request):
         return JsonResponse(error_body("There is nothing at this address.", "not_found"), status=404)
     return defaults.page_not_found(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """500: the log has the traceback, under the correlation id that is given here."""
+    """Answer 500: the log has the traceback, under the answer's correlation id."""
     if _is_api(request):
         detail = "Something went wrong on our side. The log has the details under this correlation id."
         return JsonResponse(error_body(detail, "server_error"), status=500)

@@ -1,4 +1,4 @@
-"""What the rooms above may plug into the site. Each room's `registrations.py` says what it plugs in where."""
+"""The site's extension points for the rooms above. Each room's `registrations.py` lists its own."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from prometheus_client.core import Metric
 
 from cloudtrain_site.registry import Registry
 
-#: Given who asks, the figures for Prometheus that they may see. Asked at every scrape.
+#: Returns the Prometheus metrics that a user may see. Called at every scrape.
 Collector = Callable[[User | AnonymousUser], Iterable[Metric]]
 collectors: Registry[Collector] = Registry()
 
 
 @dataclass(frozen=True, slots=True)
 class HealthComponent:
-    """A part of `GET /api/cloud/health`.
+    """A component of `GET /api/cloud/health`.
 
-    `warning` is called at every look, so it asks the database little. It returns "" while all is well (the answer then
-    shows `well`), or the sentence that tells what is wrong and what helps, which makes the component "degraded". When
-    it raises, the component is degraded too and the answer names the kind of error alone. Everybody who is signed in
-    reads the sentence: it tells nothing that only one organization may know.
+    `warning` is called at every request, so it should query little. It returns "" while all is well (the answer then
+    shows `well`), or a sentence with the problem and its remedy, which makes the component "degraded". If it raises,
+    the component is degraded too, and the answer names only the kind of error. All signed-in users read the sentence:
+    it must not contain anything that only one organization may know.
     """
 
     warning: Callable[[], str]
@@ -34,30 +34,31 @@ health_components: Registry[HealthComponent] = Registry()
 
 @dataclass(frozen=True, slots=True)
 class RequestLimit:
-    """How large a request may be, in bytes with all that is around its content; what a larger one is told."""
+    """The largest size of a whole request, in bytes, and the error for a larger one."""
 
     max_bytes: int
     refusal: str
 
 
-#: By the path of the address, for those that take more, or less, than others do.
+#: By the address's path, where the limit differs from the general one.
 request_limits: Registry[RequestLimit] = Registry()
 
-#: The kinds of mail that a room sends and everybody chooses about: what the account page says of each.
+#: The kinds of mail that a user can mute, with their labels on the account page.
 mail_kinds: Registry[str] = Registry()
 
 
 @dataclass(frozen=True, slots=True)
 class LoopSpec:
-    """A background loop. Schedule rows hold its name and its task, so neither may change.
+    """A background loop. Schedule rows contain its name and its task, so neither may change.
 
-    The task is a dotted path, and so is what says whether the loop is wanted: a process that serves loads neither.
+    `task` is a dotted path, and so is `wanted`, which returns whether the loop is enabled: a serving process imports
+    neither.
     """
 
     task: str
     seconds: Callable[[], float]
     wanted: str | None = None
-    #: What the log says when the loop is switched on or off, and when it can't be begun; "": nothing of its own.
+    #: The log messages when the loop is enabled, disabled, or can't be started; "": none.
     started: str = ""
     stopped: str = ""
     start_failed: str = ""
@@ -68,7 +69,7 @@ loops: Registry[LoopSpec] = Registry()
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """What each machine must look at by itself, since it sees only its own: a dotted path, called every `seconds`."""
+    """A check that each machine must do for itself: a dotted path, called every `seconds`."""
 
     task: str
     seconds: float

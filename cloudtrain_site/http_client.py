@@ -1,4 +1,4 @@
-"""The outbound HTTP client, and the correlation id that it passes on."""
+"""The outbound HTTP client, which sends the correlation id."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LIMITS = httpx.Limits(max_connections=50, max_keepalive_connections=50)
 
 
 def get_async_client(**options: Any) -> httpx.AsyncClient:
-    """An httpx client that sends the correlation id of whoever makes the request; `options` are httpx's own.
+    """Return an httpx client that sends the correlation id of each request's caller; `options` are httpx's own.
 
-    One client serves one event loop, and may outlive the work that made it: the id is read at each request.
-    Waiting for one of its 50 connections never times out, so let no more than that many requests run at once.
+    One client serves one event loop, and may outlive the work that made it: the id is read at each request. Waiting for
+    one of its 50 connections never times out, so run at most that many requests at once.
     """
     hooks: dict[str, list[Any]] = options.pop("event_hooks", None) or {}
     hooks = {**hooks, "request": [_add_correlation_id, _keep_body_whole, *hooks.get("request", [])]}
@@ -35,7 +35,7 @@ def get_async_client(**options: Any) -> httpx.AsyncClient:
 
 @cache
 def _ssl_context() -> ssl.SSLContext:
-    """Shared, since reading the certificates takes 40 ms for each client otherwise."""
+    """Return one context for all clients: reading the certificates takes 40 ms."""
     return httpx.create_ssl_context()
 
 
@@ -46,7 +46,7 @@ async def _add_correlation_id(request: httpx.Request) -> None:
 async def _keep_body_whole(request: httpx.Request) -> None:
     """Load a body that is in memory anyway: after a redirect the transport would send even an empty one in chunks.
 
-    A server that expects no body of a GET takes the chunks for the next request.
+    A server that expects no body after a GET takes the chunks for the next request.
     """
     if isinstance(request.stream, httpx.ByteStream):
         await request.aread()

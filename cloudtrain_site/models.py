@@ -1,4 +1,4 @@
-"""What the site itself keeps: keys, and how its loops are doing."""
+"""The site's own tables: API keys, loops and their runs, preferences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from knox.models import AbstractAuthToken
 
 
 class ApiKey(AbstractAuthToken):  # type: ignore[misc]
-    """A user's key for the API. Only its digest is kept; the key itself is shown once, when it is made."""
+    """A user's key for the API. Only its digest is stored; the key itself is shown once, when it is made."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="auth_token_set")
     name = models.CharField(max_length=100, blank=True)
@@ -26,17 +26,16 @@ class ApiKey(AbstractAuthToken):  # type: ignore[misc]
 
     @property
     def is_expired(self) -> bool:
-        """Whether its time is over."""
         return self.expiry is not None and bool(self.expiry <= timezone.now())
 
 
 class Loop(models.Model):
-    """How one background loop is doing, and who runs it now."""
+    """The state of one background loop, and its lease."""
 
     name = models.CharField(primary_key=True, max_length=60)
     interval_seconds = models.FloatField()
     enabled = models.BooleanField(default=True)
-    #: Since when it has been wanted at this interval: one that was only now switched on is not late.
+    #: When it was enabled at this interval: a loop that was enabled just now is not late.
     wanted_since = models.DateTimeField(null=True)
     #: Held while a run goes on, so that a slow run is not doubled; runs out, so that a killed one blocks nobody.
     lease_token = models.CharField(max_length=32, null=True)
@@ -48,7 +47,7 @@ class Loop(models.Model):
     last_result = models.JSONField(null=True)
     last_error = models.TextField(blank=True)
     last_machine = models.CharField(max_length=100, blank=True)
-    #: When a run that had nothing to say was last kept.
+    #: When a run without work was last recorded.
     last_recorded_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -58,11 +57,10 @@ class Loop(models.Model):
         return self.name
 
     def is_running(self, now: datetime) -> bool:
-        """Whether somebody runs it at `now`."""
         return self.lease_until is not None and self.lease_until > now
 
     def is_late(self, now: datetime) -> bool:
-        """Whether it should run, and has not begun to for more than two of its intervals."""
+        """Whether it is enabled, and has not begun a run for more than two of its intervals."""
         last_beat = max((at for at in (self.last_started_at, self.wanted_since) if at), default=None)
         if not self.enabled or last_beat is None or self.is_running(now):
             return False
@@ -93,7 +91,7 @@ class LoopRun(models.Model):
 
 
 class Preferences(models.Model):
-    """What somebody chose for themselves; no row: everything as it is out of the box."""
+    """A user's preferences; no row: the defaults."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="preferences")
     time_zone = models.CharField(max_length=60, blank=True, help_text="Like Europe/Berlin; empty: the browser's.")
@@ -106,7 +104,7 @@ class Preferences(models.Model):
 
 
 class MutedMail(models.Model):
-    """A kind of mail that somebody doesn't want."""
+    """A kind of mail that a user doesn't want."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="muted_mail")
     kind = models.CharField(max_length=40)

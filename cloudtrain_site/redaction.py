@@ -1,4 +1,4 @@
-"""Keeps secrets out of what is logged and shown: by the name of a key, by the form of a value, and by known values."""
+"""Keeps secrets out of logs and pages: by the name of a key, by the form of a value, and by known values."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import unquote
 
 MASK = "***"
-# Deeper than any config of ours; what lies below is masked whole, so that no nesting can exhaust the stack.
+# Deeper than any real config. Deeper values are masked whole, so that no nesting can exhaust the stack.
 MAX_DEPTH = 40
-# Shorter values stand in too many other places to be taken for the secret that they also are.
+# Shorter values occur in too many other places to be masked as secrets.
 MIN_KNOWN_LENGTH = 8
 MIN_FOUND_LENGTH = 12
 
@@ -36,13 +36,13 @@ _WORDS = frozenset(
 )
 # `api_keys` holds secrets and `max_tokens` a number: a plural counts at the end of a name, and never for a number.
 _PLURALS = frozenset(f"{word}s" for word in _WORDS)
-# What makes a name tell about a secret instead of holding one: KeyError, token_count, key_name.
+# After these words a name describes a secret and doesn't hold one: KeyError, token_count, key_name.
 _HARMLESS_AFTER = frozenset(("count", "error", "errors", "type", "length", "size", "limit", "name", "names", "expires"))
 _SEGMENT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 _HOLDS_NOTHING = frozenset(["", "none", "null", "true", "false", MASK])
 
-# One of these stands in every text that a pattern below could match. Looking for them costs 4 µs, the patterns 40.
+# Every text that a pattern below matches contains one of these. Searching for them costs 4 µs, the patterns 40.
 _HINTS = (
     *("token", "key", "secret", "passw", "pwd", "passphrase", "credential", "cookie", "sessionid", "authorization"),
     *("signature=", "sig=", "bearer", "r8_", "whsec_", "hf_", "ct_", "sk-", "ghp_", "ghs_", "github_pat_", "akia"),
@@ -50,7 +50,7 @@ _HINTS = (
 _BEARER = re.compile(r"\b(bearer)(\s+|%20)[\w.~+/=-]+", re.IGNORECASE)
 _USERINFO = re.compile(r"""(://[^:/?#@\s"']*:)[^/?#\s"']*(?=@)""")
 _USERINFO_PASSWORD = re.compile(r"://[^:/?#@\s]*:([^/?#\s]+)@")
-# Whoever has the whole address of a signed download, S3's or Azure's, has what it leads to.
+# The whole address of a signed download, S3's or Azure's, gives access to the file.
 _SIGNATURE = re.compile(r"([?&](?:[\w-]{1,20}-)?sig(?:nature)?=)[^&#\s\"'<>\\)]+", re.IGNORECASE)
 _TOKEN = re.compile(
     r"(?<![A-Za-z0-9])(?:(?P<long>r8_|whsec_)[\w+/=-]{4,}"
@@ -74,7 +74,7 @@ _QUOTED = frozenset(("escaped", "double", "single"))
 
 
 class _KnownSecrets:
-    """Values that are secret wherever they turn up, as they are and as JSON writes them."""
+    """Values that are masked in every text, plain and as JSON writes them."""
 
     def __init__(self) -> None:
         self.values: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ _known = _KnownSecrets()
 
 
 def register_secret(value: str) -> None:
-    """Mask `value` from now on wherever it stands, also in the middle of a text. Very short ones are ignored."""
+    """Mask `value` from now on in every text. Very short ones are ignored."""
     _known.add(value)
 
 
@@ -101,8 +101,8 @@ def register_secrets_of(environment: Mapping[str, str]) -> None:
     Those that are short enough to be a plain word, like the password `postgres`, are left out.
     """
     for name, value in environment.items():
-        found = [value] if is_secret_name(name) else _USERINFO_PASSWORD.findall(value)
-        for secret in found:
+        secrets = [value] if is_secret_name(name) else _USERINFO_PASSWORD.findall(value)
+        for secret in secrets:
             if len(secret) >= MIN_FOUND_LENGTH:
                 _known.add(secret)
                 _known.add(unquote(secret))
@@ -143,7 +143,7 @@ def may_hold_secret(text: str) -> bool:
 
 
 def mask_secrets(value: Any, depth: int = 0) -> Any:
-    """A copy of `value` without its secrets: mappings and sequences are walked, texts are searched, the rest stays."""
+    """Return a copy of `value` without its secrets: mappings and sequences are walked, texts searched."""
     if isinstance(value, str):
         return mask_text(value)
     if isinstance(value, Mapping):
@@ -163,7 +163,7 @@ def _mask_mapping(mapping: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
 
 
 def _mask_sequence(items: Sequence[Any], depth: int) -> Sequence[Any]:
-    """An item after `--hub_token`, or the second of a pair like a header, is masked for the name before it."""
+    """Mask an item after `--hub_token`, or the second of a pair like a header, by the name before it."""
     masked = [mask_secrets(item, depth + 1) for item in items]
     is_pair = len(items) == 2
     for place, name in enumerate(items[:-1]):
@@ -174,7 +174,7 @@ def _mask_sequence(items: Sequence[Any], depth: int) -> Sequence[Any]:
 
 
 def mask_text(text: str) -> str:
-    """`text` with `***` for each secret in it: a known value, a token by its form, what a secret's name is given."""
+    """Return `text` with `***` for each secret: a known value, a token by its form, a value after a secret's name."""
     if not may_hold_secret(text):
         return text
     for known in _known.written:
@@ -189,7 +189,7 @@ def mask_text(text: str) -> str:
 
 
 def _keep_prefix(match: re.Match[str]) -> str:
-    """`hf_***`: whose token it was is no secret, and tells where to look."""
+    """Return `hf_***`: the token's kind is no secret, and says where to look."""
     return f"{match['long'] or match['plain'] or match['other']}{MASK}"
 
 
@@ -203,11 +203,11 @@ def _mask_assignments(text: str) -> str:
     done = 0
     while match := _ASSIGNMENT.search(text, done):
         value = _VALUE.match(text, match.end()) if _assigns(match) else None
-        # Only what surely is a secret is passed over: another assignment may stand in what isn't.
+        # Only a certain secret is skipped: another value may contain a further assignment.
         end = match.end()
         if value and value.lastgroup and _holds_secret(match["name"], value[value.lastgroup]):
             end = value.end(value.lastgroup)
-            # The value's quotes stay, so that JSON stays JSON; a scheme like Bearer goes with the value.
+            # The value's quotes stay, so that JSON stays JSON; a scheme like Bearer is masked with the value.
             start = value.start(value.lastgroup) if value.lastgroup in _QUOTED else match.end()
             pieces += [text[done:start], MASK]
         else:
@@ -217,6 +217,6 @@ def _mask_assignments(text: str) -> str:
 
 
 def _assigns(match: re.Match[str]) -> bool:
-    """Whether what follows belongs to the name. Not so in "Unknown key: interval": a word of a sentence."""
+    """Whether the name has a value. In "Unknown key: interval" it is a word of a sentence."""
     is_sentence = match["between"].strip() == ":" and match["name"].lower() in ("key", "keys")
     return is_secret_name(match["name"]) and not is_sentence

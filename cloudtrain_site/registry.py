@@ -1,4 +1,4 @@
-"""The one form in which a room above plugs something into a room below, which doesn't know it."""
+"""The registry by which a room above extends a room below, which doesn't import it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T]):
-    """What was registered, by name: small orders first, equal ones as they came."""
+    """The registered entries by name: small orders first, equal ones in the order of registration."""
 
     def __init__(self) -> None:
         self._entries: dict[str, tuple[int, T]] = {}
 
     def register(self, name: str, entry: T, *, order: int = 0) -> None:
-        """Keep `entry` under `name`. A second one under the same name replaces the first."""
+        """Add `entry` under `name`. A second one under the same name replaces the first."""
         self._entries[name] = order, entry
 
     def __getitem__(self, name: str) -> T:

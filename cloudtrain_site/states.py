@@ -17,7 +17,7 @@ from cloudtrain_site.database.unit_of_work import joined_unit
 
 
 class Source(models.TextChoices):
-    """Through which door a change came in."""
+    """The way by which a change was made."""
 
     API = "api"
     ADMIN = "admin"
@@ -30,14 +30,14 @@ class Source(models.TextChoices):
 
 @dataclass(frozen=True)
 class Actor:
-    """Who did it: a person, or a part of the system under its name."""
+    """The author of a change: a person, or a part of the system under its name."""
 
     name: str
     user_id: int | None = None
 
     @classmethod
     def of(cls, user: AbstractBaseUser | AnonymousUser) -> Actor:
-        """The person `user`. Raises ValueError for an anonymous one, who may change nothing."""
+        """Return the actor for `user`. Raises ValueError for an anonymous one, who may change nothing."""
         if not user.is_authenticated:
             raise ValueError("an anonymous user can't act")
         return cls(name=user.get_username(), user_id=user.pk)
@@ -48,7 +48,7 @@ SYSTEM = Actor(name="system")
 
 @dataclass(frozen=True)
 class Change:
-    """One move of one object, as it is put on record and told."""
+    """One move of one object, as it is recorded and published."""
 
     subject: str
     old: str
@@ -58,7 +58,7 @@ class Change:
     reason: str
     correlation_id: str
     at: datetime
-    #: What else the same transaction ends, by its subject: whoever hears of this need not look for it.
+    #: The subjects of other objects that the same transaction ends: receivers need not search for them.
     along: tuple[str, ...] = ()
 
     @classmethod
@@ -75,7 +75,7 @@ class Change:
         at: datetime | None = None,
         along: tuple[str, ...] = (),
     ) -> Change:
-        """A move of `obj` by the work at hand, at this moment, where nothing else is said."""
+        """Return a move of `obj` by the current work at this moment, unless the arguments say otherwise."""
         return cls(
             subject=obj.SUBJECT,
             old=old,
@@ -106,7 +106,7 @@ class Stateful(models.Model):
         raise NotImplementedError
 
     def announce(self, change: Change) -> None:
-        """Tell the rest of the program of `change`. Called once, after the commit."""
+        """Send the signal of `change` to the rest of the program. Called once, after the commit."""
 
 
 def change_state(
@@ -147,13 +147,13 @@ def change_state(
 def move_all(rows: models.QuerySet[Any], to: str, *, old: str, **fields: Any) -> int:
     """Move those of `rows` that are still at `old` to `to`, in one statement. Returns how many.
 
-    For moves that nobody is told of. The caller sees by `fields` which ones were its own (by a token of its own, say),
-    and writes their history in the same transaction.
+    For moves without an event. The caller identifies its own rows by `fields` (by a token of its own, say), and writes
+    their history in the same transaction.
     """
     return rows.filter(status=old).update(status=to, **fields) if to in rows.model.ALLOWED[old] else 0
 
 
 def _announce(obj: Stateful, change: Change) -> None:
-    """In the name of the work that made the change: the commit may come when that is over, as with a batch of them."""
+    """Restore the change's correlation id: the commit may run after its work has ended, as in a batch."""
     with correlation(change.correlation_id):
         obj.announce(change)

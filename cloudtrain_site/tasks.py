@@ -1,4 +1,4 @@
-"""What the site's own loop calls."""
+"""The task of the site's own loop."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cloudtrain_site.database.sqlite_analyze import refresh_statistics
 from cloudtrain_site.events import store
 from cloudtrain_site.models import LoopRun
 
-KEEP = timedelta(days=1)
-#: Rows a DELETE: small enough that no writer waits long for it.
-BATCH = 1000
-#: Below the time limit of a task; what is left over waits for the next hour.
+RETENTION = timedelta(days=1)
+#: Small enough that no other writer waits long for a DELETE.
+ROWS_PER_DELETE = 1000
+#: Below the time limit of a task; the next hour's run deletes the rest.
 BUDGET_SECONDS = 20.0
 
 
@@ -28,13 +28,13 @@ def housekeep() -> dict[str, int]:
     refresh_statistics()
     return {
         "events": store.trim(now),
-        "tasks": delete_in_batches(Task.objects.filter(stopped__lt=now - KEEP).order_by()),
-        "runs": delete_in_batches(LoopRun.objects.filter(started_at__lt=now - KEEP)),
+        "tasks": delete_in_batches(Task.objects.filter(stopped__lt=now - RETENTION).order_by()),
+        "runs": delete_in_batches(LoopRun.objects.filter(started_at__lt=now - RETENTION)),
     }
 
 
-def delete_in_batches(rows: QuerySet[Task] | QuerySet[LoopRun], batch: int = BATCH) -> int:
-    """Delete `rows`, some at a time and for a limited while; returns how many went."""
+def delete_in_batches(rows: QuerySet[Task] | QuerySet[LoopRun], batch: int = ROWS_PER_DELETE) -> int:
+    """Delete `rows` in batches, for BUDGET_SECONDS at most. Returns how many."""
     deadline = time.monotonic() + BUDGET_SECONDS
     deleted = 0
     while time.monotonic() < deadline:
