@@ -1,4 +1,4 @@
-"""Reads a YAML file against a schema. Whatever is wrong is told with file, line, key and what is allowed."""
+"""Reads a YAML file against a schema. Each error names file, line, key and the allowed values."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False,
 
 
 @dataclass(frozen=True)
-class Found:
-    """A value of the file, and the line that it stands in."""
+class ParsedValue:
+    """A value of the file, and its line."""
 
     value: Any
     line: int
@@ -33,7 +33,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Text:
-    """A scalar with its variables filled in. `shown` is how the file writes it: a variable may hold a secret."""
+    """A scalar with its variables filled in. `shown` is its text in the file: a variable may contain a secret."""
 
     value: str
     shown: str
@@ -42,7 +42,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a key may hold: `read` makes the value, or raises ValueError; `allowed` says it in words."""
+    """The values of a key: `read` makes the value, or raises ValueError; `allowed` describes them."""
 
     allowed: str
     read: Callable[[Any], Any]
@@ -53,12 +53,12 @@ Schema = Mapping[str, "Kind | Schema"]
 
 
 def boolean() -> Kind:
-    """`true` or `false`."""
+    """Accept `true` or `false`."""
     return Kind("true or false", lambda text: _BOOLEANS[_plain(text).lower()])
 
 
 def whole_number(lowest: int, highest: int, unit: str = "") -> Kind:
-    """A whole number within bounds, written as one."""
+    """Accept a whole number within bounds."""
 
     def read(text: Text) -> int:
         number = int(_plain(text)) if _WHOLE_NUMBER.fullmatch(_plain(text)) else lowest - 1
@@ -70,7 +70,7 @@ def whole_number(lowest: int, highest: int, unit: str = "") -> Kind:
 
 
 def list_of_texts(allowed: str, accept: Callable[[list[str]], bool]) -> Kind:
-    """A list of texts that `accept` says yes to."""
+    """Accept a list of texts for which `accept` returns True."""
 
     def read(items: list[Text]) -> tuple[str, ...]:
         values = [item.value for item in items]
@@ -88,7 +88,7 @@ def _plain(text: Text) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Builds the tree of nodes; refuses aliases, by which a small file can stand for gigabytes."""
+    """Builds the tree of nodes. Refuses aliases, with which a small file can expand to gigabytes."""
 
     depth = 0
 
@@ -107,17 +107,17 @@ class _Loader(yaml.SafeLoader):
 
 @dataclass
 class YamlSource:
-    """One file, and the environment that fills in its `${VAR}`."""
+    """One file, and the environment that replaces its `${VAR}`."""
 
     path: Path
     environment: Mapping[str, str]
     #: The variables that the file names, so that a cache can tell when one has changed.
     variables: set[str] = field(default_factory=set)
 
-    def read(self, schema: Schema) -> dict[str, Found]:
-        """The values that the file gives, by dotted key. Raises ConfigurationError."""
+    def read(self, schema: Schema) -> dict[str, ParsedValue]:
+        """Return the file's values by dotted key. Raises ConfigurationError."""
         root = self._compose(self._text())
-        found: dict[str, Found] = {}
+        found: dict[str, ParsedValue] = {}
         if root is not None:
             self._walk(root, schema, "", found)
         return found
@@ -152,7 +152,7 @@ class YamlSource:
             line = text[: error.position].count("\n") + 1
             self._refuse(line, "there is a control character; remove it")
 
-    def _walk(self, node: yaml.Node, schema: Schema, prefix: str, found: dict[str, Found]) -> None:
+    def _walk(self, node: yaml.Node, schema: Schema, prefix: str, found: dict[str, ParsedValue]) -> None:
         if isinstance(node, yaml.ScalarNode) and _is_empty(node):
             return  # a section whose keys are all commented out
         line = node.start_mark.line + 1
@@ -167,7 +167,7 @@ class YamlSource:
             lines[key] = _line(key_node)
             expected = schema[key]
             if isinstance(expected, Kind):
-                found[prefix + key] = Found(self._value(value_node, expected, prefix + key), lines[key])
+                found[prefix + key] = ParsedValue(self._value(value_node, expected, prefix + key), lines[key])
             else:
                 self._walk(value_node, expected, f"{prefix}{key}.", found)
 
@@ -185,28 +185,28 @@ class YamlSource:
             self._refuse(line, f"`{key}` has the tag {_short(node.tag)}, which means nothing here; remove it")
         if isinstance(node, yaml.ScalarNode) and _is_empty(node):
             self._refuse(line, f"`{key}` has no value; it must be {kind.allowed}, or the line be removed")
-        given: Text | list[Text]
+        text: Text | list[Text]
         if kind.is_list and isinstance(node, yaml.SequenceNode):
-            given = [self._item(item, kind, key) for item in node.value]
+            text = [self._item(item, kind, key) for item in node.value]
         elif isinstance(node, yaml.ScalarNode) and not kind.is_list:
-            given = self._fill_in(node, key)
+            text = self._fill_in(node, key)
         else:
             self._refuse(line, f"`{key}` is {_kind_of(node)}, but it must be {kind.allowed}")
         try:
-            return kind.read(given)
+            return kind.read(text)
         except (ValueError, KeyError):
-            shown = given.shown if isinstance(given, Text) else ", ".join(item.shown for item in given) or "empty"
-            quotes = ", without quotes" if isinstance(given, Text) and given.is_quoted else ""
+            shown = text.shown if isinstance(text, Text) else ", ".join(item.shown for item in text) or "empty"
+            quotes = ", without quotes" if isinstance(text, Text) and text.is_quoted else ""
             self._refuse(line, f"`{key}` is {_short(shown)}, but it must be {kind.allowed}{quotes}")
 
     def _item(self, node: yaml.Node, kind: Kind, key: str) -> Text:
         if not isinstance(node, yaml.ScalarNode) or _is_empty(node):
-            # The likeliest slip: {python} without quotes is a mapping to YAML.
+            # The likeliest mistake: {python} without quotes is a mapping in YAML.
             self._refuse(_line(node), f"`{key}` must be {kind.allowed}; put each item in quotes")
         return self._fill_in(node, key)
 
     def _fill_in(self, node: yaml.ScalarNode, key: str) -> Text:
-        """The scalar's text, with the environment in place of `${VAR}`; `$${` is a plain `${`."""
+        """Return the scalar's text, with the environment's values for `${VAR}`; `$${` is a plain `${`."""
 
         def replace(match: re.Match[str]) -> str:
             name = match[1]
@@ -221,8 +221,8 @@ class YamlSource:
 
         return Text(_VARIABLE.sub(replace, node.value), _as_written(node), is_quoted=node.style is not None)
 
-    def _refuse(self, line: int, what: str) -> NoReturn:
-        raise ConfigurationError(f"{self.path}, line {line}: {what}.")
+    def _refuse(self, line: int, problem: str) -> NoReturn:
+        raise ConfigurationError(f"{self.path}, line {line}: {problem}.")
 
 
 def _line(node: yaml.Node) -> int:

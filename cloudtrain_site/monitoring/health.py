@@ -1,4 +1,4 @@
-"""How the site is doing: for people, for load balancers, and for whoever wants to know why nothing moves."""
+"""The health of the site: for people and for load balancers."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from cloudtrain_site.models import Loop
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 #: From worst to best.
 ORDER = (UNHEALTHY, DEGRADED, HEALTHY)
-#: A task that waits longer than this means that no worker takes any.
-WAIT_SECONDS = 60.0
+#: A task that waits longer means that no worker takes any.
+MAX_WAIT_SECONDS = 60.0
 IS_IT_RUNNING = f"Is `{COMMAND} background` running?"
 
 _started = time.monotonic()
@@ -52,21 +52,21 @@ class Component:
 
 
 def components(now: datetime) -> list[Component]:
-    """Every part: the database, the broker, the events, each background loop, and what the rooms above add."""
-    found = [
+    """Return every component: database, broker, events, each background loop, and those of the rooms above."""
+    own = [
         _measured("database", _database, worst=UNHEALTHY),
         _measured("broker", partial(_broker, now)),
         _measured("events", _events),
     ]
-    if found[0].status == UNHEALTHY:
-        return found
-    added = [_measured(name, partial(_look, component)) for name, component in extensions.health_components.items()]
-    return [*found, *loops(now), *added]
+    if own[0].status == UNHEALTHY:
+        return own
+    added = [_measured(name, partial(_check, component)) for name, component in extensions.health_components.items()]
+    return [*own, *loops(now), *added]
 
 
-def _look(component: HealthComponent) -> tuple[str, str]:
-    trouble = component.warning()
-    return (DEGRADED, trouble) if trouble else (HEALTHY, component.well)
+def _check(component: HealthComponent) -> tuple[str, str]:
+    warning = component.warning()
+    return (DEGRADED, warning) if warning else (HEALTHY, component.well)
 
 
 def _measured(name: str, check: Callable[[], tuple[str, str]], worst: str = DEGRADED) -> Component:
@@ -92,7 +92,7 @@ def _broker(now: datetime) -> tuple[str, str]:
         return HEALTHY, f"Tasks waiting: {broker.queue_size()}."
     waiting = OrmQ.objects.filter(key=Conf.CLUSTER_NAME, lock__lte=now).aggregate(count=Count("pk"), oldest=Min("lock"))
     seconds = (now - waiting["oldest"]).total_seconds() if waiting["count"] else 0.0
-    if seconds > WAIT_SECONDS:
+    if seconds > MAX_WAIT_SECONDS:
         return DEGRADED, f"Tasks waiting: {waiting['count']}, the oldest for {seconds:.0f} s. {IS_IT_RUNNING}"
     return HEALTHY, f"Tasks waiting: {waiting['count']}."
 
@@ -102,7 +102,7 @@ def _events() -> tuple[str, str]:
 
 
 def loops(now: datetime) -> list[Component]:
-    """Each background loop, in the order of their table; one that has never been seen by a beat is late."""
+    """Return each background loop, in the order of their table; one that no beat has seen is degraded."""
     known = Loop.objects.in_bulk()
     return [
         _loop(known[name], now) if name in known else Component(name, DEGRADED, f"Has never run. {IS_IT_RUNNING}")
@@ -129,7 +129,7 @@ def _last_run(loop: Loop, now: datetime) -> str:
 
 
 def report(parts: list[Component]) -> dict[str, Any]:
-    """The whole: as bad as its worst part."""
+    """Return the answer: the site's status is that of its worst component."""
     return {
         "status": min((part.status for part in parts), key=ORDER.index),
         "uptime_seconds": round(time.monotonic() - _started, 1),
@@ -183,7 +183,7 @@ class HealthView(APIView):
         return rendered(HealthSerializer, report(components(timezone.now())))
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Without a database nobody can be recognised: then say that, and no more."""
+        """Report a missing database, without which no user can be authenticated, and nothing else."""
         if isinstance(exc, DatabaseError):
             gone = Component("database", UNHEALTHY, "Does not answer.")
             return rendered(HealthSerializer, report([gone]), status.HTTP_503_SERVICE_UNAVAILABLE)
@@ -226,7 +226,7 @@ class ReadyView(APIView):
 
 
 class _Migrations:
-    """Remembered once they are all there: looking costs 50 ms, and this version needs no more of them."""
+    """Remembers that all are applied: the check takes 50 ms, and this version needs no more of them."""
 
     applied = False
 

@@ -1,4 +1,4 @@
-"""Figures for Prometheus: each room says what it counts, and whoever asks gets what they may see of it."""
+"""Metrics for Prometheus, collected from each room, limited to what the user may see."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from cloudtrain_site.models import Loop
 
 
 def collect_loops(asker: User | AnonymousUser) -> Iterator[Metric]:
-    """The background loops: how they are doing is everybody's business, as in the health."""
+    """Yield the background loops' metrics, which all users may see, as in the health."""
     now = timezone.now()
-    began = GaugeMetricFamily(
+    last_start = GaugeMetricFamily(
         "cloudtrain_loop_last_start_timestamp_seconds", "When a background loop last began a run.", labels=["loop"]
     )
     late = GaugeMetricFamily("cloudtrain_loop_late", "1 while a background loop does not run in time.", labels=["loop"])
     for loop in Loop.objects.filter(enabled=True).order_by("name"):
         if loop.last_started_at is not None:
-            began.add_metric([loop.name], loop.last_started_at.timestamp())
+            last_start.add_metric([loop.name], loop.last_started_at.timestamp())
         late.add_metric([loop.name], float(loop.is_late(now)))
-    yield from (began, late)
+    yield from (last_start, late)
 
 
 class _Scrape:
-    """What one asker gets; a registry as the library's writer wants it."""
+    """One user's metrics, as a registry for the library's writer."""
 
     def __init__(self, asker: User | AnonymousUser) -> None:
         self.asker = asker
@@ -56,7 +56,7 @@ class _Text(BaseRenderer):
 
 
 class _AlwaysText(BaseContentNegotiation):
-    """Scrapers ask for several formats; this is the one that all of them read."""
+    """Ignores the requested format: all scrapers read this one."""
 
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> None:
         return None
@@ -80,7 +80,6 @@ class PrometheusView(APIView):
         return Response(text, content_type=CONTENT_TYPE_LATEST)
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Errors are JSON, as everywhere."""
         self.request.accepted_renderer = JSONRenderer()
         self.request.accepted_media_type = JSONRenderer.media_type
         return super().handle_exception(exc)

@@ -12,27 +12,26 @@ from django.core.management.base import BaseCommand
 from cloudtrain_site.background_tasks import start_background_tasks, stop_background_tasks
 from cloudtrain_site.serving.processes import follow_parent
 
-#: On a machine that has both, the web goes first, and the trainings started from here come after it too: a provider
-#: that gets no answer to its webhooks gives up on them, and what is applied a second later is not lost.
+#: On a machine with both, the web has priority over this process and the trainings that it starts: a provider gives up
+#: on webhooks that get no answer, while a delivery that is applied a second later is not lost.
 NICENESS = 5
 
 
 class Command(BaseCommand):
-    """Runs until SIGTERM or SIGINT; then lets running work end, or hands it back, within ten seconds."""
+    """Runs until SIGTERM or SIGINT; then lets running work end, or unlocks it for others, within ten seconds."""
 
     help = "Run the background loops and their workers, here and until Ctrl-C; as many as you like, on any machine."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run them."""
         follow_parent()
         os.nice(NICENESS)
         asyncio.run(_run())
 
 
 async def _run() -> None:
-    ended = asyncio.Event()
+    stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     await start_background_tasks()
-    await ended.wait()
+    await stopped.wait()
     await stop_background_tasks()

@@ -18,13 +18,12 @@ class Command(BaseCommand):
     help = "Make an API key for USER and print it, once: only a digest of it is kept."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """USER, --name and --days."""
         parser.add_argument("user", metavar="USER")
         parser.add_argument("--name", default="", help="what the key is for")
         parser.add_argument("--days", type=int, default=None, help="how long it is valid; left out: 365")
 
     def handle(self, *args: Any, user: str, name: str, days: int | None, **options: Any) -> None:
-        """Make the key. Raises CommandError for an unknown user and for a validity that is over before it began."""
+        """Make the key. Raises CommandError for an unknown user, and for less than one day."""
         owner = get_user_model().objects.filter(username=user).first()
         if owner is None:
             raise CommandError(f"There is no user {user!r}. Make one: {COMMAND} add_member {user} ORG ROLE --create")

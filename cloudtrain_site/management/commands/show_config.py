@@ -1,4 +1,4 @@
-"""`manage.py show_config`: what is in force, and where each value came from."""
+"""`manage.py show_config`: every setting in force, and its source."""
 
 from __future__ import annotations
 
@@ -21,46 +21,44 @@ STATUS_PAGE = "REPLICATE_STATUS_URL"
 
 @dataclass(frozen=True)
 class Row:
-    """One setting."""
-
     name: str
     value: str
     source: str
 
 
-def _database(given: str) -> str:
+def _database(text: str) -> str:
     database = settings.DATABASES["default"]
-    return given or f"sqlite:///{database['NAME']}"
+    return text or f"sqlite:///{database['NAME']}"
 
 
-def _is_said(name: str) -> bool:
-    """Whether the environment says something of it; of a status page it does so by an empty text too: none."""
+def _is_set(name: str) -> bool:
+    """Whether the environment sets `name`. An empty STATUS_PAGE counts as well: it disables the status page."""
     return bool(os.environ.get(name)) or (name == STATUS_PAGE and name in os.environ)
 
 
-#: Each variable, and what is in force when it was `given`, or not given: an empty text.
+#: By variable, a function from its text (empty: not set) to the value in force.
 VARIABLES: dict[str, Callable[[str], Any]] = {
-    "SIMPLETUNER_LOG_LEVEL": lambda given: given.upper() or "INFO",
-    "SIMPLETUNER_LOG_FORMAT": lambda given: given.lower() or "json",
-    "SIMPLETUNER_LOG_FILE": lambda given: given or "(standard output alone)",
-    "SIMPLETUNER_DATA_DIR": lambda given: settings.DATA_DIR,
+    "SIMPLETUNER_LOG_LEVEL": lambda text: text.upper() or "INFO",
+    "SIMPLETUNER_LOG_FORMAT": lambda text: text.lower() or "json",
+    "SIMPLETUNER_LOG_FILE": lambda text: text or "(standard output alone)",
+    "SIMPLETUNER_DATA_DIR": lambda text: settings.DATA_DIR,
     "DATABASE_URL": _database,
-    "REDIS_URL": lambda given: settings.REDIS_URL or UNSET,
-    "SECRET_KEY": lambda given: settings.SECRET_KEY,
-    "SECRET_KEY_FALLBACKS": lambda given: given or UNSET,
-    "ALLOWED_HOSTS": lambda given: settings.ALLOWED_HOSTS,
-    "CSRF_TRUSTED_ORIGINS": lambda given: settings.CSRF_TRUSTED_ORIGINS,
-    "CLOUDTRAIN_TRUSTED_PROXIES": lambda given: settings.TRUSTED_PROXIES,
-    "SECURE_COOKIES": lambda given: settings.SESSION_COOKIE_SECURE,
-    "DEBUG": lambda given: settings.DEBUG,
-    "EMAIL_URL": lambda given: given or settings.EMAIL_BACKEND,
-    "DEFAULT_FROM_EMAIL": lambda given: settings.DEFAULT_FROM_EMAIL,
-    "CLOUDTRAIN_ROLE": lambda given: settings.ROLE,
-    "CLOUDTRAIN_WORKERS": lambda given: settings.Q_CLUSTER["workers"],
-    "REPLICATE_API_TOKEN": lambda given: given or UNSET,
-    "REPLICATE_BASE_URL": lambda given: given or "(the provider's own)",
-    "REPLICATE_STATUS_URL": lambda given: given or ("(nobody is asked)" if _is_said(STATUS_PAGE) else "(its own)"),
-    "STATIC_ROOT": lambda given: given or UNSET,
+    "REDIS_URL": lambda text: settings.REDIS_URL or UNSET,
+    "SECRET_KEY": lambda text: settings.SECRET_KEY,
+    "SECRET_KEY_FALLBACKS": lambda text: text or UNSET,
+    "ALLOWED_HOSTS": lambda text: settings.ALLOWED_HOSTS,
+    "CSRF_TRUSTED_ORIGINS": lambda text: settings.CSRF_TRUSTED_ORIGINS,
+    "CLOUDTRAIN_TRUSTED_PROXIES": lambda text: settings.TRUSTED_PROXIES,
+    "SECURE_COOKIES": lambda text: settings.SESSION_COOKIE_SECURE,
+    "DEBUG": lambda text: settings.DEBUG,
+    "EMAIL_URL": lambda text: text or settings.EMAIL_BACKEND,
+    "DEFAULT_FROM_EMAIL": lambda text: settings.DEFAULT_FROM_EMAIL,
+    "CLOUDTRAIN_ROLE": lambda text: settings.ROLE,
+    "CLOUDTRAIN_WORKERS": lambda text: settings.Q_CLUSTER["workers"],
+    "REPLICATE_API_TOKEN": lambda text: text or UNSET,
+    "REPLICATE_BASE_URL": lambda text: text or "(the provider's own)",
+    "REPLICATE_STATUS_URL": lambda text: text or ("(nobody is asked)" if _is_set(STATUS_PAGE) else "(its own)"),
+    "STATIC_ROOT": lambda text: text or UNSET,
 }
 
 FILE_KEYS: dict[str, Callable[[EnterpriseConfig], Any]] = {
@@ -79,11 +77,11 @@ def _polling(explicit: bool | None) -> Any:
 
 
 def rows() -> Iterator[Row]:
-    """All of it, secrets masked. Raises ConfigurationError at the file's rows when the file can't be used."""
+    """Yield all settings, secrets masked. Raises ConfigurationError at the file's rows when the file is invalid."""
     for name, in_force in VARIABLES.items():
-        given = os.environ.get(name, "")
-        by = f"environment {name}" if _is_said(name) else _fallback_of(name)
-        yield Row(name, _shown(name, in_force(given)), by)
+        text = os.environ.get(name, "")
+        by = f"environment {name}" if _is_set(name) else _fallback_of(name)
+        yield Row(name, _shown(name, in_force(text)), by)
     path = find_enterprise_file()
     by = f"environment {enterprise.PATH_VARIABLE}" if os.environ.get(enterprise.PATH_VARIABLE) else "found"
     yield Row(enterprise.PATH_VARIABLE, str(path or "(no file)"), by if path else "default")
@@ -109,15 +107,14 @@ class Command(BaseCommand):
     """A table for people, or JSON."""
 
     help = "Print every setting that is in force and where it came from. Secrets are masked."
-    # Asked for when something is wrong: a failing check must not keep it from answering.
+    # Used when something is wrong: a failing check must not prevent the output.
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """--json."""
         parser.add_argument("--json", action="store_true", help="one JSON object a setting, in a list")
 
     def handle(self, *args: Any, json: bool, **options: Any) -> None:
-        """Print it. A file that can't be used ends it with its sentence, after what comes before."""
+        """Print them. An invalid file ends the output with its error, after the rows before it."""
         if json:
             self._print_json()
             return

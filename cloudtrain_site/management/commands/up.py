@@ -39,19 +39,18 @@ FIRST_USER = """
 class Command(BaseCommand):
     """Prepares everything, then becomes the supervisor of the web and background processes."""
 
-    #: They look at the database, whose folder may not be there yet.
+    #: The checks need the database, whose folder may be missing yet.
     requires_system_checks = ()
     help = "Migrate the database, and run the web server and the background tasks until Ctrl-C."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """The address."""
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=8001)
 
     def handle(self, *args: Any, host: str, port: int, **options: Any) -> None:
-        """Listen, prepare, run."""
-        # The socket is ours and the web process inherits it: the port is taken before anything is changed, and
-        # nobody is refused while the web process is started again.
+        """Listen, prepare, and become the supervisor."""
+        # The web process inherits this socket: the port is taken before anything is changed, and no client is refused
+        # while the web process restarts.
         listener = _listen(host, port)
         self._prepare()
         if self.stdout.isatty():
@@ -61,14 +60,14 @@ class Command(BaseCommand):
         become_supervisor(listener.detach())
 
     def _prepare(self) -> None:
-        """Check the configuration and make the tables. Raises CommandError when that can't be done."""
+        """Check the configuration and create the tables. Raises CommandError when that is impossible."""
         try:
             settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
             self.check()
             if connection.vendor == "sqlite":
                 make_private_file(connection.settings_dict["NAME"])
             call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
-            # An old database may come here that nobody has ever counted: nobody writes yet.
+            # An old database may never have been analyzed, and there is no other writer yet.
             refresh_when_grown()
         except (DjangoDatabaseError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
