@@ -28,11 +28,11 @@ DEBUG = env.switch("DEBUG", default=False)
 make_folder(DATA_DIR)
 # Read without django-environ: it would expand a key that begins with a dollar sign.
 SECRET_KEY = os.environ.get("SECRET_KEY") or kept_secret_key(DATA_DIR)
-# What was sealed or signed under these is still read; for as long as a changed SECRET_KEY needs.
+# Former keys: values encrypted or signed under them can still be read.
 SECRET_KEY_FALLBACKS = os.environ.get("SECRET_KEY_FALLBACKS", "").split()
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-# Besides those on this machine: whose X-Forwarded-For and X-Forwarded-Proto are believed.
+# Proxies, besides those on this machine, whose X-Forwarded-For and X-Forwarded-Proto are trusted.
 TRUSTED_PROXIES = env.networks("CLOUDTRAIN_TRUSTED_PROXIES")
 
 INSTALLED_APPS = [
@@ -71,9 +71,9 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
-# ASGI applications before Django, each called with the one behind it.
+# ASGI applications in front of Django, each called with the next one.
 FRONTS = ["jobs.webhooks.asgi.WebhookEndpoint"]
-# Called once in a thread of it, so that no request waits for what they make.
+# Called once in a thread of the web process, so that no request waits for their results.
 WARM_UP = ["jobs.webhooks.signing_secret.fetch_early"]
 
 ROOT_URLCONF = "cloudtrain_site.urls"
@@ -111,7 +111,7 @@ USE_I18N = False
 USE_TZ = True
 
 STATIC_URL = "static/"
-# Only for who serves static files by a proxy and collects them for it; the names are those that our pages use.
+# Only for a proxy that serves static files, collected under the names that the pages use.
 STATIC_ROOT = env.str("STATIC_ROOT", default=None)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -124,7 +124,7 @@ if DEBUG:
     STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 elif STATIC_ROOT and ROLE != "web":
     STORAGES["staticfiles"] = {"BACKEND": "cloudtrain_site.serving.static_files.HashedFiles"}
-# Names with a hash live for ever; those without are served straight from the packages, and asked for anew each time.
+# Files under names with a hash are cached for ever; the others come from the packages, and are never cached.
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 0
@@ -187,7 +187,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
-# Its migrations would make its own table too, which is swapped for ours and never used.
+# Its migrations would create its own table too, which ours replaces.
 MIGRATION_MODULES = {"knox": None}
 KNOX_TOKEN_MODEL = "cloudtrain_site.ApiKey"  # noqa: S105 - a model, not a secret
 REST_KNOX = {"TOKEN_TTL": timedelta(days=365), "AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "ct_"}
@@ -207,7 +207,7 @@ Q_CLUSTER: dict[str, object] = {
     # The library prunes inside its one result-saving process, which is its bottleneck; a loop of ours prunes instead.
     "save_limit": 0,
     "catch_up": False,
-    # Left to itself its scheduler looks every 30 s and stops at the first bad row: background_tasks/beat.py calls it.
+    # By itself its scheduler runs every 30 s and stops at the first bad row: background_tasks/beat.py calls it.
     "scheduler": False,
     "poll": 0.2,
     "orm": "default",
@@ -222,13 +222,13 @@ EVENTSTREAM_STORAGE_CLASS = "django_eventstream.storage.DjangoModelStorage"
 LOGGING_CONFIG = "cloudtrain_site.structured_logging.configure.configure_django"
 # Django calls the function only when there is something to pass; it reads the environment and not this.
 LOGGING = {"version": 1}
-# One line a request at INFO: its start, and clients that leave a stream, are of interest to nobody but a debugger.
+# One line a request at INFO: its start, and clients that leave a stream, matter only for debugging.
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_REQUEST_CANCELLED_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 # CorrelationMiddleware has checked the header, or written one, before the library reads it.
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_CORRELATION_ID = True
-# Empty: it would look up the user of every request; cloudtrain_site/correlation.py adds whoever is known already.
+# Empty: it would query the user of every request; cloudtrain_site/correlation.py adds a user that is loaded anyway.
 DJANGO_STRUCTLOG_USER_ID_FIELD = ""
 DJANGO_STRUCTLOG_COMMAND_LOGGING_ENABLED = False
