@@ -58,7 +58,6 @@ class ScopedAdmin(admin.ModelAdmin[M], Generic[M]):
         return field if follows else _shown_plainly(column.name, str(column.verbose_name))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[M]:
-        """What the request's user may see."""
         rows = super().get_queryset(request)
         if is_superuser(request.user):
             return rows

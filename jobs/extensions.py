@@ -64,7 +64,7 @@ class NavigationItem:
 
     label: str
     count: Count | None = None
-    #: What is counted, for screen readers.
+    #: The counted things, for screen readers.
     of: str = ""
     #: The events that may change the count, as in `data-live` (see sections.js).
     events: str = ""

@@ -60,21 +60,21 @@ class KeyListSerializer(serializers.Serializer[Any]):
 
 
 class RevokedKeySerializer(serializers.Serializer[Any]):
-    """The key is of no use any more."""
+    """The revoked key."""
 
     success = SuccessField()
     id = serializers.CharField()
 
 
 class NewKeyBody(StrictSerializer):
-    """What a key is for, and for how long."""
+    """The purpose and the lifetime of a new key."""
 
     name = serializers.CharField(max_length=100, validators=[one_line])
     days = serializers.IntegerField(min_value=1, max_value=MAX_LIFETIME_DAYS, default=365)
 
 
 class AccountSerializer(serializers.Serializer[User]):
-    """Who one is, and what one chose."""
+    """A user and their preferences."""
 
     username = serializers.CharField()
     email = serializers.CharField()
@@ -89,7 +89,7 @@ class AccountSerializer(serializers.Serializer[User]):
 
 
 class AccountBody(StrictSerializer):
-    """What to change; the rest stays."""
+    """The preferences to change; a missing field stays unchanged."""
 
     time_zone = serializers.CharField(max_length=60, required=False, allow_blank=True)
     mail = serializers.DictField(child=serializers.BooleanField(), required=False)

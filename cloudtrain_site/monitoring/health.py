@@ -138,7 +138,7 @@ def report(parts: list[Component]) -> dict[str, Any]:
 
 
 class ComponentSerializer(serializers.Serializer[Any]):
-    """One part in the answer."""
+    """One component of the site."""
 
     name = serializers.CharField()
     status = serializers.ChoiceField(choices=ORDER)
@@ -148,7 +148,7 @@ class ComponentSerializer(serializers.Serializer[Any]):
 
 
 class HealthSerializer(serializers.Serializer[Any]):
-    """The answer."""
+    """The status of the site, and of each of its components."""
 
     status = serializers.ChoiceField(choices=ORDER)
     uptime_seconds = serializers.FloatField(help_text="Of the web process that answers.")
@@ -156,7 +156,7 @@ class HealthSerializer(serializers.Serializer[Any]):
 
 
 class ProbeSerializer(serializers.Serializer[Any]):
-    """What a load balancer gets to read."""
+    """The answer to a load balancer's probe."""
 
     status = serializers.CharField()
 

@@ -16,7 +16,7 @@ from jobs.validators import holds_no_secret
 
 
 class StoredConfigBody(StrictSerializer):
-    """A config to be kept under a name."""
+    """A config to be stored under a name."""
 
     config = serializers.JSONField(validators=[json_object, keepable])
     dataloader_config = serializers.ListField(default=list, validators=[keepable])
@@ -24,7 +24,7 @@ class StoredConfigBody(StrictSerializer):
 
 
 class StoredConfigSerializer(serializers.Serializer[TrainingConfig]):
-    """A stored config; what was secret in it is masked."""
+    """A stored config; its secrets are masked."""
 
     name = serializers.CharField()
     organization = serializers.CharField(source="organization.name")
@@ -48,14 +48,14 @@ class StoredConfigListSerializer(serializers.Serializer[Any]):
 
 
 class RemovedConfigSerializer(serializers.Serializer[TrainingConfig]):
-    """The config is gone."""
+    """The removed config."""
 
     success = SuccessField()
     name = serializers.CharField()
 
 
 class ProviderSettingsBody(StrictSerializer):
-    """What an admin sets for a provider; what is left out stays."""
+    """An admin's settings of a provider; a missing field stays unchanged."""
 
     enabled = serializers.BooleanField(required=False)
     webhook_url = serializers.URLField(max_length=500, required=False, allow_blank=True, validators=[holds_no_secret])

@@ -1,4 +1,4 @@
-"""Metrics over HTTP, and Replicate's own status."""
+"""Metrics over HTTP, and Replicate's status page."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from jobs.costs.metrics import summary
 
 
 class MetricsQuery(serializers.Serializer[Any]):
-    """Which days."""
+    """The number of days, and the organization."""
 
     days = serializers.IntegerField(min_value=1, max_value=366, default=30)
     organization = serializers.CharField(max_length=100, default="", allow_blank=True)
 
 
 class DaySerializer(serializers.Serializer[Any]):
-    """What one day came to."""
+    """The jobs and the cost of one day."""
 
     date = serializers.DateField()
     cost_usd = serializers.FloatField()
@@ -30,7 +30,7 @@ class DaySerializer(serializers.Serializer[Any]):
 
 
 class MetricsSerializer(serializers.Serializer[Any]):
-    """What the days came to."""
+    """The jobs and the cost of the last days."""
 
     period_days = serializers.IntegerField()
     job_count = serializers.IntegerField()
@@ -43,7 +43,7 @@ class MetricsSerializer(serializers.Serializer[Any]):
 
 
 class ReplicateStatusSerializer(serializers.Serializer[Any]):
-    """What Replicate's status page says; `operational` is null when that is not known."""
+    """The content of Replicate's status page; `operational` is null when it is unknown."""
 
     operational = serializers.BooleanField(allow_null=True)
     ongoing_incidents = serializers.ListField()
@@ -54,7 +54,7 @@ class ReplicateStatusSerializer(serializers.Serializer[Any]):
 
 
 class Metrics(APIView):
-    """What the jobs that the asker may see came to."""
+    """The metrics of the jobs that the user may see."""
 
     @extend_schema(operation_id="metrics", parameters=[MetricsQuery], responses=MetricsSerializer)
     def get(self, request: Request) -> Response:
@@ -63,8 +63,6 @@ class Metrics(APIView):
 
 
 class ReplicateStatus(APIView):
-    """What Replicate says of itself."""
-
     @extend_schema(operation_id="replicate_status", responses=ReplicateStatusSerializer)
     def get(self, request: Request) -> Response:
         """Ask Replicate's status page whether it is well."""

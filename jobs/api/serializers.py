@@ -63,7 +63,7 @@ class LogQuery(serializers.Serializer[Any]):
 
 
 class CancelBody(StrictSerializer):
-    """Why a job is stopped, if anybody wants to know."""
+    """The reason of a cancellation, if any."""
 
     reason = serializers.CharField(max_length=2000, default="", allow_blank=True)
 
@@ -195,7 +195,7 @@ def seconds_of(job: Job) -> float | None:
 
 
 class RefreshSerializer(serializers.Serializer[Any]):
-    """What came of refreshing the active jobs."""
+    """The result of refreshing the active jobs."""
 
     refreshed = serializers.IntegerField()
     failed = serializers.IntegerField()
@@ -217,7 +217,7 @@ class JobDetailSerializer(serializers.Serializer[Any]):
 
 
 class DiscoverySerializer(serializers.Serializer[Any]):
-    """What a discovery found: new jobs, and known ones that changed."""
+    """The result of a discovery: new jobs, and known ones that changed."""
 
     synced = serializers.IntegerField(source="new")
     updated = serializers.IntegerField()
@@ -225,7 +225,7 @@ class DiscoverySerializer(serializers.Serializer[Any]):
 
 
 class InlineProgressSerializer(serializers.Serializer[Job]):
-    """How far a running job is."""
+    """The progress of a running job."""
 
     job_id = serializers.CharField(source="pk")
     stage = serializers.CharField(allow_null=True)
@@ -234,7 +234,7 @@ class InlineProgressSerializer(serializers.Serializer[Job]):
 
 
 class LogSerializer(serializers.Serializer[Any]):
-    """A piece of a log; `offset` is what to give as `since` next."""
+    """A piece of a log; `offset` is the next request's `since`."""
 
     job_id = serializers.CharField()
     logs = serializers.CharField(source="piece.text")
@@ -272,13 +272,13 @@ class CurvesSerializer(serializers.Serializer[Any]):
 
 
 class DeletedJobSerializer(serializers.Serializer[Job]):
-    """The job is gone."""
+    """The deleted job."""
 
     success = SuccessField()
     job_id = serializers.CharField(source="pk")
 
 
 class ChangedJobSerializer(DeletedJobSerializer):
-    """It was done; the job's status after it."""
+    """The changed job, with its new status."""
 
     status = serializers.CharField()

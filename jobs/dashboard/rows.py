@@ -51,7 +51,7 @@ class Row:
     note: str
     #: The page of this job alone.
     address: str
-    #: Who submitted it; empty for what was made at the provider.
+    #: Its submitter; empty for a job made at the provider.
     submitter: str
     #: Its organization's name, for who sees those of several; else empty.
     organization: str
@@ -61,7 +61,7 @@ class Row:
     progress: float | None
     #: In US dollars, to sort by.
     cost_usd: str
-    #: What it cost, or is expected to; empty when neither is known.
+    #: Its cost, or its expected cost; empty when neither is known.
     cost: str
     created_at: str
     #: The same as people read it.
