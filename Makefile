@@ -52,6 +52,8 @@ check: install-dev
 	$(BIN)/lint-imports
 	$(BIN)/oxlint --deny-warnings $(ASSETS)
 	$(BIN)/oxfmt --check $(ASSETS)
+	$(BIN)/djangofmt check templates
+	$(BIN)/djangofmt --check templates
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
 

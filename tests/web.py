@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,9 +140,14 @@ def open_stream(url: str, user: User, *, last_id: object = None, query: str = ""
 
 
 def read_page(user: User, address: str) -> str:
-    """The page at that address as `user` gets it."""
+    """The page at that address as `user` gets it, each run of white space as one blank."""
     client = Client()
     client.force_login(user)
     answer = client.get(address)
     assert answer.status_code == 200
-    return answer.content.decode()
+    return with_single_blanks(answer.content.decode())
+
+
+def with_single_blanks(page: str) -> str:
+    """The page with each run of white space as one blank, and none at the end of a tag, as a browser reads it."""
+    return re.sub(r'" >', '">', re.sub(r"[ \n]+", " ", page))

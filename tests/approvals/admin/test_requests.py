@@ -18,6 +18,7 @@ from cloudtrain_site.states import Source
 from jobs.models import Job, JobEvent, Membership, Organization
 from jobs.roles import Role
 from tests.factories import make_user
+from tests.web import with_single_blanks
 
 pytestmark = pytest.mark.django_db
 MakeWish = Callable[..., SubmissionRequest]
@@ -41,7 +42,7 @@ BrowserOf = Callable[[User], Client]
 
 
 def page(client: Client, path: str) -> str:
-    return client.get(path, follow=True).content.decode()
+    return with_single_blanks(client.get(path, follow=True).content.decode())
 
 
 def held_by(submission_request: MakeWish, **fields: object) -> ApprovalRequest:
@@ -291,7 +292,7 @@ def test_a_rule_is_tried_before_it_is_saved(
     browser = browser_of(root)
     assert "Try in a new tab" in page(browser, f"{RULES}add/")
     draft = {**RULE, "cost_exceeds": "", "config_name": "big*", "_job": job.pk}
-    shown = browser.post(f"{RULES}try", draft).content.decode()
+    shown = with_single_blanks(browser.post(f"{RULES}try", draft).content.decode())
     assert "It would have held 1 of 1 job, which cost $4.20." in shown
     assert "<strong>night (this one)</strong> holds it: Its config is called big-one." in shown
     assert "<strong>first_job</strong> would hold it too: No job of alice has run before." in shown

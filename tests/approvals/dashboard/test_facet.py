@@ -18,6 +18,7 @@ from cloudtrain_site.states import Source
 from jobs.models import Organization
 from jobs.roles import Role
 from tests import factories
+from tests.web import with_single_blanks
 
 pytestmark = pytest.mark.django_db
 
@@ -38,7 +39,7 @@ def test_the_page_of_the_queue_leaves_the_end_to_the_readers_clock(
     held: Outcome, request_: ApprovalRequest, alice: User, client: Client
 ) -> None:
     client.force_login(alice)
-    shown = client.get("/queue").content.decode()
+    shown = with_single_blanks(client.get("/queue").content.decode())
     assert f'expires <time datetime="{request_.expires_at.isoformat()}">' in shown
     assert shown.count("; nobody can decide; ") == 1
 

@@ -26,7 +26,7 @@ from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing import claims
 from tests import factories
-from tests.web import body_of
+from tests.web import body_of, read_page
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
@@ -139,8 +139,8 @@ class TestHead:
     def test_a_retry_and_its_origin_lead_to_each_other(self, alice: User, make_job: MakeJob) -> None:
         first = make_job(status=JobStatus.FAILED)
         second = make_job(retry_of=first, attempt=2)
-        assert f'href="{page_of(second)}">attempt 2' in get(alice, page_of(first))
-        assert f'href="{page_of(first)}">the one before' in get(alice, page_of(second))
+        assert f'href="{page_of(second)}">attempt 2' in read_page(alice, page_of(first))
+        assert f'href="{page_of(first)}">the one before' in read_page(alice, page_of(second))
         lifecycle.delete(first, actor=Actor.of(alice), source=Source.API)
         assert page_of(first) not in get(alice, page_of(second))
 
@@ -292,12 +292,19 @@ def test_a_dataset_is_named_with_its_size_also_when_its_archive_is_gone(
         unpacked_size=3_000_000, stored_on="here",
     )  # fmt: skip
     job = make_job(dataset=upload)
-    page = get(alice, page_of(job))
+    page = read_page(alice, page_of(job))
     assert "<bdi>&lt;cats&gt;.zip</bdi>" in page
     assert "2.4\xa0MB, 12 files" in page
     assert "has been removed" not in page
     DatasetUpload.objects.update(removed_at=timezone.now())
-    assert "has been removed" in get(alice, page_of(job))
+    assert "has been removed" in read_page(alice, page_of(job))
+
+
+def test_what_a_provider_wrote_is_shown_with_its_white_space_and_no_other(alice: User, make_job: MakeJob) -> None:
+    said = "  out of memory:\n" + "  lower train_batch_size\n" * 20
+    job = make_job(status="failed", error_message=said)
+    assert f">{said}</div>" in get(alice, page_of(job))
+    assert f">{said}</div>" in get(alice, "/")
 
 
 def test_the_page_costs_few_queries_however_long_its_history(

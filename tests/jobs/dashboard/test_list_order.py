@@ -92,11 +92,11 @@ def test_asks_for_no_more_rows_than_the_order_has_on_its_page(alice: User, make_
 def test_its_columns_lead_to_their_orders_and_keep_the_filter(alice: User, make_job: MakeJob) -> None:
     make_job()
     page = read_page(alice, "/?provider=local&sort=duration")
-    assert re.findall(r'aria-sort="(\w+)"><a href="([^"]*)"', page) == [
+    assert re.findall(r'aria-sort="(\w+)"> <a href="([^"]*)"', page) == [
         ("descending", "?provider=local&amp;sort=duration")
     ]
     orders = ["name", "status", "cost", "duration", "newest"]
-    assert re.findall(r'<th[^>]*><a href="\?provider=local&amp;sort=(\w+)"', page) == orders
+    assert re.findall(r'<th[^>]*> <a href="\?provider=local&amp;sort=(\w+)"', page) == orders
 
 
 @pytest.mark.parametrize("sort", ["name", "status", "cost", "duration"])
