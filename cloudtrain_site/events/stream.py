@@ -22,8 +22,8 @@ from cloudtrain_site.api import KeyAuthentication
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.correlation_ids import get_correlation_id, set_correlation_id
 from cloudtrain_site.errors import error_body
-from cloudtrain_site.events.hub import Hub, Subscription, current_hub
 from cloudtrain_site.events.publish import USER_CHANNEL
+from cloudtrain_site.events.relay import EventRelay, Subscription, current_relay
 from cloudtrain_site.events.store import StoredEvent, current_number, first_kept, read_after
 from cloudtrain_site.serving.asgi_types import Receive, Send
 from cloudtrain_site.serving.deferred_responses import send_later
@@ -73,7 +73,7 @@ class Reader:
         return "".join(parts)
 
     def keep_alive(self, position: int) -> str:
-        """A comment; and the hub's position, so that an idle client need not read a day's foreign events later."""
+        """A comment; and the relay's position, so that an idle client need not read a day's foreign events later."""
         if self.sent is None or position <= self.sent:
             return ": keep-alive\n\n"
         self.sent = position
@@ -147,16 +147,16 @@ async def _send_stream(reader: Reader, correlation_id: str, receive: Receive, se
     its number, but by at least one of them.
     """
     set_correlation_id(correlation_id)  # for as long as this task lasts, which is the stream's
-    hub = current_hub(reader.joined_at)
+    relay = current_relay(reader.joined_at)
     subscription = Subscription(reader.user_id, reader.channels, reader.joined_at)
-    hub.add(subscription)
+    relay.add(subscription)
     watch = asyncio.create_task(_end_with_client(subscription, receive))
     try:
         with suppress(Error):  # the client comes back with its number: nothing is lost
-            await _send_events(reader, hub, subscription, send)
+            await _send_events(reader, relay, subscription, send)
     finally:
         watch.cancel()
-        hub.remove(subscription)
+        relay.remove(subscription)
     await send({"type": "http.response.body"})
 
 
@@ -166,18 +166,18 @@ async def _end_with_client(subscription: Subscription, receive: Receive) -> None
     subscription.end()
 
 
-async def _send_events(reader: Reader, hub: Hub, subscription: Subscription, send: Send) -> None:
-    """First what was missed, from the database, then what comes, from the hub; each event once."""
+async def _send_events(reader: Reader, relay: EventRelay, subscription: Subscription, send: Send) -> None:
+    """First what was missed, from the database, then what comes, from the relay; each event once."""
     clock = asyncio.get_running_loop().time
     ends_at = clock() + random.uniform(*LIFETIME_SECONDS)  # noqa: S311 - spreads the reconnects, guards nothing
     await send(_part(PREAMBLE))
     await send(_part(reader.greeting().encode()))
-    while not subscription.ended and (missed := await hub.read(reader.catch_up)) is not None:
+    while not subscription.ended and (missed := await relay.read(reader.catch_up)) is not None:
         await send(_part(missed.encode()))
     while not (reader.ended or subscription.ended) and (left := ends_at - clock()) > 0:
         events = await subscription.wait(min(left, KEEP_ALIVE_SECONDS))
         if not subscription.ended:
-            text = reader.text_of(events) if events else reader.keep_alive(hub.position)
+            text = reader.text_of(events) if events else reader.keep_alive(relay.position)
             await send(_part(text.encode()))
 
 

@@ -14,8 +14,8 @@ from django.templatetags.static import static
 from playwright.sync_api import Page, Route, expect
 
 from approvals.intake import Outcome
-from cloudtrain_site.events.hub import open_streams
 from cloudtrain_site.events.publish import EVERYONE, Event, publish, rights_changed
+from cloudtrain_site.events.relay import open_streams
 from cloudtrain_site.events.store import current_number
 from jobs.models import Job
 from jobs.statuses import JobStatus

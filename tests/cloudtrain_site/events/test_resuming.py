@@ -13,8 +13,8 @@ from django.utils import timezone
 from django_eventstream.models import Event
 
 from cloudtrain_site.events import stream as event_stream
-from cloudtrain_site.events.hub import _hubs, open_streams
 from cloudtrain_site.events.publish import rights_changed
+from cloudtrain_site.events.relay import _relays, open_streams
 from cloudtrain_site.events.store import current_number, trim
 from jobs.channels import organization_channel
 from jobs.models import Membership, Organization
@@ -159,7 +159,7 @@ class TestEnding:
         with open_stalled(web_server, alice) as stalled:
             written = [number for _ in range(8) for number in tell_many(100, text="x" * 50_000)]
             # Read from here on, it would be no slow reader any more.
-            wait_until(lambda: all(open_.ended for hub in [*_hubs.values()] for open_ in hub.subscriptions))
+            wait_until(lambda: all(open_.ended for relay in [*_relays.values()] for open_ in relay.subscriptions))
             raw = read_to_end(stalled)
         got = [line[4:] for line in raw.decode().splitlines() if line.startswith("id: ")][1:]
         assert len(got) < len(written)

@@ -18,10 +18,10 @@ from django.db import connection
 from django.test import Client
 from knox.models import get_token_model
 
-from cloudtrain_site.events import hub
+from cloudtrain_site.events import relay
 from cloudtrain_site.events import stream as event_stream
-from cloudtrain_site.events.hub import open_streams
 from cloudtrain_site.events.publish import EVERYONE, rights_changed
+from cloudtrain_site.events.relay import open_streams
 from cloudtrain_site.events.store import current_number, read_after
 from cloudtrain_site.events.stream import Reader
 from jobs.channels import organization_channel
@@ -199,14 +199,14 @@ class TestCost:
     def test_open_streams_hold_no_thread_and_no_connection(
         self, web_server: str, alice: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(hub, "KEEP_CONNECTION_SECONDS", 0.2)
+        monkeypatch.setattr(relay, "KEEP_CONNECTION_SECONDS", 0.2)
         threads, connections = threading.active_count(), open_database_connections()
         with ExitStack() as stack:
             for _ in range(10):
                 stack.enter_context(open_stream(web_server, alice))
 
             assert open_streams() == 10
-            # The hub has two threads; one of them keeps a connection, and another one hears PostgreSQL's notices.
+            # The relay has two threads; one of them keeps a connection, and another one hears PostgreSQL's notices.
             wait_until(lambda: threading.active_count() <= threads + 2)
             wait_until(lambda: open_database_connections() <= connections + 2)
 

@@ -117,7 +117,7 @@ class DatabaseThread:
                 self._close_at = time.monotonic() + self._keep_seconds
 
 
-class Hub:
+class EventRelay:
     """Reads on from `position` while somebody is subscribed, and hands each event to those who may read it."""
 
     def __init__(self, position: int) -> None:
@@ -136,7 +136,7 @@ class Hub:
         self.subscriptions.add(subscription)
 
     def remove(self, subscription: Subscription) -> None:
-        """Forget it; the hub ends with the last one."""
+        """Forget it; the relay ends with the last one."""
         self.subscriptions.discard(subscription)
         if not self.subscriptions:
             self._stop()
@@ -152,10 +152,10 @@ class Hub:
         self._resumer.end()
 
     def _resign(self) -> None:
-        """Let the next stream have a new hub; unless it has one, because this one failed before it ended."""
+        """Let the next stream have a new relay; unless it has one, because this one failed before it ended."""
         loop = asyncio.get_running_loop()
-        if _hubs.get(loop) is self:
-            del _hubs[loop]
+        if _relays.get(loop) is self:
+            del _relays[loop]
 
     async def _run(self) -> None:
         try:
@@ -228,17 +228,17 @@ class Hub:
             await asyncio.sleep(OUTAGE_SECONDS)
 
 
-_hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+_relays: dict[asyncio.AbstractEventLoop, EventRelay] = {}
 
 
-def current_hub(position: int) -> Hub:
-    """This event loop's hub; a new one, reading on from `position`, when there is none. Add a stream to it at once."""
+def current_relay(position: int) -> EventRelay:
+    """The relay of this event loop; a new one reads on from `position`. Add a stream to it at once."""
     loop = asyncio.get_running_loop()
-    if loop not in _hubs:
-        _hubs[loop] = Hub(position)
-    return _hubs[loop]
+    if loop not in _relays:
+        _relays[loop] = EventRelay(position)
+    return _relays[loop]
 
 
 def open_streams() -> int:
     """How many streams this process has open."""
-    return sum(len(hub.subscriptions) for hub in list(_hubs.values()))
+    return sum(len(relay.subscriptions) for relay in list(_relays.values()))

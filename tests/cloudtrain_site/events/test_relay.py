@@ -14,9 +14,9 @@ from django.db import connection
 from django_eventstream.models import Event as EventRow
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
-from cloudtrain_site.events import hub as event_hub
-from cloudtrain_site.events.hub import BACKLOG, BATCH, Subscription, current_hub, open_streams
+from cloudtrain_site.events import relay as event_relay
 from cloudtrain_site.events.publish import ALL_CHANNELS, EVERYONE, Event, publish, rights_changed
+from cloudtrain_site.events.relay import BACKLOG, BATCH, Subscription, current_relay, open_streams
 from cloudtrain_site.events.store import StoredEvent, current_number
 from tests.web import PATIENCE_SECONDS
 
@@ -28,15 +28,15 @@ TABLE = EventRow._meta.db_table
 
 @asynccontextmanager
 async def subscribed(user_id: int, *channels: str) -> AsyncIterator[Subscription]:
-    """A subscription to this loop's hub, from the current number on."""
+    """A subscription to this loop's relay, from the current number on."""
     number = await asyncio.to_thread(apart, current_number)
     subscription = Subscription(user_id, frozenset(channels), number)
-    hub = current_hub(number)
-    hub.add(subscription)
+    relay = current_relay(number)
+    relay.add(subscription)
     try:
         yield subscription
     finally:
-        hub.remove(subscription)
+        relay.remove(subscription)
 
 
 def apart(work: Callable[..., Any], *args: Any) -> Any:
@@ -219,7 +219,7 @@ class TestOutage:
         async def scene() -> None:
             async with subscribed(ALICE, EVERYONE) as alice:
                 async with unreadable_events():
-                    await until(lambda: current_hub(0).failures >= 3)
+                    await until(lambda: current_relay(0).failures >= 3)
                 await tell(EVERYONE, "afterwards")
 
                 assert [event.number for event in await received(alice, 1)] == [1]
@@ -233,24 +233,24 @@ class TestOutage:
 
 
 def end_listeners() -> None:
-    """Cut the hub's line to PostgreSQL; SQLite has none."""
+    """Cut the relay's line to PostgreSQL; SQLite has none."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
 
 
-def is_listening(hub: event_hub.Hub) -> bool:
-    """Whether the hub has the line to PostgreSQL that it should have; on SQLite it should have none."""
-    return hub.listening == (connection.vendor == "postgresql")
+def is_listening(relay: event_relay.EventRelay) -> bool:
+    """Whether the relay has the line to PostgreSQL that it should have; on SQLite it should have none."""
+    return relay.listening == (connection.vendor == "postgresql")
 
 
 class TestNotices:
-    def test_postgresql_wakes_the_hub(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(event_hub, "LISTENING_POLL_SECONDS", 60.0)
+    def test_postgresql_wakes_the_relay(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(event_relay, "LISTENING_POLL_SECONDS", 60.0)
 
         async def scene() -> None:
             async with subscribed(ALICE, EVERYONE) as alice:
-                await until(lambda: is_listening(current_hub(0)))
+                await until(lambda: is_listening(current_relay(0)))
                 await tell(EVERYONE, "news")
 
                 assert len(await received(alice, 1)) == 1
@@ -258,17 +258,17 @@ class TestNotices:
         run(scene)
 
     def test_a_cut_line_is_mended(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(event_hub, "LISTENING_POLL_SECONDS", 60.0)
+        monkeypatch.setattr(event_relay, "LISTENING_POLL_SECONDS", 60.0)
 
         async def scene() -> None:
             async with subscribed(ALICE, EVERYONE) as alice:
-                hub = current_hub(0)
-                await until(lambda: is_listening(hub))
+                relay = current_relay(0)
+                await until(lambda: is_listening(relay))
                 await asyncio.to_thread(apart, end_listeners)
                 await tell(EVERYONE, "meanwhile")
                 assert len(await received(alice, 1)) == 1
 
-                await until(lambda: is_listening(hub))
+                await until(lambda: is_listening(relay))
                 await tell(EVERYONE, "afterwards")
                 assert len(await received(alice, 1)) == 1
 
