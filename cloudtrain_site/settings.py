@@ -217,7 +217,7 @@ if REDIS_URL:
     Q_CLUSTER["redis"] = REDIS_URL
 
 EVENTSTREAM_CHANNELMANAGER_CLASS = "jobs.channels.ChannelManager"
-EVENTSTREAM_STORAGE_CLASS = "django_eventstream.storage.DjangoModelStorage"
+EVENTSTREAM_STORAGE_CLASS = "cloudtrain_site.events.readers.EventStorage"
 
 LOGGING_CONFIG = "cloudtrain_site.structured_logging.configure.configure_django"
 # Django calls the function only when there is something to pass; it reads the environment and not this.

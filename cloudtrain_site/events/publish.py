@@ -51,26 +51,27 @@ def rights_changed(user_id: int) -> None:
 
 
 def _store(news: list[Event]) -> None:
-    last = _take_numbers(len(news))
+    append([(item.channel, _encode({"type": item.type, **item.data})) for item in news])
+
+
+def append(texts: list[tuple[str, str]]) -> int:
+    """Store an event for each channel and JSON text; returns the last number. Holds the counter until the commit."""
+    last = take_numbers(len(texts))
     now = timezone.now()
+    first = last - len(texts) + 1
     insert(
         [
-            EventRow(
-                channel=item.channel,
-                type="message",
-                eid=last - len(news) + position,
-                data=_encode({"type": item.type, **item.data}),
-                created=now,
-            )
-            for position, item in enumerate(news, start=1)
+            EventRow(channel=channel, type="message", eid=number, data=data, created=now)
+            for number, (channel, data) in enumerate(texts, start=first)
         ]
     )
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, '')", [NOTIFY_CHANNEL])
+    return last
 
 
-def _take_numbers(count: int) -> int:
+def take_numbers(count: int) -> int:
     """Take the next `count` numbers; returns the last of them. Holds the counter until the commit."""
     last = _advance(count)
     if last is None:

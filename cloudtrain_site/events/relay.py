@@ -1,9 +1,8 @@
 """New events to the connected streams: one reader of the event table for each web process.
 
-The library's stream keeps a thread and a database connection for every client. Here a thousand clients share
-one asyncio task, which remembers a single number, and at most two threads for all database work. It asks for
-rows above that number every quarter of a second, or as soon as PostgreSQL notifies it, so the events of every
-process arrive without a broker.
+It takes the place of the library's Redis listener. One asyncio task, which remembers a single number, asks for rows
+above that number every quarter of a second, or as soon as PostgreSQL notifies it, so the events of every process
+arrive without a broker, and are queued in the order of their numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 
 from django.db import connection, connections
 
-from cloudtrain_site.events.publish import ALL_CHANNELS
+from cloudtrain_site.events.readers import StreamReader, library_event, open_readers
 from cloudtrain_site.events.store import StoredEvent, read_after
 
 logger = logging.getLogger("simpletuner.cloud.events")
@@ -34,64 +33,13 @@ LISTENING_POLL_SECONDS = 5.0
 KEEP_CONNECTION_SECONDS = 5.0
 #: The longest wait between two attempts while the database can't be read.
 OUTAGE_SECONDS = 1.0
-#: Several reads fit into one reader's backlog: a burst alone makes nobody a slow reader.
 BATCH = 100
-BACKLOG = 500
-
-
-class Subscription:
-    """One open stream: its user's channels, as they were at the event `joined_at`, and what waits to be sent."""
-
-    __slots__ = ("_sleep", "_waiting", "channels", "ended", "joined_at", "user_id")
-
-    def __init__(self, user_id: int, channels: frozenset[str], joined_at: int) -> None:
-        self.user_id = user_id
-        self.channels = channels
-        self.joined_at = joined_at
-        self.ended = False
-        self._waiting: list[StoredEvent] = []
-        #: A bare future: an asyncio.Event and a timeout object would be a kilobyte more for each idle client.
-        self._sleep: asyncio.Future[None] | None = None
-
-    def offer(self, event: StoredEvent) -> None:
-        """Put `event` into the backlog if it is for this stream; a reader too slow for its backlog is ended."""
-        if self.ended or not (event.channel in self.channels or ALL_CHANNELS in self.channels):
-            return
-        if len(self._waiting) >= BACKLOG:
-            logger.info("Ended the event stream of a slow reader", extra={"user_id": self.user_id})
-            self.end()
-            return
-        self._waiting.append(event)
-        self._wake()
-
-    def end(self) -> None:
-        """Have the stream close: its client comes back, with the rights of then, and reads on from the database."""
-        self.ended = True
-        self._waiting.clear()
-        self._wake()
-
-    async def wait(self, seconds: float) -> list[StoredEvent]:
-        """The events that came, as soon as there is one; nothing when the time is over, and from an ended one."""
-        if not (self._waiting or self.ended):
-            loop = asyncio.get_running_loop()
-            self._sleep = loop.create_future()
-            alarm = loop.call_later(seconds, self._wake)
-            try:
-                await self._sleep
-            finally:
-                alarm.cancel()
-        events, self._waiting = self._waiting, []
-        return events
-
-    def _wake(self) -> None:
-        if self._sleep is not None and not self._sleep.done():
-            self._sleep.set_result(None)
 
 
 class DatabaseThread:
     """A thread for database work, which keeps its connection for some seconds, unless that is from a pool."""
 
-    def __init__(self, name: str, keep_seconds: float = 0.0) -> None:
+    def __init__(self, name: str, keep_seconds: float) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._keep_seconds = 0.0 if connection.settings_dict["OPTIONS"].get("pool") else keep_seconds
         self._close_at = 0.0
@@ -118,38 +66,35 @@ class DatabaseThread:
 
 
 class EventRelay:
-    """Reads on from `position` while somebody is subscribed, and hands each event to those who may read it."""
+    """Reads on from `position` while a stream is open, and has each event queued for those who may read it."""
 
     def __init__(self, position: int) -> None:
         self.position = position
         self.listening = False
         self.failures = 0
-        self.subscriptions: set[Subscription] = set()
+        self.readers: set[StreamReader] = set()
         self._wake = asyncio.Event()
+        # Not the thread in which streams read the table: a thousand that come back would delay every event.
         self._tail = DatabaseThread("events-tail", KEEP_CONNECTION_SECONDS)
-        self._resumer = DatabaseThread("events-resume")
         # A context of its own: the task outlives the request that started it, and must not log under its id.
         self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
 
-    def add(self, subscription: Subscription) -> None:
+    def add(self, reader: StreamReader) -> None:
         """Offer it every event above the present `position`, until it is removed."""
-        self.subscriptions.add(subscription)
+        self.readers.add(reader)
+        open_readers[reader.name] = reader
 
-    def remove(self, subscription: Subscription) -> None:
+    def remove(self, reader: StreamReader) -> None:
         """Forget it; the relay ends with the last one."""
-        self.subscriptions.discard(subscription)
-        if not self.subscriptions:
+        self.readers.discard(reader)
+        open_readers.pop(reader.name, None)
+        if not self.readers:
             self._stop()
-
-    async def read(self, function: Callable[..., T], *args: Any) -> T:
-        """Run `function`, which reads the database for one stream, without a thread of the stream's own."""
-        return await self._resumer.run(function, *args)
 
     def _stop(self) -> None:
         self._resign()
         self._task.cancel()
         self._tail.end()
-        self._resumer.end()
 
     def _resign(self) -> None:
         """Let the next stream have a new relay; unless it has one, because this one failed before it ended."""
@@ -166,8 +111,8 @@ class EventRelay:
         except Exception:
             logger.exception("The event hub failed; its streams are closed, and reopened by their clients")
             self._resign()
-            for subscription in self.subscriptions:
-                subscription.end()
+            for reader in self.readers:
+                reader.end()
 
     async def _follow(self) -> None:
         while True:
@@ -185,11 +130,20 @@ class EventRelay:
         for event in events:
             self.position = event.number
             user_id = event.changed_rights_of
-            for subscription in self.subscriptions:
-                if user_id is None:
-                    subscription.offer(event)
-                elif subscription.user_id == user_id and subscription.joined_at < event.number:
-                    subscription.end()
+            if user_id is None:
+                self._offer(event)
+            else:
+                self._end_streams_of(user_id, event.number)
+
+    def _offer(self, event: StoredEvent) -> None:
+        for_library = library_event(event)  # once for all of them
+        for reader in self.readers:
+            reader.offer(event, for_library)
+
+    def _end_streams_of(self, user_id: int, number: int) -> None:
+        for reader in self.readers:
+            if reader.user_id == user_id and reader.joined_at < number:
+                reader.end()
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):
@@ -241,4 +195,4 @@ def current_relay(position: int) -> EventRelay:
 
 def open_streams() -> int:
     """How many streams this process has open."""
-    return sum(len(relay.subscriptions) for relay in list(_relays.values()))
+    return sum(len(relay.readers) for relay in list(_relays.values()))

@@ -35,11 +35,19 @@ class StoredEvent:
 
 
 def read_after(number: int, limit: int, channels: AbstractSet[str] | None = None) -> list[StoredEvent]:
-    """The first `limit` events after `number`, in order: of all channels, or of those named."""
+    """The first `limit` events after `number`, in order: all there are, or what a reader of `channels` may get."""
     events = _numbered().filter(eid__gt=number)
-    if channels is not None and ALL_CHANNELS not in channels:
+    if channels is not None and ALL_CHANNELS in channels:
+        events = events.exclude(channel__startswith=USER_CHANNEL)
+    elif channels is not None:
         events = events.filter(channel__in=channels)
-    return [StoredEvent(*row) for row in events.order_by("eid").values_list("eid", "channel", "data")[:limit]]
+    return _stored(events.order_by("eid")[:limit])
+
+
+def rights_changed_after(number: int, user_id: int) -> bool:
+    """Whether this user's rights have changed since the event of that number."""
+    changes = _stored(_numbered().filter(eid__gt=number, channel=f"{USER_CHANNEL}{user_id}"))
+    return any(event.changed_rights_of == user_id for event in changes)
 
 
 def current_number() -> int:
@@ -77,3 +85,7 @@ def _numbered() -> QuerySet[Event]:
     """All but the placeholders, numbered 0, that the library would write into its table."""
     events: QuerySet[Event] = Event.objects.filter(eid__gt=0)
     return events
+
+
+def _stored(events: QuerySet[Event]) -> list[StoredEvent]:
+    return [StoredEvent(*row) for row in events.values_list("eid", "channel", "data")]

@@ -32,6 +32,8 @@ COMMANDS = ("manage.py", "cloudtrain")
 SERVING = frozenset(("up", "background", "runserver", "qcluster"))
 #: Their DEBUG lines are noise, or worse: the database's contain the parameters of each statement.
 NEVER_DEBUG = ("django.db.backends", "django.template", "django.utils.autoreload", "asyncio", "httpcore", "urllib3")
+#: Whose lines below WARNING say at which address of the memory a stream's listener is.
+WARNINGS_ONLY = ("django_eventstream.views",)
 
 
 def configure_structured_logging(
@@ -126,6 +128,8 @@ def _set_levels(level: int) -> None:
     logging.getLogger().setLevel(level)
     for name in NEVER_DEBUG:
         logging.getLogger(name).setLevel(max(level, logging.INFO))
+    for name in WARNINGS_ONLY:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
 def _configure_structlog() -> None:

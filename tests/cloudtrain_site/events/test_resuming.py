@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 
+import httpx
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, connections
 from django.utils import timezone
 from django_eventstream.models import Event
 
 from cloudtrain_site.events import stream as event_stream
 from cloudtrain_site.events.publish import rights_changed
+from cloudtrain_site.events.readers import QUEUE_CHARACTERS, open_readers
 from cloudtrain_site.events.relay import _relays, open_streams
 from cloudtrain_site.events.store import current_number, trim
 from jobs.channels import organization_channel
 from jobs.models import Membership, Organization
 from tests.cloudtrain_site.event_factory import ids, tell, tell_many
 from tests.wait import wait_until
-from tests.web import open_stream, session_cookies
+from tests.web import open_stream, running_server, session_cookies
+
+#: How many events `get_events` of the library reads at once.
+LIBRARYS_BATCH = 100
 
 
 class TestResuming:
@@ -36,7 +42,7 @@ class TestResuming:
 
     def test_brings_more_than_one_batch(self, web_server: str, alice: User) -> None:
         start = current_number()
-        missed = tell_many(2 * event_stream.RESUME_BATCH + 1)
+        missed = tell_many(2 * LIBRARYS_BATCH + 1)
 
         with open_stream(web_server, alice, last_id=start) as stream:
             assert ids([stream.next() for _ in missed]) == missed
@@ -154,18 +160,32 @@ class TestEnding:
             finally:
                 cursor.execute(f"ALTER TABLE hidden_events RENAME TO {table}")
 
+    def test_when_the_server_stops(self, transactional_db: None, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
+        with ExitStack() as stack:
+            with running_server() as address:
+                stream = stack.enter_context(open_stream(address, alice))
+                number = tell("seen")
+                assert stream.next().id == str(number)
+            with suppress(httpx.RemoteProtocolError):  # cut: the response has no proper end
+                assert stream.rest() == []
+            assert open_streams() == 0
+
+
+class TestSlowClient:
     @pytest.mark.slow
-    def test_a_slow_reader_is_ended_and_then_gets_everything(self, web_server: str, alice: User) -> None:
+    def test_gets_everything_from_the_table_and_takes_little_memory(self, web_server: str, alice: User) -> None:
         with open_stalled(web_server, alice) as stalled:
             written = [number for _ in range(8) for number in tell_many(100, text="x" * 50_000)]
-            # Read from here on, it would be no slow reader any more.
-            wait_until(lambda: all(open_.ended for relay in [*_relays.values()] for open_ in relay.subscriptions))
-            raw = read_to_end(stalled)
-        got = [line[4:] for line in raw.decode().splitlines() if line.startswith("id: ")][1:]
-        assert len(got) < len(written)
+            [relay] = _relays.values()
+            wait_until(lambda: str(relay.position) == written[-1])
+            [reader] = open_readers.values()
+            [waiting] = reader.listener.channel_items.values()
+            assert sum(len(event.data) for event in waiting) <= QUEUE_CHARACTERS
 
-        with open_stream(web_server, alice, last_id=got[-1]) as stream:
-            assert got + ids([stream.next() for _ in written[len(got) :]]) == written
+            raw = read_until(stalled, f'"id": {written[-1]},'.encode())
+        got = [line[4:] for line in raw.decode().splitlines() if line.startswith("id: ")][1:]
+        assert got == written
 
 
 def open_stalled(url: str, user: User) -> socket.socket:
@@ -181,9 +201,12 @@ def open_stalled(url: str, user: User) -> socket.socket:
     return line
 
 
-def read_to_end(line: socket.socket) -> bytes:
-    """Everything until the chunk of no length, which ends the response, or until the server closes the connection."""
+def read_until(line: socket.socket, end: bytes) -> bytes:
+    """Everything up to a piece that has `end` in it."""
     raw = bytearray()
-    while not raw.endswith(b"\r\n0\r\n\r\n") and (piece := line.recv(65536)):
+    piece = b""
+    while end not in raw[-len(piece) - len(end) :]:
+        piece = line.recv(65536)
+        assert piece, "the server closed the connection"
         raw += piece
     return bytes(raw)

@@ -19,11 +19,9 @@ from django.test import Client
 from knox.models import get_token_model
 
 from cloudtrain_site.events import relay
-from cloudtrain_site.events import stream as event_stream
-from cloudtrain_site.events.publish import EVERYONE, rights_changed
+from cloudtrain_site.events.publish import rights_changed
 from cloudtrain_site.events.relay import open_streams
-from cloudtrain_site.events.store import current_number, read_after
-from cloudtrain_site.events.stream import Reader
+from cloudtrain_site.events.store import current_number
 from jobs.channels import organization_channel
 from jobs.models import Organization
 from tests.cloudtrain_site.event_factory import tell
@@ -118,15 +116,6 @@ class TestFormat:
         with httpx.stream("GET", f"{web_server}/api/events", cookies=session_cookies(alice)) as response:
             assert next(response.iter_lines()) == "retry: 2000"
 
-    def test_an_idle_stream_is_kept_alive_and_moved_on(
-        self, web_server: str, alice: User, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(event_stream, "KEEP_ALIVE_SECONDS", 0.05)
-        with open_stream(web_server, alice) as stream:
-            number = tell("foreign", "organization-0")
-
-            assert any(line == f"id: {number}" for line in stream.lines())
-
 
 class TestReaders:
     @pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
@@ -206,11 +195,15 @@ class TestCost:
                 stack.enter_context(open_stream(web_server, alice))
 
             assert open_streams() == 10
-            # The relay has two threads; one of them keeps a connection, and another one hears PostgreSQL's notices.
+            # The relay's thread, which keeps a connection, and the one in which all streams read the table, which
+            # keeps none; and a connection that hears PostgreSQL's notices.
             wait_until(lambda: threading.active_count() <= threads + 2)
             wait_until(lambda: open_database_connections() <= connections + 2)
 
     def test_a_client_that_leaves_leaves_nothing_behind(self, web_server: str, alice: User) -> None:
+        with open_stream(web_server, alice):
+            pass  # the thread in which all streams read the table stays for the next ones
+        wait_until(lambda: open_streams() == 0)
         threads, connections = threading.active_count(), open_database_connections()
         for _ in range(5):
             with open_stream(web_server, alice):
@@ -233,48 +226,3 @@ class TestCost:
                 assert open_streams() == 1
         finally:
             request_finished.disconnect(note)
-
-
-@pytest.mark.django_db
-class TestReader:
-    """What only happens in the moments between two reads."""
-
-    def reader(self, *, joined_at: int, sent: int | None) -> Reader:
-        return Reader(user_id=7, channels=frozenset({EVERYONE}), joined_at=joined_at, sent=sent)
-
-    def test_rights_that_changed_after_they_were_read_end_the_stream(self) -> None:
-        reader = self.reader(joined_at=0, sent=0)
-        tell("before")
-        rights_changed(7)
-
-        assert reader.catch_up() is None
-        assert reader.ended
-
-    def test_rights_that_changed_before_they_were_read_do_not(self) -> None:
-        rights_changed(7)
-        reader = self.reader(joined_at=1, sent=0)
-
-        assert reader.catch_up() == ""
-        assert reader.catch_up() is None
-        assert not reader.ended
-
-    def test_what_the_database_gave_is_not_sent_again(self) -> None:
-        tell("news")
-        reader = self.reader(joined_at=0, sent=0)
-        missed = read_after(0, 10)
-
-        assert reader.catch_up() is not None
-        assert reader.text_of(missed) == ""
-
-    def test_an_unknown_number_is_not_repeated_in_the_greeting(self) -> None:
-        assert "id:" not in self.reader(joined_at=5, sent=None).greeting()
-        assert "id: 5\n" in self.reader(joined_at=5, sent=5).greeting()
-
-    def test_keep_alive_never_goes_back(self) -> None:
-        reader = self.reader(joined_at=5, sent=5)
-
-        assert [reader.keep_alive(position) for position in (4, 6, 5)] == [
-            ": keep-alive\n\n",
-            ": keep-alive\nid: 6\n\n",
-            ": keep-alive\n\n",
-        ]
