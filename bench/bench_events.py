@@ -1,4 +1,4 @@
-"""A thousand idle browsers, one event to all of them, and browsers that come and go while others write.
+"""A thousand idle browsers, one event and a burst to all of them, and browsers that come and go while others write.
 
 Our event stream beside the library's own, each with a database, a web process and clients of its own, one after
 the other, on the loopback address. Run it from the top of the repository:
@@ -25,7 +25,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from statistics import median
 
-from bench.event_site import FAN_OUT_ROUNDS, OURS, STOCK, Site, running_site
+from bench.event_site import BURST_EVENTS, FAN_OUT_ROUNDS, OURS, STOCK, Site, running_site
 
 RECONNECTING_CLIENTS = 20
 WRITERS = 2
@@ -141,6 +141,9 @@ class Figures:
     worst_ms: float = float("nan")
     fan_out_cpu_ms: float = float("nan")
     reached: float = float("nan")
+    burst_ms: float = float("nan")
+    burst_cpu_ms: float = float("nan")
+    burst_reached: float = float("nan")
     messages: float = float("nan")
     reconnects: int = 0
     doubled: float = float("nan")
@@ -165,6 +168,7 @@ async def measure_idle_and_fan_out(site: Site, clients: int, figures: Figures) -
     busy = site.cpu_seconds() - cpu - (time.monotonic() - started) * figures.idle_cpu / 100
     figures.fan_out_cpu_ms = 1000 * max(busy, 0) / (FAN_OUT_ROUNDS + 1)  # the warm-up is one more
     note_fan_out(browsers, figures)
+    await measure_burst(site, browsers, figures)
     await asyncio.gather(*(browser.leave() for browser in browsers))
 
 
@@ -182,6 +186,21 @@ def note_fan_out(browsers: list[Browser], figures: Figures) -> None:
     figures.reached = min(reached)
     if firsts:
         figures.first_ms, figures.last_ms, figures.worst_ms = median(firsts), median(lasts), max(lasts)
+
+
+async def measure_burst(site: Site, browsers: list[Browser], figures: Figures) -> None:
+    """Many events in one commit, to all clients: when the last client has the last of them, and who has all, once."""
+    tokens = {f"burst-{number}" for number in range(BURST_EVENTS)}
+    cpu = site.cpu_seconds()
+    await site.finish("burst")
+    await until_all(browsers, lambda browser: tokens <= browser.counts.keys(), 30)
+    figures.burst_cpu_ms = 1000 * (site.cpu_seconds() - cpu)
+    whole = [browser for browser in browsers if all(browser.counts[token] == 1 for token in tokens)]
+    figures.burst_reached = len(whole)
+    if len(whole) == len(browsers):
+        figures.burst_ms = max(
+            1000 * (browser.arrivals[token] - browser.sent_at[token]) for browser in whole for token in tokens
+        )
 
 
 async def measure_coming_and_going(site: Site, seconds: float, figures: Figures) -> None:
@@ -252,8 +271,11 @@ def print_table(ours: Figures, stock: Figures, options: argparse.Namespace) -> N
         ("one event to all: first arrival, ms (median)", "first_ms", ".0f", None),
         ("one event to all: last arrival, ms (median)", "last_ms", ".0f", None if options.postgresql else 400),
         ("one event to all: last arrival, ms (worst)", "worst_ms", ".0f", None),
-        ("one event to all: CPU of the web process, ms", "fan_out_cpu_ms", ".0f", None),
+        ("one event to all: CPU of the web process, ms", "fan_out_cpu_ms", ".0f", 100),
         ("one event to all: clients reached", "reached", ".0f", None),
+        (f"{BURST_EVENTS} in one commit: last arrival, ms", "burst_ms", ".0f", 4000),
+        (f"{BURST_EVENTS} in one commit: CPU of the web process, ms", "burst_cpu_ms", ".0f", None),
+        (f"{BURST_EVENTS} in one commit: clients that got all, once", "burst_reached", ".0f", None),
         (f"{RECONNECTING_CLIENTS} reconnecting: messages", "messages", ".0f", None),
         (f"{RECONNECTING_CLIENTS} reconnecting: reconnects", "reconnects", ".0f", None),
         (f"{RECONNECTING_CLIENTS} reconnecting: doubled", "doubled", ".0f", 0),

@@ -1,6 +1,6 @@
 """A web process for the bench of the events, with a database of its own, and what else runs in its site.
 
-    python -m bench.event_site prepare|web|announce|write
+    python -m bench.event_site prepare|web|announce|burst|write
 
 are the other processes of that site, started by the bench.
 """
@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OURS, STOCK = "ours", "the library's"
 WRITES_A_SECOND = 50
 FAN_OUT_ROUNDS = 5
+BURST_EVENTS = 100
 #: What the bench's own surroundings must not decide.
 FOREIGN = ("DATABASE_URL", "REDIS_URL", "CLOUDTRAIN_WORKERS", "CLOUDTRAIN_ROLE", "SIMPLETUNER_LOG_FILE")
 
@@ -41,17 +42,19 @@ FOREIGN = ("DATABASE_URL", "REDIS_URL", "CLOUDTRAIN_WORKERS", "CLOUDTRAIN_ROLE",
 
 
 def web(port: int) -> None:
-    """The site with the library's view in place of ours."""
+    """The site with the library's view, table and limit in place of ours."""
     from django.conf import settings
     from django.core.handlers.asgi import ASGIHandler
     from django.urls import path
     from django.views.decorators.csrf import csrf_exempt
-    from django_eventstream.views import events
+    from django_eventstream import views
 
     from cloudtrain_site.urls import urlpatterns
 
+    settings.EVENTSTREAM_STORAGE_CLASS = "django_eventstream.storage.DjangoModelStorage"
+    views.MAX_PENDING = 10  # which our addresses have raised
     urls = ModuleType("bench_urls")
-    vars(urls)["urlpatterns"] = [path("api/events", events), path("bench/send", csrf_exempt(_send)), *urlpatterns]
+    vars(urls)["urlpatterns"] = [path("api/events", views.events), path("bench/send", csrf_exempt(_send)), *urlpatterns]
     settings.ROOT_URLCONF = urls
     uvicorn.run(
         ASGIHandler(),
@@ -65,10 +68,13 @@ def web(port: int) -> None:
 
 
 def _send(request: Any) -> Any:
+    from django.db import transaction
     from django.http import HttpResponse
     from django_eventstream import send_event
 
-    send_event("everyone", "message", json.loads(request.body))
+    with transaction.atomic():
+        for data in json.loads(request.body):
+            send_event("everyone", "message", data)
     return HttpResponse(status=204)
 
 
@@ -79,14 +85,22 @@ def _set_up_django() -> None:
     django.setup()
 
 
-def _sender() -> Callable[[dict[str, Any]], bool]:
-    """Stores and tells one event, our way or the library's, and says whether that was possible."""
+def _sender() -> Callable[..., bool]:
+    """Stores its arguments in one transaction, our way or the library's, and says whether that was possible."""
+    from cloudtrain_site.database.unit_of_work import unit_of_work
     from cloudtrain_site.events.publish import EVERYONE, Event, publish
 
     if "BENCH_STOCK_URL" in os.environ:
         client = httpx.Client(base_url=os.environ["BENCH_STOCK_URL"], timeout=25)
-        return lambda data: client.post("/bench/send", json=data).is_success
-    return lambda data: publish(Event("bench", EVERYONE, data)) is None
+        return lambda *events: client.post("/bench/send", json=events).is_success
+
+    def send(*events: dict[str, Any]) -> bool:
+        with unit_of_work():
+            for data in events:
+                publish(Event("bench", EVERYONE, data))
+        return True
+
+    return send
 
 
 def prepare() -> None:
@@ -109,6 +123,12 @@ def announce() -> None:
     for number in range(FAN_OUT_ROUNDS):
         time.sleep(2)
         send({"token": f"round-{number}", "at": time.monotonic()})
+
+
+def burst() -> None:
+    """Many events in one commit, each naming the moment before they were stored."""
+    at = time.monotonic()
+    _sender()(*({"token": f"burst-{number}", "at": at} for number in range(BURST_EVENTS)))
 
 
 def write(writer: int, seconds: float) -> None:
@@ -226,7 +246,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def main() -> None:
     """Be one of the site's other processes."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("task", choices=["prepare", "web", "announce", "write"])
+    parser.add_argument("task", choices=["prepare", "web", "announce", "burst", "write"])
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--writer", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=1.0)
@@ -236,6 +256,7 @@ def main() -> None:
         "prepare": prepare,
         "web": lambda: web(options.port),
         "announce": announce,
+        "burst": burst,
         "write": lambda: write(options.writer, options.seconds),
     }
     tasks[options.task]()
