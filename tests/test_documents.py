@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md")
 TOP = ("approvals/", "queueing/", "jobs/", "cloudtrain_site/", "templates/", "tests/", "docs/", "examples/", ".ci/")
 #: What stands for a name of the reader's own.
 PLACEHOLDER = re.compile("NAME|ROOM")
