@@ -70,8 +70,8 @@ WATCH = """() => {
 }"""
 #: As a page does that knows nothing of rows.
 NAIVE = """async (script) => {
-  const { onNews } = await import(script);
-  onNews({ event: () => htmx.ajax("GET", "/", { target: "#job-list", select: "#job-list", swap: "outerHTML" }) });
+  const { onEvent } = await import(script);
+  onEvent({ event: () => htmx.ajax("GET", "/", { target: "#job-list", select: "#job-list", swap: "outerHTML" }) });
 }"""
 SHOWN = """() => Object.fromEntries([...document.querySelectorAll("#job-rows tr")].map((row) =>
   [row.dataset.job, row.dataset.kind]))"""

@@ -32,8 +32,8 @@ STREAM = "**/api/events**"
 PAGE_SCRIPT = "cloudtrain/shell/page.js"
 LISTEN = """async (script) => {
   window.heard = [];
-  const { onNews } = await import(script);
-  onNews({ event: ({ id }) => window.heard.push(id) });
+  const { onEvent } = await import(script);
+  onEvent({ event: ({ id }) => window.heard.push(id) });
 }"""
 #: A tab that holds the lead and says only what a test has it say.
 HANG = """(reader) => {
@@ -176,7 +176,7 @@ class TestTabs:
         leader.evaluate("""() => {
           const [{ since, from }] = window.asked;
           const [lost, later] = [since + 1, since + 2];
-          window.channel.postMessage({ kind: "news", number: later, before: lost, data: { id: later, type: "x" } });
+          window.channel.postMessage({ kind: "event", number: later, before: lost, data: { id: later, type: "x" } });
           const missed = [[lost, { id: lost, type: "x" }], [later, { id: later, type: "x" }]];
           window.channel.postMessage({ kind: "missed", to: from, missed, last: later, up: true });
         }""")

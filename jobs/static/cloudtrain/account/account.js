@@ -1,6 +1,6 @@
 // The account page: keys that are shown once, which mail one wants, and the time zone.
 
-import { ask, call, fetchText, onNews, showProblem, switchedOff, toast } from "../shell/page.js";
+import { ask, call, fetchText, onEvent, showProblem, switchedOff, toast } from "../shell/page.js";
 import { knownZone, showTimes, useZone } from "../shell/times.js";
 
 const find = (id) => document.getElementById(id);
@@ -132,4 +132,4 @@ function showNow() {
 
 showNow();
 setInterval(showNow, 20_000);
-onNews({ refresh: showKeys });
+onEvent({ refresh: showKeys });

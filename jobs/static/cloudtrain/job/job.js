@@ -1,6 +1,6 @@
 // The page of one job: what the stream tells between two looks, what may be done, what may be copied.
 
-import { fetchText, onNews, showProblem, toast } from "../shell/page.js";
+import { fetchText, onEvent, showProblem, toast } from "../shell/page.js";
 import { refresh } from "../shell/sections.js";
 import { endCurves, readCurvesSoon, sayNoCurves } from "./curves.js";
 import { onGrowth, readSoon } from "./job_log.js";
@@ -39,7 +39,7 @@ function showProgress({ stage, progress, last_log: lastLog }) {
   refreshLater();
 }
 
-onNews({
+onEvent({
   event(event) {
     // Each place in the queue depends on the others.
     if (event.type === "queue_changed" && isWaiting()) refreshLater();

@@ -2,7 +2,7 @@
 
 import { askAndCancel, askAndDelete, askAndRetry } from "./job_acts.js";
 import { closeMenu } from "../shell/menus.js";
-import { fetchText, onNews, showProblem, signedOut, toast } from "../shell/page.js";
+import { fetchText, onEvent, showProblem, signedOut, toast } from "../shell/page.js";
 import { showTimes } from "../shell/times.js";
 
 const RETRY_MS = 10_000;
@@ -163,7 +163,7 @@ function put(fresh) {
   if (!place(row, old)) return;
   showTimes(row);
   if (old?.dataset.kind === row.dataset.kind) return;
-  row.classList.add("is-news");
+  row.classList.add("is-changed");
   announce(row.id, `${row.querySelector("bdi").textContent}: ${row.querySelector(".chip").textContent.trim()}`);
 }
 
@@ -270,7 +270,7 @@ function speak() {
   find("spoken").textContent = words.length > SPOKEN ? `${words.length} jobs changed` : words.join(". ");
 }
 
-onNews({ event: hear, refresh: refreshList });
+onEvent({ event: hear, refresh: refreshList });
 
 // What is done to a job from here.
 

@@ -1,7 +1,7 @@
 // The page of a new job: its form, and beside it at all times what the server says it would come to.
 
 import { acceptFiles, jsonEditor } from "./json_editor.js";
-import { call, onNews, showProblem } from "../shell/page.js";
+import { call, onEvent, showProblem } from "../shell/page.js";
 import { duration } from "../shell/times.js";
 import { upload } from "./upload.js";
 
@@ -340,7 +340,7 @@ form.addEventListener("input", () => {
   isAnswerToClick = false;
 });
 name.addEventListener("input", () => askSoon());
-onNews({
+onEvent({
   event: ({ type }) => type === "queue_changed" && !asking && askSoon(QUEUE_MS),
   refresh: () => askSoon(),
 });

@@ -57,8 +57,8 @@ export function follow(address, since, reader, listener) {
   function lead() {
     // The others first: an error in this tab must not be theirs.
     stream = openStream(`${address}?reader=${encodeURIComponent(reader)}`, last, {
-      news(number, before, data) {
-        tell({ kind: "news", number, before, data });
+      event(number, before, data) {
+        tell({ kind: "event", number, before, data });
         hear(number, before, data);
       },
       reset(number) {
@@ -106,7 +106,7 @@ export function follow(address, since, reader, listener) {
   function obey(told) {
     if (told.kind === "join" || told.kind === "check" || (told.to ?? tab) !== tab) return;
     heardAt = Date.now();
-    if (told.kind === "news") hear(told.number, told.before, told.data);
+    if (told.kind === "event") hear(told.number, told.before, told.data);
     else if (told.kind === "reset") reset(told.number);
     else if (told.kind === "missed") catchUp(told);
     else if (told.last > last) ask();
@@ -186,7 +186,7 @@ function openStream(address, since, told) {
     last = Number(event.lastEventId);
     recent.push([last, data]);
     if (recent.length > KEPT) [complete] = recent.shift();
-    told.news(last, before, data);
+    told.event(last, before, data);
   }
 
   function lose() {

@@ -1,4 +1,4 @@
-// What every page of somebody who is signed in shares: the stream of news, how things are said, asked and sent.
+// What every page of somebody who is signed in shares: the stream of events, how things are said, asked and sent.
 
 import { follow } from "./live.js";
 import { showTimes } from "./times.js";
@@ -9,7 +9,7 @@ const TOAST_MS = 6_000;
 const { events, newest, reader, csrf, session } = document.body.dataset;
 const find = (id) => document.getElementById(id);
 
-// News. A page that has parts to keep true adds a listener.
+// Events. A page that has parts to keep true adds a listener.
 
 const listeners = new Set();
 let polling = 0;
@@ -19,7 +19,7 @@ let connection = null;
  * Have `listener.event(data)` called for each event of the stream, and `listener.refresh()` when anything may have been
  * missed: after a gap, after signing in again, and every 30 seconds while the stream is down.
  */
-export function onNews(listener) {
+export function onEvent(listener) {
   listeners.add(listener);
 }
 

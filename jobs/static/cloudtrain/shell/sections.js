@@ -1,13 +1,13 @@
 // Parts of a page that the server renders, fetched anew by htmx when the event stream tells of something that concerns them.
 //
 //   <section data-live="job_status_changed approval_requested" data-live-job="01J..."
-//            hx-get="/queue/waiting" hx-trigger="news" hx-swap="innerMorph">
+//            hx-get="/queue/waiting" hx-trigger="event" hx-swap="innerMorph">
 //
 // `data-live`: the types of event, or `job_status_changed:cancelled` with one status alone; `data-live-job`: only those
 // of this job. The element itself stays; what the answer
 // holds is morphed into it, so that what is open stays open and the keyboard stays where it was.
 
-import { asking, onNews, showProblem, signedOut } from "./page.js";
+import { asking, onEvent, showProblem, signedOut } from "./page.js";
 import { showTimes } from "./times.js";
 
 // Many events at once are one request.
@@ -40,7 +40,7 @@ function ask() {
     stale.delete(section);
     if (!section.isConnected) continue;
     busy.add(section);
-    htmx.trigger(section, "news");
+    htmx.trigger(section, "event");
   }
 }
 
@@ -63,7 +63,7 @@ document.addEventListener("htmx:response:error", (event) => {
   else if ("live" in event.target.dataset) setTimeout(refresh, RETRY_MS, event.target);
 });
 
-onNews({
+onEvent({
   event: (event) => sections().forEach((section) => concerns(section, event) && refresh(section)),
   refresh: () => sections().forEach(refresh),
 });
