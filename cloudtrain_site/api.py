@@ -31,6 +31,9 @@ KEY_HEADER = "X-API-Key"
 MAX_OFFSET = 2**53
 #: Recording every use of a key would make each read a write.
 USE_RESOLUTION = timedelta(minutes=1)
+#: Of a body's JSON. Whatever walks a value one call a level stays far from Python's own limit of 1000 calls.
+MAX_JSON_DEPTH = 100
+TOO_DEEP = "The JSON is nested too deeply."
 
 
 class KeyAuthentication(TokenAuthentication):  # type: ignore[misc]
@@ -93,9 +96,23 @@ class BoundedJSONParser(JSONParser):
         if length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             raise BodyTooLarge
         try:
-            return super().parse(stream, media_type, parser_context)
+            value = super().parse(stream, media_type, parser_context)
         except RecursionError as error:
-            raise exceptions.ParseError("The JSON is nested too deeply.") from error
+            raise exceptions.ParseError(TOO_DEEP) from error
+        if is_deeper_than(MAX_JSON_DEPTH, value):
+            raise exceptions.ParseError(TOO_DEEP)
+        return value
+
+
+def is_deeper_than(limit: int, value: Any) -> bool:
+    """Whether more than `limit` objects and lists are in one another in `value`, which is looked through by levels."""
+    level = [value]
+    for _ in range(limit):
+        nested = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list))
+        level = [item for items in nested for item in items if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def current_user(request: HttpRequest | Request) -> User:
