@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -88,13 +89,18 @@ def _record_use(key: ApiKey) -> None:
 
 
 class BoundedJSONParser(JSONParser):
-    """Parses JSON of bounded size and depth: a client must not choose how much memory or stack a request takes."""
+    """Parses JSON of bounded size and depth: a client must not choose how much memory or stack a request takes.
+
+    A byte order mark before the JSON, as editors on Windows write one, is passed over.
+    """
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         """Return the body. Raises BodyTooLarge or ParseError."""
         length = int(parser_context["request"].META.get("CONTENT_LENGTH") or 0)
         if length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             raise BodyTooLarge
+        if codecs.lookup(parser_context["encoding"]).name == "utf-8":
+            parser_context = {**parser_context, "encoding": "utf-8-sig"}
         try:
             value = super().parse(stream, media_type, parser_context)
         except RecursionError as error:

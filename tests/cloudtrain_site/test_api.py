@@ -67,3 +67,19 @@ def test_a_config_that_was_stored_deeper_still_opens(as_alice: APIClient, alice:
     assert as_alice.get("/api/configs").status_code == 200
     answer = as_alice.post(SUBMIT, {"config_name_to_load": "deep", "dry_run": True}, format="json")
     assert answer.status_code == 200
+
+
+BODY = '{"config": {"max_train_steps": 10}, "dry_run": true}'
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8"])
+def test_a_byte_order_mark_before_the_body_is_passed_over(as_alice: APIClient, content_type: str) -> None:
+    with_mark = as_alice.post(SUBMIT, BODY.encode("utf-8-sig"), content_type=content_type)
+    assert with_mark.status_code == 200
+    assert with_mark.json() == as_alice.post(SUBMIT, BODY.encode(), content_type=content_type).json()
+
+
+@pytest.mark.parametrize("body", [b"\xef\xbb\xbf" * 2 + BODY.encode(), b"\xef\xbb", b" \xef\xbb\xbf{}"])
+def test_a_byte_order_mark_elsewhere_is_no_json(as_alice: APIClient, body: bytes) -> None:
+    answer = send(as_alice, SUBMIT, body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "parse_error")
