@@ -14,8 +14,10 @@ from cloudtrain_site.events.stream import event_stream
 from cloudtrain_site.monitoring import health
 from cloudtrain_site.monitoring.prometheus import PrometheusView
 
-# The page sets its few styles in itself.
-api_docs = csp_update({"style-src": [SELF, UNSAFE_INLINE]})(SpectacularSwaggerSplitView.as_view(url_name="schema"))
+# The page sets its few styles in itself. What DRF answers to OPTIONS is no page, and its template can't show it.
+api_docs = csp_update({"style-src": [SELF, UNSAFE_INLINE]})(
+    SpectacularSwaggerSplitView.as_view(url_name="schema", metadata_class=None)
+)
 
 urlpatterns = [
     path("", include("approvals.urls")),
