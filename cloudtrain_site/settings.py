@@ -59,6 +59,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     # First, so that even a response made by another middleware carries its correlation id.
     "cloudtrain_site.correlation.CorrelationMiddleware",
+    "cloudtrain_site.serving.no_store.no_store",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "cloudtrain_site.serving.static_files.StaticFilesMiddleware",

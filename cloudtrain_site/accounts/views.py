@@ -141,9 +141,7 @@ class KeyViewSet(ViewSet):
             )
         row, key = made
         row.key = key
-        response = rendered(NewKeySerializer, row, status=201)
-        response["Cache-Control"] = "no-store"
-        return response
+        return rendered(NewKeySerializer, row, status=201)
 
     @extend_schema(responses={200: RevokedKeySerializer})
     def destroy(self, request: Request, key_id: str) -> Response:

@@ -81,6 +81,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, detail: str) -> No
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
         (HEADER.lower().encode(), correlation_id.encode()),
+        (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),
     ]
     await send({"type": "http.response.start", "status": 413, "headers": headers})

@@ -31,6 +31,7 @@ MAX_WAITING_BYTES = 32_000_000
 SERVER_ERROR = "Something went wrong on our side. The log has the details under this correlation id."
 FIXED_HEADERS = (
     (b"content-type", b"application/json"),
+    (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (POLICY_HEADER.lower().encode(), build_policy().encode()),
 )
