@@ -24,6 +24,7 @@ from jobs.models import Job, ProviderConfig
 from jobs.providers import get_provider
 from jobs.providers.base import Handle, ProviderError
 from jobs.providers.local.folder import JOB_ID, JobFolder
+from jobs.providers.local.runner import CLAIM
 from jobs.statuses import AT_PROVIDER
 from jobs.sync import circuit_breaker, refresh
 from jobs.webhooks import apply, inbox
@@ -85,7 +86,7 @@ def _deleted(jobs: Path) -> Iterator[Job]:
 def run() -> dict[str, int]:
     """Run one round: silent jobs, unconfirmed cancellations, due logs, deliveries left over. Returns the counts."""
     return {
-        "refreshed": check_silent(),
+        "refreshed": check_silent() + check_vanished(),
         "cancels": retry_cancels(),
         "logs": refresh.capture_logs(source=Source.LOOP),
         "deliveries": apply.apply_leftovers(),
@@ -94,6 +95,13 @@ def run() -> dict[str, int]:
         "cleared": sweep(),
         "counted": refresh_when_grown(),
     }
+
+
+def check_vanished() -> int:
+    """Ask about trainings of this machine without a start record: the watcher sees no end of them."""
+    jobs = Path(settings.DATA_DIR) / "jobs"
+    vanished = [job for job in refresh.active_jobs("local") if not (jobs / job.pk / CLAIM).exists()]
+    return refresh.refresh(vanished, source=Source.LOOP).refreshed
 
 
 def silent_jobs(config: ProviderConfig) -> Sequence[Job]:

@@ -61,6 +61,9 @@ class Handle:
     external_id: str
     #: The approximate time of submission: it bounds how far back a provider has to search.
     since: datetime | None = None
+    #: What the provider said of a training that has not ended, for one that finds its own records gone.
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    cancel_requested_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

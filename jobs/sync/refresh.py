@@ -93,7 +93,13 @@ def _answers(name: str, jobs: Sequence[Job], *, with_logs: bool = False) -> Iter
 
 
 def handle_of(job: Job) -> Handle:
-    return Handle(job.pk, job.external_id or "", since=job.submission_started_at or job.created_at)
+    return Handle(
+        job.pk,
+        job.external_id or "",
+        since=job.submission_started_at or job.created_at,
+        metadata={} if job.is_terminal else job.metadata,
+        cancel_requested_at=job.cancel_requested_at,
+    )
 
 
 async def _parts(provider: Provider, handles: Sequence[Handle], *, with_logs: bool = False) -> AsyncIterator[Answers]:

@@ -15,7 +15,7 @@ import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -88,10 +88,37 @@ class Start:
         )
 
     @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> Self | None:
+        """Return the start as `metadata` of the job has it. None: the job never started, or not on this machine.
+
+        A job of a release that kept no start times has processes that nobody can recognize: they count as ended.
+        """
+        if metadata.get("host") != local_runner.host_name():
+            return None
+        nobody = {"pid": 0, "start": 0}
+        unknown = {"boot_id": "", "started_at": local_runner.now(), "runner": nobody, "trainer": nobody}
+        return cls.from_record({"marker": "", "host": metadata["host"], **metadata.get("process", unknown)})
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the job keeps of it, in case that the folder vanishes."""
+        process = {
+            "boot_id": self.boot_id,
+            "started_at": self.started_at.isoformat(),
+            "runner": asdict(self.runner),
+            "trainer": asdict(self.trainer),
+        }
+        return {"host": self.host, "pid": self.trainer.pid, "process": process}
+
+    @classmethod
     def damaged(cls, written_at: datetime) -> Self:
         """Stand in for a record that a loss of power damaged: it counts as one of this machine before its restart."""
         nobody = Process(0, 0)
         return cls("", local_runner.host_name(), "", written_at, nobody, nobody)
+
+    @property
+    def is_damaged(self) -> bool:
+        return not self.trainer.pid
 
     @property
     def is_here(self) -> bool:

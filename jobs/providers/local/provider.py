@@ -7,13 +7,14 @@ folder and from the running processes, so that every process of ours reports the
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,8 +27,11 @@ from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgres
 from jobs.providers.local import command as local_command
 from jobs.providers.local import dataset, log
 from jobs.providers.local import runner as local_runner
-from jobs.providers.local.folder import JobFolder, disk_errors, find_marked
-from jobs.providers.local.status import State, enforce_cancel, read_state
+from jobs.providers.local.folder import JobFolder, Start, disk_errors, find_marked
+from jobs.providers.local.status import State, enforce_cancel, read_state, start_of, state_without_folder, stop
+from jobs.statuses import ACTIVE
+
+logger = logging.getLogger("simpletuner.cloud.providers")
 
 #: A runner that has not started its trainer by then never will, and is killed.
 START_SECONDS = 20.0
@@ -146,7 +150,7 @@ class LocalProvider:
         answers: dict[str, Snapshot | ProviderError] = {}
         for handle in handles:
             try:
-                answer = self._fetch_one(JobFolder(self.jobs, handle.external_id))
+                answer = self._fetch_one(JobFolder(self.jobs, handle.external_id), handle)
             except ProviderError as error:
                 answers[handle.job_id] = error
             else:
@@ -154,14 +158,26 @@ class LocalProvider:
                     answers[handle.job_id] = answer
         return answers
 
-    def _fetch_one(self, folder: JobFolder) -> Snapshot | None:
+    def _fetch_one(self, folder: JobFolder, handle: Handle) -> Snapshot | None:
         """Return None for a training of another machine: only that machine knows its state."""
+        known = Start.from_metadata(handle.metadata)
         with disk_errors():
+            if known and not folder.exists():
+                return self._fetch_without_folder(folder, known, handle.cancel_requested_at)
             _require(folder)
-            state = read_state(folder)
+            state = read_state(folder, known)
             if state.start and state.end is None:
-                enforce_cancel(folder, state.start, self.grace_seconds)
+                enforce_cancel(state.start, folder.cancel_requested_at(), self.grace_seconds)
             return self._snapshot(folder, state) if state.status else None
+
+    def _fetch_without_folder(self, folder: JobFolder, start: Start, asked_at: datetime | None) -> Snapshot:
+        state = state_without_folder(start, asked_at)
+        if state.status in ACTIVE:
+            enforce_cancel(start, asked_at, self.grace_seconds)
+            return Snapshot(folder.job_id, state.status)
+        logger.warning("The folder of a training is gone", extra={"job_id": folder.job_id, "status": state.status})
+        log.stop_following(folder.log)
+        return Snapshot(folder.job_id, state.status, completed_at=datetime.now(UTC), error_message=state.error)
 
     def _snapshot(self, folder: JobFolder, state: State) -> Snapshot:
         start, end = state.start, state.end
@@ -174,7 +190,7 @@ class LocalProvider:
             error_message=state.error,
             output_url=folder.output.as_uri() if end and folder.has_output() else None,
             progress=log.follow_progress(folder.log),
-            metadata={"host": start.host, "pid": start.trainer.pid} if start else {},
+            metadata=start.metadata if start and not start.is_damaged else {},
         )
         if end:
             log.stop_following(folder.log)
@@ -183,18 +199,19 @@ class LocalProvider:
     def _cancel(self, handle: Handle) -> None:
         """Idempotent. Another machine's training is stopped by that machine, which finds the request in the folder."""
         folder = JobFolder(self.jobs, handle.external_id)
+        known = Start.from_metadata(handle.metadata)
         with disk_errors():
+            if known and not folder.exists():
+                stop(known, handle.cancel_requested_at or datetime.now(UTC), self.grace_seconds)
+                return
             _require(folder)
             if folder.end():
                 return
             # The request first: from here on the training's end is a cancellation, and every fetch enforces it.
             folder.request_cancel()
-            start = folder.start()
-            if start is None or not start.is_alive:
-                return
-            if not start.runner.is_alive:
-                start.trainer.signal_group(signal.SIGTERM)
-            enforce_cancel(folder, start, self.grace_seconds)
+            start = start_of(folder, known)
+            if start:
+                stop(start, folder.cancel_requested_at() or datetime.now(UTC), self.grace_seconds)
 
     def _read_log(self, handle: Handle, start: int, limit: int, scrubber: SecretScrubber) -> LogSlice:
         folder = JobFolder(self.jobs, handle.external_id)

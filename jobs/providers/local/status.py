@@ -12,6 +12,7 @@ from jobs.statuses import JobStatus
 
 RESTARTED = "This machine was restarted while the job trained."
 UNKNOWN = "The training is gone and nothing was left to see how it ended; its exit status is unknown."
+VANISHED = "The folder of the training is gone, and its process has ended."
 STOPPED = "The training was stopped from outside, by SIGTERM, as a shutdown of the machine does."
 
 
@@ -25,9 +26,12 @@ class State:
     error: str | None = None
 
 
-def read_state(folder: JobFolder) -> State:
-    """Return the current state. A training that vanished without an exit record gets one here."""
-    start = folder.start()
+def read_state(folder: JobFolder, known: Start | None = None) -> State:
+    """Return the current state. A training that vanished without an exit record gets one here.
+
+    `known` is the start that the job itself remembers: it stands in for a record that was lost.
+    """
+    start = start_of(folder, known)
     if start is None:
         return State(JobStatus.QUEUED)
     # In this order: a runner writes the end before it exits, so that a dead one has written all that it could.
@@ -40,6 +44,20 @@ def read_state(folder: JobFolder) -> State:
     if end is None:
         end = folder.record_missed_end(UNKNOWN if start.is_this_boot else RESTARTED)
     return _ended(folder, start, end)
+
+
+def start_of(folder: JobFolder, known: Start | None) -> Start | None:
+    start = folder.start()
+    return known or start if start is None or start.is_damaged else start
+
+
+def state_without_folder(start: Start, cancel_requested_at: datetime | None) -> State:
+    """Return the state of a training of this machine whose folder is gone: only its processes can tell."""
+    if start.is_alive:
+        return State(JobStatus.RUNNING, start)
+    if cancel_requested_at is not None:
+        return State(JobStatus.CANCELLED, start)
+    return State(JobStatus.FAILED, start, error=VANISHED)
 
 
 def _ended(folder: JobFolder, start: Start, end: End) -> State:
@@ -68,13 +86,19 @@ def _exit_text(code: int) -> str:
     return f"The trainer was killed by signal {-code} ({signal.strsignal(-code) or 'unknown'})"
 
 
-def enforce_cancel(folder: JobFolder, start: Start, grace: float) -> None:
-    """Enforce a requested cancellation; do nothing without a request.
+def stop(start: Start, asked_at: datetime, grace: float) -> None:
+    """Ask a training to end, in the way of a first request."""
+    if start.is_alive and not start.runner.is_alive:
+        start.trainer.signal_group(signal.SIGTERM)
+    enforce_cancel(start, asked_at, grace)
+
+
+def enforce_cancel(start: Start, asked_at: datetime | None, grace: float) -> None:
+    """Enforce a cancellation that was requested at `asked_at`; do nothing without a request.
 
     The runner heeds only its first SIGTERM, so this may be called again and again: the process that should have sent it
     may have died. Without its runner a training's grace period is enforced here alone.
     """
-    asked_at = folder.cancel_requested_at()
     if asked_at is None or not start.is_alive:
         return
     if start.runner.is_alive:
