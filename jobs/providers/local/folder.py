@@ -23,11 +23,14 @@ from typing import Any, Self
 from cloudtrain_site.encryption import extract_secrets
 from jobs.providers.base import ProviderError
 from jobs.providers.local import runner as local_runner
+from jobs.providers.local.files import open_regular
 
 JOB_ID = re.compile(r"[0-9a-z]{26}")
 MARKER = re.compile(r"[0-9A-Za-z_-]{1,64}")
 MARKERS = "markers"
 REMOVED = "removed"
+#: What is longer was not written by us.
+MAX_RECORD_BYTES = 64_000
 
 
 @contextmanager
@@ -192,29 +195,29 @@ class JobFolder:
     def start(self) -> Start | None:
         path = self.path / local_runner.CLAIM
         try:
-            return Start.from_record(json.loads(path.read_bytes()))
-        except FileNotFoundError:
+            return Start.from_record(_read_record(path))
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return Start.damaged(modified_at(path))
 
     def end(self) -> End | None:
         try:
-            record = json.loads((self.path / local_runner.END).read_bytes())
+            record = _read_record(self.path / local_runner.END)
             return End(**{**record, "ended_at": datetime.fromisoformat(record["ended_at"])})
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def record_missed_end(self, error: str) -> End:
         """Write the exit record that the runner could not write, so that every later reader sees the same end."""
         self.drop_secrets()
-        last_write = modified_at(self.log if self.log.exists() else self.path)
+        last_write = modified_at(self.log if os.path.lexists(self.log) else self.path)
         stopped = self.cancel_requested_at() is not None
         record = {"exit_code": None, "stopped": stopped, "error": error, "ended_at": last_write.isoformat()}
         path = self.path / local_runner.END
         # On a full disk it isn't written, and is determined again the next time.
         with suppress(OSError):
-            if path.exists():  # damaged, or we would not be here
+            if os.path.lexists(path):  # damaged, or we would not be here
                 local_runner.write_atomically(str(path), record)
             else:
                 local_runner.write_once(str(path), record)
@@ -225,7 +228,7 @@ class JobFolder:
         local_runner.write_once(str(self.path / local_runner.CANCEL), {"asked_at": local_runner.now()})
 
     def cancel_requested_at(self) -> datetime | None:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             return modified_at(self.path / local_runner.CANCEL)
         return None
 
@@ -280,5 +283,10 @@ def find_marked(jobs: Path, marker: str) -> JobFolder | None:
         raise
 
 
+def _read_record(path: Path) -> Any:
+    with open_regular(path) as file:
+        return json.loads(file.read(MAX_RECORD_BYTES))
+
+
 def modified_at(path: Path) -> datetime:
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return datetime.fromtimestamp(path.lstat().st_mtime, UTC)

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from cloudtrain_site.encryption import SecretScrubber
 from jobs.providers.base import NO_SECRETS, LogSlice
+from jobs.providers.local.files import NotRegularFileError, open_regular
 from jobs.providers.progress import ANSI, CONTROL, Progress, read_progress
 
+#: Stands in for a log that is a link, a folder, a FIFO or the like: only the training itself can have made it one.
+REPLACED = "The training replaced its log by something that is no readable file; it is not shown."
 #: Bytes read of a log that this process has not followed so far.
 TAIL_BYTES = 256_000
 #: A longer line is read without waiting for its end.
@@ -27,13 +30,15 @@ _followed: dict[Path, tuple[int, Progress]] = {}
 def follow_progress(log: Path) -> Progress | None:
     """Return the progress that the log gives, reading only its new bytes. None: there is no log."""
     try:
-        with log.open("rb") as file:
+        with open_regular(log) as file:
             size = os.fstat(file.fileno()).st_size
             offset, known = _resume_point(log, size)
             file.seek(offset)
             data = file.read(size - offset)
     except FileNotFoundError:
         return None
+    except NotRegularFileError:
+        return Progress(last_log=REPLACED)
     # A bar is drawn without an end of line: it counts now, and is read again when it is whole.
     complete = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
     if len(data) - complete > MAX_LINE_BYTES:
@@ -68,13 +73,17 @@ def read_slice(log: Path, *, start: int, limit: int, ended: bool, scrubber: Secr
     masked wherever the slice begins and ends: a request from the middle of a secret gets no half of it.
     """
     try:
-        with log.open("rb") as file:
+        with open_regular(log) as file:
             size = os.fstat(file.fileno()).st_size
             start = _character_start(file.fileno(), max(0, min(start, size)))
             # A slice shorter than a character would make no progress.
             data = _read_scrubbed(file.fileno(), start, max(limit, 4), scrubber)
     except FileNotFoundError:
         return LogSlice(text="", start=0, end=0, complete=ended)
+    except NotRegularFileError:
+        text = f"{REPLACED}\n"
+        start = max(0, min(start, len(text)))
+        return LogSlice(text=text[start:], start=start, end=len(text), complete=ended)
     if not ended or start + len(data) < size:
         data = data[: _complete_length(data)]
     end = start + len(data)
@@ -90,11 +99,13 @@ def _read_scrubbed(file: int, start: int, size: int, scrubber: SecretScrubber) -
 def final_lines(log: Path) -> str:
     """Return the last meaningful lines of the log, without progress bars and frames of a traceback."""
     try:
-        with log.open("rb") as file:
+        with open_regular(log) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - FINAL_LINES_READ_BYTES))
             text = CONTROL.sub("", ANSI.sub("", _text(file.read()).replace("\r", "\n")))
     except FileNotFoundError:
         return ""
+    except NotRegularFileError:
+        return REPLACED
     lines = [line.rstrip() for line in text.split("\n")]
     messages = [line for line in lines if line and not re.match(r"\s|Traceback \(most|.*%\|", line)]
     return "\n".join(messages[-MAX_FINAL_LINES:])[-MAX_FINAL_CHARACTERS:]

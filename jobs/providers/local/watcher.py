@@ -72,7 +72,7 @@ def _signature(folder: JobFolder) -> tuple[object, ...]:
 
 
 def _size_and_mtime(path: Path) -> tuple[int, int] | None:
-    with suppress(FileNotFoundError):
-        stat = path.stat()
+    with suppress(FileNotFoundError, NotADirectoryError):
+        stat = path.lstat()
         return stat.st_size, stat.st_mtime_ns
     return None
