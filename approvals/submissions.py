@@ -20,6 +20,7 @@ from jobs.models import Job, Organization, ProviderConfig
 from jobs.permissions import choose_organization
 from jobs.providers import get_provider
 from jobs.providers.base import Inspects
+from jobs.validators import is_plain_name
 
 UNNAMED = "untitled"
 
@@ -86,8 +87,16 @@ def _config_of(user: User, organization: Organization, body: dict[str, Any]) -> 
     stored = find_config(user, name, organization)
     if stored is None:
         raise ValidationError({"config_name_to_load": f"{organization.name} has no stored config called {name!r}."})
+    if "config_name" not in body:
+        _check_stored_name(stored.name)
     columns = _unsealed(stored, CONFIG_COLUMNS)
     return columns["config"], columns["dataloader_config"], stored.name
+
+
+def _check_stored_name(name: str) -> None:
+    """Raises ValidationError for a name from before names were checked."""
+    if not is_plain_name(name):
+        raise ValidationError({"config_name": "The stored config's name can't be a job's. Give one as config_name."})
 
 
 def _unsealed(row: Sealed, columns: Sequence[str]) -> dict[str, Any]:
@@ -108,8 +117,7 @@ def _name_in(config: dict[str, Any]) -> str:
 
 
 def _is_name(text: str) -> bool:
-    plain = 0 < len(text) <= 100 and text.isprintable() and not set(text) & set("/\\")
-    return plain and mask_text(text) == text
+    return 0 < len(text) <= 100 and is_plain_name(text) and mask_text(text) == text
 
 
 def _hardware(provider: str, requested: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
@@ -20,7 +21,7 @@ from cloudtrain_site.redaction import mask_secrets
 from cloudtrain_site.states import Actor, Source
 from jobs import admin as key_admin  # noqa: F401 - register what they are about
 from jobs import lifecycle
-from jobs.admin_base import OfJobAdmin, SuperuserAdmin
+from jobs.admin_base import OfJobAdmin, PlainNamesAdmin, SuperuserAdmin
 from jobs.configs.store import MaskedError, columns_for
 from jobs.datasets import admin as upload_admin  # noqa: F401 - register what they are about
 from jobs.models import Job, JobEvent, Membership, Organization, ProviderConfig, TrainingConfig
@@ -127,8 +128,18 @@ class MembershipInline(admin.TabularInline[Membership, Organization]):
     autocomplete_fields = ("user",)
 
 
+admin.site.unregister(User)
+
+
+@admin.register(User)
+class PlainUserAdmin(PlainNamesAdmin[User], UserAdmin):  # type: ignore[type-arg]
+    """Django's own page of a user."""
+
+    name_fields = ("username", "first_name", "last_name")
+
+
 @admin.register(Organization)
-class OrganizationAdmin(SuperuserAdmin[Organization]):
+class OrganizationAdmin(PlainNamesAdmin[Organization], SuperuserAdmin[Organization]):
     list_display = ("name", "max_running", "created_at")
     search_fields = ("name",)
     inlines = (MembershipInline,)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
 
 from django.contrib import admin
 from django.contrib.admin import AdminSite
@@ -14,6 +14,7 @@ from django.urls import reverse
 
 from jobs.permissions import is_superuser, manages_anything, organizations_of
 from jobs.roles import MANAGERS
+from jobs.validators import plain_name
 
 M = TypeVar("M", bound=Model)
 
@@ -101,6 +102,19 @@ class OfJobAdmin(ScopedAdmin[M], Generic[M]):
 
     def view_on_site(self, obj: M) -> str:
         return reverse("job-page", args=[getattr(obj, "job_id", obj.pk)])
+
+
+class PlainNamesAdmin(admin.ModelAdmin[M], Generic[M]):
+    """Pages on which names are typed that other people read."""
+
+    name_fields: ClassVar[Sequence[str]] = ("name",)
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest | None, **options: Any) -> Any:
+        """The field; of a name, one that refuses what can't be seen."""
+        field = super().formfield_for_dbfield(db_field, request, **options)  # type: ignore[arg-type]
+        if field is not None and db_field.name in self.name_fields:
+            field.validators.append(plain_name)
+        return field
 
 
 class SuperuserAdmin(admin.ModelAdmin[M], Generic[M]):

@@ -4,6 +4,7 @@ import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
 import jobs.identifiers
+import jobs.validators
 from decimal import Decimal
 from django.conf import settings
 from django.db import migrations, models
@@ -38,7 +39,7 @@ class Migration(migrations.Migration):
                 ('provider', models.CharField(max_length=40)),
                 ('external_id', models.CharField(max_length=128, null=True)),
                 ('hardware_profile', models.CharField(blank=True, max_length=40)),
-                ('config_name', models.CharField(max_length=200, validators=[django.core.validators.RegexValidator('\\A[^\\x00-\\x1f/\\\\]+\\Z', 'A name may not contain control characters or slashes.', code='invalid_name')])),
+                ('config_name', models.CharField(max_length=200, validators=[jobs.validators.plain_name])),
                 ('config', models.JSONField(default=dict)),
                 ('dataloader_config', models.JSONField(default=list)),
                 ('tracker_run_name', models.CharField(blank=True, max_length=200)),
@@ -95,7 +96,7 @@ class Migration(migrations.Migration):
             name='TrainingConfig',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=200, validators=[django.core.validators.RegexValidator('\\A[^\\x00-\\x1f/\\\\]+\\Z', 'A name may not contain control characters or slashes.', code='invalid_name')])),
+                ('name', models.CharField(max_length=200, validators=[jobs.validators.plain_name])),
                 ('config', models.JSONField(default=dict)),
                 ('dataloader_config', models.JSONField(blank=True, default=list)),
                 ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),

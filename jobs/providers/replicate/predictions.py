@@ -14,6 +14,7 @@ from cloudtrain_site.redaction import is_secret_name, mask_secrets
 from jobs.providers.base import DiscoveredTraining, ProviderError, Snapshot, TrainingSpec
 from jobs.providers.progress import read_progress
 from jobs.statuses import ACTIVE, PROVIDER_WORDS
+from jobs.validators import made_plain
 
 logger = logging.getLogger("simpletuner.cloud.providers")
 
@@ -133,7 +134,7 @@ def read_discovered(body: Any) -> DiscoveredTraining:
     return DiscoveredTraining(
         snapshot=snapshot,
         created_at=_moment(body.get("created_at")) or datetime.now(UTC),
-        name=re.sub(r"[\x00-\x1f/\\]", "-", MARKER.sub("", name).strip(" -"))[:200] or "untitled",
+        name=made_plain(MARKER.sub("", name).strip(" -"))[:200] or "untitled",
         config=mask_secrets(config),
         dataloader_config=mask_secrets(dataloader) if isinstance(dataloader, list) else [],
         marker=marker,
