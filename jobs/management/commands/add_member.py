@@ -7,11 +7,16 @@ import sys
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
+from django.db.models import Model
 
 from jobs.models import Membership, Organization
 from jobs.roles import Role
+
+USER_NAMES = "a user's name has 1 to 150 letters, digits and any of @ . + - _"
+ORGANIZATION_NAMES = "an organization's name has 1 to 100 letters from a to z, digits, hyphens and underscores"
 
 
 class Command(BaseCommand):
@@ -32,6 +37,7 @@ class Command(BaseCommand):
         self, *args: Any, user: str, organization: str, role: str, create: bool, password: str | None, **options: Any
     ) -> None:
         """Write the membership. Raises CommandError for what is missing without --create."""
+        _check_new_names(user, organization)
         member = User.objects.filter(username=user).first() or self._make_user(user, password, create=create)
         team = Organization.objects.filter(name=organization).first() or self._make_team(organization, create=create)
         _, is_new = Membership.objects.update_or_create(user=member, organization=team, defaults={"role": role})
@@ -51,7 +57,20 @@ class Command(BaseCommand):
     def _make_team(self, name: str, *, create: bool) -> Organization:
         if not create:
             raise CommandError(f"There is no organization {name!r}. Add --create to make one.")
-        team = Organization(name=name)
-        team.full_clean()
-        team.save()
-        return team
+        return Organization.objects.create(name=name)
+
+
+def _check_new_names(user: str, organization: str) -> None:
+    """Raises CommandError for a name that nobody has and nobody can have."""
+    if not User.objects.filter(username=user).exists():
+        _check_name(User(username=user), "username", user, USER_NAMES)
+    if not Organization.objects.filter(name=organization).exists():
+        _check_name(Organization(name=organization), "name", organization, ORGANIZATION_NAMES)
+
+
+def _check_name(row: Model, field: str, name: str, allowed: str) -> None:
+    try:
+        row.clean_fields(exclude={other.name for other in row._meta.fields} - {field})
+    except ValidationError:
+        # As Python writes it: a character that can't be seen is seen there.
+        raise CommandError(f"{name!a} can't be used: {allowed}.") from None
