@@ -1,4 +1,4 @@
-"""Settings, one line a variable, from the environment; SQLite and the local provider by default."""
+"""Django settings, read from the environment; SQLite and the local provider by default."""
 
 from __future__ import annotations
 

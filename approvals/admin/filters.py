@@ -40,7 +40,7 @@ class RuleFilter(admin.SimpleListFilter):
     parameter_name = "rule"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
-        """Return the rules that hold a job in this user's list."""
+        """Return the names of the rules behind the requests in this user's list."""
         names = model_admin.get_queryset(request).order_by().values_list("rule_name", flat=True).distinct()
         return [(name, name) for name in sorted(names)]
 
