@@ -207,9 +207,10 @@ def _search_trainings(entries: Sequence[QueueEntry]) -> int:
     """Ask a provider, in one call, which of the trainings it has. Returns how many it has now."""
     provider = get_provider(entries[0].provider)
     markers = [entry.job.submission_marker or "" for entry in entries]
-    message, snapshots = "the provider does not show it", {}
+    message, snapshots, has_answered = "the provider does not show it", {}, False
     try:
         snapshots = dict(asyncio.run(asyncio.wait_for(provider.find_by_marker(markers), CALL_SECONDS)))
+        has_answered = True
     except (ProviderError, TimeoutError) as error:
         logger.warning("Could not look for trainings", extra={"provider": provider.name, "error": str(error)})
         message = f"it could not be looked for: {error}"
@@ -218,7 +219,7 @@ def _search_trainings(entries: Sequence[QueueEntry]) -> int:
         with job_log_context(entry.job):
             if marker in snapshots:
                 settled += record([Accepted(entry, entry.job, snapshots[marker])])[0]
-            elif provider.once_per_marker and not message.startswith("it could"):
+            elif provider.once_per_marker and has_answered:
                 settled += dispatch(entry)
             else:
                 claims.postpone_search(entry, message)
