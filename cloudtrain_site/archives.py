@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -26,6 +27,8 @@ MAX_TOTAL_BYTES = 1_000_000_000
 #: A header or a table of contents that needs a larger read is an attack on our memory.
 MAX_READ_BYTES = 8_000_000
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 1000
+#: Of all names together, which are kept until the last one is read.
+MAX_NAME_CHARACTERS = 20_000_000
 CHUNK_BYTES = 1_000_000
 
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -84,11 +87,13 @@ def unpack(path: Path, folder: Path, advance: Advance) -> Contents:
 def _process(path: Path, folder: Path | None, advance: Advance | None) -> Contents:
     kind = _kind_of(path)
     files = size = 0
+    places = _Places()
     with _opened(path, kind) as archive:
         for count, member in enumerate(archive.members()):
             if count > 2 * MAX_FILES:
                 raise ArchiveError("There are too many folders in the archive.")
             _refuse_name(member.name)
+            places.add(member)
             if member.size < 0:
                 raise ArchiveError(f"{_shown(member.name)} has an impossible size.")
             files, size = files + (not member.is_folder), size + member.size
@@ -101,9 +106,40 @@ def _process(path: Path, folder: Path | None, advance: Advance | None) -> Conten
             elif not member.is_folder:
                 archive.read_through(member)
         archive.read_rest()
+    places.refuse_collisions()
     if not files:
         raise ArchiveError("There is no file in the archive.")
     return Contents(kind, files, size)
+
+
+class _Places:
+    """Where the members of an archive belong. A file can't stand where a folder must be."""
+
+    def __init__(self) -> None:
+        #: Each path with NUL for a slash, so that a folder's content is sorted right behind it; whether it is a folder.
+        self.found: list[tuple[str, bool]] = []
+        self.characters = 0
+
+    def add(self, member: Member) -> None:
+        place = "\0".join(part for part in member.name.split("/") if part not in ("", "."))
+        self.characters += len(place)
+        if self.characters > MAX_NAME_CHARACTERS:
+            raise ArchiveError("The names in the archive are too long together.")
+        if place:
+            self.found.append((place, member.is_folder))
+        elif not member.is_folder:
+            raise _file_and_folder(member.name)
+
+    def refuse_collisions(self) -> None:
+        self.found.sort()
+        for (place, is_folder), (following, following_is_folder) in pairwise(self.found):
+            is_both = following == place and is_folder != following_is_folder
+            if is_both or (not is_folder and following.startswith(f"{place}\0")):
+                raise _file_and_folder(place.replace("\0", "/"))
+
+
+def _file_and_folder(name: str) -> ArchiveError:
+    return ArchiveError(f"{_shown(name)} is a file and a folder at the same time.")
 
 
 def _kind_of(path: Path) -> str:
@@ -169,7 +205,8 @@ class _Zip:
             mode = stat.S_IFMT(info.external_attr >> 16)
             if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _not_a_file(info.filename)
-            yield Member(info.filename, info.file_size, info.is_dir(), info)
+            name = _with_slashes(info.filename)
+            yield Member(name, info.file_size, name.endswith("/"), info)
 
     def open(self, member: Member) -> IO[bytes]:
         source: IO[bytes] = self.archive.open(member.info)
@@ -195,7 +232,7 @@ class _Tar:
             self.archive.members.clear()  # the library would keep them all
             if not (info.isreg() or info.isdir()) or info.issparse():
                 raise _not_a_file(info.name)
-            yield Member(info.name, info.size if info.isreg() else 0, info.isdir(), info)
+            yield Member(_with_slashes(info.name), info.size if info.isreg() else 0, info.isdir(), info)
 
     def open(self, member: Member) -> IO[bytes]:
         source = self.archive.extractfile(member.info)
@@ -214,13 +251,18 @@ class _Tar:
             pass
 
 
+def _with_slashes(name: str) -> str:
+    """`name` of an archive that was made on Windows, where some programs put backslashes between folders."""
+    return name.replace("\\", "/")
+
+
 def _not_a_file(name: str) -> ArchiveError:
     return ArchiveError(f"{_shown(name)} is a link or a device. Only files and folders are taken.")
 
 
 def _refuse_name(name: str) -> None:
-    parts = re.split(r"[/\\]", name)
-    if not name or "\x00" in name or name[0] in "/\\" or _DRIVE.match(name) or ".." in parts:
+    parts = name.split("/")
+    if not name or "\x00" in name or name[0] == "/" or _DRIVE.match(name) or ".." in parts:
         raise ArchiveError(f"{_shown(name)} would not stay in the folder that the archive is opened in.")
     raw = name.encode("utf-8", "surrogateescape")
     if len(raw) > MAX_PATH_BYTES or any(
@@ -248,4 +290,4 @@ def _write(archive: _Zip | _Tar, member: Member, folder: Path, advance: Advance 
                 if advance is not None:
                     advance(len(data))
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise ArchiveError(f"{_shown(member.name)} is a file and a folder at the same time.") from error
+        raise _file_and_folder(member.name) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -117,6 +119,51 @@ def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
 def test_a_name_that_no_disk_takes_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ArchiveError, match="too long"):
         check(put(tmp_path, make_tar(files={name: b"x"})))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_backslashes_of_windows_are_folders(tmp_path: Path, kind: str) -> None:
+    files = {"cats\\1.txt": b"one", "cats\\old\\2.txt": b"two"}
+    path = put(tmp_path, make_zip({"cats\\": b"", **files}) if kind == "zip" else make_tar(files=files))
+    assert check(path).files == 2
+    unpack(path, tmp_path / "there", TransferProgress(6).advance)
+    assert (tmp_path / "there" / "cats" / "1.txt").read_bytes() == b"one"
+    assert (tmp_path / "there" / "cats" / "old" / "2.txt").read_bytes() == b"two"
+    assert [place.name for place in (tmp_path / "there").iterdir()] == ["cats"]
+
+
+COLLISIONS = [
+    ["a", "a/b"],
+    ["a/b", "a"],
+    ["a", "a!", "a/b/c"],
+    ["a", "a", "a\\b"],
+    ["./a", "a//b"],
+    ["a/", "a"],
+    ["b/a", "b/a/"],
+    ["b", "."],
+]
+
+
+@pytest.mark.parametrize("names", COLLISIONS)
+def test_a_file_where_a_folder_must_be_is_refused_before_it_is_kept(tmp_path: Path, names: list[str]) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive, warnings.catch_warnings(action="ignore"):
+        for name in names:
+            archive.writestr(name, "")
+    with pytest.raises(ArchiveError, match="is a file and a folder at the same time"):
+        check(put(tmp_path, buffer.getvalue()))
+
+
+@pytest.mark.parametrize("names", [["a", "ab/c", "a!"], ["a/", "a/b", "a/c"], ["a/b", "a/"], ["./", "./a", "b/a"]])
+def test_files_beside_and_in_folders_are_taken(tmp_path: Path, names: list[str]) -> None:
+    assert check(put(tmp_path, make_zip(dict.fromkeys(names, b"")))).kind == "zip"
+
+
+def test_names_that_are_too_long_together_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_NAME_CHARACTERS", 100)
+    assert check(put(tmp_path, make_tar(files={"a" * 50: b"", "b" * 50: b""}))).files == 2
+    with pytest.raises(ArchiveError, match="too long together"):
+        check(put(tmp_path, make_tar(files={"a" * 50: b"", "b" * 51: b""})))
 
 
 def test_a_file_in_the_way_of_a_folder_is_said_so(tmp_path: Path) -> None:
