@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -28,6 +29,8 @@ MARKER_PARAMETER = "ct"
 SECRET_INPUTS = ("hf_token", "s3_access_key", "s3_secret_key")
 #: Progress is read from the end of the log: a megabyte of it would say nothing more.
 PROGRESS_TAIL_CHARACTERS = 65_536
+#: Kept of one prediction: each may have 2000 characters.
+MAX_OUTPUTS = 100
 MARKER = re.compile(r"ct-[0-9a-f]{24}")
 
 
@@ -52,7 +55,7 @@ def read_snapshot(body: Any) -> Snapshot:
         started_at=_moment(body.get("started_at")),
         completed_at=_moment(body.get("completed_at")) if status not in ACTIVE else None,
         error_message=_text(body.get("error")) or None,
-        output_url=_output(body.get("output")),
+        output_url=next(iter(_outputs(body.get("output"))), None),
         progress=read_progress(log[-PROGRESS_TAIL_CHARACTERS:]) if log else None,
         metadata=_metadata(body),
         billed_seconds=seconds,
@@ -92,18 +95,36 @@ def _seconds(value: Any) -> float | None:
     return float(min(max(0.0, value), 10_000_000.0))
 
 
-def _output(value: Any) -> str | None:
-    """Return the trainer's output, an address or a sentence; None when it is neither."""
+def _outputs(value: Any) -> list[str]:
+    """Return the trainer's output: an address or a sentence, or the addresses in a list or an object in their order.
+
+    An object's weights, or else its version, come first.
+    """
+    named = [_text(value)]
     if isinstance(value, Mapping):
-        value = value.get("weights") or value.get("version")
-    return _text(value)[:2000] or None
+        named = [_text(value.get("weights")) or _text(value.get("version"))]
+    found = (text[:2000] for text in chain(named, _addresses_in(value)) if text)
+    return list(dict.fromkeys(islice(found, MAX_OUTPUTS)))
+
+
+def _addresses_in(value: Any) -> Iterator[str]:
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Mapping):
+            waiting.extend(reversed(list(item.values())))
+        elif isinstance(item, list):
+            waiting.extend(reversed(item))
+        elif _text(item).startswith(("https://", "http://")):
+            yield _text(item)
 
 
 def _metadata(body: Mapping[str, Any]) -> dict[str, Any]:
     urls = body.get("urls")
     web = _text(urls.get("web")) if isinstance(urls, Mapping) else ""
     texts = {"web_url": web, "model": _text(body.get("model")), "version": _text(body.get("version"))}
-    return {name: text[:500] for name, text in texts.items() if text}
+    more = _outputs(body.get("output"))[1:]
+    return {name: text[:500] for name, text in texts.items() if text} | ({"more_outputs": more} if more else {})
 
 
 def profile_of(model: str) -> str | None:

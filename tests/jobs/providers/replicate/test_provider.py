@@ -355,6 +355,32 @@ def test_a_prediction_needs_nothing_but_its_id(body: dict[str, Any]) -> None:
     assert read_snapshot(body) == Snapshot("a", None)
 
 
+ONE, TWO, THREE = (f"https://a.example/{number}.tar" for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("output", "outputs"),
+    [
+        (ONE, [ONE]),
+        ("Pushed to the hub", ["Pushed to the hub"]),
+        ([ONE, TWO], [ONE, TWO]),
+        ([[ONE], {"log": "done", "b": TWO}, THREE, ONE], [ONE, TWO, THREE]),
+        ({"samples": [ONE, TWO], "weights": THREE}, [THREE, ONE, TWO]),
+        ({"version": "acme/x:1", "samples": ONE}, ["acme/x:1", ONE]),
+        ({"file": ONE, "seed": 3}, [ONE]),
+        ([f"http://a/{number}" for number in range(500)], [f"http://a/{number}" for number in range(100)]),
+        (["some", "words"], []),
+        ([], []),
+        ({"weights": 3}, []),
+        (7, []),
+    ],
+)
+def test_results_are_read_from_texts_lists_and_objects(output: Any, outputs: list[str]) -> None:
+    read = read_snapshot({"id": "a", "output": output})
+    assert read.output_url == (outputs[0] if outputs else None)
+    assert read.metadata.get("more_outputs", []) == outputs[1:]
+
+
 @pytest.mark.parametrize("body", [None, [], "x", {}, {"id": 3}, {"id": ""}, {"id": "x" * 200}])
 def test_what_is_no_prediction_is_refused(body: Any) -> None:
     with pytest.raises(ProviderError):
