@@ -46,12 +46,22 @@ _HOLDS_NOTHING = frozenset(["", "none", "null", "true", "false", MASK])
 _HINTS = (
     *("token", "key", "secret", "passw", "pwd", "passphrase", "credential", "cookie", "sessionid", "authorization"),
     *("signature=", "sig=", "bearer", "r8_", "whsec_", "hf_", "ct_", "sk-", "ghp_", "ghs_", "github_pat_", "akia"),
+    *("/webhook", "hooks.slack", "api.telegram"),
 )
 _BEARER = re.compile(r"\b(bearer)(\s+|%20)[\w.~+/=-]+", re.IGNORECASE)
 _USERINFO = re.compile(r"""(://[^:/?#@\s"']*:)[^/?#\s"']*(?=@)""")
 _USERINFO_PASSWORD = re.compile(r"://[^:/?#@\s]*:([^/?#\s]+)@")
 # The whole address of a signed download, S3's or Azure's, gives access to the file.
 _SIGNATURE = re.compile(r"([?&](?:[\w-]{1,20}-)?sig(?:nature)?=)[^&#\s\"'<>\\)]+", re.IGNORECASE)
+# Whoever has the whole address of a chat's webhook writes there. Discord, Slack, Telegram and Teams, in this order.
+_CHAT_WEBHOOK = re.compile(
+    r"(discord(?:app)?\.com/api/(?:v\d{1,3}/)?webhooks/\d{1,30}/"
+    r"|hooks\.slack(?:-gov)?\.com/(?:services|triggers|workflows/[\w-]{1,100})/(?:[\w-]{1,100}/){2}"
+    r"|api\.telegram\.org/(?:file/)?bot\d{1,30}(?::|%3A)"
+    r"|office(?:365)?\.com/webhook\w{0,10}/[^/\s\"'<>\\?#]{1,200}/IncomingWebhook/)"
+    r"[^\s\"'<>\\?#,;)\]}]+",
+    re.IGNORECASE,
+)
 _TOKEN = re.compile(
     r"(?<![A-Za-z0-9])(?:(?P<long>r8_|whsec_)[\w+/=-]{4,}"
     # A digit or twenty letters, since hf_transfer and ct_something are names of things.
@@ -183,6 +193,7 @@ def mask_text(text: str) -> str:
     text = _USERINFO.sub(rf"\1{MASK}", text)
     text = _BEARER.sub(rf"\1\2{MASK}", text)
     text = _SIGNATURE.sub(rf"\1{MASK}", text)
+    text = _CHAT_WEBHOOK.sub(rf"\1{MASK}", text)
     text = _TOKEN.sub(_keep_prefix, text)
     text = _FLAG.sub(_mask_flag, text)
     return _mask_assignments(text)
