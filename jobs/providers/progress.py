@@ -11,10 +11,10 @@ import math
 import re
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jobs.providers import log_lines
-from jobs.providers.log_lines import Count
+from jobs.providers.log_lines import LEARNING, NAMED, SURE, UNNAMED, Count
 
 LINE_LIMIT = 1000
 LAST_LOG_LIMIT = 80
@@ -29,8 +29,8 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 class Progress:
     """The progress of a training. A field is None when no line gave it.
 
-    percent is 0..100, computed from step and total, or from epoch and epochs while no step is known. eta_seconds is the
-    trainer's own estimate. last_log is at most 80 characters.
+    percent is 0..100, computed from step and total, or from epoch and epochs while these are not known. eta_seconds is
+    the trainer's own estimate. last_log is at most 80 characters. sureness is the one of the total, for the next piece.
     """
 
     stage: str | None = None
@@ -43,6 +43,7 @@ class Progress:
     learning_rate: float | None = None
     eta_seconds: int | None = None
     last_log: str | None = None
+    sureness: int = field(default=UNNAMED, compare=False, repr=False)
 
 
 def read_progress(text: str, *, before: Progress | None = None) -> Progress:
@@ -53,12 +54,13 @@ def read_progress(text: str, *, before: Progress | None = None) -> Progress:
     """
     known = before or Progress()
     log = Log(text)
-    count = _last_count(log, known)
+    count, bar_line = _last_count(log, known)
     epoch, epochs = _last_epoch(log, known)
-    percent = _percent(epoch, epochs) if count.step is None else _percent(count.step, count.total)
+    percent = _percent(count.step, count.total)
+    percent = _percent(epoch, epochs) if percent is None else percent
     return Progress(
-        stage=_last_stage(log, count.total) or known.stage,
-        percent=known.percent if percent is None else percent,
+        stage=_last_stage(log, bar_line) or known.stage,
+        percent=known.percent if percent is None and known.step is None else percent,
         step=count.step,
         total=count.total,
         epoch=epoch,
@@ -67,6 +69,7 @@ def read_progress(text: str, *, before: Progress | None = None) -> Progress:
         learning_rate=_last_learning_rate(log, known.learning_rate),
         eta_seconds=count.eta_seconds,
         last_log=log.last_line() or known.last_log,
+        sureness=count.sureness,
     )
 
 
@@ -84,7 +87,7 @@ class Series:
 
     def __init__(self) -> None:
         self._columns = {name: Column() for name in SERIES}
-        self._seen = Count(weak=True)
+        self._seen = Count(sureness=UNNAMED)
 
     def read(self, text: str) -> None:
         """Read whole lines, in the order in which they were written."""
@@ -158,11 +161,17 @@ class Log:
 
     def marked(self, *marks: str) -> Iterator[str]:
         """Yield the lines that hold one of the marks, last first, in lower case and of bounded length."""
+        return (line for _, line in self.numbered(*marks))
+
+    def numbered(self, *marks: str) -> Iterator[tuple[int, str]]:
+        """Yield these lines with their numbers, from 0."""
         present = [mark for mark in marks if mark in self.text]
+        number = len(self.lines)
         for line in reversed(self.lines) if present else ():
+            number -= 1
             for mark in present:
                 if mark in line:
-                    yield line
+                    yield number, line
                     break
 
     def last_line(self) -> str | None:
@@ -174,52 +183,89 @@ class Log:
         return None
 
 
-def _last_stage(log: Log, total: int | None) -> str | None:
-    marked = log.marked("%|", "step", "epoch", *log_lines.STAGE_MARKS, *log_lines.TRAINING_WORDS)
-    return next(filter(None, (log_lines.read_stage(line, total) for line in marked)), None)
+def _last_stage(log: Log, bar_line: int) -> str | None:
+    """Return the last stage. `bar_line`: the number of the last line whose bar was taken for the training's, or -1."""
+    marks = ("%|", "% ", "step", "iter", "epoch", *log_lines.STAGE_MARKS, *log_lines.TRAINING_WORDS)
+    for number, line in log.numbered(*marks):
+        stage = log_lines.TRAINING if number <= bar_line else log_lines.read_stage(line)
+        if stage:
+            return stage
+    return None
 
 
-def _last_count(log: Log, known: Progress) -> Count:
-    """Return the last step and total. Counts are collected from the end, then accepted or not in the log's order."""
-    seen = Count(known.step, known.total, known.eta_seconds, weak=True)
-    for count in reversed(_counts(log, known.total)):
-        seen = _later(count, seen) if _fits(count, seen) else seen
-    return seen
+def _last_count(log: Log, known: Progress) -> tuple[Count, int]:
+    """Return the last step and total, and the line of the last bar that was accepted though it isn't sure.
+
+    Counts are collected from the end, then accepted or not in the log's order.
+    """
+    seen, bar_line = Count(known.step, known.total, known.eta_seconds, known.sureness), -1
+    for number, count in reversed(_counts(log)):
+        if _fits(count, seen):
+            seen = _later(count, seen)
+            bar_line = bar_line if count.sureness == SURE else number
+    return seen, bar_line
 
 
-def _counts(log: Log, total: int | None) -> list[Count]:
+def _counts(log: Log) -> list[tuple[int, Count]]:
     """Return counts from the end of the log, as many as it takes to be sure of the step and its total."""
-    counts: list[Count] = []
-    # Of many unnamed bars with the same total only the last matters; the older ones are skipped unread.
-    skipped = "\n"
-    for line in log.marked("%|", "step"):
-        count = None if skipped in line else log_lines.read_count(line)
+    counts: list[tuple[int, Count]] = []
+    bar = SameBar()
+    for number, line in log.numbered("%|", "% ", "step", "iter"):
+        count = None if bar.says_no_more(line) else log_lines.read_count(line)
         if count is None:
             continue
-        counts.append(count)
-        if count.weak:
-            skipped = f"/{count.total} ["
-        if count.step is not None and count.total and (not count.weak or count.total == total):
+        counts.append((number, count))
+        if count.sureness == SURE and count.step is not None and count.total:
             break
+        bar = SameBar(line, count)
     return counts
 
 
-def _fits(count: Count, seen: Count) -> bool:
-    """Return whether a count is the training's: a weak one is not if its total contradicts the known one.
+class SameBar:
+    """Of many bars with one name and total only the last matters; the older ones are skipped unread."""
 
-    If the known one is weak as well, the longer bar is taken for the training's.
+    def __init__(self, line: str = "", count: Count | None = None) -> None:
+        self.counted = f"/{count.total} [" if count and count.sureness != SURE else "\n"
+        self.name = self._name(line)
+        self.is_learning = count is not None and count.sureness == LEARNING
+
+    def says_no_more(self, line: str) -> bool:
+        if self.counted not in line or self._name(line) != self.name:
+            return False
+        return self.is_learning or ("lr" not in line and "learning" not in line)
+
+    @staticmethod
+    def _name(line: str) -> str:
+        return line[: line.find("%")].rstrip(" .,0123456789")
+
+
+def _fits(count: Count, seen: Count) -> bool:
+    """Return whether a count is the training's: a less sure one is not if its total contradicts the known one.
+
+    Of two that are equally sure the longer one is taken for the training's. A bar that shows no learning rate takes
+    the place of another one only when it is longer, or surer and the other one is over.
     """
-    if not count.weak or seen.total is None or count.total == seen.total:
+    if count.sureness == SURE or not seen.total or not count.total or count.total == seen.total:
         return True
-    return seen.weak and count.total is not None and count.total > seen.total
+    is_over, is_longer = seen.step == seen.total, count.total > seen.total
+    if count.sureness > seen.sureness:
+        return count.sureness == LEARNING or is_over or is_longer
+    if count.sureness == seen.sureness:
+        return is_longer
+    return seen.sureness == NAMED and is_over and is_longer
 
 
 def _later(count: Count, seen: Count) -> Count:
+    if not count.total:
+        return seen._replace(step=count.step)
+    is_same = count.total == seen.total
+    # The step of a bar that turned out to be another's is none of the training's.
+    kept = seen.step if is_same or seen.sureness == SURE or seen.total is None else None
     return Count(
-        step=seen.step if count.step is None else count.step,
-        total=count.total or seen.total,
-        eta_seconds=seen.eta_seconds if count.eta_seconds is None else count.eta_seconds,
-        weak=count.weak if count.total else seen.weak,
+        step=kept if count.step is None else count.step,
+        total=count.total,
+        eta_seconds=count.eta_seconds,
+        sureness=max(count.sureness, seen.sureness) if is_same else count.sureness,
     )
 
 
