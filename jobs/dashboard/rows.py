@@ -203,6 +203,14 @@ def _kind(job: Job, facts: Mapping[str, Any]) -> str:
     return "held" if facts["approval_status"] == "pending" else job.status
 
 
+def _steps_made(job: Job) -> str:
+    """A trainer may end before its last step, with success: told to stop early, or by a limit of time."""
+    if not job.total_steps:
+        return ""
+    is_short = job.step is not None and job.step < job.total_steps
+    return f"{job.step:,} of {job.total_steps:,} steps" if is_short else f"{job.total_steps:,} steps"
+
+
 def _note(job: Job, kind: str, facts: Mapping[str, Any]) -> str:
     match kind:
         case "held":
@@ -217,7 +225,7 @@ def _note(job: Job, kind: str, facts: Mapping[str, Any]) -> str:
         case JobStatus.QUEUED:
             return f"{job.provider} has it and starts it soon."
         case JobStatus.COMPLETED:
-            return f"{job.total_steps:,} steps" if job.total_steps else ""
+            return _steps_made(job)
         case JobStatus.FAILED:
             return job.error_message or "It failed, and nothing said why."
         case JobStatus.CANCELLED:

@@ -68,6 +68,18 @@ def mixed_jobs(alice: User, bob: User, make_job: MakeJob) -> int:
     return Job.objects.count()
 
 
+@pytest.mark.parametrize(
+    ("step", "total", "note"),
+    [(5, 10, "5 of 10 steps"), (10, 10, "10 steps"), (None, 1000, "1,000 steps"), (5, None, "")],
+)
+def test_a_completed_job_says_how_many_steps_were_made(
+    alice: User, make_job: MakeJob, step: int | None, total: int | None, note: str
+) -> None:
+    job = make_job(status=JobStatus.COMPLETED, step=step, total_steps=total)
+    assert row_of(job, alice).note == note
+    assert note in get(alice, f"/jobs/{job.pk}")
+
+
 class TestAccess:
     def test_nobody_is_sent_to_the_login(self, client: Client) -> None:
         answer = client.get("/?status=failed")
