@@ -10,6 +10,7 @@ from django.core.management import execute_from_command_line
 from django.db import DatabaseError
 
 from cloudtrain_site import __version__
+from cloudtrain_site.conf.data_folder import make_files_private
 from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.correlation_ids import command_correlation
@@ -22,6 +23,8 @@ def main() -> None:
         print(f"cloudtrain {__version__}")  # noqa: T201 - the answer
         return
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cloudtrain_site.settings")
+    if sys.argv[1:2] != ["collectstatic"]:  # its files are for the proxy
+        make_files_private()
     # One id for the whole command. A server makes a new one for each piece of its work.
     work = command_correlation() if prints_answer(sys.argv) else nullcontext()
     try:

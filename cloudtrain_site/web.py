@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from cloudtrain_site.conf.data_folder import make_files_private
 from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.serving.processes import follow_parent
@@ -97,6 +98,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8001)
     parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    make_files_private()
     follow_parent()
     _share_one_heap()
     os.environ["CLOUDTRAIN_ROLE"] = "web"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -29,6 +30,26 @@ def make_folder(data_dir: Path) -> None:
     """Make the data folder when there is none. Raises ConfigurationError when that is impossible."""
     with usable(data_dir):
         data_dir.mkdir(parents=True, exist_ok=True)
+
+
+def make_files_private() -> None:
+    """Have every file and folder that this process and its children make be for this account alone."""
+    os.umask(0o077)
+
+
+def close_to_others(paths: Iterable[Path]) -> list[Path]:
+    """Leave `paths` to this account where every user may use them. Returns those that were changed.
+
+    Access for a group alone stays: somebody gave it, as to a program that ships the log.
+    """
+    changed = []
+    for path in paths:
+        with suppress(OSError):  # missing, or somebody else's
+            mode = path.stat().st_mode
+            if mode & stat.S_IRWXO:
+                path.chmod(mode & stat.S_IRWXU)
+                changed.append(path)
+    return changed
 
 
 def make_private_file(path: str) -> None:

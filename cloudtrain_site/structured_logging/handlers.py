@@ -123,7 +123,7 @@ class FileLineHandler(LineHandler):
 
     def _open(self) -> None:
         """Open the new file before the old one is closed, so that a failure changes nothing."""
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if self._descriptor >= 0:
             os.close(self._descriptor)
         status = os.fstat(descriptor)

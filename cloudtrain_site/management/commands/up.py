@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -15,11 +17,13 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DjangoDatabaseError
 from django.db import connection, connections
 
-from cloudtrain_site.conf.data_folder import make_private_file
+from cloudtrain_site.conf.data_folder import close_to_others, make_private_file
 from cloudtrain_site.conf.places import COMMAND, IS_INSTALLED
 from cloudtrain_site.database.sqlite_analyze import refresh_when_grown
 from cloudtrain_site.serving.supervisor import become_supervisor
 from cloudtrain_site.web import listen
+
+logger = logging.getLogger("simpletuner.cloud.site")
 
 WHERE_TO_LOOK = """
   Dashboard   {site}/
@@ -63,6 +67,7 @@ class Command(BaseCommand):
         """Check the configuration and create the tables. Raises CommandError when that is impossible."""
         try:
             settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
+            _close_to_others()
             self.check()
             if connection.vendor == "sqlite":
                 make_private_file(connection.settings_dict["NAME"])
@@ -72,6 +77,20 @@ class Command(BaseCommand):
         except (DjangoDatabaseError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise CommandError(f"The database can't be prepared: {reason} ({_place_of_database()}).") from error
+
+
+def _close_to_others() -> None:
+    """Take from other users what an earlier release, or a restored backup, let them read."""
+    paths = [settings.DATA_DIR / "jobs", settings.DATA_DIR / "uploads"]
+    if connection.vendor == "sqlite":
+        name = connection.settings_dict["NAME"]
+        paths += [Path(f"{name}{suffix}") for suffix in ("", "-wal", "-shm")]
+    if log_file := os.environ.get("SIMPLETUNER_LOG_FILE"):
+        paths.append(Path(log_file))
+    if changed := close_to_others(paths):
+        logger.warning(
+            "Every user of this machine could read these; now only this account can: %s", ", ".join(map(str, changed))
+        )
 
 
 def _listen(host: str, port: int) -> socket.socket:

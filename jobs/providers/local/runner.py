@@ -139,7 +139,7 @@ class ExitRecord:
     def __init__(self, folder: str) -> None:
         self.path = os.path.join(folder, END)
         self.draft = f"{self.path}.{os.getpid()}"
-        self.file = os.open(self.draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        self.file = os.open(self.draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         os.write(self.file, b" " * DRAFT_BYTES)
 
     def write(self, record: dict[str, object]) -> None:
@@ -314,7 +314,7 @@ def train(folder: str, marker: str, grace: float, deadline: float, command: list
     """Claim the job, train, record the end. Writes to `decided` once the claim is made; raises OSError when it can't
     be.
     """
-    log = os.open(os.path.join(folder, LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = os.open(os.path.join(folder, LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     record = ExitRecord(folder)
     trainer = Trainer(command, log)
     try:
@@ -330,6 +330,8 @@ def train(folder: str, marker: str, grace: float, deadline: float, command: list
 
 
 def main(folder: str, marker: str, grace: str, deadline: str, *command: str) -> None:
+    # The trainer inherits it: its output is for our account alone.
+    os.umask(0o077)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

@@ -18,6 +18,8 @@ from jobs.providers.base import Handle
 from jobs.providers.local import runner as local_runner
 from tests.jobs.providers.local.trainings import ENDLESS, SAVING, STUBBORN, Trainings, until
 
+OF_A_TRAINING = {"step", "model", "train.log", "process.json", "exit.json"}
+
 
 @pytest.fixture
 def trainings(tmp_path: Path) -> Iterator[Trainings]:
@@ -51,6 +53,14 @@ def test_it_records_both_processes_with_their_start_times(trainings: Trainings) 
     for whose in ("runner", "trainer"):
         assert local_runner.start_time(record[whose]["pid"]) == record[whose]["start"]
     assert (record["host"], record["boot_id"]) == (local_runner.host_name(), local_runner.boot_id())
+
+
+def test_all_that_a_training_makes_is_for_our_account_alone(trainings: Trainings) -> None:
+    handle = trainings.start("import os; os.mkdir('output/step'); open('output/step/model', 'w')")
+    trainings.ended(handle)
+    made = [path for path in trainings.folder(handle).rglob("*") if path.name in OF_A_TRAINING]
+    assert {path.name for path in made} == OF_A_TRAINING
+    assert [path for path in made if path.stat().st_mode & 0o077] == []
 
 
 def test_it_gives_the_trainer_a_group_of_its_own_in_a_session_of_its_own(trainings: Trainings) -> None:
