@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.contrib.auth.models import User
@@ -23,6 +23,7 @@ from jobs.identifiers import new_job_id, new_marker
 from jobs.models import DatasetUpload, Job, LogPiece, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.snapshot_fields import (
+    began_at,
     details_in,
     end_fields,
     ending_fields,
@@ -37,6 +38,9 @@ logger = logging.getLogger("simpletuner.cloud.jobs")
 
 #: The contract: at most one `job_progress` a second for a job.
 PROGRESS_INTERVAL = timedelta(seconds=1)
+#: A job counts as queued this long before its provider's answer at most: copies made by later attempts to submit it are
+#: recognized by that time.
+LATE_ANSWER = timedelta(minutes=1)
 
 
 def create(
@@ -114,7 +118,7 @@ def adopt_discovered(
         metadata={**snapshot.metadata, "discovered": True},
         error_message=snapshot.error_message or "",
         output_url=snapshot.output_url or "",
-        started_at=snapshot.started_at,
+        started_at=began_at(snapshot, training.created_at),
         cost_usd=cost or Decimal(0),
     )
     fields = {"status": status, **ending_fields(job, status, snapshot), **log_due_fields(job, status)}
@@ -174,6 +178,7 @@ def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = 
     if job.external_id not in (None, snapshot.external_id):
         return False
     status = snapshot.status if snapshot.status not in (None, JobStatus.PENDING) else JobStatus.QUEUED
+    job.queued_at = _queued_at(job, snapshot)
     moved = change_state(
         job,
         status,
@@ -181,7 +186,7 @@ def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = 
         source=source,
         reason=f"accepted by {job.provider} as {snapshot.external_id}",
         external_id=snapshot.external_id,
-        queued_at=timezone.now(),
+        queued_at=job.queued_at,
         **staged_fields(job),
         **log_due_fields(job, status),
         **ending_fields(job, status, snapshot),
@@ -193,6 +198,14 @@ def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = 
             extra={"job_id": job.pk, "provider": job.provider, "external_id": snapshot.external_id},
         )
     return moved
+
+
+def _queued_at(job: Job, snapshot: Snapshot) -> datetime:
+    """Return now, or when the training began while we waited for the answer or searched for it."""
+    now = timezone.now()
+    if job.submission_started_at is None or snapshot.started_at is None:
+        return now
+    return min(now, max(job.submission_started_at, snapshot.started_at, now - LATE_ANSWER))
 
 
 def apply_snapshot(job: Job, snapshot: Snapshot, *, source: str) -> bool:

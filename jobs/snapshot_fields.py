@@ -45,12 +45,17 @@ def reported_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
     """Return the snapshot's own values, by column; those that it lacks are left out."""
     fields = {
         "metadata": {**job.metadata, **snapshot.metadata} if snapshot.metadata else None,
-        "started_at": snapshot.started_at,
+        "started_at": began_at(snapshot, job.queued_at),
         "error_message": _scrubbed(job, snapshot.error_message),
         "output_url": _scrubbed(job, snapshot.output_url),
         "cost_usd": snapshot.cost_usd,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def began_at(snapshot: Snapshot, queued_at: datetime | None) -> datetime | None:
+    """Return when the training began, by its provider's clock, but never before it was queued by ours."""
+    return max(filter(None, (snapshot.started_at, queued_at))) if snapshot.started_at else None
 
 
 def progress_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
@@ -76,7 +81,7 @@ def _scrubbed(job: Job, text: str | None) -> str | None:
 def ending_fields(job: Job, to: str, snapshot: Snapshot) -> dict[str, Any]:
     if to in ACTIVE:
         return {}
-    return end_fields(snapshot.started_at or job.started_at, snapshot.completed_at or timezone.now())
+    return end_fields(began_at(snapshot, job.queued_at) or job.started_at, snapshot.completed_at or timezone.now())
 
 
 def end_fields(started_at: datetime | None, completed_at: datetime) -> dict[str, Any]:

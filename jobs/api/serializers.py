@@ -191,7 +191,8 @@ def seconds_of(job: Job) -> float | None:
     """Return for how long it ran, or has run so far; None: it has not started."""
     if job.started_at is None:
         return None
-    return round(((job.completed_at or timezone.now()) - job.started_at).total_seconds(), 3)
+    # An end before the start comes from clocks that differ.
+    return max(0.0, round(((job.completed_at or timezone.now()) - job.started_at).total_seconds(), 3))
 
 
 class RefreshSerializer(serializers.Serializer[Any]):

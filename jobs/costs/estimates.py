@@ -9,7 +9,7 @@ from decimal import Decimal
 from statistics import median
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from jobs.configs.reading import read_config
@@ -17,6 +17,10 @@ from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Snapshot
 from jobs.statuses import TERMINAL, JobStatus
 
+#: Runs that tell how long a step takes: one that ended before it began does not, nor does one that was mostly start.
+MIN_DURATION_MS = 60_000
+MIN_STEPS = 100
+IS_TELLING = Q(completed_at__gt=F("started_at")) & (Q(duration_ms__gt=MIN_DURATION_MS) | Q(total_steps__gt=MIN_STEPS))
 #: Finished jobs on the same hardware from which a step's duration is estimated.
 SAMPLE_SIZE = 20
 
@@ -81,9 +85,7 @@ def seconds_per_step(provider: ProviderConfig, hardware: str) -> float:
     """Return the median of the last finished jobs on that hardware; the operator's figure while there are none."""
     finished = (
         Job.objects.filter(provider=provider.name, hardware_profile=hardware, status=JobStatus.COMPLETED)
-        .exclude(started_at=None)
-        .exclude(total_steps=None)
-        .exclude(total_steps=0)
+        .filter(IS_TELLING, total_steps__gt=0)
         .order_by("-completed_at")
         .annotate(took=F("completed_at") - F("started_at"))
         .values_list("took", "total_steps")[:SAMPLE_SIZE]

@@ -120,7 +120,7 @@ def _past_lengths(kinds: Collection[JobKind]) -> dict[JobKind, Lengths]:
     """Return the durations of the last jobs of each kind; a kind of which none has ended is left out."""
     if not kinds:
         return {}
-    ended = Job.objects.filter(status=JobStatus.COMPLETED).exclude(started_at=None)
+    ended = Job.objects.filter(status=JobStatus.COMPLETED, completed_at__gt=F("started_at"))
     # An index gives each kind's last jobs, and a page with many kinds is one query. With OR in place of the union
     # PostgreSQL would read every job.
     parts = [_newest(ended.filter(provider=provider, hardware_profile=hardware)) for provider, hardware in kinds]

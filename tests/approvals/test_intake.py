@@ -115,9 +115,22 @@ def test_the_cost_is_estimated_from_steps_and_price(submission_request: MakeWish
 def test_past_jobs_tell_better_how_long_a_step_takes(submission_request: MakeWish) -> None:
     ProviderConfig.objects.create(name="local", cost_per_second={"cpu": 0.01}, seconds_per_step=2)
     end = timezone.now()
-    for seconds in (40, 50, 60):
+    for seconds in (70, 80, 90):
         make_job(status="completed", total_steps=10, started_at=end - timedelta(seconds=seconds), completed_at=end)
-    assert submit(submission_request()).job.estimated_cost_usd == Decimal("0.5000")
+    assert submit(submission_request()).job.estimated_cost_usd == Decimal("0.8000")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps", "cost"),
+    [(-600, 1000, "0.2000"), (0, 1000, "0.2000"), (60, 100, "0.2000"), (61, 100, "0.0610"), (30.3, 101, "0.0300")],
+)
+def test_only_a_run_that_hangs_together_tells(
+    submission_request: MakeWish, seconds: float, steps: int, cost: str
+) -> None:
+    ProviderConfig.objects.create(name="local", cost_per_second={"cpu": 0.01}, seconds_per_step=2)
+    end = timezone.now()
+    make_job(status="completed", total_steps=steps, started_at=end - timedelta(seconds=seconds), completed_at=end)
+    assert submit(submission_request()).job.estimated_cost_usd == Decimal(cost)
 
 
 def test_a_cost_that_is_not_known_is_held_by_a_cost_rule(submission_request: MakeWish) -> None:

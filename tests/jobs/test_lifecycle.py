@@ -15,6 +15,7 @@ from django_q.models import OrmQ
 
 from cloudtrain_site.states import SYSTEM, Actor, Source
 from jobs import lifecycle
+from jobs.api.serializers import seconds_of
 from jobs.configs.submission import Submission
 from jobs.models import Job, JobEvent, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
@@ -61,6 +62,41 @@ def test_mark_submitted_takes_down_the_providers_id(make_job: MakeJob) -> None:
     job = make_job()
     assert lifecycle.mark_submitted(job, Snapshot("x-1", JobStatus.QUEUED), actor=SYSTEM)
     assert Job.objects.values_list("status", "external_id").get() == ("queued", "x-1")
+
+
+def submit_started(make_job: MakeJob, started_at: datetime, **end: Any) -> Job:
+    job = make_job(submission_started_at=timezone.now() - timedelta(seconds=5))
+    snapshot = Snapshot("x-1", JobStatus.RUNNING, started_at=started_at)
+    assert lifecycle.mark_submitted(job, snapshot, actor=SYSTEM)
+    if end:
+        ended = Snapshot("x-1", JobStatus.COMPLETED, started_at=started_at, **end)
+        assert lifecycle.apply_snapshot(Job.objects.get(), ended, source=Source.POLL)
+    return Job.objects.get()
+
+
+@pytest.mark.parametrize("seconds_ago", [0.02, 4, 3600, -3600])
+def test_no_job_starts_before_it_was_queued(make_job: MakeJob, seconds_ago: float) -> None:
+    job = submit_started(make_job, timezone.now() - timedelta(seconds=seconds_ago))
+    assert job.queued_at and job.started_at and job.submission_started_at
+    assert job.submission_started_at <= job.queued_at <= job.started_at
+    assert job.queued_at <= timezone.now()
+
+
+def test_a_start_during_the_submission_stays_as_it_was(make_job: MakeJob) -> None:
+    began = timezone.now() - timedelta(seconds=4)
+    assert submit_started(make_job, began).started_at == began
+
+
+def test_an_end_before_the_start_makes_no_negative_duration(make_job: MakeJob) -> None:
+    began = timezone.now()
+    job = submit_started(make_job, began, completed_at=began - timedelta(minutes=10))
+    assert (job.status, job.duration_ms, seconds_of(job)) == (JobStatus.COMPLETED, 0, 0.0)
+
+
+def test_an_end_after_the_start_makes_a_duration(make_job: MakeJob) -> None:
+    began = timezone.now()
+    job = submit_started(make_job, began, completed_at=began + timedelta(minutes=10))
+    assert (job.duration_ms, seconds_of(job)) == (600_000, 600.0)
 
 
 def test_mark_submitted_loses_against_an_end(make_job: MakeJob) -> None:
