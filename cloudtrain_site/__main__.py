@@ -14,7 +14,8 @@ from cloudtrain_site.conf.data_folder import make_files_private
 from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.correlation_ids import command_correlation
-from cloudtrain_site.structured_logging.configure import prints_answer
+from cloudtrain_site.serving.lean_imports import load_lean_libraries
+from cloudtrain_site.structured_logging.configure import SERVING, prints_answer
 
 
 def main() -> None:
@@ -28,6 +29,8 @@ def main() -> None:
     # One id for the whole command. A server makes a new one for each piece of its work.
     work = command_correlation() if prints_answer(sys.argv) else nullcontext()
     try:
+        if SERVING.intersection(sys.argv[1:2]):
+            load_lean_libraries()
         with work:
             execute_from_command_line(sys.argv)
     except ConfigurationError as error:

@@ -8,9 +8,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cloudtrain_site.settings")
 os.environ.setdefault("CLOUDTRAIN_ROLE", "web")
 
 from cloudtrain_site.serving.deferred_responses import DeferredResponses
+from cloudtrain_site.serving.lean_imports import load_lean_libraries
 
 
 def _site() -> DeferredResponses:
+    load_lean_libraries()  # before anything else loads them
     from django.core.asgi import get_asgi_application
 
     site = get_asgi_application()  # first: the applications in front of it import models
