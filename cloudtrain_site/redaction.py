@@ -53,7 +53,7 @@ _USERINFO = re.compile(r"""(://[^:/?#@\s"']*:)[^/?#\s"']*(?=@)""")
 _USERINFO_PASSWORD = re.compile(r"://[^:/?#@\s]*:([^/?#\s]+)@")
 # The whole address of a signed download, S3's or Azure's, gives access to the file.
 _SIGNATURE = re.compile(r"([?&](?:[\w-]{1,20}-)?sig(?:nature)?=)[^&#\s\"'<>\\)]+", re.IGNORECASE)
-# Whoever has the whole address of a chat's webhook writes there. Discord, Slack, Telegram and Teams, in this order.
+# The whole address of a chat's webhook lets its holder write there: Discord, Slack, Telegram, Teams, in this order.
 _CHAT_WEBHOOK = re.compile(
     r"(discord(?:app)?\.com/api/(?:v\d{1,3}/)?webhooks/\d{1,30}/"
     r"|hooks\.slack(?:-gov)?\.com/(?:services|triggers|workflows/[\w-]{1,100})/(?:[\w-]{1,100}/){2}"

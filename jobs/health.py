@@ -1,4 +1,4 @@
-"""What the jobs have to say about the state of the site."""
+"""The jobs' components of the site's health."""
 
 from __future__ import annotations
 

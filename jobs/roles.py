@@ -1,4 +1,4 @@
-"""What a member of an organization may be."""
+"""The roles of an organization's members."""
 
 from __future__ import annotations
 

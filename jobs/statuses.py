@@ -1,4 +1,4 @@
-"""What a job's status can be, what each means, and which moves there are."""
+"""The statuses of a job, their meanings, and the allowed moves."""
 
 from __future__ import annotations
 

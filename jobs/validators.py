@@ -1,4 +1,4 @@
-"""What a text may not be, wherever it comes from."""
+"""Checks of names and texts from outside."""
 
 from __future__ import annotations
 

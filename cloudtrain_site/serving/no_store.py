@@ -1,4 +1,4 @@
-"""What the API answers is kept by no cache: it is one reader's, and old in a moment."""
+"""No cache keeps an answer of the API: it belongs to one reader and is old in a moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a config asks for, in whichever spelling its trainer takes.
+"""The settings of a config, in every spelling that a trainer takes.
 
 The one reading of a config: rules, estimates, pages, providers and the sample trainer ask here. Pure: it imports no
 Django, so that a trainer's process may read with it. What can't be read for sure is not known, and says why.

@@ -36,7 +36,7 @@ COLUMNS: Mapping[str, tuple[str, bool]] = {
 
 
 def in_order(jobs: JobQuerySet, sort: str, cursor: str) -> JobQuerySet:
-    """Those of `jobs` that come after `cursor`, in the order called `sort`; by duration, in any."""
+    """Return the `jobs` that come after `cursor` in the order called `sort`; by duration, in no order yet."""
     if sort == DURATION:
         return jobs.filter(reduce(or_, Durations(jobs, cursor).after()))
     if sort in COLUMNS:

@@ -1,4 +1,4 @@
-"""What the address of the list asks for, and the jobs that this is: filtered, in order, from where the page begins."""
+"""Reads the list's address, and finds its jobs: filtered, in order, from the beginning of the page."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ UNIT = re.compile(r"[0-9?] ?(?:s/([a-z]{1,12})|([a-z]{1,12})/s)")
 COUNTED_UNITS = {"it", "kit", "step", "steps", "iter", "iters", "iteration", "iterations", "update", "updates"}
 # Ranks, hosts, pods, collectors and loggers put their own words before a line, and one of these marks behind them.
 PREFIX_MARK = re.compile(r"[\]):|>]|(?<= )- ")
-# Those that end without a mark: the time, of CRI logs with the stream, and the host or the pod.
+# Prefixes that end without a mark: a time (in CRI logs followed by the stream), and a host or pod.
 UNMARKED_PREFIX = re.compile(
     r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}[ t])?[0-9]{2}(?:[.,][0-9]{1,9})?(?:z|[+-][0-9]{2,4})?\s{1,4}"
     r"(?:std(?:out|err) [fp] )?"

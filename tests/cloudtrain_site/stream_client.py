@@ -90,7 +90,7 @@ class StreamClient:
 
     @property
     def numbers(self) -> list[int]:
-        """Those of the messages that came."""
+        """The messages that came."""
         return [int(number) for number in re.findall(r"(?<=\n\n)id: (\d+)\ndata: ", self.text)]
 
     @property
