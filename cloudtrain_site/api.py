@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import OperationalError
+from django.db import DatabaseError
 from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
@@ -22,6 +22,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
+from cloudtrain_site.database.failures import noted_failure
 from cloudtrain_site.errors import BodyTooLarge
 from cloudtrain_site.models import ApiKey
 
@@ -84,8 +85,9 @@ def _record_use(key: ApiKey) -> None:
     if key.last_used_at is None or key.last_used_at < now - USE_RESOLUTION:
         try:
             ApiKey.objects.filter(stale, pk=key.pk).update(last_used_at=now)
-        except OperationalError as error:
-            logger.warning("Use of an API key could not be noted", extra={"error": str(error)})
+        except DatabaseError as error:
+            if noted_failure(error) is None:
+                logger.warning("Use of an API key could not be noted", extra={"error": str(error)})
 
 
 class BoundedJSONParser(JSONParser):

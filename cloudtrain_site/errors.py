@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import REASON_BAD_ORIGIN
+from django.template.loader import render_to_string
 from django.views import csrf, defaults
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from cloudtrain_site.correlation_ids import get_correlation_id
+from cloudtrain_site.database.failures import Failure, noted_failure
 
 logger = logging.getLogger("simpletuner.cloud.http")
 
@@ -51,11 +54,23 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     elif isinstance(error, RequestDataTooBig):
         error = BodyTooLarge()
     if not isinstance(error, exceptions.APIException):
-        return None
+        failure = noted_failure(error)
+        return None if failure is None else _response_to(failure)
     response = Response(_body_of(error), status=error.status_code)
     for header, value in _headers_of(error).items():
         response[header] = value
     return response
+
+
+def _response_to(failure: Failure) -> Response:
+    return Response(
+        error_body(failure.detail, failure.code), status=failure.status, headers=retry_header(failure.retry_after)
+    )
+
+
+def retry_header(seconds: int | None) -> dict[str, str]:
+    """Return the header that says when to try again; None: nobody knows."""
+    return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
 def _body_of(error: exceptions.APIException) -> dict[str, Any]:
@@ -96,8 +111,21 @@ def _is_api(request: HttpRequest) -> bool:
     return request.path.startswith("/api/")
 
 
+def failure_response(request: HttpRequest, failure: Failure) -> HttpResponse:
+    """Answer that the database or the disk fails, in JSON or as a page, without asking the database for anything."""
+    headers = retry_header(failure.retry_after)
+    if _is_api(request):
+        body = error_body(failure.detail, failure.code)
+        return JsonResponse(body, status=failure.status, headers=headers)
+    page = render_to_string("failure.html", {"failure": failure})
+    return HttpResponse(page, status=failure.status, headers=headers)
+
+
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 400 outside of a DRF view. Behind a new proxy its first cause is a missing ALLOWED_HOSTS."""
+    # Django takes a session that can't be saved for one that somebody has ended meanwhile.
+    if failure := noted_failure(exception):
+        return failure_response(request, failure)
     is_host = isinstance(exception, DisallowedHost)
     if _is_api(request):
         detail = "The request could not be understood."
@@ -129,6 +157,10 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer 500: the log has the traceback, under the answer's correlation id."""
+    # What a middleware raised, as when it saves a session; `FailureMiddleware` sees what a view raises.
+    error = sys.exception()
+    if error is not None and (failure := noted_failure(error)):
+        return failure_response(request, failure)
     if _is_api(request):
         detail = "Something went wrong on our side. The log has the details under this correlation id."
         return JsonResponse(error_body(detail, "server_error"), status=500)

@@ -70,6 +70,7 @@ MIDDLEWARE = [
     "cloudtrain_site.serving.page_owner.same_reader",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "cloudtrain_site.serving.failures.FailureMiddleware",
 ]
 
 # ASGI applications in front of Django, each called with the next one.

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Count, Min
 from django.utils import timezone
@@ -26,6 +26,8 @@ from rest_framework.views import APIView
 from cloudtrain_site import extensions
 from cloudtrain_site.api import UtcField, rendered
 from cloudtrain_site.conf.places import COMMAND
+from cloudtrain_site.database.failures import lately_met
+from cloudtrain_site.database.write_probe import write_failure
 from cloudtrain_site.events import store
 from cloudtrain_site.extensions import HealthComponent
 from cloudtrain_site.models import Loop
@@ -35,6 +37,8 @@ HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 ORDER = (UNHEALTHY, DEGRADED, HEALTHY)
 #: A task that waits longer means that no worker takes any.
 MAX_WAIT_SECONDS = 60.0
+#: A request that could not be saved shows for this long.
+REFUSAL_SHOWN_SECONDS = 60.0
 IS_IT_RUNNING = f"Is `{COMMAND} background` running?"
 
 _started = time.monotonic()
@@ -80,9 +84,17 @@ def _measured(name: str, check: Callable[[], tuple[str, str]], worst: str = DEGR
 
 
 def _database() -> tuple[str, str]:
+    _ask_database()
+    if failure := write_failure():
+        return UNHEALTHY, f"{failure.heading}. {failure.remedy}"
+    if failure := lately_met(REFUSAL_SHOWN_SECONDS):
+        return DEGRADED, f"{failure.heading}: a request could not be saved lately. {failure.remedy}"
+    return HEALTHY, f"{connection.display_name} answers."
+
+
+def _ask_database() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-    return HEALTHY, f"{connection.display_name} answers."
 
 
 def _broker(now: datetime) -> tuple[str, str]:
@@ -184,7 +196,7 @@ class HealthView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         """Report a missing database, without which no user can be authenticated, and nothing else."""
-        if isinstance(exc, DatabaseError):
+        if isinstance(exc, Error):
             gone = Component("database", UNHEALTHY, "Does not answer.")
             return rendered(HealthSerializer, report([gone]), status.HTTP_503_SERVICE_UNAVAILABLE)
         return super().handle_exception(exc)
@@ -203,7 +215,7 @@ class LiveView(APIView):
 
 
 class ReadyView(APIView):
-    """Whether requests can be served: the database answers, and has the tables that this version needs."""
+    """Whether requests can be served: the database answers, takes writes, and has the tables of this version."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -215,14 +227,21 @@ class ReadyView(APIView):
     )
     def get(self, request: Request) -> Response:
         """Tell whether requests can be served."""
-        try:
-            _database()
-            is_ready = _is_migrated()
-        except DatabaseError:
-            return rendered(ProbeSerializer, {"status": "no database"}, status.HTTP_503_SERVICE_UNAVAILABLE)
-        if not is_ready:
-            return rendered(ProbeSerializer, {"status": "migrations missing"}, status.HTTP_503_SERVICE_UNAVAILABLE)
+        reason = _reason_not_ready()
+        if reason:
+            return rendered(ProbeSerializer, {"status": reason}, status.HTTP_503_SERVICE_UNAVAILABLE)
         return rendered(ProbeSerializer, {"status": "ready"})
+
+
+def _reason_not_ready() -> str:
+    try:
+        _ask_database()
+        if not _is_migrated():
+            return "migrations missing"
+        failure = write_failure()
+    except Error:
+        return "no database"
+    return failure.heading.lower() if failure else ""
 
 
 class _Migrations:

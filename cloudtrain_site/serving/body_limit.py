@@ -1,4 +1,7 @@
-"""Ends a request that is too large while it arrives: Django would write all of it to disk first."""
+"""Ends a request that is too large while it arrives: Django would write all of it to disk first.
+
+One that finds no room on that disk ends here too: Django writes it before any view or middleware is called.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 
 from cloudtrain_site.correlation import id_of_request
 from cloudtrain_site.correlation_ids import HEADER, correlation
+from cloudtrain_site.database.failures import noted_failure
 from cloudtrain_site.errors import error_body
 from cloudtrain_site.extensions import RequestLimit, request_limits
 from cloudtrain_site.serving.asgi_types import App, Message, Receive, Scope, Send
@@ -30,17 +34,24 @@ class BodyLimit:
         self.app: App = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 413 in the contract's shape."""
+        """Pass the request on, or answer 413 or 507 in the contract's shape."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         limit = request_limits.get(scope["path"], DEFAULT_LIMIT)
         count = _Count(limit.max_bytes, receive, send)
         if _declared(scope) <= limit.max_bytes:
-            await self.app(scope, count.receive, count.send)
+            try:
+                await self.app(scope, count.receive, count.send)
+            except OSError as error:
+                failure = noted_failure(error)
+                if failure is None or count.answered:
+                    raise
+                await _refuse(scope, receive, send, failure.status, error_body(failure.detail, failure.code))
+                return
             if count.left >= 0 or count.answered:
                 return
-        await _refuse(scope, receive, send, limit.refusal)
+        await _refuse(scope, receive, send, 413, error_body(limit.refusal, "too_large"))
 
 
 @dataclass
@@ -72,10 +83,11 @@ def _declared(scope: Scope) -> int:
     return int(length) if length.isdecimal() and len(length) < 20 else 0
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, detail: str) -> None:
+async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, answer: dict[str, Any]) -> None:
     with correlation(id_of_request(_header(scope, HEADER))) as correlation_id:
-        logger.info("Request refused: it is too large", extra={"path": scope["path"], "bytes": _declared(scope)})
-        body = json.dumps(error_body(detail, "too_large")).encode()
+        extra = {"path": scope["path"], "bytes": _declared(scope), "code": answer["code"]}
+        logger.info("Request refused while it arrived", extra=extra)
+        body = json.dumps({**answer, "correlation_id": correlation_id}).encode()
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
@@ -84,7 +96,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, detail: str) -> No
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),
     ]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": True})
     with suppress(TimeoutError):
         async with asyncio.timeout(LINGER_SECONDS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -75,6 +76,7 @@ class DatasetHandler(FileUploadHandler):
     def discard(self) -> None:
         """Remove the file, unless it was kept."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # a full disk, on which what is buffered has no room either
+                self._file.close()
         if self.path is not None:
             self.path.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from csp.utils import build_policy
 
 from cloudtrain_site.correlation import id_of_request
 from cloudtrain_site.correlation_ids import HEADER, correlation
+from cloudtrain_site.database.failures import noted_failure
 from cloudtrain_site.errors import error_body
 from cloudtrain_site.serving.asgi_types import App, Receive, Scope, Send
 from jobs.providers.replicate.predictions import MARKER_PARAMETER, WEBHOOK_PATH
@@ -71,8 +72,10 @@ class WebhookEndpoint:
         try:
             await self._batcher.process(incoming)
             return response_to(incoming)
-        except Exception:
+        except Exception as error:
             # As Django does it; the sender tries again.
+            if failure := noted_failure(error):
+                return failure.status, error_body(failure.detail, failure.code)
             logger.exception("Webhook could not be taken in")
             return 500, error_body(SERVER_ERROR, "server_error")
 
