@@ -10,11 +10,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import psycopg
 import pytest
+
+from tests.wait import wait_until
 
 START_SECONDS = 30.0
 
@@ -65,9 +68,9 @@ def _as_postgres() -> list[str]:
 class PostgresServer:
     """A throw-away PostgreSQL server on a port of its own."""
 
-    process: subprocess.Popen[bytes]
     folder: Path
     port: int
+    process: subprocess.Popen[bytes] = field(init=False)
 
     @property
     def url(self) -> str:
@@ -75,36 +78,53 @@ class PostgresServer:
 
     @classmethod
     def start(cls) -> Self:
-        initdb, postgres = find_binary("initdb"), find_binary("postgres")
-        if not initdb or not postgres:
+        initdb = find_binary("initdb")
+        if not initdb:
             missing("PostgreSQL")
         folder = Path(tempfile.mkdtemp(prefix="cloudtrain-postgres-"))
         if getpass.getuser() == "root":
             shutil.chown(folder, "postgres", "postgres")
-        become = _as_postgres()
-        data = folder / "data"
+        become, data = _as_postgres(), folder / "data"
         subprocess.run(
             [*become, str(initdb), "-D", str(data), "-U", "tester", "--auth=trust", "--encoding=UTF8", "--no-sync"],
             check=True,
             stdout=subprocess.DEVNULL,
             cwd=folder,
         )
-        port = free_port()
+        server = cls(folder, free_port())
+        server.resume()
+        return server
+
+    def resume(self) -> None:
+        """Start the server, again after `halt`."""
         options = {"fsync": "off", "full_page_writes": "off", "max_connections": "100", "unix_socket_directories": ""}
         flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [*become, str(postgres), "-D", str(data), "-h", "127.0.0.1", "-p", str(port), *flags],
+        address = ["-D", str(self.folder / "data"), "-h", "127.0.0.1", "-p", str(self.port)]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*_as_postgres(), str(find_binary("postgres")), *address, *flags],
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                cwd=folder,
+                cwd=self.folder,
             )
-        wait_for_port(port, process)
-        return cls(process, folder, port)
+        wait_for_port(self.port, self.process)
+        wait_until(self._takes_connections)
 
-    def stop(self) -> None:
+    def _takes_connections(self) -> bool:
+        """It listens a little before it does."""
+        try:
+            psycopg.connect(self.url).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def halt(self) -> None:
+        """Stop the server; its data stay for `resume`."""
         self.process.send_signal(signal.SIGINT)  # SIGTERM would wait for the clients to go
         self.process.wait(20)
+
+    def stop(self) -> None:
+        self.halt()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -8,6 +8,9 @@ from typing import Any
 from cloudtrain_site.conf.environment import Environment
 
 SQLITE_PRAGMAS = "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA busy_timeout=10000;"
+#: For PostgreSQL: seconds for a connection to be made, and milliseconds for the other machine to acknowledge what we
+#: sent. Without them a machine that vanished is waited for, for minutes.
+TIMEOUTS = {"connect_timeout": 3, "tcp_user_timeout": 10_000}
 
 
 def database_settings(env: Environment, *, data_dir: Path, role: str) -> dict[str, Any]:
@@ -22,12 +25,29 @@ def database_settings(env: Environment, *, data_dir: Path, role: str) -> dict[st
         database["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "init_command": SQLITE_PRAGMAS}
         database["CONN_MAX_AGE"] = 0 if role == "web" else 60
         return database
+    database["ENGINE"] = "cloudtrain_site.database.postgresql"
+    database["OPTIONS"] = {**TIMEOUTS, **database.get("OPTIONS", {})}
     if role == "web":
         # Each `max_idle` seconds the pool closes one connection that nobody needed in them: after a burst, as when a
         # thousand browsers connect, it is down to its two within four seconds.
-        database["OPTIONS"] = {"pool": {"min_size": 2, "max_size": 10, "timeout": 20, "max_idle": 0.5}}
+        # `timeout` is a slice of the wait, and `reconnect_timeout` 0 gives up after a second failure to connect: then
+        # the backend's `outage` begins.
+        database["OPTIONS"]["pool"] = {
+            "min_size": 2,
+            "max_size": 10,
+            "max_idle": 0.5,
+            "timeout": 0.5,
+            "reconnect_timeout": 0.0,
+            "reconnect_failed": _begin_outage,
+        }
         database["CONN_MAX_AGE"] = 0
     else:
         database["CONN_MAX_AGE"] = 60
         database["CONN_HEALTH_CHECKS"] = True
     return database
+
+
+def _begin_outage(pool: Any) -> None:
+    from cloudtrain_site.database.postgresql.base import outage  # imports Django's backends, which read the settings
+
+    outage.begin(pool)
