@@ -10,18 +10,20 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import DataError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.signals import pre_enqueue
 
 from examples.fake_replicate import FakeReplicate
+from jobs.configs.secrets import sealed_columns
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.statuses import JobStatus
 from jobs.webhooks import apply, inbox, signing_secret
+from jobs.webhooks.inbox import IncomingDelivery, WebhookRequest, may_deliver
 from tests.cloudtrain_site.database.test_sqlite_write_queue import is_locked
-from tests.jobs.webhooks.test_views import Deliver, body_of, deliver, incoming, secret
+from tests.jobs.webhooks.test_views import MARKER, Deliver, body_of, deliver, incoming, secret, sign
 
 __all__ = ["deliver", "secret"]
 
@@ -180,3 +182,172 @@ def test_a_provider_that_is_down_keeps_no_server_from_starting(
     with caplog.at_level("INFO"):
         signing_secret.fetch_early()
     assert "Webhook secret could not be fetched early" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("sender", "networks", "allowed"),
+    [
+        ("192.0.2.7", "", True),
+        ("192.0.2.7", " \n", True),
+        ("192.0.2.7", "10.0.0.0/8\n192.0.2.7", True),
+        ("192.0.2.8", "10.0.0.0/8\n192.0.2.7", False),
+        ("10.255.0.1", "10.1.2.3/8", True),
+        ("2001:db8::1", "10.0.0.0/8 2001:db8::/32", True),
+        ("192.0.2.7", "2001:db8::/32", False),
+        # No address, or no network: nobody gets in by that.
+        ("", "10.0.0.0/8", False),
+        ("unknown", "0.0.0.0/0", False),
+        ("10.0.0.1", "10.0.0.0/64", False),
+        ("10.0.0.1", "everybody", False),
+    ],
+)
+def test_who_may_deliver(sender: str, networks: str, allowed: bool) -> None:
+    assert may_deliver(sender, networks) is allowed
+
+
+def test_what_another_process_stored_meanwhile_is_counted_and_the_rest_is_stored(
+    secret: str, at_replicate: MakeJob
+) -> None:
+    """It looked for the first one before the other process had stored it."""
+    doubled, new = at_replicate(), at_replicate()
+    inbox.process_batch([incoming(body_of(doubled), secret, "msg_1")])
+    looked = []
+
+    def look_too_early(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        if not looked and sql.startswith("SELECT") and "msg_1" in (params or ()):
+            looked.append(sql)
+            params = tuple("another" if value == "msg_1" else value for value in params)
+        return execute(sql, params, many, context)
+
+    batch = [incoming(body_of(doubled), secret, "msg_1"), incoming(body_of(new), secret, "msg_2")]
+    with connection.execute_wrapper(look_too_early):
+        inbox.process_batch(batch)
+    assert looked
+    assert [one.status for one in batch] == [200, 200]
+    assert list(WebhookDelivery.objects.order_by("id").values_list("delivery_id", "repeats")) == [
+        ("msg_1", 1),
+        ("msg_2", 0),
+    ]
+    assert {job.status for job in Job.objects.all()} == {JobStatus.RUNNING}
+
+
+def test_one_that_cannot_be_stored_fails_alone(secret: str, at_replicate: MakeJob) -> None:
+    jobs = [at_replicate() for _ in range(3)]
+
+    def refuse(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("INSERT") and "msg_1" in (params or ()):
+            raise DataError("too long for its column")
+        return execute(sql, params, many, context)
+
+    batch = [incoming(body_of(job), secret, f"msg_{number}") for number, job in enumerate(jobs)]
+    with connection.execute_wrapper(refuse):
+        inbox.process_batch(batch)
+    assert [batch[0].status, batch[2].status] == [200, 200]
+    with pytest.raises(DataError):
+        _ = batch[1].status
+    assert list(Job.objects.order_by("id").values_list("status", flat=True)) == ["running", "queued", "running"]
+
+
+def test_two_unsigned_deliveries_that_come_together_are_two(
+    secret: str, at_replicate: MakeJob, replicate_config: ProviderConfig
+) -> None:
+    ProviderConfig.objects.update(signature_required=False)
+    jobs = [at_replicate() for _ in range(2)]
+    inbox.process_batch([IncomingDelivery(WebhookRequest({}, body_of(job), "127.0.0.1")) for job in jobs])
+    assert WebhookDelivery.objects.filter(delivery_id="", verdict="unsigned", repeats=0).count() == 2
+    assert {job.status for job in Job.objects.all()} == {JobStatus.RUNNING}
+
+
+def test_the_notice_that_webhooks_are_missing_ends_with_the_first_good_one(
+    deliver: Deliver, at_replicate: MakeJob, replicate_config: ProviderConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    def missed() -> bool:
+        return ProviderConfig.objects.get(pk="replicate").webhooks_missed_at is not None
+
+    ProviderConfig.objects.update(webhooks_missed_at=timezone.now())
+    other = ProviderConfig.objects.create(name="elsewhere", webhooks_missed_at=timezone.now())
+    assert (deliver(b"{}", headers={}), deliver(b"[]"), missed()) == (401, 400, True)
+    with caplog.at_level("INFO"):
+        deliver(body_of(at_replicate()))
+        deliver(body_of(Job.objects.get(), "succeeded"), delivery="msg_2")
+    assert not missed()
+    assert caplog.text.count("Webhooks arrive again") == 1
+    other.refresh_from_db()
+    assert other.webhooks_missed_at is not None
+
+
+def test_a_payload_is_kept_without_input_and_log_and_with_its_decimals(deliver: Deliver, at_replicate: MakeJob) -> None:
+    """Replicate's `predict_time` is a decimal number always."""
+    told = {"input": {"hub_token": "hf_abcdefgh12345678"}, "logs": "one\n", "metrics": {"predict_time": 12.25}}
+    assert deliver(body_of(at_replicate(), **told)) == 200
+    payload = WebhookDelivery.objects.get().payload
+    assert payload == {"id": Job.objects.get().external_id, "status": "processing", "metrics": {"predict_time": 12.25}}
+
+
+@pytest.fixture
+def only_stored(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    """A burst: what comes is stored, and applied later."""
+    monkeypatch.setattr(inbox, "BURST_DELIVERIES", 0)
+    monkeypatch.setattr(inbox, "_burst", inbox._Burst())
+
+
+def stored_log(secret: str, body: bytes) -> str:
+    batch = [incoming(body, secret, "msg_1")]
+    inbox.process_batch(batch)
+    assert batch[0].status == 200
+    return WebhookDelivery.objects.get().log
+
+
+@pytest.mark.usefixtures("only_stored")
+def test_a_log_with_what_no_database_stores_is_kept_without_it(secret: str, at_replicate: MakeJob) -> None:
+    body = body_of(at_replicate(), "succeeded", logs="a\x00b\ud800c", output="x\x00y\ud800z")
+    assert stored_log(secret, body) == "a b?c"
+    payload = WebhookDelivery.objects.get().payload
+    assert payload is not None
+    assert payload["output"] == "x y?z"
+
+
+@pytest.mark.usefixtures("only_stored")
+@pytest.mark.parametrize(
+    ("status", "size", "kept"),
+    [("succeeded", 50, 50), ("failed", 50, 50), ("canceled", 50, 50), ("succeeded", 51, 0), ("processing", 50, 0)],
+)
+def test_the_log_of_an_ended_training_is_kept_up_to_a_length(
+    secret: str, at_replicate: MakeJob, monkeypatch: pytest.MonkeyPatch, status: str, size: int, kept: int
+) -> None:
+    monkeypatch.setattr(inbox, "MAX_LOG_CHARACTERS", 50)
+    assert len(stored_log(secret, body_of(at_replicate(), status, logs="x" * size))) == kept
+
+
+@pytest.mark.usefixtures("only_stored")
+@pytest.mark.parametrize("log", [None, 3, ["a", "b"]])
+def test_a_log_that_is_no_text_is_none(secret: str, at_replicate: MakeJob, log: Any) -> None:
+    assert stored_log(secret, body_of(at_replicate(), "succeeded", logs=log)) == ""
+
+
+def test_the_id_of_a_refused_delivery_is_stored_as_far_as_a_database_can(db: None, secret: str) -> None:
+    headers = {"webhook-id": f"a\x00{'b' * 300}"}
+    inbox.process_batch([IncomingDelivery(WebhookRequest(headers, b"{}", "nobody"))])
+    row = WebhookDelivery.objects.get()
+    assert (row.delivery_id, row.verdict, row.sender) == (f"a{'b' * 199}", "forged", None)
+
+
+def test_a_jobs_own_secret_is_masked_in_what_is_kept_of_its_error(
+    only_stored: None, secret: str, at_replicate: MakeJob
+) -> None:
+    """Found by the training's id or, before the job has one, by its marker; another job's text stays as it is."""
+    sealed = sealed_columns(config={"hub_token": "plain-words-as-secret"})["sealed"]
+    known, submitted = at_replicate(sealed=sealed), at_replicate(sealed=sealed)
+    Job.objects.filter(pk=submitted.pk).update(external_id=None, submission_marker=MARKER)
+    words = {"error": "no plain-words-as-secret here", "logs": "plain-words-as-secret\n"}
+    foreign = json.dumps({"id": "foreign", "status": "failed", **words}).encode()
+    bodies = [(body_of(known, "failed", **words), ""), (body_of(submitted, "failed", **words), MARKER), (foreign, "")]
+    inbox.process_batch(
+        [
+            IncomingDelivery(WebhookRequest(sign(body, secret, delivery=f"m{number}"), body, "127.0.0.1", marker))
+            for number, (body, marker) in enumerate(bodies)
+        ]
+    )
+    rows = WebhookDelivery.objects.order_by("id")
+    assert ["plain-words-as-secret" in json.dumps(row.payload) for row in rows] == [False, False, True]
+    assert ["plain-words-as-secret" in row.log for row in rows] == [False, False, True]
