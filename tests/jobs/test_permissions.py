@@ -59,11 +59,11 @@ def test_a_deleted_job_is_seen_by_nobody(
 
 
 def test_a_list_has_the_jobs_of_the_readers_organizations_alone(
-    alice: User, charlie: User, make_job: Callable[..., Job]
+    alice: User, charlie: User, root: User, make_job: Callable[..., Job]
 ) -> None:
-    mine = make_job()
-    make_any_job(organization=None)
+    mine, nobodys = make_job(), make_any_job(organization=None)
     assert list(permissions.listed_jobs_of(alice)) == [mine]
+    assert set(permissions.listed_jobs_of(root)) == {mine, nobodys}
     assert not permissions.listed_jobs_of(charlie).exists()
     assert not permissions.listed_jobs_of(AnonymousUser()).exists()
     assert not permissions.listed_jobs_of(alice, []).exists()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,10 +15,10 @@ from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle
-from jobs.models import JobEvent, Organization
+from jobs.models import DatasetUpload, JobEvent, Organization
 from jobs.roles import Role
 from jobs.statuses import JobStatus
-from queueing import claims, passes
+from queueing import claims, dispatch, passes
 from queueing.models import QueueEntry, QueueState
 from queueing.statuses import EntryStatus
 from queueing.waiting import order
@@ -61,6 +63,32 @@ def test_release_loses_when_the_entry_is_not_held(enqueue: Enqueue) -> None:
     assert JobEvent.objects.count() == 1
 
 
+def test_release_takes_no_entry_from_its_dispatcher(enqueue: Enqueue) -> None:
+    """It would be submitted twice."""
+    entry = enqueue()
+    claims.claim_next()
+    assert not claims.release(entry.job, actor=SYSTEM, source=Source.ADMIN, reason="fine")
+    assert status_of(entry) == EntryStatus.DISPATCHING
+
+
+def test_release_loses_when_the_job_has_left_the_queue(enqueue: Enqueue) -> None:
+    entry = enqueue(held=True)
+    lifecycle.request_cancel(entry.job, actor=SYSTEM, source=Source.API)
+    claims.end(entry.job)
+    assert not claims.release(entry.job, actor=SYSTEM, source=Source.ADMIN, reason="fine")
+    assert status_of(entry) == EntryStatus.CANCELLED
+
+
+def test_a_jobs_live_entry_is_its_own(enqueue: Enqueue) -> None:
+    other, entry = enqueue(), enqueue()
+    assert (claims.live_entry(other.job), claims.live_entry(entry.job)) == (other, entry)
+    assert claims.live_entries([entry.job]) == {entry.job_id: entry}
+    lifecycle.request_cancel(entry.job, actor=SYSTEM, source=Source.API)
+    claims.end(entry.job)
+    assert claims.live_entry(entry.job) is None
+    assert claims.live_entries([entry.job, other.job]) == {other.job_id: other}
+
+
 def test_claims_go_by_priority_and_then_by_age(enqueue: Enqueue) -> None:
     limit()
     low, first, second = enqueue(role=Role.VIEWER), enqueue(), enqueue()
@@ -72,6 +100,7 @@ def test_an_override_counts_in_the_order_and_is_on_record(enqueue: Enqueue) -> N
     first, second = enqueue(), enqueue()
     assert claims.set_priority(second, 50, actor=SYSTEM, source=Source.API, reason="deadline")
     assert claims.claim_next() == [second, first]
+    assert QueueEntry.objects.get(pk=first.pk).priority_override is None
     assert "priority 10 -> 50: deadline" in JobEvent.objects.filter(job=second.job).values_list("reason", flat=True)
 
 
@@ -81,6 +110,24 @@ def test_an_entry_that_left_the_queue_keeps_its_priority(enqueue: Enqueue) -> No
     lifecycle.finish(entry.job, JobStatus.FAILED, actor=SYSTEM, source=Source.LOOP, reason="no")
     claims.end(entry.job)
     assert not claims.set_priority(stale, 50, actor=SYSTEM, source=Source.API, reason="late")
+    assert not claims.set_priority(QueueEntry.objects.get(), 50, actor=SYSTEM, source=Source.API, reason="later still")
+    assert QueueEntry.objects.get().priority_override is None
+
+
+def test_an_override_counts_from_the_moment_when_the_job_came(
+    enqueue: Enqueue, django_capture_on_commit_callbacks: Any
+) -> None:
+    entry, other = enqueue(), enqueue()
+    limit()
+    came = timezone.now() - timedelta(hours=3)
+    QueueEntry.objects.update(enqueued_at=came)
+    with django_capture_on_commit_callbacks(execute=True):
+        stored = QueueEntry.objects.get(pk=entry.pk)
+        assert claims.set_priority(stored, 20, actor=SYSTEM, source=Source.API, reason="deadline")
+    kept = QueueEntry.objects.get(pk=entry.pk)
+    assert (kept.priority_override, kept.turn) == (20, came.timestamp() - 20 * 360)
+    assert QueueEntry.objects.get(pk=other.pk).turn == other.turn
+    assert QueueState.objects.get().told_depth == passes.FORCE_PUBLISH
 
 
 def test_a_claim_has_a_token_and_a_lease(enqueue: Enqueue) -> None:
@@ -88,8 +135,49 @@ def test_a_claim_has_a_token_and_a_lease(enqueue: Enqueue) -> None:
     (entry,) = claims.claim_next()
     kept = QueueEntry.objects.get()
     assert kept.claim_token == entry.claim_token
-    assert kept.lease_until is not None
-    assert kept.attempts == 1
+    assert seconds_until(kept.lease_until) == 120
+    assert seconds_until(kept.dispatched_at) == 0
+    assert (kept.attempts, kept.claimed_on) == (1, socket.gethostname())
+    lines = JobEvent.objects.filter(new="dispatching").values_list("old", "actor", "source", "at")
+    assert list(lines) == [("pending", "dispatcher", "dispatcher", kept.dispatched_at)]
+    assert claims.claim_next() == []
+
+
+def test_a_claim_that_is_taken_over_has_a_new_token_and_a_new_lease(enqueue: Enqueue) -> None:
+    enqueue(), enqueue()
+    (entry, other) = claims.claim_next()
+    QueueEntry.objects.filter(pk=entry.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+    taken = QueueEntry.objects.get(pk=entry.pk)
+    assert claims.reclaim(taken)
+    kept = QueueEntry.objects.get(pk=entry.pk)
+    assert (kept.claim_token, kept.lease_until) == (taken.claim_token, taken.lease_until)
+    assert kept.claim_token != entry.claim_token
+    assert seconds_until(kept.lease_until) == 120
+    assert QueueEntry.objects.get(pk=other.pk).claim_token == other.claim_token
+
+
+def test_what_has_its_slot_already_is_taken_over_by_nobody(enqueue: Enqueue) -> None:
+    enqueue()
+    (entry,) = claims.claim_next()
+    late = timezone.now() - timedelta(seconds=1)
+    QueueEntry.objects.update(status=EntryStatus.RUNNING, lease_until=late)
+    assert not claims.reclaim(QueueEntry.objects.get(pk=entry.pk))
+
+
+def test_only_those_that_still_wait_are_claimed(enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, waiting, left = enqueue(), enqueue(), enqueue()
+    QueueEntry.objects.filter(pk=gone.pk).update(status=EntryStatus.CANCELLED)
+    assert claims._claim([gone.pk, waiting.pk]) == [waiting]
+    assert claims._claim([gone.pk]) == claims._claim([]) == []
+    assert status_of(left) == EntryStatus.PENDING
+
+
+def test_nothing_is_claimed_during_a_pause_or_with_every_slot_taken(enqueue: Enqueue) -> None:
+    enqueue(), enqueue()
+    limit(paused=True)
+    assert claims.claim_next() == []
+    limit(max_running=1, paused=False)
+    assert len(claims.claim_next()) == 1
     assert claims.claim_next() == []
 
 
@@ -113,9 +201,12 @@ def test_a_stale_holders_outcome_is_dropped(enqueue: Enqueue) -> None:
     (entry,) = claims.claim_next()
     QueueEntry.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     assert claims.reclaim(QueueEntry.objects.get())
+    before = QueueEntry.objects.values().get()
     assert not claims.confirm(entry)
     assert not claims.requeue(entry, "refused")
-    assert status_of(entry) == EntryStatus.DISPATCHING
+    assert not claims.postpone_search(entry, "not there")
+    assert not claims.block(entry, actor=SYSTEM, reason="changed since its approval")
+    assert QueueEntry.objects.values().get() == before
 
 
 def test_a_claim_is_taken_over_only_when_its_lease_ran_out(enqueue: Enqueue) -> None:
@@ -133,16 +224,140 @@ def test_of_two_who_take_over_one_wins(enqueue: Enqueue) -> None:
     assert not claims.reclaim(second)
 
 
+def seconds_until(moment: datetime | None) -> int:
+    assert moment is not None
+    return round((moment - timezone.now()).total_seconds())
+
+
 def test_what_is_given_back_waits_longer_each_time(enqueue: Enqueue) -> None:
     enqueue()
-    (entry,) = claims.claim_next()
-    assert claims.requeue(entry, "connection refused")
+    pauses = []
+    for attempt in (1, 2, 3):
+        (entry,) = claims.claim_next()
+        assert claims.requeue(entry, "connection refused")
+        assert claims.claim_next() == []
+        kept = QueueEntry.objects.get()
+        assert (kept.status, kept.attempts, kept.last_error) == (EntryStatus.PENDING, attempt, "connection refused")
+        assert (kept.claim_token, kept.lease_until) == (None, None)
+        pauses.append(seconds_until(kept.not_before))
+        QueueEntry.objects.update(not_before=None)
+    assert pauses == [5, 20, 80]
+    reasons = list(JobEvent.objects.filter(reason__startswith="try").values_list("reason", flat=True))
+    assert reasons == [f"try {attempt} of 3 failed: connection refused" for attempt in (1, 2, 3)]
+
+
+def test_a_pause_that_the_provider_asks_for_is_no_attempt_and_keeps_all_its_jobs(
+    enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_paused_until", {})
+    limit()
+    enqueue(), enqueue(), enqueue(provider="elsewhere")
+    entry, other, elsewhere = claims.claim_next()
+    assert claims.requeue(other, "connection refused")
+    assert claims.requeue(entry, "429", pause=timedelta(seconds=40))
+    assert claims.requeue(elsewhere, "connection refused")
+    kept = QueueEntry.objects.get(pk=entry.pk)
+    assert (kept.attempts, seconds_until(kept.not_before)) == (0, 40)
+    QueueEntry.objects.update(not_before=None)
+    assert claims.claim_next() == [elsewhere]
+    assert 39 < claims._paused_until["scripted"] - time.monotonic() <= 40
+    monkeypatch.setattr(claims, "_paused_until", {"scripted": time.monotonic() - 1})
+    assert claims.claim_next() == [entry, other]
+
+
+def test_the_lease_outlasts_the_longest_call() -> None:
+    """The holder of a claim must know what came of its call before another may take it over."""
+    assert timedelta(seconds=2 * dispatch.CALL_SECONDS) <= claims.LEASE <= timedelta(minutes=5)
+    assert dispatch.CALL_SECONDS + dispatch.PASS_SECONDS < 60, "after which a worker is killed"
+
+
+def missing(entry: QueueEntry, **ago: float) -> QueueEntry:
+    """The entry, of which the training has been missing for so long."""
+    QueueEntry.objects.filter(pk=entry.pk).update(dispatched_at=timezone.now() - timedelta(**ago))
+    return QueueEntry.objects.select_related("job").get(pk=entry.pk)
+
+
+def asked() -> int:
+    return JobEvent.objects.filter(reason__startswith=claims.UNCONFIRMED).count()
+
+
+def test_a_person_is_asked_once_and_after_ten_minutes(enqueue: Enqueue) -> None:
+    enqueue(), enqueue()
+    (entry, other) = claims.claim_next()
+    assert claims.postpone_search(missing(entry, minutes=9.9), "not there")
+    kept = QueueEntry.objects.get(pk=entry.pk)
+    assert (kept.unconfirmed_at, kept.last_error, asked()) == (None, "not there", 0)
+    assert claims.postpone_search(missing(entry, minutes=10), "not there")
+    first = QueueEntry.objects.get(pk=entry.pk)
+    assert (first.unconfirmed_at is not None, seconds_until(first.lease_until), asked()) == (True, 600, 1)
+    assert claims.postpone_search(missing(entry, minutes=20), "not there still")
+    again = QueueEntry.objects.get(pk=entry.pk)
+    assert (again.unconfirmed_at, again.last_error, asked()) == (first.unconfirmed_at, "not there still", 1)
+    untouched = QueueEntry.objects.get(pk=other.pk)
+    assert (untouched.unconfirmed_at, untouched.last_error) == (None, "")
+
+
+def test_a_training_with_a_dataset_is_missing_since_its_submission(enqueue: Enqueue, alice: User) -> None:
+    """The transfer of the dataset may have taken longer than a search."""
+    fields = {"size": 1, "files": 1, "unpacked_size": 1}
+    upload = DatasetUpload.objects.create(organization=Organization.objects.get(), uploaded_by=alice, **fields)
+    submitted = timezone.now() - timedelta(minutes=1)
+    enqueue(dataset=upload, submission_started_at=submitted), enqueue(submission_started_at=submitted)
+    for entry in claims.claim_next():
+        assert claims.postpone_search(missing(entry, minutes=30), "not there")
+    unconfirmed = QueueEntry.objects.exclude(unconfirmed_at=None).values_list("job__dataset", flat=True)
+    assert list(unconfirmed) == [None]
+
+
+def test_what_was_unconfirmed_and_turned_up_is_so_no_more(enqueue: Enqueue) -> None:
+    enqueue()
+    claims.claim_next()
+    claims.postpone_search(missing(QueueEntry.objects.get(), minutes=11), "not there")
+    assert claims.confirm(QueueEntry.objects.get())
     kept = QueueEntry.objects.get()
-    assert kept.status == EntryStatus.PENDING
-    assert kept.not_before is not None
-    assert kept.last_error == "connection refused"
-    assert "try 1 of 3 failed: connection refused" in JobEvent.objects.values_list("reason", flat=True)
-    assert claims.claim_next() == []
+    assert (kept.status, kept.unconfirmed_at, kept.lease_until, kept.last_error) == ("running", None, None, "")
+
+
+def resubmit(entry: QueueEntry) -> bool:
+    return claims.resubmit(entry, actor=SYSTEM, source=Source.ADMIN, reason="it is not there")
+
+
+def test_what_is_unconfirmed_is_submitted_again_as_if_it_were_new(enqueue: Enqueue) -> None:
+    enqueue()
+    (entry,) = claims.claim_next()
+    assert not resubmit(entry), "it is not unconfirmed"
+    claims.postpone_search(missing(entry, minutes=11), "not there")
+    QueueEntry.objects.update(attempts=3, not_before=timezone.now() + timedelta(minutes=5))
+    assert resubmit(QueueEntry.objects.get())
+    kept = QueueEntry.objects.get()
+    assert (kept.status, kept.attempts, kept.not_before, kept.last_error) == (EntryStatus.PENDING, 0, None, "")
+    assert (kept.claim_token, kept.lease_until, kept.unconfirmed_at) == (None, None, None)
+    assert JobEvent.objects.filter(reason="resubmit: it is not there", new="pending").count() == 1
+    assert [claimed.pk for claimed in claims.claim_next()] == [entry.pk]
+
+
+def test_a_second_click_on_a_stale_page_submits_nothing_again(enqueue: Enqueue) -> None:
+    enqueue()
+    claims.claim_next()
+    claims.postpone_search(missing(QueueEntry.objects.get(), minutes=11), "not there")
+    stale = QueueEntry.objects.get()
+    assert resubmit(QueueEntry.objects.get())
+    (claimed,) = claims.claim_next()
+    assert not resubmit(stale)
+    claims.postpone_search(missing(claimed, minutes=11), "not there")
+    QueueEntry.objects.update(unconfirmed_at=stale.unconfirmed_at)
+    assert not resubmit(stale), "it is another claim, be it unconfirmed since the same moment"
+    assert status_of(stale) == EntryStatus.DISPATCHING
+
+
+def test_a_blocked_claim_begins_anew_when_it_is_released(enqueue: Enqueue) -> None:
+    enqueue()
+    (entry,) = claims.claim_next()
+    assert claims.block(entry, actor=SYSTEM, reason="changed since its approval")
+    kept = QueueEntry.objects.get()
+    assert (kept.status, kept.attempts, kept.claim_token, kept.lease_until) == ("blocked", 0, None, None)
+    assert claims.release(entry.job, actor=SYSTEM, source=Source.ADMIN, reason="fine")
+    assert status_of(entry) == EntryStatus.PENDING
 
 
 def test_an_ended_job_frees_its_slot_once(enqueue: Enqueue) -> None:
@@ -150,7 +365,26 @@ def test_an_ended_job_frees_its_slot_once(enqueue: Enqueue) -> None:
     lifecycle.finish(entry.job, JobStatus.FAILED, actor=SYSTEM, source=Source.LOOP, reason="no")
     assert claims.end(entry.job)
     assert not claims.end(entry.job)
-    assert status_of(entry) == EntryStatus.FAILED
+    kept = QueueEntry.objects.get()
+    assert (kept.status, seconds_until(kept.finished_at)) == (EntryStatus.FAILED, 0)
+
+
+def test_the_end_of_a_claimed_job_ends_its_claim(enqueue: Enqueue) -> None:
+    enqueue()
+    (entry,) = claims.claim_next()
+    lifecycle.finish(entry.job, JobStatus.FAILED, actor=SYSTEM, source=Source.LOOP, reason="no")
+    assert claims.end(entry.job, to=EntryStatus.CANCELLED)
+    kept = QueueEntry.objects.get()
+    assert (kept.status, kept.claim_token, kept.lease_until) == (EntryStatus.CANCELLED, None, None)
+
+
+def test_an_entry_that_changed_since_it_was_read_is_ended_all_the_same(enqueue: Enqueue) -> None:
+    stale = enqueue()
+    claims.claim_next()
+    lifecycle.finish(stale.job, JobStatus.FAILED, actor=SYSTEM, source=Source.LOOP, reason="no")
+    assert claims.end(stale.job, entry=stale)
+    assert not claims.end(stale.job, entry=stale)
+    assert status_of(stale) == EntryStatus.FAILED
 
 
 def test_news_of_the_end_frees_the_slot(enqueue: Enqueue, django_capture_on_commit_callbacks: Any) -> None:
