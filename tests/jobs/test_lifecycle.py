@@ -13,11 +13,13 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from django_q.models import OrmQ
 
+from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import SYSTEM, Actor, Source
 from jobs import lifecycle
 from jobs.api.serializers import seconds_of
+from jobs.configs.secrets import sealed_columns
 from jobs.configs.submission import Submission
-from jobs.models import Job, JobEvent, Organization
+from jobs.models import DatasetUpload, Job, JobEvent, LogPiece, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.providers.progress import read_progress
 from jobs.statuses import TERMINAL, JobStatus
@@ -56,6 +58,91 @@ def test_a_cancelled_job_is_not_submitted(make_job: MakeJob) -> None:
     lifecycle.request_cancel(job, actor=SYSTEM, source=Source.API)
     assert not lifecycle.begin_submission(stale)
     assert Job.objects.get().submission_marker is None
+
+
+def test_a_job_whose_cancel_is_only_noted_is_not_submitted(make_job: MakeJob) -> None:
+    """It would cost money."""
+    noted = make_job(cancel_requested_at=timezone.now())
+    deleted, going = make_job(deleted_at=timezone.now()), make_job()
+    begun = make_job(submission_marker="ct-1")
+    queued = make_job(status=JobStatus.QUEUED)
+    for job in (noted, deleted, queued):
+        assert not lifecycle.begin_submission(job)
+    jobs = list(Job.objects.all())
+    assert lifecycle.begin_submissions(jobs) == {going.pk}
+    assert lifecycle.begin_submissions([]) == lifecycle.begin_submissions(jobs) == set()
+    markers = dict(Job.objects.values_list("pk", "submission_marker"))
+    assert {pk for pk, marker in markers.items() if marker} == {going.pk, begun.pk}
+    assert [job.submission_marker for job in jobs if job.pk == going.pk] == [markers[going.pk]]
+
+
+def test_each_of_many_submissions_has_a_marker_and_a_time(make_job: MakeJob) -> None:
+    jobs = [make_job() for _ in range(3)]
+    assert lifecycle.begin_submissions(jobs[:2]) == {job.pk for job in jobs[:2]}
+    kept = Job.objects.in_bulk()
+    assert len({kept[job.pk].submission_marker for job in jobs}) == 3
+    assert [(job.submission_marker, job.submission_started_at) for job in jobs] == [
+        (kept[job.pk].submission_marker, kept[job.pk].submission_started_at) for job in jobs
+    ]
+    assert kept[jobs[0].pk].submission_started_at is not None
+    assert kept[jobs[2].pk].submission_started_at is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "may_go_on"),
+    [
+        ({}, True),
+        ({"status": JobStatus.UPLOADING}, True),
+        ({"status": JobStatus.UPLOADING, "cancel_requested_at": timezone.now()}, False),
+        ({"status": JobStatus.CANCELLED}, False),
+        ({"status": JobStatus.QUEUED}, False),
+    ],
+)
+def test_which_submission_may_go_on(make_job: MakeJob, fields: dict[str, Any], may_go_on: bool) -> None:
+    job = make_job(submission_marker="ct-1", **fields)
+    assert lifecycle.may_continue(job) is may_go_on
+    assert lifecycle.begin_submission(job) is may_go_on
+    assert Job.objects.get().submission_marker == "ct-1"
+
+
+def upload(alice: User, acme: Organization, **fields: Any) -> DatasetUpload:
+    sizes = {"size": 1, "files": 1, "unpacked_size": 1}
+    return DatasetUpload.objects.create(organization=acme, uploaded_by=alice, **sizes, **fields)
+
+
+def create(alice: User, acme: Organization, dataset: str = "", **fields: Any) -> Job:
+    submission = Submission(
+        provider="local", config={}, config_name="flux", hardware_profile="cpu", dataset=dataset, **fields
+    )
+    return lifecycle.create(submission, organization=acme, user=alice, source=Source.API, estimated_cost=None)
+
+
+def test_a_dataset_that_was_just_removed_makes_no_job(alice: User, acme: Organization) -> None:
+    removed = upload(alice, acme, removed_at=timezone.now())
+    with pytest.raises(Conflict, match="just removed"):
+        create(alice, acme, removed.pk)
+    assert not Job.objects.exists()
+
+
+def test_a_dataset_counts_as_used_by_its_newest_job(alice: User, acme: Organization) -> None:
+    long_ago = timezone.now() - timedelta(days=6)
+    used, other = (upload(alice, acme, last_used_at=long_ago) for _ in range(2))
+    assert create(alice, acme, used.pk).dataset == used
+    assert create(alice, acme).dataset is None
+    used.refresh_from_db()
+    other.refresh_from_db()
+    assert timezone.now() - used.last_used_at < timedelta(minutes=1)
+    assert other.last_used_at == long_ago
+
+
+def test_a_retry_says_of_what_and_counts_the_attempts(alice: User, acme: Organization) -> None:
+    first = create(alice, acme)
+    submission = Submission(provider="local", config={}, config_name="flux", hardware_profile="cpu")
+    again = lifecycle.create(
+        submission, organization=acme, user=alice, source=Source.API, estimated_cost=None, retry_of=first
+    )
+    assert (first.attempt, again.attempt, again.retry_of) == (1, 2, first)
+    assert again.events.get().reason == f"retry of {first.pk}"
 
 
 def test_mark_submitted_takes_down_the_providers_id(make_job: MakeJob) -> None:
@@ -139,6 +226,52 @@ def test_a_stale_snapshot_loses_against_one_that_came_first(make_job: MakeJob) -
     lifecycle.apply_snapshot(Job.objects.get(), Snapshot("x-1", JobStatus.COMPLETED), source=Source.WEBHOOK)
     assert not lifecycle.apply_snapshot(stale, Snapshot("x-1", JobStatus.FAILED), source=Source.POLL)
     assert Job.objects.get().status == JobStatus.COMPLETED
+
+
+def test_details_that_come_too_late_are_not_written_into_an_ended_job(make_job: MakeJob) -> None:
+    stale = make_job(status=JobStatus.RUNNING, external_id="x-1")
+    other = make_job(status=JobStatus.RUNNING, external_id="x-2")
+    lifecycle.apply_snapshot(
+        Job.objects.get(pk=stale.pk), Snapshot("x-1", JobStatus.FAILED, error_message="out of memory"), source="poll"
+    )
+    news = told().count()
+    late = Snapshot("x-1", JobStatus.RUNNING, error_message="none yet", progress=read_progress(BAR))
+    assert not lifecycle.apply_snapshot(stale, late, source=Source.POLL)
+    assert Job.objects.values_list("error_message", "progress").get(pk=stale.pk) == ("out of memory", None)
+    assert Job.objects.values_list("error_message", "progress").get(pk=other.pk) == ("", None)
+    assert told().count() == news
+    assert stale.progress is None
+
+
+@pytest.mark.parametrize("started_at", [None, timezone.now() - timedelta(hours=1)])
+def test_a_start_that_is_known_is_kept_and_one_that_is_not_is_now(
+    make_job: MakeJob, started_at: datetime | None
+) -> None:
+    job = make_job(status=JobStatus.QUEUED, external_id="x-1", started_at=started_at)
+    assert lifecycle.apply_snapshot(job, Snapshot("x-1", JobStatus.RUNNING), source=Source.POLL)
+    kept = Job.objects.get()
+    assert kept.started_at is not None
+    assert abs(kept.started_at - (started_at or timezone.now())) < timedelta(seconds=30)
+    assert kept.last_synced_at is not None
+
+
+def test_a_secret_that_the_provider_repeats_is_not_kept(make_job: MakeJob, caplog: pytest.LogCaptureFixture) -> None:
+    secret = "plain-words-as-secret"
+    job = make_job(
+        status=JobStatus.RUNNING, external_id="x-1", sealed=sealed_columns(config={"hub_token": secret})["sealed"]
+    )
+    said = {"error_message": f"no {secret}", "output_url": f"https://example.org/{secret}/x"}
+    progress = read_progress(f"{secret} is wrong\n")
+    with caplog.at_level("DEBUG"):
+        lifecycle.apply_snapshot(job, Snapshot("x-1", JobStatus.RUNNING, progress=progress, **said), source="poll")
+        lifecycle.apply_snapshot(Job.objects.get(), Snapshot("x-1", JobStatus.FAILED, **said), source="poll")
+    kept = Job.objects.get()
+    stars = "*" * len(secret)
+    assert (kept.error_message, kept.output_url) == (f"no {stars}", f"https://example.org/{stars}/x")
+    assert kept.last_log == f"{stars} is wrong"
+    written = [*JobEvent.objects.values_list("reason", flat=True), *told().values_list("data", flat=True), caplog.text]
+    assert len(written) > 3
+    assert not any(secret in text for text in written)
 
 
 def test_an_unknown_word_leaves_the_job_as_it_is(make_job: MakeJob) -> None:
@@ -280,3 +413,44 @@ def test_only_an_ended_job_is_deleted_and_only_once(make_job: MakeJob) -> None:
     assert list(Job.objects.kept()) == [running]
     noted = [(event.old, event.new, event.actor, event.reason) for event in JobEvent.objects.all()]
     assert noted == [("completed", "completed", "alice", "deleted")]
+
+
+def test_a_deleted_jobs_log_goes_and_is_never_due_again(
+    make_job: MakeJob, django_capture_on_commit_callbacks: Any
+) -> None:
+    deleted, other = (make_job(status=JobStatus.FAILED, log_due_at=timezone.now()) for _ in range(2))
+    for job in (deleted, other):
+        LogPiece.objects.create(job=job, start=0, end=4, text="one\n")
+    with django_capture_on_commit_callbacks(execute=True):
+        assert lifecycle.delete(deleted, actor=SYSTEM, source=Source.API)
+    assert list(LogPiece.objects.values_list("job", flat=True)) == [other.pk]
+    assert list(Job.objects.exclude(log_due_at=None)) == [other]
+    assert Job.objects.get(deleted_at=None) == other
+    assert [(task.func(), task.args()) for task in OrmQ.objects.all()] == [("jobs.tasks.clear_away", (deleted.pk,))]
+
+
+def test_a_transfer_begins_once_and_not_after_a_cancel(make_job: MakeJob) -> None:
+    job, cancelled = make_job(), make_job(cancel_requested_at=timezone.now())
+    begin = partial(lifecycle.begin_staging, stage="Uploading dataset", actor=SYSTEM)
+    assert begin(job)
+    assert begin(Job.objects.get(pk=job.pk)), "and goes on where it was"
+    assert not begin(cancelled)
+    rows = Job.objects.order_by("id").values_list("status", "stage", "progress")
+    assert list(rows) == [("uploading", "Uploading dataset", 0.0), ("pending", None, None)]
+    Job.objects.update(cancel_requested_at=timezone.now())
+    assert not begin(Job.objects.get(pk=job.pk))
+
+
+def test_the_progress_of_a_transfer_is_told_until_it_is_cancelled(make_job: MakeJob) -> None:
+    job, other = (make_job(status=JobStatus.UPLOADING, stage="Uploading dataset") for _ in range(2))
+    assert lifecycle.record_staging_progress(job, 40.0, "4 of 10 MB")
+    assert lifecycle.record_staging_progress(job, 40.0, "4 of 10 MB")
+    assert Job.objects.values_list("progress", "last_log").get(pk=job.pk) == (40.0, "4 of 10 MB")
+    assert Job.objects.values_list("progress", "last_log").get(pk=other.pk) == (None, None)
+    assert told().count() == 1
+    Job.objects.update(cancel_requested_at=timezone.now())
+    for percent in (40.0, 50.0):
+        assert not lifecycle.record_staging_progress(job, percent, "4 of 10 MB")
+    Job.objects.update(cancel_requested_at=None, status=JobStatus.QUEUED)
+    assert not lifecycle.record_staging_progress(job, 60.0, "6 of 10 MB")
+    assert Job.objects.get(pk=job.pk).progress == 40.0

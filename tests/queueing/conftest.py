@@ -18,8 +18,9 @@ from tests.providers import ScriptedProvider
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> ScriptedProvider:
-    """A provider called "scripted", among the real ones."""
+    """A provider called "scripted", among the real ones, that no earlier test was asked to leave alone."""
     provider = ScriptedProvider()
+    monkeypatch.setattr(claims, "_paused_until", {})
     monkeypatch.setattr(providers, "_PROVIDERS", {**providers._PROVIDERS, "scripted": lambda: provider})
     return provider
 

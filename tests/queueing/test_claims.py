@@ -249,7 +249,6 @@ def test_what_is_given_back_waits_longer_each_time(enqueue: Enqueue) -> None:
 def test_a_pause_that_the_provider_asks_for_is_no_attempt_and_keeps_all_its_jobs(
     enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "_paused_until", {})
     limit()
     enqueue(), enqueue(), enqueue(provider="elsewhere")
     entry, other, elsewhere = claims.claim_next()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle, providers
+from jobs.configs.secrets import sealed_columns
 from jobs.models import Job, JobEvent
 from jobs.providers.base import ProviderError, Snapshot, TrainingSpec
 from jobs.statuses import JobStatus
@@ -20,6 +22,7 @@ from queueing.dispatch import prepare
 from queueing.models import QueueEntry, QueueState
 from queueing.recorder import Accepted, record
 from queueing.statuses import EntryStatus
+from tests.events import told
 from tests.providers import ScriptedProvider
 
 pytestmark = pytest.mark.django_db
@@ -160,13 +163,195 @@ def test_a_job_cancelled_between_claim_and_call_is_not_submitted(enqueue: Enqueu
     assert state() == (JobStatus.CANCELLED, EntryStatus.CANCELLED)
 
 
-def test_a_job_cancelled_during_a_call_that_failed_ends_cancelled(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+class CancelledDuringCall(ScriptedProvider):
+    """Somebody cancels the job while it is being asked for."""
+
+    async def submit(self, spec: TrainingSpec) -> Snapshot:
+        job = await Job.objects.aget(pk=spec.job_id)
+        await sync_to_async(lifecycle.request_cancel)(job, actor=SYSTEM, source=Source.API)
+        return await super().submit(spec)
+
+
+@pytest.mark.parametrize(
+    ("refusals", "ended"),
+    [
+        ([refusal()], (JobStatus.CANCELLED, EntryStatus.CANCELLED)),
+        ([refusal(permanent=True)], (JobStatus.CANCELLED, EntryStatus.CANCELLED)),
+        # It may run all the same.
+        ([ProviderError("lost")], (JobStatus.PENDING, EntryStatus.DISPATCHING)),
+        ([], (JobStatus.QUEUED, EntryStatus.RUNNING)),
+    ],
+)
+def test_a_job_cancelled_during_its_call_ends_cancelled_if_nothing_was_made(
+    enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch, refusals: list[Exception], ended: tuple[str, str]
+) -> None:
+    provider = CancelledDuringCall(refusals=refusals)
+    monkeypatch.setattr(providers, "_PROVIDERS", {"scripted": lambda: provider})
+    enqueue()
+    dispatch.run_pass()
+    assert len(provider.specs) == 1
+    assert state() == ended
+    assert Job.objects.get().cancel_requested_at is not None
+
+
+SECRET = "plain-words-as-secret"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ProviderError(f"no {SECRET} here", nothing_created=True, permanent=True),
+        ProviderError(f"no {SECRET} here", nothing_created=True),
+        ProviderError(f"no {SECRET} here", nothing_created=True, retry_after=9),
+        ProviderError(f"no {SECRET} here"),
+    ],
+    ids=["fails", "tries again", "waits", "looks"],
+)
+def test_a_refusal_that_repeats_a_secret_is_kept_without_it(
+    enqueue: Enqueue, scripted: ScriptedProvider, caplog: pytest.LogCaptureFixture, error: ProviderError
+) -> None:
+    scripted.refusals = [error]
+    enqueue(**sealed_columns(config={"hub_token": SECRET}, dataloader_config=[]))
+    with caplog.at_level("DEBUG"):
+        dispatch.run_pass()
+    assert len(scripted.specs) == 1
+    said = [
+        *(Job.objects.get().error_message, QueueEntry.objects.get().last_error),
+        *JobEvent.objects.values_list("reason", flat=True),
+        *told().values_list("data", flat=True),
+        *(str(record.__dict__) for record in caplog.records),
+    ]
+    assert not any(SECRET in text for text in said)
+    assert any(f"no {'*' * len(SECRET)} here" in text for text in said)
+
+
+def test_a_provider_that_asks_for_time_at_the_last_attempt_fails_no_job(
+    enqueue: Enqueue, scripted: ScriptedProvider
+) -> None:
+    enqueue()
+    QueueEntry.objects.update(attempts=claims.MAX_ATTEMPTS - 1)
+    scripted.refusals = [ProviderError("too many requests", nothing_created=True, retry_after=30)]
+    dispatch.run_pass()
+    assert state() == (JobStatus.PENDING, EntryStatus.PENDING)
+    not_before = QueueEntry.objects.get().not_before
+    assert not_before is not None
+    assert 25 < (not_before - timezone.now()).total_seconds() <= 30
+
+
+def test_a_slot_that_a_refusal_frees_is_used_in_the_same_pass(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    QueueState.objects.update_or_create(pk=1, defaults={"max_running": 1})
+    scripted.refusals = [refusal(permanent=True)]
+    enqueue(), enqueue(), enqueue()
+    assert dispatch.run_pass() == 1
+    assert sorted(QueueEntry.objects.values_list("status", flat=True)) == ["failed", "pending", "running"]
+
+
+def test_what_is_found_again_is_counted_and_what_is_not_is_not(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    scripted.lose_answers = 3
+    for _ in range(3):
+        enqueue()
+    QueueState.objects.update_or_create(pk=1, defaults={"max_running": 3, "max_running_per_user": 3})
+    assert dispatch.run_pass() == 0
+    scripted.trainings = dict(list(scripted.trainings.items())[:2])
+    expire_leases()
+    assert dispatch.settle_abandoned() == 2
+    assert sorted(QueueEntry.objects.values_list("status", flat=True)) == ["dispatching", "running", "running"]
+    assert dispatch.settle_abandoned() == 0
+
+
+def test_a_claim_whose_provider_is_no_more_is_left_to_a_person(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    entry = enqueue(provider="gone", submission_marker="ct-1", submission_started_at=timezone.now())
+    other = enqueue()
+    claims.claim_next()
+    expire_leases()
+    QueueEntry.objects.filter(pk=entry.pk).update(dispatched_at=timezone.now() - timedelta(minutes=11))
+    assert dispatch.settle_abandoned() == 0
+    kept = QueueEntry.objects.get(pk=entry.pk)
+    assert (kept.status, kept.last_error) == ("dispatching", "there is no provider 'gone' any more")
+    assert kept.unconfirmed_at is not None
+    assert Job.objects.get(pk=entry.job_id).status == JobStatus.PENDING
+    assert QueueEntry.objects.get(pk=other.pk).status == EntryStatus.PENDING, "the others are settled all the same"
+
+
+class UnseeingProvider(ScriptedProvider):
+    """Can't be asked for its trainings now; at most one training a marker."""
+
+    error: Exception
+
+    async def find_by_marker(self, markers: Iterable[str]) -> Mapping[str, Snapshot]:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "word"), [(ProviderError("bad gateway"), "bad gateway"), (TimeoutError("late"), "late")]
+)
+@pytest.mark.parametrize("once_per_marker", [True, False])
+def test_what_cannot_be_looked_for_is_not_submitted_again(
+    enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch, error: Exception, word: str, once_per_marker: bool
+) -> None:
+    provider = UnseeingProvider(once_per_marker=once_per_marker)
+    provider.error = error
+    monkeypatch.setattr(providers, "_PROVIDERS", {"scripted": lambda: provider})
+    enqueue(submission_marker="ct-1", submission_started_at=timezone.now())
+    claims.claim_next()
+    expire_leases()
+    assert dispatch.settle_abandoned() == 0
+    assert (provider.specs, state()) == ([], (JobStatus.PENDING, EntryStatus.DISPATCHING))
+    assert QueueEntry.objects.get().last_error == f"it could not be looked for: {word}"
+
+
+def test_of_two_who_settle_one_claim_the_later_one_leaves_it(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    for marker in (None, "ct-1"):
+        enqueue(submission_marker=marker, submission_started_at=timezone.now())
+    claims.claim_next()
+    expire_leases()
+    stale = list(QueueEntry.objects.select_related("job").order_by("id"))
+    for entry in QueueEntry.objects.all():
+        assert claims.reclaim(entry)
+    before = list(QueueEntry.objects.order_by("id").values())
+    assert [dispatch._reclaim_abandoned(entry) for entry in stale] == [False, False]
+    assert list(QueueEntry.objects.order_by("id").values()) == before
+
+
+def test_what_cannot_be_prepared_together_is_prepared_one_by_one(
+    enqueue: Enqueue, scripted: ScriptedProvider, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def crash(jobs: Any) -> set[str]:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(lifecycle, "begin_submissions", crash)
+    enqueue(), enqueue()
+    assert dispatch.run_pass() == 2
+    assert "Dispatch could not be prepared" in caplog.text
+    assert len({spec.marker for spec in scripted.specs}) == 2
+
+
+def test_an_end_that_the_provider_overtook_is_none(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    """Job and entry end together or not at all, and by the claim's holder alone."""
     enqueue()
     (entry,) = claims.claim_next()
-    lifecycle.begin_submission(Job.objects.get())
-    lifecycle.request_cancel(Job.objects.get(), actor=SYSTEM, source=Source.API)
-    assert not dispatch.dispatch(entry)
-    assert state() == (JobStatus.CANCELLED, EntryStatus.CANCELLED)
+    job = Job.objects.get()
+
+    def end(claim: QueueEntry) -> bool:
+        return dispatch.end_unsubmitted(claim, job, JobStatus.FAILED, "no", actor=SYSTEM, source=Source.API)
+
+    expire_leases()
+    taken = QueueEntry.objects.get()
+    assert claims.reclaim(taken)
+    assert not end(entry)
+    assert state() == (JobStatus.PENDING, EntryStatus.DISPATCHING)
+    assert claims.confirm(taken)
+    assert not end(QueueEntry.objects.get())
+    assert state() == (JobStatus.PENDING, EntryStatus.RUNNING)
+
+
+def test_the_holder_of_a_claim_ends_job_and_entry(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    enqueue()
+    (entry,) = claims.claim_next()
+    job = Job.objects.get()
+    assert dispatch.end_unsubmitted(entry, job, JobStatus.FAILED, "no", actor=SYSTEM, source=Source.API)
+    assert state() == (JobStatus.FAILED, EntryStatus.FAILED)
+    assert not dispatch.end_unsubmitted(entry, job, JobStatus.FAILED, "no", actor=SYSTEM, source=Source.API)
 
 
 def test_one_entrys_surprise_does_not_stop_the_others(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
