@@ -109,11 +109,8 @@ def _unsealed(row: Sealed, columns: Sequence[str]) -> dict[str, Any]:
 
 def _name_in(config: dict[str, Any]) -> str:
     """Return the run's name in the config if it is fit as a config's name, else UNNAMED."""
-    for key in ("tracker_run_name", "--tracker_run_name", "model_family", "--model_family"):
-        value = config.get(key)
-        if isinstance(value, str) and _is_name(value):
-            return value
-    return UNNAMED
+    reading = read_config(config)
+    return next((name for name in (reading.run_name, reading.family) if name and _is_name(name)), UNNAMED)
 
 
 def _is_name(text: str) -> bool:

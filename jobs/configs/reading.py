@@ -11,6 +11,7 @@ and a shortening that means one option alone, as argparse takes it. SimpleTuner'
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,12 @@ from typing import Any
 LARGEST_NUMBER = 2**31 - 1
 #: A resolution below it is SimpleTuner's area in megapixels.
 SMALLEST_SIDE = 16
+#: The side of a picture that has a given area: SimpleTuner's megapixels are millions of pixels.
+PIXELS_A_MEGAPIXEL = 1_000_000
+#: Sides that take about as long: a picture counts as of the first of them that is as long, or nearly.
+SIZE_CLASSES = (256, 512, 768, 1024, 1280, 1536, 2048, 3072, 4096, 8192)
+#: SimpleTuner buckets around 1.0 megapixels, which is a side of 1000, with sides of 1024.
+NEARLY = 1.03
 #: argparse takes a shortening of any length; one letter is nobody's spelling of a setting.
 SHORTEST_NAME = 3
 #: By the name used here, the options that mean the same: SimpleTuner's first, then kohya's.
@@ -37,9 +44,12 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "precision": ("base_model_precision",),
     "resume": ("resume_from_checkpoint", "resume"),
     "output": ("output_dir",),
+    "run_name": ("tracker_run_name",),
     "validation_interval": ("validation_step_interval", "validation_steps", "sample_every_n_steps"),
     "checkpoint_interval": ("checkpoint_step_interval", "checkpointing_steps", "save_every_n_steps"),
 }
+#: What decides how long a training takes: a doubt about one of these is one about its time and cost.
+DECISIVE = ("steps", "epochs", "batch_size", "accumulation", "resolution", "family", "model_type", "adapter")
 #: The same settings in ai-toolkit's nested configs, below `config.process[0]`.
 NESTED: Mapping[str, tuple[str, str]] = {
     "steps": ("train", "steps"),
@@ -70,12 +80,21 @@ class ConfigReading:
     accumulation: int | None = None
     #: The longer side of a picture, in pixels.
     resolution: int | None = None
+    #: The one of SIZE_CLASSES that it belongs to, for megapixels too.
+    size_class: int | None = None
     family: str | None = None
     model_type: str | None = None
     adapter: str | None = None
     precision: str | None = None
     resume: str | None = None
+    #: As it is written.
+    run_name: str | None = None
     doubts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def doubt(self) -> str:
+        """Why its time and cost can't be told from the config, in one sentence; empty when they can."""
+        return next((self.doubts[setting] for setting in DECISIVE if setting in self.doubts), "")
 
 
 @cache
@@ -114,6 +133,16 @@ def full_name(key: str) -> str:
     return meant[0] if len(meant) == 1 else name
 
 
+def keys_of(config: Mapping[str, Any], option: str) -> list[str]:
+    """Return the keys of `config` that mean `option`."""
+    return [key for key in config if full_name(key) == option]
+
+
+def value_of(config: Mapping[str, Any], option: str) -> Any:
+    """Return the first value that is given for `option`; None when there is none."""
+    return next((config[key] for key in keys_of(config, option) if config[key] is not None), None)
+
+
 @lru_cache(maxsize=4096)
 def _meant_by(name: str) -> tuple[str, ...]:
     """The options of which `name` is a shortening."""
@@ -147,7 +176,12 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     number = whole_number(one)
-    return (number is not None and number == whole_number(other)) or (type(one) is type(other) and one == other)
+    if number is not None and number == whole_number(other):
+        return True
+    try:
+        return type(one) is type(other) and bool(one == other)
+    except RecursionError:  # lists in lists, deeper than any setting has them
+        return False
 
 
 def whole_number(value: Any) -> int | None:
@@ -173,12 +207,15 @@ def whole_number(value: Any) -> int | None:
 def read_config(config: Mapping[str, Any]) -> ConfigReading:
     """Read the settings of `config`. Raises nothing: what contradicts itself is in doubt."""
     reader = _Reader(config)
+    resolution, size_class = reader.resolution()
     values: dict[str, Any] = {
         "epochs": reader.number("epochs"),
         "batch_size": reader.number("batch_size", least=1),
         "accumulation": reader.number("accumulation", least=1),
-        "resolution": reader.resolution(),
-        **{name: reader.text(name) for name in ("family", "model_type", "adapter", "precision", "resume")},
+        "resolution": resolution,
+        "size_class": size_class,
+        "run_name": reader.text("run_name"),
+        **{name: reader.word(name) for name in ("family", "model_type", "adapter", "precision", "resume")},
     }
     return ConfigReading(steps=reader.steps(values["epochs"]), **values, doubts=reader.doubts)
 
@@ -195,8 +232,7 @@ class _Reader:
                 self._given[_SETTING_OF[name]].append((key, value))
             else:
                 self._doubt_key(key, name)
-        for setting, pair in _nested(config).items():
-            self._given[setting].append(pair)
+        self._add_nested(_nested(config))
         if _has_several_processes(config):
             self.doubts["steps"] = "config.process holds several trainings, whose steps are not added up."
 
@@ -212,15 +248,20 @@ class _Reader:
             return None
         return number
 
+    def word(self, setting: str) -> str | None:
+        """The setting's text in lower case, as trainers compare it."""
+        text = self.text(setting)
+        return None if text is None else text.lower()
+
     def text(self, setting: str) -> str | None:
-        """The setting in lower case; None with a doubt when it is given as anything but text."""
+        """The setting's text; None with a doubt when it is given as anything else."""
         key, value = self._one(setting)
         if value is None or value == "":
             return None
         if not isinstance(value, str):
             self.doubts.setdefault(setting, f"{key} is {_shown(value)}, which is no text.")
             return None
-        return value.strip().lower()
+        return value.strip()
 
     def steps(self, epochs: int | None) -> int | None:
         """How many steps the training makes. Epochs are no number of steps: the size of the dataset is not known."""
@@ -236,17 +277,19 @@ class _Reader:
             self.doubts.setdefault("steps", "max_train_steps is not given.")
         return None if "steps" in self.doubts else steps
 
-    def resolution(self) -> int | None:
-        """The longer side of `1024`, `"1024x768"` or `"1024,768"`, in pixels; SimpleTuner's megapixels are none."""
+    def resolution(self) -> tuple[int | None, int | None]:
+        """The longer side of `1024`, `"1024x768"` or `"1024,768"` in pixels, and its class; of megapixels the class."""
         key, value = self._one("resolution")
         if value is None:
-            return None
+            return None, None
         parts = re.split(r"[x,]", value) if isinstance(value, str) else [value]
         sides = [whole_number(part) or 0 for part in parts]
-        if not 0 < len(sides) <= 2 or min(sides) < SMALLEST_SIDE:
-            self.doubts.setdefault("resolution", f"{key} is {_shown(value)}, which is no size in pixels.")
-            return None
-        return max(sides)
+        if 0 < len(sides) <= 2 and min(sides) >= SMALLEST_SIDE:
+            return max(sides), size_class(max(sides))
+        if area := _megapixels(value):
+            return None, size_class(math.sqrt(area * PIXELS_A_MEGAPIXEL))
+        self.doubts.setdefault("resolution", f"{key} is {_shown(value)}, which is no size in pixels or megapixels.")
+        return None, None
 
     def _one(self, setting: str) -> tuple[str, Any]:
         """The key that gives `setting`, and its value; of one that is not given its first name and None."""
@@ -260,12 +303,39 @@ class _Reader:
                 return key, None
         return key, value
 
+    def _add_nested(self, nested: Mapping[str, tuple[str, Any]]) -> None:
+        """Add ai-toolkit's settings. Beside another trainer's, which of them count depends on the trainer."""
+        plain = {setting for setting, given in self._given.items() if any(value is not None for _, value in given)}
+        told = {setting for setting, (_, value) in nested.items() if value is not None}
+        for setting in plain ^ told if plain and told else ():
+            places = ", ".join(key for key, _ in [*self._given[setting], *filter(None, [nested.get(setting)])])
+            self.doubts[setting] = (
+                f"{places} stands beside the settings of another trainer, and which count isn't known."
+            )
+        for setting, pair in nested.items():
+            self._given[setting].append(pair)
+
     def _doubt_key(self, key: str, name: str) -> None:
         """Doubt the settings that some trainer could read from `key` and another not: letters of another case, a
         shortening that means several options, or more written into the key, as in `max_train_steps=5`."""
         start = re.split(r"[^a-z0-9_]", name.casefold(), maxsplit=1)[0]
         for option in {start, *_meant_by(start)} & _SETTING_OF.keys():
             self.doubts.setdefault(_SETTING_OF[option], f"{key!r} may be read as {option} or not.")
+
+
+def size_class(side: float) -> int:
+    """Return the one of SIZE_CLASSES that a picture with a side of so many pixels belongs to."""
+    return next((size for size in SIZE_CLASSES if side <= size * NEARLY), SIZE_CLASSES[-1])
+
+
+def _megapixels(value: Any) -> float | None:
+    """SimpleTuner's area of a picture; None for what is none."""
+    text = value.strip() if isinstance(value, str) else ""
+    if re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,20})?", text):
+        value = float(text)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 < value < SMALLEST_SIDE else None
 
 
 _SETTING_OF = {option: setting for setting, options in ALIASES.items() for option in options}
@@ -295,5 +365,8 @@ def _nested(config: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
 
 
 def _shown(value: Any) -> str:
+    """What a sentence shows of a value. Nothing of one that holds others: they may lie however deep in each other."""
+    if isinstance(value, Mapping | list):
+        return "a list" if isinstance(value, list) else "an object"
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."

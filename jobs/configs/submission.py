@@ -53,7 +53,12 @@ class Submission:
 
 
 def digest_of(value: Any) -> str:
-    """Return the SHA-256 (hex) of `value` as JSON with sorted keys."""
+    """Return the SHA-256 (hex) of `value` as JSON with sorted keys.
+
+    As it was written: two spellings of one setting have two digests. An approval covers, and a key repeats, what was
+    written and nothing that merely reads alike: the reading knows the settings that decide the cost, and a trainer of
+    another kind may tell the spellings apart.
+    """
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from cloudtrain_site.redaction import is_secret_name, mask_secrets
+from jobs.configs.reading import full_name, keys_of, read_config, value_of
 from jobs.providers.base import DiscoveredTraining, ProviderError, Snapshot, TrainingSpec
 from jobs.providers.progress import read_progress
 from jobs.statuses import ACTIVE, PROVIDER_WORDS
@@ -150,7 +151,7 @@ def read_discovered(body: Any) -> DiscoveredTraining:
     inputs = body.get("input") if isinstance(body.get("input"), Mapping) else {}
     config, dataloader = _json(inputs.get("config_json")), _json(inputs.get("dataloader_json"))
     config = config if isinstance(config, dict) else {}
-    name = _text(config.get("tracker_run_name") or config.get("--tracker_run_name")) or _text(body.get("model"))
+    name = _text(read_config(config).run_name) or _text(body.get("model"))
     marker = min(markers_in(body), default=None)
     return DiscoveredTraining(
         snapshot=snapshot,
@@ -173,14 +174,17 @@ def write_input(spec: TrainingSpec) -> dict[str, Any]:
     """Return the inputs of today's predictor. Raises ProviderError for a secret that Replicate would show in clear."""
     config = dict(spec.config)
     inputs: dict[str, Any] = _pop_secrets(config)
-    lycoris = config.get("lycoris_config")
+    lycoris = value_of(config, "lycoris_config")
     if isinstance(lycoris, Mapping):
-        inputs["lycoris_config"] = json.dumps(config.pop("lycoris_config"))
-    if "hf_token" in inputs and isinstance(config.get("hub_model_id"), str):
-        inputs["hub_model_id"] = config["hub_model_id"]
+        _pop(config, "lycoris_config")
+        inputs["lycoris_config"] = json.dumps(lycoris)
+    repository = value_of(config, "hub_model_id")
+    if "hf_token" in inputs and isinstance(repository, str):
+        inputs["hub_model_id"] = repository
     _refuse_secrets({"config": config, "dataloader_config": list(spec.dataloader_config)})
-    config["tracker_run_name"] = f"{_run_name(spec, config)} {spec.marker}".strip()
-    config.pop("--tracker_run_name", None)
+    name = f"{_run_name(spec, config)} {spec.marker}".strip()
+    _pop(config, "tracker_run_name")
+    config["tracker_run_name"] = name
     inputs["config_json"] = json.dumps(config)
     if spec.dataloader_config:
         inputs["dataloader_json"] = json.dumps(list(spec.dataloader_config))
@@ -189,9 +193,14 @@ def write_input(spec: TrainingSpec) -> dict[str, Any]:
     return inputs
 
 
+def _pop(config: dict[str, Any], option: str) -> list[Any]:
+    """Remove `option` from `config` in each of its spellings, and return the values that it had."""
+    return [config.pop(key) for key in keys_of(config, option)]
+
+
 def _pop_secrets(config: dict[str, Any]) -> dict[str, str]:
     """Remove the secret inputs from `config` and return them. Raises ProviderError for one that isn't text."""
-    secrets = {name: config.pop(key) for name in SECRET_INPUTS for key in (name, f"--{name}") if config.get(key)}
+    secrets = {name: value for name in SECRET_INPUTS for value in _pop(config, name) if value}
     for name, value in secrets.items():
         if not isinstance(value, str):
             raise ProviderError(f"{name} has to be text.", permanent=True, nothing_created=True)
@@ -209,7 +218,7 @@ def objection_to(config: Mapping[str, Any], dataloader_config: Sequence[Any]) ->
 
 def remarks_on(config: Mapping[str, Any]) -> Sequence[str]:
     """Return sentences about the secrets in this config: where they go, and which one is missing."""
-    keys = {key.removeprefix("--") for key, value in config.items() if value}
+    keys = {full_name(key) for key, value in config.items() if value}
     secrets = [name for name in SECRET_INPUTS if name in keys]
     sentences = [f"{', '.join(secrets)}: handed to Replicate as a secret input, and to nobody else."] if secrets else []
     if "hub_model_id" in keys and "hf_token" not in keys:
@@ -219,7 +228,7 @@ def remarks_on(config: Mapping[str, Any]) -> Sequence[str]:
 
 def _run_name(spec: TrainingSpec, config: Mapping[str, Any]) -> str:
     """Return the name without the marker of an earlier submission, which a config read from a prediction has."""
-    name = spec.tracker_run_name or _text(config.get("tracker_run_name") or config.get("--tracker_run_name"))
+    name = spec.tracker_run_name or _text(read_config(config).run_name)
     return MARKER.sub("", name).strip()
 
 

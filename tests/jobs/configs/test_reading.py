@@ -120,15 +120,72 @@ def test_a_resolution_is_its_longer_side_in_pixels(value: Any, side: int | None)
     assert read_config({"resolution": value}).resolution == side
 
 
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [
+        *((512, 512), (513, 512), ("768x512", 768), (1024, 1024), (1400, 1536), (100_000, 8192)),
+        *((1.0, 1024), (1, 1024), ("1.0", 1024), (0.25, 512), ("0.5", 768)),
+        *((None, None), ("x", None), (True, None), (-1, None), (0, None), (float("inf"), None), (float("nan"), None)),
+    ],
+)
+def test_a_size_in_pixels_or_megapixels_has_a_class(value: Any, size: int | None) -> None:
+    reading = read_config({"resolution": value})
+    assert reading.size_class == size
+    assert (size is None and value is not None) == ("resolution" in reading.doubts)
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"train_batch_size": "two"}, "train_batch_size"),
+        ({"--gradient-accumulation-steps": 0}, "--gradient-accumulation-steps"),
+        ({"resolution": [1024]}, "resolution"),
+        ({"MODEL_TYPE": "full"}, "MODEL_TYPE"),
+        ({"model_family": 7}, "model_family"),
+        ({"max_train_steps": 0}, "max_train_steps"),
+    ],
+)
+def test_a_doubt_about_what_decides_the_time_names_its_key(config: dict[str, Any], key: str) -> None:
+    assert key in read_config({"max_train_steps": 10, **config}).doubt
+
+
+def test_a_doubt_about_anything_else_is_none_about_the_time() -> None:
+    assert read_config({"max_train_steps": 10, "resume_from_checkpoint": 7}).doubt == ""
+
+
+def test_the_settings_of_two_trainers_in_one_config_are_not_known() -> None:
+    process = {"train": {"steps": 10, "batch_size": 4}}
+    reading = read_config({"max_train_steps": 10, "config": {"process": [process]}})
+    assert reading.steps == 10
+    assert "config.process[0].train.batch_size" in reading.doubt
+
+
+def test_a_run_keeps_its_name_as_it_is_written() -> None:
+    assert read_config({"--tracker-run-name": " Night Run "}).run_name == "Night Run"
+
+
+@pytest.mark.parametrize("levels", [481, 900, 5000])
+def test_a_value_nested_however_deep_is_shown_by_its_kind(levels: int) -> None:
+    deep: Any = 1
+    for _ in range(levels):
+        deep = [deep]
+    assert read_config({"max_train_steps": deep}).doubt.startswith(
+        "max_train_steps is a list, which is no whole number"
+    )
+    assert read_config({"model_family": {"a": deep}}).doubts["family"] == "model_family is an object, which is no text."
+    read_config({"max_train_steps": deep, "--max_train_steps": [deep]})
+
+
 def test_a_shortening_of_several_options_means_none() -> None:
     assert full_name("max_tr") == "max_tr"
     assert full_name("--max_train_s") == "max_train_steps"
 
 
 SPELLINGS = ["max_train_steps", "--max_train_steps", "max-train-steps", " max_train_steps", "max_train_s"]
-DOUBTFUL = ["MAX_TRAIN_STEPS", "max_tr", "max_train_steps=5"]
+DOUBTFUL = ["MAX_TRAIN_STEPS", "max_tr", "max_train_steps=5", "Train_Batch_Size", "train_batch_size 4"]
 EPOCHS = ["num_train_epochs", "--num-train-epochs", "max_train_epochs"]
-KEYS = st.sampled_from([*SPELLINGS, *DOUBTFUL, *EPOCHS])
+BATCHES = ["train_batch_size", "--train-batch-size", "train_batch_s", "train_b"]
+KEYS = st.sampled_from([*SPELLINGS, *DOUBTFUL, *EPOCHS, *BATCHES])
 VALUES = st.one_of(
     st.integers(-3, 2000),
     st.integers(-3, 2000).map(str),
@@ -137,20 +194,26 @@ VALUES = st.one_of(
     st.none(),
     st.sampled_from(["", " 7 ", "7.0", "1_0", "1e2", "７", "0x10", "9" * 30]),
 )
+NESTED = st.fixed_dictionaries({}, optional={"steps": VALUES, "batch_size": VALUES}).map(
+    lambda train: {"config": {"process": [{"train": train}]}}
+)
+CONFIGS = st.tuples(st.dictionaries(KEYS, VALUES, max_size=5), st.one_of(st.just({}), NESTED)).map(
+    lambda parts: {**parts[0], **parts[1]}
+)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(config=st.dictionaries(KEYS, VALUES, max_size=4))
-def test_the_sample_trainer_makes_the_steps_that_the_reading_says(
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(config=CONFIGS)
+def test_the_sample_trainer_makes_what_the_reading_says(
     config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path: Path = tmp_path_factory.getbasetemp() / "read.json"
     path.write_text(json.dumps(config))
-    steps = read_config(config).steps
-    if steps is None:
+    reading = read_config(config)
+    if reading.doubt:
         return  # not known: each rule about cost holds it
     try:
         settings = read_settings(path)
     except ConfigError:
         return  # it makes none
-    assert settings.steps == steps
+    assert (settings.steps, settings.batch_size) == (reading.steps, reading.batch_size or 1)

@@ -403,9 +403,19 @@ def test_a_bare_webhook_address_gets_our_path() -> None:
     assert webhook_address("https://ct.example", "ct-1") == "https://ct.example/api/webhooks/replicate?ct=ct-1"
 
 
-def test_a_config_that_names_its_run_keeps_the_name() -> None:
-    config = json.loads(write_input(spec(config={"--tracker_run_name": "mine"}))["config_json"])
+@pytest.mark.parametrize("key", ["--tracker_run_name", "tracker-run-name", " --tracker-run-name "])
+def test_a_config_that_names_its_run_keeps_the_name(key: str) -> None:
+    config = json.loads(write_input(spec(config={key: "mine"}))["config_json"])
     assert config == {"tracker_run_name": f"mine {MARKER}"}
+
+
+def test_inputs_of_the_model_are_found_in_each_spelling() -> None:
+    token = "hf_" + "a1" * 12
+    config = {"--hf-token": token, "hub-model-id": "acme/x", "--lycoris-config": {"algo": "lokr"}}
+    made = write_input(spec(config=config))
+    assert (made["hf_token"], made["hub_model_id"]) == (token, "acme/x")
+    assert json.loads(made["lycoris_config"]) == {"algo": "lokr"}
+    assert json.loads(made["config_json"]) == {"hub-model-id": "acme/x", "tracker_run_name": MARKER}
 
 
 def test_a_config_that_was_read_from_a_prediction_carries_no_other_marker() -> None:
