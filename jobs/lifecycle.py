@@ -231,7 +231,7 @@ def apply_final_details(job: Job, snapshot: Snapshot) -> bool:
         return False
     details = details_in(job, snapshot)
     details.pop("error_message", None)
-    if "started_at" in details and job.completed_at is not None:
+    if "started_at" in details and job.completed_at is not None and "completed_at" not in snapshot.refused:
         details.update(end_fields(details["started_at"], job.completed_at))
     return (
         job.is_terminal and bool(details) and bool(Job.objects.filter(pk=job.pk, status=job.status).update(**details))

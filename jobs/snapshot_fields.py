@@ -81,7 +81,9 @@ def _scrubbed(job: Job, text: str | None) -> str | None:
 def ending_fields(job: Job, to: str, snapshot: Snapshot) -> dict[str, Any]:
     if to in ACTIVE:
         return {}
-    return end_fields(began_at(snapshot, job.queued_at) or job.started_at, snapshot.completed_at or timezone.now())
+    fields = end_fields(began_at(snapshot, job.queued_at) or job.started_at, snapshot.completed_at or timezone.now())
+    # Of an end that can't be true only the moment at which we heard of it is known.
+    return {**fields, "duration_ms": None} if "completed_at" in snapshot.refused else fields
 
 
 def end_fields(started_at: datetime | None, completed_at: datetime) -> dict[str, Any]:

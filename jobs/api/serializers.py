@@ -188,11 +188,12 @@ def with_facets(jobs: Sequence[Job], viewer: AnyUser) -> Sequence[Job]:
 
 
 def seconds_of(job: Job) -> float | None:
-    """Return for how long it ran, or has run so far; None: it has not started."""
+    """Return for how long it ran, or has run so far; None: it has not started, or how long it ran is not known."""
+    if job.completed_at is not None:
+        return None if job.duration_ms is None else job.duration_ms / 1000
     if job.started_at is None:
         return None
-    # An end before the start comes from clocks that differ.
-    return max(0.0, round(((job.completed_at or timezone.now()) - job.started_at).total_seconds(), 3))
+    return max(0.0, round((timezone.now() - job.started_at).total_seconds(), 3))
 
 
 class RefreshSerializer(serializers.Serializer[Any]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from statistics import median
 from typing import Any
 
@@ -15,6 +15,7 @@ from django.utils import timezone
 from jobs.configs.reading import read_config
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Snapshot
+from jobs.providers.figures import is_cost, is_duration
 from jobs.statuses import TERMINAL, JobStatus
 
 #: Runs that tell how long a step takes: one that ended before it began does not, nor does one that was mostly start.
@@ -27,8 +28,11 @@ SAMPLE_SIZE = 20
 
 def rate_of(provider: ProviderConfig, hardware: str) -> Decimal | None:
     """Return the operator's price in US dollars a second for `hardware`; None when there is none."""
-    rate = provider.cost_per_second.get(hardware)
-    return None if rate is None else Decimal(str(rate))
+    try:
+        rate = Decimal(str(provider.cost_per_second.get(hardware)))
+    except InvalidOperation:
+        return None
+    return rate if is_cost(rate) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +57,26 @@ def price_of(provider: ProviderConfig, hardware: str) -> Price | None:
 
 
 def cost_of(price: Price, snapshot: Snapshot, started_at: datetime | None) -> tuple[Decimal | None, float]:
-    """Return the cost of a training so far, and for how many seconds; None before it began.
+    """Return the cost of a training so far, and for how many seconds; None before it began, and when it is not known.
 
     The provider's own count of seconds is used where it gives one. A training that ended before it began cost nothing.
     """
+    if "billed_seconds" in snapshot.refused:
+        return None, 0.0
     seconds = snapshot.billed_seconds
     if seconds is None:
         started = snapshot.started_at or started_at
-        if started is None:
+        if started is None or "completed_at" in snapshot.refused:
             return None, 0.0
         seconds = max(0.0, ((snapshot.completed_at or timezone.now()) - started).total_seconds())
-    return (price.per_second * Decimal(str(seconds))).quantize(Decimal("0.0001")), seconds
+    cost = dollars(price.per_second, seconds) if is_duration(seconds) else None
+    return cost, float(seconds)
+
+
+def dollars(per_second: Decimal, seconds: float) -> Decimal | None:
+    """Return what `seconds` cost at a price in US dollars a second; None for more than a column holds."""
+    cost = per_second * Decimal(str(seconds))
+    return cost.quantize(Decimal("0.0001")) if is_cost(cost) else None
 
 
 def priced(snapshot: Snapshot, provider: ProviderConfig | None) -> tuple[Snapshot, Decimal | None]:
@@ -98,6 +111,4 @@ def estimate_cost(provider: ProviderConfig, config: Mapping[str, Any], hardware:
     """Return the probable cost in US dollars; None when steps or price are not known."""
     rate = rate_of(provider, hardware)
     seconds = estimate_seconds(provider, config, hardware)
-    if rate is None or seconds is None:
-        return None
-    return (rate * Decimal(str(seconds))).quantize(Decimal("0.0001"))
+    return None if rate is None or seconds is None else dollars(rate, seconds)

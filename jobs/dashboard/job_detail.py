@@ -22,6 +22,8 @@ from jobs.statuses import JobStatus
 
 #: Below this progress the pace is too uncertain.
 MIN_PERCENT = 1.0
+#: The figures of a provider from which a cost is made.
+COST_FIGURES = ("billed_seconds", "completed_at", "cost_usd")
 #: A page shows a config's beginning; the whole one is a download.
 PREVIEW_CHARACTERS = 100_000
 MAX_RETRIES = 5
@@ -119,11 +121,20 @@ def cost_in_words(job: Job) -> tuple[str, str]:
     """Return its cost, and the expected cost; each empty if unknown."""
     expected = job.estimated_cost_usd
     beside = f"about {money(expected)} expected" if expected else ""
+    if _has_untrue_bill(job):
+        return "Not known", beside
     if job.cost_usd > 0:
         return money(job.cost_usd) + ("" if job.is_terminal else " so far"), beside
     if expected == 0 or (job.is_terminal and job.started_at is None):
         return "Nothing", beside
     return "", beside
+
+
+def _has_untrue_bill(job: Job) -> bool:
+    """Whether its provider said of its end what can't be true, so that its cost is not known."""
+    has_run = job.is_terminal and job.started_at is not None
+    refused = job.metadata.get("refused", {})
+    return has_run and "price" not in job.metadata and not refused.keys().isdisjoint(COST_FIGURES)
 
 
 def dataset_of(job: Job) -> dict[str, Any] | None:

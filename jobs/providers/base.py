@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from cloudtrain_site.encryption import SecretScrubber
+from jobs.providers.figures import is_cost, is_duration, is_moment
 from jobs.providers.progress import Progress
 from jobs.statuses import JobStatus
+
+logger = logging.getLogger("simpletuner.cloud.providers")
 
 #: A scrubber that masks nothing.
 NO_SECRETS = SecretScrubber()
@@ -66,9 +71,22 @@ class Handle:
     cancel_requested_at: datetime | None = None
 
 
+#: The fields of a snapshot that can be no more than a number of a certain size, each with its check.
+FIGURES: Mapping[str, Callable[[Any], bool]] = {
+    "started_at": is_moment,
+    "completed_at": is_moment,
+    "billed_seconds": is_duration,
+    "cost_usd": is_cost,
+}
+MAX_SHOWN_CHARACTERS = 60
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A training as its provider describes it at one moment. A field is None when the provider doesn't say."""
+    """A training as its provider describes it at one moment. A field is None when the provider doesn't say.
+
+    A figure that can't be true (1e300 seconds, the year 9999) is not known; it is logged, and stands in `refused`.
+    """
 
     external_id: str
     #: None also for an unknown status: the job is then left as it is.
@@ -87,6 +105,30 @@ class Snapshot:
     log: str | None = None
     #: The provider has deleted input, output and log.
     data_removed: bool = False
+
+    def __post_init__(self) -> None:
+        """Move what can't be true to the metadata."""
+        given = {name: getattr(self, name) for name in FIGURES}
+        refused = {n: str(v)[:MAX_SHOWN_CHARACTERS] for n, v in given.items() if v is not None and not FIGURES[n](v)}
+        if not refused:
+            return
+        for name, shown in refused.items():
+            _warn_of_figure(self.external_id, name, shown)
+            object.__setattr__(self, name, None)
+        object.__setattr__(self, "metadata", {**self.metadata, "refused": {**self.refused, **refused}})
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """The figures that can't be true, by field, as text."""
+        refused: Mapping[str, str] = self.metadata.get("refused", {})
+        return refused
+
+
+@lru_cache(maxsize=1000)
+def _warn_of_figure(external_id: str, name: str, shown: str) -> None:
+    """Once for each: the same answer comes with every look at a list of trainings."""
+    extra = {"external_id": external_id, "figure": name, "value": shown}
+    logger.warning("A provider's figure can't be true: it is not known", extra=extra)
 
 
 @dataclass(frozen=True, slots=True)

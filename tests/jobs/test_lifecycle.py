@@ -355,7 +355,7 @@ START = timezone.now() - timedelta(hours=1)
     [
         (None, Snapshot("x", JobStatus.FAILED, completed_at=START), None),
         (START, Snapshot("x", JobStatus.COMPLETED, completed_at=START + timedelta(seconds=1.5)), 1500),
-        (None, Snapshot("x", JobStatus.FAILED, started_at=START, completed_at=START + timedelta(days=9)), 777_600_000),
+        (None, Snapshot("x", JobStatus.FAILED, started_at=START - timedelta(days=9), completed_at=START), 777_600_000),
         (START, Snapshot("x", JobStatus.CANCELLED, completed_at=START - timedelta(minutes=1)), 0),
         (START, Snapshot("x", JobStatus.RUNNING), None),
     ],

@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from cloudtrain_site.redaction import is_secret_name, mask_secrets
 from jobs.configs.reading import full_name, keys_of, read_config, value_of
 from jobs.providers.base import DiscoveredTraining, ProviderError, Snapshot, TrainingSpec
+from jobs.providers.figures import is_moment
 from jobs.providers.progress import read_progress
 from jobs.statuses import ACTIVE, PROVIDER_WORDS
 from jobs.validators import made_plain
@@ -49,7 +50,7 @@ def read_snapshot(body: Any) -> Snapshot:
     status = _status(body)
     log = _text(body.get("logs"))
     metrics = body.get("metrics")
-    seconds = _seconds(metrics.get("predict_time")) if isinstance(metrics, Mapping) else None
+    seconds = _number(metrics.get("predict_time")) if isinstance(metrics, Mapping) else None
     return Snapshot(
         external_id=body["id"],
         status=status,
@@ -89,11 +90,9 @@ def _moment(value: Any) -> datetime | None:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def _seconds(value: Any) -> float | None:
-    """Return a duration in bounds. Replicate has sent huge negative ones, and 3e-06 for one that never began."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(min(max(0.0, value), 10_000_000.0))
+def _number(value: Any) -> float | None:
+    """Return a number as it is; the snapshot refuses what no duration can be, as a huge negative one was."""
+    return None if isinstance(value, bool) or not isinstance(value, int | float) else value
 
 
 def _outputs(value: Any) -> list[str]:
@@ -152,10 +151,10 @@ def read_discovered(body: Any) -> DiscoveredTraining:
     config, dataloader = _json(inputs.get("config_json")), _json(inputs.get("dataloader_json"))
     config = config if isinstance(config, dict) else {}
     name = _text(read_config(config).run_name) or _text(body.get("model"))
-    marker = min(markers_in(body), default=None)
+    marker, made_at = min(markers_in(body), default=None), _moment(body.get("created_at"))
     return DiscoveredTraining(
         snapshot=snapshot,
-        created_at=_moment(body.get("created_at")) or datetime.now(UTC),
+        created_at=made_at if made_at and is_moment(made_at) else datetime.now(UTC),
         name=made_plain(MARKER.sub("", name).strip(" -"))[:200] or "untitled",
         config=mask_secrets(config),
         dataloader_config=mask_secrets(dataloader) if isinstance(dataloader, list) else [],

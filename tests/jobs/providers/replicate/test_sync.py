@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -60,10 +59,11 @@ def test_an_end_is_applied_with_its_cost_and_where_the_result_is(running: Job, f
     fake.update(running.external_id or "", "succeeded", output="https://huggingface.co/acme/x")
     poll()
     job = Job.objects.get()
-    seconds = job.metadata["price"]["seconds"]
+    seconds = fake.predictions[running.external_id or ""].metrics()["predict_time"]
     assert (job.status, job.output_url) == ("completed", "https://huggingface.co/acme/x")
-    assert job.cost_usd == (Decimal("0.01") * Decimal(str(seconds))).quantize(Decimal("0.0001"))
+    assert float(job.cost_usd) == pytest.approx(0.01 * seconds, abs=0.0001)
     assert job.metadata["price"]["usd_per_second"] == 0.01
+    assert job.metadata["price"]["seconds"] == pytest.approx(seconds, abs=0.001)
 
 
 def test_the_cost_is_that_of_the_profile_that_ran(

@@ -1,0 +1,86 @@
+"""What a provider says of times and seconds that can't be true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from jobs.models import Job, ProviderConfig
+from jobs.statuses import JobStatus
+from tests.jobs.webhooks.test_views import Deliver, body_of, deliver, secret
+
+__all__ = ["deliver", "secret"]
+
+ClientOf = Callable[[User], APIClient]
+MakeJob = Callable[..., Job]
+BAR = "Epoch 1/1, Steps: 100%|####| 100/100 [10:00<00:00,  4.0it/s, lr=0.0001, step_loss=0.5]\n"
+
+
+def test_an_end_before_the_start_makes_nothing_negative(
+    deliver: Deliver, at_replicate: MakeJob, replicate_config: ProviderConfig, client_of: ClientOf, alice: User
+) -> None:
+    now = timezone.now()
+    job = at_replicate(status=JobStatus.QUEUED, queued_at=now - timedelta(hours=1))
+    told = {"started_at": now - timedelta(minutes=10), "completed_at": now - timedelta(minutes=20)}
+    times = {name: moment.isoformat() for name, moment in told.items()}
+    deliver(body_of(job, "succeeded", logs=BAR, **times, metrics={"predict_time": 600.0}))
+    shown = client_of(alice).get(f"/api/cloud/jobs/{job.pk}").json()["job"]
+    assert shown["duration_seconds"] == 0
+    assert shown["cost_usd"] == pytest.approx(6, abs=0.0001)
+
+
+LATEST = "9999-12-31T23:59:59Z"
+
+
+@pytest.mark.parametrize(
+    ("untrue", "figure", "cost", "seconds"),
+    [
+        ({"metrics": {"predict_time": 1e300}}, "billed_seconds", 0, 600),
+        ({"metrics": {"predict_time": -5}}, "billed_seconds", 0, 600),
+        ({"completed_at": LATEST}, "completed_at", 0, None),
+        ({"completed_at": LATEST, "metrics": {"predict_time": 300}}, "completed_at", 3, None),
+        ({"completed_at": "0001-01-01T00:00:00+23:59"}, "completed_at", 0, None),
+        ({"started_at": LATEST}, "started_at", 0, None),
+    ],
+)
+def test_a_figure_that_can_not_be_true_is_not_known_and_logged(
+    deliver: Deliver,
+    at_replicate: MakeJob,
+    replicate_config: ProviderConfig,
+    client_of: ClientOf,
+    alice: User,
+    caplog: pytest.LogCaptureFixture,
+    untrue: dict[str, Any],
+    figure: str,
+    cost: float,
+    seconds: float | None,
+) -> None:
+    end = timezone.now() - timedelta(minutes=1)
+    job = at_replicate(status=JobStatus.QUEUED, queued_at=end - timedelta(hours=1))
+    times = {"started_at": (end - timedelta(minutes=10)).isoformat(), "completed_at": end.isoformat()}
+    with caplog.at_level("WARNING", "simpletuner.cloud.providers"):
+        assert deliver(body_of(job, "succeeded", **{**times, **untrue})) == 200
+    assert [record.figure for record in caplog.records if hasattr(record, "figure")] == [figure]
+    shown = client_of(alice).get(f"/api/cloud/jobs/{job.pk}").json()["job"]
+    assert shown["status"] == "completed"
+    assert (shown["cost_usd"], shown["duration_seconds"]) == (pytest.approx(cost, abs=0.0001), seconds)
+    assert list(shown["metadata"]["refused"]) == [figure]
+
+
+def test_the_page_says_that_a_cost_and_a_duration_are_not_known(
+    deliver: Deliver, at_replicate: MakeJob, replicate_config: ProviderConfig, client: Client, alice: User
+) -> None:
+    job = at_replicate(status=JobStatus.RUNNING, started_at=timezone.now(), queued_at=timezone.now())
+    deliver(body_of(job, "succeeded", completed_at=LATEST))
+    client.force_login(alice)
+    page = client.get(f"/jobs/{job.pk}").content.decode()
+    assert page.count("Not known") == 2
+    deliver(body_of(job, "succeeded", metrics={"predict_time": 60}), delivery="msg_2")
+    assert "$0.60" in client.get(f"/jobs/{job.pk}").content.decode()
