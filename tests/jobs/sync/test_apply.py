@@ -1,0 +1,220 @@
+"""A provider's answers, applied: what is written of each job, what they cost, and what spoils which of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from cloudtrain_site.states import Change, Source
+from jobs import logs
+from jobs.models import Job, JobEvent, ProviderConfig
+from jobs.providers.base import Answers, ProviderError, Snapshot
+from jobs.providers.progress import Progress
+from jobs.statuses import JobStatus
+from jobs.sync import apply
+from jobs.sync.apply import SnapshotBatch
+
+pytestmark = pytest.mark.django_db
+MakeJob = Callable[..., Job]
+RUNNING, QUEUED, COMPLETED = JobStatus.RUNNING, JobStatus.QUEUED, JobStatus.COMPLETED
+JUST_NOW = timezone.now() + timedelta(hours=1)  # later than any moment of the tests: nothing is stale
+
+
+@pytest.fixture
+def make(make_job: MakeJob) -> MakeJob:
+    """A running job at Replicate that was heard of just now."""
+
+    def make_one(**fields: Any) -> Job:
+        given = {"provider": "replicate", "hardware_profile": "h100", "status": RUNNING, "last_synced_at": JUST_NOW}
+        return make_job(**{**given, **fields})
+
+    return make_one
+
+
+def applied(answers: dict[Job, Snapshot | ProviderError], config: ProviderConfig | None = None) -> SnapshotBatch:
+    batch = SnapshotBatch({job.pk: job for job in answers}, config, Source.POLL)
+    part: Answers = {job.pk: answer for job, answer in answers.items()}
+    batch.apply(part)
+    return batch
+
+
+def counts(batch: SnapshotBatch) -> tuple[int, int, int, int]:
+    return batch.refreshed, batch.failed, batch.moved, batch.changed
+
+
+def test_one_that_spoils_the_batch_fails_alone(
+    make: MakeJob, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = [make(external_id=f"x-{number}") for number in range(3)]
+    record = Job.record
+
+    def fail_for_one(job: Job, change: Change) -> None:
+        if job.pk == jobs[1].pk:
+            raise RuntimeError("its history can't be written")
+        record(job, change)
+
+    monkeypatch.setattr(Job, "record", fail_for_one)
+    batch = applied({job: Snapshot(job.external_id or "", COMPLETED) for job in jobs})
+    assert counts(batch) == (2, 1, 2, 2)
+    assert list(Job.objects.order_by("id").values_list("status", flat=True)) == ["completed", "running", "completed"]
+    assert list(JobEvent.objects.order_by("id").values_list("job", flat=True)) == [jobs[0].pk, jobs[2].pk]
+    (said,) = [record for record in caplog.records if record.message == "What the provider said could not be applied"]
+    assert said.__dict__["job_id"] == jobs[1].pk
+
+
+def test_moves_are_applied_in_however_many_transactions(make: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apply, "MOVES_PER_TRANSACTION", 2)
+    jobs = [make(status=QUEUED, external_id=f"x-{number}") for number in range(5)]
+    assert counts(applied({job: Snapshot(job.external_id or "", RUNNING) for job in jobs})) == (5, 0, 5, 5)
+    assert set(Job.objects.values_list("status", flat=True)) == {"running"}
+
+
+def test_details_are_written_in_however_many_statements(make: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apply, "ROWS_PER_STATEMENT", 2)
+    known = [make(external_id=f"x-{number}") for number in range(5)]
+    silent = [make(external_id=f"y-{number}", last_synced_at=None) for number in range(5)]
+    refused = [make(external_id=f"z-{number}") for number in range(5)]
+    answers: dict[Job, Snapshot | ProviderError] = {
+        **{job: Snapshot(job.external_id or "", RUNNING, output_url="https://example.org") for job in known},
+        **{job: Snapshot(job.external_id or "", RUNNING) for job in silent},
+        **{job: ProviderError("404") for job in refused},
+    }
+    assert counts(applied(answers)) == (10, 5, 0, 5)
+    assert Job.objects.filter(output_url="https://example.org").count() == 5
+    assert not Job.objects.filter(last_synced_at=None).exists()
+    assert Job.objects.filter(sync_error="404").count() == 5
+
+
+def test_details_are_not_written_into_a_job_that_ended_meanwhile(make: MakeJob) -> None:
+    stale, going = make(external_id="x-1"), make(external_id="x-2")
+    Job.objects.filter(pk=stale.pk).update(status=COMPLETED, completed_at=timezone.now())
+    batch = applied(
+        {job: Snapshot(job.external_id or "", RUNNING, output_url="https://example.org") for job in (stale, going)}
+    )
+    assert counts(batch) == (2, 0, 0, 1)
+    assert dict(Job.objects.values_list("external_id", "output_url")) == {"x-1": "", "x-2": "https://example.org"}
+
+
+def test_an_error_with_one_job_is_kept_until_it_is_answered_for_again(
+    make: MakeJob, django_assert_num_queries: Any
+) -> None:
+    lost, other = make(external_id="x-1"), make(external_id="x-2")
+    assert counts(applied({lost: ProviderError("404"), other: Snapshot("x-2", RUNNING)})) == (1, 1, 0, 0)
+    assert dict(Job.objects.values_list("external_id", "sync_error")) == {"x-1": "404", "x-2": ""}
+    lost.refresh_from_db()
+    with django_assert_num_queries(0):  # the same error is written once
+        applied({lost: ProviderError("404")})
+    assert counts(applied({lost: Snapshot("x-1", RUNNING)})) == (1, 0, 0, 1)
+    assert Job.objects.get(pk=lost.pk).sync_error == ""
+
+
+def test_errors_are_written_with_their_own_words(make: MakeJob) -> None:
+    first, second, third = (make(external_id=f"x-{number}") for number in range(3))
+    applied({first: ProviderError("404"), second: ProviderError("502"), third: ProviderError("404")})
+    assert list(Job.objects.order_by("id").values_list("sync_error", flat=True)) == ["404", "502", "404"]
+
+
+@pytest.mark.parametrize(("minutes", "is_written"), [(None, True), (5.1, True), (4.9, False)])
+@pytest.mark.parametrize("log", [None, "begin\n"])
+def test_that_there_is_no_news_is_written_every_five_minutes(
+    make: MakeJob, minutes: float | None, is_written: bool, log: str | None
+) -> None:
+    at = None if minutes is None else timezone.now() - timedelta(minutes=minutes)
+    job, other = make(external_id="x-1", last_synced_at=at), make(external_id="x-2", last_synced_at=at)
+    applied({job: Snapshot("x-1", RUNNING, log=log)})
+    assert (Job.objects.get(pk=job.pk).last_synced_at != at) is is_written
+    assert Job.objects.get(pk=other.pk).last_synced_at == at
+
+
+def test_a_log_is_stored_with_what_it_says(make: MakeJob) -> None:
+    job = make(external_id="x-1")
+    progress = Progress(stage="Training", percent=40.0, step=4, total=10, last_log="begin")
+    assert counts(applied({job: Snapshot("x-1", RUNNING, progress=progress, log="begin\n")})) == (1, 0, 0, 1)
+    kept = Job.objects.get()
+    assert (logs.read_log(kept).text, kept.progress, kept.step) == ("begin\n", 40.0, 4)
+
+
+def test_an_ended_job_takes_the_details_that_came_with_its_log(make: MakeJob) -> None:
+    job = make(external_id="x-1", status=COMPLETED, log_due_at=timezone.now())
+    told = Snapshot("x-1", COMPLETED, cost_usd=Decimal("1.5"), log="all of it\n")
+    assert counts(applied({job: told})) == (1, 0, 0, 1)
+    kept = Job.objects.get()
+    assert (kept.cost_usd, logs.read_log(kept).text, logs.read_log(kept).complete) == (
+        Decimal("1.5"),
+        "all of it\n",
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "provider", "tasks"),
+    [
+        (Snapshot("x-1", COMPLETED), "replicate", ["jobs.tasks.capture_logs"]),
+        (Snapshot("x-1", COMPLETED, log="all of it\n"), "replicate", []),
+        (Snapshot("x-1", COMPLETED, data_removed=True), "replicate", []),
+        (Snapshot("x-1", RUNNING), "replicate", []),
+        (Snapshot("x-1", COMPLETED), "local", []),
+    ],
+)
+def test_the_log_of_a_job_that_ended_without_it_is_fetched(
+    make: MakeJob, django_capture_on_commit_callbacks: Any, snapshot: Snapshot, provider: str, tasks: list[str]
+) -> None:
+    job, other = (make(external_id=name, provider=provider, status=QUEUED) for name in ("x-1", "x-2"))
+    with django_capture_on_commit_callbacks(execute=True):
+        applied({job: snapshot, other: Snapshot("x-2", RUNNING)})
+    assert [task.func() for task in OrmQ.objects.all()] == tasks
+
+
+def cost_of_a_poll(make: MakeJob, config: ProviderConfig | None, snapshot: Snapshot, **fields: Any) -> Job:
+    applied({make(external_id="x-1", **fields): snapshot}, config)
+    return Job.objects.get()
+
+
+def test_the_providers_own_figure_of_the_cost_wins(make: MakeJob, replicate_config: ProviderConfig) -> None:
+    told = Snapshot("x-1", COMPLETED, cost_usd=Decimal("7"), billed_seconds=100.0)
+    job = cost_of_a_poll(make, replicate_config, told)
+    assert (job.cost_usd, job.metadata) == (Decimal("7"), {})
+
+
+def test_else_it_is_its_time_at_the_operators_price(make: MakeJob, replicate_config: ProviderConfig) -> None:
+    told = Snapshot("x-1", COMPLETED, billed_seconds=100.0, metadata={"version": "v1"})
+    job = cost_of_a_poll(make, replicate_config, told)
+    price = {"hardware": "h100", "usd_per_second": 0.01, "seconds": 100.0, "as_of": None}
+    assert (job.cost_usd, job.metadata) == (Decimal("1"), {"version": "v1", "price": price})
+
+
+def test_the_hardware_that_the_provider_names_is_paid_for(make: MakeJob, replicate_config: ProviderConfig) -> None:
+    job = cost_of_a_poll(make, replicate_config, Snapshot("x-1", COMPLETED, billed_seconds=100.0, hardware="l40s"))
+    assert job.cost_usd == Decimal("0.1")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "before", "cost"),
+    [(299, "0", "0"), (300, "0", "3"), (301, "0", "3.01"), (599, "3", "3"), (600, "3", "6")],
+)
+def test_a_running_jobs_cost_is_written_every_five_minutes(
+    make: MakeJob, replicate_config: ProviderConfig, seconds: float, before: str, cost: str
+) -> None:
+    told = Snapshot("x-1", RUNNING, billed_seconds=seconds)
+    job = cost_of_a_poll(make, replicate_config, told, cost_usd=Decimal(before))
+    assert (job.cost_usd, job.metadata) == (Decimal(cost), {})
+
+
+def test_without_a_price_or_a_start_there_is_no_cost(make: MakeJob, replicate_config: ProviderConfig) -> None:
+    began = timezone.now() - timedelta(hours=1)
+    ended = Snapshot("x-1", COMPLETED, started_at=began)
+    never_began = Snapshot("x-1", JobStatus.CANCELLED)
+    for config, snapshot, hardware in (
+        (None, ended, "h100"),
+        (replicate_config, ended, "unheard-of"),
+        (replicate_config, never_began, "h100"),
+    ):
+        job = cost_of_a_poll(make, config, snapshot, hardware_profile=hardware)
+        assert (job.cost_usd, job.metadata) == (Decimal(0), {})
+        job.delete()
