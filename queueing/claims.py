@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from django.db import connection
-from django.db.models import CharField, F, Value
+from django.db import Error, connection
+from django.db.models import CharField, F, QuerySet, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
+from cloudtrain_site.database.connections import repeat_when_lost
+from cloudtrain_site.database.failures import is_lost_connection
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change, Source, change_state, move_all
 from jobs.models import Job, record_in_history
@@ -107,10 +109,26 @@ def claim_next(at_most: int = MAX_CLAIMS_PER_TX) -> list[QueueEntry]:
     Deciding and claiming are one short transaction under a lock, so that two dispatchers can't exceed a limit
     together; the provider is called after it. Fewer than `at_most` doesn't mean that no more may go: ask again.
     """
+    mark = secrets.token_hex(8)
+    try:
+        return _claim_next(at_most, mark)
+    except Error as error:
+        if connection.in_atomic_block or not is_lost_connection(error):
+            raise
+    # The claims may stand, and nobody else would take them up before their lease is over.
+    return repeat_when_lost(lambda: list(_claims_with(mark).order_by("pk")) or _claim_next(at_most, mark))
+
+
+def _claim_next(at_most: int, mark: str) -> list[QueueEntry]:
     with unit_of_work():
         _lock_claims()
         # Decided under the lock, so that entries that came while we waited for it are seen too.
-        return _claim(choose_entries(at_most))
+        return _claim(choose_entries(at_most), mark)
+
+
+def _claims_with(mark: str) -> QuerySet[QueueEntry]:
+    claimed = QueueEntry.objects.filter(status=EntryStatus.DISPATCHING, claim_token__startswith=mark)
+    return claimed.select_related("job").defer(*LARGE)
 
 
 def choose_entries(at_most: int) -> list[int]:
@@ -139,9 +157,9 @@ def _lock_claims() -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
 
 
-def _claim(chosen: Sequence[int]) -> list[QueueEntry]:
+def _claim(chosen: Sequence[int], mark: str) -> list[QueueEntry]:
     """Claim those of `chosen` that still wait, in order, in a few statements: nobody else can claim meanwhile."""
-    now, mark = timezone.now(), secrets.token_hex(8)
+    now = timezone.now()
     if not chosen or not move_all(
         QueueEntry.objects.filter(pk__in=chosen),
         EntryStatus.DISPATCHING,
@@ -153,8 +171,7 @@ def _claim(chosen: Sequence[int]) -> list[QueueEntry]:
         attempts=F("attempts") + 1,
     ):
         return []
-    claimed = QueueEntry.objects.filter(pk__in=chosen, claim_token__startswith=mark)
-    by_id = {entry.pk: entry for entry in claimed.select_related("job").defer(*LARGE)}
+    by_id = {entry.pk: entry for entry in _claims_with(mark).filter(pk__in=chosen)}
     entries = [by_id[pk] for pk in chosen if pk in by_id]
     for entry in entries:
         record_in_history(entry.job, _claimed(entry))

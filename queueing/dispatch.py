@@ -7,17 +7,21 @@ of the claim.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import groupby
+from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.utils import timezone
 
+from cloudtrain_site.database.connections import repeat_when_lost
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.states import Actor, Source
@@ -32,6 +36,8 @@ from queueing import claims, extensions, staging
 from queueing.models import QueueEntry
 from queueing.recorder import Accepted, ResultRecorder, record
 from queueing.statuses import HOLDS_SLOT, LIVE, EntryStatus
+
+T = TypeVar("T")
 
 logger = logging.getLogger("simpletuner.cloud.queue")
 provider_logger = logging.getLogger("simpletuner.cloud.providers")
@@ -57,9 +63,23 @@ class Staged:
 
 
 async def submit(entry: QueueEntry, staged: Staged | None = None) -> bool:
-    """As `dispatch`. A job with a dataset is left to `transfers`, which calls this once it is `staged`."""
-    job = await sync_to_async(_prepare)(entry, staged)
+    """As `dispatch`. A job with a dataset is left to `transfers`, which calls `submit_safely` once it is `staged`."""
+    job = await _stored(partial(_prepare, staged=staged), entry)
     return job is not None and await _call(entry, job, staged, ResultRecorder())
+
+
+async def submit_safely(entry: QueueEntry, staged: Staged | None = None) -> bool:
+    """As `submit`, without its errors: the training may have begun, and the entry's lease finds out."""
+    try:
+        return await submit(entry, staged)
+    except Exception:
+        logger.exception("Dispatch failed")
+        return False
+
+
+async def _stored(step: Callable[..., T], *rows: Any) -> T:
+    """Return `step`, called with copies of `rows`: when the connection is lost, it is repeated with what was read."""
+    return await sync_to_async(repeat_when_lost)(lambda: step(*map(copy.copy, rows)))
 
 
 async def _call(entry: QueueEntry, job: Job, staged: Staged | None, recorder: ResultRecorder) -> bool:
@@ -73,7 +93,7 @@ async def _call(entry: QueueEntry, job: Job, staged: Staged | None, recorder: Re
         error = refusal
     else:
         return await recorder.record(Accepted(entry, job, snapshot))
-    await sync_to_async(handle_refusal)(entry, job, error)
+    await _stored(partial(handle_refusal, error=error), entry, job)
     return False
 
 
@@ -258,7 +278,11 @@ async def _dispatch_all() -> int:
         room = MAX_CONCURRENT_CALLS - len(running)
         # Not after each end: a decision costs the same for one entry as for twenty.
         if more and room > MAX_CONCURRENT_CALLS // 2 and time.monotonic() < deadline:
-            entries = await sync_to_async(claims.claim_next)(room)
+            try:
+                entries = await sync_to_async(claims.claim_next)(room)
+            except Exception:
+                await asyncio.gather(*running)  # what they begin has to be recorded
+                raise
             ready = await sync_to_async(_ready)(entries)
             running |= {asyncio.create_task(_dispatch_safely(entry, ready, recorder)) for entry in entries}
             more = bool(entries)
@@ -273,7 +297,7 @@ async def _dispatch_all() -> int:
 def _ready(entries: Sequence[QueueEntry]) -> dict[int, Job]:
     """Prepare them together. Should that fail, each is prepared by itself."""
     try:
-        return prepare(entries)
+        return repeat_when_lost(partial(prepare, entries))
     except Exception:
         logger.exception("Dispatch could not be prepared", extra={"entries": len(entries)})
         return {}
@@ -283,7 +307,7 @@ async def _dispatch_safely(entry: QueueEntry, ready: Mapping[int, Job], recorder
     """Dispatch one entry. Its failure must not keep the others from going; its lease brings it back."""
     with job_log_context(entry.job):
         try:
-            job = ready.get(entry.pk) or await sync_to_async(_prepare)(entry)
+            job = ready.get(entry.pk) or await _stored(_prepare, entry)
             return job is not None and await _call(entry, job, None, recorder)
         except Exception:
             logger.exception("Dispatch failed")

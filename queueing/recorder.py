@@ -6,10 +6,12 @@ import asyncio
 import contextvars
 import copy
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from asgiref.sync import sync_to_async
 
+from cloudtrain_site.database.connections import repeat_when_lost
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Source
 from jobs import lifecycle
@@ -28,14 +30,20 @@ class Accepted(NamedTuple):
 
 
 def record(accepted: Sequence[Accepted]) -> list[bool]:
-    """Record what the providers started, all of it or nothing.
+    """Record what the providers started, all of it or nothing, also when the connection is lost meanwhile.
 
-    Returns for each whether it counts. False: the claim was taken over, and the answer is dropped.
+    Returns for each whether it counts. False: the claim was taken over, or the lost connection had recorded it.
     """
-    with unit_of_work():
-        counts = [_record_one(*one) for one in accepted]
-    _pass_on_cancellations([one.job for one, counted in zip(accepted, counts, strict=True) if counted])
+    counts = repeat_when_lost(partial(_record, accepted))
+    counted = [one.job for one, counts_too in zip(accepted, counts, strict=True) if counts_too]
+    repeat_when_lost(partial(_pass_on_cancellations, counted))
     return counts
+
+
+def _record(accepted: Sequence[Accepted]) -> list[bool]:
+    with unit_of_work():
+        # Copies, since a failure must leave the originals unchanged: they are recorded again.
+        return [_record_one(copy.copy(entry), copy.copy(job), snapshot) for entry, job, snapshot in accepted]
 
 
 def _record_one(entry: QueueEntry, job: Job, snapshot: Snapshot) -> bool:
@@ -81,9 +89,7 @@ class ResultRecorder:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             try:
-                # Copies, since a failure must leave the originals unchanged.
-                copies = [Accepted(copy.copy(one.entry), copy.copy(one.job), one.snapshot) for one, _ in batch]
-                counts = await sync_to_async(record)(copies)
+                counts = await sync_to_async(record)([one for one, _ in batch])
             except Exception:
                 await _write_one_by_one(batch)
             else:

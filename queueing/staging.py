@@ -25,6 +25,8 @@ LEASE = timedelta(seconds=30)
 
 def begin(entry: QueueEntry, job: Job) -> bool:
     """Leave a claimed entry to the transfers. False: the job ended, or the claim was taken over."""
+    if _own_claim(entry).filter(staging_since__gte=entry.dispatched_at).exists():
+        return True  # since a call whose connection was lost with its answer
     stage = getattr(get_provider(job.provider), "staging", "Uploading dataset")
     with unit_of_work():
         # The lease ends at once, so that the machine with the archive can claim it.

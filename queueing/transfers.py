@@ -99,7 +99,7 @@ async def _send_and_submit(entry: QueueEntry) -> bool:
     """Transfer the dataset of a claimed entry, then submit its job. True: the provider has the job."""
     upload = entry.job.dataset
     if upload is None:
-        return await sync_to_async(staging.end)(entry) and await dispatch.submit(entry)
+        return await sync_to_async(staging.end)(entry) and await dispatch.submit_safely(entry)
     try:
         copy = await _send(entry, upload)
     except ProviderError as error:
@@ -111,7 +111,7 @@ async def _send_and_submit(entry: QueueEntry) -> bool:
     await sync_to_async(store.record_copy)(upload, entry.provider, copy)
     if not await sync_to_async(staging.end)(entry):
         return False
-    return await dispatch.submit(entry, dispatch.Staged(upload.pk, copy.address))
+    return await dispatch.submit_safely(entry, dispatch.Staged(upload.pk, copy.address))
 
 
 async def _send(entry: QueueEntry, upload: DatasetUpload) -> RemoteCopy | None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
@@ -22,7 +23,7 @@ from jobs.models import DatasetCopy, DatasetUpload, Job, JobEvent, Organization
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.statuses import JobStatus
-from queueing import claims, dispatch, staging, transfers
+from queueing import claims, dispatch, recorder, staging, transfers
 from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
 from tests.dataset_archives import make_zip
@@ -279,6 +280,22 @@ def test_a_lost_answer_is_adopted_and_not_repeated(submit: Callable[[], Job], ca
     carrier.lose_answers = 1
     job = submit()
     transfers.run()
+    assert again() == 0
+    assert state(job) == GOES
+    assert len(carrier.specs) == len(carrier.transfers) == 1
+
+
+def test_a_training_that_could_not_be_recorded_is_adopted_too(
+    submit: Callable[[], Job], carrier: Carrier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OperationalError("database or disk is full")
+
+    job = submit()
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder, "_record", fail)
+        assert transfers.run() == 0
+    assert state(job) == UPLOADING
     assert again() == 0
     assert state(job) == GOES
     assert len(carrier.specs) == len(carrier.transfers) == 1
