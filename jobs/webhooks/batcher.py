@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from django.db import connection
 
+from cloudtrain_site.database.failures import is_lost_connection
 from jobs.webhooks import inbox
 from jobs.webhooks.inbox import IncomingDelivery
 
@@ -45,9 +46,7 @@ class DeliveryBatcher:
             waiting = [self._next(), *self._take_waiting()]
             self._last_batch_at = time.monotonic()
             batch = [incoming for incoming, _ in waiting]
-            inbox.process_batch(batch)
-            if any(incoming.error is not None for incoming in batch):
-                connection.close()  # it may be broken
+            _process(batch)
             # The loop is closed when the server ended without waiting.
             with suppress(RuntimeError):
                 waiting[0][1].get_loop().call_soon_threadsafe(_resolve, [future for _, future in waiting])
@@ -68,6 +67,18 @@ class DeliveryBatcher:
         with suppress(Empty):
             for _ in range(MAX_DELIVERIES_PER_COMMIT - 1):
                 yield self._waiting.get_nowait()
+
+
+def _process(batch: Sequence[IncomingDelivery]) -> None:
+    """Process the batch, on a new connection if the kept one was lost: a restart of the database must fail nobody."""
+    inbox.process_batch(batch)
+    errors = [incoming.error for incoming in batch if incoming.error is not None]
+    if errors:
+        connection.close()  # it may be broken
+    if any(map(is_lost_connection, errors)):
+        for incoming in batch:
+            incoming.error = None
+        inbox.process_batch(batch)
 
 
 def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:

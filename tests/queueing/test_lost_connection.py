@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import psycopg
 import pytest
 from django.db import OperationalError, connection
 
@@ -20,25 +19,12 @@ from jobs.statuses import JobStatus
 from queueing import claims, dispatch, recorder, staging
 from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
+from tests.lost_connections import cut_connection, own_backend
 from tests.providers import ScriptedProvider
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 
 Enqueue = Callable[..., QueueEntry]
-
-
-def cut_connection(backend: int) -> None:
-    """End the connection of this thread, which learns of it with its next statement."""
-    database = connection.settings_dict
-    server = {"host": database["HOST"], "port": database["PORT"], "user": database["USER"], "dbname": "postgres"}
-    with psycopg.connect(**server, autocommit=True) as admin:
-        assert admin.execute("SELECT pg_terminate_backend(%s, 5000)", [backend]).fetchone() == (True,)
-
-
-def own_backend() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        return int(cursor.fetchone()[0])
 
 
 @dataclass

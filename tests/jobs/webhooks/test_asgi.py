@@ -17,6 +17,7 @@ from jobs.models import Job, JobEvent, WebhookDelivery
 from jobs.statuses import JobStatus
 from jobs.webhooks import asgi, batcher, inbox
 from tests.jobs.webhooks.test_views import MARKER, SECRET, URL, body_of, secret, sign
+from tests.lost_connections import cut_all_but, own_backend
 from tests.wait import wait_until
 from tests.web import web_server
 
@@ -48,6 +49,18 @@ def test_a_delivery_is_applied_and_answered(door: str, secret: str, at_replicate
     assert "default-src 'self'" in answer.headers["content-security-policy"].split("; ")
     assert Job.objects.get().status == JobStatus.RUNNING
     assert WebhookDelivery.objects.get().sender == "127.0.0.1"
+
+
+@pytest.mark.postgresql
+def test_a_connection_that_was_cut_between_two_deliveries_fails_neither(
+    door: str, secret: str, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batcher, "IDLE_SECONDS", 1.0)  # it is kept from the first to the second
+    body = b'{"id": "abc", "status": "processing"}'
+    for name in ("msg_1", "msg_2"):
+        assert httpx.post(door, content=body, headers=sign(body, secret, delivery=name)).status_code == 200
+        assert cut_all_but(own_backend()) >= 1
+    assert WebhookDelivery.objects.count() == 2
 
 
 @pytest.mark.parametrize("way", ["short", "django"])
