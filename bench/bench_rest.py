@@ -97,7 +97,7 @@ def main() -> None:
         environment = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
         up = subprocess.Popen(
             [sys.executable, str(ROOT / "manage.py"), "up", "--port", str(port)],
-            env={**environment, "SIMPLETUNER_DATA_DIR": folder},
+            env={**environment, "SIMPLETUNER_DATA_DIR": folder, "CLOUDTRAIN_DEBUGGABLE": "true"},
             stdout=subprocess.DEVNULL,
         )
         try:

@@ -223,7 +223,7 @@ def _environment(folder: Path) -> dict[str, str]:
     config = folder / "simpletuner-enterprise.yaml"
     config.touch()
     own = {"SIMPLETUNER_DATA_DIR": str(folder), "SIMPLETUNER_ENTERPRISE_CONFIG": str(config)}
-    own |= {"SIMPLETUNER_LOG_LEVEL": "CRITICAL", "SECRET_KEY": "only-for-the-bench"}
+    own |= {"SIMPLETUNER_LOG_LEVEL": "CRITICAL", "SECRET_KEY": "only-for-the-bench", "CLOUDTRAIN_DEBUGGABLE": "true"}
     return {**{name: value for name, value in os.environ.items() if name not in FOREIGN}, **own}
 
 

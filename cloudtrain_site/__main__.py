@@ -14,6 +14,7 @@ from cloudtrain_site.conf.data_folder import make_files_private
 from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.correlation_ids import command_correlation
+from cloudtrain_site.serving.inspection import forbid_inspection
 from cloudtrain_site.serving.lean_imports import load_lean_libraries
 from cloudtrain_site.structured_logging.configure import SERVING, prints_answer
 
@@ -23,6 +24,7 @@ def main() -> None:
     if sys.argv[1:] in (["--version"], ["version"]):  # Django would print its own
         print(f"cloudtrain {__version__}")  # noqa: T201 - the answer
         return
+    forbid_inspection()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cloudtrain_site.settings")
     if sys.argv[1:2] != ["collectstatic"]:  # its files are for the proxy
         make_files_private()

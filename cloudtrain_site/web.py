@@ -18,6 +18,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from cloudtrain_site.conf.data_folder import make_files_private
 from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.enterprise import get_enterprise_config
+from cloudtrain_site.serving.inspection import forbid_inspection
 from cloudtrain_site.serving.processes import follow_parent
 
 #: Open requests may run this long at a stop. Without a limit an open event stream would keep the process for ever.
@@ -93,6 +94,7 @@ def _share_one_heap() -> None:
 
 def main() -> int:
     """Serve on the address of the command line, or on a socket inherited from `manage.py up`."""
+    forbid_inspection()
     parser = argparse.ArgumentParser(prog="python -m cloudtrain_site.web", description="Serve the site.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8001)

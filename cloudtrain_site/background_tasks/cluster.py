@@ -158,7 +158,7 @@ class ClusterSupervisor:
 
 
 def _start(signs: WorkerStates) -> Popen[bytes]:
-    command = [*processes.PYTHON, "-m", "cloudtrain_site", "qcluster"]
+    command = [*processes.MODULE_RUNNER, "cloudtrain_site", "qcluster"]
     # Set explicitly: this may be a web process, whose pooled connections don't survive the fork of the workers.
     return processes.start(command, env={FOLDER_VARIABLE: str(signs.folder), "CLOUDTRAIN_ROLE": "worker"})
 

@@ -19,8 +19,8 @@ logger = logging.getLogger("simpletuner.cloud.background")
 
 PARENT_VARIABLE = "CLOUDTRAIN_PARENT_PID"
 PR_SET_PDEATHSIG = 1
-#: Without the working folder on its import path: the operator's folder may have a jobs.py.
-PYTHON = (sys.executable, "-P")
+#: What runs a module of ours. Without the working folder on its import path: the operator's folder may have a jobs.py.
+MODULE_RUNNER = (sys.executable, "-P", "-m", "cloudtrain_site.serving.inspection")
 
 
 def start(

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from cloudtrain_site.conf.places import COMMAND, with_import_path
-from cloudtrain_site.serving.processes import PYTHON, Service, follow_parent, stop_all
+from cloudtrain_site.serving.processes import MODULE_RUNNER, Service, follow_parent, stop_all
 from cloudtrain_site.structured_logging import init_from_env
 
 CHECK_SECONDS = 0.2
@@ -27,7 +27,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def become_supervisor(listener: int) -> NoReturn:
     """Replace this program. The process keeps its number, its terminal and the socket `listener`."""
     os.set_inheritable(listener, True)
-    command = [*PYTHON, "-m", "cloudtrain_site.serving.supervisor", "--listener", str(listener)]
+    command = [*MODULE_RUNNER, "cloudtrain_site.serving.supervisor", "--listener", str(listener)]
     os.execve(sys.executable, command, with_import_path(os.environ))  # noqa: S606 - our own program
 
 
@@ -47,8 +47,8 @@ class Stopping:
 
 def services(listener: int) -> list[Service]:
     """Return the web process, which answers on the socket `listener`, and the background tasks."""
-    web = [*PYTHON, "-m", "cloudtrain_site.web", "--fd", str(listener)]
-    background = [*PYTHON, "-m", "cloudtrain_site", "background"]
+    web = [*MODULE_RUNNER, "cloudtrain_site.web", "--fd", str(listener)]
+    background = [*MODULE_RUNNER, "cloudtrain_site", "background"]
     return [
         Service("web", web, env={"CLOUDTRAIN_ROLE": "web"}, pass_fds=[listener]),
         Service("background", background, env={"CLOUDTRAIN_ROLE": "worker"}),

@@ -23,6 +23,7 @@ import psycopg
 import pytest
 
 from cloudtrain_site.conf.places import BASE_DIR
+from cloudtrain_site.serving.inspection import DEBUGGABLE_VARIABLE
 from cloudtrain_site.serving.processes import is_running
 from tests.wait import wait_until as wait_until
 
@@ -42,6 +43,8 @@ class Stack:
     database_url: str | None
     mark: str = field(default_factory=lambda: secrets.token_hex(8))
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    #: What each command is run by, such as a program that changes the account.
+    runner: tuple[str, ...] = ()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -50,6 +53,8 @@ class Stack:
             "TMPDIR": str(self.folder),
             "SIMPLETUNER_ENTERPRISE_CONFIG": str(self.folder / "simpletuner-enterprise.yaml"),
             MARK: self.mark,
+            # Whoever isn't root finds no mark in the processes otherwise.
+            DEBUGGABLE_VARIABLE: str(os.geteuid() != 0),
         }
         unwanted = {"DATABASE_URL", "DJANGO_SETTINGS_MODULE", "SIMPLETUNER_LOG_FILE", "CLOUDTRAIN_ROLE"}
         inherited = {name: value for name, value in os.environ.items() if name not in unwanted}
@@ -72,7 +77,8 @@ class Stack:
         return process
 
     def _line(self, command: tuple[str, ...]) -> list[str]:
-        return [sys.executable, *command] if command[0].startswith("-") else [*MANAGE, *command]
+        program = [sys.executable] if command[0].startswith("-") else MANAGE
+        return [*self.runner, *program, *command]
 
     def pids(self, **extra: str) -> set[int]:
         """Every process of this stack, or of the command with this `extra`, that runs, whoever its parent is by now."""
