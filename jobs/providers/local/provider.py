@@ -205,7 +205,8 @@ class LocalProvider:
                 stop(known, handle.cancel_requested_at or datetime.now(UTC), self.grace_seconds)
                 return
             _require(folder)
-            if folder.end():
+            start = start_of(folder, known)
+            if folder.end() and not (start and start.is_alive):
                 return
             # The request first: from here on the training's end is a cancellation, and every fetch enforces it.
             folder.request_cancel()

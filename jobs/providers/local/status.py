@@ -29,7 +29,7 @@ class State:
 def read_state(folder: JobFolder, known: Start | None = None) -> State:
     """Return the current state. A training that vanished without an exit record gets one here.
 
-    `known` is the start that the job itself remembers: it stands in for a record that was lost.
+    `known` is the start that the job itself remembers.
     """
     start = start_of(folder, known)
     if start is None:
@@ -37,7 +37,8 @@ def read_state(folder: JobFolder, known: Start | None = None) -> State:
     # In this order: a runner writes the end before it exits, so that a dead one has written all that it could.
     is_alive = start.is_alive
     end = folder.end()
-    if end is None and is_alive:
+    # An exit record does not count as long as the training lives: the trainer itself may have written it.
+    if is_alive:
         return State(JobStatus.RUNNING, start)
     if end is None and not start.is_here:
         return State(None, start)
@@ -47,8 +48,8 @@ def read_state(folder: JobFolder, known: Start | None = None) -> State:
 
 
 def start_of(folder: JobFolder, known: Start | None) -> Start | None:
-    start = folder.start()
-    return known or start if start is None or start.is_damaged else start
+    """Return the start of the training. What the job remembers goes first: its trainer may have changed the record."""
+    return known if known and not known.is_damaged else folder.start() or known
 
 
 def state_without_folder(start: Start, cancel_requested_at: datetime | None) -> State:

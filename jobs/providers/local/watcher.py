@@ -41,7 +41,8 @@ def ended_jobs(seen: dict[str, object], *, jobs: Path | None = None) -> list[str
 
 def _is_end_reported(seen: dict[str, object], name: str) -> bool:
     signature = seen.get(name)
-    return isinstance(signature, tuple) and signature[-1] is not None
+    # A record whose training still lives is none yet.
+    return isinstance(signature, tuple) and bool(signature[0]) and signature[-1] is not None
 
 
 def _active(jobs: Path) -> list[str]:
@@ -56,12 +57,17 @@ def _changed(seen: dict[str, object], jobs: Path, name: str) -> bool:
     except ProviderError:
         return False
     previous, signature = seen.get(name), _signature(folder)
-    if signature == previous and (folder.end() or not folder.exists()):
+    if signature == previous and (_is_over(folder) or not folder.exists()):
         (jobs / runner.ACTIVE / name).unlink(missing_ok=True)
         seen.pop(name, None)
         return False
     seen[name] = signature
     return signature != previous or folder.cancel_requested_at() is not None
+
+
+def _is_over(folder: JobFolder) -> bool:
+    start = folder.start()
+    return folder.end() is not None and not (start and start.is_alive)
 
 
 def _signature(folder: JobFolder) -> tuple[object, ...]:
