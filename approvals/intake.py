@@ -19,10 +19,12 @@ from approvals.statuses import RequestStatus
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.encryption import keys
 from cloudtrain_site.errors import Conflict
+from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.states import Actor
 from jobs import lifecycle
 from jobs.configs.submission import Submission, digest_of
 from jobs.costs.estimates import estimate_cost, estimate_seconds
+from jobs.limits import check_open_jobs
 from jobs.models import IdempotencyKey, Job, Organization, ProviderConfig
 from jobs.permissions import role_in
 from queueing import claims, passes
@@ -77,15 +79,17 @@ class Forecast:
 def submit(submission_request: SubmissionRequest) -> Outcome:
     """Store a submission, whole or not at all. A replay of its idempotency key returns the first one's job.
 
-    Raises Conflict when the key was used for something else.
+    Raises Conflict when the key was used for something else, and LimitReachedError when the user may have no further
+    open job.
     """
     replayed = _replay(submission_request)
     if replayed is not None:
         return replayed
     try:
         return _store(submission_request)
-    except IntegrityError:
-        # Two requests with one key at the same moment: the other one has committed, and ours left nothing.
+    except (IntegrityError, LimitReachedError):
+        # Two requests with one key at the same moment: the other one has committed, and ours left nothing. If its job
+        # was the last one that the limit allows, ours met the limit before the key.
         replayed = _replay(submission_request)
         if replayed is None:
             raise
@@ -179,8 +183,16 @@ def forecast(submission_request: SubmissionRequest) -> Forecast:
         start=estimate_start(
             submission_request.user, submission_request.organization, submission.provider, submission.hardware_profile
         ),
-        warnings=submission_request.warnings,
+        warnings=(*submission_request.warnings, *_limit_warnings(submission_request.user)),
     )
+
+
+def _limit_warnings(user: User) -> tuple[str, ...]:
+    try:
+        check_open_jobs(user)
+    except LimitReachedError as error:
+        return (str(error.detail),)
+    return ()
 
 
 def _provider_config(submission_request: SubmissionRequest) -> ProviderConfig:

@@ -15,6 +15,7 @@ from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 
 from cloudtrain_site.api import KEY_HEADER
 from cloudtrain_site.errors import BodyTooLarge, Conflict
+from cloudtrain_site.limits.errors import LimitReachedError
 
 Error = type[exceptions.APIException]
 
@@ -27,7 +28,6 @@ MEANINGS: dict[Error, str] = {
     Conflict: "The thing is not, or no longer, in a state in which this can be done.",
     BodyTooLarge: "The body is larger than the operation takes.",
     exceptions.UnsupportedMediaType: "The body is of a type that the operation doesn't read.",
-    exceptions.Throttled: "There were too many requests; `Retry-After` says in how many seconds to try again.",
 }
 
 
@@ -105,7 +105,7 @@ class OperationSchema(AutoSchema):
         if takes_body:
             yield from (BodyTooLarge, exceptions.UnsupportedMediaType)
         if self.view.get_throttles():
-            yield exceptions.Throttled
+            yield LimitReachedError
 
     def _refuses_some(self) -> bool:
         """Whether some signed-in users get a 403: a browser's write without its token, or by the view's permissions."""

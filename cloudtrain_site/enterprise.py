@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from cloudtrain_site.conf import limits
 from cloudtrain_site.conf.environment import ConfigurationError, path_of
-from cloudtrain_site.conf.yaml_schema import Schema, Text, YamlSource, boolean, list_of_texts, whole_number
+from cloudtrain_site.conf.limits import Limits
+from cloudtrain_site.conf.yaml_schema import Kind, Schema, Text, YamlSource, boolean, list_of_texts, whole_number
 
 logger = logging.getLogger("simpletuner.cloud.background")
 
@@ -32,6 +34,13 @@ QUEUE_INTERVAL = "background.queue_processing.interval_seconds"
 LOCAL_COMMAND = "providers.local.command"
 LOCAL_MAX_RUNNING = "providers.local.max_running"
 LOCAL_GRACE = "providers.local.grace_seconds"
+
+_INTERVAL = whole_number(1, MAX_INTERVAL_SECONDS, " of seconds")
+#: By dotted key, the variable that wins over the file, and its values.
+VARIABLES: Mapping[str, tuple[str, Kind]] = {
+    POLLING_INTERVAL: (INTERVAL_VARIABLE, _INTERVAL),
+    **{key: (name, limits.SCHEMA[key.partition(".")[2]]) for key, name in limits.VARIABLES.items()},
+}
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 # A file that has just been written may be written again within the resolution of its time: not yet to be cached.
@@ -65,6 +74,7 @@ class EnterpriseConfig:
     #: False is not followed: the queue can't be disabled.
     queue_enabled_as_written: bool = True
     providers: ProviderSections = ProviderSections()
+    limits: Limits = field(default_factory=Limits)
     path: Path | None = None
     #: Dotted key to where its value came from: "FILE:LINE" or "environment NAME". A default has no entry.
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -88,7 +98,7 @@ SCHEMA: Schema = {
     "background": {
         "job_status_polling": {
             "enabled": boolean(),
-            "interval_seconds": whole_number(1, MAX_INTERVAL_SECONDS, " of seconds"),
+            "interval_seconds": _INTERVAL,
         },
         "queue_processing": {"enabled": boolean(), "interval_seconds": whole_number(1, 60, " of seconds")},
     },
@@ -99,6 +109,7 @@ SCHEMA: Schema = {
             "grace_seconds": whole_number(0, 3600, " of seconds"),
         },
     },
+    limits.SECTION: limits.SCHEMA,
 }
 
 
@@ -196,16 +207,18 @@ def _is_settled(identity: tuple[int, ...]) -> bool:
 
 
 def _environment(variables: Iterable[str]) -> tuple[str | None, ...]:
-    return tuple(os.environ.get(name) for name in (INTERVAL_VARIABLE, *variables))
+    own = (name for name, _ in VARIABLES.values())
+    return tuple(os.environ.get(name) for name in (*own, *variables))
 
 
 def _config_of(source: YamlSource | None) -> EnterpriseConfig:
     in_file = source.read(SCHEMA) if source else {}
     values = {key: item.value for key, item in in_file.items()}
     sources = {key: f"{source.path}:{item.line}" for key, item in in_file.items()} if source else {}
-    if os.environ.get(INTERVAL_VARIABLE):
-        values[POLLING_INTERVAL] = _interval_of_environment()
-        sources[POLLING_INTERVAL] = f"environment {INTERVAL_VARIABLE}"
+    for key, (name, kind) in VARIABLES.items():
+        if os.environ.get(name):
+            values[key] = _number_of_environment(name, kind)
+            sources[key] = f"environment {name}"
     if values.get(QUEUE_ENABLED) is False:
         _warn_once(f"{QUEUE_ENABLED} is false in {sources[QUEUE_ENABLED]}, but the queue is always processed")
     default = EnterpriseConfig()
@@ -222,18 +235,18 @@ def _config_of(source: YamlSource | None) -> EnterpriseConfig:
                 grace_seconds=values.get(LOCAL_GRACE, local.grace_seconds),
             )
         ),
+        limits=Limits.of(values),
         path=source.path if source else None,
         sources=sources,
     )
 
 
-def _interval_of_environment() -> int:
-    text = os.environ[INTERVAL_VARIABLE]
-    kind = whole_number(1, MAX_INTERVAL_SECONDS, " of seconds")
+def _number_of_environment(name: str, kind: Kind) -> int:
+    text = os.environ[name]
     try:
         return int(kind.read(Text(text.strip(), text)))
     except ValueError:
-        raise ConfigurationError(f"{INTERVAL_VARIABLE} is {text!r}, but it must be {kind.allowed}.") from None
+        raise ConfigurationError(f"{name} is {text!r}, but it must be {kind.allowed}.") from None
 
 
 def _warn_once(sentence: str) -> None:

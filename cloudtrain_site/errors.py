@@ -37,6 +37,14 @@ class BodyTooLarge(exceptions.APIException):
     default_code = "too_large"
 
 
+class RecordedError(exceptions.APIException):
+    """An error that is put on record when it is answered: the transaction that it ended is over by then."""
+
+    def record(self) -> None:
+        """Put it on record."""
+        raise NotImplementedError
+
+
 def error_body(detail: str, code: str, errors: dict[str, list[str]] | None = None) -> dict[str, Any]:
     """Return the contract's error object."""
     body: dict[str, Any] = {"detail": detail, "code": code, "correlation_id": get_correlation_id()}
@@ -56,6 +64,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     if not isinstance(error, exceptions.APIException):
         failure = noted_failure(error)
         return None if failure is None else _response_to(failure)
+    if isinstance(error, RecordedError):
+        error.record()
     response = Response(_body_of(error), status=error.status_code)
     for header, value in _headers_of(error).items():
         response[header] = value

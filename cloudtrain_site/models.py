@@ -114,3 +114,43 @@ class MutedMail(models.Model):
 
     def __str__(self) -> str:
         return f"no {self.kind} to {self.user}"
+
+
+class LimitUse(models.Model):
+    """What one person has asked for under one limit: no row, nothing yet."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="limit_uses")
+    limit = models.CharField(max_length=40)
+    #: Of a limit on requests: each one that is let through moves this Unix time on by its share of a minute. It is at
+    #: most a minute ahead.
+    used_until = models.FloatField(default=0.0)
+    #: When a request was last refused, and when the log last told of one.
+    refused_at = models.DateTimeField(null=True)
+    logged_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            # Two requests at once that are both the first: one row.
+            models.UniqueConstraint(fields=["user", "limit"], name="one_use_a_limit"),
+        ]
+        indexes = [
+            # The admin's filter: who was refused something lately.
+            models.Index(fields=["refused_at"], name="limit_refused", condition=models.Q(refused_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.limit} of {self.user}"
+
+
+class StreamCount(models.Model):
+    """How many event streams each user has open in one web process, as the process last said."""
+
+    process = models.CharField(primary_key=True, max_length=32)
+    machine = models.CharField(max_length=100)
+    #: By the user's id as text.
+    by_user = models.JSONField(default=dict)
+    #: A process that says nothing for some time has died, and its streams with it.
+    told_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"streams of {self.process} on {self.machine}"

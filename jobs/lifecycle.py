@@ -20,6 +20,7 @@ from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.states import Actor, Change, Source, change_state
 from jobs.configs.submission import Submission
 from jobs.identifiers import new_job_id, new_marker
+from jobs.limits import check_open_jobs, lock_person
 from jobs.models import DatasetUpload, Job, LogPiece, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.snapshot_fields import (
@@ -52,7 +53,10 @@ def create(
     estimated_cost: Decimal | None,
     retry_of: Job | None = None,
 ) -> Job:
-    """Store a new job, with its history and its event. It waits; nothing is started here."""
+    """Store a new job, with its history and its event. It waits; nothing is started here.
+
+    Raises LimitReachedError when `user` may have no further open job.
+    """
     job = Job(
         organization=organization,
         submitted_by=user,
@@ -72,6 +76,8 @@ def create(
         job, "", JobStatus.PENDING, actor=Actor.of(user), source=source, reason=reason, at=job.created_at
     )
     with unit_of_work():
+        lock_person(user)
+        check_open_jobs(user)
         _mark_dataset_used(submission.dataset)
         job.save(force_insert=True)
         job.record(change)

@@ -14,6 +14,7 @@ from jobs.models import Job, Membership, Organization, ProviderConfig
 from jobs.roles import Role
 from queueing.models import QueueState
 from tests import factories
+from tests.limits import set_limits  # noqa: F401
 from tests.web import web_server  # noqa: F401
 
 

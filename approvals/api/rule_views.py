@@ -28,6 +28,7 @@ from approvals.rules.evaluation import judge
 from approvals.rules.facts import facts_about, rules_in_force
 from approvals.submissions import read_submission
 from cloudtrain_site.api import checked, current_user, rendered
+from cloudtrain_site.limits.throttles import Previews
 from cloudtrain_site.states import Source
 from jobs.api.serializers import SubmitQuery
 from jobs.models import Organization
@@ -69,7 +70,7 @@ class RuleViewSet(ViewSet):
         return Response(status=204)
 
     @extend_schema(request=PreviewBody, responses=PreviewSerializer)
-    @action(methods=["post"], detail=False)
+    @action(methods=["post"], detail=False, throttle_classes=[Previews])
     def preview(self, request: Request) -> Response:
         """Try out rules.
 

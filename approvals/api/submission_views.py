@@ -15,6 +15,8 @@ from approvals.reviewers import request_warnings
 from approvals.submissions import read_submission, repeat_submission
 from cloudtrain_site.api import SuccessField, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
+from cloudtrain_site.limits.errors import LimitReachedError
+from cloudtrain_site.limits.throttles import Previews
 from cloudtrain_site.states import Source
 from jobs.api.serializers import SubmitBody, SubmitQuery
 from jobs.queries import find_own_job
@@ -88,7 +90,7 @@ class SubmissionViewSet(ViewSet):
         request=SubmitBody,
         responses={201: SubmittedSerializer, 200: REPLAYED_OR_FORECAST},
     )
-    @raises(Conflict)
+    @raises(Conflict, LimitReachedError)
     @action(methods=["post"], detail=False)
     def submit(self, request: Request) -> Response:
         """Submit a job.
@@ -97,6 +99,8 @@ class SubmissionViewSet(ViewSet):
         """
         provider = checked(SubmitQuery, request.query_params)["provider"]
         body = checked(SubmitBody, request.data)
+        if body["dry_run"]:
+            Previews.count(request.user)
         key = _idempotency_key(request)
         submission_request = read_submission(
             current_user(request), provider, body, source=Source.API, idempotency_key=key
@@ -108,7 +112,7 @@ class SubmissionViewSet(ViewSet):
     @extend_schema(
         parameters=[KEY_PARAMETER], request=None, responses={201: SubmittedSerializer, 200: SubmittedSerializer}
     )
-    @raises(Conflict)
+    @raises(Conflict, LimitReachedError)
     @action(methods=["post"], detail=True)
     def retry(self, request: Request, job_id: str) -> Response:
         """Run a failed or cancelled job once more."""

@@ -13,6 +13,8 @@ from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.api import checked, raises, rendered
 from cloudtrain_site.errors import Conflict
+from cloudtrain_site.limits.errors import LimitReachedError
+from cloudtrain_site.limits.throttles import LogReads, Syncs
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.api.errors import ProviderUnavailable
@@ -100,13 +102,16 @@ class JobViewSet(CancelsJobs):
         return rendered(InlineProgressSerializer, job)
 
     @extend_schema(parameters=[LogQuery], responses=LogSerializer)
+    @raises(LimitReachedError)
     @action(detail=True)
     def logs(self, request: Request, job_id: str) -> Response:
         """Read a job's log."""
         query = checked(LogQuery, request.query_params)
         job = find_job(request.user, job_id)
-        refresh.refresh_viewed(job, source=Source.API)
         start, tail = query["since"], query.get("tail")
+        if tail or not start:  # what follows a log costs little
+            LogReads.count(request.user)
+        refresh.refresh_viewed(job, source=Source.API)
         piece = read_end(job, start=start, lines=tail) if tail else read_log(job, start=start)
         return rendered(LogSerializer, {"job_id": job.pk, "piece": piece})
 
@@ -117,7 +122,7 @@ class JobViewSet(CancelsJobs):
         return rendered(JobHistorySerializer, {"events": find_job(request.user, job_id).events.all()})
 
     @extend_schema(responses=CurvesSerializer)
-    @action(detail=True)
+    @action(detail=True, throttle_classes=[LogReads])
     def metrics(self, request: Request, job_id: str) -> Response:
         """Read a job's curves.
 
@@ -127,7 +132,7 @@ class JobViewSet(CancelsJobs):
 
     @extend_schema(request=None, parameters=[SyncQuery], responses=DiscoverySerializer)
     @raises(ProviderUnavailable)
-    @action(methods=["post"], detail=False)
+    @action(methods=["post"], detail=False, throttle_classes=[Syncs])
     def sync(self, request: Request) -> Response:
         """Look for jobs that were made at a provider itself."""
         # It costs requests to the provider, and its failure is shown to all organizations.

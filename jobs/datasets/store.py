@@ -19,6 +19,8 @@ from django.http import Http404
 from django.utils import timezone
 
 from cloudtrain_site import archives
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from jobs.limits import check_uploads, lock_person
 from jobs.models import DatasetCopy, DatasetUpload, Job, Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
 from jobs.providers.datasets import RemoteCopy
@@ -62,7 +64,7 @@ def path_of(upload: DatasetUpload) -> Path:
 
 
 def store_upload(received: Received, *, user: User, organization: Organization) -> DatasetUpload:
-    """Check what arrived and keep it. Raises ArchiveError, and then nothing is kept."""
+    """Check what arrived and keep it. Raises ArchiveError or LimitReachedError, and then nothing is kept."""
     contents = archives.check(received.path)
     upload = DatasetUpload(
         organization=organization,
@@ -75,9 +77,12 @@ def store_upload(received: Received, *, user: User, organization: Organization) 
         unpacked_size=contents.unpacked_size,
         stored_on=socket.gethostname(),
     )
-    # The file first: a crash in between leaves a file that the sweep removes, never a row without its file.
-    received.path.rename(path_of(upload))
-    upload.save(force_insert=True)
+    with unit_of_work():
+        lock_person(user)
+        check_uploads(user, received.size)
+        # The file first: a crash in between leaves a file that the sweep removes, never a row without its file.
+        received.path.rename(path_of(upload))
+        upload.save(force_insert=True)
     extra = {"upload_id": upload.pk, "size": upload.size, "kind": upload.kind, "files": upload.files}
     logger.info("Dataset uploaded", extra=extra)
     return upload

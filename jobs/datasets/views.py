@@ -15,6 +15,7 @@ from rest_framework.viewsets import ViewSet
 from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.archives import ArchiveError
 from cloudtrain_site.errors import Conflict
+from cloudtrain_site.limits.errors import LimitReachedError
 from jobs.datasets import store
 from jobs.datasets.serializers import (
     RemovedUploadSerializer,
@@ -24,6 +25,7 @@ from jobs.datasets.serializers import (
     UploadListSerializer,
 )
 from jobs.datasets.upload_handler import FIELD, DatasetHandler, ReceivedFile, UploadTooLarge
+from jobs.limits import check_uploads
 from jobs.permissions import choose_organization
 
 
@@ -59,10 +61,12 @@ class UploadViewSet(ViewSet):
         return rendered(UploadListSerializer, {"uploads": own[first : first + query["limit"]], "total": own.count()})
 
     @extend_schema(request={"multipart/form-data": UploadBody}, responses={201: UploadDetailSerializer})
+    @raises(LimitReachedError)
     def create(self, request: Request) -> Response:
         """Upload a dataset."""
-        # Who may upload nowhere learns so before the body is read.
+        # Who may upload nowhere, or nothing more, learns so before the body is read.
         choose_organization(request.user)
+        check_uploads(current_user(request))
         body = checked(UploadBody, dict(cast(dict[str, Any], request.data).items()))
         organization = choose_organization(request.user, body["organization"])
         if not isinstance(body["file"], ReceivedFile):

@@ -120,6 +120,9 @@ class Job(Stateful):
             models.Index(fields=["retry_of", "-id"], name="job_by_retry", condition=Q(retry_of__isnull=False)),
             # The poller: jobs that have not ended, by provider.
             models.Index(fields=["provider", "id"], name="job_active", condition=Q(status__in=ACTIVE)),
+            # The limit of open jobs: one person's jobs that have not ended. SQLite would not see that a query for the
+            # active statuses is about the rows of an index for them.
+            models.Index(fields=["submitted_by"], name="job_open_by_submitter", condition=Q(completed_at__isnull=True)),
             # The poller: jobs whose log is due, the longest overdue first.
             models.Index(fields=["log_due_at"], name="job_log_due", condition=Q(log_due_at__isnull=False)),
             # The list: of one status, with the number of the active ones, and by status; of one provider; and its other

@@ -6,12 +6,14 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from cloudtrain_site import enterprise
+from cloudtrain_site.conf import limits
 from cloudtrain_site.enterprise import EnterpriseConfig, find_enterprise_file, get_enterprise_config
 from cloudtrain_site.redaction import MASK, is_secret_name, mask_secrets
 
@@ -70,6 +72,7 @@ FILE_KEYS: dict[str, Callable[[EnterpriseConfig], Any]] = {
     enterprise.LOCAL_COMMAND: lambda config: config.local.command,
     enterprise.LOCAL_MAX_RUNNING: lambda config: config.local.max_running,
     enterprise.LOCAL_GRACE: lambda config: config.local.grace_seconds,
+    **{key: attrgetter(key) for key in limits.VARIABLES},
 }
 
 

@@ -1,0 +1,65 @@
+"""How many open jobs and kept uploads one person may have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models import Count, Sum
+
+from cloudtrain_site.enterprise import config_in_force
+from cloudtrain_site.limits.errors import LimitReachedError
+from jobs.models import DatasetUpload, Job
+
+#: Nobody knows when a job will end or somebody removes an upload: a client looks again after this long.
+RETRY_AFTER_SECONDS = 60
+
+
+def lock_person(user: User) -> None:
+    """Let no other transaction count this person's things until this one ends.
+
+    On SQLite a transaction is the only writer anyway.
+    """
+    if connection.features.has_select_for_update:
+        User.objects.select_for_update(no_key=True).filter(pk=user.pk).values_list("pk").first()
+
+
+def open_jobs_of(user: User) -> int:
+    return Job.objects.filter(submitted_by=user, completed_at=None).count()  # the condition of its index
+
+
+def check_open_jobs(user: User) -> None:
+    """Raise LimitReachedError for a person who may have no further open job."""
+    allowed = config_in_force().limits.open_jobs
+    if open_jobs_of(user) >= allowed:
+        jobs = "1 open job" if allowed == 1 else f"{allowed} open jobs"
+        detail = f"You have {jobs}, the most for one person. Cancel some, or wait until one ends."
+        raise LimitReachedError("open_jobs", user.pk, detail, wait=RETRY_AFTER_SECONDS)
+
+
+def check_uploads(user: User, size: int = 0) -> None:
+    """Raise LimitReachedError for a person who may not keep another upload, of `size` bytes.
+
+    With no size, for one who may keep none whatever its size.
+    """
+    limits = config_in_force().limits
+    count, kept = uploads_of([user.pk])[user.pk]
+    if count >= limits.uploads:
+        uploads = "1 uploaded dataset" if limits.uploads == 1 else f"{limits.uploads} uploaded datasets"
+        detail = f"You keep {uploads}, the most for one person. Remove one that no job needs any more."
+        raise LimitReachedError("uploads", user.pk, detail, wait=RETRY_AFTER_SECONDS)
+    if kept + max(size, 1) > limits.upload_bytes:
+        detail = (
+            f"Your uploaded datasets have {kept:,} bytes; with this one they would have more than the "
+            f"{limits.upload_bytes:,} that one person may keep. Remove some that no job needs any more."
+        )
+        raise LimitReachedError("upload_bytes", user.pk, detail, wait=RETRY_AFTER_SECONDS)
+
+
+def uploads_of(user_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Return by user how many uploads are kept, and their bytes."""
+    kept = DatasetUpload.objects.filter(uploaded_by__in=user_ids, removed_at=None).order_by()
+    rows: Any = kept.values_list("uploaded_by").annotate(Count("pk"), Sum("size"))
+    return dict.fromkeys(user_ids, (0, 0)) | {user: (count, size) for user, count, size in rows}
