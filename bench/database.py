@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.ending import end_as_by_ctrl_c
+from bench.limits import NONE_REACHED
 from tests.servers import PostgresServer
 
 
@@ -22,6 +23,7 @@ def database(kind: str) -> Iterator[None]:
     os.environ |= {
         "SIMPLETUNER_DATA_DIR": str(folder),
         "SIMPLETUNER_LOG_LEVEL": "CRITICAL",
+        **NONE_REACHED,
         "DATABASE_URL": server.url if server else f"sqlite:///{folder / 'bench.sqlite3'}",
     }
     try:

@@ -27,6 +27,7 @@ import httpx
 import uvicorn
 
 from bench.ending import end_as_by_ctrl_c
+from bench.limits import NONE_REACHED
 from tests.servers import PostgresServer, free_port, wait_for_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -224,7 +225,7 @@ def _environment(folder: Path) -> dict[str, str]:
     config.touch()
     own = {"SIMPLETUNER_DATA_DIR": str(folder), "SIMPLETUNER_ENTERPRISE_CONFIG": str(config)}
     own |= {"SIMPLETUNER_LOG_LEVEL": "CRITICAL", "SECRET_KEY": "only-for-the-bench", "CLOUDTRAIN_DEBUGGABLE": "true"}
-    return {**{name: value for name, value in os.environ.items() if name not in FOREIGN}, **own}
+    return {**{name: value for name, value in os.environ.items() if name not in FOREIGN}, **own, **NONE_REACHED}
 
 
 def _start_web(kind: str, site: Site) -> subprocess.Popen[bytes]:

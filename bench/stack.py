@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import httpx
 
 from bench.ending import end_as_by_ctrl_c
+from bench.limits import NONE_REACHED
 from tests.servers import free_port
 
 T = TypeVar("T")
@@ -132,7 +133,7 @@ def _start(folder: Path, settings: dict[str, Any]) -> Stack:
     config.write_text(json.dumps(settings) if settings else "")  # YAML reads JSON
     for name in FOREIGN:
         os.environ.pop(name, None)
-    os.environ |= {"SIMPLETUNER_DATA_DIR": str(folder), "SIMPLETUNER_ENTERPRISE_CONFIG": str(config)}
+    os.environ |= {"SIMPLETUNER_DATA_DIR": str(folder), "SIMPLETUNER_ENTERPRISE_CONFIG": str(config), **NONE_REACHED}
     port = free_port()
     own = {"SIMPLETUNER_LOG_FILE": str(folder / "cloudtrain.log"), "TMPDIR": str(folder)}
     with (folder / "up.out").open("wb") as output:

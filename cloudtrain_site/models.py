@@ -145,6 +145,7 @@ class LimitUse(models.Model):
 class StreamCount(models.Model):
     """How many event streams each user has open in one web process, as the process last said."""
 
+    #: The name under which it tells: a process has another one each time that its first stream is opened.
     process = models.CharField(primary_key=True, max_length=32)
     machine = models.CharField(max_length=100)
     #: By the user's id as text.

@@ -47,7 +47,7 @@ class LoopListener(Listener):  # type: ignore[misc]
         self.aevent.set()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class StreamReader:
     """An open stream: whose it is, what they may read, and how far the table was read for it."""
 

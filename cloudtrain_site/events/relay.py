@@ -14,12 +14,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import Context
+from functools import partial
 from typing import Any, TypeVar
 
-from django.db import connection, connections
+from django.db import Error, connection, connections
 
 from cloudtrain_site.events.readers import StreamReader, library_event, open_readers
 from cloudtrain_site.events.store import StoredEvent, read_after
+from cloudtrain_site.limits import streams
 
 logger = logging.getLogger("simpletuner.cloud.events")
 
@@ -48,8 +50,10 @@ class DatabaseThread:
         """Do `function` there, after what it has to do already."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._run, function, *args)
 
-    def end(self) -> None:
-        """End the thread and its connection, after what it still has to do; returns at once."""
+    def end(self, *last: Callable[[], None]) -> None:
+        """End the thread and its connection, after what it still has to do, and `last`; returns at once."""
+        for function in last:
+            self._executor.submit(function)
         self._executor.submit(connections.close_all)
         self._executor.shutdown(wait=False)
 
@@ -76,6 +80,9 @@ class EventRelay:
         self._wake = asyncio.Event()
         # Not the thread in which streams read the table: a thousand that come back would delay every event.
         self._tail = DatabaseThread("events-tail", KEEP_CONNECTION_SECONDS)
+        # Nor the one that reads the new events: it writes, and a writer may have to wait.
+        self._counter = DatabaseThread("stream-counts", 0.0)
+        self._name = streams.new_name()
         # A context of its own: the task outlives the request that started it, and must not log under its id.
         self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
 
@@ -95,6 +102,7 @@ class EventRelay:
         self._resign()
         self._task.cancel()
         self._tail.end()
+        self._counter.end(partial(streams.tell_end, self._name))
 
     def _resign(self) -> None:
         """Let the next stream have a new relay; unless it has one, because this one failed before it ended."""
@@ -107,6 +115,7 @@ class EventRelay:
             async with asyncio.TaskGroup() as group:
                 if connection.vendor == "postgresql":
                     group.create_task(self._listen())
+                group.create_task(self._tell_counts())
                 await self._follow()
         except Exception:
             logger.exception("The event hub failed; its streams are closed, and reopened by their clients")
@@ -162,6 +171,17 @@ class EventRelay:
         if self.failures:
             logger.info("Events can be read again", extra={"failed_attempts": self.failures})
             self.failures = 0
+
+    async def _tell_counts(self) -> None:
+        """Tell the other processes how many streams each user has here: soon after a change, and now and then."""
+        told, told_at = None, 0.0
+        while True:
+            now, counts = time.monotonic(), streams.open_here()
+            if counts != told or now >= told_at + streams.REPEAT_SECONDS:
+                with suppress(Error):  # told again a second later
+                    await self._counter.run(streams.tell, self._name, counts)
+                    told, told_at = counts, now
+            await asyncio.sleep(streams.TELL_SECONDS)
 
     async def _listen(self) -> None:
         """Have PostgreSQL wake the reader. While that fails, which is told once, the reader polls."""

@@ -25,6 +25,8 @@ from cloudtrain_site.errors import error_body
 from cloudtrain_site.events.readers import UNKNOWN, StreamReader
 from cloudtrain_site.events.relay import EventRelay, current_relay
 from cloudtrain_site.events.store import current_number
+from cloudtrain_site.limits import streams
+from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.serving.asgi_types import Receive, Send
 from cloudtrain_site.serving.deferred_responses import send_later
 
@@ -34,15 +36,20 @@ LIFETIME_SECONDS = (600.0, 900.0)
 
 @csrf_exempt
 async def event_stream(request: HttpRequest) -> HttpResponseBase:
-    """The stream; or 401 for nobody, 403 for somebody who may read no channel, 405 for anything but GET."""
+    """The stream; or 401 for nobody, 403 for no channel, 405 for anything but GET, 429 for one too many."""
     if request.method != "GET":
         return _refusal(exceptions.MethodNotAllowed(str(request.method)), Allow="GET")
     try:
-        reader = await sync_to_async(_admit)(request)
+        reader, elsewhere = await sync_to_async(_admit)(request)
     except (exceptions.NotAuthenticated, exceptions.AuthenticationFailed) as error:
         return _refusal(error, **{"WWW-Authenticate": "Bearer"})
     except exceptions.PermissionDenied as error:
         return _refusal(error)
+    try:
+        streams.hold_place(reader, elsewhere)
+    except LimitReachedError as error:
+        await sync_to_async(error.record)()
+        return _refusal(error, **{"Retry-After": str(error.wait)})
     if not send_later(request, partial(send_stream, reader, get_correlation_id())):
         return _refusal(NotServedHere())
     response = HttpResponse(content_type="text/event-stream")
@@ -59,7 +66,8 @@ class NotServedHere(exceptions.APIException):
     default_code = "not_implemented"
 
 
-def _admit(request: HttpRequest) -> StreamReader:
+def _admit(request: HttpRequest) -> tuple[StreamReader, int]:
+    """Return the reader, and how many streams their user has in other processes."""
     newest = current_number()
     keyed = KeyAuthentication().authenticate(Request(request))
     if keyed is not None:
@@ -70,7 +78,8 @@ def _admit(request: HttpRequest) -> StreamReader:
     if not channels:
         raise exceptions.PermissionDenied("There are no events that you may see.")
     read_to = _last_seen(request, newest)
-    return StreamReader(request.user.pk, frozenset(channels), joined_at=newest, read_to=read_to)
+    reader = StreamReader(request.user.pk, frozenset(channels), joined_at=newest, read_to=read_to)
+    return reader, streams.open_elsewhere(reader.user_id)
 
 
 def _last_seen(request: HttpRequest, newest: int) -> int:
@@ -106,6 +115,7 @@ async def send_stream(reader: StreamReader, correlation_id: str, receive: Receiv
                 await _send_events(reader, relay, send)
     finally:
         watch.cancel()
+        streams.give_up_place(reader)
         relay.remove(reader)
     await send({"type": "http.response.body"})
 

@@ -195,9 +195,9 @@ class TestCost:
                 stack.enter_context(open_stream(web_server, alice))
 
             assert open_streams() == 10
-            # The relay's thread, which keeps a connection, and the one in which all streams read the table, which
-            # keeps none; and a connection that hears PostgreSQL's notices.
-            wait_until(lambda: threading.active_count() <= threads + 2)
+            # The relay's thread, which keeps a connection, the one in which all streams read the table, and the one
+            # that tells their number, which keep none; and a connection that hears PostgreSQL's notices.
+            wait_until(lambda: threading.active_count() <= threads + 3)
             wait_until(lambda: open_database_connections() <= connections + 2)
 
     def test_a_client_that_leaves_leaves_nothing_behind(self, web_server: str, alice: User) -> None:
