@@ -20,6 +20,7 @@ from cloudtrain_site.events.store import current_number
 from jobs.models import Job
 from jobs.statuses import JobStatus
 from tests.browser.conftest import Browse, change_unheard, forgive, is_live, row, start
+from tests.limits import SetLimits
 from tests.web import running_server, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
@@ -231,6 +232,30 @@ class TestStream:
         page.clock.run_for(31_000)
         expect(row(page, job).locator(".chip")).to_have_text("Completed")
         forgive(page, complaints, "503")  # each refusal is an error on the console
+
+    def test_at_the_limit_of_streams_says_so_polls_and_asks_again_when_it_was_told_to(
+        self, browse: Browse, alice: User, submit: Submit, complaints: list[str], set_limits: SetLimits
+    ) -> None:
+        set_limits(streams=1)
+        job = submit(alice).job
+        first = is_live(browse(alice))
+        page = browse(alice, "about:blank")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if "/api/events" in request.url else None)
+        page.clock.install()
+        page.goto("/")
+        expect(page.get_by_role("alert")).to_contain_text("You have 1 event stream open, the most for one person.")
+        expect(page.locator("#pulse")).to_have_text("Not live")
+        change_unheard(job, JobStatus.COMPLETED)
+        page.clock.run_for(31_000)
+        expect(row(page, job).locator(".chip")).to_have_text("Completed")
+        assert len(asked) == 2  # the stream, and why it was refused
+        first.close()
+        wait_until(lambda: open_streams() == 0)
+        page.clock.run_for(30_000)
+        is_live(page)
+        expect(page.get_by_role("alert")).to_be_hidden()
+        forgive(page, complaints, "429")
 
     def test_a_row_that_could_not_be_fetched_is_asked_for_again(
         self, browse: Browse, alice: User, submit: Submit, complaints: list[str]

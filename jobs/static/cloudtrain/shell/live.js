@@ -15,7 +15,8 @@ const KEPT = 500;
 
 /**
  * Follow the stream at `address` from after event number `since`, and tell `listener` of each
- * `event(data)`, of a `reset()` (what was missed is no longer kept), of `up()` and of `down()`.
+ * `event(data)`, of a `reset()` (what was missed is no longer kept), of `up()` and of `down(words)`: what the server
+ * said against a further stream, or "".
  * Tabs with the same `reader` share one connection, where the browser can (a secure context).
  * Returns `{ check, rest }`: `check` opens the connection anew, so that the server looks again who asks; `rest`, after a
  * refusal, has it not be tried again until there is a reason to.
@@ -27,6 +28,7 @@ export function follow(address, since, reader, listener) {
   const tell = (said) => channel?.postMessage(said);
   let last = Number(since);
   let isUp = null;
+  let why = "";
   let stream = null; // the leader's
   let isAsking = false;
   let heardAt = Date.now();
@@ -47,11 +49,12 @@ export function follow(address, since, reader, listener) {
     listener.reset();
   }
 
-  function say(up) {
-    if (up === isUp) return;
+  function say(up, words = "") {
+    if (up === isUp && words === why) return;
     isUp = up;
+    why = words;
     if (up) listener.up();
-    else if (up === false) listener.down();
+    else if (up === false) listener.down(words);
   }
 
   function lead() {
@@ -65,9 +68,9 @@ export function follow(address, since, reader, listener) {
         tell({ kind: "reset", number });
         reset(number);
       },
-      state(up) {
-        tell({ kind: "state", up, last });
-        say(up);
+      state(up, words) {
+        tell({ kind: "state", up, words, last });
+        say(up, words);
       },
     });
   }
@@ -96,7 +99,7 @@ export function follow(address, since, reader, listener) {
 
   function heed(told) {
     if (told.kind === "join") {
-      tell({ kind: "missed", to: told.from, missed: stream.since(told.since), last, up: isUp });
+      tell({ kind: "missed", to: told.from, missed: stream.since(told.since), last, up: isUp, words: why });
       // A new page of this reader's: whoever was signed out is back.
       if (stream.isResting()) check();
     } else if (told.kind === "check") check();
@@ -111,7 +114,7 @@ export function follow(address, since, reader, listener) {
     else if (told.kind === "missed") catchUp(told);
     else if (told.last > last) ask();
     else isAsking = false;
-    if ("up" in told) say(told.up);
+    if ("up" in told) say(told.up, told.words);
   }
 
   function look() {
@@ -120,7 +123,7 @@ export function follow(address, since, reader, listener) {
     lookedAt = now;
     if (stream) {
       if (slept) stream.open();
-      tell({ kind: "state", up: isUp, last });
+      tell({ kind: "state", up: isUp, words: why, last });
     } else if (slept) heardAt = now;
     else if (now - heardAt > QUIET_MS) {
       say(false);
@@ -150,6 +153,17 @@ export function follow(address, since, reader, listener) {
   // Brought back from the browser's memory of pages, with its stream closed.
   addEventListener("pageshow", (event) => event.persisted && location.reload());
   return { check, rest };
+}
+
+// What the server says to one stream too many, and when to ask again; null for anything else. The browser doesn't show a
+// stream's refusal to scripts.
+async function limitReached(address) {
+  const asking = new AbortController();
+  const response = await fetch(address, { signal: asking.signal, credentials: "same-origin" });
+  const isRefused = response.status === 429;
+  const words = isRefused ? (await response.json()).detail : "";
+  asking.abort(); // should it be a stream
+  return isRefused ? { words, pause: 1000 * Number(response.headers.get("Retry-After")) || RETRY_MS } : null;
 }
 
 function openStream(address, since, told) {
@@ -189,11 +203,15 @@ function openStream(address, since, told) {
     told.event(last, before, data);
   }
 
-  function lose() {
-    if (source.readyState !== EventSource.CLOSED) return waitALittle();
+  async function lose() {
+    const lost = source;
+    if (lost.readyState !== EventSource.CLOSED) return waitALittle();
     clearTimeout(retry);
-    if (!isResting) retry = setTimeout(open, RETRY_MS);
-    state(false);
+    const refused = isResting ? null : await limitReached(lost.url).catch(() => null);
+    if (source !== lost) return;
+    clearTimeout(retry);
+    if (!isResting) retry = setTimeout(open, refused?.pause ?? RETRY_MS);
+    state(false, refused?.words);
   }
 
   function rest() {
@@ -211,10 +229,10 @@ function openStream(address, since, told) {
     grace ||= setTimeout(state, GRACE_MS, false);
   }
 
-  function state(up) {
+  function state(up, words = "") {
     clearTimeout(grace);
     grace = 0;
-    told.state(up);
+    told.state(up, words);
   }
 
   open();

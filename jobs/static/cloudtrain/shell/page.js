@@ -35,11 +35,13 @@ function up() {
   showPulse("up", "Live");
 }
 
-function down() {
+function down(words) {
   clearInterval(polling);
   showPulse("down", "Not live");
   if (isSignedOut()) return connection.rest();
   polling = setInterval(poll, POLL_MS);
+  find("stream-refusal").textContent = words;
+  find("stream-refusal").hidden = !words;
   find("stream-down").hidden = false;
   poll();
 }
