@@ -6,6 +6,7 @@ import io
 import json
 import re
 import zipfile
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -26,6 +27,7 @@ from tests.browser.conftest import (
     sticking_out,
     violations,
 )
+from tests.limits import SetLimits
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
@@ -224,3 +226,20 @@ def test_what_is_written_outlasts_the_session(browse: Browse, alice: User, compl
     assert Job.objects.get().submitted_by == alice
     forgive(popup.value, complaints, "401")
     forgive(page, complaints, "401")
+
+
+def test_who_is_at_a_limit_reads_which_one_and_what_to_do(
+    browse: Browse, alice: User, make_job: Callable[..., Job], set_limits: SetLimits, complaints: list[str]
+) -> None:
+    set_limits(open_jobs=1, upload_bytes=1)
+    make_job()
+    sentence = "You have 1 open job, the most for one person. Cancel some, or wait until one ends."
+    page = is_live(browse(alice, "/jobs/new"))
+    page.get_by_role("textbox", name="JSON").fill(WHOLE)
+    expect(page.locator("#forecast-warnings")).to_have_text(sentence)
+    page.get_by_role("button", name="Submit the job").click()
+    expect(page.locator("#form-error")).to_have_text(sentence)
+    page.get_by_label("Upload a dataset").set_input_files(zipped(archive(10)))
+    expect(page.locator("#dataset-error")).to_contain_text("more than the 1 that one person may keep")
+    assert Job.objects.count() == 1
+    forgive(page, complaints, "429")

@@ -53,7 +53,7 @@ async function read() {
   } catch (refusal) {
     if (view.isEmpty) say(refusal.message);
     // Signed out, or the job is gone: asking again would not help until the page hears otherwise.
-    isOver = refusal.status >= 400 && refusal.status < 500;
+    isOver = refusal.status >= 400 && refusal.status < 500 && refusal.status !== 429;
   } finally {
     isReading = false;
     readAt = Date.now();
