@@ -111,7 +111,8 @@ def register_secrets_of(environment: Mapping[str, str]) -> None:
     Those that are short enough to be a plain word, like the password `postgres`, are left out.
     """
     for name, value in environment.items():
-        secrets = [value] if is_secret_name(name) else _USERINFO_PASSWORD.findall(value)
+        is_secret = is_secret_name(name) and not _is_working_folder(name, value)
+        secrets = [value] if is_secret else _USERINFO_PASSWORD.findall(value)
         for secret in secrets:
             if len(secret) >= MIN_FOUND_LENGTH:
                 _known.add(secret)
@@ -135,12 +136,17 @@ def is_secret_name(name: str) -> bool:
 
 
 def _holds_secret(name: object, value: object) -> bool:
-    if not isinstance(name, str) or value is None or isinstance(value, bool):
+    if not isinstance(name, str) or value is None or isinstance(value, bool) or _is_working_folder(name, value):
         return False
     secret, by_plural = _words_in(name)
     if isinstance(value, str):
         return secret and value.lower() not in _HOLDS_NOTHING and not (by_plural and _NUMBER.fullmatch(value))
     return secret and not (by_plural and isinstance(value, int | float))
+
+
+def _is_working_folder(name: str, value: object) -> bool:
+    """The shell's PWD. Known as a secret, it would mask every path below it; `pwd` and DB_PWD are passwords."""
+    return name == "PWD" and isinstance(value, str) and value.startswith("/")
 
 
 def may_hold_secret(text: str) -> bool:

@@ -134,6 +134,30 @@ def test_the_environments_secrets_are_known(monkeypatch: pytest.MonkeyPatch) -> 
     assert mask_text(text) == "*** *** /usr/local/bin:/usr/bin bob"
 
 
+def test_the_shells_working_folder_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_known", redaction._KnownSecrets())
+    register_secrets_of({"PWD": "/srv/cloudtrain", "OLDPWD": "/srv/cloudtrain/var"})
+    for text in ("/srv/cloudtrain/var/jobs/1/train.log", "PWD=/srv/cloudtrain OLDPWD=/srv"):
+        assert mask_text(text) == text
+    assert mask_secrets({"PWD": "/srv/cloudtrain"}) == {"PWD": "/srv/cloudtrain"}
+
+
+@pytest.mark.parametrize("name", ["DB_PWD", "pwd", "LDAP_PWD", "Pwd"])
+def test_a_password_called_pwd_is_a_secret_even_with_a_slash(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_known", redaction._KnownSecrets())
+    register_secrets_of({name: "/a/secret/with/slashes"})
+    assert mask_text("before /a/secret/with/slashes") == "before ***"
+    assert mask_text(f"{name}=/a/b") == f"{name}=***"
+    assert mask_secrets({name: "/a/b"}) == {name: "***"}
+
+
+def test_what_is_called_pwd_and_no_path_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_known", redaction._KnownSecrets())
+    register_secrets_of({"PWD": SECRET})
+    assert mask_text(f"before {SECRET}") == "before ***"
+    assert mask_text(f"PWD={SECRET}") == "PWD=***"
+
+
 def test_a_short_value_is_not_taken_for_a_known_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_known", redaction._KnownSecrets())
     register_secret("train")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 
-from cloudtrain_site import enterprise
+from cloudtrain_site import enterprise, redaction
 from cloudtrain_site.conf.data_folder import kept_secret_key
 from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.conf.yaml_schema import Kind, Schema
@@ -63,6 +63,14 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows["REPLICATE_API_TOKEN"] == ("***", "environment REPLICATE_API_TOKEN")
     assert rows["SECRET_KEY"][0] == "***"
     assert "MARK" not in json.dumps(rows)
+
+
+def test_paths_below_the_working_folder_are_readable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(redaction, "_known", redaction._KnownSecrets())
+    folder = tmp_path / "a-working-folder"
+    monkeypatch.setenv("SIMPLETUNER_LOG_FILE", str(folder / "cloud.log"))
+    redaction.register_secrets_of({"PWD": str(folder)})
+    assert shown()["SIMPLETUNER_LOG_FILE"][0] == str(folder / "cloud.log")
 
 
 def test_that_a_secret_is_not_set_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
