@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
@@ -25,39 +26,63 @@ class Command(BaseCommand):
     help = "Put USER into ORGANIZATION as ROLE; again with another role changes it."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """USER, ORGANIZATION, ROLE, --create and --password."""
+        """USER, ORGANIZATION, ROLE, --create, --email and --password."""
         parser.add_argument("user", metavar="USER")
         parser.add_argument("organization", metavar="ORGANIZATION")
         parser.add_argument("role", metavar="ROLE", choices=Role.values, help=", ".join(Role.values))
         parser.add_argument("--create", action="store_true", help="make the user and the organization if need be")
-        parser.add_argument("--password", help="the new user's password; left out, it is asked for")
+        parser.add_argument("--email", default="", help="the new user's mail address")
+        parser.add_argument("--password", help="the new user's password; left out, it is asked for twice")
 
-    @transaction.atomic
-    def handle(
-        self, *args: Any, user: str, organization: str, role: str, create: bool, password: str | None, **options: Any
-    ) -> None:
+    def handle(self, *args: Any, user: str, organization: str, role: str, **options: Any) -> None:
         """Write the membership. Raises CommandError for what is missing without --create."""
+        create = options["create"]
         _check_new_names(user, organization)
-        member = User.objects.filter(username=user).first() or self._make_user(user, password, create=create)
-        team = Organization.objects.filter(name=organization).first() or self._make_team(organization, create=create)
-        _, is_new = Membership.objects.update_or_create(user=member, organization=team, defaults={"role": role})
+        member = User.objects.filter(username=user).first()
+        if member is None:
+            member = _new_user(user, options["email"], options["password"], create=create)
+        elif options["email"]:
+            raise CommandError(f"{user} exists: --email is for a new user. Change it in the admin.")
+        # The password was asked for before: SQLite's one writer waits for nobody who types.
+        with transaction.atomic():
+            if member.pk is None:
+                member.save(force_insert=True)
+            team = Organization.objects.filter(name=organization).first() or _make_team(organization, create=create)
+            _, is_new = Membership.objects.update_or_create(user=member, organization=team, defaults={"role": role})
         self.stdout.write(f"{user} is {'now' if is_new else 'from now on'} {role} of {organization}")
 
-    def _make_user(self, name: str, password: str | None, *, create: bool) -> User:
-        if not create:
-            raise CommandError(f"There is no user {name!r}. Add --create to make one.")
-        if password is None:
-            if not sys.stdin.isatty():
-                raise CommandError("Give --password: there is no terminal to ask for one on.")
-            password = getpass.getpass(f"Password for {name}: ")
+
+def _new_user(name: str, email: str, password: str | None, *, create: bool) -> User:
+    """Return the user, not stored yet. Raises CommandError without --create, for a bad address or password."""
+    if not create:
+        raise CommandError(f"There is no user {name!r}. Add --create to make one.")
+    user = User(username=name, email=User.objects.normalize_email(email))
+    try:
+        User._meta.get_field("email").clean(user.email, user)
+        password = _typed_password(name) if password is None else password
+        # A validator need not look at the length, and Django's accept an empty list of them.
         if not password:
             raise CommandError("An empty password would lock the user out.")
-        return User.objects.create_user(name, password=password)
+        validate_password(password, user)
+    except ValidationError as error:
+        raise CommandError(f"{' '.join(error.messages)} Nobody was added.") from None
+    user.set_password(password)
+    return user
 
-    def _make_team(self, name: str, *, create: bool) -> Organization:
-        if not create:
-            raise CommandError(f"There is no organization {name!r}. Add --create to make one.")
-        return Organization.objects.create(name=name)
+
+def _make_team(name: str, *, create: bool) -> Organization:
+    if not create:
+        raise CommandError(f"There is no organization {name!r}. Add --create to make one.")
+    return Organization.objects.create(name=name)
+
+
+def _typed_password(name: str) -> str:
+    if not sys.stdin.isatty():
+        raise CommandError("Give --password: there is no terminal to ask for one on.")
+    password = getpass.getpass(f"Password for {name}: ")
+    if getpass.getpass("The same again: ") != password:
+        raise CommandError("The two passwords differ. Nobody was added.")
+    return password
 
 
 def _check_new_names(user: str, organization: str) -> None:
