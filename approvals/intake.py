@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from datetime import timedelta
-from decimal import Decimal
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError
@@ -23,7 +22,8 @@ from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.states import Actor
 from jobs import lifecycle
 from jobs.configs.submission import Submission, digest_of
-from jobs.costs.estimates import estimate_cost, estimate_seconds
+from jobs.costs import estimates
+from jobs.costs.estimates import Estimate
 from jobs.limits import check_open_jobs
 from jobs.models import IdempotencyKey, Job, Organization, ProviderConfig
 from jobs.permissions import role_in
@@ -68,8 +68,7 @@ class Outcome:
 class Forecast:
     """The outcome that a submission would have now."""
 
-    estimated_cost: Decimal | None
-    estimated_seconds: float | None
+    estimate: Estimate
     hold: Hold | None
     #: Its position and wait once nothing holds it.
     start: StartEstimate
@@ -98,15 +97,17 @@ def submit(submission_request: SubmissionRequest) -> Outcome:
 
 def _store(submission_request: SubmissionRequest) -> Outcome:
     actor = Actor.of(submission_request.user)
-    cost = estimate(submission_request)
+    expected = estimate(submission_request)
     with unit_of_work():
-        hold = _hold_on(submission_request, cost)
+        hold = _hold_on(submission_request, expected)
         job = lifecycle.create(
             submission_request.submission,
             organization=submission_request.organization,
             user=submission_request.user,
             source=submission_request.source,
-            estimated_cost=cost,
+            estimated_cost=expected.highest_cost,
+            lowest_cost=expected.lowest_cost,
+            estimate_source=expected.source,
             retry_of=submission_request.retry_of,
         )
         if submission_request.idempotency_key:
@@ -173,13 +174,11 @@ def _outcome(
 
 def forecast(submission_request: SubmissionRequest) -> Forecast:
     """Return the outcome that the submission would have now. Stores nothing."""
-    config = _provider_config(submission_request)
     submission = submission_request.submission
-    cost = estimate(submission_request)
+    expected = estimate(submission_request)
     return Forecast(
-        estimated_cost=cost,
-        estimated_seconds=estimate_seconds(config, submission.config, submission.hardware_profile),
-        hold=_hold_on(submission_request, cost),
+        estimate=expected,
+        hold=_hold_on(submission_request, expected),
         start=estimate_start(
             submission_request.user, submission_request.organization, submission.provider, submission.hardware_profile
         ),
@@ -200,12 +199,13 @@ def _provider_config(submission_request: SubmissionRequest) -> ProviderConfig:
     return ProviderConfig.objects.filter(name=name).first() or ProviderConfig(name=name)
 
 
-def estimate(submission_request: SubmissionRequest) -> Decimal | None:
-    """Return the estimated cost in US dollars; None without a price or a number of steps."""
-    submission = submission_request.submission
-    return estimate_cost(_provider_config(submission_request), submission.config, submission.hardware_profile)
+def estimate(submission_request: SubmissionRequest) -> Estimate:
+    """Return what the submission will probably take and cost."""
+    submission, config = submission_request.submission, _provider_config(submission_request)
+    return estimates.estimate(config, submission.config, submission.hardware_profile)
 
 
-def _hold_on(submission_request: SubmissionRequest, cost: Decimal | None) -> Hold | None:
-    facts = facts_about(submission_request.user, submission_request.organization, submission_request.submission, cost)
-    return first_hold(rules_in_force(submission_request.organization), facts)
+def _hold_on(submission_request: SubmissionRequest, expected: Estimate) -> Hold | None:
+    organization = submission_request.organization
+    facts = facts_about(submission_request.user, organization, submission_request.submission, expected)
+    return first_hold(rules_in_force(organization), facts)

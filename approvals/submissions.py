@@ -143,7 +143,7 @@ def _warnings(user: User, organization: Organization, body: dict[str, Any], subm
     warnings = []
     if not body["organization"] and user.memberships.count() > 1:
         warnings.append(f"No organization was given: the job goes to {organization.name}.")
-    if doubt := read_config(submission.config).doubts.get("steps"):
+    if doubt := read_config(submission.config).doubt:
         warnings.append(f"Neither time nor cost can be estimated: {doubt}")
     implementation = get_provider(submission.provider)
     if isinstance(implementation, Inspects):

@@ -29,6 +29,7 @@ from jobs.snapshot_fields import (
     end_fields,
     ending_fields,
     log_due_fields,
+    pace_fields,
     progress_fields,
     reported_fields,
     staged_fields,
@@ -51,10 +52,13 @@ def create(
     user: User,
     source: str,
     estimated_cost: Decimal | None,
+    lowest_cost: Decimal | None = None,
+    estimate_source: str = "",
     retry_of: Job | None = None,
 ) -> Job:
     """Store a new job, with its history and its event. It waits; nothing is started here.
 
+    `estimated_cost` and `lowest_cost` are the ends of the estimate in US dollars.
     Raises LimitReachedError when `user` may have no further open job.
     """
     job = Job(
@@ -68,6 +72,8 @@ def create(
         **submission.columns(),
         dataset_id=submission.dataset or None,
         estimated_cost_usd=estimated_cost,
+        estimated_cost_low_usd=estimated_cost if lowest_cost is None else lowest_cost,
+        estimate_source=estimate_source or None,
         retry_of=retry_of,
         attempt=retry_of.attempt + 1 if retry_of else 1,
     )
@@ -239,6 +245,9 @@ def apply_final_details(job: Job, snapshot: Snapshot) -> bool:
     details.pop("error_message", None)
     if "started_at" in details and job.completed_at is not None and "completed_at" not in snapshot.refused:
         details.update(end_fields(details["started_at"], job.completed_at))
+    if job.status == JobStatus.COMPLETED and (snapshot.progress is not None or job.training_kind is None):
+        pace = pace_fields(job, snapshot, details)
+        details.update({name: value for name, value in pace.items() if getattr(job, name) != value})
     return (
         job.is_terminal and bool(details) and bool(Job.objects.filter(pk=job.pk, status=job.status).update(**details))
     )
@@ -247,6 +256,8 @@ def apply_final_details(job: Job, snapshot: Snapshot) -> bool:
 def _move(job: Job, to: JobStatus, snapshot: Snapshot, source: str) -> bool:
     fields = {**reported_fields(job, snapshot), **progress_fields(job, snapshot), **ending_fields(job, to, snapshot)}
     fields["last_synced_at"] = timezone.now()
+    if to == JobStatus.COMPLETED:
+        fields.update(pace_fields(job, snapshot, fields))
     if to in TERMINAL:
         fields.update(log_due_fields(job, to))
     if to == JobStatus.RUNNING and job.started_at is None:

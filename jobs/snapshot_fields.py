@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
 
 from jobs.configs.secrets import without_secrets
+from jobs.costs.pace import pace_of
 from jobs.models import Job
 from jobs.providers import DELETES_LOGS
 from jobs.providers.base import Snapshot
@@ -84,6 +86,21 @@ def ending_fields(job: Job, to: str, snapshot: Snapshot) -> dict[str, Any]:
     fields = end_fields(began_at(snapshot, job.queued_at) or job.started_at, snapshot.completed_at or timezone.now())
     # Of an end that can't be true only the moment at which we heard of it is known.
     return {**fields, "duration_ms": None} if "completed_at" in snapshot.refused else fields
+
+
+def pace_fields(job: Job, snapshot: Snapshot, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the completed run tells of the time of a step, by column; `fields` are written along with it."""
+    pace = None
+    # A step on other hardware than was asked for tells nothing of it.
+    if snapshot.hardware in (None, job.hardware_profile):
+        pace = pace_of(
+            job.config,
+            step=fields.get("step", job.step),
+            first_step=snapshot.first_step,
+            duration_ms=fields.get("duration_ms", job.duration_ms),
+        )
+    kind, seconds = pace or (None, None)
+    return {"training_kind": kind, "seconds_per_step": seconds}
 
 
 def end_fields(started_at: datetime | None, completed_at: datetime) -> dict[str, Any]:

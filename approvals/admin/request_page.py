@@ -14,7 +14,7 @@ from approvals.models import ApprovalRequest
 from approvals.queries import config_changes
 from approvals.reviewers import roles_from
 from jobs.configs.reading import read_config
-from jobs.costs.estimates import rate_of, seconds_per_step
+from jobs.costs.estimates import rate_of, step_range
 from jobs.models import Job, ProviderConfig
 
 MAX_LAST_JOBS = 5
@@ -34,10 +34,13 @@ def how_estimated(job: Job) -> str:
     """Return how the cost is estimated by the present figures, in words."""
     provider = ProviderConfig.objects.filter(name=job.provider).first() or ProviderConfig(name=job.provider)
     reading, rate = read_config(job.config), rate_of(provider, job.hardware_profile)
-    if reading.steps is None:
-        return f"Nothing can be estimated: {reading.doubts['steps']}"
-    seconds = seconds_per_step(provider, job.hardware_profile)
-    duration = f"{reading.steps} steps of about {seconds:.3g} s"
+    if reading.doubt:
+        return f"Nothing can be estimated: {reading.doubt}"
+    pace, source = step_range(provider, reading, job.hardware_profile)
+    if pace is None:
+        return f"Nothing can be estimated: {source}"
+    seconds = f"{pace.low:.3g}" if pace.low == pace.high else f"{pace.low:.3g} to {pace.high:.3g}"
+    duration = f"{reading.steps} steps of about {seconds} s ({source})"
     if rate is None:
         return f"{duration}; no price is set for {job.hardware_profile} at {job.provider}."
     return f"{duration}, at ${rate.normalize():f} a second on {job.hardware_profile}."

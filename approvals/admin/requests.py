@@ -134,8 +134,9 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
 
     @admin.display(description="estimated cost")
     def estimated_cost(self, request: ApprovalRequest) -> str:
-        cost = request.job.estimated_cost_usd
-        return "unknown" if cost is None else f"${cost:,.2f}"
+        cost = request.job.estimated_cost_range
+        ends = dict.fromkeys(f"${end:,.2f}" for end in (cost or {}).values())
+        return " to ".join(ends) or "unknown"
 
     @admin.display(description="provider")
     def provider(self, request: ApprovalRequest) -> str:

@@ -13,6 +13,7 @@ from approvals.models import ApprovalRequest, Decision
 from approvals.queries import changes_of
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField
+from jobs.api.serializers import RangeSerializer
 
 
 class ApprovalQuery(serializers.Serializer[Any]):
@@ -104,6 +105,8 @@ class ApprovalSerializer(serializers.Serializer[ApprovalRequest]):
     provider = serializers.CharField(source="job.provider")
     config_name = serializers.CharField(source="job.config_name")
     estimated_cost_usd = serializers.FloatField(source="job.estimated_cost_usd", allow_null=True)
+    estimated_cost_range = RangeSerializer(source="job.estimated_cost_range", allow_null=True)
+    estimate_source = serializers.CharField(source="job.estimate_source", allow_null=True)
     hardware_profile = serializers.CharField(source="job.hardware_profile")
     config_digest = serializers.CharField()
     config_changes = serializers.DictField()

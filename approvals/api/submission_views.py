@@ -13,12 +13,12 @@ from rest_framework.viewsets import ViewSet
 from approvals.intake import Forecast, Outcome, forecast, submit
 from approvals.reviewers import request_warnings
 from approvals.submissions import read_submission, repeat_submission
-from cloudtrain_site.api import SuccessField, checked, current_user, raises, rendered
+from cloudtrain_site.api import OptionalTextField, SuccessField, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.limits.throttles import Previews
 from cloudtrain_site.states import Source
-from jobs.api.serializers import SubmitBody, SubmitQuery
+from jobs.api.serializers import RangeSerializer, SubmitBody, SubmitQuery
 from jobs.queries import find_own_job
 from jobs.statuses import JobStatus
 
@@ -51,12 +51,19 @@ class SubmittedSerializer(serializers.Serializer[Outcome]):
 
 
 class ForecastSerializer(serializers.Serializer[Forecast]):
-    """The forecast of a dry run. A job that a rule would hold has no expected wait."""
+    """The forecast of a dry run: of cost and time the upper end, by which rules go, and the range with its source.
+
+    A job that a rule would hold has no expected wait.
+    """
 
     success = SuccessField()
     dry_run = serializers.BooleanField(read_only=True, default=True)
-    estimated_cost_usd = serializers.FloatField(source="estimated_cost", allow_null=True)
-    estimated_seconds = serializers.FloatField(allow_null=True)
+    estimated_cost_usd = serializers.FloatField(source="estimate.highest_cost", allow_null=True)
+    estimated_seconds = serializers.FloatField(source="estimate.seconds.high", allow_null=True)
+    estimated_cost_range = RangeSerializer(source="estimate.cost", allow_null=True)
+    estimated_seconds_range = RangeSerializer(source="estimate.seconds", allow_null=True)
+    estimate_source = OptionalTextField(source="estimate.source")
+    estimate_doubt = OptionalTextField(source="estimate.doubt")
     requires_approval = serializers.SerializerMethodField()
     rule = serializers.CharField(source="hold.rule.name", allow_null=True)
     reason = serializers.CharField(source="hold.reason", allow_null=True)

@@ -17,7 +17,7 @@ from approvals.reviewers import decidable_by, reviewer_objections
 from approvals.statuses import RequestStatus
 from cloudtrain_site.api import as_utc
 from jobs.dashboard.navigation import live_page
-from jobs.dashboard.rows import money
+from jobs.dashboard.rows import expected_cost, money
 from jobs.permissions import AnyUser, Team, is_superuser, organizations_of
 from jobs.roles import MANAGERS
 
@@ -114,12 +114,13 @@ def _decided_item(request: ApprovalRequest) -> dict[str, Any]:
 def _item(request: ApprovalRequest) -> dict[str, Any]:
     kind, label = CHIPS[RequestStatus(request.status)]
     cost = request.job.estimated_cost_usd
+    in_words = "" if cost is None else expected_cost(request.job) or money(cost)
     return {
         "request": request,
         "job": request.job,
         "kind": kind,
         "label": label,
-        "cost": "" if cost is None else money(cost),
+        "cost": in_words,
         "requested_at": as_utc(request.requested_at),
     }
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from decimal import Decimal
 
 from django.contrib.auth.models import User
 from django.utils import timezone
 
 from approvals.models import ApprovalRule
 from approvals.rules.evaluation import Facts
-from jobs.configs.reading import read_config
 from jobs.configs.submission import Submission
+from jobs.costs.estimates import Estimate
 from jobs.identifiers import new_job_id
 from jobs.models import Job, Organization
 from jobs.permissions import role_in
@@ -25,8 +24,8 @@ def rules_in_force(organization: Organization) -> list[ApprovalRule]:
     return list(everybodys | ApprovalRule.objects.filter(enabled=True, organization=organization))
 
 
-def facts_about(user: User, organization: Organization, submission: Submission, cost: Decimal | None) -> Facts:
-    """Return the facts about a submission of `user` at this moment; `cost` is in US dollars."""
+def facts_about(user: User, organization: Organization, submission: Submission, estimate: Estimate) -> Facts:
+    """Return the facts about a submission of `user` at this moment; rules go by the upper end of `estimate`."""
     own = Job.objects.filter(submitted_by=user)
     # Ids sort by time, so the index by submitter serves this query.
     lately = own.filter(pk__gt=new_job_id(timezone.now() - DAY))
@@ -37,8 +36,8 @@ def facts_about(user: User, organization: Organization, submission: Submission, 
         provider=submission.provider,
         hardware_profile=submission.hardware_profile,
         config_name=submission.config_name,
-        estimated_cost=cost,
+        estimated_cost=estimate.highest_cost,
         first_job=not own.exclude(submission_started_at=None).exists(),
         jobs_in_day=lately.count() + 1,
-        steps_doubt=read_config(submission.config).doubts.get("steps", ""),
+        steps_doubt=estimate.doubt,
     )

@@ -101,6 +101,13 @@ class SubmitQuery(serializers.Serializer[Any]):
     )
 
 
+class RangeSerializer(serializers.Serializer[Any]):
+    """The lower and the upper end of what is expected."""
+
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+
+
 class JobSerializer(serializers.Serializer[Job]):
     """A job, once `with_facets` has put what the rooms above say of it beside its columns."""
 
@@ -120,6 +127,8 @@ class JobSerializer(serializers.Serializer[Job]):
     duration_seconds = serializers.SerializerMethodField()
     cost_usd = serializers.FloatField()
     estimated_cost_usd = serializers.FloatField(allow_null=True)
+    estimated_cost_range = RangeSerializer(allow_null=True)
+    estimate_source = serializers.CharField(allow_null=True)
     error_message = OptionalTextField()
     output_url = OptionalTextField()
     stage = serializers.CharField(allow_null=True)

@@ -48,8 +48,9 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "validation_interval": ("validation_step_interval", "validation_steps", "sample_every_n_steps"),
     "checkpoint_interval": ("checkpoint_step_interval", "checkpointing_steps", "save_every_n_steps"),
 }
-#: What decides how long a training takes: a doubt about one of these is one about its time and cost.
-DECISIVE = ("steps", "epochs", "batch_size", "accumulation", "resolution", "family", "model_type", "adapter")
+#: What decides how long a step takes, and how long a training does: a doubt about one of these is one about its cost.
+OF_A_STEP = ("batch_size", "accumulation", "resolution", "family", "model_type", "adapter")
+DECISIVE = ("steps", "epochs", *OF_A_STEP)
 #: The same settings in ai-toolkit's nested configs, below `config.process[0]`.
 NESTED: Mapping[str, tuple[str, str]] = {
     "steps": ("train", "steps"),

@@ -6,24 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
-from statistics import median
-from typing import Any
+from statistics import quantiles
+from typing import Any, Generic, TypeVar
 
-from django.db.models import F, Q
 from django.utils import timezone
 
-from jobs.configs.reading import read_config
+from jobs.configs.reading import ConfigReading, read_config
+from jobs.costs.pace import kind_in_words, kind_of
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Snapshot
-from jobs.providers.figures import is_cost, is_duration
+from jobs.providers.figures import LONGEST_SECONDS, is_cost, is_duration
 from jobs.statuses import TERMINAL, JobStatus
 
-#: Runs that tell how long a step takes: one that ended before it began does not, nor does one that was mostly start.
-MIN_DURATION_MS = 60_000
-MIN_STEPS = 100
-IS_TELLING = Q(completed_at__gt=F("started_at")) & (Q(duration_ms__gt=MIN_DURATION_MS) | Q(total_steps__gt=MIN_STEPS))
-#: Finished jobs on the same hardware from which a step's duration is estimated.
+#: Finished runs from which a step's duration is estimated, and how many it takes to do without the operator's figure.
 SAMPLE_SIZE = 20
+ENOUGH_RUNS = 5
+DAY_SECONDS = 86_400
+OPERATORS_FIGURE = "operator's figure"
+
+Number = TypeVar("Number", float, Decimal)
 
 
 def rate_of(provider: ProviderConfig, hardware: str) -> Decimal | None:
@@ -88,27 +89,79 @@ def priced(snapshot: Snapshot, provider: ProviderConfig | None) -> tuple[Snapsho
     return snapshot, cost
 
 
-def estimate_seconds(provider: ProviderConfig, config: Mapping[str, Any], hardware: str) -> float | None:
-    """Return the probable duration in seconds; None when the config doesn't say how many steps."""
-    steps = read_config(config).steps
-    return None if steps is None else steps * seconds_per_step(provider, hardware)
+@dataclass(frozen=True, slots=True)
+class Range(Generic[Number]):
+    """What something takes at least, and what rules go by."""
+
+    low: Number
+    high: Number
 
 
-def seconds_per_step(provider: ProviderConfig, hardware: str) -> float:
-    """Return the median of the last finished jobs on that hardware; the operator's figure while there are none."""
-    finished = (
-        Job.objects.filter(provider=provider.name, hardware_profile=hardware, status=JobStatus.COMPLETED)
-        .filter(IS_TELLING, total_steps__gt=0)
-        .order_by("-completed_at")
-        .annotate(took=F("completed_at") - F("started_at"))
-        .values_list("took", "total_steps")[:SAMPLE_SIZE]
-    )
-    lengths = [took.total_seconds() / steps for took, steps in finished]
-    return median(lengths) if lengths else provider.seconds_per_step
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The probable duration and cost of a training, and what they are from. None: not known, as `doubt` says."""
+
+    seconds: Range[float] | None = None
+    #: In US dollars.
+    cost: Range[Decimal] | None = None
+    #: "from 7 runs of flux LoRA on h100"; empty when nothing is known.
+    source: str = ""
+    #: Why the cost is not known, as a sentence; empty when it is.
+    doubt: str = ""
+
+    @property
+    def highest_cost(self) -> Decimal | None:
+        return self.cost.high if self.cost else None
+
+    @property
+    def lowest_cost(self) -> Decimal | None:
+        return self.cost.low if self.cost else None
 
 
-def estimate_cost(provider: ProviderConfig, config: Mapping[str, Any], hardware: str) -> Decimal | None:
-    """Return the probable cost in US dollars; None when steps or price are not known."""
+def estimate(provider: ProviderConfig, config: Mapping[str, Any], hardware: str) -> Estimate:
+    """Return the estimate for a training with this config. One bounded query."""
+    reading = read_config(config)
+    if reading.steps is None or reading.doubt:
+        return Estimate(doubt=reading.doubt)
+    pace, source = step_range(provider, reading, hardware)
+    if pace is None:
+        return Estimate(doubt=source)
+    seconds = Range(reading.steps * pace.low, reading.steps * pace.high)
+    if seconds.high > LONGEST_SECONDS:
+        doubt = f"{reading.steps:,} steps would take longer than {LONGEST_SECONDS / DAY_SECONDS:.0f} days."
+        return Estimate(source=source, doubt=doubt)
     rate = rate_of(provider, hardware)
-    seconds = estimate_seconds(provider, config, hardware)
-    return None if rate is None or seconds is None else dollars(rate, seconds)
+    if rate is None:
+        return Estimate(seconds, source=source, doubt=f"there is no price for {hardware or 'the default hardware'}.")
+    lowest, highest = dollars(rate, seconds.low), dollars(rate, seconds.high)
+    if lowest is None or highest is None:
+        return Estimate(seconds, source=source, doubt="it is more than can be stored.")
+    return Estimate(seconds, Range(lowest, highest), source)
+
+
+def step_range(provider: ProviderConfig, reading: ConfigReading, hardware: str) -> tuple[Range[float] | None, str]:
+    """Return the seconds that a step takes and what they are from; without any, None and why.
+
+    Of many runs one in ten is quicker than the range, and one slower. A few are no proof: until there are ENOUGH_RUNS,
+    the operator's figure is the least that a step takes.
+    """
+    paces = recent_paces(provider.name, hardware, kind_of(reading))
+    floor = provider.seconds_per_step if is_duration(provider.seconds_per_step) else 0.0
+    what = f"{kind_in_words(reading)} on {hardware or 'the default hardware'}"
+    runs = f"{len(paces)} {'run' if len(paces) == 1 else 'runs'} of {what}"
+    if len(paces) >= ENOUGH_RUNS:
+        tenths = quantiles(paces, n=10, method="inclusive")
+        return Range(tenths[0], tenths[-1]), f"from {runs}"
+    if floor <= 0 and not paces:
+        return None, f"no run of {what} has ended, and {provider.name} has no figure of the operator for a step."
+    figure = Range(max(floor, min(paces, default=0)), max(floor, *paces, 0.0))
+    words = OPERATORS_FIGURE if floor > 0 else ""
+    return figure, f"{words} and {runs}" if words and paces else words or f"from {runs}"
+
+
+def recent_paces(provider: str, hardware: str, kind: str) -> list[float]:
+    """Return the seconds a step of the last completed runs of a kind of training."""
+    alike = Job.objects.filter(provider=provider, hardware_profile=hardware, training_kind=kind)
+    known = alike.filter(status=JobStatus.COMPLETED, seconds_per_step__isnull=False)
+    newest = known.order_by("-completed_at").values_list("seconds_per_step", flat=True)[:SAMPLE_SIZE]
+    return [pace for pace in newest if pace is not None]

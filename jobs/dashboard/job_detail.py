@@ -14,7 +14,7 @@ from django.utils import timezone
 from cloudtrain_site.api import as_utc
 from cloudtrain_site.redaction import mask_secrets
 from jobs.dashboard.history import history_of
-from jobs.dashboard.rows import duration, make_rows, money
+from jobs.dashboard.rows import duration, expected_cost, make_rows, money
 from jobs.extensions import panels_of
 from jobs.models import Job
 from jobs.permissions import AnyUser, visible_jobs
@@ -119,13 +119,13 @@ def _time_left_in_words(job: Job) -> str:
 
 def cost_in_words(job: Job) -> tuple[str, str]:
     """Return its cost, and the expected cost; each empty if unknown."""
-    expected = job.estimated_cost_usd
-    beside = f"about {money(expected)} expected" if expected else ""
+    expected = expected_cost(job)
+    beside = f"about {expected} expected" if expected else ""
     if _has_untrue_bill(job):
         return "Not known", beside
     if job.cost_usd > 0:
         return money(job.cost_usd) + ("" if job.is_terminal else " so far"), beside
-    if expected == 0 or (job.is_terminal and job.started_at is None):
+    if job.estimated_cost_usd == 0 or (job.is_terminal and job.started_at is None):
         return "Nothing", beside
     return "", beside
 

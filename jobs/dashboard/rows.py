@@ -109,6 +109,14 @@ def money(amount: Decimal) -> str:
     return f"<${CENT}" if 0 < amount < CENT else f"${amount:,.2f}"
 
 
+def expected_cost(job: Job) -> str:
+    """Return its expected cost, as a range where the ends differ; empty when it is not known, or nothing."""
+    low, high = job.estimated_cost_low_usd, job.estimated_cost_usd
+    if not high:
+        return ""
+    return money(high) if low is None or money(low) == money(high) else f"{money(low)} to {money(high)}"
+
+
 def duration(seconds: float) -> str:
     """Format the two largest units that matter: 8 s, 3 min 20 s, 2 h 5 min, 4 d 3 h."""
     whole = int(max(seconds, 0))
@@ -187,8 +195,8 @@ def _reasons_of_end(jobs: Sequence[Job]) -> dict[str, str]:
 def _cost(job: Job) -> str:
     if job.cost_usd > 0:
         return money(job.cost_usd)
-    expected = job.estimated_cost_usd
-    return f"~{money(expected)}" if expected and not job.is_terminal else ""
+    expected = expected_cost(job)
+    return f"~{expected}" if expected and not job.is_terminal else ""
 
 
 def _is_stoppable(job: Job) -> bool:

@@ -95,7 +95,13 @@ class Job(Stateful):
     log_fetched_at = models.DateTimeField(null=True)
     log_due_at = models.DateTimeField(null=True)
 
+    #: The upper end, by which rules go; the lower end; and what both are from, as a sentence.
     estimated_cost_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True)
+    estimated_cost_low_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True)
+    estimate_source = models.CharField(max_length=300, null=True)
+    #: What a completed run tells of the time of a step, see costs/pace.py; null for one that tells nothing.
+    training_kind = models.CharField(max_length=250, null=True, editable=False)
+    seconds_per_step = models.FloatField(null=True, editable=False)
     cost_usd = models.DecimalField(max_digits=12, decimal_places=4, default=Decimal(0))
     metadata = models.JSONField(default=dict)
 
@@ -148,7 +154,13 @@ class Job(Stateful):
                 name="job_ended",
                 condition=Q(completed_at__isnull=False),
             ),
-            # Estimates: how long jobs on this hardware took lately.
+            # Estimates: how long a step of such a training took lately, from the index alone.
+            models.Index(
+                fields=["provider", "hardware_profile", "training_kind", "-completed_at", "seconds_per_step"],
+                name="job_pace",
+                condition=Q(seconds_per_step__isnull=False),
+            ),
+            # Waits: how long jobs on this hardware took lately.
             models.Index(
                 fields=["provider", "hardware_profile", "-completed_at"],
                 name="job_finished",
@@ -168,6 +180,12 @@ class Job(Stateful):
     def is_terminal(self) -> bool:
         """Whether the job has ended."""
         return self.status in TERMINAL
+
+    @property
+    def estimated_cost_range(self) -> dict[str, Decimal] | None:
+        """Return both ends of the estimate in US dollars; None when it is not known."""
+        high, low = self.estimated_cost_usd, self.estimated_cost_low_usd
+        return None if high is None else {"low": high if low is None else low, "high": high}
 
     @property
     def cost_in_words(self) -> str:

@@ -105,6 +105,8 @@ class Snapshot:
     log: str | None = None
     #: The provider has deleted input, output and log.
     data_removed: bool = False
+    #: Of a completed training: the step at which it began, as its log says.
+    first_step: int | None = None
 
     def __post_init__(self) -> None:
         """Move what can't be true to the metadata."""

@@ -8,11 +8,11 @@ from typing import Any
 from rest_framework import serializers
 
 from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField
+from jobs.api.serializers import RangeSerializer
 from jobs.models import Organization
 from jobs.permissions import AnyUser
 from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
 from queueing.statuses import WAITING, EntryStatus
-from queueing.waiting.estimates import Wait
 from queueing.waiting.explain import Explained
 from queueing.waiting.positions import NOT_WAITING, waiting_facts
 
@@ -91,13 +91,6 @@ class BlockerSerializer(serializers.Serializer[Explained]):
     sentence = serializers.CharField()
     holders = HolderSerializer(many=True)
     lifted_by = serializers.CharField()
-
-
-class RangeSerializer(serializers.Serializer[Wait]):
-    """The first and third quartile of the expected wait in seconds, from the durations of past jobs."""
-
-    low = serializers.FloatField()
-    high = serializers.FloatField()
 
 
 class PositionSerializer(serializers.Serializer[Any]):

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 
 from jobs.dashboard.navigation import live_page
-from jobs.dashboard.rows import LABELS, duration
+from jobs.dashboard.rows import LABELS, duration, expected_cost
 from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
 from jobs.providers import NAMES
 from jobs.roles import MANAGERS, SUBMITTERS
@@ -85,6 +85,8 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
             **facts,
             **_chip(entry),
             "why": _why(facts, is_stoppable),
+            "cost": expected_cost(entry.job),
+            "cost_source": entry.job.estimate_source,
             "wait": _in_words(facts["estimated_wait_seconds"]),
             "hold": holds.get(entry.job_id) if is_stoppable else None,
             "may_reorder": manages and is_stoppable,

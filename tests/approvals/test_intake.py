@@ -15,6 +15,8 @@ from django_q.models import OrmQ
 from approvals.intake import SubmissionRequest, forecast, submit
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.errors import Conflict
+from jobs.configs.reading import read_config
+from jobs.costs.pace import kind_of
 from jobs.models import IdempotencyKey, Job, JobEvent, ProviderConfig
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry
@@ -112,25 +114,17 @@ def test_the_cost_is_estimated_from_steps_and_price(submission_request: MakeWish
     assert submit(submission_request()).job.estimated_cost_usd == Decimal("0.2000")
 
 
-def test_past_jobs_tell_better_how_long_a_step_takes(submission_request: MakeWish) -> None:
+def test_rules_go_by_the_upper_end_of_the_estimate(submission_request: MakeWish) -> None:
     ProviderConfig.objects.create(name="local", cost_per_second={"cpu": 0.01}, seconds_per_step=2)
-    end = timezone.now()
-    for seconds in (70, 80, 90):
-        make_job(status="completed", total_steps=10, started_at=end - timedelta(seconds=seconds), completed_at=end)
-    assert submit(submission_request()).job.estimated_cost_usd == Decimal("0.8000")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "steps", "cost"),
-    [(-600, 1000, "0.2000"), (0, 1000, "0.2000"), (60, 100, "0.2000"), (61, 100, "0.0610"), (30.3, 101, "0.0300")],
-)
-def test_only_a_run_that_hangs_together_tells(
-    submission_request: MakeWish, seconds: float, steps: int, cost: str
-) -> None:
-    ProviderConfig.objects.create(name="local", cost_per_second={"cpu": 0.01}, seconds_per_step=2)
-    end = timezone.now()
-    make_job(status="completed", total_steps=steps, started_at=end - timedelta(seconds=seconds), completed_at=end)
-    assert submit(submission_request()).job.estimated_cost_usd == Decimal(cost)
+    ApprovalRule.objects.create(name="dear", cost_exceeds=Decimal("0.30"))
+    kind = kind_of(read_config({"max_train_steps": 10}))
+    for seconds in (1, 1, 4, 4, 4):
+        make_job(status="completed", training_kind=kind, seconds_per_step=seconds)
+    outcome = submit(submission_request())
+    assert outcome.approval is not None
+    assert "It will cost about $0.40" in outcome.approval.reason
+    assert outcome.job.estimated_cost_range == {"low": Decimal("0.1000"), "high": Decimal("0.4000")}
+    assert outcome.job.estimate_source == "from 5 runs of a model without a name on cpu"
 
 
 def test_a_cost_that_is_not_known_is_held_by_a_cost_rule(submission_request: MakeWish) -> None:

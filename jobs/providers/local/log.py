@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cloudtrain_site.encryption import SecretScrubber
 from jobs.providers.base import NO_SECRETS, LogSlice
+from jobs.providers.first_step import first_step
 from jobs.providers.local.files import NotRegularFileError, open_regular
 from jobs.providers.progress import ANSI, CONTROL, Progress, read_progress
 
@@ -17,6 +18,8 @@ REPLACED = "The training replaced its log by something that is no readable file;
 TAIL_BYTES = 256_000
 #: A longer line is read without waiting for its end.
 MAX_LINE_BYTES = 64_000
+#: A longer preparation than fits leaves it unknown at which step a training began.
+BEGINNING_BYTES = 16_000_000
 MAX_FOLLOWED_LOGS = 256
 FINAL_LINES_READ_BYTES = 8_000
 MAX_FINAL_LINES = 3
@@ -47,6 +50,15 @@ def follow_progress(log: Path) -> Progress | None:
         known = read_progress(_text(data[:complete]), before=known)
     _remember_offset(log, offset + complete, known)
     return read_progress(_text(data[complete:]), before=known) if data[complete:] else known
+
+
+def began_at_step(log: Path, total: int | None) -> int | None:
+    """Return the step at which the training began, as its log's beginning says; None when it doesn't."""
+    try:
+        with open_regular(log) as file:
+            return first_step(_text(file.read(BEGINNING_BYTES)), total)
+    except (FileNotFoundError, NotRegularFileError):
+        return None
 
 
 def stop_following(log: Path) -> None:

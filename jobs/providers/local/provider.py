@@ -29,7 +29,7 @@ from jobs.providers.local import dataset, log
 from jobs.providers.local import runner as local_runner
 from jobs.providers.local.folder import JobFolder, Start, disk_errors, find_marked
 from jobs.providers.local.status import State, enforce_cancel, read_state, start_of, state_without_folder, stop
-from jobs.statuses import ACTIVE
+from jobs.statuses import ACTIVE, JobStatus
 
 logger = logging.getLogger("simpletuner.cloud.providers")
 
@@ -180,7 +180,8 @@ class LocalProvider:
         return Snapshot(folder.job_id, state.status, completed_at=datetime.now(UTC), error_message=state.error)
 
     def _snapshot(self, folder: JobFolder, state: State) -> Snapshot:
-        start, end = state.start, state.end
+        start, end, progress = state.start, state.end, log.follow_progress(folder.log)
+        has_completed = state.status == JobStatus.COMPLETED
         snapshot = Snapshot(
             external_id=folder.job_id,
             status=state.status,
@@ -189,8 +190,9 @@ class LocalProvider:
             completed_at=max(end.ended_at, start.started_at) if start and end else None,
             error_message=state.error,
             output_url=folder.output.as_uri() if end and folder.has_output() else None,
-            progress=log.follow_progress(folder.log),
+            progress=progress,
             metadata=start.metadata if start and not start.is_damaged else {},
+            first_step=log.began_at_step(folder.log, progress.total) if progress and has_completed else None,
         )
         if end:
             log.stop_following(folder.log)

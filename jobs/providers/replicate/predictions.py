@@ -15,8 +15,9 @@ from cloudtrain_site.redaction import is_secret_name, mask_secrets
 from jobs.configs.reading import full_name, keys_of, read_config, value_of
 from jobs.providers.base import DiscoveredTraining, ProviderError, Snapshot, TrainingSpec
 from jobs.providers.figures import is_moment
+from jobs.providers.first_step import first_step
 from jobs.providers.progress import read_progress
-from jobs.statuses import ACTIVE, PROVIDER_WORDS
+from jobs.statuses import ACTIVE, PROVIDER_WORDS, JobStatus
 from jobs.validators import made_plain
 
 logger = logging.getLogger("simpletuner.cloud.providers")
@@ -51,6 +52,7 @@ def read_snapshot(body: Any) -> Snapshot:
     log = _text(body.get("logs"))
     metrics = body.get("metrics")
     seconds = _number(metrics.get("predict_time")) if isinstance(metrics, Mapping) else None
+    progress = read_progress(log[-PROGRESS_TAIL_CHARACTERS:]) if log else None
     return Snapshot(
         external_id=body["id"],
         status=status,
@@ -58,12 +60,13 @@ def read_snapshot(body: Any) -> Snapshot:
         completed_at=_moment(body.get("completed_at")) if status not in ACTIVE else None,
         error_message=_text(body.get("error")) or None,
         output_url=next(iter(_outputs(body.get("output"))), None),
-        progress=read_progress(log[-PROGRESS_TAIL_CHARACTERS:]) if log else None,
+        progress=progress,
         metadata=_metadata(body),
         billed_seconds=seconds,
         hardware=profile_of(_text(body.get("model"))),
         log=log or None,
         data_removed=body.get("data_removed") is True,
+        first_step=first_step(log, progress.total) if progress and status == JobStatus.COMPLETED else None,
     )
 
 

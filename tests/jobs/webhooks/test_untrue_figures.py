@@ -1,4 +1,4 @@
-"""What a provider says of times and seconds that can't be true."""
+"""What a provider says of times and seconds: what can't be true, and what the next estimate makes of it."""
 
 from __future__ import annotations
 
@@ -84,3 +84,48 @@ def test_the_page_says_that_a_cost_and_a_duration_are_not_known(
     assert page.count("Not known") == 2
     deliver(body_of(job, "succeeded", metrics={"predict_time": 60}), delivery="msg_2")
     assert "$0.60" in client.get(f"/jobs/{job.pk}").content.decode()
+
+
+RESUMED = (
+    "  - Steps completed: 25000\nEpoch 5/5, Steps:  83%|########3 | 25000/30000 [00:00<?, ?it/s]\n"
+    "Epoch 5/5, Steps: 100%|##########| 30000/30000 [50:00<00:00,  1.67it/s, lr=1e-5, step_loss=0.1]\n"
+)
+CONFIG = {"model_family": "flux", "model_type": "lora", "max_train_steps": 30_000}
+
+
+def foretold(client: APIClient) -> dict[str, Any]:
+    """Return what a dry run says of 30,000 fresh steps."""
+    body = {"config": CONFIG, "hardware_profile": "h100", "dry_run": True}
+    answer: dict[str, Any] = client.post("/api/cloud/jobs/submit?provider=replicate", body, format="json").json()
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("minutes", "log", "seconds", "source"),
+    [
+        (50, RESUMED, 18_000, "from 5 runs of flux LoRA on h100"),
+        # The clocks differ: it tells nothing.
+        (-10, RESUMED, 30_000, "operator's figure"),
+    ],
+)
+def test_the_next_estimate_goes_by_the_steps_that_a_run_made_itself(
+    deliver: Deliver,
+    at_replicate: MakeJob,
+    replicate_config: ProviderConfig,
+    client_of: ClientOf,
+    alice: User,
+    minutes: int,
+    log: str,
+    seconds: int,
+    source: str,
+) -> None:
+    end = timezone.now() - timedelta(minutes=1)
+    told = {"started_at": (end - timedelta(minutes=minutes)).isoformat(), "completed_at": end.isoformat()}
+    for number in range(5):
+        job = at_replicate(config={**CONFIG, "--resume-from-checkpoint": "latest"}, queued_at=end - timedelta(hours=2))
+        deliver(body_of(job, "succeeded", logs=log, **told), delivery=f"msg_{number}")
+    foreseen = foretold(client_of(alice))
+    assert foreseen["estimated_seconds_range"] == {"low": pytest.approx(seconds), "high": pytest.approx(seconds)}
+    assert foreseen["estimated_seconds"] == pytest.approx(seconds)
+    assert foreseen["estimated_cost_usd"] == pytest.approx(seconds / 100, abs=0.0001)
+    assert (foreseen["estimate_source"], foreseen["estimate_doubt"]) == (source, None)

@@ -1,0 +1,274 @@
+"""What a training will probably take and cost, and what that is from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+
+from cloudtrain_site.states import Source
+from jobs import lifecycle
+from jobs.configs.reading import read_config
+from jobs.costs.estimates import OPERATORS_FIGURE, Range, estimate, rate_of
+from jobs.costs.pace import kind_of
+from jobs.models import Job, ProviderConfig
+from jobs.providers.base import Snapshot
+from jobs.providers.progress import read_progress
+from jobs.sample_trainer.config import read_settings
+from jobs.sample_trainer.errors import ConfigError
+from jobs.statuses import JobStatus
+from tests.jobs.configs.test_reading import CONFIGS
+
+MakeJob = Callable[..., Job]
+FLUX: dict[str, Any] = {
+    "model_family": "flux",
+    "model_type": "lora",
+    "resolution": 1024,
+    "train_batch_size": 1,
+    "max_train_steps": 1000,
+}
+BAR = "Epoch 1/1, Steps: 100%|####| {step}/{total} [10:00<00:00,  4.0it/s, lr=0.0001, step_loss=0.5]\n"
+
+
+@pytest.fixture
+def provider(db: None) -> ProviderConfig:
+    """Two seconds a step by the operator's figure, and a cent a second on the one machine with a price."""
+    return ProviderConfig(name="replicate", seconds_per_step=2, cost_per_second={"h100": 0.01})
+
+
+@pytest.fixture
+def ran(make_job: MakeJob) -> Callable[..., Job]:
+    """A run of `config` that completed: `steps` in so many seconds. Told by its provider as by any other."""
+
+    def run(config: dict[str, Any] = FLUX, *, steps: int = 1000, seconds: float = 600, **said: Any) -> Job:
+        end = timezone.now() - timedelta(seconds=1)
+        start = end - timedelta(seconds=seconds)
+        job = make_job(
+            provider="replicate", hardware_profile="h100", config=config, status=JobStatus.RUNNING, started_at=start
+        )
+        defaults: dict[str, Any] = {
+            "status": JobStatus.COMPLETED,
+            "started_at": start,
+            "completed_at": end,
+            "progress": read_progress(BAR.format(step=steps, total=steps)),
+        }
+        lifecycle.apply_snapshot(job, Snapshot(f"x-{job.pk}", **{**defaults, **said}), source=Source.POLL)
+        return job
+
+    return run
+
+
+def seconds_of(provider: ProviderConfig, config: dict[str, Any] = FLUX, hardware: str = "h100") -> tuple[float, float]:
+    seconds = estimate(provider, config, hardware).seconds
+    assert seconds is not None
+    return seconds.low, seconds.high
+
+
+def test_without_runs_the_operators_figure_counts(provider: ProviderConfig) -> None:
+    expected = estimate(provider, FLUX, "h100")
+    assert (expected.seconds, expected.source, expected.doubt) == (Range(2000, 2000), OPERATORS_FIGURE, "")
+    assert expected.cost == Range(Decimal("20.0000"), Decimal("20.0000"))
+
+
+def test_of_fewer_than_five_runs_none_lowers_the_operators_figure(
+    provider: ProviderConfig, ran: Callable[..., Job]
+) -> None:
+    for _ in range(4):
+        ran(seconds=600)
+    assert seconds_of(provider) == (2000, 2000)
+    assert (
+        estimate(provider, FLUX, "h100").source == f"{OPERATORS_FIGURE} and 4 runs of flux LoRA at 1024 pixels on h100"
+    )
+    ran(seconds=600)
+    assert seconds_of(provider) == pytest.approx((600, 600))
+    assert estimate(provider, FLUX, "h100").source == "from 5 runs of flux LoRA at 1024 pixels on h100"
+
+
+def test_a_slower_run_raises_the_estimate_at_once(provider: ProviderConfig, ran: Callable[..., Job]) -> None:
+    ran(seconds=5000)
+    assert seconds_of(provider) == pytest.approx((5000, 5000))
+
+
+def test_the_range_holds_eight_of_ten_runs(provider: ProviderConfig, ran: Callable[..., Job]) -> None:
+    for seconds in range(100, 2101, 100):
+        ran(seconds=seconds)
+    assert seconds_of(provider) == pytest.approx((390, 1910))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model_family": "sdxl"},
+        {"model_type": "full"},
+        {"resolution": 256},
+        {"train_batch_size": 4},
+        {"gradient_accumulation_steps": 4},
+    ],
+)
+def test_no_quick_run_lowers_the_estimate_of_another_kind(
+    provider: ProviderConfig, ran: Callable[..., Job], other: dict[str, Any]
+) -> None:
+    for _ in range(5):
+        ran({**FLUX, **other}, seconds=61)
+    assert seconds_of(provider) == (2000, 2000)
+    assert seconds_of(provider, {**FLUX, **other}) == pytest.approx((61, 61))
+
+
+def test_runs_of_one_kind_count_whatever_their_spelling_and_length(
+    provider: ProviderConfig, ran: Callable[..., Job]
+) -> None:
+    for _ in range(5):
+        ran({"--model-family": "FLUX", "model_type": "lora", "resolution": 1.0, "--train_batch_size": "1"}, seconds=900)
+    assert seconds_of(provider, {**FLUX, "max_train_steps": 10}) == pytest.approx((9, 9))
+    assert seconds_of(provider, FLUX, "l40s") == (2000, 2000)
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds", "said"),
+    [
+        (1000, -600, {}),
+        (1000, 0, {}),
+        (100, 59, {}),
+        (1001, 600, {}),
+        (1000, 600, {"status": JobStatus.FAILED}),
+        (1000, 600, {"progress": None}),
+        (1000, 600, {"hardware": "l40s"}),
+        (1000, 600, {"completed_at": timezone.now() + timedelta(days=900)}),
+        (1000, 600, {"first_step": 1000}),
+    ],
+)
+def test_a_run_that_does_not_hang_together_tells_nothing(
+    provider: ProviderConfig, ran: Callable[..., Job], steps: int, seconds: float, said: dict[str, Any]
+) -> None:
+    for _ in range(5):
+        assert ran(steps=steps, seconds=seconds, **said).seconds_per_step is None
+    assert seconds_of(provider) == (2000, 2000)
+
+
+@pytest.mark.parametrize(("steps", "seconds"), [(1000, 61), (101, 5), (2, 61)])
+def test_a_run_of_a_minute_or_a_hundred_steps_tells(ran: Callable[..., Job], steps: int, seconds: float) -> None:
+    assert ran(steps=steps, seconds=seconds).seconds_per_step == pytest.approx(seconds / steps, rel=0.01)
+
+
+def test_a_run_that_ended_early_counts_the_steps_that_it_made(ran: Callable[..., Job]) -> None:
+    early = read_progress(BAR.format(step=500, total=1000))
+    assert ran(seconds=600, progress=early).seconds_per_step == pytest.approx(1.2)
+
+
+def test_a_run_that_goes_on_counts_the_steps_that_it_made_itself(
+    provider: ProviderConfig, ran: Callable[..., Job]
+) -> None:
+    resumed = {**FLUX, "max_train_steps": 30_000, "resume_from_checkpoint": "latest"}
+    for _ in range(5):
+        ran(resumed, steps=30_000, seconds=3000, first_step=25_000)
+    assert seconds_of(provider, {**FLUX, "max_train_steps": 30_000}) == pytest.approx((18_000, 18_000))
+
+
+def test_a_run_that_may_have_gone_on_from_nobody_knows_where_tells_nothing(ran: Callable[..., Job]) -> None:
+    resumed = {**FLUX, "resume_from_checkpoint": "latest"}
+    assert ran(resumed).seconds_per_step is None
+    assert ran(resumed, first_step=0).seconds_per_step == pytest.approx(0.6)
+
+
+def test_a_log_that_comes_after_the_end_tells_too(ran: Callable[..., Job]) -> None:
+    job = ran({**FLUX, "resume_from_checkpoint": "latest"}, progress=None)
+    told = read_progress(BAR.format(step=1000, total=1000))
+    late = Snapshot(f"x-{job.pk}", JobStatus.COMPLETED, progress=told, first_step=500)
+    assert lifecycle.apply_final_details(job, late)
+    assert Job.objects.get().seconds_per_step == pytest.approx(1.2)
+    job.refresh_from_db()
+    lifecycle.apply_final_details(job, Snapshot(f"x-{job.pk}", JobStatus.COMPLETED, output_url="https://a.example/x"))
+    assert Job.objects.get().seconds_per_step == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize("family", ["a\u202eb", "x" * 500, "<b>", "a\nb"])
+def test_a_name_that_its_submitter_made_up_is_not_shown_to_reviewers(
+    provider: ProviderConfig, ran: Callable[..., Job], family: str
+) -> None:
+    config = {**FLUX, "model_family": family}
+    assert ran(config).training_kind
+    assert estimate(provider, config, "h100").source.endswith("1 run of LoRA at 1024 pixels on h100")
+
+
+def test_without_an_operators_figure_runs_alone_tell(provider: ProviderConfig, ran: Callable[..., Job]) -> None:
+    provider.seconds_per_step = 0
+    expected = estimate(provider, FLUX, "h100")
+    assert (expected.seconds, expected.cost) == (None, None)
+    assert expected.doubt.startswith("no run of flux LoRA at 1024 pixels on h100 has ended")
+    ran(seconds=600)
+    expected = estimate(provider, FLUX, "h100")
+    assert seconds_of(provider) == pytest.approx((600, 600))
+    assert expected.source == "from 1 run of flux LoRA at 1024 pixels on h100"
+
+
+@pytest.mark.parametrize("figure", [float("nan"), float("inf"), -1])
+def test_an_operators_figure_that_is_none_is_none(provider: ProviderConfig, figure: float) -> None:
+    provider.seconds_per_step = figure
+    assert estimate(provider, FLUX, "h100").seconds is None
+
+
+@pytest.mark.parametrize("price", ["many", float("nan"), float("inf"), -1, None, True])
+def test_a_price_that_is_none_is_not_known(provider: ProviderConfig, price: Any) -> None:
+    provider.cost_per_second = {"h100": price}
+    assert rate_of(provider, "h100") is None
+    assert estimate(provider, FLUX, "h100").doubt == "there is no price for h100."
+
+
+def test_what_is_longer_or_dearer_than_can_be_is_not_known(provider: ProviderConfig) -> None:
+    longest = estimate(provider, {**FLUX, "max_train_steps": 2**31 - 1}, "h100")
+    assert (longest.seconds, longest.cost) == (None, None)
+    assert longest.doubt == "2,147,483,647 steps would take longer than 116 days."
+    provider.cost_per_second = {"h100": 10**7}
+    assert estimate(provider, FLUX, "h100").doubt == "it is more than can be stored."
+
+
+@pytest.mark.parametrize(("key", "value"), [("train_batch_size", "two"), ("MODEL_TYPE", "full"), ("resolution", True)])
+def test_a_setting_that_can_not_be_read_makes_the_cost_not_known(
+    provider: ProviderConfig, key: str, value: Any
+) -> None:
+    expected = estimate(provider, {**FLUX, key: value}, "h100")
+    assert (expected.seconds, expected.cost) == (None, None)
+    assert key in expected.doubt
+
+
+def test_an_estimate_reads_no_more_than_its_sample(provider: ProviderConfig, ran: Callable[..., Job]) -> None:
+    ran()
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        estimate(provider, FLUX, "h100")
+    [query] = queries.captured_queries
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {'QUERY PLAN ' if connection.vendor == 'sqlite' else ''}{query['sql']}")
+        plan = str(cursor.fetchall())
+    assert "job_pace" in plan or connection.vendor != "sqlite"
+    assert "LIMIT 20" in query["sql"]
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@given(config=CONFIGS)
+def test_an_estimate_is_for_what_the_sample_trainer_does(
+    config: dict[str, Any], provider: ProviderConfig, tmp_path: Path
+) -> None:
+    expected = estimate(provider, config, "h100")
+    if expected.cost is None:
+        assert expected.doubt  # held by each rule about cost, which says why
+        return
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    try:
+        does = read_settings(path)
+    except ConfigError:
+        return  # it makes none
+    assert expected.seconds == Range(2 * does.steps, 2 * does.steps)
+    alike = {"max_train_steps": does.steps, "train_batch_size": does.batch_size}
+    assert kind_of(read_config(config)) in (kind_of(read_config(alike)), kind_of(read_config({})))
