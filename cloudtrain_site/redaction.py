@@ -92,9 +92,10 @@ class _KnownSecrets:
 
     def add(self, value: str) -> None:
         if len(value) >= MIN_KNOWN_LENGTH and value not in self.values:
+            self.values = (*self.values, value)
+            written = {*self.values, *(json.dumps(known)[1:-1] for known in self.values)}
             # The longest first: one may be a part of another.
-            self.values = tuple(sorted((*self.values, value), key=len, reverse=True))
-            self.written = tuple({*self.values, *(json.dumps(known)[1:-1] for known in self.values)})
+            self.written = tuple(sorted(written, key=len, reverse=True))
 
 
 _known = _KnownSecrets()
