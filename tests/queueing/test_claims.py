@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle
-from jobs.models import DatasetUpload, JobEvent, Organization
+from jobs.models import DatasetUpload, Job, JobEvent, Organization
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing import claims, dispatch, passes
@@ -42,6 +42,37 @@ def limit(**fields: Any) -> None:
 @pytest.mark.parametrize(("role", "priority"), [("viewer", 0), ("researcher", 10), ("lead", 20), ("admin", 30)])
 def test_priority_comes_from_the_submitters_role(enqueue: Enqueue, role: str, priority: int) -> None:
     assert enqueue(role=Role(role)).priority == priority
+
+
+def test_who_has_no_role_has_no_priority(make_job: Callable[..., Job]) -> None:
+    entry = claims.enqueue(make_job(), role=None, held=False, actor=SYSTEM, source=Source.API)
+    assert (entry.priority, entry.turn) == (0, entry.enqueued_at.timestamp())
+
+
+def test_what_cannot_be_put_on_record_is_not_done(
+    enqueue: Enqueue, make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = enqueue()
+
+    def crash(*given: Any) -> None:
+        raise RuntimeError("its history can't be written")
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(claims, "record_in_history", crash)
+        claims.claim_next()
+    assert status_of(waiting) == EntryStatus.PENDING
+    (entry,) = claims.claim_next()
+    unconfirmed, job = missing(entry, minutes=11), make_job()
+    monkeypatch.setattr(claims, "record_in_history", crash)
+    before = QueueEntry.objects.values().get()
+    for change in (
+        lambda: claims.enqueue(job, role=None, held=False, actor=SYSTEM, source=Source.API),
+        lambda: claims.postpone_search(unconfirmed, "not there"),
+        lambda: claims.set_priority(unconfirmed, 50, actor=SYSTEM, source=Source.API, reason="deadline"),
+    ):
+        with pytest.raises(RuntimeError):
+            change()
+    assert QueueEntry.objects.values().get() == before
 
 
 def test_a_job_has_one_live_entry(enqueue: Enqueue) -> None:
@@ -111,6 +142,13 @@ def test_an_entry_that_left_the_queue_keeps_its_priority(enqueue: Enqueue) -> No
     claims.end(entry.job)
     assert not claims.set_priority(stale, 50, actor=SYSTEM, source=Source.API, reason="late")
     assert not claims.set_priority(QueueEntry.objects.get(), 50, actor=SYSTEM, source=Source.API, reason="later still")
+    assert QueueEntry.objects.get().priority_override is None
+
+
+def test_an_override_of_what_has_moved_on_is_asked_for_again(enqueue: Enqueue) -> None:
+    stale = enqueue()
+    claims.claim_next()
+    assert not claims.set_priority(stale, 50, actor=SYSTEM, source=Source.API, reason="late")
     assert QueueEntry.objects.get().priority_override is None
 
 
@@ -222,6 +260,8 @@ def test_of_two_who_take_over_one_wins(enqueue: Enqueue) -> None:
     first, second = QueueEntry.objects.get(), QueueEntry.objects.get()
     assert claims.reclaim(first)
     assert not claims.reclaim(second)
+    QueueEntry.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert not claims.reclaim(second), "nor when the winner has died as well: it has to look again"
 
 
 def seconds_until(moment: datetime | None) -> int:
@@ -315,6 +355,15 @@ def test_what_was_unconfirmed_and_turned_up_is_so_no_more(enqueue: Enqueue) -> N
     assert claims.confirm(QueueEntry.objects.get())
     kept = QueueEntry.objects.get()
     assert (kept.status, kept.unconfirmed_at, kept.lease_until, kept.last_error) == ("running", None, None, "")
+    assert not claims.postpone_search(kept, "not there"), "it has its slot, and nothing to be searched for"
+
+
+def test_a_claim_without_a_time_is_missing_since_the_job_came(enqueue: Enqueue) -> None:
+    enqueue()
+    claims.claim_next()
+    QueueEntry.objects.update(dispatched_at=None, enqueued_at=timezone.now() - timedelta(minutes=11))
+    assert claims.postpone_search(QueueEntry.objects.select_related("job").get(), "not there")
+    assert QueueEntry.objects.get().unconfirmed_at is not None
 
 
 def resubmit(entry: QueueEntry) -> bool:
@@ -384,6 +433,9 @@ def test_an_entry_that_changed_since_it_was_read_is_ended_all_the_same(enqueue: 
     assert claims.end(stale.job, entry=stale)
     assert not claims.end(stale.job, entry=stale)
     assert status_of(stale) == EntryStatus.FAILED
+    fresh = enqueue()
+    lifecycle.finish(fresh.job, JobStatus.FAILED, actor=SYSTEM, source=Source.LOOP, reason="no")
+    assert claims.end(fresh.job, entry=fresh)
 
 
 def test_news_of_the_end_frees_the_slot(enqueue: Enqueue, django_capture_on_commit_callbacks: Any) -> None:
