@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -240,7 +241,8 @@ def test_no_nesting_exhausts_the_stack() -> None:
 @pytest.mark.parametrize(("depth", "shown"), [(40, "visible"), (41, "***")])
 def test_forty_levels_are_shown_and_deeper_ones_are_not(depth: int, shown: str) -> None:
     for wrap in (lambda inner: [inner], lambda inner: {"deeper": inner}):
-        value, wanted = "visible", shown
+        value: Any = "visible"
+        wanted: Any = shown
         for level in range(depth):
             value = wrap(value)
             wanted = wrap(wanted) if shown == "visible" or level else wanted

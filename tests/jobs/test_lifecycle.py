@@ -260,7 +260,7 @@ def test_a_secret_that_the_provider_repeats_is_not_kept(make_job: MakeJob, caplo
     job = make_job(
         status=JobStatus.RUNNING, external_id="x-1", sealed=sealed_columns(config={"hub_token": secret})["sealed"]
     )
-    said = {"error_message": f"no {secret}", "output_url": f"https://example.org/{secret}/x"}
+    said: dict[str, Any] = {"error_message": f"no {secret}", "output_url": f"https://example.org/{secret}/x"}
     progress = read_progress(f"{secret} is wrong\n")
     with caplog.at_level("DEBUG"):
         lifecycle.apply_snapshot(job, Snapshot("x-1", JobStatus.RUNNING, progress=progress, **said), source="poll")

@@ -211,7 +211,7 @@ def test_what_another_process_stored_meanwhile_is_counted_and_the_rest_is_stored
     """It looked for the first one before the other process had stored it."""
     doubled, new = at_replicate(), at_replicate()
     inbox.process_batch([incoming(body_of(doubled), secret, "msg_1")])
-    looked = []
+    looked: list[str] = []
 
     def look_too_early(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         if not looked and sql.startswith("SELECT") and "msg_1" in (params or ()):
@@ -278,7 +278,11 @@ def test_the_notice_that_webhooks_are_missing_ends_with_the_first_good_one(
 
 def test_a_payload_is_kept_without_input_and_log_and_with_its_decimals(deliver: Deliver, at_replicate: MakeJob) -> None:
     """Replicate's `predict_time` is a decimal number always."""
-    told = {"input": {"hub_token": "hf_abcdefgh12345678"}, "logs": "one\n", "metrics": {"predict_time": 12.25}}
+    told: dict[str, Any] = {
+        "input": {"hub_token": "hf_abcdefgh12345678"},
+        "logs": "one\n",
+        "metrics": {"predict_time": 12.25},
+    }
     assert deliver(body_of(at_replicate(), **told)) == 200
     payload = WebhookDelivery.objects.get().payload
     assert payload == {"id": Job.objects.get().external_id, "status": "processing", "metrics": {"predict_time": 12.25}}
