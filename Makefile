@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Of the demo: local, or replicate for trainings at a stand-in for Replicate.
 PROVIDER ?= local
+# Of the mutants: so many of each module; 0 is all.
+SAMPLE ?= 0
 
 # More workers than cores: many tests wait for a process or a deadline. The tests of a file share what they start.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile
@@ -21,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # No options of whoever makes them, such as an index, get into the files.
 PIN := CUSTOM_COMPILE_COMMAND="make pins" $(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-emit-options
 
-.PHONY: demo test long check install install-dev run bench quick postgresql pins clean no-flaky-yet
+.PHONY: demo test long check install install-dev run bench quick mutants postgresql pins clean no-flaky-yet
 
 demo: install
 	DEMO_PROVIDER=$(PROVIDER) $(BIN)/python examples/demo.py
@@ -59,6 +61,11 @@ check: install-dev
 
 bench: install-dev
 	for bench in bench/bench_*.py; do PYTHONPATH=. $(BIN)/python $$bench || exit 1; done
+
+# Which small changes of the modules that decide no test notices; about an hour. `make mutants MODULE=queueing/claims.py`
+# tries one of them, SAMPLE=40 forty mutants of each.
+mutants: install-dev
+	nice -n 19 $(BIN)/python -m tests.mutants $(MODULE) --sample $(SAMPLE)
 
 # Once, also when several of the targets above are made.
 no-flaky-yet:

@@ -1,0 +1,62 @@
+"""The modules that decide, each with the tests that are nearest to it, and those further away that are asked next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Nearby:
+    nearest: tuple[str, ...]
+    further: tuple[str, ...] = ()
+
+
+MODULES = {
+    "queueing/claims.py": Nearby(
+        ("tests/queueing/test_claims.py", "tests/queueing/test_dispatch.py"),
+        ("tests/queueing", "tests/jobs/providers/replicate/test_queue.py"),
+    ),
+    "queueing/dispatch.py": Nearby(
+        ("tests/queueing/test_dispatch.py", "tests/jobs/test_no_secret_in_clear.py"),
+        ("tests/queueing", "tests/jobs/providers/replicate/test_queue.py", "tests/approvals/test_dispatch_guard.py"),
+    ),
+    "jobs/lifecycle.py": Nearby(
+        ("tests/jobs/test_lifecycle.py",),
+        ("tests/jobs", "tests/queueing/test_dispatch.py", "tests/queueing/test_transfers.py"),
+    ),
+    "jobs/sync/apply.py": Nearby(
+        ("tests/jobs/sync", "tests/jobs/providers/replicate/test_sync.py"), ("tests/jobs/webhooks",)
+    ),
+    "jobs/webhooks/inbox.py": Nearby(("tests/jobs/webhooks",), ("tests/jobs/test_no_secret_in_clear.py",)),
+    "jobs/webhooks/signatures.py": Nearby(
+        ("tests/jobs/webhooks/test_signatures.py",), ("tests/jobs/webhooks/test_views.py",)
+    ),
+    "jobs/permissions.py": Nearby(
+        ("tests/jobs/test_permissions.py",), ("tests/jobs/api", "tests/jobs/dashboard", "tests/test_strangers_walk.py")
+    ),
+    "cloudtrain_site/states.py": Nearby(("tests/cloudtrain_site/test_states.py",), ("tests/jobs/test_lifecycle.py",)),
+    "approvals/expiry.py": Nearby(("tests/approvals/test_expiry.py", "tests/approvals/test_races.py")),
+    "approvals/reviewers.py": Nearby(
+        ("tests/approvals/test_decisions.py", "tests/approvals/test_several_approvals.py"), ("tests/approvals",)
+    ),
+    "queueing/policy.py": Nearby(("tests/queueing/test_policy.py",), ("tests/queueing",)),
+    "cloudtrain_site/redaction.py": Nearby(
+        ("tests/cloudtrain_site/test_redaction.py",),
+        ("tests/cloudtrain_site/structured_logging", "tests/jobs/test_no_secret_in_clear.py"),
+    ),
+    "cloudtrain_site/events/store.py": Nearby(
+        ("tests/cloudtrain_site/events/test_publish.py", "tests/cloudtrain_site/events/test_relay.py"),
+        ("tests/cloudtrain_site/events",),
+    ),
+    "jobs/providers/progress.py": Nearby(
+        ("tests/jobs/providers/test_progress.py", "tests/jobs/providers/test_trainers_logs.py"),
+        ("tests/jobs/test_curves.py",),
+    ),
+    "approvals/rules/evaluation.py": Nearby(
+        ("tests/approvals/rules/test_evaluation.py",), ("tests/approvals/rules", "tests/approvals/test_intake.py")
+    ),
+    "approvals/decisions.py": Nearby(
+        ("tests/approvals/test_decisions.py", "tests/approvals/test_several_approvals.py"), ("tests/approvals",)
+    ),
+    "jobs/costs/estimates.py": Nearby(("tests/jobs/costs",), ("tests/jobs/configs", "tests/approvals")),
+}
