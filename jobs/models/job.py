@@ -231,8 +231,8 @@ class Job(Stateful):
         self.record(Change.of(self, self.status, self.status, actor=actor, source=source, reason=reason))
 
     def announce(self, change: Change) -> None:
-        """Send `job_status_changed` to the rooms above."""
-        signals.job_status_changed.send(sender=Job, job=self, change=change)
+        """Send `job_status_changed` to the rooms above. A receiver that fails is logged, and keeps it from no other."""
+        signals.job_status_changed.send_robust(sender=Job, job=self, change=change)
 
 
 class JobEvent(models.Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from django.utils import timezone
 
 from cloudtrain_site.correlation_ids import correlation, get_correlation_id
 from cloudtrain_site.database.unit_of_work import unit_of_work
-from cloudtrain_site.states import SYSTEM, Actor, Source, change_state
+from cloudtrain_site.states import SYSTEM, Actor, Change, Source, change_state, move_all
 from jobs import signals
 from jobs.models import Job, JobEvent
 from jobs.statuses import JobStatus
@@ -131,13 +132,59 @@ def test_an_actor_is_somebody(alice: User) -> None:
 def test_a_listener_that_fails_does_not_keep_the_others_from_hearing(
     make_job: MakeJob, django_capture_on_commit_callbacks: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
+    heard: list[str] = []
+
     def fail(**kwargs: Any) -> None:
         raise RuntimeError("a bug")
 
+    def listen(*, change: Change, **kwargs: Any) -> None:
+        heard.append(change.new)
+
     signals.job_status_changed.connect(fail)
+    signals.job_status_changed.connect(listen)
     try:
         with caplog.at_level("ERROR"), django_capture_on_commit_callbacks(execute=True):
             change_state(make_job(), JobStatus.QUEUED, actor=SYSTEM, source=Source.POLL)
     finally:
         signals.job_status_changed.disconnect(fail)
+        signals.job_status_changed.disconnect(listen)
+    assert heard == ["queued"]
     assert "a bug" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_change_whose_history_cannot_be_written_is_none(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = make_job()
+
+    def crash(job: Job, change: Change) -> None:
+        raise RuntimeError("its history can't be written")
+
+    monkeypatch.setattr(Job, "record", crash)
+    with pytest.raises(RuntimeError):
+        change_state(job, JobStatus.QUEUED, actor=SYSTEM, source=Source.POLL)
+    assert Job.objects.get().status == JobStatus.PENDING
+
+
+def test_many_are_moved_at_once_those_alone_that_are_where_they_were(make_job: MakeJob) -> None:
+    waiting, queued, other = make_job(), make_job(status=JobStatus.QUEUED), make_job()
+    rows = Job.objects.filter(pk__in=[waiting.pk, queued.pk])
+    moved = move_all(rows, JobStatus.RUNNING, old=JobStatus.PENDING, external_id="x-1")
+    assert moved == 1
+    kept = dict(Job.objects.values_list("pk", "status"))
+    assert kept == {waiting.pk: "running", queued.pk: "queued", other.pk: "pending"}
+    assert Job.objects.get(external_id="x-1") == waiting
+
+
+def test_none_is_moved_where_it_may_not_go(make_job: MakeJob) -> None:
+    make_job(status=JobStatus.RUNNING)
+    assert move_all(Job.objects.all(), JobStatus.PENDING, old=JobStatus.RUNNING) == 0
+    assert Job.objects.get().status == JobStatus.RUNNING
+
+
+def test_a_change_has_the_id_of_its_work_unless_it_brings_its_own(make_job: MakeJob) -> None:
+    job, at = make_job(), timezone.now() - timedelta(hours=1)
+    with correlation("the-work"):
+        own = Change.of(job, "", "pending", actor=SYSTEM, source=Source.API)
+        brought = Change.of(job, "", "pending", actor=SYSTEM, source=Source.API, correlation_id="another", at=at)
+    assert (own.correlation_id, brought.correlation_id, brought.at) == ("the-work", "another", at)
+    assert timezone.now() - own.at < timedelta(minutes=1)

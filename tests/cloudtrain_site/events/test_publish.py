@@ -14,8 +14,16 @@ from django.utils import timezone
 from django_eventstream.models import Event as EventRow
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
-from cloudtrain_site.events.publish import EVERYONE, Event, publish, rights_changed
-from cloudtrain_site.events.store import StoredEvent, current_number, first_kept, read_after, trim
+from cloudtrain_site.events.publish import (
+    ALL_CHANNELS,
+    EVERYONE,
+    RIGHTS_CHANGED,
+    USER_CHANNEL,
+    Event,
+    publish,
+    rights_changed,
+)
+from cloudtrain_site.events.store import StoredEvent, current_number, first_kept, read_after, rights_changed_after, trim
 
 
 def stored() -> list[tuple[int, str]]:
@@ -181,6 +189,30 @@ class TestReading:
 
         assert [event.channel for event in read_after(0, 10, {"organization-1", EVERYONE})] == ["organization-1"]
 
+    def test_a_reader_of_all_channels_gets_no_users_own(self) -> None:
+        publish(Event("mine", "organization-1"))
+        publish(Event(RIGHTS_CHANGED, f"{USER_CHANNEL}7", {"user_id": 7}))
+        publish(Event("news", EVERYONE))
+
+        assert [event.number for event in read_after(0, 10, {ALL_CHANNELS})] == [1, 3]
+        assert [event.number for event in read_after(0, 10)] == [1, 2, 3]
+
+    def test_the_librarys_placeholders_are_no_events(self) -> None:
+        EventRow.objects.bulk_create([EventRow(channel=EVERYONE, type="message", data="{}", eid=0)])
+        publish_all("a")
+        EventRow.objects.filter(eid=0).update(created=timezone.now() - timedelta(days=9))
+
+        assert [event.number for event in read_after(-1, 10)] == [1]
+        assert first_kept() == 1
+        assert trim(timezone.now()) == 0
+
+    def test_rights_changed_since_a_number(self) -> None:
+        publish(Event(RIGHTS_CHANGED, f"{USER_CHANNEL}7", {"user_id": 7}))
+        publish(Event("notice", f"{USER_CHANNEL}8", {"user_id": 8}))
+
+        changed = [rights_changed_after(number, user) for number, user in ((0, 7), (1, 7), (0, 8), (0, 9))]
+        assert changed == [True, False, False, False]
+
     def test_before_the_first_event(self) -> None:
         assert (current_number(), first_kept()) == (0, 1)
 
@@ -194,6 +226,13 @@ class TestTrim:
         assert trim(timezone.now()) == 2
         assert stored() == [(3, "c")]
         assert first_kept() == 3
+
+    @pytest.mark.parametrize(("hours", "gone"), [(23.9, 0), (24.1, 2)])
+    def test_keeps_what_is_younger_than_a_day(self, hours: float, gone: int) -> None:
+        publish_all("a", "b", "c")
+        age(hours, eid__lte=2)
+
+        assert trim(timezone.now()) == gone
 
     def test_keeps_the_newest_however_old(self) -> None:
         publish_all("a", "b")
