@@ -5,8 +5,9 @@ Plain Python without Django, since it stays in memory for days: 10 MB, up in 30 
     python -I -S runner.py FOLDER MARKER GRACE DEADLINE PROGRAM [ARGUMENT ...]
 
 and shares nothing with the process that started it but the job's folder, so that our own restarts don't touch a
-training. SIGTERM to it is a cancellation: SIGTERM to the trainer's process group and, GRACE seconds later, SIGKILL. The
-functions that read and write records are imported by the provider as well.
+training. SIGTERM to it is a cancellation: SIGTERM to the trainer's process group and, GRACE seconds later, SIGKILL.
+What a trainer leaves running, a daemon too, becomes our child and is ended with it. The functions that read and write
+records are imported by the provider as well.
 """
 
 # No pathlib and no typing here: they would double the time that a start takes.
@@ -25,7 +26,7 @@ from datetime import UTC, datetime
 
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 CLAIM = "process.json"
 END = "exit.json"
@@ -41,6 +42,9 @@ ACTIVE = "active"
 #: More than an exit record ever has.
 DRAFT_BYTES = 4096
 POLL_SECONDS = 0.05
+#: What SIGKILL has not ended by then, such as a process that waits for a broken device, is left alone.
+UNKILLABLE_SECONDS = 5.0
+PR_SET_CHILD_SUBREAPER = 36
 
 
 # Identity: a pid alone proves nothing, since it may have been reused.
@@ -61,14 +65,6 @@ def start_time(pid: int) -> int | None:
     """Return a process's start in clock ticks since the machine's boot. None: it doesn't exist."""
     fields = stat_fields(pid)
     return int(fields[19]) if fields else None
-
-
-def is_group_alive(group: int) -> bool:
-    """Whether the group has a process. Zombies don't count: a container's first process may never reap them."""
-    if not signal_group(group, 0):
-        return False
-    processes = (stat_fields(int(name)) for name in os.listdir("/proc") if name.isdecimal())
-    return any(fields and int(fields[2]) == group for fields in processes)
 
 
 def boot_id() -> str:
@@ -147,7 +143,10 @@ class ExitRecord:
         os.pwrite(self.file, data, 0)
         os.ftruncate(self.file, len(data))
         os.fsync(self.file)
-        os.replace(self.draft, self.path)
+        try:
+            os.replace(self.draft, self.path)
+        except FileNotFoundError:  # a trainer that cleans its working folder removes it
+            write_atomically(self.path, record)
 
     def discard(self) -> None:
         os.unlink(self.draft)
@@ -221,13 +220,30 @@ def exec_error_text(code: int) -> str:
     return texts.get(code, os.strerror(code))
 
 
-def signal_group(group: int, number: int) -> bool:
-    """Signal every process of the group. False: there is none left."""
-    try:
+def signal_group(group: int, number: int) -> None:
+    """Signal every process of the group, if there is any."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every process of the training whose own parent ends, in whatever session it is."""
+    import ctypes  # ten milliseconds, for which nobody waits any more
+
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap() -> tuple[dict[int, int], bool]:
+    """Reap the children that have ended. Returns their wait statuses by pid, and whether a living one is left."""
+    ended: dict[int, int] = {}
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended, False
+        if not pid:
+            return ended, True
+        ended[pid] = status
 
 
 def wait_for_end(pid: int, grace: float) -> tuple[int, float | None]:
@@ -237,9 +253,9 @@ def wait_for_end(pid: int, grace: float) -> tuple[int, float | None]:
         timeout = 3600.0 if kill_at is None else max(0.0, kill_at - time.monotonic())
         received = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, timeout)
         # Checked first: a trainer that had ended before it could be told to stop was not stopped.
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status), kill_at
+        ended, _ = reap()
+        if pid in ended:
+            return os.waitstatus_to_exitcode(ended[pid]), kill_at
         if received is not None and received.si_signo == signal.SIGTERM and kill_at is None:
             kill_at = time.monotonic() + grace
             signal_group(pid, signal.SIGTERM)
@@ -249,21 +265,38 @@ def wait_for_end(pid: int, grace: float) -> tuple[int, float | None]:
             kill_at = time.monotonic() + 1
 
 
-def stop_leftovers(group: int, grace: float, kill_at: float | None) -> None:
-    """Stop processes that the trainer left in its group, such as loaders that hold memory.
+def children() -> dict[int, int]:
+    """Return the process groups of our living children, by pid."""
+    processes = {int(name): stat_fields(int(name)) for name in os.listdir("/proc") if name.isdecimal()}
+    ours = str(os.getpid()).encode()
+    return {pid: int(fields[2]) for pid, fields in processes.items() if fields and fields[1] == ours}
 
-    `kill_at` is the deadline after a SIGTERM that they have had; None: they get one now. The group's number stays taken
-    while it has a member. That it is emptied and reused between two polls is a race we accept: it would take a whole
-    round of pids in a twentieth of a second.
+
+def stop_leftovers(group: int, grace: float, kill_at: float | None) -> None:
+    """Stop what the trainer left running: loaders that hold memory, daemons in sessions of their own.
+
+    `kill_at` is the deadline after a SIGTERM that the trainer's group has had; None: it gets one now. Only children are
+    signalled, since nobody else can get the number of one that we have not reaped; theirs become ours when they end.
     """
-    if kill_at is None:
-        kill_at = time.monotonic() + grace
-        signal_group(group, signal.SIGTERM)
-    while is_group_alive(group):
+    is_group_told = kill_at is not None
+    kill_at = time.monotonic() + grace if kill_at is None else kill_at
+    told: set[int] = set()
+    while reap()[1] and time.monotonic() < kill_at + UNKILLABLE_SECONDS:
+        left = children()
         if time.monotonic() >= kill_at:
-            signal_group(group, signal.SIGKILL)
-            return
+            signal_all(left, signal.SIGKILL)
+        else:
+            untold = {pid for pid in left if pid not in told and not (is_group_told and left[pid] == group)}
+            signal_all(untold, signal.SIGTERM)
+            signal_all(untold, signal.SIGCONT)
+            told |= untold
         time.sleep(POLL_SECONDS)
+
+
+def signal_all(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
 
 
 def start_record(marker: str, trainer: Trainer) -> dict[str, object]:
@@ -324,6 +357,7 @@ def train(folder: str, marker: str, grace: float, deadline: float, command: list
         record.discard()
         raise
     release_caller(decided)
+    adopt_orphans()  # the trainer waits at its gate until then
     end = run(folder, trainer, grace)
     drop_secrets(folder)
     record.write(end)

@@ -16,7 +16,7 @@ import pytest
 
 from jobs.providers.base import Handle
 from jobs.providers.local import runner as local_runner
-from tests.jobs.providers.local.trainings import ENDLESS, SAVING, STUBBORN, Trainings, until
+from tests.jobs.providers.local.trainings import ENDLESS, SAVING, STUBBORN, Trainings, processes_of, until
 
 OF_A_TRAINING = {"step", "model", "train.log", "process.json", "exit.json"}
 
@@ -121,13 +121,18 @@ def test_the_whole_group_is_told_to_stop(trainings: Trainings) -> None:
     handle = trainings.start(command=["sh", "-c", "sleep 60 & echo up; wait"], text="up")
     os.kill(trainings.pid(handle, "runner"), signal.SIGTERM)
     end_of(trainings, handle)
-    assert not local_runner.is_group_alive(trainings.pid(handle, "trainer"))
+    until(lambda: not list(processes_of(trainings.folder(handle))))
 
 
 def test_what_a_trainer_leaves_behind_is_ended(trainings: Trainings) -> None:
     handle = trainings.start(command=["sh", "-c", "sleep 60 & exit 0"])
     assert end_of(trainings, handle)["exit_code"] == 0
-    assert not local_runner.is_group_alive(trainings.pid(handle, "trainer"))
+    until(lambda: not list(processes_of(trainings.folder(handle))))
+
+
+def test_a_trainer_that_empties_its_folder_has_its_end_recorded(trainings: Trainings) -> None:
+    code = "import os; [os.unlink(name) for name in os.listdir() if os.path.isfile(name)]; raise SystemExit(3)"
+    assert end_of(trainings, trainings.start(code))["exit_code"] == 3
 
 
 def test_a_cancellation_that_came_first_starts_nothing(trainings: Trainings, tmp_path: Path) -> None:
