@@ -12,7 +12,6 @@ import os
 import re
 import secrets
 import shutil
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -56,14 +55,7 @@ class Process:
         return start is not None and start == self.start
 
     def signal(self, number: int) -> None:
-        """Signal this process and no later owner of its pid: the descriptor pins the process that was checked."""
-        with suppress(ProcessLookupError):
-            descriptor = os.pidfd_open(self.pid)
-            try:
-                if self.is_alive:
-                    signal.pidfd_send_signal(descriptor, number)
-            finally:
-                os.close(descriptor)
+        local_runner.signal_process(self.pid, self.start, number)
 
     def signal_group(self, number: int) -> None:
         if self.is_alive:

@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 CLAIM = "process.json"
 END = "exit.json"
@@ -265,38 +265,47 @@ def wait_for_end(pid: int, grace: float) -> tuple[int, float | None]:
             kill_at = time.monotonic() + 1
 
 
-def children() -> dict[int, int]:
-    """Return the process groups of our living children, by pid."""
-    processes = {int(name): stat_fields(int(name)) for name in os.listdir("/proc") if name.isdecimal()}
-    ours = str(os.getpid()).encode()
-    return {pid: int(fields[2]) for pid, fields in processes.items() if fields and fields[1] == ours}
+def descendants() -> dict[tuple[int, int], int]:
+    """Return the process groups of all living processes below us, by pid and start."""
+    fields_of = {int(name): stat_fields(int(name)) for name in os.listdir("/proc") if name.isdecimal()}
+    living = {pid: fields for pid, fields in fields_of.items() if fields}
+    found: dict[int, int] = {}
+    parents = {os.getpid()}
+    while parents:
+        parents = {pid for pid, fields in living.items() if int(fields[1]) in parents and pid not in found}
+        found |= {pid: int(living[pid][2]) for pid in parents}
+    return {(pid, int(living[pid][19])): group for pid, group in found.items()}
+
+
+def signal_process(pid: int, start: int, number: int) -> None:
+    """Signal this process and no later owner of its pid: the descriptor pins the process that was checked."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            if start_time(pid) == start:
+                signal.pidfd_send_signal(descriptor, number)
+        finally:
+            os.close(descriptor)
 
 
 def stop_leftovers(group: int, grace: float, kill_at: float | None) -> None:
     """Stop what the trainer left running: loaders that hold memory, daemons in sessions of their own.
 
-    `kill_at` is the deadline after a SIGTERM that the trainer's group has had; None: it gets one now. Only children are
-    signalled, since nobody else can get the number of one that we have not reaped; theirs become ours when they end.
+    `kill_at` is the deadline after a SIGTERM that the trainer's group has had; None: it gets one now.
     """
     is_group_told = kill_at is not None
     kill_at = time.monotonic() + grace if kill_at is None else kill_at
-    told: set[int] = set()
+    told: set[tuple[int, int]] = set()
     while reap()[1] and time.monotonic() < kill_at + UNKILLABLE_SECONDS:
-        left = children()
-        if time.monotonic() >= kill_at:
-            signal_all(left, signal.SIGKILL)
-        else:
-            untold = {pid for pid in left if pid not in told and not (is_group_told and left[pid] == group)}
-            signal_all(untold, signal.SIGTERM)
-            signal_all(untold, signal.SIGCONT)
-            told |= untold
+        is_killing = time.monotonic() >= kill_at
+        for process, its_group in descendants().items():
+            if is_killing:
+                signal_process(*process, signal.SIGKILL)
+            elif process not in told and not (is_group_told and its_group == group):
+                signal_process(*process, signal.SIGTERM)
+                signal_process(*process, signal.SIGCONT)
+                told.add(process)
         time.sleep(POLL_SECONDS)
-
-
-def signal_all(pids: Iterable[int], number: int) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
 
 
 def start_record(marker: str, trainer: Trainer) -> dict[str, object]:

@@ -87,7 +87,7 @@ def test_bytes_that_are_no_text_are_replaced(trainings: Trainings) -> None:
 
 
 def test_progress_follows_what_is_new_in_the_log(trainings: Trainings) -> None:
-    handle = trainings.start(ENDLESS, text="up")
+    handle = trainings.start(ENDLESS, text="up\n")
     with (trainings.folder(handle) / "train.log").open("a") as log:
         for step in (1, 2, 3):
             print(f"Step {step}/4", file=log, flush=True)
