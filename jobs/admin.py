@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -11,12 +12,16 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
+from django.utils.timesince import timesince
 
 from cloudtrain_site.accounts.api_keys import issue_key
-from cloudtrain_site.models import ApiKey
+from cloudtrain_site.limits.streams import open_by_user
+from cloudtrain_site.limits.uses import refused_lately
+from cloudtrain_site.models import ApiKey, LimitUse
 from cloudtrain_site.redaction import mask_secrets
 from cloudtrain_site.states import Actor, Source
 from jobs import admin as key_admin  # noqa: F401 - register what they are about
@@ -24,7 +29,9 @@ from jobs import lifecycle
 from jobs.admin_base import OfJobAdmin, PlainNamesAdmin, SuperuserAdmin
 from jobs.configs.store import MaskedError, columns_for
 from jobs.datasets import admin as upload_admin  # noqa: F401 - register what they are about
+from jobs.limits import at_a_limit, with_counts
 from jobs.models import Job, JobEvent, Membership, Organization, ProviderConfig, TrainingConfig
+from jobs.permissions import is_superuser
 from jobs.webhooks import admin as webhook_admin  # noqa: F401 - register what they are about
 
 
@@ -131,11 +138,69 @@ class MembershipInline(admin.TabularInline[Membership, Organization]):
 admin.site.unregister(User)
 
 
+REFUSED_LATELY = timedelta(days=1)
+
+
+class LimitFilter(admin.SimpleListFilter):
+    title = "limits"
+    parameter_name = "limits"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+        return [("now", "has as much as one person may"), ("lately", "was refused something within a day")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
+        if self.value() == "now":
+            return at_a_limit(queryset)
+        if self.value() == "lately":
+            return queryset.filter(pk__in=refused_lately(REFUSED_LATELY).values("user"))
+        return queryset
+
+
 @admin.register(User)
 class PlainUserAdmin(PlainNamesAdmin[User], UserAdmin):  # type: ignore[type-arg]
-    """Django's own page of a user."""
+    """Django's own pages of users; the list shows superusers what each has of what one person may have."""
 
     name_fields = ("username", "first_name", "last_name")
+    LIMIT_COLUMNS = ("open_jobs", "kept_uploads", "kept_bytes", "streams", "refused")
+    streams_of: Counter[int] = Counter()
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        columns = list(super().get_list_display(request))
+        return [*columns, *self.LIMIT_COLUMNS] if is_superuser(request.user) else columns
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        filters = list(super().get_list_filter(request))
+        return [LimitFilter, *filters] if is_superuser(request.user) else filters
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        users = super().get_queryset(request)
+        if not is_superuser(request.user):
+            return users
+        self.streams_of = open_by_user()  # the same for whoever looks
+        refusals = Prefetch("limit_uses", refused_lately(REFUSED_LATELY).order_by("-refused_at"), "refusals")
+        return with_counts(users).prefetch_related(refusals)
+
+    @admin.display(description="open jobs", ordering="open_jobs")
+    def open_jobs(self, user: User) -> int:
+        return user.open_jobs  # type: ignore[attr-defined,no-any-return]
+
+    @admin.display(description="uploads", ordering="kept_uploads")
+    def kept_uploads(self, user: User) -> int:
+        return user.kept_uploads  # type: ignore[attr-defined,no-any-return]
+
+    @admin.display(description="stored", ordering="kept_bytes")
+    def kept_bytes(self, user: User) -> str:
+        return filesizeformat(user.kept_bytes)  # type: ignore[attr-defined]
+
+    @admin.display
+    def streams(self, user: User) -> int:
+        return self.streams_of[user.pk]
+
+    @admin.display(description="refused within a day")
+    def refused(self, user: User) -> str:
+        """Return the limits that the person ran into, the latest first."""
+        uses: list[LimitUse] = user.refusals  # type: ignore[attr-defined]
+        return ", ".join(f"{use.limit} ({timesince(use.refused_at)} ago)" for use in uses if use.refused_at)
 
 
 @admin.register(Organization)

@@ -7,10 +7,12 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import Count, Sum
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
 
 from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.limits.errors import LimitReachedError
+from cloudtrain_site.limits.streams import open_by_user
 from jobs.models import DatasetUpload, Job
 
 #: Nobody knows when a job will end or somebody removes an upload: a client looks again after this long.
@@ -56,6 +58,33 @@ def check_uploads(user: User, size: int = 0) -> None:
             f"{limits.upload_bytes:,} that one person may keep. Remove some that no job needs any more."
         )
         raise LimitReachedError("upload_bytes", user.pk, detail, wait=RETRY_AFTER_SECONDS)
+
+
+def with_counts(users: QuerySet[User]) -> QuerySet[User]:
+    """Return the users with `open_jobs`, `kept_uploads` and `kept_bytes` of each."""
+    jobs = Job.objects.filter(submitted_by=OuterRef("pk"), completed_at=None)
+    kept = DatasetUpload.objects.filter(uploaded_by=OuterRef("pk"), removed_at=None)
+    return users.annotate(
+        open_jobs=_figure(jobs, "submitted_by", Count("pk")),
+        kept_uploads=_figure(kept, "uploaded_by", Count("pk")),
+        kept_bytes=_figure(kept, "uploaded_by", Sum("size")),
+    )
+
+
+def _figure(rows: QuerySet[Any], person: str, figure: Count | Sum) -> Coalesce:
+    return Coalesce(Subquery(rows.order_by().values(person).annotate(figure=figure).values("figure")), 0)
+
+
+def at_a_limit(users: QuerySet[User]) -> QuerySet[User]:
+    """Return those of `with_counts` who may have no more of something."""
+    limits = config_in_force().limits
+    streaming = [user for user, number in open_by_user().items() if number >= limits.streams]
+    return users.filter(
+        Q(open_jobs__gte=limits.open_jobs)
+        | Q(kept_uploads__gte=limits.uploads)
+        | Q(kept_bytes__gte=limits.upload_bytes)
+        | Q(pk__in=streaming)
+    )
 
 
 def uploads_of(user_ids: Sequence[int]) -> dict[int, tuple[int, int]]:

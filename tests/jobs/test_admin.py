@@ -6,12 +6,18 @@ import re
 from collections.abc import Callable
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib import admin
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
+from cloudtrain_site.limits import streams
+from cloudtrain_site.limits.uses import note_refusal
 from cloudtrain_site.models import ApiKey
-from jobs.models import Job
+from jobs.admin import PlainUserAdmin
+from jobs.models import DatasetUpload, Job, Organization
+from tests.limits import SetLimits
 
 pytestmark = pytest.mark.django_db
 JOBS = "/admin/jobs/job/"
@@ -121,3 +127,66 @@ def test_a_researcher_who_signs_in_there_is_told_that_it_is_not_for_them(client:
     answer = client.post("/admin/login/", asked, follow=True)
     assert answer.request["PATH_INFO"] == "/admin/login/"
     assert "are not authorized" in answer.content.decode()
+
+
+class TestWhoIsAtALimit:
+    USERS = "/admin/auth/user/"
+
+    @pytest.fixture(autouse=True)
+    def some_use(self, alice: User, bob: User, acme: Organization, make_job: Callable[..., Job]) -> None:
+        for _ in range(3):
+            make_job()
+        make_job(status="completed")
+        make_job(submitted_by=bob)
+        upload = {"organization": acme, "uploaded_by": bob, "files": 1, "unpacked_size": 1, "stored_on": "here"}
+        DatasetUpload.objects.create(size=2048, **upload)
+        DatasetUpload.objects.create(size=4096, removed_at=timezone.now(), **upload)
+        streams.tell("another-1", {str(bob.pk): 4})
+        note_refusal(alice.pk, "previews_per_minute")
+
+    @staticmethod
+    def cells(client: Client, address: str) -> dict[str, list[str]]:
+        """By user, what the columns about limits say."""
+        shown = re.findall(r"field-(\w+)[^>]*>(?:<a[^>]*>)?([^<]*)", page(client, address))
+        names = [text for name, text in shown if name == "username"]
+        width = len(PlainUserAdmin.LIMIT_COLUMNS)
+        said = [text.replace("\xa0", " ") for name, text in shown if name in PlainUserAdmin.LIMIT_COLUMNS]
+        return {name: said[index * width : (index + 1) * width] for index, name in enumerate(names)}
+
+    def test_a_superuser_sees_what_each_person_has(self, as_root: Client) -> None:
+        cells = self.cells(as_root, self.USERS)
+        assert cells["alice"] == ["3", "0", "0 bytes", "0", "previews_per_minute (0 minutes ago)"]
+        assert cells["bob"] == ["1", "1", "2.0 KB", "4", "-"]
+
+    @pytest.mark.parametrize(
+        ("limits", "filtered", "found"),
+        [
+            ({}, "now", set()),
+            ({"open_jobs": 3}, "now", {"alice"}),
+            ({"uploads": 1}, "now", {"bob"}),
+            ({"upload_bytes": 2048}, "now", {"bob"}),
+            ({"streams": 4}, "now", {"bob"}),
+            ({}, "lately", {"alice"}),
+        ],
+    )
+    def test_the_filter_finds_who_is_at_a_limit(
+        self, as_root: Client, set_limits: SetLimits, limits: dict[str, int], filtered: str, found: set[str]
+    ) -> None:
+        set_limits(**limits)
+        assert set(self.cells(as_root, f"{self.USERS}?limits={filtered}")) == found
+
+    def test_the_list_is_ordered_by_them(self, as_root: Client) -> None:
+        columns = [*PlainUserAdmin(User, admin.site).list_display, *PlainUserAdmin.LIMIT_COLUMNS]
+        for column in ("open_jobs", "kept_uploads", "kept_bytes"):
+            ordered = list(self.cells(as_root, f"{self.USERS}?o=-{columns.index(column) + 1}"))
+            assert ordered[0] == ("alice" if column == "open_jobs" else "bob")
+
+    def test_others_do_not_see_it(self, client: Client, charlie: User) -> None:
+        User.objects.filter(pk=charlie.pk).update(is_staff=True)
+        charlie.user_permissions.add(Permission.objects.get(codename="view_user"))
+        client.force_login(User.objects.get(pk=charlie.pk))
+        assert "alice" in page(client, self.USERS)
+        assert "open jobs" not in page(client, self.USERS)
+
+    def test_a_user_is_still_changed_on_the_page(self, as_root: Client, alice: User) -> None:
+        assert "alice" in page(as_root, f"{self.USERS}{alice.pk}/change/")
