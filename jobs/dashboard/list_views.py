@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView, LogoutView
 from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
@@ -28,7 +29,11 @@ PAGE_SIZE = 50
 MAX_ROWS_PER_REQUEST = 100
 ID_LENGTH = 26
 
-log_in = LoginView.as_view(template_name="dashboard/login.html", redirect_authenticated_user=True)
+log_in = LoginView.as_view(
+    template_name="dashboard/login.html",
+    redirect_authenticated_user=True,
+    extra_context={"command": COMMAND, "is_anybody_there": User.objects.exists},
+)
 log_out = LogoutView.as_view(next_page="login")
 
 

@@ -31,12 +31,14 @@ WHERE_TO_LOOK = """
   API         {site}/api/docs
   Log file    {log_file}
   Data        {data_dir}
-{first_user}
+{first_steps}
   Ctrl-C stops everything; a training that runs goes on, and is found again at the next start.
 """
-FIRST_USER = """
-  Nobody can log in yet. Make the first user with
-    {command} createsuperuser
+FIRST_STEPS = """
+  Nobody can sign in yet. In another terminal, with the same environment:
+    {command} createsuperuser                                 makes you, who sees everything
+    {command} add_member alice acme researcher --create       makes a team and who submits for it
+  Then sign in at {site}/ and submit at {site}/jobs/new.
 """
 
 
@@ -57,9 +59,16 @@ class Command(BaseCommand):
         # while the web process restarts.
         listener = _listen(host, port)
         self._prepare()
+        shown = f"[{host}]" if ":" in host else host
+        site = f"http://{shown}:{port}"
         if self.stdout.isatty():
-            self.stdout.write(_where_to_look(host, port))
+            self.stdout.write(_where_to_look(site))
             self.stdout.flush()
+        else:
+            # Whatever reads it expects lines of the log.
+            logger.info("The site is at %s/", site, extra={"data_dir": str(settings.DATA_DIR)})
+            if _is_empty():
+                logger.warning("Nobody can sign in yet. Make the first user with %s createsuperuser", _command())
         connections.close_all()
         become_supervisor(listener.detach())
 
@@ -108,13 +117,18 @@ def _place_of_database() -> str:
     return f"{database['NAME']} on {database['HOST'] or 'this machine'}"
 
 
-def _where_to_look(host: str, port: int) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    command = COMMAND if IS_INSTALLED else f"{sys.executable} {COMMAND}"
-    first_user = "" if get_user_model().objects.exists() else FIRST_USER.format(command=command)
+def _where_to_look(site: str) -> str:
     return WHERE_TO_LOOK.format(
-        site=f"http://{shown}:{port}",
+        site=site,
         log_file=os.environ.get("SIMPLETUNER_LOG_FILE") or "none (set SIMPLETUNER_LOG_FILE)",
         data_dir=settings.DATA_DIR,
-        first_user=first_user,
+        first_steps=FIRST_STEPS.format(command=_command(), site=site) if _is_empty() else "",
     )
+
+
+def _is_empty() -> bool:
+    return not get_user_model().objects.exists()
+
+
+def _command() -> str:
+    return COMMAND if IS_INSTALLED else f"{sys.executable} {COMMAND}"

@@ -175,11 +175,17 @@ class TestRunning:
         os.close(theirs)
         empty_stack.started.append(up)
         said = read_until(ours, "Ctrl-C stops everything", "Started server process", "[cloudtrain] running")
-        for part in (f"http://127.0.0.1:{port}/", "/admin/", "/api/docs", "createsuperuser"):
+        for part in ("/admin/", "/api/docs", "createsuperuser", "add_member alice acme researcher --create"):
             assert part in said
+        assert said.count(f"Dashboard   http://127.0.0.1:{port}/") == 1
+        assert f"sign in at http://127.0.0.1:{port}/ and submit at http://127.0.0.1:{port}/jobs/new" in said
         up.kill()
         empty_stack.wait_until_gone(15)
         os.close(ours)
+
+    def test_a_log_is_told_where_the_site_is_in_one_line(self, life: Life) -> None:
+        told = [line for line in life.lines() if line["message"].startswith("The site is at")]
+        assert [line["message"] for line in told][-1] == f"The site is at http://127.0.0.1:{life.site.port}/"
 
 
 def read_until(terminal: int, *texts: str) -> str:

@@ -100,6 +100,16 @@ class TestAccess:
         assert client.post("/logout")["Location"] == "/login"
         assert client.get("/").status_code == 302
 
+    def test_an_empty_site_tells_how_to_make_the_first_account(self, client: Client, db: None) -> None:
+        page = client.get("/login").content.decode()
+        assert "manage.py createsuperuser" in page
+        assert "Ask an admin" not in page
+
+    def test_a_site_with_people_does_not(self, client: Client, alice: User) -> None:
+        page = client.get("/login").content.decode()
+        assert "createsuperuser" not in page
+        assert "Ask an admin" in page
+
     def test_a_login_leads_nowhere_else(self, client: Client, alice: User) -> None:
         form = {"username": "alice", "password": "unused-password", "next": "https://example.org/"}
         assert client.post("/login", form)["Location"] == "/"
