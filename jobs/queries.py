@@ -8,19 +8,44 @@ from django.db.models import Q
 from django.http import Http404
 from rest_framework.exceptions import PermissionDenied
 
+from cloudtrain_site.errors import Conflict
 from jobs.models import Job, JobQuerySet
 from jobs.permissions import AnyUser, can_change, listed_jobs_of, visible_jobs
 
+ID_LENGTH = 26
+#: The first eight characters tell the second in which a job was made.
+MIN_START = 8
+MAX_NAMED = 5
+
 
 def find_job(user: AnyUser, job_id: str) -> Job:
-    """Return the job with that id, or that id at its provider. Raises Http404 when `user` may see none."""
+    """Return the job with that id, an id that begins so, or that id at its provider.
+
+    Raises Http404 when `user` may see none, and Conflict when several begin so.
+    """
     if "\x00" in job_id:
         raise Http404
     jobs = visible_jobs(user).select_related("organization", "submitted_by")
-    job = jobs.filter(pk=job_id.lower()).first() or jobs.filter(external_id=job_id).first()
+    job = jobs.filter(pk=job_id.lower()).first() or jobs.filter(external_id=job_id).first() or _begun(jobs, job_id)
     if job is None:
         raise Http404
     return job
+
+
+def _begun(jobs: JobQuerySet, start: str) -> Job | None:
+    """Return the one whose id begins with `start`. Raises Conflict for several."""
+    if not (MIN_START <= len(start) < ID_LENGTH and start.isascii() and start.isalnum()):
+        return None
+    # Between two whole ids: a search by LIKE would read every id.
+    first, last = start.lower().ljust(ID_LENGTH, "0"), start.lower().ljust(ID_LENGTH, "z")
+    found = list(jobs.filter(pk__range=(first, last)).order_by("pk")[: MAX_NAMED + 1])
+    if len(found) > 1:
+        named = ", ".join(job.pk for job in found[:MAX_NAMED])
+        more = " and more" if len(found) > MAX_NAMED else ""
+        raise Conflict(
+            f"Several jobs begin with {start!r}: {named}{more}. Give more of the id.", code="ambiguous_job_id"
+        )
+    return found[0] if found else None
 
 
 def find_own_job(user: AnyUser, job_id: str) -> Job:

@@ -31,6 +31,7 @@ from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Source
 from jobs.permissions import AnyUser
+from jobs.queries import find_job
 
 
 class ApprovalViewSet(ViewSet):
@@ -117,8 +118,8 @@ class QueueDecisionViewSet(ViewSet):
 
 
 def _newest_request(user: AnyUser, job_id: str) -> ApprovalRequest:
-    """Return the newest request about a job. Raises Http404 when there is none."""
-    approval_request = visible_requests(user).filter(job_id=job_id.lower()).first()
+    """Return the newest request about a job. Raises Http404 when there is none, and Conflict as `find_job` does."""
+    approval_request = visible_requests(user).filter(job_id=find_job(user, job_id).pk).first()
     if approval_request is None:
         raise Http404
     return approval_request

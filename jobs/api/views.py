@@ -74,6 +74,7 @@ class JobViewSet(CancelsJobs):
         return rendered(JobListSerializer, {**_page(request.user, query), **sync})
 
     @extend_schema(responses=JobDetailSerializer)
+    @raises(Conflict)
     def retrieve(self, request: Request, job_id: str) -> Response:
         """Show a job."""
         [job] = with_facets([find_job(request.user, job_id)], request.user)
@@ -94,6 +95,7 @@ class JobViewSet(CancelsJobs):
         return rendered(DeletedJobSerializer, job)
 
     @extend_schema(responses=InlineProgressSerializer)
+    @raises(Conflict)
     @action(detail=True, url_path="inline-progress")
     def inline_progress(self, request: Request, job_id: str) -> Response:
         """Show how far a job is."""
@@ -102,7 +104,7 @@ class JobViewSet(CancelsJobs):
         return rendered(InlineProgressSerializer, job)
 
     @extend_schema(parameters=[LogQuery], responses=LogSerializer)
-    @raises(LimitReachedError)
+    @raises(Conflict, LimitReachedError)
     @action(detail=True)
     def logs(self, request: Request, job_id: str) -> Response:
         """Read a job's log."""
@@ -116,12 +118,14 @@ class JobViewSet(CancelsJobs):
         return rendered(LogSerializer, {"job_id": job.pk, "piece": piece})
 
     @extend_schema(responses=JobHistorySerializer)
+    @raises(Conflict)
     @action(detail=True)
     def events(self, request: Request, job_id: str) -> Response:
         """List a job's history."""
         return rendered(JobHistorySerializer, {"events": find_job(request.user, job_id).events.all()})
 
     @extend_schema(responses=CurvesSerializer)
+    @raises(Conflict)
     @action(detail=True, throttle_classes=[LogReads])
     def metrics(self, request: Request, job_id: str) -> Response:
         """Read a job's curves.

@@ -11,6 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.shortcuts import redirect, render
 from django.utils.http import content_disposition_header
 
+from cloudtrain_site.errors import Conflict
 from jobs.dashboard.job_detail import dataset_of, documents_of, head_of, history_for_page, masked_json
 from jobs.dashboard.navigation import page, page_context, part
 from jobs.logs import pieces_of
@@ -28,10 +29,18 @@ PARTS: Mapping[str, tuple[str, Callable[[Job, HttpRequest], Mapping[str, Any]]]]
 }
 
 
+def _job_of(request: HttpRequest, job_id: str) -> Job:
+    """Return the job. Raises Http404 when there is none, or several begin so."""
+    try:
+        return find_job(request.user, job_id)
+    except Conflict as error:
+        raise Http404 from error
+
+
 @page
 def job_page(request: HttpRequest, job_id: str) -> HttpResponse:
     around = page_context(request)  # before the job is read: the stream brings every later event
-    job = find_job(request.user, job_id)
+    job = _job_of(request, job_id)
     if job_id != job.pk:
         return redirect("job-page", job.pk)
     context = {
@@ -50,13 +59,13 @@ def job_part(request: HttpRequest, job_id: str, name: str) -> HttpResponse:
     if name not in PARTS:
         raise Http404
     template, context_of = PARTS[name]
-    return render(request, template, dict(context_of(find_job(request.user, job_id), request)))
+    return render(request, template, dict(context_of(_job_of(request, job_id), request)))
 
 
 @page
 def log_file(request: HttpRequest, job_id: str) -> StreamingHttpResponse:
     """Download the whole log so far."""
-    job = find_job(request.user, job_id)
+    job = _job_of(request, job_id)
     response = StreamingHttpResponse(_whole_log(job), content_type="text/plain; charset=utf-8")
     return _as_download(response, f"{job.config_name}-{job.pk}.log")
 
@@ -72,14 +81,14 @@ async def _whole_log(job: Job) -> AsyncIterator[bytes]:
 @page
 def config_file(request: HttpRequest, job_id: str) -> HttpResponse:
     """Download the config, secrets masked."""
-    job = find_job(request.user, job_id)
+    job = _job_of(request, job_id)
     return _json_download(job.config, f"{job.config_name}.json")
 
 
 @page
 def dataloader_file(request: HttpRequest, job_id: str) -> HttpResponse:
     """Download the dataloader config, secrets masked."""
-    job = find_job(request.user, job_id)
+    job = _job_of(request, job_id)
     return _json_download(job.dataloader_config, f"{job.config_name}-dataloader.json")
 
 

@@ -69,6 +69,7 @@ class QueueViewSet(CancelsJobs):
         return rendered(StatisticsSerializer, statistics(request.user))
 
     @extend_schema(responses=PositionSerializer)
+    @raises(Conflict)
     @action(detail=False, url_path="position/<str:job_id>")
     def position(self, request: Request, job_id: str) -> Response:
         """Show where a job stands and why it waits."""

@@ -287,3 +287,64 @@ def test_the_schema_is_complete_and_consistent(root: User) -> None:
     from django.core.management import call_command
 
     call_command("spectacular", validate=True, fail_on_warn=True, file="/dev/null")
+
+
+class TestShortenedIds:
+    """As SimpleTuner's list prints them: 12 characters."""
+
+    ADDRESSES = ("", "/inline-progress", "/logs", "/events", "/metrics")
+
+    @pytest.mark.parametrize("address", ADDRESSES)
+    @pytest.mark.parametrize("length", [8, 12, 25])
+    def test_one_that_begins_so_is_found(
+        self, as_alice: APIClient, make_job: MakeJob, address: str, length: int
+    ) -> None:
+        job = make_job(id="01m81da9kqkb7r5gyetc6bkhj0", status="completed")
+        make_job(id="01m81daakqkb7r5gyetc6bkhj0")
+        assert as_alice.get(f"{JOBS}/{job.pk[:length].upper()}{address}").status_code == 200
+        assert as_alice.get(f"{JOBS}/{job.pk[:length]}").json()["job"]["job_id"] == job.pk
+
+    def test_several_are_named_and_nothing_is_done(self, as_alice: APIClient, make_job: MakeJob) -> None:
+        first, second = (make_job(id=f"01m81da9kqkb7r5gyetc6bkhj{end}") for end in "ab")
+        for answer in (as_alice.get(f"{JOBS}/{first.pk[:12]}"), as_alice.post(f"{JOBS}/{first.pk[:12]}/cancel")):
+            assert (answer.status_code, answer.json()["code"]) == (409, "ambiguous_job_id")
+            assert f"{first.pk}, {second.pk}. Give more of the id." in answer.json()["detail"]
+        assert Job.objects.filter(status="pending", cancel_requested_at=None).count() == 2
+
+    def test_of_many_five_are_named(self, as_alice: APIClient, make_job: MakeJob) -> None:
+        for end in "abcdefg":
+            make_job(id=f"01m81da9kqkb7r5gyetc6bkhj{end}")
+        detail = as_alice.get(f"{JOBS}/01m81da9kqkb").json()["detail"]
+        assert detail.count("01m81da9kqkb7") == 5
+        assert "and more" in detail
+
+    def test_a_whole_id_wins_over_an_external_id_and_both_over_a_beginning(
+        self, as_alice: APIClient, make_job: MakeJob
+    ) -> None:
+        job = make_job(external_id="01m81da9kqkb")
+        make_job(id="01m81da9kqkb7r5gyetc6bkhj0")
+        assert as_alice.get(f"{JOBS}/01m81da9kqkb").json()["job"]["job_id"] == job.pk
+
+    @pytest.mark.parametrize("start", ["01m81da", "01m81da9kqkc", "01m81da9%", "01m81da9kqk_"])
+    def test_too_few_and_other_characters_find_nothing(
+        self, as_alice: APIClient, make_job: MakeJob, start: str
+    ) -> None:
+        make_job(id="01m81da9kqkb7r5gyetc6bkhj0")
+        assert as_alice.get(f"{JOBS}/{start}").status_code == 404
+
+    def test_other_peoples_jobs_and_deleted_ones_do_not_count(
+        self, as_alice: APIClient, make_job: MakeJob, charlie: User, client_of: ClientOf
+    ) -> None:
+        job = make_job(id="01m81da9kqkb7r5gyetc6bkhja")
+        make_any_job(id="01m81da9kqkb7r5gyetc6bkhjb", organization=Organization.objects.get(name="other"))
+        make_job(id="01m81da9kqkb7r5gyetc6bkhjc", status="failed", deleted_at=timezone.now())
+        assert as_alice.get(f"{JOBS}/{job.pk[:12]}").json()["job"]["job_id"] == job.pk
+        hers = client_of(charlie).get(f"{JOBS}/{job.pk[:12]}").json()["job"]["job_id"]
+        assert hers == "01m81da9kqkb7r5gyetc6bkhjb"
+
+    def test_the_verbs_take_them(self, as_alice: APIClient, make_job: MakeJob) -> None:
+        job = make_job(id="01m81da9kqkb7r5gyetc6bkhj0")
+        cancelled = as_alice.post(f"{JOBS}/{job.pk[:12]}/cancel").json()
+        assert (cancelled["job_id"], cancelled["status"]) == (job.pk, "cancelled")
+        assert as_alice.post(f"{JOBS}/{job.pk[:12]}/retry").status_code == 201
+        assert as_alice.delete(f"{JOBS}/{job.pk[:12]}").json()["job_id"] == job.pk

@@ -322,3 +322,13 @@ def test_the_page_costs_few_queries_however_long_its_history(
         claims.enqueue(make_job(), role=Role.RESEARCHER, held=False, actor=Actor.of(alice), source=Source.API)
     with django_assert_max_num_queries(34):
         client.get(page_of(job))
+
+
+def test_a_shortened_id_leads_to_the_page_and_an_ambiguous_one_nowhere(
+    client: Client, alice: User, make_job: MakeJob
+) -> None:
+    client.force_login(alice)
+    job = make_job(id="01m81da9kqkb7r5gyetc6bkhja")
+    assert client.get(f"/jobs/{job.pk[:12]}")["Location"] == page_of(job)
+    make_job(id="01m81da9kqkb7r5gyetc6bkhjb")
+    assert client.get(f"/jobs/{job.pk[:12]}").status_code == 404
