@@ -243,3 +243,34 @@ def test_who_is_at_a_limit_reads_which_one_and_what_to_do(
     expect(page.locator("#dataset-error")).to_contain_text("more than the 1 that one person may keep")
     assert Job.objects.count() == 1
     forgive(page, complaints, "429")
+
+
+NUMBERS = '{"max_train_steps": 10, "seed": 12345678901234567890, "lr": 1.0, "rate": 1e-4, "tiny": 0.1000}'
+
+
+def test_each_number_arrives_as_it_is_written(browse: Browse, alice: User, acme: Organization) -> None:
+    config = json.loads(NUMBERS)
+    store_config(alice, acme, "exact", config, [{"id": "cats", "repeats": 12345678901234567890, "crop": 1.0}])
+    page = browse(alice, "/jobs/new")
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.post_data or "") if "submit" in request.url else None)
+    page.get_by_label("JSON", exact=True).fill(NUMBERS)
+    page.get_by_text("Dataloader config").click()
+    page.get_by_label("JSON, a list of datasets").fill('[{"id": "cats", "scale": 1.0, "size": 1e2}]')
+    expect(page.locator("#forecast-source")).to_have_text("operator's figure")
+    page.get_by_role("button", name="Submit the job").click()
+    page.wait_for_url(re.compile("/jobs/01"))
+    assert f'"config":{NUMBERS}' in sent[-1]
+    assert '"scale": 1.0, "size": 1e2' in sent[-1]
+    job = Job.objects.get()
+    assert json.dumps(job.config) == (
+        '{"max_train_steps": 10, "seed": 12345678901234567890, "lr": 1.0, "rate": 0.0001, "tiny": 0.1}'
+    )
+    page.goto(page.url.replace(job.pk, "new"))
+    page.get_by_label("Start from").select_option("exact")
+    page.get_by_role("button", name="Change a copy of it").click()
+    written = page.get_by_label("JSON", exact=True).input_value()
+    assert [line.strip(" ,") for line in written.splitlines()[1:-1]] == [
+        *('"max_train_steps": 10', '"seed": 12345678901234567890', '"lr": 1.0', '"rate": 0.0001', '"tiny": 0.1'),
+    ]
+    assert '"repeats": 12345678901234567890' in page.get_by_label("JSON, a list of datasets").input_value()

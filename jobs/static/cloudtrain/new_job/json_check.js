@@ -6,6 +6,17 @@ const WORD = /[A-Za-z_]\w*/y;
 const LITERALS = { true: true, false: false, null: null };
 const DEPTH = 200;
 
+/** A number as it is written: a browser's own would lose digits of 12345678901234567890, and the point of 1.0. */
+export class Numeral {
+  constructor(text) {
+    this.text = text;
+  }
+
+  toString() {
+    return this.text;
+  }
+}
+
 class Problem extends Error {
   constructor(at, words) {
     super(words);
@@ -14,7 +25,7 @@ class Problem extends Error {
 }
 
 /**
- * Read `text`. Returns `{ value }`, or `{ problem }`: `{ words, at, line, column }`, where `at` is the place in the text and
+ * Read `text`; numbers are Numerals. Returns `{ value }`, or `{ problem }`: `{ words, at, line, column }`, where `at` is the place in the text and
  * line and column count from 1.
  */
 export function readJson(text) {
@@ -27,6 +38,19 @@ export function readJson(text) {
       problem: { words: problem.message, at: problem.at, line: before.length, column: before.at(-1).length + 1 },
     };
   }
+}
+
+/** Write what `readJson` returned, each number as it was written, in lines indented by two. */
+export function writeJson(value, pad = "") {
+  if (value instanceof Numeral) return String(value);
+  if (value === null || typeof value !== "object") return JSON.stringify(value);
+  const isList = Array.isArray(value);
+  const inner = `${pad}  `;
+  const parts = isList
+    ? value.map((one) => writeJson(one, inner))
+    : Object.entries(value).map(([name, one]) => `${JSON.stringify(name)}: ${writeJson(one, inner)}`);
+  const [begin, end] = isList ? "[]" : "{}";
+  return parts.length ? `${begin}\n${inner}${parts.join(`,\n${inner}`)}\n${pad}${end}` : begin + end;
 }
 
 class Reader {
@@ -69,7 +93,7 @@ class Reader {
     if (this.next === '"') return this.string();
     const start = this.at;
     const number = this.match(NUMBER);
-    if (number) return Number(number);
+    if (number) return new Numeral(number);
     const word = this.match(WORD);
     if (Object.hasOwn(LITERALS, word)) return LITERALS[word];
     throw this.problem(this.notAValue(word, start), start);

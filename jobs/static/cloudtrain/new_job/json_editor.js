@@ -1,13 +1,13 @@
 // A field for JSON: lines with their numbers, checked as one types, the error marked at its line; files can be dropped on it.
 
-import { readJson } from "./json_check.js";
+import { Numeral, readJson } from "./json_check.js";
 
 const CHECK_MS = 250;
 // As the server has it.
 const MOST_BYTES = 1_000_000;
 const KINDS = {
   object: {
-    is: (value) => value !== null && typeof value === "object" && !Array.isArray(value),
+    is: (value) => value !== null && typeof value === "object" && !Array.isArray(value) && !(value instanceof Numeral),
     words: "A config is a JSON object: it begins with { and ends with }.",
   },
   list: { is: Array.isArray, words: "A dataloader config is a JSON list: it begins with [ and ends with ]." },
@@ -50,7 +50,7 @@ export function jsonEditor(box, changed) {
     if (new Blob([text]).size > MOST_BYTES) return { problem: { words: "It is larger than 1 MB." } };
     const { value, problem } = readJson(text);
     if (problem) return { problem };
-    return wanted.is(value) ? { value } : { problem: { words: wanted.words, line: 1, column: 1, at: 0 } };
+    return wanted.is(value) ? { text } : { problem: { words: wanted.words, line: 1, column: 1, at: 0 } };
   }
 
   function show() {
@@ -116,7 +116,7 @@ export function jsonEditor(box, changed) {
   return {
     field,
     set,
-    /** `{ isEmpty }`, `{ value }` or `{ problem }` of what is in the field now. */
+    /** `{ isEmpty }`, `{ text }`, which is right JSON, or `{ problem }` of what is in the field now. */
     read() {
       if (checking) check();
       return state;

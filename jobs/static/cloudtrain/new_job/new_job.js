@@ -1,6 +1,7 @@
 // The page of a new job: its form, and beside it at all times what the server says it would come to.
 
 import { acceptFiles, jsonEditor } from "./json_editor.js";
+import { readJson, writeJson } from "./json_check.js";
 import { call, onEvent, showProblem } from "../shell/page.js";
 import { duration } from "../shell/times.js";
 import { upload } from "./upload.js";
@@ -68,7 +69,6 @@ function showConfigs() {
 }
 
 const chosenConfig = () => configs.find((one) => one.name === stored.value && one.organization === organization.value);
-const pretty = (value) => JSON.stringify(value, null, 2);
 
 function showChosen() {
   const chosen = stored.value && chosenConfig();
@@ -76,15 +76,15 @@ function showChosen() {
   config.field.readOnly = Boolean(chosen);
   find("stored-hint").hidden = !chosen;
   find("config-file").parentElement.hidden = Boolean(chosen);
-  config.set(chosen ? pretty(chosen.config) : own);
+  config.set(chosen ? writeJson(chosen.config) : own);
 }
 
 find("copy-stored").addEventListener("click", () => {
   const chosen = chosenConfig();
-  own = pretty(chosen.config);
+  own = writeJson(chosen.config);
   if (!name.value) name.value = chosen.name;
   if (chosen.dataloader_config.length && !dataloader.field.value) {
-    dataloader.set(pretty(chosen.dataloader_config));
+    dataloader.set(writeJson(chosen.dataloader_config));
     find("dataloader-fold").open = true;
   }
   stored.value = "";
@@ -158,14 +158,16 @@ find("dataset-remove").addEventListener("click", () => {
 
 // What is sent.
 
-function body() {
-  const wish = { organization: organization.value, hardware_profile: hardware.value };
+/** The submission as JSON. What stands in the editors goes as it is written: a browser would change its numbers. */
+function body(more) {
+  const wish = { organization: organization.value, hardware_profile: hardware.value, ...more };
   if (stored.value) wish.config_name_to_load = stored.value;
-  else wish.config = config.read().value;
   if (name.value.trim()) wish.config_name = name.value.trim();
   if (dataset) wish.dataset = dataset.id;
-  if (!dataloader.read().isEmpty) wish.dataloader_config = dataloader.read().value;
-  return wish;
+  const written = stored.value ? [] : [["config", config.read().text]];
+  if (!dataloader.read().isEmpty) written.push(["dataloader_config", dataloader.read().text]);
+  const parts = [...Object.entries(wish).map(([field, value]) => [field, JSON.stringify(value)]), ...written];
+  return `{${parts.map(([field, text]) => `"${field}":${text}`).join(",")}}`;
 }
 
 /** Why it can't be sent at all, in words; empty when it can. */
@@ -244,7 +246,7 @@ async function ask() {
   const words = hindrance();
   if (words || !providers.length) return showForecast(null, words);
   try {
-    const answer = await call("POST", address(), { ...body(), dry_run: true });
+    const answer = await call("POST", address(), body({ dry_run: true }));
     if (number !== asked || asking) return;
     sayErrors(null);
     showForecast(answer);
@@ -268,12 +270,18 @@ function showForecast(told, words = "") {
     ...(told?.warnings ?? []).map((one) => Object.assign(document.createElement("li"), { textContent: one })),
   );
   if (!told) return;
-  const { estimated_cost_usd: cost, estimated_seconds: seconds } = told;
-  find("forecast-cost").textContent = cost === null ? "not known" : `about ${dollars(cost)}`;
-  find("forecast-time").textContent = seconds === null ? "not known" : `about ${duration(seconds)}`;
+  find("forecast-cost").textContent = inWords(told.estimated_cost_range, dollars);
+  find("forecast-time").textContent = inWords(told.estimated_seconds_range, duration);
+  find("forecast-source").textContent = told.estimate_source ?? "nothing yet";
   find("forecast-start").textContent = start(told);
   find("forecast-hold").textContent =
     `It is held until somebody approves it, by the rule “${told.rule}”: ${told.reason}`;
+}
+
+function inWords(range, words) {
+  if (range === null) return "not known";
+  const [low, high] = [words(range.low), words(range.high)];
+  return low === high ? `about ${high}` : `${low} to ${high}`;
 }
 
 function start({
@@ -299,7 +307,7 @@ form.addEventListener("submit", async (event) => {
   if (words) return stopAt(words);
   button.disabled = true;
   try {
-    const { job_id: job } = await call("POST", address(), { ...body(), idempotency_key: key });
+    const { job_id: job } = await call("POST", address(), body({ idempotency_key: key }));
     location.assign(form.dataset.job.replace("JOB", encodeURIComponent(job)));
     return; // the button stays as it is until the next page is there
   } catch (refusal) {
@@ -312,7 +320,7 @@ form.addEventListener("submit", async (event) => {
 function stopAt(words) {
   find("form-error").textContent = words;
   find("form-error").hidden = false;
-  if (!stored.value && config.read().value === undefined) config.field.focus();
+  if (!stored.value && config.read().text === undefined) config.field.focus();
   else if (dataloader.read().problem) dataloader.field.focus();
 }
 
@@ -347,7 +355,11 @@ onEvent({
 
 async function load() {
   try {
-    const [told, kept] = await Promise.all([call("GET", form.dataset.providers), call("GET", form.dataset.configs)]);
+    const exactly = (text) => readJson(text).value;
+    const [told, kept] = await Promise.all([
+      call("GET", form.dataset.providers),
+      call("GET", form.dataset.configs, undefined, {}, exactly),
+    ]);
     ({ providers } = told);
     ({ configs } = kept);
   } catch (refusal) {

@@ -119,10 +119,10 @@ export class Refusal extends Error {
 }
 
 /**
- * Call the API and return its answer. Throws a Refusal for anything but success, with a readable sentence when the server
+ * Call the API and return its answer; `body` is a value, or JSON as it is written. Throws a Refusal for anything but success, with a readable sentence when the server
  * can't be reached; shows by itself that the session has ended.
  */
-export async function call(method, address, body, headers = {}) {
+export async function call(method, address, body, headers = {}, read = JSON.parse) {
   let response;
   try {
     response = await fetch(address, {
@@ -134,13 +134,16 @@ export async function call(method, address, body, headers = {}) {
         ...(method === "GET" ? asking() : changing()),
         ...headers,
       },
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: body === undefined || typeof body === "string" ? body : JSON.stringify(body),
     });
   } catch {
     throw new Refusal(0, { detail: "The server can’t be reached: nothing was changed. Try again in a moment." });
   }
   if (response.status === 401) signedOut();
-  const answer = await response.json().catch(() => null);
+  const answer = await response
+    .text()
+    .then(read)
+    .catch(() => null);
   if (!response.ok) throw new Refusal(response.status, answer);
   return answer;
 }
