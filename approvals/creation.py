@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.utils import timezone
 
 from approvals.approved_terms import digest_of_terms, possible_terms, still_covers, stored_job, stored_terms
-from approvals.models import ApprovalRequest
+from approvals.models import ApprovalRequest, Requirement
 from approvals.notifications import plan_reviewer_mails
+from approvals.requirements import are_among, attach, copies, requirements_of, shortest_life
 from approvals.reviewers import request_warnings
-from approvals.rules.evaluation import Hold
+from approvals.rules.evaluation import Hold, joined_reasons
 from approvals.statuses import RequestStatus
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change
@@ -22,46 +24,24 @@ from jobs.models import Job
 logger = logging.getLogger("simpletuner.cloud.approvals")
 
 
-def create_request(job: Job, hold: Hold, *, actor: Actor, source: str) -> ApprovalRequest:
+def create_request(job: Job, holds: Sequence[Hold], *, actor: Actor, source: str) -> ApprovalRequest:
     """Create the request of a held job, in the transaction that holds it."""
-    rule = hold.rule
-    return _create(
-        job,
-        rule.lifetime,
-        actor=actor,
-        source=source,
-        rule=rule,
-        rule_name=rule.name,
-        reason=hold.reason,
-        reviewer_role=rule.reviewer_role,
-        reviewer_group=rule.reviewer_group,
-        approvals_needed=rule.approvals_needed,
-        self_approval=rule.self_approval,
-    )
+    return _create(job, requirements_of(holds), reason=joined_reasons(holds), actor=actor, source=source)
 
 
 def renew_request(void: ApprovalRequest, job: Job, *, reason: str, actor: Actor, source: str) -> ApprovalRequest:
-    """Create a request for the job as it is now, with the same rule, reviewers and lifetime as the void one."""
-    return _create(
-        job,
-        void.expires_at - void.requested_at,
-        actor=actor,
-        source=source,
-        rule=void.rule,
-        rule_name=void.rule_name,
-        reason=reason,
-        reviewer_role=void.reviewer_role,
-        reviewer_group=void.reviewer_group,
-        approvals_needed=void.approvals_needed,
-        self_approval=void.self_approval,
-    )
+    """Create a request for the job as it is now, with the same rules, reviewers and lifetime as the void one."""
+    required = copies(void.requirements.all(), with_approvals=False)
+    return _create(job, required, reason=reason, actor=actor, source=source)
 
 
-def _create(job: Job, lifetime: timedelta, *, actor: Actor, source: str, **fields: Any) -> ApprovalRequest:
-    now = timezone.now()
-    request = _build_request(job, stored_terms(job), now, expires_at=now + lifetime, **fields)
+def _create(job: Job, required: Sequence[Requirement], *, reason: str, actor: Actor, source: str) -> ApprovalRequest:
+    now, name = timezone.now(), required[0].rule_name
+    deadline = now + shortest_life(required)
+    request = _build_request(job, stored_terms(job), now, expires_at=deadline, rule_name=name, reason=reason)
     with unit_of_work():
         request.save(force_insert=True)
+        attach(required, request)
         request.record(_creation_change(request, actor, source, request.reason))
         plan_reviewer_mails(request)
     if request_warnings(request):
@@ -69,35 +49,28 @@ def _create(job: Job, lifetime: timedelta, *, actor: Actor, source: str, **field
     return request
 
 
-def reuse_approval(job: Job, hold: Hold, *, user: User, source: str) -> ApprovalRequest | None:
-    """Approve a retry by the approval of the job that it repeats. None: this rule has none that covers it.
+def reuse_approval(job: Job, holds: Sequence[Hold], *, user: User, source: str) -> ApprovalRequest | None:
+    """Approve a retry by the approval of the job that it repeats. None: there is none that covers it.
 
-    The approval is stored as a request of the new job, so that the dispatcher compares this job with what was approved.
+    It covers the retry when every rule that holds it now was approved under the terms that the rule has now, and
+    all of their lives last. The approval is stored as a request of the new job, so that the dispatcher compares this
+    job with what was approved.
     """
-    rule = hold.rule
-    earlier = (
-        ApprovalRequest.objects.filter(
-            status=RequestStatus.APPROVED,
-            job=job.retry_of_id,
-            rule=rule,
-            requested_by=user,
-            reviewed_at__gt=timezone.now() - rule.lifetime,
-        )
-        .order_by("-id")
-        .first()
-    )
+    earlier = _earlier_approval(job, user)
     possible = possible_terms(stored_job(job))
-    terms = possible[0]
     if earlier is None or not any(still_covers(earlier.terms, current) for current in possible):
+        return None
+    required, approved = requirements_of(holds), list(earlier.requirements.all())
+    until = (earlier.reviewed_at or earlier.requested_at) + shortest_life([*required, *approved])
+    if not are_among(required, approved) or until <= timezone.now():
         return None
     request = _build_request(
         job,
-        terms,
+        possible[0],
         timezone.now(),
         expires_at=earlier.expires_at,
-        rule=rule,
-        rule_name=rule.name,
-        reason=hold.reason,
+        rule_name=holds[0].rule.name,
+        reason=joined_reasons(holds),
         status=RequestStatus.APPROVED,
         kept_from=earlier,
         reviewed_by=earlier.reviewed_by,
@@ -108,8 +81,15 @@ def reuse_approval(job: Job, hold: Hold, *, user: User, source: str) -> Approval
     reason = f"a retry with nothing changed goes by the approval of {earlier.job_id} by {earlier.reviewed_by}"
     with unit_of_work():
         request.save(force_insert=True)
+        attach(copies(approved, with_approvals=True), request)
         request.record(_creation_change(request, SYSTEM, source, reason))
     return request
+
+
+def _earlier_approval(job: Job, user: User) -> ApprovalRequest | None:
+    """Return the newest approval that `user` has for the job that this one repeats."""
+    approvals = ApprovalRequest.objects.filter(job=job.retry_of_id, requested_by=user, status=RequestStatus.APPROVED)
+    return approvals.order_by("-id").first()
 
 
 def _build_request(job: Job, terms: dict[str, Any], now: datetime, **fields: Any) -> ApprovalRequest:

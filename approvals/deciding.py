@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from approvals import decisions
 from approvals.models import ApprovalRequest
 from approvals.queries import visible_requests
+from approvals.requirements import progress
 from approvals.reviewers import bypasses, decision_objection
 from approvals.statuses import RequestStatus, Verdict
 from jobs.permissions import is_superuser
@@ -36,11 +37,11 @@ def decide(
     request: ApprovalRequest, verdict: Verdict, *, user: User, source: str, reason: str = "", bypass: bool = False
 ) -> Answer:
     """Decide as `user`, if they may. A refusal is an Answer with `won` False, its code and its reason."""
-    objection = decision_objection(user, request)
+    objection = decision_objection(user, request, verdict)
     if bypass and not is_superuser(user):
         objection = "Only superusers decide past the reviewers."
     if objection is not None:
-        return Answer(request.pk, False, request.status, "permission_denied", objection)
+        return _refusal(request, verdict, user, objection)
     missing = _missing_reason(request, verdict, user, reason, bypass)
     if missing:
         return Answer(request.pk, False, request.status, "reason_needed", missing)
@@ -49,15 +50,26 @@ def decide(
     else:
         won = decisions.reject(request, user=user, source=source, notes=reason)
     if not won:
-        detail = decisions.outcome_message(request, user)
-        return Answer(request.pk, False, request.status, "already_decided", detail)
+        return _too_late(request, user)
     return Answer(request.pk, True, request.status, "", _success_message(request))
+
+
+def _refusal(request: ApprovalRequest, verdict: Verdict, user: User, objection: str) -> Answer:
+    # Whose approval met all that they may decide is told that it counts, as others who approve twice.
+    if verdict == Verdict.APPROVE and request.decisions.filter(user=user).exists():
+        return _too_late(request, user)
+    return Answer(request.pk, False, request.status, "permission_denied", objection)
+
+
+def _too_late(request: ApprovalRequest, user: User) -> Answer:
+    detail = decisions.outcome_message(request, user)
+    return Answer(request.pk, False, request.status, "already_decided", detail)
 
 
 def _missing_reason(request: ApprovalRequest, verdict: Verdict, user: User, reason: str, bypass: bool) -> str:
     if reason.strip():
         return ""
-    if bypasses(user, request):
+    if bypasses(user, request, verdict):
         return BYPASS_REASON_NEEDED
     if bypass:
         return "Say why you don't wait for the other reviewers: it is put on record."
@@ -66,7 +78,7 @@ def _missing_reason(request: ApprovalRequest, verdict: Verdict, user: User, reas
 
 def _success_message(request: ApprovalRequest) -> str:
     if request.status == RequestStatus.PENDING:
-        return f"Your approval counts: {request.decisions.count()} of {request.approvals_needed}."
+        return f"Your approval counts: {progress(request.requirements.order_by('position'))}."
     return f"It is {request.status}."
 
 

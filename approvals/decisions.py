@@ -6,11 +6,13 @@ import logging
 from datetime import UTC, datetime
 
 from django.contrib.auth.models import User
+from django.db.models import F
 from django.utils import timezone
 
-from approvals.models import ApprovalRequest, Decision
+from approvals.models import ApprovalRequest, Decision, Requirement
 from approvals.notifications import enqueue_sending, plan_decision_mail
-from approvals.reviewers import bypasses
+from approvals.requirements import missing, progress
+from approvals.reviewers import bypasses, decision_objection, requirements_decided_by, standing_of
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
@@ -46,11 +48,13 @@ def outcome_message(request: ApprovalRequest, user: AnyUser | None = None) -> st
 
 
 def _still_pending(request: ApprovalRequest, user: AnyUser | None) -> str:
-    own = request.decisions.filter(user_id=user.pk).first() if user is not None and user.pk else None
-    if own is None:
+    if user is None or not user.pk:
         return "The request is still pending."
-    missing = request.approvals_needed - request.decisions.count()
-    return f"You approved it already at {_clock(own.at)}; it still needs {missing} more by somebody else."
+    own = request.decisions.filter(user_id=user.pk).first()
+    if own is None:
+        return decision_objection(user, ApprovalRequest.objects.get(pk=request.pk)) or "The request is still pending."
+    needed = missing(request.requirements.order_by("position"))
+    return f"You approved it already at {_clock(own.at)}; it still needs {needed} by somebody else."
 
 
 def _clock(at: datetime | None) -> str:
@@ -58,25 +62,30 @@ def _clock(at: datetime | None) -> str:
 
 
 def approve(request: ApprovalRequest, *, user: User, source: str, notes: str = "", bypass: bool = False) -> bool:
-    """Count `user`'s approval; with the last one that is needed, the job takes its turn.
+    """Count `user`'s approval for each requirement that they may decide; when all are met, the job takes its turn.
 
-    True: it counts, and `request` shows whether it was the last. False: decided or expired before, or approved by
-    the same person before; a due request is expired on the spot. A superuser who is no reviewer of it, or who says
-    `bypass`, needs nobody else, and that is put on record.
+    True: it counts, and `request` shows whether it was the last. False: decided or expired before, approved by
+    the same person before, or no requirement that they may decide lacks an approval; a due request is expired on the
+    spot. A superuser who may decide none of them, or who says `bypass`, needs nobody else, and that is put on record.
     """
     if expire_when_due(request, source):
         return False
-    actor, bypass = Actor.of(user), bypass or bypasses(user, request)
+    actor, bypass, standing = Actor.of(user), bypass or bypasses(user, request), standing_of(user)
     with unit_of_work():
-        if not _record_decision(request, user, Verdict.APPROVE, source, notes, bypass):
+        if not _lock(request) or request.decisions.filter(user=user).exists():
             return False
-        count = request.decisions.count()
-        if count < request.approvals_needed and not bypass:
-            message = f"{count} of {request.approvals_needed} approvals{f': {notes}' if notes else ''}"
-            _record_partial_approval(request, actor, source, message)
-        else:
+        requirements = list(request.requirements.order_by("position"))
+        decided = requirements_decided_by(standing, request, requirements)
+        if not decided and not bypass:
+            return False
+        decision = _store_decision(request, user, Verdict.APPROVE, source, notes, bypass)
+        _count(decision, decided)
+        given = progress(requirements) if requirements else ""
+        if bypass or not any(item.approvals_missing for item in requirements):
             _complete_approval(request, actor, source, notes, bypass)
-    logger.info("Approval request approved", extra=request.log_fields(by=actor.name, bypass=bypass, approvals=count))
+        else:
+            _record_partial_approval(request, actor, source, f"{given}: {notes}" if notes else given)
+    logger.info("Approval request approved", extra=request.log_fields(by=actor.name, bypass=bypass, progress=given))
     return True
 
 
@@ -91,10 +100,11 @@ def reject(request: ApprovalRequest, *, user: User, source: str, notes: str) -> 
     """Reject the job: its entry fails and it is cancelled. False: decided or expired before."""
     if expire_when_due(request, source):
         return False
-    actor, bypass = Actor.of(user), bypasses(user, request)
+    actor, bypass = Actor.of(user), bypasses(user, request, Verdict.REJECT)
     with unit_of_work():
-        if not _record_decision(request, user, Verdict.REJECT, source, notes, bypass):
+        if not _lock(request):
             return False
+        _take_back(_store_decision(request, user, Verdict.REJECT, source, notes, bypass))
         end_unapproved(request, RequestStatus.REJECTED, actor, source, notes, bypass=bypass)
         enqueue_sending()
     logger.info("Approval request rejected", extra=request.log_fields(by=actor.name, bypass=bypass, reason=notes))
@@ -128,32 +138,47 @@ def expire_when_due(request: ApprovalRequest, source: str) -> bool:
     return request.expires_at <= timezone.now() and expire(request, source=source)
 
 
-def _record_decision(
-    request: ApprovalRequest, user: User, verdict: Verdict, source: str, notes: str, bypass: bool
-) -> bool:
-    """Store the decision of `user`. False: the request isn't open any more, or they have approved it before.
+def _lock(request: ApprovalRequest) -> bool:
+    """Lock the request's row until the transaction ends. False: it isn't open any more.
 
-    The request's row is locked until the transaction ends (SQLite's are one at a time anyway): of two reviewers
-    whose approvals are the last two that are needed, the second one must count the first.
+    Of two reviewers whose approvals are the last two that are needed, the second one must count the first. SQLite's
+    transactions are one at a time anyway.
     """
-    now = timezone.now()
     open_request = ApprovalRequest.objects.select_for_update().filter(
-        pk=request.pk, status=RequestStatus.PENDING, expires_at__gt=now
+        pk=request.pk, status=RequestStatus.PENDING, expires_at__gt=timezone.now()
     )
-    if request.status != RequestStatus.PENDING or not open_request.values_list("pk", flat=True):
-        return False
-    if verdict == Verdict.APPROVE and request.decisions.filter(user=user).exists():
-        return False
-    fields = {"verdict": verdict, "reason": notes, "bypass": bypass, "source": source, "at": now, "name": user.username}
-    fields["correlation_id"] = get_correlation_id()
-    # A person who has approved before may reject now.
-    Decision.objects.bulk_create(
+    return request.status == RequestStatus.PENDING and bool(open_request.values_list("pk", flat=True))
+
+
+def _store_decision(
+    request: ApprovalRequest, user: User, verdict: Verdict, source: str, notes: str, bypass: bool
+) -> Decision:
+    """Store the decision of `user`. A person who has approved before may reject now."""
+    fields = {"verdict": verdict, "reason": notes, "bypass": bypass, "source": source, "name": user.username}
+    fields |= {"at": timezone.now(), "correlation_id": get_correlation_id()}
+    [decision] = Decision.objects.bulk_create(
         [Decision(request=request, user=user, **fields)],
         update_conflicts=True,
         unique_fields=("request", "user"),
         update_fields=list(fields),
     )
-    return True
+    return decision
+
+
+def _count(decision: Decision, requirements: list[Requirement]) -> None:
+    """Count an approval for these requirements, under the request's lock."""
+    decision.counted_for.add(*requirements)
+    numbers = [item.pk for item in requirements]
+    Requirement.objects.filter(pk__in=numbers).update(approvals_given=F("approvals_given") + 1)
+    for item in requirements:
+        item.approvals_given += 1
+
+
+def _take_back(decision: Decision) -> None:
+    """Uncount the approval that its author has turned into this rejection, if there was one."""
+    counted = Requirement.objects.filter(pk__in=decision.counted_for.values("pk"))
+    if counted.update(approvals_given=F("approvals_given") - 1):
+        decision.counted_for.clear()
 
 
 def _record_partial_approval(request: ApprovalRequest, actor: Actor, source: str, message: str) -> None:
@@ -176,6 +201,8 @@ def end_unapproved(
     with unit_of_work():
         if not _decide(request, to, actor, source, reason, bypass=bypass):
             return False
+        # The job is `cancelled`, not `failed`: no training ran that could have failed, and success rates leave it out.
+        # Its entry is `failed`, as documented: `cancelled` is an entry that somebody took out of the queue.
         message = f"approval {to}: {reason}"
         lifecycle.finish(job, JobStatus.CANCELLED, actor=actor, source=source, reason=message, along=ENDED_ALONG)
         claims.end(job, actor=actor, source=source, to=EntryStatus.FAILED, entry=entry)

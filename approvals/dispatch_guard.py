@@ -29,7 +29,7 @@ def jobs_with_requests(job_ids: Sequence[str]) -> set[str]:
 
 def check_approval(entry: QueueEntry, job: Job) -> bool:
     """Whether the job may go: its approval covers it, or no rule held it. False: it has been held again."""
-    request = ApprovalRequest.objects.filter(job=job).select_related("rule", "reviewer_group").order_by("id").last()
+    request = ApprovalRequest.objects.filter(job=job).order_by("id").last()
     if request is None:
         return True
     try:

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib.auth.models import User
-from django.db.models import Count, Min
+from django.db.models import Case, Count, Exists, Min, OuterRef, Q, When
 
-from approvals.models import ApprovalRequest
-from approvals.reviewers import roles_from
+from approvals.models import Requirement
+from approvals.reviewers import STRICT, WAITING, roles_from
 from approvals.statuses import RequestStatus
 from jobs.models import Membership
+
+#: What decides who the reviewers of a requirement are, and how many it needs.
+COLUMNS = ("request__organization", "reviewer_role", "reviewer_group", "excluded", "approvals_needed")
 
 
 @dataclass(frozen=True, slots=True)
 class UndecidableRequests:
-    """Pending requests that have fewer reviewers than they need approvals."""
+    """Pending requests with a rule that has fewer reviewers than it needs approvals."""
 
     count: int
     #: The moment when the first of them expires.
@@ -25,21 +28,33 @@ class UndecidableRequests:
 
 
 def undecidable_requests() -> UndecidableRequests | None:
-    """Return the requests with too few reviewers; None when there are none. Three queries, however many are pending."""
-    pending = ApprovalRequest.objects.filter(status=RequestStatus.PENDING).order_by()
-    # Requests that agree in all these columns have the same reviewers.
-    alike = pending.values_list(
-        *("organization", "reviewer_role", "reviewer_group", "requested_by", "self_approval", "approvals_needed")
-    ).annotate(count=Count("pk"), first=Min("expires_at"))
+    """Return the requests with too few reviewers; None when there are none.
+
+    It takes three queries, however many are pending, and one more when there are some.
+    """
+    waiting = Requirement.objects.filter(WAITING, request__status=RequestStatus.PENDING).order_by()
+    strict = Requirement.objects.filter(STRICT, request=OuterRef("request"))
+    waiting = waiting.annotate(excluded=Case(When(Exists(strict), then="request__requested_by")))
+    # Requirements that agree in all these columns have the same reviewers.
+    alike = waiting.values_list(*COLUMNS).distinct()
     people = _Reviewers() if alike else None
-    undecidable = [
-        (count, first)
-        for organization, role, group, requester, self_approval, needed, count, first in alike
-        if people and people.count_deciding(organization, role, group, None if self_approval else requester) < needed
-    ]
-    if not undecidable:
-        return None
-    return UndecidableRequests(sum(count for count, _ in undecidable), min(first for _, first in undecidable))
+    undecidable = Q(pk__in=[])
+    for organization, role, group, excluded, needed in alike:
+        if people and people.count_deciding(organization, role, group, excluded) < needed:
+            undecidable |= _equal_to(organization, role, group, excluded, needed)
+    found = waiting.filter(undecidable).aggregate(
+        count=Count("request", distinct=True), first=Min("request__expires_at")
+    )
+    return UndecidableRequests(**found) if found["count"] else None
+
+
+def _equal_to(*values: object) -> Q:
+    return Q(
+        *(
+            Q((f"{name}__isnull", True)) if value is None else Q((name, value))
+            for name, value in zip(COLUMNS, values, strict=True)
+        )
+    )
 
 
 class _Reviewers:

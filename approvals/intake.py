@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -12,7 +13,7 @@ from django.utils import timezone
 
 from approvals.creation import create_request, reuse_approval
 from approvals.models import ApprovalRequest
-from approvals.rules.evaluation import Hold, first_hold
+from approvals.rules.evaluation import Hold, all_holds
 from approvals.rules.facts import facts_about, rules_in_force
 from approvals.statuses import RequestStatus
 from cloudtrain_site.database.unit_of_work import unit_of_work
@@ -69,7 +70,8 @@ class Forecast:
     """The outcome that a submission would have now."""
 
     estimate: Estimate
-    hold: Hold | None
+    #: Of each rule that would hold it, in their order.
+    holds: Sequence[Hold]
     #: Its position and wait once nothing holds it.
     start: StartEstimate
     warnings: tuple[str, ...] = ()
@@ -99,7 +101,7 @@ def _store(submission_request: SubmissionRequest) -> Outcome:
     actor = Actor.of(submission_request.user)
     expected = estimate(submission_request)
     with unit_of_work():
-        hold = _hold_on(submission_request, expected)
+        holds = _holds_on(submission_request, expected)
         job = lifecycle.create(
             submission_request.submission,
             organization=submission_request.organization,
@@ -119,13 +121,13 @@ def _store(submission_request: SubmissionRequest) -> Outcome:
             )
         role = role_in(submission_request.user, submission_request.organization)
         reused = (
-            reuse_approval(job, hold, user=submission_request.user, source=submission_request.source)
-            if hold and submission_request.retry_of
+            reuse_approval(job, holds, user=submission_request.user, source=submission_request.source)
+            if holds and submission_request.retry_of
             else None
         )
-        held = hold is not None and reused is None
+        held = bool(holds) and reused is None
         entry = claims.enqueue(job, role=role, held=held, actor=actor, source=submission_request.source)
-        request = reused or (create_request(job, hold, actor=actor, source=submission_request.source) if hold else None)
+        request = create_request(job, holds, actor=actor, source=submission_request.source) if held else reused
         passes.request_pass()
     _log(job, request)
     return _outcome(job, entry, request, submission_request, is_replay=False)
@@ -178,7 +180,7 @@ def forecast(submission_request: SubmissionRequest) -> Forecast:
     expected = estimate(submission_request)
     return Forecast(
         estimate=expected,
-        hold=_hold_on(submission_request, expected),
+        holds=_holds_on(submission_request, expected),
         start=estimate_start(
             submission_request.user, submission_request.organization, submission.provider, submission.hardware_profile
         ),
@@ -205,7 +207,7 @@ def estimate(submission_request: SubmissionRequest) -> Estimate:
     return estimates.estimate(config, submission.config, submission.hardware_profile)
 
 
-def _hold_on(submission_request: SubmissionRequest, expected: Estimate) -> Hold | None:
+def _holds_on(submission_request: SubmissionRequest, expected: Estimate) -> list[Hold]:
     organization = submission_request.organization
     facts = facts_about(submission_request.user, organization, submission_request.submission, expected)
-    return first_hold(rules_in_force(organization), facts)
+    return all_holds(rules_in_force(organization), facts)

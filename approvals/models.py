@@ -18,6 +18,7 @@ from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.states import Change, Source, Stateful
 from jobs.models import Job, Organization, record_in_history
 from jobs.roles import Role
+from jobs.validators import plain_name
 
 DEFAULT_HOURS = 24
 #: A year: a deadline further off is a typing mistake.
@@ -32,15 +33,20 @@ NO_CRITERION = "Set at least one criterion: a rule without any would hold every 
 
 
 class ApprovalRule(models.Model):
-    """A rule. It holds each submission that meets all of its criteria, until reviewers approve."""
+    """A rule. It holds each submission that meets all of its criteria, until its reviewers approve."""
 
-    name = models.CharField(max_length=100)
-    enabled = models.BooleanField(default=True)
+    name = models.CharField(max_length=100, validators=[plain_name])
+    enabled = models.BooleanField(default=True, help_text="A rule that is not enabled holds nothing.")
     priority = models.IntegerField(
-        default=100, help_text="Rules are tried from the lowest number up; the first that matches holds."
+        default=100,
+        help_text="Orders the reasons of a held job, the lowest number first. Every rule that matches counts.",
     )
     organization = models.ForeignKey(
-        Organization, models.CASCADE, null=True, blank=True, help_text="Only this organization's; empty: everybody's."
+        Organization,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        help_text="The rule holds jobs of this organization; empty: of every organization.",
     )
 
     cost_exceeds = models.DecimalField(
@@ -49,34 +55,43 @@ class ApprovalRule(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(0)],
-        help_text="Holds jobs whose estimated cost is above this many US dollars.",
+        help_text="Holds jobs that are estimated to cost more US dollars than this, and those whose cost is not known.",
     )
-    first_job = models.BooleanField(default=False, help_text="Holds the first job that a user ever submits.")
+    first_job = models.BooleanField(
+        default=False, help_text="Holds all jobs of a user until one of them has been handed to a provider."
+    )
     provider = models.CharField(max_length=40, blank=True, help_text="Holds jobs for this provider.")
     hardware = models.CharField(
         max_length=MAX_GLOB_CHARS,
         blank=True,
-        help_text="Holds jobs on such hardware, e.g. gpu-a100*.",
+        help_text="Holds jobs on hardware of this name, e.g. gpu-a100*.",
     )
     config_name = models.CharField(
-        max_length=MAX_GLOB_CHARS, blank=True, help_text="Holds jobs whose config is called so, e.g. *full-finetune*."
+        max_length=MAX_GLOB_CHARS,
+        blank=True,
+        help_text="Holds jobs whose config has this name, e.g. *full-finetune*. It is no guard: the submitter chooses "
+        "the name.",
     )
     role_at_most = models.CharField(
         max_length=20,
         blank=True,
         choices=Role.choices,
-        help_text="Holds jobs of submitters with at most this role.",
+        help_text="Holds jobs of submitters who have this role in the organization, or a lower one.",
     )
     jobs_in_day_exceed = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Holds each job of a user beyond this many in 24 hours."
+        null=True,
+        blank=True,
+        help_text="Holds each job of a user after this many in 24 hours, counted over all organizations.",
     )
 
-    exempt_roles = models.JSONField(default=list, blank=True, help_text='Roles it never holds, e.g. ["lead", "admin"].')
+    exempt_roles = models.JSONField(
+        default=list, blank=True, help_text='This rule holds no job of these roles, e.g. ["lead", "admin"].'
+    )
     reviewer_role = models.CharField(
         max_length=20,
         choices=[choice for choice in Role.choices if choice[0] != Role.VIEWER],
         default=Role.LEAD,
-        help_text="Who decides: members of the job's organization with this role or a higher one.",
+        help_text="Members of the job's organization with this role or a higher one decide.",
     )
     reviewer_group = models.ForeignKey(
         Group,
@@ -85,16 +100,22 @@ class ApprovalRule(models.Model):
         null=True,
         blank=True,
         related_name="+",
-        help_text="Who decides instead: members of the job's organization who are in this group.",
+        help_text="If a group is chosen, its members decide instead, as far as they are in the job's organization.",
     )
     approvals_needed = models.PositiveSmallIntegerField(
-        default=1, validators=[MinValueValidator(1), MaxValueValidator(10)], help_text="So many people must approve."
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(10)],
+        help_text="The number of reviewers who must approve before the rule lets a job go.",
     )
-    self_approval = models.BooleanField(default=False, help_text="Reviewers may decide about their own jobs.")
+    self_approval = models.BooleanField(
+        default=False,
+        help_text="A reviewer may decide about their own job, if every other rule that holds it allows that too.",
+    )
     expires_after_hours = models.PositiveIntegerField(
         default=DEFAULT_HOURS,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_EXPIRY_HOURS)],
-        help_text="How long a reviewer has, and how long an approval is good for identical retries.",
+        help_text="A request expires after so many hours, and its job is cancelled. An approval covers identical "
+        "retries as long. Of several rules the shortest time counts.",
     )
 
     class Meta:
@@ -161,9 +182,9 @@ class ApprovalRequest(Stateful):
 
     job = models.ForeignKey(Job, models.CASCADE, related_name="approval_requests")
     organization = models.ForeignKey(Organization, models.CASCADE, null=True, related_name="+")
-    rule = models.ForeignKey(ApprovalRule, models.SET_NULL, null=True, related_name="+")
+    #: The first of the rules that hold the job; its `requirements` have them all.
     rule_name = models.CharField(max_length=100)
-    #: The reason for the hold, as a sentence.
+    #: The reasons for the hold, as sentences.
     reason = models.TextField()
     status = models.CharField(max_length=20, choices=RequestStatus.choices, default=RequestStatus.PENDING)
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+")
@@ -181,11 +202,6 @@ class ApprovalRequest(Stateful):
     config_digest = models.CharField(max_length=64)
     #: The config, the provider and the cost of the job, as the reviewers saw them.
     terms = models.JSONField(default=dict)
-    #: Copied from the rule when it held the job: a later change of the rule doesn't apply.
-    reviewer_role = models.CharField(max_length=20, default=Role.LEAD)
-    reviewer_group = models.ForeignKey(Group, models.SET_NULL, null=True, related_name="+")
-    approvals_needed = models.PositiveSmallIntegerField(default=1)
-    self_approval = models.BooleanField(default=False)
     #: A superuser decided past the reviewers.
     bypassed = models.BooleanField(default=False)
     #: The approval that covers this identical retry.
@@ -256,7 +272,7 @@ class ApprovalRequest(Stateful):
         name = self.job.config_name
         match change.new:
             case RequestStatus.PENDING if change.old == change.new:
-                return f"{name} still waits: {change.actor.name} gave {change.reason}"
+                return f"{name} still waits; {change.actor.name} approved: {change.reason}"
             case RequestStatus.PENDING:
                 return f"{name} waits for approval: {self.reason}"
             case RequestStatus.EXPIRED:
@@ -266,10 +282,51 @@ class ApprovalRequest(Stateful):
                 return f"{name} was {change.new} by {change.actor.name}{notes}"
 
 
+class Requirement(models.Model):
+    """The approvals that one rule asks for before a job may go.
+
+    All but the number of approvals is copied when the rule holds the job: a later change of the rule doesn't apply.
+    """
+
+    request = models.ForeignKey(ApprovalRequest, models.CASCADE, related_name="requirements")
+    #: Its place among the reasons of the request, from 0.
+    position = models.PositiveSmallIntegerField()
+    rule = models.ForeignKey(ApprovalRule, models.SET_NULL, null=True, related_name="+")
+    rule_name = models.CharField(max_length=100)
+    reason = models.TextField()
+    #: Empty where a group decides: were the group deleted, no role would decide in its place.
+    reviewer_role = models.CharField(max_length=20, blank=True)
+    reviewer_group = models.ForeignKey(Group, models.SET_NULL, null=True, related_name="+")
+    approvals_needed = models.PositiveSmallIntegerField()
+    #: Written under the lock of the request's row.
+    approvals_given = models.PositiveSmallIntegerField(default=0)
+    self_approval = models.BooleanField()
+    expires_after_hours = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            # A request's requirements in their order.
+            models.UniqueConstraint(fields=["request", "position"], name="one_requirement_a_position"),
+            models.CheckConstraint(
+                condition=Q(approvals_given__lte=models.F("approvals_needed")), name="no_approval_too_many"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.rule_name} of {self.request_id}"
+
+    @property
+    def approvals_missing(self) -> int:
+        return self.approvals_needed - self.approvals_given
+
+
 class Decision(models.Model):
     """One person's decision about a request."""
 
     request = models.ForeignKey(ApprovalRequest, models.CASCADE, related_name="decisions")
+    #: The requirements for which an approval counts, by what its author might decide at that moment.
+    counted_for = models.ManyToManyField(Requirement, related_name="+")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
     name = models.CharField(max_length=150)
     verdict = models.CharField(max_length=20, choices=Verdict.choices)

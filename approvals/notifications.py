@@ -23,7 +23,7 @@ from django.utils.timesince import timeuntil
 from django_q.tasks import async_task
 
 from approvals.models import ApprovalRequest, Notice
-from approvals.reviewers import eligible
+from approvals.reviewers import eligible, who_decides
 from approvals.statuses import RequestStatus
 from cloudtrain_site.accounts.preferences import who_muted
 from cloudtrain_site.correlation_ids import HEADER, correlation, get_correlation_id
@@ -77,9 +77,7 @@ def send_due() -> int:
     """Send a batch of due mails. Returns how many went out; a failing server ends the batch."""
     connection = get_connection(timeout=TIMEOUT_SECONDS)
     sent = 0
-    for notice in due_notices().select_related("request__job", "request__requested_by", "request__reviewer_group")[
-        :BATCH_SIZE
-    ]:
+    for notice in due_notices().select_related("request__job", "request__requested_by")[:BATCH_SIZE]:
         if not _claim(notice):
             continue
         with correlation(notice.correlation_id):
@@ -129,7 +127,7 @@ def _recipients(notice: Notice) -> list[str]:
     if notice.kind == Kind.DECIDED:
         users = User.objects.filter(pk=request.requested_by_id or 0, is_active=True)
     elif request.status == RequestStatus.PENDING and request.expires_at > timezone.now():
-        # Reviewers who have approved already get no further mail.
+        # Reviewers who have approved already get no further mail, nor those whose rules have their approvals.
         users = eligible(request).exclude(pk__in=request.decisions.values("user"))
     else:
         return []
@@ -143,6 +141,7 @@ def _mail_about(notice: Notice, recipients: list[str], connection: BaseEmailBack
         "request": request,
         "job": request.job,
         "kind": notice.kind,
+        "requirements": [(item, who_decides(item)) for item in request.requirements.select_related("reviewer_group")],
         "left": timeuntil(request.expires_at),
         "page": f"{public_address()}{reverse('admin:approvals_approvalrequest_change', args=[request.pk])}",
     }

@@ -10,7 +10,7 @@ from django.http import Http404
 from django.urls import reverse
 
 from approvals.models import ApprovalRequest
-from approvals.reviewers import reviewed_by
+from approvals.reviewers import WITH_REQUIREMENTS, reviewed_by
 from approvals.statuses import RequestStatus
 from cloudtrain_site.redaction import mask_secrets
 from jobs.models import Job
@@ -21,7 +21,7 @@ from jobs.roles import MANAGERS
 def visible_requests(user: AnyUser) -> QuerySet[ApprovalRequest]:
     """Return the requests about jobs that `user` may see, newest first."""
     requests = ApprovalRequest.objects.filter(job__deleted_at=None)
-    requests = requests.select_related("job", "requested_by", "reviewer_group")
+    requests = requests.select_related("job", "requested_by").prefetch_related(WITH_REQUIREMENTS)
     if not is_superuser(user):
         requests = requests.filter(organization__in=organizations_of(user))
     return requests.order_by("-id")

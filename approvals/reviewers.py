@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from django.contrib.auth.models import Group, User
-from django.db.models import (
-    BooleanField,
-    CharField,
-    Count,
-    Exists,
-    ExpressionWrapper,
-    F,
-    IntegerField,
-    OuterRef,
-    Q,
-    QuerySet,
-    Subquery,
-)
+from django.db.models import CharField, Count, Exists, ExpressionWrapper, F, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
-from approvals.models import ApprovalRequest, ApprovalRule, Decision
-from approvals.statuses import RequestStatus
+from approvals.models import ApprovalRequest, ApprovalRule, Decision, Requirement
+from approvals.statuses import RequestStatus, Verdict
 from jobs.models import Membership, Organization
 from jobs.permissions import AnyUser, Team, is_superuser
 from jobs.roles import RANK, Role
 
+#: What the pages of many requests read of each in two further queries, however many there are.
+WITH_REQUIREMENTS = Prefetch("requirements", Requirement.objects.select_related("rule", "reviewer_group"))
+#: The requirements that still lack approvals, and those of rules that let nobody decide about their own job.
+WAITING = Q(approvals_given__lt=F("approvals_needed"))
+STRICT = Q(self_approval=False)
+
 
 def roles_from(lowest: str) -> list[str]:
-    return [role for role in Role.values if RANK[Role(role)] >= RANK[Role(lowest)]]
+    """Return the role and all higher ones, lowest first; none for no role."""
+    return [role for role in Role.values if RANK[Role(role)] >= RANK[Role(lowest)]] if lowest else []
 
 
 def reviewers_in(organization_id: int | None, role: str, group: Group | int | None) -> QuerySet[User]:
@@ -44,10 +40,67 @@ def reviewers_in(organization_id: int | None, role: str, group: Group | int | No
     return users if group is None else users.filter(groups=group)
 
 
+def who_decides(requirement: Requirement | ApprovalRule) -> str:
+    """Return who decides, in words: "leads and admins", "members of the group budget"."""
+    if requirement.reviewer_group is not None:
+        return f"members of the group {requirement.reviewer_group.name}"
+    roles = " and ".join(f"{role}s" for role in roles_from(requirement.reviewer_role))
+    return roles or "superusers alone, as its group is gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a user decides by: the role in each organization, and the groups."""
+
+    user_id: int | None
+    roles: Mapping[int, str]
+    groups: frozenset[int]
+
+    def reviews(self, request: ApprovalRequest, requirement: Requirement) -> bool:
+        """Whether the user is a reviewer of this requirement of `request`, also of their own."""
+        role = self.roles.get(request.organization_id or 0)
+        if role is None:
+            return False
+        if requirement.reviewer_group_id is not None:
+            return requirement.reviewer_group_id in self.groups
+        return role in roles_from(requirement.reviewer_role)
+
+
+def standing_of(user: AnyUser) -> Standing:
+    """Return the user's standing at this moment, in two queries. Somebody inactive has none."""
+    if not user.is_active:
+        return Standing(user.pk, {}, frozenset())
+    roles = Membership.objects.filter(user=user.pk).values_list("organization_id", "role")
+    return Standing(user.pk, dict(roles), frozenset(user.groups.values_list("pk", flat=True)))
+
+
+def requirements_decided_by(
+    standing: Standing, request: ApprovalRequest, requirements: Sequence[Requirement]
+) -> list[Requirement]:
+    """Return those of the request's requirements for which an approval by somebody of this standing counts now."""
+    if standing.user_id == request.requested_by_id and not _allows_own(requirements):
+        return []
+    return [item for item in requirements if item.approvals_missing and standing.reviews(request, item)]
+
+
+def _allows_own(requirements: Iterable[Requirement]) -> bool:
+    return all(requirement.self_approval for requirement in requirements)
+
+
+def _eligible_for(request: ApprovalRequest, requirements: Sequence[Requirement]) -> QuerySet[User]:
+    """Return the users who may decide one of these requirements of `request` at least, each of them once."""
+    condition = Q(pk__in=[])
+    for item in requirements:
+        reviewers = reviewers_in(request.organization_id, item.reviewer_role, item.reviewer_group_id)
+        condition |= Q(pk__in=reviewers.values("pk"))
+    users = User.objects.filter(condition)
+    own = _allows_own(request.requirements.all())
+    return users if own else users.exclude(pk=request.requested_by_id or 0)
+
+
 def eligible(request: ApprovalRequest) -> QuerySet[User]:
-    """Return the users who may decide this request."""
-    users = reviewers_in(request.organization_id, request.reviewer_role, request.reviewer_group_id)
-    return users if request.self_approval else users.exclude(pk=request.requested_by_id or 0)
+    """Return the users who may decide about a requirement of this request that still lacks approvals."""
+    return _eligible_for(request, [item for item in request.requirements.all() if item.approvals_missing])
 
 
 def with_deciders(requests: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
@@ -68,93 +121,102 @@ def _eligible_members() -> QuerySet[Membership]:
     """Return the memberships of a request's reviewers, as a subquery of requests, built once."""
     by_role = Q()
     for lowest in Role.values:
-        by_role |= Q(lowest=lowest, role__in=roles_from(lowest))
+        by_role |= Q(reviewer_role=lowest, member_role__in=roles_from(lowest))
+    requirements = Requirement.objects.order_by().filter(request=OuterRef(OuterRef("pk")))
     in_group = User.groups.through._default_manager.filter(
-        user=OuterRef("user"), group=OuterRef(OuterRef("reviewer_group"))
+        user=OuterRef(OuterRef("user")), group=OuterRef("reviewer_group")
     )
-    members = Membership.objects.filter(organization=OuterRef("organization"), user__is_active=True).alias(
-        lowest=ExpressionWrapper(OuterRef("reviewer_role"), CharField()),
-        group=ExpressionWrapper(OuterRef("reviewer_group"), IntegerField()),
-        is_own=ExpressionWrapper(OuterRef("self_approval"), BooleanField()),
-        requester=Coalesce(OuterRef("requested_by"), 0),
+    decided = requirements.alias(member_role=ExpressionWrapper(OuterRef("role"), CharField())).filter(
+        WAITING, Q(by_role, reviewer_group=None) | Q(Exists(in_group))
     )
-    decides = Q(by_role, group=None) | Q(Exists(in_group), group__isnull=False)
-    return members.filter(decides, Q(is_own=True) | ~Q(user=F("requester")))
+    members = Membership.objects.filter(organization=OuterRef("organization"), user__is_active=True)
+    members = members.alias(requester=Coalesce(OuterRef("requested_by"), 0))
+    return members.filter(Exists(decided), ~Q(user=F("requester")) | ~Q(Exists(requirements.filter(STRICT))))
 
 
-def is_reviewer(user: AnyUser, request: ApprovalRequest) -> bool:
-    """Whether `user` is a reviewer in the request's organization, also of their own request."""
-    users = reviewers_in(request.organization_id, request.reviewer_role, request.reviewer_group_id)
-    return users.filter(pk=user.pk or 0).exists()
+def reviewer_objection(user: AnyUser, request: ApprovalRequest, verdict: Verdict = Verdict.APPROVE) -> str | None:
+    """Return why `user` may not decide so as a reviewer, in one sentence; None when they may."""
+    return reviewer_objections(user, [request], verdict)[request.pk]
 
 
-def reviewer_objection(user: AnyUser, request: ApprovalRequest) -> str | None:
-    """Return why `user` may not decide as a reviewer, in one sentence; None when they may."""
-    if not is_reviewer(user, request):
-        return _who_decides(request)
-    return _own_request_objection(user, request)
+def reviewer_objections(
+    user: AnyUser, requests: Sequence[ApprovalRequest], verdict: Verdict = Verdict.APPROVE
+) -> dict[int, str | None]:
+    """Return the `reviewer_objection` to each request, by its id, in two queries beside the requirements'."""
+    standing = standing_of(user)
+    return {request.pk: _objection(standing, request, verdict) for request in requests}
 
 
-def _own_request_objection(user: AnyUser, request: ApprovalRequest) -> str | None:
-    if request.requested_by_id == user.pk and not request.self_approval:
+def _objection(standing: Standing, request: ApprovalRequest, verdict: Verdict) -> str | None:
+    requirements = list(request.requirements.all())
+    reviewed = [item for item in requirements if standing.reviews(request, item)]
+    waiting = [item for item in requirements if item.approvals_missing]
+    if not reviewed:
+        return _only_they_decide(waiting or requirements)
+    if request.requested_by_id == standing.user_id and not _allows_own(requirements):
         return "Nobody decides about their own job: ask another lead or admin."
+    is_open = request.status == RequestStatus.PENDING
+    if verdict == Verdict.APPROVE and is_open and not any(item.approvals_missing for item in reviewed):
+        return f"It needs no approval of yours: it waits for {_deciders_in_words(waiting)}."
     return None
 
 
-def _who_decides(request: ApprovalRequest) -> str:
-    if request.reviewer_group is not None:
-        return f"Only members of the group {request.reviewer_group.name} in the organization decide about this job."
-    roles = " and ".join(f"{role}s" for role in roles_from(request.reviewer_role))
-    return f"Only {roles} of the organization decide about its jobs."
+def _only_they_decide(requirements: Sequence[Requirement]) -> str:
+    """Return who decides about these, as a sentence for somebody who doesn't."""
+    if len({(item.reviewer_role, item.reviewer_group_id) for item in requirements}) == 1:
+        if requirements[0].reviewer_group is not None:
+            return f"Only {who_decides(requirements[0])} in the organization decide about this job."
+        return f"Only {who_decides(requirements[0])} of the organization decide about its jobs."
+    return f"Only {_deciders_in_words(requirements)} in the organization decide about this job."
 
 
-def reviewer_objections(user: AnyUser, requests: Sequence[ApprovalRequest]) -> dict[int, str | None]:
-    """Return the `reviewer_objection` to each request, by its id, in two queries."""
-    theirs = ApprovalRequest.objects.filter(reviewed_by(user), pk__in=[request.pk for request in requests])
-    reviewed = set(theirs.values_list("pk", flat=True)) if user.is_active else set()
-    return {
-        request.pk: _who_decides(request) if request.pk not in reviewed else _own_request_objection(user, request)
-        for request in requests
-    }
+def _deciders_in_words(requirements: Sequence[Requirement]) -> str:
+    return ", or ".join(dict.fromkeys(map(who_decides, requirements))) or "superusers"
 
 
 def decidable_by(user: AnyUser, teams: Sequence[Team]) -> Q:
-    """Return the condition for requests that `user`, who is in `teams`, may decide. Superusers may decide all."""
+    """Return the condition for requests that `user`, who is in `teams`, may approve. Superusers may approve all."""
     if is_superuser(user):
         return Q()
-    reviewed = _reviewed_as(user, ((team.id, team.role) for team in teams))
-    return reviewed & (Q(self_approval=True) | ~Q(requested_by=user.pk))
+    waiting = _reviewed_as(user, ((team.id, team.role) for team in teams), Requirement.objects.filter(WAITING))
+    strict = Requirement.objects.filter(STRICT, request=OuterRef("pk"))
+    return waiting & (~Q(requested_by=user.pk) | ~Q(Exists(strict)))
 
 
-def decision_objection(user: AnyUser, request: ApprovalRequest) -> str | None:
-    """Return why `user` may not decide `request`, in one sentence; None when they may. Superusers always may."""
-    return None if is_superuser(user) else reviewer_objection(user, request)
+def decision_objection(user: AnyUser, request: ApprovalRequest, verdict: Verdict = Verdict.APPROVE) -> str | None:
+    """Return why `user` may not decide so, in one sentence; None when they may. Superusers always may."""
+    return None if is_superuser(user) else reviewer_objection(user, request, verdict)
 
 
-def bypasses(user: AnyUser, request: ApprovalRequest) -> bool:
-    """Whether `user` may decide only as a superuser: such a decision needs a reason and is marked."""
-    return is_superuser(user) and reviewer_objection(user, request) is not None
+def bypasses(user: AnyUser, request: ApprovalRequest, verdict: Verdict = Verdict.APPROVE) -> bool:
+    """Whether `user` may decide so only as a superuser: such a decision needs a reason and is marked."""
+    return is_superuser(user) and reviewer_objection(user, request, verdict) is not None
 
 
 def may_bypass(user: AnyUser, request: ApprovalRequest) -> bool:
     """Whether `user` is a reviewer who, as a superuser, needs no further approvals."""
-    return request.approvals_needed > 1 and is_superuser(user) and not bypasses(user, request)
+    if not is_superuser(user) or bypasses(user, request):
+        return False
+    standing = standing_of(user)
+    return any(item.approvals_missing > standing.reviews(request, item) for item in request.requirements.all())
 
 
 def reviewed_by(user: AnyUser) -> Q:
     """Return the condition for requests that `user` reviews, their own among them."""
     memberships = Membership.objects.filter(user_id=user.pk or 0)
-    return _reviewed_as(user, memberships.values_list("organization_id", "role"))
+    roles = memberships.values_list("organization_id", "role")
+    return _reviewed_as(user, roles, Requirement.objects.all())
 
 
-def _reviewed_as(user: AnyUser, roles: Iterable[tuple[int, str]]) -> Q:
+def _reviewed_as(user: AnyUser, roles: Iterable[tuple[int, str]], requirements: QuerySet[Requirement]) -> Q:
     """Return the condition for a user with these roles, as pairs of organization id and role."""
-    condition = Q(pk__in=[])
+    condition, groups = Q(pk__in=[]), Group.objects.filter(user=user.pk or 0)
     for organization_id, role in roles:
-        own = Q(organization=organization_id)
         lower = [other for other in Role.values if RANK[Role(other)] <= RANK[Role(role)]]
-        by_group = Q(reviewer_group__in=Group.objects.filter(user=user.pk or 0))
-        condition |= own & (Q(reviewer_group=None, reviewer_role__in=lower) | by_group)
+        reviewed = requirements.order_by().filter(
+            Q(reviewer_group=None, reviewer_role__in=lower) | Q(reviewer_group__in=groups), request=OuterRef("pk")
+        )
+        condition |= Q(organization=organization_id) & Q(Exists(reviewed))
     return condition
 
 
@@ -171,10 +233,14 @@ def rule_warnings(rule: ApprovalRule) -> list[str]:
 
 
 def request_warnings(request: ApprovalRequest | None) -> list[str]:
-    """Return a warning about a pending request that has too few reviewers; none for any other."""
+    """Return a warning for each requirement of a pending request that has too few reviewers; none for another."""
     if request is None or request.status != RequestStatus.PENDING:
         return []
-    count = eligible(request).count()
-    if count >= request.approvals_needed:
-        return []
-    return [f"Approvals needed: {request.approvals_needed}; people who may give one: {count}. Ask an admin."]
+    requirements = list(request.requirements.all())
+    waiting = {item: _eligible_for(request, [item]).count() for item in requirements if item.approvals_missing}
+    return [
+        f"{f'The rule {item.rule_name}: approvals' if len(requirements) > 1 else 'Approvals'} needed: "
+        f"{item.approvals_needed}; people who may give one: {count}. Ask an admin."
+        for item, count in waiting.items()
+        if count < item.approvals_needed
+    ]

@@ -114,7 +114,7 @@ class TestTheMainJob:
 
     def test_the_request_says_why(self, site: Site, story: Story) -> None:
         request = site.get("alice", f"/api/approvals/{story.submitted['approval_id']}")["approval"]
-        assert request["reason"] == "No job of alice has run before."
+        assert request["reason"] == "No job of alice has been handed to a provider yet."
 
     def test_the_stream_told_it_from_beginning_to_end(self, story: Story) -> None:
         expected = ["pending", "approval_requested", "approval_approved", "running", "job_progress", "completed"]

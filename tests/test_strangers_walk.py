@@ -82,7 +82,7 @@ def addresses(held: ApprovalRequest) -> list[str]:
         "job_id": held.job_id,
         "request_id": held.pk,
         "pk": held.pk,
-        "rule_id": held.rule_id,
+        "rule_id": held.requirements.get().rule_id,
         "upload_id": held.job.dataset_id,
         "name": "local",
         "part": "head",

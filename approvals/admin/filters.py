@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from approvals.models import ApprovalRequest
+from approvals.models import ApprovalRequest, Requirement
 from jobs.models import Organization
 
 AGES = {"hour": ("less than an hour", timedelta(hours=1)), "day": ("less than a day", timedelta(days=1)),
@@ -41,11 +41,13 @@ class RuleFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
         """Return the names of the rules behind the requests in this user's list."""
-        names = model_admin.get_queryset(request).order_by().values_list("rule_name", flat=True).distinct()
-        return [(name, name) for name in sorted(names)]
+        requests = model_admin.get_queryset(request).order_by().values("pk")
+        held = Requirement.objects.filter(request__in=requests).order_by()
+        return [(name, name) for name in sorted(held.values_list("rule_name", flat=True).distinct())]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
-        return queryset.filter(rule_name=self.value()) if self.value() else queryset
+        named = Requirement.objects.filter(request=OuterRef("pk"), rule_name=self.value())
+        return queryset.filter(Exists(named)) if self.value() else queryset
 
 
 class AgeFilter(admin.SimpleListFilter):

@@ -10,9 +10,9 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from approvals.decisions import MAX_NOTES_CHARS
-from approvals.models import ApprovalRequest
+from approvals.models import ApprovalRequest, ApprovalRule, Requirement
 from approvals.queries import config_changes
-from approvals.reviewers import roles_from
+from approvals.reviewers import who_decides
 from jobs.configs.reading import read_config
 from jobs.costs.estimates import rate_of, step_range
 from jobs.models import Job, ProviderConfig
@@ -21,7 +21,7 @@ MAX_LAST_JOBS = 5
 #: The jobs that a rule holds, by the criterion that it sets.
 CRITERIA = {
     "cost_exceeds": "jobs that cost more than ${}",
-    "first_job": "the first job of a user",
+    "first_job": "jobs of a user of whom none has been handed to a provider",
     "provider": "jobs for {}",
     "hardware": "jobs on {}",
     "config_name": "configs called {}",
@@ -46,18 +46,21 @@ def how_estimated(job: Job) -> str:
     return f"{duration}, at ${rate.normalize():f} a second on {job.hardware_profile}."
 
 
-def rule_in_words(request: ApprovalRequest) -> str:
+def requirement_in_words(requirement: Requirement) -> str:
     """Return the rule's criteria and who decides, as sentences."""
-    group = request.reviewer_group
-    who = (
-        f"members of the group {group.name}"
-        if group
-        else " and ".join(f"{r}s" for r in roles_from(request.reviewer_role))
-    )
-    condition = request.rule.condition() if request.rule else {}
-    asks = ", ".join(_criterion(name, value) for name, value in condition.items())
-    needed = f"{request.approvals_needed} approval{'s' if request.approvals_needed > 1 else ''} by {who}"
-    return f"{f'Holds {asks}' if asks else 'The rule is gone or has changed'}. Needs {needed}."
+    rule = requirement.rule
+    return f"{condition_in_words(rule) if rule else 'The rule is gone'}. Needs {approvals_in_words(requirement)}."
+
+
+def condition_in_words(rule: ApprovalRule) -> str:
+    """Return which jobs the rule holds: "Holds jobs for local, jobs on gpu-*"."""
+    return f"Holds {', '.join(_criterion(name, value) for name, value in rule.condition().items()) or 'every job'}"
+
+
+def approvals_in_words(requirement: Requirement | ApprovalRule) -> str:
+    """Return the approvals that are asked for: "2 approvals by leads and admins"."""
+    needed = requirement.approvals_needed
+    return f"{needed} approval{'s' if needed > 1 else ''} by {who_decides(requirement)}"
 
 
 def _criterion(name: str, value: Any) -> str:
@@ -84,6 +87,22 @@ def notes(request: ApprovalRequest) -> SafeString:
         for decision in request.decisions.all()
     ]
     return _listed("<strong>{}</strong> {}{}: {}", lines, "nobody has said anything yet")
+
+
+def requirements(request: ApprovalRequest) -> SafeString:
+    """Return the rules that hold the job as a list: what each says, and how many of its approvals are there."""
+    required = list(request.requirements.all())
+    lines = [
+        (
+            item.rule_name,
+            requirement_in_words(item),
+            # The reason of a single rule is the request's.
+            f" {item.reason}" if len(required) > 1 else "",
+            f"{item.approvals_given} of {item.approvals_needed}",
+        )
+        for item in required
+    ]
+    return _listed("<strong>{}</strong>: {}{} {} approvals.", lines, "it has none")
 
 
 def changes(request: ApprovalRequest) -> SafeString:

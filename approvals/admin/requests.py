@@ -23,7 +23,7 @@ from approvals.deciding import MAX_BULK_DECISIONS, Answer, decide_each
 from approvals.expiry import LARGE_COLUMNS
 from approvals.models import ApprovalRequest
 from approvals.queries import managed_or_reviewed_by
-from approvals.reviewers import bypasses, decision_objection, eligible, may_bypass
+from approvals.reviewers import WITH_REQUIREMENTS, bypasses, decision_objection, may_bypass, request_warnings
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import current_user
 from cloudtrain_site.events.store import current_number
@@ -57,7 +57,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         ("shown_job", "status", "time_left"),
         ("requested_by", "organization", "requested_at", "expires_at"),
         "reason",
-        ("rule_name", "rule_in_words"),
+        "rules",
         ("estimated_cost", "how_estimated", "provider", "hardware"),
         "changes",
         "notes",
@@ -66,7 +66,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         "config",
     )
     readonly_fields = (
-        *("shown_job", "time_left", "rule_in_words", "estimated_cost", "how_estimated", "provider", "hardware"),
+        *("shown_job", "time_left", "rules", "estimated_cost", "how_estimated", "provider", "hardware"),
         *("changes", "notes", "last_jobs", "config"),
     )
 
@@ -92,7 +92,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         rows = admin.ModelAdmin.get_queryset(self, request).filter(condition, job__deleted_at=None)
         # A list page must not read the configs of its fifty requests.
         is_list = request.resolver_match is None or not request.resolver_match.kwargs
-        return rows.defer(*LARGE_COLUMNS) if is_list else rows
+        return (rows.defer(*LARGE_COLUMNS) if is_list else rows).prefetch_related(WITH_REQUIREMENTS)
 
     @admin.display(description="job", ordering="job__config_name")
     def name(self, request: ApprovalRequest) -> str:
@@ -115,9 +115,9 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     def cost(self, request: ApprovalRequest) -> str:
         return self.estimated_cost(request)
 
-    @admin.display(description="rule", ordering="rule_name")
+    @admin.display(description="rules", ordering="rule_name")
     def held_by(self, request: ApprovalRequest) -> str:
-        return request.rule_name
+        return ", ".join(requirement.rule_name for requirement in request.requirements.all())
 
     @admin.display(description="job")
     def shown_job(self, request: ApprovalRequest) -> str:
@@ -150,9 +150,9 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     def how_estimated(self, request: ApprovalRequest) -> str:
         return request_page.how_estimated(request.job)
 
-    @admin.display(description="what the rule says")
-    def rule_in_words(self, request: ApprovalRequest) -> str:
-        return request_page.rule_in_words(request)
+    @admin.display(description="rules, each of which counts")
+    def rules(self, request: ApprovalRequest) -> str:
+        return request_page.requirements(request)
 
     @admin.display(description="changed since their last approved config")
     def changes(self, request: ApprovalRequest) -> str:
@@ -218,7 +218,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
             "decision": verdict.value,
             "opts": self.model._meta,
             "selected": [item.pk for item in chosen],
-            "bypasses": any(bypasses(request.user, item) for item in chosen),
+            "bypasses": any(bypasses(request.user, item, verdict) for item in chosen),
             "may_bypass": verdict == Verdict.APPROVE and any(may_bypass(request.user, item) for item in chosen),
             "action": request.POST.get("action", f"{verdict}_selected"),
         }
@@ -245,7 +245,8 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
                 "objection": decision_objection(request.user, approval_request),
                 "bypasses": bypasses(request.user, approval_request),
                 "may_bypass": may_bypass(request.user, approval_request),
-                "lacks_reviewers": pending and eligible(approval_request).count() < approval_request.approvals_needed,
+                "may_reject": decision_objection(request.user, approval_request, Verdict.REJECT) is None,
+                "lack": request_warnings(approval_request) if pending else [],
                 "decision_form": DecisionForm(),
             }
         return super().change_view(request, object_id, form_url, context)

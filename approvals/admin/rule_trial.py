@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rest_framework.exceptions import ValidationError
 
+from approvals.admin.request_page import approvals_in_words
 from approvals.intake import estimate
 from approvals.models import ApprovalRule
 from approvals.rules.backtest import BackTest, back_test
@@ -25,8 +26,8 @@ class RuleJudgement:
     is_draft: bool
     holds: bool
     reason: str
-    #: Of several rules that hold the job, only the first one counts.
-    is_first_hold: bool
+    #: What it then needs: "2 approvals by leads and admins".
+    needs: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +67,11 @@ def _judge_all(draft: ApprovalRule, job: Job) -> list[RuleJudgement]:
     others = [rule for rule in rules_in_force(job.organization) if rule.pk != draft.pk]
     # A new rule gets the highest id, and so comes last among those of its priority.
     in_order = sorted([*others, draft], key=lambda rule: (rule.priority, rule.pk is None, rule.pk))
-    judgements: list[RuleJudgement] = []
-    for rule in in_order:
-        judgement = judge(rule, facts)
-        is_first_hold = judgement.holds and not any(earlier.is_first_hold for earlier in judgements)
-        judgements.append(RuleJudgement(rule.name, rule is draft, judgement.holds, judgement.reason, is_first_hold))
-    return judgements
+    judged = [(rule, judge(rule, facts)) for rule in in_order]
+    return [
+        RuleJudgement(rule.name, rule is draft, judgement.holds, judgement.reason, approvals_in_words(rule))
+        for rule, judgement in judged
+    ]
 
 
 def _sentences(detail: object) -> list[str]:

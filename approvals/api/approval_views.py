@@ -44,7 +44,7 @@ class ApprovalViewSet(ViewSet):
     def list(self, request: Request) -> Response:
         """List approval requests."""
         query = checked(ApprovalQuery, request.query_params)
-        requests = visible_requests(request.user).prefetch_related("decisions")
+        requests = visible_requests(request.user).prefetch_related("decisions__counted_for")
         pending = requests.filter(status=RequestStatus.PENDING).count()
         if query["status"]:
             requests = requests.filter(status=query["status"])

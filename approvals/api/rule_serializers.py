@@ -9,6 +9,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from approvals.models import MAX_EXPIRY_HOURS, MAX_GLOB_CHARS, ApprovalRule
+from approvals.reviewers import who_decides
 from approvals.rules.backtest import BackTest, HeldJob
 from cloudtrain_site.api import StrictSerializer
 from jobs.api.serializers import SubmitBody
@@ -123,20 +124,25 @@ class PreviewBody(StrictSerializer):
 
 
 class JudgementSerializer(serializers.Serializer[Any]):
-    """The judgement of one rule on the submission, and its reason."""
+    """The judgement of one rule on the submission, its reason, and whose approvals the rule needs."""
 
     id = serializers.IntegerField(source="rule.pk")
     type = serializers.CharField(source="rule.name")
     holds = serializers.BooleanField(source="judgement.holds")
     reason = serializers.CharField(source="judgement.reason")
+    approvals_needed = serializers.IntegerField(source="rule.approvals_needed")
+    decided_by = serializers.SerializerMethodField()
+
+    def get_decided_by(self, judged: dict[str, Any]) -> str:
+        return who_decides(judged["rule"])
 
 
 class SubmissionPreviewSerializer(serializers.Serializer[Any]):
-    """The rule that would hold the submission, and the judgements of all rules."""
+    """The judgements of all rules. Each that holds counts: `rule` is the first of them, `reason` has all reasons."""
 
     requires_approval = serializers.BooleanField()
-    rule = serializers.CharField(source="first.rule.name", allow_null=True)
-    reason = serializers.CharField(source="first.judgement.reason", allow_null=True)
+    rule = serializers.CharField(allow_null=True)
+    reason = serializers.CharField(allow_null=True)
     rules = JudgementSerializer(many=True)
 
 

@@ -24,7 +24,7 @@ from approvals.models import ApprovalRule
 from approvals.reviewers import rule_warnings
 from approvals.rules.backtest import BackTest, back_test
 from approvals.rules.editing import find_rule, remove_rule, store_rule, visible_rules
-from approvals.rules.evaluation import judge
+from approvals.rules.evaluation import Hold, joined_reasons, judge
 from approvals.rules.facts import facts_about, rules_in_force
 from approvals.submissions import read_submission
 from cloudtrain_site.api import checked, current_user, rendered
@@ -118,15 +118,16 @@ def _rule_response(rule: ApprovalRule, status: int = 200) -> Response:
 
 
 def _preview_submission(request: Request, body: dict[str, Any]) -> dict[str, Any]:
-    """Return the judgements of the rules in force on a submission, in their order, and the first that holds it."""
+    """Return the judgements of the rules in force on a submission, in their order, and what holds it."""
     provider = checked(SubmitQuery, {"provider": body["provider"]} if "provider" in body else {})["provider"]
     submission = body["submission"]
     submission_request = read_submission(
         current_user(request), provider, submission, source=Source.API, idempotency_key=""
     )
     judgements = _judgements(submission_request)
-    first = next((judged for judged in judgements if judged["judgement"].holds), None)
-    return {"requires_approval": first is not None, "first": first, "rules": judgements}
+    holds = [Hold(judged["rule"], judged["judgement"].reason) for judged in judgements if judged["judgement"].holds]
+    first, reason = holds[0].rule.name if holds else None, joined_reasons(holds) or None
+    return {"requires_approval": bool(holds), "rule": first, "reason": reason, "rules": judgements}
 
 
 def _judgements(submission_request: SubmissionRequest) -> list[dict[str, Any]]:

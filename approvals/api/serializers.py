@@ -9,8 +9,9 @@ from rest_framework import serializers
 
 from approvals.deciding import MAX_BULK_DECISIONS, REASON_NEEDED, Answer
 from approvals.decisions import MAX_NOTES_CHARS
-from approvals.models import ApprovalRequest, Decision
+from approvals.models import ApprovalRequest, Decision, Requirement
 from approvals.queries import changes_of
+from approvals.reviewers import who_decides
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField
 from jobs.api.serializers import RangeSerializer
@@ -77,8 +78,22 @@ class BulkSerializer(serializers.Serializer[Any]):
     results = BulkAnswerSerializer(many=True)
 
 
+class RequirementSerializer(serializers.Serializer[Requirement]):
+    """A rule that holds the job, with the approvals that it needs and those that it has."""
+
+    name = serializers.CharField(source="rule_name")
+    reason = serializers.CharField()
+    approvals_needed = serializers.IntegerField()
+    approvals_given = serializers.IntegerField()
+    decided_by = serializers.SerializerMethodField()
+    self_approval = serializers.BooleanField()
+
+    def get_decided_by(self, requirement: Requirement) -> str:
+        return who_decides(requirement)
+
+
 class DecisionSerializer(serializers.Serializer[Decision]):
-    """One person's decision."""
+    """One person's decision. Its rules are those for which an approval counts."""
 
     by = serializers.CharField(source="name")
     verdict = serializers.ChoiceField(choices=Verdict.choices)
@@ -86,10 +101,17 @@ class DecisionSerializer(serializers.Serializer[Decision]):
     bypass = serializers.BooleanField()
     via = serializers.CharField(source="source")
     at = UtcField()
+    rules = serializers.SerializerMethodField()
+
+    def get_rules(self, decision: Decision) -> list[str]:
+        return [requirement.rule_name for requirement in decision.counted_for.all()]
 
 
 class ApprovalSerializer(serializers.Serializer[ApprovalRequest]):
-    """An approval request that `with_changes` has given its `config_changes`."""
+    """An approval request that `with_changes` has given its `config_changes`.
+
+    Every one of its rules counts. `rule` is the first of them, `approvals_needed` the largest number that one needs.
+    """
 
     id = serializers.IntegerField()
     job_id = serializers.CharField()
@@ -110,10 +132,14 @@ class ApprovalSerializer(serializers.Serializer[ApprovalRequest]):
     hardware_profile = serializers.CharField(source="job.hardware_profile")
     config_digest = serializers.CharField()
     config_changes = serializers.DictField()
-    approvals_needed = serializers.IntegerField()
+    rules = RequirementSerializer(source="requirements", many=True)
+    approvals_needed = serializers.SerializerMethodField()
     decisions = DecisionSerializer(many=True)
     bypassed = serializers.BooleanField()
     kept_from = serializers.IntegerField(source="kept_from_id", allow_null=True)
+
+    def get_approvals_needed(self, request: ApprovalRequest) -> int:
+        return max((item.approvals_needed for item in request.requirements.all()), default=0)
 
 
 def with_changes(requests: Sequence[ApprovalRequest]) -> Sequence[ApprovalRequest]:

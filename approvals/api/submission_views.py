@@ -11,7 +11,8 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from approvals.intake import Forecast, Outcome, forecast, submit
-from approvals.reviewers import request_warnings
+from approvals.reviewers import request_warnings, who_decides
+from approvals.rules.evaluation import Hold, joined_reasons
 from approvals.submissions import read_submission, repeat_submission
 from cloudtrain_site.api import OptionalTextField, SuccessField, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
@@ -50,6 +51,18 @@ class SubmittedSerializer(serializers.Serializer[Outcome]):
         return [*outcome.warnings, *request_warnings(outcome.approval)]
 
 
+class HoldSerializer(serializers.Serializer[Hold]):
+    """A rule that would hold the job, and whose approvals it would need."""
+
+    name = serializers.CharField(source="rule.name")
+    reason = serializers.CharField()
+    approvals_needed = serializers.IntegerField(source="rule.approvals_needed")
+    decided_by = serializers.SerializerMethodField()
+
+    def get_decided_by(self, hold: Hold) -> str:
+        return who_decides(hold.rule)
+
+
 class ForecastSerializer(serializers.Serializer[Forecast]):
     """The forecast of a dry run: of cost and time the upper end, by which rules go, and the range with its source.
 
@@ -65,21 +78,28 @@ class ForecastSerializer(serializers.Serializer[Forecast]):
     estimate_source = OptionalTextField(source="estimate.source")
     estimate_doubt = OptionalTextField(source="estimate.doubt")
     requires_approval = serializers.SerializerMethodField()
-    rule = serializers.CharField(source="hold.rule.name", allow_null=True)
-    reason = serializers.CharField(source="hold.reason", allow_null=True)
+    rule = serializers.SerializerMethodField()
+    reason = serializers.SerializerMethodField()
+    rules = HoldSerializer(many=True, source="holds")
     queue_position = serializers.IntegerField(source="start.position", allow_null=True)
     estimated_wait_seconds = serializers.SerializerMethodField()
     waiting_reason = serializers.SerializerMethodField()
     warnings = serializers.ListField(child=serializers.CharField())
 
     def get_requires_approval(self, result: Forecast) -> bool:
-        return result.hold is not None
+        return bool(result.holds)
+
+    def get_rule(self, result: Forecast) -> str | None:
+        return result.holds[0].rule.name if result.holds else None
+
+    def get_reason(self, result: Forecast) -> str | None:
+        return joined_reasons(result.holds) or None
 
     def get_estimated_wait_seconds(self, result: Forecast) -> float | None:
-        return None if result.hold else result.start.wait
+        return None if result.holds else result.start.wait
 
     def get_waiting_reason(self, result: Forecast) -> str | None:
-        return None if result.hold else result.start.reason
+        return None if result.holds else result.start.reason
 
 
 REPLAYED_OR_FORECAST = PolymorphicProxySerializer(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from django.db.models import BooleanField, ExpressionWrapper, QuerySet, Value
+from django.db.models import BooleanField, ExpressionWrapper, OuterRef, QuerySet, Subquery, Value
 
-from approvals.models import ApprovalRequest
+from approvals.models import ApprovalRequest, Requirement
 from approvals.queries import request_address
 from approvals.reviewers import awaits_decision_by, with_deciders
 from approvals.statuses import RequestStatus
@@ -50,13 +50,17 @@ def pending_with_reviewers(requests: QuerySet[ApprovalRequest], viewer: AnyUser 
     """Return the pending `requests` with the attributes for `hold_of`. Without a viewer none gets an address."""
     is_theirs = Value(False) if viewer is None else awaits_decision_by(viewer)
     pending = with_deciders(requests.filter(status=RequestStatus.PENDING).only(*HOLD_COLUMNS))
-    return pending.annotate(is_theirs=ExpressionWrapper(is_theirs, BooleanField()))
+    last = Requirement.objects.filter(request=OuterRef("pk")).order_by("-position").values("position")[:1]
+    return pending.annotate(is_theirs=ExpressionWrapper(is_theirs, BooleanField()), further_rules=Subquery(last))
 
 
 def hold_of(request: Any) -> Hold:
     """Return the hold of a request from `pending_with_reviewers`."""
     people: int = request.deciders
     decide = "1 person can decide" if people == 1 else f"{people} people can decide"
+    further = f" and {request.further_rules} more" if request.further_rules else ""
     rule_reason = request.reason.rstrip(".")
-    reason = f"Held by the rule {request.rule_name!r}: {rule_reason}; {decide if people else 'nobody can decide'}"
+    reason = (
+        f"Held by the rule {request.rule_name!r}{further}: {rule_reason}; {decide if people else 'nobody can decide'}"
+    )
     return Hold(reason, request.expires_at, request_address(request) if request.is_theirs else None)

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.utils import timezone
 
-from approvals.admin.request_page import rule_in_words
+from approvals.admin.request_page import requirement_in_words
 from approvals.models import ApprovalRequest, Decision
 from approvals.queries import request_address
-from approvals.reviewers import decision_objection, request_warnings
+from approvals.reviewers import WITH_REQUIREMENTS, decision_objection, request_warnings
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import as_utc
 from jobs.dashboard.history import SOURCES
@@ -29,10 +29,8 @@ VERDICTS = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}
 
 def panel_for(job: Job, reader: AnyUser) -> dict[str, Any] | None:
     """Return the panel's data for a job that a rule held; None for any other."""
-    requests = ApprovalRequest.objects.filter(job=job).select_related(
-        "rule", "requested_by", "reviewer_group", "kept_from"
-    )
-    request = requests.order_by("id").last()
+    requests = ApprovalRequest.objects.filter(job=job).select_related("requested_by", "kept_from")
+    request = requests.prefetch_related(WITH_REQUIREMENTS).order_by("id").last()
     return None if request is None else _panel_data(request, reader)
 
 
@@ -45,7 +43,7 @@ def _panel_data(request: ApprovalRequest, reader: AnyUser) -> dict[str, Any]:
         "is_open": is_open,
         "kind": kind,
         "label": label,
-        "rule": rule_in_words(request),
+        "rules": requirement_items(request),
         "requested_at": as_utc(request.requested_at),
         "expires_at": as_utc(request.expires_at),
         "is_due": is_open and request.expires_at <= timezone.now(),
@@ -55,6 +53,11 @@ def _panel_data(request: ApprovalRequest, reader: AnyUser) -> dict[str, Any]:
         "objection": objection,
         "decide": request_address(request) if is_open and not objection else "",
     }
+
+
+def requirement_items(request: ApprovalRequest) -> list[dict[str, Any]]:
+    """Return the rules that hold the job, in order, each with its words for the pages."""
+    return [{"requirement": item, "words": requirement_in_words(item)} for item in request.requirements.all()]
 
 
 def _decision(decision: Decision) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 
-from approvals.admin.request_page import change_lines, rule_in_words
-from approvals.dashboard.job_panel import CHIPS
+from approvals.admin.request_page import change_lines
+from approvals.dashboard.job_panel import CHIPS, requirement_items
 from approvals.models import ApprovalRequest
 from approvals.queries import admin_address, changes_of, managed_or_reviewed_by, visible_requests
 from approvals.reviewers import decidable_by, reviewer_objections
-from approvals.statuses import RequestStatus
+from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import as_utc
 from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import expected_cost, money
@@ -41,7 +41,7 @@ def count_to_decide(user: AnyUser, teams: Sequence[Team]) -> int:
 
 def _approvals(request: HttpRequest) -> dict[str, Any]:
     user, linked_id = request.user, _linked_id(request)
-    requests = visible_requests(user).select_related("job", "requested_by", "reviewer_group", "rule", "organization")
+    requests = visible_requests(user).select_related("job", "requested_by", "organization")
     listed = requests if is_superuser(user) else requests.filter(managed_or_reviewed_by(user) | Q(requested_by=user.pk))
     linked = list(listed.filter(pk=linked_id).prefetch_related("decisions")) if linked_id else []
     # The ids are found first: with their related rows joined, all requests would be sorted.
@@ -83,6 +83,7 @@ def _include_linked(
 def _pending_items(requests: Sequence[ApprovalRequest], user: AnyUser, managed: set[int]) -> list[dict[str, Any]]:
     """Return the items of pending requests. The number of queries doesn't depend on theirs."""
     objections, changes = reviewer_objections(user, requests), changes_of(requests)
+    rejecting = reviewer_objections(user, requests, Verdict.REJECT)
     superuser, now = is_superuser(user), timezone.now()
     items = []
     for request in requests:
@@ -92,12 +93,13 @@ def _pending_items(requests: Sequence[ApprovalRequest], user: AnyUser, managed: 
         items.append(
             {
                 **_item(request),
-                "rule": rule_in_words(request),
+                "rules": requirement_items(request),
                 "expires_at": as_utc(request.expires_at),
                 "is_due": request.expires_at <= now,
                 "changes": change_lines(changes[request.pk]),
                 "decisions": [{"decision": decision, "at": as_utc(decision.at)} for decision in decisions],
                 "objection": None if superuser else objection,
+                "may_reject": superuser or rejecting[request.pk] is None,
                 "bypasses": superuser and objection is not None,
                 "has_decided": own is not None,
                 "is_own": request.requested_by_id == user.pk,

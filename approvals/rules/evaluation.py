@@ -29,7 +29,7 @@ class Facts:
     config_name: str
     #: US dollars; None when there is no price or no number of steps.
     estimated_cost: Decimal | None
-    #: Whether no job of the submitter has ever been handed to a provider.
+    #: Whether no job of the submitter has been handed to a provider yet.
     first_job: bool
     #: The number of the submitter's jobs in the last 24 hours, this one included.
     jobs_in_day: int
@@ -47,19 +47,21 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The rule that holds a submission, and the reason as a sentence."""
+    """A rule that holds a submission, and the reason as a sentence."""
 
     rule: ApprovalRule
     reason: str
 
 
-def first_hold(rules: Iterable[ApprovalRule], facts: Facts) -> Hold | None:
-    """Return the hold of the first of `rules` that holds the submission; None when none does."""
-    for rule in rules:
-        judgement = judge(rule, facts)
-        if judgement.holds:
-            return Hold(rule, judgement.reason)
-    return None
+def all_holds(rules: Iterable[ApprovalRule], facts: Facts) -> list[Hold]:
+    """Return the holds of all `rules` that hold the submission, in their order: each of them counts."""
+    judged = ((rule, judge(rule, facts)) for rule in rules)
+    return [Hold(rule, judgement.reason) for rule, judgement in judged if judgement.holds]
+
+
+def joined_reasons(holds: Iterable[Hold]) -> str:
+    """Return the reasons in order, one that several rules give once."""
+    return " ".join(dict.fromkeys(hold.reason for hold in holds))
 
 
 def judge(rule: ApprovalRule, facts: Facts) -> Judgement:
@@ -106,8 +108,8 @@ def _cost(rule: ApprovalRule, facts: Facts) -> Judgement:
 
 def _first_job(rule: ApprovalRule, facts: Facts) -> Judgement:
     if facts.first_job:
-        return Judgement(True, f"No job of {facts.username} has run before.")
-    return Judgement(False, f"A job of {facts.username} has run before.")
+        return Judgement(True, f"No job of {facts.username} has been handed to a provider yet.")
+    return Judgement(False, f"A job of {facts.username} has been handed to a provider before.")
 
 
 def _provider(rule: ApprovalRule, facts: Facts) -> Judgement:

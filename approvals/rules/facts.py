@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.contrib.auth.models import User
+from django.db.models import Q
 from django.utils import timezone
 
 from approvals.models import ApprovalRule
@@ -20,8 +21,8 @@ DAY = timedelta(hours=24)
 
 def rules_in_force(organization: Organization) -> list[ApprovalRule]:
     """Return the enabled rules for a submission in `organization`, in the order of evaluation."""
-    everybodys = ApprovalRule.objects.filter(enabled=True, organization=None)
-    return list(everybodys | ApprovalRule.objects.filter(enabled=True, organization=organization))
+    rules = ApprovalRule.objects.filter(Q(organization=None) | Q(organization=organization), enabled=True)
+    return list(rules.select_related("reviewer_group"))
 
 
 def facts_about(user: User, organization: Organization, submission: Submission, estimate: Estimate) -> Facts:

@@ -48,7 +48,7 @@ def test_a_submission_asks_for_a_queue_pass_after_the_commit(
 def test_a_rule_holds_the_job_and_says_why(submission_request: MakeWish, first_job_rule: ApprovalRule) -> None:
     outcome = submit(submission_request())
     assert outcome.approval is not None
-    assert outcome.approval.reason == "No job of alice has run before."
+    assert outcome.approval.reason == "No job of alice has been handed to a provider yet."
     assert outcome.queue_position is None
     assert QueueEntry.objects.get().status == EntryStatus.BLOCKED
     assert '"approval_requested"' in told().latest("eid").data
@@ -138,8 +138,7 @@ def test_a_forecast_says_what_would_happen_and_stores_nothing(
     submission_request: MakeWish, first_job_rule: ApprovalRule
 ) -> None:
     coming = forecast(submission_request())
-    assert coming.hold is not None
-    assert coming.hold.rule == first_job_rule
+    assert [hold.rule for hold in coming.holds] == [first_job_rule]
     assert coming.start.position == 1
     assert not Job.objects.exists()
     assert not ApprovalRequest.objects.exists()

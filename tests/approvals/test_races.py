@@ -8,12 +8,12 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.utils import timezone
 
 from approvals import decisions, expiry
 from approvals.intake import SubmissionRequest, submit
-from approvals.models import ApprovalRequest, ApprovalRule
+from approvals.models import ApprovalRequest, ApprovalRule, Requirement
 from cloudtrain_site.states import Actor, Source
 from jobs.models import Job, JobEvent, Organization
 from jobs.roles import Role
@@ -91,6 +91,29 @@ def test_two_last_approvals_at_once_count_each_other(
     assert won.count(True) == 2
     assert (ApprovalRequest.objects.get().status, QueueEntry.objects.get().status) == ("approved", "pending")
     assert JobEvent.objects.filter(subject="approval", new="approved").count() == 1
+
+
+@pytest.mark.parametrize("round_", range(5))
+def test_approvals_at_once_for_a_rule_each_approve_the_job_once(
+    submission_request: Callable[..., SubmissionRequest], acme: Organization, bob: User, round_: int
+) -> None:
+    group = Group.objects.create(name="safety")
+    vera = make_user("vera", acme, Role.VIEWER)
+    vera.groups.add(group)
+    ApprovalRule.objects.create(name="cpus", hardware="cpu")
+    ApprovalRule.objects.create(name="local", provider="local", reviewer_group=group)
+    submit(submission_request())
+    copies = [ApprovalRequest.objects.select_related("job").get() for _ in range(3)]
+    won = at_once(
+        lambda: decisions.approve(copies[0], user=bob, source=Source.API),
+        lambda: decisions.approve(copies[1], user=vera, source=Source.API),
+        lambda: decisions.approve(copies[2], user=vera, source=Source.API),
+    )
+    assert won.count(True) == 2
+    assert (ApprovalRequest.objects.get().status, QueueEntry.objects.get().status) == ("approved", "pending")
+    assert list(Requirement.objects.values_list("approvals_given", flat=True)) == [1, 1]
+    assert JobEvent.objects.filter(subject="approval", new="approved").count() == 1
+    assert JobEvent.objects.filter(subject="queue_entry", new="pending").count() == 1
 
 
 def test_two_sweeps_at_once_expire_each_request_once(

@@ -53,7 +53,7 @@ def test_the_first_of_two_approvals_is_history_and_releases_nothing(for_two: App
     )
     event = json.loads(told().get(eid__gt=before).data)
     assert (event["type"], event["approval_id"]) == ("approval_requested", for_two.pk)
-    assert event["message"] == f"{for_two.job.config_name} still waits: bob gave 1 of 2 approvals: fine by me"
+    assert event["message"] == f"{for_two.job.config_name} still waits; bob approved: 1 of 2 approvals: fine by me"
 
 
 def test_an_approval_that_does_not_count_is_not_told(for_two: ApprovalRequest, bob: User) -> None:

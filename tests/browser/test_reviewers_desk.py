@@ -136,7 +136,7 @@ def test_what_others_decide_shows_at_once_and_loses_nothing_that_was_typed(
     browse: Browse, bob: User, carol: User, waiting: list[ApprovalRequest]
 ) -> None:
     asked = waiting[0]
-    ApprovalRequest.objects.filter(pk=asked.pk).update(approvals_needed=2)
+    asked.requirements.update(approvals_needed=2)
     asked.refresh_from_db()
     place = browse(bob, "/approvals")
     desk, typing, listed = (browse(bob, address) for address in (*[f"{LIST}{asked.pk}/change/"] * 2, LIST))
@@ -148,7 +148,7 @@ def test_what_others_decide_shows_at_once_and_loses_nothing_that_was_typed(
     assert decisions.approve(asked, user=carol, source=Source.API, notes="fine by me")
     expect(place.locator(f"#request-{asked.pk}")).to_contain_text("1 of 2 approvals")
     expect(desk.get_by_text("fine by me")).to_be_visible()
-    expect(typing.get_by_text("still waits: carol gave 1 of 2 approvals: fine by me")).to_be_visible()
+    expect(typing.get_by_text("still waits; carol approved: 1 of 2 approvals: fine by me")).to_be_visible()
     expect(typing.get_by_label("Reason")).to_have_value("half a sentence")
 
     for request in waiting[1:]:

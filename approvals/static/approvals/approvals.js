@@ -38,7 +38,7 @@ const DONE = {
   approved: "is approved and takes its turn",
   rejected: "is rejected",
   cancelled: "is taken back",
-  pending: "needs one more approval; yours counts",
+  pending: "needs further approvals; yours counts",
 };
 
 // What the API answered when somebody else was faster, by request; it stays beside the request wherever that goes.

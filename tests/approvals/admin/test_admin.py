@@ -33,7 +33,13 @@ def decide(client: Client, request: ApprovalRequest, decision: str, reason: str 
 
 def test_the_page_tells_who_asks_for_what_and_why_it_is_held(as_bob: Client, request_: ApprovalRequest) -> None:
     shown = as_bob.get(f"{LIST}{request_.pk}/change/").content.decode()
-    for words in ("alice", "No job of alice has run before.", "max_train_steps", "Approve", "Reject"):
+    for words in (
+        "alice",
+        "No job of alice has been handed to a provider yet.",
+        "max_train_steps",
+        "Approve",
+        "Reject",
+    ):
         assert words in shown
 
 

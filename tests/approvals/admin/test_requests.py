@@ -87,7 +87,7 @@ def test_the_page_shows_all_that_a_decision_needs(
         "max_train_steps: <del>10</del> → <ins>5000</ins>",
         "the-one-before: failed, $2.50",
         "5000 steps of about 1 s (operator&#x27;s figure); no price is set for cpu at local.",
-        "Holds the first job of a user. Needs 1 approval by leads and admins.",
+        "Holds jobs of a user of whom none has been handed to a provider. Needs 1 approval by leads and admins.",
         "nobody has said anything yet",
     ):
         assert words in shown
@@ -294,8 +294,8 @@ def test_a_rule_is_tried_before_it_is_saved(
     draft = {**RULE, "cost_exceeds": "", "config_name": "big*", "_job": job.pk}
     shown = with_single_blanks(browser.post(f"{RULES}try", draft).content.decode())
     assert "It would have held 1 of 1 job, which cost $4.20." in shown
-    assert "<strong>night (this one)</strong> holds it: Its config is called big-one." in shown
-    assert "<strong>first_job</strong> would hold it too: No job of alice has run before." in shown
+    assert "<strong>night (this one)</strong> holds it: Its config is called big-one. Needs 1 approval by" in shown
+    assert "<strong>first_job</strong> holds it: No job of alice has been handed to a provider yet." in shown
     assert "no job &#x27;x&#x27;" in browser.post(f"{RULES}try", {**draft, "_job": "x"}).content.decode()
     assert "Set at least one criterion" in browser.post(f"{RULES}try", {**RULE, "cost_exceeds": ""}).content.decode()
     assert ApprovalRule.objects.count() == 1

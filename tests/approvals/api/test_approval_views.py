@@ -83,7 +83,7 @@ def test_a_dry_run_says_what_would_happen_and_stores_nothing(as_alice: APIClient
     body = as_alice.post(URL, {"config": CONFIG, "dry_run": True}).json()
     assert body["estimated_cost_usd"] == 1.0
     assert body["rule"] == "first_job"
-    assert body["reason"] == "No job of alice has run before."
+    assert body["reason"] == "No job of alice has been handed to a provider yet."
     assert (body["waiting_reason"], body["estimated_wait_seconds"]) == (None, None)
     assert not Job.objects.exists()
     assert not QueueEntry.objects.exists()

@@ -12,7 +12,7 @@ from django.test import Client
 from approvals import decisions
 from approvals.dashboard.facet import approval_holds
 from approvals.intake import Outcome, SubmissionRequest, submit
-from approvals.models import ApprovalRequest, ApprovalRule
+from approvals.models import ApprovalRequest, ApprovalRule, Requirement
 from approvals.reviewers import eligible
 from cloudtrain_site.states import Source
 from jobs.models import Organization
@@ -44,6 +44,17 @@ def test_the_page_of_the_queue_leaves_the_end_to_the_readers_clock(
     assert shown.count("; nobody can decide; ") == 1
 
 
+def test_it_counts_the_further_rules_and_gives_all_reasons(
+    submission_request: Callable[..., SubmissionRequest], bob: User
+) -> None:
+    ApprovalRule.objects.create(name="cpus", hardware="cpu", priority=1)
+    for name in ("local", "again"):
+        ApprovalRule.objects.create(name=name, provider="local")
+    job = submit(submission_request()).job
+    words = "Held by the rule 'cpus' and 2 more: It runs on cpu. It runs at local; 1 person can decide"
+    assert approval_holds([job.pk], None)[job.pk].reason == words
+
+
 def test_it_says_that_nobody_can_decide(held: Outcome, acme: Organization) -> None:
     assert approval_holds([held.job.pk], None)[held.job.pk].reason.endswith("; nobody can decide")
 
@@ -57,7 +68,7 @@ def test_it_counts_those_who_are_eligible(
     User.objects.update_or_create(username="bob", defaults={"is_active": in_group})
     group = Group.objects.create(name="reviewers")
     group.user_set.add(alice, bob, factories.make_user("outsider"))
-    ApprovalRequest.objects.update(self_approval=self_approval, reviewer_group=group if in_group else None)
+    Requirement.objects.update(self_approval=self_approval, reviewer_group=group if in_group else None)
     count = eligible(ApprovalRequest.objects.get()).count()
     assert count > 0
     words = "1 person can decide" if count == 1 else f"{count} people can decide"

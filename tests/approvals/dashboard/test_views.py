@@ -40,8 +40,10 @@ def hold(alice: User, submission_request: Callable[..., SubmissionRequest]) -> H
     def make(*, user: User = alice, name: str = "flux", **fields: Any) -> ApprovalRequest:
         held = submit(submission_request(user=user, config_name=name)).approval
         assert held is not None
+        required = {key: fields.pop(key) for key in ("reviewer_group", "approvals_needed") if key in fields}
+        held.requirements.update(reason="It is costly.", **required)
         ApprovalRequest.objects.filter(pk=held.pk).update(**{"reason": "It is costly.", **fields})
-        return ApprovalRequest.objects.select_related("job", "reviewer_group").get(pk=held.pk)
+        return ApprovalRequest.objects.select_related("job").get(pk=held.pk)
 
     return make
 

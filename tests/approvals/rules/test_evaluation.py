@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 
 from approvals.models import MAX_GLOB_CHARS, ApprovalRule
-from approvals.rules.evaluation import Facts, first_hold, judge, matches
+from approvals.rules.evaluation import Facts, all_holds, joined_reasons, judge, matches
 from jobs.roles import Role
 
 
@@ -53,7 +53,7 @@ def test_a_cost_that_can_not_be_estimated_is_held() -> None:
 
 def test_a_first_job_is_held() -> None:
     rule = ApprovalRule(name="first", first_job=True)
-    assert reason_to_hold(rule, facts(first_job=True)) == "No job of alice has run before."
+    assert reason_to_hold(rule, facts(first_job=True)) == "No job of alice has been handed to a provider yet."
     assert reason_to_hold(rule, facts()) is None
 
 
@@ -69,11 +69,22 @@ def test_exempt_roles_and_other_organizations_are_not_held() -> None:
     assert reason_to_hold(dear(organization_id=2), facts()) is None
 
 
-def test_the_first_rule_that_matches_holds() -> None:
-    hold = first_hold([dear(100), dear(5), dear(1)], facts())
-    assert hold is not None
-    assert hold.rule.cost_exceeds == 5
-    assert first_hold([], facts()) is None
+def test_every_rule_that_matches_holds_in_the_order_of_the_rules() -> None:
+    holds = all_holds([dear(100), dear(5), ApprovalRule(name="cpus", hardware="cpu"), dear(1)], facts())
+    assert [hold.rule.name for hold in holds] == ["dear", "cpus", "dear"]
+    assert [hold.rule.cost_exceeds for hold in holds] == [5, None, 1]
+    assert all_holds([], facts()) == all_holds([dear(100)], facts()) == []
+
+
+def test_the_reasons_are_joined_in_order_and_said_once() -> None:
+    rules = [dear(5), ApprovalRule(name="cpus", hardware="cpu"), dear(5)]
+    assert joined_reasons(all_holds(rules, facts())) == "It will cost about $10.00, more than $5.00. It runs on cpu."
+    assert joined_reasons([]) == ""
+
+
+def test_a_role_that_one_rule_exempts_is_held_by_the_others() -> None:
+    exempting, strict = dear(exempt_roles=["lead"]), dear(6)
+    assert [hold.rule for hold in all_holds([exempting, strict], facts(role=Role.LEAD))] == [strict]
 
 
 MET: list[tuple[dict[str, Any], dict[str, Any], str]] = [
@@ -99,7 +110,7 @@ UNMET: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"config_name": "*full*"}, {}, "Its config is called flux, which is not *full*."),
     ({"role_at_most": "viewer"}, {}, "alice is researcher, more than viewer."),
     ({"jobs_in_day_exceed": 3}, {"jobs_in_day": 3}, "It is job 3 of alice in 24 hours, not more than 3."),
-    ({"first_job": True}, {}, "A job of alice has run before."),
+    ({"first_job": True}, {}, "A job of alice has been handed to a provider before."),
     ({"organization_id": 2}, {}, "It is for another organization."),
     ({"first_job": True, "exempt_roles": ["researcher"]}, {}, "alice is exempt as researcher."),
 ]

@@ -1,0 +1,81 @@
+"""The requirements of a request: as the rules make them, as another request keeps them, and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from approvals.models import ApprovalRequest, ApprovalRule, Requirement
+from approvals.rules.evaluation import Hold
+
+#: What a rule asks of the reviewers. An approval under other terms doesn't count for the rule.
+TERMS = ("reviewer_role", "reviewer_group_id", "approvals_needed", "self_approval")
+COPIED = ("rule_id", "rule_name", "reason", *TERMS, "expires_after_hours")
+
+
+def requirements_of(holds: Sequence[Hold]) -> list[Requirement]:
+    """Return what the rules require now, in the order of `holds`, not saved and of no request yet."""
+    return [
+        Requirement(
+            position=position,
+            rule=hold.rule,
+            rule_name=hold.rule.name,
+            reason=hold.reason,
+            expires_after_hours=hold.rule.expires_after_hours,
+            **_terms_now(hold.rule),
+        )
+        for position, hold in enumerate(holds)
+    ]
+
+
+def _terms_now(rule: ApprovalRule) -> dict[str, object]:
+    terms = {name: getattr(rule, name) for name in TERMS}
+    return terms | ({"reviewer_role": ""} if rule.reviewer_group_id is not None else {})
+
+
+def copies(requirements: Iterable[Requirement], *, with_approvals: bool) -> list[Requirement]:
+    """Return the same requirements for another request, not saved; without their approvals they all wait again."""
+    return [
+        Requirement(
+            position=item.position,
+            approvals_given=item.approvals_given if with_approvals else 0,
+            **{name: getattr(item, name) for name in COPIED},
+        )
+        for item in requirements
+    ]
+
+
+def attach(requirements: Iterable[Requirement], request: ApprovalRequest) -> None:
+    """Save the requirements as those of `request`."""
+    rows = list(requirements)
+    for requirement in rows:
+        requirement.request = request
+    Requirement.objects.bulk_create(rows)
+
+
+def shortest_life(requirements: Iterable[Requirement]) -> timedelta:
+    return timedelta(hours=min(item.expires_after_hours for item in requirements))
+
+
+def are_among(required: Iterable[Requirement], approved: Iterable[Requirement]) -> bool:
+    """Whether each is among `approved`: of the same rule and under the same terms."""
+    return {_rule_and_terms(item) for item in required} <= {_rule_and_terms(item) for item in approved}
+
+
+def _rule_and_terms(requirement: Requirement) -> tuple[object, ...]:
+    return tuple(getattr(requirement, name) for name in ("rule_id", *TERMS))
+
+
+def progress(requirements: Iterable[Requirement]) -> str:
+    """Return the approvals so far: "1 of 2 approvals"; of two rules "1 of 1 approvals for dear, 0 of 2 for gpus"."""
+    first, *others = [(f"{item.approvals_given} of {item.approvals_needed}", item.rule_name) for item in requirements]
+    if not others:
+        return f"{first[0]} approvals"
+    return ", ".join([f"{first[0]} approvals for {first[1]}", *(f"{count} for {name}" for count, name in others)])
+
+
+def missing(requirements: Iterable[Requirement]) -> str:
+    """Return the approvals that are still needed: "1 more", of several rules "1 more for dear, 2 more for gpus"."""
+    rows = list(requirements)
+    counts = [(f"{item.approvals_missing} more", item.rule_name) for item in rows if item.approvals_missing]
+    return ", ".join(f"{count} for {name}" if len(rows) > 1 else count for count, name in counts)
