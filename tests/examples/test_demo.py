@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -13,7 +14,7 @@ from examples import demo
 
 VALIDATORS = "django.contrib.auth.password_validation"
 #: Django's own, stricter than any site that we know of.
-STRICT = [
+STRICT: list[dict[str, Any]] = [
     {"NAME": f"{VALIDATORS}.UserAttributeSimilarityValidator", "OPTIONS": {"max_similarity": 0.4}},
     {"NAME": f"{VALIDATORS}.MinimumLengthValidator", "OPTIONS": {"min_length": 24}},
     {"NAME": f"{VALIDATORS}.CommonPasswordValidator"},

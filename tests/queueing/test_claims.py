@@ -205,8 +205,8 @@ def test_what_has_its_slot_already_is_taken_over_by_nobody(enqueue: Enqueue) -> 
 def test_only_those_that_still_wait_are_claimed(enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch) -> None:
     gone, waiting, left = enqueue(), enqueue(), enqueue()
     QueueEntry.objects.filter(pk=gone.pk).update(status=EntryStatus.CANCELLED)
-    assert claims._claim([gone.pk, waiting.pk]) == [waiting]
-    assert claims._claim([gone.pk]) == claims._claim([]) == []
+    assert claims._claim([gone.pk, waiting.pk], "mark") == [waiting]
+    assert claims._claim([gone.pk], "other") == claims._claim([], "third") == []
     assert status_of(left) == EntryStatus.PENDING
 
 
