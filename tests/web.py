@@ -16,8 +16,9 @@ import uvicorn
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.core.handlers.asgi import ASGIHandler
-from django.db import connections
+from django.db import connection, connections
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from cloudtrain_site.serving.asgi_stack import behind_fronts
 from tests.wait import PATIENCE_SECONDS as PATIENCE_SECONDS
@@ -146,6 +147,14 @@ def read_page(user: User, address: str) -> str:
     answer = client.get(address)
     assert answer.status_code == 200
     return with_single_blanks(answer.content.decode())
+
+
+def queries_of(client: Client, address: str) -> int:
+    """The number of queries that a good answer took; the second one, since the first may make rows that all share."""
+    assert client.get(address).status_code == 200
+    with CaptureQueriesContext(connection) as asked:
+        assert client.get(address).status_code == 200
+    return len(asked)
 
 
 def with_single_blanks(page: str) -> str:

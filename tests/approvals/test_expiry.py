@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 MakeWish = Callable[..., SubmissionRequest]
 #: Begin and commit, request, job and entry, three lines of history, the mail, the number and the rows of two events,
 #: and PostgreSQL's notification.
-STATEMENTS_EACH = 12
+STATEMENTS_EACH = {"sqlite": 9, "postgresql": 10}
 
 
 def make_due(submission_request: MakeWish, count: int) -> None:
@@ -47,7 +48,7 @@ def test_a_further_request_costs_a_sweep_its_own_writes_alone(
     submission_request: MakeWish, first_job_rule: ApprovalRule
 ) -> None:
     few, more = statements_of_a_sweep(submission_request, 2), statements_of_a_sweep(submission_request, 7)
-    assert (more - few) / 5 <= STATEMENTS_EACH
+    assert (more - few) / 5 == STATEMENTS_EACH[connection.vendor]
 
 
 def test_a_sweep_tells_of_each_job_once(submission_request: MakeWish, first_job_rule: ApprovalRule) -> None:
@@ -100,7 +101,6 @@ def test_those_that_are_due_at_one_instant_all_expire_in_however_many_batches(
     assert statuses() == ["expired"] * 5
     (said,) = [record.__dict__ for record in caplog.records if record.message == "Expired 5 approval requests"]
     assert said["expired"] == 5
-    assert 0 < said["duration_ms"] < 60_000
     assert Notice.objects.filter(kind=Notice.Kind.DECIDED).count() == 5
     assert [task.func() for task in OrmQ.objects.all()].count("approvals.tasks.send_notices") == 1
     assert expiry.expire_due(source=Source.LOOP) == 0
@@ -159,6 +159,22 @@ def test_the_requests_of_ended_jobs_are_withdrawn_by_the_sweep(five_due: list[Ap
     assert expiry.expire_due(source=Source.LOOP) == 0
     assert statuses() == ["cancelled", "cancelled", "pending", "pending", "pending"]
     assert expiry.close_orphans(source=Source.LOOP) == 0
+
+
+def test_a_sweep_tells_how_long_it_took(
+    submission_request: MakeWish,
+    first_job_rule: ApprovalRule,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """On a clock that is a quarter of a second later at each look; with SQLite it looks twice more, to rest."""
+    clock = count(step=0.25)
+    monkeypatch.setattr(expiry, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda seconds: None))
+    make_due(submission_request, 1)
+    with caplog.at_level("INFO"):
+        expiry.expire_due(source=Source.LOOP)
+    (said,) = [record.__dict__ for record in caplog.records if record.message == "Expired 1 approval requests"]
+    assert said["duration_ms"] == {"sqlite": 750, "postgresql": 250}[connection.vendor]
 
 
 @pytest.mark.sqlite

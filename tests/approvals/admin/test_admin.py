@@ -73,9 +73,19 @@ def test_who_comes_too_late_is_told_what_happened(as_bob: Client, bob: User, req
     assert ApprovalRequest.objects.get().status == "rejected"
 
 
-def test_a_decided_or_expired_request_has_no_buttons(as_bob: Client, request_: ApprovalRequest) -> None:
+def test_a_decided_or_expired_request_has_no_buttons(as_bob: Client, bob: User, request_: ApprovalRequest) -> None:
+    def buttons() -> bool:
+        response = as_bob.get(f"{LIST}{request_.pk}/change/")
+        assert (response.status_code, "flux" in response.content.decode()) == (200, True)
+        return 'value="approve"' in response.content.decode()
+
+    assert buttons()
+    deadline = request_.expires_at
     ApprovalRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
-    assert 'value="approve"' not in as_bob.get(f"{LIST}{request_.pk}/change/").content.decode()
+    assert not buttons()
+    ApprovalRequest.objects.update(expires_at=deadline)
+    decisions.reject(ApprovalRequest.objects.get(), user=bob, source=Source.API, notes="no")
+    assert not buttons()
 
 
 def test_ones_own_request_has_no_buttons_but_the_reason(as_bob: Client, bob: User, request_: ApprovalRequest) -> None:
@@ -93,7 +103,10 @@ def test_a_lead_of_another_organization_finds_nothing(
 ) -> None:
     client.force_login(charlie)
     response = client.get(LIST + path.format(request_.pk), follow=True)
-    assert "alice" not in response.content.decode()
+    said = response.content.decode()
+    assert response.status_code == 200
+    assert "0 approval requests" in said if path in ("", "?q=flux") else "doesn’t exist" in said
+    assert "alice" not in said
 
 
 def test_a_lead_of_another_organization_decides_nothing(

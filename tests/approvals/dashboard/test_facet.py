@@ -59,19 +59,21 @@ def test_it_says_that_nobody_can_decide(held: Outcome, acme: Organization) -> No
     assert approval_holds([held.job.pk], None)[held.job.pk].reason.endswith("; nobody can decide")
 
 
-@pytest.mark.parametrize("self_approval", [True, False])
-@pytest.mark.parametrize("in_group", [True, False])
+@pytest.mark.parametrize(
+    ("self_approval", "in_group", "people"),
+    # Bob and Ada; in the group it is Alice and Bob, and Alice asked.
+    [(True, False, 1), (False, False, 1), (True, True, 2), (False, True, 1)],
+)
 def test_it_counts_those_who_are_eligible(
-    held: Outcome, alice: User, bob: User, acme: Organization, *, self_approval: bool, in_group: bool
+    held: Outcome, alice: User, bob: User, acme: Organization, self_approval: bool, in_group: bool, people: int
 ) -> None:
     factories.make_user("ada", acme, Role.ADMIN)
     User.objects.update_or_create(username="bob", defaults={"is_active": in_group})
     group = Group.objects.create(name="reviewers")
     group.user_set.add(alice, bob, factories.make_user("outsider"))
     Requirement.objects.update(self_approval=self_approval, reviewer_group=group if in_group else None)
-    count = eligible(ApprovalRequest.objects.get()).count()
-    assert count > 0
-    words = "1 person can decide" if count == 1 else f"{count} people can decide"
+    assert eligible(ApprovalRequest.objects.get()).count() == people
+    words = "1 person can decide" if people == 1 else f"{people} people can decide"
     assert approval_holds([held.job.pk], None)[held.job.pk].reason.endswith(f"; {words}")
 
 

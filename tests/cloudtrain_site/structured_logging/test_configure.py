@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import warnings
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -385,8 +384,3 @@ class TestEnvironment:
     )
     def test_a_command_that_prints_an_answer_logs_to_stderr(self, arguments: list[str], is_answer: bool) -> None:
         assert prints_answer(arguments) is is_answer
-
-
-def test_warnings_in_tests_still_reach_pytest() -> None:
-    with pytest.warns(UserWarning, match="Careful"):
-        warnings.warn("Careful", stacklevel=1)

@@ -373,6 +373,7 @@ def test_the_address_that_a_form_came_from_stays_text(alice: User) -> None:
     client = Client(enforce_csrf_checks=True, headers={"origin": "https://<b>"})
     client.get("/login")
     answer = client.post("/login", {"csrfmiddlewaretoken": client.cookies["csrftoken"].value})
+    assert (answer.status_code, b"https://&lt;b&gt;" in answer.content) == (403, True)
     assert b"https://<b>" not in answer.content
 
 

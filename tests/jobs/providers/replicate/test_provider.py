@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from cloudtrain_site.correlation_ids import correlation
 from examples.fake_replicate import FakeReplicate, Prediction
 from jobs.providers.base import Handle, ProviderError, Snapshot, TrainingSpec
 from jobs.providers.replicate import client
@@ -82,8 +83,9 @@ def test_a_withdrawn_version_is_looked_up_again(fake: FakeReplicate, provider: R
 
 
 def test_the_correlation_id_travels_along(fake: FakeReplicate, provider: ReplicateProvider) -> None:
-    run(provider.submit(spec()))
-    assert all(seen.headers.get("x-correlation-id") for seen in fake.requests)
+    with correlation("corr-1"):
+        run(provider.submit(spec()))
+    assert {seen.headers.get("x-correlation-id") for seen in fake.requests} == {"corr-1"}
 
 
 def test_the_marker_goes_into_the_run_name_and_the_webhook(fake: FakeReplicate) -> None:
