@@ -17,8 +17,8 @@ MODULES = {
         ("tests/queueing", "tests/jobs/providers/replicate/test_queue.py"),
     ),
     "queueing/dispatch.py": Nearby(
-        ("tests/queueing/test_dispatch.py", "tests/jobs/test_no_secret_in_clear.py"),
-        ("tests/queueing", "tests/jobs/providers/replicate/test_queue.py", "tests/approvals/test_dispatch_guard.py"),
+        ("tests/queueing/test_passes_of_dispatch.py", "tests/queueing/test_dispatch.py"),
+        ("tests/queueing/test_transfers.py", "tests/queueing", "tests/approvals/test_dispatch_guard.py"),
     ),
     "jobs/lifecycle.py": Nearby(
         ("tests/jobs/test_lifecycle.py",),
