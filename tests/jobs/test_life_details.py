@@ -1,0 +1,315 @@
+"""The verbs of a job's life, in detail: which rows they leave alone, what they put on record, and whom they tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from cloudtrain_site.states import SYSTEM, Actor, Change, Source
+from jobs import lifecycle, signals
+from jobs.configs.submission import Submission
+from jobs.models import Job, JobEvent, Organization
+from jobs.providers.base import DiscoveredTraining, Snapshot
+from jobs.providers.progress import Progress
+from jobs.statuses import JobStatus
+from tests.events import told
+
+pytestmark = pytest.mark.django_db
+MakeJob = Callable[..., Job]
+RUNNING, QUEUED, COMPLETED = JobStatus.RUNNING, JobStatus.QUEUED, JobStatus.COMPLETED
+AN_HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def heard(django_capture_on_commit_callbacks: Any) -> Iterator[list[Change]]:
+    """What the rooms above hear of."""
+    changes: list[Change] = []
+
+    def listen(*, change: Change, **more: Any) -> None:
+        changes.append(change)
+
+    signals.job_status_changed.connect(listen)
+    yield changes
+    signals.job_status_changed.disconnect(listen)
+
+
+def create(alice: User, acme: Organization) -> Job:
+    submission = Submission(provider="local", config={}, config_name="flux", hardware_profile="cpu")
+    return lifecycle.create(submission, organization=acme, user=alice, source=Source.API, estimated_cost=None)
+
+
+def adopt(acme: Organization, snapshot: Snapshot, cost: Decimal | None = None) -> Job:
+    found = DiscoveredTraining(
+        snapshot=snapshot,
+        created_at=timezone.now() - AN_HOUR,
+        name="Flux",
+        config={},
+        dataloader_config=[],
+        marker=None,
+    )
+    return lifecycle.adopt_discovered(found, provider="replicate", organization=acme, cost=cost, source=Source.POLL)
+
+
+def history() -> list[tuple[str, str, str, str]]:
+    return list(JobEvent.objects.order_by("id").values_list("old", "new", "actor", "reason"))
+
+
+def crash(*given: Any, **more: Any) -> None:
+    raise RuntimeError("a bug")
+
+
+def test_a_new_job_and_a_found_one_are_told_of(
+    alice: User, acme: Organization, heard: list[Change], django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        create(alice, acme)
+        adopt(acme, Snapshot("x-1", RUNNING))
+    assert [(change.old, change.new) for change in heard] == [("", "pending"), ("", "running")]
+    assert history() == [
+        ("", "pending", "alice", "submitted"),
+        ("", "running", "replicate", "found at replicate as x-1"),
+    ]
+    assert told().count() == 2
+
+
+def test_a_job_that_cannot_be_put_on_record_is_not_made(
+    alice: User, acme: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Job, "record", crash)
+    with pytest.raises(RuntimeError):
+        create(alice, acme)
+    with pytest.raises(RuntimeError):
+        adopt(acme, Snapshot("x-1", RUNNING))
+    assert not Job.objects.exists()
+
+
+def test_a_found_training_is_stored_as_its_provider_describes_it(acme: Organization) -> None:
+    began = timezone.now() - timedelta(minutes=30)
+    said = {"error_message": "out of memory", "output_url": "https://example.org/x", "hardware": "h100"}
+    snapshot = Snapshot(
+        "x-1",
+        JobStatus.FAILED,
+        started_at=began,
+        error_message=said["error_message"],
+        output_url=said["output_url"],
+        hardware="h100",
+        metadata={"version": "v1"},
+    )
+    job = adopt(acme, snapshot, Decimal("1.5"))
+    kept = Job.objects.get()
+    assert (kept.status, kept.error_message, kept.output_url, kept.hardware_profile) == ("failed", *said.values())
+    assert (kept.cost_usd, kept.started_at, kept.metadata["version"]) == (Decimal("1.5"), began, "v1")
+    assert kept.metadata["discovered"] is True
+    assert job.pk == kept.pk
+
+
+def test_of_a_found_training_that_says_little_nothing_is_invented(acme: Organization) -> None:
+    adopt(acme, Snapshot("x-1", None))
+    kept = Job.objects.get()
+    assert (kept.status, kept.error_message, kept.output_url, kept.hardware_profile) == ("queued", "", "", "")
+    assert (kept.cost_usd, kept.started_at, kept.completed_at) == (Decimal(0), None, None)
+
+
+def test_of_two_who_begin_a_submission_one_wins(make_job: MakeJob) -> None:
+    make_job()
+    first, second = Job.objects.get(), Job.objects.get()
+    assert lifecycle.begin_submission(first)
+    kept = Job.objects.get()
+    assert first.submission_marker == kept.submission_marker is not None
+    assert first.submission_started_at == kept.submission_started_at is not None
+    assert not lifecycle.begin_submission(second)
+    assert Job.objects.get().submission_marker == first.submission_marker
+
+
+def test_whether_a_submission_may_go_on_is_asked_of_its_own_job(make_job: MakeJob) -> None:
+    ended, _ = make_job(status=JobStatus.FAILED, submission_marker="ct-1"), make_job(submission_marker="ct-2")
+    assert not lifecycle.may_continue(ended)
+
+
+@pytest.mark.parametrize(
+    ("said", "status"), [(None, QUEUED), (JobStatus.PENDING, QUEUED), (QUEUED, QUEUED), (RUNNING, RUNNING)]
+)
+def test_what_a_provider_took_is_queued_at_least(
+    make_job: MakeJob, caplog: pytest.LogCaptureFixture, said: JobStatus | None, status: JobStatus
+) -> None:
+    job = make_job(submission_started_at=timezone.now())
+    with caplog.at_level("INFO"):
+        assert lifecycle.mark_submitted(job, Snapshot("x-1", said), actor=SYSTEM)
+        assert not lifecycle.mark_submitted(job, Snapshot("x-2", said), actor=SYSTEM)
+    assert Job.objects.get().status == status
+    assert [record.message for record in caplog.records].count("Job accepted by the provider") == 1
+
+
+@pytest.mark.parametrize(
+    ("submitted", "started", "queued"),
+    [(None, None, 0), (None, 30, 0), (30, None, 0), (30, 20, 20), (20, 30, 20), (600, 500, 60), (600, 50, 50)],
+)
+def test_when_a_job_counts_as_queued(
+    make_job: MakeJob, submitted: int | None, started: int | None, queued: int
+) -> None:
+    """In seconds before now. Copies that later attempts made are recognized up to a minute before the answer."""
+
+    def ago(seconds: int | None) -> datetime | None:
+        return None if seconds is None else timezone.now() - timedelta(seconds=seconds)
+
+    job = make_job(submission_started_at=ago(submitted))
+    assert lifecycle.mark_submitted(job, Snapshot("x-1", RUNNING, started_at=ago(started)), actor=SYSTEM)
+    queued_at = Job.objects.get().queued_at
+    assert queued_at is not None
+    assert abs((timezone.now() - queued_at).total_seconds() - queued) < 5
+
+
+class TestFinalDetails:
+    def test_are_taken_by_the_ended_job_alone(self, make_job: MakeJob) -> None:
+        job, other = (make_job(status=COMPLETED, external_id=name) for name in ("x-1", "x-2"))
+        assert lifecycle.apply_final_details(job, Snapshot("x-1", COMPLETED, cost_usd=Decimal(2)))
+        assert not lifecycle.apply_final_details(
+            Job.objects.get(pk=job.pk), Snapshot("x-1", COMPLETED, cost_usd=Decimal(2))
+        )
+        assert dict(Job.objects.values_list("pk", "cost_usd")) == {job.pk: Decimal(2), other.pk: Decimal(0)}
+
+    def test_are_not_those_of_a_moment_before_the_end(self, make_job: MakeJob) -> None:
+        job = make_job(status=COMPLETED)
+        for status in (RUNNING, None):
+            assert not lifecycle.apply_final_details(job, Snapshot("x-1", status, cost_usd=Decimal(2)))
+        assert Job.objects.get().cost_usd == 0
+
+    def test_are_not_for_a_job_that_goes_on(self, make_job: MakeJob) -> None:
+        job = make_job(status=RUNNING)
+        assert not lifecycle.apply_final_details(job, Snapshot("x-1", COMPLETED, cost_usd=Decimal(2)))
+        assert Job.objects.get().cost_usd == 0
+
+    def test_change_no_error_and_without_a_start_no_duration(self, make_job: MakeJob) -> None:
+        ended = timezone.now()
+        job = make_job(status=JobStatus.FAILED, error_message="out of memory", started_at=ended - AN_HOUR)
+        before = Job.objects.get().duration_ms
+        told_late = Snapshot("x-1", JobStatus.FAILED, error_message="another word", cost_usd=Decimal(2))
+        assert lifecycle.apply_final_details(job, told_late)
+        kept = Job.objects.get()
+        assert (kept.error_message, kept.duration_ms, kept.cost_usd) == ("out of memory", before, Decimal(2))
+
+
+@pytest.mark.parametrize(("provider", "is_due"), [("replicate", True), ("local", False)])
+def test_the_log_is_due_at_once_when_the_job_has_ended(make_job: MakeJob, provider: str, is_due: bool) -> None:
+    job = make_job(status=QUEUED, provider=provider, external_id="x-1")
+    lifecycle.apply_snapshot(job, Snapshot("x-1", RUNNING), source=Source.POLL)
+    assert Job.objects.get().log_due_at is None
+    lifecycle.apply_snapshot(Job.objects.get(), Snapshot("x-1", COMPLETED), source=Source.POLL)
+    due = Job.objects.get().log_due_at
+    assert (due is not None and due <= timezone.now()) is is_due
+
+
+def test_a_job_that_never_ran_has_no_start(make_job: MakeJob, caplog: pytest.LogCaptureFixture) -> None:
+    job = make_job(status=QUEUED, external_id="x-1")
+    with caplog.at_level("INFO"):
+        assert lifecycle.apply_snapshot(job, Snapshot("x-1", JobStatus.FAILED), source=Source.POLL)
+    kept = Job.objects.get()
+    assert (kept.started_at, kept.duration_ms) == (None, None)
+    assert "Job is now failed" in caplog.text
+
+
+def test_a_move_that_another_made_first_is_not_logged(make_job: MakeJob, caplog: pytest.LogCaptureFixture) -> None:
+    stale = make_job(status=RUNNING, external_id="x-1")
+    Job.objects.update(status=COMPLETED, completed_at=timezone.now())
+    with caplog.at_level("INFO"):
+        assert not lifecycle.apply_snapshot(stale, Snapshot("x-1", JobStatus.FAILED), source=Source.POLL)
+    assert "Job is now" not in caplog.text
+
+
+class TestProgress:
+    def say(self, job: Job, percent: float) -> None:
+        snapshot = Snapshot(job.external_id or "", RUNNING, progress=Progress(percent=percent))
+        lifecycle.apply_snapshot(Job.objects.get(pk=job.pk), snapshot, source=Source.POLL)
+
+    @pytest.mark.parametrize(("seconds", "times"), [(0.5, 1), (1.2, 2)])
+    def test_is_told_again_after_a_second(self, make_job: MakeJob, seconds: float, times: int) -> None:
+        job, other = (make_job(status=RUNNING, external_id=name) for name in ("x-1", "x-2"))
+        self.say(job, 10.0)
+        assert list(Job.objects.exclude(progress_told_at=None)) == [job]
+        Job.objects.filter(pk=job.pk).update(progress_told_at=timezone.now() - timedelta(seconds=seconds))
+        self.say(job, 20.0)
+        assert told().count() == times
+        self.say(other, 10.0)
+        assert told().count() == times + 1
+
+    def test_is_told_when_it_is_progress(self, make_job: MakeJob) -> None:
+        job = make_job(status=RUNNING, external_id="x-1")
+        snapshot = Snapshot("x-1", RUNNING, output_url="https://example.org")
+        lifecycle.apply_snapshot(job, snapshot, source=Source.POLL)
+        kept = Job.objects.get()
+        assert (kept.output_url, kept.last_synced_at is not None) == ("https://example.org", True)
+        assert not told().exists()
+
+    def test_that_cannot_be_told_is_not_written(self, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+        job = make_job(status=RUNNING, external_id="x-1")
+        staging = make_job(status=JobStatus.UPLOADING)
+        monkeypatch.setattr(lifecycle, "publish", crash)
+        with pytest.raises(RuntimeError):
+            self.say(job, 10.0)
+        with pytest.raises(RuntimeError):
+            lifecycle.record_staging_progress(staging, 10.0, "1 of 10 MB")
+        assert set(Job.objects.values_list("progress", flat=True)) == {None}
+
+
+class TestCancelling:
+    def cancel(self, job: Job, reason: str = "") -> bool:
+        return lifecycle.request_cancel(job, actor=Actor(name="alice"), source=Source.API, reason=reason)
+
+    def test_one_that_a_provider_has_is_asked_for_though_we_did_not_submit_it(self, make_job: MakeJob) -> None:
+        job, other = (make_job(status=QUEUED, external_id=name) for name in ("x-1", "x-2"))
+        assert self.cancel(job, "wrong data")
+        kept = Job.objects.get(pk=job.pk)
+        assert (kept.status, kept.cancel_requested_by, kept.cancel_requested_at is not None) == (
+            "queued",
+            "alice",
+            True,
+        )
+        assert Job.objects.get(pk=other.pk).cancel_requested_at is None
+        assert history() == [("queued", "queued", "alice", "cancel requested: wrong data")]
+        assert self.cancel(job)
+        assert len(history()) == 1
+
+    def test_one_that_nobody_has_says_so(self, make_job: MakeJob) -> None:
+        assert self.cancel(make_job())
+        assert history() == [("pending", "cancelled", "alice", "cancelled before it was started")]
+
+    def test_is_put_on_record_with_the_status_of_now(self, make_job: MakeJob) -> None:
+        stale = make_job(submission_started_at=timezone.now())
+        Job.objects.update(status=RUNNING, external_id="x-1")
+        assert self.cancel(stale)
+        assert history() == [("running", "running", "alice", "cancel requested")]
+
+    def test_that_cannot_be_put_on_record_is_not_noted(
+        self, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        running, ended = make_job(status=RUNNING, external_id="x-1"), make_job(status=COMPLETED)
+        monkeypatch.setattr(Job, "record", crash)
+        with pytest.raises(RuntimeError):
+            self.cancel(running)
+        with pytest.raises(RuntimeError):
+            lifecycle.delete(ended, actor=SYSTEM, source=Source.API)
+        assert not Job.objects.exclude(cancel_requested_at=None).exists()
+        assert not Job.objects.exclude(deleted_at=None).exists()
+
+
+def test_a_deletion_is_on_record_with_the_status_of_now(make_job: MakeJob) -> None:
+    stale = make_job(status=RUNNING)
+    Job.objects.update(status=COMPLETED, completed_at=timezone.now())
+    assert lifecycle.delete(stale, actor=SYSTEM, source=Source.API)
+    assert history() == [("completed", "completed", "system", "deleted")]
+
+
+def test_what_ends_along_with_a_job_is_told(
+    make_job: MakeJob, heard: list[Change], django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        assert lifecycle.finish(
+            make_job(), JobStatus.FAILED, actor=SYSTEM, source=Source.LOOP, reason="no", along=("queue_entry",)
+        )
+    assert [change.along for change in heard] == [("queue_entry",)]
