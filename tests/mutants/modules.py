@@ -21,13 +21,16 @@ MODULES = {
         ("tests/queueing/test_transfers.py", "tests/queueing", "tests/approvals/test_dispatch_guard.py"),
     ),
     "jobs/lifecycle.py": Nearby(
-        ("tests/jobs/test_lifecycle.py",),
+        ("tests/jobs/test_life_details.py", "tests/jobs/test_lifecycle.py"),
         ("tests/jobs", "tests/queueing/test_dispatch.py", "tests/queueing/test_transfers.py"),
     ),
     "jobs/sync/apply.py": Nearby(
-        ("tests/jobs/sync", "tests/jobs/providers/replicate/test_sync.py"), ("tests/jobs/webhooks",)
+        ("tests/jobs/sync/test_apply.py",),
+        ("tests/jobs/sync", "tests/jobs/providers/replicate/test_sync.py", "tests/jobs/webhooks"),
     ),
-    "jobs/webhooks/inbox.py": Nearby(("tests/jobs/webhooks",), ("tests/jobs/test_no_secret_in_clear.py",)),
+    "jobs/webhooks/inbox.py": Nearby(
+        ("tests/jobs/webhooks/test_inbox.py",), ("tests/jobs/webhooks", "tests/jobs/test_no_secret_in_clear.py")
+    ),
     "jobs/webhooks/signatures.py": Nearby(
         ("tests/jobs/webhooks/test_signatures.py",), ("tests/jobs/webhooks/test_views.py",)
     ),
@@ -35,9 +38,13 @@ MODULES = {
         ("tests/jobs/test_permissions.py",), ("tests/jobs/api", "tests/jobs/dashboard", "tests/test_strangers_walk.py")
     ),
     "cloudtrain_site/states.py": Nearby(("tests/cloudtrain_site/test_states.py",), ("tests/jobs/test_lifecycle.py",)),
-    "approvals/expiry.py": Nearby(("tests/approvals/test_expiry.py", "tests/approvals/test_races.py")),
+    "approvals/expiry.py": Nearby(("tests/approvals/test_expiry.py",), ("tests/approvals",)),
     "approvals/reviewers.py": Nearby(
-        ("tests/approvals/test_decisions.py", "tests/approvals/test_several_approvals.py"), ("tests/approvals",)
+        (
+            *("tests/approvals/test_every_rule.py", "tests/approvals/test_several_approvals.py"),
+            *("tests/approvals/dashboard/test_facet.py", "tests/approvals/api/test_approval_views.py"),
+        ),
+        ("tests/approvals",),
     ),
     "queueing/policy.py": Nearby(("tests/queueing/test_policy.py",), ("tests/queueing",)),
     "cloudtrain_site/redaction.py": Nearby(
@@ -53,10 +60,17 @@ MODULES = {
         ("tests/jobs/test_curves.py",),
     ),
     "approvals/rules/evaluation.py": Nearby(
-        ("tests/approvals/rules/test_evaluation.py",), ("tests/approvals/rules", "tests/approvals/test_intake.py")
+        ("tests/approvals/rules/test_evaluation.py", "tests/approvals/rules/test_more_rules.py"),
+        ("tests/approvals/rules", "tests/approvals/test_every_rule.py", "tests/approvals/test_intake.py"),
     ),
     "approvals/decisions.py": Nearby(
-        ("tests/approvals/test_decisions.py", "tests/approvals/test_several_approvals.py"), ("tests/approvals",)
+        (
+            *("tests/approvals/test_decisions.py", "tests/approvals/test_several_approvals.py"),
+            "tests/approvals/test_every_rule.py",
+        ),
+        ("tests/approvals",),
     ),
-    "jobs/costs/estimates.py": Nearby(("tests/jobs/costs",), ("tests/jobs/configs", "tests/approvals")),
+    "jobs/costs/estimates.py": Nearby(
+        ("tests/jobs/costs/test_estimates.py",), ("tests/jobs/costs", "tests/jobs/configs", "tests/approvals")
+    ),
 }
