@@ -7,6 +7,7 @@ folder and from the running processes, so that every process of ours reports the
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -99,17 +101,20 @@ class LocalProvider:
                 folder.prepare(spec.config, _dataloader_config(spec))
             # Before anything is started: a process that finds our lease expired searches by the marker.
             folder.link_marker(spec.marker)
-            failure = "" if started else self._launch(folder, spec)
+            start, failure = (None, "") if started else self._launch(folder, spec)
         with disk_errors():
-            state = read_state(folder)
+            if start and not folder.exists():
+                snapshot = self._fetch_without_folder(folder, start, None)
+                return replace(snapshot, started_at=start.started_at, metadata=start.metadata)
+            state = read_state(folder, start)
             if state.start is None or state.end:
                 folder.drop_secrets()
             if state.start is None:
                 raise ProviderError(f"The training could not be started: {failure}.", nothing_created=True)
             return self._snapshot(folder, state)
 
-    def _launch(self, folder: JobFolder, spec: TrainingSpec) -> str:
-        """Let a runner claim the job and start its training. The result is on disk; returns the runner's error."""
+    def _launch(self, folder: JobFolder, spec: TrainingSpec) -> tuple[Start | None, str]:
+        """Let a runner claim the job and start its training. Returns the start, or else the runner's error."""
         deadline = time.monotonic() + START_SECONDS
         command = [sys.executable, "-I", "-S", local_runner.__file__]
         command += [str(folder.path), spec.marker, str(self.grace_seconds), str(deadline)]
@@ -119,21 +124,24 @@ class LocalProvider:
             cwd=folder.path,
             env=local_command.clean_environment(spec, os.environ),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
             text=True,
         )
         try:
             # A second more than the runner's own deadline, after which it starts nothing.
-            return runner.communicate(timeout=START_SECONDS + 1)[1].strip() or "its runner was killed"
+            told, error = runner.communicate(timeout=START_SECONDS + 1)
+            start = Start.from_record(json.loads(told)) if told else None
+            return start, error.strip() or "its runner was killed"
         except subprocess.TimeoutExpired:
             # communicate() would block for as long as the runner hangs.
             runner.kill()
             runner.wait()
-            if runner.stderr:
-                runner.stderr.close()
-            return "this machine is too busy"
+            for pipe in (runner.stdout, runner.stderr):
+                if pipe:
+                    pipe.close()
+            return None, "this machine is too busy"
 
     def _find_by_marker(self, markers: Sequence[str]) -> Mapping[str, Snapshot]:
         """Leave out jobs that were never started, so that they are submitted again."""

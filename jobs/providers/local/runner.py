@@ -5,9 +5,9 @@ Plain Python without Django, since it stays in memory for days: 10 MB, up in 30 
     python -I -S runner.py FOLDER MARKER GRACE DEADLINE PROGRAM [ARGUMENT ...]
 
 and shares nothing with the process that started it but the job's folder, so that our own restarts don't touch a
-training. SIGTERM to it is a cancellation: SIGTERM to the trainer's process group and, GRACE seconds later, SIGKILL.
-What a trainer leaves running, a daemon too, becomes our child and is ended with it. The functions that read and write
-records are imported by the provider as well.
+training. It prints the record of the start, which the trainer may remove. SIGTERM to it is a cancellation: SIGTERM to
+the trainer's process group and, GRACE seconds later, SIGKILL. What a trainer leaves running, a daemon too, becomes our
+child and is ended with it. The functions that read and write records are imported by the provider as well.
 """
 
 # No pathlib and no typing here: they would double the time that a start takes.
@@ -267,8 +267,8 @@ def wait_for_end(pid: int, grace: float) -> tuple[int, float | None]:
 
 def descendants() -> dict[tuple[int, int], int]:
     """Return the process groups of all living processes below us, by pid and start."""
-    fields_of = {int(name): stat_fields(int(name)) for name in os.listdir("/proc") if name.isdecimal()}
-    living = {pid: fields for pid, fields in fields_of.items() if fields}
+    pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    living = {pid: fields for pid in pids if (fields := stat_fields(pid))}
     found: dict[int, int] = {}
     parents = {os.getpid()}
     while parents:
@@ -319,15 +319,17 @@ def start_record(marker: str, trainer: Trainer) -> dict[str, object]:
     }
 
 
-def claim(folder: str, marker: str, trainer: Trainer, deadline: float) -> None:
-    """Make this the job's only training. Raises OSError when the job has one, or `deadline` (monotonic) has passed."""
+def claim(folder: str, marker: str, trainer: Trainer, deadline: float) -> dict[str, object]:
+    """Make this the job's only training; returns its start record. OSError: it has one, or it is past `deadline`."""
     if time.monotonic() > deadline:
         raise TimeoutError(errno.ETIMEDOUT, "this machine is too busy")
     job_id = os.path.basename(folder)
     with contextlib.suppress(FileExistsError):
         os.symlink(os.path.join(os.pardir, job_id), os.path.join(folder, os.pardir, ACTIVE, job_id))
-    if not write_once(os.path.join(folder, CLAIM), start_record(marker, trainer)):
+    record = start_record(marker, trainer)
+    if not write_once(os.path.join(folder, CLAIM), record):
         raise FileExistsError(errno.EEXIST, "the job has its training already")
+    return record
 
 
 def run(folder: str, trainer: Trainer, grace: float) -> dict[str, object]:
@@ -344,28 +346,26 @@ def run(folder: str, trainer: Trainer, grace: float) -> dict[str, object]:
     return {"exit_code": code, "stopped": kill_at is not None, "error": error, "ended_at": ended_at}
 
 
-def release_caller(decided: int) -> None:
-    """Release the process that waits for the claim; it may have gone already."""
-    # A reader of our stderr must not have to wait for the whole training.
-    os.dup2(os.open(os.devnull, os.O_RDWR), 2)
+def release_caller(decided: int, start: dict[str, object]) -> None:
+    """Release the process that waits for the claim, with the start record; it may have gone already."""
+    # A reader of our output must not have to wait for the whole training.
+    os.dup2(os.dup2(os.open(os.devnull, os.O_RDWR), 1), 2)
     with contextlib.suppress(BrokenPipeError):
-        os.write(decided, b"!")
+        os.write(decided, json.dumps(start).encode())
 
 
 def train(folder: str, marker: str, grace: float, deadline: float, command: list[str], decided: int) -> None:
-    """Claim the job, train, record the end. Writes to `decided` once the claim is made; raises OSError when it can't
-    be.
-    """
+    """Claim the job, train, record the end. Writes to `decided` after the claim; raises OSError when it fails."""
     log = os.open(os.path.join(folder, LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     record = ExitRecord(folder)
     trainer = Trainer(command, log)
     try:
-        claim(folder, marker, trainer, deadline)
+        start = claim(folder, marker, trainer, deadline)
     except OSError:
         trainer.shut_gate()
         record.discard()
         raise
-    release_caller(decided)
+    release_caller(decided, start)
     adopt_orphans()  # the trainer waits at its gate until then
     end = run(folder, trainer, grace)
     drop_secrets(folder)
@@ -380,11 +380,11 @@ def main(folder: str, marker: str, grace: str, deadline: str, *command: str) -> 
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     answer, decided = os.pipe()
-    # The parent exits when the claim is decided, and the result is on disk. The child then has no parent of ours:
+    # The parent prints the start record once the claim is decided, and exits. The child then has no parent of ours:
     # nothing has to reap it, and no death of ours reaches it.
     if os.fork():
         os.close(decided)
-        os.read(answer, 1)
+        os.write(1, os.read(answer, DRAFT_BYTES))
         return
     os.setsid()
     try:

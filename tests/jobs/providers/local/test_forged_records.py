@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from jobs.providers.base import Handle, ProviderError
 from jobs.providers.local import runner
 from jobs.providers.local.watcher import changed_jobs, ended_jobs
 from jobs.statuses import JobStatus
-from tests.jobs.providers.local.trainings import ENDLESS, SAVING, Trainings, until
+from tests.jobs.providers.local.trainings import ENDLESS, SAVING, Trainings, make_spec, until
 
 GOOD_END = {"exit_code": 0, "stopped": False, "error": None, "ended_at": "2026-11-28T17:00:00+00:00"}
 FORGES = f"import json; json.dump({GOOD_END}, open('exit.json', 'w')); "
@@ -73,6 +74,22 @@ def test_a_watcher_is_told_of_the_true_end(trainings: Trainings, killed: tuple[s
     changed_jobs(seen, jobs=trainings.jobs)
     changed_jobs(seen, jobs=trainings.jobs)
     assert list((trainings.jobs / "active").iterdir()) == []
+
+
+@pytest.mark.parametrize("does", ["os.unlink('process.json')", "shutil.rmtree(os.getcwd())"])
+def test_one_that_removes_its_start_at_once_is_known_all_the_same(trainings: Trainings, does: str) -> None:
+    spec = make_spec()
+    code = f"import os, shutil; {does}; import signal; signal.pause()"
+    snapshot = asyncio.run(trainings.provider(code).submit(spec))
+    assert (snapshot.status, snapshot.external_id) == (JobStatus.RUNNING, spec.job_id)
+    assert snapshot.started_at
+    handle = Handle(spec.job_id, spec.job_id, metadata=snapshot.metadata)
+    until(lambda: not (trainings.folder(handle) / "process.json").exists())
+    assert status_of(trainings, handle) == JobStatus.RUNNING
+    trainings.cancel(handle)
+    cancelled = replace(handle, cancel_requested_at=timezone.now())
+    assert trainings.ended(cancelled).status == JobStatus.CANCELLED
+    assert runner.start_time(snapshot.metadata["pid"]) is None
 
 
 SOMEBODY = {"pid": os.getpid(), "start": 1}
