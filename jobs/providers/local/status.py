@@ -80,10 +80,11 @@ def _reason(folder: JobFolder, end: End) -> str:
 
 
 def _exit_text(code: int) -> str:
+    # A wrapper, as a shell or bubblewrap, tells of its own child's signal in this way.
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        return "The trainer was killed (SIGKILL), as happens when the machine runs out of memory"
     if code >= 0:
         return f"The trainer ended with exit code {code}"
-    if -code == signal.SIGKILL:
-        return "The trainer was killed (SIGKILL), as happens when the machine runs out of memory"
     return f"The trainer was killed by signal {-code} ({signal.strsignal(-code) or 'unknown'})"
 
 

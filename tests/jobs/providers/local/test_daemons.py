@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from jobs.providers.base import Handle
 from jobs.providers.local import runner
 from jobs.statuses import JobStatus
-from tests.jobs.providers.local.trainings import ENDLESS, STUBBORN, Trainings, until
+from tests.jobs.providers.local.trainings import ENDLESS, STUBBORN, Trainings, of_job, until
 
 #: Becomes a daemon by the book, which tells its number and then does what is put in.
 DAEMON = """
@@ -48,17 +47,6 @@ def trainings(tmp_path: Path) -> Iterator[Trainings]:
         for pid in of_job(path.parent.name):
             os.kill(pid, signal.SIGKILL)
     trainings.end_all()
-
-
-def of_job(job_id: str) -> list[int]:
-    """Every process that inherited the job's environment, wherever it is."""
-    return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if job_id in environment(path)]
-
-
-def environment(path: Path) -> str:
-    with suppress(OSError):
-        return path.read_text(errors="replace")
-    return ""
 
 
 def daemon_of(trainings: Trainings, handle: Handle) -> int:

@@ -126,3 +126,14 @@ def processes_of(jobs: Path) -> Iterator[int]:
         with suppress(OSError):
             if (entry / "cwd").resolve().is_relative_to(jobs.resolve()):
                 yield int(entry.name)
+
+
+def of_job(job_id: str) -> list[int]:
+    """Every process that inherited the job's environment, wherever it is."""
+    return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if job_id in _environment(path)]
+
+
+def _environment(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text(errors="replace")
+    return ""
