@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,12 @@ class TestTheMainJob:
         approved = [("approval", "pending", "approved"), ("queue_entry", "blocked", "pending")]
         site.until_slot_is_free(story.job_id)
         assert site.moves(story.job_id) == [ONE_LIFE[0], *held, *approved, *ONE_LIFE[2:]]
+
+    def test_it_was_queued_before_it_started(self, site: Site, story: Story) -> None:
+        job = site.job(story.job_id)
+        moments = [job[name] for name in ("created_at", "queued_at", "started_at", "completed_at")]
+        assert all(moments)
+        assert moments == sorted(moments, key=datetime.fromisoformat)
 
     def test_the_history_has_one_correlation_id_and_the_decision_its_own(self, site: Site, story: Story) -> None:
         site.until_slot_is_free(story.job_id)
