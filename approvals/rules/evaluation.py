@@ -27,14 +27,14 @@ class Facts:
     provider: str
     hardware_profile: str
     config_name: str
-    #: US dollars; None when there is no price or no number of steps.
+    #: US dollars, the upper end of the estimate; None when it is not known.
     estimated_cost: Decimal | None
     #: Whether no job of the submitter has been handed to a provider yet.
     first_job: bool
     #: The number of the submitter's jobs in the last 24 hours, this one included.
     jobs_in_day: int
-    #: Why the config's number of steps is not known; empty when it is.
-    steps_doubt: str = ""
+    #: Why the cost is not known; empty when it is.
+    cost_doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def _judgements(rule: ApprovalRule, facts: Facts) -> Iterator[Judgement]:
 def _cost(rule: ApprovalRule, facts: Facts) -> Judgement:
     limit = rule.cost_exceeds or Decimal(0)
     if facts.estimated_cost is None:
-        why = facts.steps_doubt or f"there is no price for {facts.hardware_profile or 'the default hardware'}."
+        why = facts.cost_doubt or f"there is no price for {facts.hardware_profile or 'the default hardware'}."
         return Judgement(True, f"Its cost can't be estimated, so a person decides: {why}")
     if facts.estimated_cost <= limit:
         return Judgement(False, f"It will cost about ${facts.estimated_cost:,.2f}, not more than ${limit:,.2f}.")

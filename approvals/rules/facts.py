@@ -40,5 +40,5 @@ def facts_about(user: User, organization: Organization, submission: Submission, 
         estimated_cost=estimate.highest_cost,
         first_job=not own.exclude(submission_started_at=None).exists(),
         jobs_in_day=lately.count() + 1,
-        steps_doubt=estimate.doubt,
+        cost_doubt=estimate.doubt,
     )

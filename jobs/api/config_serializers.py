@@ -12,6 +12,7 @@ from cloudtrain_site.redaction import mask_secrets
 from jobs.api.serializers import json_object, keepable
 from jobs.models import ProviderConfig, TrainingConfig
 from jobs.providers import get_provider
+from jobs.providers.figures import LONGEST_SECONDS
 from jobs.validators import holds_no_secret
 
 
@@ -64,7 +65,7 @@ class ProviderSettingsBody(StrictSerializer):
     model_version = serializers.CharField(max_length=200, required=False, allow_blank=True)
     default_hardware = serializers.CharField(max_length=40, required=False, allow_blank=True)
     cost_per_second = serializers.DictField(child=serializers.FloatField(min_value=0), required=False)
-    seconds_per_step = serializers.FloatField(min_value=0, required=False)
+    seconds_per_step = serializers.FloatField(min_value=0, max_value=LONGEST_SECONDS, required=False)
     silence_minutes = serializers.IntegerField(min_value=0, max_value=100_000, required=False)
     discovery_organization = serializers.CharField(max_length=100, required=False, allow_null=True)
 

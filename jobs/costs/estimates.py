@@ -146,7 +146,9 @@ def step_range(provider: ProviderConfig, reading: ConfigReading, hardware: str) 
     the operator's figure is the least that a step takes.
     """
     paces = recent_paces(provider.name, hardware, kind_of(reading))
-    floor = provider.seconds_per_step if is_duration(provider.seconds_per_step) else 0.0
+    floor = provider.seconds_per_step
+    if not is_duration(floor):
+        return None, f"{provider.name}'s figure of the operator for a step can't be true: {floor} seconds."
     what = f"{kind_in_words(reading)} on {hardware or 'the default hardware'}"
     runs = f"{len(paces)} {'run' if len(paces) == 1 else 'runs'} of {what}"
     if len(paces) >= ENOUGH_RUNS:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
+from rest_framework.test import APIClient
 
 from cloudtrain_site.states import Source
 from jobs import lifecycle
@@ -210,10 +212,20 @@ def test_without_an_operators_figure_runs_alone_tell(provider: ProviderConfig, r
     assert expected.source == "from 1 run of flux LoRA at 1024 pixels on h100"
 
 
-@pytest.mark.parametrize("figure", [float("nan"), float("inf"), -1])
-def test_an_operators_figure_that_is_none_is_none(provider: ProviderConfig, figure: float) -> None:
+@pytest.mark.parametrize("figure", [float("nan"), float("inf"), -1, 1e300])
+def test_by_an_operators_figure_that_can_not_be_true_nothing_is_known(
+    provider: ProviderConfig, ran: Callable[..., Job], figure: float
+) -> None:
+    ran()
     provider.seconds_per_step = figure
-    assert estimate(provider, FLUX, "h100").seconds is None
+    expected = estimate(provider, FLUX, "h100")
+    assert expected.seconds is None
+    assert "can't be true" in expected.doubt
+
+
+def test_an_operators_figure_that_can_not_be_true_is_refused(client_of: Callable[..., APIClient], root: User) -> None:
+    answer = client_of(root).put("/api/cloud/providers/replicate", {"seconds_per_step": 1e300}, format="json")
+    assert (answer.status_code, list(answer.json()["errors"])) == (400, ["seconds_per_step"])
 
 
 @pytest.mark.parametrize("price", ["many", float("nan"), float("inf"), -1, None, True])

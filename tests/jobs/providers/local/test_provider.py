@@ -90,6 +90,8 @@ def test_the_sample_trainer_trains(trainings: Trainings) -> None:
     snapshot = asyncio.run(trainings.provider(command=list(SAMPLE_TRAINER)).submit(spec))
     ended = trainings.ended(Handle(spec.job_id, snapshot.external_id))
     assert ended.status == JobStatus.COMPLETED, ended.error_message
+    assert ended.progress is not None
+    assert (ended.first_step, ended.progress.step, ended.progress.total) == (0, 2, 2)
 
 
 # Stopping one.
