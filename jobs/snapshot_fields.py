@@ -90,15 +90,11 @@ def ending_fields(job: Job, to: str, snapshot: Snapshot) -> dict[str, Any]:
 
 def pace_fields(job: Job, snapshot: Snapshot, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the completed run tells of the time of a step, by column; `fields` are written along with it."""
+    step, took = fields.get("step", job.step), fields.get("duration_ms", job.duration_ms)
     pace = None
-    # A step on other hardware than was asked for tells nothing of it.
-    if snapshot.hardware in (None, job.hardware_profile):
-        pace = pace_of(
-            job.config,
-            step=fields.get("step", job.step),
-            first_step=snapshot.first_step,
-            duration_ms=fields.get("duration_ms", job.duration_ms),
-        )
+    # A step on other hardware than was asked for tells nothing of it. The config is read last: it may be deferred.
+    if step and took and snapshot.hardware in (None, job.hardware_profile):
+        pace = pace_of(job.config, step=step, first_step=snapshot.first_step, duration_ms=took)
     kind, seconds = pace or (None, None)
     return {"training_kind": kind, "seconds_per_step": seconds}
 

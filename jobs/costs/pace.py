@@ -48,15 +48,13 @@ def _type_of(reading: ConfigReading) -> str | None:
 
 
 def pace_of(
-    config: Mapping[str, Any], *, step: int | None, first_step: int | None, duration_ms: int | None
+    config: Mapping[str, Any], *, step: int, first_step: int | None, duration_ms: int
 ) -> tuple[str, float] | None:
     """Return the kind of a completed run and its seconds a step; None when it does not hang together.
 
     It made the steps from `first_step`, at which its log begins, to `step`, its last. A run that may have gone on from
     another tells nothing without the former, nor does one of more steps than its config asks for.
     """
-    if not step or not duration_ms:
-        return None
     reading = read_config(config)
     may_go_on = reading.resume is not None or "resume" in reading.doubts
     if (may_go_on and first_step is None) or not reading.doubts.keys().isdisjoint(OF_A_STEP):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
+from django.utils import timezone
 
 from cloudtrain_site.correlation_ids import correlation
 from examples.fake_replicate import FakeReplicate, Prediction
@@ -16,7 +17,12 @@ from jobs.providers.base import Handle, ProviderError, Snapshot, TrainingSpec
 from jobs.providers.replicate import client
 from jobs.providers.replicate.access import Access
 from jobs.providers.replicate.client import retry_after
-from jobs.providers.replicate.predictions import read_snapshot, webhook_address, write_input
+from jobs.providers.replicate.predictions import (
+    read_discovered,
+    read_snapshot,
+    webhook_address,
+    write_input,
+)
 from jobs.providers.replicate.provider import ReplicateProvider, SubmissionSettings
 from jobs.statuses import JobStatus
 
@@ -391,10 +397,25 @@ def test_what_is_no_prediction_is_refused(body: Any) -> None:
 
 @pytest.mark.parametrize(
     ("given", "read"),
-    [(-63_000_000_000.0, None), (3e-06, 3e-06), (True, None), ("9", None), (10**400, None), (600, 600)],
+    [
+        (-63_000_000_000.0, None),
+        (3e-06, 3e-06),
+        (True, None),
+        ("9", None),
+        (10**400, None),
+        (600, 600),
+        (float("nan"), None),
+        (float("inf"), None),
+    ],
 )
 def test_an_impossible_running_time_is_not_believed(given: Any, read: float | None) -> None:
     assert read_snapshot({"id": "a", "metrics": {"predict_time": given}}).billed_seconds == read
+
+
+@pytest.mark.parametrize("made", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+23:59", "soon", None])
+def test_a_training_made_at_an_impossible_time_was_made_just_now(made: str | None) -> None:
+    found = read_discovered({"id": "a", "created_at": made})
+    assert abs(found.created_at - timezone.now()) < timedelta(minutes=1)
 
 
 def test_a_log_that_no_database_takes_is_cleaned() -> None:

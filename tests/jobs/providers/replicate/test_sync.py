@@ -66,6 +66,17 @@ def test_an_end_is_applied_with_its_cost_and_where_the_result_is(running: Job, f
     assert job.metadata["price"]["seconds"] == pytest.approx(seconds, abs=0.001)
 
 
+def test_an_end_in_the_year_9999_is_not_believed(running: Job, fake: FakeReplicate) -> None:
+    fake.update(running.external_id or "", "succeeded")
+    fake.predictions[running.external_id or ""].completed_ns = 253_402_300_799 * 10**9
+    poll()
+    job = Job.objects.get()
+    assert job.status == JobStatus.COMPLETED
+    assert job.duration_ms is None
+    assert not job.cost_usd
+    assert set(job.metadata["refused"]) == {"completed_at", "billed_seconds"}
+
+
 def test_the_cost_is_that_of_the_profile_that_ran(
     at_replicate: MakeJob, fake: FakeReplicate, replicate_config: ProviderConfig
 ) -> None:
