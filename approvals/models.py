@@ -14,6 +14,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from approvals.statuses import ALLOWED, RequestStatus, Verdict
+from cloudtrain_site.beginnings import beginning
 from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.states import Change, Source, Stateful
 from jobs.models import Job, Organization, record_in_history
@@ -272,13 +273,13 @@ class ApprovalRequest(Stateful):
         name = self.job.config_name
         match change.new:
             case RequestStatus.PENDING if change.old == change.new:
-                return f"{name} still waits; {change.actor.name} approved: {change.reason}"
+                return f"{name} still waits; {change.actor.name} approved: {beginning(change.reason)}"
             case RequestStatus.PENDING:
-                return f"{name} waits for approval: {self.reason}"
+                return f"{name} waits for approval: {beginning(self.reason)}"
             case RequestStatus.EXPIRED:
                 return f"The approval of {name} ran out before anybody decided."
             case _:
-                notes = f": {change.reason}" if change.reason else ""
+                notes = f": {beginning(change.reason)}" if change.reason else ""
                 return f"{name} was {change.new} by {change.actor.name}{notes}"
 
 

@@ -22,6 +22,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
+from cloudtrain_site.beginnings import beginning
 from cloudtrain_site.database.failures import noted_failure
 from cloudtrain_site.errors import BodyTooLarge
 from cloudtrain_site.models import ApiKey
@@ -192,6 +193,13 @@ class OptionalTextField(serializers.CharField):
 
     def to_representation(self, value: Any) -> str | None:  # type: ignore[override]
         return super().to_representation(value) or None
+
+
+class BeginningField(OptionalTextField):
+    """The beginning of a text; null stands for an empty one."""
+
+    def to_representation(self, value: Any) -> str | None:  # type: ignore[override]
+        return beginning(super().to_representation(value) or "") or None
 
 
 class SuccessField(serializers.BooleanField):

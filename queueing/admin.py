@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from cloudtrain_site.beginnings import beginning
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.admin import report
@@ -90,7 +91,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
     def why(self, entry: Any) -> str:
         """Return the reason that its submitter reads too; for an unconfirmed job, what to do."""
         if entry.unconfirmed_at is not None:
-            return f"{claims.UNCONFIRMED.capitalize()} ({entry.last_error})"
+            return f"{claims.UNCONFIRMED.capitalize()} ({beginning(entry.last_error)})"
         return entry.facts["waiting_reason"] or ""
 
     @admin.action(description="Set the priority of the selected entries…", permissions=["view"])

@@ -13,7 +13,7 @@ from approvals.models import ApprovalRequest, Decision, Requirement
 from approvals.queries import changes_of
 from approvals.reviewers import who_decides
 from approvals.statuses import RequestStatus, Verdict
-from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField
+from cloudtrain_site.api import BeginningField, OptionalTextField, StrictSerializer, SuccessField, UtcField
 from jobs.api.serializers import RangeSerializer
 
 
@@ -150,10 +150,24 @@ def with_changes(requests: Sequence[ApprovalRequest]) -> Sequence[ApprovalReques
     return requests
 
 
+class ListedDecisionSerializer(DecisionSerializer):
+    """One person's decision, with the beginning of its reason."""
+
+    reason = BeginningField()
+
+
+class ListedApprovalSerializer(ApprovalSerializer):
+    """An approval request with the beginnings of its texts."""
+
+    reason = BeginningField()
+    review_notes = BeginningField()
+    decisions = ListedDecisionSerializer(many=True)
+
+
 class ApprovalListSerializer(serializers.Serializer[Any]):
     """Approval requests, newest first."""
 
-    approvals = ApprovalSerializer(many=True)
+    approvals = ListedApprovalSerializer(many=True)
     pending_count = serializers.IntegerField()
 
 

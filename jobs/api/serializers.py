@@ -130,7 +130,7 @@ class JobSerializer(serializers.Serializer[Job]):
     estimated_cost_usd = serializers.FloatField(allow_null=True)
     estimated_cost_range = serializers.SerializerMethodField()
     estimate_source = serializers.CharField(allow_null=True)
-    error_message = OptionalTextField()
+    error_message = OptionalTextField(source="shown_error", help_text="In a list its first 300 characters.")
     output_url = OptionalTextField()
     stage = serializers.CharField(allow_null=True)
     progress = serializers.FloatField(allow_null=True)
@@ -172,8 +172,8 @@ class JobSerializer(serializers.Serializer[Job]):
         if job.cancel_requested_at is not None:
             data["cancel_requested_at"] = as_utc(job.cancel_requested_at)
             data["cancel_requested_by"] = job.cancel_requested_by
-        if job.sync_error:
-            data["sync_error"] = job.sync_error
+        if job.shown_sync_error:
+            data["sync_error"] = job.shown_sync_error
         if job.retry_of_id:
             data["retry_of"] = job.retry_of_id
         return data

@@ -156,7 +156,7 @@ def _page(user: AnyUser, query: dict[str, Any]) -> dict[str, Any]:
     rest = jobs.filter(pk__lt=query["cursor"]) if query["cursor"] else jobs
     first, count = query["offset"], query["limit"]
     # A config may have a megabyte, and is not part of the answer.
-    candidates = list(rest.defer("config", "dataloader_config")[first : first + count + 1])
+    candidates = list(rest.with_beginnings().defer("config", "dataloader_config", "sealed")[first : first + count + 1])
     shown = candidates[:count]
     next_cursor = shown[-1].pk if len(candidates) > count else None
     return {"jobs": with_facets(shown, user), "total": jobs.count(), "next_cursor": next_cursor}

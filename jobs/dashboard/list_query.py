@@ -21,7 +21,7 @@ KEPT = (*FILTERS, "sort")
 #: What a line of the list shows, or is made from. A config may have a megabyte, and none of it is shown.
 SHOWN = (
     *("id", "organization", "submitted_by__username", "provider", "hardware_profile", "config_name", "status"),
-    *("stage", "progress", "step", "total_steps", "error_message", "cost_usd"),
+    *("stage", "progress", "step", "total_steps", "cost_usd"),
     *("estimated_cost_usd", "estimated_cost_low_usd"),
     *("created_at", "started_at", "completed_at", "duration_ms", "cancel_requested_at", "cancel_requested_by"),
 )
@@ -65,7 +65,7 @@ def _wanted(visible: JobQuerySet, reader: Reader, wanted: dict[str, Any]) -> Job
     jobs = narrow(visible, {**wanted, "organization": ""})
     if wanted["mine"]:
         jobs = jobs.filter(submitted_by_id=user.pk or 0)
-    return jobs.only(*SHOWN)
+    return jobs.with_beginnings().only(*SHOWN)
 
 
 def address_of(asked: QueryDict, cursor: str | None = None, sort: str | None = None) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from django.urls import reverse
 
 from cloudtrain_site.api import as_utc
+from cloudtrain_site.beginnings import beginning, beginning_of
 from jobs.api.serializers import seconds_of
 from jobs.extensions import facets_of
 from jobs.models import Job, JobEvent
@@ -185,10 +186,10 @@ def _reasons_of_end(jobs: Sequence[Job]) -> dict[str, str]:
     """Return by job id who cancelled it, and why, from the history."""
     requested_by = {job.pk: job.cancel_requested_by for job in jobs if job.status == JobStatus.CANCELLED}
     events = JobEvent.objects.filter(subject=Job.SUBJECT, new=JobStatus.CANCELLED, job__in=requested_by).order_by("id")
-    # A provider's cancellation without a reason only confirms the request of a person.
+    # A provider's cancellation without a reason only confirms the request of a person. The history shows all of one.
     return {
-        job_id: f"By {actor}: {reason}" if reason else f"By {requested_by[job_id] or actor}."
-        for job_id, actor, reason in events.values_list("job_id", "actor", "reason")
+        job_id: f"By {actor}: {beginning(reason)}" if reason else f"By {requested_by[job_id] or actor}."
+        for job_id, actor, reason in events.values_list("job_id", "actor", beginning_of("reason"))
     }
 
 
@@ -235,7 +236,7 @@ def _note(job: Job, kind: str, facts: Mapping[str, Any]) -> str:
         case JobStatus.COMPLETED:
             return _steps_made(job)
         case JobStatus.FAILED:
-            return job.error_message or "It failed, and nothing said why."
+            return job.shown_error or "It failed, and nothing said why."
         case JobStatus.CANCELLED:
             return str(facts["reason_of_end"])
     return ""

@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from cloudtrain_site.beginnings import beginning, beginning_of
 from cloudtrain_site.database.unit_of_work import insert_at_commit
 from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.states import Actor, Change, Source, Stateful
@@ -36,6 +37,11 @@ class JobQuerySet(models.QuerySet["Job"]):
     def active(self) -> JobQuerySet:
         """Those that have not ended."""
         return self.filter(status__in=ACTIVE)
+
+    def with_beginnings(self) -> JobQuerySet:
+        """The same for a list: of an error, the beginning alone is read."""
+        beginnings = {f"{name}_beginning": beginning_of(name) for name in ("error_message", "sync_error")}
+        return self.defer("error_message", "sync_error").annotate(**beginnings)
 
 
 class Job(Stateful):
@@ -188,6 +194,20 @@ class Job(Stateful):
         return None if high is None else {"low": high if low is None else low, "high": high}
 
     @property
+    def shown_error(self) -> str:
+        """Its error; of a job for a list, the beginning."""
+        return self._beginning_or_all("error_message")
+
+    @property
+    def shown_sync_error(self) -> str:
+        """Why its provider could not be asked about it; of a job for a list, the beginning."""
+        return self._beginning_or_all("sync_error")
+
+    def _beginning_or_all(self, name: str) -> str:
+        read = vars(self).get(f"{name}_beginning")
+        return str(getattr(self, name)) if read is None else beginning(read)
+
+    @property
     def cost_in_words(self) -> str:
         """What it cost, to be put behind its status; empty for less than a cent, and while nothing is known of it."""
         return f", for ${self.cost_usd:.2f}" if self.cost_usd >= A_CENT else ""
@@ -210,7 +230,7 @@ class Job(Stateful):
                     "previous_status": change.old,
                     "provider": self.provider,
                     "config_name": self.config_name,
-                    "error_message": self.error_message or None,
+                    "error_message": beginning(self.error_message) or None,
                     "at": change.at,
                     "correlation_id": change.correlation_id,
                 },

@@ -7,7 +7,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField
+from cloudtrain_site.api import BeginningField, StrictSerializer, SuccessField, UtcField
 from jobs.api.serializers import RangeSerializer
 from jobs.models import Organization
 from jobs.permissions import AnyUser
@@ -46,7 +46,7 @@ class EntrySerializer(serializers.Serializer[Any]):
     organization = serializers.CharField(source="organization.name", allow_null=True)
     provider = serializers.CharField()
     attempts = serializers.IntegerField()
-    last_error = OptionalTextField()
+    last_error = BeginningField()
     enqueued_at = UtcField()
     dispatched_at = UtcField(allow_null=True)
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from django.db.models import BooleanField, ExpressionWrapper, Q, Value
 from django.utils import timezone
 
+from cloudtrain_site.beginnings import beginning
 from jobs.models import Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of
 from queueing import extensions
@@ -132,7 +133,7 @@ def _shares(holder: QueueEntry, entry: QueueEntry, kind: Kind) -> bool:
 
 def _retry_sentence(entry: QueueEntry, until: datetime, now: datetime) -> str:
     seconds = max(1, round((until - now).total_seconds()))
-    return f"The provider did not take it just now ({entry.last_error}); the next try is in {seconds} s."
+    return f"The provider did not take it just now ({beginning(entry.last_error)}); the next try is in {seconds} s."
 
 
 def _limit_sentence(scope: str, blocker: Blocker, seen: Sequence[QueueEntry]) -> str:

@@ -293,3 +293,13 @@ def test_a_setting_that_is_given_twice_with_different_values_is_refused(client_o
     assert answer.status_code == 400
     assert "'--max_train_steps' and as 'max_train_steps'" in answer.json()["errors"]["config"][0]
     assert not Job.objects.exists()
+
+
+def test_long_reasons_are_cut_in_the_list_and_whole_for_one_request(as_bob: APIClient, held: Outcome) -> None:
+    assert held.approval is not None
+    address, words = f"/api/approvals/{held.approval.pk}", "no: " + "x" * 1500
+    assert as_bob.post(f"{address}/reject", {"reason": words}).status_code == 200
+    [listed] = as_bob.get("/api/approvals").json()["approvals"]
+    whole = as_bob.get(address).json()["approval"]
+    assert (listed["review_notes"], listed["decisions"][0]["reason"]) == (words[:299] + "…",) * 2
+    assert (whole["review_notes"], whole["decisions"][0]["reason"]) == (words,) * 2

@@ -355,3 +355,13 @@ class TestUpkeep:
         assert client_of(bob).post("/api/queue/process").status_code == 200
         assert client_of(alice).post("/api/queue/process").status_code == 403
         assert client_of(alice).post("/api/queue/cleanup").status_code == 403
+
+
+def test_a_long_error_of_a_provider_is_cut_in_the_queue(enqueue: Enqueue, client_of: ClientOf, alice: User) -> None:
+    entry = enqueue()
+    later = timezone.now() + timedelta(minutes=5)
+    QueueEntry.objects.filter(pk=entry.pk).update(last_error="x" * 100_000, lease_until=later, attempts=1)
+    answer = client_of(alice).get("/api/queue")
+    [listed] = answer.json()["entries"]
+    assert listed["last_error"] == "x" * 299 + "…"
+    assert len(answer.content) < 2000
