@@ -18,6 +18,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from cloudtrain_site.conf.data_folder import make_files_private
 from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.enterprise import get_enterprise_config
+from cloudtrain_site.serving.http_protocol import PatientProtocol
 from cloudtrain_site.serving.inspection import forbid_inspection
 from cloudtrain_site.serving.processes import follow_parent
 
@@ -51,6 +52,7 @@ def serve(listener: socket.socket) -> None:
         "cloudtrain_site.asgi:application",
         log_config=None,  # its loggers use our handlers
         access_log=False,
+        http=PatientProtocol,
         lifespan="off",
         ws="none",  # cloudtrain has none: a request for one gets an ordinary answer, not a 500 and a traceback
         backlog=BACKLOG_CONNECTIONS,

@@ -21,6 +21,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from cloudtrain_site.serving.asgi_stack import behind_fronts
+from cloudtrain_site.serving.http_protocol import PatientProtocol
 from tests.wait import PATIENCE_SECONDS as PATIENCE_SECONDS
 from tests.wait import wait_until as wait_until
 
@@ -42,7 +43,13 @@ def running_server(port: int = 0) -> Iterator[str]:
     """
     site = behind_fronts(ASGIHandler())
     config = uvicorn.Config(
-        site, port=port, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
+        site,
+        port=port,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        http=PatientProtocol,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="web-server")
