@@ -36,13 +36,13 @@ class PersonThrottle(BaseThrottle):
         if seconds:
             wait = math.ceil(seconds)
             unit = "second" if wait == 1 else "seconds"
-            detail = f"You have sent {allowed} {cls.noun} in a minute, the most for one person. Wait {wait} {unit}."
-            raise LimitReachedError(cls.limit, user.pk, detail, wait=wait)
+            reached = f"You have reached the limit for {cls.noun}, {allowed} a minute for one person."
+            raise LimitReachedError(cls.limit, user.pk, f"{reached} Try again in {wait} {unit}.", wait=wait)
 
 
 class Syncs(PersonThrottle):
     limit = "syncs_per_minute"
-    noun = "requests for new jobs"
+    noun = "requests to a provider for new jobs"
 
 
 class Previews(PersonThrottle):
@@ -52,4 +52,4 @@ class Previews(PersonThrottle):
 
 class LogReads(PersonThrottle):
     limit = "log_reads_per_minute"
-    noun = "requests for whole logs, ends of logs and curves"
+    noun = "whole logs, ends of logs and curves"

@@ -12,6 +12,7 @@ from django.shortcuts import redirect, render
 from django.utils.http import content_disposition_header
 
 from cloudtrain_site.errors import Conflict
+from cloudtrain_site.limits.throttles import LogReads
 from jobs.dashboard.job_detail import dataset_of, documents_of, head_of, history_for_page, masked_json
 from jobs.dashboard.navigation import page, page_context, part
 from jobs.logs import pieces_of
@@ -66,6 +67,7 @@ def job_part(request: HttpRequest, job_id: str, name: str) -> HttpResponse:
 def log_file(request: HttpRequest, job_id: str) -> StreamingHttpResponse:
     """Download the whole log so far."""
     job = _job_of(request, job_id)
+    LogReads.count(request.user)
     response = StreamingHttpResponse(_whole_log(job), content_type="text/plain; charset=utf-8")
     return _as_download(response, f"{job.config_name}-{job.pk}.log")
 

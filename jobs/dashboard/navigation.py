@@ -16,6 +16,7 @@ from django.views.decorators.http import require_safe
 
 from cloudtrain_site.accounts.preferences import time_zone_of
 from cloudtrain_site.events.store import current_number
+from cloudtrain_site.limits.errors import LimitReachedError
 from jobs import extensions
 from jobs.extensions import NavigationItem
 from jobs.permissions import AnyUser, Team, teams_of
@@ -66,7 +67,18 @@ Reader = Callable[[HttpRequest], Mapping[str, Any]]
 
 def page(view: View) -> View:
     """Decorate a read-only page for signed-in users; others are sent to the login. It is never cached."""
-    return never_cache(login_required(require_safe(view)))
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            return view(request, *args, **kwargs)
+        except LimitReachedError as error:
+            error.record()
+            response = render(request, "429.html", {"refusal": error.detail}, status=error.status_code)
+            response["Retry-After"] = str(error.wait)
+            return response
+
+    return cast(View, never_cache(login_required(require_safe(answer))))
 
 
 def part(view: View) -> View:

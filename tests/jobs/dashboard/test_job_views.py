@@ -16,6 +16,7 @@ from django.utils import timezone
 from approvals import decisions, intake
 from approvals.intake import SubmissionRequest
 from approvals.models import ApprovalRequest, ApprovalRule
+from cloudtrain_site.models import LimitUse
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle, logs
 from jobs.configs.submission import Submission
@@ -26,6 +27,7 @@ from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing import claims
 from tests import factories
+from tests.limits import SetLimits
 from tests.web import body_of, queries_of, read_page
 
 pytestmark = pytest.mark.django_db
@@ -333,3 +335,15 @@ def test_a_shortened_id_leads_to_the_page_and_an_ambiguous_one_nowhere(
     assert client.get(f"/jobs/{job.pk[:12]}")["Location"] == page_of(job)
     make_job(id="01m81da9kqkb7r5gyetc6bkhjb")
     assert client.get(f"/jobs/{job.pk[:12]}").status_code == 404
+
+
+def test_a_log_downloaded_too_often_is_a_429_with_a_page(alice: User, make_job: MakeJob, set_limits: SetLimits) -> None:
+    set_limits(log_reads_per_minute=1)
+    client = Client()
+    client.force_login(alice)
+    address = f"/jobs/{make_job().pk}/log.txt"
+    first, second = client.get(address), client.get(address)
+    body_of(first)
+    assert (first.status_code, second.status_code, second["Retry-After"]) == (200, 429, "60")
+    assert "You have reached the limit for whole logs" in second.content.decode()
+    assert LimitUse.objects.exclude(refused_at=None).exists()
