@@ -52,6 +52,11 @@ def requirement_in_words(requirement: Requirement) -> str:
     return f"{condition_in_words(rule) if rule else 'The rule is gone'}. Needs {approvals_in_words(requirement)}."
 
 
+def rule_in_words(rule: ApprovalRule) -> str:
+    """Return what a rule in force holds, and who decides, as sentences."""
+    return f"{condition_in_words(rule)}. Needs {approvals_in_words(rule)}."
+
+
 def condition_in_words(rule: ApprovalRule) -> str:
     """Return which jobs the rule holds: "Holds jobs for local, jobs on gpu-*"."""
     return f"Holds {', '.join(_criterion(name, value) for name, value in rule.condition().items()) or 'every job'}"

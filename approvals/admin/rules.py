@@ -12,11 +12,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from approvals.admin.request_page import rule_in_words
 from approvals.admin.rule_trial import try_rule
 from approvals.models import ApprovalRule
 from approvals.reviewers import rule_warnings
 from approvals.rules.backtest import back_test
-from approvals.rules.editing import log_change, may_edit
+from approvals.rules.editing import log_change, may_edit, rules_beside
 from jobs.admin_base import remembered
 from jobs.permissions import is_superuser, organizations_of, visible_jobs
 from jobs.roles import Role
@@ -134,8 +135,24 @@ class ApprovalRuleAdmin(admin.ModelAdmin[ApprovalRule]):
         context = {**self.admin_site.each_context(request), "title": "Try a rule", "form": form, "opts": self.opts}
         if form.is_valid():
             draft = form.save(commit=False)
+            context["beside"] = [(other, rule_in_words(other)) for other in rules_beside(draft, request.user)]
             context |= {"draft": draft, "trial": try_rule(draft, request.user, request.POST.get("_job", "").strip())}
         return TemplateResponse(request, "approvals/admin_try.html", context)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Show beside the form which other rules may hold the same jobs."""
+        rule = context["original"] or self._blank(request)
+        context["beside"] = [(other, rule_in_words(other)) for other in rules_beside(rule, request.user)]
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def _blank(self, request: HttpRequest) -> ApprovalRule:
+        """Return a rule of which nothing is known but the organization, where its author has no choice."""
+        if is_superuser(request.user):
+            return ApprovalRule()
+        own = list(organizations_of(request.user, (Role.ADMIN,))[:2])
+        return ApprovalRule(organization=own[0] if len(own) == 1 else None)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

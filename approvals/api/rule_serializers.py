@@ -147,17 +147,18 @@ class SubmissionPreviewSerializer(serializers.Serializer[Any]):
 
 
 class HeldJobSerializer(serializers.Serializer[HeldJob]):
-    """A job that the draft would have held."""
+    """A job that the draft would have held, and the rules in force that would have held it too."""
 
     job_id = serializers.CharField()
     config_name = serializers.CharField()
     submitted_by = serializers.CharField()
     cost_usd = serializers.FloatField(source="cost")
     reason = serializers.CharField()
+    other_rules = serializers.ListField(child=serializers.CharField(), source="others")
 
 
 class BackTestSerializer(serializers.Serializer[BackTest]):
-    """The jobs that the draft would have held."""
+    """The jobs that the draft would have held, whatever other rules say: every rule that matches counts."""
 
     days = serializers.IntegerField()
     looked_at = serializers.IntegerField()
@@ -170,7 +171,11 @@ class BackTestSerializer(serializers.Serializer[BackTest]):
 
 
 class PreviewSerializer(serializers.Serializer[Any]):
-    """The result for the submission, for the rule, or for both."""
+    """The result for the submission, for the rule, or for both.
+
+    `other_rules` are the rules in force that may hold a job together with the draft: each counts beside it.
+    """
 
     submission = SubmissionPreviewSerializer(required=False)
     rule = BackTestSerializer(required=False)
+    other_rules = RuleSerializer(many=True, required=False)

@@ -22,8 +22,8 @@ from approvals.api.rule_serializers import (
 from approvals.intake import SubmissionRequest, estimate
 from approvals.models import ApprovalRule
 from approvals.reviewers import rule_warnings
-from approvals.rules.backtest import BackTest, back_test
-from approvals.rules.editing import find_rule, remove_rule, store_rule, visible_rules
+from approvals.rules.backtest import back_test
+from approvals.rules.editing import find_rule, remove_rule, rules_beside, store_rule, visible_rules
 from approvals.rules.evaluation import Hold, joined_reasons, judge
 from approvals.rules.facts import facts_about, rules_in_force
 from approvals.submissions import read_submission
@@ -81,7 +81,9 @@ class RuleViewSet(ViewSet):
         if "submission" in body:
             answer["submission"] = _preview_submission(request, body)
         if "rule" in body:
-            answer["rule"] = _preview_rule(request, dict(body["rule"]))
+            draft = _draft(request, dict(body["rule"]))
+            answer["rule"] = back_test(draft, visible_jobs(request.user))
+            answer["other_rules"] = rules_beside(draft, request.user)
         return rendered(PreviewSerializer, answer)
 
 
@@ -136,11 +138,11 @@ def _judgements(submission_request: SubmissionRequest) -> list[dict[str, Any]]:
     return [{"rule": rule, "judgement": judge(rule, facts)} for rule in rules_in_force(organization)]
 
 
-def _preview_rule(request: Request, values: dict[str, Any]) -> BackTest:
-    """Return what a draft of a rule would have held. Raises ValidationError."""
+def _draft(request: Request, values: dict[str, Any]) -> ApprovalRule:
+    """Return a draft of a rule, which isn't stored. Raises ValidationError."""
     draft = ApprovalRule(**{"name": "draft", **_with_organization(request.user, values)})
     try:
         draft.clean()
     except exceptions.ValidationError as error:
         raise serializers.ValidationError(serializers.as_serializer_error(error)) from error
-    return back_test(draft, visible_jobs(request.user))
+    return draft

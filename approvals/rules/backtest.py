@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Min
+from django.db.models import Min, Q
 from django.utils import timezone
 
 from approvals.models import ApprovalRule
-from approvals.rules.evaluation import Facts, judge
+from approvals.rules.evaluation import Facts, all_holds, judge
 from approvals.rules.facts import DAY
 from jobs.identifiers import new_job_id
 from jobs.models import Job, JobQuerySet, Membership
@@ -38,6 +38,8 @@ class HeldJob:
     submitted_by: str
     cost: Decimal
     reason: str
+    #: The names of the other rules in force now that would have held it too. Only of those that are `shown`.
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +62,28 @@ class BackTest:
 
 
 def back_test(rule: ApprovalRule, jobs: JobQuerySet) -> BackTest:
-    """Return which of `jobs` from the last 30 days the rule would have held as the only rule."""
+    """Return which of `jobs` from the last 30 days the rule would have held, whatever the other rules say."""
     since = timezone.now() - timedelta(days=WINDOW_DAYS)
     recent = jobs.filter(pk__gt=new_job_id(since)).exclude(submitted_by=None).order_by("pk")
     rows = list(recent.values(*COLUMNS))
-    held = []
+    held, newest = [], deque[Facts](maxlen=MAX_JOBS_SHOWN)
     for row, facts in zip(rows, _facts_of(rows, since), strict=True):
         judgement = judge(rule, facts)
         if judgement.holds:
             held.append(HeldJob(row["id"], row["config_name"], facts.username, row["cost_usd"], judgement.reason))
-    return BackTest(WINDOW_DAYS, len(rows), held)
+            newest.append(facts)
+    older = len(held) - len(newest)
+    shown = [replace(job, others=others) for job, others in zip(held[older:], _others(rule, newest), strict=True)]
+    return BackTest(WINDOW_DAYS, len(rows), held[:older] + shown)
+
+
+def _others(rule: ApprovalRule, facts: Collection[Facts]) -> Iterator[tuple[str, ...]]:
+    """Yield, for each job, the names of the rules but this one that would have held it."""
+    organizations = {about.organization_id for about in facts}
+    concerned = Q(organization=None) | Q(organization__in=organizations)
+    rules = list(ApprovalRule.objects.filter(concerned, enabled=True).exclude(pk=rule.pk)) if facts else []
+    for about in facts:
+        yield tuple(hold.rule.name for hold in all_holds(rules, about))
 
 
 def _facts_of(rows: list[dict[str, Any]], since: datetime) -> Iterator[Facts]:

@@ -11,6 +11,7 @@ from django.http import Http404
 from rest_framework.exceptions import PermissionDenied
 
 from approvals.models import ApprovalRule
+from approvals.rules.overlap import may_meet
 from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
 from jobs.roles import Role
 
@@ -23,6 +24,12 @@ def visible_rules(user: AnyUser) -> QuerySet[ApprovalRule]:
     if is_superuser(user):
         return rules
     return rules.filter(Q(organization=None) | Q(organization__in=organizations_of(user)))
+
+
+def rules_beside(rule: ApprovalRule, user: AnyUser) -> list[ApprovalRule]:
+    """Return the enabled rules that `user` may see and that may hold a job together with `rule`."""
+    others = visible_rules(user).filter(enabled=True).exclude(pk=rule.pk)
+    return [other for other in others if may_meet(rule, other)]
 
 
 def find_rule(user: AnyUser, rule_id: int) -> ApprovalRule:

@@ -122,7 +122,7 @@ def test_a_config_is_mended_held_by_a_rule_and_submitted_by_keyboard_alone(
     expect(problem).to_be_hidden()
     assert editor.input_value() == WHOLE
     forecast = page.locator("#forecast")
-    expect(forecast).to_contain_text("It is held until somebody approves it, by the rule “costly”")
+    expect(forecast).to_contain_text("It is held until the rule “costly” has 1 approval by leads and admins.")
     expect(page.locator("#forecast-cost")).to_have_text("about $1.00")
     expect(page.locator("#forecast-start")).to_have_text("when it is approved")
 

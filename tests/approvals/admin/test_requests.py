@@ -258,6 +258,28 @@ def test_an_admin_writes_rules_for_their_own_organization_alone(
     assert "first_job" not in page(browser, f"{RULES}{first_job_rule.pk}/change/")
 
 
+def test_the_form_of_a_rule_shows_the_others_that_may_hold_the_same_jobs(
+    charlie: User, root: User, acme: Organization, browser_of: BrowserOf
+) -> None:
+    other = Organization.objects.get(name="other")
+    ApprovalRule.objects.create(name="site-rule", provider="local", approvals_needed=2, reviewer_role=Role.ADMIN)
+    ApprovalRule.objects.create(name="apart", provider="replicate")
+    ApprovalRule.objects.create(name="acmes-own", organization=acme)
+    own = ApprovalRule.objects.create(name="own-rule", organization=other, provider="local")
+    browser = browser_of(charlie)
+    shown = with_single_blanks(page(browser, f"{RULES}{own.pk}/change/"))
+    assert (
+        "<strong>site-rule</strong> (every organization): Holds jobs for local. Needs 2 approvals by admins." in shown
+    )
+    assert ("acmes-own" in shown, "apart" in shown) == (False, False)
+    empty = page(browser, f"{RULES}add/")
+    assert all(name in empty for name in ("site-rule", "apart", "own-rule"))
+    assert "acmes-own" not in empty
+    tried = browser.post(f"{RULES}try", {**RULE, "organization": other.pk, "provider": "replicate"}).content.decode()
+    assert ("apart" in tried, "site-rule" in tried) == (True, False)
+    assert "acmes-own" in page(browser_of(root), f"{RULES}add/")
+
+
 def test_a_lead_has_no_rules_to_edit(bob: User, first_job_rule: ApprovalRule, browser_of: BrowserOf) -> None:
     assert browser_of(bob).get(RULES).status_code == 403
     assert browser_of(bob).get(f"{RULES}{first_job_rule.pk}/change/").status_code in (302, 403)

@@ -18,7 +18,7 @@ from approvals.models import ApprovalRequest, ApprovalRule, Requirement
 from approvals.reviewers import request_warnings
 from approvals.rules.backtest import back_test
 from jobs.identifiers import new_job_id
-from jobs.models import Job
+from jobs.models import Job, Organization
 from jobs.permissions import visible_jobs
 
 pytestmark = pytest.mark.django_db
@@ -55,6 +55,46 @@ def test_a_draft_is_tried_on_the_jobs_of_thirty_days(alice: User, make_job: Make
     answer = client_of(alice).post(URL, {"rule": {"condition": {"cost_exceeds": 50}}}).json()["rule"]
     assert (answer["days"], answer["looked_at"], answer["would_have_held"], answer["cost_usd"]) == (30, 3, 2, 90.5)
     assert [job["config_name"] for job in answer["jobs"]] == ["flux-lora", "dear"]
+
+
+def test_a_preview_of_a_held_submission_has_all_reasons_and_who_decides(
+    alice: User, client_of: ClientOf, first_job_rule: ApprovalRule
+) -> None:
+    ApprovalRule.objects.create(name="cpus", hardware="cpu", priority=1, approvals_needed=2, reviewer_role="admin")
+    answer = client_of(alice).post(URL, {"submission": SUBMISSION, "provider": "local"}).json()["submission"]
+    assert answer["reason"] == "It runs on cpu. No job of alice has been handed to a provider yet."
+    assert [(rule["approvals_needed"], rule["decided_by"]) for rule in answer["rules"]] == [
+        (2, "admins"),
+        (1, "leads and admins"),
+    ]
+    nothing = client_of(alice).post(URL, {"submission": SUBMISSION | {"config_name": "x"}, "provider": "replicate"})
+    assert nothing.json()["submission"]["rule"] == "first_job"
+
+
+def test_a_back_test_counts_what_other_rules_hold_as_well(
+    alice: User, charlie: User, make_job: MakeJob, client_of: ClientOf, acme: Organization
+) -> None:
+    past(make_job, 2, config_name="flux")
+    past(make_job, 1, config_name="sdxl")
+    ApprovalRule.objects.create(name="flux", config_name="flux", priority=-5)
+    ApprovalRule.objects.create(name="own", organization=acme, config_name="*", enabled=False)
+    ApprovalRule.objects.create(name="theirs", organization=Organization.objects.get(name="other"))
+    answer = client_of(alice).post(URL, {"rule": {"condition": {"hardware": "cpu"}}}).json()
+    assert answer["rule"]["would_have_held"] == 2
+    assert [job["other_rules"] for job in answer["rule"]["jobs"]] == [[], ["flux"]]
+    assert [rule["name"] for rule in answer["other_rules"]] == ["flux"]
+
+
+def test_a_draft_is_told_of_the_sites_rules_and_of_its_own_organizations_alone(
+    charlie: User, client_of: ClientOf, acme: Organization
+) -> None:
+    ApprovalRule.objects.create(name="site", provider="local")
+    ApprovalRule.objects.create(name="apart", provider="replicate")
+    ApprovalRule.objects.create(name="acmes", organization=acme)
+    ApprovalRule.objects.create(name="theirs", organization=Organization.objects.get(name="other"))
+    draft = {"organization": "other", "condition": {"provider": "local"}}
+    answer = client_of(charlie).post(URL, {"rule": draft}).json()
+    assert [rule["name"] for rule in answer["other_rules"]] == ["site", "theirs"]
 
 
 def test_a_back_test_knows_what_was_first_and_how_many_there_were(alice: User, make_job: MakeJob) -> None:

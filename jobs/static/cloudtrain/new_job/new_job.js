@@ -274,8 +274,11 @@ function showForecast(told, words = "") {
   find("forecast-time").textContent = inWords(told.estimated_seconds_range, duration);
   find("forecast-source").textContent = told.estimate_source ?? "nothing yet";
   find("forecast-start").textContent = start(told);
-  find("forecast-hold").textContent =
-    `It is held until somebody approves it, by the rule “${told.rule}”: ${told.reason}`;
+  const needs = told.rules.map(
+    ({ name: rule, approvals_needed: count, decided_by: people }) =>
+      `the rule “${rule}” has ${count} approval${count === 1 ? "" : "s"} by ${people}`,
+  );
+  find("forecast-hold").textContent = `It is held until ${needs.join(", and ")}. ${told.reason ?? ""}`;
 }
 
 function inWords(range, words) {
