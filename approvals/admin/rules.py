@@ -6,8 +6,9 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
-from django.db.models import ForeignKey, QuerySet
+from django.db.models import ForeignKey, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -17,9 +18,9 @@ from approvals.admin.rule_trial import try_rule
 from approvals.models import ApprovalRule
 from approvals.reviewers import rule_warnings
 from approvals.rules.backtest import back_test
-from approvals.rules.editing import log_change, may_edit, rules_beside
+from approvals.rules.editing import check_group, groups_of, log_change, may_edit, rules_beside
 from jobs.admin_base import remembered
-from jobs.permissions import is_superuser, organizations_of, visible_jobs
+from jobs.permissions import AnyUser, is_superuser, organizations_of, visible_jobs
 from jobs.roles import Role
 
 
@@ -31,9 +32,26 @@ class RuleForm(forms.ModelForm[ApprovalRule]):
         help_text="Whom it never holds.",
     )
 
+    #: Who fills the form in.
+    author: AnyUser
+
     class Meta:
         model = ApprovalRule
         fields = "__all__"  # noqa: DJ007 - every column of a rule is its author's to set
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a group that is not the organization's. The rule's present one stays, whoever has joined it since."""
+        cleaned = super().clean() or self.cleaned_data
+        check_group(self.author, self.instance, cleaned.get("reviewer_group"), cleaned.get("organization"))
+        return cleaned
+
+
+def _groups_offered(user: AnyUser, rule: ApprovalRule | None) -> QuerySet[Group]:
+    """Return the groups of the organizations whose admin the user is, and the one that the rule has now."""
+    offered = Q(pk=rule.reviewer_group_id if rule else None)
+    for organization in organizations_of(user, (Role.ADMIN,)):
+        offered |= Q(pk__in=groups_of(user, organization).values("pk"))
+    return Group.objects.filter(offered)
 
 
 @admin.register(ApprovalRule)
@@ -105,6 +123,16 @@ class ApprovalRuleAdmin(admin.ModelAdmin[ApprovalRule]):
         if db_field.name == "organization" and not is_superuser(request.user):
             kwargs |= {"queryset": organizations_of(request.user, (Role.ADMIN,)), "required": True}
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def get_form(
+        self, request: HttpRequest, obj: ApprovalRule | None = None, change: bool = False, **kwargs: Any
+    ) -> type[forms.ModelForm[ApprovalRule]]:
+        """Return the form, which knows who fills it in."""
+        form = super().get_form(request, obj, change, **kwargs)
+        form.author = request.user  # type: ignore[attr-defined]
+        if not is_superuser(request.user):
+            form.base_fields["reviewer_group"].queryset = _groups_offered(request.user, obj)  # type: ignore[attr-defined]
+        return form
 
     def save_model(self, request: HttpRequest, obj: ApprovalRule, form: Any, change: bool) -> None:
         """Save the rule, log who did, and warn when too few people could decide."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.models import Group
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -55,9 +54,7 @@ class RuleBody(StrictSerializer):
     reviewer_role = serializers.ChoiceField(
         choices=[choice for choice in Role.choices if choice[0] != Role.VIEWER], required=False
     )
-    reviewer_group = serializers.SlugRelatedField(
-        slug_field="name", queryset=Group.objects.all(), allow_null=True, required=False
-    )
+    reviewer_group = serializers.CharField(max_length=150, allow_null=True, allow_blank=True, required=False)
     approvals_needed = serializers.IntegerField(min_value=1, max_value=10, required=False)
     self_approval = serializers.BooleanField(required=False)
     expires_after_hours = serializers.IntegerField(min_value=1, max_value=MAX_EXPIRY_HOURS, required=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth.models import Group
 from django.core import exceptions
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -23,7 +24,7 @@ from approvals.intake import SubmissionRequest, estimate
 from approvals.models import ApprovalRule
 from approvals.reviewers import rule_warnings
 from approvals.rules.backtest import back_test
-from approvals.rules.editing import find_rule, remove_rule, rules_beside, store_rule, visible_rules
+from approvals.rules.editing import check_group, find_rule, remove_rule, rules_beside, store_rule, visible_rules
 from approvals.rules.evaluation import Hold, joined_reasons, judge
 from approvals.rules.facts import facts_about, rules_in_force
 from approvals.submissions import read_submission
@@ -89,14 +90,21 @@ class RuleViewSet(ViewSet):
 
 def _rule_values(request: Request) -> dict[str, Any]:
     """Return the values of the checked body, by column. Raises ValidationError."""
-    return _with_organization(request.user, dict(checked(RuleBody, request.data)))
+    return _with_rows(request.user, dict(checked(RuleBody, request.data)))
 
 
-def _with_organization(user: AnyUser, values: dict[str, Any]) -> dict[str, Any]:
-    """Replace the organization's name by the organization. One that the user isn't in counts as unknown."""
+def _with_rows(user: AnyUser, values: dict[str, Any]) -> dict[str, Any]:
+    """Replace the names of organization and group by their rows. An organization that the user isn't in is unknown."""
     if "organization" in values:
         values["organization"] = _find_organization(user, values["organization"])
+    if "reviewer_group" in values:
+        values["reviewer_group"] = _find_group(values["reviewer_group"])
     return values
+
+
+def _find_group(name: str | None) -> Group | None:
+    """Return the group of that name. One that isn't there is refused by `check_group`, like one of another team."""
+    return (Group.objects.filter(name=name).first() or Group(name=name)) if name else None
 
 
 def _find_organization(user: AnyUser, name: str | None) -> Organization | None:
@@ -140,8 +148,9 @@ def _judgements(submission_request: SubmissionRequest) -> list[dict[str, Any]]:
 
 def _draft(request: Request, values: dict[str, Any]) -> ApprovalRule:
     """Return a draft of a rule, which isn't stored. Raises ValidationError."""
-    draft = ApprovalRule(**{"name": "draft", **_with_organization(request.user, values)})
+    draft = ApprovalRule(**{"name": "draft", **_with_rows(request.user, values)})
     try:
+        check_group(request.user, ApprovalRule(), draft.reviewer_group, draft.organization)
         draft.clean()
     except exceptions.ValidationError as error:
         raise serializers.ValidationError(serializers.as_serializer_error(error)) from error

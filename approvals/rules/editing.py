@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from django.contrib.auth.models import User
-from django.db.models import Q, QuerySet
+from django.contrib.auth.models import Group, User
+from django.core.exceptions import ValidationError
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import Http404
 from rest_framework.exceptions import PermissionDenied
 
 from approvals.models import ApprovalRule
 from approvals.rules.overlap import may_meet
+from jobs.models import Membership, Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
 from jobs.roles import Role
 
 logger = logging.getLogger("simpletuner.cloud.approvals")
+
+NO_GROUP_OF_THEIRS = "Choose a group that has members, all of them in the organization."
 
 
 def visible_rules(user: AnyUser) -> QuerySet[ApprovalRule]:
@@ -55,6 +59,28 @@ def check_may_edit(user: AnyUser, organization_id: int | None) -> None:
         raise PermissionDenied(f"Rules {whose} are edited by {who}.")
 
 
+def groups_of(user: AnyUser, organization: Organization | int | None) -> QuerySet[Group]:
+    """Return the groups that `user` may choose as reviewers of an organization's rule; superusers may choose any.
+
+    Groups belong to the site and name no organization. One is an organization's when it has a member and nobody in it
+    is outside of the organization: so no team learns of another's groups, and none with outsiders decides by chance.
+    """
+    if is_superuser(user):
+        return Group.objects.all()
+    members = Membership.objects.filter(organization=organization or 0).values("user")
+    people = User.objects.filter(groups=OuterRef("pk"))
+    return Group.objects.filter(Exists(people.filter(pk__in=members)), ~Exists(people.exclude(pk__in=members)))
+
+
+def check_group(user: AnyUser, rule: ApprovalRule, group: Group | None, organization: Organization | None) -> None:
+    """Raise Django's ValidationError for a group that `user` may not choose; the one that `rule` has stays allowed."""
+    allowed = {rule.reviewer_group_id, *groups_of(user, organization).values_list("pk", flat=True)} - {None}
+    if group is not None and group.pk not in allowed:
+        raise ValidationError(
+            {"reviewer_group": "There is no such group." if is_superuser(user) else NO_GROUP_OF_THEIRS}
+        )
+
+
 def store_rule(rule: ApprovalRule, values: dict[str, Any], *, user: User) -> ApprovalRule:
     """Save `values` in a new or stored rule. Raises Django's ValidationError, or PermissionDenied.
 
@@ -62,9 +88,11 @@ def store_rule(rule: ApprovalRule, values: dict[str, Any], *, user: User) -> App
     """
     if rule.pk is not None:
         check_may_edit(user, rule.organization_id)
+    organization = values.get("organization", rule.organization)
+    check_may_edit(user, organization.pk if organization else None)
+    check_group(user, rule, values.get("reviewer_group"), organization)
     for name, value in values.items():
         setattr(rule, name, value)
-    check_may_edit(user, rule.organization_id)
     rule.full_clean()
     rule.save()
     log_change(rule, user, "stored")

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import timezone
 
@@ -278,6 +278,55 @@ def test_the_form_of_a_rule_shows_the_others_that_may_hold_the_same_jobs(
     tried = browser.post(f"{RULES}try", {**RULE, "organization": other.pk, "provider": "replicate"}).content.decode()
     assert ("apart" in tried, "site-rule" in tried) == (True, False)
     assert "acmes-own" in page(browser_of(root), f"{RULES}add/")
+
+
+def test_the_form_offers_an_admin_the_groups_of_their_organization_alone(
+    charlie: User, root: User, acme: Organization, browser_of: BrowserOf
+) -> None:
+    other = Organization.objects.get(name="other")
+    groups = {name: Group.objects.create(name=name) for name in ("ours", "of-acme", "of-both", "of-nobody")}
+    groups["ours"].user_set.add(charlie)
+    groups["of-acme"].user_set.add(make_user("ada", acme, Role.ADMIN))
+    groups["of-both"].user_set.add(charlie, User.objects.get(username="ada"))
+    browser, add = browser_of(charlie), f"{RULES}add/"
+
+    def offered(shown: str) -> list[str]:
+        return [name for name in groups if f">{name}</option>" in shown]
+
+    assert offered(page(browser, add)) == ["ours"]
+    assert offered(page(browser_of(root), add)) == [*groups]
+    for name in ("of-acme", "of-both", "of-nobody"):
+        browser.post(add, {**RULE, "organization": other.pk, "reviewer_group": groups[name].pk})
+    assert not ApprovalRule.objects.exists()
+    browser.post(add, {**RULE, "organization": other.pk, "reviewer_group": groups["ours"].pk})
+    assert ApprovalRule.objects.get().reviewer_group == groups["ours"]
+
+
+def test_saving_a_rule_does_not_lose_the_group_that_a_superuser_gave_it(
+    charlie: User, acme: Organization, browser_of: BrowserOf
+) -> None:
+    other, group = Organization.objects.get(name="other"), Group.objects.create(name="of-both")
+    group.user_set.add(charlie, make_user("ada", acme, Role.ADMIN))
+    rule = ApprovalRule.objects.create(name="night", organization=other, reviewer_group=group)
+    address, browser = f"{RULES}{rule.pk}/change/", browser_of(charlie)
+    assert f'<option value="{group.pk}" selected>of-both</option>' in page(browser, address)
+    browser.post(address, {**RULE, "organization": other.pk, "reviewer_group": group.pk, "priority": 7})
+    rule.refresh_from_db()
+    assert (rule.priority, rule.reviewer_group) == (7, group)
+
+
+def test_who_administers_two_organizations_chooses_a_group_of_the_rules_own(
+    charlie: User, acme: Organization, browser_of: BrowserOf
+) -> None:
+    Membership.objects.create(user=charlie, organization=acme, role=Role.ADMIN)
+    group = Group.objects.create(name="of-acme")
+    group.user_set.add(make_user("ada", acme, Role.ADMIN))
+    browser, add = browser_of(charlie), f"{RULES}add/"
+    fields = {**RULE, "reviewer_group": group.pk}
+    refused = browser.post(add, {**fields, "organization": Organization.objects.get(name="other").pk})
+    assert "Choose a group that has members, all of them in the organization." in refused.content.decode()
+    browser.post(add, {**fields, "organization": acme.pk})
+    assert ApprovalRule.objects.get().organization == acme
 
 
 def test_a_lead_has_no_rules_to_edit(bob: User, first_job_rule: ApprovalRule, browser_of: BrowserOf) -> None:

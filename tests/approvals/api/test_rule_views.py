@@ -129,7 +129,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({**DEAR, "exempt_roles": ["boss"]}, "not a valid choice"),
     ({**DEAR, "approvals_needed": 0}, "greater than or equal to 1"),
     ({**DEAR, "expires_after_hours": 10**9}, "less than or equal to 8760"),
-    ({**DEAR, "reviewer_group": "nobody"}, "does not exist"),
+    ({**DEAR, "reviewer_group": "nobody"}, "There is no such group."),
     ({**DEAR, "type": "taken"}, "There is a rule of this name."),
 ]
 
@@ -141,3 +141,63 @@ def test_a_rule_that_makes_no_sense_is_refused(as_root: APIClient, body: dict[st
     assert response.status_code == 400
     assert words in response.json()["detail"]
     assert ApprovalRule.objects.count() == 1
+
+
+@pytest.fixture
+def groups(acme: Organization, ada: User, charlie: User) -> dict[str, Group]:
+    """One of acme's, one of the other team's, one of both, and one that is empty."""
+    made = {name: Group.objects.create(name=name) for name in ("acmes", "theirs", "mixed", "empty")}
+    made["acmes"].user_set.add(ada)
+    made["theirs"].user_set.add(charlie)
+    made["mixed"].user_set.add(ada, charlie)
+    return made
+
+
+def rule_with(group: str | None, **more: Any) -> dict[str, Any]:
+    return {**DEAR, "organization": "acme", "reviewer_group": group, **more}
+
+
+def test_an_admin_chooses_a_group_whose_members_are_all_in_the_organization(
+    as_ada: APIClient, groups: dict[str, Group]
+) -> None:
+    answer = as_ada.post(URL, rule_with("acmes"))
+    assert (answer.status_code, answer.json()["rule"]["reviewer_group"]) == (201, "acmes")
+    address = f"{URL}/{answer.json()['rule']['id']}"
+    assert as_ada.patch(address, {"reviewer_group": ""}).json()["rule"]["reviewer_group"] is None
+    assert as_ada.patch(address, {"reviewer_group": "acmes"}).json()["rule"]["reviewer_group"] == "acmes"
+
+
+@pytest.mark.parametrize("verb", ["post", "patch", "preview"])
+@pytest.mark.parametrize("group", ["theirs", "mixed", "empty", "no-such-group"])
+def test_no_admin_learns_of_or_chooses_another_group(
+    as_ada: APIClient, acme: Organization, groups: dict[str, Group], group: str, verb: str
+) -> None:
+    own = ApprovalRule.objects.create(name="own", organization=acme)
+    answers = {
+        "post": lambda: as_ada.post(URL, rule_with(group)),
+        "patch": lambda: as_ada.patch(f"{URL}/{own.pk}", {"reviewer_group": group}),
+        "preview": lambda: as_ada.post(f"{URL}/preview", {"rule": rule_with(group)}),
+    }
+    answer = answers[verb]()
+    assert answer.status_code == 400
+    assert answer.json()["errors"] == (
+        {"reviewer_group": ["Choose a group that has members, all of them in the organization."]}
+    )
+    assert list(ApprovalRule.objects.values_list("name", "reviewer_group")) == [("own", None)]
+
+
+@pytest.mark.parametrize("group", ["theirs", "no-such-group"])
+def test_who_writes_no_rules_learns_of_no_group_either(
+    bob: User, client_of: ClientOf, groups: dict[str, Group], group: str
+) -> None:
+    assert client_of(bob).post(URL, rule_with(group)).status_code == 403
+    assert client_of(bob).post(URL, rule_with(group, organization=None)).status_code == 403
+
+
+def test_a_rule_keeps_the_group_that_a_superuser_gave_it(
+    as_ada: APIClient, as_root: APIClient, groups: dict[str, Group]
+) -> None:
+    number = as_root.post(URL, rule_with("mixed")).json()["rule"]["id"]
+    for body in ({"priority": 3}, {"reviewer_group": "mixed"}):
+        assert as_ada.patch(f"{URL}/{number}", body).json()["rule"]["reviewer_group"] == "mixed"
+    assert as_ada.patch(f"{URL}/{number}", {"reviewer_group": "theirs"}).status_code == 400
