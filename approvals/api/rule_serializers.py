@@ -13,6 +13,7 @@ from approvals.rules.backtest import BackTest, HeldJob
 from cloudtrain_site.api import StrictSerializer
 from jobs.api.serializers import SubmitBody
 from jobs.roles import Role
+from jobs.validators import plain_name
 
 
 class ConditionBody(StrictSerializer):
@@ -44,8 +45,8 @@ NO_CONDITION: dict[str, Any] = {
 class RuleBody(StrictSerializer):
     """A rule to store. A change keeps the fields that it leaves out, but replaces the whole condition."""
 
-    type = serializers.CharField(max_length=100, required=False)
-    name = serializers.CharField(max_length=100, required=False)
+    type = serializers.CharField(max_length=100, required=False, validators=[plain_name])
+    name = serializers.CharField(max_length=100, required=False, validators=[plain_name])
     condition = ConditionBody(required=False)
     enabled = serializers.BooleanField(required=False)
     priority = serializers.IntegerField(min_value=-(2**31), max_value=2**31 - 1, required=False)

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.validators import RegexValidator
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -22,9 +21,9 @@ from cloudtrain_site.api import StrictSerializer, SuccessField, UtcField, checke
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.extensions import mail_kinds
 from cloudtrain_site.models import ApiKey
+from cloudtrain_site.names import plain_name
 
 MAX_LIFETIME_DAYS = 3650
-one_line = RegexValidator(r"\A[^\x00-\x1f\x7f]+\Z", "A name has no control characters.", code="invalid_name")
 
 
 class ByHand(BasePermission):
@@ -69,7 +68,7 @@ class RevokedKeySerializer(serializers.Serializer[Any]):
 class NewKeyBody(StrictSerializer):
     """The purpose and the lifetime of a new key."""
 
-    name = serializers.CharField(max_length=100, validators=[one_line])
+    name = serializers.CharField(max_length=100, validators=[plain_name])
     days = serializers.IntegerField(min_value=1, max_value=MAX_LIFETIME_DAYS, default=365)
 
 

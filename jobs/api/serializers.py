@@ -79,7 +79,7 @@ class SubmitBody(StrictSerializer):
     hardware_profile = serializers.CharField(max_length=40, default="", allow_blank=True)
     organization = serializers.CharField(max_length=100, default="", allow_blank=True)
     tracker_run_name = serializers.CharField(
-        max_length=NAME_LIMIT, default="", allow_blank=True, validators=[holds_no_secret]
+        max_length=NAME_LIMIT, default="", allow_blank=True, validators=[plain_name, holds_no_secret]
     )
     webhook_url = serializers.URLField(max_length=500, default="", allow_blank=True)
     dataset = serializers.CharField(max_length=26, default="", allow_blank=True)

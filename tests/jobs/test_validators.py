@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
 from django.test import Client
 from rest_framework.test import APIClient
 
+from approvals.models import ApprovalRule
+from cloudtrain_site.models import ApiKey
 from jobs.configs.store import store_config
 from jobs.models import Job, Organization, TrainingConfig
 from jobs.providers.replicate.predictions import read_discovered
@@ -130,6 +133,47 @@ class TestWhoUsesIt:
         assert User.objects.filter(username="alice").exists() or Organization.objects.filter(name="alice").exists()
         assert not User.objects.filter(username__startswith="al\u200b").exists()
         assert not Organization.objects.filter(name__startswith="al\u200b").exists()
+
+    def test_no_run_is_tracked_under_such_a_name(self, as_alice: APIClient) -> None:
+        body = {"config": {"max_train_steps": 1}, "tracker_run_name": OVERRIDE}
+        answer = as_alice.post(SUBMIT, body)
+        assert answer.status_code == 400
+        assert "character 5 is a right-to-left override" in answer.json()["errors"]["tracker_run_name"][0]
+        assert as_alice.post(SUBMIT, body | {"tracker_run_name": ""}).status_code == 201
+
+    def test_no_key_gets_such_a_name(self, as_alice: APIClient, client: Client, alice: User, root: User) -> None:
+        answer = as_alice.post("/api/account/keys", {"name": OVERRIDE})
+        assert answer.status_code == 400
+        assert "character 5 is a right-to-left override" in answer.json()["errors"]["name"][0]
+        client.force_login(root)
+        refused = client.post("/admin/cloudtrain_site/apikey/add/", {"user": alice.pk, "name": OVERRIDE, "days": 3})
+        assert "character 5 is a right-to-left override" in refused.content.decode()
+        with pytest.raises(CommandError, match=r"--name: .* character 5 is a right-to-left override"):
+            call_command("create_api_key", "alice", name=OVERRIDE)
+        assert not ApiKey.objects.exists()
+        call_command("create_api_key", "alice", name="my laptop")
+        assert as_alice.post("/api/account/keys", {"name": "my other one"}).status_code == 201
+        assert ApiKey.objects.count() == 2
+
+    @pytest.mark.parametrize("field", ["name", "type"])
+    def test_no_rule_gets_such_a_name_over_the_api(self, root: User, field: str) -> None:
+        client = APIClient()
+        client.force_login(root)
+        body = {field: OVERRIDE, "condition": {"first_job": True}}
+        answer = client.post("/api/approvals/rules", body)
+        assert answer.status_code == 400
+        assert "character 5 is a right-to-left override" in answer.json()["errors"][field][0]
+        assert not ApprovalRule.objects.exists()
+        assert client.post("/api/approvals/rules", body | {field: "הכלל"}).status_code == 201
+
+    def test_no_rule_gets_such_a_name_in_the_admin(self, client: Client, root: User) -> None:
+        client.force_login(root)
+        form = {"priority": "5", "first_job": "on", "reviewer_role": "lead", "approvals_needed": "1"}
+        refused = client.post(
+            "/admin/approvals/approvalrule/add/", form | {"name": OVERRIDE, "expires_after_hours": "24"}
+        )
+        assert "character 5 is a right-to-left override" in refused.content.decode()
+        assert not ApprovalRule.objects.exists()
 
     def test_the_admin_refuses_such_a_first_name(self, client: Client, root: User) -> None:
         client.force_login(root)

@@ -6,10 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.models import ApiKey
+from cloudtrain_site.names import plain_name
 
 
 class Command(BaseCommand):
@@ -23,12 +25,16 @@ class Command(BaseCommand):
         parser.add_argument("--days", type=int, default=None, help="how long it is valid; left out: 365")
 
     def handle(self, *args: Any, user: str, name: str, days: int | None, **options: Any) -> None:
-        """Make the key. Raises CommandError for an unknown user, and for less than one day."""
+        """Make the key. Raises CommandError for an unknown user, a name that isn't plain, and less than one day."""
         owner = get_user_model().objects.filter(username=user).first()
         if owner is None:
             raise CommandError(f"There is no user {user!r}. Make one: {COMMAND} add_member {user} ORG ROLE --create")
         if days is not None and days < 1:
             raise CommandError("--days must be at least 1.")
+        try:
+            plain_name(name)
+        except ValidationError as error:
+            raise CommandError(f"--name: {error.messages[0]}") from None
         expiry = {} if days is None else {"expiry": timedelta(days=days)}
         _, key = ApiKey.objects.create(user=owner, name=name, **expiry)
         self.stdout.write(key)

@@ -1,0 +1,81 @@
+"""Names that read as what they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from unicodedata import category, name
+
+from django.core.exceptions import ValidationError
+
+#: Controls, invisible characters and those that turn the text's direction, separators of lines, surrogates, and what
+#: every font draws differently or not at all.
+_REFUSED_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+#: Letters, marks and symbols by their category, and invisible all the same.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+#: Signs that stand around a number in Arabic, Syriac and Kaithi: of category Cf, and visible.
+_VISIBLE = re.compile("[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd]")
+_JOINERS = "\u200c\u200d"
+#: Where a joiner between two letters is a matter of spelling, as Unicode's names of the letters begin.
+_JOINING_SCRIPTS = frozenset(
+    (
+        *("ARABIC", "BENGALI", "DEVANAGARI", "GUJARATI", "GURMUKHI", "KANNADA", "MALAYALAM", "ORIYA", "SINHALA"),
+        *("TAMIL", "TELUGU"),
+    )
+)
+#: A heart or a sun may be followed by the sign that it is meant as a picture.
+_PICTURE_SIGN = "\ufe0f"
+
+
+def plain_name(text: str) -> None:
+    """Raises ValidationError for a name that reads differently from what it is, telling the character and its place."""
+    for place in _refused_places(text):
+        raise ValidationError(
+            f"A name may not contain control characters or slashes, nor characters that can't be seen: "
+            f"character {place + 1} is {_described(text[place])}.",
+            code="invalid_name",
+        )
+
+
+def is_plain_name(text: str) -> bool:
+    """Whether `plain_name` takes it."""
+    return not any(True for _ in _refused_places(text))
+
+
+def made_plain(text: str) -> str:
+    """`text` with a hyphen for each character that `plain_name` refuses."""
+    refused = set(_refused_places(text))
+    return "".join("-" if place in refused else character for place, character in enumerate(text))
+
+
+def _refused_places(text: str) -> Iterator[int]:
+    for place, character in enumerate(text):
+        if character in "/\\" or (_is_unseen(character) and not _is_spelling(text, place)):
+            yield place
+
+
+def _is_unseen(character: str) -> bool:
+    if _INVISIBLE.match(character):
+        return True
+    return category(character) in _REFUSED_CATEGORIES and not _VISIBLE.match(character)
+
+
+def _is_spelling(text: str, place: int) -> bool:
+    before, after = text[max(place - 1, 0) : place], text[place + 1 : place + 2]
+    if text[place] == _PICTURE_SIGN:
+        return bool(before) and category(before) == "So"
+    if text[place] not in _JOINERS or not before or not after:
+        return False
+    scripts = {name(letter, "").partition(" ")[0] for letter in (before, after)}
+    are_letters = category(before)[0] in "LM" and category(after)[0] == "L"
+    return are_letters and len(scripts) == 1 and scripts <= _JOINING_SCRIPTS
+
+
+def _described(character: str) -> str:
+    """What it is, as Unicode calls it: "a right-to-left override"."""
+    called = name(character, f"U+{ord(character):04X}")
+    if called.startswith("U+"):
+        return called
+    return f"{'an' if called[0] in 'AEIOU' else 'a'} {called.lower()}"
