@@ -70,11 +70,11 @@ def join(folder: Path) -> None:
 
 
 def make_requests(count: int, organizations: int, *, due: bool = False) -> list[int]:
-    """Held jobs with their entries and requests, spread over the organizations."""
+    """Held jobs with their entries and requests, each of two rules, spread over the organizations."""
     from django.contrib.auth.models import User
     from django.utils import timezone
 
-    from approvals.models import ApprovalRequest
+    from approvals.models import ApprovalRequest, Requirement
     from jobs.models import Job, Membership, Organization
     from queueing.models import QueueEntry
 
@@ -102,6 +102,11 @@ def make_requests(count: int, organizations: int, *, due: bool = False) -> list[
         [ApprovalRequest(job=job, organization_id=job.organization_id, requested_by_id=job.submitted_by_id,
                          rule_name="dear", reason="It will cost about $60.00, more than $50.00.", expires_at=expires_at,
                          terms={"config": config}, config_digest="0" * 64) for job in jobs], batch_size=500
+    )  # fmt: skip
+    Requirement.objects.bulk_create(
+        [Requirement(request=request, position=position, rule_name=name, reason=request.reason, reviewer_role="lead",
+                     approvals_needed=1, self_approval=False, expires_after_hours=12)
+         for request in made for position, name in enumerate(("dear", "large"))], batch_size=500
     )  # fmt: skip
     return [request.pk for request in made]
 

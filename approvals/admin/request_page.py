@@ -21,7 +21,7 @@ MAX_LAST_JOBS = 5
 #: The jobs that a rule holds, by the criterion that it sets.
 CRITERIA = {
     "cost_exceeds": "jobs that cost more than ${}",
-    "first_job": "jobs of a user of whom none has been handed to a provider",
+    "first_job": "jobs of a user until one has been handed to a provider",
     "provider": "jobs for {}",
     "hardware": "jobs on {}",
     "config_name": "configs called {}",

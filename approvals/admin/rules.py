@@ -56,7 +56,7 @@ def _groups_offered(user: AnyUser, rule: ApprovalRule | None) -> QuerySet[Group]
 
 @admin.register(ApprovalRule)
 class ApprovalRuleAdmin(admin.ModelAdmin[ApprovalRule]):
-    """The rules, in the order of evaluation."""
+    """The rules, in the order of their priorities."""
 
     form = RuleForm
     change_form_template = "approvals/admin_rule.html"

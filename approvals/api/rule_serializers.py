@@ -95,7 +95,7 @@ class RuleSerializer(serializers.Serializer[ApprovalRule]):
 
 
 class RuleListSerializer(serializers.Serializer[Any]):
-    """The rules, in the order of evaluation."""
+    """The rules, in the order of their priorities."""
 
     rules = RuleSerializer(many=True)
 

@@ -23,7 +23,7 @@ NO_GROUP_OF_THEIRS = "Choose a group that has members, all of them in the organi
 
 
 def visible_rules(user: AnyUser) -> QuerySet[ApprovalRule]:
-    """Return the rules that may hold a job of `user`'s organizations, in the order of evaluation."""
+    """Return the rules that may hold a job of `user`'s organizations, in the order of their priorities."""
     rules = ApprovalRule.objects.select_related("organization", "reviewer_group")
     if is_superuser(user):
         return rules

@@ -20,7 +20,7 @@ DAY = timedelta(hours=24)
 
 
 def rules_in_force(organization: Organization) -> list[ApprovalRule]:
-    """Return the enabled rules for a submission in `organization`, in the order of evaluation."""
+    """Return the enabled rules for a submission in `organization`, in the order of their priorities."""
     rules = ApprovalRule.objects.filter(Q(organization=None) | Q(organization=organization), enabled=True)
     return list(rules.select_related("reviewer_group"))
 

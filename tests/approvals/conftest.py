@@ -21,7 +21,7 @@ CONFIG = {"max_train_steps": 10, "learning_rate": 1e-4}
 
 @pytest.fixture
 def first_job_rule(db: None) -> ApprovalRule:
-    """Holds everybody's first job."""
+    """Holds everybody's jobs until one has been handed to a provider."""
     return ApprovalRule.objects.create(name="first_job", first_job=True)
 
 

@@ -87,7 +87,7 @@ def test_the_page_shows_all_that_a_decision_needs(
         "max_train_steps: <del>10</del> → <ins>5000</ins>",
         "the-one-before: failed, $2.50",
         "5000 steps of about 1 s (operator&#x27;s figure); no price is set for cpu at local.",
-        "Holds jobs of a user of whom none has been handed to a provider. Needs 1 approval by leads and admins.",
+        "Holds jobs of a user until one has been handed to a provider. Needs 1 approval by leads and admins.",
         "nobody has said anything yet",
     ):
         assert words in shown
