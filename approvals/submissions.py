@@ -11,15 +11,15 @@ from rest_framework.exceptions import ValidationError
 from approvals.intake import SubmissionRequest
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
-from jobs.configs.reading import contradictions, read_config
-from jobs.configs.secrets import CONFIG_COLUMNS, SECRET_COLUMNS, Sealed, objection_to_masks, unsealed_columns
+from jobs.config_checks import objections_to, remarks_on
+from jobs.configs.reading import read_config
+from jobs.configs.secrets import CONFIG_COLUMNS, SECRET_COLUMNS, Sealed, unsealed_columns
 from jobs.configs.store import find_config
 from jobs.configs.submission import Submission
 from jobs.datasets.store import has_upload
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.permissions import choose_organization
 from jobs.providers import get_provider
-from jobs.providers.base import Inspects
 from jobs.validators import is_plain_name
 
 UNNAMED = "untitled"
@@ -130,22 +130,12 @@ def _hardware(provider: str, requested: str) -> str:
 
 def _check_config(provider: str, config: dict[str, Any], dataloader: list[Any]) -> None:
     """Refuse what contradicts itself, and what the provider would refuse after the wait, e.g. a secret in clear."""
-    if sentences := contradictions(config):
-        raise ValidationError({"config": sentences})
-    if objection := objection_to_masks(config=config, dataloader_config=dataloader):
-        raise ValidationError({"config": objection})
-    implementation = get_provider(provider)
-    if isinstance(implementation, Inspects) and (objection := implementation.objection(config, dataloader)):
-        raise ValidationError({"config": objection})
+    if objections := objections_to(provider, config, dataloader):
+        raise ValidationError({"config": objections})
 
 
 def _warnings(user: User, organization: Organization, body: dict[str, Any], submission: Submission) -> list[str]:
     warnings = []
     if not body["organization"] and user.memberships.count() > 1:
         warnings.append(f"No organization was given: the job goes to {organization.name}.")
-    if doubt := read_config(submission.config).doubt:
-        warnings.append(f"Neither time nor cost can be estimated: {doubt}")
-    implementation = get_provider(submission.provider)
-    if isinstance(implementation, Inspects):
-        warnings += implementation.remarks(submission.config)
-    return warnings
+    return [*warnings, *remarks_on(submission.provider, submission.config)]

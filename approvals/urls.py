@@ -12,6 +12,7 @@ router = SimpleRouter(trailing_slash=False, use_regex_path=False)
 router.register("api/cloud/jobs", submission_views.SubmissionViewSet, "job")
 router.register("api/approvals/rules", rule_views.RuleViewSet, "rule")
 router.register("api/approvals", approval_views.ApprovalViewSet, "approval")
+router.register("api/queue", submission_views.QueueSubmissionViewSet, "queue-submission")
 router.register("api/queue", approval_views.QueueDecisionViewSet, "queue")
 
 urlpatterns = [

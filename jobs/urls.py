@@ -36,4 +36,6 @@ urlpatterns = [
     path("api/cloud/replicate/status", metrics_views.ReplicateStatus.as_view(), name="replicate-status"),
     path("api/webhooks/replicate", webhook_views.replicate, name="webhook-replicate"),
     *router.urls,
+    # As SimpleTuner's command line asks. Last, since one of its names would be the jobs'.
+    path("api/cloud/<str:name>/validate", config_views.ProviderViewSet.as_view({"get": "validate"}), name="validate"),
 ]

@@ -13,9 +13,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from jobs.costs.metrics import Period, UtcDay
 from jobs.permissions import AnyUser
+from queueing.limits import queue_state
 from queueing.models import QueueEntry, QueueEntryQuerySet
 from queueing.queries import entries_seen_by
-from queueing.statuses import HOLDS_SLOT, WAITING
+from queueing.statuses import HOLDS_SLOT, WAITING, EntryStatus
 
 #: The average wait is that of entries dispatched within this.
 WAIT_WINDOW = timedelta(days=1)
@@ -24,7 +25,7 @@ MAX_GROUPS = 50
 
 
 def statistics(user: AnyUser) -> dict[str, Any]:
-    """Return depth, running and average wait of everything; by user and organization what `user` may see."""
+    """Return depth, running, average wait and limits of everything; by user, team and status what `user` may see."""
     seen = entries_seen_by(user)
     dispatched = seen.filter(dispatched_at__gte=timezone.now() - WAIT_WINDOW)
     wait = dispatched.aggregate(wait=Avg(F("dispatched_at") - F("enqueued_at")))["wait"]
@@ -32,9 +33,16 @@ def statistics(user: AnyUser) -> dict[str, Any]:
         "depth": QueueEntry.objects.filter(status__in=WAITING).count(),
         "running": QueueEntry.objects.holding_slots().count(),
         "average_wait_seconds": None if wait is None else round(wait.total_seconds(), 1),
+        "by_status": _by_status(seen),
+        "limits": queue_state(),
         "by_user": _grouped(seen, "user__username", "user"),
         "by_organization": _grouped(seen, "organization__name", "organization"),
     }
+
+
+def _by_status(seen: QueueEntryQuerySet) -> dict[str, int]:
+    counts = dict(seen.order_by().values_list("status").annotate(Count("pk")))
+    return {status: counts.get(status, 0) for status in EntryStatus.values}
 
 
 def depth_by_day(user: AnyUser, period: Period) -> list[tuple[date, int]]:

@@ -14,7 +14,15 @@ from approvals.intake import Forecast, Outcome, forecast, submit
 from approvals.reviewers import request_warnings, who_decides
 from approvals.rules.evaluation import Hold, joined_reasons
 from approvals.submissions import read_submission, repeat_submission
-from cloudtrain_site.api import OptionalTextField, SuccessField, checked, current_user, raises, rendered
+from cloudtrain_site.api import (
+    OptionalTextField,
+    StrictSerializer,
+    SuccessField,
+    checked,
+    current_user,
+    raises,
+    rendered,
+)
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.limits.throttles import Previews
@@ -22,6 +30,7 @@ from cloudtrain_site.states import Source
 from jobs.api.serializers import RangeSerializer, SubmitBody, SubmitQuery
 from jobs.queries import find_own_job
 from jobs.statuses import JobStatus
+from jobs.validators import NAME_LIMIT
 
 MAX_KEY_CHARS = 200
 KEY_PARAMETER = OpenApiParameter(
@@ -149,6 +158,32 @@ class SubmissionViewSet(ViewSet):
         key = _idempotency_key(request)
         return _outcome_response(
             submit(repeat_submission(current_user(request), job, source=Source.API, idempotency_key=key))
+        )
+
+
+class QueueSubmissionBody(StrictSerializer):
+    """A stored config to be trained on this machine."""
+
+    config_name = serializers.CharField(max_length=NAME_LIMIT)
+
+
+class QueueSubmissionViewSet(ViewSet):
+    """Submissions at the queue's address, as SimpleTuner's command line makes them."""
+
+    @extend_schema(
+        parameters=[KEY_PARAMETER],
+        request=QueueSubmissionBody,
+        responses={201: SubmittedSerializer, 200: SubmittedSerializer},
+    )
+    @raises(Conflict, LimitReachedError)
+    @action(methods=["post"], detail=False)
+    def submit(self, request: Request) -> Response:
+        """Submit a stored config to this machine."""
+        name = checked(QueueSubmissionBody, request.data)["config_name"]
+        body = checked(SubmitBody, {"config_name_to_load": name})
+        key = _idempotency_key(request)
+        return _outcome_response(
+            submit(read_submission(current_user(request), "local", body, source=Source.API, idempotency_key=key))
         )
 
 

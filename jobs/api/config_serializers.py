@@ -11,7 +11,7 @@ from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessFiel
 from cloudtrain_site.redaction import mask_secrets
 from jobs.api.serializers import json_object, keepable
 from jobs.models import ProviderConfig, TrainingConfig
-from jobs.providers import get_provider
+from jobs.providers import NAMES, get_provider
 from jobs.providers.figures import LONGEST_SECONDS
 from jobs.validators import holds_no_secret
 
@@ -46,6 +46,20 @@ class StoredConfigListSerializer(serializers.Serializer[Any]):
     """The stored configs."""
 
     configs = StoredConfigSerializer(many=True)
+
+
+class ConfigCheckQuery(StrictSerializer):
+    """The provider that the config is meant for."""
+
+    provider = serializers.ChoiceField(choices=NAMES, default=NAMES[0])
+
+
+class ConfigCheckSerializer(serializers.Serializer[Any]):
+    """Whether a job can be made from a stored config."""
+
+    valid = serializers.BooleanField()
+    errors = serializers.ListField(child=serializers.CharField())  # type: ignore[assignment]
+    warnings = serializers.ListField(child=serializers.CharField())
 
 
 class RemovedConfigSerializer(serializers.Serializer[TrainingConfig]):
@@ -127,3 +141,23 @@ class ValidationSerializer(serializers.Serializer[Any]):
 
     valid = serializers.BooleanField()
     message = serializers.CharField()
+    error = serializers.CharField(allow_null=True, help_text="The message, when it is not valid; SimpleTuner's name.")
+
+
+class PricedHardwareSerializer(serializers.Serializer[Any]):
+    """A hardware profile with its price."""
+
+    name = serializers.CharField()
+    cost_per_second = serializers.FloatField()
+
+
+class HardwareInfoSerializer(serializers.Serializer[Any]):
+    """The hardware profiles that have a price, by name."""
+
+    hardware_info = serializers.DictField(child=PricedHardwareSerializer())
+
+
+class ProviderHardwareSerializer(serializers.Serializer[Any]):
+    """A provider's hardware, as SimpleTuner's command line asks for it."""
+
+    config = HardwareInfoSerializer()

@@ -14,7 +14,11 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.api import checked, current_user, rendered
+from cloudtrain_site.encryption import SecretsLostError
 from jobs.api.config_serializers import (
+    ConfigCheckQuery,
+    ConfigCheckSerializer,
+    ProviderHardwareSerializer,
     ProviderListSerializer,
     ProviderSettingsBody,
     ProviderSettingsSerializer,
@@ -24,6 +28,8 @@ from jobs.api.config_serializers import (
     StoredConfigSerializer,
     ValidationSerializer,
 )
+from jobs.config_checks import objections_to, remarks_on
+from jobs.configs.secrets import unsealed_columns
 from jobs.configs.store import MaskedError, find_config, remove_config, store_config, visible_configs
 from jobs.models import ProviderConfig, TrainingConfig
 from jobs.permissions import AnyUser, can_submit, choose_organization, is_superuser
@@ -60,6 +66,23 @@ class ConfigViewSet(ViewSet):
         except MaskedError as error:
             raise exceptions.ValidationError({"config": str(error)}) from None
         return rendered(StoredConfigSerializer, config, status=201 if is_new else 200)
+
+    @extend_schema(request=None, parameters=[ConfigCheckQuery], responses=ConfigCheckSerializer)
+    @action(methods=["post"], detail=True)
+    def validate(self, request: Request, name: str) -> Response:
+        """Check whether a job can be made from a stored config.
+
+        Nothing is stored, and the provider is not asked.
+        """
+        provider = checked(ConfigCheckQuery, request.query_params)["provider"]
+        stored = _find(request.user, name)
+        try:
+            columns = unsealed_columns(stored)
+        except SecretsLostError as error:
+            return rendered(ConfigCheckSerializer, {"valid": False, "errors": [str(error)], "warnings": []})
+        errors = objections_to(provider, columns["config"], columns["dataloader_config"])
+        remarks = remarks_on(provider, columns["config"])
+        return rendered(ConfigCheckSerializer, {"valid": not errors, "errors": errors, "warnings": remarks})
 
     @extend_schema(responses={200: RemovedConfigSerializer})
     def destroy(self, request: Request, name: str) -> Response:
@@ -118,5 +141,16 @@ class ProviderViewSet(ViewSet):
         try:
             message = asyncio.run(get_provider(name).validate())
         except ProviderError as error:
-            return rendered(ValidationSerializer, {"valid": False, "message": str(error)})
-        return rendered(ValidationSerializer, {"valid": True, "message": message})
+            return rendered(ValidationSerializer, {"valid": False, "message": str(error), "error": str(error)})
+        return rendered(ValidationSerializer, {"valid": True, "message": message, "error": None})
+
+    @extend_schema(responses=ProviderHardwareSerializer)
+    @action(detail=True)
+    def config(self, request: Request, name: str) -> Response:
+        """List the hardware whose price is known."""
+        if name not in NAMES:
+            raise Http404
+        settings = ProviderConfig.objects.filter(pk=name).first()
+        prices = settings.cost_per_second if settings else {}
+        hardware = {profile: {"name": profile, "cost_per_second": price} for profile, price in prices.items()}
+        return rendered(ProviderHardwareSerializer, {"config": {"hardware_info": hardware}})

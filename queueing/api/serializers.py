@@ -122,11 +122,18 @@ class OrganizationLoadSerializer(serializers.Serializer[Any]):
 
 
 class StatisticsSerializer(serializers.Serializer[Any]):
-    """The queue in numbers."""
+    """The queue in numbers, by our names and by SimpleTuner's."""
 
     depth = serializers.IntegerField()
+    queue_depth = serializers.IntegerField(source="depth")
     running = serializers.IntegerField()
     average_wait_seconds = serializers.FloatField(allow_null=True)
+    avg_wait_seconds = serializers.FloatField(source="average_wait_seconds", allow_null=True)
+    by_status = serializers.DictField(child=serializers.IntegerField())
+    max_concurrent = serializers.IntegerField(source="limits.max_running")
+    user_max_concurrent = serializers.IntegerField(source="limits.max_running_per_user")
+    team_max_concurrent = serializers.IntegerField(source="limits.max_running_per_organization")
+    enable_fair_share = serializers.BooleanField(source="limits.fair_share")
     by_user = UserLoadSerializer(many=True)
     by_organization = OrganizationLoadSerializer(many=True)
 
@@ -138,9 +145,22 @@ class ProviderLimitBody(StrictSerializer):
     drained = serializers.BooleanField(required=False)
 
 
-class LimitsBody(StrictSerializer):
-    """The limits to change. Those left out stay."""
+#: SimpleTuner's names of limits, and ours.
+LIMIT_ALIASES = {
+    "max_concurrent": "max_running",
+    "user_max_concurrent": "max_running_per_user",
+    "team_max_concurrent": "max_running_per_organization",
+    "enable_fair_share": "fair_share",
+}
 
+
+class LimitsBody(StrictSerializer):
+    """The limits to change, by our names or by SimpleTuner's. Those left out stay."""
+
+    max_concurrent = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
+    user_max_concurrent = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
+    team_max_concurrent = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
+    enable_fair_share = serializers.BooleanField(required=False)
     max_running = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
     max_running_per_user = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
     max_running_per_organization = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
@@ -152,10 +172,23 @@ class LimitsBody(StrictSerializer):
     )
     reason = serializers.CharField(max_length=2000, default="", allow_blank=True)
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Return the limits by our names. Raises ValidationError for two names with different values."""
+        for alias, name in LIMIT_ALIASES.items():
+            if alias in attrs and attrs.setdefault(name, attrs[alias]) != attrs.pop(alias):
+                raise serializers.ValidationError(
+                    f"{alias} and {name} are the same limit and differ. Give one of them."
+                )
+        return attrs
+
 
 class LimitsSerializer(serializers.Serializer[QueueState]):
-    """The limits in force."""
+    """The limits in force, by our names and by SimpleTuner's."""
 
+    max_concurrent = serializers.IntegerField(source="max_running")
+    user_max_concurrent = serializers.IntegerField(source="max_running_per_user")
+    team_max_concurrent = serializers.IntegerField(source="max_running_per_organization")
+    enable_fair_share = serializers.BooleanField(source="fair_share")
     max_running = serializers.IntegerField()
     max_running_per_user = serializers.IntegerField()
     max_running_per_organization = serializers.IntegerField()

@@ -83,6 +83,7 @@ def test_an_error_that_a_view_declares_is_documented(
 def test_the_limits_for_one_person_are_documented(paths: dict[str, dict[str, Any]]) -> None:
     assert those_that_answer(paths, "429") == {
         ("post", "/api/cloud/jobs/submit"),
+        ("post", "/api/queue/submit"),
         ("post", "/api/cloud/jobs/{job_id}/retry"),
         ("post", "/api/cloud/jobs/sync"),
         ("get", "/api/cloud/jobs/{job_id}/logs"),

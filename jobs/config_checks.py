@@ -1,0 +1,30 @@
+"""What can be said of a config before it is submitted: objections, which refuse it, and remarks, which don't."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs.configs.reading import contradictions, read_config
+from jobs.configs.secrets import objection_to_masks
+from jobs.providers import get_provider
+from jobs.providers.base import Inspects
+
+
+def objections_to(provider: str, config: Mapping[str, Any], dataloader: Sequence[Any]) -> list[str]:
+    """Return why a job with this config can't be submitted: the first kind of objection that there is."""
+    if sentences := contradictions(config):
+        return list(sentences)
+    if objection := objection_to_masks(config=config, dataloader_config=dataloader):
+        return [objection]
+    implementation = get_provider(provider)
+    objection = implementation.objection(config, dataloader) if isinstance(implementation, Inspects) else ""
+    return [objection] if objection else []
+
+
+def remarks_on(provider: str, config: Mapping[str, Any]) -> list[str]:
+    """Return sentences that the submitter of this config should read."""
+    doubt = read_config(config).doubt
+    remarks = [f"Neither time nor cost can be estimated: {doubt}"] if doubt else []
+    implementation = get_provider(provider)
+    return [*remarks, *(implementation.remarks(config) if isinstance(implementation, Inspects) else ())]
