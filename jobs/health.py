@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from django.utils import timezone
 
-from jobs.models import ProviderConfig
+from jobs.models import Organization, ProviderConfig
+from jobs.providers import NAMES, get_provider
+from jobs.sync.discovery import unassigned_jobs_of
 
 
 def lost_webhooks() -> str:
@@ -27,3 +29,12 @@ def replicate_outage() -> str:
         f"Replicate could not be asked {out.outage_failures} times in a row; the next try is at "
         f"{out.outage_until:%H:%M:%S} UTC. The log says what it answered."
     )
+
+
+def unassigned_jobs() -> str:
+    """A sentence about discovered jobs that no member of an organization sees, while nobody has said whose they are."""
+    named = set(ProviderConfig.objects.exclude(discovery_organization=None).values_list("name", flat=True))
+    if Organization.objects.count() < 2:
+        return ""  # the next discovery gives them to the only one
+    unnamed = [name for name in NAMES if name not in named]
+    return " ".join(filter(None, (unassigned_jobs_of(name, get_provider(name).label) for name in unnamed)))

@@ -19,6 +19,9 @@ def register_all() -> None:
     site.health_components.register(
         "replicate", site.HealthComponent(health.replicate_outage, well="No outage is known.")
     )
+    site.health_components.register(
+        "discovered jobs", site.HealthComponent(health.unassigned_jobs, well="All belong to an organization.")
+    )
     site.loops.register(
         "job status polling",
         site.LoopSpec(

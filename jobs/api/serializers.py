@@ -240,6 +240,12 @@ class DiscoverySerializer(serializers.Serializer[Any]):
     synced = serializers.IntegerField(source="new")
     updated = serializers.IntegerField()
     message = serializers.CharField()
+    warnings = serializers.ListField(child=serializers.CharField(), required=False)
+
+    def to_representation(self, outcome: Any) -> dict[str, Any]:
+        """Return the contract's three fields, and the warnings only where there are some."""
+        data: dict[str, Any] = super().to_representation(outcome)
+        return data if data["warnings"] else {name: data[name] for name in data if name != "warnings"}
 
 
 class InlineProgressSerializer(serializers.Serializer[Job]):

@@ -13,7 +13,7 @@ from cloudtrain_site.database.connections import lend_connection
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs import lifecycle
 from jobs.costs.estimates import priced
-from jobs.models import Job, JobQuerySet, ProviderConfig
+from jobs.models import Job, JobQuerySet, Organization, ProviderConfig
 from jobs.providers import get_provider
 from jobs.providers.base import DiscoveredTraining, Discovers, ProviderError
 from jobs.statuses import BEFORE_PROVIDER
@@ -32,10 +32,16 @@ class DiscoveryResult:
     label: str
     new: int = 0
     updated: int = 0
+    #: A sentence about new jobs of no organization; empty when there are none.
+    unassigned: str = ""
 
     @property
     def message(self) -> str:
         return f"Discovered {self.new} new {'job' if self.new == 1 else 'jobs'} from {self.label}"
+
+    @property
+    def warnings(self) -> list[str]:
+        return [self.unassigned] if self.unassigned else []
 
 
 def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> DiscoveryResult:
@@ -57,8 +63,44 @@ def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> Discovery
     ids = [item.snapshot.external_id for item in trainings]
     known = {job.external_id or "": job for job in Job.objects.filter(provider=name, external_id__in=ids)}
     unknown = [item for item in trainings if item.snapshot.external_id not in known]
-    new = _store_discovered(sorted(unknown, key=lambda item: item.snapshot.external_id), name, config, source)
-    return DiscoveryResult(provider.label, new, _update(trainings, known, config, source))
+    organization = organization_for_discovered(config)
+    _assign(name, organization)
+    in_order = sorted(unknown, key=lambda item: item.snapshot.external_id)
+    new = _store_discovered(in_order, name, config, source, organization)
+    updated = _update(trainings, known, config, source)
+    unassigned = unassigned_jobs_of(name, provider.label) if new and organization is None else ""
+    return DiscoveryResult(provider.label, new, updated, unassigned)
+
+
+def organization_for_discovered(config: ProviderConfig | None) -> Organization | None:
+    """Return whose the provider's discovered jobs are: the one that is set, or the site's only one."""
+    if config is not None and config.discovery_organization is not None:
+        return config.discovery_organization
+    organizations = list(Organization.objects.all()[:2])
+    return organizations[0] if len(organizations) == 1 else None
+
+
+def _assign(name: str, organization: Organization | None) -> None:
+    """Give `organization` what was found while nobody had said whose it is."""
+    if organization is not None and unassigned_jobs(name).exists():
+        unassigned_jobs(name).update(organization=organization)
+
+
+def unassigned_jobs(name: str) -> JobQuerySet:
+    return Job.objects.kept().filter(provider=name, organization=None, metadata__discovered=True)
+
+
+def unassigned_jobs_of(name: str, label: str) -> str:
+    """Return a sentence about the provider's discovered jobs that no member of an organization sees; empty: none."""
+    count = unassigned_jobs(name).count()
+    if not count:
+        return ""
+    jobs, them = ("1 job", "it") if count == 1 else (f"{count:,} jobs", "them")
+    return (
+        f"Only superusers see {jobs} made at {label} itself: no organization is named for {them}. A superuser names it "
+        f"in the admin (Provider configs, {name}, Discovery organization) or as discovery_organization by "
+        f"PUT /api/cloud/providers/{name}."
+    )
 
 
 def _update(
@@ -78,7 +120,11 @@ def _update(
 
 
 def _store_discovered(
-    trainings: Sequence[DiscoveredTraining], name: str, config: ProviderConfig | None, source: str
+    trainings: Sequence[DiscoveredTraining],
+    name: str,
+    config: ProviderConfig | None,
+    source: str,
+    organization: Organization | None,
 ) -> int:
     """Store the unknown ones, in one fixed order: two discoveries at once wait for each other, and don't deadlock."""
     owners = _owners(trainings, name)
@@ -96,7 +142,7 @@ def _store_discovered(
                         orphans.adopt_orphan(owner, item.snapshot, source=source, made_at=item.created_at) is not None
                     )
                 else:
-                    new += _store_one(item, name, config, source)
+                    new += _store_one(item, name, config, source, organization)
     return new
 
 
@@ -121,9 +167,14 @@ def _may_belong_to_submission(item: DiscoveredTraining, owner: Job | None, is_an
     return item.marker is None and is_any_open and item.snapshot.data_removed
 
 
-def _store_one(item: DiscoveredTraining, name: str, config: ProviderConfig | None, source: str) -> bool:
+def _store_one(
+    item: DiscoveredTraining,
+    name: str,
+    config: ProviderConfig | None,
+    source: str,
+    organization: Organization | None,
+) -> bool:
     snapshot, cost = priced(item.snapshot, config)
-    organization = config.discovery_organization if config else None
     try:
         lifecycle.adopt_discovered(
             replace(item, snapshot=snapshot), provider=name, organization=organization, cost=cost, source=source

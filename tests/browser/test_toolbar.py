@@ -90,7 +90,7 @@ def test_sync_tells_what_it_found_and_why_it_could_not(
         sync.click()
         expect(sync).to_be_enabled()
 
-    for count, words in ((1, "1 new job"), (3, "3 new jobs"), (0, "0 new jobs")):
+    for count, words in ((1, "1 job"), (3, "3 jobs"), (0, "0 jobs")):
         fake.fill(count, status="processing") if count else None
         click()
         expect(toasts.last).to_have_text(f"Discovered {words} from Replicate")
@@ -117,8 +117,23 @@ def test_sync_tells_what_it_found_and_why_it_could_not(
 
     monkeypatch.setenv("REPLICATE_BASE_URL", there)
     click()
-    expect(toasts.last).to_have_text("Discovered 0 new jobs from Replicate")
+    expect(toasts.last).to_have_text("Discovered 0 jobs from Replicate")
     expect(problem).to_be_hidden()
+
+
+def test_sync_tells_that_nobody_of_the_organizations_sees_what_it_found(
+    browse: Browse,
+    bob: User,
+    charlie: User,
+    replicate_config: ProviderConfig,  # noqa: F811
+    fake: FakeReplicate,  # noqa: F811
+) -> None:
+    fake.fill(2, status="processing")
+    page = is_live(browse(bob))
+    page.get_by_role("button", name="Sync").click()
+    expect(page.locator(".toast").last).to_have_text("Discovered 2 jobs from Replicate")
+    expect(page.locator("#problem-words")).to_contain_text("Only superusers see 2 jobs made at Replicate itself")
+    expect(page.locator("#job-rows tr")).to_have_count(0)
 
 
 def test_a_viewer_syncs_and_makes_nothing(browse: Browse, acme: Organization, make_job: MakeJob) -> None:

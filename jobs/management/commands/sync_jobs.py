@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
@@ -17,6 +18,8 @@ from jobs.providers import NAMES
 from jobs.providers.base import ProviderError
 from jobs.sync import refresh
 from jobs.sync.discovery import DEFAULT_LIMIT, discover
+
+logger = logging.getLogger("simpletuner.cloud.jobs")
 
 #: Jobs a step of the progress bar.
 STEP = 500
@@ -47,7 +50,11 @@ class Command(BaseCommand):
             outcome = discover(options["provider"] or "replicate", limit=options["limit"], source=Source.COMMAND)
         except ProviderError as error:
             raise CommandError(str(error)) from error
-        return {"synced": outcome.new, "updated": outcome.updated, "message": outcome.message}, outcome.message
+        told: dict[str, Any] = {"synced": outcome.new, "updated": outcome.updated, "message": outcome.message}
+        if outcome.warnings:
+            told["warnings"] = outcome.warnings
+            logger.warning(outcome.unassigned)
+        return told, outcome.message
 
     def _refresh(self, provider: str | None) -> tuple[dict[str, Any], str]:
         jobs = refresh.active_jobs(provider)

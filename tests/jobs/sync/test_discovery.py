@@ -118,6 +118,60 @@ def test_the_endpoint_answers_as_documented(fake: FakeReplicate, alice: User, cl
     ]
 
 
+class TestWhose:
+    """The organization of jobs that were made elsewhere."""
+
+    SENTENCE = "Only superusers see 2 jobs made at Replicate itself: no organization is named for them."
+
+    def health(self, client: APIClient) -> tuple[str, str]:
+        parts = {part["name"]: part for part in client.get("/api/cloud/health").json()["components"]}
+        return parts["discovered jobs"]["status"], parts["discovered jobs"]["message"]
+
+    def test_those_of_a_site_with_one_organization_are_its_own(
+        self, fake: FakeReplicate, alice: User, acme: Organization, client_of: ClientOf
+    ) -> None:
+        elsewhere(fake, 2)
+        told = client_of(alice).post("/api/cloud/jobs/sync").json()
+        assert "warnings" not in told
+        assert set(Job.objects.values_list("organization", flat=True)) == {acme.pk}
+        assert client_of(alice).get("/api/cloud/jobs").json()["total"] == 2
+        assert self.health(client_of(alice)) == ("healthy", "All belong to an organization.")
+
+    def test_of_several_none_gets_them_and_everybody_is_told(
+        self, fake: FakeReplicate, alice: User, charlie: User, client_of: ClientOf
+    ) -> None:
+        elsewhere(fake, 2)
+        (warning,) = client_of(alice).post("/api/cloud/jobs/sync").json()["warnings"]
+        assert warning.startswith(self.SENTENCE)
+        for place in ("Provider configs, replicate, Discovery organization", "PUT /api/cloud/providers/replicate"):
+            assert place in warning
+        assert self.health(client_of(alice)) == ("degraded", warning)
+        assert client_of(alice).get("/api/cloud/jobs").json()["total"] == 0
+        assert "warnings" not in client_of(alice).post("/api/cloud/jobs/sync").json(), "nothing new was found"
+
+    def test_once_one_is_named_it_gets_them_all(
+        self, fake: FakeReplicate, alice: User, charlie: User, root: User, client_of: ClientOf
+    ) -> None:
+        elsewhere(fake, 2)
+        found()
+        named = client_of(root).put("/api/cloud/providers/replicate", {"discovery_organization": "acme"})
+        assert named.status_code == 200
+        assert self.health(client_of(alice))[0] == "healthy"
+        assert found() == DiscoveryResult("Replicate")
+        assert client_of(alice).get("/api/cloud/jobs").json()["total"] == 2
+        assert client_of(charlie).get("/api/cloud/jobs").json()["total"] == 0
+
+    def test_a_job_of_an_organization_stays_there(
+        self, fake: FakeReplicate, at_replicate: MakeJob, charlie: User
+    ) -> None:
+        other = Organization.objects.get(name="other")
+        job = at_replicate(organization=other, metadata={"discovered": True})
+        found()
+        Organization.objects.exclude(pk=other.pk).update(max_running=3)
+        job.refresh_from_db()
+        assert job.organization == other
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["unauthenticated", "no token", "gone"])
 def test_a_provider_that_fails_is_told_of(

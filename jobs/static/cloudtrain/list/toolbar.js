@@ -51,8 +51,11 @@ sync?.addEventListener("click", async () => {
   takeBack(problem);
   show(true);
   try {
-    const { message } = await call("POST", sync.dataset.address);
-    toast(message);
+    const { synced, warnings = [] } = await call("POST", sync.dataset.address);
+    toast(`Discovered ${synced} ${synced === 1 ? "job" : "jobs"} from ${sync.dataset.from}`);
+    // It stays until it is closed: somebody is to do something about it.
+    problem = warnings.join(" ");
+    if (problem) showProblem(problem);
   } catch (refusal) {
     problem = refusal.message;
     if (refusal.status !== 401) showProblem(problem);
