@@ -285,18 +285,34 @@ def _refresh_details(job: Job, snapshot: Snapshot) -> None:
             return
         for name, value in changed.items():
             setattr(job, name, value)
-        if {"stage", "progress", "last_log"} & changed.keys():
+        if {"stage", "progress", "last_log", "cost_usd"} & changed.keys():
             publish_progress(job)
 
 
 def publish_progress(job: Job) -> None:
-    """Publish the job's progress, at most once a second. Called in the transaction that wrote it."""
+    """Publish the job's progress and cost, at most once a second. Called in the transaction that wrote it."""
     now = timezone.now()
-    is_due = Q(progress_told_at=None) | Q(progress_told_at__lte=now - PROGRESS_INTERVAL)
-    if not Job.objects.filter(is_due, pk=job.pk).update(progress_told_at=now):
-        return
+    if Job.objects.filter(_may_tell(now), pk=job.pk).update(progress_told_at=now):
+        publish(_progress_event(job))
+
+
+def publish_progress_of(jobs: Sequence[Job]) -> None:
+    """As `publish_progress`, for many in two statements. The caller has locked them."""
+    now = timezone.now()
+    due = set(Job.objects.filter(_may_tell(now), pk__in=[job.pk for job in jobs]).values_list("pk", flat=True))
+    Job.objects.filter(pk__in=due).update(progress_told_at=now)
+    for job in jobs:
+        if job.pk in due:
+            publish(_progress_event(job))
+
+
+def _may_tell(now: datetime) -> Q:
+    return Q(progress_told_at=None) | Q(progress_told_at__lte=now - PROGRESS_INTERVAL)
+
+
+def _progress_event(job: Job) -> Event:
     data = {"job_id": job.pk, "stage": job.stage, "progress": job.progress, "last_log": job.last_log}
-    publish(Event(type="job_progress", channel=job.channel, data=data))
+    return Event(type="job_progress", channel=job.channel, data={**data, "cost_usd": float(job.cost_usd)})
 
 
 def finish(job: Job, to: JobStatus, *, actor: Actor, source: str, reason: str, along: tuple[str, ...] = ()) -> bool:

@@ -13,13 +13,11 @@ from jobs.costs.metrics import Period, summary
 from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import LABELS, duration, money
 from jobs.permissions import AnyUser, organizations_of
-from jobs.statuses import TERMINAL, JobStatus
+from jobs.statuses import JobStatus
 from queueing.statistics import depth_by_day
 
 PERIOD_DAYS = (7, 30, 90)
 DEFAULT_PERIOD_DAYS = 30
-#: Only the end of a job changes the figures on this page.
-EVENTS = " ".join(f"job_status_changed:{status}" for status in TERMINAL)
 
 
 def _metrics(request: HttpRequest) -> dict[str, Any]:
@@ -36,7 +34,6 @@ def _metrics(request: HttpRequest) -> dict[str, Any]:
         "address": _address(days, team),
         "periods": [(period, _address(period, team)) for period in PERIOD_DAYS],
         "teams": teams if len(teams) > 1 else [],
-        "events": EVENTS,
         "tiles": _tiles(figures),
         "statuses": _statuses(figures["jobs_by_status"]),
         "spend": [_spend_of(day) for day in figures["cost_by_day"]],

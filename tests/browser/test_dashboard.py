@@ -56,6 +56,15 @@ class TestLogin:
 
 
 class TestLive:
+    def test_what_a_running_job_costs_follows_each_poll(self, browse: Browse, alice: User, submit: Submit) -> None:
+        job = start(submit(alice, "running").job)
+        pages = [is_live(browse(alice, address)) for address in ("/", f"/jobs/{job.pk}")]
+        for cost in ("1.25", "2.50"):
+            Job.objects.update(progress_told_at=None)
+            tell(job, cost_usd=Decimal(cost))
+            for page in pages:
+                expect(page.locator("#main")).to_contain_text(f"${cost}", timeout=10_000)
+
     def test_a_new_job_appears_on_top(self, browse: Browse, alice: User, submit: Submit) -> None:
         submit(alice, "the-first")
         page = is_live(browse(alice))

@@ -49,7 +49,10 @@ def test_figures_charts_and_their_numbers(
 
     # What ends is in the figures at once, and the charts stay.
     before = page.locator("#spend-table tbody tr").first.inner_text()
+    jobs = page.locator(".tile", has_text="Jobs").locator(".figure")
+    counted = int(jobs.inner_text())
     job = start(submit(alice, "one-more").job)
+    expect(jobs).to_have_text(str(counted + 1))
     tell(job, JobStatus.COMPLETED)
     expect(page.locator("#spend-table tbody tr").first).not_to_have_text(before, use_inner_text=True)
     expect(page.locator("canvas")).to_have_count(2)

@@ -1,10 +1,13 @@
 // The charts of the metrics: each draws the numbers of the table beside it.
 
-import "../cloudtrain/shell/page.js";
+import { onEvent } from "../cloudtrain/shell/page.js";
+import { refresh } from "../cloudtrain/shell/sections.js";
 
 const HEIGHT = 220;
 const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
 const SOON = 150;
+// Running jobs tell of their costs each second, and each look adds up all jobs.
+const PAUSE_MS = 10_000;
 
 const shown = new Map(); // element -> plot
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -112,3 +115,14 @@ addEventListener("resize", () => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 document.addEventListener("htmx:finally:request", (event) => event.target.id === "metrics" && drawAll());
 drawAll();
+
+let later = 0;
+onEvent({
+  event({ type }) {
+    if (type !== "job_progress") return;
+    later ||= setTimeout(() => {
+      later = 0;
+      refresh(document.getElementById("metrics"));
+    }, PAUSE_MS);
+  },
+});

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from django_eventstream.models import Event as EventRow
 from django_q.models import OrmQ
 
 from cloudtrain_site.states import Change, Source
@@ -77,6 +79,7 @@ def test_moves_are_applied_in_however_many_transactions(make: MakeJob, monkeypat
 
 def test_details_are_written_in_however_many_statements(make: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apply, "ROWS_PER_STATEMENT", 2)
+    monkeypatch.setattr(apply, "DETAILS_PER_TRANSACTION", 2)
     known = [make(external_id=f"x-{number}") for number in range(5)]
     silent = [make(external_id=f"y-{number}", last_synced_at=None) for number in range(5)]
     refused = [make(external_id=f"z-{number}") for number in range(5)]
@@ -120,12 +123,12 @@ def test_errors_are_written_with_their_own_words(make: MakeJob) -> None:
     assert list(Job.objects.order_by("id").values_list("sync_error", flat=True)) == ["404", "502", "404"]
 
 
-@pytest.mark.parametrize(("minutes", "is_written"), [(None, True), (5.1, True), (4.9, False)])
+@pytest.mark.parametrize(("seconds", "is_written"), [(None, True), (30, True), (5.5, True), (2, False)])
 @pytest.mark.parametrize("log", [None, "begin\n"])
-def test_that_there_is_no_news_is_written_every_five_minutes(
-    make: MakeJob, minutes: float | None, is_written: bool, log: str | None
+def test_each_poll_writes_when_it_was_and_quicker_looks_do_not(
+    make: MakeJob, seconds: float | None, is_written: bool, log: str | None
 ) -> None:
-    at = None if minutes is None else timezone.now() - timedelta(minutes=minutes)
+    at = None if seconds is None else timezone.now() - timedelta(seconds=seconds)
     job, other = make(external_id="x-1", last_synced_at=at), make(external_id="x-2", last_synced_at=at)
     applied({job: Snapshot("x-1", RUNNING, log=log)})
     assert (Job.objects.get(pk=job.pk).last_synced_at != at) is is_written
@@ -196,14 +199,38 @@ def test_the_hardware_that_the_provider_names_is_paid_for(make: MakeJob, replica
 
 @pytest.mark.parametrize(
     ("seconds", "before", "cost"),
-    [(299, "0", "0"), (300, "0", "3"), (301, "0", "3.01"), (599, "3", "3"), (600, "3", "6")],
+    [(4, "0", "0"), (5, "0", "0.05"), (30, "0", "0.3"), (34, "0.3", "0.3"), (60, "0.3", "0.6")],
 )
-def test_a_running_jobs_cost_is_written_every_five_minutes(
+def test_a_running_jobs_cost_follows_each_poll_and_no_quicker_look(
     make: MakeJob, replicate_config: ProviderConfig, seconds: float, before: str, cost: str
 ) -> None:
     told = Snapshot("x-1", RUNNING, billed_seconds=seconds)
     job = cost_of_a_poll(make, replicate_config, told, cost_usd=Decimal(before))
     assert (job.cost_usd, job.metadata) == (Decimal(cost), {})
+
+
+def events() -> list[dict[str, Any]]:
+    told = [json.loads(text) for text in EventRow.objects.order_by("eid").values_list("data", flat=True)]
+    return [event for event in told if event["type"] == "job_progress"]
+
+
+def test_browsers_are_told_what_running_jobs_cost_by_now(
+    make: MakeJob, replicate_config: ProviderConfig, django_assert_max_num_queries: Any
+) -> None:
+    jobs = [make(external_id=f"x-{number}") for number in range(20)]
+    answers = {job: Snapshot(job.external_id or "", RUNNING, billed_seconds=30.0) for job in jobs}
+    with django_assert_max_num_queries(10):
+        applied(dict(answers), replicate_config)
+    told = events()
+    assert {event["job_id"] for event in told} == {job.pk for job in jobs}
+    assert {event["cost_usd"] for event in told} == {0.3}
+    applied({job: Snapshot(job.external_id or "", RUNNING, billed_seconds=60.0) for job in jobs}, replicate_config)
+    assert len(events()) == 20, "at most one a second for a job"
+
+
+def test_nobody_is_told_of_a_cost_that_stands_still(make: MakeJob, replicate_config: ProviderConfig) -> None:
+    cost_of_a_poll(make, replicate_config, Snapshot("x-1", RUNNING, billed_seconds=2.0))
+    assert events() == []
 
 
 def test_without_a_price_or_a_start_there_is_no_cost(make: MakeJob, replicate_config: ProviderConfig) -> None:

@@ -241,9 +241,11 @@ function hear(event) {
   }
 }
 
-function showProgress({ job_id: jobId, stage, progress }) {
+function showProgress({ job_id: jobId, stage, progress, cost_usd: cost }) {
   const row = rowOf(jobId);
   if (!row) return;
+  // Only the server writes money as words.
+  if (cost !== undefined && cost !== Number(row.dataset.cost)) refresh(jobId);
   const bar = row.querySelector("progress");
   // No bar: the row is older than the news. A fetch on its way may be older, too.
   if (!bar || isFetching) refresh(jobId);
