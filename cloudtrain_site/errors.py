@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -73,9 +73,17 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 
 
 def _response_to(failure: Failure) -> Response:
-    return Response(
-        error_body(failure.detail, failure.code), status=failure.status, headers=retry_header(failure.retry_after)
-    )
+    headers = retry_header(failure.retry_after)
+    return _logged(Response(error_body(failure.detail, failure.code), status=failure.status, headers=headers))
+
+
+R = TypeVar("R", bound=HttpResponse)
+
+
+def _logged(response: R) -> R:
+    """Keep Django from an error line for each request: `noted_failure` has logged the failure once."""
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
 
 
 def retry_header(seconds: int | None) -> dict[str, str]:
@@ -126,9 +134,9 @@ def failure_response(request: HttpRequest, failure: Failure) -> HttpResponse:
     headers = retry_header(failure.retry_after)
     if _is_api(request):
         body = error_body(failure.detail, failure.code)
-        return JsonResponse(body, status=failure.status, headers=headers)
+        return _logged(JsonResponse(body, status=failure.status, headers=headers))
     page = render_to_string("failure.html", {"failure": failure})
-    return HttpResponse(page, status=failure.status, headers=headers)
+    return _logged(HttpResponse(page, status=failure.status, headers=headers))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

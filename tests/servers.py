@@ -118,9 +118,9 @@ class PostgresServer:
             return False
         return True
 
-    def halt(self) -> None:
-        """Stop the server; its data stay for `resume`."""
-        self.process.send_signal(signal.SIGINT)  # SIGTERM would wait for the clients to go
+    def halt(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop the server; its data stay for `resume`. SIGINT cuts its clients, SIGQUIT is a crash."""
+        self.process.send_signal(how)
         self.process.wait(20)
 
     def stop(self) -> None:

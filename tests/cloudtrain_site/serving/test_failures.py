@@ -81,6 +81,14 @@ class TestReadOnly:
         assert not Job.objects.exists()
         assert not TrainingConfig.objects.exists()
 
+    def test_the_log_says_it_once(self, as_alice: Client, read_only: None, caplog: pytest.LogCaptureFixture) -> None:
+        for _ in range(3):
+            as_alice.post(SUBMIT, BODY, content_type="application/json")
+            as_alice.post("/new", {"config": "{}"})
+        lines = [(record.name, record.getMessage()) for record in caplog.records if record.levelname == "ERROR"]
+        own = [line for line in lines if line[1] != "request_finished"]  # each request has one of these
+        assert own == [("simpletuner.cloud.http", "Requests fail: the database can't be written to")]
+
     def test_everything_can_be_read(self, as_alice: Client, read_only: None) -> None:
         for address in ("/", "/api/cloud/jobs", "/api/queue", "/api/cloud/metrics", "/account", "/queue"):
             assert as_alice.get(address).status_code == 200, address
