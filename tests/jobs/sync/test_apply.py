@@ -21,6 +21,7 @@ from jobs.providers.progress import Progress
 from jobs.statuses import JobStatus
 from jobs.sync import apply
 from jobs.sync.apply import SnapshotBatch
+from tests.events import told
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
@@ -110,11 +111,12 @@ def test_an_error_with_one_job_is_kept_until_it_is_answered_for_again(
     lost, other = make(external_id="x-1"), make(external_id="x-2")
     assert counts(applied({lost: ProviderError("404"), other: Snapshot("x-2", RUNNING)})) == (1, 1, 0, 0)
     assert dict(Job.objects.values_list("external_id", "sync_error")) == {"x-1": "404", "x-2": ""}
+    applied({other: ProviderError("502")})
     lost.refresh_from_db()
     with django_assert_num_queries(0):  # the same error is written once
         applied({lost: ProviderError("404")})
     assert counts(applied({lost: Snapshot("x-1", RUNNING)})) == (1, 0, 0, 1)
-    assert Job.objects.get(pk=lost.pk).sync_error == ""
+    assert dict(Job.objects.values_list("external_id", "sync_error")) == {"x-1": "", "x-2": "502"}
 
 
 def test_errors_are_written_with_their_own_words(make: MakeJob) -> None:
@@ -143,6 +145,27 @@ def test_a_log_is_stored_with_what_it_says(make: MakeJob) -> None:
     assert (logs.read_log(kept).text, kept.progress, kept.step) == ("begin\n", 40.0, 4)
 
 
+def test_progress_without_a_log_is_told_and_a_log_without_progress_is_stored(make: MakeJob) -> None:
+    first, second = make(external_id="x-1"), make(external_id="x-2")
+    applied(
+        {first: Snapshot("x-1", RUNNING, progress=Progress(percent=40.0)), second: Snapshot("x-2", RUNNING, log="a\n")}
+    )
+    assert [f'"job_id": "{first.pk}"' in row.data for row in told()] == [True]
+    assert logs.read_log(Job.objects.get(pk=second.pk)).text == "a\n"
+
+
+def test_the_log_of_a_training_whose_data_is_gone_is_complete(make: MakeJob) -> None:
+    job = make(external_id="x-1", status=COMPLETED, log_due_at=timezone.now())
+    applied({job: Snapshot("x-1", COMPLETED, data_removed=True)})
+    assert logs.read_log(Job.objects.get()).complete
+
+
+def test_an_ended_job_takes_a_cost_that_came_by_itself(make: MakeJob) -> None:
+    job = make(external_id="x-1", status=COMPLETED)
+    applied({job: Snapshot("x-1", COMPLETED, cost_usd=Decimal("1.5"))})
+    assert Job.objects.get().cost_usd == Decimal("1.5")
+
+
 def test_an_ended_job_takes_the_details_that_came_with_its_log(make: MakeJob) -> None:
     job = make(external_id="x-1", status=COMPLETED, log_due_at=timezone.now())
     told = Snapshot("x-1", COMPLETED, cost_usd=Decimal("1.5"), log="all of it\n")
@@ -168,10 +191,20 @@ def test_an_ended_job_takes_the_details_that_came_with_its_log(make: MakeJob) ->
 def test_the_log_of_a_job_that_ended_without_it_is_fetched(
     make: MakeJob, django_capture_on_commit_callbacks: Any, snapshot: Snapshot, provider: str, tasks: list[str]
 ) -> None:
-    job, other = (make(external_id=name, provider=provider, status=QUEUED) for name in ("x-1", "x-2"))
+    due = None if provider == "local" else timezone.now() + timedelta(minutes=5)
+    job, other = (make(external_id=name, provider=provider, status=QUEUED, log_due_at=due) for name in ("x-1", "x-2"))
     with django_capture_on_commit_callbacks(execute=True):
         applied({job: snapshot, other: Snapshot("x-2", RUNNING)})
     assert [task.func() for task in OrmQ.objects.all()] == tasks
+
+
+def test_the_log_of_a_job_that_ended_before_is_not_asked_for_by_each_answer(
+    make: MakeJob, django_capture_on_commit_callbacks: Any
+) -> None:
+    job = make(external_id="x-1", status=COMPLETED, log_due_at=timezone.now())
+    with django_capture_on_commit_callbacks(execute=True):
+        applied({job: Snapshot("x-1", COMPLETED)})
+    assert not OrmQ.objects.exists()
 
 
 def cost_of_a_poll(make: MakeJob, config: ProviderConfig | None, snapshot: Snapshot, **fields: Any) -> Job:
@@ -231,6 +264,13 @@ def test_browsers_are_told_what_running_jobs_cost_by_now(
 def test_nobody_is_told_of_a_cost_that_stands_still(make: MakeJob, replicate_config: ProviderConfig) -> None:
     cost_of_a_poll(make, replicate_config, Snapshot("x-1", RUNNING, billed_seconds=2.0))
     assert events() == []
+
+
+def test_what_a_running_training_says_is_kept_beside_its_cost(make: MakeJob, replicate_config: ProviderConfig) -> None:
+    job = cost_of_a_poll(
+        make, replicate_config, Snapshot("x-1", RUNNING, billed_seconds=600, metadata={"version": "v1"})
+    )
+    assert (job.cost_usd, job.metadata) == (Decimal("6"), {"version": "v1"})
 
 
 def test_without_a_price_or_a_start_there_is_no_cost(make: MakeJob, replicate_config: ProviderConfig) -> None:
