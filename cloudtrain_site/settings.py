@@ -79,7 +79,6 @@ FRONTS = ["jobs.webhooks.asgi.WebhookEndpoint"]
 WARM_UP = ["jobs.webhooks.signing_secret.fetch_early"]
 
 ROOT_URLCONF = "cloudtrain_site.urls"
-ASGI_APPLICATION = "cloudtrain_site.asgi.application"
 APPEND_SLASH = False
 
 TEMPLATES = [
@@ -236,4 +235,3 @@ DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_CORRELATION_ID = True
 # Empty: it would query the user of every request; cloudtrain_site/correlation.py adds a user that is loaded anyway.
 DJANGO_STRUCTLOG_USER_ID_FIELD = ""
-DJANGO_STRUCTLOG_COMMAND_LOGGING_ENABLED = False

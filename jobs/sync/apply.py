@@ -33,7 +33,6 @@ DETAILS_PER_TRANSACTION = 100
 ROWS_PER_STATEMENT = 500
 #: Every poll writes when it was and what a running job costs by then. Looks in quicker succession write neither.
 WRITE_INTERVAL = timedelta(seconds=5)
-PROGRESS_COLUMNS = frozenset({"stage", "progress", "step", "total_steps", "last_log"})
 
 
 @dataclass

@@ -160,10 +160,3 @@ def _names(seen: Sequence[QueueEntry], taken: int) -> str:
 
 def _name(holder: QueueEntry) -> str:
     return f"{holder.job.config_name} (unconfirmed)" if holder.unconfirmed_at else holder.job.config_name
-
-
-def waiting_reasons(entries: Sequence[QueueEntry], viewer: AnyUser | None = None) -> dict[int, str]:
-    if not entries:
-        return {}
-    explainer = Explainer(viewer, entries)
-    return {entry.pk: explainer.reason(entry) for entry in entries}

@@ -22,7 +22,7 @@ from queueing import claims, dispatch, passes
 from queueing.models import QueueEntry, QueueState
 from queueing.statuses import EntryStatus
 from queueing.waiting import order
-from queueing.waiting.explain import waiting_reasons
+from queueing.waiting.explain import Explainer
 from queueing.waiting.order import current_order, positions, queue_in_order
 from queueing.waiting.positions import waiting_facts
 from tests.providers import ScriptedProvider
@@ -223,7 +223,7 @@ def test_a_user_runs_no_more_than_the_limit_and_the_rest_say_why(enqueue: Enqueu
     limit(max_running_per_user=2)
     entries = [enqueue() for _ in range(3)]
     assert len(claims.claim_next()) == 2
-    assert waiting_reasons([entries[2]])[entries[2].pk].startswith("2 of the submitter's 2 jobs are running")
+    assert Explainer(None, [entries[2]]).reason(entries[2]).startswith("2 of the submitter's 2 jobs are running")
     assert positions([entries[2].pk]) == {entries[2].pk: 1}
 
 
