@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from cloudtrain_site.enterprise import SAMPLE_TRAINER
 from cloudtrain_site.serving.processes import is_running
 from tests.cloudtrain_site.process_stacks import MANAGE, Stack, running_stack, wait_until
+from tests.jobs.providers.local.confined import confined, need_bubblewrap
 from tests.jobs.providers.local.trainings import processes_of
 from tests.servers import free_port
 from tests.site import QUICK, TRAINING_SECONDS, Site, running_site
@@ -206,6 +208,24 @@ def test_a_cancelled_training_is_saved_and_makes_room(site: Site) -> None:
     assert "Stopped by SIGTERM" in site.trained(cancelled)
     assert list((site.jobs / cancelled / "output").glob("checkpoint-*/state.json"))
     assert site.moves(cancelled).count(("job", "running", "cancelled")) == 1
+
+
+@pytest.mark.long
+def test_a_confined_training_is_followed_and_saved_as_any_other(site: Site) -> None:
+    need_bubblewrap()
+    site.config.write_text(json.dumps({"providers": {"local": {"command": confined(*SAMPLE_TRAINER)}}}))
+    try:
+        cancelled = site.submit("bob", max_train_steps=10_000)
+        wait_until(lambda: (site.job(cancelled)["progress"] or 0) > 0, TRAINING_SECONDS)
+        logs = site.get("bob", f"/api/cloud/jobs/{cancelled}/logs")
+        assert "Sample trainer:" in logs["logs"] and not logs["complete"]
+        site.post("bob", f"/api/cloud/jobs/{cancelled}/cancel", {"reason": "enough"})
+        site.until(cancelled, "cancelled")
+        assert_trained_once(site, site.submit("bob"))
+    finally:
+        site.config.write_text("")
+    assert "Stopped by SIGTERM" in site.trained(cancelled)
+    assert list((site.jobs / cancelled / "output").glob("checkpoint-*/state.json"))
 
 
 def test_a_trainer_that_does_not_exist_fails_the_job_with_that_reason(site: Site) -> None:

@@ -5,25 +5,19 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cloudtrain_site.conf.places import BASE_DIR
 from cloudtrain_site.enterprise import SAMPLE_TRAINER
 from jobs.statuses import JobStatus
+from tests.jobs.providers.local.confined import SCRIPT, confined, need_bubblewrap
 from tests.jobs.providers.local.trainings import SAVING, STUBBORN, Trainings, make_spec, of_job, until
-from tests.servers import find_binary, missing
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = BASE_DIR / "examples" / "confined-trainer"
-#: Where this Python and the sample trainer are.
-READABLE = sorted({str(BASE_DIR), str(Path(sys.prefix).resolve()), str(Path(sys.base_prefix).resolve())} - {"/usr"})
 #: Tries what a trainer of the same user could do without the recipe, and prints the error of each attempt.
 PROBE = """
 import json, os, signal, socket, sys
@@ -47,10 +41,7 @@ print(json.dumps(said))
 
 @pytest.fixture(scope="module", autouse=True)
 def _bubblewrap() -> None:
-    if find_binary("bwrap") is None:
-        missing("bubblewrap")
-    if subprocess.run(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"], capture_output=True).returncode:
-        missing("A kernel that lets bubblewrap make namespaces")
+    need_bubblewrap()
 
 
 @pytest.fixture
@@ -58,10 +49,6 @@ def trainings(tmp_path: Path) -> Iterator[Trainings]:
     trainings = Trainings(tmp_path)
     yield trainings
     trainings.end_all()
-
-
-def confined(*trainer: str) -> list[str]:
-    return [str(SCRIPT), "{job_dir}", *READABLE, "--", *trainer]
 
 
 def run(code: str, *arguments: str) -> list[str]:

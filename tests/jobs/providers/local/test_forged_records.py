@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from jobs.models import Job
 from jobs.providers.base import Handle, ProviderError
 from jobs.providers.local import runner
 from jobs.providers.local.watcher import changed_jobs, ended_jobs
 from jobs.statuses import JobStatus
+from jobs.sync import refresh
 from tests.jobs.providers.local.trainings import ENDLESS, SAVING, Trainings, make_spec, until
 
 GOOD_END = {"exit_code": 0, "stopped": False, "error": None, "ended_at": "2026-11-28T17:00:00+00:00"}
@@ -43,6 +45,27 @@ def test_an_exit_record_of_a_living_trainer_is_no_end(trainings: Trainings) -> N
     with pytest.raises(ProviderError, match="has not ended"):
         asyncio.run(trainings.provider().delete_files(handle))
     assert not asyncio.run(trainings.provider().read_log(handle)).complete
+
+
+@pytest.mark.django_db
+def test_until_its_true_end_the_job_runs_and_holds_its_slot(
+    trainings: Trainings, make_job: Callable[..., Job], settings: Any
+) -> None:
+    settings.DATA_DIR = trainings.data_dir
+    handle = trainings.start(FORGES + ENDLESS, text="up")
+    snapshot = trainings.fetch(handle)
+    assert snapshot
+    fields = {"external_id": handle.job_id, "status": JobStatus.RUNNING, "metadata": snapshot.metadata}
+    job = make_job(id=handle.job_id, **fields)
+
+    def status_after_a_poll() -> str:
+        refresh.refresh(refresh.active_jobs(), source="poll")
+        job.refresh_from_db()
+        return job.status
+
+    assert status_after_a_poll() == JobStatus.RUNNING
+    trainings.kill(handle, "trainer")
+    until(lambda: status_after_a_poll() == JobStatus.FAILED)
 
 
 def test_the_true_end_replaces_it(trainings: Trainings) -> None:
