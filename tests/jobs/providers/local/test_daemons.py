@@ -14,6 +14,8 @@ from jobs.providers.local import runner
 from jobs.statuses import JobStatus
 from tests.jobs.providers.local.trainings import ENDLESS, STUBBORN, Trainings, of_job, until
 
+pytestmark = pytest.mark.slow
+
 #: Becomes a daemon by the book, which tells its number and then does what is put in.
 DAEMON = """
 import os, signal, sys, time
