@@ -3,11 +3,7 @@
 
 from __future__ import annotations
 
-from cloudtrain_site.serving.inspection import forbid_inspection
+from cloudtrain_site.command_line import main
 
 if __name__ == "__main__":
-    # Before our libraries are loaded, which takes half a second.
-    forbid_inspection()
-    from cloudtrain_site.__main__ import main
-
     main()
