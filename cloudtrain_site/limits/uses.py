@@ -12,6 +12,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Greatest, Least
 from django.utils import timezone
 
+from cloudtrain_site.database.failures import noted_failure
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.models import LimitUse
 
@@ -33,7 +34,8 @@ def seconds_to_wait(user_id: int, limit: str, per_minute: int) -> float:
     try:
         return _take(user_id, limit, MINUTE / per_minute)
     except DatabaseError as error:
-        logger.warning("A request could not be counted, and may go", extra={"limit": limit, "error": str(error)})
+        if noted_failure(error) is None:
+            logger.warning("A request could not be counted, and may go", extra={"limit": limit, "error": str(error)})
         return 0.0
 
 
@@ -67,7 +69,8 @@ def note_refusal(user_id: int, limit: str) -> None:
         user = User.objects.filter(pk=user_id).values_list("username", flat=True).first()
         logger.warning("A person has reached a limit", extra={"limit": limit, "user": user})
     except DatabaseError as error:
-        logger.warning("A refusal could not be recorded", extra={"limit": limit, "error": str(error)})
+        if noted_failure(error) is None:
+            logger.warning("A refusal could not be recorded", extra={"limit": limit, "error": str(error)})
 
 
 def _note(user_id: int, limit: str) -> bool:
