@@ -12,7 +12,7 @@ from django.utils import timezone
 from approvals.models import ApprovalRequest, Decision, Requirement
 from approvals.notifications import enqueue_sending, plan_decision_mail
 from approvals.requirements import missing, progress
-from approvals.reviewers import bypasses, decision_objection, requirements_decided_by, standing_of
+from approvals.reviewers import Standing, bypasses, decision_objection, requirements_decided_by
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
@@ -70,7 +70,7 @@ def approve(request: ApprovalRequest, *, user: User, source: str, notes: str = "
     """
     if expire_when_due(request, source):
         return False
-    actor, bypass, standing = Actor.of(user), bypass or bypasses(user, request), standing_of(user)
+    actor, bypass, standing = Actor.of(user), bypass or bypasses(user, request), Standing(user)
     with unit_of_work():
         if not _lock(request) or request.decisions.filter(user=user).exists():
             return False

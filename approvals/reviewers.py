@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterable, Sequence
+from functools import cache, cached_property
 
 from django.contrib.auth.models import Group, User
 from django.db.models import CharField, Count, Exists, ExpressionWrapper, F, OuterRef, Prefetch, Q, QuerySet, Subquery
@@ -48,13 +47,22 @@ def who_decides(requirement: Requirement | ApprovalRule) -> str:
     return roles or "superusers alone, as its group is gone"
 
 
-@dataclass(frozen=True, slots=True)
 class Standing:
-    """What a user decides by: the role in each organization, and the groups."""
+    """What a user decides by: the role in each organization, and the groups. Each is read once, when it is needed."""
 
-    user_id: int | None
-    roles: Mapping[int, str]
-    groups: frozenset[int]
+    def __init__(self, user: AnyUser) -> None:
+        self.user_id = user.pk
+        self._user = user
+
+    @cached_property
+    def roles(self) -> dict[int, str]:
+        """By organization; somebody inactive has none."""
+        memberships = Membership.objects.filter(user=self.user_id or 0, user__is_active=True)
+        return dict(memberships.values_list("organization_id", "role"))
+
+    @cached_property
+    def groups(self) -> frozenset[int]:
+        return frozenset(self._user.groups.values_list("pk", flat=True))
 
     def reviews(self, request: ApprovalRequest, requirement: Requirement) -> bool:
         """Whether the user is a reviewer of this requirement of `request`, also of their own."""
@@ -64,14 +72,6 @@ class Standing:
         if requirement.reviewer_group_id is not None:
             return requirement.reviewer_group_id in self.groups
         return role in roles_from(requirement.reviewer_role)
-
-
-def standing_of(user: AnyUser) -> Standing:
-    """Return the user's standing at this moment, in two queries. Somebody inactive has none."""
-    if not user.is_active:
-        return Standing(user.pk, {}, frozenset())
-    roles = Membership.objects.filter(user=user.pk).values_list("organization_id", "role")
-    return Standing(user.pk, dict(roles), frozenset(user.groups.values_list("pk", flat=True)))
 
 
 def requirements_decided_by(
@@ -142,8 +142,8 @@ def reviewer_objection(user: AnyUser, request: ApprovalRequest, verdict: Verdict
 def reviewer_objections(
     user: AnyUser, requests: Sequence[ApprovalRequest], verdict: Verdict = Verdict.APPROVE
 ) -> dict[int, str | None]:
-    """Return the `reviewer_objection` to each request, by its id, in two queries beside the requirements'."""
-    standing = standing_of(user)
+    """Return the `reviewer_objection` to each request, by its id, in at most two queries beside the requirements'."""
+    standing = Standing(user)
     return {request.pk: _objection(standing, request, verdict) for request in requests}
 
 
@@ -197,7 +197,7 @@ def may_bypass(user: AnyUser, request: ApprovalRequest) -> bool:
     """Whether `user` is a reviewer who, as a superuser, needs no further approvals."""
     if not is_superuser(user) or bypasses(user, request):
         return False
-    standing = standing_of(user)
+    standing = Standing(user)
     return any(item.approvals_missing > standing.reviews(request, item) for item in request.requirements.all())
 
 
