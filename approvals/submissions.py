@@ -21,8 +21,10 @@ from jobs.models import Job, Organization, ProviderConfig
 from jobs.permissions import choose_organization
 from jobs.providers import get_provider
 from jobs.validators import is_plain_name
+from queueing.waiting.obstacles import obstacles_at
 
 UNNAMED = "untitled"
+NEVER_CALLED = "webhook_url is kept with the job, but not called yet. /api/events tells what becomes of the job."
 
 
 def read_submission(
@@ -67,7 +69,15 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
         tracker_run_name=job.tracker_run_name,
         dataset=_dataset(user, job.organization, job.dataset_id or ""),
     )
-    return SubmissionRequest(user, job.organization, submission, source, idempotency_key, retry_of=job)
+    return SubmissionRequest(
+        user,
+        job.organization,
+        submission,
+        source,
+        idempotency_key,
+        warnings=tuple(obstacles_at(job.provider)),
+        retry_of=job,
+    )
 
 
 def _dataset(user: User, organization: Organization, upload_id: str) -> str:
@@ -138,4 +148,9 @@ def _warnings(user: User, organization: Organization, body: dict[str, Any], subm
     warnings = []
     if not body["organization"] and user.memberships.count() > 1:
         warnings.append(f"No organization was given: the job goes to {organization.name}.")
-    return [*warnings, *remarks_on(submission.provider, submission.config)]
+    return [*warnings, *_remarks(submission)]
+
+
+def _remarks(submission: Submission) -> list[str]:
+    remarks = [NEVER_CALLED] if submission.webhook_url else []
+    return [*remarks, *obstacles_at(submission.provider), *remarks_on(submission.provider, submission.config)]

@@ -81,7 +81,9 @@ class SubmitBody(StrictSerializer):
     tracker_run_name = serializers.CharField(
         max_length=NAME_LIMIT, default="", allow_blank=True, validators=[plain_name, holds_no_secret]
     )
-    webhook_url = serializers.URLField(max_length=500, default="", allow_blank=True)
+    webhook_url = serializers.URLField(
+        max_length=500, default="", allow_blank=True, help_text="Kept with the job, sealed, and not called yet."
+    )
     dataset = serializers.CharField(max_length=26, default="", allow_blank=True)
     idempotency_key = serializers.CharField(max_length=200, default="", allow_blank=True)
     dry_run = serializers.BooleanField(default=False)

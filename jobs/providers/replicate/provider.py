@@ -55,6 +55,11 @@ MAX_PAGES = 50
 #: The clocks of Replicate's endpoints differ by a little, and ours from theirs.
 CLOCK_SLACK = timedelta(minutes=2)
 
+NO_ACCESS = (
+    "REPLICATE_API_TOKEN is not set for the web server. If the background tasks have none either, the job fails when "
+    "its turn comes."
+)
+
 _versions: dict[tuple[str, str], tuple[float, str]] = {}
 
 
@@ -221,7 +226,8 @@ class ReplicateProvider:
         return objection_to(config, dataloader_config)
 
     def remarks(self, config: Mapping[str, Any]) -> Sequence[str]:
-        return remarks_on(config)
+        remarks = remarks_on(config)
+        return remarks if self.access.token else [NO_ACCESS, *remarks]
 
 
 async def _list_predictions(connection: Connection, pages: int, **params: str) -> AsyncIterator[Any]:

@@ -1,0 +1,26 @@
+"""Why a provider can't take a job now, whoever's it is: told to those who submit, before they wait for it."""
+
+from __future__ import annotations
+
+from django.utils import timezone
+
+from jobs.models import ProviderConfig
+from jobs.providers import get_provider
+from jobs.sync import circuit_breaker
+from queueing.limits import queue_state
+from queueing.models import ProviderLimit
+
+
+def obstacles_at(provider: str) -> list[str]:
+    """Return a sentence about each; the job is taken all the same, and waits."""
+    label = get_provider(provider).label
+    sentences = []
+    if queue_state().paused:
+        sentences.append("The queue is paused: the job waits until an admin resumes it.")
+    if ProviderLimit.objects.filter(pk=provider, drained=True).exists():
+        sentences.append(f"{label} takes no new jobs at present: it is being drained, and the job waits.")
+    config = ProviderConfig.objects.filter(pk=provider).first()
+    if config is not None and circuit_breaker.is_open(config, timezone.now()):
+        tries = "once" if config.outage_failures == 1 else f"{config.outage_failures} times in a row"
+        sentences.append(f"{label} could not be reached {tries}: the job may wait until it answers again.")
+    return sentences
