@@ -12,7 +12,10 @@ from django.core import checks
 from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.enterprise import QUEUE_ENABLED, get_enterprise_config
 
-BOOLEANS = ("DEBUG", "SECURE_COOKIES")
+BOOLEANS = (
+    *("DEBUG", "SECURE_COOKIES", "SECURE_SSL_REDIRECT"),
+    *("SECURE_HSTS_INCLUDE_SUBDOMAINS", "SECURE_HSTS_PRELOAD"),
+)
 BOOLEAN_WORDS = frozenset(("true", "on", "ok", "y", "yes", "1", "false", "off", "n", "no", "0", ""))
 
 

@@ -136,8 +136,19 @@ WHITENOISE_AUTOREFRESH = DEBUG
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_SECURE = env.switch("SECURE_COOKIES", default=False)
-CSRF_COOKIE_SECURE = env.switch("SECURE_COOKIES", default=False)
+SECURE_COOKIES = env.switch("SECURE_COOKIES", default=False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+if SECURE_COOKIES:
+    # A browser takes these from this very host over HTTPS alone: no neighbouring host can set them.
+    SESSION_COOKIE_NAME = "__Host-sessionid"
+    CSRF_COOKIE_NAME = "__Host-csrftoken"
+# Off: a proxy like nginx does both. For one that does neither.
+SECURE_SSL_REDIRECT = env.switch("SECURE_SSL_REDIRECT", default=False)
+# Load balancers probe over plain HTTP.
+SECURE_REDIRECT_EXEMPT = [r"^api/cloud/health/(live|ready)$"]
+SECURE_HSTS_SECONDS = env.whole_number("SECURE_HSTS_SECONDS", default=0, or_none=True)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.switch("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
+SECURE_HSTS_PRELOAD = env.switch("SECURE_HSTS_PRELOAD", default=False)
 CSRF_FAILURE_VIEW = "cloudtrain_site.errors.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 # A browser loads and runs our own files on our pages, and nothing written into a page.

@@ -58,6 +58,7 @@ def serve(listener: socket.socket) -> None:
         backlog=BACKLOG_CONNECTIONS,
         timeout_graceful_shutdown=STOP_SECONDS,
         proxy_headers=False,  # behind_proxies does it
+        server_header=False,  # nobody needs to know what to look for faults of
     )
     config.load()
     config.loaded_app = behind_proxies(config.loaded_app)

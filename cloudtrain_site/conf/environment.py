@@ -32,11 +32,11 @@ def path_of(text: str) -> Path:
 class Environment(environ.Env):  # type: ignore[misc]
     """django-environ, whose errors name the variable and the allowed values. They never show its value."""
 
-    def whole_number(self, name: str, default: int) -> int:
-        """Return a whole number above 0."""
+    def whole_number(self, name: str, default: int, *, or_none: bool = False) -> int:
+        """Return a whole number above 0; with `or_none` 0 is one too."""
         text = self.str(name, default=str(default)).strip()
-        if not text.isascii() or not text.isdigit() or int(text) == 0:
-            raise ConfigurationError(f"{name} must be a whole number above 0.")
+        if not text.isascii() or not text.isdigit() or int(text) < (not or_none):
+            raise ConfigurationError(f"{name} must be a whole number{'' if or_none else ' above 0'}.")
         return int(text)
 
     def switch(self, name: str, *, default: bool) -> bool:

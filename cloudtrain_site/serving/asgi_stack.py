@@ -11,13 +11,14 @@ from django.utils.module_loading import import_string
 
 from cloudtrain_site.serving.body_limit import BodyLimit
 from cloudtrain_site.serving.deferred_responses import DeferredResponses
+from cloudtrain_site.serving.host_required import HostRequired
 
 
 def behind_fronts(site: Any) -> DeferredResponses:
     """Wrap the ASGI application `site` in the settings' FRONTS, of which the first is the outermost."""
     for path in reversed(settings.FRONTS):
         site = import_string(path)(site)
-    return DeferredResponses(BodyLimit(site))
+    return DeferredResponses(HostRequired(BodyLimit(site)))
 
 
 def warm_up() -> threading.Thread:

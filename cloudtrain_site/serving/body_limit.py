@@ -85,7 +85,7 @@ class BodyLimit:
             return
         refusal = await self._pass_on(scope, receive, send)
         if refusal is not None:
-            await _refuse(scope, receive, send, refusal)
+            await refuse(scope, receive, send, refusal)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> Refusal | None:
         """Have the application answer; or return why it may not."""
@@ -183,7 +183,8 @@ def _declared(scope: Scope) -> int:
     return int(length) if length.isdecimal() and len(length) < 20 else 0
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: Refusal) -> None:
+async def refuse(scope: Scope, receive: Receive, send: Send, refusal: Refusal) -> None:
+    """Answer in the contract's shape; to one who still sends, only after reading on for a while: then it is read."""
     with correlation(id_of_request(_header(scope, HEADER))) as correlation_id:
         extra = {"path": scope["path"], "bytes": _declared(scope), "code": refusal.code}
         logger.info("Request refused while it arrived", extra=extra)

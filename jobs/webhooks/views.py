@@ -7,7 +7,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST
+from rest_framework import exceptions
 
 from cloudtrain_site.errors import error_body
 from jobs.providers.base import ProviderError
@@ -22,18 +22,22 @@ REFUSED = "webhook_refused"
 
 
 @csrf_exempt
-@require_POST
 def replicate(request: HttpRequest) -> HttpResponse:
     """Process a delivery: 200 for a good one, known job or not; 503 when it can't be verified now."""
+    if request.method != "POST":
+        refusal = exceptions.MethodNotAllowed(str(request.method))
+        return JsonResponse(
+            error_body(str(refusal.detail), refusal.default_code), status=405, headers={"Allow": "POST"}
+        )
     if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_BYTES:
         return _refuse(413, "A delivery may have at most 10 MB.")
     # Not request.body: that has the limit of ordinary requests.
-    body = request.read(MAX_BODY_BYTES + 1)
-    if len(body) > MAX_BODY_BYTES:
+    delivery = request.read(MAX_BODY_BYTES + 1)
+    if len(delivery) > MAX_BODY_BYTES:
         return _refuse(413, "A delivery may have at most 10 MB.")
     webhook_request = inbox.WebhookRequest(
         headers={name.lower(): value for name, value in request.headers.items()},
-        body=body,
+        body=delivery,
         sender=request.META.get("REMOTE_ADDR", ""),
         marker=request.GET.get(MARKER_PARAMETER, "")[:40],
     )

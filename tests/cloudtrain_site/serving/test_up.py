@@ -121,6 +121,7 @@ class TestRunning:
         headers |= {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}
         answer = httpx.get(f"http://127.0.0.1:{life.site.port}/api/events", headers=headers)
         assert (answer.status_code, answer.headers["x-correlation-id"]) == (401, "websocket")
+        assert "server" not in answer.headers, "what serves is nobody's business"
         assert "Exception in ASGI application\n" not in life.messages()
 
     @pytest.mark.sqlite

@@ -100,7 +100,9 @@ export function toast(words) {
 // Sending.
 
 // The cookie is newer than the page when somebody signed in again in another tab.
-const token = () => document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1] ?? csrf;
+const cookie = (name) => document.cookie.match(`(?:^|; )${name}=([^;]+)`)?.[1];
+// Over HTTPS it has the prefix, and one without may be left from before.
+const token = () => cookie("__Host-csrftoken") ?? cookie("csrftoken") ?? csrf;
 
 /** The header of every request: the server answers 401 when the browser is somebody else's by now. */
 export const asking = () => ({ "X-Reader": reader });
