@@ -4,7 +4,8 @@
 
 Nine of ten jobs are acme's, the others those of a second organization. A page is asked for through all of Django's
 middleware, by a researcher of acme, by a lead of both and by a superuser; the figure is the median of the rounds. To
-reach: 60 ms for a first page, and 150 kB with everything that the page loads, as its own server sends it.
+reach: 60 ms for a first page, 100 ms for a search, on the page and over the API, and 150 kB with everything that the
+page loads, as its own server sends it.
 `--explain` prints how the database finds what takes longest on each page; `--no-statistics` leaves its planner without
 any, as on a SQLite file before the first hour's housekeeping.
 """
@@ -29,6 +30,7 @@ from bench.stack import Figure, print_table
 
 ROUNDS = 15
 TARGET_MS = 60
+SEARCH_TARGET_MS = 100
 TARGET_KB = 150
 BATCH = 5000
 #: Of a hundred ended jobs.
@@ -129,8 +131,9 @@ def lists(jobs: int) -> Iterator[tuple[str, str, str]]:
         yield who, "longest first, halfway down", f"/?sort=duration&cursor={halfway}"
         yield who, "most expensive first", "/?sort=cost"
         yield who, "most expensive, halfway down", f"/?sort=cost&cursor={ranked[jobs // 2]}"
-        yield who, "search that finds many", "/?search=portraits"
-        yield who, "search that finds none", "/?search=nothing-is-called-this"
+        for text, what in (("portraits", "many"), ("99999", "one"), ("nothing-is-called-this", "none")):
+            yield who, f"search that finds {what}", f"/?search={text}"
+            yield who, f"search over the API that finds {what}", f"/api/cloud/jobs?search={text}"
     yield "lea", "most expensive of two", "/?sort=cost"
     yield "lea", "longest of two", "/?sort=duration"
     yield "lea", "of one of the two", "/?organization=other"
@@ -151,7 +154,7 @@ def measure(kind: str, jobs: int, *, explains: bool, analyzes: bool) -> list[Fig
                 refresh_statistics()
             else:
                 with connection.cursor() as cursor:
-                    cursor.execute("ANALYZE")
+                    cursor.execute("VACUUM ANALYZE")  # what autovacuum does soon after so many inserts
         figures = []
         for who, name, address in lists(jobs):
             client = Client(headers={"host": "localhost"})
@@ -163,7 +166,7 @@ def measure(kind: str, jobs: int, *, explains: bool, analyzes: bool) -> list[Fig
             took, worked = (
                 median(times) for times in zip(*(timed(client, address) for _ in range(ROUNDS)), strict=True)
             )
-            target = TARGET_MS if "search" not in name else None
+            target = SEARCH_TARGET_MS if "search" in name else TARGET_MS
             seen = f"{len(asked.queries)} queries, {len(answer.content):,} bytes, longest query {longest(asked):.1f} ms"
             print(f"{kind} {who:7} {name:30} {took:7.1f} ms, {worked:6.1f} ms of work, {seen}")
             if explains:

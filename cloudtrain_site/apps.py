@@ -15,6 +15,7 @@ class SiteConfig(AppConfig):
         from cloudtrain_site.background_tasks.heartbeats import connect_heartbeats
         from cloudtrain_site.checks import register_checks
         from cloudtrain_site.correlation import connect_task_correlation
+        from cloudtrain_site.database.folding import register_folding
         from cloudtrain_site.monitoring.prometheus import collect_loops
 
         extensions.collectors.register("loops", collect_loops)
@@ -23,3 +24,4 @@ class SiteConfig(AppConfig):
         connect_heartbeats()
         connect_task_correlation()
         register_checks()
+        register_folding()

@@ -71,7 +71,7 @@ class JobAdmin(OfJobAdmin[Job]):
     )
     list_filter = ("status", "provider", "organization")
     list_select_related = ("organization", "submitted_by")
-    search_fields = ("=id", "config_name", "=external_id", "=correlation_id", "submitted_by__username")
+    search_fields = ("=id", "name_key__contains", "=external_id", "=correlation_id", "submitted_by__username__folded")
     search_help_text = "Id, name, submitter, the provider's id, or a correlation id"
     ordering = ("-id",)
     actions = ("cancel_jobs",)
@@ -162,6 +162,7 @@ class PlainUserAdmin(PlainNamesAdmin[User], UserAdmin):  # type: ignore[type-arg
     """Django's own pages of users; the list shows superusers what each has of what one person may have."""
 
     name_fields = ("username", "first_name", "last_name")
+    search_fields = ("username__folded", "first_name__folded", "last_name__folded", "email__folded")
     LIMIT_COLUMNS = ("open_jobs", "kept_uploads", "kept_bytes", "streams", "refused")
     streams_of: Counter[int] = Counter()
 
@@ -207,7 +208,7 @@ class PlainUserAdmin(PlainNamesAdmin[User], UserAdmin):  # type: ignore[type-arg
 @admin.register(Organization)
 class OrganizationAdmin(PlainNamesAdmin[Organization], SuperuserAdmin[Organization]):
     list_display = ("name", "max_running", "created_at")
-    search_fields = ("name",)
+    search_fields = ("name__folded",)
     inlines = (MembershipInline,)
 
 
@@ -233,7 +234,7 @@ class TrainingConfigAdmin(SuperuserAdmin[TrainingConfig]):
     form = TrainingConfigForm
     list_display = ("name", "organization", "updated_by", "updated_at")
     list_filter = ("organization",)
-    search_fields = ("name",)
+    search_fields = ("name__folded",)
 
 
 @admin.register(ProviderConfig)
@@ -262,7 +263,7 @@ class ApiKeyAdmin(SuperuserAdmin[ApiKey]):
 
     list_display = ("token_key", "user", "name", "created", "expiry", "last_used_at")
     list_select_related = ("user",)
-    search_fields = ("user__username", "name", "=token_key")
+    search_fields = ("user__username__folded", "name__folded", "=token_key")
 
     def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         """A key is made and revoked, never changed."""

@@ -12,6 +12,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 
+from cloudtrain_site.database.folding import folded
 from jobs.permissions import is_superuser, manages_anything, organizations_of
 from jobs.roles import MANAGERS
 from jobs.validators import plain_name
@@ -32,7 +33,14 @@ class OwnOrganizationsFilter(admin.RelatedFieldListFilter):
         return field.get_choices(include_blank=False, limit_choices_to=own)
 
 
-class ScopedAdmin(admin.ModelAdmin[M], Generic[M]):
+class FoldedSearch(admin.ModelAdmin[M], Generic[M]):
+    """Searches names as everywhere: `search_fields` has `name_key`, or `name__folded` where there is no such column."""
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[M], search_term: str) -> Any:
+        return super().get_search_results(request, queryset, folded(search_term))
+
+
+class ScopedAdmin(FoldedSearch[M], Generic[M]):
     """Rows of the organizations that the user leads; all rows for a superuser. Read-only."""
 
     #: The path from the model to its organization.
@@ -104,7 +112,7 @@ class OfJobAdmin(ScopedAdmin[M], Generic[M]):
         return reverse("job-page", args=[getattr(obj, "job_id", obj.pk)])
 
 
-class PlainNamesAdmin(admin.ModelAdmin[M], Generic[M]):
+class PlainNamesAdmin(FoldedSearch[M], Generic[M]):
     """Pages on which names are typed that other people read."""
 
     name_fields: ClassVar[Sequence[str]] = ("name",)
@@ -117,7 +125,7 @@ class PlainNamesAdmin(admin.ModelAdmin[M], Generic[M]):
         return field
 
 
-class SuperuserAdmin(admin.ModelAdmin[M], Generic[M]):
+class SuperuserAdmin(FoldedSearch[M], Generic[M]):
     """Pages for superusers alone, with Django's usual editing."""
 
     list_per_page = 50

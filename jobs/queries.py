@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
-from django.db.models import Q
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models import Q, QuerySet
 from django.http import Http404
 from rest_framework.exceptions import PermissionDenied
 
+from cloudtrain_site.database.folding import folded
 from cloudtrain_site.errors import Conflict
 from jobs.models import Job, JobQuerySet
 from jobs.permissions import AnyUser, can_change, listed_jobs_of, visible_jobs
@@ -16,6 +21,8 @@ ID_LENGTH = 26
 #: The first eight characters tell the second in which a job was made.
 MIN_START = 8
 MAX_NAMED = 5
+#: As a time in the alphabet of ULIDs; anything else is no beginning of an id.
+ID_BEGINS = re.compile("[0-7][0-9a-hjkmnp-tv-z]{0,25}")
 
 
 def find_job(user: AnyUser, job_id: str) -> Job:
@@ -61,8 +68,8 @@ def filter_jobs(user: AnyUser, query: dict[str, Any]) -> JobQuerySet:
     return narrow(listed_jobs_of(user), query)
 
 
-def narrow(jobs: JobQuerySet, query: dict[str, Any]) -> JobQuerySet:
-    """Return the jobs that match `query` (a checked JobListQuery), newest first."""
+def narrow(jobs: JobQuerySet, query: dict[str, Any], *, counts: bool = False) -> JobQuerySet:
+    """Return the jobs that match `query` (a checked JobListQuery), newest first. `counts`: only to be counted."""
     if query["status"]:
         jobs = jobs.filter(status__in=query["status"])
     if query["provider"]:
@@ -73,15 +80,35 @@ def narrow(jobs: JobQuerySet, query: dict[str, Any]) -> JobQuerySet:
     if query["organization"]:
         jobs = jobs.filter(organization__name=query["organization"])
     if query["search"]:
-        jobs = jobs.filter(_matches(query["search"]))
+        jobs = jobs.filter(_matches(query["search"], counts))
     return jobs.select_related("organization", "submitted_by").order_by("-id")
 
 
-def _matches(text: str) -> Q:
-    return (
-        Q(config_name__icontains=text)
-        | Q(id__startswith=text.lower())
-        | Q(external_id=text)
-        | Q(correlation_id=text)
-        | Q(submitted_by__username__iexact=text)
-    )
+def count_jobs(user: AnyUser, query: dict[str, Any]) -> int:
+    """Return how many jobs `filter_jobs` would."""
+    return narrow(listed_jobs_of(user), query, counts=True).count()
+
+
+def _matches(text: str, counts: bool) -> Q:
+    """Return the condition that a job's name contains `text`, or that it belongs to it in another way.
+
+    The names are read in an index of theirs, which takes 10 to 25 ms for 100,000 jobs: a condition on each job that is
+    listed would read the jobs, in 90 to 150 ms.
+    """
+    ids = Job.objects.order_by().values("pk")
+    named = Q(name_key__contains=folded(text))
+    others = [way for way in _other_ways(ids, text) if way.exists()]
+    if others:
+        return Q(pk__in=ids.filter(named).union(*others, all=True))
+    # PostgreSQL counts in the index, which has the columns that say who may see a job.
+    return named if counts and connection.vendor == "postgresql" else Q(pk__in=ids.filter(named))
+
+
+def _other_ways(ids: QuerySet[Job, Any], text: str) -> Iterator[QuerySet[Job, Any]]:
+    if ID_BEGINS.fullmatch(text.lower()):
+        yield ids.filter(pk__startswith=text.lower())
+    yield ids.filter(external_id=text)
+    yield ids.filter(correlation_id=text)
+    submitters = list(User.objects.filter(username__folded=folded(text)).values_list("pk", flat=True))
+    if submitters:
+        yield ids.filter(submitted_by__in=submitters)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
@@ -88,6 +89,20 @@ def test_it_is_filled_some_rows_at_a_time_and_can_be_started_again(
         FILL.fill(None, editor)
     assert keys() == written
     assert len([query for query in asked.captured_queries if query["sql"].startswith("UPDATE")]) == 3
+
+
+def test_names_beyond_ascii_get_the_key_that_they_are_searched_by(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fold: Any = importlib.import_module("jobs.migrations.0022_fold_name_keys")
+    monkeypatch.setattr(fold, "BATCH", 2)
+    for name in ("Übung", "ascii", "Größe", "ΑΘΗΝΑ", "Ünlü"):
+        make_job(config_name=name)
+    written = keys()
+    Job.objects.exclude(config_name="ascii").update(name_key="as the version before wrote it")
+    with connection.schema_editor(atomic=False) as editor:
+        fold.fold(apps, editor)
+    assert keys() == written
 
 
 def test_what_runs_and_what_is_held_goes_on_after_an_upgrade(

@@ -47,7 +47,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     list_display = ("name", "urgency", "status", "asked_by", "cost", "held_by", "organization")
     list_filter = ("status", OrganizationFilter, RuleFilter, AgeFilter)
     list_select_related = ("job", "requested_by", "organization")
-    search_fields = ("=job__id", "job__config_name", "requested_by__username", "=job__correlation_id")
+    search_fields = ("=job__id", "job__name_key__contains", "requested_by__username__folded", "=job__correlation_id")
     search_help_text = "Job id, config name, requester, or a correlation id"
     ordering = ("is_decided", "expires_at", "-pk")
     actions = ("approve_selected", "reject_selected")

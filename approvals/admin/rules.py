@@ -19,7 +19,7 @@ from approvals.models import ApprovalRule
 from approvals.reviewers import rule_warnings
 from approvals.rules.backtest import back_test
 from approvals.rules.editing import check_group, groups_of, log_change, may_edit, rules_beside
-from jobs.admin_base import remembered
+from jobs.admin_base import FoldedSearch, remembered
 from jobs.permissions import AnyUser, is_superuser, organizations_of, visible_jobs
 from jobs.roles import Role
 
@@ -55,7 +55,7 @@ def _groups_offered(user: AnyUser, rule: ApprovalRule | None) -> QuerySet[Group]
 
 
 @admin.register(ApprovalRule)
-class ApprovalRuleAdmin(admin.ModelAdmin[ApprovalRule]):
+class ApprovalRuleAdmin(FoldedSearch[ApprovalRule]):
     """The rules, in the order of their priorities."""
 
     form = RuleForm
@@ -64,7 +64,7 @@ class ApprovalRuleAdmin(admin.ModelAdmin[ApprovalRule]):
     list_filter = ("enabled",)
     list_select_related = ("organization",)
     list_per_page = 50
-    search_fields = ("name",)
+    search_fields = ("name__folded",)
     fieldsets = (
         (None, {"fields": (("name", "enabled", "priority"), "organization")}),
         (

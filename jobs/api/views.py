@@ -38,7 +38,7 @@ from jobs.curves import curves_of
 from jobs.logs import read_end, read_log
 from jobs.permissions import AnyUser, organizations_of
 from jobs.providers.base import ProviderError
-from jobs.queries import filter_jobs, find_job, find_own_job
+from jobs.queries import count_jobs, filter_jobs, find_job, find_own_job
 from jobs.roles import SUBMITTERS
 from jobs.sync import refresh
 from jobs.sync.discovery import discover
@@ -159,7 +159,9 @@ def _page(user: AnyUser, query: dict[str, Any]) -> dict[str, Any]:
     candidates = list(rest.with_beginnings().defer("config", "dataloader_config", "sealed")[first : first + count + 1])
     shown = candidates[:count]
     next_cursor = shown[-1].pk if len(candidates) > count else None
-    return {"jobs": with_facets(shown, user), "total": jobs.count(), "next_cursor": next_cursor}
+    is_all = not query["cursor"] and first == 0 and next_cursor is None
+    total = len(shown) if is_all else count_jobs(user, query)
+    return {"jobs": with_facets(shown, user), "total": total, "next_cursor": next_cursor}
 
 
 def _refresh_active(user: AnyUser) -> refresh.RefreshResult:

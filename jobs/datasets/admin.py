@@ -29,6 +29,6 @@ class DatasetUploadAdmin(ScopedAdmin[DatasetUpload]):
     list_display = ("name", "organization", "uploaded_by", "kind", "size", "files", "last_used_at", "removed_at")
     list_filter = ("kind", "organization")
     list_select_related = ("organization", "uploaded_by")
-    search_fields = ("=id", "name", "=sha256", "uploaded_by__username")
+    search_fields = ("=id", "name__folded", "=sha256", "uploaded_by__username__folded")
     ordering = ("-id",)
     inlines = (DatasetCopyInline,)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import string
 from typing import Any
 
 from django.db import models
 
-#: Capitals outside ASCII stay: SQLite's own lower() leaves them too, by which the keys of older rows were made.
-LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+from cloudtrain_site.database.folding import folded
 
 
 class NameKeyField(models.CharField[str | None, str | None]):
-    """The row's `config_name` in lower case, to sort by: in the order of code points on every database.
+    """The row's `config_name` folded, to sort by and to search: in the order of code points on every database.
+
+    The key of a long name may be longer than the column; then its end is left out.
 
     Each save of a row writes it, `bulk_create` too. `QuerySet.update` does not, and is not used for it: no job gets
     another name.
     """
 
     def pre_save(self, model_instance: models.Model, add: bool) -> str:
-        key = str(model_instance.config_name).translate(LOWER)  # type: ignore[attr-defined]
+        key = folded(str(model_instance.config_name))[: self.max_length]  # type: ignore[attr-defined]
         setattr(model_instance, self.attname, key)
         return key
 

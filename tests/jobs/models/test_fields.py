@@ -21,10 +21,15 @@ def save_with_others(job: Job) -> None:
 
 
 @pytest.mark.parametrize("write", [save, save_with_others])
-@pytest.mark.parametrize(("name", "key"), [("Flux 10", "flux 10"), ("ÄRGER_Z", "Ärger_z"), ("🦊", "🦊")])
+@pytest.mark.parametrize(("name", "key"), [("Flux 10", "flux 10"), ("ÄRGER_Z", "ärger_z"), ("🦊", "🦊")])
 def test_each_new_row_has_its_key(write: Callable[[Job], Any], name: str, key: str) -> None:
     write(Job(provider="local", config_name=name, correlation_id="c"))
     assert Job.objects.values_list("config_name", "name_key").get() == (name, key)
+
+
+def test_a_key_that_is_longer_than_its_name_is_cut() -> None:
+    Job.objects.create(provider="local", config_name="ﷺ" * 200, correlation_id="c")
+    assert Job.objects.get().name_key == ("صلى الله عليه وسلم" * 12)[:200]
 
 
 def test_a_name_that_is_saved_anew_has_a_new_key() -> None:
