@@ -14,6 +14,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 
 from cloudtrain_site.api import KEY_HEADER
+from cloudtrain_site.database.failures import AWAY, FULL
 from cloudtrain_site.errors import BodyTooLarge, Conflict
 from cloudtrain_site.limits.errors import LimitReachedError
 
@@ -29,6 +30,18 @@ MEANINGS: dict[Error, str] = {
     BodyTooLarge: "The body is larger than the operation takes.",
     exceptions.UnsupportedMediaType: "The body is of a type that the operation doesn't read.",
 }
+
+
+class UnavailableError(exceptions.APIException):
+    """The database does not answer now, or is busy. `Retry-After` says when to try again."""
+
+    status_code = AWAY.status
+
+
+class NotSavedError(exceptions.APIException):
+    """The disk is full, or the database can't be written to: nothing was saved."""
+
+    status_code = FULL.status
 
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -106,6 +119,10 @@ class OperationSchema(AutoSchema):
             yield from (BodyTooLarge, exceptions.UnsupportedMediaType)
         if self.view.get_throttles():
             yield LimitReachedError
+        if operation.get("security"):  # the others ask no database, or say themselves what they answer without one
+            yield UnavailableError
+            if self.method not in SAFE_METHODS:
+                yield NotSavedError
 
     def _refuses_some(self) -> bool:
         """Whether some signed-in users get a 403: a browser's write without its token, or by the view's permissions."""

@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from django.db import ProgrammingError
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.db import Error, ProgrammingError
 
 logger = logging.getLogger("simpletuner.cloud.http")
 
@@ -71,6 +73,8 @@ _BY_SQLSTATE = {
     "57P03": AWAY,  # starts up
     "58030": NOT_WRITABLE,  # input or output error
 }
+#: Django raises these while it handles the database's error; a mistake of ours, made there, is to show as one.
+_RAISED_DURING = (Error, UpdateError, SessionInterrupted)
 #: Django's words after a connection was lost within a transaction, when the code there goes on.
 _LOST_WITHIN = "Cannot open a new connection in an atomic block."
 
@@ -90,7 +94,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (error.__context__ if isinstance(error, _RAISED_DURING) else None)
 
 
 def _failure_of_one(error: BaseException) -> Failure | None:

@@ -26,7 +26,7 @@ from rest_framework.views import APIView
 from cloudtrain_site import extensions
 from cloudtrain_site.api import UtcField, rendered
 from cloudtrain_site.conf.places import COMMAND
-from cloudtrain_site.database.failures import lately_met
+from cloudtrain_site.database.failures import AWAY, lately_met
 from cloudtrain_site.database.write_probe import write_failure
 from cloudtrain_site.events import store
 from cloudtrain_site.extensions import HealthComponent
@@ -198,7 +198,9 @@ class HealthView(APIView):
         """Report a missing database, without which no user can be authenticated, and nothing else."""
         if isinstance(exc, Error):
             gone = Component("database", UNHEALTHY, "Does not answer.")
-            return rendered(HealthSerializer, report([gone]), status.HTTP_503_SERVICE_UNAVAILABLE)
+            response = rendered(HealthSerializer, report([gone]), status.HTTP_503_SERVICE_UNAVAILABLE)
+            response["Retry-After"] = str(AWAY.retry_after)
+            return response
         return super().handle_exception(exc)
 
 

@@ -62,6 +62,12 @@ def test_what_takes_a_body_refuses_a_bad_one(paths: dict[str, dict[str, Any]]) -
     assert with_body < those_that_answer(paths, "400")
 
 
+def test_whatever_asks_the_database_may_find_it_away_or_full(paths: dict[str, dict[str, Any]]) -> None:
+    all_of_them = {(method, path) for path, method, _ in operations(paths)}
+    assert {path for _, path in all_of_them - those_that_answer(paths, "503")} == {"/api/cloud/health/live"}
+    assert those_that_answer(paths, "507") == {(method, path) for method, path in all_of_them if method != "get"}
+
+
 @pytest.mark.parametrize(
     ("status", "method", "path"),
     [

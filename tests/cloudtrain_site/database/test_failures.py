@@ -10,6 +10,8 @@ from collections.abc import Callable
 import psycopg
 import psycopg_pool
 import pytest
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.db import DatabaseError, OperationalError, ProgrammingError
 
 from cloudtrain_site.database import failures
@@ -85,15 +87,24 @@ def test_other_errors_are_none(error: Exception) -> None:
     assert failure_of(error) is None
 
 
-def test_a_session_that_could_not_be_saved_is_one() -> None:
-    """Django raises that it was deleted, while it handles the database's error."""
+def raised_during(during: Exception, make: type[Exception]) -> Exception:
     try:
         try:
-            raise raised_from(of_sqlite(sqlite3.SQLITE_FULL), DatabaseError)
-        except DatabaseError:
-            raise ValueError("the session was deleted")  # noqa: B904
-    except ValueError as error:
-        assert failure_of(error) is FULL
+            raise during
+        except Exception:
+            raise make("another")  # noqa: B904
+    except Exception as error:
+        return error
+
+
+def test_a_session_that_could_not_be_saved_is_one() -> None:
+    """Django raises that it was deleted, while it handles the database's error."""
+    full = raised_from(of_sqlite(sqlite3.SQLITE_FULL), DatabaseError)
+    assert failure_of(raised_during(raised_during(full, UpdateError), SessionInterrupted)) is FULL
+
+
+def test_a_mistake_that_is_made_while_one_is_handled_is_none() -> None:
+    assert failure_of(raised_during(OSError(errno.ENOSPC, ""), AttributeError)) is None
 
 
 @pytest.fixture

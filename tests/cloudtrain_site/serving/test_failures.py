@@ -181,7 +181,7 @@ class TestAway:
         ready = as_alice.get(READY)
         assert (ready.status_code, ready.json()) == (503, {"status": "no database"})
         health = as_alice.get("/api/cloud/health")
-        assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
+        assert (health.status_code, health.json()["status"], health["Retry-After"]) == (503, "unhealthy", "2")
 
 
 def test_other_errors_are_still_ours(as_alice: Client) -> None:
