@@ -94,7 +94,7 @@ def test_it_is_filled_some_rows_at_a_time_and_can_be_started_again(
 def test_names_beyond_ascii_get_the_key_that_they_are_searched_by(
     make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fold: Any = importlib.import_module("jobs.migrations.0022_fold_name_keys")
+    fold: Any = importlib.import_module("jobs.migrations.0023_fold_name_keys")
     monkeypatch.setattr(fold, "BATCH", 2)
     for name in ("Übung", "ascii", "Größe", "ΑΘΗΝΑ", "Ünlü"):
         make_job(config_name=name)

@@ -113,7 +113,8 @@ class TestSlowClient:
                 slow.takes.clear()
                 written = [number for _ in range(4) for number in await told_many(60, text="x" * 5_000)]
                 await until(lambda: quick.numbers == written)
-                assert 0 < queued(slow.reader) <= QUEUE_CHARACTERS
+                await until(lambda: queued(slow.reader) > 0)
+                assert queued(slow.reader) <= QUEUE_CHARACTERS
                 slow.takes.set()
 
                 await until(lambda: slow.numbers == written)

@@ -24,5 +24,5 @@ def fold(apps, schema_editor):
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies = [("jobs", "0021_estimates_by_kind")]
+    dependencies = [("jobs", "0022_paces_of_old_runs")]
     operations = [migrations.RunPython(fold, migrations.RunPython.noop)]

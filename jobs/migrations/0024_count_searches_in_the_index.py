@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0022_fold_name_keys'),
+        ('jobs', '0023_fold_name_keys'),
     ]
 
     operations = [
