@@ -26,7 +26,7 @@ def warned(alice: User, client_of: ClientOf) -> Callable[..., list[str]]:
     def submit(provider: str = "local", **fields: Any) -> list[str]:
         body = {"config": CONFIG, **fields}
         address = f"/api/cloud/jobs/submit?provider={provider}"
-        dry = client_of(alice).post(address, {**body, "dry_run": True}).json()["warnings"]
+        dry: list[str] = client_of(alice).post(address, {**body, "dry_run": True}).json()["warnings"]
         made = client_of(alice).post(address, body)
         assert made.status_code == 201, "it is taken all the same"
         assert made.json()["warnings"] == dry
