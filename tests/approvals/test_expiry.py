@@ -123,6 +123,23 @@ def test_one_that_cannot_be_expired_keeps_no_other_from_it(
     assert (said["approval_id"], said["levelname"]) == (five_due[1].pk, "ERROR")
 
 
+def test_one_that_cannot_be_expired_is_tried_once_a_sweep(
+    five_due: list[ApprovalRequest], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Be it the newest request with the oldest deadline: it is still due when the next batch is read."""
+    ApprovalRequest.objects.filter(pk=five_due[-1].pk).update(expires_at=timezone.now() - timedelta(hours=1))
+    expire = decisions.expire
+
+    def crash_at_the_first(request: ApprovalRequest, **given: Any) -> bool:
+        if request == five_due[-1]:
+            raise RuntimeError("a bug")
+        return expire(request, **given)
+
+    monkeypatch.setattr(decisions, "expire", crash_at_the_first)
+    assert expiry.expire_due(source=Source.LOOP) == 4
+    assert caplog.text.count("An approval request could not be expired") == 1
+
+
 def test_the_longest_overdue_expire_first(five_due: list[ApprovalRequest]) -> None:
     last, *others = five_due
     ApprovalRequest.objects.exclude(pk=last.pk).update(expires_at=timezone.now() - timedelta(hours=1))

@@ -50,3 +50,6 @@ def _change_constants(module: ModuleType, changed: str, mutant: Mutant) -> None:
         for other in list(sys.modules.values()):
             if getattr(other, "__dict__", {}).get(name) is old[name]:
                 setattr(other, name, getattr(module, name))
+        for function in filter(inspect.isfunction, vars(module).values()):
+            given = function.__defaults__ or ()
+            function.__defaults__ = tuple(getattr(module, name) if one is old[name] else one for one in given) or None

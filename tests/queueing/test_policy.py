@@ -10,7 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from queueing.policy import BlockerKind, Candidate, Limits, Usage, blockers, can_go, choose, in_queue_order, turn_of
+from queueing.policy import (
+    Blocker,
+    BlockerKind,
+    Candidate,
+    Limits,
+    Usage,
+    blockers,
+    can_go,
+    choose,
+    in_queue_order,
+    share_taken,
+    turn_of,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ROOMY = Limits(total=100, per_user=100, per_organization=100)
@@ -106,6 +118,41 @@ def test_with_fair_share_the_line_is_in_the_order_of_the_shares() -> None:
 def test_the_choice_ends_where_a_lane_was_not_seen_to_its_end() -> None:
     waiting = [candidate(1), candidate(2), candidate(9, user_id=2)]
     assert choose(waiting, Usage(), ROOMY, NOW, depth=2) == [1, 2]
+
+
+def test_a_lane_that_is_at_its_limit_was_seen_to_its_end() -> None:
+    waiting = [candidate(1), candidate(2, user_id=2), candidate(3, user_id=3)]
+    limits = Limits(total=100, per_user=1, per_organization=100)
+    assert choose(waiting, Usage(), limits, NOW, depth=1) == [1, 2, 3]
+
+
+def test_without_fair_share_the_line_is_in_the_order_of_the_turns() -> None:
+    waiting = [
+        candidate(n, turn=float(n), organization_id=organization) for n, organization in ((1, 1), (2, 1), (3, 2))
+    ]
+    line = in_queue_order(waiting, usage_of(candidate(90, organization_id=1)), ROOMY, NOW)
+    assert [entry.entry_id for entry in line] == [1, 2, 3]
+
+
+def test_with_fair_share_a_pause_changes_no_place() -> None:
+    waiting = [candidate(n, user_id=n, organization_id=1) for n in (1, 2)] + [candidate(3, organization_id=2)]
+    for paused in (False, True):
+        limits = Limits(total=100, per_user=100, per_organization=10, fair_share=True, paused=paused)
+        assert [entry.entry_id for entry in in_queue_order(waiting, Usage(), limits, NOW)] == [1, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("limit", "running", "share"), [(4, 1, 0.25), (2, 2, 1.0), (1, 1, 1.0), (0, 1, 1.0), (0, 0, 0.0)]
+)
+def test_the_share_that_an_organization_takes(limit: int, running: int, share: float) -> None:
+    usage = usage_of(*[candidate(n, organization_id=7) for n in range(running)])
+    assert share_taken(7, usage, Limits(100, 100, 9, organizations={7: limit})) == share
+
+
+def test_an_entry_that_waits_out_its_pause_says_until_when() -> None:
+    until = NOW + timedelta(seconds=9)
+    assert blockers(candidate(not_before=until), Usage(), ROOMY, NOW) == [Blocker(BlockerKind.RETRY, until=until)]
+    assert blockers(candidate(not_before=NOW), Usage(), ROOMY, NOW) == []
 
 
 def test_no_more_are_chosen_than_asked_for() -> None:

@@ -12,6 +12,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 from django_eventstream.models import Event as EventRow
+from django_eventstream.models import EventCounter
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.events.publish import (
@@ -212,6 +213,12 @@ class TestReading:
 
         changed = [rights_changed_after(number, user) for number, user in ((0, 7), (1, 7), (0, 8), (0, 9))]
         assert changed == [True, False, False, False]
+
+    def test_another_counter_is_none_of_ours(self) -> None:
+        EventCounter.objects.create(name="another", value=99)
+        publish_all("a")
+
+        assert current_number() == 1
 
     def test_before_the_first_event(self) -> None:
         assert (current_number(), first_kept()) == (0, 1)
