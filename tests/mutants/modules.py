@@ -71,6 +71,7 @@ MODULES = {
         ("tests/approvals",),
     ),
     "jobs/costs/estimates.py": Nearby(
-        ("tests/jobs/costs/test_estimates.py",), ("tests/jobs/costs", "tests/jobs/configs", "tests/approvals")
+        ("tests/jobs/costs/test_costs.py", "tests/jobs/costs/test_estimates.py"),
+        ("tests/jobs/costs", "tests/jobs/configs", "tests/approvals"),
     ),
 }

@@ -48,7 +48,13 @@ def test_a_job_that_costs_exactly_the_limit_is_not_held() -> None:
 
 
 def test_a_cost_that_can_not_be_estimated_is_held() -> None:
-    assert "can't be estimated" in str(reason_to_hold(dear(), facts(estimated_cost=None)))
+    for about, why in (
+        ({"cost_doubt": "max_train_steps is 'many'."}, "max_train_steps is 'many'."),
+        ({}, "there is no price for cpu."),
+        ({"hardware_profile": ""}, "there is no price for the default hardware."),
+    ):
+        words = f"Its cost can't be estimated, so a person decides: {why}"
+        assert reason_to_hold(dear(), facts(estimated_cost=None, **about)) == words
 
 
 def test_a_first_job_is_held() -> None:
@@ -92,6 +98,7 @@ MET: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"hardware": "gpu-*"}, {"hardware_profile": "gpu-h100"}, "It runs on gpu-h100."),
     ({"config_name": "*full*"}, {"config_name": "flux-full-2"}, "Its config is called flux-full-2."),
     ({"role_at_most": "researcher"}, {"role": Role.VIEWER}, "alice is viewer."),
+    ({"role_at_most": "researcher"}, {}, "alice is researcher."),
     ({"role_at_most": "viewer"}, {"role": None}, "alice is no member."),
     ({"jobs_in_day_exceed": 3}, {"jobs_in_day": 4}, "It is job 4 of alice in 24 hours, more than 3."),
     ({"organization_id": 1}, {}, "Every job of the organization needs an approval."),
@@ -123,8 +130,11 @@ def test_a_criterion_that_is_not_met_says_why_not(fields: dict[str, Any], about:
 
 
 def test_a_limit_of_no_jobs_and_no_dollars_is_a_criterion_too() -> None:
-    assert judge(ApprovalRule(name="r", jobs_in_day_exceed=0), facts()).holds
-    assert judge(dear(0), facts()).holds
+    no_jobs = ApprovalRule(name="r", jobs_in_day_exceed=0)
+    assert reason_to_hold(no_jobs, facts()) == "It is job 1 of alice in 24 hours, more than 0."
+    assert reason_to_hold(no_jobs, facts(jobs_in_day=0)) is None
+    assert reason_to_hold(dear(0), facts()) == "It will cost about $10.00, more than $0.00."
+    assert reason_to_hold(dear(0), facts(estimated_cost=Decimal(0))) is None
 
 
 @pytest.mark.parametrize("fields", [{"exempt_roles": 5}, {"role_at_most": "boss"}, {"cost_exceeds": "dear"}])

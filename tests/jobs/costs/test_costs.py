@@ -1,0 +1,80 @@
+"""What a training has cost: the provider's own seconds, or those from its start to its end, at the operator's price."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from jobs.costs.estimates import Price, cost_of, dollars, price_of, priced
+from jobs.models import ProviderConfig
+from jobs.providers.base import Snapshot
+from jobs.statuses import JobStatus
+
+A_CENT = Price("h100", Decimal("0.01"), date(2026, 1, 2))
+BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
+AN_HOUR = timedelta(hours=1)
+
+
+def snapshot(status: JobStatus = JobStatus.COMPLETED, **fields: Any) -> Snapshot:
+    return Snapshot("x-1", status, **fields)
+
+
+@pytest.mark.parametrize(
+    ("said", "started_at", "cost", "seconds"),
+    [
+        ({}, None, None, 0),
+        ({"completed_at": BEGAN}, None, None, 0),
+        ({"billed_seconds": 12.5, "started_at": BEGAN, "completed_at": BEGAN + AN_HOUR}, BEGAN, "0.125", 12.5),
+        ({"billed_seconds": 0.0}, BEGAN, "0", 0),
+        ({"started_at": BEGAN, "completed_at": BEGAN + AN_HOUR}, None, "36", 3600),
+        ({"completed_at": BEGAN + AN_HOUR}, BEGAN, "36", 3600),
+        # Its own word for the start goes before ours.
+        ({"started_at": BEGAN, "completed_at": BEGAN + AN_HOUR}, BEGAN - AN_HOUR, "36", 3600),
+        # A training that ended before it began.
+        ({"started_at": BEGAN + AN_HOUR, "completed_at": BEGAN}, None, "0", 0),
+        ({"billed_seconds": 12.5, "metadata": {"refused": {"billed_seconds": "1e300"}}}, BEGAN, None, 0),
+        ({"completed_at": BEGAN, "metadata": {"refused": {"completed_at": "9999"}}}, BEGAN, None, 0),
+    ],
+)
+def test_what_a_training_has_cost(
+    said: dict[str, Any], started_at: datetime | None, cost: str | None, seconds: float
+) -> None:
+    wanted = None if cost is None else Decimal(cost)
+    assert cost_of(A_CENT, snapshot(**said), started_at) == (wanted, seconds)
+
+
+def test_one_that_goes_on_costs_up_to_now() -> None:
+    cost, seconds = cost_of(A_CENT, snapshot(JobStatus.RUNNING, started_at=timezone.now() - AN_HOUR), None)
+    assert cost is not None
+    assert 3600 <= seconds < 3660
+    assert Decimal(36) <= cost < Decimal("36.6")
+
+
+def test_a_cost_has_four_digits_of_a_dollar() -> None:
+    assert dollars(Decimal("0.00013"), 1) == Decimal("0.0001")
+    assert str(dollars(Decimal(1), 2)) == "2.0000"
+
+
+def test_a_price_is_that_of_the_hardware() -> None:
+    config = ProviderConfig(name="replicate", cost_per_second={"h100": 0.01}, prices_as_of=date(2026, 1, 2))
+    assert price_of(config, "h100") == A_CENT
+    assert price_of(config, "l40s") is None
+    told = A_CENT.as_metadata(12.34567)
+    assert told == {"hardware": "h100", "usd_per_second": 0.01, "seconds": 12.346, "as_of": "2026-01-02"}
+    assert Price("h100", Decimal(0), None).as_metadata(1)["as_of"] is None
+
+
+def test_a_found_training_says_how_its_cost_came_about_once_it_has_ended() -> None:
+    config = ProviderConfig(name="replicate", cost_per_second={"h100": 0.01})
+    said: dict[str, Any] = {"hardware": "h100", "billed_seconds": 100.0, "metadata": {"version": "v1"}}
+    ended, cost = priced(snapshot(**said), config)
+    assert (cost, ended.metadata["version"], ended.metadata["price"]["seconds"]) == (Decimal(1), "v1", 100.0)
+    running, cost = priced(snapshot(JobStatus.RUNNING, **said), config)
+    assert (cost, running.metadata) == (Decimal(1), {"version": "v1"})
+    for unpriced in (None, ProviderConfig(name="replicate", cost_per_second={})):
+        same, cost = priced(snapshot(**said), unpriced)
+        assert (cost, same.metadata) == (None, {"version": "v1"})
