@@ -154,7 +154,7 @@ def test_on_this_machine_it_is_unpacked_for_its_job_alone(enqueue: Enqueue, uplo
     dispatch.run_pass()
     assert state(job) == UPLOADING
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.providers.local.provider.LocalProvider._launch", lambda *_: (None, "no process in this test"))
+        patch.setattr("jobs.providers.local.provider.LocalProvider._launch", lambda *_: (None, "not in this test"))
         transfers.run()
     folder = store.folder().parent / "jobs" / job.pk
     assert (folder / "dataset" / "pictures" / "one.txt").read_bytes() == b"a red toy"
