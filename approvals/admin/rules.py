@@ -19,6 +19,8 @@ from approvals.models import ApprovalRule
 from approvals.reviewers import rule_warnings
 from approvals.rules.backtest import back_test
 from approvals.rules.editing import check_group, groups_of, log_change, may_edit, rules_beside
+from cloudtrain_site.limits.pages import within_limits
+from cloudtrain_site.limits.throttles import Previews
 from jobs.admin_base import FoldedSearch, remembered
 from jobs.permissions import AnyUser, is_superuser, organizations_of, visible_jobs
 from jobs.roles import Role
@@ -148,7 +150,7 @@ class ApprovalRuleAdmin(FoldedSearch[ApprovalRule]):
 
     def get_urls(self) -> list[URLPattern]:
         """Put the trial's address before the one that takes any text for an id."""
-        trial = self.admin_site.admin_view(self.try_view)
+        trial = self.admin_site.admin_view(within_limits(self.try_view))
         return [path("try", trial, name="approvals_approvalrule_try"), *super().get_urls()]
 
     def try_view(self, request: HttpRequest) -> HttpResponse:
@@ -157,6 +159,7 @@ class ApprovalRuleAdmin(FoldedSearch[ApprovalRule]):
             raise PermissionDenied
         if request.method != "POST":
             return HttpResponseRedirect(reverse("admin:approvals_approvalrule_changelist"))
+        Previews.count(request.user)
         number = request.POST.get("_rule", "")
         rule = self.get_queryset(request).filter(pk=number).first() if number.isdecimal() else None
         form = self.get_form(request, rule, change=rule is not None)(request.POST, instance=rule)

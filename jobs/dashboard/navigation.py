@@ -16,7 +16,7 @@ from django.views.decorators.http import require_safe
 
 from cloudtrain_site.accounts.preferences import time_zone_of
 from cloudtrain_site.events.store import current_number
-from cloudtrain_site.limits.errors import LimitReachedError
+from cloudtrain_site.limits.pages import within_limits
 from jobs import extensions
 from jobs.extensions import NavigationItem
 from jobs.permissions import AnyUser, Team, teams_of
@@ -67,18 +67,7 @@ Reader = Callable[[HttpRequest], Mapping[str, Any]]
 
 def page(view: View) -> View:
     """Decorate a read-only page for signed-in users; others are sent to the login. It is never cached."""
-
-    @wraps(view)
-    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        try:
-            return view(request, *args, **kwargs)
-        except LimitReachedError as error:
-            error.record()
-            response = render(request, "429.html", {"refusal": error.detail}, status=error.status_code)
-            response["Retry-After"] = str(error.wait)
-            return response
-
-    return cast(View, never_cache(login_required(require_safe(answer))))
+    return cast(View, never_cache(login_required(require_safe(within_limits(view)))))
 
 
 def part(view: View) -> View:

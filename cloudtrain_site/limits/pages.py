@@ -1,0 +1,32 @@
+"""The page for who has reached a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+
+from cloudtrain_site.limits.errors import LimitReachedError
+
+P = ParamSpec("P")
+View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
+
+
+def within_limits(view: View[P]) -> View[P]:
+    """Decorate a view that counts its requests: one too many gets a page with the limit's sentence."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        try:
+            return view(request, *args, **kwargs)
+        except LimitReachedError as error:
+            error.record()
+            response = render(request, "429.html", {"refusal": error.detail}, status=error.status_code)
+            response["Retry-After"] = str(error.wait)
+            return response
+
+    return answer
