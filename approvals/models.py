@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from approvals.statuses import ALLOWED, RequestStatus, Verdict
-from cloudtrain_site.beginnings import beginning
+from cloudtrain_site.database.beginnings import beginning
 from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.states import Change, Source, Stateful
 from jobs.models import Job, Organization, record_in_history

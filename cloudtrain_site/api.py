@@ -22,7 +22,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
-from cloudtrain_site.beginnings import beginning
+from cloudtrain_site.database.beginnings import beginning
 from cloudtrain_site.database.failures import noted_failure
 from cloudtrain_site.errors import BodyTooLarge
 from cloudtrain_site.models import ApiKey

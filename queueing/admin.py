@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from cloudtrain_site.beginnings import beginning
+from cloudtrain_site.database.beginnings import beginning
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.admin import report

@@ -11,7 +11,7 @@ from typing import Any
 from django.urls import reverse
 
 from cloudtrain_site.api import as_utc
-from cloudtrain_site.beginnings import beginning, beginning_of
+from cloudtrain_site.database.beginnings import beginning, beginning_of
 from jobs.api.serializers import seconds_of
 from jobs.extensions import facets_of
 from jobs.models import Job, JobEvent

@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from cloudtrain_site.beginnings import beginning, beginning_of
+from cloudtrain_site.database.beginnings import beginning, beginning_of
 from cloudtrain_site.database.unit_of_work import insert_at_commit
 from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.states import Actor, Change, Source, Stateful

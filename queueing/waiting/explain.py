@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db.models import BooleanField, ExpressionWrapper, Q, Value
 from django.utils import timezone
 
-from cloudtrain_site.beginnings import beginning
+from cloudtrain_site.database.beginnings import beginning
 from jobs.models import Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of
 from queueing import extensions
