@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
 
@@ -211,12 +212,15 @@ def reviewed_by(user: AnyUser) -> Q:
 def _reviewed_as(user: AnyUser, roles: Iterable[tuple[int, str]], requirements: QuerySet[Requirement]) -> Q:
     """Return the condition for a user with these roles, as pairs of organization id and role."""
     condition, groups = Q(pk__in=[]), Group.objects.filter(user=user.pk or 0)
+    organizations: dict[str, list[int]] = defaultdict(list)
     for organization_id, role in roles:
+        organizations[role].append(organization_id)
+    for role, theirs in organizations.items():
         lower = [other for other in Role.values if RANK[Role(other)] <= RANK[Role(role)]]
         reviewed = requirements.order_by().filter(
             Q(reviewer_group=None, reviewer_role__in=lower) | Q(reviewer_group__in=groups), request=OuterRef("pk")
         )
-        condition |= Q(organization=organization_id) & Q(Exists(reviewed))
+        condition |= Q(organization__in=theirs) & Q(Exists(reviewed))
     return condition
 
 
