@@ -86,7 +86,9 @@ class ApprovalRule(models.Model):
     )
 
     exempt_roles = models.JSONField(
-        default=list, blank=True, help_text='This rule holds no job of these roles, e.g. ["lead", "admin"].'
+        default=list,
+        blank=True,
+        help_text='This rule holds no job of submitters with these roles, e.g. ["lead", "admin"].',
     )
     reviewer_role = models.CharField(
         max_length=20,

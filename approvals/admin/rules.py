@@ -31,7 +31,7 @@ class RuleForm(forms.ModelForm[ApprovalRule]):
         choices=Role.choices,
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="Whom it never holds.",
+        help_text="This rule holds no job of submitters with these roles. Other rules may hold them.",
     )
 
     #: Who fills the form in.

@@ -163,7 +163,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='approvalrule',
             name='exempt_roles',
-            field=models.JSONField(blank=True, default=list, help_text='This rule holds no job of these roles, e.g. ["lead", "admin"].'),
+            field=models.JSONField(blank=True, default=list, help_text='This rule holds no job of submitters with these roles, e.g. ["lead", "admin"].'),
         ),
         migrations.AlterField(
             model_name='approvalrule',
