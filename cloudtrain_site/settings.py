@@ -113,6 +113,7 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
+FORMAT_MODULE_PATH = "cloudtrain_site.conf.formats"
 
 STATIC_URL = "static/"
 # Only for a proxy that serves static files, collected under the names that the pages use.

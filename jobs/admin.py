@@ -27,6 +27,7 @@ from cloudtrain_site.states import Actor, Source
 from jobs import admin as key_admin  # noqa: F401 - register what they are about
 from jobs import lifecycle
 from jobs.admin_base import OfJobAdmin, PlainNamesAdmin, SuperuserAdmin
+from jobs.admin_deactivation import DeactivatesOrganizations, DeactivatesUsers
 from jobs.configs.store import MaskedError, columns_for
 from jobs.datasets import admin as upload_admin  # noqa: F401 - register what they are about
 from jobs.limits import at_a_limit, with_counts
@@ -158,7 +159,7 @@ class LimitFilter(admin.SimpleListFilter):
 
 
 @admin.register(User)
-class PlainUserAdmin(PlainNamesAdmin[User], UserAdmin):  # type: ignore[type-arg]
+class PlainUserAdmin(DeactivatesUsers, PlainNamesAdmin[User], UserAdmin):  # type: ignore[type-arg]
     """Django's own pages of users; the list shows superusers what each has of what one person may have."""
 
     name_fields = ("username", "first_name", "last_name")
@@ -206,7 +207,7 @@ class PlainUserAdmin(PlainNamesAdmin[User], UserAdmin):  # type: ignore[type-arg
 
 
 @admin.register(Organization)
-class OrganizationAdmin(PlainNamesAdmin[Organization], SuperuserAdmin[Organization]):
+class OrganizationAdmin(DeactivatesOrganizations, PlainNamesAdmin[Organization], SuperuserAdmin[Organization]):
     list_display = ("name", "max_running", "created_at")
     search_fields = ("name__folded",)
     inlines = (MembershipInline,)

@@ -1,0 +1,108 @@
+"""What the admin offers in place of deleting users and organizations: their jobs, and what those cost, are kept."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Generic, TypeVar
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+
+from jobs.models import Organization
+from jobs.statuses import ACTIVE
+
+M = TypeVar("M", bound=Model)
+
+
+class DeactivatesAdmin(admin.ModelAdmin[M], Generic[M]):
+    """Pages of rows that jobs refer to: where deleting is impossible, they offer something that has its use."""
+
+    delete_confirmation_template = "admin/instead_of_deleting.html"
+    delete_selected_confirmation_template = "admin/instead_of_deleting_several.html"
+    actions = ("deactivate_selected",)
+    #: The button, and what it does.
+    instead: ClassVar[str]
+    instead_means: ClassVar[str]
+
+    def deactivate(self, request: HttpRequest, row: M) -> str:
+        """Do it. Returns why it can't be done; empty: it is done."""
+        raise NotImplementedError
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show Django's page, with the offer where it can't delete; and do what was offered."""
+        if "deactivate" not in request.POST:
+            offer = {"instead": self.instead, "instead_means": self.instead_means}
+            return super().delete_view(request, object_id, {**(extra_context or {}), **offer})
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            raise Http404
+        if not self.has_change_permission(request, row):
+            raise PermissionDenied
+        self._deactivate_each(request, [row])
+        return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list; Django's action that deletes several shows its page from here, with the offer."""
+        answer = super().changelist_view(request, extra_context)
+        if isinstance(answer, TemplateResponse) and answer.context_data is not None:
+            answer.context_data |= {"instead": self.instead, "instead_means": self.instead_means}
+        return answer
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        """Return the actions, with the offer named for these rows."""
+        actions = super().get_actions(request)
+        if offered := actions.get("deactivate_selected"):
+            actions["deactivate_selected"] = (*offered[:2], f"{self.instead} (selected %(verbose_name_plural)s)")
+        return actions
+
+    @admin.action(permissions=["change"])
+    def deactivate_selected(self, request: HttpRequest, rows: QuerySet[M]) -> None:
+        self._deactivate_each(request, list(rows))
+
+    def _deactivate_each(self, request: HttpRequest, rows: list[M]) -> None:
+        for row in rows:
+            if problem := self.deactivate(request, row):
+                messages.error(request, problem)
+            else:
+                self.log_change(request, row, self.instead)
+                messages.success(request, f"{self.instead}: done for {row}.")
+
+
+class DeactivatesUsers(DeactivatesAdmin[User]):
+    instead = "Deactivate"
+    instead_means = (
+        "Nobody signs in under this name any more, keys and open pages stop at once, and what was submitted and spent "
+        "stays on record. Jobs that run go on. It can be taken back."
+    )
+
+    def deactivate(self, request: HttpRequest, row: User) -> str:
+        """End the user's access. Nobody ends their own."""
+        if row.pk == request.user.pk:
+            return "You can't deactivate yourself."
+        row.is_active = False
+        row.save(update_fields=["is_active"])
+        return ""
+
+
+class DeactivatesOrganizations(DeactivatesAdmin[Organization]):
+    instead = "Take all members out"
+    instead_means = (
+        "Nobody submits for this organization any more, and only superusers see its jobs and what they cost, which "
+        "stay on record. It can be taken back by adding members."
+    )
+
+    def deactivate(self, request: HttpRequest, row: Organization) -> str:
+        """End all memberships, once nothing waits or runs that its members should look after."""
+        active = row.jobs.filter(status__in=ACTIVE).count()
+        if active:
+            jobs, them = ("1 job", "it") if active == 1 else (f"{active} jobs", "them")
+            return f"{row} has {jobs} that did not end yet: cancel {them} first."
+        row.memberships.all().delete()
+        return ""
