@@ -128,11 +128,11 @@ def test_no_request_fails_and_nothing_is_lost(server: PostgresServer, load: Load
         try:
             for how in itertools.islice(itertools.cycle([signal.SIGINT, signal.SIGQUIT]), RESTARTS):
                 enough = load.answers.total() + ANSWERS_BETWEEN
-                wait_until(lambda enough=enough: load.answers.total() >= enough, 60)  # type: ignore[misc]
+                wait_until(lambda enough=enough: load.answers.total() >= enough, 120)  # type: ignore[misc]
                 server.halt(how)
                 server.resume()
             enough = load.answers.total() + ANSWERS_BETWEEN
-            wait_until(lambda: load.answers.total() >= enough, 60)
+            wait_until(lambda: load.answers.total() >= enough, 120)
         finally:
             load.over.set()
         for client in running:
@@ -148,4 +148,4 @@ def test_no_request_fails_and_nothing_is_lost(server: PostgresServer, load: Load
     # The queue goes on: what a restart has hit does not hold its slot.
     done = f"SELECT COUNT(*) FROM jobs_job WHERE status IN ({ended})"
     before = load.site.query(done)[0][0]
-    wait_until(lambda: load.site.query(done)[0][0] >= min(before + 2, len(stored)), 60)
+    wait_until(lambda: load.site.query(done)[0][0] >= min(before + 2, len(stored)), 120)
