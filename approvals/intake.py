@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from approvals.creation import create_request, reuse_approval
 from approvals.models import ApprovalRequest
-from approvals.rules.evaluation import Hold, all_holds
+from approvals.rules.evaluation import Facts, Hold, all_holds
 from approvals.rules.facts import facts_about, rules_in_force
 from approvals.statuses import RequestStatus
 from cloudtrain_site.database.unit_of_work import unit_of_work
@@ -27,11 +27,10 @@ from jobs.costs import estimates
 from jobs.costs.estimates import Estimate
 from jobs.limits import check_open_jobs
 from jobs.models import IdempotencyKey, Job, Organization, ProviderConfig
-from jobs.permissions import role_in
 from queueing import claims, passes
 from queueing.models import QueueEntry
 from queueing.waiting.forecast import StartEstimate, estimate_start
-from queueing.waiting.order import positions
+from queueing.waiting.order import position_of
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
@@ -49,6 +48,8 @@ class SubmissionRequest:
     idempotency_key: str = ""
     warnings: tuple[str, ...] = ()
     retry_of: Job | None = None
+    #: Of its provider, as it was checked; None: to be read.
+    provider_config: ProviderConfig | None = None
 
     def digest(self, key: str = "") -> str:
         """Return the digest by which a replay is recognized. Secrets are in it by their fingerprints under `key`."""
@@ -101,7 +102,8 @@ def _store(submission_request: SubmissionRequest) -> Outcome:
     actor = Actor.of(submission_request.user)
     expected = estimate(submission_request)
     with unit_of_work():
-        holds = _holds_on(submission_request, expected)
+        facts = _facts(submission_request, expected)
+        holds = _holds_on(submission_request, facts)
         job = lifecycle.create(
             submission_request.submission,
             organization=submission_request.organization,
@@ -119,14 +121,13 @@ def _store(submission_request: SubmissionRequest) -> Outcome:
                 digest=submission_request.digest(),
                 job=job,
             )
-        role = role_in(submission_request.user, submission_request.organization)
         reused = (
             reuse_approval(job, holds, user=submission_request.user, source=submission_request.source)
             if holds and submission_request.retry_of
             else None
         )
         held = bool(holds) and reused is None
-        entry = claims.enqueue(job, role=role, held=held, actor=actor, source=submission_request.source)
+        entry = claims.enqueue(job, role=facts.role, held=held, actor=actor, source=submission_request.source)
         request = create_request(job, holds, actor=actor, source=submission_request.source) if held else reused
         passes.request_pass()
     _log(job, request)
@@ -170,7 +171,7 @@ def _outcome(
     *,
     is_replay: bool,
 ) -> Outcome:
-    position = positions([entry.pk]).get(entry.pk) if entry else None
+    position = position_of(entry) if entry else None
     return Outcome(job, is_replay, request, position, submission_request.warnings)
 
 
@@ -180,7 +181,7 @@ def forecast(submission_request: SubmissionRequest) -> Forecast:
     expected = estimate(submission_request)
     return Forecast(
         estimate=expected,
-        holds=_holds_on(submission_request, expected),
+        holds=_holds_on(submission_request, _facts(submission_request, expected)),
         start=estimate_start(
             submission_request.user, submission_request.organization, submission.provider, submission.hardware_profile
         ),
@@ -197,6 +198,8 @@ def _limit_warnings(user: User) -> tuple[str, ...]:
 
 
 def _provider_config(submission_request: SubmissionRequest) -> ProviderConfig:
+    if submission_request.provider_config is not None:
+        return submission_request.provider_config
     name = submission_request.submission.provider
     return ProviderConfig.objects.filter(name=name).first() or ProviderConfig(name=name)
 
@@ -207,7 +210,10 @@ def estimate(submission_request: SubmissionRequest) -> Estimate:
     return estimates.estimate(config, submission.config, submission.hardware_profile)
 
 
-def _holds_on(submission_request: SubmissionRequest, expected: Estimate) -> list[Hold]:
+def _facts(submission_request: SubmissionRequest, expected: Estimate) -> Facts:
     organization = submission_request.organization
-    facts = facts_about(submission_request.user, organization, submission_request.submission, expected)
-    return all_holds(rules_in_force(organization), facts)
+    return facts_about(submission_request.user, organization, submission_request.submission, expected)
+
+
+def _holds_on(submission_request: SubmissionRequest, facts: Facts) -> list[Hold]:
+    return all_holds(rules_in_force(submission_request.organization), facts)

@@ -35,11 +35,12 @@ def read_submission(
     config, dataloader, name = _config_of(user, organization, body)
     dataloader = body.get("dataloader_config", dataloader)
     _check_config(provider, config, dataloader)
+    provider_config = ProviderConfig.objects.filter(name=provider).first()
     submission = Submission(
         provider=provider,
         config=config,
         config_name=body.get("config_name") or name,
-        hardware_profile=_hardware(provider, body["hardware_profile"]),
+        hardware_profile=_hardware(provider, provider_config, body["hardware_profile"]),
         dataloader_config=dataloader,
         tracker_run_name=body["tracker_run_name"],
         webhook_url=body["webhook_url"],
@@ -51,7 +52,8 @@ def read_submission(
         submission=submission,
         source=source,
         idempotency_key=idempotency_key or body["idempotency_key"],
-        warnings=tuple(_warnings(user, organization, body, submission)),
+        warnings=tuple(_warnings(user, organization, body, submission, provider_config)),
+        provider_config=provider_config,
     )
 
 
@@ -61,11 +63,12 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
         raise ValidationError("This job was made elsewhere and belongs to no organization: it can't be repeated here.")
     columns = _unsealed(job, SECRET_COLUMNS)
     _check_config(job.provider, columns["config"], columns["dataloader_config"])
+    provider_config = ProviderConfig.objects.filter(name=job.provider).first()
     submission = Submission(
         **columns,
         provider=job.provider,
         config_name=job.config_name,
-        hardware_profile=_hardware(job.provider, job.hardware_profile),
+        hardware_profile=_hardware(job.provider, provider_config, job.hardware_profile),
         tracker_run_name=job.tracker_run_name,
         dataset=_dataset(user, job.organization, job.dataset_id or ""),
     )
@@ -75,8 +78,9 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
         submission,
         source,
         idempotency_key,
-        warnings=tuple(obstacles_at(job.provider)),
+        warnings=tuple(obstacles_at(job.provider, provider_config)),
         retry_of=job,
+        provider_config=provider_config,
     )
 
 
@@ -127,8 +131,7 @@ def _is_name(text: str) -> bool:
     return 0 < len(text) <= 100 and is_plain_name(text) and mask_text(text) == text
 
 
-def _hardware(provider: str, requested: str) -> str:
-    config = ProviderConfig.objects.filter(name=provider).first()
+def _hardware(provider: str, config: ProviderConfig | None, requested: str) -> str:
     if config is not None and not config.enabled:
         raise ValidationError({"provider": f"{provider} is switched off at present."})
     known = get_provider(provider).hardware()
@@ -144,13 +147,17 @@ def _check_config(provider: str, config: dict[str, Any], dataloader: list[Any]) 
         raise ValidationError({"config": objections})
 
 
-def _warnings(user: User, organization: Organization, body: dict[str, Any], submission: Submission) -> list[str]:
+def _warnings(
+    user: User,
+    organization: Organization,
+    body: dict[str, Any],
+    submission: Submission,
+    provider_config: ProviderConfig | None,
+) -> list[str]:
     warnings = []
     if not body["organization"] and user.memberships.count() > 1:
         warnings.append(f"No organization was given: the job goes to {organization.name}.")
-    return [*warnings, *_remarks(submission)]
-
-
-def _remarks(submission: Submission) -> list[str]:
-    remarks = [NEVER_CALLED] if submission.webhook_url else []
-    return [*remarks, *obstacles_at(submission.provider), *remarks_on(submission.provider, submission.config)]
+    if submission.webhook_url:
+        warnings.append(NEVER_CALLED)
+    obstacles = obstacles_at(submission.provider, provider_config)
+    return [*warnings, *obstacles, *remarks_on(submission.provider, submission.config)]

@@ -19,6 +19,11 @@ def queue_state() -> QueueState:
     return QueueState.objects.filter(pk=1).first() or QueueState.objects.get_or_create(pk=1)[0]
 
 
+def has_made_state() -> bool:
+    """Make the row of the queue's state if there is none yet, and return whether there was none."""
+    return QueueState.objects.get_or_create(pk=1)[1]
+
+
 def current_limits(state: QueueState, concerned: Iterable[Organization | None] | None = None) -> Limits:
     """Return the present limits; of organizations those of all, or of the `concerned`, which costs no query."""
     providers = list(ProviderLimit.objects.all())

@@ -49,10 +49,10 @@ def _by_turn(waiting: QueueEntryQuerySet) -> Any:
 
 
 def _numbered(entry_ids: Sequence[int]) -> dict[int, int]:
-    if not entry_ids:
-        return {}
-    if len(entry_ids) == 1:
-        return _number_of_one(entry_ids[0])
+    if len(entry_ids) < 2:
+        # Those who ask for one entry must not number the whole queue.
+        found = ((entry.pk, _number_of_one(entry)) for entry in QueueEntry.objects.filter(pk__in=entry_ids))
+        return {pk: place for pk, place in found if place is not None}
     ordered = QueueEntry.objects.filter(status=EntryStatus.PENDING).annotate(
         place=Window(RowNumber(), order_by=[F("turn").asc(), F("id").asc()])
     )
@@ -62,14 +62,11 @@ def _numbered(entry_ids: Sequence[int]) -> dict[int, int]:
     return dict(ordered.filter(is_wanted).values_list("pk", "place"))
 
 
-def _number_of_one(entry_id: int) -> dict[int, int]:
-    """Return the place by counting: every submission asks for it, and must not number the whole queue."""
-    waiting = QueueEntry.objects.filter(status=EntryStatus.PENDING)
-    entry = waiting.filter(pk=entry_id).first()
-    if entry is None:
-        return {}
+def _number_of_one(entry: QueueEntry) -> int | None:
+    if entry.status != EntryStatus.PENDING:
+        return None
     earlier = Q(turn__lt=entry.turn) | Q(turn=entry.turn, pk__lt=entry.pk)
-    return {entry_id: waiting.filter(earlier).count() + 1}
+    return QueueEntry.objects.filter(earlier, status=EntryStatus.PENDING).count() + 1
 
 
 def _in_fair_order(entries: QueueEntryQuerySet, front: Sequence[Candidate]) -> QueueEntryQuerySet:
@@ -84,9 +81,11 @@ def current_order() -> QueueOrder:
     return QueueOrder(current_limits(queue_state()), current_usage(), timezone.now())
 
 
-def positions(entry_ids: Sequence[int]) -> dict[int, int]:
-    """Return the places of waiting entries, from 1; the others are left out. For callers that need nothing else."""
-    return current_order().positions(entry_ids) if queue_state().fair_share else _numbered(entry_ids)
+def position_of(entry: QueueEntry) -> int | None:
+    """Return the place of an entry, from 1; None: it doesn't wait. For callers that need nothing else."""
+    if queue_state().fair_share:
+        return current_order().positions([entry.pk]).get(entry.pk)
+    return _number_of_one(entry)
 
 
 def queue_in_order(entries: QueueEntryQuerySet) -> QueueEntryQuerySet:

@@ -23,7 +23,7 @@ from queueing.models import QueueEntry, QueueState
 from queueing.statuses import EntryStatus
 from queueing.waiting import order
 from queueing.waiting.explain import Explainer
-from queueing.waiting.order import current_order, positions, queue_in_order
+from queueing.waiting.order import current_order, position_of, queue_in_order
 from queueing.waiting.positions import waiting_facts
 from tests.providers import ScriptedProvider
 
@@ -224,7 +224,7 @@ def test_a_user_runs_no_more_than_the_limit_and_the_rest_say_why(enqueue: Enqueu
     entries = [enqueue() for _ in range(3)]
     assert len(claims.claim_next()) == 2
     assert Explainer(None, [entries[2]]).reason(entries[2]).startswith("2 of the submitter's 2 jobs are running")
-    assert positions([entries[2].pk]) == {entries[2].pk: 1}
+    assert position_of(QueueEntry.objects.get(pk=entries[2].pk)) == 1
 
 
 def test_the_holder_of_the_claim_confirms_it(enqueue: Enqueue) -> None:
@@ -474,8 +474,7 @@ def test_the_queues_numbers_are_told_when_they_change_and_not_otherwise(
 
 def test_places_count_everybody_who_waits_and_not_only_those_asked_for(enqueue: Enqueue) -> None:
     entries = [enqueue() for _ in range(5)]
-    assert positions([entries[4].pk, entries[2].pk]) == {entries[2].pk: 3, entries[4].pk: 5}
-    assert positions([entries[4].pk]) == {entries[4].pk: 5}
+    assert [position_of(entry) for entry in (entries[4], entries[2])] == [5, 3]
 
 
 def test_with_fair_share_places_are_those_of_the_shares(enqueue: Enqueue, charlie: User) -> None:
@@ -485,8 +484,7 @@ def test_with_fair_share_places_are_those_of_the_shares(enqueue: Enqueue, charli
     claims.claim_next()
     theirs = [enqueue(organization=other, submitted_by=charlie) for _ in range(2)]
     expected = [theirs[0], theirs[1], mine[2], mine[3]]
-    assert positions([entry.pk for entry in expected]) == {entry.pk: n for n, entry in enumerate(expected, start=1)}
-    assert positions([mine[2].pk]) == {mine[2].pk: 3}
+    assert [position_of(entry) for entry in expected] == [1, 2, 3, 4]
     assert list(queue_in_order(QueueEntry.objects.live())) == [*mine[:2], *expected]
     QueueState.objects.update(max_running=6)
     assert claims.claim_next() == expected

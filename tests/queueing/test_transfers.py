@@ -160,7 +160,7 @@ def test_on_this_machine_it_is_unpacked_for_its_job_alone(enqueue: Enqueue, uplo
     assert (folder / "dataset" / "pictures" / "one.txt").read_bytes() == b"a red toy"
     assert json.loads((folder / "dataloader.json").read_text()) == [{"dir": f"{folder}/dataset/pictures"}]
     assert not DatasetCopy.objects.exists()
-    assert "no process in this test" in QueueEntry.objects.get().last_error
+    assert "not in this test" in QueueEntry.objects.get().last_error
 
 
 def test_a_second_job_hears_what_the_provider_has(submit: Callable[[], Job], carrier: Carrier) -> None:
