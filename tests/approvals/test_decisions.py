@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.utils import timezone
+from django_q.models import OrmQ
 
 from approvals import decisions, expiry
 from approvals.intake import Outcome
@@ -18,7 +19,7 @@ from cloudtrain_site.states import SYSTEM, Actor, Source
 from jobs import lifecycle
 from jobs.models import Job, JobEvent
 from jobs.statuses import JobStatus
-from queueing.models import QueueEntry
+from queueing.models import QueueEntry, QueueState
 from queueing.statuses import EntryStatus
 from tests.events import told
 
@@ -48,6 +49,30 @@ def test_approve_lets_the_job_take_its_turn(request_: ApprovalRequest, bob: User
     assert (kept.reviewed_by, kept.review_notes) == ("bob", "fine")
     assert kept.reviewed_at is not None
     assert '"approval_approved"' in told().latest("eid").data
+
+
+def test_an_approved_job_does_not_wait_for_the_next_tick(
+    request_: ApprovalRequest, bob: User, django_capture_on_commit_callbacks: Any
+) -> None:
+    OrmQ.objects.all().delete()
+    QueueState.objects.update(pass_requested_at=None)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert approve(request_, bob)
+    assert sorted(task.func() for task in OrmQ.objects.all()) == [
+        "approvals.tasks.send_notices",
+        "queueing.tasks.run_pass",
+    ]
+
+
+def test_a_rejection_that_comes_too_late_is_none(request_: ApprovalRequest, bob: User) -> None:
+    stale = ApprovalRequest.objects.select_related("job").get()
+    make_due()
+    assert not reject(stale, bob)
+    assert state()[0] == "pending", "the copy in hand did not say so, but the row did"
+    request_.refresh_from_db()
+    assert not reject(request_, bob)
+    assert state() == ("expired", EntryStatus.FAILED, JobStatus.CANCELLED)
+    assert not request_.decisions.exists()
 
 
 def test_reject_cancels_the_job_and_keeps_the_reason(request_: ApprovalRequest, bob: User) -> None:

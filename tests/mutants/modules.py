@@ -41,8 +41,8 @@ MODULES = {
     "approvals/expiry.py": Nearby(("tests/approvals/test_expiry.py",), ("tests/approvals",)),
     "approvals/reviewers.py": Nearby(
         (
-            *("tests/approvals/test_every_rule.py", "tests/approvals/test_several_approvals.py"),
-            *("tests/approvals/dashboard/test_facet.py", "tests/approvals/api/test_approval_views.py"),
+            *("tests/approvals/test_reviewers.py", "tests/approvals/test_every_rule.py"),
+            "tests/approvals/test_several_approvals.py",
         ),
         ("tests/approvals",),
     ),
