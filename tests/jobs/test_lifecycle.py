@@ -19,7 +19,7 @@ from jobs import lifecycle
 from jobs.api.serializers import seconds_of
 from jobs.configs.secrets import sealed_columns
 from jobs.configs.submission import Submission
-from jobs.models import DatasetUpload, Job, JobEvent, LogPiece, Organization
+from jobs.models import DatasetUpload, Job, JobEvent, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.providers.progress import read_progress
 from jobs.statuses import TERMINAL, JobStatus
@@ -74,35 +74,6 @@ def test_a_job_whose_cancel_is_only_noted_is_not_submitted(make_job: MakeJob) ->
     markers = dict(Job.objects.values_list("pk", "submission_marker"))
     assert {pk for pk, marker in markers.items() if marker} == {going.pk, begun.pk}
     assert [job.submission_marker for job in jobs if job.pk == going.pk] == [markers[going.pk]]
-
-
-def test_each_of_many_submissions_has_a_marker_and_a_time(make_job: MakeJob) -> None:
-    jobs = [make_job() for _ in range(3)]
-    assert lifecycle.begin_submissions(jobs[:2]) == {job.pk for job in jobs[:2]}
-    kept = Job.objects.in_bulk()
-    assert len({kept[job.pk].submission_marker for job in jobs}) == 3
-    assert [(job.submission_marker, job.submission_started_at) for job in jobs] == [
-        (kept[job.pk].submission_marker, kept[job.pk].submission_started_at) for job in jobs
-    ]
-    assert kept[jobs[0].pk].submission_started_at is not None
-    assert kept[jobs[2].pk].submission_started_at is None
-
-
-@pytest.mark.parametrize(
-    ("fields", "may_go_on"),
-    [
-        ({}, True),
-        ({"status": JobStatus.UPLOADING}, True),
-        ({"status": JobStatus.UPLOADING, "cancel_requested_at": timezone.now()}, False),
-        ({"status": JobStatus.CANCELLED}, False),
-        ({"status": JobStatus.QUEUED}, False),
-    ],
-)
-def test_which_submission_may_go_on(make_job: MakeJob, fields: dict[str, Any], may_go_on: bool) -> None:
-    job = make_job(submission_marker="ct-1", **fields)
-    assert lifecycle.may_continue(job) is may_go_on
-    assert lifecycle.begin_submission(job) is may_go_on
-    assert Job.objects.get().submission_marker == "ct-1"
 
 
 def upload(alice: User, acme: Organization, **fields: Any) -> DatasetUpload:
@@ -413,44 +384,3 @@ def test_only_an_ended_job_is_deleted_and_only_once(make_job: MakeJob) -> None:
     assert list(Job.objects.kept()) == [running]
     noted = [(event.old, event.new, event.actor, event.reason) for event in JobEvent.objects.all()]
     assert noted == [("completed", "completed", "alice", "deleted")]
-
-
-def test_a_deleted_jobs_log_goes_and_is_never_due_again(
-    make_job: MakeJob, django_capture_on_commit_callbacks: Any
-) -> None:
-    deleted, other = (make_job(status=JobStatus.FAILED, log_due_at=timezone.now()) for _ in range(2))
-    for job in (deleted, other):
-        LogPiece.objects.create(job=job, start=0, end=4, text="one\n")
-    with django_capture_on_commit_callbacks(execute=True):
-        assert lifecycle.delete(deleted, actor=SYSTEM, source=Source.API)
-    assert list(LogPiece.objects.values_list("job", flat=True)) == [other.pk]
-    assert list(Job.objects.exclude(log_due_at=None)) == [other]
-    assert Job.objects.get(deleted_at=None) == other
-    assert [(task.func(), task.args()) for task in OrmQ.objects.all()] == [("jobs.tasks.clear_away", (deleted.pk,))]
-
-
-def test_a_transfer_begins_once_and_not_after_a_cancel(make_job: MakeJob) -> None:
-    job, cancelled = make_job(), make_job(cancel_requested_at=timezone.now())
-    begin = partial(lifecycle.begin_staging, stage="Uploading dataset", actor=SYSTEM)
-    assert begin(job)
-    assert begin(Job.objects.get(pk=job.pk)), "and goes on where it was"
-    assert not begin(cancelled)
-    rows = Job.objects.order_by("id").values_list("status", "stage", "progress")
-    assert list(rows) == [("uploading", "Uploading dataset", 0.0), ("pending", None, None)]
-    Job.objects.update(cancel_requested_at=timezone.now())
-    assert not begin(Job.objects.get(pk=job.pk))
-
-
-def test_the_progress_of_a_transfer_is_told_until_it_is_cancelled(make_job: MakeJob) -> None:
-    job, other = (make_job(status=JobStatus.UPLOADING, stage="Uploading dataset") for _ in range(2))
-    assert lifecycle.record_staging_progress(job, 40.0, "4 of 10 MB")
-    assert lifecycle.record_staging_progress(job, 40.0, "4 of 10 MB")
-    assert Job.objects.values_list("progress", "last_log").get(pk=job.pk) == (40.0, "4 of 10 MB")
-    assert Job.objects.values_list("progress", "last_log").get(pk=other.pk) == (None, None)
-    assert told().count() == 1
-    Job.objects.update(cancel_requested_at=timezone.now())
-    for percent in (40.0, 50.0):
-        assert not lifecycle.record_staging_progress(job, percent, "4 of 10 MB")
-    Job.objects.update(cancel_requested_at=None, status=JobStatus.QUEUED)
-    assert not lifecycle.record_staging_progress(job, 60.0, "6 of 10 MB")
-    assert Job.objects.get(pk=job.pk).progress == 40.0

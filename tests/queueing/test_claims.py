@@ -15,8 +15,7 @@ from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle
-from jobs.models import DatasetUpload, Job, JobEvent, Organization
-from jobs.roles import Role
+from jobs.models import Job, JobEvent, Organization
 from jobs.statuses import JobStatus
 from queueing import claims, dispatch, passes
 from queueing.models import QueueEntry, QueueState
@@ -37,16 +36,6 @@ def status_of(entry: QueueEntry) -> str:
 
 def limit(**fields: Any) -> None:
     QueueState.objects.update_or_create(pk=1, defaults={"max_running_per_user": 100, "max_running": 100, **fields})
-
-
-@pytest.mark.parametrize(("role", "priority"), [("viewer", 0), ("researcher", 10), ("lead", 20), ("admin", 30)])
-def test_priority_comes_from_the_submitters_role(enqueue: Enqueue, role: str, priority: int) -> None:
-    assert enqueue(role=Role(role)).priority == priority
-
-
-def test_who_has_no_role_has_no_priority(make_job: Callable[..., Job]) -> None:
-    entry = claims.enqueue(make_job(), role=None, held=False, actor=SYSTEM, source=Source.API)
-    assert (entry.priority, entry.turn) == (0, entry.enqueued_at.timestamp())
 
 
 def test_what_cannot_be_put_on_record_is_not_done(
@@ -118,54 +107,6 @@ def test_a_jobs_live_entry_is_its_own(enqueue: Enqueue) -> None:
     claims.end(entry.job)
     assert claims.live_entry(entry.job) is None
     assert claims.live_entries([entry.job, other.job]) == {other.job_id: other}
-
-
-def test_claims_go_by_priority_and_then_by_age(enqueue: Enqueue) -> None:
-    limit()
-    low, first, second = enqueue(role=Role.VIEWER), enqueue(), enqueue()
-    assert claims.claim_next() == [first, second, low]
-
-
-def test_an_override_counts_in_the_order_and_is_on_record(enqueue: Enqueue) -> None:
-    limit()
-    first, second = enqueue(), enqueue()
-    assert claims.set_priority(second, 50, actor=SYSTEM, source=Source.API, reason="deadline")
-    assert claims.claim_next() == [second, first]
-    assert QueueEntry.objects.get(pk=first.pk).priority_override is None
-    assert "priority 10 -> 50: deadline" in JobEvent.objects.filter(job=second.job).values_list("reason", flat=True)
-
-
-def test_an_entry_that_left_the_queue_keeps_its_priority(enqueue: Enqueue) -> None:
-    entry = enqueue()
-    stale = QueueEntry.objects.get()
-    lifecycle.finish(entry.job, JobStatus.FAILED, actor=SYSTEM, source=Source.LOOP, reason="no")
-    claims.end(entry.job)
-    assert not claims.set_priority(stale, 50, actor=SYSTEM, source=Source.API, reason="late")
-    assert not claims.set_priority(QueueEntry.objects.get(), 50, actor=SYSTEM, source=Source.API, reason="later still")
-    assert QueueEntry.objects.get().priority_override is None
-
-
-def test_an_override_of_what_has_moved_on_is_asked_for_again(enqueue: Enqueue) -> None:
-    stale = enqueue()
-    claims.claim_next()
-    assert not claims.set_priority(stale, 50, actor=SYSTEM, source=Source.API, reason="late")
-    assert QueueEntry.objects.get().priority_override is None
-
-
-def test_an_override_counts_from_the_moment_when_the_job_came(
-    enqueue: Enqueue, django_capture_on_commit_callbacks: Any
-) -> None:
-    entry, other = enqueue(), enqueue()
-    limit()
-    came = timezone.now() - timedelta(hours=3)
-    QueueEntry.objects.update(enqueued_at=came)
-    with django_capture_on_commit_callbacks(execute=True):
-        stored = QueueEntry.objects.get(pk=entry.pk)
-        assert claims.set_priority(stored, 20, actor=SYSTEM, source=Source.API, reason="deadline")
-    kept = QueueEntry.objects.get(pk=entry.pk)
-    assert (kept.priority_override, kept.turn) == (20, came.timestamp() - 20 * 360)
-    assert QueueEntry.objects.get(pk=other.pk).turn == other.turn
-    assert QueueState.objects.get().told_depth == passes.FORCE_PUBLISH
 
 
 def test_a_claim_has_a_token_and_a_lease(enqueue: Enqueue) -> None:
@@ -314,88 +255,6 @@ def missing(entry: QueueEntry, **ago: float) -> QueueEntry:
     """The entry, of which the training has been missing for so long."""
     QueueEntry.objects.filter(pk=entry.pk).update(dispatched_at=timezone.now() - timedelta(**ago))
     return QueueEntry.objects.select_related("job").get(pk=entry.pk)
-
-
-def asked() -> int:
-    return JobEvent.objects.filter(reason__startswith=claims.UNCONFIRMED).count()
-
-
-def test_a_person_is_asked_once_and_after_ten_minutes(enqueue: Enqueue) -> None:
-    enqueue(), enqueue()
-    (entry, other) = claims.claim_next()
-    assert claims.postpone_search(missing(entry, minutes=9.9), "not there")
-    kept = QueueEntry.objects.get(pk=entry.pk)
-    assert (kept.unconfirmed_at, kept.last_error, asked()) == (None, "not there", 0)
-    assert claims.postpone_search(missing(entry, minutes=10), "not there")
-    first = QueueEntry.objects.get(pk=entry.pk)
-    assert (first.unconfirmed_at is not None, seconds_until(first.lease_until), asked()) == (True, 600, 1)
-    assert claims.postpone_search(missing(entry, minutes=20), "not there still")
-    again = QueueEntry.objects.get(pk=entry.pk)
-    assert (again.unconfirmed_at, again.last_error, asked()) == (first.unconfirmed_at, "not there still", 1)
-    untouched = QueueEntry.objects.get(pk=other.pk)
-    assert (untouched.unconfirmed_at, untouched.last_error) == (None, "")
-
-
-def test_a_training_with_a_dataset_is_missing_since_its_submission(enqueue: Enqueue, alice: User) -> None:
-    """The transfer of the dataset may have taken longer than a search."""
-    fields = {"size": 1, "files": 1, "unpacked_size": 1}
-    upload = DatasetUpload.objects.create(organization=Organization.objects.get(), uploaded_by=alice, **fields)
-    submitted = timezone.now() - timedelta(minutes=1)
-    enqueue(dataset=upload, submission_started_at=submitted), enqueue(submission_started_at=submitted)
-    for entry in claims.claim_next():
-        assert claims.postpone_search(missing(entry, minutes=30), "not there")
-    unconfirmed = QueueEntry.objects.exclude(unconfirmed_at=None).values_list("job__dataset", flat=True)
-    assert list(unconfirmed) == [None]
-
-
-def test_what_was_unconfirmed_and_turned_up_is_so_no_more(enqueue: Enqueue) -> None:
-    enqueue()
-    claims.claim_next()
-    claims.postpone_search(missing(QueueEntry.objects.get(), minutes=11), "not there")
-    assert claims.confirm(QueueEntry.objects.get())
-    kept = QueueEntry.objects.get()
-    assert (kept.status, kept.unconfirmed_at, kept.lease_until, kept.last_error) == ("running", None, None, "")
-    assert not claims.postpone_search(kept, "not there"), "it has its slot, and nothing to be searched for"
-
-
-def test_a_claim_without_a_time_is_missing_since_the_job_came(enqueue: Enqueue) -> None:
-    enqueue()
-    claims.claim_next()
-    QueueEntry.objects.update(dispatched_at=None, enqueued_at=timezone.now() - timedelta(minutes=11))
-    assert claims.postpone_search(QueueEntry.objects.select_related("job").get(), "not there")
-    assert QueueEntry.objects.get().unconfirmed_at is not None
-
-
-def resubmit(entry: QueueEntry) -> bool:
-    return claims.resubmit(entry, actor=SYSTEM, source=Source.ADMIN, reason="it is not there")
-
-
-def test_what_is_unconfirmed_is_submitted_again_as_if_it_were_new(enqueue: Enqueue) -> None:
-    enqueue()
-    (entry,) = claims.claim_next()
-    assert not resubmit(entry), "it is not unconfirmed"
-    claims.postpone_search(missing(entry, minutes=11), "not there")
-    QueueEntry.objects.update(attempts=3, not_before=timezone.now() + timedelta(minutes=5))
-    assert resubmit(QueueEntry.objects.get())
-    kept = QueueEntry.objects.get()
-    assert (kept.status, kept.attempts, kept.not_before, kept.last_error) == (EntryStatus.PENDING, 0, None, "")
-    assert (kept.claim_token, kept.lease_until, kept.unconfirmed_at) == (None, None, None)
-    assert JobEvent.objects.filter(reason="resubmit: it is not there", new="pending").count() == 1
-    assert [claimed.pk for claimed in claims.claim_next()] == [entry.pk]
-
-
-def test_a_second_click_on_a_stale_page_submits_nothing_again(enqueue: Enqueue) -> None:
-    enqueue()
-    claims.claim_next()
-    claims.postpone_search(missing(QueueEntry.objects.get(), minutes=11), "not there")
-    stale = QueueEntry.objects.get()
-    assert resubmit(QueueEntry.objects.get())
-    (claimed,) = claims.claim_next()
-    assert not resubmit(stale)
-    claims.postpone_search(missing(claimed, minutes=11), "not there")
-    QueueEntry.objects.update(unconfirmed_at=stale.unconfirmed_at)
-    assert not resubmit(stale), "it is another claim, be it unconfirmed since the same moment"
-    assert status_of(stale) == EntryStatus.DISPATCHING
 
 
 def test_a_blocked_claim_begins_anew_when_it_is_released(enqueue: Enqueue) -> None:
