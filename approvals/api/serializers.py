@@ -17,7 +17,7 @@ from cloudtrain_site.api import BeginningField, OptionalTextField, StrictSeriali
 from jobs.api.serializers import RangeSerializer
 
 
-class ApprovalQuery(serializers.Serializer[Any]):
+class ApprovalQuery(StrictSerializer):
     """The status to filter by, and the largest number of requests."""
 
     status = serializers.ChoiceField(choices=RequestStatus.choices, default="", allow_blank=True)

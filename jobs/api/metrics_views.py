@@ -10,11 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from cloudtrain_site.api import checked, rendered
+from cloudtrain_site.api import StrictSerializer, checked, rendered
 from jobs.costs.metrics import summary
 
 
-class MetricsQuery(serializers.Serializer[Any]):
+class MetricsQuery(StrictSerializer):
     """The number of days, and the organization."""
 
     days = serializers.IntegerField(min_value=1, max_value=366, default=30)

@@ -35,7 +35,7 @@ def json_object(value: Any) -> None:
         raise serializers.ValidationError("A config is a JSON object.")
 
 
-class JobListQuery(serializers.Serializer[Any]):
+class JobFilters(serializers.Serializer[Any]):
     """Which jobs, and which page of them."""
 
     limit = serializers.IntegerField(min_value=1, max_value=500, default=50)
@@ -49,14 +49,18 @@ class JobListQuery(serializers.Serializer[Any]):
     sync_active = serializers.BooleanField(default=False)
 
 
-class SyncQuery(serializers.Serializer[Any]):
+class JobListQuery(StrictSerializer, JobFilters):
+    """The same, and nothing else."""
+
+
+class SyncQuery(StrictSerializer):
     """Where to look for jobs, and for how many."""
 
     provider = serializers.ChoiceField(choices=NAMES, default="replicate")
     limit = serializers.IntegerField(min_value=1, max_value=5000, default=100)
 
 
-class LogQuery(serializers.Serializer[Any]):
+class LogQuery(StrictSerializer):
     """Which part of a log: the last `tail` lines, or what comes after byte `since`."""
 
     tail = serializers.IntegerField(min_value=1, max_value=100_000, required=False)
@@ -94,7 +98,7 @@ class SubmitBody(StrictSerializer):
         return attrs
 
 
-class SubmitQuery(serializers.Serializer[Any]):
+class SubmitQuery(StrictSerializer):
     """Where a submission goes."""
 
     provider = serializers.ChoiceField(

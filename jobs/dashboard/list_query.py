@@ -8,7 +8,7 @@ from typing import Any
 from django.http import QueryDict
 from rest_framework import serializers
 
-from jobs.api.serializers import JobListQuery
+from jobs.api.serializers import JobFilters
 from jobs.dashboard.list_order import NEWEST, SORTS, first_of, in_order
 from jobs.models import Job, JobQuerySet
 from jobs.permissions import AnyUser, Team
@@ -30,8 +30,8 @@ SHOWN = (
 Reader = tuple[AnyUser, Sequence[Team]]
 
 
-class PageQuery(JobListQuery):
-    """What the API's list understands, and what only people ask for."""
+class PageQuery(JobFilters):
+    """What the API's list understands, and what only people ask for. A page takes what else stands in its address."""
 
     mine = serializers.BooleanField(default=False)
     sort = serializers.ChoiceField(choices=SORTS, default=NEWEST, allow_blank=True)

@@ -27,7 +27,7 @@ class UploadBody(StrictSerializer):
     organization = serializers.CharField(max_length=100, default="", allow_blank=True)
 
 
-class UploadListQuery(serializers.Serializer[Any]):
+class UploadListQuery(StrictSerializer):
     """Which page of one's own uploads."""
 
     limit = serializers.IntegerField(min_value=1, max_value=500, default=50)

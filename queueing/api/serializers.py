@@ -17,7 +17,7 @@ from queueing.waiting.explain import Explained
 from queueing.waiting.positions import NOT_WAITING, waiting_facts
 
 
-class QueueQuery(serializers.Serializer[Any]):
+class QueueQuery(StrictSerializer):
     """The statuses to filter by, and the largest number of entries."""
 
     status = serializers.MultipleChoiceField(choices=EntryStatus.choices, default=set)
@@ -211,7 +211,7 @@ class ReasonBody(StrictSerializer):
     reason = serializers.CharField(max_length=2000)
 
 
-class CleanupQuery(serializers.Serializer[Any]):
+class CleanupQuery(StrictSerializer):
     """The age in days from which finished entries are removed."""
 
     days = serializers.IntegerField(min_value=0, max_value=36_500, default=30)

@@ -349,3 +349,24 @@ class TestShortenedIds:
         assert (cancelled["job_id"], cancelled["status"]) == (job.pk, "cancelled")
         assert as_alice.post(f"{JOBS}/{job.pk[:12]}/retry").status_code == 201
         assert as_alice.delete(f"{JOBS}/{job.pk[:12]}").json()["job_id"] == job.pk
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(JOBS, "/api/cloud/metrics", "/api/cloud/uploads", "/api/queue", "/api/approvals"),
+        *("POST /api/cloud/jobs/sync", "POST /api/cloud/jobs/submit", "POST /api/queue/cleanup"),
+    ],
+)
+def test_an_unknown_parameter_is_refused_as_an_unknown_field_is(as_alice: APIClient, address: str) -> None:
+    method, _, path = address.rpartition(" ")
+    ask = as_alice.post if method == "POST" else as_alice.get
+    refused = ask(f"{path}?limti=3")
+    assert refused.status_code == 400
+    assert "limti: Unknown field. Known are:" in refused.json()["detail"]
+
+
+def test_a_log_is_not_read_from_its_beginning_for_a_misspelled_place(as_alice: APIClient, make_job: MakeJob) -> None:
+    job = make_job(status="completed")
+    assert as_alice.get(f"{JOBS}/{job.pk}/logs?form=5").status_code == 400
+    assert as_alice.get(f"{JOBS}/{job.pk}/logs?since=0&tail=3").status_code == 200
