@@ -11,7 +11,6 @@ from rest_framework.exceptions import ValidationError
 from approvals.intake import SubmissionRequest
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
-from jobs.config_checks import objections_to, remarks_on
 from jobs.configs.reading import read_config
 from jobs.configs.secrets import CONFIG_COLUMNS, SECRET_COLUMNS, Sealed, unsealed_columns
 from jobs.configs.store import find_config
@@ -20,6 +19,7 @@ from jobs.datasets.store import has_upload
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.permissions import choose_organization
 from jobs.providers import get_provider
+from jobs.providers.inspection import objections_to, remarks_on
 from jobs.validators import is_plain_name
 from queueing.waiting.obstacles import obstacles_at
 

@@ -28,13 +28,13 @@ from jobs.api.config_serializers import (
     StoredConfigSerializer,
     ValidationSerializer,
 )
-from jobs.config_checks import objections_to, remarks_on
 from jobs.configs.secrets import unsealed_columns
 from jobs.configs.store import MaskedError, find_config, remove_config, store_config, visible_configs
 from jobs.models import ProviderConfig, TrainingConfig
 from jobs.permissions import AnyUser, can_submit, choose_organization, is_superuser
 from jobs.providers import NAMES, get_provider
 from jobs.providers.base import ProviderError
+from jobs.providers.inspection import objections_to, remarks_on
 from jobs.providers.settings import change_settings
 from jobs.validators import NAME_LIMIT, plain_name
 
