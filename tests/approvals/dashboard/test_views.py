@@ -171,3 +171,15 @@ def test_more_requests_cost_no_more_queries(hold: Hold, bob: User) -> None:
             hold()
         asked.append(queries_of(client, "/approvals"))
     assert asked[0] == asked[1]
+
+
+def test_who_decides_nothing_is_not_told_that_nothing_is_pending(
+    hold: Hold, acme: Organization, bob: User, charlie: User
+) -> None:
+    hold()
+    viewer = make_user("vera", acme, Role.VIEWER)
+    page = get(viewer)
+    assert "Nothing of yours is pending" in page and "Nothing of yours has been decided yet" in page
+    assert "shown to those who decide" in page
+    assert "Nothing is pending" in get(charlie), "an admin of another organization, where nothing is"
+    assert "is pending" not in get(bob)
