@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from django.db import Error, connection, transaction
 
@@ -13,6 +15,8 @@ from cloudtrain_site.database.failures import BUSY, FULL, NOT_WRITABLE, Failure,
 
 #: The answer holds for this long, in each process.
 PROBE_SECONDS = 3.0
+#: A job and what belongs to it may need as much.
+MIN_FREE_BYTES = 2_000_000
 #: A probe must not wait for a long writer as others do: a database that somebody writes to can be written to.
 SQLITE_WAIT_MS = 100
 
@@ -44,6 +48,8 @@ def forget_last_probe() -> None:
 
 
 def _try_to_write() -> Failure | None:
+    if connection.vendor == "sqlite" and _has_no_room(Path(connection.settings_dict["NAME"])):
+        return FULL
     try:
         _write_to_sqlite() if connection.vendor == "sqlite" else _write_and_roll_back()
     except Error as error:
@@ -55,8 +61,17 @@ def _try_to_write() -> Failure | None:
     return None
 
 
+def _has_no_room(file: Path) -> bool:
+    """Whether the file's disk is full. A page may still have room in the files beside it, which keep some for later."""
+    try:
+        disk = os.statvfs(file)
+    except OSError:
+        return False  # the write says what is wrong
+    return disk.f_bavail * disk.f_frsize < MIN_FREE_BYTES
+
+
 def _write_to_sqlite() -> None:
-    """Commit one page: only the commit finds that the disk is full. No table has the number, and nobody reads it."""
+    """Commit one page: only the commit finds that a quota is used up. No table has the number, and nobody reads it."""
     with _short_wait(), connection.cursor() as cursor:
         cursor.execute("PRAGMA user_version = 1")
 

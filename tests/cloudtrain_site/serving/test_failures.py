@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,6 +125,19 @@ class TestReadOnly:
 @pytest.mark.django_db
 def test_ready_when_it_can_be_written(probed_anew: None) -> None:
     assert Client().get(READY).json() == {"status": "ready"}
+
+
+@pytest.mark.sqlite
+@pytest.mark.django_db
+def test_not_ready_on_a_disk_whose_last_pages_are_left(probed_anew: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page may still be written there, for SQLite keeps some for later; a job may not."""
+    disk = SimpleNamespace(f_bavail=100, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda _: disk)
+    ready = Client().get(READY)
+    assert (ready.status_code, ready.json()) == (503, {"status": "the disk is full"})
+    disk.f_bavail = 1000
+    forget_last_probe()
+    assert Client().get(READY).status_code == 200
 
 
 @pytest.mark.sqlite
