@@ -15,7 +15,7 @@ from django.template.response import TemplateResponse
 from cloudtrain_site.database.beginnings import beginning
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
-from jobs.admin import report
+from jobs.admin.pages import report
 from jobs.admin_base import OfJobAdmin, SuperuserAdmin
 from jobs.providers import NAMES
 from queueing import claims, operations, passes

@@ -28,7 +28,7 @@ from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import current_user
 from cloudtrain_site.events.store import current_number
 from cloudtrain_site.states import Source
-from jobs.admin import as_json
+from jobs.admin.pages import as_json
 from jobs.admin_base import OfJobAdmin, remembered
 from jobs.permissions import organizations_of
 from jobs.roles import MANAGERS

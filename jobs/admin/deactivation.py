@@ -29,7 +29,7 @@ class DeactivatesAdmin(admin.ModelAdmin[M], Generic[M]):
     instead: ClassVar[str]
     instead_means: ClassVar[str]
 
-    def deactivate(self, request: HttpRequest, row: M) -> str:
+    def deactivate(self, request: HttpRequest, obj: M) -> str:
         """Do it. Returns why it can't be done; empty: it is done."""
         raise NotImplementedError
 
@@ -82,12 +82,12 @@ class DeactivatesUsers(DeactivatesAdmin[User]):
         "stays on record. Jobs that run go on. It can be taken back."
     )
 
-    def deactivate(self, request: HttpRequest, row: User) -> str:
+    def deactivate(self, request: HttpRequest, obj: User) -> str:
         """End the user's access. Nobody ends their own."""
-        if row.pk == request.user.pk:
+        if obj.pk == request.user.pk:
             return "You can't deactivate yourself."
-        row.is_active = False
-        row.save(update_fields=["is_active"])
+        obj.is_active = False
+        obj.save(update_fields=["is_active"])
         return ""
 
 
@@ -98,11 +98,11 @@ class DeactivatesOrganizations(DeactivatesAdmin[Organization]):
         "stay on record. It can be taken back by adding members."
     )
 
-    def deactivate(self, request: HttpRequest, row: Organization) -> str:
+    def deactivate(self, request: HttpRequest, obj: Organization) -> str:
         """End all memberships, once nothing waits or runs that its members should look after."""
-        active = row.jobs.filter(status__in=ACTIVE).count()
+        active = obj.jobs.filter(status__in=ACTIVE).count()
         if active:
             jobs, them = ("1 job", "it") if active == 1 else (f"{active} jobs", "them")
-            return f"{row} has {jobs} that did not end yet: cancel {them} first."
-        row.memberships.all().delete()
+            return f"{obj} has {jobs} that did not end yet: cancel {them} first."
+        obj.memberships.all().delete()
         return ""

@@ -15,7 +15,7 @@ from django.utils import timezone
 from cloudtrain_site.limits import streams
 from cloudtrain_site.limits.uses import note_refusal
 from cloudtrain_site.models import ApiKey
-from jobs.admin import PlainUserAdmin
+from jobs.admin.pages import PlainUserAdmin
 from jobs.models import DatasetUpload, Job, Organization
 from tests.limits import SetLimits
 

@@ -24,10 +24,9 @@ from cloudtrain_site.limits.uses import refused_lately
 from cloudtrain_site.models import ApiKey, LimitUse
 from cloudtrain_site.redaction import mask_secrets
 from cloudtrain_site.states import Actor, Source
-from jobs import admin as key_admin  # noqa: F401 - register what they are about
 from jobs import lifecycle
+from jobs.admin.deactivation import DeactivatesOrganizations, DeactivatesUsers
 from jobs.admin_base import OfJobAdmin, PlainNamesAdmin, SuperuserAdmin
-from jobs.admin_deactivation import DeactivatesOrganizations, DeactivatesUsers
 from jobs.configs.store import MaskedError, columns_for
 from jobs.datasets import admin as upload_admin  # noqa: F401 - register what they are about
 from jobs.limits import at_a_limit, with_counts

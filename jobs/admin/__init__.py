@@ -1,0 +1,7 @@
+"""The jobs' part of Django's admin. Importing a module registers its pages."""
+
+from __future__ import annotations
+
+from jobs.admin import pages
+
+__all__ = ["pages"]
