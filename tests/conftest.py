@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from hypothesis import HealthCheck, settings
 from rest_framework.test import APIClient
 
 from approvals.models import ApprovalRule
@@ -16,6 +17,10 @@ from queueing.models import QueueState
 from tests import factories
 from tests.limits import set_limits  # noqa: F401
 from tests.web import web_server  # noqa: F401
+
+# Beside others on two cores an example may take any time.
+settings.register_profile("cloudtrain", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("cloudtrain")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.configs.reading import (
@@ -202,7 +202,7 @@ CONFIGS = st.tuples(st.dictionaries(KEYS, VALUES, max_size=5), st.one_of(st.just
 )
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(config=CONFIGS)
 def test_the_sample_trainer_makes_what_the_reading_says(
     config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
