@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from collections import defaultdict
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,6 +36,10 @@ class Shelf:
     @property
     def is_closed(self) -> bool:
         return False
+
+    @cached_property
+    def width(self) -> int:
+        return 1
 
 
 def kept(rows):
@@ -95,22 +101,26 @@ def test_declarations_logs_and_words_stay() -> None:
 
 def imported(name: str, source: str) -> Any:
     module = ModuleType(name)
-    module.__dict__["logger"] = pytest.importorskip("logging").getLogger("mutants")
+    module.__dict__.update(logger=logging.getLogger("mutants"), cached_property=cached_property)
     exec(compile(source, name, "exec"), vars(module))
     return module
 
 
 @pytest.mark.parametrize(
     ("function", "wanted", "result"),
-    [("Shelf.room", "self.size - taken -> (self.size + taken)", 7), ("Shelf.is_closed", "False -> True", 0)],
+    [
+        ("Shelf.room", "self.size - taken -> (self.size + taken)", (7, 1)),
+        ("Shelf.is_closed", "False -> True", (0, 1)),
+        ("Shelf.width", "1 -> 2", (3, 2)),
+    ],
 )
-def test_a_mutant_is_put_into_the_function_that_is_there(function: str, wanted: str, result: int) -> None:
+def test_a_mutant_is_put_into_the_function_that_is_there(function: str, wanted: str, result: tuple[int, int]) -> None:
     shelves = imported("shelves", SOURCE)
     shelf = shelves.Shelf()
-    assert shelf.room(2) == 3
+    assert (shelf.room(2), shelves.Shelf().width) == (3, 1)
     (mutant,) = [one for one in mutants_of(SOURCE) if (one.function, one.change) == (function, wanted)]
     change(shelves, SOURCE, mutant)
-    assert shelf.room(2) == result
+    assert (shelf.room(2), shelf.width) == result
 
 
 def test_a_constant_is_changed_wherever_it_was_imported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.management import call_command
 from django.utils import timezone
 from django_q.models import OrmQ
 
 from approvals import decisions, expiry
-from approvals.intake import Outcome
-from approvals.models import ApprovalRequest
+from approvals.intake import Outcome, SubmissionRequest, submit
+from approvals.models import ApprovalRequest, ApprovalRule, Notice
 from approvals.reviewers import decision_objection
 from cloudtrain_site.states import SYSTEM, Actor, Source
 from jobs import lifecycle
-from jobs.models import Job, JobEvent
+from jobs.models import Job, JobEvent, Organization
+from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry, QueueState
 from queueing.statuses import EntryStatus
 from tests.events import told
+from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -62,6 +65,67 @@ def test_an_approved_job_does_not_wait_for_the_next_tick(
         "approvals.tasks.send_notices",
         "queueing.tasks.run_pass",
     ]
+
+
+def test_each_decision_is_mailed_and_a_withdrawal_is_not(
+    submission_request: Callable[..., SubmissionRequest],
+    first_job_rule: ApprovalRule,
+    bob: User,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    approved, rejected, cancelled = (_requested(submission_request) for _ in range(3))
+    OrmQ.objects.all().delete()
+    with django_capture_on_commit_callbacks(execute=True):
+        assert reject(rejected, bob)
+    assert "approvals.tasks.send_notices" in [task.func() for task in OrmQ.objects.all()]
+    assert approve(approved, bob)
+    assert decisions.cancel(cancelled, actor=Actor(name="alice"), source=Source.API)
+    told_of = Notice.objects.filter(kind=Notice.Kind.DECIDED).values_list("request", flat=True)
+    assert sorted(told_of) == [approved.pk, rejected.pk]
+
+
+def _requested(submission_request: Callable[..., SubmissionRequest]) -> ApprovalRequest:
+    submit(submission_request())
+    return ApprovalRequest.objects.select_related("job").latest("id")
+
+
+@pytest.mark.parametrize(("notes", "reason"), [("fine", "fine"), ("", "approved")])
+def test_the_queue_says_why_the_job_goes_on(request_: ApprovalRequest, bob: User, notes: str, reason: str) -> None:
+    assert decisions.approve(request_, user=bob, source=Source.ADMIN, notes=notes)
+    assert JobEvent.objects.get(subject="queue_entry", new="pending").reason == reason
+
+
+def test_what_is_not_due_does_not_expire(request_: ApprovalRequest) -> None:
+    assert not decisions.expire(request_, source=Source.LOOP)
+    assert not decisions.expire_when_due(request_, Source.LOOP)
+    assert state()[0] == "pending"
+
+
+def test_an_approval_is_not_withdrawn_when_the_job_ends(request_: ApprovalRequest, bob: User) -> None:
+    assert approve(request_, bob)
+    assert not decisions.withdraw(request_, actor=SYSTEM, source=Source.LOOP)
+    assert not decisions.cancel(request_, actor=SYSTEM, source=Source.LOOP)
+    assert state() == ("approved", EntryStatus.PENDING, JobStatus.PENDING)
+
+
+def test_what_is_still_pending_says_to_whom_it_waits(
+    submission_request: Callable[..., SubmissionRequest],
+    first_job_rule: ApprovalRule,
+    alice: User,
+    bob: User,
+    acme: Organization,
+) -> None:
+    first_job_rule.approvals_needed = 2
+    first_job_rule.save()
+    request, _ = _requested(submission_request), _requested(submission_request)
+    assert approve(request, bob)
+    carol = make_user("carol", acme, Role.LEAD)
+    still = "The request is still pending."
+    assert [decisions.outcome_message(request, user) for user in (None, AnonymousUser(), carol)] == [still] * 3
+    assert decisions.outcome_message(request, bob).startswith("You approved it already at ")
+    assert (
+        decisions.outcome_message(request, alice) == "Only leads and admins of the organization decide about its jobs."
+    )
 
 
 def test_a_rejection_that_comes_too_late_is_none(request_: ApprovalRequest, bob: User) -> None:

@@ -35,7 +35,8 @@ MODULES = {
         ("tests/jobs/sync", "tests/jobs/providers/replicate/test_sync.py", "tests/jobs/webhooks"),
     ),
     "jobs/webhooks/inbox.py": Nearby(
-        ("tests/jobs/webhooks/test_inbox.py",), ("tests/jobs/webhooks", "tests/jobs/test_no_secret_in_clear.py")
+        ("tests/jobs/webhooks/test_bursts.py", "tests/jobs/webhooks/test_inbox.py"),
+        ("tests/jobs/webhooks", "tests/jobs/test_no_secret_in_clear.py"),
     ),
     "jobs/webhooks/signatures.py": Nearby(
         ("tests/jobs/webhooks/test_signatures.py",), ("tests/jobs/webhooks/test_views.py",)
@@ -62,7 +63,10 @@ MODULES = {
         ("tests/cloudtrain_site/events",),
     ),
     "jobs/providers/progress.py": Nearby(
-        ("tests/jobs/providers/test_progress.py", "tests/jobs/providers/test_trainers_logs.py"),
+        (
+            *("tests/jobs/providers/test_which_bar.py", "tests/jobs/providers/test_progress.py"),
+            "tests/jobs/providers/test_trainers_logs.py",
+        ),
         ("tests/jobs/test_curves.py",),
     ),
     "approvals/rules/evaluation.py": Nearby(

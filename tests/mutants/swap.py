@@ -32,7 +32,7 @@ def _inner(code: CodeType, name: str) -> CodeType:
 
 def _function_of(found: Any) -> FunctionType | None:
     """Return the function below its decorators."""
-    for name in ("__func__", "fget"):
+    for name in ("__func__", "fget", "func"):
         found = getattr(found, name, None) or found
     found = inspect.unwrap(found) if callable(found) else found
     return found if isinstance(found, FunctionType) else None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from jobs.costs.estimates import Price, cost_of, dollars, price_of, priced
+from jobs.costs.estimates import Price, Range, cost_of, dollars, estimate, price_of, priced
 from jobs.models import ProviderConfig
 from jobs.providers.base import Snapshot
 from jobs.statuses import JobStatus
@@ -66,6 +66,13 @@ def test_a_price_is_that_of_the_hardware() -> None:
     told = A_CENT.as_metadata(12.34567)
     assert told == {"hardware": "h100", "usd_per_second": 0.01, "seconds": 12.346, "as_of": "2026-01-02"}
     assert Price("h100", Decimal(0), None).as_metadata(1)["as_of"] is None
+
+
+@pytest.mark.django_db
+def test_an_operators_figure_of_less_than_a_second_counts_as_it_is() -> None:
+    config = ProviderConfig(name="replicate", cost_per_second={"h100": 0.01}, seconds_per_step=0.5)
+    found = estimate(config, {"max_train_steps": 100}, "h100")
+    assert (found.seconds, found.cost) == (Range(50.0, 50.0), Range(Decimal("0.5"), Decimal("0.5")))
 
 
 def test_a_found_training_says_how_its_cost_came_about_once_it_has_ended() -> None:
