@@ -67,6 +67,17 @@ def test_an_approved_job_does_not_wait_for_the_next_tick(
     ]
 
 
+def test_a_stale_copy_decides_nothing_though_another_request_is_open(
+    submission_request: Callable[..., SubmissionRequest], first_job_rule: ApprovalRule, bob: User
+) -> None:
+    request, _ = _requested(submission_request), _requested(submission_request)
+    stale = ApprovalRequest.objects.select_related("job").get(pk=request.pk)
+    assert decisions.cancel(request, actor=SYSTEM, source=Source.API)
+    assert not approve(stale, bob)
+    assert not reject(stale, bob)
+    assert not stale.decisions.exists()
+
+
 def test_each_decision_is_mailed_and_a_withdrawal_is_not(
     submission_request: Callable[..., SubmissionRequest],
     first_job_rule: ApprovalRule,

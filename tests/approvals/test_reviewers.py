@@ -101,6 +101,32 @@ def test_who_is_not_active_decides_nothing(held_by: Callable[..., ApprovalReques
     assert reviewers.reviewer_objection(bob, request) is not None
 
 
+def test_nobody_decides_what_has_all_its_approvals(held_by: Callable[..., ApprovalRequest], bob: User) -> None:
+    request = held_by()
+    assert list(reviewers.eligible(request)) == [bob]
+    Requirement.objects.update(approvals_given=F("approvals_needed"))
+    request = ApprovalRequest.objects.get()
+    assert (decidable(bob), awaiting(bob), list(reviewers.eligible(request))) == ([], [], [])
+    assert chosen(reviewers.reviewed_by(bob)) == [request.pk]
+
+
+def test_the_first_user_is_neither_nobody_nor_a_requester_who_is_gone(
+    held_by: Callable[..., ApprovalRequest], acme: Organization
+) -> None:
+    """An anonymous user has no id, and a request may have no requester; the id 1 is somebody's."""
+    request = held_by()
+    first = User.objects.filter(pk=1).first() or User.objects.create(pk=1, username="first")
+    Membership.objects.update_or_create(user=first, organization=acme, defaults={"role": Role.ADMIN})
+    ApprovalRequest.objects.update(requested_by=None)
+    request.refresh_from_db()
+    nobody = AnonymousUser()
+    assert first in reviewers.eligible(request)
+    assert (awaiting(first), awaiting(nobody)) == ([request.pk], [])
+    assert reviewers.reviewer_objection(first, request) is None
+    assert reviewers.reviewer_objection(nobody, request) is not None
+    assert chosen(reviewers.reviewed_by(nobody)) == decidable(nobody) == []
+
+
 def test_who_has_approved_is_not_asked_again(
     held_by: Callable[..., ApprovalRequest], bob: User, ada: User, root: User
 ) -> None:

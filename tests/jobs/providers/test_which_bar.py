@@ -35,6 +35,9 @@ def named(step: int, total: int, more: str = "") -> str:
         (named(10, 10) + bar(2, 50), 2, 50),
         (named(10, 10) + bar(2, 5), 10, 10),
         (named(5, 10) + bar(2, 50), 5, 10),
+        # One that shows a learning rate gives its place to none that shows none.
+        (bar(10, 10, LR) + bar(2, 50), 10, 10),
+        (bar(10, 10, LR) + named(2, 50), 10, 10),
         # However many of one bar there are: also where the learning rate is shown now and then alone.
         (bar(5, 50, LR) + bar(6, 50) + bar(7, 50) + bar(1, 2000), 7, 50),
     ],
