@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from django_q.models import OrmQ
 
 from jobs.configs.secrets import sealed_columns
@@ -96,3 +98,51 @@ def test_either_the_error_or_the_log_is_searched_for_the_jobs_own_secrets(
     row = WebhookDelivery.objects.get()
     assert "plain-words" not in f"{row.payload}{row.log}"
     assert "***" in f"{row.payload}{row.log}"
+
+
+def test_without_a_burst_no_task_is_requested(clock: SimpleNamespace, db: None) -> None:
+    inbox.after_burst()
+    assert tasks() == []
+
+
+def test_what_fails_as_a_whole_is_told_to_each_and_takes_no_earlier_error_away(
+    secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = [incoming(b"{}", secret, f"msg_{number}") for number in range(2)]
+    batch[1].error = LookupError("its own")
+
+    def crash(batch: Any) -> None:
+        raise RuntimeError("the database is away")
+
+    monkeypatch.setattr(inbox, "_process", crash)
+    inbox.process_batch(batch)
+    assert [repr(one.error) for one in batch] == ["RuntimeError('the database is away')", "LookupError('its own')"]
+
+
+def test_a_delivery_that_comes_twice_in_one_batch_is_one(
+    clock: SimpleNamespace, secret: str, make_job: MakeJob
+) -> None:
+    job = make_job(provider="replicate", external_id="x-1")
+    inbox.process_batch([incoming(body_of(job), secret, "msg_1") for _ in range(2)])
+    assert WebhookDelivery.objects.values_list("delivery_id", "repeats").get() == ("msg_1", 1)
+
+
+def test_refusals_are_counted_by_the_hour_and_good_deliveries_are_none(
+    secret: str, db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "MAX_REFUSALS_PER_HOUR", 1)
+    WebhookDelivery.objects.create(provider="replicate", verdict="accepted")
+    WebhookDelivery.objects.create(
+        provider="replicate", verdict="forged", received_at=timezone.now() - timedelta(minutes=61)
+    )
+    for _ in range(3):
+        inbox.process_batch([inbox.IncomingDelivery(inbox.WebhookRequest({}, b"{}", "127.0.0.1"))])
+    assert WebhookDelivery.objects.filter(verdict="forged").count() == 2
+
+
+def test_the_secrets_of_another_providers_job_are_none_of_this_ones(
+    clock: SimpleNamespace, secret: str, make_job: MakeJob
+) -> None:
+    job = make_job(provider="local", external_id="x-1", **sealed_columns(config={"hub_token": "plain-words-as-secret"}))
+    inbox.process_batch([incoming(body_of(job, "failed", error="plain-words-as-secret"), secret, "msg_1")])
+    assert "plain-words-as-secret" in str(WebhookDelivery.objects.get().payload)
