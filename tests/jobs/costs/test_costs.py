@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from jobs.configs.reading import read_config
 from jobs.costs.estimates import Price, Range, cost_of, dollars, estimate, price_of, priced
+from jobs.costs.pace import kind_of
 from jobs.models import ProviderConfig
 from jobs.providers.base import Snapshot
 from jobs.statuses import JobStatus
+from tests.factories import make_job
 
 A_CENT = Price("h100", Decimal("0.01"), date(2026, 1, 2))
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -73,6 +76,23 @@ def test_an_operators_figure_of_less_than_a_second_counts_as_it_is() -> None:
     config = ProviderConfig(name="replicate", cost_per_second={"h100": 0.01}, seconds_per_step=0.5)
     found = estimate(config, {"max_train_steps": 100}, "h100")
     assert (found.seconds, found.cost) == (Range(50.0, 50.0), Range(Decimal("0.5"), Decimal("0.5")))
+
+
+@pytest.mark.django_db
+def test_what_costs_more_than_can_be_stored_at_worst_is_not_known() -> None:
+    config = ProviderConfig(name="replicate", cost_per_second={"h100": 999_999}, seconds_per_step=1.0)
+    assert estimate(config, {"max_train_steps": 100}, "h100").cost == Range(Decimal(99_999_900), Decimal(99_999_900))
+    for pace in (1.0, 2.0):
+        make_job(
+            provider="replicate",
+            hardware_profile="h100",
+            status=JobStatus.COMPLETED,
+            training_kind=kind_of(read_config({"max_train_steps": 100})),
+            seconds_per_step=pace,
+        )
+    found = estimate(config, {"max_train_steps": 100}, "h100")
+    assert (found.seconds, found.cost) == (Range(100.0, 200.0), None)
+    assert (found.highest_cost, found.lowest_cost, found.doubt) == (None, None, "it is more than can be stored.")
 
 
 def test_a_found_training_says_how_its_cost_came_about_once_it_has_ended() -> None:
