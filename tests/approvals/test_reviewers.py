@@ -117,14 +117,47 @@ def test_the_first_user_is_neither_nobody_nor_a_requester_who_is_gone(
     request = held_by()
     first = User.objects.filter(pk=1).first() or User.objects.create(pk=1, username="first")
     Membership.objects.update_or_create(user=first, organization=acme, defaults={"role": Role.ADMIN})
+    nobody = AnonymousUser()
+    assert reviewers.reviewer_objection(nobody, request) is not None
     ApprovalRequest.objects.update(requested_by=None)
     request.refresh_from_db()
-    nobody = AnonymousUser()
     assert first in reviewers.eligible(request)
     assert (awaiting(first), awaiting(nobody)) == ([request.pk], [])
     assert reviewers.reviewer_objection(first, request) is None
-    assert reviewers.reviewer_objection(nobody, request) is not None
     assert chosen(reviewers.reviewed_by(nobody)) == decidable(nobody) == []
+
+
+def test_a_superuser_decides_for_a_group_and_ones_own_goes_by_its_own_rules(
+    held_by: Callable[..., ApprovalRequest], bob: User, root: User
+) -> None:
+    allowed = held_by(user=bob, self_approval=True)
+    for_group = held_by(user=bob, reviewer_group=Group.objects.create(name="safety"))
+    assert decidable(root) == awaiting(root) == [allowed.pk, for_group.pk]
+    assert decidable(bob) == awaiting(bob) == [allowed.pk]
+
+
+def test_a_reviewer_is_needed_until_all_that_they_review_is_met(
+    held_by: Callable[..., ApprovalRequest], bob: User, ada: User
+) -> None:
+    request = held_by()
+    assert reviewers.reviewer_objection(ada, request) is None
+    first = request.requirements.get()
+    Requirement.objects.create(
+        request=request,
+        position=1,
+        rule_name="further",
+        reason="r",
+        reviewer_role=Role.ADMIN,
+        approvals_needed=1,
+        self_approval=False,
+        expires_after_hours=1,
+    )
+    Requirement.objects.filter(pk=first.pk).update(approvals_given=1)
+    request = ApprovalRequest.objects.get()
+    assert reviewers.reviewer_objection(ada, request) is None
+    assert reviewers.reviewer_objection(bob, request) == "It needs no approval of yours: it waits for admins."
+    assert decisions.reject(request, user=ada, source=Source.API, notes="no")
+    assert reviewers.reviewer_objection(bob, request) is None
 
 
 def test_who_has_approved_is_not_asked_again(
