@@ -127,6 +127,39 @@ def test_the_first_user_is_neither_nobody_nor_a_requester_who_is_gone(
     assert chosen(reviewers.reviewed_by(nobody)) == decidable(nobody) == []
 
 
+def test_each_request_goes_by_its_own_requirements_and_decisions(
+    held_by: Callable[..., ApprovalRequest], acme: Organization, bob: User, ada: User
+) -> None:
+    safety, budget = Group.objects.create(name="safety"), Group.objects.create(name="budget")
+    make_user("vera", acme, Role.VIEWER).groups.add(safety)
+    bob.groups.add(budget)
+    for_leads, for_two, for_admins = held_by(), held_by(approvals_needed=2), held_by(reviewer_role=Role.ADMIN)
+    for_safety, for_budget = held_by(reviewer_group=safety), held_by(reviewer_group=budget)
+    assert decidable(bob) == awaiting(bob) == [for_leads.pk, for_two.pk, for_budget.pk]
+    assert decisions.approve(for_two, user=bob, source=Source.API)
+    assert awaiting(bob) == [for_leads.pk, for_budget.pk]
+    assert decidable(ada) == awaiting(ada) == [for_leads.pk, for_two.pk, for_admins.pk]
+    assert [request.pk for request in (for_safety, for_budget) if reviewers.reviewer_objection(ada, request)] == [
+        for_safety.pk,
+        for_budget.pk,
+    ]
+
+
+def test_a_request_of_no_organization_is_for_superusers_alone(
+    held_by: Callable[..., ApprovalRequest], acme: Organization, bob: User, root: User
+) -> None:
+    """The organization with the id 1 is somebody's."""
+    request = held_by()
+    if acme.pk != 1:
+        first = Organization.objects.create(pk=1, name="first")
+        Membership.objects.create(user=bob, organization=first, role=Role.LEAD)
+    ApprovalRequest.objects.update(organization=None)
+    request.refresh_from_db()
+    assert (decidable(bob), awaiting(bob)) == ([], [])
+    assert reviewers.reviewer_objection(bob, request) is not None
+    assert reviewers.decision_objection(root, request) is None
+
+
 def test_a_superuser_decides_for_a_group_and_ones_own_goes_by_its_own_rules(
     held_by: Callable[..., ApprovalRequest], bob: User, root: User
 ) -> None:
