@@ -17,7 +17,7 @@ from jobs import lifecycle, providers
 from jobs.models import Job
 from jobs.providers.base import ProviderError, Snapshot, TrainingSpec
 from jobs.statuses import JobStatus
-from queueing import claims, dispatch
+from queueing import claims, dispatch, extensions
 from queueing.models import QueueEntry, QueueState
 from queueing.statuses import EntryStatus
 from tests.providers import ScriptedProvider
@@ -137,6 +137,23 @@ def test_a_job_that_is_cancelled_while_it_is_claimed_is_no_error(
     assert dispatch.run_pass() == 0
     assert (scripted.specs, entry_statuses()) == ([], ["cancelled"])
     assert "Dispatch failed" not in caplog.text
+
+
+def test_a_job_that_a_guard_selects_is_checked_by_it_in_a_pass_too(
+    enqueue: Enqueue, scripted: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guarded, free = enqueue().job, enqueue().job
+    monkeypatch.setattr(extensions, "guarded_jobs", lambda job_ids: {guarded.pk})
+    monkeypatch.setattr(extensions, "guards_allow", lambda entry, job: job.pk != guarded.pk)
+    assert dispatch.run_pass() == 1
+    assert [spec.job_id for spec in scripted.specs] == [free.pk]
+    assert Job.objects.get(pk=guarded.pk).submission_marker is None
+
+
+def test_a_job_whose_secrets_cannot_be_opened_fails_at_once(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    enqueue(sealed="not what was sealed")
+    assert dispatch.run_pass() == 0
+    assert (scripted.specs, entry_statuses(), Job.objects.get().status) == ([], ["failed"], "failed")
 
 
 class TestWithdrawing:
