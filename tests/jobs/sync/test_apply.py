@@ -252,7 +252,7 @@ def test_browsers_are_told_what_running_jobs_cost_by_now(
 ) -> None:
     jobs = [make(external_id=f"x-{number}") for number in range(20)]
     answers = {job: Snapshot(job.external_id or "", RUNNING, billed_seconds=30.0) for job in jobs}
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(11):
         applied(dict(answers), replicate_config)
     told = events()
     assert {event["job_id"] for event in told} == {job.pk for job in jobs}
