@@ -16,10 +16,10 @@ from django.utils import timezone
 from approvals.statuses import ALLOWED, RequestStatus, Verdict
 from cloudtrain_site.database.beginnings import beginning
 from cloudtrain_site.events.publish import Event, publish
+from cloudtrain_site.names import readable_name
 from cloudtrain_site.states import Change, Source, Stateful
 from jobs.models import Job, Organization, record_in_history
 from jobs.roles import Role
-from jobs.validators import plain_name
 
 DEFAULT_HOURS = 24
 #: A year: a deadline further off is a typing mistake.
@@ -36,7 +36,7 @@ NO_CRITERION = "Set at least one criterion: a rule without any would hold every 
 class ApprovalRule(models.Model):
     """A rule. It holds each submission that meets all of its criteria, until its reviewers approve."""
 
-    name = models.CharField(max_length=100, validators=[plain_name])
+    name = models.CharField(max_length=100, validators=[readable_name])
     enabled = models.BooleanField(default=True, help_text="A rule that is not enabled holds nothing.")
     priority = models.IntegerField(
         default=100,

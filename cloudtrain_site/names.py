@@ -30,10 +30,22 @@ _PICTURE_SIGN = "\ufe0f"
 
 
 def plain_name(text: str) -> None:
+    """Raises ValidationError for a name that can't be a part of an address, telling the character and its place.
+
+    It must be a `readable_name` without slashes.
+    """
+    _refuse_first(text, _refused_places(text), "control characters or slashes")
+
+
+def readable_name(text: str) -> None:
     """Raises ValidationError for a name that reads differently from what it is, telling the character and its place."""
-    for place in _refused_places(text):
+    _refuse_first(text, _unreadable_places(text), "control characters")
+
+
+def _refuse_first(text: str, places: Iterator[int], refused: str) -> None:
+    for place in places:
         raise ValidationError(
-            f"A name may not contain control characters or slashes, nor characters that can't be seen: "
+            f"A name may not contain {refused}, nor characters that can't be seen: "
             f"character {place + 1} is {_described(text[place])}.",
             code="invalid_name",
         )
@@ -51,8 +63,13 @@ def made_plain(text: str) -> str:
 
 
 def _refused_places(text: str) -> Iterator[int]:
+    unreadable = set(_unreadable_places(text))
+    return (place for place, character in enumerate(text) if character in "/\\" or place in unreadable)
+
+
+def _unreadable_places(text: str) -> Iterator[int]:
     for place, character in enumerate(text):
-        if character in "/\\" or (_is_unseen(character) and not _is_spelling(text, place)):
+        if _is_unseen(character) and not _is_spelling(text, place):
             yield place
 
 

@@ -11,9 +11,9 @@ from approvals.models import MAX_EXPIRY_HOURS, MAX_GLOB_CHARS, ApprovalRule
 from approvals.reviewers import who_decides
 from approvals.rules.backtest import BackTest, HeldJob
 from cloudtrain_site.api import StrictSerializer
+from cloudtrain_site.names import readable_name
 from jobs.api.serializers import SubmitBody
 from jobs.roles import Role
-from jobs.validators import plain_name
 
 
 class ConditionBody(StrictSerializer):
@@ -45,8 +45,8 @@ NO_CONDITION: dict[str, Any] = {
 class RuleBody(StrictSerializer):
     """A rule to store. A change keeps the fields that it leaves out, but replaces the whole condition."""
 
-    type = serializers.CharField(max_length=100, required=False, validators=[plain_name])
-    name = serializers.CharField(max_length=100, required=False, validators=[plain_name])
+    type = serializers.CharField(max_length=100, required=False, validators=[readable_name])
+    name = serializers.CharField(max_length=100, required=False, validators=[readable_name])
     condition = ConditionBody(required=False)
     enabled = serializers.BooleanField(required=False)
     priority = serializers.IntegerField(min_value=-(2**31), max_value=2**31 - 1, required=False)

@@ -4,7 +4,7 @@ import django.core.validators
 import django.db.models.deletion
 from django.db import migrations, models
 
-import jobs.validators
+import cloudtrain_site.names
 
 BATCH = 500
 #: What moves from a request to its requirement and back.
@@ -188,7 +188,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='approvalrule',
             name='name',
-            field=models.CharField(max_length=100, validators=[jobs.validators.plain_name]),
+            field=models.CharField(max_length=100, validators=[cloudtrain_site.names.readable_name]),
         ),
         migrations.AlterField(
             model_name='approvalrule',

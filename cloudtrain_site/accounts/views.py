@@ -21,7 +21,7 @@ from cloudtrain_site.api import StrictSerializer, SuccessField, UtcField, checke
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.extensions import mail_kinds
 from cloudtrain_site.models import ApiKey
-from cloudtrain_site.names import plain_name
+from cloudtrain_site.names import readable_name
 
 MAX_LIFETIME_DAYS = 3650
 
@@ -68,7 +68,7 @@ class RevokedKeySerializer(serializers.Serializer[Any]):
 class NewKeyBody(StrictSerializer):
     """The purpose and the lifetime of a new key."""
 
-    name = serializers.CharField(max_length=100, validators=[plain_name])
+    name = serializers.CharField(max_length=100, validators=[readable_name])
     days = serializers.IntegerField(min_value=1, max_value=MAX_LIFETIME_DAYS, default=365)
 
 

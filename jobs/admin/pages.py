@@ -22,6 +22,7 @@ from cloudtrain_site.accounts.api_keys import issue_key
 from cloudtrain_site.limits.streams import open_by_user
 from cloudtrain_site.limits.uses import refused_lately
 from cloudtrain_site.models import ApiKey, LimitUse
+from cloudtrain_site.names import readable_name
 from cloudtrain_site.redaction import mask_secrets
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
@@ -32,7 +33,6 @@ from jobs.datasets import admin as upload_admin  # noqa: F401 - register what th
 from jobs.limits import at_a_limit, with_counts
 from jobs.models import Job, JobEvent, Membership, Organization, ProviderConfig, TrainingConfig
 from jobs.permissions import is_superuser
-from jobs.validators import plain_name
 from jobs.webhooks import admin as webhook_admin  # noqa: F401 - register what they are about
 
 
@@ -247,7 +247,7 @@ DEFAULT_LIFETIME_DAYS = 365
 
 class NewKeyForm(forms.ModelForm[ApiKey]):
     user = forms.ModelChoiceField(User.objects.filter(is_active=True).order_by("username"))
-    name = forms.CharField(max_length=100, required=False, validators=[plain_name])
+    name = forms.CharField(max_length=100, required=False, validators=[readable_name])
     days = forms.IntegerField(
         min_value=1, max_value=3650, initial=DEFAULT_LIFETIME_DAYS, help_text="How long it is valid."
     )

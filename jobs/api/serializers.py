@@ -12,6 +12,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from cloudtrain_site.api import MAX_OFFSET, OptionalTextField, StrictSerializer, SuccessField, UtcField, as_utc
+from cloudtrain_site.names import readable_name
 from jobs.configs.submission import problem_with
 from jobs.curves import Curves
 from jobs.extensions import facets_of
@@ -83,7 +84,7 @@ class SubmitBody(StrictSerializer):
     hardware_profile = serializers.CharField(max_length=40, default="", allow_blank=True)
     organization = serializers.CharField(max_length=100, default="", allow_blank=True)
     tracker_run_name = serializers.CharField(
-        max_length=NAME_LIMIT, default="", allow_blank=True, validators=[plain_name, holds_no_secret]
+        max_length=NAME_LIMIT, default="", allow_blank=True, validators=[readable_name, holds_no_secret]
     )
     webhook_url = serializers.URLField(
         max_length=500, default="", allow_blank=True, help_text="Kept with the job, sealed, and not called yet."

@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 
 from approvals.models import ApprovalRule
 from cloudtrain_site.models import ApiKey
+from cloudtrain_site.names import readable_name
 from jobs.configs.store import store_config
 from jobs.models import Job, Organization, TrainingConfig
 from jobs.providers.replicate.predictions import read_discovered
@@ -70,6 +71,19 @@ def test_a_name_that_deceives_is_refused_with_the_place(name: str, words: str) -
 def test_names_of_all_scripts_are_taken(name: str) -> None:
     plain_name(name)
     assert made_plain(name) == name
+
+
+@pytest.mark.parametrize("name", ["portraits/night 3", "H100 / large", "C:\\\\runs"])
+def test_a_name_that_is_no_part_of_an_address_may_have_slashes(name: str) -> None:
+    readable_name(name)
+    with pytest.raises(ValidationError):
+        plain_name(name)
+
+
+@pytest.mark.parametrize("name", [OVERRIDE, "a\u200bb", "a\nb"])
+def test_a_name_that_is_no_part_of_an_address_deceives_nobody_either(name: str) -> None:
+    with pytest.raises(ValidationError, match="A name may not contain control characters, nor"):
+        readable_name(name)
 
 
 @pytest.mark.django_db
@@ -133,6 +147,11 @@ class TestWhoUsesIt:
         assert User.objects.filter(username="alice").exists() or Organization.objects.filter(name="alice").exists()
         assert not User.objects.filter(username__startswith="al\u200b").exists()
         assert not Organization.objects.filter(name__startswith="al\u200b").exists()
+
+    def test_a_run_may_be_tracked_under_a_name_with_slashes(self, as_alice: APIClient) -> None:
+        body = {"config": {"max_train_steps": 1}, "tracker_run_name": "portraits/night 3"}
+        assert as_alice.post(SUBMIT, body).status_code == 201
+        assert Job.objects.get().tracker_run_name == "portraits/night 3"
 
     def test_no_run_is_tracked_under_such_a_name(self, as_alice: APIClient) -> None:
         body = {"config": {"max_train_steps": 1}, "tracker_run_name": OVERRIDE}

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.models import ApiKey
-from cloudtrain_site.names import plain_name
+from cloudtrain_site.names import readable_name
 
 
 class Command(BaseCommand):
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         if days is not None and days < 1:
             raise CommandError("--days must be at least 1.")
         try:
-            plain_name(name)
+            readable_name(name)
         except ValidationError as error:
             raise CommandError(f"--name: {error.messages[0]}") from None
         expiry = {} if days is None else {"expiry": timedelta(days=days)}
