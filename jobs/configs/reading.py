@@ -13,11 +13,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
-from importlib.resources import files
 from typing import Any
+
+from jobs.configs.option_names import ALIASES, DOUBTED, LENGTHS, SETTING_OF, full_name, meant_by, words_of
 
 #: What a database column holds: a larger number of steps is none that any training makes.
 LARGEST_NUMBER = 2**31 - 1
@@ -29,25 +29,6 @@ PIXELS_A_MEGAPIXEL = 1_000_000
 SIZE_CLASSES = (256, 512, 768, 1024, 1280, 1536, 2048, 3072, 4096, 8192)
 #: SimpleTuner buckets around 1.0 megapixels, which is a side of 1000, with sides of 1024.
 NEARLY = 1.03
-#: argparse takes a shortening of any length; one letter is nobody's spelling of a setting.
-SHORTEST_NAME = 3
-#: By the name used here, the options that mean the same: SimpleTuner's first, then kohya's.
-ALIASES: Mapping[str, tuple[str, ...]] = {
-    "steps": ("max_train_steps",),
-    "epochs": ("num_train_epochs", "max_train_epochs"),
-    "batch_size": ("train_batch_size",),
-    "accumulation": ("gradient_accumulation_steps",),
-    "resolution": ("resolution",),
-    "family": ("model_family",),
-    "model_type": ("model_type",),
-    "adapter": ("lora_type", "network_module"),
-    "precision": ("base_model_precision",),
-    "resume": ("resume_from_checkpoint", "resume"),
-    "output": ("output_dir",),
-    "run_name": ("tracker_run_name",),
-    "validation_interval": ("validation_step_interval", "validation_steps", "sample_every_n_steps"),
-    "checkpoint_interval": ("checkpoint_step_interval", "checkpointing_steps", "save_every_n_steps"),
-}
 #: What decides how long a step takes, and how long a training does: a doubt about one of these is one about its cost.
 OF_A_STEP = ("batch_size", "accumulation", "resolution", "family", "model_type", "adapter")
 DECISIVE = ("steps", "epochs", *OF_A_STEP)
@@ -61,7 +42,6 @@ NESTED: Mapping[str, tuple[str, str]] = {
     "validation_interval": ("sample", "sample_every"),
     "checkpoint_interval": ("save", "save_every"),
 }
-KOHYA = frozenset({"max_train_epochs", "network_module", "resume", "sample_every_n_steps", "save_every_n_steps"})
 
 
 class ContradictionError(ValueError):
@@ -98,18 +78,6 @@ class ConfigReading:
         return next((self.doubts[setting] for setting in DECISIVE if setting in self.doubts), "")
 
 
-@cache
-def option_names() -> frozenset[str]:
-    """The options whose shortenings are understood."""
-    known = json.loads(files("jobs.configs").joinpath("simpletuner-options.json").read_text(encoding="utf-8"))
-    return frozenset(known) | KOHYA
-
-
-def plain_name(key: str) -> str:
-    """`key` without the dashes and blanks in front, with underscores for hyphens; still as short as it was."""
-    return key.strip().lstrip("-").strip().replace("-", "_")
-
-
 def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config by the full names of its options, without those that are null. Raises ContradictionError."""
     options: dict[str, Any] = {}
@@ -124,16 +92,6 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-@lru_cache(maxsize=4096)
-def full_name(key: str) -> str:
-    """The option that `key` means; the plain name where it means none that is known, or several."""
-    name = plain_name(key)
-    if name in option_names():
-        return name
-    meant = _meant_by(name)
-    return meant[0] if len(meant) == 1 else name
-
-
 def keys_of(config: Mapping[str, Any], option: str) -> list[str]:
     """Return the keys of `config` that mean `option`."""
     return [key for key in config if full_name(key) == option]
@@ -142,14 +100,6 @@ def keys_of(config: Mapping[str, Any], option: str) -> list[str]:
 def value_of(config: Mapping[str, Any], option: str) -> Any:
     """Return the first value that is given for `option`; None when there is none."""
     return next((config[key] for key in keys_of(config, option) if config[key] is not None), None)
-
-
-@lru_cache(maxsize=4096)
-def _meant_by(name: str) -> tuple[str, ...]:
-    """The options of which `name` is a shortening."""
-    if len(name) < SHORTEST_NAME:
-        return ()
-    return tuple(option for option in sorted(option_names()) if option.startswith(name))
 
 
 def contradictions(config: Mapping[str, Any]) -> list[str]:
@@ -229,11 +179,12 @@ class _Reader:
         self._given: dict[str, list[tuple[str, Any]]] = {setting: [] for setting in ALIASES}
         for key, value in config.items():
             name = full_name(key)
-            if name in _SETTING_OF:
-                self._given[_SETTING_OF[name]].append((key, value))
+            if name in SETTING_OF:
+                self._given[SETTING_OF[name]].append((key, value))
             else:
                 self._doubt_key(key, name)
         self._add_nested(_nested(config))
+        self._doubt_unread(config)
         if _has_several_processes(config):
             self.doubts["steps"] = "config.process holds several trainings, whose steps are not added up."
 
@@ -317,11 +268,20 @@ class _Reader:
             self._given[setting].append(pair)
 
     def _doubt_key(self, key: str, name: str) -> None:
-        """Doubt the settings that some trainer could read from `key` and another not: letters of another case, a
-        shortening that means several options, or more written into the key, as in `max_train_steps=5`."""
-        start = re.split(r"[^a-z0-9_]", name.casefold(), maxsplit=1)[0]
-        for option in {start, *_meant_by(start)} & _SETTING_OF.keys():
-            self.doubts.setdefault(_SETTING_OF[option], f"{key!r} may be read as {option} or not.")
+        """Doubt the settings that some trainer could read from `key` and another not: letters of another case or
+        width, characters that aren't seen, a shortening that means several options, another trainer's name, or more
+        written into the key, as in `max_train_steps=5`."""
+        words = words_of(name)
+        for option in {*words, *meant_by(words[0] if words else "")} & DOUBTED.keys():
+            self.doubts.setdefault(DOUBTED[option], f"{key!r} may be read as {option} or not.")
+
+    def _doubt_unread(self, config: Mapping[str, Any]) -> None:
+        """Doubt what stands in a section: kohya's scripts read its keys as plain ones, others pass them over."""
+        for place, section in _sections(config):
+            for key in section:
+                known = LENGTHS if section is _training_of(config) and key != "steps" else SETTING_OF
+                for option in known.keys() & words_of(full_name(key)):
+                    self.doubts.setdefault(known[option], f"{key!r} in {place} may be read as {option} or not.")
 
 
 def size_class(side: float) -> int:
@@ -339,7 +299,21 @@ def _megapixels(value: Any) -> float | None:
     return float(value) if 0 < value < SMALLEST_SIDE else None
 
 
-_SETTING_OF = {option: setting for setting, options in ALIASES.items() for option in options}
+def _sections(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield each part of the config that holds settings of its own, with its place."""
+    yield from ((key, value) for key, value in config.items() if isinstance(value, Mapping))
+    process = next(iter(_processes(config)), None)
+    if isinstance(process, Mapping):
+        yield "config.process[0]", process
+    if training := _training_of(config):
+        yield "config.process[0].train", training
+
+
+def _training_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """ai-toolkit's settings of the training; empty without any."""
+    process = next(iter(_processes(config)), None)
+    training = process.get("train") if isinstance(process, Mapping) else None
+    return training if isinstance(training, Mapping) else {}
 
 
 def _processes(config: Mapping[str, Any]) -> list[Any]:

@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from cloudtrain_site.redaction import is_secret_name, mask_secrets
-from jobs.configs.reading import full_name, keys_of, read_config, value_of
+from jobs.configs.option_names import full_name
+from jobs.configs.reading import keys_of, read_config, value_of
 from jobs.providers.base import DiscoveredTraining, ProviderError, Snapshot, TrainingSpec
 from jobs.providers.figures import is_moment
 from jobs.providers.first_step import first_step

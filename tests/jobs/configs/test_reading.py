@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.configs.option_names import full_name
 from jobs.configs.reading import (
     LARGEST_NUMBER,
     ContradictionError,
     contradictions,
-    full_name,
     options_of,
     read_config,
     whole_number,
@@ -69,7 +69,20 @@ def test_steps_beside_epochs_are_not_known_because_trainers_differ() -> None:
     assert {"max_train_steps", "num_train_epochs"} <= set(reading.doubts["steps"].replace(",", "").split())
 
 
-@pytest.mark.parametrize("key", ["MAX_TRAIN_STEPS", "max_tr", "--max_train_steps=100000", "max_train_steps 100000"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(
+            "MAX_TRAIN_STEPS",
+            "max_tr",
+            "--max_train_steps=100000",
+            "max_train_steps 100000",
+            "training.max_train_steps",
+        ),
+        *("\u200bmax_train_steps", "\ufeffmax_train_steps", "max_train_steps\u200b", "\u2013max_train_steps"),
+        *("\uff4dax_train_steps", "max_steps", "num_epochs", "--epochs", "steps"),
+    ],
+)
 def test_a_key_that_one_trainer_takes_and_another_does_not_puts_the_steps_in_doubt(key: str) -> None:
     reading = read_config({"max_train_steps": 1, key: True})
     assert reading.steps is None
@@ -100,6 +113,24 @@ def test_ai_toolkits_nested_settings_are_read() -> None:
     process = {"train": {"steps": 3000, "batch_size": 2, "gradient_accumulation": 4}, "network": {"type": "lora"}}
     reading = read_config({"job": "extension", "config": {"process": [process]}})
     assert (reading.steps, reading.batch_size, reading.accumulation, reading.adapter) == (3000, 2, 4, "lora")
+
+
+@pytest.mark.parametrize("key", ["Steps", "--steps", "max_steps", "epochs", "max_train_steps"])
+def test_a_second_length_beside_ai_toolkits_steps_puts_them_in_doubt(key: str) -> None:
+    reading = read_config({"config": {"process": [{"train": {"steps": 1, key: 100_000}}]}})
+    assert reading.steps is None
+    assert repr(key) in reading.doubt
+
+
+@pytest.mark.parametrize("section", ["config", "training_arguments"])
+@pytest.mark.parametrize("key", ["max_train_steps", "--num-train-epochs", "MAX_TRAIN_STEPS", "train_batch_size"])
+def test_a_setting_in_a_section_is_in_doubt_because_some_trainers_read_it(section: str, key: str) -> None:
+    reading = read_config({"max_train_steps": 1, section: {key: 100_000}})
+    assert f"{key!r} in {section}" in reading.doubt
+
+
+def test_a_section_without_such_settings_leaves_the_steps_known() -> None:
+    assert read_config({"max_train_steps": 5, "lycoris_config": {"rank": 16, "epoch": 1}}).steps == 5
 
 
 def test_several_processes_are_not_added_up() -> None:
