@@ -200,11 +200,14 @@ class JobFolder:
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
-    def record_missed_end(self, error: str) -> End:
-        """Write the exit record that the runner could not write, so that every later reader sees the same end."""
+    def record_missed_end(self, error: str, *, stopped: bool = False) -> End:
+        """Write the exit record that the runner could not write, so that every later reader sees the same end.
+
+        `stopped`: the job knows that it was asked to stop, which the folder may not.
+        """
         self.drop_secrets()
         last_write = modified_at(self.log if os.path.lexists(self.log) else self.path)
-        stopped = self.cancel_requested_at() is not None
+        stopped = stopped or self.cancel_requested_at() is not None
         record = {"exit_code": None, "stopped": stopped, "error": error, "ended_at": last_write.isoformat()}
         path = self.path / local_runner.END
         # On a full disk it isn't written, and is determined again the next time.

@@ -173,9 +173,11 @@ class LocalProvider:
             if known and not folder.exists():
                 return self._fetch_without_folder(folder, known, handle.cancel_requested_at)
             _require(folder)
-            state = read_state(folder, known)
+            # A folder that a trainer made anew, after its own was gone, has no request in it.
+            asked_at = folder.cancel_requested_at() or handle.cancel_requested_at
+            state = read_state(folder, known, handle.cancel_requested_at)
             if state.start and state.end is None:
-                enforce_cancel(state.start, folder.cancel_requested_at(), self.grace_seconds)
+                enforce_cancel(state.start, asked_at, self.grace_seconds)
             return self._snapshot(folder, state) if state.status else None
 
     def _fetch_without_folder(self, folder: JobFolder, start: Start, asked_at: datetime | None) -> Snapshot:

@@ -26,10 +26,10 @@ class State:
     error: str | None = None
 
 
-def read_state(folder: JobFolder, known: Start | None = None) -> State:
+def read_state(folder: JobFolder, known: Start | None = None, asked_at: datetime | None = None) -> State:
     """Return the current state. A training that vanished without an exit record gets one here.
 
-    `known` is the start that the job itself remembers.
+    `known` is the start that the job itself remembers, and `asked_at` when it was asked to be cancelled.
     """
     start = start_of(folder, known)
     if start is None:
@@ -43,8 +43,9 @@ def read_state(folder: JobFolder, known: Start | None = None) -> State:
     if end is None and not start.is_here:
         return State(None, start)
     if end is None:
-        end = folder.record_missed_end(UNKNOWN if start.is_this_boot else RESTARTED)
-    return _ended(folder, start, end)
+        reason = UNKNOWN if start.is_this_boot else RESTARTED
+        end = folder.record_missed_end(reason, stopped=asked_at is not None)
+    return _ended(folder, start, end, asked_at)
 
 
 def start_of(folder: JobFolder, known: Start | None) -> Start | None:
@@ -61,9 +62,11 @@ def state_without_folder(start: Start, cancel_requested_at: datetime | None) -> 
     return State(JobStatus.FAILED, start, error=VANISHED)
 
 
-def _ended(folder: JobFolder, start: Start, end: End) -> State:
-    # A SIGTERM from outside is no cancellation.
-    if end.stopped and folder.cancel_requested_at() is not None:
+def _ended(folder: JobFolder, start: Start, end: End, asked_at: datetime | None) -> State:
+    # A SIGTERM from outside is no cancellation, also when one is asked for after it. An end that nobody saw, without an
+    # exit code, counts as stopped only after a request.
+    asked_before = asked_at is not None and (end.exit_code is None or asked_at <= end.ended_at)
+    if end.stopped and (asked_before or folder.cancel_requested_at() is not None):
         return State(JobStatus.CANCELLED, start, end)
     if end.exit_code == 0 and not end.stopped and not end.error:
         return State(JobStatus.COMPLETED, start, end)

@@ -27,6 +27,12 @@ from tests.jobs.providers.local.trainings import ENDLESS, SAVING, STUBBORN, Trai
 
 VANISHED = "The folder of the training is gone, and its process has ended."
 
+#: Makes the folder that it saves in, as trainers do.
+SAVING_IN_FOLDER = (
+    "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {15}); print('up', flush=True);"
+    "signal.sigwait({15}); os.makedirs(sys.argv[1] + '/checkpoint')"
+)
+
 MakeJob = Callable[..., Job]
 
 
@@ -99,6 +105,29 @@ def test_cancelling_one_stops_its_process_group(trainings: Trainings, killed: tu
     snapshot = trainings.ended(handle)
     assert (snapshot.status, snapshot.error_message) == (JobStatus.CANCELLED, None)
     until(lambda: runner.start_time(handle.metadata["pid"]) is None)
+
+
+@pytest.mark.parametrize("killed", [(), ("runner",)])
+def test_cancelling_one_whose_trainer_saves_in_a_new_folder_is_a_cancellation(
+    trainings: Trainings, killed: tuple[str, ...]
+) -> None:
+    handle = start_remembered(
+        trainings, SAVING_IN_FOLDER, command=["{python}", "-S", "-c", SAVING_IN_FOLDER, "{output_dir}"]
+    )
+    remove_folder(trainings, handle)
+    kill_remembered(handle, *killed)
+    handle = replace(handle, cancel_requested_at=timezone.now())
+    trainings.cancel(handle)
+    snapshot = trainings.ended(handle)
+    assert (trainings.folder(handle) / "output" / "checkpoint").is_dir()
+    assert (snapshot.status, snapshot.error_message) == (JobStatus.CANCELLED, None)
+
+
+def test_a_stop_from_outside_is_no_cancellation_by_one_that_is_asked_for_later(trainings: Trainings) -> None:
+    handle = start_remembered(trainings, SAVING)
+    os.kill(handle.metadata["process"]["runner"]["pid"], signal.SIGTERM)
+    assert trainings.ended(handle).status == JobStatus.FAILED
+    assert trainings.ended(replace(handle, cancel_requested_at=timezone.now())).status == JobStatus.FAILED
 
 
 def test_a_stubborn_one_is_killed_after_its_grace(trainings: Trainings) -> None:
