@@ -207,7 +207,7 @@ def _provider_config(submission_request: SubmissionRequest) -> ProviderConfig:
 def estimate(submission_request: SubmissionRequest) -> Estimate:
     """Return what the submission will probably take and cost."""
     submission, config = submission_request.submission, _provider_config(submission_request)
-    return estimates.estimate(config, submission.config, submission.hardware_profile)
+    return estimates.estimate(config, submission.config, submission.hardware_profile, submission.dataloader_config)
 
 
 def _facts(submission_request: SubmissionRequest, expected: Estimate) -> Facts:

@@ -94,7 +94,7 @@ def pace_fields(job: Job, snapshot: Snapshot, fields: Mapping[str, Any]) -> dict
     pace = None
     # A step on other hardware than was asked for tells nothing of it. The config is read last: it may be deferred.
     if step and took and snapshot.hardware in (None, job.hardware_profile):
-        pace = pace_of(job.config, step=step, first_step=snapshot.first_step, duration_ms=took)
+        pace = pace_of(job.config, job.dataloader_config, step=step, first_step=snapshot.first_step, duration_ms=took)
     kind, seconds = pace or (None, None)
     return {"training_kind": kind, "seconds_per_step": seconds}
 

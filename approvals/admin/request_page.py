@@ -33,7 +33,7 @@ CRITERIA = {
 def how_estimated(job: Job) -> str:
     """Return how the cost is estimated by the present figures, in words."""
     provider = ProviderConfig.objects.filter(name=job.provider).first() or ProviderConfig(name=job.provider)
-    reading, rate = read_config(job.config), rate_of(provider, job.hardware_profile)
+    reading, rate = read_config(job.config, job.dataloader_config), rate_of(provider, job.hardware_profile)
     if reading.doubt:
         return f"Nothing can be estimated: {reading.doubt}"
     pace, source = step_range(provider, reading, job.hardware_profile)

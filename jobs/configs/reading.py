@@ -63,6 +63,8 @@ class ConfigReading:
     resolution: int | None = None
     #: The one of SIZE_CLASSES that it belongs to, for megapixels too.
     size_class: int | None = None
+    #: Those of SIZE_CLASSES that the datasets' own resolutions belong to, which go before the config's; in order.
+    dataset_classes: tuple[int, ...] = ()
     family: str | None = None
     model_type: str | None = None
     adapter: str | None = None
@@ -155,8 +157,11 @@ def whole_number(value: Any) -> int | None:
     return value if 0 <= value <= LARGEST_NUMBER else None
 
 
-def read_config(config: Mapping[str, Any]) -> ConfigReading:
-    """Read the settings of `config`. Raises nothing: what contradicts itself is in doubt."""
+def read_config(config: Mapping[str, Any], datasets: Sequence[Any] = ()) -> ConfigReading:
+    """Read the settings of `config`, and the sizes in its dataloader's `datasets`.
+
+    Raises nothing: what contradicts itself is in doubt.
+    """
     reader = _Reader(config)
     resolution, size_class = reader.resolution()
     values: dict[str, Any] = {
@@ -165,6 +170,7 @@ def read_config(config: Mapping[str, Any]) -> ConfigReading:
         "accumulation": reader.number("accumulation", least=1),
         "resolution": resolution,
         "size_class": size_class,
+        "dataset_classes": reader.dataset_classes(datasets),
         "run_name": reader.text("run_name"),
         **{name: reader.word(name) for name in ("family", "model_type", "adapter", "precision", "resume")},
     }
@@ -231,7 +237,15 @@ class _Reader:
 
     def resolution(self) -> tuple[int | None, int | None]:
         """The longer side of `1024`, `"1024x768"` or `"1024,768"` in pixels, and its class; of megapixels the class."""
-        key, value = self._one("resolution")
+        return self._size(*self._one("resolution"))
+
+    def dataset_classes(self, datasets: Sequence[Any]) -> tuple[int, ...]:
+        """The size classes that datasets give for themselves, each once."""
+        given = [(place, item.get("resolution")) for place, item in enumerate(datasets) if isinstance(item, Mapping)]
+        sizes = [self._size(f"resolution of dataset {place + 1}", value)[1] for place, value in given]
+        return tuple(sorted({size for size in sizes if size}))
+
+    def _size(self, key: str, value: Any) -> tuple[int | None, int | None]:
         if value is None:
             return None, None
         parts = re.split(r"[x,]", value) if isinstance(value, str) else [value]

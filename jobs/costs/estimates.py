@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -118,9 +118,11 @@ class Estimate:
         return self.cost.low if self.cost else None
 
 
-def estimate(provider: ProviderConfig, config: Mapping[str, Any], hardware: str) -> Estimate:
-    """Return the estimate for a training with this config. One bounded query."""
-    reading = read_config(config)
+def estimate(
+    provider: ProviderConfig, config: Mapping[str, Any], hardware: str, datasets: Sequence[Any] = ()
+) -> Estimate:
+    """Return the estimate for a training with this config and these datasets. One bounded query."""
+    reading = read_config(config, datasets)
     if reading.steps is None or reading.doubt:
         return Estimate(doubt=reading.doubt)
     pace, source = step_range(provider, reading, hardware)

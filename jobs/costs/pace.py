@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.configs.reading import OF_A_STEP, ConfigReading, read_config
@@ -27,7 +27,9 @@ def kind_of(reading: ConfigReading) -> str:
     A setting that is not given is one more value of it: which default counts is the trainer's affair.
     """
     names = [name and name[:NAME_CHARACTERS] for name in (reading.family, _type_of(reading))]
-    return json.dumps([*names, reading.size_class, reading.batch_size, reading.accumulation or 1])[:KIND_CHARACTERS]
+    of_datasets = [reading.dataset_classes] if reading.dataset_classes else []
+    kind = [*names, reading.size_class, reading.batch_size, reading.accumulation or 1, *of_datasets]
+    return json.dumps(kind)[:KIND_CHARACTERS]
 
 
 def kind_in_words(reading: ConfigReading) -> str:
@@ -35,8 +37,9 @@ def kind_in_words(reading: ConfigReading) -> str:
     kind = _type_of(reading)
     given = [name for name in (reading.family, TYPE_WORDS.get(kind or "", kind)) if name and PLAIN.fullmatch(name)]
     parts = [" ".join(given) or "a model without a name"]
-    if reading.size_class:
-        parts.append(f"at {reading.size_class} pixels")
+    sizes = reading.dataset_classes or (reading.size_class,)
+    if any(sizes):
+        parts.append(f"at {' and '.join(map(str, sizes))} pixels")
     batch = (reading.batch_size or 1) * (reading.accumulation or 1)
     if batch > 1:
         parts.append(f"in batches of {batch}")
@@ -48,14 +51,14 @@ def _type_of(reading: ConfigReading) -> str | None:
 
 
 def pace_of(
-    config: Mapping[str, Any], *, step: int, first_step: int | None, duration_ms: int
+    config: Mapping[str, Any], datasets: Sequence[Any] = (), *, step: int, first_step: int | None, duration_ms: int
 ) -> tuple[str, float] | None:
     """Return the kind of a completed run and its seconds a step; None when it does not hang together.
 
     It made the steps from `first_step`, at which its log begins, to `step`, its last. A run that may have gone on from
     another tells nothing without the former, nor does one of more steps than its config asks for.
     """
-    reading = read_config(config)
+    reading = read_config(config, datasets)
     may_go_on = reading.resume is not None or "resume" in reading.doubts
     if (may_go_on and first_step is None) or not reading.doubts.keys().isdisjoint(OF_A_STEP):
         return None

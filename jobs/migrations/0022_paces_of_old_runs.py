@@ -15,7 +15,7 @@ from jobs.providers.first_step import first_step
 MOST_RUNS = 5000
 MOST_OF_A_KIND = 20
 MOST_PIECES = 20
-READ = ("provider", "hardware_profile", "config", "step", "total_steps", "duration_ms")
+READ = ("provider", "hardware_profile", "config", "dataloader_config", "step", "total_steps", "duration_ms")
 
 
 def fill(apps, schema_editor):
@@ -25,12 +25,12 @@ def fill(apps, schema_editor):
     # One at a time: a config may have a megabyte.
     for pk in list(told.order_by("-completed_at").values_list("pk", flat=True)[:MOST_RUNS]):
         job = Job.objects.only(*READ).get(pk=pk)
-        kind = (job.provider, job.hardware_profile, kind_of(read_config(job.config)))
+        kind = (job.provider, job.hardware_profile, kind_of(read_config(job.config, job.dataloader_config)))
         if filled[kind] == MOST_OF_A_KIND:
             continue
         pieces = LogPiece.objects.filter(job=job).order_by("start").values_list("text", flat=True)[:MOST_PIECES]
         began = first_step("".join(pieces), job.total_steps)
-        pace = pace_of(job.config, step=job.step, first_step=began, duration_ms=job.duration_ms)
+        pace = pace_of(job.config, job.dataloader_config, step=job.step, first_step=began, duration_ms=job.duration_ms)
         if pace is not None:
             Job.objects.filter(pk=job.pk).update(training_kind=pace[0], seconds_per_step=pace[1])
             filled[kind] += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -51,11 +51,23 @@ def provider(db: None) -> ProviderConfig:
 def ran(make_job: MakeJob) -> Callable[..., Job]:
     """A run of `config` that completed: `steps` in so many seconds. Told by its provider as by any other."""
 
-    def run(config: dict[str, Any] = FLUX, *, steps: int = 1000, seconds: float = 600, **said: Any) -> Job:
+    def run(
+        config: dict[str, Any] = FLUX,
+        datasets: Sequence[Any] = (),
+        *,
+        steps: int = 1000,
+        seconds: float = 600,
+        **said: Any,
+    ) -> Job:
         end = timezone.now() - timedelta(seconds=1)
         start = end - timedelta(seconds=seconds)
         job = make_job(
-            provider="replicate", hardware_profile="h100", config=config, status=JobStatus.RUNNING, started_at=start
+            provider="replicate",
+            hardware_profile="h100",
+            config=config,
+            dataloader_config=list(datasets),
+            status=JobStatus.RUNNING,
+            started_at=start,
         )
         defaults: dict[str, Any] = {
             "status": JobStatus.COMPLETED,
@@ -123,6 +135,27 @@ def test_no_quick_run_lowers_the_estimate_of_another_kind(
         ran({**FLUX, **other}, seconds=61)
     assert seconds_of(provider) == (2000, 2000)
     assert seconds_of(provider, {**FLUX, **other}) == pytest.approx((61, 61))
+
+
+def test_no_quick_run_on_small_pictures_lowers_the_estimate_of_larger_ones(
+    provider: ProviderConfig, ran: Callable[..., Job]
+) -> None:
+    small, large = [{"id": "a", "resolution": 256}], [{"id": "a", "resolution": 1024}, {"id": "words"}]
+    for _ in range(5):
+        ran(FLUX, small, seconds=61)
+    assert estimate(provider, FLUX, "h100", large).seconds == Range(2000, 2000)
+    assert estimate(provider, FLUX, "h100").seconds == Range(2000, 2000)
+    of_small = estimate(provider, FLUX, "h100", small)
+    assert of_small.seconds and of_small.seconds.high == pytest.approx(61)
+    assert of_small.source == "from 5 runs of flux LoRA at 256 pixels on h100"
+
+
+@pytest.mark.parametrize("resolution", ["large", [256, 1024], -1, True])
+def test_a_dataset_of_a_size_that_cant_be_read_puts_the_cost_in_doubt(
+    provider: ProviderConfig, resolution: Any
+) -> None:
+    datasets = [{"id": "a"}, {"id": "b", "resolution": resolution}]
+    assert estimate(provider, FLUX, "h100", datasets).doubt.startswith("resolution of dataset 2 is ")
 
 
 def test_runs_of_one_kind_count_whatever_their_spelling_and_length(
