@@ -165,6 +165,8 @@ def _objection(standing: Standing, request: ApprovalRequest, verdict: Verdict) -
 def _only_they_decide(requirements: Sequence[Requirement]) -> str:
     """Return who decides about these, as a sentence for somebody who doesn't."""
     if len({(item.reviewer_role, item.reviewer_group_id) for item in requirements}) == 1:
+        if requirements[0].reviewer_group is None and not requirements[0].reviewer_role:
+            return "Only superusers decide about this job, as the group of its rule is gone."
         if requirements[0].reviewer_group is not None:
             return f"Only {who_decides(requirements[0])} in the organization decide about this job."
         return f"Only {who_decides(requirements[0])} of the organization decide about its jobs."
