@@ -38,10 +38,10 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A panel with content, which its template finds under `panel.said`."""
+    """A panel with content, which its template finds under `panel.details`."""
 
     template: str
-    said: Mapping[str, Any]
+    details: Mapping[str, Any]
 
 
 panels: Registry[Panel] = Registry()
@@ -50,7 +50,7 @@ panels: Registry[Panel] = Registry()
 def panels_of(job: Job, reader: AnyUser) -> list[Shown]:
     """Return the panels with content for `job`, in their order."""
     found = ((panel, panel.show(job, reader)) for panel in panels.values())
-    return [Shown(panel.template, said) for panel, said in found if said is not None]
+    return [Shown(panel.template, details) for panel, details in found if details is not None]
 
 
 #: Returns the number beside the item's name, for a user and their organizations. None: the user doesn't see the item.
