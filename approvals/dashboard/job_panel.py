@@ -65,5 +65,5 @@ def _decision(decision: Decision) -> dict[str, Any]:
         "decision": decision,
         "verdict": VERDICTS[Verdict(decision.verdict)],
         "at": as_utc(decision.at),
-        "door": SOURCES.get(decision.source, decision.source),
+        "source": SOURCES.get(decision.source, decision.source),
     }

@@ -59,7 +59,7 @@ class Moment:
     #: Its mark in the stylesheet: the job's own status, or "side" for another subject's event.
     kind: str
     actor: str
-    door: str
+    source: str
     reason: str
     correlation_id: str
 
@@ -78,7 +78,7 @@ def _moment(event: JobEvent) -> Moment:
         title=title,
         kind=event.new if event.subject == Job.SUBJECT and event.old != event.new else "side",
         actor=event.actor,
-        door=SOURCES.get(event.source, event.source),
+        source=SOURCES.get(event.source, event.source),
         reason="" if reason in SELF_EVIDENT else reason,
         correlation_id=event.correlation_id,
     )
