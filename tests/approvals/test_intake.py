@@ -1,4 +1,4 @@
-"""The one door in."""
+"""Submissions, as `submit` takes them."""
 
 from __future__ import annotations
 

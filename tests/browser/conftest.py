@@ -144,7 +144,7 @@ def hold_everything(db: None) -> ApprovalRule:
 
 @pytest.fixture
 def submit() -> Callable[..., Outcome]:
-    """Submit a job as somebody, through the one door."""
+    """Submit a job as somebody, by `intake.submit`."""
 
     def make(user: User, name: str = "flux-portraits", **fields: Any) -> Outcome:
         submission = Submission(
