@@ -19,10 +19,10 @@ from django.utils.timesince import timeuntil
 from approvals.admin import request_page
 from approvals.admin.filters import AgeFilter, OrganizationFilter, RuleFilter
 from approvals.admin.request_page import DecisionForm
-from approvals.deciding import MAX_BULK_DECISIONS, Answer, decide_each
 from approvals.expiry import LARGE_COLUMNS
 from approvals.models import ApprovalRequest
 from approvals.queries import managed_or_reviewed_by
+from approvals.review import MAX_BULK_DECISIONS, Answer, decide_each
 from approvals.reviewers import WITH_REQUIREMENTS, bypasses, decision_objection, may_bypass, request_warnings
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import current_user

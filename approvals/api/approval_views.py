@@ -23,9 +23,9 @@ from approvals.api.serializers import (
     RejectionBody,
     with_changes,
 )
-from approvals.deciding import decide, decide_each
 from approvals.models import ApprovalRequest
 from approvals.queries import find_request, visible_requests
+from approvals.review import decide, decide_each
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict

@@ -7,10 +7,10 @@ from typing import Any
 
 from rest_framework import serializers
 
-from approvals.deciding import MAX_BULK_DECISIONS, REASON_NEEDED, Answer
 from approvals.decisions import MAX_NOTES_CHARS
 from approvals.models import ApprovalRequest, Decision, Requirement
 from approvals.queries import changes_of
+from approvals.review import MAX_BULK_DECISIONS, REASON_NEEDED, Answer
 from approvals.reviewers import who_decides
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import BeginningField, OptionalTextField, StrictSerializer, SuccessField, UtcField
