@@ -26,7 +26,7 @@ DEFAULT_HOURS = 24
 MAX_EXPIRY_HOURS = 24 * 365
 MAX_GLOB_CHARS = 200
 #: The columns of a rule's condition.
-CRITERIA = (
+CRITERION_COLUMNS = (
     *("cost_exceeds", "first_job", "provider", "hardware", "config_name", "role_at_most"),
     "jobs_in_day_exceed",
 )
@@ -168,7 +168,7 @@ class ApprovalRule(models.Model):
 
     def condition(self) -> dict[str, Any]:
         """Return the criteria that the rule sets, by column, without the organization. A criterion of 0 is one."""
-        values = {name: getattr(self, name) for name in CRITERIA}
+        values = {name: getattr(self, name) for name in CRITERION_COLUMNS}
         return {name: value for name, value in values.items() if not (value is None or value is False or value == "")}
 
     @property

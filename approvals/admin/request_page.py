@@ -19,7 +19,7 @@ from jobs.models import Job, ProviderConfig
 
 MAX_LAST_JOBS = 5
 #: The jobs that a rule holds, by the criterion that it sets.
-CRITERIA = {
+CRITERION_TEXTS = {
     "cost_exceeds": "jobs that cost more than ${}",
     "first_job": "jobs of a user until one has been handed to a provider",
     "provider": "jobs for {}",
@@ -70,7 +70,7 @@ def approvals_in_words(requirement: Requirement | ApprovalRule) -> str:
 
 def _criterion(name: str, value: Any) -> str:
     shown = f"{value:,.2f}" if name == "cost_exceeds" else value
-    return CRITERIA.get(name, f"{name.replace('_', ' ')} {{}}").format(shown)
+    return CRITERION_TEXTS.get(name, f"{name.replace('_', ' ')} {{}}").format(shown)
 
 
 def last_jobs(request: ApprovalRequest) -> SafeString:

@@ -93,7 +93,7 @@ def _judge(rule: ApprovalRule, facts: Facts) -> Judgement:
 def _judgements(rule: ApprovalRule, facts: Facts) -> Iterator[Judgement]:
     """Yield the judgement of each criterion that the rule sets, the cheap ones first."""
     condition = rule.condition()
-    return (check(rule, facts) for name, check in CRITERIA.items() if name in condition)
+    return (check(rule, facts) for name, check in CRITERION_CHECKS.items() if name in condition)
 
 
 def _cost(rule: ApprovalRule, facts: Facts) -> Judgement:
@@ -156,7 +156,7 @@ def _jobs_in_day(rule: ApprovalRule, facts: Facts) -> Judgement:
 
 
 #: The checks, by the column of their criterion.
-CRITERIA: dict[str, Callable[[ApprovalRule, Facts], Judgement]] = {
+CRITERION_CHECKS: dict[str, Callable[[ApprovalRule, Facts], Judgement]] = {
     "provider": _provider,
     "first_job": _first_job,
     "role_at_most": _role,
