@@ -1,4 +1,4 @@
-"""Ten thousand pending approvals: the desk's list, a decision, the sweep, and the rules.
+"""Ten thousand pending approvals: the review queue, a decision, the sweep, and the rules.
 
     python -m bench.bench_approvals [--requests 10000] [--organizations 50]
 
@@ -126,7 +126,7 @@ def cpu_timed(action: Callable[[], Any]) -> float:
 
 
 def list_times(user: Any) -> tuple[float, float, int]:
-    """The desk's list as `user`: the medians of its time and of its CPU time, and its number of queries."""
+    """The review queue as `user`: the medians of its time and of its CPU time, and its number of queries."""
     from django.db import connection
     from django.test import Client
 

@@ -133,7 +133,7 @@ def _listed(pattern: str, lines: list[tuple[Any, ...]], nothing: str) -> SafeStr
         return format_html("{}", nothing)
     # The patterns are constants of this module; texts of users are arguments, and so are escaped.
     items = format_html_join("", f"<li>{pattern}</li>", lines)
-    return format_html('<ul class="desk-list">{}</ul>', items)
+    return format_html('<ul class="review-list">{}</ul>', items)
 
 
 class DecisionForm(forms.Form):

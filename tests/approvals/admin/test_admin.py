@@ -1,4 +1,4 @@
-"""The reviewer's desk."""
+"""The review queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The desk's list, filters and counts, and the rules' pages; and that nobody sees what is not theirs."""
+"""The review queue, its filters and counts, and the rules' pages; and that nobody sees what is not theirs."""
 
 from __future__ import annotations
 

@@ -94,8 +94,8 @@ def test_who_may_reject_alone_gets_that_button_alone(
     assert "It needs no approval of yours: it waits for members of the group safety." in page
     assert ('data-act="approve"' in page, 'data-act="reject"' in page) == (False, True)
     assert 'data-act="approve"' in shown_to(vera)
-    desk = shown_to(ada, f"{ADMIN}{request.pk}/change/")
-    assert ('value="approve"' in desk, 'value="reject"' in desk) == (False, True)
+    page = shown_to(ada, f"{ADMIN}{request.pk}/change/")
+    assert ('value="approve"' in page, 'value="reject"' in page) == (False, True)
     client.force_login(ada)
     client.post(f"{ADMIN}{request.pk}/decide", {"decision": "reject", "reason": "no"})
     assert ApprovalRequest.objects.get().status == "rejected"
@@ -107,11 +107,11 @@ def test_the_admin_lists_filters_and_shows_every_rule(hold: Callable[[], Approva
     for rule in ("cpus", "local"):
         assert ">flux</a>" in shown_to(bob, f"{ADMIN}?rule={rule}")
     assert ">flux</a>" not in shown_to(bob, f"{ADMIN}?rule=other")
-    desk = shown_to(bob, f"{ADMIN}{request.pk}/change/")
+    page = shown_to(bob, f"{ADMIN}{request.pk}/change/")
     assert (
-        "<strong>cpus</strong>: Holds jobs on cpu. Needs 1 approval by leads and admins. It runs on cpu. 0 of 1" in desk
+        "<strong>cpus</strong>: Holds jobs on cpu. Needs 1 approval by leads and admins. It runs on cpu. 0 of 1" in page
     )
-    assert "<strong>local</strong>: Holds jobs for local." in desk
+    assert "<strong>local</strong>: Holds jobs for local." in page
 
 
 def test_many_at_once_count_each_for_what_its_author_decides_for(

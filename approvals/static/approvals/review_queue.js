@@ -1,4 +1,4 @@
-// The reviewer's desk in the admin stays true: what others decide is there at once, or is said where a reload would lose
+// The review queue in the admin stays true: what others decide is there at once, or is said where a reload would lose
 // what was typed or ticked.
 
 import { follow } from "../cloudtrain/shell/live.js";
@@ -6,7 +6,7 @@ import { follow } from "../cloudtrain/shell/live.js";
 // Many events at once are one reload.
 const GATHER_MS = 500;
 
-const news = document.getElementById("desk-news");
+const news = document.getElementById("review-news");
 const { events, newest, reader, request, job } = news.dataset;
 let gathering = 0;
 
@@ -29,7 +29,7 @@ function show() {
 
 function heed(event) {
   if (event && !(decides(event) && isHere(event))) return;
-  if (event?.message) document.getElementById("desk-news-words").textContent = event.message;
+  if (event?.message) document.getElementById("review-news-words").textContent = event.message;
   gathering ||= setTimeout(show, GATHER_MS);
 }
 

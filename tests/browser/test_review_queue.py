@@ -1,4 +1,4 @@
-"""The reviewer's desk as a lead uses it: in a real browser, at a desk and on a phone."""
+"""The review queue as a lead uses it: in a real browser, on a wide screen and on a phone."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def test_a_lead_decides_about_four_requests(
     expect(page.locator("#result_list tbody tr")).to_have_count(5)
     expect(page.locator("#result_list tbody tr").last).to_contain_text("Approved")
     assert not is_cut(page, "#changelist .results")
-    keep(page, "desk-list")
+    keep(page, "review-list")
 
     page.get_by_role("link", name="flux-portraits-rank64").click()
     expect(page.get_by_text("100 → 4000")).to_be_visible()
     expect(page.get_by_text("4000 steps of about 1.2 s (operator's figure), at $0.02 a second on cpu.")).to_be_visible()
-    keep(page, "desk-request")
+    keep(page, "review-request")
     page.get_by_label("Reason").fill("the rank is worth a try")
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_text("1 approved.")).to_be_visible()
@@ -77,28 +77,28 @@ def test_a_lead_decides_about_four_requests(
     page.goto(LIST)
     for request in waiting[1:]:
         page.locator(f"input.action-select[value='{request.pk}']").check()
-    # Meanwhile, at another desk:
+    # Meanwhile, in another browser:
     decisions.reject(waiting[3], user=carol, source=Source.ADMIN, notes="we have a logo")
     page.locator("select[name=action]").select_option("reject_selected")
     page.get_by_role("button", name="Run").or_(page.get_by_role("button", name="Go")).click()
     expect(page.get_by_role("heading", name="Reject 3 requests")).to_be_visible()
-    keep(page, "desk-reason")
+    keep(page, "review-reason")
     page.get_by_label("Reason").fill("the budget of this month is spent")
     page.get_by_role("button", name="Reject").click()
     expect(page.get_by_text("2 rejected, 1 already decided by carol.")).to_be_visible()
-    keep(page, "desk-results")
+    keep(page, "review-results")
     assert [ApprovalRequest.objects.get(pk=item.pk).reviewed_by for item in waiting[1:]] == ["bob", "bob", "carol"]
 
 
-def test_the_desk_fits_a_phone(browse: Browse, bob: User, waiting: list[ApprovalRequest]) -> None:
+def test_the_review_queue_fits_a_phone(browse: Browse, bob: User, waiting: list[ApprovalRequest]) -> None:
     page = browse(bob, LIST, **PHONE)
     expect(page.locator("#result_list tbody tr")).to_have_count(5)
     assert not is_wider_than_the_window(page)
-    keep(page, "desk-list-phone")
+    keep(page, "review-list-phone")
     page.goto(f"{LIST}{waiting[0].pk}/change/")
     expect(page.get_by_role("button", name="Approve")).to_be_visible()
     assert not is_wider_than_the_window(page)
-    keep(page, "desk-request-phone")
+    keep(page, "review-request-phone")
 
 
 def test_the_page_of_a_rule_shows_its_back_test(browse: Browse, root: User, waiting: list[ApprovalRequest]) -> None:
@@ -106,12 +106,12 @@ def test_the_page_of_a_rule_shows_its_back_test(browse: Browse, root: User, wait
     page = browse(root, f"/admin/approvals/approvalrule/{rule.pk}/change/")
     expect(page.get_by_role("heading", name="As it is stored, in the last 30 days")).to_be_visible()
     expect(page.get_by_text("It would have held 5 of 5 jobs")).to_be_visible()
-    keep(page, "desk-rule")
+    keep(page, "review-rule")
     page.get_by_label("Job", exact=True).fill(waiting[0].job_id)
     with page.expect_popup() as opened:
         page.get_by_role("button", name="Try in a new tab").click()
     expect(opened.value.get_by_text("holds it: It will cost about $96.00, more than $0.50.")).to_be_visible()
-    keep(opened.value, "desk-rule-tried")
+    keep(opened.value, "review-rule-tried")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -120,7 +120,7 @@ def test_a_request_can_be_read_by_everybody(
 ) -> None:
     page = browse(bob, f"{LIST}{waiting[0].pk}/change/", color_scheme=scheme)
     serious = [line for line in violations(page) if line.startswith("color-contrast")]
-    assert [line for line in serious if "decision" in line or "desk-list" in line or "pending" in line] == []
+    assert [line for line in serious if "decision" in line or "review-list" in line or "pending" in line] == []
 
 
 def test_what_costs_nothing_known_is_said(browse: Browse, alice: User, bob: User, submit: Submit) -> None:
@@ -139,15 +139,15 @@ def test_what_others_decide_shows_at_once_and_loses_nothing_that_was_typed(
     asked.requirements.update(approvals_needed=2)
     asked.refresh_from_db()
     place = browse(bob, "/approvals")
-    desk, typing, listed = (browse(bob, address) for address in (*[f"{LIST}{asked.pk}/change/"] * 2, LIST))
-    for page in (desk, typing, listed):
-        page.locator("#desk-news[data-up]").wait_for(state="attached")
+    idle, typing, listed = (browse(bob, address) for address in (*[f"{LIST}{asked.pk}/change/"] * 2, LIST))
+    for page in (idle, typing, listed):
+        page.locator("#review-news[data-up]").wait_for(state="attached")
     typing.get_by_label("Reason").fill("half a sentence")
     expect(listed.locator("#result_list tbody .field-status").first).to_have_text("Pending")
 
     assert decisions.approve(asked, user=carol, source=Source.API, notes="fine by me")
     expect(place.locator(f"#request-{asked.pk}")).to_contain_text("1 of 2 approvals")
-    expect(desk.get_by_text("fine by me")).to_be_visible()
+    expect(idle.get_by_text("fine by me")).to_be_visible()
     expect(typing.get_by_text("still waits; carol approved: 1 of 2 approvals: fine by me")).to_be_visible()
     expect(typing.get_by_label("Reason")).to_have_value("half a sentence")
 
