@@ -86,7 +86,7 @@ def enqueue(job: Job, *, role: Role | None, held: bool, actor: Actor, source: st
 
 
 def live_entry(job: Job) -> QueueEntry | None:
-    """The job's entry, while it waits or holds a slot."""
+    """The job's entry, while it waits or takes a slot."""
     # It is asked of every job that ends, and Django takes twice as long to write the statuses into the statement.
     found = QueueEntry.objects.filter(job_id=job.pk)
     entry = next((entry for entry in found if entry.status in LIVE), None)
@@ -220,7 +220,7 @@ def confirm(entry: QueueEntry) -> bool:
 def postpone_search(entry: QueueEntry, error: str) -> bool:
     """Search for the training again after a growing pause: it is not known whether the provider has the job.
 
-    After ten minutes a person is asked. Until then and after it the entry holds its slot. False: the claim was taken
+    After ten minutes a person is asked. Until then and after it the entry takes its slot. False: the claim was taken
     over.
     """
     now = timezone.now()

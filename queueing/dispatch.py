@@ -35,7 +35,7 @@ from jobs.statuses import TERMINAL, JobStatus
 from queueing import claims, extensions, staging
 from queueing.models import QueueEntry
 from queueing.recorder import Accepted, ResultRecorder, record
-from queueing.statuses import HOLDS_SLOT, LIVE, EntryStatus
+from queueing.statuses import LIVE, TAKES_SLOT, EntryStatus
 
 T = TypeVar("T")
 
@@ -262,8 +262,8 @@ def close_ended(statuses: Sequence[str] = LIVE) -> int:
 
 def run_pass() -> int:
     """Run one pass: claim and dispatch until nothing more may go, settle. Returns how many jobs were handed over."""
-    # Only those that hold a slot, since they keep others from going; the tick checks those that wait.
-    close_ended(HOLDS_SLOT)
+    # Only those that take a slot, since they keep others from going; the tick checks those that wait.
+    close_ended(TAKES_SLOT)
     dispatched = async_to_sync(_dispatch_all)()
     settle_abandoned()
     return dispatched

@@ -47,7 +47,7 @@ def _own_numbers(organizations: Iterable[Organization | None]) -> dict[int, int]
 def current_usage() -> Usage:
     usage = Usage()
     groups = (
-        QueueEntry.objects.holding_slots()
+        QueueEntry.objects.taking_slots()
         .values_list("user_id", "organization_id", "provider")
         .order_by()
         .annotate(count=Count("pk"))

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from cloudtrain_site.states import Change, Source, Stateful
 from jobs.models import Job, Organization, record_in_history
-from queueing.statuses import ALLOWED, HOLDS_SLOT, LIVE, EntryStatus
+from queueing.statuses import ALLOWED, LIVE, TAKES_SLOT, EntryStatus
 
 MAX_PRIORITY = 50
 #: The job's columns to defer: a config may have a megabyte, and neither claims nor explanations need it.
@@ -24,10 +24,10 @@ class QueueEntryQuerySet(models.QuerySet["QueueEntry"]):
     def live(self) -> QueueEntryQuerySet:
         return self.filter(status__in=LIVE)
 
-    def holding_slots(self) -> QueueEntryQuerySet:
+    def taking_slots(self) -> QueueEntryQuerySet:
         """Return the entries that count against the limits."""
         # Each has a token anyway; only with this condition does SQLite use the index `entry_holds_slot`.
-        return self.filter(status__in=HOLDS_SLOT, claim_token__isnull=False)
+        return self.filter(status__in=TAKES_SLOT, claim_token__isnull=False)
 
     def in_order(self) -> QueueEntryQuerySet:
         """Return the entries by priority and age (see `policy.turn_of`): without fair share, the queue's order."""

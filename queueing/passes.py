@@ -13,7 +13,7 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.events.publish import EVERYONE, Event, publish
 from queueing.limits import has_made_state, queue_state
 from queueing.models import QueueEntry, QueueState
-from queueing.statuses import HOLDS_SLOT, WAITING
+from queueing.statuses import TAKES_SLOT, WAITING
 
 #: A request whose task was lost lapses after this; the tick has come meanwhile anyway.
 REQUEST_LIFETIME = timedelta(seconds=5)
@@ -60,7 +60,7 @@ def publish_queue() -> bool:
     """
     state = queue_state()
     depth = QueueEntry.objects.filter(status__in=WAITING).count()
-    running = QueueEntry.objects.filter(status__in=HOLDS_SLOT).count()
+    running = QueueEntry.objects.filter(status__in=TAKES_SLOT).count()
     if (state.told_depth, state.told_running) == (depth, running):
         return False
     now = timezone.now()

@@ -16,7 +16,7 @@ from jobs.permissions import AnyUser
 from queueing.limits import queue_state
 from queueing.models import QueueEntry, QueueEntryQuerySet
 from queueing.queries import entries_seen_by
-from queueing.statuses import HOLDS_SLOT, WAITING, EntryStatus
+from queueing.statuses import TAKES_SLOT, WAITING, EntryStatus
 
 #: The average wait is that of entries dispatched within this.
 WAIT_WINDOW = timedelta(days=1)
@@ -31,7 +31,7 @@ def statistics(user: AnyUser) -> dict[str, Any]:
     wait = dispatched.aggregate(wait=Avg(F("dispatched_at") - F("enqueued_at")))["wait"]
     return {
         "depth": QueueEntry.objects.filter(status__in=WAITING).count(),
-        "running": QueueEntry.objects.holding_slots().count(),
+        "running": QueueEntry.objects.taking_slots().count(),
         "average_wait_seconds": None if wait is None else round(wait.total_seconds(), 1),
         "by_status": _by_status(seen),
         "limits": queue_state(),
@@ -72,7 +72,7 @@ def _by_day(entries: QueueEntryQuerySet, column: str, period: Period) -> dict[st
 
 
 WAIT_NOW = Count("pk", filter=Q(status__in=WAITING))
-RUN_NOW = Count("pk", filter=Q(status__in=HOLDS_SLOT))
+RUN_NOW = Count("pk", filter=Q(status__in=TAKES_SLOT))
 
 
 def _grouped(seen: QueueEntryQuerySet, column: str, key: str) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ class EntryStatus(models.TextChoices):
     PENDING = "pending"
     #: A dispatcher has claimed it and is handing it to the provider.
     DISPATCHING = "dispatching"
-    #: The provider has its job; the entry holds a slot.
+    #: The provider has its job; the entry takes a slot.
     RUNNING = "running"
     #: Its job ended well. Final.
     COMPLETED = "completed"
@@ -28,8 +28,8 @@ class EntryStatus(models.TextChoices):
 
 WAITING = (EntryStatus.BLOCKED, EntryStatus.PENDING)
 #: Counts against the limits.
-HOLDS_SLOT = (EntryStatus.DISPATCHING, EntryStatus.RUNNING)
-LIVE = (*WAITING, *HOLDS_SLOT)
+TAKES_SLOT = (EntryStatus.DISPATCHING, EntryStatus.RUNNING)
+LIVE = (*WAITING, *TAKES_SLOT)
 TERMINAL = (EntryStatus.COMPLETED, EntryStatus.FAILED, EntryStatus.CANCELLED)
 
 ALLOWED: Mapping[str, frozenset[str]] = {

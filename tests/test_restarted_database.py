@@ -145,7 +145,7 @@ def test_no_request_fails_and_nothing_is_lost(server: PostgresServer, load: Load
     assert set(load.taken) <= set(stored)
     assert set(stored.values()) == {1}
     ended = ", ".join(f"'{status}'" for status in TERMINAL)
-    # The queue goes on: what a restart has hit does not hold its slot.
+    # The queue goes on: what a restart has hit does not take its slot.
     done = f"SELECT COUNT(*) FROM jobs_job WHERE status IN ({ended})"
     before = load.site.query(done)[0][0]
     wait_until(lambda: load.site.query(done)[0][0] >= min(before + 2, len(stored)), 120)

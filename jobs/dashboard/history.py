@@ -25,7 +25,7 @@ TITLES: Mapping[tuple[str, str], str] = {
     ("queue_entry", "blocked"): "Held in the queue",
     ("queue_entry", "pending"): "Waits for its turn",
     ("queue_entry", "dispatching"): "Handed to the provider",
-    ("queue_entry", "running"): "Holds a slot",
+    ("queue_entry", "running"): "Takes a slot",
     ("queue_entry", "completed"): "Left the queue",
     ("queue_entry", "failed"): "Left the queue",
     ("queue_entry", "cancelled"): "Left the queue",

@@ -34,7 +34,7 @@ from queueing.models import QueueEntry
 from queueing.operations import ChangedBy
 from queueing.queries import visible_entries
 from queueing.statistics import statistics
-from queueing.statuses import HOLDS_SLOT, LIVE, WAITING
+from queueing.statuses import LIVE, TAKES_SLOT, WAITING
 from queueing.waiting.estimates import WaitEstimates
 from queueing.waiting.explain import Explainer
 from queueing.waiting.order import QueueOrder
@@ -52,7 +52,7 @@ class QueueViewSet(CancelsJobs):
             entries = entries.filter(status__in=query["status"])
         shown = with_facts(list(entries[: query["limit"]]), request.user)
         depth = entries.filter(status__in=WAITING).count()
-        running = entries.filter(status__in=HOLDS_SLOT).count()
+        running = entries.filter(status__in=TAKES_SLOT).count()
         return rendered(QueueSerializer, {"entries": shown, "depth": depth, "running": running})
 
     @extend_schema(responses=OwnQueueSerializer)

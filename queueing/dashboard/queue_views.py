@@ -20,7 +20,7 @@ from queueing.limits import current_limits, current_usage, queue_state
 from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
 from queueing.operations import may_run_queue
 from queueing.queries import visible_entries
-from queueing.statuses import HOLDS_SLOT, EntryStatus
+from queueing.statuses import TAKES_SLOT, EntryStatus
 from queueing.waiting.explain import NEXT
 
 PAGE_SIZE = 50
@@ -37,7 +37,7 @@ def _queue(request: HttpRequest) -> dict[str, Any]:
     waiting = seen.filter(status=EntryStatus.PENDING)
     start = (number - 1) * PAGE_SIZE
     groups = {
-        "running": list(seen.filter(status__in=HOLDS_SLOT)[:MAX_RUNNING_SHOWN]),
+        "running": list(seen.filter(status__in=TAKES_SLOT)[:MAX_RUNNING_SHOWN]),
         "waiting": list(waiting[start : start + PAGE_SIZE + 1]),
         "held": list(seen.filter(status=EntryStatus.BLOCKED)[:MAX_HELD_SHOWN]),
     }

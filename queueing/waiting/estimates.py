@@ -102,7 +102,7 @@ def _counted_before(entry_ids: Collection[int], front: Iterable[Candidate]) -> d
 def wait_for_slot(remaining: Sequence[float], slots: int, before: int, length: float) -> float:
     """Return the seconds until one of `slots` is free for an entry with `before` others ahead.
 
-    `remaining` is what the holders of the slots still need; every other job takes `length`.
+    `remaining` is what the entries in the slots still need; every other job takes `length`.
     """
     ends = sorted(remaining)
     # After a limit was lowered more run than it allows: the first ends free nothing.

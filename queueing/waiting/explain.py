@@ -115,11 +115,11 @@ class Explainer:
 
 
 def _running(viewer: AnyUser | None) -> list[QueueEntry]:
-    """Return the holders of slots, the longest first, each with whether `viewer` may see it (`is_seen`)."""
+    """Return the entries that take a slot, the longest first, each with whether `viewer` may see it (`is_seen`)."""
     seen = Organization.objects.none() if viewer is None else organizations_of(viewer)
     own = Q(organization__in=seen.order_by().values("pk"))
     is_seen = Value(True) if viewer is not None and is_superuser(viewer) else ExpressionWrapper(own, BooleanField())
-    running = QueueEntry.objects.holding_slots().select_related("job").annotate(is_seen=is_seen)
+    running = QueueEntry.objects.taking_slots().select_related("job").annotate(is_seen=is_seen)
     return list(running.only(*HOLDER).order_by("dispatched_at", "id"))
 
 

@@ -48,7 +48,7 @@ def fill() -> None:
 
 
 def check_limits() -> None:
-    holders = list(QueueEntry.objects.holding_slots().values_list("user_id", flat=True))
+    holders = list(QueueEntry.objects.taking_slots().values_list("user_id", flat=True))
     assert len(holders) <= RUNNING
     assert not holders or max(Counter(holders).values()) <= PER_USER
 

@@ -23,4 +23,4 @@ def test_two_dispatchers_never_claim_one_entry_twice_nor_exceed_a_limit(
         enqueue()
     claimed = [entry.pk for entries in at_once(*[claims.claim_next] * 4) for entry in entries]
     assert len(claimed) == len(set(claimed)) == 4
-    assert QueueEntry.objects.holding_slots().count() == 4
+    assert QueueEntry.objects.taking_slots().count() == 4

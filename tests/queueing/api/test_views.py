@@ -281,11 +281,11 @@ class TestLimits:
 
 
 class TestUnconfirmed:
-    def test_it_is_shown_and_holds_its_slot(self, enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+    def test_it_is_shown_and_takes_its_slot(self, enqueue: Enqueue, scripted: ScriptedProvider) -> None:
         entry = make_unconfirmed(scripted, enqueue)
         assert entry.unconfirmed_at is not None
         assert entry.status == EntryStatus.DISPATCHING
-        assert QueueEntry.objects.holding_slots().count() == 1
+        assert QueueEntry.objects.taking_slots().count() == 1
         assert JobEvent.objects.filter(reason__startswith="unconfirmed: look at the provider").count() == 1
 
     def test_a_lead_has_it_submitted_again(

@@ -48,7 +48,7 @@ def test_an_exit_record_of_a_living_trainer_is_no_end(trainings: Trainings) -> N
 
 
 @pytest.mark.django_db
-def test_until_its_true_end_the_job_runs_and_holds_its_slot(
+def test_until_its_true_end_the_job_runs_and_takes_its_slot(
     trainings: Trainings, make_job: Callable[..., Job], settings: Any
 ) -> None:
     settings.DATA_DIR = trainings.data_dir
