@@ -64,7 +64,7 @@ def _clock(at: datetime | None) -> str:
 def approve(request: ApprovalRequest, *, user: User, source: str, notes: str = "", bypass: bool = False) -> bool:
     """Count `user`'s approval for each requirement that they may decide; when all are met, the job takes its turn.
 
-    True: it counts, and `request` shows whether it was the last. False: decided or expired before, approved by
+    True: it counts, and `request` shows whether it was the last. False: closed before, approved by
     the same person before, or no requirement that they may decide lacks an approval; a due request is expired on the
     spot. A superuser who may decide none of them, or who says `bypass`, needs nobody else, and that is put on record.
     """
@@ -97,7 +97,7 @@ def _complete_approval(request: ApprovalRequest, actor: Actor, source: str, note
 
 
 def reject(request: ApprovalRequest, *, user: User, source: str, notes: str) -> bool:
-    """Reject the job: its entry fails and it is cancelled. False: decided or expired before."""
+    """Reject the job: its entry fails and it is cancelled. False: closed before."""
     if expire_when_due(request, source):
         return False
     actor, bypass = Actor.of(user), bypasses(user, request, Verdict.REJECT)
@@ -112,7 +112,7 @@ def reject(request: ApprovalRequest, *, user: User, source: str, notes: str) -> 
 
 
 def cancel(request: ApprovalRequest, *, actor: Actor, source: str, reason: str = "") -> bool:
-    """Withdraw the request and cancel its job. False: decided or expired before."""
+    """Withdraw the request and cancel its job. False: closed before."""
     return end_unapproved(request, RequestStatus.CANCELLED, actor, source, reason or "withdrawn by the requester")
 
 
@@ -129,7 +129,7 @@ def expire(request: ApprovalRequest, *, source: str, entry: QueueEntry | None = 
 
 
 def withdraw(request: ApprovalRequest, *, actor: Actor, source: str) -> bool:
-    """Cancel the request of a job that has ended by itself. False: decided or expired before."""
+    """Cancel the request of a job that has ended by itself. False: closed before."""
     return _decide(request, RequestStatus.CANCELLED, actor, source, f"the job is {request.job.status}")
 
 
@@ -196,7 +196,7 @@ def end_unapproved(
     bypass: bool = False,
     entry: QueueEntry | None = None,
 ) -> bool:
-    """End a request without an approval, with its entry and its job. False: decided or expired before."""
+    """End a request without an approval, with its entry and its job. False: closed before."""
     job = request.job
     with unit_of_work():
         if not _decide(request, to, actor, source, reason, bypass=bypass):

@@ -22,11 +22,11 @@ class RequestStatus(models.TextChoices):
     CANCELLED = "cancelled"
 
 
-DECIDED = (RequestStatus.APPROVED, RequestStatus.REJECTED, RequestStatus.EXPIRED, RequestStatus.CANCELLED)
+CLOSED = (RequestStatus.APPROVED, RequestStatus.REJECTED, RequestStatus.EXPIRED, RequestStatus.CANCELLED)
 
 ALLOWED: Mapping[str, frozenset[str]] = {
-    RequestStatus.PENDING: frozenset(DECIDED),
-    **{status: frozenset[str]() for status in DECIDED},
+    RequestStatus.PENDING: frozenset(CLOSED),
+    **{status: frozenset[str]() for status in CLOSED},
     # Void: the dispatcher found another job than the one that was approved.
     RequestStatus.APPROVED: frozenset((RequestStatus.CANCELLED,)),
 }
