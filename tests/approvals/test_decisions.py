@@ -23,7 +23,7 @@ from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry, QueueState
 from queueing.statuses import EntryStatus
-from tests.events import told
+from tests.events import published_events
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
@@ -51,7 +51,7 @@ def test_approve_lets_the_job_take_its_turn(request_: ApprovalRequest, bob: User
     kept = ApprovalRequest.objects.get()
     assert (kept.reviewed_by, kept.review_notes) == ("bob", "fine")
     assert kept.reviewed_at is not None
-    assert '"approval_approved"' in told().latest("eid").data
+    assert '"approval_approved"' in published_events().latest("eid").data
 
 
 def test_an_approved_job_does_not_wait_for_the_next_tick(
@@ -159,10 +159,10 @@ def test_reject_cancels_the_job_and_keeps_the_reason(request_: ApprovalRequest, 
 def test_the_second_decision_loses_and_is_told_what_happened(request_: ApprovalRequest, bob: User) -> None:
     stale = ApprovalRequest.objects.select_related("job").get()
     approve(request_, bob)
-    lines, events = JobEvent.objects.count(), told().count()
+    lines, events = JobEvent.objects.count(), published_events().count()
     assert not reject(stale, bob)
     assert decisions.outcome_message(stale).startswith("It was already approved by bob at ")
-    assert (JobEvent.objects.count(), told().count()) == (lines, events)
+    assert (JobEvent.objects.count(), published_events().count()) == (lines, events)
     assert state() == ("approved", EntryStatus.PENDING, JobStatus.PENDING)
 
 
@@ -185,7 +185,7 @@ def test_the_sweep_expires_what_is_due(request_: ApprovalRequest) -> None:
     assert expiry.expire_due(source=Source.LOOP) == 1
     assert expiry.expire_due(source=Source.LOOP) == 0
     assert state() == ("expired", EntryStatus.FAILED, JobStatus.CANCELLED)
-    assert '"approval_expired"' in "".join(told().values_list("data", flat=True))
+    assert '"approval_expired"' in "".join(published_events().values_list("data", flat=True))
 
 
 def test_the_sweep_leaves_what_is_in_time(request_: ApprovalRequest) -> None:

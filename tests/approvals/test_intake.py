@@ -21,7 +21,7 @@ from jobs.models import IdempotencyKey, Job, JobEvent, ProviderConfig
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
-from tests.events import told
+from tests.events import published_events
 from tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
@@ -51,7 +51,7 @@ def test_a_rule_holds_the_job_and_says_why(submission_request: MakeWish, first_j
     assert outcome.approval.reason == "No job of alice has been handed to a provider yet."
     assert outcome.queue_position is None
     assert QueueEntry.objects.get().status == EntryStatus.BLOCKED
-    assert '"approval_requested"' in told().latest("eid").data
+    assert '"approval_requested"' in published_events().latest("eid").data
 
 
 def test_a_second_job_is_held_as_well_until_one_has_run(
@@ -142,4 +142,4 @@ def test_a_forecast_says_what_would_happen_and_stores_nothing(
     assert coming.start.position == 1
     assert not Job.objects.exists()
     assert not ApprovalRequest.objects.exists()
-    assert not told().exists()
+    assert not published_events().exists()

@@ -18,7 +18,7 @@ from cloudtrain_site.states import Actor, Source
 from jobs.models import Job, JobEvent, Organization
 from jobs.roles import Role
 from queueing.models import QueueEntry
-from tests.events import told
+from tests.events import published_events
 from tests.factories import make_user
 from tests.races import at_once
 from tests.web import wait_until
@@ -62,7 +62,7 @@ def assert_told_once(job: Job) -> None:
     assert lines.values_list("new").get() == (decided,)
     events = [
         data
-        for data in told().order_by("eid").values_list("data", flat=True)
+        for data in published_events().order_by("eid").values_list("data", flat=True)
         if job.pk in data and '"approval_' in data
     ]
     expected = ["approval_requested"] + ([f"approval_{decided}"] if decided != "cancelled" else [])

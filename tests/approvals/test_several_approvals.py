@@ -17,7 +17,7 @@ from cloudtrain_site.states import Source
 from jobs.models import JobEvent, Organization
 from jobs.roles import Role
 from queueing.models import QueueEntry
-from tests.events import told
+from tests.events import published_events
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
@@ -41,7 +41,7 @@ def for_two(submission_request: MakeWish, first_job_rule: ApprovalRule) -> Appro
 
 
 def test_the_first_of_two_approvals_is_history_and_releases_nothing(for_two: ApprovalRequest, bob: User) -> None:
-    before = told().latest("eid").eid
+    before = published_events().latest("eid").eid
     assert decisions.approve(for_two, user=bob, source=Source.API, notes="fine by me")
     assert (for_two.status, QueueEntry.objects.get().status) == ("pending", "blocked")
     line = JobEvent.objects.filter(subject="approval").latest("id")
@@ -51,16 +51,16 @@ def test_the_first_of_two_approvals_is_history_and_releases_nothing(for_two: App
         "pending",
         "1 of 2 approvals: fine by me",
     )
-    event = json.loads(told().get(eid__gt=before).data)
+    event = json.loads(published_events().get(eid__gt=before).data)
     assert (event["type"], event["approval_id"]) == ("approval_requested", for_two.pk)
     assert event["message"] == f"{for_two.job.config_name} still waits; bob approved: 1 of 2 approvals: fine by me"
 
 
 def test_an_approval_that_does_not_count_is_not_told(for_two: ApprovalRequest, bob: User) -> None:
     assert decisions.approve(for_two, user=bob, source=Source.API)
-    told_before = told().count()
+    told_before = published_events().count()
     assert not decisions.approve(for_two, user=bob, source=Source.API)
-    assert told().count() == told_before
+    assert published_events().count() == told_before
 
 
 def test_the_second_approval_releases_the_job(for_two: ApprovalRequest, bob: User, carol: User) -> None:

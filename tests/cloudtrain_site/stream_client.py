@@ -60,12 +60,12 @@ async def apart(work: Callable[..., Any], *args: Any) -> Any:
     return await asyncio.to_thread(done)
 
 
-async def told(channel: str, **data: Any) -> int:
+async def publish_one(channel: str, **data: Any) -> int:
     """Store an event as another process would; returns its number."""
     return int(await apart(lambda: tell("news", channel, **data)))
 
 
-async def told_many(count: int, **data: Any) -> list[int]:
+async def publish_many(count: int, **data: Any) -> list[int]:
     """Store that many events for everyone in one transaction; returns their numbers."""
     return [int(number) for number in await apart(lambda: tell_many(count, **data))]
 

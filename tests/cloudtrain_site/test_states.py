@@ -16,7 +16,7 @@ from cloudtrain_site.states import SYSTEM, Actor, Change, Source, change_state, 
 from jobs import signals
 from jobs.models import Job, JobEvent
 from jobs.statuses import JobStatus
-from tests.events import told
+from tests.events import published_events
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
@@ -34,7 +34,7 @@ def test_a_win_writes_status_history_and_event_together(make_job: MakeJob) -> No
         "dispatcher",
         "went",
     )
-    assert '"previous_status": "pending"' in told().get().data
+    assert '"previous_status": "pending"' in published_events().get().data
 
 
 def test_a_move_that_is_not_allowed_writes_nothing(make_job: MakeJob) -> None:
@@ -42,7 +42,7 @@ def test_a_move_that_is_not_allowed_writes_nothing(make_job: MakeJob) -> None:
     assert not change_state(job, JobStatus.RUNNING, actor=SYSTEM, source=Source.POLL)
     assert Job.objects.get().status == JobStatus.COMPLETED
     assert not JobEvent.objects.exists()
-    assert not told().exists()
+    assert not published_events().exists()
 
 
 def test_the_second_of_two_who_read_the_same_state_loses_and_writes_nothing(make_job: MakeJob) -> None:
@@ -51,7 +51,7 @@ def test_the_second_of_two_who_read_the_same_state_loses_and_writes_nothing(make
     assert change_state(first, JobStatus.QUEUED, actor=SYSTEM, source=Source.POLL)
     assert not change_state(second, JobStatus.RUNNING, actor=SYSTEM, source=Source.POLL)
     assert second.status == JobStatus.PENDING
-    assert JobEvent.objects.count() == told().count() == 1
+    assert JobEvent.objects.count() == published_events().count() == 1
 
 
 def test_a_narrower_condition_that_fails_writes_nothing(make_job: MakeJob) -> None:

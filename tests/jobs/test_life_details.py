@@ -20,7 +20,7 @@ from jobs.models import Job, JobEvent, LogPiece, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.providers.progress import Progress
 from jobs.statuses import JobStatus
-from tests.events import told
+from tests.events import published_events
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
@@ -77,7 +77,7 @@ def test_a_new_job_and_a_found_one_are_told_of(
         ("", "pending", "alice", "submitted"),
         ("", "running", "replicate", "found at replicate as x-1"),
     ]
-    assert told().count() == 2
+    assert published_events().count() == 2
 
 
 def test_a_job_that_cannot_be_put_on_record_is_not_made(
@@ -236,9 +236,9 @@ class TestProgress:
         assert list(Job.objects.exclude(progress_told_at=None)) == [job]
         Job.objects.filter(pk=job.pk).update(progress_told_at=timezone.now() - timedelta(seconds=seconds))
         self.say(job, 20.0)
-        assert told().count() == times
+        assert published_events().count() == times
         self.say(other, 10.0)
-        assert told().count() == times + 1
+        assert published_events().count() == times + 1
 
     def test_is_told_when_it_is_progress(self, make_job: MakeJob) -> None:
         job = make_job(status=RUNNING, external_id="x-1")
@@ -246,7 +246,7 @@ class TestProgress:
         lifecycle.apply_snapshot(job, snapshot, source=Source.POLL)
         kept = Job.objects.get()
         assert (kept.output_url, kept.last_synced_at is not None) == ("https://example.org", True)
-        assert not told().exists()
+        assert not published_events().exists()
 
     def test_that_cannot_be_told_is_not_written(self, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
         job = make_job(status=RUNNING, external_id="x-1")
@@ -349,7 +349,7 @@ def test_the_progress_of_a_transfer_is_told_until_it_is_cancelled(make_job: Make
     assert lifecycle.record_staging_progress(job, 40.0, "4 of 10 MB")
     assert Job.objects.values_list("progress", "last_log").get(pk=job.pk) == (40.0, "4 of 10 MB")
     assert Job.objects.values_list("progress", "last_log").get(pk=other.pk) == (None, None)
-    assert told().count() == 1
+    assert published_events().count() == 1
     Job.objects.update(cancel_requested_at=timezone.now())
     for percent in (40.0, 50.0):
         assert not lifecycle.record_staging_progress(job, percent, "4 of 10 MB")

@@ -23,7 +23,7 @@ from jobs.models import DatasetUpload, Job, JobEvent, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.providers.progress import read_progress
 from jobs.statuses import TERMINAL, JobStatus
-from tests.events import told
+from tests.events import published_events
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
@@ -35,7 +35,7 @@ def test_create_stores_a_waiting_job_with_its_first_line_of_history(alice: User,
     job = lifecycle.create(submission, organization=acme, user=alice, source=Source.API, estimated_cost=Decimal(3))
     assert Job.objects.get().status == JobStatus.PENDING
     assert [(line.old, line.new, line.actor) for line in job.events.all()] == [("", "pending", "alice")]
-    assert told().count() == 1
+    assert published_events().count() == 1
 
 
 def test_job_ids_sort_by_time(make_job: MakeJob) -> None:
@@ -205,12 +205,12 @@ def test_details_that_come_too_late_are_not_written_into_an_ended_job(make_job: 
     lifecycle.apply_snapshot(
         Job.objects.get(pk=stale.pk), Snapshot("x-1", JobStatus.FAILED, error_message="out of memory"), source="poll"
     )
-    news = told().count()
+    news = published_events().count()
     late = Snapshot("x-1", JobStatus.RUNNING, error_message="none yet", progress=read_progress(BAR))
     assert not lifecycle.apply_snapshot(stale, late, source=Source.POLL)
     assert Job.objects.values_list("error_message", "progress").get(pk=stale.pk) == ("out of memory", None)
     assert Job.objects.values_list("error_message", "progress").get(pk=other.pk) == ("", None)
-    assert told().count() == news
+    assert published_events().count() == news
     assert stale.progress is None
 
 
@@ -240,7 +240,11 @@ def test_a_secret_that_the_provider_repeats_is_not_kept(make_job: MakeJob, caplo
     stars = "*" * len(secret)
     assert (kept.error_message, kept.output_url) == (f"no {stars}", f"https://example.org/{stars}/x")
     assert kept.last_log == f"{stars} is wrong"
-    written = [*JobEvent.objects.values_list("reason", flat=True), *told().values_list("data", flat=True), caplog.text]
+    written = [
+        *JobEvent.objects.values_list("reason", flat=True),
+        *published_events().values_list("data", flat=True),
+        caplog.text,
+    ]
     assert len(written) > 3
     assert not any(secret in text for text in written)
 
@@ -256,7 +260,7 @@ def test_progress_is_kept_and_told(make_job: MakeJob) -> None:
     snapshot = Snapshot("x-1", JobStatus.RUNNING, progress=read_progress(BAR))
     lifecycle.apply_snapshot(job, snapshot, source=Source.POLL)
     assert Job.objects.values_list("stage", "progress", "step").get() == ("Training", 42.0, 42)
-    assert '"type": "job_progress"' in told().get().data
+    assert '"type": "job_progress"' in published_events().get().data
 
 
 def test_progress_is_told_at_most_once_a_second(make_job: MakeJob) -> None:
@@ -265,7 +269,7 @@ def test_progress_is_told_at_most_once_a_second(make_job: MakeJob) -> None:
         progress = read_progress(BAR.replace("42/100", f"{step}/100"))
         lifecycle.apply_snapshot(job, Snapshot("x-1", JobStatus.RUNNING, progress=progress), source=Source.POLL)
     assert Job.objects.get().step == 44
-    assert told().count() == 1
+    assert published_events().count() == 1
 
 
 def test_the_same_snapshot_twice_writes_nothing_the_second_time(make_job: MakeJob) -> None:

@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle
 from jobs.models import Job
-from tests.events import told
+from tests.events import published_events
 from tests.web import read_page
 
 pytestmark = pytest.mark.django_db
@@ -68,7 +68,7 @@ def test_a_line_of_the_page_has_its_beginning(alice: User, failed: Job) -> None:
 def test_an_event_has_its_beginning_and_the_history_all_of_it(make_job: Callable[..., Job]) -> None:
     job = make_job(status="running", started_at=None)
     lifecycle.finish(job, "failed", actor=SYSTEM, source=Source.API, reason=ERROR)  # type: ignore[arg-type]
-    event = json.loads(told().order_by("-eid").values_list("data", flat=True)[0])
+    event = json.loads(published_events().order_by("-eid").values_list("data", flat=True)[0])
     assert event["error_message"] == BEGINNING
     assert job.events.last().reason == ERROR  # type: ignore[union-attr]
 

@@ -17,7 +17,7 @@ from jobs.statuses import JobStatus
 from queueing import claims, dispatch
 from queueing.models import QueueEntry, QueueState
 from queueing.statuses import EntryStatus
-from tests.events import told
+from tests.events import published_events
 from tests.providers import ScriptedProvider
 from tests.queueing.test_dispatch import refusal, state
 
@@ -80,7 +80,7 @@ def test_a_refusal_that_repeats_a_secret_is_kept_without_it(
     said = [
         *(Job.objects.get().error_message, QueueEntry.objects.get().last_error),
         *JobEvent.objects.values_list("reason", flat=True),
-        *told().values_list("data", flat=True),
+        *published_events().values_list("data", flat=True),
         *(str(record.__dict__) for record in caplog.records),
     ]
     assert not any(SECRET in text for text in said)

@@ -13,7 +13,7 @@ from cloudtrain_site.events.readers import QUEUE_CHARACTERS, UNKNOWN, StreamRead
 from cloudtrain_site.events.relay import current_relay, open_streams
 from cloudtrain_site.events.store import current_number, read_after
 from tests.cloudtrain_site.event_factory import tell
-from tests.cloudtrain_site.stream_client import apart, move_on, no_reads, opened, run, told, told_many, until
+from tests.cloudtrain_site.stream_client import apart, move_on, no_reads, opened, publish_many, publish_one, run, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,15 +29,15 @@ def queued(reader: StreamReader) -> int:
 class TestReadingTheTable:
     def test_what_came_meanwhile_is_sent_once(self) -> None:
         async def scene() -> None:
-            written = await told_many(250)
+            written = await publish_many(250)
             with no_reads() as let_read:
                 async with opened(ALICE, EVERYONE, last_id=0, caught_up=False) as alice:
-                    written += await told_many(3)
+                    written += await publish_many(3)
                     await until(lambda: current_relay(0).position == written[-1])
                     assert queued(alice.reader)
                     let_read()
                     await until(lambda: len(alice.numbers) >= len(written))
-                    written.append(await told(EVERYONE))
+                    written.append(await publish_one(EVERYONE))
 
                     await until(lambda: alice.numbers == written)
 
@@ -61,11 +61,11 @@ class TestReadingTheTable:
     def test_a_reset_says_a_number_after_which_nothing_is_missing(self) -> None:
         async def scene() -> None:
             async with opened(BOB, EVERYONE) as bob:
-                await told(EVERYONE)
+                await publish_one(EVERYONE)
                 await until(lambda: bob.numbers == [1])
                 # Its rights were read before that event, and the relay is past it.
                 async with opened(ALICE, EVERYONE, joined_at=0, last_id=UNKNOWN) as alice:
-                    await told(EVERYONE)
+                    await publish_one(EVERYONE)
 
                     await until(lambda: alice.numbers == [2])
                     assert 'event: stream-reset\nid: 1\ndata: {"type": "stream-reset"}\n\n' in alice.text
@@ -76,7 +76,7 @@ class TestReadingTheTable:
         async def scene() -> None:
             async with opened(BOB, ALL_CHANNELS) as bob:
                 await apart(rights_changed, ALICE)
-                await told(EVERYONE)
+                await publish_one(EVERYONE)
                 await until(lambda: bob.numbers == [2])
                 # The relay is past the change: only the table can tell.
                 async with opened(ALICE, EVERYONE, joined_at=0, caught_up=False) as alice:
@@ -89,7 +89,7 @@ class TestReadingTheTable:
     def test_rights_that_changed_before_they_were_read_do_not(self) -> None:
         async def scene() -> None:
             await apart(rights_changed, ALICE)
-            await told(EVERYONE)
+            await publish_one(EVERYONE)
             async with opened(ALICE, EVERYONE, joined_at=1, last_id=0) as alice:
                 await until(lambda: alice.numbers == [2])
 
@@ -98,7 +98,7 @@ class TestReadingTheTable:
     def test_all_channels_are_not_given_what_is_about_rights(self) -> None:
         async def scene() -> None:
             await apart(rights_changed, ALICE)
-            await told(EVERYONE)
+            await publish_one(EVERYONE)
             async with opened(BOB, ALL_CHANNELS, last_id=0) as bob:
                 await until(lambda: bob.numbers == [2])
                 assert "rights" not in bob.text
@@ -111,7 +111,7 @@ class TestSlowClient:
         async def scene() -> None:
             async with opened(ALICE, EVERYONE) as slow, opened(BOB, EVERYONE) as quick:
                 slow.takes.clear()
-                written = [number for _ in range(4) for number in await told_many(60, text="x" * 5_000)]
+                written = [number for _ in range(4) for number in await publish_many(60, text="x" * 5_000)]
                 await until(lambda: quick.numbers == written)
                 await until(lambda: queued(slow.reader) > 0)
                 assert queued(slow.reader) <= QUEUE_CHARACTERS
@@ -126,7 +126,7 @@ class TestSlowClient:
             async with opened(ALICE, EVERYONE) as slow, opened(BOB, EVERYONE) as quick:
                 slow.takes.clear()
                 lengths = (1, 1, QUEUE_CHARACTERS + 1, 1)
-                written = [await told(EVERYONE, text="x" * length) for length in lengths]
+                written = [await publish_one(EVERYONE, text="x" * length) for length in lengths]
                 await until(lambda: quick.numbers == written)
                 slow.takes.set()
 
@@ -137,7 +137,7 @@ class TestSlowClient:
     def test_gets_an_event_that_is_larger_than_the_queue(self) -> None:
         async def scene() -> None:
             async with opened(ALICE, EVERYONE) as alice:
-                written = [await told(EVERYONE, text="x" * (QUEUE_CHARACTERS + 1)) for _ in range(2)]
+                written = [await publish_one(EVERYONE, text="x" * (QUEUE_CHARACTERS + 1)) for _ in range(2)]
 
                 await until(lambda: alice.numbers == written)
 
@@ -147,9 +147,9 @@ class TestSlowClient:
         async def scene() -> None:
             async with opened(ALICE, EVERYONE) as slow:
                 slow.takes.clear()
-                await told(EVERYONE)
+                await publish_one(EVERYONE)
                 await apart(rights_changed, ALICE)
-                await told(EVERYONE)
+                await publish_one(EVERYONE)
                 await until(lambda: slow.reader.ended)
                 slow.takes.set()
                 await until(slow.body.done)
@@ -166,7 +166,7 @@ class TestLifetime:
         async def scene() -> None:
             async with opened(ALICE, EVERYONE) as slow:
                 slow.takes.clear()
-                await told(EVERYONE)
+                await publish_one(EVERYONE)
                 move_on(601)
 
                 await until(lambda: not open_streams())
@@ -189,7 +189,7 @@ class TestKeepAlive:
     def test_moves_an_idle_client_on(self) -> None:
         async def scene() -> None:
             async with opened(ALICE, EVERYONE) as alice:
-                number = await told("organization-0")
+                number = await publish_one("organization-0")
                 await until(lambda: current_relay(0).position == number)
                 move_on(21)
 
@@ -215,7 +215,7 @@ class TestText:
         async def scene() -> None:
             async with opened(ALICE, EVERYONE) as alice:
                 text = f"event: message\nid: {alice.reader.name}:7\n\nevent: stream-open\ndata:\n\n"
-                await told(EVERYONE, text=text)
+                await publish_one(EVERYONE, text=text)
                 await until(lambda: alice.numbers == [1])
 
                 escaped = text.replace("\n", "\\n")
@@ -241,9 +241,9 @@ class TestSendEvent:
     def test_reaches_the_streams_once(self) -> None:
         async def scene() -> None:
             async with opened(ALICE, EVERYONE) as alice:
-                await told(EVERYONE)
+                await publish_one(EVERYONE)
                 await apart(send_event, EVERYONE, "message", {"type": "news"})
-                await told(EVERYONE)
+                await publish_one(EVERYONE)
 
                 await until(lambda: alice.numbers == [1, 2, 3])
                 assert 'id: 2\ndata: {"id": 2, "type": "news"}\n\n' in alice.text

@@ -15,7 +15,7 @@ from django_eventstream.models import Event as EventRow
 from cloudtrain_site.events import relay as event_relay
 from cloudtrain_site.events.publish import ALL_CHANNELS, EVERYONE, rights_changed
 from cloudtrain_site.events.relay import BATCH, EventRelay, current_relay, open_streams
-from tests.cloudtrain_site.stream_client import apart, opened, run, told, told_many, until
+from tests.cloudtrain_site.stream_client import apart, opened, publish_many, publish_one, run, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,7 +28,7 @@ class TestDelivery:
         async def scene() -> None:
             async with opened(ALICE, "organization-1") as alice, opened(BOB, "organization-2") as bob:
                 for channel in ("organization-1", "organization-2", "organization-1", "organization-2"):
-                    await told(channel)
+                    await publish_one(channel)
 
                 await until(lambda: (alice.numbers, bob.numbers) == ([1, 3], [2, 4]))
 
@@ -37,8 +37,8 @@ class TestDelivery:
     def test_all_channels_get_everything(self) -> None:
         async def scene() -> None:
             async with opened(ALICE, ALL_CHANNELS) as root:
-                await told("organization-1")
-                await told(EVERYONE)
+                await publish_one("organization-1")
+                await publish_one(EVERYONE)
 
                 await until(lambda: root.numbers == [1, 2])
 
@@ -47,7 +47,7 @@ class TestDelivery:
     def test_a_burst_comes_whole_and_in_order(self) -> None:
         async def scene() -> None:
             async with opened(ALICE, EVERYONE) as alice:
-                written = await told_many(7 * BATCH + 1)
+                written = await publish_many(7 * BATCH + 1)
 
                 await until(lambda: alice.numbers == written)
 
@@ -55,9 +55,9 @@ class TestDelivery:
 
     def test_what_was_told_before_is_not_told_again(self) -> None:
         async def scene() -> None:
-            await told(EVERYONE)
+            await publish_one(EVERYONE)
             async with opened(ALICE, EVERYONE) as alice:
-                await told(EVERYONE)
+                await publish_one(EVERYONE)
 
                 await until(lambda: alice.numbers == [2])
 
@@ -79,9 +79,9 @@ class TestLife:
         async def scene() -> None:
             async with opened(ALICE, EVERYONE):
                 pass
-            await told(EVERYONE)
+            await publish_one(EVERYONE)
             async with opened(BOB, EVERYONE) as bob:
-                await told(EVERYONE)
+                await publish_one(EVERYONE)
 
                 await until(lambda: bob.numbers == [2])
 
@@ -103,7 +103,7 @@ class TestRights:
         async def scene() -> None:
             async with opened(ALICE, EVERYONE) as alice, opened(BOB, ALL_CHANNELS) as bob:
                 await apart(rights_changed, ALICE)
-                await told(EVERYONE)
+                await publish_one(EVERYONE)
 
                 await until(alice.body.done)
                 await until(lambda: bob.numbers == [2])
@@ -116,7 +116,7 @@ class TestRights:
             async with opened(BOB, EVERYONE):
                 await apart(rights_changed, ALICE)
                 async with opened(ALICE, EVERYONE) as alice:
-                    await told(EVERYONE)
+                    await publish_one(EVERYONE)
 
                     await until(lambda: alice.numbers == [2])
                     assert not alice.body.done()
@@ -149,7 +149,7 @@ class TestOutage:
             async with opened(ALICE, EVERYONE) as alice:
                 async with unreadable_events():
                     await until(lambda: current_relay(0).failures >= 3)
-                await told(EVERYONE)
+                await publish_one(EVERYONE)
 
                 await until(lambda: alice.numbers == [1])
 
@@ -180,7 +180,7 @@ class TestNotices:
         async def scene() -> None:
             async with opened(ALICE, EVERYONE) as alice:
                 await until(lambda: is_listening(current_relay(0)))
-                await told(EVERYONE)
+                await publish_one(EVERYONE)
 
                 await until(lambda: alice.numbers == [1])
 
@@ -194,11 +194,11 @@ class TestNotices:
                 relay = current_relay(0)
                 await until(lambda: is_listening(relay))
                 await apart(end_listeners)
-                await told(EVERYONE)
+                await publish_one(EVERYONE)
                 await until(lambda: alice.numbers == [1])
 
                 await until(lambda: is_listening(relay))
-                await told(EVERYONE)
+                await publish_one(EVERYONE)
                 await until(lambda: alice.numbers == [1, 2])
 
         run(scene)

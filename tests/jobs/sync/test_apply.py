@@ -21,7 +21,7 @@ from jobs.providers.progress import Progress
 from jobs.statuses import JobStatus
 from jobs.sync import apply
 from jobs.sync.apply import SnapshotBatch
-from tests.events import told
+from tests.events import published_events
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
@@ -150,7 +150,7 @@ def test_progress_without_a_log_is_told_and_a_log_without_progress_is_stored(mak
     applied(
         {first: Snapshot("x-1", RUNNING, progress=Progress(percent=40.0)), second: Snapshot("x-2", RUNNING, log="a\n")}
     )
-    assert [f'"job_id": "{first.pk}"' in row.data for row in told()] == [True]
+    assert [f'"job_id": "{first.pk}"' in row.data for row in published_events()] == [True]
     assert logs.read_log(Job.objects.get(pk=second.pk)).text == "a\n"
 
 
