@@ -137,6 +137,13 @@ def test_no_quick_run_lowers_the_estimate_of_another_kind(
     assert seconds_of(provider, {**FLUX, **other}) == pytest.approx((61, 61))
 
 
+def test_each_pass_of_a_step_takes_the_operators_figure(provider: ProviderConfig, ran: Callable[..., Job]) -> None:
+    few = {**FLUX, "max_train_steps": 10, "gradient_accumulation_steps": 100_000}
+    assert seconds_of(provider, few) == (2_000_000, 2_000_000)
+    ran({**few, "max_train_steps": 1000}, seconds=61)
+    assert seconds_of(provider, few) == (2_000_000, 2_000_000)
+
+
 def test_no_quick_run_on_small_pictures_lowers_the_estimate_of_larger_ones(
     provider: ProviderConfig, ran: Callable[..., Job]
 ) -> None:
