@@ -154,15 +154,15 @@ def steps_of(chance: random.Random) -> list[Callable[[Any], None]]:
         assert change_state(job, JobStatus.UPLOADING, actor=provider, source=Source.DISPATCHER, reason="")
 
     def accept(job: Any) -> None:
-        told = Snapshot(external_id=f"storm-{job.pk}", status=JobStatus.QUEUED)
-        assert lifecycle.mark_submitted(job, told, actor=provider)
+        snapshot = Snapshot(external_id=f"storm-{job.pk}", status=JobStatus.QUEUED)
+        assert lifecycle.mark_submitted(job, snapshot, actor=provider)
 
-    def tell(status: JobStatus, percent: float | None = None, **said: Any) -> Callable[[Any], None]:
+    def tell(status: JobStatus, percent: float | None = None, **fields: Any) -> Callable[[Any], None]:
         progress = percent and Progress(stage="Training", percent=percent, last_log=f"step {percent:.0f}")
 
         def apply(job: Any) -> None:
-            told = Snapshot(external_id=job.external_id, status=status, progress=progress or None, **said)
-            lifecycle.apply_snapshot(job, told, source=Source.POLL)
+            snapshot = Snapshot(external_id=job.external_id, status=status, progress=progress or None, **fields)
+            lifecycle.apply_snapshot(job, snapshot, source=Source.POLL)
 
         return apply
 

@@ -115,10 +115,10 @@ def entry() -> Click:
     from queueing import claims
 
     user, team = User.objects.get(username="bob"), Organization.objects.get(name="acme")
-    actor, wish = Actor.of(user), Submission("local", CONFIG, "bench", "cpu")
+    actor, submission = Actor.of(user), Submission("local", CONFIG, "bench", "cpu")
 
     def enqueue() -> str:
-        job = lifecycle.create(wish, organization=team, user=user, source=Source.API, estimated_cost=None)
+        job = lifecycle.create(submission, organization=team, user=user, source=Source.API, estimated_cost=None)
         claims.enqueue(job, role=Role.LEAD, held=False, actor=actor, source=Source.API)
         return job.pk
 

@@ -235,14 +235,14 @@ def submit_some(count: int) -> dict[str, float]:
 
     user, team = User.objects.create(username="bench"), Organization.objects.create(name="bench")
     Membership.objects.create(user=user, organization=team, role="researcher")
-    wish = SubmissionRequest(user, team, Submission("instant", {}, "bench", "cpu"), Source.API)
+    submission_request = SubmissionRequest(user, team, Submission("instant", {}, "bench", "cpu"), Source.API)
     moments: list[float] = []
     committed, began = {}, time.monotonic()
     for number in range(count):
         time.sleep(max(0.0, began + number / SUBMITS_A_SECOND - time.monotonic()))
         with unit_of_work():
             transaction.on_commit(lambda: moments.append(time.time()))  # the first of all that follows the commit
-            job_id = submit(wish).job.pk
+            job_id = submit(submission_request).job.pk
         committed[job_id] = moments[-1]
     return committed
 

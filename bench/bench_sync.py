@@ -81,13 +81,13 @@ def make_jobs(fake: FakeReplicateProcess, count: int) -> list[str]:
 
 
 @contextmanager
-def counted(fake: FakeReplicateProcess, told: dict[str, float]) -> Iterator[None]:
+def counted(fake: FakeReplicateProcess, usage: dict[str, float]) -> Iterator[None]:
     """Seconds, requests and writes of the block."""
     queries, before, started = Queries(), requests_of(fake), time.perf_counter()
     with connection.execute_wrapper(queries):
         yield
-    told["seconds"] = time.perf_counter() - started
-    told["requests"], told["writes"] = requests_of(fake) - before, queries.writes
+    usage["seconds"] = time.perf_counter() - started
+    usage["requests"], usage["writes"] = requests_of(fake) - before, queries.writes
 
 
 def requests_of(fake: FakeReplicateProcess) -> int:
@@ -100,12 +100,12 @@ def cycle(fake: FakeReplicateProcess, count: int) -> dict[str, float]:
     refresh.refresh(refresh.active_jobs(), source=Source.POLL)
     for external_id in ids[::100]:
         fake.update(external_id, status="processing")
-    told: dict[str, float] = {}
-    with counted(fake, told):
+    usage: dict[str, float] = {}
+    with counted(fake, usage):
         outcome = refresh.refresh(refresh.active_jobs(), source=Source.POLL)
     assert (outcome.refreshed, outcome.moved) == (count, len(ids[::100])), outcome
-    told["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return told
+    usage["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return usage
 
 
 def sequential(fake: FakeReplicateProcess, count: int) -> float:
@@ -172,10 +172,10 @@ def main() -> None:
         one_by_one = sequential(fake, 100) / 100
         print(f"sequential: {one_by_one * 100:.2f} s for 100 jobs")
         for count in options.jobs:
-            told = cycle(fake, count)
+            usage = cycle(fake, count)
             print(
-                f"{count:6} jobs: {told['seconds']:.2f} s ({one_by_one * count / told['seconds']:.0f} times faster), "
-                f"{told['requests']:.0f} requests, {told['writes']:.0f} writes, peak {told['memory']:.0f} MB"
+                f"{count:6} jobs: {usage['seconds']:.2f} s ({one_by_one * count / usage['seconds']:.0f} times faster), "
+                f"{usage['requests']:.0f} requests, {usage['writes']:.0f} writes, peak {usage['memory']:.0f} MB"
             )
         calm, spoilt = hanging(fake)
         print(f"one of three hangs: the others after {spoilt:.2f} s instead of {calm:.2f} s")

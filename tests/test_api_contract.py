@@ -169,9 +169,9 @@ def test_an_upload_is_a_form_with_a_file(bobs: Caller) -> None:
 
 def _upload_of(held: ApprovalRequest) -> str:
     """A dataset of whoever asked."""
-    told = {"kind": "zip", "size": 9, "sha256": "0" * 64, "files": 1, "unpacked_size": 9, "stored_on": "here"}
+    columns = {"kind": "zip", "size": 9, "sha256": "0" * 64, "files": 1, "unpacked_size": 9, "stored_on": "here"}
     owner = {"organization": held.job.organization, "uploaded_by": held.requested_by}
-    return str(DatasetUpload.objects.create(name="toys.zip", **owner, **told).pk)
+    return str(DatasetUpload.objects.create(name="toys.zip", **owner, **columns).pk)
 
 
 @pytest.fixture

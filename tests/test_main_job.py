@@ -59,7 +59,7 @@ class Story:
 
     submitted: dict[str, Any]
     held: dict[str, Any]
-    told: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
     told_charlie: list[dict[str, Any]] = field(default_factory=list)
     half_way: dict[str, Any] = field(default_factory=dict)
     first_logs: dict[str, Any] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Story:
 
     def kinds(self) -> list[str]:
         """What the stream told of the job, in order; of equal news in a row one."""
-        kinds = [news["type"] if "status" not in news else news["status"] for news in self.told]
+        kinds = [news["type"] if "status" not in news else news["status"] for news in self.events]
         return [kind for kind, before in zip(kinds, ["", *kinds], strict=False) if kind != before]
 
 
@@ -92,10 +92,10 @@ def story(one_site: Site) -> Story:
         with site.half_way(story.job_id):
             story.half_way = site.get("alice", f"{story.path}/inline-progress")
             story.first_logs = site.get("alice", f"{story.path}/logs")
-        while not story.told or story.told[-1].get("status") != "completed":
+        while not story.events or story.events[-1].get("status") != "completed":
             news = alice.next().data
             if news.get("job_id") == story.job_id:
-                story.told.append(news)
+                story.events.append(news)
         # The last that charlie is told: whatever came before it was told to him as well, or never will be.
         own = site.submit("charlie", max_train_steps=1)
         while not story.told_charlie or story.told_charlie[-1].get("job_id") != own:
@@ -124,7 +124,7 @@ class TestTheMainJob:
         assert story.kinds() == expected
 
     def test_no_news_came_twice(self, story: Story) -> None:
-        ids = [news["id"] for news in story.told]
+        ids = [news["id"] for news in story.events]
         assert ids == sorted(set(ids))
 
     def test_half_way_it_said_how_far_it_was(self, story: Story) -> None:

@@ -43,12 +43,12 @@ def test_who_passes_only_alone_is_called_flaky(tmp_path: Path) -> None:
     run_pytest(tmp_path)
     again = run_pytest(tmp_path, "--last-failed", "-p", "tests.reruns")
     line = "flaky: test_some.py::test_sometimes (failed at first, passed alone; sqlite)"
-    assert [told for told in again.splitlines() if told.startswith("flaky:")] == [line]
+    assert [text for text in again.splitlines() if text.startswith("flaky:")] == [line]
     assert (tmp_path / ".pytest_cache" / "flaky.txt").read_text() == f"{line}\n"
 
 
 def test_the_makefile_shows_them_at_its_end() -> None:
     asked = ["make", "--dry-run", "--old-file=install-dev", "test", "long"]
-    told = subprocess.run(asked, cwd=HOME, env=ALONE, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert len([line for line in told if "-p tests.reruns" in line]) == 4
-    assert [line for line in told if "flaky.txt" in line][-1] == told[-1]
+    lines = subprocess.run(asked, cwd=HOME, env=ALONE, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len([line for line in lines if "-p tests.reruns" in line]) == 4
+    assert [line for line in lines if "flaky.txt" in line][-1] == lines[-1]

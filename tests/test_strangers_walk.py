@@ -53,8 +53,8 @@ def held(client_of: ClientOf, alice: User, acme: Organization) -> ApprovalReques
     assert browser.put("/api/configs/alices-config", body).status_code == 201
     archive = SimpleUploadedFile("alices-pictures.zip", make_zip())
     uploaded = browser.post("/api/cloud/uploads", {"file": archive}, format="multipart").json()["upload"]
-    wish = {**body, "dataset": uploaded["id"], "config_name": "alices-training", "tracker_run_name": "alices-run"}
-    answer = browser.post("/api/cloud/jobs/submit", wish, headers={"X-Correlation-ID": "alices-request"})
+    fields = {**body, "dataset": uploaded["id"], "config_name": "alices-training", "tracker_run_name": "alices-run"}
+    answer = browser.post("/api/cloud/jobs/submit", fields, headers={"X-Correlation-ID": "alices-request"})
     assert answer.json()["requires_approval"], answer.json()
     return ApprovalRequest.objects.get()
 

@@ -99,8 +99,8 @@ def tell(name: str, by_user: dict[str, int]) -> None:
     now = timezone.now()
     with unit_of_work():
         StreamCount.objects.filter(told_at__lte=now - SILENCE).delete()
-        told = {"machine": socket.gethostname()[:100], "by_user": by_user, "told_at": now}
-        StreamCount.objects.update_or_create(process=name, defaults=told)
+        columns = {"machine": socket.gethostname()[:100], "by_user": by_user, "told_at": now}
+        StreamCount.objects.update_or_create(process=name, defaults=columns)
 
 
 def tell_end(name: str) -> None:

@@ -272,8 +272,8 @@ class _Reader:
     def _add_nested(self, nested: Mapping[str, tuple[str, Any]]) -> None:
         """Add ai-toolkit's settings. Beside another trainer's, which of them count depends on the trainer."""
         plain = {setting for setting, given in self._given.items() if any(value is not None for _, value in given)}
-        told = {setting for setting, (_, value) in nested.items() if value is not None}
-        for setting in plain ^ told if plain and told else ():
+        nested_settings = {setting for setting, (_, value) in nested.items() if value is not None}
+        for setting in plain ^ nested_settings if plain and nested_settings else ():
             places = ", ".join(key for key, _ in [*self._given[setting], *filter(None, [nested.get(setting)])])
             self.doubts[setting] = (
                 f"{places} stands beside the settings of another trainer, and which count isn't known."

@@ -240,8 +240,8 @@ def test_the_command_sweeps_once_and_says_how_many(
     assert state()[0] == "pending"
     call_command("expire_approvals")
     call_command("expire_approvals", json=True)
-    told = [line for line in capsys.readouterr().out.splitlines() if '"timestamp"' not in line]
-    assert told == ["1 approval requests are due", "Expired 1 approval requests", '{"expired": 0}']
+    lines = [line for line in capsys.readouterr().out.splitlines() if '"timestamp"' not in line]
+    assert lines == ["1 approval requests are due", "Expired 1 approval requests", '{"expired": 0}']
 
 
 def test_the_sweep_logs_each_request_and_the_sum(request_: ApprovalRequest, caplog: pytest.LogCaptureFixture) -> None:

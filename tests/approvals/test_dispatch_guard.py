@@ -75,9 +75,14 @@ def test_a_job_that_was_changed_behind_its_approval_does_not_run(
 @pytest.fixture
 def datasets(alice: User, approved: Job, provider: ScriptedProvider) -> list[DatasetUpload]:
     """Two of alice's; the job has the first, and was approved with it."""
-    told: dict[str, Any] = {"organization_id": approved.organization_id, "uploaded_by": alice, "kind": "zip", "size": 9}
-    told |= {"sha256": "0" * 64, "files": 1, "unpacked_size": 9, "stored_on": "here"}
-    made = [DatasetUpload.objects.create(name=name, **told) for name in ("toys", "tools")]
+    columns: dict[str, Any] = {
+        "organization_id": approved.organization_id,
+        "uploaded_by": alice,
+        "kind": "zip",
+        "size": 9,
+    }
+    columns |= {"sha256": "0" * 64, "files": 1, "unpacked_size": 9, "stored_on": "here"}
+    made = [DatasetUpload.objects.create(name=name, **columns) for name in ("toys", "tools")]
     Job.objects.update(dataset=made[0])
     request = ApprovalRequest.objects.get()
     terms = stored_terms(approved)

@@ -58,7 +58,7 @@ def vera() -> User:
     return User.objects.get(username="vera")
 
 
-def given(request: ApprovalRequest) -> list[tuple[str, int, int]]:
+def approvals_of(request: ApprovalRequest) -> list[tuple[str, int, int]]:
     return list(request.requirements.values_list("rule_name", "approvals_given", "approvals_needed"))
 
 
@@ -72,7 +72,7 @@ def approve(request: ApprovalRequest, user: User, **more: Any) -> bool:
 
 def test_a_request_names_every_rule_in_the_order_of_their_priorities(for_both: ApprovalRequest) -> None:
     assert (for_both.rule_name, for_both.reason) == ("cpus", "It runs on cpu. It runs at local.")
-    assert given(for_both) == [("cpus", 0, 1), ("local", 0, 1)]
+    assert approvals_of(for_both) == [("cpus", 0, 1), ("local", 0, 1)]
     assert status() == ("pending", "blocked")
 
 
@@ -82,7 +82,7 @@ def test_the_shortest_life_of_the_rules_counts(for_both: ApprovalRequest) -> Non
 
 def test_a_job_waits_until_every_rule_has_its_approvals(for_both: ApprovalRequest, bob: User) -> None:
     assert approve(for_both, bob, notes="fine")
-    assert (status(), given(for_both)) == (("pending", "blocked"), [("cpus", 1, 1), ("local", 0, 1)])
+    assert (status(), approvals_of(for_both)) == (("pending", "blocked"), [("cpus", 1, 1), ("local", 0, 1)])
     line = JobEvent.objects.filter(subject="approval").latest("id")
     assert line.reason == "1 of 1 approvals for cpus, 0 of 1 for local: fine"
     assert approve(for_both, vera())
@@ -105,7 +105,7 @@ def test_each_rule_needs_its_own_number(submission_request: MakeWish, bob: User,
     for user, expected in ((ada, [1, 1]), (bob, [2, 1]), (make_user("carol", acme, Role.LEAD), [3, 1])):
         assert ApprovalRequest.objects.get().status == "pending"
         assert approve(request, user)
-        assert [count for _, count, _ in given(request)] == expected
+        assert [count for _, count, _ in approvals_of(request)] == expected
     assert status() == ("approved", "pending")
 
 
@@ -121,12 +121,14 @@ def test_who_decides_for_no_rule_that_waits_is_refused(
         assert (response.status_code, response.json()["code"]) == (403, "permission_denied")
         assert words in response.json()["detail"]
         assert not approve(for_both, user)
-    assert (given(for_both), Decision.objects.count()) == ([("cpus", 1, 1), ("local", 0, 1)], 1)
+    assert (approvals_of(for_both), Decision.objects.count()) == ([("cpus", 1, 1), ("local", 0, 1)], 1)
 
 
 def test_who_decides_for_none_reads_who_does(for_both: ApprovalRequest, acme: Organization) -> None:
-    told = decision_objection(make_user("rita", acme, Role.RESEARCHER), for_both)
-    assert told == ("Only leads and admins, or members of the group safety in the organization decide about this job.")
+    objection = decision_objection(make_user("rita", acme, Role.RESEARCHER), for_both)
+    assert objection == (
+        "Only leads and admins, or members of the group safety in the organization decide about this job."
+    )
 
 
 def test_who_approved_for_a_rule_that_is_met_is_told_what_is_missing(
@@ -156,7 +158,7 @@ def test_a_role_gained_after_the_approval_counts_for_nothing_more(
     approve(for_both, bob)
     bob.groups.add(safety)
     assert not approve(for_both, bob)
-    assert (status(), given(for_both)) == (("pending", "blocked"), [("cpus", 1, 1), ("local", 0, 1)])
+    assert (status(), approvals_of(for_both)) == (("pending", "blocked"), [("cpus", 1, 1), ("local", 0, 1)])
 
 
 @pytest.mark.parametrize(("lenient", "allowed"), [(1, False), (2, True)])
@@ -191,7 +193,7 @@ def test_who_may_decide_none_does_not_reject(for_both: ApprovalRequest, alice: U
 def test_an_approval_turned_into_a_rejection_counts_for_nothing(for_both: ApprovalRequest, bob: User) -> None:
     approve(for_both, bob)
     assert decisions.reject(ApprovalRequest.objects.get(), user=bob, source=Source.API, notes="no")
-    assert given(for_both) == [("cpus", 0, 1), ("local", 0, 1)]
+    assert approvals_of(for_both) == [("cpus", 0, 1), ("local", 0, 1)]
     assert not Decision.objects.get().counted_for.exists()
 
 
@@ -201,7 +203,7 @@ def test_a_superuser_who_decides_for_one_rule_counts_there_and_waits_for_the_oth
     acme.memberships.create(user=root, role=Role.LEAD)
     client = client_of(root)
     assert client.post(f"{URL}/{for_both.pk}/approve").json()["status"] == "pending"
-    assert (given(for_both), Decision.objects.get().bypass) == ([("cpus", 1, 1), ("local", 0, 1)], False)
+    assert (approvals_of(for_both), Decision.objects.get().bypass) == ([("cpus", 1, 1), ("local", 0, 1)], False)
 
 
 @pytest.mark.parametrize("is_member", [True, False])
@@ -225,11 +227,11 @@ def test_an_organizations_rule_takes_none_of_the_sites_out_of_force(
     lenient = {"reviewer_role": "researcher", "self_approval": True, "exempt_roles": ["lead"]}
     ApprovalRule.objects.create(name="own", organization=acme, priority=-(2**31), provider="local", **lenient)
     request = held_by(submission_request)
-    assert given(request) == [("own", 0, 1), ("site", 0, 2)]
+    assert approvals_of(request) == [("own", 0, 1), ("site", 0, 2)]
     assert client_of(alice).post(f"{URL}/{request.pk}/approve").status_code == 403
     assert client_of(bob).post(f"{URL}/{request.pk}/approve").json()["status"] == "pending"
-    assert given(request) == [("own", 1, 1), ("site", 0, 2)]
-    assert given(held_by(submission_request, user=bob)) == [("site", 0, 2)]
+    assert approvals_of(request) == [("own", 1, 1), ("site", 0, 2)]
+    assert approvals_of(held_by(submission_request, user=bob)) == [("site", 0, 2)]
 
 
 def test_a_later_change_of_the_rules_does_not_apply(for_both: ApprovalRequest, bob: User, safety: Group) -> None:

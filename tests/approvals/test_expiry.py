@@ -99,8 +99,8 @@ def test_those_that_are_due_at_one_instant_all_expire_in_however_many_batches(
     with caplog.at_level("INFO"):
         assert expiry.expire_due(source=Source.LOOP) == 5
     assert statuses() == ["expired"] * 5
-    (said,) = [record.__dict__ for record in caplog.records if record.message == "Expired 5 approval requests"]
-    assert said["expired"] == 5
+    (line,) = [record.__dict__ for record in caplog.records if record.message == "Expired 5 approval requests"]
+    assert line["expired"] == 5
     assert Notice.objects.filter(kind=Notice.Kind.DECIDED).count() == 5
     assert [task.func() for task in OrmQ.objects.all()].count("approvals.tasks.send_notices") == 1
     assert expiry.expire_due(source=Source.LOOP) == 0
@@ -119,8 +119,8 @@ def test_one_that_cannot_be_expired_keeps_no_other_from_it(
     monkeypatch.setattr(decisions, "expire", crash_at_the_second)
     assert expiry.expire_due(source=Source.LOOP) == 4
     assert statuses() == ["expired", "pending", "expired", "expired", "expired"]
-    (said,) = [record.__dict__ for record in caplog.records if "could not be expired" in record.message]
-    assert (said["approval_id"], said["levelname"]) == (five_due[1].pk, "ERROR")
+    (line,) = [record.__dict__ for record in caplog.records if "could not be expired" in record.message]
+    assert (line["approval_id"], line["levelname"]) == (five_due[1].pk, "ERROR")
 
 
 def test_one_that_cannot_be_expired_is_tried_once_a_sweep(
@@ -190,8 +190,8 @@ def test_a_sweep_tells_how_long_it_took(
     make_due(submission_request, 1)
     with caplog.at_level("INFO"):
         expiry.expire_due(source=Source.LOOP)
-    (said,) = [record.__dict__ for record in caplog.records if record.message == "Expired 1 approval requests"]
-    assert said["duration_ms"] == {"sqlite": 750, "postgresql": 250}[connection.vendor]
+    (line,) = [record.__dict__ for record in caplog.records if record.message == "Expired 1 approval requests"]
+    assert line["duration_ms"] == {"sqlite": 750, "postgresql": 250}[connection.vendor]
 
 
 @pytest.mark.sqlite

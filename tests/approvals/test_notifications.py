@@ -34,9 +34,9 @@ class DeadServer(EmailBackend):
 
 def sent_about(mailoutbox: list[Any]) -> list[tuple[str, list[str]]]:
     notifications.send_due()
-    told = [(mail.subject, mail.to) for mail in mailoutbox]
+    mails = [(mail.subject, mail.to) for mail in mailoutbox]
     mailoutbox.clear()
-    return told
+    return mails
 
 
 def test_reviewers_get_what_they_need_and_a_link(bob: User, request_: ApprovalRequest, mailoutbox: list[Any]) -> None:

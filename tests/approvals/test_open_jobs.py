@@ -40,9 +40,9 @@ class TestOverHttp:
         client = client_of(alice)
         answers = [client.post(SUBMIT, BODY) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [201, 201, 429]
-        told = answers[-1].json()
-        assert (told["detail"], told["code"]) == (SENTENCE, "limit_reached")
-        assert set(told) == {"detail", "code", "correlation_id"}
+        error = answers[-1].json()
+        assert (error["detail"], error["code"]) == (SENTENCE, "limit_reached")
+        assert set(error) == {"detail", "code", "correlation_id"}
         assert answers[-1]["Retry-After"] == "60"
         assert (Job.objects.count(), QueueEntry.objects.count()) == (2, 2)
         assert LimitUse.objects.get().limit == "open_jobs"

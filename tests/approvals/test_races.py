@@ -51,11 +51,11 @@ def race(job: Job, alice: User, bob: User) -> int:
     if not any(won):
         # Two came too late and two too early: whoever comes next expires it.
         won.append(decisions.expire(first, source=Source.LOOP) or True)
-    assert_told_once(job)
+    assert_published_once(job)
     return won.count(True)
 
 
-def assert_told_once(job: Job) -> None:
+def assert_published_once(job: Job) -> None:
     """One line of history and one event, and job and entry as the decision has them."""
     decided = ApprovalRequest.objects.get(job=job).status
     lines = JobEvent.objects.filter(job=job, subject="approval").exclude(old="")

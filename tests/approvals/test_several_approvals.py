@@ -58,9 +58,9 @@ def test_the_first_of_two_approvals_is_history_and_releases_nothing(for_two: App
 
 def test_an_approval_that_does_not_count_is_not_told(for_two: ApprovalRequest, bob: User) -> None:
     assert decisions.approve(for_two, user=bob, source=Source.API)
-    told_before = published_events().count()
+    count = published_events().count()
     assert not decisions.approve(for_two, user=bob, source=Source.API)
-    assert published_events().count() == told_before
+    assert published_events().count() == count
 
 
 def test_the_second_approval_releases_the_job(for_two: ApprovalRequest, bob: User, carol: User) -> None:
@@ -180,8 +180,8 @@ def test_many_at_once_get_an_answer_each(
     body = {"ids": [*ids, ids[0], own.pk, foreign.pk, 10**12], "reason": "fine"}
     answer = client_of(bob).post(f"{URL}/bulk-approve", body).json()
     assert (answer["success"], answer["decided"]) == (False, 1)
-    told = [(item["id"], item["code"], item["status"]) for item in answer["results"]]
-    assert told == [
+    results = [(item["id"], item["code"], item["status"]) for item in answer["results"]]
+    assert results == [
         (ids[0], None, "approved"),
         (ids[1], "already_decided", "rejected"),
         (own.pk, "permission_denied", "pending"),

@@ -58,10 +58,10 @@ def test_over_the_api(dear: Outcome, client_of: ClientOf, bob: User) -> None:
     [approval] = client.get("/api/approvals").json()["approvals"]
     body = {"config": CONFIG, "dry_run": True}
     foreseen = client.post("/api/cloud/jobs/submit?provider=local", body, format="json").json()
-    for told in (job, approval, foreseen):
-        assert told["estimated_cost_usd"] == 4
-        assert told["estimated_cost_range"] == {"low": 2, "high": 4}
-        assert told["estimate_source"] == SOURCE
+    for shown in (job, approval, foreseen):
+        assert shown["estimated_cost_usd"] == 4
+        assert shown["estimated_cost_range"] == {"low": 2, "high": 4}
+        assert shown["estimate_source"] == SOURCE
     assert foreseen["estimated_seconds"] == 4000
     assert foreseen["estimated_seconds_range"] == {"low": 2000, "high": 4000}
 

@@ -172,10 +172,10 @@ def start(job: Job) -> Job:
     return job
 
 
-def tell(job: Job, status: JobStatus = JobStatus.RUNNING, percent: float | None = None, **said: Any) -> None:
+def tell(job: Job, status: JobStatus = JobStatus.RUNNING, percent: float | None = None, **fields: Any) -> None:
     """The provider says how it stands."""
     progress = None if percent is None else Progress(stage="Training", percent=percent, last_log=f"at {percent}")
-    snapshot = Snapshot(external_id=str(job.external_id), status=status, progress=progress, **said)
+    snapshot = Snapshot(external_id=str(job.external_id), status=status, progress=progress, **fields)
     lifecycle.apply_snapshot(job, snapshot, source=Source.POLL)
 
 
@@ -188,7 +188,7 @@ def change_unheard(job: Job, status: JobStatus) -> None:
 def forgive(page: Page, complaints: list[str], *words: str) -> None:
     """Close the page, whose last complaint may be on its way yet, and forget those that have one of `words` in them."""
     page.close()
-    complaints[:] = [said for said in complaints if not any(word in said for word in words)]
+    complaints[:] = [text for text in complaints if not any(word in text for word in words)]
 
 
 @pytest.fixture

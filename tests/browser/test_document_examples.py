@@ -86,8 +86,8 @@ def test_the_examples_work_as_they_are_written(browse: Browse, alice: User, acme
     ProviderConfig.objects.update_or_create(name="replicate", defaults={"enabled": True})
     fields: dict[str, Any] = {"organization": acme, "submitted_by": alice, "provider": "replicate"}
     job = make_job(**fields, status=JobStatus.RUNNING)
-    told = Progress(stage="Training", percent=30.0, last_log="Step 1500/5000 - loss: 0.0234")
-    lifecycle.apply_snapshot(job, Snapshot("x", JobStatus.RUNNING, progress=told), source="poll")
+    progress = Progress(stage="Training", percent=30.0, last_log="Step 1500/5000 - loss: 0.0234")
+    lifecycle.apply_snapshot(job, Snapshot("x", JobStatus.RUNNING, progress=progress), source="poll")
     page = browse(alice, "/api/docs")
 
     run(page, LOAD_JOBS)
@@ -98,7 +98,7 @@ def test_the_examples_work_as_they_are_written(browse: Browse, alice: User, acme
     page.evaluate("loadJobs().then(found => { window.jobs = found })")
     run(page, INLINE_PROGRESS)
     assert page.evaluate("fetchInlineProgress().then(() => jobs[0].inline_progress)") == 30.0
-    assert page.evaluate("[jobs[0].inline_stage, jobs[0].inline_log]") == ["Training", told.last_log]
+    assert page.evaluate("[jobs[0].inline_stage, jobs[0].inline_log]") == ["Training", progress.last_log]
 
     with page.expect_response("**/api/events"):
         run(page, EVENTS)

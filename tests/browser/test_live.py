@@ -86,14 +86,14 @@ class TestTabs:
         first = listening(browse(alice))
         second, third = listening(tab_beside(first)), listening(tab_beside(first))
         assert open_streams() == 1
-        told = [tell_all(), tell_all()]
+        numbers = [tell_all(), tell_all()]
         for tab in (first, second, third):
-            has_heard(tab, told)
+            has_heard(tab, numbers)
 
         first.close()
-        told += [tell_all(), tell_all()]
-        has_heard(second, told)
-        has_heard(third, told)
+        numbers += [tell_all(), tell_all()]
+        has_heard(second, numbers)
+        has_heard(third, numbers)
         wait_until(lambda: open_streams() == 1)
 
     # Of a stream that is cut while it is open, Django leaves the file of the request's body to the collector.
@@ -107,18 +107,18 @@ class TestTabs:
             first.clock.install()
             first.goto("/")
             tabs = [listening(first), listening(tab_beside(first))]
-            told = [tell_all()]
-            has_heard(tabs[1], told)
+            numbers = [tell_all()]
+            has_heard(tabs[1], numbers)
         first.clock.run_for(10_000)
         for tab in tabs:
             expect(tab.get_by_role("alert")).to_contain_text("live connection is down")
         before = current_number()
         start(job)
-        told += [*range(before + 1, current_number() + 1), tell_all()]
+        numbers += [*range(before + 1, current_number() + 1), tell_all()]
         with running_server(urlsplit(address).port or 0):
             for tab in tabs:
                 is_live(tab)
-                has_heard(tab, told)
+                has_heard(tab, numbers)
                 tab.clock.run_for(1_000)
                 expect(row(tab, job).locator(".chip")).to_have_text("Running")
                 expect(tab.get_by_role("alert")).to_be_hidden()

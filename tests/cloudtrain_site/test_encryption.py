@@ -184,8 +184,8 @@ def test_the_migrations_seal_what_was_stored_in_clear_and_open_it_again(
     plain, job = make_job(), make_job(config=CONFIG, dataloader_config=DATA, webhook_url="https://h/?token=abcdefghij")
     TrainingConfig.objects.create(organization=acme, name="x", config=CONFIG)
     terms = stored_terms(job)
-    told = {"job": job, "organization": acme, "requested_by": alice, "expires_at": job.created_at}
-    ApprovalRequest.objects.create(terms=terms, config_digest=digest_of_terms(terms), **told)
+    columns = {"job": job, "organization": acme, "requested_by": alice, "expires_at": job.created_at}
+    ApprovalRequest.objects.create(terms=terms, config_digest=digest_of_terms(terms), **columns)
     for _ in range(2):
         jobs.seal_all(apps, None)
         approvals.seal_all(apps, None)

@@ -59,8 +59,8 @@ def append(log: Path, text: str) -> None:
 def test_however_many_look_the_log_is_read_once(job: Job, log: Path, taken_in: list[int]) -> None:
     append(log, lines(100, 900))
     with ThreadPoolExecutor(8) as viewers:
-        told = list(viewers.map(lambda _: curves_of(job), range(20)))
-    assert told == [read_series(log.read_text())] * 20
+        curves = list(viewers.map(lambda _: curves_of(job), range(20)))
+    assert curves == [read_series(log.read_text())] * 20
     assert sum(taken_in) == log.stat().st_size
 
 

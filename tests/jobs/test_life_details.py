@@ -93,19 +93,19 @@ def test_a_job_that_cannot_be_put_on_record_is_not_made(
 
 def test_a_found_training_is_stored_as_its_provider_describes_it(acme: Organization) -> None:
     began = timezone.now() - timedelta(minutes=30)
-    said = {"error_message": "out of memory", "output_url": "https://example.org/x", "hardware": "h100"}
+    fields = {"error_message": "out of memory", "output_url": "https://example.org/x", "hardware": "h100"}
     snapshot = Snapshot(
         "x-1",
         JobStatus.FAILED,
         started_at=began,
-        error_message=said["error_message"],
-        output_url=said["output_url"],
+        error_message=fields["error_message"],
+        output_url=fields["output_url"],
         hardware="h100",
         metadata={"version": "v1"},
     )
     job = adopt(acme, snapshot, Decimal("1.5"))
     kept = Job.objects.get()
-    assert (kept.status, kept.error_message, kept.output_url, kept.hardware_profile) == ("failed", *said.values())
+    assert (kept.status, kept.error_message, kept.output_url, kept.hardware_profile) == ("failed", *fields.values())
     assert (kept.cost_usd, kept.started_at, kept.metadata["version"]) == (Decimal("1.5"), began, "v1")
     assert kept.metadata["discovered"] is True
     assert job.pk == kept.pk
@@ -135,15 +135,15 @@ def test_whether_a_submission_may_go_on_is_asked_of_its_own_job(make_job: MakeJo
 
 
 @pytest.mark.parametrize(
-    ("said", "status"), [(None, QUEUED), (JobStatus.PENDING, QUEUED), (QUEUED, QUEUED), (RUNNING, RUNNING)]
+    ("reported", "status"), [(None, QUEUED), (JobStatus.PENDING, QUEUED), (QUEUED, QUEUED), (RUNNING, RUNNING)]
 )
 def test_what_a_provider_took_is_queued_at_least(
-    make_job: MakeJob, caplog: pytest.LogCaptureFixture, said: JobStatus | None, status: JobStatus
+    make_job: MakeJob, caplog: pytest.LogCaptureFixture, reported: JobStatus | None, status: JobStatus
 ) -> None:
     job = make_job(submission_started_at=timezone.now())
     with caplog.at_level("INFO"):
-        assert lifecycle.mark_submitted(job, Snapshot("x-1", said), actor=SYSTEM)
-        assert not lifecycle.mark_submitted(job, Snapshot("x-2", said), actor=SYSTEM)
+        assert lifecycle.mark_submitted(job, Snapshot("x-1", reported), actor=SYSTEM)
+        assert not lifecycle.mark_submitted(job, Snapshot("x-2", reported), actor=SYSTEM)
     assert Job.objects.get().status == status
     assert [record.message for record in caplog.records].count("Job accepted by the provider") == 1
 

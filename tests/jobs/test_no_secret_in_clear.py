@@ -58,7 +58,7 @@ def has_secret(text: str) -> bool:
     return "ecognisable" in text
 
 
-def said(records: list[Any]) -> str:
+def text_of(records: list[Any]) -> str:
     return "\n".join(f"{record.getMessage()} {record.__dict__}" for record in records)
 
 
@@ -98,7 +98,7 @@ def test_nothing_but_the_provider_has_it(
     (made,) = fake.predictions.marked(retried.submission_marker or "")
     assert {name: made.given[name] for name in SECRETS} == SECRETS
     assert tables_with_a_secret() == []
-    assert not has_secret(said(caplog.records))
+    assert not has_secret(text_of(caplog.records))
 
 
 def approve(client: APIClient) -> None:
@@ -153,7 +153,7 @@ def test_on_this_machine_only_the_trainer_reads_it_and_only_while_it_trains(
     assert tables_with_a_secret() == []
     digest = hashlib.sha256(SECRETS["s3_secret_key"].encode()).hexdigest()
     assert (folder / "train.log").read_text().startswith(digest)
-    assert not has_secret(said(caplog.records))
+    assert not has_secret(text_of(caplog.records))
 
 
 TELLS = (
@@ -194,14 +194,14 @@ def test_a_trainer_that_prints_its_secret_tells_it_to_no_reader(
         return
     assert len(whole["logs"].encode()) == len(written)
     middle = written.rindex(b"nisable")
-    told = [
+    texts = [
         *(as_alice.get(f"{address}{path}").content for path in ("", "/events", "/inline-progress", "/logs?tail=1")),
         *(as_alice.get(f"{address}/logs?since={middle + index}").content for index in range(-20, 7)),
         whole["logs"].encode(),
         *(body_of(client.get(f"/jobs/{job.pk}{path}")) for path in ("", "/log.txt", "/parts/head", "/parts/history")),
     ]
-    assert [text for text in told if b"nisable" in text or "κλειδί".encode() in text] == []
-    assert len(told) == 4 + 27 + 1 + 4
+    assert [text for text in texts if b"nisable" in text or "κλειδί".encode() in text] == []
+    assert len(texts) == 4 + 27 + 1 + 4
     assert has_secret(written.decode())
     assert "refused: ****" in Job.objects.get().error_message
     assert tables_with_a_secret() == []

@@ -31,7 +31,7 @@ def channels_of(user: Any) -> set[str]:
     return ChannelManager().get_channels_for_request(request, {})
 
 
-def told_about_rights() -> int:
+def rights_events() -> int:
     return int(Event.objects.filter(data__contains="rights_changed").count())
 
 
@@ -189,25 +189,25 @@ def test_who_may_read_a_channel(alice: User, charlie: User, root: User, acme: Or
 
 
 def test_who_joins_or_leaves_gets_new_rights_at_once(alice: User) -> None:
-    before = told_about_rights()
+    before = rights_events()
     Membership.objects.get(user=alice).delete()
-    assert told_about_rights() == before + 1
+    assert rights_events() == before + 1
 
 
 def test_who_is_deactivated_gets_new_rights_at_once_and_who_logs_in_does_not(alice: User) -> None:
-    before = told_about_rights()
+    before = rights_events()
     alice.last_login = timezone.now()
     alice.save(update_fields=["last_login"])
-    assert told_about_rights() == before
+    assert rights_events() == before
     alice.is_active = False
     alice.save()
-    assert told_about_rights() == before + 1
+    assert rights_events() == before + 1
 
 
 def test_who_signs_out_or_loses_a_key_loses_the_stream_at_once(alice: User, client: Client) -> None:
     made, _ = ApiKey.objects.create(user=alice, name="laptop")
     client.force_login(alice)
-    before = told_about_rights()
+    before = rights_events()
     client.logout()
     made.delete()
-    assert told_about_rights() == before + 2
+    assert rights_events() == before + 2

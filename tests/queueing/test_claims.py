@@ -354,8 +354,8 @@ def test_the_places_behind_those_that_are_read_are_counted(
 ) -> None:
     monkeypatch.setattr(order, "MAX_ENTRIES_READ", 2)
     entries = [enqueue() for _ in range(5)]
-    told = current_order().positions([entry.pk for entry in entries])
-    assert told == {entry.pk: number for number, entry in enumerate(entries, start=1)}
+    positions = current_order().positions([entry.pk for entry in entries])
+    assert positions == {entry.pk: number for number, entry in enumerate(entries, start=1)}
 
 
 def test_a_page_of_waiting_entries_costs_the_same_whatever_they_are(
@@ -369,7 +369,7 @@ def test_a_page_of_waiting_entries_costs_the_same_whatever_they_are(
         make_job(status=JobStatus.COMPLETED, started_at=timezone.now(), **fields)
     page = list(QueueEntry.objects.select_related("job", "user", "organization"))
     with django_assert_num_queries(5):
-        told = waiting_facts(page, charlie)
-    assert all(words["estimated_wait_seconds"] is not None for words in told.values())
+        facts = waiting_facts(page, charlie)
+    assert all(words["estimated_wait_seconds"] is not None for words in facts.values())
     with django_assert_num_queries(5):
         waiting_facts(page[:1], alice)

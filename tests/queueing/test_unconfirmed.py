@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted")]
 Enqueue = Callable[..., QueueEntry]
 
 
-def asked() -> int:
+def unconfirmed_lines() -> int:
     return JobEvent.objects.filter(reason__startswith=claims.UNCONFIRMED).count()
 
 
@@ -29,13 +29,13 @@ def test_a_person_is_asked_once_and_after_ten_minutes(enqueue: Enqueue) -> None:
     (entry, other) = claims.claim_next()
     assert claims.postpone_search(missing(entry, minutes=9.9), "not there")
     kept = QueueEntry.objects.get(pk=entry.pk)
-    assert (kept.unconfirmed_at, kept.last_error, asked()) == (None, "not there", 0)
+    assert (kept.unconfirmed_at, kept.last_error, unconfirmed_lines()) == (None, "not there", 0)
     assert claims.postpone_search(missing(entry, minutes=10), "not there")
     first = QueueEntry.objects.get(pk=entry.pk)
-    assert (first.unconfirmed_at is not None, seconds_until(first.lease_until), asked()) == (True, 600, 1)
+    assert (first.unconfirmed_at is not None, seconds_until(first.lease_until), unconfirmed_lines()) == (True, 600, 1)
     assert claims.postpone_search(missing(entry, minutes=20), "not there still")
     again = QueueEntry.objects.get(pk=entry.pk)
-    assert (again.unconfirmed_at, again.last_error, asked()) == (first.unconfirmed_at, "not there still", 1)
+    assert (again.unconfirmed_at, again.last_error, unconfirmed_lines()) == (first.unconfirmed_at, "not there still", 1)
     untouched = QueueEntry.objects.get(pk=other.pk)
     assert (untouched.unconfirmed_at, untouched.last_error) == (None, "")
 

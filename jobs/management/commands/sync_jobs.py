@@ -42,19 +42,19 @@ class Command(BaseCommand):
         if options["limit"] < 1:
             raise CommandError("--limit is 1 or more.")
         with command_correlation():
-            told, line = self._refresh(options["provider"]) if options["active"] else self._discover(options)
-        self.stdout.write(json.dumps(told) if options["json"] else line)
+            answer, line = self._refresh(options["provider"]) if options["active"] else self._discover(options)
+        self.stdout.write(json.dumps(answer) if options["json"] else line)
 
     def _discover(self, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
         try:
             outcome = discover(options["provider"] or "replicate", limit=options["limit"], source=Source.COMMAND)
         except ProviderError as error:
             raise CommandError(str(error)) from error
-        told: dict[str, Any] = {"synced": outcome.new, "updated": outcome.updated, "message": outcome.message}
+        answer: dict[str, Any] = {"synced": outcome.new, "updated": outcome.updated, "message": outcome.message}
         if outcome.warnings:
-            told["warnings"] = outcome.warnings
+            answer["warnings"] = outcome.warnings
             logger.warning(outcome.unassigned)
-        return told, outcome.message
+        return answer, outcome.message
 
     def _refresh(self, provider: str | None) -> tuple[dict[str, Any], str]:
         jobs = refresh.active_jobs(provider)

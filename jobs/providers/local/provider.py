@@ -131,8 +131,8 @@ class LocalProvider:
         )
         try:
             # A second more than the runner's own deadline, after which it starts nothing.
-            told, error = runner.communicate(timeout=START_SECONDS + 1)
-            start = Start.from_record(json.loads(told)) if told else None
+            output, error = runner.communicate(timeout=START_SECONDS + 1)
+            start = Start.from_record(json.loads(output)) if output else None
             return start, error.strip() or "its runner was killed"
         except subprocess.TimeoutExpired:
             # communicate() would block for as long as the runner hangs.

@@ -103,10 +103,10 @@ def test_a_lead_of_another_organization_finds_nothing(
 ) -> None:
     client.force_login(charlie)
     response = client.get(LIST + path.format(request_.pk), follow=True)
-    said = response.content.decode()
+    page = response.content.decode()
     assert response.status_code == 200
-    assert "0 approval requests" in said if path in ("", "?q=flux") else "doesn’t exist" in said
-    assert "alice" not in said
+    assert "0 approval requests" in page if path in ("", "?q=flux") else "doesn’t exist" in page
+    assert "alice" not in page
 
 
 def test_a_lead_of_another_organization_decides_nothing(
@@ -124,6 +124,6 @@ def test_a_list_action_asks_for_the_reason_on_a_page_of_its_own(as_bob: Client, 
     assert "flux" in asked
     assert 'name="reason"' in asked
     assert "Say why" in as_bob.post(LIST, {**chosen, "decision": "reject", "reason": ""}).content.decode()
-    told = as_bob.post(LIST, {**chosen, "decision": "reject", "reason": "no budget"}, follow=True).content.decode()
-    assert "1 rejected." in told
+    page = as_bob.post(LIST, {**chosen, "decision": "reject", "reason": "no budget"}, follow=True).content.decode()
+    assert "1 rejected." in page
     assert ApprovalRequest.objects.get().review_notes == "no budget"

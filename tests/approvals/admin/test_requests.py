@@ -110,8 +110,8 @@ def test_an_action_tells_what_became_of_each(
     requests = [held_by(submission_request) for _ in range(4)]
     decisions.reject(requests[3], user=carol, source=Source.API, notes="no")
     chosen = {"action": "approve_selected", "_selected_action": [item.pk for item in requests]}
-    told = browser_of(bob).post(LIST, {**chosen, "decision": "approve", "reason": ""}, follow=True).content.decode()
-    assert "3 approved, 1 already decided by carol." in told
+    page = browser_of(bob).post(LIST, {**chosen, "decision": "approve", "reason": ""}, follow=True).content.decode()
+    assert "3 approved, 1 already decided by carol." in page
 
 
 def test_an_action_on_more_than_a_hundred_decides_nothing(
@@ -123,8 +123,8 @@ def test_an_action_on_more_than_a_hundred_decides_nothing(
             job=job, organization=request_.organization, rule_name="r", expires_at=request_.expires_at
         )
     chosen = {"action": "reject_selected", "_selected_action": [request_.pk], "select_across": "1"}
-    told = browser_of(bob).post(LIST, {**chosen, "decision": "reject", "reason": "x"}, follow=True).content.decode()
-    assert "At most 100 at once" in told
+    page = browser_of(bob).post(LIST, {**chosen, "decision": "reject", "reason": "x"}, follow=True).content.decode()
+    assert "At most 100 at once" in page
     assert ApprovalRequest.objects.filter(status="pending").count() == 101
 
 
@@ -173,8 +173,8 @@ def test_a_superuser_who_is_a_reviewer_need_not_wait_for_the_others(
     request, browser = held_by(submission_request), browser_of(root)
     assert "Decide past the other reviewers" in page(browser, f"{LIST}{request.pk}/change/")
     decision = {"decision": "approve", "bypass": "on", "reason": ""}
-    told = browser.post(f"{LIST}{request.pk}/decide", decision, follow=True).content.decode()
-    assert "you don&#x27;t wait for the other reviewers" in told
+    shown = browser.post(f"{LIST}{request.pk}/decide", decision, follow=True).content.decode()
+    assert "you don&#x27;t wait for the other reviewers" in shown
     browser.post(f"{LIST}{request.pk}/decide", {**decision, "reason": "the demo is today"})
     decided = ApprovalRequest.objects.get()
     assert (decided.status, decided.bypassed, decided.decisions.get().bypass) == ("approved", True, True)
@@ -238,10 +238,10 @@ RULE = {"name": "night", "enabled": "on", "priority": "5", "cost_exceeds": "3", 
 
 
 def test_a_superuser_writes_a_rule_and_is_warned(root: User, acme: Organization, browser_of: BrowserOf) -> None:
-    told = browser_of(root).post(f"{RULES}add/", RULE, follow=True).content.decode()
+    page = browser_of(root).post(f"{RULES}add/", RULE, follow=True).content.decode()
     rule = ApprovalRule.objects.get()
     assert (rule.name, rule.exempt_roles) == ("night", ["admin"])
-    assert "In acme 0 of the 1 reviewers" in told
+    assert "In acme 0 of the 1 reviewers" in page
 
 
 def test_an_admin_writes_rules_for_their_own_organization_alone(

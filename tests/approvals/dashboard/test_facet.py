@@ -26,13 +26,13 @@ pytestmark = pytest.mark.django_db
 def test_it_names_the_rule_its_reason_the_people_and_the_end(
     held: Outcome, request_: ApprovalRequest, client_of: Callable[..., Any], alice: User, bob: User
 ) -> None:
-    told = client_of(alice).get(f"/api/queue/position/{held.job.pk}").json()
+    answer = client_of(alice).get(f"/api/queue/position/{held.job.pk}").json()
     sentence = (
         f"Held by the rule {request_.rule_name!r}: {request_.reason.rstrip('.')}; 1 person can decide; "
         f"expires {request_.expires_at:%Y-%m-%d %H:%M} UTC."
     )
-    assert told["waiting_reason"] == sentence
-    assert [(blocker["kind"], blocker["sentence"]) for blocker in told["blockers"]] == [("approval", sentence)]
+    assert answer["waiting_reason"] == sentence
+    assert [(blocker["kind"], blocker["sentence"]) for blocker in answer["blockers"]] == [("approval", sentence)]
 
 
 def test_the_page_of_the_queue_leaves_the_end_to_the_readers_clock(

@@ -120,9 +120,9 @@ def test_many_at_once_count_each_for_what_its_author_decides_for(
     requests = [hold(), hold()]
     client.force_login(bob)
     chosen = {"action": "approve_selected", "_selected_action": [item.pk for item in requests]}
-    told = client.post(ADMIN, {**chosen, "decision": "approve", "reason": ""}, follow=True).content.decode()
-    assert "2 counted, more approvals needed." in told
-    assert "Your approval counts: 1 of 1 approvals for cpus, 0 of 1 for local." in told
+    page = client.post(ADMIN, {**chosen, "decision": "approve", "reason": ""}, follow=True).content.decode()
+    assert "2 counted, more approvals needed." in page
+    assert "Your approval counts: 1 of 1 approvals for cpus, 0 of 1 for local." in page
 
 
 @pytest.mark.parametrize(("address", "limit"), [("/approvals", 24), (ADMIN, 15), ("/api/approvals", 15)])
@@ -137,7 +137,7 @@ def test_more_requests_of_several_rules_cost_no_more_queries(
         assert client.get(address).status_code == 200
 
 
-def asked() -> list[list[str]]:
+def recipients() -> list[list[str]]:
     notifications.send_due()
     return [sorted(message.to) for message in mail.outbox]
 
@@ -148,7 +148,7 @@ def test_each_who_decides_for_some_rule_is_asked_once(
     ada = make_user("ada", acme, Role.ADMIN)
     ada.groups.add(Group.objects.get())
     hold()
-    assert asked() == [sorted(user.email for user in (ada, bob, vera))]
+    assert recipients() == [sorted(user.email for user in (ada, bob, vera))]
     body = mail.outbox[0].body
     assert "Rule        cpus: 0 of 1 approvals by leads and admins\n" in body
     assert "Rule        local: 0 of 1 approvals by members of the group safety\n" in body
@@ -159,7 +159,7 @@ def test_who_decides_for_rules_that_are_met_is_not_asked(
 ) -> None:
     make_user("ada", acme, Role.ADMIN)
     approve(hold(), bob)
-    assert asked() == [[vera.email]]
+    assert recipients() == [[vera.email]]
 
 
 def test_a_rule_without_reviewers_is_named_and_counted_once(

@@ -39,8 +39,8 @@ def test_a_preview_says_which_rule_holds_and_why_each_other_does_not(
     ApprovalRule.objects.create(name="gpus", hardware="gpu-*", priority=1)
     answer = client_of(alice).post(URL, {"submission": SUBMISSION, "provider": "local"}).json()["submission"]
     assert (answer["requires_approval"], answer["rule"]) == (True, "first_job")
-    told = [(rule["type"], rule["holds"], rule["reason"]) for rule in answer["rules"]]
-    assert told == [
+    verdicts = [(rule["type"], rule["holds"], rule["reason"]) for rule in answer["rules"]]
+    assert verdicts == [
         ("gpus", False, "It runs on cpu, which is not gpu-*."),
         ("first_job", True, "No job of alice has been handed to a provider yet."),
     ]
@@ -153,7 +153,7 @@ def test_nothing_is_wrong_while_somebody_can(request_: ApprovalRequest, bob: Use
 
 
 @pytest.mark.parametrize(
-    ("said", "lacking"),
+    ("fields", "lacking"),
     [
         ({}, False),
         ({"approvals_needed": 2}, True),
@@ -165,13 +165,13 @@ def test_nothing_is_wrong_while_somebody_can(request_: ApprovalRequest, bob: Use
     ],
 )
 def test_the_health_counts_the_same_people_as_the_request_does(
-    request_: ApprovalRequest, alice: User, bob: User, said: dict[str, Any], lacking: bool
+    request_: ApprovalRequest, alice: User, bob: User, fields: dict[str, Any], lacking: bool
 ) -> None:
     few, many = Group.objects.create(name="few"), Group.objects.create(name="many")
     few.user_set.add(alice, User.objects.create(username="no-member"))
     many.user_set.add(bob)
     named = {"few": few, "many": many, "bob": bob}
-    for name, value in said.items():
+    for name, value in fields.items():
         rows = ApprovalRequest.objects if name == "requested_by" else Requirement.objects
         rows.update(**{name: named.get(value, value)})
     assert bool(health.warning()) is lacking

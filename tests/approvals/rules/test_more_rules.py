@@ -92,10 +92,10 @@ FACTS = st.builds(
 
 def unsaved(number: int, drawn: Drawn) -> ApprovalRule:
     criteria, terms, organization = drawn
-    said = {name: value for name, value in terms.items() if name != "in_group"}
+    others = {name: value for name, value in terms.items() if name != "in_group"}
     group = 1 if terms["in_group"] else None
     return ApprovalRule(
-        pk=number, organization_id=ORGANIZATIONS.get(organization), reviewer_group_id=group, **criteria, **said
+        pk=number, organization_id=ORGANIZATIONS.get(organization), reviewer_group_id=group, **criteria, **others
     )
 
 
@@ -130,13 +130,13 @@ def people(acme: Organization, alice: User, bob: User) -> list[User]:
 
 def store(number: int, drawn: Drawn) -> ApprovalRule:
     criteria, terms, organization = drawn
-    said = {name: value for name, value in terms.items() if name != "in_group"}
+    others = {name: value for name, value in terms.items() if name != "in_group"}
     return ApprovalRule.objects.create(
         name=f"rule-{number}",
         organization=Organization.objects.get(name=organization) if organization else None,
         reviewer_group=Group.objects.get() if terms["in_group"] else None,
         **criteria,
-        **said,
+        **others,
     )
 
 
@@ -152,11 +152,11 @@ def goes(request: ApprovalRequest | None) -> bool:
     return request is None or ApprovalRequest.objects.get(pk=request.pk).status == "approved"
 
 
-def goes_after(wish: SubmissionRequest, rules: list[Drawn], approvers: list[User]) -> bool:
+def goes_after(requested: SubmissionRequest, rules: list[Drawn], approvers: list[User]) -> bool:
     """Whether a submission goes under these rules, once all these people have approved it as far as they may."""
     for number, rule in enumerate(rules):
         store(number, rule)
-    request = submit(wish).approval
+    request = submit(requested).approval
     for user in approvers if request else ():
         decisions.approve(ApprovalRequest.objects.get(), user=user, source=Source.API)
     return goes(request)
@@ -178,14 +178,14 @@ def test_who_can_not_let_a_job_go_can_not_by_a_further_rule(
     submitter: int,
 ) -> None:
     approvers = [people[number] for number in approving[:count]]
-    wish = submission_request(user=people[submitter])
-    before = undone(lambda: goes_after(wish, drawn, approvers))
-    after = undone(lambda: goes_after(wish, [*drawn, added], approvers))
+    requested = submission_request(user=people[submitter])
+    before = undone(lambda: goes_after(requested, drawn, approvers))
+    after = undone(lambda: goes_after(requested, [*drawn, added], approvers))
     assert before or not after
 
 
-def approved_and_failed(wish: SubmissionRequest, root: User) -> Job:
-    outcome = submit(wish)
+def approved_and_failed(requested: SubmissionRequest, root: User) -> Job:
+    outcome = submit(requested)
     if outcome.approval is not None:
         decisions.approve(outcome.approval, user=root, source=Source.API, notes="all of it")
     outcome.job.refresh_from_db()

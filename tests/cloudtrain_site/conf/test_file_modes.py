@@ -75,10 +75,10 @@ def test_up_closes_what_it_finds_open_and_says_so_once(
     up._close_to_others()
     up._close_to_others()
     assert [mode_of(path) for path in (log, jobs, uploads)] == [0o600, 0o700, 0o700]
-    (told,) = [record.getMessage() for record in caplog.records]
-    assert str(jobs) in told
-    assert str(log) in told
-    assert str(uploads) not in told
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert str(jobs) in message
+    assert str(log) in message
+    assert str(uploads) not in message
 
 
 @pytest.mark.sqlite

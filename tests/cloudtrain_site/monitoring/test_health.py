@@ -74,8 +74,10 @@ class TestHealth:
         added.register("bakery", HealthComponent(lambda: "", well="Bread is there."))
         added.register("broken", HealthComponent(lambda: str(1 / 0), well="Never."))
         answer = health()
-        told = {name: (answer[name]["status"], answer[name]["message"]) for name in ("post office", "bakery", "broken")}
-        assert told == {
+        components = {
+            name: (answer[name]["status"], answer[name]["message"]) for name in ("post office", "bakery", "broken")
+        }
+        assert components == {
             "post office": ("degraded", "Closed. Come back later."),
             "bakery": ("healthy", "Bread is there."),
             "broken": ("degraded", "Does not answer (ZeroDivisionError)."),

@@ -122,10 +122,10 @@ def site(folder: Path) -> Iterator[ProtectedSite]:
 def test_a_training_can_look_into_no_process_of_the_site(site: ProtectedSite) -> None:
     job_id = site.submit("bob")
     site.until(job_id, "completed")
-    told: dict[str, Any] = json.loads(site.trained(job_id))
+    report: dict[str, Any] = json.loads(site.trained(job_id))
     ours = site.pids()
     assert len(ours) >= 6  # supervisor, web, background, and the cluster with its workers
-    assert {pid: told["seen"].get(str(pid)) for pid in ours} == {pid: [] for pid in ours}
+    assert {pid: report["seen"].get(str(pid)) for pid in ours} == {pid: [] for pid in ours}
     # The others of its user it can look into.
     for whose in ("own", "runner"):
-        assert told["seen"][str(told[whose])] == LOOKED_AT
+        assert report["seen"][str(report[whose])] == LOOKED_AT

@@ -185,8 +185,8 @@ class TestRunning:
         os.close(ours)
 
     def test_a_log_is_told_where_the_site_is_in_one_line(self, life: Life) -> None:
-        told = [line for line in life.lines() if line["message"].startswith("The site is at")]
-        assert [line["message"] for line in told][-1] == f"The site is at http://127.0.0.1:{life.site.port}/"
+        lines = [line for line in life.lines() if line["message"].startswith("The site is at")]
+        assert [line["message"] for line in lines][-1] == f"The site is at http://127.0.0.1:{life.site.port}/"
 
 
 def read_until(terminal: int, *texts: str) -> str:

@@ -104,13 +104,13 @@ def test_the_official_client_accepts_what_is_delivered(fake: FakeReplicate, inbo
 
 def test_the_body_is_the_prediction(fake: FakeReplicate, inbox: Inbox) -> None:
     (received,) = deliver(fake, inbox, "completed", count=1)
-    told = received.prediction
+    payload = received.prediction
     with fake.client() as http:
-        shown = http.get(told["urls"]["get"]).json()
-    assert list(told) == sorted(told)
-    assert (told["logs"], told["output"], told["status"]) == (shown["logs"], shown["output"], shown["status"])
-    assert (told["webhook"], told["webhook_events_filter"]) == (inbox.url, ["completed"])
-    assert set(told["metrics"]) == {"predict_time"}
+        shown = http.get(payload["urls"]["get"]).json()
+    assert list(payload) == sorted(payload)
+    assert (payload["logs"], payload["output"], payload["status"]) == (shown["logs"], shown["output"], shown["status"])
+    assert (payload["webhook"], payload["webhook_events_filter"]) == (inbox.url, ["completed"])
+    assert set(payload["metrics"]) == {"predict_time"}
 
 
 def test_without_a_filter_it_tells_of_the_output_and_the_end(fake: FakeReplicate, inbox: Inbox) -> None:
@@ -154,9 +154,9 @@ def test_a_canceled_one_tells_of_its_end_once(fake: FakeReplicate, inbox: Inbox)
     assert inbox.statuses == ["canceled"]
 
 
-@pytest.mark.parametrize(("told", "count"), [(True, 1), (False, 0)])
-def test_an_aborted_one_may_not_tell_of_its_end(fake: FakeReplicate, inbox: Inbox, told: bool, count: int) -> None:
-    fake.faults.aborted_webhook = told
+@pytest.mark.parametrize(("is_sent", "count"), [(True, 1), (False, 0)])
+def test_an_aborted_one_may_not_tell_of_its_end(fake: FakeReplicate, inbox: Inbox, is_sent: bool, count: int) -> None:
+    fake.faults.aborted_webhook = is_sent
     fake.faults.add("aborted")
     deliver(fake, inbox, "completed", count=count)
 

@@ -92,16 +92,16 @@ def test_the_page_of_a_job_masks_secrets_and_edits_nothing(as_bob: Client, make_
 def test_cancelling_several_reports_who_won_and_who_came_too_late(as_bob: Client, make_job: Callable[..., Job]) -> None:
     waiting, ended = make_job(), make_job(status="completed")
     body = {"action": "cancel_jobs", "_selected_action": [waiting.pk, ended.pk]}
-    told = as_bob.post(JOBS, body, follow=True).content.decode()
-    assert "1 cancelled." in told
-    assert "1 had already ended" in told
+    page = as_bob.post(JOBS, body, follow=True).content.decode()
+    assert "1 cancelled." in page
+    assert "1 had already ended" in page
     assert set(Job.objects.values_list("status", flat=True)) == {"cancelled", "completed"}
 
 
 def test_a_key_is_made_and_shown_once(as_root: Client, alice: User) -> None:
     add = reverse("admin:cloudtrain_site_apikey_add")
-    told = as_root.post(add, {"user": alice.pk, "name": "laptop", "days": 30}, follow=True).content.decode()
-    (key,) = re.findall(r"ct_[0-9a-f]{64}", told)
+    shown = as_root.post(add, {"user": alice.pk, "name": "laptop", "days": 30}, follow=True).content.decode()
+    (key,) = re.findall(r"ct_[0-9a-f]{64}", shown)
     made = ApiKey.objects.get()
     assert (made.user, made.name) == (alice, "laptop")
     assert key not in page(as_root, reverse("admin:cloudtrain_site_apikey_changelist"))

@@ -45,10 +45,10 @@ def test_each_command_reads_what_it_expects(
     ApprovalRule.objects.create(name="first", first_job=True, organization=acme)
     configs.store_config(alice, acme, "flux", {"max_train_steps": 10}, [])
     hers, his = CommandLine(web_server, alice), CommandLine(web_server, bob)
-    wish = {"config_name_to_load": "flux", "idempotency_key": "once", "hardware_profile": "l40s-x2"}
+    body = {"config_name_to_load": "flux", "idempotency_key": "once", "hardware_profile": "l40s-x2"}
 
-    first = hers("POST", "/api/cloud/jobs/submit?provider=replicate", wish)
-    again = hers("POST", "/api/cloud/jobs/submit?provider=replicate", wish)
+    first = hers("POST", "/api/cloud/jobs/submit?provider=replicate", body)
+    again = hers("POST", "/api/cloud/jobs/submit?provider=replicate", body)
     assert (first["success"], first["status"], first["idempotent_hit"]) == (True, "pending", False)
     assert (again["job_id"], again["idempotent_hit"]) == (first["job_id"], True)
     job_id = first["job_id"]

@@ -27,7 +27,7 @@ def snapshot(status: JobStatus = JobStatus.COMPLETED, **fields: Any) -> Snapshot
 
 
 @pytest.mark.parametrize(
-    ("said", "started_at", "cost", "seconds"),
+    ("fields", "started_at", "cost", "seconds"),
     [
         ({}, None, None, 0),
         ({"completed_at": BEGAN}, None, None, 0),
@@ -44,10 +44,10 @@ def snapshot(status: JobStatus = JobStatus.COMPLETED, **fields: Any) -> Snapshot
     ],
 )
 def test_what_a_training_has_cost(
-    said: dict[str, Any], started_at: datetime | None, cost: str | None, seconds: float
+    fields: dict[str, Any], started_at: datetime | None, cost: str | None, seconds: float
 ) -> None:
     wanted = None if cost is None else Decimal(cost)
-    assert cost_of(A_CENT, snapshot(**said), started_at) == (wanted, seconds)
+    assert cost_of(A_CENT, snapshot(**fields), started_at) == (wanted, seconds)
 
 
 def test_one_that_goes_on_costs_up_to_now() -> None:
@@ -66,8 +66,8 @@ def test_a_price_is_that_of_the_hardware() -> None:
     config = ProviderConfig(name="replicate", cost_per_second={"h100": 0.01}, prices_as_of=date(2026, 1, 2))
     assert price_of(config, "h100") == A_CENT
     assert price_of(config, "l40s") is None
-    told = A_CENT.as_metadata(12.34567)
-    assert told == {"hardware": "h100", "usd_per_second": 0.01, "seconds": 12.346, "as_of": "2026-01-02"}
+    metadata = A_CENT.as_metadata(12.34567)
+    assert metadata == {"hardware": "h100", "usd_per_second": 0.01, "seconds": 12.346, "as_of": "2026-01-02"}
     assert Price("h100", Decimal(0), None).as_metadata(1)["as_of"] is None
 
 
@@ -97,11 +97,11 @@ def test_what_costs_more_than_can_be_stored_at_worst_is_not_known() -> None:
 
 def test_a_found_training_says_how_its_cost_came_about_once_it_has_ended() -> None:
     config = ProviderConfig(name="replicate", cost_per_second={"h100": 0.01})
-    said: dict[str, Any] = {"hardware": "h100", "billed_seconds": 100.0, "metadata": {"version": "v1"}}
-    ended, cost = priced(snapshot(**said), config)
+    fields: dict[str, Any] = {"hardware": "h100", "billed_seconds": 100.0, "metadata": {"version": "v1"}}
+    ended, cost = priced(snapshot(**fields), config)
     assert (cost, ended.metadata["version"], ended.metadata["price"]["seconds"]) == (Decimal(1), "v1", 100.0)
-    running, cost = priced(snapshot(JobStatus.RUNNING, **said), config)
+    running, cost = priced(snapshot(JobStatus.RUNNING, **fields), config)
     assert (cost, running.metadata) == (Decimal(1), {"version": "v1"})
     for unpriced in (None, ProviderConfig(name="replicate", cost_per_second={})):
-        same, cost = priced(snapshot(**said), unpriced)
+        same, cost = priced(snapshot(**fields), unpriced)
         assert (cost, same.metadata) == (None, {"version": "v1"})

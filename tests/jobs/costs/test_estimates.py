@@ -223,8 +223,8 @@ def test_a_run_that_may_have_gone_on_from_nobody_knows_where_tells_nothing(ran: 
 
 def test_a_log_that_comes_after_the_end_tells_too(ran: Callable[..., Job]) -> None:
     job = ran({**FLUX, "resume_from_checkpoint": "latest"}, progress=None)
-    told = read_progress(BAR.format(step=1000, total=1000))
-    late = Snapshot(f"x-{job.pk}", JobStatus.COMPLETED, progress=told, first_step=500)
+    progress = read_progress(BAR.format(step=1000, total=1000))
+    late = Snapshot(f"x-{job.pk}", JobStatus.COMPLETED, progress=progress, first_step=500)
     assert lifecycle.apply_final_details(job, late)
     assert Job.objects.get().seconds_per_step == pytest.approx(1.2)
     job.refresh_from_db()

@@ -47,9 +47,9 @@ def history(make_job: MakeJob) -> datetime:
 
 
 def test_the_figures_of_a_month(client_of: ClientOf, alice: User, history: datetime) -> None:
-    told = client_of(alice).get("/api/cloud/metrics").json()
-    days = {day["date"]: (day["cost_usd"], day["jobs"]) for day in told.pop("cost_by_day")}
-    assert told == {
+    answer = client_of(alice).get("/api/cloud/metrics").json()
+    days = {day["date"]: (day["cost_usd"], day["jobs"]) for day in answer.pop("cost_by_day")}
+    assert answer == {
         "period_days": 30,
         "job_count": 4,
         "jobs_by_status": {**dict.fromkeys(JobStatus.values, 0), "completed": 2, "failed": 1, "running": 1},
@@ -67,8 +67,8 @@ def test_the_figures_of_a_month(client_of: ClientOf, alice: User, history: datet
 def test_a_period_is_whole_days_with_today(
     client_of: ClientOf, alice: User, history: datetime, days: str, jobs: int
 ) -> None:
-    told = client_of(alice).get("/api/cloud/metrics", {"days": days}).json()
-    assert (told["job_count"], len(told["cost_by_day"])) == (jobs, int(days))
+    answer = client_of(alice).get("/api/cloud/metrics", {"days": days}).json()
+    assert (answer["job_count"], len(answer["cost_by_day"])) == (jobs, int(days))
 
 
 @pytest.mark.parametrize("days", ["0", "367", "many"])
@@ -78,8 +78,8 @@ def test_a_period_that_cannot_be(client_of: ClientOf, alice: User, days: str) ->
 
 
 def test_nobody_learns_what_others_spend(client_of: ClientOf, charlie: User, history: datetime) -> None:
-    told = client_of(charlie).get("/api/cloud/metrics").json()
-    assert (told["job_count"], told["total_cost_usd"], told["success_rate"]) == (0, 0.0, None)
+    answer = client_of(charlie).get("/api/cloud/metrics").json()
+    assert (answer["job_count"], answer["total_cost_usd"], answer["success_rate"]) == (0, 0.0, None)
 
 
 @pytest.mark.parametrize("path", ["metrics", "metrics/prometheus", "replicate/status"])
@@ -99,11 +99,11 @@ def test_prometheus_reads_what_the_asker_may_see(
     client_of: ClientOf, alice: User, charlie: User, root: User, history: datetime, make_job: MakeJob
 ) -> None:
     claims.enqueue(make_job(), role=Role.RESEARCHER, held=False, actor=claims.DISPATCHER, source="api")
-    told = scrape(client_of(alice))
-    assert told["cloudtrain_jobs", "local", "completed"] == 3
-    assert told["cloudtrain_job_cost_usd_total", "replicate"] == 0.5
-    assert told["cloudtrain_queue_entries", "local", "pending"] == 1
-    assert scrape(client_of(root)) == told
+    figures = scrape(client_of(alice))
+    assert figures["cloudtrain_jobs", "local", "completed"] == 3
+    assert figures["cloudtrain_job_cost_usd_total", "replicate"] == 0.5
+    assert figures["cloudtrain_queue_entries", "local", "pending"] == 1
+    assert scrape(client_of(root)) == figures
     assert not [key for key in scrape(client_of(charlie)) if "loop" not in key[0]]
 
 
@@ -154,8 +154,8 @@ def test_a_status_page_that_says_nothing_is_no_error_of_ours(
 ) -> None:
     with status_page(answer or b"", []) as url:
         monkeypatch.setenv("REPLICATE_STATUS_URL", url if answer else "http://127.0.0.1:1/nobody")
-        told = client_of(alice).get("/api/cloud/replicate/status")
-    assert told.status_code == 200
-    assert told.json()["operational"] is None
-    assert "could not be read" in told.json()["error"]
-    assert replicate_status._cache.answer == told.json()
+        shown = client_of(alice).get("/api/cloud/replicate/status")
+    assert shown.status_code == 200
+    assert shown.json()["operational"] is None
+    assert "could not be read" in shown.json()["error"]
+    assert replicate_status._cache.answer == shown.json()

@@ -68,14 +68,14 @@ class TestTakingIn:
     ) -> None:
         answer = send(client_of(alice), data, "toys/../my toys\x00.zip")
         assert answer.status_code == 201
-        told = answer.json()["upload"]
+        shown = answer.json()["upload"]
         expected = {"kind": kind, "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "state": "ready"}
         expected |= {"files": 2, "unpacked_size": 19, "organization": "acme", "uploaded_by": "alice"}
-        assert told | expected == told
-        assert (told["progress"], told["transfers"]) == (None, [])
+        assert shown | expected == shown
+        assert (shown["progress"], shown["transfers"]) == (None, [])
         assert [path.read_bytes() for path in files_in(data_dir)] == [data]
-        assert client_of(alice).get(f"{URL}/{told['id']}").json() == answer.json()
-        assert client_of(alice).get(URL).json() == {"uploads": [told], "total": 1}
+        assert client_of(alice).get(f"{URL}/{shown['id']}").json() == answer.json()
+        assert client_of(alice).get(URL).json() == {"uploads": [shown], "total": 1}
 
     @pytest.mark.parametrize(
         ("data", "words"),

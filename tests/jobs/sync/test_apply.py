@@ -168,8 +168,8 @@ def test_an_ended_job_takes_a_cost_that_came_by_itself(make: MakeJob) -> None:
 
 def test_an_ended_job_takes_the_details_that_came_with_its_log(make: MakeJob) -> None:
     job = make(external_id="x-1", status=COMPLETED, log_due_at=timezone.now())
-    told = Snapshot("x-1", COMPLETED, cost_usd=Decimal("1.5"), log="all of it\n")
-    assert counts(applied({job: told})) == (1, 0, 0, 1)
+    snapshot = Snapshot("x-1", COMPLETED, cost_usd=Decimal("1.5"), log="all of it\n")
+    assert counts(applied({job: snapshot})) == (1, 0, 0, 1)
     kept = Job.objects.get()
     assert (kept.cost_usd, logs.read_log(kept).text, logs.read_log(kept).complete) == (
         Decimal("1.5"),
@@ -213,14 +213,14 @@ def cost_of_a_poll(make: MakeJob, config: ProviderConfig | None, snapshot: Snaps
 
 
 def test_the_providers_own_figure_of_the_cost_wins(make: MakeJob, replicate_config: ProviderConfig) -> None:
-    told = Snapshot("x-1", COMPLETED, cost_usd=Decimal("7"), billed_seconds=100.0)
-    job = cost_of_a_poll(make, replicate_config, told)
+    snapshot = Snapshot("x-1", COMPLETED, cost_usd=Decimal("7"), billed_seconds=100.0)
+    job = cost_of_a_poll(make, replicate_config, snapshot)
     assert (job.cost_usd, job.metadata) == (Decimal("7"), {})
 
 
 def test_else_it_is_its_time_at_the_operators_price(make: MakeJob, replicate_config: ProviderConfig) -> None:
-    told = Snapshot("x-1", COMPLETED, billed_seconds=100.0, metadata={"version": "v1"})
-    job = cost_of_a_poll(make, replicate_config, told)
+    snapshot = Snapshot("x-1", COMPLETED, billed_seconds=100.0, metadata={"version": "v1"})
+    job = cost_of_a_poll(make, replicate_config, snapshot)
     price = {"hardware": "h100", "usd_per_second": 0.01, "seconds": 100.0, "as_of": None}
     assert (job.cost_usd, job.metadata) == (Decimal("1"), {"version": "v1", "price": price})
 
@@ -237,14 +237,14 @@ def test_the_hardware_that_the_provider_names_is_paid_for(make: MakeJob, replica
 def test_a_running_jobs_cost_follows_each_poll_and_no_quicker_look(
     make: MakeJob, replicate_config: ProviderConfig, seconds: float, before: str, cost: str
 ) -> None:
-    told = Snapshot("x-1", RUNNING, billed_seconds=seconds)
-    job = cost_of_a_poll(make, replicate_config, told, cost_usd=Decimal(before))
+    snapshot = Snapshot("x-1", RUNNING, billed_seconds=seconds)
+    job = cost_of_a_poll(make, replicate_config, snapshot, cost_usd=Decimal(before))
     assert (job.cost_usd, job.metadata) == (Decimal(cost), {})
 
 
 def events() -> list[dict[str, Any]]:
-    told = [json.loads(text) for text in EventRow.objects.order_by("eid").values_list("data", flat=True)]
-    return [event for event in told if event["type"] == "job_progress"]
+    rows = [json.loads(text) for text in EventRow.objects.order_by("eid").values_list("data", flat=True)]
+    return [event for event in rows if event["type"] == "job_progress"]
 
 
 def test_browsers_are_told_what_running_jobs_cost_by_now(
@@ -254,9 +254,9 @@ def test_browsers_are_told_what_running_jobs_cost_by_now(
     answers = {job: Snapshot(job.external_id or "", RUNNING, billed_seconds=30.0) for job in jobs}
     with django_assert_max_num_queries(11):
         applied(dict(answers), replicate_config)
-    told = events()
-    assert {event["job_id"] for event in told} == {job.pk for job in jobs}
-    assert {event["cost_usd"] for event in told} == {0.3}
+    published = events()
+    assert {event["job_id"] for event in published} == {job.pk for job in jobs}
+    assert {event["cost_usd"] for event in published} == {0.3}
     applied({job: Snapshot(job.external_id or "", RUNNING, billed_seconds=60.0) for job in jobs}, replicate_config)
     assert len(events()) == 20, "at most one a second for a job"
 

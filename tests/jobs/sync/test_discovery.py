@@ -131,8 +131,8 @@ class TestWhose:
         self, fake: FakeReplicate, alice: User, acme: Organization, client_of: ClientOf
     ) -> None:
         elsewhere(fake, 2)
-        told = client_of(alice).post("/api/cloud/jobs/sync").json()
-        assert "warnings" not in told
+        answer = client_of(alice).post("/api/cloud/jobs/sync").json()
+        assert "warnings" not in answer
         assert set(Job.objects.values_list("organization", flat=True)) == {acme.pk}
         assert client_of(alice).get("/api/cloud/jobs").json()["total"] == 2
         assert self.health(client_of(alice)) == ("healthy", "All belong to an organization.")

@@ -138,8 +138,8 @@ def test_the_people_of_its_organization_see_it_and_no_others(
     stray = stray_of(given_up)
     seen = {user: client_of(user).get(f"/api/cloud/jobs/{stray.pk}") for user in (alice, charlie)}
     assert (seen[alice].status_code, seen[charlie].status_code) == (200, 404)
-    told = seen[alice].json()["job"]
-    assert (told["organization"], told["submitted_by"], told["metadata"]["stray_of"]) == ("acme", None, given_up.pk)
+    shown = seen[alice].json()["job"]
+    assert (shown["organization"], shown["submitted_by"], shown["metadata"]["stray_of"]) == ("acme", None, given_up.pk)
     assert client_of(charlie).get("/api/cloud/jobs").json()["total"] == 0
 
 
@@ -233,9 +233,9 @@ def test_one_that_somebody_made_of_our_input_later_goes_on(
 def test_whoever_sees_it_at_the_same_moment_it_is_one_job(fake: FakeReplicate, given_up: Job) -> None:
     made = running(fake)
 
-    def told() -> int:
+    def adopt() -> int:
         return orphans.adopt_orphan(given_up, Snapshot(made.id, JobStatus.RUNNING), source=Source.WEBHOOK) is not None
 
-    assert sum(at_once(look_around, told, look_around, told)) == 1
+    assert sum(at_once(look_around, adopt, look_around, adopt)) == 1
     assert len(reasons(stray_of(given_up))) == 2
     assert len(reasons(given_up)) == 1

@@ -21,7 +21,7 @@ ClientOf = Callable[[User | None], APIClient]
 MakeJob = Callable[..., Job]
 
 
-def asked(fake: FakeReplicate) -> int:
+def requests_of(fake: FakeReplicate) -> int:
     return fake.requests.count("GET")
 
 
@@ -34,13 +34,13 @@ def test_all_who_ask_at_the_same_moment_are_served_by_one_refresh(
     fake.latency = 0.5
 
     def ask(user: User) -> dict[str, Any]:
-        told: dict[str, Any] = client_of(user).get("/api/cloud/jobs?sync_active=true").json()
-        return {**told["sync"], "seen": [shown["status"] for shown in told["jobs"]]}
+        answer: dict[str, Any] = client_of(user).get("/api/cloud/jobs?sync_active=true").json()
+        return {**answer["sync"], "seen": [shown["status"] for shown in answer["jobs"]]}
 
     answers = at_once(*[lambda: ask(alice)] * 4, lambda: ask(charlie))
     assert answers[:4] == [{"refreshed": 1, "failed": 0, "seen": ["running"]}] * 4
     assert answers[4] == {"refreshed": 0, "failed": 0, "seen": []}
-    assert asked(fake) == 1
+    assert requests_of(fake) == 1
 
 
 @pytest.mark.django_db
@@ -50,7 +50,7 @@ def test_who_comes_afterwards_asks_again(at_replicate: MakeJob, fake: FakeReplic
         fake.update(job.external_id or "", status)
         assert refresh.refresh_shared([job], source="api").refreshed == 1
     assert Job.objects.get().status == JobStatus.COMPLETED
-    assert asked(fake) == 2
+    assert requests_of(fake) == 2
 
 
 @pytest.mark.django_db
@@ -60,7 +60,7 @@ def test_one_that_was_killed_holds_nobody_back_for_ever(at_replicate: MakeJob, f
         name="replicate", defaults={"refresh_until": timezone.now() - timedelta(seconds=1)}
     )
     refresh.refresh_shared([job], source="api")
-    assert asked(fake) == 1
+    assert requests_of(fake) == 1
 
 
 @pytest.mark.django_db
@@ -73,7 +73,7 @@ def test_another_process_that_is_at_it_is_waited_for(
     )
     monkeypatch.setattr("jobs.sync.refresh.time.sleep", lambda _: ProviderConfig.objects.update(refresh_until=None))
     assert refresh.refresh_shared([job], source="api").refreshed == 1
-    assert asked(fake) == 0
+    assert requests_of(fake) == 0
 
 
 @pytest.mark.django_db
@@ -83,4 +83,4 @@ def test_an_outage_counts_as_failed_for_everybody(at_replicate: MakeJob, fake: F
     for _ in range(2):
         outcome = refresh.refresh_shared([job], source="api")
         assert (outcome.refreshed, outcome.failed) == (0, 1)
-    assert asked(fake) == 1
+    assert requests_of(fake) == 1

@@ -89,13 +89,13 @@ def test_a_forged_delivery_is_refused_in_the_contracts_shape(
     if way == "django":
         request.getfixturevalue("as_django_answers")
     answer = httpx.post(webhook_url, content=b"{}", headers=sign(b"another", SECRET))
-    told = answer.json()
-    assert (answer.status_code, told["code"], told["detail"]) == (
+    error = answer.json()
+    assert (answer.status_code, error["code"], error["detail"]) == (
         401,
         "webhook_refused",
         "This delivery is not accepted.",
     )
-    assert told["correlation_id"] == answer.headers["x-correlation-id"]
+    assert error["correlation_id"] == answer.headers["x-correlation-id"]
     assert WebhookDelivery.objects.get().verdict == "forged"
 
 

@@ -124,7 +124,7 @@ def test_refused_ones_do_not_fill_the_disk(deliver: Deliver, monkeypatch: pytest
 def test_a_task_is_asked_for_in_line_with_the_other_writers(secret: str) -> None:
     turns: list[bool] = []
 
-    def look(**told: Any) -> None:
+    def look(**fields: Any) -> None:
         turns.append(is_locked(Path(f"{connection.settings_dict['NAME']}-turn")))
 
     pre_enqueue.connect(look)
@@ -279,12 +279,12 @@ def test_the_notice_that_webhooks_are_missing_ends_with_the_first_good_one(
 
 def test_a_payload_is_kept_without_input_and_log_and_with_its_decimals(deliver: Deliver, at_replicate: MakeJob) -> None:
     """Replicate's `predict_time` is a decimal number always."""
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "input": {"hub_token": "hf_abcdefgh12345678"},
         "logs": "one\n",
         "metrics": {"predict_time": 12.25},
     }
-    assert deliver(body_of(at_replicate(), **told)) == 200
+    assert deliver(body_of(at_replicate(), **fields)) == 200
     payload = WebhookDelivery.objects.get().payload
     assert payload == {"id": Job.objects.get().external_id, "status": "processing", "metrics": {"predict_time": 12.25}}
 

@@ -28,8 +28,8 @@ def test_an_end_before_the_start_makes_nothing_negative(
 ) -> None:
     now = timezone.now()
     job = at_replicate(status=JobStatus.QUEUED, queued_at=now - timedelta(hours=1))
-    told = {"started_at": now - timedelta(minutes=10), "completed_at": now - timedelta(minutes=20)}
-    times = {name: moment.isoformat() for name, moment in told.items()}
+    moments = {"started_at": now - timedelta(minutes=10), "completed_at": now - timedelta(minutes=20)}
+    times = {name: moment.isoformat() for name, moment in moments.items()}
     deliver(body_of(job, "succeeded", logs=BAR, **times, metrics={"predict_time": 600.0}))
     shown = client_of(alice).get(f"/api/cloud/jobs/{job.pk}").json()["job"]
     assert shown["duration_seconds"] == 0
@@ -93,7 +93,7 @@ RESUMED = (
 CONFIG = {"model_family": "flux", "model_type": "lora", "max_train_steps": 30_000}
 
 
-def foretold(client: APIClient) -> dict[str, Any]:
+def dry_run(client: APIClient) -> dict[str, Any]:
     """Return what a dry run says of 30,000 fresh steps."""
     body = {"config": CONFIG, "hardware_profile": "h100", "dry_run": True}
     answer: dict[str, Any] = client.post("/api/cloud/jobs/submit?provider=replicate", body, format="json").json()
@@ -120,11 +120,11 @@ def test_the_next_estimate_goes_by_the_steps_that_a_run_made_itself(
     source: str,
 ) -> None:
     end = timezone.now() - timedelta(minutes=1)
-    told = {"started_at": (end - timedelta(minutes=minutes)).isoformat(), "completed_at": end.isoformat()}
+    times = {"started_at": (end - timedelta(minutes=minutes)).isoformat(), "completed_at": end.isoformat()}
     for number in range(5):
         job = at_replicate(config={**CONFIG, "--resume-from-checkpoint": "latest"}, queued_at=end - timedelta(hours=2))
-        deliver(body_of(job, "succeeded", logs=log, **told), delivery=f"msg_{number}")
-    foreseen = foretold(client_of(alice))
+        deliver(body_of(job, "succeeded", logs=log, **times), delivery=f"msg_{number}")
+    foreseen = dry_run(client_of(alice))
     assert foreseen["estimated_seconds_range"] == {"low": pytest.approx(seconds), "high": pytest.approx(seconds)}
     assert foreseen["estimated_seconds"] == pytest.approx(seconds)
     assert foreseen["estimated_cost_usd"] == pytest.approx(seconds / 100, abs=0.0001)

@@ -153,8 +153,8 @@ def test_a_late_delivery_takes_neither_cost_nor_progress_from_an_ended_job(
 ) -> None:
     began = timezone.now() - timedelta(hours=3)
     job = at_replicate(status=JobStatus.RUNNING, started_at=began)
-    told = {"started_at": began.isoformat(), "metrics": {"predict_time": 3600}}
-    deliver(body_of(job, "succeeded", logs=BAR.format(100), **told))
+    fields = {"started_at": began.isoformat(), "metrics": {"predict_time": 3600}}
+    deliver(body_of(job, "succeeded", logs=BAR.format(100), **fields))
     deliver(body_of(job, "processing", logs=BAR.format(1), started_at=began.isoformat()), delivery="msg_2")
     job.refresh_from_db()
     assert (float(job.cost_usd), job.progress) == (36, 100)

@@ -52,11 +52,11 @@ class TestPosition:
         enqueue(config_name="job A"), enqueue(config_name="job B")
         dispatch.run_pass()
         waiting = enqueue(config_name="job C")
-        told = client_of(alice).get(f"/api/queue/position/{waiting.job_id}").json()
+        answer = client_of(alice).get(f"/api/queue/position/{waiting.job_id}").json()
         sentence = "2 of your 2 jobs are running: job A, job B; the next starts when one ends."
-        assert told["position"] == 1
-        assert told["waiting_reason"] == sentence
-        (blocker,) = told["blockers"]
+        assert answer["position"] == 1
+        assert answer["waiting_reason"] == sentence
+        (blocker,) = answer["blockers"]
         assert blocker["kind"] == "user"
         assert [holder["config_name"] for holder in blocker["holders"]] == ["job A", "job B"]
         assert "limit for one person is raised" in blocker["lifted_by"]
@@ -86,16 +86,16 @@ class TestPosition:
         enqueue(config_name="secret", organization=other, submitted_by=charlie)
         dispatch.run_pass()
         waiting = enqueue()
-        told = client_of(alice).get(f"/api/queue/position/{waiting.job_id}")
-        assert "secret" not in told.content.decode()
-        assert told.json()["waiting_reason"].startswith("The one job that may run at once is running;")
+        answer = client_of(alice).get(f"/api/queue/position/{waiting.job_id}")
+        assert "secret" not in answer.content.decode()
+        assert answer.json()["waiting_reason"].startswith("The one job that may run at once is running;")
 
     def test_nothing_like_it_ended_yet_so_no_time_is_told(
         self, enqueue: Enqueue, client_of: ClientOf, alice: User
     ) -> None:
         waiting = enqueue()
-        told = client_of(alice).get(f"/api/queue/position/{waiting.job_id}").json()
-        assert (told["estimated_wait_seconds"], told["estimated_wait_range"]) == (None, None)
+        answer = client_of(alice).get(f"/api/queue/position/{waiting.job_id}").json()
+        assert (answer["estimated_wait_seconds"], answer["estimated_wait_range"]) == (None, None)
 
     def test_the_wait_is_a_range_of_what_similar_jobs_took(
         self, enqueue: Enqueue, client_of: ClientOf, alice: User, make_job: Callable[..., Job]
@@ -104,19 +104,19 @@ class TestPosition:
         enqueue(), enqueue()
         dispatch.run_pass()
         waiting = enqueue()
-        told = client_of(alice).get(f"/api/queue/position/{waiting.job_id}").json()
-        assert told["estimated_wait_seconds"] == pytest.approx(300, abs=30)
-        assert told["estimated_wait_range"]["low"] == pytest.approx(200, abs=30)
-        assert told["estimated_wait_range"]["high"] == pytest.approx(400, abs=30)
+        answer = client_of(alice).get(f"/api/queue/position/{waiting.job_id}").json()
+        assert answer["estimated_wait_seconds"] == pytest.approx(300, abs=30)
+        assert answer["estimated_wait_range"]["low"] == pytest.approx(200, abs=30)
+        assert answer["estimated_wait_range"]["high"] == pytest.approx(400, abs=30)
 
     def test_no_time_is_told_of_what_no_ended_job_would_start(
         self, enqueue: Enqueue, client_of: ClientOf, alice: User, make_job: Callable[..., Job]
     ) -> None:
         finish_some(make_job, 100)
         QueueState.objects.update_or_create(pk=1, defaults={"max_running_per_user": 0})
-        told = client_of(alice).get(f"/api/queue/position/{enqueue().job_id}").json()
-        assert told["waiting_reason"] == "None of your 0 jobs can start: the limit is 0 at present."
-        assert told["estimated_wait_seconds"] is None
+        answer = client_of(alice).get(f"/api/queue/position/{enqueue().job_id}").json()
+        assert answer["waiting_reason"] == "None of your 0 jobs can start: the limit is 0 at present."
+        assert answer["estimated_wait_seconds"] is None
 
     def test_a_strangers_job_is_not_there(self, enqueue: Enqueue, client_of: ClientOf, charlie: User) -> None:
         assert client_of(charlie).get(f"/api/queue/position/{enqueue().job_id}").status_code == 404
@@ -139,11 +139,11 @@ class TestLists:
         running, second, held, first = enqueue(), enqueue(), enqueue(held=True), enqueue(role=Role.LEAD)
         QueueState.objects.update_or_create(pk=1, defaults={"max_running_per_user": 0})
         QueueEntry.objects.filter(pk=running.pk).update(turn=0.0)
-        told = client_of(alice).get("/api/queue").json()
-        assert (told["depth"], told["running"]) == (4, 0)
-        places = {entry["job_id"]: entry["position"] for entry in told["entries"]}
+        answer = client_of(alice).get("/api/queue").json()
+        assert (answer["depth"], answer["running"]) == (4, 0)
+        places = {entry["job_id"]: entry["position"] for entry in answer["entries"]}
         assert places == {running.job_id: 1, first.job_id: 2, second.job_id: 3, held.job_id: None}
-        assert all(entry["waiting_reason"] for entry in told["entries"])
+        assert all(entry["waiting_reason"] for entry in answer["entries"])
         only = client_of(alice).get("/api/queue?status=blocked&limit=1").json()["entries"]
         assert [entry["job_id"] for entry in only] == [held.job_id]
         assert client_of(charlie).get("/api/queue").json()["entries"] == []
@@ -157,8 +157,8 @@ class TestLists:
     ) -> None:
         mine = enqueue()
         enqueue(submitted_by=bob)
-        told = client_of(alice).get("/api/queue/me").json()["entries"]
-        assert [entry["job_id"] for entry in told] == [mine.job_id]
+        answer = client_of(alice).get("/api/queue/me").json()["entries"]
+        assert [entry["job_id"] for entry in answer] == [mine.job_id]
 
     def test_a_deleted_job_is_nowhere(self, enqueue: Enqueue, client_of: ClientOf, bob: User) -> None:
         entry = enqueue()
@@ -213,9 +213,9 @@ class TestLimits:
     ) -> None:
         body = {"max_running": 7, "fair_share": True, "providers": {"replicate": {"max_running": 3}}, "reason": "grown"}
         with django_capture_on_commit_callbacks(execute=True):
-            told = client_of(root).post("/api/queue/concurrency", body, format="json").json()
-        assert told["max_running"] == 7
-        assert told["providers"] == {"replicate": {"max_running": 3, "drained": False}}
+            answer = client_of(root).post("/api/queue/concurrency", body, format="json").json()
+        assert answer["max_running"] == 7
+        assert answer["providers"] == {"replicate": {"max_running": 3, "drained": False}}
         lines = LimitChange.objects.order_by("id").values_list("name", "old", "new", "actor", "reason")
         assert list(lines) == [
             ("max_running", "5", "7", "root", "grown"),
@@ -273,8 +273,8 @@ class TestLimits:
         entry = enqueue()
         assert client_of(root).post("/api/queue/pause").json()["paused"]
         assert dispatch.run_pass() == 0
-        told = client_of(alice).get(f"/api/queue/position/{entry.job_id}").json()
-        assert [blocker["kind"] for blocker in told["blockers"]] == ["paused"]
+        answer = client_of(alice).get(f"/api/queue/position/{entry.job_id}").json()
+        assert [blocker["kind"] for blocker in answer["blockers"]] == ["paused"]
         assert client_of(alice).post("/api/queue/resume").status_code == 403
         client_of(root).post("/api/queue/resume")
         assert dispatch.run_pass() == 1
@@ -334,11 +334,11 @@ class TestUpkeep:
         for _ in range(3):
             enqueue()
         dispatch.run_pass()
-        told = client_of(alice).get("/api/queue/stats").json()
-        assert (told["depth"], told["running"]) == (1, 2)
-        assert told["by_user"] == [{"user": "alice", "waiting": 1, "running": 2}]
-        assert told["by_organization"] == [{"organization": "acme", "waiting": 1, "running": 2}]
-        assert told["average_wait_seconds"] >= 0
+        answer = client_of(alice).get("/api/queue/stats").json()
+        assert (answer["depth"], answer["running"]) == (1, 2)
+        assert answer["by_user"] == [{"user": "alice", "waiting": 1, "running": 2}]
+        assert answer["by_organization"] == [{"organization": "acme", "waiting": 1, "running": 2}]
+        assert answer["average_wait_seconds"] >= 0
         assert client_of(charlie).get("/api/queue/stats").json()["by_user"] == []
 
     def test_clean_up_takes_what_ended_long_ago(self, enqueue: Enqueue, client_of: ClientOf, bob: User) -> None:
@@ -373,11 +373,11 @@ class TestSimpleTunersNames:
     def test_they_are_given_and_taken(self, client_of: ClientOf, root: User) -> None:
         client = client_of(root)
         body = {"max_concurrent": 7, "user_max_concurrent": 3, "team_max_concurrent": 5, "enable_fair_share": True}
-        told = client.post("/api/queue/concurrency", body).json()
-        assert {name: told[name] for name in body} == body
+        answer = client.post("/api/queue/concurrency", body).json()
+        assert {name: answer[name] for name in body} == body
         ours = ("max_running", "max_running_per_user", "max_running_per_organization", "fair_share")
-        assert tuple(told[name] for name in ours) == (7, 3, 5, True)
-        assert client.get("/api/queue/concurrency").json() == told
+        assert tuple(answer[name] for name in ours) == (7, 3, 5, True)
+        assert client.get("/api/queue/concurrency").json() == answer
         assert {change.name for change in LimitChange.objects.all()} <= set(ours)
 
     def test_two_names_of_one_limit_must_agree(self, client_of: ClientOf, root: User) -> None:
@@ -395,5 +395,5 @@ class TestSimpleTunersNames:
         self, enqueue: Enqueue, client_of: ClientOf, charlie: User
     ) -> None:
         enqueue()
-        told = client_of(charlie).get("/api/queue/stats").json()
-        assert (told["queue_depth"], told["by_status"]["pending"], told["by_user"]) == (1, 0, [])
+        answer = client_of(charlie).get("/api/queue/stats").json()
+        assert (answer["queue_depth"], answer["by_status"]["pending"], answer["by_user"]) == (1, 0, [])

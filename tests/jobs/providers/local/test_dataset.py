@@ -55,8 +55,8 @@ def test_the_command_and_the_dataloader_learn_where_it_is(trainings: Trainings, 
     trainings.ended(handle)
     first, _, rest = trainings.log(handle).partition("\n")
     assert first == "['one.txt', 'two.txt']"
-    (told,) = json.loads(rest)
-    assert told == {**dataloader[0], "instance_data_dir": f"{address}/pictures"}
+    (backend,) = json.loads(rest)
+    assert backend == {**dataloader[0], "instance_data_dir": f"{address}/pictures"}
 
 
 def test_a_job_without_one_has_an_empty_argument(tmp_path: Path) -> None:

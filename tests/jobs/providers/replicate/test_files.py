@@ -110,9 +110,9 @@ def test_the_prediction_is_told_where_its_dataset_is(
     assert fake.files.content(made.input["images"], fake.url) == make_zip()
     assert (file.name, file.content_type) == ("dataset.zip", "application/zip")
     assert state(job) == (JobStatus.QUEUED, EntryStatus.RUNNING)
-    told = client_of(alice).get(f"/api/cloud/uploads/{upload.pk}").json()["upload"]
-    assert (told["state"], told["progress"]) == ("uploaded", 100.0)
-    (transfer,) = told["transfers"]
+    shown = client_of(alice).get(f"/api/cloud/uploads/{upload.pk}").json()["upload"]
+    assert (shown["state"], shown["progress"]) == ("uploaded", 100.0)
+    (transfer,) = shown["transfers"]
     assert transfer["expires_at"] is not None
     assert {"provider": "replicate", "complete": True, "sent_bytes": upload.size}.items() <= transfer.items()
 
@@ -246,8 +246,8 @@ def make_transfer(tmp_path: Path, **fields: Any) -> DatasetTransfer:
     path = tmp_path / "archive"
     path.write_bytes(make_zip())
     digest = hashlib.sha256(make_zip()).hexdigest()
-    told = {"name": "a", "kind": "zip", "size": len(make_zip()), "unpacked_size": 19, "sha256": digest, **fields}
-    return DatasetTransfer("j", path, **told)
+    values = {"name": "a", "kind": "zip", "size": len(make_zip()), "unpacked_size": 19, "sha256": digest, **fields}
+    return DatasetTransfer("j", path, **values)
 
 
 def stage(transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:

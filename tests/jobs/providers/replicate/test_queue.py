@@ -95,8 +95,8 @@ def missing(submit: Callable[..., Job], fake: FakeReplicate) -> QueueEntry:
 
 
 def a_webhook_says_it_runs() -> None:
-    told = Snapshot("x" * 26, JobStatus.RUNNING)
-    assert lifecycle.mark_submitted(Job.objects.get(), told, actor=SYSTEM, source=Source.WEBHOOK)
+    snapshot = Snapshot("x" * 26, JobStatus.RUNNING)
+    assert lifecycle.mark_submitted(Job.objects.get(), snapshot, actor=SYSTEM, source=Source.WEBHOOK)
 
 
 def test_a_webhook_settles_what_a_person_was_asked_about(missing: QueueEntry) -> None:
@@ -183,9 +183,9 @@ def test_an_earlier_training_that_a_webhook_brings_while_it_is_submitted_again_i
     submit_now = ReplicateProvider.submit
 
     async def submit_while_a_webhook_comes(self: ReplicateProvider, spec: TrainingSpec) -> Snapshot:
-        told = Snapshot(earlier.id, JobStatus.RUNNING)
+        snapshot = Snapshot(earlier.id, JobStatus.RUNNING)
         job = await sync_to_async(Job.objects.get)()
-        await sync_to_async(lifecycle.mark_submitted)(job, told, actor=SYSTEM, source=Source.WEBHOOK)
+        await sync_to_async(lifecycle.mark_submitted)(job, snapshot, actor=SYSTEM, source=Source.WEBHOOK)
         return await submit_now(self, spec)
 
     assert operations.resubmit(unseen, ChangedBy(SYSTEM, Source.API, "it is not there"))

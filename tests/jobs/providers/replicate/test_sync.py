@@ -295,6 +295,6 @@ def test_a_request_that_hangs_keeps_the_others_news_back_not_at_all(at_replicate
         fake.update(job.external_id or "", "processing")
     fake.faults.add("hang", path=jobs[0].external_id or "", seconds=1.0, times=1)
     parts = refresh._answers("replicate", jobs)
-    told = {job_id for part in (next(parts), next(parts)) for job_id in part}
-    assert told == {jobs[1].pk, jobs[2].pk}
+    job_ids = {job_id for part in (next(parts), next(parts)) for job_id in part}
+    assert job_ids == {jobs[1].pk, jobs[2].pk}
     assert set(next(parts)) == {jobs[0].pk}
