@@ -162,18 +162,18 @@ def measure(kind: str, jobs: int, *, explains: bool, analyzes: bool) -> list[Fig
         for who, name, address in lists(jobs):
             client = Client(headers={"host": "localhost"})
             client.force_login(User.objects.get(username=who))
-            asked = Asked()
-            with connection.execute_wrapper(asked):
+            trace = QueryTrace()
+            with connection.execute_wrapper(trace):
                 answer = client.get(address)
             assert answer.status_code == 200, answer.status_code
             took, worked = (
                 median(times) for times in zip(*(timed(client, address) for _ in range(ROUNDS)), strict=True)
             )
             target = SEARCH_TARGET_MS if "search" in name else TARGET_MS
-            seen = f"{len(asked.queries)} queries, {len(answer.content):,} bytes, longest query {longest(asked):.1f} ms"
+            seen = f"{len(trace.queries)} queries, {len(answer.content):,} bytes, longest query {longest(trace):.1f} ms"
             print(f"{kind} {who:7} {name:30} {took:7.1f} ms, {worked:6.1f} ms of work, {seen}")
             if explains:
-                explain(asked)
+                explain(trace)
             figures.append(Figure(f"{kind} {who}: {name}", took, "ms", target=target))
             if name == "first page":
                 size = whole_size(client, answer.content, address)
@@ -204,8 +204,8 @@ def timed(client: Any, address: str, body: object = None) -> tuple[float, float]
     return (time.perf_counter() - began) * 1000, (time.thread_time() - worked) * 1000
 
 
-def longest(asked: Asked) -> float:
-    return max(took for took, _, _ in asked.queries) * 1000
+def longest(trace: QueryTrace) -> float:
+    return max(took for took, _, _ in trace.queries) * 1000
 
 
 def whole_size(client: Any, page: bytes, address: str) -> int:
@@ -224,7 +224,7 @@ def whole_size(client: Any, page: bytes, address: str) -> int:
     return size
 
 
-class Asked:
+class QueryTrace:
     """What a page asks the database, and how long each answer took."""
 
     def __init__(self) -> None:
@@ -238,11 +238,11 @@ class Asked:
             self.queries.append((time.perf_counter() - began, sql, params))
 
 
-def explain(asked: Asked) -> None:
+def explain(trace: QueryTrace) -> None:
     """How the database finds what took longest."""
     from django.db import connection
 
-    for took, sql, params in sorted(asked.queries, key=lambda query: -query[0])[:2]:
+    for took, sql, params in sorted(trace.queries, key=lambda query: -query[0])[:2]:
         words = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN (ANALYZE, COSTS OFF)"
         print(f"    {took * 1000:.1f} ms: ... {sql[sql.index('FROM') :] if 'FROM' in sql else sql} {str(params)[:200]}")
         with connection.cursor() as cursor:

@@ -126,13 +126,13 @@ class InstantProvider:
     once_per_marker = bound_to_machine = False
 
     def __init__(self) -> None:
-        self.asked: dict[str, float] = {}
+        self.called_at: dict[str, float] = {}
 
     async def submit(self, spec: Any) -> Any:
         from jobs.providers.base import Snapshot
         from jobs.statuses import JobStatus
 
-        self.asked[spec.job_id] = time.time()
+        self.called_at[spec.job_id] = time.time()
         return Snapshot(external_id=spec.job_id, status=JobStatus.QUEUED)
 
 
@@ -151,8 +151,8 @@ def be_dispatcher() -> None:
     while QueueEntry.objects.filter(status="pending").exists():
         dispatch.run_pass()
     used = (time.process_time() - began) * 1000
-    claimed = QueueEntry.objects.filter(job__in=provider.asked).values_list("job_id", "dispatched_at")
-    ways = [(provider.asked[job_id] - at.timestamp()) * 1000 for job_id, at in claimed]
+    claimed = QueueEntry.objects.filter(job__in=provider.called_at).values_list("job_id", "dispatched_at")
+    ways = [(provider.called_at[job_id] - at.timestamp()) * 1000 for job_id, at in claimed]
     print(json.dumps({"cpu": used, "ways": ways}), flush=True)
 
 

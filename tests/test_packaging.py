@@ -53,14 +53,14 @@ def distributions() -> set[str]:
     return {canonicalize_name(known[package][0]) for package in others}
 
 
-@pytest.mark.parametrize("asked", DEPENDENCIES, ids=str)
-def test_a_dependency_is_pinned_to_what_is_asked_for(asked: Requirement) -> None:
-    assert asked.specifier.contains(pinned("requirements.txt")[canonicalize_name(asked.name)])
+@pytest.mark.parametrize("requirement", DEPENDENCIES, ids=str)
+def test_a_dependency_is_pinned_to_what_is_asked_for(requirement: Requirement) -> None:
+    assert requirement.specifier.contains(pinned("requirements.txt")[canonicalize_name(requirement.name)])
 
 
-@pytest.mark.parametrize("asked", [*DEPENDENCIES, *EXTRAS], ids=str)
-def test_a_developer_has_the_extras_too(asked: Requirement) -> None:
-    assert asked.specifier.contains(pinned("requirements-dev.txt")[canonicalize_name(asked.name)])
+@pytest.mark.parametrize("requirement", [*DEPENDENCIES, *EXTRAS], ids=str)
+def test_a_developer_has_the_extras_too(requirement: Requirement) -> None:
+    assert requirement.specifier.contains(pinned("requirements-dev.txt")[canonicalize_name(requirement.name)])
 
 
 def test_a_developer_has_the_versions_of_an_operator() -> None:
@@ -68,7 +68,7 @@ def test_a_developer_has_the_versions_of_an_operator() -> None:
 
 
 def test_what_is_imported_is_declared_and_nothing_else() -> None:
-    declared = {canonicalize_name(asked.name) for asked in DEPENDENCIES}
+    declared = {canonicalize_name(requirement.name) for requirement in DEPENDENCIES}
     assert distributions() == declared - USED_BY_UVICORN
 
 

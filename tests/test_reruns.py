@@ -48,7 +48,7 @@ def test_who_passes_only_alone_is_called_flaky(tmp_path: Path) -> None:
 
 
 def test_the_makefile_shows_them_at_its_end() -> None:
-    asked = ["make", "--dry-run", "--old-file=install-dev", "test", "long"]
-    lines = subprocess.run(asked, cwd=HOME, env=ALONE, capture_output=True, text=True, check=True).stdout.splitlines()
+    command = ["make", "--dry-run", "--old-file=install-dev", "test", "long"]
+    lines = subprocess.run(command, cwd=HOME, env=ALONE, capture_output=True, text=True, check=True).stdout.splitlines()
     assert len([line for line in lines if "-p tests.reruns" in line]) == 4
     assert [line for line in lines if "flaky.txt" in line][-1] == lines[-1]

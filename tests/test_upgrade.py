@@ -85,10 +85,10 @@ def test_it_is_filled_some_rows_at_a_time_and_can_be_started_again(
         ran(make_job, f"Job {number}", number)
     written = keys()
     Job.objects.filter(pk__in=sorted(written)[2:]).update(name_key=None, duration_ms=None)
-    with CaptureQueriesContext(connection) as asked, connection.schema_editor(atomic=False) as editor:
+    with CaptureQueriesContext(connection) as queries, connection.schema_editor(atomic=False) as editor:
         FILL.fill(None, editor)
     assert keys() == written
-    assert len([query for query in asked.captured_queries if query["sql"].startswith("UPDATE")]) == 3
+    assert len([query for query in queries.captured_queries if query["sql"].startswith("UPDATE")]) == 3
 
 
 def test_names_beyond_ascii_get_the_key_that_they_are_searched_by(

@@ -159,9 +159,9 @@ def read_page(user: User, address: str) -> str:
 def queries_of(client: Client, address: str) -> int:
     """The number of queries that a good answer took; the second one, since the first may make rows that all share."""
     assert client.get(address).status_code == 200
-    with CaptureQueriesContext(connection) as asked:
+    with CaptureQueriesContext(connection) as queries:
         assert client.get(address).status_code == 200
-    return len(asked)
+    return len(queries)
 
 
 def with_single_blanks(page: str) -> str:

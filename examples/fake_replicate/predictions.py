@@ -224,9 +224,9 @@ def skew_ns(faults: Faults) -> int:
 
 def _asked(prediction: Prediction) -> dict[str, Any]:
     """What the creator asked for, as far as they did."""
-    asked = {
+    fields = {
         "webhook": prediction.webhook,
         "webhook_events_filter": prediction.webhook_events_filter,
         "deadline": stamp(prediction.deadline_ns),
     }
-    return {key: value for key, value in asked.items() if value is not None}
+    return {key: value for key, value in fields.items() if value is not None}

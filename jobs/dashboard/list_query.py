@@ -37,9 +37,9 @@ class PageQuery(JobFilters):
     sort = serializers.ChoiceField(choices=SORTS, default=NEWEST, allow_blank=True)
 
 
-def read_query(asked: QueryDict) -> tuple[dict[str, Any], bool]:
+def read_query(parameters: QueryDict) -> tuple[dict[str, Any], bool]:
     """Which jobs the address asks for, and whether it could be understood; if not, all of them."""
-    query = PageQuery(data=asked)
+    query = PageQuery(data=parameters)
     if query.is_valid():
         return {**query.validated_data, "sort": query.validated_data["sort"] or NEWEST}, True
     fallback = PageQuery(data={})
@@ -68,11 +68,11 @@ def _wanted(visible: JobQuerySet, reader: Reader, wanted: dict[str, Any]) -> Job
     return jobs.with_beginnings().only(*SHOWN)
 
 
-def address_of(asked: QueryDict, cursor: str | None = None, sort: str | None = None) -> str:
+def address_of(parameters: QueryDict, cursor: str | None = None, sort: str | None = None) -> str:
     """The same list, from its top or from after the job `cursor`; in another order, if `sort` says one."""
     query = QueryDict(mutable=True)
     for name in KEPT:
-        values = [value for value in asked.getlist(name) if value]
+        values = [value for value in parameters.getlist(name) if value]
         if values:
             query.setlist(name, values)
     if sort:

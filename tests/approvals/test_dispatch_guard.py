@@ -64,10 +64,10 @@ def test_a_job_that_was_changed_behind_its_approval_does_not_run(
     Job.objects.update(**fields)
     assert not go()
     assert provider.specs == []
-    void, asked = ApprovalRequest.objects.order_by("id")
-    assert (void.status, asked.status) == ("cancelled", "pending")
-    assert words in asked.reason
-    assert asked.reason.startswith("Changed after its approval by bob: ")
+    void, renewed = ApprovalRequest.objects.order_by("id")
+    assert (void.status, renewed.status) == ("cancelled", "pending")
+    assert words in renewed.reason
+    assert renewed.reason.startswith("Changed after its approval by bob: ")
     assert (QueueEntry.objects.get().status, Job.objects.get().status) == ("blocked", "pending")
     assert JobEvent.objects.filter(subject="approval", old="approved", new="cancelled").count() == 1
 
@@ -98,9 +98,9 @@ def test_a_job_goes_with_the_dataset_it_was_approved_with(datasets: list[Dataset
 def test_another_dataset_voids_the_approval(datasets: list[DatasetUpload]) -> None:
     Job.objects.update(dataset=datasets[1])
     assert not go()
-    void, asked = ApprovalRequest.objects.order_by("id")
-    assert (void.status, asked.status) == ("cancelled", "pending")
-    assert f"dataset: {datasets[0].pk} -> {datasets[1].pk}" in asked.reason
+    void, renewed = ApprovalRequest.objects.order_by("id")
+    assert (void.status, renewed.status) == ("cancelled", "pending")
+    assert f"dataset: {datasets[0].pk} -> {datasets[1].pk}" in renewed.reason
 
 
 def test_a_dataset_changed_on_its_way_voids_it_too(datasets: list[DatasetUpload], provider: ScriptedProvider) -> None:

@@ -39,9 +39,9 @@ def make_due(submission_request: MakeWish, count: int) -> None:
 
 def statements_of_a_sweep(submission_request: MakeWish, count: int) -> int:
     make_due(submission_request, count)
-    with CaptureQueriesContext(connection) as asked:
+    with CaptureQueriesContext(connection) as queries:
         assert expiry.expire_due(source=Source.LOOP) == count
-    return len(asked)
+    return len(queries)
 
 
 def test_a_further_request_costs_a_sweep_its_own_writes_alone(

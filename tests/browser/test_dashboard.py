@@ -116,15 +116,15 @@ class TestLive:
 
     def test_a_stranger_sees_nothing_of_it(self, browse: Browse, alice: User, charlie: User, submit: Submit) -> None:
         page = browse(charlie)
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
+        urls: list[str] = []
+        page.on("request", lambda request: urls.append(request.url))
         is_live(page)
         job = start(submit(alice, "a-secret").job)
         tell(job, percent=50)
         submit(charlie, "his-own")
         expect(page.locator("#job-rows")).to_contain_text("his-own")
         assert "a-secret" not in page.content()
-        assert not [url for url in asked if job.pk in url]
+        assert not [url for url in urls if job.pk in url]
 
     def test_a_name_is_only_ever_text(self, browse: Browse, alice: User, submit: Submit) -> None:
         page = is_live(browse(alice))
@@ -383,13 +383,13 @@ class TestOtherPages:
 
 
 def test_the_page_asks_nobody_else(browse: Browse, alice: User, web_server: str) -> None:
-    asked: list[str] = []
+    urls: list[str] = []
 
     def note(page: Page) -> None:
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("request", lambda request: urls.append(request.url))
 
     page = browse(alice, "about:blank")
     note(page)
     page.goto("/")
     is_live(page)
-    assert asked and all(url.startswith(web_server) for url in asked)
+    assert urls and all(url.startswith(web_server) for url in urls)

@@ -73,10 +73,10 @@ class TestBadTimes:
         keep(page, "job-signed-out")
         with page.expect_response("**/logs?since=*"):
             page.clock.run_for(30_000)
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
+        urls: list[str] = []
+        page.on("request", lambda request: urls.append(request.url))
         page.clock.run_for(300_000)
-        assert asked == []
+        assert urls == []
 
         write_more(path, "step 401/500 loss: 0.1\n")
         page.get_by_role("link", name="Sign in again").click()

@@ -240,8 +240,8 @@ class TestStream:
         job = submit(alice).job
         first = is_live(browse(alice))
         page = browse(alice, "about:blank")
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url) if "/api/events" in request.url else None)
+        urls: list[str] = []
+        page.on("request", lambda request: urls.append(request.url) if "/api/events" in request.url else None)
         page.clock.install()
         page.goto("/")
         expect(page.get_by_role("alert")).to_contain_text("You have 1 event stream open, the most for one person.")
@@ -249,7 +249,7 @@ class TestStream:
         change_unheard(job, JobStatus.COMPLETED)
         page.clock.run_for(31_000)
         expect(row(page, job).locator(".chip")).to_have_text("Completed")
-        assert len(asked) == 2  # the stream, and why it was refused
+        assert len(urls) == 2  # the stream, and why it was refused
         first.close()
         wait_until(lambda: open_streams() == 0)
         page.clock.run_for(30_000)

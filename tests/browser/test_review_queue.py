@@ -135,18 +135,18 @@ def test_what_costs_nothing_known_is_said(browse: Browse, alice: User, bob: User
 def test_what_others_decide_shows_at_once_and_loses_nothing_that_was_typed(
     browse: Browse, bob: User, carol: User, waiting: list[ApprovalRequest]
 ) -> None:
-    asked = waiting[0]
-    asked.requirements.update(approvals_needed=2)
-    asked.refresh_from_db()
+    request_ = waiting[0]
+    request_.requirements.update(approvals_needed=2)
+    request_.refresh_from_db()
     place = browse(bob, "/approvals")
-    idle, typing, listed = (browse(bob, address) for address in (*[f"{LIST}{asked.pk}/change/"] * 2, LIST))
+    idle, typing, listed = (browse(bob, address) for address in (*[f"{LIST}{request_.pk}/change/"] * 2, LIST))
     for page in (idle, typing, listed):
         page.locator("#review-news[data-up]").wait_for(state="attached")
     typing.get_by_label("Reason").fill("half a sentence")
     expect(listed.locator("#result_list tbody .field-status").first).to_have_text("Pending")
 
-    assert decisions.approve(asked, user=carol, source=Source.API, notes="fine by me")
-    expect(place.locator(f"#request-{asked.pk}")).to_contain_text("1 of 2 approvals")
+    assert decisions.approve(request_, user=carol, source=Source.API, notes="fine by me")
+    expect(place.locator(f"#request-{request_.pk}")).to_contain_text("1 of 2 approvals")
     expect(idle.get_by_text("fine by me")).to_be_visible()
     expect(typing.get_by_text("still waits; carol approved: 1 of 2 approvals: fine by me")).to_be_visible()
     expect(typing.get_by_label("Reason")).to_have_value("half a sentence")

@@ -77,8 +77,8 @@ class TestFiles:
     ) -> None:
         with django_capture_on_commit_callbacks(execute=True):
             assert delete(ended)
-        asked = [SignedPackage.loads(row.payload) for row in OrmQ.objects.all()]
-        assert [(task["func"], task["args"]) for task in asked] == [("jobs.tasks.clear_away", (ended.pk,))]
+        tasks = [SignedPackage.loads(row.payload) for row in OrmQ.objects.all()]
+        assert [(task["func"], task["args"]) for task in tasks] == [("jobs.tasks.clear_away", (ended.pk,))]
 
     def test_all_goes_but_what_it_made(self, ended: Job, data_dir: Path) -> None:
         markers = data_dir / "jobs" / "markers"

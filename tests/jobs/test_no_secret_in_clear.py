@@ -276,8 +276,8 @@ def test_another_secret_is_another_submission_and_voids_an_approval(
     QueueEntry.objects.filter(job=changed).delete()
     dispatch.run_pass()
     assert not len(fake.predictions)
-    asked = ApprovalRequest.objects.filter(job=approved).latest("id")
-    assert (asked.status, asked.reason.endswith("a secret in it has changed.")) == ("pending", True)
+    renewed = ApprovalRequest.objects.filter(job=approved).latest("id")
+    assert (renewed.status, renewed.reason.endswith("a secret in it has changed.")) == ("pending", True)
 
 
 def test_what_can_not_be_sealed_may_hold_none(

@@ -147,9 +147,9 @@ def test_the_total_is_of_all_pages(as_root: Client, make_job: MakeJob, limit: in
 @pytest.mark.sqlite
 def test_names_are_searched_in_their_index(as_root: Client) -> None:
     """Not in the jobs, each of which is many times as large."""
-    with CaptureQueriesContext(connection) as asked:
+    with CaptureQueriesContext(connection) as queries:
         over_api(as_root, "nothing")
-    (search,) = (query["sql"] for query in asked.captured_queries if "LIKE" in query["sql"])
+    (search,) = (query["sql"] for query in queries.captured_queries if "LIKE" in query["sql"])
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN QUERY PLAN {search}")
         plan = [line[-1] for line in cursor.fetchall()]

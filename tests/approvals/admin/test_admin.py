@@ -120,9 +120,9 @@ def test_a_lead_of_another_organization_decides_nothing(
 
 def test_a_list_action_asks_for_the_reason_on_a_page_of_its_own(as_bob: Client, held: Outcome) -> None:
     chosen = {"action": "reject_selected", "_selected_action": [ApprovalRequest.objects.get().pk]}
-    asked = as_bob.post(LIST, chosen).content.decode()
-    assert "flux" in asked
-    assert 'name="reason"' in asked
+    form = as_bob.post(LIST, chosen).content.decode()
+    assert "flux" in form
+    assert 'name="reason"' in form
     assert "Say why" in as_bob.post(LIST, {**chosen, "decision": "reject", "reason": ""}).content.decode()
     page = as_bob.post(LIST, {**chosen, "decision": "reject", "reason": "no budget"}, follow=True).content.decode()
     assert "1 rejected." in page

@@ -164,13 +164,13 @@ def test_objections_to_many_are_those_to_each(hold: Hold, alice: User, bob: User
 
 
 def test_more_requests_cost_no_more_queries(hold: Hold, bob: User) -> None:
-    client, asked = Client(), []
+    client, counts = Client(), []
     client.force_login(bob)
     for count in (2, 10):
         for _ in range(count):
             hold()
-        asked.append(queries_of(client, "/approvals"))
-    assert asked[0] == asked[1]
+        counts.append(queries_of(client, "/approvals"))
+    assert counts[0] == counts[1]
 
 
 def test_who_decides_nothing_is_not_told_that_nothing_is_pending(

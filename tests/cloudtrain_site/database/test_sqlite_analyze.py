@@ -64,10 +64,10 @@ def make_many(count: int, organization: Organization, user: User) -> None:
 
 def plan_of(ask: Callable[[], object]) -> str:
     """How the database finds what `ask` asks for, in its last query."""
-    with CaptureQueriesContext(connection) as asked:
+    with CaptureQueriesContext(connection) as queries:
         ask()
     with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN QUERY PLAN {asked.captured_queries[-1]['sql']}")
+        cursor.execute(f"EXPLAIN QUERY PLAN {queries.captured_queries[-1]['sql']}")
         return "; ".join(line[-1] for line in cursor.fetchall())
 
 
@@ -138,6 +138,6 @@ def test_a_table_with_gaps_is_not_counted_for_ever(acme: Organization, alice: Us
 
 
 def test_a_new_database_is_only_looked_at(db: None) -> None:
-    with CaptureQueriesContext(connection) as asked:
+    with CaptureQueriesContext(connection) as queries:
         assert refresh_when_grown() == 0
-    assert [query for query in asked.captured_queries if "ANALYZE" in query["sql"]] == []
+    assert [query for query in queries.captured_queries if "ANALYZE" in query["sql"]] == []

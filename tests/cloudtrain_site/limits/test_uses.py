@@ -39,9 +39,9 @@ class TestCounting:
         assert [seconds_to_wait(alice.pk, LIMIT, 2) > 0 for _ in range(3)] == [False, False, True]
 
     def test_people_and_limits_are_counted_apart(self, alice: User, bob: User) -> None:
-        asked = [(alice, LIMIT), (bob, LIMIT), (alice, "previews_per_minute")]
-        assert [seconds_to_wait(user.pk, limit, 1) for user, limit in asked] == [0.0] * 3
-        assert all(seconds_to_wait(user.pk, limit, 1) for user, limit in asked)
+        uses = [(alice, LIMIT), (bob, LIMIT), (alice, "previews_per_minute")]
+        assert [seconds_to_wait(user.pk, limit, 1) for user, limit in uses] == [0.0] * 3
+        assert all(seconds_to_wait(user.pk, limit, 1) for user, limit in uses)
 
     def test_a_clock_that_was_ahead_locks_nobody_out(self, alice: User) -> None:
         LimitUse.objects.create(user=alice, limit=LIMIT, used_until=time.time() + 86_400)

@@ -37,9 +37,9 @@ def loki(body: str) -> Iterator[Arrived]:
 
     A line has at most 256 kB by default ("Grafana Loki configuration parameters", `max_line_size`).
     """
-    asked = json.loads(body)
-    require(list(asked) == ["streams"], "streams alone")
-    for stream in asked["streams"]:
+    push = json.loads(body)
+    require(list(push) == ["streams"], "streams alone")
+    for stream in push["streams"]:
         require(set(stream) == {"stream", "values"}, "a stream and its values")
         labels = stream["stream"]
         require(all(re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", name) and value for name, value in labels.items()), "labels")

@@ -118,16 +118,16 @@ def test_every_page_of_the_admin_opens_for_a_superuser(as_root: Client, model: s
 def test_a_lead_signs_in_at_the_admins_own_door(client: Client, bob: User) -> None:
     bob.set_password("only-for-this-test")
     bob.save()
-    asked = {"username": "bob", "password": "only-for-this-test", "next": "/admin/"}
-    answer = client.post("/admin/login/", asked, follow=True)
+    form = {"username": "bob", "password": "only-for-this-test", "next": "/admin/"}
+    answer = client.post("/admin/login/", form, follow=True)
     assert (answer.request["PATH_INFO"], answer.status_code) == ("/admin/", 200)
 
 
 def test_a_researcher_who_signs_in_there_is_told_that_it_is_not_for_them(client: Client, alice: User) -> None:
     alice.set_password("only-for-this-test")
     alice.save()
-    asked = {"username": "alice", "password": "only-for-this-test", "next": "/admin/"}
-    answer = client.post("/admin/login/", asked, follow=True)
+    form = {"username": "alice", "password": "only-for-this-test", "next": "/admin/"}
+    answer = client.post("/admin/login/", form, follow=True)
     assert answer.request["PATH_INFO"] == "/admin/login/"
     assert "are not authorized" in answer.content.decode()
 

@@ -87,12 +87,12 @@ def test_a_bad_query_is_refused(as_alice: APIClient, query: str) -> None:
 
 
 def test_a_page_costs_the_same_number_of_queries_however_long_it_is(as_alice: APIClient, make_job: MakeJob) -> None:
-    asked = []
+    counts = []
     for count in (2, 28):
         for _ in range(count):
             make_job()
-        asked.append(queries_of(as_alice, JOBS))
-    assert asked[0] == asked[1]
+        counts.append(queries_of(as_alice, JOBS))
+    assert counts[0] == counts[1]
 
 
 def test_a_job_is_shown_with_every_field_of_the_contract(as_alice: APIClient, make_job: MakeJob) -> None:

@@ -108,10 +108,10 @@ def test_prometheus_reads_what_the_asker_may_see(
 
 
 @contextmanager
-def status_page(answer: bytes, asked: list[str]) -> Iterator[str]:
+def status_page(answer: bytes, paths: list[str]) -> Iterator[str]:
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            paths.append(self.path)
             self.send_response(200)
             self.end_headers()
             self.wfile.write(answer)
@@ -137,12 +137,12 @@ INCIDENT = {"name": "Slow starts", "status": "investigating"}
 def test_the_status_page_is_asked_once_a_minute(
     client_of: ClientOf, alice: User, monkeypatch: pytest.MonkeyPatch, summary: dict[str, Any], operational: bool
 ) -> None:
-    asked: list[str] = []
-    with status_page(json.dumps(summary).encode(), asked) as url:
+    paths: list[str] = []
+    with status_page(json.dumps(summary).encode(), paths) as url:
         monkeypatch.setenv("REPLICATE_STATUS_URL", url)
         first, second = (client_of(alice).get("/api/cloud/replicate/status").json() for _ in range(2))
     assert first == second
-    assert asked == ["/summary"]
+    assert paths == ["/summary"]
     assert (first["operational"], first["error"]) == (operational, None)
     assert first["ongoing_incidents"] == summary.get("ongoing_incidents", [])
     assert first["scheduled_maintenances"] == []

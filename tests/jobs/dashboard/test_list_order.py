@@ -109,9 +109,9 @@ def test_goes_on_nowhere_from_a_job_that_is_not_the_readers(charlie: User, make_
 def plans_of(ask: Callable[[], object]) -> list[str]:
     """How the database finds each list of jobs that `ask` asks for. PostgreSQL is kept from reading a table that is
     as small as a test's from end to end."""
-    with CaptureQueriesContext(connection) as asked:
+    with CaptureQueriesContext(connection) as queries:
         ask()
-    lists = [query["sql"] for query in asked.captured_queries if query["sql"].endswith("LIMIT 50")]
+    lists = [query["sql"] for query in queries.captured_queries if query["sql"].endswith("LIMIT 50")]
     words = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN (COSTS OFF)"
     plans = []
     with connection.cursor() as cursor:

@@ -224,8 +224,8 @@ class TestList:
 
 class TestRows:
     def test_are_those_asked_for(self, alice: User, make_job: MakeJob) -> None:
-        asked, _ = make_job(config_name="asked"), make_job(config_name="not asked")
-        assert shown_names(get(alice, f"/jobs/rows?id={asked.pk}")) == ["asked"]
+        job, _ = make_job(config_name="asked"), make_job(config_name="not asked")
+        assert shown_names(get(alice, f"/jobs/rows?id={job.pk}")) == ["asked"]
 
     def test_leave_out_what_the_list_would(self, alice: User, make_job: MakeJob) -> None:
         job = make_job(status=JobStatus.FAILED)

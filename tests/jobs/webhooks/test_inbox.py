@@ -96,14 +96,14 @@ def test_a_delivery_is_replayed_from_the_admin(deliver: Deliver, at_replicate: M
 def test_a_page_of_the_inbox_asks_for_all_its_jobs_at_once(make_job: MakeJob, root: User) -> None:
     browser = Client()
     browser.force_login(root)
-    asked = []
+    counts = []
     for count in (1, 20):
         jobs = [make_job() for _ in range(count)]
         WebhookDelivery.objects.bulk_create(WebhookDelivery(provider="replicate", job=job) for job in jobs)
         with CaptureQueriesContext(connection) as queries:
             assert browser.get("/admin/jobs/webhookdelivery/").status_code == 200
-        asked.append(len(queries))
-    assert asked[0] == asked[1]
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
 
 
 def test_the_inbox_forgets_after_thirty_days(db: None) -> None:

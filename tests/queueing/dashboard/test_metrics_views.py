@@ -74,10 +74,10 @@ def test_the_depth_of_each_day_is_counted_backwards_from_now(enqueue: Enqueue, a
 
 
 def test_more_jobs_cost_no_more_queries(make_job: MakeJob, alice: User) -> None:
-    client, asked = Client(), []
+    client, counts = Client(), []
     client.force_login(alice)
     for days in (range(1), range(1, 7)):
         for number in days:
             make_job(status="completed", completed_at=timezone.now() - timedelta(days=number))
-        asked.append(queries_of(client, "/metrics"))
-    assert asked[0] == asked[1]
+        counts.append(queries_of(client, "/metrics"))
+    assert counts[0] == counts[1]

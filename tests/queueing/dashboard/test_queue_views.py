@@ -70,13 +70,13 @@ def test_what_waits_is_in_order_and_paged(enqueue: Enqueue, alice: User) -> None
 
 
 def test_more_entries_cost_no_more_queries(enqueue: Enqueue, alice: User, bob: User) -> None:
-    client, asked = Client(), []
+    client, counts = Client(), []
     client.force_login(bob)
     for count in (2, 12):
         for number in range(count):
             enqueue(submitted_by=bob if number % 2 else alice)
-        asked.append(queries_of(client, "/queue"))
-    assert asked[0] == asked[1]
+        counts.append(queries_of(client, "/queue"))
+    assert counts[0] == counts[1]
 
 
 class TestTellingOfRules:
