@@ -17,9 +17,9 @@ def wait_until(condition: Callable[[], T], seconds: float = PATIENCE_SECONDS) ->
     """What `condition()` says, as soon as that is true; raises TimeoutError when it isn't in time."""
     deadline = time.monotonic() + seconds
     pause = FIRST_PAUSE
-    while not (said := condition()):
+    while not (result := condition()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"not true within {seconds:.0f} s: {condition}")
         time.sleep(pause)
         pause = min(1.2 * pause, LONGEST_PAUSE)
-    return said
+    return result

@@ -30,8 +30,8 @@ class StoredEvent:
         """The user whose streams it ends; None for news, which is all that a browser ever gets."""
         if not self.channel.startswith(USER_CHANNEL):
             return None
-        said = json.loads(self.data)
-        return int(said["user_id"]) if said["type"] == RIGHTS_CHANGED else None
+        event = json.loads(self.data)
+        return int(event["user_id"]) if event["type"] == RIGHTS_CHANGED else None
 
 
 def read_after(number: int, limit: int, channels: AbstractSet[str] | None = None) -> list[StoredEvent]:

@@ -84,8 +84,8 @@ def _admit(request: HttpRequest) -> tuple[StreamReader, int]:
 
 def _last_seen(request: HttpRequest, newest: int) -> int:
     """The number that the client has already; `newest` when it names none, `UNKNOWN` for one that we never gave out."""
-    said = [request.headers.get("Last-Event-ID"), request.GET.get("last_event_id"), request.GET.get("lastEventId")]
-    text = next(filter(None, said), None)
+    last_ids = [request.headers.get("Last-Event-ID"), request.GET.get("last_event_id"), request.GET.get("lastEventId")]
+    text = next(filter(None, last_ids), None)
     if text is None:
         return newest
     if not (text.isascii() and text.isdigit() and len(text) < 19):

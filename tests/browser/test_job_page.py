@@ -164,13 +164,13 @@ class TestLog:
         page.goto(f"/jobs/{job.pk}", wait_until="commit")
         page.wait_for_function("() => document.querySelector('#log-view')?.textContent.includes('the last line')")
         took = page.evaluate("performance.now()")
-        said = f"{len(text) / 1e6:.1f} MB of log: last line in view after {took:.0f} ms"
+        report = f"{len(text) / 1e6:.1f} MB of log: last line in view after {took:.0f} ms"
         assert page.locator(".log-row").count() < 200
         view(page).evaluate("element => { element.scrollTop = 0 }")
         expect(view(page)).to_contain_text("step 0/60000")
         frames = page.evaluate(LONGEST_FRAME)
         with capsys.disabled():
-            sys.stdout.write(f"\n{said}; longest frame of a scroll through it: {frames:.0f} ms\n")
+            sys.stdout.write(f"\n{report}; longest frame of a scroll through it: {frames:.0f} ms\n")
         with page.expect_download() as download:
             page.get_by_role("link", name="Download the log").click()
         assert download.value.suggested_filename == f"{job.config_name}-{job.pk}.log"

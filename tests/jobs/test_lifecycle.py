@@ -231,11 +231,11 @@ def test_a_secret_that_the_provider_repeats_is_not_kept(make_job: MakeJob, caplo
     job = make_job(
         status=JobStatus.RUNNING, external_id="x-1", sealed=sealed_columns(config={"hub_token": secret})["sealed"]
     )
-    said: dict[str, Any] = {"error_message": f"no {secret}", "output_url": f"https://example.org/{secret}/x"}
+    fields: dict[str, Any] = {"error_message": f"no {secret}", "output_url": f"https://example.org/{secret}/x"}
     progress = read_progress(f"{secret} is wrong\n")
     with caplog.at_level("DEBUG"):
-        lifecycle.apply_snapshot(job, Snapshot("x-1", JobStatus.RUNNING, progress=progress, **said), source="poll")
-        lifecycle.apply_snapshot(Job.objects.get(), Snapshot("x-1", JobStatus.FAILED, **said), source="poll")
+        lifecycle.apply_snapshot(job, Snapshot("x-1", JobStatus.RUNNING, progress=progress, **fields), source="poll")
+        lifecycle.apply_snapshot(Job.objects.get(), Snapshot("x-1", JobStatus.FAILED, **fields), source="poll")
     kept = Job.objects.get()
     stars = "*" * len(secret)
     assert (kept.error_message, kept.output_url) == (f"no {stars}", f"https://example.org/{stars}/x")

@@ -77,14 +77,14 @@ def test_a_refusal_that_repeats_a_secret_is_kept_without_it(
     with caplog.at_level("DEBUG"):
         dispatch.run_pass()
     assert len(scripted.specs) == 1
-    said = [
+    texts = [
         *(Job.objects.get().error_message, QueueEntry.objects.get().last_error),
         *JobEvent.objects.values_list("reason", flat=True),
         *published_events().values_list("data", flat=True),
         *(str(record.__dict__) for record in caplog.records),
     ]
-    assert not any(SECRET in text for text in said)
-    assert any(f"no {'*' * len(SECRET)} here" in text for text in said)
+    assert not any(SECRET in text for text in texts)
+    assert any(f"no {'*' * len(SECRET)} here" in text for text in texts)
 
 
 def test_a_provider_that_asks_for_time_at_the_last_attempt_fails_no_job(

@@ -33,8 +33,8 @@ class TestHeart:
         heart = ScheduleBeat()
         heart.beat()
         heart.beat()
-        said = [(r.levelname, r.message, vars(r).get("interval_seconds")) for r in caplog.records]
-        assert said == [("INFO", "Queue scheduler started", 5), ("INFO", "Starting job status polling", 30)]
+        lines = [(r.levelname, r.message, vars(r).get("interval_seconds")) for r in caplog.records]
+        assert lines == [("INFO", "Queue scheduler started", 5), ("INFO", "Starting job status polling", 30)]
 
     def test_polling_follows_the_webhook_address_within_one_beat(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO", "simpletuner.cloud.background")
@@ -241,8 +241,8 @@ def killed_idle_workers_are_replaced_and_the_queue_goes_on(stack: Stack) -> None
     deadline = time.monotonic() + 20
     wait_until(lambda: len(stack.workers("idle") - before) == 4, 20)
     stack.wait_for_ticks(seconds=deadline - time.monotonic())
-    said = "Background workers are replaced: an idle worker died, perhaps with the lock of the queue"
-    assert stack.messages().count(said) == 2
+    lines = "Background workers are replaced: an idle worker died, perhaps with the lock of the queue"
+    assert stack.messages().count(lines) == 2
 
 
 def kill_9_leaves_nothing_but_the_training_and_the_other_carries_on(

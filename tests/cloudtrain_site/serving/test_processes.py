@@ -20,10 +20,10 @@ STUBBORN = (
 
 
 def test_one_that_does_not_end_is_killed_with_its_children(tmp_path: object) -> None:
-    said = f"{tmp_path}/pid"
-    process = start([sys.executable, "-c", STUBBORN, said])
-    wait_until(lambda: number_in(said))
-    child = number_in(said)
+    pid_file = f"{tmp_path}/pid"
+    process = start([sys.executable, "-c", STUBBORN, pid_file])
+    wait_until(lambda: number_in(pid_file))
+    child = number_in(pid_file)
     assert not stop(process, grace_seconds=0.2)
     assert process.returncode == -signal.SIGKILL
     wait_until(lambda: not is_running(child))

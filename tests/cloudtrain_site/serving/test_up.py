@@ -105,14 +105,14 @@ class TestRunning:
         assert all({"number", "inner", "own", "task", "task_id"} <= extra.keys() for extra in inside)
 
     def test_a_webhook_address_in_the_admin_stops_the_poller_and_clearing_it_starts_it(self, life: Life) -> None:
-        def said() -> list[str]:
+        def polling_messages() -> list[str]:
             return [message for message in life.messages() if message.endswith("job status polling")]
 
         for address, message in ((ADDRESS, "Stopping job status polling"), ("", "Starting job status polling")):
-            count = len(said())
+            count = len(polling_messages())
             life.set_webhook_address(address)
-            wait_until(lambda count=count: len(said()) > count, 5)  # type: ignore[misc]
-            assert said()[count:] == [message]
+            wait_until(lambda count=count: len(polling_messages()) > count, 5)  # type: ignore[misc]
+            assert polling_messages()[count:] == [message]
             rows = life.site.query("SELECT count(*) FROM django_q_schedule WHERE name = 'job status polling'")
             assert rows == [(int(not address),)]
 
@@ -175,11 +175,11 @@ class TestRunning:
         )
         os.close(theirs)
         empty_stack.started.append(up)
-        said = read_until(ours, "Ctrl-C stops everything", "Started server process", "[cloudtrain] running")
+        output = read_until(ours, "Ctrl-C stops everything", "Started server process", "[cloudtrain] running")
         for part in ("/admin/", "/api/docs", "createsuperuser", "add_member alice acme researcher --create"):
-            assert part in said
-        assert said.count(f"Dashboard   http://127.0.0.1:{port}/") == 1
-        assert f"sign in at http://127.0.0.1:{port}/ and submit at http://127.0.0.1:{port}/jobs/new" in said
+            assert part in output
+        assert output.count(f"Dashboard   http://127.0.0.1:{port}/") == 1
+        assert f"sign in at http://127.0.0.1:{port}/ and submit at http://127.0.0.1:{port}/jobs/new" in output
         up.kill()
         empty_stack.wait_until_gone(15)
         os.close(ours)
@@ -191,7 +191,7 @@ class TestRunning:
 
 def read_until(terminal: int, *texts: str) -> str:
     """What appeared on the terminal, up to the last of `texts`; pytest's own time limit ends a wait in vain."""
-    said = ""
-    while not all(text in said for text in texts):
-        said += os.read(terminal, 1024).decode()
-    return said
+    output = ""
+    while not all(text in output for text in texts):
+        output += os.read(terminal, 1024).decode()
+    return output

@@ -46,8 +46,8 @@ class Shipper:
     def start(self) -> None:
         own = [f"--{name}={self.folder / name}" for name in ("persist-file", "pidfile", "control")]
         command = [self.binary, "-F", "-e", "--no-caps", "-f", str(self.config), *own]
-        with (self.folder / "said").open("ab") as said:
-            process = subprocess.Popen(command, env={**os.environ, **KEYS}, stdout=said, stderr=said)
+        with (self.folder / "said").open("ab") as output:
+            process = subprocess.Popen(command, env={**os.environ, **KEYS}, stdout=output, stderr=output)
         self.running.append(process)
         wait_until(lambda: process.poll() is None and (self.folder / "control").exists())
 
@@ -58,7 +58,7 @@ class Shipper:
             process.wait(20)
         (self.folder / "control").unlink(missing_ok=True)
 
-    def said(self) -> str:
+    def output(self) -> str:
         return (self.folder / "said").read_text()
 
 

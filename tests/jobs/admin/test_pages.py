@@ -60,10 +60,10 @@ def test_a_lead_of_another_organization_finds_nothing(
     client.force_login(charlie)
     job = make_job()
     response = client.get(JOBS + path.format(job.pk), follow=True)
-    said = response.content.decode()
+    page = response.content.decode()
     assert response.status_code == 200
-    assert "0 jobs" in said if path in ("", "?q={}") else "doesn’t exist" in said
-    assert "flux-lora" not in said
+    assert "0 jobs" in page if path in ("", "?q={}") else "doesn’t exist" in page
+    assert "flux-lora" not in page
 
 
 def test_a_lead_is_not_shown_what_only_superusers_edit(as_bob: Client) -> None:
@@ -153,8 +153,8 @@ class TestWhoIsAtALimit:
         shown = re.findall(r"field-(\w+)[^>]*>(?:<a[^>]*>)?([^<]*)", page(client, address))
         names = [text for name, text in shown if name == "username"]
         width = len(PlainUserAdmin.LIMIT_COLUMNS)
-        said = [text.replace("\xa0", " ") for name, text in shown if name in PlainUserAdmin.LIMIT_COLUMNS]
-        return {name: said[index * width : (index + 1) * width] for index, name in enumerate(names)}
+        texts = [text.replace("\xa0", " ") for name, text in shown if name in PlainUserAdmin.LIMIT_COLUMNS]
+        return {name: texts[index * width : (index + 1) * width] for index, name in enumerate(names)}
 
     def test_a_superuser_sees_what_each_person_has(self, as_root: Client) -> None:
         cells = self.cells(as_root, self.USERS)

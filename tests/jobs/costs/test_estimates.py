@@ -57,7 +57,7 @@ def ran(make_job: MakeJob) -> Callable[..., Job]:
         *,
         steps: int = 1000,
         seconds: float = 600,
-        **said: Any,
+        **fields: Any,
     ) -> Job:
         end = timezone.now() - timedelta(seconds=1)
         start = end - timedelta(seconds=seconds)
@@ -75,7 +75,7 @@ def ran(make_job: MakeJob) -> Callable[..., Job]:
             "completed_at": end,
             "progress": read_progress(BAR.format(step=steps, total=steps)),
         }
-        lifecycle.apply_snapshot(job, Snapshot(f"x-{job.pk}", **{**defaults, **said}), source=Source.POLL)
+        lifecycle.apply_snapshot(job, Snapshot(f"x-{job.pk}", **{**defaults, **fields}), source=Source.POLL)
         return job
 
     return run
@@ -175,7 +175,7 @@ def test_runs_of_one_kind_count_whatever_their_spelling_and_length(
 
 
 @pytest.mark.parametrize(
-    ("steps", "seconds", "said"),
+    ("steps", "seconds", "fields"),
     [
         (1000, -600, {}),
         (1000, 0, {}),
@@ -189,10 +189,10 @@ def test_runs_of_one_kind_count_whatever_their_spelling_and_length(
     ],
 )
 def test_a_run_that_does_not_hang_together_tells_nothing(
-    provider: ProviderConfig, ran: Callable[..., Job], steps: int, seconds: float, said: dict[str, Any]
+    provider: ProviderConfig, ran: Callable[..., Job], steps: int, seconds: float, fields: dict[str, Any]
 ) -> None:
     for _ in range(5):
-        assert ran(steps=steps, seconds=seconds, **said).seconds_per_step is None
+        assert ran(steps=steps, seconds=seconds, **fields).seconds_per_step is None
     assert seconds_of(provider) == (2000, 2000)
 
 

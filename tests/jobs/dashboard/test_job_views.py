@@ -307,10 +307,10 @@ def test_a_dataset_is_named_with_its_size_also_when_its_archive_is_gone(
 
 
 def test_what_a_provider_wrote_is_shown_with_its_white_space_and_no_other(alice: User, make_job: MakeJob) -> None:
-    said = "  out of memory:\n" + "  lower train_batch_size\n" * 10
-    job = make_job(status="failed", error_message=said)
-    assert f">{said}</div>" in get(alice, page_of(job))
-    assert f">{said}</div>" in get(alice, "/")
+    message = "  out of memory:\n" + "  lower train_batch_size\n" * 10
+    job = make_job(status="failed", error_message=message)
+    assert f">{message}</div>" in get(alice, page_of(job))
+    assert f">{message}</div>" in get(alice, "/")
 
 
 def test_the_page_costs_few_queries_however_long_its_history(alice: User, make_job: MakeJob) -> None:

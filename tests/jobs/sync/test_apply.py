@@ -67,8 +67,8 @@ def test_one_that_spoils_the_batch_fails_alone(
     assert counts(batch) == (2, 1, 2, 2)
     assert list(Job.objects.order_by("id").values_list("status", flat=True)) == ["completed", "running", "completed"]
     assert list(JobEvent.objects.order_by("id").values_list("job", flat=True)) == [jobs[0].pk, jobs[2].pk]
-    (said,) = [record for record in caplog.records if record.message == "What the provider said could not be applied"]
-    assert said.__dict__["job_id"] == jobs[1].pk
+    (line,) = [record for record in caplog.records if record.message == "What the provider said could not be applied"]
+    assert line.__dict__["job_id"] == jobs[1].pk
 
 
 def test_moves_are_applied_in_however_many_transactions(make: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:

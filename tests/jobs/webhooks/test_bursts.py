@@ -87,14 +87,14 @@ def test_a_task_that_cannot_be_requested_is_logged_and_left_to_the_upkeep(
     assert "Webhooks wait for the upkeep to apply them" in caplog.text
 
 
-@pytest.mark.parametrize("said", [{"error": "no plain-words-as-secret"}, {"logs": "plain-words-as-secret\n"}])
+@pytest.mark.parametrize("fields", [{"error": "no plain-words-as-secret"}, {"logs": "plain-words-as-secret\n"}])
 def test_either_the_error_or_the_log_is_searched_for_the_jobs_own_secrets(
-    clock: SimpleNamespace, secret: str, at_replicate: MakeJob, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any]
+    clock: SimpleNamespace, secret: str, at_replicate: MakeJob, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(inbox, "BURST_DELIVERIES", 0)
     monkeypatch.setattr(inbox, "_burst", inbox._Burst())
     job = at_replicate(**sealed_columns(config={"hub_token": "plain-words-as-secret"}))
-    inbox.process_batch([incoming(body_of(job, "failed", **said), secret, "msg_1")])
+    inbox.process_batch([incoming(body_of(job, "failed", **fields), secret, "msg_1")])
     row = WebhookDelivery.objects.get()
     assert "plain-words" not in f"{row.payload}{row.log}"
     assert "***" in f"{row.payload}{row.log}"

@@ -81,12 +81,16 @@ def test_it_reaches_its_own_job_alone(trainings: Trainings, listener: int) -> No
     handle = trainings.start(command=run(PROBE, json.dumps(places, default=str)), spec=spec)
     snapshot = trainings.ended(handle)
     assert snapshot.status == JobStatus.COMPLETED, snapshot.error_message
-    said = json.loads(trainings.log(handle))
-    assert {name: said[name] for name in forbidden} == dict.fromkeys(forbidden, "FileNotFoundError")
-    assert {said[name][:15] for name in ("config", "toy")} == {"<_io.TextIOWrap"}
-    assert (said["output"], said["exit"], said["claim"]) == ("4", "OSError", "OSError")  # a read-only file system
-    assert (said["kill"], said["connect"]) == ("ProcessLookupError", "ConnectionRefusedError")
-    assert (said["jobs"], said["processes"]) == ([spec.job_id], 2)
+    results = json.loads(trainings.log(handle))
+    assert {name: results[name] for name in forbidden} == dict.fromkeys(forbidden, "FileNotFoundError")
+    assert {results[name][:15] for name in ("config", "toy")} == {"<_io.TextIOWrap"}
+    assert (results["output"], results["exit"], results["claim"]) == (
+        "4",
+        "OSError",
+        "OSError",
+    )  # a read-only file system
+    assert (results["kill"], results["connect"]) == ("ProcessLookupError", "ConnectionRefusedError")
+    assert (results["jobs"], results["processes"]) == ([spec.job_id], 2)
     assert (own / "output" / "model").read_text() == "mine"
 
 
@@ -102,8 +106,8 @@ def test_without_it_a_trainer_reaches_them(trainings: Trainings, listener: int) 
     command = ["{python}", "-S", "-c", PROBE, json.dumps(places, default=str)]
     handle = trainings.start(command=command)
     trainings.ended(handle)
-    said = json.loads(trainings.log(handle))
-    assert not [name for name in ("other", "environment", "outside", "kill", "connect") if "Error" in said[name]]
+    results = json.loads(trainings.log(handle))
+    assert not [name for name in ("other", "environment", "outside", "kill", "connect") if "Error" in results[name]]
 
 
 def test_the_sample_trainer_trains(trainings: Trainings) -> None:

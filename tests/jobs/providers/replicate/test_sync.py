@@ -110,9 +110,9 @@ def test_a_poll_says_how_many_it_asked_about_and_how_long_it_took(
 ) -> None:
     with caplog.at_level(logging.DEBUG, "simpletuner.cloud.background"):
         poll_jobs()
-    (said,) = [record.__dict__ for record in caplog.records if record.getMessage() == "Synced 1 active jobs"]
-    assert (said["levelname"], said["refreshed"], said["failed"]) == ("DEBUG", 1, 0)
-    assert said["duration_ms"] > 0
+    (line,) = [record.__dict__ for record in caplog.records if record.getMessage() == "Synced 1 active jobs"]
+    assert (line["levelname"], line["refreshed"], line["failed"]) == ("DEBUG", 1, 0)
+    assert line["duration_ms"] > 0
 
 
 def test_a_job_that_replicate_does_not_know_has_its_error_and_the_others_go_on(
@@ -122,9 +122,9 @@ def test_a_job_that_replicate_does_not_know_has_its_error_and_the_others_go_on(
     lost = make_job(provider="replicate", external_id="y" * 26, status="queued", submission_started_at=hour_ago)
     with caplog.at_level(logging.DEBUG, "simpletuner.cloud.jobs"):
         assert poll() == refresh.RefreshResult(refreshed=1, failed=1)
-    (said,) = [record.__dict__ for record in caplog.records if record.getMessage() == f"Failed to sync job {lost.pk}"]
-    assert (said["levelname"], said["job_id"], said["provider"]) == ("DEBUG", lost.pk, "replicate")
-    assert "404" in said["error"]
+    (line,) = [record.__dict__ for record in caplog.records if record.getMessage() == f"Failed to sync job {lost.pk}"]
+    assert (line["levelname"], line["job_id"], line["provider"]) == ("DEBUG", lost.pk, "replicate")
+    assert "404" in line["error"]
     lost.refresh_from_db()
     assert "404" in lost.sync_error
 
