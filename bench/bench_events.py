@@ -287,8 +287,8 @@ def print_table(ours: Figures, stock: Figures, options: argparse.Namespace) -> N
     for label, name, spec, target in rows:
         mine, other = getattr(ours, name), getattr(stock, name)
         missed = "" if target is None or mine <= target else " MISSED"  # as is what could not be measured
-        wanted = "" if target is None else f"<= {target}{missed}"
-        print(f"| {label:46} | {shown(mine, spec):>8} | {shown(other, spec):>13} | {wanted:>14} |")
+        target_text = "" if target is None else f"<= {target}{missed}"
+        print(f"| {label:46} | {shown(mine, spec):>8} | {shown(other, spec):>13} | {target_text:>14} |")
     for kind, figures in ((OURS, ours), (STOCK, stock)):
         if figures.cut_off:
             print(f"\n{kind.capitalize()} was cut off after {DEADLINE_SECONDS} s; what has a dash was not measured.")

@@ -57,9 +57,9 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On PostgreSQL, run what touches a database; on SQLite, all but what is about PostgreSQL."""
-    wanted = _touches_database if os.environ.get("DATABASE_URL") else _is_not_about_postgresql
-    kept = [item for item in items if wanted(item)]
-    config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
+    is_selected = _touches_database if os.environ.get("DATABASE_URL") else _is_not_about_postgresql
+    kept = [item for item in items if is_selected(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not is_selected(item)])
     # The longest first, so that the workers end together.
     items[:] = sorted(kept, key=lambda item: item.get_closest_marker("slow") is None)
 

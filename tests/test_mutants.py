@@ -107,18 +107,20 @@ def imported(name: str, source: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("function", "wanted", "result"),
+    ("function", "replacement", "result"),
     [
         ("Shelf.room", "self.size - taken -> (self.size + taken)", (7, 1)),
         ("Shelf.is_closed", "False -> True", (0, 1)),
         ("Shelf.width", "1 -> 2", (3, 2)),
     ],
 )
-def test_a_mutant_is_put_into_the_function_that_is_there(function: str, wanted: str, result: tuple[int, int]) -> None:
+def test_a_mutant_is_put_into_the_function_that_is_there(
+    function: str, replacement: str, result: tuple[int, int]
+) -> None:
     shelves = imported("shelves", SOURCE)
     shelf = shelves.Shelf()
     assert (shelf.room(2), shelves.Shelf().width) == (3, 1)
-    (mutant,) = [one for one in mutants_of(SOURCE) if (one.function, one.change) == (function, wanted)]
+    (mutant,) = [one for one in mutants_of(SOURCE) if (one.function, one.change) == (function, replacement)]
     change(shelves, SOURCE, mutant)
     assert (shelf.room(2), shelf.width) == result
 
@@ -153,9 +155,9 @@ def test_each_equivalent_mutant_is_one_still() -> None:
     named: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
     for file, *mutant in equivalents():
         named[file].add((mutant[0], mutant[1], mutant[2]))
-    for file, wanted in named.items():
+    for file, expected in named.items():
         found = {(one.function, one.line, one.change) for one in mutants_of((ROOT / file).read_text())}
-        assert wanted <= found, (file, wanted - found)
+        assert expected <= found, (file, expected - found)
 
 
 @pytest.mark.long

@@ -98,11 +98,11 @@ class AccountBody(StrictSerializer):
             raise serializers.ValidationError(f"There is no time zone {name!r}. One is Europe/Berlin, for example.")
         return name
 
-    def validate_mail(self, wanted: dict[str, bool]) -> dict[str, bool]:
-        unknown = sorted(set(wanted) - set(mail_kinds))
+    def validate_mail(self, mail: dict[str, bool]) -> dict[str, bool]:
+        unknown = sorted(set(mail) - set(mail_kinds))
         if unknown:
             raise serializers.ValidationError(f"There is no mail {unknown[0]!r}. There is: {', '.join(mail_kinds)}.")
-        return wanted
+        return mail
 
 
 class Account(APIView):

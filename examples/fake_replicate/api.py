@@ -169,10 +169,10 @@ async def versions(request: web.Request) -> web.Response:
 
 @routes.get("/v1/models/{owner}/{name}/versions/{version}")
 async def version(request: web.Request) -> web.Response:
-    found, wanted = find_model(request), request.match_info["version"]
-    if wanted not in found.versions:
+    found, version = find_model(request), request.match_info["version"]
+    if version not in found.versions:
         raise problems.not_found()
-    return answer(found.version_body(wanted))
+    return answer(found.version_body(version))
 
 
 def find_model(request: web.Request) -> Model:

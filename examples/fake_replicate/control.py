@@ -37,29 +37,29 @@ async def state(request: web.Request) -> web.Response:
 
 @routes.post("/_fake/state")
 async def change_state(request: web.Request) -> web.Response:
-    world, wanted = request.app[WORLD], await read(request)
-    if "script" in wanted:
-        world.script = read_script(wanted["script"])
-    if "latency_ms" in wanted:
-        world.latency = wanted["latency_ms"] / 1000
-    world.age(wanted.get("age_seconds", 0))
-    if wanted.get("rotate_secret"):
+    world, body = request.app[WORLD], await read(request)
+    if "script" in body:
+        world.script = read_script(body["script"])
+    if "latency_ms" in body:
+        world.latency = body["latency_ms"] / 1000
+    world.age(body.get("age_seconds", 0))
+    if body.get("rotate_secret"):
         world.webhooks.secret = make_secret()
-    if wanted.get("clear_requests"):
+    if body.get("clear_requests"):
         world.requests.clear()
     return answer(state_of(world))
 
 
 @routes.post("/_fake/faults")
 async def change_faults(request: web.Request) -> web.Response:
-    world, wanted = request.app[WORLD], await read(request)
+    world, body = request.app[WORLD], await read(request)
     try:
-        world.faults.change(wanted.get("settings", {}))
-        if wanted.get("calm"):
+        world.faults.change(body.get("settings", {}))
+        if body.get("calm"):
             world.faults.calm()
-        for rule in wanted.get("rules", []):
+        for rule in body.get("rules", []):
             world.faults.add(**rule)
-        world.faults.storm(wanted.get("storm", {}), seed=wanted.get("seed", 0))
+        world.faults.storm(body.get("storm", {}), seed=body.get("seed", 0))
     except (TypeError, ValueError) as error:
         raise refused(error) from None
     return answer(state_of(world))
@@ -95,9 +95,9 @@ async def move_prediction(request: web.Request) -> web.Response:
 
 @routes.post("/_fake/moves")
 async def move_predictions(request: web.Request) -> web.Response:
-    world, wanted = request.app[WORLD], await read(request)
-    identifiers = [identifier for identifier in wanted.pop("ids", []) if world.predictions.get(identifier)]
-    world.spawn(move_all(world, identifiers, **wanted))
+    world, body = request.app[WORLD], await read(request)
+    identifiers = [identifier for identifier in body.pop("ids", []) if world.predictions.get(identifier)]
+    world.spawn(move_all(world, identifiers, **body))
     return answer({"moving": len(identifiers)}, 202)
 
 
@@ -107,9 +107,9 @@ async def moved(request: web.Request) -> web.Response:
     return web.Response(status=301, headers={"Location": request.query["to"]})
 
 
-def read_script(wanted: dict[str, Any] | None) -> Script | None:
+def read_script(body: dict[str, Any] | None) -> Script | None:
     try:
-        return Script(**wanted) if wanted is not None else None
+        return Script(**body) if body is not None else None
     except TypeError as error:
         raise refused(error) from None
 

@@ -56,13 +56,13 @@ class FakeReplicateProcess:
     def state(self) -> dict[str, Any]:
         return dict(self._read("GET", "state"))
 
-    def change(self, **wanted: Any) -> dict[str, Any]:
+    def change(self, **fields: Any) -> dict[str, Any]:
         """Change script, latency_ms and the like, as the documentation of `control` says."""
-        return dict(self._read("POST", "state", wanted))
+        return dict(self._read("POST", "state", fields))
 
-    def spoil(self, **wanted: Any) -> dict[str, Any]:
+    def spoil(self, **fields: Any) -> dict[str, Any]:
         """Change the faults: calm, settings, rules, storm, seed."""
-        return dict(self._read("POST", "faults", wanted))
+        return dict(self._read("POST", "faults", fields))
 
     def fill(self, count: int, **fields: Any) -> list[str]:
         """Add predictions without a life of their own, and return their ids."""

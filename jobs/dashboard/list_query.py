@@ -47,23 +47,23 @@ def read_query(parameters: QueryDict) -> tuple[dict[str, Any], bool]:
     return fallback.validated_data, False
 
 
-def page_of(visible: JobQuerySet, reader: Reader, wanted: dict[str, Any], count: int) -> list[Job]:
+def page_of(visible: JobQuerySet, reader: Reader, query: dict[str, Any], count: int) -> list[Job]:
     """The first `count` of the `visible` jobs that `reader` asks for, from the cursor on, in their order."""
-    return first_of(_wanted(visible, reader, wanted), wanted["sort"], wanted["cursor"], count)
+    return first_of(_filtered(visible, reader, query), query["sort"], query["cursor"], count)
 
 
-def those_of(visible: JobQuerySet, reader: Reader, wanted: dict[str, Any]) -> JobQuerySet:
+def those_of(visible: JobQuerySet, reader: Reader, query: dict[str, Any]) -> JobQuerySet:
     """All of these jobs, to find out which of some belong to them."""
-    return in_order(_wanted(visible, reader, wanted), wanted["sort"], wanted["cursor"])
+    return in_order(_filtered(visible, reader, query), query["sort"], query["cursor"])
 
 
-def _wanted(visible: JobQuerySet, reader: Reader, wanted: dict[str, Any]) -> JobQuerySet:
+def _filtered(visible: JobQuerySet, reader: Reader, query: dict[str, Any]) -> JobQuerySet:
     user, teams = reader
-    if wanted["organization"]:
+    if query["organization"]:
         # By its number, so that the database still walks an index in the list's order, which it doesn't after a join.
-        visible = visible.filter(organization__in=[team.id for team in teams if team.name == wanted["organization"]])
-    jobs = narrow(visible, {**wanted, "organization": ""})
-    if wanted["mine"]:
+        visible = visible.filter(organization__in=[team.id for team in teams if team.name == query["organization"]])
+    jobs = narrow(visible, {**query, "organization": ""})
+    if query["mine"]:
         jobs = jobs.filter(submitted_by_id=user.pk or 0)
     return jobs.with_beginnings().only(*SHOWN)
 

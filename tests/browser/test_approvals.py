@@ -86,14 +86,14 @@ def test_review_leads_to_the_request_also_when_more_urgent_ones_fill_the_page(
     jobs = [submit(alice, f"flux-{number}").job for number in range(5)]
     page = is_live(browse(bob))
     row(page, jobs[4]).get_by_role("link", name="Review").click()
-    wanted = page.locator(".request", has_text="flux-4")
-    expect(wanted).to_be_focused()
-    expect(wanted).to_be_in_viewport()
+    request_ = page.locator(".request", has_text="flux-4")
+    expect(request_).to_be_focused()
+    expect(request_).to_be_in_viewport()
     expect(page.locator(".request")).to_have_count(3)
 
     submit(alice, "flux-later")  # news: what is fetched anew still has it
     expect(page.get_by_role("link", name="Approvals 6 to decide")).to_be_visible()
-    wanted.get_by_role("button", name="Approve").click()
+    request_.get_by_role("button", name="Approve").click()
     page.get_by_role("button", name="Approve", exact=True).last.click()
     expect(page.locator(".decided")).to_contain_text("flux-4")
 

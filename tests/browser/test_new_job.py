@@ -43,13 +43,13 @@ def prices(db: None) -> None:
     )
 
 
-def tab_to(page: Page, wanted: Locator, key: str = "Tab") -> None:
+def tab_to(page: Page, target: Locator, key: str = "Tab") -> None:
     """Go there as one does without a mouse."""
     for _ in range(40):
-        if wanted.evaluate("element => element === document.activeElement"):
+        if target.evaluate("element => element === document.activeElement"):
             return
         page.keyboard.press(key)
-    raise AssertionError(f"the keyboard doesn't get to {wanted}")
+    raise AssertionError(f"the keyboard doesn't get to {target}")
 
 
 def refused(complaints: list[str]) -> None:

@@ -242,11 +242,11 @@ def test_no_nesting_exhausts_the_stack() -> None:
 def test_forty_levels_are_shown_and_deeper_ones_are_not(depth: int, shown: str) -> None:
     for wrap in (lambda inner: [inner], lambda inner: {"deeper": inner}):
         value: Any = "visible"
-        wanted: Any = shown
+        expected: Any = shown
         for level in range(depth):
             value = wrap(value)
-            wanted = wrap(wanted) if shown == "visible" or level else wanted
-        assert mask_secrets(value) == wanted
+            expected = wrap(expected) if shown == "visible" or level else expected
+        assert mask_secrets(value) == expected
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def test_no_limit_is_ever_exceeded_by_what_is_chosen_and_nothing_that_could_go_i
 @settings(deadline=None)
 @given(waiting=st.lists(entries, max_size=30, unique_by=lambda entry: entry.entry_id), limits=any_limits)
 def test_looking_at_the_first_of_each_lane_chooses_as_looking_at_all(waiting: list[Candidate], limits: Limits) -> None:
-    wanted, usage, chosen = choose(waiting, Usage(), limits, NOW), Usage(), list[int]()
+    expected, usage, chosen = choose(waiting, Usage(), limits, NOW), Usage(), list[int]()
     left = sorted(waiting, key=lambda entry: entry.order)
     while True:
         seen: Counter[object] = Counter()
@@ -238,7 +238,7 @@ def test_looking_at_the_first_of_each_lane_chooses_as_looking_at_all(waiting: li
             break
         chosen += picked
         left = [entry for entry in left if entry.entry_id not in picked]
-    assert chosen == wanted
+    assert chosen == expected
 
 
 @settings(deadline=None)

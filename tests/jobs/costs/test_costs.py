@@ -46,8 +46,8 @@ def snapshot(status: JobStatus = JobStatus.COMPLETED, **fields: Any) -> Snapshot
 def test_what_a_training_has_cost(
     fields: dict[str, Any], started_at: datetime | None, cost: str | None, seconds: float
 ) -> None:
-    wanted = None if cost is None else Decimal(cost)
-    assert cost_of(A_CENT, snapshot(**fields), started_at) == (wanted, seconds)
+    expected = None if cost is None else Decimal(cost)
+    assert cost_of(A_CENT, snapshot(**fields), started_at) == (expected, seconds)
 
 
 def test_one_that_goes_on_costs_up_to_now() -> None:

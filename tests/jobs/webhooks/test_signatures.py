@@ -62,8 +62,8 @@ ARABIC = str(NOW).translate({ord(digit): 0x660 + int(digit) for digit in "012345
 
 @pytest.mark.parametrize("stamp", ["x", "", "1.7e9", "-1700000000", ARABIC, "\u00b2", f"000{NOW}", "1" * 4000])
 def test_a_rightly_signed_time_that_is_none_is_stale(stamp: str) -> None:
-    wanted = Check.STALE if stamp else Check.FORGED
-    assert check(signed(stamp=stamp), BODY, SECRET, NOW) == wanted
+    expected = Check.STALE if stamp else Check.FORGED
+    assert check(signed(stamp=stamp), BODY, SECRET, NOW) == expected
 
 
 def test_the_longest_time_that_is_read_has_twelve_digits() -> None:
