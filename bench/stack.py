@@ -81,13 +81,13 @@ class Stack:
         deadline = time.monotonic() + seconds
         while not (value := condition()):
             if self.process.poll() is not None:
-                raise StackError(f"The stack ended with {self.process.returncode}.\n{self.last_words()}")
+                raise StackError(f"The stack ended with {self.process.returncode}.\n{self.log_tail()}")
             if time.monotonic() > deadline:
-                raise StackError(f"It did not come about within {seconds:.0f} s.\n{self.last_words()}")
+                raise StackError(f"It did not come about within {seconds:.0f} s.\n{self.log_tail()}")
             time.sleep(0.02)
         return value
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         return "\n".join((self.folder / "up.out").read_text().splitlines()[-5:])
 
     def is_ready(self) -> bool:

@@ -79,8 +79,8 @@ def start_stand_in() -> subprocess.Popen[str]:
     line = process.stdout.readline()
     if not line:
         raise DemoFailedError(f"The stand-in for Replicate ended with {process.wait()}.")
-    told = json.loads(line)
-    os.environ.update(REPLICATE_BASE_URL=told["url"], REPLICATE_API_TOKEN=told["token"])
+    address = json.loads(line)
+    os.environ.update(REPLICATE_BASE_URL=address["url"], REPLICATE_API_TOKEN=address["token"])
     return process
 
 
@@ -216,9 +216,9 @@ def show_cost(alice: httpx.Client, job_id: str) -> None:
         f"(as of {price['as_of']}): ${job['cost_usd']:.4f}"
     )
     events = answer(alice.get(f"/api/cloud/jobs/{job_id}/events"))["events"]
-    told = [event["new"] for event in events if (event["subject"], event["source"]) == ("job", "webhook")]
-    say(f"  Webhooks told that it is {', '.join(told)}")
-    if "completed" not in told:
+    statuses = [event["new"] for event in events if (event["subject"], event["source"]) == ("job", "webhook")]
+    say(f"  Webhooks told that it is {', '.join(statuses)}")
+    if "completed" not in statuses:
         raise DemoFailedError("No webhook told of its end.")
 
 
@@ -270,19 +270,19 @@ def run() -> None:
         open_webhooks()
 
     step("alice submits examples/flux-lora-quick.json")
-    told = submit(alice, "flux-lora-quick", CORRELATION_ID)
-    request = answer(bob.get(f"/api/approvals/{told['approval_id']}"))["approval"]
-    say(f"  job {told['job_id']}: {told['status']}, held by the rule {request['rule']!r}")
+    submitted = submit(alice, "flux-lora-quick", CORRELATION_ID)
+    request = answer(bob.get(f"/api/approvals/{submitted['approval_id']}"))["approval"]
+    say(f"  job {submitted['job_id']}: {submitted['status']}, held by the rule {request['rule']!r}")
     say(f"  {request['reason']} Somebody has until {request['expires_at']} to decide.")
 
     step(f"bob approves it, and it trains {'on this machine' if PROVIDER == 'local' else 'at Replicate'}")
     answer(bob.post(f"/api/approvals/{request['id']}/approve", json={"reason": "welcome"}))
-    job = follow(alice, told["job_id"])
+    job = follow(alice, submitted["job_id"])
     if job["status"] != "completed":
         raise DemoFailedError(f"The job is {job['status']}: {job['error_message']}")
-    wait_for_log(alice, told["job_id"])
+    wait_for_log(alice, submitted["job_id"])
     if PROVIDER == "replicate":
-        show_cost(alice, told["job_id"])
+        show_cost(alice, submitted["job_id"])
 
     step("alice submits examples/sdxl-lora.json, which no rule holds any more")
     second = submit(alice, "sdxl-lora", f"{CORRELATION_ID}-2")
@@ -293,12 +293,12 @@ def run() -> None:
     say(f"  alice has had enough: it is {ended['status']}")
 
     step("The first job's history")
-    show_history(alice, told["job_id"])
+    show_history(alice, submitted["job_id"])
     step(f'Its log lines: grep \'"correlation_id": "{CORRELATION_ID}"\' {LOG.relative_to(ROOT)}')
     if not show_log(CORRELATION_ID):
         raise DemoFailedError("No log line has the correlation id.")
     step("Its loss")
-    show_loss(alice, told["job_id"])
+    show_loss(alice, submitted["job_id"])
 
 
 def check_provider() -> None:

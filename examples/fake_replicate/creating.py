@@ -29,8 +29,8 @@ def read_creation(body: object, models: Mapping[str, Model]) -> Prediction:
     if wrong:
         raise invalid_fields(*wrong)
     model, version = find_version(str(body["version"]), models)
-    given: dict[str, Any] = body["input"]
-    wrong = _wrong_inputs(model, given)
+    inputs: dict[str, Any] = body["input"]
+    wrong = _wrong_inputs(model, inputs)
     if wrong:
         raise invalid_fields(*wrong)
     # An older way to ask for a webhook, of which the official client still knows.
@@ -38,8 +38,8 @@ def read_creation(body: object, models: Mapping[str, Model]) -> Prediction:
     return Prediction(
         model=model.full_name,
         version="hidden" if model.official else version,
-        input=shown_input(model, given),
-        given=given,
+        input=shown_input(model, inputs),
+        inputs=inputs,
         webhook=body.get("webhook") or body.get("webhook_completed"),
         webhook_events_filter=body.get("webhook_events_filter") or (["completed"] if only_end else None),
     )
@@ -57,9 +57,9 @@ def find_version(text: str, models: Mapping[str, Model]) -> tuple[Model, str]:
     raise invalid_version()
 
 
-def shown_input(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
+def shown_input(model: Model, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What is echoed of an input: nothing that the model doesn't declare, and no secret."""
-    declared = {key: value for key, value in given.items() if key in model.inputs}
+    declared = {key: value for key, value in inputs.items() if key in model.inputs}
     return {key: REDACTED if model.inputs[key].get("x-cog-secret") else value for key, value in declared.items()}
 
 
@@ -101,12 +101,12 @@ def _wrong_events(events: object) -> list[Wrong]:
     ]
 
 
-def _wrong_inputs(model: Model, given: Mapping[str, Any]) -> list[Wrong]:
-    found: list[Wrong] = [("required", "input", f"{key} is required") for key in model.required if key not in given]
+def _wrong_inputs(model: Model, inputs: Mapping[str, Any]) -> list[Wrong]:
+    found: list[Wrong] = [("required", "input", f"{key} is required") for key in model.required if key not in inputs]
     for key, schema in model.inputs.items():
-        if key not in given:
+        if key not in inputs:
             continue
-        value, field = given[key], f"input.{key}"
+        value, field = inputs[key], f"input.{key}"
         if not isinstance(value, KINDS[schema["type"]]) or (isinstance(value, bool) and schema["type"] != "boolean"):
             found.append(_wrong_type(field, schema["type"], value))
         elif "minimum" in schema and value < schema["minimum"]:

@@ -106,9 +106,9 @@ def output_of(prediction: Prediction, script: Script | None = None) -> Any:
     """What the predictor returns: where the result is."""
     if script is not None and script.output is not None:
         return script.output
-    if "text" in prediction.given:
-        return f"hello {prediction.given['text']}"
-    if hub := prediction.given.get("hub_model_id"):
+    if "text" in prediction.inputs:
+        return f"hello {prediction.inputs['text']}"
+    if hub := prediction.inputs.get("hub_model_id"):
         return f"https://huggingface.co/{hub}"
     return f"Training complete. Output: /src/output/{prediction.id}"
 

@@ -33,12 +33,12 @@ INSTANT = Script()
 
 @dataclass(eq=False, slots=True)
 class Prediction:
-    """One prediction. `input` is what may be shown of it, `given` what the model gets, secrets and all."""
+    """One prediction. `input` is what may be shown of it, `inputs` what the model gets, secrets and all."""
 
     model: str
     version: str
     input: dict[str, Any]
-    given: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
     webhook: str | None = None
     webhook_events_filter: list[str] | None = None
     script: Script | None = None
@@ -130,7 +130,7 @@ class Predictions:
 
     def marked(self, marker: str) -> list[Prediction]:
         """Those with `marker` in an input or in the address of the webhook: the runs that one job paid for."""
-        return [one for one in self if marker in f"{one.given or one.input} {one.webhook}"]
+        return [one for one in self if marker in f"{one.inputs or one.input} {one.webhook}"]
 
 
 def links(prediction: Prediction, base: str) -> dict[str, str]:

@@ -37,7 +37,7 @@ def fill(
     first = now_ns() - round(age_seconds * SECOND)
     for number, prediction in enumerate(made):
         prediction.created_ns = first + number * MICROSECOND
-        prediction.given = prediction.input
+        prediction.inputs = prediction.input
         world.predictions.add(prediction)
         _date(prediction)
     return made

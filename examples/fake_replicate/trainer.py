@@ -136,21 +136,21 @@ def prepare(world: World, prediction: Prediction) -> Run:
     """Lay the input out in a folder. Raises UnusableInputError."""
     folder = world.data / "runs" / prediction.id
     folder.mkdir(parents=True)
-    given = prediction.given
-    config = _parsed(given, "config_json", dict)
-    if steps := given.get("max_train_steps"):
+    inputs = prediction.inputs
+    config = _parsed(inputs, "config_json", dict)
+    if steps := inputs.get("max_train_steps"):
         config["max_train_steps"] = steps
     command = [*world.trainer, "--config", _written(folder / "config.json", config)]
     command += ["--output-dir", str(folder / "output")]
-    if "dataloader_json" in given:
-        backends = _parsed(given, "dataloader_json", list)
+    if "dataloader_json" in inputs:
+        backends = _parsed(inputs, "dataloader_json", list)
         command += ["--dataloader", _written(folder / "dataloader.json", backends)]
-    return Run(command, _unpack(world, given["images"]) if "images" in given else "")
+    return Run(command, _unpack(world, inputs["images"]) if "images" in inputs else "")
 
 
-def _parsed(given: dict[str, Any], key: str, kind: type) -> Any:
+def _parsed(inputs: dict[str, Any], key: str, kind: type) -> Any:
     try:
-        value = json.loads(given.get(key, ""))
+        value = json.loads(inputs.get(key, ""))
     except ValueError:
         raise UnusableInputError(f"{key} is not valid JSON") from None
     if not isinstance(value, kind):

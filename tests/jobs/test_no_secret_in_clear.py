@@ -86,7 +86,7 @@ def test_nothing_but_the_provider_has_it(
     dispatch.run_pass()
     job = Job.objects.get()
     (made,) = fake.predictions.marked(job.submission_marker or "")
-    assert {name: made.given[name] for name in SECRETS} == SECRETS
+    assert {name: made.inputs[name] for name in SECRETS} == SECRETS
     end_badly(fake, made.id)
     job.refresh_from_db()
     assert (job.status, job.log_size) == ("failed", len(f"login with {SECRETS['s3_secret_key']}\n".encode()))
@@ -96,7 +96,7 @@ def test_nothing_but_the_provider_has_it(
     dispatch.run_pass()
     retried = Job.objects.latest("id")
     (made,) = fake.predictions.marked(retried.submission_marker or "")
-    assert {name: made.given[name] for name in SECRETS} == SECRETS
+    assert {name: made.inputs[name] for name in SECRETS} == SECRETS
     assert tables_with_a_secret() == []
     assert not has_secret(text_of(caplog.records))
 

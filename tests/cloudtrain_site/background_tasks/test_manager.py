@@ -241,8 +241,8 @@ def killed_idle_workers_are_replaced_and_the_queue_goes_on(stack: Stack) -> None
     deadline = time.monotonic() + 20
     wait_until(lambda: len(stack.workers("idle") - before) == 4, 20)
     stack.wait_for_ticks(seconds=deadline - time.monotonic())
-    lines = "Background workers are replaced: an idle worker died, perhaps with the lock of the queue"
-    assert stack.messages().count(lines) == 2
+    message = "Background workers are replaced: an idle worker died, perhaps with the lock of the queue"
+    assert stack.messages().count(message) == 2
 
 
 def kill_9_leaves_nothing_but_the_training_and_the_other_carries_on(

@@ -46,7 +46,7 @@ class Shipper:
     def start(self) -> None:
         own = [f"--{name}={self.folder / name}" for name in ("persist-file", "pidfile", "control")]
         command = [self.binary, "-F", "-e", "--no-caps", "-f", str(self.config), *own]
-        with (self.folder / "said").open("ab") as output:
+        with (self.folder / "output").open("ab") as output:
             process = subprocess.Popen(command, env={**os.environ, **KEYS}, stdout=output, stderr=output)
         self.running.append(process)
         wait_until(lambda: process.poll() is None and (self.folder / "control").exists())
@@ -59,7 +59,7 @@ class Shipper:
         (self.folder / "control").unlink(missing_ok=True)
 
     def output(self) -> str:
-        return (self.folder / "said").read_text()
+        return (self.folder / "output").read_text()
 
 
 @pytest.fixture(params=INTAKES, ids=[intake.name for intake in INTAKES])

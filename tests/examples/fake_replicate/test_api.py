@@ -80,7 +80,7 @@ def test_secrets_and_undeclared_inputs_are_not_echoed(fake: FakeReplicate, http:
     given = INPUT | {"hf_token": "not-a-token", "lycoris_json": "{}"}
     made = create(fake, http, input=given).json()
     assert made["input"] == INPUT | {"hf_token": REDACTED}
-    assert fake.predictions[made["id"]].given == given
+    assert fake.predictions[made["id"]].inputs == given
 
 
 def test_it_waits_for_the_end_when_the_client_prefers_it(fake: FakeReplicate, http: httpx.Client) -> None:

@@ -30,12 +30,12 @@ def attempt(work, *arguments):
 def write(path):
     with open(path, "w") as file:
         return file.write("mine")
-said = {name: attempt(open, path) for name, path in places["read"].items()}
-said |= {name: attempt(write, path) for name, path in places["write"].items()}
-said |= {"kill": attempt(os.kill, places["pid"], 0)}
-said |= {"connect": attempt(socket.create_connection, ("127.0.0.1", places["port"]), 5)}
-said |= {"jobs": sorted(os.listdir(places["jobs"])), "processes": sum(map(str.isdigit, os.listdir("/proc")))}
-print(json.dumps(said))
+results = {name: attempt(open, path) for name, path in places["read"].items()}
+results |= {name: attempt(write, path) for name, path in places["write"].items()}
+results |= {"kill": attempt(os.kill, places["pid"], 0)}
+results |= {"connect": attempt(socket.create_connection, ("127.0.0.1", places["port"]), 5)}
+results |= {"jobs": sorted(os.listdir(places["jobs"])), "processes": sum(map(str.isdigit, os.listdir("/proc")))}
+print(json.dumps(results))
 """
 
 

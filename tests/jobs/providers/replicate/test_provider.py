@@ -100,7 +100,7 @@ def test_the_marker_goes_into_the_run_name_and_the_webhook(fake: FakeReplicate) 
     )
     run(provider.submit(spec(tracker_run_name="night run")))
     (made,) = fake.predictions
-    assert json.loads(made.given["config_json"])["tracker_run_name"] == f"night run {MARKER}"
+    assert json.loads(made.inputs["config_json"])["tracker_run_name"] == f"night run {MARKER}"
     assert made.webhook == f"http://127.0.0.1:9/hook?a=1&ct={MARKER}"
     assert made.webhook_events_filter == ["start", "completed"]
 
@@ -109,10 +109,10 @@ def test_secrets_go_into_secret_inputs(fake: FakeReplicate, provider: ReplicateP
     config = {"hf_token": "hf_abcdefghijklmnopqrst1", "hub_model_id": "acme/x", "lycoris_config": {"algo": "lokr"}}
     run(provider.submit(spec(config=config)))
     (made,) = fake.predictions
-    assert made.given["hf_token"] == config["hf_token"]
+    assert made.inputs["hf_token"] == config["hf_token"]
     assert made.input["hf_token"] == REDACTED
     assert "hf_abc" not in json.dumps(made.input)
-    assert json.loads(made.given["lycoris_config"]) == {"algo": "lokr"}
+    assert json.loads(made.inputs["lycoris_config"]) == {"algo": "lokr"}
 
 
 @pytest.mark.parametrize(
