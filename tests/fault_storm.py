@@ -190,7 +190,7 @@ class Storm:
         for prediction in self.fake.predictions():
             for marker in markers_in(prediction):
                 made.setdefault(marker, []).append(prediction)
-        wrong = [f"{job[0]}: {words}" for job in self.site.query(JOBS) if (words := _difference(job, made))]
+        wrong = [f"{job[0]}: {text}" for job in self.site.query(JOBS) if (text := _difference(job, made))]
         return [*wrong, *_disorder(self.site.query(HISTORY))]
 
     def calm(self) -> None:

@@ -57,16 +57,16 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "words"), CHANGES)
+@pytest.mark.parametrize(("fields", "text"), CHANGES)
 def test_a_job_that_was_changed_behind_its_approval_does_not_run(
-    approved: Job, provider: ScriptedProvider, fields: dict[str, Any], words: str
+    approved: Job, provider: ScriptedProvider, fields: dict[str, Any], text: str
 ) -> None:
     Job.objects.update(**fields)
     assert not go()
     assert provider.specs == []
     void, renewed = ApprovalRequest.objects.order_by("id")
     assert (void.status, renewed.status) == ("cancelled", "pending")
-    assert words in renewed.reason
+    assert text in renewed.reason
     assert renewed.reason.startswith("Changed after its approval by bob: ")
     assert (QueueEntry.objects.get().status, Job.objects.get().status) == ("blocked", "pending")
     assert JobEvent.objects.filter(subject="approval", old="approved", new="cancelled").count() == 1
@@ -215,6 +215,6 @@ def test_a_secret_that_changed_is_not_told() -> None:
 
 
 def test_many_differences_are_counted() -> None:
-    words = differences({"config": {}}, {"config": {f"k{n}": "x" * 500 for n in range(100)}})
-    assert words.endswith("more")
-    assert len(words) < 2000
+    text = differences({"config": {}}, {"config": {f"k{n}": "x" * 500 for n in range(100)}})
+    assert text.endswith("more")
+    assert len(text) < 2000

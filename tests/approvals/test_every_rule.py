@@ -113,13 +113,13 @@ def test_who_decides_for_no_rule_that_waits_is_refused(
     for_both: ApprovalRequest, bob: User, ada: User, alice: User, client_of: ClientOf
 ) -> None:
     approve(for_both, bob)
-    for user, words in (
+    for user, text in (
         (ada, "It needs no approval of yours: it waits for members of the group safety."),
         (make_user("rita", Organization.objects.get(name="acme"), Role.RESEARCHER), "Only members of the group safety"),
     ):
         response = client_of(user).post(f"{URL}/{for_both.pk}/approve")
         assert (response.status_code, response.json()["code"]) == (403, "permission_denied")
-        assert words in response.json()["detail"]
+        assert text in response.json()["detail"]
         assert not approve(for_both, user)
     assert (approvals_of(for_both), Decision.objects.count()) == ([("cpus", 1, 1), ("local", 0, 1)], 1)
 

@@ -43,12 +43,12 @@ def test_reviewers_get_what_they_need_and_a_link(bob: User, request_: ApprovalRe
     assert notifications.send_due() == 1
     (mail,) = mailoutbox
     assert (mail.subject, mail.to) == ("Approval needed: flux by alice", ["bob@example.org"])
-    for words in (
+    for text in (
         "No job of alice has been handed to a provider yet.",
         "local, cpu",
         f"/admin/approvals/approvalrequest/{request_.pk}/",
     ):
-        assert words in mail.body
+        assert text in mail.body
     assert mail.extra_headers == {"X-Correlation-ID": request_.job.correlation_id}
     assert notifications.send_due() == 0
 

@@ -69,7 +69,7 @@ class TestOverHttp:
         for _ in range(2):
             client.post(SUBMIT, BODY)
         warnings.append(client.post(SUBMIT, {**BODY, "dry_run": True}).json()["warnings"])
-        assert [SENTENCE in words for words in warnings] == [False, True]
+        assert [SENTENCE in text for text in warnings] == [False, True]
 
 
 @pytest.mark.django_db

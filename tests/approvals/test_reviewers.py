@@ -90,8 +90,8 @@ def test_a_group_decides_in_its_organization_alone(
     request = held_by(reviewer_group=safety)
     assert (decidable(vera), decidable(bob), decidable(charlie), decidable(ada)) == ([request.pk], [], [], [])
     assert list(reviewers.eligible(request)) == [vera]
-    words = "Only members of the group safety in the organization decide about this job."
-    assert [reviewers.reviewer_objection(user, request) for user in (bob, charlie, vera)] == [words, words, None]
+    text = "Only members of the group safety in the organization decide about this job."
+    assert [reviewers.reviewer_objection(user, request) for user in (bob, charlie, vera)] == [text, text, None]
 
 
 def test_who_is_not_active_decides_nothing(held_by: Callable[..., ApprovalRequest], bob: User) -> None:
@@ -227,10 +227,10 @@ def test_exactly_as_many_reviewers_as_a_rule_needs_are_enough(acme: Organization
     assert reviewers.rule_warnings(everywhere) == []
     everywhere.approvals_needed = 2
     (first, second) = reviewers.rule_warnings(everywhere)
-    words = "In {} 1 of the 2 reviewers that the rule needs are there: what it holds there will expire."
-    assert {first, second} == {words.format("acme"), words.format("other")}
+    text = "In {} 1 of the 2 reviewers that the rule needs are there: what it holds there will expire."
+    assert {first, second} == {text.format("acme"), text.format("other")}
     everywhere.organization = acme
-    assert reviewers.rule_warnings(everywhere) == [words.format("acme")]
+    assert reviewers.rule_warnings(everywhere) == [text.format("acme")]
 
 
 def test_a_request_with_too_few_reviewers_says_so_while_it_is_open(
@@ -239,8 +239,8 @@ def test_a_request_with_too_few_reviewers_says_so_while_it_is_open(
     assert reviewers.request_warnings(None) == []
     assert reviewers.request_warnings(held_by(approvals_needed=2)) == []
     request = held_by(approvals_needed=3)
-    words = "Approvals needed: 3; people who may give one: 2. Ask an admin."
-    assert reviewers.request_warnings(request) == [words]
+    text = "Approvals needed: 3; people who may give one: 2. Ask an admin."
+    assert reviewers.request_warnings(request) == [text]
     Requirement.objects.update(approvals_given=F("approvals_needed"))
     assert reviewers.request_warnings(ApprovalRequest.objects.get(pk=request.pk)) == []
     Requirement.objects.update(approvals_given=0)

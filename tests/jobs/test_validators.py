@@ -59,9 +59,9 @@ TAKEN = [
 ]
 
 
-@pytest.mark.parametrize(("name", "words"), REFUSED)
-def test_a_name_that_deceives_is_refused_with_the_place(name: str, words: str) -> None:
-    with pytest.raises(ValidationError, match=rf"{words}\."):
+@pytest.mark.parametrize(("name", "text"), REFUSED)
+def test_a_name_that_deceives_is_refused_with_the_place(name: str, text: str) -> None:
+    with pytest.raises(ValidationError, match=rf"{text}\."):
         plain_name(name)
     assert not is_plain_name(name)
     assert is_plain_name(made_plain(name))

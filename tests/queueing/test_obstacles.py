@@ -58,13 +58,13 @@ def test_a_provider_that_is_drained(warned: Callable[..., list[str]], token: Non
     assert warned("local") == []
 
 
-@pytest.mark.parametrize(("failures", "words"), [(1, "once"), (4, "4 times in a row")])
+@pytest.mark.parametrize(("failures", "text"), [(1, "once"), (4, "4 times in a row")])
 def test_a_provider_that_does_not_answer(
-    warned: Callable[..., list[str]], token: None, failures: int, words: str
+    warned: Callable[..., list[str]], token: None, failures: int, text: str
 ) -> None:
     until = timezone.now() + timedelta(minutes=1)
     ProviderConfig.objects.create(name="replicate", outage_failures=failures, outage_until=until)
-    assert warned("replicate") == [f"Replicate could not be reached {words}: the job may wait until it answers again."]
+    assert warned("replicate") == [f"Replicate could not be reached {text}: the job may wait until it answers again."]
 
 
 def test_a_provider_without_its_token(warned: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:

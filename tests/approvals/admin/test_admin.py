@@ -33,14 +33,14 @@ def decide(client: Client, request: ApprovalRequest, decision: str, reason: str 
 
 def test_the_page_tells_who_asks_for_what_and_why_it_is_held(as_bob: Client, request_: ApprovalRequest) -> None:
     shown = as_bob.get(f"{LIST}{request_.pk}/change/").content.decode()
-    for words in (
+    for text in (
         "alice",
         "No job of alice has been handed to a provider yet.",
         "max_train_steps",
         "Approve",
         "Reject",
     ):
-        assert words in shown
+        assert text in shown
 
 
 def test_every_page_about_a_job_leads_to_the_jobs_own(as_bob: Client, request_: ApprovalRequest) -> None:

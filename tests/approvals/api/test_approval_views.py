@@ -130,14 +130,14 @@ BAD_BODIES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "words"), BAD_BODIES)
+@pytest.mark.parametrize(("body", "text"), BAD_BODIES)
 def test_a_bad_body_is_refused_with_what_is_wrong_and_stores_nothing(
-    as_alice: APIClient, body: dict[str, Any], words: str
+    as_alice: APIClient, body: dict[str, Any], text: str
 ) -> None:
     response = as_alice.post(URL, body)
     assert response.status_code == 400
     answer = response.json()
-    assert words in answer["detail"]
+    assert text in answer["detail"]
     assert answer["code"] == "invalid"
     assert answer["correlation_id"] == response["X-Correlation-ID"]
     assert not Job.objects.exists()
@@ -297,9 +297,9 @@ def test_a_setting_that_is_given_twice_with_different_values_is_refused(client_o
 
 def test_long_reasons_are_cut_in_the_list_and_whole_for_one_request(as_bob: APIClient, held: Outcome) -> None:
     assert held.approval is not None
-    address, words = f"/api/approvals/{held.approval.pk}", "no: " + "x" * 1500
-    assert as_bob.post(f"{address}/reject", {"reason": words}).status_code == 200
+    address, text = f"/api/approvals/{held.approval.pk}", "no: " + "x" * 1500
+    assert as_bob.post(f"{address}/reject", {"reason": text}).status_code == 200
     [listed] = as_bob.get("/api/approvals").json()["approvals"]
     whole = as_bob.get(address).json()["approval"]
-    assert (listed["review_notes"], listed["decisions"][0]["reason"]) == (words[:299] + "…",) * 2
-    assert (whole["review_notes"], whole["decisions"][0]["reason"]) == (words,) * 2
+    assert (listed["review_notes"], listed["decisions"][0]["reason"]) == (text[:299] + "…",) * 2
+    assert (whole["review_notes"], whole["decisions"][0]["reason"]) == (text,) * 2

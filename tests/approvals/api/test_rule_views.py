@@ -134,12 +134,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "words"), BAD)
-def test_a_rule_that_makes_no_sense_is_refused(as_root: APIClient, body: dict[str, Any], words: str) -> None:
+@pytest.mark.parametrize(("body", "text"), BAD)
+def test_a_rule_that_makes_no_sense_is_refused(as_root: APIClient, body: dict[str, Any], text: str) -> None:
     ApprovalRule.objects.create(name="taken", first_job=True)
     response = as_root.post(URL, body)
     assert response.status_code == 400
-    assert words in response.json()["detail"]
+    assert text in response.json()["detail"]
     assert ApprovalRule.objects.count() == 1
 
 

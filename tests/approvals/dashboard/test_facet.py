@@ -51,8 +51,8 @@ def test_it_counts_the_further_rules_and_gives_all_reasons(
     for name in ("local", "again"):
         ApprovalRule.objects.create(name=name, provider="local")
     job = submit(submission_request()).job
-    words = "Held by the rule 'cpus' and 2 more: It runs on cpu. It runs at local; 1 person can decide"
-    assert approval_holds([job.pk], None)[job.pk].reason == words
+    text = "Held by the rule 'cpus' and 2 more: It runs on cpu. It runs at local; 1 person can decide"
+    assert approval_holds([job.pk], None)[job.pk].reason == text
 
 
 def test_it_says_that_nobody_can_decide(held: Outcome, acme: Organization) -> None:
@@ -73,8 +73,8 @@ def test_it_counts_those_who_are_eligible(
     group.user_set.add(alice, bob, factories.make_user("outsider"))
     Requirement.objects.update(self_approval=self_approval, reviewer_group=group if in_group else None)
     assert eligible(ApprovalRequest.objects.get()).count() == people
-    words = "1 person can decide" if people == 1 else f"{people} people can decide"
-    assert approval_holds([held.job.pk], None)[held.job.pk].reason.endswith(f"; {words}")
+    text = "1 person can decide" if people == 1 else f"{people} people can decide"
+    assert approval_holds([held.job.pk], None)[held.job.pk].reason.endswith(f"; {text}")
 
 
 def test_a_page_of_held_jobs_costs_the_same_few_queries(

@@ -115,7 +115,7 @@ def test_a_back_test_sees_what_its_asker_may_see(charlie: User, make_job: MakeJo
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "text"),
     [
         ({}, "Give a submission, a rule, or both."),
         ({"rule": {}}, "at least one criterion"),
@@ -126,11 +126,11 @@ def test_a_back_test_sees_what_its_asker_may_see(charlie: User, make_job: MakeJo
     ],
 )
 def test_a_preview_that_makes_no_sense_is_refused(
-    alice: User, client_of: ClientOf, body: dict[str, object], words: str
+    alice: User, client_of: ClientOf, body: dict[str, object], text: str
 ) -> None:
     response = client_of(alice).post(URL, body)
     assert response.status_code == 400
-    assert words in response.json()["detail"]
+    assert text in response.json()["detail"]
 
 
 def test_a_request_that_nobody_can_decide_warns(

@@ -53,8 +53,8 @@ def test_a_cost_that_can_not_be_estimated_is_held() -> None:
         ({}, "there is no price for cpu."),
         ({"hardware_profile": ""}, "there is no price for the default hardware."),
     ):
-        words = f"Its cost can't be estimated, so a person decides: {why}"
-        assert reason_to_hold(dear(), facts(estimated_cost=None, **about)) == words
+        text = f"Its cost can't be estimated, so a person decides: {why}"
+        assert reason_to_hold(dear(), facts(estimated_cost=None, **about)) == text
 
 
 def test_a_first_job_is_held() -> None:
@@ -105,9 +105,9 @@ MET: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "about", "words"), MET)
-def test_a_criterion_that_is_met_holds_and_says_so(fields: dict[str, Any], about: dict[str, Any], words: str) -> None:
-    assert reason_to_hold(ApprovalRule(name="r", **fields), facts(**about)) == words
+@pytest.mark.parametrize(("fields", "about", "text"), MET)
+def test_a_criterion_that_is_met_holds_and_says_so(fields: dict[str, Any], about: dict[str, Any], text: str) -> None:
+    assert reason_to_hold(ApprovalRule(name="r", **fields), facts(**about)) == text
 
 
 UNMET: list[tuple[dict[str, Any], dict[str, Any], str]] = [
@@ -123,10 +123,10 @@ UNMET: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "about", "words"), UNMET)
-def test_a_criterion_that_is_not_met_says_why_not(fields: dict[str, Any], about: dict[str, Any], words: str) -> None:
+@pytest.mark.parametrize(("fields", "about", "text"), UNMET)
+def test_a_criterion_that_is_not_met_says_why_not(fields: dict[str, Any], about: dict[str, Any], text: str) -> None:
     judgement = judge(ApprovalRule(name="r", **fields), facts(**about))
-    assert (judgement.holds, judgement.reason) == (False, words)
+    assert (judgement.holds, judgement.reason) == (False, text)
 
 
 def test_a_limit_of_no_jobs_and_no_dollars_is_a_criterion_too() -> None:
@@ -144,11 +144,11 @@ def test_a_rule_that_can_not_be_evaluated_holds_and_says_so(fields: dict[str, An
 
 
 @pytest.mark.parametrize(
-    ("fields", "words"),
+    ("fields", "text"),
     [({}, "at least one criterion"), ({"first_job": True, "exempt_roles": ["boss"]}, "Not a role: 'boss'")],
 )
-def test_a_rule_that_makes_no_sense_is_refused(fields: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValidationError, match=words):
+def test_a_rule_that_makes_no_sense_is_refused(fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValidationError, match=text):
         ApprovalRule(name="odd", **fields).clean()
 
 

@@ -51,18 +51,18 @@ def test_a_secret_in_the_dataloader_is_refused_too(submit: Callable[..., Any]) -
 
 
 @pytest.mark.parametrize(
-    ("config", "words"),
+    ("config", "text"),
     [
         ({"hf_token": "hf_abcdefghijklmnopqrst1", "hub_model_id": "a/b"}, "hf_token: handed to Replicate as a secret"),
         ({"hub_model_id": "a/b"}, "hub_model_id is set and hf_token is not"),
     ],
 )
 def test_the_answer_says_what_becomes_of_a_secret(
-    submit: Callable[..., Any], config: dict[str, Any], words: str
+    submit: Callable[..., Any], config: dict[str, Any], text: str
 ) -> None:
     answer = submit(config={**CONFIG, **config})
     assert answer.status_code == 201
-    assert len([warning for warning in answer.json()["warnings"] if words in warning]) == 1
+    assert len([warning for warning in answer.json()["warnings"] if text in warning]) == 1
 
 
 def test_on_this_machine_a_config_is_as_safe_as_the_machine(

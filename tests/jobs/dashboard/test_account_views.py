@@ -64,7 +64,7 @@ def test_a_password_is_changed_and_other_browsers_are_signed_out(as_alice: Clien
 
 
 @pytest.mark.parametrize(
-    ("form", "words"),
+    ("form", "text"),
     [
         ({"old_password": "a guess", "new_password1": NEW, "new_password2": NEW}, "entered incorrectly"),
         ({"old_password": OLD, "new_password1": NEW, "new_password2": "another"}, "match"),
@@ -72,9 +72,9 @@ def test_a_password_is_changed_and_other_browsers_are_signed_out(as_alice: Clien
     ],
 )
 def test_a_bad_wish_for_a_password_changes_nothing(
-    as_alice: Client, alice: User, form: dict[str, str], words: str
+    as_alice: Client, alice: User, form: dict[str, str], text: str
 ) -> None:
     answer = as_alice.post("/account/password", form)
-    assert (answer.status_code, words in answer.content.decode()) == (200, True)
+    assert (answer.status_code, text in answer.content.decode()) == (200, True)
     alice.refresh_from_db()
     assert alice.check_password(OLD)

@@ -112,13 +112,13 @@ def plans_of(ask: Callable[[], object]) -> list[str]:
     with CaptureQueriesContext(connection) as queries:
         ask()
     lists = [query["sql"] for query in queries.captured_queries if query["sql"].endswith("LIMIT 50")]
-    words = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN (COSTS OFF)"
+    text = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN (COSTS OFF)"
     plans = []
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
         for sql in lists:
-            cursor.execute(f"{words} {sql}")
+            cursor.execute(f"{text} {sql}")
             plans.append("; ".join(line[-1] for line in cursor.fetchall()))
     return plans
 

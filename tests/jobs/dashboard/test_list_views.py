@@ -267,7 +267,7 @@ class TestWhatIsSaid:
         assert row_of(make_job(status=JobStatus.RUNNING, progress=99.9), alice).percent == 99
 
     @pytest.mark.parametrize(
-        ("fields", "words"),
+        ("fields", "text"),
         [
             ({"cost_usd": Decimal("12.346")}, "$12.35"),
             ({"cost_usd": Decimal("0.001")}, "<$0.01"),
@@ -276,8 +276,8 @@ class TestWhatIsSaid:
             ({}, ""),
         ],
     )
-    def test_the_cost(self, alice: User, make_job: MakeJob, fields: dict[str, Any], words: str) -> None:
-        assert row_of(make_job(**fields), alice).cost == words
+    def test_the_cost(self, alice: User, make_job: MakeJob, fields: dict[str, Any], text: str) -> None:
+        assert row_of(make_job(**fields), alice).cost == text
 
     def test_the_time_so_far(self, alice: User, make_job: MakeJob) -> None:
         row = row_of(make_job(status=JobStatus.RUNNING, started_at=timezone.now() - timedelta(minutes=5)), alice)
@@ -309,7 +309,7 @@ class TestWhoMayCancel:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [
         (-3, "0 s"),
         (0.4, "0 s"),
@@ -320,8 +320,8 @@ class TestWhoMayCancel:
         (90000, "1 d 1 h"),
     ],
 )
-def test_duration(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 def test_money_is_never_nothing_when_it_was_something() -> None:

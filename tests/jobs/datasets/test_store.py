@@ -78,15 +78,15 @@ class TestTakingIn:
         assert client_of(alice).get(URL).json() == {"uploads": [shown], "total": 1}
 
     @pytest.mark.parametrize(
-        ("data", "words"),
+        ("data", "text"),
         [(b"no archive", "no zip, tar or tar.gz"), (make_tar(files={"../a": b"x"}), "would not stay"), (b"", "empty")],
     )
     def test_what_is_no_archive_leaves_nothing(
-        self, client_of: ClientOf, alice: User, data_dir: Path, data: bytes, words: str
+        self, client_of: ClientOf, alice: User, data_dir: Path, data: bytes, text: str
     ) -> None:
         answer = send(client_of(alice), data)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
-        assert words in answer.json()["errors"]["file"][0]
+        assert text in answer.json()["errors"]["file"][0]
         assert not DatasetUpload.objects.exists()
         assert files_in(data_dir) == []
 

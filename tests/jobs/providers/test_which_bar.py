@@ -66,6 +66,6 @@ def test_a_series_in_pieces_repeats_steps_and_has_pieces_without_a_figure() -> N
     assert series.points(bar(4, 10, ", loss=0.4"))["loss"][-1] == (4, 0.4)
 
 
-@pytest.mark.parametrize("words", ["lr: 1e-4", "learning_rate: 1e-4", "learning rate=1e-4"])
-def test_a_learning_rate_by_itself_is_a_point(words: str) -> None:
-    assert read_series(f"Step 5/10 {words}\n") == {"loss": [], "learning_rate": [(5, 1e-4)]}
+@pytest.mark.parametrize("text", ["lr: 1e-4", "learning_rate: 1e-4", "learning rate=1e-4"])
+def test_a_learning_rate_by_itself_is_a_point(text: str) -> None:
+    assert read_series(f"Step 5/10 {text}\n") == {"loss": [], "learning_rate": [(5, 1e-4)]}

@@ -165,8 +165,8 @@ def test_one_that_has_ended_is_taken_in_and_not_asked_to_stop(fake: FakeReplicat
         None,
     )
     assert (maintenance.retry_cancels(), cancels(fake)) == (0, 0)
-    words = f"{made.id} of this job turned up, though it is failed: that is completed, for ${stray.cost_usd:.2f}"
-    assert reasons(given_up) == [f"{words} (job {stray.pk})"]
+    text = f"{made.id} of this job turned up, though it is failed: that is completed, for ${stray.cost_usd:.2f}"
+    assert reasons(given_up) == [f"{text} (job {stray.pk})"]
 
 
 def test_an_earlier_training_of_a_job_that_has_another_is_stopped(fake: FakeReplicate, at_replicate: MakeJob) -> None:

@@ -285,8 +285,8 @@ def test_nobody_stops_a_training_by_an_unsigned_delivery(
     job = make_job(**GIVEN_UP)
     assert deliver(b'{"id": "late", "status": "processing"}', query=f"?ct={MARKER}", headers={}) == 200
     row = WebhookDelivery.objects.get()
-    words = f"it goes on, and job {job.pk} has no use for it: stop it at the provider"
-    assert (row.job, row.outcome, Job.objects.count()) == (job, words, 1)
+    text = f"it goes on, and job {job.pk} has no use for it: stop it at the provider"
+    assert (row.job, row.outcome, Job.objects.count()) == (job, text, 1)
     assert "A training goes on that its job has no use for" in caplog.text
 
 

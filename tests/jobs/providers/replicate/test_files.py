@@ -196,8 +196,8 @@ def test_a_cancel_in_the_middle_leaves_no_prediction(
     job, beat = submit(large), transfers._record_progress
     seen: list[float] = []
 
-    def beat_and_cancel(entry: QueueEntry, progress: TransferProgress, words: str) -> bool:
-        goes_on = beat(entry, progress, words)
+    def beat_and_cancel(entry: QueueEntry, progress: TransferProgress, text: str) -> bool:
+        goes_on = beat(entry, progress, text)
         if progress.done and not seen:
             seen.append(Job.objects.get(pk=job.pk).progress or 0)
             lifecycle.request_cancel(Job.objects.get(pk=job.pk), actor=SYSTEM, source=Source.API)

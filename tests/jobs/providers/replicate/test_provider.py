@@ -133,7 +133,7 @@ def test_any_other_secret_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize(
-    ("fault", "permanent", "words"),
+    ("fault", "permanent", "text"),
     [
         ("unauthenticated", True, "did not pass a valid authentication token"),
         ("no_credit", True, "insufficient credit"),
@@ -142,13 +142,13 @@ def test_any_other_secret_is_refused_before_anything_is_sent(
     ],
 )
 def test_a_refusal_made_nothing_and_says_why(
-    fake: FakeReplicate, provider: ReplicateProvider, fault: str, permanent: bool, words: str
+    fake: FakeReplicate, provider: ReplicateProvider, fault: str, permanent: bool, text: str
 ) -> None:
     run(provider.submit(spec()))
     fake.faults.add(fault, method="POST", path="predictions", times=1, seconds=7)
     error = refusal(provider.submit(spec()))
     assert (error.permanent, error.nothing_created) == (permanent, True)
-    assert words in str(error)
+    assert text in str(error)
     assert error.retry_after == (7 if fault == "throttle" else None)
 
 
