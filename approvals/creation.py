@@ -25,14 +25,24 @@ logger = logging.getLogger("simpletuner.cloud.approvals")
 
 
 def create_request(job: Job, holds: Sequence[Hold], *, actor: Actor, source: str) -> ApprovalRequest:
-    """Create the request of a held job, in the transaction that holds it."""
+    """Create the request of a held job, in the transaction that holds it. `warn_of_reviewers` comes after that."""
     return _create(job, requirements_of(holds), reason=joined_reasons(holds), actor=actor, source=source)
 
 
 def renew_request(void: ApprovalRequest, job: Job, *, reason: str, actor: Actor, source: str) -> ApprovalRequest:
     """Create a request for the job as it is now, with the same rules, reviewers and lifetime as the void one."""
     required = copies(void.requirements.all(), with_approvals=False)
-    return _create(job, required, reason=reason, actor=actor, source=source)
+    request = _create(job, required, reason=reason, actor=actor, source=source)
+    warn_of_reviewers(request)
+    return request
+
+
+def warn_of_reviewers(request: ApprovalRequest | None) -> list[str]:
+    """Return the `request_warnings` of a new request, and log that there are some."""
+    warnings = request_warnings(request)
+    if request is not None and warnings:
+        logger.warning("Nobody can decide about an approval request", extra=request.log_fields())
+    return warnings
 
 
 def _create(job: Job, required: Sequence[Requirement], *, reason: str, actor: Actor, source: str) -> ApprovalRequest:
@@ -44,8 +54,6 @@ def _create(job: Job, required: Sequence[Requirement], *, reason: str, actor: Ac
         attach(required, request)
         request.record(_creation_change(request, actor, source, request.reason))
         plan_reviewer_mails(request)
-    if request_warnings(request):
-        logger.warning("Nobody can decide about an approval request", extra=request.log_fields())
     return request
 
 

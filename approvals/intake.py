@@ -11,8 +11,9 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError
 from django.utils import timezone
 
-from approvals.creation import create_request, reuse_approval
+from approvals.creation import create_request, reuse_approval, warn_of_reviewers
 from approvals.models import ApprovalRequest
+from approvals.reviewers import request_warnings
 from approvals.rules.evaluation import Facts, Hold, all_holds
 from approvals.rules.facts import facts_about, rules_in_force
 from approvals.statuses import RequestStatus
@@ -172,7 +173,8 @@ def _outcome(
     is_replay: bool,
 ) -> Outcome:
     position = position_of(entry) if entry else None
-    return Outcome(job, is_replay, request, position, submission_request.warnings)
+    lacks = request_warnings(request) if is_replay else warn_of_reviewers(request)
+    return Outcome(job, is_replay, request, position, (*submission_request.warnings, *lacks))
 
 
 def forecast(submission_request: SubmissionRequest) -> Forecast:

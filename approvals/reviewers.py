@@ -88,20 +88,24 @@ def _allows_own(requirements: Iterable[Requirement]) -> bool:
     return all(requirement.self_approval for requirement in requirements)
 
 
-def _eligible_for(request: ApprovalRequest, requirements: Sequence[Requirement]) -> QuerySet[User]:
-    """Return the users who may decide one of these requirements of `request` at least, each of them once."""
+def _eligible_for(request: ApprovalRequest, requirements: Sequence[Requirement], *, own: bool) -> QuerySet[User]:
+    """Return the users who may decide one of these requirements of `request` at least, each of them once.
+
+    `own`: the requester too, where they are a reviewer.
+    """
     condition = Q(pk__in=[])
     for item in requirements:
         reviewers = reviewers_in(request.organization_id, item.reviewer_role, item.reviewer_group_id)
         condition |= Q(pk__in=reviewers.values("pk"))
     users = User.objects.filter(condition)
-    own = _allows_own(request.requirements.all())
     return users if own else users.exclude(pk=request.requested_by_id or 0)
 
 
 def eligible(request: ApprovalRequest) -> QuerySet[User]:
     """Return the users who may decide about a requirement of this request that still lacks approvals."""
-    return _eligible_for(request, [item for item in request.requirements.all() if item.approvals_missing])
+    requirements = list(request.requirements.all())
+    missing = [item for item in requirements if item.approvals_missing]
+    return _eligible_for(request, missing, own=_allows_own(requirements))
 
 
 def with_deciders(requests: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
@@ -243,7 +247,8 @@ def request_warnings(request: ApprovalRequest | None) -> list[str]:
     if request is None or request.status != RequestStatus.PENDING:
         return []
     requirements = list(request.requirements.all())
-    waiting = {item: _eligible_for(request, [item]).count() for item in requirements if item.approvals_missing}
+    own = _allows_own(requirements)
+    waiting = {item: _eligible_for(request, [item], own=own).count() for item in requirements if item.approvals_missing}
     return [
         f"{f'The rule {item.rule_name}: approvals' if len(requirements) > 1 else 'Approvals'} needed: "
         f"{item.approvals_needed}; people who may give one: {count}. Ask an admin."

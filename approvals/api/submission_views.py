@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from approvals.intake import Forecast, Outcome, forecast, submit
-from approvals.reviewers import request_warnings, who_decides
+from approvals.reviewers import who_decides
 from approvals.rules.evaluation import Hold, joined_reasons
 from approvals.submissions import read_submission, repeat_submission
 from cloudtrain_site.api import (
@@ -51,13 +51,10 @@ class SubmittedSerializer(serializers.Serializer[Outcome]):
     requires_approval = serializers.SerializerMethodField()
     approval_id = serializers.IntegerField(source="approval.pk", allow_null=True)
     queue_position = serializers.IntegerField(allow_null=True)
-    warnings = serializers.SerializerMethodField()
+    warnings = serializers.ListField(child=serializers.CharField())
 
     def get_requires_approval(self, outcome: Outcome) -> bool:
         return outcome.approval is not None and outcome.approval.kept_from_id is None
-
-    def get_warnings(self, outcome: Outcome) -> list[str]:
-        return [*outcome.warnings, *request_warnings(outcome.approval)]
 
 
 class HoldSerializer(serializers.Serializer[Hold]):
