@@ -18,7 +18,7 @@ from jobs.configs.submission import Submission
 from jobs.datasets.store import has_upload
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.permissions import choose_organization
-from jobs.providers import get_provider
+from jobs.providers import UnknownProviderError, get_provider, names
 from jobs.providers.inspection import objections_to, remarks_on
 from jobs.validators import is_plain_name
 from queueing.waiting.obstacles import obstacles_at
@@ -61,6 +61,8 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
     """Return a request to run `job` again, exactly as it was. Raises ValidationError for a job of no organization."""
     if job.organization is None:
         raise ValidationError("This job was made elsewhere and belongs to no organization: it can't be repeated here.")
+    if job.provider not in names():
+        raise ValidationError({"provider": str(UnknownProviderError(job.provider))})
     columns = _unsealed(job, SECRET_COLUMNS)
     _check_config(job.provider, columns["config"], columns["dataloader_config"])
     provider_config = ProviderConfig.objects.filter(name=job.provider).first()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.utils import timezone
 
 from jobs.models import Organization, ProviderConfig
-from jobs.providers import NAMES, get_provider
+from jobs.providers import label_of, names
 from jobs.sync.discovery import unassigned_jobs_of
 
 
@@ -36,5 +36,5 @@ def unassigned_jobs() -> str:
     named = set(ProviderConfig.objects.exclude(discovery_organization=None).values_list("name", flat=True))
     if Organization.objects.count() < 2:
         return ""  # the next discovery gives them to the only one
-    unnamed = [name for name in NAMES if name not in named]
-    return " ".join(filter(None, (unassigned_jobs_of(name, get_provider(name).label) for name in unnamed)))
+    unnamed = [name for name in names() if name not in named]
+    return " ".join(filter(None, (unassigned_jobs_of(name, label_of(name)) for name in unnamed)))

@@ -15,7 +15,7 @@ from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
 from jobs.configs.secrets import scrubber_of, without_secrets
 from jobs.models import Job, LogPiece
-from jobs.providers import DELETES_LOGS, get_provider
+from jobs.providers import deletes_logs, get_provider
 from jobs.providers.base import Handle, LogSlice, ProviderError, Snapshot
 from jobs.statuses import TERMINAL
 
@@ -54,11 +54,12 @@ def read_log(job: Job, *, start: int = 0, limit: int | None = None) -> LogSlice:
     limit = READ_LIMIT_BYTES if limit is None else limit
     if not job.external_id:
         return LogSlice(text="", start=0, end=0, complete=job.is_terminal)
-    if job.provider in DELETES_LOGS:
+    # A copy stays readable when its provider is no more.
+    if deletes_logs(job.provider) or job.log_size:
         return _read_copy(job, start, limit)
     try:
         return _read_live(job, Handle(job.pk, job.external_id), start, limit)
-    except (ProviderError, KeyError) as error:
+    except ProviderError as error:
         text = f"[the log can't be read now: {error}]\n"
         return LogSlice(text=text, start=start, end=start, complete=job.is_terminal)
 
@@ -90,7 +91,7 @@ def _read_copy(job: Job, start: int, limit: int) -> LogSlice:
 
 def claim_view(job: Job) -> bool:
     """Whether the caller is the one to ask the provider for the log of a job that somebody views."""
-    if job.provider not in DELETES_LOGS or not job.external_id or (job.is_terminal and job.log_due_at is None):
+    if not deletes_logs(job.provider) or not job.external_id or (job.is_terminal and job.log_due_at is None):
         return False
     now = timezone.now()
     is_due = Q(log_fetched_at=None) | Q(log_fetched_at__lte=now - VIEW_INTERVAL)
@@ -102,7 +103,7 @@ def store_log(job: Job, snapshot: Snapshot) -> bool:
 
     An ended job's log is complete after this, whether all of it was available or not.
     """
-    if job.provider not in DELETES_LOGS:
+    if not deletes_logs(job.provider):
         return False
     # Masking keeps the number of bytes, so that offsets stay valid.
     data = without_secrets(job, snapshot.log or "").encode()

@@ -47,7 +47,7 @@ def remove_files(job: Job) -> bool:
     try:
         # The provider checks whether the training has ended: it knows better than our row.
         asyncio.run(get_provider(job.provider).delete_files(Handle(job.pk, job.external_id or job.pk)))
-    except (ProviderError, KeyError) as error:
+    except ProviderError as error:
         logger.warning("The files of a deleted job could not be removed: %s", error, extra={"job_id": job.pk})
         return False
     return True

@@ -11,7 +11,7 @@ from django.utils import timezone
 from jobs.configs.secrets import without_secrets
 from jobs.costs.pace import pace_of
 from jobs.models import Job
-from jobs.providers import DELETES_LOGS
+from jobs.providers import deletes_logs
 from jobs.providers.base import Snapshot
 from jobs.statuses import ACTIVE, ALLOWED, JobStatus
 
@@ -27,7 +27,7 @@ def staged_fields(job: Job) -> dict[str, Any]:
 
 def log_due_fields(job: Job, to: str) -> dict[str, Any]:
     """Return when to fetch the log from a provider that deletes it: at intervals, and at once when the job ended."""
-    if job.provider not in DELETES_LOGS:
+    if not deletes_logs(job.provider):
         return {}
     return {"log_due_at": timezone.now() + (LOG_PAUSE if to in ACTIVE else timedelta())}
 

@@ -17,7 +17,7 @@ from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.admin.pages import report
 from jobs.admin_base import OfJobAdmin, SuperuserAdmin
-from jobs.providers import NAMES
+from jobs.providers import names
 from queueing import claims, operations, passes
 from queueing.models import MAX_PRIORITY, LimitChange, ProviderLimit, QueueEntry, QueueEntryQuerySet, QueueState
 from queueing.operations import ChangedBy, LimitError, may_run_queue
@@ -216,7 +216,7 @@ class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Offer the known providers."""
         if db_field.name == "provider":
-            return forms.ChoiceField(choices=[(name, name) for name in NAMES])
+            return forms.ChoiceField(choices=[(name, name) for name in names()])
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     @admin.action(description="Drain: start nothing new at the selected providers", permissions=["change"])

@@ -29,8 +29,8 @@ from jobs import lifecycle
 from jobs.configs.secrets import unsealed_columns, without_secrets
 from jobs.job_context import job_log_context
 from jobs.models import Job
-from jobs.providers import get_provider
-from jobs.providers.base import Provider, ProviderError, TrainingSpec
+from jobs.providers import UnknownProviderError, get_provider
+from jobs.providers.base import ProviderError, TrainingSpec
 from jobs.statuses import TERMINAL, JobStatus
 from queueing import claims, extensions, staging
 from queueing.models import QueueEntry
@@ -86,7 +86,7 @@ async def _call(entry: QueueEntry, job: Job, staged: Staged | None, recorder: Re
     provider_logger.info("Submitting to provider", extra={"attempt": entry.attempts})
     try:
         async with asyncio.timeout(CALL_SECONDS):
-            snapshot = await provider_of(job).submit(training_spec(job, staged))
+            snapshot = await get_provider(job.provider).submit(training_spec(job, staged))
     except TimeoutError:
         error = ProviderError(f"the provider did not answer within {CALL_SECONDS:.0f} s")
     except ProviderError as refusal:
@@ -111,14 +111,6 @@ def _prepare(entry: QueueEntry, staged: Staged | None = None) -> Job | None:
         _withdraw(entry, job)
         return None
     return job
-
-
-def provider_of(job: Job) -> Provider:
-    try:
-        return get_provider(job.provider)
-    except KeyError:
-        message = f"There is no provider {job.provider!r} any more."
-        raise ProviderError(message, permanent=True, nothing_created=True) from None
 
 
 def training_spec(job: Job, staged: Staged | None = None) -> TrainingSpec:
@@ -200,8 +192,8 @@ def _reclaim_abandoned(entry: QueueEntry) -> bool:
     """Take over an abandoned claim. True: its training has to be searched for."""
     with job_log_context(entry.job):
         try:
-            provider = provider_of(entry.job)
-        except ProviderError:
+            provider = get_provider(entry.job.provider)
+        except UnknownProviderError:
             return _reclaim_without_provider(entry)
         if provider.bound_to_machine and entry.claimed_on != socket.gethostname():
             _fail_elsewhere(entry, entry.job)

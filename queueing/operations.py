@@ -15,7 +15,7 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor
 from jobs.models import Job, Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
-from jobs.providers import NAMES
+from jobs.providers import names
 from jobs.roles import Role
 from jobs.statuses import BEFORE_PROVIDER, JobStatus
 from queueing import claims, dispatch, passes
@@ -62,8 +62,8 @@ def set_paused(paused: bool, by: ChangedBy) -> bool:
 
 def set_provider(provider: str, values: Mapping[str, Any], by: ChangedBy) -> int:
     """Set `max_running` or `drained` of a provider. Returns how many changed. Raises LimitError."""
-    if provider not in NAMES:
-        raise LimitError(f"There is no provider {provider!r}. There are: {', '.join(NAMES)}.")
+    if provider not in names():
+        raise LimitError(f"There is no provider {provider!r}. There are: {', '.join(names())}.")
     if provider == LOCAL and "max_running" in values:
         raise LimitError("How many trainings this machine runs is providers.local.max_running in its file.")
     with unit_of_work():

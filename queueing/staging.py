@@ -13,7 +13,7 @@ from django.utils import timezone
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs import lifecycle
 from jobs.models import Job
-from jobs.providers import get_provider
+from jobs.providers import UnknownProviderError, get_provider
 from queueing.claims import DISPATCHER
 from queueing.claims import LEASE as CALL_LEASE
 from queueing.models import QueueEntry
@@ -21,19 +21,27 @@ from queueing.statuses import EntryStatus
 
 #: Renewed during the transfer; after it another machine begins again.
 LEASE = timedelta(seconds=30)
+UPLOADING = "Uploading dataset"
 
 
 def begin(entry: QueueEntry, job: Job) -> bool:
     """Leave a claimed entry to the transfers. False: the job ended, or the claim was taken over."""
     if _own_claim(entry).filter(staging_since__gte=entry.dispatched_at).exists():
         return True  # since a call whose connection was lost with its answer
-    stage = getattr(get_provider(job.provider), "staging", "Uploading dataset")
+    stage = _stage_of(job.provider)
     with unit_of_work():
         # The lease ends at once, so that the machine with the archive can claim it.
         now = timezone.now()
         if not _own_claim(entry).update(staging_since=now, lease_until=now):
             return False
         return lifecycle.begin_staging(job, stage, actor=DISPATCHER)
+
+
+def _stage_of(provider: str) -> str:
+    try:
+        return getattr(get_provider(provider), "staging", UPLOADING)
+    except UnknownProviderError:
+        return UPLOADING  # the transfer fails the job with the reason
 
 
 def waiting() -> Sequence[QueueEntry]:

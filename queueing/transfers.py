@@ -21,6 +21,7 @@ from jobs import lifecycle
 from jobs.datasets import store
 from jobs.job_context import job_log_context
 from jobs.models import DatasetUpload, Job
+from jobs.providers import get_provider
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, StagesDatasets, StoppedError, TransferProgress
 from jobs.statuses import JobStatus
@@ -116,7 +117,7 @@ async def _send_and_submit(entry: QueueEntry) -> bool:
 
 async def _send(entry: QueueEntry, upload: DatasetUpload) -> RemoteCopy | None:
     """Transfer the dataset and return the provider's copy. None: the transfer was stopped."""
-    provider = dispatch.provider_of(entry.job)
+    provider = get_provider(entry.job.provider)
     if not isinstance(provider, StagesDatasets):
         raise ProviderError(f"{provider.label} takes no datasets.", permanent=True)
     transfer = await sync_to_async(_dataset_transfer)(entry.job, upload)

@@ -9,9 +9,9 @@ from rest_framework import serializers
 
 from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField
 from cloudtrain_site.redaction import mask_secrets
-from jobs.api.serializers import json_object, keepable
+from jobs.api.serializers import ProviderField, json_object, keepable
 from jobs.models import ProviderConfig, TrainingConfig
-from jobs.providers import NAMES, get_provider
+from jobs.providers import get_provider
 from jobs.providers.figures import LONGEST_SECONDS
 from jobs.validators import holds_no_secret
 
@@ -51,7 +51,7 @@ class StoredConfigListSerializer(serializers.Serializer[Any]):
 class ConfigCheckQuery(StrictSerializer):
     """The provider that the config is meant for."""
 
-    provider = serializers.ChoiceField(choices=NAMES, default=NAMES[0])
+    provider = ProviderField(default="local")
 
 
 class ConfigCheckSerializer(serializers.Serializer[Any]):

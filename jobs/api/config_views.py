@@ -32,7 +32,7 @@ from jobs.configs.secrets import unsealed_columns
 from jobs.configs.store import MaskedError, find_config, remove_config, store_config, visible_configs
 from jobs.models import ProviderConfig, TrainingConfig
 from jobs.permissions import AnyUser, can_submit, choose_organization, is_superuser
-from jobs.providers import NAMES, get_provider
+from jobs.providers import get_provider, names
 from jobs.providers.base import ProviderError
 from jobs.providers.inspection import objections_to, remarks_on
 from jobs.providers.settings import change_settings
@@ -118,8 +118,8 @@ class ProviderViewSet(ViewSet):
     @extend_schema(responses=ProviderListSerializer)
     def list(self, request: Request) -> Response:
         """List the providers."""
-        configs = ProviderConfig.objects.in_bulk(NAMES)
-        providers = [configs.get(name) or ProviderConfig(name=name) for name in NAMES]
+        configs = ProviderConfig.objects.in_bulk(names())
+        providers = [configs.get(name) or ProviderConfig(name=name) for name in names()]
         return rendered(ProviderListSerializer, {"providers": providers})
 
     @extend_schema(request=ProviderSettingsBody, responses=ProviderSettingsSerializer)
@@ -128,7 +128,7 @@ class ProviderViewSet(ViewSet):
         # They apply to all organizations.
         if not is_superuser(request.user):
             raise exceptions.PermissionDenied("Only superusers set providers: they are shared by all organizations.")
-        if name not in NAMES:
+        if name not in names():
             raise Http404
         return rendered(ProviderSettingsSerializer, change_settings(name, checked(ProviderSettingsBody, request.data)))
 
@@ -136,7 +136,7 @@ class ProviderViewSet(ViewSet):
     @action(detail=True)
     def validate(self, request: Request, name: str) -> Response:
         """Ask a provider whether it would take a job now."""
-        if name not in NAMES:
+        if name not in names():
             raise Http404
         try:
             message = asyncio.run(get_provider(name).validate())
@@ -148,7 +148,7 @@ class ProviderViewSet(ViewSet):
     @action(detail=True)
     def config(self, request: Request, name: str) -> Response:
         """List the hardware whose price is known."""
-        if name not in NAMES:
+        if name not in names():
             raise Http404
         settings = ProviderConfig.objects.filter(pk=name).first()
         prices = settings.cost_per_second if settings else {}

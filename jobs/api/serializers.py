@@ -18,7 +18,7 @@ from jobs.curves import Curves
 from jobs.extensions import facets_of
 from jobs.models import Job
 from jobs.permissions import AnyUser
-from jobs.providers import NAMES
+from jobs.providers import names
 from jobs.statuses import JobStatus
 from jobs.validators import NAME_LIMIT, holds_no_secret, plain_name
 
@@ -54,10 +54,19 @@ class JobListQuery(StrictSerializer, JobFilters):
     """The same, and nothing else."""
 
 
+class ProviderField(serializers.ChoiceField):
+    """The name of a provider: of those that there are when the serializer is made, which copies its fields."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        known = names()
+        sentence = f"There is no provider {{input!r}}. There are: {', '.join(known)}."
+        super().__init__(choices=known, error_messages={"invalid_choice": sentence}, **kwargs)
+
+
 class SyncQuery(StrictSerializer):
     """Where to look for jobs, and for how many."""
 
-    provider = serializers.ChoiceField(choices=NAMES, default="replicate")
+    provider = ProviderField(default="replicate")
     limit = serializers.IntegerField(min_value=1, max_value=5000, default=100)
 
 
@@ -102,11 +111,7 @@ class SubmitBody(StrictSerializer):
 class SubmitQuery(StrictSerializer):
     """Where a submission goes."""
 
-    provider = serializers.ChoiceField(
-        choices=NAMES,
-        default=NAMES[0],
-        error_messages={"invalid_choice": f"There is no provider {{input!r}}. There are: {', '.join(NAMES)}."},
-    )
+    provider = ProviderField(default="local")
 
 
 class RangeSerializer(serializers.Serializer[Any]):

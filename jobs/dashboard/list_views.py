@@ -20,7 +20,7 @@ from jobs.dashboard.navigation import item_for, page, page_context, part
 from jobs.dashboard.rows import make_rows
 from jobs.models import JobQuerySet
 from jobs.permissions import Team, listed_jobs_of, teams_of
-from jobs.providers import NAMES, get_provider
+from jobs.providers import label_of, names
 from jobs.roles import SUBMITTERS
 from jobs.statuses import ACTIVE, AT_PROVIDER, JobStatus
 
@@ -70,7 +70,7 @@ def _toolbar(request: HttpRequest, query: dict[str, Any], teams: list[Team]) -> 
     return {
         "search": query["search"],
         "provider": query["provider"],
-        "providers": [(name, get_provider(name).label) for name in NAMES],
+        "providers": [(name, label_of(name)) for name in names()],
         "team": query["organization"],
         "teams": [team.name for team in teams],
         "mine": query["mine"],

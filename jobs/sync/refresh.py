@@ -17,7 +17,7 @@ from cloudtrain_site.database.connections import lend_connection
 from jobs import logs
 from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig
-from jobs.providers import DELETES_LOGS, get_provider
+from jobs.providers import UnknownProviderError, get_provider, names_deleting_logs
 from jobs.providers.base import Answers, AnswersInParts, Handle, Provider, ProviderError
 from jobs.statuses import ACTIVE, AT_PROVIDER, TERMINAL
 from jobs.sync import circuit_breaker
@@ -85,9 +85,8 @@ def _refresh_at(name: str, jobs: Sequence[Job], source: str, with_logs: bool) ->
 def _answers(name: str, jobs: Sequence[Job], *, with_logs: bool = False) -> Iterator[Answers]:
     try:
         provider = get_provider(name)
-    except KeyError:
-        error = ProviderError(f"There is no provider {name!r} any more.", permanent=True)
-        return iter([{job.pk: error for job in jobs}])
+    except UnknownProviderError as unknown:
+        return iter([{job.pk: unknown for job in jobs}])
     handles = [handle_of(job) for job in jobs]
     return in_parts(lambda: _parts(provider, handles, with_logs=with_logs))
 
@@ -126,7 +125,9 @@ def refresh_viewed(job: Job, *, source: str) -> bool:
 def capture_logs(*, source: str, budget: int = MAX_LOGS_PER_CYCLE) -> int:
     """Fetch the logs that are due, at most `budget`: of ended jobs, before they are deleted, then of running ones."""
     now = timezone.now()
-    due = Job.objects.filter(log_due_at__lte=now, provider__in=DELETES_LOGS).defer("config", "dataloader_config")
+    due = Job.objects.filter(log_due_at__lte=now, provider__in=names_deleting_logs()).defer(
+        "config", "dataloader_config"
+    )
     ended = list(due.filter(status__in=TERMINAL).order_by("log_due_at")[:budget])
     running = list(due.filter(status__in=ACTIVE).order_by("log_due_at")[: budget - len(ended)])
     claimed = [job for job in (*ended, *running) if _claim_log(job)]
@@ -188,7 +189,7 @@ async def _request_cancels(jobs: Sequence[Job], requested: list[Job]) -> None:
             with job_log_context(job):
                 try:
                     await get_provider(job.provider).cancel(handle_of(job))
-                except (ProviderError, KeyError) as error:
+                except ProviderError as error:
                     provider_logger.warning("Cancel could not be asked for", extra={"error": str(error)})
                     return
                 logger.info("Asked the provider to cancel")

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import LABELS, duration, expected_cost
 from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
-from jobs.providers import NAMES
+from jobs.providers import names
 from jobs.roles import MANAGERS, SUBMITTERS
 from queueing import extensions
 from queueing.api.serializers import EntrySerializer, with_facts
@@ -164,7 +164,7 @@ def limit_rows(user: AnyUser, state: QueueState) -> list[LimitRow]:
     teams.sort(key=lambda team: (-team.taken, team.label))
     providers = [
         LimitRow(name, usage.providers[name], limits.providers.get(name))
-        for name in NAMES
+        for name in names()
         if usage.providers[name] or name in limits.providers
     ]
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.utils import timezone
 
 from jobs.models import ProviderConfig
-from jobs.providers import get_provider
+from jobs.providers import label_of
 from jobs.sync import circuit_breaker
 from queueing.limits import queue_state
 from queueing.models import ProviderLimit
@@ -13,7 +13,7 @@ from queueing.models import ProviderLimit
 
 def obstacles_at(provider: str, config: ProviderConfig | None) -> list[str]:
     """Return a sentence about each; the job is taken all the same, and waits."""
-    label = get_provider(provider).label
+    label = label_of(provider)
     sentences = []
     if queue_state().paused:
         sentences.append("The queue is paused: the job waits until an admin resumes it.")

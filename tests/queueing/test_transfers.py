@@ -126,6 +126,17 @@ def test_the_training_is_asked_for_when_its_dataset_is_there(
     assert transfers.run() == 0
 
 
+def test_a_dataset_of_a_job_whose_provider_is_no_more_goes_nowhere_and_the_job_says_why(
+    enqueue: Enqueue, upload: DatasetUpload, carrier: Carrier
+) -> None:
+    job = enqueue(provider="gone", dataset=upload).job
+    dispatch.run_pass()
+    assert transfers.run() == 0
+    assert state(job) == (JobStatus.FAILED, EntryStatus.FAILED)
+    assert "There is no provider 'gone' any more." in (job.error_message or "")
+    assert carrier.transfers == []
+
+
 def test_a_job_without_a_dataset_goes_at_once(enqueue: Enqueue, carrier: Carrier) -> None:
     enqueue(provider="carrier")
     assert dispatch.run_pass() == 1

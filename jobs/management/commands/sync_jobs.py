@@ -14,7 +14,7 @@ from tqdm import tqdm
 from cloudtrain_site.correlation_ids import command_correlation
 from cloudtrain_site.states import Source
 from jobs.models import ProviderConfig
-from jobs.providers import NAMES
+from jobs.providers import names
 from jobs.providers.base import ProviderError
 from jobs.sync import refresh
 from jobs.sync.discovery import DEFAULT_LIMIT, discover
@@ -32,7 +32,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """What and where."""
-        parser.add_argument("--provider", choices=NAMES, default=None, help="default: replicate; with --active all")
+        parser.add_argument("--provider", choices=names(), default=None, help="default: replicate; with --active all")
         parser.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help="how many of the newest to look at")
         parser.add_argument("--active", action="store_true", help="refresh the jobs that have not ended")
         parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")

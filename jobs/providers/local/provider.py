@@ -54,7 +54,8 @@ class LocalProvider:
         self.grace_seconds = grace_seconds
 
     @classmethod
-    def from_settings(cls) -> Self:
+    def from_settings(cls, name: str = "local") -> Self:
+        """Build the only one of its kind: this machine is one, whatever its name."""
         config = config_in_force().providers.local
         return cls(settings.DATA_DIR, config.command, config.grace_seconds)
 

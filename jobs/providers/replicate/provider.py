@@ -60,7 +60,8 @@ NO_ACCESS = (
     "its turn comes."
 )
 
-_versions: dict[tuple[str, str], tuple[float, str]] = {}
+#: By the provider's name, its address and the model: one account may see what another one does not.
+_versions: dict[tuple[str, str, str], tuple[float, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,8 @@ class SubmissionSettings:
     webhook_url: str = ""
 
 
-def read_submission_settings() -> SubmissionSettings:
-    config = ProviderConfig.objects.filter(name=ReplicateProvider.name).first()
+def read_submission_settings(name: str) -> SubmissionSettings:
+    config = ProviderConfig.objects.filter(name=name).first()
     return SubmissionSettings(config.model_version, config.webhook_url) if config else SubmissionSettings()
 
 
@@ -85,15 +86,16 @@ class ReplicateProvider:
     once_per_marker = False
     bound_to_machine = False
 
-    def __init__(self, access: Access, settings: SubmissionSettings | None = None) -> None:
+    def __init__(self, access: Access, settings: SubmissionSettings | None = None, name: str = "replicate") -> None:
+        self.name = name
         self.access = access
         self.settings = settings
 
     @classmethod
-    def from_settings(cls) -> Self:
+    def from_settings(cls, name: str = "replicate") -> Self:
         """Build it from the environment, without a query: a coroutine may call this."""
         base = os.environ.get("REPLICATE_BASE_URL") or DEFAULT_BASE
-        return cls(Access(base.rstrip("/"), os.environ.get("REPLICATE_API_TOKEN", "").strip()))
+        return cls(Access(base.rstrip("/"), os.environ.get("REPLICATE_API_TOKEN", "").strip()), name=name)
 
     def _connect(self) -> Connection:
         """Return a client, to be opened with `async with`. Raises ReplicateError without a token."""
@@ -104,7 +106,7 @@ class ReplicateProvider:
 
     async def submit(self, spec: TrainingSpec) -> Snapshot:
         """Send the job once, over a new connection: a kept one could break in a way that leaves the outcome open."""
-        settings = self.settings or await sync_to_async(read_submission_settings)()
+        settings = self.settings or await sync_to_async(read_submission_settings)(self.name)
         model = (settings.model or MODEL).replace("{profile}", spec.hardware_profile)
         body: dict[str, Any] = {"input": write_input(spec), "version": await self._version(model)}
         if settings.webhook_url:
@@ -126,7 +128,7 @@ class ReplicateProvider:
         """Return `owner/name:version`: pinned by the operator, or the newest. After an error nothing was created."""
         if ":" in model or "/" not in model:
             return model
-        cached = _versions.get((self.access.base, model))
+        cached = _versions.get((self.name, self.access.base, model))
         if cached and time.monotonic() - cached[0] < VERSION_CACHE_SECONDS:
             return cached[1]
         try:
@@ -138,7 +140,7 @@ class ReplicateProvider:
                 nothing_created=True,
                 retry_after=error.retry_after,
             ) from error
-        _versions[self.access.base, model] = (time.monotonic(), version)
+        _versions[self.name, self.access.base, model] = (time.monotonic(), version)
         return version
 
     async def _newest_version(self, model: str) -> str:

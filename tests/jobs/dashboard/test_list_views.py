@@ -25,7 +25,7 @@ from jobs import lifecycle
 from jobs.configs.submission import Submission
 from jobs.dashboard.rows import Row, duration, make_rows, money
 from jobs.models import Job, Membership, Organization
-from jobs.providers import NAMES
+from jobs.providers import names
 from jobs.providers.base import Snapshot
 from jobs.roles import Role
 from jobs.statuses import JobStatus
@@ -52,7 +52,7 @@ def row_of(job: Job, reader: User) -> Row:
 @pytest.fixture
 def mixed_jobs(alice: User, bob: User, make_job: MakeJob) -> int:
     """Jobs in each status, of several providers and kinds of hardware, some of them held, by two sorts of reviewers."""
-    for status, provider, hardware in product(JobStatus, NAMES, ["cpu", "gpu-t4", "gpu-h100"]):
+    for status, provider, hardware in product(JobStatus, names(), ["cpu", "gpu-t4", "gpu-h100"]):
         started = None if status == JobStatus.PENDING else timezone.now() - timedelta(minutes=5)
         job = make_job(status=status, provider=provider, hardware_profile=hardware, started_at=started)
         claims.enqueue(job, role=Role.RESEARCHER, held=False, actor=Actor.of(alice), source=Source.API)
@@ -61,7 +61,7 @@ def mixed_jobs(alice: User, bob: User, make_job: MakeJob) -> int:
     for name, criteria in enumerate(held):
         ApprovalRule.objects.create(name=str(name), **criteria)
     acme = Membership.objects.get(user=alice).organization
-    for provider, user in product(NAMES, [alice, bob]):
+    for provider, user in product(names(), [alice, bob]):
         intake.submit(
             SubmissionRequest(user, acme, Submission(provider, {"max_train_steps": 9}, "flux", "cpu"), Source.API)
         )
