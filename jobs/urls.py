@@ -34,7 +34,7 @@ urlpatterns = [
     path("logout", list_views.log_out, name="logout"),
     path("api/cloud/metrics", metrics_views.Metrics.as_view(), name="metrics"),
     path("api/cloud/replicate/status", metrics_views.ReplicateStatus.as_view(), name="replicate-status"),
-    path("api/webhooks/replicate", webhook_views.replicate, name="webhook-replicate"),
+    path("api/webhooks/<slug:provider>", webhook_views.receive, name="webhook"),
     *router.urls,
     # As SimpleTuner's command line asks. Last, since one of its names would be the jobs'.
     path("api/cloud/<str:name>/validate", config_views.ProviderViewSet.as_view({"get": "validate"}), name="validate"),

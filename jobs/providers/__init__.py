@@ -43,6 +43,10 @@ def names() -> tuple[str, ...]:
     return tuple(kinds_by_name())
 
 
+def names_of_kind(kind: str) -> list[str]:
+    return [name for name, its_kind in kinds_by_name().items() if its_kind == kind]
+
+
 def deletes_logs(name: str) -> bool:
     return kinds_by_name().get(name) in _DELETES_LOGS
 

@@ -27,7 +27,6 @@ from jobs.sync.apply import SnapshotBatch
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
-REPLICATE = "replicate"
 #: SQLite's other writers wait for the transaction, those that store the next deliveries among them.
 MAX_DELIVERIES_PER_TRANSACTION = 10
 #: A transaction that held the write lock for longer rests before the next one, so that the other writers get in.
@@ -54,13 +53,17 @@ def apply_each(pairs: Sequence[Pair]) -> None:
 
 
 def _apply(pairs: Sequence[Pair]) -> None:
-    if not pairs:
-        return
+    """Apply them, one provider after the other in a fixed order: two that do it at once wait, and don't deadlock."""
+    for name in sorted({delivery.provider for delivery, _ in pairs}):
+        _apply_of(name, [pair for pair in pairs if pair[0].provider == name])
+
+
+def _apply_of(name: str, pairs: Sequence[Pair]) -> None:
     ids = [snapshot.external_id for _, snapshot in pairs]
-    locked = Job.objects.filter(provider=REPLICATE, external_id__in=ids).defer("config", "dataloader_config")
+    locked = Job.objects.filter(provider=name, external_id__in=ids).defer("config", "dataloader_config")
     # Locked in the one order that excludes deadlocks: some change in bulk below, others one by one.
     jobs = {str(job.external_id): job for job in locked.order_by("pk").select_for_update(no_key=True)}
-    config = ProviderConfig.objects.filter(pk=REPLICATE).first()
+    config = ProviderConfig.objects.filter(pk=name).first()
     for wave in _waves(pairs):
         known = [pair for pair in wave if pair[1].external_id in jobs]
         for delivery, snapshot in wave:
@@ -105,12 +108,12 @@ def _apply_wave(wave: Sequence[tuple[WebhookDelivery, Snapshot, Job]], config: P
 
 def _adopt(delivery: WebhookDelivery, snapshot: Snapshot) -> tuple[Job | None, str]:
     """Match a delivery that comes before the answer to our submission, or instead of it, by its marker."""
-    owner = Job.objects.filter(provider=REPLICATE, submission_marker=delivery.marker).first()
+    owner = Job.objects.filter(provider=delivery.provider, submission_marker=delivery.marker).first()
     if not delivery.marker or owner is None:
         return None, "no job of ours"
     with job_log_context(owner):
         if owner.external_id is None and owner.status in BEFORE_PROVIDER:
-            if lifecycle.mark_submitted(owner, snapshot, actor=Actor(name=REPLICATE), source=Source.WEBHOOK):
+            if lifecycle.mark_submitted(owner, snapshot, actor=Actor(name=delivery.provider), source=Source.WEBHOOK):
                 return owner, f"adopted: {owner.status}"
             owner.refresh_from_db()
         return _refuse_training(owner, delivery, snapshot)

@@ -19,6 +19,7 @@ from cloudtrain_site.correlation_ids import HEADER, correlation
 from cloudtrain_site.database.failures import noted_failure
 from cloudtrain_site.errors import error_body
 from cloudtrain_site.serving.asgi_types import App, Receive, Scope, Send
+from jobs.providers import names_of_kind
 from jobs.providers.replicate.predictions import MARKER_PARAMETER, WEBHOOK_PATH
 from jobs.webhooks.batcher import DeliveryBatcher
 from jobs.webhooks.inbox import IncomingDelivery, WebhookRequest
@@ -82,10 +83,16 @@ class WebhookEndpoint:
 
 def _size_of_delivery(scope: Scope) -> int | None:
     """Return its length, which uvicorn enforces; None for another request, or one without a length."""
-    if scope["type"] != "http" or scope["path"] != WEBHOOK_PATH or scope["method"] != "POST":
+    if scope["type"] != "http" or not scope["path"].startswith(WEBHOOK_PATH) or scope["method"] != "POST":
+        return None
+    if _provider_of(scope) not in names_of_kind("replicate"):
         return None
     content_length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
     return int(content_length) if content_length.isdigit() and len(content_length) < 12 else None
+
+
+def _provider_of(scope: Scope) -> str:
+    return str(scope["path"]).removeprefix(WEBHOOK_PATH)
 
 
 def _headers_of(scope: Scope) -> Mapping[str, str]:
@@ -100,7 +107,7 @@ def _headers_of(scope: Scope) -> Mapping[str, str]:
 def _webhook_request(scope: Scope, headers: Mapping[str, str], body: bytes) -> WebhookRequest:
     markers = parse_qs(scope["query_string"].decode("latin-1")).get(MARKER_PARAMETER, [""])
     sender = scope["client"][0] if scope.get("client") else ""
-    return WebhookRequest(headers, body, sender, markers[-1][:40])
+    return WebhookRequest(headers, body, sender, markers[-1][:40], _provider_of(scope))
 
 
 async def _read_body(receive: Receive) -> bytes | None:

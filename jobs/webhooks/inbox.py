@@ -29,7 +29,7 @@ from jobs.providers.base import ProviderError
 from jobs.providers.replicate.predictions import MARKER, is_prediction, read_snapshot
 from jobs.statuses import PROVIDER_WORDS, TERMINAL
 from jobs.webhooks import signing_secret
-from jobs.webhooks.apply import REPLICATE, apply_each
+from jobs.webhooks.apply import apply_each
 from jobs.webhooks.signatures import Check, check
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
@@ -56,6 +56,8 @@ class WebhookRequest:
     body: bytes
     sender: str
     marker: str = ""
+    #: The name of the provider to whose address it came.
+    provider: str = "replicate"
 
 
 @dataclass
@@ -98,14 +100,17 @@ def process_batch(batch: Sequence[IncomingDelivery]) -> None:
 
 
 def _process(batch: Sequence[IncomingDelivery]) -> None:
-    config = ProviderConfig.objects.filter(pk=REPLICATE).first() or ProviderConfig(name=REPLICATE)
+    names = {incoming.request.provider for incoming in batch}
+    stored = ProviderConfig.objects.in_bulk(names)
+    configs = {name: stored.get(name) or ProviderConfig(name=name) for name in names}
     for incoming in batch:
         with correlation(incoming.correlation_id):
-            _judge_one(incoming, config)
+            _judge_one(incoming, configs[incoming.request.provider])
     accepted = [incoming for incoming in batch if incoming.delivery is not None]
-    if accepted and config.webhooks_missed_at is not None:
-        ProviderConfig.objects.filter(pk=REPLICATE).update(webhooks_missed_at=None)
-        logger.info("Webhooks arrive again")
+    for name in {incoming.request.provider for incoming in accepted}:
+        if configs[name].webhooks_missed_at is not None:
+            ProviderConfig.objects.filter(pk=name).update(webhooks_missed_at=None)
+            logger.info("Webhooks arrive again", extra={"provider": name})
     new = _store(accepted)
     if _burst.add(len(batch)):
         _request_apply_task()
@@ -135,9 +140,9 @@ def _judge(request: WebhookRequest, config: ProviderConfig) -> WebhookDelivery.V
     is_signed = any(name.startswith("webhook-") for name in request.headers)
     if not is_signed:
         return Verdict.FORGED if config.signature_required else Verdict.UNSIGNED
-    secret = signing_secret.secret()
+    secret = signing_secret.secret(request.provider)
     result = check(request.headers, request.body, secret, time())
-    if result == Check.FORGED and (fresh := signing_secret.fresh_secret(secret)):
+    if result == Check.FORGED and (fresh := signing_secret.fresh_secret(request.provider, secret)):
         result = check(request.headers, request.body, fresh, time())
     return _VERDICTS.get(result, Verdict.FORGED)
 
@@ -174,7 +179,7 @@ def _delivery(request: WebhookRequest, verdict: WebhookDelivery.Verdict, body: M
     match = MARKER.search(request.marker)
     payload = {name: value for name, value in body.items() if name not in ("logs", "input")}
     return WebhookDelivery(
-        provider=REPLICATE,
+        provider=request.provider,
         delivery_id=request.headers.get("webhook-id", "")[:200],
         verdict=verdict,
         sender=_address(request.sender),
@@ -211,11 +216,11 @@ def _address(sender: str) -> str | None:
 
 
 def _store_refusal(request: WebhookRequest, verdict: WebhookDelivery.Verdict) -> None:
-    logger.warning("Webhook refused: %s", verdict.label, extra={"sender": request.sender})
+    logger.warning("Webhook refused: %s", verdict.label, extra={"provider": request.provider, "sender": request.sender})
     recent = WebhookDelivery.objects.filter(received_at__gte=timezone.now() - timedelta(hours=1))
     if recent.exclude(verdict__in=APPLICABLE)[:MAX_REFUSALS_PER_HOUR].count() < MAX_REFUSALS_PER_HOUR:
         WebhookDelivery.objects.create(
-            provider=REPLICATE,
+            provider=request.provider,
             delivery_id=request.headers.get("webhook-id", "").replace("\x00", "")[:200],
             verdict=verdict,
             sender=_address(request.sender),
@@ -245,23 +250,25 @@ def _store_alone(incoming: IncomingDelivery) -> list[IncomingDelivery]:
 
 def _store_new(batch: list[IncomingDelivery]) -> list[IncomingDelivery]:
     ids = [incoming.delivery.delivery_id for incoming in batch if incoming.delivery and incoming.delivery.delivery_id]
-    stored = WebhookDelivery.objects.filter(IS_APPLICABLE & HAS_ID, provider=REPLICATE)
-    known = set(stored.filter(delivery_id__in=ids).values_list("delivery_id", flat=True)) if ids else set()
+    stored = WebhookDelivery.objects.filter(
+        IS_APPLICABLE & HAS_ID, provider__in={incoming.request.provider for incoming in batch}
+    )
+    known = set(stored.filter(delivery_id__in=ids).values_list("provider", "delivery_id")) if ids else set()
     new: list[IncomingDelivery] = []
-    repeated: list[str] = []
+    repeated: list[tuple[str, str]] = []
     for incoming in batch:
         assert incoming.delivery is not None
-        delivery_id = incoming.delivery.delivery_id
-        if delivery_id and delivery_id in known:
-            repeated.append(delivery_id)
+        identity = (incoming.delivery.provider, incoming.delivery.delivery_id)
+        if identity[1] and identity in known:
+            repeated.append(identity)
             logger.debug("Webhook came again", extra={"external_id": incoming.delivery.external_id})
             continue
-        known.add(delivery_id)
+        known.add(identity)
         incoming.delivery.pk = None
         new.append(incoming)
     WebhookDelivery.objects.bulk_create([incoming.delivery for incoming in new if incoming.delivery is not None])
-    for delivery_id in repeated:
-        stored.filter(delivery_id=delivery_id).update(repeats=F("repeats") + 1)
+    for provider, delivery_id in repeated:
+        stored.filter(provider=provider, delivery_id=delivery_id).update(repeats=F("repeats") + 1)
     return new
 
 
@@ -270,10 +277,10 @@ def _mask(deliveries: Sequence[WebhookDelivery]) -> None:
     with_text = [one for one in deliveries if one.log or (one.payload or {}).get("error")]
     is_owner = Q(external_id__in=[delivery.external_id for delivery in with_text])
     is_owner |= Q(submission_marker__in=[delivery.marker for delivery in with_text if delivery.marker])
-    owners = Job.objects.filter(is_owner, provider=REPLICATE).exclude(sealed="")
-    jobs = list(owners.only("external_id", "submission_marker", "sealed")) if with_text else []
+    owners = Job.objects.filter(is_owner, provider__in={one.provider for one in with_text}).exclude(sealed="")
+    jobs = list(owners.only("provider", "external_id", "submission_marker", "sealed")) if with_text else []
     for delivery in deliveries:
-        for job in jobs:
+        for job in (job for job in jobs if job.provider == delivery.provider):
             if job.external_id == delivery.external_id or job.submission_marker == delivery.marker:
                 delivery.payload = json.loads(without_secrets(job, json.dumps(delivery.payload)))
                 delivery.log = without_secrets(job, delivery.log)

@@ -1,4 +1,4 @@
-"""The secret that signs Replicate's webhooks: fetched when needed, kept in memory alone."""
+"""The secrets that sign webhooks, one for each account: fetched when needed, kept in memory alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 
 from django.db import DatabaseError
@@ -13,6 +14,7 @@ from django.db import DatabaseError
 from cloudtrain_site.database.connections import lend_connection
 from cloudtrain_site.redaction import register_secret
 from jobs.models import ProviderConfig
+from jobs.providers import names_of_kind
 from jobs.providers.base import ProviderError
 from jobs.providers.replicate.provider import ReplicateProvider
 
@@ -33,69 +35,68 @@ class _Cache:
     failed_at: float = float("-inf")
 
 
-_cache = _Cache()
+#: By the provider's name.
+_caches: defaultdict[str, _Cache] = defaultdict(_Cache)
 _lock = threading.Lock()
 
 
-def secret() -> str:
-    """Return Replicate's secret for this account. Raises ProviderError when it can't be fetched."""
-    provider = ReplicateProvider.from_settings()
+def secret(name: str) -> str:
+    """Return the secret of the account of the provider `name`. Raises ProviderError when it can't be fetched."""
+    provider = ReplicateProvider.from_settings(name)
     account = (provider.access.base, provider.access.token)
     with _lock:
-        if not _cache.secret or _cache.account != account:
-            _fetch(provider)
-        return _cache.secret
+        cache = _caches[name]
+        if not cache.secret or cache.account != account:
+            _fetch(provider, cache)
+        return cache.secret
 
 
 def fetch_early() -> None:
-    """Fetch the secret before the first delivery, where deliveries are expected: it takes longer than all the rest."""
-    try:
-        config = ProviderConfig.objects.filter(pk="replicate").first()
-        if config is not None and config.webhook_url and ReplicateProvider.from_settings().access.token:
-            secret()
-    except (ProviderError, DatabaseError) as error:
-        # The first delivery fetches it again, and its response says what is wrong.
-        logger.info("Webhook secret could not be fetched early", extra={"error": str(error)})
+    """Fetch the secrets before the first delivery, where deliveries are expected: it takes longer than all the rest."""
+    for name in names_of_kind("replicate"):
+        try:
+            config = ProviderConfig.objects.filter(pk=name).first()
+            if config is not None and config.webhook_url and ReplicateProvider.from_settings(name).access.token:
+                secret(name)
+        except (ProviderError, DatabaseError) as error:
+            # The first delivery fetches it again, and its response says what is wrong.
+            logger.info("Webhook secret could not be fetched early", extra={"provider": name, "error": str(error)})
 
 
-def fresh_secret(used: str) -> str | None:
+def fresh_secret(name: str, used: str) -> str | None:
     """Fetch the secret again when `used` didn't verify: it may have changed. None: it is the same, or too soon."""
     with _lock:
-        if _cache.secret != used:
-            return _cache.secret
-        if time.monotonic() - _cache.fetched_again_at < REFETCH_PAUSE_SECONDS:
+        cache = _caches[name]
+        if cache.secret != used:
+            return cache.secret
+        if time.monotonic() - cache.fetched_again_at < REFETCH_PAUSE_SECONDS:
             return None
         # Marked first: a provider that is down isn't asked at every delivery either.
-        _cache.fetched_again_at = time.monotonic()
+        cache.fetched_again_at = time.monotonic()
         try:
-            _fetch(ReplicateProvider.from_settings())
+            _fetch(ReplicateProvider.from_settings(name), cache)
         except ProviderError as error:
-            logger.warning("Webhook secret could not be fetched again", extra={"error": str(error)})
+            logger.warning("Webhook secret could not be fetched again", extra={"provider": name, "error": str(error)})
             return None
-        return _cache.secret if _cache.secret != used else None
+        return cache.secret if cache.secret != used else None
 
 
 def clear_cache() -> None:
     with _lock:
-        _cache.secret, _cache.fetched_again_at, _cache.account, _cache.failed_at = (
-            "",
-            float("-inf"),
-            ("", ""),
-            float("-inf"),
-        )
+        _caches.clear()
 
 
-def _fetch(provider: ReplicateProvider) -> None:
-    if time.monotonic() - _cache.failed_at < FAILURE_PAUSE_SECONDS:
+def _fetch(provider: ReplicateProvider, cache: _Cache) -> None:
+    if time.monotonic() - cache.failed_at < FAILURE_PAUSE_SECONDS:
         raise ProviderError("Replicate did not tell its webhook secret a moment ago.")
     lend_connection()
     try:
         secret = asyncio.run(asyncio.wait_for(provider.webhook_secret(), FETCH_SECONDS))
     except TimeoutError:
-        _cache.failed_at = time.monotonic()
+        cache.failed_at = time.monotonic()
         raise ProviderError("Replicate did not tell its webhook secret in time.") from None
     except ProviderError:
-        _cache.failed_at = time.monotonic()
+        cache.failed_at = time.monotonic()
         raise
     register_secret(secret)
-    _cache.secret, _cache.account = secret, (provider.access.base, provider.access.token)
+    cache.secret, cache.account = secret, (provider.access.base, provider.access.token)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions
 
 from cloudtrain_site.errors import error_body
+from jobs.providers import names_of_kind
 from jobs.providers.base import ProviderError
 from jobs.providers.replicate.predictions import MARKER_PARAMETER
 from jobs.webhooks import inbox
@@ -22,8 +23,10 @@ REFUSED = "webhook_refused"
 
 
 @csrf_exempt
-def replicate(request: HttpRequest) -> HttpResponse:
+def receive(request: HttpRequest, provider: str) -> HttpResponse:
     """Process a delivery: 200 for a good one, known job or not; 503 when it can't be verified now."""
+    if provider not in names_of_kind("replicate"):
+        raise Http404
     if request.method != "POST":
         refusal = exceptions.MethodNotAllowed(str(request.method))
         return JsonResponse(
@@ -40,6 +43,7 @@ def replicate(request: HttpRequest) -> HttpResponse:
         body=delivery,
         sender=request.META.get("REMOTE_ADDR", ""),
         marker=request.GET.get(MARKER_PARAMETER, "")[:40],
+        provider=provider,
     )
     incoming = inbox.IncomingDelivery(webhook_request)
     inbox.process_batch([incoming])

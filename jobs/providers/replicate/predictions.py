@@ -27,7 +27,8 @@ logger = logging.getLogger("simpletuner.cloud.providers")
 PROFILES = ("h100", "h100-x2", "h100-x4", "h100-x8", "l40s", "l40s-x2", "l40s-x4", "l40s-x8")
 MODEL_PREFIX = "advanced-trainer-"
 MODEL = f"simpletuner/{MODEL_PREFIX}{{profile}}"
-WEBHOOK_PATH = "/api/webhooks/replicate"
+#: The provider's name follows.
+WEBHOOK_PATH = "/api/webhooks/"
 MARKER_PARAMETER = "ct"
 #: Replicate redacts these inputs once the model has them; all others can be read through its API.
 SECRET_INPUTS = ("hf_token", "s3_access_key", "s3_secret_key")
@@ -266,9 +267,9 @@ def _secret_below(where: str, item: Any) -> Sequence[str]:
     return secret_names(item, where)
 
 
-def webhook_address(address: str, marker: str) -> str:
-    """Return the address for Replicate's webhooks, with the marker. A bare host gets our path."""
+def webhook_address(address: str, marker: str, name: str) -> str:
+    """Return the address for the webhooks of the provider `name`, with the marker. A bare host gets our path."""
     parts = urlsplit(address)
-    path = WEBHOOK_PATH if parts.path in ("", "/") else parts.path
+    path = WEBHOOK_PATH + name if parts.path in ("", "/") else parts.path
     query = "&".join(filter(None, [parts.query, urlencode({MARKER_PARAMETER: marker})]))
     return urlunsplit((parts.scheme, parts.netloc, path, query, ""))

@@ -110,7 +110,7 @@ class ReplicateProvider:
         model = (settings.model or MODEL).replace("{profile}", spec.hardware_profile)
         body: dict[str, Any] = {"input": write_input(spec), "version": await self._version(model)}
         if settings.webhook_url:
-            body["webhook"] = webhook_address(settings.webhook_url, spec.marker)
+            body["webhook"] = webhook_address(settings.webhook_url, spec.marker, self.name)
             body["webhook_events_filter"] = ["start", "completed"]
         async with self._connect() as connection:
             try:

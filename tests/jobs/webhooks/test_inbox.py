@@ -159,7 +159,7 @@ def test_the_secret_is_there_before_the_first_delivery(
     ProviderConfig.objects.filter(pk="replicate").update(webhook_url="https://train.example.org")
     signing_secret.fetch_early()
     assert fake.requests.count("GET", SECRET_PATH) == 1
-    assert signing_secret.secret() == secret
+    assert signing_secret.secret("replicate") == secret
     assert fake.requests.count("GET", SECRET_PATH) == 1
 
 

@@ -423,7 +423,8 @@ def test_a_log_that_no_database_takes_is_cleaned() -> None:
 
 
 def test_a_bare_webhook_address_gets_our_path() -> None:
-    assert webhook_address("https://ct.example", "ct-1") == "https://ct.example/api/webhooks/replicate?ct=ct-1"
+    address = webhook_address("https://ct.example", "ct-1", "replicate")
+    assert address == "https://ct.example/api/webhooks/replicate?ct=ct-1"
 
 
 @pytest.mark.parametrize("key", ["--tracker_run_name", "tracker-run-name", " --tracker-run-name "])
