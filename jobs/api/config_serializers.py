@@ -5,14 +5,16 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField
 from cloudtrain_site.redaction import mask_secrets
 from jobs.api.serializers import ProviderField, json_object, keepable
 from jobs.models import ProviderConfig, TrainingConfig
-from jobs.providers import get_provider
+from jobs.providers import get_provider, kind_of
 from jobs.providers.figures import LONGEST_SECONDS
+from jobs.sync.readiness import why_not_now
 from jobs.validators import holds_no_secret
 
 
@@ -93,17 +95,46 @@ class ProviderSettingsBody(StrictSerializer):
         return networks
 
 
+class ProfileSerializer(serializers.Serializer[Any]):
+    """A hardware profile, its price, and whether it can run a job now."""
+
+    name = serializers.CharField()
+    cost_per_second = serializers.FloatField(allow_null=True, help_text="US dollars; null: no price is set.")
+    can_run_now = serializers.BooleanField()
+
+
 class ProviderSerializer(serializers.Serializer[ProviderConfig]):
     """A provider."""
 
     name = serializers.CharField()
+    kind = serializers.SerializerMethodField()
     label = serializers.SerializerMethodField()  # type: ignore[assignment]
     enabled = serializers.BooleanField()
+    can_run_now = serializers.SerializerMethodField()
+    why_not_now = serializers.SerializerMethodField()
     hardware = serializers.SerializerMethodField()
+    profiles = serializers.SerializerMethodField()
     default_hardware = serializers.SerializerMethodField()
     cost_per_second = serializers.DictField()
     prices_as_of = serializers.DateField(allow_null=True, help_text="When its prices were last looked up.")
     webhook_url = OptionalTextField()
+
+    def get_kind(self, config: ProviderConfig) -> str:
+        return kind_of(config.name)
+
+    def get_can_run_now(self, config: ProviderConfig) -> bool:
+        return not why_not_now(config)
+
+    def get_why_not_now(self, config: ProviderConfig) -> str:
+        return why_not_now(config)
+
+    @extend_schema_field(ProfileSerializer(many=True))
+    def get_profiles(self, config: ProviderConfig) -> list[dict[str, Any]]:
+        can_run, prices = not why_not_now(config), config.cost_per_second
+        return [
+            {"name": name, "cost_per_second": prices.get(name), "can_run_now": can_run}
+            for name in self.get_hardware(config)
+        ]
 
     def get_label(self, config: ProviderConfig) -> str:
         return get_provider(config.name).label

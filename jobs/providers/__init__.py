@@ -43,6 +43,14 @@ def names() -> tuple[str, ...]:
     return tuple(kinds_by_name())
 
 
+def kind_of(name: str) -> str:
+    """Return the kind of a provider that there is. Raises UnknownProviderError."""
+    kind = kinds_by_name().get(name)
+    if kind is None:
+        raise UnknownProviderError(name)
+    return kind
+
+
 def names_of_kind(kind: str) -> list[str]:
     return [name for name, its_kind in kinds_by_name().items() if its_kind == kind]
 

@@ -221,6 +221,14 @@ class Inspects(Protocol):
 
 
 @runtime_checkable
+class NeedsAccess(Protocol):
+    """A provider that nobody can ask without an account."""
+
+    def missing_access(self) -> str:
+        """Return what this process lacks, as a sentence; empty when it lacks nothing."""
+
+
+@runtime_checkable
 class Discovers(Protocol):
     """A provider that can list trainings that we never submitted."""
 

@@ -228,8 +228,10 @@ class ReplicateProvider:
         return objection_to(config, dataloader_config)
 
     def remarks(self, config: Mapping[str, Any]) -> Sequence[str]:
-        remarks = remarks_on(config)
-        return remarks if self.access.token else [NO_ACCESS, *remarks]
+        return [*filter(None, [self.missing_access()]), *remarks_on(config)]
+
+    def missing_access(self) -> str:
+        return "" if self.access.token else NO_ACCESS
 
 
 async def _list_predictions(connection: Connection, pages: int, **params: str) -> AsyncIterator[Any]:
