@@ -174,29 +174,29 @@ class EventRelay:
 
     async def _tell_counts(self) -> None:
         """Tell the other processes how many streams each user has here: soon after a change, and now and then."""
-        told, told_at = None, 0.0
+        published, published_at = None, 0.0
         while True:
             now, counts = time.monotonic(), streams.open_here()
-            if counts != told or now >= told_at + streams.REPEAT_SECONDS:
-                with suppress(Error):  # told again a second later
+            if counts != published or now >= published_at + streams.REPEAT_SECONDS:
+                with suppress(Error):  # published again a second later
                     await self._counter.run(streams.tell, self._name, counts)
-                    told, told_at = counts, now
+                    published, published_at = counts, now
             await asyncio.sleep(streams.TELL_SECONDS)
 
     async def _listen(self) -> None:
         """Have PostgreSQL wake the reader. While that fails, which is told once, the reader polls."""
         from cloudtrain_site.events.pg_listen import FAILURES, notices
 
-        told = False
+        warned = False
         while True:
             try:
                 async for _ in notices():
                     self.listening = True
                     self._wake.set()
             except FAILURES:
-                if self.listening or not told:
+                if self.listening or not warned:
                     logger.warning("No notices of events from PostgreSQL; polling for them", exc_info=True)
-                    told = True
+                    warned = True
             self.listening = False
             self._wake.set()
             await asyncio.sleep(OUTAGE_SECONDS)

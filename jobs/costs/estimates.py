@@ -161,8 +161,8 @@ def step_range(provider: ProviderConfig, reading: ConfigReading, hardware: str) 
     # A step of many passes takes as many times as long as one of a single pass.
     least = floor * (reading.accumulation or 1)
     figure = Range(max(least, min(paces, default=0)), max(least, *paces, 0.0))
-    words = OPERATORS_FIGURE if floor > 0 else ""
-    return figure, f"{words} and {runs}" if words and paces else words or f"from {runs}"
+    figure_source = OPERATORS_FIGURE if floor > 0 else ""
+    return figure, f"{figure_source} and {runs}" if figure_source and paces else figure_source or f"from {runs}"
 
 
 def recent_paces(provider: str, hardware: str, kind: str) -> list[float]:

@@ -244,8 +244,8 @@ class Job(Stateful):
         """A training that turned up too late has ended: the history of the job that it was made for says so too."""
         owner = Job.objects.filter(pk=self.metadata["stray_of"]).first()
         if owner is not None:
-            words = f"{self.external_id} has ended: {change.new}{self.cost_in_words} (job {self.pk})"
-            owner.record_note(change.actor, change.source, words)
+            note = f"{self.external_id} has ended: {change.new}{self.cost_in_words} (job {self.pk})"
+            owner.record_note(change.actor, change.source, note)
 
     def record_note(self, actor: Actor, source: str, reason: str) -> None:
         """Put news into its history with which it keeps its status, and tell whoever shows it."""

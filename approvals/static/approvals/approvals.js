@@ -113,14 +113,14 @@ addEventListener("hashchange", seek);
 seek();
 
 const pending = () => approvals.querySelectorAll(".request").length;
-let said = pending();
+let announced = pending();
 
 document.addEventListener("htmx:finally:request", (event) => {
   if (event.target !== approvals) return;
   if (sought) arrive();
   showAnswers();
   stay();
-  if (pending() === said) return;
-  said = pending();
-  spoken.textContent = `${said} pending`;
+  if (pending() === announced) return;
+  announced = pending();
+  spoken.textContent = `${announced} pending`;
 });

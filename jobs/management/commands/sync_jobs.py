@@ -68,8 +68,8 @@ class Command(BaseCommand):
         out = ProviderConfig.objects.filter(name__in=names, outage_failures__gt=0).values_list("name", flat=True)
         # One job's failure is no failure of the command; a provider's is.
         if total.failed and (out or not total.refreshed):
-            words = f"{total.failed} of {len(jobs)} active jobs could not be refreshed."
-            raise CommandError(f"{words} {_who(list(out))}")
+            message = f"{total.failed} of {len(jobs)} active jobs could not be refreshed."
+            raise CommandError(f"{message} {_who(list(out))}")
         return asdict(total), f"Synced {total.refreshed} active jobs" + (
             f", {total.failed} failed" * bool(total.failed)
         )

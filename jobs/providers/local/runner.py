@@ -293,18 +293,18 @@ def stop_leftovers(group: int, grace: float, kill_at: float | None) -> None:
 
     `kill_at` is the deadline after a SIGTERM that the trainer's group has had; None: it gets one now.
     """
-    is_group_told = kill_at is not None
+    is_group_signalled = kill_at is not None
     kill_at = time.monotonic() + grace if kill_at is None else kill_at
-    told: set[tuple[int, int]] = set()
+    signalled: set[tuple[int, int]] = set()
     while reap()[1] and time.monotonic() < kill_at + UNKILLABLE_SECONDS:
         is_killing = time.monotonic() >= kill_at
         for process, its_group in descendants().items():
             if is_killing:
                 signal_process(*process, signal.SIGKILL)
-            elif process not in told and not (is_group_told and its_group == group):
+            elif process not in signalled and not (is_group_signalled and its_group == group):
                 signal_process(*process, signal.SIGTERM)
                 signal_process(*process, signal.SIGCONT)
-                told.add(process)
+                signalled.add(process)
         time.sleep(POLL_SECONDS)
 
 

@@ -90,12 +90,12 @@ const state = () => {
   const [is, running, waiting] = [...queue.querySelectorAll("[data-spoken]")].map((part) => part.textContent.trim());
   return `The queue is ${is.toLowerCase()}: ${running} running, ${waiting} waiting`;
 };
-let said = state();
+let announced = state();
 
 document.addEventListener("htmx:finally:request", (event) => {
   if (event.target !== queue) return;
   stay();
-  if (state() === said) return;
-  said = state();
-  spoken.textContent = said;
+  if (state() === announced) return;
+  announced = state();
+  spoken.textContent = announced;
 });

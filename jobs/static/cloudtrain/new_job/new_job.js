@@ -160,13 +160,13 @@ find("dataset-remove").addEventListener("click", () => {
 
 /** The submission as JSON. What stands in the editors goes as it is written: a browser would change its numbers. */
 function body(more) {
-  const wish = { organization: organization.value, hardware_profile: hardware.value, ...more };
-  if (stored.value) wish.config_name_to_load = stored.value;
-  if (name.value.trim()) wish.config_name = name.value.trim();
-  if (dataset) wish.dataset = dataset.id;
+  const fields = { organization: organization.value, hardware_profile: hardware.value, ...more };
+  if (stored.value) fields.config_name_to_load = stored.value;
+  if (name.value.trim()) fields.config_name = name.value.trim();
+  if (dataset) fields.dataset = dataset.id;
   const written = stored.value ? [] : [["config", config.read().text]];
   if (!dataloader.read().isEmpty) written.push(["dataloader_config", dataloader.read().text]);
-  const parts = [...Object.entries(wish).map(([field, value]) => [field, JSON.stringify(value)]), ...written];
+  const parts = [...Object.entries(fields).map(([field, value]) => [field, JSON.stringify(value)]), ...written];
   return `{${parts.map(([field, text]) => `"${field}":${text}`).join(",")}}`;
 }
 

@@ -25,7 +25,7 @@ export function follow(address, since, reader, listener) {
   const name = `cloudtrain-stream-${reader}`;
   const tab = Math.random().toString(36).slice(2);
   const channel = "locks" in navigator && "BroadcastChannel" in window ? new BroadcastChannel(name) : null;
-  const tell = (said) => channel?.postMessage(said);
+  const tell = (message) => channel?.postMessage(message);
   let last = Number(since);
   let isUp = null;
   let why = "";
