@@ -85,6 +85,7 @@ def addresses(held: ApprovalRequest) -> list[str]:
         "rule_id": held.requirements.get().rule_id,
         "upload_id": held.job.dataset_id,
         "name": "local",
+        "provider": "replicate",
         "part": "head",
         "key_id": "of-nobody",
         "id": held.requested_by_id,
