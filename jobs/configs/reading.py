@@ -63,7 +63,7 @@ class ConfigReading:
     resolution: int | None = None
     #: The one of SIZE_CLASSES that it belongs to, for megapixels too.
     size_class: int | None = None
-    #: Those of SIZE_CLASSES that the datasets' own resolutions belong to, which go before the config's; in order.
+    #: The size classes of the datasets' own resolutions, in ascending order. They override the config's resolution.
     dataset_classes: tuple[int, ...] = ()
     family: str | None = None
     model_type: str | None = None

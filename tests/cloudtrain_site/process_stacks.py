@@ -53,7 +53,7 @@ class Stack:
             "TMPDIR": str(self.folder),
             "SIMPLETUNER_ENTERPRISE_CONFIG": str(self.folder / "simpletuner-enterprise.yaml"),
             MARK: self.mark,
-            # Whoever isn't root finds no mark in the processes otherwise.
+            # The mark is found in the processes' environments, which are root's alone without this.
             DEBUGGABLE_VARIABLE: str(os.geteuid() != 0),
         }
         unwanted = {"DATABASE_URL", "DJANGO_SETTINGS_MODULE", "SIMPLETUNER_LOG_FILE", "CLOUDTRAIN_ROLE"}

@@ -1,4 +1,4 @@
-"""What is shown, counted and mailed of a job that several rules hold."""
+"""Pages, counts and mails take every rule into account that holds a job."""
 
 from __future__ import annotations
 
