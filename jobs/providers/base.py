@@ -107,6 +107,8 @@ class Snapshot:
     data_removed: bool = False
     #: Of a completed training: the step at which it began, as its log says.
     first_step: int | None = None
+    #: Of a queued training: what the provider waits for, as a sentence.
+    waiting_reason: str | None = None
 
     def __post_init__(self) -> None:
         """Move what can't be true to the metadata."""
