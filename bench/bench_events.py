@@ -138,6 +138,7 @@ class Figures:
     idle_cpu: float = float("nan")
     first_ms: float = float("nan")
     last_ms: float = float("nan")
+    spread_ms: float = float("nan")
     worst_ms: float = float("nan")
     fan_out_cpu_ms: float = float("nan")
     reached: float = float("nan")
@@ -174,7 +175,7 @@ async def measure_idle_and_fan_out(site: Site, clients: int, figures: Figures) -
 
 def note_fan_out(browsers: list[Browser], figures: Figures) -> None:
     """Of all rounds, the median first and last arrival, and the worst."""
-    firsts, lasts, reached = [], [], []
+    firsts, lasts, spreads, reached = [], [], [], []
     for number in range(FAN_OUT_ROUNDS):
         token = f"round-{number}"
         got = [browser for browser in browsers if token in browser.arrivals]
@@ -183,9 +184,11 @@ def note_fan_out(browsers: list[Browser], figures: Figures) -> None:
         if delays:
             firsts.append(delays[0])
             lasts.append(delays[-1])
+            spreads.append(delays[-1] - delays[0])
     figures.reached = min(reached)
     if firsts:
         figures.first_ms, figures.last_ms, figures.worst_ms = median(firsts), median(lasts), max(lasts)
+        figures.spread_ms = median(spreads)
 
 
 async def measure_burst(site: Site, browsers: list[Browser], figures: Figures) -> None:
@@ -270,6 +273,7 @@ def print_table(ours: Figures, stock: Figures, options: argparse.Namespace) -> N
         ("idle CPU, % of a core", "idle_cpu", ".1f", None),
         ("one event to all: first arrival, ms (median)", "first_ms", ".0f", None),
         ("one event to all: last arrival, ms (median)", "last_ms", ".0f", None if options.postgresql else 400),
+        ("one event to all: from first to last, ms (median)", "spread_ms", ".0f", None),
         ("one event to all: last arrival, ms (worst)", "worst_ms", ".0f", None),
         ("one event to all: CPU of the web process, ms", "fan_out_cpu_ms", ".0f", 100),
         ("one event to all: clients reached", "reached", ".0f", None),
@@ -282,13 +286,13 @@ def print_table(ours: Figures, stock: Figures, options: argparse.Namespace) -> N
         (f"{RECONNECTING_CLIENTS} reconnecting: lost", "lost", ".0f", 0),
     ]
     print(f"\nEvent streams on {'PostgreSQL' if options.postgresql else 'SQLite'}, {options.clients} clients\n")
-    print(f"| {'':46} | {'ours':>8} | {STOCK:>13} | {'target':>14} |")
-    print(f"|{'-' * 48}|{'-' * 9}:|{'-' * 14}:|{'-' * 15}:|")
+    print(f"| {'':49} | {'ours':>8} | {STOCK:>13} | {'target':>14} |")
+    print(f"|{'-' * 51}|{'-' * 9}:|{'-' * 14}:|{'-' * 15}:|")
     for label, name, spec, target in rows:
         mine, other = getattr(ours, name), getattr(stock, name)
         missed = "" if target is None or mine <= target else " MISSED"  # as is what could not be measured
         target_text = "" if target is None else f"<= {target}{missed}"
-        print(f"| {label:46} | {shown(mine, spec):>8} | {shown(other, spec):>13} | {target_text:>14} |")
+        print(f"| {label:49} | {shown(mine, spec):>8} | {shown(other, spec):>13} | {target_text:>14} |")
     for kind, figures in ((OURS, ours), (STOCK, stock)):
         if figures.cut_off:
             print(f"\n{kind.capitalize()} was cut off after {DEADLINE_SECONDS} s; what has a dash was not measured.")
