@@ -24,7 +24,7 @@ from jobs.models import Job, ProviderConfig
 from jobs.providers import get_provider
 from jobs.providers.base import Handle, ProviderError
 from jobs.providers.local.folder import JOB_ID, JobFolder
-from jobs.providers.local.runner import CLAIM
+from jobs.providers.runner.records import CLAIM
 from jobs.statuses import AT_PROVIDER
 from jobs.sync import circuit_breaker, refresh
 from jobs.webhooks import apply, inbox

@@ -24,7 +24,7 @@ import pytest
 from django.db import transaction
 
 from approvals.models import ApprovalRule
-from jobs.providers.local import runner
+from jobs.providers.runner import records
 from jobs.statuses import TERMINAL
 from queueing.models import QueueState
 from tests.cloudtrain_site.process_stacks import Stack, migrated, running_stack  # noqa: F401
@@ -77,7 +77,7 @@ class Loss:
         folder = jobs / job_id
         if not self.processes:
             with suppress(OSError):
-                record = json.loads((folder / runner.CLAIM).read_text())
+                record = json.loads((folder / records.CLAIM).read_text())
                 self.processes = {whose: record[whose]["pid"] for whose in ("runner", "trainer")}
                 self.seen_at = time.monotonic()
         elif self.at is None and time.monotonic() > self.seen_at + self.delay:
@@ -86,8 +86,8 @@ class Loss:
             self.at = datetime.now(UTC)
 
     def _lose(self, part: str, jobs: Path, folder: Path) -> None:
-        paths = {"log": [folder / runner.LOG], "claim": [folder / runner.CLAIM], "draft": folder.glob("exit.json.*")}
-        paths["link"] = [jobs / runner.ACTIVE / folder.name]
+        paths = {"log": [folder / records.LOG], "claim": [folder / records.CLAIM], "draft": folder.glob("exit.json.*")}
+        paths["link"] = [jobs / records.ACTIVE / folder.name]
         for path in paths.get(part, ()):
             path.unlink(missing_ok=True)
         if part == "folder":
@@ -139,7 +139,7 @@ def test_none_is_running_for_ever(site: Site) -> None:
     assert {status for _, status in statuses} <= set(TERMINAL)
     assert {status for what, status in statuses if what in ("nothing", "log", "draft", "link")} == {"completed"}
     processes = [pid for loss in losses.values() for pid in loss.processes.values()]
-    assert [pid for pid in processes if runner.start_time(pid) is not None] == []
+    assert [pid for pid in processes if records.start_time(pid) is not None] == []
     # What the trainers left behind is gone where their supervisor was left alone.
     assert [job_id for job_id, loss in losses.items() if "runner" not in loss.what and of_job(job_id)] == []
 

@@ -21,8 +21,8 @@ from typing import Any, Self
 
 from cloudtrain_site.encryption import extract_secrets
 from jobs.providers.base import ProviderError
-from jobs.providers.local import runner as local_runner
 from jobs.providers.local.files import open_regular
+from jobs.providers.runner import processes, records
 
 JOB_ID = re.compile(r"[0-9a-z]{26}")
 MARKER = re.compile(r"[0-9A-Za-z_-]{1,64}")
@@ -51,15 +51,15 @@ class Process:
 
     @property
     def is_alive(self) -> bool:
-        start = local_runner.start_time(self.pid)
+        start = records.start_time(self.pid)
         return start is not None and start == self.start
 
     def signal(self, number: int) -> None:
-        local_runner.signal_process(self.pid, self.start, number)
+        processes.signal_process(self.pid, self.start, number)
 
     def signal_group(self, number: int) -> None:
         if self.is_alive:
-            local_runner.signal_group(self.pid, number)
+            processes.signal_group(self.pid, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,10 @@ class Start:
 
         A job of a release that kept no start times has processes that nobody can recognize: they count as ended.
         """
-        if metadata.get("host") != local_runner.host_name():
+        if metadata.get("host") != records.host_name():
             return None
         nobody = {"pid": 0, "start": 0}
-        unknown = {"boot_id": "", "started_at": local_runner.now(), "runner": nobody, "trainer": nobody}
+        unknown = {"boot_id": "", "started_at": records.now(), "runner": nobody, "trainer": nobody}
         return cls.from_record({"marker": "", "host": metadata["host"], **metadata.get("process", unknown)})
 
     @property
@@ -109,7 +109,7 @@ class Start:
     def damaged(cls, written_at: datetime) -> Self:
         """Stand in for a record that a loss of power damaged: it counts as one of this machine before its restart."""
         nobody = Process(0, 0)
-        return cls("", local_runner.host_name(), "", written_at, nobody, nobody)
+        return cls("", records.host_name(), "", written_at, nobody, nobody)
 
     @property
     def is_damaged(self) -> bool:
@@ -117,11 +117,11 @@ class Start:
 
     @property
     def is_here(self) -> bool:
-        return self.host == local_runner.host_name()
+        return self.host == records.host_name()
 
     @property
     def is_this_boot(self) -> bool:
-        return self.boot_id == local_runner.boot_id()
+        return self.boot_id == records.boot_id()
 
     @property
     def is_alive(self) -> bool:
@@ -149,7 +149,7 @@ class JobFolder:
         self.jobs = jobs
         self.job_id = job_id
         self.path = jobs / job_id
-        self.log = self.path / local_runner.LOG
+        self.log = self.path / records.LOG
         self.output = self.path / "output"
 
     def exists(self) -> bool:
@@ -160,21 +160,21 @@ class JobFolder:
 
     def prepare(self, config: Mapping[str, Any], dataloader: Sequence[Any]) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
-        (self.jobs / local_runner.ACTIVE).mkdir(exist_ok=True)
-        self._write_config(local_runner.CONFIG, dict(config))
-        self._write_config(local_runner.DATALOADER, list(dataloader))
+        (self.jobs / records.ACTIVE).mkdir(exist_ok=True)
+        self._write_config(records.CONFIG, dict(config))
+        self._write_config(records.DATALOADER, list(dataloader))
 
     def _write_config(self, name: str, value: Any) -> None:
         """Write a config for our user alone. One with secrets gets a masked copy, which replaces it at the end."""
         masked, secrets = extract_secrets(value)
-        path, masked_path = str(self.path / name), str(self.path / f"{name}{local_runner.MASKED}")
+        path, masked_path = str(self.path / name), str(self.path / f"{name}{records.MASKED}")
         if secrets:
-            local_runner.write_atomically(masked_path, masked)
-        local_runner.write_atomically(path, value, local_runner.open_private)
+            records.write_atomically(masked_path, masked)
+        records.write_atomically(path, value, records.open_private)
 
     def drop_secrets(self) -> None:
         """Replace the configs by their masked copies, once the trainer no longer reads them."""
-        local_runner.drop_secrets(str(self.path))
+        records.drop_secrets(str(self.path))
 
     def link_marker(self, marker: str) -> None:
         if not MARKER.fullmatch(marker):
@@ -185,7 +185,7 @@ class JobFolder:
             (self.jobs / MARKERS / marker).symlink_to(Path(os.pardir, self.job_id))
 
     def start(self) -> Start | None:
-        path = self.path / local_runner.CLAIM
+        path = self.path / records.CLAIM
         try:
             return Start.from_record(_read_record(path))
         except (FileNotFoundError, NotADirectoryError):
@@ -195,7 +195,7 @@ class JobFolder:
 
     def end(self) -> End | None:
         try:
-            record = _read_record(self.path / local_runner.END)
+            record = _read_record(self.path / records.END)
             return End(**{**record, "ended_at": datetime.fromisoformat(record["ended_at"])})
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, RecursionError):
             return None
@@ -209,22 +209,22 @@ class JobFolder:
         last_write = modified_at(self.log if os.path.lexists(self.log) else self.path)
         stopped = stopped or self.cancel_requested_at() is not None
         record = {"exit_code": None, "stopped": stopped, "error": error, "ended_at": last_write.isoformat()}
-        path = self.path / local_runner.END
+        path = self.path / records.END
         # On a full disk it isn't written, and is determined again the next time.
         with suppress(OSError):
             if os.path.lexists(path):  # damaged, or we would not be here
-                local_runner.write_atomically(str(path), record)
+                records.write_atomically(str(path), record)
             else:
-                local_runner.write_once(str(path), record)
+                records.write_once(str(path), record)
         return self.end() or End(None, stopped, error, last_write)
 
     def request_cancel(self) -> None:
         """Record the request to stop, unless there is one."""
-        local_runner.write_once(str(self.path / local_runner.CANCEL), {"asked_at": local_runner.now()})
+        records.write_once(str(self.path / records.CANCEL), {"asked_at": records.now()})
 
     def cancel_requested_at(self) -> datetime | None:
         with suppress(FileNotFoundError, NotADirectoryError):
-            return modified_at(self.path / local_runner.CANCEL)
+            return modified_at(self.path / records.CANCEL)
         return None
 
     def is_cleared(self) -> bool:
@@ -254,13 +254,13 @@ class JobFolder:
 
     def _set_aside(self, target: Path) -> None:
         # The claim first: without it, what is left can't be taken for a training that has no end.
-        for path in sorted(self.path.iterdir(), key=lambda path: path.name != local_runner.CLAIM):
+        for path in sorted(self.path.iterdir(), key=lambda path: path.name != records.CLAIM):
             if path != self.output:
                 path.rename(target / path.name)
 
     def _remove_links(self, marker: str) -> None:
         marker_links = [self.jobs / MARKERS / marker] if MARKER.fullmatch(marker) else (self.jobs / MARKERS).glob("*")
-        for link in [self.jobs / local_runner.ACTIVE / self.job_id, *marker_links]:
+        for link in [self.jobs / records.ACTIVE / self.job_id, *marker_links]:
             with suppress(FileNotFoundError):
                 if link.readlink().name == self.job_id:
                     link.unlink()

@@ -1,7 +1,7 @@
 """The provider that trains on this machine: the embedded default.
 
-Each training has a folder of its own and a runner (`runner.py`) that outlives our processes. Its state is read from the
-folder and from the running processes, so that every process of ours reports the same.
+Each training has a folder of its own and a runner (`jobs/providers/runner/`) that outlives our processes. Its state is
+read from the folder and from the running processes, so that every process of ours reports the same.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from jobs.providers.base import NO_SECRETS, Handle, LogSlice, ProviderError, Sna
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.providers.local import command as local_command
 from jobs.providers.local import dataset, log
-from jobs.providers.local import runner as local_runner
 from jobs.providers.local.folder import JobFolder, Start, disk_errors, find_marked
 from jobs.providers.local.status import State, enforce_cancel, read_state, start_of, state_without_folder, stop
+from jobs.providers.runner import FOLDER as RUNNER
+from jobs.providers.runner import records
 from jobs.statuses import ACTIVE, JobStatus
 
 logger = logging.getLogger("simpletuner.cloud.providers")
@@ -117,7 +118,7 @@ class LocalProvider:
     def _launch(self, folder: JobFolder, spec: TrainingSpec) -> tuple[Start | None, str]:
         """Let a runner claim the job and start its training. Returns the start, or else the runner's error."""
         deadline = time.monotonic() + START_SECONDS
-        command = [sys.executable, "-I", "-S", local_runner.__file__]
+        command = [sys.executable, "-I", "-S", str(RUNNER)]
         command += [str(folder.path), spec.marker, str(self.grace_seconds), str(deadline)]
         command += local_command.substitute_placeholders(self.command, folder.path, spec.dataset)
         runner = subprocess.Popen(  # noqa: S603 - the operator's command, as a list
@@ -248,7 +249,7 @@ class LocalProvider:
 
     def _validate(self) -> str:
         local_command.check(self.command)
-        if local_runner.start_time(os.getpid()) is None:
+        if records.start_time(os.getpid()) is None:
             raise ProviderError("Training on this machine needs Linux: there is no /proc here.", permanent=True)
         with disk_errors():
             self.jobs.mkdir(parents=True, exist_ok=True)

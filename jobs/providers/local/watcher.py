@@ -9,10 +9,10 @@ from pathlib import Path
 from django.conf import settings
 
 from jobs.providers.base import ProviderError
-from jobs.providers.local import runner
 from jobs.providers.local.folder import JobFolder
+from jobs.providers.runner import records
 
-WATCHED_FILES = (runner.LOG, runner.CLAIM, runner.END)
+WATCHED_FILES = (records.LOG, records.CLAIM, records.END)
 
 
 def changed_jobs(seen: dict[str, object], *, jobs: Path | None = None) -> list[str]:
@@ -35,7 +35,7 @@ def ended_jobs(seen: dict[str, object], *, jobs: Path | None = None) -> list[str
     It costs one file system call for each running training, so that it can be called often.
     """
     jobs = jobs or settings.DATA_DIR / "jobs"
-    ends = [name for name in _active(jobs) if os.path.exists(f"{jobs}/{name}/{runner.END}")]  # noqa: PTH110
+    ends = [name for name in _active(jobs) if os.path.exists(f"{jobs}/{name}/{records.END}")]  # noqa: PTH110
     return [name for name in ends if not _is_end_reported(seen, name) and _changed(seen, jobs, name)]
 
 
@@ -47,7 +47,7 @@ def _is_end_reported(seen: dict[str, object], name: str) -> bool:
 
 def _active(jobs: Path) -> list[str]:
     with suppress(FileNotFoundError):
-        return os.listdir(jobs / runner.ACTIVE)  # noqa: PTH208 - a thousand Path objects a second for nothing
+        return os.listdir(jobs / records.ACTIVE)  # noqa: PTH208 - a thousand Path objects a second for nothing
     return []
 
 
@@ -58,7 +58,7 @@ def _changed(seen: dict[str, object], jobs: Path, name: str) -> bool:
         return False
     previous, signature = seen.get(name), _signature(folder)
     if signature == previous and (_is_over(folder) or not folder.exists()):
-        (jobs / runner.ACTIVE / name).unlink(missing_ok=True)
+        (jobs / records.ACTIVE / name).unlink(missing_ok=True)
         seen.pop(name, None)
         return False
     seen[name] = signature

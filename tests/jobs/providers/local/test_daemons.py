@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.providers.base import Handle
-from jobs.providers.local import runner
+from jobs.providers.runner import records
 from jobs.statuses import JobStatus
 from tests.jobs.providers.local.trainings import ENDLESS, STUBBORN, Trainings, of_job, until
 
@@ -61,16 +61,16 @@ def test_a_daemon_ends_with_its_trainer(trainings: Trainings) -> None:
     daemon = daemon_of(trainings, handle)
     snapshot = trainings.ended(handle)
     assert (snapshot.status, snapshot.error_message) == (JobStatus.COMPLETED, None)
-    assert runner.start_time(daemon) is None
+    assert records.start_time(daemon) is None
 
 
 def test_it_ends_with_a_cancelled_trainer(trainings: Trainings) -> None:
     handle = trainings.start(DAEMON % WAITS + ENDLESS, text="up")
     daemon = daemon_of(trainings, handle)
-    assert runner.start_time(daemon) is not None
+    assert records.start_time(daemon) is not None
     trainings.cancel(handle)
     assert trainings.ended(handle).status == JobStatus.CANCELLED
-    assert runner.start_time(daemon) is None
+    assert records.start_time(daemon) is None
 
 
 def test_it_ends_with_a_trainer_that_is_killed_after_its_grace(trainings: Trainings) -> None:
@@ -78,7 +78,7 @@ def test_it_ends_with_a_trainer_that_is_killed_after_its_grace(trainings: Traini
     daemon = daemon_of(trainings, handle)
     trainings.cancel(handle)
     assert trainings.ended(handle).status == JobStatus.CANCELLED
-    assert runner.start_time(daemon) is None
+    assert records.start_time(daemon) is None
 
 
 def test_it_may_save_before_it_ends(trainings: Trainings) -> None:
@@ -91,7 +91,7 @@ def test_it_may_save_before_it_ends(trainings: Trainings) -> None:
 def test_one_that_ignores_sigterm_is_killed_with_its_children(trainings: Trainings, does: str) -> None:
     handle = trainings.start(DAEMON % does, grace=0.2)
     trainings.ended(handle)
-    assert runner.start_time(daemon_of(trainings, handle)) is None
+    assert records.start_time(daemon_of(trainings, handle)) is None
     until(lambda: not of_job(handle.job_id))
 
 

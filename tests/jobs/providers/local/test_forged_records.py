@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from jobs.models import Job
 from jobs.providers.base import Handle, ProviderError
-from jobs.providers.local import runner
 from jobs.providers.local.watcher import changed_jobs, ended_jobs
+from jobs.providers.runner import records
 from jobs.statuses import JobStatus
 from jobs.sync import refresh
 from tests.jobs.providers.local.trainings import ENDLESS, SAVING, Trainings, make_spec, until
@@ -112,7 +112,7 @@ def test_one_that_removes_its_start_at_once_is_known_all_the_same(trainings: Tra
     trainings.cancel(handle)
     cancelled = replace(handle, cancel_requested_at=timezone.now())
     assert trainings.ended(cancelled).status == JobStatus.CANCELLED
-    assert runner.start_time(snapshot.metadata["pid"]) is None
+    assert records.start_time(snapshot.metadata["pid"]) is None
 
 
 SOMEBODY = {"pid": os.getpid(), "start": 1}
@@ -130,4 +130,4 @@ def test_a_start_record_is_not_believed_against_the_jobs_memory(trainings: Train
     assert status_of(trainings, remembered) == JobStatus.RUNNING
     trainings.cancel(remembered)
     assert trainings.ended(remembered).status == JobStatus.CANCELLED
-    assert runner.start_time(snapshot.metadata["pid"]) is None
+    assert records.start_time(snapshot.metadata["pid"]) is None

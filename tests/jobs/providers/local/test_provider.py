@@ -12,7 +12,7 @@ import pytest
 
 from cloudtrain_site.enterprise import SAMPLE_TRAINER
 from jobs.providers.base import Handle, ProviderError
-from jobs.providers.local import runner
+from jobs.providers.runner import records
 from jobs.statuses import JobStatus
 from tests.jobs.providers.local.trainings import ENDLESS, SAVING, STUBBORN, Trainings, make_spec
 
@@ -129,7 +129,7 @@ def test_cancelling_an_ended_training_changes_nothing(trainings: Trainings) -> N
 
 def test_a_cancellation_that_was_only_written_down_is_seen_through(trainings: Trainings) -> None:
     handle = trainings.start(SAVING, text="up")
-    runner.write_once(str(trainings.folder(handle) / "cancel.json"), {})
+    records.write_once(str(trainings.folder(handle) / "cancel.json"), {})
     assert trainings.ended(handle).status == JobStatus.CANCELLED
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from jobs.providers.base import Handle
-from jobs.providers.local import runner as local_runner
+from jobs.providers.runner import FOLDER as RUNNER
+from jobs.providers.runner import records
 from tests.jobs.providers.local.trainings import ENDLESS, SAVING, STUBBORN, Trainings, processes_of, until
 
 OF_A_TRAINING = {"step", "model", "train.log", "process.json", "exit.json"}
@@ -51,8 +52,8 @@ def test_it_says_in_words_that_a_program_does_not_exist(trainings: Trainings) ->
 def test_it_records_both_processes_with_their_start_times(trainings: Trainings) -> None:
     record = trainings.record(trainings.start(ENDLESS))
     for whose in ("runner", "trainer"):
-        assert local_runner.start_time(record[whose]["pid"]) == record[whose]["start"]
-    assert (record["host"], record["boot_id"]) == (local_runner.host_name(), local_runner.boot_id())
+        assert records.start_time(record[whose]["pid"]) == record[whose]["start"]
+    assert (record["host"], record["boot_id"]) == (records.host_name(), records.boot_id())
 
 
 def test_all_that_a_training_makes_is_for_our_account_alone(trainings: Trainings) -> None:
@@ -169,5 +170,5 @@ def test_it_is_up_within_a_blink_and_small(trainings: Trainings) -> None:
 
 def run_by_hand(folder: Path, *command: str, until: float | None = None) -> subprocess.CompletedProcess[str]:
     deadline = str(until or time.monotonic() + 10)
-    words = [local_runner.__file__, str(folder), "ct-marker", "1", deadline, *command]
+    words = [str(RUNNER), str(folder), "ct-marker", "1", deadline, *command]
     return subprocess.run([sys.executable, "-I", "-S", *words], capture_output=True, text=True, timeout=10, check=False)

@@ -20,7 +20,7 @@ from django.utils import timezone
 from jobs import maintenance
 from jobs.models import Job
 from jobs.providers.base import Handle, ProviderError
-from jobs.providers.local import runner
+from jobs.providers.runner import records
 from jobs.statuses import ACTIVE, TERMINAL, JobStatus
 from jobs.sync import refresh
 from tests.jobs.providers.local.trainings import ENDLESS, SAVING, STUBBORN, Trainings, make_spec, until
@@ -70,7 +70,7 @@ def kill_remembered(handle: Handle, *whose: str) -> None:
 def kill(pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    until(lambda: runner.start_time(pid) is None)
+    until(lambda: records.start_time(pid) is None)
 
 
 def test_one_without_folder_and_process_has_failed(trainings: Trainings, caplog: pytest.LogCaptureFixture) -> None:
@@ -104,7 +104,7 @@ def test_cancelling_one_stops_its_process_group(trainings: Trainings, killed: tu
     handle = replace(handle, cancel_requested_at=timezone.now())
     snapshot = trainings.ended(handle)
     assert (snapshot.status, snapshot.error_message) == (JobStatus.CANCELLED, None)
-    until(lambda: runner.start_time(handle.metadata["pid"]) is None)
+    until(lambda: records.start_time(handle.metadata["pid"]) is None)
 
 
 @pytest.mark.parametrize("killed", [(), ("runner",)])
@@ -160,11 +160,11 @@ def test_one_of_another_machine_is_left_alone(trainings: Trainings) -> None:
         trainings.cancel(elsewhere)
     answers = asyncio.run(trainings.provider().fetch([elsewhere]))
     assert isinstance(answers[handle.job_id], ProviderError)
-    assert runner.start_time(handle.metadata["pid"]) is not None
+    assert records.start_time(handle.metadata["pid"]) is not None
 
 
 def test_one_of_a_release_that_kept_no_start_times_has_ended(trainings: Trainings) -> None:
-    old = {"host": runner.host_name(), "pid": os.getpid()}
+    old = {"host": records.host_name(), "pid": os.getpid()}
     handle = Handle("01arz3ndektsv4rrffq69g5fav", "01arz3ndektsv4rrffq69g5fav", metadata=old)
     assert (snapshot := trainings.fetch(handle)) and snapshot.error_message == VANISHED
 
@@ -233,7 +233,7 @@ def test_a_cancel_ends_the_job(site: Trainings, make_job: MakeJob) -> None:
 
 @pytest.mark.django_db
 def test_an_ended_job_whose_files_were_removed_stays_as_it_ended(site: Trainings, make_job: MakeJob) -> None:
-    metadata = {"host": runner.host_name(), "pid": os.getpid()}
+    metadata = {"host": records.host_name(), "pid": os.getpid()}
     job = make_job(status=JobStatus.COMPLETED, metadata=metadata)
     Job.objects.filter(pk=job.pk).update(external_id=job.pk)
     job.refresh_from_db()
@@ -255,9 +255,9 @@ def test_after_a_storm_none_is_running_for_ever(site: Trainings, make_job: MakeJ
 def remove_something(dice: random.Random, folder: Path, handle: Handle) -> None:
     match dice.choice(["folder", "log", "claim", "runner", "trainer", "folder and processes", "folder and runner"]):
         case "log":
-            (folder / runner.LOG).unlink()
+            (folder / records.LOG).unlink()
         case "claim":
-            (folder / runner.CLAIM).unlink()
+            (folder / records.CLAIM).unlink()
         case what:
             if "folder" in what:
                 shutil.rmtree(folder)

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from jobs.identifiers import new_job_id, new_marker
 from jobs.providers.base import Handle, Snapshot, TrainingSpec
-from jobs.providers.local import runner
 from jobs.providers.local.provider import LocalProvider
+from jobs.providers.runner import records
 from jobs.statuses import TERMINAL
 from tests.wait import wait_until
 
@@ -99,7 +99,7 @@ class Trainings:
         """SIGKILL, and wait until it is gone."""
         pid = self.pid(handle, whose)
         os.kill(pid, signal.SIGKILL)
-        until(lambda: runner.start_time(pid) is None)
+        until(lambda: records.start_time(pid) is None)
 
     def end_all(self) -> None:
         for pid in list(processes_of(self.jobs)):
