@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from cloudtrain_site.conf import limits
+from cloudtrain_site.conf import instances, limits
 from cloudtrain_site.conf.environment import ConfigurationError, path_of
 from cloudtrain_site.conf.limits import Limits
-from cloudtrain_site.conf.yaml_schema import Kind, Schema, Text, YamlSource, boolean, list_of_texts, whole_number
+from cloudtrain_site.conf.providers import Instance
+from cloudtrain_site.conf.yaml_kinds import boolean, whole_number
+from cloudtrain_site.conf.yaml_schema import Kind, ParsedValue, Schema, Text, YamlSource
 
 logger = logging.getLogger("simpletuner.cloud.background")
 
 PATH_VARIABLE = "SIMPLETUNER_ENTERPRISE_CONFIG"
 INTERVAL_VARIABLE = "SIMPLETUNER_JOB_POLL_INTERVAL"
 MAX_INTERVAL_SECONDS = 86_400
-PLACEHOLDERS = ("python", "config", "dataloader", "output_dir", "job_dir", "dataset")
 SAMPLE_TRAINER = (
     *("{python}", "-m", "jobs.sample_trainer"),
     *("--config", "{config}", "--dataloader", "{dataloader}", "--output-dir", "{output_dir}"),
@@ -31,6 +31,7 @@ POLLING_ENABLED = "background.job_status_polling.enabled"
 POLLING_INTERVAL = "background.job_status_polling.interval_seconds"
 QUEUE_ENABLED = "background.queue_processing.enabled"
 QUEUE_INTERVAL = "background.queue_processing.interval_seconds"
+PROVIDERS = "providers"
 LOCAL_COMMAND = "providers.local.command"
 LOCAL_MAX_RUNNING = "providers.local.max_running"
 LOCAL_GRACE = "providers.local.grace_seconds"
@@ -42,7 +43,6 @@ VARIABLES: Mapping[str, tuple[str, Kind]] = {
     **{key: (name, limits.SCHEMA[key.partition(".")[2]]) for key, name in limits.VARIABLES.items()},
 }
 
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 # A file that has just been written may be written again within the resolution of its time: not yet to be cached.
 _SETTLED_NS = 100_000_000
 
@@ -74,6 +74,10 @@ class EnterpriseConfig:
     #: False is not followed: the queue can't be disabled.
     queue_enabled_as_written: bool = True
     providers: ProviderSections = ProviderSections()
+    #: The declared providers by name, in the order of the file.
+    instances: Mapping[str, Instance] = field(default_factory=dict)
+    #: The variables that their secrets came from.
+    secret_variables: frozenset[str] = frozenset()
     limits: Limits = field(default_factory=Limits)
     path: Path | None = None
     #: Dotted key to where its value came from: "FILE:LINE" or "environment NAME". A default has no entry.
@@ -88,12 +92,6 @@ class EnterpriseConfig:
         return self.providers.local
 
 
-def _knows_placeholders(command: list[str]) -> bool:
-    names = [name for part in command for name in _PLACEHOLDER.findall(part)]
-    return bool(command and command[0]) and all(name in PLACEHOLDERS for name in names)
-
-
-_COMMAND = "a list of texts, first the program, with no placeholder but " + ", ".join(f"{{{n}}}" for n in PLACEHOLDERS)
 SCHEMA: Schema = {
     "background": {
         "job_status_polling": {
@@ -102,13 +100,15 @@ SCHEMA: Schema = {
         },
         "queue_processing": {"enabled": boolean(), "interval_seconds": whole_number(1, 60, " of seconds")},
     },
-    "providers": {
-        "local": {
-            "command": list_of_texts(_COMMAND, _knows_placeholders),
-            "max_running": whole_number(1, 1000),
-            "grace_seconds": whole_number(0, 3600, " of seconds"),
-        },
-    },
+    PROVIDERS: instances.section(
+        {
+            "local": {
+                "command": instances.command(),
+                "max_running": whole_number(1, 1000),
+                "grace_seconds": whole_number(0, 3600, " of seconds"),
+            },
+        }
+    ),
     limits.SECTION: limits.SCHEMA,
 }
 
@@ -213,8 +213,9 @@ def _environment(variables: Iterable[str]) -> tuple[str | None, ...]:
 
 def _config_of(source: YamlSource | None) -> EnterpriseConfig:
     in_file = source.read(SCHEMA) if source else {}
+    declared = in_file.pop(PROVIDERS, ParsedValue({}, 0))
     values = {key: item.value for key, item in in_file.items()}
-    sources = {key: f"{source.path}:{item.line}" for key, item in in_file.items()} if source else {}
+    sources = {key: f"{source.path}:{line}" for key, line in _lines(in_file, declared)} if source else {}
     for key, (name, kind) in VARIABLES.items():
         if os.environ.get(name):
             values[key] = _number_of_environment(name, kind)
@@ -235,10 +236,17 @@ def _config_of(source: YamlSource | None) -> EnterpriseConfig:
                 grace_seconds=values.get(LOCAL_GRACE, local.grace_seconds),
             )
         ),
+        instances=instances.instances_of(declared.value, source.refuse) if source else {},
+        secret_variables=frozenset(source.secret_variables) if source else frozenset(),
         limits=Limits.of(values),
         path=source.path if source else None,
         sources=sources,
     )
+
+
+def _lines(in_file: Mapping[str, ParsedValue], declared: ParsedValue) -> Iterator[tuple[str, int]]:
+    yield from ((key, item.line) for key, item in in_file.items())
+    yield from instances.lines_of(PROVIDERS, declared)
 
 
 def _number_of_environment(name: str, kind: Kind) -> int:

@@ -15,6 +15,7 @@ from jobs.models import Job, Membership, Organization, ProviderConfig
 from jobs.roles import Role
 from queueing.models import QueueState
 from tests import factories
+from tests.configuration import write_config  # noqa: F401
 from tests.limits import set_limits  # noqa: F401
 from tests.web import web_server  # noqa: F401
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from cloudtrain_site.conf.yaml_schema import Kind, whole_number
+from cloudtrain_site.conf.yaml_kinds import whole_number
+from cloudtrain_site.conf.yaml_schema import Kind
 
 #: A limit's variable is this and the key in capitals.
 VARIABLE_PREFIX = "CLOUDTRAIN_LIMIT_"

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from types import MappingProxyType
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from cloudtrain_site.conf.environment import ConfigurationError
+from cloudtrain_site.redaction import register_secret
 
-_NOTHING: Mapping[str, float] = MappingProxyType({})
 #: More than a token or a key ever has.
 _MAX_SECRET_BYTES = 16_384
 
@@ -29,7 +28,7 @@ class HardwareProfile:
     #: 0: what the cluster gives by itself.
     memory_mb: int = 0
     #: Ray's custom resources, by name.
-    resources: Mapping[str, float] = _NOTHING
+    resources: Mapping[str, float] = field(default_factory=dict)
     #: Slurm's partition; empty is the cluster's default.
     partition: str = ""
     #: None: the estimate decides, or the partition where there is none.
@@ -40,14 +39,26 @@ class HardwareProfile:
 
 @dataclass(frozen=True)
 class Secret:
-    """A secret as the file has it, or the file that has it, which is read at each use: tokens expire."""
+    """A secret as the file has it, or the file that has it, which is read at each use: tokens expire.
+
+    It is masked in every text from when it is known on.
+    """
 
     value: str = field(default="", repr=False)
     file: Path | None = None
 
+    def __post_init__(self) -> None:
+        register_secret(self.value)
+
+    def __bool__(self) -> bool:
+        """Whether one is set; whether its file can be read shows when it is read."""
+        return bool(self.value or self.file)
+
     def read(self) -> str:
         """Return the secret; empty when none is set. Raises ConfigurationError for a file that can't be read."""
-        return self.read_bytes().decode("utf-8", "replace").strip()
+        secret = self.read_bytes().decode("utf-8", "replace").strip()
+        register_secret(secret)
+        return secret
 
     def read_bytes(self) -> bytes:
         """Return the secret as it is in its file. Raises ConfigurationError for a file that can't be read."""
@@ -64,6 +75,7 @@ class Secret:
 class ReplicateInstance:
     """An account at Replicate."""
 
+    kind: ClassVar[str] = "replicate"
     name: str
     label: str
     token: Secret
@@ -97,11 +109,14 @@ class ClusterInstance:
 class RayInstance(ClusterInstance):
     """A Ray cluster."""
 
+    kind: ClassVar[str] = "ray"
+
 
 @dataclass(frozen=True)
 class SlurmInstance(ClusterInstance):
     """A Slurm cluster. Its shared folder is always set."""
 
+    kind: ClassVar[str] = "slurm"
     #: The account at the cluster that trainings run as.
     user: str = ""
     #: The cluster's signing key (`jwt_hs256.key`), with which each request gets a fresh token; it wins over `token`.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,14 +12,14 @@ from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.enterprise import (
     SAMPLE_TRAINER,
     EnterpriseConfig,
-    _Memory,
     config_in_force,
     find_enterprise_file,
     get_enterprise_config,
 )
 from tests.cloudtrain_site.conftest import ROOT, Lines
+from tests.configuration import WriteConfig
 
-Write = Callable[[str], Path]
+Write = WriteConfig
 
 POLLING = "background:\n  job_status_polling:\n    "
 QUEUE = "background:\n  queue_processing:\n    "
@@ -30,21 +28,8 @@ SECONDS = "it must be a whole number of seconds from 1 to 86400"
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Write the file in force. Backdated, since a file of this very moment is not cached."""
-    path = tmp_path / "enterprise.yaml"
-    monkeypatch.setenv("SIMPLETUNER_ENTERPRISE_CONFIG", str(path))
-    monkeypatch.delenv("SIMPLETUNER_JOB_POLL_INTERVAL", raising=False)
-    for name in ("last", "in_force", "complaint"):
-        monkeypatch.setattr(_Memory, name, None)
-    clock = iter(range(1_700_000_000, 1_800_000_000))
-
-    def write_text(text: str) -> Path:
-        path.write_text(text)
-        os.utime(path, (second := next(clock), second))
-        return path
-
-    return write_text
+def write(write_config: WriteConfig) -> WriteConfig:
+    return write_config
 
 
 def refusal(write: Write, text: str) -> str:

@@ -13,7 +13,7 @@ from django.core.management import call_command
 from cloudtrain_site import enterprise, redaction
 from cloudtrain_site.conf.data_folder import kept_secret_key
 from cloudtrain_site.conf.environment import ConfigurationError
-from cloudtrain_site.conf.yaml_schema import Kind, Schema
+from cloudtrain_site.conf.yaml_schema import Kind, Named, Schema
 from cloudtrain_site.management.commands.show_config import FILE_KEYS, VARIABLES
 from tests.cloudtrain_site.conftest import ROOT
 
@@ -33,12 +33,12 @@ def shown() -> dict[str, tuple[str, str]]:
     return {row["name"]: (row["value"], row["source"]) for row in json.loads(output.getvalue())}
 
 
-def keys_of(schema: Schema, prefix: str = "") -> set[str]:
-    return {
-        key
-        for name, inner in schema.items()
-        for key in ([prefix + name] if isinstance(inner, Kind) else keys_of(inner, f"{prefix}{name}."))
-    }
+def keys_of(schema: Kind | Named | Schema, key: str = "") -> set[str]:
+    """The keys that every file may have; those of names of the operator's choice are not among them."""
+    if isinstance(schema, Kind):
+        return {key}
+    keys = schema.fixed if isinstance(schema, Named) else schema
+    return {found for name, inner in keys.items() for found in keys_of(inner, f"{key}.{name}".lstrip("."))}
 
 
 def test_a_default_says_so() -> None:
