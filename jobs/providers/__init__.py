@@ -7,11 +7,15 @@ from functools import partial
 
 from django.utils.module_loading import import_string
 
+from cloudtrain_site.conf.providers import Instance
+from cloudtrain_site.enterprise import config_in_force
 from jobs.providers.base import Provider, ProviderError
 
 _KINDS: Mapping[str, str] = {
     "local": "jobs.providers.local.provider.LocalProvider",
     "replicate": "jobs.providers.replicate.provider.ReplicateProvider",
+    "ray": "jobs.providers.ray.provider.RayProvider",
+    "slurm": "jobs.providers.slurm.provider.SlurmProvider",
 }
 
 
@@ -21,8 +25,10 @@ def _build(kind: str, name: str) -> Provider:
     return provider
 
 
-#: Each kind has a provider of its own name from the start; the default is the first.
-_PROVIDERS: Mapping[str, Callable[[], Provider]] = {kind: partial(_build, kind, kind) for kind in _KINDS}
+#: There from the start, each with the name of its kind; the default is the first.
+_PROVIDERS: Mapping[str, Callable[[], Provider]] = {
+    kind: partial(_build, kind, kind) for kind in ("local", "replicate")
+}
 #: These kinds delete a training's log soon after its end, so we keep a copy and read from that.
 _DELETES_LOGS = frozenset({"replicate"})
 
@@ -35,8 +41,16 @@ class UnknownProviderError(ProviderError):
 
 
 def kinds_by_name() -> Mapping[str, str]:
-    """Return the kind of each provider that there is now, by its name; the default comes first."""
-    return {name: name for name in _PROVIDERS}
+    """Return the kind of each provider that there is now, by its name; the default comes first, declared ones last."""
+    return {name: name for name in _PROVIDERS} | {name: one.kind for name, one in config_in_force().instances.items()}
+
+
+def instance_of(name: str) -> Instance:
+    """Return what the configuration file declares of the provider `name`. Raises UnknownProviderError."""
+    instance = config_in_force().instances.get(name)
+    if instance is None:
+        raise UnknownProviderError(name)
+    return instance
 
 
 def names() -> tuple[str, ...]:
@@ -65,11 +79,14 @@ def names_deleting_logs() -> list[str]:
 
 def get_provider(name: str) -> Provider:
     """Return the provider called `name`, built from the settings in force. Raises UnknownProviderError."""
-    if name not in _PROVIDERS:
-        raise UnknownProviderError(name)
-    return _PROVIDERS[name]()
+    if name in _PROVIDERS:
+        return _PROVIDERS[name]()
+    return _build(kind_of(name), name)
 
 
 def label_of(name: str) -> str:
     """Return the name to show for a provider, also for one that there is no more."""
-    return get_provider(name).label if name in kinds_by_name() else name
+    if name in _PROVIDERS:
+        return get_provider(name).label
+    instance = config_in_force().instances.get(name)
+    return instance.label if instance else name

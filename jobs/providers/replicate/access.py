@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from cloudtrain_site.conf.environment import ConfigurationError
+from jobs.providers import instance_of
 from jobs.providers.base import ProviderError
 
 DEFAULT_BASE = "https://api.replicate.com"
+_VARIABLE = "REPLICATE_API_TOKEN"
 
 
 class ReplicateError(ProviderError):
@@ -24,6 +28,9 @@ class ReplicateError(ProviderError):
 class Access:
     base: str
     token: str
+    #: Why there is no token, as a sentence, and whether one may come without a restart.
+    no_token: str = f"{_VARIABLE} is not set."
+    token_may_come: bool = False
 
     @property
     def origin(self) -> tuple[str, str, int | None]:
@@ -35,3 +42,18 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
     """Return the scheme, host and port of an address. Raises ValueError for an invalid one."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+
+
+def access_of(name: str) -> Access:
+    """Return the access of the provider `name`: the environment's, or an instance's. Raises UnknownProviderError."""
+    if name == "replicate":
+        base = os.environ.get("REPLICATE_BASE_URL") or DEFAULT_BASE
+        return Access(base.rstrip("/"), os.environ.get(_VARIABLE, "").strip())
+    instance = instance_of(name)
+    try:
+        token, problem = instance.token.read(), f"{instance.token.file} is empty."
+    except ConfigurationError as error:
+        token, problem = "", str(error)
+    return Access(
+        instance.address or DEFAULT_BASE, token, f"{instance.label} has no token: {problem}", token_may_come=True
+    )

@@ -39,9 +39,8 @@ class Connection:
 
     def __init__(self, access: Access, *, concurrency: int = MAX_CONCURRENT_REQUESTS) -> None:
         if not access.token:
-            raise ReplicateError(
-                "REPLICATE_API_TOKEN is not set.", permanent=True, nothing_created=True, is_general=True
-            )
+            permanent = not access.token_may_come
+            raise ReplicateError(access.no_token, permanent=permanent, nothing_created=True, is_general=True)
         self.access = access
         self.requests = 0
         self._semaphore = asyncio.Semaphore(concurrency)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from asgiref.sync import sync_to_async
 
 from cloudtrain_site.encryption import SecretScrubber
 from jobs.models import ProviderConfig
+from jobs.providers import instance_of
 from jobs.providers.base import (
     NO_SECRETS,
     Answers,
@@ -26,7 +26,7 @@ from jobs.providers.base import (
 )
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.providers.replicate import files
-from jobs.providers.replicate.access import DEFAULT_BASE, Access, ReplicateError
+from jobs.providers.replicate.access import Access, ReplicateError, access_of
 from jobs.providers.replicate.fetch import fetch_one, fetch_parts
 from jobs.providers.replicate.predictions import (
     MODEL,
@@ -55,10 +55,9 @@ MAX_PAGES = 50
 #: The clocks of Replicate's endpoints differ by a little, and ours from theirs.
 CLOCK_SLACK = timedelta(minutes=2)
 
-NO_ACCESS = (
-    "REPLICATE_API_TOKEN is not set for the web server. If the background tasks have none either, the job fails when "
-    "its turn comes."
-)
+#: What becomes of a job without a token.
+FAILS = "the job fails when its turn comes."
+WAITS = "the job waits for one."
 
 #: By the provider's name, its address and the model: one account may see what another one does not.
 _versions: dict[tuple[str, str, str], tuple[float, str]] = {}
@@ -86,16 +85,22 @@ class ReplicateProvider:
     once_per_marker = False
     bound_to_machine = False
 
-    def __init__(self, access: Access, settings: SubmissionSettings | None = None, name: str = "replicate") -> None:
-        self.name = name
+    def __init__(
+        self,
+        access: Access,
+        settings: SubmissionSettings | None = None,
+        name: str = "replicate",
+        label: str = "Replicate",
+    ) -> None:
+        self.name, self.label = name, label
         self.access = access
         self.settings = settings
 
     @classmethod
     def from_settings(cls, name: str = "replicate") -> Self:
-        """Build it from the environment, without a query: a coroutine may call this."""
-        base = os.environ.get("REPLICATE_BASE_URL") or DEFAULT_BASE
-        return cls(Access(base.rstrip("/"), os.environ.get("REPLICATE_API_TOKEN", "").strip()), name=name)
+        """Build it from the environment or the file, without a query: a coroutine may call this."""
+        label = cls.label if name == "replicate" else instance_of(name).label
+        return cls(access_of(name), name=name, label=label)
 
     def _connect(self) -> Connection:
         """Return a client, to be opened with `async with`. Raises ReplicateError without a token."""
@@ -231,7 +236,10 @@ class ReplicateProvider:
         return [*filter(None, [self.missing_access()]), *remarks_on(config)]
 
     def missing_access(self) -> str:
-        return "" if self.access.token else NO_ACCESS
+        if self.access.token:
+            return ""
+        end = WAITS if self.access.token_may_come else FAILS
+        return f"{self.access.no_token.rstrip('.')} for the web server. If the background tasks have none either, {end}"
 
 
 async def _list_predictions(connection: Connection, pages: int, **params: str) -> AsyncIterator[Any]:
