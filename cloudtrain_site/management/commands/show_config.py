@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from operator import attrgetter
 from typing import Any
 
@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from cloudtrain_site import enterprise
 from cloudtrain_site.conf import limits
+from cloudtrain_site.conf.providers import HardwareProfile, Instance, Secret
 from cloudtrain_site.enterprise import EnterpriseConfig, find_enterprise_file, get_enterprise_config
 from cloudtrain_site.redaction import MASK, is_secret_name, mask_secrets
 
@@ -96,6 +97,39 @@ def rows() -> Iterator[Row]:
     config = get_enterprise_config()
     for key, value_of in FILE_KEYS.items():
         yield Row(key, _shown(key, value_of(config)), config.sources.get(key, "default"))
+    for instance in config.instances.values():
+        yield from _rows_of(instance, config.sources)
+
+
+def _rows_of(instance: Instance, sources: Mapping[str, str]) -> Iterator[Row]:
+    """Yield the settings of a declared provider: of a secret whether it is set, or its file."""
+    prefix = f"{enterprise.PROVIDERS}.{instance.name}"
+    values: dict[str, Any] = {"kind": instance.kind}
+    for one in fields(instance):
+        value = getattr(instance, one.name)
+        if not isinstance(value, Secret):
+            values[one.name] = value
+        elif value.file:
+            values[f"{one.name}_file"] = value.file
+        elif value or one.name == "token":
+            values[one.name] = "(set)" if value else UNSET
+    profiles = values.pop("hardware", {})
+    values |= {f"hardware.{name}": _of_profile(profile) for name, profile in profiles.items()}
+    for key, value in values.items():
+        if key != "name":
+            yield Row(f"{prefix}.{key}", _plainly(value), sources.get(f"{prefix}.{key}", "default"))
+
+
+def _of_profile(profile: HardwareProfile) -> str:
+    """Return what the profile asks for beyond the defaults, and its price."""
+    default = HardwareProfile(profile.name)
+    asked = {one.name: getattr(profile, one.name) for one in fields(profile)}
+    changed = {name: value for name, value in asked.items() if value != getattr(default, name)}
+    return json.dumps(changed | {"cost_per_second": profile.cost_per_second}, default=str)
+
+
+def _plainly(value: Any) -> str:
+    return UNSET if value in (None, "") else _shown("", value)
 
 
 def _fallback_of(name: str) -> str:

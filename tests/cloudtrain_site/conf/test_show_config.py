@@ -103,6 +103,61 @@ def test_every_key_of_the_file_is_shown() -> None:
     assert set(FILE_KEYS) == keys_of(enterprise.SCHEMA)
 
 
+DECLARED = """
+providers:
+  key-lab:
+    kind: slurm
+    address: http://10.0.0.6:6820
+    user: trainer
+    key_file: /etc/jwt_hs256.key
+    shared_folder: /mnt/shared
+    command: ["{python}", "train.py"]
+    hardware:
+      h100: {gpus: 8, cost_per_second: 0}
+      any: {}
+  studio:
+    kind: ray
+    address: http://10.0.0.5:8265
+    token: ${STUDIO}
+    command: [train]
+    hardware: {any: {}}
+  open:
+    kind: ray
+    address: http://10.0.0.7:8265
+    command: [train]
+    hardware: {any: {}}
+"""
+
+
+def test_declared_providers_are_shown_with_their_lines_and_without_their_secrets(
+    enterprise_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDIO", "MARK-of-the-studio")
+    enterprise_file.write_text(DECLARED)
+    rows = shown()
+    assert "MARK" not in json.dumps(rows)
+    lab = {key.removeprefix("providers.key-lab."): row for key, row in rows.items() if "key-lab" in key}
+    assert lab == {
+        "kind": ("slurm", f"{enterprise_file}:4"),
+        "label": ("key-lab", "default"),
+        "address": ("http://10.0.0.6:6820", f"{enterprise_file}:5"),
+        "user": ("trainer", f"{enterprise_file}:6"),
+        "token": ("(not set)", "default"),
+        "key_file": ("/etc/jwt_hs256.key", f"{enterprise_file}:7"),
+        "shared_folder": ("/mnt/shared", f"{enterprise_file}:8"),
+        "command": ('["{python}", "train.py"]', f"{enterprise_file}:9"),
+        "python": ("python3", "default"),
+        "grace_seconds": ("30", "default"),
+        "max_running": ("(not set)", "default"),
+        "account": ("(not set)", "default"),
+        "qos": ("(not set)", "default"),
+        "hardware.h100": ('{"gpus": 8, "cost_per_second": "0"}', f"{enterprise_file}:11"),
+        "hardware.any": ('{"cost_per_second": null}', f"{enterprise_file}:12"),
+    }
+    assert rows["providers.studio.token"] == ("(set)", f"{enterprise_file}:16")
+    assert rows["providers.open.token"] == ("(not set)", "default")
+
+
 def test_a_bad_file_is_told_after_what_comes_before_it(enterprise_file: Path) -> None:
     enterprise_file.write_text("background: 3\n")
     output = io.StringIO()
