@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cloudtrain_site.conf.places import BASE_DIR, with_import_path
+from cloudtrain_site.enterprise import config_in_force
 from jobs.providers.base import ProviderError, TrainingSpec
 
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -56,7 +57,8 @@ def clean_environment(spec: TrainingSpec, outer: Mapping[str, str]) -> dict[str,
 
     A trainer that needs a key of its own gets it from a file, or from a wrapper that the operator configures.
     """
-    kept = {name: value for name, value in outer.items() if not _is_secret(name, value)}
+    ours = OUR_SECRETS | config_in_force().secret_variables
+    kept = {name: value for name, value in outer.items() if name not in ours and not _is_secret(name, value)}
     is_valid_id = CORRELATION_ID.fullmatch(spec.correlation_id)
     return with_import_path(kept) | {
         "CLOUDTRAIN_JOB_ID": spec.job_id,
@@ -66,4 +68,4 @@ def clean_environment(spec: TrainingSpec, outer: Mapping[str, str]) -> dict[str,
 
 
 def _is_secret(name: str, value: str) -> bool:
-    return name in OUR_SECRETS or bool(SECRET_NAME.search(name) or SECRET_VALUE.search(value))
+    return bool(SECRET_NAME.search(name) or SECRET_VALUE.search(value))

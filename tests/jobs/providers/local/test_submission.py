@@ -14,6 +14,7 @@ import pytest
 from jobs.providers.base import Handle, ProviderError, Snapshot
 from jobs.providers.local import command
 from jobs.statuses import JobStatus
+from tests.configuration import WriteConfig
 from tests.jobs.providers.local.trainings import ENDLESS, Trainings, make_spec, until
 
 
@@ -125,6 +126,18 @@ def test_our_secrets_stay_ours(trainings: Trainings, monkeypatch: pytest.MonkeyP
     trainings.ended(handle)
     assert "s-" not in trainings.log(handle).replace("no-secret", "")
     assert "TOKENIZERS_PARALLELISM=no-secret" in trainings.log(handle)
+
+
+def test_what_gives_a_declared_provider_its_secret_stays_ours(
+    trainings: Trainings, monkeypatch: pytest.MonkeyPatch, write_config: WriteConfig
+) -> None:
+    monkeypatch.setenv("STUDIO", "s-1")
+    monkeypatch.setenv("STUDIO_HOST", "127.0.0.1")
+    write_config("providers:\n  studio: {kind: replicate, token: '${STUDIO}', address: 'http://${STUDIO_HOST}:9'}\n")
+    handle = trainings.start(command=["cat", "/proc/self/environ"])
+    trainings.ended(handle)
+    assert "STUDIO=" not in trainings.log(handle)
+    assert "STUDIO_HOST=127.0.0.1" in trainings.log(handle)
 
 
 def test_the_trainer_knows_its_job(trainings: Trainings) -> None:
