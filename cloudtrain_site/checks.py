@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ from django.conf import settings
 from django.core import checks
 
 from cloudtrain_site.conf.environment import ConfigurationError
+from cloudtrain_site.conf.providers import Instance, ReplicateInstance, Secret
 from cloudtrain_site.enterprise import QUEUE_ENABLED, get_enterprise_config
 
 BOOLEANS = (
@@ -21,7 +23,7 @@ BOOLEAN_WORDS = frozenset(("true", "on", "ok", "y", "yes", "1", "false", "off", 
 
 def register_checks() -> None:
     """Register them all. To be called when the apps are ready; harmless twice."""
-    for check in (check_enterprise_file, check_booleans, check_data_folder, check_replicate_address):
+    for check in (check_enterprise_file, check_booleans, check_data_folder, check_replicate_address, check_instances):
         checks.register(check, "configuration")
 
 
@@ -66,6 +68,47 @@ def check_replicate_address(**kwargs: Any) -> list[checks.CheckMessage]:
         return []
     hint = "Set it to something like https://api.replicate.com, without the /v1, or unset it."
     return [checks.Error("REPLICATE_BASE_URL must be http:// or https:// and a host.", hint=hint, id="cloudtrain.E004")]
+
+
+def check_instances(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Report declared providers whose secret can't be read or whose folder isn't there, and accounts that are two.
+
+    The site starts all the same: a folder may be mounted later, and a token renewed.
+    """
+    try:
+        declared = get_enterprise_config().instances.values()
+    except ConfigurationError:
+        return []  # the file's own check reports it
+    problems = [f"Provider {one.name}: {problem}" for one in declared for problem in _problems_of(one)]
+    return [checks.Warning(problem, id="cloudtrain.W003") for problem in (*problems, *_same_accounts(declared))]
+
+
+def _problems_of(instance: Instance) -> Iterator[str]:
+    for secret in (instance.token, getattr(instance, "key", Secret())):
+        try:
+            if secret and not secret.read_bytes().strip():
+                yield f"{secret.file} is empty."
+        except ConfigurationError as error:
+            yield str(error)
+    folder = getattr(instance, "shared_folder", None)
+    if folder and not folder.is_dir():
+        yield f"the shared folder {folder} isn't there. Mount it here and on all nodes under this path."
+    elif folder and not os.access(folder, os.W_OK | os.X_OK):
+        yield f"the shared folder {folder} is not one that this account may write to."
+
+
+def _same_accounts(declared: Iterable[Instance]) -> Iterator[str]:
+    """Yield a sentence for each account at Replicate that two names stand for: its jobs would be found twice."""
+    names = {(os.environ.get("REPLICATE_BASE_URL", "").rstrip("/"), os.environ.get("REPLICATE_API_TOKEN")): "replicate"}
+    for instance in declared:
+        if isinstance(instance, ReplicateInstance):
+            try:
+                account = (instance.address, instance.token.read())
+            except ConfigurationError:
+                continue
+            first = names.setdefault(account, instance.name)
+            if first != instance.name:
+                yield f"{first} and {instance.name} have the same token: what is made elsewhere is found as two jobs."
 
 
 def _is_address(url: str) -> bool:

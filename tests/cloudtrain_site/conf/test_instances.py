@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cloudtrain_site import checks
 from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.conf.providers import HardwareProfile, RayInstance, ReplicateInstance, Secret, SlurmInstance
 from cloudtrain_site.enterprise import EnterpriseConfig, get_enterprise_config
@@ -372,3 +373,44 @@ class TestBadInput:
         assert re.search(
             r"slurm-lab\.hardware` is .* must hold names of hardware profiles", refusal(write_config, text)
         )
+
+
+class TestChecks:
+    """What `manage.py check` says of what is declared."""
+
+    def said(self, write_config: WriteConfig, providers: str) -> list[str]:
+        read(write_config, providers)
+        messages = checks.check_instances()
+        assert {message.id for message in messages} <= {"cloudtrain.W003"}
+        return [message.msg for message in messages]
+
+    def test_nothing_of_what_is_well(self, write_config: WriteConfig, tmp_path: Path) -> None:
+        (tmp_path / "key").write_bytes(bytes(range(32)))
+        slurm = SLURM.replace("/etc/cloudtrain/jwt_hs256.key", str(tmp_path / "key"))
+        assert self.said(write_config, slurm.replace("/mnt/shared", str(tmp_path))) == []
+
+    def test_secrets_that_can_not_be_read_and_folders_that_are_not_there(
+        self, write_config: WriteConfig, tmp_path: Path
+    ) -> None:
+        (tmp_path / "token").write_text(" \n")
+        replicate = REPLICATE.replace("/run/secrets/replicate", str(tmp_path / "token"))
+        slurm = SLURM.replace("/etc/cloudtrain", str(tmp_path)).replace("/mnt/shared", str(tmp_path / "shared"))
+        assert self.said(write_config, replicate + slurm) == [
+            f"Provider replicate-lab: {tmp_path}/token is empty.",
+            f"Provider slurm-lab: {tmp_path}/jwt_hs256.key can't be read: No such file or directory.",
+            f"Provider slurm-lab: the shared folder {tmp_path}/shared isn't there. Mount it here and on all nodes "
+            "under this path.",
+        ]
+
+    def test_two_names_for_one_account(self, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+        first, second = (f"\n  {name}:\n    kind: replicate\n    token: ${{RAY_STUDIO_TOKEN}}\n" for name in ("a", "b"))
+        assert self.said(write_config, first) == []
+        both = "have the same token: what is made elsewhere is found as two jobs."
+        assert self.said(write_config, first + second) == [f"a and b {both}"]
+        monkeypatch.setenv("REPLICATE_API_TOKEN", SECRET)
+        assert self.said(write_config, first) == [f"replicate and a {both}"]
+
+    def test_a_file_that_is_wrong_is_for_its_own_check(self, write_config: WriteConfig) -> None:
+        write_config("providers:\n  lab: {}\n")
+        assert checks.check_instances() == []
+        assert [message.id for message in checks.check_enterprise_file()] == ["cloudtrain.E001"]
