@@ -69,6 +69,21 @@ class TestValues:
         config = get_enterprise_config()
         assert (config.job_polling_explicit, config.job_polling_interval, config.queue_interval) == (None, 30, 5)
         assert config.providers == EnterpriseConfig().providers
+        assert config.instances == {}
+
+    def test_our_own_examples_of_declared_providers_are_read(
+        self, monkeypatch: pytest.MonkeyPatch, write: Write
+    ) -> None:
+        for name in ("REPLICATE_LAB_TOKEN", "RAY_STUDIO_TOKEN"):
+            monkeypatch.setenv(name, "not-a-real-one")
+        example = (ROOT / "simpletuner-enterprise.example.yaml").read_text()
+        write(re.sub(r"^  #(?=\S|  )", "  ", example, flags=re.MULTILINE))
+        instances = get_enterprise_config().instances
+        assert {name: one.kind for name, one in instances.items()} == {
+            "replicate-lab": "replicate",
+            "ray-studio": "ray",
+            "slurm-lab": "slurm",
+        }
 
     def test_the_local_provider_is_set(self, write: Write) -> None:
         write(
