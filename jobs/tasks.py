@@ -14,7 +14,7 @@ from jobs import maintenance
 from jobs.models import Job, ProviderConfig
 from jobs.providers.local.watcher import changed_jobs, ended_jobs
 from jobs.statuses import ACTIVE
-from jobs.sync import refresh
+from jobs.sync import clusters, refresh
 from jobs.webhooks import apply
 
 logger = logging.getLogger("simpletuner.cloud.background")
@@ -46,6 +46,17 @@ def poll_jobs() -> dict[str, int]:
 def keep_up() -> dict[str, int]:
     """Do the maintenance that doesn't depend on the poller."""
     return maintenance.run()
+
+
+def has_clusters() -> bool:
+    """Whether some provider trains on a cluster."""
+    return bool(clusters.cluster_names())
+
+
+@loop("cluster looks")
+def look_at_clusters() -> dict[str, int]:
+    """Look at the nodes of every cluster. Not part of another loop: one that hangs would delay cancellations."""
+    return clusters.look_where_due()
 
 
 def capture_logs() -> int:

@@ -11,12 +11,14 @@ from hypothesis import HealthCheck, settings
 from rest_framework.test import APIClient
 
 from approvals.models import ApprovalRule
+from jobs import providers
 from jobs.models import Job, Membership, Organization, ProviderConfig
 from jobs.roles import Role
 from queueing.models import QueueState
 from tests import factories
 from tests.configuration import write_config  # noqa: F401
 from tests.limits import set_limits  # noqa: F401
+from tests.providers import ClusterProvider, ScriptedProvider
 from tests.web import web_server  # noqa: F401
 
 # Beside others on two cores an example may take any time.
@@ -92,3 +94,21 @@ def committed(django_capture_on_commit_callbacks: Any) -> Iterator[None]:
     """Run what waits for a commit, at the end of the test's `with`-less body, as the real commit would."""
     with django_capture_on_commit_callbacks(execute=True):
         yield
+
+
+@pytest.fixture
+def add_provider(monkeypatch: pytest.MonkeyPatch) -> Callable[[ScriptedProvider], None]:
+    """Add a provider to the real ones, under its own name."""
+
+    def add(provider: ScriptedProvider) -> None:
+        monkeypatch.setattr(providers, "_PROVIDERS", {**providers._PROVIDERS, provider.name: lambda: provider})
+
+    return add
+
+
+@pytest.fixture
+def lab(add_provider: Callable[[ScriptedProvider], None]) -> ClusterProvider:
+    """A cluster called "lab"."""
+    provider = ClusterProvider()
+    add_provider(provider)
+    return provider

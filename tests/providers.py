@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from cloudtrain_site.encryption import SecretScrubber
 from jobs.providers.base import NO_SECRETS, Handle, LogSlice, ProviderError, Snapshot, TrainingSpec
+from jobs.providers.clusters.view import ClusterView, Node
 from jobs.statuses import JobStatus
 
 
@@ -60,3 +63,29 @@ class ScriptedProvider:
 
     def hardware(self) -> Sequence[str]:
         return ("cpu", "gpu")
+
+
+def node(name: str = "node-1", **fields: Any) -> Node:
+    """A usable node with two free GPUs, or what the test says."""
+    usual = {"state": "idle", "is_usable": True, "cpus": 8, "memory_mb": 64_000, "gpus": 2, "free_gpus": 2}
+    return Node(name, **{**usual, **fields})
+
+
+@dataclass
+class ClusterProvider(ScriptedProvider):
+    """A scripted provider on a cluster: `view` is what a look shows, or the error that it raises."""
+
+    name: str = "lab"
+    label: str = "Lab"
+    view: ClusterView | Exception = field(default_factory=lambda: ClusterView("1.0", (node(),)))
+    #: False: a look never ends.
+    answers_at_once: bool = True
+    looks: int = 0
+
+    async def look(self) -> ClusterView:
+        self.looks += 1
+        if not self.answers_at_once:
+            await asyncio.Event().wait()
+        if isinstance(self.view, Exception):
+            raise self.view
+        return self.view

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobs.models.cluster import ClusterLook
 from jobs.models.config import TrainingConfig
 from jobs.models.dataset import DatasetCopy, DatasetUpload
 from jobs.models.job import IdempotencyKey, Job, JobEvent, JobQuerySet, LogPiece, record_in_history
@@ -10,6 +11,7 @@ from jobs.models.provider import ProviderConfig
 from jobs.models.webhook import WebhookDelivery
 
 __all__ = [
+    "ClusterLook",
     "DatasetCopy",
     "DatasetUpload",
     "IdempotencyKey",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +42,35 @@ class ReportsNodes(Protocol):
 
     async def look(self) -> ClusterView:
         """Ask the cluster for its nodes. Raises ProviderError."""
+
+
+def view_data(view: ClusterView) -> dict[str, Any]:
+    """Return the view as a JSON column takes it."""
+    data: dict[str, Any] = storable(asdict(view))
+    return data
+
+
+def view_from(data: Mapping[str, Any]) -> ClusterView | None:
+    """Return the view that `view_data` made; None for the data of a version that stored something else."""
+    try:
+        nodes = tuple(Node(**_known(Node, node)) for node in data["nodes"])
+        known = _known(ClusterView, data)
+        return ClusterView(**{**known, "nodes": nodes, "warnings": tuple(known.get("warnings", ()))})
+    except (KeyError, TypeError):
+        return None
+
+
+def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what a later version added."""
+    return {one.name: data[one.name] for one in fields(kind) if one.name in data}
+
+
+def storable(value: Any) -> Any:
+    """Return `value` without what PostgreSQL refuses: a NUL, half of a surrogate pair, a number that is not finite."""
+    if isinstance(value, str):
+        return value.replace("\0", "").encode(errors="replace").decode()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {storable(key): storable(one) for key, one in value.items()}
+    return [storable(one) for one in value] if isinstance(value, Sequence) else value

@@ -201,6 +201,7 @@ class TestRows:
             "queue processing": 5,
             "job status polling": 30,
             "job upkeep": 30,
+            "cluster looks": 30,
             "approval expiration": 300,
             "housekeeping": 3600,
         }

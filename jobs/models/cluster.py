@@ -1,0 +1,37 @@
+"""What clusters showed when they were last looked at."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import models
+from django.utils import timezone
+
+#: What an older look showed may have changed: a submission isn't refused for it.
+FRESH = timedelta(minutes=10)
+
+
+class ClusterLook(models.Model):
+    """The last looks at one cluster: what the last that succeeded showed, and why a later one failed."""
+
+    provider = models.CharField(max_length=40, primary_key=True)
+    #: As `view_data` writes it; null: no look has succeeded yet.
+    data = models.JSONField(null=True)
+    seen_at = models.DateTimeField(null=True)
+    #: Of the last look; empty: it succeeded.
+    error = models.TextField(blank=True)
+    error_at = models.DateTimeField(null=True)
+    #: When the last look began. A look that lasts longer than the next one's start stores nothing.
+    looked_at = models.DateTimeField(null=True)
+    #: A process is looking, until this time at most.
+    look_until = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["provider"]
+
+    def __str__(self) -> str:
+        return self.provider
+
+    def is_fresh(self, now: datetime | None = None) -> bool:
+        """Whether the last look succeeded, and what it showed still counts."""
+        return not self.error and self.seen_at is not None and (now or timezone.now()) - self.seen_at <= FRESH

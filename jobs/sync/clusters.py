@@ -1,0 +1,121 @@
+"""Look at clusters, and keep what they show, so that no page and no submission has to ask one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from django.db.models import Q
+from django.utils import timezone
+
+from cloudtrain_site.database.connections import lend_connection
+from cloudtrain_site.redaction import mask_text
+from jobs.models import ClusterLook
+from jobs.providers import get_provider, names
+from jobs.providers.base import ProviderError
+from jobs.providers.clusters.view import ClusterView, ReportsNodes, storable, view_data, view_from
+from jobs.sync.async_bridge import in_parts
+
+logger = logging.getLogger("simpletuner.cloud.providers")
+
+#: A cluster whose controller is down may take this long to say so (Slurm: 18 s).
+LOOK_SECONDS = 20.0
+#: For one who waits for the answer.
+SHORT_LOOK_SECONDS = 3.0
+#: A process that is killed while it looks keeps the others from looking for at most this long.
+LEASE = timedelta(seconds=LOOK_SECONDS + 10)
+#: The background looks every 30 s; less, since its ticks come a little late or early.
+BACKGROUND_PAUSE = timedelta(seconds=25)
+#: Of several people who press the button at once one asks.
+PAUSE = timedelta(seconds=3)
+MAX_ERROR_CHARACTERS = 500
+
+#: What a cluster shows, or why it shows nothing.
+Answer: TypeAlias = ClusterView | str
+
+
+def cluster_names() -> list[str]:
+    """Return the names of the providers that train on clusters."""
+    return [name for name in names() if isinstance(get_provider(name), ReportsNodes)]
+
+
+def view_of(look: ClusterLook | None) -> ClusterView | None:
+    """Return what the last look that succeeded showed; None: none has, or another version stored it."""
+    return None if look is None or look.data is None else view_from(look.data)
+
+
+def look_where_due() -> dict[str, int]:
+    """Look at every cluster that nobody has looked at lately. Returns how many answered, and how many didn't."""
+    return _look([name for name in cluster_names() if _claim(name, BACKGROUND_PAUSE)], LOOK_SECONDS)
+
+
+def look_now(name: str, *, seconds: float = LOOK_SECONDS) -> ClusterLook | None:
+    """Look at the cluster `name`, unless a look is going on or has just ended. Returns what is known after that.
+
+    None: nobody has ever looked at it.
+    """
+    if _claim(name, PAUSE):
+        _look([name], seconds)
+    return ClusterLook.objects.filter(pk=name).first()
+
+
+def _claim(name: str, pause: timedelta) -> bool:
+    now = timezone.now()
+    ClusterLook.objects.get_or_create(pk=name)
+    unclaimed = Q(look_until=None) | Q(look_until__lte=now)
+    due = Q(looked_at=None) | Q(looked_at__lte=now - pause)
+    return bool(ClusterLook.objects.filter(unclaimed, due, pk=name).update(looked_at=now, look_until=now + LEASE))
+
+
+def _look(claimed: Sequence[str], seconds: float) -> dict[str, int]:
+    counts = {"seen": 0, "failed": 0}
+    if not claimed:
+        return counts
+    began = dict(ClusterLook.objects.filter(pk__in=claimed).values_list("pk", "looked_at"))
+    lend_connection()
+    for name, answer in in_parts(lambda: _answers(claimed, seconds)):
+        _store(name, began[name], answer)
+        counts["failed" if isinstance(answer, str) else "seen"] += 1
+        lend_connection()
+    return counts
+
+
+async def _answers(asked: Sequence[str], seconds: float) -> AsyncIterator[tuple[str, Answer]]:
+    """Ask side by side: a cluster that hangs keeps no other from being seen."""
+    for next_answer in asyncio.as_completed([_ask(name, seconds) for name in asked]):
+        yield await next_answer
+
+
+async def _ask(name: str, seconds: float) -> tuple[str, Answer]:
+    try:
+        provider = get_provider(name)
+        if not isinstance(provider, ReportsNodes):
+            return name, "It is no cluster any more."
+        async with asyncio.timeout(seconds):
+            return name, await provider.look()
+    except TimeoutError:
+        return name, f"It did not answer within {seconds:g} s."
+    except ProviderError as error:
+        return name, str(error) or type(error).__name__
+    except Exception as error:  # an answer that our own code can't read must not hide the other clusters
+        logger.exception("What a cluster answered could not be read", extra={"provider": name})
+        return name, f"What it answered could not be read ({type(error).__name__})."
+
+
+def _store(name: str, began: datetime | None, answer: Answer) -> None:
+    """Store the answer, unless a later look has begun meanwhile: that one knows more."""
+    now, row = timezone.now(), ClusterLook.objects.filter(pk=name, looked_at=began)
+    if isinstance(answer, ClusterView):
+        was_down = row.exclude(error="").exists()
+        row.update(data=view_data(answer), seen_at=now, error="", error_at=None, look_until=None)
+        if was_down:
+            logger.info("Cluster answers again", extra={"provider": name})
+        return
+    error = mask_text(storable(answer))[:MAX_ERROR_CHARACTERS]
+    is_first = row.filter(error="").exists()
+    row.update(error=error, error_at=now, look_until=None)
+    level = logging.WARNING if is_first else logging.DEBUG
+    logger.log(level, "Cluster could not be asked", extra={"provider": name, "error": error})

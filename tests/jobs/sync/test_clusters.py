@@ -1,0 +1,135 @@
+"""Looks at clusters: who looks, what is kept of an answer and of a failure."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from jobs import tasks
+from jobs.models import ClusterLook
+from jobs.providers.base import ProviderError
+from jobs.providers.clusters.view import ClusterView
+from jobs.sync import clusters
+from tests.providers import ClusterProvider, ScriptedProvider, node
+from tests.races import at_once
+
+pytestmark = pytest.mark.django_db
+UNREADABLE = {"nodes": None}
+
+
+def make_due(name: str = "lab") -> None:
+    ClusterLook.objects.filter(pk=name).update(looked_at=timezone.now() - timedelta(minutes=1), look_until=None)
+
+
+def test_what_a_look_shows_is_kept_with_its_time(lab: ClusterProvider) -> None:
+    before = timezone.now()
+    assert clusters.look_where_due() == {"seen": 1, "failed": 0}
+    look = ClusterLook.objects.get()
+    assert clusters.view_of(look) == lab.view
+    assert look.seen_at is not None and look.seen_at >= before
+    assert (look.error, look.error_at, look.is_fresh()) == ("", None, True)
+
+
+def test_a_failure_keeps_the_last_view_and_says_when_and_why(
+    lab: ClusterProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen, shown = clusters.look_now("lab"), ClusterProvider().view
+    lab.view = ProviderError("connection refused, token=abc123secret")
+    for _ in range(2):
+        make_due()
+        assert clusters.look_where_due() == {"seen": 0, "failed": 1}
+    look = ClusterLook.objects.get()
+    assert look.error.startswith("connection refused") and "abc123secret" not in look.error
+    assert look.error_at is not None and not look.is_fresh()
+    assert seen is not None and look.seen_at == seen.seen_at
+    assert clusters.view_of(look) == shown
+    warnings = [r for r in caplog.records if r.levelno == logging.WARNING and r.message == "Cluster could not be asked"]
+    assert len(warnings) == 1  # an outage is told once
+
+    lab.view = shown
+    make_due()
+    clusters.look_where_due()
+    assert ClusterLook.objects.get().error == ""
+
+
+def test_a_cluster_that_hangs_keeps_no_other_from_being_seen(
+    lab: ClusterProvider, add_provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_provider(ClusterProvider("hangs", answers_at_once=False))
+    monkeypatch.setattr(clusters, "LOOK_SECONDS", 0.05)
+    assert clusters.look_where_due() == {"seen": 1, "failed": 1}
+    assert ClusterLook.objects.get(pk="hangs").error == "It did not answer within 0.05 s."
+    assert ClusterLook.objects.get(pk="lab").is_fresh()
+
+
+def test_an_answer_that_breaks_our_code_is_a_failure_of_that_cluster_alone(
+    lab: ClusterProvider, add_provider: Any
+) -> None:
+    add_provider(ClusterProvider("odd", view=KeyError("nodes")))
+    assert clusters.look_where_due() == {"seen": 1, "failed": 1}
+    assert ClusterLook.objects.get(pk="odd").error == "What it answered could not be read (KeyError)."
+
+
+def test_the_background_leaves_alone_what_was_seen_just_now(lab: ClusterProvider) -> None:
+    clusters.look_now("lab")
+    assert clusters.look_where_due() == {"seen": 0, "failed": 0}
+    make_due()
+    assert clusters.look_where_due() == {"seen": 1, "failed": 0}
+    assert lab.looks == 2
+
+
+def test_a_second_click_asks_nobody_and_shows_the_same(lab: ClusterProvider) -> None:
+    first, second = clusters.look_now("lab"), clusters.look_now("lab")
+    assert lab.looks == 1
+    assert first is not None and second is not None and first.seen_at == second.seen_at
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_at_once_one_asks(lab: ClusterProvider) -> None:
+    at_once(*[lambda: clusters.look_now("lab")] * 4)
+    assert lab.looks == 1
+    assert ClusterLook.objects.get().is_fresh()
+
+
+def test_a_killed_look_blocks_the_next_one_for_its_lease_alone(lab: ClusterProvider) -> None:
+    now = timezone.now()
+    ClusterLook.objects.create(
+        provider="lab", looked_at=now - timedelta(minutes=1), look_until=now + timedelta(seconds=5)
+    )
+    clusters.look_now("lab")
+    assert lab.looks == 0
+    ClusterLook.objects.update(look_until=now - timedelta(seconds=1))
+    clusters.look_now("lab")
+    assert lab.looks == 1
+
+
+def test_a_look_that_a_later_one_overtook_stores_nothing(lab: ClusterProvider) -> None:
+    clusters.look_now("lab")
+    old = timezone.now() - timedelta(minutes=1)
+    clusters._store("lab", old, "too late")
+    clusters._store("lab", old, ClusterView("0.1", [node("gone")]))
+    assert clusters.view_of(ClusterLook.objects.get()) == lab.view
+    assert ClusterLook.objects.get().error == ""
+
+
+def test_what_another_version_stored_is_no_view(lab: ClusterProvider) -> None:
+    assert clusters.view_of(ClusterLook(provider="lab", data=UNREADABLE)) is None
+    assert clusters.view_of(None) is None
+
+
+def test_without_a_cluster_the_loop_is_off_and_a_look_costs_no_query(
+    add_provider: Any, django_assert_num_queries: Any
+) -> None:
+    add_provider(ScriptedProvider("plain"))
+    with django_assert_num_queries(0):
+        assert tasks.has_clusters() is False
+        assert clusters.look_where_due() == {"seen": 0, "failed": 0}
+
+
+def test_with_a_cluster_the_loop_is_on(lab: ClusterProvider) -> None:
+    assert tasks.has_clusters() is True
+    assert tasks.look_at_clusters() == {"seen": 1, "failed": 0}
