@@ -33,6 +33,7 @@ from jobs.snapshot_fields import (
     progress_fields,
     reported_fields,
     staged_fields,
+    waiting_fields,
 )
 from jobs.statuses import ACTIVE, ALLOWED, BEFORE_PROVIDER, TERMINAL, JobStatus
 
@@ -133,7 +134,8 @@ def adopt_discovered(
         started_at=began_at(snapshot, training.created_at),
         cost_usd=cost or Decimal(0),
     )
-    fields = {"status": status, **ending_fields(job, status, snapshot), **log_due_fields(job, status)}
+    fields = {"status": status, **waiting_fields(job, status, snapshot), **log_due_fields(job, status)}
+    fields.update(ending_fields(job, status, snapshot))
     for name, value in fields.items():
         setattr(job, name, value)
     reason = f"found at {provider} as {snapshot.external_id}"
@@ -201,7 +203,7 @@ def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = 
         queued_at=job.queued_at,
         **staged_fields(job),
         **log_due_fields(job, status),
-        **ending_fields(job, status, snapshot),
+        **{**waiting_fields(job, status, snapshot), **ending_fields(job, status, snapshot)},
         **reported_fields(job, snapshot),
     )
     if moved:
@@ -230,7 +232,7 @@ def apply_snapshot(job: Job, snapshot: Snapshot, *, source: str) -> bool:
     to = snapshot.status
     if to is not None and to in ALLOWED[job.status]:
         return _move(job, to, snapshot, source)
-    _refresh_details(job, snapshot)
+    _refresh_details(job, snapshot, source)
     return False
 
 
@@ -255,7 +257,7 @@ def apply_final_details(job: Job, snapshot: Snapshot) -> bool:
 
 def _move(job: Job, to: JobStatus, snapshot: Snapshot, source: str) -> bool:
     fields = {**reported_fields(job, snapshot), **progress_fields(job, snapshot), **ending_fields(job, to, snapshot)}
-    fields["last_synced_at"] = timezone.now()
+    fields.update(waiting_fields(job, to, snapshot), last_synced_at=timezone.now())
     if to == JobStatus.COMPLETED:
         fields.update(pace_fields(job, snapshot, fields))
     if to in TERMINAL:
@@ -275,7 +277,7 @@ def _move(job: Job, to: JobStatus, snapshot: Snapshot, source: str) -> bool:
     return moved
 
 
-def _refresh_details(job: Job, snapshot: Snapshot) -> None:
+def _refresh_details(job: Job, snapshot: Snapshot, source: str) -> None:
     """Store what changed besides the status, as long as the status is still the one that was read."""
     changed = details_in(job, snapshot)
     if not changed:
@@ -287,6 +289,19 @@ def _refresh_details(job: Job, snapshot: Snapshot) -> None:
             setattr(job, name, value)
         if {"stage", "progress", "last_log", "cost_usd"} & changed.keys():
             publish_progress(job)
+        if "provider_waiting_reason" in changed:
+            publish_waiting([job], source)
+
+
+def publish_waiting(jobs: Sequence[Job], source: str) -> None:
+    """Tell whoever shows the jobs that their providers let them wait for something else now.
+
+    Called in the transaction that wrote it. A job that runs meanwhile waits for nothing.
+    """
+    waiting = Job.objects.filter(pk__in=[job.pk for job in jobs], status=JobStatus.QUEUED)
+    still = set(waiting.values_list("pk", flat=True))
+    for job in filter(lambda job: job.pk in still, jobs):
+        job.publish_change(Change.of(job, job.status, job.status, actor=Actor(name=job.provider), source=source))
 
 
 def publish_progress(job: Job) -> None:

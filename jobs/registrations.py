@@ -8,6 +8,7 @@ from jobs import extensions, health
 from jobs.costs import metrics
 from jobs.datasets import store
 from jobs.datasets.upload_handler import UploadTooLarge
+from jobs.sync import waiting
 
 
 def register_all() -> None:
@@ -44,4 +45,5 @@ def register_all() -> None:
         "/api/cloud/uploads",
         site.RequestLimit(store.UPLOAD_LIMIT_BYTES + store.FORM_BYTES, UploadTooLarge.default_detail),
     )
+    extensions.facets.register("waiting at the provider", waiting.facet)
     extensions.navigation.register("dashboard", extensions.NavigationItem("Jobs"), order=10)

@@ -13,11 +13,13 @@ from jobs.costs.pace import pace_of
 from jobs.models import Job
 from jobs.providers import deletes_logs
 from jobs.providers.base import Snapshot
+from jobs.providers.clusters.view import storable
 from jobs.statuses import ACTIVE, ALLOWED, JobStatus
 
 #: For the log of a running job that nobody views.
 LOG_PAUSE = timedelta(minutes=5)
 A_MILLISECOND = timedelta(milliseconds=1)
+MAX_REASON_CHARACTERS = 300
 
 
 def staged_fields(job: Job) -> dict[str, Any]:
@@ -40,6 +42,8 @@ def moves(job: Job, snapshot: Snapshot) -> bool:
 def details_in(job: Job, snapshot: Snapshot) -> dict[str, Any]:
     """Return what the snapshot says besides the status and the job doesn't have yet, by column."""
     fields = {**reported_fields(job, snapshot), **progress_fields(job, snapshot)}
+    if snapshot.status == job.status:
+        fields.update(waiting_fields(job, job.status, snapshot))
     return {name: value for name, value in fields.items() if getattr(job, name) != value}
 
 
@@ -53,6 +57,12 @@ def reported_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
         "cost_usd": snapshot.cost_usd,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def waiting_fields(job: Job, to: str, snapshot: Snapshot) -> dict[str, Any]:
+    """Return why its provider lets it wait, by column: nothing once it runs or has ended."""
+    reason = snapshot.waiting_reason if to == JobStatus.QUEUED else None
+    return {"provider_waiting_reason": _scrubbed(job, reason and storable(reason)[:MAX_REASON_CHARACTERS]) or None}
 
 
 def began_at(snapshot: Snapshot, queued_at: datetime | None) -> datetime | None:
@@ -100,8 +110,9 @@ def pace_fields(job: Job, snapshot: Snapshot, fields: Mapping[str, Any]) -> dict
 
 
 def end_fields(started_at: datetime | None, completed_at: datetime) -> dict[str, Any]:
-    """The columns that tell when a job ended, and how long it ran."""
-    return {"completed_at": completed_at, "duration_ms": milliseconds_between(started_at, completed_at)}
+    """The columns that tell when a job ended, how long it ran, and that it waits for nothing any more."""
+    duration_ms = milliseconds_between(started_at, completed_at)
+    return {"completed_at": completed_at, "duration_ms": duration_ms, "provider_waiting_reason": None}
 
 
 def milliseconds_between(started_at: datetime | None, ended_at: datetime) -> int | None:

@@ -18,6 +18,7 @@ from jobs import lifecycle
 from jobs.admin.pages import report
 from jobs.admin_base import OfJobAdmin, SuperuserAdmin
 from jobs.providers import names
+from jobs.sync.waiting import reasons_at_providers
 from queueing import claims, operations, passes
 from queueing.models import MAX_PRIORITY, LimitChange, ProviderLimit, QueueEntry, QueueEntryQuerySet, QueueState
 from queueing.operations import ChangedBy, LimitError, may_run_queue
@@ -77,8 +78,9 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
         """Add position and reason to the page's entries, all at once: one by one each would cost several queries."""
         page = super().get_changelist_instance(request)
         facts = waiting_facts([entry for entry in page.result_list if entry.status in WAITING], request.user)
+        reasons = reasons_at_providers([entry.job for entry in page.result_list])
         for entry in page.result_list:
-            entry.facts = facts.get(entry.pk, NOT_WAITING)
+            entry.facts = facts.get(entry.pk) or {**NOT_WAITING, "waiting_reason": reasons.get(entry.job_id)}
         return page
 
     @admin.display(description="place")

@@ -87,6 +87,8 @@ class BlockerKind(StrEnum):
     DRAINED = "drained"
     #: A try failed, and the next one is due later.
     RETRY = "retry"
+    #: No node of its provider's cluster can run its profile; it goes all the same, and waits there.
+    HARDWARE = "hardware"
     #: Its submitter, organization or provider, or all together, are at their limit.
     USER = "user"
     ORGANIZATION = "organization"

@@ -225,14 +225,16 @@ def _note(job: Job, kind: str, facts: Mapping[str, Any]) -> str:
         case "held":
             return f"Waits for approval. {facts['held_because']}".strip()
         case "cancelling":
-            return f"Asked by {job.cancel_requested_by}; it ends as soon as {job.provider} confirms."
+            waits = job.provider_waiting_reason if job.status == JobStatus.QUEUED else ""
+            asked = f"Asked by {job.cancel_requested_by}; it ends as soon as {job.provider} confirms."
+            return f"{asked} {waits}" if waits else asked
         case JobStatus.PENDING:
             place = facts["queue_position"]
             return " ".join(filter(None, [place and f"Number {place} in the queue.", facts["waiting_reason"]]))
         case JobStatus.UPLOADING:
             return f"Its dataset is on the way to {job.provider}."
         case JobStatus.QUEUED:
-            return f"{job.provider} has it and starts it soon."
+            return facts["waiting_reason"] or f"{job.provider} has it and starts it soon."
         case JobStatus.COMPLETED:
             return _steps_made(job)
         case JobStatus.FAILED:

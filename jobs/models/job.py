@@ -96,6 +96,8 @@ class Job(Stateful):
     progress_told_at = models.DateTimeField(null=True)
     last_synced_at = models.DateTimeField(null=True)
     sync_error = models.TextField(blank=True)
+    #: Of a queued job: why its provider lets it wait, as a sentence of the provider's.
+    provider_waiting_reason = models.TextField(null=True)
     #: Of a log that we keep a copy of: its bytes, when it was last asked for, and when it is due again.
     log_size = models.PositiveBigIntegerField(default=0)
     log_fetched_at = models.DateTimeField(null=True)
@@ -221,6 +223,12 @@ class Job(Stateful):
     def record(self, change: Change) -> None:
         """Put a change of this job, or of something that belongs to it, into its history."""
         record_in_history(self, change)
+        self.publish_change(change)
+        if change.old in ACTIVE and change.new in TERMINAL and "stray_of" in self.metadata:
+            self._tell_owner(change)
+
+    def publish_change(self, change: Change) -> None:
+        """Publish the event of `change`, or of news that the history doesn't keep."""
         publish(
             Event(
                 type="job_status_changed",
@@ -237,8 +245,6 @@ class Job(Stateful):
                 },
             )
         )
-        if change.old in ACTIVE and change.new in TERMINAL and "stray_of" in self.metadata:
-            self._tell_owner(change)
 
     def _tell_owner(self, change: Change) -> None:
         """A training that turned up too late has ended: the history of the job that it was made for says so too."""

@@ -126,6 +126,8 @@ class SnapshotBatch:
             self.changed += Job.objects.active().bulk_update(jobs, columns)
             if "cost_usd" in columns:
                 lifecycle.publish_progress_of(jobs)
+            if "provider_waiting_reason" in columns:
+                lifecycle.publish_waiting(jobs, self.source)
 
     def _record_failures(self, failures: Mapping[str, ProviderError]) -> None:
         by_message: dict[str, list[str]] = defaultdict(list)

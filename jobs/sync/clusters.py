@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -45,6 +45,14 @@ def cluster_names() -> list[str]:
 def view_of(look: ClusterLook | None) -> ClusterView | None:
     """Return what the last look that succeeded showed; None: none has, or another version stored it."""
     return None if look is None or look.data is None else view_from(look.data)
+
+
+def unrunnable_profiles(providers: Collection[str]) -> dict[tuple[str, str], str]:
+    """Return by provider and profile why no node can run it, as far as the last looks showed. One query at most."""
+    asked = [name for name in cluster_names() if name in providers]
+    looks = ClusterLook.objects.filter(pk__in=asked) if asked else []
+    views = {look.pk: view_of(look) for look in looks if look.is_fresh()}
+    return {(name, profile): why for name, view in views.items() if view for profile, why in view.unrunnable.items()}
 
 
 def look_where_due() -> dict[str, int]:

@@ -11,6 +11,7 @@ from cloudtrain_site.api import BeginningField, StrictSerializer, SuccessField, 
 from jobs.api.serializers import RangeSerializer
 from jobs.models import Organization
 from jobs.permissions import AnyUser
+from jobs.sync.waiting import reasons_at_providers
 from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
 from queueing.statuses import WAITING, EntryStatus
 from queueing.waiting.explain import Explained
@@ -57,8 +58,9 @@ class EntrySerializer(serializers.Serializer[Any]):
 def with_facts(entries: Sequence[QueueEntry], viewer: AnyUser) -> Sequence[QueueEntry]:
     """Return the entries with position, reason and wait for `viewer`, set as attributes like a query's annotations."""
     facts = waiting_facts([entry for entry in entries if entry.status in WAITING], viewer)
+    reasons = reasons_at_providers([entry.job for entry in entries])
     for entry in entries:
-        vars(entry).update(facts.get(entry.pk, NOT_WAITING))
+        vars(entry).update(facts.get(entry.pk) or {**NOT_WAITING, "waiting_reason": reasons.get(entry.job_id)})
     return entries
 
 

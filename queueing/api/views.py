@@ -19,6 +19,7 @@ from jobs.api.views import CancelsJobs
 from jobs.models import Job
 from jobs.permissions import AnyUser, can_manage
 from jobs.queries import find_job
+from jobs.sync.waiting import reasons_at_providers
 from queueing import claims, operations
 from queueing.api.serializers import (
     OwnQueueSerializer,
@@ -73,14 +74,15 @@ class QueueViewSet(CancelsJobs):
     @action(detail=False, url_path="position/<str:job_id>")
     def position(self, request: Request, job_id: str) -> Response:
         """Show where a job stands and why it waits."""
-        entry = _entry_of(find_job(request.user, job_id).pk)
+        job = find_job(request.user, job_id)
+        entry = _entry_of(job.pk)
         explainer = Explainer(request.user, [entry])
         is_waiting = entry.status in WAITING
         order = QueueOrder(explainer.limits, explainer.usage, explainer.now)
         answer = {
             "entry": entry,
             "position": order.positions([entry.pk]).get(entry.pk),
-            "waiting_reason": explainer.reason(entry) if is_waiting else None,
+            "waiting_reason": explainer.reason(entry) if is_waiting else reasons_at_providers([job]).get(job.pk),
             "blockers": explainer.explain(entry) if is_waiting else [],
             "wait": WaitEstimates(explainer, order, [entry]).of(entry) if is_waiting else None,
         }

@@ -113,7 +113,7 @@ def _chip(entry: QueueEntry) -> dict[str, str]:
 
 def _why(facts: dict[str, Any], is_stoppable: bool) -> str:
     if not is_stoppable:
-        return "It is being cancelled."
+        return facts["waiting_reason"] or "It is being cancelled."
     if facts["waiting_reason"] == NEXT and (facts["position"] or 1) > 1:
         return "It goes when those before it have gone."
     return facts["waiting_reason"] or ""

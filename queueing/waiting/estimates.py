@@ -48,7 +48,7 @@ class WaitEstimates:
 
     def of(self, entry: QueueEntry) -> Wait | None:
         """Return the estimate for `entry`; None when it is held, too far behind, or no job like it has ended."""
-        if entry.status != EntryStatus.PENDING or self._is_stopped(entry):
+        if entry.status != EntryStatus.PENDING or self._is_stopped(entry) or self.explainer.why_never(entry):
             return None
         lengths = self._lengths.get(_kind_of(entry))
         before = self._before.get(entry.pk)

@@ -12,6 +12,7 @@ from django.utils import timezone
 from cloudtrain_site.database.beginnings import beginning
 from jobs.models import Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of
+from jobs.sync.clusters import unrunnable_profiles
 from queueing import extensions
 from queueing.limits import candidate_of, current_limits, queue_state
 from queueing.models import QueueEntry
@@ -33,6 +34,7 @@ LIFTED_BY = {
     Kind.PAUSED: "An admin resumes the queue.",
     Kind.DRAINED: "An admin lets the provider take jobs again.",
     Kind.RETRY: "It is tried again by itself.",
+    Kind.HARDWARE: "A node that can run it joins the cluster, or it is cancelled and submitted for another profile.",
     Kind.USER: "One of the submitter's jobs ends, or the limit for one person is raised.",
     Kind.ORGANIZATION: "One of the organization's jobs ends, or its limit is raised.",
     Kind.PROVIDER: "A job at the provider ends, or the provider's limit is raised.",
@@ -68,6 +70,7 @@ class Explainer:
         self.limits = current_limits(state, concerned)
         held = [entry.job_id for entry in waiting if entry.status == EntryStatus.BLOCKED]
         self._holds = extensions.find_holds(held, None)
+        self._unrunnable = unrunnable_profiles({entry.provider for entry in waiting})
 
     def explain(self, entry: QueueEntry) -> list[Explained]:
         """Return all that keeps a waiting `entry` from going; empty when it can go in its turn."""
@@ -75,7 +78,15 @@ class Explainer:
             hold = self._holds.get(entry.job_id)
             return [Explained(Kind.APPROVAL, hold.sentence if hold else extensions.UNKNOWN_HOLD)]
         blocking = blockers(candidate_of(entry), self.usage, self.limits, self.now)
-        return [self._explain(entry, blocker) for blocker in blocking]
+        never = self.why_never(entry)
+        return [
+            *([Explained(Kind.HARDWARE, never)] if never else []),
+            *(self._explain(entry, blocker) for blocker in blocking),
+        ]
+
+    def why_never(self, entry: QueueEntry) -> str:
+        """Return why no node can run the entry's job, as far as its cluster was seen; empty when some can."""
+        return self._unrunnable.get((entry.provider, entry.job.hardware_profile), "") if self._unrunnable else ""
 
     def reason(self, entry: QueueEntry) -> str:
         """Return the sentence of the blocker that is most specific to a waiting `entry`."""

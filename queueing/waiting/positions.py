@@ -13,7 +13,8 @@ from queueing.waiting.estimates import WaitEstimates
 from queueing.waiting.explain import Explainer
 from queueing.waiting.order import QueueOrder
 
-NOT_WAITING = {"queue_position": None, "waiting_reason": None, "estimated_wait_seconds": None}
+NO_PLACE = {"queue_position": None, "estimated_wait_seconds": None}
+NOT_WAITING = {**NO_PLACE, "waiting_reason": None}
 
 
 def positions_of(jobs: Sequence[Job], viewer: AnyUser, fields: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
@@ -27,9 +28,9 @@ def positions_of(jobs: Sequence[Job], viewer: AnyUser, fields: Collection[str]) 
         job = entry.job = by_id[entry.job_id]
         entry.organization, entry.user = job.organization, job.submitted_by
     facts = waiting_facts(waiting, viewer, estimates="estimated_wait_seconds" in fields)
-    return {
-        job_id: {"queue_status": entry.status, **facts.get(entry.pk, NOT_WAITING)} for job_id, entry in entries.items()
-    }
+    # Why a job waits at its provider is known to the room below.
+    shown = {job_id: facts.get(entry.pk, NO_PLACE) for job_id, entry in entries.items()}
+    return {job_id: {"queue_status": entry.status, **shown[job_id]} for job_id, entry in entries.items()}
 
 
 def waiting_facts(
