@@ -80,12 +80,14 @@ def approve(request: ApprovalRequest, *, user: User, source: str, notes: str = "
             return False
         decision = _store_decision(request, user, Verdict.APPROVE, source, notes, bypass)
         _count(decision, decided)
-        given = progress(requirements) if requirements else ""
+        progress_text = progress(requirements) if requirements else ""
         if bypass or not any(item.approvals_missing for item in requirements):
             _complete_approval(request, actor, source, notes, bypass)
         else:
-            _record_partial_approval(request, actor, source, f"{given}: {notes}" if notes else given)
-    logger.info("Approval request approved", extra=request.log_fields(by=actor.name, bypass=bypass, progress=given))
+            _record_partial_approval(request, actor, source, f"{progress_text}: {notes}" if notes else progress_text)
+    logger.info(
+        "Approval request approved", extra=request.log_fields(by=actor.name, bypass=bypass, progress=progress_text)
+    )
     return True
 
 

@@ -295,8 +295,8 @@ def measure(options: argparse.Namespace) -> list[Figure]:
 def measure_apart(part: str, options: argparse.Namespace) -> list[Figure]:
     """In a process of its own: Django can be set up on one database only."""
     names = ("waiting", "finished", "jobs", "submits")
-    given = [word for name in names for word in (f"--{name}", str(getattr(options, name)))]
-    command = [sys.executable, "-m", "bench.bench_queue", "--part", part, *given]
+    arguments = [word for name in names for word in (f"--{name}", str(getattr(options, name)))]
+    command = [sys.executable, "-m", "bench.bench_queue", "--part", part, *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True)
     return [Figure(**fields) for fields in json.loads(done.stdout.splitlines()[-1])]
 

@@ -106,13 +106,13 @@ def value_of(config: Mapping[str, Any], option: str) -> Any:
 
 def contradictions(config: Mapping[str, Any]) -> list[str]:
     """A sentence for each setting that is given twice with different values."""
-    given: dict[str, list[tuple[str, Any]]] = {}
+    pairs_by_name: dict[str, list[tuple[str, Any]]] = {}
     for key, value in config.items():
         if value is not None:
-            given.setdefault(full_name(key), []).append((key, value))
+            pairs_by_name.setdefault(full_name(key), []).append((key, value))
     for setting, pair in _nested(config).items():
-        given.setdefault(ALIASES[setting][0], []).append(pair)
-    return [sentence for name, pairs in given.items() if (sentence := _difference(name, pairs))]
+        pairs_by_name.setdefault(ALIASES[setting][0], []).append(pair)
+    return [sentence for name, pairs in pairs_by_name.items() if (sentence := _difference(name, pairs))]
 
 
 def _difference(name: str, pairs: Sequence[tuple[str, Any]]) -> str:
@@ -182,11 +182,11 @@ class _Reader:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.doubts: dict[str, str] = {}
-        self._given: dict[str, list[tuple[str, Any]]] = {setting: [] for setting in ALIASES}
+        self._pairs: dict[str, list[tuple[str, Any]]] = {setting: [] for setting in ALIASES}
         for key, value in config.items():
             name = full_name(key)
             if name in SETTING_OF:
-                self._given[SETTING_OF[name]].append((key, value))
+                self._pairs[SETTING_OF[name]].append((key, value))
             else:
                 self._doubt_key(key, name)
         self._add_nested(_nested(config))
@@ -241,8 +241,10 @@ class _Reader:
 
     def dataset_classes(self, datasets: Sequence[Any]) -> tuple[int, ...]:
         """The size classes that datasets give for themselves, each once."""
-        given = [(place, item.get("resolution")) for place, item in enumerate(datasets) if isinstance(item, Mapping)]
-        sizes = [self._size(f"resolution of dataset {place + 1}", value)[1] for place, value in given]
+        resolutions = [
+            (place, item.get("resolution")) for place, item in enumerate(datasets) if isinstance(item, Mapping)
+        ]
+        sizes = [self._size(f"resolution of dataset {place + 1}", value)[1] for place, value in resolutions]
         return tuple(sorted({size for size in sizes if size}))
 
     def _size(self, key: str, value: Any) -> tuple[int | None, int | None]:
@@ -259,11 +261,11 @@ class _Reader:
 
     def _one(self, setting: str) -> tuple[str, Any]:
         """The key that gives `setting`, and its value; of one that is not given its first name and None."""
-        given = [(key, value) for key, value in self._given[setting] if value is not None]
-        if not given:
+        pairs = [(key, value) for key, value in self._pairs[setting] if value is not None]
+        if not pairs:
             return ALIASES[setting][0], None
-        key, value = given[0]
-        for other_key, other in given[1:]:
+        key, value = pairs[0]
+        for other_key, other in pairs[1:]:
             if not _same(value, other):
                 self.doubts.setdefault(setting, f"{key!r} and {other_key!r} give different values.")
                 return key, None
@@ -271,15 +273,15 @@ class _Reader:
 
     def _add_nested(self, nested: Mapping[str, tuple[str, Any]]) -> None:
         """Add ai-toolkit's settings. Beside another trainer's, which of them count depends on the trainer."""
-        plain = {setting for setting, given in self._given.items() if any(value is not None for _, value in given)}
+        plain = {setting for setting, pairs in self._pairs.items() if any(value is not None for _, value in pairs)}
         nested_settings = {setting for setting, (_, value) in nested.items() if value is not None}
         for setting in plain ^ nested_settings if plain and nested_settings else ():
-            places = ", ".join(key for key, _ in [*self._given[setting], *filter(None, [nested.get(setting)])])
+            places = ", ".join(key for key, _ in [*self._pairs[setting], *filter(None, [nested.get(setting)])])
             self.doubts[setting] = (
                 f"{places} stands beside the settings of another trainer, and which count isn't known."
             )
         for setting, pair in nested.items():
-            self._given[setting].append(pair)
+            self._pairs[setting].append(pair)
 
     def _doubt_key(self, key: str, name: str) -> None:
         """Doubt the settings that some trainer could read from `key` and another not: letters of another case or

@@ -35,8 +35,8 @@ def kind_of(reading: ConfigReading) -> str:
 def kind_in_words(reading: ConfigReading) -> str:
     """Return the same for people: "flux LoRA at 1024 pixels in batches of 4"."""
     kind = _type_of(reading)
-    given = [name for name in (reading.family, TYPE_WORDS.get(kind or "", kind)) if name and PLAIN.fullmatch(name)]
-    parts = [" ".join(given) or "a model without a name"]
+    names = [name for name in (reading.family, TYPE_WORDS.get(kind or "", kind)) if name and PLAIN.fullmatch(name)]
+    parts = [" ".join(names) or "a model without a name"]
     sizes = reading.dataset_classes or (reading.size_class,)
     if any(sizes):
         parts.append(f"at {' and '.join(map(str, sizes))} pixels")

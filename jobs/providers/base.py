@@ -112,8 +112,8 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         """Move what can't be true to the metadata."""
-        given = {name: getattr(self, name) for name in FIGURES}
-        refused = {n: str(v)[:MAX_SHOWN_CHARACTERS] for n, v in given.items() if v is not None and not FIGURES[n](v)}
+        figures = {name: getattr(self, name) for name in FIGURES}
+        refused = {n: str(v)[:MAX_SHOWN_CHARACTERS] for n, v in figures.items() if v is not None and not FIGURES[n](v)}
         if not refused:
             return
         for name, shown in refused.items():

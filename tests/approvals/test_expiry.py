@@ -111,10 +111,10 @@ def test_one_that_cannot_be_expired_keeps_no_other_from_it(
 ) -> None:
     expire = decisions.expire
 
-    def crash_at_the_second(request: ApprovalRequest, **given: Any) -> bool:
+    def crash_at_the_second(request: ApprovalRequest, **options: Any) -> bool:
         if request == five_due[1]:
             raise RuntimeError("a bug")
-        return expire(request, **given)
+        return expire(request, **options)
 
     monkeypatch.setattr(decisions, "expire", crash_at_the_second)
     assert expiry.expire_due(source=Source.LOOP) == 4
@@ -130,10 +130,10 @@ def test_one_that_cannot_be_expired_is_tried_once_a_sweep(
     ApprovalRequest.objects.filter(pk=five_due[-1].pk).update(expires_at=timezone.now() - timedelta(hours=1))
     expire = decisions.expire
 
-    def crash_at_the_first(request: ApprovalRequest, **given: Any) -> bool:
+    def crash_at_the_first(request: ApprovalRequest, **options: Any) -> bool:
         if request == five_due[-1]:
             raise RuntimeError("a bug")
-        return expire(request, **given)
+        return expire(request, **options)
 
     monkeypatch.setattr(decisions, "expire", crash_at_the_first)
     assert expiry.expire_due(source=Source.LOOP) == 4

@@ -129,14 +129,14 @@ class Form(HTMLParser):
         self._select = self._textarea = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        name = given.get("name") or ""
-        if tag == "input" and name and (given.get("type") != "checkbox" or "checked" in given):
-            self.fields[name] = given.get("value") or ("on" if given.get("type") == "checkbox" else "")
+        attributes = dict(attrs)
+        name = attributes.get("name") or ""
+        if tag == "input" and name and (attributes.get("type") != "checkbox" or "checked" in attributes):
+            self.fields[name] = attributes.get("value") or ("on" if attributes.get("type") == "checkbox" else "")
         elif tag == "select":
             self._select = name
-        elif tag == "option" and "selected" in given:
-            self.fields[self._select] = given.get("value") or ""
+        elif tag == "option" and "selected" in attributes:
+            self.fields[self._select] = attributes.get("value") or ""
         elif tag == "textarea":
             self._textarea = name
 

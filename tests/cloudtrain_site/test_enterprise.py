@@ -200,15 +200,15 @@ class TestBadInput:
     """Each a sentence that names the line and the key and says what to do."""
 
     @pytest.mark.parametrize(
-        ("given", "shown"),
+        ("written", "shown"),
         [
             *[(value, value) for value in ("-5", "0", "86401", "1e9", "30.5", "010", "0x10", "1_000", "abc", "1:30")],
             *[("99999999999999999999999", "99999999999999999999999"), ("true", "true"), ("2024-01-15", "2024-01-15")],
         ],
     )
-    def test_an_interval_that_is_none(self, write: Write, given: str, shown: str) -> None:
+    def test_an_interval_that_is_none(self, write: Write, written: str, shown: str) -> None:
         key = "`background.job_status_polling.interval_seconds`"
-        assert refusal(write, f"{POLLING}interval_seconds: {given}\n") == f"line 3: {key} is {shown}, but {SECONDS}."
+        assert refusal(write, f"{POLLING}interval_seconds: {written}\n") == f"line 3: {key} is {shown}, but {SECONDS}."
 
     @pytest.mark.parametrize(
         ("text", "sentence"),

@@ -62,7 +62,7 @@ def history() -> list[tuple[str, str, str, str]]:
     return list(JobEvent.objects.order_by("id").values_list("old", "new", "actor", "reason"))
 
 
-def crash(*given: Any, **more: Any) -> None:
+def crash(*args: Any, **kwargs: Any) -> None:
     raise RuntimeError("a bug")
 
 

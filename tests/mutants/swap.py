@@ -51,5 +51,7 @@ def _change_constants(module: ModuleType, changed: str, mutant: Mutant) -> None:
             if getattr(other, "__dict__", {}).get(name) is old[name]:
                 setattr(other, name, getattr(module, name))
         for function in filter(inspect.isfunction, vars(module).values()):
-            given = function.__defaults__ or ()
-            function.__defaults__ = tuple(getattr(module, name) if one is old[name] else one for one in given) or None
+            defaults = function.__defaults__ or ()
+            function.__defaults__ = (
+                tuple(getattr(module, name) if one is old[name] else one for one in defaults) or None
+            )

@@ -43,7 +43,7 @@ def test_what_cannot_be_put_on_record_is_not_done(
 ) -> None:
     waiting = enqueue()
 
-    def crash(*given: Any) -> None:
+    def crash(*args: Any) -> None:
         raise RuntimeError("its history can't be written")
 
     with monkeypatch.context() as patched, pytest.raises(RuntimeError):

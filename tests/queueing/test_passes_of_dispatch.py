@@ -222,7 +222,7 @@ class TestEndingUnsubmitted:
         job = enqueue().job
         (entry,) = claims.claim_next()
 
-        def crash(*given: Any, **more: Any) -> bool:
+        def crash(*args: Any, **kwargs: Any) -> bool:
             raise RuntimeError("a bug")
 
         monkeypatch.setattr(claims, "end", crash)

@@ -57,8 +57,8 @@ def test_the_deployment_check_has_nothing_to_say(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["SECURE_SSL_REDIRECT", "SECURE_HSTS_SECONDS"])
 def test_it_says_what_is_missing(tmp_path: Path, name: str) -> None:
-    given = {key: value for key, value in ALL.items() if key != name}
-    done = python(tmp_path, "manage.py", "check", "--deploy", "--fail-level", "WARNING", **given)
+    environment = {key: value for key, value in ALL.items() if key != name}
+    done = python(tmp_path, "manage.py", "check", "--deploy", "--fail-level", "WARNING", **environment)
     assert done.returncode == 1
     assert name in done.stderr
 

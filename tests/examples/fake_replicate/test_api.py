@@ -77,10 +77,10 @@ def test_a_created_one_has_only_its_early_keys(fake: FakeReplicate, http: httpx.
 
 
 def test_secrets_and_undeclared_inputs_are_not_echoed(fake: FakeReplicate, http: httpx.Client) -> None:
-    given = INPUT | {"hf_token": "not-a-token", "lycoris_json": "{}"}
-    made = create(fake, http, input=given).json()
+    inputs = INPUT | {"hf_token": "not-a-token", "lycoris_json": "{}"}
+    made = create(fake, http, input=inputs).json()
     assert made["input"] == INPUT | {"hf_token": REDACTED}
-    assert fake.predictions[made["id"]].inputs == given
+    assert fake.predictions[made["id"]].inputs == inputs
 
 
 def test_it_waits_for_the_end_when_the_client_prefers_it(fake: FakeReplicate, http: httpx.Client) -> None:

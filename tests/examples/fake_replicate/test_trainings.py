@@ -74,8 +74,8 @@ def test_what_cannot_be_trained_fails_with_what_the_trainer_said(fake: FakeRepli
 
 
 def test_images_are_fetched_from_the_accounts_files(fake: FakeReplicate, client: Client) -> None:
-    given = config() | {"images": archive(), "dataloader_json": '[{"id": "cats", "type": "local"}]'}
-    prediction = client.predictions.create(version=fake.version(), input=given)
+    inputs = config() | {"images": archive(), "dataloader_json": '[{"id": "cats", "type": "local"}]'}
+    prediction = client.predictions.create(version=fake.version(), input=inputs)
     prediction.wait()
     assert prediction.status == "succeeded"
     assert prediction.logs is not None

@@ -34,8 +34,8 @@ def make(make_job: MakeJob) -> MakeJob:
     """A running job at Replicate that was heard of just now."""
 
     def make_one(**fields: Any) -> Job:
-        given = {"provider": "replicate", "hardware_profile": "h100", "status": RUNNING, "last_synced_at": JUST_NOW}
-        return make_job(**{**given, **fields})
+        defaults = {"provider": "replicate", "hardware_profile": "h100", "status": RUNNING, "last_synced_at": JUST_NOW}
+        return make_job(**{**defaults, **fields})
 
     return make_one
 

@@ -30,8 +30,8 @@ MARKER = "ct-" + "0123456789ab" * 2
 
 
 def elsewhere(fake: FakeReplicate, count: int = 1, **fields: Any) -> list[Prediction]:
-    given = {"config_json": json.dumps({"tracker_run_name": "night run", "hub_token": "s3cret-value"})}
-    defaults = {"model": "simpletuner/advanced-trainer-l40s", "version": "v", "input": given}
+    inputs = {"config_json": json.dumps({"tracker_run_name": "night run", "hub_token": "s3cret-value"})}
+    defaults = {"model": "simpletuner/advanced-trainer-l40s", "version": "v", "input": inputs}
     made = [Prediction(**{**defaults, **fields}) for _ in range(count)]
     fake.call(fake.predictions.add, *made)
     return made

@@ -47,8 +47,8 @@ def given_up(fake: FakeReplicate, replicate_config: ProviderConfig, make_job: Ma
 
 def running(fake: FakeReplicate, **fields: Any) -> Prediction:
     """A training with the marker, unless the test says otherwise."""
-    given = {"model": "simpletuner/advanced-trainer-h100", "version": "v", "input": OF_OURS, **fields}
-    made = Prediction(**given)
+    attributes = {"model": "simpletuner/advanced-trainer-h100", "version": "v", "input": OF_OURS, **fields}
+    made = Prediction(**attributes)
     fake.call(fake.predictions.add, made)
     fake.update(made.id, "processing", logs="begin\n")
     return made

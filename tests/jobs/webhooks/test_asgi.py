@@ -175,7 +175,7 @@ def test_without_the_secret_the_sender_has_to_come_again(webhook_url: str, fake:
 def test_an_error_of_ours_is_answered_as_one_and_the_next_delivery_is_taken(
     webhook_url: str, secret: str, at_replicate: MakeJob, monkeypatch: MonkeyPatch
 ) -> None:
-    def fail(*given: Any) -> None:
+    def fail(*args: Any) -> None:
         raise RuntimeError("broken")
 
     body = body_of(at_replicate())

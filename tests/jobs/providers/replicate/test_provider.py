@@ -396,7 +396,7 @@ def test_what_is_no_prediction_is_refused(body: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "read"),
+    ("reported", "read"),
     [
         (-63_000_000_000.0, None),
         (3e-06, 3e-06),
@@ -408,8 +408,8 @@ def test_what_is_no_prediction_is_refused(body: Any) -> None:
         (float("inf"), None),
     ],
 )
-def test_an_impossible_running_time_is_not_believed(given: Any, read: float | None) -> None:
-    assert read_snapshot({"id": "a", "metrics": {"predict_time": given}}).billed_seconds == read
+def test_an_impossible_running_time_is_not_believed(reported: Any, read: float | None) -> None:
+    assert read_snapshot({"id": "a", "metrics": {"predict_time": reported}}).billed_seconds == read
 
 
 @pytest.mark.parametrize("made", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+23:59", "soon", None])
