@@ -104,7 +104,7 @@ class Life:
 
     job: Any
     steps: list[Callable[[Any], None]]
-    told_at: float = field(default=0.0)
+    updated_at: float = field(default=0.0)
 
 
 # --- The jobs and their news -----------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def steps_of(chance: random.Random) -> list[Callable[[Any], None]]:
         snapshot = Snapshot(external_id=f"storm-{job.pk}", status=JobStatus.QUEUED)
         assert lifecycle.mark_submitted(job, snapshot, actor=provider)
 
-    def tell(status: JobStatus, percent: float | None = None, **fields: Any) -> Callable[[Any], None]:
+    def report(status: JobStatus, percent: float | None = None, **fields: Any) -> Callable[[Any], None]:
         progress = percent and Progress(stage="Training", percent=percent, last_log=f"step {percent:.0f}")
 
         def apply(job: Any) -> None:
@@ -167,12 +167,12 @@ def steps_of(chance: random.Random) -> list[Callable[[Any], None]]:
         return apply
 
     end = (
-        tell(JobStatus.COMPLETED)
+        report(JobStatus.COMPLETED)
         if chance.random() < 0.8
-        else tell(JobStatus.FAILED, error_message="CUDA out of memory. Tried to allocate 2.5 GiB.")
+        else report(JobStatus.FAILED, error_message="CUDA out of memory. Tried to allocate 2.5 GiB.")
     )
-    training = [tell(JobStatus.RUNNING, percent) for percent in (20.5, 41, 61.5, 82)]
-    return [upload, accept, tell(JobStatus.RUNNING), *training, end]
+    training = [report(JobStatus.RUNNING, percent) for percent in (20.5, 41, 61.5, 82)]
+    return [upload, accept, report(JobStatus.RUNNING), *training, end]
 
 
 def storm(lives: list[Life], seconds: float, rate: float, chance: random.Random) -> float:
@@ -181,13 +181,13 @@ def storm(lives: list[Life], seconds: float, rate: float, chance: random.Random)
     for number in range(int(seconds * rate)):
         time.sleep(max(0.0, began + number / rate - time.monotonic()))
         now = time.monotonic()
-        waiting = [life for life in lives if life.steps and life.told_at < now - PAUSE_SECONDS]
+        waiting = [life for life in lives if life.steps and life.updated_at < now - PAUSE_SECONDS]
         if not waiting:
             break
         # Those that have most before them come first, roughly, so that none is left alone at the end.
         life = max(waiting, key=lambda one: len(one.steps) + chance.uniform(0, 4))
         life.steps.pop(0)(life.job)
-        life.told_at = now
+        life.updated_at = now
     return time.monotonic() - began
 
 

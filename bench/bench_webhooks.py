@@ -178,10 +178,10 @@ def main() -> int:
             for process in (background, web):
                 process.terminate()
                 process.wait(START_SECONDS)
-    return _tell(found, len(ids), used, later)
+    return _report(found, len(ids), used, later)
 
 
-def _tell(found: dict[str, Any], jobs: int, used: dict[str, float], later: float) -> int:
+def _report(found: dict[str, Any], jobs: int, used: dict[str, float], later: float) -> int:
     took, sent = [seconds * 1000 for seconds in found["took"]] or [math.inf], 2 * jobs
     kept = WebhookDelivery.objects.exclude(outcome="").values("delivery_id").distinct().count()
     ended = Job.objects.filter(status="completed", log_size=len(LOG), log_due_at=None).count()

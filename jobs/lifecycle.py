@@ -307,21 +307,21 @@ def publish_waiting(jobs: Sequence[Job], source: str) -> None:
 def publish_progress(job: Job) -> None:
     """Publish the job's progress and cost, at most once a second. Called in the transaction that wrote it."""
     now = timezone.now()
-    if Job.objects.filter(_may_tell(now), pk=job.pk).update(progress_told_at=now):
+    if Job.objects.filter(_publishable(now), pk=job.pk).update(progress_told_at=now):
         publish(_progress_event(job))
 
 
 def publish_progress_of(jobs: Sequence[Job]) -> None:
     """As `publish_progress`, for many in two statements. The caller has locked them."""
     now = timezone.now()
-    due = set(Job.objects.filter(_may_tell(now), pk__in=[job.pk for job in jobs]).values_list("pk", flat=True))
+    due = set(Job.objects.filter(_publishable(now), pk__in=[job.pk for job in jobs]).values_list("pk", flat=True))
     Job.objects.filter(pk__in=due).update(progress_told_at=now)
     for job in jobs:
         if job.pk in due:
             publish(_progress_event(job))
 
 
-def _may_tell(now: datetime) -> Q:
+def _publishable(now: datetime) -> Q:
     return Q(progress_told_at=None) | Q(progress_told_at__lte=now - PROGRESS_INTERVAL)
 
 

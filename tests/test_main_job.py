@@ -60,7 +60,7 @@ class Story:
     submitted: dict[str, Any]
     held: dict[str, Any]
     events: list[dict[str, Any]] = field(default_factory=list)
-    told_charlie: list[dict[str, Any]] = field(default_factory=list)
+    events_for_charlie: list[dict[str, Any]] = field(default_factory=list)
     half_way: dict[str, Any] = field(default_factory=dict)
     first_logs: dict[str, Any] = field(default_factory=dict)
 
@@ -98,8 +98,8 @@ def story(one_site: Site) -> Story:
                 story.events.append(news)
         # The last that charlie is told: whatever came before it was told to him as well, or never will be.
         own = site.submit("charlie", max_train_steps=1)
-        while not story.told_charlie or story.told_charlie[-1].get("job_id") != own:
-            story.told_charlie.append(charlie.next().data)
+        while not story.events_for_charlie or story.events_for_charlie[-1].get("job_id") != own:
+            story.events_for_charlie.append(charlie.next().data)
         site.until(own, "completed", reader="charlie")
     return story
 
@@ -179,7 +179,7 @@ class TestTheMainJob:
 class TestOthers:
     def test_a_stranger_was_told_nothing_of_it(self, story: Story) -> None:
         """The last is of a job of his own: until then the stream told him of the queue's length alone."""
-        *before, own = [news["type"] for news in story.told_charlie]
+        *before, own = [news["type"] for news in story.events_for_charlie]
         assert own.startswith("job_")
         assert set(before) == {"queue_changed"}
 

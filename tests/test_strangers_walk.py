@@ -116,7 +116,7 @@ def text_of(response: HttpResponseBase) -> str:
     return f"{headers} {body_of(response).decode()} {response.cookies.output()}"
 
 
-def tells_of_hers(response: HttpResponseBase) -> bool:
+def shows_hers(response: HttpResponseBase) -> bool:
     return HERS in text_of(response).lower()
 
 
@@ -144,15 +144,15 @@ def test_nobody_gets_in_anywhere(held: ApprovalRequest) -> None:
     paths = [path for path in addresses(held) if path not in OPEN]
     for what, response in walk(Client(), paths):
         assert response.status_code in REFUSALS or goes_to_login(response), (what, response.status_code)
-        assert not tells_of_hers(response), what
+        assert not shows_hers(response), what
     assert everything() == before
 
 
 def test_her_lead_does_learn_of_it_that_way(held: ApprovalRequest, bob: User) -> None:
     browser = Client()
     browser.force_login(bob)
-    telling = [path for path in addresses(held) if path not in (*OPEN, STREAM) and tells_of_hers(browser.get(path))]
-    assert len(telling) >= 15  # the walk finds something where there is something to be found
+    showing = [path for path in addresses(held) if path not in (*OPEN, STREAM) and shows_hers(browser.get(path))]
+    assert len(showing) >= 15  # the walk finds something where there is something to be found
 
 
 @pytest.mark.parametrize("who", ["charlie", "loner"])
@@ -166,7 +166,7 @@ def test_a_stranger_learns_nothing_and_changes_nothing(
     for what, response in walk(browser, [path for path in addresses(held) if path not in (*OPEN, STREAM)]):
         # A provider that can't be reached is nobody's secret.
         assert response.status_code < 500 or response.json()["code"] == "provider_unavailable", what
-        assert not tells_of_hers(response), what
+        assert not shows_hers(response), what
         if held.job_id in what or str(held.job.dataset_id) in what or what.endswith("alices-config"):
             assert response.status_code in REFUSALS or response.status_code == 302, (what, response.status_code)
     assert everything() == before
@@ -197,7 +197,7 @@ def test_a_stranger_who_searches_finds_nothing(held: ApprovalRequest, charlie: U
     path = search.format(job=held.job_id, organization=held.organization_id)
     response = browser.get(path, follow=True)
     assert response.status_code < 500
-    assert not tells_of_hers(response)
+    assert not shows_hers(response)
 
 
 def scoped_admin_actions() -> list[tuple[str, str]]:
@@ -221,9 +221,9 @@ def test_a_strangers_admin_actions_reach_nothing(held: ApprovalRequest, charlie:
         body = {"action": action, "_selected_action": [chosen], "decision": "approve", "reason": "for fun"}
         for response in (browser.post(page, body), browser.get(page)):
             assert response.status_code < 500
-            assert not tells_of_hers(response), (page, action)
+            assert not shows_hers(response), (page, action)
     decide = f"/admin/approvals/approvalrequest/{held.pk}/decide"
-    assert not tells_of_hers(browser.post(decide, {"decision": "approve", "reason": "for fun"}, follow=True))
+    assert not shows_hers(browser.post(decide, {"decision": "approve", "reason": "for fun"}, follow=True))
     assert everything() == before
 
 
@@ -233,5 +233,5 @@ def test_a_strangers_bulk_decision_reaches_nothing(
 ) -> None:
     before = everything()
     response = client_of(charlie).post(f"/api/approvals/bulk-{verb}", {"ids": [held.pk], "reason": "for fun"})
-    assert not tells_of_hers(response)
+    assert not shows_hers(response)
     assert everything() == before

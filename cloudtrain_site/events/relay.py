@@ -102,7 +102,7 @@ class EventRelay:
         self._resign()
         self._task.cancel()
         self._tail.end()
-        self._counter.end(partial(streams.tell_end, self._name))
+        self._counter.end(partial(streams.remove_counts, self._name))
 
     def _resign(self) -> None:
         """Let the next stream have a new relay; unless it has one, because this one failed before it ended."""
@@ -115,7 +115,7 @@ class EventRelay:
             async with asyncio.TaskGroup() as group:
                 if connection.vendor == "postgresql":
                     group.create_task(self._listen())
-                group.create_task(self._tell_counts())
+                group.create_task(self._publish_counts())
                 await self._follow()
         except Exception:
             logger.exception("The event hub failed; its streams are closed, and reopened by their clients")
@@ -172,16 +172,16 @@ class EventRelay:
             logger.info("Events can be read again", extra={"failed_attempts": self.failures})
             self.failures = 0
 
-    async def _tell_counts(self) -> None:
-        """Tell the other processes how many streams each user has here: soon after a change, and now and then."""
+    async def _publish_counts(self) -> None:
+        """Publish to the other processes how many streams each user has here: soon after a change, and now and then."""
         published, published_at = None, 0.0
         while True:
             now, counts = time.monotonic(), streams.open_here()
             if counts != published or now >= published_at + streams.REPEAT_SECONDS:
                 with suppress(Error):  # published again a second later
-                    await self._counter.run(streams.tell, self._name, counts)
+                    await self._counter.run(streams.publish_counts, self._name, counts)
                     published, published_at = counts, now
-            await asyncio.sleep(streams.TELL_SECONDS)
+            await asyncio.sleep(streams.CHECK_SECONDS)
 
     async def _listen(self) -> None:
         """Have PostgreSQL wake the reader. While that fails, which is told once, the reader polls."""

@@ -26,8 +26,8 @@ from cloudtrain_site.models import StreamCount
 LIMIT = "streams"
 #: A browser that was refused asks again after this long.
 RETRY_AFTER_SECONDS = 60
-#: A change is told after this long at the latest, and that there is none from time to time.
-TELL_SECONDS = 1.0
+#: A change of the numbers is published within CHECK_SECONDS, the numbers as they are every REPEAT_SECONDS.
+CHECK_SECONDS = 1.0
 REPEAT_SECONDS = 20.0
 #: A process that said nothing for this long is dead.
 SILENCE = timedelta(seconds=3 * REPEAT_SECONDS)
@@ -90,11 +90,11 @@ def _living() -> QuerySet[StreamCount]:
 
 
 def new_name() -> str:
-    """Return a name under which one event loop of this process tells its numbers."""
+    """Return a name under which one event loop of this process publishes its numbers."""
     return f"{_process}-{next(_numbers)}"
 
 
-def tell(name: str, by_user: dict[str, int]) -> None:
+def publish_counts(name: str, by_user: dict[str, int]) -> None:
     """Write what is open here, for the other processes, and forget those that died."""
     now = timezone.now()
     with unit_of_work():
@@ -103,6 +103,6 @@ def tell(name: str, by_user: dict[str, int]) -> None:
         StreamCount.objects.update_or_create(process=name, defaults=columns)
 
 
-def tell_end(name: str) -> None:
+def remove_counts(name: str) -> None:
     """Write that nothing is open here any more."""
     StreamCount.objects.filter(process=name).delete()

@@ -53,8 +53,8 @@ async def run(options: argparse.Namespace, data: Path) -> None:
 
 
 def announce(world: World) -> None:
-    told = {"url": world.url, "token": world.token, "webhook_secret": world.webhooks.secret}
-    sys.stdout.write(json.dumps(told) + "\n")
+    connection = {"url": world.url, "token": world.token, "webhook_secret": world.webhooks.secret}
+    sys.stdout.write(json.dumps(connection) + "\n")
     sys.stdout.flush()
 
 

@@ -52,7 +52,7 @@ def start(world: World, prediction: Prediction, limit: int | None = None) -> Non
     """Keep a new prediction and let it live, for `limit` seconds at most."""
     world.predictions.add(prediction)
     if world.faults.start_webhook_at_creation:
-        world.webhooks.tell(prediction, "start")
+        world.webhooks.notify(prediction, "start")
     world.spawn(live(world, prediction))
     if limit is not None:
         prediction.deadline_ns = prediction.created_ns + limit * SECOND

@@ -22,7 +22,7 @@ REQUESTS = frozenset(
         "slow",  # the reply comes `seconds` later
         "server_error",  # HTML of the proxy with `status`
         "garbage",  # 200, and a body that is no JSON
-        "throttle",  # 429; `told` says where the wait of `seconds` can be read
+        "throttle",  # 429; `wait_in` says where the wait of `seconds` can be read
         "no_credit",
         "invalid_version",
         "invalid_input",
@@ -66,7 +66,7 @@ class Rule:
     after: bool = False
     seconds: float | None = None
     status: int = 502
-    told: str = "body"
+    wait_in: str = "body"
     used: int = 0
 
     def __post_init__(self) -> None:

@@ -88,7 +88,7 @@ async def spoilt(request: web.Request, rule: Rule) -> web.StreamResponse:
         case "garbage":
             return web.Response(text='{"id": "', content_type="application/json")
         case "throttle":
-            return problems.throttled(rule.seconds or RETRY_SECONDS.get(rule.told, 1.0), rule.told).response()
+            return problems.throttled(rule.seconds or RETRY_SECONDS.get(rule.wait_in, 1.0), rule.wait_in).response()
         case "invalid_input":
             wrong = ("number_lte", "input.num_inference_steps", "Must be less than or equal to 4")
             return problems.invalid_fields(("required", "input", "prompt is required"), wrong).response()

@@ -31,13 +31,13 @@ def begin(world: World, prediction: Prediction) -> None:
     if padding := world.faults.log_padding_bytes:
         write_log(world, prediction, PADDING * (padding // len(PADDING) + 1))
     if not world.faults.start_webhook_at_creation:
-        world.webhooks.tell(prediction, "start")
+        world.webhooks.notify(prediction, "start")
 
 
 def write_log(world: World, prediction: Prediction, text: str) -> None:
     prediction.write_log(text if world.faults.carriage_returns else text.replace("\r\n", "\n").replace("\r", "\n"))
     if not prediction.ended:
-        world.webhooks.tell(prediction, "logs")
+        world.webhooks.notify(prediction, "logs")
 
 
 def finish(world: World, prediction: Prediction, status: str, *, output: Any = None, error: str | None = None) -> bool:
@@ -46,7 +46,7 @@ def finish(world: World, prediction: Prediction, status: str, *, output: Any = N
         return False
     prediction.output = output
     if output is not None:
-        world.webhooks.tell(prediction, "output")
+        world.webhooks.notify(prediction, "output")
     prediction.error = error
     prediction.completed_ns = now_ns()
     if status == "canceled" and prediction.started_ns is None:
@@ -54,7 +54,7 @@ def finish(world: World, prediction: Prediction, status: str, *, output: Any = N
     prediction.kept_from = time.monotonic()
     prediction.status = status
     if status != "aborted" or world.faults.aborted_webhook:
-        world.webhooks.tell(prediction, "completed")
+        world.webhooks.notify(prediction, "completed")
     if prediction.stop is not None:
         prediction.stop()
     return True

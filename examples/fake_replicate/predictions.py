@@ -58,7 +58,7 @@ class Prediction:
     stop: Callable[[], None] | None = None
     outbox: asyncio.Task[None] | None = None
     # When a webhook last told of the output or of the logs.
-    told: dict[str, float] = field(default_factory=dict)
+    last_sent_at: dict[str, float] = field(default_factory=dict)
     # What the list said last, and what it depended on.
     listed: tuple[object, str] = (None, "")
     _logs: list[str] = field(default_factory=list)

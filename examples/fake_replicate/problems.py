@@ -72,15 +72,15 @@ def invalid_fields(*found: tuple[str, str, str]) -> ProblemError:
     return ProblemError(422, body)
 
 
-def throttled(seconds: float, told: str) -> ProblemError:
+def throttled(seconds: float, wait_in: str) -> ProblemError:
     """A 429 whose wait stands in the "body" (as seen), in the "text" alone, in the "header" alone, or in "nothing"."""
     wait = max(1, round(seconds))
-    if told == "body":
+    if wait_in == "body":
         detail = f"{REDUCED} Your rate limit resets in ~{wait}s."
         return ProblemError(429, {"detail": detail, "status": 429, "retry_after": wait})
-    if told == "text":
+    if wait_in == "text":
         return ProblemError(429, {"detail": f"Request was throttled. Your rate limit resets in ~{wait}s."})
-    headers = {"Retry-After": str(wait)} if told == "header" else {}
+    headers = {"Retry-After": str(wait)} if wait_in == "header" else {}
     return ProblemError(429, {"detail": "Request was throttled.", "status": 429}, headers)
 
 

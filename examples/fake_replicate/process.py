@@ -25,10 +25,10 @@ class FakeReplicateProcess:
         line = process.stdout.readline()
         if not line:
             raise RuntimeError(f"the fake Replicate ended with {process.wait(PATIENCE_SECONDS)}")
-        told = json.loads(line)
-        self.url: str = told["url"]
-        self.token: str = told["token"]
-        self.webhook_secret: str = told["webhook_secret"]
+        connection = json.loads(line)
+        self.url: str = connection["url"]
+        self.token: str = connection["token"]
+        self.webhook_secret: str = connection["webhook_secret"]
         self._client = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
 
     @classmethod

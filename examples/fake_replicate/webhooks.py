@@ -89,7 +89,7 @@ class Webhooks:
         if self._client is not None:
             await self._client.close()
 
-    def tell(self, prediction: Prediction, event: str) -> None:
+    def notify(self, prediction: Prediction, event: str) -> None:
         """Send what `prediction` is now, if it has a webhook that asked for `event`."""
         if not prediction.webhook or event not in prediction.events or not self._may(prediction, event):
             return
@@ -105,9 +105,9 @@ class Webhooks:
         if event not in THROTTLED:
             return True
         now = time.monotonic()
-        if now - prediction.told.get(event, -math.inf) < self.faults.webhook_throttle_seconds:
+        if now - prediction.last_sent_at.get(event, -math.inf) < self.faults.webhook_throttle_seconds:
             return False
-        prediction.told[event] = now
+        prediction.last_sent_at[event] = now
         return True
 
     def _body(self, prediction: Prediction) -> bytes:

@@ -63,7 +63,7 @@ def pace_of(
     if (may_go_on and first_step is None) or not reading.doubts.keys().isdisjoint(OF_A_STEP):
         return None
     made = step - (first_step or 0)
-    is_telling = made > 0 and (duration_ms > MIN_DURATION_MS or made > MIN_STEPS)
-    if not is_telling or (reading.steps is not None and step > reading.steps):
+    is_long_enough = made > 0 and (duration_ms > MIN_DURATION_MS or made > MIN_STEPS)
+    if not is_long_enough or (reading.steps is not None and step > reading.steps):
         return None
     return kind_of(reading), duration_ms / 1000 / made

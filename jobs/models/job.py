@@ -225,7 +225,7 @@ class Job(Stateful):
         record_in_history(self, change)
         self.publish_change(change)
         if change.old in ACTIVE and change.new in TERMINAL and "stray_of" in self.metadata:
-            self._tell_owner(change)
+            self._record_at_owner(change)
 
     def publish_change(self, change: Change) -> None:
         """Publish the event of `change`, or of news that the history doesn't keep."""
@@ -246,7 +246,7 @@ class Job(Stateful):
             )
         )
 
-    def _tell_owner(self, change: Change) -> None:
+    def _record_at_owner(self, change: Change) -> None:
         """A training that turned up too late has ended: the history of the job that it was made for says so too."""
         owner = Job.objects.filter(pk=self.metadata["stray_of"]).first()
         if owner is not None:

@@ -211,7 +211,7 @@ def _counts(log: Log) -> list[tuple[int, Count]]:
     counts: list[tuple[int, Count]] = []
     bar = SameBar()
     for number, line in log.numbered("%|", "% ", "step", "iter"):
-        count = None if bar.says_no_more(line) else log_lines.read_count(line)
+        count = None if bar.adds_nothing(line) else log_lines.read_count(line)
         if count is None:
             continue
         counts.append((number, count))
@@ -229,7 +229,7 @@ class SameBar:
         self.name = self._name(line)
         self.is_learning = count is not None and count.sureness == LEARNING
 
-    def says_no_more(self, line: str) -> bool:
+    def adds_nothing(self, line: str) -> bool:
         if self.counted not in line or self._name(line) != self.name:
             return False
         return self.is_learning or ("lr" not in line and "learning" not in line)

@@ -91,8 +91,8 @@ def test_each_decision_is_mailed_and_a_withdrawal_is_not(
     assert "approvals.tasks.send_notices" in [task.func() for task in OrmQ.objects.all()]
     assert approve(approved, bob)
     assert decisions.cancel(cancelled, actor=Actor(name="alice"), source=Source.API)
-    told_of = Notice.objects.filter(kind=Notice.Kind.DECIDED).values_list("request", flat=True)
-    assert sorted(told_of) == [approved.pk, rejected.pk]
+    notified = Notice.objects.filter(kind=Notice.Kind.DECIDED).values_list("request", flat=True)
+    assert sorted(notified) == [approved.pk, rejected.pk]
 
 
 def _requested(submission_request: Callable[..., SubmissionRequest]) -> ApprovalRequest:

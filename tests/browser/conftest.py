@@ -168,18 +168,18 @@ def start(job: Job) -> Job:
     assert lifecycle.mark_submitted(
         job, Snapshot(external_id=f"local-{job.pk}", status=JobStatus.QUEUED), actor=PROVIDER
     )
-    tell(job, JobStatus.RUNNING)
+    report(job, JobStatus.RUNNING)
     return job
 
 
-def tell(job: Job, status: JobStatus = JobStatus.RUNNING, percent: float | None = None, **fields: Any) -> None:
+def report(job: Job, status: JobStatus = JobStatus.RUNNING, percent: float | None = None, **fields: Any) -> None:
     """The provider says how it stands."""
     progress = None if percent is None else Progress(stage="Training", percent=percent, last_log=f"at {percent}")
     snapshot = Snapshot(external_id=str(job.external_id), status=status, progress=progress, **fields)
     lifecycle.apply_snapshot(job, snapshot, source=Source.POLL)
 
 
-def change_unheard(job: Job, status: JobStatus) -> None:
+def change_silently(job: Job, status: JobStatus) -> None:
     """Change the row and tell nobody: whoever shows it has looked again."""
     ended = None if status == JobStatus.RUNNING else timezone.now()
     Job.objects.filter(pk=job.pk).update(status=status, completed_at=ended)
@@ -215,7 +215,7 @@ def busy_team(alice: User, bob: User, acme: Organization, submit: Callable[..., 
     rejected = submit(bob, "hunyuan-full-finetune").job
     lifecycle.request_cancel(rejected, actor=Actor.of(bob), source=Source.API, reason="wrong dataset")
     first = start(submit(alice, "flux-portraits").job)
-    tell(first, percent=42.4)
+    report(first, percent=42.4)
     Job.objects.filter(pk=first.pk).update(started_at=now - timedelta(minutes=9, seconds=12))
     start(submit(bob, "sana-1.6b-logo", provider="replicate", hardware_profile="gpu-t4").job)
     stopping = start(submit(alice, "pixart-sigma-textures").job)

@@ -18,13 +18,13 @@ from jobs.models import Job
 from jobs.statuses import JobStatus
 from tests.browser.conftest import (
     Browse,
-    change_unheard,
+    change_silently,
     is_live,
     is_wider_than_the_window,
     keep,
+    report,
     row,
     start,
-    tell,
     violations,
 )
 
@@ -61,7 +61,7 @@ class TestLive:
         pages = [is_live(browse(alice, address)) for address in ("/", f"/jobs/{job.pk}")]
         for cost in ("1.25", "2.50"):
             Job.objects.update(progress_told_at=None)
-            tell(job, cost_usd=Decimal(cost))
+            report(job, cost_usd=Decimal(cost))
             for page in pages:
                 expect(page.locator("#main")).to_contain_text(f"${cost}", timeout=10_000)
 
@@ -84,7 +84,7 @@ class TestLive:
         page = is_live(browse(alice))
         bar = row(page, job).get_by_role("progressbar")
         expect(bar).not_to_have_attribute("value", "40.5")
-        tell(job, percent=40.5)
+        report(job, percent=40.5)
         expect(bar).to_have_js_property("value", 40.5)
         expect(row(page, job)).to_contain_text("Training")
         expect(row(page, job)).to_contain_text("40 %")
@@ -97,7 +97,7 @@ class TestLive:
         start(job)
         expect(row(page, job).locator(".chip")).to_have_text("Running")
         expect(page.get_by_role("link", name="Running 1")).to_be_visible()
-        tell(job, JobStatus.FAILED, error_message="The disk is full.")
+        report(job, JobStatus.FAILED, error_message="The disk is full.")
         expect(row(page, job)).to_contain_text("The disk is full.")
         expect(page.locator("#spoken")).to_have_text("flux-portraits: Failed")
         expect(row(page, job).get_by_role("button", name="Cancel")).to_be_hidden()
@@ -120,7 +120,7 @@ class TestLive:
         page.on("request", lambda request: urls.append(request.url))
         is_live(page)
         job = start(submit(alice, "a-secret").job)
-        tell(job, percent=50)
+        report(job, percent=50)
         submit(charlie, "his-own")
         expect(page.locator("#job-rows")).to_contain_text("his-own")
         assert "a-secret" not in page.content()
@@ -170,13 +170,13 @@ class TestCancelling:
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         expect(row(page, job).locator(".chip")).to_have_text("Cancelling")
-        tell(job, JobStatus.CANCELLED)
+        report(job, JobStatus.CANCELLED)
         expect(row(page, job).locator(".chip")).to_have_text("Cancelled")
 
     def test_too_late_says_so(self, browse: Browse, alice: User, submit: Submit, complaints: list[str]) -> None:
         job = submit(alice).job
         page = is_live(browse(alice))
-        change_unheard(job, JobStatus.COMPLETED)
+        change_silently(job, JobStatus.COMPLETED)
         row(page, job).get_by_role("button", name="Cancel").click()
         page.get_by_role("button", name="Cancel the job").click()
         expect(page.get_by_role("alert")).to_contain_text("The job has already ended: it is completed.")

@@ -21,10 +21,10 @@ from tests.browser.conftest import (
     is_live,
     is_wider_than_the_window,
     keep,
+    report,
     row,
     start,
     sticking_out,
-    tell,
     violations,
 )
 from tests.browser.job_pages import LOG, Submit, Training, opened, training, view, write_more
@@ -97,7 +97,7 @@ class TestLog:
         expect(follow).to_be_visible()
         write_more(path, "step 402/500 loss: 0.1\nstep 403/500")
         page.clock.fast_forward(6_000)
-        tell(job, percent=80.4)
+        report(job, percent=80.4)
         expect(page.locator("[data-percent]")).to_have_text("80 %")
         expect(view(page)).to_contain_text("INFO loading")
 
@@ -193,9 +193,9 @@ class TestLive:
         expect(page).to_have_title(f"{name}: Running · cloudtrain")
         expect(page.get_by_role("heading", name="Queue")).to_be_hidden()
         expect(page.locator("#history")).to_contain_text("Started")
-        tell(job, percent=40.5)
+        report(job, percent=40.5)
         expect(page.get_by_role("progressbar")).to_have_js_property("value", 40.5)
-        tell(job, JobStatus.FAILED, error_message="The disk is full.")
+        report(job, JobStatus.FAILED, error_message="The disk is full.")
         expect(chip).to_have_text("Failed")
         expect(page.get_by_role("group", name="Why it failed")).to_have_text("The disk is full.")
         expect(page.locator("#history")).to_contain_text("The disk is full.")
@@ -230,7 +230,7 @@ class TestLive:
         job, _ = training(log="nothing to report\n")
         curves = opened(browse(alice, "about:blank"), job).locator("#curves-state")
         expect(curves).to_have_text("The log tells no loss and no learning rate so far.")
-        tell(job, JobStatus.COMPLETED)
+        report(job, JobStatus.COMPLETED)
         expect(curves).to_have_text("It reported no loss and no learning rate.")
         expect(opened(browse(alice, "about:blank"), job).locator("#curves-state")).to_have_text(
             "It reported no loss and no learning rate."
@@ -264,7 +264,7 @@ class TestActs:
         for page in (alices, bobs):
             expect(page.locator("#job-chip")).to_have_text("Cancelling")
         expect(alices.get_by_text("it ends as soon as local confirms")).to_be_visible()
-        tell(job, JobStatus.CANCELLED)
+        report(job, JobStatus.CANCELLED)
         for page in (alices, bobs):
             expect(page.locator("#job-chip")).to_have_text("Cancelled")
         bobs.get_by_role("button", name="Cancel the job").click()

@@ -12,7 +12,7 @@ from django.contrib.sessions.models import Session
 from playwright.sync_api import expect
 
 from jobs.statuses import JobStatus
-from tests.browser.conftest import Browse, forgive, is_live, keep, sign_in, tell
+from tests.browser.conftest import Browse, forgive, is_live, keep, report, sign_in
 from tests.browser.job_pages import Training, opened, training, view, write_more
 from tests.web import running_server
 
@@ -39,8 +39,8 @@ class TestBadTimes:
         expect(page.get_by_role("alert")).to_contain_text("live connection is down")
         expect(page.locator("#job-chip")).to_have_text("Running")
         write_more(path, "ss: 0.1\nstep 403/500 loss: 0.1\n")
-        tell(job, percent=80.6)
-        tell(job, JobStatus.COMPLETED)
+        report(job, percent=80.6)
+        report(job, JobStatus.COMPLETED)
         with running_server(urlsplit(address).port or 0):
             is_live(page)
             page.clock.run_for(11_000)
@@ -65,7 +65,7 @@ class TestBadTimes:
         opened(page, job)
         expect(view(page)).to_contain_text("step 400/500")
         Session.objects.all().delete()
-        tell(job, JobStatus.COMPLETED)
+        report(job, JobStatus.COMPLETED)
         page.clock.run_for(1_000)
         expect(page.get_by_role("alert")).to_contain_text("You are signed out, so the page stands still.")
         expect(page.locator("#pulse")).to_have_text("Not live")

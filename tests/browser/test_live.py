@@ -19,7 +19,7 @@ from cloudtrain_site.events.relay import open_streams
 from cloudtrain_site.events.store import current_number
 from jobs.models import Job
 from jobs.statuses import JobStatus
-from tests.browser.conftest import Browse, change_unheard, forgive, is_live, row, start
+from tests.browser.conftest import Browse, change_silently, forgive, is_live, row, start
 from tests.limits import SetLimits
 from tests.web import running_server, wait_until
 
@@ -69,13 +69,13 @@ def hanging_leader(browse: Browse, reader: User) -> Page:
     return page
 
 
-def tell_all() -> int:
+def publish_to_all() -> int:
     """News for everybody; returns their number."""
     publish(Event("queue_changed", EVERYONE, {"queue_depth": 1, "running": 0}))
     return current_number()
 
 
-def has_heard(page: Page, numbers: list[int]) -> None:
+def assert_received(page: Page, numbers: list[int]) -> None:
     """Return when the page has heard the last of `numbers`; fail unless it heard each once, in order."""
     page.wait_for_function("(last) => window.heard.includes(last)", arg=numbers[-1])
     assert page.evaluate("window.heard") == numbers
@@ -86,14 +86,14 @@ class TestTabs:
         first = listening(browse(alice))
         second, third = listening(tab_beside(first)), listening(tab_beside(first))
         assert open_streams() == 1
-        numbers = [tell_all(), tell_all()]
+        numbers = [publish_to_all(), publish_to_all()]
         for tab in (first, second, third):
-            has_heard(tab, numbers)
+            assert_received(tab, numbers)
 
         first.close()
-        numbers += [tell_all(), tell_all()]
-        has_heard(second, numbers)
-        has_heard(third, numbers)
+        numbers += [publish_to_all(), publish_to_all()]
+        assert_received(second, numbers)
+        assert_received(third, numbers)
         wait_until(lambda: open_streams() == 1)
 
     # Of a stream that is cut while it is open, Django leaves the file of the request's body to the collector.
@@ -107,18 +107,18 @@ class TestTabs:
             first.clock.install()
             first.goto("/")
             tabs = [listening(first), listening(tab_beside(first))]
-            numbers = [tell_all()]
-            has_heard(tabs[1], numbers)
+            numbers = [publish_to_all()]
+            assert_received(tabs[1], numbers)
         first.clock.run_for(10_000)
         for tab in tabs:
             expect(tab.get_by_role("alert")).to_contain_text("live connection is down")
         before = current_number()
         start(job)
-        numbers += [*range(before + 1, current_number() + 1), tell_all()]
+        numbers += [*range(before + 1, current_number() + 1), publish_to_all()]
         with running_server(urlsplit(address).port or 0):
             for tab in tabs:
                 is_live(tab)
-                has_heard(tab, numbers)
+                assert_received(tab, numbers)
                 tab.clock.run_for(1_000)
                 expect(row(tab, job).locator(".chip")).to_have_text("Running")
                 expect(tab.get_by_role("alert")).to_be_hidden()
@@ -162,7 +162,7 @@ class TestTabs:
         page.goto("/")
         page.clock.run_for(6_000)
         expect(page.get_by_role("alert")).to_contain_text("live connection is down")
-        change_unheard(job, JobStatus.COMPLETED)
+        change_silently(job, JobStatus.COMPLETED)
         page.clock.run_for(31_000)
         expect(row(page, job).locator(".chip")).to_have_text("Completed")
         hanging.close()
@@ -182,7 +182,7 @@ class TestTabs:
           window.channel.postMessage({ kind: "missed", to: from, missed, last: later, up: true });
         }""")
         number = current_number()
-        has_heard(page, [number + 1, number + 2])
+        assert_received(page, [number + 1, number + 2])
         is_live(page)
 
 
@@ -228,7 +228,7 @@ class TestStream:
             page.goto("/")
         page.clock.run_for(6_000)
         expect(page.get_by_role("alert")).to_contain_text("live connection is down", timeout=15_000)
-        change_unheard(job, JobStatus.COMPLETED)
+        change_silently(job, JobStatus.COMPLETED)
         page.clock.run_for(31_000)
         expect(row(page, job).locator(".chip")).to_have_text("Completed")
         forgive(page, complaints, "503")  # each refusal is an error on the console
@@ -246,7 +246,7 @@ class TestStream:
         page.goto("/")
         expect(page.get_by_role("alert")).to_contain_text("You have 1 event stream open, the most for one person.")
         expect(page.locator("#pulse")).to_have_text("Not live")
-        change_unheard(job, JobStatus.COMPLETED)
+        change_silently(job, JobStatus.COMPLETED)
         page.clock.run_for(31_000)
         expect(row(page, job).locator(".chip")).to_have_text("Completed")
         assert len(urls) == 2  # the stream, and why it was refused
@@ -278,7 +278,7 @@ class TestStream:
         page = browse(alice, "about:blank")
 
         def ask_for_what_is_gone(route: Route) -> None:
-            change_unheard(job, JobStatus.COMPLETED)
+            change_silently(job, JobStatus.COMPLETED)
             connections.close_all()
             route.continue_(url=f"{route.request.url.partition('?')[0]}?last_event_id=99999")
 

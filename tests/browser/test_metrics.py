@@ -15,7 +15,7 @@ from approvals.intake import Outcome
 from jobs.models import Job, Organization
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry
-from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, start, tell, violations
+from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, report, start, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
@@ -53,7 +53,7 @@ def test_figures_charts_and_their_numbers(
     counted = int(jobs.inner_text())
     job = start(submit(alice, "one-more").job)
     expect(jobs).to_have_text(str(counted + 1))
-    tell(job, JobStatus.COMPLETED)
+    report(job, JobStatus.COMPLETED)
     expect(page.locator("#spend-table tbody tr").first).not_to_have_text(before, use_inner_text=True)
     expect(page.locator("canvas")).to_have_count(2)
 

@@ -10,13 +10,13 @@ from cloudtrain_site.events.store import current_number
 from tests.web import Message
 
 
-def tell(name: str, channel: str = EVERYONE, **data: Any) -> int:
+def store_event(name: str, channel: str = EVERYONE, **data: Any) -> int:
     """Store one event; returns its number."""
     publish(Event(name, channel, data))
     return current_number()
 
 
-def tell_many(count: int, **data: Any) -> list[str]:
+def store_many(count: int, **data: Any) -> list[str]:
     """Store that many events at once; returns their numbers as a client sees them."""
     with unit_of_work():
         for _ in range(count):

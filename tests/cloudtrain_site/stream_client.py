@@ -16,7 +16,7 @@ from cloudtrain_site.events.readers import StreamReader
 from cloudtrain_site.events.store import current_number
 from cloudtrain_site.events.stream import send_stream
 from cloudtrain_site.serving.asgi_types import Message
-from tests.cloudtrain_site.event_factory import tell, tell_many
+from tests.cloudtrain_site.event_factory import store_event, store_many
 from tests.wait import PATIENCE_SECONDS
 
 
@@ -62,12 +62,12 @@ async def apart(work: Callable[..., Any], *args: Any) -> Any:
 
 async def publish_one(channel: str, **data: Any) -> int:
     """Store an event as another process would; returns its number."""
-    return int(await apart(lambda: tell("news", channel, **data)))
+    return int(await apart(lambda: store_event("news", channel, **data)))
 
 
 async def publish_many(count: int, **data: Any) -> list[int]:
     """Store that many events for everyone in one transaction; returns their numbers."""
-    return [int(number) for number in await apart(lambda: tell_many(count, **data))]
+    return [int(number) for number in await apart(lambda: store_many(count, **data))]
 
 
 class StreamClient:

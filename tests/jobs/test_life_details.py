@@ -191,8 +191,8 @@ class TestFinalDetails:
         ended = timezone.now()
         job = make_job(status=JobStatus.FAILED, error_message="out of memory", started_at=ended - AN_HOUR)
         before = Job.objects.get().duration_ms
-        told_late = Snapshot("x-1", JobStatus.FAILED, error_message="another word", cost_usd=Decimal(2))
-        assert lifecycle.apply_final_details(job, told_late)
+        late_snapshot = Snapshot("x-1", JobStatus.FAILED, error_message="another word", cost_usd=Decimal(2))
+        assert lifecycle.apply_final_details(job, late_snapshot)
         kept = Job.objects.get()
         assert (kept.error_message, kept.duration_ms, kept.cost_usd) == ("out of memory", before, Decimal(2))
 
@@ -225,19 +225,19 @@ def test_a_move_that_another_made_first_is_not_logged(make_job: MakeJob, caplog:
 
 
 class TestProgress:
-    def say(self, job: Job, percent: float) -> None:
+    def report(self, job: Job, percent: float) -> None:
         snapshot = Snapshot(job.external_id or "", RUNNING, progress=Progress(percent=percent))
         lifecycle.apply_snapshot(Job.objects.get(pk=job.pk), snapshot, source=Source.POLL)
 
     @pytest.mark.parametrize(("seconds", "times"), [(0.5, 1), (1.2, 2)])
     def test_is_told_again_after_a_second(self, make_job: MakeJob, seconds: float, times: int) -> None:
         job, other = (make_job(status=RUNNING, external_id=name) for name in ("x-1", "x-2"))
-        self.say(job, 10.0)
+        self.report(job, 10.0)
         assert list(Job.objects.exclude(progress_told_at=None)) == [job]
         Job.objects.filter(pk=job.pk).update(progress_told_at=timezone.now() - timedelta(seconds=seconds))
-        self.say(job, 20.0)
+        self.report(job, 20.0)
         assert published_events().count() == times
-        self.say(other, 10.0)
+        self.report(other, 10.0)
         assert published_events().count() == times + 1
 
     def test_is_told_when_it_is_progress(self, make_job: MakeJob) -> None:
@@ -253,7 +253,7 @@ class TestProgress:
         staging = make_job(status=JobStatus.UPLOADING)
         monkeypatch.setattr(lifecycle, "publish", crash)
         with pytest.raises(RuntimeError):
-            self.say(job, 10.0)
+            self.report(job, 10.0)
         with pytest.raises(RuntimeError):
             lifecycle.record_staging_progress(staging, 10.0, "1 of 10 MB")
         assert set(Job.objects.values_list("progress", flat=True)) == {None}

@@ -115,8 +115,8 @@ def end_badly(fake: FakeReplicate, external_id: str) -> None:
 
 
 READS = (
-    "import json, hashlib; given = json.load(open('config.json'))['s3_secret_key'];"
-    "print(hashlib.sha256(given.encode()).hexdigest(), flush=True);"
+    "import json, hashlib; key = json.load(open('config.json'))['s3_secret_key'];"
+    "print(hashlib.sha256(key.encode()).hexdigest(), flush=True);"
 )
 
 
@@ -156,9 +156,9 @@ def test_on_this_machine_only_the_trainer_reads_it_and_only_while_it_trains(
     assert not has_secret(text_of(caplog.records))
 
 
-TELLS = (
-    "import json; given = json.load(open('config.json')); secret = given['s3_secret_key'];"
-    "print('steps', given['max_train_steps'], 'as', given, flush=True); print('x' * 60 + secret + ' y', flush=True);"
+PRINTS_SECRET = (
+    "import json; config = json.load(open('config.json')); secret = config['s3_secret_key'];"
+    "print('steps', config['max_train_steps'], 'as', config, flush=True); print('x' * 60 + secret + ' y', flush=True);"
     "raise SystemExit(f'refused: {secret}')"
 )
 
@@ -175,7 +175,7 @@ def test_a_trainer_that_prints_its_secret_tells_it_to_no_reader(
     is_lost: bool,
 ) -> None:
     client.force_login(alice)
-    monkeypatch.setitem(providers._PROVIDERS, "local", lambda: trainings.provider(TELLS))
+    monkeypatch.setitem(providers._PROVIDERS, "local", lambda: trainings.provider(PRINTS_SECRET))
     assert as_alice.post("/api/cloud/jobs/submit", {"config": CONFIG}).status_code == 201
     dispatch.run_pass()
     job = Job.objects.get()

@@ -74,15 +74,20 @@ def sampled(module: str, numbers: list[int], size: int) -> list[int]:
 
 def living_of(module: str, tests: Sequence[str], numbers: Sequence[int], processes: int) -> Iterator[int]:
     """Yield the numbers of the mutants that the tests let live. Ends the program when they fail without a change."""
-    told, tell = os.pipe()
+    reading_end, writing_end = os.pipe()
     with tempfile.TemporaryDirectory(prefix="cloudtrain-mutants-") as folder:
         tasks = [
-            {"module": module, "numbers": numbers[first::processes], "database": f"{folder}/{first}", "tell": tell}
+            {
+                "module": module,
+                "numbers": numbers[first::processes],
+                "database": f"{folder}/{first}",
+                "report_to": writing_end,
+            }
             for first in range(processes)
         ]
         runs = [_start(task, tests) for task in tasks]
-        os.close(tell)
-        with open(told) as lines:
+        os.close(writing_end)
+        with open(reading_end) as lines:
             for line in lines:
                 number, passes = map(int, line.split())
                 if number < 0 and not passes:
@@ -101,7 +106,7 @@ def _start(task: dict[str, object], tests: Sequence[str]) -> subprocess.Popen[by
         [sys.executable, *PYTEST, *MARKS, *(name for name in tests if (ROOT / name).exists())],
         cwd=ROOT,
         env=environment,
-        pass_fds=[int(str(task["tell"]))],
+        pass_fds=[int(str(task["report_to"]))],
         stdout=subprocess.DEVNULL,
     )
 

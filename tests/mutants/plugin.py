@@ -28,7 +28,7 @@ from django.urls import get_resolver
 from tests.mutants.changes import mutants_of
 from tests.mutants.swap import change
 
-#: What to try: `module`, the `numbers` of its mutants, where a `database` may be, and the descriptor to `tell` it to.
+#: What to try: `module`, the `numbers` of its mutants, where a `database` may be, and the descriptor to `report_to`.
 TASK: dict[str, Any] = json.loads(os.environ["MUTANTS_TASK"])
 UNCHANGED = -1
 #: The exit status of a child in which the mutant could not be made: that is no kill.
@@ -54,10 +54,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
         # Not a copy of the file: what the child wrote is in the log beside it.
         database.execute("VACUUM INTO ?", [_database("migrated")])
     began = time.monotonic()
-    _tell(UNCHANGED, _run(session, 600, lambda: None))
+    _report(UNCHANGED, _run(session, 600, lambda: None))
     seconds = 5 + 4 * (time.monotonic() - began)
     for number in TASK["numbers"]:
-        _tell(number, _run(session, seconds, lambda: change(module, source, mutants[number])))  # noqa: B023
+        _report(number, _run(session, seconds, lambda: change(module, source, mutants[number])))  # noqa: B023
     for path in Path(TASK["database"]).parent.glob(f"{Path(_database()).name}*"):
         path.unlink()
     return True
@@ -67,8 +67,8 @@ def _database(suffix: str = "") -> str:
     return f"{settings.DATABASES['default']['TEST']['NAME']}{suffix}"
 
 
-def _tell(number: int, passes: bool) -> None:
-    os.write(TASK["tell"], f"{number} {passes:d}\n".encode())
+def _report(number: int, passes: bool) -> None:
+    os.write(TASK["report_to"], f"{number} {passes:d}\n".encode())
 
 
 def _run(session: pytest.Session, seconds: float, prepare: Callable[[], None]) -> bool:

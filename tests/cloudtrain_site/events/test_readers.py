@@ -12,7 +12,7 @@ from cloudtrain_site.events.publish import ALL_CHANNELS, EVERYONE, rights_change
 from cloudtrain_site.events.readers import QUEUE_CHARACTERS, UNKNOWN, StreamReader, library_event
 from cloudtrain_site.events.relay import current_relay, open_streams
 from cloudtrain_site.events.store import current_number, read_after
-from tests.cloudtrain_site.event_factory import tell
+from tests.cloudtrain_site.event_factory import store_event
 from tests.cloudtrain_site.stream_client import apart, move_on, no_reads, opened, publish_many, publish_one, run, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,7 +45,7 @@ class TestReadingTheTable:
 
     def test_what_it_gave_is_not_queued_when_the_relay_comes_to_it(self) -> None:
         for name in ("one", "two", "three"):
-            tell(name)
+            store_event(name)
         reader = StreamReader(ALICE, frozenset({EVERYONE}), joined_at=0, read_to=0)
         _, listener = reader.for_library()
         get_listener_manager().add_listener(listener)
@@ -255,7 +255,7 @@ class TestSendEvent:
             send_event(EVERYONE, "message", {"type": "news"})
             1 / 0  # noqa: B018
 
-        assert tell("after") == 1
+        assert store_event("after") == 1
 
     @pytest.mark.parametrize(("event_type", "data"), [("other", {"type": "x"}), ("message", {}), ("message", "text")])
     def test_refuses_what_no_browser_could_read(self, event_type: str, data: object) -> None:

@@ -21,7 +21,7 @@ from cloudtrain_site.events.relay import _relays, open_streams
 from cloudtrain_site.events.store import current_number, trim
 from jobs.channels import organization_channel
 from jobs.models import Membership, Organization
-from tests.cloudtrain_site.event_factory import ids, tell, tell_many
+from tests.cloudtrain_site.event_factory import ids, store_event, store_many
 from tests.wait import wait_until
 from tests.web import open_stream, running_server, session_cookies
 
@@ -32,33 +32,33 @@ LIBRARYS_BATCH = 100
 class TestResuming:
     def test_brings_what_was_missed_once(self, web_server: str, alice: User) -> None:
         with open_stream(web_server, alice) as stream:
-            tell("seen")
+            store_event("seen")
             seen = stream.next().id
-        missed = tell_many(3)
+        missed = store_many(3)
 
         with open_stream(web_server, alice, last_id=seen) as stream:
-            live = tell("live")
+            live = store_event("live")
             assert ids([stream.next() for _ in range(4)]) == [*missed, str(live)]
 
     def test_brings_more_than_one_batch(self, web_server: str, alice: User) -> None:
         start = current_number()
-        missed = tell_many(2 * LIBRARYS_BATCH + 1)
+        missed = store_many(2 * LIBRARYS_BATCH + 1)
 
         with open_stream(web_server, alice, last_id=start) as stream:
             assert ids([stream.next() for _ in missed]) == missed
 
     def test_is_exact_even_before_the_first_event(self, web_server: str, alice: User) -> None:
-        tell("long-ago")
+        store_event("long-ago")
         with open_stream(web_server, alice) as stream:
             opened_at = stream.last_id
-        missed = tell("missed")
+        missed = store_event("missed")
 
         with open_stream(web_server, alice, last_id=opened_at) as stream:
             assert stream.next().id == str(missed)
 
     def test_from_a_number_in_the_address(self, web_server: str, alice: User) -> None:
         start = current_number()
-        missed = tell("missed")
+        missed = store_event("missed")
 
         for name in ("last_event_id", "lastEventId"):
             with open_stream(web_server, alice, query=f"?{name}={start}") as stream:
@@ -66,7 +66,7 @@ class TestResuming:
 
     def test_the_header_is_newer_than_the_address(self, web_server: str, alice: User) -> None:
         start = current_number()
-        seen, missed = tell("seen"), tell("missed")
+        seen, missed = store_event("seen"), store_event("missed")
 
         with open_stream(web_server, alice, last_id=seen, query=f"?last_event_id={start}") as stream:
             assert stream.next().id == str(missed)
@@ -91,7 +91,7 @@ class TestResuming:
 def write_in_pieces(written: list[str]) -> None:
     """Store 300 events, a few in a transaction."""
     for _ in range(100):
-        written += tell_many(3)
+        written += store_many(3)
     connection.close()
 
 
@@ -100,25 +100,25 @@ class TestReset:
         "last_id", ["error", "-1", "1.5", "1_0", "99999", "9" * 30, "user-1:3,admin:4", "0x10", "%D9%A3", "a" * 5000]
     )
     def test_on_a_number_that_we_never_gave_out(self, web_server: str, alice: User, last_id: str) -> None:
-        tell("before")
+        store_event("before")
         with open_stream(web_server, alice, query=f"?last_event_id={last_id}") as stream:
             assert stream.next("stream-reset").id == str(current_number())
-            live = tell("live")
+            live = store_event("live")
             assert stream.next().id == str(live)
 
     def test_on_a_number_that_is_trimmed(self, web_server: str, alice: User) -> None:
-        tell_many(5)
+        store_many(5)
         Event.objects.update(created=timezone.now() - timedelta(days=2))
-        newest = tell("newest")
+        newest = store_event("newest")
         trim(timezone.now())
 
         with open_stream(web_server, alice, last_id=2) as stream:
             assert stream.next("stream-reset").id == str(newest)
 
     def test_not_on_the_last_trimmed_number(self, web_server: str, alice: User) -> None:
-        trimmed = tell("old")
+        trimmed = store_event("old")
         Event.objects.update(created=timezone.now() - timedelta(days=2))
-        newest = tell("newest")
+        newest = store_event("newest")
         trim(timezone.now())
 
         with open_stream(web_server, alice, last_id=trimmed) as stream:
@@ -134,7 +134,7 @@ class TestEnding:
     def test_when_rights_change(self, web_server: str, alice: User, bob: User) -> None:
         with open_stream(web_server, alice) as alices, open_stream(web_server, bob) as bobs:
             rights_changed(alice.pk)
-            tell("after")
+            store_event("after")
 
             assert alices.rest() == []
             assert bobs.next().data["type"] == "after"
@@ -144,8 +144,8 @@ class TestEnding:
             Membership.objects.filter(user=alice).delete()
             rights_changed(alice.pk)
             stream.rest()
-        tell("acmes", organization_channel(acme.pk))
-        tell("everyones")
+        store_event("acmes", organization_channel(acme.pk))
+        store_event("everyones")
 
         with open_stream(web_server, alice, last_id=stream.last_id) as stream:
             assert stream.next().data["type"] == "everyones"
@@ -165,7 +165,7 @@ class TestEnding:
         with ExitStack() as stack:
             with running_server() as address:
                 stream = stack.enter_context(open_stream(address, alice))
-                number = tell("seen")
+                number = store_event("seen")
                 assert stream.next().id == str(number)
             with suppress(httpx.RemoteProtocolError):  # cut: the response has no proper end
                 assert stream.rest() == []
@@ -176,7 +176,7 @@ class TestSlowClient:
     @pytest.mark.slow
     def test_gets_everything_from_the_table_and_takes_little_memory(self, web_server: str, alice: User) -> None:
         with open_stalled(web_server, alice) as stalled:
-            written = [number for _ in range(8) for number in tell_many(100, text="x" * 50_000)]
+            written = [number for _ in range(8) for number in store_many(100, text="x" * 50_000)]
             [relay] = _relays.values()
             wait_until(lambda: str(relay.position) == written[-1])
             [reader] = open_readers.values()

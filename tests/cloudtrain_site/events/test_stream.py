@@ -24,7 +24,7 @@ from cloudtrain_site.events.relay import open_streams
 from cloudtrain_site.events.store import current_number
 from jobs.channels import organization_channel
 from jobs.models import Organization
-from tests.cloudtrain_site.event_factory import tell
+from tests.cloudtrain_site.event_factory import store_event
 from tests.web import EventStream, Message, open_stream, session_cookies, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -104,7 +104,7 @@ class TestFormat:
 
     def test_an_event_is_an_unnamed_message_with_its_number(self, web_server: str, alice: User) -> None:
         with open_stream(web_server, alice) as stream:
-            number = tell("queue_changed", queue_depth=3, running=1)
+            number = store_event("queue_changed", queue_depth=3, running=1)
 
             assert stream.next() == Message(
                 "message",
@@ -125,7 +125,7 @@ class TestReaders:
         with httpx.stream("GET", f"{web_server}/api/events", headers=headers) as response:
             stream = EventStream(response)
             stream.next("stream-open")
-            tell("news")
+            store_event("news")
 
             assert stream.next().data["type"] == "news"
 
@@ -133,8 +133,8 @@ class TestReaders:
         self, web_server: str, acme: Organization, alice: User, charlie: User
     ) -> None:
         with open_stream(web_server, alice) as alices, open_stream(web_server, charlie) as charlies:
-            tell("acmes", organization_channel(acme.pk))
-            tell("everyones")
+            store_event("acmes", organization_channel(acme.pk))
+            store_event("everyones")
 
             assert [alices.next().data["type"] for _ in range(2)] == ["acmes", "everyones"]
             assert charlies.next().data["type"] == "everyones"
@@ -143,9 +143,9 @@ class TestReaders:
         self, web_server: str, acme: Organization, root: User, alice: User
     ) -> None:
         with open_stream(web_server, root) as stream:
-            tell("acmes", organization_channel(acme.pk))
+            store_event("acmes", organization_channel(acme.pk))
             rights_changed(alice.pk)
-            tell("nobodys", organization_channel(None))
+            store_event("nobodys", organization_channel(None))
 
             assert [stream.next().data["type"] for _ in range(2)] == ["acmes", "nobodys"]
 
@@ -153,9 +153,9 @@ class TestReaders:
         self, web_server: str, acme: Organization, charlie: User, root: User
     ) -> None:
         start = current_number()
-        tell("acmes", organization_channel(acme.pk))
+        store_event("acmes", organization_channel(acme.pk))
         rights_changed(root.pk)
-        tell("everyones")
+        store_event("everyones")
 
         with open_stream(web_server, charlie, last_id=start) as charlies:
             assert charlies.next().data["type"] == "everyones"

@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 
 from cloudtrain_site.serving import body_limit, http_protocol
 from tests.cloudtrain_site.conftest import Lines
-from tests.cloudtrain_site.event_factory import tell
+from tests.cloudtrain_site.event_factory import store_event
 from tests.wait import PATIENCE_SECONDS, wait_until
 from tests.web import open_stream
 
@@ -168,7 +168,7 @@ class TestHeads:
     def test_an_open_stream_outlasts_the_limit(self, web_server: str, alice: User) -> None:
         with open_stream(web_server, alice) as stream:
             outlast(0.8)
-            tell("news")
+            store_event("news")
             assert stream.next().data["type"] == "news"
 
     @pytest.mark.parametrize(

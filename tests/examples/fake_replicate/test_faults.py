@@ -97,7 +97,7 @@ def test_garbage_is_no_json(fake: FakeReplicate, http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "header", "keys", "text"),
+    ("wait_in", "header", "keys", "text"),
     [
         ("body", None, {"detail", "status", "retry_after"}, "Your rate limit resets in ~7s."),
         ("text", None, {"detail"}, "Your rate limit resets in ~7s."),
@@ -106,9 +106,9 @@ def test_garbage_is_no_json(fake: FakeReplicate, http: httpx.Client) -> None:
     ],
 )
 def test_a_throttled_request_may_be_told_how_long(
-    fake: FakeReplicate, http: httpx.Client, told: str, header: str | None, keys: set[str], text: str
+    fake: FakeReplicate, http: httpx.Client, wait_in: str, header: str | None, keys: set[str], text: str
 ) -> None:
-    fake.faults.add("throttle", told=told, seconds=7)
+    fake.faults.add("throttle", wait_in=wait_in, seconds=7)
     response = http.get("/predictions")
     assert response.status_code == 429
     assert response.headers.get("Retry-After") == header

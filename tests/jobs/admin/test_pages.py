@@ -144,7 +144,7 @@ class TestWhoIsAtALimit:
         upload = {"organization": acme, "uploaded_by": bob, "files": 1, "unpacked_size": 1, "stored_on": "here"}
         DatasetUpload.objects.create(size=2048, **upload)
         DatasetUpload.objects.create(size=4096, removed_at=timezone.now(), **upload)
-        streams.tell("another-1", {str(bob.pk): 4})
+        streams.publish_counts("another-1", {str(bob.pk): 4})
         note_refusal(alice.pk, "previews_per_minute")
 
     @staticmethod

@@ -76,8 +76,8 @@ def test_the_pages_show_its_jobs(running: Job, alice: User, client: APIClient, p
 
 
 def test_the_api_shows_its_job(running: Job, alice: User, client_of: Callable[[User], APIClient]) -> None:
-    told = client_of(alice).get(f"/api/cloud/jobs/{running.pk}").json()
-    job = told.get("job", told)
+    answer = client_of(alice).get(f"/api/cloud/jobs/{running.pk}").json()
+    job = answer.get("job", answer)
     assert (job["provider"], job["status"]) == ("gone", "running")
 
 

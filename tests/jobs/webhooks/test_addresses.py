@@ -92,9 +92,9 @@ def test_an_arrival_at_one_does_not_say_that_the_others_arrive(studio: FakeRepli
 def test_one_account_that_is_away_keeps_no_delivery_of_the_other_from_being_taken(
     studio: FakeReplicate, fake: FakeReplicate, jobs: dict[str, Job]
 ) -> None:
-    told = studio.webhook_secret
+    webhook_secret = studio.webhook_secret
     studio.stop()
-    assert deliver("studio", body_of(jobs["studio"]), told) == 503
+    assert deliver("studio", body_of(jobs["studio"]), webhook_secret) == 503
     assert deliver("replicate", body_of(jobs["replicate"]), fake.webhook_secret) == 200
     assert statuses() == {"replicate": "running", "studio": "queued"}
 

@@ -104,8 +104,10 @@ def test_while_the_training_goes_on_the_dead_are_reaped(trainings: Trainings) ->
 
 
 def test_what_is_in_the_trainers_group_is_told_to_stop_once(trainings: Trainings) -> None:
-    told = "signal.signal(15, lambda *_: (print('told', flush=True), time.sleep(0.5)))"
-    code = f"import os, signal, time\nif not os.fork(): {told}; print('up', flush=True); signal.pause(); os._exit(0)\n"
+    on_term = "signal.signal(15, lambda *_: (print('told', flush=True), time.sleep(0.5)))"
+    code = (
+        f"import os, signal, time\nif not os.fork(): {on_term}; print('up', flush=True); signal.pause(); os._exit(0)\n"
+    )
     handle = trainings.start(code + "signal.pause()", text="up")
     trainings.cancel(handle)
     trainings.ended(handle)

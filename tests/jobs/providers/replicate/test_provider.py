@@ -327,12 +327,12 @@ def test_who_is_told_to_wait_for_long_asks_nothing_meanwhile(fake: FakeReplicate
     assert fake.requests.count("GET", "/v1/predictions/{id}") <= client.MAX_CONCURRENT_REQUESTS
 
 
-@pytest.mark.parametrize("told", ["header", "body", "text"])
+@pytest.mark.parametrize("wait_in", ["header", "body", "text"])
 def test_a_throttled_question_waits_for_as_long_as_it_is_told(
-    fake: FakeReplicate, provider: ReplicateProvider, told: str
+    fake: FakeReplicate, provider: ReplicateProvider, wait_in: str
 ) -> None:
     (handle,) = handles_of(fake, 1)
-    fake.faults.add("throttle", times=1, seconds=1, told=told)
+    fake.faults.add("throttle", times=1, seconds=1, wait_in=wait_in)
     assert isinstance(run(provider.fetch([handle]))["job-0"], Snapshot)
 
 

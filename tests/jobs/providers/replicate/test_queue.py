@@ -206,7 +206,7 @@ def test_what_surely_made_nothing_is_tried_again(submit: Callable[..., Job], fak
     assert len(fake.predictions) == 1
 
 
-def the_told_time_later() -> None:
+def end_the_wait() -> None:
     QueueEntry.objects.update(not_before=None)
     claims._paused_until.clear()
 
@@ -215,7 +215,7 @@ def test_no_job_fails_since_many_were_submitted_at_once(submit: Callable[..., Jo
     submit()
     fake.faults.add("throttle", method="POST", path="predictions", times=4, seconds=60)
     for _ in range(5):
-        the_told_time_later()
+        end_the_wait()
         dispatch.run_pass()
     assert Job.objects.get().status == JobStatus.QUEUED
     assert QueueEntry.objects.get().attempts == 1
