@@ -25,7 +25,7 @@ from django_q.tasks import async_task
 from approvals.models import ApprovalRequest, Notice
 from approvals.reviewers import eligible, who_decides
 from approvals.statuses import RequestStatus
-from cloudtrain_site.accounts.preferences import who_muted
+from cloudtrain_site.accounts.preferences import muting_users
 from cloudtrain_site.correlation_ids import HEADER, correlation, get_correlation_id
 from cloudtrain_site.database.unit_of_work import insert_at_commit
 
@@ -131,7 +131,7 @@ def _recipients(notice: Notice) -> list[str]:
         users = eligible(request).exclude(pk__in=request.decisions.values("user"))
     else:
         return []
-    users = users.exclude(pk__in=who_muted(mail_kind_of(notice)))
+    users = users.exclude(pk__in=muting_users(mail_kind_of(notice)))
     return list(users.exclude(email="").order_by("pk").values_list("email", flat=True))
 
 

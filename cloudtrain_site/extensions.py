@@ -51,13 +51,13 @@ mail_kinds: Registry[str] = Registry()
 class LoopSpec:
     """A background loop. Schedule rows contain its name and its task, so neither may change.
 
-    `task` is a dotted path, and so is `wanted`, which returns whether the loop is enabled: a serving process imports
+    `task` is a dotted path, and so is `is_enabled`, which returns whether the loop runs: a serving process imports
     neither.
     """
 
     task: str
     seconds: Callable[[], float]
-    wanted: str | None = None
+    is_enabled: str | None = None
     #: The log messages when the loop is enabled, disabled, or can't be started; "": none.
     started: str = ""
     stopped: str = ""

@@ -28,7 +28,7 @@ def register_all() -> None:
         site.LoopSpec(
             "jobs.tasks.poll_jobs",
             lambda: get_enterprise_config().job_polling_interval,
-            wanted="jobs.tasks.polling_wanted",
+            is_enabled="jobs.tasks.polling_enabled",
             started="Starting job status polling",
             stopped="Stopping job status polling",
         ),

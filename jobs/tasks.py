@@ -23,7 +23,7 @@ _seen: dict[str, object] = {}
 _last_full_check: dict[str, int] = {}
 
 
-def polling_wanted() -> bool:
+def polling_enabled() -> bool:
     """Whether the poller runs: as the configuration says, or else while no webhook address is set."""
     explicit = get_enterprise_config().job_polling_explicit
     if explicit is not None:

@@ -116,7 +116,7 @@ class Storm:
     resubmitted: int = 0
     #: Whoever was dispatching before this is dead.
     killed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    _kills_wanted: int | None = None
+    _kill_limit: int | None = None
     _next_kill: float = 0.0
 
     def submit(self, count: int) -> None:
@@ -127,7 +127,7 @@ class Storm:
 
     def pass_over(self, seconds: float, kills: int | None = None) -> None:
         """Return when every job has ended and given its slot back; raise TimeoutError when that takes too long."""
-        self._kills_wanted, self._next_kill = kills, time.monotonic() + self.kill_seconds
+        self._kill_limit, self._next_kill = kills, time.monotonic() + self.kill_seconds
         try:
             wait_until(self._is_over, seconds)
         except TimeoutError:
@@ -138,7 +138,7 @@ class Storm:
         """Whether nothing is left to wait for; if not, the storm goes on a little."""
         if not (self._count(OPEN) or self._count(SLOTS)):
             return True
-        if time.monotonic() > self._next_kill and (self._kills_wanted is None or self.kills < self._kills_wanted):
+        if time.monotonic() > self._next_kill and (self._kill_limit is None or self.kills < self._kill_limit):
             self.kill()
             self._next_kill = time.monotonic() + self.kill_seconds
         if self.in_a_hurry:

@@ -14,12 +14,12 @@ from cloudtrain_site.extensions import mail_kinds
 from cloudtrain_site.models import MutedMail, Preferences
 
 
-def who_muted(kind: str) -> QuerySet[MutedMail]:
+def muting_users(kind: str) -> QuerySet[MutedMail]:
     """Return the ids of the users who don't want mail of `kind`, for an `exclude(pk__in=...)`."""
     return MutedMail.objects.filter(kind=kind).values("user")  # type: ignore[return-value]
 
 
-def wanted_mail(user: User) -> dict[str, bool]:
+def mail_choices(user: User) -> dict[str, bool]:
     """Return for each kind whether `user` wants it."""
     muted = set(MutedMail.objects.filter(user=user).values_list("kind", flat=True))
     return {kind: kind not in muted for kind in mail_kinds}
@@ -42,8 +42,8 @@ def change_preferences(user: User, *, time_zone: str | None = None, mail: Mappin
     with transaction.atomic():
         if time_zone is not None:
             Preferences.objects.update_or_create(user=user, defaults={"time_zone": time_zone})
-        for kind, is_wanted in (mail or {}).items():
-            if is_wanted:
+        for kind, is_chosen in (mail or {}).items():
+            if is_chosen:
                 MutedMail.objects.filter(user=user, kind=kind).delete()
             else:
                 MutedMail.objects.get_or_create(user=user, kind=kind)

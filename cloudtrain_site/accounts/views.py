@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.api_keys import MAX_KEYS_PER_USER, keys_of, make_key, revoke_key
-from cloudtrain_site.accounts.preferences import change_preferences, time_zone_of, time_zones, wanted_mail
+from cloudtrain_site.accounts.preferences import change_preferences, mail_choices, time_zone_of, time_zones
 from cloudtrain_site.api import StrictSerializer, SuccessField, UtcField, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.extensions import mail_kinds
@@ -84,7 +84,7 @@ class AccountSerializer(serializers.Serializer[User]):
         return time_zone_of(user)
 
     def get_mail(self, user: User) -> dict[str, bool]:
-        return wanted_mail(user)
+        return mail_choices(user)
 
 
 class AccountBody(StrictSerializer):

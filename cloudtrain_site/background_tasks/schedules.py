@@ -37,7 +37,7 @@ class Plan:
 
 def plan_of(name: str, spec: LoopSpec) -> Plan:
     """Read the loop's interval and whether it is enabled. Raises the error of either."""
-    enabled = bool(import_string(spec.wanted)()) if spec.wanted else True
+    enabled = bool(import_string(spec.is_enabled)()) if spec.is_enabled else True
     return Plan(name, spec.task, float(spec.seconds()), enabled)
 
 

@@ -41,7 +41,7 @@ async def create(request: web.Request) -> web.Response:
     start(world, prediction, limit)
     headers = {"Location": f"{world.url}/v1/predictions/{prediction.id}"}
     shown = live_body(prediction, world.url, world.faults)
-    if (seconds := wanted_wait(request)) is not None:
+    if (seconds := preferred_wait(request)) is not None:
         await wait(prediction, seconds)
         shown = live_body(prediction, world.url, world.faults)
         headers["Preference-Applied"] = f"wait={seconds}"
@@ -76,7 +76,7 @@ def read_duration(text: str | None) -> int | None:
     return total
 
 
-def wanted_wait(request: web.Request) -> int | None:
+def preferred_wait(request: web.Request) -> int | None:
     """How long the client prefers to wait for the end."""
     found = re.fullmatch(r"wait(?:=(\d+))?", request.headers.get("Prefer", ""))
     return None if found is None else min(int(found[1] or LONGEST_WAIT), LONGEST_WAIT)

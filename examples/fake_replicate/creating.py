@@ -114,5 +114,5 @@ def _wrong_inputs(model: Model, inputs: Mapping[str, Any]) -> list[Wrong]:
     return found
 
 
-def _wrong_type(field: str, wanted: str, value: object) -> Wrong:
-    return "invalid_type", field, f"Invalid type. Expected: {wanted}, given: {NAMES.get(type(value), 'null')}"
+def _wrong_type(field: str, expected: str, value: object) -> Wrong:
+    return "invalid_type", field, f"Invalid type. Expected: {expected}, given: {NAMES.get(type(value), 'null')}"

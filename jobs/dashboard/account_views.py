@@ -13,7 +13,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from cloudtrain_site.accounts.api_keys import keys_of
-from cloudtrain_site.accounts.preferences import time_zones, wanted_mail
+from cloudtrain_site.accounts.preferences import mail_choices, time_zones
 from cloudtrain_site.api import current_user
 from cloudtrain_site.extensions import mail_kinds
 from jobs.dashboard.navigation import page, page_context, part
@@ -27,13 +27,13 @@ LIFETIMES = ((7, "a week"), (30, "30 days"), (90, "90 days"), (365, "a year"), (
 def account(request: HttpRequest) -> HttpResponse:
     around = page_context(request)
     user = current_user(request)
-    is_wanted = wanted_mail(user)
+    choices = mail_choices(user)
     context = {
         **around,
         "memberships": Membership.objects.filter(user=user).select_related("organization").order_by("organization"),
         "keys": keys_of(user),
         "lifetimes": LIFETIMES,
-        "mail": [(name, label, is_wanted[name]) for name, label in mail_kinds.items()],
+        "mail": [(name, label, choices[name]) for name, label in mail_kinds.items()],
         "zone": around["time_zone"],
         "zones": time_zones(),
         "has_new_password": "new-password" in request.GET,

@@ -58,8 +58,8 @@ def _numbered(entry_ids: Sequence[int]) -> dict[int, int]:
     )
     # A plain filter by id would be applied before the numbering, which would then number these rows alone; a condition
     # on the number is applied after it.
-    is_wanted = Q(pk__in=entry_ids) | Q(place__lt=1)
-    return dict(ordered.filter(is_wanted).values_list("pk", "place"))
+    is_among = Q(pk__in=entry_ids) | Q(place__lt=1)
+    return dict(ordered.filter(is_among).values_list("pk", "place"))
 
 
 def _number_of_one(entry: QueueEntry) -> int | None:

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from cloudtrain_site.accounts.api_keys import MAX_KEYS_PER_USER
-from cloudtrain_site.accounts.preferences import change_preferences, time_zone_of, who_muted
+from cloudtrain_site.accounts.preferences import change_preferences, muting_users, time_zone_of
 from cloudtrain_site.models import ApiKey, MutedMail, Preferences
 
 pytestmark = pytest.mark.django_db
@@ -155,9 +155,9 @@ class TestPreferences:
     def test_mail_is_muted_once_and_wanted_again(self, alice: User, bob: User) -> None:
         for _ in range(2):
             change_preferences(alice, mail={"approval_asked": False})
-        assert [row["user"] for row in who_muted("approval_asked")] == [alice.pk]  # type: ignore[index]
+        assert [row["user"] for row in muting_users("approval_asked")] == [alice.pk]  # type: ignore[index]
         change_preferences(alice, mail={"approval_asked": True})
-        assert not who_muted("approval_asked").exists()
+        assert not muting_users("approval_asked").exists()
 
     def test_are_nobodys_without_a_user(self, client: Client) -> None:
         assert client.get("/api/account").status_code == 401

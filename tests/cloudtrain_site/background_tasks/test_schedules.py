@@ -37,28 +37,28 @@ class Setting:
     """A loop's settings, as a test changes them."""
 
     seconds = 5.0
-    wanted = True
+    is_enabled = True
     is_broken = False
 
 
 setting = Setting()
 
 
-def is_wanted() -> bool:
-    """What a loop's `wanted` path names."""
+def is_enabled() -> bool:
+    """What a loop's `is_enabled` path names."""
     if setting.is_broken:
         raise RuntimeError("no such setting")
-    return setting.wanted
+    return setting.is_enabled
 
 
 @pytest.fixture(autouse=True)
 def fresh_setting() -> Iterator[None]:
-    setting.seconds, setting.wanted, setting.is_broken = 5.0, True, False
+    setting.seconds, setting.is_enabled, setting.is_broken = 5.0, True, False
     yield
 
 
 NAME = "test loop"
-SPEC = LoopSpec("tests.cloudtrain_site.tasks.count", lambda: setting.seconds, wanted=f"{__name__}.is_wanted")
+SPEC = LoopSpec("tests.cloudtrain_site.tasks.count", lambda: setting.seconds, is_enabled=f"{__name__}.is_enabled")
 
 
 @pytest.fixture
@@ -143,15 +143,15 @@ class TestRows:
 
     def test_a_loop_that_is_no_longer_wanted_loses_its_row(self, rows: ScheduleRows) -> None:
         rows.sync(NOW)
-        setting.wanted = False
+        setting.is_enabled = False
         rows.sync(NOW)
         assert not Schedule.objects.exists()
         assert not Loop.objects.get(pk=NAME).enabled
 
     def test_it_gets_its_row_back(self, rows: ScheduleRows) -> None:
-        setting.wanted = False
+        setting.is_enabled = False
         rows.sync(NOW)
-        setting.wanted = True
+        setting.is_enabled = True
         rows.sync(LATER)
         assert the_row().next_run == tick_after(LATER, 5)
         assert Loop.objects.get(pk=NAME).wanted_since == LATER
@@ -183,7 +183,7 @@ class TestRows:
 
     def test_rows_of_people_are_left_alone(self, rows: ScheduleRows) -> None:
         same_task, same_name = add_row(name="nightly", func=SPEC.task), add_row(name=NAME, func="math.sqrt")
-        setting.wanted = False
+        setting.is_enabled = False
         rows.sync(NOW)
         assert set(Schedule.objects.values_list("pk", flat=True)) == {same_task.pk, same_name.pk}
 
