@@ -44,7 +44,7 @@ URGENT_WITHIN = timedelta(hours=1)
 class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     """Requests: pending ones first, the most urgent on top; decided by two buttons or by the list's actions."""
 
-    list_display = ("name", "urgency", "status", "asked_by", "cost", "held_by", "organization")
+    list_display = ("name", "urgency", "status", "requester", "cost", "held_by", "organization")
     list_filter = ("status", OrganizationFilter, RuleFilter, AgeFilter)
     list_select_related = ("job", "requested_by", "organization")
     search_fields = ("=job__id", "job__name_key__contains", "requested_by__username__folded", "=job__correlation_id")
@@ -108,7 +108,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         return format_html('<span class="{}">{}</span>', name, timeuntil(request.expires_at, depth=1))
 
     @admin.display(description="by", ordering="requested_by__username")
-    def asked_by(self, request: ApprovalRequest) -> str:
+    def requester(self, request: ApprovalRequest) -> str:
         return str(request.requested_by or "")
 
     @admin.display(description="cost", ordering="job__estimated_cost_usd")

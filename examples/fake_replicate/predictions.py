@@ -163,7 +163,7 @@ def live_body(prediction: Prediction, base: str, faults: Faults) -> dict[str, An
         "metrics": prediction.metrics(),
     }
     body |= later if faults.nulls else {key: value for key, value in later.items() if value not in (None, {})}
-    return body | _asked(prediction)
+    return body | _requested_fields(prediction)
 
 
 def kept_body(prediction: Prediction, base: str, faults: Faults) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def kept_body(prediction: Prediction, base: str, faults: Faults) -> dict[str, An
         "metrics": prediction.metrics(),
         "urls": links(prediction, base),
         "webhook_completed": None,
-    } | _asked(prediction)
+    } | _requested_fields(prediction)
 
 
 def listed_json(prediction: Prediction, base: str, faults: Faults) -> str:
@@ -222,7 +222,7 @@ def skew_ns(faults: Faults) -> int:
     return round(faults.created_at_skew * 1_000_000) * MICROSECOND
 
 
-def _asked(prediction: Prediction) -> dict[str, Any]:
+def _requested_fields(prediction: Prediction) -> dict[str, Any]:
     """What the creator asked for, as far as they did."""
     fields = {
         "webhook": prediction.webhook,

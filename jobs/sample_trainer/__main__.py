@@ -29,7 +29,7 @@ class Stop:
         for number in SIGNALS:
             signal.signal(number, self._remember)
 
-    def asked(self) -> bool:
+    def is_requested(self) -> bool:
         return self.signal is not None
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _make_writable(options.output_dir)
         screen = Screen(settings.epochs)
         _show_settings(screen, settings)
-        training = Training(settings, options.output_dir, screen, stop.asked)
+        training = Training(settings, options.output_dir, screen, stop.is_requested)
         training.prepare(datasets)
         if checkpoint := options.resume or settings.resume:
             training.resume(checkpoint)

@@ -40,8 +40,8 @@ LISTEN = """async (script) => {
 HANG = """(reader) => {
   const name = `cloudtrain-stream-${reader}`;
   window.channel = new BroadcastChannel(name);
-  window.asked = [];
-  window.channel.onmessage = ({ data }) => window.asked.push(data);
+  window.messages = [];
+  window.channel.onmessage = ({ data }) => window.messages.push(data);
   return new Promise((led) => navigator.locks.request(name, () => new Promise(() => led())));
 }"""
 
@@ -173,9 +173,9 @@ class TestTabs:
         leader = hanging_leader(browse, alice)
         page = tab_beside(leader)
         page.evaluate(LISTEN, static(PAGE_SCRIPT))
-        leader.wait_for_function("window.asked.length > 0")
+        leader.wait_for_function("window.messages.length > 0")
         leader.evaluate("""() => {
-          const [{ since, from }] = window.asked;
+          const [{ since, from }] = window.messages;
           const [lost, later] = [since + 1, since + 2];
           window.channel.postMessage({ kind: "event", number: later, before: lost, data: { id: later, type: "x" } });
           const missed = [[lost, { id: lost, type: "x" }], [later, { id: later, type: "x" }]];
@@ -277,12 +277,12 @@ class TestStream:
         job = submit(alice).job
         page = browse(alice, "about:blank")
 
-        def ask_for_what_is_gone(route: Route) -> None:
+        def request_trimmed_events(route: Route) -> None:
             change_silently(job, JobStatus.COMPLETED)
             connections.close_all()
             route.continue_(url=f"{route.request.url.partition('?')[0]}?last_event_id=99999")
 
-        page.route(STREAM, ask_for_what_is_gone, times=1)
+        page.route(STREAM, request_trimmed_events, times=1)
         page.goto("/")
         expect(row(page, job).locator(".chip")).to_have_text("Completed")
 

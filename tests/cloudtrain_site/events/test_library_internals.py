@@ -35,12 +35,12 @@ class Table(StorageBase):  # type: ignore[misc]
     """Holds as many events as `size` says, from the first number that is `kept` on, and notes what it is asked."""
 
     size, kept = 0, 1
-    asked: list[tuple[str, int, int]] = []
+    reads: list[tuple[str, int, int]] = []
     threads: set[int] = set()
     may_answer = threading.Event()
 
     def get_events(self, channel: str, last_id: int, limit: int = 100) -> list[Event]:
-        self.asked.append((channel, last_id, limit))
+        self.reads.append((channel, last_id, limit))
         self.threads.add(threading.get_ident())
         assert self.may_answer.wait(PATIENCE_SECONDS)
         if last_id + 1 < self.kept:
@@ -51,10 +51,10 @@ class Table(StorageBase):  # type: ignore[misc]
 class Channels(DefaultChannelManager):  # type: ignore[misc]
     """Lets everybody read everything, and notes who asked."""
 
-    asked: list[tuple[object, str]] = []
+    checks: list[tuple[object, str]] = []
 
     def can_read_channel(self, user: object, channel: str) -> bool:
-        self.asked.append((user, channel))
+        self.checks.append((user, channel))
         return True
 
 
@@ -64,9 +64,9 @@ def _as_new(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.EVENTSTREAM_CHANNELMANAGER_CLASS = f"{HERE}.Channels"
     answering = threading.Event()
     answering.set()
-    for name, value in {"size": 0, "kept": 1, "asked": [], "threads": set(), "may_answer": answering}.items():
+    for name, value in {"size": 0, "kept": 1, "reads": [], "threads": set(), "may_answer": answering}.items():
         monkeypatch.setattr(Table, name, value)
-    monkeypatch.setattr(Channels, "asked", [])
+    monkeypatch.setattr(Channels, "checks", [])
 
 
 def event(number: int) -> Event:
@@ -193,7 +193,7 @@ class TestReading:
                 first = await opening_of(texts)
                 second = await soon(anext(texts), "get_events does not read on after a full answer of 101 rows")
 
-            assert Table.asked == [(NAME, 0, BATCH + 1), (NAME, BATCH, BATCH + 1)], (
+            assert Table.reads == [(NAME, 0, BATCH + 1), (NAME, BATCH, BATCH + 1)], (
                 "get_events reads in other steps than 101 rows of which it sends 100: StreamReader.read counts on that"
             )
             assert first.endswith(text_of(BATCH)), "get_events keeps all rows of a full answer: see StreamReader.read"
@@ -206,7 +206,7 @@ class TestReading:
             Table.may_answer.clear()
             async with streaming() as (texts, listener):
                 first = asyncio.ensure_future(anext(texts))
-                await until(lambda: Table.asked)
+                await until(lambda: Table.reads)
                 push(1)
                 Table.may_answer.set()
                 await first
@@ -216,7 +216,7 @@ class TestReading:
                 )
                 again = await soon(anext(texts), otherwise)
 
-                assert [after for _, after, _ in Table.asked] == [0, 0], otherwise
+                assert [after for _, after, _ in Table.reads] == [0, 0], otherwise
                 assert (again, listener.channel_items) == ("", {}), (
                     "stream() sends what came while it read, and the table gives it once more"
                 )
@@ -228,7 +228,7 @@ class TestReading:
             async with streaming() as (texts, _):
                 await opening_of(texts)
 
-            assert Channels.asked == [(None, NAME)], (
+            assert Channels.checks == [(None, NAME)], (
                 "get_events asks for permission in another way: jobs/channels.py answers can_read_channel(None, name)"
             )
 

@@ -73,12 +73,12 @@ sayNoCurves(
 
 const ACTS = {
   cancel: askAndCancel,
-  async retry(...asked) {
-    const made = await askAndRetry(...asked);
+  async retry(...args) {
+    const made = await askAndRetry(...args);
     if (made) location.assign(made.address);
   },
-  async delete(...asked) {
-    if (await askAndDelete(...asked)) location.assign(list);
+  async delete(...args) {
+    if (await askAndDelete(...args)) location.assign(list);
   },
 };
 

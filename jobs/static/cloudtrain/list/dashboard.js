@@ -278,8 +278,8 @@ onEvent({ event: hear, refresh: refreshList });
 
 const ACTS = {
   cancel: askAndCancel,
-  async retry(...asked) {
-    if (await askAndRetry(...asked)) toast("Submitted again.");
+  async retry(...args) {
+    if (await askAndRetry(...args)) toast("Submitted again.");
   },
   delete: askAndDelete,
 };

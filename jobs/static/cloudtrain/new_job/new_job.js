@@ -24,8 +24,8 @@ function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-const config = jsonEditor(find("config"), askSoon);
-const dataloader = jsonEditor(find("dataloader"), askSoon);
+const config = jsonEditor(find("config"), forecastSoon);
+const dataloader = jsonEditor(find("dataloader"), forecastSoon);
 let configs = [];
 let providers = [];
 let own = ""; // what stands in the editor while a stored config is looked at
@@ -119,7 +119,7 @@ async function takeDataset(file) {
   showProgress(0);
   showDataset("busy");
   find("dataset-cancel").focus();
-  askSoon();
+  forecastSoon();
   const parts = new FormData();
   parts.append("organization", organization.value);
   parts.append("file", file);
@@ -135,7 +135,7 @@ async function takeDataset(file) {
       `${megabytes(dataset.size)}, ${dataset.files} ${dataset.files === 1 ? "file" : "files"}`;
   showDataset(dataset ? "done" : "none");
   find(dataset ? "dataset-remove" : "dataset-file").focus();
-  askSoon();
+  forecastSoon();
 }
 
 function showProgress(fraction) {
@@ -153,7 +153,7 @@ find("dataset-remove").addEventListener("click", () => {
   sayOfFile("");
   showDataset("none");
   find("dataset-file").focus();
-  askSoon();
+  forecastSoon();
 });
 
 // What is sent.
@@ -231,27 +231,27 @@ function take(errors, field) {
 // The dry run. An answer that comes after a newer question is dropped.
 
 const forecast = find("forecast");
-let asked = 0;
-let asking = 0;
+let lastRequest = 0;
+let timer = 0;
 
-function askSoon(pause = FORECAST_MS) {
-  clearTimeout(asking);
+function forecastSoon(pause = FORECAST_MS) {
+  clearTimeout(timer);
   forecast.dataset.old = "";
-  asking = setTimeout(ask, pause);
+  timer = setTimeout(requestForecast, pause);
 }
 
-async function ask() {
-  asking = 0;
-  const number = ++asked;
+async function requestForecast() {
+  timer = 0;
+  const number = ++lastRequest;
   const words = hindrance();
   if (words || !providers.length) return showForecast(null, words);
   try {
     const answer = await call("POST", address(), body({ dry_run: true }));
-    if (number !== asked || asking) return;
+    if (number !== lastRequest || timer) return;
     sayErrors(null);
     showForecast(answer);
   } catch (refusal) {
-    if (number !== asked || asking) return;
+    if (number !== lastRequest || timer) return;
     sayErrors(refusal.status === 400 ? refusal : null);
     showForecast(
       null,
@@ -345,15 +345,15 @@ form.addEventListener("change", ({ target }) => {
   if (target === provider) showHardware();
   if (target === organization) showConfigs();
   if (target === stored) showChosen();
-  if (target.tagName === "SELECT") askSoon(0);
+  if (target.tagName === "SELECT") forecastSoon(0);
 });
 form.addEventListener("input", () => {
   isAnswerToClick = false;
 });
-name.addEventListener("input", () => askSoon());
+name.addEventListener("input", () => forecastSoon());
 onEvent({
-  event: ({ type }) => type === "queue_changed" && !asking && askSoon(QUEUE_MS),
-  refresh: () => askSoon(),
+  event: ({ type }) => type === "queue_changed" && !timer && forecastSoon(QUEUE_MS),
+  refresh: () => forecastSoon(),
 });
 
 async function load() {
@@ -371,7 +371,7 @@ async function load() {
   }
   showProviders();
   showConfigs();
-  askSoon(0);
+  forecastSoon(0);
 }
 
 load();

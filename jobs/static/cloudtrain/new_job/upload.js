@@ -1,6 +1,6 @@
 // One file on its way to the server, with how far it is. `fetch` can't tell that.
 
-import { Refusal, changing, signedOut } from "../shell/page.js";
+import { Refusal, changeHeaders, signedOut } from "../shell/page.js";
 
 /**
  * Send `form` to `address`. `progress(fraction)` is called as it goes; `signal` aborts it. Returns the answer; throws a
@@ -11,7 +11,7 @@ export function upload(address, form, { progress, signal }) {
   request.open("POST", address);
   request.responseType = "json";
   request.setRequestHeader("Accept", "application/json");
-  for (const [name, value] of Object.entries(changing())) request.setRequestHeader(name, value);
+  for (const [name, value] of Object.entries(changeHeaders())) request.setRequestHeader(name, value);
   signal.addEventListener("abort", () => request.abort());
   return new Promise((resolve, reject) => {
     request.upload.addEventListener(

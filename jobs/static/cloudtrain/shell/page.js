@@ -105,10 +105,10 @@ const cookie = (name) => document.cookie.match(`(?:^|; )${name}=([^;]+)`)?.[1];
 const token = () => cookie("__Host-csrftoken") ?? cookie("csrftoken") ?? csrf;
 
 /** The header of every request: the server answers 401 when the browser is somebody else's by now. */
-export const asking = () => ({ "X-Reader": reader });
+export const readerHeaders = () => ({ "X-Reader": reader });
 
 /** The headers of a request that changes something. */
-export const changing = () => ({ ...asking(), "X-CSRFToken": token() });
+export const changeHeaders = () => ({ ...readerHeaders(), "X-CSRFToken": token() });
 
 /** What the API refused: `message` is its own sentence, `errors` its words by field, `status` the number. */
 export class Refusal extends Error {
@@ -133,7 +133,7 @@ export async function call(method, address, body, headers = {}, read = JSON.pars
       headers: {
         Accept: "application/json",
         "Content-Type": "application/json",
-        ...(method === "GET" ? asking() : changing()),
+        ...(method === "GET" ? readerHeaders() : changeHeaders()),
         ...headers,
       },
       body: body === undefined || typeof body === "string" ? body : JSON.stringify(body),
@@ -164,7 +164,10 @@ export async function switchedOff(control, act) {
 
 /** The text of a page or a part of one; null when the session has ended. */
 export async function fetchText(address) {
-  const response = await fetch(address, { headers: { Accept: "text/html", ...asking() }, credentials: "same-origin" });
+  const response = await fetch(address, {
+    headers: { Accept: "text/html", ...readerHeaders() },
+    credentials: "same-origin",
+  });
   if (response.status === 401) {
     signedOut();
     return null;

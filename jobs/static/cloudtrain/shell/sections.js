@@ -7,7 +7,7 @@
 // of this job. The element itself stays; what the answer
 // holds is morphed into it, so that what is open stays open and the keyboard stays where it was.
 
-import { asking, onEvent, showProblem, signedOut } from "./page.js";
+import { onEvent, readerHeaders, showProblem, signedOut } from "./page.js";
 import { showTimes } from "./times.js";
 
 // Many events at once are one request.
@@ -44,7 +44,9 @@ function ask() {
   }
 }
 
-document.addEventListener("htmx:config:request", (event) => Object.assign(event.detail.ctx.request.headers, asking()));
+document.addEventListener("htmx:config:request", (event) =>
+  Object.assign(event.detail.ctx.request.headers, readerHeaders()),
+);
 
 document.addEventListener("htmx:finally:request", (event) => {
   if (!busy.delete(event.target)) return;
