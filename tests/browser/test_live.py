@@ -31,10 +31,10 @@ STREAM = "**/api/events**"
 
 #: Under the name that pages use: another name is another module, with a stream of its own.
 PAGE_SCRIPT = "cloudtrain/shell/page.js"
-LISTEN = """async (script) => {
-  window.heard = [];
+COLLECT = """async (script) => {
+  window.received = [];
   const { onEvent } = await import(script);
-  onEvent({ event: ({ id }) => window.heard.push(id) });
+  onEvent({ event: ({ id }) => window.received.push(id) });
 }"""
 #: A tab that holds the lead and says only what a test has it say.
 HANG = """(reader) => {
@@ -47,8 +47,8 @@ HANG = """(reader) => {
 
 
 def listening(page: Page) -> Page:
-    """Return when the page is live, and keep the numbers of all that it hears from then on."""
-    is_live(page).evaluate(LISTEN, static(PAGE_SCRIPT))
+    """Return when the page is live, and keep the numbers of all that it receives from then on."""
+    is_live(page).evaluate(COLLECT, static(PAGE_SCRIPT))
     return page
 
 
@@ -76,9 +76,9 @@ def publish_to_all() -> int:
 
 
 def assert_received(page: Page, numbers: list[int]) -> None:
-    """Return when the page has heard the last of `numbers`; fail unless it heard each once, in order."""
-    page.wait_for_function("(last) => window.heard.includes(last)", arg=numbers[-1])
-    assert page.evaluate("window.heard") == numbers
+    """Return when the page has received the last of `numbers`; fail unless it received each once, in order."""
+    page.wait_for_function("(last) => window.received.includes(last)", arg=numbers[-1])
+    assert page.evaluate("window.received") == numbers
 
 
 class TestTabs:
@@ -172,7 +172,7 @@ class TestTabs:
     def test_hear_in_order_what_came_between_their_page_and_their_question(self, browse: Browse, alice: User) -> None:
         leader = hanging_leader(browse, alice)
         page = tab_beside(leader)
-        page.evaluate(LISTEN, static(PAGE_SCRIPT))
+        page.evaluate(COLLECT, static(PAGE_SCRIPT))
         leader.wait_for_function("window.messages.length > 0")
         leader.evaluate("""() => {
           const [{ since, from }] = window.messages;
