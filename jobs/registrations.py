@@ -37,7 +37,7 @@ def register_all() -> None:
     site.loops.register("job upkeep", site.LoopSpec("jobs.tasks.keep_up", lambda: 30.0), order=30)
     site.loops.register(
         "cluster looks",
-        site.LoopSpec("jobs.tasks.look_at_clusters", lambda: 30.0, wanted="jobs.tasks.has_clusters"),
+        site.LoopSpec("jobs.tasks.look_at_clusters", lambda: 30.0, is_enabled="jobs.tasks.has_clusters"),
         order=35,
     )
     site.watchers.register("local trainings", site.Watcher("jobs.tasks.watch_local_trainings", seconds=0.2))
