@@ -24,7 +24,7 @@ from jobs.models import Job, ProviderConfig
 from jobs.providers import get_provider
 from jobs.providers.base import Handle, ProviderError
 from jobs.providers.local.folder import JOB_ID, JobFolder
-from jobs.providers.runner.records import CLAIM
+from jobs.providers.runner.records import CLAIM, CLAIMS
 from jobs.statuses import AT_PROVIDER
 from jobs.sync import circuit_breaker, refresh
 from jobs.webhooks import apply, inbox
@@ -72,8 +72,9 @@ def _is_due(jobs: Path) -> bool:
 
 
 def _deleted(jobs: Path) -> Iterator[Job]:
-    """Yield the deleted jobs with a folder here that has more than their output."""
-    names = [path.name for path in jobs.iterdir() if JOB_ID.fullmatch(path.name)]
+    """Yield the deleted jobs that have more than their output here."""
+    paths = [*jobs.iterdir(), *(jobs / CLAIMS).glob("*")]  # of one whose folder vanished, the claim is left
+    names = sorted({path.name for path in paths if JOB_ID.fullmatch(path.name)})
     before = timezone.now() - TASK_GRACE
     for first in range(0, len(names), ROWS_PER_QUERY):
         batch = names[first : first + ROWS_PER_QUERY]

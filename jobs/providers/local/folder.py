@@ -1,7 +1,8 @@
 """A job's folder on this machine, and the records of its training.
 
-`process.json` is the claim: if it is there, the training was started, else nothing was. `exit.json` is the end, final
-once it is there. `cancel.json` requests a stop.
+`claims/JOB`, beside the folder, is the claim: if it is there, the training was started, else nothing was.
+`process.json` repeats it for whoever looks into the folder; trainings of older releases have it alone. `exit.json` is
+the end, final once it is there. `cancel.json` requests a stop.
 """
 
 from __future__ import annotations
@@ -151,6 +152,7 @@ class JobFolder:
         self.path = jobs / job_id
         self.log = self.path / records.LOG
         self.output = self.path / "output"
+        self.claim = jobs / records.CLAIMS / job_id
 
     def exists(self) -> bool:
         return self.path.is_dir()
@@ -160,7 +162,8 @@ class JobFolder:
 
     def prepare(self, config: Mapping[str, Any], dataloader: Sequence[Any]) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
-        (self.jobs / records.ACTIVE).mkdir(exist_ok=True)
+        for name in (records.ACTIVE, records.CLAIMS):
+            (self.jobs / name).mkdir(exist_ok=True)
         self._write_config(records.CONFIG, dict(config))
         self._write_config(records.DATALOADER, list(dataloader))
 
@@ -185,13 +188,8 @@ class JobFolder:
             (self.jobs / MARKERS / marker).symlink_to(Path(os.pardir, self.job_id))
 
     def start(self) -> Start | None:
-        path = self.path / records.CLAIM
-        try:
-            return Start.from_record(_read_record(path))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return Start.damaged(modified_at(path))
+        """Return the start of the job's training, also when its trainer removed the folder. None: it has none."""
+        return _read_start(self.claim) or _read_start(self.path / records.CLAIM)
 
     def end(self) -> End | None:
         try:
@@ -242,7 +240,7 @@ class JobFolder:
             raise ProviderError("The job's folder is a symbolic link and is left alone.", permanent=True)
         target = removed / f"{self.job_id}.{secrets.token_hex(4)}"
         target.mkdir(parents=True)
-        self._remove_links(marker)
+        self.remove_links(marker)
         if self.has_output():
             self._set_aside(target)
         else:
@@ -253,12 +251,14 @@ class JobFolder:
             raise ProviderError("Not all files of the job could be removed; they are set aside in the data folder.")
 
     def _set_aside(self, target: Path) -> None:
-        # The claim first: without it, what is left can't be taken for a training that has no end.
+        # The start first: without it, what is left can't be taken for a training that has no end.
         for path in sorted(self.path.iterdir(), key=lambda path: path.name != records.CLAIM):
             if path != self.output:
                 path.rename(target / path.name)
 
-    def _remove_links(self, marker: str) -> None:
+    def remove_links(self, marker: str) -> None:
+        """Remove the claim, and the links to the folder. A known `marker` saves a scan of all markers."""
+        self.claim.unlink(missing_ok=True)
         marker_links = [self.jobs / MARKERS / marker] if MARKER.fullmatch(marker) else (self.jobs / MARKERS).glob("*")
         for link in [self.jobs / records.ACTIVE / self.job_id, *marker_links]:
             with suppress(FileNotFoundError):
@@ -276,6 +276,15 @@ def find_marked(jobs: Path, marker: str) -> JobFolder | None:
         if error.errno in (errno.ENOENT, errno.EINVAL):
             return None
         raise
+
+
+def _read_start(path: Path) -> Start | None:
+    try:
+        return Start.from_record(_read_record(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return Start.damaged(modified_at(path))
 
 
 def _read_record(path: Path) -> Any:

@@ -98,16 +98,16 @@ class LocalProvider:
     def _submit(self, spec: TrainingSpec) -> Snapshot:
         folder = JobFolder(self.jobs, spec.job_id)
         with disk_errors(nothing_created=True):
-            started = folder.start() is not None
-            if not started:
+            start, failure = folder.start(), ""
+            if start is None:
                 folder.prepare(spec.config, _dataloader_config(spec))
             # Before anything is started: a process that finds our lease expired searches by the marker.
             folder.link_marker(spec.marker)
-            start, failure = (None, "") if started else self._launch(folder, spec)
+            if start is None:
+                start, failure = self._launch(folder, spec)
         with disk_errors():
             if start and not folder.exists():
-                snapshot = self._fetch_without_folder(folder, start, None)
-                return replace(snapshot, started_at=start.started_at, metadata=start.metadata)
+                return self._began_without_folder(folder, start)
             state = read_state(folder, start)
             if state.start is None or state.end:
                 folder.drop_secrets()
@@ -151,9 +151,12 @@ class LocalProvider:
         with disk_errors():
             for marker in markers:
                 folder = find_marked(self.jobs, marker)
-                state = read_state(folder) if folder else None
-                if folder and state and state.start:
-                    snapshots[marker] = self._snapshot(folder, state)
+                if folder and (start := folder.start()):
+                    snapshots[marker] = (
+                        self._snapshot(folder, read_state(folder, start))
+                        if folder.exists()
+                        else self._began_without_folder(folder, start)
+                    )
         return snapshots
 
     def _fetch(self, handles: Sequence[Handle]) -> Mapping[str, Snapshot | ProviderError]:
@@ -181,6 +184,11 @@ class LocalProvider:
             if state.start and state.end is None:
                 enforce_cancel(state.start, asked_at, self.grace_seconds)
             return self._snapshot(folder, state) if state.status else None
+
+    def _began_without_folder(self, folder: JobFolder, start: Start) -> Snapshot:
+        """Return a training whose folder vanished before the job knew of its start."""
+        snapshot = self._fetch_without_folder(folder, start, None)
+        return replace(snapshot, started_at=start.started_at, metadata=start.metadata)
 
     def _fetch_without_folder(self, folder: JobFolder, start: Start, asked_at: datetime | None) -> Snapshot:
         state = state_without_folder(start, asked_at)
@@ -240,6 +248,8 @@ class LocalProvider:
         folder = JobFolder(self.jobs, handle.external_id)
         with disk_errors():
             if not folder.exists() or folder.is_cleared():
+                if start := folder.start():
+                    folder.remove_links(start.marker)
                 return
             state = read_state(folder)
             if state.start and not state.end:

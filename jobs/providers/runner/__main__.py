@@ -7,7 +7,7 @@ becomes our child and is ended with it.
 """
 
 # No pathlib and no typing here: they would double the time that a start takes.
-# ruff: noqa: PTH118, PTH119, PTH211
+# ruff: noqa: PTH108, PTH118, PTH119, PTH211
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING or __package__:
         ACTIVE,
         CANCEL,
         CLAIM,
+        CLAIMS,
         DRAFT_BYTES,
         LOG,
         ExitRecord,
@@ -40,6 +41,7 @@ else:
         ACTIVE,
         CANCEL,
         CLAIM,
+        CLAIMS,
         DRAFT_BYTES,
         LOG,
         ExitRecord,
@@ -54,12 +56,18 @@ def claim(folder: str, marker: str, trainer: Trainer, deadline: float) -> dict[s
     """Make this the job's only training; returns its start record. OSError: it has one, or it is past `deadline`."""
     if time.monotonic() > deadline:
         raise TimeoutError(errno.ETIMEDOUT, "this machine is too busy")
-    job_id = os.path.basename(folder)
+    job_id, own = os.path.basename(folder), os.path.join(folder, CLAIM)
     with contextlib.suppress(FileExistsError):
         os.symlink(os.path.join(os.pardir, job_id), os.path.join(folder, os.pardir, ACTIVE, job_id))
     record = start_record(marker, trainer)
-    if not write_once(os.path.join(folder, CLAIM), record):
-        raise FileExistsError(errno.EEXIST, "the job has its training already")
+    is_first = write_once(own, record)  # the only claim of a training of an older release
+    try:
+        if not (is_first and write_once(os.path.join(folder, os.pardir, CLAIMS, job_id), record)):
+            raise FileExistsError(errno.EEXIST, "the job has its training already")
+    except OSError:
+        if is_first:
+            os.unlink(own)
+        raise
     return record
 
 

@@ -27,6 +27,8 @@ DATALOADER = "dataloader.json"
 MASKED = ".masked"
 #: A folder beside the job folders, with a link for each training whose end nobody has seen.
 ACTIVE = "active"
+#: A folder beside them, with the start record of each job once more: a trainer cleans up its working folder alone.
+CLAIMS = "claims"
 
 #: More than an exit record ever has.
 DRAFT_BYTES = 4096

@@ -215,7 +215,7 @@ def test_a_damaged_start_record_fails_the_job(trainings: Trainings) -> None:
     handle = trainings.start("")
     trainings.ended(handle)
     (trainings.folder(handle) / "exit.json").write_text("")
-    (trainings.folder(handle) / "process.json").write_text("")
+    trainings.write_start(handle, "")
     snapshot = trainings.fetch(handle)
     assert snapshot
     assert (snapshot.status, snapshot.error_message) == (JobStatus.FAILED, RESTARTED)

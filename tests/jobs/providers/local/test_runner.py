@@ -138,8 +138,7 @@ def test_a_trainer_that_empties_its_folder_has_its_end_recorded(trainings: Train
 
 def test_a_cancellation_that_came_first_starts_nothing(trainings: Trainings, tmp_path: Path) -> None:
     folder = tmp_path / "jobs" / "early"
-    (folder.parent / "active").mkdir(parents=True)
-    folder.mkdir()
+    make_folders(folder)
     (folder / "cancel.json").write_text("{}")
     run_by_hand(folder, "sh", "-c", "echo started")
     until((folder / "exit.json").exists)
@@ -148,11 +147,11 @@ def test_a_cancellation_that_came_first_starts_nothing(trainings: Trainings, tmp
 
 def test_it_starts_nothing_once_it_was_given_up_on(trainings: Trainings, tmp_path: Path) -> None:
     folder = tmp_path / "jobs" / "late"
-    (folder.parent / "active").mkdir(parents=True)
-    folder.mkdir()
+    make_folders(folder)
     run_by_hand(folder, "sh", "-c", "echo started", until=time.monotonic() - 1)
     until(lambda: not list(folder.glob("exit.json*")))
     assert not (folder / "process.json").exists()
+    assert list((folder.parent / "claims").iterdir()) == []
     assert (folder / "train.log").read_text() == ""
 
 
@@ -166,6 +165,11 @@ def test_it_is_up_within_a_blink_and_small(trainings: Trainings) -> None:
     status = Path(f"/proc/{trainings.pid(handle, 'runner')}/status").read_text()
     kilobytes = int(status.partition("VmRSS:")[2].split()[0])
     assert kilobytes < 20_000
+
+
+def make_folders(folder: Path) -> None:
+    for path in (folder, folder.parent / "active", folder.parent / "claims"):
+        path.mkdir(parents=True)
 
 
 def run_by_hand(folder: Path, *command: str, until: float | None = None) -> subprocess.CompletedProcess[str]:

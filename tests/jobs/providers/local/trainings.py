@@ -87,9 +87,12 @@ class Trainings:
         return record
 
     def forge(self, handle: Handle, **changes: Any) -> None:
-        """Change the start record, as time or another machine would."""
-        path = self.folder(handle) / "process.json"
-        path.write_text(json.dumps({**self.record(handle), **changes}))
+        """Change the start record in both its places, as time or another machine would."""
+        self.write_start(handle, json.dumps({**self.record(handle), **changes}))
+
+    def write_start(self, handle: Handle, text: str) -> None:
+        for path in (self.folder(handle) / records.CLAIM, self.jobs / records.CLAIMS / handle.job_id):
+            path.write_text(text)
 
     def pid(self, handle: Handle, whose: str) -> int:
         pid: int = self.record(handle)[whose]["pid"]
