@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextvars import copy_context
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -207,10 +208,9 @@ def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = 
         **reported_fields(job, snapshot),
     )
     if moved:
-        logger.info(
-            "Job accepted by the provider",
-            extra={"job_id": job.pk, "provider": job.provider, "external_id": snapshot.external_id},
-        )
+        extra = {"job_id": job.pk, "provider": job.provider, "external_id": snapshot.external_id}
+        context = copy_context()  # a write that fails is repeated, and says so once
+        transaction.on_commit(lambda: context.run(logger.info, "Job accepted by the provider", extra=extra))
     return moved
 
 

@@ -22,6 +22,8 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.utils import timezone
 
 from cloudtrain_site.database.connections import repeat_when_lost
+from cloudtrain_site.database.failures import failure_of
+from cloudtrain_site.database.late_writes import write_now_or_later
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.states import Actor, Source
@@ -34,7 +36,7 @@ from jobs.providers.base import ProviderError, TrainingSpec
 from jobs.statuses import TERMINAL, JobStatus
 from queueing import claims, extensions, staging
 from queueing.models import QueueEntry
-from queueing.recorder import Accepted, ResultRecorder, record
+from queueing.recorder import Accepted, ResultRecorder, record_now_or_later
 from queueing.statuses import LIVE, TAKES_SLOT, EntryStatus
 
 T = TypeVar("T")
@@ -64,7 +66,7 @@ class Staged:
 
 async def submit(entry: QueueEntry, staged: Staged | None = None) -> bool:
     """As `dispatch`. A job with a dataset is left to `transfers`, which calls `submit_safely` once it is `staged`."""
-    job = await _stored(partial(_prepare, staged=staged), entry)
+    job = await _prepared(entry, staged)
     return job is not None and await _call(entry, job, staged, ResultRecorder())
 
 
@@ -79,7 +81,16 @@ async def submit_safely(entry: QueueEntry, staged: Staged | None = None) -> bool
 
 async def _stored(step: Callable[..., T], *rows: Any) -> T:
     """Return `step`, called with copies of `rows`: when the connection is lost, it is repeated with what was read."""
-    return await sync_to_async(repeat_when_lost)(lambda: step(*map(copy.copy, rows)))
+    return await sync_to_async(repeat_when_lost)(_repeatable(step, *rows))
+
+
+async def _stored_now_or_later(step: Callable[..., object], *rows: Any) -> None:
+    """As `_stored`; on a full disk `step` is repeated until there is room."""
+    await sync_to_async(write_now_or_later)(partial(repeat_when_lost, _repeatable(step, *rows)), None)
+
+
+def _repeatable(step: Callable[..., T], *rows: Any) -> Callable[[], T]:
+    return lambda: step(*map(copy.copy, rows))
 
 
 async def _call(entry: QueueEntry, job: Job, staged: Staged | None, recorder: ResultRecorder) -> bool:
@@ -93,8 +104,20 @@ async def _call(entry: QueueEntry, job: Job, staged: Staged | None, recorder: Re
         error = refusal
     else:
         return await recorder.record(Accepted(entry, job, snapshot))
-    await _stored(partial(handle_refusal, error=error), entry, job)
+    await _stored_now_or_later(partial(handle_refusal, error=error), entry, job)
     return False
+
+
+async def _prepared(entry: QueueEntry, staged: Staged | None = None) -> Job | None:
+    """As `_prepare`. When nothing can be written, the entry waits again as soon as that can be."""
+    try:
+        return await _stored(partial(_prepare, staged=staged), entry)
+    except Exception as error:
+        if failure_of(error) is None:
+            raise
+        reason = f"the database could not be written to: {error}"
+        await _stored_now_or_later(partial(claims.requeue, error=reason), entry)
+        return None
 
 
 def _prepare(entry: QueueEntry, staged: Staged | None = None) -> Job | None:
@@ -230,7 +253,7 @@ def _search_trainings(entries: Sequence[QueueEntry]) -> int:
     for entry, marker in zip(entries, markers, strict=True):
         with job_log_context(entry.job):
             if marker in snapshots:
-                settled += record([Accepted(entry, entry.job, snapshots[marker])])[0]
+                settled += record_now_or_later(Accepted(entry, entry.job, snapshots[marker]))
             elif provider.once_per_marker and has_answered:
                 settled += dispatch(entry)
             else:
@@ -299,7 +322,7 @@ async def _dispatch_safely(entry: QueueEntry, ready: Mapping[int, Job], recorder
     """Dispatch one entry. Its failure must not keep the others from going; its lease brings it back."""
     with job_log_context(entry.job):
         try:
-            job = ready.get(entry.pk) or await _stored(_prepare, entry)
+            job = ready.get(entry.pk) or await _prepared(entry)
             return job is not None and await _call(entry, job, None, recorder)
         except Exception:
             logger.exception("Dispatch failed")

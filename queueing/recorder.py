@@ -12,6 +12,7 @@ from typing import NamedTuple
 from asgiref.sync import sync_to_async
 
 from cloudtrain_site.database.connections import repeat_when_lost
+from cloudtrain_site.database.late_writes import write_now_or_later
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Source
 from jobs import lifecycle
@@ -38,6 +39,12 @@ def record(accepted: Sequence[Accepted]) -> list[bool]:
     counted = [one.job for one, counts_too in zip(accepted, counts, strict=True) if counts_too]
     repeat_when_lost(partial(_pass_on_cancellations, counted))
     return counts
+
+
+def record_now_or_later(accepted: Accepted) -> bool:
+    """As `record`, for one; on a full disk as soon as there is room. False: not yet."""
+    with job_log_context(accepted.job):
+        return write_now_or_later(partial(record, [accepted]), [False])[0]
 
 
 def _record(accepted: Sequence[Accepted]) -> list[bool]:
@@ -101,6 +108,6 @@ async def _write_one_by_one(batch: Sequence[tuple[Accepted, asyncio.Future[bool]
     """Record each by itself: one that can't be recorded must not fail the others."""
     for accepted, answer in batch:
         try:
-            answer.set_result((await sync_to_async(record)([accepted]))[0])
+            answer.set_result(await sync_to_async(record_now_or_later)(accepted))
         except Exception as error:
             answer.set_exception(error)

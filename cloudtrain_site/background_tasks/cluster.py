@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
 
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import DatabaseError, Error, close_old_connections, connection
 from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.conf import Conf
 from django_q.models import OrmQ
 
 from cloudtrain_site.background_tasks.heartbeats import FINISHED, FOLDER_VARIABLE, SAVED, Worker, WorkerStates
+from cloudtrain_site.database.write_probe import forget_last_probe, write_failure
 from cloudtrain_site.serving import processes
 
 logger = logging.getLogger("simpletuner.cloud.background")
@@ -99,6 +100,16 @@ def tasks_wait() -> bool:
         return False
 
 
+def can_write() -> bool:
+    """Whether the database is there and takes writes, at this very moment."""
+    forget_last_probe()
+    try:
+        return write_failure() is None
+    except Error:
+        connection.close()
+        return False
+
+
 class ClusterSupervisor:
     """Runs one cluster at a time, from `run` in its own thread until `stop` is set."""
 
@@ -144,7 +155,11 @@ class ClusterSupervisor:
                 if status is None
                 else f"they ended with status {status}"
             )
-            if reason is not None:
+            if reason is not None and status is None and not can_write():
+                # Others would fare no better, and what these hold to be written later would be lost with them.
+                signs.forget_saver()
+                diagnosis = Diagnosis(signs, Conf.WORKERS, time.time())
+            elif reason is not None:
                 logger.error("Background workers are replaced: %s", reason, extra={"pid": cluster.pid})
                 return reason
         return None

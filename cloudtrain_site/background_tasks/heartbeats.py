@@ -73,6 +73,10 @@ class WorkerStates:
             return int((self.folder / SAVED).read_text())
         return None
 
+    def forget_saver(self) -> None:
+        """Have `saver` return None until the next result is saved: django-q2 replaces one that an error ended."""
+        (self.folder / SAVED).unlink(missing_ok=True)
+
 
 class _Reporter:
     """The worker's side. A state file that can't be written stays as it is, and never breaks a task."""

@@ -138,10 +138,14 @@ def test_whether_a_submission_may_go_on_is_asked_of_its_own_job(make_job: MakeJo
     ("reported", "status"), [(None, QUEUED), (JobStatus.PENDING, QUEUED), (QUEUED, QUEUED), (RUNNING, RUNNING)]
 )
 def test_what_a_provider_took_is_queued_at_least(
-    make_job: MakeJob, caplog: pytest.LogCaptureFixture, reported: JobStatus | None, status: JobStatus
+    make_job: MakeJob,
+    caplog: pytest.LogCaptureFixture,
+    django_capture_on_commit_callbacks: Any,
+    reported: JobStatus | None,
+    status: JobStatus,
 ) -> None:
     job = make_job(submission_started_at=timezone.now())
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO"), django_capture_on_commit_callbacks(execute=True):
         assert lifecycle.mark_submitted(job, Snapshot("x-1", reported), actor=SYSTEM)
         assert not lifecycle.mark_submitted(job, Snapshot("x-2", reported), actor=SYSTEM)
     assert Job.objects.get().status == status

@@ -165,6 +165,8 @@ class TestDiagnosis:
         a_process.kill()
         a_process.wait()
         assert Diagnosis(signs, 1, 0).find_problem(lambda: False, 1) == "the process that saves results died"
+        signs.forget_saver()
+        assert Diagnosis(signs, 1, 0).find_problem(lambda: False, 1) is None
 
     def test_results_that_are_not_saved(
         self, signs: WorkerStates, workers: Callable[..., None], sign: Callable[..., None]
