@@ -28,6 +28,8 @@ from jobs.costs import estimates
 from jobs.costs.estimates import Estimate
 from jobs.limits import check_open_jobs
 from jobs.models import IdempotencyKey, Job, Organization, ProviderConfig
+from jobs.permissions import lock_submitter
+from jobs.roles import Role
 from queueing import claims, passes
 from queueing.models import QueueEntry
 from queueing.waiting.forecast import StartEstimate, estimate_start
@@ -82,8 +84,8 @@ class Forecast:
 def submit(submission_request: SubmissionRequest) -> Outcome:
     """Store a submission, whole or not at all. A replay of its idempotency key returns the first one's job.
 
-    Raises Conflict when the key was used for something else, and LimitReachedError when the user may have no further
-    open job.
+    Raises Conflict when the key was used for something else, LimitReachedError when the user may have no further open
+    job, and PermissionDenied when the user's right to submit has ended since it was checked.
     """
     replayed = _replay(submission_request)
     if replayed is not None:
@@ -103,7 +105,8 @@ def _store(submission_request: SubmissionRequest) -> Outcome:
     actor = Actor.of(submission_request.user)
     expected = estimate(submission_request)
     with unit_of_work():
-        facts = _facts(submission_request, expected)
+        role = lock_submitter(submission_request.user, submission_request.organization)
+        facts = _facts(submission_request, expected, role)
         holds = _holds_on(submission_request, facts)
         job = lifecycle.create(
             submission_request.submission,
@@ -212,9 +215,9 @@ def estimate(submission_request: SubmissionRequest) -> Estimate:
     return estimates.estimate(config, submission.config, submission.hardware_profile, submission.dataloader_config)
 
 
-def _facts(submission_request: SubmissionRequest, expected: Estimate) -> Facts:
+def _facts(submission_request: SubmissionRequest, expected: Estimate, role: Role | None = None) -> Facts:
     organization = submission_request.organization
-    return facts_about(submission_request.user, organization, submission_request.submission, expected)
+    return facts_about(submission_request.user, organization, submission_request.submission, expected, role=role)
 
 
 def _holds_on(submission_request: SubmissionRequest, facts: Facts) -> list[Hold]:

@@ -21,7 +21,7 @@ from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.states import Actor, Change, Source, change_state
 from jobs.configs.submission import Submission
 from jobs.identifiers import new_job_id, new_marker
-from jobs.limits import check_open_jobs, lock_person
+from jobs.limits import check_open_jobs
 from jobs.models import DatasetUpload, Job, LogPiece, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.snapshot_fields import (
@@ -60,7 +60,8 @@ def create(
 ) -> Job:
     """Store a new job, with its history and its event. It waits; nothing is started here.
 
-    `estimated_cost` and `lowest_cost` are the ends of the estimate in US dollars.
+    `estimated_cost` and `lowest_cost` are the ends of the estimate in US dollars. The caller's transaction holds
+    `permissions.lock_submitter`, so that the user's open jobs are counted by one at a time.
     Raises LimitReachedError when `user` may have no further open job.
     """
     job = Job(
@@ -84,7 +85,6 @@ def create(
         job, "", JobStatus.PENDING, actor=Actor.of(user), source=source, reason=reason, at=job.created_at
     )
     with unit_of_work():
-        lock_person(user)
         check_open_jobs(user)
         _mark_dataset_used(submission.dataset)
         job.save(force_insert=True)

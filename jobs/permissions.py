@@ -73,6 +73,24 @@ def role_in(user: AnyUser, organization: Organization | int | None) -> Role | No
     return Role(membership.role) if membership else None
 
 
+def lock_submitter(user: User, organization: Organization) -> Role:
+    """Return the role in which `user` submits for `organization`; it stands until this transaction ends.
+
+    Until then no other transaction counts this person's things either (`limits.lock_person`). Raises PermissionDenied
+    when the right has ended since it was checked. On SQLite a transaction is the only writer anyway.
+    """
+    if user.is_superuser:
+        current = User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+        role = Role.ADMIN if current is not None and is_superuser(current) else None
+    else:
+        memberships = Membership.objects.select_for_update(of=("self", "user"), no_key=True).select_related("user")
+        membership = memberships.filter(user_id=user.pk, organization=organization).first()
+        role = Role(membership.role) if membership is not None and membership.user.is_active else None
+    if role not in SUBMITTERS:
+        raise PermissionDenied(f"You may no longer submit for {organization}.")
+    return role
+
+
 def can_submit(user: AnyUser, organization: Organization) -> bool:
     return role_in(user, organization) in SUBMITTERS
 

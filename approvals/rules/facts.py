@@ -15,6 +15,7 @@ from jobs.costs.estimates import Estimate
 from jobs.identifiers import new_job_id
 from jobs.models import Job, Organization
 from jobs.permissions import role_in
+from jobs.roles import Role
 
 DAY = timedelta(hours=24)
 
@@ -25,14 +26,19 @@ def rules_in_force(organization: Organization) -> list[ApprovalRule]:
     return list(rules.select_related("reviewer_group"))
 
 
-def facts_about(user: User, organization: Organization, submission: Submission, estimate: Estimate) -> Facts:
-    """Return the facts about a submission of `user` at this moment; rules go by the upper end of `estimate`."""
+def facts_about(
+    user: User, organization: Organization, submission: Submission, estimate: Estimate, *, role: Role | None = None
+) -> Facts:
+    """Return the facts about a submission of `user` at this moment; rules go by the upper end of `estimate`.
+
+    `role` is the user's role in `organization`; None: it is read.
+    """
     own = Job.objects.filter(submitted_by=user)
     # Ids sort by time, so the index by submitter serves this query.
     lately = own.filter(pk__gt=new_job_id(timezone.now() - DAY))
     return Facts(
         username=user.get_username(),
-        role=role_in(user, organization),
+        role=role or role_in(user, organization),
         organization_id=organization.pk,
         provider=submission.provider,
         hardware_profile=submission.hardware_profile,

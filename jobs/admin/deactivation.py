@@ -13,8 +13,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
+from cloudtrain_site.errors import Conflict
+from jobs.deactivation import deactivate_user, end_memberships
 from jobs.models import Organization
-from jobs.statuses import ACTIVE
 
 M = TypeVar("M", bound=Model)
 
@@ -29,8 +30,8 @@ class DeactivatesAdmin(admin.ModelAdmin[M], Generic[M]):
     instead: ClassVar[str]
     instead_means: ClassVar[str]
 
-    def deactivate(self, request: HttpRequest, obj: M) -> str:
-        """Do it. Returns why it can't be done; empty: it is done."""
+    def deactivate(self, request: HttpRequest, obj: M) -> None:
+        """Do it. Raises Conflict with the reason when it can't be done."""
         raise NotImplementedError
 
     def delete_view(
@@ -68,8 +69,10 @@ class DeactivatesAdmin(admin.ModelAdmin[M], Generic[M]):
 
     def _deactivate_each(self, request: HttpRequest, rows: list[M]) -> None:
         for row in rows:
-            if problem := self.deactivate(request, row):
-                messages.error(request, problem)
+            try:
+                self.deactivate(request, row)
+            except Conflict as problem:
+                messages.error(request, str(problem.detail))
             else:
                 self.log_change(request, row, self.instead)
                 messages.success(request, f"{self.instead}: done for {row}.")
@@ -82,13 +85,9 @@ class DeactivatesUsers(DeactivatesAdmin[User]):
         "stays on record. Jobs that run go on. It can be taken back."
     )
 
-    def deactivate(self, request: HttpRequest, obj: User) -> str:
-        """End the user's access. Nobody ends their own."""
-        if obj.pk == request.user.pk:
-            return "You can't deactivate yourself."
-        obj.is_active = False
-        obj.save(update_fields=["is_active"])
-        return ""
+    def deactivate(self, request: HttpRequest, obj: User) -> None:
+        assert isinstance(request.user, User)
+        deactivate_user(obj, by=request.user)
 
 
 class DeactivatesOrganizations(DeactivatesAdmin[Organization]):
@@ -98,11 +97,5 @@ class DeactivatesOrganizations(DeactivatesAdmin[Organization]):
         "stay on record. It can be taken back by adding members."
     )
 
-    def deactivate(self, request: HttpRequest, obj: Organization) -> str:
-        """End all memberships, once nothing waits or runs that its members should look after."""
-        active = obj.jobs.filter(status__in=ACTIVE).count()
-        if active:
-            jobs, them = ("1 job", "it") if active == 1 else (f"{active} jobs", "them")
-            return f"{obj} has {jobs} that did not end yet: cancel {them} first."
-        obj.memberships.all().delete()
-        return ""
+    def deactivate(self, request: HttpRequest, obj: Organization) -> None:
+        end_memberships(obj)

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import connection, transaction
 from django.utils import timezone
+from rest_framework.exceptions import PermissionDenied
 
 from approvals import decisions, expiry
 from approvals.intake import SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule, Requirement
+from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Source
-from jobs.models import Job, JobEvent, Organization
+from jobs.deactivation import deactivate_user, end_memberships
+from jobs.models import Job, JobEvent, Membership, Organization
+from jobs.permissions import lock_submitter
 from jobs.roles import Role
 from queueing.models import QueueEntry
 from tests.events import published_events
@@ -143,3 +150,73 @@ def test_one_person_submitting_five_times_at_once_with_one_key_gets_one_job(
     assert len({outcome.job.pk for outcome in outcomes}) == 1
     assert [outcome.is_replay for outcome in outcomes].count(False) == 1
     assert Job.objects.count() == QueueEntry.objects.count() == 1
+
+
+class TestDeactivation:
+    """A submission and the end of its submitter's rights: one of the two comes first, and is heeded by the other."""
+
+    @pytest.mark.slow
+    def test_no_job_is_left_to_an_organization_without_members(
+        self, submission_request: Callable[..., SubmissionRequest], alice: User, acme: Organization
+    ) -> None:
+        for _ in range(ROUNDS):
+            store, end = partial(submit, submission_request()), partial(end_memberships, acme)
+            stored, ended = at_once(partial(succeeds, store), partial(succeeds, end))
+            assert stored is not ended
+            assert (Job.objects.exists(), Membership.objects.exists()) == (stored, stored)
+            Job.objects.all().delete()
+            Membership.objects.get_or_create(user=alice, organization=acme, defaults={"role": Role.RESEARCHER})
+
+    @pytest.mark.postgresql
+    @pytest.mark.parametrize("is_deactivated", [False, True])
+    def test_the_end_waits_for_a_submission_that_is_being_stored(
+        self, alice: User, root: User, acme: Organization, make_job: Callable[..., Job], is_deactivated: bool
+    ) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("SQLite's transactions come one after the other anyway")
+        is_locked, is_blocked = threading.Event(), threading.Event()
+
+        def store() -> bool:
+            with transaction.atomic():
+                lock_submitter(alice, acme)
+                is_locked.set()
+                is_blocked.wait(20)
+                make_job()
+            return True
+
+        def end() -> bool:
+            is_locked.wait(20)
+            watcher = threading.Thread(target=tell_when_blocked, args=(is_blocked,))
+            watcher.start()
+            try:
+                return succeeds(lambda: deactivate_user(alice, by=root) if is_deactivated else end_memberships(acme))
+            finally:
+                watcher.join()
+
+        # A user's running jobs go on; an organization's keep its members.
+        assert at_once(store, end) == [True, is_deactivated]
+        assert (Job.objects.count(), Membership.objects.count()) == (1, 1)
+
+
+def succeeds(verb: Callable[[], object]) -> bool:
+    try:
+        verb()
+    except (Conflict, PermissionDenied):
+        return False
+    return True
+
+
+def tell_when_blocked(is_blocked: threading.Event) -> None:
+    """Set the event once a transaction waits for another one's lock."""
+    waiting = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock')"
+    with connection.cursor() as cursor:
+
+        def look() -> bool:
+            cursor.execute(waiting)
+            return bool(cursor.fetchone()[0])
+
+        try:
+            wait_until(look)
+        finally:
+            is_blocked.set()
+            connection.close()
