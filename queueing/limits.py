@@ -11,9 +11,6 @@ from jobs.models import Organization
 from queueing.models import ProviderLimit, QueueEntry, QueueState
 from queueing.policy import Candidate, Limits, Usage
 
-#: The limit of this machine's own trainings is in its configuration file.
-LOCAL = "local"
-
 
 def queue_state() -> QueueState:
     return QueueState.objects.filter(pk=1).first() or QueueState.objects.get_or_create(pk=1)[0]
@@ -33,11 +30,18 @@ def current_limits(state: QueueState, concerned: Iterable[Organization | None] |
         per_user=state.max_running_per_user,
         per_organization=state.max_running_per_organization,
         organizations=_own_numbers(Organization.objects.exclude(max_running=None) if concerned is None else concerned),
-        providers={**set_here, LOCAL: config_in_force().local.max_running},
+        providers={**set_here, **limits_of_file()},
         drained=frozenset(row.provider for row in providers if row.drained),
         paused=state.paused,
         fair_share=state.fair_share,
     )
+
+
+def limits_of_file() -> dict[str, int]:
+    """Return the providers' limits that the configuration file sets: nobody changes those here."""
+    config = config_in_force()
+    declared = {name: one.max_running for name, one in config.instances.items() if one.max_running is not None}
+    return {"local": config.local.max_running, **declared}
 
 
 def _own_numbers(organizations: Iterable[Organization | None]) -> dict[int, int]:

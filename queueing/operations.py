@@ -15,11 +15,11 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor
 from jobs.models import Job, Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
-from jobs.providers import names
+from jobs.providers import label_of, names
 from jobs.roles import Role
 from jobs.statuses import BEFORE_PROVIDER, JobStatus
 from queueing import claims, dispatch, passes
-from queueing.limits import LOCAL, queue_state
+from queueing.limits import limits_of_file, queue_state
 from queueing.models import LimitChange, ProviderLimit, QueueEntry, QueueEntryQuerySet
 
 GENERAL = ("max_running", "max_running_per_user", "max_running_per_organization", "fair_share", "paused")
@@ -64,8 +64,9 @@ def set_provider(provider: str, values: Mapping[str, Any], by: ChangedBy) -> int
     """Set `max_running` or `drained` of a provider. Returns how many changed. Raises LimitError."""
     if provider not in names():
         raise LimitError(f"There is no provider {provider!r}. There are: {', '.join(names())}.")
-    if provider == LOCAL and "max_running" in values:
-        raise LimitError("How many trainings this machine runs is providers.local.max_running in its file.")
+    if provider in limits_of_file() and "max_running" in values:
+        where = "this machine runs" if provider == "local" else f"{label_of(provider)} runs"
+        raise LimitError(f"How many trainings {where} is providers.{provider}.max_running in the configuration file.")
     with unit_of_work():
         row, _ = ProviderLimit.objects.get_or_create(pk=provider)
         return _apply(row, values, f"{provider} ", by)

@@ -16,6 +16,7 @@ from jobs.models import Job, Membership, Organization, ProviderConfig
 from jobs.roles import Role
 from queueing.models import QueueState
 from tests import factories
+from tests.accounts import accounts  # noqa: F401
 from tests.configuration import write_config  # noqa: F401
 from tests.limits import set_limits  # noqa: F401
 from tests.providers import ClusterProvider, ScriptedProvider

@@ -12,6 +12,7 @@ from jobs.api.serializers import RangeSerializer
 from jobs.models import Organization
 from jobs.permissions import AnyUser
 from jobs.sync.waiting import reasons_at_providers
+from queueing.limits import limits_of_file
 from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
 from queueing.statuses import WAITING, EntryStatus
 from queueing.waiting.explain import Explained
@@ -200,8 +201,14 @@ class LimitsSerializer(serializers.Serializer[QueueState]):
     organizations = serializers.SerializerMethodField()
 
     def get_providers(self, state: QueueState) -> dict[str, Any]:
-        rows = ProviderLimit.objects.all()
-        return {row.provider: {"max_running": row.max_running, "drained": row.drained} for row in rows}
+        """By name. A limit of the configuration file counts, whatever was set here before."""
+        of_file = limits_of_file()
+        declared = {name: ProviderLimit(provider=name) for name in of_file if name != "local"}
+        rows = declared | {row.provider: row for row in ProviderLimit.objects.all()}
+        return {
+            name: {"max_running": of_file.get(name, row.max_running), "drained": row.drained}
+            for name, row in rows.items()
+        }
 
     def get_organizations(self, state: QueueState) -> dict[str, Any]:
         return dict(Organization.objects.exclude(max_running=None).values_list("name", "max_running"))
