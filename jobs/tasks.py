@@ -11,8 +11,10 @@ from cloudtrain_site.background_tasks.loops import loop
 from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.states import Source
 from jobs import maintenance
-from jobs.models import Job, ProviderConfig
+from jobs.models import Job
+from jobs.providers import names
 from jobs.providers.local.watcher import changed_jobs, ended_jobs
+from jobs.providers.settings import names_with_webhooks
 from jobs.statuses import ACTIVE
 from jobs.sync import clusters, refresh
 from jobs.webhooks import apply
@@ -24,18 +26,18 @@ _last_full_check: dict[str, int] = {}
 
 
 def polling_enabled() -> bool:
-    """Whether the poller runs: as the configuration says, or else while no webhook address is set."""
+    """Whether the poller runs: as the configuration says, or else while a provider has no webhook address."""
     explicit = get_enterprise_config().job_polling_explicit
-    if explicit is not None:
-        return explicit
-    return not ProviderConfig.objects.filter(enabled=True).exclude(webhook_url="").exists()
+    # This machine's own trainings are watched, and don't have to be asked about.
+    return bool(set(names()) - names_with_webhooks() - {"local"}) if explicit is None else explicit
 
 
 @loop("job status polling", failure_message="Error in job polling")
 def poll_jobs() -> dict[str, int]:
-    """Ask the providers for every active job."""
+    """Ask for every active job, but for those that webhooks tell of, unless the configuration wants all of them."""
     started = time.monotonic()
-    outcome = refresh.refresh(refresh.active_jobs(), source=Source.POLL)
+    followed = set() if get_enterprise_config().job_polling_explicit else names_with_webhooks()
+    outcome = refresh.refresh(refresh.active_jobs(without=followed), source=Source.POLL)
     counts = {"refreshed": outcome.refreshed, "failed": outcome.failed}
     duration_ms = round((time.monotonic() - started) * 1000, 1)
     logger.debug("Synced %d active jobs", outcome.refreshed, extra={**counts, "duration_ms": duration_ms})

@@ -8,7 +8,7 @@ from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 
 from jobs.models import Organization, ProviderConfig
-from jobs.providers import get_provider
+from jobs.providers import get_provider, names_of_kind
 
 
 def change_settings(name: str, options: dict[str, Any]) -> ProviderConfig:
@@ -23,6 +23,12 @@ def change_settings(name: str, options: dict[str, Any]) -> ProviderConfig:
         fields["prices_as_of"] = timezone.now().date()
     config, _ = ProviderConfig.objects.update_or_create(name=name, defaults=fields)
     return config
+
+
+def names_with_webhooks() -> set[str]:
+    """Return the providers whose webhooks tell of every change, so that nobody needs to ask."""
+    addressed = ProviderConfig.objects.filter(enabled=True).exclude(webhook_url="").values_list("name", flat=True)
+    return set(addressed) & set(names_of_kind("replicate"))
 
 
 def _check_hardware(name: str, profiles: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
@@ -45,11 +45,11 @@ class RefreshResult:
         return RefreshResult(self.refreshed + other.refreshed, self.failed + other.failed, self.moved + other.moved)
 
 
-def active_jobs(provider: str | None = None) -> Sequence[Job]:
-    """Return every job that a provider may have news of, of all users; the longest unheard of first."""
+def active_jobs(provider: str | None = None, *, without: Collection[str] = ()) -> Sequence[Job]:
+    """Return every job that a provider, but for those `without`, may have news of; the longest unheard of first."""
     jobs = Job.objects.filter(status__in=AT_PROVIDER).exclude(external_id=None).defer("config", "dataloader_config")
     jobs = jobs.order_by(F("last_synced_at").asc(nulls_first=True), "id")
-    return list(jobs.filter(provider=provider) if provider else jobs)
+    return list(jobs.filter(provider=provider) if provider else jobs.exclude(provider__in=without))
 
 
 def refresh(jobs: Sequence[Job], *, source: str, with_logs: bool = False) -> RefreshResult:

@@ -82,7 +82,7 @@ FILE_KEYS: dict[str, Callable[[EnterpriseConfig], Any]] = {
 
 
 def _polling(explicit: bool | None) -> Any:
-    return "auto (on while no webhook address is set)" if explicit is None else explicit
+    return "auto (on for providers without a webhook address)" if explicit is None else explicit
 
 
 def rows() -> Iterator[Row]:
