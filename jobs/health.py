@@ -11,23 +11,31 @@ from jobs.sync.discovery import unassigned_jobs_of
 
 def lost_webhooks() -> str:
     """A sentence about the providers whose webhooks don't arrive; empty while none is known to be lost."""
-    missed = ProviderConfig.objects.filter(enabled=True, webhooks_missed_at__isnull=False).exclude(webhook_url="")
+    missed = ProviderConfig.objects.filter(enabled=True, webhooks_missed_at__isnull=False, name__in=names())
     return " ".join(
         f"Webhooks from {name} are not arriving: since {since:%Y-%m-%d %H:%M} UTC jobs change and no delivery tells of "
         "it. Look whether the provider can reach the webhook address, and whether deliveries are refused."
-        for name, since in missed.values_list("name", "webhooks_missed_at")
+        for name, since in missed.exclude(webhook_url="").values_list("name", "webhooks_missed_at")
         if since is not None
     )
 
 
 def replicate_outage() -> str:
     """A sentence about a Replicate that can't be asked now; empty while none is known, or it is switched off."""
-    out = ProviderConfig.objects.filter(name="replicate", enabled=True, outage_until__gt=timezone.now()).first()
-    if out is None or out.outage_until is None:
-        return ""
-    return (
-        f"Replicate could not be asked {out.outage_failures} times in a row; the next try is at "
-        f"{out.outage_until:%H:%M:%S} UTC. The log says what it answered."
+    return _outages(["replicate"])
+
+
+def declared_outages() -> str:
+    """The same for the providers that the configuration file declares."""
+    return _outages([name for name in names() if name not in ("local", "replicate")])
+
+
+def _outages(of: list[str]) -> str:
+    out = ProviderConfig.objects.filter(name__in=of, enabled=True, outage_until__gt=timezone.now())
+    return " ".join(
+        f"{label_of(config.name)} could not be asked {config.outage_failures} times in a row; the next try is at "
+        f"{config.outage_until:%H:%M:%S} UTC. The log says what it answered."
+        for config in out
     )
 
 

@@ -21,6 +21,9 @@ def register_all() -> None:
         "replicate", site.HealthComponent(health.replicate_outage, well="No outage is known.")
     )
     site.health_components.register(
+        "declared providers", site.HealthComponent(health.declared_outages, well="No outage is known.")
+    )
+    site.health_components.register(
         "discovered jobs", site.HealthComponent(health.unassigned_jobs, well="All belong to an organization.")
     )
     site.loops.register(
