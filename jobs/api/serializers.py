@@ -64,9 +64,9 @@ class ProviderField(serializers.ChoiceField):
 
 
 class SyncQuery(StrictSerializer):
-    """Where to look for jobs, and for how many."""
+    """Where to look for jobs (left out: wherever trainings can be listed), and for how many."""
 
-    provider = ProviderField(default="replicate")
+    provider = ProviderField(required=False)
     limit = serializers.IntegerField(min_value=1, max_value=5000, default=100)
 
 

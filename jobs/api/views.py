@@ -41,7 +41,7 @@ from jobs.providers.base import ProviderError
 from jobs.queries import count_jobs, filter_jobs, find_job, find_own_job
 from jobs.roles import SUBMITTERS
 from jobs.sync import refresh
-from jobs.sync.discovery import discover
+from jobs.sync.discovery import discover_at
 from jobs.sync.refresh import refresh_shared
 
 
@@ -144,7 +144,7 @@ class JobViewSet(CancelsJobs):
             raise PermissionDenied("Only who may submit jobs looks for those that were made elsewhere.")
         query = checked(SyncQuery, request.query_params)
         try:
-            outcome = discover(query["provider"], limit=query["limit"], source=Source.API)
+            outcome = discover_at(query.get("provider"), limit=query["limit"], source=Source.API)
         except ProviderError as error:
             raise ProviderUnavailable(str(error)) from error
         return rendered(DiscoverySerializer, outcome)

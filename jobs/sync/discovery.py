@@ -14,8 +14,8 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs import lifecycle
 from jobs.costs.estimates import priced
 from jobs.models import Job, JobQuerySet, Organization, ProviderConfig
-from jobs.providers import get_provider
-from jobs.providers.base import DiscoveredTraining, Discovers, ProviderError
+from jobs.providers import get_provider, label_of, names
+from jobs.providers.base import DiscoveredTraining, Discovers, NeedsAccess, ProviderError
 from jobs.statuses import BEFORE_PROVIDER
 from jobs.sync import circuit_breaker, orphans
 from jobs.sync.apply import SnapshotBatch
@@ -23,6 +23,8 @@ from jobs.sync.apply import SnapshotBatch
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
 DEFAULT_LIMIT = 100
+#: The account that there is from the start, with or without a token.
+DEFAULT = "replicate"
 #: SQLite's other writers wait for the transaction.
 TRAININGS_PER_TRANSACTION = 25
 
@@ -70,6 +72,52 @@ def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> Discovery
     updated = _update(trainings, known, config, source)
     unassigned = unassigned_jobs_of(name, provider.label) if new and organization is None else ""
     return DiscoveryResult(provider.label, new, updated, unassigned)
+
+
+def where_to_discover() -> list[str]:
+    """Return the providers to look at when none is named: those that can list their trainings.
+
+    Replicate's first account is left out while it has no token and there are others: not every site has one.
+    """
+    listing = [one for one in map(get_provider, names()) if isinstance(one, Discovers)]
+    return [one.name for one in listing if one.name != DEFAULT or not _lacks_access(one)] or [DEFAULT]
+
+
+def _lacks_access(provider: object) -> bool:
+    return isinstance(provider, NeedsAccess) and bool(provider.missing_access())
+
+
+def discover_at(name: str | None, *, limit: int = DEFAULT_LIMIT, source: str) -> DiscoveryResult:
+    """Discover at the provider `name`, or, when none is named, wherever that can be done. Raises ProviderError."""
+    return discover(name, limit=limit, source=source) if name else _discover_everywhere(limit, source)
+
+
+def _discover_everywhere(limit: int, source: str) -> DiscoveryResult:
+    """Raises ProviderError when one can't be asked, after all others were."""
+    results, failures = [], []
+    for name in where_to_discover():
+        try:
+            results.append(discover(name, limit=limit, source=source))
+        except ProviderError as error:
+            failures.append((name, error))
+    if len(failures) == 1 and not results:
+        raise failures[0][1]
+    result = DiscoveryResult(
+        in_words([one.label for one in results]),
+        sum(one.new for one in results),
+        sum(one.updated for one in results),
+        " ".join(one.unassigned for one in results if one.unassigned),
+    )
+    if failures:
+        told = " ".join(f"{label_of(name)} could not be asked: {error}" for name, error in failures)
+        raise ProviderError(f"{told} {result.message}." if results else told)
+    return result
+
+
+def in_words(labels: Sequence[str]) -> str:
+    """Return `A, B and C`."""
+    *others, last = labels or [""]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def organization_for_discovered(config: ProviderConfig | None) -> Organization | None:

@@ -17,7 +17,7 @@ from jobs.models import ProviderConfig
 from jobs.providers import names
 from jobs.providers.base import ProviderError
 from jobs.sync import refresh
-from jobs.sync.discovery import DEFAULT_LIMIT, discover
+from jobs.sync.discovery import DEFAULT_LIMIT, discover_at
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
@@ -32,7 +32,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """What and where."""
-        parser.add_argument("--provider", choices=names(), default=None, help="default: replicate; with --active all")
+        parser.add_argument("--provider", choices=names(), default=None, help="default: all that can be asked")
         parser.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help="how many of the newest to look at")
         parser.add_argument("--active", action="store_true", help="refresh the jobs that have not ended")
         parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
@@ -47,7 +47,7 @@ class Command(BaseCommand):
 
     def _discover(self, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
         try:
-            outcome = discover(options["provider"] or "replicate", limit=options["limit"], source=Source.COMMAND)
+            outcome = discover_at(options["provider"], limit=options["limit"], source=Source.COMMAND)
         except ProviderError as error:
             raise CommandError(str(error)) from error
         answer: dict[str, Any] = {"synced": outcome.new, "updated": outcome.updated, "message": outcome.message}
