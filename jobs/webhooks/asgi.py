@@ -5,6 +5,7 @@ Only deliveries of an ordinary size, and not too many at once, since they wait i
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from cloudtrain_site.errors import error_body
 from cloudtrain_site.serving.asgi_types import App, Receive, Scope, Send
 from jobs.providers import names_of_kind
 from jobs.providers.replicate.predictions import MARKER_PARAMETER, WEBHOOK_PATH
+from jobs.webhooks import signing_secret
 from jobs.webhooks.batcher import DeliveryBatcher
 from jobs.webhooks.inbox import IncomingDelivery, WebhookRequest
 from jobs.webhooks.views import response_to
@@ -71,6 +73,9 @@ class WebhookEndpoint:
     async def _process(self, request: WebhookRequest) -> tuple[int, dict[str, Any]]:
         incoming = IncomingDelivery(request)
         try:
+            if not signing_secret.is_known(request.provider):
+                # All accounts' deliveries are processed in one thread, which must not wait for this one's answer.
+                await asyncio.to_thread(signing_secret.fetch_beforehand, request.provider)
             await self._batcher.process(incoming)
             return response_to(incoming)
         except Exception as error:

@@ -7,7 +7,8 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 from django.db import DatabaseError
 
@@ -33,6 +34,8 @@ class _Cache:
     fetched_again_at: float = float("-inf")
     account: tuple[str, str] = ("", "")
     failed_at: float = float("-inf")
+    #: Of this account alone: one that is away keeps no other's deliveries waiting.
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 #: By the provider's name.
@@ -40,15 +43,34 @@ _caches: defaultdict[str, _Cache] = defaultdict(_Cache)
 _lock = threading.Lock()
 
 
+def _cache_of(name: str) -> _Cache:
+    with _lock:
+        return _caches[name]
+
+
 def secret(name: str) -> str:
     """Return the secret of the account of the provider `name`. Raises ProviderError when it can't be fetched."""
     provider = ReplicateProvider.from_settings(name)
     account = (provider.access.base, provider.access.token)
-    with _lock:
-        cache = _caches[name]
+    cache = _cache_of(name)
+    with cache.lock:
         if not cache.secret or cache.account != account:
             _fetch(provider, cache)
         return cache.secret
+
+
+def fetch_beforehand(name: str) -> None:
+    """Fetch the secret unless it is known: who asks for those of all accounts in turn must not wait for one of them.
+
+    A failure is remembered for FAILURE_PAUSE_SECONDS, and raised when the secret is asked for.
+    """
+    if not is_known(name):
+        with suppress(ProviderError):
+            secret(name)
+
+
+def is_known(name: str) -> bool:
+    return bool(_cache_of(name).secret)
 
 
 def fetch_early() -> None:
@@ -65,8 +87,8 @@ def fetch_early() -> None:
 
 def fresh_secret(name: str, used: str) -> str | None:
     """Fetch the secret again when `used` didn't verify: it may have changed. None: it is the same, or too soon."""
-    with _lock:
-        cache = _caches[name]
+    cache = _cache_of(name)
+    with cache.lock:
         if cache.secret != used:
             return cache.secret
         if time.monotonic() - cache.fetched_again_at < REFETCH_PAUSE_SECONDS:

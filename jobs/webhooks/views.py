@@ -13,7 +13,7 @@ from cloudtrain_site.errors import error_body
 from jobs.providers import names_of_kind
 from jobs.providers.base import ProviderError
 from jobs.providers.replicate.predictions import MARKER_PARAMETER
-from jobs.webhooks import inbox
+from jobs.webhooks import inbox, signing_secret
 
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
@@ -45,6 +45,7 @@ def receive(request: HttpRequest, provider: str) -> HttpResponse:
         marker=request.GET.get(MARKER_PARAMETER, "")[:40],
         provider=provider,
     )
+    signing_secret.fetch_beforehand(provider)
     incoming = inbox.IncomingDelivery(webhook_request)
     inbox.process_batch([incoming])
     status, payload = response_to(incoming)
