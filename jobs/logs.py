@@ -109,8 +109,8 @@ def store_log(job: Job, snapshot: Snapshot) -> bool:
     data = without_secrets(job, snapshot.log or "").encode()
     is_final = snapshot.data_removed or snapshot.status in TERMINAL  # not a late snapshot from before the end
     is_end = job.is_terminal and job.log_due_at is not None and is_final
-    text = data[job.log_size :].decode("utf-8", "replace")
-    if is_end and snapshot.data_removed and len(data) <= job.log_size:
+    text = data[max(0, job.log_size - snapshot.log_start) :].decode("utf-8", "replace")
+    if is_end and snapshot.data_removed and snapshot.log_start + len(data) <= job.log_size:
         text = LOST_TEXT
     return _append(job, text, is_end=is_end)
 

@@ -73,8 +73,8 @@ def began_at(snapshot: Snapshot, queued_at: datetime | None) -> datetime | None:
 def progress_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
     """Return the progress in the log, by column. A known percentage stays until a later one comes."""
     progress = snapshot.progress
-    if progress is None or (snapshot.log is not None and len(snapshot.log.encode()) < job.log_size):
-        return {}  # none, or from less of the log than we have
+    if progress is None or _is_behind(job, snapshot):
+        return {}
     fields = {
         "stage": progress.stage,
         "progress": progress.percent,
@@ -83,6 +83,11 @@ def progress_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
         "last_log": _scrubbed(job, progress.last_log),
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _is_behind(job: Job, snapshot: Snapshot) -> bool:
+    """Whether the snapshot comes with less of the log than we have."""
+    return snapshot.log is not None and snapshot.log_start + len(snapshot.log.encode()) < job.log_size
 
 
 def _scrubbed(job: Job, text: str | None) -> str | None:

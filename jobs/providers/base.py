@@ -69,6 +69,8 @@ class Handle:
     #: What the provider said of a training that has not ended, for one that finds its own records gone.
     metadata: Mapping[str, Any] = field(default_factory=dict)
     cancel_requested_at: datetime | None = None
+    #: The bytes of the log that we have, for a provider that sends only what follows.
+    log_size: int = 0
 
 
 #: The fields of a snapshot that can be no more than a number of a certain size, each with its check.
@@ -101,8 +103,10 @@ class Snapshot:
     #: The provider's own count of seconds, and the hardware: the operator's prices turn them into a cost.
     billed_seconds: float | None = None
     hardware: str | None = None
-    #: The whole log so far, from a provider that sends it with its answer and doesn't keep it.
+    #: The log so far, from a provider that sends it with its answer and doesn't keep it.
     log: str | None = None
+    #: The byte at which `log` begins: at most the handle's `log_size`.
+    log_start: int = 0
     #: The provider has deleted input, output and log.
     data_removed: bool = False
     #: Of a completed training: the step at which it began, as its log says.

@@ -98,6 +98,7 @@ def handle_of(job: Job) -> Handle:
         since=job.submission_started_at or job.created_at,
         metadata={} if job.is_terminal else job.metadata,
         cancel_requested_at=job.cancel_requested_at,
+        log_size=job.log_size,
     )
 
 
