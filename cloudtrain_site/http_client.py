@@ -6,6 +6,7 @@ import ssl
 from functools import cache
 from typing import Any
 
+import aiohttp
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
 
@@ -37,6 +38,15 @@ def get_async_client(**options: Any) -> httpx.AsyncClient:
 def _ssl_context() -> ssl.SSLContext:
     """Return one context for all clients: reading the certificates takes 40 ms."""
     return httpx.create_ssl_context()
+
+
+def was_never_sent(error: httpx.RequestError) -> bool:
+    """Whether the request surely did not reach a server.
+
+    The transport reports a connection that broke after the request was sent as a connect timeout too, so the kind of
+    the httpx error says nothing about it; only aiohttp's own kind does.
+    """
+    return isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
 
 
 async def _add_correlation_id(request: httpx.Request) -> None:

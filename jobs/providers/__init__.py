@@ -30,7 +30,7 @@ _PROVIDERS: Mapping[str, Callable[[], Provider]] = {
     kind: partial(_build, kind, kind) for kind in ("local", "replicate")
 }
 #: These kinds delete a training's log soon after its end, so we keep a copy and read from that.
-_DELETES_LOGS = frozenset({"replicate"})
+_DELETES_LOGS = frozenset({"replicate", "ray"})
 
 
 class UnknownProviderError(ProviderError):

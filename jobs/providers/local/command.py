@@ -25,17 +25,20 @@ SECRET_VALUE = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 CORRELATION_ID = re.compile(r"[0-9A-Za-z._-]{1,128}")
 
 
-def substitute_placeholders(command: Sequence[str], folder: Path, dataset: str = "") -> list[str]:
+def substitute_placeholders(
+    command: Sequence[str], folder: Path, dataset: str = "", *, output: Path | None = None, python: str = sys.executable
+) -> list[str]:
     """Return the command with our paths in place of its placeholders. An argument stays one argument, whatever is in
     it.
 
-    `dataset` is the folder of the unpacked dataset; empty for a job without one.
+    `dataset` is the folder of the unpacked dataset; empty for a job without one. `output` lies in the job's folder
+    unless it is given.
     """
     values = {
-        "python": sys.executable,
+        "python": python,
         "config": str(folder / "config.json"),
         "dataloader": str(folder / "dataloader.json"),
-        "output_dir": str(folder / "output"),
+        "output_dir": str(output or folder / "output"),
         "job_dir": str(folder),
         "dataset": dataset,
     }
@@ -59,8 +62,13 @@ def clean_environment(spec: TrainingSpec, outer: Mapping[str, str]) -> dict[str,
     """
     ours = OUR_SECRETS | config_in_force().secret_variables
     kept = {name: value for name, value in outer.items() if name not in ours and not _is_secret(name, value)}
+    return with_import_path(kept) | job_variables(spec)
+
+
+def job_variables(spec: TrainingSpec) -> dict[str, str]:
+    """Return the variables that tell a trainer whose training it is."""
     is_valid_id = CORRELATION_ID.fullmatch(spec.correlation_id)
-    return with_import_path(kept) | {
+    return {
         "CLOUDTRAIN_JOB_ID": spec.job_id,
         "CLOUDTRAIN_CORRELATION_ID": spec.correlation_id if is_valid_id else "",
         "PYTHONUNBUFFERED": "1",

@@ -97,7 +97,7 @@ def read_slice(log: Path, *, start: int, limit: int, ended: bool, scrubber: Secr
         start = max(0, min(start, len(text)))
         return LogSlice(text=text[start:], start=start, end=len(text), complete=ended)
     if not ended or start + len(data) < size:
-        data = data[: _complete_length(data)]
+        data = data[: complete_length(data)]
     end = start + len(data)
     return LogSlice(text=_text(data), start=start, end=end, complete=ended and end >= size)
 
@@ -113,12 +113,17 @@ def final_lines(log: Path) -> str:
     try:
         with open_regular(log) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - FINAL_LINES_READ_BYTES))
-            text = CONTROL.sub("", ANSI.sub("", _text(file.read()).replace("\r", "\n")))
+            text = _text(file.read())
     except FileNotFoundError:
         return ""
     except NotRegularFileError:
         return REPLACED
-    lines = [line.rstrip() for line in text.split("\n")]
+    return last_messages(text)
+
+
+def last_messages(text: str) -> str:
+    """As `final_lines`, of the end of a log."""
+    lines = [line.rstrip() for line in CONTROL.sub("", ANSI.sub("", text.replace("\r", "\n"))).split("\n")]
     messages = [line for line in lines if line and not re.match(r"\s|Traceback \(most|.*%\|", line)]
     return "\n".join(messages[-MAX_FINAL_LINES:])[-MAX_FINAL_CHARACTERS:]
 
@@ -135,7 +140,7 @@ def _character_start(file: int, position: int) -> int:
     return position
 
 
-def _complete_length(data: bytes) -> int:
+def complete_length(data: bytes) -> int:
     """Return the number of bytes before a character that is cut off at the end."""
     for back in range(1, min(3, len(data)) + 1):
         byte = data[-back]

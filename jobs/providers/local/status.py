@@ -79,10 +79,10 @@ def _reason(folder: JobFolder, end: End) -> str:
     if end.stopped or end.exit_code is None:
         return STOPPED
     message = log.final_lines(folder.log)
-    return _exit_text(end.exit_code) + (f": {message}" if message else ".")
+    return exit_text(end.exit_code) + (f": {message}" if message else ".")
 
 
-def _exit_text(code: int) -> str:
+def exit_text(code: int) -> str:
     # A wrapper, as a shell or bubblewrap, tells of its own child's signal in this way.
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
         return "The trainer was killed (SIGKILL), as happens when the machine runs out of memory"

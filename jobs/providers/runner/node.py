@@ -6,6 +6,7 @@
     command        the trainer's program and arguments; `{folder}` in them stands for the job's folder
     grace_seconds  between SIGTERM and SIGKILL
     records        a folder that the site sees too, which has the claim, the end and the log; empty: the job's folder
+    output         a folder to make for the trainer; `{folder}` stands for the job's folder
     log            `records`: the trainer writes `train.log` there. `stdout`: it is copied to our output, with marks
     marks          whether our output gets the records of start and end as marks (see marks.py)
     forwards       whether the trainer has to be told of a SIGTERM: false where the engine tells all processes itself
@@ -16,7 +17,7 @@ It exits with the trainer's exit code (128 and the number of a signal, as a shel
 """
 
 # No pathlib and no typing here: they would double the time that a start takes.
-# ruff: noqa: PTH100, PTH112, PTH118, PTH120, PTH123
+# ruff: noqa: PTH100, PTH103, PTH112, PTH118, PTH120, PTH123
 
 from __future__ import annotations
 
@@ -152,6 +153,7 @@ class NodeTraining:
     def begin(self) -> tuple[Trainer, ExitRecord, threading.Thread | None, dict[str, Any]]:
         """Fork the trainer, which waits at its gate, and claim the marker for it."""
         try:
+            os.makedirs(self.order["output"].replace(FOLDER, self.folder), exist_ok=True)
             self.place()
             log, copier = self.open_output()
             record = ExitRecord(self.records)

@@ -39,6 +39,7 @@ class Node:
             "marker": "ct-marker",
             "command": [sys.executable, "-S", "-c", code],
             "grace_seconds": 10,
+            "output": "{folder}/output",
             "records": str(self.records) if is_shared else "",
             "log": "records" if is_shared else "stdout",
             "marks": True,
@@ -156,12 +157,16 @@ def test_it_writes_the_jobs_folder_into_the_command_and_the_files(node: Node) ->
     assert node.log.decode() == f'{node.folder}/output [{{"dir": "{node.folder}/dataset"}}] job-1\n'
 
 
+def test_the_trainer_finds_a_folder_for_its_output(node: Node) -> None:
+    assert node.run("import os; os.mkdir('output/checkpoint')") == 0
+
+
 def test_the_configs_secrets_are_gone_at_the_end(node: Node) -> None:
     (node.folder / records.CONFIG).write_text('{"hf_token": "hf_secret"}')
     (node.folder / f"{records.CONFIG}{records.MASKED}").write_text('{"hf_token": "***"}')
     node.run("print(open('config.json').read())")
     assert b"hf_secret" in node.log
-    assert [path for path in node.folder.iterdir() if b"hf_secret" in path.read_bytes()] == []
+    assert [path for path in node.folder.glob("*.*") if b"hf_secret" in path.read_bytes()] == []
 
 
 def test_a_marker_is_started_once(node: Node) -> None:

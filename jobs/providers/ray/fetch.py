@@ -1,0 +1,241 @@
+"""The state of Ray jobs: one list for all of them, what it lacks asked alone, logs and records of the ended ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cloudtrain_site.conf.providers import RayInstance
+from jobs.providers.base import Answers, Handle, ProviderError, Snapshot
+from jobs.providers.clusters.training_folder import Run, TrainingFolder, folder_errors
+from jobs.providers.first_step import first_step
+from jobs.providers.local import log as log_file
+from jobs.providers.local.files import NotRegularFileError, open_regular
+from jobs.providers.progress import Progress, read_progress
+from jobs.providers.ray import log, rows
+from jobs.providers.ray.client import MAX_CONCURRENT_REQUESTS, Connection, RayError
+from jobs.statuses import ACTIVE, TERMINAL, JobStatus
+
+#: A job that a cluster does not know is lost once it said so twice, this far apart.
+LOST_AFTER = timedelta(seconds=60)
+MISSING_SINCE = "missing_since"
+#: Progress is read from the end of a log: more of it would say nothing more.
+PROGRESS_TAIL_CHARACTERS = 65_536
+#: Of a log on the shared folder, in one look at a running training.
+MAX_PIECE_BYTES = 8_000_000
+LOST = "The Ray cluster does not know the training any more: somebody deleted it there, or its head was restarted."
+MADE_ANEW = "The Ray cluster was made anew, without its earlier jobs: the training is lost."
+
+
+class Fetcher:
+    def __init__(self, instance: RayInstance, connection: Connection) -> None:
+        self.instance = instance
+        self.connection = connection
+
+    def _folder(self, marker: str) -> TrainingFolder | None:
+        shared = self.instance.shared_folder
+        return TrainingFolder(shared, marker) if shared else None
+
+    async def from_list(self, handles: Sequence[Handle], listed: Mapping[str, Any]) -> AsyncIterator[Answers]:
+        """Yield the answers of the list at once, then those that take requests of their own."""
+        at_once: list[Handle] = []
+        alone: list[Handle] = []
+        for handle in handles:
+            row = listed.get(handle.external_id)
+            (at_once if row and rows.status_of(row) in ACTIVE else alone).append(handle)
+        yield await asyncio.to_thread(self._active, at_once, listed)
+        async for part in self._one_by_one(alone, lambda handle: self._settled(handle, listed.get(handle.external_id))):
+            yield part
+
+    async def with_logs(self, handles: Sequence[Handle]) -> AsyncIterator[Answers]:
+        failures: list[RayError] = []
+        async for part in self._one_by_one(handles, lambda handle: self.with_log(handle, handle.log_size)):
+            failures += [answer for answer in part.values() if isinstance(answer, RayError) and answer.is_general]
+            yield part
+        if failures and len(failures) == len(handles):
+            raise failures[-1]
+
+    async def _one_by_one(
+        self, handles: Sequence[Handle], ask: Callable[[Handle], Awaitable[Snapshot]]
+    ) -> AsyncIterator[Answers]:
+        for first in range(0, len(handles), MAX_CONCURRENT_REQUESTS):
+            some = handles[first : first + MAX_CONCURRENT_REQUESTS]
+            answers = await asyncio.gather(*(_or_error(ask(handle)) for handle in some))
+            yield {handle.job_id: answer for handle, answer in zip(some, answers, strict=True)}
+
+    def _active(self, handles: Sequence[Handle], listed: Mapping[str, Any]) -> Answers:
+        answers: dict[str, Snapshot | ProviderError] = {}
+        for handle in handles:
+            try:
+                answers[handle.job_id] = self._active_one(listed[handle.external_id], handle)
+            except ProviderError as error:
+                answers[handle.job_id] = error
+        return answers
+
+    def _active_one(self, row: Mapping[str, Any], handle: Handle | None) -> Snapshot:
+        folder, run, progress = self._folder(row["submission_id"]), Run(), None
+        if folder and rows.status_of(row) == JobStatus.RUNNING:
+            with folder_errors():
+                run, progress = folder.run(), log_file.follow_progress(folder.log)
+        snapshot = rows.active_snapshot(self.instance, row, handle, run)
+        return replace(snapshot, progress=progress, metadata=_seen_again(handle))
+
+    async def _settled(self, handle: Handle, row: Mapping[str, Any] | None) -> Snapshot:
+        """Return a job that the list lacks, or that has ended."""
+        if row is None:
+            row = await self._row(handle)
+        return await self._lost(handle) if row is None else await self.snapshot(row, handle)
+
+    async def _row(self, handle: Handle) -> dict[str, Any] | None:
+        """Return the job's own answer. None: Ray does not know it."""
+        try:
+            row = await self.connection.json("GET", f"/api/jobs/{handle.external_id}")
+        except RayError as error:
+            if error.code == 404:
+                return None
+            raise
+        if not rows.is_job(row):
+            raise RayError(f"{self.instance.label} answered with something that is no job.")
+        return row  # type: ignore[no-any-return]
+
+    async def _lost(self, handle: Handle) -> Snapshot:
+        """Return a job that Ray does not know: lost when this is its second such answer, and Ray is up."""
+        version = await self.connection.json("GET", "/api/version")
+        now, first = datetime.now(UTC), _moment(handle.metadata.get(MISSING_SINCE))
+        if first is None:
+            return Snapshot(handle.external_id, None, metadata={MISSING_SINCE: now.isoformat()})
+        if now - first < LOST_AFTER:
+            return Snapshot(handle.external_id, None)
+        run = await asyncio.to_thread(self._recorded, handle.external_id)
+        if run.ended_at is not None:
+            row = {"submission_id": handle.external_id, "status": "STOPPED" if run.stopped else "FAILED"}
+            return rows.ended_snapshot(row, run, "", self.instance)
+        known = handle.metadata.get("session")
+        is_new = bool(known) and isinstance(version, dict) and version.get("session_name") != known
+        return Snapshot(
+            handle.external_id,
+            JobStatus.CANCELLED if handle.cancel_requested_at else JobStatus.FAILED,
+            started_at=run.started_at,
+            completed_at=first,
+            error_message=None if handle.cancel_requested_at else MADE_ANEW if is_new else LOST,
+        )
+
+    def _recorded(self, marker: str) -> Run:
+        folder = self._folder(marker)
+        with folder_errors():
+            return folder.run() if folder else Run()
+
+    async def snapshot(self, row: Mapping[str, Any], handle: Handle | None) -> Snapshot:
+        """Return a job from its row and, when it has ended, its records; without its log."""
+        if rows.status_of(row) not in TERMINAL:
+            return await asyncio.to_thread(self._active_one, row, handle)
+        run = await asyncio.to_thread(self._recorded, row["submission_id"])
+        tail = None if run.ended_at else await self._tail_if_any(row, log.read_records(self.connection, row))
+        return await self._ended(row, handle, run, tail)
+
+    async def listed(self, row: Mapping[str, Any]) -> Snapshot:
+        """Return a job of the list; one that isn't ours has no records that a request would be worth."""
+        if rows.marker_of(row) or rows.status_of(row) not in TERMINAL:
+            return await self.snapshot(row, None)
+        return rows.ended_snapshot(row, Run(), "", self.instance)
+
+    async def _tail_if_any(self, row: Mapping[str, Any], request: Awaitable[log.Tail | None]) -> log.Tail | None:
+        """Return the log of an ended job; None when it is gone with its node."""
+        try:
+            return await request
+        except RayError as error:
+            if error.is_general or error.code is None or not rows.is_engines_end(row):
+                raise
+            return None
+
+    async def _ended(self, row: Mapping[str, Any], handle: Handle | None, run: Run, tail: log.Tail | None) -> Snapshot:
+        if run.ended_at is None and tail:
+            marked = Run.from_records(tail.records.get("start"), tail.records.get("end"))
+            run = marked if marked.ended_at or not run.started_at else run
+        if rows.may_still_run(row, run, self.instance.grace_seconds, datetime.now(UTC)):
+            return Snapshot(row["submission_id"], None, metadata=_seen_again(handle))
+        folder = self._folder(row["submission_id"])
+        with folder_errors():
+            last = await asyncio.to_thread(log_file.final_lines, folder.log) if folder else _last_lines(tail)
+            output = folder.output.as_uri() if folder and folder.has_output() else None
+            progress = await asyncio.to_thread(log_file.follow_progress, folder.log) if folder else None
+        if folder:
+            log_file.stop_following(folder.log)
+        snapshot = rows.ended_snapshot(row, run, last, self.instance)
+        return replace(snapshot, output_url=output, progress=progress, metadata=_seen_again(handle))
+
+    async def with_log(self, handle: Handle, position: int) -> Snapshot:
+        """Return a job with its log from byte `position` on, the whole for one that has ended."""
+        row = await self._row(handle)
+        if row is None:
+            return await self._lost(handle)
+        folder = self._folder(handle.external_id)
+        is_ended = rows.status_of(row) in TERMINAL
+        if folder:
+            snapshot = await self.snapshot(row, handle)
+            with folder_errors():
+                text, progress = await asyncio.to_thread(_read_file, folder, position, snapshot)
+            return replace(snapshot, log=text, log_start=position, progress=snapshot.progress or progress)
+        request = log.read_tail(self.connection, row, 0 if is_ended else position)
+        tail = await self._tail_if_any(row, request)
+        snapshot = await self._ended(row, handle, Run(), tail) if is_ended else self._active_one(row, handle)
+        is_gone = tail is None and rows.is_engines_end(row) and snapshot.status in TERMINAL
+        return _with_tail(replace(snapshot, data_removed=is_gone), tail, position)
+
+
+def _with_tail(snapshot: Snapshot, tail: log.Tail | None, position: int) -> Snapshot:
+    is_ended = snapshot.status in TERMINAL
+    if tail is None:
+        return replace(snapshot, log="" if is_ended else None, log_start=position)
+    text = log.text_of(tail.data)
+    progress = read_progress(text[-PROGRESS_TAIL_CHARACTERS:]) if text else None
+    run = Run.from_records(tail.records.get("start"), None)
+    has_completed = snapshot.status == JobStatus.COMPLETED
+    return replace(
+        snapshot,
+        started_at=snapshot.started_at or run.started_at,
+        log=tail.from_byte(position, is_ended=is_ended),
+        log_start=position,
+        progress=progress,
+        first_step=first_step(text, progress.total) if progress and has_completed else None,
+    )
+
+
+def _read_file(folder: TrainingFolder, position: int, snapshot: Snapshot) -> tuple[str, Progress | None]:
+    """Return the log's text from byte `position` on, and the progress until its end."""
+    is_ended = snapshot.status in TERMINAL
+    try:
+        with open_regular(folder.log) as file:
+            file.seek(position)
+            data = file.read() if is_ended else file.read(MAX_PIECE_BYTES)
+    except FileNotFoundError:
+        return "", None
+    except NotRegularFileError:
+        return (f"{log_file.REPLACED}\n" if not position else ""), None
+    return log.text_of(data if is_ended else data[: log.whole_lines(data)]), log_file.follow_progress(folder.log)
+
+
+def _last_lines(tail: log.Tail | None) -> str:
+    return log_file.last_messages(log.text_of(tail.data[-log_file.FINAL_LINES_READ_BYTES :])) if tail else ""
+
+
+def _seen_again(handle: Handle | None) -> Mapping[str, Any]:
+    """Return the metadata that takes back an earlier answer that Ray did not know the job."""
+    return {MISSING_SINCE: None} if handle and handle.metadata.get(MISSING_SINCE) else {}
+
+
+async def _or_error(answer: Awaitable[Snapshot]) -> Snapshot | ProviderError:
+    try:
+        return await answer
+    except ProviderError as error:
+        return error
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,108 @@
+"""The log that Ray keeps of a job: the runner's copy of the trainer's bytes, with marks (`jobs/providers/runner/`).
+
+Ray gives a log's last lines or the whole, and no offset. A mark in the last lines tells where they are.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.providers.local.log import complete_length
+from jobs.providers.ray.client import Connection
+from jobs.providers.runner.marks import MARK, read_mark
+
+FIRST_LINES = 2_000
+MAX_LINES = 128_000
+#: A longer line is passed on before its end.
+MAX_LINE_BYTES = 64_000
+#: Precedes the marks in a log, with the beginning of the training.
+START = "start"
+WHOLE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The end of a log, from byte `start` on. None: it has no mark, so that its place is not known."""
+
+    data: bytes
+    start: int | None
+    records: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def end(self) -> int:
+        return (self.start or 0) + len(self.data)
+
+    def from_byte(self, position: int, *, is_ended: bool) -> str:
+        """Return the text from byte `position` on, as many bytes of UTF-8 as there are in the log.
+
+        As long as the log grows it ends with a line, so that no secret is cut in two.
+        """
+        data = self.data[max(0, position - (self.start or 0)) :]
+        return text_of(data if is_ended else data[: whole_lines(data)])
+
+
+def whole_lines(data: bytes) -> int:
+    """Return the number of bytes up to the last end of line, or all characters of a very long one."""
+    complete = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+    return complete if len(data) - complete <= MAX_LINE_BYTES else complete_length(data)
+
+
+def text_of(data: bytes) -> str:
+    """Return the bytes as text of the same length in UTF-8: each that is none, and NUL, becomes one character."""
+    return data.decode("utf-8", _ERRORS).replace("\x00", " ")
+
+
+_ERRORS = "cloudtrain-one-for-one"
+codecs.register_error(_ERRORS, lambda error: ("?" * (error.end - error.start), error.end))  # type: ignore[attr-defined]
+
+
+async def read_tail(connection: Connection, row: Mapping[str, Any], position: int) -> Tail | None:
+    """Return the log's end from byte `position` on, or from before it. None: there is no log to be had.
+
+    Raises RayError, as when the job's node is gone.
+    """
+    node, lines = row.get("driver_node_id"), FIRST_LINES
+    if not isinstance(node, str) or not node:
+        return None
+    while True:
+        name = f"job-driver-{row['submission_id']}.log"
+        lines = lines if position and lines <= MAX_LINES else WHOLE
+        data = await connection.bytes("/api/v0/logs/file", node_id=node, filename=name, lines=str(lines))
+        tail = parse(data, row)
+        if lines == WHOLE or (tail.start is not None and tail.start <= position):
+            return tail
+        lines *= 8
+
+
+async def read_records(connection: Connection, row: Mapping[str, Any]) -> Tail | None:
+    """Return the last lines of a job's log, in which the record of its end is."""
+    node = row.get("driver_node_id")
+    if not isinstance(node, str) or not node:
+        return None
+    name = f"job-driver-{row['submission_id']}.log"
+    return parse(await connection.bytes("/api/v0/logs/file", node_id=node, filename=name, lines="200"), row)
+
+
+def parse(data: bytes, row: Mapping[str, Any]) -> Tail:
+    """Take Ray's own lines and the marks out of the end of a log."""
+    # Ray writes it when it likes, even behind the first bytes of the trainer.
+    data = data.replace(f"Running entrypoint for job {row['submission_id']}: {row['entrypoint']}\n".encode(), b"", 1)
+    pieces, start, last = [], None, 0
+    records: dict[str, Any] = {}
+    for match in MARK.finditer(data):
+        fields = read_mark(match[1])
+        if fields is None:
+            continue
+        piece = data[last : match.start()]
+        if start is None and START in fields:
+            start, piece = 0, b""  # what precedes it is Ray's
+        elif start is None:
+            start = max(0, fields["at"] - len(piece))
+            piece = piece[-fields["at"] :] if fields["at"] else b""
+        pieces.append(piece)
+        records |= {kind: fields[kind] for kind in (START, "end") if kind in fields}
+        last = match.end()
+    return Tail(b"".join([*pieces, data[last:]]), start, records)

@@ -1,0 +1,289 @@
+"""The provider that trains on a Ray cluster, through the HTTP API of its dashboard.
+
+The submission's id at Ray is our marker, which Ray takes once: a lost answer is settled by asking for that id. Ray
+tells when a job was submitted and not when it ran, forgets its jobs when its head is restarted without a store, and
+deletes a log with its node. So the runner records start and end, and we keep the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from cloudtrain_site.conf.providers import RayInstance
+from cloudtrain_site.encryption import SecretScrubber
+from jobs.providers import instance_of
+from jobs.providers.base import (
+    NO_SECRETS,
+    Answers,
+    DiscoveredTraining,
+    Handle,
+    LogSlice,
+    ProviderError,
+    Snapshot,
+    TrainingSpec,
+)
+from jobs.providers.clusters.training_folder import DATASETS, TrainingFolder, check, folder_errors
+from jobs.providers.clusters.view import ClusterView
+from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
+from jobs.providers.local import dataset
+from jobs.providers.ray import nodes, package, rows
+from jobs.providers.ray.client import MAX_PACKAGE_BYTES, Connection, RayError
+from jobs.providers.ray.fetch import Fetcher
+from jobs.providers.runner import ARCHIVE_NAME, RUN_NAME
+from jobs.statuses import TERMINAL, JobStatus
+
+JOBS = "/api/jobs/"
+#: Beyond the trainer's grace, for the runner to end what is left and to record the end.
+STOP_SECONDS = 10
+
+
+class RayProvider:
+    once_per_marker = True
+    bound_to_machine = False
+
+    def __init__(self, instance: RayInstance) -> None:
+        self.instance = instance
+        self.name = instance.name
+        self.label = instance.label
+
+    @property
+    def staging(self) -> str:
+        return "Unpacking dataset"
+
+    def hardware(self) -> Sequence[str]:
+        return tuple(self.instance.hardware)
+
+    async def submit(self, spec: TrainingSpec) -> Snapshot:
+        """Send the job's files, then the job. Ray takes a marker once, however often it is sent."""
+        profile = self.instance.hardware.get(spec.hardware_profile)
+        if profile is None:
+            message = f"{self.label} has no hardware profile {spec.hardware_profile!r}."
+            raise ProviderError(message, permanent=True, nothing_created=True)
+        if reason := nodes.objection_to(profile):
+            raise ProviderError(reason, permanent=True, nothing_created=True)
+        files = await asyncio.to_thread(self._package, spec)
+        async with Connection(self.instance) as connection:
+            session = await self._send_files(connection, files)
+            await self._send_job(connection, self._job(spec, files))
+        return Snapshot(spec.marker, JobStatus.QUEUED, metadata={"session": session})
+
+    def _package(self, spec: TrainingSpec) -> package.Package:
+        folder = self._folder(spec.marker)
+        with folder_errors(nothing_created=True):
+            if folder and self.instance.shared_folder:
+                check(self.instance.shared_folder)
+                folder.prepare()
+            return package.build(self.instance, spec, folder)
+
+    def _folder(self, marker: str) -> TrainingFolder | None:
+        shared = self.instance.shared_folder
+        return TrainingFolder(shared, marker) if shared else None
+
+    async def _send_files(self, connection: Connection, files: package.Package) -> str:
+        """Send the package, which Ray may drop after ten minutes. Returns the name of the cluster's session."""
+        try:
+            version, _ = await asyncio.gather(
+                connection.json("GET", "/api/version"), connection.send("PUT", files.path, content=files.data)
+            )
+        except RayError as error:
+            error.nothing_created = True  # files without a job do nothing
+            raise
+        return _session_of(version)
+
+    def _job(self, spec: TrainingSpec, files: package.Package) -> dict[str, Any]:
+        profile = self.instance.hardware[spec.hardware_profile]
+        stop_seconds = str(self.instance.grace_seconds + STOP_SECONDS)
+        asked = {"entrypoint_num_cpus": profile.cpus, "entrypoint_num_gpus": profile.gpus}
+        if profile.memory_mb:
+            asked["entrypoint_memory"] = profile.memory_mb * nodes.MEGABYTE
+        return {
+            # `exec`: Ray's supervisor becomes the runner's parent, whose end it watches.
+            "entrypoint": f"exec {shlex.quote(self.instance.python)} -I -S {ARCHIVE_NAME} {RUN_NAME}",
+            "submission_id": spec.marker,
+            "runtime_env": {
+                "working_dir": files.address,
+                "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": stop_seconds},
+            },
+            "metadata": {"marker": spec.marker, "job": spec.job_id, "profile": profile.name},
+            "entrypoint_resources": dict(profile.resources),
+            **asked,
+        }
+
+    async def _send_job(self, connection: Connection, job: Mapping[str, Any]) -> None:
+        try:
+            await connection.json("POST", JOBS, json=job)
+        except RayError as error:
+            if error.nothing_created:
+                raise
+            await self._settle(connection, str(job["submission_id"]), error)
+
+    async def _settle(self, connection: Connection, marker: str, error: RayError) -> None:
+        """Return if the job is there, whatever the answer was; else raise what is known of its submission."""
+        try:
+            await connection.json("GET", f"{JOBS}{marker}")
+        except RayError as second:
+            # After an answer Ray has done all that it will do. Without one the request may be on its way still.
+            error.nothing_created = second.code == 404 and error.code is not None
+            raise error from None
+
+    async def find_by_marker(self, markers: Iterable[str]) -> Mapping[str, Snapshot]:
+        wanted = set(markers)
+        async with Connection(self.instance) as connection:
+            listed = await self._list(connection)
+            fetcher = Fetcher(self.instance, connection)
+            found = {row["submission_id"]: row for row in listed if row["submission_id"] in wanted}
+            return {marker: await fetcher.snapshot(row, None) for marker, row in found.items()}
+
+    async def _list(self, connection: Connection) -> list[dict[str, Any]]:
+        listed = await connection.json("GET", JOBS)
+        if not isinstance(listed, list):
+            raise RayError(f"{self.label} answered with something that is no list of jobs.", is_general=True)
+        return [row for row in listed if rows.is_job(row)]
+
+    async def fetch(self, handles: Sequence[Handle]) -> Answers:
+        answers: dict[str, Snapshot | ProviderError] = {}
+        async for part in self.fetch_parts(handles):
+            answers |= part
+        return answers
+
+    async def fetch_parts(self, handles: Sequence[Handle], *, with_logs: bool = False) -> AsyncIterator[Answers]:
+        """Ask for the list, which answers for all; `with_logs` asks for each alone, with what is new of its log."""
+        async with Connection(self.instance) as connection:
+            fetcher = Fetcher(self.instance, connection)
+            if with_logs:
+                async for part in fetcher.with_logs(handles):
+                    yield part
+                return
+            listed = {row["submission_id"]: row for row in await self._list(connection)}
+            async for part in fetcher.from_list(handles, listed):
+                yield part
+
+    async def cancel(self, handle: Handle) -> None:
+        """Ask Ray to stop the job. One that waits for resources is stopped once there are any, and costs nothing."""
+        if folder := self._folder(handle.external_id):
+            with suppress(OSError):  # then Ray alone is asked
+                await asyncio.to_thread(folder.request_cancel)
+        async with Connection(self.instance) as connection:
+            try:
+                await connection.send("POST", f"{JOBS}{handle.external_id}/stop")
+            except RayError as error:
+                if error.code != 404:  # a poll finds out what became of it
+                    raise
+
+    async def read_log(
+        self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, scrubber: SecretScrubber = NO_SECRETS
+    ) -> LogSlice:
+        """Read from Ray or the shared folder; the site itself reads the copy that it keeps."""
+        async with Connection(self.instance) as connection:
+            snapshot = await Fetcher(self.instance, connection).with_log(handle, start)
+        data = scrubber((snapshot.log or "").encode())[max(0, start - snapshot.log_start) :][:limit]
+        return LogSlice(data.decode("utf-8", "ignore"), start, start + len(data), complete=snapshot.status in TERMINAL)
+
+    async def delete_files(self, handle: Handle) -> None:
+        """Make Ray forget the job, and remove its folder but for the output."""
+        async with Connection(self.instance) as connection:
+            try:
+                await connection.send("DELETE", f"{JOBS}{handle.external_id}")
+            except RayError as error:
+                if error.code == 500:
+                    await self._require_end(connection, handle)
+                if error.code != 404:
+                    raise
+        await asyncio.to_thread(self._remove, handle)
+
+    async def _require_end(self, connection: Connection, handle: Handle) -> None:
+        row = await connection.json("GET", f"{JOBS}{handle.external_id}")
+        if rows.is_job(row) and rows.status_of(row) not in TERMINAL:
+            raise ProviderError("The training has not ended yet; cancel it first.", permanent=True)
+
+    def _remove(self, handle: Handle) -> None:
+        with folder_errors():
+            if folder := self._folder(handle.external_id):
+                folder.remove()
+                dataset.remove(folder.shared / DATASETS, handle.job_id)
+
+    async def stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
+        """Unpack the dataset on the shared folder. Without one it goes along in the package, where 100 MB fit."""
+        shared = self.instance.shared_folder
+        if shared is None:
+            if transfer.size > MAX_PACKAGE_BYTES:
+                raise ProviderError(package.TOO_LARGE, permanent=True, nothing_created=True)
+            return RemoteCopy("", str(transfer.path))
+        return await asyncio.to_thread(_unpack, shared / DATASETS / transfer.job_id, transfer, progress)
+
+    async def validate(self) -> str:
+        view = await self.look()
+        sentences = [nodes.summary(view.version, view.nodes), *view.unrunnable.values(), *view.warnings]
+        return " ".join(sentences)
+
+    async def look(self) -> ClusterView:
+        if self.instance.shared_folder:
+            await asyncio.to_thread(check, self.instance.shared_folder)
+        async with Connection(self.instance) as connection:
+            version = await connection.json("GET", "/api/version")
+            if not isinstance(version, dict) or "ray_version" not in version:
+                raise RayError(f"{self.label} is no Ray dashboard: its address leads to something else.")
+            listed, status = await asyncio.gather(
+                connection.json("GET", "/api/v0/nodes"), connection.json("GET", "/api/cluster_status")
+            )
+        found, grows = nodes.read_nodes(listed, status), nodes.may_grow(status)
+        profiles = self.instance.hardware
+        return ClusterView(
+            version=str(version["ray_version"])[:40],
+            nodes=found,
+            unrunnable=_impossible(self.instance) if grows else nodes.unrunnable(profiles, found),
+            warnings=[*([nodes.GROWS] if grows else []), *([nodes.OPEN_CLUSTER] if await self._is_open() else [])],
+        )
+
+    async def _is_open(self) -> bool:
+        """Whether the cluster answers without a token."""
+        async with Connection(self.instance, with_token=False) as connection:
+            try:
+                await connection.json("GET", "/api/version")
+            except RayError:
+                return False
+        return True
+
+    async def recent(self, limit: int) -> Sequence[DiscoveredTraining]:
+        async with Connection(self.instance) as connection:
+            listed = await self._list(connection)
+            fetcher = Fetcher(self.instance, connection)
+            newest = sorted(listed, key=lambda row: row.get("start_time") or 0, reverse=True)[:limit]
+            return [_discovered(row, await fetcher.listed(row)) for row in newest]
+
+    @classmethod
+    def from_settings(cls, name: str) -> Self:
+        instance = instance_of(name)
+        assert isinstance(instance, RayInstance)
+        return cls(instance)
+
+
+def _session_of(version: Any) -> str:
+    return str(version.get("session_name", ""))[:100] if isinstance(version, dict) else ""
+
+
+def _impossible(instance: RayInstance) -> dict[str, str]:
+    reasons = {name: nodes.objection_to(profile) for name, profile in instance.hardware.items()}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _unpack(folder: Path, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
+    with folder_errors(nothing_created=True):
+        return RemoteCopy("", str(dataset.unpack(folder, transfer, progress)))
+
+
+def _discovered(row: Mapping[str, Any], snapshot: Snapshot) -> DiscoveredTraining:
+    return DiscoveredTraining(
+        snapshot=snapshot,
+        created_at=rows.moment(row.get("start_time")) or datetime.now(UTC),
+        name=str(row["submission_id"])[:200],
+        config={},
+        dataloader_config=[],
+        marker=rows.marker_of(row),
+    )
