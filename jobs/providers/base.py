@@ -56,6 +56,8 @@ class TrainingSpec:
     tracker_run_name: str = ""
     #: The dataset's address at the provider; empty for a job without one.
     dataset: str = ""
+    #: How long it takes at most, as the estimate says; None when it is not known.
+    estimated_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

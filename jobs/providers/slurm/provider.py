@@ -1,0 +1,388 @@
+"""The provider that trains on a Slurm cluster, over slurmrestd and a folder that the site shares with the nodes.
+
+A training's external id is its marker, which is its job's name at Slurm. Slurm's own number stands in the metadata: it
+would not do, since Slurm gives it a second time when its controller is killed within some seconds of a submission
+(measured). More than one Slurm job may come of a marker, by an answer that was lost; the first that begins trains, and
+the others refuse (script.py). That makes it safe to submit again what Slurm has lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from cloudtrain_site.conf.providers import HardwareProfile, SlurmInstance
+from cloudtrain_site.encryption import SecretScrubber
+from jobs.providers import instance_of
+from jobs.providers.base import (
+    NO_SECRETS,
+    Answers,
+    DiscoveredTraining,
+    Handle,
+    LogSlice,
+    ProviderError,
+    Snapshot,
+    TrainingSpec,
+)
+from jobs.providers.clusters.view import ClusterView
+from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
+from jobs.providers.local import dataset, log
+from jobs.providers.local.folder import find_marked
+from jobs.providers.slurm import answers, identity, nodes, script, shapes
+from jobs.providers.slurm import folder as shared
+from jobs.providers.slurm.access import SlurmError
+from jobs.providers.slurm.folder import SharedJobFolder, shared_folder_errors
+from jobs.providers.slurm.shapes import SlurmJob
+from jobs.statuses import ACTIVE, JobStatus
+
+if TYPE_CHECKING:
+    from jobs.providers.slurm.client import Connection
+
+logger = logging.getLogger("simpletuner.cloud.providers")
+
+#: Without the operator's own, the limit is so many times the estimate's upper end, and at least an hour.
+LIMIT_FACTOR = 3
+LEAST_LIMIT_MINUTES = 60
+#: Jobs that Slurm forgot are asked for one by one.
+MAX_CONCURRENT_LOOKUPS = 8
+
+
+class SlurmProvider:
+    """Runs each training as one batch job."""
+
+    staging = "Unpacking dataset"
+    once_per_marker = True
+    bound_to_machine = False
+
+    def __init__(self, instance: SlurmInstance) -> None:
+        assert instance.shared_folder is not None
+        self.instance = instance
+        self.name = instance.name
+        self.label = instance.label
+        self.shared: Path = instance.shared_folder
+
+    @classmethod
+    def from_settings(cls, name: str) -> Self:
+        """Build it from the configuration file, without a query. Raises UnknownProviderError."""
+        instance = instance_of(name)
+        assert isinstance(instance, SlurmInstance)
+        return cls(instance)
+
+    def _connect(self) -> Connection:
+        # Loaded with the first request: httpx and aiohttp are 12 MB, which other processes save.
+        from jobs.providers.slurm.client import Connection
+
+        return Connection(self.instance)
+
+    def _folder(self, job_id: str) -> SharedJobFolder:
+        return SharedJobFolder(self.shared, job_id)
+
+    # Submitting.
+
+    async def submit(self, spec: TrainingSpec) -> Snapshot:
+        """Submit the job, or return the training that it has had."""
+        profile = self._profile(spec.hardware_profile)
+        had = await asyncio.to_thread(self._prepare, spec, profile)
+        if had:
+            return (await self.find_by_marker([spec.marker])).get(spec.marker) or had
+        async with self._connect() as slurm:
+            try:
+                body = shapes.write_submission(self._submission(spec, profile), await slurm.version())
+            except SlurmError as error:
+                error.nothing_created = True
+                raise
+            await asyncio.to_thread(self._keep_submission, spec.job_id, body)
+            return await self._submit(slurm, spec.marker, body)
+
+    def _profile(self, name: str) -> HardwareProfile:
+        profile = self.instance.hardware.get(name or self.hardware()[0])
+        if profile is None:
+            raise ProviderError(
+                f"{self.label} has no hardware {name!r}. It has {', '.join(self.hardware())}.",
+                permanent=True,
+                nothing_created=True,
+            )
+        return profile
+
+    def _prepare(self, spec: TrainingSpec, profile: HardwareProfile) -> Snapshot | None:
+        """Write the job's folder. Returns the training when one has begun there: what it reads is left as it is."""
+        shared.require(self.shared)
+        owner = shared.account(self.instance.user)
+        place = self._folder(spec.job_id)
+        with shared_folder_errors(nothing_created=True):
+            if place.slurm_job() is not None or place.start() is not None:
+                return Snapshot(spec.marker, JobStatus.QUEUED)
+            place.prepare_run(spec, script.order(spec, place.path, self.instance, profile), owner)
+        return None
+
+    def _keep_submission(self, job_id: str, body: Mapping[str, Any]) -> None:
+        with shared_folder_errors(nothing_created=True):
+            self._folder(job_id).keep_submission(body)
+
+    def _submission(self, spec: TrainingSpec, profile: HardwareProfile) -> shapes.Submission:
+        place = self._folder(spec.job_id).path
+        return shapes.Submission(
+            name=spec.marker,
+            comment=identity.comment_of(spec.marker),
+            script=script.batch_script(place, self.instance.python, profile),
+            folder=str(place),
+            environment=script.ENVIRONMENT,
+            nodes=profile.nodes,
+            cpus=profile.cpus,
+            memory_mb=profile.memory_mb,
+            gpus=profile.gpus,
+            gpu_type=profile.gpu_type,
+            partition=profile.partition,
+            account=self.instance.account,
+            qos=self.instance.qos,
+            time_limit_minutes=time_limit(profile, spec.estimated_seconds),
+        )
+
+    async def _submit(self, slurm: Connection, marker: str, body: Mapping[str, Any]) -> Snapshot:
+        from jobs.providers.slurm.client import read_errors
+
+        answer = await slurm.post("/job/submit", body)
+        job_id, remarks = answer.get("job_id"), [text for _, text in read_errors(answer)]
+        if not isinstance(job_id, int) or job_id < 1:
+            reason = remarks[0] if remarks else "it gave no number to the job"
+            raise SlurmError(f"Slurm did not take the job: {reason.rstrip('.')}.")
+        # With a number there is a job, whatever else Slurm says: it waits, maybe for ever.
+        return Snapshot(
+            marker,
+            JobStatus.QUEUED,
+            metadata={"slurm_job_id": job_id},
+            waiting_reason=f"The cluster lets it wait: {remarks[0].rstrip('.')}." if remarks else None,
+        )
+
+    # Looking.
+
+    async def _jobs(self, slurm: Connection) -> list[SlurmJob]:
+        return shapes.read_jobs(await slurm.get("/jobs"))
+
+    async def find_by_marker(self, markers: Iterable[str]) -> Mapping[str, Snapshot]:
+        """Look in Slurm's list, and then for what ended jobs left on the shared folder."""
+        async with self._connect() as slurm:
+            by_name = identity.by_name(await self._jobs(slurm))
+        return await asyncio.to_thread(self._find, list(markers), by_name)
+
+    def _find(self, markers: Sequence[str], by_name: Mapping[str, Sequence[SlurmJob]]) -> Mapping[str, Snapshot]:
+        found = {}
+        with shared_folder_errors():
+            for marker in markers:
+                marked = find_marked(self.shared, marker)
+                place = self._folder(marked.job_id) if marked else None
+                snapshot = self._found(marker, place, by_name.get(marker, ()))
+                if snapshot:
+                    found[marker] = snapshot
+        return found
+
+    def _found(self, marker: str, place: SharedJobFolder | None, jobs: Sequence[SlurmJob]) -> Snapshot | None:
+        records = answers.Records.of(place) if place else answers.Records()
+        job = answers.own_job(jobs, records)
+        if job and place:
+            return answers.training_snapshot(marker, job, place, records, None)
+        if job:
+            return answers.snapshot_of(marker, job)
+        if place and (records.slurm_job or records.start):
+            return answers.forgotten_snapshot(marker, place, records, None)
+        return None
+
+    async def fetch(self, handles: Sequence[Handle]) -> Answers:
+        """Ask for all jobs in one request; those that Slurm's list doesn't have are settled by their records."""
+        if not handles:
+            return {}
+        async with self._connect() as slurm:
+            jobs = await self._jobs(slurm)
+            found, missing = await asyncio.to_thread(self._fetch, handles, jobs)
+            semaphore = asyncio.Semaphore(MAX_CONCURRENT_LOOKUPS)
+            await asyncio.gather(*(self._settle(slurm, handle, found, semaphore) for handle in missing))
+        return found
+
+    def _fetch(
+        self, handles: Sequence[Handle], jobs: Sequence[SlurmJob]
+    ) -> tuple[dict[str, Snapshot | ProviderError], list[Handle]]:
+        by_name, by_number = identity.by_name(jobs), {job.job_id: job for job in jobs}
+        found: dict[str, Snapshot | ProviderError] = {}
+        missing = []
+        for handle in handles:
+            try:
+                snapshot = self._fetch_one(handle, by_name, by_number)
+            except ProviderError as error:
+                found[handle.job_id] = error
+                continue
+            if snapshot:
+                found[handle.job_id] = snapshot
+            else:
+                missing.append(handle)
+        return found, missing
+
+    def _fetch_one(
+        self, handle: Handle, by_name: Mapping[str, Sequence[SlurmJob]], by_number: Mapping[int, SlurmJob]
+    ) -> Snapshot | None:
+        if not identity.is_ours(handle):
+            job = identity.foreign_job(handle.external_id, by_number)
+            return answers.snapshot_of(handle.external_id, job) if job else None
+        place = self._folder(handle.job_id)
+        with shared_folder_errors():
+            records = answers.Records.of(place)
+            job = answers.own_job(by_name.get(handle.external_id, ()), records)
+            if job is None:
+                return None
+            return answers.training_snapshot(handle.external_id, job, place, records, handle.cancel_requested_at)
+
+    async def _settle(
+        self, slurm: Connection, handle: Handle, found: dict[str, Snapshot | ProviderError], turn: asyncio.Semaphore
+    ) -> None:
+        """Settle a job that is not in the list: only "there is no such job" means that it is gone."""
+        async with turn:
+            try:
+                snapshot = await self._settle_one(slurm, handle)
+            except ProviderError as error:
+                found[handle.job_id] = error
+            else:
+                if snapshot:
+                    found[handle.job_id] = snapshot
+
+    async def _settle_one(self, slurm: Connection, handle: Handle) -> Snapshot | None:
+        number = identity.number_of(handle)
+        job = await self._lookup(slurm, number) if number else None
+        if job and identity.is_of(handle, job):
+            return None  # it has come into the list meanwhile
+        if not identity.is_ours(handle):
+            return Snapshot(
+                handle.external_id, JobStatus.FAILED, completed_at=datetime.now(UTC), error_message=answers.LOST
+            )
+        place = self._folder(handle.job_id)
+        with shared_folder_errors():
+            records = answers.Records.of(place)
+            has_begun = records.slurm_job is not None or records.start is not None
+            body = None if has_begun or handle.cancel_requested_at else place.kept_submission()
+            if body is None or answers.was_stored(handle.metadata):
+                return answers.forgotten_snapshot(handle.external_id, place, records, handle.cancel_requested_at)
+        logger.warning("Slurm has lost a job that it took; it is submitted again", extra={"job_id": handle.job_id})
+        return await self._submit(slurm, handle.external_id, body)
+
+    async def _lookup(self, slurm: Connection, number: int) -> SlurmJob | None:
+        """Return one job; None when Slurm says that there is none of that number."""
+        from jobs.providers.slurm.client import INVALID_JOB_ID
+
+        try:
+            jobs = shapes.read_jobs(await slurm.get(f"/job/{number}"))
+        except SlurmError as error:
+            if error.code == INVALID_JOB_ID:
+                return None
+            raise
+        return jobs[0] if jobs else None
+
+    async def recent(self, limit: int) -> Sequence[DiscoveredTraining]:
+        """Return the jobs of our account, whoever submitted them."""
+        async with self._connect() as slurm:
+            jobs = [job for job in await self._jobs(slurm) if job.user == self.instance.user and job.submitted_at]
+        jobs.sort(key=lambda job: job.job_id, reverse=True)
+        found: dict[str, DiscoveredTraining] = {}
+        for job in jobs:
+            training = identity.discovered(job)
+            found.setdefault(training.snapshot.external_id, training)
+        return list(found.values())[:limit]
+
+    async def look(self) -> ClusterView:
+        async with self._connect() as slurm:
+            body, partitions = await asyncio.gather(slurm.get("/nodes"), slurm.get("/partitions"))
+            version = await slurm.version()
+        return nodes.view_of(
+            shapes.read_version(body),
+            shapes.read_nodes(body),
+            shapes.read_partitions(partitions),
+            self.instance.hardware,
+            [_untested(version)] if version != shapes.TESTED_VERSION else [],
+        )
+
+    async def validate(self) -> str:
+        await asyncio.to_thread(shared.probe, self.shared, self.instance.user)
+        view = await self.look()
+        gpus = sum(node.gpus for node in view.nodes if node.is_usable)
+        usable = sum(node.is_usable for node in view.nodes)
+        sentences = [
+            f"Slurm {view.version} takes jobs of {self.instance.user}.",
+            f"{usable} of {len(view.nodes)} nodes can be used, with {gpus} GPU{'' if gpus == 1 else 's'}.",
+            *(f"{name}: {reason}" for name, reason in view.unrunnable.items()),
+            *view.warnings,
+        ]
+        return " ".join(sentences)
+
+    def hardware(self) -> Sequence[str]:
+        return tuple(self.instance.hardware)
+
+    # Ending, and what a training leaves.
+
+    async def cancel(self, handle: Handle) -> None:
+        """Let Slurm end the job: SIGTERM to all its processes, and SIGKILL after the cluster's `KillWait`."""
+        is_ours = identity.is_ours(handle)
+        if is_ours:
+            await asyncio.to_thread(self._request_cancel, handle.job_id)
+        async with self._connect() as slurm:
+            jobs = [job for job in await self._jobs(slurm) if identity.is_of(handle, job)]
+            for job in jobs:
+                if answers.STATUSES.get(job.state) in ACTIVE:
+                    await slurm.delete(f"/job/{job.job_id}")
+
+    def _request_cancel(self, job_id: str) -> None:
+        """Leave word in the folder: a job of the same marker that begins later ends at once."""
+        place = self._folder(job_id)
+        with shared_folder_errors():
+            if place.exists():
+                place.request_cancel()
+
+    async def read_log(
+        self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, scrubber: SecretScrubber = NO_SECRETS
+    ) -> LogSlice:
+        return await asyncio.to_thread(self._read_log, handle, start, limit, scrubber)
+
+    def _read_log(self, handle: Handle, start: int, limit: int, scrubber: SecretScrubber) -> LogSlice:
+        if not identity.is_ours(handle):
+            raise ProviderError("The job was made at the cluster itself; its log is there.", permanent=True)
+        place = self._folder(handle.job_id)
+        with shared_folder_errors():
+            shared.require(self.shared)
+            # Read before the log: lines written in between would be missed.
+            has_ended = place.end() is not None
+            return log.read_slice(place.log, start=start, limit=limit, ended=has_ended, scrubber=scrubber)
+
+    async def delete_files(self, handle: Handle) -> None:
+        await asyncio.to_thread(self._delete_files, handle)
+
+    def _delete_files(self, handle: Handle) -> None:
+        place = self._folder(handle.job_id)
+        with shared_folder_errors():
+            if place.exists() and not place.is_cleared():
+                place.remove(handle.external_id if identity.is_ours(handle) else "")
+                log.stop_following(place.log)
+
+    async def stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
+        return await asyncio.to_thread(self._stage, transfer, progress)
+
+    def _stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
+        """Unpack the dataset into the job's folder on the shared folder, for the account that trains."""
+        shared.require(self.shared)
+        owner = shared.account(self.instance.user)
+        place = self._folder(transfer.job_id)
+        with shared_folder_errors(nothing_created=True):
+            place.path.mkdir(mode=0o700, exist_ok=True)
+            unpacked = dataset.unpack(place.path, transfer, progress)
+            place.give(owner)
+            return RemoteCopy("", str(unpacked))
+
+
+def time_limit(profile: HardwareProfile, estimated_seconds: float | None) -> int | None:
+    """Return the minutes after which Slurm ends the job; None leaves it to the partition."""
+    if profile.time_limit_minutes or estimated_seconds is None:
+        return profile.time_limit_minutes
+    return max(LEAST_LIMIT_MINUTES, round(LIMIT_FACTOR * estimated_seconds / 60) + 1)
+
+
+def _untested(version: str) -> str:
+    return f"It speaks {version}: written by its published schema, tested only with {shapes.TESTED_VERSION}."

@@ -1,0 +1,3 @@
+from __future__ import annotations
+
+from tests.slurm import slurm, slurm_cluster  # noqa: F401
