@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError
 from django.utils import timezone
+from rest_framework.exceptions import ValidationError
 
 from approvals.creation import create_request, reuse_approval, warn_of_reviewers
 from approvals.models import ApprovalRequest
@@ -30,6 +31,7 @@ from jobs.limits import check_open_jobs
 from jobs.models import IdempotencyKey, Job, Organization, ProviderConfig
 from jobs.permissions import lock_submitter
 from jobs.roles import Role
+from jobs.sync.clusters import check_profile
 from queueing import claims, passes
 from queueing.models import QueueEntry
 from queueing.waiting.forecast import StartEstimate, estimate_start
@@ -85,11 +87,13 @@ def submit(submission_request: SubmissionRequest) -> Outcome:
     """Store a submission, whole or not at all. A replay of its idempotency key returns the first one's job.
 
     Raises Conflict when the key was used for something else, LimitReachedError when the user may have no further open
-    job, and PermissionDenied when the user's right to submit has ended since it was checked.
+    job, PermissionDenied when the user's right to submit has ended since it was checked, and ValidationError when no
+    node of the provider's cluster can run the hardware profile.
     """
     replayed = _replay(submission_request)
     if replayed is not None:
         return replayed
+    submission_request = _with_checked_profile(submission_request)
     try:
         return _store(submission_request)
     except (IntegrityError, LimitReachedError):
@@ -99,6 +103,17 @@ def submit(submission_request: SubmissionRequest) -> Outcome:
         if replayed is None:
             raise
         return replayed
+
+
+def _with_checked_profile(submission_request: SubmissionRequest) -> SubmissionRequest:
+    """Return the request with a warning where nobody knows whether a node can run it. Raises ValidationError."""
+    submission = submission_request.submission
+    check = check_profile(submission.provider, submission.hardware_profile)
+    if check.objection:
+        raise ValidationError({"hardware_profile": check.objection})
+    if not check.remark:
+        return submission_request
+    return replace(submission_request, warnings=(*submission_request.warnings, check.remark))
 
 
 def _store(submission_request: SubmissionRequest) -> Outcome:
@@ -181,7 +196,8 @@ def _outcome(
 
 
 def forecast(submission_request: SubmissionRequest) -> Forecast:
-    """Return the outcome that the submission would have now. Stores nothing."""
+    """Return the outcome that the submission would have now, or raise `submit`'s ValidationError. Stores nothing."""
+    submission_request = _with_checked_profile(submission_request)
     submission = submission_request.submission
     expected = estimate(submission_request)
     return Forecast(

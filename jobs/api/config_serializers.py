@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from ipaddress import ip_network
 from typing import Any
 
@@ -11,9 +12,10 @@ from rest_framework import serializers
 from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField
 from cloudtrain_site.redaction import mask_secrets
 from jobs.api.serializers import ProviderField, json_object, keepable
-from jobs.models import ProviderConfig, TrainingConfig
+from jobs.models import ClusterLook, ProviderConfig, TrainingConfig
 from jobs.providers import get_provider, kind_of
 from jobs.providers.figures import LONGEST_SECONDS
+from jobs.sync.clusters import cluster_names, view_of
 from jobs.sync.readiness import why_not_now
 from jobs.validators import holds_no_secret
 
@@ -101,6 +103,7 @@ class ProfileSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     cost_per_second = serializers.FloatField(allow_null=True, help_text="US dollars; null: no price is set.")
     can_run_now = serializers.BooleanField()
+    why_not_now = serializers.CharField(help_text="Why not, as far as it is known; empty when it can.")
 
 
 class ProviderSerializer(serializers.Serializer[ProviderConfig]):
@@ -119,21 +122,28 @@ class ProviderSerializer(serializers.Serializer[ProviderConfig]):
     prices_as_of = serializers.DateField(allow_null=True, help_text="When its prices were last looked up.")
     webhook_url = OptionalTextField()
 
+    @cached_property
+    def _looks(self) -> dict[str, ClusterLook]:
+        """The last looks at the clusters: one query for a whole list."""
+        return ClusterLook.objects.in_bulk(cluster_names())
+
     def get_kind(self, config: ProviderConfig) -> str:
         return kind_of(config.name)
 
     def get_can_run_now(self, config: ProviderConfig) -> bool:
-        return not why_not_now(config)
+        return not self.get_why_not_now(config)
 
     def get_why_not_now(self, config: ProviderConfig) -> str:
-        return why_not_now(config)
+        return why_not_now(config, self._looks.get(config.name))
 
     @extend_schema_field(ProfileSerializer(many=True))
     def get_profiles(self, config: ProviderConfig) -> list[dict[str, Any]]:
-        can_run, prices = not why_not_now(config), config.cost_per_second
+        why_none, prices, look = self.get_why_not_now(config), config.cost_per_second, self._looks.get(config.name)
+        view = view_of(look) if look is not None and look.is_fresh else None
+        reasons = {name: (view.unrunnable.get(name) if view else "") or why_none for name in self.get_hardware(config)}
         return [
-            {"name": name, "cost_per_second": prices.get(name), "can_run_now": can_run}
-            for name in self.get_hardware(config)
+            {"name": name, "cost_per_second": prices.get(name), "can_run_now": not why, "why_not_now": why}
+            for name, why in reasons.items()
         ]
 
     def get_label(self, config: ProviderConfig) -> str:

@@ -36,6 +36,7 @@ from jobs.providers import get_provider, names
 from jobs.providers.base import ProviderError
 from jobs.providers.inspection import objections_to, remarks_on
 from jobs.providers.settings import change_settings
+from jobs.sync.clusters import cluster_names, look_now
 from jobs.validators import NAME_LIMIT, plain_name
 
 
@@ -138,6 +139,8 @@ class ProviderViewSet(ViewSet):
         """Ask a provider whether it would take a job now."""
         if name not in names():
             raise Http404
+        if name in cluster_names():
+            look_now(name)
         try:
             message = asyncio.run(get_provider(name).validate())
         except ProviderError as error:

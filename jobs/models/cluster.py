@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.db import models
 from django.utils import timezone
 
-#: What an older look showed may have changed: a submission isn't refused for it.
+#: What an older look showed may have changed: nothing is refused for it.
 FRESH = timedelta(minutes=10)
 
 
@@ -32,6 +32,7 @@ class ClusterLook(models.Model):
     def __str__(self) -> str:
         return self.provider
 
-    def is_fresh(self, now: datetime | None = None) -> bool:
-        """Whether the last look succeeded, and what it showed still counts."""
-        return not self.error and self.seen_at is not None and (now or timezone.now()) - self.seen_at <= FRESH
+    @property
+    def is_fresh(self) -> bool:
+        """Whether what a look showed still counts, also when a later one failed."""
+        return self.seen_at is not None and timezone.now() - self.seen_at <= FRESH

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -51,8 +52,35 @@ def unrunnable_profiles(providers: Collection[str]) -> dict[tuple[str, str], str
     """Return by provider and profile why no node can run it, as far as the last looks showed. One query at most."""
     asked = [name for name in cluster_names() if name in providers]
     looks = ClusterLook.objects.filter(pk__in=asked) if asked else []
-    views = {look.pk: view_of(look) for look in looks if look.is_fresh()}
+    views = {look.pk: view_of(look) for look in looks if look.is_fresh}
     return {(name, profile): why for name, view in views.items() if view for profile, why in view.unrunnable.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileCheck:
+    """What is known of a hardware profile at a cluster."""
+
+    #: Why no node can ever run it; empty: some can, or that is not known.
+    objection: str = ""
+    #: Why that is not known, for the submitter to read; empty: it is known.
+    remark: str = ""
+
+
+def check_profile(name: str, profile: str) -> ProfileCheck:
+    """Return whether the provider `name` has a node for the profile, by the last look when that is fresh.
+
+    Otherwise the cluster is asked, for SHORT_LOOK_SECONDS at most. To be called outside of a transaction.
+    """
+    if name not in cluster_names():
+        return ProfileCheck()
+    look = ClusterLook.objects.filter(pk=name).first()
+    if look is None or not look.is_fresh:
+        look = look_now(name, seconds=SHORT_LOOK_SECONDS)
+    view = view_of(look) if look is not None and look.is_fresh else None
+    if view is not None:
+        return ProfileCheck(view.unrunnable.get(profile, ""))
+    why = look.error if look is not None and look.error else "It is being asked."
+    return ProfileCheck(remark=f"The cluster could not be asked whether a node can run {profile}: {why}")
 
 
 def look_where_due() -> dict[str, int]:

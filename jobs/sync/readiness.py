@@ -4,17 +4,35 @@ from __future__ import annotations
 
 from django.utils import timezone
 
-from jobs.models import ProviderConfig
+from jobs.models import ClusterLook, ProviderConfig
 from jobs.providers import get_provider
 from jobs.providers.base import NeedsAccess
 from jobs.sync import circuit_breaker
+from jobs.sync.clusters import view_of
 
 
-def why_not_now(config: ProviderConfig) -> str:
-    """Return a sentence; empty when nothing is known that keeps the provider from running jobs now."""
+def why_not_now(config: ProviderConfig, look: ClusterLook | None = None) -> str:
+    """Return a sentence; empty when nothing is known that keeps the provider from running jobs now.
+
+    `look`: the last one at its cluster.
+    """
     provider = get_provider(config.name)
     if not config.enabled:
         return f"{provider.label} is switched off at present."
     if circuit_breaker.is_open(config, timezone.now()):
         return f"{provider.label} could not be reached; it is asked again at {config.outage_until:%H:%M:%S} UTC."
-    return provider.missing_access() if isinstance(provider, NeedsAccess) else ""
+    if isinstance(provider, NeedsAccess) and (lack := provider.missing_access()):
+        return lack
+    return _why_not_at_cluster(provider.label, look)
+
+
+def _why_not_at_cluster(label: str, look: ClusterLook | None) -> str:
+    if look is None:
+        return ""
+    if look.error:
+        seen = f" It was last seen at {look.seen_at:%Y-%m-%d %H:%M:%S} UTC." if look.seen_at else ""
+        return f"{label} could not be reached: {look.error.removesuffix('.')}.{seen}"
+    view = view_of(look)
+    if view is not None and not any(node.is_usable for node in view.nodes):
+        return f"{label} has no node that takes trainings."
+    return ""

