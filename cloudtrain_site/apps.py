@@ -16,10 +16,14 @@ class SiteConfig(AppConfig):
         from cloudtrain_site.checks import register_checks
         from cloudtrain_site.correlation import connect_task_correlation
         from cloudtrain_site.database.folding import register_folding
+        from cloudtrain_site.monitoring import machines
         from cloudtrain_site.monitoring.prometheus import collect_loops
 
         extensions.collectors.register("loops", collect_loops)
         housekeeping = extensions.LoopSpec("cloudtrain_site.tasks.housekeep", lambda: 3600.0)
+        extensions.health_components.register(
+            "machines", extensions.HealthComponent(machines.warning, well="All machines send heartbeats.")
+        )
         extensions.loops.register("housekeeping", housekeeping, order=50)
         connect_heartbeats()
         connect_task_correlation()

@@ -142,6 +142,29 @@ class LimitUse(models.Model):
         return f"{self.limit} of {self.user}"
 
 
+class SiteProcess(models.Model):
+    """A web or background process of the site, as of its last heartbeat. One that ends in order removes its row."""
+
+    id = models.CharField(primary_key=True, max_length=32)
+    machine = models.CharField(max_length=100)
+    role = models.CharField(max_length=20)
+    pid = models.PositiveIntegerField()
+    version = models.CharField(max_length=40)
+    #: A fingerprint of our source files: two machines can run different code under one version.
+    code = models.CharField(max_length=12)
+    started_at = models.DateTimeField()
+    #: By the database's clock, as all ages are.
+    seen_at = models.DateTimeField()
+    #: How far the machine's clock is ahead of the database's, in seconds; null: they have the same clock.
+    clock_offset_seconds = models.FloatField(null=True)
+
+    class Meta:
+        ordering = ["machine", "role", "started_at"]
+
+    def __str__(self) -> str:
+        return f"{self.role} on {self.machine}"
+
+
 class StreamCount(models.Model):
     """How many event streams each user has open in one web process, as the process last said."""
 

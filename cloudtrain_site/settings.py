@@ -35,12 +35,10 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # Proxies, besides those on this machine, whose X-Forwarded-For and X-Forwarded-Proto are trusted.
 TRUSTED_PROXIES = env.networks("CLOUDTRAIN_TRUSTED_PROXIES")
 
+OWN_APPS = ["approvals", "queueing", "jobs.apps.JobsConfig", "cloudtrain_site.apps.SiteConfig"]
 INSTALLED_APPS = [
     # Our rooms come first, so that their templates win over Django's.
-    "approvals",
-    "queueing",
-    "jobs.apps.JobsConfig",
-    "cloudtrain_site.apps.SiteConfig",
+    *OWN_APPS,
     "jobs.apps.CloudtrainAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",

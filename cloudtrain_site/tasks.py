@@ -13,6 +13,7 @@ from cloudtrain_site.background_tasks.loops import loop
 from cloudtrain_site.database.sqlite_analyze import refresh_statistics
 from cloudtrain_site.events import store
 from cloudtrain_site.models import LoopRun
+from cloudtrain_site.monitoring import process_heartbeats
 
 RETENTION = timedelta(days=1)
 #: Small enough that no other writer waits long for a DELETE.
@@ -23,12 +24,13 @@ BUDGET_SECONDS = 20.0
 
 @loop("housekeeping")
 def housekeep() -> dict[str, int]:
-    """Delete the events, the finished tasks and the runs of loops that are older than a day."""
+    """Delete the events, the finished tasks, the runs of loops and the silent processes that are older than a day."""
     now = timezone.now()
     refresh_statistics()
     return {
         "events": store.trim(now),
         "tasks": delete_in_batches(Task.objects.filter(stopped__lt=now - RETENTION).order_by()),
+        "processes": process_heartbeats.delete_old(),
         "runs": delete_in_batches(LoopRun.objects.filter(started_at__lt=now - RETENTION)),
     }
 

@@ -9,6 +9,7 @@ import os
 import resource
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -66,10 +67,26 @@ def serve(listener: socket.socket) -> None:
     get_enterprise_config()
     # The loaded modules stay. Every full collection would scan them again, and block all requests for 70 ms.
     gc.freeze()
-    from cloudtrain_site.serving.asgi_stack import warm_up  # needs Django, which the application has set up
+    # These need Django, which the application has set up.
+    from cloudtrain_site.monitoring.process_heartbeats import WEB, Heartbeat
+    from cloudtrain_site.serving.asgi_stack import warm_up
 
     warm_up()
-    uvicorn.Server(config).run(sockets=[listener])
+    heartbeat = Heartbeat(WEB)
+    heartbeat.start()
+    _Server(config, at_end=heartbeat.end).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Calls `at_end` when it has stopped: after a signal nothing behind `run` is reached."""
+
+    def __init__(self, config: uvicorn.Config, at_end: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._at_end = at_end
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        self._at_end()
 
 
 def behind_proxies(application: Any) -> ProxyHeadersMiddleware:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from django.utils import timezone
 
-from jobs.models import Organization, ProviderConfig
+from jobs.models import ClusterLook, Organization, ProviderConfig
 from jobs.providers import label_of, names
+from jobs.sync.clusters import cluster_names
 from jobs.sync.discovery import unassigned_jobs_of
+from jobs.sync.readiness import why_not_at_cluster
 
 
 def lost_webhooks() -> str:
@@ -37,6 +39,14 @@ def _outages(of: list[str]) -> str:
         f"{config.outage_until:%H:%M:%S} UTC. The log says what it answered."
         for config in out
     )
+
+
+def clusters_away() -> str:
+    """A sentence about each cluster that can't be asked, or has no node for a training; empty while there is none."""
+    looks = ClusterLook.objects.filter(pk__in=cluster_names())
+    off = set(ProviderConfig.objects.filter(enabled=False).values_list("pk", flat=True))
+    sentences = (why_not_at_cluster(label_of(look.pk), look) for look in looks if look.pk not in off)
+    return " ".join(filter(None, sentences))
 
 
 def unassigned_jobs() -> str:

@@ -20,6 +20,7 @@ def register_all() -> None:
     site.health_components.register(
         "replicate", site.HealthComponent(health.replicate_outage, well="No outage is known.")
     )
+    site.health_components.register("clusters", site.HealthComponent(health.clusters_away, well="All answer."))
     site.health_components.register(
         "declared providers", site.HealthComponent(health.declared_outages, well="No outage is known.")
     )

@@ -18,6 +18,7 @@ from cloudtrain_site.background_tasks.beat import fire_due
 from cloudtrain_site.background_tasks.cluster import ClusterSupervisor
 from cloudtrain_site.background_tasks.schedules import ScheduleRows
 from cloudtrain_site.correlation_ids import correlation
+from cloudtrain_site.monitoring.process_heartbeats import BACKGROUND, Heartbeat
 
 logger = logging.getLogger("simpletuner.cloud.background")
 
@@ -94,6 +95,7 @@ class BackgroundTaskManager:
         self._running = False
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._heartbeat = Heartbeat(BACKGROUND)
         self._lock = threading.Lock()
 
     async def start(self) -> None:
@@ -121,6 +123,8 @@ class BackgroundTaskManager:
             self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in targets]
             for thread in self._threads:
                 thread.start()
+            self._heartbeat = Heartbeat(BACKGROUND)
+            self._heartbeat.start()
             self._running = True
 
     def _end(self) -> None:
@@ -129,6 +133,7 @@ class BackgroundTaskManager:
                 return
             self._stop.set()
             deadline = time.monotonic() + JOIN_SECONDS
+            self._heartbeat.end()
             for thread in self._threads:
                 thread.join(max(0.0, deadline - time.monotonic()))
             self._threads = []

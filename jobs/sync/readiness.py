@@ -23,10 +23,11 @@ def why_not_now(config: ProviderConfig, look: ClusterLook | None = None) -> str:
         return f"{provider.label} could not be reached; it is asked again at {config.outage_until:%H:%M:%S} UTC."
     if isinstance(provider, NeedsAccess) and (lack := provider.missing_access()):
         return lack
-    return _why_not_at_cluster(provider.label, look)
+    return why_not_at_cluster(provider.label, look)
 
 
-def _why_not_at_cluster(label: str, look: ClusterLook | None) -> str:
+def why_not_at_cluster(label: str, look: ClusterLook | None) -> str:
+    """Return why no job can run at a cluster, by the last look; empty when some can, or nobody has looked."""
     if look is None:
         return ""
     if look.error:

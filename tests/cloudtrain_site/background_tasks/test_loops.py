@@ -210,7 +210,7 @@ class TestHousekeeping:
         for age in (timedelta(hours=23), timedelta(hours=25)):
             LoopRun.objects.create(loop=row, started_at=now - age, duration_ms=1, outcome="ok")
             Task.objects.create(id=str(age), name="t", func="f", started=now - age, stopped=now - age)
-        assert housekeep() == {"events": 0, "tasks": 1, "runs": 1}
+        assert housekeep() == {"events": 0, "tasks": 1, "processes": 0, "runs": 1}
         assert LoopRun.objects.filter(loop=row).count() == Task.objects.count() == 1
 
     @pytest.mark.sqlite

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
+from rest_framework.test import APIClient
 
 from jobs import tasks
-from jobs.models import ClusterLook
+from jobs.models import ClusterLook, ProviderConfig
 from jobs.providers.base import ProviderError
 from jobs.providers.clusters.view import ClusterView
 from jobs.sync import clusters
@@ -133,3 +136,35 @@ def test_without_a_cluster_the_loop_is_off_and_a_look_costs_no_query(
 def test_with_a_cluster_the_loop_is_on(lab: ClusterProvider) -> None:
     assert tasks.has_clusters() is True
     assert tasks.look_at_clusters() == {"seen": 1, "failed": 0}
+
+
+class TestHealth:
+    @pytest.fixture
+    def component(self, alice: User, client_of: Callable[..., APIClient]) -> Callable[[], tuple[str, str]]:
+        def get() -> tuple[str, str]:
+            components = client_of(alice).get("/api/cloud/health").json()["components"]
+            [part] = [one for one in components if one["name"] == "clusters"]
+            return part["status"], part["message"]
+
+        return get
+
+    def test_a_cluster_that_does_not_answer_is_said(
+        self, lab: ClusterProvider, component: Callable[[], tuple[str, str]]
+    ) -> None:
+        assert component() == ("healthy", "All answer.")
+        clusters.look_now("lab")
+        assert component() == ("healthy", "All answer.")
+        lab.view = ProviderError("connection refused")
+        make_due()
+        clusters.look_now("lab")
+        status, message = component()
+        assert status == "degraded"
+        assert message.startswith("Lab could not be reached: connection refused. It was last seen at 20")
+
+    def test_one_that_is_switched_off_is_not_missed(
+        self, lab: ClusterProvider, component: Callable[[], tuple[str, str]]
+    ) -> None:
+        lab.view = ProviderError("connection refused")
+        clusters.look_now("lab")
+        ProviderConfig.objects.create(name="lab", enabled=False)
+        assert component() == ("healthy", "All answer.")
