@@ -162,7 +162,7 @@ def _objection(standing: Standing, request: ApprovalRequest, verdict: Verdict) -
         return "Nobody decides about their own job: ask another lead or admin."
     is_open = request.status == RequestStatus.PENDING
     if verdict == Verdict.APPROVE and is_open and not any(item.approvals_missing for item in reviewed):
-        return f"It needs no approval of yours: it waits for {_deciders_in_words(waiting)}."
+        return f"It needs no approval of yours: it waits for {_deciders_text(waiting)}."
     return None
 
 
@@ -174,10 +174,10 @@ def _only_they_decide(requirements: Sequence[Requirement]) -> str:
         if requirements[0].reviewer_group is not None:
             return f"Only {who_decides(requirements[0])} in the organization decide about this job."
         return f"Only {who_decides(requirements[0])} of the organization decide about its jobs."
-    return f"Only {_deciders_in_words(requirements)} in the organization decide about this job."
+    return f"Only {_deciders_text(requirements)} in the organization decide about this job."
 
 
-def _deciders_in_words(requirements: Sequence[Requirement]) -> str:
+def _deciders_text(requirements: Sequence[Requirement]) -> str:
     return ", or ".join(dict.fromkeys(map(who_decides, requirements))) or "superusers"
 
 

@@ -243,10 +243,10 @@ def explain(trace: QueryTrace) -> None:
     from django.db import connection
 
     for took, sql, params in sorted(trace.queries, key=lambda query: -query[0])[:2]:
-        words = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN (ANALYZE, COSTS OFF)"
+        explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN (ANALYZE, COSTS OFF)"
         print(f"    {took * 1000:.1f} ms: ... {sql[sql.index('FROM') :] if 'FROM' in sql else sql} {str(params)[:200]}")
         with connection.cursor() as cursor:
-            cursor.execute(f"{words} {sql}", params)
+            cursor.execute(f"{explain} {sql}", params)
             for line in cursor.fetchall():
                 print("      ", line[-1])
 

@@ -72,9 +72,9 @@ class Stack:
         """A client that speaks for the owner of the key."""
         return httpx.Client(base_url=self.url, headers={"X-API-Key": key}, timeout=30)
 
-    def logged(self, *words: str) -> int:
-        """How many lines of the log have one of the words."""
-        return sum(any(word in line for word in words) for line in self.log.read_text().splitlines())
+    def logged(self, *texts: str) -> int:
+        """How many lines of the log have one of the texts."""
+        return sum(any(text in line for text in texts) for line in self.log.read_text().splitlines())
 
     def until(self, condition: Callable[[], T], seconds: float = 30.0) -> T:
         """What `condition` says, as soon as that is true. Raises StackError after the time."""

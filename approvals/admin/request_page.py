@@ -46,23 +46,23 @@ def how_estimated(job: Job) -> str:
     return f"{duration}, at ${rate.normalize():f} a second on {job.hardware_profile}."
 
 
-def requirement_in_words(requirement: Requirement) -> str:
+def requirement_text(requirement: Requirement) -> str:
     """Return the rule's criteria and who decides, as sentences."""
     rule = requirement.rule
-    return f"{condition_in_words(rule) if rule else 'The rule is gone'}. Needs {approvals_in_words(requirement)}."
+    return f"{condition_text(rule) if rule else 'The rule is gone'}. Needs {approvals_text(requirement)}."
 
 
-def rule_in_words(rule: ApprovalRule) -> str:
+def rule_text(rule: ApprovalRule) -> str:
     """Return what a rule in force holds, and who decides, as sentences."""
-    return f"{condition_in_words(rule)}. Needs {approvals_in_words(rule)}."
+    return f"{condition_text(rule)}. Needs {approvals_text(rule)}."
 
 
-def condition_in_words(rule: ApprovalRule) -> str:
+def condition_text(rule: ApprovalRule) -> str:
     """Return which jobs the rule holds: "Holds jobs for local, jobs on gpu-*"."""
     return f"Holds {', '.join(_criterion(name, value) for name, value in rule.condition().items()) or 'every job'}"
 
 
-def approvals_in_words(requirement: Requirement | ApprovalRule) -> str:
+def approvals_text(requirement: Requirement | ApprovalRule) -> str:
     """Return the approvals that are asked for: "2 approvals by leads and admins"."""
     needed = requirement.approvals_needed
     return f"{needed} approval{'s' if needed > 1 else ''} by {who_decides(requirement)}"
@@ -100,7 +100,7 @@ def requirements(request: ApprovalRequest) -> SafeString:
     lines = [
         (
             item.rule_name,
-            requirement_in_words(item),
+            requirement_text(item),
             # The reason of a single rule is the request's.
             f" {item.reason}" if len(required) > 1 else "",
             f"{item.approvals_given} of {item.approvals_needed}",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rest_framework.exceptions import ValidationError
 
-from approvals.admin.request_page import approvals_in_words
+from approvals.admin.request_page import approvals_text
 from approvals.intake import estimate
 from approvals.models import ApprovalRule
 from approvals.rules.backtest import BackTest, back_test
@@ -69,7 +69,7 @@ def _judge_all(draft: ApprovalRule, job: Job) -> list[RuleJudgement]:
     in_order = sorted([*others, draft], key=lambda rule: (rule.priority, rule.pk is None, rule.pk))
     judged = [(rule, judge(rule, facts)) for rule in in_order]
     return [
-        RuleJudgement(rule.name, rule is draft, judgement.holds, judgement.reason, approvals_in_words(rule))
+        RuleJudgement(rule.name, rule is draft, judgement.holds, judgement.reason, approvals_text(rule))
         for rule, judgement in judged
     ]
 

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from approvals.admin.request_page import rule_in_words
+from approvals.admin.request_page import rule_text
 from approvals.admin.rule_trial import try_rule
 from approvals.models import ApprovalRule
 from approvals.reviewers import rule_warnings
@@ -166,7 +166,7 @@ class ApprovalRuleAdmin(FoldedSearch[ApprovalRule]):
         context = {**self.admin_site.each_context(request), "title": "Try a rule", "form": form, "opts": self.opts}
         if form.is_valid():
             draft = form.save(commit=False)
-            context["beside"] = [(other, rule_in_words(other)) for other in rules_beside(draft, request.user)]
+            context["beside"] = [(other, rule_text(other)) for other in rules_beside(draft, request.user)]
             context |= {"draft": draft, "trial": try_rule(draft, request.user, request.POST.get("_job", "").strip())}
         return TemplateResponse(request, "approvals/admin_try.html", context)
 
@@ -175,7 +175,7 @@ class ApprovalRuleAdmin(FoldedSearch[ApprovalRule]):
     ) -> HttpResponse:
         """Show beside the form which other rules may hold the same jobs."""
         rule = context["original"] or self._blank(request)
-        context["beside"] = [(other, rule_in_words(other)) for other in rules_beside(rule, request.user)]
+        context["beside"] = [(other, rule_text(other)) for other in rules_beside(rule, request.user)]
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _blank(self, request: HttpRequest) -> ApprovalRule:

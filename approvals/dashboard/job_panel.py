@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from approvals.admin.request_page import requirement_in_words
+from approvals.admin.request_page import requirement_text
 from approvals.models import ApprovalRequest, Decision
 from approvals.queries import request_address
 from approvals.reviewers import WITH_REQUIREMENTS, decision_objection, request_warnings
@@ -56,8 +56,8 @@ def _panel_data(request: ApprovalRequest, reader: AnyUser) -> dict[str, Any]:
 
 
 def requirement_items(request: ApprovalRequest) -> list[dict[str, Any]]:
-    """Return the rules that hold the job, in order, each with its words for the pages."""
-    return [{"requirement": item, "words": requirement_in_words(item)} for item in request.requirements.all()]
+    """Return the rules that hold the job, in order, each with its text for the pages."""
+    return [{"requirement": item, "text": requirement_text(item)} for item in request.requirements.all()]
 
 
 def _decision(decision: Decision) -> dict[str, Any]:

@@ -116,13 +116,13 @@ def _decided_item(request: ApprovalRequest) -> dict[str, Any]:
 def _item(request: ApprovalRequest) -> dict[str, Any]:
     kind, label = CHIPS[RequestStatus(request.status)]
     cost = request.job.estimated_cost_usd
-    in_words = "" if cost is None else expected_cost(request.job) or money(cost)
+    cost_text = "" if cost is None else expected_cost(request.job) or money(cost)
     return {
         "request": request,
         "job": request.job,
         "kind": kind,
         "label": label,
-        "cost": in_words,
+        "cost": cost_text,
         "requested_at": as_utc(request.requested_at),
     }
 

@@ -190,5 +190,5 @@ def count_files(content: bytes) -> int:
 
 def split_command(text: str) -> list[str]:
     """A command line as a list; `python` is the one that runs us."""
-    words = text.split()
-    return [sys.executable, *words[1:]] if words[:1] == ["python"] else words
+    command = text.split()
+    return [sys.executable, *command[1:]] if command[:1] == ["python"] else command

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from django.utils import timezone
 
 from jobs.configs.reading import ConfigReading, read_config
-from jobs.costs.pace import kind_in_words, kind_of
+from jobs.costs.pace import kind_of, kind_text
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Snapshot
 from jobs.providers.figures import LONGEST_SECONDS, is_cost, is_duration
@@ -151,7 +151,7 @@ def step_range(provider: ProviderConfig, reading: ConfigReading, hardware: str) 
     floor = provider.seconds_per_step
     if not is_duration(floor):
         return None, f"{provider.name}'s figure of the operator for a step can't be true: {floor} seconds."
-    what = f"{kind_in_words(reading)} on {hardware or 'the default hardware'}"
+    what = f"{kind_text(reading)} on {hardware or 'the default hardware'}"
     runs = f"{len(paces)} {'run' if len(paces) == 1 else 'runs'} of {what}"
     if len(paces) >= ENOUGH_RUNS:
         tenths = quantiles(paces, n=10, method="inclusive")

@@ -32,7 +32,7 @@ def kind_of(reading: ConfigReading) -> str:
     return json.dumps(kind)[:KIND_CHARACTERS]
 
 
-def kind_in_words(reading: ConfigReading) -> str:
+def kind_text(reading: ConfigReading) -> str:
     """Return the same for people: "flux LoRA at 1024 pixels in batches of 4"."""
     kind = _type_of(reading)
     names = [name for name in (reading.family, TYPE_WORDS.get(kind or "", kind)) if name and PLAIN.fullmatch(name)]

@@ -49,8 +49,8 @@ def head_of(job: Job, reader: AnyUser) -> dict[str, Any]:
     return {
         "job": job,
         "row": row,
-        "time_left": _time_left_in_words(job),
-        "cost": cost_in_words(job),
+        "time_left": _time_left_text(job),
+        "cost": cost_texts(job),
         "ended": as_utc(job.completed_at),
         "asked_at": as_utc(job.last_synced_at),
         "result_address": job.output_url if job.output_url.startswith(("https://", "http://")) else "",
@@ -107,7 +107,7 @@ def seconds_left(job: Job, now: datetime) -> float | None:
     return max(0.0, whole - (now - job.started_at).total_seconds()) if took > 0 else None
 
 
-def _time_left_in_words(job: Job) -> str:
+def _time_left_text(job: Job) -> str:
     left = seconds_left(job, timezone.now())
     if left is None:
         return ""
@@ -117,7 +117,7 @@ def _time_left_in_words(job: Job) -> str:
     return f"About {duration(math.ceil(left / coarse) * coarse)} left"
 
 
-def cost_in_words(job: Job) -> tuple[str, str]:
+def cost_texts(job: Job) -> tuple[str, str]:
     """Return its cost, and the expected cost; each empty if unknown."""
     expected = expected_cost(job)
     beside = f"about {expected} expected" if expected else ""

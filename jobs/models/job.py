@@ -211,7 +211,7 @@ class Job(Stateful):
         return str(getattr(self, name)) if read is None else beginning(read)
 
     @property
-    def cost_in_words(self) -> str:
+    def cost_text(self) -> str:
         """What it cost, to be put behind its status; empty for less than a cent, and while nothing is known of it."""
         return f", for ${self.cost_usd:.2f}" if self.cost_usd >= A_CENT else ""
 
@@ -250,7 +250,7 @@ class Job(Stateful):
         """A training that turned up too late has ended: the history of the job that it was made for says so too."""
         owner = Job.objects.filter(pk=self.metadata["stray_of"]).first()
         if owner is not None:
-            note = f"{self.external_id} has ended: {change.new}{self.cost_in_words} (job {self.pk})"
+            note = f"{self.external_id} has ended: {change.new}{self.cost_text} (job {self.pk})"
             owner.record_note(change.actor, change.source, note)
 
     def record_note(self, actor: Actor, source: str, reason: str) -> None:

@@ -296,8 +296,8 @@ def _bar_name(text: str, has_rate: bool) -> tuple[str | None, int | None]:
     return None, None
 
 
-def _is_side(words: str) -> bool:
-    return stage_word(words) is not None or words.rstrip().endswith(SIDE_COUNTS)
+def _is_side(text: str) -> bool:
+    return stage_word(text) is not None or text.rstrip().endswith(SIDE_COUNTS)
 
 
 def _eta(rest: str) -> int | None:

@@ -78,7 +78,7 @@ def _record_and_stop(owner: Job, orphan: Job, source: str) -> None:
     """Record it in the histories of both jobs, and ask its provider to stop it after the commit."""
     why = f"it has {owner.external_id}" if owner.external_id else f"it is {owner.status}"
     if orphan.is_terminal:
-        what = f"that is {orphan.status}{orphan.cost_in_words}"
+        what = f"that is {orphan.status}{orphan.cost_text}"
     else:
         what = "asked to stop"
         reason = f"job {owner.pk} has no use for it: {why}"

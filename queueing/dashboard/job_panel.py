@@ -35,11 +35,11 @@ def _waiting(entry: QueueEntry, job: Job, reader: AnyUser) -> dict[str, Any]:
         "position": order.positions([entry.pk]).get(entry.pk),
         "blockers": explainer.explain(entry),
         "next": NEXT,
-        "wait": _in_words(WaitEstimates(explainer, order, [entry]).of(entry)),
+        "wait": _wait_text(WaitEstimates(explainer, order, [entry]).of(entry)),
     }
 
 
-def _in_words(wait: Wait | None) -> str:
+def _wait_text(wait: Wait | None) -> str:
     """Return the expected wait in words, with its range when that has two ends; empty when it is unknown."""
     if wait is None:
         return ""

@@ -87,7 +87,7 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
             "why": _why(facts, is_stoppable),
             "cost": expected_cost(entry.job),
             "cost_source": entry.job.estimate_source,
-            "wait": _in_words(facts["estimated_wait_seconds"]),
+            "wait": _wait_text(facts["estimated_wait_seconds"]),
             "hold": holds.get(entry.job_id) if is_stoppable else None,
             "may_reorder": manages and is_stoppable,
             "may_cancel": is_stoppable and (manages or is_own),
@@ -119,7 +119,7 @@ def _why(facts: dict[str, Any], is_stoppable: bool) -> str:
     return facts["waiting_reason"] or ""
 
 
-def _in_words(seconds: float | None) -> str:
+def _wait_text(seconds: float | None) -> str:
     if seconds is None:
         return ""
     # An estimate in seconds would look more exact than it is.

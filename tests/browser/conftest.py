@@ -185,10 +185,10 @@ def change_silently(job: Job, status: JobStatus) -> None:
     Job.objects.filter(pk=job.pk).update(status=status, completed_at=ended)
 
 
-def forgive(page: Page, complaints: list[str], *words: str) -> None:
-    """Close the page, whose last complaint may be on its way yet, and forget those that have one of `words` in them."""
+def forgive(page: Page, complaints: list[str], *texts: str) -> None:
+    """Close the page, whose last complaint may be on its way yet, and forget those that have one of `texts` in them."""
     page.close()
-    complaints[:] = [text for text in complaints if not any(word in text for word in words)]
+    complaints[:] = [text for text in complaints if not any(word in text for word in texts)]
 
 
 @pytest.fixture

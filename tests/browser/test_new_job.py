@@ -212,7 +212,7 @@ def test_a_stored_config_is_looked_at_copied_and_nobody_meets_a_barrier(
     expect(page.get_by_label("JSON, a list of datasets")).to_have_value('[\n  {\n    "id": "cats"\n  }\n]')
     # Its secret stays on the server: the copy has to be given one.
     expect(page.locator("#config-problem")).to_contain_text('hub_token: "***" stands for a secret')
-    expect(page.locator("#forecast-words")).to_have_text(re.compile("^It can’t be submitted as it is"))
+    expect(page.locator("#forecast-text")).to_have_text(re.compile("^It can’t be submitted as it is"))
     assert violations(page) == [], "with a mask"
     assert sticking_out(page) == []
     keep(page, "new-job-masked")

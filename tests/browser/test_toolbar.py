@@ -90,10 +90,10 @@ def test_sync_tells_what_it_found_and_why_it_could_not(
         sync.click()
         expect(sync).to_be_enabled()
 
-    for count, words in ((1, "1 job"), (3, "3 jobs"), (0, "0 jobs")):
+    for count, count_text in ((1, "1 job"), (3, "3 jobs"), (0, "0 jobs")):
         fake.fill(count, status="processing") if count else None
         click()
-        expect(toasts.last).to_have_text(f"Discovered {words} from Replicate")
+        expect(toasts.last).to_have_text(f"Discovered {count_text} from Replicate")
     expect(page.locator("#job-rows tr")).to_have_count(4)
     expect(page.get_by_role("link", name="Running 4")).to_be_visible()
 
@@ -107,7 +107,7 @@ def test_sync_tells_what_it_found_and_why_it_could_not(
     page.route("**/jobs/sync", look)
     sync.focus()
     page.keyboard.press("Enter")
-    problem = page.locator("#problem-words")
+    problem = page.locator("#problem-text")
     expect(problem).to_contain_text("Replicate")
     expect(sync).to_be_enabled()
     expect(sync).to_be_focused()
@@ -132,7 +132,7 @@ def test_sync_tells_that_nobody_of_the_organizations_sees_what_it_found(
     page = is_live(browse(bob))
     page.get_by_role("button", name="Sync").click()
     expect(page.locator(".toast").last).to_have_text("Discovered 2 jobs from Replicate")
-    expect(page.locator("#problem-words")).to_contain_text("Only superusers see 2 jobs made at Replicate itself")
+    expect(page.locator("#problem-text")).to_contain_text("Only superusers see 2 jobs made at Replicate itself")
     expect(page.locator("#job-rows tr")).to_have_count(0)
 
 

@@ -370,6 +370,6 @@ def test_a_page_of_waiting_entries_costs_the_same_whatever_they_are(
     page = list(QueueEntry.objects.select_related("job", "user", "organization"))
     with django_assert_num_queries(5):
         facts = waiting_facts(page, charlie)
-    assert all(words["estimated_wait_seconds"] is not None for words in facts.values())
+    assert all(facts_of_entry["estimated_wait_seconds"] is not None for facts_of_entry in facts.values())
     with django_assert_num_queries(5):
         waiting_facts(page[:1], alice)

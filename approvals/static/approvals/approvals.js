@@ -11,7 +11,7 @@ const QUESTIONS = {
   approve: ({ name, goesPast }) => ({
     title: "Approve this job?",
     name,
-    words: `goes into the queue. ${goesPast === undefined ? "" : PAST}`,
+    text: `goes into the queue. ${goesPast === undefined ? "" : PAST}`,
     reason: goesPast === undefined ? "Reason (the requester reads it; may be left out)" : "Reason",
     isReasonOptional: goesPast === undefined,
     yes: "Approve",
@@ -21,7 +21,7 @@ const QUESTIONS = {
   reject: ({ name, goesPast }) => ({
     title: "Reject this job?",
     name,
-    words: `is cancelled and will not run. ${goesPast === undefined ? "" : PAST}`,
+    text: `is cancelled and will not run. ${goesPast === undefined ? "" : PAST}`,
     reason: "Reason (the requester reads it)",
     yes: "Reject",
     no: "Not now",
@@ -29,7 +29,7 @@ const QUESTIONS = {
   cancel: ({ name }) => ({
     title: "Take the request back?",
     name,
-    words: "is cancelled and will not run.",
+    text: "is cancelled and will not run.",
     yes: "Take it back",
     no: "Leave it",
   }),
@@ -45,13 +45,13 @@ const DONE = {
 const answers = new Map();
 
 function showAnswers() {
-  for (const [id, words] of answers) {
+  for (const [id, text] of answers) {
     const place = approvals.querySelector(`[data-request="${id}"] .answer`);
     if (!place) {
       answers.delete(id);
-      showProblem(words);
-    } else if (place.textContent !== words) {
-      place.textContent = words;
+      showProblem(text);
+    } else if (place.textContent !== text) {
+      place.textContent = text;
       place.hidden = false;
     }
   }

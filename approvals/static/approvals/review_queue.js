@@ -29,7 +29,7 @@ function show() {
 
 function heed(event) {
   if (event && !(decides(event) && isHere(event))) return;
-  if (event?.message) document.getElementById("review-news-words").textContent = event.message;
+  if (event?.message) document.getElementById("review-news-text").textContent = event.message;
   gathering ||= setTimeout(show, GATHER_MS);
 }
 

@@ -17,7 +17,7 @@ const VERBS = {
   pause: async (send) => {
     const answer = await ask({
       title: "Pause the queue?",
-      words: "Nothing new starts, for anybody, until it is resumed. What runs, runs on.",
+      text: "Nothing new starts, for anybody, until it is resumed. What runs, runs on.",
       yes: "Pause the queue",
       no: "Let it go on",
     });
@@ -33,7 +33,7 @@ const VERBS = {
     const answer = await ask({
       title: "Set the priority",
       name: nameOf(line),
-      words: "moves in the queue. Who did it and why goes on record.",
+      text: "moves in the queue. Who did it and why goes on record.",
       number: {
         label: "Priority",
         help: `0 to ${maxPriority}. Ten points are worth one hour of waiting.`,
@@ -53,7 +53,7 @@ const VERBS = {
     const answer = await ask({
       title: "Cancel this job?",
       name: nameOf(line),
-      words: "stops and can’t be resumed. What it has cost so far stays.",
+      text: "stops and can’t be resumed. What it has cost so far stays.",
       yes: "Cancel the job",
     });
     if (!answer) return;

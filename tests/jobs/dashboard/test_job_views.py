@@ -21,7 +21,7 @@ from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle, logs
 from jobs.configs.submission import Submission
 from jobs.dashboard.history import MAX_MOMENTS
-from jobs.dashboard.job_detail import PREVIEW_CHARACTERS, cost_in_words, seconds_left
+from jobs.dashboard.job_detail import PREVIEW_CHARACTERS, cost_texts, seconds_left
 from jobs.models import DatasetUpload, Job, JobEvent, LogPiece, Membership, Organization
 from jobs.roles import Role
 from jobs.statuses import JobStatus
@@ -148,11 +148,11 @@ class TestHead:
 
     def test_the_cost(self, make_job: MakeJob) -> None:
         running = {"status": JobStatus.RUNNING, "estimated_cost_usd": Decimal(3)}
-        assert cost_in_words(make_job(cost_usd=Decimal(1), **running)) == ("$1.00 so far", "about $3.00 expected")
-        assert cost_in_words(make_job(cost_usd=Decimal(1), status=JobStatus.COMPLETED)) == ("$1.00", "")
-        assert cost_in_words(make_job(status=JobStatus.CANCELLED)) == ("Nothing", "")
-        assert cost_in_words(make_job(**running)) == ("", "about $3.00 expected")
-        assert cost_in_words(make_job(**running | {"estimated_cost_usd": Decimal(0)})) == ("Nothing", "")
+        assert cost_texts(make_job(cost_usd=Decimal(1), **running)) == ("$1.00 so far", "about $3.00 expected")
+        assert cost_texts(make_job(cost_usd=Decimal(1), status=JobStatus.COMPLETED)) == ("$1.00", "")
+        assert cost_texts(make_job(status=JobStatus.CANCELLED)) == ("Nothing", "")
+        assert cost_texts(make_job(**running)) == ("", "about $3.00 expected")
+        assert cost_texts(make_job(**running | {"estimated_cost_usd": Decimal(0)})) == ("Nothing", "")
 
 
 class TestTimeLeft:

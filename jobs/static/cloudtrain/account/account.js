@@ -54,9 +54,9 @@ find("new-key").addEventListener("submit", async (event) => {
   button.disabled = false;
 });
 
-function sayKeyError(words) {
-  find("key-error").textContent = words;
-  find("key-error").hidden = !words;
+function sayKeyError(text) {
+  find("key-error").textContent = text;
+  find("key-error").hidden = !text;
 }
 
 find("copy").addEventListener("click", async () => {
@@ -86,7 +86,7 @@ find("keys").addEventListener("click", async (event) => {
   const answer = await ask({
     title: "Revoke this key?",
     name: row.querySelector("bdi").textContent,
-    words: "stops working at once, wherever it is used. This can’t be undone.",
+    text: "stops working at once, wherever it is used. This can’t be undone.",
     yes: "Revoke the key",
   });
   if (!answer) return;

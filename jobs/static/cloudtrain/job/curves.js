@@ -39,8 +39,8 @@ export function readCurvesSoon() {
 }
 
 /** There is no log to have figures in. */
-export function sayNoCurves(words) {
-  if (!known) find("curves-state").textContent = words;
+export function sayNoCurves(text) {
+  if (!known) find("curves-state").textContent = text;
 }
 
 /** The job has ended: a log that told no figures so far tells none. */
@@ -238,8 +238,8 @@ function writeSummary(points) {
 
 function writeSteps(points) {
   const head = document.createElement("tr");
-  for (const words of ["Step", ...points.map(([name]) => NAMES[name])]) {
-    const title = Object.assign(document.createElement("th"), { scope: "col", textContent: words });
+  for (const label of ["Step", ...points.map(([name]) => NAMES[name])]) {
+    const title = Object.assign(document.createElement("th"), { scope: "col", textContent: label });
     head.append(title);
   }
   find("steps-head").replaceChildren(head);

@@ -56,9 +56,9 @@ document.addEventListener("htmx:finally:request", () => {
   // What was just pressed may be gone.
   if (document.activeElement === document.body) page.focus({ preventScroll: true });
   shownKind = kind();
-  const words = `${name()}: ${find("job-chip").textContent}`;
-  find("spoken").textContent = words;
-  document.title = `${words} · cloudtrain`;
+  const text = `${name()}: ${find("job-chip").textContent}`;
+  find("spoken").textContent = text;
+  document.title = `${text} · cloudtrain`;
   endCurves();
   readSoon();
 });

@@ -94,9 +94,9 @@ function sayNothingThere() {
   else say("The log begins when the provider starts the job.");
 }
 
-function say(words) {
-  find("log-state").textContent = words;
-  find("log-state").hidden = !words;
+function say(text) {
+  find("log-state").textContent = text;
+  find("log-state").hidden = !text;
 }
 
 // Following
@@ -123,7 +123,7 @@ function showFound() {
 function search() {
   clearTimeout(typing);
   typing = 0;
-  view.search(find("log-words").value);
+  view.search(find("log-search-text").value);
   showFound();
 }
 
@@ -133,11 +133,11 @@ function step(by) {
   showFound();
 }
 
-find("log-words").addEventListener("input", () => {
+find("log-search-text").addEventListener("input", () => {
   clearTimeout(typing);
   typing = setTimeout(search, TYPING_MS);
 });
-find("log-words").addEventListener("keydown", (event) => {
+find("log-search-text").addEventListener("keydown", (event) => {
   if (event.key !== "Enter") return;
   event.preventDefault();
   step(event.shiftKey ? -1 : 1);

@@ -53,9 +53,9 @@ export class LogView {
     this.#toEnd();
   }
 
-  /** Mark what matches `words` and go to the first of it from what is in view. */
-  search(words) {
-    this.pattern = words ? new RegExp(words.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&"), "giu") : null;
+  /** Mark what matches `text` and go to the first of it from what is in view. */
+  search(text) {
+    this.pattern = text ? new RegExp(text.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&"), "giu") : null;
     this.#search(0);
     this.current = -1;
     this.version += 1;

@@ -260,16 +260,16 @@ function showProgress({ job_id: jobId, stage, progress, cost_usd: cost }) {
 const unspoken = new Map();
 let speaking = 0;
 
-function announce(rowId, words) {
-  unspoken.set(rowId, words);
+function announce(rowId, text) {
+  unspoken.set(rowId, text);
   speaking ||= setTimeout(speak, 500);
 }
 
 function speak() {
   speaking = 0;
-  const words = [...unspoken.values()];
+  const texts = [...unspoken.values()];
   unspoken.clear();
-  find("spoken").textContent = words.length > SPOKEN ? `${words.length} jobs changed` : words.join(". ");
+  find("spoken").textContent = texts.length > SPOKEN ? `${texts.length} jobs changed` : texts.join(". ");
 }
 
 onEvent({ event: hear, refresh: refreshList });

@@ -23,7 +23,7 @@ export async function askAndCancel(jobId, name, button) {
   const answer = await ask({
     title: "Cancel this job?",
     name,
-    words: "stops and can’t be resumed. What it has cost so far stays.",
+    text: "stops and can’t be resumed. What it has cost so far stays.",
     yes: "Cancel the job",
   });
   if (answer) await send(button, "POST", `${addressOf(jobId)}/cancel`, {});
@@ -34,7 +34,7 @@ export async function askAndRetry(jobId, name, button) {
   const answer = await ask({
     title: "Run this job again?",
     name,
-    words: "is submitted once more, with the same config and hardware, and costs again.",
+    text: "is submitted once more, with the same config and hardware, and costs again.",
     yes: "Run it again",
     no: "Leave it",
     isDangerous: false,
@@ -50,7 +50,7 @@ export async function askAndDelete(jobId, name, button) {
   const answer = await ask({
     title: "Delete this job?",
     name,
-    words:
+    text:
       "leaves every list, and its log, its configs’ files and a dataset that no other job has are removed for good. " +
       "Checkpoints made on the server stay in its data folder, but only whoever runs it gets at them: " +
       "save what you need first. What it cost stays counted.",

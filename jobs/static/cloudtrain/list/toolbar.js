@@ -11,8 +11,8 @@ const sync = document.getElementById("sync");
 function chosen() {
   const query = new URLSearchParams();
   for (const [name, value] of new FormData(filters)) if (value.trim()) query.append(name, value.trim());
-  const words = query.toString();
-  return new URL(words ? `?${words}` : location.pathname, location.href).href;
+  const search = query.toString();
+  return new URL(search ? `?${search}` : location.pathname, location.href).href;
 }
 
 filters.addEventListener("change", (event) => event.target.type !== "search" && goTo(chosen()));

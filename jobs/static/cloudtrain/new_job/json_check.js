@@ -1,4 +1,4 @@
-// Where JSON stops being JSON, and why, in words. The browser's own parser says neither the line nor the same in each browser.
+// Where JSON stops being JSON, and why, as a sentence. The browser's own parser says neither the line nor the same in each browser.
 
 const SPACE = /[ \t\r\n]*/y;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
@@ -18,14 +18,14 @@ export class Numeral {
 }
 
 class Problem extends Error {
-  constructor(at, words) {
-    super(words);
+  constructor(at, message) {
+    super(message);
     this.at = at;
   }
 }
 
 /**
- * Read `text`; numbers are Numerals. Returns `{ value }`, or `{ problem }`: `{ words, at, line, column }`, where `at` is the place in the text and
+ * Read `text`; numbers are Numerals. Returns `{ value }`, or `{ problem }`: `{ message, at, line, column }`, where `at` is the place in the text and
  * line and column count from 1.
  */
 export function readJson(text) {
@@ -35,7 +35,7 @@ export function readJson(text) {
     if (!(problem instanceof Problem)) throw problem;
     const before = text.slice(0, problem.at).split("\n");
     return {
-      problem: { words: problem.message, at: problem.at, line: before.length, column: before.at(-1).length + 1 },
+      problem: { message: problem.message, at: problem.at, line: before.length, column: before.at(-1).length + 1 },
     };
   }
 }
@@ -67,8 +67,8 @@ class Reader {
     return value;
   }
 
-  problem(words, at = this.at) {
-    return new Problem(at, words);
+  problem(message, at = this.at) {
+    return new Problem(at, message);
   }
 
   match(pattern) {

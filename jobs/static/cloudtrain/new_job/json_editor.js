@@ -8,20 +8,20 @@ const MOST_BYTES = 1_000_000;
 const KINDS = {
   object: {
     is: (value) => value !== null && typeof value === "object" && !Array.isArray(value) && !(value instanceof Numeral),
-    words: "A config is a JSON object: it begins with { and ends with }.",
+    message: "A config is a JSON object: it begins with { and ends with }.",
   },
-  list: { is: Array.isArray, words: "A dataloader config is a JSON list: it begins with [ and ends with ]." },
+  list: { is: Array.isArray, message: "A dataloader config is a JSON list: it begins with [ and ends with ]." },
 };
 
 /**
  * Make `box` such a field. It has a textarea, `.editor-lines`, `.editor-problem`, an optional file input and, in its
- * `data-kind`, which JSON is wanted. `changed()` is called when what it holds has been checked.
+ * `data-kind`, which JSON it takes. `changed()` is called when what it holds has been checked.
  */
 export function jsonEditor(box, changed) {
   const field = box.querySelector("textarea");
   const lines = box.querySelector(".editor-lines");
   const problemBox = box.querySelector(".editor-problem");
-  const wanted = KINDS[box.dataset.kind];
+  const kind = KINDS[box.dataset.kind];
   let state = { isEmpty: true };
   let refused = null; // what the server says of this very text
   let checking = 0;
@@ -47,10 +47,10 @@ export function jsonEditor(box, changed) {
   }
 
   function judge(text) {
-    if (new Blob([text]).size > MOST_BYTES) return { problem: { words: "It is larger than 1 MB." } };
+    if (new Blob([text]).size > MOST_BYTES) return { problem: { message: "It is larger than 1 MB." } };
     const { value, problem } = readJson(text);
     if (problem) return { problem };
-    return wanted.is(value) ? { text } : { problem: { words: wanted.words, line: 1, column: 1, at: 0 } };
+    return kind.is(value) ? { text } : { problem: { message: kind.message, line: 1, column: 1, at: 0 } };
   }
 
   function show() {
@@ -63,7 +63,7 @@ export function jsonEditor(box, changed) {
     if (problem) field.setAttribute("aria-invalid", "true");
     else field.removeAttribute("aria-invalid");
     if (!problem) return;
-    problemBox.append(problem.line ? pointer(problem) : "", problem.words);
+    problemBox.append(problem.line ? pointer(problem) : "", problem.message);
   }
 
   function pointer({ line, column, at }) {
@@ -82,16 +82,16 @@ export function jsonEditor(box, changed) {
   }
 
   async function take(file) {
-    if (file.size > MOST_BYTES) return tell(`${file.name} is larger than 1 MB.`);
+    if (file.size > MOST_BYTES) return showMessage(`${file.name} is larger than 1 MB.`);
     const text = await file.text();
-    if (text.includes("\u0000") || text.includes("\ufffd")) return tell(`${file.name} is not a text file.`);
+    if (text.includes("\u0000") || text.includes("\ufffd")) return showMessage(`${file.name} is not a text file.`);
     set(text.replace(/^\ufeff/, ""));
     box.dispatchEvent(new CustomEvent("took", { detail: file.name }));
   }
 
   // Said of what was brought, and not of what is in the field.
-  function tell(words) {
-    problemBox.replaceChildren(words);
+  function showMessage(message) {
+    problemBox.replaceChildren(message);
     problemBox.hidden = false;
   }
 
@@ -122,8 +122,8 @@ export function jsonEditor(box, changed) {
       return state;
     },
     /** Show what the server says of it; null: nothing. */
-    refuse(words) {
-      refused = words ? { words } : null;
+    refuse(message) {
+      refused = message ? { message } : null;
       show();
     },
   };

@@ -105,9 +105,9 @@ let uploading = null;
 // Why the last file was not taken: said until there is another one, whatever a dry run without it says.
 let refusedFile = "";
 
-function sayOfFile(words) {
-  refusedFile = words;
-  sayAt("dataset", words);
+function sayOfFile(text) {
+  refusedFile = text;
+  sayAt("dataset", text);
 }
 
 const showDataset = (state) =>
@@ -173,7 +173,7 @@ function body(more) {
   return `{${parts.map(([field, text]) => `"${field}":${text}`).join(",")}}`;
 }
 
-/** Why it can't be sent at all, in words; empty when it can. */
+/** Why it can't be sent at all, as a sentence; empty when it can. */
 function hindrance() {
   const { isEmpty, problem } = config.read();
   if (!stored.value && isEmpty)
@@ -196,13 +196,13 @@ const PLACES = {
   dataset: "dataset",
 };
 
-function sayAt(place, words) {
+function sayAt(place, text) {
   const error = find(`${place}-error`);
   if (!error) return;
-  error.textContent = words;
-  error.hidden = !words;
+  error.textContent = text;
+  error.hidden = !text;
   const field = find(place === "dataset" ? "dataset-file" : place);
-  if (words) field.setAttribute("aria-invalid", "true");
+  if (text) field.setAttribute("aria-invalid", "true");
   else field.removeAttribute("aria-invalid");
 }
 
@@ -216,8 +216,8 @@ function sayErrors(refusal) {
   for (const [field, place] of Object.entries(PLACES))
     if (find(`${place}-error`)) sayAt(place, take(errors, field) || (place === "dataset" ? refusedFile : ""));
   // What has no field here, and what concerns none.
-  const rest = Object.entries(errors).map(([field, words]) =>
-    field === "non_field_errors" ? words.join(" ") : `${field}: ${words.join(" ")}`,
+  const rest = Object.entries(errors).map(([field, texts]) =>
+    field === "non_field_errors" ? texts.join(" ") : `${field}: ${texts.join(" ")}`,
   );
   if (isAnswerToClick) return;
   const isSaid = !refusal || (Object.keys(refusal.errors).length && !rest.length);
@@ -226,9 +226,9 @@ function sayErrors(refusal) {
 }
 
 function take(errors, field) {
-  const words = errors[field]?.join(" ") ?? "";
+  const text = errors[field]?.join(" ") ?? "";
   delete errors[field];
-  return words;
+  return text;
 }
 
 // The dry run. An answer that comes after a newer question is dropped.
@@ -246,8 +246,8 @@ function forecastSoon(pause = FORECAST_MS) {
 async function requestForecast() {
   timer = 0;
   const number = ++lastRequest;
-  const words = hindrance();
-  if (words || !providers.length) return showForecast(null, words);
+  const reason = hindrance();
+  if (reason || !providers.length) return showForecast(null, reason);
   try {
     const answer = await call("POST", address(), body({ dry_run: true }));
     if (number !== lastRequest || timer) return;
@@ -263,30 +263,30 @@ async function requestForecast() {
   }
 }
 
-function showForecast(told, words = "") {
+function showForecast(answer, text = "") {
   delete forecast.dataset.old;
-  find("forecast-words").textContent = words;
-  find("forecast-words").hidden = !words;
-  find("forecast-facts").hidden = !told;
-  find("forecast-hold").hidden = !told?.requires_approval;
+  find("forecast-text").textContent = text;
+  find("forecast-text").hidden = !text;
+  find("forecast-facts").hidden = !answer;
+  find("forecast-hold").hidden = !answer?.requires_approval;
   find("forecast-warnings").replaceChildren(
-    ...(told?.warnings ?? []).map((one) => Object.assign(document.createElement("li"), { textContent: one })),
+    ...(answer?.warnings ?? []).map((one) => Object.assign(document.createElement("li"), { textContent: one })),
   );
-  if (!told) return;
-  find("forecast-cost").textContent = inWords(told.estimated_cost_range, dollars);
-  find("forecast-time").textContent = inWords(told.estimated_seconds_range, duration);
-  find("forecast-source").textContent = told.estimate_source ?? "nothing yet";
-  find("forecast-start").textContent = start(told);
-  const needs = told.rules.map(
+  if (!answer) return;
+  find("forecast-cost").textContent = rangeText(answer.estimated_cost_range, dollars);
+  find("forecast-time").textContent = rangeText(answer.estimated_seconds_range, duration);
+  find("forecast-source").textContent = answer.estimate_source ?? "nothing yet";
+  find("forecast-start").textContent = start(answer);
+  const needs = answer.rules.map(
     ({ name: rule, approvals_needed: count, decided_by: people }) =>
       `the rule “${rule}” has ${count} approval${count === 1 ? "" : "s"} by ${people}`,
   );
-  find("forecast-hold").textContent = `It is held until ${needs.join(", and ")}. ${told.reason ?? ""}`;
+  find("forecast-hold").textContent = `It is held until ${needs.join(", and ")}. ${answer.reason ?? ""}`;
 }
 
-function inWords(range, words) {
+function rangeText(range, format) {
   if (range === null) return "not known";
-  const [low, high] = [words(range.low), words(range.high)];
+  const [low, high] = [format(range.low), format(range.high)];
   return low === high ? `about ${high}` : `${low} to ${high}`;
 }
 
@@ -308,9 +308,9 @@ const button = find("submit");
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const words = hindrance();
+  const reason = hindrance();
   isAnswerToClick = false;
-  if (words) return stopAt(words);
+  if (reason) return stopAt(reason);
   button.disabled = true;
   try {
     const { job_id: job } = await call("POST", address(), body({ idempotency_key: key }));
@@ -323,8 +323,8 @@ form.addEventListener("submit", async (event) => {
   button.focus();
 });
 
-function stopAt(words) {
-  find("form-error").textContent = words;
+function stopAt(text) {
+  find("form-error").textContent = text;
   find("form-error").hidden = false;
   if (!stored.value && config.read().text === undefined) config.field.focus();
   else if (dataloader.read().problem) dataloader.field.focus();
@@ -362,12 +362,12 @@ onEvent({
 async function load() {
   try {
     const exactly = (text) => readJson(text).value;
-    const [told, kept] = await Promise.all([
+    const [providerList, configList] = await Promise.all([
       call("GET", form.dataset.providers),
       call("GET", form.dataset.configs, undefined, {}, exactly),
     ]);
-    ({ providers } = told);
-    ({ configs } = kept);
+    ({ providers } = providerList);
+    ({ configs } = configList);
   } catch (refusal) {
     if (refusal.status !== 401) showProblem(refusal.message);
     return;

@@ -35,13 +35,13 @@ function up() {
   showPulse("up", "Live");
 }
 
-function down(words) {
+function down(text) {
   clearInterval(polling);
   showPulse("down", "Not live");
   if (isSignedOut()) return connection.rest();
   polling = setInterval(poll, POLL_MS);
-  find("stream-refusal").textContent = words;
-  find("stream-refusal").hidden = !words;
+  find("stream-refusal").textContent = text;
+  find("stream-refusal").hidden = !text;
   find("stream-down").hidden = false;
   poll();
 }
@@ -52,10 +52,10 @@ async function poll() {
   if (answer !== null) refreshAll();
 }
 
-function showPulse(state, words) {
+function showPulse(state, text) {
   const pulse = find("pulse");
   pulse.dataset.state = state;
-  pulse.textContent = words;
+  pulse.textContent = text;
 }
 
 /**
@@ -78,21 +78,21 @@ function lookAgain() {
 // Saying.
 
 /** Show an error until it is dismissed. */
-export function showProblem(words) {
-  find("problem-words").textContent = words;
+export function showProblem(text) {
+  find("problem-text").textContent = text;
   find("problem").hidden = false;
 }
 
 /** Take back an error that is over, if it is the one that is shown. */
-export function takeBack(words) {
-  if (find("problem-words").textContent === words) find("problem").hidden = true;
+export function takeBack(text) {
+  if (find("problem-text").textContent === text) find("problem").hidden = true;
 }
 
 /** Show good news for a moment; screen readers hear it. */
-export function toast(words) {
+export function toast(text) {
   const shown = document.createElement("p");
   shown.className = "toast";
-  shown.textContent = words;
+  shown.textContent = text;
   find("toasts").append(shown);
   setTimeout(() => shown.remove(), TOAST_MS);
 }
@@ -186,7 +186,7 @@ export async function fetchText(address) {
 export function ask({
   title,
   name = "",
-  words,
+  text,
   yes,
   no = "Keep it",
   reason,
@@ -199,7 +199,7 @@ export function ask({
   const figure = find("question-number");
   find("question-title").textContent = title;
   find("question-name").textContent = name;
-  find("question-words").textContent = words;
+  find("question-text").textContent = text;
   find("question-no").textContent = no;
   find("question-yes").textContent = yes;
   find("question-yes").className = `button ${isDangerous ? "button-danger" : "button-main"}`;

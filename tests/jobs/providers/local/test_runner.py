@@ -174,5 +174,7 @@ def make_folders(folder: Path) -> None:
 
 def run_by_hand(folder: Path, *command: str, until: float | None = None) -> subprocess.CompletedProcess[str]:
     deadline = str(until or time.monotonic() + 10)
-    words = [str(RUNNER), str(folder), "ct-marker", "1", deadline, *command]
-    return subprocess.run([sys.executable, "-I", "-S", *words], capture_output=True, text=True, timeout=10, check=False)
+    arguments = [str(RUNNER), str(folder), "ct-marker", "1", deadline, *command]
+    return subprocess.run(
+        [sys.executable, "-I", "-S", *arguments], capture_output=True, text=True, timeout=10, check=False
+    )
