@@ -12,7 +12,7 @@ from examples.fake_replicate.times import now_ns
 from examples.fake_replicate.world import World
 
 FOREVER = 10**6
-UNHEARD_OF = "hibernating"
+UNKNOWN_STATUS = "hibernating"
 BREAKS = {
     "interrupted": ("failed", "Prediction interrupted; please retry (code: PA)"),
     "out_of_memory": ("failed", "CUDA out of memory. Tried to allocate 2.00 GiB (E1001)"),
@@ -71,7 +71,7 @@ async def never_start(world: World, prediction: Prediction, broken: Rule) -> Non
     if broken.kind == "aborted":
         finish(world, prediction, "aborted")
     elif not prediction.ended:
-        prediction.status = UNHEARD_OF
+        prediction.status = UNKNOWN_STATUS
 
 
 async def follow_script(world: World, prediction: Prediction, script: Script) -> None:

@@ -52,10 +52,10 @@ def test_a_further_request_costs_a_sweep_its_own_writes_alone(
 
 
 def test_a_sweep_tells_of_each_job_once(submission_request: MakeWish, first_job_rule: ApprovalRule) -> None:
-    heard: list[str] = []
+    changes: list[str] = []
 
     def listen(*, job: Job, change: Change, **kwargs: object) -> None:
-        heard.append(f"{job.pk} {change.new}")
+        changes.append(f"{job.pk} {change.new}")
 
     make_due(submission_request, 3)
     signals.job_status_changed.connect(listen)
@@ -63,7 +63,7 @@ def test_a_sweep_tells_of_each_job_once(submission_request: MakeWish, first_job_
         expiry.expire_due(source=Source.LOOP)
     finally:
         signals.job_status_changed.disconnect(listen)
-    assert sorted(heard) == sorted(f"{pk} cancelled" for pk in Job.objects.values_list("pk", flat=True))
+    assert sorted(changes) == sorted(f"{pk} cancelled" for pk in Job.objects.values_list("pk", flat=True))
 
 
 def test_an_entry_that_moved_on_since_it_was_read_is_read_again(

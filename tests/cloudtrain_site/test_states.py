@@ -84,17 +84,17 @@ def test_fields_are_written_with_the_status(make_job: MakeJob) -> None:
 def test_the_rooms_above_hear_of_a_win_once_and_after_the_commit(
     make_job: MakeJob, django_capture_on_commit_callbacks: Any
 ) -> None:
-    heard: list[tuple[str, str]] = []
+    changes: list[tuple[str, str]] = []
 
     def listen(*, job: Job, change: Any, **kwargs: Any) -> None:
-        heard.append((change.old, change.new))
+        changes.append((change.old, change.new))
 
     signals.job_status_changed.connect(listen)
     try:
         with django_capture_on_commit_callbacks(execute=True):
             change_state(make_job(), JobStatus.QUEUED, actor=SYSTEM, source=Source.POLL)
-            assert heard == []
-        assert heard == [("pending", "queued")]
+            assert changes == []
+        assert changes == [("pending", "queued")]
     finally:
         signals.job_status_changed.disconnect(listen)
 
@@ -102,10 +102,10 @@ def test_the_rooms_above_hear_of_a_win_once_and_after_the_commit(
 def test_they_hear_under_the_id_of_the_change_when_it_is_committed_with_others(
     make_job: MakeJob, django_capture_on_commit_callbacks: Any
 ) -> None:
-    heard: list[str] = []
+    ids: list[str] = []
 
     def listen(**kwargs: Any) -> None:
-        heard.append(get_correlation_id())
+        ids.append(get_correlation_id())
 
     signals.job_status_changed.connect(listen)
     try:
@@ -113,7 +113,7 @@ def test_they_hear_under_the_id_of_the_change_when_it_is_committed_with_others(
             change_state(make_job(), JobStatus.QUEUED, actor=SYSTEM, source=Source.POLL)
     finally:
         signals.job_status_changed.disconnect(listen)
-    assert heard == ["the-job"]
+    assert ids == ["the-job"]
 
 
 def test_nobody_hears_of_a_loss(make_job: MakeJob, django_capture_on_commit_callbacks: Any) -> None:
@@ -132,13 +132,13 @@ def test_an_actor_is_somebody(alice: User) -> None:
 def test_a_listener_that_fails_does_not_keep_the_others_from_hearing(
     make_job: MakeJob, django_capture_on_commit_callbacks: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heard: list[str] = []
+    changes: list[str] = []
 
     def fail(**kwargs: Any) -> None:
         raise RuntimeError("a bug")
 
     def listen(*, change: Change, **kwargs: Any) -> None:
-        heard.append(change.new)
+        changes.append(change.new)
 
     signals.job_status_changed.connect(fail)
     signals.job_status_changed.connect(listen)
@@ -148,7 +148,7 @@ def test_a_listener_that_fails_does_not_keep_the_others_from_hearing(
     finally:
         signals.job_status_changed.disconnect(fail)
         signals.job_status_changed.disconnect(listen)
-    assert heard == ["queued"]
+    assert changes == ["queued"]
     assert "a bug" in caplog.text
 
 

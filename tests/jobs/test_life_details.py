@@ -29,11 +29,11 @@ AN_HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def heard(django_capture_on_commit_callbacks: Any) -> Iterator[list[Change]]:
-    """What the rooms above hear of."""
+def changes(django_capture_on_commit_callbacks: Any) -> Iterator[list[Change]]:
+    """The changes that the rooms above are told of."""
     changes: list[Change] = []
 
-    def listen(*, change: Change, **more: Any) -> None:
+    def listen(*, change: Change, **kwargs: Any) -> None:
         changes.append(change)
 
     signals.job_status_changed.connect(listen)
@@ -67,12 +67,12 @@ def crash(*args: Any, **kwargs: Any) -> None:
 
 
 def test_a_new_job_and_a_found_one_are_told_of(
-    alice: User, acme: Organization, heard: list[Change], django_capture_on_commit_callbacks: Any
+    alice: User, acme: Organization, changes: list[Change], django_capture_on_commit_callbacks: Any
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
         create(alice, acme)
         adopt(acme, Snapshot("x-1", RUNNING))
-    assert [(change.old, change.new) for change in heard] == [("", "pending"), ("", "running")]
+    assert [(change.old, change.new) for change in changes] == [("", "pending"), ("", "running")]
     assert history() == [
         ("", "pending", "alice", "submitted"),
         ("", "running", "replicate", "found at replicate as x-1"),
@@ -312,13 +312,13 @@ def test_a_deletion_is_on_record_with_the_status_of_now(make_job: MakeJob) -> No
 
 
 def test_what_ends_along_with_a_job_is_told(
-    make_job: MakeJob, heard: list[Change], django_capture_on_commit_callbacks: Any
+    make_job: MakeJob, changes: list[Change], django_capture_on_commit_callbacks: Any
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
         assert lifecycle.finish(
             make_job(), JobStatus.FAILED, actor=SYSTEM, source=Source.LOOP, reason="no", along=("queue_entry",)
         )
-    assert [change.along for change in heard] == [("queue_entry",)]
+    assert [change.along for change in changes] == [("queue_entry",)]
 
 
 def test_a_deleted_jobs_log_goes_and_is_never_due_again(

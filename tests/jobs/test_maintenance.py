@@ -35,14 +35,14 @@ def test_a_silent_job_is_asked_about_and_its_news_say_that_webhooks_are_missing(
     webhooks_on: None, at_replicate: MakeJob, fake: FakeReplicate, caplog: pytest.LogCaptureFixture
 ) -> None:
     silent = at_replicate(submission_marker="ct-1", **long_ago())
-    heard = at_replicate(submission_marker="ct-2", **long_ago(14))
-    for job in (silent, heard):
+    recent = at_replicate(submission_marker="ct-2", **long_ago(14))
+    for job in (silent, recent):
         fake.update(job.external_id or "", "processing")
     with caplog.at_level(logging.WARNING):
         assert maintenance.check_silent() == 1
     silent.refresh_from_db()
-    heard.refresh_from_db()
-    assert (silent.status, heard.status) == (JobStatus.RUNNING, JobStatus.QUEUED)
+    recent.refresh_from_db()
+    assert (silent.status, recent.status) == (JobStatus.RUNNING, JobStatus.QUEUED)
     assert ProviderConfig.objects.get(pk="replicate").webhooks_missed_at is not None
     assert caplog.text.count("Webhooks are not arriving") == 1
     assert "Webhooks from replicate are not arriving" in lost_webhooks()

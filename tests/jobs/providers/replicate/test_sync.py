@@ -224,9 +224,9 @@ def test_a_job_with_a_log_and_without_news_counts_as_heard_of(running: Job) -> N
     poll()
     Job.objects.update(last_synced_at=timezone.now() - timedelta(minutes=16))
     poll()
-    heard = Job.objects.get().last_synced_at
-    assert heard is not None
-    assert heard > timezone.now() - timedelta(minutes=1)
+    last_synced_at = Job.objects.get().last_synced_at
+    assert last_synced_at is not None
+    assert last_synced_at > timezone.now() - timedelta(minutes=1)
 
 
 def test_running_logs_are_fetched_when_they_are_due_within_the_budget(
