@@ -136,10 +136,10 @@ def _is_name(text: str) -> bool:
 def _hardware(provider: str, config: ProviderConfig | None, requested: str) -> str:
     if config is not None and not config.enabled:
         raise ValidationError({"provider": f"{provider} is switched off at present."})
-    known = get_provider(provider).hardware()
-    hardware = requested or (config.default_hardware if config else "") or known[0]
-    if hardware not in known:
-        raise ValidationError({"hardware_profile": f"{provider} has no {hardware!r}. It has: {', '.join(known)}."})
+    profiles = get_provider(provider).hardware()
+    hardware = requested or (config.default_hardware if config else "") or profiles[0]
+    if hardware not in profiles:
+        raise ValidationError({"hardware_profile": f"{provider} has no {hardware!r}. It has: {', '.join(profiles)}."})
     return hardware
 
 

@@ -140,9 +140,9 @@ class StrictSerializer(serializers.Serializer[Any]):
         if isinstance(data, dict):
             unknown = sorted(set(data) - set(self.fields))
             if unknown:
-                known = ", ".join(sorted(self.fields))
+                fields = ", ".join(sorted(self.fields))
                 raise serializers.ValidationError(
-                    {name: [f"Unknown field. Known are: {known}."] for name in map(str, unknown)}
+                    {name: [f"Unknown field. Known are: {fields}."] for name in map(str, unknown)}
                 )
         return super().to_internal_value(data)
 

@@ -163,13 +163,13 @@ class SecretScrubber:
     def __init__(self, secrets: Sequence[Secret] = ()) -> None:
         texts = {text.encode(errors="surrogatepass") for text in _texts([secret for _, secret in secrets])}
         # The longest first: one may be a part of another.
-        self._known = sorted(texts, key=len, reverse=True)
+        self._texts_of_secrets = sorted(texts, key=len, reverse=True)
         #: The bytes to read beyond both ends of a piece of a text, to find each secret that is partly in the piece.
-        self.reach = max(map(len, self._known), default=1) - 1
+        self.reach = max(map(len, self._texts_of_secrets), default=1) - 1
 
     def __call__(self, data: bytes) -> bytes:
         """Return `data` scrubbed, also of parts of a secret at its beginning and its end."""
-        for secret in self._known:
+        for secret in self._texts_of_secrets:
             data = data.replace(secret, b"*" * len(secret))
             lengths = range(len(secret) - 1, MIN_KNOWN_LENGTH - 1, -1)
             begun = next((length for length in lengths if data.endswith(secret[:length])), 0)

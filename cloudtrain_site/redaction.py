@@ -93,17 +93,17 @@ class _KnownSecrets:
     def add(self, value: str) -> None:
         if len(value) >= MIN_KNOWN_LENGTH and value not in self.values:
             self.values = (*self.values, value)
-            written = {*self.values, *(json.dumps(known)[1:-1] for known in self.values)}
+            written = {*self.values, *(json.dumps(secret)[1:-1] for secret in self.values)}
             # The longest first: one may be a part of another.
             self.written = tuple(sorted(written, key=len, reverse=True))
 
 
-_known = _KnownSecrets()
+_known_secrets = _KnownSecrets()
 
 
 def register_secret(value: str) -> None:
     """Mask `value` from now on in every text. Very short ones are ignored."""
-    _known.add(value)
+    _known_secrets.add(value)
 
 
 def register_secrets_of(environment: Mapping[str, str]) -> None:
@@ -116,8 +116,8 @@ def register_secrets_of(environment: Mapping[str, str]) -> None:
         secrets = [value] if is_secret else _USERINFO_PASSWORD.findall(value)
         for secret in secrets:
             if len(secret) >= MIN_FOUND_LENGTH:
-                _known.add(secret)
-                _known.add(unquote(secret))
+                _known_secrets.add(secret)
+                _known_secrets.add(unquote(secret))
 
 
 @lru_cache(maxsize=4096)
@@ -156,7 +156,7 @@ def may_hold_secret(text: str) -> bool:
     for hint in _HINTS:
         if hint in lowered:
             return True
-    return ("@" in text and "://" in text) or any(known in text for known in _known.written)
+    return ("@" in text and "://" in text) or any(secret in text for secret in _known_secrets.written)
 
 
 def mask_secrets(value: Any, depth: int = 0) -> Any:
@@ -194,8 +194,8 @@ def mask_text(text: str) -> str:
     """Return `text` with `***` for each secret: a known value, a token by its form, a value after a secret's name."""
     if not may_hold_secret(text):
         return text
-    for known in _known.written:
-        text = text.replace(known, MASK)
+    for secret in _known_secrets.written:
+        text = text.replace(secret, MASK)
     text = _PEM.sub(rf"\1{MASK}", text)
     text = _USERINFO.sub(rf"\1{MASK}", text)
     text = _BEARER.sub(rf"\1\2{MASK}", text)

@@ -201,10 +201,10 @@ def open_webhooks() -> None:
     manage("createsuperuser", "--noinput", "--username", "root", "--email", "root@localhost")
     with client_for("root") as root:
         answer(root.put("/api/cloud/providers/replicate", json={"webhook_url": SITE}))
-        known = answer(root.get("/api/cloud/providers/replicate/validate"))
-    say(f"  {known['message']} It sends signed webhooks to {SITE}/api/webhooks/replicate")
-    if not known["valid"]:
-        raise DemoFailedError(known["message"])
+        validation = answer(root.get("/api/cloud/providers/replicate/validate"))
+    say(f"  {validation['message']} It sends signed webhooks to {SITE}/api/webhooks/replicate")
+    if not validation["valid"]:
+        raise DemoFailedError(validation["message"])
 
 
 def show_cost(alice: httpx.Client, job_id: str) -> None:

@@ -71,8 +71,8 @@ class Reading:
         self.unfinished = text[end:]
         # Only the text behind the last replacement character, whose number of bytes is unknown. From the beginning of a
         # line, if there is one: a masked secret would not be recognized by its second half.
-        known = end_of_text.rpartition("\ufffd")[2]
-        self.last_read = known.partition("\n")[2] or known
+        unread = end_of_text.rpartition("\ufffd")[2]
+        self.last_read = unread.partition("\n")[2] or unread
 
 
 _readings: OrderedDict[str, Reading] = OrderedDict()

@@ -48,9 +48,9 @@ def imported() -> Iterator[str]:
 
 def distributions() -> set[str]:
     """What has to be installed for these imports."""
-    known = packages_distributions()
+    installed = packages_distributions()
     others = set(imported()) - set(sys.stdlib_module_names) - set(ROOMS)
-    return {canonicalize_name(known[package][0]) for package in others}
+    return {canonicalize_name(installed[package][0]) for package in others}
 
 
 @pytest.mark.parametrize("requirement", DEPENDENCIES, ids=str)

@@ -78,7 +78,7 @@ def patterns(resolver: URLResolver, prefix: str = "/") -> Iterator[tuple[str, li
 def addresses(held: ApprovalRequest) -> list[str]:
     """Every address, filled in with the ids of alice's things."""
     assert held.requested_by is not None
-    known = {
+    values = {
         "job_id": held.job_id,
         "request_id": held.pk,
         "pk": held.pk,
@@ -95,9 +95,9 @@ def addresses(held: ApprovalRequest) -> list[str]:
     }
     found = []
     for path, names in patterns(get_resolver()):
-        missing = set(names) - known.keys() - {"object_id"}
+        missing = set(names) - values.keys() - {"object_id"}
         assert not missing, f"Say in this test what stands for {missing} in {path}."
-        found.append(path % {name: known.get(name) or first_of_its_kind(path, held) for name in names})
+        found.append(path % {name: values.get(name) or first_of_its_kind(path, held) for name in names})
     return [*found, "/api/configs/alices-config"]
 
 

@@ -106,9 +106,9 @@ class ScheduleRows:
         for plan in changed:
             _store_plan(plan, now)
             self.plans[plan.name] = plan
-        known = Loop.objects.in_bulk(list(self.loops))
-        rows = list(Schedule.objects.filter(name__in=known))
-        for name, loop in known.items():
+        stored_loops = Loop.objects.in_bulk(list(self.loops))
+        rows = list(Schedule.objects.filter(name__in=stored_loops))
+        for name, loop in stored_loops.items():
             task = self.loops[name].task
             if not _is_correct(loop, [row for row in rows if (row.name, row.func) == (name, task)], task, now):
                 _correct_row(name, task, now)

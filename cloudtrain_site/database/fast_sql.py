@@ -28,8 +28,8 @@ def update_if(model: Model, read: Mapping[str, Any], values: Mapping[str, Any]) 
     statement = _update_statement(
         connection.vendor, model, (*values,), tuple((name, read[name] is None) for name in read)
     )
-    known = {name: value for name, value in read.items() if value is not None}
-    params = [_prepared(model, name, value) for part in (values, known) for name, value in part.items()]
+    not_null = {name: value for name, value in read.items() if value is not None}
+    params = [_prepared(model, name, value) for part in (values, not_null) for name, value in part.items()]
     with connection.cursor() as cursor:
         cursor.execute(statement, params)
         return bool(cursor.rowcount)

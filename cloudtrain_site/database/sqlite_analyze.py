@@ -33,9 +33,9 @@ def refresh_when_grown() -> int:
     if connection.vendor != "sqlite":
         return 0
     with connection.cursor() as cursor:
-        known = _known(cursor)
+        row_counts = _analyzed_counts(cursor)
         sizes = {table: _size(cursor, table) for table in _tables(cursor)}
-        before = {table: max(known.get(table, 0), _analyzed_at.get(table, 0)) for table in sizes}
+        before = {table: max(row_counts.get(table, 0), _analyzed_at.get(table, 0)) for table in sizes}
         grown = [table for table, size in sizes.items() if size >= max(MIN_TABLE_ROWS, GROWTH_FACTOR * before[table])]
         _analyze(cursor, grown)
     _analyzed_at.update((table, sizes[table]) for table in grown)
@@ -63,7 +63,7 @@ def _size(cursor: CursorWrapper, table: str) -> int:
     return int(cursor.fetchone()[0] or 0)
 
 
-def _known(cursor: CursorWrapper) -> dict[str, int]:
+def _analyzed_counts(cursor: CursorWrapper) -> dict[str, int]:
     """Return by table how many rows it had at its last ANALYZE."""
     cursor.execute("SELECT name FROM sqlite_master WHERE name = 'sqlite_stat1'")
     if cursor.fetchone() is None:

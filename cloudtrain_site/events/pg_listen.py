@@ -25,5 +25,5 @@ async def notices() -> AsyncIterator[None]:
 
 def _conninfo() -> dict[str, Any]:
     """What libpq needs to know, out of what Django passes to its own connections."""
-    known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
-    return {name: value for name, value in connection.get_connection_params().items() if name in known}
+    options = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
+    return {name: value for name, value in connection.get_connection_params().items() if name in options}

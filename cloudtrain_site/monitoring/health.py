@@ -115,9 +115,9 @@ def _events() -> tuple[str, str]:
 
 def loops(now: datetime) -> list[Component]:
     """Return each background loop, in the order of their table; one that no beat has seen is degraded."""
-    known = Loop.objects.in_bulk()
+    loops = Loop.objects.in_bulk()
     return [
-        _loop(known[name], now) if name in known else Component(name, DEGRADED, f"Has never run. {IS_IT_RUNNING}")
+        _loop(loops[name], now) if name in loops else Component(name, DEGRADED, f"Has never run. {IS_IT_RUNNING}")
         for name in extensions.loops
     ]
 

@@ -58,9 +58,9 @@ class ProviderField(serializers.ChoiceField):
     """The name of a provider: of those that there are when the serializer is made, which copies its fields."""
 
     def __init__(self, **kwargs: Any) -> None:
-        known = names()
-        sentence = f"There is no provider {{input!r}}. There are: {', '.join(known)}."
-        super().__init__(choices=known, error_messages={"invalid_choice": sentence}, **kwargs)
+        choices = names()
+        sentence = f"There is no provider {{input!r}}. There are: {', '.join(choices)}."
+        super().__init__(choices=choices, error_messages={"invalid_choice": sentence}, **kwargs)
 
 
 class SyncQuery(StrictSerializer):

@@ -43,8 +43,8 @@ LENGTHS = {option: setting for option, setting in DOUBTED.items() if setting in 
 @cache
 def option_names() -> frozenset[str]:
     """The options whose shortenings are understood."""
-    known = json.loads(files("jobs.configs").joinpath("simpletuner-options.json").read_text(encoding="utf-8"))
-    return frozenset(known) | KOHYA
+    listed = json.loads(files("jobs.configs").joinpath("simpletuner-options.json").read_text(encoding="utf-8"))
+    return frozenset(listed) | KOHYA
 
 
 def plain_name(key: str) -> str:

@@ -295,9 +295,9 @@ class _Reader:
         """Doubt what stands in a section: kohya's scripts read its keys as plain ones, others pass them over."""
         for place, section in _sections(config):
             for key in section:
-                known = LENGTHS if section is _training_of(config) and key != "steps" else SETTING_OF
-                for option in known.keys() & words_of(full_name(key)):
-                    self.doubts.setdefault(known[option], f"{key!r} in {place} may be read as {option} or not.")
+                settings = LENGTHS if section is _training_of(config) and key != "steps" else SETTING_OF
+                for option in settings.keys() & words_of(full_name(key)):
+                    self.doubts.setdefault(settings[option], f"{key!r} in {place} may be read as {option} or not.")
 
 
 def size_class(side: float) -> int:

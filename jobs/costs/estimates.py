@@ -168,6 +168,6 @@ def step_range(provider: ProviderConfig, reading: ConfigReading, hardware: str) 
 def recent_paces(provider: str, hardware: str, kind: str) -> list[float]:
     """Return the seconds a step of the last completed runs of a kind of training."""
     alike = Job.objects.filter(provider=provider, hardware_profile=hardware, training_kind=kind)
-    known = alike.filter(status=JobStatus.COMPLETED, seconds_per_step__isnull=False)
-    newest = known.order_by("-completed_at").values_list("seconds_per_step", flat=True)[:SAMPLE_SIZE]
+    completed = alike.filter(status=JobStatus.COMPLETED, seconds_per_step__isnull=False)
+    newest = completed.order_by("-completed_at").values_list("seconds_per_step", flat=True)[:SAMPLE_SIZE]
     return [pace for pace in newest if pace is not None]

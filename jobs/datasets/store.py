@@ -166,8 +166,8 @@ def _remove_files() -> int:
         return 0
     files = {path.name: path for path in folder().iterdir() if path.is_file()}
     present = DatasetUpload.objects.filter(pk__in=list(files)[:MAX_SWEPT_PER_RUN], removed_at=None)
-    known = set(present.values_list("pk", flat=True))
-    unknown = [path for name, path in list(files.items())[:MAX_SWEPT_PER_RUN] if name not in known]
+    recorded = set(present.values_list("pk", flat=True))
+    unknown = [path for name, path in list(files.items())[:MAX_SWEPT_PER_RUN] if name not in recorded]
     incoming = incoming_folder().iterdir() if incoming_folder().is_dir() else ()
     return sum(_remove_old(path) for path in (*unknown, *incoming))
 

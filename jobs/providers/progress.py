@@ -52,23 +52,23 @@ def read_progress(text: str, *, before: Progress | None = None) -> Progress:
     The last line with a figure wins. A loss that isn't a finite number reads as None, since keeping the older figure
     would make a diverged training look healthy. Never raises.
     """
-    known = before or Progress()
+    previous = before or Progress()
     log = Log(text)
-    count, bar_line = _last_count(log, known)
-    epoch, epochs = _last_epoch(log, known)
+    count, bar_line = _last_count(log, previous)
+    epoch, epochs = _last_epoch(log, previous)
     percent = _percent(count.step, count.total)
     percent = _percent(epoch, epochs) if percent is None else percent
     return Progress(
-        stage=_last_stage(log, bar_line) or known.stage,
-        percent=known.percent if percent is None and known.step is None else percent,
+        stage=_last_stage(log, bar_line) or previous.stage,
+        percent=previous.percent if percent is None and previous.step is None else percent,
         step=count.step,
         total=count.total,
         epoch=epoch,
         epochs=epochs,
-        loss=_last_loss(log, known.loss),
-        learning_rate=_last_learning_rate(log, known.learning_rate),
+        loss=_last_loss(log, previous.loss),
+        learning_rate=_last_learning_rate(log, previous.learning_rate),
         eta_seconds=count.eta_seconds,
-        last_log=log.last_line() or known.last_log,
+        last_log=log.last_line() or previous.last_log,
         sureness=count.sureness,
     )
 
@@ -126,8 +126,8 @@ class Column:
             self.values.append(value)
 
     def points(self, more: dict[int, float]) -> list[tuple[int, float]]:
-        known = zip(self.steps, self.values, strict=True)
-        return sorted((dict(known) | more).items()) if more else list(known)
+        points = zip(self.steps, self.values, strict=True)
+        return sorted((dict(points) | more).items()) if more else list(points)
 
 
 def _points_in(text: str, seen: Count) -> tuple[dict[str, dict[int, float]], Count]:
@@ -193,12 +193,12 @@ def _last_stage(log: Log, bar_line: int) -> str | None:
     return None
 
 
-def _last_count(log: Log, known: Progress) -> tuple[Count, int]:
+def _last_count(log: Log, previous: Progress) -> tuple[Count, int]:
     """Return the last step and total, and the line of the last bar that was accepted though it isn't sure.
 
     Counts are collected from the end, then accepted or not in the log's order.
     """
-    seen, bar_line = Count(known.step, known.total, known.eta_seconds, known.sureness), -1
+    seen, bar_line = Count(previous.step, previous.total, previous.eta_seconds, previous.sureness), -1
     for number, count in reversed(_counts(log)):
         if _fits(count, seen):
             seen = _later(count, seen)
@@ -269,7 +269,7 @@ def _later(count: Count, seen: Count) -> Count:
     )
 
 
-def _last_epoch(log: Log, known: Progress) -> tuple[float | None, int | None]:
+def _last_epoch(log: Log, previous: Progress) -> tuple[float | None, int | None]:
     epoch = None
     for line in log.marked("epoch"):
         parsed = log_lines.read_epoch(line)
@@ -278,7 +278,7 @@ def _last_epoch(log: Log, known: Progress) -> tuple[float | None, int | None]:
         epoch = parsed[0] if epoch is None else epoch
         if parsed[1]:
             return epoch, parsed[1]
-    return known.epoch if epoch is None else epoch, known.epochs
+    return previous.epoch if epoch is None else epoch, previous.epochs
 
 
 def _percent(done: float | None, total: int | None) -> float | None:
@@ -287,17 +287,17 @@ def _percent(done: float | None, total: int | None) -> float | None:
     return round(min(100.0, 100 * done / total), 2)
 
 
-def _last_loss(log: Log, known: float | None) -> float | None:
+def _last_loss(log: Log, previous: float | None) -> float | None:
     for line in log.marked("loss"):
         loss, _ = log_lines.read_losses(line)
         if loss is not None:
             return loss if math.isfinite(loss) else None
-    return known
+    return previous
 
 
-def _last_learning_rate(log: Log, known: float | None) -> float | None:
+def _last_learning_rate(log: Log, previous: float | None) -> float | None:
     for line in log.marked("lr", "learning"):
         rate = log_lines.read_learning_rate(line)
         if rate is not None:
             return rate if math.isfinite(rate) else None
-    return known
+    return previous

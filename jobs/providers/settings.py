@@ -32,10 +32,10 @@ def names_with_webhooks() -> set[str]:
 
 
 def _check_hardware(name: str, profiles: list[str]) -> None:
-    known = get_provider(name).hardware()
-    unknown = [hardware for hardware in profiles if hardware and hardware not in known]
+    offered = get_provider(name).hardware()
+    unknown = [hardware for hardware in profiles if hardware and hardware not in offered]
     if unknown:
-        raise ValidationError({"hardware": f"{name} has no {unknown[0]!r}. It has: {', '.join(known)}."})
+        raise ValidationError({"hardware": f"{name} has no {unknown[0]!r}. It has: {', '.join(offered)}."})
 
 
 def _organization(name: str | None) -> Organization | None:

@@ -63,13 +63,13 @@ def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> Discovery
         raise
     circuit_breaker.record_success(config)
     ids = [item.snapshot.external_id for item in trainings]
-    known = {job.external_id or "": job for job in Job.objects.filter(provider=name, external_id__in=ids)}
-    unknown = [item for item in trainings if item.snapshot.external_id not in known]
+    jobs_by_id = {job.external_id or "": job for job in Job.objects.filter(provider=name, external_id__in=ids)}
+    unknown = [item for item in trainings if item.snapshot.external_id not in jobs_by_id]
     organization = organization_for_discovered(config)
     _assign(name, organization)
     in_order = sorted(unknown, key=lambda item: item.snapshot.external_id)
     new = _store_discovered(in_order, name, config, source, organization)
-    updated = _update(trainings, known, config, source)
+    updated = _update(trainings, jobs_by_id, config, source)
     unassigned = unassigned_jobs_of(name, provider.label) if new and organization is None else ""
     return DiscoveryResult(provider.label, new, updated, unassigned)
 
@@ -152,10 +152,10 @@ def unassigned_jobs_of(name: str, label: str) -> str:
 
 
 def _update(
-    trainings: Sequence[DiscoveredTraining], known: dict[str, Job], config: ProviderConfig | None, source: str
+    trainings: Sequence[DiscoveredTraining], jobs_by_id: dict[str, Job], config: ProviderConfig | None, source: str
 ) -> int:
     """Update the known jobs and return how many changed. Jobs that ended before can't change any more."""
-    active = {external_id: job for external_id, job in known.items() if not job.is_terminal}
+    active = {external_id: job for external_id, job in jobs_by_id.items() if not job.is_terminal}
     batch = SnapshotBatch({job.pk: job for job in active.values()}, config, source)
     batch.apply(
         {

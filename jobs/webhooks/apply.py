@@ -65,13 +65,13 @@ def _apply_of(name: str, pairs: Sequence[Pair]) -> None:
     jobs = {str(job.external_id): job for job in locked.order_by("pk").select_for_update(no_key=True)}
     config = ProviderConfig.objects.filter(pk=name).first()
     for wave in _waves(pairs):
-        known = [pair for pair in wave if pair[1].external_id in jobs]
+        of_jobs = [pair for pair in wave if pair[1].external_id in jobs]
         for delivery, snapshot in wave:
             if snapshot.external_id not in jobs:
                 delivery.job, delivery.outcome = _adopt(delivery, snapshot)
                 if delivery.job is not None and delivery.job.external_id == snapshot.external_id:
                     jobs[snapshot.external_id] = delivery.job
-        _apply_wave([(delivery, snapshot, jobs[snapshot.external_id]) for delivery, snapshot in known], config)
+        _apply_wave([(delivery, snapshot, jobs[snapshot.external_id]) for delivery, snapshot in of_jobs], config)
     _write_down([delivery for delivery, _ in pairs])
 
 

@@ -253,17 +253,17 @@ def _store_new(batch: list[IncomingDelivery]) -> list[IncomingDelivery]:
     stored = WebhookDelivery.objects.filter(
         IS_APPLICABLE & HAS_ID, provider__in={incoming.request.provider for incoming in batch}
     )
-    known = set(stored.filter(delivery_id__in=ids).values_list("provider", "delivery_id")) if ids else set()
+    stored_identities = set(stored.filter(delivery_id__in=ids).values_list("provider", "delivery_id")) if ids else set()
     new: list[IncomingDelivery] = []
     repeated: list[tuple[str, str]] = []
     for incoming in batch:
         assert incoming.delivery is not None
         identity = (incoming.delivery.provider, incoming.delivery.delivery_id)
-        if identity[1] and identity in known:
+        if identity[1] and identity in stored_identities:
             repeated.append(identity)
             logger.debug("Webhook came again", extra={"external_id": incoming.delivery.external_id})
             continue
-        known.add(identity)
+        stored_identities.add(identity)
         incoming.delivery.pk = None
         new.append(incoming)
     WebhookDelivery.objects.bulk_create([incoming.delivery for incoming in new if incoming.delivery is not None])

@@ -126,7 +126,7 @@ def test_a_text_without_a_secret_stays_as_it_is(text: str) -> None:
 
 @pytest.fixture
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_known", redaction._KnownSecrets())
+    monkeypatch.setattr(redaction, "_known_secrets", redaction._KnownSecrets())
 
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow+abc/def=\nGHI\n"

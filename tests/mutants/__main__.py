@@ -47,16 +47,18 @@ def main() -> int:
 
 def report(module: str, options: argparse.Namespace) -> float:
     """Try a module's mutants, print those that live and a line of figures, and return the percentage that is killed."""
-    found, known = mutants_of((ROOT / module).read_text()), equivalents()
-    numbers = [number for number, one in enumerate(found) if (module, one.function, one.line, one.change) not in known]
+    mutants, equivalent = mutants_of((ROOT / module).read_text()), equivalents()
+    numbers = [
+        number for number, one in enumerate(mutants) if (module, one.function, one.line, one.change) not in equivalent
+    ]
     living = tried = sampled(module, numbers, options.sample)
     for tests in (MODULES[module].nearest, () if options.nearest else MODULES[module].further):
         if tests and living:
             living = sorted(living_of(module, tests, living, options.processes))
     for number in living:
-        print(f"{module}:{found[number].line_number} {found[number].function}: {found[number].change}")
+        print(f"{module}:{mutants[number].line_number} {mutants[number].function}: {mutants[number].change}")
     percent = 100 * (len(tried) - len(living)) / max(1, len(tried))
-    figures = f"{len(tried):8}{len(found) - len(numbers):11}{len(tried) - len(living):8}{len(living):8}{percent:8.1f}"
+    figures = f"{len(tried):8}{len(mutants) - len(numbers):11}{len(tried) - len(living):8}{len(living):8}{percent:8.1f}"
     print(f"{module:34}{figures}", flush=True)
     return percent
 

@@ -33,8 +33,8 @@ def roomy(db: None) -> None:
     QueueState.objects.update_or_create(pk=1, defaults=limits)
 
 
-def known(monkeypatch: pytest.MonkeyPatch, **known: ScriptedProvider) -> None:
-    monkeypatch.setattr(providers, "_PROVIDERS", {name: lambda one=one: one for name, one in known.items()})
+def register_providers(monkeypatch: pytest.MonkeyPatch, **by_name: ScriptedProvider) -> None:
+    monkeypatch.setattr(providers, "_PROVIDERS", {name: lambda one=one: one for name, one in by_name.items()})
     monkeypatch.setattr(claims, "_paused_until", {})
 
 
@@ -70,7 +70,7 @@ class CountingProvider(ScriptedProvider):
 
 def test_no_more_calls_are_open_at_once_than_allowed(enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch) -> None:
     provider = CountingProvider()
-    known(monkeypatch, scripted=provider)
+    register_providers(monkeypatch, scripted=provider)
     monkeypatch.setattr(dispatch, "MAX_CONCURRENT_CALLS", 4)
     for _ in range(12):
         enqueue()
@@ -112,7 +112,7 @@ def test_a_slot_that_a_late_refusal_frees_is_used_in_the_same_pass(
         claimed.append(len(entries))
         return entries
 
-    known(monkeypatch, scripted=LateRefusal(may_refuse=lambda: 0 in claimed))
+    register_providers(monkeypatch, scripted=LateRefusal(may_refuse=lambda: 0 in claimed))
     monkeypatch.setattr(claims, "claim_next", claim)
     QueueState.objects.update(max_running=2)
     enqueue(), enqueue(), enqueue()
@@ -236,7 +236,7 @@ class TestSettling:
         self, enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         first, second = CountingProvider(), CountingProvider()
-        known(monkeypatch, first=first, second=second)
+        register_providers(monkeypatch, first=first, second=second)
         for number in range(4):
             marker = {"submission_marker": f"ct-{number}", "submission_started_at": timezone.now()}
             enqueue(provider="second" if number % 2 else "first", **marker)
@@ -252,7 +252,7 @@ class TestSettling:
         self, enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         provider = CountingProvider()
-        known(monkeypatch, scripted=provider)
+        register_providers(monkeypatch, scripted=provider)
         monkeypatch.setattr(dispatch, "MAX_SEARCHES_PER_PASS", 1)
         for number in range(3):
             enqueue(submission_marker=f"ct-{number}", submission_started_at=timezone.now())
@@ -267,7 +267,7 @@ class TestSettling:
         self, enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         provider = CountingProvider()
-        known(monkeypatch, scripted=provider)
+        register_providers(monkeypatch, scripted=provider)
         enqueue()
         claims.claim_next()
         abandon()

@@ -103,15 +103,15 @@ def in_order(rules: Sequence[ApprovalRule]) -> list[ApprovalRule]:
     return sorted((rule for rule in rules if rule.enabled), key=lambda rule: (rule.priority, rule.pk))
 
 
-@given(drawn=RULES, added=RULE, known=st.sets(st.integers(0, 5)), facts=FACTS)
+@given(drawn=RULES, added=RULE, approved_ids=st.sets(st.integers(0, 5)), facts=FACTS)
 def test_a_further_rule_adds_holds_and_covers_less(
-    drawn: list[Drawn], added: Drawn, known: set[int], facts: Facts
+    drawn: list[Drawn], added: Drawn, approved_ids: set[int], facts: Facts
 ) -> None:
     rules = [unsaved(number, rule) for number, rule in enumerate(drawn)]
     more = [*rules, unsaved(len(rules), added)]
     before, after = all_holds(in_order(rules), facts), all_holds(in_order(more), facts)
     assert {hold.rule.pk for hold in before} <= {hold.rule.pk for hold in after}
-    approved = requirements_of(all_holds(in_order([rule for rule in more if rule.pk in known]), facts))
+    approved = requirements_of(all_holds(in_order([rule for rule in more if rule.pk in approved_ids]), facts))
     required, further = requirements_of(before), requirements_of(after)
     assert are_among(required, approved) or not are_among(further, approved)
     assert not before or shortest_life(further) <= shortest_life(required)

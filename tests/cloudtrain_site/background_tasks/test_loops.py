@@ -184,7 +184,7 @@ class TestLease:
 
 class TestStaleTicks:
     @pytest.fixture(autouse=True)
-    def known(self) -> None:
+    def loop_row(self) -> None:
         """The beat has made the row before the first tick."""
         Loop.objects.create(name="test loop", interval_seconds=5)
 

@@ -66,7 +66,7 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_paths_below_the_working_folder_are_readable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(redaction, "_known", redaction._KnownSecrets())
+    monkeypatch.setattr(redaction, "_known_secrets", redaction._KnownSecrets())
     folder = tmp_path / "a-working-folder"
     monkeypatch.setenv("SIMPLETUNER_LOG_FILE", str(folder / "cloud.log"))
     redaction.register_secrets_of({"PWD": str(folder)})

@@ -190,8 +190,8 @@ def test_the_longer_of_two_unnamed_bars_is_the_training() -> None:
 
 
 def test_an_unnamed_bar_is_measured_against_what_was_known() -> None:
-    known = Progress(stage="Validation", percent=42.0, step=42, total=100)
-    assert read_progress(" 50%|#| 15/30 [00:10<00:10,  1.00it/s]", before=known).percent == 42.0
+    previous = Progress(stage="Validation", percent=42.0, step=42, total=100)
+    assert read_progress(" 50%|#| 15/30 [00:10<00:10,  1.00it/s]", before=previous).percent == 42.0
 
 
 @pytest.mark.parametrize("prefix", ["[INFO] ", "(train pid=123) ", "2026-01-01T00:00:00.123Z "])
@@ -203,8 +203,8 @@ def test_it_reads_a_bar_behind_the_words_of_a_collector(prefix: str) -> None:
 
 
 def test_an_empty_piece_keeps_everything() -> None:
-    known = Progress("Training", 42.0, 42, 100, 1, 3, 0.5, 1e-4, 700, "as it was")
-    assert read_progress("", before=known) == known
+    previous = Progress("Training", 42.0, 42, 100, 1, 3, 0.5, 1e-4, 700, "as it was")
+    assert read_progress("", before=previous) == previous
 
 
 def test_a_percentage_known_without_its_counts_is_kept() -> None:

@@ -81,11 +81,11 @@ def test_moves_are_applied_in_however_many_transactions(make: MakeJob, monkeypat
 def test_details_are_written_in_however_many_statements(make: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apply, "ROWS_PER_STATEMENT", 2)
     monkeypatch.setattr(apply, "DETAILS_PER_TRANSACTION", 2)
-    known = [make(external_id=f"x-{number}") for number in range(5)]
+    jobs = [make(external_id=f"x-{number}") for number in range(5)]
     silent = [make(external_id=f"y-{number}", last_synced_at=None) for number in range(5)]
     refused = [make(external_id=f"z-{number}") for number in range(5)]
     answers: dict[Job, Snapshot | ProviderError] = {
-        **{job: Snapshot(job.external_id or "", RUNNING, output_url="https://example.org") for job in known},
+        **{job: Snapshot(job.external_id or "", RUNNING, output_url="https://example.org") for job in jobs},
         **{job: Snapshot(job.external_id or "", RUNNING) for job in silent},
         **{job: ProviderError("404") for job in refused},
     }

@@ -342,11 +342,15 @@ def test_a_jobs_own_secret_is_masked_in_what_is_kept_of_its_error(
 ) -> None:
     """Found by the training's id or, before the job has one, by its marker; another job's text stays as it is."""
     sealed = sealed_columns(config={"hub_token": "plain-words-as-secret"})["sealed"]
-    known, submitted = at_replicate(sealed=sealed), at_replicate(sealed=sealed)
+    submitted_before, submitted = at_replicate(sealed=sealed), at_replicate(sealed=sealed)
     Job.objects.filter(pk=submitted.pk).update(external_id=None, submission_marker=MARKER)
     fields = {"error": "no plain-words-as-secret here", "logs": "plain-words-as-secret\n"}
     foreign = json.dumps({"id": "foreign", "status": "failed", **fields}).encode()
-    bodies = [(body_of(known, "failed", **fields), ""), (body_of(submitted, "failed", **fields), MARKER), (foreign, "")]
+    bodies = [
+        (body_of(submitted_before, "failed", **fields), ""),
+        (body_of(submitted, "failed", **fields), MARKER),
+        (foreign, ""),
+    ]
     inbox.process_batch(
         [
             IncomingDelivery(WebhookRequest(sign(body, secret, delivery=f"m{number}"), body, "127.0.0.1", marker))
