@@ -132,8 +132,8 @@ def make_lives(chance: random.Random) -> list[Life]:
     user, team = User.objects.get(username="rachel"), Organization.objects.get(name="acme")
     lives = []
     for number in range(LISTED):
-        wish = Submission("replicate", {"max_train_steps": 1000}, f"storm-{number}", "gpu-t4")
-        job = lifecycle.create(wish, organization=team, user=user, source=Source.API, estimated_cost=None)
+        submission = Submission("replicate", {"max_train_steps": 1000}, f"storm-{number}", "gpu-t4")
+        job = lifecycle.create(submission, organization=team, user=user, source=Source.API, estimated_cost=None)
         claims.enqueue(job, role=Role.RESEARCHER, held=False, actor=Actor.of(user), source=Source.API)
         lives.append(Life(job, steps_of(chance)))
     return lives

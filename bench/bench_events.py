@@ -198,11 +198,11 @@ async def measure_burst(site: Site, browsers: list[Browser], figures: Figures) -
     await site.finish("burst")
     await until_all(browsers, lambda browser: tokens <= browser.counts.keys(), 30)
     figures.burst_cpu_ms = 1000 * (site.cpu_seconds() - cpu)
-    whole = [browser for browser in browsers if all(browser.counts[token] == 1 for token in tokens)]
-    figures.burst_reached = len(whole)
-    if len(whole) == len(browsers):
+    complete = [browser for browser in browsers if all(browser.counts[token] == 1 for token in tokens)]
+    figures.burst_reached = len(complete)
+    if len(complete) == len(browsers):
         figures.burst_ms = max(
-            1000 * (browser.arrivals[token] - browser.sent_at[token]) for browser in whole for token in tokens
+            1000 * (browser.arrivals[token] - browser.sent_at[token]) for browser in complete for token in tokens
         )
 
 

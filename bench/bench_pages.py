@@ -119,24 +119,24 @@ def lists(jobs: int) -> Iterator[tuple[str, str, str]]:
     halfway = Job.objects.filter(organization__name="acme").order_by("id").values_list("pk", flat=True)[jobs // 2]
     ranked = Job.objects.filter(organization__name="acme").order_by("-cost_usd", "-id").values_list("pk", flat=True)
     yield from (("rachel", "first page", "/"), ("lea", "of two organizations", "/"), ("root", "of a superuser", "/"))
-    for who in ("rachel", "root"):
-        yield who, "halfway down", f"/?cursor={halfway}"
-        yield who, "failed", "/?status=failed"
-        yield who, "running", "/?status=uploading&status=queued&status=running"
-        yield who, "local, one in 200", "/?provider=local"
-        yield who, "mine", "/?mine=true"
-        yield who, "oldest first", "/?sort=oldest"
-        yield who, "by name", "/?sort=name"
-        yield who, "by name, halfway down", f"/?sort=name&cursor={halfway}"
-        yield who, "by status", "/?sort=status"
-        yield who, "by status, halfway down", f"/?sort=status&cursor={halfway}"
-        yield who, "longest first", "/?sort=duration"
-        yield who, "longest first, halfway down", f"/?sort=duration&cursor={halfway}"
-        yield who, "most expensive first", "/?sort=cost"
-        yield who, "most expensive, halfway down", f"/?sort=cost&cursor={ranked[jobs // 2]}"
-        for text, what in (("portraits", "many"), ("99999", "one"), ("nothing-is-called-this", "none")):
-            yield who, f"search that finds {what}", f"/?search={text}"
-            yield who, f"search over the API that finds {what}", f"/api/cloud/jobs?search={text}"
+    for username in ("rachel", "root"):
+        yield username, "halfway down", f"/?cursor={halfway}"
+        yield username, "failed", "/?status=failed"
+        yield username, "running", "/?status=uploading&status=queued&status=running"
+        yield username, "local, one in 200", "/?provider=local"
+        yield username, "mine", "/?mine=true"
+        yield username, "oldest first", "/?sort=oldest"
+        yield username, "by name", "/?sort=name"
+        yield username, "by name, halfway down", f"/?sort=name&cursor={halfway}"
+        yield username, "by status", "/?sort=status"
+        yield username, "by status, halfway down", f"/?sort=status&cursor={halfway}"
+        yield username, "longest first", "/?sort=duration"
+        yield username, "longest first, halfway down", f"/?sort=duration&cursor={halfway}"
+        yield username, "most expensive first", "/?sort=cost"
+        yield username, "most expensive, halfway down", f"/?sort=cost&cursor={ranked[jobs // 2]}"
+        for text, how_many in (("portraits", "many"), ("99999", "one"), ("nothing-is-called-this", "none")):
+            yield username, f"search that finds {how_many}", f"/?search={text}"
+            yield username, f"search over the API that finds {how_many}", f"/api/cloud/jobs?search={text}"
     yield "lea", "most expensive of two", "/?sort=cost"
     yield "lea", "longest of two", "/?sort=duration"
     yield "lea", "of one of the two", "/?organization=other"
@@ -159,9 +159,9 @@ def measure(kind: str, jobs: int, *, explains: bool, analyzes: bool) -> list[Fig
                 with connection.cursor() as cursor:
                     cursor.execute("VACUUM ANALYZE")  # what autovacuum does soon after so many inserts
         figures = []
-        for who, name, address in lists(jobs):
+        for username, name, address in lists(jobs):
             client = Client(headers={"host": "localhost"})
-            client.force_login(User.objects.get(username=who))
+            client.force_login(User.objects.get(username=username))
             trace = QueryTrace()
             with connection.execute_wrapper(trace):
                 answer = client.get(address)
@@ -171,13 +171,15 @@ def measure(kind: str, jobs: int, *, explains: bool, analyzes: bool) -> list[Fig
             )
             target = SEARCH_TARGET_MS if "search" in name else TARGET_MS
             seen = f"{len(trace.queries)} queries, {len(answer.content):,} bytes, longest query {longest(trace):.1f} ms"
-            print(f"{kind} {who:7} {name:30} {took:7.1f} ms, {worked:6.1f} ms of work, {seen}")
+            print(f"{kind} {username:7} {name:30} {took:7.1f} ms, {worked:6.1f} ms of work, {seen}")
             if explains:
                 explain(trace)
-            figures.append(Figure(f"{kind} {who}: {name}", took, "ms", target=target))
+            figures.append(Figure(f"{kind} {username}: {name}", took, "ms", target=target))
             if name == "first page":
                 size = whole_size(client, answer.content, address)
-                figures.append(Figure(f"{kind} {who}: the page and all it loads", size / 1000, "kB", target=TARGET_KB))
+                figures.append(
+                    Figure(f"{kind} {username}: the page and all it loads", size / 1000, "kB", target=TARGET_KB)
+                )
         return [*figures, *dry_runs(kind)]
 
 

@@ -232,8 +232,8 @@ def _environment(folder: Path) -> dict[str, str]:
 
 def _start_web(kind: str, site: Site) -> subprocess.Popen[bytes]:
     """As the site is run in earnest; the library's view only takes the place of ours."""
-    what = ["cloudtrain_site.web"] if kind == OURS else ["bench.event_site", "web"]
-    command = [sys.executable, "-m", *what, "--port", str(site.port)]
+    module = ["cloudtrain_site.web"] if kind == OURS else ["bench.event_site", "web"]
+    command = [sys.executable, "-m", *module, "--port", str(site.port)]
     return subprocess.Popen(command, cwd=ROOT, env={**site.environment, "CLOUDTRAIN_ROLE": "web"})
 
 

@@ -143,8 +143,8 @@ def submit(alice: httpx.Client, name: str, correlation_id: str) -> dict[str, Any
 def follow(alice: httpx.Client, job_id: str) -> dict[str, Any]:
     """Show the training's progress until it ends, told by the event stream."""
     with tqdm(total=100, unit="%", bar_format="  {desc:<32} {bar:30} {n:3.0f} %", file=sys.stdout) as bar:
-        for news in stream(alice) if PROVIDER == "local" else looks(alice, job_id):
-            if news.get("job_id") != job_id:
+        for event in stream(alice) if PROVIDER == "local" else looks(alice, job_id):
+            if event.get("job_id") != job_id:
                 continue
             job: dict[str, Any] = answer(alice.get(f"/api/cloud/jobs/{job_id}"))["job"]
             bar.set_description_str(f"{job['status']}: {job['stage'] or 'starting'}")
@@ -192,8 +192,8 @@ def stream(client: httpx.Client) -> Iterator[dict[str, Any]]:
             if time.monotonic() > deadline:
                 raise DemoFailedError(f"The training took longer than {TRAINING_SECONDS:.0f} s.")
             if line.startswith("data: {"):
-                news: dict[str, Any] = json.loads(line.removeprefix("data: "))
-                yield news
+                event: dict[str, Any] = json.loads(line.removeprefix("data: "))
+                yield event
 
 
 def open_webhooks() -> None:

@@ -82,9 +82,9 @@ def _read_copy(job: Job, start: int, limit: int) -> LogSlice:
         if len(data) >= limit:
             break
     # From the next whole character to the last one.
-    whole = data.lstrip(CONTINUATION_BYTES)
-    start += len(data) - len(whole)
-    text = whole[:limit].decode("utf-8", "ignore")
+    characters = data.lstrip(CONTINUATION_BYTES)
+    start += len(data) - len(characters)
+    text = characters[:limit].decode("utf-8", "ignore")
     end = start + len(text.encode())
     return LogSlice(text, start, end, complete=job.is_terminal and job.log_due_at is None and end >= job.log_size)
 

@@ -22,9 +22,9 @@ from tests.wait import wait_until
 START_SECONDS = 30.0
 
 
-def missing(what: str) -> None:
+def missing(program: str) -> None:
     """Skip with the reason, or fail in CI, where nothing may be missing."""
-    reason = f"{what} is not on this machine"
+    reason = f"{program} is not on this machine"
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -74,7 +74,7 @@ class Story:
 
     def kinds(self) -> list[str]:
         """What the stream told of the job, in order; of equal news in a row one."""
-        kinds = [news["type"] if "status" not in news else news["status"] for news in self.events]
+        kinds = [event["type"] if "status" not in event else event["status"] for event in self.events]
         return [kind for kind, before in zip(kinds, ["", *kinds], strict=False) if kind != before]
 
 
@@ -93,9 +93,9 @@ def story(one_site: Site) -> Story:
             story.half_way = site.get("alice", f"{story.path}/inline-progress")
             story.first_logs = site.get("alice", f"{story.path}/logs")
         while not story.events or story.events[-1].get("status") != "completed":
-            news = alice.next().data
-            if news.get("job_id") == story.job_id:
-                story.events.append(news)
+            event = alice.next().data
+            if event.get("job_id") == story.job_id:
+                story.events.append(event)
         # The last that charlie is told: whatever came before it was told to him as well, or never will be.
         own = site.submit("charlie", max_train_steps=1)
         while not story.events_for_charlie or story.events_for_charlie[-1].get("job_id") != own:
@@ -124,7 +124,7 @@ class TestTheMainJob:
         assert story.kinds() == expected
 
     def test_no_news_came_twice(self, story: Story) -> None:
-        ids = [news["id"] for news in story.events]
+        ids = [event["id"] for event in story.events]
         assert ids == sorted(set(ids))
 
     def test_half_way_it_said_how_far_it_was(self, story: Story) -> None:
@@ -179,7 +179,7 @@ class TestTheMainJob:
 class TestOthers:
     def test_a_stranger_was_told_nothing_of_it(self, story: Story) -> None:
         """The last is of a job of his own: until then the stream told him of the queue's length alone."""
-        *before, own = [news["type"] for news in story.events_for_charlie]
+        *before, own = [event["type"] for event in story.events_for_charlie]
         assert own.startswith("job_")
         assert set(before) == {"queue_changed"}
 

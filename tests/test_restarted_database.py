@@ -84,8 +84,8 @@ class Load:
                 self.taken[name] = answer.json()["job_id"]
             self.over.wait(PAUSE_SECONDS)
 
-    def _note(self, what: str, answer: httpx.Response) -> None:
-        self.answers[what, answer.status_code] += 1
+    def _note(self, kind: str, answer: httpx.Response) -> None:
+        self.answers[kind, answer.status_code] += 1
         if answer.status_code not in EXPECTED or (answer.status_code == 503 and not _is_announced(answer)):
             self.bad.append(f"{answer.request.method} {answer.url.path}: {answer.status_code} {answer.headers}")
         if answer.is_closed:

@@ -142,9 +142,9 @@ def goes_to_login(response: Any) -> bool:
 def test_nobody_gets_in_anywhere(held: ApprovalRequest) -> None:
     before = everything()
     paths = [path for path in addresses(held) if path not in OPEN]
-    for what, response in walk(Client(), paths):
-        assert response.status_code in REFUSALS or goes_to_login(response), (what, response.status_code)
-        assert not shows_hers(response), what
+    for request_line, response in walk(Client(), paths):
+        assert response.status_code in REFUSALS or goes_to_login(response), (request_line, response.status_code)
+        assert not shows_hers(response), request_line
     assert everything() == before
 
 
@@ -163,12 +163,16 @@ def test_a_stranger_learns_nothing_and_changes_nothing(
     browser = Client()
     browser.force_login(stranger)
     before = everything()
-    for what, response in walk(browser, [path for path in addresses(held) if path not in (*OPEN, STREAM)]):
+    for request_line, response in walk(browser, [path for path in addresses(held) if path not in (*OPEN, STREAM)]):
         # A provider that can't be reached is nobody's secret.
-        assert response.status_code < 500 or response.json()["code"] == "provider_unavailable", what
-        assert not shows_hers(response), what
-        if held.job_id in what or str(held.job.dataset_id) in what or what.endswith("alices-config"):
-            assert response.status_code in REFUSALS or response.status_code == 302, (what, response.status_code)
+        assert response.status_code < 500 or response.json()["code"] == "provider_unavailable", request_line
+        assert not shows_hers(response), request_line
+        if (
+            held.job_id in request_line
+            or str(held.job.dataset_id) in request_line
+            or request_line.endswith("alices-config")
+        ):
+            assert response.status_code in REFUSALS or response.status_code == 302, (request_line, response.status_code)
     assert everything() == before
 
 

@@ -66,7 +66,7 @@ def prepare() -> None:
 class Loss:
     """What one training loses, and how long after its start; `at` is when that was."""
 
-    what: str
+    parts: str
     delay: float
     processes: dict[str, int] = field(default_factory=dict)
     seen_at: float = 0.0
@@ -81,7 +81,7 @@ class Loss:
                 self.processes = {whose: record[whose]["pid"] for whose in ("runner", "trainer")}
                 self.seen_at = time.monotonic()
         elif self.at is None and time.monotonic() > self.seen_at + self.delay:
-            for part in self.what.split("+"):
+            for part in self.parts.split("+"):
                 self._lose(part, jobs, folder)
             self.at = datetime.now(UTC)
 
@@ -133,20 +133,20 @@ def test_none_is_running_for_ever(site: Site) -> None:
     wait_until(is_over, SECONDS)
     rows = {row[0]: row[1:] for row in site.query(ENDS)}
     assert [job_id for job_id, (_, *times) in rows.items() if times != sorted(times)] == []
-    statuses = Counter((losses[job_id].what, status) for job_id, (status, *_) in rows.items())
+    statuses = Counter((losses[job_id].parts, status) for job_id, (status, *_) in rows.items())
     sys.stdout.write(f"{dict(statuses)}, at most {longest_seconds(losses, rows):.1f} s from a vanishing to the end\n")
     assert set(losses) == set(rows)
     assert {status for _, status in statuses} <= set(TERMINAL)
-    assert {status for what, status in statuses if what in ("nothing", "log", "draft", "link")} == {"completed"}
+    assert {status for parts, status in statuses if parts in ("nothing", "log", "draft", "link")} == {"completed"}
     processes = [pid for loss in losses.values() for pid in loss.processes.values()]
     assert [pid for pid in processes if records.start_time(pid) is not None] == []
     # What the trainers left behind is gone where their supervisor was left alone.
-    assert [job_id for job_id, loss in losses.items() if "runner" not in loss.what and of_job(job_id)] == []
+    assert [job_id for job_id, loss in losses.items() if "runner" not in loss.parts and of_job(job_id)] == []
 
 
 def longest_seconds(losses: dict[str, Loss], rows: dict[str, Any]) -> float:
     """The longest time from the moment that all of a training was gone to its job's end."""
-    gone = {job_id: loss.at for job_id, loss in losses.items() if loss.what.endswith("runner+trainer") and loss.at}
+    gone = {job_id: loss.at for job_id, loss in losses.items() if loss.parts.endswith("runner+trainer") and loss.at}
     return max((as_time(rows[job_id][-1]) - at).total_seconds() for job_id, at in gone.items())
 
 

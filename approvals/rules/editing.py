@@ -55,8 +55,8 @@ def check_may_edit(user: AnyUser, organization_id: int | None) -> None:
     """Raise PermissionDenied unless `may_edit`."""
     if not may_edit(user, organization_id):
         whose = "that hold everybody's jobs" if organization_id is None else "of an organization"
-        who = "superusers" if organization_id is None else "its admins"
-        raise PermissionDenied(f"Rules {whose} are edited by {who}.")
+        editors = "superusers" if organization_id is None else "its admins"
+        raise PermissionDenied(f"Rules {whose} are edited by {editors}.")
 
 
 def groups_of(user: AnyUser, organization: Organization | int | None) -> QuerySet[Group]:

@@ -41,8 +41,8 @@ class Diagnosis:
     A busy worker is left alone, however long it takes: django-q2 enforces its time limit.
     """
 
-    def __init__(self, signs: WorkerStates, size: int, started_at: float) -> None:
-        self.signs = signs
+    def __init__(self, states: WorkerStates, size: int, started_at: float) -> None:
+        self.states = states
         self.size = size
         self._short_since = started_at
         self._allowed_short = START_SECONDS
@@ -51,13 +51,13 @@ class Diagnosis:
 
     def find_problem(self, tasks_wait: Callable[[], bool], now: float) -> str | None:
         """Return what is wrong, as half a sentence; None: nothing. To be called about once a second."""
-        workers = list(self.signs.workers())
+        workers = list(self.states.workers())
         for worker in [worker for worker in workers if worker.has_vanished]:
             if not worker.is_busy:
                 return "an idle worker died, perhaps with the lock of the queue"
             worker.path.unlink(missing_ok=True)  # killed while busy: it held no lock, and django-q2 replaces it
             workers.remove(worker)
-        saver = self.signs.saver()
+        saver = self.states.saver()
         if saver is not None and not processes.is_running(saver):
             return "the process that saves results died"
         return self._too_few(workers, now) or self._unsaved(now) or self._stuck(workers, tasks_wait, now)
@@ -70,9 +70,9 @@ class Diagnosis:
         return None
 
     def _unsaved(self, now: float) -> str | None:
-        if self.signs.time_of(FINISHED) <= self.signs.time_of(SAVED):
+        if self.states.time_of(FINISHED) <= self.states.time_of(SAVED):
             self._unsaved_since = None
-        elif self._unsaved_since is None or self.signs.time_of(SAVED) > self._unsaved_since:
+        elif self._unsaved_since is None or self.states.time_of(SAVED) > self._unsaved_since:
             self._unsaved_since = now
         elif now - self._unsaved_since > STUCK_SECONDS:
             return "results are no longer saved"
@@ -131,22 +131,22 @@ class ClusterSupervisor:
 
     def _run_once(self) -> None:
         """Start a cluster and return when it has ended."""
-        signs = WorkerStates(Path(tempfile.mkdtemp(prefix="cloudtrain-signs-")))
-        cluster = _start(signs)
+        states = WorkerStates(Path(tempfile.mkdtemp(prefix="cloudtrain-signs-")))
+        cluster = _start(states)
         grace_seconds = 0.0
         try:
-            if self._watch(cluster, signs) is None:
+            if self._watch(cluster, states) is None:
                 grace_seconds = STOP_SECONDS
             else:
-                self._let_finish(signs)
+                self._let_finish(states)
         finally:
             processes.stop(cluster, grace_seconds)
-            unlock_tasks(signs)
-            shutil.rmtree(signs.folder, ignore_errors=True)
+            unlock_tasks(states)
+            shutil.rmtree(states.folder, ignore_errors=True)
 
-    def _watch(self, cluster: Popen[bytes], signs: WorkerStates) -> str | None:
+    def _watch(self, cluster: Popen[bytes], states: WorkerStates) -> str | None:
         """Return the reason why the cluster must be replaced; None: `stop` was set."""
-        diagnosis = Diagnosis(signs, Conf.WORKERS, time.time())
+        diagnosis = Diagnosis(states, Conf.WORKERS, time.time())
         while not self.stop.wait(CHECK_SECONDS):
             close_old_connections()
             status = cluster.poll()
@@ -164,26 +164,26 @@ class ClusterSupervisor:
                 return reason
         return None
 
-    def _let_finish(self, signs: WorkerStates) -> None:
+    def _let_finish(self, states: WorkerStates) -> None:
         """Wait until no living worker is busy any more, within FINISH_SECONDS."""
         deadline = time.monotonic() + FINISH_SECONDS
-        while time.monotonic() < deadline and any(w.is_busy and not w.has_vanished for w in signs.workers()):
+        while time.monotonic() < deadline and any(w.is_busy and not w.has_vanished for w in states.workers()):
             if self.stop.wait(0.2):
                 return
 
 
-def _start(signs: WorkerStates) -> Popen[bytes]:
+def _start(states: WorkerStates) -> Popen[bytes]:
     command = [*processes.MODULE_RUNNER, "cloudtrain_site", "qcluster"]
     # Set explicitly: this may be a web process, whose pooled connections don't survive the fork of the workers.
-    return processes.start(command, env={FOLDER_VARIABLE: str(signs.folder), "CLOUDTRAIN_ROLE": "worker"})
+    return processes.start(command, env={FOLDER_VARIABLE: str(states.folder), "CLOUDTRAIN_ROLE": "worker"})
 
 
-def unlock_tasks(signs: WorkerStates) -> int:
+def unlock_tasks(states: WorkerStates) -> int:
     """Unlock the tasks of killed workers for other workers. Returns how many.
 
     Without this the broker would lock each until its `retry` time is over.
     """
-    numbers = [number for worker in signs.workers() if (number := worker.current_task()) is not None]
+    numbers = [number for worker in states.workers() if (number := worker.current_task()) is not None]
     if not numbers or not Conf.ORM:
         return 0
     try:

@@ -40,9 +40,9 @@ class Event:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-def publish(news: Event) -> None:
+def publish(event: Event) -> None:
     """Store `news` with the change that it tells of: in the open unit of work, or in one of its own."""
-    at_end_of_unit(news, _store)
+    at_end_of_unit(event, _store)
 
 
 def rights_changed(user_id: int) -> None:
@@ -50,8 +50,8 @@ def rights_changed(user_id: int) -> None:
     publish(Event(RIGHTS_CHANGED, f"{USER_CHANNEL}{user_id}", {"user_id": user_id}))
 
 
-def _store(news: list[Event]) -> None:
-    append([(item.channel, _encode({"type": item.type, **item.data})) for item in news])
+def _store(events: list[Event]) -> None:
+    append([(event.channel, _encode({"type": event.type, **event.data})) for event in events])
 
 
 def append(texts: list[tuple[str, str]]) -> int:

@@ -83,9 +83,9 @@ def configure_django(config: Mapping[str, Any]) -> None:
         register_secret(key)
 
 
-def _level_of(level: str, what: str) -> int:
+def _level_of(level: str, setting: str) -> int:
     if level.upper() not in LEVELS:
-        raise ConfigurationError(f"{what} is {level!r}, but it must be one of {', '.join(LEVELS)}.")
+        raise ConfigurationError(f"{setting} is {level!r}, but it must be one of {', '.join(LEVELS)}.")
     return int(getattr(logging, level.upper()))
 
 

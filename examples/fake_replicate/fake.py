@@ -157,13 +157,13 @@ class FakeReplicate:
         """Keep these as if they had been made here."""
         self.call(self.predictions.add, *predictions)
 
-    def update(self, identifier: str, status: str = "", **what: Any) -> None:
+    def update(self, identifier: str, status: str = "", **fields: Any) -> None:
         """Let something happen to a prediction, as `seeding.move` says. Webhooks tell of it."""
-        self.call(move, self.world, self.predictions[identifier], status, **what)
+        self.call(move, self.world, self.predictions[identifier], status, **fields)
 
-    def update_all(self, identifiers: Iterable[str], per_second: float = 0, **what: Any) -> None:
+    def update_all(self, identifiers: Iterable[str], per_second: float = 0, **fields: Any) -> None:
         """Begin to let the same happen to many, so many a second; it goes on after this returns."""
-        self.call(lambda: self.world.spawn(move_all(self.world, list(identifiers), per_second, **what)))
+        self.call(lambda: self.world.spawn(move_all(self.world, list(identifiers), per_second, **fields)))
 
     def age(self, seconds: float) -> None:
         """As if `seconds` had passed for all that is kept for a while: files expire, data is removed."""

@@ -72,11 +72,11 @@ def move(
         prediction.status = status
 
 
-async def move_all(world: World, identifiers: Iterable[str], per_second: float = 0, **what: Any) -> None:
+async def move_all(world: World, identifiers: Iterable[str], per_second: float = 0, **fields: Any) -> None:
     """The same for many, one after another: so many a second, or as fast as it can."""
     started = time.monotonic()
     for number, identifier in enumerate(identifiers):
         if per_second:
             # By the clock: pauses that come out too long are made up for.
             await asyncio.sleep(started + number / per_second - time.monotonic())
-        move(world, world.predictions[identifier], **what)
+        move(world, world.predictions[identifier], **fields)

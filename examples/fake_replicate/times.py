@@ -27,5 +27,5 @@ def parse(text: str) -> int:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    whole = int(moment.replace(microsecond=0).timestamp())
-    return whole * SECOND + moment.microsecond * MICROSECOND
+    seconds = int(moment.replace(microsecond=0).timestamp())
+    return seconds * SECOND + moment.microsecond * MICROSECOND

@@ -151,13 +151,13 @@ def step_range(provider: ProviderConfig, reading: ConfigReading, hardware: str) 
     floor = provider.seconds_per_step
     if not is_duration(floor):
         return None, f"{provider.name}'s figure of the operator for a step can't be true: {floor} seconds."
-    what = f"{kind_text(reading)} on {hardware or 'the default hardware'}"
-    runs = f"{len(paces)} {'run' if len(paces) == 1 else 'runs'} of {what}"
+    kind = f"{kind_text(reading)} on {hardware or 'the default hardware'}"
+    runs = f"{len(paces)} {'run' if len(paces) == 1 else 'runs'} of {kind}"
     if len(paces) >= ENOUGH_RUNS:
         tenths = quantiles(paces, n=10, method="inclusive")
         return Range(tenths[0], tenths[-1]), f"from {runs}"
     if floor <= 0 and not paces:
-        return None, f"no run of {what} has ended, and {provider.name} has no figure of the operator for a step."
+        return None, f"no run of {kind} has ended, and {provider.name} has no figure of the operator for a step."
     # A step of many passes takes as many times as long as one of a single pass.
     least = floor * (reading.accumulation or 1)
     figure = Range(max(least, min(paces, default=0)), max(least, *paces, 0.0))

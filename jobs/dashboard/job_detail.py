@@ -103,8 +103,8 @@ def seconds_left(job: Job, now: datetime) -> float | None:
         return None
     # Measured at the last report of its progress: the next one may be half a minute away.
     took = ((job.progress_told_at or now) - job.started_at).total_seconds()
-    whole = took * 100 / job.progress
-    return max(0.0, whole - (now - job.started_at).total_seconds()) if took > 0 else None
+    expected_seconds = took * 100 / job.progress
+    return max(0.0, expected_seconds - (now - job.started_at).total_seconds()) if took > 0 else None
 
 
 def _time_left_text(job: Job) -> str:

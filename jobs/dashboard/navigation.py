@@ -82,16 +82,18 @@ def part(view: View) -> View:
     return cast(View, never_cache(require_safe(answer)))
 
 
-def live_page(whole: str, live: str, read: Reader) -> tuple[Callable[..., HttpResponse], Callable[..., HttpResponse]]:
+def live_page(
+    page_template: str, part_template: str, read: Reader
+) -> tuple[Callable[..., HttpResponse], Callable[..., HttpResponse]]:
     """Return a page, and its part that sections.js fetches again: two templates over the result of `read`."""
 
     @page
     def show(request: HttpRequest) -> HttpResponse:
         around = page_context(request)  # before anything is read: the stream brings every later event
-        return render(request, whole, {**around, **read(request)})
+        return render(request, page_template, {**around, **read(request)})
 
     @part
     def show_now(request: HttpRequest) -> HttpResponse:
-        return render(request, live, dict(read(request)))
+        return render(request, part_template, dict(read(request)))
 
     return show, show_now

@@ -67,7 +67,7 @@ class Options:
         _, value = self.get(name)
         return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
-    def whole(self, *names: str, default: int, least: int | None = 0) -> int:
+    def integer(self, *names: str, default: int, least: int | None = 0) -> int:
         """Return a whole number of at least `least`. Raises ConfigError for anything else."""
         name, value = self.get(*names)
         if value is None:
@@ -94,9 +94,9 @@ def read_settings(path: Path) -> Settings:
     if not isinstance(config, dict):
         raise ConfigError(f"The config {path} must hold a JSON object, not {_kind(config)}.")
     options = Options(config)
-    batch_size = options.whole("train_batch_size", default=1, least=1)
+    batch_size = options.integer("train_batch_size", default=1, least=1)
     steps, epochs = _duration(options, batch_size)
-    width = options.whole("sample_trainer_width", default=DEFAULT_WIDTH, least=1)
+    width = options.integer("sample_trainer_width", default=DEFAULT_WIDTH, least=1)
     if width > MAX_WIDTH:
         raise ConfigError(f"sample_trainer_width must be at most {MAX_WIDTH}, not {width}.")
     return Settings(
@@ -105,14 +105,14 @@ def read_settings(path: Path) -> Settings:
         learning_rate=options.positive("learning_rate", default=DEFAULT_LEARNING_RATE),
         schedule=options.text("lr_scheduler"),
         # Real configs warm up for longer than they train (400000 steps of 100): that would show a flat line.
-        warmup_steps=min(options.whole("lr_warmup_steps", default=0), steps // 10),
+        warmup_steps=min(options.integer("lr_warmup_steps", default=0), steps // 10),
         batch_size=batch_size,
-        seed=options.whole("seed", default=42, least=None),
-        checkpoint_interval=options.whole(
+        seed=options.integer("seed", default=42, least=None),
+        checkpoint_interval=options.integer(
             "checkpoint_step_interval", "checkpointing_steps", default=DEFAULT_CHECKPOINT_INTERVAL
         ),
-        checkpoint_limit=options.whole("checkpoints_total_limit", default=0),
-        validation_interval=options.whole("validation_step_interval", "validation_steps", default=0),
+        checkpoint_limit=options.integer("checkpoints_total_limit", default=0),
+        validation_interval=options.integer("validation_step_interval", "validation_steps", default=0),
         resume=options.text("resume_from_checkpoint") or None,
         width=width,
     )
@@ -120,10 +120,10 @@ def read_settings(path: Path) -> Settings:
 
 def _duration(options: Options, batch_size: int) -> tuple[int, int]:
     """Return steps and epochs of the run. A given number of steps is one epoch, however long."""
-    steps = options.whole("max_train_steps", default=0)
+    steps = options.integer("max_train_steps", default=0)
     if steps:
         return steps, 1
-    epochs = options.whole("num_train_epochs", default=0)
+    epochs = options.integer("num_train_epochs", default=0)
     if not epochs:
         raise ConfigError("One of max_train_steps and num_train_epochs must be above 0.")
     return epochs * math.ceil(IMAGES / batch_size), epochs
@@ -138,18 +138,18 @@ def read_datasets(path: Path) -> list[str]:
     return [" ".join(str(name or "unnamed").split()) for name in names]
 
 
-def _load(path: Path, what: str) -> Any:
+def _load(path: Path, kind: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"The {what} {path} does not exist.") from None
+        raise ConfigError(f"The {kind} {path} does not exist.") from None
     except OSError as error:
-        raise ConfigError(f"The {what} {path} can't be read: {error.strerror}.") from None
+        raise ConfigError(f"The {kind} {path} can't be read: {error.strerror}.") from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise ConfigError(f"The {what} {path} is not valid JSON: {error.msg} ({place}).") from None
+        raise ConfigError(f"The {kind} {path} is not valid JSON: {error.msg} ({place}).") from None
     except (UnicodeDecodeError, RecursionError):
-        raise ConfigError(f"The {what} {path} is not valid JSON.") from None
+        raise ConfigError(f"The {kind} {path} is not valid JSON.") from None
 
 
 def _number(value: object) -> float | None:

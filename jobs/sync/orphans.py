@@ -76,12 +76,12 @@ def adopt_orphan(owner: Job, snapshot: Snapshot, *, source: str, made_at: dateti
 
 def _record_and_stop(owner: Job, orphan: Job, source: str) -> None:
     """Record it in the histories of both jobs, and ask its provider to stop it after the commit."""
-    why = f"it has {owner.external_id}" if owner.external_id else f"it is {owner.status}"
+    condition = f"it has {owner.external_id}" if owner.external_id else f"it is {owner.status}"
     if orphan.is_terminal:
-        what = f"that is {orphan.status}{orphan.cost_text}"
+        outcome = f"that is {orphan.status}{orphan.cost_text}"
     else:
-        what = "asked to stop"
-        reason = f"job {owner.pk} has no use for it: {why}"
+        outcome = "asked to stop"
+        reason = f"job {owner.pk} has no use for it: {condition}"
         lifecycle.request_cancel(orphan, actor=SYSTEM, source=source, reason=reason)
-    reason_text = f"{orphan.external_id} of this job turned up, though {why}: {what} (job {orphan.pk})"
+    reason_text = f"{orphan.external_id} of this job turned up, though {condition}: {outcome} (job {orphan.pk})"
     owner.record_note(Actor(name=owner.provider), source, reason_text)

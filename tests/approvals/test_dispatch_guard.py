@@ -26,7 +26,7 @@ from queueing.models import QueueEntry
 from tests.providers import ScriptedProvider
 
 pytestmark = pytest.mark.django_db
-MakeWish = Callable[..., SubmissionRequest]
+MakeRequest = Callable[..., SubmissionRequest]
 
 
 @pytest.fixture

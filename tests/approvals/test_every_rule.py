@@ -23,7 +23,7 @@ from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
 ClientOf = Callable[[User | None], APIClient]
-MakeWish = Callable[..., SubmissionRequest]
+MakeRequest = Callable[..., SubmissionRequest]
 URL = "/api/approvals"
 
 
@@ -42,14 +42,14 @@ def safety(acme: Organization) -> Group:
 
 
 @pytest.fixture
-def for_both(submission_request: MakeWish, safety: Group) -> ApprovalRequest:
+def for_both(submission_request: MakeRequest, safety: Group) -> ApprovalRequest:
     """A request about alice's job: leads decide for the rule cpus, the group safety for the rule local."""
     ApprovalRule.objects.create(name="cpus", hardware="cpu", priority=1, expires_after_hours=48)
     ApprovalRule.objects.create(name="local", provider="local", reviewer_group=safety, expires_after_hours=6)
     return held_by(submission_request)
 
 
-def held_by(submission_request: MakeWish, **fields: Any) -> ApprovalRequest:
+def held_by(submission_request: MakeRequest, **fields: Any) -> ApprovalRequest:
     submit(submission_request(**fields))
     return ApprovalRequest.objects.select_related("job").latest("id")
 
@@ -98,7 +98,9 @@ def test_one_approval_counts_for_each_rule_that_its_author_decides_for(
     assert Decision.objects.get().counted_for.count() == 2
 
 
-def test_each_rule_needs_its_own_number(submission_request: MakeWish, bob: User, ada: User, acme: Organization) -> None:
+def test_each_rule_needs_its_own_number(
+    submission_request: MakeRequest, bob: User, ada: User, acme: Organization
+) -> None:
     ApprovalRule.objects.create(name="leads", hardware="cpu", approvals_needed=3)
     ApprovalRule.objects.create(name="admins", provider="local", reviewer_role=Role.ADMIN)
     request = held_by(submission_request)
@@ -163,7 +165,7 @@ def test_a_role_gained_after_the_approval_counts_for_nothing_more(
 
 @pytest.mark.parametrize(("lenient", "allowed"), [(1, False), (2, True)])
 def test_ones_own_job_needs_the_leave_of_every_rule(
-    submission_request: MakeWish, bob: User, lenient: int, allowed: bool
+    submission_request: MakeRequest, bob: User, lenient: int, allowed: bool
 ) -> None:
     ApprovalRule.objects.create(name="a", hardware="cpu", self_approval=True)
     ApprovalRule.objects.create(name="b", provider="local", self_approval=lenient == 2)
@@ -221,7 +223,7 @@ def test_a_superuser_goes_past_every_rule_with_a_reason(
 
 
 def test_an_organizations_rule_takes_none_of_the_sites_out_of_force(
-    submission_request: MakeWish, alice: User, bob: User, acme: Organization, client_of: ClientOf
+    submission_request: MakeRequest, alice: User, bob: User, acme: Organization, client_of: ClientOf
 ) -> None:
     ApprovalRule.objects.create(name="site", provider="local", reviewer_role=Role.ADMIN, approvals_needed=2)
     lenient = {"reviewer_role": "researcher", "self_approval": True, "exempt_roles": ["lead"]}

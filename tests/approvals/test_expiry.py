@@ -25,19 +25,19 @@ from queueing import claims
 from queueing.models import QueueEntry
 
 pytestmark = pytest.mark.django_db(transaction=True)
-MakeWish = Callable[..., SubmissionRequest]
+MakeRequest = Callable[..., SubmissionRequest]
 #: Begin and commit, request, job and entry, three lines of history, the mail, the number and the rows of two events,
 #: and PostgreSQL's notification.
 STATEMENTS_EACH = {"sqlite": 9, "postgresql": 10}
 
 
-def make_due(submission_request: MakeWish, count: int) -> None:
+def make_due(submission_request: MakeRequest, count: int) -> None:
     for _ in range(count):
         submit(submission_request())
     ApprovalRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
 
 
-def statements_of_a_sweep(submission_request: MakeWish, count: int) -> int:
+def statements_of_a_sweep(submission_request: MakeRequest, count: int) -> int:
     make_due(submission_request, count)
     with CaptureQueriesContext(connection) as queries:
         assert expiry.expire_due(source=Source.LOOP) == count
@@ -45,13 +45,13 @@ def statements_of_a_sweep(submission_request: MakeWish, count: int) -> int:
 
 
 def test_a_further_request_costs_a_sweep_its_own_writes_alone(
-    submission_request: MakeWish, first_job_rule: ApprovalRule
+    submission_request: MakeRequest, first_job_rule: ApprovalRule
 ) -> None:
     few, more = statements_of_a_sweep(submission_request, 2), statements_of_a_sweep(submission_request, 7)
     assert (more - few) / 5 == STATEMENTS_EACH[connection.vendor]
 
 
-def test_a_sweep_tells_of_each_job_once(submission_request: MakeWish, first_job_rule: ApprovalRule) -> None:
+def test_a_sweep_tells_of_each_job_once(submission_request: MakeRequest, first_job_rule: ApprovalRule) -> None:
     changes: list[str] = []
 
     def listen(*, job: Job, change: Change, **kwargs: object) -> None:
@@ -67,7 +67,7 @@ def test_a_sweep_tells_of_each_job_once(submission_request: MakeWish, first_job_
 
 
 def test_an_entry_that_moved_on_since_it_was_read_is_read_again(
-    submission_request: MakeWish, alice: User, first_job_rule: ApprovalRule
+    submission_request: MakeRequest, alice: User, first_job_rule: ApprovalRule
 ) -> None:
     make_due(submission_request, 1)
     request = ApprovalRequest.objects.select_related("job").get()
@@ -79,7 +79,7 @@ def test_an_entry_that_moved_on_since_it_was_read_is_read_again(
 
 @pytest.fixture
 def five_due(
-    submission_request: MakeWish, first_job_rule: ApprovalRule, monkeypatch: pytest.MonkeyPatch
+    submission_request: MakeRequest, first_job_rule: ApprovalRule, monkeypatch: pytest.MonkeyPatch
 ) -> list[ApprovalRequest]:
     """Five requests that were due at one instant, in batches of two."""
     monkeypatch.setattr(expiry, "BATCH_SIZE", 2)
@@ -179,7 +179,7 @@ def test_the_requests_of_ended_jobs_are_withdrawn_by_the_sweep(five_due: list[Ap
 
 
 def test_a_sweep_tells_how_long_it_took(
-    submission_request: MakeWish,
+    submission_request: MakeRequest,
     first_job_rule: ApprovalRule,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

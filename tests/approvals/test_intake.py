@@ -25,10 +25,10 @@ from tests.events import published_events
 from tests.factories import make_job
 
 pytestmark = pytest.mark.django_db
-MakeWish = Callable[..., SubmissionRequest]
+MakeRequest = Callable[..., SubmissionRequest]
 
 
-def test_a_submission_that_no_rule_holds_waits_for_its_turn(submission_request: MakeWish) -> None:
+def test_a_submission_that_no_rule_holds_waits_for_its_turn(submission_request: MakeRequest) -> None:
     outcome = submit(submission_request())
     assert outcome.job.status == JobStatus.PENDING
     assert outcome.approval is None
@@ -37,7 +37,7 @@ def test_a_submission_that_no_rule_holds_waits_for_its_turn(submission_request: 
 
 
 def test_a_submission_asks_for_a_queue_pass_after_the_commit(
-    submission_request: MakeWish, django_capture_on_commit_callbacks: Any
+    submission_request: MakeRequest, django_capture_on_commit_callbacks: Any
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
         submit(submission_request())
@@ -45,7 +45,7 @@ def test_a_submission_asks_for_a_queue_pass_after_the_commit(
     assert OrmQ.objects.count() == 1
 
 
-def test_a_rule_holds_the_job_and_says_why(submission_request: MakeWish, first_job_rule: ApprovalRule) -> None:
+def test_a_rule_holds_the_job_and_says_why(submission_request: MakeRequest, first_job_rule: ApprovalRule) -> None:
     outcome = submit(submission_request())
     assert outcome.approval is not None
     assert outcome.approval.reason == "No job of alice has been handed to a provider yet."
@@ -55,7 +55,7 @@ def test_a_rule_holds_the_job_and_says_why(submission_request: MakeWish, first_j
 
 
 def test_a_second_job_is_held_as_well_until_one_has_run(
-    submission_request: MakeWish, first_job_rule: ApprovalRule
+    submission_request: MakeRequest, first_job_rule: ApprovalRule
 ) -> None:
     submit(submission_request())
     assert submit(submission_request()).approval is not None
@@ -63,12 +63,14 @@ def test_a_second_job_is_held_as_well_until_one_has_run(
     assert submit(submission_request()).approval is None
 
 
-def test_a_rule_that_is_switched_off_holds_nothing(submission_request: MakeWish, first_job_rule: ApprovalRule) -> None:
+def test_a_rule_that_is_switched_off_holds_nothing(
+    submission_request: MakeRequest, first_job_rule: ApprovalRule
+) -> None:
     ApprovalRule.objects.update(enabled=False)
     assert submit(submission_request()).approval is None
 
 
-def test_the_history_begins_with_the_submission(submission_request: MakeWish, first_job_rule: ApprovalRule) -> None:
+def test_the_history_begins_with_the_submission(submission_request: MakeRequest, first_job_rule: ApprovalRule) -> None:
     submit(submission_request())
     lines = list(JobEvent.objects.values_list("subject", "new", "actor", "source"))
     assert lines == [
@@ -79,42 +81,42 @@ def test_the_history_begins_with_the_submission(submission_request: MakeWish, fi
     assert JobEvent.objects.values("correlation_id").distinct().count() == 1
 
 
-def test_one_key_makes_one_job(submission_request: MakeWish) -> None:
+def test_one_key_makes_one_job(submission_request: MakeRequest) -> None:
     first, second = submit(submission_request(key="k")), submit(submission_request(key="k"))
     assert second.job == first.job
     assert (first.is_replay, second.is_replay) == (False, True)
     assert Job.objects.count() == QueueEntry.objects.count() == 1
 
 
-def test_a_key_used_for_something_else_is_a_conflict(submission_request: MakeWish) -> None:
+def test_a_key_used_for_something_else_is_a_conflict(submission_request: MakeRequest) -> None:
     submit(submission_request(key="k"))
     with pytest.raises(Conflict, match="another submission"):
         submit(submission_request(key="k", config={"max_train_steps": 99}))
     assert Job.objects.count() == 1
 
 
-def test_a_key_counts_for_its_user_alone(submission_request: MakeWish, bob: User) -> None:
+def test_a_key_counts_for_its_user_alone(submission_request: MakeRequest, bob: User) -> None:
     assert submit(submission_request(key="k")).job != submit(submission_request(user=bob, key="k")).job
 
 
-def test_a_key_counts_for_a_day(submission_request: MakeWish) -> None:
+def test_a_key_counts_for_a_day(submission_request: MakeRequest) -> None:
     submit(submission_request(key="k"))
     IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=25))
     assert not submit(submission_request(key="k")).is_replay
     assert Job.objects.count() == 2
 
 
-def test_a_replay_still_tells_of_the_approval(submission_request: MakeWish, first_job_rule: ApprovalRule) -> None:
+def test_a_replay_still_tells_of_the_approval(submission_request: MakeRequest, first_job_rule: ApprovalRule) -> None:
     first = submit(submission_request(key="k"))
     assert submit(submission_request(key="k")).approval == first.approval
 
 
-def test_the_cost_is_estimated_from_steps_and_price(submission_request: MakeWish) -> None:
+def test_the_cost_is_estimated_from_steps_and_price(submission_request: MakeRequest) -> None:
     ProviderConfig.objects.create(name="local", cost_per_second={"cpu": 0.01}, seconds_per_step=2)
     assert submit(submission_request()).job.estimated_cost_usd == Decimal("0.2000")
 
 
-def test_rules_go_by_the_upper_end_of_the_estimate(submission_request: MakeWish) -> None:
+def test_rules_go_by_the_upper_end_of_the_estimate(submission_request: MakeRequest) -> None:
     ProviderConfig.objects.create(name="local", cost_per_second={"cpu": 0.01}, seconds_per_step=2)
     ApprovalRule.objects.create(name="dear", cost_exceeds=Decimal("0.30"))
     kind = kind_of(read_config({"max_train_steps": 10}))
@@ -127,7 +129,7 @@ def test_rules_go_by_the_upper_end_of_the_estimate(submission_request: MakeWish)
     assert outcome.job.estimate_source == "from 5 runs of a model without a name on cpu"
 
 
-def test_a_cost_that_is_not_known_is_held_by_a_cost_rule(submission_request: MakeWish) -> None:
+def test_a_cost_that_is_not_known_is_held_by_a_cost_rule(submission_request: MakeRequest) -> None:
     ApprovalRule.objects.create(name="dear", cost_exceeds=1)
     outcome = submit(submission_request())
     assert outcome.approval is not None
@@ -135,7 +137,7 @@ def test_a_cost_that_is_not_known_is_held_by_a_cost_rule(submission_request: Mak
 
 
 def test_a_forecast_says_what_would_happen_and_stores_nothing(
-    submission_request: MakeWish, first_job_rule: ApprovalRule
+    submission_request: MakeRequest, first_job_rule: ApprovalRule
 ) -> None:
     coming = forecast(submission_request())
     assert [hold.rule for hold in coming.holds] == [first_job_rule]

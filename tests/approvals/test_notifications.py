@@ -22,7 +22,7 @@ from jobs.roles import Role
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
-MakeWish = Callable[..., SubmissionRequest]
+MakeRequest = Callable[..., SubmissionRequest]
 
 
 class DeadServer(EmailBackend):
@@ -66,7 +66,7 @@ def test_reminders_come_at_half_time_and_in_the_last_hour(
 
 
 def test_who_has_approved_is_not_reminded(
-    submission_request: MakeWish, bob: User, acme: Organization, first_job_rule: ApprovalRule, mailoutbox: list[Any]
+    submission_request: MakeRequest, bob: User, acme: Organization, first_job_rule: ApprovalRule, mailoutbox: list[Any]
 ) -> None:
     ApprovalRule.objects.update(approvals_needed=2)
     make_user("carol", acme, Role.LEAD)
@@ -94,7 +94,7 @@ def test_an_expiry_is_told_to_the_requester(bob: User, request_: ApprovalRequest
 
 
 def test_nothing_is_sent_before_the_commit(
-    submission_request: MakeWish,
+    submission_request: MakeRequest,
     first_job_rule: ApprovalRule,
     mailoutbox: list[Any],
     django_capture_on_commit_callbacks: Any,

@@ -19,7 +19,7 @@ from jobs.roles import Role
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
-MakeWish = Callable[..., SubmissionRequest]
+MakeRequest = Callable[..., SubmissionRequest]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def ada(acme: Organization) -> User:
 
 
 @pytest.fixture
-def held_by(submission_request: MakeWish) -> Callable[..., ApprovalRequest]:
+def held_by(submission_request: MakeRequest) -> Callable[..., ApprovalRequest]:
     """A request about somebody's job that one rule holds, as the test says it."""
 
     def hold(*, user: User | None = None, **rule: Any) -> ApprovalRequest:

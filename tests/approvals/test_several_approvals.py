@@ -22,7 +22,7 @@ from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
 ClientOf = Callable[[User | None], APIClient]
-MakeWish = Callable[..., SubmissionRequest]
+MakeRequest = Callable[..., SubmissionRequest]
 URL = "/api/approvals"
 
 
@@ -33,7 +33,7 @@ def carol(acme: Organization) -> User:
 
 
 @pytest.fixture
-def for_two(submission_request: MakeWish, first_job_rule: ApprovalRule) -> ApprovalRequest:
+def for_two(submission_request: MakeRequest, first_job_rule: ApprovalRule) -> ApprovalRequest:
     """A request that needs two approvals."""
     ApprovalRule.objects.update(approvals_needed=2)
     submit(submission_request())
@@ -92,7 +92,7 @@ def test_who_approved_may_still_reject_and_one_rejection_is_enough(for_two: Appr
 
 
 def test_ones_own_counts_when_the_rule_allows_it(
-    submission_request: MakeWish, bob: User, first_job_rule: ApprovalRule
+    submission_request: MakeRequest, bob: User, first_job_rule: ApprovalRule
 ) -> None:
     submit(submission_request(user=bob))
     assert decision_objection(bob, ApprovalRequest.objects.get()) is not None
@@ -103,7 +103,7 @@ def test_ones_own_counts_when_the_rule_allows_it(
 
 
 def test_a_group_decides_within_the_organization_alone(
-    submission_request: MakeWish,
+    submission_request: MakeRequest,
     alice: User,
     bob: User,
     charlie: User,
@@ -123,7 +123,7 @@ def test_a_group_decides_within_the_organization_alone(
 
 
 def test_a_rule_may_want_admins(
-    submission_request: MakeWish, bob: User, acme: Organization, first_job_rule: ApprovalRule
+    submission_request: MakeRequest, bob: User, acme: Organization, first_job_rule: ApprovalRule
 ) -> None:
     ApprovalRule.objects.update(reviewer_role=Role.ADMIN)
     request = submit(submission_request()).approval
@@ -169,7 +169,7 @@ def test_only_a_superuser_bypasses(for_two: ApprovalRequest, bob: User, client_o
 
 
 def test_many_at_once_get_an_answer_each(
-    submission_request: MakeWish, bob: User, charlie: User, client_of: ClientOf, first_job_rule: ApprovalRule
+    submission_request: MakeRequest, bob: User, charlie: User, client_of: ClientOf, first_job_rule: ApprovalRule
 ) -> None:
     ids = [submit(submission_request()).approval.pk for _ in range(2)]  # type: ignore[union-attr]
     own = submit(submission_request(user=bob)).approval

@@ -79,10 +79,10 @@ WORTHLESS = {
 }
 
 
-@pytest.mark.parametrize("what", WORTHLESS)
-def test_what_is_no_whole_archive_is_refused(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("name", WORTHLESS)
+def test_what_is_no_whole_archive_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ArchiveError):
-        check(put(tmp_path, WORTHLESS[what]))
+        check(put(tmp_path, WORTHLESS[name]))
 
 
 def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,12 +205,12 @@ def test_details_that_come_too_late_are_not_written_into_an_ended_job(make_job: 
     lifecycle.apply_snapshot(
         Job.objects.get(pk=stale.pk), Snapshot("x-1", JobStatus.FAILED, error_message="out of memory"), source="poll"
     )
-    news = published_events().count()
+    count = published_events().count()
     late = Snapshot("x-1", JobStatus.RUNNING, error_message="none yet", progress=read_progress(BAR))
     assert not lifecycle.apply_snapshot(stale, late, source=Source.POLL)
     assert Job.objects.values_list("error_message", "progress").get(pk=stale.pk) == ("out of memory", None)
     assert Job.objects.values_list("error_message", "progress").get(pk=other.pk) == ("", None)
-    assert published_events().count() == news
+    assert published_events().count() == count
     assert stale.progress is None
 
 

@@ -66,10 +66,10 @@ class Queue(RuleBasedStateMachine):
         self.organizations = [Organization.objects.create(name=f"org-{n}") for n in range(2)]
         self.users = [factories.make_user(f"user-{n}", self.organizations[n % 2]) for n in range(4)]
 
-    @rule(who=st.integers(0, 3), role=st.sampled_from(list(Role)), held=st.booleans())
-    def submit(self, who: int, role: Role, held: bool) -> None:
-        user: User = self.users[who]
-        organization = self.organizations[who % 2]
+    @rule(number=st.integers(0, 3), role=st.sampled_from(list(Role)), held=st.booleans())
+    def submit(self, number: int, role: Role, held: bool) -> None:
+        user: User = self.users[number]
+        organization = self.organizations[number % 2]
         job = factories.make_job(provider="scripted", organization=organization, submitted_by=user)
         claims.enqueue(job, role=role, held=held, actor=SYSTEM, source=Source.API)
 

@@ -21,7 +21,7 @@ from tests.factories import make_user
 from tests.web import with_single_blanks
 
 pytestmark = pytest.mark.django_db
-MakeWish = Callable[..., SubmissionRequest]
+MakeRequest = Callable[..., SubmissionRequest]
 LIST = "/admin/approvals/approvalrequest/"
 RULES = "/admin/approvals/approvalrule/"
 
@@ -45,14 +45,14 @@ def page(client: Client, path: str) -> str:
     return with_single_blanks(client.get(path, follow=True).content.decode())
 
 
-def held_by(submission_request: MakeWish, **fields: object) -> ApprovalRequest:
+def held_by(submission_request: MakeRequest, **fields: object) -> ApprovalRequest:
     approval = submit(submission_request(**fields)).approval
     assert approval is not None
     return approval
 
 
 def test_pending_comes_first_and_the_most_urgent_on_top(
-    submission_request: MakeWish, bob: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    submission_request: MakeRequest, bob: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
     decided, _, urgent = (held_by(submission_request, config_name=name) for name in ("decided", "later", "urgent"))
     decisions.reject(decided, user=bob, source=Source.API, notes="no")
@@ -74,7 +74,7 @@ def test_the_front_page_and_the_header_count_what_is_pending(
 
 def test_the_page_shows_all_that_a_decision_needs(
     request_: ApprovalRequest,
-    submission_request: MakeWish,
+    submission_request: MakeRequest,
     bob: User,
     make_job: Callable[..., Job],
     browser_of: BrowserOf,
@@ -94,7 +94,7 @@ def test_the_page_shows_all_that_a_decision_needs(
 
 
 def test_the_page_shows_what_the_others_said(
-    submission_request: MakeWish, bob: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    submission_request: MakeRequest, bob: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
     ApprovalRule.objects.update(approvals_needed=2)
     request = held_by(submission_request)
@@ -104,7 +104,7 @@ def test_the_page_shows_what_the_others_said(
 
 
 def test_an_action_tells_what_became_of_each(
-    submission_request: MakeWish, bob: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    submission_request: MakeRequest, bob: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
     carol = make_user("carol", acme, Role.LEAD)
     requests = [held_by(submission_request) for _ in range(4)]
@@ -138,7 +138,7 @@ def test_the_filters_find(held: Outcome, bob: User, browser_of: BrowserOf, query
 
 
 def test_the_filters_name_nothing_of_others(
-    submission_request: MakeWish, bob: User, charlie: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    submission_request: MakeRequest, bob: User, charlie: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
     held_by(submission_request)
     organization = Organization.objects.get(name="other")
@@ -166,7 +166,7 @@ def test_a_superuser_is_told_that_they_go_past_the_reviewers(
 
 
 def test_a_superuser_who_is_a_reviewer_need_not_wait_for_the_others(
-    submission_request: MakeWish, root: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    submission_request: MakeRequest, root: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
     ApprovalRule.objects.update(approvals_needed=2)
     Membership.objects.create(user=root, organization=acme, role=Role.LEAD)
@@ -181,7 +181,7 @@ def test_a_superuser_who_is_a_reviewer_need_not_wait_for_the_others(
 
 
 def test_a_superuser_goes_past_the_others_for_many_at_once(
-    submission_request: MakeWish, root: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    submission_request: MakeRequest, root: User, acme: Organization, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
     ApprovalRule.objects.update(approvals_needed=2)
     Membership.objects.create(user=root, organization=acme, role=Role.LEAD)
@@ -193,7 +193,7 @@ def test_a_superuser_goes_past_the_others_for_many_at_once(
 
 
 def test_nobody_else_is_offered_to_go_past_or_goes(
-    submission_request: MakeWish, bob: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    submission_request: MakeRequest, bob: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
     ApprovalRule.objects.update(approvals_needed=2)
     request, browser = held_by(submission_request), browser_of(bob)
@@ -220,7 +220,7 @@ def test_a_lead_gets_no_link_to_a_page_that_they_may_not_see(
 
 
 def test_who_leads_two_organizations_reads_which_and_chooses_one(
-    submission_request: MakeWish, bob: User, charlie: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
+    submission_request: MakeRequest, bob: User, charlie: User, first_job_rule: ApprovalRule, browser_of: BrowserOf
 ) -> None:
     held_by(submission_request, config_name="acmes")
     held_by(submission_request, user=charlie, config_name="others")
@@ -343,7 +343,7 @@ def test_the_page_of_a_rule_says_what_it_would_have_held(
 
 
 def test_the_list_takes_few_queries_however_many_there_are(
-    submission_request: MakeWish,
+    submission_request: MakeRequest,
     bob: User,
     first_job_rule: ApprovalRule,
     browser_of: BrowserOf,

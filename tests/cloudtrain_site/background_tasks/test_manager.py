@@ -27,37 +27,37 @@ from tests.wait import wait_until
 
 
 @pytest.mark.django_db(transaction=True)
-class TestHeart:
+class TestBeat:
     def test_it_says_what_it_starts(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO", "simpletuner.cloud.background")
-        heart = ScheduleBeat()
-        heart.beat()
-        heart.beat()
+        beat = ScheduleBeat()
+        beat.beat()
+        beat.beat()
         lines = [(r.levelname, r.message, vars(r).get("interval_seconds")) for r in caplog.records]
         assert lines == [("INFO", "Queue scheduler started", 5), ("INFO", "Starting job status polling", 30)]
 
     def test_polling_follows_the_webhook_address_within_one_beat(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO", "simpletuner.cloud.background")
-        heart = ScheduleBeat()
-        heart.beat()
+        beat = ScheduleBeat()
+        beat.beat()
         provider, _ = ProviderConfig.objects.update_or_create(
             name="replicate", defaults={"enabled": True, "webhook_url": "https://example.org/hook"}
         )
-        heart.beat()
+        beat.beat()
         assert not Schedule.objects.filter(name="job status polling").exists()
         ProviderConfig.objects.filter(pk=provider.pk).update(webhook_url="")
-        heart.beat()
+        beat.beat()
         assert Schedule.objects.filter(name="job status polling").exists()
         polling = [message for message in caplog.messages if "job status polling" in message]
         assert polling == ["Starting job status polling", "Stopping job status polling", "Starting job status polling"]
 
     def test_an_outage_is_logged_once(self, monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
-        heart = ScheduleBeat()
-        heart.beat()
+        beat = ScheduleBeat()
+        beat.beat()
         with monkeypatch.context() as broken:
             broken.setattr("cloudtrain_site.background_tasks.manager.fire_due", lambda now: 1 / 0)
-            heart.beat()
-            heart.beat()
+            beat.beat()
+            beat.beat()
         assert [r.message for r in caplog.records if r.levelname == "ERROR"] == ["Error in the beat"]
 
     def test_a_start_that_fails_is_told_as_documented(self, monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:

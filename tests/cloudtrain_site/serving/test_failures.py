@@ -56,7 +56,7 @@ def read_only(as_alice: Client) -> Iterator[None]:
     """From here on the database refuses every write, as on a read-only disk or a standby."""
     no, yes = "PRAGMA query_only = 1", "PRAGMA query_only = 0"
     if connection.vendor == "postgresql":
-        no, yes = (f"SET SESSION CHARACTERISTICS AS TRANSACTION READ {what}" for what in ("ONLY", "WRITE"))
+        no, yes = (f"SET SESSION CHARACTERISTICS AS TRANSACTION READ {mode}" for mode in ("ONLY", "WRITE"))
     _execute(no)
     yield
     _execute(yes)

@@ -58,7 +58,7 @@ def look_around() -> int:
     return discover("replicate", limit=100, source=Source.COMMAND).new
 
 
-def stray_of(job: Job) -> Job:
+def orphan_of(job: Job) -> Job:
     return Job.objects.exclude(pk=job.pk).get()
 
 
@@ -77,11 +77,11 @@ def test_the_training_of_a_job_that_was_given_up_is_stopped_once(
     Job.objects.filter(pk=given_up.pk).update(status=status)
     made = running(fake)
     assert look_around() == 1
-    stray = stray_of(given_up)
-    assert (stray.external_id, stray.status, stray.cancel_requested_by) == (made.id, "running", "system")
+    orphan = orphan_of(given_up)
+    assert (orphan.external_id, orphan.status, orphan.cancel_requested_by) == (made.id, "running", "system")
     assert maintenance.retry_cancels() == 1
-    stray.refresh_from_db()
-    assert (stray.status, fake.predictions[made.id].status) == ("cancelled", "canceled")
+    orphan.refresh_from_db()
+    assert (orphan.status, fake.predictions[made.id].status) == ("cancelled", "canceled")
     assert (look_around(), maintenance.retry_cancels(), cancels(fake)) == (0, 0, 1)
     assert Job.objects.get(pk=given_up.pk).external_id is None
 
@@ -92,7 +92,7 @@ def test_the_provider_is_asked_as_soon_as_it_is_written_down(fake: FakeReplicate
         look_around()
         assert cancels(fake) == 0
     (task,) = OrmQ.objects.all()
-    assert (task.func(), task.args()) == ("jobs.tasks.cancel_at_provider", (stray_of(given_up).pk,))
+    assert (task.func(), task.args()) == ("jobs.tasks.cancel_at_provider", (orphan_of(given_up).pk,))
 
 
 def test_it_is_asked_again_until_it_answers(fake: FakeReplicate, given_up: Job) -> None:
@@ -100,11 +100,11 @@ def test_it_is_asked_again_until_it_answers(fake: FakeReplicate, given_up: Job) 
     look_around()
     with fake.outage():
         assert maintenance.retry_cancels() == 0
-    assert stray_of(given_up).status == JobStatus.RUNNING
+    assert orphan_of(given_up).status == JobStatus.RUNNING
     fake.faults.add("server_error", method="POST", path="cancel", times=1)
     assert maintenance.retry_cancels() == 0
     assert maintenance.retry_cancels() == 1
-    assert (stray_of(given_up).status, fake.predictions[made.id].status) == ("cancelled", "canceled")
+    assert (orphan_of(given_up).status, fake.predictions[made.id].status) == ("cancelled", "canceled")
 
 
 def test_both_histories_tell_of_it_and_of_its_cost(
@@ -114,18 +114,18 @@ def test_both_histories_tell_of_it_and_of_its_cost(
     fake.predictions[made.id].started_ns = fake.predictions[made.id].created_ns - 120 * 10**9
     look_around()
     maintenance.retry_cancels()
-    stray = stray_of(given_up)
-    cost = f"${stray.cost_usd:.2f}"
+    orphan = orphan_of(given_up)
+    cost = f"${orphan.cost_usd:.2f}"
     assert cost == "$1.20"
     assert reasons(given_up) == [
-        f"{made.id} of this job turned up, though it is failed: asked to stop (job {stray.pk})",
-        f"{made.id} has ended: cancelled, for {cost} (job {stray.pk})",
+        f"{made.id} of this job turned up, though it is failed: asked to stop (job {orphan.pk})",
+        f"{made.id} has ended: cancelled, for {cost} (job {orphan.pk})",
     ]
-    assert reasons(stray)[:2] == [
+    assert reasons(orphan)[:2] == [
         f"found at replicate as {made.id}",
         f"cancel requested: job {given_up.pk} has no use for it: it is failed",
     ]
-    assert stray.correlation_id == given_up.correlation_id
+    assert orphan.correlation_id == given_up.correlation_id
     (warning,) = [one for one in caplog.records if one.getMessage().startswith("A training turned up")]
     assert (warning.levelname, warning.__dict__["external_id"]) == ("WARNING", made.id)
 
@@ -135,8 +135,8 @@ def test_the_people_of_its_organization_see_it_and_no_others(
 ) -> None:
     running(fake)
     look_around()
-    stray = stray_of(given_up)
-    seen = {user: client_of(user).get(f"/api/cloud/jobs/{stray.pk}") for user in (alice, charlie)}
+    orphan = orphan_of(given_up)
+    seen = {user: client_of(user).get(f"/api/cloud/jobs/{orphan.pk}") for user in (alice, charlie)}
     assert (seen[alice].status_code, seen[charlie].status_code) == (200, 404)
     shown = seen[alice].json()["job"]
     assert (shown["organization"], shown["submitted_by"], shown["metadata"]["stray_of"]) == ("acme", None, given_up.pk)
@@ -149,8 +149,8 @@ def test_its_secrets_are_those_of_the_job(fake: FakeReplicate, given_up: Job) ->
     Job.objects.filter(pk=given_up.pk).update(**columns)
     running(fake)
     look_around()
-    stray = stray_of(given_up)
-    assert (stray.config, unsealed_columns(stray)["config"]) == ({"hf_token": "***"}, config)
+    orphan = orphan_of(given_up)
+    assert (orphan.config, unsealed_columns(orphan)["config"]) == ({"hf_token": "***"}, config)
 
 
 def test_one_that_has_ended_is_taken_in_and_not_asked_to_stop(fake: FakeReplicate, given_up: Job) -> None:
@@ -158,15 +158,15 @@ def test_one_that_has_ended_is_taken_in_and_not_asked_to_stop(fake: FakeReplicat
     fake.predictions[made.id].started_ns = fake.predictions[made.id].created_ns - 60 * 10**9
     fake.update(made.id, "succeeded", output="https://huggingface.co/x")
     look_around()
-    stray = stray_of(given_up)
-    assert (stray.status, stray.output_url, stray.cancel_requested_at) == (
+    orphan = orphan_of(given_up)
+    assert (orphan.status, orphan.output_url, orphan.cancel_requested_at) == (
         "completed",
         "https://huggingface.co/x",
         None,
     )
     assert (maintenance.retry_cancels(), cancels(fake)) == (0, 0)
-    text = f"{made.id} of this job turned up, though it is failed: that is completed, for ${stray.cost_usd:.2f}"
-    assert reasons(given_up) == [f"{text} (job {stray.pk})"]
+    text = f"{made.id} of this job turned up, though it is failed: that is completed, for ${orphan.cost_usd:.2f}"
+    assert reasons(given_up) == [f"{text} (job {orphan.pk})"]
 
 
 def test_an_earlier_training_of_a_job_that_has_another_is_stopped(fake: FakeReplicate, at_replicate: MakeJob) -> None:
@@ -215,7 +215,7 @@ def test_a_training_that_was_made_elsewhere_goes_on(fake: FakeReplicate, given_u
     running(fake, **fields)
     assert look_around() == 1
     assert left_alone(fake)
-    assert "stray_of" not in stray_of(given_up).metadata
+    assert "stray_of" not in orphan_of(given_up).metadata
 
 
 @pytest.mark.parametrize("external_id", [None, "x" * 26])
@@ -237,5 +237,5 @@ def test_whoever_sees_it_at_the_same_moment_it_is_one_job(fake: FakeReplicate, g
         return orphans.adopt_orphan(given_up, Snapshot(made.id, JobStatus.RUNNING), source=Source.WEBHOOK) is not None
 
     assert sum(at_once(look_around, adopt, look_around, adopt)) == 1
-    assert len(reasons(stray_of(given_up))) == 2
+    assert len(reasons(orphan_of(given_up))) == 2
     assert len(reasons(given_up)) == 1

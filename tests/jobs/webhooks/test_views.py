@@ -248,13 +248,13 @@ def test_a_training_that_turns_up_after_it_was_given_up_is_stopped(
     (made,) = fake.fill()
     with TestCase.captureOnCommitCallbacks(execute=True):
         assert deliver(json.dumps({"id": made.id, "status": "processing"}).encode(), query=f"?ct={MARKER}") == 200
-    stray = Job.objects.exclude(pk=job.pk).get()
+    orphan = Job.objects.exclude(pk=job.pk).get()
     row = WebhookDelivery.objects.get()
-    assert (row.job, row.outcome) == (stray, f"job {job.pk} has no use for it: asked to stop")
-    assert [task.args() for task in OrmQ.objects.all()] == [(stray.pk,)]
-    assert cancel_at_provider(stray.pk)
+    assert (row.job, row.outcome) == (orphan, f"job {job.pk} has no use for it: asked to stop")
+    assert [task.args() for task in OrmQ.objects.all()] == [(orphan.pk,)]
+    assert cancel_at_provider(orphan.pk)
     assert fake.predictions[made.id].status == "canceled"
-    assert Job.objects.get(pk=stray.pk).status == JobStatus.CANCELLED
+    assert Job.objects.get(pk=orphan.pk).status == JobStatus.CANCELLED
 
 
 def test_what_is_told_of_it_later_is_applied_to_it(deliver: Deliver, make_job: MakeJob) -> None:
@@ -262,8 +262,8 @@ def test_what_is_told_of_it_later_is_applied_to_it(deliver: Deliver, make_job: M
     for status in ("starting", "processing", "canceled"):
         body = json.dumps({"id": "late", "status": status}).encode()
         assert deliver(body, query=f"?ct={MARKER}", delivery=f"msg_{status}") == 200
-    stray = Job.objects.exclude(pk=job.pk).get()
-    assert (stray.external_id, stray.status) == ("late", "cancelled")
+    orphan = Job.objects.exclude(pk=job.pk).get()
+    assert (orphan.external_id, orphan.status) == ("late", "cancelled")
     assert Job.objects.get(pk=job.pk).status == JobStatus.FAILED
 
 
