@@ -29,7 +29,7 @@ from tests.factories import make_user
 #: `CLOUDTRAIN_RULE_EXAMPLES=1000` for the long run.
 EXAMPLES = int(os.environ.get("CLOUDTRAIN_RULE_EXAMPLES", "25"))
 ROLES = st.sampled_from(Role.values)
-CRITERIA = st.fixed_dictionaries(
+CONDITIONS = st.fixed_dictionaries(
     {},
     optional={
         "cost_exceeds": st.sampled_from([0, 1, 100]),
@@ -41,7 +41,7 @@ CRITERIA = st.fixed_dictionaries(
         "jobs_in_day_exceed": st.sampled_from([0, 1, 3]),
     },
 )
-TERMS = st.fixed_dictionaries(
+REQUIREMENTS = st.fixed_dictionaries(
     {
         "enabled": st.sampled_from([True, True, True, False]),
         "priority": st.integers(-(2**31), 2**31 - 1),
@@ -53,8 +53,10 @@ TERMS = st.fixed_dictionaries(
         "expires_after_hours": st.sampled_from([1, 24, 8760]),
     }
 )
-#: The criteria, the terms, and whose rule it is: everybody's, acme's or the other organization's.
-RULE = st.tuples(CRITERIA, TERMS, st.sampled_from(["", "acme", "other"])).filter(lambda rule: rule[0] or rule[2])
+#: The condition, the approvals that it needs, and whose rule it is: everybody's, acme's or the other organization's.
+RULE = st.tuples(CONDITIONS, REQUIREMENTS, st.sampled_from(["", "acme", "other"])).filter(
+    lambda rule: rule[0] or rule[2]
+)
 RULES = st.lists(RULE, max_size=5)
 #: Rules that hold most jobs of the fixtures, and that few people satisfy: at random, rules seldom meet.
 LIKELY = st.tuples(
@@ -91,11 +93,11 @@ FACTS = st.builds(
 
 
 def unsaved(number: int, drawn: Drawn) -> ApprovalRule:
-    criteria, terms, organization = drawn
-    others = {name: value for name, value in terms.items() if name != "in_group"}
-    group = 1 if terms["in_group"] else None
+    condition, requirement, organization = drawn
+    others = {name: value for name, value in requirement.items() if name != "in_group"}
+    group = 1 if requirement["in_group"] else None
     return ApprovalRule(
-        pk=number, organization_id=ORGANIZATIONS.get(organization), reviewer_group_id=group, **criteria, **others
+        pk=number, organization_id=ORGANIZATIONS.get(organization), reviewer_group_id=group, **condition, **others
     )
 
 
@@ -129,13 +131,13 @@ def people(acme: Organization, alice: User, bob: User) -> list[User]:
 
 
 def store(number: int, drawn: Drawn) -> ApprovalRule:
-    criteria, terms, organization = drawn
-    others = {name: value for name, value in terms.items() if name != "in_group"}
+    condition, requirement, organization = drawn
+    others = {name: value for name, value in requirement.items() if name != "in_group"}
     return ApprovalRule.objects.create(
         name=f"rule-{number}",
         organization=Organization.objects.get(name=organization) if organization else None,
-        reviewer_group=Group.objects.get() if terms["in_group"] else None,
-        **criteria,
+        reviewer_group=Group.objects.get() if requirement["in_group"] else None,
+        **condition,
         **others,
     )
 
