@@ -105,7 +105,6 @@ def adopt_discovered(
     *,
     provider: str,
     organization: Organization | None,
-    cost: Decimal | None,
     source: str,
     sealed: str = "",
 ) -> Job:
@@ -133,7 +132,8 @@ def adopt_discovered(
         error_message=snapshot.error_message or "",
         output_url=snapshot.output_url or "",
         started_at=began_at(snapshot, training.created_at),
-        cost_usd=cost or Decimal(0),
+        cost_usd=snapshot.cost_usd or Decimal(0),
+        cost_doubt=snapshot.cost_doubt or None,
     )
     fields = {"status": status, **waiting_fields(job, status, snapshot), **log_due_fields(job, status)}
     fields.update(ending_fields(job, status, snapshot))
@@ -287,7 +287,7 @@ def _refresh_details(job: Job, snapshot: Snapshot, source: str) -> None:
             return
         for name, value in changed.items():
             setattr(job, name, value)
-        if {"stage", "progress", "last_log", "cost_usd"} & changed.keys():
+        if {"stage", "progress", "last_log", "cost_usd", "cost_doubt"} & changed.keys():
             publish_progress(job)
         if "provider_waiting_reason" in changed:
             publish_waiting([job], source)
@@ -327,7 +327,8 @@ def _publishable(now: datetime) -> Q:
 
 def _progress_event(job: Job) -> Event:
     data = {"job_id": job.pk, "stage": job.stage, "progress": job.progress, "last_log": job.last_log}
-    return Event(type="job_progress", channel=job.channel, data={**data, "cost_usd": float(job.cost_usd)})
+    cost = job.known_cost
+    return Event(type="job_progress", channel=job.channel, data={**data, "cost_usd": cost and float(cost)})
 
 
 def finish(job: Job, to: JobStatus, *, actor: Actor, source: str, reason: str, along: tuple[str, ...] = ()) -> bool:

@@ -56,7 +56,13 @@ def reported_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
         "output_url": _scrubbed(job, snapshot.output_url),
         "cost_usd": snapshot.cost_usd,
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None} | _doubt_of_cost(snapshot)
+
+
+def _doubt_of_cost(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the column that says why the cost is not known; empty where the snapshot says nothing of it."""
+    is_known = snapshot.cost_usd is not None
+    return {"cost_doubt": None if is_known else snapshot.cost_doubt} if is_known or snapshot.cost_doubt else {}
 
 
 def waiting_fields(job: Job, to: str, snapshot: Snapshot) -> dict[str, Any]:

@@ -77,8 +77,12 @@ def last_jobs(request: ApprovalRequest) -> SafeString:
     """Return the requester's last jobs in the organization, and how they ended."""
     jobs = Job.objects.kept().filter(submitted_by=request.requested_by_id, organization=request.organization_id)
     recent = jobs.exclude(pk=request.job_id).order_by("-id").defer("config", "dataloader_config")[:MAX_LAST_JOBS]
-    lines = [(job.config_name, job.status, f"{job.cost_usd:.2f}", timesince(job.created_at)) for job in recent]
-    return _listed("{}: {}, ${}, {} ago", lines, "this is their first")
+    lines = [(job.config_name, job.status, _cost_of(job), timesince(job.created_at)) for job in recent]
+    return _listed("{}: {}, {}, {} ago", lines, "this is their first")
+
+
+def _cost_of(job: Job) -> str:
+    return "cost not known" if job.known_cost is None else f"${job.known_cost:.2f}"
 
 
 def notes(request: ApprovalRequest) -> SafeString:

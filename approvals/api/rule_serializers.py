@@ -150,7 +150,7 @@ class HeldJobSerializer(serializers.Serializer[HeldJob]):
     job_id = serializers.CharField()
     config_name = serializers.CharField()
     submitted_by = serializers.CharField()
-    cost_usd = serializers.FloatField(source="cost")
+    cost_usd = serializers.FloatField(source="cost", allow_null=True)
     reason = serializers.CharField()
     other_rules = serializers.ListField(child=serializers.CharField(), source="others")
 
@@ -161,7 +161,8 @@ class BackTestSerializer(serializers.Serializer[BackTest]):
     days = serializers.IntegerField()
     looked_at = serializers.IntegerField()
     would_have_held = serializers.SerializerMethodField()
-    cost_usd = serializers.FloatField(source="cost")
+    cost_usd = serializers.FloatField(source="cost", help_text="What is known of it.")
+    jobs_of_unknown_cost = serializers.IntegerField(source="of_unknown_cost")
     jobs = HeldJobSerializer(source="shown", many=True)
 
     def get_would_have_held(self, test: BackTest) -> int:

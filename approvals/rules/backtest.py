@@ -25,18 +25,18 @@ WINDOW_DAYS = 30
 MAX_JOBS_SHOWN = 50
 COLUMNS = (
     *("id", "submitted_by_id", "submitted_by__username", "submitted_by__is_superuser", "organization_id", "provider"),
-    *("hardware_profile", "config_name", "estimated_cost_usd", "cost_usd", "created_at"),
+    *("hardware_profile", "config_name", "estimated_cost_usd", "cost_usd", "cost_doubt", "created_at"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class HeldJob:
-    """A past job that the rule would have held, and its cost in US dollars."""
+    """A past job that the rule would have held, and its cost in US dollars; None: not known."""
 
     job_id: str
     config_name: str
     submitted_by: str
-    cost: Decimal
+    cost: Decimal | None
     reason: str
     #: The names of the other rules in force now that would have held it too. Only of those that are `shown`.
     others: tuple[str, ...] = ()
@@ -52,8 +52,13 @@ class BackTest:
 
     @property
     def cost(self) -> Decimal:
-        """The cost of the held jobs in US dollars."""
-        return sum((job.cost for job in self.held), Decimal(0))
+        """What is known of the cost of the held jobs, in US dollars."""
+        return sum((job.cost for job in self.held if job.cost is not None), Decimal(0))
+
+    @property
+    def of_unknown_cost(self) -> int:
+        """The number of the held jobs whose cost is not known."""
+        return sum(job.cost is None for job in self.held)
 
     @property
     def shown(self) -> list[HeldJob]:
@@ -70,7 +75,8 @@ def back_test(rule: ApprovalRule, jobs: JobQuerySet) -> BackTest:
     for row, facts in zip(rows, _facts_of(rows, since), strict=True):
         judgement = judge(rule, facts)
         if judgement.holds:
-            held.append(HeldJob(row["id"], row["config_name"], facts.username, row["cost_usd"], judgement.reason))
+            cost = row["cost_usd"] if row["cost_doubt"] is None else None
+            held.append(HeldJob(row["id"], row["config_name"], facts.username, cost, judgement.reason))
             newest.append(facts)
     older = len(held) - len(newest)
     shown = [replace(job, others=others) for job, others in zip(held[older:], _others(rule, newest), strict=True)]

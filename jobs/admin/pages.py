@@ -81,19 +81,24 @@ class JobAdmin(OfJobAdmin[Job]):
         ("config_name", "provider", "external_id", "hardware_profile"),
         ("organization", "submitted_by", "correlation_id", "attempt"),
         ("created_at", "queued_at", "started_at", "completed_at"),
-        ("estimated_cost_usd", "cost_usd", "cancel_requested_at", "last_synced_at"),
+        ("estimated_cost_usd", "shown_cost", "cancel_requested_at", "last_synced_at"),
         "error_message",
         "output_url",
         "last_log",
         "shown_config",
         "shown_dataloader",
     )
-    readonly_fields = ("shown_config", "shown_dataloader", "id")
+    readonly_fields = ("shown_config", "shown_cost", "shown_dataloader", "id")
 
     @admin.display(description="progress")
     def shown_progress(self, job: Job) -> str:
         """Return the percentage; empty: unknown."""
         return "" if job.progress is None else f"{job.progress:.0f} %"
+
+    @admin.display(description="cost usd")
+    def shown_cost(self, job: Job) -> str:
+        """Return its cost, or that it is not known and why."""
+        return f"{job.cost_usd}" if job.cost_doubt is None else f"{job.cost_usd} and more, not known: {job.cost_doubt}"
 
     @admin.display(description="config")
     def shown_config(self, job: Job) -> str:

@@ -27,6 +27,7 @@ class DaySerializer(serializers.Serializer[Any]):
     date = serializers.DateField()
     cost_usd = serializers.FloatField()
     jobs = serializers.IntegerField()
+    jobs_of_unknown_cost = serializers.IntegerField()
 
 
 class MetricsSerializer(serializers.Serializer[Any]):
@@ -35,7 +36,8 @@ class MetricsSerializer(serializers.Serializer[Any]):
     period_days = serializers.IntegerField()
     job_count = serializers.IntegerField()
     jobs_by_status = serializers.DictField(child=serializers.IntegerField())
-    total_cost_usd = serializers.FloatField()
+    total_cost_usd = serializers.FloatField(help_text="What is known of the costs.")
+    jobs_of_unknown_cost = serializers.IntegerField()
     cost_by_day = DaySerializer(many=True)
     average_duration_seconds = serializers.FloatField(allow_null=True)
     average_wait_seconds = serializers.FloatField(allow_null=True)

@@ -138,7 +138,10 @@ class JobSerializer(serializers.Serializer[Job]):
     started_at = UtcField(allow_null=True)
     completed_at = UtcField(allow_null=True)
     duration_seconds = serializers.SerializerMethodField()
-    cost_usd = serializers.FloatField()
+    cost_usd = serializers.FloatField(
+        source="known_cost", allow_null=True, help_text="Null: not known, see cost_doubt."
+    )
+    cost_doubt = serializers.CharField(allow_null=True, help_text="Why the cost is not known, as a sentence.")
     estimated_cost_usd = serializers.FloatField(allow_null=True)
     estimated_cost_range = serializers.SerializerMethodField()
     estimate_source = serializers.CharField(allow_null=True)

@@ -23,6 +23,14 @@ SAMPLE_SIZE = 20
 ENOUGH_RUNS = 5
 DAY_SECONDS = 86_400
 OPERATORS_FIGURE = "operator's figure"
+TOO_MUCH = "it is more than can be stored."
+#: The figures of a provider that only a training has which began.
+OF_A_TRAINING = ("started_at", "billed_seconds", "cost_usd")
+FIGURES_IN_WORDS = {
+    "started_at": "its start",
+    "completed_at": "its end",
+    "billed_seconds": "the seconds that it is billed for",
+}
 
 Number = TypeVar("Number", float, Decimal)
 
@@ -57,21 +65,60 @@ def price_of(provider: ProviderConfig, hardware: str) -> Price | None:
     return None if rate is None else Price(hardware, rate, provider.prices_as_of)
 
 
-def cost_of(price: Price, snapshot: Snapshot, started_at: datetime | None) -> tuple[Decimal | None, float]:
-    """Return the cost of a training so far, and for how many seconds; None before it began, and when it is not known.
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a training has cost so far in US dollars. None: it has not begun, or nobody can tell, as `doubt` says."""
+
+    amount: Decimal | None = None
+    seconds: float = 0.0
+    #: Why the cost is not known, as a sentence; empty when it is.
+    doubt: str = ""
+
+
+def cost_of(price: Price | None, hardware: str, snapshot: Snapshot, started_at: datetime | None) -> Cost:
+    """Return the cost of a training so far, on that hardware at that price.
 
     The provider's own count of seconds is used where it gives one. A training that ended before it began cost nothing.
     """
-    if "billed_seconds" in snapshot.refused:
-        return None, 0.0
-    seconds = snapshot.billed_seconds
+    started = snapshot.started_at or started_at
+    if started is None and not _must_have_begun(snapshot):
+        return Cost()
+    seconds, doubt = _paid_seconds(snapshot, started)
     if seconds is None:
-        started = snapshot.started_at or started_at
-        if started is None or "completed_at" in snapshot.refused:
-            return None, 0.0
-        seconds = max(0.0, ((snapshot.completed_at or timezone.now()) - started).total_seconds())
-    cost = dollars(price.per_second, seconds) if is_duration(seconds) else None
-    return cost, float(seconds)
+        return Cost(doubt=doubt)
+    if seconds and price is None:
+        return Cost(doubt=lacks_price(hardware))
+    amount = dollars(price.per_second if price else Decimal(0), seconds) if is_duration(seconds) else None
+    return Cost(amount, seconds, "" if amount is not None else TOO_MUCH)
+
+
+def _must_have_begun(snapshot: Snapshot) -> bool:
+    """Whether a training of which no start is known has begun all the same."""
+    is_at_work = snapshot.status in (JobStatus.RUNNING, JobStatus.COMPLETED)
+    return is_at_work or bool(snapshot.billed_seconds) or not snapshot.refused.keys().isdisjoint(OF_A_TRAINING)
+
+
+def _paid_seconds(snapshot: Snapshot, started: datetime | None) -> tuple[float | None, str]:
+    """Return the seconds that are paid for; None and why when they are not known."""
+    if "billed_seconds" in snapshot.refused:
+        return None, _untrue(snapshot, "billed_seconds")
+    if snapshot.billed_seconds is not None:
+        return float(snapshot.billed_seconds), ""
+    if "completed_at" in snapshot.refused:
+        return None, _untrue(snapshot, "completed_at")
+    if started is not None:
+        return max(0.0, ((snapshot.completed_at or timezone.now()) - started).total_seconds()), ""
+    if snapshot.status not in TERMINAL:
+        return 0.0, ""  # it has begun by now, and its job's own start comes with that
+    return None, _untrue(snapshot, "started_at") if "started_at" in snapshot.refused else "its start is not known."
+
+
+def _untrue(snapshot: Snapshot, figure: str) -> str:
+    return f"{FIGURES_IN_WORDS[figure]}, as its provider tells it, can't be true: {snapshot.refused[figure]}."
+
+
+def lacks_price(hardware: str) -> str:
+    return f"there is no price for {hardware or 'the default hardware'}."
 
 
 def dollars(per_second: Decimal, seconds: float) -> Decimal | None:
@@ -80,13 +127,22 @@ def dollars(per_second: Decimal, seconds: float) -> Decimal | None:
     return cost.quantize(Decimal("0.0001")) if is_cost(cost) else None
 
 
-def priced(snapshot: Snapshot, provider: ProviderConfig | None) -> tuple[Snapshot, Decimal | None]:
-    """Return a discovered training and its cost so far; after its end, with how that came about."""
-    price = price_of(provider, snapshot.hardware or "") if provider else None
-    cost, seconds = cost_of(price, snapshot, None) if price else (None, 0.0)
-    if price and cost is not None and snapshot.status in TERMINAL:
-        snapshot = replace(snapshot, metadata={**snapshot.metadata, "price": price.as_metadata(seconds)})
-    return snapshot, cost
+def priced(
+    snapshot: Snapshot, provider: ProviderConfig | None, hardware: str = "", started_at: datetime | None = None
+) -> Snapshot:
+    """Return the snapshot with the cost so far: the provider's own figure, or its time at the operator's price.
+
+    After the end its metadata tell how it came about. `hardware` and `started_at` are the job's, where it has them.
+    """
+    if snapshot.cost_usd is not None:
+        return snapshot
+    hardware = snapshot.hardware or hardware
+    price = price_of(provider, hardware) if provider else None
+    cost = cost_of(price, hardware, snapshot, started_at)
+    metadata = snapshot.metadata
+    if price and cost.amount is not None and snapshot.status in TERMINAL:
+        metadata = {**metadata, "price": price.as_metadata(cost.seconds)}
+    return replace(snapshot, cost_usd=cost.amount, cost_doubt=cost.doubt, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +190,10 @@ def estimate(
         return Estimate(source=source, doubt=doubt)
     rate = rate_of(provider, hardware)
     if rate is None:
-        return Estimate(seconds, source=source, doubt=f"there is no price for {hardware or 'the default hardware'}.")
+        return Estimate(seconds, source=source, doubt=lacks_price(hardware))
     lowest, highest = dollars(rate, seconds.low), dollars(rate, seconds.high)
     if lowest is None or highest is None:
-        return Estimate(seconds, source=source, doubt="it is more than can be stored.")
+        return Estimate(seconds, source=source, doubt=TOO_MUCH)
     return Estimate(seconds, Range(lowest, highest), source)
 
 

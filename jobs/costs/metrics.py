@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -81,6 +81,7 @@ HAS_WAITED = Q(started_at__gte=F("created_at"), submission_marker__isnull=False)
 FIGURES = {
     "jobs": Count("*"),
     "cost": Sum("cost_usd"),
+    "unknown": Count("cost_doubt"),
     "took": Sum(Seconds("completed_at") - Seconds("started_at"), filter=IS_TIMED),
     "timed": Count("completed_at", filter=IS_TIMED),
     "waited": Sum(Seconds("started_at") - Seconds("created_at"), filter=HAS_WAITED),
@@ -88,8 +89,28 @@ FIGURES = {
 }
 
 
+@dataclass(slots=True)
+class Day:
+    """The jobs of one day, and in US dollars what is known of their costs."""
+
+    cost: Decimal = Decimal(0)
+    jobs: int = 0
+    unknown: int = 0
+
+    def add(self, group: dict[str, Any]) -> None:
+        self.cost += group["cost"]
+        self.jobs += group["jobs"]
+        self.unknown += group["unknown"]
+
+    def as_figures(self) -> dict[str, Any]:
+        return {"cost_usd": float(self.cost), "jobs": self.jobs, "jobs_of_unknown_cost": self.unknown}
+
+
 def summary(user: AnyUser, days: int, organization: str = "") -> dict[str, Any]:
-    """Return the figures of the last `days` days. Each job counts on the day of its end; an active one counts today."""
+    """Return the figures of the last `days` days. Each job counts on the day of its end; an active one counts today.
+
+    A sum of costs is of what is known of them, and stands beside the number of jobs whose cost is not.
+    """
     period = Period(days, timezone.now(), organization)
     today = str(period.now.astimezone(UTC).date())
     # Grouped by the column itself, SQLite would walk all jobs in the order of their status.
@@ -99,20 +120,18 @@ def summary(user: AnyUser, days: int, organization: str = "") -> dict[str, Any]:
     groups: list[dict[str, Any]] = [dict(group) for group in ended]
     groups += [{**group, "day": today} for group in active]
     by_status = dict.fromkeys(JobStatus.values, 0)
-    by_day = {str((period.start + timedelta(days=number)).date()): (Decimal(0), 0) for number in range(days)}
+    by_day = {str((period.start + timedelta(days=number)).date()): Day() for number in range(days)}
     for group in groups:
         by_status[group["word"]] += group["jobs"]
-        cost, jobs = by_day.get(group["day"], (Decimal(0), 0))
-        by_day[group["day"]] = (cost + group["cost"], jobs + group["jobs"])
+        by_day.setdefault(group["day"], Day()).add(group)
     completed, failed = by_status[JobStatus.COMPLETED], by_status[JobStatus.FAILED]
     return {
         "period_days": days,
         "job_count": sum(by_status.values()),
         "jobs_by_status": by_status,
-        "total_cost_usd": float(sum((cost for cost, _ in by_day.values()), Decimal(0))),
-        "cost_by_day": [
-            {"date": day, "cost_usd": float(cost), "jobs": count} for day, (cost, count) in sorted(by_day.items())
-        ],
+        "total_cost_usd": float(sum((day.cost for day in by_day.values()), Decimal(0))),
+        "jobs_of_unknown_cost": sum(day.unknown for day in by_day.values()),
+        "cost_by_day": [{"date": date, **day.as_figures()} for date, day in sorted(by_day.items())],
         "average_duration_seconds": _average(groups, "took", "timed"),
         "average_wait_seconds": _average(groups, "waited", "waits"),
         "success_rate": round(completed / (completed + failed), 4) if completed + failed else None,
@@ -128,13 +147,17 @@ def collect(user: AnyUser) -> Iterator[Metric]:
     """Yield the same figures of all time, for Prometheus."""
     numbers = GaugeMetricFamily("cloudtrain_jobs", "Jobs, by provider and status.", labels=["provider", "status"])
     costs = CounterMetricFamily(
-        "cloudtrain_job_cost_usd", "What jobs have cost so far, in US dollars.", labels=["provider"]
+        "cloudtrain_job_cost_usd", "What is known of the costs of jobs so far, in US dollars.", labels=["provider"]
     )
+    unpriced = GaugeMetricFamily("cloudtrain_jobs_cost_unknown", "Jobs whose cost is not known.", labels=["provider"])
     spent: dict[str, Decimal] = defaultdict(Decimal)
+    unknown: Counter[str] = Counter()
     groups = counted_jobs(user).order_by("provider", "status").values_list("provider", "status")
-    for provider, status, count, cost in groups.annotate(Count("pk"), Sum("cost_usd")):
+    for provider, status, count, cost, doubts in groups.annotate(Count("pk"), Sum("cost_usd"), Count("cost_doubt")):
         numbers.add_metric([provider, status], count)
         spent[provider] += cost
+        unknown[provider] += doubts
     for provider, cost in spent.items():
         costs.add_metric([provider], float(cost))
-    yield from (numbers, costs)
+        unpriced.add_metric([provider], unknown[provider])
+    yield from (numbers, costs, unpriced)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from cloudtrain_site.api import as_utc
 from cloudtrain_site.redaction import mask_secrets
 from jobs.dashboard.history import history_of
-from jobs.dashboard.rows import duration, expected_cost, make_rows, money
+from jobs.dashboard.rows import duration, expected_cost, make_rows, money, unknown_cost
 from jobs.extensions import panels_of
 from jobs.models import Job
 from jobs.permissions import AnyUser, visible_jobs
@@ -22,8 +22,6 @@ from jobs.statuses import JobStatus
 
 #: Below this progress the pace is too uncertain.
 MIN_PERCENT = 1.0
-#: The figures of a provider from which a cost is made.
-COST_FIGURES = ("billed_seconds", "completed_at", "cost_usd")
 #: A page shows a config's beginning; the whole one is a download.
 PREVIEW_CHARACTERS = 100_000
 MAX_RETRIES = 5
@@ -118,23 +116,16 @@ def _time_left_text(job: Job) -> str:
 
 
 def cost_texts(job: Job) -> tuple[str, str]:
-    """Return its cost, and the expected cost; each empty if unknown."""
+    """Return its cost, and beside it why that is not known, or the expected cost; each empty if there is none."""
     expected = expected_cost(job)
     beside = f"about {expected} expected" if expected else ""
-    if _has_untrue_bill(job):
-        return "Not known", beside
+    if job.cost_doubt is not None:
+        return unknown_cost(job), job.cost_doubt
     if job.cost_usd > 0:
         return money(job.cost_usd) + ("" if job.is_terminal else " so far"), beside
     if job.estimated_cost_usd == 0 or (job.is_terminal and job.started_at is None):
         return "Nothing", beside
     return "", beside
-
-
-def _has_untrue_bill(job: Job) -> bool:
-    """Whether its provider said of its end what can't be true, so that its cost is not known."""
-    has_run = job.is_terminal and job.started_at is not None
-    refused = job.metadata.get("refused", {})
-    return has_run and "price" not in job.metadata and not refused.keys().isdisjoint(COST_FIGURES)
 
 
 def dataset_of(job: Job) -> dict[str, Any] | None:

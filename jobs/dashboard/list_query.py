@@ -21,7 +21,7 @@ KEPT = (*FILTERS, "sort")
 #: What a line of the list shows, or is made from. A config may have a megabyte, and none of it is shown.
 SHOWN = (
     *("id", "organization", "submitted_by__username", "provider", "hardware_profile", "config_name", "status"),
-    *("stage", "progress", "step", "total_steps", "cost_usd"),
+    *("stage", "progress", "step", "total_steps", "cost_usd", "cost_doubt"),
     *("estimated_cost_usd", "estimated_cost_low_usd", "provider_waiting_reason"),
     *("created_at", "started_at", "completed_at", "duration_ms", "cancel_requested_at", "cancel_requested_by"),
 )

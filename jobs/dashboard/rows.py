@@ -60,9 +60,10 @@ class Row:
     hardware: str
     stage: str | None
     progress: float | None
-    #: In US dollars, to sort by.
+    #: In US dollars, to sort by; of an unknown cost the known part.
     cost_usd: str
-    #: Its cost, or its expected cost; empty when neither is known.
+    is_cost_known: bool
+    #: Its cost, that it is not known, or its expected cost; empty when nothing is.
     cost: str
     created_at: str
     #: The same as people read it.
@@ -108,6 +109,11 @@ class Row:
 def money(amount: Decimal) -> str:
     """Format US dollars and cents; never "$0.00" for a cost above 0."""
     return f"<${CENT}" if 0 < amount < CENT else f"${amount:,.2f}"
+
+
+def unknown_cost(job: Job) -> str:
+    """Return that its cost is not known, and the part of it that is."""
+    return f"Not known, {money(job.cost_usd)} at least" if job.cost_usd > 0 else "Not known"
 
 
 def expected_cost(job: Job) -> str:
@@ -164,6 +170,7 @@ class _Maker:
             stage=job.stage,
             progress=job.progress,
             cost_usd=f"{job.cost_usd:f}",
+            is_cost_known=job.cost_doubt is None,
             cost=_cost(job),
             created_at=str(as_utc(job.created_at)),
             created=f"{at.day} {at:%b %Y, %H:%M} UTC",
@@ -194,6 +201,8 @@ def _reasons_of_end(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def _cost(job: Job) -> str:
+    if job.cost_doubt is not None:
+        return unknown_cost(job)
     if job.cost_usd > 0:
         return money(job.cost_usd)
     expected = expected_cost(job)

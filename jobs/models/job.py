@@ -110,7 +110,9 @@ class Job(Stateful):
     #: What a completed run tells of the time of a step, see costs/pace.py; null for one that tells nothing.
     training_kind = models.CharField(max_length=250, null=True, editable=False)
     seconds_per_step = models.FloatField(null=True, editable=False)
+    #: What it has cost, or the known part of that when `cost_doubt` says, as a sentence, why it is not known.
     cost_usd = models.DecimalField(max_digits=12, decimal_places=4, default=Decimal(0))
+    cost_doubt = models.CharField(max_length=200, null=True, editable=False)
     metadata = models.JSONField(default=dict)
 
     objects = JobQuerySet.as_manager()
@@ -157,7 +159,7 @@ class Job(Stateful):
             # The metrics, from the index alone: a period's jobs, their ends, costs and times.
             models.Index(
                 fields=[
-                    *("completed_at", "organization", "status", "cost_usd"),
+                    *("completed_at", "organization", "status", "cost_usd", "cost_doubt"),
                     *("started_at", "created_at", "submission_marker"),
                 ],
                 name="job_ended",
@@ -191,6 +193,11 @@ class Job(Stateful):
         return self.status in TERMINAL
 
     @property
+    def known_cost(self) -> Decimal | None:
+        """Return what it has cost so far, in US dollars; None when that is not known."""
+        return self.cost_usd if self.cost_doubt is None else None
+
+    @property
     def estimated_cost_range(self) -> dict[str, Decimal] | None:
         """Return both ends of the estimate in US dollars; None when it is not known."""
         high, low = self.estimated_cost_usd, self.estimated_cost_low_usd
@@ -212,7 +219,9 @@ class Job(Stateful):
 
     @property
     def cost_text(self) -> str:
-        """What it cost, to be put behind its status; empty for less than a cent, and while nothing is known of it."""
+        """What it cost, to be put behind its status; empty for less than a cent."""
+        if self.cost_doubt is not None:
+            return ", and its cost is not known"
         return f", for ${self.cost_usd:.2f}" if self.cost_usd >= A_CENT else ""
 
     @property

@@ -100,6 +100,8 @@ class Snapshot:
     error_message: str | None = None
     output_url: str | None = None
     cost_usd: Decimal | None = None
+    #: Why nobody can tell the cost, as a sentence; empty when `cost_usd` is it, or it has cost nothing yet.
+    cost_doubt: str = ""
     progress: Progress | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     #: The provider's own count of seconds, and the hardware: the operator's prices turn them into a cost.

@@ -6,7 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from typing import Any
@@ -17,7 +17,7 @@ from django_q.tasks import async_task
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs import lifecycle, logs, snapshot_fields
-from jobs.costs.estimates import cost_of, price_of
+from jobs.costs.estimates import priced, rate_of
 from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Answers, ProviderError, Snapshot
@@ -124,7 +124,7 @@ class SnapshotBatch:
     def _write_details(self, jobs: Sequence[Job], columns: Sequence[str]) -> None:
         with unit_of_work(), locked_in_id_order([job.pk for job in jobs]):
             self.changed += Job.objects.active().bulk_update(jobs, columns)
-            if "cost_usd" in columns:
+            if {"cost_usd", "cost_doubt"} & set(columns):
                 lifecycle.publish_progress_of(jobs)
             if "provider_waiting_reason" in columns:
                 lifecycle.publish_waiting(jobs, self.source)
@@ -144,18 +144,16 @@ class SnapshotBatch:
         self.failed += len(failures)
 
     def _with_cost(self, job: Job, snapshot: Snapshot) -> Snapshot:
-        """Return the snapshot with its cost: the provider's own figure, or its time at the operator's price."""
-        if snapshot.cost_usd is not None or self.config is None:
-            return snapshot
-        price = price_of(self.config, snapshot.hardware or job.hardware_profile)
-        if price is None:
-            return snapshot
-        cost, seconds = cost_of(price, snapshot, job.started_at)
-        is_end = snapshot.status in TERMINAL
-        if cost is None or (not is_end and abs(cost - job.cost_usd) < price.per_second * WRITE_INTERVAL.seconds):
-            return snapshot
-        metadata: dict[str, Any] = {**snapshot.metadata, "price": price.as_metadata(seconds)} if is_end else {}
-        return replace(snapshot, cost_usd=cost, metadata=metadata or snapshot.metadata)
+        """Return the snapshot with its cost, but for what a running job has cost since it was last written."""
+        told = priced(snapshot, self.config, job.hardware_profile, job.started_at)
+        if job.is_terminal and job.cost_doubt is None and told.cost_doubt:
+            return snapshot  # what an ended job has cost stays known, whatever is said or priced later
+        cost = told.cost_usd
+        if snapshot.cost_usd is not None or cost is None or told.status in TERMINAL or job.cost_doubt is not None:
+            return told
+        rate = rate_of(self.config, told.hardware or job.hardware_profile) if self.config else None
+        is_little = rate is not None and abs(cost - job.cost_usd) < rate * WRITE_INTERVAL.seconds
+        return snapshot if is_little else told
 
 
 @contextmanager

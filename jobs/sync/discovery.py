@@ -222,11 +222,9 @@ def _store_one(
     source: str,
     organization: Organization | None,
 ) -> bool:
-    snapshot, cost = priced(item.snapshot, config)
+    training = replace(item, snapshot=priced(item.snapshot, config))
     try:
-        lifecycle.adopt_discovered(
-            replace(item, snapshot=snapshot), provider=name, organization=organization, cost=cost, source=source
-        )
+        lifecycle.adopt_discovered(training, provider=name, organization=organization, source=source)
     except IntegrityError:
         return False  # another discovery, or a webhook, was quicker
     return True

@@ -46,7 +46,7 @@ def adopt_orphan(owner: Job, snapshot: Snapshot, *, source: str, made_at: dateti
     orphan = None
     config = ProviderConfig.objects.filter(pk=owner.provider).first()
     snapshot = replace(snapshot, hardware=snapshot.hardware or owner.hardware_profile)
-    snapshot, cost = priced(snapshot, config)
+    snapshot = priced(snapshot, config)
     training = DiscoveredTraining(
         snapshot=replace(snapshot, metadata={**snapshot.metadata, "stray_of": owner.pk}),
         created_at=made_at or timezone.now(),
@@ -62,7 +62,6 @@ def adopt_orphan(owner: Job, snapshot: Snapshot, *, source: str, made_at: dateti
                     training,
                     provider=owner.provider,
                     organization=owner.organization,
-                    cost=cost,
                     source=source,
                     sealed=owner.sealed,
                 )

@@ -46,7 +46,7 @@ def create(alice: User, acme: Organization) -> Job:
     return lifecycle.create(submission, organization=acme, user=alice, source=Source.API, estimated_cost=None)
 
 
-def adopt(acme: Organization, snapshot: Snapshot, cost: Decimal | None = None) -> Job:
+def adopt(acme: Organization, snapshot: Snapshot) -> Job:
     found = DiscoveredTraining(
         snapshot=snapshot,
         created_at=timezone.now() - AN_HOUR,
@@ -55,7 +55,7 @@ def adopt(acme: Organization, snapshot: Snapshot, cost: Decimal | None = None) -
         dataloader_config=[],
         marker=None,
     )
-    return lifecycle.adopt_discovered(found, provider="replicate", organization=acme, cost=cost, source=Source.POLL)
+    return lifecycle.adopt_discovered(found, provider="replicate", organization=acme, source=Source.POLL)
 
 
 def history() -> list[tuple[str, str, str, str]]:
@@ -101,9 +101,10 @@ def test_a_found_training_is_stored_as_its_provider_describes_it(acme: Organizat
         error_message=fields["error_message"],
         output_url=fields["output_url"],
         hardware="h100",
+        cost_usd=Decimal("1.5"),
         metadata={"version": "v1"},
     )
-    job = adopt(acme, snapshot, Decimal("1.5"))
+    job = adopt(acme, snapshot)
     kept = Job.objects.get()
     assert (kept.status, kept.error_message, kept.output_url, kept.hardware_profile) == ("failed", *fields.values())
     assert (kept.cost_usd, kept.started_at, kept.metadata["version"]) == (Decimal("1.5"), began, "v1")
@@ -115,7 +116,13 @@ def test_of_a_found_training_that_says_little_nothing_is_invented(acme: Organiza
     adopt(acme, Snapshot("x-1", None))
     kept = Job.objects.get()
     assert (kept.status, kept.error_message, kept.output_url, kept.hardware_profile) == ("queued", "", "", "")
-    assert (kept.cost_usd, kept.started_at, kept.completed_at) == (Decimal(0), None, None)
+    assert (kept.cost_usd, kept.cost_doubt, kept.started_at, kept.completed_at) == (Decimal(0), None, None, None)
+
+
+def test_a_found_training_of_unknown_cost_says_why(acme: Organization) -> None:
+    job = adopt(acme, Snapshot("x-1", JobStatus.COMPLETED, cost_doubt="there is no price for h100."))
+    job.refresh_from_db()
+    assert (job.known_cost, job.cost_doubt) == (None, "there is no price for h100.")
 
 
 def test_of_two_who_begin_a_submission_one_wins(make_job: MakeJob) -> None:

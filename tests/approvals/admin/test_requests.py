@@ -81,11 +81,13 @@ def test_the_page_shows_all_that_a_decision_needs(
 ) -> None:
     decisions.approve(request_, user=bob, source=Source.API, notes="careful with the rate")
     make_job(status="failed", config_name="the-one-before", cost_usd="2.50")
+    make_job(status="failed", config_name="the-unpriced-one", cost_doubt="there is no price for cpu.")
     newer = held_by(submission_request, config={"max_train_steps": 5000, "learning_rate": 1e-4})
     shown = page(browser_of(bob), f"{LIST}{newer.pk}/change/")
     for text in (
         "max_train_steps: <del>10</del> → <ins>5000</ins>",
         "the-one-before: failed, $2.50",
+        "the-unpriced-one: failed, cost not known",
         "5000 steps of about 1 s (operator&#x27;s figure); no price is set for cpu at local.",
         "Holds jobs of a user until one has been handed to a provider. Needs 1 approval by leads and admins.",
         "nobody has said anything yet",

@@ -52,9 +52,15 @@ def test_a_draft_is_tried_on_the_jobs_of_thirty_days(alice: User, make_job: Make
     past(make_job, 3, estimated_cost_usd=Decimal(100), cost_usd=Decimal(90), config_name="dear")
     past(make_job, 2, estimated_cost_usd=Decimal(1), cost_usd=Decimal(1))
     past(make_job, 1, cost_usd=Decimal("0.5"))
+    past(make_job, 0.5, cost_usd=Decimal(9), cost_doubt="there is no price for cpu.", config_name="unpriced")
     answer = client_of(alice).post(URL, {"rule": {"condition": {"cost_exceeds": 50}}}).json()["rule"]
-    assert (answer["days"], answer["looked_at"], answer["would_have_held"], answer["cost_usd"]) == (30, 3, 2, 90.5)
-    assert [job["config_name"] for job in answer["jobs"]] == ["flux-lora", "dear"]
+    assert (answer["days"], answer["looked_at"], answer["would_have_held"], answer["cost_usd"]) == (30, 4, 3, 90.5)
+    assert answer["jobs_of_unknown_cost"] == 1
+    assert [(job["config_name"], job["cost_usd"]) for job in answer["jobs"]] == [
+        ("unpriced", None),
+        ("flux-lora", 0.5),
+        ("dear", 90),
+    ]
 
 
 def test_a_preview_of_a_held_submission_has_all_reasons_and_who_decides(

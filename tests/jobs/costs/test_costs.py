@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from jobs.configs.reading import read_config
-from jobs.costs.estimates import Price, Range, cost_of, dollars, estimate, price_of, priced
+from jobs.costs.estimates import TOO_MUCH, Cost, Price, Range, cost_of, dollars, estimate, price_of, priced
 from jobs.costs.pace import kind_of
 from jobs.models import ProviderConfig
 from jobs.providers.base import Snapshot
@@ -22,7 +22,7 @@ BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 AN_HOUR = timedelta(hours=1)
 
 
-def snapshot(status: JobStatus = JobStatus.COMPLETED, **fields: Any) -> Snapshot:
+def snapshot(status: JobStatus | None = JobStatus.COMPLETED, **fields: Any) -> Snapshot:
     return Snapshot("x-1", status, **fields)
 
 
@@ -39,22 +39,70 @@ def snapshot(status: JobStatus = JobStatus.COMPLETED, **fields: Any) -> Snapshot
         ({"started_at": BEGAN, "completed_at": BEGAN + AN_HOUR}, BEGAN - AN_HOUR, "36", 3600),
         # A training that ended before it began.
         ({"started_at": BEGAN + AN_HOUR, "completed_at": BEGAN}, None, "0", 0),
-        ({"billed_seconds": 12.5, "metadata": {"refused": {"billed_seconds": "1e300"}}}, BEGAN, None, 0),
-        ({"completed_at": BEGAN, "metadata": {"refused": {"completed_at": "9999"}}}, BEGAN, None, 0),
     ],
 )
 def test_what_a_training_has_cost(
     fields: dict[str, Any], started_at: datetime | None, cost: str | None, seconds: float
 ) -> None:
-    expected = None if cost is None else Decimal(cost)
-    assert cost_of(A_CENT, snapshot(**fields), started_at) == (expected, seconds)
+    expected = Cost(None if cost is None else Decimal(cost), seconds)
+    assert cost_of(A_CENT, "h100", snapshot(**{"status": JobStatus.FAILED, **fields}), started_at) == expected
+
+
+NO_PRICE = "there is no price for h100."
+UNTRUE_BILL = "the seconds that it is billed for, as its provider tells it, can't be true: 1e300."
+UNTRUE_END = "its end, as its provider tells it, can't be true: 9999."
+UNTRUE_START = "its start, as its provider tells it, can't be true: 9999."
+
+
+@pytest.mark.parametrize(
+    ("price", "fields", "started_at", "doubt"),
+    [
+        (None, {"status": JobStatus.RUNNING, "started_at": BEGAN}, None, NO_PRICE),
+        (None, {"status": JobStatus.RUNNING}, BEGAN, NO_PRICE),
+        (None, {"started_at": BEGAN, "completed_at": BEGAN + AN_HOUR}, None, NO_PRICE),
+        (None, {"billed_seconds": 12.5}, None, NO_PRICE),
+        (A_CENT, {"billed_seconds": 12.5, "metadata": {"refused": {"billed_seconds": "1e300"}}}, BEGAN, UNTRUE_BILL),
+        (A_CENT, {"status": JobStatus.FAILED, "metadata": {"refused": {"billed_seconds": "1e300"}}}, None, UNTRUE_BILL),
+        (A_CENT, {"completed_at": BEGAN, "metadata": {"refused": {"completed_at": "9999"}}}, BEGAN, UNTRUE_END),
+        (A_CENT, {"status": JobStatus.FAILED, "metadata": {"refused": {"started_at": "9999"}}}, None, UNTRUE_START),
+        (A_CENT, {"completed_at": BEGAN}, None, "its start is not known."),
+        (A_CENT, {"started_at": BEGAN, "completed_at": BEGAN + timedelta(days=200)}, None, TOO_MUCH),
+        (Price("h100", Decimal(10**7), None), {"billed_seconds": 3600.0}, None, TOO_MUCH),
+    ],
+)
+def test_an_unknown_cost_says_why_and_is_not_0(
+    price: Price | None, fields: dict[str, Any], started_at: datetime | None, doubt: str
+) -> None:
+    cost = cost_of(price, "h100", snapshot(**fields), started_at)
+    assert (cost.amount, cost.doubt) == (None, doubt)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"status": JobStatus.QUEUED},
+        {"status": JobStatus.CANCELLED, "completed_at": BEGAN},
+        {"status": JobStatus.CANCELLED, "billed_seconds": 0.0},
+        {"status": JobStatus.CANCELLED, "metadata": {"refused": {"completed_at": "9999"}}},
+        {"status": None},
+    ],
+)
+def test_what_has_not_begun_costs_nothing_with_a_price_or_without(fields: dict[str, Any]) -> None:
+    for price in (A_CENT, None):
+        assert cost_of(price, "h100", snapshot(**fields), None) == Cost()
+
+
+def test_no_seconds_cost_nothing_without_a_price_either() -> None:
+    assert cost_of(None, "h100", snapshot(billed_seconds=0.0), BEGAN) == Cost(Decimal(0))
 
 
 def test_one_that_goes_on_costs_up_to_now() -> None:
-    cost, seconds = cost_of(A_CENT, snapshot(JobStatus.RUNNING, started_at=timezone.now() - AN_HOUR), None)
-    assert cost is not None
-    assert 3600 <= seconds < 3660
-    assert Decimal(36) <= cost < Decimal("36.6")
+    running = snapshot(JobStatus.RUNNING, started_at=timezone.now() - AN_HOUR)
+    cost = cost_of(A_CENT, "h100", running, None)
+    assert cost.amount is not None
+    assert 3600 <= cost.seconds < 3660
+    assert Decimal(36) <= cost.amount < Decimal("36.6")
+    assert cost_of(A_CENT, "h100", snapshot(JobStatus.RUNNING), None) == Cost(Decimal(0)), "it has just begun"
 
 
 def test_a_cost_has_four_digits_of_a_dollar() -> None:
@@ -98,10 +146,17 @@ def test_what_costs_more_than_can_be_stored_at_worst_is_not_known() -> None:
 def test_a_found_training_says_how_its_cost_came_about_once_it_has_ended() -> None:
     config = ProviderConfig(name="replicate", cost_per_second={"h100": 0.01})
     fields: dict[str, Any] = {"hardware": "h100", "billed_seconds": 100.0, "metadata": {"version": "v1"}}
-    ended, cost = priced(snapshot(**fields), config)
-    assert (cost, ended.metadata["version"], ended.metadata["price"]["seconds"]) == (Decimal(1), "v1", 100.0)
-    running, cost = priced(snapshot(JobStatus.RUNNING, **fields), config)
-    assert (cost, running.metadata) == (Decimal(1), {"version": "v1"})
+    ended = priced(snapshot(**fields), config)
+    assert (ended.cost_usd, ended.metadata["version"], ended.metadata["price"]["seconds"]) == (Decimal(1), "v1", 100.0)
+    running = priced(snapshot(JobStatus.RUNNING, **fields), config)
+    assert (running.cost_usd, running.cost_doubt, running.metadata) == (Decimal(1), "", {"version": "v1"})
     for unpriced in (None, ProviderConfig(name="replicate", cost_per_second={})):
-        same, cost = priced(snapshot(**fields), unpriced)
-        assert (cost, same.metadata) == (None, {"version": "v1"})
+        same = priced(snapshot(**fields), unpriced)
+        assert (same.cost_usd, same.cost_doubt, same.metadata) == (None, NO_PRICE, {"version": "v1"})
+
+
+def test_the_hardware_and_the_start_of_the_job_count_where_its_provider_says_none() -> None:
+    config = ProviderConfig(name="replicate", cost_per_second={"h100": 0.01})
+    told = priced(snapshot(completed_at=BEGAN + AN_HOUR), config, "h100", BEGAN)
+    assert (told.cost_usd, told.cost_doubt) == (Decimal(36), "")
+    assert priced(snapshot(cost_usd=Decimal(7)), config).cost_usd == Decimal(7)

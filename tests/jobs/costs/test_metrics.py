@@ -42,25 +42,26 @@ def history(make_job: MakeJob) -> datetime:
     ended(JobStatus.COMPLETED, 7, 2)
     ended(JobStatus.COMPLETED, 400, 100)
     make_job(status=JobStatus.RUNNING, started_at=now, cost_usd=0.5, provider="replicate", external_id="x1")
-    Job.objects.filter(cost_usd=2).update(deleted_at=now)
+    Job.objects.filter(cost_usd=2).update(deleted_at=now, cost_doubt="there is no price for cpu.")
     return now
 
 
 def test_the_figures_of_a_month(client_of: ClientOf, alice: User, history: datetime) -> None:
     answer = client_of(alice).get("/api/cloud/metrics").json()
-    days = {day["date"]: (day["cost_usd"], day["jobs"]) for day in answer.pop("cost_by_day")}
+    days = {day.pop("date"): tuple(day.values()) for day in answer.pop("cost_by_day")}
     assert answer == {
         "period_days": 30,
         "job_count": 4,
         "jobs_by_status": {**dict.fromkeys(JobStatus.values, 0), "completed": 2, "failed": 1, "running": 1},
         "total_cost_usd": 4.25,
+        "jobs_of_unknown_cost": 1,
         "average_duration_seconds": 30.0,
         "average_wait_seconds": 10.0,
         "success_rate": 0.6667,
     }
     assert len(days) == 30
-    assert days[str(history.date())] == (2.25, 3)
-    assert days[str((history - timedelta(days=7)).date())] == (2.0, 1)
+    assert days[str(history.date())] == (2.25, 3, 0)
+    assert days[str((history - timedelta(days=7)).date())] == (2.0, 1, 1)
 
 
 @pytest.mark.parametrize(("days", "jobs"), [("1", 3), ("7", 3), ("8", 4), ("366", 4)])
@@ -102,6 +103,8 @@ def test_prometheus_reads_what_the_asker_may_see(
     figures = scrape(client_of(alice))
     assert figures["cloudtrain_jobs", "local", "completed"] == 3
     assert figures["cloudtrain_job_cost_usd_total", "replicate"] == 0.5
+    assert figures["cloudtrain_jobs_cost_unknown", "local"] == 1
+    assert figures["cloudtrain_jobs_cost_unknown", "replicate"] == 0
     assert figures["cloudtrain_queue_entries", "local", "pending"] == 1
     assert scrape(client_of(root)) == figures
     assert not [key for key in scrape(client_of(charlie)) if "loop" not in key[0]]

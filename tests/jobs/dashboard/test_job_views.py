@@ -153,6 +153,9 @@ class TestHead:
         assert cost_texts(make_job(status=JobStatus.CANCELLED)) == ("Nothing", "")
         assert cost_texts(make_job(**running)) == ("", "about $3.00 expected")
         assert cost_texts(make_job(**running | {"estimated_cost_usd": Decimal(0)})) == ("Nothing", "")
+        doubt = "there is no price for cpu."
+        assert cost_texts(make_job(cost_doubt=doubt)) == ("Not known", doubt)
+        assert cost_texts(make_job(cost_doubt=doubt, cost_usd=Decimal(1))) == ("Not known, $1.00 at least", doubt)
 
 
 class TestTimeLeft:

@@ -273,15 +273,40 @@ def test_what_a_running_training_says_is_kept_beside_its_cost(make: MakeJob, rep
     assert (job.cost_usd, job.metadata) == (Decimal("6"), {"version": "v1"})
 
 
-def test_without_a_price_or_a_start_there_is_no_cost(make: MakeJob, replicate_config: ProviderConfig) -> None:
-    began = timezone.now() - timedelta(hours=1)
-    ended = Snapshot("x-1", COMPLETED, started_at=began)
-    never_began = Snapshot("x-1", JobStatus.CANCELLED)
-    for config, snapshot, hardware in (
-        (None, ended, "h100"),
-        (replicate_config, ended, "unheard-of"),
-        (replicate_config, never_began, "h100"),
-    ):
-        job = cost_of_a_poll(make, config, snapshot, hardware_profile=hardware)
-        assert (job.cost_usd, job.metadata) == (Decimal(0), {})
+ENDED = Snapshot("x-1", COMPLETED, started_at=timezone.now() - timedelta(hours=1))
+
+
+def test_without_a_price_the_cost_is_not_known(make: MakeJob, replicate_config: ProviderConfig) -> None:
+    for config, hardware in ((None, "h100"), (replicate_config, "unheard-of")):
+        job = cost_of_a_poll(make, config, ENDED, hardware_profile=hardware)
+        assert (job.known_cost, job.cost_doubt) == (None, f"there is no price for {hardware}.")
+        assert job.metadata == {}
         job.delete()
+
+
+def test_what_never_began_has_cost_nothing(make: MakeJob, replicate_config: ProviderConfig) -> None:
+    job = cost_of_a_poll(make, replicate_config, Snapshot("x-1", JobStatus.CANCELLED))
+    assert (job.known_cost, job.metadata) == (Decimal(0), {})
+
+
+def test_a_price_that_comes_while_it_runs_makes_the_cost_known(make: MakeJob, replicate_config: ProviderConfig) -> None:
+    running = Snapshot("x-1", RUNNING, billed_seconds=1.0)
+    job = cost_of_a_poll(make, None, running)
+    assert (job.known_cost, job.cost_doubt) == (None, "there is no price for h100.")
+    assert [event["cost_usd"] for event in events()] == [None]
+    applied({job: running}, replicate_config)
+    assert Job.objects.get().known_cost == Decimal("0.01"), "even if it is little"
+
+
+def test_what_an_ended_job_has_cost_stays_known(make: MakeJob, replicate_config: ProviderConfig) -> None:
+    job = cost_of_a_poll(make, replicate_config, Snapshot("x-1", COMPLETED, billed_seconds=100.0))
+    applied({job: Snapshot("x-1", COMPLETED, billed_seconds=100.0, output_url="https://a.example/x")}, None)
+    job.refresh_from_db()
+    assert (job.known_cost, job.output_url) == (Decimal(1), "https://a.example/x")
+
+
+def test_a_cost_that_comes_after_the_end_makes_it_known(make: MakeJob, replicate_config: ProviderConfig) -> None:
+    job = cost_of_a_poll(make, None, ENDED)
+    applied({job: Snapshot("x-1", COMPLETED, billed_seconds=100.0)}, replicate_config)
+    job.refresh_from_db()
+    assert (job.known_cost, job.cost_doubt, job.metadata["price"]["seconds"]) == (Decimal(1), None, 100.0)

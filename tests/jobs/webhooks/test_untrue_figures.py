@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -42,12 +43,12 @@ LATEST = "9999-12-31T23:59:59Z"
 @pytest.mark.parametrize(
     ("untrue", "figure", "cost", "seconds"),
     [
-        ({"metrics": {"predict_time": 1e300}}, "billed_seconds", 0, 600),
-        ({"metrics": {"predict_time": -5}}, "billed_seconds", 0, 600),
-        ({"completed_at": LATEST}, "completed_at", 0, None),
+        ({"metrics": {"predict_time": 1e300}}, "billed_seconds", None, 600),
+        ({"metrics": {"predict_time": -5}}, "billed_seconds", None, 600),
+        ({"completed_at": LATEST}, "completed_at", None, None),
         ({"completed_at": LATEST, "metrics": {"predict_time": 300}}, "completed_at", 3, None),
-        ({"completed_at": "0001-01-01T00:00:00+23:59"}, "completed_at", 0, None),
-        ({"started_at": LATEST}, "started_at", 0, None),
+        ({"completed_at": "0001-01-01T00:00:00+23:59"}, "completed_at", None, None),
+        ({"started_at": LATEST}, "started_at", None, None),
     ],
 )
 def test_a_figure_that_can_not_be_true_is_not_known_and_logged(
@@ -59,7 +60,7 @@ def test_a_figure_that_can_not_be_true_is_not_known_and_logged(
     caplog: pytest.LogCaptureFixture,
     untrue: dict[str, Any],
     figure: str,
-    cost: float,
+    cost: float | None,
     seconds: float | None,
 ) -> None:
     end = timezone.now() - timedelta(minutes=1)
@@ -70,7 +71,8 @@ def test_a_figure_that_can_not_be_true_is_not_known_and_logged(
     assert [record.figure for record in caplog.records if hasattr(record, "figure")] == [figure]
     shown = client_of(alice).get(f"/api/cloud/jobs/{job.pk}").json()["job"]
     assert shown["status"] == "completed"
-    assert (shown["cost_usd"], shown["duration_seconds"]) == (pytest.approx(cost, abs=0.0001), seconds)
+    assert (shown["cost_usd"], shown["duration_seconds"]) == (cost and pytest.approx(cost, abs=0.0001), seconds)
+    assert (shown["cost_doubt"] is None) == (cost is not None)
     assert list(shown["metadata"]["refused"]) == [figure]
 
 
@@ -82,8 +84,23 @@ def test_the_page_says_that_a_cost_and_a_duration_are_not_known(
     client.force_login(alice)
     page = client.get(f"/jobs/{job.pk}").content.decode()
     assert page.count("Not known") == 2
+    assert "its end, as its provider tells it, can&#x27;t be true: 9999-12-31" in page
+    assert "Not known" in client.get("/").content.decode()
+    assert "and 1 job of unknown cost" in client.get("/metrics").content.decode()
     deliver(body_of(job, "succeeded", metrics={"predict_time": 60}), delivery="msg_2")
     assert "$0.60" in client.get(f"/jobs/{job.pk}").content.decode()
+
+
+def test_what_is_known_of_a_cost_stays_when_its_end_cant_be_true(
+    deliver: Deliver, at_replicate: MakeJob, replicate_config: ProviderConfig, client: Client, alice: User
+) -> None:
+    job = at_replicate(status=JobStatus.RUNNING, started_at=timezone.now(), cost_usd=Decimal(5))
+    deliver(body_of(job, "succeeded", completed_at=LATEST))
+    client.force_login(alice)
+    assert "Not known, $5.00 at least" in client.get(f"/jobs/{job.pk}").content.decode()
+    assert client.get("/api/cloud/jobs").json()["jobs"][0]["cost_usd"] is None
+    figures = client.get("/api/cloud/metrics").json()
+    assert (figures["total_cost_usd"], figures["jobs_of_unknown_cost"]) == (5, 1)
 
 
 RESUMED = (

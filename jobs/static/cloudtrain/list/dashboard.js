@@ -245,7 +245,9 @@ function showProgress({ job_id: jobId, stage, progress, cost_usd: cost }) {
   const row = rowOf(jobId);
   if (!row) return;
   // Only the server writes money as words.
-  if (cost !== undefined && cost !== Number(row.dataset.cost)) refresh(jobId);
+  const isUnknown = "costUnknown" in row.dataset;
+  if (cost === null ? !isUnknown : cost !== undefined && (isUnknown || cost !== Number(row.dataset.cost)))
+    refresh(jobId);
   const bar = row.querySelector("progress");
   // No bar: the row is older than the news. A fetch on its way may be older, too.
   if (!bar || isFetching) refresh(jobId);
