@@ -83,7 +83,12 @@ class ProviderSettingsBody(StrictSerializer):
     model_version = serializers.CharField(max_length=200, required=False, allow_blank=True)
     default_hardware = serializers.CharField(max_length=40, required=False, allow_blank=True)
     cost_per_second = serializers.DictField(child=serializers.FloatField(min_value=0), required=False)
-    seconds_per_step = serializers.FloatField(min_value=0, max_value=LONGEST_SECONDS, required=False)
+    seconds_per_step = serializers.FloatField(
+        min_value=0,
+        max_value=LONGEST_SECONDS,
+        required=False,
+        help_text="How long a step of batch 1 takes at least; estimates multiply it by batch and accumulation.",
+    )
     silence_minutes = serializers.IntegerField(min_value=0, max_value=100_000, required=False)
     discovery_organization = serializers.CharField(max_length=100, required=False, allow_null=True)
 

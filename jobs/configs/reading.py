@@ -75,6 +75,11 @@ class ConfigReading:
     doubts: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def samples_per_step(self) -> int:
+        """How many samples a step goes through; a batch or accumulation that isn't given counts as 1."""
+        return (self.batch_size or 1) * (self.accumulation or 1)
+
+    @property
     def doubt(self) -> str:
         """Why its time and cost can't be told from the config, in one sentence; empty when they can."""
         return next((self.doubts[setting] for setting in DECISIVE if setting in self.doubts), "")

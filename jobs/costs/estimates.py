@@ -201,7 +201,7 @@ def step_range(provider: ProviderConfig, reading: ConfigReading, hardware: str) 
     """Return the seconds that a step takes and what they are from; without any, None and why.
 
     Of many runs one in ten is quicker than the range, and one slower. A few are no proof: until there are ENOUGH_RUNS,
-    the operator's figure is the least that a step takes, for each pass of those that it accumulates.
+    the operator's figure is the least that a step takes, for each sample of its batch in each pass that it accumulates.
     """
     paces = recent_paces(provider.name, hardware, kind_of(reading))
     floor = provider.seconds_per_step
@@ -214,8 +214,7 @@ def step_range(provider: ProviderConfig, reading: ConfigReading, hardware: str) 
         return Range(tenths[0], tenths[-1]), f"from {runs}"
     if floor <= 0 and not paces:
         return None, f"no run of {kind} has ended, and {provider.name} has no figure of the operator for a step."
-    # A step of many passes takes as many times as long as one of a single pass.
-    least = floor * (reading.accumulation or 1)
+    least = floor * reading.samples_per_step
     figure = Range(max(least, min(paces, default=0)), max(least, *paces, 0.0))
     figure_source = OPERATORS_FIGURE if floor > 0 else ""
     return figure, f"{figure_source} and {runs}" if figure_source and paces else figure_source or f"from {runs}"

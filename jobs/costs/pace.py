@@ -40,9 +40,8 @@ def kind_text(reading: ConfigReading) -> str:
     sizes = reading.dataset_classes or (reading.size_class,)
     if any(sizes):
         parts.append(f"at {' and '.join(map(str, sizes))} pixels")
-    batch = (reading.batch_size or 1) * (reading.accumulation or 1)
-    if batch > 1:
-        parts.append(f"in batches of {batch}")
+    if reading.samples_per_step > 1:
+        parts.append(f"in batches of {reading.samples_per_step}")
     return " ".join(parts)
 
 

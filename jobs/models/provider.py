@@ -26,7 +26,10 @@ class ProviderConfig(models.Model):
     seconds_per_step = models.FloatField(
         default=1.0,
         validators=[MinValueValidator(0.0)],
-        help_text="How long a step takes at least, for estimates, until five runs of a kind tell; 0: not known.",
+        help_text=(
+            "Seconds that a step of batch 1 takes at least. Estimates multiply them by batch and accumulation, until "
+            "five runs of a kind tell; 0: not known."
+        ),
     )
     discovery_organization = models.ForeignKey(
         Organization, models.SET_NULL, null=True, blank=True, help_text="Whose the jobs are that were made elsewhere."

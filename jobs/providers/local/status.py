@@ -83,10 +83,7 @@ def _reason(folder: JobFolder, end: End) -> str:
 
 
 def exit_text(code: int) -> str:
-<<<<<<< HEAD
-=======
     """Return how a trainer ended, without a full stop."""
->>>>>>> e166543 (Train on Slurm over its REST API and a shared folder)
     # A wrapper, as a shell or bubblewrap, tells of its own child's signal in this way.
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
         return "The trainer was killed (SIGKILL), as happens when the machine runs out of memory"

@@ -15,6 +15,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from cloudtrain_site.states import Source
@@ -142,6 +143,32 @@ def test_each_pass_of_a_step_takes_the_operators_figure(provider: ProviderConfig
     assert seconds_of(provider, few) == (2_000_000, 2_000_000)
     ran({**few, "max_train_steps": 1000}, seconds=61)
     assert seconds_of(provider, few) == (2_000_000, 2_000_000)
+
+
+def test_each_sample_of_a_batch_takes_the_operators_figure(provider: ProviderConfig, ran: Callable[..., Job]) -> None:
+    large = {**FLUX, "max_train_steps": 30, "train_batch_size": 64, "gradient_accumulation_steps": 2}
+    assert seconds_of(provider, large) == (7680, 7680)
+    assert seconds_of(provider, {"max_train_steps": 30}) == (60, 60), "a batch that isn't given counts as 1"
+    for _ in range(5):
+        ran({**large, "max_train_steps": 1000}, seconds=1000)
+    assert seconds_of(provider, large) == pytest.approx((30, 30)), "five runs of the kind tell better"
+
+
+BATCHES = st.one_of(st.none(), st.integers(1, 500), st.integers(1, 500).map(str))
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@given(steps=st.integers(1, 5000), batches=st.tuples(BATCHES, BATCHES), passes=BATCHES, kohya=st.booleans())
+def test_a_larger_batch_never_lowers_the_estimate(
+    steps: int, batches: tuple[Any, Any], passes: Any, kohya: bool, provider: ProviderConfig
+) -> None:
+    rest = {"max_train_steps": steps, "gradient_accumulation_steps": passes, **({} if kohya else FLUX)}
+    small, large = sorted(batches, key=lambda batch: int(batch or 1))
+    first, second = (
+        estimate(provider, {**rest, "max_train_steps": steps, "train_batch_size": batch}, "h100").highest_cost
+        for batch in (small, large)
+    )
+    assert second is None or (first is not None and first <= second), "what is not known is held by every rule"
 
 
 def test_no_quick_run_on_small_pictures_lowers_the_estimate_of_larger_ones(
@@ -321,6 +348,7 @@ def test_an_estimate_is_for_what_the_sample_trainer_does(
         does = read_settings(path)
     except ConfigError:
         return  # it makes none
-    assert expected.seconds == Range(2 * does.steps, 2 * does.steps)
+    seconds = 2 * does.steps * does.batch_size
+    assert expected.seconds == Range(seconds, seconds)
     alike = {"max_train_steps": does.steps, "train_batch_size": does.batch_size}
     assert kind_of(read_config(config)) in (kind_of(read_config(alike)), kind_of(read_config({})))
