@@ -157,8 +157,8 @@ class ClusterSupervisor:
             )
             if reason is not None and status is None and not can_write():
                 # Others would fare no better, and what these hold to be written later would be lost with them.
-                signs.forget_saver()
-                diagnosis = Diagnosis(signs, Conf.WORKERS, time.time())
+                states.forget_saver()
+                diagnosis = Diagnosis(states, Conf.WORKERS, time.time())
             elif reason is not None:
                 logger.error("Background workers are replaced: %s", reason, extra={"pid": cluster.pid})
                 return reason
