@@ -39,11 +39,16 @@ def pinned(name: str) -> dict[str, str]:
 def imported() -> Iterator[str]:
     """The top-level packages that the rooms import, wherever in a module they do."""
     for path in (path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                yield from (alias.name.partition(".")[0] for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                yield node.module.partition(".")[0]
+        beside = {neighbour.stem for neighbour in path.parent.glob("*.py")}  # what a script imports from its folder
+        yield from (name for name in names_imported(path) if name not in beside)
+
+
+def names_imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
 
 
 def distributions() -> set[str]:

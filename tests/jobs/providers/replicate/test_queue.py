@@ -151,12 +151,14 @@ def test_what_was_given_up_and_was_there_after_all_is_stopped(unseen: QueueEntry
 def test_what_is_found_just_as_it_is_given_up_is_stopped(
     unseen: QueueEntry, fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    record = recorder.record
+
     def give_up_first(accepted: Sequence[recorder.Accepted]) -> list[bool]:
         entry = QueueEntry.objects.select_related("job").get()
         assert operations.end_unconfirmed(entry, ChangedBy(SYSTEM, Source.API, "it is not there"))
-        return recorder.record(accepted)
+        return record(accepted)
 
-    monkeypatch.setattr(dispatch, "record", give_up_first)
+    monkeypatch.setattr(recorder, "record", give_up_first)
     a_lease_later()
     maintenance.retry_cancels()
     (made,) = fake.predictions
