@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from django.db.models import Count
 
 from cloudtrain_site.enterprise import config_in_force
-from jobs.models import Organization
+from jobs.models import Organization, ProviderConfig
 from queueing.models import ProviderLimit, QueueEntry, QueueState
 from queueing.policy import Candidate, Limits, Usage
 
@@ -32,6 +32,7 @@ def current_limits(state: QueueState, concerned: Iterable[Organization | None] |
         organizations=_own_numbers(Organization.objects.exclude(max_running=None) if concerned is None else concerned),
         providers={**set_here, **limits_of_file()},
         drained=frozenset(row.provider for row in providers if row.drained),
+        switched_off=frozenset(ProviderConfig.objects.filter(enabled=False).values_list("pk", flat=True)),
         paused=state.paused,
         fair_share=state.fair_share,
     )

@@ -49,8 +49,13 @@ class Limits:
     organizations: Mapping[int, int] = field(default_factory=dict)
     providers: Mapping[str, int] = field(default_factory=dict)
     drained: frozenset[str] = frozenset()
+    switched_off: frozenset[str] = frozenset()
     paused: bool = False
     fair_share: bool = False
+
+    def is_closed(self, provider: str) -> bool:
+        """Whether nothing may start at the provider until a person says so."""
+        return provider in self.drained or provider in self.switched_off
 
     def of_organization(self, organization_id: int | None) -> int:
         """Return the organization's own limit, or the general one."""
@@ -83,8 +88,10 @@ class BlockerKind(StrEnum):
     APPROVAL = "approval"
     #: Nothing starts at all.
     PAUSED = "paused"
-    #: Nothing starts at its provider.
+    #: Nothing starts at its provider, which runs on what it has.
     DRAINED = "drained"
+    #: Its provider is not used at all.
+    SWITCHED_OFF = "switched_off"
     #: A try failed, and the next one is due later.
     RETRY = "retry"
     #: No node of its provider's cluster can run its profile; it goes all the same, and waits there.
@@ -113,6 +120,8 @@ def blockers(candidate: Candidate, usage: Usage, limits: Limits, now: datetime) 
         waits.append(Blocker(BlockerKind.PAUSED))
     if candidate.provider in limits.drained:
         waits.append(Blocker(BlockerKind.DRAINED))
+    if candidate.provider in limits.switched_off:
+        waits.append(Blocker(BlockerKind.SWITCHED_OFF))
     if candidate.not_before is not None and candidate.not_before > now:
         waits.append(Blocker(BlockerKind.RETRY, until=candidate.not_before))
     return waits + [
@@ -132,7 +141,7 @@ def _limits_met(candidate: Candidate, usage: Usage, limits: Limits) -> Iterator[
 
 def can_go(candidate: Candidate, usage: Usage, limits: Limits, now: datetime) -> bool:
     """Whether nothing keeps `candidate` from going now. Like `blockers`, but cheaper: a pass calls it often."""
-    if limits.paused or candidate.provider in limits.drained or usage.total >= limits.total:
+    if limits.paused or limits.is_closed(candidate.provider) or usage.total >= limits.total:
         return False
     if candidate.not_before is not None and candidate.not_before > now:
         return False

@@ -60,7 +60,7 @@ class WaitEstimates:
     def _is_stopped(self, entry: QueueEntry) -> bool:
         """Whether a person has to act first: durations don't tell when."""
         limits = self.explainer.limits
-        return limits.paused or entry.provider in limits.drained or 0 in self._allowed(entry).values()
+        return limits.paused or limits.is_closed(entry.provider) or 0 in self._allowed(entry).values()
 
     def _allowed(self, entry: QueueEntry) -> dict[BlockerKind, int | None]:
         limits = self.explainer.limits

@@ -12,6 +12,7 @@ from django.utils import timezone
 from cloudtrain_site.database.beginnings import beginning
 from jobs.models import Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of
+from jobs.providers import label_of
 from jobs.sync.clusters import unrunnable_profiles
 from queueing import extensions
 from queueing.limits import candidate_of, current_limits, queue_state
@@ -33,6 +34,7 @@ LIFTED_BY = {
     Kind.APPROVAL: "A lead or an admin approves it.",
     Kind.PAUSED: "An admin resumes the queue.",
     Kind.DRAINED: "An admin lets the provider take jobs again.",
+    Kind.SWITCHED_OFF: "An admin switches the provider on again.",
     Kind.RETRY: "It is tried again by itself.",
     Kind.HARDWARE: "A node that can run it joins the cluster, or it is cancelled and submitted for another profile.",
     Kind.USER: "One of the submitter's jobs ends, or the limit for one person is raised.",
@@ -98,6 +100,9 @@ class Explainer:
             return Explained(Kind.PAUSED, "The queue is paused: nothing starts until an admin resumes it.")
         if blocker.kind == Kind.DRAINED:
             return Explained(Kind.DRAINED, f"{entry.provider} takes no new jobs at present: it is being drained.")
+        if blocker.kind == Kind.SWITCHED_OFF:
+            sentence = f"{label_of(entry.provider)} is switched off at present; the job goes when it is on again."
+            return Explained(Kind.SWITCHED_OFF, sentence)
         if blocker.until is not None:
             return Explained(Kind.RETRY, _retry_sentence(entry, blocker.until, self.now))
         seen = tuple(holder for holder in self.holders(entry, blocker.kind) if getattr(holder, "is_seen", False))

@@ -86,9 +86,13 @@ def test_nothing_goes_from_a_paused_queue() -> None:
     assert choose([candidate()], Usage(), Limits(100, 100, 100, paused=True), NOW) == []
 
 
-def test_nothing_goes_to_a_drained_provider() -> None:
+@pytest.mark.parametrize(
+    "limits",
+    [Limits(100, 100, 100, drained=frozenset({"local"})), Limits(100, 100, 100, switched_off=frozenset({"local"}))],
+)
+def test_nothing_goes_to_a_provider_that_is_closed(limits: Limits) -> None:
     waiting = [candidate(1), candidate(2, provider="replicate")]
-    assert choose(waiting, Usage(), Limits(100, 100, 100, drained=frozenset({"local"})), NOW) == [2]
+    assert choose(waiting, Usage(), limits, NOW) == [2]
 
 
 def test_an_entry_waits_out_its_pause() -> None:
@@ -168,6 +172,7 @@ def test_no_more_are_chosen_than_asked_for() -> None:
         (Limits(100, 100, 100, providers={"local": 1}), BlockerKind.PROVIDER),
         (Limits(100, 100, 100, paused=True), BlockerKind.PAUSED),
         (Limits(100, 100, 100, drained=frozenset({"local"})), BlockerKind.DRAINED),
+        (Limits(100, 100, 100, switched_off=frozenset({"local"})), BlockerKind.SWITCHED_OFF),
     ],
 )
 def test_the_blocker_names_the_limit(limits: Limits, kind: BlockerKind) -> None:
