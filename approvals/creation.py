@@ -13,9 +13,10 @@ from django.utils import timezone
 from approvals.approved_terms import digest_of_terms, possible_terms, still_covers, stored_job, stored_terms
 from approvals.models import ApprovalRequest, Requirement
 from approvals.notifications import plan_reviewer_mails
-from approvals.requirements import are_among, attach, copies, requirements_of, shortest_life
+from approvals.requirements import are_among, attach, copies, joined, requirements_of, shortest_life
 from approvals.reviewers import request_warnings
 from approvals.rules.evaluation import Hold, joined_reasons
+from approvals.rules.facts import holds_now
 from approvals.statuses import RequestStatus
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change
@@ -30,8 +31,12 @@ def create_request(job: Job, holds: Sequence[Hold], *, actor: Actor, source: str
 
 
 def renew_request(void: ApprovalRequest, job: Job, *, reason: str, actor: Actor, source: str) -> ApprovalRequest:
-    """Create a request for the job as it is now, with the same rules, reviewers and lifetime as the void one."""
-    required = copies(void.requirements.all(), with_approvals=False)
+    """Create a request for the job as it is now: for each rule that holds it now, and each that held it before.
+
+    A rule that is changed since requires what it says now; one that holds it no more requires what it did, since
+    nobody has decided about that.
+    """
+    required = joined(requirements_of(holds_now(job)), copies(void.requirements.all(), with_approvals=False))
     request = _create(job, required, reason=reason, actor=actor, source=source)
     warn_of_reviewers(request)
     return request

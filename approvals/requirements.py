@@ -45,6 +45,16 @@ def copies(requirements: Iterable[Requirement], *, with_approvals: bool) -> list
     ]
 
 
+def joined(first: Sequence[Requirement], others: Iterable[Requirement]) -> list[Requirement]:
+    """Return `first`, and those of `others` of other rules, in this order. None of them is saved."""
+    rules = {item.rule_id for item in first}
+    # Of rules that are no more nothing but the requirement is left: each stays.
+    requirements = [*first, *(item for item in others if item.rule_id is None or item.rule_id not in rules)]
+    for position, requirement in enumerate(requirements):
+        requirement.position = position
+    return requirements
+
+
 def attach(requirements: Iterable[Requirement], request: ApprovalRequest) -> None:
     """Save the requirements as those of `request`."""
     rows = list(requirements)

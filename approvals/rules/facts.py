@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from django.contrib.auth.models import User
@@ -9,11 +10,11 @@ from django.db.models import Q
 from django.utils import timezone
 
 from approvals.models import ApprovalRule
-from approvals.rules.evaluation import Facts
+from approvals.rules.evaluation import Facts, Hold, all_holds
 from jobs.configs.submission import Submission
-from jobs.costs.estimates import Estimate
+from jobs.costs.estimates import Estimate, estimate
 from jobs.identifiers import new_job_id
-from jobs.models import Job, Organization
+from jobs.models import Job, Organization, ProviderConfig
 from jobs.permissions import role_in
 from jobs.roles import Role
 
@@ -27,13 +28,20 @@ def rules_in_force(organization: Organization) -> list[ApprovalRule]:
 
 
 def facts_about(
-    user: User, organization: Organization, submission: Submission, estimate: Estimate, *, role: Role | None = None
+    user: User,
+    organization: Organization,
+    submission: Submission | Job,
+    expected: Estimate,
+    *,
+    role: Role | None = None,
 ) -> Facts:
-    """Return the facts about a submission of `user` at this moment; rules go by the upper end of `estimate`.
+    """Return the facts about a submission of `user`, or a job that waits, at this moment.
 
-    `role` is the user's role in `organization`; None: it is read.
+    Rules go by the upper end of `expected`. `role` is the user's role in `organization`; None: it is read.
     """
     own = Job.objects.filter(submitted_by=user)
+    if isinstance(submission, Job):
+        own = own.exclude(pk=submission.pk)
     # Ids sort by time, so the index by submitter serves this query.
     lately = own.filter(pk__gt=new_job_id(timezone.now() - DAY))
     return Facts(
@@ -43,8 +51,24 @@ def facts_about(
         provider=submission.provider,
         hardware_profile=submission.hardware_profile,
         config_name=submission.config_name,
-        estimated_cost=estimate.highest_cost,
+        estimated_cost=expected.highest_cost,
         first_job=not own.exclude(submission_started_at=None).exists(),
         jobs_in_day=lately.count() + 1,
-        cost_doubt=estimate.doubt,
+        cost_doubt=expected.doubt,
     )
+
+
+def holds_now(job: Job) -> list[Hold]:
+    """Return the holds of the rules of now on a job that waits, as if it were submitted as it is now.
+
+    Its cost is the higher of the stored estimate and one from its config, and not known unless that is.
+    """
+    if job.submitted_by is None or job.organization is None:
+        return []
+    config = ProviderConfig.objects.filter(name=job.provider).first() or ProviderConfig(name=job.provider)
+    expected = estimate(config, job.config, job.hardware_profile, job.dataloader_config)
+    if expected.cost is not None and job.estimated_cost_usd is not None:
+        dearest = max(expected.cost.high, job.estimated_cost_usd)
+        expected = replace(expected, cost=replace(expected.cost, high=dearest))
+    facts = facts_about(job.submitted_by, job.organization, job, expected)
+    return all_holds(rules_in_force(job.organization), facts)

@@ -19,7 +19,7 @@ from approvals.models import ApprovalRequest, ApprovalRule
 from approvals.submissions import repeat_submission
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
-from jobs.models import DatasetUpload, Job, JobEvent
+from jobs.models import DatasetUpload, Job, JobEvent, ProviderConfig
 from jobs.statuses import JobStatus
 from queueing import claims, dispatch, staging
 from queueing.models import QueueEntry
@@ -135,6 +135,79 @@ def test_an_entry_that_was_let_go_without_an_approval_is_held_again(
     assert provider.specs == []
     assert QueueEntry.objects.get().status == "blocked"
     assert ApprovalRequest.objects.filter(status="pending").count() == 1
+
+
+def renewed_rules() -> list[tuple[str, int]]:
+    """The rules of the request that waits, and how many approvals each needs."""
+    requirements = ApprovalRequest.objects.get(status="pending").requirements.all()
+    assert [item.position for item in requirements] == list(range(len(requirements)))
+    assert {item.approvals_given for item in requirements} == {0}
+    return [(item.rule_name, item.approvals_needed) for item in requirements]
+
+
+class TestTheRulesOfNow:
+    """A job that is held again is held by what the rules say now as well."""
+
+    @pytest.fixture(autouse=True)
+    def _change_the_job(self, approved: Job, provider: ScriptedProvider) -> None:
+        Job.objects.update(hardware_profile="gpu-h100")
+
+    def test_as_they_were(self) -> None:
+        assert not go()
+        assert renewed_rules() == [("first_job", 1)]
+
+    def test_one_that_was_added_since(self) -> None:
+        ApprovalRule.objects.create(name="gpus", hardware="gpu-*", approvals_needed=2, priority=1)
+        ApprovalRule.objects.create(name="cpus", hardware="cpu", priority=2)
+        assert not go()
+        assert renewed_rules() == [("gpus", 2), ("first_job", 1)]
+
+    def test_one_of_another_organization_is_none(self, charlie: User) -> None:
+        ApprovalRule.objects.create(
+            name="theirs", organization=charlie.memberships.get().organization, provider="local"
+        )
+        assert not go()
+        assert renewed_rules() == [("first_job", 1)]
+
+    def test_one_that_was_changed_since_says_what_it_says_now(self) -> None:
+        ApprovalRule.objects.update(approvals_needed=3)
+        assert not go()
+        assert renewed_rules() == [("first_job", 3)]
+
+    @pytest.mark.parametrize("change", ["disabled", "deleted", "met no more"])
+    def test_one_that_holds_it_no_more_is_still_asked_about(self, change: str) -> None:
+        ApprovalRule.objects.create(name="gpus", hardware="gpu-*")
+        if change == "disabled":
+            ApprovalRule.objects.filter(name="first_job").update(enabled=False)
+        elif change == "deleted":
+            ApprovalRule.objects.filter(name="first_job").delete()
+        else:
+            ApprovalRule.objects.filter(name="first_job").update(first_job=False, provider="replicate")
+        assert not go()
+        assert renewed_rules() == [("gpus", 1), ("first_job", 1)]
+
+    def test_a_request_that_waits_keeps_what_it_said(self) -> None:
+        ApprovalRequest.objects.update(status="pending", reviewed_at=None)
+        ApprovalRule.objects.create(name="gpus", hardware="gpu-*")
+        assert not go()
+        assert [item.rule_name for item in ApprovalRequest.objects.get().requirements.all()] == ["first_job"]
+
+    @pytest.mark.parametrize(
+        ("steps", "stored", "holds"), [(50, 1, True), (5, 50, True), (5, 1, False), ("?", 1, True)]
+    )
+    def test_its_cost_is_that_of_its_config_or_the_stored_one(self, steps: Any, stored: int, holds: bool) -> None:
+        prices = {"gpu-h100": 1}
+        ProviderConfig.objects.update_or_create(name="local", defaults={"cost_per_second": prices})
+        ApprovalRule.objects.create(name="dear", cost_exceeds=20)
+        Job.objects.update(config={"max_train_steps": steps}, estimated_cost_usd=stored)
+        assert not go()
+        assert ("dear" in dict(renewed_rules())) is holds
+
+    def test_neither_the_job_itself_nor_old_ones_count_as_further_jobs(self) -> None:
+        ApprovalRule.objects.create(name="many", jobs_in_day_exceed=1)
+        Job.objects.update(submission_started_at=timezone.now())
+        assert not go()
+        assert renewed_rules() == [("first_job", 1)]
 
 
 def test_a_claim_that_was_lost_meanwhile_voids_nothing(approved: Job, provider: ScriptedProvider) -> None:
