@@ -221,8 +221,7 @@ def _limit_warnings(user: User) -> tuple[str, ...]:
 def _provider_config(submission_request: SubmissionRequest) -> ProviderConfig:
     if submission_request.provider_config is not None:
         return submission_request.provider_config
-    name = submission_request.submission.provider
-    return ProviderConfig.objects.filter(name=name).first() or ProviderConfig(name=name)
+    return ProviderConfig.of(submission_request.submission.provider)
 
 
 def estimate(submission_request: SubmissionRequest) -> Estimate:

@@ -20,6 +20,7 @@ from jobs.models import Job, Organization, ProviderConfig
 from jobs.permissions import choose_organization
 from jobs.providers import UnknownProviderError, get_provider, names
 from jobs.providers.inspection import objections_to, remarks_on
+from jobs.providers.settings import default_hardware
 from jobs.validators import is_plain_name
 from queueing.waiting.obstacles import obstacles_at
 
@@ -35,7 +36,7 @@ def read_submission(
     config, dataloader, name = _config_of(user, organization, body)
     dataloader = body.get("dataloader_config", dataloader)
     _check_config(provider, config, dataloader)
-    provider_config = ProviderConfig.objects.filter(name=provider).first()
+    provider_config = ProviderConfig.of(provider)
     submission = Submission(
         provider=provider,
         config=config,
@@ -65,7 +66,7 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
         raise ValidationError({"provider": str(UnknownProviderError(job.provider))})
     columns = _unsealed(job, SECRET_COLUMNS)
     _check_config(job.provider, columns["config"], columns["dataloader_config"])
-    provider_config = ProviderConfig.objects.filter(name=job.provider).first()
+    provider_config = ProviderConfig.of(job.provider)
     submission = Submission(
         **columns,
         provider=job.provider,
@@ -133,11 +134,11 @@ def _is_name(text: str) -> bool:
     return 0 < len(text) <= 100 and is_plain_name(text) and mask_text(text) == text
 
 
-def _hardware(provider: str, config: ProviderConfig | None, requested: str) -> str:
-    if config is not None and not config.enabled:
+def _hardware(provider: str, config: ProviderConfig, requested: str) -> str:
+    if not config.enabled:
         raise ValidationError({"provider": f"{provider} is switched off at present."})
     profiles = get_provider(provider).hardware()
-    hardware = requested or (config.default_hardware if config else "") or profiles[0]
+    hardware = requested or default_hardware(config, profiles)
     if hardware not in profiles:
         raise ValidationError({"hardware_profile": f"{provider} has no {hardware!r}. It has: {', '.join(profiles)}."})
     return hardware
@@ -154,7 +155,7 @@ def _warnings(
     organization: Organization,
     body: dict[str, Any],
     submission: Submission,
-    provider_config: ProviderConfig | None,
+    provider_config: ProviderConfig,
 ) -> list[str]:
     warnings = []
     if not body["organization"] and user.memberships.count() > 1:

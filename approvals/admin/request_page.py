@@ -14,7 +14,8 @@ from approvals.models import ApprovalRequest, ApprovalRule, Requirement
 from approvals.queries import config_changes
 from approvals.reviewers import who_decides
 from jobs.configs.reading import read_config
-from jobs.costs.estimates import rate_of, step_range
+from jobs.costs.estimates import step_range
+from jobs.costs.prices import rate_of
 from jobs.models import Job, ProviderConfig
 
 MAX_LAST_JOBS = 5
@@ -32,7 +33,7 @@ CRITERION_TEXTS = {
 
 def how_estimated(job: Job) -> str:
     """Return how the cost is estimated by the present figures, in words."""
-    provider = ProviderConfig.objects.filter(name=job.provider).first() or ProviderConfig(name=job.provider)
+    provider = ProviderConfig.of(job.provider)
     reading, rate = read_config(job.config, job.dataloader_config), rate_of(provider, job.hardware_profile)
     if reading.doubt:
         return f"Nothing can be estimated: {reading.doubt}"

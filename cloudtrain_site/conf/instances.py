@@ -35,6 +35,8 @@ _CLASSES: Mapping[str, type[Instance]] = {one.kind: one for one in (ReplicateIns
 #: The keys that say what a provider is to be asked with; one of them is enough.
 _SECRET_KEYS = ("token", "token_file", "key_file")
 
+_PRICE = decimal(1000, " of US dollars")
+
 #: By key, the value of the file and its line.
 Section: TypeAlias = Mapping[str, ParsedValue]
 #: Raises ConfigurationError with a line and a problem.
@@ -65,7 +67,7 @@ def _profiles(keys: Schema) -> Named:
             "cpus": whole_number(1, 10_000),
             "memory_mb": whole_number(1, 100_000_000, " of megabytes"),
             **keys,
-            "cost_per_second": decimal(1000, " of US dollars"),
+            "cost_per_second": _PRICE,
         },
         is_required=True,
     )
@@ -103,7 +105,11 @@ def _cluster(profile: Schema, *, needs_folder: bool) -> Schema:
 
 
 _KINDS: Mapping[str, Schema] = {
-    "replicate": {**_ACCOUNT, "address": address()},
+    "replicate": {
+        **_ACCOUNT,
+        "address": address(),
+        "cost_per_second": Named("names of hardware profiles", re.compile(r"[a-z0-9-]{1,40}"), _PRICE),
+    },
     "ray": _cluster(_RAY_PROFILE, needs_folder=False),
     "slurm": {
         **_cluster(_SLURM_PROFILE, needs_folder=True),
@@ -146,6 +152,8 @@ def _instance(name: str, item: ParsedValue, refuse: Refuse) -> Instance:
     kind = values.pop("kind")
     if "hardware" in values:
         values["hardware"] = {profile: _profile(profile, held.value) for profile, held in values["hardware"].items()}
+    if "cost_per_second" in values:
+        values["cost_per_second"] = {profile: price.value for profile, price in values["cost_per_second"].items()}
     if "key_file" in values:
         values["key"] = Secret(file=values.pop("key_file"))
     values["token"] = Secret(values.get("token", ""), values.pop("token_file", None))

@@ -82,6 +82,12 @@ class ReplicateInstance:
     #: Empty is Replicate's own address.
     address: str = ""
     max_running: int | None = None
+    #: US dollars a second, by hardware profile.
+    cost_per_second: Mapping[str, Decimal] = field(default_factory=dict)
+
+    @property
+    def prices(self) -> Mapping[str, Decimal]:
+        return self.cost_per_second
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,12 @@ class ClusterInstance:
     shared_folder: Path | None = None
     grace_seconds: int = 30
     max_running: int | None = None
+
+    @property
+    def prices(self) -> Mapping[str, Decimal]:
+        """US dollars a second, of the hardware profiles whose price is known."""
+        given = {name: profile.cost_per_second for name, profile in self.hardware.items()}
+        return {name: price for name, price in given.items() if price is not None}
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ from rest_framework import serializers
 from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField
 from cloudtrain_site.redaction import mask_secrets
 from jobs.api.serializers import ProviderField, json_object, keepable
+from jobs.costs.prices import rates_of, setter_of
 from jobs.models import ClusterLook, ProviderConfig, TrainingConfig
 from jobs.providers import get_provider, kind_of
 from jobs.providers.figures import LONGEST_SECONDS
+from jobs.providers.settings import default_hardware
 from jobs.sync.clusters import cluster_names, view_of
 from jobs.sync.readiness import why_not_now
 from jobs.validators import holds_no_secret
@@ -106,7 +108,12 @@ class ProfileSerializer(serializers.Serializer[Any]):
     """A hardware profile, its price, and whether it can run a job now."""
 
     name = serializers.CharField()
-    cost_per_second = serializers.FloatField(allow_null=True, help_text="US dollars; null: no price is set.")
+    cost_per_second = serializers.FloatField(
+        allow_null=True, help_text="US dollars; 0: own hardware; null: no price is set."
+    )
+    price_set_by = serializers.ChoiceField(
+        ["operator", "file"], allow_null=True, help_text="By the API or in the admin, or in the configuration file."
+    )
     can_run_now = serializers.BooleanField()
     why_not_now = serializers.CharField(help_text="Why not, as far as it is known; empty when it can.")
 
@@ -123,7 +130,7 @@ class ProviderSerializer(serializers.Serializer[ProviderConfig]):
     hardware = serializers.SerializerMethodField()
     profiles = serializers.SerializerMethodField()
     default_hardware = serializers.SerializerMethodField()
-    cost_per_second = serializers.DictField()
+    cost_per_second = serializers.SerializerMethodField()
     prices_as_of = serializers.DateField(allow_null=True, help_text="When its prices were last looked up.")
     webhook_url = OptionalTextField()
 
@@ -143,13 +150,24 @@ class ProviderSerializer(serializers.Serializer[ProviderConfig]):
 
     @extend_schema_field(ProfileSerializer(many=True))
     def get_profiles(self, config: ProviderConfig) -> list[dict[str, Any]]:
-        why_none, prices, look = self.get_why_not_now(config), config.cost_per_second, self._looks.get(config.name)
+        why_none, look = self.get_why_not_now(config), self._looks.get(config.name)
+        prices = self.get_cost_per_second(config)
         view = view_of(look) if look is not None and look.is_fresh else None
         reasons = {name: (view.unrunnable.get(name) if view else "") or why_none for name in self.get_hardware(config)}
         return [
-            {"name": name, "cost_per_second": prices.get(name), "can_run_now": not why, "why_not_now": why}
+            {
+                "name": name,
+                "cost_per_second": prices.get(name),
+                "price_set_by": setter_of(config, name),
+                "can_run_now": not why,
+                "why_not_now": why,
+            }
             for name, why in reasons.items()
         ]
+
+    def get_cost_per_second(self, config: ProviderConfig) -> dict[str, float]:
+        """By hardware profile, in US dollars: what an operator has set, or else the configuration file."""
+        return {profile: float(rate) for profile, rate in rates_of(config).items()}
 
     def get_label(self, config: ProviderConfig) -> str:
         return get_provider(config.name).label
@@ -158,7 +176,7 @@ class ProviderSerializer(serializers.Serializer[ProviderConfig]):
         return list(get_provider(config.name).hardware())
 
     def get_default_hardware(self, config: ProviderConfig) -> str:
-        return config.default_hardware or self.get_hardware(config)[0]
+        return default_hardware(config, self.get_hardware(config))
 
 
 class ProviderListSerializer(serializers.Serializer[Any]):

@@ -30,6 +30,7 @@ from jobs.api.config_serializers import (
 )
 from jobs.configs.secrets import unsealed_columns
 from jobs.configs.store import MaskedError, find_config, remove_config, store_config, visible_configs
+from jobs.costs.prices import rates_of
 from jobs.models import ProviderConfig, TrainingConfig
 from jobs.permissions import AnyUser, can_submit, choose_organization, is_superuser
 from jobs.providers import get_provider, names
@@ -119,9 +120,7 @@ class ProviderViewSet(ViewSet):
     @extend_schema(responses=ProviderListSerializer)
     def list(self, request: Request) -> Response:
         """List the providers."""
-        configs = ProviderConfig.objects.in_bulk(names())
-        providers = [configs.get(name) or ProviderConfig(name=name) for name in names()]
-        return rendered(ProviderListSerializer, {"providers": providers})
+        return rendered(ProviderListSerializer, {"providers": list(ProviderConfig.of_all(names()).values())})
 
     @extend_schema(request=ProviderSettingsBody, responses=ProviderSettingsSerializer)
     def update(self, request: Request, name: str) -> Response:
@@ -153,7 +152,6 @@ class ProviderViewSet(ViewSet):
         """List the hardware whose price is known."""
         if name not in names():
             raise Http404
-        settings = ProviderConfig.objects.filter(pk=name).first()
-        prices = settings.cost_per_second if settings else {}
-        hardware = {profile: {"name": profile, "cost_per_second": price} for profile, price in prices.items()}
+        rates = rates_of(ProviderConfig.of(name))
+        hardware = {profile: {"name": profile, "cost_per_second": float(rate)} for profile, rate in rates.items()}
         return rendered(ProviderHardwareSerializer, {"config": {"hardware_info": hardware}})

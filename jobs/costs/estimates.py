@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from datetime import datetime
+from decimal import Decimal
 from statistics import quantiles
 from typing import Any, Generic, TypeVar
 
@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from jobs.configs.reading import ConfigReading, read_config
 from jobs.costs.pace import kind_of, kind_text
+from jobs.costs.prices import Price, price_of, rate_of
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Snapshot
 from jobs.providers.figures import LONGEST_SECONDS, is_cost, is_duration
@@ -33,36 +34,6 @@ FIGURES_IN_WORDS = {
 }
 
 Number = TypeVar("Number", float, Decimal)
-
-
-def rate_of(provider: ProviderConfig, hardware: str) -> Decimal | None:
-    """Return the operator's price in US dollars a second for `hardware`; None when there is none."""
-    try:
-        rate = Decimal(str(provider.cost_per_second.get(hardware)))
-    except InvalidOperation:
-        return None
-    return rate if is_cost(rate) else None
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    hardware: str
-    per_second: Decimal
-    as_of: date | None
-
-    def as_metadata(self, seconds: float) -> dict[str, Any]:
-        """Return how a cost came about, for the job's metadata."""
-        return {
-            "hardware": self.hardware,
-            "usd_per_second": float(self.per_second),
-            "seconds": round(seconds, 3),
-            "as_of": self.as_of.isoformat() if self.as_of else None,
-        }
-
-
-def price_of(provider: ProviderConfig, hardware: str) -> Price | None:
-    rate = rate_of(provider, hardware)
-    return None if rate is None else Price(hardware, rate, provider.prices_as_of)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from django.core.validators import MinValueValidator, URLValidator
 from django.db import models
 
@@ -51,3 +53,14 @@ class ProviderConfig(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @classmethod
+    def of(cls, name: str) -> ProviderConfig:
+        """Return the settings of a provider; while nobody has stored any, the defaults."""
+        return cls.objects.filter(pk=name).select_related("discovery_organization").first() or cls(name=name)
+
+    @classmethod
+    def of_all(cls, names: Collection[str]) -> dict[str, ProviderConfig]:
+        """Return the same for each of `names`, by name. One query."""
+        stored = cls.objects.in_bulk(names)
+        return {name: stored.get(name) or cls(name=name) for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from functools import partial
 
 from django.utils.module_loading import import_string
@@ -51,6 +52,12 @@ def instance_of(name: str) -> Instance:
     if instance is None:
         raise UnknownProviderError(name)
     return instance
+
+
+def declared_prices(name: str) -> Mapping[str, Decimal]:
+    """Return the prices that the configuration file gives a provider, in US dollars a second, by hardware profile."""
+    instance = config_in_force().instances.get(name)
+    return instance.prices if instance else {}
 
 
 def names() -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.utils import timezone
@@ -29,6 +30,11 @@ def names_with_webhooks() -> set[str]:
     """Return the providers whose webhooks tell of every change, so that nobody needs to ask."""
     addressed = ProviderConfig.objects.filter(enabled=True).exclude(webhook_url="").values_list("name", flat=True)
     return set(addressed) & set(names_of_kind("replicate"))
+
+
+def default_hardware(config: ProviderConfig, known: Sequence[str]) -> str:
+    """Return the profile of a job that names none: the operator's choice while there is one, or the first."""
+    return config.default_hardware if config.default_hardware in known else known[0]
 
 
 def _check_hardware(name: str, profiles: list[str]) -> None:

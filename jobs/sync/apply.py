@@ -17,7 +17,8 @@ from django_q.tasks import async_task
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs import lifecycle, logs, snapshot_fields
-from jobs.costs.estimates import priced, rate_of
+from jobs.costs.estimates import priced
+from jobs.costs.prices import rate_of
 from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Answers, ProviderError, Snapshot

@@ -54,7 +54,7 @@ def discover(name: str, *, limit: int = DEFAULT_LIMIT, source: str) -> Discovery
     provider = get_provider(name)
     if not isinstance(provider, Discovers):
         return DiscoveryResult(provider.label)
-    config = ProviderConfig.objects.filter(pk=name).select_related("discovery_organization").first()
+    config = ProviderConfig.of(name)
     lend_connection()
     try:
         trainings = asyncio.run(provider.recent(limit))

@@ -44,7 +44,7 @@ def is_orphan(owner: Job, snapshot: Snapshot, made_at: datetime | None = None) -
 def adopt_orphan(owner: Job, snapshot: Snapshot, *, source: str, made_at: datetime | None = None) -> Job | None:
     """Make an orphan of `owner` a job, and have it stopped unless it has ended. None: another process did so first."""
     orphan = None
-    config = ProviderConfig.objects.filter(pk=owner.provider).first()
+    config = ProviderConfig.of(owner.provider)
     snapshot = replace(snapshot, hardware=snapshot.hardware or owner.hardware_profile)
     snapshot = priced(snapshot, config)
     training = DiscoveredTraining(

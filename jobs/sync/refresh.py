@@ -65,7 +65,7 @@ def refresh(jobs: Sequence[Job], *, source: str, with_logs: bool = False) -> Ref
 
 def _refresh_at(name: str, jobs: Sequence[Job], source: str, with_logs: bool) -> RefreshResult:
     """Refresh the jobs of one provider. Answers are applied as they arrive: a slow request delays only its own jobs."""
-    config = ProviderConfig.objects.filter(name=name).first()
+    config = ProviderConfig.of(name)
     batch = SnapshotBatch({job.pk: job for job in jobs}, config, source)
     if circuit_breaker.is_open(config, timezone.now()):
         return RefreshResult(failed=len(jobs))
@@ -132,11 +132,11 @@ def capture_logs(*, source: str, budget: int = MAX_LOGS_PER_CYCLE) -> int:
     ended = list(due.filter(status__in=TERMINAL).order_by("log_due_at")[:budget])
     running = list(due.filter(status__in=ACTIVE).order_by("log_due_at")[: budget - len(ended)])
     claimed = [job for job in (*ended, *running) if _claim_log(job)]
-    config = {row.pk: row for row in ProviderConfig.objects.filter(pk__in={job.provider for job in claimed})}
+    configs = ProviderConfig.of_all({job.provider for job in claimed})
     for name, group in groupby(claimed, key=lambda job: job.provider):
         members = list(group)
-        if not circuit_breaker.is_open(config.get(name), now):
-            _capture_at(name, members, config.get(name), source)
+        if not circuit_breaker.is_open(configs[name], now):
+            _capture_at(name, members, configs[name], source)
     return len(claimed)
 
 

@@ -63,7 +63,7 @@ def _apply_of(name: str, pairs: Sequence[Pair]) -> None:
     locked = Job.objects.filter(provider=name, external_id__in=ids).defer("config", "dataloader_config")
     # Locked in the one order that excludes deadlocks: some change in bulk below, others one by one.
     jobs = {str(job.external_id): job for job in locked.order_by("pk").select_for_update(no_key=True)}
-    config = ProviderConfig.objects.filter(pk=name).first()
+    config = ProviderConfig.of(name)
     for wave in _waves(pairs):
         of_jobs = [pair for pair in wave if pair[1].external_id in jobs]
         for delivery, snapshot in wave:

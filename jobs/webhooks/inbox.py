@@ -101,8 +101,7 @@ def process_batch(batch: Sequence[IncomingDelivery]) -> None:
 
 def _process(batch: Sequence[IncomingDelivery]) -> None:
     names = {incoming.request.provider for incoming in batch}
-    stored = ProviderConfig.objects.in_bulk(names)
-    configs = {name: stored.get(name) or ProviderConfig(name=name) for name in names}
+    configs = ProviderConfig.of_all(names)
     for incoming in batch:
         with correlation(incoming.correlation_id):
             _judge_one(incoming, configs[incoming.request.provider])

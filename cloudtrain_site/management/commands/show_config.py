@@ -129,6 +129,8 @@ def _of_profile(profile: HardwareProfile) -> str:
 
 
 def _plainly(value: Any) -> str:
+    if isinstance(value, Mapping):
+        value = json.dumps(value, default=str) if value else UNSET
     return UNSET if value in (None, "") else _shown("", value)
 
 

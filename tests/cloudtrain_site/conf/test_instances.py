@@ -121,6 +121,11 @@ class TestValues:
         instance = ReplicateInstance("replicate-lab", "replicate-lab", Secret(file=Path("/run/secrets/replicate")))
         assert read(write_config, REPLICATE).instances == {"replicate-lab": instance}
 
+    def test_the_prices_of_an_account_at_replicate(self, write_config: WriteConfig) -> None:
+        config = read(write_config, f"{REPLICATE}    cost_per_second: {{h100: 0.0015, h100-x2: 0.003}}\n")
+        prices = config.instances["replicate-lab"].prices
+        assert prices == {"h100": Decimal("0.0015"), "h100-x2": Decimal("0.003")}
+
     def test_the_order_of_the_file_is_kept(self, write_config: WriteConfig) -> None:
         profiles = "\n".join(f"      p{number}: {{}}" for number in (9, 3, 7, 1))
         config = read(write_config, f"{SLURM}{profiles}{REPLICATE}{RAY}")
@@ -250,6 +255,10 @@ class TestBadInput:
             (
                 "\n  replicate:\n    kind: replicate\n",
                 r"line 2: `providers\.replicate` can't be chosen: .*REPLICATE_API_TOKEN",
+            ),
+            (
+                f"{REPLICATE}    cost_per_second: {{h100: x}}\n",
+                r"line 5: .*cost_per_second\.h100` is x, .* a number of US",
             ),
             (REPLICATE * 2, r"line 6: `providers\.replicate-lab` is given a second time; line 2 has it too"),
             (

@@ -36,8 +36,9 @@ def test_each_provider_tells_its_kind_its_prices_and_that_it_can_run_now(
     assert [(one["can_run_now"], one["why_not_now"]) for one in (local, replicate)] == [(True, ""), (True, "")]
     profiles = {profile.pop("name"): profile for profile in replicate["profiles"]}
     assert list(profiles) == replicate["hardware"]
-    assert profiles["h100"] == {"cost_per_second": 0.01, "can_run_now": True, "why_not_now": ""}
-    assert profiles["l40s"] == {"cost_per_second": None, "can_run_now": True, "why_not_now": ""}
+    well = {"can_run_now": True, "why_not_now": ""}
+    assert profiles["h100"] == {"cost_per_second": 0.01, "price_set_by": "operator", **well}
+    assert profiles["l40s"] == {"cost_per_second": None, "price_set_by": None, **well}
 
 
 @pytest.mark.parametrize(

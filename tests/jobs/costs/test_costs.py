@@ -10,8 +10,9 @@ import pytest
 from django.utils import timezone
 
 from jobs.configs.reading import read_config
-from jobs.costs.estimates import TOO_MUCH, Cost, Price, Range, cost_of, dollars, estimate, price_of, priced
+from jobs.costs.estimates import TOO_MUCH, Cost, Range, cost_of, dollars, estimate, priced
 from jobs.costs.pace import kind_of
+from jobs.costs.prices import Price, price_of
 from jobs.models import ProviderConfig
 from jobs.providers.base import Snapshot
 from jobs.statuses import JobStatus

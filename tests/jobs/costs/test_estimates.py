@@ -21,8 +21,9 @@ from rest_framework.test import APIClient
 from cloudtrain_site.states import Source
 from jobs import lifecycle
 from jobs.configs.reading import read_config
-from jobs.costs.estimates import OPERATORS_FIGURE, Range, estimate, rate_of
+from jobs.costs.estimates import OPERATORS_FIGURE, Range, estimate
 from jobs.costs.pace import kind_of
+from jobs.costs.prices import rate_of
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Snapshot
 from jobs.providers.progress import read_progress
