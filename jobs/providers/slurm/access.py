@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,9 @@ from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.conf.providers import SlurmInstance
 from jobs.providers.base import ProviderError
 
+#: Slurm's number for a job that it doesn't know.
+INVALID_JOB_ID = 2017
+MAX_MESSAGE_CHARACTERS = 300
 #: A token is made for each request; the clocks of both sides may differ by as much.
 TOKEN_SECONDS = 300
 
@@ -84,3 +87,17 @@ def _fault_of(claims: Mapping[str, Any], user: str) -> str:
     if isinstance(owner, str) and owner != user:
         return f"It is {owner!r}'s, and not {user!r}'s."
     return "It is not one of this cluster's, or has expired."
+
+
+def read_errors(body: Mapping[str, Any]) -> Sequence[tuple[int | None, str]]:
+    """Return Slurm's errors, each with its number. The names of their fields differ by address and version."""
+    errors = body.get("errors")
+    return [_read_error(error) for error in errors if isinstance(error, Mapping)] if isinstance(errors, list) else []
+
+
+def _read_error(error: Mapping[str, Any]) -> tuple[int | None, str]:
+    numbers = (error.get(name) for name in ("error_number", "error_code", "errno"))
+    texts = (error.get(name) for name in ("error", "description"))
+    code = next((number for number in numbers if isinstance(number, int)), None)
+    text = next((text for text in texts if isinstance(text, str) and text), "no reason was given")
+    return code, text.strip()[:MAX_MESSAGE_CHARACTERS]

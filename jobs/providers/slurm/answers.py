@@ -31,11 +31,10 @@ STILL_WRITING = timedelta(seconds=60)
 STORED_AFTER = timedelta(seconds=15)
 SEEN = "slurm_seen"
 
+#: It has not begun, or is to begin again.
+WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 STATUSES: Mapping[str, JobStatus] = {
-    **dict.fromkeys(
-        ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"),
-        JobStatus.QUEUED,
-    ),
+    **dict.fromkeys(WAITING, JobStatus.QUEUED),
     "SUSPENDED": JobStatus.QUEUED,
     **dict.fromkeys(("RUNNING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED"), JobStatus.RUNNING),
     "COMPLETED": JobStatus.COMPLETED,
@@ -47,7 +46,7 @@ STATUSES: Mapping[str, JobStatus] = {
 
 LOST = "Slurm does not know the job any more, and nothing was left to see how it ended; its exit status is unknown."
 NEVER_BEGAN = "Slurm does not know the job any more, and it never began: it was removed at the cluster, or lost there."
-RAN_AGAIN = "Slurm began the job again, as it does after a node failed. Nothing is trained twice."
+RAN_AGAIN = "Slurm put the job back to begin again, as it does when a node fails. Nothing is trained twice."
 CANCELLED_THERE = "The job was cancelled at the cluster, not here."
 STOPPED = "The training was stopped at the cluster by SIGTERM, as Slurm does at a job's time limit."
 
@@ -121,10 +120,29 @@ def training_snapshot(
 ) -> Snapshot:
     """Return a training of ours that Slurm has or had."""
     plain = snapshot_of(external_id, job)
+    if job.state in WAITING and job.job_id == records.slurm_job and (records.start or records.end):
+        return _begun_again(plain, folder, records, asked_at)
     if plain.status is None or plain.status in ACTIVE:
         return _with_log(plain, folder)
     status, error = _end_of(job, folder, records, asked_at, plain)
     return _ended(plain, folder, status, error)
+
+
+def _begun_again(plain: Snapshot, folder: SharedJobFolder, records: Records, asked_at: datetime | None) -> Snapshot:
+    """Return a training whose job is to begin again, as after a failure of its node: it has ended, or soon will."""
+    if records.end is None and _is_writing(folder):
+        return replace(_with_log(plain, folder), status=JobStatus.RUNNING, waiting_reason=None)
+    status, error = JobStatus.FAILED, None
+    if records.end is not None:
+        status, error = _end_by_runner(folder, records.end, asked_at)
+    elif asked_at is not None:
+        status = JobStatus.CANCELLED
+    started_at = records.start.started_at if records.start else None
+    ended_at = records.end.ended_at if records.end else datetime.now(UTC)
+    plain = replace(plain, started_at=started_at, completed_at=ended_at, waiting_reason=None)
+    return _ended(
+        plain, folder, status, RAN_AGAIN if status == JobStatus.FAILED and error in (None, STOPPED) else error
+    )
 
 
 def forgotten_snapshot(
@@ -217,12 +235,15 @@ def _end_of(
 
 
 def _end_by_runner(folder: SharedJobFolder, end: End, asked_at: datetime | None) -> tuple[JobStatus, str | None]:
-    if end.stopped and (asked_at is not None or folder.cancel_requested_at() is not None):
+    # Slurm sends SIGTERM to all at once: the trainer may have ended before its runner could note that it was stopped.
+    is_stopped = end.stopped or end.exit_code in (None, -signal.SIGTERM, 128 + signal.SIGTERM)
+    if is_stopped and not end.error and (asked_at is not None or folder.cancel_requested_at() is not None):
         return JobStatus.CANCELLED, None
-    if end.exit_code == 0 and not end.stopped and not end.error:
-        return JobStatus.COMPLETED, None
-    if end.error or end.stopped or end.exit_code is None:
+    if end.error or is_stopped:
         return JobStatus.FAILED, end.error or STOPPED
+    if end.exit_code == 0:
+        return JobStatus.COMPLETED, None
+    assert end.exit_code is not None
     message = log.final_lines(folder.log)
     return JobStatus.FAILED, exit_text(end.exit_code) + (f": {message}" if message else ".")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,20 +15,18 @@ import httpx
 from cloudtrain_site.conf.providers import SlurmInstance
 from cloudtrain_site.http_client import get_async_client
 from jobs.providers.slurm import shapes
-from jobs.providers.slurm.access import SlurmError, headers, refused_token
+from jobs.providers.slurm.access import SlurmError, headers, read_errors, refused_token
 
 #: With its controller down slurmrestd takes 18 s to say so (measured; `ping` and `submit` 9 s).
 TIMEOUT = httpx.Timeout(connect=5.0, read=22.0, write=22.0, pool=None)
 #: A refused token is answered within 15 ms, a controller that is down after 9 s.
 PING_TIMEOUT = httpx.Timeout(3.0)
 VERSION_CACHE_SECONDS = 600.0
-MAX_MESSAGE_CHARACTERS = 300
 
 #: Slurm says these two of a token that it refuses, of a controller that is down, and of other things.
 UNSPECIFIED = -1
 ZERO_BYTES = 5005
 NO_CONTROLLER = 1800
-INVALID_JOB_ID = 2017
 ACCESS_DENIED = 2002
 #: Refusals that pass: nodes busy, a file of the controller, its network, a controller on standby.
 PASSING_CODES = frozenset({2016, 2019, 2022, 2027})
@@ -160,20 +158,6 @@ class Connection:
             f"{self.instance.address} answered {status}, and not as Slurm does. Is it slurmrestd's address?",
             nothing_created=status in (400, 403, 404, 405, 407),
         )
-
-
-def read_errors(body: Mapping[str, Any]) -> Sequence[tuple[int | None, str]]:
-    """Return Slurm's errors, each with its number. The names of their fields differ by address and version."""
-    errors = body.get("errors")
-    return [_read_error(error) for error in errors if isinstance(error, Mapping)] if isinstance(errors, list) else []
-
-
-def _read_error(error: Mapping[str, Any]) -> tuple[int | None, str]:
-    numbers = (error.get(name) for name in ("error_number", "error_code", "errno"))
-    texts = (error.get(name) for name in ("error", "description"))
-    code = next((number for number in numbers if isinstance(number, int)), None)
-    text = next((text for text in texts if isinstance(text, str) and text), "no reason was given")
-    return code, text.strip()[:MAX_MESSAGE_CHARACTERS]
 
 
 def _parse(response: httpx.Response) -> Mapping[str, Any] | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,12 +30,10 @@ from jobs.providers.base import (
 from jobs.providers.clusters.view import ClusterView
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.providers.local import dataset, log
-from jobs.providers.local.folder import find_marked
-from jobs.providers.slurm import answers, identity, nodes, script, shapes
+from jobs.providers.slurm import answers, fetch, identity, nodes, script, shapes
 from jobs.providers.slurm import folder as shared
 from jobs.providers.slurm.access import SlurmError
 from jobs.providers.slurm.folder import SharedJobFolder, shared_folder_errors
-from jobs.providers.slurm.shapes import SlurmJob
 from jobs.statuses import ACTIVE, JobStatus
 
 if TYPE_CHECKING:
@@ -47,8 +44,6 @@ logger = logging.getLogger("simpletuner.cloud.providers")
 #: Without the operator's own, the limit is so many times the estimate's upper end, and at least an hour.
 LIMIT_FACTOR = 3
 LEAST_LIMIT_MINUTES = 60
-#: Jobs that Slurm forgot are asked for one by one.
-MAX_CONCURRENT_LOOKUPS = 8
 
 
 class SlurmProvider:
@@ -96,7 +91,7 @@ class SlurmProvider:
                 error.nothing_created = True
                 raise
             await asyncio.to_thread(self._keep_submission, spec.job_id, body)
-            return await self._submit(slurm, spec.marker, body)
+            return await fetch.submit(slurm, spec.marker, body)
 
     def _profile(self, name: str) -> HardwareProfile:
         profile = self.instance.hardware.get(name or self.hardware()[0])
@@ -142,146 +137,24 @@ class SlurmProvider:
             time_limit_minutes=time_limit(profile, spec.estimated_seconds),
         )
 
-    async def _submit(self, slurm: Connection, marker: str, body: Mapping[str, Any]) -> Snapshot:
-        from jobs.providers.slurm.client import read_errors
-
-        answer = await slurm.post("/job/submit", body)
-        job_id, remarks = answer.get("job_id"), [text for _, text in read_errors(answer)]
-        if not isinstance(job_id, int) or job_id < 1:
-            reason = remarks[0] if remarks else "it gave no number to the job"
-            raise SlurmError(f"Slurm did not take the job: {reason.rstrip('.')}.")
-        # With a number there is a job, whatever else Slurm says: it waits, maybe for ever.
-        return Snapshot(
-            marker,
-            JobStatus.QUEUED,
-            metadata={"slurm_job_id": job_id},
-            waiting_reason=f"The cluster lets it wait: {remarks[0].rstrip('.')}." if remarks else None,
-        )
-
     # Looking.
-
-    async def _jobs(self, slurm: Connection) -> list[SlurmJob]:
-        return shapes.read_jobs(await slurm.get("/jobs"))
 
     async def find_by_marker(self, markers: Iterable[str]) -> Mapping[str, Snapshot]:
         """Look in Slurm's list, and then for what ended jobs left on the shared folder."""
         async with self._connect() as slurm:
-            by_name = identity.by_name(await self._jobs(slurm))
-        return await asyncio.to_thread(self._find, list(markers), by_name)
-
-    def _find(self, markers: Sequence[str], by_name: Mapping[str, Sequence[SlurmJob]]) -> Mapping[str, Snapshot]:
-        found = {}
-        with shared_folder_errors():
-            for marker in markers:
-                marked = find_marked(self.shared, marker)
-                place = self._folder(marked.job_id) if marked else None
-                snapshot = self._found(marker, place, by_name.get(marker, ()))
-                if snapshot:
-                    found[marker] = snapshot
-        return found
-
-    def _found(self, marker: str, place: SharedJobFolder | None, jobs: Sequence[SlurmJob]) -> Snapshot | None:
-        records = answers.Records.of(place) if place else answers.Records()
-        job = answers.own_job(jobs, records)
-        if job and place:
-            return answers.training_snapshot(marker, job, place, records, None)
-        if job:
-            return answers.snapshot_of(marker, job)
-        if place and (records.slurm_job or records.start):
-            return answers.forgotten_snapshot(marker, place, records, None)
-        return None
+            jobs = await fetch.list_jobs(slurm)
+        return await asyncio.to_thread(fetch.find, self.shared, list(markers), jobs)
 
     async def fetch(self, handles: Sequence[Handle]) -> Answers:
-        """Ask for all jobs in one request; those that Slurm's list doesn't have are settled by their records."""
         if not handles:
             return {}
         async with self._connect() as slurm:
-            jobs = await self._jobs(slurm)
-            found, missing = await asyncio.to_thread(self._fetch, handles, jobs)
-            semaphore = asyncio.Semaphore(MAX_CONCURRENT_LOOKUPS)
-            await asyncio.gather(*(self._settle(slurm, handle, found, semaphore) for handle in missing))
-        return found
-
-    def _fetch(
-        self, handles: Sequence[Handle], jobs: Sequence[SlurmJob]
-    ) -> tuple[dict[str, Snapshot | ProviderError], list[Handle]]:
-        by_name, by_number = identity.by_name(jobs), {job.job_id: job for job in jobs}
-        found: dict[str, Snapshot | ProviderError] = {}
-        missing = []
-        for handle in handles:
-            try:
-                snapshot = self._fetch_one(handle, by_name, by_number)
-            except ProviderError as error:
-                found[handle.job_id] = error
-                continue
-            if snapshot:
-                found[handle.job_id] = snapshot
-            else:
-                missing.append(handle)
-        return found, missing
-
-    def _fetch_one(
-        self, handle: Handle, by_name: Mapping[str, Sequence[SlurmJob]], by_number: Mapping[int, SlurmJob]
-    ) -> Snapshot | None:
-        if not identity.is_ours(handle):
-            job = identity.foreign_job(handle.external_id, by_number)
-            return answers.snapshot_of(handle.external_id, job) if job else None
-        place = self._folder(handle.job_id)
-        with shared_folder_errors():
-            records = answers.Records.of(place)
-            job = answers.own_job(by_name.get(handle.external_id, ()), records)
-            if job is None:
-                return None
-            return answers.training_snapshot(handle.external_id, job, place, records, handle.cancel_requested_at)
-
-    async def _settle(
-        self, slurm: Connection, handle: Handle, found: dict[str, Snapshot | ProviderError], turn: asyncio.Semaphore
-    ) -> None:
-        """Settle a job that is not in the list: only "there is no such job" means that it is gone."""
-        async with turn:
-            try:
-                snapshot = await self._settle_one(slurm, handle)
-            except ProviderError as error:
-                found[handle.job_id] = error
-            else:
-                if snapshot:
-                    found[handle.job_id] = snapshot
-
-    async def _settle_one(self, slurm: Connection, handle: Handle) -> Snapshot | None:
-        number = identity.number_of(handle)
-        job = await self._lookup(slurm, number) if number else None
-        if job and identity.is_of(handle, job):
-            return None  # it has come into the list meanwhile
-        if not identity.is_ours(handle):
-            return Snapshot(
-                handle.external_id, JobStatus.FAILED, completed_at=datetime.now(UTC), error_message=answers.LOST
-            )
-        place = self._folder(handle.job_id)
-        with shared_folder_errors():
-            records = answers.Records.of(place)
-            has_begun = records.slurm_job is not None or records.start is not None
-            body = None if has_begun or handle.cancel_requested_at else place.kept_submission()
-            if body is None or answers.was_stored(handle.metadata):
-                return answers.forgotten_snapshot(handle.external_id, place, records, handle.cancel_requested_at)
-        logger.warning("Slurm has lost a job that it took; it is submitted again", extra={"job_id": handle.job_id})
-        return await self._submit(slurm, handle.external_id, body)
-
-    async def _lookup(self, slurm: Connection, number: int) -> SlurmJob | None:
-        """Return one job; None when Slurm says that there is none of that number."""
-        from jobs.providers.slurm.client import INVALID_JOB_ID
-
-        try:
-            jobs = shapes.read_jobs(await slurm.get(f"/job/{number}"))
-        except SlurmError as error:
-            if error.code == INVALID_JOB_ID:
-                return None
-            raise
-        return jobs[0] if jobs else None
+            return await fetch.fetch(slurm, self.shared, handles)
 
     async def recent(self, limit: int) -> Sequence[DiscoveredTraining]:
         """Return the jobs of our account, whoever submitted them."""
         async with self._connect() as slurm:
-            jobs = [job for job in await self._jobs(slurm) if job.user == self.instance.user and job.submitted_at]
+            jobs = [job for job in await fetch.list_jobs(slurm) if job.user == self.instance.user and job.submitted_at]
         jobs.sort(key=lambda job: job.job_id, reverse=True)
         found: dict[str, DiscoveredTraining] = {}
         for job in jobs:
@@ -325,7 +198,7 @@ class SlurmProvider:
         if is_ours:
             await asyncio.to_thread(self._request_cancel, handle.job_id)
         async with self._connect() as slurm:
-            jobs = [job for job in await self._jobs(slurm) if identity.is_of(handle, job)]
+            jobs = [job for job in await fetch.list_jobs(slurm) if identity.is_of(handle, job)]
             for job in jobs:
                 if answers.STATUSES.get(job.state) in ACTIVE:
                     await slurm.delete(f"/job/{job.job_id}")

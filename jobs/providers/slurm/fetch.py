@@ -1,0 +1,177 @@
+"""Submit to Slurm, and fetch the state of many trainings with one request.
+
+`GET /jobs` has every job that Slurm knows. Those that it lacks are asked for one by one, since only "there is no such
+job" means that one is gone, and are then settled by what they left on the shared folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.providers.base import Answers, Handle, ProviderError, Snapshot
+from jobs.providers.local.folder import find_marked
+from jobs.providers.slurm import answers, identity, shapes
+from jobs.providers.slurm.access import INVALID_JOB_ID, SlurmError, read_errors
+from jobs.providers.slurm.folder import SharedJobFolder, shared_folder_errors
+from jobs.providers.slurm.shapes import SlurmJob
+from jobs.statuses import TERMINAL, JobStatus
+
+if TYPE_CHECKING:
+    from jobs.providers.slurm.client import Connection
+
+logger = logging.getLogger("simpletuner.cloud.providers")
+
+MAX_CONCURRENT_LOOKUPS = 8
+
+
+async def submit(slurm: Connection, marker: str, body: Mapping[str, Any]) -> Snapshot:
+    """Submit once. With a number there is a job, whatever else Slurm says: it waits, maybe for ever."""
+    answer = await slurm.post("/job/submit", body)
+    job_id, remarks = answer.get("job_id"), [text for _, text in read_errors(answer)]
+    if not isinstance(job_id, int) or job_id < 1:
+        reason = remarks[0] if remarks else "it gave no number to the job"
+        raise SlurmError(f"Slurm did not take the job: {reason.rstrip('.')}.")
+    return Snapshot(
+        marker,
+        JobStatus.QUEUED,
+        metadata={"slurm_job_id": job_id},
+        waiting_reason=f"The cluster lets it wait: {remarks[0].rstrip('.')}." if remarks else None,
+    )
+
+
+async def list_jobs(slurm: Connection) -> list[SlurmJob]:
+    body = await slurm.get("/jobs")
+    if not isinstance(body.get("jobs"), list):
+        raise SlurmError("Slurm's answer has no list of jobs.")
+    return shapes.read_jobs(body)
+
+
+def find(shared: Path, markers: Sequence[str], jobs: Sequence[SlurmJob]) -> Mapping[str, Snapshot]:
+    """Return the trainings that carry one of `markers`: Slurm's jobs, and what ended ones left on the shared folder."""
+    found, by_name = {}, identity.by_name(jobs)
+    with shared_folder_errors():
+        for marker in markers:
+            marked = find_marked(shared, marker)
+            folder = SharedJobFolder(shared, marked.job_id) if marked else None
+            snapshot = _found(marker, folder, by_name.get(marker, ()))
+            if snapshot:
+                found[marker] = snapshot
+    return found
+
+
+def _found(marker: str, folder: SharedJobFolder | None, jobs: Sequence[SlurmJob]) -> Snapshot | None:
+    records = answers.Records.of(folder) if folder else answers.Records()
+    job = answers.own_job(jobs, records)
+    if job:
+        known = answers.training_snapshot(marker, job, folder, records, None) if folder else None
+        return known or answers.snapshot_of(marker, job)
+    if folder and (records.slurm_job or records.start):
+        return answers.forgotten_snapshot(marker, folder, records, None)
+    return None
+
+
+async def fetch(slurm: Connection, shared: Path, handles: Sequence[Handle]) -> Answers:
+    jobs = await list_jobs(slurm)
+    found, missing = await asyncio.to_thread(_read, shared, handles, jobs)
+    turn = asyncio.Semaphore(MAX_CONCURRENT_LOOKUPS)
+
+    async def settle(handle: Handle) -> None:
+        async with turn:
+            try:
+                snapshot = await _settle(slurm, shared, handle)
+            except ProviderError as error:
+                found[handle.job_id] = error
+            else:
+                found.update({handle.job_id: snapshot} if snapshot else {})
+
+    await asyncio.gather(*map(settle, missing))
+    await _remove_leftovers(slurm, handles, found, jobs)
+    return found
+
+
+def _read(
+    shared: Path, handles: Sequence[Handle], jobs: Sequence[SlurmJob]
+) -> tuple[dict[str, Snapshot | ProviderError], list[Handle]]:
+    """Return what the list says of the trainings, and those that it doesn't have."""
+    by_name, by_number = identity.by_name(jobs), {job.job_id: job for job in jobs}
+    found: dict[str, Snapshot | ProviderError] = {}
+    missing = []
+    for handle in handles:
+        try:
+            if identity.is_ours(handle):
+                snapshot = _read_ours(shared, handle, by_name.get(handle.external_id, ()))
+            else:
+                job = identity.foreign_job(handle.external_id, by_number)
+                snapshot = answers.snapshot_of(handle.external_id, job) if job else None
+        except ProviderError as error:
+            found[handle.job_id] = error
+            continue
+        if snapshot:
+            found[handle.job_id] = snapshot
+        else:
+            missing.append(handle)
+    return found, missing
+
+
+def _read_ours(shared: Path, handle: Handle, jobs: Sequence[SlurmJob]) -> Snapshot | None:
+    folder = SharedJobFolder(shared, handle.job_id)
+    with shared_folder_errors():
+        records = answers.Records.of(folder)
+        job = answers.own_job(jobs, records)
+        asked_at = handle.cancel_requested_at
+        return answers.training_snapshot(handle.external_id, job, folder, records, asked_at) if job else None
+
+
+async def _settle(slurm: Connection, shared: Path, handle: Handle) -> Snapshot | None:
+    """Return the state of a training that the list doesn't have. None: the next look will tell."""
+    number = identity.number_of(handle)
+    job = await _look_up(slurm, number) if number else None
+    if job and identity.is_of(handle, job):
+        return None  # it has come into the list meanwhile
+    if not identity.is_ours(handle):
+        now = datetime.now(UTC)
+        return Snapshot(handle.external_id, JobStatus.FAILED, completed_at=now, error_message=answers.LOST)
+    folder, asked_at = SharedJobFolder(shared, handle.job_id), handle.cancel_requested_at
+    with shared_folder_errors():
+        records = answers.Records.of(folder)
+        has_begun = records.slurm_job is not None or records.start is not None
+        body = None if has_begun or asked_at or answers.was_stored(handle.metadata) else folder.kept_submission()
+        if body is None:
+            return answers.forgotten_snapshot(handle.external_id, folder, records, asked_at)
+    logger.warning("Slurm has lost a job that it took; it is submitted again", extra={"job_id": handle.job_id})
+    return await submit(slurm, handle.external_id, body)
+
+
+async def _look_up(slurm: Connection, number: int) -> SlurmJob | None:
+    """Return one job; None when Slurm says that there is none of that number."""
+    try:
+        jobs = shapes.read_jobs(await slurm.get(f"/job/{number}"))
+    except SlurmError as error:
+        if error.code == INVALID_JOB_ID:
+            return None
+        raise
+    if not jobs:
+        raise SlurmError("Slurm's answer has no job.")
+    return jobs[0]
+
+
+async def _remove_leftovers(
+    slurm: Connection, handles: Sequence[Handle], found: Answers, jobs: Sequence[SlurmJob]
+) -> None:
+    """Remove what Slurm would still begin for trainings that have ended. It would train nothing, but take nodes."""
+    ended = {handle.external_id for handle in handles if _has_ended(found.get(handle.job_id))}
+    for job in jobs:
+        if job.state in answers.WAITING and job.name in ended and identity.marker_of(job):
+            try:
+                await slurm.delete(f"/job/{job.job_id}")
+            except SlurmError as error:
+                logger.warning("A job could not be removed", extra={"job": job.job_id, "error": str(error)})
+
+
+def _has_ended(answer: Snapshot | ProviderError | None) -> bool:
+    return isinstance(answer, Snapshot) and answer.status in TERMINAL
