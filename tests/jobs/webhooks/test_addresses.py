@@ -15,7 +15,7 @@ from jobs.statuses import JobStatus
 from jobs.webhooks import asgi, batcher, inbox, signing_secret
 from tests.accounts import Accounts, declared
 from tests.configuration import WriteConfig
-from tests.jobs.webhooks.test_views import body_of, sign
+from tests.jobs.webhooks.deliveries import body_of, sign
 from tests.wait import wait_until
 
 pytestmark = pytest.mark.django_db

@@ -16,12 +16,12 @@ from examples.fake_replicate import FakeReplicate
 from jobs.models import Job, JobEvent, WebhookDelivery
 from jobs.statuses import JobStatus
 from jobs.webhooks import asgi, batcher, inbox
-from tests.jobs.webhooks.test_views import MARKER, SECRET, URL, body_of, secret, sign
+from tests.jobs.webhooks.deliveries import MARKER, SECRET, URL, body_of, sign
 from tests.lost_connections import cut_all_but, own_backend
 from tests.wait import wait_until
 from tests.web import web_server
 
-__all__ = ["secret", "web_server"]
+__all__ = ["web_server"]
 
 MakeJob = Callable[..., Job]
 

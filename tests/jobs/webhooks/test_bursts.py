@@ -14,9 +14,7 @@ from django_q.models import OrmQ
 from jobs.configs.secrets import sealed_columns
 from jobs.models import Job, WebhookDelivery
 from jobs.webhooks import inbox
-from tests.jobs.webhooks.test_views import body_of, incoming, secret
-
-__all__ = ["secret"]
+from tests.jobs.webhooks.deliveries import body_of, incoming
 
 MakeJob = Callable[..., Job]
 

@@ -23,9 +23,7 @@ from jobs.statuses import JobStatus
 from jobs.webhooks import apply, inbox, signing_secret
 from jobs.webhooks.inbox import IncomingDelivery, WebhookRequest, may_deliver
 from tests.cloudtrain_site.database.test_sqlite_write_queue import is_locked
-from tests.jobs.webhooks.test_views import MARKER, Deliver, body_of, deliver, incoming, secret, sign
-
-__all__ = ["deliver", "secret"]
+from tests.jobs.webhooks.deliveries import MARKER, Deliver, body_of, incoming, sign
 
 MakeJob = Callable[..., Job]
 SECRET_PATH = "/v1/webhooks/default/secret"

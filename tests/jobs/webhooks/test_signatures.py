@@ -5,15 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from jobs.webhooks.signatures import Check, check
+from jobs.webhooks.signatures import TOLERANCE_SECONDS, Check, check
+from tests.jobs.webhooks.deliveries import sign
 
 KEY = bytes(range(24))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
 NOW = 1_700_000_000
 BODY = b'{"id": "abc"}'
+VECTORS = json.loads((Path(__file__).parent / "data" / "webhook-vectors.json").read_text())["vectors"]
 
 
 def signed(key: bytes = KEY, delivery: str = "msg_1", stamp: str = str(NOW), body: bytes = BODY) -> dict[str, str]:
@@ -105,3 +112,36 @@ def test_characters_that_are_no_text_are_compared_and_not_raised() -> None:
     headers = {**signed(), "webhook-signature": "v1,\ud800"}
     assert check(headers, BODY, SECRET, NOW) == Check.FORGED
     assert check({**signed(), "webhook-id": "\ud800", "webhook-timestamp": "\ud800"}, BODY, SECRET, NOW) == Check.FORGED
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_the_known_vectors(vector: dict[str, Any]) -> None:
+    headers = {name: value for name, value in vector.items() if name.startswith("webhook-")}
+    body, secret, now = vector["body"].encode(), vector["secret"], float(vector["webhook-timestamp"])
+    assert check(headers, body, secret, now) == Check.VALID
+    assert check(headers, body + b" ", secret, now) == Check.FORGED
+
+
+@pytest.mark.parametrize(
+    ("seconds", "found"), [(0, "valid"), (299, "valid"), (301, "stale"), (-299, "valid"), (-301, "stale")]
+)
+def test_five_minutes_are_borne_both_ways(seconds: int, found: str) -> None:
+    assert TOLERANCE_SECONDS == 300
+    assert check(sign(b"{}", at=1_000_000), b"{}", SECRET, 1_000_000 + seconds) == found
+
+
+def test_any_of_several_signatures_will_do() -> None:
+    headers = sign(b"{}", at=0)
+    headers["webhook-signature"] = f"v1a,xx v2,yy v1,AAAA  {headers['webhook-signature']} garbage v1,a,b"
+    assert check(headers, b"{}", SECRET, 0) == Check.VALID
+
+
+texts = st.text(max_size=50)
+
+
+@given(delivery=texts, stamp=texts, signature=texts, body=st.binary(max_size=100), secret=texts)
+def test_the_verifier_never_raises_and_lets_nothing_through(
+    delivery: str, stamp: str, signature: str, body: bytes, secret: str
+) -> None:
+    headers = {"webhook-id": delivery, "webhook-timestamp": stamp, "webhook-signature": signature}
+    assert check(headers, body, secret, 0) in (Check.FORGED, Check.UNSIGNED)

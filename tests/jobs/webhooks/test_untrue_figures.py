@@ -15,9 +15,7 @@ from rest_framework.test import APIClient
 
 from jobs.models import Job, ProviderConfig
 from jobs.statuses import JobStatus
-from tests.jobs.webhooks.test_views import Deliver, body_of, deliver, secret
-
-__all__ = ["deliver", "secret"]
+from tests.jobs.webhooks.deliveries import Deliver, body_of
 
 ClientOf = Callable[[User], APIClient]
 MakeJob = Callable[..., Job]

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 from django.test import Client, TestCase
 from django.utils import timezone
 from django_q.models import OrmQ
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cloudtrain_site.states import Source
 from examples.fake_replicate import FakeReplicate
@@ -27,87 +20,10 @@ from jobs.statuses import JobStatus
 from jobs.sync import refresh
 from jobs.tasks import apply_webhooks, cancel_at_provider
 from jobs.webhooks import inbox, signing_secret
-from jobs.webhooks.signatures import TOLERANCE_SECONDS, Check, check
+from tests.jobs.webhooks.deliveries import MARKER, SECRET, URL, Deliver, body_of, incoming, sign
 from tests.races import at_once
 
 MakeJob = Callable[..., Job]
-URL = "/api/webhooks/replicate"
-SECRET = "whsec_" + base64.b64encode(bytes(range(24))).decode()
-MARKER = "ct-" + "0123456789ab" * 2
-
-
-def sign(body: bytes, secret: str = SECRET, at: float | None = None, delivery: str = "msg_1") -> dict[str, str]:
-    stamp = str(int(time.time() if at is None else at))
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    signed = hmac.new(key, f"{delivery}.{stamp}.".encode() + body, hashlib.sha256).digest()
-    signature = f"v1,{base64.b64encode(signed).decode()}"
-    return {"webhook-id": delivery, "webhook-timestamp": stamp, "webhook-signature": signature}
-
-
-def body_of(job: Job, status: str = "processing", **fields: Any) -> bytes:
-    return json.dumps({"id": job.external_id, "status": status, **fields}).encode()
-
-
-def incoming(body: bytes, secret: str, delivery: str) -> inbox.IncomingDelivery:
-    return inbox.IncomingDelivery(inbox.WebhookRequest(sign(body, secret, delivery=delivery), body, "127.0.0.1"))
-
-
-@pytest.fixture
-def secret(fake: FakeReplicate, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Of a Replicate that has not told anything lately."""
-    monkeypatch.setattr(inbox, "_burst", inbox._Burst())
-    signing_secret.clear_cache()
-    yield fake.webhook_secret
-    signing_secret.clear_cache()
-
-
-@pytest.fixture
-def deliver(secret: str, db: None) -> Callable[..., int]:
-    """Deliver a body, signed now unless the test gives headers of its own. The status of the answer."""
-
-    def send(body: bytes, *, query: str = "", delivery: str = "msg_1", headers: dict[str, str] | None = None) -> int:
-        signed = sign(body, secret, delivery=delivery) if headers is None else headers
-        answer = Client().post(f"{URL}{query}", body, content_type="application/json", headers=signed)
-        return answer.status_code
-
-    return send
-
-
-Deliver = Callable[..., int]
-VECTORS = json.loads((Path(__file__).parent / "data" / "webhook-vectors.json").read_text())["vectors"]
-
-
-@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
-def test_the_known_vectors(vector: dict[str, Any]) -> None:
-    headers = {name: value for name, value in vector.items() if name.startswith("webhook-")}
-    body, secret, now = vector["body"].encode(), vector["secret"], float(vector["webhook-timestamp"])
-    assert check(headers, body, secret, now) == Check.VALID
-    assert check(headers, body + b" ", secret, now) == Check.FORGED
-
-
-@pytest.mark.parametrize(
-    ("seconds", "found"), [(0, "valid"), (299, "valid"), (301, "stale"), (-299, "valid"), (-301, "stale")]
-)
-def test_five_minutes_are_borne_both_ways(seconds: int, found: str) -> None:
-    assert TOLERANCE_SECONDS == 300
-    assert check(sign(b"{}", at=1_000_000), b"{}", SECRET, 1_000_000 + seconds) == found
-
-
-def test_any_of_several_signatures_will_do() -> None:
-    headers = sign(b"{}", at=0)
-    headers["webhook-signature"] = f"v1a,xx v2,yy v1,AAAA  {headers['webhook-signature']} garbage v1,a,b"
-    assert check(headers, b"{}", SECRET, 0) == Check.VALID
-
-
-texts = st.text(max_size=50)
-
-
-@given(delivery=texts, stamp=texts, signature=texts, body=st.binary(max_size=100), secret=texts)
-def test_the_verifier_never_raises_and_lets_nothing_through(
-    delivery: str, stamp: str, signature: str, body: bytes, secret: str
-) -> None:
-    headers = {"webhook-id": delivery, "webhook-timestamp": stamp, "webhook-signature": signature}
-    assert check(headers, body, secret, 0) in (Check.FORGED, Check.UNSIGNED)
 
 
 def test_a_signed_delivery_moves_its_job(deliver: Deliver, at_replicate: MakeJob) -> None:
