@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from tests.approvals.admin.test_requests import RULE, RULES
+from tests.approvals.admin.pages import RULE, RULES
 from tests.limits import SetLimits
 
 
