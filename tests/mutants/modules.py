@@ -24,11 +24,11 @@ MODULES = {
             *("tests/queueing/test_passes_of_dispatch.py", "tests/queueing/test_refusals.py"),
             "tests/queueing/test_dispatch.py",
         ),
-        ("tests/queueing/test_transfers.py", "tests/queueing", "tests/approvals/test_dispatch_guard.py"),
+        ("tests/queueing/transfers", "tests/queueing", "tests/approvals/test_dispatch_guard.py"),
     ),
     "jobs/lifecycle.py": Nearby(
         ("tests/jobs/test_life_details.py", "tests/jobs/test_lifecycle.py"),
-        ("tests/jobs", "tests/queueing/test_dispatch.py", "tests/queueing/test_transfers.py"),
+        ("tests/jobs", "tests/queueing/test_dispatch.py", "tests/queueing/transfers"),
     ),
     "jobs/sync/apply.py": Nearby(
         ("tests/jobs/sync/test_apply.py",),
