@@ -22,7 +22,7 @@ from jobs.costs.prices import rate_of
 from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Answers, ProviderError, Snapshot
-from jobs.statuses import TERMINAL
+from jobs.statuses import TERMINAL, JobStatus
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
@@ -57,6 +57,7 @@ class SnapshotBatch:
         # Jobs with a log or a new status are applied one by one; a list page brings few of them.
         single = [(job, snapshot) for job, snapshot in pairs if _needs_own_update(job, snapshot)]
         alone = {job.pk for job, _ in single}
+        _read_configs([job for job, snapshot in single if snapshot.status == JobStatus.COMPLETED])
         for batch in _batches(single, MOVES_PER_TRANSACTION):
             self._apply_batch(batch)
         self._apply_details([pair for pair in pairs if pair[0].pk not in alone])
@@ -169,6 +170,14 @@ def locked_in_id_order(keys: Sequence[str]) -> Iterator[None]:
     with transaction.atomic():
         list(Job.objects.filter(pk__in=keys).order_by("pk").select_for_update(no_key=True).values_list("pk"))
         yield
+
+
+def _read_configs(completed: Sequence[Job]) -> None:
+    """Read the configs, which tell the kind of a run, where they are deferred: all of them in one query."""
+    deferred = {job.pk: job for job in completed if "config" not in vars(job)}
+    configs = Job.objects.filter(pk__in=deferred).values_list("pk", "config", "dataloader_config")
+    for job_id, config, datasets in configs if deferred else ():
+        deferred[job_id].config, deferred[job_id].dataloader_config = config, datasets
 
 
 def _needs_own_update(job: Job, snapshot: Snapshot) -> bool:

@@ -60,9 +60,10 @@ def _apply(pairs: Sequence[Pair]) -> None:
 
 def _apply_of(name: str, pairs: Sequence[Pair]) -> None:
     ids = [snapshot.external_id for _, snapshot in pairs]
-    locked = Job.objects.filter(provider=name, external_id__in=ids).defer("config", "dataloader_config")
-    # Locked in the one order that excludes deadlocks: some change in bulk below, others one by one.
-    jobs = {str(job.external_id): job for job in locked.order_by("pk").select_for_update(no_key=True)}
+    # Locked in the one order that excludes deadlocks: some change in bulk below, others one by one. With their configs,
+    # which an end asks for: to leave these out costs as much as to read them.
+    locked = Job.objects.filter(provider=name, external_id__in=ids).order_by("pk").select_for_update(no_key=True)
+    jobs = {str(job.external_id): job for job in locked}
     config = ProviderConfig.of(name)
     for wave in _waves(pairs):
         of_jobs = [pair for pair in wave if pair[1].external_id in jobs]

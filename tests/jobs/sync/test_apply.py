@@ -9,6 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_eventstream.models import Event as EventRow
 from django_q.models import OrmQ
@@ -205,6 +207,28 @@ def test_the_log_of_a_job_that_ended_before_is_not_asked_for_by_each_answer(
     with django_capture_on_commit_callbacks(execute=True):
         applied({job: Snapshot("x-1", COMPLETED)})
     assert not OrmQ.objects.exists()
+
+
+def test_the_configs_of_completed_runs_are_read_in_one_query(make: MakeJob) -> None:
+    for family in ("flux", "sdxl", "sd3"):
+        make(external_id=family, config={"model_family": family, "max_train_steps": 500}, started_at=timezone.now())
+    progress = Progress(step=500, total=500)
+    jobs = Job.objects.defer("config", "dataloader_config")
+    with CaptureQueriesContext(connection) as queries:
+        applied(
+            {
+                job: Snapshot(
+                    job.external_id or "",
+                    COMPLETED,
+                    progress=progress,
+                    completed_at=timezone.now() + timedelta(hours=1),
+                )
+                for job in jobs
+            }
+        )
+    assert len([query for query in queries.captured_queries if "dataloader_config" in query["sql"]]) == 1
+    kinds = dict(Job.objects.values_list("external_id", "training_kind"))
+    assert all(kind is not None and family in kind for family, kind in kinds.items())
 
 
 def cost_of_a_poll(make: MakeJob, config: ProviderConfig | None, snapshot: Snapshot, **fields: Any) -> Job:
