@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
-from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from cloudtrain_site.database.fast_sql import insert, update_if
+from cloudtrain_site.database.unit_of_work import joined_unit
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
 from jobs.configs.secrets import scrubber_of, without_secrets
@@ -122,14 +123,11 @@ def _append(job: Job, text: str, *, is_end: bool) -> bool:
             Job.objects.filter(pk=job.pk, log_size=job.log_size).update(**fields)
         return False
     size = job.log_size + len(text.encode())
-    try:
-        with transaction.atomic():
-            unchanged = Job.objects.filter(pk=job.pk, log_size=job.log_size, deleted_at=None)
-            if not unchanged.update(log_size=size, **fields):
-                return False
-            LogPiece.objects.create(job=job, start=job.log_size, end=size, text=text)
-    except IntegrityError:
-        return False
+    with joined_unit():
+        unchanged = {"id": job.pk, "log_size": job.log_size, "deleted_at": None}
+        if not update_if(Job, unchanged, {"log_size": size, **fields}):
+            return False
+        insert([LogPiece(job=job, start=job.log_size, end=size, text=text)])
     job.log_size = size
     return True
 

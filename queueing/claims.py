@@ -87,8 +87,9 @@ def enqueue(job: Job, *, role: Role | None, held: bool, actor: Actor, source: st
 
 def live_entry(job: Job) -> QueueEntry | None:
     """The job's entry, while it waits or takes a slot."""
-    # It is asked of every job that ends, and Django takes twice as long to write the statuses into the statement.
-    found = QueueEntry.objects.filter(job_id=job.pk)
+    # It is asked of every job that ends, and Django takes twice as long to write all columns and the statuses into the
+    # statement.
+    found = QueueEntry.objects.filter(job_id=job.pk).only("status", "claim_token")
     entry = next((entry for entry in found if entry.status in LIVE), None)
     if entry is not None:
         entry.job = job

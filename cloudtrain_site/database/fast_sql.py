@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 Model = type[models.Model]
 
@@ -25,11 +26,16 @@ def update_if(model: Model, read: Mapping[str, Any], values: Mapping[str, Any]) 
 
     False: there is no such row any more, and nothing was written.
     """
+    connection = _connection()
     statement = _update_statement(
         connection.vendor, model, (*values,), tuple((name, read[name] is None) for name in read)
     )
     not_null = {name: value for name, value in read.items() if value is not None}
-    params = [_prepared(model, name, value) for part in (values, not_null) for name, value in part.items()]
+    params = [
+        _field(model, name).get_db_prep_save(value, connection)
+        for part in (values, not_null)
+        for name, value in part.items()
+    ]
     with connection.cursor() as cursor:
         cursor.execute(statement, params)
         return bool(cursor.rowcount)
@@ -37,7 +43,7 @@ def update_if(model: Model, read: Mapping[str, Any], values: Mapping[str, Any]) 
 
 def insert(rows: Sequence[models.Model]) -> None:
     """Insert `rows`, all of one model, in as few statements as possible. Their primary keys are not set."""
-    model = type(rows[0])
+    model, connection = type(rows[0]), _connection()
     fields = _fields(model)
     with connection.cursor() as cursor:
         for start in range(0, len(rows), MAX_ROWS_PER_INSERT):
@@ -48,8 +54,9 @@ def insert(rows: Sequence[models.Model]) -> None:
             cursor.execute(_insert_statement(connection.vendor, model, len(batch)), params)
 
 
-def _prepared(model: Model, name: str, value: Any) -> Any:
-    return _field(model, name).get_db_prep_save(value, connection)
+def _connection() -> BaseDatabaseWrapper:
+    """Return this thread's connection. Django's `connection` looks for it at each access, several times for a value."""
+    return connections[DEFAULT_DB_ALIAS]
 
 
 def _field(model: Model, name: str) -> Any:
@@ -83,4 +90,4 @@ def _column(model: Model, name: str) -> str:
 
 
 def _quoted(name: str) -> str:
-    return connection.ops.quote_name(name)
+    return _connection().ops.quote_name(name)

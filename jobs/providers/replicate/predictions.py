@@ -55,15 +55,16 @@ def read_snapshot(body: Any) -> Snapshot:
     metrics = body.get("metrics")
     seconds = _number(metrics.get("predict_time")) if isinstance(metrics, Mapping) else None
     progress = read_progress(log[-PROGRESS_TAIL_CHARACTERS:]) if log else None
+    outputs = _outputs(body.get("output"))
     return Snapshot(
         external_id=body["id"],
         status=status,
         started_at=_moment(body.get("started_at")),
         completed_at=_moment(body.get("completed_at")) if status not in ACTIVE else None,
         error_message=_text(body.get("error")) or None,
-        output_url=next(iter(_outputs(body.get("output"))), None),
+        output_url=next(iter(outputs), None),
         progress=progress,
-        metadata=_metadata(body),
+        metadata=_metadata(body, outputs[1:]),
         billed_seconds=seconds,
         hardware=profile_of(_text(body.get("model"))),
         log=log or None,
@@ -124,11 +125,10 @@ def _addresses_in(value: Any) -> Iterator[str]:
             yield _text(item)
 
 
-def _metadata(body: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(body: Mapping[str, Any], more: Sequence[str]) -> dict[str, Any]:
     urls = body.get("urls")
     web = _text(urls.get("web")) if isinstance(urls, Mapping) else ""
     texts = {"web_url": web, "model": _text(body.get("model")), "version": _text(body.get("version"))}
-    more = _outputs(body.get("output"))[1:]
     return {name: text[:500] for name, text in texts.items() if text} | ({"more_outputs": more} if more else {})
 
 
