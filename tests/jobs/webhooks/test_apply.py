@@ -14,9 +14,7 @@ from django.utils import timezone
 from jobs.models import Job, WebhookDelivery
 from jobs.statuses import JobStatus
 from jobs.webhooks import apply, inbox
-from tests.jobs.webhooks.test_views import body_of, incoming, secret
-
-__all__ = ["secret"]
+from tests.jobs.webhooks.deliveries import body_of, incoming
 
 MakeJob = Callable[..., Job]
 
