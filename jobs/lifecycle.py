@@ -10,20 +10,20 @@ from decimal import Decimal
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Case, CharField, Q, Value, When
+from django.db.models import Case, CharField, Value, When
 from django.utils import timezone
 from django_q.tasks import async_task
 
 from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
-from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.states import Actor, Change, Source, change_state
 from jobs.configs.submission import Submission
 from jobs.identifiers import new_job_id, new_marker
 from jobs.limits import check_open_jobs
 from jobs.models import DatasetUpload, Job, LogPiece, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
+from jobs.publishing import publish_progress, publish_waiting
 from jobs.snapshot_fields import (
     began_at,
     details_in,
@@ -40,8 +40,6 @@ from jobs.statuses import ACTIVE, ALLOWED, BEFORE_PROVIDER, TERMINAL, JobStatus
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
-#: The contract: at most one `job_progress` a second for a job.
-PROGRESS_INTERVAL = timedelta(seconds=1)
 #: A job counts as queued this long before its provider's answer at most: copies made by later attempts to submit it are
 #: recognized by that time.
 LATE_ANSWER = timedelta(minutes=1)
@@ -291,44 +289,6 @@ def _refresh_details(job: Job, snapshot: Snapshot, source: str) -> None:
             publish_progress(job)
         if "provider_waiting_reason" in changed:
             publish_waiting([job], source)
-
-
-def publish_waiting(jobs: Sequence[Job], source: str) -> None:
-    """Tell whoever shows the jobs that their providers let them wait for something else now.
-
-    Called in the transaction that wrote it. A job that runs meanwhile waits for nothing.
-    """
-    waiting = Job.objects.filter(pk__in=[job.pk for job in jobs], status=JobStatus.QUEUED)
-    still = set(waiting.values_list("pk", flat=True))
-    for job in filter(lambda job: job.pk in still, jobs):
-        job.publish_change(Change.of(job, job.status, job.status, actor=Actor(name=job.provider), source=source))
-
-
-def publish_progress(job: Job) -> None:
-    """Publish the job's progress and cost, at most once a second. Called in the transaction that wrote it."""
-    now = timezone.now()
-    if Job.objects.filter(_publishable(now), pk=job.pk).update(progress_told_at=now):
-        publish(_progress_event(job))
-
-
-def publish_progress_of(jobs: Sequence[Job]) -> None:
-    """As `publish_progress`, for many in two statements. The caller has locked them."""
-    now = timezone.now()
-    due = set(Job.objects.filter(_publishable(now), pk__in=[job.pk for job in jobs]).values_list("pk", flat=True))
-    Job.objects.filter(pk__in=due).update(progress_told_at=now)
-    for job in jobs:
-        if job.pk in due:
-            publish(_progress_event(job))
-
-
-def _publishable(now: datetime) -> Q:
-    return Q(progress_told_at=None) | Q(progress_told_at__lte=now - PROGRESS_INTERVAL)
-
-
-def _progress_event(job: Job) -> Event:
-    data = {"job_id": job.pk, "stage": job.stage, "progress": job.progress, "last_log": job.last_log}
-    cost = job.known_cost
-    return Event(type="job_progress", channel=job.channel, data={**data, "cost_usd": cost and float(cost)})
 
 
 def finish(job: Job, to: JobStatus, *, actor: Actor, source: str, reason: str, along: tuple[str, ...] = ()) -> bool:

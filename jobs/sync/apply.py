@@ -22,6 +22,7 @@ from jobs.costs.prices import rate_of
 from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Answers, ProviderError, Snapshot
+from jobs.publishing import publish_progress_of, publish_waiting
 from jobs.statuses import TERMINAL, JobStatus
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
@@ -127,9 +128,9 @@ class SnapshotBatch:
         with unit_of_work(), locked_in_id_order([job.pk for job in jobs]):
             self.changed += Job.objects.active().bulk_update(jobs, columns)
             if {"cost_usd", "cost_doubt"} & set(columns):
-                lifecycle.publish_progress_of(jobs)
+                publish_progress_of(jobs)
             if "provider_waiting_reason" in columns:
-                lifecycle.publish_waiting(jobs, self.source)
+                publish_waiting(jobs, self.source)
 
     def _record_failures(self, failures: Mapping[str, ProviderError]) -> None:
         by_message: dict[str, list[str]] = defaultdict(list)

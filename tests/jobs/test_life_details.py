@@ -14,7 +14,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from cloudtrain_site.states import SYSTEM, Actor, Change, Source
-from jobs import lifecycle, signals
+from jobs import lifecycle, publishing, signals
 from jobs.configs.submission import Submission
 from jobs.models import Job, JobEvent, LogPiece, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
@@ -262,7 +262,7 @@ class TestProgress:
     def test_that_cannot_be_told_is_not_written(self, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
         job = make_job(status=RUNNING, external_id="x-1")
         staging = make_job(status=JobStatus.UPLOADING)
-        monkeypatch.setattr(lifecycle, "publish", crash)
+        monkeypatch.setattr(publishing, "publish", crash)
         with pytest.raises(RuntimeError):
             self.report(job, 10.0)
         with pytest.raises(RuntimeError):
