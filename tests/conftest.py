@@ -10,14 +10,13 @@ from django.contrib.auth.models import User
 from hypothesis import HealthCheck, settings
 from rest_framework.test import APIClient
 
-from approvals.models import ApprovalRule
 from jobs import providers
-from jobs.models import Job, Membership, Organization, ProviderConfig
+from jobs.models import Job, Membership, Organization
 from jobs.roles import Role
-from queueing.models import QueueState
 from tests import factories
 from tests.accounts import accounts  # noqa: F401
 from tests.configuration import write_config  # noqa: F401
+from tests.database import django_db_keepdb, django_db_setup, migrated_copy  # noqa: F401
 from tests.limits import set_limits  # noqa: F401
 from tests.providers import ClusterProvider, ScriptedProvider
 from tests.web import web_server  # noqa: F401
@@ -25,15 +24,6 @@ from tests.web import web_server  # noqa: F401
 # Beside others on two cores an example may take any time.
 settings.register_profile("cloudtrain", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("cloudtrain")
-
-
-@pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """An empty database: what migrations put there would be gone after the first test that flushes."""
-    with django_db_blocker.unblock():
-        ApprovalRule.objects.all().delete()
-        QueueState.objects.all().delete()
-        ProviderConfig.objects.all().delete()
 
 
 @pytest.fixture
