@@ -25,7 +25,10 @@ from jobs.validators import is_plain_name
 from queueing.waiting.obstacles import obstacles_at
 
 UNNAMED = "untitled"
-NEVER_CALLED = "webhook_url is kept with the job, but not called yet. /api/events tells what becomes of the job."
+NEVER_CALLED = (
+    "This version calls no webhook_url: it is kept with the job, and nothing is sent there at any time. "
+    "/api/events tells what becomes of the job."
+)
 
 
 def read_submission(
@@ -81,7 +84,7 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
         submission,
         source,
         idempotency_key,
-        warnings=tuple(obstacles_at(job.provider, provider_config)),
+        warnings=(*_never_called(submission), *obstacles_at(job.provider, provider_config)),
         retry_of=job,
         provider_config=provider_config,
     )
@@ -160,7 +163,9 @@ def _warnings(
     warnings = []
     if not body["organization"] and user.memberships.count() > 1:
         warnings.append(f"No organization was given: the job goes to {organization.name}.")
-    if submission.webhook_url:
-        warnings.append(NEVER_CALLED)
     obstacles = obstacles_at(submission.provider, provider_config)
-    return [*warnings, *obstacles, *remarks_on(submission.provider, submission.config)]
+    return [*warnings, *_never_called(submission), *obstacles, *remarks_on(submission.provider, submission.config)]
+
+
+def _never_called(submission: Submission) -> list[str]:
+    return [NEVER_CALLED] if submission.webhook_url else []

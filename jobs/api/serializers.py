@@ -96,7 +96,10 @@ class SubmitBody(StrictSerializer):
         max_length=NAME_LIMIT, default="", allow_blank=True, validators=[readable_name, holds_no_secret]
     )
     webhook_url = serializers.URLField(
-        max_length=500, default="", allow_blank=True, help_text="Kept with the job, sealed, and not called yet."
+        max_length=500,
+        default="",
+        allow_blank=True,
+        help_text="Kept with the job, sealed; this version never calls it.",
     )
     dataset = serializers.CharField(max_length=26, default="", allow_blank=True)
     idempotency_key = serializers.CharField(max_length=200, default="", allow_blank=True)

@@ -89,5 +89,11 @@ def test_a_retry_warns_too(alice: User, client_of: ClientOf, make_job: Callable[
 
 def test_an_address_that_nobody_calls(warned: Callable[..., list[str]]) -> None:
     (warning,) = warned(webhook_url="https://example.org/hook")
-    assert "webhook_url is kept with the job, but not called yet" in warning
+    assert warning.startswith("This version calls no webhook_url: it is kept with the job")
     assert warned() == []
+
+
+def test_a_retry_of_a_job_with_such_an_address(alice: User, client_of: ClientOf, make_job: Callable[..., Job]) -> None:
+    job = make_job(status="failed", webhook_url="https://example.org/hook")
+    (warning,) = client_of(alice).post(f"/api/cloud/jobs/{job.pk}/retry").json()["warnings"]
+    assert warning.startswith("This version calls no webhook_url")
