@@ -108,8 +108,8 @@ def _read_scrubbed(file: int, start: int, size: int, scrubber: SecretScrubber) -
     return data[before : before + size]
 
 
-def final_lines(log: Path) -> str:
-    """Return the last meaningful lines of the log, without progress bars and frames of a traceback."""
+def final_lines(log: Path, noise: re.Pattern[str] | None = None) -> str:
+    """Return the last meaningful lines of the log, without progress bars, frames of a traceback, and `noise`."""
     try:
         with open_regular(log) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - FINAL_LINES_READ_BYTES))
@@ -118,13 +118,14 @@ def final_lines(log: Path) -> str:
         return ""
     except NotRegularFileError:
         return REPLACED
-    return last_messages(text)
+    return last_messages(text, noise)
 
 
-def last_messages(text: str) -> str:
+def last_messages(text: str, noise: re.Pattern[str] | None = None) -> str:
     """As `final_lines`, of the end of a log."""
     lines = [line.rstrip() for line in CONTROL.sub("", ANSI.sub("", text.replace("\r", "\n"))).split("\n")]
     messages = [line for line in lines if line and not re.match(r"\s|Traceback \(most|.*%\|", line)]
+    messages = [line for line in messages if noise is None or not noise.match(line)]
     return "\n".join(messages[-MAX_FINAL_LINES:])[-MAX_FINAL_CHARACTERS:]
 
 

@@ -7,18 +7,20 @@ and its last lines say more; Slurm's where there is none, because the whole job 
 from __future__ import annotations
 
 import logging
+import re
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jobs.providers.base import Snapshot
+from jobs.providers.clusters.training_folder import Run
 from jobs.providers.local import log
-from jobs.providers.local.folder import End, Start, modified_at
+from jobs.providers.local.folder import modified_at
 from jobs.providers.local.status import exit_text
 from jobs.providers.runner.node import CANT_WRITE, HAS_TRAINED
-from jobs.providers.slurm.folder import SharedJobFolder
+from jobs.providers.slurm.folder import SharedFolder
 from jobs.providers.slurm.script import NO_PYTHON, NOT_SHARED
 from jobs.providers.slurm.shapes import SlurmJob
 from jobs.statuses import ACTIVE, JobStatus
@@ -43,6 +45,11 @@ STATUSES: Mapping[str, JobStatus] = {
     ),
     **dict.fromkeys(("CANCELLED", "PREEMPTED", "REVOKED"), JobStatus.CANCELLED),
 }
+
+#: Lines that Slurm adds to a log when it ends the training on all nodes; its line about the one that failed stays.
+SLURMS_LINES = re.compile(
+    r"slurmstepd-|srun: (?:Force|Job step|Terminating|forcing|got|error: .*: (?:Terminated|Killed))"
+)
 
 LOST = "Slurm does not know the job any more, and nothing was left to see how it ended; its exit status is unknown."
 NEVER_BEGAN = "Slurm does not know the job any more, and it never began: it was removed at the cluster, or lost there."
@@ -75,17 +82,23 @@ WAITS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What the job's folder says: of the Slurm job that began, the runner's start and its end."""
+    """What the folder says: of the Slurm job that began, and of the runner's start and end."""
 
     slurm_job: int | None = None
-    start: Start | None = None
-    end: End | None = None
+    run: Run = field(default_factory=Run)
 
     @classmethod
-    def of(cls, folder: SharedJobFolder) -> Records:
-        # The end first: where both are wanted, a start without an end must not be one that ended in between.
-        end = folder.end()
-        return cls(folder.slurm_job(), folder.start(), end)
+    def of(cls, folder: SharedFolder) -> Records:
+        return cls(folder.slurm_job(), folder.run())
+
+    @property
+    def has_begun(self) -> bool:
+        return self.slurm_job is not None or self.run.started_at is not None
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the runner recorded the end."""
+        return self.run.ended_at is not None
 
 
 def own_job(jobs: Sequence[SlurmJob], records: Records) -> SlurmJob | None:
@@ -116,11 +129,11 @@ def snapshot_of(external_id: str, job: SlurmJob) -> Snapshot:
 
 
 def training_snapshot(
-    external_id: str, job: SlurmJob, folder: SharedJobFolder, records: Records, asked_at: datetime | None
+    external_id: str, job: SlurmJob, folder: SharedFolder, records: Records, asked_at: datetime | None
 ) -> Snapshot:
     """Return a training of ours that Slurm has or had."""
     plain = snapshot_of(external_id, job)
-    if job.state in WAITING and job.job_id == records.slurm_job and (records.start or records.end):
+    if job.state in WAITING and job.job_id == records.slurm_job and (records.run.started_at or records.is_recorded):
         return _begun_again(plain, folder, records, asked_at)
     if plain.status is None or plain.status in ACTIVE:
         return _with_log(plain, folder)
@@ -128,45 +141,41 @@ def training_snapshot(
     return _ended(plain, folder, status, error)
 
 
-def _begun_again(plain: Snapshot, folder: SharedJobFolder, records: Records, asked_at: datetime | None) -> Snapshot:
+def _begun_again(plain: Snapshot, folder: SharedFolder, records: Records, asked_at: datetime | None) -> Snapshot:
     """Return a training whose job is to begin again, as after a failure of its node: it has ended, or soon will."""
-    if records.end is None and _is_writing(folder):
+    if not records.is_recorded and _is_writing(folder):
         return replace(_with_log(plain, folder), status=JobStatus.RUNNING, waiting_reason=None)
     status, error = JobStatus.FAILED, None
-    if records.end is not None:
-        status, error = _end_by_runner(folder, records.end, asked_at)
+    if records.is_recorded:
+        status, error = _end_by_runner(folder, records.run, asked_at)
     elif asked_at is not None:
         status = JobStatus.CANCELLED
-    started_at = records.start.started_at if records.start else None
-    ended_at = records.end.ended_at if records.end else datetime.now(UTC)
-    plain = replace(plain, started_at=started_at, completed_at=ended_at, waiting_reason=None)
+    ended_at = records.run.ended_at or datetime.now(UTC)
+    plain = replace(plain, started_at=records.run.started_at, completed_at=ended_at, waiting_reason=None)
     return _ended(
         plain, folder, status, RAN_AGAIN if status == JobStatus.FAILED and error in (None, STOPPED) else error
     )
 
 
 def forgotten_snapshot(
-    external_id: str, folder: SharedJobFolder, records: Records, asked_at: datetime | None
+    external_id: str, folder: SharedFolder, records: Records, asked_at: datetime | None
 ) -> Snapshot | None:
     """Return a training that Slurm doesn't know any more, by its records. None: it may still be running."""
-    start, end = records.start, records.end
-    if end is None and _is_writing(folder):
+    run = records.run
+    if not records.is_recorded and _is_writing(folder):
         return None
-    if end is not None:
-        status, error = _end_by_runner(folder, end, asked_at)
+    if records.is_recorded:
+        status, error = _end_by_runner(folder, run, asked_at)
     elif asked_at is not None:
         status, error = JobStatus.CANCELLED, None
     else:
-        status, error = JobStatus.FAILED, LOST if start or records.slurm_job else NEVER_BEGAN
-    ended_at = end.ended_at if end else datetime.now(UTC)
-    started_at = start.started_at if start else None
-    seconds = max(0.0, (ended_at - started_at).total_seconds()) if started_at and end else None
+        status, error = JobStatus.FAILED, LOST if records.has_begun else NEVER_BEGAN
     plain = Snapshot(
         external_id,
         status,
-        started_at=started_at,
-        completed_at=ended_at,
-        billed_seconds=seconds if started_at else 0.0,
+        started_at=run.started_at,
+        completed_at=run.ended_at or datetime.now(UTC),
+        billed_seconds=run.seconds if records.has_begun else 0.0,
         metadata={"slurm_job_id": records.slurm_job} if records.slurm_job else {},
     )
     return _ended(plain, folder, status, error)
@@ -193,13 +202,15 @@ def _metadata(job: SlurmJob) -> dict[str, Any]:
     return found
 
 
-def _with_log(snapshot: Snapshot, folder: SharedJobFolder) -> Snapshot:
+def _with_log(snapshot: Snapshot, folder: SharedFolder) -> Snapshot:
     return replace(snapshot, progress=log.follow_progress(folder.log))
 
 
-def _ended(snapshot: Snapshot, folder: SharedJobFolder, status: JobStatus, error: str | None) -> Snapshot:
-    """Return the last snapshot of a training, and see to it that its secrets have gone from the folder."""
+def _ended(snapshot: Snapshot, folder: SharedFolder, status: JobStatus, error: str | None) -> Snapshot:
+    """Return the last snapshot of a training, and leave the folder as a runner does at its end."""
     folder.drop_secrets()
+    code = 0 if status == JobStatus.COMPLETED else None
+    folder.record_missed_end(code, error, snapshot.completed_at, stopped=status == JobStatus.CANCELLED)
     progress = log.follow_progress(folder.log)
     log.stop_following(folder.log)
     has_completed = status == JobStatus.COMPLETED
@@ -214,41 +225,45 @@ def _ended(snapshot: Snapshot, folder: SharedJobFolder, status: JobStatus, error
 
 
 def _end_of(
-    job: SlurmJob, folder: SharedJobFolder, records: Records, asked_at: datetime | None, plain: Snapshot
+    job: SlurmJob, folder: SharedFolder, records: Records, asked_at: datetime | None, plain: Snapshot
 ) -> tuple[JobStatus, str | None]:
     assert plain.status is not None
-    end = records.end
-    if end is not None and end.exit_code == 0 and not end.stopped and not end.error:
+    run = records.run
+    if run.exit_code == 0 and not run.stopped and not run.error:
         return JobStatus.COMPLETED, None  # whatever happened to the job after that
     if job.state == "CANCELLED":
-        return JobStatus.CANCELLED, None if asked_at or folder.cancel_requested_at() else CANCELLED_THERE
+        return JobStatus.CANCELLED, None if asked_at or folder.is_cancel_requested() else CANCELLED_THERE
     if plain.status == JobStatus.CANCELLED or job.state not in ("COMPLETED", "FAILED"):
         return plain.status, plain.error_message
-    if end is not None:
-        return _end_by_runner(folder, end, asked_at)
-    if asked_at is not None and records.start is None:
+    if records.is_recorded:
+        return _end_by_runner(folder, run, asked_at)
+    if asked_at is not None and run.started_at is None:
         return JobStatus.CANCELLED, None
-    if records.start is None:
+    if job.state == "COMPLETED":
+        return JobStatus.COMPLETED, None  # the runner ends as its trainer did, but could not record it
+    if run.started_at is None:
         return JobStatus.FAILED, _failed_start(job, folder)
     has_run_again = job.exit_code == HAS_TRAINED and not job.signal
     return JobStatus.FAILED, RAN_AGAIN if has_run_again else plain.error_message or LOST
 
 
-def _end_by_runner(folder: SharedJobFolder, end: End, asked_at: datetime | None) -> tuple[JobStatus, str | None]:
+def _end_by_runner(folder: SharedFolder, end: Run, asked_at: datetime | None) -> tuple[JobStatus, str | None]:
     # Slurm sends SIGTERM to all at once: the trainer may have ended before its runner could note that it was stopped.
-    is_stopped = end.stopped or end.exit_code in (None, -signal.SIGTERM, 128 + signal.SIGTERM)
-    if is_stopped and not end.error and (asked_at is not None or folder.cancel_requested_at() is not None):
+    is_stopped = end.stopped or end.exit_code in (None, -signal.SIGTERM)
+    is_asked = asked_at is not None or folder.is_cancel_requested()
+    # 143 is a shell's or srun's word for it, but srun says so as well when one node's failure made it end the others.
+    if is_asked and not end.error and (is_stopped or end.exit_code == 128 + signal.SIGTERM):
         return JobStatus.CANCELLED, None
     if end.error or is_stopped:
         return JobStatus.FAILED, end.error or STOPPED
     if end.exit_code == 0:
         return JobStatus.COMPLETED, None
     assert end.exit_code is not None
-    message = log.final_lines(folder.log)
+    message = log.final_lines(folder.log, SLURMS_LINES)
     return JobStatus.FAILED, exit_text(end.exit_code) + (f": {message}" if message else ".")
 
 
-def _failed_start(job: SlurmJob, folder: SharedJobFolder) -> str:
+def _failed_start(job: SlurmJob, folder: SharedFolder) -> str:
     """Return why a job ended before its trainer was started, by the exit code of its script or of the runner."""
     node = job.first_node or "The node"
     words = folder.last_words()
@@ -307,7 +322,7 @@ def waiting_reason(job: SlurmJob) -> str:
     return f"The cluster lets it wait{why}: {said}."
 
 
-def _is_writing(folder: SharedJobFolder) -> bool:
+def _is_writing(folder: SharedFolder) -> bool:
     try:
         return datetime.now(UTC) - modified_at(folder.log) < STILL_WRITING
     except OSError:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.providers.base import Answers, Handle, ProviderError, Snapshot
-from jobs.providers.local.folder import find_marked
+from jobs.providers.clusters.training_folder import folder_errors
 from jobs.providers.slurm import answers, identity, shapes
 from jobs.providers.slurm.access import INVALID_JOB_ID, SlurmError, read_errors
-from jobs.providers.slurm.folder import SharedJobFolder, shared_folder_errors
+from jobs.providers.slurm.folder import SharedFolder
 from jobs.providers.slurm.shapes import SlurmJob
 from jobs.statuses import TERMINAL, JobStatus
 
@@ -54,25 +54,20 @@ async def list_jobs(slurm: Connection) -> list[SlurmJob]:
 def find(shared: Path, markers: Sequence[str], jobs: Sequence[SlurmJob]) -> Mapping[str, Snapshot]:
     """Return the trainings that carry one of `markers`: Slurm's jobs, and what ended ones left on the shared folder."""
     found, by_name = {}, identity.by_name(jobs)
-    with shared_folder_errors():
+    with folder_errors():
         for marker in markers:
-            marked = find_marked(shared, marker)
-            folder = SharedJobFolder(shared, marked.job_id) if marked else None
-            snapshot = _found(marker, folder, by_name.get(marker, ()))
+            snapshot = _found(marker, SharedFolder(shared, marker), by_name.get(marker, ()))
             if snapshot:
                 found[marker] = snapshot
     return found
 
 
-def _found(marker: str, folder: SharedJobFolder | None, jobs: Sequence[SlurmJob]) -> Snapshot | None:
-    records = answers.Records.of(folder) if folder else answers.Records()
+def _found(marker: str, folder: SharedFolder, jobs: Sequence[SlurmJob]) -> Snapshot | None:
+    records = answers.Records.of(folder)
     job = answers.own_job(jobs, records)
     if job:
-        known = answers.training_snapshot(marker, job, folder, records, None) if folder else None
-        return known or answers.snapshot_of(marker, job)
-    if folder and (records.slurm_job or records.start):
-        return answers.forgotten_snapshot(marker, folder, records, None)
-    return None
+        return answers.training_snapshot(marker, job, folder, records, None)
+    return answers.forgotten_snapshot(marker, folder, records, None) if records.has_begun else None
 
 
 async def fetch(slurm: Connection, shared: Path, handles: Sequence[Handle]) -> Answers:
@@ -119,8 +114,8 @@ def _read(
 
 
 def _read_ours(shared: Path, handle: Handle, jobs: Sequence[SlurmJob]) -> Snapshot | None:
-    folder = SharedJobFolder(shared, handle.job_id)
-    with shared_folder_errors():
+    folder = SharedFolder(shared, handle.external_id)
+    with folder_errors():
         records = answers.Records.of(folder)
         job = answers.own_job(jobs, records)
         asked_at = handle.cancel_requested_at
@@ -136,11 +131,12 @@ async def _settle(slurm: Connection, shared: Path, handle: Handle) -> Snapshot |
     if not identity.is_ours(handle):
         now = datetime.now(UTC)
         return Snapshot(handle.external_id, JobStatus.FAILED, completed_at=now, error_message=answers.LOST)
-    folder, asked_at = SharedJobFolder(shared, handle.job_id), handle.cancel_requested_at
-    with shared_folder_errors():
+    folder, asked_at = SharedFolder(shared, handle.external_id), handle.cancel_requested_at
+    with folder_errors():
         records = answers.Records.of(folder)
-        has_begun = records.slurm_job is not None or records.start is not None
-        body = None if has_begun or asked_at or answers.was_stored(handle.metadata) else folder.kept_submission()
+        body = (
+            None if records.has_begun or asked_at or answers.was_stored(handle.metadata) else folder.kept_submission()
+        )
         if body is None:
             return answers.forgotten_snapshot(handle.external_id, folder, records, asked_at)
     logger.warning("Slurm has lost a job that it took; it is submitted again", extra={"job_id": handle.job_id})

@@ -1,7 +1,7 @@
-"""A job's folder on the folder that the site shares with the cluster's nodes.
+"""A training's folder on the folder that the site shares with the cluster's nodes.
 
-It is `SHARED/JOB_ID`, laid out as on this machine (jobs/providers/local/folder.py), and belongs to the account that
-trains. `SHARED/markers/MARKER` leads to it. Besides the runner's records it holds:
+It is `SHARED/MARKER` as for other clusters (jobs/providers/clusters/training_folder.py), and belongs to the account
+that trains, with nothing for anybody else. Besides the runner's records it holds:
 
     slurm_job       the Slurm job that began first, written by its script: no other one starts the training
     slurm.log       what the script and the runner have to say
@@ -16,16 +16,15 @@ import json
 import os
 import pwd
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.providers import runner
-from jobs.providers.base import ProviderError, TrainingSpec
-from jobs.providers.local import dataset
+from jobs.providers.base import ProviderError
+from jobs.providers.clusters.training_folder import TrainingFolder, folder_errors
 from jobs.providers.local.files import NotRegularFileError, open_regular
-from jobs.providers.local.folder import JobFolder
 from jobs.providers.runner import records
 
 SLURM_JOB = "slurm_job"
@@ -34,16 +33,6 @@ SUBMISSION = "submission.json"
 MAX_SUBMISSION_BYTES = 200_000
 LAST_WORDS_BYTES = 4_000
 LAST_WORDS_CHARACTERS = 300
-
-
-@contextmanager
-def shared_folder_errors(*, nothing_created: bool = False) -> Iterator[None]:
-    """Turn OSError into a ProviderError whose message names no path of ours, since a submitter may read it."""
-    try:
-        yield
-    except OSError as error:
-        message = error.strerror or str(error)
-        raise ProviderError(f"The shared folder can't be used: {message}.", nothing_created=nothing_created) from error
 
 
 def require(shared: Path) -> None:
@@ -82,9 +71,8 @@ def probe(shared: Path, user: str) -> None:
     """Write a file as trainings' folders are written. Raises ProviderError when that fails."""
     require(shared)
     owner = account(user)
-    with shared_folder_errors(), tempfile.NamedTemporaryFile(dir=shared, prefix=".probe-") as file:
+    with folder_errors(), tempfile.NamedTemporaryFile(dir=shared, prefix=".probe-", buffering=0) as file:
         file.write(b"0")
-        file.flush()
         _give(Path(file.name), owner)
 
 
@@ -93,29 +81,38 @@ def _give(path: Path, owner: pwd.struct_passwd) -> None:
         os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
 
 
-class SharedJobFolder(JobFolder):
-    def prepare_run(self, spec: TrainingSpec, order: Mapping[str, Any], owner: pwd.struct_passwd) -> None:
-        """Write all that the training needs, for `owner` alone. Replaces what an earlier submission wrote."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.path.chmod(0o700)
-        config = dataset.substitute_placeholder(spec.dataloader_config, spec.dataset) if spec.dataset else None
-        self.prepare(spec.config, spec.dataloader_config if config is None else config)
-        (self.path / runner.ARCHIVE_NAME).write_bytes(runner.archive())
-        records.write_atomically(str(self.path / runner.RUN_NAME), order, records.open_private)
-        self.link_marker(spec.marker)
-        self.give(owner)
+def give_all(folder: Path, owner: pwd.struct_passwd) -> None:
+    """Give a folder with all that is in it to the account that trains."""
+    if os.geteuid() == owner.pw_uid:
+        return
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            _give(Path(parent, name), owner)
+    _give(folder, owner)
 
-    def give(self, owner: pwd.struct_passwd) -> None:
-        """Give the folder with all that is in it to the account that trains."""
-        if os.geteuid() == owner.pw_uid:
-            return
-        for parent, folders, files in os.walk(self.path):
-            for name in (*folders, *files):
-                _give(Path(parent, name), owner)
-        _give(self.path, owner)
+
+class SharedFolder(TrainingFolder):
+    def prepare_run(self, files: Mapping[str, bytes], owner: pwd.struct_passwd) -> None:
+        """Write what the training needs, for `owner` alone. Replaces what an earlier submission wrote."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+        for name, data in files.items():
+            self._write(name, data)
+        give_all(self.path, owner)
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Write a file for its owner alone, from its first byte on, whole or not at all."""
+        descriptor, draft = tempfile.mkstemp(prefix=f"{name}.", dir=self.path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            Path(draft).rename(self.path / name)
+        except OSError:
+            Path(draft).unlink(missing_ok=True)
+            raise
 
     def keep_submission(self, body: Mapping[str, Any]) -> None:
-        records.write_atomically(str(self.path / SUBMISSION), body, records.open_private)
+        self._write(SUBMISSION, json.dumps(body).encode())
 
     def kept_submission(self) -> dict[str, Any] | None:
         with suppress(OSError, NotRegularFileError, ValueError):
@@ -128,6 +125,24 @@ class SharedJobFolder(JobFolder):
         with suppress(OSError, NotRegularFileError, ValueError):
             return int(self._read(SLURM_JOB, 20))
         return None
+
+    def is_cancel_requested(self) -> bool:
+        return os.path.lexists(self.path / records.CANCEL)
+
+    def drop_secrets(self) -> None:
+        """Replace the configs by their masked copies, as a runner that was killed has not."""
+        records.drop_secrets(str(self.path))
+
+    def record_missed_end(
+        self, code: int | None, error: str | None, ended_at: datetime | None, *, stopped: bool
+    ) -> None:
+        """Write the end that the runner could not record: Slurm forgets it, and the log is complete by it."""
+        path, at = self.path / records.END, (ended_at or datetime.now(UTC)).isoformat()
+        record = {"exit_code": code, "stopped": stopped, "error": error, "ended_at": at}
+        # On a full disk it isn't written, and is tried again the next time.
+        with suppress(OSError):
+            if self.exists() and not path.exists():
+                records.write_once(str(path), record)
 
     def last_words(self) -> str:
         """Return the last line that the script or the runner wrote; empty for none."""

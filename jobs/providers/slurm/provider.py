@@ -27,13 +27,14 @@ from jobs.providers.base import (
     Snapshot,
     TrainingSpec,
 )
+from jobs.providers.clusters.training_folder import DATASETS, folder_errors
 from jobs.providers.clusters.view import ClusterView
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.providers.local import dataset, log
 from jobs.providers.slurm import answers, fetch, identity, nodes, script, shapes
 from jobs.providers.slurm import folder as shared
 from jobs.providers.slurm.access import SlurmError
-from jobs.providers.slurm.folder import SharedJobFolder, shared_folder_errors
+from jobs.providers.slurm.folder import SharedFolder
 from jobs.statuses import ACTIVE, JobStatus
 
 if TYPE_CHECKING:
@@ -73,9 +74,6 @@ class SlurmProvider:
 
         return Connection(self.instance)
 
-    def _folder(self, job_id: str) -> SharedJobFolder:
-        return SharedJobFolder(self.shared, job_id)
-
     # Submitting.
 
     async def submit(self, spec: TrainingSpec) -> Snapshot:
@@ -90,7 +88,7 @@ class SlurmProvider:
             except SlurmError as error:
                 error.nothing_created = True
                 raise
-            await asyncio.to_thread(self._keep_submission, spec.job_id, body)
+            await asyncio.to_thread(self._keep_submission, spec.marker, body)
             return await fetch.submit(slurm, spec.marker, body)
 
     def _profile(self, name: str) -> HardwareProfile:
@@ -107,24 +105,24 @@ class SlurmProvider:
         """Write the job's folder. Returns the training when one has begun there: what it reads is left as it is."""
         shared.require(self.shared)
         owner = shared.account(self.instance.user)
-        place = self._folder(spec.job_id)
-        with shared_folder_errors(nothing_created=True):
-            if place.slurm_job() is not None or place.start() is not None:
+        folder = SharedFolder(self.shared, spec.marker)
+        with folder_errors(nothing_created=True):
+            if answers.Records.of(folder).has_begun:
                 return Snapshot(spec.marker, JobStatus.QUEUED)
-            place.prepare_run(spec, script.order(spec, place.path, self.instance, profile), owner)
+            folder.prepare_run(script.files(spec, self.instance, profile), owner)
         return None
 
-    def _keep_submission(self, job_id: str, body: Mapping[str, Any]) -> None:
-        with shared_folder_errors(nothing_created=True):
-            self._folder(job_id).keep_submission(body)
+    def _keep_submission(self, marker: str, body: Mapping[str, Any]) -> None:
+        with folder_errors(nothing_created=True):
+            SharedFolder(self.shared, marker).keep_submission(body)
 
     def _submission(self, spec: TrainingSpec, profile: HardwareProfile) -> shapes.Submission:
-        place = self._folder(spec.job_id).path
+        path = SharedFolder(self.shared, spec.marker).path
         return shapes.Submission(
             name=spec.marker,
             comment=identity.comment_of(spec.marker),
-            script=script.batch_script(place, self.instance.python, profile),
-            folder=str(place),
+            script=script.batch_script(path, self.instance.python, profile),
+            folder=str(path),
             environment=script.ENVIRONMENT,
             nodes=profile.nodes,
             cpus=profile.cpus,
@@ -194,21 +192,18 @@ class SlurmProvider:
 
     async def cancel(self, handle: Handle) -> None:
         """Let Slurm end the job: SIGTERM to all its processes, and SIGKILL after the cluster's `KillWait`."""
-        is_ours = identity.is_ours(handle)
-        if is_ours:
-            await asyncio.to_thread(self._request_cancel, handle.job_id)
+        if identity.is_ours(handle):
+            await asyncio.to_thread(self._request_cancel, handle.external_id)
         async with self._connect() as slurm:
             jobs = [job for job in await fetch.list_jobs(slurm) if identity.is_of(handle, job)]
             for job in jobs:
                 if answers.STATUSES.get(job.state) in ACTIVE:
                     await slurm.delete(f"/job/{job.job_id}")
 
-    def _request_cancel(self, job_id: str) -> None:
+    def _request_cancel(self, marker: str) -> None:
         """Leave word in the folder: a job of the same marker that begins later ends at once."""
-        place = self._folder(job_id)
-        with shared_folder_errors():
-            if place.exists():
-                place.request_cancel()
+        with folder_errors():
+            SharedFolder(self.shared, marker).request_cancel()
 
     async def read_log(
         self, handle: Handle, *, start: int = 0, limit: int = 1_000_000, scrubber: SecretScrubber = NO_SECRETS
@@ -218,36 +213,37 @@ class SlurmProvider:
     def _read_log(self, handle: Handle, start: int, limit: int, scrubber: SecretScrubber) -> LogSlice:
         if not identity.is_ours(handle):
             raise ProviderError("The job was made at the cluster itself; its log is there.", permanent=True)
-        place = self._folder(handle.job_id)
-        with shared_folder_errors():
+        folder = SharedFolder(self.shared, handle.external_id)
+        with folder_errors():
             shared.require(self.shared)
             # Read before the log: lines written in between would be missed.
-            has_ended = place.end() is not None
-            return log.read_slice(place.log, start=start, limit=limit, ended=has_ended, scrubber=scrubber)
+            has_ended = folder.run().ended_at is not None
+            return log.read_slice(folder.log, start=start, limit=limit, ended=has_ended, scrubber=scrubber)
 
     async def delete_files(self, handle: Handle) -> None:
         await asyncio.to_thread(self._delete_files, handle)
 
     def _delete_files(self, handle: Handle) -> None:
-        place = self._folder(handle.job_id)
-        with shared_folder_errors():
-            if place.exists() and not place.is_cleared():
-                place.remove(handle.external_id if identity.is_ours(handle) else "")
-                log.stop_following(place.log)
+        with folder_errors():
+            if identity.is_ours(handle):
+                folder = SharedFolder(self.shared, handle.external_id)
+                folder.remove()
+                log.stop_following(folder.log)
+            dataset.remove(self.shared / DATASETS, handle.job_id)
 
     async def stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
         return await asyncio.to_thread(self._stage, transfer, progress)
 
     def _stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
-        """Unpack the dataset into the job's folder on the shared folder, for the account that trains."""
+        """Unpack the dataset on the shared folder, for the account that trains."""
         shared.require(self.shared)
         owner = shared.account(self.instance.user)
-        place = self._folder(transfer.job_id)
-        with shared_folder_errors(nothing_created=True):
-            place.path.mkdir(mode=0o700, exist_ok=True)
-            unpacked = dataset.unpack(place.path, transfer, progress)
-            place.give(owner)
-            return RemoteCopy("", str(unpacked))
+        folder = self.shared / DATASETS / transfer.job_id
+        with folder_errors(nothing_created=True):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            unpacked = dataset.unpack(folder, transfer, progress)
+            shared.give_all(folder, owner)
+        return RemoteCopy("", str(unpacked))
 
 
 def time_limit(profile: HardwareProfile, estimated_seconds: float | None) -> int | None:

@@ -1,4 +1,4 @@
-"""The batch script of a training, and the order that its runner gets.
+"""The batch script of a training, and the files that it begins with.
 
 The script uses nothing but bash. It begins with what may be wrong on a node: each fault has an exit code of its own,
 since a node that doesn't see the shared folder has no other way to tell.
@@ -6,15 +6,15 @@ since a node that doesn't see the shared folder has no other way to tell.
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from cloudtrain_site.conf.providers import HardwareProfile, SlurmInstance
 from jobs.providers.base import TrainingSpec
-from jobs.providers.local import command as local_command
-from jobs.providers.runner import ARCHIVE_NAME, RUN_NAME
+from jobs.providers.clusters.order import config_files, run_order
+from jobs.providers.runner import ARCHIVE_NAME, RUN_NAME, archive
 from jobs.providers.runner.node import CANT_WRITE, HAS_TRAINED
 from jobs.providers.slurm.folder import SLURM_JOB, SLURM_LOG
 
@@ -61,25 +61,23 @@ def _cluster_variables(profile: HardwareProfile) -> str:
     )
 
 
-def order(spec: TrainingSpec, folder: Path, instance: SlurmInstance, profile: HardwareProfile) -> dict[str, Any]:
-    """Return what `run.json` holds (jobs/providers/runner/node.py)."""
-    command = local_command.substitute_placeholders(instance.command, folder, spec.dataset, python=instance.python)
-    is_valid_id = local_command.CORRELATION_ID.fullmatch(spec.correlation_id)
+def files(spec: TrainingSpec, instance: SlurmInstance, profile: HardwareProfile) -> Mapping[str, bytes]:
+    """Return what the training's folder holds when it begins, by file name."""
+    order = run_order(
+        instance,
+        spec,
+        records_folder=None,
+        output=None,
+        dataset_folder=spec.dataset,
+        log="records",
+        marks=False,
+        forwards=False,  # Slurm sends its signals to all processes of a job
+    )
+    order["command"] = [*_on_each_node(profile), *order["command"]]
     return {
-        "marker": spec.marker,
-        "command": [*_on_each_node(profile), *command],
-        "grace_seconds": instance.grace_seconds,
-        "records": "",
-        "log": "records",
-        "marks": False,
-        # Slurm sends its signals to all processes of a job.
-        "forwards": False,
-        "environment": {
-            "CLOUDTRAIN_JOB_ID": spec.job_id,
-            "CLOUDTRAIN_CORRELATION_ID": spec.correlation_id if is_valid_id else "",
-            "PYTHONUNBUFFERED": "1",
-        },
-        "placed": [],
+        **config_files(spec, spec.dataset),
+        RUN_NAME: json.dumps(order, ensure_ascii=False).encode("utf-8", "surrogatepass"),
+        ARCHIVE_NAME: archive(),
     }
 
 

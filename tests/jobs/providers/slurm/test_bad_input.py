@@ -217,7 +217,7 @@ def test_a_full_shared_folder_takes_no_job(slurm: SlurmCluster, small_folder: Pa
     fill(small_folder)
     provider = slurm.provider(shared_folder=small_folder)
     error = refusal(provider)
-    assert str(error) == "The shared folder can't be used: No space left on device."
+    assert str(error) == "The cluster's shared folder can't be used here: No space left on device."
     assert error.nothing_created
     assert validation(provider) == str(error)
 

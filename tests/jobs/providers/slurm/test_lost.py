@@ -138,15 +138,16 @@ def test_jobs_that_slurm_has_forgotten_are_told_by_their_records(own_slurm: Slur
 
 def test_a_job_that_was_removed_while_it_waited(own_slurm: SlurmCluster) -> None:
     start(own_slurm.provider(*ENDLESS, profile=BOTH_NODES))
-    waiting = submit(own_slurm.provider(*quick()))
-    own_slurm.call("DELETE", f"/job/{waiting.number}")
-    wait_until(lambda: not own_slurm.jobs(waiting.spec.marker), PATIENCE_SECONDS)
-    waiting.metadata["slurm_seen"] = True  # as it was seen a while after its submission
-    snapshot = waiting.ended()
+    removed, cancelled = (submit(own_slurm.provider(*quick())) for _ in range(2))
+    for training in (removed, cancelled):
+        own_slurm.call("DELETE", f"/job/{training.number}")
+    wait_until(lambda: len(own_slurm.jobs()) == 1, PATIENCE_SECONDS)
+    removed.metadata["slurm_seen"] = True  # as it was seen a while after its submission
+    snapshot = removed.ended()
     assert snapshot.status == JobStatus.FAILED
     assert "it never began" in str(snapshot.error_message)
-    waiting.asked_at = datetime.now(UTC)
-    assert waiting.ended().status == JobStatus.CANCELLED
+    cancelled.asked_at = datetime.now(UTC)
+    assert cancelled.ended().status == JobStatus.CANCELLED
 
 
 def test_a_controller_that_is_killed_loses_no_job_and_runs_none_twice(own_slurm: SlurmCluster) -> None:

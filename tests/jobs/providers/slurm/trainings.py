@@ -46,7 +46,7 @@ class Training:
 
     @property
     def folder(self) -> Path:
-        return self.provider.shared / self.spec.job_id
+        return self.provider.shared / self.spec.marker
 
     @property
     def number(self) -> int:
