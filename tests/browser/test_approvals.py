@@ -127,6 +127,22 @@ def test_who_comes_too_late_reads_beside_it_who_was_faster(
     forgive(page, complaints, "409")
 
 
+def test_changes_that_somebody_reads_stay_open_when_another_request_comes(
+    browse: Browse, alice: User, bob: User, submit: Submit, hold_everything: ApprovalRule
+) -> None:
+    first = submit(alice, "flux").approval
+    assert first is not None
+    decisions.approve(first, user=bob, source=Source.API)
+    submit(alice, "flux-again", config={"max_train_steps": 200, "learning_rate": 3e-4})
+    page = is_live(browse(bob, "/approvals"))
+    page.locator(".changes summary").click()
+    changes = page.locator(".changes li").first
+    expect(changes).to_be_visible()
+    submit(bob, "another")
+    expect(page.locator(".request", has_text="another")).to_be_visible()
+    expect(changes).to_be_visible()
+
+
 def test_it_has_no_barriers(
     browse: Browse, alice: User, bob: User, root: User, submit: Submit, hold_everything: ApprovalRule
 ) -> None:
