@@ -6,6 +6,7 @@ from cloudtrain_site import extensions as site
 from cloudtrain_site.enterprise import get_enterprise_config
 from jobs import extensions, health
 from jobs.costs import metrics
+from jobs.dashboard import machines_views
 from jobs.datasets import store
 from jobs.datasets.upload_handler import UploadTooLarge
 from jobs.sync import waiting
@@ -51,3 +52,6 @@ def register_all() -> None:
     )
     extensions.facets.register("waiting at the provider", waiting.facet)
     extensions.navigation.register("dashboard", extensions.NavigationItem("Jobs"), order=10)
+    extensions.navigation.register(
+        "machines-page", extensions.NavigationItem("Machines", machines_views.for_superusers), order=60
+    )

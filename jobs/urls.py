@@ -6,7 +6,7 @@ from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from jobs.api import config_views, metrics_views, views
-from jobs.dashboard import account_views, job_views, list_views
+from jobs.dashboard import account_views, job_views, list_views, machines_views
 from jobs.datasets import views as upload_views
 from jobs.webhooks import views as webhook_views
 
@@ -27,6 +27,9 @@ urlpatterns = [
     path("jobs/<str:job_id>/log.txt", job_views.log_file, name="job-log-file"),
     path("jobs/<str:job_id>/config.json", job_views.config_file, name="job-config-file"),
     path("jobs/<str:job_id>/dataloader.json", job_views.dataloader_file, name="job-dataloader-file"),
+    path("machines", machines_views.machines_page, name="machines-page"),
+    path("machines/now", machines_views.machines_now, name="machines-now"),
+    path("machines/<str:name>/refresh", machines_views.refresh_cluster, name="refresh-cluster"),
     path("account", account_views.account, name="account"),
     path("account/keys", account_views.keys, name="account-key-list"),
     path("account/password", account_views.change_password, name="password-change"),

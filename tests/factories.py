@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from cloudtrain_site.models import SiteProcess
 from jobs.models import Job, Membership, Organization
 from jobs.roles import Role
 from jobs.snapshot_fields import end_fields
@@ -33,3 +35,20 @@ def make_job(**fields: Any) -> Job:
     if fields.get("status") in TERMINAL:
         defaults.update(end_fields(fields.get("started_at"), fields.get("completed_at") or timezone.now()))
     return Job.objects.create(**{**defaults, **fields})
+
+
+def make_process(
+    machine: str = "one", role: str = "web", *, silent_for: timedelta = timedelta(), **fields: Any
+) -> SiteProcess:
+    """A web or background process that was started an hour ago."""
+    now = timezone.now()
+    given = {
+        "id": f"{machine}-{role}-{SiteProcess.objects.count()}",
+        "version": "1.2.0",
+        "code": "aaa",
+        "pid": 7,
+        "started_at": now - timedelta(hours=1),
+        "seen_at": now - silent_for,
+        "clock_offset_seconds": 0.0,
+    }
+    return SiteProcess.objects.create(machine=machine, role=role, **{**given, **fields})

@@ -35,6 +35,11 @@ class ProcessReport:
     is_outdated: bool
 
     @property
+    def clock(self) -> str:
+        """How far its clock is ahead of the database's, to show; empty: it is the same clock."""
+        return "" if self.clock_offset_seconds is None else f"{self.clock_offset_seconds:+.3f} s"
+
+    @property
     def is_clock_off(self) -> bool:
         return abs(self.clock_offset_seconds or 0.0) > MAX_CLOCK_OFFSET_SECONDS
 

@@ -11,17 +11,17 @@ from jobs.sync import circuit_breaker
 from jobs.sync.clusters import view_of
 
 
-def why_not_now(config: ProviderConfig, look: ClusterLook | None = None) -> str:
+def why_not_now(config: ProviderConfig, look: ClusterLook | None = None, *, with_access: bool = True) -> str:
     """Return a sentence; empty when nothing is known that keeps the provider from running jobs now.
 
-    `look`: the last one at its cluster.
+    `look`: the last one at its cluster. `with_access`: this process asks providers, so what it lacks counts.
     """
     provider = get_provider(config.name)
     if not config.enabled:
         return f"{provider.label} is switched off at present."
     if circuit_breaker.is_open(config, timezone.now()):
         return f"{provider.label} could not be reached; it is asked again at {config.outage_until:%H:%M:%S} UTC."
-    if isinstance(provider, NeedsAccess) and (lack := provider.missing_access()):
+    if with_access and isinstance(provider, NeedsAccess) and (lack := provider.missing_access()):
         return lack
     return why_not_at_cluster(provider.label, look)
 

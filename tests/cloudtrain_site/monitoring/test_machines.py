@@ -18,20 +18,12 @@ from cloudtrain_site.monitoring import machines, process_heartbeats
 from cloudtrain_site.monitoring.process_heartbeats import BACKGROUND, WEB, Heartbeat
 from cloudtrain_site.tasks import housekeep
 from tests.cloudtrain_site.process_stacks import START_SECONDS, Stack, migrated, stack
+from tests.factories import make_process as add
 from tests.servers import free_port
 from tests.wait import wait_until
 
 pytestmark = pytest.mark.django_db
 AN_HOUR, A_MINUTE = timedelta(hours=1), timedelta(minutes=1)
-
-
-def add(machine: str = "one", role: str = WEB, *, silent_for: timedelta = timedelta(), **fields: Any) -> SiteProcess:
-    now = timezone.now()
-    given = {"version": "1.2.0", "code": "aaa", "pid": 7, "started_at": now - AN_HOUR, "clock_offset_seconds": 0.0}
-    key = f"{machine}-{role}-{SiteProcess.objects.count()}"
-    return SiteProcess.objects.create(
-        id=key, machine=machine, role=role, seen_at=now - silent_for, **{**given, **fields}
-    )
 
 
 class TestSending:
