@@ -44,7 +44,8 @@ def how_estimated(job: Job) -> str:
     duration = f"{reading.steps} steps of about {seconds} s ({source})"
     if rate is None:
         return f"{duration}; no price is set for {job.hardware_profile} at {job.provider}."
-    return f"{duration}, at ${rate.normalize():f} a second on {job.hardware_profile}."
+    price = f"at ${rate.normalize():f} a second" if rate else "at no price, since it is own hardware,"
+    return f"{duration}, {price} on {job.hardware_profile}."
 
 
 def requirement_text(requirement: Requirement) -> str:

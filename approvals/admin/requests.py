@@ -135,6 +135,8 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
     @admin.display(description="estimated cost")
     def estimated_cost(self, request: ApprovalRequest) -> str:
         cost = request.job.estimated_cost_range
+        if cost and not cost["high"]:
+            return "nothing: own hardware"
         ends = dict.fromkeys(f"${end:,.2f}" for end in (cost or {}).values())
         return " to ".join(ends) or "unknown"
 

@@ -17,7 +17,7 @@ from approvals.reviewers import decidable_by, reviewer_objections
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import as_utc
 from jobs.dashboard.navigation import live_page
-from jobs.dashboard.rows import expected_cost, money
+from jobs.dashboard.rows import OWN_HARDWARE, expected_cost
 from jobs.permissions import AnyUser, Team, is_superuser, organizations_of
 from jobs.roles import MANAGERS
 
@@ -115,14 +115,14 @@ def _decided_item(request: ApprovalRequest) -> dict[str, Any]:
 
 def _item(request: ApprovalRequest) -> dict[str, Any]:
     kind, label = CHIPS[RequestStatus(request.status)]
-    cost = request.job.estimated_cost_usd
-    cost_text = "" if cost is None else expected_cost(request.job) or money(cost)
+    is_free = request.job.estimated_cost_usd == 0
     return {
         "request": request,
         "job": request.job,
         "kind": kind,
         "label": label,
-        "cost": cost_text,
+        "cost": OWN_HARDWARE if is_free else expected_cost(request.job),
+        "is_free": is_free,
         "requested_at": as_utc(request.requested_at),
     }
 

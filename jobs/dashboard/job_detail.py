@@ -14,7 +14,15 @@ from django.utils import timezone
 from cloudtrain_site.api import as_utc
 from cloudtrain_site.redaction import mask_secrets
 from jobs.dashboard.history import history_of
-from jobs.dashboard.rows import duration, expected_cost, make_rows, money, unknown_cost
+from jobs.dashboard.rows import (
+    OWN_HARDWARE,
+    duration,
+    expected_cost,
+    is_on_own_hardware,
+    make_rows,
+    money,
+    unknown_cost,
+)
 from jobs.extensions import panels_of
 from jobs.models import Job
 from jobs.permissions import AnyUser, visible_jobs
@@ -123,7 +131,9 @@ def cost_texts(job: Job) -> tuple[str, str]:
         return unknown_cost(job), job.cost_doubt
     if job.cost_usd > 0:
         return money(job.cost_usd) + ("" if job.is_terminal else " so far"), beside
-    if job.estimated_cost_usd == 0 or (job.is_terminal and job.started_at is None):
+    if is_on_own_hardware(job):
+        return "Nothing", OWN_HARDWARE
+    if job.is_terminal:
         return "Nothing", beside
     return "", beside
 

@@ -106,6 +106,10 @@ class Row:
         return " · ".join(filter(None, [self.organization, where, self.cost]))
 
 
+#: Instead of a cost of 0.
+OWN_HARDWARE = "own hardware"
+
+
 def money(amount: Decimal) -> str:
     """Format US dollars and cents; never "$0.00" for a cost above 0."""
     return f"<${CENT}" if 0 < amount < CENT else f"${amount:,.2f}"
@@ -114,6 +118,13 @@ def money(amount: Decimal) -> str:
 def unknown_cost(job: Job) -> str:
     """Return that its cost is not known, and the part of it that is."""
     return f"Not known, {money(job.cost_usd)} at least" if job.cost_usd > 0 else "Not known"
+
+
+def is_on_own_hardware(job: Job) -> bool:
+    """Whether its time has the price 0: it is expected to cost nothing, or did so though it ran."""
+    if job.cost_doubt is not None or job.cost_usd > 0:
+        return False
+    return job.estimated_cost_usd == 0 or (job.is_terminal and job.started_at is not None)
 
 
 def expected_cost(job: Job) -> str:
@@ -205,6 +216,8 @@ def _cost(job: Job) -> str:
         return unknown_cost(job)
     if job.cost_usd > 0:
         return money(job.cost_usd)
+    if is_on_own_hardware(job):
+        return OWN_HARDWARE
     expected = expected_cost(job)
     return f"~{expected}" if expected and not job.is_terminal else ""
 

@@ -52,6 +52,32 @@ def test_in_the_mail(dear: Outcome, bob: User, mailoutbox: list[EmailMessage]) -
     assert f"about {RANGE}, {SOURCE}" in mailoutbox[0].body
 
 
+@pytest.fixture
+def free(submission_request: Callable[..., SubmissionRequest], first_job_rule: ApprovalRule) -> Outcome:
+    """A held job of alice's on own hardware."""
+    ProviderConfig.objects.create(name="local", cost_per_second={"cpu": 0})
+    return submit(submission_request(config=CONFIG))
+
+
+@pytest.mark.parametrize(
+    ("address", "words"), [("/jobs/{}", "own hardware"), ("/", "own hardware"), ("/approvals", "nothing: own hardware")]
+)
+def test_that_it_costs_nothing_is_on_the_pages(free: Outcome, bob: User, address: str, words: str) -> None:
+    page = read_page(bob, address.format(free.job.pk))
+    assert words in page
+    assert "$0.00" not in page
+
+
+def test_that_it_costs_nothing_is_in_the_admin_and_the_mail(
+    free: Outcome, bob: User, root: User, mailoutbox: list[EmailMessage]
+) -> None:
+    page = read_page(root, f"/admin/approvals/approvalrequest/{ApprovalRequest.objects.get().pk}/change/")
+    assert "nothing: own hardware" in page
+    assert "at no price, since it is own hardware, on cpu." in page
+    notifications.send_due()
+    assert "Cost        nothing: own hardware" in mailoutbox[0].body
+
+
 def test_over_the_api(dear: Outcome, client_of: ClientOf, bob: User) -> None:
     client = client_of(bob)
     job = client.get(f"/api/cloud/jobs/{dear.job.pk}").json()["job"]

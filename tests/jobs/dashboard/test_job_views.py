@@ -152,7 +152,9 @@ class TestHead:
         assert cost_texts(make_job(cost_usd=Decimal(1), status=JobStatus.COMPLETED)) == ("$1.00", "")
         assert cost_texts(make_job(status=JobStatus.CANCELLED)) == ("Nothing", "")
         assert cost_texts(make_job(**running)) == ("", "about $3.00 expected")
-        assert cost_texts(make_job(**running | {"estimated_cost_usd": Decimal(0)})) == ("Nothing", "")
+        free = ("Nothing", "own hardware")
+        assert cost_texts(make_job(**running | {"estimated_cost_usd": Decimal(0)})) == free
+        assert cost_texts(make_job(status=JobStatus.COMPLETED, started_at=timezone.now())) == free
         doubt = "there is no price for cpu."
         assert cost_texts(make_job(cost_doubt=doubt)) == ("Not known", doubt)
         assert cost_texts(make_job(cost_doubt=doubt, cost_usd=Decimal(1))) == ("Not known, $1.00 at least", doubt)

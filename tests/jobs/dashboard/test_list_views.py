@@ -273,6 +273,8 @@ class TestWhatIsSaid:
             ({"cost_usd": Decimal("0.001")}, "<$0.01"),
             ({"estimated_cost_usd": Decimal("1234.5")}, "~$1,234.50"),
             ({"estimated_cost_usd": Decimal(3), "status": JobStatus.FAILED}, ""),
+            ({"estimated_cost_usd": Decimal(0)}, "own hardware"),
+            ({"status": JobStatus.COMPLETED, "started_at": timezone.now()}, "own hardware"),
             ({"cost_doubt": "there is no price for cpu."}, "Not known"),
             ({"cost_doubt": "its end is not known.", "cost_usd": Decimal(3)}, "Not known, $3.00 at least"),
             ({}, ""),

@@ -60,7 +60,11 @@ function showHardware() {
   );
 }
 
-const price = (perSecond) => (perSecond === undefined ? "price not known" : `${dollars(perSecond * 3600)} an hour`);
+function price(perSecond) {
+  if (perSecond === undefined) return "price not known";
+  return perSecond === 0 ? "own hardware" : `${dollars(perSecond * 3600)} an hour`;
+}
+
 const dollars = (amount) =>
   amount > 0 && amount < 0.01 ? "<$0.01" : amount.toLocaleString("en-US", { style: "currency", currency: "USD" });
 
@@ -273,7 +277,10 @@ function showForecast(answer, text = "") {
     ...(answer?.warnings ?? []).map((one) => Object.assign(document.createElement("li"), { textContent: one })),
   );
   if (!answer) return;
-  find("forecast-cost").textContent = rangeText(answer.estimated_cost_range, dollars);
+  const isFree = answer.estimated_cost_range?.high === 0;
+  find("forecast-cost").textContent = isFree
+    ? "nothing: own hardware"
+    : rangeText(answer.estimated_cost_range, dollars);
   find("forecast-time").textContent = rangeText(answer.estimated_seconds_range, duration);
   find("forecast-source").textContent = answer.estimate_source ?? "nothing yet";
   find("forecast-start").textContent = start(answer);
