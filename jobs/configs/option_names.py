@@ -11,6 +11,61 @@ from importlib.resources import files
 
 #: argparse takes a shortening of any length; one letter is nobody's spelling of a setting.
 SHORTEST_NAME = 3
+#: What changes the time of a step by a fifth or more, besides family, sizes, frames, rank and batch: which model it is,
+#: how it is held, computed, fed and taught, and what else a training does after an epoch.
+STEP_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "flavour": ("model_flavour",),
+    "model": ("pretrained_model_name_or_path",),
+    "transformer": ("pretrained_transformer_model_name_or_path", "pretrained_unet_model_name_or_path"),
+    "controlnet": ("controlnet",),
+    "control": ("control",),
+    "precision": ("base_model_precision",),
+    "fp8": ("fp8_base",),
+    "quantize": ("quantize",),
+    "mixed_precision": ("mixed_precision",),
+    "checkpointing": ("gradient_checkpointing",),
+    "checkpointing_interval": ("gradient_checkpointing_interval",),
+    "optimizer": ("optimizer", "optimizer_type"),
+    "attention": ("attention_mechanism",),
+    "compile": ("dynamo_backend", "torch_compile"),
+    "ramtorch": ("ramtorch",),
+    "group_offload": ("enable_group_offload",),
+    "swapped_blocks": ("musubi_blocks_to_swap", "blocks_to_swap"),
+    "low_vram": ("low_vram",),
+    "uncached": ("vae_cache_disable",),
+    "cached": ("cache_latents",),
+    "text_encoder": ("train_text_encoder",),
+    "fsdp": ("fsdp_enable",),
+    "fsdp_offload": ("fsdp_cpu_offload",),
+    "deepspeed": ("deepspeed_config",),
+    "tread": ("tread_config",),
+    "distillation": ("distillation_method",),
+    "crepa": ("crepa_enabled",),
+    "twinflow": ("twinflow_enabled",),
+    "validation_epochs": ("validation_epoch_interval", "sample_every_n_epochs"),
+    "evaluation_epochs": ("eval_epoch_interval",),
+}
+#: What a training makes besides its steps, see `checks`.
+CHECK_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "validation_interval": ("validation_step_interval", "validation_steps", "sample_every_n_steps"),
+    "validation_off": ("validation_disable",),
+    "validation_images": ("num_validation_images",),
+    "validation_passes": ("validation_num_inference_steps",),
+    "validation_sizes": ("validation_resolution",),
+    "validation_prompt": ("validation_prompt",),
+    "validation_library": ("validation_prompt_library",),
+    "validation_file": ("user_prompt_library",),
+    "blank_prompt_off": ("validation_disable_unconditional",),
+    "sample_file": ("sample_prompts",),
+    "sample_prompts": ("prompts",),
+    "samples": ("samples",),
+    "sampling_off": ("disable_sampling",),
+    "evaluation_interval": ("eval_steps_interval",),
+    "evaluation_off": ("eval_loss_disable",),
+    "evaluation_dataset": ("eval_dataset_id",),
+    "evaluation_images": ("num_eval_images",),
+    "evaluation_passes": ("eval_timesteps",),
+}
 #: By the name used here, the options that mean the same: SimpleTuner's first, then kohya's.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "steps": ("max_train_steps",),
@@ -21,21 +76,34 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "family": ("model_family",),
     "model_type": ("model_type",),
     "adapter": ("lora_type", "network_module"),
-    "precision": ("base_model_precision",),
+    "rank": ("lora_rank", "network_dim"),
     "resume": ("resume_from_checkpoint", "resume"),
     "output": ("output_dir",),
     "run_name": ("tracker_run_name",),
-    "validation_interval": ("validation_step_interval", "validation_steps", "sample_every_n_steps"),
     "checkpoint_interval": ("checkpoint_step_interval", "checkpointing_steps", "save_every_n_steps"),
+    **STEP_OPTIONS,
+    **CHECK_OPTIONS,
 }
-KOHYA = frozenset({"max_train_epochs", "network_module", "resume", "sample_every_n_steps", "save_every_n_steps"})
+KOHYA = frozenset(
+    {
+        *("max_train_epochs", "network_module", "network_dim", "resume", "save_every_n_steps", "optimizer_type"),
+        *("fp8_base", "blocks_to_swap", "cache_latents", "torch_compile"),
+        *("sample_every_n_steps", "sample_every_n_epochs", "sample_prompts"),
+    }
+)
+#: Those of STEP_OPTIONS that may be whole objects: that they are given is what counts.
+OBJECTS = frozenset({"deepspeed", "tread"})
+#: Names that only ai-toolkit's sections have: elsewhere they are no setting.
+ONLY_NESTED = frozenset({"quantize", "low_vram", "prompts", "samples", "disable_sampling"})
 #: By the name used here, names that trainers of other makes give it. What they count there is not sure: a doubt.
 FOREIGN: Mapping[str, tuple[str, ...]] = {
     "steps": ("steps", "max_steps", "num_steps", "total_steps", "train_steps", "num_train_steps", "iterations"),
     "epochs": ("epochs", "max_epochs", "num_epochs", "train_epochs"),
 }
 
-SETTING_OF = {option: setting for setting, options in ALIASES.items() for option in options}
+SETTING_OF = {
+    option: setting for setting, options in ALIASES.items() for option in options if option not in ONLY_NESTED
+}
 DOUBTED = SETTING_OF | {option: setting for setting, options in FOREIGN.items() for option in options}
 LENGTHS = {option: setting for option, setting in DOUBTED.items() if setting in FOREIGN}
 

@@ -13,35 +13,40 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from jobs.configs.option_names import ALIASES, DOUBTED, LENGTHS, SETTING_OF, full_name, meant_by, words_of
+from jobs.configs.ai_toolkit import datasets_of, has_several_processes, nested_settings, sections_of, training_of
+from jobs.configs.checks import Check, checks_of
+from jobs.configs.option_names import (
+    ALIASES,
+    CHECK_OPTIONS,
+    DOUBTED,
+    LENGTHS,
+    OBJECTS,
+    SETTING_OF,
+    STEP_OPTIONS,
+    full_name,
+    meant_by,
+    words_of,
+)
+from jobs.configs.sizes import PIXELS_A_MEGAPIXEL, SMALLEST_SIDE, frames_given, megapixels, size_class, values_of
 
 #: What a database column holds: a larger number of steps is none that any training makes.
 LARGEST_NUMBER = 2**31 - 1
-#: A resolution below it is SimpleTuner's area in megapixels.
-SMALLEST_SIDE = 16
-#: The side of a picture that has a given area: SimpleTuner's megapixels are millions of pixels.
-PIXELS_A_MEGAPIXEL = 1_000_000
-#: Sides that take about as long: a picture counts as of the first of them that is as long, or nearly.
-SIZE_CLASSES = (256, 512, 768, 1024, 1280, 1536, 2048, 3072, 4096, 8192)
-#: SimpleTuner buckets around 1.0 megapixels, which is a side of 1000, with sides of 1024.
-NEARLY = 1.03
+FLAGS = {"true": True, "false": False}
 #: What decides how long a step takes, and how long a training does: a doubt about one of these is one about its cost.
-OF_A_STEP = ("batch_size", "accumulation", "resolution", "family", "model_type", "adapter")
+OF_A_STEP = (
+    *("batch_size", "accumulation", "resolution", "frames", "family", "model_type", "adapter", "rank"),
+    *STEP_OPTIONS,
+    *CHECK_OPTIONS,
+)
 DECISIVE = ("steps", "epochs", *OF_A_STEP)
-#: The same settings in ai-toolkit's nested configs, below `config.process[0]`.
-NESTED: Mapping[str, tuple[str, str]] = {
-    "steps": ("train", "steps"),
-    "batch_size": ("train", "batch_size"),
-    "accumulation": ("train", "gradient_accumulation"),
-    "family": ("model", "arch"),
-    "adapter": ("network", "type"),
-    "validation_interval": ("sample", "sample_every"),
-    "checkpoint_interval": ("save", "save_every"),
-}
+
+
+#: Of a setting that has no number of its own: a flag, a number or a word in lower case.
+Scalar: TypeAlias = bool | int | float | str
 
 
 class ContradictionError(ValueError):
@@ -65,10 +70,15 @@ class ConfigReading:
     size_class: int | None = None
     #: The size classes of the datasets' own resolutions, in ascending order. They override the config's resolution.
     dataset_classes: tuple[int, ...] = ()
+    #: The numbers of frames of the datasets' videos, in ascending order; 0: of a video dataset that doesn't say.
+    frames: tuple[int, ...] = ()
     family: str | None = None
     model_type: str | None = None
     adapter: str | None = None
-    precision: str | None = None
+    rank: int | None = None
+    #: Those of STEP_OPTIONS that are given.
+    step_options: Mapping[str, Scalar] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
     resume: str | None = None
     #: As it is written.
     run_name: str | None = None
@@ -78,6 +88,13 @@ class ConfigReading:
     def samples_per_step(self) -> int:
         """How many samples a step goes through; a batch or accumulation that isn't given counts as 1."""
         return (self.batch_size or 1) * (self.accumulation or 1)
+
+    @property
+    def passes_per_step(self) -> float:
+        """How many forward passes of the model its validations and evaluations make for each step, on average."""
+        if not self.steps:
+            return sum((check.passes / check.interval for check in self.checks), 0.0)
+        return sum(check.passes_in(self.steps) for check in self.checks) / self.steps
 
     @property
     def doubt(self) -> str:
@@ -115,7 +132,7 @@ def contradictions(config: Mapping[str, Any]) -> list[str]:
     for key, value in config.items():
         if value is not None:
             pairs_by_name.setdefault(full_name(key), []).append((key, value))
-    for setting, pair in _nested(config).items():
+    for setting, pair in nested_settings(config).items():
         pairs_by_name.setdefault(ALIASES[setting][0], []).append(pair)
     return [sentence for name, pairs in pairs_by_name.items() if (sentence := _difference(name, pairs))]
 
@@ -169,15 +186,20 @@ def read_config(config: Mapping[str, Any], datasets: Sequence[Any] = ()) -> Conf
     """
     reader = _Reader(config)
     resolution, size_class = reader.resolution()
+    all_datasets = [*datasets, *datasets_of(config)]
     values: dict[str, Any] = {
         "epochs": reader.number("epochs"),
         "batch_size": reader.number("batch_size", least=1),
         "accumulation": reader.number("accumulation", least=1),
         "resolution": resolution,
         "size_class": size_class,
-        "dataset_classes": reader.dataset_classes(datasets),
+        "dataset_classes": reader.dataset_classes(datasets, datasets_of(config)),
+        "frames": reader.frames(all_datasets),
+        "rank": reader.number("rank", least=1),
+        "step_options": reader.step_options(),
+        "checks": checks_of(reader, all_datasets),
         "run_name": reader.text("run_name"),
-        **{name: reader.word(name) for name in ("family", "model_type", "adapter", "precision", "resume")},
+        **{name: reader.word(name) for name in ("family", "model_type", "adapter", "resume")},
     }
     return ConfigReading(steps=reader.steps(values["epochs"]), **values, doubts=reader.doubts)
 
@@ -194,16 +216,17 @@ class _Reader:
                 self._pairs[SETTING_OF[name]].append((key, value))
             else:
                 self._doubt_key(key, name)
-        self._add_nested(_nested(config))
+        self._add_nested(nested_settings(config))
         self._doubt_unread(config)
-        if _has_several_processes(config):
+        if has_several_processes(config):
             self.doubts["steps"] = "config.process holds several trainings, whose steps are not added up."
 
     def number(self, setting: str, *, least: int = 0) -> int | None:
         """The setting as a whole number; None with a doubt when it is given as anything else."""
         key, value = self._one(setting)
-        if value is None:
-            return None
+        return None if value is None else self._number(setting, key, value, least)
+
+    def _number(self, setting: str, key: str, value: Any, least: int) -> int | None:
         number = whole_number(value)
         if number is None or number < least:
             limits = f"from {least} to {LARGEST_NUMBER:,}"
@@ -244,13 +267,64 @@ class _Reader:
         """The longer side of `1024`, `"1024x768"` or `"1024,768"` in pixels, and its class; of megapixels the class."""
         return self._size(*self._one("resolution"))
 
-    def dataset_classes(self, datasets: Sequence[Any]) -> tuple[int, ...]:
-        """The size classes that datasets give for themselves, each once."""
-        resolutions = [
-            (place, item.get("resolution")) for place, item in enumerate(datasets) if isinstance(item, Mapping)
-        ]
-        sizes = [self._size(f"resolution of dataset {place + 1}", value)[1] for place, value in resolutions]
+    def dataset_classes(self, datasets: Sequence[Any], of_ai_toolkit: Sequence[Any] = ()) -> tuple[int, ...]:
+        """The size classes that datasets give for themselves, each once. Those of ai-toolkit may give several."""
+        given = [("resolution of dataset", place, value) for place, value in values_of(datasets, "resolution")]
+        for place, value in values_of(of_ai_toolkit, "resolution"):
+            values = value if isinstance(value, list) else [value]
+            given += [("resolution in config.process[0].datasets", place, one) for one in values]
+        sizes = [self._size(f"{what} {place}", value)[1] for what, place, value in given]
         return tuple(sorted({size for size in sizes if size}))
+
+    def frames(self, datasets: Sequence[Any]) -> tuple[int, ...]:
+        """The numbers of frames that datasets give, each once; 0 for one of videos that gives none."""
+        given = [(f"num_frames of dataset {place}", value) for place, value in frames_given(datasets)]
+        return tuple(sorted({self._number("frames", key, value, 0) or 0 for key, value in given}))
+
+    def step_options(self) -> dict[str, Scalar]:
+        """Those of STEP_OPTIONS that are given."""
+        scalars = {setting: self.scalar(setting) for setting in STEP_OPTIONS if setting not in OBJECTS}
+        given = {setting: value for setting, value in scalars.items() if value is not None}
+        return given | {setting: True for setting in OBJECTS if self.is_given(setting)}
+
+    def flag(self, setting: str) -> bool | None:
+        """The setting as true or false; None with a doubt when it is given as anything else."""
+        value = self.scalar(setting)
+        if value is None or value in (0, 1):
+            return None if value is None else bool(value)
+        key, _ = self._one(setting)
+        self.doubts.setdefault(setting, f"{key} is {_shown(value)}, which is neither true nor false.")
+        return None
+
+    def length(self, setting: str) -> int:
+        """How many items the setting lists; 0 when it isn't given, and with a doubt when it is no list."""
+        key, value = self._one(setting)
+        if isinstance(value, list):
+            return len(value)
+        if value is not None:
+            self.doubts.setdefault(setting, f"{key} is {_shown(value)}, which is no list.")
+        return 0
+
+    def sizes(self, setting: str) -> int:
+        """How many sizes the setting gives, as in "512x512,1024x1024"."""
+        value = self.scalar(setting)
+        return 0 if value is None else len(value.split(",")) if isinstance(value, str) else 1
+
+    def is_given(self, *settings: str) -> bool:
+        """Whether one of the settings is given, be it as what can't be read."""
+        return any(value is not None for setting in settings for _, value in self._pairs[setting])
+
+    def scalar(self, setting: str) -> Scalar | None:
+        """The setting as the true, false, number or lower-case word that it is; None with a doubt for anything else."""
+        key, value = self._one(setting)
+        if isinstance(value, str):
+            word = value.strip().lower()
+            number = whole_number(word)
+            return FLAGS.get(word, word if number is None else number) if word else None
+        if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+            return value
+        self.doubts.setdefault(setting, f"{key} is {_shown(value)}, which is no single value.")
+        return None
 
     def _size(self, key: str, value: Any) -> tuple[int | None, int | None]:
         if value is None:
@@ -259,7 +333,7 @@ class _Reader:
         sides = [whole_number(part) or 0 for part in parts]
         if 0 < len(sides) <= 2 and min(sides) >= SMALLEST_SIDE:
             return max(sides), size_class(max(sides))
-        if area := _megapixels(value):
+        if area := megapixels(value):
             return None, size_class(math.sqrt(area * PIXELS_A_MEGAPIXEL))
         self.doubts.setdefault("resolution", f"{key} is {_shown(value)}, which is no size in pixels or megapixels.")
         return None, None
@@ -298,66 +372,11 @@ class _Reader:
 
     def _doubt_unread(self, config: Mapping[str, Any]) -> None:
         """Doubt what stands in a section: kohya's scripts read its keys as plain ones, others pass them over."""
-        for place, section in _sections(config):
+        for place, section in sections_of(config):
             for key in section:
-                settings = LENGTHS if section is _training_of(config) and key != "steps" else SETTING_OF
+                settings = LENGTHS if section is training_of(config) and key != "steps" else SETTING_OF
                 for option in settings.keys() & words_of(full_name(key)):
                     self.doubts.setdefault(settings[option], f"{key!r} in {place} may be read as {option} or not.")
-
-
-def size_class(side: float) -> int:
-    """Return the one of SIZE_CLASSES that a picture with a side of so many pixels belongs to."""
-    return next((size for size in SIZE_CLASSES if side <= size * NEARLY), SIZE_CLASSES[-1])
-
-
-def _megapixels(value: Any) -> float | None:
-    """SimpleTuner's area of a picture; None for what is none."""
-    text = value.strip() if isinstance(value, str) else ""
-    if re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,20})?", text):
-        value = float(text)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if 0 < value < SMALLEST_SIDE else None
-
-
-def _sections(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield each part of the config that holds settings of its own, with its place."""
-    yield from ((key, value) for key, value in config.items() if isinstance(value, Mapping))
-    process = next(iter(_processes(config)), None)
-    if isinstance(process, Mapping):
-        yield "config.process[0]", process
-    if training := _training_of(config):
-        yield "config.process[0].train", training
-
-
-def _training_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """ai-toolkit's settings of the training; empty without any."""
-    process = next(iter(_processes(config)), None)
-    training = process.get("train") if isinstance(process, Mapping) else None
-    return training if isinstance(training, Mapping) else {}
-
-
-def _processes(config: Mapping[str, Any]) -> list[Any]:
-    inner = config.get("config")
-    processes = inner.get("process") if isinstance(inner, Mapping) else None
-    return processes if isinstance(processes, list) else []
-
-
-def _has_several_processes(config: Mapping[str, Any]) -> bool:
-    return len(_processes(config)) > 1
-
-
-def _nested(config: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
-    """The settings of an ai-toolkit config, each with its place and value."""
-    process = next(iter(_processes(config)), None)
-    if not isinstance(process, Mapping):
-        return {}
-    sections = {name: process.get(name) for name, _ in NESTED.values()}
-    return {
-        setting: (f"config.process[0].{section}.{name}", part[name])
-        for setting, (section, name) in NESTED.items()
-        if isinstance(part := sections[section], Mapping) and name in part
-    }
 
 
 def _shown(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from django.utils import timezone
 
 from jobs.configs.reading import ConfigReading, read_config
-from jobs.costs.pace import kind_of, kind_text
+from jobs.costs.pace import batches_per_step, kind_of, kind_text
 from jobs.costs.prices import Price, price_of, rate_of
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Snapshot
@@ -157,7 +157,8 @@ def estimate(
         return Estimate(doubt=source)
     seconds = Range(reading.steps * pace.low, reading.steps * pace.high)
     if seconds.high > LONGEST_SECONDS:
-        doubt = f"{reading.steps:,} steps would take longer than {LONGEST_SECONDS / DAY_SECONDS:.0f} days."
+        validations = " with their validations" if reading.passes_per_step else ""
+        doubt = f"{reading.steps:,} steps{validations} would take longer than {LONGEST_SECONDS / DAY_SECONDS:.0f} days."
         return Estimate(source=source, doubt=doubt)
     rate = rate_of(provider, hardware)
     if rate is None:
@@ -172,7 +173,8 @@ def step_range(provider: ProviderConfig, reading: ConfigReading, hardware: str) 
     """Return the seconds that a step takes and what they are from; without any, None and why.
 
     Of many runs one in ten is quicker than the range, and one slower. A few are no proof: until there are ENOUGH_RUNS,
-    the operator's figure is the least that a step takes, for each sample of its batch in each pass that it accumulates.
+    the operator's figure is the least that a step takes, for each sample of its batch in each pass that it accumulates,
+    with its share of the validations.
     """
     paces = recent_paces(provider.name, hardware, kind_of(reading))
     floor = provider.seconds_per_step
@@ -185,9 +187,11 @@ def step_range(provider: ProviderConfig, reading: ConfigReading, hardware: str) 
         return Range(tenths[0], tenths[-1]), f"from {runs}"
     if floor <= 0 and not paces:
         return None, f"no run of {kind} has ended, and {provider.name} has no figure of the operator for a step."
-    least = floor * reading.samples_per_step
+    least = floor * batches_per_step(reading)
     figure = Range(max(least, min(paces, default=0)), max(least, *paces, 0.0))
     figure_source = OPERATORS_FIGURE if floor > 0 else ""
+    if figure_source and reading.passes_per_step:
+        figure_source += " with validations"
     return figure, f"{figure_source} and {runs}" if figure_source and paces else figure_source or f"from {runs}"
 
 

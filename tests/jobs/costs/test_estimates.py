@@ -128,6 +128,11 @@ def test_the_range_holds_eight_of_ten_runs(provider: ProviderConfig, ran: Callab
         {"resolution": 256},
         {"train_batch_size": 4},
         {"gradient_accumulation_steps": 4},
+        {"model_flavour": "schnell"},
+        {"base_model_precision": "fp8-quanto"},
+        {"gradient_checkpointing": False},
+        {"lora_rank": 128},
+        {"optimizer": "soap"},
     ],
 )
 def test_no_quick_run_lowers_the_estimate_of_another_kind(
@@ -153,6 +158,63 @@ def test_each_sample_of_a_batch_takes_the_operators_figure(provider: ProviderCon
     for _ in range(5):
         ran({**large, "max_train_steps": 1000}, seconds=1000)
     assert seconds_of(provider, large) == pytest.approx((30, 30)), "five runs of the kind tell better"
+
+
+VALIDATIONS = {"validation_step_interval": 100, "validation_prompt": "a cat", "validation_num_inference_steps": 30}
+
+
+def test_validations_take_time_besides_the_steps(provider: ProviderConfig, ran: Callable[..., Job]) -> None:
+    validated = {**FLUX, **VALIDATIONS}
+    # 12 of two prompts with 30 passes each, of which three take as long as a step.
+    assert seconds_of(provider, validated) == pytest.approx((2480, 2480))
+    assert estimate(provider, validated, "h100").source == f"{OPERATORS_FIGURE} with validations"
+    for _ in range(5):
+        ran(seconds=61)
+    assert seconds_of(provider, validated) == pytest.approx((2480, 2480)), "runs without any tell nothing of it"
+    for _ in range(5):
+        ran(validated, seconds=500)
+    assert seconds_of(provider, validated) == pytest.approx((500, 500))
+    expected = estimate(provider, validated, "h100")
+    assert expected.source == "from 5 runs of flux LoRA at 1024 pixels with validations on h100"
+
+
+def test_no_quick_run_on_short_videos_lowers_the_estimate_of_longer_ones(
+    provider: ProviderConfig, ran: Callable[..., Job]
+) -> None:
+    short, long = ([{"dataset_type": "video", "video": {"num_frames": frames}}] for frames in (1, 121))
+    for _ in range(5):
+        ran(FLUX, short, seconds=61)
+    assert estimate(provider, FLUX, "h100", long).seconds == Range(2000, 2000)
+    assert estimate(provider, FLUX, "h100", short).source == (
+        "from 5 runs of flux LoRA at 1024 pixels, 1 frame on h100"
+    )
+
+
+def test_validations_too_many_are_no_training_that_anybody_pays(provider: ProviderConfig) -> None:
+    many = estimate(provider, {**FLUX, **VALIDATIONS, "num_validation_images": 10**6}, "h100")
+    assert (many.seconds, many.doubt) == (None, "1,000 steps with their validations would take longer than 116 days.")
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@given(
+    given=st.fixed_dictionaries(
+        {},
+        optional={
+            "validation_step_interval": st.integers(0, 200),
+            "validation_prompt": st.text(max_size=5),
+            "num_validation_images": st.integers(1, 20),
+            "validation_num_inference_steps": st.integers(1, 100).map(str),
+            "validation_disable": st.booleans(),
+            "validation_prompt_library": st.booleans(),
+            "eval_steps_interval": st.integers(1, 50),
+            "eval_dataset_id": st.just("judged"),
+        },
+    )
+)
+def test_no_setting_of_validations_lowers_the_estimate(given: dict[str, Any], provider: ProviderConfig) -> None:
+    plain, validated = (estimate(provider, config, "h100").highest_cost for config in (FLUX, {**FLUX, **given}))
+    assert plain is not None
+    assert validated is None or validated >= plain
 
 
 BATCHES = st.one_of(st.none(), st.integers(1, 500), st.integers(1, 500).map(str))
