@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from django.conf import settings
@@ -53,7 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.WHITENOISE_AUTOREFRESH = True
     if cache := getattr(config, "cache", None):
         # Else each process collects the static files anew, which takes a second and a half.
-        settings.STORAGES["staticfiles"]["OPTIONS"]["folder"] = cache.mkdir("static")
+        staticfiles = cast("dict[str, Any]", settings.STORAGES["staticfiles"])
+        staticfiles["OPTIONS"]["folder"] = cache.mkdir("static")
     # The real hasher takes a third of a second for each user that a test makes.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
