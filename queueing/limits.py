@@ -8,6 +8,7 @@ from django.db.models import Count
 
 from cloudtrain_site.enterprise import config_in_force
 from jobs.models import Organization, ProviderConfig
+from jobs.providers import names
 from queueing.models import ProviderLimit, QueueEntry, QueueState
 from queueing.policy import Candidate, Limits, Usage
 
@@ -33,6 +34,7 @@ def current_limits(state: QueueState, concerned: Iterable[Organization | None] |
         providers={**set_here, **limits_of_file()},
         drained=frozenset(row.provider for row in providers if row.drained),
         switched_off=frozenset(ProviderConfig.objects.filter(enabled=False).values_list("pk", flat=True)),
+        existing=frozenset(names()),
         paused=state.paused,
         fair_share=state.fair_share,
     )

@@ -50,12 +50,17 @@ class Limits:
     providers: Mapping[str, int] = field(default_factory=dict)
     drained: frozenset[str] = frozenset()
     switched_off: frozenset[str] = frozenset()
+    #: The providers that there are; None: all that are named anywhere.
+    existing: frozenset[str] | None = None
     paused: bool = False
     fair_share: bool = False
 
     def is_closed(self, provider: str) -> bool:
         """Whether nothing may start at the provider until a person says so."""
-        return provider in self.drained or provider in self.switched_off
+        return provider in self.drained or provider in self.switched_off or self.is_gone(provider)
+
+    def is_gone(self, provider: str) -> bool:
+        return self.existing is not None and provider not in self.existing
 
     def of_organization(self, organization_id: int | None) -> int:
         """Return the organization's own limit, or the general one."""
@@ -92,6 +97,8 @@ class BlockerKind(StrEnum):
     DRAINED = "drained"
     #: Its provider is not used at all.
     SWITCHED_OFF = "switched_off"
+    #: Its provider is no more.
+    GONE = "gone"
     #: A try failed, and the next one is due later.
     RETRY = "retry"
     #: No node of its provider's cluster can run its profile; it goes all the same, and waits there.
@@ -122,6 +129,8 @@ def blockers(candidate: Candidate, usage: Usage, limits: Limits, now: datetime) 
         waits.append(Blocker(BlockerKind.DRAINED))
     if candidate.provider in limits.switched_off:
         waits.append(Blocker(BlockerKind.SWITCHED_OFF))
+    if limits.is_gone(candidate.provider):
+        waits.append(Blocker(BlockerKind.GONE))
     if candidate.not_before is not None and candidate.not_before > now:
         waits.append(Blocker(BlockerKind.RETRY, until=candidate.not_before))
     return waits + [

@@ -41,7 +41,7 @@ def _stage_of(provider: str) -> str:
     try:
         return getattr(get_provider(provider), "staging", UPLOADING)
     except UnknownProviderError:
-        return UPLOADING  # the transfer fails the job with the reason
+        return UPLOADING  # the transfer gives the job back to the queue
 
 
 def waiting() -> Sequence[QueueEntry]:

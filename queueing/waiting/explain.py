@@ -12,7 +12,7 @@ from django.utils import timezone
 from cloudtrain_site.database.beginnings import beginning
 from jobs.models import Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of
-from jobs.providers import label_of
+from jobs.providers import UnknownProviderError, label_of
 from jobs.sync.clusters import unrunnable_profiles
 from queueing import extensions
 from queueing.limits import candidate_of, current_limits, queue_state
@@ -35,6 +35,7 @@ LIFTED_BY = {
     Kind.PAUSED: "An admin resumes the queue.",
     Kind.DRAINED: "An admin lets the provider take jobs again.",
     Kind.SWITCHED_OFF: "An admin switches the provider on again.",
+    Kind.GONE: "An operator declares the provider again, or it is cancelled.",
     Kind.RETRY: "It is tried again by itself.",
     Kind.HARDWARE: "A node that can run it joins the cluster, or it is cancelled and submitted for another profile.",
     Kind.USER: "One of the submitter's jobs ends, or the limit for one person is raised.",
@@ -103,6 +104,8 @@ class Explainer:
         if blocker.kind == Kind.SWITCHED_OFF:
             sentence = f"{label_of(entry.provider)} is switched off at present; the job goes when it is on again."
             return Explained(Kind.SWITCHED_OFF, sentence)
+        if blocker.kind == Kind.GONE:
+            return Explained(Kind.GONE, f"{UnknownProviderError(entry.provider)} The job goes when it is back.")
         if blocker.until is not None:
             return Explained(Kind.RETRY, _retry_sentence(entry, blocker.until, self.now))
         seen = tuple(holder for holder in self.holders(entry, blocker.kind) if getattr(holder, "is_seen", False))

@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from cloudtrain_site.states import SYSTEM, Source
-from jobs import lifecycle
+from jobs import lifecycle, providers
 from jobs.models import Job, JobEvent, Organization
 from jobs.statuses import JobStatus
 from queueing import claims, dispatch, passes
@@ -231,7 +231,7 @@ def test_a_pause_that_the_provider_asks_for_is_no_attempt_and_keeps_all_its_jobs
     enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit()
-    enqueue(), enqueue(), enqueue(provider="elsewhere")
+    enqueue(), enqueue(), enqueue(provider="replicate")
     entry, other, elsewhere = claims.claim_next()
     assert claims.requeue(other, "connection refused")
     assert claims.requeue(entry, "429", pause=timedelta(seconds=40))
@@ -359,8 +359,15 @@ def test_the_places_behind_those_that_are_read_are_counted(
 
 
 def test_a_page_of_waiting_entries_costs_the_same_whatever_they_are(
-    enqueue: Enqueue, alice: User, charlie: User, make_job: Any, django_assert_num_queries: Any
+    enqueue: Enqueue,
+    alice: User,
+    charlie: User,
+    make_job: Any,
+    django_assert_num_queries: Any,
+    scripted: ScriptedProvider,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(providers, "_PROVIDERS", {f"p-{number}": lambda: scripted for number in range(3)})
     QueueState.objects.get_or_create(pk=1)
     organizations = [Organization.objects.create(name=f"org-{number}", max_running=number) for number in range(1, 4)]
     for number in range(9):

@@ -173,11 +173,16 @@ def test_what_is_found_again_is_counted_and_what_is_not_is_not(enqueue: Enqueue,
     assert dispatch.settle_abandoned() == 0
 
 
-def test_a_claim_whose_provider_is_no_more_is_left_to_a_person(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
+def test_a_claim_whose_provider_is_no_more_is_left_to_a_person(
+    enqueue: Enqueue, scripted: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = providers._PROVIDERS
+    monkeypatch.setattr(providers, "_PROVIDERS", {**before, "gone": lambda: scripted})
     entry = enqueue(provider="gone", submission_marker="ct-1", submission_started_at=timezone.now())
     other = enqueue()
     claims.claim_next()
     expire_leases()
+    monkeypatch.setattr(providers, "_PROVIDERS", before)
     QueueEntry.objects.filter(pk=entry.pk).update(dispatched_at=timezone.now() - timedelta(minutes=11))
     assert dispatch.settle_abandoned() == 0
     kept = QueueEntry.objects.get(pk=entry.pk)
@@ -327,11 +332,15 @@ def test_what_is_never_answered_is_looked_up(enqueue: Enqueue, monkeypatch: pyte
     assert len(provider.specs) == 1
 
 
-def test_a_provider_that_there_is_no_more_fails_the_job(enqueue: Enqueue, scripted: ScriptedProvider) -> None:
-    enqueue(provider="gone")
-    dispatch.run_pass()
-    assert state() == (JobStatus.FAILED, EntryStatus.FAILED)
-    assert "no provider 'gone'" in Job.objects.get().error_message
+def test_a_provider_that_is_taken_away_between_claim_and_call_leaves_the_job_waiting(
+    enqueue: Enqueue, scripted: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueue()
+    (claimed,) = claims.claim_next()
+    monkeypatch.setattr(providers, "_PROVIDERS", {})
+    assert not dispatch.dispatch(claimed)
+    assert state() == (JobStatus.PENDING, EntryStatus.PENDING)
+    assert QueueEntry.objects.get().last_error == "There is no provider 'scripted' any more."
 
 
 def test_the_pauses_between_looks_grow(enqueue: Enqueue, scripted: ScriptedProvider) -> None:

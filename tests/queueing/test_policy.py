@@ -88,7 +88,11 @@ def test_nothing_goes_from_a_paused_queue() -> None:
 
 @pytest.mark.parametrize(
     "limits",
-    [Limits(100, 100, 100, drained=frozenset({"local"})), Limits(100, 100, 100, switched_off=frozenset({"local"}))],
+    [
+        Limits(100, 100, 100, drained=frozenset({"local"})),
+        Limits(100, 100, 100, switched_off=frozenset({"local"})),
+        Limits(100, 100, 100, existing=frozenset({"replicate"})),
+    ],
 )
 def test_nothing_goes_to_a_provider_that_is_closed(limits: Limits) -> None:
     waiting = [candidate(1), candidate(2, provider="replicate")]
@@ -173,6 +177,7 @@ def test_no_more_are_chosen_than_asked_for() -> None:
         (Limits(100, 100, 100, paused=True), BlockerKind.PAUSED),
         (Limits(100, 100, 100, drained=frozenset({"local"})), BlockerKind.DRAINED),
         (Limits(100, 100, 100, switched_off=frozenset({"local"})), BlockerKind.SWITCHED_OFF),
+        (Limits(100, 100, 100, existing=frozenset({"replicate"})), BlockerKind.GONE),
     ],
 )
 def test_the_blocker_names_the_limit(limits: Limits, kind: BlockerKind) -> None:

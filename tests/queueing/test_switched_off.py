@@ -1,4 +1,4 @@
-"""A provider that is switched off while jobs wait for it: they wait, say why, and go when it is on again."""
+"""A provider that is switched off or taken away while jobs wait for it: they wait, say why, and go when it is back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
+from jobs import providers
 from jobs.models import Job, ProviderConfig
 from jobs.statuses import JobStatus
 from queueing import dispatch
@@ -59,3 +60,27 @@ def test_what_runs_there_runs_on(enqueue: Enqueue, scripted: ScriptedProvider) -
     switch(on=False)
     dispatch.run_pass()
     assert states() == (JobStatus.QUEUED, EntryStatus.RUNNING)
+
+
+def test_a_job_of_one_that_is_taken_away_waits_until_it_is_back(
+    enqueue: Enqueue, scripted: ScriptedProvider, alice: User, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = enqueue()
+    with monkeypatch.context() as away:
+        away.setattr(providers, "_PROVIDERS", {})
+        assert dispatch.run_pass() == 0
+        assert states() == (JobStatus.PENDING, EntryStatus.PENDING)
+        answer = client_of(alice).get(f"/api/queue/position/{entry.job_id}").json()
+        (blocker,) = answer["blockers"]
+        assert blocker["kind"] == "gone"
+        sentence = "There is no provider 'scripted' any more. The job goes when it is back."
+        assert sentence in blocker.values()
+        assert answer["waiting_reason"] == sentence
+    assert dispatch.run_pass() == 1
+    assert states() == (JobStatus.QUEUED, EntryStatus.RUNNING)
+
+
+def test_a_job_of_one_that_is_taken_away_can_be_cancelled(enqueue: Enqueue, alice: User, client_of: ClientOf) -> None:
+    entry = enqueue(provider="gone")
+    assert client_of(alice).post(f"/api/cloud/jobs/{entry.job_id}/cancel").status_code == 200
+    assert Job.objects.get().status == JobStatus.CANCELLED

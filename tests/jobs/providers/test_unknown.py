@@ -34,10 +34,10 @@ def test_each_provider_of_the_start_has_a_kind_of_its_own_name() -> None:
     assert [get_provider(name).name for name in kinds_by_name()] == ["local", "replicate"]
 
 
-def test_asking_for_one_that_is_no_more_is_an_error_for_good_that_made_nothing() -> None:
+def test_asking_for_one_that_is_no_more_is_an_error_that_made_nothing_and_may_end() -> None:
     with pytest.raises(UnknownProviderError, match=GONE) as caught:
         get_provider("gone")
-    assert caught.value.permanent
+    assert not caught.value.permanent
     assert caught.value.nothing_created
 
 
