@@ -29,9 +29,10 @@ from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.configs.secrets import unsealed_columns, without_secrets
+from jobs.costs.estimates import longest_seconds
 from jobs.job_context import job_log_context
 from jobs.models import Job
-from jobs.providers import UnknownProviderError, get_provider
+from jobs.providers import UnknownProviderError, get_provider, limits_time
 from jobs.providers.base import ProviderError, TrainingSpec
 from jobs.statuses import TERMINAL, JobStatus
 from queueing import claims, extensions, staging
@@ -95,9 +96,10 @@ def _repeatable(step: Callable[..., T], *rows: Any) -> Callable[[], T]:
 
 async def _call(entry: QueueEntry, job: Job, staged: Staged | None, recorder: ResultRecorder) -> bool:
     provider_logger.info("Submitting to provider", extra={"attempt": entry.attempts})
+    longest = await _stored(longest_seconds, job) if limits_time(job.provider) else None
     try:
         async with asyncio.timeout(CALL_SECONDS):
-            snapshot = await get_provider(job.provider).submit(training_spec(job, staged))
+            snapshot = await get_provider(job.provider).submit(training_spec(job, staged, longest))
     except TimeoutError:
         error = ProviderError(f"the provider did not answer within {CALL_SECONDS:.0f} s")
     except ProviderError as refusal:
@@ -136,8 +138,11 @@ def _prepare(entry: QueueEntry, staged: Staged | None = None) -> Job | None:
     return job
 
 
-def training_spec(job: Job, staged: Staged | None = None) -> TrainingSpec:
-    """Return the job for its provider, with its secrets. Raises ProviderError when they can't be opened."""
+def training_spec(job: Job, staged: Staged | None = None, longest: float | None = None) -> TrainingSpec:
+    """Return the job for its provider, with its secrets. Raises ProviderError when they can't be opened.
+
+    `longest`: how many seconds it takes at most by its estimate.
+    """
     try:
         columns = unsealed_columns(job)
     except SecretsLostError as error:
@@ -150,6 +155,7 @@ def training_spec(job: Job, staged: Staged | None = None) -> TrainingSpec:
         correlation_id=job.correlation_id,
         tracker_run_name=job.tracker_run_name,
         dataset=staged.address if staged else "",
+        estimated_seconds=longest,
     )
 
 

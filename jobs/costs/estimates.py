@@ -169,6 +169,13 @@ def estimate(
     return Estimate(seconds, Range(lowest, highest), source)
 
 
+def longest_seconds(job: Job) -> float | None:
+    """Return how long the job takes at most by its estimate; None when that is not known. One bounded query."""
+    config = ProviderConfig.objects.filter(pk=job.provider).first() or ProviderConfig(name=job.provider)
+    expected = estimate(config, job.config, job.hardware_profile, job.dataloader_config).seconds
+    return expected.high if expected else None
+
+
 def step_range(provider: ProviderConfig, reading: ConfigReading, hardware: str) -> tuple[Range[float] | None, str]:
     """Return the seconds that a step takes and what they are from; without any, None and why.
 

@@ -32,6 +32,8 @@ _PROVIDERS: Mapping[str, Callable[[], Provider]] = {
 }
 #: These kinds delete a training's log soon after its end, so we keep a copy and read from that.
 _DELETES_LOGS = frozenset({"replicate", "ray"})
+#: These kinds end a training by themselves when it takes much longer than its estimate.
+_LIMITS_TIME = frozenset({"slurm"})
 
 
 class UnknownProviderError(ProviderError):
@@ -78,6 +80,10 @@ def names_of_kind(kind: str) -> list[str]:
 
 def deletes_logs(name: str) -> bool:
     return kinds_by_name().get(name) in _DELETES_LOGS
+
+
+def limits_time(name: str) -> bool:
+    return kinds_by_name().get(name) in _LIMITS_TIME
 
 
 def names_deleting_logs() -> list[str]:
