@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RAY := .ray
 # Of the demo: local, or replicate for trainings at a stand-in for Replicate.
 PROVIDER ?= local
 # Of the mutants: so many of each module; 0 is all.
@@ -23,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # No options of whoever makes them, such as an index, get into the files.
 PIN := CUSTOM_COMPILE_COMMAND="make pins" $(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-emit-options
 
-.PHONY: demo test long check install install-dev run bench quick mutants postgresql pins clean no-flaky-yet
+.PHONY: demo test long check install install-dev install-ray run bench quick mutants postgresql pins clean no-flaky-yet
 
 demo: install
 	DEMO_PROVIDER=$(PROVIDER) $(BIN)/python examples/demo.py
@@ -38,7 +39,7 @@ test: install-dev no-flaky-yet
 	@cat $(FLAKY) 2>/dev/null || true
 
 # The rest: every page in a real browser, every way to stop, kill and disturb the real processes.
-long: install-dev no-flaky-yet
+long: install-dev install-ray no-flaky-yet
 	$(PYTEST) -m long || $(ALONE)
 	$(POSTGRESQL) $(PYTEST) -m "long and not browser" || $(POSTGRESQL) $(ALONE)
 	@cat $(FLAKY) 2>/dev/null || true
@@ -79,6 +80,8 @@ pins: install-dev
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
+# Ray, for tests with a real cluster. Without it they are skipped; .ci/run lets none be skipped.
+install-ray: $(RAY)/.installed
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "cloudtrain needs Python 3.11 or newer: make PYTHON=python3.11")'
@@ -92,5 +95,10 @@ $(VENV)/.installed-dev: requirements-dev.txt requirements.txt | $(VENV)/bin/pyth
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@ $(VENV)/.installed
 
+$(RAY)/.installed: requirements-ray.txt
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/pip install --quiet --disable-pip-version-check -r requirements-ray.txt && touch $@ || \
+	  echo "Ray can't be installed here: its tests are skipped."
+
 clean:
-	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache screenshots
+	rm -rf $(VENV) $(RAY) var .mypy_cache .ruff_cache .pytest_cache screenshots

@@ -15,18 +15,21 @@ from jobs.providers.first_step import first_step
 from jobs.providers.local import log as log_file
 from jobs.providers.local.files import NotRegularFileError, open_regular
 from jobs.providers.progress import Progress, read_progress
-from jobs.providers.ray import log, rows
+from jobs.providers.ray import log, nodes, rows
 from jobs.providers.ray.client import MAX_CONCURRENT_REQUESTS, Connection, RayError
 from jobs.statuses import ACTIVE, TERMINAL, JobStatus
 
 #: A job that a cluster does not know is lost once it said so twice, this far apart.
 LOST_AFTER = timedelta(seconds=60)
 MISSING_SINCE = "missing_since"
+#: A log that its living node can't give this long after the end never will be there.
+HOPELESS_AFTER = timedelta(hours=1)
 #: Progress is read from the end of a log: more of it would say nothing more.
 PROGRESS_TAIL_CHARACTERS = 65_536
 #: Of a log on the shared folder, in one look at a running training.
 MAX_PIECE_BYTES = 8_000_000
 LOST = "The Ray cluster does not know the training any more: somebody deleted it there, or its head was restarted."
+NODE_GONE = "The training's node has died, or Ray was restarted on it: the training is lost."
 MADE_ANEW = "The Ray cluster was made anew, without its earlier jobs: the training is lost."
 
 
@@ -41,14 +44,22 @@ class Fetcher:
 
     async def from_list(self, handles: Sequence[Handle], listed: Mapping[str, Any]) -> AsyncIterator[Answers]:
         """Yield the answers of the list at once, then those that take requests of their own."""
+        nodes_body = await self._nodes_if_any_runs([listed.get(handle.external_id) for handle in handles])
         at_once: list[Handle] = []
         alone: list[Handle] = []
         for handle in handles:
             row = listed.get(handle.external_id)
-            (at_once if row and rows.status_of(row) in ACTIVE else alone).append(handle)
+            is_followed = row is not None and rows.status_of(row) in ACTIVE and not _is_orphaned(row, nodes_body)
+            (at_once if is_followed else alone).append(handle)
         yield await asyncio.to_thread(self._active, at_once, listed)
         async for part in self._one_by_one(alone, lambda handle: self._settled(handle, listed.get(handle.external_id))):
             yield part
+
+    async def _nodes_if_any_runs(self, found: Sequence[Mapping[str, Any] | None]) -> Any:
+        """Return the nodes, by which a job is known that Ray, restarted with its store, calls RUNNING for ever."""
+        if not any(row and rows.status_of(row) == JobStatus.RUNNING for row in found):
+            return None
+        return await self.connection.json("GET", nodes.PATH)
 
     async def with_logs(self, handles: Sequence[Handle]) -> AsyncIterator[Answers]:
         failures: list[RayError] = []
@@ -87,7 +98,11 @@ class Fetcher:
         """Return a job that the list lacks, or that has ended."""
         if row is None:
             row = await self._row(handle)
-        return await self._lost(handle) if row is None else await self.snapshot(row, handle)
+        if row is None:
+            return await self._lost(handle)
+        if rows.status_of(row) not in ACTIVE:
+            return await self.snapshot(row, handle)
+        return await self._lost(handle, NODE_GONE)
 
     async def _row(self, handle: Handle) -> dict[str, Any] | None:
         """Return the job's own answer. None: Ray does not know it."""
@@ -101,8 +116,8 @@ class Fetcher:
             raise RayError(f"{self.instance.label} answered with something that is no job.")
         return row  # type: ignore[no-any-return]
 
-    async def _lost(self, handle: Handle) -> Snapshot:
-        """Return a job that Ray does not know: lost when this is its second such answer, and Ray is up."""
+    async def _lost(self, handle: Handle, reason: str = "") -> Snapshot:
+        """Return a job that Ray does not know, or whose node is gone: lost when it is so a minute later as well."""
         version = await self.connection.json("GET", "/api/version")
         now, first = datetime.now(UTC), _moment(handle.metadata.get(MISSING_SINCE))
         if first is None:
@@ -120,7 +135,7 @@ class Fetcher:
             JobStatus.CANCELLED if handle.cancel_requested_at else JobStatus.FAILED,
             started_at=run.started_at,
             completed_at=first,
-            error_message=None if handle.cancel_requested_at else MADE_ANEW if is_new else LOST,
+            error_message=None if handle.cancel_requested_at else reason or (MADE_ANEW if is_new else LOST),
         )
 
     def _recorded(self, marker: str) -> Run:
@@ -143,13 +158,22 @@ class Fetcher:
         return rows.ended_snapshot(row, Run(), "", self.instance)
 
     async def _tail_if_any(self, row: Mapping[str, Any], request: Awaitable[log.Tail | None]) -> log.Tail | None:
-        """Return the log of an ended job; None when it is gone with its node."""
+        """Return the log of a job; None when it is gone with its node."""
         try:
             return await request
         except RayError as error:
-            if error.is_general or error.code is None or not rows.is_engines_end(row):
+            if error.is_general or error.code is None or not await self._is_log_gone(row):
                 raise
             return None
+
+    async def _is_log_gone(self, row: Mapping[str, Any]) -> bool:
+        """Whether a job has ended and no later request will get its log."""
+        ended_at = rows.moment(row.get("end_time"))
+        if rows.status_of(row) not in TERMINAL:
+            return False
+        if ended_at and datetime.now(UTC) - ended_at > HOPELESS_AFTER:
+            return True
+        return not nodes.is_alive(await self.connection.json("GET", nodes.PATH), row.get("driver_node_id"))
 
     async def _ended(self, row: Mapping[str, Any], handle: Handle | None, run: Run, tail: log.Tail | None) -> Snapshot:
         if run.ended_at is None and tail:
@@ -165,13 +189,17 @@ class Fetcher:
         if folder:
             log_file.stop_following(folder.log)
         snapshot = rows.ended_snapshot(row, run, last, self.instance)
+        if not run.ended_at and tail and tail.has_never_begun:
+            snapshot = replace(snapshot, billed_seconds=0.0)
         return replace(snapshot, output_url=output, progress=progress, metadata=_seen_again(handle))
 
     async def with_log(self, handle: Handle, position: int) -> Snapshot:
         """Return a job with its log from byte `position` on, the whole for one that has ended."""
         row = await self._row(handle)
-        if row is None:
-            return await self._lost(handle)
+        if row is None:  # a poll finds out whether it is lost
+            raise RayError(LOST, code=404, permanent=True)
+        # A look at the log takes back nothing that a poll has seen.
+        handle = replace(handle, metadata={})
         folder = self._folder(handle.external_id)
         is_ended = rows.status_of(row) in TERMINAL
         if folder:
@@ -182,7 +210,7 @@ class Fetcher:
         request = log.read_tail(self.connection, row, 0 if is_ended else position)
         tail = await self._tail_if_any(row, request)
         snapshot = await self._ended(row, handle, Run(), tail) if is_ended else self._active_one(row, handle)
-        is_gone = tail is None and rows.is_engines_end(row) and snapshot.status in TERMINAL
+        is_gone = tail is None and bool(row.get("driver_node_id")) and snapshot.status in TERMINAL
         return _with_tail(replace(snapshot, data_removed=is_gone), tail, position)
 
 
@@ -190,7 +218,7 @@ def _with_tail(snapshot: Snapshot, tail: log.Tail | None, position: int) -> Snap
     is_ended = snapshot.status in TERMINAL
     if tail is None:
         return replace(snapshot, log="" if is_ended else None, log_start=position)
-    text = log.text_of(tail.data)
+    text = "" if tail.start is None else log.text_of(tail.data)
     progress = read_progress(text[-PROGRESS_TAIL_CHARACTERS:]) if text else None
     run = Run.from_records(tail.records.get("start"), None)
     has_completed = snapshot.status == JobStatus.COMPLETED
@@ -220,6 +248,12 @@ def _read_file(folder: TrainingFolder, position: int, snapshot: Snapshot) -> tup
 
 def _last_lines(tail: log.Tail | None) -> str:
     return log_file.last_messages(log.text_of(tail.data[-log_file.FINAL_LINES_READ_BYTES :])) if tail else ""
+
+
+def _is_orphaned(row: Mapping[str, Any], nodes_body: Any) -> bool:
+    """Whether a job runs, as Ray says, on a node that is no more."""
+    node = row.get("driver_node_id")
+    return nodes_body is not None and bool(node) and not nodes.is_alive(nodes_body, node)
 
 
 def _seen_again(handle: Handle | None) -> Mapping[str, Any]:

@@ -15,7 +15,9 @@ from jobs.providers.ray.client import Connection
 from jobs.providers.runner.marks import MARK, read_mark
 
 FIRST_LINES = 2_000
-MAX_LINES = 128_000
+MAX_LINES = 100_000
+#: The record of the end is the last of them but for what leftovers of a trainer print after it.
+LINES_OF_RECORDS = 200
 #: A longer line is passed on before its end.
 MAX_LINE_BYTES = 64_000
 #: Precedes the marks in a log, with the beginning of the training.
@@ -25,21 +27,27 @@ WHOLE = -1
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The end of a log, from byte `start` on. None: it has no mark, so that its place is not known."""
+    """The end of a log, from byte `start` on. None: it has no mark, so that its place is not known.
+
+    `is_whole`: it is the whole log. One without a mark is then of a training that the runner never began.
+    """
 
     data: bytes
     start: int | None
+    is_whole: bool
     records: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def end(self) -> int:
-        return (self.start or 0) + len(self.data)
+    def has_never_begun(self) -> bool:
+        return self.is_whole and self.start is None
 
     def from_byte(self, position: int, *, is_ended: bool) -> str:
         """Return the text from byte `position` on, as many bytes of UTF-8 as there are in the log.
 
         As long as the log grows it ends with a line, so that no secret is cut in two.
         """
+        if self.start is None and not is_ended:
+            return ""  # what is there so far is Ray's own
         data = self.data[max(0, position - (self.start or 0)) :]
         return text_of(data if is_ended else data[: whole_lines(data)])
 
@@ -64,29 +72,29 @@ async def read_tail(connection: Connection, row: Mapping[str, Any], position: in
 
     Raises RayError, as when the job's node is gone.
     """
-    node, lines = row.get("driver_node_id"), FIRST_LINES
-    if not isinstance(node, str) or not node:
-        return None
+    lines = FIRST_LINES if position else WHOLE
     while True:
-        name = f"job-driver-{row['submission_id']}.log"
-        lines = lines if position and lines <= MAX_LINES else WHOLE
-        data = await connection.bytes("/api/v0/logs/file", node_id=node, filename=name, lines=str(lines))
-        tail = parse(data, row)
-        if lines == WHOLE or (tail.start is not None and tail.start <= position):
+        tail = await _read(connection, row, lines)
+        if tail is None or tail.is_whole or (tail.start is not None and tail.start <= position):
             return tail
-        lines *= 8
+        lines = lines * 8 if lines < MAX_LINES else WHOLE
 
 
 async def read_records(connection: Connection, row: Mapping[str, Any]) -> Tail | None:
     """Return the last lines of a job's log, in which the record of its end is."""
+    return await _read(connection, row, LINES_OF_RECORDS)
+
+
+async def _read(connection: Connection, row: Mapping[str, Any], lines: int) -> Tail | None:
     node = row.get("driver_node_id")
     if not isinstance(node, str) or not node:
         return None
     name = f"job-driver-{row['submission_id']}.log"
-    return parse(await connection.bytes("/api/v0/logs/file", node_id=node, filename=name, lines="200"), row)
+    data = await connection.bytes("/api/v0/logs/file", node_id=node, filename=name, lines=str(lines))
+    return parse(data, row, is_whole=lines == WHOLE or data.count(b"\n") < lines)
 
 
-def parse(data: bytes, row: Mapping[str, Any]) -> Tail:
+def parse(data: bytes, row: Mapping[str, Any], *, is_whole: bool) -> Tail:
     """Take Ray's own lines and the marks out of the end of a log."""
     # Ray writes it when it likes, even behind the first bytes of the trainer.
     data = data.replace(f"Running entrypoint for job {row['submission_id']}: {row['entrypoint']}\n".encode(), b"", 1)
@@ -105,4 +113,4 @@ def parse(data: bytes, row: Mapping[str, Any]) -> Tail:
         pieces.append(piece)
         records |= {kind: fields[kind] for kind in (START, "end") if kind in fields}
         last = match.end()
-    return Tail(b"".join([*pieces, data[last:]]), start, records)
+    return Tail(b"".join([*pieces, data[last:]]), start, is_whole, records)

@@ -8,6 +8,8 @@ from typing import Any
 from cloudtrain_site.conf.providers import HardwareProfile
 from jobs.providers.clusters.view import Node
 
+#: Ray gives a hundred unless it is asked for more, dead ones among them.
+PATH = "/api/v0/nodes?limit=10000"
 ALIVE = "ALIVE"
 #: Ray's own names of resources that are no custom ones.
 NOT_CUSTOM = ("CPU", "GPU", "memory", "object_store_memory")
@@ -21,6 +23,12 @@ def read_nodes(body: Any, status: Any) -> list[Node]:
     used = _used_gpus(status)
     rows = _at(body, "data", "result", "result")
     return [_node(row, used) for row in rows if _is_living(row)] if isinstance(rows, list) else []
+
+
+def is_alive(body: Any, node_id: Any) -> bool:
+    """Whether the node is among the living ones of `/api/v0/nodes`."""
+    rows = _at(body, "data", "result", "result")
+    return isinstance(rows, list) and any(_is_living(row) and row.get("node_id") == node_id for row in rows)
 
 
 def _is_living(row: Any) -> bool:

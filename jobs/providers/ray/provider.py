@@ -230,7 +230,7 @@ class RayProvider:
             if not isinstance(version, dict) or "ray_version" not in version:
                 raise RayError(f"{self.label} is no Ray dashboard: its address leads to something else.")
             listed, status = await asyncio.gather(
-                connection.json("GET", "/api/v0/nodes"), connection.json("GET", "/api/cluster_status")
+                connection.json("GET", nodes.PATH), connection.json("GET", "/api/cluster_status")
             )
         found, grows = nodes.read_nodes(listed, status), nodes.may_grow(status)
         profiles = self.instance.hardware

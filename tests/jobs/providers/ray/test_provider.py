@@ -259,6 +259,7 @@ def test_a_job_that_lost_its_node_fails_once_its_runner_had_its_grace(cluster: C
     handle = cluster.submit()
     ray.run(handle.external_id)
     ray.logs.clear()
+    ray.nodes[0]["state"] = "DEAD"
     died = {"error_type": "JOB_SUPERVISOR_ACTOR_DIED", "message": "The actor's node has died."}
     ray.end(handle.external_id, "FAILED", **died)
     assert cluster.fetch(handle).status is None  # its trainer may run still
@@ -356,6 +357,28 @@ def test_nothing_is_lost_while_the_head_is_away(cluster: Cluster, ray: FakeRay) 
     assert isinstance(cluster.answer(handle), ProviderError)
 
 
+def test_a_job_that_ray_calls_running_for_ever_fails_with_its_node(cluster: Cluster, ray: FakeRay) -> None:
+    handle = cluster.submit()
+    ray.run(handle.external_id)
+    ray.nodes[0]["state"] = "DEAD"
+    first = cluster.fetch(handle)
+    assert first.status is None
+    late = cluster.fetch(a_minute_later(replace(handle, metadata={**handle.metadata, **first.metadata})))
+    assert (late.status, late.error_message) == (
+        JobStatus.FAILED,
+        "The training's node has died, or Ray was restarted on it: the training is lost.",
+    )
+
+
+def test_many_running_jobs_take_two_requests(cluster: Cluster, ray: FakeRay) -> None:
+    handles = [cluster.submit() for _ in range(20)]
+    for handle in handles:
+        ray.run(handle.external_id)
+    ray.requests.clear()
+    assert len(asyncio.run(cluster.provider.fetch(handles))) == 20
+    assert [path for _, path in ray.requests] == ["/api/jobs/", "/api/v0/nodes?limit=10000"]
+
+
 # Logs
 
 
@@ -403,13 +426,27 @@ def test_an_ended_log_is_whole(cluster: Cluster, ray: FakeRay) -> None:
     assert cluster.log(handle) == "step 1\nno end of line"
 
 
-def test_a_log_that_died_with_its_node_is_said_to_be_gone(cluster: Cluster, ray: FakeRay) -> None:
+def without_log(cluster: Cluster, ray: FakeRay) -> Handle:
+    """A training that ended, and whose log Ray answers an error for."""
     handle = cluster.submit()
     ray.run(handle.external_id)
     ray.logs.clear()
-    ray.end(handle.external_id, "FAILED", error_type="JOB_SUPERVISOR_ACTOR_DIED")
-    ray.jobs[handle.external_id]["end_time"] -= 25_000
+    ray.end(handle.external_id)
+    return handle
+
+
+def test_a_log_that_died_with_its_node_is_said_to_be_gone(cluster: Cluster, ray: FakeRay) -> None:
+    handle = without_log(cluster, ray)
+    ray.nodes[0]["state"] = "DEAD"
+    assert cluster.fetch(handle).status == JobStatus.COMPLETED
     assert cluster.fetch(handle, with_log=True).data_removed
+
+
+def test_a_log_that_its_living_node_does_not_give_is_waited_for(cluster: Cluster, ray: FakeRay) -> None:
+    handle = without_log(cluster, ray)
+    assert isinstance(cluster.answer(handle), ProviderError)
+    ray.jobs[handle.external_id]["end_time"] -= 3_700_000
+    assert cluster.fetch(handle).status == JobStatus.COMPLETED
 
 
 def test_a_mark_that_the_trainer_forged_stays_a_line_of_its_log(cluster: Cluster, ray: FakeRay) -> None:
