@@ -73,6 +73,8 @@ class Handle:
     cancel_requested_at: datetime | None = None
     #: The bytes of the log that we have, for a provider that sends only what follows.
     log_size: int = 0
+    #: The job has ended; what is asked for is the rest of its log.
+    has_ended: bool = False
 
 
 #: The fields of a snapshot that can be no more than a number of a certain size, each with its check.

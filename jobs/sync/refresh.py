@@ -99,6 +99,7 @@ def handle_of(job: Job) -> Handle:
         metadata={} if job.is_terminal else job.metadata,
         cancel_requested_at=job.cancel_requested_at,
         log_size=job.log_size,
+        has_ended=job.is_terminal,
     )
 
 

@@ -196,8 +196,8 @@ class Fetcher:
     async def with_log(self, handle: Handle, position: int) -> Snapshot:
         """Return a job with its log from byte `position` on, the whole for one that has ended."""
         row = await self._row(handle)
-        if row is None:  # a poll finds out whether it is lost
-            raise RayError(LOST, code=404, permanent=True)
+        if row is None:
+            return await self._forgotten(handle, position)
         # A look at the log takes back nothing that a poll has seen.
         handle = replace(handle, metadata={})
         folder = self._folder(handle.external_id)
@@ -212,6 +212,17 @@ class Fetcher:
         snapshot = await self._ended(row, handle, Run(), tail) if is_ended else self._active_one(row, handle)
         is_gone = tail is None and bool(row.get("driver_node_id")) and snapshot.status in TERMINAL
         return _with_tail(replace(snapshot, data_removed=is_gone), tail, position)
+
+    async def _forgotten(self, handle: Handle, position: int) -> Snapshot:
+        """Return the log of a job that Ray does not know: what is on the shared folder, if there is one."""
+        if not handle.has_ended:  # a poll finds out whether it is lost
+            raise RayError(LOST, code=404)
+        folder, ended = self._folder(handle.external_id), Snapshot(handle.external_id, JobStatus.FAILED)
+        if folder is None:
+            return replace(ended, log="", log_start=position, data_removed=True)
+        with folder_errors():
+            text, progress = await asyncio.to_thread(_read_file, folder, position, ended)
+        return replace(ended, log=text, log_start=position, progress=progress)
 
 
 def _with_tail(snapshot: Snapshot, tail: log.Tail | None, position: int) -> Snapshot:

@@ -442,6 +442,18 @@ def test_a_log_that_died_with_its_node_is_said_to_be_gone(cluster: Cluster, ray:
     assert cluster.fetch(handle, with_log=True).data_removed
 
 
+def test_the_log_of_a_job_that_ray_forgot_is_on_the_shared_folder_or_gone(
+    cluster: Cluster, shared: Cluster, ray: FakeRay, tmp_path: Path
+) -> None:
+    kept, gone = shared.submit(), cluster.submit()
+    (tmp_path / kept.external_id / "train.log").write_text("step 1\nstep 2")
+    ray.jobs.clear()
+    assert isinstance(shared.answer(kept, with_log=True), ProviderError)  # it is active: a poll decides
+    snapshot = shared.fetch(replace(kept, has_ended=True, log_size=7), with_log=True)
+    assert (snapshot.log, snapshot.data_removed) == ("step 2", False)
+    assert cluster.fetch(replace(gone, has_ended=True), with_log=True).data_removed
+
+
 def test_a_log_that_its_living_node_does_not_give_is_waited_for(cluster: Cluster, ray: FakeRay) -> None:
     handle = without_log(cluster, ray)
     assert isinstance(cluster.answer(handle), ProviderError)
