@@ -14,11 +14,16 @@ from typing import Any
 import django
 import pytest
 from django.apps import apps
+from django.core.management.color import no_style
 from django.db import connection
+from django.test import TransactionTestCase
 
 from approvals.models import ApprovalRule
 from jobs.models import ProviderConfig
 from queueing.models import QueueState
+
+#: Tables whose rows Django makes after a migration, for each model.
+MADE_BY_DJANGO = {"auth_permission", "django_content_type"}
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +53,16 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any, migrated_copy
         ProviderConfig.objects.all().delete()
         if migrated_copy is not None and not migrated_copy.exists():
             _keep(migrated_copy)
+
+
+def flush(test_case: TransactionTestCase) -> None:
+    """Empty the tables after a test that commits. Django's own way makes permissions and content types anew: 25 ms."""
+    tables = set(connection.introspection.django_table_names(only_existing=True, include_views=False)) - MADE_BY_DJANGO
+    statements = connection.ops.sql_flush(no_style(), sorted(tables), reset_sequences=False)
+    connection.ops.execute_sql_flush(statements)
+
+
+TransactionTestCase._fixture_teardown = flush  # type: ignore[attr-defined]
 
 
 def _keep(copy: Path) -> None:

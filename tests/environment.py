@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -67,6 +68,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=[item for item in items if not is_selected(item)])
     # The longest first, so that the workers end together.
     items[:] = sorted(kept, key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the imports made out of the collections that tests ask for: each would take 0.2 s."""
+    gc.freeze()
 
 
 def _is_not_about_postgresql(item: pytest.Item) -> bool:

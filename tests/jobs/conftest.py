@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from examples.fake_replicate import FakeReplicate, Prediction, Script
 from jobs.models import Job, ProviderConfig
+from jobs.providers.replicate import client
 from jobs.providers.replicate import provider as replicate_provider
 from jobs.statuses import JobStatus
 from queueing import claims
@@ -27,6 +28,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeReplicate]:
         monkeypatch.setenv("REPLICATE_BASE_URL", server.url)
         monkeypatch.setattr(replicate_provider, "_versions", {})
         monkeypatch.setattr(claims, "_paused_until", {})
+        monkeypatch.setattr(client, "FIRST_PAUSE_SECONDS", 0.01)  # else a question that is asked in vain takes a second
         yield server
 
 
