@@ -10,6 +10,8 @@ SAMPLE ?= 0
 
 # More workers than cores: many tests wait for a process or a deadline. The tests of a file share what they start.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile
+# Of tests with drawn examples: 300 each; a quick run tries 25.
+THOROUGH := --hypothesis-profile thorough
 # What failed is run once more, one by one: a test of real processes may miss its deadline beside others on two cores.
 # Those that pass then are named at the end (tests/reruns.py).
 ALONE := $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -p tests.reruns
@@ -34,7 +36,7 @@ run: install
 
 # On SQLite, and then once more on a private PostgreSQL server.
 test: install-dev no-flaky-yet
-	$(PYTEST) -m "not long" || $(ALONE)
+	$(PYTEST) $(THOROUGH) -m "not long" || $(ALONE)
 	$(POSTGRESQL) $(PYTEST) -m "not long and not browser" || $(POSTGRESQL) $(ALONE)
 	@cat $(FLAKY) 2>/dev/null || true
 

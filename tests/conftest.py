@@ -21,9 +21,10 @@ from tests.limits import set_limits  # noqa: F401
 from tests.providers import ClusterProvider, ScriptedProvider
 from tests.web import web_server  # noqa: F401
 
-# Beside others on two cores an example may take any time.
-settings.register_profile("cloudtrain", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("cloudtrain")
+# Beside others on two cores an example may take any time. `make test` tries more of them than `make quick`.
+settings.register_profile("quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=300)
+settings.load_profile("quick")
 
 
 @pytest.fixture

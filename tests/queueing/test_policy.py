@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from queueing.policy import (
@@ -212,7 +212,6 @@ any_limits = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(
     waiting=st.lists(entries, max_size=30, unique_by=lambda entry: entry.entry_id),
     running=st.lists(entries, max_size=8),
@@ -231,7 +230,6 @@ def test_no_limit_is_ever_exceeded_by_what_is_chosen_and_nothing_that_could_go_i
     assert all(blockers(entry, usage_of(*gone, *running), limits, NOW) for entry in left)
 
 
-@settings(deadline=None)
 @given(waiting=st.lists(entries, max_size=30, unique_by=lambda entry: entry.entry_id), limits=any_limits)
 def test_looking_at_the_first_of_each_lane_chooses_as_looking_at_all(waiting: list[Candidate], limits: Limits) -> None:
     expected, usage, chosen = choose(waiting, Usage(), limits, NOW), Usage(), list[int]()
@@ -251,7 +249,6 @@ def test_looking_at_the_first_of_each_lane_chooses_as_looking_at_all(waiting: li
     assert chosen == expected
 
 
-@settings(deadline=None)
 @given(
     waiting=st.lists(entries, max_size=30, unique_by=lambda entry: entry.entry_id),
     running=st.lists(entries, max_size=8),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.configs.option_names import full_name
@@ -233,7 +233,6 @@ CONFIGS = st.tuples(st.dictionaries(KEYS, VALUES, max_size=5), st.one_of(st.just
 )
 
 
-@settings(max_examples=300)
 @given(config=CONFIGS)
 def test_the_sample_trainer_makes_what_the_reading_says(
     config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.providers.progress import Progress, read_progress, read_series
@@ -322,7 +322,6 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(WORDS | st.text(max_size=5) | st.integers().map(str), max_size=30).map("".join))
 def test_no_text_breaks_it(text: str) -> None:
     progress = read_progress(text, before=read_progress(text[::-1]))
@@ -330,7 +329,6 @@ def test_no_text_breaks_it(text: str) -> None:
     assert len(progress.last_log or "") <= 80
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 10**12), st.integers(0, 10**12))
 def test_no_count_breaks_it(step: int, total: int) -> None:
     assert 0 <= (read_progress(f"step {step}/{total}").percent or 0) <= 100

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.providers.local.log import follow_progress, stop_following
@@ -92,7 +92,6 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(PIECES, min_size=1, max_size=6).map("".join), st.data())
 def test_a_log_cut_at_any_byte_reads_as_the_whole(
     tmp_path_factory: pytest.TempPathFactory, text: str, data: st.DataObject
@@ -106,7 +105,6 @@ def test_a_log_cut_at_any_byte_reads_as_the_whole(
     assert read == read_progress(text)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(PIECES, min_size=1, max_size=6), st.integers(0, 6))
 def test_curves_read_in_pieces_are_those_of_the_whole(pieces: list[str], cut: int) -> None:
     series = Series()
