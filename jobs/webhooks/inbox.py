@@ -250,9 +250,9 @@ def _store_alone(incoming: IncomingDelivery) -> list[IncomingDelivery]:
 def _store_new(batch: list[IncomingDelivery]) -> list[IncomingDelivery]:
     ids = [incoming.delivery.delivery_id for incoming in batch if incoming.delivery and incoming.delivery.delivery_id]
     stored = WebhookDelivery.objects.filter(
-        IS_APPLICABLE & HAS_ID, provider__in={incoming.request.provider for incoming in batch}
+        IS_APPLICABLE & HAS_ID, provider__in={incoming.request.provider for incoming in batch}, delivery_id__in=ids
     )
-    stored_identities = set(stored.filter(delivery_id__in=ids).values_list("provider", "delivery_id")) if ids else set()
+    stored_identities = set(stored.values_list("provider", "delivery_id"))
     new: list[IncomingDelivery] = []
     repeated: list[tuple[str, str]] = []
     for incoming in batch:

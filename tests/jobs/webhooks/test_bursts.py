@@ -8,11 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.models import OrmQ
 
 from jobs.configs.secrets import sealed_columns
-from jobs.models import Job, WebhookDelivery
+from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.webhooks import inbox
 from tests.jobs.webhooks.deliveries import body_of, incoming
 
@@ -96,6 +98,24 @@ def test_either_the_error_or_the_log_is_searched_for_the_jobs_own_secrets(
     row = WebhookDelivery.objects.get()
     assert "plain-words" not in f"{row.payload}{row.log}"
     assert "***" in f"{row.payload}{row.log}"
+
+
+def test_many_are_stored_in_as_many_statements_as_one(
+    clock: SimpleNamespace, secret: str, at_replicate: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "BURST_DELIVERIES", 0)
+    monkeypatch.setattr(inbox, "_burst", inbox._Burst())
+    ProviderConfig.objects.create(name="replicate", webhook_networks="127.0.0.0/8")
+    counts = []
+    for count in (1, 1, 7):  # the first makes what is made once
+        bodies = [body_of(at_replicate(), "succeeded", logs="step 9/10\n") for _ in range(count)]
+        batch = [incoming(body, secret, f"msg_{count}_{len(counts)}_{n}") for n, body in enumerate(bodies)]
+        with CaptureQueriesContext(connection) as queries:
+            inbox.process_batch(batch)
+        assert [one.status for one in batch] == [200] * count
+        counts.append(len(queries))
+    assert counts[1] == counts[2]
+    assert WebhookDelivery.objects.filter(outcome="").count() == 9
 
 
 def test_without_a_burst_no_task_is_requested(clock: SimpleNamespace, db: None) -> None:
