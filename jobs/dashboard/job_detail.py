@@ -124,11 +124,11 @@ def _time_left_text(job: Job) -> str:
 
 
 def cost_texts(job: Job) -> tuple[str, str]:
-    """Return its cost, and beside it why that is not known, or the expected cost; each empty if there is none."""
+    """Return its cost, or that it is not known, and the expected cost; each empty if there is none."""
     expected = expected_cost(job)
     beside = f"about {expected} expected" if expected else ""
     if job.cost_doubt is not None:
-        return unknown_cost(job), job.cost_doubt
+        return unknown_cost(job), beside
     if job.cost_usd > 0:
         return money(job.cost_usd) + ("" if job.is_terminal else " so far"), beside
     if is_on_own_hardware(job):

@@ -156,8 +156,15 @@ class TestHead:
         assert cost_texts(make_job(**running | {"estimated_cost_usd": Decimal(0)})) == free
         assert cost_texts(make_job(status=JobStatus.COMPLETED, started_at=timezone.now())) == free
         doubt = "there is no price for cpu."
-        assert cost_texts(make_job(cost_doubt=doubt)) == ("Not known", doubt)
-        assert cost_texts(make_job(cost_doubt=doubt, cost_usd=Decimal(1))) == ("Not known, $1.00 at least", doubt)
+        assert cost_texts(make_job(cost_doubt=doubt)) == ("Not known", "")
+        partly = make_job(cost_doubt=doubt, cost_usd=Decimal(1), **running)
+        assert cost_texts(partly) == ("Not known, $1.00 at least", "about $3.00 expected")
+
+    def test_why_the_cost_is_not_known(self, alice: User, make_job: MakeJob) -> None:
+        job = make_job(cost_doubt="there is no price for cpu.", estimate_source="operator's figure")
+        page = get(alice, page_of(job))
+        assert "There is no price for cpu." in page
+        assert "operator&#x27;s figure" not in page, "that is where an estimate is from"
 
 
 class TestTimeLeft:

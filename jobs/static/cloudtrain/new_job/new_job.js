@@ -278,9 +278,10 @@ function showForecast(answer, text = "") {
   );
   if (!answer) return;
   const isFree = answer.estimated_cost_range?.high === 0;
+  const doubt = answer.estimate_doubt ? `: ${answer.estimate_doubt}` : "";
   find("forecast-cost").textContent = isFree
     ? "nothing: own hardware"
-    : rangeText(answer.estimated_cost_range, dollars);
+    : rangeText(answer.estimated_cost_range, dollars) + doubt;
   find("forecast-time").textContent = rangeText(answer.estimated_seconds_range, duration);
   find("forecast-source").textContent = answer.estimate_source ?? "nothing yet";
   find("forecast-start").textContent = start(answer);
