@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 
@@ -9,8 +10,10 @@ from jobs import logs
 from jobs.models import Job
 from jobs.providers.progress import Series
 
-#: The rest of a longer log is not read.
-MAX_BYTES = 40_000_000
+#: Of more that is new at once only SAMPLES pieces of SAMPLE_BYTES are read, from its beginning to its end.
+MAX_BYTES = 20_000_000
+SAMPLES = 40
+SAMPLE_BYTES = 250_000
 #: Of all logs together, at sixteen bytes each; the last log is always kept.
 MAX_POINTS = 1_000_000
 MAX_LOGS = 256
@@ -18,6 +21,9 @@ MAX_LOGS = 256
 COMPARED_CHARACTERS = 200
 #: A longer line is read without waiting for its end.
 MAX_LINE_CHARACTERS = 64_000
+
+#: The rest of a line, with its end.
+LINE_END = re.compile(r"\A[^\r\n]*(?:[\r\n]|\Z)")
 
 Curves = dict[str, list[tuple[int, float]]]
 
@@ -30,6 +36,8 @@ class Reading:
     def reset(self) -> None:
         self.series = Series()
         self.offset = 0
+        #: Whether what was read ends somewhere before `offset`, so that a part of a line comes first.
+        self.has_skipped = False
         #: The line that was being written.
         self.unfinished = ""
         #: The last text read, by which the log is recognized.
@@ -39,9 +47,22 @@ class Reading:
         """Read what is new, or everything when the log was replaced. Returns all curves."""
         if self.offset and not self._is_same_log(job):
             self.reset()
-        while self.offset < MAX_BYTES and self._read_piece(job):
+        size = logs.size_of(job)
+        if size - self.offset > MAX_BYTES:
+            self._sample(job, size)
+        end = self.offset + MAX_BYTES  # where the size can't be told
+        while self.offset < end and self._read_piece(job):
             pass
         return self.series.points(self.unfinished)
+
+    def _sample(self, job: Job, size: int) -> None:
+        """Read pieces of the log at equal distances, the last of which ends at `size`."""
+        first, distance = self.offset, (size - SAMPLE_BYTES - self.offset) / (SAMPLES - 1)
+        for number in range(SAMPLES):
+            position = first + int(number * distance)
+            if position > self.offset:
+                self.offset, self.unfinished, self.last_read, self.has_skipped = position, "", "", True
+            self._read_piece(job, limit=SAMPLE_BYTES)
 
     def _is_same_log(self, job: Job) -> bool:
         """Whether the last text read is still at its place. If nothing can be read now, it is taken to be."""
@@ -51,13 +72,18 @@ class Reading:
         is_notice = bool(piece.text) and piece.end == piece.start
         return is_notice or (piece.start == start and piece.text.startswith(self.last_read))
 
-    def _read_piece(self, job: Job) -> bool:
+    def _read_piece(self, job: Job, limit: int | None = None) -> bool:
         """Read the next piece. False: there is none, or it can't be read now."""
-        piece = logs.read_log(job, start=self.offset)
-        if piece.start != self.offset or piece.end <= piece.start:
+        piece = logs.read_log(job, start=self.offset, limit=limit)
+        # After a skip it begins with the next whole character.
+        if (piece.start != self.offset and not self.has_skipped) or piece.end <= piece.start:
             return False
         self.offset = piece.end
-        self._append(piece.text)
+        text = piece.text
+        if self.has_skipped:
+            text = LINE_END.sub("", text, count=1)
+            self.has_skipped = not text
+        self._append(text)
         return True
 
     def _append(self, text: str) -> None:

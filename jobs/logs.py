@@ -23,6 +23,8 @@ from jobs.statuses import TERMINAL
 #: For one call; the reader continues at `end`.
 READ_LIMIT_BYTES = 2_000_000
 EMPTY = LogSlice(text="", start=0, end=0, complete=False)
+#: No log is as long. A provider that has its log as a file answers with the end of that.
+BEYOND_END = 2**62
 #: For a running job that is viewed, by however many.
 VIEW_INTERVAL = timedelta(seconds=5)
 #: For a running job that nobody views: often enough that little is lost when a provider deletes the log.
@@ -44,10 +46,26 @@ def pieces_of(job: Job, *, start: int = 0) -> Iterator[LogSlice]:
 
 
 def read_end(job: Job, *, start: int, lines: int) -> LogSlice:
-    text, piece = "", EMPTY
-    for piece in pieces_of(job, start=start):
-        text = last_lines(text + piece.text, lines)
-    return LogSlice(text, start, piece.end, piece.complete)
+    """Return the last `lines` lines of the log from byte `start` on. What is long before them is not read."""
+    size, reach = size_of(job), READ_LIMIT_BYTES
+    while True:
+        first = max(start, size - reach)
+        # The line at which this begins may be cut.
+        wanted = lines if first == start else lines + 1
+        text, piece = "", EMPTY
+        for piece in pieces_of(job, start=first):
+            text = last_lines(text + piece.text, wanted)
+        if first == start or len(text.splitlines()) == wanted:
+            return LogSlice(last_lines(text, lines), start, piece.end, piece.complete)
+        reach *= 4
+
+
+def size_of(job: Job) -> int:
+    """Return the present size of the log in bytes; 0 when it can't be told without reading it."""
+    if deletes_logs(job.provider) or job.log_size:
+        return job.log_size
+    piece = read_log(job, start=BEYOND_END, limit=1)
+    return piece.end if piece.end < BEYOND_END else 0
 
 
 def read_log(job: Job, *, start: int = 0, limit: int | None = None) -> LogSlice:

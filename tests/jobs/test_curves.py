@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from jobs import curves, logs
 from jobs.curves import curves_of
 from jobs.models import Job
+from jobs.providers import progress
 from jobs.providers.progress import Series, read_series
 from jobs.statuses import JobStatus
 
@@ -160,8 +162,66 @@ def test_a_secret_that_the_trainer_printed_stops_nobody(
     assert curves_of(job)["loss"][-1] == (129, 0.129)
 
 
-def test_of_a_log_without_end_the_beginning_is_read(job: Job, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "READ_LIMIT_BYTES", 400)
+@pytest.fixture
+def sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logs of more than 1,000 bytes are too long to be read whole."""
     monkeypatch.setattr(curves, "MAX_BYTES", 1000)
-    append(log, lines(100, 900))
-    assert 1000 / 24 < len(curves_of(job)["loss"]) < 1500 / 24
+    monkeypatch.setattr(curves, "SAMPLES", 10)
+    monkeypatch.setattr(curves, "SAMPLE_BYTES", 100)
+
+
+def test_a_log_without_end_is_read_here_and_there(job: Job, log: Path, sampled: None, taken_in: list[int]) -> None:
+    append(log, f"é\n{lines(100, 900)}")
+    loss = curves_of(job)["loss"]
+    steps = [step for step, _ in loss]
+    assert {step: float(f"0.{step}") for step in steps} == dict(loss)  # no value of a line that was cut
+    assert (steps[0], steps[-1]) == (100, 899)
+    assert 20 < len(steps) < 60
+    assert max(after - before for before, after in pairwise(steps)) < 100
+    assert sum(taken_in) <= 1000
+    append(log, lines(900, 905))
+    assert curves_of(job)["loss"] == [*loss, *read_series(lines(900, 905))["loss"]]
+    log.write_text(lines(100, 110))
+    assert curves_of(job) == read_series(lines(100, 110))
+
+
+def test_much_that_is_new_at_once_too(job: Job, log: Path, sampled: None) -> None:
+    append(log, lines(100, 120) + "step 120/900 lo")
+    curves_of(job)
+    append(log, "ss: 0.5\n" + lines(121, 900))
+    loss = curves_of(job)["loss"]
+    assert loss[:21] == [*read_series(lines(100, 120))["loss"], (120, 0.5)]
+    assert (loss[-1], len(loss) < 80) == ((899, 0.899), True)
+
+
+class TestLongCurves:
+    @pytest.fixture(autouse=True)
+    def _keep_few(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(progress, "MAX_POINTS", 10)
+
+    @pytest.mark.parametrize("together", [1, 7, 1000])
+    def test_they_keep_points_at_equal_distances_and_the_last_one(self, together: int) -> None:
+        series = Series()
+        for first in range(0, 1000, together):
+            series.read("".join(f"step {step}/2000 loss: 0.5\n" for step in range(first, min(first + together, 1000))))
+        steps = [step for step, _ in series.points()["loss"]]
+        assert 10 <= len(steps) <= 21
+        assert (steps[0], steps[-1]) == (0, 999)
+        assert len({after - before for before, after in pairwise(steps[:-1])}) == 1
+
+    def test_short_ones_keep_all(self) -> None:
+        assert len(read_series(lines(100, 120))["loss"]) == 20
+
+    def test_steps_that_come_again_have_their_later_values(self) -> None:
+        series = Series()
+        series.read(lines(100, 200))
+        series.read(lines(150, 210, "1."))
+        points = series.points()["loss"]
+        assert all(value == float(f"{'1.' if step >= 150 else '0.'}{step}") for step, value in points if step < 150)
+        assert points[-1] == (209, 1.209)
+        assert len(points) <= 21
+
+    def test_a_line_that_is_being_written_comes_last(self) -> None:
+        series = Series()
+        series.read(lines(100, 200))
+        assert series.points("step 200/900 loss: 0.25")["loss"][-2:] == [(199, 0.199), (200, 0.25)]
