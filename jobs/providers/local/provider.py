@@ -112,7 +112,9 @@ class LocalProvider:
             if state.start is None or state.end:
                 folder.drop_secrets()
             if state.start is None:
-                raise ProviderError(f"The training could not be started: {failure}.", nothing_created=True)
+                is_elsewhere = failure == records.TRAINS_ELSEWHERE
+                message = f"The training could not be started: {failure}."
+                raise ProviderError(message, permanent=is_elsewhere, nothing_created=True)
             return self._snapshot(folder, state)
 
     def _launch(self, folder: JobFolder, spec: TrainingSpec) -> tuple[Start | None, str]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING or __package__:
         CLAIMS,
         DRAFT_BYTES,
         LOG,
+        TRAINS_ELSEWHERE,
         ExitRecord,
         cancelled_record,
         drop_secrets,
@@ -44,6 +45,7 @@ else:
         CLAIMS,
         DRAFT_BYTES,
         LOG,
+        TRAINS_ELSEWHERE,
         ExitRecord,
         cancelled_record,
         drop_secrets,
@@ -56,19 +58,38 @@ def claim(folder: str, marker: str, trainer: Trainer, deadline: float) -> dict[s
     """Make this the job's only training; returns its start record. OSError: it has one, or it is past `deadline`."""
     if time.monotonic() > deadline:
         raise TimeoutError(errno.ETIMEDOUT, "this machine is too busy")
-    job_id, own = os.path.basename(folder), os.path.join(folder, CLAIM)
+    job_id = os.path.basename(folder)
     with contextlib.suppress(FileExistsError):
         os.symlink(os.path.join(os.pardir, job_id), os.path.join(folder, os.pardir, ACTIVE, job_id))
-    record = start_record(marker, trainer)
-    is_first = write_once(own, record)  # the only claim of a training of an older release
+    record, made = start_record(marker, trainer), []
     try:
-        if not (is_first and write_once(os.path.join(folder, os.pardir, CLAIMS, job_id), record)):
-            raise FileExistsError(errno.EEXIST, "the job has its training already")
+        # Trainings of an older release have the first alone.
+        for path in (os.path.join(folder, CLAIM), os.path.join(folder, os.pardir, CLAIMS, job_id)):
+            if not write_once(path, record):
+                raise FileExistsError(errno.EEXIST, "the job has its training already")
+            made.append(path)
+        hold_name(job_id)
     except OSError:
-        if is_first:
-            os.unlink(own)
+        for path in made:
+            os.unlink(path)
         raise
     return record
+
+
+def hold_name(job_id: str) -> None:
+    """Keep every other runner of this machine from training the job until we end, in whatever folder.
+
+    A backup that is restored while trainings run has no claim of those that were started after it. OSError: one trains.
+    """
+    import _socket  # the module `socket` would take ten milliseconds
+
+    name = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        name.bind(f"\0cloudtrain-job-{job_id}")
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OSError(errno.EADDRINUSE, TRAINS_ELSEWHERE) from None
+    name.detach()  # closed with us
 
 
 def run(folder: str, trainer: Trainer, grace: float) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """The identity of processes, and the records that a job's folder holds. The site imports them as well."""
 
 # No pathlib and no typing here: they would double the time that a start takes.
-# ruff: noqa: PTH105, PTH108, PTH118, PTH123, PTH208
+# ruff: noqa: PTH105, PTH108, PTH116, PTH118, PTH123, PTH208
 # Python 3.8 has to read it, on the nodes of a cluster.
 # ruff: noqa: UP017
 
@@ -29,6 +29,9 @@ MASKED = ".masked"
 ACTIVE = "active"
 #: A folder beside them, with the start record of each job once more: a trainer cleans up its working folder alone.
 CLAIMS = "claims"
+
+#: Why a runner did not start its trainer: its job's folder was moved away, and another one put in its place.
+TRAINS_ELSEWHERE = "a training of this job runs on this machine already, outside of the job's folder"
 
 #: More than an exit record ever has.
 DRAFT_BYTES = 4096
@@ -135,10 +138,20 @@ class ExitRecord:
         os.pwrite(self.file, data, 0)
         os.ftruncate(self.file, len(data))
         os.fsync(self.file)
-        try:
+        if self._is_in_place():
             os.replace(self.draft, self.path)
-        except FileNotFoundError:  # a trainer that cleans its working folder removes it
+        else:
             write_atomically(self.path, record)
+
+    def _is_in_place(self) -> bool:
+        """Whether the draft is still the file that we hold.
+
+        A trainer that cleans its working folder removes it, and a restored backup puts an old copy there.
+        """
+        try:
+            return os.path.samestat(os.stat(self.draft), os.fstat(self.file))
+        except FileNotFoundError:
+            return False
 
     def discard(self) -> None:
         os.unlink(self.draft)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import signal
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -88,6 +91,40 @@ def test_a_second_submission_adopts_a_training_whose_start_was_removed(trainings
     second = asyncio.run(provider.submit(spec))
     assert second.metadata == first.metadata
     assert starts(trainings) == ["started"]
+
+
+def restore(trainings: Trainings, *left_out: str) -> None:
+    """Put a copy of the job folders in their place, as a backup without `left_out` would."""
+    moved = trainings.jobs.rename(trainings.data_dir / "moved")
+    shutil.copytree(moved, trainings.jobs, symlinks=True, ignore=shutil.ignore_patterns(*left_out))
+
+
+def test_after_a_restored_backup_a_training_ends_as_it_ended(trainings: Trainings) -> None:
+    go_on = trainings.data_dir / "go-on"
+    wait = f"import os, time\nwhile not os.path.exists({str(go_on)!r}): time.sleep(0.05)"
+    handle = trainings.start(f"print('up', flush=True)\n{wait}\nraise SystemExit(3)", text="up")
+    restore(trainings)
+    assert (running := trainings.fetch(handle)) and running.status == JobStatus.RUNNING
+    go_on.touch()
+    assert trainings.ended(handle).error_message == "The trainer ended with exit code 3: up"
+
+
+def test_a_training_that_a_restored_backup_does_not_know_is_not_started_twice(trainings: Trainings) -> None:
+    spec = make_spec()
+    provider = trainings.provider(f"open({str(trainings.data_dir / 'starts')!r}, 'a').write('started '); {ENDLESS}")
+    snapshot = asyncio.run(provider.submit(spec))
+    until(lambda: starts(trainings))
+    restore(trainings, spec.job_id, spec.marker)
+    with pytest.raises(ProviderError, match="runs on this machine already, outside of the job's folder") as caught:
+        asyncio.run(provider.submit(spec))
+    assert caught.value.permanent
+    assert caught.value.nothing_created
+    assert list((trainings.jobs / "claims").iterdir()) == []
+    os.kill(snapshot.metadata["process"]["runner"]["pid"], signal.SIGKILL)
+    os.kill(snapshot.metadata["pid"], signal.SIGKILL)
+    until(lambda: records.start_time(snapshot.metadata["process"]["runner"]["pid"]) is None)
+    assert starts(trainings) == ["started"]
+    assert asyncio.run(provider.submit(spec)).status == JobStatus.RUNNING
 
 
 def test_a_runner_that_is_second_leaves_no_start_record(trainings: Trainings) -> None:

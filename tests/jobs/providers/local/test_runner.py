@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from jobs.identifiers import new_job_id
 from jobs.providers.base import Handle
 from jobs.providers.runner import FOLDER as RUNNER
 from jobs.providers.runner import records
@@ -137,7 +138,7 @@ def test_a_trainer_that_empties_its_folder_has_its_end_recorded(trainings: Train
 
 
 def test_a_cancellation_that_came_first_starts_nothing(trainings: Trainings, tmp_path: Path) -> None:
-    folder = tmp_path / "jobs" / "early"
+    folder = tmp_path / "jobs" / new_job_id()
     make_folders(folder)
     (folder / "cancel.json").write_text("{}")
     run_by_hand(folder, "sh", "-c", "echo started")
@@ -146,7 +147,7 @@ def test_a_cancellation_that_came_first_starts_nothing(trainings: Trainings, tmp
 
 
 def test_it_starts_nothing_once_it_was_given_up_on(trainings: Trainings, tmp_path: Path) -> None:
-    folder = tmp_path / "jobs" / "late"
+    folder = tmp_path / "jobs" / new_job_id()
     make_folders(folder)
     run_by_hand(folder, "sh", "-c", "echo started", until=time.monotonic() - 1)
     until(lambda: not list(folder.glob("exit.json*")))
