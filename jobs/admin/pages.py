@@ -33,6 +33,7 @@ from jobs.datasets import admin as upload_admin  # noqa: F401 - register what th
 from jobs.limits import at_a_limit, with_counts
 from jobs.models import Job, JobEvent, Membership, Organization, ProviderConfig, TrainingConfig
 from jobs.permissions import is_superuser
+from jobs.providers import label_of, names
 from jobs.webhooks import admin as webhook_admin  # noqa: F401 - register what they are about
 
 
@@ -245,6 +246,16 @@ class TrainingConfigAdmin(SuperuserAdmin[TrainingConfig]):
 @admin.register(ProviderConfig)
 class ProviderConfigAdmin(SuperuserAdmin[ProviderConfig]):
     list_display = ("name", "enabled", "webhook_url", "default_hardware", "updated_at")
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Offer the providers that there are."""
+        if db_field.name == "name":
+            return forms.ChoiceField(choices=[(name, label_of(name)) for name in names()])
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ProviderConfig | None = None) -> tuple[str, ...]:
+        """Make the name, which is the key, read-only in a stored row."""
+        return ("name",) if obj else ()
 
 
 DEFAULT_LIFETIME_DAYS = 365
