@@ -85,6 +85,14 @@ class TestValues:
             "slurm-lab": "slurm",
         }
 
+    def test_the_guides_example_of_a_second_account_is_read(
+        self, monkeypatch: pytest.MonkeyPatch, write: Write
+    ) -> None:
+        monkeypatch.setenv("REPLICATE_LAB_TOKEN", "not-a-real-one")
+        (example,) = re.findall(r"```yaml\n(providers:\n.*?)```", (ROOT / "docs/providers.md").read_text(), re.DOTALL)
+        write(example)
+        assert list(get_enterprise_config().instances) == ["replicate-lab"]
+
     def test_the_local_provider_is_set(self, write: Write) -> None:
         write(
             f'{LOCAL}command: ["train", "{{config}}", "$${{LITERAL}}", 3]\n    max_running: 2\n    grace_seconds: 0\n'
