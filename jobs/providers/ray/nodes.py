@@ -92,16 +92,19 @@ def _why_not(profile: HardwareProfile, nodes: Sequence[Node]) -> str:
         return reason
     if any(all(has >= needs for needs, has, _ in _needs(profile, node)) for node in nodes):
         return ""
+    if not nodes:
+        return "There are no nodes in this cluster."
     for index, (needs, _, words) in enumerate(_needs(profile, _NOTHING)):
-        if not any(list(_needs(profile, node))[index][1] >= needs for node in nodes):
-            return f"No node has the {words} of {profile.name}."
-    return f"No node has all that {profile.name} asks for: {asked_for(profile)}."
+        most = max(list(_needs(profile, node))[index][1] for node in nodes)
+        if most < needs:
+            return f"It asks for {words} on a node; no node of this cluster has more than {most:g}."
+    return f"It asks for {asked_for(profile)} on a node; no node of this cluster has all of it."
 
 
 def objection_to(profile: HardwareProfile) -> str:
     """Return why Ray can run the profile nowhere; empty when it depends on the nodes."""
     if profile.nodes > 1:
-        return f"{profile.name} asks for {profile.nodes} nodes, and a job of Ray's runs on one."
+        return f"It asks for {profile.nodes} nodes, and a job of Ray's runs on one."
     return ""
 
 

@@ -219,8 +219,8 @@ class RayProvider:
 
     async def validate(self) -> str:
         view = await self.look()
-        sentences = [nodes.summary(view.version, view.nodes), *view.unrunnable.values(), *view.warnings]
-        return " ".join(sentences)
+        unrunnable = [f"{name}: {reason}" for name, reason in view.unrunnable.items()]
+        return " ".join([nodes.summary(view.version, view.nodes), *unrunnable, *view.warnings])
 
     async def look(self) -> ClusterView:
         if self.instance.shared_folder:

@@ -63,7 +63,7 @@ class FakeRay:
         if not self.nodes:
             self.nodes = [node(NODE, CPU=8.0, GPU=2.0, memory=64e9)]
         handler = type("Handler", (_Handler,), {"ray": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.server = _Server(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self.thread.start()
@@ -180,6 +180,11 @@ def node(name: str, **resources: float) -> dict[str, Any]:
         "state": "ALIVE",
         "resources_total": {**resources, f"node:{name}": 1.0},
     }
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print nothing of clients that did not wait."""
 
 
 class _Handler(BaseHTTPRequestHandler):

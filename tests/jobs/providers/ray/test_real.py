@@ -189,8 +189,8 @@ def test_a_look_shows_the_nodes(ray: RayCluster) -> None:
     view = asyncio.run(on(ray).provider.look())
     assert [node.gpus for node in view.nodes] == [2]
     assert view.unrunnable == {
-        "h100": "No node has the 1 h100 of h100.",
-        "gpu-x8": "No node has the 8 GPUs of gpu-x8.",
+        "h100": "It asks for 1 h100 on a node; no node of this cluster has more than 0.",
+        "gpu-x8": "It asks for 8 GPUs on a node; no node of this cluster has more than 2.",
     }
     assert view.warnings == []
 
