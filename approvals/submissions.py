@@ -15,11 +15,11 @@ from jobs.configs.reading import read_config
 from jobs.configs.secrets import CONFIG_COLUMNS, SECRET_COLUMNS, Sealed, unsealed_columns
 from jobs.configs.store import find_config
 from jobs.configs.submission import Submission
-from jobs.datasets.store import has_upload
+from jobs.datasets.store import upload_in
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.permissions import choose_organization
 from jobs.providers import UnknownProviderError, get_provider, names
-from jobs.providers.inspection import objections_to, remarks_on
+from jobs.providers.inspection import objection_to_dataset, objections_to, remarks_on
 from jobs.providers.settings import default_hardware
 from jobs.validators import is_plain_name
 from queueing.waiting.obstacles import obstacles_at
@@ -48,7 +48,7 @@ def read_submission(
         dataloader_config=dataloader,
         tracker_run_name=body["tracker_run_name"],
         webhook_url=body["webhook_url"],
-        dataset=_dataset(user, organization, body["dataset"]),
+        dataset=_dataset(user, organization, provider, body["dataset"]),
     )
     return SubmissionRequest(
         user=user,
@@ -76,7 +76,7 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
         config_name=job.config_name,
         hardware_profile=_hardware(job.provider, provider_config, job.hardware_profile),
         tracker_run_name=job.tracker_run_name,
-        dataset=_dataset(user, job.organization, job.dataset_id or ""),
+        dataset=_dataset(user, job.organization, job.provider, job.dataset_id or ""),
     )
     return SubmissionRequest(
         user,
@@ -90,11 +90,19 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
     )
 
 
-def _dataset(user: User, organization: Organization, upload_id: str) -> str:
-    """Return the id of an upload of `organization`. Raises ValidationError when there is none, or none any more."""
-    if upload_id and not has_upload(user, organization, upload_id):
+def _dataset(user: User, organization: Organization, provider: str, upload_id: str) -> str:
+    """Return the id of an upload of `organization` that the provider can take, or an empty one.
+
+    Raises ValidationError when there is none, or none any more, and when it is too large for the provider.
+    """
+    if not upload_id:
+        return ""
+    upload = upload_in(user, organization, upload_id)
+    if upload is None:
         message = f"{organization.name} has no dataset {upload_id!r}; it may have been removed. Upload it again."
         raise ValidationError({"dataset": message})
+    if objection := objection_to_dataset(provider, upload.size):
+        raise ValidationError({"dataset": objection})
     return upload_id.lower()
 
 

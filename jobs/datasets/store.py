@@ -107,9 +107,10 @@ def find_upload(user: AnyUser, upload_id: str) -> DatasetUpload:
     return upload
 
 
-def has_upload(user: AnyUser, organization: Organization, upload_id: str) -> bool:
+def upload_in(user: AnyUser, organization: Organization, upload_id: str) -> DatasetUpload | None:
+    """Return the upload of `organization` with that id; None when `user` may see none."""
     own = visible_uploads(user).filter(organization=organization)
-    return "\x00" not in upload_id and own.filter(pk=upload_id.lower()).exists()
+    return None if "\x00" in upload_id else own.filter(pk=upload_id.lower()).first()
 
 
 def may_remove(user: AnyUser, upload: DatasetUpload) -> bool:

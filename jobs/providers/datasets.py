@@ -61,6 +61,14 @@ class DatasetTransfer:
 
 
 @runtime_checkable
+class LimitsDatasets(Protocol):
+    """A provider that can't take every dataset."""
+
+    def dataset_objection(self, size: int) -> str:
+        """Return why a dataset whose archive has `size` bytes can't be taken; empty when it can. Asks nobody."""
+
+
+@runtime_checkable
 class StagesDatasets(Protocol):
     #: The job's stage during the transfer.
     staging: str

@@ -9,6 +9,7 @@ from jobs.configs.reading import contradictions, read_config
 from jobs.configs.secrets import objection_to_masks
 from jobs.providers import get_provider
 from jobs.providers.base import Inspects
+from jobs.providers.datasets import LimitsDatasets
 
 
 def objections_to(provider: str, config: Mapping[str, Any], dataloader: Sequence[Any]) -> list[str]:
@@ -20,6 +21,12 @@ def objections_to(provider: str, config: Mapping[str, Any], dataloader: Sequence
     implementation = get_provider(provider)
     objection = implementation.objection(config, dataloader) if isinstance(implementation, Inspects) else ""
     return [objection] if objection else []
+
+
+def objection_to_dataset(provider: str, size: int) -> str:
+    """Return why the provider can't take a dataset whose archive has `size` bytes; empty when it can."""
+    implementation = get_provider(provider)
+    return implementation.dataset_objection(size) if isinstance(implementation, LimitsDatasets) else ""
 
 
 def remarks_on(provider: str, config: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from cloudtrain_site.conf.providers import RayInstance
 from cloudtrain_site.encryption import SecretScrubber
+from jobs.configs.reading import value_of
 from jobs.providers import instance_of
 from jobs.providers.base import (
     NO_SECRETS,
@@ -33,7 +34,7 @@ from jobs.providers.clusters.view import ClusterView
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.providers.local import dataset
 from jobs.providers.ray import nodes, package, rows
-from jobs.providers.ray.client import MAX_PACKAGE_BYTES, Connection, RayError
+from jobs.providers.ray.client import Connection, RayError
 from jobs.providers.ray.fetch import Fetcher
 from jobs.providers.runner import ARCHIVE_NAME, RUN_NAME
 from jobs.statuses import TERMINAL, JobStatus
@@ -208,12 +209,25 @@ class RayProvider:
                 folder.remove()
                 dataset.remove(folder.shared / DATASETS, handle.job_id)
 
+    def dataset_objection(self, size: int) -> str:
+        fits = self.instance.shared_folder is not None or size <= package.MAX_DATASET_BYTES
+        return "" if fits else package.TOO_LARGE
+
+    def objection(self, config: Mapping[str, Any], dataloader_config: Sequence[Any]) -> str:
+        return ""
+
+    def remarks(self, config: Mapping[str, Any]) -> Sequence[str]:
+        """Without a shared folder a model is lost with the node's cache unless the trainer brings it elsewhere."""
+        if self.instance.shared_folder is not None or value_of(config, "hub_model_id"):
+            return ()
+        return (f"{self.label} shares no folder with this site: what the trainer writes stays on its node.",)
+
     async def stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
         """Unpack the dataset on the shared folder. Without one it goes along in the package, where 100 MB fit."""
         shared = self.instance.shared_folder
+        if objection := self.dataset_objection(transfer.size):
+            raise ProviderError(objection, permanent=True, nothing_created=True)
         if shared is None:
-            if transfer.size > MAX_PACKAGE_BYTES:
-                raise ProviderError(package.TOO_LARGE, permanent=True, nothing_created=True)
             return RemoteCopy("", str(transfer.path))
         return await asyncio.to_thread(_unpack, shared / DATASETS / transfer.job_id, transfer, progress)
 

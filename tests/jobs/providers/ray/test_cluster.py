@@ -13,7 +13,7 @@ import pytest
 from cloudtrain_site.conf.providers import HardwareProfile
 from jobs.providers.base import ProviderError, Snapshot
 from jobs.providers.datasets import DatasetTransfer, TransferProgress
-from jobs.providers.ray import client, package
+from jobs.providers.ray import package
 from jobs.statuses import JobStatus
 from tests.jobs.providers.ray.clusters import Cluster
 from tests.jobs.providers.ray.fake_ray import FakeRay, as_json, node
@@ -77,10 +77,17 @@ def test_a_dataset_goes_along_in_the_package(cluster: Cluster, ray: FakeRay, tmp
 
 
 def test_a_dataset_that_does_not_fit_is_refused_with_what_to_do(cluster: Cluster, tmp_path: Path) -> None:
-    transfer = dataset(tmp_path / "cats.zip", size=client.MAX_PACKAGE_BYTES + 1)
+    transfer = dataset(tmp_path / "cats.zip", size=package.MAX_DATASET_BYTES + 1)
     with pytest.raises(ProviderError) as raised:
         asyncio.run(cluster.provider.stage(transfer, TransferProgress(1)))
     assert (str(raised.value), raised.value.permanent) == (package.TOO_LARGE, True)
+
+
+def test_a_submitter_reads_that_the_model_stays_on_the_node(cluster: Cluster, shared: Cluster) -> None:
+    remark = "Ray lab shares no folder with this site: what the trainer writes stays on its node."
+    assert cluster.provider.remarks({"max_train_steps": 10}) == (remark,)
+    assert cluster.provider.remarks({"--hub_model_id": "acme/cats"}) == ()
+    assert shared.provider.remarks({"max_train_steps": 10}) == ()
 
 
 def test_a_dataset_is_unpacked_on_the_shared_folder(shared: Cluster, ray: FakeRay, tmp_path: Path) -> None:

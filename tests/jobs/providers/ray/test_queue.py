@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
+from rest_framework.test import APIClient
 
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle, logs
-from jobs.models import Job, ProviderConfig
+from jobs.models import DatasetUpload, Job, Organization, ProviderConfig
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from jobs.sync import refresh
@@ -81,6 +84,38 @@ def test_a_job_is_one_training_from_its_submission_to_its_end(submit: MakeJob, r
     job.refresh_from_db()
     assert (logs.read_log(job).text, logs.read_log(job).complete) == ("step 1\nstep 2\n", True)
     assert list(job.events.filter(subject="job").values_list("new", flat=True)) == ["queued", "running", "completed"]
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_a_dataset_that_does_not_fit_is_refused_at_the_submission(
+    submit: MakeJob,
+    ray: FakeRay,
+    write_config: WriteConfig,
+    client_of: Callable[[User], APIClient],
+    alice: User,
+    acme: Organization,
+    tmp_path: Path,
+    *,
+    shares: bool,
+) -> None:
+    if shares:
+        write_config(CONFIG.format(address=ray.address) + f"    shared_folder: {tmp_path}\n")
+    upload = DatasetUpload.objects.create(
+        name="cats.zip",
+        kind="zip",
+        size=200_000_000,
+        unpacked_size=1,
+        files=1,
+        sha256="0" * 64,
+        organization=acme,
+        uploaded_by=alice,
+    )
+    body = {"config": {"max_train_steps": 10}, "dataset": upload.pk, "dry_run": True}
+    answer = client_of(alice).post("/api/cloud/jobs/submit?provider=ray-lab", body, format="json")
+    if shares:
+        assert answer.status_code == 200, answer.json()
+    else:
+        assert (answer.status_code, "100 MB" in str(answer.json())) == (400, True)
 
 
 def test_a_log_is_captured_while_the_training_runs(submit: MakeJob, ray: FakeRay) -> None:
