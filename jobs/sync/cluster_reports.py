@@ -81,7 +81,7 @@ class InstanceReport:
         if not self.enabled:
             return "Switched off"
         if self.error:
-            return "Not reachable"
+            return "Last look failed"
         if self.problem:
             return "Takes no jobs"
         return "Not seen yet" if self.is_cluster and self.seen_at is None else "Ready"

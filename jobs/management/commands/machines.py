@@ -49,7 +49,7 @@ def _page(processes: Sequence[ProcessReport], providers: Sequence[InstanceReport
     if processes:
         yield from _table(PROCESS_HEADS, [_process_row(one) for one in processes])
     else:
-        yield "No web or background process of this version has sent a heartbeat yet."
+        yield "No web or background process runs."
     yield ""
     yield from _table(PROVIDER_HEADS, [_provider_row(one) for one in providers])
     for one in providers:

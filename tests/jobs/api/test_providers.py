@@ -83,7 +83,7 @@ class TestClusters:
         lab.view = ProviderError("connection refused")
         clusters.look_now("lab")
         told = self.told(as_alice)
-        assert told["why_not_now"] == "Lab could not be reached: connection refused."
+        assert told["why_not_now"] == "Lab could not be asked: connection refused."
         assert [one["can_run_now"] for one in told["profiles"]] == [False, False]
 
     def test_a_cluster_without_a_usable_node_says_so(self, as_alice: APIClient, lab: ClusterProvider) -> None:

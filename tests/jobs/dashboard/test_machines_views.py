@@ -102,7 +102,7 @@ class TestClusters:
         ClusterLook.objects.update(looked_at=None)
         clusters.look_now("lab")
         page = read_page(root, "/machines")
-        assert "Not reachable" in page and "connection refused" in page and "last tried" in page
+        assert "Last look failed" in page and "connection refused" in page and "last tried" in page
         assert "node-1" in page
 
     def test_many_nodes_are_folded_the_unusable_ones_first(self, root: User, lab: ClusterProvider) -> None:

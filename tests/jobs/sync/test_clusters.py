@@ -159,7 +159,14 @@ class TestHealth:
         clusters.look_now("lab")
         status, message = component()
         assert status == "degraded"
-        assert message.startswith("Lab could not be reached: connection refused. It was last seen at 20")
+        assert message.startswith("Lab could not be asked: connection refused. It was last seen at 20")
+
+    def test_an_error_that_names_the_cluster_is_said_as_it_is(
+        self, lab: ClusterProvider, component: Callable[[], tuple[str, str]]
+    ) -> None:
+        lab.view = ProviderError("Lab does not accept its token.")
+        clusters.look_now("lab")
+        assert component() == ("degraded", "Lab does not accept its token.")
 
     def test_one_that_is_switched_off_is_not_missed(
         self, lab: ClusterProvider, component: Callable[[], tuple[str, str]]
