@@ -106,7 +106,7 @@ def test_many_are_stored_in_as_many_statements_as_one(
     monkeypatch.setattr(inbox, "BURST_DELIVERIES", 0)
     monkeypatch.setattr(inbox, "_burst", inbox._Burst())
     ProviderConfig.objects.create(name="replicate", webhook_networks="127.0.0.0/8")
-    counts = []
+    counts: list[int] = []
     for count in (1, 1, 7):  # the first makes what is made once
         bodies = [body_of(at_replicate(), "succeeded", logs="step 9/10\n") for _ in range(count)]
         batch = [incoming(body, secret, f"msg_{count}_{len(counts)}_{n}") for n, body in enumerate(bodies)]
