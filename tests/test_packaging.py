@@ -77,6 +77,7 @@ def test_what_is_imported_is_declared_and_nothing_else() -> None:
     assert distributions() == declared - USED_BY_UVICORN
 
 
+@pytest.mark.slow
 def test_the_command_tells_our_version_and_not_djangos() -> None:
     done = subprocess.run([sys.executable, "manage.py", "--version"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"cloudtrain {__version__}\n")

@@ -76,6 +76,7 @@ def test_what_is_not_set_is_the_default(env: Environment) -> None:
     assert env.redis("X") == ""
 
 
+@pytest.mark.slow
 def test_a_data_folder_may_be_named_from_home(tmp_path: Path) -> None:
     environment = {**os.environ, "HOME": str(tmp_path), "SIMPLETUNER_DATA_DIR": "~/data"}
     command = [sys.executable, "manage.py", "show_config"]
@@ -85,6 +86,7 @@ def test_a_data_folder_may_be_named_from_home(tmp_path: Path) -> None:
     assert f"SIMPLETUNER_DATA_DIR                             {tmp_path}/data " in done.stdout
 
 
+@pytest.mark.slow
 def test_a_command_ends_with_the_sentence_alone() -> None:
     command = [sys.executable, "manage.py", "check"]
     environment = {**os.environ, "DATABASE_URL": "nonsense"}

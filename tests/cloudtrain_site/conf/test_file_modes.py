@@ -15,6 +15,8 @@ from cloudtrain_site.conf.data_folder import close_to_others
 from cloudtrain_site.management.commands import up
 from tests.cloudtrain_site.process_stacks import MANAGE
 
+pytestmark = pytest.mark.slow
+
 
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)

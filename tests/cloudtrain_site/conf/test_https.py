@@ -15,6 +15,8 @@ from django.test import Client
 
 from tests.cloudtrain_site.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 COOKIES = {"SECURE_COOKIES": "true", "ALLOWED_HOSTS": "train.example.org"}
 ALL = {
     **COOKIES,

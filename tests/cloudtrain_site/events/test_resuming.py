@@ -160,6 +160,7 @@ class TestEnding:
             finally:
                 cursor.execute(f"ALTER TABLE hidden_events RENAME TO {table}")
 
+    @pytest.mark.slow
     def test_when_the_server_stops(self, transactional_db: None, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
         with ExitStack() as stack:

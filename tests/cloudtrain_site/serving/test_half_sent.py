@@ -61,6 +61,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 class TestBodies:
     @pytest.mark.parametrize("path", ["/login", "/api/cloud/uploads", "/api/webhooks/replicate"])
@@ -143,6 +144,7 @@ def is_refused(url: str, half: bytes) -> bool:
             return False
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 class TestHeads:
     @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-Half: "], ids=["nothing", "half"])

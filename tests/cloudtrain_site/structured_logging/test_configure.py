@@ -281,6 +281,7 @@ class TestOtherLoggers:
         assert (line["logger"], line["level"], line["extra"]) == ("some_library", "WARNING", {"attempt": 1})
         assert line["source"]["file"] == "test_configure.py"
 
+    @pytest.mark.slow
     def test_uncaught_exceptions_and_warnings_are_lines(self, tmp_path: Path) -> None:
         program = """
             import asyncio, multiprocessing, sys, threading, warnings
@@ -362,6 +363,7 @@ class TestEnvironment:
         logger.info("Hello")
         assert len(log_lines()) == 1
 
+    @pytest.mark.slow
     def test_a_bad_value_stops_the_start_with_the_sentence_alone(self) -> None:
         environment = {**os.environ, "SIMPLETUNER_LOG_LEVEL": "LOUD"}
         command = [sys.executable, "manage.py", "check"]

@@ -233,6 +233,7 @@ CONFIGS = st.tuples(st.dictionaries(KEYS, VALUES, max_size=5), st.one_of(st.just
 )
 
 
+@pytest.mark.slow
 @given(config=CONFIGS)
 def test_the_sample_trainer_makes_what_the_reading_says(
     config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory

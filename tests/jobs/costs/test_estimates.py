@@ -396,6 +396,7 @@ def test_an_estimate_reads_no_more_than_its_sample(provider: ProviderConfig, ran
     assert "LIMIT 20" in query["sql"]
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=list(HealthCheck))
 @given(config=CONFIGS)
 def test_an_estimate_is_for_what_the_sample_trainer_does(

@@ -287,6 +287,7 @@ def test_a_log_without_figures_gives_empty_series() -> None:
 # Hostile text: each of these is a megabyte, and the suite's time limit is the judge.
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     "piece",

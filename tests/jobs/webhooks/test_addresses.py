@@ -83,6 +83,7 @@ def test_an_arrival_at_one_does_not_say_that_the_others_arrive(accounts: Account
     assert list(missed.values_list("name", flat=True)) == ["replicate"]
 
 
+@pytest.mark.slow
 def test_one_account_that_is_away_keeps_no_delivery_of_the_other_from_being_taken(
     accounts: Accounts, jobs: dict[str, Job]
 ) -> None:
@@ -110,6 +111,7 @@ def test_one_that_is_taken_out_of_the_file_has_no_address_until_it_is_back(
     assert statuses() == {"replicate": "queued", "studio": "running"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["short", "django"])
 def test_one_account_that_is_slow_to_tell_its_secret_keeps_nobody_elses_delivery_waiting(
     accounts: Accounts, web_server: str, make_job: MakeJob, way: str, monkeypatch: pytest.MonkeyPatch

@@ -84,6 +84,7 @@ def test_a_command_that_is_no_program_fails_the_job(trainings: Trainings, tmp_pa
     assert message.endswith("could not be started: it is not a program of this machine.")
 
 
+@pytest.mark.slow
 def test_the_sample_trainer_trains(trainings: Trainings) -> None:
     config = {"max_train_steps": 2, "learning_rate": 1e-3, "seed": 1}
     spec = make_spec(config=config)

@@ -75,6 +75,7 @@ def test_an_outage_is_one_error(fake: FakeReplicate, provider: ReplicateProvider
     assert len(fake.requests) <= 3
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_an_outage_too(
     fake: FakeReplicate, provider: ReplicateProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_server_that_never_answers_is_an_outage_too(
     assert len(fake.requests) <= 2 * client.MAX_UNANSWERED
 
 
+@pytest.mark.slow
 def test_one_that_never_answers_is_its_jobs_error_alone(
     fake: FakeReplicate, provider: ReplicateProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +105,7 @@ def test_who_is_told_to_wait_for_long_asks_nothing_meanwhile(fake: FakeReplicate
     assert fake.requests.count("GET", "/v1/predictions/{id}") <= client.MAX_CONCURRENT_REQUESTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wait_in", ["header", "body", "text"])
 def test_a_throttled_question_waits_for_as_long_as_it_is_told(
     fake: FakeReplicate, provider: ReplicateProvider, wait_in: str
