@@ -122,7 +122,7 @@ _logged_at: dict[Failure, float] = {}
 _met_at: dict[Failure, float] = {}
 
 
-def noted_failure(error: BaseException) -> Failure | None:
+def noted_failure(error: BaseException, consequence: str = "Requests fail") -> Failure | None:
     """As `failure_of`, and log it, once in LOG_PAUSE_SECONDS, and remember it for `lately_met`."""
     failure = failure_of(error)
     if failure is not None:
@@ -130,7 +130,7 @@ def noted_failure(error: BaseException) -> Failure | None:
         if now - _logged_at.get(failure, float("-inf")) >= LOG_PAUSE_SECONDS:
             _logged_at[failure] = now
             extra = {"code": failure.code, "error": f"{type(error).__name__}: {error}"}
-            logger.error("Requests fail: %s", failure.heading.lower(), extra=extra)
+            logger.error("%s: %s", consequence, failure.heading.lower(), extra=extra)
     return failure
 
 

@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django_q.tasks import async_task
 
+from cloudtrain_site.database.failures import noted_failure
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs import lifecycle, logs, snapshot_fields
 from jobs.costs.estimates import priced
@@ -71,10 +72,12 @@ class SnapshotBatch:
                 if any(moved and _lacks_log(*pair) for moved, pair in zip(outcomes, batch, strict=True)):
                     # One task for all: it fetches every log that is due.
                     transaction.on_commit(_request_capture)
-        except Exception:
+        except Exception as error:
             if len(batch) == 1:
                 job = batch[0][0]
-                logger.exception("What the provider said could not be applied", extra={"job_id": job.pk})
+                # On a full disk each look at each job fails.
+                if noted_failure(error, "What providers say can't be recorded") is None:
+                    logger.exception("What the provider said could not be applied", extra={"job_id": job.pk})
                 self.failed += 1
                 return
             # One of them spoiled the transaction of all: each gets its own, on fresh rows.

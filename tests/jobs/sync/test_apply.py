@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,6 +16,7 @@ from django.utils import timezone
 from django_eventstream.models import Event as EventRow
 from django_q.models import OrmQ
 
+from cloudtrain_site.database import failures
 from cloudtrain_site.states import Change, Source
 from jobs import logs
 from jobs.models import Job, JobEvent, ProviderConfig
@@ -71,6 +73,29 @@ def test_one_that_spoils_the_batch_fails_alone(
     assert list(JobEvent.objects.order_by("id").values_list("job", flat=True)) == [jobs[0].pk, jobs[2].pk]
     (line,) = [record for record in caplog.records if record.message == "What the provider said could not be applied"]
     assert line.__dict__["job_id"] == jobs[1].pk
+
+
+def test_a_full_disk_is_told_once_and_not_for_each_job(
+    make: MakeJob, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(failures, "_logged_at", {})
+    monkeypatch.setattr(failures, "_met_at", {})
+
+    def fail(job: Job, change: Change) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def apply_anew() -> int:
+        return counts(applied({job: Snapshot(job.external_id or "", COMPLETED) for job in Job.objects.all()}))[1]
+
+    for number in range(3):
+        make(external_id=f"x-{number}")
+    with monkeypatch.context() as full:
+        full.setattr(Job, "record", fail)
+        assert [apply_anew(), apply_anew()] == [3, 3]
+    (line,) = caplog.records
+    assert (line.levelname, line.message) == ("ERROR", "What providers say can't be recorded: the disk is full")
+    assert apply_anew() == 0
+    assert set(Job.objects.values_list("status", flat=True)) == {"completed"}
 
 
 def test_moves_are_applied_in_however_many_transactions(make: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
