@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import groupby
 
 from django.db.models import F, Q
 from django.utils import timezone
@@ -17,12 +16,12 @@ from cloudtrain_site.database.connections import lend_connection
 from jobs import logs
 from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig
-from jobs.providers import UnknownProviderError, get_provider, names_deleting_logs
-from jobs.providers.base import Answers, AnswersInParts, Handle, Provider, ProviderError
+from jobs.providers import get_provider, names_deleting_logs
+from jobs.providers.base import Handle, ProviderError
 from jobs.statuses import ACTIVE, AT_PROVIDER, TERMINAL
 from jobs.sync import circuit_breaker
+from jobs.sync.answers import Part, answers_of
 from jobs.sync.apply import SnapshotBatch
-from jobs.sync.async_bridge import in_parts
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 provider_logger = logging.getLogger("simpletuner.cloud.providers")
@@ -57,38 +56,44 @@ def refresh(jobs: Sequence[Job], *, source: str, with_logs: bool = False) -> Ref
 
     `with_logs`: fetch their logs too, however many requests that takes.
     """
-    total = RefreshResult()
-    for name, group in groupby(sorted(jobs, key=lambda job: job.provider), key=lambda job: job.provider):
-        total += _refresh_at(name, [job for job in group if job.external_id], source, with_logs)
-    return total
-
-
-def _refresh_at(name: str, jobs: Sequence[Job], source: str, with_logs: bool) -> RefreshResult:
-    """Refresh the jobs of one provider. Answers are applied as they arrive: a slow request delays only its own jobs."""
-    config = ProviderConfig.of(name)
-    batch = SnapshotBatch({job.pk: job for job in jobs}, config, source)
-    if circuit_breaker.is_open(config, timezone.now()):
-        return RefreshResult(failed=len(jobs))
-    try:
+    asked = _by_provider([job for job in jobs if job.external_id])
+    batches = _batches(asked, source)
+    failed = {name for name, batch in batches.items() if circuit_breaker.is_open(batch.config, timezone.now())}
+    lend_connection()
+    handles = {name: [handle_of(job) for job in asked[name]] for name in asked if name not in failed}
+    for name, part in answers_of(handles, with_logs=with_logs):
+        _take(batches[name], name, part)
+        if isinstance(part, ProviderError):
+            failed.add(name)
         lend_connection()
-        for part in _answers(name, jobs, with_logs=with_logs):
-            batch.apply(part)
-            lend_connection()
-    except ProviderError as error:
-        circuit_breaker.record_failure(name, error)
-        return RefreshResult(batch.refreshed, len(jobs) - batch.refreshed, batch.moved)
-    if batch.refreshed:
-        circuit_breaker.record_success(config)
-    return RefreshResult(batch.refreshed, batch.failed, batch.moved)
+    return sum((_result(batch, name in failed) for name, batch in batches.items()), RefreshResult())
 
 
-def _answers(name: str, jobs: Sequence[Job], *, with_logs: bool = False) -> Iterator[Answers]:
-    try:
-        provider = get_provider(name)
-    except UnknownProviderError as unknown:
-        return iter([{job.pk: unknown for job in jobs}])
-    handles = [handle_of(job) for job in jobs]
-    return in_parts(lambda: _parts(provider, handles, with_logs=with_logs))
+def _by_provider(jobs: Sequence[Job]) -> dict[str, list[Job]]:
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.provider, []).append(job)
+    return groups
+
+
+def _batches(asked: Mapping[str, Sequence[Job]], source: str) -> dict[str, SnapshotBatch]:
+    configs = ProviderConfig.of_all(asked)
+    return {name: SnapshotBatch({job.pk: job for job in asked[name]}, configs[name], source) for name in asked}
+
+
+def _take(batch: SnapshotBatch, name: str, part: Part) -> None:
+    """Apply a part of a provider's answers as it arrives; at their end, count whether the provider could be asked."""
+    if isinstance(part, ProviderError):
+        circuit_breaker.record_failure(name, part)
+    elif part is not None:
+        batch.apply(part)
+    elif batch.refreshed:
+        circuit_breaker.record_success(batch.config)
+
+
+def _result(batch: SnapshotBatch, has_failed: bool) -> RefreshResult:
+    failed = len(batch.jobs) - batch.refreshed if has_failed else batch.failed
+    return RefreshResult(batch.refreshed, failed, batch.moved)
 
 
 def handle_of(job: Job) -> Handle:
@@ -101,14 +106,6 @@ def handle_of(job: Job) -> Handle:
         log_size=job.log_size,
         has_ended=job.is_terminal,
     )
-
-
-async def _parts(provider: Provider, handles: Sequence[Handle], *, with_logs: bool = False) -> AsyncIterator[Answers]:
-    if not isinstance(provider, AnswersInParts):
-        yield await provider.fetch(handles)
-        return
-    async for part in provider.fetch_parts(handles, with_logs=with_logs):
-        yield part
 
 
 def refresh_viewed(job: Job, *, source: str) -> bool:
@@ -133,11 +130,16 @@ def capture_logs(*, source: str, budget: int = MAX_LOGS_PER_CYCLE) -> int:
     ended = list(due.filter(status__in=TERMINAL).order_by("log_due_at")[:budget])
     running = list(due.filter(status__in=ACTIVE).order_by("log_due_at")[: budget - len(ended)])
     claimed = [job for job in (*ended, *running) if _claim_log(job)]
-    configs = ProviderConfig.of_all({job.provider for job in claimed})
-    for name, group in groupby(claimed, key=lambda job: job.provider):
-        members = list(group)
-        if not circuit_breaker.is_open(configs[name], now):
-            _capture_at(name, members, configs[name], source)
+    batches = _batches(_by_provider(claimed), source)
+    open_now = {name for name, batch in batches.items() if circuit_breaker.is_open(batch.config, now)}
+    asked = {name: batch.jobs.values() for name, batch in batches.items() if name not in open_now}
+    handles = {name: [handle_of(job) for job in jobs] for name, jobs in asked.items()}
+    for name, part in answers_of(handles, with_logs=True):
+        _take(batches[name], name, part)
+        if isinstance(part, Mapping):
+            for job_id, answer in part.items():
+                if isinstance(answer, ProviderError):
+                    stop_hopeless_capture(batches[name].jobs[job_id], answer)
     return len(claimed)
 
 
@@ -148,21 +150,6 @@ def _claim_log(job: Job) -> bool:
     unclaimed = Job.objects.filter(pk=job.pk, log_due_at=job.log_due_at)
     job.log_due_at = now + (timedelta(seconds=60) if job.is_terminal else logs.QUIET_INTERVAL)
     return bool(unclaimed.update(log_due_at=job.log_due_at, log_fetched_at=now))
-
-
-def _capture_at(name: str, jobs: Sequence[Job], config: ProviderConfig | None, source: str) -> None:
-    batch = SnapshotBatch({job.pk: job for job in jobs}, config, source)
-    try:
-        for part in _answers(name, jobs, with_logs=True):
-            batch.apply(part)
-            for job_id, answer in part.items():
-                if isinstance(answer, ProviderError):
-                    stop_hopeless_capture(batch.jobs[job_id], answer)
-    except ProviderError as error:
-        circuit_breaker.record_failure(name, error)
-    else:
-        if batch.refreshed:
-            circuit_breaker.record_success(config)
 
 
 def stop_hopeless_capture(job: Job, error: ProviderError) -> None:
