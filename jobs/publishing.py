@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from django.db.models import Q
 from django.utils import timezone
 
 from cloudtrain_site.events.publish import Event, publish
-from cloudtrain_site.states import Actor, Change
+from cloudtrain_site.states import Actor, Change, Source
 from jobs.models import Job
 from jobs.statuses import JobStatus
 
@@ -26,6 +26,20 @@ def publish_waiting(jobs: Sequence[Job], source: str) -> None:
     still = set(waiting.values_list("pk", flat=True))
     for job in filter(lambda job: job.pk in still, jobs):
         job.publish_change(Change.of(job, job.status, job.status, actor=Actor(name=job.provider), source=source))
+
+
+def publish_waiting_for(provider: str, profiles: Collection[str]) -> None:
+    """Tell whoever shows a waiting job that whether a node can run its profile has changed.
+
+    Called in the transaction that wrote it. The jobs are locked: one that starts meanwhile is told of after this.
+    """
+    waiting = Job.objects.filter(
+        provider=provider, hardware_profile__in=profiles, status__in=(JobStatus.PENDING, JobStatus.QUEUED)
+    )
+    locked = waiting.order_by("pk").select_for_update(no_key=True)
+    for job in locked.defer("config", "dataloader_config"):
+        actor = Actor(name=provider)
+        job.publish_change(Change.of(job, job.status, job.status, actor=actor, source=Source.LOOP))
 
 
 def publish_progress(job: Job) -> None:

@@ -7,17 +7,19 @@ import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from cloudtrain_site.database.connections import lend_connection
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.redaction import mask_text
 from jobs.models import ClusterLook
 from jobs.providers import get_provider, names
 from jobs.providers.base import ProviderError
 from jobs.providers.clusters.view import ClusterView, ReportsNodes, storable, view_data, view_from
+from jobs.publishing import publish_waiting_for
 from jobs.sync.async_bridge import in_parts
 
 logger = logging.getLogger("simpletuner.cloud.providers")
@@ -45,15 +47,14 @@ def cluster_names() -> list[str]:
 
 def view_of(look: ClusterLook | None) -> ClusterView | None:
     """Return what the last look that succeeded showed; None: none has, or another version stored it."""
-    return None if look is None or look.data is None else view_from(look.data)
+    return None if look is None or look.data is None else view_from({**look.data, "unrunnable": look.unrunnable})
 
 
 def unrunnable_profiles(providers: Collection[str]) -> dict[tuple[str, str], str]:
     """Return by provider and profile why no node can run it, as far as the last looks showed. One query at most."""
     asked = [name for name in cluster_names() if name in providers]
-    looks = ClusterLook.objects.filter(pk__in=asked) if asked else []
-    views = {look.pk: view_of(look) for look in looks if look.is_fresh}
-    return {(name, profile): why for name, view in views.items() if view for profile, why in view.unrunnable.items()}
+    looks = ClusterLook.objects.filter(pk__in=asked).defer("data") if asked else []
+    return {(look.pk, profile): why for look in looks if look.is_fresh for profile, why in look.unrunnable.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,11 @@ def check_profile(name: str, profile: str) -> ProfileCheck:
     """
     if name not in cluster_names():
         return ProfileCheck()
-    look = ClusterLook.objects.filter(pk=name).first()
+    look = ClusterLook.objects.filter(pk=name).defer("data").first()
     if look is None or not look.is_fresh:
         look = look_now(name, seconds=SHORT_LOOK_SECONDS)
-    view = view_of(look) if look is not None and look.is_fresh else None
-    if view is not None:
-        return ProfileCheck(view.unrunnable.get(profile, ""))
+    if look is not None and look.is_fresh:
+        return ProfileCheck(look.unrunnable.get(profile, ""))
     why = look.error if look is not None and look.error else "It is being asked."
     return ProfileCheck(remark=f"The cluster could not be asked whether a node can run {profile}: {why}")
 
@@ -95,7 +95,7 @@ def look_now(name: str, *, seconds: float = LOOK_SECONDS) -> ClusterLook | None:
     """
     if _claim(name, PAUSE):
         _look([name], seconds)
-    return ClusterLook.objects.filter(pk=name).first()
+    return ClusterLook.objects.filter(pk=name).defer("data").first()
 
 
 def _claim(name: str, pause: timedelta) -> bool:
@@ -141,17 +141,28 @@ async def _ask(name: str, seconds: float) -> tuple[str, Answer]:
         return name, f"What it answered could not be read ({type(error).__name__})."
 
 
+def _store_view(name: str, row: QuerySet[ClusterLook], data: dict[str, Any]) -> None:
+    unrunnable: dict[str, str] = data.pop("unrunnable")
+    with unit_of_work():
+        [(before, error)] = ClusterLook.objects.filter(pk=name).values_list("unrunnable", "error")
+        fields = {"data": data, "unrunnable": unrunnable, "seen_at": timezone.now(), "error": "", "error_at": None}
+        if not row.update(**fields, look_until=None):
+            return
+        changed = {profile for profile in {*before, *unrunnable} if before.get(profile) != unrunnable.get(profile)}
+        if changed:
+            publish_waiting_for(name, changed)
+    if error:
+        logger.info("Cluster answers again", extra={"provider": name})
+
+
 def _store(name: str, began: datetime | None, answer: Answer) -> None:
     """Store the answer, unless a later look has begun meanwhile: that one knows more."""
-    now, row = timezone.now(), ClusterLook.objects.filter(pk=name, looked_at=began)
+    row = ClusterLook.objects.filter(pk=name, looked_at=began)
     if isinstance(answer, ClusterView):
-        was_down = row.exclude(error="").exists()
-        row.update(data=view_data(answer), seen_at=now, error="", error_at=None, look_until=None)
-        if was_down:
-            logger.info("Cluster answers again", extra={"provider": name})
+        _store_view(name, row, view_data(answer))
         return
     error = mask_text(storable(answer))[:MAX_ERROR_CHARACTERS]
     is_first = row.filter(error="").exists()
-    row.update(error=error, error_at=now, look_until=None)
+    row.update(error=error, error_at=timezone.now(), look_until=None)
     level = logging.WARNING if is_first else logging.DEBUG
     logger.log(level, "Cluster could not be asked", extra={"provider": name, "error": error})

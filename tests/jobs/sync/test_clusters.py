@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,10 +14,11 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from jobs import tasks
-from jobs.models import ClusterLook, ProviderConfig
+from jobs.models import ClusterLook, Job, ProviderConfig
 from jobs.providers.base import ProviderError
 from jobs.providers.clusters.view import ClusterView
 from jobs.sync import clusters
+from tests.events import published_events
 from tests.providers import ClusterProvider, ScriptedProvider, node
 from tests.races import at_once
 
@@ -175,3 +177,45 @@ class TestHealth:
         clusters.look_now("lab")
         ProviderConfig.objects.create(name="lab", enabled=False)
         assert component() == ("healthy", "All answer.")
+
+
+class TestEvents:
+    """Whoever shows a waiting job hears that a node can run it no more, or again."""
+
+    @pytest.fixture
+    def jobs(self, make_job: Callable[..., Job], lab: ClusterProvider) -> list[Job]:
+        """Two that wait for the profile, and three that don't."""
+        fields: list[dict[str, Any]] = [
+            {"hardware_profile": "gpu", "status": "pending"},
+            {"hardware_profile": "gpu", "status": "queued"},
+            {"hardware_profile": "gpu", "status": "running"},
+            {"hardware_profile": "cpu", "status": "queued"},
+            {"hardware_profile": "gpu", "status": "queued", "provider": "replicate"},
+        ]
+        return [make_job(**{"provider": "lab", "external_id": f"x-{n}", **one}) for n, one in enumerate(fields)]
+
+    def look(self, lab: ClusterProvider, unrunnable: dict[str, str]) -> list[str]:
+        """Return the ids of the jobs that the look's events are about."""
+        before = published_events().count()
+        lab.view = ClusterView("1.0", (node(),), unrunnable=unrunnable)
+        ClusterLook.objects.update(looked_at=None)
+        clusters.look_now("lab")
+        return [json.loads(event.data)["job_id"] for event in published_events()[before:]]
+
+    def test_a_change_is_published_once_for_the_jobs_that_it_concerns(
+        self, lab: ClusterProvider, jobs: list[Job]
+    ) -> None:
+        waiting = [jobs[0].pk, jobs[1].pk]
+        assert self.look(lab, {"gpu": "No node has a GPU."}) == waiting
+        assert self.look(lab, {"gpu": "No node has a GPU."}) == []
+        assert self.look(lab, {}) == waiting
+        assert self.look(lab, {"other": "No node."}) == []
+
+    def test_a_failure_changes_nothing_of_it(self, lab: ClusterProvider, jobs: list[Job]) -> None:
+        self.look(lab, {"gpu": "No node has a GPU."})
+        before = published_events().count()
+        lab.view = ProviderError("away")
+        ClusterLook.objects.update(looked_at=None)
+        clusters.look_now("lab")
+        assert published_events().count() == before
+        assert clusters.unrunnable_profiles({"lab"}) == {("lab", "gpu"): "No node has a GPU."}
