@@ -7,6 +7,7 @@ from django.utils import timezone
 from jobs.models import ProviderConfig
 from jobs.providers import label_of
 from jobs.sync import circuit_breaker
+from jobs.sync.readiness import failed_look_at
 from queueing.limits import queue_state
 from queueing.models import ProviderLimit
 
@@ -22,4 +23,6 @@ def obstacles_at(provider: str, config: ProviderConfig | None) -> list[str]:
     if config is not None and circuit_breaker.is_open(config, timezone.now()):
         tries = "once" if config.outage_failures == 1 else f"{config.outage_failures} times in a row"
         sentences.append(f"{label} could not be reached {tries}: the job may wait until it answers again.")
+    if problem := failed_look_at(provider):
+        sentences.append(f"{problem} The job may wait until it answers again.")
     return sentences

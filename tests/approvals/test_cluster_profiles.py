@@ -81,6 +81,16 @@ def test_what_was_seen_within_ten_minutes_counts_though_a_later_look_failed(
     assert seen.looks == 2
 
 
+def test_a_cluster_that_is_away_is_a_warning(seen: ClusterProvider, submit: Callable[..., Any]) -> None:
+    ClusterLook.objects.update(looked_at=None)
+    seen.view = ProviderError("connection refused")
+    clusters.look_now("lab")
+    for fields in ({"dry_run": True}, {}):
+        [warning] = submit(SMALL, **fields).json()["warnings"]
+        assert warning.startswith("Lab could not be asked: connection refused. It was last seen at ")
+        assert warning.endswith(" The job may wait until it answers again.")
+
+
 def test_after_ten_minutes_the_cluster_is_asked_once_more(seen: ClusterProvider, submit: Callable[..., Any]) -> None:
     seen_before(minutes=11)
     seen.view = ClusterView("1.0", (node(gpus=8),))

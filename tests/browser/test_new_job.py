@@ -17,6 +17,8 @@ from playwright.sync_api import FilePayload, Locator, Page, Route, expect
 from approvals.models import ApprovalRule
 from jobs.configs.store import store_config
 from jobs.models import DatasetUpload, Job, Membership, Organization, ProviderConfig
+from jobs.providers.clusters.view import ClusterView
+from jobs.sync import clusters
 from tests.browser.conftest import (
     Browse,
     forgive,
@@ -28,6 +30,7 @@ from tests.browser.conftest import (
     violations,
 )
 from tests.limits import SetLimits
+from tests.providers import ClusterProvider, node
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
@@ -295,3 +298,23 @@ def test_each_number_arrives_as_it_is_written(browse: Browse, alice: User, acme:
         *('"max_train_steps": 10', '"seed": 12345678901234567890', '"lr": 1.0', '"rate": 0.0001', '"tiny": 0.1'),
     ]
     assert '"repeats": 12345678901234567890' in page.get_by_label("JSON, a list of datasets").input_value()
+
+
+def test_a_profile_that_no_node_can_run_says_so_before_it_is_submitted(
+    browse: Browse, alice: User, lab: ClusterProvider, complaints: list[str]
+) -> None:
+    lab.view = ClusterView("1.0", (node(),), unrunnable={"gpu": "No node has 8 GPUs; the largest has 2."})
+    clusters.look_now("lab")
+    page = is_live(browse(alice, "/jobs/new"))
+    page.get_by_label("JSON", exact=True).fill('{"max_train_steps": 10}')
+    page.get_by_label("Provider").select_option("lab")
+    choices = page.get_by_label("Hardware").locator("option")
+    expect(choices.nth(1)).to_contain_text("gpu · price not known · no node can run it")
+    expect(choices.nth(0)).not_to_contain_text("no node")
+    page.get_by_label("Hardware").select_option("gpu")
+    expect(page.get_by_text("No node has 8 GPUs; the largest has 2.")).to_be_visible()
+    keep(page, "new-job-unrunnable")
+    assert violations(page) == []
+    page.get_by_label("Hardware").select_option("cpu")
+    expect(page.get_by_text("No node has 8 GPUs; the largest has 2.")).to_be_hidden()
+    forgive(page, complaints, "400")
