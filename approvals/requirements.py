@@ -56,7 +56,6 @@ def joined(first: Sequence[Requirement], others: Iterable[Requirement]) -> list[
 
 
 def attach(requirements: Iterable[Requirement], request: ApprovalRequest) -> None:
-    """Save the requirements as those of `request`."""
     rows = list(requirements)
     for requirement in rows:
         requirement.request = request

@@ -8,8 +8,6 @@ from django.db import models
 
 
 class RequestStatus(models.TextChoices):
-    """The statuses of a request."""
-
     #: Waits for a reviewer.
     PENDING = "pending"
     #: The reviewers approved. Final, unless the job is no longer what they approved.

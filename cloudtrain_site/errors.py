@@ -41,7 +41,6 @@ class RecordedError(exceptions.APIException):
     """An error that is put on record when it is answered: the transaction that it ended is over by then."""
 
     def record(self) -> None:
-        """Put it on record."""
         raise NotImplementedError
 
 

@@ -35,8 +35,6 @@ class QueueEntryQuerySet(models.QuerySet["QueueEntry"]):
 
 
 class QueueEntry(Stateful):
-    """A job's entry in the queue."""
-
     SUBJECT: ClassVar[str] = "queue_entry"
     ALLOWED = ALLOWED
 

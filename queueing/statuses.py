@@ -8,8 +8,6 @@ from django.db import models
 
 
 class EntryStatus(models.TextChoices):
-    """The statuses of an entry."""
-
     #: Held until its approval is given.
     BLOCKED = "blocked"
     #: Waits for its turn.

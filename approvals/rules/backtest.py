@@ -44,8 +44,6 @@ class HeldJob:
 
 @dataclass(frozen=True, slots=True)
 class BackTest:
-    """The result of a back test."""
-
     days: int
     looked_at: int
     held: list[HeldJob]

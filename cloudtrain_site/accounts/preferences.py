@@ -27,7 +27,6 @@ def mail_choices(user: User) -> dict[str, bool]:
 
 @cache
 def time_zones() -> tuple[str, ...]:
-    """Return the names of the time zones to choose from."""
     return tuple(sorted(name for name in zoneinfo.available_timezones() if "/" in name or name == "UTC"))
 
 

@@ -48,7 +48,6 @@ def tick_before(now: datetime, seconds: float) -> datetime:
 
 
 def tick_after(now: datetime, seconds: float) -> datetime:
-    """Return the first tick after `now`."""
     return tick_before(now, seconds) + timedelta(seconds=seconds)
 
 

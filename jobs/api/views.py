@@ -166,6 +166,5 @@ def _page(user: AnyUser, query: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refresh_active(user: AnyUser) -> refresh.RefreshResult:
-    """Refresh the active jobs that `user` may see."""
     visible = filter_jobs(user, JobListQuery().to_internal_value({})).active().exclude(external_id=None)
     return refresh_shared(list(visible), source=Source.API)

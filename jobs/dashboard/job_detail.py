@@ -85,7 +85,6 @@ def documents_of(job: Job) -> list[Document]:
 
 
 def masked_json(value: Any) -> str:
-    """Return `value` as indented JSON without its secrets."""
     return json.dumps(mask_secrets(value), indent=2, ensure_ascii=False)
 
 

@@ -189,7 +189,6 @@ class Job(Stateful):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the job has ended."""
         return self.status in TERMINAL
 
     @property
