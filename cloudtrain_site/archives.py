@@ -87,13 +87,13 @@ def unpack(path: Path, folder: Path, advance: Advance) -> Contents:
 def _process(path: Path, folder: Path | None, advance: Advance | None) -> Contents:
     kind = _kind_of(path)
     files = size = 0
-    places = _Places()
+    paths = _Paths()
     with _opened(path, kind) as archive:
         for count, member in enumerate(archive.members()):
             if count > 2 * MAX_FILES:
                 raise ArchiveError("There are too many folders in the archive.")
             _refuse_name(member.name)
-            places.add(member)
+            paths.add(member)
             if member.size < 0:
                 raise ArchiveError(f"{_shown(member.name)} has an impossible size.")
             files, size = files + (not member.is_folder), size + member.size
@@ -106,13 +106,13 @@ def _process(path: Path, folder: Path | None, advance: Advance | None) -> Conten
             elif not member.is_folder:
                 archive.read_through(member)
         archive.read_rest()
-    places.refuse_collisions()
+    paths.refuse_collisions()
     if not files:
         raise ArchiveError("There is no file in the archive.")
     return Contents(kind, files, size)
 
 
-class _Places:
+class _Paths:
     """Where the members of an archive belong. A file can't stand where a folder must be."""
 
     def __init__(self) -> None:
@@ -121,21 +121,21 @@ class _Places:
         self.characters = 0
 
     def add(self, member: Member) -> None:
-        place = "\0".join(part for part in member.name.split("/") if part not in ("", "."))
-        self.characters += len(place)
+        path = "\0".join(part for part in member.name.split("/") if part not in ("", "."))
+        self.characters += len(path)
         if self.characters > MAX_NAME_CHARACTERS:
             raise ArchiveError("The names in the archive are too long together.")
-        if place:
-            self.found.append((place, member.is_folder))
+        if path:
+            self.found.append((path, member.is_folder))
         elif not member.is_folder:
             raise _file_and_folder(member.name)
 
     def refuse_collisions(self) -> None:
         self.found.sort()
-        for (place, is_folder), (following, following_is_folder) in pairwise(self.found):
-            is_both = following == place and is_folder != following_is_folder
-            if is_both or (not is_folder and following.startswith(f"{place}\0")):
-                raise _file_and_folder(place.replace("\0", "/"))
+        for (path, is_folder), (following, following_is_folder) in pairwise(self.found):
+            is_both = following == path and is_folder != following_is_folder
+            if is_both or (not is_folder and following.startswith(f"{path}\0")):
+                raise _file_and_folder(path.replace("\0", "/"))
 
 
 def _file_and_folder(name: str) -> ArchiveError:

@@ -42,11 +42,11 @@ def readable_name(text: str) -> None:
     _refuse_first(text, _unreadable_places(text), "control characters")
 
 
-def _refuse_first(text: str, places: Iterator[int], refused: str) -> None:
-    for place in places:
+def _refuse_first(text: str, indexes: Iterator[int], refused: str) -> None:
+    for index in indexes:
         raise ValidationError(
             f"A name may not contain {refused}, nor characters that can't be seen: "
-            f"character {place + 1} is {_described(text[place])}.",
+            f"character {index + 1} is {_described(text[index])}.",
             code="invalid_name",
         )
 
@@ -59,18 +59,18 @@ def is_plain_name(text: str) -> bool:
 def made_plain(text: str) -> str:
     """`text` with a hyphen for each character that `plain_name` refuses."""
     refused = set(_refused_places(text))
-    return "".join("-" if place in refused else character for place, character in enumerate(text))
+    return "".join("-" if index in refused else character for index, character in enumerate(text))
 
 
 def _refused_places(text: str) -> Iterator[int]:
     unreadable = set(_unreadable_places(text))
-    return (place for place, character in enumerate(text) if character in "/\\" or place in unreadable)
+    return (index for index, character in enumerate(text) if character in "/\\" or index in unreadable)
 
 
 def _unreadable_places(text: str) -> Iterator[int]:
-    for place, character in enumerate(text):
-        if _is_unseen(character) and not _is_spelling(text, place):
-            yield place
+    for index, character in enumerate(text):
+        if _is_unseen(character) and not _is_spelling(text, index):
+            yield index
 
 
 def _is_unseen(character: str) -> bool:
@@ -79,11 +79,11 @@ def _is_unseen(character: str) -> bool:
     return category(character) in _REFUSED_CATEGORIES and not _VISIBLE.match(character)
 
 
-def _is_spelling(text: str, place: int) -> bool:
-    before, after = text[max(place - 1, 0) : place], text[place + 1 : place + 2]
-    if text[place] == _PICTURE_SIGN:
+def _is_spelling(text: str, index: int) -> bool:
+    before, after = text[max(index - 1, 0) : index], text[index + 1 : index + 2]
+    if text[index] == _PICTURE_SIGN:
         return bool(before) and category(before) == "So"
-    if text[place] not in _JOINERS or not before or not after:
+    if text[index] not in _JOINERS or not before or not after:
         return False
     scripts = {name(letter, "").partition(" ")[0] for letter in (before, after)}
     are_letters = category(before)[0] in "LM" and category(after)[0] == "L"

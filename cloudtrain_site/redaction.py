@@ -183,10 +183,10 @@ def _mask_sequence(items: Sequence[Any], depth: int) -> Sequence[Any]:
     """Mask an item after `--hub_token`, or the second of a pair like a header, by the name before it."""
     masked = [mask_secrets(item, depth + 1) for item in items]
     is_pair = len(items) == 2
-    for place, name in enumerate(items[:-1]):
+    for index, name in enumerate(items[:-1]):
         names_next = isinstance(name, str) and "=" not in name and (is_pair or name.startswith("--"))
-        if names_next and _holds_secret(name, items[place + 1]):
-            masked[place + 1] = MASK
+        if names_next and _holds_secret(name, items[index + 1]):
+            masked[index + 1] = MASK
     return masked if isinstance(items, list) else tuple(masked)
 
 

@@ -49,7 +49,7 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
         "job",
         "status",
         "effective_priority",
-        "place",
+        "position",
         "why",
         "user",
         "organization",
@@ -83,11 +83,11 @@ class QueueEntryAdmin(OfJobAdmin[QueueEntry]):
             entry.facts = facts.get(entry.pk) or {**NOT_WAITING, "waiting_reason": reasons.get(entry.job_id)}
         return page
 
-    @admin.display(description="place")
-    def place(self, entry: Any) -> int | None:
+    @admin.display(description="position")
+    def position(self, entry: Any) -> int | None:
         """Return the position in the queue; None for an entry that doesn't wait for its turn."""
-        place: int | None = entry.facts["queue_position"]
-        return place
+        position: int | None = entry.facts["queue_position"]
+        return position
 
     @admin.display(description="why it waits")
     def why(self, entry: Any) -> str:

@@ -51,11 +51,11 @@ class LogContext:
     ) -> None:
         # By identity and not by token: generators may exit their blocks in another order than they entered them.
         layers = _layers.get()
-        for place in reversed(range(len(layers))):
-            if layers[place].context is self:
+        for index in reversed(range(len(layers))):
+            if layers[index].context is self:
                 # Another task closes an abandoned async generator; its owner's copy must see that the block has ended.
-                layers[place].is_closed = True
-                _layers.set(layers[:place] + layers[place + 1 :])
+                layers[index].is_closed = True
+                _layers.set(layers[:index] + layers[index + 1 :])
                 return
 
     async def __aenter__(self) -> Self:

@@ -62,8 +62,8 @@ def _by_column(jobs: JobQuerySet, column: str, descends: bool, cursor: str) -> J
 
 def _comes_after(column: str, value: object, cursor: str, *, descends: bool) -> Q:
     field: Any = Job._meta.get_field(column)
-    place = Value(value, field), Value(cursor, Job._meta.pk)
-    return Q(PairComesAfter(F(column), F("id"), *place, descends=descends))
+    bounds = Value(value, field), Value(cursor, Job._meta.pk)
+    return Q(PairComesAfter(F(column), F("id"), *bounds, descends=descends))
 
 
 class PairComesAfter(Func):
@@ -117,14 +117,14 @@ class Durations:
         if not self.cursor:
             return ended, running, not_begun
         nothing = Q(pk__in=[])
-        place = self.jobs.order_by().filter(pk=self.cursor).first()
-        if place is None:
+        last_job = self.jobs.order_by().filter(pk=self.cursor).first()
+        if last_job is None:
             return nothing, nothing, nothing
-        ran, _ = self._key(place)
+        ran, _ = self._key(last_job)
         if ran < 0:
             return nothing, nothing, not_begun & Q(pk__lt=self.cursor)
         # When a job would have begun that runs for as long as this one did.
-        began = place.started_at if place.completed_at is None else self.now - ran * A_MILLISECOND
+        began = last_job.started_at if last_job.completed_at is None else self.now - ran * A_MILLISECOND
         ended &= _comes_after("duration_ms", ran, self.cursor, descends=True)
         running &= Q(started_at__gt=began) | Q(started_at=began, pk__lt=self.cursor)
         return ended, running, not_begun

@@ -107,12 +107,12 @@ def session(request: HttpRequest) -> HttpResponse:
 
 
 @part
-def place_count(request: HttpRequest, name: str) -> HttpResponse:
+def item_count(request: HttpRequest, name: str) -> HttpResponse:
     """Render the number beside an item of the navigation."""
-    place = item_for(request.user, name)
-    if place is None:
+    item = item_for(request.user, name)
+    if item is None:
         raise Http404
-    return render(request, "dashboard/_place_count.html", {"place": place})
+    return render(request, "dashboard/_item_count.html", {"item": item})
 
 
 TABS: tuple[tuple[str, tuple[JobStatus, ...]], ...] = (

@@ -35,7 +35,7 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         "newest_event": newest_event,
         "own_teams": teams,
         "administers": request.user.is_staff or any(team.role in MANAGERS for team in teams),
-        "places": _items_for(request, teams),
+        "navigation": _items_for(request, teams),
         "time_zone": time_zone_of(request.user),
     }
 

@@ -139,7 +139,7 @@ def duration(seconds: float) -> str:
     """Format the two largest units that matter: 8 s, 3 min 20 s, 2 h 5 min, 4 d 3 h."""
     total = int(max(seconds, 0))
     units = [("d", total // 86400), ("h", total // 3600 % 24), ("min", total // 60 % 60), ("s", total % 60)]
-    first = next((place for place, (_, count) in enumerate(units) if count), len(units) - 1)
+    first = next((index for index, (_, count) in enumerate(units) if count), len(units) - 1)
     larger, *smaller = units[first : first + 2]
     return " ".join(f"{count} {unit}" for unit, count in (larger, *(part for part in smaller if part[1])))
 
@@ -251,8 +251,8 @@ def _note(job: Job, kind: str, facts: Mapping[str, Any]) -> str:
             asked = f"Asked by {job.cancel_requested_by}; it ends as soon as {job.provider} confirms."
             return f"{asked} {waits}" if waits else asked
         case JobStatus.PENDING:
-            place = facts["queue_position"]
-            return " ".join(filter(None, [place and f"Number {place} in the queue.", facts["waiting_reason"]]))
+            position = facts["queue_position"]
+            return " ".join(filter(None, [position and f"Number {position} in the queue.", facts["waiting_reason"]]))
         case JobStatus.UPLOADING:
             return f"Its dataset is on the way to {job.provider}."
         case JobStatus.QUEUED:

@@ -32,13 +32,13 @@ class QueueOrder:
         rows = waiting.values_list(*COLUMNS) if self._is_fair else _by_turn(waiting)
         ordered = list(in_queue_order([Candidate(*row) for row in rows], usage, limits, now))
         self.front = ordered[:MAX_ENTRIES_READ]
-        self._places = {candidate.entry_id: number for number, candidate in enumerate(ordered, start=1)}
+        self._positions = {candidate.entry_id: number for number, candidate in enumerate(ordered, start=1)}
 
     def positions(self, entry_ids: Sequence[int]) -> dict[int, int]:
-        """Return the places of waiting entries, from 1; held and ended entries are left out."""
-        places = {pk: self._places[pk] for pk in entry_ids if pk in self._places}
-        is_complete = self._is_fair or len(self._places) < MAX_ENTRIES_READ
-        return places if is_complete else {**_numbered([pk for pk in entry_ids if pk not in places]), **places}
+        """Return the positions of waiting entries, from 1; held and ended entries are left out."""
+        positions = {pk: self._positions[pk] for pk in entry_ids if pk in self._positions}
+        is_complete = self._is_fair or len(self._positions) < MAX_ENTRIES_READ
+        return positions if is_complete else {**_numbered([pk for pk in entry_ids if pk not in positions]), **positions}
 
     def in_order(self, entries: QueueEntryQuerySet) -> QueueEntryQuerySet:
         return _in_fair_order(entries, self.front[:MAX_ENTRIES_SORTED]) if self._is_fair else entries.in_order()
@@ -52,14 +52,14 @@ def _numbered(entry_ids: Sequence[int]) -> dict[int, int]:
     if len(entry_ids) < 2:
         # Those who ask for one entry must not number the whole queue.
         found = ((entry.pk, _number_of_one(entry)) for entry in QueueEntry.objects.filter(pk__in=entry_ids))
-        return {pk: place for pk, place in found if place is not None}
+        return {pk: position for pk, position in found if position is not None}
     ordered = QueueEntry.objects.filter(status=EntryStatus.PENDING).annotate(
-        place=Window(RowNumber(), order_by=[F("turn").asc(), F("id").asc()])
+        position=Window(RowNumber(), order_by=[F("turn").asc(), F("id").asc()])
     )
     # A plain filter by id would be applied before the numbering, which would then number these rows alone; a condition
     # on the number is applied after it.
-    is_among = Q(pk__in=entry_ids) | Q(place__lt=1)
-    return dict(ordered.filter(is_among).values_list("pk", "place"))
+    is_among = Q(pk__in=entry_ids) | Q(position__lt=1)
+    return dict(ordered.filter(is_among).values_list("pk", "position"))
 
 
 def _number_of_one(entry: QueueEntry) -> int | None:
@@ -70,11 +70,11 @@ def _number_of_one(entry: QueueEntry) -> int | None:
 
 
 def _in_fair_order(entries: QueueEntryQuerySet, front: Sequence[Candidate]) -> QueueEntryQuerySet:
-    places = [When(pk=candidate.entry_id, then=Value(number)) for number, candidate in enumerate(front)]
+    cases = [When(pk=candidate.entry_id, then=Value(number)) for number, candidate in enumerate(front)]
     # Running entries come first, and entries too far behind come last, by turn.
     is_running = When(~Q(status__in=(EntryStatus.PENDING, EntryStatus.BLOCKED)), then=Value(-1))
-    place = Case(is_running, *places, default=Value(len(front)), output_field=IntegerField())
-    return entries.annotate(place_in_line=place).order_by("place_in_line", "turn", "id")
+    position = Case(is_running, *cases, default=Value(len(front)), output_field=IntegerField())
+    return entries.annotate(position=position).order_by("position", "turn", "id")
 
 
 def current_order() -> QueueOrder:
@@ -82,7 +82,7 @@ def current_order() -> QueueOrder:
 
 
 def position_of(entry: QueueEntry) -> int | None:
-    """Return the place of an entry, from 1; None: it doesn't wait. For callers that need nothing else."""
+    """Return the position of an entry, from 1; None: it doesn't wait. For callers that need nothing else."""
     if queue_state().fair_share:
         return current_order().positions([entry.pk]).get(entry.pk)
     return _number_of_one(entry)

@@ -45,12 +45,12 @@ def waiting_facts(
     explainer = Explainer(viewer, waiting)
     order = QueueOrder(explainer.limits, explainer.usage, explainer.now)
     waits = WaitEstimates(explainer, order, waiting) if estimates else None
-    places = order.positions([entry.pk for entry in waiting])
+    positions = order.positions([entry.pk for entry in waiting])
     facts = {}
     for entry in waiting:
         wait = waits and waits.of(entry)
         facts[entry.pk] = {
-            "queue_position": places.get(entry.pk),
+            "queue_position": positions.get(entry.pk),
             "waiting_reason": explainer.reason(entry),
             "estimated_wait_seconds": wait and wait.likely,
         }

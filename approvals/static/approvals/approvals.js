@@ -46,13 +46,13 @@ const answers = new Map();
 
 function showAnswers() {
   for (const [id, text] of answers) {
-    const place = approvals.querySelector(`[data-request="${id}"] .answer`);
-    if (!place) {
+    const element = approvals.querySelector(`[data-request="${id}"] .answer`);
+    if (!element) {
       answers.delete(id);
       showProblem(text);
-    } else if (place.textContent !== text) {
-      place.textContent = text;
-      place.hidden = false;
+    } else if (element.textContent !== text) {
+      element.textContent = text;
+      element.hidden = false;
     }
   }
 }
@@ -62,8 +62,8 @@ let beside = null;
 
 function stay() {
   if (beside && document.activeElement === document.body) {
-    const place = beside.isConnected ? beside : document.getElementById("main");
-    place.focus({ preventScroll: true });
+    const element = beside.isConnected ? beside : document.getElementById("main");
+    element.focus({ preventScroll: true });
   }
   beside = null;
 }
@@ -101,11 +101,11 @@ function seek() {
 }
 
 function arrive() {
-  const place = document.getElementById(`request-${sought}`);
-  if (!place) return false;
+  const element = document.getElementById(`request-${sought}`);
+  if (!element) return false;
   sought = null;
-  place.focus({ preventScroll: true });
-  place.scrollIntoView({ block: "center" });
+  element.focus({ preventScroll: true });
+  element.scrollIntoView({ block: "center" });
   return true;
 }
 

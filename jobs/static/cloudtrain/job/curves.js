@@ -202,7 +202,7 @@ function options(width, lines, readout) {
 
 function write(readout, plot, lines) {
   const { idx } = plot.cursor;
-  const values = idx == null ? [] : lines.map((_, place) => plot.data[place + 1][idx]).filter((value) => value != null);
+  const values = idx == null ? [] : lines.map((_, index) => plot.data[index + 1][idx]).filter((value) => value != null);
   readout.textContent = values.length
     ? `step ${plot.data[0][idx].toLocaleString()}: ${values.map(figure).join(", ")}`
     : "";
@@ -262,7 +262,7 @@ function thinned(steps) {
   const count = Math.min(MOST_ROWS, steps.length);
   return Array.from(
     { length: count },
-    (_, place) => steps[steps.length - 1 - Math.round((place * (steps.length - 1)) / Math.max(1, count - 1))],
+    (_, index) => steps[steps.length - 1 - Math.round((index * (steps.length - 1)) / Math.max(1, count - 1))],
   );
 }
 

@@ -111,8 +111,8 @@ function classesOf({ ink, isBold, isFaint }) {
 // The eight colours, in both strengths. Backgrounds and finer shades would not be readable on every ground.
 function apply(style, parameters) {
   const codes = parameters.split(/[;:]/).map(Number);
-  for (let place = 0; place < codes.length; place += 1) {
-    const code = codes[place];
+  for (let index = 0; index < codes.length; index += 1) {
+    const code = codes[index];
     if (code === 0) Object.assign(style, { ink: "", isBold: false, isFaint: false });
     else if (code === 1) style.isBold = true;
     else if (code === 2) style.isFaint = true;
@@ -120,7 +120,7 @@ function apply(style, parameters) {
     else if (code >= 30 && code <= 37) style.ink = String(code - 30);
     else if (code >= 90 && code <= 97) style.ink = String(code - 90);
     else if (code === 39) style.ink = "";
-    else if (code === 38 || code === 48) place += codes[place + 1] === 5 ? 2 : 4;
+    else if (code === 38 || code === 48) index += codes[index + 1] === 5 ? 2 : 4;
   }
 }
 

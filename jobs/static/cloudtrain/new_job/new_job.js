@@ -300,12 +300,12 @@ function rangeText(range, format) {
 
 function start({
   requires_approval: isHeld,
-  queue_position: place,
+  queue_position: position,
   estimated_wait_seconds: wait,
   waiting_reason: reason,
 }) {
   if (isHeld) return "when it is approved";
-  const queue = place > 1 ? `Number ${place} in the queue. ` : "";
+  const queue = position > 1 ? `Number ${position} in the queue. ` : "";
   if (wait === null) return `${queue}${reason}`;
   return wait < 1 ? `at once. ${queue}` : `in about ${duration(wait)}. ${queue}${reason}`;
 }
