@@ -23,6 +23,7 @@ from django_q.tasks import async_task
 
 from cloudtrain_site.background_tasks.schedules import INTENDED, PARKED, is_loops_row, tick_after, tick_before
 from cloudtrain_site.correlation_ids import correlation
+from cloudtrain_site.database.failures import failure_of
 from cloudtrain_site.redaction import mask_text
 
 logger = logging.getLogger("simpletuner.cloud.background")
@@ -39,7 +40,7 @@ def fire_due(now: datetime) -> None:
     A row that can't be fired is parked for a minute, is shown as failed in the admin, and doesn't stop the others. An
     error of the database is raised after the last row, and its row is due again at the next beat.
     """
-    database_error = None
+    database_error: Exception | None = None
     for row in Schedule.objects.filter(OF_OUR_CLUSTER, next_run__lte=now).exclude(repeats=0).order_by("next_run"):
         try:
             # Each run gets a correlation id of its own.
@@ -48,6 +49,9 @@ def fire_due(now: datetime) -> None:
         except OperationalError as error:
             database_error = error
         except Exception as error:
+            if failure_of(error) is not None:
+                database_error = error
+                continue
             logger.exception("Schedule could not be fired", extra={"schedule": row.name or row.pk, "task": row.func})
             _park(row, now, error)
     if database_error is not None:

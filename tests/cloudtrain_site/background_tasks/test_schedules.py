@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from croniter import croniter
-from django.db import OperationalError, connection
+from django.db import InternalError, OperationalError, connection
 from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.models import OrmQ, Schedule, Task
@@ -335,15 +336,20 @@ class TestTroubledDatabase:
     def test_a_database_that_writes_nothing_is_no_fault_of_the_rows(
         self, rows: ScheduleRows, caplog: pytest.LogCaptureFixture
     ) -> None:
+        # PostgreSQL says of a standby that it has an "internal error".
+        refusal = InternalError("cannot execute UPDATE in a read-only transaction")
+        refusal.__cause__ = OSError(errno.EROFS, "read-only")
+
         def refuse_writes(execute: Any, sql: str, *rest: Any) -> Any:
             if sql.startswith("UPDATE"):
-                raise OperationalError("database or disk is full")
+                raise error
             return execute(sql, *rest)
 
         rows.sync(NOW)
         add_row(name="first"), add_row(name="second")
-        with connection.execute_wrapper(refuse_writes), pytest.raises(OperationalError, match="disk is full"):
-            fire_due(now())
+        for error in (OperationalError("database or disk is full"), refusal):
+            with connection.execute_wrapper(refuse_writes), pytest.raises(type(error), match=str(error)):
+                fire_due(now())
         assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
         assert enqueued() == []
         fire_due(now())
