@@ -11,7 +11,7 @@ from rest_framework import serializers
 
 from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField
 from cloudtrain_site.redaction import mask_secrets
-from jobs.api.serializers import ProviderField, json_object, keepable
+from jobs.api.serializers import ConfigField, ProviderField, keepable
 from jobs.costs.prices import rates_of, setter_of
 from jobs.models import ClusterLook, ProviderConfig, TrainingConfig
 from jobs.providers import get_provider, kind_of
@@ -25,7 +25,7 @@ from jobs.validators import holds_no_secret
 class StoredConfigBody(StrictSerializer):
     """A config to be stored under a name."""
 
-    config = serializers.JSONField(validators=[json_object, keepable])
+    config = ConfigField()
     dataloader_config = serializers.ListField(default=list, validators=[keepable])
     organization = serializers.CharField(max_length=100, default="", allow_blank=True)
 

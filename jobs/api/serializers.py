@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, ClassVar
 
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -13,7 +13,7 @@ from rest_framework import serializers
 
 from cloudtrain_site.api import MAX_OFFSET, OptionalTextField, StrictSerializer, SuccessField, UtcField, as_utc
 from cloudtrain_site.names import readable_name
-from jobs.configs.submission import problem_with
+from jobs.configs.submission import TOO_LARGE_A_NUMBER, problem_with
 from jobs.curves import Curves
 from jobs.extensions import facets_of
 from jobs.models import Job
@@ -34,6 +34,14 @@ def json_object(value: Any) -> None:
     """Raise ValidationError for JSON that is not an object."""
     if not isinstance(value, dict):
         raise serializers.ValidationError("A config is a JSON object.")
+
+
+class ConfigField(serializers.JSONField):
+    """A config as JSON."""
+
+    # Nothing else that was read from JSON can't be written as such.
+    default_error_messages: ClassVar[dict[str, Any]] = {"invalid": TOO_LARGE_A_NUMBER}
+    default_validators = (json_object, keepable)
 
 
 class JobFilters(serializers.Serializer[Any]):
@@ -86,7 +94,7 @@ class CancelBody(StrictSerializer):
 class SubmitBody(StrictSerializer):
     """The contract's submission."""
 
-    config = serializers.JSONField(required=False, validators=[json_object, keepable])
+    config = ConfigField(required=False)
     config_name_to_load = serializers.CharField(max_length=NAME_LIMIT, required=False)
     dataloader_config = serializers.ListField(required=False, validators=[keepable])
     config_name = serializers.CharField(max_length=NAME_LIMIT, required=False, validators=[plain_name, holds_no_secret])

@@ -14,6 +14,7 @@ from jobs.configs.secrets import SECRET_COLUMNS, sealed_columns
 #: The contract's limit for one config.
 CONFIG_LIMIT_BYTES = 1_000_000
 ADDRESS_LIMIT = 500
+TOO_LARGE_A_NUMBER = "It contains a number that is larger than any program holds, as 1e400 is: at most about 1.8e308."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,11 @@ def digest_of(value: Any) -> str:
 
 def problem_with(value: Any) -> str | None:
     """Return why `value`, read from JSON, can't be stored as a config, in one sentence; None when it can."""
-    if len(json.dumps(value)) > CONFIG_LIMIT_BYTES:
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except ValueError:
+        return TOO_LARGE_A_NUMBER
+    if len(text) > CONFIG_LIMIT_BYTES:
         return f"It is larger than {CONFIG_LIMIT_BYTES // 1_000_000} MB."
     for text in _strings(value):
         if "\x00" in text:

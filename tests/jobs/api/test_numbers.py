@@ -46,10 +46,14 @@ def test_a_number_is_kept_and_given_back(client_of: ClientOf, alice: User, writt
 def test_a_number_that_nothing_keeps_is_refused(client_of: ClientOf, alice: User, written: str) -> None:
     body = f'{{"config": {{"number": {written}}}}}'
     client = client_of(alice)
-    for answer in (
-        client.put("/api/configs/exact", body, content_type="application/json"),
-        client.post("/api/cloud/jobs/submit", body, content_type="application/json"),
-    ):
-        assert answer.status_code == 400, answer.content
+    list_body = f'{{"config": {{"max_train_steps": 1}}, "dataloader_config": [{written}]}}'
+    for refused in (body, list_body):
+        for answer in (
+            client.put("/api/configs/exact", refused, content_type="application/json"),
+            client.post("/api/cloud/jobs/submit", refused, content_type="application/json"),
+        ):
+            assert answer.status_code == 400, answer.content
+            if "e" in written:
+                assert "larger than any program holds, as 1e400 is" in answer.json()["detail"]
     assert not TrainingConfig.objects.exists()
     assert not Job.objects.exists()

@@ -53,6 +53,15 @@ export function writeJson(value, pad = "") {
   return parts.length ? `${begin}\n${inner}${parts.join(`,\n${inner}`)}\n${pad}${end}` : begin + end;
 }
 
+/** A character as people can see it, such as the mark with which editors on Windows begin a file. */
+function shown(code) {
+  const character = String.fromCodePoint(code);
+  const isSeen = /[\p{L}\p{N}\p{P}\p{S}]/u.test(character);
+  return isSeen
+    ? character
+    : `an invisible character, U+${code.toString(16).toUpperCase().padStart(4, "0")}: remove it.`;
+}
+
 class Reader {
   constructor(text) {
     this.text = text;
@@ -93,10 +102,20 @@ class Reader {
     if (this.next === '"') return this.string();
     const start = this.at;
     const number = this.match(NUMBER);
-    if (number) return new Numeral(number);
+    if (number) return this.numeral(number, start);
     const word = this.match(WORD);
     if (Object.hasOwn(LITERALS, word)) return LITERALS[word];
     throw this.problem(this.notAValue(word, start), start);
+  }
+
+  /** Servers and trainers read a point or an exponent as a number of 64 bits. */
+  numeral(text, start) {
+    const read = /[.eE]/.test(text) ? Number(text) : 1;
+    if (!Number.isFinite(read))
+      throw this.problem(`${text} is larger than any program holds: at most about 1.8e308.`, start);
+    if (read === 0 && /[1-9]/.test(text.split(/e/i)[0]))
+      throw this.problem(`${text} is so small that it would become 0.`, start);
+    return new Numeral(text);
   }
 
   notAValue(word, start) {
@@ -106,7 +125,7 @@ class Reader {
     if (word) return `${word} is no value: a text stands in double quotes.`;
     if (this.text[start] === "'") return "A text stands in double quotes, not in single ones.";
     if (this.text[start] === "/" || this.text[start] === "#") return "JSON has no comments.";
-    return `A value should be here, not ${this.text[start]}`;
+    return `A value should be here, not ${shown(this.text.codePointAt(start))}`;
   }
 
   nested(read) {
