@@ -89,21 +89,30 @@ class _KnownSecrets:
     def __init__(self) -> None:
         self.values: tuple[str, ...] = ()
         self.written: tuple[str, ...] = ()
+        #: Of each source that changes its secret, the last two: the one before may be in use for a while.
+        self._latest: dict[str, tuple[str, ...]] = {}
 
-    def add(self, value: str) -> None:
-        if len(value) >= MIN_KNOWN_LENGTH and value not in self.values:
-            self.values = (*self.values, value)
-            written = {*self.values, *(json.dumps(secret)[1:-1] for secret in self.values)}
-            # The longest first: one may be a part of another.
-            self.written = tuple(sorted(written, key=len, reverse=True))
+    def add(self, value: str, source: str = "") -> None:
+        if len(value) < MIN_KNOWN_LENGTH or value in self.values:
+            return
+        of_source = (*self._latest.get(source, ()), value)
+        if source:
+            self._latest[source] = of_source[-2:]
+        self.values = (*(secret for secret in self.values if secret not in of_source[:-2]), value)
+        written = {*self.values, *(json.dumps(secret)[1:-1] for secret in self.values)}
+        # The longest first: one may be a part of another.
+        self.written = tuple(sorted(written, key=len, reverse=True))
 
 
 _known_secrets = _KnownSecrets()
 
 
-def register_secret(value: str) -> None:
-    """Mask `value` from now on in every text. Very short ones are ignored."""
-    _known_secrets.add(value)
+def register_secret(value: str, *, source: str = "") -> None:
+    """Mask `value` from now on in every text. Very short ones are ignored.
+
+    `source` names what changes its secret again and again, as a token's file does: of those the last two are masked.
+    """
+    _known_secrets.add(value, source)
 
 
 def register_secrets_of(environment: Mapping[str, str]) -> None:

@@ -57,7 +57,7 @@ class Secret:
     def read(self) -> str:
         """Return the secret; empty when none is set. Raises ConfigurationError for a file that can't be read."""
         secret = self.read_bytes().decode("utf-8", "replace").strip()
-        register_secret(secret)
+        register_secret(secret, source=str(self.file or ""))
         return secret
 
     def read_bytes(self) -> bytes:

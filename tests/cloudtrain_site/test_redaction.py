@@ -282,3 +282,15 @@ def test_no_value_of_a_secret_survives(value: str, name: str) -> None:
 )
 def test_what_holds_no_secret_comes_back_equal(value: object) -> None:
     assert mask_secrets(value) == value
+
+
+def test_of_a_source_that_renews_its_secret_the_last_two_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_known_secrets", redaction._KnownSecrets())
+    register_secret("of-nobody-else")
+    for number in range(100):
+        for _ in range(2):
+            register_secret(f"renewed-number-{number}", source="/run/renewed")
+    shown = [mask_text(f"It is renewed-number-{number}.") for number in (97, 98, 99)]
+    assert shown == ["It is renewed-number-97.", f"It is {redaction.MASK}.", f"It is {redaction.MASK}."]
+    assert mask_text("It is of-nobody-else.") == f"It is {redaction.MASK}."
+    assert len(redaction._known_secrets.values) == 3
