@@ -19,6 +19,7 @@ from jobs.configs.store import store_config
 from jobs.models import DatasetUpload, Job, Membership, Organization, ProviderConfig
 from jobs.providers.clusters.view import ClusterView
 from jobs.sync import clusters
+from tests.accounts import Accounts, declared
 from tests.browser.conftest import (
     Browse,
     forgive,
@@ -29,6 +30,7 @@ from tests.browser.conftest import (
     sticking_out,
     violations,
 )
+from tests.configuration import WriteConfig
 from tests.limits import SetLimits
 from tests.providers import ClusterProvider, node
 
@@ -318,3 +320,18 @@ def test_a_profile_that_no_node_can_run_says_so_before_it_is_submitted(
     page.get_by_label("Hardware").select_option("cpu")
     expect(page.get_by_text("No node has 8 GPUs; the largest has 2.")).to_be_hidden()
     forgive(page, complaints, "400")
+
+
+def test_a_declared_provider_can_be_chosen_and_its_hardware_says_what_it_costs(
+    browse: Browse, alice: User, accounts: Accounts, write_config: WriteConfig
+) -> None:
+    write_config(declared(accounts["studio"], "    cost_per_second: {h100: 0, l40s: 0.001}\n"))
+    page = is_live(browse(alice, "/jobs/new"))
+    page.get_by_label("Provider").select_option(label="The studio's account (replicate)")
+    hardware = page.get_by_label("Hardware")
+    expect(hardware).to_contain_text("h100 · own hardware")
+    expect(hardware).to_contain_text("l40s · $3.60 an hour")
+    expect(hardware).to_contain_text("h100-x2 · price not known")
+    page.get_by_role("textbox", name="JSON").fill('{"model_type": "lora", "max_train_steps": 100}')
+    expect(page.locator("#forecast-cost")).to_have_text("nothing: own hardware")
+    keep(page, "new-job-declared-provider")

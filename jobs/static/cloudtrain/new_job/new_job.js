@@ -43,10 +43,12 @@ function fill(select, options, chosen) {
 function showProviders() {
   fill(
     provider,
-    providers.map((one) => [one.name, one.enabled ? one.label : `${one.label} (switched off)`, !one.enabled]),
+    providers.map((one) => [one.name, one.enabled ? title(one) : `${title(one)} (switched off)`, !one.enabled]),
   );
   showHardware();
 }
+
+const title = (one) => (one.name === one.kind ? one.label : `${one.label} (${one.kind})`);
 
 function showHardware() {
   const chosen = providers.find((one) => one.name === provider.value);
