@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
+from django.core import checks
 
 
 class JobsConfig(AppConfig):
@@ -12,8 +13,10 @@ class JobsConfig(AppConfig):
 
     def ready(self) -> None:
         from jobs import receivers, registrations  # noqa: F401 - the receivers connect themselves
+        from jobs.checks import check_prices
 
         registrations.register_all()
+        checks.register(check_prices, "configuration")
 
 
 class CloudtrainAdminConfig(AdminConfig):

@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from cloudtrain_site.states import Source
+from jobs.checks import check_prices
 from jobs.costs.estimates import Range, estimate
 from jobs.costs.prices import price_of, rate_of, rates_of, setter_of
 from jobs.models import Job, ProviderConfig
@@ -104,3 +105,13 @@ def test_the_file_may_change_while_the_site_runs(accounts: Accounts, write_confi
     write_config(declared(accounts["studio"], PRICES.replace("0.002", "0.003")))
     assert rate_of(ProviderConfig.of("studio"), "h100") == Decimal("0.003")
     assert rate_of(ProviderConfig.of("gone"), "h100") is None
+
+
+def test_a_price_for_hardware_that_there_is_not_is_warned_of(accounts: Accounts, write_config: WriteConfig) -> None:
+    assert check_prices() == []
+    write_config(declared(accounts["studio"], "    cost_per_second: {h1000: 0.003}\n"))
+    (message,) = check_prices()
+    assert message.msg == "Provider studio: there is a price for h1000, which it doesn't have."
+    assert str(message.hint).startswith("It has: h100, h100-x2")
+    write_config("providers:\n  lab: {}\n")
+    assert check_prices() == []

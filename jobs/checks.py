@@ -1,0 +1,32 @@
+"""The jobs' checks of the configuration for `manage.py check`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core import checks
+
+from cloudtrain_site.conf.environment import ConfigurationError
+from cloudtrain_site.enterprise import get_enterprise_config
+from jobs.providers import get_provider
+
+
+def check_prices(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Report prices that the configuration file gives for hardware that its provider doesn't have."""
+    try:
+        declared = get_enterprise_config().instances
+    except ConfigurationError:
+        return []  # the file's own check reports it
+    messages: list[checks.CheckMessage] = []
+    for name, instance in declared.items():
+        hardware = get_provider(name).hardware()
+        messages += [
+            checks.Warning(
+                f"Provider {name}: there is a price for {profile}, which it doesn't have.",
+                hint=f"It has: {', '.join(hardware)}.",
+                id="cloudtrain.W004",
+            )
+            for profile in instance.prices
+            if profile not in hardware
+        ]
+    return messages
