@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from urllib.parse import urlsplit
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, URLValidator
 from django.db import models
 
 from jobs.models.organization import Organization
 from jobs.validators import holds_no_secret
+
+#: The provider's name follows.
+WEBHOOK_PATH = "/api/webhooks/"
 
 
 class ProviderConfig(models.Model):
@@ -53,6 +58,16 @@ class ProviderConfig(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Refuse an address of ours that is another provider's: what comes there has another secret."""
+        own = f"{WEBHOOK_PATH}{self.name}"
+        try:
+            path = urlsplit(self.webhook_url).path
+        except ValueError:
+            return  # the field's own validator says so
+        if path.startswith(WEBHOOK_PATH) and path != own:
+            raise ValidationError({"webhook_url": f"Its deliveries are taken at {own}; a host alone leads there too."})
 
     @classmethod
     def of(cls, name: str) -> ProviderConfig:

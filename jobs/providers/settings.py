@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from django.core.exceptions import ValidationError as DjangoValidationError
 from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 
@@ -15,6 +16,7 @@ from jobs.providers import get_provider, names_of_kind
 def change_settings(name: str, options: dict[str, Any]) -> ProviderConfig:
     """Store the given settings of the provider `name`; the others stay. Raises ValidationError for an invalid one."""
     fields = dict(options)
+    _check_webhook_url(name, fields.get("webhook_url", ""))
     _check_hardware(name, [fields.get("default_hardware", ""), *fields.get("cost_per_second", {})])
     if "webhook_networks" in fields:
         fields["webhook_networks"] = "\n".join(fields["webhook_networks"])
@@ -42,6 +44,13 @@ def _check_hardware(name: str, profiles: list[str]) -> None:
     unknown = [hardware for hardware in profiles if hardware and hardware not in offered]
     if unknown:
         raise ValidationError({"hardware": f"{name} has no {unknown[0]!r}. It has: {', '.join(offered)}."})
+
+
+def _check_webhook_url(name: str, url: str) -> None:
+    try:
+        ProviderConfig(name=name, webhook_url=url).clean()
+    except DjangoValidationError as error:
+        raise ValidationError(error.message_dict) from error
 
 
 def _organization(name: str | None) -> Organization | None:

@@ -20,8 +20,9 @@ from cloudtrain_site.correlation_ids import HEADER, correlation
 from cloudtrain_site.database.failures import noted_failure
 from cloudtrain_site.errors import error_body
 from cloudtrain_site.serving.asgi_types import App, Receive, Scope, Send
+from jobs.models.provider import WEBHOOK_PATH
 from jobs.providers import names_of_kind
-from jobs.providers.replicate.predictions import MARKER_PARAMETER, WEBHOOK_PATH
+from jobs.providers.replicate.predictions import MARKER_PARAMETER
 from jobs.webhooks import signing_secret
 from jobs.webhooks.batcher import DeliveryBatcher
 from jobs.webhooks.inbox import IncomingDelivery, WebhookRequest

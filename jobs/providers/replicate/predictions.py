@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from cloudtrain_site.redaction import is_secret_name, mask_secrets
 from jobs.configs.option_names import full_name
 from jobs.configs.reading import keys_of, read_config, value_of
+from jobs.models.provider import WEBHOOK_PATH
 from jobs.providers.base import DiscoveredTraining, ProviderError, Snapshot, TrainingSpec
 from jobs.providers.figures import is_moment
 from jobs.providers.first_step import first_step
@@ -27,8 +28,6 @@ logger = logging.getLogger("simpletuner.cloud.providers")
 PROFILES = ("h100", "h100-x2", "h100-x4", "h100-x8", "l40s", "l40s-x2", "l40s-x4", "l40s-x8")
 MODEL_PREFIX = "advanced-trainer-"
 MODEL = f"simpletuner/{MODEL_PREFIX}{{profile}}"
-#: The provider's name follows.
-WEBHOOK_PATH = "/api/webhooks/"
 MARKER_PARAMETER = "ct"
 #: Replicate redacts these inputs once the model has them; all others can be read through its API.
 SECRET_INPUTS = ("hf_token", "s3_access_key", "s3_secret_key")

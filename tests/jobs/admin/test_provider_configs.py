@@ -38,3 +38,34 @@ def test_a_stored_ones_name_stays(as_root: Client) -> None:
     address = "/admin/jobs/providerconfig/replicate/change/"
     assert as_root.post(address, {**FIELDS, "name": "local", "default_hardware": "h100"}).status_code == 302
     assert list(ProviderConfig.objects.values_list("name", "default_hardware")) == [("replicate", "h100")]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://train.example.org/api/webhooks/replicate", "https://train.example.org/api/webhooks/"]
+)
+def test_another_providers_address_for_webhooks_is_refused(accounts: Accounts, as_root: Client, url: str) -> None:
+    sentence = "Its deliveries are taken at /api/webhooks/studio; a host alone leads there too."
+    form = {**FIELDS, "name": "studio", "default_hardware": "h100", "webhook_url": url}
+    assert sentence in as_root.post("/admin/jobs/providerconfig/add/", form).content.decode()
+    answer = as_root.put("/api/cloud/providers/studio", {"webhook_url": url}, content_type="application/json")
+    assert (answer.status_code, sentence in answer.content.decode()) == (400, True)
+    assert not ProviderConfig.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://train.example.org",
+        "https://train.example.org/api/webhooks/studio",
+        "https://train.example.org/own/way?to=it",
+        "",
+    ],
+)
+def test_its_own_address_for_webhooks_is_taken(accounts: Accounts, as_root: Client, url: str) -> None:
+    answer = as_root.put("/api/cloud/providers/studio", {"webhook_url": url}, content_type="application/json")
+    assert (answer.status_code, ProviderConfig.objects.get().webhook_url) == (200, url)
+
+
+def test_an_address_that_is_none_is_a_message(as_root: Client) -> None:
+    form = {**FIELDS, "name": "replicate", "webhook_url": "http://["}
+    assert "Enter a valid URL" in as_root.post("/admin/jobs/providerconfig/add/", form).content.decode()
