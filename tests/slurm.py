@@ -230,7 +230,7 @@ class SlurmCluster:
 
     def run_kept(self, job: Path) -> int:
         """Submit once more what the site submitted, as a request that a proxy kept for a while."""
-        body = json.loads((job / "submission.json").read_text())
+        body = json.loads((job / "submission.json").read_text())["body"]
         return int(self.call("POST", "/job/submit", json=body).json()["job_id"])
 
     def requeue(self, number: int) -> None:
@@ -238,6 +238,9 @@ class SlurmCluster:
 
     def fail_node(self, node: str) -> None:
         _started(["scontrol", "update", f"nodename={node}", "state=down", "reason=for a test"], env=self.environment)
+
+    def set_comment(self, number: int, comment: str) -> None:
+        _started(["scontrol", "update", f"jobid={number}", f"comment={comment}"], env=self.environment)
 
     def drain(self, node: str) -> None:
         _started(["scontrol", "update", f"nodename={node}", "state=drain", "reason=for a test"], env=self.environment)

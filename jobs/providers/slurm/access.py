@@ -23,11 +23,15 @@ TOKEN_SECONDS = 300
 
 
 class SlurmError(ProviderError):
-    """A refusal by Slurm, or no answer. `code` is Slurm's own number; None when there is none."""
+    """A refusal by Slurm, or no answer.
 
-    def __init__(self, message: str, *, code: int | None = None, **fields: Any) -> None:
+    `code` is Slurm's own number; None when there is none. `is_cut_off`: the connection broke, another may hold.
+    """
+
+    def __init__(self, message: str, *, code: int | None = None, is_cut_off: bool = False, **fields: Any) -> None:
         super().__init__(message, **fields)
         self.code = code
+        self.is_cut_off = is_cut_off
 
 
 def headers(instance: SlurmInstance) -> Mapping[str, str]:

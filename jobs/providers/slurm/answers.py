@@ -29,12 +29,17 @@ logger = logging.getLogger("simpletuner.cloud.providers")
 
 #: A job that Slurm doesn't know any more may still be ending: its log was written to that recently.
 STILL_WRITING = timedelta(seconds=60)
+#: Slurm learns of an end within seconds, or never, when its daemons are killed just then (measured): after this the
+#: runner's record alone counts.
+UNHEARD_AFTER = timedelta(seconds=60)
 #: Slurm stores a new job within 5 s: one that was seen later than this after its submission is not lost by a crash.
 STORED_AFTER = timedelta(seconds=15)
 SEEN = "slurm_seen"
 
 #: It has not begun, or is to begin again.
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD")
+#: Slurm ended it while it ran.
+STOPPED_BY_SLURM = ("TIMEOUT", "DEADLINE", "PREEMPTED", "REVOKED")
 STATUSES: Mapping[str, JobStatus] = {
     **dict.fromkeys(WAITING, JobStatus.QUEUED),
     "SUSPENDED": JobStatus.QUEUED,
@@ -135,9 +140,22 @@ def training_snapshot(
     plain = snapshot_of(external_id, job)
     if job.state in WAITING and job.job_id == records.slurm_job and (records.run.started_at or records.is_recorded):
         return _begun_again(plain, folder, records, asked_at)
-    if plain.status is None or plain.status in ACTIVE:
+    if plain.status is None:
         return _with_log(plain, folder)
+    if plain.status in ACTIVE:
+        return _unheard_end(plain, folder, records, asked_at) or _with_log(plain, folder)
     status, error = _end_of(job, folder, records, asked_at, plain)
+    return _ended(plain, folder, status, error)
+
+
+def _unheard_end(plain: Snapshot, folder: SharedFolder, records: Records, asked_at: datetime | None) -> Snapshot | None:
+    """Return a training that has ended though Slurm says that it runs. None: it has not, or Slurm may still learn."""
+    ended_at = records.run.ended_at
+    if ended_at is None or datetime.now(UTC) - ended_at < UNHEARD_AFTER:
+        return None
+    status, error = _end_by_runner(folder, records.run, asked_at)
+    seconds = max(0.0, (ended_at - plain.started_at).total_seconds()) if plain.started_at else None
+    plain = replace(plain, completed_at=ended_at, billed_seconds=seconds, waiting_reason=None)
     return _ended(plain, folder, status, error)
 
 
@@ -229,10 +247,11 @@ def _end_of(
 ) -> tuple[JobStatus, str | None]:
     assert plain.status is not None
     run = records.run
-    if run.exit_code == 0 and not run.stopped and not run.error:
-        return JobStatus.COMPLETED, None  # whatever happened to the job after that
     if job.state == "CANCELLED":
         return JobStatus.CANCELLED, None if asked_at or folder.is_cancel_requested() else CANCELLED_THERE
+    # A trainer that saves its work when Slurm stops it may end with 0 as well.
+    if run.exit_code == 0 and not run.stopped and job.state not in STOPPED_BY_SLURM:
+        return JobStatus.COMPLETED, None
     if plain.status == JobStatus.CANCELLED or job.state not in ("COMPLETED", "FAILED"):
         return plain.status, plain.error_message
     if records.is_recorded:

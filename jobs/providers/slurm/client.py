@@ -80,7 +80,12 @@ class Connection:
         return version
 
     async def get(self, path: str) -> Mapping[str, Any]:
-        """Return the JSON object at `path`, such as "/jobs". Raises SlurmError."""
+        """Return the JSON object at `path`, such as "/jobs", asked for twice at most. Raises SlurmError."""
+        try:
+            return await self._call("GET", path)
+        except SlurmError as error:
+            if not error.is_cut_off:
+                raise
         return await self._call("GET", path)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -108,7 +113,7 @@ class Connection:
         except httpx.RequestError as error:
             raise self._unanswered(error) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise SlurmError(f"The connection to Slurm failed: {_text_of(error)}.") from error
+            raise SlurmError(f"The connection to Slurm failed: {_text_of(error)}.", is_cut_off=True) from error
 
     def _unanswered(self, error: httpx.RequestError) -> SlurmError:
         # The transport reports a connection that broke later as a connect timeout too; aiohttp's own kind is right.
@@ -117,7 +122,7 @@ class Connection:
             return SlurmError(message, nothing_created=True)
         if isinstance(error, httpx.ReadTimeout):
             return SlurmError("Slurm did not answer in time.")
-        return SlurmError(f"The connection to Slurm broke: {_text_of(error)}.")
+        return SlurmError(f"The connection to Slurm broke: {_text_of(error)}.", is_cut_off=True)
 
     async def _refusal(self, response: httpx.Response, body: Mapping[str, Any] | None) -> SlurmError:
         if response.status_code == 401:

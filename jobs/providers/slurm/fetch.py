@@ -17,7 +17,7 @@ from jobs.providers.base import Answers, Handle, ProviderError, Snapshot
 from jobs.providers.clusters.training_folder import folder_errors
 from jobs.providers.slurm import answers, identity, shapes
 from jobs.providers.slurm.access import INVALID_JOB_ID, SlurmError, read_errors
-from jobs.providers.slurm.folder import SharedFolder
+from jobs.providers.slurm.folder import SharedFolder, require_ours
 from jobs.providers.slurm.shapes import SlurmJob
 from jobs.statuses import TERMINAL, JobStatus
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("simpletuner.cloud.providers")
 
 MAX_CONCURRENT_LOOKUPS = 8
+LEFTOVERS = (*answers.WAITING, "RUNNING", "SUSPENDED")
 
 
 async def submit(slurm: Connection, marker: str, body: Mapping[str, Any]) -> Snapshot:
@@ -51,12 +52,13 @@ async def list_jobs(slurm: Connection) -> list[SlurmJob]:
     return shapes.read_jobs(body)
 
 
-def find(shared: Path, markers: Sequence[str], jobs: Sequence[SlurmJob]) -> Mapping[str, Snapshot]:
+def find(shared: Path, markers: Sequence[str], jobs: Sequence[SlurmJob], user: str) -> Mapping[str, Snapshot]:
     """Return the trainings that carry one of `markers`: Slurm's jobs, and what ended ones left on the shared folder."""
-    found, by_name = {}, identity.by_name(jobs)
+    require_ours(shared)
+    found, by_marker = {}, identity.by_marker(jobs, user)
     with folder_errors():
         for marker in markers:
-            snapshot = _found(marker, SharedFolder(shared, marker), by_name.get(marker, ()))
+            snapshot = _found(marker, SharedFolder(shared, marker), by_marker.get(marker, ()))
             if snapshot:
                 found[marker] = snapshot
     return found
@@ -72,7 +74,7 @@ def _found(marker: str, folder: SharedFolder, jobs: Sequence[SlurmJob]) -> Snaps
 
 async def fetch(slurm: Connection, shared: Path, handles: Sequence[Handle]) -> Answers:
     jobs = await list_jobs(slurm)
-    found, missing = await asyncio.to_thread(_read, shared, handles, jobs)
+    found, missing = await asyncio.to_thread(_read, shared, handles, jobs, slurm.instance.user)
     turn = asyncio.Semaphore(MAX_CONCURRENT_LOOKUPS)
 
     async def settle(handle: Handle) -> None:
@@ -90,16 +92,18 @@ async def fetch(slurm: Connection, shared: Path, handles: Sequence[Handle]) -> A
 
 
 def _read(
-    shared: Path, handles: Sequence[Handle], jobs: Sequence[SlurmJob]
+    shared: Path, handles: Sequence[Handle], jobs: Sequence[SlurmJob], user: str
 ) -> tuple[dict[str, Snapshot | ProviderError], list[Handle]]:
     """Return what the list says of the trainings, and those that it doesn't have."""
-    by_name, by_number = identity.by_name(jobs), {job.job_id: job for job in jobs}
+    if any(map(identity.is_ours, handles)):
+        require_ours(shared)
+    by_marker, by_number = identity.by_marker(jobs, user), {job.job_id: job for job in jobs}
     found: dict[str, Snapshot | ProviderError] = {}
     missing = []
     for handle in handles:
         try:
             if identity.is_ours(handle):
-                snapshot = _read_ours(shared, handle, by_name.get(handle.external_id, ()))
+                snapshot = _read_ours(shared, handle, by_marker.get(handle.external_id, ()))
             else:
                 job = identity.foreign_job(handle.external_id, by_number)
                 snapshot = answers.snapshot_of(handle.external_id, job) if job else None
@@ -114,6 +118,8 @@ def _read(
 
 
 def _read_ours(shared: Path, handle: Handle, jobs: Sequence[SlurmJob]) -> Snapshot | None:
+    if len(jobs) == 1 and jobs[0].state in answers.WAITING and not jobs[0].restarts:
+        return answers.snapshot_of(handle.external_id, jobs[0])  # it has left nothing on the shared folder yet
     folder = SharedFolder(shared, handle.external_id)
     with folder_errors():
         records = answers.Records.of(folder)
@@ -126,17 +132,17 @@ async def _settle(slurm: Connection, shared: Path, handle: Handle) -> Snapshot |
     """Return the state of a training that the list doesn't have. None: the next look will tell."""
     number = identity.number_of(handle)
     job = await _look_up(slurm, number) if number else None
-    if job and identity.is_of(handle, job):
+    if job and identity.is_of(handle, job, slurm.instance.user):
         return None  # it has come into the list meanwhile
     if not identity.is_ours(handle):
         now = datetime.now(UTC)
         return Snapshot(handle.external_id, JobStatus.FAILED, completed_at=now, error_message=answers.LOST)
+    body = None
     folder, asked_at = SharedFolder(shared, handle.external_id), handle.cancel_requested_at
     with folder_errors():
         records = answers.Records.of(folder)
-        body = (
-            None if records.has_begun or asked_at or answers.was_stored(handle.metadata) else folder.kept_submission()
-        )
+        if not (records.has_begun or asked_at or answers.was_stored(handle.metadata)):
+            body = folder.take_submission()
         if body is None:
             return answers.forgotten_snapshot(handle.external_id, folder, records, asked_at)
     logger.warning("Slurm has lost a job that it took; it is submitted again", extra={"job_id": handle.job_id})
@@ -159,10 +165,10 @@ async def _look_up(slurm: Connection, number: int) -> SlurmJob | None:
 async def _remove_leftovers(
     slurm: Connection, handles: Sequence[Handle], found: Answers, jobs: Sequence[SlurmJob]
 ) -> None:
-    """Remove what Slurm would still begin for trainings that have ended. It would train nothing, but take nodes."""
+    """Remove what Slurm still has for trainings that have ended: it trains nothing, but takes nodes."""
     ended = {handle.external_id for handle in handles if _has_ended(found.get(handle.job_id))}
     for job in jobs:
-        if job.state in answers.WAITING and job.name in ended and identity.marker_of(job):
+        if job.state in LEFTOVERS and job.name in ended and identity.marker_of(job, slurm.instance.user):
             try:
                 await slurm.delete(f"/job/{job.job_id}")
             except SlurmError as error:

@@ -31,6 +31,10 @@ SLURM_JOB = "slurm_job"
 SLURM_LOG = "slurm.log"
 SUBMISSION = "submission.json"
 MAX_SUBMISSION_BYTES = 200_000
+#: So often one marker is submitted, by us and by what Slurm lost.
+MAX_SUBMISSIONS = 3
+#: On the shared folder since the first submission: without it, another folder is in its place.
+SIGN = ".cloudtrain"
 LAST_WORDS_BYTES = 4_000
 LAST_WORDS_CHARACTERS = 300
 
@@ -39,6 +43,13 @@ def require(shared: Path) -> None:
     """Raise ProviderError when the shared folder isn't there: a folder made in its place would be no shared one."""
     if not shared.is_dir():
         raise ProviderError("The shared folder is not there on this machine: mount it.", nothing_created=True)
+
+
+def require_ours(shared: Path) -> None:
+    """Raise ProviderError when this isn't the folder that trainings were written to, as before it is mounted."""
+    require(shared)
+    if not (shared / SIGN).exists():
+        raise ProviderError("The shared folder is not the one that trainings were written to: mount that.")
 
 
 def account(user: str) -> pwd.struct_passwd:
@@ -111,14 +122,21 @@ class SharedFolder(TrainingFolder):
             Path(draft).unlink(missing_ok=True)
             raise
 
-    def keep_submission(self, body: Mapping[str, Any]) -> None:
-        self._write(SUBMISSION, json.dumps(body).encode())
+    def keep_submission(self, body: Mapping[str, Any], *, sent: int = 1) -> None:
+        """Keep what Slurm is asked for, and how often it was."""
+        self._write(SUBMISSION, json.dumps({"sent": sent, "body": body}).encode())
 
-    def kept_submission(self) -> dict[str, Any] | None:
-        with suppress(OSError, NotRegularFileError, ValueError):
-            body = json.loads(self._read(SUBMISSION, MAX_SUBMISSION_BYTES))
-            return body if isinstance(body, dict) else None
-        return None
+    def take_submission(self) -> dict[str, Any] | None:
+        """Return what Slurm was asked for, to ask again. None: nothing is known of it, or it was asked often enough."""
+        try:
+            kept = json.loads(self._read(SUBMISSION, MAX_SUBMISSION_BYTES))
+            sent, body = kept["sent"], kept["body"]
+        except (FileNotFoundError, NotADirectoryError, NotRegularFileError, ValueError, KeyError, TypeError):
+            return None
+        if not isinstance(sent, int) or not isinstance(body, dict) or sent >= MAX_SUBMISSIONS:
+            return None
+        self.keep_submission(body, sent=sent + 1)
+        return body
 
     def slurm_job(self) -> int | None:
         """Return the number of the Slurm job that trains here; None before one began."""

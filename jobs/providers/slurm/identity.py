@@ -24,22 +24,26 @@ def comment_of(marker: str) -> str:
     return f"{COMMENT_PREFIX}{marker}"
 
 
-def by_name(jobs: Sequence[SlurmJob]) -> Mapping[str, Sequence[SlurmJob]]:
-    """Return the jobs that this site made, by their marker: a name alone may be anybody's."""
-    by_name: dict[str, list[SlurmJob]] = defaultdict(list)
+def by_marker(jobs: Sequence[SlurmJob], user: str) -> Mapping[str, Sequence[SlurmJob]]:
+    """Return the jobs that this site made for its account `user`, by their marker."""
+    by_marker: dict[str, list[SlurmJob]] = defaultdict(list)
     for job in jobs:
-        if marker_of(job):
-            by_name[job.name].append(job)
-    return by_name
+        if marker_of(job, user):
+            by_marker[job.name].append(job)
+    return by_marker
 
 
-def marker_of(job: SlurmJob) -> str | None:
-    is_ours = MARKER.fullmatch(job.name) and job.comment == comment_of(job.name)
-    return job.name if is_ours else None
+def marker_of(job: SlurmJob, user: str) -> str | None:
+    """Return the marker of a job that this site made. A name alone may be anybody's.
+
+    Either proof will do: plugins of a cluster may write a comment of their own, and not every one knows user names.
+    """
+    is_ours = job.user == user or job.comment == comment_of(job.name)
+    return job.name if is_ours and MARKER.fullmatch(job.name) else None
 
 
-def is_of(handle: Handle, job: SlurmJob) -> bool:
-    return handle.external_id == (marker_of(job) or foreign_id(job))
+def is_of(handle: Handle, job: SlurmJob, user: str) -> bool:
+    return handle.external_id == (marker_of(job, user) or foreign_id(job))
 
 
 def foreign_id(job: SlurmJob) -> str:
@@ -58,8 +62,8 @@ def number_of(handle: Handle) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def discovered(job: SlurmJob) -> DiscoveredTraining:
-    marker = marker_of(job)
+def discovered(job: SlurmJob, user: str) -> DiscoveredTraining:
+    marker = marker_of(job, user)
     assert job.submitted_at is not None
     return DiscoveredTraining(
         snapshot=snapshot_of(marker or foreign_id(job), job),

@@ -109,6 +109,7 @@ class SlurmProvider:
         with folder_errors(nothing_created=True):
             if answers.Records.of(folder).has_begun:
                 return Snapshot(spec.marker, JobStatus.QUEUED)
+            (self.shared / shared.SIGN).touch()
             folder.prepare_run(script.files(spec, self.instance, profile), owner)
         return None
 
@@ -141,7 +142,7 @@ class SlurmProvider:
         """Look in Slurm's list, and then for what ended jobs left on the shared folder."""
         async with self._connect() as slurm:
             jobs = await fetch.list_jobs(slurm)
-        return await asyncio.to_thread(fetch.find, self.shared, list(markers), jobs)
+        return await asyncio.to_thread(fetch.find, self.shared, list(markers), jobs, self.instance.user)
 
     async def fetch(self, handles: Sequence[Handle]) -> Answers:
         if not handles:
@@ -156,14 +157,14 @@ class SlurmProvider:
         jobs.sort(key=lambda job: job.job_id, reverse=True)
         found: dict[str, DiscoveredTraining] = {}
         for job in jobs:
-            training = identity.discovered(job)
+            training = identity.discovered(job, self.instance.user)
             found.setdefault(training.snapshot.external_id, training)
         return list(found.values())[:limit]
 
     async def look(self) -> ClusterView:
         async with self._connect() as slurm:
-            body, partitions = await asyncio.gather(slurm.get("/nodes"), slurm.get("/partitions"))
             version = await slurm.version()
+            body, partitions = await asyncio.gather(slurm.get("/nodes"), slurm.get("/partitions"))
         return nodes.view_of(
             shapes.read_version(body),
             shapes.read_nodes(body),
@@ -195,7 +196,7 @@ class SlurmProvider:
         if identity.is_ours(handle):
             await asyncio.to_thread(self._request_cancel, handle.external_id)
         async with self._connect() as slurm:
-            jobs = [job for job in await fetch.list_jobs(slurm) if identity.is_of(handle, job)]
+            jobs = [job for job in await fetch.list_jobs(slurm) if identity.is_of(handle, job, self.instance.user)]
             for job in jobs:
                 if answers.STATUSES.get(job.state) in ACTIVE:
                     await slurm.delete(f"/job/{job.job_id}")
@@ -215,7 +216,7 @@ class SlurmProvider:
             raise ProviderError("The job was made at the cluster itself; its log is there.", permanent=True)
         folder = SharedFolder(self.shared, handle.external_id)
         with folder_errors():
-            shared.require(self.shared)
+            shared.require_ours(self.shared)
             # Read before the log: lines written in between would be missed.
             has_ended = folder.run().ended_at is not None
             return log.read_slice(folder.log, start=start, limit=limit, ended=has_ended, scrubber=scrubber)

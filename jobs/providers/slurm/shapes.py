@@ -140,6 +140,8 @@ class SlurmJob:
     exit_code: int
     #: The signal that ended it; 0: none did.
     signal: int
+    #: How often Slurm put it back to begin again.
+    restarts: int
 
 
 def read_jobs(body: Mapping[str, Any]) -> list[SlurmJob]:
@@ -166,6 +168,7 @@ def read_job(row: Mapping[str, Any]) -> SlurmJob:
         gpus=count * sum(gpus_in(_text(row.get("tres_per_node"))).values()),
         exit_code=exit_code,
         signal=signal,
+        restarts=_number(row.get("restart_cnt")) or 0,
     )
 
 

@@ -9,7 +9,7 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -117,18 +117,20 @@ def test_nothing_listens_at_the_address(slurm: SlurmCluster) -> None:
 
 
 @contextmanager
-def proxy(status: int, body: bytes, *, but: bytes = b"") -> Iterator[str]:
-    """A server that answers everything so; `but` is its answer for the version of the API."""
+def stand_in(answers: Mapping[str, tuple[int, bytes]]) -> Iterator[tuple[str, list[str]]]:
+    """A server in Slurm's place: its answers by the end of the path, "" for all others; and what it was asked."""
+    asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            is_version = bool(but) and self.path == "/openapi/v3"
-            answer = but if is_version else body
-            self.send_response(200 if is_version else status)
-            self.send_header("Content-Length", str(len(answer)))
+            ends = [end for end in answers if self.path.endswith(end)]
+            status, body = answers[max(ends, key=len)] if ends else (200, OPENAPI)
+            asked.extend(ends)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(body)
 
         do_POST = do_DELETE = do_GET  # noqa: N815
 
@@ -137,8 +139,16 @@ def proxy(status: int, body: bytes, *, but: bytes = b"") -> Iterator[str]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}", asked
         server.shutdown()
+
+
+@contextmanager
+def proxy(status: int, body: bytes, *, but: bytes = b"") -> Iterator[str]:
+    """A server that answers everything so; `but` is its answer for the version of the API."""
+    version = {"/openapi/v3": (200, but)} if but else {}
+    with stand_in({"": (status, body), **version}) as (address, _):
+        yield address
 
 
 HTML = b"<html><body>Welcome to the portal</body></html>"

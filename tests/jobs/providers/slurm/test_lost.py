@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 from cloudtrain_site.conf.providers import HardwareProfile
 from jobs.providers.base import ProviderError
 from jobs.statuses import JobStatus
-from tests.jobs.providers.slurm.test_bad_input import OPENAPI, proxy
+from tests.jobs.providers.slurm.test_bad_input import OPENAPI, proxy, stand_in
 from tests.jobs.providers.slurm.trainings import (
     ENDLESS,
     PATIENCE_SECONDS,
@@ -107,9 +107,20 @@ def test_a_copy_that_begins_after_a_cancellation_trains_nothing(slurm: SlurmClus
 
 
 def test_somebody_elses_job_of_the_same_name_is_not_ours(slurm: SlurmCluster) -> None:
-    marker = "ct-" + 24 * "a"
-    slurm.run("sleep 100", name=marker)
-    assert asyncio.run(slurm.provider("true").find_by_marker([marker])) == {}
+    training = start(slurm.provider(*ENDLESS))
+    slurm.run("sleep 100", user="daemon", name=training.spec.marker)
+    wait_until(lambda: len(slurm.jobs(training.spec.marker)) == 2)
+    assert training.seen(JobStatus.RUNNING).metadata["slurm_job_id"] == training.number
+    slurm.call("DELETE", f"/job/{training.number}")
+    assert training.ended().status == JobStatus.CANCELLED
+    assert [job["job_state"] for job in other_jobs(slurm, training)] != ["CANCELLED"]
+
+
+def test_a_comment_of_the_clusters_own_makes_no_job_foreign(slurm: SlurmCluster) -> None:
+    training = start(slurm.provider(*COUNTING))
+    slurm.set_comment(training.number, "billed to the lab")
+    training.seen(JobStatus.RUNNING)
+    assert len(slurm.jobs(training.spec.marker)) == starts_of(training) == 1
 
 
 # Forgotten by Slurm.
@@ -214,6 +225,22 @@ def test_a_training_whose_node_failed_has_failed(own_slurm: SlurmCluster) -> Non
     assert snapshot.status == JobStatus.FAILED
 
 
+def test_an_end_that_slurm_never_learns_of(slurm: SlurmCluster) -> None:
+    training = submit(slurm.provider(*quick()))
+    training.ended()
+    [job] = slurm.jobs(training.spec.marker)
+    running = json.dumps({"jobs": [{**job, "job_state": "RUNNING"}]}).encode()
+    ended = training.record("exit.json")
+    with stand_in({"/jobs": (200, running), f"/job/{job['job_id']}": (200, b"{}")}) as (address, asked):
+        lagging = replace(training, provider=slurm.provider("true", address=address))
+        lagging.seen(JobStatus.RUNNING)  # it may still learn
+        long_ago = datetime.now(UTC) - timedelta(seconds=61)
+        (training.folder / "exit.json").write_text(json.dumps({**ended, "ended_at": long_ago.isoformat()}))
+        snapshot = lagging.ended()
+    assert (snapshot.status, snapshot.completed_at) == (JobStatus.COMPLETED, long_ago)
+    assert f"/job/{job['job_id']}" in asked  # the nodes are given back
+
+
 # Answers that are cut off or make no sense.
 
 
@@ -233,6 +260,34 @@ def test_a_list_in_another_shape_is_an_error(slurm: SlurmCluster) -> None:
         blind = replace(training, provider=slurm.provider(*ENDLESS, address=address))
         with pytest.raises(ProviderError, match="no list of jobs"):
             blind.fetch()
+
+
+def test_a_job_that_slurm_loses_again_and_again_is_given_up(slurm: SlurmCluster) -> None:
+    gone = b'{"errors":[{"error_number":2017,"error":"Invalid job id specified"}]}'
+    answers = {"/jobs": (200, b'{"jobs":[]}'), "/job/9": (500, gone), "/job/submit": (200, b'{"job_id":9}')}
+    with stand_in(answers) as (address, asked):
+        training = submit(slurm.provider("true", address=address))
+        for _ in range(2):
+            training.seen(JobStatus.QUEUED)
+        snapshot = training.ended()
+    assert snapshot.status == JobStatus.FAILED
+    assert "it never began" in str(snapshot.error_message)
+    assert asked.count("/job/submit") == 3
+
+
+def test_a_shared_folder_that_is_not_mounted_ends_no_job(slurm: SlurmCluster) -> None:
+    training = submit(slurm.provider(*quick()))
+    wait_until(lambda: slurm.jobs(training.spec.marker)[0]["job_state"] == "COMPLETED", PATIENCE_SECONDS)
+    slurm.shared.rename(slurm.folder / "unmounted")
+    slurm.shared.mkdir()
+    try:
+        for look in (training.fetch, lambda: asyncio.run(training.provider.read_log(training.handle))):
+            with pytest.raises(ProviderError, match="is not the one that trainings were written to: mount that"):
+                look()
+    finally:
+        slurm.shared.rmdir()
+        (slurm.folder / "unmounted").rename(slurm.shared)
+    assert training.ended().status == JobStatus.COMPLETED
 
 
 def test_a_folder_that_somebody_removed(slurm: SlurmCluster, tmp_path: Path) -> None:

@@ -1,0 +1,177 @@
+"""What a training's state is, by Slurm's word and by the runner's records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.providers.base import Snapshot
+from jobs.providers.slurm import answers, shapes
+from jobs.providers.slurm.folder import SharedFolder
+from jobs.providers.slurm.shapes import SlurmJob
+from jobs.statuses import JobStatus
+
+MARKER = "ct-0123456789abcdef01234567"
+BEGAN, ENDED = datetime(2026, 11, 1, 12, tzinfo=UTC), datetime(2026, 11, 1, 13, tzinfo=UTC)
+[RUNNING, WAITING] = shapes.read_jobs(
+    json.loads((Path(__file__).parent / "data" / "jobs_v0.0.38.json").read_text()),
+)
+RUNNING = replace(RUNNING, started_at=BEGAN)
+OVER = replace(RUNNING, ended_at=ENDED)
+CANCELLED, COMPLETED, FAILED = JobStatus.CANCELLED, JobStatus.COMPLETED, JobStatus.FAILED
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SharedFolder:
+    folder = SharedFolder(tmp_path, MARKER)
+    folder.prepare()
+    return folder
+
+
+@pytest.fixture
+def ended_so(folder: SharedFolder) -> Callable[..., SharedFolder]:
+    """A training whose runner recorded how it ended."""
+
+    def make(code: int | None = None, *, stopped: bool = False, error: str | None = None) -> SharedFolder:
+        start = {"started_at": BEGAN.isoformat()}
+        end = {"exit_code": code, "stopped": stopped, "error": error, "ended_at": ENDED.isoformat()}
+        (folder.path / "process.json").write_text(json.dumps(start))
+        (folder.path / "exit.json").write_text(json.dumps(end))
+        (folder.path / "slurm_job").write_text(f"{OVER.job_id}\n")
+        return folder
+
+    return make
+
+
+def state(folder: SharedFolder, job: SlurmJob, *, asked: bool = False) -> Snapshot:
+    asked_at = ENDED - timedelta(minutes=1) if asked else None
+    return answers.training_snapshot(MARKER, job, folder, answers.Records.of(folder), asked_at)
+
+
+@pytest.mark.parametrize(
+    ("word", "status", "sentence"),
+    [
+        ("COMPLETED", COMPLETED, ""),
+        ("OUT_OF_MEMORY", COMPLETED, ""),  # of a process beside it
+        ("NODE_FAIL", COMPLETED, ""),
+        ("CANCELLED", CANCELLED, "The job was cancelled at the cluster, not here."),
+        ("TIMEOUT", FAILED, "Slurm ended the job at its time limit of 90 minutes (TIMEOUT)."),
+        ("DEADLINE", FAILED, "Slurm ended the job at its deadline (DEADLINE)."),
+        ("PREEMPTED", CANCELLED, "Slurm took the job's place for another one (PREEMPTED)."),
+    ],
+)
+def test_a_trainer_that_ended_well_in_a_job_that(
+    ended_so: Callable[..., SharedFolder], word: str, status: JobStatus, sentence: str
+) -> None:
+    snapshot = state(ended_so(0), replace(OVER, state=word))
+    assert (snapshot.status, snapshot.error_message or "") == (status, sentence)
+    assert (snapshot.billed_seconds, snapshot.completed_at) == (3600.0, ENDED)
+
+
+@pytest.mark.parametrize(
+    ("word", "status", "sentence"),
+    [
+        ("FAILED", FAILED, "The job failed on n[1-2]: it ended with exit code 0 (FAILED)."),
+        ("NODE_FAIL", FAILED, "A node of the job failed on n[1-2] (NODE_FAIL)."),
+        ("OUT_OF_MEMORY", FAILED, "The job needed more memory than it had asked for on n[1-2] (OUT_OF_MEMORY)."),
+        ("BOOT_FAIL", FAILED, "The job's nodes could not be started on n[1-2] (BOOT_FAIL)."),
+        ("TIMEOUT", FAILED, "Slurm ended the job at its time limit of 90 minutes (TIMEOUT)."),
+        ("CANCELLED", CANCELLED, "The job was cancelled at the cluster, not here."),
+        ("REVOKED", CANCELLED, "Another cluster of the federation has the job (REVOKED)."),
+        ("COMPLETED", COMPLETED, ""),
+    ],
+)
+def test_a_job_whose_runner_recorded_no_end(folder: SharedFolder, word: str, status: JobStatus, sentence: str) -> None:
+    (folder.path / "process.json").write_text(json.dumps({"started_at": BEGAN.isoformat()}))
+    snapshot = state(folder, replace(OVER, state=word))
+    assert (snapshot.status, snapshot.error_message or "") == (status, sentence)
+    again = answers.forgotten_snapshot(MARKER, folder, answers.Records.of(folder), None)
+    assert again
+    assert again.status in (status, FAILED)  # Slurm has forgotten it meanwhile
+
+
+@pytest.mark.parametrize(
+    ("end", "asked", "status", "sentence"),
+    [
+        ({"code": 0}, False, COMPLETED, ""),
+        ({"code": 0}, True, COMPLETED, ""),
+        ({"code": 3}, False, FAILED, "The trainer ended with exit code 3."),
+        ({"code": 3}, True, FAILED, "The trainer ended with exit code 3."),
+        ({"code": -15}, False, FAILED, answers.STOPPED),
+        ({"code": -15}, True, CANCELLED, ""),
+        ({"code": 143}, True, CANCELLED, ""),
+        ({"code": 143}, False, FAILED, "The trainer ended with exit code 143."),
+        ({"code": 0, "stopped": True}, True, CANCELLED, ""),
+        ({"code": 0, "stopped": True}, False, FAILED, answers.STOPPED),
+        ({"code": None, "error": "No such trainer."}, True, FAILED, "No such trainer."),
+    ],
+)
+def test_an_end_by_the_runners_word(
+    ended_so: Callable[..., SharedFolder], end: dict[str, Any], asked: bool, status: JobStatus, sentence: str
+) -> None:
+    folder = ended_so(**end)
+    for word in ("COMPLETED", "FAILED"):
+        snapshot = state(folder, replace(OVER, state=word), asked=asked)
+        assert (snapshot.status, snapshot.error_message or "") == (status, sentence)
+    forgotten = answers.forgotten_snapshot(
+        MARKER, folder, answers.Records.of(folder), ENDED - timedelta(minutes=1) if asked else None
+    )
+    assert forgotten
+    assert (forgotten.status, forgotten.error_message or "", forgotten.billed_seconds) == (status, sentence, 3600.0)
+
+
+@pytest.mark.parametrize("word", ["RUNNING", "COMPLETING", "RESIZING", "SIGNALING"])
+def test_a_job_that_runs(folder: SharedFolder, word: str) -> None:
+    snapshot = state(folder, replace(RUNNING, state=word))
+    assert (snapshot.status, snapshot.started_at, snapshot.completed_at) == (JobStatus.RUNNING, BEGAN, None)
+    assert snapshot.billed_seconds is None  # its end is a forecast
+
+
+def test_a_word_that_nobody_knows_changes_nothing(folder: SharedFolder) -> None:
+    assert state(folder, replace(RUNNING, state="LEVITATING")).status is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "sentence"),
+    [
+        ("Resources", "The cluster waits for 1 GPU: Resources."),
+        ("Priority", "The cluster lets it wait, as other jobs of the cluster go first: Priority."),
+        ("None", "The cluster has not looked at it yet."),
+        ("QOSMaxGRESPerUser", "The cluster lets it wait: QOSMaxGRESPerUser."),
+        (
+            "ReqNodeNotAvail, UnavailableNodes:n[1-2]",
+            "The cluster lets it wait, as nodes that it needs are down or reserved: "
+            "ReqNodeNotAvail, UnavailableNodes:n[1-2].",
+        ),
+    ],
+)
+def test_why_a_job_waits(folder: SharedFolder, reason: str, sentence: str) -> None:
+    snapshot = state(folder, replace(WAITING, reason=reason))
+    assert (snapshot.status, snapshot.waiting_reason) == (JobStatus.QUEUED, sentence)
+
+
+def test_a_paused_job_waits(folder: SharedFolder) -> None:
+    snapshot = state(folder, replace(RUNNING, state="SUSPENDED"))
+    assert (snapshot.status, snapshot.waiting_reason) == (
+        JobStatus.QUEUED,
+        "The job is paused at the cluster: Suspended.",
+    )
+    assert state(folder, replace(WAITING, gpus=0, reason="Resources")).waiting_reason == (
+        "The cluster waits for free nodes: Resources."
+    )
+
+
+def test_which_of_a_markers_jobs_is_the_trainings() -> None:
+    first, second, over = (replace(RUNNING, job_id=number) for number in (5, 7, 3))
+    over = replace(over, state="FAILED")
+    assert answers.own_job([], answers.Records()) is None
+    assert answers.own_job([second, first, over], answers.Records()) == first
+    assert answers.own_job([second, first, over], answers.Records(slurm_job=7)) == second
+    assert answers.own_job([second, first, over], answers.Records(slurm_job=99)) == first
+    assert answers.own_job([over, replace(over, job_id=4)], answers.Records()) == replace(over, job_id=4)
