@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Sequence
+import queue
+import threading
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeAlias
 
 from django.db.models import Q, QuerySet
@@ -20,7 +26,6 @@ from jobs.providers import get_provider, names
 from jobs.providers.base import ProviderError
 from jobs.providers.clusters.view import ClusterView, ReportsNodes, storable, view_data, view_from
 from jobs.publishing import publish_waiting_for
-from jobs.sync.async_bridge import in_parts
 
 logger = logging.getLogger("simpletuner.cloud.providers")
 
@@ -35,9 +40,14 @@ BACKGROUND_PAUSE = timedelta(seconds=25)
 #: Of several people who press the button at once one asks.
 PAUSE = timedelta(seconds=3)
 MAX_ERROR_CHARACTERS = 500
+#: What an answer may take beyond its time.
+GRACE_SECONDS = 0.5
 
 #: What a cluster shows, or why it shows nothing.
 Answer: TypeAlias = ClusterView | str
+
+#: The thread that asked a cluster last, in this process: while it hangs no other is started.
+_asking: dict[str, threading.Thread] = {}
 
 
 def cluster_names() -> list[str]:
@@ -112,33 +122,64 @@ def _look(claimed: Sequence[str], seconds: float) -> dict[str, int]:
         return counts
     began = dict(ClusterLook.objects.filter(pk__in=claimed).values_list("pk", "looked_at"))
     lend_connection()
-    for name, answer in in_parts(lambda: _answers(claimed, seconds)):
+    for name, answer in _answers(claimed, seconds):
         _store(name, began[name], answer)
         counts["failed" if isinstance(answer, str) else "seen"] += 1
         lend_connection()
     return counts
 
 
-async def _answers(asked: Sequence[str], seconds: float) -> AsyncIterator[tuple[str, Answer]]:
-    """Ask side by side: a cluster that hangs keeps no other from being seen."""
-    for next_answer in asyncio.as_completed([_ask(name, seconds) for name in asked]):
-        yield await next_answer
+def _answers(asked: Sequence[str], seconds: float) -> Iterator[tuple[str, Answer]]:
+    """Yield each cluster's answer as it comes. Threads ask side by side: one that hangs keeps no other from being seen.
+
+    A thread that waits for a name server or a shared folder can't be cancelled. It is left alone, not waited for.
+    """
+    arrived: queue.SimpleQueue[tuple[str, Answer]] = queue.SimpleQueue()
+    for name in asked:
+        _start_asking(name, seconds, arrived)
+    missing, deadline = set(asked), time.monotonic() + seconds + GRACE_SECONDS
+    with suppress(queue.Empty):
+        while missing:
+            name, answer = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
+            missing.discard(name)
+            yield name, answer
+    yield from ((name, _no_answer(seconds)) for name in missing)
 
 
-async def _ask(name: str, seconds: float) -> tuple[str, Answer]:
+def _start_asking(name: str, seconds: float, arrived: queue.SimpleQueue[tuple[str, Answer]]) -> None:
+    earlier = _asking.get(name)
+    if earlier is not None:
+        earlier.join(GRACE_SECONDS)  # it may just be ending
+        if earlier.is_alive():
+            arrived.put((name, "An earlier look at it still hangs: its address or its shared folder does not answer."))
+            return
+
+    async def ask() -> None:
+        arrived.put((name, await _ask(name, seconds)))
+
+    run = partial(copy_context().run, asyncio.run, ask())
+    _asking[name] = threading.Thread(target=run, name=f"look at {name}", daemon=True)
+    _asking[name].start()
+
+
+async def _ask(name: str, seconds: float) -> Answer:
     try:
         provider = get_provider(name)
         if not isinstance(provider, ReportsNodes):
-            return name, "It is no cluster any more."
+            return "It is no cluster any more."
         async with asyncio.timeout(seconds):
-            return name, await provider.look()
+            return await provider.look()
     except TimeoutError:
-        return name, f"It did not answer within {seconds:g} s."
+        return _no_answer(seconds)
     except ProviderError as error:
-        return name, str(error) or type(error).__name__
+        return str(error) or type(error).__name__
     except Exception as error:  # an answer that our own code can't read must not hide the other clusters
         logger.exception("What a cluster answered could not be read", extra={"provider": name})
-        return name, f"What it answered could not be read ({type(error).__name__})."
+        return f"What it answered could not be read ({type(error).__name__})."
+
+
+def _no_answer(seconds: float) -> str:
+    return f"It did not answer within {seconds:g} s."
 
 
 def _store_view(name: str, row: QuerySet[ClusterLook], data: dict[str, Any]) -> None:

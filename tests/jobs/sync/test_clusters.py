@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -69,6 +72,37 @@ def test_a_cluster_that_hangs_keeps_no_other_from_being_seen(
     assert clusters.look_where_due() == {"seen": 1, "failed": 1}
     assert ClusterLook.objects.get(pk="hangs").error == "It did not answer within 0.05 s."
     assert ClusterLook.objects.get(pk="lab").is_fresh
+
+
+def test_a_look_that_no_timeout_can_cancel_is_left_alone(
+    lab: ClusterProvider, monkeypatch: pytest.MonkeyPatch, add_provider: Any
+) -> None:
+    """A shared folder or a name server that hangs: a thread, whose end nobody may have to wait for."""
+    released = threading.Event()
+
+    class Hanging(ClusterProvider):
+        async def look(self) -> ClusterView:
+            self.looks += 1
+            await asyncio.to_thread(released.wait, 30)
+            return ClusterView("1.0", (node(),))
+
+    hanging = Hanging("hangs")
+    add_provider(hanging)
+    try:
+        began = time.monotonic()
+        look = clusters.look_now("hangs", seconds=0.05)
+        assert time.monotonic() - began < 5
+        assert look is not None and look.error == "It did not answer within 0.05 s."
+        make_due("hangs")
+        again = clusters.look_now("hangs", seconds=0.05)
+        assert again is not None and again.error.startswith("An earlier look at it still hangs")
+        assert hanging.looks == 1  # no thread is left behind each half a minute
+        assert clusters.look_where_due() == {"seen": 1, "failed": 0}
+    finally:
+        released.set()
+    clusters._asking["hangs"].join(10)
+    make_due("hangs")
+    assert clusters.look_where_due() == {"seen": 1, "failed": 0}
 
 
 def test_an_answer_that_breaks_our_code_is_a_failure_of_that_cluster_alone(
