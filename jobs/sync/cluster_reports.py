@@ -65,6 +65,8 @@ class InstanceReport:
     waiting: int
     #: Of a cluster: when a look last succeeded; the last failure, as long as no later look succeeded.
     seen_at: datetime | None = None
+    #: What was seen is too old to count.
+    is_stale: bool = False
     error: str = ""
     error_at: datetime | None = None
     version: str = ""
@@ -84,7 +86,9 @@ class InstanceReport:
             return "Last look failed"
         if self.problem:
             return "Takes no jobs"
-        return "Not seen yet" if self.is_cluster and self.seen_at is None else "Ready"
+        if self.is_cluster and self.seen_at is None:
+            return "Not seen yet"
+        return "Not seen lately" if self.is_stale else "Ready"
 
 
 def instance_reports(*, with_access: bool = True) -> list[InstanceReport]:
@@ -125,6 +129,7 @@ def _report(
         running=counts.get((name, JobStatus.RUNNING), 0),
         waiting=counts.get((name, JobStatus.QUEUED), 0),
         seen_at=look.seen_at if look else None,
+        is_stale=look is not None and look.seen_at is not None and not look.is_fresh,
         error=look.error if look else "",
         error_at=look.error_at if look else None,
         version=view.version,

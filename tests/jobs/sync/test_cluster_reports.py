@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from jobs.models import ClusterLook, Job, ProviderConfig
 from jobs.providers.base import ProviderError
@@ -54,6 +56,12 @@ def test_one_that_does_not_answer_keeps_what_was_seen(lab: ClusterProvider) -> N
     assert (found.state, found.error, len(found.nodes)) == ("Last look failed", "connection refused", 1)
     assert found.problem.startswith("Lab could not be asked: connection refused.")
     assert found.error_at is not None and found.seen_at is not None and found.error_at > found.seen_at
+
+
+def test_one_that_nobody_has_looked_at_for_long(lab: ClusterProvider) -> None:
+    clusters.look_now("lab")
+    ClusterLook.objects.update(seen_at=timezone.now() - timedelta(minutes=11))  # the background stands still
+    assert (report().state, len(report().nodes)) == ("Not seen lately", 1)
 
 
 def test_one_without_a_usable_node_takes_no_jobs(lab: ClusterProvider) -> None:
