@@ -21,7 +21,7 @@ from cloudtrain_site.database.failures import noted_failure
 from cloudtrain_site.errors import error_body
 from cloudtrain_site.serving.asgi_types import App, Receive, Scope, Send
 from jobs.models.provider import WEBHOOK_PATH
-from jobs.providers import names_of_kind
+from jobs.providers import find_kind
 from jobs.providers.replicate.predictions import MARKER_PARAMETER
 from jobs.webhooks import signing_secret
 from jobs.webhooks.batcher import DeliveryBatcher
@@ -91,7 +91,7 @@ def _size_of_delivery(scope: Scope) -> int | None:
     """Return its length, which uvicorn enforces; None for another request, or one without a length."""
     if scope["type"] != "http" or not scope["path"].startswith(WEBHOOK_PATH) or scope["method"] != "POST":
         return None
-    if _provider_of(scope) not in names_of_kind("replicate"):
+    if find_kind(_provider_of(scope)) != "replicate":
         return None
     content_length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
     return int(content_length) if content_length.isdigit() and len(content_length) < 12 else None

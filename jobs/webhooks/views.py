@@ -10,7 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions
 
 from cloudtrain_site.errors import error_body
-from jobs.providers import names_of_kind
+from jobs.providers import find_kind
 from jobs.providers.base import ProviderError
 from jobs.providers.replicate.predictions import MARKER_PARAMETER
 from jobs.webhooks import inbox, signing_secret
@@ -25,7 +25,7 @@ REFUSED = "webhook_refused"
 @csrf_exempt
 def receive(request: HttpRequest, provider: str) -> HttpResponse:
     """Process a delivery: 200 for a good one, known job or not; 503 when it can't be verified now."""
-    if provider not in names_of_kind("replicate"):
+    if find_kind(provider) != "replicate":
         raise Http404
     if request.method != "POST":
         refusal = exceptions.MethodNotAllowed(str(request.method))
