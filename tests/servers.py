@@ -17,6 +17,7 @@ from typing import Self
 import psycopg
 import pytest
 
+from examples.clusters.processes import free_port as free_port
 from tests.wait import wait_until
 
 START_SECONDS = 30.0
@@ -37,13 +38,6 @@ def find_binary(name: str) -> str | None:
         return found
     versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     return str(versions[-1]) if versions else None
-
-
-def free_port() -> int:
-    """A port on the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = START_SECONDS) -> None:

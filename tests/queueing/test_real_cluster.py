@@ -14,13 +14,14 @@ from rest_framework.test import APIClient
 
 from cloudtrain_site.conf.providers import HardwareProfile
 from cloudtrain_site.states import Source
+from examples.clusters.slurm import GPUS
 from jobs.models import Job
 from jobs.statuses import JobStatus
 from jobs.sync import clusters, refresh
 from queueing import dispatch
 from queueing.models import QueueState
 from tests.jobs.providers.slurm.trainings import ENDLESS, PATIENCE_SECONDS
-from tests.slurm import GPUS, SlurmCluster, slurm, slurm_cluster
+from tests.slurm import SlurmCluster, slurm, slurm_cluster
 from tests.wait import wait_until
 from tests.web import read_page
 

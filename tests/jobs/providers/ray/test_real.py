@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from cloudtrain_site.conf.providers import HardwareProfile
+from examples.clusters.ray import RayCluster, processes_of
 from jobs.identifiers import new_marker
 from jobs.providers.base import Handle, ProviderError
 from jobs.providers.datasets import DatasetTransfer, TransferProgress
@@ -22,7 +23,7 @@ from jobs.statuses import TERMINAL, JobStatus
 from tests.dataset_archives import make_zip
 from tests.jobs.providers.local.trainings import ENDLESS, SAVING
 from tests.jobs.providers.ray.clusters import Cluster
-from tests.ray_cluster import RayCluster, processes_of
+from tests.ray_cluster import ray_cluster
 from tests.servers import RedisServer
 from tests.wait import wait_until
 
@@ -38,7 +39,7 @@ PROFILES = {
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[RayCluster]:
-    ray = RayCluster()
+    ray = ray_cluster()
     try:
         ray.start_head()
         yield ray
@@ -249,7 +250,7 @@ def killed_head(ray: RayCluster, cluster: Cluster) -> tuple[Handle, Handle]:
 
 
 def test_a_head_that_forgot_its_jobs_lost_them_and_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    ray = RayCluster(with_token=False)
+    ray = ray_cluster(with_token=False)
     try:
         ray.start_head()
         cluster = on(ray)
@@ -268,7 +269,7 @@ def test_a_head_that_forgot_its_jobs_lost_them_and_says_so(monkeypatch: pytest.M
 
 
 def test_a_head_with_a_store_remembers_its_jobs(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    ray = RayCluster(store=f"127.0.0.1:{redis.port}")
+    ray = ray_cluster(store=f"127.0.0.1:{redis.port}")
     try:
         ray.start_head()
         cluster = on(ray)

@@ -19,13 +19,14 @@ from typing import Any
 import pytest
 
 from cloudtrain_site.conf.providers import HardwareProfile, Secret
+from examples.clusters.slurm import NOBODY
 from jobs.providers.base import ProviderError
 from jobs.providers.slurm import access, folder
 from jobs.providers.slurm.provider import SlurmProvider
 from jobs.statuses import JobStatus
 from tests.jobs.providers.slurm.trainings import ENDLESS, make_spec, start, submit
 from tests.servers import free_port
-from tests.slurm import NOBODY, SlurmCluster
+from tests.slurm import SlurmCluster
 from tests.wait import wait_until
 
 

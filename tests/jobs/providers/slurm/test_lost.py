@@ -49,7 +49,7 @@ def quick(seconds: float = 0) -> tuple[str, ...]:
 def own_slurm() -> Iterator[SlurmCluster]:
     """A cluster of the test's own, which it may break. It forgets jobs two seconds after their end."""
     need_slurm()
-    cluster = SlurmCluster.start(min_job_age=2)
+    cluster = SlurmCluster(min_job_age=2).start()
     yield cluster
     cluster.stop()
 

@@ -8,13 +8,14 @@ from dataclasses import replace
 import pytest
 
 from cloudtrain_site.conf.providers import HardwareProfile
+from examples.clusters.slurm import CPUS, GPUS, MEMORY_MB
 from jobs.providers.clusters.view import Node, ReportsNodes
 from jobs.providers.slurm.nodes import is_usable, view_of, why_unrunnable
 from jobs.providers.slurm.provider import SlurmProvider
 from jobs.providers.slurm.shapes import SlurmNode, SlurmPartition
 from jobs.statuses import JobStatus
 from tests.jobs.providers.slurm.trainings import ENDLESS, start
-from tests.slurm import CPUS, GPUS, MEMORY_MB, SlurmCluster
+from tests.slurm import SlurmCluster
 
 BIG = SlurmNode("big", "idle", "", ["gpu"], 64, 512_000, {"h100": 8})
 MIXED = SlurmNode("mixed", "mixed", "", ["gpu", "main"], 32, 128_000, {"a100": 2, "l40s": 2}, used_gpus=3)

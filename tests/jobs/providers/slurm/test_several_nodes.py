@@ -55,7 +55,7 @@ def test_one_node_that_fails_ends_the_training_on_all(slurm: SlurmCluster) -> No
 
 
 def test_two_clusters_side_by_side(slurm: SlurmCluster) -> None:
-    other = SlurmCluster.start(nodes=1)
+    other = SlurmCluster(nodes=1).start()
     try:
         here, there = start(slurm.provider(*ENDLESS)), start(other.provider(*ENDLESS, name="slurm-two"))
         assert slurm.jobs(there.spec.marker) == other.jobs(here.spec.marker) == []
