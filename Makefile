@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RAY := .ray
-# Of the demo: local, or replicate for trainings at a stand-in for Replicate.
+# Of the demo: local; replicate for trainings at a stand-in for Replicate; slurm or ray for a private cluster.
 PROVIDER ?= local
 # Of the mutants: so many of each module; 0 is all.
 SAMPLE ?= 0
@@ -28,8 +28,8 @@ PIN := CUSTOM_COMPILE_COMMAND="make pins" $(BIN)/pip-compile --quiet --strip-ext
 
 .PHONY: demo test long check install install-dev install-ray run bench quick mutants postgresql pins clean no-flaky-yet
 
-demo: install
-	DEMO_PROVIDER=$(PROVIDER) $(BIN)/python examples/demo.py
+demo: install $(if $(filter ray,$(PROVIDER)),install-ray)
+	DEMO_PROVIDER=$(PROVIDER) $(BIN)/python -m examples.demo
 
 run: install
 	$(BIN)/python manage.py up
@@ -100,7 +100,7 @@ $(VENV)/.installed-dev: requirements-dev.txt requirements.txt | $(VENV)/bin/pyth
 $(RAY)/.installed: requirements-ray.txt
 	$(PYTHON) -m venv $(RAY)
 	$(RAY)/bin/pip install --quiet --disable-pip-version-check -r requirements-ray.txt && touch $@ || \
-	  echo "Ray can't be installed here: its tests are skipped."
+	  echo "Ray can't be installed here: its demo and its tests need it."
 
 clean:
 	rm -rf $(VENV) $(RAY) var .mypy_cache .ruff_cache .pytest_cache screenshots

@@ -5,7 +5,8 @@ held, approves it as the other user, follows the training to its end, and tells 
 `DEMO_EXIT=1` ends it by itself, with an exit code that tells whether everything went well.
 
 `make demo PROVIDER=replicate` does the same with Replicate, or rather with a stand-in that is started for it: the
-training is ordered over HTTP, and signed webhooks tell how it goes.
+training is ordered over HTTP, and signed webhooks tell how it goes. `PROVIDER=slurm` and `PROVIDER=ray` start the real
+Slurm or Ray on this machine and train there.
 """
 
 from __future__ import annotations
@@ -19,17 +20,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 from tqdm import tqdm
 
+from examples.clusters.processes import MissingProgramError
+from examples.clusters.ray import RayCluster
+from examples.clusters.slurm import SlurmCluster
+
+Cluster: TypeAlias = RayCluster | SlurmCluster
+
 ROOT = Path(__file__).resolve().parent.parent
-DATA = ROOT / "var" / "demo"
+DATA = Path(os.environ.get("DEMO_DATA") or ROOT / "var" / "demo")
 LOG = DATA / "cloudtrain.log"
-#: "local" trains on this machine, "replicate" at a stand-in for Replicate.
-PROVIDER = os.environ.get("DEMO_PROVIDER") or "local"
+#: "local" trains on this machine, "replicate" at a stand-in for Replicate, "slurm" and "ray" on a private cluster.
+KIND = os.environ.get("DEMO_PROVIDER") or "local"
+CLUSTERS = {"slurm": "slurm-demo", "ray": "ray-demo"}
+PROVIDER = CLUSTERS.get(KIND, KIND)
+PLACES = {"local": "on this machine", "replicate": "at Replicate", "slurm": "on Slurm", "ray": "on Ray"}
+CONFIG = DATA / "simpletuner-enterprise.yaml"
 PORT = int(os.environ.get("DEMO_PORT", "8001"))
 SITE = f"http://127.0.0.1:{PORT}"
 CORRELATION_ID = f"demo-{secrets.token_hex(4)}"
@@ -57,16 +69,23 @@ def step(title: str) -> None:
 
 def manage(*arguments: str) -> str:
     """Run a management command on the demo's data; its last line."""
+    return manage_whole(*arguments).splitlines()[-1]
+
+
+def manage_whole(*arguments: str) -> str:
+    """Run a management command on the demo's data; all that it prints."""
     command = [sys.executable, str(ROOT / "manage.py"), *arguments]
     done = subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DemoFailedError(f"manage.py {arguments[0]} failed: {done.stderr.strip()}")
-    return done.stdout.strip().splitlines()[-1]
+    return done.stdout.strip()
 
 
 def environment() -> dict[str, str]:
     """Ours, with a data folder and a log file for the demo alone."""
     own = {"SIMPLETUNER_DATA_DIR": str(DATA), "SIMPLETUNER_LOG_FILE": str(LOG), "SIMPLETUNER_LOG_LEVEL": "INFO"}
+    if CONFIG.exists():
+        own["SIMPLETUNER_ENTERPRISE_CONFIG"] = str(CONFIG)
     kept = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
     return {**kept, **own}
 
@@ -82,6 +101,61 @@ def start_stand_in() -> subprocess.Popen[str]:
     address = json.loads(line)
     os.environ.update(REPLICATE_BASE_URL=address["url"], REPLICATE_API_TOKEN=address["token"])
     return process
+
+
+def start_cluster() -> Cluster:
+    """Start a real cluster, and declare it in the demo's configuration file. Raises DemoFailedError without it."""
+    begin = start_slurm if KIND == "slurm" else start_ray
+    try:
+        cluster, options = begin()
+    except (MissingProgramError, TimeoutError, subprocess.SubprocessError) as error:
+        raise DemoFailedError(f"{KIND.capitalize()} could not be started: {error}") from error
+    # The nodes of this cluster are this machine, so that they have the sample trainer where the site has it.
+    command = [sys.executable, "-m", "jobs.sample_trainer", "--config", "{config}", "--dataloader", "{dataloader}"]
+    command = ["env", f"PYTHONPATH={ROOT}", *command, "--output-dir", "{output_dir}"]
+    gpu = {"gpus": 1, "cpus": 1, "cost_per_second": 0}
+    instance = {
+        "kind": KIND,
+        "command": command,
+        "python": sys.executable,
+        "grace_seconds": 2,
+        "hardware": {"gpu": gpu},
+    }
+    # YAML reads JSON.
+    polling = {"job_status_polling": {"interval_seconds": 1}}  # for who watches: a private cluster minds no requests
+    config = {"background": polling, "providers": {PROVIDER: {**instance, **options}}}
+    CONFIG.write_text(json.dumps(config, indent=2))
+    return cluster
+
+
+def start_slurm() -> tuple[Cluster, dict[str, Any]]:
+    """Start Slurm. Returns it with its own part of the configuration."""
+    cluster = SlurmCluster(nodes=2, folder=DATA / "slurm").start()
+    return cluster, {
+        "label": "Slurm on this machine",
+        "address": cluster.address,
+        "user": cluster.user,
+        "key_file": str(cluster.key),
+        "shared_folder": str(cluster.shared),
+    }
+
+
+def start_ray() -> tuple[Cluster, dict[str, Any]]:
+    """Start Ray. Returns it with its own part of the configuration."""
+    cluster = RayCluster()
+    try:
+        cluster.start_head()
+    except BaseException:
+        cluster.stop()
+        raise
+    shared = DATA / "shared"
+    shared.mkdir()
+    return cluster, {
+        "label": "Ray on this machine",
+        "address": cluster.address,
+        "token_file": str(cluster.folder / "token"),
+        "shared_folder": str(shared),
+    }
 
 
 def empty_folder() -> None:
@@ -266,8 +340,11 @@ def run() -> None:
     say(f"  {manage('add_member', 'alice', 'acme', 'researcher', '--create', '--password', PASSWORD)}")
     say(f"  {manage('add_member', 'bob', 'acme', 'lead', '--create', '--password', PASSWORD)}")
     alice, bob = client_for("alice"), client_for("bob")
-    if PROVIDER == "replicate":
+    if KIND == "replicate":
         open_webhooks()
+    if KIND in CLUSTERS:
+        step("The machines: manage.py machines")
+        say(manage_whole("machines"))
 
     step("alice submits examples/flux-lora-quick.json")
     submitted = submit(alice, "flux-lora-quick", CORRELATION_ID)
@@ -275,13 +352,13 @@ def run() -> None:
     say(f"  job {submitted['job_id']}: {submitted['status']}, held by the rule {request['rule']!r}")
     say(f"  {request['reason']} Somebody has until {request['expires_at']} to decide.")
 
-    step(f"bob approves it, and it trains {'on this machine' if PROVIDER == 'local' else 'at Replicate'}")
+    step(f"bob approves it, and it trains {PLACES.get(KIND, f'on {KIND.capitalize()}')}")
     answer(bob.post(f"/api/approvals/{request['id']}/approve", json={"reason": "welcome"}))
     job = follow(alice, submitted["job_id"])
     if job["status"] != "completed":
         raise DemoFailedError(f"The job is {job['status']}: {job['error_message']}")
     wait_for_log(alice, submitted["job_id"])
-    if PROVIDER == "replicate":
+    if KIND == "replicate":
         show_cost(alice, submitted["job_id"])
 
     step("alice submits examples/sdxl-lora.json, which no rule holds any more")
@@ -294,7 +371,7 @@ def run() -> None:
 
     step("The first job's history")
     show_history(alice, submitted["job_id"])
-    step(f'Its log lines: grep \'"correlation_id": "{CORRELATION_ID}"\' {LOG.relative_to(ROOT)}')
+    step(f'Its log lines: grep \'"correlation_id": "{CORRELATION_ID}"\' {os.path.relpath(LOG, ROOT)}')
     if not show_log(CORRELATION_ID):
         raise DemoFailedError("No log line has the correlation id.")
     step("Its loss")
@@ -303,8 +380,8 @@ def run() -> None:
 
 def check_provider() -> None:
     """Raise DemoFailedError for a provider that there is no demo of."""
-    if PROVIDER not in ("local", "replicate"):
-        raise DemoFailedError(f"There is no demo with {PROVIDER!r}: PROVIDER is local or replicate.")
+    if KIND not in PLACES:
+        raise DemoFailedError(f"There is no demo with {KIND!r}: PROVIDER is one of {', '.join(PLACES)}.")
 
 
 def stop(process: subprocess.Popen[Any]) -> None:
@@ -328,15 +405,23 @@ def stay() -> None:
 
 def main() -> int:
     """Run the demo; the exit code tells whether it went well."""
-    step(f"Starting the embedded default in {DATA.relative_to(ROOT)}")
-    started: list[subprocess.Popen[Any]] = []
+    step(f"Starting the embedded default in {os.path.relpath(DATA, ROOT)}")
+    with ExitStack() as ends:
+        return show(ends)
+
+
+def show(ends: ExitStack) -> int:
+    """Show everything; `ends` stops what was started."""
     try:
         check_provider()
         empty_folder()
-        if PROVIDER == "replicate":
-            started.append(start_stand_in())
-        started.append(start_stack())
-        wait_until_ready(started[-1])
+        if KIND == "replicate":
+            ends.callback(stop, start_stand_in())
+        if KIND in CLUSTERS:
+            ends.callback(start_cluster().stop)
+        stack = start_stack()
+        ends.callback(stop, stack)
+        wait_until_ready(stack)
         run()
         step("Look for yourself")
         show_places()
@@ -347,9 +432,6 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    finally:
-        for process in reversed(started):
-            stop(process)
     return 0
 
 

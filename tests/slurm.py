@@ -19,6 +19,9 @@ from jobs.providers.slurm.provider import SlurmProvider
 from tests.servers import missing
 from tests.wait import wait_until
 
+#: An account that is not who runs the cluster.
+NOBODY = 65534
+
 
 class SlurmCluster(private_slurm.SlurmCluster):
     """A cluster with what the tests ask of it."""

@@ -24,8 +24,6 @@ PROGRAMS = ("slurmctld", "slurmd", "slurmrestd", "munged", "scontrol")
 PACKAGES = "slurmctld slurmd slurmrestd slurm-client slurm-wlm-jwt-plugin munge"
 #: Where Debian keeps daemons, which is not on everybody's path.
 PATH = f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"
-#: What slurmrestd runs as where root runs the rest: it refuses to be the cluster's own account.
-NOBODY = 65534
 #: Pretended: no node has as many.
 CPUS, MEMORY_MB, GPUS = 64, 64_000, 2
 VERSION = "v0.0.38"
@@ -88,7 +86,7 @@ class SlurmCluster:
     """A cluster of `nodes` on the loopback address, each with two pretended GPUs; its daemons run as who starts it."""
 
     def __init__(self, *, nodes: int = 2, min_job_age: int = 300, folder: Path | None = None) -> None:
-        """`folder` has to be readable by everybody where root starts it; left out, it is a new one."""
+        """`folder` is for this cluster alone; left out, it is a new one."""
         check_programs()
         self.nodes, self.min_job_age = nodes, min_job_age
         self.folder = folder or Path(tempfile.mkdtemp(prefix="slurm-"))
@@ -158,7 +156,7 @@ class SlurmCluster:
         wait_until(lambda: self.node_states() == ["idle"] * self.nodes, 20)
 
     def start_rest(self) -> None:
-        as_nobody: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if self._is_root else {}
+        # It would rather not be the cluster's own account, or root: here nobody else can reach it.
         own = {"SLURM_JWT": "daemon", "SLURMRESTD_SECURITY": "disable_user_check"}
         with (self.folder / "log" / "restd.log").open("ab") as log:
             self.rest = subprocess.Popen(
@@ -167,7 +165,6 @@ class SlurmCluster:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                **as_nobody,
             )
         (self.folder / "run" / "restd.pid").write_text(str(self.rest.pid))
         wait_until(self._answers, 10)

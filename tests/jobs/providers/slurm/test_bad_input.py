@@ -19,14 +19,13 @@ from typing import Any
 import pytest
 
 from cloudtrain_site.conf.providers import HardwareProfile, Secret
-from examples.clusters.slurm import NOBODY
 from jobs.providers.base import ProviderError
 from jobs.providers.slurm import access, folder
 from jobs.providers.slurm.provider import SlurmProvider
 from jobs.statuses import JobStatus
 from tests.jobs.providers.slurm.trainings import ENDLESS, make_spec, start, submit
 from tests.servers import free_port
-from tests.slurm import SlurmCluster
+from tests.slurm import NOBODY, SlurmCluster
 from tests.wait import wait_until
 
 
@@ -103,8 +102,9 @@ class _Nowhere:
     """As much of a cluster as `instance` needs."""
 
     def __init__(self, path: Path) -> None:
-        self.folder = path
         self.shared = path
+        self.key = path / "key"
+        self.user = "nobody"
         self.address = "http://127.0.0.1:1"
 
 
