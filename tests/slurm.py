@@ -48,7 +48,7 @@ class SlurmCluster(private_slurm.SlurmCluster):
         run_to_end(["scontrol", "update", f"nodename={node}", "state=down", "reason=for a test"], env=self.environment)
 
     def set_comment(self, number: int, comment: str) -> None:
-        _started(["scontrol", "update", f"jobid={number}", f"comment={comment}"], env=self.environment)
+        run_to_end(["scontrol", "update", f"jobid={number}", f"comment={comment}"], env=self.environment)
 
     def drain(self, node: str) -> None:
         run_to_end(["scontrol", "update", f"nodename={node}", "state=drain", "reason=for a test"], env=self.environment)

@@ -164,7 +164,7 @@ def running_slurm_storm(
     folder: Path, template: Stack | None = None, *, kill_seconds: float, in_a_hurry: bool
 ) -> Iterator[SlurmStorm]:
     """A site and its cluster, well for now; afterwards nothing of them is left."""
-    slurm = SlurmCluster.start()
+    slurm = SlurmCluster().start()
     proxy = CuttingProxy(slurm.port, seed=4)
     try:
         with running_stack(folder, template) as stack:
