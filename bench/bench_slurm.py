@@ -160,7 +160,7 @@ def main() -> int:
     end_as_by_ctrl_c()
     many = {f"max_running{suffix}": 10_000 for suffix in ("", "_per_user", "_per_organization")}
     QueueState.objects.update_or_create(pk=1, defaults=many)
-    cluster = SlurmCluster.start()
+    cluster = SlurmCluster().start()
     try:
         declare(cluster)
         sent = submissions(options.submissions)

@@ -76,7 +76,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--jobs", type=int, default=20)
     options = parser.parse_args()
-    cluster = SlurmCluster.start()
+    cluster = SlurmCluster().start()
     try:
         with running_stack(settings=settings_of(cluster)) as stack:
             measured = list(submissions(stack, cluster, options.jobs))
