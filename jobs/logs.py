@@ -51,11 +51,11 @@ def read_end(job: Job, *, start: int, lines: int) -> LogSlice:
     while True:
         first = max(start, size - reach)
         # The line at which this begins may be cut.
-        wanted = lines if first == start else lines + 1
+        needed = lines if first == start else lines + 1
         text, piece = "", EMPTY
         for piece in pieces_of(job, start=first):
-            text = last_lines(text + piece.text, wanted)
-        if first == start or len(text.splitlines()) == wanted:
+            text = last_lines(text + piece.text, needed)
+        if first == start or len(text.splitlines()) == needed:
             return LogSlice(last_lines(text, lines), start, piece.end, piece.complete)
         reach *= 4
 

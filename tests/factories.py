@@ -42,7 +42,7 @@ def make_process(
 ) -> SiteProcess:
     """A web or background process that was started an hour ago."""
     now = timezone.now()
-    given = {
+    defaults = {
         "id": f"{machine}-{role}-{SiteProcess.objects.count()}",
         "version": "1.2.0",
         "code": "aaa",
@@ -51,4 +51,4 @@ def make_process(
         "seen_at": now - silent_for,
         "clock_offset_seconds": 0.0,
     }
-    return SiteProcess.objects.create(machine=machine, role=role, **{**given, **fields})
+    return SiteProcess.objects.create(machine=machine, role=role, **{**defaults, **fields})

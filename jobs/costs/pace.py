@@ -78,8 +78,8 @@ def batches_per_step(reading: ConfigReading) -> float:
 def kind_text(reading: ConfigReading) -> str:
     """Return the same for people: "wan LoRA at 512 pixels, 81 frames, in batches of 4 with validations"."""
     kind = _type_of(reading)
-    given = [name for name in (reading.family, TYPE_WORDS.get(kind or "", kind)) if name and PLAIN.fullmatch(name)]
-    what = " ".join(given) or "a model without a name"
+    names = [name for name in (reading.family, TYPE_WORDS.get(kind or "", kind)) if name and PLAIN.fullmatch(name)]
+    model = " ".join(names) or "a model without a name"
     sizes = [str(size) for size in reading.dataset_classes or (reading.size_class,) if size]
     frames = [str(number) for number in reading.frames if number]
     parts = [
@@ -88,7 +88,7 @@ def kind_text(reading: ConfigReading) -> str:
         f" in batches of {reading.samples_per_step}" if reading.samples_per_step > 1 else "",
         " with validations" if _class_of_passes(reading.passes_per_step) is not None else "",
     ]
-    return what + "".join(parts).rstrip(",")
+    return model + "".join(parts).rstrip(",")
 
 
 def _type_of(reading: ConfigReading) -> str | None:

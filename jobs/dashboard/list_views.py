@@ -23,7 +23,7 @@ from jobs.permissions import Team, listed_jobs_of, teams_of
 from jobs.providers import label_of, names
 from jobs.roles import SUBMITTERS
 from jobs.statuses import ACTIVE, AT_PROVIDER, JobStatus
-from jobs.sync.discovery import in_words, where_to_discover
+from jobs.sync.discovery import joined, where_to_discover
 
 PAGE_SIZE = 50
 #: More than a list shows, and still a short address.
@@ -79,7 +79,7 @@ def _toolbar(request: HttpRequest, query: dict[str, Any], teams: list[Team]) -> 
         "sorts": SORTS,
         "order": dict(SORTS)[query["sort"]],
         "kept": [(name, value) for name in ("status", "job_type") for value in request.GET.getlist(name) if value],
-        "discovers": in_words([label_of(name) for name in where_to_discover()]),
+        "discovers": joined([label_of(name) for name in where_to_discover()]),
         "submits": any(team.role in SUBMITTERS for team in teams),
     }
 

@@ -248,8 +248,8 @@ def _note(job: Job, kind: str, facts: Mapping[str, Any]) -> str:
             return f"Waits for approval. {facts['held_because']}".strip()
         case "cancelling":
             waits = job.provider_waiting_reason if job.status == JobStatus.QUEUED else ""
-            asked = f"Asked by {job.cancel_requested_by}; it ends as soon as {job.provider} confirms."
-            return f"{asked} {waits}" if waits else asked
+            note = f"Asked by {job.cancel_requested_by}; it ends as soon as {job.provider} confirms."
+            return f"{note} {waits}" if waits else note
         case JobStatus.PENDING:
             position = facts["queue_position"]
             return " ".join(filter(None, [position and f"Number {position} in the queue.", facts["waiting_reason"]]))

@@ -151,15 +151,15 @@ class SnapshotBatch:
 
     def _with_cost(self, job: Job, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with its cost, but for what a running job has cost since it was last written."""
-        told = priced(snapshot, self.config, job.hardware_profile, job.started_at)
-        if job.is_terminal and job.cost_doubt is None and told.cost_doubt:
+        with_cost = priced(snapshot, self.config, job.hardware_profile, job.started_at)
+        if job.is_terminal and job.cost_doubt is None and with_cost.cost_doubt:
             return snapshot  # what an ended job has cost stays known, whatever is said or priced later
-        cost = told.cost_usd
-        if snapshot.cost_usd is not None or cost is None or told.status in TERMINAL or job.cost_doubt is not None:
-            return told
-        rate = rate_of(self.config, told.hardware or job.hardware_profile) if self.config else None
+        cost = with_cost.cost_usd
+        if snapshot.cost_usd is not None or cost is None or with_cost.status in TERMINAL or job.cost_doubt is not None:
+            return with_cost
+        rate = rate_of(self.config, with_cost.hardware or job.hardware_profile) if self.config else None
         is_little = rate is not None and abs(cost - job.cost_usd) < rate * WRITE_INTERVAL.seconds
-        return snapshot if is_little else told
+        return snapshot if is_little else with_cost
 
 
 @contextmanager

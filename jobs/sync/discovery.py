@@ -103,18 +103,18 @@ def _discover_everywhere(limit: int, source: str) -> DiscoveryResult:
     if len(failures) == 1 and not results:
         raise failures[0][1]
     result = DiscoveryResult(
-        in_words([one.label for one in results]),
+        joined([one.label for one in results]),
         sum(one.new for one in results),
         sum(one.updated for one in results),
         " ".join(one.unassigned for one in results if one.unassigned),
     )
     if failures:
-        told = " ".join(f"{label_of(name)} could not be asked: {error}" for name, error in failures)
-        raise ProviderError(f"{told} {result.message}." if results else told)
+        text = " ".join(f"{label_of(name)} could not be asked: {error}" for name, error in failures)
+        raise ProviderError(f"{text} {result.message}." if results else text)
     return result
 
 
-def in_words(labels: Sequence[str]) -> str:
+def joined(labels: Sequence[str]) -> str:
     """Return `A, B and C`."""
     *others, last = labels or [""]
     return f"{', '.join(others)} and {last}" if others else last

@@ -56,11 +56,13 @@ def refresh(jobs: Sequence[Job], *, source: str, with_logs: bool = False) -> Ref
 
     `with_logs`: fetch their logs too, however many requests that takes.
     """
-    asked = _by_provider([job for job in jobs if job.external_id])
-    batches = _batches(asked, source)
+    jobs_by_provider = _by_provider([job for job in jobs if job.external_id])
+    batches = _batches(jobs_by_provider, source)
     failed = {name for name, batch in batches.items() if circuit_breaker.is_open(batch.config, timezone.now())}
     lend_connection()
-    handles = {name: [handle_of(job) for job in asked[name]] for name in asked if name not in failed}
+    handles = {
+        name: [handle_of(job) for job in jobs_by_provider[name]] for name in jobs_by_provider if name not in failed
+    }
     for name, part in answers_of(handles, with_logs=with_logs):
         _take(batches[name], name, part)
         if isinstance(part, ProviderError):
@@ -76,9 +78,12 @@ def _by_provider(jobs: Sequence[Job]) -> dict[str, list[Job]]:
     return groups
 
 
-def _batches(asked: Mapping[str, Sequence[Job]], source: str) -> dict[str, SnapshotBatch]:
-    configs = ProviderConfig.of_all(asked)
-    return {name: SnapshotBatch({job.pk: job for job in asked[name]}, configs[name], source) for name in asked}
+def _batches(jobs_by_provider: Mapping[str, Sequence[Job]], source: str) -> dict[str, SnapshotBatch]:
+    configs = ProviderConfig.of_all(jobs_by_provider)
+    return {
+        name: SnapshotBatch({job.pk: job for job in jobs_by_provider[name]}, configs[name], source)
+        for name in jobs_by_provider
+    }
 
 
 def _take(batch: SnapshotBatch, name: str, part: Part) -> None:
@@ -132,8 +137,8 @@ def capture_logs(*, source: str, budget: int = MAX_LOGS_PER_CYCLE) -> int:
     claimed = [job for job in (*ended, *running) if _claim_log(job)]
     batches = _batches(_by_provider(claimed), source)
     open_now = {name for name, batch in batches.items() if circuit_breaker.is_open(batch.config, now)}
-    asked = {name: batch.jobs.values() for name, batch in batches.items() if name not in open_now}
-    handles = {name: [handle_of(job) for job in jobs] for name, jobs in asked.items()}
+    jobs_by_provider = {name: batch.jobs.values() for name, batch in batches.items() if name not in open_now}
+    handles = {name: [handle_of(job) for job in jobs] for name, jobs in jobs_by_provider.items()}
     for name, part in answers_of(handles, with_logs=True):
         _take(batches[name], name, part)
         if isinstance(part, Mapping):

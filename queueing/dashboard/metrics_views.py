@@ -53,7 +53,7 @@ def _tiles(figures: dict[str, Any]) -> list[dict[str, str]]:
     )
     cost = money(Decimal(str(figures["total_cost_usd"])))
     return [
-        {"label": "Spent", "figure": cost, "note": _unknown_in_words(figures["jobs_of_unknown_cost"])},
+        {"label": "Spent", "figure": cost, "note": _unknown_text(figures["jobs_of_unknown_cost"])},
         {"label": "Jobs", "figure": f"{figures['job_count']:,}"},
         {"label": "Success rate", "figure": "" if rate is None else f"{rate:.0%}", "note": "of completed and failed"},
         {"label": "Average duration", "figure": "" if took is None else duration(took)},
@@ -72,11 +72,11 @@ def _spend_of(day: dict[str, Any]) -> dict[str, Any]:
     return {
         **day,
         "cost": money(Decimal(str(day["cost_usd"]))),
-        "unknown": _unknown_in_words(day["jobs_of_unknown_cost"]),
+        "unknown": _unknown_text(day["jobs_of_unknown_cost"]),
     }
 
 
-def _unknown_in_words(jobs: int) -> str:
+def _unknown_text(jobs: int) -> str:
     return f"and {jobs:,} job{'' if jobs == 1 else 's'} of unknown cost" if jobs else ""
 
 

@@ -54,9 +54,9 @@ def test_it_is_refused_with_the_sentence_and_nothing_is_stored(
 ) -> None:
     answer = submit(**fields)
     assert answer.status_code == 400
-    told = answer.json()
-    assert told["errors"] == {"hardware_profile": [NO_GPU]}
-    assert NO_GPU in told["detail"] and told["code"] and told["correlation_id"]
+    body = answer.json()
+    assert body["errors"] == {"hardware_profile": [NO_GPU]}
+    assert NO_GPU in body["detail"] and body["code"] and body["correlation_id"]
     assert not Job.objects.exists() and not QueueEntry.objects.exists()
     assert seen.looks == 1  # by the stored look: nobody waits for the cluster
 

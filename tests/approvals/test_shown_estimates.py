@@ -60,11 +60,11 @@ def free(submission_request: Callable[..., SubmissionRequest], first_job_rule: A
 
 
 @pytest.mark.parametrize(
-    ("address", "words"), [("/jobs/{}", "own hardware"), ("/", "own hardware"), ("/approvals", "nothing: own hardware")]
+    ("address", "text"), [("/jobs/{}", "own hardware"), ("/", "own hardware"), ("/approvals", "nothing: own hardware")]
 )
-def test_that_it_costs_nothing_is_on_the_pages(free: Outcome, bob: User, address: str, words: str) -> None:
+def test_that_it_costs_nothing_is_on_the_pages(free: Outcome, bob: User, address: str, text: str) -> None:
     page = read_page(bob, address.format(free.job.pk))
-    assert words in page
+    assert text in page
     assert "$0.00" not in page
 
 

@@ -51,11 +51,11 @@ def test_the_api_tells_the_limits_in_force(
     body: dict[str, Any] = {
         "providers": {"studio": {"max_running": 7, "drained": True}, "replicate": {"max_running": 3}}
     }
-    told = client_of(root).post("/api/queue/concurrency", body, format="json").json()
-    assert told["providers"]["studio"] == {"max_running": 7, "drained": True}
+    answer = client_of(root).post("/api/queue/concurrency", body, format="json").json()
+    assert answer["providers"]["studio"] == {"max_running": 7, "drained": True}
     write_config(declared(accounts["studio"], "    max_running: 2\n"))
-    told = client_of(root).get("/api/queue/concurrency").json()
-    assert told["providers"] == {
+    answer = client_of(root).get("/api/queue/concurrency").json()
+    assert answer["providers"] == {
         "studio": {"max_running": 2, "drained": True},
         "replicate": {"max_running": 3, "drained": False},
     }

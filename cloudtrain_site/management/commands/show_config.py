@@ -123,8 +123,8 @@ def _rows_of(instance: Instance, sources: Mapping[str, str]) -> Iterator[Row]:
 def _of_profile(profile: HardwareProfile) -> str:
     """Return what the profile asks for beyond the defaults, and its price."""
     default = HardwareProfile(profile.name)
-    asked = {one.name: getattr(profile, one.name) for one in fields(profile)}
-    changed = {name: value for name, value in asked.items() if value != getattr(default, name)}
+    values = {one.name: getattr(profile, one.name) for one in fields(profile)}
+    changed = {name: value for name, value in values.items() if value != getattr(default, name)}
     return json.dumps(changed | {"cost_per_second": profile.cost_per_second}, default=str)
 
 

@@ -120,8 +120,8 @@ def test_what_cannot_be_submitted_is_said_before(web_server: str, alice: User, a
 def test_a_dry_run_at_a_provider(web_server: str, alice: User, fake: FakeReplicate) -> None:
     ProviderConfig.objects.update_or_create(name="replicate", defaults={"cost_per_second": {"h100": 0.0015}})
     ask = CommandLine(web_server, alice)
-    known = ask("GET", "/api/cloud/replicate/validate")
-    assert (known["valid"], known["error"]) == (True, None)
+    validation = ask("GET", "/api/cloud/replicate/validate")
+    assert (validation["valid"], validation["error"]) == (True, None)
     prices = ask("GET", "/api/cloud/providers/replicate/config")["config"]["hardware_info"]
     assert prices == {"h100": {"name": "h100", "cost_per_second": 0.0015}}
     assert "error" in ask("GET", "/api/cloud/nowhere/validate")

@@ -63,7 +63,7 @@ def test_a_provider_that_can_run_nothing_now_says_why(
 class TestClusters:
     """What the last look showed is told without a request."""
 
-    def told(self, client: APIClient) -> dict[str, Any]:
+    def shown_lab(self, client: APIClient) -> dict[str, Any]:
         providers: list[dict[str, Any]] = client.get("/api/cloud/providers").json()["providers"]
         [lab] = [one for one in providers if one["name"] == "lab"]
         return lab
@@ -71,9 +71,9 @@ class TestClusters:
     def test_a_profile_that_no_node_can_run_says_why(self, as_alice: APIClient, lab: ClusterProvider) -> None:
         lab.view = ClusterView("1.0", (node(),), unrunnable={"gpu": "No node has a GPU."})
         clusters.look_now("lab")
-        told = self.told(as_alice)
-        assert (told["can_run_now"], told["why_not_now"]) == (True, "")
-        assert {one["name"]: (one["can_run_now"], one["why_not_now"]) for one in told["profiles"]} == {
+        shown = self.shown_lab(as_alice)
+        assert (shown["can_run_now"], shown["why_not_now"]) == (True, "")
+        assert {one["name"]: (one["can_run_now"], one["why_not_now"]) for one in shown["profiles"]} == {
             "cpu": (True, ""),
             "gpu": (False, "No node has a GPU."),
         }
@@ -82,19 +82,19 @@ class TestClusters:
     def test_a_cluster_that_did_not_answer_says_so_for_all(self, as_alice: APIClient, lab: ClusterProvider) -> None:
         lab.view = ProviderError("connection refused")
         clusters.look_now("lab")
-        told = self.told(as_alice)
-        assert told["why_not_now"] == "Lab could not be asked: connection refused."
-        assert [one["can_run_now"] for one in told["profiles"]] == [False, False]
+        shown = self.shown_lab(as_alice)
+        assert shown["why_not_now"] == "Lab could not be asked: connection refused."
+        assert [one["can_run_now"] for one in shown["profiles"]] == [False, False]
 
     def test_a_cluster_without_a_usable_node_says_so(self, as_alice: APIClient, lab: ClusterProvider) -> None:
         lab.view = ClusterView("1.0", (node(state="drained", is_usable=False),))
         clusters.look_now("lab")
-        assert self.told(as_alice)["why_not_now"] == "Lab has no node that takes trainings."
+        assert self.shown_lab(as_alice)["why_not_now"] == "Lab has no node that takes trainings."
 
     def test_one_that_nobody_has_looked_at_can_run_as_far_as_is_known(
         self, as_alice: APIClient, lab: ClusterProvider
     ) -> None:
-        assert self.told(as_alice)["can_run_now"] is True
+        assert self.shown_lab(as_alice)["can_run_now"] is True
         assert lab.looks == 0
 
     def test_to_validate_it_is_to_look(self, as_alice: APIClient, lab: ClusterProvider) -> None:

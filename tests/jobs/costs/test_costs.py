@@ -158,6 +158,6 @@ def test_a_found_training_says_how_its_cost_came_about_once_it_has_ended() -> No
 
 def test_the_hardware_and_the_start_of_the_job_count_where_its_provider_says_none() -> None:
     config = ProviderConfig(name="replicate", cost_per_second={"h100": 0.01})
-    told = priced(snapshot(completed_at=BEGAN + AN_HOUR), config, "h100", BEGAN)
-    assert (told.cost_usd, told.cost_doubt) == (Decimal(36), "")
+    with_cost = priced(snapshot(completed_at=BEGAN + AN_HOUR), config, "h100", BEGAN)
+    assert (with_cost.cost_usd, with_cost.cost_doubt) == (Decimal(36), "")
     assert priced(snapshot(cost_usd=Decimal(7)), config).cost_usd == Decimal(7)

@@ -195,9 +195,9 @@ def test_validations_too_many_are_no_training_that_anybody_pays(provider: Provid
     assert (many.seconds, many.doubt) == (None, "1,000 steps with their validations would take longer than 116 days.")
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(
-    given=st.fixed_dictionaries(
+    options=st.fixed_dictionaries(
         {},
         optional={
             "validation_step_interval": st.integers(0, 200),
@@ -211,8 +211,8 @@ def test_validations_too_many_are_no_training_that_anybody_pays(provider: Provid
         },
     )
 )
-def test_no_setting_of_validations_lowers_the_estimate(given: dict[str, Any], provider: ProviderConfig) -> None:
-    plain, validated = (estimate(provider, config, "h100").highest_cost for config in (FLUX, {**FLUX, **given}))
+def test_no_setting_of_validations_lowers_the_estimate(options: dict[str, Any], provider: ProviderConfig) -> None:
+    plain, validated = (estimate(provider, config, "h100").highest_cost for config in (FLUX, {**FLUX, **options}))
     assert plain is not None
     assert validated is None or validated >= plain
 
@@ -220,7 +220,7 @@ def test_no_setting_of_validations_lowers_the_estimate(given: dict[str, Any], pr
 BATCHES = st.one_of(st.none(), st.integers(1, 500), st.integers(1, 500).map(str))
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(steps=st.integers(1, 5000), batches=st.tuples(BATCHES, BATCHES), passes=BATCHES, kohya=st.booleans())
 def test_a_larger_batch_never_lowers_the_estimate(
     steps: int, batches: tuple[Any, Any], passes: Any, kohya: bool, provider: ProviderConfig

@@ -58,9 +58,9 @@ def test_the_newest_of_a_kind_are_enough(ran: Callable[..., Job], monkeypatch: p
 
 
 def test_runs_of_an_older_kind_get_the_one_that_estimates_ask_for(ran: Callable[..., Job]) -> None:
-    told = {"training_kind": '["flux", null, null, null, 1]', "seconds_per_step": 0.6}
-    plain, precise = ran(**told), ran(config={**CONFIG, "base_model_precision": "int8-quanto"}, **told)
-    doubtful, silent = ran(config={**CONFIG, "optimizer": ["soap"]}, **told), ran()
+    fields = {"training_kind": '["flux", null, null, null, 1]', "seconds_per_step": 0.6}
+    plain, precise = ran(**fields), ran(config={**CONFIG, "base_model_precision": "int8-quanto"}, **fields)
+    doubtful, silent = ran(config={**CONFIG, "optimizer": ["soap"]}, **fields), ran()
     RENAME.rename(apps, None)
     for job in (plain, precise, doubtful, silent):
         job.refresh_from_db()

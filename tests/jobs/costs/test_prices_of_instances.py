@@ -76,8 +76,8 @@ def test_an_operators_price_that_is_none_is_not_known_whatever_the_file_says() -
 
 
 def test_the_command_lines_prices_are_those_in_force(client_of: ClientOf, alice: User) -> None:
-    told = client_of(alice).get("/api/cloud/providers/studio/config").json()["config"]["hardware_info"]
-    assert {name: one["cost_per_second"] for name, one in told.items()} == {"h100": 0.002, "l40s": 0.0}
+    hardware = client_of(alice).get("/api/cloud/providers/studio/config").json()["config"]["hardware_info"]
+    assert {name: one["cost_per_second"] for name, one in hardware.items()} == {"h100": 0.002, "l40s": 0.0}
 
 
 def test_an_estimate_goes_by_its_own_providers_price() -> None:

@@ -59,12 +59,12 @@ def test_people_read_tables(seen: ClusterProvider) -> None:
 
 
 def test_programs_read_json(seen: ClusterProvider) -> None:
-    told = json.loads(output("--json"))
-    [one, two] = told["processes"]
+    report = json.loads(output("--json"))
+    [one, two] = report["processes"]
     assert (one["machine"], one["is_silent"], one["is_clock_off"]) == ("one", False, False)
     assert (two["machine"], two["is_silent"], two["is_clock_off"]) == ("two", True, True)
     assert one["seen_at"].endswith("Z")
-    lab: dict[str, Any] = {provider["name"]: provider for provider in told["providers"]}["lab"]
+    lab: dict[str, Any] = {provider["name"]: provider for provider in report["providers"]}["lab"]
     assert (lab["state"], lab["version"], lab["gpus"]["free"]) == ("Ready", "2.60.0", 1)
     assert [found["name"] for found in lab["nodes"]] == ["node-1", "node-2"]
     assert lab["unrunnable"] == {"gpu": "No node has 8 GPUs."}

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
 from jobs.models import Job
-from jobs.sync.discovery import in_words, where_to_discover
+from jobs.sync.discovery import joined, where_to_discover
 from tests.accounts import Accounts
 
 pytestmark = pytest.mark.django_db
@@ -108,7 +108,7 @@ def test_the_button_says_where_it_looks(accounts: Accounts, alice: User, client:
 
 
 @pytest.mark.parametrize(
-    ("labels", "words"), [([], ""), (["A"], "A"), (["A", "B"], "A and B"), (["A", "B", "C"], "A, B and C")]
+    ("labels", "text"), [([], ""), (["A"], "A"), (["A", "B"], "A and B"), (["A", "B", "C"], "A, B and C")]
 )
-def test_labels_in_words(labels: list[str], words: str) -> None:
-    assert in_words(labels) == words
+def test_labels_in_words(labels: list[str], text: str) -> None:
+    assert joined(labels) == text

@@ -41,7 +41,7 @@ def make(make_job: MakeJob, lab: ClusterProvider) -> MakeJob:
     return make_one
 
 
-def heard(lab: ClusterProvider, job: Job, snapshot: Snapshot) -> Job:
+def polled(lab: ClusterProvider, job: Job, snapshot: Snapshot) -> Job:
     """The job after a poll that brought `snapshot`."""
     lab.answers[job.pk] = snapshot
     refresh.refresh([Job.objects.get(pk=job.pk)], source=Source.POLL)
@@ -57,7 +57,7 @@ def test_the_reason_is_kept_and_told_once(make: MakeJob, lab: ClusterProvider) -
     job = make()
     before = published_events().count()
     for _ in range(2):
-        kept = heard(lab, job, Snapshot("x-1", QUEUED, waiting_reason=RESOURCES))
+        kept = polled(lab, job, Snapshot("x-1", QUEUED, waiting_reason=RESOURCES))
         assert kept.provider_waiting_reason == RESOURCES
     [event] = published_events()[before:]
     assert '"status": "queued", "previous_status": "queued"' in event.data
@@ -66,18 +66,18 @@ def test_the_reason_is_kept_and_told_once(make: MakeJob, lab: ClusterProvider) -
 
 def test_a_provider_that_says_nothing_any_more_takes_it_back(make: MakeJob, lab: ClusterProvider) -> None:
     job = make(provider_waiting_reason=RESOURCES)
-    assert heard(lab, job, Snapshot("x-1", QUEUED)).provider_waiting_reason is None
+    assert polled(lab, job, Snapshot("x-1", QUEUED)).provider_waiting_reason is None
 
 
 def test_a_status_that_nobody_knows_takes_nothing_back(make: MakeJob, lab: ClusterProvider) -> None:
     job = make(provider_waiting_reason=RESOURCES)
-    assert heard(lab, job, Snapshot("x-1", None)).provider_waiting_reason == RESOURCES
+    assert polled(lab, job, Snapshot("x-1", None)).provider_waiting_reason == RESOURCES
 
 
 @pytest.mark.parametrize("status", [RUNNING, JobStatus.COMPLETED, JobStatus.CANCELLED])
 def test_it_is_gone_once_the_job_runs_or_has_ended(make: MakeJob, lab: ClusterProvider, status: JobStatus) -> None:
     job = make(provider_waiting_reason=RESOURCES)
-    kept = heard(lab, job, Snapshot("x-1", status, waiting_reason=RESOURCES))
+    kept = polled(lab, job, Snapshot("x-1", status, waiting_reason=RESOURCES))
     assert (kept.status, kept.provider_waiting_reason) == (status, None)
 
 
@@ -104,7 +104,7 @@ def test_an_answer_that_a_later_one_overtook_shows_nothing(make: MakeJob, alice:
 
 
 def test_what_no_column_takes_and_what_is_too_long_is_cut(make: MakeJob, lab: ClusterProvider) -> None:
-    kept = heard(lab, make(), Snapshot("x-1", QUEUED, waiting_reason="a\0b" + "c" * 1000))
+    kept = polled(lab, make(), Snapshot("x-1", QUEUED, waiting_reason="a\0b" + "c" * 1000))
     assert kept.provider_waiting_reason == "ab" + "c" * 298
 
 
