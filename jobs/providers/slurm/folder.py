@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.providers.base import ProviderError
-from jobs.providers.clusters.training_folder import TrainingFolder, folder_errors
+from jobs.providers.clusters.training_folder import DATASETS, TrainingFolder, folder_errors
 from jobs.providers.local.files import NotRegularFileError, open_regular
 from jobs.providers.runner import records
 
@@ -102,6 +102,16 @@ def give_all(folder: Path, owner: pwd.struct_passwd) -> None:
     _give(folder, owner)
 
 
+def make_dataset_folder(shared: Path, job_id: str, owner: pwd.struct_passwd) -> Path:
+    """Return the folder for a job's dataset. Its parent lets the account that trains through, whatever our umask is."""
+    folder = shared / DATASETS / job_id
+    folder.parent.mkdir(exist_ok=True)
+    if os.geteuid() != owner.pw_uid:
+        folder.parent.chmod(0o711)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
 class SharedFolder(TrainingFolder):
     def prepare_run(self, files: Mapping[str, bytes], owner: pwd.struct_passwd) -> None:
         """Write what the training needs, for `owner` alone. Replaces what an earlier submission wrote."""
@@ -125,6 +135,15 @@ class SharedFolder(TrainingFolder):
     def keep_submission(self, body: Mapping[str, Any], *, sent: int = 1) -> None:
         """Keep what Slurm is asked for, and how often it was."""
         self._write(SUBMISSION, json.dumps({"sent": sent, "body": body}).encode())
+
+    def was_submitted(self) -> bool:
+        """Whether Slurm was asked, and may have made a job."""
+        return (self.path / SUBMISSION).exists()
+
+    def forget_submission(self) -> None:
+        """Leave no secrets to a job that Slurm surely didn't make; the next submission writes them again."""
+        (self.path / SUBMISSION).unlink(missing_ok=True)
+        self.drop_secrets()
 
     def take_submission(self) -> dict[str, Any] | None:
         """Return what Slurm was asked for, to ask again. None: nothing is known of it, or it was asked often enough."""

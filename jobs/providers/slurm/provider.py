@@ -79,17 +79,26 @@ class SlurmProvider:
     async def submit(self, spec: TrainingSpec) -> Snapshot:
         """Submit the job, or return the training that it has had."""
         profile = self._profile(spec.hardware_profile)
-        had = await asyncio.to_thread(self._prepare, spec, profile)
-        if had:
-            return (await self.find_by_marker([spec.marker])).get(spec.marker) or had
-        async with self._connect() as slurm:
-            try:
-                body = shapes.write_submission(self._submission(spec, profile), await slurm.version())
-            except SlurmError as error:
-                error.nothing_created = True
-                raise
-            await asyncio.to_thread(self._keep_submission, spec.marker, body)
-            return await fetch.submit(slurm, spec.marker, body)
+        may_have_job = await asyncio.to_thread(self._prepare, spec, profile)
+        if may_have_job is None:
+            found = await self.find_by_marker([spec.marker])
+            return found.get(spec.marker) or Snapshot(spec.marker, JobStatus.QUEUED)
+        try:
+            async with self._connect() as slurm:
+                return await self._send(slurm, spec, profile)
+        except ProviderError as error:
+            if error.nothing_created and not may_have_job:
+                await asyncio.to_thread(SharedFolder(self.shared, spec.marker).forget_submission)
+            raise
+
+    async def _send(self, slurm: Connection, spec: TrainingSpec, profile: HardwareProfile) -> Snapshot:
+        try:
+            body = shapes.write_submission(self._submission(spec, profile), await slurm.version())
+        except SlurmError as error:
+            error.nothing_created = True
+            raise
+        await asyncio.to_thread(self._keep_submission, spec.marker, body)
+        return await fetch.submit(slurm, spec.marker, body)
 
     def _profile(self, name: str) -> HardwareProfile:
         profile = self.instance.hardware.get(name or self.hardware()[0])
@@ -101,17 +110,21 @@ class SlurmProvider:
             )
         return profile
 
-    def _prepare(self, spec: TrainingSpec, profile: HardwareProfile) -> Snapshot | None:
-        """Write the job's folder. Returns the training when one has begun there: what it reads is left as it is."""
+    def _prepare(self, spec: TrainingSpec, profile: HardwareProfile) -> bool | None:
+        """Write the job's folder. Returns whether an earlier submission may have made a job.
+
+        None: a training has begun, and what it reads is left as it is.
+        """
         shared.require(self.shared)
         owner = shared.account(self.instance.user)
         folder = SharedFolder(self.shared, spec.marker)
         with folder_errors(nothing_created=True):
             if answers.Records.of(folder).has_begun:
-                return Snapshot(spec.marker, JobStatus.QUEUED)
+                return None
+            may_have_job = folder.was_submitted()
             (self.shared / shared.SIGN).touch()
             folder.prepare_run(script.files(spec, self.instance, profile), owner)
-        return None
+        return may_have_job
 
     def _keep_submission(self, marker: str, body: Mapping[str, Any]) -> None:
         with folder_errors(nothing_created=True):
@@ -239,9 +252,8 @@ class SlurmProvider:
         """Unpack the dataset on the shared folder, for the account that trains."""
         shared.require(self.shared)
         owner = shared.account(self.instance.user)
-        folder = self.shared / DATASETS / transfer.job_id
         with folder_errors(nothing_created=True):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = shared.make_dataset_folder(self.shared, transfer.job_id, owner)
             unpacked = dataset.unpack(folder, transfer, progress)
             shared.give_all(folder, owner)
         return RemoteCopy("", str(unpacked))

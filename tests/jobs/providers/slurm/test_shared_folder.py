@@ -7,15 +7,19 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cloudtrain_site.conf.providers import HardwareProfile
 from cloudtrain_site.encryption import SecretScrubber
 from jobs.providers.base import Handle, LogSlice, ProviderError, Snapshot
 from jobs.providers.datasets import DatasetTransfer, TransferProgress
 from jobs.statuses import JobStatus
 from tests.dataset_archives import make_zip
+from tests.jobs.providers.slurm.test_bad_input import OPENAPI, proxy
 from tests.jobs.providers.slurm.trainings import ENDLESS, PATIENCE_SECONDS, Training, make_spec, start, submit
+from tests.servers import free_port
 from tests.slurm import SlurmCluster
 from tests.wait import wait_until
 
@@ -69,6 +73,29 @@ def test_secrets_go_when_the_job_never_began(slurm: SlurmCluster) -> None:
     assert SECRET not in (training.folder / "config.json").read_text()
 
 
+@pytest.mark.parametrize(
+    "fields", [{"profile": HardwareProfile("x", partition="none")}, {"address": "http://127.0.0.1:9"}]
+)
+def test_secrets_go_when_slurm_did_not_take_the_job(slurm: SlurmCluster, fields: dict[str, Any]) -> None:
+    spec = make_spec(config={"hf_token": SECRET})
+    with pytest.raises(ProviderError):
+        submit(slurm.provider("true", **fields), spec)
+    config = slurm.shared / spec.marker / "config.json"
+    assert SECRET not in config.read_text()
+    training = submit(slurm.provider("true"), spec)
+    assert SECRET in config.read_text()
+    training.cancel()
+
+
+def test_secrets_stay_for_a_job_that_slurm_may_have_made(slurm: SlurmCluster) -> None:
+    spec = make_spec(config={"hf_token": SECRET})
+    with proxy(504, b"<html>", but=OPENAPI) as address, pytest.raises(ProviderError):
+        submit(slurm.provider("true", address=address), spec)
+    with pytest.raises(ProviderError, match="could not be reached"):
+        submit(slurm.provider("true", address=f"http://127.0.0.1:{free_port()}"), spec)
+    assert SECRET in (slurm.shared / spec.marker / "config.json").read_text()
+
+
 # The log.
 
 
@@ -119,7 +146,11 @@ def test_a_dataset_is_unpacked_for_the_account_that_trains(slurm: SlurmCluster, 
         "bash", "-c", 'cat "$1/pictures/one.txt" "$2"', "-", "{dataset}", "{dataloader}", user=user
     )
     transfer = DatasetTransfer(spec.job_id, archive, "toys.zip", "zip", archive.stat().st_size, 19, "")
-    address = asyncio.run(provider.stage(transfer, TransferProgress(1))).address
+    umask = os.umask(0o077)
+    try:
+        address = asyncio.run(provider.stage(transfer, TransferProgress(1))).address
+    finally:
+        os.umask(umask)
     assert address == str(slurm.shared / "datasets" / spec.job_id / "dataset")
     spec = make_spec(job_id=spec.job_id, dataloader_config=spec.dataloader_config, dataset=address)
     training = submit(provider, spec)
