@@ -13,8 +13,8 @@ from rest_framework import serializers
 
 from cloudtrain_site.api import MAX_OFFSET, OptionalTextField, StrictSerializer, SuccessField, UtcField, as_utc
 from cloudtrain_site.names import readable_name
+from jobs.api.curves import Curves
 from jobs.configs.submission import TOO_LARGE_A_NUMBER, problem_with
-from jobs.curves import Curves
 from jobs.extensions import facets_of
 from jobs.models import Job
 from jobs.permissions import AnyUser

@@ -17,6 +17,7 @@ from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.limits.throttles import LogReads, Syncs
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
+from jobs.api.curves import curves_of
 from jobs.api.errors import ProviderUnavailable
 from jobs.api.serializers import (
     CancelBody,
@@ -34,7 +35,6 @@ from jobs.api.serializers import (
     SyncQuery,
     with_facets,
 )
-from jobs.curves import curves_of
 from jobs.logs import read_end, read_log
 from jobs.permissions import AnyUser, organizations_of
 from jobs.providers.base import ProviderError

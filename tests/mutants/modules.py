@@ -67,7 +67,7 @@ MODULES = {
             *("tests/jobs/providers/test_which_bar.py", "tests/jobs/providers/test_progress.py"),
             "tests/jobs/providers/test_trainers_logs.py",
         ),
-        ("tests/jobs/test_curves.py",),
+        ("tests/jobs/api/test_curves.py",),
     ),
     "approvals/rules/evaluation.py": Nearby(
         ("tests/approvals/rules/test_evaluation.py", "tests/approvals/rules/test_more_rules.py"),

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from jobs import curves, logs
-from jobs.curves import curves_of
+from jobs import logs
+from jobs.api import curves
+from jobs.api.curves import curves_of
 from jobs.models import Job
 from jobs.providers import progress
 from jobs.providers.progress import Series, read_series
