@@ -160,11 +160,13 @@ def wait_for_end(
         if kill_at is not None:
             timeout = min(timeout, max(0.0, kill_at - time.monotonic()))
         received = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, timeout)
-        # Checked first: a trainer that had ended before it could be told to stop was not stopped.
+        is_asked = received is not None and received.si_signo == signal.SIGTERM
+        # Checked first: a trainer that had ended before we could tell it to stop was not stopped. One that was told
+        # together with us may well have ended by now.
         ended, _ = reap()
         if pid in ended:
-            return exit_code_of(ended[pid]), kill_at
-        is_asked = received is not None and received.si_signo == signal.SIGTERM
+            is_told = is_asked and not forwards
+            return exit_code_of(ended[pid]), time.monotonic() + grace if is_told and kill_at is None else kill_at
         is_alone = supervisor is not None and supervisor.is_gone
         if kill_at is None and (is_asked or is_alone):
             kill_at = time.monotonic() + grace

@@ -237,6 +237,19 @@ def test_it_forwards_no_sigterm_where_the_engine_tells_all(node: Node) -> None:
     assert process.wait(30) == 128 + signal.SIGKILL  # a forwarded one would have ended it at once
 
 
+def test_a_trainer_that_ended_at_once_when_the_engine_told_all_was_stopped(node: Node) -> None:
+    process = node.start(SAVING, forwards=False)
+    until(node.is_up)
+    trainer = node.pid("trainer")
+    process.send_signal(signal.SIGSTOP)  # as a busy machine does
+    process.send_signal(signal.SIGTERM)
+    os.kill(trainer, signal.SIGTERM)
+    until(is_gone(trainer))
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(30) == 0
+    assert node.record()["stopped"] is True
+
+
 def test_a_cancellation_before_the_start_is_heeded(node: Node) -> None:
     (node.records / records.CANCEL).write_text("{}")
     assert node.run("print('up')") == 0
