@@ -41,6 +41,7 @@ from django.core.management import call_command  # noqa: E402
 from bench.ending import end_as_by_ctrl_c  # noqa: E402
 from bench.stack import Figure, print_table  # noqa: E402
 from cloudtrain_site.states import SYSTEM, Source  # noqa: E402
+from examples.clusters.ray import RayCluster  # noqa: E402
 from jobs.models import Job, Organization  # noqa: E402
 from jobs.providers.ray.client import Connection  # noqa: E402
 from jobs.roles import Role  # noqa: E402
@@ -48,7 +49,6 @@ from jobs.statuses import JobStatus  # noqa: E402
 from jobs.sync import refresh  # noqa: E402
 from queueing import claims, dispatch  # noqa: E402
 from queueing.models import QueueEntry, QueueState  # noqa: E402
-from tests.ray_cluster import RayCluster  # noqa: E402
 from tests.wait import wait_until  # noqa: E402
 
 CYCLE_MS, CYCLE_REQUESTS, SUBMISSION_MS = 1000, 3, 10_000

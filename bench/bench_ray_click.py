@@ -22,7 +22,7 @@ import httpx
 
 from bench.bench_click import COMMAND, CONFIG, Latency, until_at_rest
 from bench.stack import Figure, Stack, percentile, print_table, running_stack
-from tests.ray_cluster import RayCluster
+from examples.clusters.ray import RayCluster
 from tests.wait import wait_until
 
 TARGET_MS = 4000

@@ -52,6 +52,7 @@ class RayCluster:
         self.port, self.dashboard = free_port(), free_port()
         self.ports = [free_port() for _ in range(3)]
         self.nodes = 0
+        self.ids: dict[Path, str] = {}
 
     @property
     def address(self) -> str:
@@ -75,14 +76,15 @@ class RayCluster:
     def start_node(self, *, cpus: int = 1, gpus: int = 0, **resources: float) -> Path:
         """Start a further node. Returns its folder, by which it is killed."""
         folder = self.folder / f"node{self.nodes}"
-        known = len(self.living())
+        known = set(self.living())
         self._start(
             *("--address", f"127.0.0.1:{self.port}", "--num-cpus", cpus, "--num-gpus", gpus),
             *("--resources", json.dumps(resources), "--dashboard-agent-listen-port", free_port()),
             *("--dashboard-agent-grpc-port", free_port()),
             folder=folder,
         )
-        wait_until(lambda: len(self.living()) > known, START_SECONDS)
+        # Those of a head before its restart may still count as living.
+        (self.ids[folder],) = wait_until(lambda: set(self.living()) - known, START_SECONDS)
         return folder
 
     def _start(self, *options: object, folder: Path | None = None) -> None:
@@ -128,14 +130,16 @@ class RayCluster:
         return [node["node_id"] for node in listed if node["state"] == "ALIVE"]
 
     def kill(self, folder: Path | None = None) -> None:
-        """Kill Ray on a node, or on the head; returns once the trainings there have ended by themselves."""
+        """Kill Ray on a node, on the head, or in the whole folder.
+
+        Returns once the trainings there have ended by themselves.
+        """
         place = folder or self.folder / "head"
-        known = len(self.living())
         kill_all(lambda: [pid for pid in processes_of(place) if not _is_training(pid)])
         wait_until(lambda: not processes_of(place), START_SECONDS)
-        if folder:
+        if node := self.ids.pop(place, None):
             # Ray takes some 20 s to notice, and sends jobs to it until then.
-            wait_until(lambda: len(self.living()) < known, START_SECONDS)
+            wait_until(lambda: node not in self.living(), START_SECONDS)
 
     def stop(self) -> None:
         kill_all(lambda: processes_of(self.folder))

@@ -29,6 +29,7 @@ PROGRESS_TAIL_CHARACTERS = 65_536
 #: Of a log on the shared folder, in one look at a running training.
 MAX_PIECE_BYTES = 8_000_000
 LOST = "The Ray cluster does not know the training any more: somebody deleted it there, or its head was restarted."
+STOPPED_THERE = "Somebody stopped the job at the cluster itself."
 NODE_GONE = "The training's node has died, or Ray was restarted on it: the training is lost."
 MADE_ANEW = "The Ray cluster was made anew, without its earlier jobs: the training is lost."
 
@@ -122,11 +123,11 @@ class Fetcher:
         now, first = datetime.now(UTC), _moment(handle.metadata.get(MISSING_SINCE))
         if first is None:
             return Snapshot(handle.external_id, None, metadata={MISSING_SINCE: now.isoformat()})
-        if now - first < LOST_AFTER:
+        if now - first < max(LOST_AFTER, timedelta(seconds=self.instance.grace_seconds + rows.RUNNER_SECONDS)):
             return Snapshot(handle.external_id, None)
         run = await asyncio.to_thread(self._recorded, handle.external_id)
-        if run.ended_at is not None:
-            row = {"submission_id": handle.external_id, "status": "STOPPED" if run.stopped else "FAILED"}
+        if run.ended_at is not None and not run.stopped:
+            row = {"submission_id": handle.external_id, "status": "FAILED"}
             return rows.ended_snapshot(row, run, "", self.instance)
         known = handle.metadata.get("session")
         is_new = bool(known) and isinstance(version, dict) and version.get("session_name") != known
@@ -134,7 +135,8 @@ class Fetcher:
             handle.external_id,
             JobStatus.CANCELLED if handle.cancel_requested_at else JobStatus.FAILED,
             started_at=run.started_at,
-            completed_at=first,
+            completed_at=run.ended_at or first,
+            billed_seconds=run.seconds,
             error_message=None if handle.cancel_requested_at else reason or (MADE_ANEW if is_new else LOST),
         )
 
@@ -189,6 +191,8 @@ class Fetcher:
         if folder:
             log_file.stop_following(folder.log)
         snapshot = rows.ended_snapshot(row, run, last, self.instance)
+        if snapshot.status == JobStatus.CANCELLED and handle and not handle.cancel_requested_at:
+            snapshot = replace(snapshot, error_message=STOPPED_THERE)
         if not run.ended_at and tail and tail.has_never_begun:
             snapshot = replace(snapshot, billed_seconds=0.0)
         return replace(snapshot, output_url=output, progress=progress, metadata=_seen_again(handle))

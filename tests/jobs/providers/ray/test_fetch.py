@@ -171,6 +171,26 @@ def test_a_lost_job_ended_as_its_runner_recorded(shared: Cluster, ray: FakeRay, 
     assert (snapshot.status, snapshot.billed_seconds) == (JobStatus.COMPLETED, 90.0)
 
 
+def test_a_lost_job_that_its_runner_ended_with_its_supervisor_has_failed(
+    shared: Cluster, ray: FakeRay, tmp_path: Path
+) -> None:
+    handle = missing(shared, ray)
+    record_end(tmp_path / handle.external_id, exit_code=-15, stopped=True)
+    snapshot = shared.fetch(handle)
+    assert (snapshot.status, snapshot.billed_seconds) == (JobStatus.FAILED, 90.0)
+    assert (snapshot.error_message or "").startswith("The Ray cluster does not know the training any more")
+    assert shared.fetch(replace(handle, cancel_requested_at=datetime.now(UTC))).status == JobStatus.CANCELLED
+
+
+def test_a_job_that_somebody_else_stopped_says_so(cluster: Cluster, ray: FakeRay) -> None:
+    handle = cluster.submit()
+    ray.run(handle.external_id, log_of(handle.external_id, b"saved\n", exit_code=0, stopped=True))
+    ray.end(handle.external_id, "STOPPED")
+    assert cluster.fetch(handle).error_message == "Somebody stopped the job at the cluster itself."
+    asked = replace(handle, cancel_requested_at=datetime.now(UTC))
+    assert cluster.fetch(asked).error_message is None
+
+
 def test_nothing_is_lost_while_the_head_is_away(cluster: Cluster, ray: FakeRay) -> None:
     handle = missing(cluster, ray)
     ray.instead = lambda method, path: CUT if path == "/api/version" else None

@@ -18,7 +18,7 @@ from examples.clusters.ray import RayCluster, processes_of
 from jobs.identifiers import new_marker
 from jobs.providers.base import Handle, ProviderError
 from jobs.providers.datasets import DatasetTransfer, TransferProgress
-from jobs.providers.ray import fetch
+from jobs.providers.ray import fetch, rows
 from jobs.statuses import TERMINAL, JobStatus
 from tests.dataset_archives import make_zip
 from tests.jobs.providers.local.trainings import ENDLESS, SAVING
@@ -262,6 +262,7 @@ def test_a_head_that_forgot_its_jobs_lost_them_and_says_so(monkeypatch: pytest.M
         first = cluster.fetch(lost)
         assert first.status is None
         monkeypatch.setattr(fetch, "LOST_AFTER", timedelta())
+        monkeypatch.setattr(rows, "RUNNER_SECONDS", -60)
         second = cluster.fetch(replace(lost, metadata={**lost.metadata, **first.metadata}))
         assert (second.status, second.error_message) == (JobStatus.FAILED, fetch.MADE_ANEW)
     finally:
@@ -278,6 +279,7 @@ def test_a_head_with_a_store_remembers_its_jobs(redis: RedisServer, monkeypatch:
         assert cluster.fetch(ended).status == JobStatus.COMPLETED
         # Ray may call it RUNNING for ever: seen for minutes.
         monkeypatch.setattr(fetch, "LOST_AFTER", timedelta())
+        monkeypatch.setattr(rows, "RUNNER_SECONDS", -60)
         first = cluster.fetch(lost)
         snapshot = cluster.ended(replace(lost, metadata={**lost.metadata, **first.metadata}), 120)
         assert snapshot.status == JobStatus.FAILED
