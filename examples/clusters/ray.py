@@ -40,7 +40,9 @@ class RayCluster:
     Raises MissingProgramError without Ray.
     """
 
-    def __init__(self, *, store: str = "", with_token: bool = True, folder: Path | None = None) -> None:
+    def __init__(
+        self, *, store: str = "", with_token: bool = True, folder: Path | None = None, start_timeout: int | None = None
+    ) -> None:
         self.program = find_ray()
         if self.program is None:
             raise MissingProgramError("Ray (`make install-ray` installs it into .ray)")
@@ -49,6 +51,7 @@ class RayCluster:
         self.token = secrets.token_hex(32) if with_token else ""
         (self.folder / "token").write_text(self.token)
         self.store = store
+        self.start_timeout = start_timeout
         self.port, self.dashboard = free_port(), free_port()
         self.ports = [free_port() for _ in range(3)]
         self.nodes = 0
@@ -114,6 +117,8 @@ class RayCluster:
             ours |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.folder / "token")}
         if self.store:
             ours["RAY_REDIS_ADDRESS"] = self.store
+        if self.start_timeout:
+            ours["RAY_JOB_START_TIMEOUT_SECONDS"] = str(self.start_timeout)
         return {**ours, "RAY_USAGE_STATS_ENABLED": "0"}
 
     def get(self, path: str) -> httpx.Response:

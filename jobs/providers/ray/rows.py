@@ -145,6 +145,12 @@ def _engine_reason(row: Mapping[str, Any]) -> str:
     message = _last_line(row.get("message"))
     if kind == "RUNTIME_ENV_SETUP_FAILURE":
         words = "The cluster could not bring the job's files to a node"
+    elif kind == "JOB_SUPERVISOR_ACTOR_START_TIMEOUT":
+        # For the whole cluster: a job's own environment does not change it (measured).
+        return (
+            f"The cluster had no room for the job in time ({kind}). "
+            "Start Ray with a larger RAY_JOB_START_TIMEOUT_SECONDS, which is 900 unless it is set."
+        )
     elif kind in NEVER_BEGAN:
         words = "The cluster did not start the job"
     else:
