@@ -147,7 +147,7 @@ def _record(path: Path) -> dict[str, Any]:
 @pytest.fixture
 def storm(tmp_path: Path, migrated: Stack) -> Iterator[Storm]:  # noqa: F811
     redis = RedisServer.start()
-    ray = ray_cluster(store=f"127.0.0.1:{redis.port}", start_timeout=60)
+    ray = ray_cluster(store=f"127.0.0.1:{redis.port}", start_timeout=600 if JOBS else 60)
     proxy = CuttingProxy(ray.dashboard, seed=4)
     try:
         ray.start_head(cpus=4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +23,8 @@ from jobs.statuses import ACTIVE, TERMINAL, JobStatus
 #: A job that a cluster does not know is lost once it said so twice, this far apart.
 LOST_AFTER = timedelta(seconds=60)
 MISSING_SINCE = "missing_since"
+#: Submitted where no job has ended that could be stopped; a second time Ray refuses it, awake.
+WAKING_JOB = {"entrypoint": "true", "submission_id": "cloudtrain-wakes-ray"}
 #: A log that its living node can't give this long after the end never will be there.
 HOPELESS_AFTER = timedelta(hours=1)
 #: Progress is read from the end of a log: more of it would say nothing more.
@@ -45,7 +48,10 @@ class Fetcher:
 
     async def from_list(self, handles: Sequence[Handle], listed: Mapping[str, Any]) -> AsyncIterator[Answers]:
         """Yield the answers of the list at once, then those that take requests of their own."""
-        nodes_body = await self._nodes_if_any_runs([listed.get(handle.external_id) for handle in handles])
+        found = [listed[handle.external_id] for handle in handles if handle.external_id in listed]
+        nodes_body = await self._nodes_if_any_runs(found)
+        if any(_looks_forgotten(row, nodes_body) for row in found):
+            await self._wake(listed)
         at_once: list[Handle] = []
         alone: list[Handle] = []
         for handle in handles:
@@ -56,11 +62,25 @@ class Fetcher:
         async for part in self._one_by_one(alone, lambda handle: self._settled(handle, listed.get(handle.external_id))):
             yield part
 
-    async def _nodes_if_any_runs(self, found: Sequence[Mapping[str, Any] | None]) -> Any:
+    async def _nodes_if_any_runs(self, found: Sequence[Mapping[str, Any]]) -> Any:
         """Return the nodes, by which a job is known that Ray, restarted with its store, calls RUNNING for ever."""
-        if not any(row and rows.status_of(row) == JobStatus.RUNNING for row in found):
+        if not any(rows.status_of(row) == JobStatus.RUNNING for row in found):
             return None
         return await self.connection.json("GET", nodes.PATH)
+
+    async def _wake(self, listed: Mapping[str, Any]) -> None:
+        """Have Ray look after its jobs.
+
+        A head that was restarted with its store does so only from the next submission, stop or deletion on (read in
+        its source, and seen): until then what waited waits, and what ran runs, for ever. A stop of an ended job does
+        nothing else.
+        """
+        ended = next((name for name, row in listed.items() if rows.status_of(row) in TERMINAL), None)
+        with suppress(RayError):  # there is a next poll
+            if ended is None:
+                await self.connection.send("POST", "/api/jobs/", json=WAKING_JOB)
+            else:
+                await self.connection.send("POST", f"/api/jobs/{ended}/stop")
 
     async def with_logs(self, handles: Sequence[Handle]) -> AsyncIterator[Answers]:
         failures: list[RayError] = []
@@ -263,6 +283,13 @@ def _read_file(folder: TrainingFolder, position: int, snapshot: Snapshot) -> tup
 
 def _last_lines(tail: log.Tail | None) -> str:
     return log_file.last_messages(log.text_of(tail.data[-log_file.FINAL_LINES_READ_BYTES :])) if tail else ""
+
+
+def _looks_forgotten(row: Mapping[str, Any], nodes_body: Any) -> bool:
+    submitted_at = rows.moment(row.get("start_time"))
+    waits = rows.status_of(row) == JobStatus.QUEUED
+    is_late = submitted_at is not None and datetime.now(UTC) - submitted_at > LOST_AFTER
+    return (waits and is_late) or (not waits and _is_orphaned(row, nodes_body))
 
 
 def _is_orphaned(row: Mapping[str, Any], nodes_body: Any) -> bool:

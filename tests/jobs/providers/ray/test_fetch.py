@@ -191,6 +191,26 @@ def test_a_job_that_somebody_else_stopped_says_so(cluster: Cluster, ray: FakeRay
     assert cluster.fetch(asked).error_message is None
 
 
+def test_a_head_that_forgot_to_look_after_its_jobs_is_woken(cluster: Cluster, ray: FakeRay) -> None:
+    handle, ended = cluster.submit(), cluster.submit()
+    ray.end(ended.external_id)
+    ray.requests.clear()
+    cluster.fetch(handle)
+    assert ray.requests == [("GET", "/api/jobs/")]  # it waits since just now
+    ray.jobs[handle.external_id]["start_time"] -= 61_000
+    cluster.fetch(handle)
+    assert ray.requests[-1] == ("POST", f"/api/jobs/{ended.external_id}/stop")
+    assert ray.jobs[ended.external_id]["status"] == "SUCCEEDED"
+
+
+def test_a_head_without_an_ended_job_is_woken_by_a_small_one(cluster: Cluster, ray: FakeRay) -> None:
+    handle = cluster.submit()
+    ray.jobs[handle.external_id]["start_time"] -= 61_000
+    for _ in range(2):
+        assert cluster.fetch(handle).status == JobStatus.QUEUED
+    assert [body["submission_id"] for body in ray.bodies[1:]] == ["cloudtrain-wakes-ray"]
+
+
 def test_nothing_is_lost_while_the_head_is_away(cluster: Cluster, ray: FakeRay) -> None:
     handle = missing(cluster, ray)
     ray.instead = lambda method, path: CUT if path == "/api/version" else None
