@@ -145,7 +145,9 @@ def training_snapshot(
     if plain.status in ACTIVE:
         return _unheard_end(plain, folder, records, asked_at) or _with_log(plain, folder)
     status, error = _end_of(job, folder, records, asked_at, plain)
-    return _ended(plain, folder, status, error)
+    if _is_end_settled(plain, folder, records, status, error):
+        return _ended(plain, folder, status, error)
+    return training_snapshot(external_id, job, folder, Records.of(folder), asked_at)
 
 
 def _unheard_end(plain: Snapshot, folder: SharedFolder, records: Records, asked_at: datetime | None) -> Snapshot | None:
@@ -168,11 +170,13 @@ def _begun_again(plain: Snapshot, folder: SharedFolder, records: Records, asked_
         status, error = _end_by_runner(folder, records.run, asked_at)
     elif asked_at is not None:
         status = JobStatus.CANCELLED
+    if status == JobStatus.FAILED and error in (None, STOPPED):
+        error = RAN_AGAIN
     ended_at = records.run.ended_at or datetime.now(UTC)
     plain = replace(plain, started_at=records.run.started_at, completed_at=ended_at, waiting_reason=None)
-    return _ended(
-        plain, folder, status, RAN_AGAIN if status == JobStatus.FAILED and error in (None, STOPPED) else error
-    )
+    if _is_end_settled(plain, folder, records, status, error):
+        return _ended(plain, folder, status, error)
+    return _begun_again(plain, folder, Records.of(folder), asked_at)
 
 
 def forgotten_snapshot(
@@ -196,7 +200,9 @@ def forgotten_snapshot(
         billed_seconds=run.seconds if records.has_begun else 0.0,
         metadata={"slurm_job_id": records.slurm_job} if records.slurm_job else {},
     )
-    return _ended(plain, folder, status, error)
+    if _is_end_settled(plain, folder, records, status, error):
+        return _ended(plain, folder, status, error)
+    return forgotten_snapshot(external_id, folder, Records.of(folder), asked_at)
 
 
 def was_stored(metadata: Mapping[str, Any]) -> bool:
@@ -224,11 +230,18 @@ def _with_log(snapshot: Snapshot, folder: SharedFolder) -> Snapshot:
     return replace(snapshot, progress=log.follow_progress(folder.log))
 
 
-def _ended(snapshot: Snapshot, folder: SharedFolder, status: JobStatus, error: str | None) -> Snapshot:
-    """Return the last snapshot of a training, and leave the folder as a runner does at its end."""
-    folder.drop_secrets()
+def _is_end_settled(
+    plain: Snapshot, folder: SharedFolder, records: Records, status: JobStatus, error: str | None
+) -> bool:
+    """Whether `records` have all that the runner said: without an end, one is recorded here. False: read them anew."""
     code = 0 if status == JobStatus.COMPLETED else None
-    folder.record_missed_end(code, error, snapshot.completed_at, stopped=status == JobStatus.CANCELLED)
+    is_stopped = status == JobStatus.CANCELLED
+    return records.is_recorded or folder.record_missed_end(code, error, plain.completed_at, stopped=is_stopped)
+
+
+def _ended(snapshot: Snapshot, folder: SharedFolder, status: JobStatus, error: str | None) -> Snapshot:
+    """Return the last snapshot of a training, and see to it that its secrets have gone."""
+    folder.drop_secrets()
     progress = log.follow_progress(folder.log)
     log.stop_following(folder.log)
     has_completed = status == JobStatus.COMPLETED

@@ -172,14 +172,20 @@ class SharedFolder(TrainingFolder):
 
     def record_missed_end(
         self, code: int | None, error: str | None, ended_at: datetime | None, *, stopped: bool
-    ) -> None:
-        """Write the end that the runner could not record: Slurm forgets it, and the log is complete by it."""
+    ) -> bool:
+        """Write the end that the runner could not record: Slurm forgets it, and the log is complete by it.
+
+        False: the runner did record it. A network file system may show a file late, but refuses to make it again.
+        """
         path, at = self.path / records.END, (ended_at or datetime.now(UTC)).isoformat()
         record = {"exit_code": code, "stopped": stopped, "error": error, "ended_at": at}
         # On a full disk it isn't written, and is tried again the next time.
         with suppress(OSError):
-            if self.exists() and not path.exists():
-                records.write_once(str(path), record)
+            if self.exists() and not records.write_once(str(path), record):
+                if self.run().ended_at:
+                    return False
+                records.write_atomically(str(path), record)  # what is there is damaged
+        return True
 
     def last_words(self) -> str:
         """Return the last line that the script or the runner wrote; empty for none."""

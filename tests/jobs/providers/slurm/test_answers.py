@@ -126,6 +126,25 @@ def test_an_end_by_the_runners_word(
     assert (forgotten.status, forgotten.error_message or "", forgotten.billed_seconds) == (status, sentence, 3600.0)
 
 
+def test_records_that_a_network_file_system_shows_late_are_read_again(ended_so: Callable[..., SharedFolder]) -> None:
+    folder, none_seen = ended_so(3), answers.Records()
+    for look in (
+        lambda: answers.training_snapshot(MARKER, replace(OVER, state="FAILED"), folder, none_seen, None),
+        lambda: answers.forgotten_snapshot(MARKER, folder, none_seen, None),
+    ):
+        snapshot = look()
+        assert snapshot
+        assert snapshot.error_message == "The trainer ended with exit code 3."
+
+
+def test_a_damaged_record_is_replaced(ended_so: Callable[..., SharedFolder]) -> None:
+    folder = ended_so(3)
+    (folder.path / "exit.json").write_text("")
+    snapshot = state(folder, replace(OVER, state="NODE_FAIL"))
+    assert snapshot.status == FAILED
+    assert json.loads((folder.path / "exit.json").read_text())["error"] == snapshot.error_message
+
+
 @pytest.mark.parametrize("word", ["RUNNING", "COMPLETING", "RESIZING", "SIGNALING"])
 def test_a_job_that_runs(folder: SharedFolder, word: str) -> None:
     snapshot = state(folder, replace(RUNNING, state=word))

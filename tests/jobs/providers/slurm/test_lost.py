@@ -32,7 +32,7 @@ from tests.wait import wait_until
 pytestmark = pytest.mark.slow
 
 #: Says each of its starts in a file that no other start shares.
-COUNTING = ("bash", "-c", "echo up; mktemp -p . started.XXXX; exec sleep 1000")
+COUNTING = ("bash", "-c", "mktemp -p . started.XXXX; echo up; exec sleep 1000")
 WHOLE_NODE = HardwareProfile("all", cpus=64)
 BOTH_NODES = HardwareProfile("both", nodes=2, cpus=64)
 
