@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -113,6 +114,12 @@ class TestAccess:
 
 
 class TestHead:
+    def test_slurms_own_number_and_the_nodes_stand_beside_the_marker(self, alice: User, make_job: MakeJob) -> None:
+        job = make_job(external_id="ct-0123", metadata={"slurm_job_id": 97, "slurm_nodes": "n[1-2]"})
+        page = read_page(alice, page_of(job))
+        assert re.search(r"job <code class=\"code-id\" ?>97</code> of Slurm on n\[1-2\]</span>", page)
+        assert "of Slurm" not in read_page(alice, page_of(make_job(external_id="x")))
+
     def test_who_may_do_what(self, alice: User, bob: User, make_job: MakeJob) -> None:
         acts = {
             status: [
