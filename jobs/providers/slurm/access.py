@@ -44,7 +44,11 @@ def _token(instance: SlurmInstance) -> str:
         key = instance.key.read_bytes()
         token = _signed(key, instance.user) if key else instance.token.read()
     except ConfigurationError as error:
-        raise SlurmError(str(error), nothing_created=True) from None
+        # A submitter may read it: the path stays out.
+        name, file = ("key_file", instance.key.file) if instance.key.file else ("token_file", instance.token.file)
+        raise SlurmError(
+            str(error).replace(str(file), f"The `{name}` of {instance.name}"), nothing_created=True
+        ) from None
     if not token:
         raise SlurmError(f"{instance.label} has no token: set `key_file` or `token_file`.", nothing_created=True)
     return token
@@ -65,14 +69,13 @@ def refused_token(instance: SlurmInstance) -> SlurmError:
 
 def _advice(instance: SlurmInstance) -> str:
     user = instance.user
-    if instance.key.file or instance.key.value:
-        where = f" {instance.key.file}" if instance.key.file else ""
+    if instance.key:
         return (
-            f"It is made with the key{where}: that has to be the cluster's own signing key, {user!r} an account of the "
-            "cluster, and the clocks of both must agree."
+            f"It is made with the `key_file` of {instance.name}: that has to be the cluster's own signing key, "
+            f"{user!r} an account of the cluster, and the clocks of both must agree."
         )
     make = f"Make a new one with `scontrol token username={user} lifespan=SECONDS`"
-    place = f"and write it to {instance.token.file}." if instance.token.file else "and set its variable."
+    place = f"and write it to the `token_file` of {instance.name}." if instance.token.file else "and set its variable."
     return f"{_fault_of(_claims(instance), user)} {make} {place}"
 
 

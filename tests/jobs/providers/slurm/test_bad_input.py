@@ -48,8 +48,8 @@ def test_a_wrong_key(slurm: SlurmCluster, tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"x" * 32)
     provider = slurm.provider(key=Secret(file=tmp_path / "key"))
     sentence = (
-        f"Slurm refuses the token. It is made with the key {tmp_path}/key: that has to be the cluster's own signing "
-        "key, 'root' an account of the cluster, and the clocks of both must agree."
+        "Slurm refuses the token. It is made with the `key_file` of slurm-lab: that has to be the cluster's own "
+        "signing key, 'root' an account of the cluster, and the clocks of both must agree."
     )
     error = refusal(provider)
     assert (str(error), error.nothing_created, error.permanent) == (sentence, True, False)
@@ -68,7 +68,7 @@ def test_an_expired_token_is_taken_anew_from_its_file(
     provider = slurm.provider(key=Secret(), token=Secret(file=file))
     expired = re.fullmatch(
         rf"Slurm refuses the token\. It expired at {datetime.now(UTC):%Y}-..-.. ..:..:.. UTC\. Make a new one with "
-        rf"`scontrol token username=root lifespan=SECONDS` and write it to {re.escape(str(file))}\.",
+        r"`scontrol token username=root lifespan=SECONDS` and write it to the `token_file` of slurm-lab\.",
         validation(provider),
     )
     assert expired
@@ -86,7 +86,9 @@ def test_a_token_that_is_none(slurm: SlurmCluster, tmp_path: Path) -> None:
     provider = slurm.provider(key=Secret(), token=Secret("nonsense-of-a-token"))
     assert "It is not one of this cluster's, or has expired. Make a new one" in validation(provider)
     lost = slurm.provider(key=Secret(), token=Secret(file=tmp_path / "gone"))
-    assert validation(lost) == f"{tmp_path}/gone can't be read: No such file or directory."
+    assert validation(lost) == "The `token_file` of slurm-lab can't be read: No such file or directory."
+    locked_away = slurm.provider(key=Secret(file=tmp_path / "gone"))
+    assert validation(locked_away) == "The `key_file` of slurm-lab can't be read: No such file or directory."
     assert "has no token" in validation(slurm.provider(key=Secret(), token=Secret()))
 
 
