@@ -118,35 +118,54 @@ def _read(
 
 
 def _read_ours(shared: Path, handle: Handle, jobs: Sequence[SlurmJob]) -> Snapshot | None:
-    if len(jobs) == 1 and jobs[0].state in answers.WAITING and not jobs[0].restarts:
-        return answers.snapshot_of(handle.external_id, jobs[0])  # it has left nothing on the shared folder yet
+    """Return what Slurm's jobs with the handle's marker say. None: the one that began is none of them."""
+    if len(jobs) == 1 and _has_left_nothing(handle, jobs[0]):
+        return answers.snapshot_of(handle.external_id, jobs[0])
     folder = SharedFolder(shared, handle.external_id)
     with folder_errors():
         records = answers.Records.of(folder)
         job = answers.own_job(jobs, records)
-        asked_at = handle.cancel_requested_at
-        return answers.training_snapshot(handle.external_id, job, folder, records, asked_at) if job else None
+        if job is None or records.slurm_job not in (None, job.job_id):
+            return None
+        return answers.training_snapshot(handle.external_id, job, folder, records, handle.cancel_requested_at)
+
+
+def _has_left_nothing(handle: Handle, job: SlurmJob) -> bool:
+    """Whether a job waits that can have written nothing to the shared folder yet, which spares reading it."""
+    is_known = identity.number_of(handle) == job.job_id
+    return is_known and job.state in answers.WAITING and not job.restarts
 
 
 async def _settle(slurm: Connection, shared: Path, handle: Handle) -> Snapshot | None:
     """Return the state of a training that the list doesn't have. None: the next look will tell."""
-    number = identity.number_of(handle)
-    job = await _look_up(slurm, number) if number else None
-    if job and identity.is_of(handle, job, slurm.instance.user):
-        return None  # it has come into the list meanwhile
     if not identity.is_ours(handle):
-        now = datetime.now(UTC)
-        return Snapshot(handle.external_id, JobStatus.FAILED, completed_at=now, error_message=answers.LOST)
-    body = None
+        return await _settle_foreign(slurm, handle)
     folder, asked_at = SharedFolder(shared, handle.external_id), handle.cancel_requested_at
     with folder_errors():
         records = answers.Records.of(folder)
+    if await _is_known(slurm, handle, records.slurm_job or identity.number_of(handle)):
+        return None
+    body = None
+    with folder_errors():
         if not (records.has_begun or asked_at or answers.was_stored(handle.metadata)):
             body = folder.take_submission()
         if body is None:
             return answers.forgotten_snapshot(handle.external_id, folder, records, asked_at)
     logger.warning("Slurm has lost a job that it took; it is submitted again", extra={"job_id": handle.job_id})
     return await submit(slurm, handle.external_id, body)
+
+
+async def _settle_foreign(slurm: Connection, handle: Handle) -> Snapshot | None:
+    if await _is_known(slurm, handle, identity.number_of(handle)):
+        return None
+    now = datetime.now(UTC)
+    return Snapshot(handle.external_id, JobStatus.FAILED, completed_at=now, error_message=answers.LOST)
+
+
+async def _is_known(slurm: Connection, handle: Handle, number: int | None) -> bool:
+    """Whether Slurm has the job after all: it has come into the list meanwhile."""
+    job = await _look_up(slurm, number) if number else None
+    return job is not None and identity.is_of(handle, job, slurm.instance.user)
 
 
 async def _look_up(slurm: Connection, number: int) -> SlurmJob | None:

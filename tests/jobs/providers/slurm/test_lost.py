@@ -147,6 +147,17 @@ def test_jobs_that_slurm_has_forgotten_are_told_by_their_records(own_slurm: Slur
     assert own_slurm.jobs() == []
 
 
+def test_a_copy_that_waits_does_not_hide_the_end_of_what_slurm_forgot(own_slurm: SlurmCluster) -> None:
+    training = submit(own_slurm.provider(*quick()))
+    wait_until(lambda: training.number not in [job["job_id"] for job in own_slurm.jobs()], PATIENCE_SECONDS)
+    start(own_slurm.provider(*ENDLESS, profile=BOTH_NODES))
+    copy = own_slurm.run_kept(training.folder)
+    assert training.ended().status == JobStatus.COMPLETED
+    [left] = own_slurm.jobs(training.spec.marker)
+    assert (left["job_id"], left["job_state"]) == (copy, "CANCELLED")
+    assert starts_of(training) == 1
+
+
 def test_a_job_that_was_removed_while_it_waited(own_slurm: SlurmCluster) -> None:
     start(own_slurm.provider(*ENDLESS, profile=BOTH_NODES))
     removed, cancelled = (submit(own_slurm.provider(*quick())) for _ in range(2))
