@@ -26,8 +26,8 @@ from tests.fault_storm import HISTORY, IMPATIENT, JOBS, Storm, StormySite, _diso
 from tests.site import Site, make_people
 from tests.slurm import SlurmCluster
 
-#: One answer in so many is cut off, and one in so many connections refused.
-CUT_SHARE, REFUSED_SHARE = 0.05, 0.03
+#: The shares of answers that are cut off and of connections that are refused; in a hurry there are few of either.
+SHARES, SHARES_IN_A_HURRY = (0.05, 0.03), (0.2, 0.1)
 #: Notes its start; one in five fails, and all take one to three seconds.
 TRAINER = "mktemp -p . started.XXXXXX; sleep $((1 + RANDOM % 3)); touch output/model; [ $((RANDOM % 5)) -gt 0 ]"
 PROVIDER = """
@@ -56,8 +56,9 @@ def prepare() -> None:
 class CuttingProxy:
     """Stands before slurmrestd and cuts answers off: before their first byte, or in their middle."""
 
-    def __init__(self, target: int, seed: int) -> None:
+    def __init__(self, target: int, seed: int, shares: tuple[float, float]) -> None:
         self.target = target
+        self.cut_share, self.refused_share = shares
         self.random = random.Random(seed)
         self.is_calm = True
         self.cuts = 0
@@ -73,11 +74,11 @@ class CuttingProxy:
 
     def _serve(self, client: socket.socket) -> None:
         with client, suppress(OSError):
-            if self._strikes(REFUSED_SHARE):
+            if self._strikes(self.refused_share):
                 return
             with socket.create_connection(("127.0.0.1", self.target)) as server:
                 threading.Thread(target=_pump, args=(client, server, lambda: False), daemon=True).start()
-                _pump(server, client, lambda: self._strikes(CUT_SHARE))
+                _pump(server, client, lambda: self._strikes(self.cut_share))
 
     def _strikes(self, share: float) -> bool:
         does = not self.is_calm and self.random.random() < share
@@ -165,7 +166,7 @@ def running_slurm_storm(
 ) -> Iterator[SlurmStorm]:
     """A site and its cluster, well for now; afterwards nothing of them is left."""
     slurm = SlurmCluster().start()
-    proxy = CuttingProxy(slurm.port, seed=4)
+    proxy = CuttingProxy(slurm.port, seed=4, shares=SHARES_IN_A_HURRY if in_a_hurry else SHARES)
     try:
         with running_stack(folder, template) as stack:
             site = SlurmSite(stack.folder, stack.database_url, stack.mark, stack.started)
