@@ -32,13 +32,14 @@ from jobs.configs.secrets import unsealed_columns, without_secrets
 from jobs.costs.estimates import longest_seconds
 from jobs.job_context import job_log_context
 from jobs.models import Job
-from jobs.providers import UnknownProviderError, get_provider, limits_time
+from jobs.providers import UnknownProviderError, get_provider, label_of, limits_time
 from jobs.providers.base import ProviderError, TrainingSpec
 from jobs.statuses import TERMINAL, JobStatus
 from queueing import claims, extensions, staging
+from queueing.limits import is_switched_off
 from queueing.models import QueueEntry
 from queueing.recorder import Accepted, ResultRecorder, record_now_or_later
-from queueing.statuses import LIVE, TAKES_SLOT, EntryStatus
+from queueing.statuses import LIVE, TAKES_SLOT, WAITING, EntryStatus
 
 T = TypeVar("T")
 
@@ -131,6 +132,9 @@ def _prepare(entry: QueueEntry, staged: Staged | None = None) -> Job | None:
     if job.dataset_id is not None and (staged is None or staged.dataset_id != job.dataset_id):
         if not staging.begin(entry, job):
             _withdraw(entry, job)
+        return None
+    if is_switched_off(job.provider):  # since the claim: a dataset's transfer takes long
+        claims.requeue(entry, f"{label_of(job.provider)} was switched off")
         return None
     if not lifecycle.begin_submission(job):
         _withdraw(entry, job)
@@ -279,6 +283,27 @@ def close_ended(statuses: Sequence[str] = LIVE) -> int:
     """End the entries of jobs that have ended, which a lost signal would have done."""
     ended = Job.objects.filter(status__in=TERMINAL, queue_entries__status__in=statuses)
     return sum(claims.end(job) for job in ended)
+
+
+def end_cancelled() -> int:
+    """End the waiting jobs that are to be cancelled and were tried before. Returns how many.
+
+    A cancellation leaves a job that was submitted once to its dispatcher. One whose try failed may wait for long, as
+    while the queue is paused, and no provider has it.
+    """
+    cancelled = QueueEntry.objects.filter(
+        status__in=WAITING, job__cancel_requested_at__isnull=False, job__external_id=None
+    )
+    return sum(map(_end_waiting, cancelled.select_related("job")))
+
+
+def _end_waiting(entry: QueueEntry) -> bool:
+    with unit_of_work():
+        if not QueueEntry.objects.select_for_update().filter(pk=entry.pk, status__in=WAITING).exists():
+            return False
+        by: dict[str, Any] = {"actor": claims.DISPATCHER, "source": Source.DISPATCHER}
+        reason = "cancelled before the provider took it"
+        return lifecycle.finish(entry.job, JobStatus.CANCELLED, reason=reason, **by) and claims.end(entry.job, **by)
 
 
 def run_pass() -> int:

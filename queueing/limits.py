@@ -40,6 +40,10 @@ def current_limits(state: QueueState, concerned: Iterable[Organization | None] |
     )
 
 
+def is_switched_off(provider: str) -> bool:
+    return ProviderConfig.objects.filter(pk=provider, enabled=False).exists()
+
+
 def limits_of_file() -> dict[str, int]:
     """Return the providers' limits that the configuration file sets: nobody changes those here."""
     config = config_in_force()

@@ -10,6 +10,7 @@ from queueing import dispatch, passes, transfers
 def process_queue() -> dict[str, int]:
     """Run a pass on the tick, also without a request."""
     dispatch.close_ended()
+    dispatch.end_cancelled()
     return {"dispatched": run_pass()}
 
 

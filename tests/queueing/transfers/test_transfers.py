@@ -14,7 +14,7 @@ from django.utils import timezone
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle, providers
 from jobs.datasets import store
-from jobs.models import DatasetCopy, DatasetUpload, Job
+from jobs.models import DatasetCopy, DatasetUpload, Job, ProviderConfig
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.statuses import JobStatus
 from queueing import dispatch, transfers
@@ -58,6 +58,27 @@ def test_a_dataset_of_a_job_whose_provider_is_no_more_goes_nowhere_and_the_job_w
         assert transfers.run() == 0
     assert QueueEntry.objects.get().last_error == "There is no provider 'carrier' any more."
     assert (state(job)[1], carrier.transfers) == (EntryStatus.PENDING, [])
+
+
+def test_a_provider_that_is_switched_off_meanwhile_gets_no_training(
+    submit: Callable[[], Job], carrier: Carrier
+) -> None:
+    job = submit()
+
+    async def switch_off(transfer: DatasetTransfer, progress: TransferProgress) -> None:
+        await ProviderConfig.objects.aupdate_or_create(name="carrier", defaults={"enabled": False})
+
+    carrier.steps = [switch_off]
+    assert transfers.run() == 0
+    assert carrier.specs == []
+    assert state(job)[1] == EntryStatus.PENDING
+    assert QueueEntry.objects.get().last_error == f"{carrier.label} was switched off"
+    QueueEntry.objects.update(not_before=None)
+    assert (dispatch.run_pass(), transfers.run()) == (0, 0)
+    ProviderConfig.objects.update(enabled=True)
+    assert (dispatch.run_pass(), transfers.run()) == (0, 1)
+    assert state(job) == GOES
+    assert len(carrier.specs) == 1
 
 
 def test_a_job_without_a_dataset_goes_at_once(enqueue: Enqueue, carrier: Carrier) -> None:
