@@ -37,6 +37,10 @@ class HardwareProfile:
     cost_per_second: Decimal | None = None
 
 
+def is_one_word(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
+
+
 @dataclass(frozen=True)
 class Secret:
     """A secret as the file has it, or the file that has it, which is read at each use: tokens expire.
@@ -55,8 +59,13 @@ class Secret:
         return bool(self.value or self.file)
 
     def read(self) -> str:
-        """Return the secret; empty when none is set. Raises ConfigurationError for a file that can't be read."""
+        """Return the secret; empty when none is set.
+
+        Raises ConfigurationError for a file that can't be read, or holds what no header of a request can carry.
+        """
         secret = self.read_bytes().decode("utf-8", "replace").strip()
+        if not is_one_word(secret):
+            raise ConfigurationError(f"{self.file} holds no token: that is one word of letters, digits and signs.")
         register_secret(secret, source=str(self.file or ""))
         return secret
 

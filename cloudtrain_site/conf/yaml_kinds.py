@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cloudtrain_site.conf.providers import is_one_word
 from cloudtrain_site.conf.yaml_schema import Kind, Text
 
 _WHOLE_NUMBER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,14})")
@@ -88,11 +89,14 @@ def secret(file_key: str) -> Kind:
     """Accept one `${VAR}` that is not empty, nothing written in clear. `file_key` is the key for a file instead."""
 
     def read(text: Text) -> str:
-        if not text.value.strip():
+        word = text.value.strip()
+        if not word or not is_one_word(word):
             raise ValueError
-        return text.value.strip()
+        return word
 
-    allowed = f"${{NAME}}, where the environment variable NAME has the secret; or name its file as `{file_key}`"
+    allowed = (
+        f"${{NAME}}, where the environment variable NAME has the secret, one word; or name its file as `{file_key}`"
+    )
     return Kind(allowed, read, is_secret=True)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cloudtrain_site.conf.environment import ConfigurationError
+from cloudtrain_site.conf.providers import is_one_word
 from jobs.providers import instance_of
 from jobs.providers.base import ProviderError
 
@@ -48,7 +49,10 @@ def access_of(name: str) -> Access:
     """Return the access of the provider `name`: the environment's, or an instance's. Raises UnknownProviderError."""
     if name == "replicate":
         base = os.environ.get("REPLICATE_BASE_URL") or DEFAULT_BASE
-        return Access(base.rstrip("/"), os.environ.get(_VARIABLE, "").strip())
+        token = os.environ.get(_VARIABLE, "").strip()
+        if not is_one_word(token):
+            return Access(base.rstrip("/"), "", f"{_VARIABLE} is not set to a single word.")
+        return Access(base.rstrip("/"), token)
     instance = instance_of(name)
     try:
         token, problem = instance.token.read(), f"{instance.token.file} is empty."

@@ -56,7 +56,6 @@ SECRET = "t0p-secret-value"
 @pytest.fixture(autouse=True)
 def variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_STUDIO_TOKEN", SECRET)
-    monkeypatch.setenv("NOTHING", " ")
 
 
 def read(write_config: WriteConfig, providers: str) -> EnterpriseConfig:
@@ -184,6 +183,16 @@ class TestSecrets:
             assert token.read() == value
             assert mask_text(f"It is {value}.") == f"It is {MASK}."
 
+    @pytest.mark.parametrize(
+        "content", [b"first-line\nsecond-line", b"two words", b"\xff\xfe\x00", "schlüssel".encode()]
+    )
+    def test_a_file_that_holds_no_token_is_named_and_not_repeated(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "token").write_bytes(content)
+        with pytest.raises(ConfigurationError) as caught:
+            Secret(file=tmp_path / "token").read()
+        sentence = f"{tmp_path}/token holds no token: that is one word of letters, digits and signs."
+        assert str(caught.value) == sentence
+
     def test_a_file_that_can_not_be_read_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=rf"{tmp_path}/token can't be read: No such file"):
             Secret(file=tmp_path / "token").read()
@@ -199,10 +208,14 @@ class TestSecrets:
         sentence = refusal(write_config, RAY.replace("${RAY_STUDIO_TOKEN}", written))
         assert sentence == (
             "line 6: `providers.ray-studio.token` is written in clear, but it must be ${NAME}, where the environment "
-            "variable NAME has the secret; or name its file as `token_file`."
+            "variable NAME has the secret, one word; or name its file as `token_file`."
         )
 
-    def test_an_empty_variable_is_no_secret(self, write_config: WriteConfig) -> None:
+    @pytest.mark.parametrize("value", [" ", "two words", "two\nlines", "schlüssel"])
+    def test_a_variable_that_holds_no_token_is_refused(
+        self, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch, value: str
+    ) -> None:
+        monkeypatch.setenv("NOTHING", value)
         sentence = refusal(write_config, RAY.replace("RAY_STUDIO_TOKEN", "NOTHING"))
         assert sentence.startswith("line 6: `providers.ray-studio.token` is ${NOTHING}, but it must be ${NAME}, where")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from jobs.providers import UnknownProviderError, get_provider, kinds_by_name, label_of, names
+from jobs.providers.base import ProviderError
 from jobs.providers.replicate.provider import ReplicateProvider
 from tests.configuration import WriteConfig
 
@@ -57,6 +59,16 @@ def test_the_account_of_the_environment_is_as_it_was(token_file: Path, monkeypat
     assert (first.label, first.access.base, first.access.token) == (
         *("Replicate", "http://127.0.0.1:8", "r8_of-the-environment"),
     )
+
+
+@pytest.mark.parametrize("token", ["two words", "two\nlines", "schlüssel"])
+def test_what_is_no_token_is_never_sent(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setenv("REPLICATE_API_TOKEN", token)
+    first = at_replicate("replicate")
+    assert first.access.token == ""
+    assert first.missing_access().startswith("REPLICATE_API_TOKEN is not set to a single word for the web server")
+    with pytest.raises(ProviderError, match="REPLICATE_API_TOKEN is not set to a single word"):
+        asyncio.run(first.validate())
 
 
 def test_a_token_is_read_anew_each_time(token_file: Path) -> None:
