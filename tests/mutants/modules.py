@@ -84,4 +84,8 @@ MODULES = {
         ("tests/jobs/costs/test_costs.py", "tests/jobs/costs/test_estimates.py"),
         ("tests/jobs/costs", "tests/jobs/configs", "tests/approvals"),
     ),
+    "jobs/costs/pace.py": Nearby(("tests/jobs/costs/test_pace.py",), ("tests/jobs/costs/test_estimates.py",)),
+    "jobs/configs/checks.py": Nearby(
+        ("tests/jobs/configs/test_checks.py",), ("tests/jobs/costs/test_pace.py", "tests/jobs/costs/test_estimates.py")
+    ),
 }

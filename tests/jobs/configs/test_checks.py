@@ -33,6 +33,7 @@ def passes_of(config: dict[str, Any], datasets: list[Any] | None = None) -> list
         ({"validation_disable_unconditional": True}, (50, 20)),
         ({"--validation-disable-unconditional": "true"}, (50, 20)),
         ({"num_validation_images": 3}, (50, 120)),
+        ({"num_validation_images": 1, "validation_num_inference_steps": 1}, (50, 2)),
         ({"validation_resolution": "512x512,1024x1024"}, (50, 80)),
         ({"validation_resolution": 512}, (50, 40)),
         ({"validation_prompt_library": True}, (50, 20 * (PROMPTS_OF_A_LIBRARY + 2))),
@@ -122,9 +123,10 @@ EVALUATION = {**STEPS, "eval_steps_interval": 10, "num_eval_images": 5, "eval_ti
 
 def test_evaluations_are_made_of_a_dataset_for_them() -> None:
     datasets = [{"id": "words"}, {"id": "judged", "dataset_type": "eval"}]
-    assert passes_of(EVALUATION) == []
+    assert passes_of(EVALUATION) == passes_of(EVALUATION, [*datasets[:1], "judged", None]) == []
     assert passes_of(EVALUATION, datasets) == passes_of({**EVALUATION, "eval_dataset_id": "judged"}) == [(10, 20)]
     assert passes_of({**STEPS, "eval_steps_interval": 10}, datasets) == [(10, 4 * 28)]
+    assert passes_of({**EVALUATION, "num_eval_images": 1, "eval_timesteps": 1}, datasets) == [(10, 1)]
     for switch in ({"eval_loss_disable": True}, {"validation_disable": True}, {"eval_steps_interval": 0}):
         assert passes_of({**EVALUATION, **switch}, datasets) == []
 

@@ -141,3 +141,55 @@ def test_a_run_whose_kind_cant_be_read_tells_nothing(key: str) -> None:
     config = {**CONFIG, **VALIDATIONS}
     assert pace_of(config, step=1000, first_step=None, duration_ms=600_000) is not None
     assert pace_of({**config, key: [1]}, step=1000, first_step=None, duration_ms=600_000) is None
+
+
+RESUMED = {"resume_from_checkpoint": "latest"}
+BY_EPOCHS = {"max_train_steps": None, "num_train_epochs": 3}
+
+
+@pytest.mark.parametrize(
+    ("config", "step", "first_step", "duration_ms", "pace"),
+    [
+        ({}, 1000, None, 600_000, 0.6),
+        ({}, 1000, 400, 600_000, 1.0),
+        (RESUMED, 1000, 0, 600_000, 0.6),
+        (RESUMED, 1000, 400, 600_000, 1.0),
+        (RESUMED, 1000, None, 600_000, None),
+        ({"resume_from_checkpoint": 7}, 1000, None, 600_000, None),
+        ({}, 1000, 1000, 600_000, None),
+        ({}, 999, 1000, 600_000, None),
+        ({}, 1, None, 60_001, 60.001),
+        ({}, 1, None, 60_000, None),
+        ({}, 101, None, 101, 0.001),
+        ({}, 100, None, 60_000, None),
+        ({}, 1001, None, 600_000, None),
+        (BY_EPOCHS, 1001, 1, 600_000, 0.6),
+    ],
+)
+def test_a_run_tells_the_time_of_the_steps_that_it_made(
+    config: dict[str, Any], step: int, first_step: int | None, duration_ms: int, pace: float | None
+) -> None:
+    told = pace_of({**CONFIG, **config}, step=step, first_step=first_step, duration_ms=duration_ms)
+    if pace is None:
+        assert told is None
+        return
+    assert told is not None
+    assert told[0] == kind(config)
+    assert told[1] == pytest.approx(pace)
+
+
+@pytest.mark.parametrize(
+    ("config", "datasets", "text"),
+    [
+        ({"model_family": None, "model_type": None}, [], "a model without a name"),
+        ({"model_type": None, "lora_type": "lycoris"}, [], "flux LyCORIS"),
+        ({"model_type": "full"}, [{"resolution": 512}, {"resolution": 1024}], "flux full at 512 and 1024 pixels"),
+        ({}, [{"dataset_type": "video"}], "flux LoRA"),
+        ({}, [{"num_frames": 1}], "flux LoRA, 1 frame"),
+        ({}, [{"num_frames": 1}, {"num_frames": 33}], "flux LoRA, 1 and 33 frames"),
+        ({"train_batch_size": 2}, [], "flux LoRA in batches of 2"),
+        ({"model_family": "<b>"}, [], "LoRA"),
+    ],
+)
+def test_what_a_kind_is_called(config: dict[str, Any], datasets: list[Any], text: str) -> None:
+    assert kind_text(read_config({**CONFIG, **config}, datasets)) == text
