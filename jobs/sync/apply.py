@@ -152,7 +152,7 @@ class SnapshotBatch:
     def _with_cost(self, job: Job, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with its cost, but for what a running job has cost since it was last written."""
         with_cost = priced(snapshot, self.config, job.hardware_profile, job.started_at)
-        if job.is_terminal and job.cost_doubt is None and with_cost.cost_doubt:
+        if with_cost.cost_doubt and _is_settled(job):
             return snapshot  # what an ended job has cost stays known, whatever is said or priced later
         cost = with_cost.cost_usd
         if snapshot.cost_usd is not None or cost is None or with_cost.status in TERMINAL or job.cost_doubt is not None:
@@ -192,6 +192,12 @@ def _needs_own_update(job: Job, snapshot: Snapshot) -> bool:
         or snapshot.progress is not None
         or bool(job.sync_error)
     )
+
+
+def _is_settled(job: Job) -> bool:
+    """Whether the job has ended and what it has cost is known: not of one that ended before anybody told its start."""
+    is_priced = job.cost_usd > 0 or "price" in job.metadata
+    return job.is_terminal and job.cost_doubt is None and is_priced
 
 
 def _is_synced_at_stale(job: Job) -> bool:

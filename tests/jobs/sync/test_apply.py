@@ -354,6 +354,14 @@ def test_what_an_ended_job_has_cost_stays_known(make: MakeJob, replicate_config:
     assert (job.known_cost, job.output_url) == (Decimal(1), "https://a.example/x")
 
 
+def test_of_one_that_cost_nothing_a_start_that_comes_late_makes_the_cost_unknown(make: MakeJob) -> None:
+    job = cost_of_a_poll(make, None, Snapshot("x-1", JobStatus.CANCELLED))
+    assert job.cost_doubt is None
+    began = timezone.now() - timedelta(hours=1)
+    applied({job: Snapshot("x-1", JobStatus.CANCELLED, started_at=began)})
+    assert Job.objects.get().cost_doubt == "there is no price for h100."
+
+
 def test_a_cost_that_comes_after_the_end_makes_it_known(make: MakeJob, replicate_config: ProviderConfig) -> None:
     job = cost_of_a_poll(make, None, ENDED)
     applied({job: Snapshot("x-1", COMPLETED, billed_seconds=100.0)}, replicate_config)
