@@ -57,6 +57,8 @@ def has_several_processes(config: Mapping[str, Any]) -> bool:
 def nested_settings(config: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     """Return each setting with its place and value."""
     process = _process_of(config)
+    if not process:
+        return {}
     sections = {name: process.get(name) for name, _ in NESTED.values()}
     return {
         setting: (f"config.process[0].{section}.{name}", part[name])

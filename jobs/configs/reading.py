@@ -352,6 +352,8 @@ class _Reader:
 
     def _add_nested(self, nested: Mapping[str, tuple[str, Any]]) -> None:
         """Add ai-toolkit's settings. Beside another trainer's, which of them count depends on the trainer."""
+        if not nested:
+            return
         plain = {setting for setting, pairs in self._pairs.items() if any(value is not None for _, value in pairs)}
         nested_settings = {setting for setting, (_, value) in nested.items() if value is not None}
         for setting in plain ^ nested_settings if plain and nested_settings else ():

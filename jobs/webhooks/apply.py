@@ -54,17 +54,17 @@ def apply_each(pairs: Sequence[Pair]) -> None:
 
 def _apply(pairs: Sequence[Pair]) -> None:
     """Apply them, one provider after the other in a fixed order: two that do it at once wait, and don't deadlock."""
-    for name in sorted({delivery.provider for delivery, _ in pairs}):
-        _apply_of(name, [pair for pair in pairs if pair[0].provider == name])
+    configs = ProviderConfig.of_all({delivery.provider for delivery, _ in pairs})
+    for name, config in sorted(configs.items()):
+        _apply_of(name, [pair for pair in pairs if pair[0].provider == name], config)
 
 
-def _apply_of(name: str, pairs: Sequence[Pair]) -> None:
+def _apply_of(name: str, pairs: Sequence[Pair], config: ProviderConfig) -> None:
     ids = [snapshot.external_id for _, snapshot in pairs]
     # Locked in the one order that excludes deadlocks: some change in bulk below, others one by one. With their configs,
     # which an end asks for: to leave these out costs as much as to read them.
     locked = Job.objects.filter(provider=name, external_id__in=ids).order_by("pk").select_for_update(no_key=True)
     jobs = {str(job.external_id): job for job in locked}
-    config = ProviderConfig.of(name)
     for wave in _waves(pairs):
         of_jobs = [pair for pair in wave if pair[1].external_id in jobs]
         for delivery, snapshot in wave:
