@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -39,24 +39,26 @@ TASK_SECONDS = 30.0
 Pair = tuple[WebhookDelivery, Snapshot]
 
 
-def apply_each(pairs: Sequence[Pair]) -> None:
-    """Apply them in one transaction, or each in its own when one fails. One that can't be applied stays open."""
+def apply_each(pairs: Sequence[Pair], configs: Mapping[str, ProviderConfig]) -> None:
+    """Apply them in one transaction, or each in its own when one fails. One that can't be applied stays open.
+
+    `configs` has the settings of their providers, by name.
+    """
     try:
         with unit_of_work():
-            _apply(pairs)
+            _apply(pairs, configs)
     except Exception:
         if len(pairs) == 1:
             # It is stored, so the sender need not repeat it.
             logger.exception("Webhook could not be applied", extra={"external_id": pairs[0][0].external_id})
         for pair in pairs if len(pairs) > 1 else ():
-            apply_each([pair])
+            apply_each([pair], configs)
 
 
-def _apply(pairs: Sequence[Pair]) -> None:
+def _apply(pairs: Sequence[Pair], configs: Mapping[str, ProviderConfig]) -> None:
     """Apply them, one provider after the other in a fixed order: two that do it at once wait, and don't deadlock."""
-    configs = ProviderConfig.of_all({delivery.provider for delivery, _ in pairs})
-    for name, config in sorted(configs.items()):
-        _apply_of(name, [pair for pair in pairs if pair[0].provider == name], config)
+    for name in sorted({delivery.provider for delivery, _ in pairs}):
+        _apply_of(name, [pair for pair in pairs if pair[0].provider == name], configs[name])
 
 
 def _apply_of(name: str, pairs: Sequence[Pair], config: ProviderConfig) -> None:
@@ -143,7 +145,7 @@ def replay(delivery: WebhookDelivery) -> bool:
     if not is_prediction(delivery.payload) or delivery.verdict not in APPLICABLE:
         return False
     with unit_of_work():
-        _apply([(delivery, read_stored(delivery))])
+        _apply([(delivery, read_stored(delivery))], ProviderConfig.of_all([delivery.provider]))
     return True
 
 
@@ -187,9 +189,10 @@ def _apply_after(last: int, until: float) -> tuple[int, int]:
         # Read and parsed before the transaction, which blocks other writers.
         rows = list(_unapplied().filter(pk__gt=last)[:ROWS_PER_READ])
         pairs = [(row, read_stored(row)) for row in rows if is_prediction(row.payload)]
+        configs = ProviderConfig.of_all({row.provider for row in rows})
         last = rows[-1].pk if rows else last
         for first in range(0, len(pairs), MAX_DELIVERIES_PER_TRANSACTION):
-            done, seconds = _apply_unapplied(pairs[first : first + MAX_DELIVERIES_PER_TRANSACTION])
+            done, seconds = _apply_unapplied(pairs[first : first + MAX_DELIVERIES_PER_TRANSACTION], configs)
             count += done
             sleep(rest_after(seconds))
         if len(rows) < ROWS_PER_READ:
@@ -202,7 +205,7 @@ def rest_after(seconds: float) -> float:
     return min(seconds, MAX_REST_SECONDS) if seconds > MAX_HOLD_SECONDS else 0.0
 
 
-def _apply_unapplied(pairs: Sequence[Pair]) -> tuple[int, float]:
+def _apply_unapplied(pairs: Sequence[Pair], configs: Mapping[str, ProviderConfig]) -> tuple[int, float]:
     """Apply those that are still open. Returns how many, and the seconds without the wait for other writers.
 
     A process that does the same at this moment gets others, or waits and finds these done.
@@ -212,7 +215,7 @@ def _apply_unapplied(pairs: Sequence[Pair]) -> tuple[int, float]:
         unapplied = _unapplied().filter(pk__in=[delivery.pk for delivery, _ in pairs])
         locked = unapplied.select_for_update(skip_locked=connection.vendor == "postgresql").values_list("pk", flat=True)
         claimed = set(locked)
-        apply_each([pair for pair in pairs if pair[0].pk in claimed])
+        apply_each([pair for pair in pairs if pair[0].pk in claimed], configs)
         return len(claimed), monotonic() - started
 
 

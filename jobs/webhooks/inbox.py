@@ -115,7 +115,7 @@ def _process(batch: Sequence[IncomingDelivery]) -> None:
     if _burst.add(len(batch)):
         _request_apply_task()
     else:
-        apply_each([(one.delivery, read_snapshot(one.body)) for one in new if one.delivery])
+        apply_each([(one.delivery, read_snapshot(one.body)) for one in new if one.delivery], configs)
 
 
 def _judge_one(incoming: IncomingDelivery, config: ProviderConfig) -> None:

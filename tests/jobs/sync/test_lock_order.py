@@ -10,7 +10,7 @@ import pytest
 from django.db import connection, transaction
 
 from cloudtrain_site.states import Source
-from jobs.models import Job, WebhookDelivery
+from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.providers.base import Answers, ProviderError, Snapshot
 from jobs.providers.replicate.predictions import read_snapshot
 from jobs.statuses import JobStatus
@@ -69,7 +69,7 @@ def delivery_of(job: Job, **fields: Any) -> tuple[WebhookDelivery, Snapshot]:
 
 def test_deliveries_do(jobs: tuple[Job, Job]) -> None:
     pairs = [delivery_of(jobs[1], status="processing"), delivery_of(jobs[0], version="v2")]
-    assert takes_the_first_first(jobs, lambda: apply_each(pairs))
+    assert takes_the_first_first(jobs, lambda: apply_each(pairs, ProviderConfig.of_all(["replicate"])))
     assert set(Job.objects.values_list("pk", "status")) == {(jobs[0].pk, "queued"), (jobs[1].pk, "running")}
 
 
