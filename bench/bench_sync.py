@@ -17,7 +17,7 @@ import resource
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,6 +39,7 @@ from cloudtrain_site.states import Source  # noqa: E402
 from examples.fake_replicate.process import FakeReplicateProcess  # noqa: E402
 from jobs.models import Job  # noqa: E402
 from jobs.sync import refresh  # noqa: E402
+from jobs.sync.answers import answers_of  # noqa: E402
 
 CHUNK = 100
 VIEWERS = 20
@@ -129,9 +130,10 @@ def hanging(fake: FakeReplicateProcess) -> tuple[float, float]:
             fake.update(external_id, status="processing")
         if spoilt:
             fake.spoil(rules=[{"kind": "hang", "path": ids[0], "seconds": 2.0, "times": 1}])
-        jobs, started, seen = refresh.active_jobs(), time.perf_counter(), 0
-        for part in refresh._answers("replicate", jobs):
-            seen += len(part)
+        handles = [refresh.handle_of(job) for job in refresh.active_jobs()]
+        started, seen = time.perf_counter(), 0
+        for _, part in answers_of({"replicate": handles}):
+            seen += len(part) if isinstance(part, Mapping) else 0
             if seen == 2:
                 moments.append(time.perf_counter() - started)
         fake.spoil(calm=True)
