@@ -15,14 +15,18 @@ MODULES = {
     "queueing/claims.py": Nearby(
         (
             *("tests/queueing/test_claims.py", "tests/queueing/test_unconfirmed.py"),
-            *("tests/queueing/test_priorities.py", "tests/queueing/test_dispatch.py"),
+            *(
+                "tests/queueing/test_priorities.py",
+                "tests/queueing/test_dispatch.py",
+                "tests/queueing/test_lost_answers.py",
+            ),
         ),
         ("tests/queueing", "tests/jobs/providers/replicate/test_queue.py"),
     ),
     "queueing/dispatch.py": Nearby(
         (
             *("tests/queueing/test_passes_of_dispatch.py", "tests/queueing/test_refusals.py"),
-            "tests/queueing/test_dispatch.py",
+            *("tests/queueing/test_dispatch.py", "tests/queueing/test_lost_answers.py"),
         ),
         ("tests/queueing/transfers", "tests/queueing", "tests/approvals/test_dispatch_guard.py"),
     ),

@@ -19,7 +19,7 @@ from queueing.models import QueueEntry, QueueState
 from queueing.statuses import EntryStatus
 from tests.events import published_events
 from tests.providers import ScriptedProvider
-from tests.queueing.test_dispatch import refusal, state
+from tests.queueing.entries import refusal, state
 
 pytestmark = pytest.mark.django_db
 Enqueue = Callable[..., QueueEntry]
