@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,80 +12,21 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
-from cloudtrain_site.states import Source
-from jobs import lifecycle
 from jobs.configs.reading import read_config
 from jobs.costs.estimates import OPERATORS_FIGURE, Range, estimate
 from jobs.costs.pace import kind_of
 from jobs.costs.prices import rate_of
 from jobs.models import Job, ProviderConfig
-from jobs.providers.base import Snapshot
-from jobs.providers.progress import read_progress
 from jobs.sample_trainer.config import read_settings
 from jobs.sample_trainer.errors import ConfigError
-from jobs.statuses import JobStatus
 from tests.jobs.configs.test_reading import CONFIGS
+from tests.jobs.costs.runs import FLUX, seconds_of
 
 MakeJob = Callable[..., Job]
-FLUX: dict[str, Any] = {
-    "model_family": "flux",
-    "model_type": "lora",
-    "resolution": 1024,
-    "train_batch_size": 1,
-    "max_train_steps": 1000,
-}
-BAR = "Epoch 1/1, Steps: 100%|####| {step}/{total} [10:00<00:00,  4.0it/s, lr=0.0001, step_loss=0.5]\n"
-
-
-@pytest.fixture
-def provider(db: None) -> ProviderConfig:
-    """Two seconds a step by the operator's figure, and a cent a second on the one machine with a price."""
-    return ProviderConfig(name="replicate", seconds_per_step=2, cost_per_second={"h100": 0.01})
-
-
-@pytest.fixture
-def ran(make_job: MakeJob) -> Callable[..., Job]:
-    """A run of `config` that completed: `steps` in so many seconds. Told by its provider as by any other."""
-
-    def run(
-        config: dict[str, Any] = FLUX,
-        datasets: Sequence[Any] = (),
-        *,
-        steps: int = 1000,
-        seconds: float = 600,
-        **fields: Any,
-    ) -> Job:
-        end = timezone.now() - timedelta(seconds=1)
-        start = end - timedelta(seconds=seconds)
-        job = make_job(
-            provider="replicate",
-            hardware_profile="h100",
-            config=config,
-            dataloader_config=list(datasets),
-            status=JobStatus.RUNNING,
-            started_at=start,
-        )
-        defaults: dict[str, Any] = {
-            "status": JobStatus.COMPLETED,
-            "started_at": start,
-            "completed_at": end,
-            "progress": read_progress(BAR.format(step=steps, total=steps)),
-        }
-        lifecycle.apply_snapshot(job, Snapshot(f"x-{job.pk}", **{**defaults, **fields}), source=Source.POLL)
-        return job
-
-    return run
-
-
-def seconds_of(provider: ProviderConfig, config: dict[str, Any] = FLUX, hardware: str = "h100") -> tuple[float, float]:
-    seconds = estimate(provider, config, hardware).seconds
-    assert seconds is not None
-    return seconds.low, seconds.high
 
 
 def test_without_runs_the_operators_figure_counts(provider: ProviderConfig) -> None:
@@ -253,73 +193,6 @@ def test_a_dataset_of_a_size_that_cant_be_read_puts_the_cost_in_doubt(
 ) -> None:
     datasets = [{"id": "a"}, {"id": "b", "resolution": resolution}]
     assert estimate(provider, FLUX, "h100", datasets).doubt.startswith("resolution of dataset 2 is ")
-
-
-def test_runs_of_one_kind_count_whatever_their_spelling_and_length(
-    provider: ProviderConfig, ran: Callable[..., Job]
-) -> None:
-    for _ in range(5):
-        ran({"--model-family": "FLUX", "model_type": "lora", "resolution": 1.0, "--train_batch_size": "1"}, seconds=900)
-    assert seconds_of(provider, {**FLUX, "max_train_steps": 10}) == pytest.approx((9, 9))
-    assert seconds_of(provider, FLUX, "l40s") == (2000, 2000)
-
-
-@pytest.mark.parametrize(
-    ("steps", "seconds", "fields"),
-    [
-        (1000, -600, {}),
-        (1000, 0, {}),
-        (100, 59, {}),
-        (1001, 600, {}),
-        (1000, 600, {"status": JobStatus.FAILED}),
-        (1000, 600, {"progress": None}),
-        (1000, 600, {"hardware": "l40s"}),
-        (1000, 600, {"completed_at": timezone.now() + timedelta(days=900)}),
-        (1000, 600, {"first_step": 1000}),
-    ],
-)
-def test_a_run_that_does_not_hang_together_tells_nothing(
-    provider: ProviderConfig, ran: Callable[..., Job], steps: int, seconds: float, fields: dict[str, Any]
-) -> None:
-    for _ in range(5):
-        assert ran(steps=steps, seconds=seconds, **fields).seconds_per_step is None
-    assert seconds_of(provider) == (2000, 2000)
-
-
-@pytest.mark.parametrize(("steps", "seconds"), [(1000, 61), (101, 5), (2, 61)])
-def test_a_run_of_a_minute_or_a_hundred_steps_tells(ran: Callable[..., Job], steps: int, seconds: float) -> None:
-    assert ran(steps=steps, seconds=seconds).seconds_per_step == pytest.approx(seconds / steps, rel=0.01)
-
-
-def test_a_run_that_ended_early_counts_the_steps_that_it_made(ran: Callable[..., Job]) -> None:
-    early = read_progress(BAR.format(step=500, total=1000))
-    assert ran(seconds=600, progress=early).seconds_per_step == pytest.approx(1.2)
-
-
-def test_a_run_that_goes_on_counts_the_steps_that_it_made_itself(
-    provider: ProviderConfig, ran: Callable[..., Job]
-) -> None:
-    resumed = {**FLUX, "max_train_steps": 30_000, "resume_from_checkpoint": "latest"}
-    for _ in range(5):
-        ran(resumed, steps=30_000, seconds=3000, first_step=25_000)
-    assert seconds_of(provider, {**FLUX, "max_train_steps": 30_000}) == pytest.approx((18_000, 18_000))
-
-
-def test_a_run_that_may_have_gone_on_from_nobody_knows_where_tells_nothing(ran: Callable[..., Job]) -> None:
-    resumed = {**FLUX, "resume_from_checkpoint": "latest"}
-    assert ran(resumed).seconds_per_step is None
-    assert ran(resumed, first_step=0).seconds_per_step == pytest.approx(0.6)
-
-
-def test_a_log_that_comes_after_the_end_tells_too(ran: Callable[..., Job]) -> None:
-    job = ran({**FLUX, "resume_from_checkpoint": "latest"}, progress=None)
-    progress = read_progress(BAR.format(step=1000, total=1000))
-    late = Snapshot(f"x-{job.pk}", JobStatus.COMPLETED, progress=progress, first_step=500)
-    assert lifecycle.apply_final_details(job, late)
-    assert Job.objects.get().seconds_per_step == pytest.approx(1.2)
-    job.refresh_from_db()
-    lifecycle.apply_final_details(job, Snapshot(f"x-{job.pk}", JobStatus.COMPLETED, output_url="https://a.example/x"))
-    assert Job.objects.get().seconds_per_step == pytest.approx(1.2)
 
 
 @pytest.mark.parametrize("family", ["a\u202eb", "x" * 500, "<b>", "a\nb"])
