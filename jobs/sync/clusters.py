@@ -62,8 +62,8 @@ def view_of(look: ClusterLook | None) -> ClusterView | None:
 
 def unrunnable_profiles(providers: Collection[str]) -> dict[tuple[str, str], str]:
     """Return by provider and profile why no node can run it, as far as the last looks showed. One query at most."""
-    asked = [name for name in cluster_names() if name in providers]
-    looks = ClusterLook.objects.filter(pk__in=asked).defer("data") if asked else []
+    names = [name for name in cluster_names() if name in providers]
+    looks = ClusterLook.objects.filter(pk__in=names).defer("data") if names else []
     return {(look.pk, profile): why for look in looks if look.is_fresh for profile, why in look.unrunnable.items()}
 
 
@@ -129,15 +129,15 @@ def _look(claimed: Sequence[str], seconds: float) -> dict[str, int]:
     return counts
 
 
-def _answers(asked: Sequence[str], seconds: float) -> Iterator[tuple[str, Answer]]:
+def _answers(names: Sequence[str], seconds: float) -> Iterator[tuple[str, Answer]]:
     """Yield each cluster's answer as it comes. Threads ask side by side: one that hangs keeps no other from being seen.
 
     A thread that waits for a name server or a shared folder can't be cancelled. It is left alone, not waited for.
     """
     arrived: queue.SimpleQueue[tuple[str, Answer]] = queue.SimpleQueue()
-    for name in asked:
+    for name in names:
         _start_asking(name, seconds, arrived)
-    missing, deadline = set(asked), time.monotonic() + seconds + GRACE_SECONDS
+    missing, deadline = set(names), time.monotonic() + seconds + GRACE_SECONDS
     with suppress(queue.Empty):
         while missing:
             name, answer = arrived.get(timeout=max(0.0, deadline - time.monotonic()))

@@ -72,21 +72,21 @@ class Connection:
             except httpx.RequestError as error:
                 raise self._unanswered(error) from error
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise self._error(f"could not be asked: {_words_of(error)}.", is_general=True) from error
+                raise self._error(f"could not be asked: {_reason_of(error)}.", is_general=True) from error
         if response.is_success:
             return response
         raise self._refusal(response)
 
-    def _error(self, words: str, **options: Any) -> RayError:
-        return RayError(f"{self.instance.label} {words}", **options)
+    def _error(self, text: str, **options: Any) -> RayError:
+        return RayError(f"{self.instance.label} {text}", **options)
 
     def _unanswered(self, error: httpx.RequestError) -> RayError:
         if was_never_sent(error):
-            words = f"could not be reached: {_words_of(error)}."
-            return self._error(words, nothing_created=True, is_general=True)
+            text = f"could not be reached: {_reason_of(error)}."
+            return self._error(text, nothing_created=True, is_general=True)
         if isinstance(error, httpx.ReadTimeout):
             return self._error("did not answer in time; its head may be hanging.", is_general=True)
-        return self._error(f"broke the connection: {_words_of(error)}.", is_general=True)
+        return self._error(f"broke the connection: {_reason_of(error)}.", is_general=True)
 
     def _refusal(self, response: httpx.Response) -> RayError:
         code = response.status_code
@@ -95,8 +95,8 @@ class Connection:
         if _is_web_page(response) or 300 <= code < 400:
             return self._foreign(response)
         if code == 413:
-            words = "takes at most 100 MB with a job: give its provider a shared folder for datasets."
-            return self._error(words, code=code, permanent=True, nothing_created=True)
+            text = "takes at most 100 MB with a job: give its provider a shared folder for datasets."
+            return self._error(text, code=code, permanent=True, nothing_created=True)
         return self._error(
             f"answered {code}: {self._reason(response)}",
             code=code,
@@ -117,14 +117,14 @@ class Connection:
     def _foreign(self, response: httpx.Response) -> RayError:
         """Return the error for an answer that no dashboard of Ray gives."""
         if 300 <= response.status_code < 400:
-            what = "a redirection"
+            found = "a redirection"
         else:
-            what = "a web page" if _is_web_page(response) else "no JSON"
-        words = (
-            f"answered {response.status_code} with {what}: its address leads to a proxy or another service, "
+            found = "a web page" if _is_web_page(response) else "no JSON"
+        text = (
+            f"answered {response.status_code} with {found}: its address leads to a proxy or another service, "
             "not to a Ray dashboard."
         )
-        return self._error(words, code=response.status_code, is_general=True)
+        return self._error(text, code=response.status_code, is_general=True)
 
     def _reason(self, response: httpx.Response) -> str:
         """Return the last line of an error's text, which is the reason at the end of a traceback."""
@@ -147,5 +147,5 @@ def _is_web_page(response: httpx.Response) -> bool:
     return "html" in response.headers.get("content-type", "") or response.content[:200].lstrip()[:1] == b"<"
 
 
-def _words_of(error: Exception) -> str:
+def _reason_of(error: Exception) -> str:
     return str(error).rstrip(".")[:MAX_REASON_CHARACTERS] or type(error).__name__

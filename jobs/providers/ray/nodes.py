@@ -52,8 +52,8 @@ def _node(row: Mapping[str, Any], used: Mapping[str, float]) -> Node:
 
 def _resources(row: Mapping[str, Any]) -> dict[str, float]:
     total = row.get("resources_total")
-    given = total.items() if isinstance(total, Mapping) else ()
-    return {str(name): float(number) for name, number in given if isinstance(number, int | float)}
+    items = total.items() if isinstance(total, Mapping) else ()
+    return {str(name): float(number) for name, number in items if isinstance(number, int | float)}
 
 
 def _used_gpus(status: Any) -> dict[str, float]:
@@ -94,10 +94,10 @@ def _why_not(profile: HardwareProfile, nodes: Sequence[Node]) -> str:
         return ""
     if not nodes:
         return "There are no nodes in this cluster."
-    for index, (needs, _, words) in enumerate(_needs(profile, _NOTHING)):
+    for index, (needs, _, text) in enumerate(_needs(profile, _NOTHING)):
         most = max(list(_needs(profile, node))[index][1] for node in nodes)
         if most < needs:
-            return f"It asks for {words} on a node; no node of this cluster has more than {most:g}."
+            return f"It asks for {text} on a node; no node of this cluster has more than {most:g}."
     return f"It asks for {asked_for(profile)} on a node; no node of this cluster has all of it."
 
 
@@ -112,7 +112,7 @@ _NOTHING = Node("", "", is_usable=False, cpus=0, memory_mb=0, gpus=0)
 
 
 def _needs(profile: HardwareProfile, node: Node) -> Iterator[tuple[float, float, str]]:
-    """Yield what the profile needs, what the node has of it, and the need in words; the GPUs come first."""
+    """Yield what the profile needs, what the node has of it, and the need as text; the GPUs come first."""
     yield profile.gpus, node.gpus, _counted(profile.gpus, "GPU")
     yield profile.cpus, node.cpus, _counted(profile.cpus, "CPU")
     yield profile.memory_mb, node.memory_mb, f"{profile.memory_mb:,} MB of memory"
@@ -121,12 +121,12 @@ def _needs(profile: HardwareProfile, node: Node) -> Iterator[tuple[float, float,
 
 
 def asked_for(profile: HardwareProfile) -> str:
-    """Return what the profile asks for, in words: "2 GPUs, 8 CPUs"."""
-    return ", ".join(words for needs, _, words in _needs(profile, _NOTHING) if needs)
+    """Return what the profile asks for, as text: "2 GPUs, 8 CPUs"."""
+    return ", ".join(text for needs, _, text in _needs(profile, _NOTHING) if needs)
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def summary(version: str, nodes: Sequence[Node]) -> str:

@@ -100,9 +100,9 @@ class RayProvider:
     def _job(self, spec: TrainingSpec, files: package.Package) -> dict[str, Any]:
         profile = self.instance.hardware[spec.hardware_profile]
         stop_seconds = str(self.instance.grace_seconds + STOP_SECONDS)
-        asked = {"entrypoint_num_cpus": profile.cpus, "entrypoint_num_gpus": profile.gpus}
+        resources = {"entrypoint_num_cpus": profile.cpus, "entrypoint_num_gpus": profile.gpus}
         if profile.memory_mb:
-            asked["entrypoint_memory"] = profile.memory_mb * nodes.MEGABYTE
+            resources["entrypoint_memory"] = profile.memory_mb * nodes.MEGABYTE
         return {
             # `exec`: Ray's supervisor becomes the runner's parent, whose end it watches.
             "entrypoint": f"exec {shlex.quote(self.instance.python)} -I -S {ARCHIVE_NAME} {RUN_NAME}",
@@ -113,7 +113,7 @@ class RayProvider:
             },
             "metadata": {"marker": spec.marker, "job": spec.job_id, "profile": profile.name},
             "entrypoint_resources": dict(profile.resources),
-            **asked,
+            **resources,
         }
 
     async def _send_job(self, connection: Connection, job: Mapping[str, Any]) -> None:
@@ -134,11 +134,11 @@ class RayProvider:
             raise error from None
 
     async def find_by_marker(self, markers: Iterable[str]) -> Mapping[str, Snapshot]:
-        wanted = set(markers)
+        searched = set(markers)
         async with Connection(self.instance) as connection:
             listed = await self._list(connection)
             fetcher = Fetcher(self.instance, connection)
-            found = {row["submission_id"]: row for row in listed if row["submission_id"] in wanted}
+            found = {row["submission_id"]: row for row in listed if row["submission_id"] in searched}
             return {marker: await fetcher.snapshot(row, None) for marker, row in found.items()}
 
     async def _list(self, connection: Connection) -> list[dict[str, Any]]:

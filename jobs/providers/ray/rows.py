@@ -144,7 +144,7 @@ def _engine_reason(row: Mapping[str, Any]) -> str:
     kind = str(row.get("error_type"))
     message = _last_line(row.get("message"))
     if kind == "RUNTIME_ENV_SETUP_FAILURE":
-        words = "The cluster could not bring the job's files to a node"
+        text = "The cluster could not bring the job's files to a node"
     elif kind == "JOB_SUPERVISOR_ACTOR_START_TIMEOUT":
         # For the whole cluster: a job's own environment does not change it (measured).
         return (
@@ -152,10 +152,10 @@ def _engine_reason(row: Mapping[str, Any]) -> str:
             "Start Ray with a larger RAY_JOB_START_TIMEOUT_SECONDS, which is 900 unless it is set."
         )
     elif kind in NEVER_BEGAN:
-        words = "The cluster did not start the job"
+        text = "The cluster did not start the job"
     else:
-        words = "The cluster lost the training: its node has died, or Ray itself was restarted"
-    return f"{words} ({kind}). {message}".strip()
+        text = "The cluster lost the training: its node has died, or Ray itself was restarted"
+    return f"{text} ({kind}). {message}".strip()
 
 
 def _last_line(text: Any) -> str:

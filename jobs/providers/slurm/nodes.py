@@ -52,16 +52,16 @@ def _warning(node: SlurmNode) -> str:
 
 def why_unrunnable(profile: HardwareProfile, nodes: Sequence[SlurmNode], partitions: Sequence[SlurmPartition]) -> str:
     """Return why no node can ever run the profile, as a sentence; empty when some can, be they down or taken now."""
-    known = {partition.name: partition for partition in partitions}
+    by_name = {partition.name: partition for partition in partitions}
     names = _partitions_of(profile, partitions)
-    missing = [name for name in names if name not in known]
+    missing = [name for name in names if name not in by_name]
     if missing:
-        return f"There is no partition {missing[0]!r} on this cluster; it has {', '.join(sorted(known)) or 'none'}."
-    limits = [known[name].max_minutes for name in names]
-    asked = profile.time_limit_minutes
-    if asked and limits and all(limit is not None and limit < asked for limit in limits):
+        return f"There is no partition {missing[0]!r} on this cluster; it has {', '.join(sorted(by_name)) or 'none'}."
+    limits = [by_name[name].max_minutes for name in names]
+    minutes = profile.time_limit_minutes
+    if minutes and limits and all(limit is not None and limit < minutes for limit in limits):
         longest = max(limit for limit in limits if limit is not None)
-        return f"It asks for {asked} minutes; {_place(names)} allows {longest}."
+        return f"It asks for {minutes} minutes; {_place(names)} allows {longest}."
     candidates = [node for node in nodes if not names or set(names) & set(node.partitions)]
     return _why_too_small(profile, candidates, _place(names))
 

@@ -62,54 +62,54 @@ def write_submission(submission: Submission, version: str) -> dict[str, Any]:
     return {"script": submission.script, "job": job}
 
 
-def _common_keys(asked: Submission) -> dict[str, Any]:
-    optional = {"partition": asked.partition, "account": asked.account, "qos": asked.qos}
+def _common_keys(submission: Submission) -> dict[str, Any]:
+    optional = {"partition": submission.partition, "account": submission.account, "qos": submission.qos}
     return {
-        "name": asked.name,
-        "comment": asked.comment,
-        "current_working_directory": asked.folder,
+        "name": submission.name,
+        "comment": submission.comment,
+        "current_working_directory": submission.folder,
         # The script writes its own log, once it knows that the node sees the folder.
         "standard_output": "/dev/null",
         "standard_error": "/dev/null",
         # With fewer tasks than nodes Slurm takes nodes away (measured).
-        "tasks": asked.nodes,
+        "tasks": submission.nodes,
         "tasks_per_node": 1,
-        "cpus_per_task": asked.cpus,
+        "cpus_per_task": submission.cpus,
         # 22.05 does not heed it over REST (measured): the script refuses to start twice.
         "requeue": False,
         **{key: value for key, value in optional.items() if value},
     }
 
 
-def _first_keys(asked: Submission) -> dict[str, Any]:
+def _first_keys(submission: Submission) -> dict[str, Any]:
     optional = {
-        "memory_per_node": asked.memory_mb,
-        "gpus_per_node": _gpus(asked, "") if asked.gpus else None,
-        "time_limit": asked.time_limit_minutes,
+        "memory_per_node": submission.memory_mb,
+        "gpus_per_node": _gpus(submission, "") if submission.gpus else None,
+        "time_limit": submission.time_limit_minutes,
     }
     return {
-        "environment": dict(asked.environment),
-        "nodes": [asked.nodes, asked.nodes],
+        "environment": dict(submission.environment),
+        "nodes": [submission.nodes, submission.nodes],
         **{key: value for key, value in optional.items() if value},
     }
 
 
-def _later_keys(asked: Submission) -> dict[str, Any]:
+def _later_keys(submission: Submission) -> dict[str, Any]:
     optional = {
-        "memory_per_node": _number_object(asked.memory_mb),
-        "tres_per_node": _gpus(asked, "gres/gpu:") if asked.gpus else None,
-        "time_limit": _number_object(asked.time_limit_minutes),
+        "memory_per_node": _number_object(submission.memory_mb),
+        "tres_per_node": _gpus(submission, "gres/gpu:") if submission.gpus else None,
+        "time_limit": _number_object(submission.time_limit_minutes),
     }
     return {
-        "environment": [f"{name}={value}" for name, value in asked.environment.items()],
-        "minimum_nodes": asked.nodes,
-        "maximum_nodes": asked.nodes,
+        "environment": [f"{name}={value}" for name, value in submission.environment.items()],
+        "minimum_nodes": submission.nodes,
+        "maximum_nodes": submission.nodes,
         **{key: value for key, value in optional.items() if value},
     }
 
 
-def _gpus(asked: Submission, prefix: str) -> str:
-    return prefix + (f"{asked.gpu_type}:{asked.gpus}" if asked.gpu_type else str(asked.gpus))
+def _gpus(submission: Submission, prefix: str) -> str:
+    return prefix + (f"{submission.gpu_type}:{submission.gpus}" if submission.gpu_type else str(submission.gpus))
 
 
 def _number_object(number: int | None) -> dict[str, Any] | None:
