@@ -20,6 +20,8 @@ from tests import servers
 FOLDER = Path(tempfile.mkdtemp(prefix="cloudtrain-test-"))
 #: Fixtures that start the real commands on a database of their own.
 STACKS = ("stack", "site", "one_site", "life", "fresh", "migrated")
+#: Fixtures that start trainings: by the rule of pyproject.toml their tests are slow.
+STARTS_PROCESSES = {*STACKS, "trainings", "trainer", "trained"}
 IS_XDIST_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 
 os.environ["SIMPLETUNER_DATA_DIR"] = str(FOLDER)
@@ -61,8 +63,12 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On PostgreSQL, run what touches a database; on SQLite, all but what is about PostgreSQL."""
+    for item in items:
+        if STARTS_PROCESSES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
     is_selected = _touches_database if os.environ.get("DATABASE_URL") else _is_not_about_postgresql
     kept = [item for item in items if is_selected(item)]
     config.hook.pytest_deselected(items=[item for item in items if not is_selected(item)])

@@ -60,6 +60,7 @@ def keys() -> dict[str, tuple[str | None, int | None]]:
     return {pk: (name, ms) for pk, name, ms in Job.objects.values_list("pk", "name_key", "duration_ms")}
 
 
+@pytest.mark.slow
 def test_older_jobs_get_the_columns_that_new_ones_are_written_with(
     old_database: Callable[[], None], make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +106,7 @@ def test_names_beyond_ascii_get_the_key_that_they_are_searched_by(
     assert keys() == written
 
 
+@pytest.mark.slow
 def test_what_runs_and_what_is_held_goes_on_after_an_upgrade(
     old_database: Callable[[], None], make_job: MakeJob, alice: User, bob: User
 ) -> None:

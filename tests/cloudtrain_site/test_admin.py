@@ -32,6 +32,7 @@ def make_runs(*outcomes: str) -> None:
         LoopRun.objects.create(loop=loop, outcome=outcome, machine="m", duration_ms=1.0, correlation_id="c")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LISTS)
 def test_every_link_of_a_list_leads_somewhere(as_root: Client, make_job: Callable[..., Job], name: str) -> None:
     make_job()

@@ -158,21 +158,18 @@ def test_it_imports_nothing_of_the_site() -> None:
 # What the config says.
 
 
-@pytest.mark.slow
 def test_it_reads_the_older_spelling(trainer: Trainer) -> None:
     old = {"--max-train-steps": "3", "--learning_rate": "1e-4", "--checkpointing_steps": 2, "--sample-trainer-width": 4}
     run = trainer.run(old)
     assert (run.code, run.checkpoints()) == (0, {"checkpoint-2", "checkpoint-3"})
 
 
-@pytest.mark.slow
 def test_it_trains_by_epochs_when_no_steps_are_given(trainer: Trainer) -> None:
     run = trainer.run(QUICK | {"max_train_steps": 0, "num_train_epochs": 2, "train_batch_size": 20})
     assert run.result["steps"] == 4
     assert "Epoch 2/2, Steps: 100%" in run.output
 
 
-@pytest.mark.slow
 def test_it_names_the_image_data_sets(trainer: Trainer, tmp_path: Path) -> None:
     dataloader = tmp_path / "dataloader.json"
     dataloader.write_text(json.dumps([{"id": "photos \ud800"}, {"id": "texts", "dataset_type": "text_embeds"}]))
@@ -181,7 +178,6 @@ def test_it_names_the_image_data_sets(trainer: Trainer, tmp_path: Path) -> None:
     assert "texts" not in run.output
 
 
-@pytest.mark.slow
 def test_it_keeps_no_more_checkpoints_than_it_may(trainer: Trainer) -> None:
     run = trainer.run(QUICK | {"max_train_steps": 5, "checkpoint_step_interval": 1, "checkpoints_total_limit": 2})
     assert run.checkpoints() == {"checkpoint-4", "checkpoint-5"}
@@ -212,7 +208,6 @@ def test_a_small_learning_rate_still_learns() -> None:
 # Resuming.
 
 
-@pytest.mark.slow
 def test_a_resumed_run_ends_as_the_unbroken_one(trainer: Trainer) -> None:
     whole = trainer.run(QUICK | {"max_train_steps": 6, "checkpoint_step_interval": 3})
     half = trainer.run(QUICK | {"max_train_steps": 3})
@@ -221,7 +216,6 @@ def test_a_resumed_run_ends_as_the_unbroken_one(trainer: Trainer) -> None:
     assert again.result["final_loss"] == whole.result["final_loss"]
 
 
-@pytest.mark.slow
 def test_it_resumes_from_the_folder_that_is_named(trainer: Trainer, trained: Run) -> None:
     config = QUICK | {"sample_trainer_width": 8, "max_train_steps": 21}
     run = trainer.run(config, "--resume", str(trained.folder / "checkpoint-20"))
@@ -229,7 +223,6 @@ def test_it_resumes_from_the_folder_that_is_named(trainer: Trainer, trained: Run
     assert run.checkpoints() == {"checkpoint-21"}
 
 
-@pytest.mark.slow
 def test_it_passes_over_a_damaged_checkpoint(trainer: Trainer) -> None:
     run = trainer.run(QUICK | {"checkpoint_step_interval": 1})
     run.checkpoint(2).write_text("{")
@@ -237,13 +230,11 @@ def test_it_passes_over_a_damaged_checkpoint(trainer: Trainer) -> None:
     assert (again.code, "Loading checkpoint-1: going on after step 1" in again.output) == (0, True)
 
 
-@pytest.mark.slow
 def test_it_starts_anew_where_there_is_nothing_to_resume(trainer: Trainer) -> None:
     run = trainer.run(QUICK | {"resume_from_checkpoint": "latest"})
     assert (run.code, "starting at step 0" in run.output) == (0, True)
 
 
-@pytest.mark.slow
 def test_it_resumes_no_run_of_another_config(trainer: Trainer) -> None:
     run = trainer.run(QUICK)
     other = trainer.run(QUICK | {"sample_trainer_width": 5}, "--resume", "latest", output_dir=run.folder)
@@ -251,7 +242,6 @@ def test_it_resumes_no_run_of_another_config(trainer: Trainer) -> None:
     assert "has sample_trainer_width 4, the config 5" in other.output
 
 
-@pytest.mark.slow
 def test_it_resumes_from_no_missing_folder(trainer: Trainer) -> None:
     run = trainer.run(QUICK, "--resume", "checkpoint-9")
     assert (run.code, "There is no checkpoint to resume from at checkpoint-9." in run.output) == (2, True)
@@ -283,7 +273,6 @@ def read_until(stream: IO[bytes], word: bytes) -> bytes:
     return seen
 
 
-@pytest.mark.slow
 def test_a_terminated_run_saves_and_can_be_resumed(
     endless: subprocess.Popen[bytes], trainer: Trainer, tmp_path: Path
 ) -> None:
@@ -301,7 +290,6 @@ def test_a_terminated_run_saves_and_can_be_resumed(
 # What is wrong.
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -357,7 +345,6 @@ def test_a_missing_config_is_named(tmp_path: Path) -> None:
         read_settings(tmp_path / "nowhere.json")
 
 
-@pytest.mark.slow
 def test_a_folder_that_can_not_be_written_fails_the_run(trainer: Trainer, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     run = trainer.run(QUICK, output_dir=tmp_path / "file" / "below")
@@ -365,6 +352,5 @@ def test_a_folder_that_can_not_be_written_fails_the_run(trainer: Trainer, tmp_pa
     assert run.output == f"sample_trainer: Training failed: Not a directory: {tmp_path}/file/below\n"
 
 
-@pytest.mark.slow
 def test_an_unknown_argument_is_wrong_usage(trainer: Trainer) -> None:
     assert trainer.run(QUICK, "--bogus").code == 2

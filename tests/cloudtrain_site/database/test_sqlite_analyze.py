@@ -108,6 +108,7 @@ def test_what_has_just_grown_is_counted(acme: Organization, alice: User) -> None
     assert (counted()["jobs_job"], counted()["queueing_queueentry"]) == (600, 600)
 
 
+@pytest.mark.slow
 @pytest.mark.sqlite
 def test_what_was_counted_is_counted_again_when_it_has_several_times_the_rows(acme: Organization, alice: User) -> None:
     make_many(600, acme, alice)

@@ -299,6 +299,7 @@ def test_an_outage_refuses_connections_and_loses_nothing(fake: FakeReplicate, ht
     assert len(http.get("/predictions").json()["results"]) == 3
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_process_and_is_steered_over_http() -> None:
     with FakeReplicateProcess.start("--token", "T", "--script", "0,60") as fake:
         first, _ = fake.fill(2, input={"config_json": "run {n}"})

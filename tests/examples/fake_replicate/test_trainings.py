@@ -17,6 +17,8 @@ from replicate.client import Client
 from examples.fake_replicate import FakeReplicate
 from tests.web import wait_until
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"max_train_steps": 2, "learning_rate": 1e-4, "seed": 3, "sample_trainer_width": 4}
 ENDLESS = QUICK | {"max_train_steps": 1_000_000}
 

@@ -19,6 +19,8 @@ from jobs.providers import runner
 from jobs.providers.runner import marks, records
 from tests.jobs.providers.local.trainings import ENDLESS, SAVING, STUBBORN, until
 
+pytestmark = pytest.mark.slow
+
 #: What an engine does: it starts our runner, and may die before it.
 SUPERVISOR = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:], start_new_session=True))"
 
