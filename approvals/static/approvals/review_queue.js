@@ -27,15 +27,15 @@ function show() {
   else location.reload();
 }
 
-function heed(event) {
+function onDecision(event) {
   if (event && !(decides(event) && isHere(event))) return;
   if (event?.message) document.getElementById("review-news-text").textContent = event.message;
   gathering ||= setTimeout(show, GATHER_MS);
 }
 
 follow(events, newest, reader, {
-  event: heed,
-  reset: () => heed(),
+  event: onDecision,
+  reset: () => onDecision(),
   up: () => news.setAttribute("data-up", ""),
   down() {},
 });

@@ -33,9 +33,9 @@ find("new-key").addEventListener("submit", async (event) => {
   event.preventDefault();
   const name = find("key-name");
   const button = event.target.querySelector("button");
-  sayKeyError("");
+  showKeyError("");
   if (!name.value.trim()) {
-    sayKeyError("Give it a name, so that you know later what it is for.");
+    showKeyError("Give it a name, so that you know later what it is for.");
     return name.focus();
   }
   button.disabled = true;
@@ -49,12 +49,12 @@ find("new-key").addEventListener("submit", async (event) => {
     find("made-key").select();
     await showKeys();
   } catch (refusal) {
-    if (refusal.status !== 401) sayKeyError(refusal.message);
+    if (refusal.status !== 401) showKeyError(refusal.message);
   }
   button.disabled = false;
 });
 
-function sayKeyError(text) {
+function showKeyError(text) {
   find("key-error").textContent = text;
   find("key-error").hidden = !text;
 }

@@ -39,13 +39,13 @@ export function readCurvesSoon() {
 }
 
 /** There is no log to have figures in. */
-export function sayNoCurves(text) {
+export function showNoCurves(text) {
   if (!known) find("curves-state").textContent = text;
 }
 
 /** The job has ended: a log that told no figures so far tells none. */
 export function endCurves() {
-  if (isEmpty && hasEnded()) sayNoCurves(NONE);
+  if (isEmpty && hasEnded()) showNoCurves(NONE);
 }
 
 async function read() {
@@ -54,7 +54,7 @@ async function read() {
   try {
     [{ series }] = await Promise.all([call("GET", address), library()]);
   } catch (refusal) {
-    sayNoCurves(refusal.message);
+    showNoCurves(refusal.message);
     return;
   } finally {
     readAt = Date.now();
@@ -62,7 +62,7 @@ async function read() {
   }
   const points = present();
   isEmpty = !points.length;
-  if (isEmpty) return sayNoCurves(hasEnded() ? NONE : "The log tells no loss and no learning rate so far.");
+  if (isEmpty) return showNoCurves(hasEnded() ? NONE : "The log tells no loss and no learning rate so far.");
   const now = JSON.stringify(points.map(([name, values]) => [name, values.length, values.at(-1)]));
   if (now === known) return;
   known = now;

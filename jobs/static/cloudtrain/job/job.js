@@ -2,7 +2,7 @@
 
 import { fetchText, onEvent, showProblem, toast } from "../shell/page.js";
 import { refresh } from "../shell/sections.js";
-import { endCurves, readCurvesSoon, sayNoCurves } from "./curves.js";
+import { endCurves, readCurvesSoon, showNoCurves } from "./curves.js";
 import { onGrowth, readSoon } from "./job_log.js";
 import { askAndCancel, askAndDelete, askAndRetry } from "../list/job_acts.js";
 
@@ -65,7 +65,7 @@ document.addEventListener("htmx:finally:request", () => {
 
 onGrowth(readCurvesSoon);
 const hasEnded = "ended" in find("job-card").dataset;
-sayNoCurves(
+showNoCurves(
   hasEnded ? "They are read from the log, as far as there is one." : "They begin with the first figures in the log.",
 );
 
@@ -103,7 +103,7 @@ page.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy], [data-copy-address]");
   if (!button) return;
   try {
-    await put(await textOf(button.dataset));
+    await copyText(await textOf(button.dataset));
     toast("Copied.");
   } catch {
     showProblem("The browser did not let us copy this. Select it, or download it.");
@@ -111,7 +111,7 @@ page.addEventListener("click", async (event) => {
 });
 
 // Without HTTPS a page has no clipboard of its own, but a selection can still be copied.
-async function put(text) {
+async function copyText(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const field = Object.assign(document.createElement("textarea"), { value: text, className: "for-listeners" });
   document.body.append(field);

@@ -48,10 +48,10 @@ async function read() {
       const piece = await next;
       // The next one is on its way while this one is drawn.
       next = piece.logs.length >= LARGE && piece.offset > offset ? ask(piece.offset) : null;
-      take(piece);
+      addPiece(piece);
     }
   } catch (refusal) {
-    if (view.isEmpty) say(refusal.message);
+    if (view.isEmpty) showState(refusal.message);
     // Signed out, or the job is gone: asking again would not help until the page hears otherwise.
     isOver = refusal.status >= 400 && refusal.status < 500 && refusal.status !== 429;
   } finally {
@@ -65,18 +65,18 @@ async function read() {
 
 const ask = (since) => call("GET", `${address}?since=${since}`);
 
-function take(piece) {
+function addPiece(piece) {
   // What is said without going forwards is about the log, not in it.
   if (piece.logs && piece.offset === offset) {
-    say(piece.logs.trim().replace(/^\[|\]$/g, ""));
+    showState(piece.logs.trim().replace(/^\[|\]$/g, ""));
     return;
   }
   offset = piece.offset;
   idle = piece.logs ? 0 : idle + 1;
   isComplete = piece.complete || (hasEnded() && idle > PATIENCE);
   if (piece.logs) show(piece.logs);
-  else if (view.isEmpty) sayNothingThere();
-  else say("");
+  else if (view.isEmpty) showWhyEmpty();
+  else showState("");
 }
 
 function show(text) {
@@ -84,17 +84,17 @@ function show(text) {
   find("log-search").hidden = false;
   find("log-file").hidden = false;
   view.append(text);
-  say(view.text.dropped ? `The first ${view.text.dropped.toLocaleString()} lines are in the download only.` : "");
+  showState(view.text.dropped ? `The first ${view.text.dropped.toLocaleString()} lines are in the download only.` : "");
   showFound();
 }
 
-function sayNothingThere() {
-  if (isComplete || hasEnded()) say("It has no log.");
-  else if (hasStarted()) say("Nothing is written yet.");
-  else say("The log begins when the provider starts the job.");
+function showWhyEmpty() {
+  if (isComplete || hasEnded()) showState("It has no log.");
+  else if (hasStarted()) showState("Nothing is written yet.");
+  else showState("The log begins when the provider starts the job.");
 }
 
-function say(text) {
+function showState(text) {
   find("log-state").textContent = text;
   find("log-state").hidden = !text;
 }

@@ -91,7 +91,7 @@ async function fetchList() {
   if (!freshRows || !list()) return replaceList(fresh);
   const kept = new Set([...freshRows].map((row) => row.id));
   for (const row of allRows()) if (!kept.has(row.id)) drop(row);
-  [...freshRows].forEach(put);
+  [...freshRows].forEach(replaceRow);
   find("pager").replaceWith(document.importNode(fresh.querySelector("#pager"), true));
 }
 
@@ -126,7 +126,7 @@ async function fetchRows() {
   gone.forEach((id) => drop(find(id)));
   // From empty to not, or back: the page has other words then.
   if (!list() ? fresh.length : !allRows().length && !fresh.length) isWholeListStale = true;
-  else fresh.forEach(put);
+  else fresh.forEach(replaceRow);
   showCounts(answer.content);
   trim();
 }
@@ -155,7 +155,7 @@ const ORDERS = {
   cost: (one, other) => Number(other.dataset.cost) - Number(one.dataset.cost) || byAge(other, one),
 };
 
-function put(fresh) {
+function replaceRow(fresh) {
   const row = document.importNode(fresh, true);
   const old = rowOf(row.dataset.job);
   remember(row);
@@ -230,7 +230,7 @@ function isInReach(jobId) {
 
 // What the stream tells.
 
-function hear(event) {
+function onRowEvent(event) {
   if (event.type === "job_progress") return showProgress(event);
   if (event.type === "queue_changed") {
     allRows()
@@ -274,7 +274,7 @@ function speak() {
   find("spoken").textContent = texts.length > SPOKEN ? `${texts.length} jobs changed` : texts.join(". ");
 }
 
-onEvent({ event: hear, refresh: refreshList });
+onEvent({ event: onRowEvent, refresh: refreshList });
 
 // What is done to a job from here.
 

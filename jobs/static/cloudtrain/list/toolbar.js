@@ -1,7 +1,7 @@
 // What stands above the list of jobs: which are shown, in what order, and Sync.
 
 import { goTo, refreshList, showPlace } from "./dashboard.js";
-import { call, showProblem, takeBack, toast } from "../shell/page.js";
+import { call, showProblem, withdrawProblem, toast } from "../shell/page.js";
 
 const filters = document.getElementById("filters");
 const sync = document.getElementById("sync");
@@ -48,7 +48,7 @@ let problem = "";
 
 sync?.addEventListener("click", async () => {
   const wasHere = document.activeElement === sync;
-  takeBack(problem);
+  withdrawProblem(problem);
   show(true);
   try {
     const { synced, warnings = [] } = await call("POST", sync.dataset.address);

@@ -81,7 +81,7 @@ export function jsonEditor(box, changed) {
     return button;
   }
 
-  async function take(file) {
+  async function loadFile(file) {
     if (file.size > MOST_BYTES) return showMessage(`${file.name} is larger than 1 MB.`);
     const text = await file.text();
     if (text.includes("\u0000") || text.includes("\ufffd")) return showMessage(`${file.name} is not a text file.`);
@@ -110,7 +110,7 @@ export function jsonEditor(box, changed) {
   field.addEventListener("scroll", () => {
     lines.scrollTop = field.scrollTop;
   });
-  acceptFiles(box, take);
+  acceptFiles(box, loadFile);
   number();
 
   return {

@@ -71,7 +71,7 @@ export function signedOut() {
 }
 
 // Back from signing in elsewhere, perhaps.
-function lookAgain() {
+function checkSession() {
   if (isSignedOut() && !document.hidden) connection?.check();
 }
 
@@ -84,7 +84,7 @@ export function showProblem(text) {
 }
 
 /** Take back an error that is over, if it is the one that is shown. */
-export function takeBack(text) {
+export function withdrawProblem(text) {
   if (find("problem-text").textContent === text) find("problem").hidden = true;
 }
 
@@ -233,8 +233,8 @@ function start() {
     event.preventDefault();
     find("question-yes").click();
   });
-  addEventListener("focus", lookAgain);
-  document.addEventListener("visibilitychange", lookAgain);
+  addEventListener("focus", checkSession);
+  document.addEventListener("visibilitychange", checkSession);
   showTimes(document);
   setInterval(() => showTimes(document), 1000);
   connection = follow(events, newest, reader, {
