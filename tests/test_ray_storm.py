@@ -25,7 +25,7 @@ from tests.fault_storm import HISTORY, OPEN, SLOTS, _arguments, _disorder
 from tests.ray_cluster import ray_cluster
 from tests.servers import RedisServer
 from tests.site import Site, make_people
-from tests.slurm_storm import CuttingProxy
+from tests.slurm_storm import SHARES, CuttingProxy
 from tests.wait import wait_until
 
 JOBS = int(os.environ.get("CLOUDTRAIN_STORM_JOBS", "0"))
@@ -148,7 +148,7 @@ def _record(path: Path) -> dict[str, Any]:
 def storm(tmp_path: Path, migrated: Stack) -> Iterator[Storm]:  # noqa: F811
     redis = RedisServer.start()
     ray = ray_cluster(store=f"127.0.0.1:{redis.port}", start_timeout=600 if JOBS else 60)
-    proxy = CuttingProxy(ray.dashboard, seed=4)
+    proxy = CuttingProxy(ray.dashboard, seed=4, shares=SHARES)
     try:
         ray.start_head(cpus=4)
         with running_stack(tmp_path, migrated) as stack:

@@ -15,7 +15,7 @@ from queueing import claims, dispatch, tasks
 from queueing.models import ProviderLimit, QueueEntry, QueueState
 from queueing.statuses import EntryStatus
 from tests.providers import ScriptedProvider
-from tests.queueing.test_dispatch import refusal, state
+from tests.queueing.entries import refusal, state
 
 pytestmark = pytest.mark.django_db
 Enqueue = Callable[..., QueueEntry]
