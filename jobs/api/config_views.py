@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from django.core.exceptions import ValidationError
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
@@ -33,11 +31,11 @@ from jobs.configs.store import MaskedError, find_config, remove_config, store_co
 from jobs.costs.prices import rates_of
 from jobs.models import ProviderConfig, TrainingConfig
 from jobs.permissions import AnyUser, can_submit, choose_organization, is_superuser
-from jobs.providers import get_provider, names
+from jobs.providers import names
 from jobs.providers.base import ProviderError
 from jobs.providers.inspection import objections_to, remarks_on
 from jobs.providers.settings import change_settings
-from jobs.sync.clusters import cluster_names, look_now
+from jobs.sync import clusters
 from jobs.validators import NAME_LIMIT, plain_name
 
 
@@ -138,10 +136,8 @@ class ProviderViewSet(ViewSet):
         """Ask a provider whether it would take a job now."""
         if name not in names():
             raise Http404
-        if name in cluster_names():
-            look_now(name)
         try:
-            message = asyncio.run(get_provider(name).validate())
+            message = clusters.validate(name)
         except ProviderError as error:
             return rendered(ValidationSerializer, {"valid": False, "message": str(error), "error": str(error)})
         return rendered(ValidationSerializer, {"valid": True, "message": message, "error": None})

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import queue
-import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,6 +23,7 @@ from jobs.providers import get_provider, names
 from jobs.providers.base import ProviderError
 from jobs.providers.clusters.view import ClusterView, ReportsNodes, storable, view_data, view_from
 from jobs.publishing import publish_waiting_for
+from jobs.sync.asking import GRACE_SECONDS, ask, no_answer, start_asking
 
 logger = logging.getLogger("simpletuner.cloud.providers")
 
@@ -40,14 +38,8 @@ BACKGROUND_PAUSE = timedelta(seconds=25)
 #: Of several people who press the button at once one asks.
 PAUSE = timedelta(seconds=3)
 MAX_ERROR_CHARACTERS = 500
-#: What an answer may take beyond its time.
-GRACE_SECONDS = 0.5
-
 #: What a cluster shows, or why it shows nothing.
 Answer: TypeAlias = ClusterView | str
-
-#: The thread that asked a cluster last, in this process: while it hangs no other is started.
-_asking: dict[str, threading.Thread] = {}
 
 
 def cluster_names() -> list[str]:
@@ -108,6 +100,18 @@ def look_now(name: str, *, seconds: float = LOOK_SECONDS) -> ClusterLook | None:
     return ClusterLook.objects.filter(pk=name).defer("data").first()
 
 
+def validate(name: str) -> str:
+    """Ask the provider `name` whether it would take a job now; of a cluster, what it shows is kept.
+
+    Returns its sentence. Raises ProviderError, after LOOK_SECONDS and SHORT_LOOK_SECONDS at most.
+    """
+    deadline = time.monotonic() + LOOK_SECONDS
+    if name in cluster_names():
+        look_now(name)
+    left = max(SHORT_LOOK_SECONDS, deadline - time.monotonic())
+    return ask(f"validate {name}", get_provider(name).validate, round(left, 2))
+
+
 def _claim(name: str, pause: timedelta) -> bool:
     now = timezone.now()
     ClusterLook.objects.get_or_create(pk=name)
@@ -130,56 +134,34 @@ def _look(claimed: Sequence[str], seconds: float) -> dict[str, int]:
 
 
 def _answers(names: Sequence[str], seconds: float) -> Iterator[tuple[str, Answer]]:
-    """Yield each cluster's answer as it comes. Threads ask side by side: one that hangs keeps no other from being seen.
-
-    A thread that waits for a name server or a shared folder can't be cancelled. It is left alone, not waited for.
-    """
+    """Yield each cluster's answer as it comes. They are asked side by side: one that hangs keeps no other waiting."""
     arrived: queue.SimpleQueue[tuple[str, Answer]] = queue.SimpleQueue()
     for name in names:
-        _start_asking(name, seconds, arrived)
+        start_asking(f"look at {name}", partial(_ask, name), seconds, partial(_arrive, arrived, name))
     missing, deadline = set(names), time.monotonic() + seconds + GRACE_SECONDS
     with suppress(queue.Empty):
         while missing:
             name, answer = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
             missing.discard(name)
             yield name, answer
-    yield from ((name, _no_answer(seconds)) for name in missing)
+    yield from ((name, no_answer(seconds)) for name in missing)
 
 
-def _start_asking(name: str, seconds: float, arrived: queue.SimpleQueue[tuple[str, Answer]]) -> None:
-    earlier = _asking.get(name)
-    if earlier is not None:
-        earlier.join(GRACE_SECONDS)  # it may just be ending
-        if earlier.is_alive():
-            arrived.put((name, "An earlier look at it still hangs: its address or its shared folder does not answer."))
-            return
-
-    async def ask() -> None:
-        arrived.put((name, await _ask(name, seconds)))
-
-    run = partial(copy_context().run, asyncio.run, ask())
-    _asking[name] = threading.Thread(target=run, name=f"look at {name}", daemon=True)
-    _asking[name].start()
+def _arrive(arrived: queue.SimpleQueue[tuple[str, Answer]], name: str, answer: Answer | Exception) -> None:
+    arrived.put((name, _described(name, answer) if isinstance(answer, Exception) else answer))
 
 
-async def _ask(name: str, seconds: float) -> Answer:
-    try:
-        provider = get_provider(name)
-        if not isinstance(provider, ReportsNodes):
-            return "It is no cluster any more."
-        async with asyncio.timeout(seconds):
-            return await provider.look()
-    except TimeoutError:
-        return _no_answer(seconds)
-    except ProviderError as error:
+def _described(name: str, error: Exception) -> str:
+    if isinstance(error, ProviderError):
         return str(error) or type(error).__name__
-    except Exception as error:  # an answer that our own code can't read must not hide the other clusters
-        logger.exception("What a cluster answered could not be read", extra={"provider": name})
-        return f"What it answered could not be read ({type(error).__name__})."
+    # An answer that our own code can't read must not hide the other clusters.
+    logger.error("What a cluster answered could not be read", extra={"provider": name}, exc_info=error)
+    return f"What it answered could not be read ({type(error).__name__})."
 
 
-def _no_answer(seconds: float) -> str:
-    return f"It did not answer within {seconds:g} s."
+async def _ask(name: str) -> Answer:
+    provider = get_provider(name)
+    return await provider.look() if isinstance(provider, ReportsNodes) else "It is no cluster any more."
 
 
 def _store_view(name: str, row: QuerySet[ClusterLook], data: dict[str, Any]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +16,7 @@ from rest_framework.test import APIClient
 from jobs.models import ProviderConfig
 from jobs.providers.base import ProviderError
 from jobs.providers.clusters.view import ClusterView
-from jobs.sync import clusters
+from jobs.sync import asking, clusters
 from tests.providers import ClusterProvider, node
 
 pytestmark = pytest.mark.django_db
@@ -100,3 +103,28 @@ class TestClusters:
     def test_to_validate_it_is_to_look(self, as_alice: APIClient, lab: ClusterProvider) -> None:
         assert as_alice.get("/api/cloud/providers/lab/validate").json()["valid"] is True
         assert lab.looks == 1
+
+    def test_who_validates_waits_for_no_folder_and_no_name_server_that_hangs(
+        self, as_alice: APIClient, add_provider: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        released = threading.Event()
+
+        class Hanging(ClusterProvider):
+            async def validate(self) -> str:
+                await asyncio.to_thread(released.wait, 30)
+                return "It would take a job."
+
+        add_provider(Hanging("hangs"))
+        monkeypatch.setattr(clusters, "LOOK_SECONDS", 0.05)
+        monkeypatch.setattr(clusters, "SHORT_LOOK_SECONDS", 0.05)
+        try:
+            began = time.monotonic()
+            body = as_alice.get("/api/cloud/providers/hangs/validate").json()
+            assert time.monotonic() - began < 10
+            assert body["valid"] is False
+            assert body["message"] == body["error"] == "It did not answer within 0.05 s."
+            assert as_alice.get("/api/cloud/providers/hangs/validate").json()["error"].startswith("An earlier look")
+        finally:
+            released.set()
+        asking._asking["validate hangs"].join(10)
+        assert as_alice.get("/api/cloud/providers/hangs/validate").json()["valid"] is True

@@ -20,7 +20,7 @@ from jobs import tasks
 from jobs.models import ClusterLook, Job, ProviderConfig
 from jobs.providers.base import ProviderError
 from jobs.providers.clusters.view import ClusterView
-from jobs.sync import clusters
+from jobs.sync import asking, clusters
 from tests.events import published_events
 from tests.providers import ClusterProvider, ScriptedProvider, node
 from tests.races import at_once
@@ -100,7 +100,7 @@ def test_a_look_that_no_timeout_can_cancel_is_left_alone(
         assert clusters.look_where_due() == {"seen": 1, "failed": 0}
     finally:
         released.set()
-    clusters._asking["hangs"].join(10)
+    asking._asking["look at hangs"].join(10)
     make_due("hangs")
     assert clusters.look_where_due() == {"seen": 1, "failed": 0}
 
