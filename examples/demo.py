@@ -22,16 +22,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import httpx
 from tqdm import tqdm
 
+from examples.clusters import demo as clusters
+from examples.clusters.demo import Cluster
 from examples.clusters.processes import MissingProgramError
-from examples.clusters.ray import RayCluster
-from examples.clusters.slurm import SlurmCluster
-
-Cluster: TypeAlias = RayCluster | SlurmCluster
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("DEMO_DATA") or ROOT / "var" / "demo")
@@ -104,58 +102,11 @@ def start_stand_in() -> subprocess.Popen[str]:
 
 
 def start_cluster() -> Cluster:
-    """Start a real cluster, and declare it in the demo's configuration file. Raises DemoFailedError without it."""
-    begin = start_slurm if KIND == "slurm" else start_ray
+    """Start a real cluster, which the demo's configuration file then declares. Raises DemoFailedError without it."""
     try:
-        cluster, options = begin()
+        return clusters.start_cluster(KIND, PROVIDER, DATA, CONFIG)
     except (MissingProgramError, TimeoutError, subprocess.SubprocessError) as error:
         raise DemoFailedError(f"{KIND.capitalize()} could not be started: {error}") from error
-    # The nodes of this cluster are this machine, so that they have the sample trainer where the site has it.
-    command = [sys.executable, "-m", "jobs.sample_trainer", "--config", "{config}", "--dataloader", "{dataloader}"]
-    command = ["env", f"PYTHONPATH={ROOT}", *command, "--output-dir", "{output_dir}"]
-    gpu = {"gpus": 1, "cpus": 1, "cost_per_second": 0}
-    instance = {
-        "kind": KIND,
-        "command": command,
-        "python": sys.executable,
-        "grace_seconds": 2,
-        "hardware": {"gpu": gpu},
-    }
-    # YAML reads JSON.
-    polling = {"job_status_polling": {"interval_seconds": 1}}  # for who watches: a private cluster minds no requests
-    config = {"background": polling, "providers": {PROVIDER: {**instance, **options}}}
-    CONFIG.write_text(json.dumps(config, indent=2))
-    return cluster
-
-
-def start_slurm() -> tuple[Cluster, dict[str, Any]]:
-    """Start Slurm. Returns it with its own part of the configuration."""
-    cluster = SlurmCluster(nodes=2, folder=DATA / "slurm").start()
-    return cluster, {
-        "label": "Slurm on this machine",
-        "address": cluster.address,
-        "user": cluster.user,
-        "key_file": str(cluster.key),
-        "shared_folder": str(cluster.shared),
-    }
-
-
-def start_ray() -> tuple[Cluster, dict[str, Any]]:
-    """Start Ray. Returns it with its own part of the configuration."""
-    cluster = RayCluster()
-    try:
-        cluster.start_head()
-    except BaseException:
-        cluster.stop()
-        raise
-    shared = DATA / "shared"
-    shared.mkdir()
-    return cluster, {
-        "label": "Ray on this machine",
-        "address": cluster.address,
-        "token_file": str(cluster.folder / "token"),
-        "shared_folder": str(shared),
-    }
 
 
 def empty_folder() -> None:
@@ -405,6 +356,9 @@ def stay() -> None:
 
 def main() -> int:
     """Run the demo; the exit code tells whether it went well."""
+    # A closed terminal, or an end by `kill`, is to leave no more behind than Ctrl-C does.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     step(f"Starting the embedded default in {os.path.relpath(DATA, ROOT)}")
     with ExitStack() as ends:
         return show(ends)

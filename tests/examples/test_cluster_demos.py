@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,15 +17,19 @@ from tests.servers import free_port
 from tests.slurm import need_slurm
 from tests.wait import wait_until
 
+COMMAND = (sys.executable, "-m", "examples.demo")
 #: Seconds: a demo trains for half a minute.
 LIMIT = 300
 
 
+def environment_of(provider: str, folder: Path) -> dict[str, str]:
+    own = {"DEMO_PROVIDER": provider, "DEMO_PORT": str(free_port()), "DEMO_DATA": str(folder)}
+    return {name: value for name, value in os.environ.items() if name != "DATABASE_URL"} | own
+
+
 def run_demo(provider: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    own = {"DEMO_PROVIDER": provider, "DEMO_EXIT": "1", "DEMO_PORT": str(free_port()), "DEMO_DATA": str(folder)}
-    kept = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    command = [sys.executable, "-m", "examples.demo"]
-    return subprocess.run(command, cwd=demo.ROOT, env={**kept, **own}, capture_output=True, text=True, timeout=280)
+    environment = environment_of(provider, folder) | {"DEMO_EXIT": "1"}
+    return subprocess.run(COMMAND, cwd=demo.ROOT, env=environment, capture_output=True, text=True, timeout=280)
 
 
 @pytest.mark.long
@@ -46,6 +51,26 @@ def test_the_demo_on_ray(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "it trains on Ray" in done.stdout
     wait_until(lambda: not processes_of(tmp_path))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(LIMIT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_demo_that_is_ended_on_the_way_leaves_nothing(number: int, tmp_path: Path) -> None:
+    need_slurm()
+    folder = tmp_path / "demo"
+    process = subprocess.Popen(
+        COMMAND,
+        cwd=demo.ROOT,
+        env=environment_of("slurm", folder),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: (folder / "slurm" / "run" / "n2.pid").exists() and (folder / "up.out").exists(), 60)
+    process.send_signal(number)
+    process.wait(60)
+    wait_until(lambda: not processes_of(tmp_path))
+    assert not (folder / "slurm").exists()
 
 
 @pytest.mark.parametrize(("provider", "reason"), [("slurm", "Slurm could not be started: Slurm ("), ("ray", "Ray")])
