@@ -57,26 +57,26 @@ LOG_BYTES = 50_000_000
 #: A trainer that writes so much in an interval fills 50 MB in twenty minutes.
 LOG_STEP_BYTES, VIEW_SECONDS = 200_000, 5
 LOG_MICROSECONDS = 20_000 * VIEW_SECONDS  # 2 % of a core
-TOLD, DONE = FOLDER / "told", FOLDER / "told.done"
+ROUND, DONE = FOLDER / "round", FOLDER / "round.done"
 LINE = "Steps: 12%|##        | 1234/10000 [12:34<1:23:45, 1.75it/s, step_loss=0.0123, lr=0.0001]\\n"
-#: Fills the log, and then adds to it whenever it is told to.
+#: Fills the log, and then adds to it in each round.
 WRITER = """
 import os, sys, time
-line, step, told = '{line}', {step}, {told!r}
+line, step, path = '{line}', {step}, {path!r}
 sys.stdout.write(line * ({size} // len(line))); sys.stdout.flush()
 seen = 0
 while True:
-    now = int(open(told).read() or 0)
+    now = int(open(path).read() or 0)
     if now > seen:
         sys.stdout.write(line * (step // len(line))); sys.stdout.flush()
         seen = now
-        open(told + '.done', 'w').write(str(now))
+        open(path + '.done', 'w').write(str(now))
     time.sleep(0.02)
 """
 
 
 def declare(cluster: RayCluster) -> None:
-    command = ["{python}", "-S", "-c", WRITER.format(line=LINE, step=LOG_STEP_BYTES, size=LOG_BYTES, told=str(TOLD))]
+    command = ["{python}", "-S", "-c", WRITER.format(line=LINE, step=LOG_STEP_BYTES, size=LOG_BYTES, path=str(ROUND))]
     os.environ["BENCH_RAY_TOKEN"] = cluster.token
     common = {"kind": "ray", "address": cluster.address, "token": "${BENCH_RAY_TOKEN}", "grace_seconds": 1}
     (FOLDER / "shared").mkdir(exist_ok=True)
@@ -153,15 +153,15 @@ def cycle() -> dict[str, float]:
 
 def following(provider: str) -> float:
     """Microseconds of CPU for a look at a log that grows beyond 50 MB, stored as it is each time."""
-    TOLD.write_text("0")
+    ROUND.write_text("0")
     enqueue(1, provider)
     dispatch.run_pass()
     look(provider)
     wait_until(lambda: look(provider) >= LOG_BYTES - LOG_STEP_BYTES, 120)
     spent, size = 0.0, look(provider)
     for number in range(1, LOOKS + 1):
-        TOLD.write_text(str(number))
-        wait_until(lambda told=str(number): DONE.exists() and DONE.read_text() == told, 30)
+        ROUND.write_text(str(number))
+        wait_until(lambda text=str(number): DONE.exists() and DONE.read_text() == text, 30)
         started = time.process_time()
         new = look(provider)
         spent += time.process_time() - started

@@ -49,7 +49,7 @@ class Environment(environ.Env):  # type: ignore[misc]
     def networks(self, name: str) -> list[str]:
         """Return networks and addresses, separated by blanks; none when the variable isn't set."""
         try:
-            return [str(ipaddress.ip_network(given, strict=False)) for given in self.str(name, default="").split()]
+            return [str(ipaddress.ip_network(network, strict=False)) for network in self.str(name, default="").split()]
         except ValueError:
             raise ConfigurationError(
                 f"{name} must be addresses or networks like 10.0.0.0/8, separated by blanks."

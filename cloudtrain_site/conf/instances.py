@@ -163,11 +163,11 @@ def _instance(name: str, item: ParsedValue, refuse: Refuse) -> Instance:
 def _check_secrets(name: str, item: ParsedValue, refuse: Refuse) -> None:
     kind = item.value["kind"].value
     allowed = [key for key in _SECRET_KEYS if key in _KINDS[kind]]
-    given = [key for key in allowed if key in item.value]
-    if len(given) > 1:
-        refuse(item.value[given[1]].line, f"`{name}` has `{given[0]}` and `{given[1]}`; keep one of them")
+    keys = [key for key in allowed if key in item.value]
+    if len(keys) > 1:
+        refuse(item.value[keys[1]].line, f"`{name}` has `{keys[0]}` and `{keys[1]}`; keep one of them")
     # Ray's clusters ask for no token unless they are told to.
-    if not given and kind != "ray":
+    if not keys and kind != "ray":
         refuse(item.line, f"`{name}` has none of {', '.join(f'`{key}`' for key in allowed)}; it needs one of them")
 
 

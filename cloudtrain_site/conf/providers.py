@@ -122,8 +122,8 @@ class ClusterInstance:
     @property
     def prices(self) -> Mapping[str, Decimal]:
         """US dollars a second, of the hardware profiles whose price is known."""
-        given = {name: profile.cost_per_second for name, profile in self.hardware.items()}
-        return {name: price for name, price in given.items() if price is not None}
+        prices = {name: profile.cost_per_second for name, profile in self.hardware.items()}
+        return {name: price for name, price in prices.items() if price is not None}
 
 
 @dataclass(frozen=True)

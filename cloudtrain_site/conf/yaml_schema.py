@@ -329,8 +329,8 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _near(given: str, known: Iterable[str], prefix: str = "") -> str:
-    near = difflib.get_close_matches(given, known, n=1)
+def _near(name: str, known: Iterable[str], prefix: str = "") -> str:
+    near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean `{prefix}{near[0]}`?" if near else ""
 
 

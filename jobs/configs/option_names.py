@@ -139,6 +139,6 @@ def meant_by(name: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
-def words_of(name: str) -> tuple[str, ...]:
+def parts_of(name: str) -> tuple[str, ...]:
     """The words of a name as ASCII letters, digits and underscores; full-width letters and those of a case are one."""
     return tuple(re.findall(r"[a-z0-9_]+", unicodedata.normalize("NFKC", name).casefold()))

@@ -29,7 +29,7 @@ from jobs.configs.option_names import (
     STEP_OPTIONS,
     full_name,
     meant_by,
-    words_of,
+    parts_of,
 )
 from jobs.configs.sizes import PIXELS_A_MEGAPIXEL, SMALLEST_SIDE, frames_given, megapixels, size_class, values_of
 
@@ -269,23 +269,23 @@ class _Reader:
 
     def dataset_classes(self, datasets: Sequence[Any], of_ai_toolkit: Sequence[Any] = ()) -> tuple[int, ...]:
         """The size classes that datasets give for themselves, each once. Those of ai-toolkit may give several."""
-        given = [("resolution of dataset", place, value) for place, value in values_of(datasets, "resolution")]
+        sizes = [("resolution of dataset", place, value) for place, value in values_of(datasets, "resolution")]
         for place, value in values_of(of_ai_toolkit, "resolution"):
             values = value if isinstance(value, list) else [value]
-            given += [("resolution in config.process[0].datasets", place, one) for one in values]
-        sizes = [self._size(f"{what} {place}", value)[1] for what, place, value in given]
-        return tuple(sorted({size for size in sizes if size}))
+            sizes += [("resolution in config.process[0].datasets", place, one) for one in values]
+        classes = {self._size(f"{setting} {place}", value)[1] for setting, place, value in sizes}
+        return tuple(sorted({size for size in classes if size}))
 
     def frames(self, datasets: Sequence[Any]) -> tuple[int, ...]:
         """The numbers of frames that datasets give, each once; 0 for one of videos that gives none."""
-        given = [(f"num_frames of dataset {place}", value) for place, value in frames_given(datasets)]
-        return tuple(sorted({self._number("frames", key, value, 0) or 0 for key, value in given}))
+        counts = [(f"num_frames of dataset {place}", value) for place, value in frames_given(datasets)]
+        return tuple(sorted({self._number("frames", key, value, 0) or 0 for key, value in counts}))
 
     def step_options(self) -> dict[str, Scalar]:
         """Those of STEP_OPTIONS that are given."""
         scalars = {setting: self.scalar(setting) for setting in STEP_OPTIONS if setting not in OBJECTS}
-        given = {setting: value for setting, value in scalars.items() if value is not None}
-        return given | {setting: True for setting in OBJECTS if self.is_given(setting)}
+        options = {setting: value for setting, value in scalars.items() if value is not None}
+        return options | {setting: True for setting in OBJECTS if self.is_given(setting)}
 
     def flag(self, setting: str) -> bool | None:
         """The setting as true or false; None with a doubt when it is given as anything else."""
@@ -368,8 +368,8 @@ class _Reader:
         """Doubt the settings that some trainer could read from `key` and another not: letters of another case or
         width, characters that aren't seen, a shortening that means several options, another trainer's name, or more
         written into the key, as in `max_train_steps=5`."""
-        words = words_of(name)
-        for option in {*words, *meant_by(words[0] if words else "")} & DOUBTED.keys():
+        parts = parts_of(name)
+        for option in {*parts, *meant_by(parts[0] if parts else "")} & DOUBTED.keys():
             self.doubts.setdefault(DOUBTED[option], f"{key!r} may be read as {option} or not.")
 
     def _doubt_unread(self, config: Mapping[str, Any]) -> None:
@@ -377,7 +377,7 @@ class _Reader:
         for place, section in sections_of(config):
             for key in section:
                 settings = LENGTHS if section is training_of(config) and key != "steps" else SETTING_OF
-                for option in settings.keys() & words_of(full_name(key)):
+                for option in settings.keys() & parts_of(full_name(key)):
                     self.doubts.setdefault(settings[option], f"{key!r} in {place} may be read as {option} or not.")
 
 

@@ -298,7 +298,7 @@ def _end_by_runner(folder: SharedFolder, end: Run, asked_at: datetime | None) ->
 def _failed_start(job: SlurmJob, folder: SharedFolder) -> str:
     """Return why a job ended before its trainer was started, by the exit code of its script or of the runner."""
     node = job.first_node or "The node"
-    words = folder.last_words()
+    last_line = folder.last_line()
     sentences = {
         NOT_SHARED: f"{node} does not see the job's folder on the shared folder, or may not read it: the shared folder "
         "has to be mounted there under the same path.",
@@ -307,7 +307,7 @@ def _failed_start(job: SlurmJob, folder: SharedFolder) -> str:
         HAS_TRAINED: "Another Slurm job of this submission began before; nothing is trained twice.",
     }
     found = sentences.get(job.exit_code) if not job.signal else None
-    return found or " ".join(filter(None, [_end_by_slurm(job), words])) or LOST
+    return found or " ".join(filter(None, [_end_by_slurm(job), last_line])) or LOST
 
 
 def _end_by_slurm(job: SlurmJob) -> str | None:
@@ -342,16 +342,16 @@ def _reason(job: SlurmJob) -> str:
 def waiting_reason(job: SlurmJob) -> str:
     """Return what the cluster waits for before it starts a job, as a sentence with Slurm's own word at the end."""
     # Slurm adds what it found to some of them: "ReqNodeNotAvail, UnavailableNodes:n3".
-    word, said = job.reason.partition(",")[0].strip(), job.reason[:120].rstrip(".")
+    word, reason = job.reason.partition(",")[0].strip(), job.reason[:120].rstrip(".")
     if job.state == "SUSPENDED":
         return "The job is paused at the cluster: Suspended."
     if word == "Resources":
         what = f"{job.gpus} GPU{'' if job.gpus == 1 else 's'}" if job.gpus else "free nodes"
-        return f"The cluster waits for {what}: {said}."
+        return f"The cluster waits for {what}: {reason}."
     if word in ("", "None"):
         return "The cluster has not looked at it yet."
     why = f", as {WAITS[word]}" if word in WAITS else ""
-    return f"The cluster lets it wait{why}: {said}."
+    return f"The cluster lets it wait{why}: {reason}."
 
 
 def _is_writing(folder: SharedFolder) -> bool:

@@ -187,7 +187,7 @@ class SharedFolder(TrainingFolder):
                 records.write_atomically(str(path), record)  # what is there is damaged
         return True
 
-    def last_words(self) -> str:
+    def last_line(self) -> str:
         """Return the last line that the script or the runner wrote; empty for none."""
         with suppress(OSError, NotRegularFileError):
             with open_regular(self.path / SLURM_LOG) as file:

@@ -129,12 +129,12 @@ export function jsonEditor(box, changed) {
   };
 }
 
-/** Have `take(file)` called with a file that is dropped on `box`, or chosen with the input in it. */
-export function acceptFiles(box, take) {
+/** Have `accept(file)` called with a file that is dropped on `box`, or chosen with the input in it. */
+export function acceptFiles(box, accept) {
   const input = box.querySelector("input[type=file]");
   input?.addEventListener("change", () => {
     const [file] = input.files;
-    if (file) take(file);
+    if (file) accept(file);
     input.value = ""; // so that the same one can be chosen again
   });
   const isFile = (event) => event.dataTransfer?.types.includes("Files");
@@ -149,6 +149,6 @@ export function acceptFiles(box, take) {
     event.preventDefault();
     box.classList.remove("is-over");
     const [file] = event.dataTransfer.files;
-    if (file) take(file);
+    if (file) accept(file);
   });
 }

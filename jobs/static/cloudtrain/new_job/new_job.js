@@ -113,7 +113,7 @@ let refusedFile = "";
 
 function sayOfFile(text) {
   refusedFile = text;
-  sayAt("dataset", text);
+  showError("dataset", text);
 }
 
 const showDataset = (state) =>
@@ -202,7 +202,7 @@ const PLACES = {
   dataset: "dataset",
 };
 
-function sayAt(place, text) {
+function showError(place, text) {
   const error = find(`${place}-error`);
   if (!error) return;
   error.textContent = text;
@@ -215,23 +215,23 @@ function sayAt(place, text) {
 // What came of a click stays until something is changed; the dry run goes on meanwhile.
 let isAnswerToClick = false;
 
-function sayErrors(refusal) {
+function showErrors(refusal) {
   const errors = { ...refusal?.errors };
-  config.refuse(take(errors, "config"));
-  dataloader.refuse(take(errors, "dataloader_config"));
+  config.refuse(remove(errors, "config"));
+  dataloader.refuse(remove(errors, "dataloader_config"));
   for (const [field, place] of Object.entries(PLACES))
-    if (find(`${place}-error`)) sayAt(place, take(errors, field) || (place === "dataset" ? refusedFile : ""));
+    if (find(`${place}-error`)) showError(place, remove(errors, field) || (place === "dataset" ? refusedFile : ""));
   // What has no field here, and what concerns none.
   const rest = Object.entries(errors).map(([field, texts]) =>
     field === "non_field_errors" ? texts.join(" ") : `${field}: ${texts.join(" ")}`,
   );
   if (isAnswerToClick) return;
-  const isSaid = !refusal || (Object.keys(refusal.errors).length && !rest.length);
-  find("form-error").textContent = isSaid ? "" : rest.join(" ") || refusal.message;
-  find("form-error").hidden = Boolean(isSaid);
+  const isAtField = !refusal || (Object.keys(refusal.errors).length && !rest.length);
+  find("form-error").textContent = isAtField ? "" : rest.join(" ") || refusal.message;
+  find("form-error").hidden = Boolean(isAtField);
 }
 
-function take(errors, field) {
+function remove(errors, field) {
   const text = errors[field]?.join(" ") ?? "";
   delete errors[field];
   return text;
@@ -257,11 +257,11 @@ async function requestForecast() {
   try {
     const answer = await call("POST", address(), body({ dry_run: true }));
     if (number !== lastRequest || timer) return;
-    sayErrors(null);
+    showErrors(null);
     showForecast(answer);
   } catch (refusal) {
     if (number !== lastRequest || timer) return;
-    sayErrors(refusal.status === 400 ? refusal : null);
+    showErrors(refusal.status === 400 ? refusal : null);
     showForecast(
       null,
       refusal.status === 400 ? "It can’t be submitted as it is: see what is said at the fields." : refusal.message,
@@ -348,7 +348,7 @@ function refused(refusal) {
     showProblem(
       "A job of this page was submitted before, with other contents. Look at the list of jobs before you submit this one too.",
     );
-  } else sayErrors(refusal);
+  } else showErrors(refusal);
   isAnswerToClick = true;
 }
 
