@@ -261,6 +261,8 @@ def _end_of(
     assert plain.status is not None
     run = records.run
     if job.state == "CANCELLED":
+        if job.restarts and records.has_begun and not (asked_at or folder.is_cancel_requested()):
+            return JobStatus.FAILED, RAN_AGAIN  # it was we who removed it, when Slurm had put it back
         return JobStatus.CANCELLED, None if asked_at or folder.is_cancel_requested() else CANCELLED_THERE
     # A trainer that saves its work when Slurm stops it may end with 0 as well.
     if run.exit_code == 0 and not run.stopped and job.state not in STOPPED_BY_SLURM:

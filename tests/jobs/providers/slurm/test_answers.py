@@ -194,3 +194,15 @@ def test_which_of_a_markers_jobs_is_the_trainings() -> None:
     assert answers.own_job([second, first, over], answers.Records(slurm_job=7)) == second
     assert answers.own_job([second, first, over], answers.Records(slurm_job=99)) == first
     assert answers.own_job([over, replace(over, job_id=4)], answers.Records()) == replace(over, job_id=4)
+
+
+def test_a_job_that_was_removed_as_it_was_to_begin_again_has_failed(folder: SharedFolder) -> None:
+    (folder.path / "slurm_job").write_text(f"{OVER.job_id}\n")
+    removed = replace(OVER, state="CANCELLED", restarts=1)
+    assert (state(folder, removed).status, state(folder, removed).error_message) == (FAILED, answers.RAN_AGAIN)
+
+
+@pytest.mark.parametrize(("restarts", "asked"), [(0, False), (1, True)])
+def test_a_job_that_somebody_cancelled_is_cancelled(folder: SharedFolder, restarts: int, asked: bool) -> None:
+    (folder.path / "slurm_job").write_text(f"{OVER.job_id}\n")
+    assert state(folder, replace(OVER, state="CANCELLED", restarts=restarts), asked=asked).status == CANCELLED

@@ -16,6 +16,7 @@ import pytest
 
 from cloudtrain_site.conf.providers import HardwareProfile
 from jobs.providers.base import ProviderError
+from jobs.providers.slurm.answers import RAN_AGAIN
 from jobs.statuses import JobStatus
 from tests.jobs.providers.slurm.test_bad_input import OPENAPI, proxy, stand_in
 from tests.jobs.providers.slurm.trainings import (
@@ -218,9 +219,7 @@ def test_a_job_that_slurm_begins_again_is_not_trained_twice(own_slurm: SlurmClus
     own_slurm.requeue(training.number)
     snapshot = training.ended()
     assert snapshot.status == JobStatus.FAILED
-    assert snapshot.error_message == (
-        "Slurm put the job back to begin again, as it does when a node fails. Nothing is trained twice."
-    )
+    assert snapshot.error_message == RAN_AGAIN
     assert [job["job_state"] for job in own_slurm.jobs(training.spec.marker)] == ["CANCELLED"]
     assert starts_of(training) == 1
 
@@ -234,7 +233,7 @@ def test_a_training_whose_node_failed_has_failed(own_slurm: SlurmCluster) -> Non
     training.seen(JobStatus.RUNNING, JobStatus.FAILED)
     os.utime(training.folder / "train.log", (0, 0))
     snapshot = training.ended()
-    assert snapshot.status == JobStatus.FAILED
+    assert (snapshot.status, snapshot.error_message) == (JobStatus.FAILED, RAN_AGAIN)
 
 
 def test_an_end_that_slurm_never_learns_of(slurm: SlurmCluster) -> None:
