@@ -140,19 +140,34 @@ async def _settle(slurm: Connection, shared: Path, handle: Handle) -> Snapshot |
     """Return the state of a training that the list doesn't have. None: the next look will tell."""
     if not identity.is_ours(handle):
         return await _settle_foreign(slurm, handle)
-    folder, asked_at = SharedFolder(shared, handle.external_id), handle.cancel_requested_at
-    with folder_errors():
-        records = answers.Records.of(folder)
+    folder = SharedFolder(shared, handle.external_id)
+    # In a thread: a shared folder that hangs must not hold the answers of other providers.
+    records = await asyncio.to_thread(_records_of, folder)
     if await _is_known(slurm, handle, records.slurm_job or identity.number_of(handle)):
         return None
-    body = None
+    body, snapshot = await asyncio.to_thread(_settle_by_folder, folder, records, handle)
+    if body is None:
+        return snapshot
+    logger.warning("Slurm has lost a job that it took; it is submitted again", extra={"job_id": handle.job_id})
+    return await submit(slurm, handle.external_id, body)
+
+
+def _records_of(folder: SharedFolder) -> answers.Records:
+    with folder_errors():
+        return answers.Records.of(folder)
+
+
+def _settle_by_folder(
+    folder: SharedFolder, records: answers.Records, handle: Handle
+) -> tuple[Mapping[str, Any] | None, Snapshot | None]:
+    """Return what to submit again, or else what the training left."""
+    asked_at, body = handle.cancel_requested_at, None
     with folder_errors():
         if not (records.has_begun or asked_at or answers.was_stored(handle.metadata)):
             body = folder.take_submission()
-        if body is None:
-            return answers.forgotten_snapshot(handle.external_id, folder, records, asked_at)
-    logger.warning("Slurm has lost a job that it took; it is submitted again", extra={"job_id": handle.job_id})
-    return await submit(slurm, handle.external_id, body)
+        if body is not None:
+            return body, None
+        return None, answers.forgotten_snapshot(handle.external_id, folder, records, asked_at)
 
 
 async def _settle_foreign(slurm: Connection, handle: Handle) -> Snapshot | None:

@@ -35,8 +35,8 @@ MAX_SUBMISSION_BYTES = 200_000
 MAX_SUBMISSIONS = 3
 #: On the shared folder since the first submission: without it, another folder is in its place.
 SIGN = ".cloudtrain"
-LAST_WORDS_BYTES = 4_000
-LAST_WORDS_CHARACTERS = 300
+LAST_LINE_BYTES = 4_000
+LAST_LINE_CHARACTERS = 300
 
 
 def require(shared: Path) -> None:
@@ -191,10 +191,10 @@ class SharedFolder(TrainingFolder):
         """Return the last line that the script or the runner wrote; empty for none."""
         with suppress(OSError, NotRegularFileError):
             with open_regular(self.path / SLURM_LOG) as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - LAST_WORDS_BYTES))
+                file.seek(max(0, os.fstat(file.fileno()).st_size - LAST_LINE_BYTES))
                 lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
             text = "".join(character for character in lines[-1] if character.isprintable()) if lines else ""
-            return text.strip()[:LAST_WORDS_CHARACTERS]
+            return text.strip()[:LAST_LINE_CHARACTERS]
         return ""
 
     def _read(self, name: str, limit: int) -> bytes:
