@@ -34,12 +34,12 @@ def plain_name(text: str) -> None:
 
     It must be a `readable_name` without slashes.
     """
-    _refuse_first(text, _refused_places(text), "control characters or slashes")
+    _refuse_first(text, _refused_indexes(text), "control characters or slashes")
 
 
 def readable_name(text: str) -> None:
     """Raises ValidationError for a name that reads differently from what it is, telling the character and its place."""
-    _refuse_first(text, _unreadable_places(text), "control characters")
+    _refuse_first(text, _unreadable_indexes(text), "control characters")
 
 
 def _refuse_first(text: str, indexes: Iterator[int], refused: str) -> None:
@@ -53,21 +53,21 @@ def _refuse_first(text: str, indexes: Iterator[int], refused: str) -> None:
 
 def is_plain_name(text: str) -> bool:
     """Whether `plain_name` takes it."""
-    return not any(True for _ in _refused_places(text))
+    return not any(True for _ in _refused_indexes(text))
 
 
 def made_plain(text: str) -> str:
     """`text` with a hyphen for each character that `plain_name` refuses."""
-    refused = set(_refused_places(text))
+    refused = set(_refused_indexes(text))
     return "".join("-" if index in refused else character for index, character in enumerate(text))
 
 
-def _refused_places(text: str) -> Iterator[int]:
-    unreadable = set(_unreadable_places(text))
+def _refused_indexes(text: str) -> Iterator[int]:
+    unreadable = set(_unreadable_indexes(text))
     return (index for index, character in enumerate(text) if character in "/\\" or index in unreadable)
 
 
-def _unreadable_places(text: str) -> Iterator[int]:
+def _unreadable_indexes(text: str) -> Iterator[int]:
     for index, character in enumerate(text):
         if _is_unseen(character) and not _is_spelling(text, index):
             yield index

@@ -66,12 +66,7 @@ def step(title: str) -> None:
 
 
 def manage(*arguments: str) -> str:
-    """Run a management command on the demo's data; its last line."""
-    return manage_whole(*arguments).splitlines()[-1]
-
-
-def manage_whole(*arguments: str) -> str:
-    """Run a management command on the demo's data; all that it prints."""
+    """Run a management command on the demo's data. Returns what it prints."""
     command = [sys.executable, str(ROOT / "manage.py"), *arguments]
     done = subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -144,7 +139,7 @@ def is_ready() -> bool:
 
 def client_for(user: str) -> httpx.Client:
     """A client that speaks for `user`, with a new API key."""
-    key = manage("create_api_key", user, "--name", "demo", "--days", "1")
+    key = manage("create_api_key", user, "--name", "demo", "--days", "1").splitlines()[-1]
     return httpx.Client(base_url=SITE, headers={"X-API-Key": key}, timeout=30)
 
 
@@ -288,14 +283,15 @@ def show_places() -> None:
 def run() -> None:
     """The demo. Raises DemoFailedError."""
     step("Two people of one team")
-    say(f"  {manage('add_member', 'alice', 'acme', 'researcher', '--create', '--password', PASSWORD)}")
-    say(f"  {manage('add_member', 'bob', 'acme', 'lead', '--create', '--password', PASSWORD)}")
+    for name, role in (("alice", "researcher"), ("bob", "lead")):
+        output = manage("add_member", name, "acme", role, "--create", "--password", PASSWORD)
+        say(f"  {output.splitlines()[-1]}")
     alice, bob = client_for("alice"), client_for("bob")
     if KIND == "replicate":
         open_webhooks()
     if KIND in CLUSTERS:
         step("The machines: manage.py machines")
-        say(manage_whole("machines"))
+        say(manage("machines"))
 
     step("alice submits examples/flux-lora-quick.json")
     submitted = submit(alice, "flux-lora-quick", CORRELATION_ID)
@@ -303,7 +299,7 @@ def run() -> None:
     say(f"  job {submitted['job_id']}: {submitted['status']}, held by the rule {request['rule']!r}")
     say(f"  {request['reason']} Somebody has until {request['expires_at']} to decide.")
 
-    step(f"bob approves it, and it trains {PLACES.get(KIND, f'on {KIND.capitalize()}')}")
+    step(f"bob approves it, and it trains {PLACES[KIND]}")
     answer(bob.post(f"/api/approvals/{request['id']}/approve", json={"reason": "welcome"}))
     job = follow(alice, submitted["job_id"])
     if job["status"] != "completed":

@@ -65,8 +65,7 @@ def holds_now(job: Job) -> list[Hold]:
     """
     if job.submitted_by is None or job.organization is None:
         return []
-    config = ProviderConfig.objects.filter(name=job.provider).first() or ProviderConfig(name=job.provider)
-    expected = estimate(config, job.config, job.hardware_profile, job.dataloader_config)
+    expected = estimate(ProviderConfig.of(job.provider), job.config, job.hardware_profile, job.dataloader_config)
     if expected.cost is not None and job.estimated_cost_usd is not None:
         dearest = max(expected.cost.high, job.estimated_cost_usd)
         expected = replace(expected, cost=replace(expected.cost, high=dearest))

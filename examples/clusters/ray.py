@@ -86,7 +86,7 @@ class RayCluster:
             *("--dashboard-agent-grpc-port", free_port()),
             folder=folder,
         )
-        # Those of a head before its restart may still count as living.
+        # Nodes that a head had before its restart may still count as living.
         (self.ids[folder],) = wait_until(lambda: set(self.living()) - known, START_SECONDS)
         return folder
 

@@ -45,8 +45,8 @@ STEP_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "validation_epochs": ("validation_epoch_interval", "sample_every_n_epochs"),
     "evaluation_epochs": ("eval_epoch_interval",),
 }
-#: What a training makes besides its steps, see `checks`.
-CHECK_OPTIONS: Mapping[str, tuple[str, ...]] = {
+#: What a training makes besides its steps, see `validations`.
+VALIDATION_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "validation_interval": ("validation_step_interval", "validation_steps", "sample_every_n_steps"),
     "validation_off": ("validation_disable",),
     "validation_images": ("num_validation_images",),
@@ -82,7 +82,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "run_name": ("tracker_run_name",),
     "checkpoint_interval": ("checkpoint_step_interval", "checkpointing_steps", "save_every_n_steps"),
     **STEP_OPTIONS,
-    **CHECK_OPTIONS,
+    **VALIDATION_OPTIONS,
 }
 KOHYA = frozenset(
     {
@@ -91,7 +91,7 @@ KOHYA = frozenset(
         *("sample_every_n_steps", "sample_every_n_epochs", "sample_prompts"),
     }
 )
-#: Those of STEP_OPTIONS that may be whole objects: that they are given is what counts.
+#: Settings among STEP_OPTIONS whose value may be an object: only whether the config gives them counts.
 OBJECTS = frozenset({"deepspeed", "tread"})
 #: Names that only ai-toolkit's sections have: elsewhere they are no setting.
 ONLY_NESTED = frozenset({"quantize", "low_vram", "prompts", "samples", "disable_sampling"})

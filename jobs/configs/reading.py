@@ -18,20 +18,20 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from jobs.configs.ai_toolkit import datasets_of, has_several_processes, nested_settings, sections_of, training_of
-from jobs.configs.checks import Check, checks_of
 from jobs.configs.option_names import (
     ALIASES,
-    CHECK_OPTIONS,
     DOUBTED,
     LENGTHS,
     OBJECTS,
     SETTING_OF,
     STEP_OPTIONS,
+    VALIDATION_OPTIONS,
     full_name,
     meant_by,
     parts_of,
 )
 from jobs.configs.sizes import PIXELS_A_MEGAPIXEL, SMALLEST_SIDE, frames_given, megapixels, size_class, values_of
+from jobs.configs.validations import Validation, validations_of
 
 #: What a database column holds: a larger number of steps is none that any training makes.
 LARGEST_NUMBER = 2**31 - 1
@@ -40,7 +40,7 @@ FLAGS = {"true": True, "false": False}
 OF_A_STEP = (
     *("batch_size", "accumulation", "resolution", "frames", "family", "model_type", "adapter", "rank"),
     *STEP_OPTIONS,
-    *CHECK_OPTIONS,
+    *VALIDATION_OPTIONS,
 )
 DECISIVE = ("steps", "epochs", *OF_A_STEP)
 
@@ -76,9 +76,9 @@ class ConfigReading:
     model_type: str | None = None
     adapter: str | None = None
     rank: int | None = None
-    #: Those of STEP_OPTIONS that are given.
+    #: The settings among STEP_OPTIONS that the config gives.
     step_options: Mapping[str, Scalar] = field(default_factory=dict)
-    checks: tuple[Check, ...] = ()
+    validations: tuple[Validation, ...] = ()
     resume: str | None = None
     #: As it is written.
     run_name: str | None = None
@@ -93,8 +93,8 @@ class ConfigReading:
     def passes_per_step(self) -> float:
         """How many forward passes of the model its validations and evaluations make for each step, on average."""
         if not self.steps:
-            return sum((check.passes / check.interval for check in self.checks), 0.0)
-        return sum(check.passes_in(self.steps) for check in self.checks) / self.steps
+            return sum((one.passes / one.interval for one in self.validations), 0.0)
+        return sum(one.passes_in(self.steps) for one in self.validations) / self.steps
 
     @property
     def doubt(self) -> str:
@@ -197,7 +197,7 @@ def read_config(config: Mapping[str, Any], datasets: Sequence[Any] = ()) -> Conf
         "frames": reader.frames(all_datasets),
         "rank": reader.number("rank", least=1),
         "step_options": reader.step_options(),
-        "checks": checks_of(reader, all_datasets),
+        "validations": validations_of(reader, all_datasets),
         "run_name": reader.text("run_name"),
         **{name: reader.word(name) for name in ("family", "model_type", "adapter", "resume")},
     }
@@ -282,7 +282,7 @@ class _Reader:
         return tuple(sorted({self._number("frames", key, value, 0) or 0 for key, value in counts}))
 
     def step_options(self) -> dict[str, Scalar]:
-        """Those of STEP_OPTIONS that are given."""
+        """Return the settings among STEP_OPTIONS that the config gives."""
         scalars = {setting: self.scalar(setting) for setting in STEP_OPTIONS if setting not in OBJECTS}
         options = {setting: value for setting, value in scalars.items() if value is not None}
         return options | {setting: True for setting in OBJECTS if self.is_given(setting)}
@@ -355,8 +355,8 @@ class _Reader:
         if not nested:
             return
         plain = {setting for setting, pairs in self._pairs.items() if any(value is not None for _, value in pairs)}
-        nested_settings = {setting for setting, (_, value) in nested.items() if value is not None}
-        for setting in plain ^ nested_settings if plain and nested_settings else ():
+        inner = {setting for setting, (_, value) in nested.items() if value is not None}
+        for setting in plain ^ inner if plain and inner else ():
             places = ", ".join(key for key, _ in [*self._pairs[setting], *filter(None, [nested.get(setting)])])
             self.doubts[setting] = (
                 f"{places} stands beside the settings of another trainer, and which count isn't known."

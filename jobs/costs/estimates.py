@@ -27,7 +27,7 @@ OPERATORS_FIGURE = "operator's figure"
 TOO_MUCH = "it is more than can be stored."
 #: The figures of a provider that only a training has which began.
 OF_A_TRAINING = ("started_at", "billed_seconds", "cost_usd")
-FIGURES_IN_WORDS = {
+FIGURE_LABELS = {
     "started_at": "its start",
     "completed_at": "its end",
     "billed_seconds": "the seconds that it is billed for",
@@ -85,7 +85,7 @@ def _paid_seconds(snapshot: Snapshot, started: datetime | None) -> tuple[float |
 
 
 def _untrue(snapshot: Snapshot, figure: str) -> str:
-    return f"{FIGURES_IN_WORDS[figure]}, as its provider tells it, can't be true: {snapshot.refused[figure]}."
+    return f"{FIGURE_LABELS[figure]}, as its provider tells it, can't be true: {snapshot.refused[figure]}."
 
 
 def lacks_price(hardware: str) -> str:
@@ -99,7 +99,7 @@ def dollars(per_second: Decimal, seconds: float) -> Decimal | None:
 
 
 def priced(
-    snapshot: Snapshot, provider: ProviderConfig | None, hardware: str = "", started_at: datetime | None = None
+    snapshot: Snapshot, provider: ProviderConfig, hardware: str = "", started_at: datetime | None = None
 ) -> Snapshot:
     """Return the snapshot with the cost so far: the provider's own figure, or its time at the operator's price.
 
@@ -108,7 +108,7 @@ def priced(
     if snapshot.cost_usd is not None:
         return snapshot
     hardware = snapshot.hardware or hardware
-    price = price_of(provider, hardware) if provider else None
+    price = price_of(provider, hardware)
     cost = cost_of(price, hardware, snapshot, started_at)
     metadata = snapshot.metadata
     if price and cost.amount is not None and snapshot.status in TERMINAL:
@@ -171,7 +171,7 @@ def estimate(
 
 def longest_seconds(job: Job) -> float | None:
     """Return how long the job takes at most by its estimate; None when that is not known. One bounded query."""
-    config = ProviderConfig.objects.filter(pk=job.provider).first() or ProviderConfig(name=job.provider)
+    config = ProviderConfig.of(job.provider)
     expected = estimate(config, job.config, job.hardware_profile, job.dataloader_config).seconds
     return expected.high if expected else None
 

@@ -14,9 +14,9 @@ NO_PACE = {"training_kind": None, "seconds_per_step": None}
 
 def rename(apps, schema_editor):
     job = apps.get_model("jobs", "Job")
-    told = job.objects.filter(seconds_per_step__isnull=False)
+    runs = job.objects.filter(seconds_per_step__isnull=False)
     # One at a time: a config may have a megabyte.
-    for pk in list(told.order_by("-completed_at").values_list("pk", flat=True)[:MOST_RUNS]):
+    for pk in list(runs.order_by("-completed_at").values_list("pk", flat=True)[:MOST_RUNS]):
         run = job.objects.only(*READ).get(pk=pk)
         # What can't be read for sure is of no kind: what it is taken for may be another's.
         kind = kind_of_config(run.config, run.dataloader_config)

@@ -43,7 +43,7 @@ class SnapshotBatch:
     """Jobs of one provider, updated with each part of its answers."""
 
     jobs: Mapping[str, Job]
-    config: ProviderConfig | None
+    config: ProviderConfig
     source: str
     refreshed: int = 0
     failed: int = 0
@@ -157,7 +157,7 @@ class SnapshotBatch:
         cost = with_cost.cost_usd
         if snapshot.cost_usd is not None or cost is None or with_cost.status in TERMINAL or job.cost_doubt is not None:
             return with_cost
-        rate = rate_of(self.config, with_cost.hardware or job.hardware_profile) if self.config else None
+        rate = rate_of(self.config, with_cost.hardware or job.hardware_profile)
         is_little = rate is not None and abs(cost - job.cost_usd) < rate * WRITE_INTERVAL.seconds
         return snapshot if is_little else with_cost
 

@@ -47,19 +47,19 @@ def ask(name: str, question: Callable[[], Awaitable[T]], seconds: float) -> T:
 
 
 def start_asking(
-    name: str, question: Callable[[], Awaitable[T]], seconds: float, tell: Callable[[T | Exception], object]
+    name: str, question: Callable[[], Awaitable[T]], seconds: float, deliver: Callable[[T | Exception], object]
 ) -> None:
-    """Call `tell` with the answer or the error, from another thread. Never, when no timeout can cancel the question."""
+    """Call `deliver` with the answer or the error, from another thread; never, when no timeout can cancel it."""
     earlier = _asking.get(name)
     if earlier is not None:
         earlier.join(GRACE_SECONDS)  # it may just be ending
         if earlier.is_alive():
             text = "An earlier look at it still hangs: its address or its shared folder does not answer."
-            tell(ProviderError(text))
+            deliver(ProviderError(text))
             return
 
     async def run() -> None:
-        tell(await _answer(question, seconds))
+        deliver(await _answer(question, seconds))
 
     _asking[name] = threading.Thread(target=partial(copy_context().run, asyncio.run, run()), name=name, daemon=True)
     _asking[name].start()

@@ -17,8 +17,8 @@ FIRST_PAUSE = timedelta(seconds=15)
 MAX_PAUSE = timedelta(minutes=5)
 
 
-def is_open(config: ProviderConfig | None, now: datetime) -> bool:
-    return config is not None and config.outage_until is not None and config.outage_until > now
+def is_open(config: ProviderConfig, now: datetime) -> bool:
+    return config.outage_until is not None and config.outage_until > now
 
 
 def record_failure(name: str, error: ProviderError) -> None:
@@ -37,8 +37,8 @@ def record_failure(name: str, error: ProviderError) -> None:
     )
 
 
-def record_success(config: ProviderConfig | None) -> None:
-    if config is None or not config.outage_failures:
+def record_success(config: ProviderConfig) -> None:
+    if not config.outage_failures:
         return
     if ProviderConfig.objects.filter(pk=config.pk, outage_failures__gt=0).update(outage_failures=0, outage_until=None):
         logger.info("Provider answers again", extra={"provider": config.pk, "failures": config.outage_failures})

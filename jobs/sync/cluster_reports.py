@@ -70,7 +70,7 @@ class InstanceReport:
     error: str = ""
     error_at: datetime | None = None
     version: str = ""
-    #: Those that take no trainings first.
+    #: Nodes that take no trainings come first.
     nodes: Sequence[Node] = ()
     gpus: GpuCount = field(default_factory=GpuCount)
     #: By hardware profile, why no node can ever run it.
@@ -95,11 +95,10 @@ def instance_reports(*, with_access: bool = True) -> list[InstanceReport]:
     """Return every provider that there is, in a fixed number of queries. `with_access`: see `why_not_now`."""
     clusters = set(cluster_names())
     looks = ClusterLook.objects.in_bulk(clusters)
-    configs = ProviderConfig.objects.in_bulk(names())
     counts = _job_counts()
     reports = []
-    for name in names():
-        config, look = configs.get(name) or ProviderConfig(name=name), looks.get(name)
+    for name, config in ProviderConfig.of_all(names()).items():
+        look = looks.get(name)
         problem = why_not_now(config, look, with_access=with_access)
         reports.append(_report(config, look, problem, name in clusters, counts))
     return reports

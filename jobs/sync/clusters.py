@@ -54,8 +54,8 @@ def view_of(look: ClusterLook | None) -> ClusterView | None:
 
 def unrunnable_profiles(providers: Collection[str]) -> dict[tuple[str, str], str]:
     """Return by provider and profile why no node can run it, as far as the last looks showed. One query at most."""
-    names = [name for name in cluster_names() if name in providers]
-    looks = ClusterLook.objects.filter(pk__in=names).defer("data") if names else []
+    clusters = [name for name in cluster_names() if name in providers]
+    looks = ClusterLook.objects.filter(pk__in=clusters).defer("data") if clusters else []
     return {(look.pk, profile): why for look in looks if look.is_fresh for profile, why in look.unrunnable.items()}
 
 
@@ -133,12 +133,12 @@ def _look(claimed: Sequence[str], seconds: float) -> dict[str, int]:
     return counts
 
 
-def _answers(names: Sequence[str], seconds: float) -> Iterator[tuple[str, Answer]]:
+def _answers(claimed: Sequence[str], seconds: float) -> Iterator[tuple[str, Answer]]:
     """Yield each cluster's answer as it comes. They are asked side by side: one that hangs keeps no other waiting."""
     arrived: queue.SimpleQueue[tuple[str, Answer]] = queue.SimpleQueue()
-    for name in names:
+    for name in claimed:
         start_asking(f"look at {name}", partial(_ask, name), seconds, partial(_arrive, arrived, name))
-    missing, deadline = set(names), time.monotonic() + seconds + GRACE_SECONDS
+    missing, deadline = set(claimed), time.monotonic() + seconds + GRACE_SECONDS
     with suppress(queue.Empty):
         while missing:
             name, answer = arrived.get(timeout=max(0.0, deadline - time.monotonic()))

@@ -120,9 +120,9 @@ def joined(labels: Sequence[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def organization_for_discovered(config: ProviderConfig | None) -> Organization | None:
+def organization_for_discovered(config: ProviderConfig) -> Organization | None:
     """Return whose the provider's discovered jobs are: the one that is set, or the site's only one."""
-    if config is not None and config.discovery_organization is not None:
+    if config.discovery_organization is not None:
         return config.discovery_organization
     organizations = list(Organization.objects.all()[:2])
     return organizations[0] if len(organizations) == 1 else None
@@ -152,7 +152,7 @@ def unassigned_jobs_of(name: str, label: str) -> str:
 
 
 def _update(
-    trainings: Sequence[DiscoveredTraining], jobs_by_id: dict[str, Job], config: ProviderConfig | None, source: str
+    trainings: Sequence[DiscoveredTraining], jobs_by_id: dict[str, Job], config: ProviderConfig, source: str
 ) -> int:
     """Update the known jobs and return how many changed. Jobs that ended before can't change any more."""
     active = {external_id: job for external_id, job in jobs_by_id.items() if not job.is_terminal}
@@ -170,7 +170,7 @@ def _update(
 def _store_discovered(
     trainings: Sequence[DiscoveredTraining],
     name: str,
-    config: ProviderConfig | None,
+    config: ProviderConfig,
     source: str,
     organization: Organization | None,
 ) -> int:
@@ -218,7 +218,7 @@ def _may_belong_to_submission(item: DiscoveredTraining, owner: Job | None, is_an
 def _store_one(
     item: DiscoveredTraining,
     name: str,
-    config: ProviderConfig | None,
+    config: ProviderConfig,
     source: str,
     organization: Organization | None,
 ) -> bool:

@@ -64,7 +64,7 @@ def refresh(jobs: Sequence[Job], *, source: str, with_logs: bool = False) -> Ref
         name: [handle_of(job) for job in jobs_by_provider[name]] for name in jobs_by_provider if name not in failed
     }
     for name, part in answers_of(handles, with_logs=with_logs):
-        _take(batches[name], name, part)
+        _apply_part(batches[name], name, part)
         if isinstance(part, ProviderError):
             failed.add(name)
         lend_connection()
@@ -86,7 +86,7 @@ def _batches(jobs_by_provider: Mapping[str, Sequence[Job]], source: str) -> dict
     }
 
 
-def _take(batch: SnapshotBatch, name: str, part: Part) -> None:
+def _apply_part(batch: SnapshotBatch, name: str, part: Part) -> None:
     """Apply a part of a provider's answers as it arrives; at their end, count whether the provider could be asked."""
     if isinstance(part, ProviderError):
         circuit_breaker.record_failure(name, part)
@@ -140,7 +140,7 @@ def capture_logs(*, source: str, budget: int = MAX_LOGS_PER_CYCLE) -> int:
     jobs_by_provider = {name: batch.jobs.values() for name, batch in batches.items() if name not in open_now}
     handles = {name: [handle_of(job) for job in jobs] for name, jobs in jobs_by_provider.items()}
     for name, part in answers_of(handles, with_logs=True):
-        _take(batches[name], name, part)
+        _apply_part(batches[name], name, part)
         if isinstance(part, Mapping):
             for job_id, answer in part.items():
                 if isinstance(answer, ProviderError):

@@ -97,7 +97,7 @@ def _waves(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
         remaining = [pair for pair in remaining if wave[pair[1].external_id] is not pair]
 
 
-def _apply_wave(wave: Sequence[tuple[WebhookDelivery, Snapshot, Job]], config: ProviderConfig | None) -> None:
+def _apply_wave(wave: Sequence[tuple[WebhookDelivery, Snapshot, Job]], config: ProviderConfig) -> None:
     before = {job.pk: job.status for _, _, job in wave}
     batch = SnapshotBatch({job.pk: job for _, _, job in wave}, config, Source.WEBHOOK)
     batch.apply({job.pk: snapshot for _, snapshot, job in wave})

@@ -12,7 +12,7 @@ from queueing.limits import queue_state
 from queueing.models import ProviderLimit
 
 
-def obstacles_at(provider: str, config: ProviderConfig | None) -> list[str]:
+def obstacles_at(provider: str, config: ProviderConfig) -> list[str]:
     """Return a sentence about each; the job is taken all the same, and waits."""
     label = label_of(provider)
     sentences = []
@@ -20,7 +20,7 @@ def obstacles_at(provider: str, config: ProviderConfig | None) -> list[str]:
         sentences.append("The queue is paused: the job waits until an admin resumes it.")
     if ProviderLimit.objects.filter(pk=provider, drained=True).exists():
         sentences.append(f"{label} takes no new jobs at present: it is being drained, and the job waits.")
-    if config is not None and circuit_breaker.is_open(config, timezone.now()):
+    if circuit_breaker.is_open(config, timezone.now()):
         tries = "once" if config.outage_failures == 1 else f"{config.outage_failures} times in a row"
         sentences.append(f"{label} could not be reached {tries}: the job may wait until it answers again.")
     if problem := failed_look_at(provider):

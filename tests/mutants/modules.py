@@ -89,7 +89,8 @@ MODULES = {
         ("tests/jobs/costs", "tests/jobs/configs", "tests/approvals"),
     ),
     "jobs/costs/pace.py": Nearby(("tests/jobs/costs/test_pace.py",), ("tests/jobs/costs/test_estimates.py",)),
-    "jobs/configs/checks.py": Nearby(
-        ("tests/jobs/configs/test_checks.py",), ("tests/jobs/costs/test_pace.py", "tests/jobs/costs/test_estimates.py")
+    "jobs/configs/validations.py": Nearby(
+        ("tests/jobs/configs/test_validations.py",),
+        ("tests/jobs/costs/test_pace.py", "tests/jobs/costs/test_estimates.py"),
     ),
 }

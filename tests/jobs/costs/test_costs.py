@@ -151,9 +151,10 @@ def test_a_found_training_says_how_its_cost_came_about_once_it_has_ended() -> No
     assert (ended.cost_usd, ended.metadata["version"], ended.metadata["price"]["seconds"]) == (Decimal(1), "v1", 100.0)
     running = priced(snapshot(JobStatus.RUNNING, **fields), config)
     assert (running.cost_usd, running.cost_doubt, running.metadata) == (Decimal(1), "", {"version": "v1"})
-    for unpriced in (None, ProviderConfig(name="replicate", cost_per_second={})):
-        same = priced(snapshot(**fields), unpriced)
-        assert (same.cost_usd, same.cost_doubt, same.metadata) == (None, NO_PRICE, {"version": "v1"})
+    same = priced(snapshot(**fields), ProviderConfig(name="replicate", cost_per_second={}))
+    assert (same.cost_usd, same.cost_doubt, same.metadata) == (None, NO_PRICE, {"version": "v1"})
+    untold = priced(snapshot(hardware="h100", metadata={"version": "v1"}), config)
+    assert (untold.cost_usd, untold.metadata) == (None, {"version": "v1"}), "there is a price, and no time"
 
 
 def test_the_hardware_and_the_start_of_the_job_count_where_its_provider_says_none() -> None:

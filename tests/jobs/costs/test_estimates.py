@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from jobs.configs.reading import read_config
-from jobs.costs.estimates import OPERATORS_FIGURE, Range, estimate
+from jobs.costs.estimates import OPERATORS_FIGURE, Range, estimate, longest_seconds
 from jobs.costs.pace import kind_of
 from jobs.costs.prices import rate_of
 from jobs.models import Job, ProviderConfig
@@ -47,6 +47,26 @@ def test_of_fewer_than_five_runs_none_lowers_the_operators_figure(
     ran(seconds=600)
     assert seconds_of(provider) == pytest.approx((600, 600))
     assert estimate(provider, FLUX, "h100").source == "from 5 runs of flux LoRA at 1024 pixels on h100"
+
+
+def test_without_an_operators_figure_few_runs_are_the_only_source(
+    provider: ProviderConfig, ran: Callable[..., Job]
+) -> None:
+    validated = {**FLUX, "validation_steps": 100, "validation_prompt": "a tin toy"}
+    provider.seconds_per_step = 0
+    ran(validated)
+    kind = "flux LoRA at 1024 pixels with validations on h100"
+    assert estimate(provider, validated, "h100").source == f"from 1 run of {kind}"
+
+
+def test_the_longest_that_a_job_takes_is_the_upper_end_by_the_stored_settings(
+    provider: ProviderConfig, make_job: MakeJob
+) -> None:
+    provider.save()
+    job = make_job(provider="replicate", hardware_profile="h100", config=FLUX)
+    assert longest_seconds(job) == 2000
+    assert longest_seconds(make_job(provider="local", hardware_profile="cpu", config=FLUX)) == 1000, "nobody stored any"
+    assert longest_seconds(make_job(provider="replicate", hardware_profile="h100", config={})) is None
 
 
 def test_a_slower_run_raises_the_estimate_at_once(provider: ProviderConfig, ran: Callable[..., Job]) -> None:

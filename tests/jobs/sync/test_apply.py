@@ -45,7 +45,7 @@ def make(make_job: MakeJob) -> MakeJob:
 
 
 def applied(answers: dict[Job, Snapshot | ProviderError], config: ProviderConfig | None = None) -> SnapshotBatch:
-    batch = SnapshotBatch({job.pk: job for job in answers}, config, Source.POLL)
+    batch = SnapshotBatch({job.pk: job for job in answers}, config or ProviderConfig(name="replicate"), Source.POLL)
     part: Answers = {job.pk: answer for job, answer in answers.items()}
     batch.apply(part)
     return batch

@@ -84,6 +84,6 @@ def test_deliveries_do(jobs: tuple[Job, Job]) -> None:
     ids=["a new status", "a new detail", "a sign of life", "a failure"],
 )
 def test_a_refresh_does(jobs: tuple[Job, Job], answer: Callable[[Job], Snapshot | ProviderError]) -> None:
-    batch = SnapshotBatch({job.pk: job for job in jobs}, None, Source.POLL)
+    batch = SnapshotBatch({job.pk: job for job in jobs}, ProviderConfig(name="replicate"), Source.POLL)
     answers: Answers = {job.pk: answer(job) for job in reversed(jobs)}
     assert takes_the_first_first(jobs, lambda: batch.apply(answers))

@@ -14,7 +14,7 @@ from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle
 from jobs.api.serializers import FACET_FIELDS
 from jobs.extensions import facets_of
-from jobs.models import Job, JobEvent
+from jobs.models import Job, JobEvent, ProviderConfig
 from jobs.providers.base import Snapshot
 from jobs.providers.clusters.view import ClusterView
 from jobs.statuses import JobStatus
@@ -95,7 +95,7 @@ def test_a_job_that_is_taken_waits_from_the_first_answer_on(make_job: MakeJob, l
 
 def test_an_answer_that_a_later_one_overtook_shows_nothing(make: MakeJob, alice: User) -> None:
     job = make()
-    batch = SnapshotBatch({job.pk: job}, None, Source.POLL)
+    batch = SnapshotBatch({job.pk: job}, ProviderConfig(name=job.provider), Source.POLL)
     Job.objects.update(status=RUNNING)  # a webhook was quicker
     before = published_events().count()
     batch.apply({job.pk: Snapshot("x-1", QUEUED, waiting_reason=RESOURCES)})

@@ -22,7 +22,7 @@ AT_THE_ENDS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Validation:
     """A validation or evaluation: the forward passes that one of them makes, and how often there is one."""
 
     interval: int
@@ -50,12 +50,12 @@ class Reader(Protocol):
     def is_given(self, *settings: str) -> bool: ...
 
 
-def checks_of(reader: Reader, datasets: Sequence[Any]) -> tuple[Check, ...]:
-    """Return what is checked every so many steps. What is checked after epochs is no part of it."""
-    return tuple(check for check in (_validation(reader), _evaluation(reader, datasets)) if check is not None)
+def validations_of(reader: Reader, datasets: Sequence[Any]) -> tuple[Validation, ...]:
+    """Return what is validated every so many steps. What is validated after epochs is no part of it."""
+    return tuple(one for one in (_validation(reader), _evaluation(reader, datasets)) if one is not None)
 
 
-def _validation(reader: Reader) -> Check | None:
+def _validation(reader: Reader) -> Validation | None:
     if reader.flag("validation_off") or reader.flag("sampling_off"):
         return None
     interval = reader.number("validation_interval")
@@ -69,7 +69,7 @@ def _validation(reader: Reader) -> Check | None:
         return None  # kohya's scripts validate by steps only where an interval is given
     images = (reader.number("validation_images", least=1) or 1) * max(1, reader.sizes("validation_sizes"))
     passes = reader.number("validation_passes", least=1) or PASSES
-    return Check(interval, _prompts(reader) * images * passes, AT_THE_ENDS)
+    return Validation(interval, _prompts(reader) * images * passes, AT_THE_ENDS)
 
 
 def _prompts(reader: Reader) -> int:
@@ -81,7 +81,7 @@ def _prompts(reader: Reader) -> int:
     return prompts + has_blank
 
 
-def _evaluation(reader: Reader, datasets: Sequence[Any]) -> Check | None:
+def _evaluation(reader: Reader, datasets: Sequence[Any]) -> Validation | None:
     interval = reader.number("evaluation_interval")
     is_of_evaluation = [isinstance(item, Mapping) and item.get("dataset_type") == "eval" for item in datasets]
     if not interval or reader.flag("evaluation_off") or reader.flag("validation_off"):
@@ -89,4 +89,4 @@ def _evaluation(reader: Reader, datasets: Sequence[Any]) -> Check | None:
     if not (reader.is_given("evaluation_dataset") or any(is_of_evaluation)):
         return None
     images = reader.number("evaluation_images", least=1) or EVALUATION_IMAGES
-    return Check(interval, images * (reader.number("evaluation_passes", least=1) or EVALUATION_PASSES))
+    return Validation(interval, images * (reader.number("evaluation_passes", least=1) or EVALUATION_PASSES))

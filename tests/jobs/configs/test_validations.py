@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from jobs.configs.checks import PROMPTS_OF_A_LIBRARY, Check
 from jobs.configs.reading import read_config
+from jobs.configs.validations import PROMPTS_OF_A_LIBRARY, Validation
 
 STEPS = {"max_train_steps": 1000}
 SIMPLETUNER = {
@@ -22,7 +22,7 @@ def passes_of(config: dict[str, Any], datasets: list[Any] | None = None) -> list
     """Return the interval and the passes of each check. The config says them without a doubt."""
     reading = read_config(config, datasets or [])
     assert reading.doubt == ""
-    return [(check.interval, check.passes) for check in reading.checks]
+    return [(one.interval, one.passes) for one in reading.validations]
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def test_evaluations_are_made_of_a_dataset_for_them() -> None:
 
 
 def test_validations_come_at_the_interval_and_at_both_ends() -> None:
-    assert [Check(100, 30, 2).passes_in(steps) for steps in (1, 99, 100, 1000)] == [60, 60, 90, 360]
-    assert Check(100, 30).passes_in(99) == 0
+    assert [Validation(100, 30, 2).passes_in(steps) for steps in (1, 99, 100, 1000)] == [60, 60, 90, 360]
+    assert Validation(100, 30).passes_in(99) == 0
     assert read_config({**SIMPLETUNER, "max_train_steps": 1000}).passes_per_step == pytest.approx(22 * 40 / 1000)
     by_epochs = read_config({**SIMPLETUNER, "max_train_steps": None, "num_train_epochs": 3})
     assert by_epochs.passes_per_step == pytest.approx(40 / 50), "at the interval alone"
