@@ -216,6 +216,8 @@ class OrganizationAdmin(DeactivatesOrganizations, PlainNamesAdmin[Organization],
     list_display = ("name", "max_running", "created_at")
     search_fields = ("name__folded",)
     inlines = (MembershipInline,)
+    # Nothing reads it yet.
+    exclude = ("second_factor_required",)
 
 
 class TrainingConfigForm(forms.ModelForm[TrainingConfig]):

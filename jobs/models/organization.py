@@ -16,6 +16,11 @@ class Organization(models.Model):
     max_running = models.PositiveIntegerField(
         null=True, blank=True, help_text="How many of its jobs may run at once; empty: the general limit."
     )
+    second_factor_required = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Members without a second factor set one up before they do anything else.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
