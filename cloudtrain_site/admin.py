@@ -1,4 +1,4 @@
-"""The background loops in the admin: their states, and their runs of the last day. Read-only, for superusers."""
+"""The background loops with their runs of the last day, and the audit record. Read-only, for superusers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
+from cloudtrain_site.audit.models import AuditRecord
 from cloudtrain_site.models import Loop, LoopRun
 
 M = TypeVar("M", bound=Model)
@@ -113,3 +114,13 @@ class LoopRunAdmin(ReadOnlyAdmin[LoopRun]):
     @admin.display(description="error")
     def short_error(self, run: LoopRun) -> str:
         return run.error[:100]
+
+
+@admin.register(AuditRecord)
+class AuditRecordAdmin(ReadOnlyAdmin[AuditRecord]):
+    """Who changed which right, rule, limit, key or setting."""
+
+    list_display = ("at", "actor", "action", "subject", "organization", "source", "address", "correlation_id")
+    list_filter = ("source", "action")
+    search_fields = ("actor", "subject", "organization", "=correlation_id", "=address")
+    ordering = ("-id",)

@@ -12,6 +12,7 @@ class SiteConfig(AppConfig):
     def ready(self) -> None:
         """Plug the site's own parts into its registries, and connect them to requests and tasks."""
         from cloudtrain_site import api_schema, extensions  # noqa: F401 - importing api_schema registers its extension
+        from cloudtrain_site.audit.origin import connect_origins
         from cloudtrain_site.background_tasks.heartbeats import connect_heartbeats
         from cloudtrain_site.checks import register_checks
         from cloudtrain_site.correlation import connect_task_correlation
@@ -26,6 +27,7 @@ class SiteConfig(AppConfig):
         )
         extensions.loops.register("housekeeping", housekeeping, order=50)
         connect_heartbeats()
+        connect_origins()
         connect_task_correlation()
         register_checks()
         register_folding()

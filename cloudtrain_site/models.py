@@ -1,4 +1,4 @@
-"""The site's own tables: API keys, loops and their runs, preferences."""
+"""The site's own tables: API keys, loops and their runs, preferences; those of the audit are in `audit/models.py`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from knox.models import AbstractAuthToken
+
+from cloudtrain_site.audit.models import AuditGate, AuditRecord  # noqa: F401 - Django looks for them here
 
 
 class ApiKey(AbstractAuthToken):  # type: ignore[misc]
