@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
 
+from cloudtrain_site.accounts.preferences import time_zones
 from jobs.roles import Role
+
+
+def validate_time_zone(name: str) -> None:
+    """Raises ValidationError for a name that no time zone has."""
+    if name not in time_zones():
+        raise ValidationError(f"There is no time zone {name!r}. One is Europe/Berlin, for example.")
 
 
 class Organization(models.Model):
@@ -20,6 +28,13 @@ class Organization(models.Model):
         default=False,
         db_default=False,
         help_text="Members without a second factor set one up before they do anything else.",
+    )
+    time_zone = models.CharField(
+        max_length=60,
+        default="UTC",
+        db_default="UTC",
+        validators=[validate_time_zone],
+        help_text="Its days and months begin and end there: costs and budgets go by them.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
