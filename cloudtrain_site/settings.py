@@ -114,6 +114,8 @@ USE_TZ = True
 FORMAT_MODULE_PATH = "cloudtrain_site.conf.formats"
 
 STATIC_URL = "static/"
+# The internal location under which nginx sends the files of trainings; empty: we send them.
+ACCELERATED_LOCATION = env.str("CLOUDTRAIN_ACCELERATED_LOCATION", default="")
 # Only for a proxy that serves static files, collected under the names that the pages use.
 STATIC_ROOT = env.str("STATIC_ROOT", default=None)
 STORAGES = {

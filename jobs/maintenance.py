@@ -21,6 +21,7 @@ from cloudtrain_site.database.sqlite_analyze import refresh_when_grown
 from cloudtrain_site.states import Source
 from jobs.datasets import store
 from jobs.models import Job, ProviderConfig
+from jobs.outputs.thumbnails import remove_thumbnails
 from jobs.providers import get_provider
 from jobs.providers.base import Handle, ProviderError
 from jobs.providers.local.folder import JOB_ID, JobFolder
@@ -44,6 +45,7 @@ def remove_files(job: Job) -> bool:
     if job.deleted_at is None or not job.is_terminal:
         return False
     store.remove_dataset_of(job)
+    remove_thumbnails(job)
     try:
         # The provider checks whether the training has ended: it knows better than our row.
         asyncio.run(get_provider(job.provider).delete_files(Handle(job.pk, job.external_id or job.pk)))

@@ -12,6 +12,7 @@ from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.states import Source
 from jobs import maintenance
 from jobs.models import Job
+from jobs.outputs import thumbnails
 from jobs.providers import names
 from jobs.providers.local.watcher import changed_jobs, ended_jobs
 from jobs.providers.settings import names_with_webhooks
@@ -91,6 +92,12 @@ def clear_away(job_id: str) -> bool:
     """Remove a deleted job's files."""
     job = Job.objects.filter(pk=job_id, deleted_at__isnull=False).select_related("dataset").first()
     return job is not None and maintenance.remove_files(job)
+
+
+def make_thumbnails(job_id: str, paths: list[str], width: int) -> int:
+    """Make the small copies of a training's pictures."""
+    job = Job.objects.kept().filter(pk=job_id).first()
+    return thumbnails.make_thumbnails(job, paths, width) if job else 0
 
 
 def cancel_at_provider(job_id: str) -> bool:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import PathConverter
 from rest_framework.routers import SimpleRouter
 
 from jobs.api import config_views, metrics_views, views
 from jobs.dashboard import account_views, job_views, list_views, machines_views
 from jobs.datasets import views as upload_views
+from jobs.outputs import views as output_views
 from jobs.webhooks import views as webhook_views
 
+
+class AnyPathConverter(PathConverter):
+    """The path of a file that a trainer named: it may have line breaks, which Django's own converter doesn't match."""
+
+    regex = r"[\s\S]+"
+
+
+register_converter(AnyPathConverter, "any_path")
 router = SimpleRouter(trailing_slash=False, use_regex_path=False)
 router.register("api/cloud/jobs", views.JobViewSet, "job")
 router.register("api/cloud/uploads", upload_views.UploadViewSet, "upload")
@@ -38,6 +48,13 @@ urlpatterns = [
     path("api/cloud/metrics", metrics_views.Metrics.as_view(), name="metrics"),
     path("api/cloud/replicate/status", metrics_views.ReplicateStatus.as_view(), name="replicate-status"),
     path("api/webhooks/<slug:provider>", webhook_views.receive, name="webhook"),
+    path("api/cloud/jobs/<str:job_id>/outputs", output_views.OutputList.as_view(), name="job-outputs"),
+    path("api/cloud/jobs/<str:job_id>/outputs.zip", output_views.OutputArchive.as_view(), name="job-outputs-zip"),
+    path(
+        "api/cloud/jobs/<str:job_id>/outputs/<any_path:path>",
+        output_views.OutputContent.as_view(),
+        name="job-output",
+    ),
     *router.urls,
     # As SimpleTuner's command line asks. Last, since one of its names would be the jobs'.
     path("api/cloud/<str:name>/validate", config_views.ProviderViewSet.as_view({"get": "validate"}), name="validate"),

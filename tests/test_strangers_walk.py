@@ -87,6 +87,7 @@ def addresses(held: ApprovalRequest) -> list[str]:
         "name": "local",
         "provider": "replicate",
         "part": "head",
+        "path": "model.safetensors",
         "key_id": "of-nobody",
         "id": held.requested_by_id,
         "content_type_id": ContentType.objects.get_for_model(Job).pk,

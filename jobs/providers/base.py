@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from cloudtrain_site.encryption import SecretScrubber
@@ -230,6 +231,14 @@ class Inspects(Protocol):
 
     def remarks(self, config: Mapping[str, Any]) -> Sequence[str]:
         """Return sentences that the submitter should read."""
+
+
+@runtime_checkable
+class KeepsOutput(Protocol):
+    """A provider whose trainings write into a folder that this machine may see."""
+
+    def output_folder(self, handle: Handle) -> Path | None:
+        """Return where a training writes what it makes, whether that is there or not; None: out of our sight."""
 
 
 @runtime_checkable

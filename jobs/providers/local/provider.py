@@ -78,6 +78,9 @@ class LocalProvider:
     ) -> LogSlice:
         return await asyncio.to_thread(self._read_log, handle, start, limit, scrubber)
 
+    def output_folder(self, handle: Handle) -> Path | None:
+        return JobFolder(self.jobs, handle.external_id).output
+
     async def delete_files(self, handle: Handle) -> None:
         await asyncio.to_thread(self._delete_files, handle)
 

@@ -186,6 +186,10 @@ class RayProvider:
         data = scrubber((snapshot.log or "").encode())[max(0, start - snapshot.log_start) :][:limit]
         return LogSlice(data.decode("utf-8", "ignore"), start, start + len(data), complete=snapshot.status in TERMINAL)
 
+    def output_folder(self, handle: Handle) -> Path | None:
+        folder = self._folder(handle.external_id)
+        return folder.output if folder else None
+
     async def delete_files(self, handle: Handle) -> None:
         """Make Ray forget the job, and remove its folder but for the output."""
         async with Connection(self.instance) as connection:

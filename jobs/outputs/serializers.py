@@ -1,0 +1,36 @@
+"""The outputs in the API: what a request may ask, and what the answers hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from cloudtrain_site.api import StrictSerializer, UtcField
+from jobs.outputs.kinds import OutputKind
+from jobs.outputs.thumbnails import WIDTHS
+
+
+class FolderQuery(StrictSerializer):
+    path = serializers.CharField(
+        default="", allow_blank=True, max_length=4096, help_text="A folder of the output; without it, all of it."
+    )
+
+
+class FileQuery(StrictSerializer):
+    thumbnail = serializers.ChoiceField(
+        WIDTHS, required=False, help_text="Of a picture: a small copy instead, at most as many pixels wide and high."
+    )
+
+
+class OutputSerializer(serializers.Serializer[Any]):
+    path = serializers.CharField(help_text="From the output's own folder on.")
+    kind = serializers.ChoiceField(OutputKind.choices)
+    size = serializers.IntegerField(help_text="In bytes.")
+    step = serializers.IntegerField(allow_null=True, help_text="The step at which it was written, as its name says.")
+    modified_at = UtcField()
+
+
+class OutputListSerializer(serializers.Serializer[Any]):
+    outputs = OutputSerializer(many=True)
+    complete = serializers.BooleanField(help_text="Nothing more will come: the training has ended.")

@@ -1,0 +1,68 @@
+"""What a training wrote: where it is, and the list of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+from jobs.models import Job
+from jobs.outputs.folder import OutputFile, OutputFolder
+from jobs.providers import get_provider
+from jobs.providers.base import Handle, KeepsOutput, ProviderError
+from jobs.providers.runner.records import host_name
+
+FETCHED = "outputs"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    files: list[OutputFile]
+    #: Nothing more will come: the training has ended, and nothing is left to fetch.
+    complete: bool
+
+
+def folder_of(job: Job) -> OutputFolder | None:
+    """Return the folder of what the job's training wrote; None: nothing of it is on this machine."""
+    root = _root_of(job)
+    folder = OutputFolder(root) if root else None
+    return folder if folder and folder.exists() else None
+
+
+def _root_of(job: Job) -> Path | None:
+    if not job.external_id:
+        return None
+    try:
+        provider = get_provider(job.provider)
+        if isinstance(provider, KeepsOutput):
+            return provider.output_folder(Handle(job.pk, job.external_id, metadata=job.metadata))
+    except ProviderError:  # it was taken out of the settings, or the id is none of its own
+        return None
+    return fetched_root(job)
+
+
+def fetched_root(job: Job) -> Path:
+    """Return where the results are kept that were fetched from a provider which deletes them."""
+    return Path(settings.DATA_DIR) / FETCHED / job.pk
+
+
+def listing_of(job: Job, below: str = "") -> Listing:
+    """Return what is in the folder `below`. Raises NotFoundError when there is no such folder."""
+    folder = folder_of(job)
+    files = list(folder.files(below)) if folder else []
+    return Listing(files, complete=job.is_terminal)
+
+
+def absence_of(job: Job) -> str:
+    """Return why no file of the job is here, as a sentence; empty when its folder is."""
+    if folder_of(job) is not None:
+        return ""
+    if not job.external_id:
+        return "The training has not begun."
+    host = job.metadata.get("host")
+    if host and host != host_name():
+        return f"The files are on the machine {host}, which trained."
+    if not job.is_terminal:
+        return "The training has written no file so far."
+    return "No file of this training is on this machine."

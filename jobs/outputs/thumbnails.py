@@ -1,0 +1,134 @@
+"""Small copies of a training's pictures, made once, by the background and never while somebody waits.
+
+A picture is a trainer's word: it may be a bomb, or cut, or crash the decoder. So its size is read before it is decoded,
+and a picture is marked as refused before its decoding begins: one that kills its worker is not tried again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from django.conf import settings
+from django_q.tasks import async_task
+
+from jobs.models import Job
+from jobs.outputs.folder import NotFoundError, OpenFile, OutputFolder
+from jobs.outputs.kinds import OutputKind, describe
+from jobs.outputs.store import folder_of
+
+logger = logging.getLogger("simpletuner.cloud.jobs")
+
+TASK = "jobs.tasks.make_thumbnails"
+#: In pixels, of the longer side.
+WIDTHS = (160, 320, 640)
+MAX_PIXELS = 64_000_000
+MAX_BYTES = 200_000_000
+#: Those that a training writes. Each further decoder would be one more that reads a stranger's bytes.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+#: A task's time limit is a minute: what is left after this has a task of its own.
+TASK_SECONDS = 20.0
+QUALITY = 80
+REFUSED = ".refused"
+
+
+class NoThumbnailError(Exception):
+    """There is no small copy. `later`: it is being made; otherwise the picture can't have one."""
+
+    def __init__(self, *, later: bool) -> None:
+        super().__init__()
+        self.later = later
+
+
+def root_of(job: Job) -> Path:
+    return Path(settings.DATA_DIR) / "thumbnails" / job.pk
+
+
+def name_of(path: str, file: OpenFile, width: int) -> str:
+    """Return the name of the small copy of a file as it is now: a changed file has another."""
+    identity = f"{path}\n{file.modified:.6f}\n{file.size}"
+    return f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}-{width}.webp"
+
+
+def thumbnail_of(job: Job, folder: OutputFolder, path: str, width: int) -> str:
+    """Return the name, in `root_of`, of the small copy of the picture at `path`.
+
+    Raises NotFoundError for what is no file, and NoThumbnailError.
+    """
+    file = folder.open(path)
+    os.close(file.descriptor)
+    name = name_of(path, file, width)
+    root = root_of(job)
+    if (root / name).exists():
+        return name
+    if describe(path).kind != OutputKind.IMAGE or (root / f"{name}{REFUSED}").exists():
+        raise NoThumbnailError(later=False)
+    raise NoThumbnailError(later=True)
+
+
+def request_thumbnails(job: Job, paths: Sequence[str], width: int) -> None:
+    """Have the background make the small copies of these pictures, those that are missing."""
+    if paths:
+        async_task(TASK, job.pk, list(paths), width)
+
+
+def make_thumbnails(job: Job, paths: Sequence[str], width: int) -> int:
+    """Make the small copies that are missing, for as long as a task may. Returns how many were made."""
+    folder = folder_of(job)
+    if folder is None:
+        return 0
+    until, made = time.monotonic() + TASK_SECONDS, 0
+    for place, path in enumerate(paths):
+        if time.monotonic() > until:
+            request_thumbnails(job, paths[place:], width)
+            break
+        made += _make_missing(job, folder, path, width)
+    return made
+
+
+def remove_thumbnails(job: Job) -> None:
+    shutil.rmtree(root_of(job), ignore_errors=True)
+
+
+def _make_missing(job: Job, folder: OutputFolder, path: str, width: int) -> bool:
+    try:
+        file = folder.open(path)
+    except NotFoundError:
+        return False
+    root = root_of(job)
+    target = root / name_of(path, file, width)
+    refused = target.with_name(f"{target.name}{REFUSED}")
+    with os.fdopen(file.descriptor, "rb") as content:
+        if target.exists() or refused.exists() or file.size > MAX_BYTES:
+            return False
+        root.mkdir(parents=True, exist_ok=True)
+        refused.touch()
+        try:
+            _shrink(content, target, width)
+        except Exception as error:  # a decoder raises anything for a stranger's bytes
+            extra = {"job_id": job.pk, "path": path, "error": type(error).__name__}
+            logger.info("A picture of a training can't be made small", extra=extra)
+            return False
+    refused.unlink(missing_ok=True)
+    return True
+
+
+def _shrink(content: object, target: Path, width: int) -> None:
+    """Write the picture to `target`, at most `width` pixels wide and high. Raises whatever its decoder does."""
+    from PIL import Image, ImageOps  # 10 MB, which the processes that make no thumbnails save
+
+    with Image.open(content, formats=FORMATS) as picture:  # type: ignore[arg-type]
+        if picture.width * picture.height > MAX_PIXELS:
+            raise ValueError(f"{picture.width} x {picture.height} pixels")
+        picture.draft("RGB", (width, width))
+        small = ImageOps.exif_transpose(picture)
+        small.thumbnail((width, width))
+        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as draft:
+            small.convert("RGBA" if "A" in small.getbands() else "RGB").save(draft, "WEBP", quality=QUALITY)
+    Path(draft.name).replace(target)

@@ -1,0 +1,148 @@
+"""What a training wrote, over HTTP: parse, authorise, read, render."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404, HttpRequest, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import exceptions, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from cloudtrain_site.api import as_utc, checked, raises
+from cloudtrain_site.errors import Conflict, error_body
+from jobs.models import Job
+from jobs.outputs import archive, serving, thumbnails
+from jobs.outputs.folder import NotFoundError, OutputFile, OutputFolder
+from jobs.outputs.kinds import describe
+from jobs.outputs.ranges import UnsatisfiableError
+from jobs.outputs.serializers import FileQuery, FolderQuery, OutputListSerializer
+from jobs.outputs.store import folder_of, listing_of
+from jobs.queries import find_job
+
+
+class ThumbnailNotMade(exceptions.APIException):
+    """The background makes it; the client asks again."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "The small copy of this picture is being made. Ask again in a second."
+    default_code = "thumbnail_not_made"
+    wait = 1
+
+
+class RangeNotSatisfiable(exceptions.APIException):
+    """The client's idea of the file's size is wrong; `Content-Range` has the true one."""
+
+    status_code = status.HTTP_416_REQUESTED_RANGE_NOT_SATISFIABLE
+    default_detail = "The range begins behind the end of the file."
+    default_code = "range_not_satisfiable"
+
+
+class OutputList(APIView):
+    """The files that a training wrote."""
+
+    @extend_schema(operation_id="outputs_list", parameters=[FolderQuery], responses=OutputListSerializer)
+    @raises(Conflict)
+    def get(self, request: Request, job_id: str) -> Response:
+        """List what a training wrote.
+
+        Every file below `path`, at most 100,000. Links and devices are left out.
+        """
+        job = find_job(request.user, job_id)
+        try:
+            listing = listing_of(job, checked(FolderQuery, request.query_params)["path"])
+        except NotFoundError as error:
+            raise Http404 from error
+        # Plain: a serializer takes a second for 20,000 files.
+        return Response({"outputs": [_described(file) for file in listing.files], "complete": listing.complete})
+
+
+class OutputContent(APIView):
+    """One of those files."""
+
+    @extend_schema(
+        operation_id="outputs_retrieve",
+        parameters=[FileQuery],
+        responses={
+            (200, "application/octet-stream"): OpenApiTypes.BINARY,
+            (206, "application/octet-stream"): OpenApiTypes.BINARY,
+            304: OpenApiResponse(description="It is as the client has it."),
+        },
+    )
+    @raises(Conflict, ThumbnailNotMade, RangeNotSatisfiable)
+    def get(self, request: Request, job_id: str, path: str) -> HttpResponseBase:
+        """Download a file that a training wrote, or a part of it.
+
+        Pictures and videos of the usual kinds show in a browser; everything else is a download.
+        """
+        job = find_job(request.user, job_id)
+        width = checked(FileQuery, request.query_params).get("thumbnail")
+        folder = _folder(job)
+        try:
+            if width:
+                return _thumbnail(request, job, folder, path, width)
+            return serving.file_response(_plain(request), folder, path)
+        except NotFoundError as error:
+            raise Http404 from error
+        except UnsatisfiableError as error:
+            body = error_body(RangeNotSatisfiable.default_detail, RangeNotSatisfiable.default_code)
+            headers = {"Content-Range": f"bytes */{error.size}"}
+            return Response(body, status=RangeNotSatisfiable.status_code, headers=headers)
+
+
+class OutputArchive(APIView):
+    """A folder of them."""
+
+    @extend_schema(
+        operation_id="outputs_archive",
+        parameters=[FolderQuery],
+        responses={(200, "application/zip"): OpenApiTypes.BINARY},
+    )
+    @raises(Conflict)
+    def get(self, request: Request, job_id: str) -> HttpResponseBase:
+        """Download a folder of a training's files as a zip."""
+        job = find_job(request.user, job_id)
+        below = checked(FolderQuery, request.query_params)["path"].strip("/")
+        folder = _folder(job)
+        try:
+            files = list(folder.files(below))
+        except NotFoundError as error:
+            raise Http404 from error
+        pieces = archive.streamed(archive.zip_of(folder, below, files))
+        response = StreamingHttpResponse(pieces, content_type="application/zip")
+        name = f"{job.config_name}-{job.pk}{'-' + below.rpartition('/')[2] if below else ''}.zip"
+        response["Content-Disposition"] = serving.disposition(name, as_attachment=True)
+        return response
+
+
+def _folder(job: Job) -> OutputFolder:
+    folder = folder_of(job)
+    if folder is None:
+        raise Http404
+    return folder
+
+
+def _thumbnail(request: Request, job: Job, folder: OutputFolder, path: str, width: int) -> HttpResponseBase:
+    """Raises NotFoundError, and ThumbnailNotMade for one that the background is now asked for."""
+    try:
+        name = thumbnails.thumbnail_of(job, folder, path, width)
+    except thumbnails.NoThumbnailError as error:
+        if not error.later:
+            raise NotFoundError from error
+        thumbnails.request_thumbnails(job, [path], width)
+        raise ThumbnailNotMade from error
+    return serving.file_response(_plain(request), OutputFolder(thumbnails.root_of(job)), name)
+
+
+def _plain(request: Request) -> HttpRequest:
+    return request._request
+
+
+def _described(file: OutputFile) -> dict[str, Any]:
+    kind, step = describe(file.path)
+    modified_at = as_utc(serving.modified_at(file.modified))
+    return {"path": file.path, "kind": kind, "size": file.size, "step": step, "modified_at": modified_at}

@@ -1,0 +1,52 @@
+"""A folder as a zip that is made while it is sent."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from jobs.outputs.archive import zip_of
+from jobs.outputs.folder import OutputFolder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> OutputFolder:
+    (tmp_path / "checkpoint-5").mkdir()
+    (tmp_path / "checkpoint-5" / "state.json").write_text("{}")
+    (tmp_path / "checkpoint-5" / "big.bin").write_bytes(os.urandom(2_500_000))
+    (tmp_path / "result.json").write_text("[]")
+    return OutputFolder(tmp_path)
+
+
+def test_a_zip_has_every_file(folder: OutputFolder) -> None:
+    pieces = list(zip_of(folder, "", list(folder.files())))
+    with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["checkpoint-5/big.bin", "checkpoint-5/state.json", "result.json"]
+        assert archive.read("checkpoint-5/big.bin") == (folder.root / "checkpoint-5/big.bin").read_bytes()
+    assert max(map(len, pieces)) < 1_100_000  # it is never in memory as a whole
+
+
+def test_a_folder_in_it_is_the_top_of_its_own_zip(folder: OutputFolder) -> None:
+    data = b"".join(zip_of(folder, "checkpoint-5", list(folder.files("checkpoint-5"))))
+    assert zipfile.ZipFile(io.BytesIO(data)).namelist() == ["big.bin", "state.json"]
+
+
+def test_what_changes_meanwhile_spoils_no_zip(folder: OutputFolder) -> None:
+    files = list(folder.files())
+    (folder.root / "checkpoint-5" / "big.bin").unlink()
+    (folder.root / "result.json").write_text("[1, 2, 3]")
+    os.utime(folder.root / "result.json", (0, 0))
+    with zipfile.ZipFile(io.BytesIO(b"".join(zip_of(folder, "", files)))) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["checkpoint-5/state.json", "result.json"]
+        assert archive.read("result.json") == b"[1, 2, 3]"
+        assert archive.getinfo("result.json").date_time == (1980, 1, 1, 0, 0, 0)
+
+
+def test_an_empty_folder_is_an_empty_zip(tmp_path: Path) -> None:
+    assert zipfile.ZipFile(io.BytesIO(b"".join(zip_of(OutputFolder(tmp_path), "", [])))).namelist() == []

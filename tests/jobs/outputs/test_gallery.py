@@ -1,0 +1,47 @@
+"""The pictures of a training by step and prompt."""
+
+from __future__ import annotations
+
+from jobs.outputs.folder import OutputFile
+from jobs.outputs.gallery import gallery_of
+
+
+def files(*paths: str) -> list[OutputFile]:
+    return [OutputFile(path, 1, 0.0) for path in paths]
+
+
+def test_the_newest_step_comes_first() -> None:
+    gallery = gallery_of(
+        files(
+            "validation_images/step_0_cat_512x512.png",
+            "validation_images/step_100_cat_512x512.png",
+            "validation_images/step_100_ape_512x512.png",
+            "checkpoint-100/preview.png",
+            "grid.png",
+            "result.json",
+        ),
+        {},
+    )
+    assert gallery.steps == [100, 0]
+    assert [(picture.step, picture.prompt) for picture in gallery.pictures] == [
+        (100, "ape_512x512"),
+        (100, "cat_512x512"),
+        (0, "cat_512x512"),
+    ]
+    assert gallery.prompts == {"ape_512x512": "ape", "cat_512x512": "cat"}
+
+
+def test_a_prompt_is_shown_as_the_config_has_it() -> None:
+    gallery = gallery_of(files("v/step_5_validation_64x64.png"), {"--validation_prompt": "a cat on a mat"})
+    assert gallery.prompts == {"validation_64x64": "a cat on a mat"}
+
+
+def test_the_prompts_of_ai_toolkit_are_found_by_number() -> None:
+    config = {"config": {"process": [{"sample": {"prompts": ["a cat", "an ape"]}}]}}
+    gallery = gallery_of(files("samples/17__000000500_1.jpg", "samples/17__000000500_2.jpg"), config)
+    assert gallery.prompts == {"1": "an ape", "2": "2"}
+
+
+def test_the_samples_of_kohya_are_found_by_number() -> None:
+    gallery = gallery_of(files("sample/flux_000500_00_20240101123456_42.png"), {})
+    assert [(picture.step, picture.prompt) for picture in gallery.pictures] == [(500, "00")]

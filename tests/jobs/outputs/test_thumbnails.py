@@ -1,0 +1,114 @@
+"""Small copies of a training's pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from jobs import tasks
+from jobs.maintenance import remove_files
+from jobs.models import Job
+from jobs.outputs import thumbnails
+from jobs.outputs.folder import NotFoundError
+from jobs.outputs.store import folder_of
+from jobs.outputs.thumbnails import NoThumbnailError, thumbnail_of
+from tests.jobs.outputs.conftest import output_of, png
+
+PICTURE = "validation_images/step_5_cat.png"
+
+
+def name_for(job: Job, path: str = PICTURE, width: int = 160) -> str:
+    folder = folder_of(job)
+    assert folder
+    return thumbnail_of(job, folder, path, width)
+
+
+def test_a_picture_is_made_small_once(trained: Callable[..., Job]) -> None:
+    job = trained({PICTURE: png(400, 200)})
+    with pytest.raises(NoThumbnailError) as error:
+        name_for(job)
+    assert error.value.later
+    assert tasks.make_thumbnails(job.pk, [PICTURE], 160) == 1
+    with Image.open(thumbnails.root_of(job) / name_for(job)) as small:
+        assert (small.size, small.format) == ((160, 80), "WEBP")
+    assert tasks.make_thumbnails(job.pk, [PICTURE], 160) == 0
+
+
+def test_a_picture_with_transparency_keeps_it(trained: Callable[..., Job]) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(buffer, "PNG")
+    job = trained({PICTURE: buffer.getvalue()})
+    tasks.make_thumbnails(job.pk, [PICTURE], 160)
+    with Image.open(thumbnails.root_of(job) / name_for(job)) as small:
+        assert small.mode == "RGBA"
+
+
+def test_a_picture_that_changes_is_made_small_anew(trained: Callable[..., Job], tmp_path: Path) -> None:
+    job = trained({PICTURE: png(400, 200)})
+    tasks.make_thumbnails(job.pk, [PICTURE], 160)
+    (output_of(job, tmp_path) / PICTURE).write_bytes(png(200, 400))
+    with pytest.raises(NoThumbnailError):
+        name_for(job)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(png(4, 4, claimed=(60_000, 60_000)), id="of 60,000 x 60,000 pixels"),
+        pytest.param(png(400, 400)[:60], id="truncated"),
+        pytest.param(b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", id="an SVG"),
+        pytest.param(b"", id="empty"),
+    ],
+)
+def test_a_bad_picture_has_no_small_copy_and_is_not_tried_again(trained: Callable[..., Job], content: bytes) -> None:
+    job = trained({PICTURE: content, "good.png": png()})
+    assert tasks.make_thumbnails(job.pk, [PICTURE, "good.png"], 160) == 1
+    with pytest.raises(NoThumbnailError) as error:
+        name_for(job)
+    assert not error.value.later
+
+
+def test_a_picture_that_kills_its_worker_is_not_tried_again(
+    trained: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    job = trained({PICTURE: png()})
+    monkeypatch.setattr(thumbnails, "_shrink", die)
+    with pytest.raises(KeyboardInterrupt):
+        tasks.make_thumbnails(job.pk, [PICTURE], 160)
+    monkeypatch.undo()
+    assert tasks.make_thumbnails(job.pk, [PICTURE], 160) == 0
+
+
+def test_what_is_no_picture_has_none(trained: Callable[..., Job]) -> None:
+    job = trained({"weights.safetensors": b"x"})
+    with pytest.raises(NoThumbnailError) as error:
+        name_for(job, "weights.safetensors")
+    assert not error.value.later
+    with pytest.raises(NotFoundError):
+        name_for(job, "none.png")
+
+
+def test_a_deleted_job_has_none_left(trained: Callable[..., Job]) -> None:
+    job = trained({PICTURE: png()})
+    tasks.make_thumbnails(job.pk, [PICTURE], 160)
+    job.deleted_at = job.created_at
+    job.save()
+    remove_files(job)
+    assert not thumbnails.root_of(job).exists()
+    assert tasks.make_thumbnails(job.pk, [PICTURE], 160) == 0
+
+
+def test_many_pictures_are_more_than_one_task(trained: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    requested: list[tuple[object, ...]] = []
+    monkeypatch.setattr(thumbnails, "TASK_SECONDS", -1.0)
+    monkeypatch.setattr(thumbnails, "async_task", lambda *arguments: requested.append(arguments))
+    job = trained({PICTURE: png(), "b.png": png()})
+    tasks.make_thumbnails(job.pk, [PICTURE, "b.png"], 160)
+    assert requested == [(thumbnails.TASK, job.pk, [PICTURE, "b.png"], 160)]
