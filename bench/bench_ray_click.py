@@ -12,26 +12,21 @@ import argparse
 import json
 import os
 import sys
-import time
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from statistics import median
 
 import httpx
 
-from bench.bench_click import COMMAND, CONFIG, Latency, until_at_rest
-from bench.stack import Figure, Stack, percentile, print_table, running_stack
+from bench.bench_click import COMMAND
+from bench.clusters import Clicks
+from bench.stack import print_table, running_stack
 from examples.clusters.ray import RayCluster
-from tests.wait import wait_until
 
 TARGET_MS = 4000
 
 
-def settings_of(cluster: RayCluster) -> dict[str, object]:
+def settings_of(cluster: RayCluster, shared: Path) -> dict[str, object]:
     os.environ["BENCH_RAY_TOKEN"] = cluster.token
-    shared = cluster.folder / "shared"
-    shared.mkdir()
     instance = {
         "kind": "ray",
         "address": cluster.address,
@@ -44,39 +39,17 @@ def settings_of(cluster: RayCluster) -> dict[str, object]:
     return {"providers": {"ray-lab": instance}}
 
 
-def by_hand(cluster: RayCluster, count: int) -> Iterator[float]:
-    """Milliseconds from a submission to the entrypoint's first word."""
-    for number in range(count):
-        started = cluster.folder / f"started-{number}"
-        body = {"entrypoint": f"date +%s%N > {started}.new && mv {started}.new {started}", "entrypoint_num_cpus": 1}
-        submitted_at = time.time()
+def clicks_on(cluster: RayCluster, shared: Path) -> Clicks:
+    def start_of(marker: str) -> float | None:
+        path = shared / marker / "process.json"
+        return datetime.fromisoformat(json.loads(path.read_text())["started_at"]).timestamp() if path.exists() else None
+
+    def by_hand(line: str) -> None:
+        body = {"entrypoint": line, "entrypoint_num_cpus": 1}
         headers = {"Authorization": f"Bearer {cluster.token}"}
         httpx.post(f"{cluster.address}/api/jobs/", json=body, headers=headers, timeout=30).raise_for_status()
-        wait_until(started.exists, 30)
-        yield (int(started.read_text()) / 1e9 - submitted_at) * 1000
 
-
-def submissions(stack: Stack, cluster: RayCluster, count: int) -> Iterator[Latency]:
-    from jobs.models import Job
-    from queueing.models import QueueEntry
-
-    lead = stack.client(stack.make_member("bob", "lead"))
-    for _ in range(count):
-        until_at_rest(stack)
-        clicked_at = time.time()
-        answer = lead.post("/api/cloud/jobs/submit?provider=ray-lab", json={"config": CONFIG}).raise_for_status()
-        job_id = answer.json()["job_id"]
-        answered_at = time.time()
-        started = _wait_for_start(cluster, stack, job_id, Job)
-        claimed_at = QueueEntry.objects.get(job_id=job_id).dispatched_at.timestamp()
-        yield Latency(*((moment - clicked_at) * 1000 for moment in (answered_at, claimed_at, started)))
-
-
-def _wait_for_start(cluster: RayCluster, stack: Stack, job_id: str, jobs: type) -> float:
-    marker = stack.until(lambda: jobs.objects.get(pk=job_id).submission_marker)  # type: ignore[attr-defined]
-    started: Path = cluster.folder / "shared" / marker / "process.json"
-    stack.until(started.exists)
-    return datetime.fromisoformat(json.loads(started.read_text())["started_at"]).timestamp()
+    return Clicks("ray-lab", start_of, by_hand, cluster.folder)
 
 
 def main() -> int:
@@ -84,23 +57,19 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=20)
     options = parser.parse_args()
     cluster = RayCluster()
+    shared = cluster.folder / "shared"
+    shared.mkdir()
+    clicks = clicks_on(cluster, shared)
     try:
         cluster.start_head()
-        list(by_hand(cluster, 1))  # the first submission to a cluster takes a second more
-        with running_stack(settings=settings_of(cluster)) as stack:
-            measured = list(submissions(stack, cluster, options.jobs))
-        alone = list(by_hand(cluster, options.jobs))
+        list(clicks.alone(1))  # the first submission to a cluster takes a second more
+        with running_stack(settings=settings_of(cluster, shared)) as stack:
+            clicks.submit(stack, options.jobs)
+        alone = list(clicks.alone(options.jobs))
     finally:
         cluster.stop()
-    started = [latency.started for latency in measured]
-    found = [
-        Figure("submission to trainer on Ray, p50", median(started), "ms", median(alone), TARGET_MS),
-        Figure("submission to trainer on Ray, p99", percentile(started, 99), "ms", percentile(alone, 99)),
-        Figure("  until it is answered, p50", median(one.answered for one in measured), "ms"),
-        Figure("  from answer to claim, p50", median(one.claimed - one.answered for one in measured), "ms"),
-        Figure("  from claim to trainer, p50", median(one.started - one.claimed for one in measured), "ms"),
-    ]
-    return print_table("A submission to the trainer's process on Ray; baseline: Ray's own part", found)
+    title = "A submission to the trainer's process on Ray; baseline: Ray's own part"
+    return print_table(title, clicks.figures("Ray", alone, TARGET_MS))
 
 
 if __name__ == "__main__":

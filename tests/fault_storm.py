@@ -7,7 +7,6 @@ lets the minutes pass in which nothing happens: those of a dead dispatcher's lea
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
@@ -21,16 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from django.db import transaction
 
-from approvals.models import ApprovalRule
 from examples.fake_replicate.process import FakeReplicateProcess
 from jobs.models import ProviderConfig
 from jobs.providers.replicate.predictions import markers_in
 from jobs.statuses import TERMINAL
-from queueing.models import QueueState
 from tests.cloudtrain_site.process_stacks import Stack, running_stack
-from tests.site import Site, make_people
+from tests.site import Site, let_all_run, make_people
 from tests.wait import wait_until
 
 #: What goes wrong, and how often. Predictions break too, so that not all jobs end alike.
@@ -67,12 +63,9 @@ UNCONFIRMED = """
 
 def prepare() -> None:
     """Set the site up and print the people's keys: to be run by a process of the site."""
-    with transaction.atomic():
-        ApprovalRule.objects.update(enabled=False)
-        settings = {"webhook_url": os.environ["STORM_WEBHOOKS"], "silence_minutes": 1, "default_hardware": "h100"}
-        ProviderConfig.objects.update_or_create(name="replicate", defaults=settings)
-        limits = {"max_running": 40, "max_running_per_user": 40, "max_running_per_organization": 40}
-        QueueState.objects.update_or_create(pk=1, defaults=limits)
+    let_all_run(40)
+    settings = {"webhook_url": os.environ["STORM_WEBHOOKS"], "silence_minutes": 1, "default_hardware": "h100"}
+    ProviderConfig.objects.update_or_create(name="replicate", defaults=settings)
     make_people()
 
 
@@ -253,9 +246,7 @@ def running_storm(
         site.config.write_text(IMPATIENT if in_a_hurry else "")
         try:
             site.ensure_up()
-            done = site.run("shell", "--no-imports", "-c", "from tests.fault_storm import prepare; prepare()")
-            assert done.returncode == 0, done.stderr
-            site.open_clients(json.loads(done.stdout.splitlines()[-1]))
+            site.make_people(prepare)
             yield Storm(site, fake, kill_seconds, in_a_hurry)
         finally:
             site.end()

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +17,12 @@ import httpx
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from approvals.models import ApprovalRule
 from cloudtrain_site.models import ApiKey
 from jobs.models import Membership, Organization
 from jobs.roles import Role
 from jobs.statuses import TERMINAL
+from queueing.models import QueueState
 from tests.cloudtrain_site.process_stacks import START_SECONDS, Stack, running_stack, wait_until
 from tests.jobs.providers.local.trainings import processes_of
 from tests.servers import free_port
@@ -55,6 +57,14 @@ def _make_person(name: str, organization: str, role: Role) -> str:
     user = User.objects.create_user(name)
     Membership.objects.create(user=user, organization=team, role=role)
     return str(ApiKey.objects.create(user=user, name="test")[1])
+
+
+def let_all_run(count: int) -> None:
+    """Disable the rules, and let `count` jobs run at once, whoever's they are: for a process of the site."""
+    limits = dict.fromkeys(("max_running", "max_running_per_user", "max_running_per_organization"), count)
+    with transaction.atomic():
+        ApprovalRule.objects.update(enabled=False)
+        QueueState.objects.update_or_create(pk=1, defaults=limits)
 
 
 @dataclass
@@ -125,10 +135,16 @@ class Site(Stack):
 
     # What people do.
 
-    def make_people(self) -> None:
-        done = self.run("shell", "--no-imports", "-c", "from tests.site import make_people; make_people()")
+    def make_people(self, prepare: Callable[[], None] = make_people) -> None:
+        """Have a process of the site run `prepare`, which ends with `make_people`."""
+        self.open_clients(json.loads(self.call(prepare).splitlines()[-1]))
+
+    def call(self, function: Callable[[], None]) -> str:
+        """Run a module's function in a process of the site. Returns what it prints."""
+        code = f"from {function.__module__} import {function.__name__} as function; function()"
+        done = self.run("shell", "--no-imports", "-c", code)
         assert done.returncode == 0, done.stderr
-        self.open_clients(json.loads(done.stdout.splitlines()[-1]))
+        return done.stdout
 
     def open_clients(self, keys: dict[str, str]) -> None:
         """Have everybody speak to the site with a key of their own."""
@@ -227,14 +243,17 @@ def _body(response: httpx.Response) -> dict[str, Any]:
 
 
 @contextmanager
-def running_site(folder: Path) -> Iterator[Site]:
-    """A site that is up, with its people; afterwards nothing of it is left."""
-    with running_stack(folder) as stack:
+def running_site(
+    folder: Path, template: Stack | None = None, *, config: str = "", prepare: Callable[[], None] = make_people
+) -> Iterator[Site]:
+    """A site that is up, with the configuration file and the people that `prepare` makes; afterwards nothing of it is
+    left."""
+    with running_stack(folder, template) as stack:
         site = Site(stack.folder, stack.database_url, stack.mark, stack.started)
-        site.config.touch()
+        site.config.write_text(config)
         try:
             site.ensure_up()
-            site.make_people()
+            site.make_people(prepare)
             yield site
         finally:
             site.end()

@@ -16,14 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from django.db import transaction
-
-from approvals.models import ApprovalRule
 from jobs.models import ProviderConfig
-from queueing.models import QueueState
 from tests.cloudtrain_site.process_stacks import Stack, running_stack
 from tests.fault_storm import HISTORY, IMPATIENT, JOBS, Storm, StormySite, _disorder
-from tests.site import Site, make_people
+from tests.site import Site, let_all_run, make_people
 from tests.slurm import SlurmCluster
 
 #: The shares of answers that are cut off and of connections that are refused; in a hurry there are few of either.
@@ -45,11 +41,8 @@ providers:
 
 def prepare() -> None:
     """Set the site up and print the people's keys: to be run by a process of the site."""
-    with transaction.atomic():
-        ApprovalRule.objects.update(enabled=False)
-        ProviderConfig.objects.update_or_create(name="slurm-lab")
-        limits = {"max_running": 60, "max_running_per_user": 60, "max_running_per_organization": 60}
-        QueueState.objects.update_or_create(pk=1, defaults=limits)
+    let_all_run(60)
+    ProviderConfig.objects.update_or_create(name="slurm-lab")
     make_people()
 
 
@@ -175,9 +168,7 @@ def running_slurm_storm(
             site.config.write_text((IMPATIENT if in_a_hurry else "") + provider)
             try:
                 site.ensure_up()
-                done = site.run("shell", "--no-imports", "-c", "from tests.slurm_storm import prepare; prepare()")
-                assert done.returncode == 0, done.stderr
-                site.open_clients(json.loads(done.stdout.splitlines()[-1]))
+                site.make_people(prepare)
                 yield SlurmStorm(site, None, kill_seconds, in_a_hurry, slurm=slurm, proxy=proxy)  # type: ignore[arg-type]
             finally:
                 site.end()

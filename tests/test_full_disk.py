@@ -13,14 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from django.db import transaction
 
-from approvals.models import ApprovalRule
 from examples.fake_replicate.process import FakeReplicateProcess
 from jobs.models import ProviderConfig
-from queueing.models import QueueState
 from tests.cloudtrain_site.process_stacks import Stack, migrated, running_stack  # noqa: F401
-from tests.site import Site, make_people
+from tests.site import Site, let_all_run, make_people
 from tests.wait import wait_until
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.slow, pytest.mark.long]
@@ -35,11 +32,8 @@ DISK_BYTES = 30_000_000
 
 def prepare() -> None:
     """Let everybody run many jobs at Replicate, and print the people's keys: to be run by a process of the site."""
-    with transaction.atomic():
-        ApprovalRule.objects.update(enabled=False)
-        limits = dict.fromkeys(("max_running", "max_running_per_user", "max_running_per_organization"), JOBS)
-        QueueState.objects.update_or_create(pk=1, defaults=limits)
-        ProviderConfig.objects.update_or_create(name="replicate", defaults={"default_hardware": "h100"})
+    let_all_run(JOBS)
+    ProviderConfig.objects.update_or_create(name="replicate", defaults={"default_hardware": "h100"})
     make_people()
 
 
@@ -76,9 +70,7 @@ def site(
         site.config.write_text("background:\n  queue_processing:\n    interval_seconds: 1\n")
         try:
             site.ensure_up()
-            done = site.run("shell", "--no-imports", "-c", "from tests.test_full_disk import prepare; prepare()")
-            assert done.returncode == 0, done.stderr
-            site.open_clients(json.loads(done.stdout.splitlines()[-1]))
+            site.make_people(prepare)
             yield site
         finally:
             site.end()

@@ -17,14 +17,12 @@ from typing import Any
 
 import pytest
 
-from approvals.models import ApprovalRule
 from examples.clusters.ray import RayCluster
-from queueing.models import QueueState
 from tests.cloudtrain_site.process_stacks import Stack, migrated, running_stack  # noqa: F401
 from tests.fault_storm import HISTORY, OPEN, SLOTS, _arguments, _disorder
 from tests.ray_cluster import ray_cluster
 from tests.servers import RedisServer
-from tests.site import Site, make_people
+from tests.site import Site, let_all_run, make_people
 from tests.slurm_storm import SHARES, CuttingProxy
 from tests.wait import wait_until
 
@@ -47,9 +45,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(3600 if JOBS else 400)]
 
 def prepare() -> None:
     """Set the site up and print the people's keys: to be run by a process of the site."""
-    ApprovalRule.objects.update(enabled=False)
-    limits = {"max_running": 40, "max_running_per_user": 40, "max_running_per_organization": 40}
-    QueueState.objects.update_or_create(pk=1, defaults=limits)
+    let_all_run(40)
     make_people()
 
 
@@ -158,9 +154,7 @@ def storm(tmp_path: Path, migrated: Stack) -> Iterator[Storm]:  # noqa: F811
             site.config.write_text(CONFIG + _declared(f"http://127.0.0.1:{proxy.port}", shared))
             try:
                 site.ensure_up()
-                done = site.run("shell", "--no-imports", "-c", "from tests.test_ray_storm import prepare; prepare()")
-                assert done.returncode == 0, done.stderr
-                site.open_clients(json.loads(done.stdout.splitlines()[-1]))
+                site.make_people(prepare)
                 proxy.is_calm = False
                 yield Storm(site, ray, shared, ray.start_node(cpus=4))
             finally:

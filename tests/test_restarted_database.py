@@ -111,9 +111,7 @@ def load(server: PostgresServer, tmp_path: Path) -> Iterator[Load]:
     site.config.write_text("background:\n  queue_processing:\n    interval_seconds: 1\n")
     try:
         site.ensure_up()
-        done = site.run("shell", "--no-imports", "-c", "from tests.test_restarted_database import prepare; prepare()")
-        assert done.returncode == 0, done.stderr
-        keys, cookies = map(json.loads, done.stdout.splitlines()[-2:])
+        keys, cookies = map(json.loads, site.call(prepare).splitlines()[-2:])
         site.open_clients(keys)
         yield Load(site, cookies)
     finally:

@@ -12,16 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.db import transaction
 
-from approvals.models import ApprovalRule
 from cloudtrain_site.conf.places import BASE_DIR
 from cloudtrain_site.states import SYSTEM, Source
 from queueing import operations
-from queueing.models import QueueState
-from tests.cloudtrain_site.process_stacks import Stack, migrated, running_stack  # noqa: F401
+from tests.cloudtrain_site.process_stacks import Stack, migrated  # noqa: F401
 from tests.servers import find_binary
-from tests.site import Site, make_people
+from tests.site import Site, let_all_run, make_people, running_site
 from tests.wait import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(240)]
@@ -44,10 +41,7 @@ CONFIG = {
 
 def prepare() -> None:
     """Let two jobs run, and print the people's keys: to be run by a process of the site."""
-    with transaction.atomic():
-        ApprovalRule.objects.update(enabled=False)
-        limits = dict.fromkeys(("max_running", "max_running_per_user", "max_running_per_organization"), 2)
-        QueueState.objects.update_or_create(pk=1, defaults=limits)
+    let_all_run(2)
     make_people()
 
 
@@ -57,21 +51,8 @@ def resume() -> None:
 
 @pytest.fixture
 def site(tmp_path: Path, migrated: Stack) -> Iterator[Site]:  # noqa: F811
-    with running_stack(tmp_path, migrated) as stack:
-        site = Site(stack.folder, stack.database_url, stack.mark, stack.started)
-        site.config.write_text(json.dumps(CONFIG))
-        try:
-            site.ensure_up()
-            site.open_clients(json.loads(run(site, "prepare").splitlines()[-1]))
-            yield site
-        finally:
-            site.end()
-
-
-def run(site: Site, function: str) -> str:
-    done = site.run("shell", "--no-imports", "-c", f"from tests.test_restored_backup import *; {function}()")
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    with running_site(tmp_path, migrated, config=json.dumps(CONFIG), prepare=prepare) as site:
+        yield site
 
 
 def back_up(site: Site, backup: Path) -> None:
@@ -128,7 +109,7 @@ def test_by_keeping_the_job_folders_nothing_is_lost_doubled_or_stuck(site: Site,
     position = site.get("bob", f"/api/queue/position/{jobs[3]}")
     assert position["waiting_reason"] == "The queue is paused: nothing starts until an admin resumes it."
 
-    run(site, "resume")
+    site.call(resume)
     (site.folder / "go-on").touch()
     wait_until(lambda: statuses(site, jobs) == ["cancelled", *["completed"] * 3], 90)
     starts = Counter((site.folder / "starts").read_text().split())

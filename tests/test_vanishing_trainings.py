@@ -21,16 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import transaction
 
-from approvals.models import ApprovalRule
 from jobs.providers.runner import records
 from jobs.statuses import TERMINAL
-from queueing.models import QueueState
-from tests.cloudtrain_site.process_stacks import Stack, migrated, running_stack  # noqa: F401
+from tests.cloudtrain_site.process_stacks import Stack, migrated  # noqa: F401
 from tests.fault_storm import OPEN, SLOTS
 from tests.jobs.providers.local.trainings import of_job
-from tests.site import Site, make_people
+from tests.site import Site, let_all_run, make_people, running_site
 from tests.wait import wait_until
 
 JOBS = int(os.environ.get("CLOUDTRAIN_VANISHING_JOBS", "40"))
@@ -55,10 +52,7 @@ ENDS = "SELECT id, status, created_at, queued_at, started_at, completed_at FROM 
 
 def prepare() -> None:
     """Let everybody run many jobs, and print the people's keys: to be run by a process of the site."""
-    with transaction.atomic():
-        ApprovalRule.objects.update(enabled=False)
-        limits = dict.fromkeys(("max_running", "max_running_per_user", "max_running_per_organization"), SLOT_COUNT)
-        QueueState.objects.update_or_create(pk=1, defaults=limits)
+    let_all_run(SLOT_COUNT)
     make_people()
 
 
@@ -99,18 +93,8 @@ class Loss:
 
 @pytest.fixture
 def site(tmp_path: Path, migrated: Stack) -> Iterator[Site]:  # noqa: F811
-    with running_stack(tmp_path, migrated) as stack:
-        site = Site(stack.folder, stack.database_url, stack.mark, stack.started)
-        site.config.write_text(json.dumps(CONFIG))
-        try:
-            site.ensure_up()
-            code = "from tests.test_vanishing_trainings import prepare; prepare()"
-            done = site.run("shell", "--no-imports", "-c", code)
-            assert done.returncode == 0, done.stderr
-            site.open_clients(json.loads(done.stdout.splitlines()[-1]))
-            yield site
-        finally:
-            site.end()
+    with running_site(tmp_path, migrated, config=json.dumps(CONFIG), prepare=prepare) as site:
+        yield site
 
 
 @pytest.mark.slow

@@ -49,8 +49,8 @@ def requirement_of(model, request, approvals):
         moved["reviewer_role"] = ""
     # An approval of which no decision was stored (they weren't, once) or that was kept for a retry is complete.
     complete = request.status == "approved" and not request.bypassed
-    given = request.approvals_needed if complete else min(approvals, request.approvals_needed)
-    fields = {"rule_name": request.rule_name, "reason": request.reason, "approvals_given": given}
+    count = request.approvals_needed if complete else min(approvals, request.approvals_needed)
+    fields = {"rule_name": request.rule_name, "reason": request.reason, "approvals_given": count}
     return model(request_id=request.pk, position=0, expires_after_hours=hours_of(request), **fields, **moved)
 
 

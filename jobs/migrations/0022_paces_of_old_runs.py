@@ -20,10 +20,10 @@ READ = ("provider", "hardware_profile", "config", "dataloader_config", "step", "
 
 def fill(apps, schema_editor):
     Job, LogPiece = apps.get_model("jobs", "Job"), apps.get_model("jobs", "LogPiece")
-    told = Job.objects.filter(status="completed", seconds_per_step=None, step__gt=0, duration_ms__gt=0)
+    completed = Job.objects.filter(status="completed", seconds_per_step=None, step__gt=0, duration_ms__gt=0)
     filled = Counter()
     # One at a time: a config may have a megabyte.
-    for pk in list(told.order_by("-completed_at").values_list("pk", flat=True)[:MOST_RUNS]):
+    for pk in list(completed.order_by("-completed_at").values_list("pk", flat=True)[:MOST_RUNS]):
         job = Job.objects.only(*READ).get(pk=pk)
         kind = (job.provider, job.hardware_profile, kind_of(read_config(job.config, job.dataloader_config)))
         if filled[kind] == MOST_OF_A_KIND:

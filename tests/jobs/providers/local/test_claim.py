@@ -14,19 +14,18 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from cloudtrain_site.states import SYSTEM, Source
 from jobs import maintenance, providers
 from jobs.models import Job
 from jobs.providers.base import Handle, ProviderError, Snapshot, TrainingSpec
 from jobs.providers.local.provider import LocalProvider
 from jobs.providers.runner import __main__ as runner
 from jobs.providers.runner import processes, records
-from jobs.roles import Role
 from jobs.statuses import JobStatus
-from queueing import claims, dispatch
+from queueing import dispatch
 from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
 from tests.jobs.providers.local.trainings import ENDLESS, Trainings, make_spec, until
+from tests.queueing.entries import dispatch_a_lease_later, enqueue
 
 REMOVALS = {"the start": "os.unlink('process.json')", "the folder": "shutil.rmtree(os.getcwd())"}
 
@@ -69,13 +68,12 @@ def test_a_dispatcher_that_died_before_it_recorded_a_removed_start_trains_once(
     provider: list[LocalProvider] = [dying]
     monkeypatch.setattr(providers, "_PROVIDERS", {**providers._PROVIDERS, "local": lambda: provider[0]})
     job = make_job(provider="local", config={})
-    claims.enqueue(job, role=Role.RESEARCHER, held=False, actor=SYSTEM, source=Source.API)
+    enqueue(job)
     assert dispatch.run_pass() == 0
     assert QueueEntry.objects.get().status == EntryStatus.DISPATCHING
 
     provider[0] = healthy
-    QueueEntry.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-    dispatch.run_pass()
+    dispatch_a_lease_later()
 
     assert starts(trainings) == ["started"]
     job.refresh_from_db()

@@ -16,7 +16,6 @@ from rest_framework.test import APIClient
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle, logs
 from jobs.models import DatasetUpload, Job, Organization, ProviderConfig
-from jobs.roles import Role
 from jobs.statuses import JobStatus
 from jobs.sync import refresh
 from queueing import claims, dispatch
@@ -24,6 +23,7 @@ from queueing.models import QueueEntry
 from tests.configuration import WriteConfig
 from tests.jobs.providers.ray.fake_ray import CUT, TOKEN, Answer, FakeRay, as_page
 from tests.jobs.providers.ray.records import log_of, on_submission
+from tests.queueing.entries import dispatch_a_lease_later, enqueue
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,16 +50,10 @@ def submit(ray: FakeRay, write_config: WriteConfig, monkeypatch: pytest.MonkeyPa
 
     def make(**fields: Any) -> Job:
         job = make_job(**{"provider": "ray-lab", "hardware_profile": "gpu", **fields})
-        claims.enqueue(job, role=Role.RESEARCHER, held=False, actor=SYSTEM, source=Source.API)
+        enqueue(job)
         return job
 
     return make
-
-
-def a_lease_later() -> None:
-    """What the next pass does when the leases of now have run out."""
-    QueueEntry.objects.filter(lease_until__isnull=False).update(lease_until=timezone.now() - timedelta(seconds=1))
-    dispatch.run_pass()
 
 
 def poll() -> Job:
@@ -151,7 +145,7 @@ def test_a_request_that_may_have_arrived_is_sent_again_under_its_marker(submit: 
     assert job.external_id is None
     marker = job.submission_marker
     ray.instead = lambda method, path: None
-    a_lease_later()
+    dispatch_a_lease_later()
     job.refresh_from_db()
     assert (job.external_id, list(ray.jobs)) == (marker, [marker])
 

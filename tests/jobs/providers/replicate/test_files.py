@@ -28,13 +28,13 @@ from jobs.models import DatasetCopy, DatasetUpload, Job, Organization, ProviderC
 from jobs.providers.base import ProviderError
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, StoppedError, TransferProgress
 from jobs.providers.replicate.provider import ReplicateProvider
-from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing import claims, dispatch, transfers
 from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
 from tests.dataset_archives import make_zip
 from tests.jobs.providers.local.trainings import until
+from tests.queueing.entries import dispatch_a_lease_later, enqueue
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -74,7 +74,7 @@ def submit(
 
     def make(upload: DatasetUpload) -> Job:
         job = make_job(provider="replicate", hardware_profile="h100", dataset=upload)
-        claims.enqueue(job, role=Role.RESEARCHER, held=False, actor=SYSTEM, source=Source.API)
+        enqueue(job)
         dispatch.run_pass()
         job.refresh_from_db()
         assert job.status == JobStatus.UPLOADING
@@ -94,8 +94,7 @@ def state(job: Job) -> tuple[str, str]:
 def again() -> int:
     claims._paused_until.clear()
     QueueEntry.objects.filter(status=EntryStatus.PENDING).update(not_before=None)
-    QueueEntry.objects.filter(lease_until__isnull=False).update(lease_until=timezone.now() - timedelta(seconds=1))
-    dispatch.run_pass()
+    dispatch_a_lease_later()
     return transfers.run()
 
 

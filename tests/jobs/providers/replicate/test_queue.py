@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from jobs import lifecycle, maintenance
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Snapshot, TrainingSpec
 from jobs.providers.replicate.provider import ReplicateProvider
-from jobs.roles import Role
 from jobs.statuses import JobStatus
 from jobs.sync import refresh
 from jobs.sync.discovery import discover
@@ -24,6 +22,7 @@ from queueing import claims, dispatch, operations, recorder
 from queueing.models import QueueEntry, QueueState
 from queueing.operations import ChangedBy
 from queueing.statuses import EntryStatus
+from tests.queueing.entries import dispatch_a_lease_later, enqueue
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,16 +33,10 @@ def submit(fake: FakeReplicate, replicate_config: ProviderConfig, make_job: Call
 
     def make(**fields: Any) -> Job:
         job = make_job(**{"provider": "replicate", "hardware_profile": "h100", "tracker_run_name": "night", **fields})
-        claims.enqueue(job, role=Role.RESEARCHER, held=False, actor=SYSTEM, source=Source.API)
+        enqueue(job)
         return job
 
     return make
-
-
-def a_lease_later() -> None:
-    """What the next pass does when the leases of now have run out."""
-    QueueEntry.objects.filter(lease_until__isnull=False).update(lease_until=timezone.now() - timedelta(seconds=1))
-    dispatch.run_pass()
 
 
 def test_a_job_is_one_prediction_from_its_submission_to_its_end(
@@ -68,8 +61,8 @@ def test_a_lost_answer_is_adopted_and_not_repeated(submit: Callable[..., Job], f
     fake.faults.add(fault, method="POST", path="predictions", times=1, after=True)
     dispatch.run_pass()
     assert Job.objects.get().external_id is None
-    a_lease_later()
-    a_lease_later()
+    dispatch_a_lease_later()
+    dispatch_a_lease_later()
     job.refresh_from_db()
     assert [made.id for made in fake.predictions.marked(job.submission_marker or "")] == [job.external_id]
 
@@ -78,7 +71,7 @@ def test_a_request_that_never_arrived_is_not_repeated_blindly(submit: Callable[.
     job = submit()
     fake.faults.add("drop", method="POST", path="predictions", times=1)
     dispatch.run_pass()
-    a_lease_later()
+    dispatch_a_lease_later()
     job.refresh_from_db()
     assert job.status == JobStatus.PENDING
     assert not len(fake.predictions)
@@ -159,7 +152,7 @@ def test_what_is_found_just_as_it_is_given_up_is_stopped(
         return record(accepted)
 
     monkeypatch.setattr(recorder, "record", give_up_first)
-    a_lease_later()
+    dispatch_a_lease_later()
     maintenance.retry_cancels()
     (made,) = fake.predictions
     assert made.status == "canceled"
@@ -252,7 +245,7 @@ def test_in_a_storm_every_job_ends_as_its_one_prediction_did(submit: Callable[..
     dispatch.run_pass()
     for _ in range(6):
         QueueEntry.objects.update(not_before=None)
-        a_lease_later()
+        dispatch_a_lease_later()
     for number, made in enumerate(fake.predictions):
         fake.update(made.id, "processing", logs="begin\n")
         fake.update(made.id, ("succeeded", "failed", "canceled")[number % 3])
