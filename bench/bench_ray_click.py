@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 
 from bench.bench_click import COMMAND
-from bench.clusters import Clicks
+from bench.clusters import QUICK_POLLS, Clicks
 from bench.stack import print_table, running_stack
 from examples.clusters.ray import RayCluster
 
@@ -36,7 +36,7 @@ def settings_of(cluster: RayCluster, shared: Path) -> dict[str, object]:
         "command": COMMAND,
         "hardware": {"cpu": {"cost_per_second": 0}},
     }
-    return {"providers": {"ray-lab": instance}}
+    return {"providers": {"ray-lab": instance}, "background": QUICK_POLLS}
 
 
 def clicks_on(cluster: RayCluster, shared: Path) -> Clicks:

@@ -13,7 +13,7 @@ import argparse
 import sys
 
 from bench.bench_click import COMMAND
-from bench.clusters import Clicks
+from bench.clusters import QUICK_POLLS, Clicks
 from bench.stack import print_table, running_stack
 from tests.slurm import SlurmCluster
 
@@ -30,11 +30,7 @@ def settings_of(cluster: SlurmCluster) -> dict[str, object]:
         "command": COMMAND,
         "hardware": {"cpu": {"cost_per_second": 0}},
     }
-    return {
-        "providers": {"slurm-lab": instance},
-        # The next submission waits for the end of the last one.
-        "background": {"job_status_polling": {"interval_seconds": 5}},
-    }
+    return {"providers": {"slurm-lab": instance}, "background": QUICK_POLLS}
 
 
 def clicks_on(cluster: SlurmCluster) -> Clicks:

@@ -24,6 +24,8 @@ CYCLES = 5
 #: A log of 50 MB, to which a trainer that fills it in twenty minutes adds so much from look to look.
 LOG_BYTES, LOG_STEP_BYTES, LOOK_SECONDS, LOOKS = 50_000_000, 200_000, 5, 10
 LOG_MICROSECONDS = 20_000 * LOOK_SECONDS  # 2 % of a core
+#: The next submission waits for the end of the last one.
+QUICK_POLLS = {"job_status_polling": {"interval_seconds": 5}}
 LOG_LINE = "Steps: 12%|##        | 1234/10000 [12:34<1:23:45, 1.75it/s, step_loss=0.0123, lr=0.0001]"
 
 
