@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
+from allauth.account import admin as _account_admin  # noqa: F401 - registers what is taken away below
+from allauth.account.models import EmailAddress
+from allauth.usersessions import admin as _sessions_admin  # noqa: F401 - registers what is taken away below
+from allauth.usersessions.models import UserSession
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
@@ -15,6 +19,11 @@ from cloudtrain_site.audit.models import AuditRecord
 from cloudtrain_site.models import Loop, LoopRun
 
 M = TypeVar("M", bound=Model)
+
+# Addresses are confirmed by who reads their mail, and sessions are ended on the account page: the library's pages of
+# both would let an admin confirm any address by hand.
+admin.site.unregister(EmailAddress)
+admin.site.unregister(UserSession)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin[M], Generic[M]):

@@ -23,6 +23,7 @@ urlpatterns = [
     path("", include("approvals.urls")),
     path("", include("queueing.urls")),
     path("", include("jobs.urls")),
+    path("", include("cloudtrain_site.accounts.urls")),
     path("api/events", event_stream, name="events"),
     path("api/account", accounts.Account.as_view(), name="account-settings"),
     # By hand: a router would call the list as the page of the same keys is called.

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from django.contrib import admin
 from django.contrib.admin import AdminSite
-from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import reverse
 
 from cloudtrain_site.database.folding import folded
@@ -141,8 +142,18 @@ class CloudtrainAdminSite(AdminSite):
     site_title = "cloudtrain"
     index_title = "Administration"
     site_url = "/"
-    # The admin's own form refuses users who aren't staff, whatever `has_permission` returns.
-    login_form = AuthenticationForm
+
+    def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponseRedirect:
+        """Lead to the site's own sign-in. Raises PermissionDenied for who is signed in and may not be here."""
+        if request.user.is_authenticated and not self.has_permission(request):
+            raise PermissionDenied
+        return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
+
+    def password_change(  # type: ignore[override]
+        self, request: HttpRequest, extra_context: Any = None
+    ) -> HttpResponseRedirect:
+        """Lead to the account's own page."""
+        return HttpResponseRedirect(reverse("password-change"))
 
     def has_permission(self, request: HttpRequest) -> bool:
         user = request.user

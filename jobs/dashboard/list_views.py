@@ -1,4 +1,4 @@
-"""The list of jobs, live over the event stream, and the login."""
+"""The list of jobs, live over the event stream."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib.auth.models import User
-from django.contrib.auth.views import LoginView, LogoutView
 from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
@@ -29,13 +27,6 @@ PAGE_SIZE = 50
 #: More than a list shows, and still a short address.
 MAX_ROWS_PER_REQUEST = 100
 ID_LENGTH = 26
-
-log_in = LoginView.as_view(
-    template_name="dashboard/login.html",
-    redirect_authenticated_user=True,
-    extra_context={"command": COMMAND, "is_anybody_there": User.objects.exists},
-)
-log_out = LogoutView.as_view(next_page="login")
 
 
 @gzip_page

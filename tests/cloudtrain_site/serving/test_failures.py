@@ -102,7 +102,7 @@ class TestReadOnly:
 
     def test_signing_in_says_why_it_fails(self, alice: User, read_only: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(User, "check_password", lambda *_: True)  # else the hash would be written anew
-        answer = Client(raise_request_exception=False).post("/login", {"username": "alice", "password": "any"})
+        answer = Client(raise_request_exception=False).post("/login", {"login": "alice", "password": "any"})
         assert answer.status_code == 507
         assert "The database can&#x27;t be written to" in answer.content.decode()
         assert "<h1>" in answer.content.decode()

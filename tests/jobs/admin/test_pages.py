@@ -115,21 +115,25 @@ def test_every_page_of_the_admin_opens_for_a_superuser(as_root: Client, model: s
     assert as_root.get(reverse(f"admin:{model}_changelist")).status_code == 200
 
 
-def test_a_lead_signs_in_at_the_admins_own_door(client: Client, bob: User) -> None:
-    bob.set_password("only-for-this-test")
-    bob.save()
-    form = {"username": "bob", "password": "only-for-this-test", "next": "/admin/"}
-    answer = client.post("/admin/login/", form, follow=True)
+def test_the_admins_door_is_the_sites(client: Client, bob: User) -> None:
+    form = {"login": "bob", "password": "unused-password", "next": "/admin/"}
+    for answer in (client.get("/admin/"), client.post("/admin/login/", form)):
+        door = client.get(answer["Location"], follow=True)
+        assert door.request["PATH_INFO"] == "/login"
+        assert 'name="next" value="/admin/"' in door.content.decode()
+    answer = client.post("/login", form, follow=True)
     assert (answer.request["PATH_INFO"], answer.status_code) == ("/admin/", 200)
 
 
-def test_a_researcher_who_signs_in_there_is_told_that_it_is_not_for_them(client: Client, alice: User) -> None:
-    alice.set_password("only-for-this-test")
-    alice.save()
-    form = {"username": "alice", "password": "only-for-this-test", "next": "/admin/"}
-    answer = client.post("/admin/login/", form, follow=True)
-    assert answer.request["PATH_INFO"] == "/admin/login/"
-    assert "are not authorized" in answer.content.decode()
+def test_a_researcher_who_goes_there_is_refused(client: Client, alice: User) -> None:
+    client.force_login(alice)
+    answer = client.get("/admin/", follow=True)
+    assert (answer.request["PATH_INFO"], answer.status_code) == ("/admin/login/", 403)
+
+
+def test_the_admin_changes_no_password_of_ones_own(client: Client, bob: User) -> None:
+    client.force_login(bob)
+    assert client.get("/admin/password_change/")["Location"] == "/account/password"
 
 
 class TestWhoIsAtALimit:

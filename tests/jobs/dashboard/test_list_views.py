@@ -95,7 +95,7 @@ class TestAccess:
         assert client.post(address).status_code == 405
 
     def test_a_researcher_logs_in_and_out(self, client: Client, alice: User) -> None:
-        answer = client.post("/login", {"username": "alice", "password": "unused-password"})
+        answer = client.post("/login", {"login": "alice", "password": "unused-password"})
         assert (answer.status_code, answer["Location"]) == (302, "/")
         assert client.post("/logout")["Location"] == "/login"
         assert client.get("/").status_code == 302
@@ -111,7 +111,7 @@ class TestAccess:
         assert "Ask an admin" in page
 
     def test_a_login_leads_nowhere_else(self, client: Client, alice: User) -> None:
-        form = {"username": "alice", "password": "unused-password", "next": "https://example.org/"}
+        form = {"login": "alice", "password": "unused-password", "next": "https://example.org/"}
         assert client.post("/login", form)["Location"] == "/"
 
     def test_the_page_is_kept_by_no_cache(self, alice: User) -> None:
@@ -359,7 +359,7 @@ def test_an_error_page_asks_the_database_nothing(alice: User, django_assert_num_
 
 
 def test_a_form_that_is_too_old_says_so(alice: User) -> None:
-    answer = Client(enforce_csrf_checks=True).post("/login", {"username": "alice", "password": "unused-password"})
+    answer = Client(enforce_csrf_checks=True).post("/login", {"login": "alice", "password": "unused-password"})
     assert answer.status_code == 403
     assert b"This form is too old" in answer.content
 

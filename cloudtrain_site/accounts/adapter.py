@@ -1,0 +1,66 @@
+"""How django-allauth signs people in here: by name or confirmed mail, without open sign-up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.models import EmailAddress
+from allauth.core import context
+from django.contrib.auth import authenticate
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+
+#: One sentence for an unknown name, a wrong password and a deactivated account.
+REFUSAL = "The name or the password is not right."
+
+
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
+    error_messages = {
+        **DefaultAccountAdapter.error_messages,
+        "username_password_mismatch": REFUSAL,
+        "email_password_mismatch": REFUSAL,
+        "incorrect_password": "The password is not right.",
+        "enter_current_password": "The password is not right.",
+    }
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        """Accounts are made by admins, by invitation and by single sign-on."""
+        return False
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
+        """Return the user of a right password; None for all others, after the same time."""
+        login = str(credentials.get("username") or credentials.get("email") or "")
+        user = user_of_login(login)
+        # Django hashes once, whether or not there is such a user.
+        name = login if user is None else user.get_username()
+        return authenticate(request, username=name, password=credentials.get("password"))
+
+    def respond_user_inactive(self, request: HttpRequest, user: Any) -> HttpResponseRedirect:
+        """A deactivated account gets in by no way, and there is no page of its own about it."""
+        return HttpResponseRedirect(reverse("account_login"))
+
+    def is_safe_url(self, url: str) -> bool:
+        """Whether a sign-in may lead to `url`: to this very host alone."""
+        request = context.request
+        hosts = {request.get_host()}
+        return url_has_allowed_host_and_scheme(url, allowed_hosts=hosts, require_https=request.is_secure())
+
+    def is_ajax(self, request: HttpRequest) -> bool:
+        """The forms are pages: no answer is JSON."""
+        return False
+
+    def add_message(self, *args: Any, **kwargs: Any) -> None:
+        """The pages themselves say what happened; Django's messages would be shown by the admin, later."""
+
+
+def user_of_login(login: str) -> User | None:
+    """Return the user with that confirmed mail address or that name.
+
+    The address first: who confirmed it reads its mail, and a name that looks like an address proves nothing.
+    """
+    confirmed = EmailAddress.objects.filter(email=login.lower(), verified=True)
+    user: User | None = User.objects.filter(pk__in=confirmed.values("user")).first()
+    return user or User.objects.filter(username=login).first()
