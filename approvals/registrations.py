@@ -17,9 +17,12 @@ def register_all() -> None:
     site.loops.register(
         "approval expiration", site.LoopSpec("approvals.tasks.expire_approvals", lambda: 300.0), order=40
     )
-    site.mail_kinds.register(notifications.DECIDED, "When my request is approved, rejected or expires", order=10)
-    site.mail_kinds.register(notifications.ASKED, "When a job waits for my decision", order=20)
-    site.mail_kinds.register(notifications.REMINDER, "Reminders while it still waits for my decision", order=30)
+    decided = "When my request is approved, rejected or expires"
+    for status in ("approved", "rejected", "expired"):
+        site.notice_kinds.register(f"approval_{status}", site.NoticeKind(decided, notifications.DECIDED), order=10)
+    asked, reminder = "When a job waits for my decision", "Reminders while it still waits for my decision"
+    site.notice_kinds.register("approval_requested", site.NoticeKind(asked, notifications.ASKED), order=20)
+    site.notice_kinds.register("approval_reminder", site.NoticeKind(reminder), order=30)
     jobs.facets.register("approvals", facet.approvals_of, order=20)
     jobs.panels.register("approval", jobs.Panel("approvals/_job_panel.html", job_panel.panel_for), order=20)
     jobs.navigation.register(

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from django.contrib.auth.models import AnonymousUser, User
+from django.db.models import QuerySet
 from prometheus_client.core import Metric
 
 from cloudtrain_site.registry import Registry
+
+if TYPE_CHECKING:
+    from cloudtrain_site.notices.models import Notice
 
 #: Returns the Prometheus metrics that a user may see. Called at every scrape.
 Collector = Callable[[User | AnonymousUser], Iterable[Metric]]
@@ -43,8 +48,40 @@ class RequestLimit:
 #: By the address's path, where the limit differs from the general one.
 request_limits: Registry[RequestLimit] = Registry()
 
-#: The kinds of mail that a user can mute, with their labels on the account page.
-mail_kinds: Registry[str] = Registry()
+
+@dataclass(frozen=True, slots=True)
+class NoticeKind:
+    """A kind of notice, registered under its name, and the choice on the settings pages that mutes it.
+
+    `label` is the choice's text; "" for a kind that nobody can mute. `choice` is its name; "": the kind's own name.
+    `prepare` is called when the notice is due, before its deliveries are made: it may fill in `subject`, `text` and
+    `users`, and returns False for a notice that nobody needs any more.
+    """
+
+    label: str = ""
+    choice: str = ""
+    prepare: Callable[[Notice], bool] | None = None
+
+
+notice_kinds: Registry[NoticeKind] = Registry()
+
+#: Narrows the users of a notice to those who may still read it.
+notice_readers: Registry[Callable[[Notice, QuerySet[User]], QuerySet[User]]] = Registry()
+
+
+def notice_choices() -> dict[str, str]:
+    """Return the choices of kinds with their labels. Kinds with the same choice are muted together."""
+    choices: dict[str, str] = {}
+    for name, kind in notice_kinds.items():
+        if kind.label:
+            choices.setdefault(kind.choice or name, kind.label)
+    return choices
+
+
+def choice_of(kind: str) -> str:
+    """Return the choice that mutes `kind`; empty: none does."""
+    registered = notice_kinds.get(kind)
+    return (registered.choice or kind) if registered is not None and registered.label else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,15 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # Proxies, besides those on this machine, whose X-Forwarded-For and X-Forwarded-Proto are trusted.
 TRUSTED_PROXIES = env.networks("CLOUDTRAIN_TRUSTED_PROXIES")
+# Private networks, of which notices may call addresses.
+NOTICE_NETWORKS = env.networks("CLOUDTRAIN_NOTICE_NETWORKS")
+# Hosts of chat services that the operator runs or trusts.
+NOTICE_CHAT_HOSTS = [host.casefold() for host in env.list("CLOUDTRAIN_NOTICE_CHAT_HOSTS", default=[])]
 
-OWN_APPS = ["approvals", "queueing", "jobs.apps.JobsConfig", "cloudtrain_site.apps.SiteConfig"]
+OWN_APPS = [
+    *("approvals", "queueing", "jobs.apps.JobsConfig", "cloudtrain_site.apps.SiteConfig"),
+    "cloudtrain_site.notices.apps.NoticesConfig",
+]
 INSTALLED_APPS = [
     # Our rooms come first, so that their templates win over Django's.
     *OWN_APPS,

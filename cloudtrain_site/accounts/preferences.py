@@ -10,7 +10,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 from django.db.models import QuerySet
 
-from cloudtrain_site.extensions import mail_kinds
+from cloudtrain_site.extensions import notice_choices
 from cloudtrain_site.models import MutedMail, Preferences
 
 
@@ -22,7 +22,7 @@ def muting_users(kind: str) -> QuerySet[MutedMail]:
 def mail_choices(user: User) -> dict[str, bool]:
     """Return for each kind whether `user` wants it."""
     muted = set(MutedMail.objects.filter(user=user).values_list("kind", flat=True))
-    return {kind: kind not in muted for kind in mail_kinds}
+    return {kind: kind not in muted for kind in notice_choices()}
 
 
 @cache

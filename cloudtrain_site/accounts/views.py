@@ -19,7 +19,7 @@ from cloudtrain_site.accounts.api_keys import MAX_KEYS_PER_USER, keys_of, make_k
 from cloudtrain_site.accounts.preferences import change_preferences, mail_choices, time_zone_of, time_zones
 from cloudtrain_site.api import StrictSerializer, SuccessField, UtcField, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
-from cloudtrain_site.extensions import mail_kinds
+from cloudtrain_site.extensions import notice_choices
 from cloudtrain_site.models import ApiKey
 from cloudtrain_site.names import readable_name
 
@@ -99,9 +99,10 @@ class AccountBody(StrictSerializer):
         return name
 
     def validate_mail(self, mail: dict[str, bool]) -> dict[str, bool]:
-        unknown = sorted(set(mail) - set(mail_kinds))
+        choices = notice_choices()
+        unknown = sorted(set(mail) - set(choices))
         if unknown:
-            raise serializers.ValidationError(f"There is no mail {unknown[0]!r}. There is: {', '.join(mail_kinds)}.")
+            raise serializers.ValidationError(f"There is no mail {unknown[0]!r}. There is: {', '.join(choices)}.")
         return mail
 
 

@@ -47,12 +47,13 @@ class Environment(environ.Env):  # type: ignore[misc]
         return text in BOOLEANS[:6]
 
     def networks(self, name: str) -> list[str]:
-        """Return networks and addresses, separated by blanks; none when the variable isn't set."""
+        """Return networks and addresses, separated by blanks or commas; none when the variable isn't set."""
+        texts = self.str(name, default="").replace(",", " ").split()
         try:
-            return [str(ipaddress.ip_network(network, strict=False)) for network in self.str(name, default="").split()]
+            return [str(ipaddress.ip_network(network, strict=False)) for network in texts]
         except ValueError:
             raise ConfigurationError(
-                f"{name} must be addresses or networks like 10.0.0.0/8, separated by blanks."
+                f"{name} must be addresses or networks like 10.0.0.0/8, separated by blanks or commas."
             ) from None
 
     def database(self, name: str, default: str) -> dict[str, Any]:

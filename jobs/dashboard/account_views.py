@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods
 from cloudtrain_site.accounts.api_keys import keys_of
 from cloudtrain_site.accounts.preferences import mail_choices, time_zones
 from cloudtrain_site.api import current_user
-from cloudtrain_site.extensions import mail_kinds
+from cloudtrain_site.extensions import notice_choices
 from jobs.dashboard.navigation import page, page_context, part
 from jobs.models import Membership
 
@@ -33,7 +33,7 @@ def account(request: HttpRequest) -> HttpResponse:
         "memberships": Membership.objects.filter(user=user).select_related("organization").order_by("organization"),
         "keys": keys_of(user),
         "lifetimes": LIFETIMES,
-        "mail": [(name, label, choices[name]) for name, label in mail_kinds.items()],
+        "mail": [(name, label, choices[name]) for name, label in notice_choices().items()],
         "zone": around["time_zone"],
         "zones": time_zones(),
         "has_new_password": "new-password" in request.GET,

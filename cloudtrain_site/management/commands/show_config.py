@@ -52,6 +52,8 @@ VARIABLES: dict[str, Callable[[str], Any]] = {
     "ALLOWED_HOSTS": lambda text: settings.ALLOWED_HOSTS,
     "CSRF_TRUSTED_ORIGINS": lambda text: settings.CSRF_TRUSTED_ORIGINS,
     "CLOUDTRAIN_TRUSTED_PROXIES": lambda text: settings.TRUSTED_PROXIES,
+    "CLOUDTRAIN_NOTICE_NETWORKS": lambda text: settings.NOTICE_NETWORKS,
+    "CLOUDTRAIN_NOTICE_CHAT_HOSTS": lambda text: settings.NOTICE_CHAT_HOSTS,
     "SECURE_COOKIES": lambda text: settings.SESSION_COOKIE_SECURE,
     "SECURE_SSL_REDIRECT": lambda text: settings.SECURE_SSL_REDIRECT,
     "SECURE_HSTS_SECONDS": lambda text: settings.SECURE_HSTS_SECONDS,

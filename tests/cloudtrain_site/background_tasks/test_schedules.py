@@ -203,6 +203,7 @@ class TestRows:
             "job status polling": 30,
             "job upkeep": 30,
             "cluster looks": 30,
+            "notice delivery": 10,
             "approval expiration": 300,
             "housekeeping": 3600,
         }

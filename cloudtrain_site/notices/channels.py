@@ -1,0 +1,216 @@
+"""The verbs of channels: add, change, rotate the secret, remove, send a test."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError as InvalidError
+from django.core.validators import validate_email
+from django.db import transaction
+from django.db.models import QuerySet
+from django.urls import reverse
+from django.utils import timezone
+from rest_framework.exceptions import ValidationError
+from ulid import ULID
+
+from cloudtrain_site.correlation_ids import get_correlation_id
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.errors import Conflict
+from cloudtrain_site.notices.chat import service_of
+from cloudtrain_site.notices.models import Channel, ChannelKind, Delivery, Notice
+from cloudtrain_site.notices.outbox import enqueue_sending
+from cloudtrain_site.notices.recipients import deliveries_over, mail_delivery
+from cloudtrain_site.notices.sealing import open_texts, seal_texts
+from cloudtrain_site.notices.signatures import new_secret
+from cloudtrain_site.notices.targets import RefusedAddressError, check_address, shown_address
+
+MAX_CHANNELS = 10
+MAX_LIST_ADDRESSES = 20
+#: So long the secret before signs too.
+ROTATION = timedelta(days=1)
+#: The kind of notice that a test is.
+TEST = "test"
+MAX_TESTS_A_MINUTE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose channels: a user's, or an organization's."""
+
+    user: User | None = None
+    organization_id: int | None = None
+
+    def channels(self) -> QuerySet[Channel]:
+        """Return the owner's channels, without the secret of the jobs' own webhooks."""
+        rows = Channel.objects.exclude(kind=ChannelKind.JOB_WEBHOOK).order_by("pk")
+        if self.user is not None:
+            return rows.filter(user=self.user)
+        return rows.filter(organization_id=self.organization_id)
+
+    def deliveries(self) -> QuerySet[Delivery]:
+        """Return the owner's deliveries. A user's webhook calls about a job of an organization are the user's."""
+        if self.user is not None:
+            return Delivery.objects.filter(user=self.user)
+        return Delivery.objects.filter(organization_id=self.organization_id, user=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new channel, and the secret that signs its webhooks: nobody can show it again."""
+
+    channel: Channel
+    secret: str = field(default="", repr=False)
+
+
+def add_channel(
+    owner: Owner, kind: str, *, name: str = "", addresses: Sequence[str] = (), muted: Collection[str] = ()
+) -> Made:
+    """Store a channel. Raises ValidationError for an address that is never called, Conflict for one too many."""
+    shown = _check(owner, kind, addresses)
+    secret = new_secret() if kind == ChannelKind.WEBHOOK else ""
+    with transaction.atomic():
+        if owner.channels().select_for_update().count() >= MAX_CHANNELS:
+            raise Conflict(
+                f"There are {MAX_CHANNELS} channels. Remove one that is not needed.", code="too_many_channels"
+            )
+        if kind == ChannelKind.BROWSER and (there := owner.channels().filter(kind=kind).first()):
+            return Made(there)
+        channel = Channel.objects.create(
+            user=owner.user,
+            organization_id=owner.organization_id,
+            kind=kind,
+            name=name,
+            shown=shown,
+            sealed_address=seal_texts(addresses),
+            sealed_secrets=seal_texts([secret]) if secret else "",
+            muted=sorted(muted),
+        )
+    return Made(channel, secret)
+
+
+def _check(owner: Owner, kind: str, addresses: Sequence[str]) -> str:
+    """Return what pages show of the addresses. Raises ValidationError."""
+    kinds = (ChannelKind.BROWSER, ChannelKind.WEBHOOK, ChannelKind.CHAT)
+    if kind not in (kinds if owner.user is not None else (ChannelKind.MAIL, ChannelKind.WEBHOOK, ChannelKind.CHAT)):
+        raise ValidationError({"kind": f"There is no channel of the kind {kind!r} here."})
+    if kind == ChannelKind.BROWSER:
+        return ""
+    if kind == ChannelKind.MAIL:
+        return _check_list(addresses)
+    if len(addresses) != 1:
+        raise ValidationError({"address": "Enter one address."})
+    try:
+        if kind == ChannelKind.CHAT:
+            return service_of(addresses[0])
+        check_address(addresses[0])
+    except RefusedAddressError as error:
+        raise ValidationError({"address": str(error)}) from None
+    return shown_address(addresses[0])
+
+
+def _check_list(addresses: Sequence[str]) -> str:
+    if not 1 <= len(addresses) <= MAX_LIST_ADDRESSES:
+        raise ValidationError({"address": f"Enter 1 to {MAX_LIST_ADDRESSES} mail addresses."})
+    for address in addresses:
+        try:
+            validate_email(address)
+        except InvalidError:
+            raise ValidationError({"address": f"{address[:100]!r} is no mail address."}) from None
+    return ", ".join(addresses)[:320]
+
+
+def change_channel(
+    channel: Channel, *, name: str | None = None, muted: Collection[str] | None = None, on: bool | None = None
+) -> None:
+    """Change the values that are not None. A channel that is switched on again forgets why it was off."""
+    if name is not None:
+        channel.name = name
+    if muted is not None:
+        channel.muted = sorted(muted)
+    if on is True:
+        channel.off_at, channel.off_reason = None, ""
+    elif on is False and channel.off_at is None:
+        channel.off_at, channel.off_reason = timezone.now(), "Switched off."
+    channel.save(update_fields=["name", "muted", "off_at", "off_reason"])
+
+
+def switch_off(channel: Channel, reason: str) -> None:
+    """Switch a channel off whose receiver wants nothing more, and end what still waits for it."""
+    now = timezone.now()
+    if Channel.objects.filter(pk=channel.pk, off_at=None).update(off_at=now, off_reason=reason[:300]):
+        waiting = Delivery.objects.filter(channel=channel, done_at=None)
+        waiting.update(done_at=now, reason=reason[:300], lease_token="")
+
+
+def rotate_secret(channel: Channel) -> str:
+    """Return a new signing secret, shown this once. The one before signs too for a day."""
+    secret = new_secret()
+    with transaction.atomic():
+        row = Channel.objects.select_for_update().get(pk=channel.pk)
+        before = open_texts(row.sealed_secrets)[:1]
+        row.sealed_secrets = seal_texts([secret, *before])
+        row.previous_secret_until = timezone.now() + ROTATION
+        row.save(update_fields=["sealed_secrets", "previous_secret_until"])
+    return secret
+
+
+def remove_channel(channel: Channel) -> None:
+    """Remove a channel. What waits for it is shown as failed."""
+    with transaction.atomic():
+        Delivery.objects.filter(channel=channel, done_at=None).update(
+            done_at=timezone.now(), reason="The channel was removed.", lease_token=""
+        )
+        channel.delete()
+
+
+def job_webhook_channel(user_id: int) -> Channel:
+    """Return the channel whose secret signs the calls of a user's `webhook_url`s; the first call makes it."""
+    made, _ = Channel.objects.get_or_create(
+        user_id=user_id, kind=ChannelKind.JOB_WEBHOOK, defaults={"sealed_secrets": seal_texts([new_secret()])}
+    )
+    return made
+
+
+def signing_secrets_for(delivery: Delivery) -> list[str]:
+    """Return the secrets that sign a webhook, the newest first. Raises SecretsLostError."""
+    channel = delivery.channel
+    if channel is None:
+        assert delivery.user_id is not None
+        channel = job_webhook_channel(delivery.user_id)
+    found = open_texts(channel.sealed_secrets)
+    until = channel.previous_secret_until
+    return found if until is not None and until > timezone.now() else found[:1]
+
+
+def send_test(owner: Owner, channel: Channel | None) -> None:
+    """Send a test over a channel, or to a user's own mail address (None).
+
+    Raises Conflict for a channel that is off, and after MAX_TESTS_A_MINUTE: each is a call to somebody.
+    """
+    if channel is not None and channel.off_at is not None:
+        raise Conflict("This channel is off. Switch it on first.", code="channel_off")
+    now = timezone.now()
+    lately = owner.deliveries().filter(notice__kind=TEST, created_at__gt=now - timedelta(minutes=1))
+    if lately.count() >= MAX_TESTS_A_MINUTE:
+        raise Conflict("There were enough tests in the last minute. Wait a moment.", code="too_many_tests")
+    with unit_of_work():
+        notice = Notice.objects.create(
+            kind=TEST,
+            key=f"test {ULID()}",
+            subject="A test of cloudtrain's notices",
+            text="This is a test that somebody sent from the settings of notices. There is nothing to do.",
+            link=reverse("account"),
+            organization_id=owner.organization_id,
+            addressed_at=now,
+            correlation_id=get_correlation_id(),
+        )
+        if channel is not None:
+            Delivery.objects.bulk_create(list(deliveries_over(notice, channel)))
+        elif owner.user is not None and owner.user.email:
+            mail_delivery(notice, owner.user.email, user=owner.user).save()
+        else:
+            raise Conflict("No mail address is known for you.", code="no_address")
+        transaction.on_commit(enqueue_sending, robust=True)

@@ -1,0 +1,15 @@
+"""The notices' parts of the site's registries."""
+
+from __future__ import annotations
+
+from cloudtrain_site import extensions as site
+from cloudtrain_site.notices import channels, outbox
+
+INVITATION = "invitation"
+
+
+def register_all() -> None:
+    """Register them. Called once, when all apps are loaded."""
+    site.loops.register(outbox.LOOP, site.LoopSpec("cloudtrain_site.notices.tasks.deliver", lambda: 10.0), order=45)
+    site.notice_kinds.register(channels.TEST, site.NoticeKind())
+    site.notice_kinds.register(INVITATION, site.NoticeKind())
