@@ -34,3 +34,4 @@ def register_all() -> None:
         "approvals", queueing.DispatchGuard(dispatch_guard.check_approval, dispatch_guard.jobs_with_requests)
     )
     queueing.holds.register("approvals", facet.approval_holds)
+    jobs.settings_sections.register("settings-rules", jobs.SettingsSection("Rules"), order=40)

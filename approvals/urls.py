@@ -6,6 +6,7 @@ from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from approvals.api import approval_views, rule_views, submission_views
+from approvals.dashboard import rule_views as rule_pages
 from approvals.dashboard import views
 
 router = SimpleRouter(trailing_slash=False, use_regex_path=False)
@@ -15,8 +16,15 @@ router.register("api/approvals", approval_views.ApprovalViewSet, "approval")
 router.register("api/queue", submission_views.QueueSubmissionViewSet, "queue-submission")
 router.register("api/queue", approval_views.QueueDecisionViewSet, "queue")
 
+RULES = "organizations/<slug:organization>/settings/rules"
+
 urlpatterns = [
     path("approvals", views.approvals_page, name="approvals-page"),
     path("approvals/now", views.approvals_now, name="approvals-now"),
+    path(RULES, rule_pages.rules, name="settings-rules"),
+    path(f"{RULES}/new", rule_pages.new_rule, name="settings-new-rule"),
+    path(f"{RULES}/<int:rule_id>", rule_pages.rule, name="settings-rule"),
+    path(f"{RULES}/<int:rule_id>/switch", rule_pages.switch_rule, name="settings-switch-rule"),
+    path(f"{RULES}/<int:rule_id>/delete", rule_pages.delete_rule, name="settings-delete-rule"),
     *router.urls,
 ]

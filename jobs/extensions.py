@@ -1,4 +1,7 @@
-"""The extension points of this room: fields of a job, panels of its page, and navigation. See `registrations.py`."""
+"""The extension points of this room: fields of a job, panels of its page, navigation, settings of an organization.
+
+See `registrations.py`.
+"""
 
 from __future__ import annotations
 
@@ -68,6 +71,20 @@ class NavigationItem:
     of: str = ""
     #: The events that may change the count, as in `data-live` (see sections.js).
     events: str = ""
+    #: The pages whose URL names begin so belong to the item too; "": none.
+    prefix: str = ""
 
 
 navigation: Registry[NavigationItem] = Registry()
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsSection:
+    """A section of an organization's settings, registered under its URL name. Its address takes `organization`."""
+
+    label: str
+    #: Whether members who are no admins see it.
+    for_members: bool = False
+
+
+settings_sections: Registry[SettingsSection] = Registry()

@@ -7,6 +7,7 @@ from cloudtrain_site.enterprise import get_enterprise_config
 from jobs import extensions, health
 from jobs.costs import metrics
 from jobs.dashboard import machines_views
+from jobs.dashboard.settings import frame
 from jobs.datasets import store
 from jobs.datasets.upload_handler import UploadTooLarge
 from jobs.sync import waiting
@@ -53,5 +54,17 @@ def register_all() -> None:
     extensions.facets.register("waiting at the provider", waiting.facet)
     extensions.navigation.register("dashboard", extensions.NavigationItem("Jobs"), order=10)
     extensions.navigation.register(
+        "settings", extensions.NavigationItem("Settings", frame.for_admins, prefix="settings-"), order=50
+    )
+    extensions.navigation.register(
         "machines-page", extensions.NavigationItem("Machines", machines_views.for_superusers), order=60
     )
+    _register_settings()
+
+
+def _register_settings() -> None:
+    """Register this room's sections of an organization's settings. Rooms above put theirs between them."""
+    section = extensions.SettingsSection
+    extensions.settings_sections.register("settings-members", section("Members", for_members=True), order=20)
+    extensions.settings_sections.register("settings-configs", section("Stored configs", for_members=True), order=50)
+    extensions.settings_sections.register("settings-discovered", section("Discovered jobs"), order=80)

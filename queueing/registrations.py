@@ -28,3 +28,4 @@ def register_all() -> None:
     jobs.panels.register("queue", jobs.Panel("queueing/_job_panel.html", job_panel.panel_for), order=10)
     jobs.navigation.register("queue-page", jobs.NavigationItem("Queue"), order=20)
     jobs.navigation.register("metrics-page", jobs.NavigationItem("Metrics"), order=40)
+    jobs.settings_sections.register("settings-limits", jobs.SettingsSection("Limits"), order=30)

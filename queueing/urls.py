@@ -6,7 +6,7 @@ from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from queueing.api import control_views, views
-from queueing.dashboard import metrics_views, queue_views
+from queueing.dashboard import limits_views, metrics_views, queue_views
 
 # Two viewsets share one address, and a router refuses a second one of the same name. The controls come first: none of
 # their names is a job's id.
@@ -20,6 +20,7 @@ urlpatterns = [
     path("queue/now", queue_views.queue_now, name="queue-now"),
     path("metrics", metrics_views.metrics_page, name="metrics-page"),
     path("metrics/now", metrics_views.metrics_now, name="metrics-now"),
+    path("organizations/<slug:organization>/settings/limits", limits_views.limits, name="settings-limits"),
     *controls.urls,
     *queue.urls,
 ]

@@ -6,9 +6,8 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
-from django.db.models import ForeignKey, Q, QuerySet
+from django.db.models import ForeignKey, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -18,42 +17,13 @@ from approvals.admin.rule_trial import try_rule
 from approvals.models import ApprovalRule
 from approvals.reviewers import rule_warnings
 from approvals.rules.backtest import back_test
-from approvals.rules.editing import check_group, groups_of, log_change, may_edit, rules_beside
+from approvals.rules.editing import log_change, may_edit, rules_beside
+from approvals.rules.forms import RuleForm, groups_offered
 from cloudtrain_site.limits.pages import within_limits
 from cloudtrain_site.limits.throttles import Previews
 from jobs.admin_base import FoldedSearch, remembered
-from jobs.permissions import AnyUser, is_superuser, organizations_of, visible_jobs
+from jobs.permissions import is_superuser, organizations_of, visible_jobs
 from jobs.roles import Role
-
-
-class RuleForm(forms.ModelForm[ApprovalRule]):
-    exempt_roles = forms.MultipleChoiceField(
-        choices=Role.choices,
-        required=False,
-        widget=forms.CheckboxSelectMultiple,
-        help_text="This rule holds no job of submitters with these roles. Other rules may hold them.",
-    )
-
-    #: Who fills the form in.
-    author: AnyUser
-
-    class Meta:
-        model = ApprovalRule
-        fields = "__all__"  # noqa: DJ007 - every column of a rule is its author's to set
-
-    def clean(self) -> dict[str, Any]:
-        """Refuse a group that is not the organization's. The rule's present one stays, whoever has joined it since."""
-        cleaned = super().clean() or self.cleaned_data
-        check_group(self.author, self.instance, cleaned.get("reviewer_group"), cleaned.get("organization"))
-        return cleaned
-
-
-def _groups_offered(user: AnyUser, rule: ApprovalRule | None) -> QuerySet[Group]:
-    """Return the groups of the organizations whose admin the user is, and the one that the rule has now."""
-    offered = Q(pk=rule.reviewer_group_id if rule else None)
-    for organization in organizations_of(user, (Role.ADMIN,)):
-        offered |= Q(pk__in=groups_of(user, organization).values("pk"))
-    return Group.objects.filter(offered)
 
 
 @admin.register(ApprovalRule)
@@ -133,7 +103,7 @@ class ApprovalRuleAdmin(FoldedSearch[ApprovalRule]):
         form = super().get_form(request, obj, change, **kwargs)
         form.author = request.user  # type: ignore[attr-defined]
         if not is_superuser(request.user):
-            form.base_fields["reviewer_group"].queryset = _groups_offered(request.user, obj)  # type: ignore[attr-defined]
+            form.base_fields["reviewer_group"].queryset = groups_offered(request.user, obj)  # type: ignore[attr-defined]
         return form
 
     def save_model(self, request: HttpRequest, obj: ApprovalRule, form: Any, change: bool) -> None:

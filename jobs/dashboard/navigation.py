@@ -41,13 +41,17 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
 
 
 def _items_for(request: HttpRequest, teams: Sequence[Team]) -> list[dict[str, Any]]:
-    here = request.resolver_match.url_name if request.resolver_match else None
+    here = (request.resolver_match.url_name if request.resolver_match else None) or ""
     shown = []
     for name, item in extensions.navigation.items():
         count = item.count(request.user, teams) if item.count else 0
         if count is not None:
-            shown.append({**_as_data(name, item, count), "address": reverse(name), "is_here": name == here})
+            shown.append({**_as_data(name, item, count), "address": reverse(name), "is_here": _is_at(here, name, item)})
     return shown
+
+
+def _is_at(here: str, name: str, item: NavigationItem) -> bool:
+    return here == name or bool(item.prefix and here.startswith(item.prefix))
 
 
 def item_for(user: AnyUser, name: str) -> dict[str, Any] | None:

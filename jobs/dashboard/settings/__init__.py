@@ -1,0 +1,1 @@
+"""An organization's settings: their frame, and the sections that this room registers."""
