@@ -25,6 +25,7 @@ from rest_framework.serializers import BaseSerializer
 from cloudtrain_site.database.beginnings import beginning
 from cloudtrain_site.database.failures import noted_failure
 from cloudtrain_site.errors import BodyTooLarge
+from cloudtrain_site.limits import brakes
 from cloudtrain_site.models import ApiKey
 
 logger = logging.getLogger("simpletuner.cloud.http")
@@ -43,7 +44,17 @@ class KeyAuthentication(TokenAuthentication):  # type: ignore[misc]
     """Authenticates `Authorization: Bearer KEY` or `X-API-Key: KEY` against the stored digests."""
 
     def authenticate(self, request: Request) -> tuple[Any, ApiKey] | None:
-        """Return the user and the key; None: neither header is there. Raises AuthenticationFailed for a bad key."""
+        """Return the user and the key; None: neither header is there.
+
+        Raises AuthenticationFailed for a bad key, and PausedError for one of too many from one address.
+        """
+        try:
+            return self._authenticate(request)
+        except exceptions.AuthenticationFailed:
+            _count_bad_key(request)
+            raise
+
+    def _authenticate(self, request: Request) -> tuple[Any, ApiKey] | None:
         key = request.headers.get(KEY_HEADER)
         if key is None and get_authorization_header(request)[:7].lower() != b"bearer ":
             return None
@@ -77,6 +88,16 @@ class KeyAuthentication(TokenAuthentication):  # type: ignore[misc]
         if auth_token.expiry is not None and auth_token.expiry <= timezone.now():
             raise exceptions.AuthenticationFailed("This API key has expired. Ask for a new one.", code="key_expired")
         return False
+
+
+def _count_bad_key(request: Request) -> None:
+    """Raises PausedError. A right key is never paused: of 256 random bits none is found by trying."""
+    address = brakes.address_of(request)
+    try:
+        brakes.begin(brakes.API_KEY.key(address)).failed("An API key was refused", address=address)
+    except DatabaseError as error:
+        if noted_failure(error) is None:
+            logger.warning("A refused API key could not be counted", extra={"error": str(error)})
 
 
 def _record_use(key: ApiKey) -> None:

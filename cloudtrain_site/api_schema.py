@@ -16,6 +16,7 @@ from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from cloudtrain_site.api import KEY_HEADER
 from cloudtrain_site.database.failures import AWAY, FULL
 from cloudtrain_site.errors import BodyTooLarge, Conflict
+from cloudtrain_site.limits.brakes import PausedError
 from cloudtrain_site.limits.errors import LimitReachedError
 
 Error = type[exceptions.APIException]
@@ -79,7 +80,9 @@ class OperationSchema(AutoSchema):
         operation: dict[str, Any] | None = super().get_operation(*args)
         if operation is not None:
             answers = operation["responses"]
-            for error in (*self._errors_of(operation), *getattr(self._method(), "errors", ())):
+            # Of the two that are answered with 429, a limit of the operation's own is the one to name.
+            refused_keys = (PausedError,) if operation.get("security") else ()
+            for error in (*self._errors_of(operation), *getattr(self._method(), "errors", ()), *refused_keys):
                 answers.setdefault(str(error.status_code), self._answer_with(error))
             operation["responses"] = dict(sorted(answers.items()))
         return operation

@@ -144,6 +144,25 @@ class LimitUse(models.Model):
         return f"{self.limit} of {self.user}"
 
 
+class Brake(models.Model):
+    """How often somebody tried in vain lately, by account, browser or address. No row: never. Times are Unix times."""
+
+    #: The kind, and a digest of whose it is: what was typed for a name may be a password.
+    key = models.CharField(primary_key=True, max_length=80)
+    failures = models.FloatField(default=0.0)
+    failed_at = models.FloatField(default=0.0)
+    paused_until = models.FloatField(default=0.0)
+
+    class Meta:
+        indexes = [
+            # The housekeeping, which deletes the old ones.
+            models.Index(fields=["failed_at"], name="brake_by_age"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key.partition(":")[0]
+
+
 class SiteProcess(models.Model):
     """A web or background process of the site, as of its last heartbeat. One that ends in order removes its row."""
 

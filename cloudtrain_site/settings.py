@@ -80,6 +80,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "cloudtrain_site.serving.failures.FailureMiddleware",
+    "cloudtrain_site.limits.pages.PausedMiddleware",
 ]
 
 # ASGI applications in front of Django, each called with the next one.
@@ -163,10 +164,12 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_COOKIES = env.switch("SECURE_COOKIES", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+BROWSER_COOKIE_NAME = "browser"
 if SECURE_COOKIES:
     # A browser takes these from this very host over HTTPS alone: no neighbouring host can set them.
     SESSION_COOKIE_NAME = "__Host-sessionid"
     CSRF_COOKIE_NAME = "__Host-csrftoken"
+    BROWSER_COOKIE_NAME = "__Host-browser"
 # Off: a proxy like nginx does both. For one that does neither.
 SECURE_SSL_REDIRECT = env.switch("SECURE_SSL_REDIRECT", default=False)
 # Load balancers probe over plain HTTP.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from typing import Any
 
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -12,6 +13,7 @@ from django_q.models import Task
 from cloudtrain_site.background_tasks.loops import loop
 from cloudtrain_site.database.sqlite_analyze import refresh_statistics
 from cloudtrain_site.events import store
+from cloudtrain_site.limits import brakes
 from cloudtrain_site.models import LoopRun
 from cloudtrain_site.monitoring import process_heartbeats
 
@@ -32,10 +34,11 @@ def housekeep() -> dict[str, int]:
         "tasks": delete_in_batches(Task.objects.filter(stopped__lt=now - RETENTION).order_by()),
         "processes": process_heartbeats.delete_old(),
         "runs": delete_in_batches(LoopRun.objects.filter(started_at__lt=now - RETENTION)),
+        "brakes": delete_in_batches(brakes.forgotten()),
     }
 
 
-def delete_in_batches(rows: QuerySet[Task] | QuerySet[LoopRun], batch: int = ROWS_PER_DELETE) -> int:
+def delete_in_batches(rows: QuerySet[Any], batch: int = ROWS_PER_DELETE) -> int:
     """Delete `rows` in batches, for BUDGET_SECONDS at most. Returns how many."""
     deadline = time.monotonic() + BUDGET_SECONDS
     deleted = 0

@@ -9,9 +9,12 @@ from allauth.account.models import EmailAddress
 from allauth.core import context
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+
+from cloudtrain_site.accounts.browsers import known_browser, remember_browser
+from cloudtrain_site.limits import brakes
 
 #: One sentence for an unknown name, a wrong password and a deactivated account.
 REFUSAL = "The name or the password is not right."
@@ -31,12 +34,27 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return False
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
-        """Return the user of a right password; None for all others, after the same time."""
+        """Return the user of a right password; None for all others, after the same time.
+
+        Raises PausedError after too many failures.
+        """
         login = str(credentials.get("username") or credentials.get("email") or "")
         user = user_of_login(login)
+        attempt = brakes.begin(*_brake_keys(request, login, user))
         # Django hashes once, whether or not there is such a user.
         name = login if user is None else user.get_username()
-        return authenticate(request, username=name, password=credentials.get("password"))
+        signed_in = authenticate(request, username=name, password=credentials.get("password"))
+        if signed_in is None:
+            # Not what was typed for a name: it may be a password.
+            attempt.failed("Sign-in failed", user=user and name, address=brakes.address_of(request))
+        else:
+            attempt.succeeded()
+        return signed_in
+
+    def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = super().post_login(request, user, **kwargs)
+        remember_browser(request, response, user)
+        return response
 
     def respond_user_inactive(self, request: HttpRequest, user: Any) -> HttpResponseRedirect:
         """A deactivated account gets in by no way, and there is no page of its own about it."""
@@ -64,3 +82,14 @@ def user_of_login(login: str) -> User | None:
     confirmed = EmailAddress.objects.filter(email=login.lower(), verified=True)
     user: User | None = User.objects.filter(pk__in=confirmed.values("user")).first()
     return user or User.objects.filter(username=login).first()
+
+
+def _brake_keys(request: HttpRequest, login: str, user: User | None) -> tuple[brakes.Key, ...]:
+    """Return what a sign-in is counted by: a browser of the user's, or the account and the address.
+
+    By what was typed, so that no two names show by a common pause that they are of one account.
+    """
+    browser = user and known_browser(request, user)
+    if user is not None and browser is not None:
+        return (brakes.BROWSER.key(f"{browser}:{user.pk}"),)
+    return brakes.ACCOUNT.key(login.lower()), brakes.ADDRESS.key(brakes.address_of(request))

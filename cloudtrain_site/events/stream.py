@@ -26,6 +26,7 @@ from cloudtrain_site.events.readers import UNKNOWN, StreamReader
 from cloudtrain_site.events.relay import EventRelay, current_relay
 from cloudtrain_site.events.store import current_number
 from cloudtrain_site.limits import streams
+from cloudtrain_site.limits.brakes import PausedError
 from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.serving.asgi_types import Receive, Send
 from cloudtrain_site.serving.deferred_responses import send_later
@@ -45,6 +46,8 @@ async def event_stream(request: HttpRequest) -> HttpResponseBase:
         return _refusal(error, **{"WWW-Authenticate": "Bearer"})
     except exceptions.PermissionDenied as error:
         return _refusal(error)
+    except PausedError as error:
+        return _refusal(error, **{"Retry-After": str(error.wait)})
     try:
         streams.hold_place(reader, elsewhere)
     except LimitReachedError as error:

@@ -1,4 +1,4 @@
-"""The page for who has reached a limit."""
+"""The pages for who has reached a limit, and who has to wait."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.utils.deprecation import MiddlewareMixin
 
+from cloudtrain_site.limits.brakes import PausedError
 from cloudtrain_site.limits.errors import LimitReachedError
 
 P = ParamSpec("P")
@@ -30,3 +32,15 @@ def within_limits(view: View[P]) -> View[P]:
             return response
 
     return answer
+
+
+class PausedMiddleware(MiddlewareMixin):
+    """Answers 429 with a page for attempts that are paused, in whichever view. DRF's own handler answers the API's."""
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if not isinstance(exception, PausedError):
+            return None
+        page = {"refusal": exception.detail}
+        response = render(request, "account/paused.html", page, status=exception.status_code)
+        response["Retry-After"] = str(exception.wait)
+        return response

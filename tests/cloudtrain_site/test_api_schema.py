@@ -87,7 +87,12 @@ def test_an_error_that_a_view_declares_is_documented(
 
 
 def test_the_limits_for_one_person_are_documented(paths: dict[str, dict[str, Any]]) -> None:
-    assert those_that_answer(paths, "429") == {
+    limited = {
+        (method, path)
+        for method, path in those_that_answer(paths, "429")
+        if "as much of something" in paths[path][method]["responses"]["429"]["description"]
+    }
+    assert limited == {
         ("post", "/api/cloud/jobs/submit"),
         ("post", "/api/queue/submit"),
         ("post", "/api/cloud/jobs/{job_id}/retry"),
@@ -97,3 +102,7 @@ def test_the_limits_for_one_person_are_documented(paths: dict[str, dict[str, Any
         ("post", "/api/cloud/uploads"),
         ("post", "/api/approvals/rules/preview"),
     }
+
+
+def test_whatever_takes_a_key_may_refuse_one_of_too_many_wrong_ones(paths: dict[str, dict[str, Any]]) -> None:
+    assert those_that_answer(paths, "429") == those_that_answer(paths, "401")
