@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from functools import cache
 from typing import Any
@@ -12,7 +13,14 @@ from httpx_aiohttp import HttpxAiohttpClient
 
 from cloudtrain_site.correlation_ids import HEADER, clear_correlation_id, get_correlation_id, set_correlation_id
 
-__all__ = ["clear_correlation_id", "get_async_client", "get_correlation_id", "set_correlation_id"]
+__all__ = [
+    "clear_correlation_id",
+    "get_async_client",
+    "get_correlation_id",
+    "reason_of",
+    "set_correlation_id",
+    "was_never_sent",
+]
 
 TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=30.0, pool=None)
 LIMITS = httpx.Limits(max_connections=50, max_keepalive_connections=50)
@@ -47,6 +55,16 @@ def was_never_sent(error: httpx.RequestError) -> bool:
     the httpx error says nothing about it; only aiohttp's own kind does.
     """
     return isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a request had no answer, without a full stop: "Connection refused"."""
+    cause = error.__cause__ or error
+    if isinstance(cause, aiohttp.ClientConnectorError) and (text := cause.os_error.strerror):
+        # asyncio puts the address that it tried in the place of the reason.
+        number = cause.os_error.errno if text.startswith("Connect call failed") else None
+        return os.strerror(number) if number else text
+    return str(error).rstrip(".") or type(error).__name__
 
 
 async def _add_correlation_id(request: httpx.Request) -> None:

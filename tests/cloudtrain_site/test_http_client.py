@@ -17,7 +17,9 @@ from cloudtrain_site.http_client import (
     clear_correlation_id,
     get_async_client,
     get_correlation_id,
+    reason_of,
     set_correlation_id,
+    was_never_sent,
 )
 from tests.cloudtrain_site.conftest import Lines
 
@@ -165,13 +167,16 @@ def test_a_server_that_does_not_answer_times_out(server: str) -> None:
         asyncio.run(ask())
 
 
-def test_a_port_that_nobody_listens_on_is_httpxs_error() -> None:
+def test_a_port_that_nobody_listens_on_is_httpxs_error_with_the_systems_reason() -> None:
     async def ask() -> None:
         async with get_async_client() as client:
             await client.get("http://127.0.0.1:1/")
 
-    with pytest.raises(httpx.TransportError):
+    with pytest.raises(httpx.TransportError) as caught:
         asyncio.run(ask())
+    assert isinstance(caught.value, httpx.RequestError)
+    assert was_never_sent(caught.value)
+    assert reason_of(caught.value) == "Connection refused"
 
 
 def test_the_clients_own_line_is_masked_and_has_the_id(server: str, log_lines: Lines) -> None:

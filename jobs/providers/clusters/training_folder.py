@@ -6,7 +6,6 @@ It is named by the submission's marker, so that a marker trains once, whatever t
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Self
 
 from jobs.providers.base import ProviderError
@@ -34,7 +34,7 @@ def folder_errors(*, nothing_created: bool = False) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = f"The cluster's shared folder can't be used here: {error.strerror or error}."
+        message = f"This site can't use the cluster's shared folder: {error.strerror or error}."
         raise ProviderError(message, nothing_created=nothing_created) from error
 
 
@@ -124,12 +124,19 @@ class TrainingFolder:
         shutil.rmtree(target)
 
 
-def check(shared: Path) -> None:
-    """Raise ProviderError when we can't write to the shared folder."""
+def require(shared: Path) -> None:
+    """Raise ProviderError when the shared folder isn't there: a folder made in its place would be no shared one."""
     if not shared.is_dir():
-        raise ProviderError(f"The shared folder {shared} does not exist on this machine.", permanent=True)
-    if not os.access(shared, os.W_OK | os.X_OK):
-        raise ProviderError(f"The shared folder {shared} can't be written by this site's account.", permanent=True)
+        raise ProviderError("The shared folder is not there on this machine: mount it.", nothing_created=True)
+
+
+@contextmanager
+def probe(shared: Path) -> Iterator[Path]:
+    """Write a file on the shared folder, for the block. Raises ProviderError when that fails."""
+    require(shared)
+    with folder_errors(nothing_created=True), NamedTemporaryFile(dir=shared, prefix=".probe-", buffering=0) as file:
+        file.write(b"0")
+        yield Path(file.name)
 
 
 def _moment(value: Any) -> datetime | None:

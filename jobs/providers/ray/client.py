@@ -12,7 +12,7 @@ import httpx
 
 from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.conf.providers import RayInstance
-from cloudtrain_site.http_client import get_async_client, was_never_sent
+from cloudtrain_site.http_client import get_async_client, reason_of, was_never_sent
 from jobs.providers.base import ProviderError
 
 MAX_CONCURRENT_REQUESTS = 8
@@ -82,7 +82,7 @@ class Connection:
 
     def _unanswered(self, error: httpx.RequestError) -> RayError:
         if was_never_sent(error):
-            text = f"could not be reached: {_reason_of(error)}."
+            text = f"could not be reached at {self.instance.address}: {_reason_of(error)}."
             return self._error(text, nothing_created=True, is_general=True)
         if isinstance(error, httpx.ReadTimeout):
             return self._error("did not answer in time; its head may be hanging.", is_general=True)
@@ -111,8 +111,8 @@ class Connection:
                 "let this site through, or give the address behind it."
             )
         if not self.token:
-            return "wants a token: set `token` or `token_file` of this provider."
-        return "refuses the token: it is wrong or has expired. Set the cluster's present one."
+            return "wants a token. Set `token` or `token_file` of this provider."
+        return "refuses the token. It is wrong or has expired. Set the cluster's present one."
 
     def _foreign(self, response: httpx.Response) -> RayError:
         """Return the error for an answer that no dashboard of Ray gives."""
@@ -148,4 +148,4 @@ def _is_web_page(response: httpx.Response) -> bool:
 
 
 def _reason_of(error: Exception) -> str:
-    return str(error).rstrip(".")[:MAX_REASON_CHARACTERS] or type(error).__name__
+    return reason_of(error)[:MAX_REASON_CHARACTERS]

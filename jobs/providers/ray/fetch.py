@@ -210,11 +210,10 @@ class Fetcher:
             progress = await asyncio.to_thread(log_file.follow_progress, folder.log) if folder else None
         if folder:
             log_file.stop_following(folder.log)
-        snapshot = rows.ended_snapshot(row, run, last, self.instance)
+        never_began = run.ended_at is None and tail is not None and tail.has_never_begun
+        snapshot = rows.ended_snapshot(row, run, last, self.instance, never_began=never_began)
         if snapshot.status == JobStatus.CANCELLED and handle and not handle.cancel_requested_at:
             snapshot = replace(snapshot, error_message=STOPPED_THERE)
-        if not run.ended_at and tail and tail.has_never_begun:
-            snapshot = replace(snapshot, billed_seconds=0.0)
         return replace(snapshot, output_url=output, progress=progress, metadata=_seen_again(handle))
 
     async def with_log(self, handle: Handle, position: int) -> Snapshot:

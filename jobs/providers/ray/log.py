@@ -6,6 +6,7 @@ Ray gives a log's last lines or the whole, and no offset. A mark in the last lin
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ MAX_LINE_BYTES = 64_000
 #: Precedes the marks in a log, with the beginning of the training.
 START = "start"
 WHOLE = -1
+#: The line with which Ray begins a log.
+SETTING_UP = re.compile(rb"\A[^\n]* job_manager\.py:\d+ -- Runtime env is setting up\.\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ async def _read(connection: Connection, row: Mapping[str, Any], lines: int) -> T
 
 def parse(data: bytes, row: Mapping[str, Any], *, is_whole: bool) -> Tail:
     """Take Ray's own lines and the marks out of the end of a log."""
+    data = SETTING_UP.sub(b"", data, count=1)
     # Ray writes it when it likes, even behind the first bytes of the trainer.
     data = data.replace(f"Running entrypoint for job {row['submission_id']}: {row['entrypoint']}\n".encode(), b"", 1)
     pieces, start, last = [], None, 0

@@ -29,7 +29,7 @@ from jobs.providers.base import (
     Snapshot,
     TrainingSpec,
 )
-from jobs.providers.clusters.training_folder import DATASETS, TrainingFolder, check, folder_errors
+from jobs.providers.clusters.training_folder import DATASETS, TrainingFolder, folder_errors, probe
 from jobs.providers.clusters.view import ClusterView
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.providers.local import dataset
@@ -76,9 +76,9 @@ class RayProvider:
 
     def _package(self, spec: TrainingSpec) -> package.Package:
         folder = self._folder(spec.marker)
+        self._check_shared_folder()
         with folder_errors(nothing_created=True):
-            if folder and self.instance.shared_folder:
-                check(self.instance.shared_folder)
+            if folder:
                 folder.prepare()
             return package.build(self.instance, spec, folder)
 
@@ -240,9 +240,14 @@ class RayProvider:
         unrunnable = [f"{name}: {reason}" for name, reason in view.unrunnable.items()]
         return " ".join([nodes.summary(view.version, view.nodes), *unrunnable, *view.warnings])
 
-    async def look(self) -> ClusterView:
+    def _check_shared_folder(self) -> None:
+        """Raise ProviderError when there is one and we can't write to it."""
         if self.instance.shared_folder:
-            await asyncio.to_thread(check, self.instance.shared_folder)
+            with probe(self.instance.shared_folder):
+                pass
+
+    async def look(self) -> ClusterView:
+        await asyncio.to_thread(self._check_shared_folder)
         async with Connection(self.instance) as connection:
             version = await connection.json("GET", "/api/version")
             if not isinstance(version, dict) or "ray_version" not in version:

@@ -98,16 +98,22 @@ def _waiting_reason(instance: RayInstance, row: Mapping[str, Any], handle: Handl
     return f"The cluster waits for {asked_for(profile)}." if profile else "The cluster waits for resources."
 
 
-def ended_snapshot(row: Mapping[str, Any], run: Run, last_lines: str, instance: RayInstance) -> Snapshot:
-    """Return an ended job. The runner's record says how its trainer ended; Ray's word counts where there is none."""
+def ended_snapshot(
+    row: Mapping[str, Any], run: Run, last_lines: str, instance: RayInstance, *, never_began: bool = False
+) -> Snapshot:
+    """Return an ended job. The runner's record says how its trainer ended; Ray's word counts where there is none.
+
+    `never_began`: its whole log has no sign of the runner.
+    """
     status = _ended_status(row, run)
+    reason = _reason(row, run, last_lines, instance, never_began=never_began) if status == JobStatus.FAILED else None
     return Snapshot(
         external_id=row["submission_id"],
         status=status,
         started_at=run.started_at,
         completed_at=run.ended_at or moment(row.get("end_time")),
-        error_message=_reason(row, run, last_lines, instance) if status == JobStatus.FAILED else None,
-        billed_seconds=run.seconds if run.ended_at else _never_ran(row),
+        error_message=reason,
+        billed_seconds=run.seconds if run.ended_at else 0.0 if never_began else _never_ran(row),
         hardware=profile_of(row),
     )
 
@@ -126,7 +132,7 @@ def _never_ran(row: Mapping[str, Any]) -> float | None:
     return 0.0 if not row.get("driver_node_id") or row.get("error_type") in NEVER_BEGAN else None
 
 
-def _reason(row: Mapping[str, Any], run: Run, last_lines: str, instance: RayInstance) -> str:
+def _reason(row: Mapping[str, Any], run: Run, last_lines: str, instance: RayInstance, *, never_began: bool) -> str:
     if run.error:
         return run.error
     if row.get("error_type") not in (*OWN_ENDS, None):
@@ -136,7 +142,10 @@ def _reason(row: Mapping[str, Any], run: Run, last_lines: str, instance: RayInst
     code = run.exit_code if run.ended_at else row.get("driver_exit_code")
     if not run.ended_at and code == NO_PROGRAM:
         return f"The node has no {instance.python!r}: set `python` of this provider to a Python of its nodes."
-    text = exit_text(code) if isinstance(code, int) else "The trainer ended, and its exit code is unknown"
+    if never_began and isinstance(code, int):
+        text = f"The job ended with exit code {code} before its trainer began"
+    else:
+        text = exit_text(code) if isinstance(code, int) else "The trainer ended, and its exit code is unknown"
     return f"{text}: {last_lines}" if last_lines else f"{text}."
 
 

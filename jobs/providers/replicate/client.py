@@ -12,7 +12,7 @@ from typing import Any, Self
 import aiohttp
 import httpx
 
-from cloudtrain_site.http_client import get_async_client
+from cloudtrain_site.http_client import get_async_client, reason_of, was_never_sent
 from jobs.providers.replicate.access import Access, ReplicateError, origin_of
 
 #: The documented limit is 50 requests a second; at their usual duration this many at once stay below it.
@@ -106,7 +106,7 @@ class Connection:
                 self._unanswered_in_a_row += 1
                 raise _unanswered(error, is_general=self._unanswered_in_a_row >= MAX_UNANSWERED) from error
             except (aiohttp.ClientError, OSError) as error:
-                raise ReplicateError(f"The connection to Replicate failed: {_error_text(error)}.") from error
+                raise ReplicateError(f"The connection to Replicate failed: {reason_of(error)}.") from error
         self._unanswered_in_a_row = 0
         self._apply_rate_limits(response)
         return _json_or_error(response)
@@ -129,23 +129,14 @@ def _throttled(seconds: float) -> ReplicateError:
 
 
 def _unanswered(error: httpx.RequestError, *, is_general: bool) -> ReplicateError:
-    """Return the error of a request without an answer. `is_general`: many before it had none either.
-
-    The transport reports a connection that broke after the request was sent as a connect timeout too, so the kind of
-    the httpx error says nothing about whether anything was sent; only aiohttp's own kind does.
-    """
-    not_sent = isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-    if not_sent:
+    """Return the error of a request without an answer. `is_general`: many before it had none either."""
+    if was_never_sent(error):
         return ReplicateError(
-            f"Replicate could not be reached: {_error_text(error)}.", nothing_created=True, is_general=True
+            f"Replicate could not be reached: {reason_of(error)}.", nothing_created=True, is_general=True
         )
     if isinstance(error, httpx.ReadTimeout):
         return ReplicateError("Replicate did not answer in time.", is_general=is_general)
-    return ReplicateError(f"The connection to Replicate broke: {_error_text(error)}.", is_general=is_general)
-
-
-def _error_text(error: Exception) -> str:
-    return str(error).rstrip(".") or type(error).__name__
+    return ReplicateError(f"The connection to Replicate broke: {reason_of(error)}.", is_general=is_general)
 
 
 def _json_or_error(response: httpx.Response) -> Any:

@@ -309,10 +309,10 @@ def _failed_start(job: SlurmJob, folder: SharedFolder) -> str:
         HAS_TRAINED: "Another Slurm job of this submission began before; nothing is trained twice.",
     }
     found = sentences.get(job.exit_code) if not job.signal else None
-    return found or " ".join(filter(None, [_end_by_slurm(job), last_line])) or LOST
+    return found or " ".join(filter(None, [_end_by_slurm(job, when=" before its trainer began"), last_line])) or LOST
 
 
-def _end_by_slurm(job: SlurmJob) -> str | None:
+def _end_by_slurm(job: SlurmJob, *, when: str = "") -> str | None:
     limit = f" of {job.time_limit_minutes} minutes" if job.time_limit_minutes else ""
     node = f" on {job.nodes}" if job.nodes else ""
     sentences = {
@@ -328,7 +328,7 @@ def _end_by_slurm(job: SlurmJob) -> str | None:
     }
     if job.state in sentences:
         return sentences[job.state]
-    return f"The job failed{node}: {_how(job)} ({job.state}{_reason(job)})."
+    return f"The job failed{node}{when}: {_how(job)} ({job.state}{_reason(job)})."
 
 
 def _how(job: SlurmJob) -> str:

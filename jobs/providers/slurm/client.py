@@ -13,7 +13,7 @@ import aiohttp
 import httpx
 
 from cloudtrain_site.conf.providers import SlurmInstance
-from cloudtrain_site.http_client import get_async_client
+from cloudtrain_site.http_client import get_async_client, reason_of, was_never_sent
 from jobs.providers.slurm import shapes
 from jobs.providers.slurm.access import SlurmError, headers, read_errors, refused_token
 
@@ -113,16 +113,15 @@ class Connection:
         except httpx.RequestError as error:
             raise self._unanswered(error) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise SlurmError(f"The connection to Slurm failed: {_text_of(error)}.", is_cut_off=True) from error
+            raise SlurmError(f"The connection to Slurm failed: {reason_of(error)}.", is_cut_off=True) from error
 
     def _unanswered(self, error: httpx.RequestError) -> SlurmError:
-        # The transport reports a connection that broke later as a connect timeout too; aiohttp's own kind is right.
-        if isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-            message = f"Slurm could not be reached at {self.instance.address}: {_text_of(error)}."
+        if was_never_sent(error):
+            message = f"Slurm could not be reached at {self.instance.address}: {reason_of(error)}."
             return SlurmError(message, nothing_created=True)
         if isinstance(error, httpx.ReadTimeout):
             return SlurmError("Slurm did not answer in time.")
-        return SlurmError(f"The connection to Slurm broke: {_text_of(error)}.", is_cut_off=True)
+        return SlurmError(f"The connection to Slurm broke: {reason_of(error)}.", is_cut_off=True)
 
     async def _refusal(self, response: httpx.Response, body: Mapping[str, Any] | None) -> SlurmError:
         if response.status_code == 401:
@@ -171,7 +170,3 @@ def _parse(response: httpx.Response) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
-
-
-def _text_of(error: Exception) -> str:
-    return str(error).rstrip(".") or type(error).__name__

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.providers.base import ProviderError
-from jobs.providers.clusters.training_folder import DATASETS, TrainingFolder, folder_errors
+from jobs.providers.clusters.training_folder import DATASETS, TrainingFolder, probe, require
 from jobs.providers.local.files import NotRegularFileError, open_regular
 from jobs.providers.runner import records
 
@@ -37,12 +37,6 @@ MAX_SUBMISSIONS = 3
 SIGN = ".cloudtrain"
 LAST_LINE_BYTES = 4_000
 LAST_LINE_CHARACTERS = 300
-
-
-def require(shared: Path) -> None:
-    """Raise ProviderError when the shared folder isn't there: a folder made in its place would be no shared one."""
-    if not shared.is_dir():
-        raise ProviderError("The shared folder is not there on this machine: mount it.", nothing_created=True)
 
 
 def require_ours(shared: Path) -> None:
@@ -78,13 +72,11 @@ def _own_name() -> str:
         return str(os.geteuid())
 
 
-def probe(shared: Path, user: str) -> None:
-    """Write a file as trainings' folders are written. Raises ProviderError when that fails."""
-    require(shared)
+def check(shared: Path, user: str) -> None:
+    """Raise ProviderError when no training's folder can be written for the account."""
     owner = account(user)
-    with folder_errors(), tempfile.NamedTemporaryFile(dir=shared, prefix=".probe-", buffering=0) as file:
-        file.write(b"0")
-        _give(Path(file.name), owner)
+    with probe(shared) as path:
+        _give(path, owner)
 
 
 def _give(path: Path, owner: pwd.struct_passwd) -> None:

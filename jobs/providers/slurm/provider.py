@@ -27,7 +27,7 @@ from jobs.providers.base import (
     Snapshot,
     TrainingSpec,
 )
-from jobs.providers.clusters.training_folder import DATASETS, folder_errors
+from jobs.providers.clusters.training_folder import DATASETS, folder_errors, require
 from jobs.providers.clusters.view import ClusterView
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.providers.local import dataset, log
@@ -115,7 +115,7 @@ class SlurmProvider:
 
         None: a training has begun, and what it reads is left as it is.
         """
-        shared.require(self.shared)
+        require(self.shared)
         owner = shared.account(self.instance.user)
         folder = SharedFolder(self.shared, spec.marker)
         with folder_errors(nothing_created=True):
@@ -175,6 +175,7 @@ class SlurmProvider:
         return list(found.values())[:limit]
 
     async def look(self) -> ClusterView:
+        await asyncio.to_thread(shared.check, self.shared, self.instance.user)
         async with self._connect() as slurm:
             version = await slurm.version()
             body, partitions = await asyncio.gather(slurm.get("/nodes"), slurm.get("/partitions"))
@@ -187,7 +188,6 @@ class SlurmProvider:
         )
 
     async def validate(self) -> str:
-        await asyncio.to_thread(shared.probe, self.shared, self.instance.user)
         view = await self.look()
         gpus = sum(node.gpus for node in view.nodes if node.is_usable)
         usable = sum(node.is_usable for node in view.nodes)
@@ -253,7 +253,7 @@ class SlurmProvider:
 
     def _stage(self, transfer: DatasetTransfer, progress: TransferProgress) -> RemoteCopy:
         """Unpack the dataset on the shared folder, for the account that trains."""
-        shared.require(self.shared)
+        require(self.shared)
         owner = shared.account(self.instance.user)
         with folder_errors(nothing_created=True):
             folder = shared.make_dataset_folder(self.shared, transfer.job_id, owner)

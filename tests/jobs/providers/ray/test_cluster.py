@@ -99,7 +99,7 @@ def test_a_dataset_is_unpacked_on_the_shared_folder(shared: Cluster, ray: FakeRa
 
 def test_a_shared_folder_that_is_not_there_is_said_before_anything_is_sent(ray: FakeRay, tmp_path: Path) -> None:
     refusal = Cluster(ray.address, shared_folder=tmp_path / "nowhere").refusal()
-    assert str(refusal) == f"The shared folder {tmp_path / 'nowhere'} does not exist on this machine."
+    assert str(refusal) == "The shared folder is not there on this machine: mount it."
     assert ray.requests == []
 
 

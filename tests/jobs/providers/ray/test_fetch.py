@@ -76,6 +76,11 @@ def test_a_completed_job_is_billed_for_the_time_that_the_runner_saw(cluster: Clu
         ),
         (
             None,
+            {"error_type": "JOB_ENTRYPOINT_COMMAND_ERROR", "driver_exit_code": 2},
+            "The job ended with exit code 2 before its trainer began: sh: 1: exec: python3: not found",
+        ),
+        (
+            None,
             {"error_type": "RUNTIME_ENV_SETUP_FAILURE", "message": "Traceback\nNo space left on device"},
             "The cluster could not bring the job's files to a node (RUNTIME_ENV_SETUP_FAILURE). "
             "No space left on device",

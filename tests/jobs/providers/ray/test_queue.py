@@ -158,7 +158,7 @@ def test_a_wrong_token_is_said_on_the_job_in_the_end(submit: MakeJob, ray: FakeR
         dispatch.run_pass()
     job = Job.objects.get()
     assert job.status == JobStatus.FAILED
-    assert (job.error_message or "").startswith("Ray lab refuses the token: it is wrong or has expired.")
+    assert (job.error_message or "").startswith("Ray lab refuses the token. It is wrong or has expired.")
 
 
 def test_a_head_that_is_away_ends_no_job(submit: MakeJob, ray: FakeRay) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
 
+from cloudtrain_site.redaction import mask_text
 from jobs.providers.base import ProviderError
 from jobs.providers.ray import client
 from tests.jobs.providers.ray.clusters import Cluster
@@ -78,14 +80,16 @@ def test_files_that_could_not_be_sent_created_nothing(cluster: Cluster, ray: Fak
 
 def test_a_wrong_token_says_what_to_do(ray: FakeRay) -> None:
     refusal = Cluster(ray.address, token="6" * 64).refusal()
-    assert str(refusal) == ("Ray lab refuses the token: it is wrong or has expired. Set the cluster's present one.")
+    assert str(refusal) == "Ray lab refuses the token. It is wrong or has expired. Set the cluster's present one."
+    assert mask_text(str(refusal)) == str(refusal)
     assert refusal.nothing_created
     assert not refusal.permanent  # the next attempt has the file's new one
 
 
 def test_a_missing_token_says_what_to_do(ray: FakeRay) -> None:
     refusal = Cluster(ray.address, token="").refusal()
-    assert str(refusal) == "Ray lab wants a token: set `token` or `token_file` of this provider."
+    assert str(refusal) == "Ray lab wants a token. Set `token` or `token_file` of this provider."
+    assert mask_text(str(refusal)) == str(refusal)
 
 
 def test_a_proxys_page_is_no_answer_of_ray(cluster: Cluster, ray: FakeRay) -> None:
@@ -108,7 +112,7 @@ def test_a_redirection_is_not_followed(cluster: Cluster, ray: FakeRay) -> None:
 
 def test_an_address_where_nobody_listens_says_so() -> None:
     refusal = Cluster(f"http://127.0.0.1:{free_port()}").refusal()
-    assert str(refusal).startswith("Ray lab could not be reached: ")
+    assert re.fullmatch(r"Ray lab could not be reached at http://127\.0\.0\.1:\d+: Connection refused\.", str(refusal))
     assert refusal.nothing_created
 
 
