@@ -8,6 +8,7 @@ from jobs import extensions, health
 from jobs.costs import metrics
 from jobs.dashboard import machines_views
 from jobs.dashboard.settings import frame
+from jobs.dashboard.site import frame as site_frame
 from jobs.datasets import store
 from jobs.datasets.upload_handler import UploadTooLarge
 from jobs.sync import waiting
@@ -59,6 +60,9 @@ def register_all() -> None:
     extensions.navigation.register(
         "machines-page", extensions.NavigationItem("Machines", machines_views.for_superusers), order=60
     )
+    extensions.navigation.register(
+        "site", extensions.NavigationItem("Site", site_frame.for_superusers, prefix="site-"), order=70
+    )
     _register_settings()
 
 
@@ -68,3 +72,4 @@ def _register_settings() -> None:
     extensions.settings_sections.register("settings-members", section("Members", for_members=True), order=20)
     extensions.settings_sections.register("settings-configs", section("Stored configs", for_members=True), order=50)
     extensions.settings_sections.register("settings-discovered", section("Discovered jobs"), order=80)
+    extensions.settings_sections.register("settings-history", section("History"), order=90)

@@ -9,6 +9,7 @@ from rest_framework.routers import SimpleRouter
 from jobs.api import config_views, metrics_views, views
 from jobs.dashboard import account_views, job_views, list_views, machines_views
 from jobs.dashboard.settings.urls import urlpatterns as settings_urls
+from jobs.dashboard.site.urls import urlpatterns as site_urls
 from jobs.datasets import views as upload_views
 from jobs.outputs import views as output_views
 from jobs.webhooks import views as webhook_views
@@ -55,6 +56,7 @@ urlpatterns = [
         name="job-output",
     ),
     *settings_urls,
+    *site_urls,
     *router.urls,
     # As SimpleTuner's command line asks. Last, since one of its names would be the jobs'.
     path("api/cloud/<str:name>/validate", config_views.ProviderViewSet.as_view({"get": "validate"}), name="validate"),

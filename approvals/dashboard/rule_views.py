@@ -18,7 +18,8 @@ from approvals.rules.editing import remove_rule, rules_beside, store_rule, visib
 from approvals.rules.forms import OrganizationRuleForm
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.limits.throttles import Previews
-from jobs.dashboard.settings.frame import SettingsPage, StaleError, settings_page, stamp_of
+from jobs.dashboard.form_pages import StaleError, stamp_of
+from jobs.dashboard.settings.frame import SettingsPage, settings_page
 from jobs.permissions import is_superuser, visible_jobs
 
 SECTION = "settings-rules"

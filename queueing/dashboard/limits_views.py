@@ -9,7 +9,8 @@ from django.http import HttpResponse
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor, Source
-from jobs.dashboard.settings.frame import SettingsPage, settings_page, stamp_of
+from jobs.dashboard.form_pages import stamp_of
+from jobs.dashboard.settings.frame import SettingsPage, settings_page
 from jobs.models import Organization
 from jobs.permissions import is_superuser
 from jobs.providers import label_of, names

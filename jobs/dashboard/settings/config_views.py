@@ -14,8 +14,9 @@ from cloudtrain_site.api import MAX_JSON_DEPTH, TOO_DEEP, is_deeper_than
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs.api.serializers import ConfigField, keepable
 from jobs.configs.store import MaskedError, remove_config, store_config
+from jobs.dashboard.form_pages import StaleError, stamp_of
 from jobs.dashboard.job_detail import masked_json
-from jobs.dashboard.settings.frame import SettingsPage, StaleError, settings_page, stamp_of
+from jobs.dashboard.settings.frame import SettingsPage, settings_page
 from jobs.models import TrainingConfig
 from jobs.roles import SUBMITTERS
 from jobs.validators import NAME_LIMIT, plain_name

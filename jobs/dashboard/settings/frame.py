@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, cast
+from typing import Any
 
-from django.contrib import messages
-from django.contrib.auth.decorators import login_required
-from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods
-from rest_framework import exceptions
 
-from cloudtrain_site.api import current_user
-from cloudtrain_site.errors import Conflict
-from cloudtrain_site.limits.pages import within_limits
 from jobs import extensions
+from jobs.dashboard.form_pages import Answer, FormPage, answer_with, for_signed_in
 from jobs.dashboard.navigation import page, page_context
 from jobs.models import Organization
 from jobs.permissions import AnyUser, Team, organizations_of, role_in, teams_of
@@ -31,48 +22,24 @@ from jobs.roles import Role
 
 #: The switcher lists no more organizations: a superuser finds the others on the page of all of them.
 MAX_SWITCHES = 20
-CHANGED_MEANWHILE = "Somebody else changed this after you opened the page. Nothing of yours was stored."
-
-
-class StaleError(Exception):
-    """Somebody else changed what a form is about after the form was shown."""
-
-
-def stamp_of(*values: Any) -> str:
-    """Return a text that differs when one of the values does. A form sends it back, see `SettingsPage.check_stamp`."""
-    return hashlib.sha256(json.dumps(values, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
-class SettingsPage:
+class SettingsPage(FormPage):
     """A request for a section of an organization's settings, by somebody who may see the section."""
 
-    request: HttpRequest
     organization: Organization
     role: Role
     section: str
 
     @property
-    def user(self) -> User:
-        return current_user(self.request)
-
-    @property
     def administers(self) -> bool:
         return self.role == Role.ADMIN
-
-    @property
-    def is_post(self) -> bool:
-        return self.request.method == "POST"
 
     def require_admin(self) -> None:
         """Raise PermissionDenied for a reader who is no admin of the organization."""
         if not self.administers:
             raise PermissionDenied(only_admins(self.organization))
-
-    def check_stamp(self, *values: Any) -> None:
-        """Raise StaleError when the values differ from those that the sent form was shown with."""
-        if self.request.POST.get("stamp", "") != stamp_of(*values):
-            raise StaleError
 
     def address(self, name: str = "", **parts: Any) -> str:
         """Return the address of a page of these settings; without a name, of the section."""
@@ -90,42 +57,19 @@ class SettingsPage:
         }
         return render(self.request, template, {**around, **frame, **context}, status=status)
 
-    def done(self, sentence: str, address: str = "") -> HttpResponseRedirect:
-        """Lead to `address`, or back to the section, where the sentence is shown once."""
-        messages.success(self.request, sentence)
-        return HttpResponseRedirect(address or self.address())
 
-    def refused(self, sentence: str, address: str = "") -> HttpResponseRedirect:
-        """Do the same with a sentence that says why nothing was changed."""
-        messages.error(self.request, sentence)
-        return HttpResponseRedirect(address or self.address())
-
-
-View = Callable[..., HttpResponse]
-
-
-def settings_page(section: str, *methods: str) -> Callable[[View], View]:
+def settings_page(section: str, *methods: str) -> Callable[[Answer], Answer]:
     """Decorate a page of the registered section: `view(page, ...)` answers the methods, without any GET and POST.
 
     Strangers get 404, members who may not see the section 403. What a verb refuses is shown on the section's page.
     """
 
-    def decorate(view: View) -> View:
+    def decorate(view: Answer) -> Answer:
         @wraps(view)
-        def answer(request: HttpRequest, organization: str, **parts: Any) -> HttpResponse:
-            shown = _open(request, organization, section)
-            try:
-                return view(shown, **parts)
-            except StaleError:
-                return shown.refused(CHANGED_MEANWHILE)
-            except exceptions.PermissionDenied as error:
-                raise PermissionDenied(str(error.detail)) from error
-            except Conflict as error:
-                return shown.refused(str(error.detail))
+        def answer(request: HttpRequest, organization: str, **parts: Any) -> HttpResponseBase:
+            return answer_with(view, _open(request, organization, section), parts)
 
-        limited = within_limits(cast(Callable[..., HttpResponse], answer))
-        allowed = require_http_methods(methods or ("GET", "HEAD", "POST"))(limited)
-        return cast(View, never_cache(login_required(allowed)))
+        return for_signed_in(answer, methods)
 
     return decorate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import User
 
-from jobs.dashboard.settings.frame import stamp_of
+from jobs.dashboard.form_pages import stamp_of
 from jobs.models import Membership, Organization
 from jobs.roles import Role
 from tests.factories import make_user

@@ -1,0 +1,1 @@
+"""The pages of the whole site, for superusers: organizations, people, the audit record."""
