@@ -82,13 +82,22 @@ def lock_submitter(user: User, organization: Organization) -> Role:
     if user.is_superuser:
         current = User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
         role = Role.ADMIN if current is not None and is_superuser(current) else None
+        # Who closes the organization waits for this lock, as for that of a member's membership.
+        list(Organization.objects.select_for_update(no_key=True).filter(pk=organization.pk).values_list("pk"))
     else:
         memberships = Membership.objects.select_for_update(of=("self", "user"), no_key=True).select_related("user")
         membership = memberships.filter(user_id=user.pk, organization=organization).first()
         role = Role(membership.role) if membership is not None and membership.user.is_active else None
     if role not in SUBMITTERS:
         raise PermissionDenied(f"You may no longer submit for {organization}.")
+    # In a query of its own, after the lock: the rows joined above may be older.
+    if not Organization.objects.filter(pk=organization.pk, closed_at=None).exists():
+        raise PermissionDenied(closed_sentence(organization))
     return role
+
+
+def closed_sentence(organization: Organization) -> str:
+    return f"{organization} is closed: nothing is submitted for it. A superuser can reopen it."
 
 
 def can_submit(user: AnyUser, organization: Organization) -> bool:
@@ -123,15 +132,18 @@ def choose_organization(user: AnyUser, name: str = "") -> Organization:
         raise ValidationError({"organization": f"You belong to no organization called {name!r}."})
     if not can_submit(user, organization):
         raise PermissionDenied(f"You are a viewer in {name}: you may look, not submit.")
+    if organization.is_closed:
+        raise PermissionDenied(closed_sentence(organization))
     return organization
 
 
 def _first(user: AnyUser) -> Organization:
     memberships = Membership.objects.filter(user_id=user.pk or 0, role__in=SUBMITTERS).select_related("organization")
+    memberships = memberships.filter(organization__closed_at=None)
     membership = memberships.order_by("id").first()
     if membership is not None:
         return membership.organization
-    fallback = Organization.objects.order_by("id").first() if is_superuser(user) else None
+    fallback = Organization.objects.filter(closed_at=None).order_by("id").first() if is_superuser(user) else None
     if fallback is None:
         raise PermissionDenied(
             "You may submit for no organization. Ask an admin to add you as a researcher: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Generic, TypeVar
 
 from django.contrib import admin, messages
@@ -13,9 +14,11 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
+from cloudtrain_site.api import current_user
 from cloudtrain_site.errors import Conflict
-from jobs.deactivation import deactivate_user, end_memberships
 from jobs.models import Organization
+from jobs.organizations.endings import close, delete_organization
+from jobs.organizations.people import check_superuser_stays, deactivate_user, delete_user
 
 M = TypeVar("M", bound=Model)
 
@@ -33,6 +36,19 @@ class DeactivatesAdmin(admin.ModelAdmin[M], Generic[M]):
     def deactivate(self, request: HttpRequest, obj: M) -> None:
         """Do it. Raises Conflict with the reason when it can't be done."""
         raise NotImplementedError
+
+    def objections(self, rows: Iterable[M]) -> list[str]:
+        """Return why not all of `rows` can be deleted, besides what refers to them."""
+        return []
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Return what would be deleted with them; objections protect them as what refers to them does."""
+        to_delete, counts, lacking, protected = super().get_deleted_objects(objs, request)
+        return to_delete, counts, lacking, [*protected, *self.objections(objs)]
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[M]) -> None:
+        for row in queryset:
+            self.delete_model(request, row)
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -85,17 +101,32 @@ class DeactivatesUsers(DeactivatesAdmin[User]):
         "stays on record. Jobs that run go on. It can be taken back."
     )
 
+    def objections(self, rows: Iterable[User]) -> list[str]:
+        try:
+            check_superuser_stays([user.pk for user in rows])
+        except Conflict as problem:
+            return [str(problem.detail)]
+        return []
+
     def deactivate(self, request: HttpRequest, obj: User) -> None:
-        assert isinstance(request.user, User)
-        deactivate_user(obj, by=request.user)
+        deactivate_user(obj, by=current_user(request))
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        delete_user(obj, by=current_user(request))
 
 
 class DeactivatesOrganizations(DeactivatesAdmin[Organization]):
-    instead = "Take all members out"
+    instead = "Close"
     instead_means = (
-        "Nobody submits for this organization any more, and only superusers see its jobs and what they cost, which "
-        "stay on record. It can be taken back by adding members."
+        "Nobody submits for this organization any more and its waiting jobs are cancelled. Running jobs go on to their "
+        "end. Its members see its jobs and what they cost, which stay on record. It can be reopened."
     )
 
+    def objections(self, rows: Iterable[Organization]) -> list[str]:
+        return [f"{organization} is open." for organization in rows if not organization.is_closed]
+
     def deactivate(self, request: HttpRequest, obj: Organization) -> None:
-        end_memberships(obj)
+        close(obj, by=current_user(request))
+
+    def delete_model(self, request: HttpRequest, obj: Organization) -> None:
+        delete_organization(obj, by=current_user(request))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jobs.models.cluster import ClusterLook
 from jobs.models.config import TrainingConfig
 from jobs.models.dataset import DatasetCopy, DatasetUpload
+from jobs.models.invitation import Invitation
 from jobs.models.job import IdempotencyKey, Job, JobEvent, JobQuerySet, LogPiece, record_in_history
 from jobs.models.organization import Membership, Organization
 from jobs.models.provider import ProviderConfig
@@ -15,6 +16,7 @@ __all__ = [
     "DatasetCopy",
     "DatasetUpload",
     "IdempotencyKey",
+    "Invitation",
     "Job",
     "JobEvent",
     "JobQuerySet",

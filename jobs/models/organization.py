@@ -36,13 +36,29 @@ class Organization(models.Model):
         validators=[validate_time_zone],
         help_text="Its days and months begin and end there: costs and budgets go by them.",
     )
+    default_provider = models.CharField(
+        max_length=40, blank=True, default="", db_default="", help_text="Of a job that names none; empty: local."
+    )
+    default_hardware = models.CharField(
+        max_length=40,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Of a job at that provider that names none; empty: the provider's default.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    #: A closed organization's members see its jobs, and submit none.
+    closed_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         ordering = ["name"]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_closed(self) -> bool:
+        return self.closed_at is not None
 
 
 class Membership(models.Model):
@@ -51,6 +67,8 @@ class Membership(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=20, choices=Role.choices, default=Role.RESEARCHER)
+    #: null: before this was recorded.
+    joined_at = models.DateTimeField(default=timezone.now, null=True, editable=False)
 
     class Meta:
         ordering = ["id"]

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -20,8 +21,9 @@ from approvals.intake import SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule, Requirement
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Source
-from jobs.deactivation import deactivate_user, end_memberships
 from jobs.models import Job, JobEvent, Membership, Organization
+from jobs.organizations.endings import close
+from jobs.organizations.people import deactivate_user
 from jobs.permissions import lock_submitter
 from jobs.roles import Role
 from queueing.models import QueueEntry
@@ -156,16 +158,24 @@ class TestDeactivation:
     """A submission and the end of its submitter's rights: one of the two comes first, and is heeded by the other."""
 
     @pytest.mark.slow
-    def test_no_job_is_left_to_an_organization_without_members(
-        self, submission_request: Callable[..., SubmissionRequest], alice: User, acme: Organization
+    @pytest.mark.parametrize("who", ["alice", "root"])
+    def test_no_job_waits_in_a_closed_organization(
+        self,
+        request: pytest.FixtureRequest,
+        submission_request: Callable[..., SubmissionRequest],
+        root: User,
+        acme: Organization,
+        who: str,
     ) -> None:
-        for _ in range(ROUNDS):
-            store, end = partial(submit, submission_request()), partial(end_memberships, acme)
-            stored, ended = at_once(partial(succeeds, store), partial(succeeds, end))
-            assert stored is not ended
-            assert (Job.objects.exists(), Membership.objects.exists()) == (stored, stored)
+        for _ in range(ROUNDS // 2):
+            Organization.objects.update(closed_at=None)
+            acme.refresh_from_db()
+            submitter = request.getfixturevalue(who)
+            store = partial(submit, replace(submission_request(), user=submitter))
+            stored, closed = at_once(partial(succeeds, store), partial(succeeds, partial(close, acme, by=root)))
+            assert closed
+            assert [job.status for job in Job.objects.all()] == ["cancelled"] * stored
             Job.objects.all().delete()
-            Membership.objects.get_or_create(user=alice, organization=acme, defaults={"role": Role.RESEARCHER})
 
     @pytest.mark.postgresql
     @pytest.mark.parametrize("is_deactivated", [False, True])
@@ -189,13 +199,16 @@ class TestDeactivation:
             watcher = threading.Thread(target=tell_when_blocked, args=(is_blocked,))
             watcher.start()
             try:
-                return succeeds(lambda: deactivate_user(alice, by=root) if is_deactivated else end_memberships(acme))
+                return succeeds(lambda: deactivate_user(alice, by=root) if is_deactivated else close(acme, by=root))
             finally:
                 watcher.join()
 
-        # A user's running jobs go on; an organization's keep its members.
-        assert at_once(store, end) == [True, is_deactivated]
-        assert (Job.objects.count(), Membership.objects.count()) == (1, 1)
+        assert at_once(store, end) == [True, True]
+        # A user's waiting jobs go on; those of a closed organization are cancelled.
+        assert (Job.objects.get().status, Membership.objects.count()) == (
+            "pending" if is_deactivated else "cancelled",
+            1,
+        )
 
 
 def succeeds(verb: Callable[[], object]) -> bool:

@@ -32,7 +32,7 @@ def texts(client: Client, path: str, body: dict[str, object] | None = None) -> s
 def test_a_user_with_jobs_is_offered_deactivation(as_root: Client, alice: User, make_job: MakeJob) -> None:
     make_job(status="completed", cost_usd=7)
     page = texts(as_root, f"{USERS}{alice.pk}/delete/")
-    assert "alice has jobs or uploads" in page
+    assert "alice can’t be deleted. Jobs and uploads stay" in page
     assert 'name="deactivate"' in page
     assert "I’m sure" not in page
 
@@ -79,22 +79,34 @@ def test_several_users_at_once(as_root: Client, alice: User, bob: User, make_job
     assert set(User.objects.filter(is_active=False)) == {alice, bob}
 
 
-def test_an_organization_with_jobs_is_offered_to_take_its_members_out(
+def test_an_organization_is_offered_to_be_closed(
     as_root: Client, acme: Organization, alice: User, make_job: MakeJob
 ) -> None:
     make_job(status="completed", cost_usd=7)
+    make_job(status="pending")
     address = f"{ORGANIZATIONS}{acme.pk}/delete/"
     assert "Nobody submits for this organization any more" in texts(as_root, address)
     assert "done for acme" in texts(as_root, address, {"deactivate": "1"})
-    assert not Membership.objects.exists()
-    assert Job.objects.filter(organization=acme, cost_usd=7).exists()
+    acme.refresh_from_db()
+    assert acme.is_closed and Membership.objects.count() == 1
+    assert set(Job.objects.values_list("status", flat=True)) == {"completed", "cancelled"}
+    assert "cme is closed already" in texts(as_root, address, {"deactivate": "1"})
 
 
-def test_not_while_something_of_it_runs(as_root: Client, acme: Organization, alice: User, make_job: MakeJob) -> None:
-    make_job(status="running")
-    page = texts(as_root, f"{ORGANIZATIONS}{acme.pk}/delete/", {"deactivate": "1"})
-    assert "cme has 1 job that did not end yet: cancel it first." in page
-    assert Membership.objects.count() == 1
+def test_an_open_organization_is_not_deleted(as_root: Client, acme: Organization) -> None:
+    address = f"{ORGANIZATIONS}{acme.pk}/delete/"
+    assert "cme is open." in texts(as_root, address, {"post": "yes"})
+    assert Organization.objects.exists()
+    texts(as_root, address, {"deactivate": "1"})
+    texts(as_root, address, {"post": "yes"})
+    assert not Organization.objects.exists()
+
+
+def test_the_last_superuser_is_not_deleted(as_root: Client, root: User, alice: User) -> None:
+    assert "root is the last superuser" in texts(as_root, f"{USERS}{root.pk}/delete/", {"post": "yes"})
+    chosen: dict[str, object] = {"_selected_action": [alice.pk, root.pk], "action": "delete_selected", "post": "yes"}
+    assert "root is the last superuser" in texts(as_root, USERS, chosen)
+    assert User.objects.count() == 2
 
 
 def test_a_lead_does_neither(client: Client, bob: User, alice: User, acme: Organization) -> None:

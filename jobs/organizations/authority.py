@@ -1,0 +1,69 @@
+"""Who may change an organization; the locks under which that is decided."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from django.contrib.auth.models import User
+from django.http import Http404
+from rest_framework.exceptions import PermissionDenied
+
+from cloudtrain_site.audit.models import AuditSource
+from cloudtrain_site.audit.origin import current_origin
+from cloudtrain_site.states import Actor, Source
+from jobs.models import Membership, Organization
+from jobs.permissions import is_superuser
+from jobs.roles import Role
+
+#: A person, whose rights are checked; or the operator's command, which has all.
+By: TypeAlias = User | Actor
+
+_JOB_SOURCES: dict[str, Source] = {
+    AuditSource.ADMIN: Source.ADMIN,
+    AuditSource.COMMAND: Source.COMMAND,
+    AuditSource.LOOP: Source.LOOP,
+}
+
+
+def actor_of(by: By) -> Actor:
+    return by if isinstance(by, Actor) else Actor.of(by)
+
+
+def job_source() -> Source:
+    """Return the source of changes of jobs in the current work."""
+    return _JOB_SOURCES.get(current_origin().source, Source.API)
+
+
+def lock_organization(organization: Organization) -> Organization:
+    """Return the organization as it is now; until this transaction ends nobody else changes it or its members.
+
+    Raises Http404 when it is gone. A submission, whose job refers to the organization, doesn't wait for the lock.
+    """
+    locked = Organization.objects.select_for_update(no_key=True).filter(pk=organization.pk).first()
+    if locked is None:
+        raise Http404
+    return locked
+
+
+def check_administers(by: By, organization: Organization) -> None:
+    """Raise PermissionDenied unless `by` is an admin of the organization now. To be called under its lock.
+
+    So of two admins who take each other's role away at once, one is left.
+    """
+    if isinstance(by, Actor):
+        return
+    current = User.objects.filter(pk=by.pk, is_active=True).first()
+    if current is None or not (is_superuser(current) or role_now(current, organization) == Role.ADMIN):
+        raise PermissionDenied(f"Only the admins of {organization} may do this.")
+
+
+def check_runs_site(by: By) -> None:
+    """Raise PermissionDenied unless `by` is a superuser now."""
+    if not isinstance(by, Actor) and not User.objects.filter(pk=by.pk, is_active=True, is_superuser=True).exists():
+        raise PermissionDenied("Only superusers may do this.")
+
+
+def role_now(user: User, organization: Organization) -> Role | None:
+    """Return the role of the user's membership; None: no member. A superuser has none by being one."""
+    membership = Membership.objects.filter(user=user, organization=organization).first()
+    return Role(membership.role) if membership else None
