@@ -7,7 +7,7 @@ from django.urls.converters import PathConverter
 from rest_framework.routers import SimpleRouter
 
 from jobs.api import config_views, metrics_views, views
-from jobs.dashboard import account_views, job_views, list_views, machines_views
+from jobs.dashboard import account_views, job_views, list_views, machines_views, results_views
 from jobs.dashboard.settings.urls import urlpatterns as settings_urls
 from jobs.dashboard.site.urls import urlpatterns as site_urls
 from jobs.datasets import views as upload_views
@@ -39,6 +39,8 @@ urlpatterns = [
     path("jobs/<str:job_id>/log.txt", job_views.log_file, name="job-log-file"),
     path("jobs/<str:job_id>/config.json", job_views.config_file, name="job-config-file"),
     path("jobs/<str:job_id>/dataloader.json", job_views.dataloader_file, name="job-dataloader-file"),
+    path("jobs/<str:job_id>/results", results_views.results_page, name="job-results"),
+    path("jobs/<str:job_id>/results/now", results_views.results_now, name="job-results-now"),
     path("machines", machines_views.machines_page, name="machines-page"),
     path("machines/now", machines_views.machines_now, name="machines-now"),
     path("machines/<str:name>/refresh", machines_views.refresh_cluster, name="refresh-cluster"),

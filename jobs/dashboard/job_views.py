@@ -30,7 +30,7 @@ PARTS: Mapping[str, tuple[str, Callable[[Job, HttpRequest], Mapping[str, Any]]]]
 }
 
 
-def _job_of(request: HttpRequest, job_id: str) -> Job:
+def job_of(request: HttpRequest, job_id: str) -> Job:
     """Return the job. Raises Http404 when there is none, or several begin so."""
     try:
         return find_job(request.user, job_id)
@@ -41,7 +41,7 @@ def _job_of(request: HttpRequest, job_id: str) -> Job:
 @page
 def job_page(request: HttpRequest, job_id: str) -> HttpResponse:
     around = page_context(request)  # before the job is read: the stream brings every later event
-    job = _job_of(request, job_id)
+    job = job_of(request, job_id)
     if job_id != job.pk:
         return redirect("job-page", job.pk)
     context = {
@@ -60,13 +60,13 @@ def job_part(request: HttpRequest, job_id: str, name: str) -> HttpResponse:
     if name not in PARTS:
         raise Http404
     template, context_of = PARTS[name]
-    return render(request, template, dict(context_of(_job_of(request, job_id), request)))
+    return render(request, template, dict(context_of(job_of(request, job_id), request)))
 
 
 @page
 def log_file(request: HttpRequest, job_id: str) -> StreamingHttpResponse:
     """Download the whole log so far."""
-    job = _job_of(request, job_id)
+    job = job_of(request, job_id)
     LogReads.count(request.user)
     response = StreamingHttpResponse(_whole_log(job), content_type="text/plain; charset=utf-8")
     return _as_download(response, f"{job.config_name}-{job.pk}.log")
@@ -83,14 +83,14 @@ async def _whole_log(job: Job) -> AsyncIterator[bytes]:
 @page
 def config_file(request: HttpRequest, job_id: str) -> HttpResponse:
     """Download the config, secrets masked."""
-    job = _job_of(request, job_id)
+    job = job_of(request, job_id)
     return _json_download(job.config, f"{job.config_name}.json")
 
 
 @page
 def dataloader_file(request: HttpRequest, job_id: str) -> HttpResponse:
     """Download the dataloader config, secrets masked."""
-    job = _job_of(request, job_id)
+    job = job_of(request, job_id)
     return _json_download(job.dataloader_config, f"{job.config_name}-dataloader.json")
 
 

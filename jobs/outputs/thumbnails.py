@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -35,7 +36,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 #: A task's time limit is a minute: what is left after this has a task of its own.
 TASK_SECONDS = 20.0
 QUALITY = 80
-REFUSED = ".refused"
+REFUSED, REQUESTED = ".refused", ".requested"
+#: A request whose task was lost is made again after this.
+REQUEST_SECONDS = 30.0
 
 
 class NoThumbnailError(Exception):
@@ -61,9 +64,7 @@ def thumbnail_of(job: Job, folder: OutputFolder, path: str, width: int) -> str:
 
     Raises NotFoundError for what is no file, and NoThumbnailError.
     """
-    file = folder.open(path)
-    os.close(file.descriptor)
-    name = name_of(path, file, width)
+    name = name_of(path, _looked_at(folder, path), width)
     root = root_of(job)
     if (root / name).exists():
         return name
@@ -73,9 +74,35 @@ def thumbnail_of(job: Job, folder: OutputFolder, path: str, width: int) -> str:
 
 
 def request_thumbnails(job: Job, paths: Sequence[str], width: int) -> None:
-    """Have the background make the small copies of these pictures, those that are missing."""
-    if paths:
-        async_task(TASK, job.pk, list(paths), width)
+    """Have the background make the small copies of these pictures that are missing and were not asked for just now."""
+    folder = folder_of(job)
+    missing = [path for path in paths if folder and _claim_request(job, folder, path, width)]
+    if missing:
+        async_task(TASK, job.pk, missing, width)
+
+
+def _claim_request(job: Job, folder: OutputFolder, path: str, width: int) -> bool:
+    """Whether the small copy is missing, and nobody asked for it in the last REQUEST_SECONDS."""
+    try:
+        name = name_of(path, _looked_at(folder, path), width)
+    except NotFoundError:
+        return False
+    root = root_of(job)
+    if (root / name).exists() or (root / f"{name}{REFUSED}").exists():
+        return False
+    mark = root / f"{name}{REQUESTED}"
+    with suppress(FileNotFoundError):
+        if time.time() - mark.stat().st_mtime < REQUEST_SECONDS:
+            return False
+    root.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    return True
+
+
+def _looked_at(folder: OutputFolder, path: str) -> OpenFile:
+    file = folder.open(path)
+    os.close(file.descriptor)
+    return file
 
 
 def make_thumbnails(job: Job, paths: Sequence[str], width: int) -> int:
@@ -86,7 +113,7 @@ def make_thumbnails(job: Job, paths: Sequence[str], width: int) -> int:
     until, made = time.monotonic() + TASK_SECONDS, 0
     for place, path in enumerate(paths):
         if time.monotonic() > until:
-            request_thumbnails(job, paths[place:], width)
+            async_task(TASK, job.pk, list(paths[place:]), width)
             break
         made += _make_missing(job, folder, path, width)
     return made
@@ -115,7 +142,8 @@ def _make_missing(job: Job, folder: OutputFolder, path: str, width: int) -> bool
             extra = {"job_id": job.pk, "path": path, "error": type(error).__name__}
             logger.info("A picture of a training can't be made small", extra=extra)
             return False
-    refused.unlink(missing_ok=True)
+    for mark in (refused, target.with_name(f"{target.name}{REQUESTED}")):
+        mark.unlink(missing_ok=True)
     return True
 
 

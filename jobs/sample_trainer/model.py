@@ -92,6 +92,9 @@ class Denoiser:
     def loss(self, noisy: Rows, clean: Rows) -> float:
         return _mean_square(_difference(self._forward(noisy)[1], clean))
 
+    def denoised(self, noisy: Rows) -> Matrix:
+        return self._forward(noisy)[1]
+
     def learn(self, noisy: Rows, clean: Rows, rate: float) -> float:
         """Take one step towards the clean images. Returns the loss before it."""
         active, output = self._forward(noisy)

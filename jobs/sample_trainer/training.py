@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.sample_trainer import checkpoints
+from jobs.sample_trainer import checkpoints, pictures
 from jobs.sample_trainer.config import Settings
 from jobs.sample_trainer.data import HELD_OUT, IMAGES, draw_views, make_images, views_per_step
 from jobs.sample_trainer.errors import CheckpointError
@@ -154,6 +154,7 @@ class Training:
         self.screen.say(f"Running validation at step {self.model.step}")
         loss = self._measure()
         self.screen.say(f"Validation loss {loss:.4f} at step {self.model.step}")
+        pictures.save_pictures(self.output_dir, self.model.step, self.model.denoised(self.validation[0][:2]))
         self.screen.redraw_bar()
         return loss
 

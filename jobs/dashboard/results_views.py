@@ -1,0 +1,184 @@
+"""The page of what a training wrote: its pictures by step and prompt, and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from jobs.dashboard.job_views import job_of
+from jobs.dashboard.navigation import page, page_context, part
+from jobs.models import Job
+from jobs.outputs.folder import NotFoundError, OutputFile
+from jobs.outputs.gallery import Gallery, Picture, gallery_of
+from jobs.outputs.kinds import describe
+from jobs.outputs.serving import modified_at
+from jobs.outputs.store import Listing, absence_of, listing_of
+from jobs.outputs.thumbnails import request_thumbnails
+from jobs.permissions import AnyUser, visible_jobs
+
+#: The small copies of the pages' pictures, in pixels.
+SMALL, LARGE = 320, 640
+#: Of a gallery: what its first screens show, and what its slider goes through.
+STEPS_SHOWN = 12
+PICTURES_SHOWN = 24
+PICTURES_IN_SLIDER = 2_000
+#: Of a folder; the zip has all of it.
+FILES_SHOWN = 200
+OTHERS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ShownFile:
+    name: str
+    address: str
+    kind: str
+    step: int | None
+    size: int
+    modified_at: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The files below one folder at the top of the output; an empty name: those that lie at the top."""
+
+    name: str
+    files: Sequence[ShownFile]
+    hidden: int
+    size: int
+    archive: str
+
+    @property
+    def count(self) -> int:
+        return len(self.files) + self.hidden
+
+
+def file_address(job: Job, path: str) -> str:
+    return reverse("job-output", args=[job.pk, path])
+
+
+@page
+def results_page(request: HttpRequest, job_id: str) -> HttpResponse:
+    around = page_context(request)  # before the files are read: the stream brings every later event
+    job = job_of(request, job_id)
+    if job_id != job.pk:
+        return redirect("job-results", job.pk)
+    return render(request, "dashboard/results.html", {**around, **_results(job, request)})
+
+
+@part
+def results_now(request: HttpRequest, job_id: str) -> HttpResponse:
+    return render(request, "dashboard/_results.html", _results(job_of(request, job_id), request))
+
+
+def _results(job: Job, request: HttpRequest) -> dict[str, Any]:
+    listing = _listing(job)
+    gallery = gallery_of(listing.files, job.config)
+    others = other_runs(job, request.user)
+    beside = next((other for other in others if other.pk == request.GET.get("beside")), None)
+    shown = shown_pictures(gallery, whole=request.GET.get("steps") == "all")
+    request_thumbnails_of(job, shown)
+    slider = {"pictures": slider_of(job, gallery), "large": LARGE}
+    if beside:
+        slider["beside"] = slider_of(beside, gallery_of(_listing(beside).files, beside.config))
+        slider["besideName"] = beside.config_name
+    return {
+        "job": job,
+        "absence": absence_of(job),
+        "complete": listing.complete,
+        "folders": folders_of(job, listing.files),
+        "size": sum(file.size for file in listing.files),
+        "count": len(listing.files),
+        "prompts": gallery.prompts,
+        "steps": by_step(job, gallery, shown),
+        "all_pictures": len(gallery.pictures),
+        "is_cut": len(shown) < min(len(gallery.pictures), PICTURES_IN_SLIDER),
+        "slider": slider,
+        "others": others,
+        "beside": beside,
+    }
+
+
+def _listing(job: Job) -> Listing:
+    try:
+        return listing_of(job)
+    except NotFoundError:  # it was removed meanwhile
+        return Listing([], complete=job.is_terminal)
+
+
+def other_runs(job: Job, reader: AnyUser) -> list[Job]:
+    """Return the newest other runs of the same name, whose pictures may stand beside this one's."""
+    same = visible_jobs(reader).filter(organization=job.organization_id, config_name=job.config_name)
+    begun = same.exclude(external_id=None).exclude(pk=job.pk).order_by("-id")
+    return list(begun.defer("dataloader_config", "sealed")[:OTHERS_SHOWN])
+
+
+def shown_pictures(gallery: Gallery, *, whole: bool) -> Sequence[Picture]:
+    """Return the pictures of the newest steps, or `whole`: of all steps."""
+    if whole:
+        return gallery.pictures[:PICTURES_IN_SLIDER]
+    newest = set(gallery.steps[:STEPS_SHOWN])
+    return [picture for picture in gallery.pictures[:PICTURES_SHOWN] if picture.step in newest]
+
+
+def request_thumbnails_of(job: Job, pictures: Sequence[Picture]) -> None:
+    """Have the small copies made before the browser asks for each of them."""
+    request_thumbnails(job, [picture.path for picture in pictures], SMALL)
+
+
+def by_step(job: Job, gallery: Gallery, pictures: Iterable[Picture]) -> list[Mapping[str, Any]]:
+    return [
+        {
+            "step": step,
+            "pictures": [
+                {
+                    "address": (address := file_address(job, picture.path)),
+                    "thumbnail": f"{address}?{urlencode({'thumbnail': SMALL})}",
+                    "prompt": picture.prompt,
+                    "text": gallery.prompts[picture.prompt],
+                }
+                for picture in group
+            ],
+        }
+        for step, group in groupby(pictures, key=lambda picture: picture.step)
+    ]
+
+
+def slider_of(job: Job, gallery: Gallery) -> dict[str, list[tuple[int, str]]]:
+    """Return the addresses of each prompt's pictures by step, the first step first."""
+    found: dict[str, list[tuple[int, str]]] = {key: [] for key in gallery.prompts}
+    for picture in reversed(gallery.pictures[:PICTURES_IN_SLIDER]):
+        found[picture.prompt].append((picture.step, file_address(job, picture.path)))
+    return found
+
+
+def folders_of(job: Job, files: Sequence[OutputFile]) -> list[Folder]:
+    """Return the files by the folders at the top: checkpoints newest first, then the others, then the top's own."""
+    by_name: dict[str, list[OutputFile]] = {}
+    for file in files:
+        top, slash, _ = file.path.partition("/")
+        by_name.setdefault(top if slash else "", []).append(file)
+    return [_folder(job, name, by_name[name]) for name in sorted(by_name, key=_order_of)]
+
+
+def _order_of(name: str) -> tuple[bool, int, str]:
+    step = describe(f"{name}/-").step if name else None
+    return name != "", -(step or 0), name
+
+
+def _folder(job: Job, name: str, files: Sequence[OutputFile]) -> Folder:
+    archive = reverse("job-outputs-zip", args=[job.pk]) + (f"?{urlencode({'path': name})}" if name else "")
+    shown = [_shown(job, file, name) for file in files[:FILES_SHOWN]]
+    return Folder(name, shown, max(0, len(files) - FILES_SHOWN), sum(file.size for file in files), archive)
+
+
+def _shown(job: Job, file: OutputFile, below: str) -> ShownFile:
+    kind, step = describe(file.path)
+    name = file.path.removeprefix(f"{below}/") if below else file.path
+    return ShownFile(name, file_address(job, file.path), kind.label, step, file.size, modified_at(file.modified))
