@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from django.utils import timezone
 
 from examples.fake_replicate import FakeReplicate, Prediction, Script
 from jobs.models import Job, ProviderConfig
+from jobs.outputs.store import folder_of
 from jobs.providers.replicate import client
 from jobs.providers.replicate import provider as replicate_provider
 from jobs.statuses import JobStatus
 from queueing import claims
+from tests.jobs.pictures import output_of
 
 #: Stays as it is until the test says otherwise.
 STILL = Script(start=3600)
@@ -60,5 +63,25 @@ def at_replicate(fake: FakeReplicate, make_job: Callable[..., Job]) -> Callable[
                 **fields,
             }
         )
+
+    return make
+
+
+@pytest.fixture
+def trained(make_job: Callable[..., Job], settings: Any, tmp_path: Path) -> Callable[..., Job]:
+    """Make a job of this machine whose training wrote `files`, by path; it has ended unless the test says otherwise."""
+    settings.DATA_DIR = tmp_path
+
+    def make(files: dict[str, bytes] | None = None, **fields: Any) -> Job:
+        job = make_job(**{"provider": "local", "status": JobStatus.COMPLETED, **fields})
+        job.external_id = job.pk
+        job.save()
+        output = output_of(job, tmp_path)
+        output.mkdir(parents=True)
+        for path, content in (files or {}).items():
+            (output / path).parent.mkdir(parents=True, exist_ok=True)
+            (output / path).write_bytes(content)
+        assert folder_of(job)
+        return job
 
     return make

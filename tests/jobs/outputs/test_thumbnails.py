@@ -16,7 +16,7 @@ from jobs.outputs import thumbnails
 from jobs.outputs.folder import NotFoundError
 from jobs.outputs.store import folder_of
 from jobs.outputs.thumbnails import NoThumbnailError, thumbnail_of
-from tests.jobs.outputs.conftest import output_of, png
+from tests.jobs.pictures import output_of, png
 
 PICTURE = "validation_images/step_5_cat.png"
 

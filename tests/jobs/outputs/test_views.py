@@ -19,7 +19,7 @@ from jobs import tasks
 from jobs.models import Job
 from jobs.outputs import thumbnails
 from jobs.statuses import JobStatus
-from tests.jobs.outputs.conftest import output_of, png
+from tests.jobs.pictures import output_of, png
 
 PICTURE = "validation_images/step_5_cat.png"
 FILES = {
