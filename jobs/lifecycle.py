@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextvars import copy_context
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -15,10 +16,11 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from cloudtrain_site.correlation_ids import get_correlation_id
-from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Change, Source, change_state
 from jobs.configs.submission import Submission
+from jobs.costs import ledger
 from jobs.identifiers import new_job_id, new_marker
 from jobs.limits import check_open_jobs
 from jobs.models import DatasetUpload, Job, LogPiece, Organization
@@ -142,6 +144,7 @@ def adopt_discovered(
     with unit_of_work():
         job.save(force_insert=True)
         job.record(change)
+        ledger.count_snapshot(job, snapshot)
         transaction.on_commit(lambda: job.announce(change), robust=True)
     return job
 
@@ -192,9 +195,10 @@ def mark_submitted(job: Job, snapshot: Snapshot, *, actor: Actor, source: str = 
         return False
     status = snapshot.status if snapshot.status not in (None, JobStatus.PENDING) else JobStatus.QUEUED
     job.queued_at = _queued_at(job, snapshot)
-    moved = change_state(
+    moved = _change(
         job,
         status,
+        snapshot,
         actor=actor,
         source=source,
         reason=f"accepted by {job.provider} as {snapshot.external_id}",
@@ -248,9 +252,25 @@ def apply_final_details(job: Job, snapshot: Snapshot) -> bool:
     if job.status == JobStatus.COMPLETED and (snapshot.progress is not None or job.training_kind is None):
         pace = pace_fields(job, snapshot, details)
         details.update({name: value for name, value in pace.items() if getattr(job, name) != value})
-    return (
-        job.is_terminal and bool(details) and bool(Job.objects.filter(pk=job.pk, status=job.status).update(**details))
-    )
+    if not (job.is_terminal and details):
+        return False
+    with joined_unit():
+        if not Job.objects.filter(pk=job.pk, status=job.status).update(**details):
+            return False
+        if {"cost_usd", "cost_doubt"} & details.keys():
+            for name in ("cost_usd", "cost_doubt"):
+                setattr(job, name, details.get(name, getattr(job, name)))
+            ledger.count_snapshot(job, snapshot)
+    return True
+
+
+def _change(job: Job, to: str, snapshot: Snapshot, **options: Any) -> bool:
+    """As `change_state`, with what the snapshot says of the cost in the ledger."""
+    with joined_unit():
+        moved = change_state(job, to, **options)
+        if moved:
+            ledger.count_snapshot(job, snapshot)
+    return moved
 
 
 def _move(job: Job, to: JobStatus, snapshot: Snapshot, source: str) -> bool:
@@ -262,9 +282,10 @@ def _move(job: Job, to: JobStatus, snapshot: Snapshot, source: str) -> bool:
         fields.update(log_due_fields(job, to))
     if to == JobStatus.RUNNING and job.started_at is None:
         fields.setdefault("started_at", timezone.now())
-    moved = change_state(
+    moved = _change(
         job,
         to,
+        snapshot,
         actor=Actor(name=job.provider),
         source=source,
         reason=fields.get("error_message", ""),
@@ -287,6 +308,8 @@ def _refresh_details(job: Job, snapshot: Snapshot, source: str) -> None:
             setattr(job, name, value)
         if {"stage", "progress", "last_log", "cost_usd", "cost_doubt"} & changed.keys():
             publish_progress(job)
+        if {"cost_usd", "cost_doubt"} & changed.keys():
+            ledger.count_snapshot(job, snapshot)
         if "provider_waiting_reason" in changed:
             publish_waiting([job], source)
 
@@ -296,16 +319,20 @@ def finish(job: Job, to: JobStatus, *, actor: Actor, source: str, reason: str, a
 
     `along` names the subjects that the caller ends in the same transaction.
     """
-    return change_state(
-        job,
-        to,
-        actor=actor,
-        source=source,
-        reason=reason,
-        along=along,
-        **end_fields(job.started_at, timezone.now()),
-        error_message=reason if to == JobStatus.FAILED else job.error_message,
-    )
+    with joined_unit():
+        ended = change_state(
+            job,
+            to,
+            actor=actor,
+            source=source,
+            reason=reason,
+            along=along,
+            **end_fields(job.started_at, timezone.now()),
+            error_message=reason if to == JobStatus.FAILED else job.error_message,
+        )
+        if ended:
+            ledger.count([job])
+    return ended
 
 
 def request_cancel(job: Job, *, actor: Actor, source: str, reason: str = "") -> bool:
@@ -314,15 +341,7 @@ def request_cancel(job: Job, *, actor: Actor, source: str, reason: str = "") -> 
     True: it is cancelled, or its provider will be asked until it is. False: it had already ended.
     """
     now = timezone.now()
-    if job.status in BEFORE_PROVIDER and change_state(
-        job,
-        JobStatus.CANCELLED,
-        actor=actor,
-        source=source,
-        reason=reason or "cancelled before it was started",
-        only_if={"submission_started_at": None},
-        **end_fields(job.started_at, now),
-    ):
+    if job.status in BEFORE_PROVIDER and _cancel_unstarted(job, actor, source, reason):
         return True
     with unit_of_work():
         active = Job.objects.filter(pk=job.pk, status__in=ACTIVE)
@@ -333,6 +352,23 @@ def request_cancel(job: Job, *, actor: Actor, source: str, reason: str = "") -> 
             job.record_note(actor, source, f"cancel requested{f': {reason}' if reason else ''}")
         transaction.on_commit(lambda: async_task("jobs.tasks.cancel_at_provider", job.pk))
     return True
+
+
+def _cancel_unstarted(job: Job, actor: Actor, source: str, reason: str) -> bool:
+    """False: its submission has begun."""
+    with joined_unit():
+        cancelled = change_state(
+            job,
+            JobStatus.CANCELLED,
+            actor=actor,
+            source=source,
+            reason=reason or "cancelled before it was started",
+            only_if={"submission_started_at": None},
+            **end_fields(job.started_at, timezone.now()),
+        )
+        if cancelled:
+            ledger.count([job])
+    return cancelled
 
 
 def delete(job: Job, *, actor: Actor, source: str) -> bool:
@@ -350,32 +386,4 @@ def delete(job: Job, *, actor: Actor, source: str) -> bool:
         transaction.on_commit(lambda: async_task("jobs.tasks.clear_away", job.pk), robust=True)
         # The event makes open pages look again, and find it gone.
         job.record_note(actor, source, "deleted")
-    return True
-
-
-def begin_staging(job: Job, stage: str, *, actor: Actor) -> bool:
-    """Record that the job's dataset is being transferred. False: the job was cancelled or has ended."""
-    if job.status == JobStatus.UPLOADING:
-        return may_continue(job)
-    return change_state(
-        job,
-        JobStatus.UPLOADING,
-        actor=actor,
-        source=Source.DISPATCHER,
-        only_if={"cancel_requested_at": None},
-        stage=stage,
-        progress=0.0,
-    )
-
-
-def record_staging_progress(job: Job, percent: float, message: str) -> bool:
-    """Record the progress of the transfer. False: the job was cancelled or has ended, so the transfer is to stop."""
-    if (job.progress, job.last_log) == (percent, message):
-        return may_continue(job)
-    uploading = Job.objects.filter(pk=job.pk, status=JobStatus.UPLOADING, cancel_requested_at=None)
-    with unit_of_work():
-        if not uploading.update(progress=percent, last_log=message):
-            return False
-        job.progress, job.last_log = percent, message
-        publish_progress(job)
     return True

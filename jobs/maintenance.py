@@ -19,10 +19,11 @@ from django.utils import timezone
 
 from cloudtrain_site.database.sqlite_analyze import refresh_when_grown
 from cloudtrain_site.states import Source
+from jobs.costs.prices import note_prices
 from jobs.datasets import store
 from jobs.models import Job, ProviderConfig
 from jobs.outputs.thumbnails import remove_thumbnails
-from jobs.providers import get_provider
+from jobs.providers import get_provider, names
 from jobs.providers.base import Handle, ProviderError
 from jobs.providers.local.folder import JOB_ID, JobFolder
 from jobs.providers.runner.records import CLAIM, CLAIMS
@@ -89,6 +90,7 @@ def _deleted(jobs: Path) -> Iterator[Job]:
 def run() -> dict[str, int]:
     """Run one round: silent jobs, unconfirmed cancellations, due logs, deliveries left over. Returns the counts."""
     return {
+        "prices": note_prices(ProviderConfig.of_all(names()).values()),
         "refreshed": check_silent() + check_vanished(),
         "cancels": retry_cancels(),
         "logs": refresh.capture_logs(source=Source.LOOP),

@@ -11,7 +11,8 @@ from django.dispatch import receiver
 
 from cloudtrain_site.events.publish import rights_changed
 from cloudtrain_site.models import ApiKey
-from jobs.models import Membership
+from jobs.costs.prices import note_prices
+from jobs.models import Membership, ProviderConfig
 
 #: Written at every login; no rights change with it.
 LOGIN_FIELDS = frozenset({"last_login"})
@@ -40,3 +41,9 @@ def user_changed(*, instance: User, created: bool, update_fields: frozenset[str]
     """A user may have been deactivated, or made a superuser."""
     if not created and update_fields != LOGIN_FIELDS:
         rights_changed(instance.pk)
+
+
+@receiver(post_save, sender=ProviderConfig, dispatch_uid="jobs.prices_changed")
+def prices_changed(*, instance: ProviderConfig, **kwargs: Any) -> None:
+    """Date the prices that somebody has just changed."""
+    note_prices([instance])

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from django.db import Error, connection
 from django.db.models import CharField, F, QuerySet, Value
@@ -17,8 +18,9 @@ from django.utils import timezone
 
 from cloudtrain_site.database.connections import repeat_when_lost
 from cloudtrain_site.database.failures import is_lost_connection
-from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change, Source, change_state, move_all
+from jobs.costs import ledger
 from jobs.models import Job, record_in_history
 from jobs.roles import Role
 from jobs.statuses import JobStatus
@@ -176,6 +178,7 @@ def _claim(chosen: Sequence[int], mark: str) -> list[QueueEntry]:
     entries = [by_id[pk] for pk in chosen if pk in by_id]
     for entry in entries:
         record_in_history(entry.job, _claimed(entry))
+    ledger.reserve(entry.job for entry in entries)
     return entries
 
 
@@ -246,7 +249,7 @@ def postpone_search(entry: QueueEntry, error: str) -> bool:
 
 def resubmit(entry: QueueEntry, *, actor: Actor, source: str, reason: str) -> bool:
     """Submit the job again, after a person found that the provider doesn't have it. False: it is not unconfirmed."""
-    return entry.unconfirmed_at is not None and change_state(
+    return entry.unconfirmed_at is not None and _give_up(
         entry,
         EntryStatus.PENDING,
         actor=actor,
@@ -272,7 +275,7 @@ def requeue(entry: QueueEntry, error: str, *, pause: timedelta | None = None) ->
     if pause is not None:
         _paused_until[entry.provider] = time.monotonic() + pause.total_seconds()
         attempts, reason = attempts - 1, f"the provider wants to be asked later: {error}"
-    return change_state(
+    return _give_up(
         entry,
         EntryStatus.PENDING,
         actor=DISPATCHER,
@@ -285,6 +288,15 @@ def requeue(entry: QueueEntry, error: str, *, pause: timedelta | None = None) ->
         last_error=error,
         not_before=timezone.now() + wait,
     )
+
+
+def _give_up(entry: QueueEntry, to: EntryStatus, **options: Any) -> bool:
+    """As `change_state`, from a claim to waiting: what was held for its job is returned."""
+    with joined_unit():
+        moved = change_state(entry, to, **options)
+        if moved:
+            ledger.release([entry.job])
+    return moved
 
 
 def live_entries(jobs: Iterable[Job]) -> dict[str, QueueEntry]:
@@ -346,7 +358,7 @@ def _record(entry: QueueEntry, *, old: str, new: str, actor: Actor, source: str,
 
 def block(entry: QueueEntry, *, actor: Actor, reason: str) -> bool:
     """Block a claimed entry until it is released. False: the claim was taken over."""
-    return change_state(
+    return _give_up(
         entry,
         EntryStatus.BLOCKED,
         actor=actor,

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
-from jobs import lifecycle
+from jobs.datasets import staging as job_staging
 from jobs.models import Job
 from jobs.providers import UnknownProviderError, get_provider
 from queueing.claims import DISPATCHER
@@ -34,7 +34,7 @@ def begin(entry: QueueEntry, job: Job) -> bool:
         now = timezone.now()
         if not _own_claim(entry).update(staging_since=now, lease_until=now):
             return False
-        return lifecycle.begin_staging(job, stage, actor=DISPATCHER)
+        return job_staging.begin_staging(job, stage, actor=DISPATCHER)
 
 
 def _stage_of(provider: str) -> str:

@@ -17,7 +17,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.utils import timezone
 
 from cloudtrain_site.states import Source
-from jobs import lifecycle
+from jobs.datasets import staging as job_staging
 from jobs.datasets import store
 from jobs.job_context import job_log_context
 from jobs.models import DatasetUpload, Job
@@ -182,7 +182,7 @@ def _record_progress(entry: QueueEntry, progress: TransferProgress, stage: str) 
     if progress.done:
         store.record_sent(upload, entry.provider, int(upload.size * progress.percent / 100))
     message = f"{stage}: {progress.done / 1e6:.1f} of {progress.total / 1e6:.1f} MB"
-    return lifecycle.record_staging_progress(job, progress.percent, message)
+    return job_staging.record_staging_progress(job, progress.percent, message)
 
 
 def _handle_failure(entry: QueueEntry, error: ProviderError) -> None:

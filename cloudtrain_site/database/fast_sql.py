@@ -9,6 +9,7 @@ the cost; elsewhere the ORM writes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -43,6 +44,32 @@ def update_if(model: Model, read: Mapping[str, Any], values: Mapping[str, Any]) 
 
 def insert(rows: Sequence[models.Model]) -> None:
     """Insert `rows`, all of one model, in as few statements as possible. Their primary keys are not set."""
+    _insert_with(rows, "")
+
+
+@dataclass(frozen=True, slots=True)
+class OnConflict:
+    """What becomes of a row whose `unique` fields are those of a stored one: fields are replaced, or added up."""
+
+    unique: tuple[str, ...]
+    replaced: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+
+
+def upsert(rows: Sequence[models.Model], conflict: OnConflict) -> None:
+    """Insert `rows`, all of one model, or change the stored ones as `conflict` says. No two may be of one key."""
+    model = type(rows[0])
+    table = _quoted(model._meta.db_table)
+    replaced = [f"{_column(model, name)} = excluded.{_column(model, name)}" for name in conflict.replaced]
+    added = [
+        f"{_column(model, name)} = {table}.{_column(model, name)} + excluded.{_column(model, name)}"
+        for name in conflict.added
+    ]
+    keys = ", ".join(_column(model, name) for name in conflict.unique)
+    _insert_with(rows, f" ON CONFLICT ({keys}) DO UPDATE SET {', '.join([*replaced, *added])}")
+
+
+def _insert_with(rows: Sequence[models.Model], ending: str) -> None:
     model, connection = type(rows[0]), _connection()
     fields = _fields(model)
     with connection.cursor() as cursor:
@@ -51,7 +78,7 @@ def insert(rows: Sequence[models.Model]) -> None:
             params = [
                 field.get_db_prep_save(field.pre_save(row, add=True), connection) for row in batch for field in fields
             ]
-            cursor.execute(_insert_statement(connection.vendor, model, len(batch)), params)
+            cursor.execute(_insert_statement(connection.vendor, model, len(batch)) + ending, params)
 
 
 def _connection() -> BaseDatabaseWrapper:

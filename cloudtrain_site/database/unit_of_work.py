@@ -20,9 +20,10 @@ Store = Callable[[list[Any]], None]
 class _Deferred:
     """An item that an open unit of work stores at its end, and a mark that tells whether its change still stands."""
 
-    def __init__(self, item: object, store: Store) -> None:
+    def __init__(self, item: object, store: Store, early: bool) -> None:
         self.item = item
         self.store = store
+        self.early = early
         # When a savepoint is rolled back, Django drops its commit hooks, and with them this mark.
         transaction.on_commit(self.mark)
 
@@ -30,12 +31,12 @@ class _Deferred:
         """Do nothing. `_standing` searches for it among Django's commit hooks, which lose it with a savepoint."""
 
 
-def _standing(deferred: list[_Deferred]) -> dict[Store, list[Any]]:
+def _standing(deferred: list[_Deferred], *, early: bool) -> dict[Store, list[Any]]:
     """Return the items whose changes were not rolled back in the meantime, by their store; rows come first."""
     marks = {hook[1] for hook in connection.run_on_commit}
-    by_store: dict[Store, list[Any]] = {_insert: []}
+    by_store: dict[Store, list[Any]] = {} if early else {_insert: []}
     for entry in deferred:
-        if entry.mark in marks:
+        if entry.early == early and entry.mark in marks:
             by_store.setdefault(entry.store, []).append(entry.item)
     return by_store
 
@@ -73,8 +74,9 @@ def unit_of_work(*, release_at_commit: bool = False) -> Iterator[None]:
         try:
             yield
             if _pending.depth == 1:
-                for store, items in _standing(_pending.deferred).items():
-                    store(items)
+                for early in (True, False):
+                    for store, items in _standing(_pending.deferred, early=early).items():
+                        store(items)
         finally:
             _pending.depth -= 1
             if _pending.depth == 0:
@@ -98,13 +100,14 @@ def insert_at_commit(row: models.Model) -> None:
     at_end_of_unit(row, _insert)
 
 
-def at_end_of_unit(item: object, store: Store) -> None:
+def at_end_of_unit(item: object, store: Store, *, early: bool = False) -> None:
     """Have `store` write `item`, with its other items, after the rows of the open unit of work, or in a new one.
 
-    Items of a savepoint that is rolled back are left out.
+    `early`: before those rows, and before the events, for whose counter everybody waits; such a store may add rows and
+    events. Items of a savepoint that is rolled back are left out.
     """
     with joined_unit():
-        _pending.deferred.append(_Deferred(item, store))
+        _pending.deferred.append(_Deferred(item, store, early))
 
 
 def _insert(rows: list[models.Model]) -> None:

@@ -16,7 +16,7 @@ from jobs.costs.pace import batches_per_step, kind_of, kind_text
 from jobs.costs.prices import Price, price_of, rate_of
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Snapshot
-from jobs.providers.figures import LONGEST_SECONDS, is_cost, is_duration
+from jobs.providers.figures import LONGEST_SECONDS, Basis, is_cost, is_duration
 from jobs.statuses import TERMINAL, JobStatus
 
 #: Finished runs from which a step's duration is estimated, and how many it takes to do without the operator's figure.
@@ -108,12 +108,13 @@ def priced(
     if snapshot.cost_usd is not None:
         return snapshot
     hardware = snapshot.hardware or hardware
-    price = price_of(provider, hardware)
+    price = price_of(provider, hardware, snapshot.started_at or started_at or timezone.now())
     cost = cost_of(price, hardware, snapshot, started_at)
     metadata = snapshot.metadata
     if price and cost.amount is not None and snapshot.status in TERMINAL:
         metadata = {**metadata, "price": price.as_metadata(cost.seconds)}
-    return replace(snapshot, cost_usd=cost.amount, cost_doubt=cost.doubt, metadata=metadata)
+    basis = Basis(price.per_second, price.as_of) if price else Basis()
+    return replace(snapshot, cost_usd=cost.amount, cost_doubt=cost.doubt, basis=basis, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from jobs.models.config import TrainingConfig
 from jobs.models.dataset import DatasetCopy, DatasetUpload
 from jobs.models.invitation import Invitation
 from jobs.models.job import IdempotencyKey, Job, JobEvent, JobQuerySet, LogPiece, record_in_history
+from jobs.models.ledger import DatedPrice, DayCost, JobAccount, LedgerEntry
 from jobs.models.organization import Membership, Organization
 from jobs.models.provider import ProviderConfig
 from jobs.models.webhook import WebhookDelivery
@@ -15,11 +16,15 @@ __all__ = [
     "ClusterLook",
     "DatasetCopy",
     "DatasetUpload",
+    "DatedPrice",
+    "DayCost",
     "IdempotencyKey",
     "Invitation",
     "Job",
+    "JobAccount",
     "JobEvent",
     "JobQuerySet",
+    "LedgerEntry",
     "LogPiece",
     "Membership",
     "Organization",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from cloudtrain_site.encryption import SecretScrubber
-from jobs.providers.figures import is_cost, is_duration, is_moment
+from jobs.providers.figures import Basis, is_cost, is_duration, is_moment
 from jobs.providers.progress import Progress
 from jobs.statuses import JobStatus
 
@@ -105,6 +105,8 @@ class Snapshot:
     cost_usd: Decimal | None = None
     #: Why nobody can tell the cost, as a sentence; empty when `cost_usd` is it, or it has cost nothing yet.
     cost_doubt: str = ""
+    #: What `cost_usd` is from; None: the provider's own figure.
+    basis: Basis | None = None
     progress: Progress | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     #: The provider's own count of seconds, and the hardware: the operator's prices turn them into a cost.

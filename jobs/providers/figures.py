@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 #: No training was made before it.
@@ -13,6 +14,16 @@ CLOCK_SLACK = timedelta(days=1)
 LONGEST_SECONDS = 10_000_000
 #: What the columns of costs hold, in US dollars.
 LARGEST_COST = Decimal("99999999.9999")
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a cost is from: the operator's price for a second and its date, or the provider's own figure."""
+
+    per_second: Decimal | None = None
+    priced_on: date | None = None
+    #: As `jobs.models.ledger.CostSource` has them.
+    source: str = "price"
 
 
 def is_moment(value: datetime) -> bool:

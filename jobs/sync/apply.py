@@ -18,11 +18,12 @@ from django_q.tasks import async_task
 from cloudtrain_site.database.failures import noted_failure
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs import lifecycle, logs, snapshot_fields
+from jobs.costs import ledger
 from jobs.costs.estimates import priced
-from jobs.costs.prices import rate_of
 from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig
 from jobs.providers.base import Answers, ProviderError, Snapshot
+from jobs.providers.figures import Basis
 from jobs.publishing import publish_progress_of, publish_waiting
 from jobs.statuses import TERMINAL, JobStatus
 
@@ -108,6 +109,7 @@ class SnapshotBatch:
     def _apply_details(self, pairs: Sequence[tuple[Job, Snapshot]]) -> None:
         """Update jobs whose status is unchanged: only changed columns, in few statements."""
         now = timezone.now()
+        bases = {job.pk: ledger.basis_of(snapshot) for job, snapshot in pairs}
         changed: dict[tuple[str, ...], list[Job]] = defaultdict(list)
         unchanged = []
         for job, snapshot in pairs:
@@ -121,17 +123,18 @@ class SnapshotBatch:
                 unchanged.append(job.pk)
         for columns, rows in changed.items():
             for batch in _batches(rows, DETAILS_PER_TRANSACTION):
-                self._write_details(batch, columns)
+                self._write_details(batch, columns, bases)
         for keys in _batches(unchanged, ROWS_PER_STATEMENT):
             with locked_in_id_order(keys):
                 Job.objects.filter(pk__in=keys).update(last_synced_at=now)
         self.refreshed += len(pairs)
 
-    def _write_details(self, jobs: Sequence[Job], columns: Sequence[str]) -> None:
+    def _write_details(self, jobs: Sequence[Job], columns: Sequence[str], bases: Mapping[str, Basis]) -> None:
         with unit_of_work(), locked_in_id_order([job.pk for job in jobs]):
             self.changed += Job.objects.active().bulk_update(jobs, columns)
             if {"cost_usd", "cost_doubt"} & set(columns):
                 publish_progress_of(jobs)
+                ledger.count(jobs, bases)
             if "provider_waiting_reason" in columns:
                 publish_waiting(jobs, self.source)
 
@@ -157,7 +160,7 @@ class SnapshotBatch:
         cost = with_cost.cost_usd
         if snapshot.cost_usd is not None or cost is None or with_cost.status in TERMINAL or job.cost_doubt is not None:
             return with_cost
-        rate = rate_of(self.config, with_cost.hardware or job.hardware_profile)
+        rate = with_cost.basis.per_second if with_cost.basis else None
         is_little = rate is not None and abs(cost - job.cost_usd) < rate * WRITE_INTERVAL.seconds
         return snapshot if is_little else with_cost
 

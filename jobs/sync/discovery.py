@@ -12,6 +12,7 @@ from django.db import IntegrityError
 from cloudtrain_site.database.connections import lend_connection
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs import lifecycle
+from jobs.costs import ledger
 from jobs.costs.estimates import priced
 from jobs.models import Job, JobQuerySet, Organization, ProviderConfig
 from jobs.providers import get_provider, label_of, names
@@ -130,8 +131,12 @@ def organization_for_discovered(config: ProviderConfig) -> Organization | None:
 
 def _assign(name: str, organization: Organization | None) -> None:
     """Give `organization` what was found while nobody had said whose it is."""
-    if organization is not None and unassigned_jobs(name).exists():
-        unassigned_jobs(name).update(organization=organization)
+    if organization is None or not unassigned_jobs(name).exists():
+        return
+    with unit_of_work():
+        jobs = list(unassigned_jobs(name).order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
+        Job.objects.filter(pk__in=jobs).update(organization=organization)
+        ledger.assign(jobs, organization)
 
 
 def unassigned_jobs(name: str) -> JobQuerySet:

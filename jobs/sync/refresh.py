@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from cloudtrain_site.database.connections import lend_connection
 from jobs import logs
+from jobs.costs.prices import note_prices
 from jobs.job_context import job_log_context
 from jobs.models import Job, ProviderConfig
 from jobs.providers import get_provider, names_deleting_logs
@@ -80,6 +81,7 @@ def _by_provider(jobs: Sequence[Job]) -> dict[str, list[Job]]:
 
 def _batches(jobs_by_provider: Mapping[str, Sequence[Job]], source: str) -> dict[str, SnapshotBatch]:
     configs = ProviderConfig.of_all(jobs_by_provider)
+    note_prices(configs.values())
     return {
         name: SnapshotBatch({job.pk: job for job in jobs_by_provider[name]}, configs[name], source)
         for name in jobs_by_provider

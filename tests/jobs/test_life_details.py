@@ -16,6 +16,7 @@ from django_q.models import OrmQ
 from cloudtrain_site.states import SYSTEM, Actor, Change, Source
 from jobs import lifecycle, publishing, signals
 from jobs.configs.submission import Submission
+from jobs.datasets import staging as job_staging
 from jobs.models import Job, JobEvent, LogPiece, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.providers.progress import Progress
@@ -266,7 +267,7 @@ class TestProgress:
         with pytest.raises(RuntimeError):
             self.report(job, 10.0)
         with pytest.raises(RuntimeError):
-            lifecycle.record_staging_progress(staging, 10.0, "1 of 10 MB")
+            job_staging.record_staging_progress(staging, 10.0, "1 of 10 MB")
         assert set(Job.objects.values_list("progress", flat=True)) == {None}
 
 
@@ -344,7 +345,7 @@ def test_a_deleted_jobs_log_goes_and_is_never_due_again(
 
 def test_a_transfer_begins_once_and_not_after_a_cancel(make_job: MakeJob) -> None:
     job, cancelled = make_job(), make_job(cancel_requested_at=timezone.now())
-    begin = partial(lifecycle.begin_staging, stage="Uploading dataset", actor=SYSTEM)
+    begin = partial(job_staging.begin_staging, stage="Uploading dataset", actor=SYSTEM)
     assert begin(job)
     assert begin(Job.objects.get(pk=job.pk)), "and goes on where it was"
     assert not begin(cancelled)
@@ -356,16 +357,16 @@ def test_a_transfer_begins_once_and_not_after_a_cancel(make_job: MakeJob) -> Non
 
 def test_the_progress_of_a_transfer_is_told_until_it_is_cancelled(make_job: MakeJob) -> None:
     job, other = (make_job(status=JobStatus.UPLOADING, stage="Uploading dataset") for _ in range(2))
-    assert lifecycle.record_staging_progress(job, 40.0, "4 of 10 MB")
-    assert lifecycle.record_staging_progress(job, 40.0, "4 of 10 MB")
+    assert job_staging.record_staging_progress(job, 40.0, "4 of 10 MB")
+    assert job_staging.record_staging_progress(job, 40.0, "4 of 10 MB")
     assert Job.objects.values_list("progress", "last_log").get(pk=job.pk) == (40.0, "4 of 10 MB")
     assert Job.objects.values_list("progress", "last_log").get(pk=other.pk) == (None, None)
     assert published_events().count() == 1
     Job.objects.update(cancel_requested_at=timezone.now())
     for percent in (40.0, 50.0):
-        assert not lifecycle.record_staging_progress(job, percent, "4 of 10 MB")
+        assert not job_staging.record_staging_progress(job, percent, "4 of 10 MB")
     Job.objects.update(cancel_requested_at=None, status=JobStatus.QUEUED)
-    assert not lifecycle.record_staging_progress(job, 60.0, "6 of 10 MB")
+    assert not job_staging.record_staging_progress(job, 60.0, "6 of 10 MB")
     assert Job.objects.get(pk=job.pk).progress == 40.0
 
 

@@ -132,7 +132,7 @@ class TestWhoUsesIt:
             (
                 "jobs/organization",
                 "name",
-                {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"},
+                {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0", "time_zone": "UTC"},
             ),
         ],
     )

@@ -144,6 +144,7 @@ def test_what_costs_more_than_can_be_stored_at_worst_is_not_known() -> None:
     assert (found.highest_cost, found.lowest_cost, found.doubt) == (None, None, "it is more than can be stored.")
 
 
+@pytest.mark.django_db
 def test_a_found_training_says_how_its_cost_came_about_once_it_has_ended() -> None:
     config = ProviderConfig(name="replicate", cost_per_second={"h100": 0.01})
     fields: dict[str, Any] = {"hardware": "h100", "billed_seconds": 100.0, "metadata": {"version": "v1"}}
@@ -157,6 +158,7 @@ def test_a_found_training_says_how_its_cost_came_about_once_it_has_ended() -> No
     assert (untold.cost_usd, untold.metadata) == (None, {"version": "v1"}), "there is a price, and no time"
 
 
+@pytest.mark.django_db
 def test_the_hardware_and_the_start_of_the_job_count_where_its_provider_says_none() -> None:
     config = ProviderConfig(name="replicate", cost_per_second={"h100": 0.01})
     with_cost = priced(snapshot(completed_at=BEGAN + AN_HOUR), config, "h100", BEGAN)

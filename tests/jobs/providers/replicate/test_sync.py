@@ -53,7 +53,7 @@ def test_a_poll_without_news_writes_nothing(
         at_replicate()
     poll()
     jobs = refresh.active_jobs()
-    with django_assert_num_queries(1):  # the provider's settings
+    with django_assert_num_queries(2):  # the provider's settings, and its dated prices
         assert refresh.refresh(jobs, source=Source.POLL).refreshed == 20
 
 

@@ -1,0 +1,234 @@
+"""The verbs of the ledger. Each writes at the end of the transaction of what it records, few statements for many jobs.
+
+What a job has spent and what is held for it follow from its entries alone; a sum of each job is kept beside them
+(`JobAccount`, `DayCost`) and written with them. A job's account is locked meanwhile: of two who record the same, the
+second finds nothing left to write.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from django.db import connection
+from django.utils import timezone
+
+from cloudtrain_site.database.fast_sql import OnConflict, insert, upsert
+from cloudtrain_site.database.unit_of_work import at_end_of_unit
+from jobs.costs.accounting import Bookkeeper, Counted, Happening, Released, Reserved
+from jobs.models import DayCost, Job, JobAccount, LedgerEntry, Organization
+from jobs.models.ledger import SPENT_KINDS, ZERO, CostSource, EntryKind
+from jobs.providers.base import Snapshot
+from jobs.providers.figures import Basis
+
+ACCOUNT = OnConflict(("job",), ("spent", "held", "entries", "counted_until", "settled_at", "is_unpriced"))
+DAY = OnConflict(("job", "day"), ("is_unpriced",), ("spent",))
+#: Who corrects what a settled job has cost when its provider says so.
+LATER_FIGURE = "the provider told another cost after the end"
+UTC_ZONE = "UTC"
+#: Of a job's `cost_usd`.
+STORED_PLACES = Decimal("0.0001")
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    job: Job
+    happening: Happening
+
+
+def expected_cost(job: Job) -> Decimal | None:
+    """Return what the job will cost at most as far as is known, in US dollars; None: nobody can tell."""
+    return job.estimated_cost_usd
+
+
+def reserve(jobs: Iterable[Job]) -> None:
+    """Set aside what the jobs will cost: the queue has claimed them."""
+    now = timezone.now()
+    _record((job, Reserved(now, expected_cost(job))) for job in jobs)
+
+
+def release(jobs: Iterable[Job]) -> None:
+    """Return what is held for the jobs: they wait again."""
+    now = timezone.now()
+    _record((job, Released(now)) for job in jobs)
+
+
+def count(
+    jobs: Iterable[Job], bases: Mapping[str, Basis] | None = None, *, by: str = "", reason: str = LATER_FIGURE
+) -> None:
+    """Record what the jobs have cost, as their rows have it now; ended ones are settled, settled ones corrected.
+
+    To be called in the transaction that wrote the rows. `bases` says by job id what the costs are from.
+    """
+    now = timezone.now()
+    _record((job, _counted(job, now, (bases or {}).get(job.pk) or Basis(), by, reason)) for job in jobs)
+
+
+def count_snapshot(job: Job, snapshot: Snapshot) -> None:
+    """As `count`, for one job whose row was just written from its provider's snapshot."""
+    if job.is_terminal or job.cost_usd or job.cost_doubt:
+        count([job], {job.pk: basis_of(snapshot)})
+
+
+def basis_of(snapshot: Snapshot) -> Basis:
+    """Return what the snapshot's cost is from."""
+    if snapshot.basis is None and snapshot.cost_usd is not None:
+        return Basis(source=CostSource.PROVIDER)
+    return snapshot.basis or Basis()
+
+
+def _counted(job: Job, now: datetime, basis: Basis, by: str, reason: str) -> Counted:
+    return Counted(
+        at=now,
+        cost=job.cost_usd.quantize(STORED_PLACES),
+        started_at=job.started_at,
+        ended_at=job.completed_at if job.is_terminal else None,
+        doubt=job.cost_doubt or "",
+        basis=basis,
+        by=by or job.provider,
+        reason=reason,
+    )
+
+
+def _record(records: Iterable[tuple[Job, Happening]]) -> None:
+    items = [_Record(job, happening) for job, happening in records]
+    if items:
+        at_end_of_unit(items, _store, early=True)
+
+
+def _store(items: Sequence[Sequence[_Record]]) -> None:
+    by_job: dict[str, list[_Record]] = defaultdict(list)
+    for records in items:
+        for record in records:
+            by_job[record.job.pk].append(record)
+    accounts = _locked_accounts(by_job)
+    zones = _zones(account.organization_id for account in accounts.values())
+    keepers = [Bookkeeper(account, zones[account.organization_id]) for account in accounts.values()]
+    for keeper in keepers:
+        for record in by_job[keeper.account.job_id]:
+            keeper.note(record.happening)
+    _write(keepers, lambda job_id: by_job[job_id][0].job.config_name)
+
+
+def _locked_accounts(by_job: Mapping[str, Sequence[_Record]]) -> dict[str, JobAccount]:
+    """Return the accounts of the jobs, new ones for those that begin to cost something now. Others have none."""
+    accounts = _lock(by_job)
+    new = [
+        _new_account(records[0].job)
+        for job_id, records in by_job.items()
+        if job_id not in accounts and any(map(_costs_something, records))
+    ]
+    if new and connection.vendor == "postgresql":
+        # Another transaction may make them at this moment: this waits for it.
+        JobAccount.objects.bulk_create(sorted(new, key=lambda one: one.job_id), ignore_conflicts=True)
+        return {**accounts, **_lock([account.job_id for account in new])}
+    return {**accounts, **{account.job_id: account for account in new}}
+
+
+def _lock(job_ids: Iterable[str]) -> dict[str, JobAccount]:
+    """Lock the accounts in the one order that excludes deadlocks."""
+    locked = JobAccount.objects.filter(job__in=list(job_ids)).order_by("job_id").select_for_update(no_key=True)
+    return {account.job_id: account for account in locked}
+
+
+def _costs_something(record: _Record) -> bool:
+    happening = record.happening
+    if isinstance(happening, Counted):
+        return happening.cost > 0 or bool(happening.doubt)
+    return isinstance(happening, Reserved)
+
+
+def _new_account(job: Job) -> JobAccount:
+    return JobAccount(
+        job_id=job.pk,
+        organization_id=job.organization_id,
+        user_id=job.submitted_by_id,
+        provider=job.provider,
+        hardware=job.hardware_profile,
+    )
+
+
+def _zones(organization_ids: Iterable[int | None]) -> dict[int | None, ZoneInfo]:
+    found = Organization.objects.filter(pk__in={pk for pk in organization_ids if pk is not None})
+    return {None: ZoneInfo(UTC_ZONE), **{pk: ZoneInfo(name) for pk, name in found.values_list("pk", "time_zone")}}
+
+
+def _write(keepers: Sequence[Bookkeeper], name_of: Callable[[str], str]) -> None:
+    entries = [entry for keeper in keepers for entry in keeper.entries]
+    if entries:
+        insert(entries)
+        write_days(entries, {keeper.account.job_id: keeper.account.is_unpriced for keeper in keepers}, name_of)
+    changed = [keeper.account for keeper in keepers if keeper.has_changed]
+    if changed:
+        upsert(changed, ACCOUNT)
+
+
+def write_days(entries: Sequence[LedgerEntry], unpriced: Mapping[str, bool], name_of: Callable[[str], str]) -> None:
+    """Add the entries to what their jobs have spent on their days."""
+    days: dict[tuple[str, date], DayCost] = {}
+    for entry in entries:
+        if entry.kind not in SPENT_KINDS:
+            continue
+        day = days.get((entry.job_id, entry.day))
+        if day is None:
+            day = days[entry.job_id, entry.day] = _new_day(entry, unpriced[entry.job_id], name_of(entry.job_id))
+        day.spent += entry.amount
+    if days:
+        upsert(list(days.values()), DAY)
+
+
+def _new_day(entry: LedgerEntry, is_unpriced: bool, config_name: str) -> DayCost:
+    return DayCost(
+        job_id=entry.job_id,
+        organization_id=entry.organization_id,
+        user_id=entry.user_id,
+        provider=entry.provider,
+        hardware=entry.hardware,
+        config_name=config_name,
+        day=entry.day,
+        spent=ZERO,
+        is_unpriced=is_unpriced,
+    )
+
+
+def assign(job_ids: Sequence[str], organization: Organization) -> None:
+    """Move what jobs of no organization have cost to `organization`: the same amounts on the same days.
+
+    To be called in the transaction that assigns the jobs.
+    """
+    accounts = {pk: one for pk, one in _lock(job_ids).items() if one.organization_id is None}
+    now, entries = timezone.now(), list[LedgerEntry]()
+    for day in DayCost.objects.filter(job__in=accounts, organization=None).order_by("job_id", "day"):
+        for owner, amount in ((None, -day.spent), (organization, day.spent)):
+            entries.append(_transfer(accounts[day.job_id], owner, amount, day.day, now))
+    if entries:
+        insert(entries)
+    for account in accounts.values():
+        account.organization = organization
+        account.save(update_fields=["organization", "entries"])
+    DayCost.objects.filter(job__in=accounts).update(organization=organization)
+
+
+def _transfer(
+    account: JobAccount, owner: Organization | None, amount: Decimal, day: date, now: datetime
+) -> LedgerEntry:
+    account.entries += 1
+    return LedgerEntry(
+        job_id=account.job_id,
+        organization=owner,
+        user_id=account.user_id,
+        provider=account.provider,
+        hardware=account.hardware,
+        sequence=account.entries,
+        kind=EntryKind.CORRECT,
+        amount=amount,
+        at=now,
+        day=day,
+        source=CostSource.PERSON,
+        by="discovery",
+        reason="the job belonged to no organization until now",
+    )
