@@ -56,6 +56,15 @@ class SlurmCluster(private_slurm.SlurmCluster):
     def resume(self, node: str) -> None:
         run_to_end(["scontrol", "update", f"nodename={node}", "state=resume"], env=self.environment)
 
+    def let_go(self) -> None:
+        """Do what an administrator does about nodes and jobs that Slurm holds back after a crash of its daemons."""
+        for node in self.call("GET", "/nodes").json()["nodes"]:
+            if "DRAIN" in node["state_flags"]:
+                self.resume(node["name"])
+        for job in self.jobs():
+            if job["job_state"] == "PENDING" and job["state_reason"] == "JobHeldUser":
+                run_to_end(["scontrol", "release", str(job["job_id"])], env=self.environment)
+
     def end_jobs(self) -> None:
         for job in self.jobs():
             if job["job_state"] in ("PENDING", "RUNNING", "SUSPENDED"):

@@ -116,6 +116,7 @@ class SlurmStorm(Storm):
     def kill(self) -> None:
         """Kill the site's background, and one of Slurm's daemons, which comes back a little later."""
         super().kill()
+        self.slurm.let_go()
         daemon = ("slurmctld", "n1", "slurmctld", "n2")[self.daemons_killed % 4]
         self.daemons_killed += 1
         self.slurm.kill(daemon)

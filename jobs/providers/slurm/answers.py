@@ -153,7 +153,7 @@ def training_snapshot(
 def _unheard_end(plain: Snapshot, folder: SharedFolder, records: Records, asked_at: datetime | None) -> Snapshot | None:
     """Return a training that has ended though Slurm says that it runs. None: it has not, or Slurm may still learn."""
     ended_at = records.run.ended_at
-    if ended_at is None or datetime.now(UTC) - ended_at < UNHEARD_AFTER:
+    if ended_at is None or not is_overdue(ended_at):
         return None
     status, error = _end_by_runner(folder, records.run, asked_at)
     seconds = max(0.0, (ended_at - plain.started_at).total_seconds()) if plain.started_at else None
@@ -203,6 +203,11 @@ def forgotten_snapshot(
     if _is_end_settled(plain, folder, records, status, error):
         return _ended(plain, folder, status, error)
     return forgotten_snapshot(external_id, folder, Records.of(folder), asked_at)
+
+
+def is_overdue(ended_at: datetime | None) -> bool:
+    """Whether Slurm should have learned of an end that the runner recorded."""
+    return ended_at is not None and datetime.now(UTC) - ended_at >= UNHEARD_AFTER
 
 
 def was_stored(metadata: Mapping[str, Any]) -> bool:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.providers.base import Answers, Handle, ProviderError, Snapshot
-from jobs.providers.clusters.training_folder import folder_errors
+from jobs.providers.clusters.training_folder import Run, folder_errors
 from jobs.providers.slurm import answers, identity, shapes
 from jobs.providers.slurm.access import INVALID_JOB_ID, SlurmError, read_errors
 from jobs.providers.slurm.folder import SharedFolder, require_ours
@@ -87,7 +87,7 @@ async def fetch(slurm: Connection, shared: Path, handles: Sequence[Handle]) -> A
                 found.update({handle.job_id: snapshot} if snapshot else {})
 
     await asyncio.gather(*map(settle, missing))
-    await _remove_leftovers(slurm, handles, found, jobs)
+    await _remove_leftovers(slurm, shared, handles, found, jobs)
     return found
 
 
@@ -197,16 +197,34 @@ async def _look_up(slurm: Connection, number: int) -> SlurmJob | None:
 
 
 async def _remove_leftovers(
-    slurm: Connection, handles: Sequence[Handle], found: Answers, jobs: Sequence[SlurmJob]
+    slurm: Connection, shared: Path, handles: Sequence[Handle], found: Answers, jobs: Sequence[SlurmJob]
 ) -> None:
-    """Remove what Slurm still has for trainings that have ended: it trains nothing, but takes nodes."""
+    """Remove what Slurm still has for trainings that have ended: it trains nothing, but takes nodes.
+
+    Those of earlier looks too: a controller that is killed within some seconds of a removal has forgotten it.
+    """
+    left = [job for job in jobs if job.state in LEFTOVERS and identity.marker_of(job, slurm.instance.user)]
+    others = {job.name for job in left} - {handle.external_id for handle in handles}
     ended = {handle.external_id for handle in handles if _has_ended(found.get(handle.job_id))}
-    for job in jobs:
-        if job.state in LEFTOVERS and job.name in ended and identity.marker_of(job, slurm.instance.user):
+    ended |= await asyncio.to_thread(_ended_long_ago, shared, others) if others else set()
+    for job in left:
+        if job.name in ended:
             try:
                 await slurm.delete(f"/job/{job.job_id}")
             except SlurmError as error:
                 logger.warning("A job could not be removed", extra={"job": job.job_id, "error": str(error)})
+
+
+def _ended_long_ago(shared: Path, markers: Collection[str]) -> set[str]:
+    """Return the markers of trainings whose end was recorded so long ago that Slurm should have learned of it."""
+    return {marker for marker in markers if answers.is_overdue(_run_of(SharedFolder(shared, marker)).ended_at)}
+
+
+def _run_of(folder: SharedFolder) -> Run:
+    try:
+        return folder.run()
+    except OSError:
+        return Run()  # nothing is removed by what can't be read
 
 
 def _has_ended(answer: Snapshot | ProviderError | None) -> bool:

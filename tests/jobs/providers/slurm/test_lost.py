@@ -252,6 +252,22 @@ def test_an_end_that_slurm_never_learns_of(slurm: SlurmCluster) -> None:
     assert f"/job/{job['job_id']}" in asked  # the nodes are given back
 
 
+def test_a_removal_that_slurm_forgot_is_asked_for_again(slurm: SlurmCluster) -> None:
+    training, other = submit(slurm.provider(*quick())), start(slurm.provider(*ENDLESS))
+    training.ended()
+    [job], [others] = slurm.jobs(training.spec.marker), slurm.jobs(other.spec.marker)
+    ended = training.record("exit.json")
+    body = json.dumps({"jobs": [{**job, "job_state": "RUNNING"}, others]}).encode()
+    with stand_in({"/jobs": (200, body), f"/job/{job['job_id']}": (200, b"{}")}) as (address, asked):
+        looking = replace(other, provider=slurm.provider("true", address=address))
+        looking.seen(JobStatus.RUNNING)
+        assert asked == ["/jobs"]  # Slurm may still learn of the end
+        long_ago = datetime.now(UTC) - timedelta(seconds=61)
+        (training.folder / "exit.json").write_text(json.dumps({**ended, "ended_at": long_ago.isoformat()}))
+        looking.seen(JobStatus.RUNNING)
+        assert asked == ["/jobs", "/jobs", f"/job/{job['job_id']}"]
+
+
 # Answers that are cut off or make no sense.
 
 
