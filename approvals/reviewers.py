@@ -12,8 +12,9 @@ from django.db.models.functions import Coalesce
 
 from approvals.models import ApprovalRequest, ApprovalRule, Decision, Requirement
 from approvals.statuses import RequestStatus, Verdict
+from cloudtrain_site.accounts.api_keys import organization_of_key
 from jobs.models import Membership, Organization
-from jobs.permissions import AnyUser, Team, is_superuser
+from jobs.permissions import AnyUser, Team, is_superuser, memberships_of
 from jobs.roles import RANK, Role
 
 #: What the pages of many requests read of each in two further queries, however many there are.
@@ -58,7 +59,7 @@ class Standing:
     @cached_property
     def roles(self) -> dict[int, str]:
         """By organization; somebody inactive has none."""
-        memberships = Membership.objects.filter(user=self.user_id or 0, user__is_active=True)
+        memberships = memberships_of(self._user).filter(user__is_active=True)
         return dict(memberships.values_list("organization_id", "role"))
 
     @cached_property
@@ -118,7 +119,11 @@ def with_deciders(requests: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalReque
 def awaits_decision_by(user: AnyUser) -> Q:
     """Return the condition that `user` may decide a request and has not yet, to annotate requests with."""
     undecided = ~Q(Exists(Decision.objects.filter(request=OuterRef("pk"), user=user.pk or 0)))
-    return undecided if is_superuser(user) else undecided & Q(Exists(_eligible_members().filter(user=user.pk or 0)))
+    if is_superuser(user):
+        return undecided
+    own = _eligible_members().filter(user=user.pk or 0)
+    bound = organization_of_key(user)
+    return undecided & Q(Exists(own if bound is None else own.filter(organization=bound)))
 
 
 @cache
@@ -210,8 +215,7 @@ def may_bypass(user: AnyUser, request: ApprovalRequest) -> bool:
 
 def reviewed_by(user: AnyUser) -> Q:
     """Return the condition for requests that `user` reviews, their own among them."""
-    memberships = Membership.objects.filter(user_id=user.pk or 0)
-    roles = memberships.values_list("organization_id", "role")
+    roles = memberships_of(user).values_list("organization_id", "role")
     return _reviewed_as(user, roles, Requirement.objects.all())
 
 

@@ -17,7 +17,7 @@ from jobs.configs.store import find_config
 from jobs.configs.submission import Submission
 from jobs.datasets.store import upload_in
 from jobs.models import Job, Organization, ProviderConfig
-from jobs.permissions import choose_organization
+from jobs.permissions import choose_organization, memberships_of
 from jobs.providers import UnknownProviderError, get_provider, names
 from jobs.providers.inspection import objection_to_dataset, objections_to, remarks_on
 from jobs.providers.settings import default_hardware
@@ -169,7 +169,7 @@ def _warnings(
     provider_config: ProviderConfig,
 ) -> list[str]:
     warnings = []
-    if not body["organization"] and user.memberships.count() > 1:
+    if not body["organization"] and memberships_of(user).count() > 1:
         warnings.append(f"No organization was given: the job goes to {organization.name}.")
     obstacles = obstacles_at(submission.provider, provider_config)
     return [*warnings, *_never_called(submission), *obstacles, *remarks_on(submission.provider, submission.config)]

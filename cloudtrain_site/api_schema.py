@@ -11,9 +11,10 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import get_doc
 from rest_framework import exceptions, serializers
 from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS
 
-from cloudtrain_site.api import KEY_HEADER
+from cloudtrain_site.accounts.key_authentication import KEY_HEADER
+from cloudtrain_site.accounts.scopes import ByHand, needed_scope
 from cloudtrain_site.database.failures import AWAY, FULL
 from cloudtrain_site.errors import BodyTooLarge, Conflict
 from cloudtrain_site.limits.brakes import PausedError
@@ -48,7 +49,7 @@ class NotSavedError(exceptions.APIException):
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """Both headers of an API key."""
 
-    target_class = "cloudtrain_site.api.KeyAuthentication"
+    target_class = "cloudtrain_site.accounts.key_authentication.KeyAuthentication"
     name = ["bearerKey", "headerKey"]
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
@@ -91,7 +92,14 @@ class OperationSchema(AutoSchema):
         return self._texts()[0]
 
     def get_description(self) -> str:  # type: ignore[override]
-        return self._texts()[1]
+        """Return the docstring's further lines, and the scope that a key needs."""
+        return "\n\n".join(filter(None, [self._texts()[1], self._keys_text()]))
+
+    def _keys_text(self) -> str:
+        if not self.view.get_authenticators():
+            return ""
+        scope = None if ByHand in self.view.permission_classes else needed_scope(self.view, self.method)
+        return f"A key needs the scope `{scope}`." if scope else "Not with a key."
 
     def _texts(self) -> tuple[str, str]:
         summary, _, description = str(get_doc(self._method())).partition("\n")
@@ -112,8 +120,7 @@ class OperationSchema(AutoSchema):
             yield exceptions.ValidationError
         if operation.get("security"):
             yield exceptions.NotAuthenticated
-            if self._refuses_some():
-                yield exceptions.PermissionDenied
+            yield exceptions.PermissionDenied  # to a key without the scope, at least
         if "path" in places:
             yield exceptions.NotFound
         if isinstance(self.view.get_content_negotiator(), DefaultContentNegotiation):
@@ -126,10 +133,6 @@ class OperationSchema(AutoSchema):
             yield UnavailableError
             if self.method not in SAFE_METHODS:
                 yield NotSavedError
-
-    def _refuses_some(self) -> bool:
-        """Whether some signed-in users get a 403: a browser's write without its token, or by the view's permissions."""
-        return self.method not in SAFE_METHODS or self.view.permission_classes != [IsAuthenticated]
 
     def _answer_with(self, error: Error) -> dict[str, Any]:
         schema = self.resolve_serializer(ErrorSerializer, "response").ref

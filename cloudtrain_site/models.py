@@ -12,16 +12,43 @@ from knox.models import AbstractAuthToken
 from cloudtrain_site.audit.models import AuditGate, AuditRecord  # noqa: F401 - Django looks for them here
 
 
+class Scope(models.TextChoices):
+    """What a key may do in its owner's name."""
+
+    READ = "read", "See jobs, logs, costs, the queue, requests and configs."
+    SUBMIT = "submit", "Submit, cancel and delete jobs; upload datasets; store configs."
+    DECIDE = "decide", "Approve and reject; order the queue."
+    ADMINISTER = "administer", "Change rules, limits, budgets, members and settings."
+
+
 class ApiKey(AbstractAuthToken):  # type: ignore[misc]
     """A user's key for the API. Only its digest is stored; the key itself is shown once, when it is made."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="auth_token_set")
     name = models.CharField(max_length=100, blank=True)
+    #: The scopes, each a column.
+    may_read = models.BooleanField(default=True)
+    may_submit = models.BooleanField(default=True)
+    may_decide = models.BooleanField(default=True)
+    may_administer = models.BooleanField(default=True)
+    #: The one organization of its owner's in which it sees and does anything; null: all of them. Named, not imported:
+    #: this room doesn't know organizations.
+    organization = models.ForeignKey("jobs.Organization", models.CASCADE, null=True, blank=True, related_name="+")
     last_used_at = models.DateTimeField(null=True)
+    last_used_from = models.GenericIPAddressField(null=True)
 
     class Meta:
         verbose_name = "API key"
         ordering = ["-created"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(may_read=True)
+                | models.Q(may_submit=True)
+                | models.Q(may_decide=True)
+                | models.Q(may_administer=True),
+                name="key_has_a_scope",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.token_key[:8]}… of {self.user}"
@@ -29,6 +56,10 @@ class ApiKey(AbstractAuthToken):  # type: ignore[misc]
     @property
     def is_expired(self) -> bool:
         return self.expiry is not None and bool(self.expiry <= timezone.now())
+
+    @property
+    def scopes(self) -> list[str]:
+        return [scope.value for scope in Scope if getattr(self, f"may_{scope}")]
 
 
 class Loop(models.Model):

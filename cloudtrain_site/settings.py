@@ -201,7 +201,7 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="cloudtrain@localhost
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "cloudtrain_site.api.KeyAuthentication",
+        "cloudtrain_site.accounts.key_authentication.KeyAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -259,7 +259,7 @@ if REDIS_URL:
     del Q_CLUSTER["orm"]
     Q_CLUSTER["redis"] = REDIS_URL
 
-EVENTSTREAM_CHANNELMANAGER_CLASS = "jobs.channels.ChannelManager"
+EVENTSTREAM_CHANNELMANAGER_CLASS = "jobs.api.event_channels.ChannelManager"
 EVENTSTREAM_STORAGE_CLASS = "cloudtrain_site.events.readers.EventStorage"
 
 LOGGING_CONFIG = "cloudtrain_site.structured_logging.configure.configure_django"

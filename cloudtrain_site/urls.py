@@ -26,9 +26,6 @@ urlpatterns = [
     path("", include("cloudtrain_site.accounts.urls")),
     path("api/events", event_stream, name="events"),
     path("api/account", accounts.Account.as_view(), name="account-settings"),
-    # By hand: a router would call the list as the page of the same keys is called.
-    path("api/account/keys", accounts.KeyViewSet.as_view({"get": "list", "post": "create"}), name="account-keys"),
-    path("api/account/keys/<str:key_id>", accounts.KeyViewSet.as_view({"delete": "destroy"}), name="account-key"),
     path("api/cloud/health", health.HealthView.as_view(), name="health"),
     path("api/cloud/health/live", health.LiveView.as_view(), name="health-live"),
     path("api/cloud/health/ready", health.ReadyView.as_view(), name="health-ready"),

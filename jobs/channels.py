@@ -1,14 +1,6 @@
-"""The event channels that a user may read: those of the user's organizations."""
+"""The channels of the events about jobs."""
 
 from __future__ import annotations
-
-from typing import Any
-
-from django.http import HttpRequest
-from django_eventstream.channelmanager import DefaultChannelManager
-
-from cloudtrain_site.events.publish import ALL_CHANNELS, EVERYONE
-from cloudtrain_site.events.readers import open_readers
 
 UNASSIGNED = "organization-none"
 
@@ -16,27 +8,3 @@ UNASSIGNED = "organization-none"
 def organization_channel(organization_id: int | None) -> str:
     """Return the channel of an organization's jobs. Jobs without one have a channel for superusers alone."""
     return UNASSIGNED if organization_id is None else f"organization-{organization_id}"
-
-
-class ChannelManager(DefaultChannelManager):  # type: ignore[misc]
-    """Decides by the memberships which of django-eventstream's channels a user may read."""
-
-    def get_channels_for_request(self, request: HttpRequest, view_kwargs: dict[str, Any]) -> set[str]:
-        """Return the user's channels; `ALL_CHANNELS` alone for a superuser, none for an anonymous user."""
-        user = request.user
-        if not user.is_authenticated or not user.is_active:
-            return set()
-        if user.is_superuser:
-            return {ALL_CHANNELS}
-        organizations = user.memberships.values_list("organization_id", flat=True)
-        return {EVERYONE, *map(organization_channel, organizations)}
-
-    def can_read_channel(self, user: Any, channel: str) -> bool:
-        """Whether `user` (None: anonymous) may read `channel` now; nobody asks for a stream's own but that stream."""
-        if channel in open_readers:
-            return True
-        if user is None or not user.is_active:
-            return False
-        if user.is_superuser or channel == EVERYONE:
-            return True
-        return any(organization_channel(membership.organization_id) == channel for membership in user.memberships.all())

@@ -10,6 +10,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import QuerySet
 from rest_framework.exceptions import PermissionDenied, ValidationError
 
+from cloudtrain_site.accounts.api_keys import organization_of_key
 from cloudtrain_site.conf.places import COMMAND
 from jobs.models import Job, JobQuerySet, Membership, Organization
 from jobs.roles import MANAGERS, SUBMITTERS, Role
@@ -18,7 +19,20 @@ AnyUser: TypeAlias = User | AnonymousUser
 
 
 def is_superuser(user: AnyUser) -> bool:
-    return user.is_active and user.is_superuser
+    """Whether `user` may do everything, everywhere. With a key for one organization nobody may."""
+    return user.is_active and user.is_superuser and organization_of_key(user) is None
+
+
+def memberships_of(user: AnyUser) -> QuerySet[Membership]:
+    """Return the memberships by which `user` acts: of those, a key for one organization has that one alone."""
+    memberships = Membership.objects.filter(user_id=user.pk or 0)
+    bound = organization_of_key(user)
+    return memberships if bound is None else memberships.filter(organization=bound)
+
+
+def _admin_by_key(user: AnyUser) -> int | None:
+    """Return the organization of a superuser's key for one: there it may what an admin may."""
+    return organization_of_key(user) if user.is_active and user.is_superuser else None
 
 
 def visible_jobs(user: AnyUser) -> JobQuerySet:
@@ -40,7 +54,9 @@ def teams_of(user: AnyUser) -> list[Team]:
     """Return the organizations of `user` by name, in one query; a superuser is an admin of them all."""
     if is_superuser(user):
         return [Team(pk, name, Role.ADMIN) for pk, name in Organization.objects.values_list("pk", "name")]
-    memberships = Membership.objects.filter(user_id=user.pk or 0).order_by("organization__name")
+    if bound := _admin_by_key(user):
+        return [Team(bound, Organization.objects.get(pk=bound).name, Role.ADMIN)]
+    memberships = memberships_of(user).order_by("organization__name")
     return [Team(*row) for row in memberships.values_list("organization_id", "organization__name", "role")]
 
 
@@ -59,7 +75,9 @@ def organizations_of(user: AnyUser, roles: tuple[Role, ...] | None = None) -> Qu
     """Return the organizations in which `user` has one of `roles` (None: any)."""
     if is_superuser(user):
         return Organization.objects.all()
-    memberships = Membership.objects.filter(user_id=user.pk or 0)
+    if bound := _admin_by_key(user):
+        return Organization.objects.filter(pk=bound)
+    memberships = memberships_of(user)
     if roles is not None:
         memberships = memberships.filter(role__in=roles)
     return Organization.objects.filter(pk__in=memberships.values("organization"))
@@ -69,7 +87,10 @@ def role_in(user: AnyUser, organization: Organization | int | None) -> Role | No
     """Return the user's role in `organization`; a superuser is an admin everywhere. None: no member."""
     if is_superuser(user):
         return Role.ADMIN
-    membership = Membership.objects.filter(user_id=user.pk or 0, organization=organization).first()
+    bound = _admin_by_key(user)
+    if bound and bound == getattr(organization, "pk", organization):
+        return Role.ADMIN
+    membership = memberships_of(user).filter(organization=organization).first()
     return Role(membership.role) if membership else None
 
 
@@ -138,12 +159,12 @@ def choose_organization(user: AnyUser, name: str = "") -> Organization:
 
 
 def _first(user: AnyUser) -> Organization:
-    memberships = Membership.objects.filter(user_id=user.pk or 0, role__in=SUBMITTERS).select_related("organization")
+    memberships = memberships_of(user).filter(role__in=SUBMITTERS).select_related("organization")
     memberships = memberships.filter(organization__closed_at=None)
     membership = memberships.order_by("id").first()
     if membership is not None:
         return membership.organization
-    fallback = Organization.objects.filter(closed_at=None).order_by("id").first() if is_superuser(user) else None
+    fallback = organizations_of(user, ()).filter(closed_at=None).order_by("id").first()  # a superuser has them all
     if fallback is None:
         raise PermissionDenied(
             "You may submit for no organization. Ask an admin to add you as a researcher: "

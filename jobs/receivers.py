@@ -9,10 +9,13 @@ from django.contrib.auth.signals import user_logged_out
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
+from cloudtrain_site.accounts.api_keys import keys_of, revoke_all_keys, revoke_key
 from cloudtrain_site.events.publish import rights_changed
 from cloudtrain_site.models import ApiKey
+from cloudtrain_site.states import SYSTEM
 from jobs.costs.prices import note_prices
-from jobs.models import Membership, ProviderConfig
+from jobs.models import Membership, Organization, ProviderConfig
+from jobs.signals import membership_ended
 
 #: Written at every login; no rights change with it.
 LOGIN_FIELDS = frozenset({"last_login"})
@@ -21,6 +24,13 @@ LOGIN_FIELDS = frozenset({"last_login"})
 @receiver([post_save, post_delete], sender=Membership, dispatch_uid="jobs.membership_changed")
 def membership_changed(*, instance: Membership, **kwargs: Any) -> None:
     rights_changed(instance.user_id)
+
+
+@receiver(membership_ended, dispatch_uid="jobs.keys_of_member")
+def end_keys_of_member(*, user: User, organization: Organization, **kwargs: Any) -> None:
+    """Revoke the keys that the person had for this organization alone."""
+    for key_id in keys_of(user).filter(organization=organization).values_list("token_key", flat=True):
+        revoke_key(user, key_id, by=SYSTEM)
 
 
 @receiver(user_logged_out, dispatch_uid="jobs.logged_out")
@@ -38,9 +48,12 @@ def key_revoked(*, instance: ApiKey, **kwargs: Any) -> None:
 
 @receiver(post_save, sender=User, dispatch_uid="jobs.user_changed")
 def user_changed(*, instance: User, created: bool, update_fields: frozenset[str] | None, **kwargs: Any) -> None:
-    """A user may have been deactivated, or made a superuser."""
-    if not created and update_fields != LOGIN_FIELDS:
-        rights_changed(instance.pk)
+    """A user may have been deactivated, by whatever way, or made a superuser."""
+    if created or update_fields == LOGIN_FIELDS:
+        return
+    rights_changed(instance.pk)
+    if not instance.is_active:
+        revoke_all_keys(instance, by=SYSTEM)
 
 
 @receiver(post_save, sender=ProviderConfig, dispatch_uid="jobs.prices_changed")

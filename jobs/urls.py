@@ -6,7 +6,7 @@ from django.urls import path, register_converter
 from django.urls.converters import PathConverter
 from rest_framework.routers import SimpleRouter
 
-from jobs.api import config_views, metrics_views, views
+from jobs.api import config_views, key_views, metrics_views, views
 from jobs.dashboard import account_views, job_views, list_views, machines_views, results_views
 from jobs.dashboard.settings.urls import urlpatterns as settings_urls
 from jobs.dashboard.site.urls import urlpatterns as site_urls
@@ -46,6 +46,9 @@ urlpatterns = [
     path("machines/<str:name>/refresh", machines_views.refresh_cluster, name="refresh-cluster"),
     path("account", account_views.account, name="account"),
     path("account/keys", account_views.keys, name="account-key-list"),
+    # By hand: a router would call the list as the page of the same keys is called.
+    path("api/account/keys", key_views.KeyViewSet.as_view({"get": "list", "post": "create"}), name="account-keys"),
+    path("api/account/keys/<str:key_id>", key_views.KeyViewSet.as_view({"delete": "destroy"}), name="account-key"),
     path("account/password", account_views.change_password, name="password-change"),
     path("api/cloud/metrics", metrics_views.Metrics.as_view(), name="metrics"),
     path("api/cloud/replicate/status", metrics_views.ReplicateStatus.as_view(), name="replicate-status"),

@@ -19,7 +19,7 @@ from schemathesis.checks import content_type_conformance, response_schema_confor
 
 from approvals.intake import SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule
-from cloudtrain_site.api import KEY_HEADER
+from cloudtrain_site.accounts.key_authentication import KEY_HEADER
 from cloudtrain_site.correlation_ids import HEADER
 from cloudtrain_site.models import ApiKey
 from cloudtrain_site.states import Source

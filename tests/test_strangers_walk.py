@@ -19,7 +19,9 @@ from django.utils.regex_helper import normalize
 from rest_framework.test import APIClient
 
 from approvals.models import ApprovalRequest, ApprovalRule
-from jobs.models import Job, Organization, ProviderConfig, TrainingConfig
+from cloudtrain_site.models import ApiKey
+from jobs.models import Job, Membership, Organization, ProviderConfig, TrainingConfig
+from jobs.roles import Role
 from queueing.models import QueueState
 from tests.dataset_archives import make_zip
 from tests.web import body_of
@@ -178,6 +180,49 @@ def test_a_stranger_learns_nothing_and_changes_nothing(
             or request_line.endswith("alices-config")
         ):
             assert response.status_code in REFUSALS or response.status_code == 302, (request_line, response.status_code)
+    assert everything() == before
+
+
+def with_key(owner: User, **fields: Any) -> Client:
+    return Client(headers={"X-API-Key": ApiKey.objects.create(user=owner, **fields)[1]})
+
+
+#: They compute an answer and change nothing, so that a key may ask for it that may read.
+ANSWERING = ("/api/approvals/rules/preview", "/api/configs/local/validate", "/api/configs/alices-config/validate")
+
+
+@pytest.mark.parametrize("who", ["bob", "root"])
+def test_a_key_that_may_read_changes_nothing(request: pytest.FixtureRequest, held: ApprovalRequest, who: str) -> None:
+    owner: User = request.getfixturevalue(who)
+    reader = with_key(owner, may_submit=False, may_decide=False, may_administer=False)
+    before = everything()
+    for path in [path for path in addresses(held) if path not in (*OPEN, STREAM)]:
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            response = reader.generic(method, path, "{}", content_type="application/json")
+            # A page knows no key and sends to the login.
+            is_refused = response.status_code in REFUSALS or goes_to_login(response)
+            assert is_refused or path in ANSWERING, (method, path, response.status_code)
+    assert everything() == before
+    assert reader.get(f"/api/cloud/jobs/{held.job_id}").status_code == 200
+
+
+@pytest.mark.parametrize("who", ["bob", "root"])
+def test_a_key_for_another_organization_learns_and_changes_nothing(
+    request: pytest.FixtureRequest, held: ApprovalRequest, who: str
+) -> None:
+    owner: User = request.getfixturevalue(who)
+    elsewhere = Organization.objects.create(name="elsewhere")
+    Membership.objects.create(user=owner, organization=elsewhere, role=Role.ADMIN)
+    holder = with_key(owner, organization=elsewhere)
+    before = everything()
+    for request_line, response in walk(holder, [path for path in addresses(held) if path not in (*OPEN, STREAM)]):
+        assert response.status_code < 500 or response.json()["code"] == "provider_unavailable", request_line
+        assert not shows_hers(response), request_line
+        if held.job_id in request_line or request_line.endswith("alices-config"):
+            assert response.status_code in REFUSALS or goes_to_login(response), (request_line, response.status_code)
+    for search in SEARCHES:
+        path = search.format(job=held.job_id, organization=held.organization_id)
+        assert not shows_hers(holder.get(path)), search
     assert everything() == before
 
 

@@ -27,8 +27,10 @@ from approvals.models import ApprovalRequest
 from approvals.queries import find_request, visible_requests
 from approvals.review import decide, decide_each
 from approvals.statuses import RequestStatus, Verdict
+from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
+from cloudtrain_site.models import Scope
 from cloudtrain_site.states import Actor, Source
 from jobs.permissions import AnyUser
 from jobs.queries import find_job
@@ -60,6 +62,7 @@ class ApprovalViewSet(ViewSet):
     @extend_schema(request=DecisionBody, responses=DecidedSerializer)
     @raises(Conflict)
     @action(methods=["post"], detail=True)
+    @needs(Scope.DECIDE)
     def approve(self, request: Request, request_id: int) -> Response:
         """Approve a held job."""
         return _decide(request, find_request(request.user, request_id), Verdict.APPROVE)
@@ -67,6 +70,7 @@ class ApprovalViewSet(ViewSet):
     @extend_schema(request=RejectionBody, responses=DecidedSerializer)
     @raises(Conflict)
     @action(methods=["post"], detail=True)
+    @needs(Scope.DECIDE)
     def reject(self, request: Request, request_id: int) -> Response:
         """Reject a held job."""
         return _decide(request, find_request(request.user, request_id), Verdict.REJECT)
@@ -74,6 +78,7 @@ class ApprovalViewSet(ViewSet):
     @extend_schema(request=DecisionBody, responses=DecidedSerializer)
     @raises(Conflict)
     @action(methods=["post"], detail=True)
+    @needs(Scope.SUBMIT)
     def cancel(self, request: Request, request_id: int) -> Response:
         """Take your own request back."""
         approval_request = find_request(request.user, request_id)
@@ -86,12 +91,14 @@ class ApprovalViewSet(ViewSet):
 
     @extend_schema(request=BulkBody, responses=BulkSerializer)
     @action(methods=["post"], detail=False, url_path="bulk-approve")
+    @needs(Scope.DECIDE)
     def bulk_approve(self, request: Request) -> Response:
         """Approve several held jobs."""
         return _decide_each(request, Verdict.APPROVE)
 
     @extend_schema(request=BulkRejectionBody, responses=BulkSerializer)
     @action(methods=["post"], detail=False, url_path="bulk-reject")
+    @needs(Scope.DECIDE)
     def bulk_reject(self, request: Request) -> Response:
         """Reject several held jobs."""
         return _decide_each(request, Verdict.REJECT)
@@ -105,6 +112,7 @@ class QueueDecisionViewSet(ViewSet):
     @extend_schema(request=DecisionBody, responses=DecidedSerializer)
     @raises(Conflict)
     @action(methods=["post"], detail=True)
+    @needs(Scope.DECIDE)
     def approve(self, request: Request, job_id: str) -> Response:
         """Approve the held job of a queue entry."""
         return _decide(request, _newest_request(request.user, job_id), Verdict.APPROVE)
@@ -112,6 +120,7 @@ class QueueDecisionViewSet(ViewSet):
     @extend_schema(request=RejectionBody, responses=DecidedSerializer)
     @raises(Conflict)
     @action(methods=["post"], detail=True)
+    @needs(Scope.DECIDE)
     def reject(self, request: Request, job_id: str) -> Response:
         """Reject the held job of a queue entry."""
         return _decide(request, _newest_request(request.user, job_id), Verdict.REJECT)

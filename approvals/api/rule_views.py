@@ -28,8 +28,10 @@ from approvals.rules.editing import check_group, find_rule, remove_rule, rules_b
 from approvals.rules.evaluation import Hold, joined_reasons, judge
 from approvals.rules.facts import facts_about, rules_in_force
 from approvals.submissions import read_submission
+from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import checked, current_user, rendered
 from cloudtrain_site.limits.throttles import Previews
+from cloudtrain_site.models import Scope
 from cloudtrain_site.states import Source
 from jobs.api.serializers import SubmitQuery
 from jobs.models import Organization
@@ -46,6 +48,7 @@ class RuleViewSet(ViewSet):
         return rendered(RuleListSerializer, {"rules": visible_rules(request.user)})
 
     @extend_schema(request=RuleBody, responses={201: StoredRuleSerializer})
+    @needs(Scope.ADMINISTER)
     def create(self, request: Request) -> Response:
         """Make a rule."""
         values = _rule_values(request)
@@ -59,12 +62,14 @@ class RuleViewSet(ViewSet):
         return _rule_response(find_rule(request.user, rule_id))
 
     @extend_schema(request=RuleBody, responses=StoredRuleSerializer)
+    @needs(Scope.ADMINISTER)
     def partial_update(self, request: Request, rule_id: int) -> Response:
         """Change a rule."""
         rule = find_rule(request.user, rule_id)
         return _rule_response(_save_rule(rule, _rule_values(request), request))
 
     @extend_schema(responses={204: None})
+    @needs(Scope.ADMINISTER)
     def destroy(self, request: Request, rule_id: int) -> Response:
         """Remove a rule."""
         remove_rule(find_rule(request.user, rule_id), user=current_user(request))
@@ -72,6 +77,7 @@ class RuleViewSet(ViewSet):
 
     @extend_schema(request=PreviewBody, responses=PreviewSerializer)
     @action(methods=["post"], detail=False, throttle_classes=[Previews])
+    @needs(Scope.READ)
     def preview(self, request: Request) -> Response:
         """Try out rules.
 

@@ -14,6 +14,7 @@ from approvals.intake import Forecast, Outcome, forecast, submit
 from approvals.reviewers import who_decides
 from approvals.rules.evaluation import Hold, joined_reasons
 from approvals.submissions import read_submission, repeat_submission
+from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import (
     OptionalTextField,
     StrictSerializer,
@@ -26,6 +27,7 @@ from cloudtrain_site.api import (
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.limits.throttles import Previews
+from cloudtrain_site.models import Scope
 from cloudtrain_site.states import Source
 from jobs.api.serializers import RangeSerializer, SubmitBody, SubmitQuery
 from jobs.queries import find_own_job
@@ -125,6 +127,7 @@ class SubmissionViewSet(ViewSet):
     )
     @raises(Conflict, LimitReachedError)
     @action(methods=["post"], detail=False)
+    @needs(Scope.SUBMIT)
     def submit(self, request: Request) -> Response:
         """Submit a job.
 
@@ -147,6 +150,7 @@ class SubmissionViewSet(ViewSet):
     )
     @raises(Conflict, LimitReachedError)
     @action(methods=["post"], detail=True)
+    @needs(Scope.SUBMIT)
     def retry(self, request: Request, job_id: str) -> Response:
         """Run a failed or cancelled job once more."""
         job = find_own_job(request.user, job_id)
@@ -174,6 +178,7 @@ class QueueSubmissionViewSet(ViewSet):
     )
     @raises(Conflict, LimitReachedError)
     @action(methods=["post"], detail=False)
+    @needs(Scope.SUBMIT)
     def submit(self, request: Request) -> Response:
         """Submit a stored config to this machine."""
         name = checked(QueueSubmissionBody, request.data)["config_name"]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import count
 
 from django.db import connections
@@ -57,6 +58,8 @@ class StreamReader:
     joined_at: int
     #: The number up to which the client has everything, or has been told to reload; `UNKNOWN` until then.
     read_to: int
+    #: When the key that opened it expires; None: it never does, or a browser's session opened the stream.
+    ends_at: datetime | None = None
     name: str = field(default_factory=lambda: f"stream-{next(_numbers)}")
     ended: bool = False
     lifetime: asyncio.Timeout | None = None

@@ -12,13 +12,14 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import Error
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.utils import timezone
 from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
 from django_eventstream.views import stream
 from rest_framework import exceptions
 from rest_framework.request import Request
 
-from cloudtrain_site.api import KeyAuthentication
+from cloudtrain_site.accounts.key_authentication import KeyAuthentication
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.correlation_ids import get_correlation_id, set_correlation_id
 from cloudtrain_site.errors import error_body
@@ -81,7 +82,8 @@ def _admit(request: HttpRequest) -> tuple[StreamReader, int]:
     if not channels:
         raise exceptions.PermissionDenied("There are no events that you may see.")
     read_to = _last_seen(request, newest)
-    reader = StreamReader(request.user.pk, frozenset(channels), joined_at=newest, read_to=read_to)
+    ends_at = keyed[1].expiry if keyed else None
+    reader = StreamReader(request.user.pk, frozenset(channels), joined_at=newest, read_to=read_to, ends_at=ends_at)
     return reader, streams.open_elsewhere(reader.user_id)
 
 
@@ -113,14 +115,21 @@ async def send_stream(reader: StreamReader, correlation_id: str, receive: Receiv
     watch = asyncio.create_task(_end_with_client(reader, receive))
     try:
         with suppress(Error, TimeoutError):  # the client comes back with its number: nothing is lost
-            seconds = random.uniform(*LIFETIME_SECONDS)  # noqa: S311 - spreads the reconnects, guards nothing
-            async with asyncio.timeout(seconds) as reader.lifetime:
+            async with asyncio.timeout(_lifetime(reader)) as reader.lifetime:
                 await _send_events(reader, relay, send)
     finally:
         watch.cancel()
         streams.give_up_place(reader)
         relay.remove(reader)
     await send({"type": "http.response.body"})
+
+
+def _lifetime(reader: StreamReader) -> float:
+    """Return for how many seconds the stream lasts: no longer than the key that opened it."""
+    seconds = random.uniform(*LIFETIME_SECONDS)  # noqa: S311 - spreads the reconnects, guards nothing
+    if reader.ends_at is None:
+        return seconds
+    return min(seconds, (reader.ends_at - timezone.now()).total_seconds())
 
 
 async def _end_with_client(reader: StreamReader, receive: Receive) -> None:

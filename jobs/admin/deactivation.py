@@ -97,8 +97,8 @@ class DeactivatesAdmin(admin.ModelAdmin[M], Generic[M]):
 class DeactivatesUsers(DeactivatesAdmin[User]):
     instead = "Deactivate"
     instead_means = (
-        "Nobody signs in under this name any more, keys and open pages stop at once, and what was submitted and spent "
-        "stays on record. Jobs that run go on. It can be taken back."
+        "Nobody signs in under this name any more, open pages stop at once, and what was submitted and spent stays on "
+        "record. Jobs that run go on. It can be taken back, but for the keys: they are revoked for good."
     )
 
     def objections(self, rows: Iterable[User]) -> list[str]:

@@ -11,8 +11,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import checked, current_user, rendered
 from cloudtrain_site.encryption import SecretsLostError
+from cloudtrain_site.models import Scope
 from jobs.api.config_serializers import (
     ConfigCheckQuery,
     ConfigCheckSerializer,
@@ -55,6 +57,7 @@ class ConfigViewSet(ViewSet):
         return rendered(StoredConfigSerializer, _find(request.user, name))
 
     @extend_schema(request=StoredConfigBody, responses={200: StoredConfigSerializer, 201: StoredConfigSerializer})
+    @needs(Scope.SUBMIT)
     def update(self, request: Request, name: str) -> Response:
         """Store a config."""
         body = checked(StoredConfigBody, request.data)
@@ -69,6 +72,7 @@ class ConfigViewSet(ViewSet):
 
     @extend_schema(request=None, parameters=[ConfigCheckQuery], responses=ConfigCheckSerializer)
     @action(methods=["post"], detail=True)
+    @needs(Scope.READ)
     def validate(self, request: Request, name: str) -> Response:
         """Check whether a job can be made from a stored config.
 
@@ -85,6 +89,7 @@ class ConfigViewSet(ViewSet):
         return rendered(ConfigCheckSerializer, {"valid": not errors, "errors": errors, "warnings": remarks})
 
     @extend_schema(responses={200: RemovedConfigSerializer})
+    @needs(Scope.SUBMIT)
     def destroy(self, request: Request, name: str) -> Response:
         """Remove a stored config."""
         config = _find(request.user, name)
@@ -121,6 +126,7 @@ class ProviderViewSet(ViewSet):
         return rendered(ProviderListSerializer, {"providers": list(ProviderConfig.of_all(names()).values())})
 
     @extend_schema(request=ProviderSettingsBody, responses=ProviderSettingsSerializer)
+    @needs(Scope.ADMINISTER)
     def update(self, request: Request, name: str) -> Response:
         """Change a provider's settings."""
         # They apply to all organizations.

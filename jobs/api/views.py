@@ -11,10 +11,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import checked, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.limits.throttles import LogReads, Syncs
+from cloudtrain_site.models import Scope
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.api.curves import curves_of
@@ -53,6 +55,7 @@ class CancelsJobs(ViewSet):
     @extend_schema(request=CancelBody, responses=ChangedJobSerializer)
     @raises(Conflict)
     @action(methods=["post"], detail=True)
+    @needs(Scope.SUBMIT)
     def cancel(self, request: Request, job_id: str) -> Response:
         """Cancel a job."""
         job = find_own_job(request.user, job_id)
@@ -82,6 +85,7 @@ class JobViewSet(CancelsJobs):
 
     @extend_schema(responses={200: DeletedJobSerializer})
     @raises(Conflict)
+    @needs(Scope.SUBMIT)
     def destroy(self, request: Request, job_id: str) -> Response:
         """Delete a job.
 
@@ -138,6 +142,7 @@ class JobViewSet(CancelsJobs):
     @extend_schema(request=None, parameters=[SyncQuery], responses=DiscoverySerializer)
     @raises(ProviderUnavailable)
     @action(methods=["post"], detail=False, throttle_classes=[Syncs])
+    @needs(Scope.SUBMIT)
     def sync(self, request: Request) -> Response:
         """Look for jobs that were made at a provider itself."""
         # It costs requests to the provider, and its failure is shown to all organizations.

@@ -16,11 +16,16 @@ from cloudtrain_site.accounts.api_keys import keys_of
 from cloudtrain_site.accounts.preferences import mail_choices, time_zones
 from cloudtrain_site.api import current_user
 from cloudtrain_site.extensions import notice_choices
+from cloudtrain_site.models import Scope
 from jobs.dashboard.navigation import page, page_context, part
 from jobs.models import Membership
+from jobs.permissions import organizations_of
 
 #: A key's lifetimes to choose from, in days.
 LIFETIMES = ((7, "a week"), (30, "30 days"), (90, "90 days"), (365, "a year"), (3650, "ten years"))
+
+#: The scopes that a new key has unless its owner chooses others.
+TICKED = (Scope.READ, Scope.SUBMIT)
 
 
 @page
@@ -33,6 +38,8 @@ def account(request: HttpRequest) -> HttpResponse:
         "memberships": Membership.objects.filter(user=user).select_related("organization").order_by("organization"),
         "keys": keys_of(user),
         "lifetimes": LIFETIMES,
+        "scopes": [(scope.value, scope.label, scope in TICKED) for scope in Scope],
+        "organizations": organizations_of(user).values_list("name", flat=True),
         "mail": [(name, label, choices[name]) for name, label in notice_choices().items()],
         "zone": around["time_zone"],
         "zones": time_zones(),

@@ -12,10 +12,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.archives import ArchiveError
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.errors import LimitReachedError
+from cloudtrain_site.models import Scope
 from jobs.datasets import store
 from jobs.datasets.serializers import (
     RemovedUploadSerializer,
@@ -62,6 +64,7 @@ class UploadViewSet(ViewSet):
 
     @extend_schema(request={"multipart/form-data": UploadBody}, responses={201: UploadDetailSerializer})
     @raises(LimitReachedError)
+    @needs(Scope.SUBMIT)
     def create(self, request: Request) -> Response:
         """Upload a dataset."""
         # Who may upload nowhere, or nothing more, learns so before the body is read.
@@ -84,6 +87,7 @@ class UploadViewSet(ViewSet):
 
     @extend_schema(responses={200: RemovedUploadSerializer})
     @raises(Conflict)
+    @needs(Scope.SUBMIT)
     def destroy(self, request: Request, upload_id: str) -> Response:
         """Remove a dataset that no job uses any more."""
         upload = store.find_upload(request.user, upload_id)

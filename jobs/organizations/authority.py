@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.http import Http404
 from rest_framework.exceptions import PermissionDenied
 
+from cloudtrain_site.accounts.api_keys import organization_of_key
 from cloudtrain_site.audit.models import AuditSource
 from cloudtrain_site.audit.origin import current_origin
 from cloudtrain_site.states import Actor, Source
@@ -53,13 +54,17 @@ def check_administers(by: By, organization: Organization) -> None:
     if isinstance(by, Actor):
         return
     current = User.objects.filter(pk=by.pk, is_active=True).first()
-    if current is None or not (is_superuser(current) or role_now(current, organization) == Role.ADMIN):
+    elsewhere = organization_of_key(by) not in (None, organization.pk)
+    if elsewhere or current is None or not (is_superuser(current) or role_now(current, organization) == Role.ADMIN):
         raise PermissionDenied(f"Only the admins of {organization} may do this.")
 
 
 def check_runs_site(by: By) -> None:
-    """Raise PermissionDenied unless `by` is a superuser now."""
-    if not isinstance(by, Actor) and not User.objects.filter(pk=by.pk, is_active=True, is_superuser=True).exists():
+    """Raise PermissionDenied unless `by` is a superuser now, and not with a key for one organization."""
+    if isinstance(by, Actor):
+        return
+    superuser = User.objects.filter(pk=by.pk, is_active=True, is_superuser=True)
+    if organization_of_key(by) is not None or not superuser.exists():
         raise PermissionDenied("Only superusers may do this.")
 
 

@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet
 from rest_framework.exceptions import PermissionDenied
 
+from cloudtrain_site.accounts.api_keys import organization_of_key, revoke_all_keys
 from cloudtrain_site.audit.recording import record
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
@@ -21,7 +22,7 @@ LAST_SUPERUSER = "is the last superuser. Make somebody else a superuser first."
 
 
 def deactivate_user(user: User, *, by: By) -> bool:
-    """End the user's access. False: it had ended.
+    """End the user's access, and their API keys for good. False: it had ended.
 
     A submission that is being stored comes first, or is refused (`permissions.lock_submitter`). Raises Conflict for
     one's own account and for the last superuser, and PermissionDenied when `by` was deactivated meanwhile: of two who
@@ -72,6 +73,8 @@ def _change(user: User, field: str, value: bool, *, by: By, action: str) -> bool
             raise Conflict(f"{current} is deactivated.")
         if not value:
             check_superuser_stays([current.pk], people.values())
+        if field == "is_active" and not value:
+            revoke_all_keys(current, by=actor_of(by))
         setattr(current, field, value)
         if field == "is_superuser":
             current.is_staff = value
@@ -91,7 +94,7 @@ def _lock_people(user: User, by: By) -> dict[int, User]:
     for pk in own:
         if pk not in people or not people[pk].is_active:
             raise PermissionDenied("Your account was deactivated.")
-        if not people[pk].is_superuser:
+        if not people[pk].is_superuser or (isinstance(by, User) and organization_of_key(by) is not None):
             raise PermissionDenied("Only superusers may do this.")
     return people
 

@@ -11,8 +11,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import checked, rendered
 from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.models import Scope
 from cloudtrain_site.states import Actor, Source
 from jobs.models import Organization
 from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
@@ -41,6 +43,7 @@ class QueueControlViewSet(ViewSet):
 
     @extend_schema(request=LimitsBody, responses=LimitsSerializer)
     @concurrency.mapping.post
+    @needs(Scope.ADMINISTER)
     def set_concurrency(self, request: Request) -> Response:
         """Change limits."""
         body = checked(LimitsBody, request.data)
@@ -62,6 +65,7 @@ class QueueControlViewSet(ViewSet):
 
     @extend_schema(request=None, responses=RequestedPassSerializer)
     @action(methods=["post"], detail=False)
+    @needs(Scope.DECIDE)
     def process(self, request: Request) -> Response:
         """Ask for a queue pass, without waiting for the next tick."""
         if not manages_anything(request.user):
@@ -71,6 +75,7 @@ class QueueControlViewSet(ViewSet):
 
     @extend_schema(request=None, parameters=[CleanupQuery], responses=CleanedSerializer)
     @action(methods=["post"], detail=False)
+    @needs(Scope.ADMINISTER)
     def cleanup(self, request: Request) -> Response:
         """Remove old finished entries.
 
@@ -86,12 +91,14 @@ class QueueControlViewSet(ViewSet):
 
     @extend_schema(request=None, responses=LimitsSerializer)
     @action(methods=["post"], detail=False)
+    @needs(Scope.ADMINISTER)
     def pause(self, request: Request) -> Response:
         """Start no more jobs until the queue is resumed."""
         return _set_paused(request.user, True)
 
     @extend_schema(request=None, responses=LimitsSerializer)
     @action(methods=["post"], detail=False)
+    @needs(Scope.ADMINISTER)
     def resume(self, request: Request) -> Response:
         """Let the queue start jobs again."""
         return _set_paused(request.user, False)

@@ -11,8 +11,10 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
+from cloudtrain_site.models import Scope
 from cloudtrain_site.states import Actor, Source
 from jobs.api.serializers import ChangedJobSerializer
 from jobs.api.views import CancelsJobs
@@ -91,6 +93,7 @@ class QueueViewSet(CancelsJobs):
     @extend_schema(request=PriorityBody, responses=ChangedJobSerializer)
     @raises(Conflict)
     @action(methods=["post"], detail=True)
+    @needs(Scope.DECIDE)
     def priority(self, request: Request, job_id: str) -> Response:
         """Move a waiting job further up or down."""
         job = _managed_job(request.user, job_id)
@@ -105,6 +108,7 @@ class QueueViewSet(CancelsJobs):
     @extend_schema(request=ReasonBody, responses=ChangedJobSerializer)
     @raises(Conflict)
     @action(methods=["post"], detail=True)
+    @needs(Scope.DECIDE)
     def resubmit(self, request: Request, job_id: str) -> Response:
         """Queue an unconfirmed job once more.
 
@@ -115,6 +119,7 @@ class QueueViewSet(CancelsJobs):
     @extend_schema(request=ReasonBody, responses=ChangedJobSerializer)
     @raises(Conflict)
     @action(methods=["post"], detail=True, url_path="give-up")
+    @needs(Scope.DECIDE)
     def give_up(self, request: Request, job_id: str) -> Response:
         """End an unconfirmed job, and free its slot."""
         return _decide_unconfirmed(request, job_id, operations.end_unconfirmed)

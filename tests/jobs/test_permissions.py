@@ -15,7 +15,8 @@ from rest_framework.test import APIClient
 
 from cloudtrain_site.models import ApiKey
 from jobs import permissions
-from jobs.channels import UNASSIGNED, ChannelManager, organization_channel
+from jobs.api.event_channels import ChannelManager
+from jobs.channels import UNASSIGNED, organization_channel
 from jobs.models import Job, Membership, Organization
 from jobs.roles import Role
 from tests.factories import make_job as make_any_job

@@ -19,6 +19,7 @@ from django.db import OperationalError, connection
 from django.test import Client
 
 from cloudtrain_site.accounts.api_keys import issue_key
+from cloudtrain_site.audit.recording import OPERATOR
 from cloudtrain_site.database import failures
 from cloudtrain_site.database.write_probe import forget_last_probe
 from cloudtrain_site.serving.asgi_types import Message
@@ -96,7 +97,7 @@ class TestReadOnly:
             assert as_alice.get(address).status_code == 200, address
 
     def test_a_key_reads_too(self, alice: User, as_alice: Client, request: pytest.FixtureRequest) -> None:
-        key = issue_key(alice, "mine", timedelta(days=1))[1]
+        key = issue_key(alice, "mine", timedelta(days=1), by=OPERATOR)[1]
         request.getfixturevalue("read_only")
         assert Client().get("/api/cloud/jobs", headers={"X-API-Key": key}).status_code == 200
 

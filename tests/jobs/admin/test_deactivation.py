@@ -9,6 +9,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.test import Client
 
+from cloudtrain_site.audit.models import AuditRecord
 from cloudtrain_site.models import ApiKey
 from jobs.models import Job, Membership, Organization
 
@@ -47,6 +48,8 @@ def test_deactivation_ends_access_and_keeps_what_was_spent(
     assert "Deactivate: done for alice." in texts(as_root, f"{USERS}{alice.pk}/delete/", {"deactivate": "1"})
     assert hers.get("/").status_code == 302
     assert Client().get("/api/cloud/jobs", headers={"X-API-Key": key}).status_code == 401
+    assert not ApiKey.objects.exists()
+    assert AuditRecord.objects.get(action="key_revoked").actor == "root"
     assert Job.objects.filter(submitted_by=alice, cost_usd=7).exists()
     assert LogEntry.objects.get().change_message == "Deactivate"
 

@@ -100,10 +100,12 @@ def test_cancelling_several_reports_who_won_and_who_came_too_late(as_bob: Client
 
 def test_a_key_is_made_and_shown_once(as_root: Client, alice: User) -> None:
     add = reverse("admin:cloudtrain_site_apikey_add")
-    shown = as_root.post(add, {"user": alice.pk, "name": "laptop", "days": 30}, follow=True).content.decode()
+    shown = as_root.post(
+        add, {"user": alice.pk, "name": "laptop", "scopes": ["read"], "days": 30}, follow=True
+    ).content.decode()
     (key,) = re.findall(r"ct_[0-9a-f]{64}", shown)
     made = ApiKey.objects.get()
-    assert (made.user, made.name) == (alice, "laptop")
+    assert (made.user, made.name, made.scopes) == (alice, "laptop", ["read"])
     assert key not in page(as_root, reverse("admin:cloudtrain_site_apikey_changelist"))
     assert as_root.get("/api/cloud/jobs", headers={"X-API-Key": key}).status_code == 200
 

@@ -38,9 +38,19 @@ find("new-key").addEventListener("submit", async (event) => {
     showKeyError("Give it a name, so that you know later what it is for.");
     return name.focus();
   }
+  const scopes = [...find("key-scopes").querySelectorAll(":checked")].map((box) => box.name);
+  if (!scopes.length) {
+    showKeyError("Tick at least one thing that the key may do.");
+    return find("key-scopes").querySelector("input").focus();
+  }
   button.disabled = true;
   try {
-    const made = await call("POST", addresses.keys, { name: name.value.trim(), days: Number(find("key-days").value) });
+    const made = await call("POST", addresses.keys, {
+      name: name.value.trim(),
+      scopes,
+      organization: find("key-organization")?.value ?? "",
+      days: Number(find("key-days").value),
+    });
     name.value = "";
     find("made-name").textContent = made.name;
     find("made-key").value = made.key;
