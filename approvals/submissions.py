@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.core import exceptions
 from rest_framework.exceptions import ValidationError
 
 from approvals.intake import SubmissionRequest
@@ -17,6 +18,7 @@ from jobs.configs.store import find_config
 from jobs.configs.submission import Submission
 from jobs.datasets.store import upload_in
 from jobs.models import Job, Organization, ProviderConfig
+from jobs.organizations.settings import hardware_for, provider_for
 from jobs.permissions import choose_organization, memberships_of
 from jobs.providers import UnknownProviderError, get_provider, names
 from jobs.providers.inspection import objection_to_dataset, objections_to, remarks_on
@@ -34,8 +36,12 @@ NEVER_CALLED = (
 def read_submission(
     user: User, provider: str, body: dict[str, Any], *, source: str, idempotency_key: str
 ) -> SubmissionRequest:
-    """Return the request in a checked SubmitBody. Raises ValidationError or PermissionDenied; stores nothing."""
+    """Return the request in a checked SubmitBody. Raises ValidationError or PermissionDenied; stores nothing.
+
+    `provider`: "" for the organization's default.
+    """
     organization = choose_organization(user, body["organization"])
+    provider = _provider(organization, provider)
     config, dataloader, name = _config_of(user, organization, body)
     dataloader = body.get("dataloader_config", dataloader)
     _check_config(provider, config, dataloader)
@@ -44,7 +50,9 @@ def read_submission(
         provider=provider,
         config=config,
         config_name=body.get("config_name") or name,
-        hardware_profile=_hardware(provider, provider_config, body["hardware_profile"]),
+        hardware_profile=_hardware(
+            provider, provider_config, hardware_for(organization, provider, body["hardware_profile"])
+        ),
         dataloader_config=dataloader,
         tracker_run_name=body["tracker_run_name"],
         webhook_url=body["webhook_url"],
@@ -143,6 +151,13 @@ def _name_in(config: dict[str, Any]) -> str:
 
 def _is_name(text: str) -> bool:
     return 0 < len(text) <= 100 and is_plain_name(text) and mask_text(text) == text
+
+
+def _provider(organization: Organization, requested: str) -> str:
+    try:
+        return provider_for(organization, requested)
+    except exceptions.ValidationError as error:
+        raise ValidationError(error.message_dict) from error
 
 
 def _hardware(provider: str, config: ProviderConfig, requested: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from django.db.models import Model
 from django.utils import timezone
 
+from cloudtrain_site.audit.recording import record
 from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor
@@ -104,6 +105,14 @@ def _apply(row: Model, values: Mapping[str, Any], prefix: str, by: ChangedBy) ->
             correlation_id=get_correlation_id(),
         )
         setattr(row, name, new)
+    record(
+        "limit_changed",
+        row,
+        by=by.actor,
+        organization=row if isinstance(row, Organization) else None,
+        before={name: getattr(current, name) for name in changed},
+        after=changed,
+    )
     passes.rules_changed()
     return len(changed)
 

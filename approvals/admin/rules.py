@@ -17,8 +17,9 @@ from approvals.admin.rule_trial import try_rule
 from approvals.models import ApprovalRule
 from approvals.reviewers import rule_warnings
 from approvals.rules.backtest import back_test
-from approvals.rules.editing import log_change, may_edit, rules_beside
+from approvals.rules.editing import may_edit, remove_rule, rules_beside, save_rule
 from approvals.rules.forms import RuleForm, groups_offered
+from cloudtrain_site.api import current_user
 from cloudtrain_site.limits.pages import within_limits
 from cloudtrain_site.limits.throttles import Previews
 from jobs.admin_base import FoldedSearch, remembered
@@ -107,16 +108,17 @@ class ApprovalRuleAdmin(FoldedSearch[ApprovalRule]):
         return form
 
     def save_model(self, request: HttpRequest, obj: ApprovalRule, form: Any, change: bool) -> None:
-        """Save the rule, log who did, and warn when too few people could decide."""
-        super().save_model(request, obj, form, change)
-        log_change(obj, request.user, "stored")
+        """Save the rule by the verb, and warn when too few people could decide."""
+        save_rule(obj, user=request.user)
         for sentence in rule_warnings(obj):
             messages.warning(request, sentence)
 
     def delete_model(self, request: HttpRequest, obj: ApprovalRule) -> None:
-        """Delete the rule, and log who did."""
-        log_change(obj, request.user, "removed")
-        super().delete_model(request, obj)
+        remove_rule(obj, user=current_user(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ApprovalRule]) -> None:
+        for rule in queryset:
+            self.delete_model(request, rule)
 
     def get_urls(self) -> list[URLPattern]:
         """Put the trial's address before the one that takes any text for an id."""

@@ -135,7 +135,7 @@ def _rule_response(rule: ApprovalRule, status: int = 200) -> Response:
 
 def _preview_submission(request: Request, body: dict[str, Any]) -> dict[str, Any]:
     """Return the judgements of the rules in force on a submission, in their order, and what holds it."""
-    provider = checked(SubmitQuery, {"provider": body["provider"]} if "provider" in body else {})["provider"]
+    provider = checked(SubmitQuery, {"provider": body["provider"]} if "provider" in body else {}).get("provider", "")
     submission = body["submission"]
     submission_request = read_submission(
         current_user(request), provider, submission, source=Source.API, idempotency_key=""

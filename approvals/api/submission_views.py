@@ -133,7 +133,7 @@ class SubmissionViewSet(ViewSet):
 
         200 stands for the replay of an idempotency key, and for a dry run.
         """
-        provider = checked(SubmitQuery, request.query_params)["provider"]
+        provider = checked(SubmitQuery, request.query_params).get("provider", "")
         body = checked(SubmitBody, request.data)
         if body["dry_run"]:
             Previews.count(request.user)

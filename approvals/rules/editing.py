@@ -13,6 +13,8 @@ from rest_framework.exceptions import PermissionDenied
 
 from approvals.models import ApprovalRule
 from approvals.rules.overlap import may_meet
+from cloudtrain_site.audit.recording import differences, record
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs.models import Membership, Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
 from jobs.roles import Role
@@ -94,18 +96,47 @@ def store_rule(rule: ApprovalRule, values: dict[str, Any], *, user: User) -> App
     for name, value in values.items():
         setattr(rule, name, value)
     rule.full_clean()
-    rule.save()
-    log_change(rule, user, "stored")
+    save_rule(rule, user=user)
     return rule
+
+
+def save_rule(rule: ApprovalRule, *, user: AnyUser) -> None:
+    """Save a checked rule, and put the change on record."""
+    with unit_of_work():
+        stored = ApprovalRule.objects.select_for_update(of=("self",)).filter(pk=rule.pk).first()
+        rule.save()
+        _record(rule, user, "rule_made" if stored is None else "rule_changed", before=stored, after=rule)
 
 
 def remove_rule(rule: ApprovalRule, *, user: User) -> None:
     """Delete a rule. Its requests stay. Raises PermissionDenied."""
     check_may_edit(user, rule.organization_id)
-    log_change(rule, user, "removed")
-    ApprovalRule.objects.filter(pk=rule.pk).delete()
+    with unit_of_work():
+        _record(rule, user, "rule_removed", before=rule)
+        ApprovalRule.objects.filter(pk=rule.pk).delete()
 
 
-def log_change(rule: ApprovalRule, user: AnyUser, change: str) -> None:
+def _record(
+    rule: ApprovalRule,
+    user: AnyUser,
+    action: str,
+    *,
+    before: ApprovalRule | None = None,
+    after: ApprovalRule | None = None,
+) -> None:
+    former, new = _settings_of(before), _settings_of(after)
+    if before is not None and after is not None:
+        former, new = differences(former, new)
+    record(action, rule, by=user, organization=rule.organization, before=former or None, after=new or None)
+    change = {"rule_made": "stored", "rule_changed": "stored", "rule_removed": "removed"}[action]
     extra = {"rule": rule.name, "rule_id": rule.pk, "by": user.get_username(), "change": change}
     logger.info("Approval rule changed", extra=extra)
+
+
+def _settings_of(rule: ApprovalRule | None) -> dict[str, Any]:
+    """Return the columns that an author sets, with names in the place of ids; none of no rule."""
+    if rule is None:
+        return {}
+    named = {"organization": rule.organization, "reviewer_group": rule.reviewer_group}
+    columns = [field.name for field in ApprovalRule._meta.fields if field.editable and not field.primary_key]
+    return {name: str(named[name] or "") if name in named else getattr(rule, name) for name in columns}

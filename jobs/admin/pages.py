@@ -13,12 +13,15 @@ from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db.models import Prefetch, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
 from django.utils.timesince import timesince
 
 from cloudtrain_site.accounts.api_keys import issue_key, revoke_key
+from cloudtrain_site.api import current_user
+from cloudtrain_site.audit.recording import record
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.limits.streams import open_by_user
 from cloudtrain_site.limits.uses import refused_lately
 from cloudtrain_site.models import ApiKey, LimitUse, Scope
@@ -27,11 +30,12 @@ from cloudtrain_site.redaction import mask_secrets
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.admin.deactivation import DeactivatesOrganizations, DeactivatesUsers
+from jobs.admin.recorded import MembershipInline, RecordsEdits, UserForm, store_members
 from jobs.admin_base import OfJobAdmin, PlainNamesAdmin, SuperuserAdmin
 from jobs.configs.store import MaskedError, columns_for
 from jobs.datasets import admin as upload_admin  # noqa: F401 - register what they are about
 from jobs.limits import at_a_limit, with_counts
-from jobs.models import Job, JobEvent, Membership, Organization, ProviderConfig, TrainingConfig
+from jobs.models import Job, JobEvent, Organization, ProviderConfig, TrainingConfig
 from jobs.permissions import is_superuser, organizations_of
 from jobs.providers import label_of, names
 from jobs.webhooks import admin as webhook_admin  # noqa: F401 - register what they are about
@@ -136,12 +140,6 @@ def report(request: HttpRequest, *, won: int, lost: int, done: str, too_late: st
         messages.warning(request, f"{lost} {too_late}: nothing was changed about {'it' if lost == 1 else 'them'}.")
 
 
-class MembershipInline(admin.TabularInline[Membership, Organization]):
-    model = Membership
-    extra = 0
-    autocomplete_fields = ("user",)
-
-
 admin.site.unregister(User)
 
 
@@ -164,8 +162,10 @@ class LimitFilter(admin.SimpleListFilter):
 
 
 @admin.register(User)
-class PlainUserAdmin(DeactivatesUsers, PlainNamesAdmin[User], UserAdmin):  # type: ignore[type-arg]
+class PlainUserAdmin(DeactivatesUsers, RecordsEdits[User], PlainNamesAdmin[User], UserAdmin):  # type: ignore[type-arg]
     """Django's own pages of users; the list shows superusers what each has of what one person may have."""
+
+    form = UserForm
 
     name_fields = ("username", "first_name", "last_name")
     search_fields = ("username__folded", "first_name__folded", "last_name__folded", "email__folded")
@@ -187,6 +187,17 @@ class PlainUserAdmin(DeactivatesUsers, PlainNamesAdmin[User], UserAdmin):  # typ
         self.streams_of = open_by_user()  # the same for whoever looks
         refusals = Prefetch("limit_uses", refused_lately(REFUSED_LATELY).order_by("-refused_at"), "refusals")
         return with_counts(users).prefetch_related(refusals)
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        """Set somebody's password, and put on record that it was."""
+        with unit_of_work():
+            answer = super().user_change_password(request, id, form_url)
+            user = (
+                User.objects.filter(pk=id).first() if request.method == "POST" and answer.status_code == 302 else None
+            )
+            if user is not None:
+                record("password_set", user, by=current_user(request))
+        return answer
 
     @admin.display(description="open jobs", ordering="open_jobs")
     def open_jobs(self, user: User) -> int:
@@ -212,12 +223,19 @@ class PlainUserAdmin(DeactivatesUsers, PlainNamesAdmin[User], UserAdmin):  # typ
 
 
 @admin.register(Organization)
-class OrganizationAdmin(DeactivatesOrganizations, PlainNamesAdmin[Organization], SuperuserAdmin[Organization]):
-    list_display = ("name", "max_running", "created_at")
+class OrganizationAdmin(
+    DeactivatesOrganizations, RecordsEdits[Organization], PlainNamesAdmin[Organization], SuperuserAdmin[Organization]
+):
+    list_display = ("name", "max_running", "created_at", "closed_at")
     search_fields = ("name__folded",)
     inlines = (MembershipInline,)
-    # Nothing reads it yet.
-    exclude = ("second_factor_required",)
+    # An organization's settings in the dashboard have these.
+    exclude = ("second_factor_required", "default_provider", "default_hardware")
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Store the members by the verbs."""
+        store_members(request, form.instance, formset.forms)
+        formset.new_objects, formset.changed_objects, formset.deleted_objects = [], [], []
 
 
 class TrainingConfigForm(forms.ModelForm[TrainingConfig]):
@@ -238,7 +256,8 @@ class TrainingConfigForm(forms.ModelForm[TrainingConfig]):
 
 
 @admin.register(TrainingConfig)
-class TrainingConfigAdmin(SuperuserAdmin[TrainingConfig]):
+class TrainingConfigAdmin(RecordsEdits[TrainingConfig], SuperuserAdmin[TrainingConfig]):
+    unrecorded = frozenset(("config", "dataloader_config", "sealed"))
     form = TrainingConfigForm
     list_display = ("name", "organization", "updated_by", "updated_at")
     list_filter = ("organization",)
@@ -246,7 +265,7 @@ class TrainingConfigAdmin(SuperuserAdmin[TrainingConfig]):
 
 
 @admin.register(ProviderConfig)
-class ProviderConfigAdmin(SuperuserAdmin[ProviderConfig]):
+class ProviderConfigAdmin(RecordsEdits[ProviderConfig], SuperuserAdmin[ProviderConfig]):
     list_display = ("name", "enabled", "webhook_url", "default_hardware", "updated_at")
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:

@@ -95,7 +95,7 @@ class ConfigViewSet(ViewSet):
         config = _find(request.user, name)
         if not can_submit(request.user, config.organization):
             raise exceptions.PermissionDenied("A viewer may look at configs, not remove them.")
-        remove_config(config)
+        remove_config(config, by=current_user(request))
         return rendered(RemovedConfigSerializer, config)
 
 
@@ -134,7 +134,9 @@ class ProviderViewSet(ViewSet):
             raise exceptions.PermissionDenied("Only superusers set providers: they are shared by all organizations.")
         if name not in names():
             raise Http404
-        return rendered(ProviderSettingsSerializer, change_settings(name, checked(ProviderSettingsBody, request.data)))
+        options = checked(ProviderSettingsBody, request.data)
+        config = change_settings(name, options, by=current_user(request))
+        return rendered(ProviderSettingsSerializer, config)
 
     @extend_schema(responses=ValidationSerializer)
     @action(detail=True)

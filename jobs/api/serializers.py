@@ -120,9 +120,9 @@ class SubmitBody(StrictSerializer):
 
 
 class SubmitQuery(StrictSerializer):
-    """Where a submission goes."""
+    """Where a submission goes; left out: to its organization's default provider, or else to `local`."""
 
-    provider = ProviderField(default="local")
+    provider = ProviderField(required=False)
 
 
 class RangeSerializer(serializers.Serializer[Any]):

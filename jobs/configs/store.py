@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from cloudtrain_site.audit.recording import record
+from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.encryption import SecretsLostError
 from jobs.configs.secrets import objection_to_masks, sealed_columns, with_kept_secrets
 from jobs.models import Organization, TrainingConfig
@@ -38,14 +39,17 @@ def store_config(
 
     A mask that it repeats keeps its secret. Raises MaskedError for one without a secret.
     """
-    with transaction.atomic():
+    with unit_of_work():
         own = TrainingConfig.objects.filter(organization=organization, name=name)
         columns = columns_for(config, dataloader, own.select_for_update().first())
-        return TrainingConfig.objects.update_or_create(
+        stored, is_new = TrainingConfig.objects.update_or_create(
             organization=organization,
             name=name,
             defaults={**columns, "updated_by": user, "updated_at": timezone.now()},
         )
+        # What it says stays in the config: a record of each version would be a second store of them.
+        record("config_made" if is_new else "config_changed", stored, by=user, organization=organization)
+    return stored, is_new
 
 
 def columns_for(config: Any, dataloader: Any, kept: TrainingConfig | None) -> dict[str, Any]:
@@ -59,6 +63,10 @@ def columns_for(config: Any, dataloader: Any, kept: TrainingConfig | None) -> di
     return sealed_columns(**filled)
 
 
-def remove_config(config: TrainingConfig) -> bool:
+def remove_config(config: TrainingConfig, *, by: User) -> bool:
     """Delete a config. Jobs made from it keep theirs. False: it was already gone."""
-    return TrainingConfig.objects.filter(pk=config.pk).delete()[0] > 0
+    with unit_of_work():
+        if not TrainingConfig.objects.filter(pk=config.pk).delete()[0]:
+            return False
+        record("config_removed", config, by=by, organization=config.organization)
+    return True

@@ -105,8 +105,9 @@ def check_superuser_stays(leaving: Collection[int], people: Iterable[User] | Non
     Until this transaction ends no other ends a superuser's rights: all superusers are locked, by the caller who has
     `people`, or here.
     """
-    locked = _locked() if people is None else people
-    superusers = [person for person in locked if person.is_superuser and person.is_active]
+    with unit_of_work():
+        locked = _locked() if people is None else people
+        superusers = [person for person in locked if person.is_superuser and person.is_active]
     if superusers and all(person.pk in leaving for person in superusers):
         raise Conflict(f"{superusers[0]} {LAST_SUPERUSER}", code="last_superuser")
 

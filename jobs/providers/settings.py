@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 
+from cloudtrain_site.audit.recording import differences, record
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.states import Actor
 from jobs.models import Organization, ProviderConfig
 from jobs.providers import get_provider, names_of_kind
 
 
-def change_settings(name: str, options: dict[str, Any]) -> ProviderConfig:
+def change_settings(name: str, options: dict[str, Any], *, by: User | Actor) -> ProviderConfig:
     """Store the given settings of the provider `name`; the others stay. Raises ValidationError for an invalid one."""
     fields = dict(options)
     _check_webhook_url(name, fields.get("webhook_url", ""))
@@ -24,8 +28,27 @@ def change_settings(name: str, options: dict[str, Any]) -> ProviderConfig:
         fields["discovery_organization"] = _organization(fields["discovery_organization"])
     if "cost_per_second" in fields:
         fields["prices_as_of"] = timezone.now().date()
-    config, _ = ProviderConfig.objects.update_or_create(name=name, defaults=fields)
+    with unit_of_work():
+        former = ProviderConfig.objects.select_for_update(of=("self",)).filter(name=name).first() or ProviderConfig(
+            name=name
+        )
+        config, _ = ProviderConfig.objects.update_or_create(name=name, defaults=fields)
+        record_change(former, config, by=by)
     return config
+
+
+def record_change(former: ProviderConfig, config: ProviderConfig, *, by: User | Actor) -> None:
+    """Put on record what differs between two states of a provider's settings; nothing when nothing does."""
+    before, after = differences(_settings_of(former), _settings_of(config))
+    if after:
+        record("provider_changed", config, by=by, before=before, after=after)
+
+
+def _settings_of(config: ProviderConfig) -> dict[str, Any]:
+    columns = [field.attname for field in ProviderConfig._meta.fields if field.editable and not field.primary_key]
+    return {
+        name: getattr(config, name) for name in columns if name not in ("updated_at", "discovery_organization_id")
+    } | {"discovery_organization": str(config.discovery_organization or "")}
 
 
 def names_with_webhooks() -> set[str]:

@@ -110,7 +110,7 @@ def config(page: SettingsPage, config_id: int) -> HttpResponse:
 def delete_config(page: SettingsPage, config_id: int) -> HttpResponse:
     _require_submitter(page)
     found = _find(page, config_id)
-    remove_config(found)
+    remove_config(found, by=page.user)
     return page.done(f"The config {found} is deleted. Jobs that were made from it keep theirs.")
 
 

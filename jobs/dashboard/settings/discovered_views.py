@@ -36,7 +36,7 @@ def take_discovered(page: SettingsPage, provider: str) -> HttpResponse:
         raise PermissionDenied("Superusers say whose discovered jobs are: the provider's account is the site's.")
     if provider not in where_to_discover():
         raise Http404
-    change_settings(provider, {"discovery_organization": page.organization.name})
+    change_settings(provider, {"discovery_organization": page.organization.name}, by=page.user)
     return page.done(f"Jobs that are discovered at {label_of(provider)} belong to {page.organization} from now on.")
 
 

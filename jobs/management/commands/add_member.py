@@ -10,10 +10,14 @@ from django.contrib.auth.models import User
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import transaction
 from django.db.models import Model
 
+from cloudtrain_site.audit.recording import OPERATOR, record
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.errors import Conflict
 from jobs.models import Membership, Organization
+from jobs.organizations.endings import create_organization
+from jobs.organizations.members import add_member, change_role
 from jobs.roles import Role
 
 USER_NAMES = "a user's name has 1 to 150 letters, digits and any of @ . + - _"
@@ -44,12 +48,25 @@ class Command(BaseCommand):
         elif options["email"]:
             raise CommandError(f"{user} exists: --email is for a new user. Change it in the admin.")
         # The password was asked for before: SQLite's one writer waits for nobody who types.
-        with transaction.atomic():
+        with unit_of_work():
             if member.pk is None:
                 member.save(force_insert=True)
+                record("user_made", member, by=OPERATOR, after={"email": member.email})
             team = Organization.objects.filter(name=organization).first() or _make_team(organization, create=create)
-            _, is_new = Membership.objects.update_or_create(user=member, organization=team, defaults={"role": role})
+            is_new = _give_role(team, member, Role(role))
         self.stdout.write(f"{user} is {'now' if is_new else 'from now on'} {role} of {organization}")
+
+
+def _give_role(team: Organization, member: User, role: Role) -> bool:
+    """Add the member, or give them another role. True: they are new. Raises CommandError for what a verb refuses."""
+    try:
+        if not Membership.objects.filter(user=member, organization=team).exists():
+            add_member(team, member, role, by=OPERATOR)
+            return True
+        change_role(team, member, role, by=OPERATOR)
+    except Conflict as problem:
+        raise CommandError(str(problem.detail)) from None
+    return False
 
 
 def _new_user(name: str, email: str, password: str | None, *, create: bool) -> User:
@@ -73,7 +90,7 @@ def _new_user(name: str, email: str, password: str | None, *, create: bool) -> U
 def _make_team(name: str, *, create: bool) -> Organization:
     if not create:
         raise CommandError(f"There is no organization {name!r}. Add --create to make one.")
-    return Organization.objects.create(name=name)
+    return create_organization(name, by=OPERATOR)
 
 
 def _typed_password(name: str) -> str:

@@ -1,0 +1,151 @@
+"""Forms of the admin whose changes go on record, and the forms of people and members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin
+from django.contrib.auth.forms import UserChangeForm
+from django.contrib.auth.models import Group, User
+from django.core.exceptions import ValidationError
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+
+from cloudtrain_site.api import current_user
+from cloudtrain_site.audit.recording import differences, record
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.errors import Conflict
+from jobs.models import Membership, Organization
+from jobs.organizations.members import add_member, change_role, remove_member
+from jobs.organizations.people import check_superuser_stays
+from jobs.roles import Role
+
+M = TypeVar("M", bound=Model)
+
+
+class RecordsEdits(admin.ModelAdmin[M], Generic[M]):
+    """Pages whose every change is one audit record, in the transaction of the change."""
+
+    #: Fields of which the record says that they changed, and not how.
+    unrecorded: ClassVar[frozenset[str]] = frozenset()
+
+    def save_model(self, request: HttpRequest, obj: M, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        fields = [name for name in form.changed_data if not name.startswith(("password", "usable_password"))]
+        before = {name: self._value(name, form.initial.get(name), "former") for name in fields}
+        after = {name: self._value(name, form.cleaned_data.get(name), "new") for name in fields}
+        if change:
+            before, after = differences(before, after)
+            self._record(request, obj, "changed", before, after)
+        else:
+            self._record(request, obj, "made", None, after)
+
+    def delete_model(self, request: HttpRequest, obj: M) -> None:
+        self._record(request, obj, "removed")
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[M]) -> None:
+        with unit_of_work():
+            for row in queryset:
+                self._record(request, row, "removed")
+            super().delete_queryset(request, queryset)
+
+    def _record(
+        self,
+        request: HttpRequest,
+        obj: M,
+        change: str,
+        before: dict[str, Any] | None = None,
+        after: dict[str, Any] | None = None,
+    ) -> None:
+        kind = str(self.opts.verbose_name).replace(" ", "_")
+        organization = obj if isinstance(obj, Organization) else getattr(obj, "organization", None)
+        by = current_user(request)
+        record(f"{kind}_{change}", obj, by=by, organization=organization, before=before, after=after)
+
+    def _value(self, name: str, value: Any, which: str) -> Any:
+        if name in self.unrecorded:
+            return f"{which}, not recorded"
+        if isinstance(value, Model):
+            return str(value)
+        if isinstance(value, datetime):
+            return value.replace(microsecond=0)  # a form has no finer ones
+        if isinstance(value, QuerySet | list):
+            return [str(item) if isinstance(item, Model) else item for item in value]
+        return value
+
+
+class UserForm(UserChangeForm[User]):
+    """Django's form of a user, which keeps the last superuser one."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if not (cleaned.get("is_superuser", True) and cleaned.get("is_active", True)):
+            try:
+                check_superuser_stays([self.instance.pk])
+            except Conflict as problem:
+                raise ValidationError(str(problem.detail)) from None
+        return cleaned
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class RecordedGroupAdmin(RecordsEdits[Group], GroupAdmin):
+    """Django's own pages of groups, whose members may decide about approvals."""
+
+
+class MembershipForm(forms.ModelForm[Membership]):
+    class Meta:
+        model = Membership
+        fields = ("user", "role")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A membership of somebody else is another membership.
+        self.fields["user"].disabled = self.instance.pk is not None
+
+
+class MembershipFormSet(forms.BaseInlineFormSet[Membership, Organization, forms.ModelForm[Membership]]):
+    """Keeps an admin in an organization that has one."""
+
+    def clean(self) -> None:
+        super().clean()
+        rows = [form.cleaned_data for form in self.forms if getattr(form, "cleaned_data", None)]
+        if self.instance.is_closed and any(form.has_changed() and not form.instance.pk for form in self.forms):
+            raise ValidationError(f"{self.instance} is closed: nobody joins it.")
+        stay = [row for row in rows if not row.get("DELETE") and row.get("role") == Role.ADMIN]
+        had = self.instance.pk and self.instance.memberships.filter(role=Role.ADMIN, user__is_active=True).exists()
+        if had and not any(row["user"].is_active for row in stay if row.get("user")):
+            raise ValidationError("An admin stays in the organization. Make somebody else an admin first.")
+
+
+class MembershipInline(admin.TabularInline[Membership, Organization]):
+    """Members, changed by the verbs."""
+
+    model = Membership
+    form = MembershipForm
+    formset = MembershipFormSet
+    extra = 0
+    autocomplete_fields = ("user",)
+
+
+def store_members(request: HttpRequest, organization: Organization, forms_: Iterable[forms.ModelForm[Any]]) -> None:
+    """Do what the lines of a `MembershipFormSet` say; who comes or rises is first, so that an admin is always there."""
+    by = current_user(request)
+    changed = [form for form in forms_ if form.has_changed()]
+    leaving = [form for form in changed if form.cleaned_data.get("DELETE") and form.instance.pk]
+    staying = [form for form in changed if not form.cleaned_data.get("DELETE")]
+    for form in sorted(staying, key=lambda form: form.cleaned_data["role"] != Role.ADMIN):
+        user, role = cast(User, form.cleaned_data["user"]), Role(form.cleaned_data["role"])
+        if form.instance.pk:
+            change_role(organization, user, role, by=by)
+        else:
+            add_member(organization, user, role, by=by)
+    for form in leaving:
+        remove_member(organization, form.instance.user, by=by)

@@ -1,0 +1,153 @@
+"""What the admin changes goes on record, and one admin and one superuser stay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+
+from cloudtrain_site.audit.models import AuditRecord
+from jobs.models import Membership, Organization, ProviderConfig, TrainingConfig
+from jobs.roles import Role
+from tests.factories import make_user
+
+pytestmark = pytest.mark.django_db
+USERS, ORGANIZATIONS = "/admin/auth/user/", "/admin/jobs/organization/"
+
+
+@pytest.fixture
+def as_root(client: Client, root: User) -> Client:
+    client.force_login(root)
+    return client
+
+
+def user_form(user: User, **fields: Any) -> dict[str, Any]:
+    shown = {name: getattr(user, name) for name in ("username", "email", "first_name", "last_name")}
+    flags = {name: "on" for name in ("is_active", "is_staff", "is_superuser") if getattr(user, name)}
+    dates = {"date_joined_0": f"{user.date_joined:%Y-%m-%d}", "date_joined_1": f"{user.date_joined:%H:%M:%S}"}
+    changed = {**shown, **flags, **dates, **fields}
+    return {name: value for name, value in changed.items() if value is not None}
+
+
+def last() -> AuditRecord:
+    found = AuditRecord.objects.first()
+    assert found is not None
+    return found
+
+
+def test_a_user_is_made_changed_and_given_a_password(as_root: Client, alice: User) -> None:
+    password = "three unlikely words"
+    new = {"username": "new", "usable_password": "true", "password1": password, "password2": password}
+    assert as_root.post(f"{USERS}add/", new).status_code == 302
+    assert (last().action, last().subject, last().after) == ("user_made", "new", {"username": "new"})
+    group = Group.objects.create(name="reviewers")
+    changed = user_form(alice, is_superuser="on", groups=[group.pk])
+    assert as_root.post(f"{USERS}{alice.pk}/change/", changed).status_code == 302
+    assert (last().actor, last().subject, last().source) == ("root", "alice", "admin")
+    assert last().before == {"is_superuser": False, "groups": []}
+    assert last().after == {"is_superuser": True, "groups": ["reviewers"]}
+    answer = as_root.post(f"{USERS}{alice.pk}/password/", {**new, "set-password": ""})
+    assert (answer.status_code, last().action, last().subject) == (302, "password_set", "alice")
+    assert password not in str(list(AuditRecord.objects.values()))
+
+
+@pytest.mark.parametrize("flag", ["is_superuser", "is_active"])
+def test_the_last_superuser_stays_one(as_root: Client, root: User, alice: User, flag: str) -> None:
+    answer = as_root.post(f"{USERS}{root.pk}/change/", user_form(root, **{flag: None}))
+    assert answer.status_code == 200
+    assert "root is the last superuser" in answer.content.decode()
+    root.refresh_from_db()
+    assert root.is_superuser and root.is_active
+    assert as_root.post(f"{USERS}{alice.pk}/change/", user_form(alice, is_active=None)).status_code == 302
+    assert not AuditRecord.objects.filter(subject="root").exists()
+
+
+def members_form(organization: Organization, *rows: dict[str, Any]) -> dict[str, Any]:
+    count = organization.memberships.count()
+    body: dict[str, Any] = {
+        "name": organization.name,
+        "time_zone": organization.time_zone,
+        "memberships-TOTAL_FORMS": len(rows),
+        "memberships-INITIAL_FORMS": count,
+    }
+    for index, row in enumerate(rows):
+        body |= {f"memberships-{index}-{name}": value for name, value in row.items()}
+    return body
+
+
+def test_members_are_changed_by_the_verbs(
+    as_root: Client, acme: Organization, alice: User, bob: User, charlie: User
+) -> None:
+    hers, his = (Membership.objects.get(user=user) for user in (alice, bob))
+    rows = (
+        {"id": hers.pk, "user": alice.pk, "role": "lead"},
+        {"id": his.pk, "user": bob.pk, "role": "lead", "DELETE": "on"},
+        {"user": charlie.pk, "role": "admin"},
+    )
+    answer = as_root.post(f"{ORGANIZATIONS}{acme.pk}/change/", members_form(acme, *rows))
+    assert answer.status_code == 302, answer.content
+    roles = dict(acme.memberships.values_list("user__username", "role"))
+    assert roles == {"alice": "lead", "charlie": "admin"}
+    actions = set(AuditRecord.objects.values_list("action", "subject"))
+    assert {("role_changed", "alice"), ("member_removed", "bob"), ("member_added", "charlie")} <= actions
+
+
+def test_a_membership_stays_its_users(as_root: Client, acme: Organization, alice: User, charlie: User) -> None:
+    hers = Membership.objects.get(user=alice)
+    as_root.post(
+        f"{ORGANIZATIONS}{acme.pk}/change/",
+        members_form(acme, {"id": hers.pk, "user": charlie.pk, "role": "researcher"}),
+    )
+    assert acme.memberships.get().user == alice
+
+
+@pytest.mark.parametrize("row", [{"role": "lead"}, {"role": "admin", "DELETE": "on"}])
+def test_the_last_admin_stays(as_root: Client, acme: Organization, row: dict[str, str]) -> None:
+    adam = make_user("adam", acme, Role.ADMIN)
+    form = members_form(acme, {"id": adam.memberships.get().pk, "user": adam.pk, **row})
+    answer = as_root.post(f"{ORGANIZATIONS}{acme.pk}/change/", form)
+    assert "An admin stays in the organization" in answer.content.decode()
+    assert adam.memberships.get().role == Role.ADMIN
+    assert not AuditRecord.objects.exists()
+
+
+def test_nobody_joins_a_closed_organization(as_root: Client, acme: Organization, charlie: User) -> None:
+    Organization.objects.filter(pk=acme.pk).update(closed_at="2026-01-01T00:00Z")
+    form = members_form(acme, {"user": charlie.pk, "role": "viewer"})
+    assert "acme is closed" in as_root.post(f"{ORGANIZATIONS}{acme.pk}/change/", form).content.decode()
+    assert not acme.memberships.exists()
+
+
+def test_an_organization_a_config_and_a_provider(as_root: Client, acme: Organization) -> None:
+    body = {**members_form(acme), "name": "acme-2", "max_running": 3}
+    assert as_root.post(f"{ORGANIZATIONS}{acme.pk}/change/", body).status_code == 302
+    assert (last().action, last().organization) == ("organization_changed", "acme-2")
+    assert last().after == {"name": "acme-2", "max_running": 3}
+    config = {"name": "c", "organization": acme.pk, "config": '{"api_key": "x"}', "dataloader_config": "[]"}
+    as_root.post("/admin/jobs/trainingconfig/add/", config)
+    stored = TrainingConfig.objects.get()
+    assert (last().action, last().subject_id, last().organization_id) == (
+        *("training_config_made", str(stored.pk)),
+        acme.pk,
+    )
+    assert "new, not recorded" in str(last().after) and "api_key" not in str(last().after)
+    as_root.post(f"/admin/jobs/trainingconfig/{stored.pk}/delete/", {"post": "yes"})
+    assert last().action == "training_config_removed"
+    provider = {"name": "local", "cost_per_second": "{}", "seconds_per_step": 2, "silence_minutes": 15}
+    as_root.post("/admin/jobs/providerconfig/add/", provider)
+    assert ProviderConfig.objects.filter(seconds_per_step=2).exists()
+    assert (last().action, last().subject) == ("provider_config_made", "local")
+
+
+def test_several_at_once(as_root: Client, acme: Organization) -> None:
+    for name in ("a", "b"):
+        Group.objects.create(name=name)
+    chosen = list(Group.objects.values_list("pk", flat=True))
+    as_root.post("/admin/auth/group/", {"_selected_action": chosen, "action": "delete_selected", "post": "yes"})
+    assert not Group.objects.exists()
+    assert sorted(AuditRecord.objects.values_list("action", "subject")) == [
+        ("group_removed", "a"),
+        ("group_removed", "b"),
+    ]
