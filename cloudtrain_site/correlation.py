@@ -28,11 +28,14 @@ from cloudtrain_site.correlation_ids import (
     new_correlation_id,
     set_correlation_id,
 )
+from cloudtrain_site.redaction import MASK
 from cloudtrain_site.structured_logging.loggers import get_logger
 
 logger = get_logger("simpletuner.cloud.http")
 _tasks_logger = logging.getLogger("django-q")
 
+#: The part of an address that only the recipient of a mail knows.
+_LINK = re.compile(r"((?:/|%2F)(?:account(?:/|%2F)email|password(?:/|%2F)[^/?&%]+)(?:/|%2F))[^/?&\s]+", re.IGNORECASE)
 _META_KEY = f"HTTP_{HEADER.upper().replace('-', '_')}"
 
 
@@ -52,6 +55,11 @@ class CorrelationMiddleware(RequestMiddleware):
         request.started_at = time.perf_counter()  # type: ignore[attr-defined]
         request.META[_META_KEY] = request.correlation_id  # type: ignore[attr-defined]
         super().prepare(request)
+
+    @staticmethod
+    def format_request(request: HttpRequest) -> str:
+        """Return the method and the address for the log, without what makes a link of a mail work."""
+        return _LINK.sub(rf"\1{MASK}", super(CorrelationMiddleware, CorrelationMiddleware).format_request(request))
 
     def handle_response(self, request: HttpRequest, response: HttpResponse) -> None:
         """Echo the id, and log the request; a page's dozen static files would bury the other lines."""

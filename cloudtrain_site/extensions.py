@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import QuerySet
+from django.http import HttpRequest
 from prometheus_client.core import Metric
 
 from cloudtrain_site.registry import Registry
@@ -44,6 +45,10 @@ class RequestLimit:
     max_bytes: int
     refusal: str
 
+
+#: Returns what `dashboard/base.html` needs around a page of a signed-in user: the room above registers the only one.
+Frame = Callable[[HttpRequest], dict[str, Any]]
+frames: Registry[Frame] = Registry()
 
 #: By the address's path, where the limit differs from the general one.
 request_limits: Registry[RequestLimit] = Registry()

@@ -119,15 +119,21 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 ACCOUNT_ADAPTER = "cloudtrain_site.accounts.adapter.AccountAdapter"
-ACCOUNT_FORMS = {"login": "cloudtrain_site.accounts.forms.SignInForm"}
+ACCOUNT_FORMS = {
+    "login": "cloudtrain_site.accounts.forms.SignInForm",
+    "change_password": "cloudtrain_site.accounts.forms.NewPasswordForm",
+    "reset_password": "cloudtrain_site.accounts.forms.ForgottenPasswordForm",
+    "user_token": "cloudtrain_site.accounts.forms.LinkForm",
+    "reset_password_from_key": "cloudtrain_site.accounts.forms.PasswordOfLinkForm",
+}
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_ENABLED = False
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
 # A mail address has to be confirmed to sign in by it, not to sign in at all.
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_CHANGE_EMAIL = True
-ACCOUNT_EMAIL_NOTIFICATIONS = True
-ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+# A link that sets a new password, in seconds.
+PASSWORD_RESET_TIMEOUT = 3600
 ACCOUNT_SESSION_REMEMBER = True
 # They count in a cache, and each process has its own: cloudtrain_site/accounts/brakes.py counts in the database.
 ACCOUNT_RATE_LIMITS = False

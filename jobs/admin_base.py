@@ -153,7 +153,7 @@ class CloudtrainAdminSite(AdminSite):
         self, request: HttpRequest, extra_context: Any = None
     ) -> HttpResponseRedirect:
         """Lead to the account's own page."""
-        return HttpResponseRedirect(reverse("password-change"))
+        return HttpResponseRedirect(reverse("account_change_password"))
 
     def has_permission(self, request: HttpRequest) -> bool:
         user = request.user

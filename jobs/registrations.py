@@ -7,6 +7,7 @@ from cloudtrain_site.enterprise import get_enterprise_config
 from jobs import extensions, health
 from jobs.costs import metrics
 from jobs.dashboard import machines_views
+from jobs.dashboard.navigation import page_context
 from jobs.dashboard.settings import frame
 from jobs.dashboard.site import frame as site_frame
 from jobs.datasets import store
@@ -52,6 +53,7 @@ def register_all() -> None:
         "/api/cloud/uploads",
         site.RequestLimit(store.UPLOAD_LIMIT_BYTES + store.FORM_BYTES, UploadTooLarge.default_detail),
     )
+    site.frames.register("dashboard", page_context)
     extensions.facets.register("waiting at the provider", waiting.facet)
     extensions.navigation.register("dashboard", extensions.NavigationItem("Jobs"), order=10)
     extensions.navigation.register(

@@ -49,7 +49,6 @@ urlpatterns = [
     # By hand: a router would call the list as the page of the same keys is called.
     path("api/account/keys", key_views.KeyViewSet.as_view({"get": "list", "post": "create"}), name="account-keys"),
     path("api/account/keys/<str:key_id>", key_views.KeyViewSet.as_view({"delete": "destroy"}), name="account-key"),
-    path("account/password", account_views.change_password, name="password-change"),
     path("api/cloud/metrics", metrics_views.Metrics.as_view(), name="metrics"),
     path("api/cloud/replicate/status", metrics_views.ReplicateStatus.as_view(), name="replicate-status"),
     path("api/webhooks/<slug:provider>", webhook_views.receive, name="webhook"),

@@ -34,7 +34,7 @@ HERS = "alices-"
 REFUSALS = (401, 403, 404, 405)
 #: Meant for everybody; what they answer is tested where they are.
 OPEN = (
-    *("/login", "/logout", "/admin/login/", "/admin/logout/"),
+    *("/login", "/logout", "/admin/login/", "/admin/logout/", "/password", "/password/sent", "/password/set"),
     *("/api/cloud/health/live", "/api/cloud/health/ready", "/api/webhooks/replicate"),
 )
 #: Its answer has no end; tests/cloudtrain_site/events/test_stream.py says who may read what.
@@ -93,6 +93,8 @@ def addresses(held: ApprovalRequest) -> list[str]:
         "part": "head",
         "path": "model.safetensors",
         "key_id": "of-nobody",
+        "key": "of-nobody",
+        "uidb36": "1",
         "id": held.requested_by_id,
         "content_type_id": ContentType.objects.get_for_model(Job).pk,
         "app_label": "jobs",

@@ -60,6 +60,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """A deactivated account gets in by no way, and there is no page of its own about it."""
         return HttpResponseRedirect(reverse("account_login"))
 
+    def get_password_change_redirect_url(self, request: HttpRequest) -> str:
+        return f"{reverse('account')}?new-password"
+
     def is_safe_url(self, url: str) -> bool:
         """Whether a sign-in may lead to `url`: to this very host alone."""
         request = context.request

@@ -10,4 +10,11 @@ urlpatterns = [
     path("login", pages.sign_in, name="account_login"),
     path("logout", pages.sign_out, name="account_logout"),
     path("account/confirm", pages.reauthenticate, name="account_reauthenticate"),
+    path("account/password", pages.change_password, name="account_change_password"),
+    path("account/email", pages.email, name="account_email"),
+    path("account/email/<str:key>", pages.confirm_email, name="account_confirm_email"),
+    path("password", pages.forgotten_password, name="account_reset_password"),
+    path("password/sent", pages.link_sent, name="account_reset_password_done"),
+    path("password/set", pages.password_set, name="account_reset_password_from_key_done"),
+    path("password/<str:uidb36>/<str:key>", pages.password_of_link, name="account_reset_password_from_key"),
 ]

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.contrib.auth.views import PasswordChangeView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse_lazy
-from django.views.decorators.cache import never_cache
-from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods
 
+from cloudtrain_site.accounts.addresses import mail_state
 from cloudtrain_site.accounts.api_keys import keys_of
 from cloudtrain_site.accounts.preferences import mail_choices, time_zones
 from cloudtrain_site.api import current_user
@@ -44,6 +38,8 @@ def account(request: HttpRequest) -> HttpResponse:
         "zone": around["time_zone"],
         "zones": time_zones(),
         "has_new_password": "new-password" in request.GET,
+        "has_new_address": "new-address" in request.GET,
+        "mail_state": mail_state(user),
     }
     return render(request, "dashboard/account.html", context)
 
@@ -52,21 +48,3 @@ def account(request: HttpRequest) -> HttpResponse:
 def keys(request: HttpRequest) -> HttpResponse:
     """Render the list of keys alone."""
     return render(request, "dashboard/_account_keys.html", {"keys": keys_of(current_user(request))})
-
-
-class ChangePassword(PasswordChangeView):
-    """Django's form in the dashboard's frame. It signs out every other browser of the user."""
-
-    template_name = "dashboard/password.html"
-    success_url = reverse_lazy("account")
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return {**page_context(self.request), **super().get_context_data(**kwargs)}
-
-    def get_success_url(self) -> str:
-        return f"{self.success_url}?new-password"
-
-
-change_password = never_cache(
-    sensitive_post_parameters()(require_http_methods(["GET", "HEAD", "POST"])(ChangePassword.as_view()))
-)

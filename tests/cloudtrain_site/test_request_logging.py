@@ -194,3 +194,19 @@ def test_the_library_reads_the_checked_id_and_not_the_senders() -> None:
     response: Any = CorrelationMiddleware(view)(request)
     assert seen == [{"correlation_id": response["X-Correlation-ID"]}]
     assert response["X-Correlation-ID"] != "a b"
+
+
+@pytest.mark.parametrize(
+    ("address", "logged"),
+    [
+        ("/account/email/Mw:1x:planted", "/account/email/***"),
+        ("/password/1/d-planted", "/password/1/***"),
+        ("/password/1/set-password?next=/", "/password/1/***?next=/"),
+        ("/login?next=/account/email/Mw%3A1x%3Aplanted", "/login?next=/account/email/***"),
+        ("/login?next=%2Faccount%2Femail%2Fplanted&a=b", "/login?next=%2Faccount%2Femail%2F***&a=b"),
+        ("/account/email?sent", "/account/email?sent"),
+        ("/password/sent", "/password/sent"),
+    ],
+)
+def test_what_makes_a_link_of_a_mail_work_is_not_logged(rf: RequestFactory, address: str, logged: str) -> None:
+    assert CorrelationMiddleware.format_request(rf.get(address)) == f"GET {logged}"

@@ -10,7 +10,6 @@ from cloudtrain_site.accounts.preferences import change_preferences
 from cloudtrain_site.models import ApiKey
 
 pytestmark = pytest.mark.django_db
-OLD, NEW = "unused-password", "a-much-better-one"
 
 
 @pytest.fixture
@@ -49,32 +48,3 @@ def test_every_page_says_the_zone_that_was_chosen(as_alice: Client, alice: User)
 
 def test_the_bar_leads_there(as_alice: Client) -> None:
     assert b'href="/account"' in as_alice.get("/").content
-
-
-def test_a_password_is_changed_and_other_browsers_are_signed_out(as_alice: Client, alice: User) -> None:
-    elsewhere = Client()
-    elsewhere.force_login(alice)
-    form = {"old_password": OLD, "new_password1": NEW, "new_password2": NEW}
-    answer = as_alice.post("/account/password", form)
-    assert answer["Location"] == "/account?new-password"
-    assert "The password is changed." in as_alice.get(answer["Location"]).content.decode()
-    assert elsewhere.get("/account").status_code == 302
-    alice.refresh_from_db()
-    assert alice.check_password(NEW)
-
-
-@pytest.mark.parametrize(
-    ("form", "text"),
-    [
-        ({"old_password": "a guess", "new_password1": NEW, "new_password2": NEW}, "entered incorrectly"),
-        ({"old_password": OLD, "new_password1": NEW, "new_password2": "another"}, "match"),
-        ({"old_password": OLD, "new_password1": "short", "new_password2": "short"}, "too short"),
-    ],
-)
-def test_a_bad_wish_for_a_password_changes_nothing(
-    as_alice: Client, alice: User, form: dict[str, str], text: str
-) -> None:
-    answer = as_alice.post("/account/password", form)
-    assert (answer.status_code, text in answer.content.decode()) == (200, True)
-    alice.refresh_from_db()
-    assert alice.check_password(OLD)

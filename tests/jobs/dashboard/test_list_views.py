@@ -103,12 +103,12 @@ class TestAccess:
     def test_an_empty_site_tells_how_to_make_the_first_account(self, client: Client, db: None) -> None:
         page = client.get("/login").content.decode()
         assert "manage.py createsuperuser" in page
-        assert "Ask an admin" not in page
+        assert "Forgotten password" not in page
 
     def test_a_site_with_people_does_not(self, client: Client, alice: User) -> None:
         page = client.get("/login").content.decode()
         assert "createsuperuser" not in page
-        assert "Ask an admin" in page
+        assert "Forgotten password" in page
 
     def test_a_login_leads_nowhere_else(self, client: Client, alice: User) -> None:
         form = {"login": "alice", "password": "unused-password", "next": "https://example.org/"}
