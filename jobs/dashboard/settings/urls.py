@@ -1,17 +1,26 @@
-"""The addresses of an organization's settings."""
+"""The addresses of an organization's settings, and of the invitations into one."""
 
 from __future__ import annotations
 
 from django.urls import path
 
+from jobs.dashboard import invitation_views
 from jobs.dashboard.settings import config_views, discovered_views, frame, history_views, members_views
 
 BASE = "organizations/<slug:organization>/settings"
 
 urlpatterns = [
+    path("invitations/<str:token>", invitation_views.invitation, name="invitation"),
     path("settings", frame.settings, name="settings"),
     path(BASE, frame.settings_of, name="settings-of"),
     path(f"{BASE}/members", members_views.members, name="settings-members"),
+    path(f"{BASE}/members/invite", members_views.invite_member, name="settings-invite"),
+    path(f"{BASE}/members/leave", members_views.leave_organization, name="settings-leave"),
+    path(f"{BASE}/members/<int:user_id>/role", members_views.set_role, name="settings-role"),
+    path(f"{BASE}/members/<int:user_id>/remove", members_views.remove, name="settings-remove"),
+    path(
+        f"{BASE}/invitations/<int:invitation_id>/withdraw", members_views.withdraw_invitation, name="settings-withdraw"
+    ),
     path(f"{BASE}/configs", config_views.configs, name="settings-configs"),
     path(f"{BASE}/configs/new", config_views.new_config, name="settings-new-config"),
     path(f"{BASE}/configs/<int:config_id>", config_views.config, name="settings-config"),

@@ -1,32 +1,26 @@
-// Settings: a form is sent once, questions are asked before what can't be undone, and what is shown once is copied.
+// Settings: questions are asked before what can't be undone, and what is shown once is copied.
 
+import "../shell/once.js";
 import { ask, toast } from "../shell/page.js";
 
 // What a form's answer shows, such as a link that nobody can show again, must not come about anew by a reload.
 if (document.querySelector("[data-shown-once]")) history.replaceState(null, "", location.href);
 
-const sent = new WeakSet();
-
-document.addEventListener("submit", async (event) => {
-  const form = event.target;
-  if (form.method !== "post") return;
-  const { submitter } = event;
-  const question = submitter?.dataset ?? {};
-  if (sent.has(form)) return event.preventDefault();
-  if (question.ask && !form.dataset.answered) {
+// In the capturing phase: a form that was not sent yet must not count as sent.
+document.addEventListener(
+  "submit",
+  async (event) => {
+    const { target: form, submitter } = event;
+    const question = submitter?.dataset ?? {};
+    if (!question.ask || form.dataset.answered) return;
     event.preventDefault();
     const answer = await ask({ title: question.ask, text: question.text ?? "", yes: question.yes, no: "Cancel" });
     if (!answer) return submitter.focus();
     form.dataset.answered = "yes";
-    return form.requestSubmit(submitter);
-  }
-  if (submitter?.formTarget !== "_blank") sent.add(form);
-});
-
-// Back from the next page, the browser may show this one as it was left.
-addEventListener("pageshow", (event) => {
-  if (event.persisted) location.reload();
-});
+    form.requestSubmit(submitter);
+  },
+  { capture: true },
+);
 
 document.addEventListener("click", async ({ target }) => {
   const button = target.closest("[data-copy]");
