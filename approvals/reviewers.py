@@ -17,6 +17,8 @@ from jobs.models import Membership, Organization
 from jobs.permissions import AnyUser, Team, is_superuser, memberships_of
 from jobs.roles import RANK, Role
 
+#: Of a membership: a program's service account, whose keys an admin makes, approves nothing.
+PERSON = Q(user__service_account=None)
 #: What the pages of many requests read of each in two further queries, however many there are.
 WITH_REQUIREMENTS = Prefetch("requirements", Requirement.objects.select_related("rule", "reviewer_group"))
 #: The requirements that still lack approvals, and those of rules that let nobody decide about their own job.
@@ -30,11 +32,11 @@ def roles_from(lowest: str) -> list[str]:
 
 
 def reviewers_in(organization_id: int | None, role: str, group: Group | int | None) -> QuerySet[User]:
-    """Return the active members of the organization who are in `group`, or without a group have `role` or a higher one.
+    """Return the active people of the organization who are in `group`, or without a group have `role` or a higher one.
 
     A group's member who isn't in the organization doesn't decide there.
     """
-    members = Membership.objects.filter(organization=organization_id)
+    members = Membership.objects.filter(PERSON, organization=organization_id)
     if group is None:
         members = members.filter(role__in=roles_from(role))
     users = User.objects.filter(is_active=True, pk__in=members.values("user"))
@@ -59,7 +61,7 @@ class Standing:
     @cached_property
     def roles(self) -> dict[int, str]:
         """By organization; somebody inactive has none."""
-        memberships = memberships_of(self._user).filter(user__is_active=True)
+        memberships = memberships_of(self._user).filter(PERSON, user__is_active=True)
         return dict(memberships.values_list("organization_id", "role"))
 
     @cached_property
@@ -139,7 +141,7 @@ def _eligible_members() -> QuerySet[Membership]:
     decided = requirements.alias(member_role=ExpressionWrapper(OuterRef("role"), CharField())).filter(
         WAITING, Q(by_role, reviewer_group=None) | Q(Exists(in_group))
     )
-    members = Membership.objects.filter(organization=OuterRef("organization"), user__is_active=True)
+    members = Membership.objects.filter(PERSON, organization=OuterRef("organization"), user__is_active=True)
     members = members.alias(requester=Coalesce(OuterRef("requested_by"), 0))
     return members.filter(Exists(decided), ~Q(user=F("requester")) | ~Q(Exists(requirements.filter(STRICT))))
 

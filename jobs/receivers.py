@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.models import User
-from django.contrib.auth.signals import user_logged_out
+from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.core.exceptions import PermissionDenied
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
+from django.http import HttpRequest
 
 from cloudtrain_site.accounts.api_keys import keys_of, revoke_all_keys, revoke_key
 from cloudtrain_site.events.publish import rights_changed
 from cloudtrain_site.models import ApiKey
 from cloudtrain_site.states import SYSTEM
 from jobs.costs.prices import note_prices
-from jobs.models import Membership, Organization, ProviderConfig
-from jobs.signals import membership_ended
+from jobs.models import Membership, Organization, ProviderConfig, ServiceAccount
+from jobs.organizations.service_accounts import end_service_keys
+from jobs.signals import membership_ended, organization_closed
 
 #: Written at every login; no rights change with it.
 LOGIN_FIELDS = frozenset({"last_login"})
@@ -31,6 +34,20 @@ def end_keys_of_member(*, user: User, organization: Organization, **kwargs: Any)
     """Revoke the keys that the person had for this organization alone."""
     for key_id in keys_of(user).filter(organization=organization).values_list("token_key", flat=True):
         revoke_key(user, key_id, by=SYSTEM)
+
+
+@receiver(organization_closed, dispatch_uid="jobs.keys_of_programs")
+def end_keys_of_programs(*, organization: Organization, **kwargs: Any) -> None:
+    end_service_keys(organization)
+
+
+@receiver(user_logged_in, dispatch_uid="jobs.no_sign_in")
+def refuse_service_account(*, request: HttpRequest, user: User, **kwargs: Any) -> None:
+    """Keep a service account from being signed in, by whatever door: its session is ended again."""
+    if ServiceAccount.objects.filter(user=user).exists():
+        request.session.flush()
+        request.user = AnonymousUser()
+        raise PermissionDenied("Nobody signs in as a service account.")
 
 
 @receiver(user_logged_out, dispatch_uid="jobs.logged_out")

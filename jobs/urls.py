@@ -6,7 +6,7 @@ from django.urls import path, register_converter
 from django.urls.converters import PathConverter
 from rest_framework.routers import SimpleRouter
 
-from jobs.api import config_views, key_views, metrics_views, views
+from jobs.api import config_views, key_views, metrics_views, service_account_views, views
 from jobs.dashboard import account_views, job_views, list_views, machines_views, results_views
 from jobs.dashboard.settings.urls import urlpatterns as settings_urls
 from jobs.dashboard.site.urls import urlpatterns as site_urls
@@ -27,6 +27,23 @@ router.register("api/cloud/jobs", views.JobViewSet, "job")
 router.register("api/cloud/uploads", upload_views.UploadViewSet, "upload")
 router.register("api/cloud/providers", config_views.ProviderViewSet, "provider")
 router.register("api/configs", config_views.ConfigViewSet, "config")
+
+SERVICE_ACCOUNTS = "api/organizations/<slug:organization>/service-accounts"
+_accounts, _keys = service_account_views.ServiceAccountViewSet, service_account_views.ServiceKeyViewSet
+service_account_urls = [
+    path(SERVICE_ACCOUNTS, _accounts.as_view({"get": "list", "post": "create"}), name="service-accounts"),
+    path(f"{SERVICE_ACCOUNTS}/<str:account>", _accounts.as_view({"delete": "destroy"}), name="service-account"),
+    path(
+        f"{SERVICE_ACCOUNTS}/<str:account>/keys",
+        _keys.as_view({"get": "list", "post": "create"}),
+        name="service-account-keys",
+    ),
+    path(
+        f"{SERVICE_ACCOUNTS}/<str:account>/keys/<str:key_id>",
+        _keys.as_view({"delete": "destroy"}),
+        name="service-account-key",
+    ),
+]
 
 urlpatterns = [
     path("", list_views.job_list, name="dashboard"),
@@ -49,6 +66,7 @@ urlpatterns = [
     # By hand: a router would call the list as the page of the same keys is called.
     path("api/account/keys", key_views.KeyViewSet.as_view({"get": "list", "post": "create"}), name="account-keys"),
     path("api/account/keys/<str:key_id>", key_views.KeyViewSet.as_view({"delete": "destroy"}), name="account-key"),
+    *service_account_urls,
     path("api/cloud/metrics", metrics_views.Metrics.as_view(), name="metrics"),
     path("api/cloud/replicate/status", metrics_views.ReplicateStatus.as_view(), name="replicate-status"),
     path("api/webhooks/<slug:provider>", webhook_views.receive, name="webhook"),

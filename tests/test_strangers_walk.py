@@ -88,6 +88,7 @@ def addresses(held: ApprovalRequest) -> list[str]:
         "upload_id": held.job.dataset_id,
         "name": "local",
         "organization": held.organization,
+        "account": "alices-program",
         "config_id": TrainingConfig.objects.get().pk,
         "user_id": held.requested_by_id,
         "invitation_id": 1,

@@ -10,6 +10,7 @@ from jobs.models.job import IdempotencyKey, Job, JobEvent, JobQuerySet, LogPiece
 from jobs.models.ledger import DatedPrice, DayCost, JobAccount, LedgerEntry
 from jobs.models.organization import Membership, Organization
 from jobs.models.provider import ProviderConfig
+from jobs.models.service_account import ServiceAccount
 from jobs.models.webhook import WebhookDelivery
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Membership",
     "Organization",
     "ProviderConfig",
+    "ServiceAccount",
     "TrainingConfig",
     "WebhookDelivery",
     "record_in_history",

@@ -12,7 +12,7 @@ from cloudtrain_site.audit.recording import record
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from jobs.lifecycle import request_cancel
-from jobs.models import Job, Membership, Organization
+from jobs.models import Job, Membership, Organization, ServiceAccount
 from jobs.organizations.authority import By, actor_of, check_administers, check_runs_site, job_source, lock_organization
 from jobs.roles import Role
 from jobs.signals import membership_ended
@@ -27,12 +27,18 @@ class JobsOfMember(models.TextChoices):
     CANCEL = "cancel", "They are cancelled"
 
 
+def people_in(organization: Organization) -> QuerySet[Membership]:
+    """Return the memberships of people: those of service accounts are no members of a team."""
+    return organization.memberships.filter(user__service_account=None)
+
+
 def members_of(organization: Organization) -> QuerySet[Membership]:
     """Return the memberships by user name, each with `last_seen`: the last sign-in or use of a key; None: never."""
     # A null among the arguments makes SQLite's result null, so each stands in for the other.
     signed_in, key_used = models.F("user__last_login"), Max("user__auth_token_set__last_used_at")
     return (
-        organization.memberships.select_related("user")
+        people_in(organization)
+        .select_related("user")
         .annotate(last_seen=models.functions.Coalesce(Greatest(signed_in, key_used), signed_in, key_used))
         .order_by("user__username")
     )
@@ -40,8 +46,8 @@ def members_of(organization: Organization) -> QuerySet[Membership]:
 
 def find_member(organization: Organization, username: str) -> Membership:
     """Return the membership. Raises Http404 for somebody who isn't a member, whether or not there is such a user."""
-    members = Membership.objects.select_related("user", "organization")
-    member = None if "\x00" in username else members.filter(organization=organization, user__username=username).first()
+    members = people_in(organization).select_related("user", "organization")
+    member = None if "\x00" in username else members.filter(user__username=username).first()
     if member is None:
         raise Http404
     return member
@@ -59,6 +65,8 @@ def join(organization: Organization, user: User, role: Role, *, by: By) -> Membe
     """Store the membership. To be called under the organization's lock, by who has checked the right to it."""
     if organization.is_closed:
         raise Conflict(f"{organization} is closed: nobody joins it.")
+    if ServiceAccount.objects.filter(user=user).exists():
+        raise Conflict(f"{user} is a service account: it stays in the organization that made it.")
     if Membership.objects.filter(organization=organization, user=user).exists():
         raise Conflict(f"{user} is a member of {organization} already.", code="already_member")
     membership = Membership.objects.create(organization=organization, user=user, role=role)
@@ -116,7 +124,7 @@ def leave(organization: Organization, user: User, *, jobs: JobsOfMember = JobsOf
 def _lock_membership(organization: Organization, user: User) -> Membership:
     """Return the membership; a submission of the member's that is being stored comes first."""
     memberships = Membership.objects.select_for_update(of=("self",)).select_related("user")
-    membership = memberships.filter(organization=organization, user=user).first()
+    membership = memberships.filter(organization=organization, user=user, user__service_account=None).first()
     if membership is None:
         raise Http404
     membership.organization = organization
@@ -128,7 +136,7 @@ def _check_not_last_admin(membership: Membership) -> None:
     if membership.role != Role.ADMIN or not membership.user.is_active:
         return
     organization = membership.organization
-    admins = organization.memberships.filter(role=Role.ADMIN, user__is_active=True)
+    admins = people_in(organization).filter(role=Role.ADMIN, user__is_active=True)
     if not admins.exclude(pk=membership.pk).exists():
         raise Conflict(
             f"{membership.user} is the last admin of {organization}. Make somebody else an admin first.",

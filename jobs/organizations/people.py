@@ -16,6 +16,7 @@ from cloudtrain_site.audit.recording import record
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor
+from jobs.models import ServiceAccount
 from jobs.organizations.authority import By, actor_of
 
 LAST_SUPERUSER = "is the last superuser. Make somebody else a superuser first."
@@ -69,6 +70,8 @@ def _change(user: User, field: str, value: bool, *, by: By, action: str) -> bool
         current = people.get(user.pk)
         if current is None or getattr(current, field) == value:
             return False
+        if value and ServiceAccount.objects.filter(user=current).exists():
+            raise Conflict(f"{current} is a service account.")
         if field == "is_superuser" and value and not current.is_active:
             raise Conflict(f"{current} is deactivated.")
         if not value:

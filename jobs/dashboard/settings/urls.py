@@ -5,7 +5,14 @@ from __future__ import annotations
 from django.urls import path
 
 from jobs.dashboard import invitation_views
-from jobs.dashboard.settings import config_views, discovered_views, frame, history_views, members_views
+from jobs.dashboard.settings import (
+    config_views,
+    discovered_views,
+    frame,
+    history_views,
+    members_views,
+    service_account_views,
+)
 
 BASE = "organizations/<slug:organization>/settings"
 
@@ -20,6 +27,18 @@ urlpatterns = [
     path(f"{BASE}/members/<int:user_id>/remove", members_views.remove, name="settings-remove"),
     path(
         f"{BASE}/invitations/<int:invitation_id>/withdraw", members_views.withdraw_invitation, name="settings-withdraw"
+    ),
+    path(f"{BASE}/service-accounts", service_account_views.accounts, name="settings-service-accounts"),
+    path(f"{BASE}/service-accounts/<str:account>", service_account_views.account, name="settings-service-account"),
+    path(
+        f"{BASE}/service-accounts/<str:account>/remove",
+        service_account_views.remove,
+        name="settings-remove-service-account",
+    ),
+    path(
+        f"{BASE}/service-accounts/<str:account>/keys/<str:key_id>/revoke",
+        service_account_views.revoke,
+        name="settings-revoke-key",
     ),
     path(f"{BASE}/configs", config_views.configs, name="settings-configs"),
     path(f"{BASE}/configs/new", config_views.new_config, name="settings-new-config"),
