@@ -83,6 +83,8 @@ WAITS: Mapping[str, str] = {
     "InvalidQOS": "its quality of service does not exist any more",
     "Cleaning": "its last run is being cleaned up",
 }
+#: Slurm has a word for each limit, such as AssocGrpCpuLimit and QOSMaxJobsPerUserLimit.
+LIMITS, AT_LIMIT = ("Assoc", "QOS"), "its account or quality of service is at a limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +320,8 @@ def _failed_start(job: SlurmJob, folder: SharedFolder) -> str:
 
 
 def _end_by_slurm(job: SlurmJob, *, when: str = "") -> str | None:
-    limit = f" of {job.time_limit_minutes} minutes" if job.time_limit_minutes else ""
+    minutes = job.time_limit_minutes
+    limit = f" of {minutes} minute{'' if minutes == 1 else 's'}" if minutes else ""
     node = f" on {job.nodes}" if job.nodes else ""
     sentences = {
         "TIMEOUT": f"Slurm ended the job at its time limit{limit} (TIMEOUT).",
@@ -357,7 +360,8 @@ def waiting_reason(job: SlurmJob) -> str:
         return f"The cluster waits for {what}: {reason}."
     if word in ("", "None"):
         return "The cluster has not looked at it yet."
-    why = f", as {WAITS[word]}" if word in WAITS else ""
+    meaning = WAITS.get(word, AT_LIMIT if word.startswith(LIMITS) else "")
+    why = f", as {meaning}" if meaning else ""
     return f"The cluster lets it wait{why}: {reason}."
 
 

@@ -37,7 +37,7 @@ HINTS: Mapping[int, str] = {
     ACCESS_DENIED: "The account of `user` may not do this.",
     2003: "The account of `user` is in no group that may use the profile's partition.",
     2014: "No node of the cluster has what the profile asks for.",
-    2045: "`account` is none that `user` may bill.",
+    2045: "At the cluster `user` may not bill this `account`, or has none.",
     2050: "A limit of the account or its quality of service forbids it.",
     2051: "The profile's `time_limit_minutes` is more than the partition allows.",
     2066: "`qos` is none that `user` may have.",

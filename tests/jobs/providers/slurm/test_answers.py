@@ -162,7 +162,15 @@ def test_a_word_that_nobody_knows_changes_nothing(folder: SharedFolder) -> None:
         ("Resources", "The cluster waits for 1 GPU: Resources."),
         ("Priority", "The cluster lets it wait, as other jobs of the cluster go first: Priority."),
         ("None", "The cluster has not looked at it yet."),
-        ("QOSMaxGRESPerUser", "The cluster lets it wait: QOSMaxGRESPerUser."),
+        (
+            "QOSMaxGRESPerUser",
+            "The cluster lets it wait, as its account or quality of service is at a limit: QOSMaxGRESPerUser.",
+        ),
+        (
+            "AssocGrpCpuLimit",
+            "The cluster lets it wait, as its account or quality of service is at a limit: AssocGrpCpuLimit.",
+        ),
+        ("DelayedByTheMoon", "The cluster lets it wait: DelayedByTheMoon."),
         (
             "ReqNodeNotAvail, UnavailableNodes:n[1-2]",
             "The cluster lets it wait, as nodes that it needs are down or reserved: "
