@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from cloudtrain_site.conf import instances, limits
+from cloudtrain_site.conf import instances, limits, outputs
 from cloudtrain_site.conf.environment import ConfigurationError, path_of
 from cloudtrain_site.conf.limits import Limits
+from cloudtrain_site.conf.outputs import Outputs
 from cloudtrain_site.conf.providers import Instance
 from cloudtrain_site.conf.yaml_kinds import boolean, whole_number
 from cloudtrain_site.conf.yaml_schema import Kind, ParsedValue, Schema, Text, YamlSource
@@ -79,6 +80,7 @@ class EnterpriseConfig:
     #: The variables that their secrets came from.
     secret_variables: frozenset[str] = frozenset()
     limits: Limits = field(default_factory=Limits)
+    outputs: Outputs = field(default_factory=Outputs)
     path: Path | None = None
     #: Dotted key to where its value came from: "FILE:LINE" or "environment NAME". A default has no entry.
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -110,6 +112,7 @@ SCHEMA: Schema = {
         }
     ),
     limits.SECTION: limits.SCHEMA,
+    outputs.SECTION: outputs.SCHEMA,
 }
 
 
@@ -234,6 +237,7 @@ def _config_of(source: YamlSource | None) -> EnterpriseConfig:
         instances=instances.instances_of(declared.value, source.refuse) if source else {},
         secret_variables=frozenset(source.secret_variables) if source else frozenset(),
         limits=Limits.of(values),
+        outputs=Outputs.of(values),
         path=source.path if source else None,
         sources=sources,
     )

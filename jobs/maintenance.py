@@ -22,6 +22,7 @@ from cloudtrain_site.states import Source
 from jobs.costs.prices import note_prices
 from jobs.datasets import store
 from jobs.models import Job, ProviderConfig
+from jobs.outputs import fetching
 from jobs.outputs.thumbnails import remove_thumbnails
 from jobs.providers import get_provider, names
 from jobs.providers.base import Handle, ProviderError
@@ -97,6 +98,7 @@ def run() -> dict[str, int]:
         "deliveries": apply.apply_leftovers(),
         "trimmed": inbox.trim(),
         "datasets": store.sweep(),
+        "results": fetching.request_forgotten(),
         "cleared": sweep(),
         "counted": refresh_when_grown(),
     }

@@ -11,8 +11,9 @@ from cloudtrain_site.background_tasks.loops import loop
 from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.states import Source
 from jobs import maintenance
+from jobs.job_context import job_log_context
 from jobs.models import Job
-from jobs.outputs import thumbnails
+from jobs.outputs import fetching, thumbnails
 from jobs.providers import names
 from jobs.providers.local.watcher import changed_jobs, ended_jobs
 from jobs.providers.settings import names_with_webhooks
@@ -98,6 +99,15 @@ def make_thumbnails(job_id: str, paths: list[str], width: int) -> int:
     """Make the small copies of a training's pictures."""
     job = Job.objects.kept().filter(pk=job_id).first()
     return thumbnails.make_thumbnails(job, paths, width) if job else 0
+
+
+def fetch_outputs(job_id: str) -> bool:
+    """Copy what a training made before its provider deletes it."""
+    job = Job.objects.filter(pk=job_id).first()
+    if job is None:
+        return False
+    with job_log_context(job):
+        return fetching.fetch_outputs(job_id)
 
 
 def cancel_at_provider(job_id: str) -> bool:

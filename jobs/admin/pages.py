@@ -88,17 +88,21 @@ class JobAdmin(OfJobAdmin[Job]):
         ("created_at", "queued_at", "started_at", "completed_at"),
         ("estimated_cost_usd", "shown_cost", "cancel_requested_at", "last_synced_at"),
         "error_message",
-        "output_url",
+        "shown_result",
         "last_log",
         "shown_config",
         "shown_dataloader",
     )
-    readonly_fields = ("shown_config", "shown_cost", "shown_dataloader", "id")
+    readonly_fields = ("shown_config", "shown_cost", "shown_dataloader", "shown_result", "id")
 
     @admin.display(description="progress")
     def shown_progress(self, job: Job) -> str:
         """Return the percentage; empty: unknown."""
         return "" if job.progress is None else f"{job.progress:.0f} %"
+
+    @admin.display(description="result")
+    def shown_result(self, job: Job) -> str:
+        return job.result_address
 
     @admin.display(description="cost usd")
     def shown_cost(self, job: Job) -> str:

@@ -157,7 +157,9 @@ class JobSerializer(serializers.Serializer[Job]):
     estimated_cost_range = serializers.SerializerMethodField()
     estimate_source = serializers.CharField(allow_null=True)
     error_message = OptionalTextField(source="shown_error", help_text="In a list its first 300 characters.")
-    output_url = OptionalTextField()
+    output_url = OptionalTextField(
+        source="result_address", help_text="Of files that this site serves, the page of the job's results."
+    )
     stage = serializers.CharField(allow_null=True)
     progress = serializers.FloatField(allow_null=True)
     last_log = serializers.CharField(allow_null=True)

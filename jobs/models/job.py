@@ -9,8 +9,10 @@ from django.conf import settings
 from django.core.validators import URLValidator
 from django.db import models
 from django.db.models import Q
+from django.urls import reverse
 from django.utils import timezone
 
+from cloudtrain_site.conf.public_address import full_link
 from cloudtrain_site.database.beginnings import beginning, beginning_of
 from cloudtrain_site.database.unit_of_work import insert_at_commit
 from cloudtrain_site.events.publish import Event, publish
@@ -201,6 +203,13 @@ class Job(Stateful):
         """Return both ends of the estimate in US dollars; None when it is not known."""
         high, low = self.estimated_cost_usd, self.estimated_cost_low_usd
         return None if high is None else {"low": high if low is None else low, "high": high}
+
+    @property
+    def result_address(self) -> str:
+        """Where a browser finds its result; empty without one. A path of ours is the address of its results' page."""
+        if not self.output_url or self.output_url.startswith(("https://", "http://")):
+            return self.output_url
+        return full_link(reverse("job-results", args=[self.pk]))
 
     @property
     def shown_error(self) -> str:

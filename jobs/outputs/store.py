@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.template.defaultfilters import filesizeformat
 
-from jobs.models import Job
+from jobs.models import Job, OutputFetch
 from jobs.outputs.folder import OutputFile, OutputFolder
 from jobs.providers import get_provider
 from jobs.providers.base import Handle, KeepsOutput, ProviderError
@@ -51,11 +52,19 @@ def listing_of(job: Job, below: str = "") -> Listing:
     """Return what is in the folder `below`. Raises NotFoundError when there is no such folder."""
     folder = folder_of(job)
     files = list(folder.files(below)) if folder else []
-    return Listing(files, complete=job.is_terminal)
+    return Listing(files, complete=job.is_terminal and not is_being_fetched(job))
+
+
+def is_being_fetched(job: Job) -> bool:
+    fetch = OutputFetch.objects.filter(pk=job.pk).first()
+    return fetch is not None and fetch.status == OutputFetch.Status.PENDING
 
 
 def absence_of(job: Job) -> str:
-    """Return why no file of the job is here, as a sentence; empty when its folder is."""
+    """Return why files of the job are missing here, as a sentence; empty when they are here."""
+    fetch = OutputFetch.objects.filter(pk=job.pk).first()
+    if fetch is not None and fetch.status != OutputFetch.Status.COMPLETE:
+        return _progress_of(fetch)
     if folder_of(job) is not None:
         return ""
     if not job.external_id:
@@ -66,3 +75,11 @@ def absence_of(job: Job) -> str:
     if not job.is_terminal:
         return "The training has written no file so far."
     return "No file of this training is on this machine."
+
+
+def _progress_of(fetch: OutputFetch) -> str:
+    if fetch.status == OutputFetch.Status.FAILED:
+        return fetch.problem
+    so_far = f"{fetch.fetched} of {len(fetch.sources)} so far, {filesizeformat(fetch.bytes_fetched)}"
+    trouble = f" {fetch.problem} It is tried again." if fetch.problem else ""
+    return f"The results are being fetched from the provider: {so_far}.{trouble}"

@@ -32,6 +32,8 @@ _PROVIDERS: Mapping[str, Callable[[], Provider]] = {
 }
 #: These kinds delete a training's log soon after its end, so we keep a copy and read from that.
 _DELETES_LOGS = frozenset({"replicate", "ray"})
+#: These kinds delete what a training made soon after its end.
+_DELETES_OUTPUTS = frozenset({"replicate"})
 #: These kinds end a training by themselves when it takes much longer than its estimate.
 _LIMITS_TIME = frozenset({"slurm"})
 
@@ -96,6 +98,10 @@ def limits_time(name: str) -> bool:
 
 def names_deleting_logs() -> list[str]:
     return [name for name, kind in kinds_by_name().items() if kind in _DELETES_LOGS]
+
+
+def names_deleting_outputs() -> list[str]:
+    return [name for name, kind in kinds_by_name().items() if kind in _DELETES_OUTPUTS]
 
 
 def get_provider(name: str) -> Provider:

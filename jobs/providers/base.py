@@ -244,6 +244,14 @@ class KeepsOutput(Protocol):
 
 
 @runtime_checkable
+class DeletesOutput(Protocol):
+    """A provider that deletes what a training made soon after its end, and serves it until then."""
+
+    def serves_output(self, address: str) -> bool:
+        """Whether `address` is on a host of the provider's own, so that this site may ask it."""
+
+
+@runtime_checkable
 class NeedsAccess(Protocol):
     """A provider that nobody can ask without an account."""
 

@@ -12,6 +12,8 @@ from cloudtrain_site.conf.providers import is_one_word
 from jobs.providers import instance_of
 from jobs.providers.base import ProviderError
 
+#: What trainings made is there, below a name of its own for each.
+FILE_HOST = "replicate.delivery"
 DEFAULT_BASE = "https://api.replicate.com"
 _VARIABLE = "REPLICATE_API_TOKEN"
 
@@ -37,6 +39,15 @@ class Access:
     def origin(self) -> tuple[str, str, int | None]:
         """Scheme, host and port: the token is sent nowhere else."""
         return origin_of(self.base)
+
+    def serves(self, address: str) -> bool:
+        """Whether the address of a file is on this origin, or on Replicate's host for files."""
+        try:
+            scheme, host, port = origin_of(address)
+        except ValueError:
+            return False
+        is_file_host = scheme == "https" and port == 443 and f".{host}".endswith(f".{FILE_HOST}")
+        return is_file_host or (scheme, host, port) == self.origin
 
 
 def origin_of(url: str) -> tuple[str, str, int | None]:

@@ -212,6 +212,10 @@ class ReplicateProvider:
     async def delete_files(self, handle: Handle) -> None:
         """Do nothing: Replicate deletes the files an hour after the end."""
 
+    def serves_output(self, address: str) -> bool:
+        """Whether Replicate serves it: under its API's own origin, or from its host for files."""
+        return self.access.serves(address)
+
     async def validate(self) -> str:
         async with self._connect() as connection:
             body = await connection.get("/v1/account")

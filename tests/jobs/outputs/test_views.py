@@ -188,6 +188,15 @@ def test_nginx_sends_the_file_where_it_is_set(
     assert content_of(response) == b""
 
 
+def test_a_path_of_the_server_is_never_shown(get: Any, alice: User, trained: Callable[..., Job]) -> None:
+    job = trained(FILES, output_url="file:///srv/data/jobs/1/output")
+    shown = APIClient()
+    shown.force_authenticate(alice)
+    answer = shown.get(f"/api/cloud/jobs/{job.pk}").json()["job"]
+    assert answer["output_url"] == f"http://localhost:8001/jobs/{job.pk}/results"
+    assert "/srv/data" not in str(answer)
+
+
 def test_strangers_see_nothing(get: Any, charlie: User, trained: Callable[..., Job]) -> None:
     job = trained(FILES)
     for path in ("outputs", "outputs.zip", "outputs/model.safetensors", f"outputs/{PICTURE}?thumbnail=160"):
