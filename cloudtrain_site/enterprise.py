@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from cloudtrain_site.conf import instances, limits, outputs
+from cloudtrain_site.conf import instances, limits, outputs, sign_in
 from cloudtrain_site.conf.environment import ConfigurationError, path_of
 from cloudtrain_site.conf.limits import Limits
 from cloudtrain_site.conf.outputs import Outputs
 from cloudtrain_site.conf.providers import Instance
+from cloudtrain_site.conf.sign_in import SignIn
 from cloudtrain_site.conf.yaml_kinds import boolean, whole_number
 from cloudtrain_site.conf.yaml_schema import Kind, ParsedValue, Schema, Text, YamlSource
 
@@ -81,6 +82,7 @@ class EnterpriseConfig:
     secret_variables: frozenset[str] = frozenset()
     limits: Limits = field(default_factory=Limits)
     outputs: Outputs = field(default_factory=Outputs)
+    sign_in: SignIn = field(default_factory=SignIn)
     path: Path | None = None
     #: Dotted key to where its value came from: "FILE:LINE" or "environment NAME". A default has no entry.
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -113,6 +115,7 @@ SCHEMA: Schema = {
     ),
     limits.SECTION: limits.SCHEMA,
     outputs.SECTION: outputs.SCHEMA,
+    **sign_in.SCHEMA,
 }
 
 
@@ -238,13 +241,17 @@ def _config_of(source: YamlSource | None) -> EnterpriseConfig:
         secret_variables=frozenset(source.secret_variables) if source else frozenset(),
         limits=Limits.of(values),
         outputs=Outputs.of(values),
+        sign_in=sign_in.sign_in_of(in_file, source.refuse) if source else SignIn(),
         path=source.path if source else None,
         sources=sources,
     )
 
 
 def _lines(in_file: Mapping[str, ParsedValue], declared: ParsedValue) -> Iterator[tuple[str, int]]:
-    yield from ((key, item.line) for key, item in in_file.items())
+    for key, item in in_file.items():
+        yield key, item.line
+        if isinstance(item.value, Mapping):
+            yield from instances.lines_of(key, item)
     yield from instances.lines_of(PROVIDERS, declared)
 
 

@@ -231,7 +231,7 @@ class YamlSource:
     def _variant(self, node: yaml.Node, variants: Variants, section: Named, key: str) -> Schema:
         """Return the keys that the section's `kind` allows."""
         schemas, name = variants.schemas, key.rpartition(".")[2]
-        kind = _one_of(tuple(schemas))
+        kind = one_of(tuple(schemas))
         pairs = self._pairs(node, "`kind` and the keys of that kind", f"{key}.")
         values = [value for k, value in pairs if isinstance(k, yaml.ScalarNode) and k.value == "kind"]
         if not values:
@@ -319,8 +319,10 @@ def _as_written(node: yaml.ScalarNode) -> str:
     return f'"{node.value}"' if node.style else str(node.value)
 
 
-def _one_of(choices: Sequence[str]) -> Kind:
-    return Kind(f"one of {_listed(choices)}", lambda text: choices[choices.index(text.value)], choices=choices)
+def one_of(choices: Sequence[str], *, is_required: bool = False) -> Kind:
+    """Accept one of `choices`."""
+    allowed = f"one of {_listed(choices)}"
+    return Kind(allowed, lambda text: choices[choices.index(text.value)], is_required=is_required, choices=choices)
 
 
 def _short(text: str) -> str:

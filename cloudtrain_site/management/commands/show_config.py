@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from cloudtrain_site import enterprise
-from cloudtrain_site.conf import limits
+from cloudtrain_site.conf import limits, sign_in
 from cloudtrain_site.conf.providers import HardwareProfile, Instance, Secret
 from cloudtrain_site.enterprise import EnterpriseConfig, find_enterprise_file, get_enterprise_config
 from cloudtrain_site.redaction import MASK, is_secret_name, mask_secrets
@@ -71,6 +72,15 @@ VARIABLES: dict[str, Callable[[str], Any]] = {
     "STATIC_ROOT": lambda text: text or UNSET,
 }
 
+
+def _of_sign_in(key: str, config: EnterpriseConfig) -> Any:
+    """Return the value in force of a key about signing in; of a secret whether it is set."""
+    value = sign_in.value_of(config.sign_in, key)
+    if isinstance(value, Secret):
+        value = (value.file if key.endswith("_file") else value.value and "(set)") or ""
+    return UNSET if value in (None, "", (), {}) else value
+
+
 FILE_KEYS: dict[str, Callable[[EnterpriseConfig], Any]] = {
     enterprise.POLLING_ENABLED: lambda config: _polling(config.job_polling_explicit),
     enterprise.POLLING_INTERVAL: lambda config: config.job_polling_interval,
@@ -80,6 +90,7 @@ FILE_KEYS: dict[str, Callable[[EnterpriseConfig], Any]] = {
     enterprise.LOCAL_MAX_RUNNING: lambda config: config.local.max_running,
     enterprise.LOCAL_GRACE: lambda config: config.local.grace_seconds,
     **{key: attrgetter(key) for key in limits.VARIABLES},
+    **{key: partial(_of_sign_in, key) for key in sign_in.file_keys()},
 }
 
 
@@ -99,6 +110,9 @@ def rows() -> Iterator[Row]:
     config = get_enterprise_config()
     for key, value_of in FILE_KEYS.items():
         yield Row(key, _shown(key, value_of(config)), config.sources.get(key, "default"))
+    for name, group in (config.sign_in.sso.groups if config.sign_in.sso else {}).items():
+        key = f"{sign_in.SINGLE_SIGN_ON}.groups.{name}"
+        yield Row(key, f"{group.role} of {group.organization}", config.sources.get(key, "default"))
     for instance in config.instances.values():
         yield from _rows_of(instance, config.sources)
 
