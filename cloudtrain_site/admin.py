@@ -6,6 +6,10 @@ from typing import Any, Generic, TypeVar
 
 from allauth.account import admin as _account_admin  # noqa: F401 - registers what is taken away below
 from allauth.account.models import EmailAddress
+from allauth.mfa import admin as _factors_admin  # noqa: F401 - registers what is taken away below
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount import admin as _social_admin  # noqa: F401 - registers what is taken away below
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from allauth.usersessions import admin as _sessions_admin  # noqa: F401 - registers what is taken away below
 from allauth.usersessions.models import UserSession
 from django.contrib import admin
@@ -20,10 +24,9 @@ from cloudtrain_site.models import Loop, LoopRun
 
 M = TypeVar("M", bound=Model)
 
-# Addresses are confirmed by who reads their mail, and sessions are ended on the account page: the library's pages of
-# both would let an admin confirm any address by hand.
-admin.site.unregister(EmailAddress)
-admin.site.unregister(UserSession)
+# Addresses are confirmed by who reads their mail, sessions are ended and second factors kept on the account page, and
+# links to an identity provider are made by signing in there: the library's pages would let an admin forge each by hand.
+admin.site.unregister([EmailAddress, UserSession, Authenticator, SocialAccount, SocialApp, SocialToken])
 
 
 class ReadOnlyAdmin(admin.ModelAdmin[M], Generic[M]):

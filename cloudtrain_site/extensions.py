@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,3 +118,14 @@ class Watcher:
 
 
 watchers: Registry[Watcher] = Registry()
+
+
+#: Takes a person who signs in at the identity provider and, by organization, the role that the groups give there
+#: (None: none). Organizations that the configuration doesn't name are not among them.
+RoleFollower = Callable[[User, Mapping[str, str | None]], None]
+role_followers: Registry[RoleFollower] = Registry()
+
+#: Returns the names of those who demand a second factor of a person, as a page shows them. Called at most requests of
+#: a person without one.
+SecondFactorDemand = Callable[[User], Sequence[str]]
+second_factor_demands: Registry[SecondFactorDemand] = Registry()

@@ -49,6 +49,8 @@ INSTALLED_APPS = [
     "jobs.apps.CloudtrainAdminConfig",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
     "allauth.usersessions",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -76,6 +78,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "cloudtrain_site.accounts.second_factor.demand.SecondFactorDemanded",
     "cloudtrain_site.serving.page_owner.same_reader",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -109,6 +112,10 @@ TEMPLATES = [
 DATABASES = {"default": database_settings(env, data_dir=DATA_DIR, role=ROLE)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+AUTHENTICATION_BACKENDS = [
+    "cloudtrain_site.accounts.sso.passwords.LocalPasswordsBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     # The length that OWASP's verification standard asks for.
@@ -137,6 +144,28 @@ PASSWORD_RESET_TIMEOUT = 3600
 ACCOUNT_SESSION_REMEMBER = True
 # They count in a cache, and each process has its own: cloudtrain_site/accounts/brakes.py counts in the database.
 ACCOUNT_RATE_LIMITS = False
+
+ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa"}
+SOCIALACCOUNT_REAUTHENTICATION_REQUIRED = True
+MFA_ADAPTER = "cloudtrain_site.accounts.second_factor.adapter.SecondFactorAdapter"
+MFA_FORMS = {
+    "activate_totp": "cloudtrain_site.accounts.second_factor.forms.AddAppForm",
+    "authenticate": "cloudtrain_site.accounts.second_factor.forms.SignInCodeForm",
+    "reauthenticate": "cloudtrain_site.accounts.second_factor.forms.ConfirmCodeForm",
+    "add_webauthn": "cloudtrain_site.accounts.second_factor.passkey_forms.AddPasskeyForm",
+    "authenticate_webauthn": "cloudtrain_site.accounts.second_factor.passkey_forms.SecondStepPasskeyForm",
+    "login_webauthn": "cloudtrain_site.accounts.second_factor.passkey_forms.SignInPasskeyForm",
+    "reauthenticate_webauthn": "cloudtrain_site.accounts.second_factor.passkey_forms.ConfirmPasskeyForm",
+}
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+# Nobody signs up here: who has an account was given it.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_TOTP_ISSUER = "cloudtrain"
+# A clock may be off by half a minute; each code is taken once all the same.
+MFA_TOTP_TOLERANCE = 1
+MFA_RATE_LIMITS = False
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"

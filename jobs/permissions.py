@@ -171,3 +171,9 @@ def _first(user: AnyUser) -> Organization:
             f"{COMMAND} add_member USER ORGANIZATION researcher"
         )
     return fallback
+
+
+def demanding_organizations(user: User) -> list[str]:
+    """Return the names of the user's organizations that demand a second factor of their members."""
+    demanding = Membership.objects.filter(user=user, organization__second_factor_required=True)
+    return list(demanding.order_by("organization__name").values_list("organization__name", flat=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cloudtrain_site import extensions as site
 from cloudtrain_site.enterprise import get_enterprise_config
-from jobs import extensions, health
+from jobs import extensions, health, permissions
 from jobs.costs import metrics
 from jobs.dashboard import machines_views
 from jobs.dashboard.navigation import page_context
@@ -12,6 +12,7 @@ from jobs.dashboard.settings import frame
 from jobs.dashboard.site import frame as site_frame
 from jobs.datasets import store
 from jobs.datasets.upload_handler import UploadTooLarge
+from jobs.organizations import sign_on
 from jobs.sync import waiting
 
 
@@ -54,6 +55,8 @@ def register_all() -> None:
         site.RequestLimit(store.UPLOAD_LIMIT_BYTES + store.FORM_BYTES, UploadTooLarge.default_detail),
     )
     site.frames.register("dashboard", page_context)
+    site.role_followers.register("organizations", sign_on.follow_roles)
+    site.second_factor_demands.register("organizations", permissions.demanding_organizations)
     extensions.facets.register("waiting at the provider", waiting.facet)
     extensions.navigation.register("dashboard", extensions.NavigationItem("Jobs"), order=10)
     extensions.navigation.register(

@@ -35,6 +35,7 @@ REFUSALS = (401, 403, 404, 405)
 #: Meant for everybody; what they answer is tested where they are.
 OPEN = (
     *("/login", "/logout", "/admin/login/", "/admin/logout/", "/password", "/password/sent", "/password/set"),
+    "/login/passkey",
     *("/api/cloud/health/live", "/api/cloud/health/ready", "/api/webhooks/replicate"),
 )
 #: Its answer has no end; tests/cloudtrain_site/events/test_stream.py says who may read what.

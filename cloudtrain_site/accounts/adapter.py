@@ -14,6 +14,8 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from cloudtrain_site.accounts.browsers import known_browser, remember_browser
+from cloudtrain_site.accounts.second_factor.stages import LIBRARY_STAGE, STAGE
+from cloudtrain_site.accounts.sso.confirming import confirmed_elsewhere
 from cloudtrain_site.limits import brakes
 
 #: One sentence for an unknown name, a wrong password and a deactivated account.
@@ -55,6 +57,19 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         response: HttpResponse = super().post_login(request, user, **kwargs)
         remember_browser(request, response, user)
         return response
+
+    def get_login_stages(self) -> list[str]:
+        stages = super().get_login_stages()
+        return [STAGE if stage == LIBRARY_STAGE else stage for stage in stages]
+
+    def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
+        """Whether a person confirms who they are first. Who has nothing to do so with here goes to the provider again.
+
+        Raises ImmediateHttpResponse for the way there.
+        """
+        if not super().is_reauthentication_required(app=app, **kwargs):
+            return False
+        return bool(self.get_reauthentication_methods(context.request.user)) or confirmed_elsewhere(context.request)
 
     def respond_user_inactive(self, request: HttpRequest, user: Any) -> HttpResponseRedirect:
         """A deactivated account gets in by no way, and there is no page of its own about it."""

@@ -16,6 +16,7 @@ from rest_framework.authentication import get_authorization_header
 from rest_framework.request import Request
 
 from cloudtrain_site.accounts.scopes import check_scope
+from cloudtrain_site.accounts.second_factor.demand import check_key_owner
 from cloudtrain_site.database.failures import noted_failure
 from cloudtrain_site.limits import brakes
 from cloudtrain_site.models import ApiKey
@@ -38,7 +39,7 @@ class KeyAuthentication(TokenAuthentication):  # type: ignore[misc]
         """Return the user and the key; None: neither header is there.
 
         Raises AuthenticationFailed for a bad key, PausedError for one of too many from one address, and
-        PermissionDenied for one without the needed scope.
+        PermissionDenied for one without the needed scope, or whose owner lacks a demanded second factor.
         """
         try:
             return self._authenticate(request)
@@ -60,6 +61,7 @@ class KeyAuthentication(TokenAuthentication):  # type: ignore[misc]
             raise exceptions.AuthenticationFailed("This API key is not valid.")
         user, key_row = user_and_key
         check_scope(key_row, (request.parser_context or {}).get("view"), str(request.method))
+        check_key_owner(user)
         _record_use(key_row, request.META.get("REMOTE_ADDR", ""))
         user.key_organization_id = key_row.organization_id
         return user, key_row

@@ -27,8 +27,10 @@ from cloudtrain_site.accounts.addresses import address_of_link, ask_to_confirm, 
 from cloudtrain_site.accounts.browsers import remember_browser
 from cloudtrain_site.accounts.forms import MailAddressForm
 from cloudtrain_site.accounts.passwords import password_changed
+from cloudtrain_site.accounts.sso.passwords import local_sign_in
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.extensions import frames
 from cloudtrain_site.limits import brakes
 
@@ -46,7 +48,7 @@ class SignIn(LoginView):  # type: ignore[misc]
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context: dict[str, Any] = super().get_context_data(**kwargs)
         people = {"command": COMMAND, "is_anybody_there": User.objects.exists}
-        return {**context, **people}
+        return {**context, **people, "ways": config_in_force().sign_in}
 
 
 class ChangePassword(PasswordChangeView):  # type: ignore[misc]
@@ -127,10 +129,10 @@ def confirm_address(request: HttpRequest, key: str) -> HttpResponse:
 sign_in = SignIn.as_view()
 sign_out = LogoutView.as_view(next_page="account_login")
 reauthenticate = never_cache(ReauthenticateView.as_view())
-change_password = never_cache(ChangePassword.as_view())
-forgotten_password = never_cache(PasswordResetView.as_view())
-link_sent = PasswordResetDoneView.as_view()
-password_of_link = never_cache(PasswordOfLink.as_view())
-password_set = PasswordResetFromKeyDoneView.as_view()
+change_password = never_cache(local_sign_in(ChangePassword.as_view()))
+forgotten_password = never_cache(local_sign_in(PasswordResetView.as_view()))
+link_sent = local_sign_in(PasswordResetDoneView.as_view())
+password_of_link = never_cache(local_sign_in(PasswordOfLink.as_view()))
+password_set = local_sign_in(PasswordResetFromKeyDoneView.as_view())
 email = never_cache(change_address)
 confirm_email = never_cache(confirm_address)

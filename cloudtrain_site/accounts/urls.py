@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
 from cloudtrain_site.accounts import pages
 
 urlpatterns = [
+    path("", include("cloudtrain_site.accounts.sso.urls")),
+    path("", include("cloudtrain_site.accounts.second_factor.urls")),
     path("login", pages.sign_in, name="account_login"),
     path("logout", pages.sign_out, name="account_logout"),
     path("account/confirm", pages.reauthenticate, name="account_reauthenticate"),

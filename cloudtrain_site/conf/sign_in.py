@@ -102,15 +102,21 @@ class SignIn:
         return self.sso is None or self.sso.local_passwords
 
 
+def is_safe_endpoint(address: str) -> bool:
+    """Whether nobody between reads what is sent there: HTTPS, or HTTP to this very machine."""
+    try:
+        parts = urlsplit(address)
+        has_host = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        return False
+    is_here = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+    return has_host and (parts.scheme == "https" or is_here) and address.isprintable() and " " not in address
+
+
 def _issuer() -> Kind:
     def read(text: Text) -> str:
         parts = urlsplit(text.value)
-        is_here = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
-        if not (parts.scheme == "https" or is_here) or not parts.hostname or parts.port == 0:
-            raise ValueError
-        if "@" in parts.netloc or parts.query or parts.fragment or len(text.value) > _LONGEST_ISSUER:
-            raise ValueError
-        if not text.value.isprintable() or " " in text.value:
+        if not is_safe_endpoint(text.value) or parts.query or parts.fragment or len(text.value) > _LONGEST_ISSUER:
             raise ValueError
         return text.value
 

@@ -8,7 +8,10 @@ from django.shortcuts import render
 from cloudtrain_site.accounts.addresses import mail_state
 from cloudtrain_site.accounts.api_keys import keys_of
 from cloudtrain_site.accounts.preferences import mail_choices, time_zones
+from cloudtrain_site.accounts.second_factor.demand import has_second_factor
+from cloudtrain_site.accounts.sso.linking import is_connected
 from cloudtrain_site.api import current_user
+from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.extensions import notice_choices
 from cloudtrain_site.models import Scope
 from jobs.dashboard.navigation import page, page_context, part
@@ -27,6 +30,7 @@ def account(request: HttpRequest) -> HttpResponse:
     around = page_context(request)
     user = current_user(request)
     choices = mail_choices(user)
+    ways = config_in_force().sign_in
     context = {
         **around,
         "memberships": Membership.objects.filter(user=user).select_related("organization").order_by("organization"),
@@ -40,6 +44,10 @@ def account(request: HttpRequest) -> HttpResponse:
         "has_new_password": "new-password" in request.GET,
         "has_new_address": "new-address" in request.GET,
         "mail_state": mail_state(user),
+        "has_second_factor": has_second_factor(user),
+        "sso": ways.sso,
+        "is_connected": ways.sso is not None and is_connected(ways.sso, user),
+        "has_local_passwords": ways.has_local_passwords,
     }
     return render(request, "dashboard/account.html", context)
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 class SignOnError(Exception):
     """Nothing was made or changed. The message is a sentence for the person; `detail` is for the log alone."""
 
-    def __init__(self, sentence: str, *, code: str, status: int = 403, detail: str = "") -> None:
+    def __init__(self, sentence: str, *, code: str, status_code: int = 403, detail: str = "") -> None:
         super().__init__(sentence)
         self.code = code
-        self.status = status
+        self.status_code = status_code
         self.detail = detail
 
 
@@ -20,7 +20,7 @@ class ProviderAwayError(SignOnError):
         super().__init__(
             "The identity provider does not answer as it should. Try again in a minute.",
             code="provider_unavailable",
-            status=503,
+            status_code=503,
             detail=detail,
         )
 
