@@ -9,8 +9,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import User
+
 from cloudtrain_site.registry import Registry
-from jobs.models import Job
+from jobs.models import Job, Organization
 from jobs.permissions import AnyUser, Team
 
 #: Takes the jobs of one page, the viewer and the requested fields, and returns the fields to add, by job id. Fields
@@ -88,3 +90,11 @@ class SettingsSection:
 
 
 settings_sections: Registry[SettingsSection] = Registry()
+
+
+#: Changes an organization's own limit: called with the organization, the value and who changes it, within the
+#: transaction of a change of its settings. Raises Django's ValidationError, by field.
+OrganizationLimit = Callable[[Organization, Any, User], None]
+
+#: By the limit's name in the API's body.
+organization_limits: Registry[OrganizationLimit] = Registry()

@@ -6,7 +6,8 @@ from django.urls import path, register_converter
 from django.urls.converters import PathConverter
 from rest_framework.routers import SimpleRouter
 
-from jobs.api import config_views, key_views, metrics_views, service_account_views, views
+from jobs.api import config_views, key_views, metrics_views, organization_views, service_account_views, views
+from jobs.api.member_views import AuditViewSet, InvitationViewSet, MemberViewSet
 from jobs.dashboard import account_views, job_views, list_views, machines_views, results_views
 from jobs.dashboard.settings.urls import urlpatterns as settings_urls
 from jobs.dashboard.site.urls import urlpatterns as site_urls
@@ -27,8 +28,9 @@ router.register("api/cloud/jobs", views.JobViewSet, "job")
 router.register("api/cloud/uploads", upload_views.UploadViewSet, "upload")
 router.register("api/cloud/providers", config_views.ProviderViewSet, "provider")
 router.register("api/configs", config_views.ConfigViewSet, "config")
-
-SERVICE_ACCOUNTS = "api/organizations/<slug:organization>/service-accounts"
+router.register("api/organizations", organization_views.OrganizationViewSet, "organization")
+ORGANIZATION = "api/organizations/<str:organization>"
+SERVICE_ACCOUNTS = f"{ORGANIZATION}/service-accounts"
 _accounts, _keys = service_account_views.ServiceAccountViewSet, service_account_views.ServiceKeyViewSet
 service_account_urls = [
     path(SERVICE_ACCOUNTS, _accounts.as_view({"get": "list", "post": "create"}), name="service-accounts"),
@@ -79,6 +81,23 @@ urlpatterns = [
     ),
     *settings_urls,
     *site_urls,
+    path(f"{ORGANIZATION}/members", MemberViewSet.as_view({"get": "list", "post": "create"}), name="members"),
+    path(
+        f"{ORGANIZATION}/members/<str:user>",
+        MemberViewSet.as_view({"patch": "partial_update", "delete": "destroy"}),
+        name="member",
+    ),
+    path(
+        f"{ORGANIZATION}/invitations",
+        InvitationViewSet.as_view({"get": "list", "post": "create"}),
+        name="organization-invitations",
+    ),
+    path(
+        f"{ORGANIZATION}/invitations/<int:invitation_id>",
+        InvitationViewSet.as_view({"delete": "destroy"}),
+        name="organization-invitation",
+    ),
+    path(f"{ORGANIZATION}/audit", AuditViewSet.as_view({"get": "list"}), name="organization-audit"),
     *router.urls,
     # As SimpleTuner's command line asks. Last, since one of its names would be the jobs'.
     path("api/cloud/<str:name>/validate", config_views.ProviderViewSet.as_view({"get": "validate"}), name="validate"),

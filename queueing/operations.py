@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.db.models import Model
 from django.utils import timezone
 
 from cloudtrain_site.audit.recording import record
 from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import unit_of_work
-from cloudtrain_site.states import Actor
+from cloudtrain_site.states import Actor, Source
 from jobs.models import Job, Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
 from jobs.providers import label_of, names
@@ -83,6 +85,15 @@ def set_organization(organization: Organization, max_running: int | None, by: Ch
         raise LimitError(f"More than the general {general} for an organization is for a superuser to allow.")
     with unit_of_work():
         return _apply(organization, {"max_running": max_running}, f"{organization.name} ", by)
+
+
+def set_own_limit(organization: Organization, max_running: int | None, user: User) -> None:
+    """Set the organization's own limit as `user` over the API. Raises Django's ValidationError, by field."""
+    by = ChangedBy(Actor.of(user), Source.API)
+    try:
+        set_organization(organization, max_running, by, may_exceed=is_superuser(user))
+    except LimitError as error:
+        raise ValidationError({"max_running": str(error)}) from error
 
 
 def _apply(row: Model, values: Mapping[str, Any], prefix: str, by: ChangedBy) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cloudtrain_site import extensions as site
 from cloudtrain_site.enterprise import get_enterprise_config
 from jobs import extensions as jobs
-from queueing import statistics
+from queueing import operations, statistics
 from queueing.dashboard import job_panel
 from queueing.waiting import positions
 
@@ -29,3 +29,4 @@ def register_all() -> None:
     jobs.navigation.register("queue-page", jobs.NavigationItem("Queue"), order=20)
     jobs.navigation.register("metrics-page", jobs.NavigationItem("Metrics"), order=40)
     jobs.settings_sections.register("settings-limits", jobs.SettingsSection("Limits"), order=30)
+    jobs.organization_limits.register("max_running", operations.set_own_limit)

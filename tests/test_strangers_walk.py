@@ -90,6 +90,7 @@ def addresses(held: ApprovalRequest) -> list[str]:
         "name": "local",
         "organization": held.organization,
         "account": "alices-program",
+        "user": held.requested_by,
         "config_id": TrainingConfig.objects.get().pk,
         "user_id": held.requested_by_id,
         "invitation_id": 1,

@@ -15,6 +15,7 @@ from jobs.dashboard.form_pages import stamp_of
 from jobs.dashboard.settings.frame import SettingsPage, settings_page
 from jobs.models import Invitation, Job, Membership
 from jobs.organizations.authority import lock_organization
+from jobs.organizations.invitation_mail import mail_invitation
 from jobs.organizations.invitations import DEFAULT_DAYS, MAX_DAYS, invitations_of, invite, withdraw
 from jobs.organizations.members import JobsOfMember, change_role, leave, members_of, remove_member
 from jobs.roles import Role
@@ -75,7 +76,7 @@ def invite_member(page: SettingsPage) -> HttpResponse:
         page.organization, Role(values["role"]), by=page.user, email=values["email"], days=values["days"]
     )
     link = page.request.build_absolute_uri(reverse("invitation", args=[token]))
-    return _list(page, InvitationForm(), made=invitation, link=link)
+    return _list(page, InvitationForm(), made=invitation, link=link, mailed=mail_invitation(invitation, link))
 
 
 @settings_page(SECTION, "POST")
