@@ -19,7 +19,7 @@ WITH RECURSIVE lanes(lane) AS (
     FROM lanes WHERE lanes.lane IS NOT NULL
 )
 """
-COLUMNS = "head.id, head.user_id, head.organization_id, head.provider, head.turn"
+COLUMNS = "head.id, head.user_id, head.organization_id, head.provider, head.turn, head.needs_usd"
 FIRST = """
 FROM queueing_queueentry first {by_lane}
 WHERE first."status" = 'pending' AND first.lane = lanes.lane
@@ -45,4 +45,7 @@ def next_candidates(now: datetime, depth: int) -> list[Candidate]:
     moment = connection.ops.adapt_datetimefield_value(DateTimeField().get_prep_value(now))
     with connection.cursor() as cursor:
         cursor.execute(STATEMENTS[connection.vendor], [moment, depth])
-        return [Candidate(*row) for row in cursor.fetchall()]
+        return [
+            Candidate(entry, user, organization, provider, turn, needs=needs)
+            for entry, user, organization, provider, turn, needs in cursor.fetchall()
+        ]

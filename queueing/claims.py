@@ -25,6 +25,7 @@ from jobs.models import Job, record_in_history
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing import passes
+from queueing.budgets.purse import cheaper_than_refused, current_purse
 from queueing.candidates import next_candidates
 from queueing.limits import current_limits, current_usage, queue_state
 from queueing.models import LARGE, QueueEntry
@@ -78,6 +79,7 @@ def enqueue(job: Job, *, role: Role | None, held: bool, actor: Actor, source: st
         provider=job.provider,
         priority=priority,
         turn=turn_of(now, priority),
+        needs_usd=ledger.expected_cost(job),
         enqueued_at=now,
         status=status,
     )
@@ -142,7 +144,12 @@ def choose_entries(at_most: int) -> list[int]:
     if limits.paused or usage.total >= limits.total:
         return []
     depth = max(1, min(CANDIDATES_PER_LANE, limits.per_user))
-    return choose(next_candidates(now, depth), usage, limits, now, at_most=at_most, depth=depth)
+    purse = current_purse(now)
+    chosen = choose(next_candidates(now, depth), usage, limits, now, at_most=at_most, depth=depth, purse=purse)
+    if chosen or purse is None:
+        return chosen
+    # Those that a budget has no room for must not keep cheaper ones behind them from going.
+    return choose(cheaper_than_refused(purse, now), usage, limits, now, at_most=at_most, purse=purse)
 
 
 def _paused_providers() -> frozenset[str]:

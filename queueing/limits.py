@@ -76,4 +76,5 @@ def candidate_of(entry: QueueEntry) -> Candidate:
         provider=entry.provider,
         turn=entry.turn,
         not_before=entry.not_before,
+        needs=entry.needs_usd,
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import ClassVar
 
 from django.conf import settings
-from django.core.validators import MaxValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.functions import Cast, Coalesce, Concat
@@ -16,6 +17,8 @@ from jobs.models import Job, Organization, record_in_history
 from queueing.statuses import ALLOWED, LIVE, TAKES_SLOT, EntryStatus
 
 MAX_PRIORITY = 50
+#: Of a budget, in US dollars.
+LARGEST_BUDGET = Decimal("999999999.99")
 #: The job's columns to defer: a config may have a megabyte, and neither claims nor explanations need it.
 LARGE = ("job__config", "job__dataloader_config")
 
@@ -67,6 +70,8 @@ class QueueEntry(Stateful):
         db_persist=True,
     )
     not_before = models.DateTimeField(null=True)
+    #: What its job will cost at most, for the budgets; null: nobody can tell.
+    needs_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True)
 
     #: Only the holder of the claim may write the outcome; a stale holder's outcome is dropped.
     claim_token = models.CharField(max_length=32, null=True, unique=True)
@@ -110,6 +115,8 @@ class QueueEntry(Stateful):
             ),
             # The pass: the lanes, and the first entries of each.
             models.Index(fields=["lane", "turn", "id"], name="entry_lane", condition=Q(status=EntryStatus.PENDING)),
+            # The pass: those that a budget still has room for.
+            models.Index(fields=["needs_usd"], name="entry_needs", condition=Q(status=EntryStatus.PENDING)),
             # GET /api/queue: an organization's entries, in order.
             models.Index(fields=["organization", "status", "turn"], name="entry_of_organization"),
             # GET /api/queue/stats: the waits of entries dispatched lately.
@@ -190,3 +197,110 @@ class LimitChange(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.old} -> {self.new} by {self.actor}"
+
+
+class Scope(models.TextChoices):
+    SITE = "site"
+    ORGANIZATION = "organization"
+    #: One person's jobs in one organization.
+    USER = "user"
+
+
+class Period(models.TextChoices):
+    MONTH = "month"
+    DAY = "day"
+    LIFETIME = "lifetime"
+
+
+class Action(models.TextChoices):
+    """What happens when all of it is spent. Nothing new starts in any case, from the moment all is committed."""
+
+    HOLD = "hold", "What runs is left alone"
+    FINISH = "finish", "What runs may finish, and its history says so"
+    CANCEL = "cancel", "What runs is cancelled"
+
+
+def default_thresholds() -> list[int]:
+    return [50, 80, 100]
+
+
+class Budget(models.Model):
+    """What may be spent in each period, in US dollars. Of all that concern a job the strictest counts."""
+
+    scope = models.CharField(max_length=12, choices=Scope.choices)
+    organization = models.ForeignKey(Organization, models.CASCADE, null=True, blank=True, related_name="budgets")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="+")
+    amount = models.DecimalField(max_digits=11, decimal_places=2, validators=[MinValueValidator(Decimal(0))])
+    period = models.CharField(max_length=8, choices=Period.choices, default=Period.MONTH)
+    #: Of the site's alone: an organization's periods begin in its own zone.
+    site_zone = models.CharField(max_length=60, blank=True)
+    #: Percent of the amount, when they are spent: each is told once a period.
+    thresholds = models.JSONField(default=default_thresholds)
+    action = models.CharField(max_length=6, choices=Action.choices, default=Action.HOLD)
+    #: Counts the changes: who changes it says which one they saw.
+    version = models.PositiveIntegerField(default=1)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    #: The beginning of the period in which a pass was last asked for.
+    seen_period = models.DateField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["scope", "organization__name", "user__username", "period"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(scope=Scope.SITE, organization__isnull=True, user__isnull=True)
+                | Q(scope=Scope.ORGANIZATION, organization__isnull=False, user__isnull=True)
+                | Q(scope=Scope.USER, organization__isnull=False, user__isnull=False),
+                name="budget_scope_named",
+            ),
+            models.CheckConstraint(condition=Q(amount__gte=0), name="budget_not_negative"),
+            models.UniqueConstraint(fields=["period"], condition=Q(scope=Scope.SITE), name="one_site_budget_a_period"),
+            models.UniqueConstraint(
+                fields=["organization", "period"],
+                condition=Q(scope=Scope.ORGANIZATION),
+                name="one_organization_budget_a_period",
+            ),
+            models.UniqueConstraint(
+                fields=["organization", "user", "period"],
+                condition=Q(scope=Scope.USER),
+                name="one_user_budget_a_period",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Budget of {self.owner} ({self.period})"
+
+    @property
+    def owner(self) -> str:
+        """Whose it is: `acme`, `alice in acme`, or `the site`."""
+        if self.organization is None:
+            return "the site"
+        return f"{self.user.get_username()} in {self.organization}" if self.user else str(self.organization)
+
+    @property
+    def time_zone(self) -> str:
+        """The name of the zone in which its periods begin."""
+        return self.organization.time_zone if self.organization else self.site_zone or "UTC"
+
+
+class BudgetNotice(models.Model):
+    """A threshold of a budget that was reached in a period: told once, whatever becomes of the amount later."""
+
+    budget = models.ForeignKey(Budget, models.CASCADE, related_name="notices")
+    #: The first day of the period.
+    period_start = models.DateField()
+    #: In percent; null: the forecast for the month is beyond the amount.
+    threshold = models.PositiveSmallIntegerField(null=True)
+    spent = models.DecimalField(max_digits=14, decimal_places=6)
+    amount = models.DecimalField(max_digits=11, decimal_places=2)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                F("budget"), F("period_start"), Coalesce("threshold", 0), name="each_threshold_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.budget}: {self.threshold or 'forecast'} in {self.period_start}"

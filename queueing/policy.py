@@ -6,12 +6,16 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from heapq import heapify, heappop, heapreplace
+from typing import Protocol
 
 #: Ageing: ten points of priority are worth one hour of waiting. So the order of two entries never changes by
 #: itself, an index can hold it, and no entry is passed by one that came more than five hours (50 points) later.
 SECONDS_PER_POINT = 360
+#: Of a job's estimated cost.
+STORED_PLACES = Decimal("0.0001")
 
 
 def turn_of(enqueued_at: datetime, priority: int) -> float:
@@ -27,6 +31,12 @@ class Candidate:
     provider: str
     turn: float = 0.0
     not_before: datetime | None = None
+    #: What its job will cost at most in US dollars, as the database returns it; None: nobody can tell.
+    needs: Decimal | float | None = None
+
+    @property
+    def needed_usd(self) -> Decimal | None:
+        return None if self.needs is None else Decimal(self.needs).quantize(STORED_PLACES)
 
     @property
     def order(self) -> tuple[float, int]:
@@ -68,6 +78,14 @@ class Limits:
         return self.per_organization if own is None else own
 
 
+class Affordable(Protocol):
+    """What the budgets allow; see `queueing/budgets/purse.py`."""
+
+    def affords(self, candidate: Candidate) -> bool: ...
+
+    def take(self, candidate: Candidate) -> None: ...
+
+
 @dataclass(slots=True)
 class Usage:
     total: int = 0
@@ -103,6 +121,8 @@ class BlockerKind(StrEnum):
     RETRY = "retry"
     #: No node of its provider's cluster can run its profile; it goes all the same, and waits there.
     HARDWARE = "hardware"
+    #: A budget has no room for its cost, or its cost is not known.
+    BUDGET = "budget"
     #: Its submitter, organization or provider, or all together, are at their limit.
     USER = "user"
     ORGANIZATION = "organization"
@@ -170,11 +190,12 @@ def choose(
     *,
     at_most: int | None = None,
     depth: int | None = None,
+    purse: Affordable | None = None,
 ) -> list[int]:
     """Return the entries that go now, in their order. An entry at its limit never blocks those behind it.
 
-    `usage` is counted up as entries are chosen. `depth` is the number of candidates of each lane: when a lane's are
-    used up and it could go on, the choice ends there, since its next entry may come before all others.
+    `usage` and `purse` are counted as entries are chosen. `depth` is the number of candidates of each lane: when a
+    lane's are used up and it could go on, the choice ends there, since its next entry may come before all others.
     """
     chosen: list[int] = []
     taken: Counter[object] = Counter()
@@ -183,9 +204,11 @@ def choose(
     for candidate in _by_fair_share(able, usage, limits) if limits.fair_share else sorted(able, key=_order):
         if usage.total >= limits.total or len(chosen) == at_most:
             break
-        if not can_go(candidate, usage, limits, now):
+        if not can_go(candidate, usage, limits, now) or (purse is not None and not purse.affords(candidate)):
             continue
         usage.add(candidate)
+        if purse is not None:
+            purse.take(candidate)
         chosen.append(candidate.entry_id)
         taken[candidate.lane] += 1
         if taken[candidate.lane] == depth and can_go(candidate, usage, limits, now):

@@ -6,6 +6,7 @@ from cloudtrain_site import extensions as site
 from cloudtrain_site.enterprise import get_enterprise_config
 from jobs import extensions as jobs
 from queueing import operations, statistics
+from queueing.budgets import watch
 from queueing.dashboard import job_panel
 from queueing.waiting import positions
 
@@ -23,6 +24,8 @@ def register_all() -> None:
         ),
         order=10,
     )
+    site.loops.register("budgets", site.LoopSpec("queueing.tasks.watch_budgets", lambda: 30.0), order=15)
+    site.notice_kinds.register(watch.THRESHOLD, site.NoticeKind("When a budget of mine is nearly spent"), order=40)
     site.watchers.register("dataset transfers", site.Watcher("queueing.tasks.transfer_datasets", seconds=1.0))
     jobs.facets.register("queueing", positions.positions_of, order=10)
     jobs.panels.register("queue", jobs.Panel("queueing/_job_panel.html", job_panel.panel_for), order=10)

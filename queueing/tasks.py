@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudtrain_site.background_tasks.loops import loop
 from queueing import dispatch, passes, transfers
+from queueing.budgets import watch
 
 
 @loop("queue processing", failure_message="Failed to start queue processing")
@@ -12,6 +13,12 @@ def process_queue() -> dict[str, int]:
     dispatch.close_ended()
     dispatch.end_cancelled()
     return {"dispatched": run_pass()}
+
+
+@loop("budgets")
+def watch_budgets() -> dict[str, int]:
+    """Look at every budget: thresholds, forecast, and the action when one is spent."""
+    return watch.watch()
 
 
 def transfer_datasets() -> int:

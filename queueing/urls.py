@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from queueing.api import control_views, views
+from queueing.api import budget_views, control_views, views
 from queueing.dashboard import limits_views, metrics_views, queue_views
 
 # Two viewsets share one address, and a router refuses a second one of the same name. The controls come first: none of
@@ -14,6 +14,7 @@ controls = SimpleRouter(trailing_slash=False, use_regex_path=False)
 controls.register("api/queue", control_views.QueueControlViewSet, "queue")
 queue = SimpleRouter(trailing_slash=False, use_regex_path=False)
 queue.register("api/queue", views.QueueViewSet, "queue")
+queue.register("api/cloud/budgets", budget_views.BudgetViewSet, "budget")
 
 urlpatterns = [
     path("queue", queue_views.queue_page, name="queue-page"),

@@ -50,6 +50,8 @@ class WaitEstimates:
         """Return the estimate for `entry`; None when it is held, too far behind, or no job like it has ended."""
         if entry.status != EntryStatus.PENDING or self._is_stopped(entry) or self.explainer.why_never(entry):
             return None
+        if self.explainer.lacking_room(entry):
+            return None
         lengths = self._lengths.get(_kind_of(entry))
         before = self._before.get(entry.pk)
         if lengths is None or before is None:

@@ -15,8 +15,10 @@ from jobs.permissions import AnyUser, is_superuser, organizations_of
 from jobs.providers import UnknownProviderError, label_of
 from jobs.sync.clusters import unrunnable_profiles
 from queueing import extensions
+from queueing.budgets.purse import Room, current_purse
+from queueing.budgets.sentences import waiting as budget_sentence
 from queueing.limits import candidate_of, current_limits, queue_state
-from queueing.models import QueueEntry
+from queueing.models import QueueEntry, Scope
 from queueing.policy import Blocker, BlockerKind, Usage, blockers
 from queueing.statuses import EntryStatus
 
@@ -38,6 +40,7 @@ LIFTED_BY = {
     Kind.GONE: "An operator declares the provider again, or it is cancelled.",
     Kind.RETRY: "It is tried again by itself.",
     Kind.HARDWARE: "A node that can run it joins the cluster, or it is cancelled and submitted for another profile.",
+    Kind.BUDGET: "A new period of the budget begins, or who set the budget raises it.",
     Kind.USER: "One of the submitter's jobs ends, or the limit for one person is raised.",
     Kind.ORGANIZATION: "One of the organization's jobs ends, or its limit is raised.",
     Kind.PROVIDER: "A job at the provider ends, or the provider's limit is raised.",
@@ -74,6 +77,7 @@ class Explainer:
         held = [entry.job_id for entry in waiting if entry.status == EntryStatus.BLOCKED]
         self._holds = extensions.find_holds(held, None)
         self._unrunnable = unrunnable_profiles({entry.provider for entry in waiting})
+        self._purse = current_purse(self.now)
 
     def explain(self, entry: QueueEntry) -> list[Explained]:
         """Return all that keeps a waiting `entry` from going; empty when it can go in its turn."""
@@ -84,8 +88,23 @@ class Explainer:
         never = self.why_never(entry)
         return [
             *([Explained(Kind.HARDWARE, never)] if never else []),
+            *self._budget(entry),
             *(self._explain(entry, blocker) for blocker in blocking),
         ]
+
+    def _budget(self, entry: QueueEntry) -> list[Explained]:
+        room = self.lacking_room(entry)
+        if room is None:
+            return []
+        # What the site has spent tells about other organizations.
+        with_sums = room.state.budget.scope != Scope.SITE or (self.viewer is not None and is_superuser(self.viewer))
+        needs = candidate_of(entry).needed_usd
+        hardware = entry.job.hardware_profile
+        return [Explained(Kind.BUDGET, budget_sentence(room.state, needs, with_sums=with_sums, hardware=hardware))]
+
+    def lacking_room(self, entry: QueueEntry) -> Room | None:
+        """Return the budget that keeps a waiting `entry` from going; None: there is none."""
+        return self._purse.obstacle(candidate_of(entry)) if self._purse else None
 
     def why_never(self, entry: QueueEntry) -> str:
         """Return why no node can run the entry's job, as far as its cluster was seen; empty when some can."""

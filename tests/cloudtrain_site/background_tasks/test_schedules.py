@@ -200,6 +200,7 @@ class TestRows:
         plans = {name: schedules.plan_of(name, spec) for name, spec in extensions.loops.items()}
         assert {name: plan.seconds for name, plan in plans.items()} == {
             "queue processing": 5,
+            "budgets": 30,
             "job status polling": 30,
             "job upkeep": 30,
             "cluster looks": 30,
