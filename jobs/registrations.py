@@ -74,6 +74,7 @@ def register_all() -> None:
 def _register_settings() -> None:
     """Register this room's sections of an organization's settings. Rooms above put theirs between them."""
     section = extensions.SettingsSection
+    extensions.settings_sections.register("settings-general", section("General"), order=10)
     extensions.settings_sections.register("settings-members", section("Members", for_members=True), order=20)
     extensions.settings_sections.register("settings-service-accounts", section("Service accounts"), order=30)
     extensions.settings_sections.register("settings-configs", section("Stored configs", for_members=True), order=50)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -16,7 +17,8 @@ from cloudtrain_site.limits.throttles import LogReads
 from jobs.dashboard.job_detail import dataset_of, documents_of, head_of, history_for_page, masked_json
 from jobs.dashboard.navigation import page, page_context, part
 from jobs.logs import pieces_of
-from jobs.models import Job
+from jobs.models import Job, Organization
+from jobs.organizations.settings import FALLBACK_PROVIDER
 from jobs.permissions import organizations_of
 from jobs.queries import find_job
 from jobs.roles import SUBMITTERS
@@ -107,7 +109,16 @@ def _as_download(response: Answer, name: str) -> Answer:
 def new_job(request: HttpRequest) -> HttpResponse:
     """Render the form. Its script reads everything else from the API, and submits to it."""
     around = page_context(request)
-    teams = list(organizations_of(request.user, SUBMITTERS).values_list("name", flat=True))
+    teams = list(organizations_of(request.user, SUBMITTERS).filter(closed_at=None))
     if not teams:
-        raise PermissionDenied
-    return render(request, "dashboard/new_job.html", {**around, "teams": teams})
+        raise PermissionDenied("You may submit for no organization. An admin of one can make you a researcher.")
+    context = {
+        "teams": [team.name for team in teams],
+        "defaults": json.dumps({team.name: _defaults(team) for team in teams}),
+    }
+    return render(request, "dashboard/new_job.html", {**around, **context})
+
+
+def _defaults(organization: Organization) -> dict[str, str]:
+    """Return the provider and the hardware with which the form begins."""
+    return {"provider": organization.default_provider or FALLBACK_PROVIDER, "hardware": organization.default_hardware}

@@ -17,7 +17,7 @@ from jobs.models import Invitation, Job, Membership
 from jobs.organizations.authority import lock_organization
 from jobs.organizations.invitation_mail import mail_invitation
 from jobs.organizations.invitations import DEFAULT_DAYS, MAX_DAYS, invitations_of, invite, withdraw
-from jobs.organizations.members import JobsOfMember, change_role, leave, members_of, remove_member
+from jobs.organizations.members import JobsOfMember, change_role, leave, members_of, people_in, remove_member
 from jobs.roles import Role
 from jobs.statuses import ACTIVE
 
@@ -142,7 +142,7 @@ def _of(invitation: Invitation) -> str:
 
 
 def _find(page: SettingsPage, user_id: int) -> Membership:
-    member = page.organization.memberships.select_related("user").filter(user_id=user_id).first()
+    member = people_in(page.organization).select_related("user").filter(user_id=user_id).first()
     if member is None:
         raise Http404
     return member

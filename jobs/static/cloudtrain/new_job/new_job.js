@@ -40,10 +40,16 @@ function fill(select, options, chosen) {
   if (options.some(([value, , isOff]) => value === chosen && !isOff)) select.value = chosen;
 }
 
+// What an organization begins with, until the reader chooses.
+const defaults = JSON.parse(form.dataset.defaults);
+const beginning = () => defaults[organization.value] ?? {};
+let isProviderChosen = false;
+
 function showProviders() {
   fill(
     provider,
     providers.map((one) => [one.name, one.enabled ? title(one) : `${title(one)} (switched off)`, !one.enabled]),
+    isProviderChosen ? provider.value : beginning().provider,
   );
   showHardware();
 }
@@ -58,7 +64,7 @@ function showHardware() {
       one,
       `${one} · ${price(chosen.cost_per_second[one])}${can || !chosen.can_run_now ? "" : " · no node can run it"}`,
     ]),
-    chosen?.default_hardware,
+    (beginning().provider === provider.value && beginning().hardware) || chosen?.default_hardware,
   );
 }
 
@@ -355,8 +361,14 @@ function refused(refusal) {
 // From the beginning.
 
 form.addEventListener("change", ({ target }) => {
-  if (target === provider) showHardware();
-  if (target === organization) showConfigs();
+  if (target === provider) {
+    isProviderChosen = true;
+    showHardware();
+  }
+  if (target === organization) {
+    if (!isProviderChosen) showProviders();
+    showConfigs();
+  }
   if (target === stored) showChosen();
   if (target.tagName === "SELECT") forecastSoon(0);
 });

@@ -1,0 +1,49 @@
+"""The people of the site across organizations, and the end of their access."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
+
+from jobs.dashboard.site.frame import SitePage, pages_of, site_page
+from jobs.organizations.overview import people_by_name
+from jobs.organizations.people import deactivate_user, end_superuser, make_superuser, reactivate_user
+
+SECTION = "site-people"
+
+
+@site_page(SECTION, "GET", "HEAD")
+def people(page: SitePage) -> HttpResponse:
+    """List people, and search among them."""
+    return page.render("site/people.html", pages_of(page.request, people_by_name(page.search)))
+
+
+@site_page(SECTION, "GET", "HEAD")
+def person(page: SitePage, user_id: int) -> HttpResponse:
+    """Show one person with all that can be done."""
+    found = get_object_or_404(people_by_name(), pk=user_id)
+    return page.render("site/person.html", {"person": found, "is_self": found == page.user})
+
+
+@site_page(SECTION, "POST")
+def set_active(page: SitePage, user_id: int) -> HttpResponse:
+    """Deactivate or reactivate, as the field `active` says."""
+    found = get_object_or_404(people_by_name(), pk=user_id)
+    back = page.address("site-person", user_id=user_id)
+    if page.request.POST.get("active") == "yes":
+        is_changed = reactivate_user(found, by=page.user)
+        return page.done(f"{found} has access again." if is_changed else f"{found} has access already.", back)
+    is_changed = deactivate_user(found, by=page.user)
+    return page.done(f"{found} is deactivated." if is_changed else f"{found} was deactivated already.", back)
+
+
+@site_page(SECTION, "POST")
+def set_superuser(page: SitePage, user_id: int) -> HttpResponse:
+    """Make somebody a superuser or end it, as the field `superuser` says."""
+    found = get_object_or_404(people_by_name(), pk=user_id)
+    back = page.address("site-person", user_id=user_id)
+    if page.request.POST.get("superuser") == "yes":
+        is_changed = make_superuser(found, by=page.user)
+        return page.done(f"{found} is a superuser now." if is_changed else f"{found} is a superuser already.", back)
+    is_changed = end_superuser(found, by=page.user)
+    return page.done(f"{found} is no superuser any more." if is_changed else f"{found} is no superuser.", back)
