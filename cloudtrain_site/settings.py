@@ -78,6 +78,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "cloudtrain_site.accounts.remote_user.RemoteUserMiddleware",
     "cloudtrain_site.accounts.second_factor.demand.SecondFactorDemanded",
     "cloudtrain_site.serving.page_owner.same_reader",
     "django.contrib.messages.middleware.MessageMiddleware",

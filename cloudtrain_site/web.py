@@ -21,6 +21,7 @@ from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.serving.http_protocol import PatientProtocol
 from cloudtrain_site.serving.inspection import forbid_inspection
+from cloudtrain_site.serving.peer import KeepPeer
 from cloudtrain_site.serving.processes import follow_parent
 
 #: Open requests may run this long at a stop. Without a limit an open event stream would keep the process for ever.
@@ -89,11 +90,12 @@ class _Server(uvicorn.Server):
         self._at_end()
 
 
-def behind_proxies(application: Any) -> ProxyHeadersMiddleware:
+def behind_proxies(application: Any) -> KeepPeer:
     """Wrap `application` so that it trusts our proxies' headers for client address and scheme, and no others'."""
     from django.conf import settings  # set up by the application
 
-    return ProxyHeadersMiddleware(application, trusted_hosts=["127.0.0.1", "::1", *settings.TRUSTED_PROXIES])
+    trusted = ["127.0.0.1", "::1", *settings.TRUSTED_PROXIES]
+    return KeepPeer(ProxyHeadersMiddleware(application, trusted_hosts=trusted))
 
 
 def _allow_many_connections() -> None:

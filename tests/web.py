@@ -23,6 +23,7 @@ from django.test.utils import CaptureQueriesContext
 
 from cloudtrain_site.serving.asgi_stack import behind_fronts
 from cloudtrain_site.serving.http_protocol import PatientProtocol
+from cloudtrain_site.web import behind_proxies
 from tests.wait import PATIENCE_SECONDS as PATIENCE_SECONDS
 from tests.wait import wait_until as wait_until
 
@@ -52,7 +53,7 @@ def running_server(port: int = 0) -> Iterator[str]:
 
     `port` 0: one that is free.
     """
-    site = behind_fronts(ASGIHandler())
+    site = behind_proxies(behind_fronts(ASGIHandler()))
     config = uvicorn.Config(
         site,
         port=port,
@@ -60,6 +61,7 @@ def running_server(port: int = 0) -> Iterator[str]:
         log_config=None,
         access_log=False,
         http=PatientProtocol,
+        proxy_headers=False,
         timeout_graceful_shutdown=1,
     )
     server = Server(config)
