@@ -45,7 +45,7 @@ SITE = f"http://127.0.0.1:{PORT}"
 CORRELATION_ID = f"demo-{secrets.token_hex(4)}"
 #: Of every kind of characters, in case the site asks for one, and a letter first: a hyphen would begin an option.
 PASSWORD = f"Demo_7{secrets.token_hex(9)}"
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 TRAINING_SECONDS = 150.0
 ENDED = ("completed", "failed", "cancelled")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+
+PORTS = (27_000, 32_000)
 
 PATIENCE_SECONDS = 10.0
 #: Between two looks: short at first, and then longer, for a look may walk through /proc or ask a database.
@@ -37,10 +40,15 @@ def wait_until(condition: Callable[[], T], seconds: float = PATIENCE_SECONDS) ->
 
 
 def free_port() -> int:
-    """A port on the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on the loopback address that nobody listens on now.
+
+    The system gives none of these to outgoing connections: who listens on one can do so again after a restart.
+    """
+    while True:
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def is_alive(pid: int) -> bool:
