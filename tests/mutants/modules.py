@@ -93,4 +93,24 @@ MODULES = {
         ("tests/jobs/configs/test_validations.py",),
         ("tests/jobs/costs/test_pace.py", "tests/jobs/costs/test_estimates.py"),
     ),
+    "jobs/organizations/authority.py": Nearby(
+        ("tests/jobs/organizations/test_members.py", "tests/jobs/organizations/test_endings.py"),
+        ("tests/jobs/organizations", "tests/jobs/api/test_organizations.py"),
+    ),
+    "jobs/organizations/members.py": Nearby(
+        ("tests/jobs/organizations/test_members.py",),
+        ("tests/jobs/organizations", "tests/jobs/api/test_organizations.py"),
+    ),
+    "jobs/organizations/invitations.py": Nearby(
+        ("tests/jobs/organizations/test_invitations.py",),
+        ("tests/jobs/organizations", "tests/jobs/api/test_organizations.py"),
+    ),
+    "jobs/organizations/endings.py": Nearby(
+        ("tests/jobs/organizations/test_endings.py",),
+        ("tests/jobs/organizations", "tests/jobs/api/test_organizations.py"),
+    ),
+    "jobs/organizations/people.py": Nearby(
+        ("tests/jobs/organizations/test_people.py",), ("tests/jobs/organizations", "tests/jobs/admin")
+    ),
+    "cloudtrain_site/audit/retention.py": Nearby(("tests/cloudtrain_site/audit/test_read_only.py",)),
 }
