@@ -90,6 +90,7 @@ def reuse_approval(job: Job, holds: Sequence[Hold], *, user: User, source: str) 
         reviewed_at=earlier.reviewed_at,
         review_notes=earlier.review_notes,
         bypassed=earlier.bypassed,
+        up_to_usd=earlier.up_to_usd,
     )
     reason = f"a retry with nothing changed goes by the approval of {earlier.job_id} by {earlier.reviewed_by}"
     with unit_of_work():

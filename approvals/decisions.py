@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from django.contrib.auth.models import User
 from django.db.models import F
@@ -18,6 +19,7 @@ from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change, change_state
 from jobs import lifecycle
+from jobs.fuses.fuse import lower_fuse
 from jobs.permissions import AnyUser
 from jobs.statuses import JobStatus
 from queueing import claims, passes
@@ -61,7 +63,15 @@ def _clock(at: datetime | None) -> str:
     return "an unknown time" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def approve(request: ApprovalRequest, *, user: User, source: str, notes: str = "", bypass: bool = False) -> bool:
+def approve(
+    request: ApprovalRequest,
+    *,
+    user: User,
+    source: str,
+    notes: str = "",
+    bypass: bool = False,
+    up_to: Decimal | None = None,
+) -> bool:
     """Count `user`'s approval for each requirement that they may decide; when all are met, the job takes its turn.
 
     True: it counts, and `request` shows whether it was the last. False: closed before, approved by
@@ -80,6 +90,7 @@ def approve(request: ApprovalRequest, *, user: User, source: str, notes: str = "
             return False
         decision = _store_decision(request, user, Verdict.APPROVE, source, notes, bypass)
         _count(decision, decided)
+        _limit_cost(request, up_to)
         progress_text = progress(requirements) if requirements else ""
         if bypass or not any(item.approvals_missing for item in requirements):
             _complete_approval(request, actor, source, notes, bypass)
@@ -91,8 +102,18 @@ def approve(request: ApprovalRequest, *, user: User, source: str, notes: str = "
     return True
 
 
+def _limit_cost(request: ApprovalRequest, up_to: Decimal | None) -> None:
+    """Keep the lowest amount that a reviewer named, in US dollars, under the request's lock."""
+    request.refresh_from_db(fields=["up_to_usd"])
+    if up_to is not None and (request.up_to_usd is None or up_to < request.up_to_usd):
+        request.up_to_usd = up_to
+        request.save(update_fields=["up_to_usd"])
+
+
 def _complete_approval(request: ApprovalRequest, actor: Actor, source: str, notes: str, bypass: bool) -> None:
     _decide(request, RequestStatus.APPROVED, actor, source, notes, bypass=bypass)
+    if request.up_to_usd is not None:
+        lower_fuse(request.job, request.up_to_usd)
     enqueue_sending()
     claims.release(request.job, actor=actor, source=source, reason=notes or "approved")
     passes.request_pass()

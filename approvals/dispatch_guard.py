@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from decimal import Decimal
 
 from django.utils import timezone
 
@@ -15,6 +16,7 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.states import Source, change_state
 from jobs.models import Job
+from jobs.permissions import AnyUser, can_manage
 from queueing import claims
 from queueing.claims import DISPATCHER
 from queueing.models import QueueEntry
@@ -37,14 +39,28 @@ def check_approval(entry: QueueEntry, job: Job) -> bool:
     except SecretsLostError:
         # The dispatcher can't decrypt them either, and fails the job with that reason.
         return True
-    if request.status == RequestStatus.APPROVED and request.config_digest in map(digest_of_terms, possible):
+    is_same = request.status == RequestStatus.APPROVED and request.config_digest in map(digest_of_terms, possible)
+    if is_same and is_within(request, job):
         return True
-    if request.status == RequestStatus.APPROVED:
+    if is_same:
+        reason = f"Approved by {request.reviewed_by} up to ${request.up_to_usd:.2f}, and it may cost more now."
+    elif request.status == RequestStatus.APPROVED:
         reason = f"Changed after its approval by {request.reviewed_by}: {differences(request.terms, possible[0])}."
     else:
         reason = f"It was about to start, but its approval is {request.status}."
     _hold_again(entry, job, request, reason)
     return False
+
+
+def is_within(request: ApprovalRequest, job: Job) -> bool:
+    """Whether the job may cost no more than was approved."""
+    return request.up_to_usd is None or (job.max_cost_usd is not None and job.max_cost_usd <= request.up_to_usd)
+
+
+def approved_cost(job: Job, user: AnyUser) -> Decimal | None:
+    """Return how much of the job's cost `user` may allow, see `jobs.extensions.fuse_limits`."""
+    request = ApprovalRequest.objects.filter(job=job, status=RequestStatus.APPROVED).order_by("id").last()
+    return None if request is None or can_manage(user, job.organization_id) else request.up_to_usd
 
 
 def _hold_again(entry: QueueEntry, job: Job, request: ApprovalRequest, reason: str) -> None:

@@ -205,6 +205,8 @@ class ApprovalRequest(Stateful):
     config_digest = models.CharField(max_length=64)
     #: The config, the provider and the cost of the job, as the reviewers saw them.
     terms = models.JSONField(default=dict)
+    #: What the job may cost at most, as the reviewers said; of several the lowest counts.
+    up_to_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True)
     #: A superuser decided past the reviewers.
     bypassed = models.BooleanField(default=False)
     #: The approval that covers this identical retry.

@@ -33,5 +33,6 @@ def register_all() -> None:
     queueing.dispatch_guards.register(
         "approvals", queueing.DispatchGuard(dispatch_guard.check_approval, dispatch_guard.jobs_with_requests)
     )
+    jobs.fuse_limits.register("approvals", dispatch_guard.approved_cost)
     queueing.holds.register("approvals", facet.approval_holds)
     jobs.settings_sections.register("settings-rules", jobs.SettingsSection("Rules"), order=40)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from django.contrib.auth.models import User
 
@@ -34,9 +35,19 @@ class Answer:
 
 
 def decide(
-    request: ApprovalRequest, verdict: Verdict, *, user: User, source: str, reason: str = "", bypass: bool = False
+    request: ApprovalRequest,
+    verdict: Verdict,
+    *,
+    user: User,
+    source: str,
+    reason: str = "",
+    bypass: bool = False,
+    up_to: Decimal | None = None,
 ) -> Answer:
-    """Decide as `user`, if they may. A refusal is an Answer with `won` False, its code and its reason."""
+    """Decide as `user`, if they may; an approval may say up to which cost, in US dollars.
+
+    A refusal is an Answer with `won` False, its code and its reason.
+    """
     objection = decision_objection(user, request, verdict)
     if bypass and not is_superuser(user):
         objection = "Only superusers decide past the reviewers."
@@ -46,7 +57,7 @@ def decide(
     if missing:
         return Answer(request.pk, False, request.status, "reason_needed", missing)
     if verdict == Verdict.APPROVE:
-        won = decisions.approve(request, user=user, source=source, notes=reason, bypass=bypass)
+        won = decisions.approve(request, user=user, source=source, notes=reason, bypass=bypass, up_to=up_to)
     else:
         won = decisions.reject(request, user=user, source=source, notes=reason)
     if not won:

@@ -57,6 +57,7 @@ def read_submission(
         tracker_run_name=body["tracker_run_name"],
         webhook_url=body["webhook_url"],
         dataset=_dataset(user, organization, provider, body["dataset"]),
+        max_cost_usd=body["max_cost_usd"],
     )
     return SubmissionRequest(
         user=user,
@@ -85,6 +86,7 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
         hardware_profile=_hardware(job.provider, provider_config, job.hardware_profile),
         tracker_run_name=job.tracker_run_name,
         dataset=_dataset(user, job.organization, job.provider, job.dataset_id or ""),
+        max_cost_usd=job.max_cost_usd,
     )
     return SubmissionRequest(
         user,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -57,6 +58,11 @@ def panels_of(job: Job, reader: AnyUser) -> list[Shown]:
     found = ((panel, panel.show(job, reader)) for panel in panels.values())
     return [Shown(panel.template, details) for panel, details in found if details is not None]
 
+
+#: Returns how much the user may let the job cost at most, in US dollars; None: any amount.
+FuseLimit = Callable[[Job, AnyUser], Decimal | None]
+
+fuse_limits: Registry[FuseLimit] = Registry()
 
 #: Returns the number beside the item's name, for a user and their organizations. None: the user doesn't see the item.
 #: 0: no number is shown.

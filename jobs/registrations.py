@@ -5,13 +5,14 @@ from __future__ import annotations
 from cloudtrain_site import extensions as site
 from cloudtrain_site.enterprise import get_enterprise_config
 from jobs import extensions, health, permissions
-from jobs.costs import metrics
+from jobs.costs import accounts, metrics
 from jobs.dashboard import machines_views
 from jobs.dashboard.navigation import page_context
 from jobs.dashboard.settings import frame
 from jobs.dashboard.site import frame as site_frame
 from jobs.datasets import store
 from jobs.datasets.upload_handler import UploadTooLarge
+from jobs.fuses import fuse
 from jobs.organizations import sign_on
 from jobs.sync import waiting
 
@@ -57,6 +58,11 @@ def register_all() -> None:
     site.frames.register("dashboard", page_context)
     site.role_followers.register("organizations", sign_on.follow_roles)
     site.second_factor_demands.register("organizations", permissions.demanding_organizations)
+    extensions.facets.register("costs", accounts.facet)
+    site.loops.register("fuses", site.LoopSpec("jobs.tasks.check_fuses", lambda: fuse.CHECK_SECONDS), order=25)
+    site.notice_kinds.register(
+        fuse.WARNING, site.NoticeKind("When a job of mine has nearly cost what it may"), order=45
+    )
     extensions.facets.register("waiting at the provider", waiting.facet)
     extensions.navigation.register("dashboard", extensions.NavigationItem("Jobs"), order=10)
     extensions.navigation.register(

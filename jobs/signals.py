@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from django.dispatch import Signal
 
+#: A job may cost another amount at most. Sent in the transaction of the change. Arguments: `job` (jobs.models.Job).
+job_fuse_set = Signal()
+
 #: A job's status changed. Sent after the commit, once a change, by the process that made it. A receiver must not
 #: be the only one to act on it: a crash right after the commit loses the signal, never the row.
 #: Arguments: `job` (jobs.models.Job), `change` (cloudtrain_site.states.Change).

@@ -11,6 +11,7 @@ from cloudtrain_site.background_tasks.loops import loop
 from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.states import Source
 from jobs import maintenance
+from jobs.fuses import fuse
 from jobs.job_context import job_log_context
 from jobs.models import Job
 from jobs.outputs import fetching, thumbnails
@@ -50,6 +51,12 @@ def poll_jobs() -> dict[str, int]:
 def keep_up() -> dict[str, int]:
     """Do the maintenance that doesn't depend on the poller."""
     return maintenance.run()
+
+
+@loop("fuses")
+def check_fuses() -> dict[str, int]:
+    """Warn of jobs that have nearly cost what they may, and cancel them before they cost more."""
+    return fuse.check_fuses()
 
 
 def has_clusters() -> bool:

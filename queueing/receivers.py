@@ -7,12 +7,13 @@ from typing import Any
 from django.dispatch import receiver
 
 from cloudtrain_site.states import Change, Source
+from jobs.costs import ledger
 from jobs.models import Job
-from jobs.signals import job_status_changed
+from jobs.signals import job_fuse_set, job_status_changed
 from jobs.statuses import AT_PROVIDER, BEFORE_PROVIDER, TERMINAL
 from queueing import claims, passes
 from queueing.models import QueueEntry
-from queueing.statuses import EntryStatus
+from queueing.statuses import WAITING, EntryStatus
 
 
 @receiver(job_status_changed, dispatch_uid="queueing.free_slot")
@@ -23,6 +24,14 @@ def free_slot(*, job: Job, change: Change, **kwargs: Any) -> None:
         and QueueEntry.SUBJECT not in change.along
         and claims.end(job, actor=change.actor, source=change.source)
     ):
+        passes.request_pass()
+
+
+@receiver(job_fuse_set, dispatch_uid="queueing.needs_of_job")
+def needs_of_job(*, job: Job, **kwargs: Any) -> None:
+    """Let the budgets go by what the job may cost now, in the transaction of the change."""
+    waiting = QueueEntry.objects.filter(job=job, status__in=WAITING)
+    if waiting.update(needs_usd=ledger.expected_cost(job)):
         passes.request_pass()
 
 

@@ -15,6 +15,7 @@ from approvals.api.serializers import (
     ApprovalDetailSerializer,
     ApprovalListSerializer,
     ApprovalQuery,
+    ApproveBody,
     BulkBody,
     BulkRejectionBody,
     BulkSerializer,
@@ -59,7 +60,7 @@ class ApprovalViewSet(ViewSet):
         [approval_request] = with_changes([find_request(request.user, request_id)])
         return rendered(ApprovalDetailSerializer, {"approval": approval_request})
 
-    @extend_schema(request=DecisionBody, responses=DecidedSerializer)
+    @extend_schema(request=ApproveBody, responses=DecidedSerializer)
     @raises(Conflict)
     @action(methods=["post"], detail=True)
     @needs(Scope.DECIDE)
@@ -109,7 +110,7 @@ class QueueDecisionViewSet(ViewSet):
 
     lookup_url_kwarg = "job_id"
 
-    @extend_schema(request=DecisionBody, responses=DecidedSerializer)
+    @extend_schema(request=ApproveBody, responses=DecidedSerializer)
     @raises(Conflict)
     @action(methods=["post"], detail=True)
     @needs(Scope.DECIDE)
@@ -136,9 +137,17 @@ def _newest_request(user: AnyUser, job_id: str) -> ApprovalRequest:
 
 def _decide(request: Request, approval_request: ApprovalRequest, verdict: Verdict) -> Response:
     """Decide, and render the request. Raises PermissionDenied, ValidationError without a needed reason, or Conflict."""
-    body = checked(RejectionBody if verdict == Verdict.REJECT else DecisionBody, request.data or {})
+    body = checked(RejectionBody if verdict == Verdict.REJECT else ApproveBody, request.data or {})
     user, reason, bypass = current_user(request), body["reason"], body["bypass"]
-    answer = decide(approval_request, verdict, user=user, source=Source.API, reason=reason, bypass=bypass)
+    answer = decide(
+        approval_request,
+        verdict,
+        user=user,
+        source=Source.API,
+        reason=reason,
+        bypass=bypass,
+        up_to=body.get("up_to_usd"),
+    )
     if answer.won:
         return rendered(DecidedSerializer, approval_request)
     if answer.code == "permission_denied":

@@ -14,7 +14,7 @@ from approvals.review import MAX_BULK_DECISIONS, REASON_NEEDED, Answer
 from approvals.reviewers import who_decides
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import BeginningField, OptionalTextField, StrictSerializer, SuccessField, UtcField
-from jobs.api.serializers import RangeSerializer
+from jobs.api.serializers import DollarsField, RangeSerializer
 
 
 class ApprovalQuery(StrictSerializer):
@@ -35,6 +35,12 @@ class DecisionBody(StrictSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Return the reason as `reason`, also when it was sent as `notes`."""
         return attrs | {"reason": attrs["reason"] or attrs["notes"]}
+
+
+class ApproveBody(DecisionBody):
+    """An approval, and what the job may cost at most."""
+
+    up_to_usd = DollarsField(default=None, allow_null=True, help_text="The job is cancelled before it costs more.")
 
 
 class RejectionBody(DecisionBody):
@@ -130,6 +136,7 @@ class ApprovalSerializer(serializers.Serializer[ApprovalRequest]):
     estimated_cost_range = RangeSerializer(source="job.estimated_cost_range", allow_null=True)
     estimate_source = serializers.CharField(source="job.estimate_source", allow_null=True)
     hardware_profile = serializers.CharField(source="job.hardware_profile")
+    up_to_usd = serializers.FloatField(allow_null=True, help_text="What it may cost at most, as it was approved.")
     config_digest = serializers.CharField()
     config_changes = serializers.DictField()
     rules = RequirementSerializer(source="requirements", many=True)

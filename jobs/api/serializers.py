@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from operator import attrgetter
 from typing import Any, ClassVar
 
@@ -91,6 +92,28 @@ class CancelBody(StrictSerializer):
     reason = serializers.CharField(max_length=2000, default="", allow_blank=True)
 
 
+class DollarsField(serializers.DecimalField):
+    """A positive amount of US dollars; NaN and infinities are none."""
+
+    def __init__(self, **options: Any) -> None:
+        cent = Decimal("0.01")
+        super().__init__(max_digits=12, decimal_places=4, min_value=cent, max_value=Decimal(99_999_999), **options)
+
+
+class FuseBody(StrictSerializer):
+    """What the job may cost at most."""
+
+    max_cost_usd = DollarsField()
+
+
+class FuseSetSerializer(serializers.Serializer[Job]):
+    """The job's fuse."""
+
+    success = SuccessField()
+    job_id = serializers.CharField(source="pk")
+    max_cost_usd = serializers.FloatField()
+
+
 class SubmitBody(StrictSerializer):
     """The contract's submission."""
 
@@ -112,6 +135,7 @@ class SubmitBody(StrictSerializer):
     dataset = serializers.CharField(max_length=26, default="", allow_blank=True)
     idempotency_key = serializers.CharField(max_length=200, default="", allow_blank=True)
     dry_run = serializers.BooleanField(default=False)
+    max_cost_usd = DollarsField(default=None, allow_null=True, help_text="It is cancelled before it costs more.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("config" in attrs) == ("config_name_to_load" in attrs):
@@ -154,6 +178,8 @@ class JobSerializer(serializers.Serializer[Job]):
     )
     cost_doubt = serializers.CharField(allow_null=True, help_text="Why the cost is not known, as a sentence.")
     estimated_cost_usd = serializers.FloatField(allow_null=True)
+    max_cost_usd = serializers.FloatField(allow_null=True, help_text="It is cancelled before it costs more.")
+    committed_usd = serializers.FloatField(help_text="What it has spent, and what is held for it.")
     estimated_cost_range = serializers.SerializerMethodField()
     estimate_source = serializers.CharField(allow_null=True)
     error_message = OptionalTextField(source="shown_error", help_text="In a list its first 300 characters.")
@@ -220,6 +246,7 @@ FACET_FIELDS: dict[str, Any] = {
     "waiting_reason": None,
     "approval_status": None,
     "approval_id": None,
+    "committed_usd": 0.0,
 }
 
 

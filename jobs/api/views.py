@@ -27,6 +27,8 @@ from jobs.api.serializers import (
     CurvesSerializer,
     DeletedJobSerializer,
     DiscoverySerializer,
+    FuseBody,
+    FuseSetSerializer,
     InlineProgressSerializer,
     JobDetailSerializer,
     JobHistorySerializer,
@@ -37,6 +39,7 @@ from jobs.api.serializers import (
     SyncQuery,
     with_facets,
 )
+from jobs.fuses.fuse import set_fuse
 from jobs.logs import read_end, read_log
 from jobs.permissions import AnyUser, organizations_of
 from jobs.providers.base import ProviderError
@@ -97,6 +100,16 @@ class JobViewSet(CancelsJobs):
         if not lifecycle.delete(job, actor=Actor.of(request.user), source=Source.API):
             raise Conflict(f"The job is {job.status}: only a finished one can be deleted. Cancel it first.")
         return rendered(DeletedJobSerializer, job)
+
+    @extend_schema(request=FuseBody, responses=FuseSetSerializer)
+    @raises(Conflict)
+    @action(methods=["post"], detail=True)
+    @needs(Scope.SUBMIT)
+    def fuse(self, request: Request, job_id: str) -> Response:
+        """Limit what a job may cost."""
+        job = find_own_job(request.user, job_id)
+        set_fuse(job, checked(FuseBody, request.data)["max_cost_usd"], by=request.user)
+        return rendered(FuseSetSerializer, job)
 
     @extend_schema(responses=InlineProgressSerializer)
     @raises(Conflict)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from cloudtrain_site.encryption import extract_secrets, fingerprints
@@ -31,6 +32,8 @@ class Submission:
     webhook_url: str = field(default="", repr=False)
     #: The id of an upload.
     dataset: str = ""
+    #: What it may cost at most, in US dollars.
+    max_cost_usd: Decimal | None = None
 
     def columns(self) -> dict[str, Any]:
         """Return the columns that may hold secrets: masked, and the secrets sealed."""
@@ -50,6 +53,8 @@ class Submission:
         if not self.dataset:
             # Left out, as before there were datasets: a replayed idempotency key of then is still the same request.
             del fields["dataset"]
+        if self.max_cost_usd is None:
+            del fields["max_cost_usd"]
         return digest_of(fields)
 
 

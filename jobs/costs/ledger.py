@@ -20,7 +20,8 @@ from django.utils import timezone
 from cloudtrain_site.database.fast_sql import OnConflict, insert, upsert
 from cloudtrain_site.database.unit_of_work import at_end_of_unit
 from jobs.costs.accounting import Bookkeeper, Counted, Happening, Released, Reserved
-from jobs.models import DayCost, Job, JobAccount, LedgerEntry, Organization
+from jobs.costs.prices import rate_of
+from jobs.models import DayCost, Job, JobAccount, LedgerEntry, Organization, ProviderConfig
 from jobs.models.ledger import SPENT_KINDS, ZERO, CostSource, EntryKind
 from jobs.providers.base import Snapshot
 from jobs.providers.figures import Basis
@@ -41,8 +42,18 @@ class _Record:
 
 
 def expected_cost(job: Job) -> Decimal | None:
-    """Return what the job will cost at most as far as is known, in US dollars; None: nobody can tell."""
-    return job.estimated_cost_usd
+    """Return what the job will cost at most as far as is known, in US dollars; None: nobody can tell.
+
+    That is its estimate, or its fuse where that is lower; or where there is no estimate, but a price.
+    """
+    estimate, fuse = job.estimated_cost_usd, job.max_cost_usd
+    if estimate is None:
+        return fuse if fuse is not None and _has_price(job) else None
+    return estimate if fuse is None else min(estimate, fuse)
+
+
+def _has_price(job: Job) -> bool:
+    return rate_of(ProviderConfig.of(job.provider), job.hardware_profile) is not None
 
 
 def reserve(jobs: Iterable[Job]) -> None:

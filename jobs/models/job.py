@@ -115,6 +115,9 @@ class Job(Stateful):
     #: What it has cost, or the known part of that when `cost_doubt` says, as a sentence, why it is not known.
     cost_usd = models.DecimalField(max_digits=12, decimal_places=4, default=Decimal(0))
     cost_doubt = models.CharField(max_length=200, null=True, editable=False)
+    #: What it may cost at most, see costs/fuse.py; null: it has no such limit.
+    max_cost_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True)
+    cost_warned_at = models.DateTimeField(null=True, editable=False)
     metadata = models.JSONField(default=dict)
 
     objects = JobQuerySet.as_manager()

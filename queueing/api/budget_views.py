@@ -16,20 +16,23 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.preferences import time_zones
+from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import StrictSerializer, SuccessField, UtcField, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
+from cloudtrain_site.models import Scope
 from jobs.models import Membership, Organization
 from jobs.permissions import is_superuser, organizations_of, role_in
 from jobs.roles import Role
 from queueing.budgets import editing
 from queueing.budgets.sums import BudgetState, states
-from queueing.models import LARGEST_BUDGET, Action, Budget, Period, Scope, default_thresholds
+from queueing.models import LARGEST_BUDGET, Action, Budget, Period, default_thresholds
+from queueing.models import Scope as BudgetScope
 
 #: What a body of each scope names.
-NEEDED: Mapping[Scope, tuple[str, ...]] = {
-    Scope.SITE: (),
-    Scope.ORGANIZATION: ("organization",),
-    Scope.USER: ("organization", "user"),
+NEEDED: Mapping[BudgetScope, tuple[str, ...]] = {
+    BudgetScope.SITE: (),
+    BudgetScope.ORGANIZATION: ("organization",),
+    BudgetScope.USER: ("organization", "user"),
 }
 
 
@@ -70,7 +73,7 @@ class ChangeBudgetBody(StrictSerializer):
 class BudgetBody(ChangeBudgetBody):
     """A new budget: of one person in an organization, of an organization, or of the site."""
 
-    scope = serializers.ChoiceField(choices=Scope.choices)
+    scope = serializers.ChoiceField(choices=BudgetScope.choices)
     organization = serializers.CharField(max_length=100, default="")
     user = serializers.CharField(max_length=150, default="")
     amount_usd = AmountField()
@@ -85,7 +88,7 @@ class BudgetSerializer(serializers.Serializer[BudgetState]):
     """A budget, and what is spent and held of it in the present period."""
 
     id = serializers.IntegerField(source="budget.pk")
-    scope = serializers.ChoiceField(choices=Scope.choices, source="budget.scope")
+    scope = serializers.ChoiceField(choices=BudgetScope.choices, source="budget.scope")
     organization = serializers.CharField(source="budget.organization.name", allow_null=True, default=None)
     user = serializers.CharField(source="budget.user.username", allow_null=True, default=None)
     amount_usd = serializers.FloatField(source="budget.amount")
@@ -128,6 +131,7 @@ class BudgetViewSet(ViewSet):
 
     @extend_schema(request=BudgetBody, responses={201: OneBudgetSerializer})
     @raises(PermissionDenied, Conflict)
+    @needs(Scope.ADMINISTER)
     def create(self, request: Request) -> Response:
         """Set a budget.
 
@@ -142,6 +146,7 @@ class BudgetViewSet(ViewSet):
 
     @extend_schema(request=ChangeBudgetBody, responses=OneBudgetSerializer)
     @raises(PermissionDenied, Conflict)
+    @needs(Scope.ADMINISTER)
     def partial_update(self, request: Request, pk: int) -> Response:
         """Change a budget.
 
@@ -159,6 +164,7 @@ class BudgetViewSet(ViewSet):
 
     @extend_schema(responses=RemovedSerializer)
     @raises(PermissionDenied)
+    @needs(Scope.ADMINISTER)
     def destroy(self, request: Request, pk: int) -> Response:
         """Remove a budget."""
         editing.remove(_find(request, pk), by=current_user(request))
@@ -179,7 +185,7 @@ def _find(request: Request, pk: int) -> Budget:
 
 def _whose(user: User, body: dict[str, Any]) -> tuple[Organization | None, User | None]:
     """Return organization and person. Raises ValidationError for what doesn't fit the scope, Http404 for others'."""
-    needed = NEEDED[Scope(body["scope"])]
+    needed = NEEDED[BudgetScope(body["scope"])]
     for name in ("organization", "user"):
         if bool(body[name]) != (name in needed):
             text = "is needed" if name in needed else "has no place"

@@ -201,6 +201,7 @@ class TestRows:
         assert {name: plan.seconds for name, plan in plans.items()} == {
             "queue processing": 5,
             "budgets": 30,
+            "fuses": 15,
             "job status polling": 30,
             "job upkeep": 30,
             "cluster looks": 30,
