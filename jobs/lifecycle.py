@@ -21,6 +21,7 @@ from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor, Change, Source, change_state
 from jobs.configs.submission import Submission
 from jobs.costs import ledger
+from jobs.failures.cause import line_of
 from jobs.identifiers import new_job_id, new_marker
 from jobs.limits import check_open_jobs
 from jobs.models import DatasetUpload, Job, LogPiece, Organization
@@ -131,6 +132,7 @@ def adopt_discovered(
         last_synced_at=now,
         metadata={**snapshot.metadata, "discovered": True},
         error_message=snapshot.error_message or "",
+        error_line=line_of(snapshot.error_message or ""),
         output_url=snapshot.output_url or "",
         started_at=began_at(snapshot, training.created_at),
         cost_usd=snapshot.cost_usd or Decimal(0),
@@ -247,7 +249,8 @@ def apply_final_details(job: Job, snapshot: Snapshot) -> bool:
     if snapshot.status not in TERMINAL:
         return False
     details = details_in(job, snapshot)
-    details.pop("error_message", None)
+    for name in ("error_message", "error_line"):
+        details.pop(name, None)
     if "started_at" in details and job.completed_at is not None and "completed_at" not in snapshot.refused:
         details.update(end_fields(details["started_at"], job.completed_at))
     if job.status == JobStatus.COMPLETED and (snapshot.progress is not None or job.training_kind is None):
@@ -289,7 +292,7 @@ def _move(job: Job, to: JobStatus, snapshot: Snapshot, source: str) -> bool:
         snapshot,
         actor=Actor(name=job.provider),
         source=source,
-        reason=fields.get("error_message", ""),
+        reason=fields.get("error_line", ""),
         **fields,
     )
     if moved:
@@ -330,6 +333,7 @@ def finish(job: Job, to: JobStatus, *, actor: Actor, source: str, reason: str, a
             along=along,
             **end_fields(job.started_at, timezone.now()),
             error_message=reason if to == JobStatus.FAILED else job.error_message,
+            error_line=line_of(reason) if to == JobStatus.FAILED else job.error_line,
         )
         if ended:
             ledger.count([job])

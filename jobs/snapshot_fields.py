@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from jobs.configs.secrets import without_secrets
 from jobs.costs.pace import pace_of
+from jobs.failures.cause import line_of
 from jobs.models import Job
 from jobs.providers import deletes_logs
 from jobs.providers.base import Snapshot
@@ -49,10 +50,12 @@ def details_in(job: Job, snapshot: Snapshot) -> dict[str, Any]:
 
 def reported_fields(job: Job, snapshot: Snapshot) -> dict[str, Any]:
     """Return the snapshot's own values, by column; those that it lacks are left out."""
+    error = _scrubbed(job, snapshot.error_message)
     fields = {
         "metadata": {**job.metadata, **snapshot.metadata} if snapshot.metadata else None,
         "started_at": began_at(snapshot, job.queued_at),
-        "error_message": _scrubbed(job, snapshot.error_message),
+        "error_message": error,
+        "error_line": None if error is None else line_of(error),
         "output_url": _scrubbed(job, snapshot.output_url),
         "cost_usd": snapshot.cost_usd,
     }

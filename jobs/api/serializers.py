@@ -183,6 +183,7 @@ class JobSerializer(serializers.Serializer[Job]):
     estimated_cost_range = serializers.SerializerMethodField()
     estimate_source = serializers.CharField(allow_null=True)
     error_message = OptionalTextField(source="shown_error", help_text="In a list its first 300 characters.")
+    error_line = OptionalTextField(source="cause", help_text="The line of it that names the cause.")
     output_url = OptionalTextField(
         source="result_address", help_text="Of files that this site serves, the page of the job's results."
     )

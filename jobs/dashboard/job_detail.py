@@ -24,6 +24,7 @@ from jobs.dashboard.rows import (
     unknown_cost,
 )
 from jobs.extensions import panels_of
+from jobs.failures.cause import advice_for
 from jobs.models import Job
 from jobs.permissions import AnyUser, visible_jobs
 from jobs.statuses import JobStatus
@@ -55,6 +56,7 @@ def head_of(job: Job, reader: AnyUser) -> dict[str, Any]:
     return {
         "job": job,
         "row": row,
+        "failure": failure_of(job),
         "time_left": _time_left_text(job),
         "cost": cost_texts(job),
         "ended": as_utc(job.completed_at),
@@ -64,6 +66,14 @@ def head_of(job: Job, reader: AnyUser) -> dict[str, Any]:
         "later": retries_of(job, reader),
         "panels": panels_of(job, reader),
     }
+
+
+def failure_of(job: Job) -> dict[str, Any] | None:
+    """Return the cause of the job's failure, with advice and all that was said of it; None: it has not failed."""
+    if job.status != JobStatus.FAILED:
+        return None
+    rest = job.error_message if job.error_message.strip() != job.cause else ""
+    return {"line": job.cause, "advice": advice_for(job.error_message), "rest": rest}
 
 
 def retries_of(job: Job, reader: AnyUser) -> list[Job]:

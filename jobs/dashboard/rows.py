@@ -260,7 +260,7 @@ def _note(job: Job, kind: str, facts: Mapping[str, Any]) -> str:
         case JobStatus.COMPLETED:
             return _steps_made(job)
         case JobStatus.FAILED:
-            return job.shown_error or "It failed, and nothing said why."
+            return job.cause or "It failed, and nothing said why."
         case JobStatus.CANCELLED:
             return str(facts["reason_of_end"])
     return ""

@@ -19,6 +19,7 @@ from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.states import Actor, Change, Source, Stateful
 from jobs import signals
 from jobs.channels import organization_channel
+from jobs.failures.cause import MAX_LINE_CHARACTERS, line_of
 from jobs.identifiers import new_job_id
 from jobs.models.dataset import DatasetUpload
 from jobs.models.fields import NameKeyField
@@ -75,6 +76,8 @@ class Job(Stateful):
 
     status = models.CharField(max_length=20, choices=JobStatus.choices, default=JobStatus.PENDING)
     error_message = models.TextField(blank=True)
+    #: The line of it that names the cause; null in a row of an older version, where it is found again.
+    error_line = models.CharField(max_length=MAX_LINE_CHARACTERS, null=True, editable=False)
     output_url = models.TextField(blank=True)
     #: What the provider will echo; set once, just before the provider is first called.
     submission_marker = models.CharField(max_length=40, null=True, unique=True)
@@ -220,6 +223,11 @@ class Job(Stateful):
         return self._beginning_or_all("error_message")
 
     @property
+    def cause(self) -> str:
+        """The line of its error that names the cause; empty without an error."""
+        return line_of(self.shown_error) if self.error_line is None else self.error_line
+
+    @property
     def shown_sync_error(self) -> str:
         """Why its provider could not be asked about it; of a job for a list, the beginning."""
         return self._beginning_or_all("sync_error")
@@ -260,6 +268,7 @@ class Job(Stateful):
                     "provider": self.provider,
                     "config_name": self.config_name,
                     "error_message": beginning(self.error_message) or None,
+                    "error_line": self.cause or None,
                     "at": change.at,
                     "correlation_id": change.correlation_id,
                 },

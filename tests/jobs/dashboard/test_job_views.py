@@ -328,8 +328,26 @@ def test_a_dataset_is_named_with_its_size_also_when_its_archive_is_gone(
 def test_what_a_provider_wrote_is_shown_with_its_white_space_and_no_other(alice: User, make_job: MakeJob) -> None:
     message = "  out of memory:\n" + "  lower train_batch_size\n" * 10
     job = make_job(status="failed", error_message=message)
-    assert f">{message}</div>" in get(alice, page_of(job))
-    assert f">{message}</div>" in get(alice, "/")
+    assert f">{message}</pre>" in get(alice, page_of(job))
+
+
+def test_the_cause_of_a_failure_comes_first(alice: User, make_job: MakeJob) -> None:
+    message = 'Traceback (most recent call last):\n  File "train.py"\ntorch.OutOfMemoryError: CUDA out of memory.'
+    job = make_job(status="failed", error_message=message)
+    page = get(alice, page_of(job))
+    assert '<p class="job-error-line">torch.OutOfMemoryError: CUDA out of memory.</p>' in page
+    assert "Lower the batch size" in page
+    assert page.index("job-error-line") < page.index("Traceback (most recent")
+    listed = get(alice, "/")
+    assert "torch.OutOfMemoryError: CUDA out of memory." in listed
+    assert "Traceback" not in listed
+
+
+def test_a_failure_without_a_word_says_so(alice: User, make_job: MakeJob) -> None:
+    page = get(alice, page_of(make_job(status="failed")))
+    assert "It failed, and nothing said why." in page
+    assert "Find it in the log" not in page
+    assert "The whole error" not in page
 
 
 def test_the_page_costs_few_queries_however_long_its_history(alice: User, make_job: MakeJob) -> None:

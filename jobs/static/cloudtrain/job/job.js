@@ -63,6 +63,16 @@ document.addEventListener("htmx:finally:request", () => {
   readSoon();
 });
 
+// The cause stands at the end of an error.
+document.addEventListener(
+  "toggle",
+  ({ target }) => {
+    const text = target.querySelector?.("[data-end-first]");
+    if (text) text.scrollTop = text.scrollHeight;
+  },
+  true,
+);
+
 onGrowth(readCurvesSoon);
 const hasEnded = "ended" in find("job-card").dataset;
 showNoCurves(

@@ -86,6 +86,7 @@ function show(text) {
   view.append(text);
   showState(view.text.dropped ? `The first ${view.text.dropped.toLocaleString()} lines are in the download only.` : "");
   showFound();
+  offerFinding();
 }
 
 function showWhyEmpty() {
@@ -126,6 +127,24 @@ function search() {
   view.search(find("log-search-text").value);
   showFound();
 }
+
+// The head is drawn anew with each change of the job.
+function offerFinding() {
+  for (const button of document.querySelectorAll("[data-find]")) button.hidden = view.isEmpty;
+}
+
+document.addEventListener("htmx:finally:request", offerFinding);
+document.addEventListener("click", ({ target }) => {
+  const { find: text } = target.dataset ?? {};
+  if (!text) return;
+  const field = find("log-search-text");
+  field.value = text.slice(0, field.maxLength);
+  search();
+  // The cause stands at the end of a log, and the search begins at its beginning.
+  if (view.matches.length) step(-1);
+  field.focus({ preventScroll: true });
+  section.scrollIntoView({ block: "start" });
+});
 
 function step(by) {
   if (typing) search();
