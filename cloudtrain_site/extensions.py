@@ -59,8 +59,8 @@ class NoticeKind:
     """A kind of notice, registered under its name, and the choice on the settings pages that mutes it.
 
     `label` is the choice's text; "" for a kind that nobody can mute. `choice` is its name; "": the kind's own name.
-    `prepare` is called when the notice is due, before its deliveries are made: it may fill in `subject`, `text` and
-    `users`, and returns False for a notice that nobody needs any more.
+    `prepare` is called when the notice is due, before its deliveries are made: it may fill in what was not known when
+    the notice was stored (`outbox.fill_in`), and returns False for a notice that nobody needs any more.
     """
 
     label: str = ""

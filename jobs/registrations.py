@@ -13,8 +13,17 @@ from jobs.dashboard.site import frame as site_frame
 from jobs.datasets import store
 from jobs.datasets.upload_handler import UploadTooLarge
 from jobs.fuses import fuse
+from jobs.notices import ended, readers
 from jobs.organizations import sign_on
+from jobs.statuses import JobStatus
 from jobs.sync import waiting
+
+#: The ends of a job that there are notices of, with their labels on the settings pages.
+ENDS = {
+    JobStatus.COMPLETED: "A job has completed",
+    JobStatus.FAILED: "A job has failed",
+    JobStatus.CANCELLED: "A job was cancelled by somebody else",
+}
 
 
 def register_all() -> None:
@@ -63,6 +72,9 @@ def register_all() -> None:
     site.notice_kinds.register(
         fuse.WARNING, site.NoticeKind("When a job of mine has nearly cost what it may"), order=45
     )
+    for status, label in ENDS.items():
+        site.notice_kinds.register(f"job_{status}", site.NoticeKind(label, prepare=ended.prepare))
+    site.notice_readers.register("members", readers.still_members)
     extensions.facets.register("waiting at the provider", waiting.facet)
     extensions.navigation.register("dashboard", extensions.NavigationItem("Jobs"), order=10)
     extensions.navigation.register(
@@ -84,5 +96,6 @@ def _register_settings() -> None:
     extensions.settings_sections.register("settings-members", section("Members", for_members=True), order=20)
     extensions.settings_sections.register("settings-service-accounts", section("Service accounts"), order=30)
     extensions.settings_sections.register("settings-configs", section("Stored configs", for_members=True), order=50)
+    extensions.settings_sections.register("settings-notices", section("Notices"), order=70)
     extensions.settings_sections.register("settings-discovered", section("Discovered jobs"), order=80)
     extensions.settings_sections.register("settings-history", section("History"), order=90)

@@ -6,9 +6,18 @@ from django.urls import path, register_converter
 from django.urls.converters import PathConverter
 from rest_framework.routers import SimpleRouter
 
-from jobs.api import config_views, key_views, metrics_views, organization_views, service_account_views, views
+from jobs.api import (
+    config_views,
+    key_views,
+    metrics_views,
+    notices_views,
+    organization_views,
+    service_account_views,
+    views,
+)
 from jobs.api.member_views import AuditViewSet, InvitationViewSet, MemberViewSet
 from jobs.dashboard import account_views, job_views, list_views, machines_views, results_views
+from jobs.dashboard.notices.urls import urlpatterns as notices_urls
 from jobs.dashboard.settings.urls import urlpatterns as settings_urls
 from jobs.dashboard.site.urls import urlpatterns as site_urls
 from jobs.datasets import views as upload_views
@@ -71,6 +80,7 @@ urlpatterns = [
     *service_account_urls,
     path("api/cloud/metrics", metrics_views.Metrics.as_view(), name="metrics"),
     path("api/cloud/replicate/status", metrics_views.ReplicateStatus.as_view(), name="replicate-status"),
+    path("api/notices/deliveries", notices_views.Deliveries.as_view(), name="notice-deliveries"),
     path("api/webhooks/<slug:provider>", webhook_views.receive, name="webhook"),
     path("api/cloud/jobs/<str:job_id>/outputs", output_views.OutputList.as_view(), name="job-outputs"),
     path("api/cloud/jobs/<str:job_id>/outputs.zip", output_views.OutputArchive.as_view(), name="job-outputs-zip"),
@@ -80,6 +90,7 @@ urlpatterns = [
         name="job-output",
     ),
     *settings_urls,
+    *notices_urls,
     *site_urls,
     path(f"{ORGANIZATION}/members", MemberViewSet.as_view({"get": "list", "post": "create"}), name="members"),
     path(

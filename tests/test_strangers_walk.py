@@ -20,6 +20,8 @@ from rest_framework.test import APIClient
 
 from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.models import ApiKey
+from cloudtrain_site.notices.channels import Owner, add_channel
+from cloudtrain_site.notices.models import Channel
 from jobs.models import Job, Membership, Organization, ProviderConfig, TrainingConfig
 from jobs.roles import Role
 from queueing.models import QueueState
@@ -54,6 +56,8 @@ def held(client_of: ClientOf, alice: User, acme: Organization) -> ApprovalReques
     browser = client_of(alice)
     body = {"config": {"max_train_steps": 1, "prompt": "alices-prompt"}}
     assert browser.put("/api/configs/alices-config", body).status_code == 201
+    owner = Owner(organization=acme, by=alice)
+    add_channel(owner, "webhook", name="alices-hook", addresses=["https://alices-host.example.org"])
     archive = SimpleUploadedFile("alices-pictures.zip", make_zip())
     uploaded = browser.post("/api/cloud/uploads", {"file": archive}, format="multipart").json()["upload"]
     fields = {**body, "dataset": uploaded["id"], "config_name": "alices-training", "tracker_run_name": "alices-run"}
@@ -95,6 +99,7 @@ def addresses(held: ApprovalRequest) -> list[str]:
         "user_id": held.requested_by_id,
         "invitation_id": 1,
         "token": "ct_of-nobody",
+        "channel_id": Channel.objects.get().pk,
         "provider": "replicate",
         "part": "head",
         "path": "model.safetensors",

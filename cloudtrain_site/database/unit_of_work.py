@@ -74,13 +74,23 @@ def unit_of_work(*, release_at_commit: bool = False) -> Iterator[None]:
         try:
             yield
             if _pending.depth == 1:
-                for early in (True, False):
-                    for store, items in _standing(_pending.deferred, early=early).items():
-                        store(items)
+                _store_deferred()
         finally:
             _pending.depth -= 1
             if _pending.depth == 0:
                 _pending.deferred.clear()
+
+
+def _store_deferred() -> None:
+    """Store the early items, with those that their stores add, and then all others."""
+    stored = 0
+    while stored < len(_pending.deferred):
+        added = _pending.deferred[stored:]
+        stored += len(added)
+        for store, items in _standing(added, early=True).items():
+            store(items)
+    for store, items in _standing(_pending.deferred, early=False).items():
+        store(items)
 
 
 def joined_unit() -> AbstractContextManager[object]:

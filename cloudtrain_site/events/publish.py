@@ -27,6 +27,8 @@ NOTIFY_CHANNEL = "cloudtrain_events"
 #: One channel a user, for what concerns that user's streams alone; no browser reads it.
 USER_CHANNEL = "user-"
 RIGHTS_CHANGED = "rights_changed"
+#: One channel a user, which that user's browser reads.
+PERSON_CHANNEL = "person-"
 
 _encode = DjangoJSONEncoder().encode
 
@@ -43,6 +45,10 @@ class Event:
 def publish(event: Event) -> None:
     """Store `news` with the change that it tells of: in the open unit of work, or in one of its own."""
     at_end_of_unit(event, _store)
+
+
+def person_channel(user_id: int | None) -> str:
+    return f"{PERSON_CHANNEL}{user_id}"
 
 
 def rights_changed(user_id: int) -> None:

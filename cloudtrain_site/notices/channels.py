@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError as InvalidError
@@ -16,13 +17,14 @@ from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 from ulid import ULID
 
+from cloudtrain_site.audit.recording import Organizational, differences, record
 from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.notices.chat import service_of
 from cloudtrain_site.notices.models import Channel, ChannelKind, Delivery, Notice
 from cloudtrain_site.notices.outbox import enqueue_sending
-from cloudtrain_site.notices.recipients import deliveries_over, mail_delivery
+from cloudtrain_site.notices.recipients import deliveries_over, mail_delivery, store_deliveries
 from cloudtrain_site.notices.sealing import open_texts, seal_texts
 from cloudtrain_site.notices.signatures import new_secret
 from cloudtrain_site.notices.targets import RefusedAddressError, check_address, shown_address
@@ -38,10 +40,15 @@ MAX_TESTS_A_MINUTE = 5
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose channels: a user's, or an organization's."""
+    """Whose channels: a user's, or an organization's, which `by` changes."""
 
     user: User | None = None
-    organization_id: int | None = None
+    organization: Organizational | None = None
+    by: User | None = None
+
+    @property
+    def organization_id(self) -> int | None:
+        return None if self.organization is None else self.organization.pk
 
     def channels(self) -> QuerySet[Channel]:
         """Return the owner's channels, without the secret of the jobs' own webhooks."""
@@ -51,10 +58,28 @@ class Owner:
         return rows.filter(organization_id=self.organization_id)
 
     def deliveries(self) -> QuerySet[Delivery]:
-        """Return the owner's deliveries. A user's webhook calls about a job of an organization are the user's."""
+        """Return the owner's deliveries, newest first. The calls of a user's `webhook_url`s are the user's."""
+        rows = Delivery.objects.select_related("notice", "channel").order_by("-id")
         if self.user is not None:
-            return Delivery.objects.filter(user=self.user)
-        return Delivery.objects.filter(organization_id=self.organization_id, user=None)
+            return rows.filter(user=self.user)
+        return rows.filter(organization_id=self.organization_id, user=None)
+
+    def audit(self, action: str, channel: Channel, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
+        """Put a change of a channel on record."""
+        by = self.by or self.user
+        assert by is not None
+        record(action, channel, by=by, organization=self.organization, before=before, after=after)
+
+
+def recorded(channel: Channel) -> dict[str, Any]:
+    """Return what the audit record says of a channel."""
+    return {
+        "kind": channel.kind,
+        "name": channel.name,
+        "address": channel.shown,
+        "muted": channel.muted,
+        "on": channel.off_at is None,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +113,7 @@ def add_channel(
             sealed_secrets=seal_texts([secret]) if secret else "",
             muted=sorted(muted),
         )
+        owner.audit("notice channel added", channel, None, recorded(channel))
     return Made(channel, secret)
 
 
@@ -123,9 +149,15 @@ def _check_list(addresses: Sequence[str]) -> str:
 
 
 def change_channel(
-    channel: Channel, *, name: str | None = None, muted: Collection[str] | None = None, on: bool | None = None
+    owner: Owner,
+    channel: Channel,
+    *,
+    name: str | None = None,
+    muted: Collection[str] | None = None,
+    on: bool | None = None,
 ) -> None:
     """Change the values that are not None. A channel that is switched on again forgets why it was off."""
+    before = recorded(channel)
     if name is not None:
         channel.name = name
     if muted is not None:
@@ -134,7 +166,11 @@ def change_channel(
         channel.off_at, channel.off_reason = None, ""
     elif on is False and channel.off_at is None:
         channel.off_at, channel.off_reason = timezone.now(), "Switched off."
-    channel.save(update_fields=["name", "muted", "off_at", "off_reason"])
+    old, new = differences(before, recorded(channel))
+    if new:
+        with transaction.atomic():
+            channel.save(update_fields=["name", "muted", "off_at", "off_reason"])
+            owner.audit("notice channel changed", channel, old, new)
 
 
 def switch_off(channel: Channel, reason: str) -> None:
@@ -145,7 +181,7 @@ def switch_off(channel: Channel, reason: str) -> None:
         waiting.update(done_at=now, reason=reason[:300], lease_token="")
 
 
-def rotate_secret(channel: Channel) -> str:
+def rotate_secret(owner: Owner, channel: Channel) -> str:
     """Return a new signing secret, shown this once. The one before signs too for a day."""
     secret = new_secret()
     with transaction.atomic():
@@ -154,15 +190,17 @@ def rotate_secret(channel: Channel) -> str:
         row.sealed_secrets = seal_texts([secret, *before])
         row.previous_secret_until = timezone.now() + ROTATION
         row.save(update_fields=["sealed_secrets", "previous_secret_until"])
+        owner.audit("notice channel's secret replaced", row, None, None)
     return secret
 
 
-def remove_channel(channel: Channel) -> None:
+def remove_channel(owner: Owner, channel: Channel) -> None:
     """Remove a channel. What waits for it is shown as failed."""
     with transaction.atomic():
         Delivery.objects.filter(channel=channel, done_at=None).update(
             done_at=timezone.now(), reason="The channel was removed.", lease_token=""
         )
+        owner.audit("notice channel removed", channel, recorded(channel), None)
         channel.delete()
 
 
@@ -202,13 +240,13 @@ def send_test(owner: Owner, channel: Channel | None) -> None:
             key=f"test {ULID()}",
             subject="A test of cloudtrain's notices",
             text="This is a test that somebody sent from the settings of notices. There is nothing to do.",
-            link=reverse("account"),
+            link=reverse("notices"),
             organization_id=owner.organization_id,
             addressed_at=now,
             correlation_id=get_correlation_id(),
         )
         if channel is not None:
-            Delivery.objects.bulk_create(list(deliveries_over(notice, channel)))
+            store_deliveries(notice, list(deliveries_over(notice, channel)))
         elif owner.user is not None and owner.user.email:
             mail_delivery(notice, owner.user.email, user=owner.user).save()
         else:

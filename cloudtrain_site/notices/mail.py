@@ -77,7 +77,7 @@ def _refused_by_server(code: int, text: bytes | str) -> Outcome:
 
 def message_of(mail: Mail, connection: BaseEmailBackend) -> EmailMultiAlternatives:
     """Return the message, with a Message-ID that is the same at each try."""
-    settings_page = full_link(reverse("account")) if mail.can_choose else ""
+    settings_page = full_link(reverse("notices")) if mail.can_choose else ""
     context = {
         "subject": subject_of(mail.notices),
         "entries": [(notice, full_link(notice.link)) for notice in mail.notices],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -38,14 +39,6 @@ class Audience:
     actor_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CallBack:
-    """An address to call about one notice, signed with the secret of the user who named it."""
-
-    address: str = field(repr=False)
-    user_id: int
-
-
 def store(
     kind: str,
     *,
@@ -57,7 +50,6 @@ def store(
     job_id: str = "",
     data: Mapping[str, Any] | None = None,
     due_at: datetime | None = None,
-    call_back: CallBack | None = None,
 ) -> None:
     """Store a notice in the open unit of work, or in one of its own; it is sent after the commit.
 
@@ -70,7 +62,7 @@ def store(
         kind=kind,
         key=key,
         subject=_one_line(subject),
-        text=text[:TEXT_LIMIT].replace("\0", ""),
+        text=_bounded(text),
         link=link,
         data=dict(data or {}),
         users=sorted(set(audience.users)),
@@ -78,13 +70,26 @@ def store(
         organization_id=audience.organization_id,
         actor_id=audience.actor_id,
         job_id=job_id,
-        sealed_address=seal_texts([call_back.address]) if call_back else "",
-        address_owner_id=call_back.user_id if call_back else None,
         created_at=now,
         due_at=due_at or now,
         correlation_id=get_correlation_id(),
     )
-    at_end_of_unit(notice, _insert)
+    at_end_of_unit(notice, _insert, early=True)
+
+
+def fill_in(notice: Notice, *, subject: str, text: str, data: Mapping[str, Any]) -> None:
+    """Set what a kind's `prepare` finds out when the notice is due; `data` is added to what is there."""
+    notice.subject, notice.text = _one_line(subject), _bounded(text)
+    notice.data = {**notice.data, **data}
+
+
+def call_back(notice: Notice, address: str, user_id: int) -> None:
+    """Have `prepare` name an address to call about this notice alone, signed with the secret of this user."""
+    notice.sealed_address, notice.address_owner_id = seal_texts([address]), user_id
+
+
+def _bounded(text: str) -> str:
+    return text[:TEXT_LIMIT].replace("\0", "")
 
 
 def _one_line(text: str) -> str:
@@ -96,12 +101,18 @@ def _one_line(text: str) -> str:
 def _insert(notices: list[Notice]) -> None:
     Notice.objects.bulk_create(notices, ignore_conflicts=True)
     now = timezone.now()
-    if any(notice.due_at <= now for notice in notices):
-        transaction.on_commit(enqueue_sending, robust=True)
+    if due := sum(notice.due_at <= now for notice in notices):
+        transaction.on_commit(partial(_send_for, due), robust=True)
+
+
+def _send_for(count: int) -> None:
+    """Enqueue a sender for `count` new notices, unless others wait with them: one is enqueued for those already."""
+    if len(notices_to_address().values_list("pk", flat=True)[: count + 1]) <= count:
+        enqueue_sending()
 
 
 def enqueue_sending() -> None:
-    """Enqueue a task that sends what is due, unless a sender is at work: it looks again before it ends."""
+    """Enqueue a task that sends what is due, unless a sender is at work: it looks again after its end."""
     if not Loop.objects.filter(pk=LOOP, lease_until__gt=timezone.now()).exists():
         async_task(TASK)
 

@@ -16,6 +16,7 @@ from ulid import ULID
 from cloudtrain_site.accounts.preferences import muting_users
 from cloudtrain_site.correlation_ids import correlation
 from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.events.publish import Event, person_channel, publish
 from cloudtrain_site.extensions import choice_of, notice_kinds, notice_readers
 from cloudtrain_site.notices.models import Channel, ChannelKind, Delivery, Notice
 from cloudtrain_site.notices.outbox import notices_to_address
@@ -27,6 +28,8 @@ logger = logging.getLogger("simpletuner.cloud.notices")
 MAIL_SERVER = "mail server"
 #: A notice that could not be addressed, since what it needs is broken, must not keep the others waiting.
 ERROR_PAUSE = timedelta(minutes=5)
+#: What a kind's `prepare` may fill in.
+PREPARED = ["subject", "text", "link", "data", "users", "actor_id", "sealed_address", "address_owner_id"]
 #: Small enough that its transaction is short.
 BATCH_SIZE = 50
 
@@ -58,9 +61,18 @@ def _address(notice: Notice) -> bool:
         kind = notice_kinds.get(notice.kind)
         if kind is not None and kind.prepare is not None and not kind.prepare(notice):
             return True
-        notice.save(update_fields=["subject", "text", "users"])
-        Delivery.objects.bulk_create(deliveries_of(notice), ignore_conflicts=True)
+        notice.save(update_fields=PREPARED)
+        store_deliveries(notice, deliveries_of(notice))
     return True
+
+
+def store_deliveries(notice: Notice, deliveries: Sequence[Delivery]) -> None:
+    """Store the deliveries of a notice in the open unit of work. Those to open pages are events, sent with it."""
+    Delivery.objects.bulk_create(deliveries, ignore_conflicts=True)
+    for delivery in deliveries:
+        if delivery.kind == ChannelKind.BROWSER:
+            data = {"user_id": delivery.user_id, "key": notice.key, "subject": notice.subject, "link": notice.link}
+            publish(Event("notice", person_channel(delivery.user_id), data))
 
 
 def deliveries_of(notice: Notice) -> list[Delivery]:
@@ -109,6 +121,8 @@ def deliveries_over(notice: Notice, channel: Channel) -> Iterator[Delivery]:
         for address in channel.addresses():
             yield mail_delivery(notice, address, **owner)
         return
+    now = timezone.now()
+    at_once = {"done_at": now, "is_sent": True, "tries": 1} if channel.kind == ChannelKind.BROWSER else {}
     yield Delivery(
         notice=notice,
         kind=channel.kind,
@@ -117,6 +131,7 @@ def deliveries_over(notice: Notice, channel: Channel) -> Iterator[Delivery]:
         shown=channel.shown,
         message_id=new_message_id(),
         **owner,
+        **at_once,
     )
 
 

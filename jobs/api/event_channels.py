@@ -7,7 +7,8 @@ from typing import Any
 from django.http import HttpRequest
 from django_eventstream.channelmanager import DefaultChannelManager
 
-from cloudtrain_site.events.publish import ALL_CHANNELS, EVERYONE
+from cloudtrain_site.accounts.api_keys import organization_of_key
+from cloudtrain_site.events.publish import ALL_CHANNELS, EVERYONE, person_channel
 from cloudtrain_site.events.readers import open_readers
 from jobs.channels import organization_channel
 from jobs.permissions import is_superuser, organizations_of
@@ -25,7 +26,8 @@ class ChannelManager(DefaultChannelManager):  # type: ignore[misc]
         if is_superuser(user):
             return {ALL_CHANNELS}
         organizations = organizations_of(user).values_list("pk", flat=True)
-        return {EVERYONE, *map(organization_channel, organizations)}
+        own = {person_channel(user.pk)} if organization_of_key(user) is None else set()
+        return {EVERYONE, *own, *map(organization_channel, organizations)}
 
     def can_read_channel(self, user: Any, channel: str) -> bool:
         """Whether `user` (None: anonymous) may read `channel` now; nobody asks for a stream's own but that stream."""
@@ -33,6 +35,6 @@ class ChannelManager(DefaultChannelManager):  # type: ignore[misc]
             return True
         if user is None or not user.is_active:
             return False
-        if user.is_superuser or channel == EVERYONE:
+        if user.is_superuser or channel in (EVERYONE, person_channel(user.pk)):
             return True
         return any(organization_channel(membership.organization_id) == channel for membership in user.memberships.all())

@@ -14,18 +14,11 @@ from django.utils import timezone
 from cloudtrain_site.api import as_utc
 from cloudtrain_site.redaction import mask_secrets
 from jobs.dashboard.history import history_of
-from jobs.dashboard.rows import (
-    OWN_HARDWARE,
-    duration,
-    expected_cost,
-    is_on_own_hardware,
-    make_rows,
-    money,
-    unknown_cost,
-)
+from jobs.dashboard.rows import OWN_HARDWARE, expected_cost, is_on_own_hardware, make_rows, money, unknown_cost
 from jobs.extensions import panels_of
 from jobs.failures.cause import advice_for
 from jobs.models import Job
+from jobs.notices.durations import duration
 from jobs.permissions import AnyUser, visible_jobs
 from jobs.statuses import JobStatus
 

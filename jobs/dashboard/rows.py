@@ -15,6 +15,7 @@ from cloudtrain_site.database.beginnings import beginning, beginning_of
 from jobs.api.serializers import seconds_of
 from jobs.extensions import facets_of
 from jobs.models import Job, JobEvent
+from jobs.notices.durations import duration
 from jobs.permissions import AnyUser, Team, is_superuser, teams_of
 from jobs.roles import MANAGERS, SUBMITTERS
 from jobs.statuses import JobStatus
@@ -133,15 +134,6 @@ def expected_cost(job: Job) -> str:
     if not high:
         return ""
     return money(high) if low is None or money(low) == money(high) else f"{money(low)} to {money(high)}"
-
-
-def duration(seconds: float) -> str:
-    """Format the two largest units that matter: 8 s, 3 min 20 s, 2 h 5 min, 4 d 3 h."""
-    total = int(max(seconds, 0))
-    units = [("d", total // 86400), ("h", total // 3600 % 24), ("min", total // 60 % 60), ("s", total % 60)]
-    first = next((index for index, (_, count) in enumerate(units) if count), len(units) - 1)
-    larger, *smaller = units[first : first + 2]
-    return " ".join(f"{count} {unit}" for unit, count in (larger, *(part for part in smaller if part[1])))
 
 
 def make_rows(jobs: Sequence[Job], reader: AnyUser, teams: Sequence[Team] | None = None) -> list[Row]:

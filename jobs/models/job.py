@@ -16,6 +16,7 @@ from cloudtrain_site.conf.public_address import full_link
 from cloudtrain_site.database.beginnings import beginning, beginning_of
 from cloudtrain_site.database.unit_of_work import insert_at_commit
 from cloudtrain_site.events.publish import Event, publish
+from cloudtrain_site.notices.outbox import Audience, store
 from cloudtrain_site.states import Actor, Change, Source, Stateful
 from jobs import signals
 from jobs.channels import organization_channel
@@ -252,6 +253,9 @@ class Job(Stateful):
         """Put a change of this job, or of something that belongs to it, into its history."""
         record_in_history(self, change)
         self.publish_change(change)
+        # What ends a job along with other things has a notice about them all.
+        if change.old in ACTIVE and change.new in TERMINAL and not change.along:
+            self._store_notice(change)
         if change.old in ACTIVE and change.new in TERMINAL and "stray_of" in self.metadata:
             self._record_at_owner(change)
 
@@ -273,6 +277,22 @@ class Job(Stateful):
                     "correlation_id": change.correlation_id,
                 },
             )
+        )
+
+    def _store_notice(self, change: Change) -> None:
+        """Have its submitter and its organization notified of its end. notices/ended.py has the text."""
+        store(
+            f"job_{change.new}",
+            key=f"job {self.pk} {change.new}",
+            subject=self.config_name,
+            audience=Audience(
+                users=[] if self.submitted_by_id is None else [self.submitted_by_id],
+                organization_id=self.organization_id,
+                actor_id=change.actor.user_id,
+            ),
+            link=f"/jobs/{self.pk}",
+            job_id=self.pk,
+            data={"by": change.actor.name, "reason": change.reason} if change.new == JobStatus.CANCELLED else {},
         )
 
     def _record_at_owner(self, change: Change) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.dashboard.rows import duration
 from jobs.models import Job
+from jobs.notices.durations import duration
 from jobs.permissions import AnyUser
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry

@@ -11,7 +11,8 @@ from django.utils.http import urlencode
 
 from jobs.costs.metrics import Period, summary
 from jobs.dashboard.navigation import live_page
-from jobs.dashboard.rows import LABELS, duration, money
+from jobs.dashboard.rows import LABELS, money
+from jobs.notices.durations import duration
 from jobs.permissions import AnyUser, organizations_of
 from jobs.statuses import JobStatus
 from queueing.statistics import depth_by_day

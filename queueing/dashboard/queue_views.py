@@ -10,7 +10,8 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 
 from jobs.dashboard.navigation import live_page
-from jobs.dashboard.rows import LABELS, duration, expected_cost
+from jobs.dashboard.rows import LABELS, expected_cost
+from jobs.notices.durations import duration
 from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
 from jobs.providers import names
 from jobs.roles import MANAGERS, SUBMITTERS

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from cloudtrain_site.extensions import NoticeKind, notice_kinds
 from tests.cloudtrain_site.notices.receivers import MailReceiver, WebhookReceiver
+
+
+@pytest.fixture(autouse=True)
+def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two kinds of the tests' own, which can be muted together."""
+    monkeypatch.setitem(notice_kinds._entries, "tide", (0, NoticeKind("The tide turns", "sea")))
+    monkeypatch.setitem(notice_kinds._entries, "storm", (0, NoticeKind("A storm comes", "sea")))
 
 
 @pytest.fixture

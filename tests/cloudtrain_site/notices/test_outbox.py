@@ -23,7 +23,7 @@ from tests.cloudtrain_site.notices.receivers import MailReceiver
 pytestmark = pytest.mark.django_db
 
 
-def tell(*users: User, key: str = "job-1 ended", kind: str = "approval_approved", **fields: Any) -> None:
+def tell(*users: User, key: str = "job-1 ended", kind: str = "tide", **fields: Any) -> None:
     audience = fields.pop("audience", None) or Audience(users=[user.pk for user in users])
     store(kind, key=key, subject=fields.pop("subject", "flux completed"), audience=audience, **fields)
 
@@ -97,7 +97,7 @@ def test_whoever_made_the_change_hears_nothing_of_it(alice: User, bob: User, mai
 
 
 def test_muted_kinds_and_inactive_users_get_nothing(alice: User, bob: User, mailoutbox: list[Any]) -> None:
-    change_preferences(alice, mail={"approval_decided": False})
+    change_preferences(alice, mail={"sea": False})
     User.objects.filter(pk=bob.pk).update(is_active=False)
     tell(alice, bob)
     assert send_due() == 0
@@ -121,7 +121,7 @@ def test_a_burst_is_one_mail_and_then_a_digest(alice: User, mail_server: MailRec
     Delivery.objects.filter(done_at=None).update(next_attempt_at=timezone.now())
     assert send_due() == 30
     _, digest = mail_server.mails
-    assert digest["subject"] == "30 notices: 30 approval approved"
+    assert digest["subject"] == "30 notices: 30 tide"
     plain = digest.get_body(("plain",))
     assert plain is not None
     assert [f"run {number} completed" in plain.get_content() for number in range(30)] == [True] * 30

@@ -1,0 +1,95 @@
+"""What became of notices, over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.http import Http404
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from cloudtrain_site.accounts.api_keys import organization_of_key
+from cloudtrain_site.api import StrictSerializer, UtcField, as_utc, checked, current_user, raises, rendered
+from cloudtrain_site.notices.channels import Owner
+from cloudtrain_site.notices.deliveries import STATES, in_state
+from cloudtrain_site.notices.models import Delivery
+from jobs.permissions import organizations_of, role_in
+from jobs.roles import Role
+
+MAX_LIMIT = 500
+
+
+class DeliveriesQuery(StrictSerializer):
+    """Which deliveries: one's own, or an organization's; in one state; after a cursor."""
+
+    organization = serializers.CharField(required=False, default="", help_text="Its own deliveries, for its admins.")
+    state = serializers.ChoiceField(STATES, required=False, default="")
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT, default=50)
+    cursor = serializers.IntegerField(min_value=1, max_value=2**63 - 1, required=False)
+
+
+class DeliverySerializer(serializers.Serializer[Delivery]):
+    """One notice on its way to one recipient."""
+
+    id = serializers.IntegerField()
+    kind = serializers.CharField(source="notice.kind")
+    subject = serializers.CharField(source="notice.subject")
+    job_id = serializers.SerializerMethodField()
+    channel = serializers.CharField(source="kind")
+    to = serializers.CharField(source="shown", help_text="The address without its secret parts.")
+    message_id = serializers.CharField()
+    state = serializers.ChoiceField(STATES)
+    tries = serializers.IntegerField()
+    created_at = UtcField()
+    next_attempt_at = serializers.SerializerMethodField()
+    done_at = UtcField(allow_null=True)
+    reason = serializers.CharField(help_text="Why it failed, or fails so far.")
+
+    def get_job_id(self, delivery: Delivery) -> str | None:
+        return delivery.notice.job_id or None
+
+    @extend_schema_field(serializers.DateTimeField(allow_null=True))
+    def get_next_attempt_at(self, delivery: Delivery) -> str | None:
+        return None if delivery.done_at else as_utc(delivery.next_attempt_at)
+
+
+class DeliveryListSerializer(serializers.Serializer[Any]):
+    """Deliveries, newest first."""
+
+    deliveries = DeliverySerializer(many=True)
+    next_cursor = serializers.IntegerField(allow_null=True)
+
+
+class Deliveries(APIView):
+    @extend_schema(operation_id="notices_deliveries", parameters=[DeliveriesQuery], responses=DeliveryListSerializer)
+    @raises(PermissionDenied)
+    def get(self, request: Request) -> Response:
+        """Show what became of each notice, your own or an organization's."""
+        query = checked(DeliveriesQuery, request.query_params)
+        user = current_user(request)
+        rows = in_state(_owner(user, query["organization"]).deliveries(), query["state"])
+        if (bound := organization_of_key(user)) is not None:
+            rows = rows.filter(notice__organization_id=bound)
+        if "cursor" in query:
+            rows = rows.filter(pk__lt=query["cursor"])
+        found = list(rows[: query["limit"] + 1])
+        shown = found[: query["limit"]]
+        more = len(found) > len(shown)
+        return rendered(DeliveryListSerializer, {"deliveries": shown, "next_cursor": shown[-1].pk if more else None})
+
+
+def _owner(user: User, name: str) -> Owner:
+    """Return whose deliveries are shown. Raises Http404 for a foreign organization, PermissionDenied for no admin."""
+    if not name:
+        return Owner(user)
+    organization = organizations_of(user).filter(name=name).first()
+    if organization is None:
+        raise Http404
+    if role_in(user, organization) != Role.ADMIN:
+        raise PermissionDenied("Only admins of the organization see its deliveries.")
+    return Owner(organization=organization, by=user)

@@ -1,0 +1,1 @@
+"""The pages of notices: channels and deliveries, of a person and of an organization."""

@@ -1,0 +1,1 @@
+"""What notices say about jobs, and who may read them."""

@@ -1,0 +1,90 @@
+"""The notices of a job's end: their texts, and the call of its `webhook_url`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from cloudtrain_site.encryption import SecretsLostError
+from cloudtrain_site.notices.models import Notice
+from cloudtrain_site.notices.outbox import call_back, fill_in
+from jobs.configs.secrets import unsealed_columns
+from jobs.models import Job
+from jobs.notices.durations import duration
+from jobs.statuses import JobStatus
+
+LINE_LIMIT = 300
+
+
+def prepare(notice: Notice) -> bool:
+    """Fill in the notice of a job's end, when it is sent: the last figures of a job come shortly after its end."""
+    job = Job.objects.select_related("organization").filter(pk=notice.job_id).first()
+    if job is None:
+        return False
+    fill_in(notice, subject=_subject(job, notice), text=_text(job, notice), data=_data(job))
+    if notice.actor_id is None:
+        notice.actor_id = _canceller(job)
+    if job.webhook_url and job.submitted_by_id is not None:
+        try:
+            call_back(notice, unsealed_columns(job, ("webhook_url",))["webhook_url"], job.submitted_by_id)
+        except SecretsLostError:
+            notice.text += "\nIts webhook_url can't be called: SECRET_KEY was changed since it was submitted."
+    return True
+
+
+def cause_of(job: Job) -> str:
+    """Return the line of a failed job's error that says most: the last one, as of a traceback."""
+    lines = [line.strip() for line in job.error_message.splitlines() if line.strip()]
+    return lines[-1][:LINE_LIMIT] if lines else ""
+
+
+def _subject(job: Job, notice: Notice) -> str:
+    if job.status == JobStatus.FAILED:
+        cause = cause_of(job)
+        return f"{job.config_name} failed: {cause}" if cause else f"{job.config_name} failed"
+    if job.status == JobStatus.CANCELLED:
+        return f"{job.config_name} was cancelled by {job.cancel_requested_by or notice.data.get('by', 'somebody')}"
+    return f"{job.config_name} completed"
+
+
+def _ran(job: Job) -> str:
+    if job.started_at is None:
+        return "It never started."
+    for_long = "" if job.duration_ms is None else f" for {duration(job.duration_ms / 1000)}"
+    return f"It ran{for_long} on {job.provider}{job.cost_text}."
+
+
+def _text(job: Job, notice: Notice) -> str:
+    parts = [_ran(job)]
+    if job.status == JobStatus.FAILED:
+        parts.insert(0, f"The last line of its error:\n    {cause_of(job)}" if cause_of(job) else "It left no error.")
+        parts.append("Its page has the whole log. From there you can submit it again.")
+    elif job.status == JobStatus.CANCELLED:
+        if reason := notice.data.get("reason"):
+            parts.insert(0, f"The reason: {reason}")
+        parts.append("From its page you can submit it again.")
+    else:
+        parts.append("Its page has its log and what it wrote.")
+    return "\n".join(parts)
+
+
+def _data(job: Job) -> dict[str, Any]:
+    """Return the fields for webhooks, under the names that the API has for them."""
+    return {
+        "status": job.status,
+        "config_name": job.config_name,
+        "organization": None if job.organization is None else job.organization.name,
+        "provider": job.provider,
+        "hardware_profile": job.hardware_profile,
+        "duration_seconds": None if job.duration_ms is None else job.duration_ms / 1000,
+        "cost_usd": None if job.known_cost is None else float(job.known_cost),
+        "error_line": cause_of(job) or None,
+    }
+
+
+def _canceller(job: Job) -> int | None:
+    """Return the id of the user whose request the provider has confirmed now."""
+    if job.status != JobStatus.CANCELLED or not job.cancel_requested_by:
+        return None
+    return User.objects.filter(username=job.cancel_requested_by).values_list("pk", flat=True).first()
