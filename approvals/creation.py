@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from approvals.approved_terms import digest_of_terms, possible_terms, still_covers, stored_job, stored_terms
 from approvals.models import ApprovalRequest, Requirement
-from approvals.notifications import plan_reviewer_mails
+from approvals.notifications import store_reviewer_notices
 from approvals.requirements import are_among, attach, copies, joined, requirements_of, shortest_life
 from approvals.reviewers import request_warnings
 from approvals.rules.evaluation import Hold, joined_reasons
@@ -58,7 +58,7 @@ def _create(job: Job, required: Sequence[Requirement], *, reason: str, actor: Ac
         request.save(force_insert=True)
         attach(required, request)
         request.record(_creation_change(request, actor, source, request.reason))
-        plan_reviewer_mails(request)
+        store_reviewer_notices(request)
     return request
 
 

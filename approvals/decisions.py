@@ -11,7 +11,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from approvals.models import ApprovalRequest, Decision, Requirement
-from approvals.notifications import enqueue_sending, plan_decision_mail
+from approvals.notifications import store_decision_notice
 from approvals.requirements import missing, progress
 from approvals.reviewers import Standing, bypasses, decision_objection, requirements_decided_by
 from approvals.statuses import RequestStatus, Verdict
@@ -114,7 +114,6 @@ def _complete_approval(request: ApprovalRequest, actor: Actor, source: str, note
     _decide(request, RequestStatus.APPROVED, actor, source, notes, bypass=bypass)
     if request.up_to_usd is not None:
         lower_fuse(request.job, request.up_to_usd)
-    enqueue_sending()
     claims.release(request.job, actor=actor, source=source, reason=notes or "approved")
     passes.request_pass()
 
@@ -129,7 +128,6 @@ def reject(request: ApprovalRequest, *, user: User, source: str, notes: str) -> 
             return False
         _take_back(_store_decision(request, user, Verdict.REJECT, source, notes, bypass))
         end_unapproved(request, RequestStatus.REJECTED, actor, source, notes, bypass=bypass)
-        enqueue_sending()
     logger.info("Approval request rejected", extra=request.log_fields(by=actor.name, bypass=bypass, reason=notes))
     return True
 
@@ -224,6 +222,8 @@ def end_unapproved(
     with unit_of_work():
         if not _decide(request, to, actor, source, reason, bypass=bypass):
             return False
+        if to == RequestStatus.CANCELLED:
+            store_decision_notice(request, actor)
         # The job is `cancelled`, not `failed`: no training ran that could have failed, and success rates leave it out.
         # Its entry is `failed`, as documented: `cancelled` is an entry that somebody took out of the queue.
         message = f"approval {to}: {reason}"
@@ -239,7 +239,7 @@ def _decide(
     with joined_unit():
         won = _change_status(request, to, now, actor, source, notes, bypass)
         if won and to != RequestStatus.CANCELLED:
-            plan_decision_mail(request)
+            store_decision_notice(request, actor)
     return won
 
 

@@ -12,7 +12,6 @@ from django.utils import timezone
 
 from approvals import decisions
 from approvals.models import ApprovalRequest
-from approvals.notifications import enqueue_sending
 from approvals.statuses import RequestStatus
 from cloudtrain_site.states import SYSTEM
 from jobs.statuses import TERMINAL
@@ -45,7 +44,6 @@ def expire_due(*, source: str) -> int:
     expired = sum(_expire_batch(batch, source, pace) for batch in _batches(due_requests().defer(*LARGE_COLUMNS)))
     close_orphans(source=source)
     if expired:
-        enqueue_sending()
         duration_ms = round((time.monotonic() - started) * 1000, 1)
         logger.info("Expired %d approval requests", expired, extra={"expired": expired, "duration_ms": duration_ms})
     return expired

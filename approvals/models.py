@@ -1,4 +1,4 @@
-"""The rules that hold submissions, the approval requests, the decisions about them, and the mails."""
+"""The rules that hold submissions, the approval requests, and the decisions about them."""
 
 from __future__ import annotations
 
@@ -351,35 +351,3 @@ class Decision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verdict} by {self.name}"
-
-
-class Notice(models.Model):
-    """One mail about a request: when it is due, and how it ended."""
-
-    class Kind(models.TextChoices):
-        ASKED = "asked"
-        HALF_TIME = "half_time"
-        LAST_CALL = "last_call"
-        DECIDED = "decided"
-
-    request = models.ForeignKey(ApprovalRequest, models.CASCADE, related_name="notices")
-    kind = models.CharField(max_length=20, choices=Kind.choices)
-    due_at = models.DateTimeField()
-    tries = models.PositiveSmallIntegerField(default=0)
-    #: The moment when it was sent, or found to be needless.
-    done_at = models.DateTimeField(null=True)
-    outcome = models.CharField(max_length=200, blank=True)
-    correlation_id = models.CharField(max_length=128)
-
-    class Meta:
-        constraints = [
-            # Each mail is sent once.
-            models.UniqueConstraint(fields=["request", "kind"], name="one_notice_a_kind"),
-        ]
-        indexes = [
-            # The sender: the due mails, the oldest first.
-            models.Index(fields=["due_at"], name="notice_due", condition=Q(done_at__isnull=True)),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.kind} of {self.request_id}"

@@ -17,12 +17,8 @@ def register_all() -> None:
     site.loops.register(
         "approval expiration", site.LoopSpec("approvals.tasks.expire_approvals", lambda: 300.0), order=40
     )
-    decided = "When my request is approved, rejected or expires"
-    for status in ("approved", "rejected", "expired"):
-        site.notice_kinds.register(f"approval_{status}", site.NoticeKind(decided, notifications.DECIDED), order=10)
-    asked, reminder = "When a job waits for my decision", "Reminders while it still waits for my decision"
-    site.notice_kinds.register("approval_requested", site.NoticeKind(asked, notifications.ASKED), order=20)
-    site.notice_kinds.register("approval_reminder", site.NoticeKind(reminder), order=30)
+    for name, (label, choice) in notifications.KINDS.items():
+        site.notice_kinds.register(name, site.NoticeKind(label, choice, notifications.prepare), order=10)
     jobs.facets.register("approvals", facet.approvals_of, order=20)
     jobs.panels.register("approval", jobs.Panel("approvals/_job_panel.html", job_panel.panel_for), order=20)
     jobs.navigation.register(

@@ -11,6 +11,7 @@ from rest_framework.exceptions import ValidationError
 
 from approvals.intake import SubmissionRequest
 from cloudtrain_site.encryption import SecretsLostError
+from cloudtrain_site.notices.targets import RefusedAddressError, check_address
 from cloudtrain_site.redaction import mask_text
 from jobs.configs.reading import read_config
 from jobs.configs.secrets import CONFIG_COLUMNS, SECRET_COLUMNS, Sealed, unsealed_columns
@@ -27,10 +28,6 @@ from jobs.validators import is_plain_name
 from queueing.waiting.obstacles import obstacles_at
 
 UNNAMED = "untitled"
-NEVER_CALLED = (
-    "This version calls no webhook_url: it is kept with the job, and nothing is sent there at any time. "
-    "/api/events tells what becomes of the job."
-)
 
 
 def read_submission(
@@ -94,7 +91,7 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
         submission,
         source,
         idempotency_key,
-        warnings=(*_never_called(submission), *obstacles_at(job.provider, provider_config)),
+        warnings=(*_uncallable(submission), *obstacles_at(job.provider, provider_config)),
         retry_of=job,
         provider_config=provider_config,
     )
@@ -189,8 +186,14 @@ def _warnings(
     if not body["organization"] and memberships_of(user).count() > 1:
         warnings.append(f"No organization was given: the job goes to {organization.name}.")
     obstacles = obstacles_at(submission.provider, provider_config)
-    return [*warnings, *_never_called(submission), *obstacles, *remarks_on(submission.provider, submission.config)]
+    return [*warnings, *_uncallable(submission), *obstacles, *remarks_on(submission.provider, submission.config)]
 
 
-def _never_called(submission: Submission) -> list[str]:
-    return [NEVER_CALLED] if submission.webhook_url else []
+def _uncallable(submission: Submission) -> list[str]:
+    """Return why its webhook_url is never called, as far as its text shows."""
+    try:
+        if submission.webhook_url:
+            check_address(submission.webhook_url)
+    except RefusedAddressError as error:
+        return [f"webhook_url will not be called. {error}"]
+    return []

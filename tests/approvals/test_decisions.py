@@ -14,8 +14,11 @@ from django_q.models import OrmQ
 
 from approvals import decisions, expiry
 from approvals.intake import Outcome, SubmissionRequest, submit
-from approvals.models import ApprovalRequest, ApprovalRule, Notice
+from approvals.models import ApprovalRequest, ApprovalRule
 from approvals.reviewers import decision_objection
+from cloudtrain_site.notices.models import Delivery
+from cloudtrain_site.notices.outbox import TASK
+from cloudtrain_site.notices.sending import send_due
 from cloudtrain_site.states import SYSTEM, Actor, Source
 from jobs import lifecycle
 from jobs.models import Job, JobEvent, Organization
@@ -57,12 +60,13 @@ def test_approve_lets_the_job_take_its_turn(request_: ApprovalRequest, bob: User
 def test_an_approved_job_does_not_wait_for_the_next_tick(
     request_: ApprovalRequest, bob: User, django_capture_on_commit_callbacks: Any
 ) -> None:
+    send_due()
     OrmQ.objects.all().delete()
     QueueState.objects.update(pass_requested_at=None)
     with django_capture_on_commit_callbacks(execute=True):
         assert approve(request_, bob)
     assert sorted(task.func() for task in OrmQ.objects.all()) == [
-        "approvals.tasks.send_notices",
+        TASK,
         "queueing.tasks.run_pass",
     ]
 
@@ -78,20 +82,23 @@ def test_a_stale_copy_decides_nothing_though_another_request_is_open(
     assert not stale.decisions.exists()
 
 
-def test_each_decision_is_mailed_and_a_withdrawal_is_not(
+def test_each_decision_has_a_notice_and_a_withdrawal_has_one_for_others_alone(
     submission_request: Callable[..., SubmissionRequest],
     first_job_rule: ApprovalRule,
+    alice: User,
     bob: User,
     django_capture_on_commit_callbacks: Any,
 ) -> None:
     approved, rejected, cancelled = (_requested(submission_request) for _ in range(3))
+    send_due()
     OrmQ.objects.all().delete()
     with django_capture_on_commit_callbacks(execute=True):
         assert reject(rejected, bob)
-    assert "approvals.tasks.send_notices" in [task.func() for task in OrmQ.objects.all()]
+    assert TASK in [task.func() for task in OrmQ.objects.all()]
     assert approve(approved, bob)
-    assert decisions.cancel(cancelled, actor=Actor(name="alice"), source=Source.API)
-    notified = Notice.objects.filter(kind=Notice.Kind.DECIDED).values_list("request", flat=True)
+    assert decisions.cancel(cancelled, actor=Actor.of(alice), source=Source.API)
+    send_due()
+    notified = Delivery.objects.filter(user=alice).values_list("notice__data__approval_id", flat=True)
     assert sorted(notified) == [approved.pk, rejected.pk]
 
 

@@ -17,7 +17,9 @@ from django_q.models import OrmQ
 
 from approvals import decisions, expiry
 from approvals.intake import SubmissionRequest, submit
-from approvals.models import ApprovalRequest, ApprovalRule, Notice
+from approvals.models import ApprovalRequest, ApprovalRule
+from cloudtrain_site.notices.models import Notice
+from cloudtrain_site.notices.outbox import TASK
 from cloudtrain_site.states import Actor, Change, Source
 from jobs import signals
 from jobs.models import Job, JobEvent
@@ -26,9 +28,9 @@ from queueing.models import QueueEntry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeRequest = Callable[..., SubmissionRequest]
-#: Begin and commit, request, job and entry, three lines of history, the mail, the number and the rows of two events,
-#: and PostgreSQL's notification.
-STATEMENTS_EACH = {"sqlite": 9, "postgresql": 10}
+#: Begin and commit, request, job and entry, three lines of history, the notice, the number and the rows of two events,
+#: PostgreSQL's notification, and the look whether other notices wait.
+STATEMENTS_EACH = {"sqlite": 10, "postgresql": 11}
 
 
 def make_due(submission_request: MakeRequest, count: int) -> None:
@@ -101,8 +103,8 @@ def test_those_that_are_due_at_one_instant_all_expire_in_however_many_batches(
     assert statuses() == ["expired"] * 5
     (line,) = [record.__dict__ for record in caplog.records if record.message == "Expired 5 approval requests"]
     assert line["expired"] == 5
-    assert Notice.objects.filter(kind=Notice.Kind.DECIDED).count() == 5
-    assert [task.func() for task in OrmQ.objects.all()].count("approvals.tasks.send_notices") == 1
+    assert Notice.objects.filter(kind="approval_expired").count() == 5
+    assert [task.func() for task in OrmQ.objects.all()].count(TASK) == 1
     assert expiry.expire_due(source=Source.LOOP) == 0
 
 

@@ -10,9 +10,9 @@ from django.contrib.auth.models import User
 from django.core.mail import EmailMessage
 from rest_framework.test import APIClient
 
-from approvals import notifications
 from approvals.intake import Outcome, SubmissionRequest, submit
 from approvals.models import ApprovalRequest, ApprovalRule
+from cloudtrain_site.notices.sending import send_due
 from jobs.configs.reading import read_config
 from jobs.costs.pace import kind_of
 from jobs.models import Job, ProviderConfig
@@ -48,7 +48,7 @@ def test_in_the_admin(dear: Outcome, root: User) -> None:
 
 
 def test_in_the_mail(dear: Outcome, bob: User, mailoutbox: list[EmailMessage]) -> None:
-    notifications.send_due()
+    send_due()
     assert f"about {RANGE}, {SOURCE}" in mailoutbox[0].body
 
 
@@ -74,7 +74,7 @@ def test_that_it_costs_nothing_is_in_the_admin_and_the_mail(
     page = read_page(root, f"/admin/approvals/approvalrequest/{ApprovalRequest.objects.get().pk}/change/")
     assert "nothing: own hardware" in page
     assert "at no price, since it is own hardware, on cpu." in page
-    notifications.send_due()
+    send_due()
     assert "Cost        nothing: own hardware" in mailoutbox[0].body
 
 
