@@ -22,7 +22,7 @@ LAST_CALL = timedelta(hours=1)
 #: The occasions of the reviewers' notices.
 ASKED, HALF_TIME, LAST_HOUR = "asked", "half_time", "last_call"
 REQUESTED, REMINDER = "approval_requested", "approval_reminder"
-_DECIDED = ("A request of mine was approved or rejected, or has expired", "approval_decided")
+_DECIDED = ("A request was approved or rejected, or has expired", "approval_decided")
 #: The kinds of notice, with the label and the name of the choice that mutes each.
 KINDS = {
     **{f"approval_{status}": _DECIDED for status in ("approved", "rejected", "expired", "cancelled")},

@@ -60,7 +60,7 @@ def test_choices_are_kept_and_nobody_meets_a_barrier(browse: Browse, alice: User
     expect(made).to_have_text("Feb 1, 2026")
     page.get_by_label("Time zone of all pages").select_option("America/New_York")
     expect(made).to_have_text("Jan 31, 2026")
-    reminders = page.get_by_label("Reminders while it still waits for my decision")
+    reminders = page.get_by_label("A job still waits for a decision")
     reminders.uncheck()
     expect(page.get_by_text("You get no such mail")).to_be_visible()
     assert MutedMail.objects.get().kind == "approval_reminder"

@@ -16,7 +16,8 @@ find("browser-form")?.addEventListener("submit", async (event) => {
   event.stopImmediatePropagation();
   if (!(await isAllowed())) return;
   form.dataset.allowed = "yes";
-  form.requestSubmit();
+  // An answer that is there at once comes while the form is still being submitted, and would be lost.
+  setTimeout(() => form.requestSubmit());
 });
 
 // Chosen on another machine: this browser was not asked yet.

@@ -7,17 +7,21 @@ const { reader } = document.body.dataset;
 const IN_FRONT = `cloudtrain-in-front-${reader}`;
 const TAG_LENGTH = 200;
 
-let release = null;
+let letGo = null;
 
 function mark() {
-  if (document.hidden || !document.hasFocus()) {
-    release?.();
-    release = null;
-  } else if (!release) {
-    navigator.locks
-      .request(IN_FRONT, { mode: "shared" }, () => new Promise((resolve) => (release = resolve)))
-      .catch(() => {});
+  const isInFront = !document.hidden && document.hasFocus();
+  if (isInFront === (letGo !== null)) return;
+  if (!isInFront) {
+    letGo();
+    letGo = null;
+    return;
   }
+  // Made at once, while the lock comes later: this is called again before that.
+  const untilBehind = new Promise((resolve) => {
+    letGo = resolve;
+  });
+  navigator.locks.request(IN_FRONT, { mode: "shared" }, () => untilBehind).catch(() => {});
 }
 
 async function isAnyInFront() {

@@ -158,7 +158,7 @@ def test_the_page_of_deliveries_tells_what_became_of_each(alice: User, settings:
     tell(alice)
     send_due()
     page = text_of(signed_in(alice).get("/notices/deliveries?state=retrying"))
-    assert "tried 1 time, again at" in page
+    assert "tried 1 time; next try" in page
     assert "The mail server failed: ConnectionRefusedError." in page
     assert "There are none." in text_of(signed_in(alice).get("/notices/deliveries?state=failed"))
 
