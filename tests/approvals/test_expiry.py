@@ -29,8 +29,8 @@ from queueing.models import QueueEntry
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeRequest = Callable[..., SubmissionRequest]
 #: Begin and commit, request, job and entry, three lines of history, the notice, the number and the rows of two events,
-#: PostgreSQL's notification, and the look whether other notices wait.
-STATEMENTS_EACH = {"sqlite": 10, "postgresql": 11}
+#: PostgreSQL's notification, and two looks: at the job's account, and whether other notices wait.
+STATEMENTS_EACH = {"sqlite": 11, "postgresql": 12}
 
 
 def make_due(submission_request: MakeRequest, count: int) -> None:

@@ -175,7 +175,7 @@ def test_a_deactivated_superuser_is_none(root: User, make_job: Callable[..., Job
 def test_a_member_hears_of_the_organization_and_a_superuser_of_everything(
     alice: User, root: User, acme: Organization
 ) -> None:
-    assert channels_of(alice) == {"everyone", organization_channel(acme.pk)}
+    assert channels_of(alice) == {"everyone", f"person-{alice.pk}", organization_channel(acme.pk)}
     assert channels_of(root) == {"*"}
     assert channels_of(AnonymousUser()) == set()
 

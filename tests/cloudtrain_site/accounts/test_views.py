@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from cloudtrain_site.accounts.preferences import change_preferences, muting_users, time_zone_of
+from cloudtrain_site.extensions import notice_choices
 from cloudtrain_site.models import ApiKey, MutedMail, Preferences
 
 pytestmark = pytest.mark.django_db
@@ -28,7 +29,7 @@ class TestPreferences:
             "username": "alice",
             "email": "alice@example.org",
             "time_zone": "",
-            "mail": {"approval_decided": True, "approval_asked": True, "approval_reminder": True},
+            "mail": dict.fromkeys(notice_choices(), True),
         }
         assert not Preferences.objects.exists()
 
@@ -37,7 +38,7 @@ class TestPreferences:
         mail = {"mail": {"approval_reminder": False}}
         answer = as_alice.patch("/api/account", mail, content_type="application/json").json()
         assert (answer["time_zone"], time_zone_of(alice)) == ("Asia/Tokyo", "Asia/Tokyo")
-        assert answer["mail"] == {"approval_decided": True, "approval_asked": True, "approval_reminder": False}
+        assert answer["mail"] == {**dict.fromkeys(notice_choices(), True), "approval_reminder": False}
 
     @pytest.mark.parametrize(
         "body",
