@@ -108,7 +108,7 @@ class ProviderClient:
                         raise ProviderAwayError(f"the answer of {address} is too long or too slow")
                 answer = httpx.Response(response.status_code, content=bytes(body))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ProviderAwayError(f"{address}: {type(error).__name__}") from None
+            raise ProviderAwayError(f"{type(error).__name__} at {address}") from None
         return _object_of(answer, address)
 
 
@@ -121,5 +121,5 @@ def _object_of(answer: httpx.Response, address: str) -> Mapping[str, Any]:
         raise TokenRefusedError("the provider doesn't take the code")
     if answer.status_code != 200 or not isinstance(content, dict):
         error = content.get("error") if isinstance(content, dict) else "no JSON object"
-        raise ProviderAwayError(f"{address}: status {answer.status_code}, {error!r}")
+        raise ProviderAwayError(f"status {answer.status_code} of {address} with {error!r}")
     return content
