@@ -20,6 +20,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
+
 def at_provider(page: Page) -> None:
     """Sign in at the provider as Vera, whose page wants a style sheet from elsewhere: it gets an empty one."""
     page.route(re.compile("^https://"), lambda route: route.fulfill(body="", content_type="text/css"))

@@ -49,6 +49,18 @@ MODULES = {
         ("tests/jobs/test_permissions.py",), ("tests/jobs/api", "tests/jobs/dashboard", "tests/test_strangers_walk.py")
     ),
     "cloudtrain_site/states.py": Nearby(("tests/cloudtrain_site/test_states.py",), ("tests/jobs/test_lifecycle.py",)),
+    "cloudtrain_site/accounts/sso/claims.py": Nearby(
+        ("tests/cloudtrain_site/accounts/sso/test_claims.py",), ("tests/cloudtrain_site/accounts/sso",)
+    ),
+    "cloudtrain_site/accounts/sso/tokens.py": Nearby(
+        ("tests/cloudtrain_site/accounts/sso/test_tokens.py",), ("tests/cloudtrain_site/accounts/sso",)
+    ),
+    "cloudtrain_site/accounts/sso/linking.py": Nearby(
+        ("tests/cloudtrain_site/accounts/sso/test_pages.py",), ("tests/cloudtrain_site/accounts/sso",)
+    ),
+    "cloudtrain_site/accounts/second_factor/demand.py": Nearby(
+        ("tests/cloudtrain_site/accounts/second_factor/test_demand.py",), ("tests/cloudtrain_site/accounts",)
+    ),
     "approvals/expiry.py": Nearby(("tests/approvals/test_expiry.py",), ("tests/approvals",)),
     "approvals/reviewers.py": Nearby(
         (
