@@ -28,6 +28,7 @@ from jobs.organizations.members import (
     members_of,
     remove_member,
 )
+from jobs.organizations.service_accounts import make_service_account
 from jobs.roles import Role
 from jobs.signals import membership_ended
 from tests.factories import make_user
@@ -54,6 +55,19 @@ def test_a_superuser_adds_a_member_once(acme: Organization, root: User, charlie:
     with pytest.raises(Conflict, match="charlie is a member of acme already"):
         add_member(acme, charlie, Role.VIEWER, by=root)
     assert roles(acme) == {"charlie": "lead"}
+
+
+def test_one_who_joins_finds_others_there(acme: Organization, alice: User, root: User, charlie: User) -> None:
+    make_service_account(acme, "nightly", Role.RESEARCHER, by=root)
+    add_member(acme, charlie, Role.LEAD, by=root)
+    assert roles(acme) == {"acme:nightly": "researcher", "alice": "researcher", "charlie": "lead"}
+
+
+def test_a_service_account_joins_no_second_organization(acme: Organization, root: User, charlie: User) -> None:
+    account = make_service_account(acme, "nightly", Role.RESEARCHER, by=root)
+    with pytest.raises(Conflict, match="acme:nightly is a service account"):
+        add_member(Organization.objects.get(name="other"), account.user, Role.ADMIN, by=root)
+    assert account.user.memberships.get().organization == acme
 
 
 def test_an_admin_adds_nobody_who_did_not_agree(acme: Organization, adam: User, charlie: User) -> None:
