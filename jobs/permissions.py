@@ -11,7 +11,6 @@ from django.db.models import QuerySet
 from rest_framework.exceptions import PermissionDenied, ValidationError
 
 from cloudtrain_site.accounts.api_keys import organization_of_key
-from cloudtrain_site.conf.places import COMMAND
 from jobs.models import Job, JobQuerySet, Membership, Organization
 from jobs.roles import MANAGERS, SUBMITTERS, Role
 
@@ -167,8 +166,7 @@ def _first(user: AnyUser) -> Organization:
     fallback = organizations_of(user, ()).filter(closed_at=None).order_by("id").first()  # a superuser has them all
     if fallback is None:
         raise PermissionDenied(
-            "You may submit for no organization. Ask an admin to add you as a researcher: "
-            f"{COMMAND} add_member USER ORGANIZATION researcher"
+            "You may submit for no organization. An admin of one can invite you, or make you a researcher there."
         )
     return fallback
 

@@ -25,6 +25,7 @@ from cloudtrain_site.limits.pages import within_limits
 
 CHANGED_MEANWHILE = "Somebody else changed this after you opened the page. Nothing of yours was stored."
 
+READ_AND_WRITE = ("GET", "HEAD", "POST")
 Answer = Callable[..., HttpResponseBase]
 
 
@@ -75,8 +76,13 @@ class FormPage:
         return HttpResponseRedirect(address or self.address())
 
 
-def answer_with(view: Callable[..., HttpResponseBase], page: FormPage, parts: Mapping[str, Any]) -> HttpResponseBase:
-    """Return the view's answer, or what it refuses on the section's page. Raises PermissionDenied with a sentence."""
+def answer_with(view: Answer, page: FormPage, parts: Mapping[str, Any], *, only_post: bool) -> HttpResponseBase:
+    """Return the view's answer, or what it refuses on the section's page. Raises PermissionDenied with a sentence.
+
+    `only_post`: a GET, as after a sign-in in between or a reload, leads back to the section and changes nothing.
+    """
+    if only_post and not page.is_post:
+        return HttpResponseRedirect(page.address())
     try:
         return view(page, **parts)
     except StaleError:
@@ -89,5 +95,5 @@ def answer_with(view: Callable[..., HttpResponseBase], page: FormPage, parts: Ma
 
 def for_signed_in(answer: Answer, methods: tuple[str, ...]) -> Answer:
     """Decorate a page for signed-in users that answers the methods, without any GET and POST. It is never cached."""
-    allowed = require_http_methods(methods or ("GET", "HEAD", "POST"))(within_limits(answer))
+    allowed = require_http_methods(methods or READ_AND_WRITE)(within_limits(answer))
     return cast(Answer, never_cache(login_required(cast(Callable[..., HttpResponse], allowed))))

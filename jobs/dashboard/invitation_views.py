@@ -17,6 +17,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 from rest_framework.exceptions import PermissionDenied
 
+from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits import brakes
 from jobs.models import Invitation, Membership
@@ -91,6 +92,8 @@ def _for_user(request: HttpRequest, found: Invitation, token: str, user: User) -
 
 
 def _for_newcomer(request: HttpRequest, found: Invitation, token: str) -> HttpResponse:
+    if not config_in_force().sign_in.has_local_passwords:
+        return _shown(request, found, {}, status=403 if request.method == "POST" else 200)
     form = NewAccountForm(request.POST if request.method == "POST" else None)
     if found.email:
         del form.fields["email"]
@@ -113,7 +116,8 @@ def _welcome(request: HttpRequest, found: Invitation) -> HttpResponse:
 
 
 def _shown(request: HttpRequest, found: Invitation, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
-    around = {"invitation": found, "here": request.get_full_path()}
+    has_local_passwords = config_in_force().sign_in.has_local_passwords
+    around = {"invitation": found, "here": request.get_full_path(), "has_local_passwords": has_local_passwords}
     return render(request, "dashboard/invitation.html", {**around, **context}, status=status)
 
 

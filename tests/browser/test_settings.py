@@ -38,7 +38,7 @@ def look_at(page: Page, name: str) -> None:
     for width in (1440, 390):
         page.set_viewport_size({"width": width, "height": 900})
         for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             assert violations(page) == [], (name, width, scheme)
             keep(page, f"settings-{name}-{width}-{scheme}")
         assert not is_wider_than_the_window(page), (name, width)

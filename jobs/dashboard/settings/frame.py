@@ -14,7 +14,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from jobs import extensions
-from jobs.dashboard.form_pages import Answer, FormPage, answer_with, for_signed_in
+from jobs.dashboard.form_pages import READ_AND_WRITE, Answer, FormPage, answer_with, for_signed_in
 from jobs.dashboard.navigation import page, page_context
 from jobs.models import Organization
 from jobs.permissions import AnyUser, Team, organizations_of, role_in, teams_of
@@ -67,9 +67,9 @@ def settings_page(section: str, *methods: str) -> Callable[[Answer], Answer]:
     def decorate(view: Answer) -> Answer:
         @wraps(view)
         def answer(request: HttpRequest, organization: str, **parts: Any) -> HttpResponseBase:
-            return answer_with(view, _open(request, organization, section), parts)
+            return answer_with(view, _open(request, organization, section), parts, only_post=methods == ("POST",))
 
-        return for_signed_in(answer, methods)
+        return for_signed_in(answer, READ_AND_WRITE if methods == ("POST",) else methods)
 
     return decorate
 

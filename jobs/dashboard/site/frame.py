@@ -16,7 +16,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from jobs.dashboard.form_pages import Answer, FormPage, answer_with, for_signed_in
+from jobs.dashboard.form_pages import READ_AND_WRITE, Answer, FormPage, answer_with, for_signed_in
 from jobs.dashboard.navigation import page, page_context
 from jobs.models import Organization
 from jobs.permissions import AnyUser, Team, is_superuser
@@ -57,7 +57,7 @@ class SitePage(FormPage):
                 {"label": label, "address": reverse(name), "is_here": name == self.section}
                 for name, label in SECTIONS.items()
             ],
-            "label": SECTIONS[self.section],
+            "section_label": SECTIONS[self.section],
         }
         return render(self.request, template, {**around, **frame, **context}, status=status)
 
@@ -77,9 +77,9 @@ def site_page(section: str, *methods: str) -> Callable[[Answer], Answer]:
         def answer(request: HttpRequest, **parts: Any) -> HttpResponseBase:
             if not is_superuser(request.user):
                 raise PermissionDenied(FOR_SUPERUSERS)
-            return answer_with(view, SitePage(request, section), parts)
+            return answer_with(view, SitePage(request, section), parts, only_post=methods == ("POST",))
 
-        return for_signed_in(answer, methods)
+        return for_signed_in(answer, READ_AND_WRITE if methods == ("POST",) else methods)
 
     return decorate
 

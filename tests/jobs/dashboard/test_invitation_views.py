@@ -11,6 +11,7 @@ from django.utils import timezone
 from jobs.models import Invitation, Membership, Organization
 from jobs.organizations.invitations import invite, withdraw
 from jobs.roles import Role
+from tests.configuration import WriteConfig
 from tests.factories import make_user
 from tests.settings_pages import browser_of, text_of
 
@@ -88,6 +89,18 @@ class TestNewcomer:
         login = {"login": "dave", "password": "unused-password"}
         page = browser.post(f"/login?next={link}", login, follow=True)
         assert "Join as dave" in text_of(page)
+
+    def test_where_passwords_are_off_one_signs_in_and_makes_no_account(
+        self, acme: Organization, maria: User, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSO_SECRET", "of-nobody")
+        lines = ("issuer: https://id.example.org", "client_id: cloudtrain", "client_secret: ${SSO_SECRET}")
+        write_config("sso:\n  " + "\n  ".join((*lines, "domains: [example.org]", "local_passwords: off")) + "\n")
+        link, browser = link_to(acme, maria), browser_of(None)
+        page = browser.get(link).content.decode()
+        assert "Sign in" in page and 'name="password"' not in page
+        assert browser.post(link, ACCOUNT).status_code == 403
+        assert not User.objects.filter(username="newcomer").exists()
 
 
 class TestUser:

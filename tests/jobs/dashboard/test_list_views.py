@@ -142,11 +142,11 @@ class TestList:
         assert 'Make one on your <a href="/account">' in page
 
     def test_sends_somebody_without_an_organization_to_an_admin(self, db: None) -> None:
-        assert "ask an admin to add you" in get(factories.make_user("dora"))
+        assert "An admin of one can invite you" in get(factories.make_user("dora"))
 
     def test_leads_the_first_superuser_to_the_first_organization(self, root: User) -> None:
         page = get(root)
-        assert 'href="/admin/jobs/organization/add/"' in page
+        assert 'href="/site/organizations"' in page
         assert "ask an admin" not in page
 
     def test_a_name_stays_text(self, alice: User, make_job: MakeJob) -> None:

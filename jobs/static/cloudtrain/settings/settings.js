@@ -4,7 +4,8 @@ import "../shell/once.js";
 import { ask, toast } from "../shell/page.js";
 
 // What a form's answer shows, such as a link that nobody can show again, must not come about anew by a reload.
-if (document.querySelector("[data-shown-once]")) history.replaceState(null, "", location.href);
+const once = document.querySelector("[data-shown-once]");
+if (once) history.replaceState(null, "", once.dataset.shownOnce);
 
 // In the capturing phase: a form that was not sent yet must not count as sent.
 document.addEventListener(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import User
 from django.utils import timezone
 
@@ -25,6 +26,7 @@ def maria(acme: Organization) -> User:
 
 
 def test_an_admin_changes_them_and_it_is_on_record(maria: User, acme: Organization) -> None:
+    Authenticator.objects.create(user=maria, type=Authenticator.Type.TOTP, data={})
     browser = browser_of(maria)
     page = send(browser, GENERAL, **FIELDS, second_factor_required="on")
     assert "The settings are stored." in text_of(page)

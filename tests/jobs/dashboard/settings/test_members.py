@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import User
 
 from cloudtrain_site.audit.models import AuditRecord
@@ -49,6 +50,12 @@ class TestList:
         assert "Change the role of maria" not in page
         make_user("second", Organization.objects.get(name="acme"), Role.ADMIN)
         assert "The last admin." not in text_of(browser_of(maria).get(MEMBERS))
+
+    def test_an_admin_sees_who_has_a_second_factor(self, maria: User, alice: User) -> None:
+        Authenticator.objects.create(user=alice, type=Authenticator.Type.TOTP, data={})
+        Authenticator.objects.create(user=maria, type=Authenticator.Type.RECOVERY_CODES, data={})
+        page = browser_of(maria).get(MEMBERS).content.decode()
+        assert [bool(cell) for cell in re.findall(r'data-label="Second factor">\s*(yes)?', page)] == [True, False]
 
 
 class TestRole:
