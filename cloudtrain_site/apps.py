@@ -20,6 +20,7 @@ class SiteConfig(AppConfig):
         from cloudtrain_site.database.folding import register_folding
         from cloudtrain_site.monitoring import machines
         from cloudtrain_site.monitoring.prometheus import collect_loops
+        from cloudtrain_site.retention.registrations import register_kept
 
         extensions.collectors.register("loops", collect_loops)
         housekeeping = extensions.LoopSpec("cloudtrain_site.tasks.housekeep", lambda: 3600.0)
@@ -27,6 +28,7 @@ class SiteConfig(AppConfig):
             "machines", extensions.HealthComponent(machines.warning, well="All machines send heartbeats.")
         )
         extensions.loops.register("housekeeping", housekeeping, order=50)
+        register_kept()
         connect_heartbeats()
         connect_origins()
         connect_task_correlation()

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from cloudtrain_site.conf import instances, limits, outputs, sign_in
+from cloudtrain_site.conf import instances, limits, outputs, retention, sign_in
 from cloudtrain_site.conf.environment import ConfigurationError, path_of
 from cloudtrain_site.conf.limits import Limits
 from cloudtrain_site.conf.outputs import Outputs
 from cloudtrain_site.conf.providers import Instance
+from cloudtrain_site.conf.retention import Retention
 from cloudtrain_site.conf.sign_in import SignIn
 from cloudtrain_site.conf.yaml_kinds import boolean, whole_number
 from cloudtrain_site.conf.yaml_schema import Kind, ParsedValue, Schema, Text, YamlSource
@@ -83,6 +84,7 @@ class EnterpriseConfig:
     limits: Limits = field(default_factory=Limits)
     outputs: Outputs = field(default_factory=Outputs)
     sign_in: SignIn = field(default_factory=SignIn)
+    retention: Retention = field(default_factory=Retention)
     path: Path | None = None
     #: Dotted key to where its value came from: "FILE:LINE" or "environment NAME". A default has no entry.
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -116,6 +118,7 @@ SCHEMA: Schema = {
     limits.SECTION: limits.SCHEMA,
     outputs.SECTION: outputs.SCHEMA,
     **sign_in.SCHEMA,
+    retention.SECTION: retention.SCHEMA,
 }
 
 
@@ -242,6 +245,7 @@ def _config_of(source: YamlSource | None) -> EnterpriseConfig:
         limits=Limits.of(values),
         outputs=Outputs.of(values),
         sign_in=sign_in.sign_in_of(in_file, source.refuse) if source else SignIn(),
+        retention=Retention.of(values),
         path=source.path if source else None,
         sources=sources,
     )

@@ -26,13 +26,13 @@ class HealthComponent:
     """A component of `GET /api/cloud/health`.
 
     `warning` is called at every request, so it should query little. It returns "" while all is well (the answer then
-    shows `well`), or a sentence with the problem and its remedy, which makes the component "degraded". If it raises,
-    the component is degraded too, and the answer names only the kind of error. All signed-in users read the sentence:
-    it must not contain anything that only one organization may know.
+    shows `well`, or what that returns), or a sentence with the problem and its remedy, which makes the component
+    "degraded". If it raises, the component is degraded too, and the answer names only the kind of error. All signed-in
+    users read the sentence: it must not contain anything that only one organization may know.
     """
 
     warning: Callable[[], str]
-    well: str
+    well: str | Callable[[], str]
 
 
 health_components: Registry[HealthComponent] = Registry()
@@ -107,6 +107,21 @@ class LoopSpec:
 
 
 loops: Registry[LoopSpec] = Registry()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Something that is kept for the time that `retention` in the configuration file sets under its name.
+
+    `remove(before, until)`, a dotted path, deletes what is older than `before` in transactions of less than 100 ms, and
+    begins none when `time.monotonic()` is past `until`. It returns how many it deleted.
+    """
+
+    label: str
+    remove: str
+
+
+kept: Registry[Kept] = Registry()
 
 
 @dataclass(frozen=True, slots=True)

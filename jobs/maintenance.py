@@ -30,7 +30,7 @@ from jobs.providers.local.folder import JOB_ID, JobFolder
 from jobs.providers.runner.records import CLAIM, CLAIMS
 from jobs.statuses import AT_PROVIDER
 from jobs.sync import circuit_breaker, refresh
-from jobs.webhooks import apply, inbox
+from jobs.webhooks import apply
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
@@ -96,7 +96,6 @@ def run() -> dict[str, int]:
         "cancels": retry_cancels(),
         "logs": refresh.capture_logs(source=Source.LOOP),
         "deliveries": apply.apply_leftovers(),
-        "trimmed": inbox.trim(),
         "datasets": store.sweep(),
         "results": fetching.request_forgotten(),
         "cleared": sweep(),

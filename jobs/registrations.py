@@ -59,6 +59,9 @@ def register_all() -> None:
         site.LoopSpec("jobs.tasks.look_at_clusters", lambda: 30.0, is_enabled="jobs.tasks.has_clusters"),
         order=35,
     )
+    site.kept.register("deliveries", site.Kept("webhook deliveries", "jobs.webhooks.inbox.trim"))
+    site.kept.register("logs", site.Kept("logs", "jobs.logs.remove_old"))
+    site.kept.register("uploads", site.Kept("unused datasets", "jobs.datasets.store.remove_unused"))
     site.watchers.register("local trainings", site.Watcher("jobs.tasks.watch_local_trainings", seconds=0.2))
     site.request_limits.register(
         "/api/cloud/uploads",

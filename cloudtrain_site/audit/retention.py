@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from math import inf
+from typing import Any
 
 from django.db import models
 
 from cloudtrain_site.audit.models import AuditGate, AuditRecord
+from cloudtrain_site.database.batches import delete_in_batches
 from cloudtrain_site.database.unit_of_work import unit_of_work
 
-#: Small enough that no other writer waits long.
-ROWS_PER_STATEMENT = 1000
+
+def delete_older_than(at: datetime, until: float = inf) -> int:
+    """Delete the records of before `at`, until the monotonic time `until`. Returns how many."""
+    old = AuditRecord.objects.filter(at__lt=at).order_by("at")
+    return delete_in_batches(old, until=until, delete=_delete)
 
 
-def delete_older_than(at: datetime) -> int:
-    """Delete the records of before `at`, in batches. Returns how many."""
-    deleted = 0
-    while keys := list(
-        AuditRecord.objects.filter(at__lt=at).order_by("at").values_list("pk", flat=True)[:ROWS_PER_STATEMENT]
-    ):
-        with _open_table() as records:
-            deleted += records.filter(pk__in=keys).delete()[0]
-    return deleted
+def _delete(keys: Sequence[Any]) -> int:
+    with _open_table() as records:
+        return records.filter(pk__in=keys).delete()[0]
 
 
 def rename_person(user_id: int, pseudonym: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +14,9 @@ from cloudtrain_site.conf.yaml_schema import Kind, Text
 
 _WHOLE_NUMBER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,14})")
 _DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,12})?")
+_DURATION = re.compile(r"([0-9]{1,5}) (hour|day|week)s?")
+_UNITS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}
+_LONGEST = timedelta(days=36_500)
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -43,6 +47,21 @@ def decimal(highest: int, unit: str = "") -> Kind:
         return number
 
     return Kind(f"a number{unit} from 0 to {highest}, such as 0.0015", read, is_unquoted=True)
+
+
+def duration(shortest: timedelta) -> Kind:
+    """Accept a time with its unit, as a timedelta, or `forever`, as None."""
+
+    def read(text: Text) -> timedelta | None:
+        if text.value == "forever":
+            return None
+        found = _DURATION.fullmatch(text.value)
+        period = int(found[1]) * _UNITS[found[2]] if found else timedelta()
+        if not shortest <= period <= _LONGEST:
+            raise ValueError
+        return period
+
+    return Kind("a time of an hour or more such as 36 hours, 30 days or 8 weeks, or forever", read)
 
 
 def text_like(pattern: str, allowed: str, *, is_required: bool = False) -> Kind:

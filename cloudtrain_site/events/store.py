@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 
 from django.db.models import Max, Min, QuerySet
 from django_eventstream.models import Event, EventCounter
 
+from cloudtrain_site.database.batches import FIRST_BATCH, next_size
 from cloudtrain_site.events.publish import ALL_CHANNELS, COUNTER, RIGHTS_CHANGED, USER_CHANNEL
 
 KEEP = timedelta(hours=24)
-#: Rows a DELETE: small enough that no writer waits long for it.
-TRIM_BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +64,17 @@ def first_kept() -> int:
     return following if oldest is None else int(oldest)
 
 
-def trim(now: datetime, keep: timedelta = KEEP) -> int:
-    """Delete the events older than `keep`, but never the newest; returns how many went.
+def trim(now: datetime, keep: timedelta = KEEP, until: float = inf) -> int:
+    """Delete the events older than `keep`, but never the newest, until the monotonic time `until`; returns how many.
 
     Goes by number, not row by row: what stays is unbroken, even if a machine's clock was wrong for a while.
     """
     keep_from = _oldest_since(now - keep)
-    deleted = 0
-    while (first := first_kept()) < keep_from:
-        deleted += Event.objects.filter(eid__lt=min(first + TRIM_BATCH, keep_from)).delete()[0]
+    deleted, size = 0, FIRST_BATCH
+    while (first := first_kept()) < keep_from and time.monotonic() < until:
+        started = time.monotonic()
+        deleted += Event.objects.filter(eid__lt=min(first + size, keep_from)).delete()[0]
+        size = next_size(size, time.monotonic() - started)
     return deleted
 
 

@@ -70,7 +70,9 @@ def components(now: datetime) -> list[Component]:
 
 def _check(component: HealthComponent) -> tuple[str, str]:
     warning = component.warning()
-    return (DEGRADED, warning) if warning else (HEALTHY, component.well)
+    if warning:
+        return DEGRADED, warning
+    return HEALTHY, component.well if isinstance(component.well, str) else component.well()
 
 
 def _measured(name: str, check: Callable[[], tuple[str, str]], worst: str = DEGRADED) -> Component:

@@ -10,7 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from cloudtrain_site.api import MAX_OFFSET, StrictSerializer, SuccessField, UtcField, as_utc
-from jobs.datasets import store
+from cloudtrain_site.enterprise import config_in_force
 from jobs.datasets.upload_handler import FIELD
 from jobs.models import DatasetCopy, DatasetUpload
 
@@ -74,9 +74,11 @@ class UploadSerializer(serializers.Serializer[DatasetUpload]):
         copies = _copies_of(upload)
         return "ready" if not copies else "uploaded" if copies[0].address else "uploading"
 
-    @extend_schema_field(OpenApiTypes.DATETIME)
+    @extend_schema_field({"type": "string", "format": "date-time", "nullable": True})
     def get_expires_at(self, upload: DatasetUpload) -> str | None:
-        return as_utc(upload.last_used_at + store.UNUSED_LIFETIME)
+        """Return when it is removed unless a job uses it before; None: never."""
+        lifetime = config_in_force().retention.uploads
+        return None if lifetime is None else as_utc(upload.last_used_at + lifetime)
 
     def get_progress(self, upload: DatasetUpload) -> float | None:
         copies = _copies_of(upload)

@@ -7,7 +7,7 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,6 @@ logger = logging.getLogger("simpletuner.cloud.jobs")
 UPLOAD_LIMIT_BYTES = 100_000_000
 #: The form's own bytes around the archive.
 FORM_BYTES = 1_000_000
-#: An archive that no job has used for this long is removed.
-UNUSED_LIFETIME = timedelta(days=7)
 #: The age at which a cut-off upload or a file without a row is removed: a younger one's row may be about to come.
 LEFTOVER_SECONDS = 86_400.0
 MAX_SWEPT_PER_RUN = 500
@@ -144,13 +142,16 @@ def remove_dataset_of(job: Job) -> bool:
 
 
 def sweep() -> int:
-    """Remove datasets unused for UNUSED_LIFETIME, and files on this machine without a row. Returns how many."""
+    """Remove files on this machine without a row, and what was unpacked for ended jobs. Returns how many."""
+    return _remove_files() + _remove_unpacked()
+
+
+def remove_unused(before: datetime, until: float) -> int:
+    """Remove the datasets that no job has used since then, see `extensions.Kept`. Returns how many."""
     used = Job.objects.filter(dataset=OuterRef("pk"), status__in=ACTIVE)
-    unused = DatasetUpload.objects.filter(removed_at=None, last_used_at__lt=timezone.now() - UNUSED_LIFETIME)
-    removed = sum(remove(upload) for upload in unused.exclude(Exists(used))[:MAX_SWEPT_PER_RUN])
-    if removed:
-        logger.info("Removed %d unused datasets", removed)
-    return removed + _remove_files() + _remove_unpacked()
+    unused = DatasetUpload.objects.filter(~Exists(used), removed_at=None, last_used_at__lt=before)
+    found = unused.order_by("last_used_at")[:MAX_SWEPT_PER_RUN]
+    return sum(remove(upload) for upload in found if time.monotonic() < until)
 
 
 def _remove_unpacked() -> int:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import isfinite
 from time import monotonic, time
 from typing import Any
@@ -21,6 +21,7 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from cloudtrain_site.correlation_ids import correlation, get_correlation_id
+from cloudtrain_site.database.batches import delete_in_batches
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.redaction import mask_secrets
 from jobs.configs.secrets import without_secrets
@@ -36,7 +37,6 @@ from jobs.webhooks.signatures import Check, check
 logger = logging.getLogger("simpletuner.cloud.webhooks")
 
 Verdict = WebhookDelivery.Verdict
-RETENTION = timedelta(days=30)
 #: Up to this many within a second are applied before they are answered; a burst is left to a task.
 BURST_DELIVERIES = 10
 BURST_SECONDS = 2.0
@@ -334,7 +334,6 @@ def after_burst() -> None:
             logger.exception("Webhooks wait for the upkeep to apply them")
 
 
-def trim() -> int:
-    """Delete deliveries older than 30 days, at most a thousand. Returns how many."""
-    old = WebhookDelivery.objects.filter(received_at__lt=timezone.now() - RETENTION).values_list("pk", flat=True)[:1000]
-    return WebhookDelivery.objects.filter(pk__in=list(old)).delete()[0]
+def trim(before: datetime, until: float) -> int:
+    """Delete the deliveries of before that, see `extensions.Kept`. Returns how many."""
+    return delete_in_batches(WebhookDelivery.objects.filter(received_at__lt=before).order_by(), until=until)

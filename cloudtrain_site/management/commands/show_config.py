@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from cloudtrain_site import enterprise
-from cloudtrain_site.conf import limits, sign_in
+from cloudtrain_site.conf import limits, retention, sign_in
 from cloudtrain_site.conf.providers import HardwareProfile, Instance, Secret
 from cloudtrain_site.enterprise import EnterpriseConfig, find_enterprise_file, get_enterprise_config
 from cloudtrain_site.redaction import MASK, is_secret_name, mask_secrets
@@ -81,6 +81,10 @@ def _of_sign_in(key: str, config: EnterpriseConfig) -> Any:
     return UNSET if value in (None, "", (), {}) else value
 
 
+def _period_of(key: str) -> Callable[[EnterpriseConfig], str]:
+    return lambda config: retention.as_text(getattr(config.retention, key))
+
+
 FILE_KEYS: dict[str, Callable[[EnterpriseConfig], Any]] = {
     enterprise.POLLING_ENABLED: lambda config: _polling(config.job_polling_explicit),
     enterprise.POLLING_INTERVAL: lambda config: config.job_polling_interval,
@@ -91,6 +95,7 @@ FILE_KEYS: dict[str, Callable[[EnterpriseConfig], Any]] = {
     enterprise.LOCAL_GRACE: lambda config: config.local.grace_seconds,
     **{key: attrgetter(key) for key in limits.VARIABLES},
     **{key: partial(_of_sign_in, key) for key in sign_in.file_keys()},
+    **{f"{retention.SECTION}.{key}": _period_of(key) for key in retention.SCHEMA},
 }
 
 

@@ -25,8 +25,8 @@ from rest_framework.test import APIClient
 
 from cloudtrain_site.extensions import RequestLimit
 from cloudtrain_site.registry import Registry
+from cloudtrain_site.retention.runs import remove_old
 from cloudtrain_site.serving import body_limit
-from jobs import maintenance
 from jobs.datasets import store
 from jobs.models import DatasetUpload, Job, Membership, Organization
 from jobs.roles import Role
@@ -262,9 +262,9 @@ class TestSweep:
         self, upload: DatasetUpload, data_dir: Path, django_capture_on_commit_callbacks: Any
     ) -> None:
         with django_capture_on_commit_callbacks(execute=True):
-            assert maintenance.run()["datasets"] == 0
+            assert remove_old(timezone.now())["uploads"] == 0
             self.age()
-            assert maintenance.run()["datasets"] == 1
+            assert remove_old(timezone.now())["uploads"] == 1
         assert files_in(data_dir) == []
         assert not store.visible_uploads(upload.uploaded_by).exists()
 
@@ -273,7 +273,7 @@ class TestSweep:
     ) -> None:
         make_job(dataset=upload)
         self.age()
-        assert store.sweep() == 0
+        assert remove_old(timezone.now())["uploads"] == 0
         assert len(files_in(data_dir)) == 1
 
     def test_leftovers_go_when_they_are_old(self, upload: DatasetUpload, data_dir: Path) -> None:
