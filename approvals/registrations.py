@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from approvals import dispatch_guard, health, notifications
+from approvals import dispatch_guard, health, notifications, personal_data
 from approvals.dashboard import facet, job_panel, views
 from cloudtrain_site import extensions as site
 from jobs import extensions as jobs
@@ -32,3 +32,4 @@ def register_all() -> None:
     jobs.fuse_limits.register("approvals", dispatch_guard.approved_cost)
     queueing.holds.register("approvals", facet.approval_holds)
     jobs.settings_sections.register("settings-rules", jobs.SettingsSection("Rules"), order=40)
+    personal_data.register_people()

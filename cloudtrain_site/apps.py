@@ -20,6 +20,7 @@ class SiteConfig(AppConfig):
         from cloudtrain_site.database.folding import register_folding
         from cloudtrain_site.monitoring import machines
         from cloudtrain_site.monitoring.prometheus import collect_loops
+        from cloudtrain_site.people.registrations import register_people
         from cloudtrain_site.retention.registrations import register_kept
 
         extensions.collectors.register("loops", collect_loops)
@@ -29,6 +30,7 @@ class SiteConfig(AppConfig):
         )
         extensions.loops.register("housekeeping", housekeeping, order=50)
         register_kept()
+        register_people()
         connect_heartbeats()
         connect_origins()
         connect_task_correlation()

@@ -109,6 +109,30 @@ class LoopSpec:
 loops: Registry[LoopSpec] = Registry()
 
 
+#: Returns what is stored about a person, as rows of plain values. Called when somebody's data are exported.
+PersonalData = Callable[[User], Iterable[Mapping[str, Any]]]
+personal_data: Registry[PersonalData] = Registry()
+
+
+@dataclass(frozen=True, slots=True)
+class NamedIn:
+    """Where a table, registered under its label, has people's names as texts: a removed person's become a pseudonym.
+
+    A column of `names` has a name and nothing else, one of `sentences` (texts or JSON) may have one among other words.
+    """
+
+    model: str
+    names: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
+
+
+named_in: Registry[NamedIn] = Registry()
+
+#: The rows that stay when a person is removed, under the pseudonym, though they would go with a deleted account: by
+#: the model's label and the column's name. All others that would go are removed with the person.
+kept_of_person: Registry[str] = Registry()
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """Something that is kept for the time that `retention` in the configuration file sets under its name.

@@ -14,7 +14,7 @@ from jobs.datasets import store
 from jobs.datasets.upload_handler import UploadTooLarge
 from jobs.fuses import fuse
 from jobs.notices import ended, readers
-from jobs.organizations import sign_on
+from jobs.organizations import personal_data, sign_on
 from jobs.statuses import JobStatus
 from jobs.sync import waiting
 
@@ -90,6 +90,7 @@ def register_all() -> None:
         "site", extensions.NavigationItem("Site", site_frame.for_superusers, prefix="site-"), order=70
     )
     _register_settings()
+    personal_data.register_people()
 
 
 def _register_settings() -> None:

@@ -74,6 +74,7 @@ urlpatterns = [
     path("machines/<str:name>/refresh", machines_views.refresh_cluster, name="refresh-cluster"),
     path("account", account_views.account, name="account"),
     path("account/keys", account_views.keys, name="account-key-list"),
+    path("account/export", account_views.export, name="account-export"),
     # By hand: a router would call the list as the page of the same keys is called.
     path("api/account/keys", key_views.KeyViewSet.as_view({"get": "list", "post": "create"}), name="account-keys"),
     path("api/account/keys/<str:key_id>", key_views.KeyViewSet.as_view({"delete": "destroy"}), name="account-key"),

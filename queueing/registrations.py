@@ -33,3 +33,15 @@ def register_all() -> None:
     jobs.navigation.register("metrics-page", jobs.NavigationItem("Metrics"), order=40)
     jobs.settings_sections.register("settings-limits", jobs.SettingsSection("Limits"), order=30)
     jobs.organization_limits.register("max_running", operations.set_own_limit)
+    _register_people()
+
+
+def _register_people() -> None:
+    """Register where this room's tables have people's names, and what stays when a person is removed."""
+    for place in (
+        site.NamedIn("queueing.LimitChange", names=("actor",), sentences=("reason",)),
+        site.NamedIn("queueing.QueueEntry", sentences=("last_error",)),
+    ):
+        site.named_in.register(place.model, place)
+    site.kept_of_person.register("queueing.QueueEntry.user", "places in the queue")
+    site.kept_of_person.register("queueing.Budget.user", "budgets")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from cloudtrain_site.accounts.addresses import mail_state
@@ -14,6 +15,7 @@ from cloudtrain_site.api import current_user
 from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.extensions import notice_choices
 from cloudtrain_site.models import Scope
+from cloudtrain_site.people.export import download
 from jobs.dashboard.navigation import page, page_context, part
 from jobs.models import Membership
 from jobs.permissions import organizations_of
@@ -50,6 +52,12 @@ def account(request: HttpRequest) -> HttpResponse:
         "has_local_passwords": ways.has_local_passwords,
     }
     return render(request, "dashboard/account.html", context)
+
+
+@page
+def export(request: HttpRequest) -> HttpResponseBase:
+    """Download what is stored about oneself."""
+    return download(current_user(request))
 
 
 @part

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 
+from cloudtrain_site.errors import Conflict
+from cloudtrain_site.people.export import download
 from jobs.dashboard.site.frame import SitePage, pages_of, site_page
 from jobs.organizations.overview import people_by_name
 from jobs.organizations.people import deactivate_user, end_superuser, make_superuser, reactivate_user
+from jobs.organizations.removal import remove_person, what_removal_takes
 
 SECTION = "site-people"
 
@@ -47,3 +51,24 @@ def set_superuser(page: SitePage, user_id: int) -> HttpResponse:
         return page.done(f"{found} is a superuser now." if is_changed else f"{found} is a superuser already.", back)
     is_changed = end_superuser(found, by=page.user)
     return page.done(f"{found} is no superuser any more." if is_changed else f"{found} is no superuser.", back)
+
+
+@site_page(SECTION, "GET", "HEAD")
+def export(page: SitePage, user_id: int) -> HttpResponseBase:
+    """Download what is stored about a person."""
+    return download(get_object_or_404(people_by_name(), pk=user_id))
+
+
+@site_page(SECTION)
+def removal(page: SitePage, user_id: int) -> HttpResponse:
+    """Show what removing a person would do, and do it."""
+    found = get_object_or_404(people_by_name(), pk=user_id)
+    if not page.is_post:
+        context = {"person": found, "removal": what_removal_takes(found), "is_self": found == page.user}
+        return page.render("site/removal.html", context)
+    back = page.address("site-remove-person", user_id=user_id)
+    try:
+        pseudonym = remove_person(found, by=page.user, cancel="cancel" in page.request.POST)
+    except Conflict as problem:
+        return page.refused(str(problem.detail), back)
+    return page.done(f"The person is removed, and is called {pseudonym} from now on.", page.address())

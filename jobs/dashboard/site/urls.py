@@ -19,6 +19,8 @@ urlpatterns = [
     path("site/people/<int:user_id>", people_views.person, name="site-person"),
     path("site/people/<int:user_id>/active", people_views.set_active, name="site-set-active"),
     path("site/people/<int:user_id>/superuser", people_views.set_superuser, name="site-set-superuser"),
+    path("site/people/<int:user_id>/export", people_views.export, name="site-export-person"),
+    path("site/people/<int:user_id>/removal", people_views.removal, name="site-remove-person"),
     path("site/audit", audit_views.audit, name="site-audit"),
     path("site/audit.csv", audit_views.audit_file, name="site-audit-file"),
 ]
