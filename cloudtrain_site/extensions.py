@@ -168,3 +168,6 @@ role_followers: Registry[RoleFollower] = Registry()
 #: a person without one.
 SecondFactorDemand = Callable[[User], Sequence[str]]
 second_factor_demands: Registry[SecondFactorDemand] = Registry()
+
+#: Returns whether a user is a program's account, which has keys alone and can set up no second factor.
+programs: Registry[Callable[[User], bool]] = Registry()

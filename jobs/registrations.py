@@ -14,7 +14,7 @@ from jobs.datasets import store
 from jobs.datasets.upload_handler import UploadTooLarge
 from jobs.fuses import fuse
 from jobs.notices import ended, readers
-from jobs.organizations import personal_data, sign_on
+from jobs.organizations import personal_data, service_accounts, sign_on
 from jobs.statuses import JobStatus
 from jobs.sync import waiting
 
@@ -69,6 +69,7 @@ def register_all() -> None:
     )
     site.frames.register("dashboard", page_context)
     site.role_followers.register("organizations", sign_on.follow_roles)
+    site.programs.register("service accounts", service_accounts.is_service_account)
     site.second_factor_demands.register("organizations", permissions.demanding_organizations)
     extensions.facets.register("costs", accounts.facet)
     site.loops.register("fuses", site.LoopSpec("jobs.tasks.check_fuses", lambda: fuse.CHECK_SECONDS), order=25)

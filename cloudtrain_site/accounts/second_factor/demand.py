@@ -17,7 +17,7 @@ from cloudtrain_site.accounts.second_factor.stages import is_vouched_for
 from cloudtrain_site.conf.sign_in import EVERYBODY, SUPERUSERS
 from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.errors import error_body
-from cloudtrain_site.extensions import second_factor_demands
+from cloudtrain_site.extensions import programs, second_factor_demands
 
 CODE = "second_factor_required"
 #: Whose own second factor counts; recovery codes alone are none.
@@ -38,7 +38,8 @@ def demanded_by(user: User) -> list[str]:
     required_of = config_in_force().sign_in.second_factor_required_of
     is_of_site = required_of == EVERYBODY or (required_of == SUPERUSERS and user.is_superuser)
     names = [name for demand in second_factor_demands.values() for name in demand(user)]
-    return ["this site", *names] if is_of_site else names
+    demands = ["this site", *names] if is_of_site else names
+    return [] if demands and any(is_program(user) for is_program in programs.values()) else demands
 
 
 def has_second_factor(user: User) -> bool:

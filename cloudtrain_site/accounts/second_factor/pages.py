@@ -19,11 +19,13 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 
+from cloudtrain_site.accounts import tasks
 from cloudtrain_site.accounts.second_factor.demand import demanded_by, has_second_factor
 from cloudtrain_site.accounts.second_factor.forms import take_present_step
 from cloudtrain_site.accounts.sso.passwords import local_sign_in
 from cloudtrain_site.api import current_user
 from cloudtrain_site.audit.recording import record
+from cloudtrain_site.limits.brakes import address_of
 
 
 class Factors(IndexView):  # type: ignore[misc]
@@ -43,7 +45,7 @@ class Factors(IndexView):  # type: ignore[misc]
 
 
 class _OnRecord:
-    """Puts what a form does on record, in the same transaction."""
+    """Puts what a form does on record, and mails it, in the same transaction."""
 
     request: HttpRequest
     action: str
@@ -54,6 +56,9 @@ class _OnRecord:
         with transaction.atomic():
             response: HttpResponse = super().form_valid(form)  # type: ignore[misc]
             record(f"second_factor_{self.action}", user, by=user, after={"kind": self.kind})
+            if user.email:
+                news = {"change": f"{self.kind} {self.action}", "address": address_of(self.request)}
+                tasks.enqueue("send_news", "second_factor_changed", user.email, user.pk, news)
         return response
 
 

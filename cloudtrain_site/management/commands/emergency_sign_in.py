@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from cloudtrain_site.accounts.sso.emergency import LIFETIME_SECONDS, make_link
 from cloudtrain_site.accounts.sso.linking import is_active_superuser
+from cloudtrain_site.conf.public_address import full_link
 from cloudtrain_site.enterprise import get_enterprise_config
 
 
@@ -19,14 +20,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", metavar="USER")
-        parser.add_argument("--site", default="", help="the site's address, as https://train.example.org")
 
-    def handle(self, *args: Any, user: str, site: str, **options: Any) -> None:
+    def handle(self, *args: Any, user: str, **options: Any) -> None:
         """Print it. Raises CommandError for who is no superuser, and where passwords let people in anyway."""
         if get_enterprise_config().sign_in.has_local_passwords:
             raise CommandError("Passwords are switched on: sign in with one, or set one by `changepassword`.")
         owner = User.objects.filter(username=user).first()
         if owner is None or not is_active_superuser(owner):
             raise CommandError(f"{user!r} is no active superuser.")
-        self.stderr.write(f"Open this address of the site within {LIFETIME_SECONDS // 60} minutes. It works once.")
-        self.stdout.write(site.rstrip("/") + make_link(owner))
+        self.stderr.write(f"Open this address within {LIFETIME_SECONDS // 60} minutes. It works once.")
+        self.stdout.write(full_link(make_link(owner)))

@@ -13,7 +13,9 @@ from django.test import Client
 
 from cloudtrain_site.accounts.api_keys import issue_key
 from cloudtrain_site.states import Actor
-from jobs.models import Organization
+from jobs.models import Organization, ServiceAccount
+from jobs.roles import Role
+from tests.factories import make_user
 from tests.one_time_codes import app_of
 
 EVERYBODY = "second_factor:\n  required_of: everybody\n"
@@ -109,3 +111,12 @@ def test_the_key_of_who_has_one_at_the_identity_provider_is_taken(
 
 def test_load_balancers_are_not_asked(client: Client, strict: Organization) -> None:
     assert client.get("/api/cloud/health/live").status_code == 200
+
+
+def test_the_key_of_a_program_is_taken(
+    client: Client, acme: Organization, strict: Organization, write_config: Callable[[str], Any]
+) -> None:
+    write_config(EVERYBODY)
+    program = make_user("acme:ci", acme, Role.RESEARCHER)
+    ServiceAccount.objects.create(user=program, organization=acme, name="ci")
+    assert client.get("/api/cloud/jobs", headers=key_of(program)).status_code == 200

@@ -10,8 +10,11 @@ import pytest
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.core import mail
 from django.test import Client, override_settings
+from django_q.models import OrmQ
 
+from cloudtrain_site.accounts import tasks
 from cloudtrain_site.audit.models import AuditRecord
 from tests.one_time_codes import app_of, code_of, wrong_code
 
@@ -79,6 +82,15 @@ class TestSettingUp:
         assert kinds == {"totp", "recovery_codes"}
         [row] = AuditRecord.objects.filter(action="second_factor_added")
         assert (row.actor, row.after) == ("vera", {"kind": "app"})
+
+    def test_the_owner_reads_of_it_by_mail(self, browser: Client, django_capture_on_commit_callbacks: Any) -> None:
+        with django_capture_on_commit_callbacks(execute=True):
+            set_up_app(browser)
+        [queued] = OrmQ.objects.all()
+        assert tasks.send_news(*queued.task["args"]) == 1
+        [sent] = mail.outbox
+        assert sent.to == ["vera@example.org"]
+        assert "from the address 127.0.0.1: app added." in sent.body
 
     def test_a_wrong_code_sets_up_nothing(self, browser: Client) -> None:
         confirm(browser, "/account/second-factor/app")

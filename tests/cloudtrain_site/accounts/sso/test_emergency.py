@@ -13,6 +13,7 @@ from django.test import Client
 
 from cloudtrain_site.accounts.sso import emergency
 from cloudtrain_site.audit.models import AuditRecord
+from cloudtrain_site.conf.public_address import public_address
 from tests.cloudtrain_site.accounts.sso.conftest import Configure
 from tests.one_time_codes import app_of
 
@@ -21,8 +22,8 @@ OFF = "local_passwords: off"
 
 def made_link(name: str = "root") -> str:
     output = io.StringIO()
-    call_command("emergency_sign_in", name, "--site", "https://train.example.org/", stdout=output, stderr=io.StringIO())
-    return output.getvalue().strip().removeprefix("https://train.example.org")
+    call_command("emergency_sign_in", name, stdout=output, stderr=io.StringIO())
+    return output.getvalue().strip().removeprefix(public_address())
 
 
 def signed_in(client: Client) -> bool:
