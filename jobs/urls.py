@@ -8,6 +8,7 @@ from rest_framework.routers import SimpleRouter
 
 from jobs.api import (
     config_views,
+    cost_views,
     key_views,
     metrics_views,
     notices_views,
@@ -79,6 +80,9 @@ urlpatterns = [
     path("api/account/keys", key_views.KeyViewSet.as_view({"get": "list", "post": "create"}), name="account-keys"),
     path("api/account/keys/<str:key_id>", key_views.KeyViewSet.as_view({"delete": "destroy"}), name="account-key"),
     *service_account_urls,
+    path("api/cloud/costs", cost_views.Costs.as_view(), name="costs"),
+    path("api/cloud/costs.csv", cost_views.CostsCsv.as_view(), name="costs-csv"),
+    path("api/cloud/ledger.csv", cost_views.LedgerCsv.as_view(), name="ledger-csv"),
     path("api/cloud/metrics", metrics_views.Metrics.as_view(), name="metrics"),
     path("api/cloud/replicate/status", metrics_views.ReplicateStatus.as_view(), name="replicate-status"),
     path("api/notices/deliveries", notices_views.Deliveries.as_view(), name="notice-deliveries"),

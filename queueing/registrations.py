@@ -6,7 +6,7 @@ from cloudtrain_site import extensions as site
 from cloudtrain_site.enterprise import get_enterprise_config
 from jobs import extensions as jobs
 from queueing import operations, statistics
-from queueing.budgets import watch
+from queueing.budgets import gauges, watch
 from queueing.dashboard import job_panel
 from queueing.waiting import positions
 
@@ -14,6 +14,7 @@ from queueing.waiting import positions
 def register_all() -> None:
     """Register all extensions. Called once, when all apps are loaded."""
     site.collectors.register("queue", statistics.collect)
+    site.collectors.register("budgets", gauges.collect)
     site.loops.register(
         "queue processing",
         site.LoopSpec(

@@ -1,0 +1,137 @@
+"""Costs over HTTP: grouped, as CSV, and the ledger's raw entries."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from django.http import Http404, StreamingHttpResponse
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from cloudtrain_site.api import StrictSerializer, checked, rendered
+from cloudtrain_site.serving.csv_streams import csv_response
+from jobs.costs.spending import ENTRY_COLUMNS, GROUP_COLUMNS, GROUPS, Spending
+from jobs.permissions import organizations_of
+
+#: More rows than anybody reads at once: those are for the CSV file.
+MAX_ROWS = 10_000
+CSV = {(200, "text/csv"): OpenApiTypes.STR}
+
+
+class PeriodQuery(StrictSerializer):
+    """The days, both included (left out: this month until today), and the organization."""
+
+    to = serializers.DateField(required=False)
+    organization = serializers.CharField(max_length=100, default="", allow_blank=True)
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """Add `from`, which is no name in Python."""
+        return {"from": serializers.DateField(required=False), **super().get_fields()}
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse a time that ends before it begins."""
+        end = attrs.get("to") or timezone.now().date()
+        start = attrs.get("from") or end.replace(day=1)
+        if start > end:
+            raise ValidationError({"from": f"It is after {end}, the last day."})
+        return {**attrs, "start": start, "end": end}
+
+
+class CostsQuery(PeriodQuery):
+    """The same, and the groups, separated by commas."""
+
+    group = serializers.CharField(max_length=100, default="day")
+
+    def validate_group(self, text: str) -> list[str]:
+        """Return the groups once each."""
+        names = list(dict.fromkeys(part.strip() for part in text.split(",")))
+        unknown = [name for name in names if name not in GROUPS]
+        if unknown:
+            raise ValidationError(f"There is no group {unknown[0]!r}. There are: {', '.join(GROUPS)}.")
+        return names
+
+
+class CostRowSerializer(serializers.Serializer[Any]):
+    """One combination of the groups; those that were not asked for are left out."""
+
+    day = serializers.DateField(required=False)
+    organization = serializers.CharField(required=False)
+    user = serializers.CharField(required=False)
+    provider = serializers.CharField(required=False)
+    hardware = serializers.CharField(required=False)
+    config = serializers.CharField(required=False)
+    job = serializers.CharField(required=False)
+    spent_usd = serializers.FloatField()
+    unpriced_jobs = serializers.IntegerField(help_text="Days of jobs whose cost nobody can tell: it is not in the sum.")
+
+
+class TotalsSerializer(serializers.Serializer[Any]):
+    """What was spent in the time, and what is held for jobs now."""
+
+    spent_usd = serializers.FloatField()
+    held_usd = serializers.FloatField()
+    committed_usd = serializers.FloatField()
+
+
+class CostsSerializer(serializers.Serializer[Any]):
+    rows = CostRowSerializer(many=True)
+    totals = TotalsSerializer()
+
+
+class Costs(APIView):
+    @extend_schema(operation_id="costs", parameters=[CostsQuery], responses=CostsSerializer)
+    def get(self, request: Request) -> Response:
+        """Add up what was spent, by day, organization, user, provider, hardware, config or job.
+
+        At most 10,000 rows; of more, the CSV file has all.
+        """
+        query = checked(CostsQuery, request.query_params)
+        spending, rows = _spending(request, query), []
+        for row in spending.rows(query["group"]):
+            rows.append(row)
+            if len(rows) > MAX_ROWS:
+                raise ValidationError({"group": f"More than {MAX_ROWS:,} rows: take fewer groups, or the CSV."})
+        return rendered(CostsSerializer, {"rows": rows, "totals": spending.totals()})
+
+
+class CostsCsv(APIView):
+    @extend_schema(operation_id="costs_csv", parameters=[CostsQuery], responses=CSV)
+    def get(self, request: Request) -> StreamingHttpResponse:
+        """Download the same as a CSV file.
+
+        Its columns are named as in FOCUS; amounts are US dollars.
+        """
+        query = checked(CostsQuery, request.query_params)
+        groups = query["group"]
+        header = [*(GROUP_COLUMNS[name] for name in groups), "BilledCost", "BillingCurrency", "x_UnpricedJobs"]
+        rows = (
+            [*(row[name] for name in groups), row["spent_usd"], "USD", row["unpriced_jobs"]]
+            for row in _spending(request, query).rows(groups)
+        )
+        return csv_response("costs.csv", header, rows)
+
+
+class LedgerCsv(APIView):
+    @extend_schema(operation_id="ledger_csv", parameters=[PeriodQuery], responses=CSV)
+    def get(self, request: Request) -> StreamingHttpResponse:
+        """Download the ledger's entries of some days as a CSV file, the oldest first."""
+        query = checked(PeriodQuery, request.query_params)
+        return csv_response("ledger.csv", ENTRY_COLUMNS, _spending(request, query).entries())
+
+
+def _spending(request: Request, query: dict[str, Any]) -> Spending:
+    """Raises Http404 for an organization that isn't the asker's."""
+    start: date = query["start"]
+    organization = None
+    if query["organization"]:
+        organization = organizations_of(request.user).filter(name=query["organization"]).first()
+        if organization is None:
+            raise Http404
+    return Spending(request.user, start, query["end"], organization)
