@@ -23,6 +23,7 @@ LAST_CALL = timedelta(hours=1)
 ASKED, HALF_TIME, LAST_HOUR = "asked", "half_time", "last_call"
 REQUESTED, REMINDER = "approval_requested", "approval_reminder"
 _DECIDED = ("A request was approved or rejected, or has expired", "approval_decided")
+TO_REVIEWERS = (REQUESTED, REMINDER)
 #: The kinds of notice, with the label and the name of the choice that mutes each.
 KINDS = {
     **{f"approval_{status}": _DECIDED for status in ("approved", "rejected", "expired", "cancelled")},

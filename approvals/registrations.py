@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from approvals import dispatch_guard, health, notifications, personal_data
+from approvals import dispatch_guard, health, notifications, personal_data, reviewers
 from approvals.dashboard import facet, job_panel, views
 from cloudtrain_site import extensions as site
 from jobs import extensions as jobs
@@ -18,7 +18,9 @@ def register_all() -> None:
         "approval expiration", site.LoopSpec("approvals.tasks.expire_approvals", lambda: 300.0), order=40
     )
     for name, (label, choice) in notifications.KINDS.items():
-        site.notice_kinds.register(name, site.NoticeKind(label, choice, notifications.prepare), order=10)
+        concerns = reviewers.decides_anywhere if name in notifications.TO_REVIEWERS else None
+        kind = site.NoticeKind(label, choice, notifications.prepare, concerns)
+        site.notice_kinds.register(name, kind, order=10)
     jobs.facets.register("approvals", facet.approvals_of, order=20)
     jobs.panels.register("approval", jobs.Panel("approvals/_job_panel.html", job_panel.panel_for), order=20)
     jobs.navigation.register(

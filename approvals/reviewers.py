@@ -15,7 +15,7 @@ from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.accounts.api_keys import organization_of_key
 from jobs.models import Membership, Organization
 from jobs.permissions import AnyUser, Team, is_superuser, memberships_of
-from jobs.roles import RANK, Role
+from jobs.roles import MANAGERS, RANK, Role
 
 #: Of a membership: a program's service account, whose keys an admin makes, approves nothing.
 PERSON = Q(user__service_account=None)
@@ -41,6 +41,20 @@ def reviewers_in(organization_id: int | None, role: str, group: Group | int | No
         members = members.filter(role__in=roles_from(role))
     users = User.objects.filter(is_active=True, pk__in=members.values("user"))
     return users if group is None else users.filter(groups=group)
+
+
+def decides_anywhere(user: User) -> bool:
+    """Whether the user leads an organization, or a rule in force has them decide in one of theirs."""
+    roles = dict(Membership.objects.filter(user=user).values_list("organization", "role"))
+    if user.is_superuser or set(roles.values()) & set(MANAGERS):
+        return True
+    groups = set(user.groups.values_list("pk", flat=True))
+    return any(
+        rule.reviewer_group_id in groups if rule.reviewer_group_id else role in roles_from(rule.reviewer_role)
+        for rule in ApprovalRule.objects.filter(enabled=True)
+        for organization, role in roles.items()
+        if rule.organization_id in (None, organization)
+    )
 
 
 def who_decides(requirement: Requirement | ApprovalRule) -> str:

@@ -60,12 +60,14 @@ class NoticeKind:
 
     `label` is the choice's text; "" for a kind that nobody can mute. `choice` is its name; "": the kind's own name.
     `prepare` is called when the notice is due, before its deliveries are made: it may fill in what was not known when
-    the notice was stored (`outbox.fill_in`), and returns False for a notice that nobody needs any more.
+    the notice was stored (`outbox.fill_in`), and returns False for a notice that nobody needs any more. The choice
+    is offered to whom it `concerns`.
     """
 
     label: str = ""
     choice: str = ""
     prepare: Callable[[Notice], bool] | None = None
+    concerns: Callable[[User], bool] | None = None
 
 
 notice_kinds: Registry[NoticeKind] = Registry()
@@ -74,11 +76,14 @@ notice_kinds: Registry[NoticeKind] = Registry()
 notice_readers: Registry[Callable[[Notice, QuerySet[User]], QuerySet[User]]] = Registry()
 
 
-def notice_choices() -> dict[str, str]:
-    """Return the choices of kinds with their labels. Kinds with the same choice are muted together."""
+def notice_choices(user: User | None = None) -> dict[str, str]:
+    """Return the choices of kinds with their labels: all, or those that concern a user.
+
+    Kinds with the same choice are muted together.
+    """
     choices: dict[str, str] = {}
     for name, kind in notice_kinds.items():
-        if kind.label:
+        if kind.label and (user is None or kind.concerns is None or kind.concerns(user)):
             choices.setdefault(kind.choice or name, kind.label)
     return choices
 

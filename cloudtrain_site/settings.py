@@ -77,6 +77,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "cloudtrain_site.accounts.sessions.SessionMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "cloudtrain_site.accounts.remote_user.RemoteUserMiddleware",
     "cloudtrain_site.accounts.second_factor.demand.SecondFactorDemanded",
@@ -196,6 +197,9 @@ WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 0
 WHITENOISE_AUTOREFRESH = DEBUG
 
+# From the sign-in, and from the last use, whichever is over first.
+SESSION_COOKIE_AGE = env.whole_number("CLOUDTRAIN_SESSION_DAYS", default=14) * 86_400
+SESSION_IDLE_SECONDS = env.whole_number("CLOUDTRAIN_SESSION_IDLE_HOURS", default=24) * 3600
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_COOKIES = env.switch("SECURE_COOKIES", default=False)
@@ -206,13 +210,14 @@ if SECURE_COOKIES:
     SESSION_COOKIE_NAME = "__Host-sessionid"
     CSRF_COOKIE_NAME = "__Host-csrftoken"
     BROWSER_COOKIE_NAME = "__Host-browser"
-# Off: a proxy like nginx does both. For one that does neither.
 SECURE_SSL_REDIRECT = env.switch("SECURE_SSL_REDIRECT", default=False)
 # Load balancers probe over plain HTTP.
 SECURE_REDIRECT_EXEMPT = [r"^api/cloud/health/(live|ready)$"]
 SECURE_HSTS_SECONDS = env.whole_number("SECURE_HSTS_SECONDS", default=0, or_none=True)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.switch("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
 SECURE_HSTS_PRELOAD = env.switch("SECURE_HSTS_PRELOAD", default=False)
+# Whether HSTS holds for a whole domain is not this site's to say: `check --deploy` need not ask for both.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 CSRF_FAILURE_VIEW = "cloudtrain_site.errors.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 # A browser loads and runs our own files on our pages, and nothing written into a page.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core.exceptions import PermissionDenied
@@ -60,6 +61,12 @@ def logged_out(*, user: User | None, **kwargs: Any) -> None:
 @receiver(post_delete, sender=ApiKey, dispatch_uid="jobs.key_revoked")
 def key_revoked(*, instance: ApiKey, **kwargs: Any) -> None:
     """End the streams that the key opened."""
+    rights_changed(instance.user_id)
+
+
+@receiver(post_delete, sender=UserSession, dispatch_uid="jobs.session_ended")
+def session_ended(*, instance: UserSession, **kwargs: Any) -> None:
+    """End the streams of the session."""
     rights_changed(instance.user_id)
 
 

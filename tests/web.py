@@ -147,11 +147,13 @@ class EventStream:
 
 
 @contextmanager
-def open_stream(url: str, user: User, *, last_id: object = None, query: str = "") -> Iterator[EventStream]:
-    """`user`'s stream from the server at `url`, once the server has greeted."""
+def open_stream(
+    url: str, user: User, *, last_id: object = None, query: str = "", cookies: dict[str, str] | None = None
+) -> Iterator[EventStream]:
+    """`user`'s stream from the server at `url`, once the server has greeted. `cookies`: those of a certain browser."""
     headers = {} if last_id is None else {"Last-Event-ID": str(last_id)}
     with (
-        httpx.Client(cookies=session_cookies(user), headers=headers, timeout=PATIENCE_SECONDS) as client,
+        httpx.Client(cookies=cookies or session_cookies(user), headers=headers, timeout=PATIENCE_SECONDS) as client,
         client.stream("GET", f"{url}/api/events{query}") as response,
     ):
         assert response.status_code == 200, response.read()

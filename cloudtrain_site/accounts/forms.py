@@ -41,6 +41,7 @@ class NewPasswordForm(ChangePasswordForm, RevokeKeys):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["oldpassword"].widget.attrs["autofocus"] = True
+        self.order_fields(["oldpassword", "password1", "password2", "revoke_keys"])
         _name_new_passwords(self)
 
     def clean_oldpassword(self) -> str:
@@ -89,6 +90,7 @@ class PasswordOfLinkForm(ResetPasswordKeyForm, RevokeKeys):  # type: ignore[misc
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["password1"].widget.attrs["autofocus"] = True
+        self.order_fields(["password1", "password2", "revoke_keys"])
         _name_new_passwords(self)
 
 

@@ -17,16 +17,17 @@ from allauth.account.views import (
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.contrib.auth.views import LogoutView
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_POST
 
 from cloudtrain_site.accounts.addresses import address_of_link, ask_to_confirm, confirm, mail_state
 from cloudtrain_site.accounts.browsers import remember_browser
 from cloudtrain_site.accounts.forms import MailAddressForm
 from cloudtrain_site.accounts.passwords import password_changed
+from cloudtrain_site.accounts.sessions import end_other_sessions, end_session
 from cloudtrain_site.accounts.sso.passwords import local_sign_in
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.database.unit_of_work import unit_of_work
@@ -124,6 +125,21 @@ def confirm_address(request: HttpRequest, key: str) -> HttpResponse:
         problem = "taken"
     context = {**framed(request), "problem": problem, "email": "" if problem == "other" else address and address.email}
     return render(request, "account/email_confirm.html", context, status=NOT_FOUND if problem else 200)
+
+
+@login_required
+@require_POST
+def end_sessions(request: HttpRequest) -> HttpResponse:
+    """End the session that the form names, or all others. 404: there is none like that."""
+    user, current = cast(User, request.user), request.session.session_key
+    number = request.POST.get("session", "")
+    if number == "others":
+        ended = end_other_sessions(user, current)
+    else:
+        ended = int(number.isascii() and number.isdigit() and len(number) < 19 and end_session(user, int(number)))
+        if not ended:
+            raise Http404
+    return HttpResponseRedirect(f"{reverse('account')}?ended={ended}#sessions")
 
 
 sign_in = SignIn.as_view()

@@ -13,6 +13,7 @@ urlpatterns = [
     path("logout", pages.sign_out, name="account_logout"),
     path("account/confirm", pages.reauthenticate, name="account_reauthenticate"),
     path("account/password", pages.change_password, name="account_change_password"),
+    path("account/sessions", pages.end_sessions, name="end-sessions"),
     path("account/email", pages.email, name="account_email"),
     path("account/email/<str:key>", pages.confirm_email, name="account_confirm_email"),
     path("password", pages.forgotten_password, name="account_reset_password"),

@@ -10,6 +10,7 @@ from cloudtrain_site.accounts.addresses import mail_state
 from cloudtrain_site.accounts.api_keys import keys_of
 from cloudtrain_site.accounts.preferences import mail_choices, time_zones
 from cloudtrain_site.accounts.second_factor.demand import has_second_factor
+from cloudtrain_site.accounts.sessions import sessions_of
 from cloudtrain_site.accounts.sso.linking import is_connected
 from cloudtrain_site.api import current_user
 from cloudtrain_site.enterprise import config_in_force
@@ -40,10 +41,12 @@ def account(request: HttpRequest) -> HttpResponse:
         "lifetimes": LIFETIMES,
         "scopes": [(scope.value, scope.label, scope in TICKED) for scope in Scope],
         "organizations": organizations_of(user).values_list("name", flat=True),
-        "mail": [(name, label, choices[name]) for name, label in notice_choices().items()],
+        "mail": [(name, label, choices[name]) for name, label in notice_choices(user).items()],
         "zone": around["time_zone"],
         "zones": time_zones(),
         "has_new_password": "new-password" in request.GET,
+        "sessions": sessions_of(user, request.session.session_key),
+        "has_ended_sessions": "ended" in request.GET,
         "has_new_address": "new-address" in request.GET,
         "mail_state": mail_state(user),
         "has_second_factor": has_second_factor(user),

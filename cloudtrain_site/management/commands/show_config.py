@@ -55,6 +55,8 @@ VARIABLES: dict[str, Callable[[str], Any]] = {
     "CLOUDTRAIN_TRUSTED_PROXIES": lambda text: settings.TRUSTED_PROXIES,
     "CLOUDTRAIN_NOTICE_NETWORKS": lambda text: settings.NOTICE_NETWORKS,
     "CLOUDTRAIN_NOTICE_CHAT_HOSTS": lambda text: settings.NOTICE_CHAT_HOSTS,
+    "CLOUDTRAIN_SESSION_DAYS": lambda text: settings.SESSION_COOKIE_AGE // 86_400,
+    "CLOUDTRAIN_SESSION_IDLE_HOURS": lambda text: settings.SESSION_IDLE_SECONDS // 3600,
     "SECURE_COOKIES": lambda text: settings.SESSION_COOKIE_SECURE,
     "SECURE_SSL_REDIRECT": lambda text: settings.SECURE_SSL_REDIRECT,
     "SECURE_HSTS_SECONDS": lambda text: settings.SECURE_HSTS_SECONDS,

@@ -210,8 +210,8 @@ class TestHousekeeping:
         for age in (timedelta(hours=23), timedelta(hours=25)):
             LoopRun.objects.create(loop=row, started_at=now - age, duration_ms=1, outcome="ok")
             Task.objects.create(id=str(age), name="t", func="f", started=now - age, stopped=now - age)
-        counts = housekeep()
-        assert {name: count for name, count in counts.items() if count} == {"tasks": 1, "loop_runs": 1}
+        deleted = housekeep()
+        assert {name: count for name, count in deleted.items() if count} == {"tasks": 1, "loop_runs": 1}
         assert LoopRun.objects.filter(loop=row).count() == Task.objects.count() == 1
 
     @pytest.mark.sqlite

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from approvals.models import ApprovalRule
 from cloudtrain_site.accounts.preferences import change_preferences
 from cloudtrain_site.models import ApiKey
 
@@ -48,3 +49,26 @@ def test_every_page_says_the_zone_that_was_chosen(as_alice: Client, alice: User)
 
 def test_the_bar_leads_there(as_alice: Client) -> None:
     assert b'href="/account"' in as_alice.get("/").content
+
+
+DECISIONS = "A job waits for a decision"
+
+
+@pytest.mark.parametrize(("who", "offered"), [("alice", False), ("bob", True), ("root", True)])
+def test_mail_about_decisions_is_offered_to_who_decides(
+    request: pytest.FixtureRequest, alice: User, who: str, offered: bool
+) -> None:
+    client = Client()
+    client.force_login(request.getfixturevalue(who))
+    assert (DECISIONS in client.get("/account").content.decode()) is offered
+
+
+@pytest.mark.parametrize("criteria", [{"reviewer_role": "researcher"}, {"reviewer_group": True}])
+def test_a_rule_can_make_a_researcher_decide(as_alice: Client, alice: User, criteria: dict[str, object]) -> None:
+    if "reviewer_group" in criteria:
+        criteria = {"reviewer_group": Group.objects.create(name="budget")}
+        alice.groups.add(criteria["reviewer_group"])  # type: ignore[arg-type]
+    rule = ApprovalRule.objects.create(name="costly", first_job=True, **criteria)
+    assert DECISIONS in as_alice.get("/account").content.decode()
+    ApprovalRule.objects.filter(pk=rule.pk).update(enabled=False)
+    assert DECISIONS not in as_alice.get("/account").content.decode()

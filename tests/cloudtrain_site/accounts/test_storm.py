@@ -1,0 +1,51 @@
+"""A thousand addresses that guess one person's password."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from functools import partial
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from cloudtrain_site.models import Brake
+from tests.races import at_once
+
+pytestmark = [pytest.mark.usefixtures("quick_passwords"), pytest.mark.django_db(transaction=True)]
+PASSWORD = "unused-password"
+THREADS = 8
+
+
+def guess(number: int, addresses: int, login: str = "alice") -> int:
+    address = f"10.0.{number % addresses // 250}.{number % addresses % 250}"
+    form = {"login": login, "password": f"guess-{number}"}
+    return Client().post("/login", form, REMOTE_ADDR=address).status_code
+
+
+def guesses(first: int, passwords: int, addresses: int) -> Counter[int]:
+    return Counter(guess(number, addresses) for number in range(first, passwords, THREADS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("passwords", "addresses"),
+    [(400, 40), pytest.param(10_000, 1_000, marks=[pytest.mark.long, pytest.mark.timeout(600)])],
+)
+def test_nobody_gets_in_and_the_right_person_still_does(alice: User, passwords: int, addresses: int) -> None:
+    hers = Client()
+    assert hers.post("/login", {"login": "alice", "password": PASSWORD}).status_code == 302
+    hers.post("/logout")
+    began = time.monotonic()
+    answers: Counter[int] = sum(
+        at_once(*(partial(guesses, first, passwords, addresses) for first in range(THREADS))), Counter()
+    )
+    took = time.monotonic() - began
+    assert set(answers) == {200, 429}
+    assert answers[429] >= passwords - 5 - 1 - took  # of every second one at most gets to the password
+    assert hers.post("/login", {"login": "alice", "password": PASSWORD}).status_code == 302
+    assert hers.get("/account").status_code == 200
+    # Each address has failed no more often than the account let it.
+    assert Brake.objects.filter(key__startswith="address:", paused_until__gt=0).count() == 0
+    print(f"{passwords} in {took:.1f} s: {dict(answers)}")  # noqa: T201
