@@ -83,7 +83,7 @@ def test_what_a_deletion_takes_is_listed_and_it_is_deleted_as_listed(
 ) -> None:
     browser = browser_of(root)
     page = text_of(browser.get(ONE))
-    assert "With it would go: 2 memberships" in page
+    assert "With it would go: Memberships: 2" in page
     assert "It can’t be deleted now. Close it first." in page
     browser.post(f"{ONE}/close", {"running": "finish"})
     stamp = deletion_stamp(root, ONE)
