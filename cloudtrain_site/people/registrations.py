@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import User
 
@@ -49,6 +51,14 @@ def sessions(user: User) -> Rows:
     yield from UserSession.objects.filter(user=user).values("ip", "user_agent", "created_at", "last_seen_at")
 
 
+def second_factors(user: User) -> Rows:
+    yield from Authenticator.objects.filter(user=user).values("type", "created_at", "last_used_at")
+
+
+def identity_provider_accounts(user: User) -> Rows:
+    yield from SocialAccount.objects.filter(user=user).values("provider", "uid", "date_joined", "last_login")
+
+
 def audit(user: User) -> Rows:
     columns = (
         "at",
@@ -74,9 +84,15 @@ def deliveries(user: User) -> Rows:
     yield from Delivery.objects.filter(user=user).order_by("pk").values(*columns).iterator(chunk_size=CHUNK)
 
 
+_ROWS = (
+    *(account, mail_addresses, second_factors, identity_provider_accounts, api_keys, sessions),
+    *(audit, channels, deliveries),
+)
+
+
 def register_people() -> None:
     """Register them. To be called once, when all apps are loaded."""
-    for rows in (account, mail_addresses, api_keys, sessions, audit, channels, deliveries):
+    for rows in _ROWS:
         extensions.personal_data.register(rows.__name__, rows)
     for place in (
         NamedIn("cloudtrain_site.AuditRecord", names=("actor",), sentences=("subject", "before", "after")),
