@@ -28,8 +28,9 @@ def replicate_outage() -> str:
 
 
 def declared_outages() -> str:
-    """The same for the providers that the configuration file declares."""
-    return _outages([name for name in names() if name not in ("local", "replicate")])
+    """The same for the providers that the configuration file declares; `clusters_away` tells of a failed look."""
+    away = ClusterLook.objects.filter(pk__in=cluster_names()).exclude(error="").values_list("pk", flat=True)
+    return _outages([name for name in names() if name not in ("local", "replicate", *away)])
 
 
 def _outages(of: list[str]) -> str:

@@ -17,6 +17,7 @@ from jobs.extensions import facets_of
 from jobs.models import Job, JobEvent
 from jobs.notices.durations import duration
 from jobs.permissions import AnyUser, Team, is_superuser, teams_of
+from jobs.providers import label_of
 from jobs.roles import MANAGERS, SUBMITTERS
 from jobs.statuses import JobStatus
 
@@ -155,6 +156,7 @@ class _Maker:
         self.roles: dict[int | None, str] = {team.id: team.role for team in teams}
         self.names_organization = self.is_superuser or len(self.roles) > 1
         self.pages = reverse("job-page", args=["-"]).removesuffix("-")
+        self.labels: dict[str, str] = {}
 
     def make(self, job: Job, facts: Mapping[str, Any]) -> Row:
         kind, ran = _kind(job, facts), seconds_of(job)
@@ -168,7 +170,7 @@ class _Maker:
             address=f"{self.pages}{job.pk}",
             submitter=job.submitted_by.get_username() if job.submitted_by else "",
             organization=job.organization.name if self.names_organization and job.organization else "",
-            provider=job.provider,
+            provider=self._label_of(job.provider),
             hardware=job.hardware_profile,
             stage=job.stage,
             progress=job.progress,
@@ -185,6 +187,11 @@ class _Maker:
             may_delete=may_change and has_ended,
             review_address=facts["review_address"] if kind == "held" else None,
         )
+
+    def _label_of(self, provider: str) -> str:
+        if provider not in self.labels:
+            self.labels[provider] = label_of(provider)
+        return self.labels[provider]
 
     def _may_change(self, job: Job) -> bool:
         role = self.roles.get(job.organization_id)
