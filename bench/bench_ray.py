@@ -64,7 +64,10 @@ def declared_cluster(site: LoadedSite) -> Iterator[RayCluster]:
 
 def following(site: LoadedSite, provider: str) -> float:
     """Return microseconds of CPU for a look at a log that grows beyond 50 MB, stored as it is each time."""
+    from cloudtrain_site.states import SYSTEM, Source
+    from jobs import lifecycle
     from jobs.models import Job
+    from jobs.statuses import JobStatus
     from queueing import dispatch
 
     number, done = site.folder / "round", site.folder / "round.done"
@@ -82,7 +85,8 @@ def following(site: LoadedSite, provider: str) -> float:
         assert new > size, (new, size)
         size = new
     done.unlink()
-    Job.objects.filter(provider=provider).delete()
+    job = Job.objects.get(provider=provider)
+    assert lifecycle.finish(job, JobStatus.CANCELLED, actor=SYSTEM, source=Source.API, reason="measured")
     return 1e6 * spent / LOOKS
 
 

@@ -119,10 +119,8 @@ class LoadedSite:
     def load_figures(self, submissions: Usage, cycle: Usage, count: int, target_ms: float) -> list[Figure]:
         from jobs.models import Job
         from jobs.statuses import JobStatus
-        from queueing.models import QueueEntry
 
-        running = Job.objects.filter(status=JobStatus.RUNNING).count()
-        waiting = QueueEntry.objects.count() - running
+        running, waiting = (Job.objects.filter(status=one).count() for one in (JobStatus.RUNNING, JobStatus.QUEUED))
         return [
             Figure(f"{count} submissions at once", 1000 * submissions.seconds, "ms", target=target_ms),
             Figure(f"cycle: {running} running, {waiting} waiting", 1000 * cycle.seconds, "ms", target=CYCLE_MS),

@@ -8,9 +8,10 @@ import pytest
 from django.utils import timezone
 
 from jobs import health
-from jobs.models import ProviderConfig
+from jobs.models import ClusterLook, ProviderConfig
 from tests.accounts import Accounts
 from tests.configuration import WriteConfig
+from tests.providers import ClusterProvider
 
 pytestmark = pytest.mark.django_db
 
@@ -42,3 +43,11 @@ def test_one_that_is_switched_off_or_no_more_is_not_missed(accounts: Accounts, w
     write_config("background:\n")
     assert health.declared_outages() == ""
     assert health.lost_webhooks() == ""
+
+
+def test_a_cluster_whose_look_failed_is_told_of_once(lab: ClusterProvider) -> None:
+    put_out("lab")
+    assert health.declared_outages().startswith(f"{lab.label} could not be asked 3 times in a row")
+    ClusterLook.objects.create(provider="lab", error="It could not be reached.", error_at=timezone.now())
+    assert health.clusters_away() == f"{lab.label} could not be asked: It could not be reached."
+    assert health.declared_outages() == ""
