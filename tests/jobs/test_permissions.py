@@ -212,3 +212,18 @@ def test_who_signs_out_or_loses_a_key_loses_the_stream_at_once(alice: User, clie
     client.logout()
     made.delete()
     assert rights_events() == before + 2
+
+
+def test_with_a_key_for_one_organization_nobody_has_more(alice: User, root: User, acme: Organization) -> None:
+    other = Organization.objects.create(name="other")
+    Membership.objects.create(user=alice, organization=other, role=Role.ADMIN)
+    for user, role in ((alice, Role.RESEARCHER), (root, Role.ADMIN)):
+        user.key_organization_id = acme.pk  # type: ignore[attr-defined]
+        assert not permissions.is_superuser(user)
+        assert list(permissions.organizations_of(user)) == [acme]
+        assert [team.role for team in permissions.teams_of(user)] == [role]
+        assert (permissions.role_in(user, acme), permissions.role_in(user, other)) == (role, None)
+        assert permissions.choose_organization(user) == acme
+        with pytest.raises(ValidationError):
+            permissions.choose_organization(user, "other")
+        assert channels_of(user) == {"everyone", organization_channel(acme.pk)}

@@ -49,6 +49,13 @@ MODULES = {
         ("tests/jobs/test_permissions.py",), ("tests/jobs/api", "tests/jobs/dashboard", "tests/test_strangers_walk.py")
     ),
     "cloudtrain_site/states.py": Nearby(("tests/cloudtrain_site/test_states.py",), ("tests/jobs/test_lifecycle.py",)),
+    "cloudtrain_site/accounts/scopes.py": Nearby(
+        ("tests/cloudtrain_site/accounts/test_scopes.py",), ("tests/jobs/api/test_key_views.py",)
+    ),
+    "jobs/organizations/service_accounts.py": Nearby(
+        ("tests/jobs/organizations/test_service_accounts.py",), ("tests/jobs/organizations",)
+    ),
+    "jobs/organizations/removal.py": Nearby(("tests/jobs/organizations/test_removal.py",)),
     "cloudtrain_site/accounts/sso/claims.py": Nearby(
         ("tests/cloudtrain_site/accounts/sso/test_claims.py",), ("tests/cloudtrain_site/accounts/sso",)
     ),

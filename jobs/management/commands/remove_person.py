@@ -54,4 +54,4 @@ def lines_of(name: str, removal: Removal) -> Iterator[str]:
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
+    return ", ".join(f"{name}: {count}" for name, count in counts.items()) or "nothing"
