@@ -97,6 +97,16 @@ def test_a_withdrawn_one_is_accepted_by_nobody(acme: Organization, adam: User, d
     assert AuditRecord.objects.filter(action="invitation_withdrawn").count() == 1
 
 
+def test_what_is_not_on_record_is_not_withdrawn(
+    acme: Organization, adam: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invitation, token = invite(acme, Role.VIEWER, by=adam)
+    monkeypatch.delattr(invitations, "record")
+    with pytest.raises(NameError):
+        withdraw(acme, invitation.pk, by=adam)
+    assert find_invitation(token).withdrawn_at is None
+
+
 def test_one_that_was_accepted_is_not_withdrawn(acme: Organization, adam: User, dana: User) -> None:
     invitation, token = invite(acme, Role.VIEWER, by=adam)
     accept(token, dana)
@@ -225,6 +235,22 @@ class TestNewAccounts:
             accept_as_new(token, "newcomer", PASSWORD, email=email)
         assert set(refused.value.message_dict) == {"email"}
         assert User.objects.count() == 2
+
+    def test_nor_one_whose_address_was_taken_meanwhile(
+        self, acme: Organization, adam: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _, token = invite(acme, Role.VIEWER, by=adam, email="new@example.org")
+        lock = invitations._lock
+
+        def lock_after_another(token: str) -> Invitation:
+            User.objects.create_user("quicker", "NEW@example.org")
+            return lock(token)
+
+        monkeypatch.setattr(invitations, "_lock", lock_after_another)
+        with pytest.raises(ValidationError) as refused:
+            accept_as_new(token, "newcomer", PASSWORD)
+        assert set(refused.value.message_dict) == {"email"}
+        assert not User.objects.filter(username="newcomer").exists()
 
     def test_a_link_for_nobody_in_particular_takes_any_address_or_none(self, acme: Organization, adam: User) -> None:
         for name, email in (("one", "one@example.org"), ("two", "")):
