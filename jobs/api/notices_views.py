@@ -69,7 +69,7 @@ class Deliveries(APIView):
     @extend_schema(operation_id="notices_deliveries", parameters=[DeliveriesQuery], responses=DeliveryListSerializer)
     @raises(PermissionDenied)
     def get(self, request: Request) -> Response:
-        """Show what became of each notice, your own or an organization's."""
+        """List what became of notices."""
         query = checked(DeliveriesQuery, request.query_params)
         user = current_user(request)
         rows = in_state(_owner(user, query["organization"]).deliveries(), query["state"])
