@@ -124,6 +124,7 @@ def test_the_supervisor_loads_no_database() -> None:
 #: Strings of a room that name a room above it, and why they may.
 UPWARD_NAMES = {
     ("cloudtrain_site/enterprise.py", "jobs.sample_trainer"),  # the default of a setting, which operators replace
+    ("cloudtrain_site/models.py", "jobs.Organization"),  # the database ends a key with its organization
 }
 WIRING = ("cloudtrain_site/settings.py", "cloudtrain_site/urls.py")
 
