@@ -132,4 +132,9 @@ MODULES = {
         ("tests/jobs/organizations/test_people.py",), ("tests/jobs/organizations", "tests/jobs/admin")
     ),
     "cloudtrain_site/audit/retention.py": Nearby(("tests/cloudtrain_site/audit/test_read_only.py",)),
+    "cloudtrain_site/limits/brakes.py": Nearby(
+        ("tests/cloudtrain_site/limits/test_brakes.py",), ("tests/cloudtrain_site/accounts/test_brakes.py",)
+    ),
+    "cloudtrain_site/accounts/browsers.py": Nearby(("tests/cloudtrain_site/accounts/test_brakes.py",)),
+    "cloudtrain_site/accounts/sessions.py": Nearby(("tests/cloudtrain_site/accounts/test_sessions.py",)),
 }
