@@ -43,4 +43,6 @@ class PausedMiddleware(MiddlewareMixin):
         page = {"refusal": exception.detail}
         response = render(request, "account/paused.html", page, status=exception.status_code)
         response["Retry-After"] = str(exception.wait)
+        # `brakes` has told of the pause; a line of Django's for each refused request would fill the log.
+        response._has_been_logged = True  # type: ignore[attr-defined]
         return response

@@ -123,6 +123,13 @@ def test_the_log_counts_and_has_neither_the_password_nor_an_unknown_name(
     assert "planted" not in "".join(str(line.__dict__) for line in caplog.records)
 
 
+def test_a_storm_does_not_fill_the_log(alice: User, now: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(25):
+        sign_in(Client(), "alice", "wrong")
+    warnings = [line.message for line in caplog.records if line.levelno >= logging.WARNING]
+    assert warnings == ["Sign-in failed"] * 5 + ["Attempts are refused"]
+
+
 class TestKeys:
     def test_too_many_wrong_ones_from_one_address_are_told_to_wait(self, alice: User, now: list[float]) -> None:
         def ask(path: str = "/api/cloud/jobs", **headers: str) -> Any:
