@@ -141,16 +141,18 @@ def _print(key: bytes, path: Path, secret: Any) -> str:
 
 
 def masked_places(value: Any, path: str = "") -> list[str]:
-    """Return the dotted paths in `value` where a mask has no secret."""
-    if isinstance(value, str):
-        return [path] if _is_masked(value) else []
-    if isinstance(value, Mapping):
-        items = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
-    elif isinstance(value, list):
-        items = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
-    else:
-        return []
-    return [place for where, item in items for place in masked_places(item, where)]
+    """Return the dotted paths in `value` where a mask has no secret. It may be nested deeper than our stack."""
+    places, waiting = [], [(path, value)]
+    while waiting:
+        where, item = waiting.pop()
+        if isinstance(item, str):
+            places += [where] if _is_masked(item) else []
+        elif isinstance(item, Mapping):
+            inside = [(f"{where}.{key}" if where else str(key), one) for key, one in item.items()]
+            waiting += reversed(inside)
+        elif isinstance(item, list):
+            waiting += reversed([(f"{where}[{index}]", one) for index, one in enumerate(item)])
+    return places
 
 
 def _is_masked(text: str) -> bool:

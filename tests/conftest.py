@@ -10,6 +10,8 @@ from django.contrib.auth.models import User
 from hypothesis import HealthCheck, settings
 from rest_framework.test import APIClient
 
+from cloudtrain_site.audit.models import AuditSource
+from cloudtrain_site.audit.origin import coming_from
 from jobs import providers
 from jobs.models import Job, Membership, Organization
 from jobs.roles import Role
@@ -25,6 +27,13 @@ from tests.web import web_server  # noqa: F401
 settings.register_profile("quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=300)
 settings.load_profile("quick")
+
+
+@pytest.fixture(autouse=True)
+def _outside_of_requests() -> Iterator[None]:
+    """Begin and end each test as a command would: the test client's requests leave their origin behind."""
+    with coming_from(AuditSource.COMMAND):
+        yield
 
 
 @pytest.fixture

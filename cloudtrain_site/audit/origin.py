@@ -36,6 +36,7 @@ def connect_origins() -> None:
     # django-structlog sends it in the request's own context, in which the view runs too.
     request_signals.bind_extra_request_metadata.connect(_bind_request, dispatch_uid="cloudtrain.audit_request")
     task_signals.pre_execute.connect(_bind_task, dispatch_uid="cloudtrain.audit_task")
+    task_signals.post_execute_in_worker.connect(_end_task, dispatch_uid="cloudtrain.audit_task_end")
 
 
 def _bind_request(request: HttpRequest, **kwargs: Any) -> None:
@@ -47,6 +48,11 @@ def _bind_request(request: HttpRequest, **kwargs: Any) -> None:
 def _bind_task(task: dict[str, Any], **kwargs: Any) -> None:
     if not task.get("sync"):  # or else it runs inside the work that enqueued it, whose origin it has
         _current.set(Origin(AuditSource.LOOP))
+
+
+def _end_task(task: dict[str, Any], **kwargs: Any) -> None:
+    if not task.get("sync"):
+        _current.set(_COMMAND)
 
 
 @contextmanager

@@ -88,7 +88,9 @@ class CostsSerializer(serializers.Serializer[Any]):
 class Costs(APIView):
     @extend_schema(operation_id="costs", parameters=[CostsQuery], responses=CostsSerializer)
     def get(self, request: Request) -> Response:
-        """Add up what was spent, by day, organization, user, provider, hardware, config or job.
+        """Add up what was spent.
+
+        By day, organization, user, provider, hardware, config or job.
 
         At most 10,000 rows; of more, the CSV file has all.
         """
@@ -121,7 +123,10 @@ class CostsCsv(APIView):
 class LedgerCsv(APIView):
     @extend_schema(operation_id="ledger_csv", parameters=[PeriodQuery], responses=CSV)
     def get(self, request: Request) -> StreamingHttpResponse:
-        """Download the ledger's entries of some days as a CSV file, the oldest first."""
+        """Download the ledger as a CSV file.
+
+        The entries of some days, the oldest first.
+        """
         query = checked(PeriodQuery, request.query_params)
         return csv_response("ledger.csv", ENTRY_COLUMNS, _spending(request, query).entries())
 

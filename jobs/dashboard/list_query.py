@@ -22,7 +22,7 @@ KEPT = (*FILTERS, "sort")
 SHOWN = (
     *("id", "organization", "submitted_by__username", "provider", "hardware_profile", "config_name", "status"),
     *("stage", "progress", "step", "total_steps", "cost_usd", "cost_doubt"),
-    *("estimated_cost_usd", "estimated_cost_low_usd", "provider_waiting_reason"),
+    *("estimated_cost_usd", "estimated_cost_low_usd", "provider_waiting_reason", "error_line"),
     *("created_at", "started_at", "completed_at", "duration_ms", "cancel_requested_at", "cancel_requested_by"),
 )
 

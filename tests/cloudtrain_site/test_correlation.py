@@ -268,12 +268,14 @@ class TestRequests:
         assert extra.pop("duration_ms") >= 0
         assert extra == {"code": 200, "request": "GET /api/answer?token=***"}
 
-    def test_who_asked_is_logged_only_when_it_is_known_anyway(
+    def test_who_asked_is_logged_when_somebody_is_signed_in(
         self, client: Client, alice: User, log_lines: Lines
     ) -> None:
-        client.force_login(alice)
         client.get("/api/answer")
         assert not [line for line in log_lines() if "user_id" in line.get("extra", {})]
+        client.force_login(alice)
+        client.get("/api/answer")
+        assert log_lines()[-1]["extra"]["user_id"] == alice.pk
 
     def test_nothing_is_bound_after_it(self, client: Client) -> None:
         client.get("/api/answer", headers={"X-Correlation-ID": "abc123"})

@@ -20,7 +20,7 @@ from tests.events import published_events
 from tests.web import read_page
 
 pytestmark = pytest.mark.django_db
-ERROR = "CUDA out of memory\n" + "x" * 100_000 + "the end"
+ERROR = "CUDA out of memory " + "x" * 100_000 + "the end"
 BEGINNING = ERROR[:299] + "…"
 ClientOf = Callable[[User | None], APIClient]
 

@@ -197,7 +197,8 @@ class TestWhoUsesIt:
     def test_the_admin_refuses_such_a_first_name(self, client: Client, root: User) -> None:
         client.force_login(root)
         address = f"/admin/auth/user/{root.pk}/change/"
-        form = {"username": "root", "date_joined_0": "2026-01-01", "date_joined_1": "00:00", "is_active": "on"}
+        form = {"username": "root", "date_joined_0": "2026-01-01", "date_joined_1": "00:00"}
+        form |= {"is_active": "on", "is_superuser": "on"}
         refused = client.post(address, {**form, "first_name": OVERRIDE})
         assert "character 5 is a right-to-left override" in refused.content.decode()
         assert client.post(address, {**form, "first_name": "Zoë"}).status_code == 302

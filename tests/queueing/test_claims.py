@@ -375,8 +375,8 @@ def test_a_page_of_waiting_entries_costs_the_same_whatever_they_are(
         enqueue(organization=organizations[number % 3], **fields)
         make_job(status=JobStatus.COMPLETED, started_at=timezone.now(), **fields)
     page = list(QueueEntry.objects.select_related("job", "user", "organization"))
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):  # one of them asks for the budgets
         facts = waiting_facts(page, charlie)
     assert all(facts_of_entry["estimated_wait_seconds"] is not None for facts_of_entry in facts.values())
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         waiting_facts(page[:1], alice)

@@ -7,7 +7,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
-from django_q.signals import pre_execute
+from django_q.signals import post_execute_in_worker, pre_execute
 
 from cloudtrain_site.audit.models import AuditRecord, AuditSource
 from cloudtrain_site.audit.origin import coming_from, current_origin
@@ -92,8 +92,12 @@ def test_a_block_may_have_another_source(rf: RequestFactory) -> None:
 
 def test_background_work_is_a_source_of_its_own() -> None:
     with coming_from(AuditSource.COMMAND):
-        pre_execute.send("tests", func="f", task={"id": "1", "func": "f"})
-        assert record("invitation_ended", RULE, by=OPERATOR).source == "loop"
+        task = {"id": "1", "func": "f"}
+        pre_execute.send("tests", func="f", task=task)
+        try:
+            assert record("invitation_ended", RULE, by=OPERATOR).source == "loop"
+        finally:
+            post_execute_in_worker.send("tests", func="f", task=task)
 
 
 def test_differences_are_the_fields_that_changed() -> None:
