@@ -216,7 +216,7 @@ class Action(models.TextChoices):
     """What happens when all of it is spent. Nothing new starts in any case, from the moment all is committed."""
 
     HOLD = "hold", "What runs is left alone"
-    FINISH = "finish", "What runs may finish, and its history says so"
+    FINISH = "finish", "What runs may finish"
     CANCEL = "cancel", "What runs is cancelled"
 
 

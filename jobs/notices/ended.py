@@ -14,8 +14,6 @@ from jobs.models import Job
 from jobs.notices.durations import duration
 from jobs.statuses import JobStatus
 
-LINE_LIMIT = 300
-
 
 def prepare(notice: Notice) -> bool:
     """Fill in the notice of a job's end, when it is sent: the last figures of a job come shortly after its end."""
@@ -33,16 +31,9 @@ def prepare(notice: Notice) -> bool:
     return True
 
 
-def cause_of(job: Job) -> str:
-    """Return the line of a failed job's error that says most: the last one, as of a traceback."""
-    lines = [line.strip() for line in job.error_message.splitlines() if line.strip()]
-    return lines[-1][:LINE_LIMIT] if lines else ""
-
-
 def _subject(job: Job, notice: Notice) -> str:
     if job.status == JobStatus.FAILED:
-        cause = cause_of(job)
-        return f"{job.config_name} failed: {cause}" if cause else f"{job.config_name} failed"
+        return f"{job.config_name} failed: {job.cause}" if job.cause else f"{job.config_name} failed"
     if job.status == JobStatus.CANCELLED:
         return f"{job.config_name} was cancelled by {job.cancel_requested_by or notice.data.get('by', 'somebody')}"
     return f"{job.config_name} completed"
@@ -58,7 +49,7 @@ def _ran(job: Job) -> str:
 def _text(job: Job, notice: Notice) -> str:
     parts = [_ran(job)]
     if job.status == JobStatus.FAILED:
-        parts.insert(0, f"The last line of its error:\n    {cause_of(job)}" if cause_of(job) else "It left no error.")
+        parts.insert(0, f"The cause:\n    {job.cause}" if job.cause else "It left no error.")
         parts.append("Its page has the whole log. From there you can submit it again.")
     elif job.status == JobStatus.CANCELLED:
         if reason := notice.data.get("reason"):
@@ -79,7 +70,7 @@ def _data(job: Job) -> dict[str, Any]:
         "hardware_profile": job.hardware_profile,
         "duration_seconds": None if job.duration_ms is None else job.duration_ms / 1000,
         "cost_usd": None if job.known_cost is None else float(job.known_cost),
-        "error_line": cause_of(job) or None,
+        "error_line": job.cause or None,
     }
 
 

@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 ('period', models.CharField(choices=[('month', 'Month'), ('day', 'Day'), ('lifetime', 'Lifetime')], default='month', max_length=8)),
                 ('site_zone', models.CharField(blank=True, max_length=60)),
                 ('thresholds', models.JSONField(default=queueing.models.default_thresholds)),
-                ('action', models.CharField(choices=[('hold', 'What runs is left alone'), ('finish', 'What runs may finish, and its history says so'), ('cancel', 'What runs is cancelled')], default='hold', max_length=6)),
+                ('action', models.CharField(choices=[('hold', 'What runs is left alone'), ('finish', 'What runs may finish'), ('cancel', 'What runs is cancelled')], default='hold', max_length=6)),
                 ('version', models.PositiveIntegerField(default=1)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ('seen_period', models.DateField(editable=False, null=True)),

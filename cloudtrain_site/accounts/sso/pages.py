@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from allauth.account.adapter import get_adapter
 from allauth.account.decorators import reauthentication_required
@@ -23,7 +23,6 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from cloudtrain_site.accounts.sso.claims import Identity, identity_of, roles_of
-from cloudtrain_site.accounts.sso.client import ProviderClient
 from cloudtrain_site.accounts.sso.confirming import FRESH
 from cloudtrain_site.accounts.sso.errors import SignOnError, TokenRefusedError
 from cloudtrain_site.accounts.sso.linking import account_of, connect, disconnect
@@ -33,6 +32,9 @@ from cloudtrain_site.conf.sign_in import SingleSignOn
 from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.errors import retry_header
 from cloudtrain_site.extensions import role_followers
+
+if TYPE_CHECKING:
+    from cloudtrain_site.accounts.sso.client import ProviderClient
 
 logger = logging.getLogger("simpletuner.cloud.http")
 
@@ -44,6 +46,13 @@ _FRESH_SECONDS = 120
 
 class SignOnView(Protocol):
     def __call__(self, request: HttpRequest, sso: SingleSignOn) -> HttpResponse: ...
+
+
+def _client_of(sso: SingleSignOn) -> ProviderClient:
+    # Loaded with the first sign-in there: httpx and aiohttp are 12 MB, which sites without single sign-on save.
+    from cloudtrain_site.accounts.sso.client import ProviderClient
+
+    return ProviderClient(sso)
 
 
 def _confirmed(view: SignOnView) -> SignOnView:
@@ -125,7 +134,7 @@ def callback(request: HttpRequest, sso: SingleSignOn) -> HttpResponse:
 
 
 def _address_at_provider(request: HttpRequest, sso: SingleSignOn, **state: Any) -> str:
-    client = ProviderClient(sso)
+    client = _client_of(sso)
     client.metadata  # noqa: B018 - when the provider is away, no session is made
     challenge = generate_code_challenge()
     nonce = secrets.token_urlsafe(24)
@@ -150,7 +159,7 @@ def _address_at_provider(request: HttpRequest, sso: SingleSignOn, **state: Any) 
 
 def _claims_for(sso: SingleSignOn, code: str, state: dict[str, Any]) -> dict[str, Any]:
     """Return the verified claims; those that the token lacks come from the provider's userinfo."""
-    client = ProviderClient(sso)
+    client = _client_of(sso)
     tokens = client.tokens(code, state["verifier"], state["redirect_uri"])
     claims = verified_claims(sso, tokens.id_token, client.key_set(), state["nonce"])
     if "email" in claims and (not sso.groups or sso.groups_claim in claims):

@@ -13,6 +13,7 @@ from rest_framework.exceptions import PermissionDenied
 from cloudtrain_site.accounts.scopes import ByHand, check_scope, handler_of, needed_scope
 from cloudtrain_site.models import ApiKey, Scope
 from tests.api_operations import Operation, operations
+from tests.web import body_of
 
 OPERATIONS = [operation for operation in operations() if operation.view.get_authenticators()]
 
@@ -76,7 +77,7 @@ def test_a_key_with_one_scope_passes_where_that_is_needed_and_nowhere_else(root:
     for operation in OPERATIONS:
         answer = holder.generic(operation.method.upper(), filled(operation), "[]", content_type="application/json")
         # The page of the documentation refuses without a sentence.
-        says_so = operation.path == "/api/docs" or "needs a key with the scope" in answer.content.decode()
+        says_so = operation.path == "/api/docs" or "needs a key with the scope" in body_of(answer).decode()
         is_refused = answer.status_code == 403 and says_so
         needed = needed_scope(operation.view, operation.method.upper())
         if ByHand in operation.view.permission_classes:
