@@ -272,6 +272,14 @@ def show_loss(alice: httpx.Client, job_id: str) -> None:
         raise DemoFailedError("The loss did not go down.")
 
 
+def show_results(alice: httpx.Client, job_id: str) -> None:
+    """Where what the training wrote is, and how much that is."""
+    outputs = answer(alice.get(f"/api/cloud/jobs/{job_id}/outputs"))["outputs"]
+    pictures = sum(output["kind"] == "image" for output in outputs)
+    say(f"  {pictures} pictures and {len(outputs) - pictures} further files")
+    say(f"  {SITE}/jobs/{job_id}/results")
+
+
 def show_places() -> None:
     """Where to look, and how to get in."""
     say(f"  Dashboard   {SITE}/          alice (researcher) or bob (lead)")
@@ -323,6 +331,8 @@ def run() -> None:
         raise DemoFailedError("No log line has the correlation id.")
     step("Its loss")
     show_loss(alice, submitted["job_id"])
+    step("Its results, with a picture of each validation")
+    show_results(alice, submitted["job_id"])
 
 
 def check_provider() -> None:
