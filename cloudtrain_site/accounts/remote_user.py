@@ -31,8 +31,8 @@ PROXY = Actor(name="proxy")
 #: What a person does between the two steps of a sign-in, and load balancers.
 _ALLOWED = frozenset({"mfa_authenticate", "account_logout", "health-live", "health-ready"})
 _LONGEST_NAME = 150
-#: The peers that the log has told of, so that one line a process is written of each.
-_told: set[str] = set()
+#: The peers that were logged: one line for each of them by a process.
+_logged_peers: set[str] = set()
 
 
 class RemoteUserRefusedError(Exception):
@@ -70,12 +70,12 @@ def _name_in(request: HttpRequest, proxy: RemoteUser) -> str:
     Raises RemoteUserRefusedError for a header that no proxy should send.
     """
     scope = getattr(request, "scope", {})
-    wanted = proxy.header.lower().encode()
-    values = [value for name, value in scope.get("headers", ()) if name.lower() == wanted]
+    header = proxy.header.lower().encode()
+    values = [value for name, value in scope.get("headers", ()) if name.lower() == header]
     peer = scope.get(PEER, "")
     if not proxy.trusts(peer):
-        if values and peer not in _told and len(_told) < 1000:
-            _told.add(peer)
+        if values and peer not in _logged_peers and len(_logged_peers) < 1000:
+            _logged_peers.add(peer)
             logger.warning("A header about the user was ignored: it is from no trusted proxy", extra={"peer": peer})
         return ""
     if len(values) > 1:

@@ -100,10 +100,10 @@ class Attempt:
             mine.filter(failed_at=self.began_at).update(paused_until=0.0)
             mine.update(failures=Greatest(F("failures") - 1.0, 0.0))
 
-    def failed(self, what: str, **fields: Any) -> None:
+    def failed(self, message: str, **fields: Any) -> None:
         """Log that it stays failed, with the counts."""
         counts = {f"failures_of_{name.replace(' ', '_')}": count for name, count in self.failures.items()}
-        logger.warning(what, extra={**fields, **counts, "pause_seconds": round(self.pause)})
+        logger.warning(message, extra={**fields, **counts, "pause_seconds": round(self.pause)})
 
 
 def begin(*keys: Key) -> Attempt:
@@ -122,7 +122,7 @@ def _check_pauses(keys: tuple[Key, ...], rows: Mapping[str, Brake], now: float) 
     paused = [(rows[key.name].paused_until - now, key) for key in keys if key.name in rows]
     wait, key = max(paused, default=(0.0, None), key=lambda pair: pair[0])
     if key is not None and 0.0 < wait < _IMPOSSIBLE_SECONDS:
-        _tell_once(key, rows[key.name])
+        _log_once(key, rows[key.name])
         raise PausedError(math.ceil(wait))
 
 
@@ -162,16 +162,16 @@ def _pause(kind: Kind, failures: float) -> float:
     return 0.0 if over < 0 else min(2.0**over, LONGEST_SECONDS)
 
 
-#: By key, the end of the pause that the log has told of: each is told once by a process.
-_told: dict[str, float] = {}
+#: By key, the end of the pause that was logged: each is logged once by a process.
+_logged: dict[str, float] = {}
 
 
-def _tell_once(key: Key, row: Brake) -> None:
-    if _told.get(key.name) == row.paused_until:
+def _log_once(key: Key, row: Brake) -> None:
+    if _logged.get(key.name) == row.paused_until:
         return
-    if len(_told) > 1000:
-        _told.clear()
-    _told[key.name] = row.paused_until
+    if len(_logged) > 1000:
+        _logged.clear()
+    _logged[key.name] = row.paused_until
     logger.warning("Attempts are refused", extra={"kind": key.kind.name, "failures": math.ceil(row.failures)})
 
 

@@ -31,7 +31,7 @@ from cloudtrain_site.notices.targets import RefusedAddressError, check_address, 
 
 MAX_CHANNELS = 10
 MAX_LIST_ADDRESSES = 20
-#: So long the secret before signs too.
+#: For this long the secret before signs too.
 ROTATION = timedelta(days=1)
 #: The kind of notice that a test is.
 TEST = "test"

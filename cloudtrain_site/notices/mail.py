@@ -70,8 +70,8 @@ def _send(mail: Mail, connection: BaseEmailBackend) -> Outcome:
 
 
 def _refused_by_server(code: int, text: bytes | str) -> Outcome:
-    said = text.decode(errors="replace") if isinstance(text, bytes) else text
-    reason = f"The mail server answered {code}: {' '.join(said.split())}"
+    answer = text.decode(errors="replace") if isinstance(text, bytes) else text
+    reason = f"The mail server answered {code}: {' '.join(answer.split())}"
     return refused(reason) if code >= 500 else Outcome(is_sent=False, reason=reason[:300])
 
 

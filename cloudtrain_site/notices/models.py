@@ -31,7 +31,7 @@ class Notice(models.Model):
     #: An address to call about this notice alone, encrypted; it is signed with the secret of this user.
     sealed_address = models.TextField(blank=True, editable=False)
     address_owner_id = models.BigIntegerField(null=True)
-    #: Whoever made the change needs no notice of it.
+    #: The person who made the change gets no notice of it.
     actor_id = models.BigIntegerField(null=True)
     created_at = models.DateTimeField(default=timezone.now)
     due_at = models.DateTimeField(default=timezone.now)

@@ -82,7 +82,7 @@ def _results(job: Job, request: HttpRequest) -> dict[str, Any]:
     gallery = gallery_of(listing.files, job.config)
     others = other_runs(job, request.user)
     beside = next((other for other in others if other.pk == request.GET.get("beside")), None)
-    shown = shown_pictures(gallery, whole=request.GET.get("steps") == "all")
+    shown = shown_pictures(gallery, all_steps=request.GET.get("steps") == "all")
     request_thumbnails_of(job, shown)
     slider = {"pictures": slider_of(job, gallery), "large": LARGE}
     if beside:
@@ -119,9 +119,9 @@ def other_runs(job: Job, reader: AnyUser) -> list[Job]:
     return list(begun.defer("dataloader_config", "sealed")[:OTHERS_SHOWN])
 
 
-def shown_pictures(gallery: Gallery, *, whole: bool) -> Sequence[Picture]:
-    """Return the pictures of the newest steps, or `whole`: of all steps."""
-    if whole:
+def shown_pictures(gallery: Gallery, *, all_steps: bool) -> Sequence[Picture]:
+    """Return the pictures of the newest steps, or of all steps."""
+    if all_steps:
         return gallery.pictures[:PICTURES_IN_SLIDER]
     newest = set(gallery.steps[:STEPS_SHOWN])
     return [picture for picture in gallery.pictures[:PICTURES_SHOWN] if picture.step in newest]
