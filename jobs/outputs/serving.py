@@ -39,9 +39,10 @@ def file_response(request: HttpRequest, folder: OutputFolder, path: str) -> Http
         raise
     if not response.streaming:
         os.close(file.descriptor)
-    response["Accept-Ranges"] = "bytes"
-    response["ETag"] = etag_of(file)
-    response["Last-Modified"] = http_date(file.modified)
+    if not settings.ACCELERATED_LOCATION:  # nginx says these of the file itself
+        response["Accept-Ranges"] = "bytes"
+        response["ETag"] = etag_of(file)
+        response["Last-Modified"] = http_date(file.modified)
     return protected(response, path)
 
 

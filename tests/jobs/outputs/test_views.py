@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 
 from jobs import tasks
 from jobs.models import Job
-from jobs.outputs import thumbnails
+from jobs.outputs import serving, thumbnails
 from jobs.statuses import JobStatus
 from tests.jobs.pictures import output_of, png
 
@@ -211,3 +211,9 @@ def test_a_download_leaves_no_file_open(get: Any, alice: User, trained: Callable
         content_of(get(alice, job, f"outputs/{path}"))
     get(alice, job, "outputs/model.safetensors", Range="bytes=100-")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_guide_has_nginx_send_the_headers_that_it_drops() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "outputs.md").read_text()
+    assert f'add_header Content-Security-Policy "{serving.POLICY}" always;' in guide
+    assert "add_header X-Content-Type-Options nosniff always;" in guide
