@@ -105,9 +105,12 @@ def _item(record: AuditRecord) -> dict[str, Any]:
 
 
 def _changes(record: AuditRecord) -> Iterator[tuple[str, str, str]]:
-    """Yield each field that changed with its former and its new value; "" where there was no such value."""
+    """Yield each field that changed with its former and its new value; "" where there was no such value.
+
+    In the order of their names: PostgreSQL keeps no other.
+    """
     before, after = record.before or {}, record.after or {}
-    for name in {**before, **after}:
+    for name in sorted({**before, **after}):
         yield name.replace("_", " "), _shown(before, name), _shown(after, name)
 
 

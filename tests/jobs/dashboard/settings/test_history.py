@@ -35,7 +35,7 @@ def note(by: User, organization: Organization | None, name: str, action: str = "
 def test_it_says_who_changed_what_from_what_to_what(maria: User, acme: Organization) -> None:
     note(maria, acme, "max running", before={"max_running": None, "gone": 1}, after={"max_running": 3, "new": "<b>"})
     page = text_of(browser_of(maria).get(HISTORY))
-    assert "maria Limit changed : max running max running: none → 3 gone: 1, removed new: <b> command" in page
+    assert "maria Limit changed : max running gone: 1, removed max running: none → 3 new: <b> command" in page
 
 
 def test_others_changes_are_not_in_it(maria: User, acme: Organization, charlie: User, root: User) -> None:
