@@ -197,7 +197,7 @@ class TestLive:
         expect(page.get_by_role("progressbar")).to_have_js_property("value", 40.5)
         report(job, JobStatus.FAILED, error_message="The disk is full.")
         expect(chip).to_have_text("Failed")
-        expect(page.get_by_role("group", name="Why it failed")).to_have_text("The disk is full.")
+        expect(page.get_by_role("group", name="Why it failed").locator("p").first).to_have_text("The disk is full.")
         expect(page.locator("#history")).to_contain_text("The disk is full.")
 
         theirs = browse(charlie, f"/jobs/{job.pk}")
