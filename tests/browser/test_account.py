@@ -60,13 +60,13 @@ def test_choices_are_kept_and_nobody_meets_a_barrier(browse: Browse, alice: User
     expect(made).to_have_text("Feb 1, 2026")
     page.get_by_label("Time zone of all pages").select_option("America/New_York")
     expect(made).to_have_text("Jan 31, 2026")
-    reminders = page.get_by_label("A job still waits for a decision")
-    reminders.uncheck()
+    warnings = page.get_by_label("When a job of mine has nearly cost what it may")
+    warnings.uncheck()
     expect(page.get_by_text("You get no such mail")).to_be_visible()
-    assert MutedMail.objects.get().kind == "approval_reminder"
+    assert MutedMail.objects.get().kind == "job_cost_warning"
     page.reload()
     expect(made).to_have_text("Jan 31, 2026")
-    expect(reminders).not_to_be_checked()
+    expect(warnings).not_to_be_checked()
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         assert violations(page) == [], scheme
@@ -78,10 +78,10 @@ def test_choices_are_kept_and_nobody_meets_a_barrier(browse: Browse, alice: User
     keep(page, "account-phone")
 
     page.get_by_role("link", name="Change the password").click()
-    page.get_by_label("Old password").fill("a guess")
+    page.get_by_label("Your password now").fill("a guess")
     page.get_by_label("New password", exact=True).fill("a-much-better-one")
-    page.get_by_label("New password confirmation").fill("a-much-better-one")
+    page.get_by_label("The new password again").fill("a-much-better-one")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert").filter(has_text="entered incorrectly")).to_be_visible()
+    expect(page.get_by_text("The password is not right.").first).to_be_visible()
     assert violations(page) == []
     keep(page, "account-password")

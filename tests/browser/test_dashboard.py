@@ -52,7 +52,7 @@ class TestLogin:
         page.get_by_label("User name").fill("alice")
         page.get_by_label("Password").fill("a guess")
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("alert")).to_contain_text("correct username and password")
+        expect(page.get_by_role("alert")).to_contain_text("The name or the password is not right.")
 
 
 class TestLive:
