@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from django.http import Http404, StreamingHttpResponse
+from django.http import StreamingHttpResponse
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
+from rest_framework import exceptions, serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -132,11 +132,11 @@ class LedgerCsv(APIView):
 
 
 def _spending(request: Request, query: dict[str, Any]) -> Spending:
-    """Raises Http404 for an organization that isn't the asker's."""
+    """Raises ValidationError, the same for one that isn't the asker's as for one that doesn't exist."""
     start: date = query["start"]
     organization = None
     if query["organization"]:
         organization = organizations_of(request.user).filter(name=query["organization"]).first()
         if organization is None:
-            raise Http404
+            raise exceptions.ValidationError({"organization": "You belong to no organization of this name."})
     return Spending(request.user, start, query["end"], organization)

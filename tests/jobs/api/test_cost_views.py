@@ -78,7 +78,7 @@ def test_others_see_nothing_of_it(client_of: Client, alice: User, charlie: User,
     }
     assert table(client_of(charlie).get(CSV)) == table(client_of(charlie).get(LEDGER)) == []
     for address in (COSTS, CSV, LEDGER):
-        assert client_of(charlie).get(address, {"organization": "acme"}).status_code == 404
+        assert client_of(charlie).get(address, {"organization": "acme"}).status_code == 400
         assert client_of(alice).get(address, {"organization": "acme"}).status_code == 200
 
 
