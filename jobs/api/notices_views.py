@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.http import Http404
 from drf_spectacular.utils import extend_schema, extend_schema_field
-from rest_framework import serializers
+from rest_framework import exceptions, serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -84,12 +83,15 @@ class Deliveries(APIView):
 
 
 def _owner(user: User, name: str) -> Owner:
-    """Return whose deliveries are shown. Raises Http404 for a foreign organization, PermissionDenied for no admin."""
+    """Return whose deliveries are shown.
+
+    Raises ValidationError for a foreign organization, PermissionDenied for no admin.
+    """
     if not name:
         return Owner(user)
     organization = organizations_of(user).filter(name=name).first()
     if organization is None:
-        raise Http404
+        raise exceptions.ValidationError({"organization": "You belong to no organization of this name."})
     if role_in(user, organization) != Role.ADMIN:
         raise PermissionDenied("Only admins of the organization see its deliveries.")
     return Owner(organization=organization, by=user)
