@@ -38,7 +38,10 @@ _TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is counted. The failure number `free` begins a pause of a second, and each further one doubles it."""
+    """A kind of attempt, counted by itself.
+
+    The failure number `free` begins a pause of a second, and each further one doubles it.
+    """
 
     name: str
     free: int

@@ -1,1 +1,1 @@
-"""What is stored about a person: where their name stands, and the export of all of it."""
+"""A person's stored data: where their name stands, and the export of all of it."""

@@ -1,4 +1,4 @@
-"""What is committed for the jobs of a page."""
+"""The committed sums of the jobs of a page."""
 
 from __future__ import annotations
 

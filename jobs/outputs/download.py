@@ -26,7 +26,8 @@ from jobs.providers.base import DeletesOutput, ProviderError
 
 TASK_SECONDS = 30.0
 TIMEOUT = httpx.Timeout(connect=5.0, read=20.0, write=20.0, pool=None)
-MAX_NAME_CHARACTERS = 120
+#: Of at most four bytes each: a name has 255 bytes.
+MAX_NAME_CHARACTERS = 60
 TEXT_NAME = "output.txt"
 PARTIAL = ".partial"
 
@@ -70,6 +71,8 @@ async def _download(client: httpx.AsyncClient, fetch: OutputFetch, source: str, 
                 if not is_part:
                     fetch.bytes_fetched -= start
                 is_whole = await _write(fetch, response, file, until)
+    except httpx.InvalidURL as error:
+        raise FetchError("The provider gave an invalid address for the results.", permanent=True) from error
     except httpx.HTTPError as error:
         raise FetchError(f"The results can't be read: {type(error).__name__}.") from error
     if is_whole:

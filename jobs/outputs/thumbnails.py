@@ -31,7 +31,7 @@ TASK = "jobs.tasks.make_thumbnails"
 WIDTHS = (160, 320, 640)
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 200_000_000
-#: Those that a training writes. Each further decoder would be one more that reads a stranger's bytes.
+#: The formats that trainings write. Each further decoder would be one more that reads a stranger's bytes.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 #: A task's time limit is a minute: what is left after this has a task of its own.
 TASK_SECONDS = 20.0

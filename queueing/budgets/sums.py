@@ -1,4 +1,4 @@
-"""What is spent and held of each budget, in a few queries for all of them."""
+"""The spent and held sums of each budget, in a few queries for all of them."""
 
 from __future__ import annotations
 

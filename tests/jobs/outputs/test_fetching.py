@@ -298,3 +298,19 @@ def test_an_operator_may_switch_it_off(
     path.write_text("outputs:\n  fetch: false\n")
     monkeypatch.setenv("SIMPLETUNER_ENTERPRISE_CONFIG", str(path))
     assert not fetching.request_fetch(completed(f"{host.url}/w"))
+
+
+def test_an_address_that_is_none_is_not_tried_again(host: FileHost, completed: Any) -> None:
+    job = completed(f"{host.url}/w\x01")
+    fetching.request_fetch(job)
+    tasks.fetch_outputs(job.pk)
+    assert fetch_of(job).problem == "The provider gave an invalid address for the results."
+    assert fetch_of(job).status == "failed"
+
+
+def test_a_long_name_of_wide_letters_fits(host: FileHost, completed: Any) -> None:
+    host.files = {f"/{'%F0%9F%8E%A8' * 150}.png": b"p"}
+    job = completed(f"{host.url}/{'%F0%9F%8E%A8' * 150}.png")
+    fetching.request_fetch(job)
+    assert tasks.fetch_outputs(job.pk)
+    assert list(contents(job).values()) == [b"p"]
