@@ -28,7 +28,7 @@ ELSEWHERE = HERE.replace("127.0.0.1", "10.0.0.5")
 @pytest.fixture
 def proxy(web_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     """A client on this machine, which the configuration may trust as a proxy."""
-    monkeypatch.setattr(remote_user, "_told", set())
+    monkeypatch.setattr(remote_user, "_logged_peers", set())
     with httpx.Client(base_url=web_server) as client:
         yield client
 
