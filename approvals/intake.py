@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError
@@ -31,6 +32,7 @@ from jobs.limits import check_open_jobs
 from jobs.models import IdempotencyKey, Job, Organization, ProviderConfig
 from jobs.permissions import lock_submitter
 from jobs.roles import Role
+from jobs.runs.origin import NEW, Origin
 from jobs.sync.clusters import check_profile
 from queueing import claims, passes
 from queueing.models import QueueEntry
@@ -52,14 +54,13 @@ class SubmissionRequest:
     source: str
     idempotency_key: str = ""
     warnings: tuple[str, ...] = ()
-    retry_of: Job | None = None
+    origin: Origin = NEW
     #: Of its provider, as it was checked; None: to be read.
     provider_config: ProviderConfig | None = None
 
     def digest(self, key: str = "") -> str:
         """Return the digest by which a replay is recognized. Secrets are in it by their fingerprints under `key`."""
-        origin = self.retry_of.pk if self.retry_of else None
-        return digest_of([self.submission.digest(key), self.organization.pk, origin])
+        return digest_of([self.submission.digest(key), self.organization.pk, self.origin.key()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,8 @@ class Forecast:
     #: Its position and wait once nothing holds it.
     start: StartEstimate
     warnings: tuple[str, ...] = ()
+    #: What differs from its parent; None: it has none.
+    changes: dict[str, Any] | None = None
 
 
 def submit(submission_request: SubmissionRequest) -> Outcome:
@@ -131,7 +134,7 @@ def _store(submission_request: SubmissionRequest) -> Outcome:
             estimated_cost=expected.highest_cost,
             lowest_cost=expected.lowest_cost,
             estimate_source=expected.source,
-            retry_of=submission_request.retry_of,
+            origin=submission_request.origin,
         )
         if submission_request.idempotency_key:
             IdempotencyKey.objects.create(
@@ -142,7 +145,7 @@ def _store(submission_request: SubmissionRequest) -> Outcome:
             )
         reused = (
             reuse_approval(job, holds, user=submission_request.user, source=submission_request.source)
-            if holds and submission_request.retry_of
+            if holds and submission_request.origin.retry_of
             else None
         )
         held = bool(holds) and reused is None
@@ -207,6 +210,7 @@ def forecast(submission_request: SubmissionRequest) -> Forecast:
             submission_request.user, submission_request.organization, submission.provider, submission.hardware_profile
         ),
         warnings=(*submission_request.warnings, *_limit_warnings(submission_request.user)),
+        changes=submission_request.origin.columns(submission).get("changes"),
     )
 
 

@@ -24,6 +24,8 @@ from jobs.permissions import choose_organization, memberships_of
 from jobs.providers import UnknownProviderError, get_provider, names
 from jobs.providers.inspection import objection_to_dataset, objections_to, remarks_on
 from jobs.providers.settings import default_hardware
+from jobs.runs.origin import Origin
+from jobs.runs.submitting import check_checkpoint, origin_in, with_parents_checkpoint, with_parents_secrets
 from jobs.validators import is_plain_name
 from queueing.waiting.obstacles import obstacles_at
 
@@ -37,22 +39,24 @@ def read_submission(
 
     `provider`: "" for the organization's default.
     """
-    organization = choose_organization(user, body["organization"])
+    origin = origin_in(user, body)
+    in_organization = origin.parent.organization.name if origin.parent and origin.parent.organization else ""
+    organization = choose_organization(user, in_organization or body["organization"])
     provider = _provider(organization, provider)
     config, dataloader, name = _config_of(user, organization, body)
-    dataloader = body.get("dataloader_config", dataloader)
-    _check_config(provider, config, dataloader)
+    columns = {"config": config, "dataloader_config": body.get("dataloader_config", dataloader)}
+    columns = with_parents_secrets(user, origin, {**columns, "webhook_url": body["webhook_url"]})
+    columns["config"] = with_parents_checkpoint(origin, provider, columns["config"])
+    _check_config(provider, columns["config"], columns["dataloader_config"])
     provider_config = ProviderConfig.of(provider)
     submission = Submission(
+        **columns,
         provider=provider,
-        config=config,
         config_name=body.get("config_name") or name,
         hardware_profile=_hardware(
             provider, provider_config, hardware_for(organization, provider, body["hardware_profile"])
         ),
-        dataloader_config=dataloader,
         tracker_run_name=body["tracker_run_name"],
-        webhook_url=body["webhook_url"],
         dataset=_dataset(user, organization, provider, body["dataset"]),
         max_cost_usd=body["max_cost_usd"],
     )
@@ -63,6 +67,7 @@ def read_submission(
         source=source,
         idempotency_key=idempotency_key or body["idempotency_key"],
         warnings=tuple(_warnings(user, organization, body, submission, provider_config)),
+        origin=origin,
         provider_config=provider_config,
     )
 
@@ -75,6 +80,8 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
         raise ValidationError({"provider": str(UnknownProviderError(job.provider))})
     columns = _unsealed(job, SECRET_COLUMNS)
     _check_config(job.provider, columns["config"], columns["dataloader_config"])
+    if job.checkpoint and job.checkpoint_of:
+        check_checkpoint(job.checkpoint_of, job.checkpoint, job.provider)
     provider_config = ProviderConfig.of(job.provider)
     submission = Submission(
         **columns,
@@ -92,7 +99,7 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
         source,
         idempotency_key,
         warnings=(*_uncallable(submission), *obstacles_at(job.provider, provider_config)),
-        retry_of=job,
+        origin=Origin(retry_of=job),
         provider_config=provider_config,
     )
 
@@ -183,7 +190,7 @@ def _warnings(
     provider_config: ProviderConfig,
 ) -> list[str]:
     warnings = []
-    if not body["organization"] and memberships_of(user).count() > 1:
+    if not (body["organization"] or body["parent"]) and memberships_of(user).count() > 1:
         warnings.append(f"No organization was given: the job goes to {organization.name}.")
     obstacles = obstacles_at(submission.provider, provider_config)
     return [*warnings, *_uncallable(submission), *obstacles, *remarks_on(submission.provider, submission.config)]

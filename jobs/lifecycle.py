@@ -27,6 +27,7 @@ from jobs.limits import check_open_jobs
 from jobs.models import DatasetUpload, Job, LogPiece, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.publishing import publish_progress, publish_waiting
+from jobs.runs.origin import NEW, Origin
 from jobs.snapshot_fields import (
     began_at,
     details_in,
@@ -57,7 +58,7 @@ def create(
     estimated_cost: Decimal | None,
     lowest_cost: Decimal | None = None,
     estimate_source: str = "",
-    retry_of: Job | None = None,
+    origin: Origin = NEW,
 ) -> Job:
     """Store a new job, with its history and its event. It waits; nothing is started here.
 
@@ -79,13 +80,10 @@ def create(
         estimated_cost_usd=estimated_cost,
         estimated_cost_low_usd=estimated_cost if lowest_cost is None else lowest_cost,
         estimate_source=estimate_source or None,
-        retry_of=retry_of,
-        attempt=retry_of.attempt + 1 if retry_of else 1,
+        **origin.columns(submission),
     )
-    reason = "submitted" if retry_of is None else f"retry of {retry_of.pk}"
-    change = Change.of(
-        job, "", JobStatus.PENDING, actor=Actor.of(user), source=source, reason=reason, at=job.created_at
-    )
+    actor = Actor.of(user)
+    change = Change.of(job, "", JobStatus.PENDING, actor=actor, source=source, reason=origin.reason, at=job.created_at)
     with unit_of_work():
         check_open_jobs(user)
         _mark_dataset_used(submission.dataset)

@@ -17,7 +17,7 @@ from jobs.api import (
     views,
 )
 from jobs.api.member_views import AuditViewSet, InvitationViewSet, MemberViewSet
-from jobs.dashboard import account_views, job_views, list_views, machines_views, results_views
+from jobs.dashboard import account_views, job_views, list_views, machines_views, new_job_views, results_views
 from jobs.dashboard.notices.urls import urlpatterns as notices_urls
 from jobs.dashboard.settings.urls import urlpatterns as settings_urls
 from jobs.dashboard.site.urls import urlpatterns as site_urls
@@ -60,7 +60,7 @@ service_account_urls = [
 urlpatterns = [
     path("", list_views.job_list, name="dashboard"),
     path("jobs/rows", list_views.job_rows, name="job-rows"),
-    path("jobs/new", job_views.new_job, name="new-job"),
+    path("jobs/new", new_job_views.new_job, name="new-job"),
     path("session", list_views.session, name="session"),
     path("places/<slug:name>", list_views.item_count, name="item-count"),
     path("jobs/<str:job_id>", job_views.job_page, name="job-page"),

@@ -29,6 +29,7 @@ from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.limits.throttles import Previews
 from cloudtrain_site.models import Scope
 from cloudtrain_site.states import Source
+from jobs.api.run_serializers import ChangesSerializer
 from jobs.api.serializers import RangeSerializer, SubmitBody, SubmitQuery
 from jobs.queries import find_own_job
 from jobs.statuses import JobStatus
@@ -93,6 +94,7 @@ class ForecastSerializer(serializers.Serializer[Forecast]):
     estimated_wait_seconds = serializers.SerializerMethodField()
     waiting_reason = serializers.SerializerMethodField()
     warnings = serializers.ListField(child=serializers.CharField())
+    changes = ChangesSerializer(allow_null=True)
 
     def get_requires_approval(self, result: Forecast) -> bool:
         return bool(result.holds)

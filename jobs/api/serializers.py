@@ -18,6 +18,7 @@ from jobs.api.curves import Curves
 from jobs.configs.submission import TOO_LARGE_A_NUMBER, problem_with
 from jobs.extensions import facets_of
 from jobs.models import Job
+from jobs.models.lineage import PATH_LIMIT
 from jobs.permissions import AnyUser
 from jobs.providers import names
 from jobs.statuses import JobStatus
@@ -133,6 +134,12 @@ class SubmitBody(StrictSerializer):
         help_text="Kept with the job, sealed; this version never calls it.",
     )
     dataset = serializers.CharField(max_length=26, default="", allow_blank=True)
+    parent = serializers.CharField(  # type: ignore[assignment]
+        max_length=128, default="", allow_blank=True, help_text="The job that it changes."
+    )
+    checkpoint = serializers.CharField(
+        max_length=PATH_LIMIT, default="", allow_blank=True, help_text="One of the parent's, to go on from."
+    )
     idempotency_key = serializers.CharField(max_length=200, default="", allow_blank=True)
     dry_run = serializers.BooleanField(default=False)
     max_cost_usd = DollarsField(default=None, allow_null=True, help_text="It is cancelled before it costs more.")
@@ -195,6 +202,9 @@ class JobSerializer(serializers.Serializer[Job]):
     estimated_wait_seconds = serializers.FloatField(allow_null=True)
     waiting_reason = serializers.CharField(allow_null=True)
     attempt = serializers.IntegerField()
+    parent = serializers.CharField(  # type: ignore[assignment]
+        source="parent_id", allow_null=True, help_text="The job that it changes."
+    )
     approval_status = serializers.CharField(allow_null=True)
     approval_id = serializers.IntegerField(allow_null=True)
     correlation_id = serializers.CharField()

@@ -21,6 +21,7 @@ from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.api.curves import curves_of
 from jobs.api.errors import ProviderUnavailable
+from jobs.api.run_views import HasRuns
 from jobs.api.serializers import (
     CancelBody,
     ChangedJobSerializer,
@@ -69,7 +70,7 @@ class CancelsJobs(ViewSet):
         return rendered(ChangedJobSerializer, job)
 
 
-class JobViewSet(CancelsJobs):
+class JobViewSet(HasRuns, CancelsJobs):
     """The jobs that the asker may see."""
 
     @extend_schema(operation_id="jobs_list", parameters=[JobListQuery], responses=JobListSerializer)

@@ -68,7 +68,7 @@ def with_kept_secrets(parts: Mapping[str, Any], kept: Sealed | None) -> dict[str
     """Return `parts` with the secrets of `kept` wherever they repeat its mask. Raises SecretsLostError."""
     if kept is None or not masked_places(parts):
         return dict(parts)
-    secrets, masked = secrets_of(kept), {part: getattr(kept, part) for part in CONFIG_COLUMNS}
+    secrets, masked = secrets_of(kept, tuple(parts)), {part: getattr(kept, part) for part in parts}
     repeated = [(path, secret) for path, secret in secrets if _repeats(parts, masked, path)]
     columns: dict[str, Any] = restore_secrets(dict(parts), repeated)
     return columns

@@ -20,6 +20,7 @@ from jobs.failures.cause import advice_for
 from jobs.models import Job
 from jobs.notices.durations import duration
 from jobs.permissions import AnyUser, visible_jobs
+from jobs.runs.prefill import may_run_again
 from jobs.statuses import JobStatus
 
 #: Below this progress the pace is too uncertain.
@@ -58,6 +59,7 @@ def head_of(job: Job, reader: AnyUser) -> dict[str, Any]:
         "earlier": visible_jobs(reader).filter(pk=job.retry_of_id).first() if job.retry_of_id else None,
         "later": retries_of(job, reader),
         "panels": panels_of(job, reader),
+        "runs_again": job.is_terminal and may_run_again(job, reader),
     }
 
 

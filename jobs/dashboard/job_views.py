@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import content_disposition_header
@@ -16,12 +14,10 @@ from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.throttles import LogReads
 from jobs.dashboard.job_detail import dataset_of, documents_of, head_of, history_for_page, masked_json
 from jobs.dashboard.navigation import page, page_context, part
+from jobs.dashboard.runs import runs_of
 from jobs.logs import pieces_of
-from jobs.models import Job, Organization
-from jobs.organizations.settings import FALLBACK_PROVIDER
-from jobs.permissions import organizations_of
+from jobs.models import Job
 from jobs.queries import find_job
-from jobs.roles import SUBMITTERS
 
 Answer = TypeVar("Answer", HttpResponse, StreamingHttpResponse)
 
@@ -52,6 +48,7 @@ def job_page(request: HttpRequest, job_id: str) -> HttpResponse:
         **history_for_page(job),
         "documents": documents_of(job),
         "dataset": dataset_of(job),
+        "runs": runs_of(job, request.user),
     }
     return render(request, "dashboard/job.html", context)
 
@@ -103,22 +100,3 @@ def _json_download(value: Any, name: str) -> HttpResponse:
 def _as_download(response: Answer, name: str) -> Answer:
     response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or "attachment"
     return response
-
-
-@page
-def new_job(request: HttpRequest) -> HttpResponse:
-    """Render the form. Its script reads everything else from the API, and submits to it."""
-    around = page_context(request)
-    teams = list(organizations_of(request.user, SUBMITTERS).filter(closed_at=None))
-    if not teams:
-        raise PermissionDenied("You may submit for no organization. An admin of one can make you a researcher.")
-    context = {
-        "teams": [team.name for team in teams],
-        "defaults": json.dumps({team.name: _defaults(team) for team in teams}),
-    }
-    return render(request, "dashboard/new_job.html", {**around, **context})
-
-
-def _defaults(organization: Organization) -> dict[str, str]:
-    """Return the provider and the hardware with which the form begins."""
-    return {"provider": organization.default_provider or FALLBACK_PROVIDER, "hardware": organization.default_hardware}

@@ -24,6 +24,7 @@ from jobs.failures.cause import MAX_LINE_CHARACTERS, line_of
 from jobs.identifiers import new_job_id
 from jobs.models.dataset import DatasetUpload
 from jobs.models.fields import NameKeyField
+from jobs.models.lineage import Lineage
 from jobs.models.organization import Organization
 from jobs.statuses import ACTIVE, ALLOWED, TERMINAL, JobStatus
 from jobs.validators import NAME_LIMIT, plain_name
@@ -48,7 +49,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.defer("error_message", "sync_error").annotate(**beginnings)
 
 
-class Job(Stateful):
+class Job(Lineage, Stateful):
     """One training, from its submission to its end."""
 
     SUBJECT: ClassVar[str] = "job"
@@ -72,8 +73,6 @@ class Job(Stateful):
     dataset = models.ForeignKey(DatasetUpload, models.PROTECT, null=True, related_name="jobs")
     tracker_run_name = models.CharField(max_length=NAME_LIMIT, blank=True)
     webhook_url = models.CharField(blank=True, max_length=500, validators=[URLValidator(["http", "https"])])
-    retry_of = models.ForeignKey("self", models.SET_NULL, null=True, db_index=False, related_name="retries")
-    attempt = models.PositiveIntegerField(default=1)
 
     status = models.CharField(max_length=20, choices=JobStatus.choices, default=JobStatus.PENDING)
     error_message = models.TextField(blank=True)
@@ -143,6 +142,10 @@ class Job(Stateful):
             models.Index(fields=["organization", "-id", "deleted_at"], name="job_by_organization"),
             # A job's retries. With the many that are none in it SQLite would think little of it, and read all jobs.
             models.Index(fields=["retry_of", "-id"], name="job_by_retry", condition=Q(retry_of__isnull=False)),
+            # A tree of runs, and the number of a run in it; what goes on from a job's checkpoint, or was made from it.
+            models.Index(fields=["root", "id"], name="job_by_root", condition=Q(root__isnull=False)),
+            models.Index(fields=["parent"], name="job_by_parent", condition=Q(parent__isnull=False)),
+            models.Index(fields=["checkpoint_of"], name="job_by_source", condition=Q(checkpoint_of__isnull=False)),
             # The poller: jobs that have not ended, by provider.
             models.Index(fields=["provider", "id"], name="job_active", condition=Q(status__in=ACTIVE)),
             # The limit of open jobs: one person's jobs that have not ended. SQLite would not see that a query for the

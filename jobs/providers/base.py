@@ -59,6 +59,8 @@ class TrainingSpec:
     dataset: str = ""
     #: How long it takes at most, as the estimate says; None when it is not known.
     estimated_seconds: float | None = None
+    #: The output of the training from which it goes on, and the path of the checkpoint in there; None: it begins anew.
+    checkpoint: tuple[Path, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +243,14 @@ class KeepsOutput(Protocol):
 
     def output_folder(self, handle: Handle) -> Path | None:
         """Return where a training writes what it makes, whether that is there or not; None: out of our sight."""
+
+
+@runtime_checkable
+class ResumesTrainings(KeepsOutput, Protocol):
+    """A provider that gives a new training a checkpoint of an earlier one (`TrainingSpec.checkpoint`)."""
+
+    def may_resume(self) -> bool:
+        """Whether it can do so as it is set up: its trainings share a folder."""
 
 
 @runtime_checkable

@@ -22,6 +22,7 @@ from jobs.configs.submission import Submission
 from jobs.models import DatasetUpload, Job, JobEvent, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.providers.progress import read_progress
+from jobs.runs.origin import Origin
 from jobs.statuses import TERMINAL, JobStatus
 from tests.events import published_events
 
@@ -110,7 +111,7 @@ def test_a_retry_says_of_what_and_counts_the_attempts(alice: User, acme: Organiz
     first = create(alice, acme)
     submission = Submission(provider="local", config={}, config_name="flux", hardware_profile="cpu")
     again = lifecycle.create(
-        submission, organization=acme, user=alice, source=Source.API, estimated_cost=None, retry_of=first
+        submission, organization=acme, user=alice, source=Source.API, estimated_cost=None, origin=Origin(retry_of=first)
     )
     assert (first.attempt, again.attempt, again.retry_of) == (1, 2, first)
     assert again.events.get().reason == f"retry of {first.pk}"

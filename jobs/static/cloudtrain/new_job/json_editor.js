@@ -25,9 +25,18 @@ export function jsonEditor(box, changed) {
   let state = { isEmpty: true };
   let refused = null; // what the server says of this very text
   let checking = 0;
+  let before = null; // the lines of the text that it is compared with
 
   function number() {
-    const count = field.value.split("\n").length;
+    const texts = field.value.split("\n");
+    showNumbers(texts.length);
+    if (before) texts.forEach((text, index) => lines.children[index].classList.toggle("is-changed", isNew(text)));
+  }
+
+  const bare = (text) => text.trim().replace(/,$/, "");
+  const isNew = (text) => Boolean(text.trim()) && !before.has(bare(text));
+
+  function showNumbers(count) {
     if (lines.childElementCount === count) return;
     const numbers = Array.from({ length: count }, (_, index) => {
       const line = document.createElement("span");
@@ -116,6 +125,11 @@ export function jsonEditor(box, changed) {
   return {
     field,
     set,
+    /** Mark the lines that `text` doesn't have. */
+    compareWith(text) {
+      before = new Set(text.split("\n").map(bare));
+      number();
+    },
     /** `{ isEmpty }`, `{ text }`, which is right JSON, or `{ problem }` of what is in the field now. */
     read() {
       if (checking) check();

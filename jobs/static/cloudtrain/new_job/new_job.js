@@ -4,6 +4,7 @@ import { acceptFiles, jsonEditor } from "./json_editor.js";
 import { readJson, writeJson } from "./json_check.js";
 import { call, onEvent, showProblem } from "../shell/page.js";
 import { duration } from "../shell/times.js";
+import { parentFields, parentSubmission, showChanges } from "./run_again.js";
 import { upload } from "./upload.js";
 
 const FORECAST_MS = 350;
@@ -13,9 +14,15 @@ const MOST_BYTES = 100_000_000;
 
 const find = (id) => document.getElementById(id);
 const form = find("new-job");
-const [stored, name, provider, hardware, organization] = ["stored", "name", "provider", "hardware", "organization"].map(
-  find,
-);
+const [stored, name, provider, hardware, organization, tracker, webhook] = [
+  "stored",
+  "name",
+  "provider",
+  "hardware",
+  "organization",
+  "tracker",
+  "webhook",
+].map(find);
 
 // Of a page's submissions only one can be: a second click, or one after a lost answer, finds the first one's job.
 let key = newKey();
@@ -145,12 +152,16 @@ async function takeDataset(file) {
     if (problem.name !== "AbortError" && problem.status !== 401) sayOfFile(problem.errors.file?.[0] ?? problem.message);
   }
   uploading = null;
+  showTaken();
+  find(dataset ? "dataset-remove" : "dataset-file").focus();
+  forecastSoon();
+}
+
+function showTaken() {
   if (dataset)
     find("dataset-facts").textContent =
       `${megabytes(dataset.size)}, ${dataset.files} ${dataset.files === 1 ? "file" : "files"}`;
   showDataset(dataset ? "done" : "none");
-  find(dataset ? "dataset-remove" : "dataset-file").focus();
-  forecastSoon();
 }
 
 function showProgress(fraction) {
@@ -175,9 +186,11 @@ find("dataset-remove").addEventListener("click", () => {
 
 /** The submission as JSON. What stands in the editors goes as it is written: a browser would change its numbers. */
 function body(more) {
-  const fields = { organization: organization.value, hardware_profile: hardware.value, ...more };
+  const fields = { organization: organization.value, hardware_profile: hardware.value, ...parentFields(), ...more };
   if (stored.value) fields.config_name_to_load = stored.value;
   if (name.value.trim()) fields.config_name = name.value.trim();
+  if (tracker.value.trim()) fields.tracker_run_name = tracker.value.trim();
+  if (webhook.value.trim()) fields.webhook_url = webhook.value.trim();
   if (dataset) fields.dataset = dataset.id;
   const written = stored.value ? [] : [["config", config.read().text]];
   if (!dataloader.read().isEmpty) written.push(["dataloader_config", dataloader.read().text]);
@@ -206,6 +219,9 @@ const PLACES = {
   hardware_profile: "hardware",
   organization: "organization",
   dataset: "dataset",
+  tracker_run_name: "tracker",
+  webhook_url: "webhook",
+  checkpoint: "checkpoint",
 };
 
 function showError(place, text) {
@@ -277,6 +293,7 @@ async function requestForecast() {
 
 function showForecast(answer, text = "") {
   delete forecast.dataset.old;
+  showChanges(answer?.changes);
   find("forecast-text").textContent = text;
   find("forecast-text").hidden = !text;
   find("forecast-facts").hidden = !answer;
@@ -375,11 +392,38 @@ form.addEventListener("change", ({ target }) => {
 form.addEventListener("input", () => {
   isAnswerToClick = false;
 });
-name.addEventListener("input", () => forecastSoon());
+for (const field of [name, tracker, webhook]) field.addEventListener("input", () => forecastSoon());
 onEvent({
   event: ({ type }) => type === "queue_changed" && !timer && forecastSoon(QUEUE_MS),
   refresh: () => forecastSoon(),
 });
+
+// With a parent's submission.
+
+function fillIn(begin) {
+  config.compareWith(begin.config);
+  own = begin.config;
+  dataloader.compareWith(begin.dataloader);
+  dataloader.set(begin.dataloader);
+  find("dataloader-fold").open = Boolean(begin.dataloader);
+  name.value = begin.config_name;
+  tracker.value = begin.tracker_run_name;
+  webhook.value = begin.webhook_url;
+  find("more-fold").open = Boolean(begin.tracker_run_name || begin.webhook_url);
+  dataset = begin.dataset;
+  for (const shown of document.querySelectorAll(".dataset-name")) shown.textContent = dataset?.name ?? "";
+  showTaken();
+  isProviderChosen = true;
+  config.set(own);
+}
+
+/** Where its parent ran, once the choices are there, as far as that is offered now. */
+function choosePlace(begin) {
+  const offers = (select, value) => [...select.options].some((one) => one.value === value && !one.disabled);
+  if (offers(provider, begin.provider)) provider.value = begin.provider;
+  showHardware();
+  if (offers(hardware, begin.hardware_profile)) hardware.value = begin.hardware_profile;
+}
 
 async function load() {
   try {
@@ -396,7 +440,10 @@ async function load() {
   }
   showProviders();
   showConfigs();
+  if (parentSubmission) choosePlace(parentSubmission);
   forecastSoon(0);
 }
+
+if (parentSubmission) fillIn(parentSubmission);
 
 load();

@@ -1,0 +1,1 @@
+"""Runs that were made from others: what differs, their tree, going on from a checkpoint, and their comparison."""
