@@ -12,7 +12,8 @@ import re
 import time
 from collections.abc import Callable
 
-from jobs.providers.progress import read_progress, read_series
+from jobs.curves.series import read_series
+from jobs.providers.progress import read_progress
 
 SIZE = 50_000
 RUNS = 20

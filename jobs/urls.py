@@ -9,6 +9,7 @@ from rest_framework.routers import SimpleRouter
 from jobs.api import (
     config_views,
     cost_views,
+    curve_views,
     key_views,
     metrics_views,
     notices_views,
@@ -87,6 +88,8 @@ urlpatterns = [
     path("api/cloud/replicate/status", metrics_views.ReplicateStatus.as_view(), name="replicate-status"),
     path("api/notices/deliveries", notices_views.Deliveries.as_view(), name="notice-deliveries"),
     path("api/webhooks/<slug:provider>", webhook_views.receive, name="webhook"),
+    path("api/cloud/jobs/<str:job_id>/metrics", curve_views.JobCurves.as_view(), name="job-metrics"),
+    path("api/cloud/jobs/<str:job_id>/metrics.csv", curve_views.JobCurvesCsv.as_view(), name="job-metrics-csv"),
     path("api/cloud/jobs/<str:job_id>/outputs", output_views.OutputList.as_view(), name="job-outputs"),
     path("api/cloud/jobs/<str:job_id>/outputs.zip", output_views.OutputArchive.as_view(), name="job-outputs-zip"),
     path(

@@ -14,7 +14,6 @@ from rest_framework import serializers
 
 from cloudtrain_site.api import MAX_OFFSET, OptionalTextField, StrictSerializer, SuccessField, UtcField, as_utc
 from cloudtrain_site.names import readable_name
-from jobs.api.curves import Curves
 from jobs.configs.submission import TOO_LARGE_A_NUMBER, problem_with
 from jobs.extensions import facets_of
 from jobs.models import Job
@@ -350,15 +349,6 @@ class JobHistorySerializer(serializers.Serializer[Any]):
     """A job's whole history, oldest first."""
 
     events = JobEventSerializer(many=True)
-
-
-class CurvesSerializer(serializers.Serializer[Any]):
-    """Pairs of step and value, by name."""
-
-    series = serializers.SerializerMethodField()
-
-    def get_series(self, curves: Curves) -> dict[str, list[list[float]]]:
-        return curves  # type: ignore[return-value]  # unchanged: a list field would convert each of 100,000 points
 
 
 class DeletedJobSerializer(serializers.Serializer[Job]):

@@ -19,13 +19,11 @@ from cloudtrain_site.limits.throttles import LogReads, Syncs
 from cloudtrain_site.models import Scope
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
-from jobs.api.curves import curves_of
 from jobs.api.errors import ProviderUnavailable
 from jobs.api.run_views import HasRuns
 from jobs.api.serializers import (
     CancelBody,
     ChangedJobSerializer,
-    CurvesSerializer,
     DeletedJobSerializer,
     DiscoverySerializer,
     FuseBody,
@@ -141,17 +139,6 @@ class JobViewSet(HasRuns, CancelsJobs):
     def events(self, request: Request, job_id: str) -> Response:
         """List a job's history."""
         return rendered(JobHistorySerializer, {"events": find_job(request.user, job_id).events.all()})
-
-    @extend_schema(responses=CurvesSerializer)
-    @raises(Conflict)
-    @action(detail=True, throttle_classes=[LogReads])
-    def metrics(self, request: Request, job_id: str) -> Response:
-        """Read a job's curves.
-
-        Loss and learning rate by step, as its log tells them: at most 10,000 points of each, at equal distances. Of
-        more than 20 MB of log parts are read, from its beginning to its end.
-        """
-        return rendered(CurvesSerializer, curves_of(find_job(request.user, job_id)))
 
     @extend_schema(request=None, parameters=[SyncQuery], responses=DiscoverySerializer)
     @raises(ProviderUnavailable)

@@ -1,4 +1,4 @@
-"""Parsing of a trainer's log: its stage, its progress, its figures.
+"""Parsing of a trainer's log: its stage and its progress. Its curves: `jobs/curves/`.
 
 Text in, values out; nothing is fetched and nothing raises. The work grows linearly with the text. Each question (which
 stage, which step, which loss) looks from the end of the log at the lines that hold one of its marks, and stops at the
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -18,10 +17,6 @@ from jobs.providers.log_lines import LEARNING, NAMED, SURE, UNNAMED, Count
 
 LINE_LIMIT = 1000
 LAST_LOG_LIMIT = 80
-SERIES = ("loss", "learning_rate", "validation_loss")
-#: Of a curve this many points are kept at least, where the log has them, and twice as many at most: more than any
-#: screen shows. The curves of 40 MB of log, all of 800,000 points, were 15 MB of JSON and 450 MB of memory.
-MAX_POINTS = 5_000
 
 ANSI = re.compile(r"\x1b(?:\[[0-?]{0,32}[ -/]{0,8}[@-~]|\][^\x07\x1b\r\n]{0,256}(?:\x07|\x1b\\)|[@-Z\\^_])")
 # A NUL, for one, is a character that PostgreSQL refuses to store.
@@ -76,97 +71,6 @@ def read_progress(text: str, *, before: Progress | None = None) -> Progress:
     )
 
 
-def read_series(text: str) -> dict[str, list[tuple[int, float]]]:
-    """Read "loss", "learning_rate" and, where there is any, "validation_loss" by training step.
-
-    The points are ordered by step, one a step: the last one in the log, also when a resumed training repeats steps.
-    Values that aren't finite are left out. A line with a value but no step belongs to the last step before it.
-    """
-    return Series().points(text)
-
-
-class Series:
-    """The incremental form of `read_series`, for a log that comes in pieces."""
-
-    def __init__(self) -> None:
-        self._columns = {name: Column() for name in SERIES}
-        self._seen = Count(sureness=UNNAMED)
-
-    def read(self, text: str) -> None:
-        """Read whole lines, in the order in which they were written."""
-        points, self._seen = _points_in(text, self._seen)
-        for name, values in points.items():
-            self._columns[name].add(values)
-
-    def points(self, unfinished: str = "") -> dict[str, list[tuple[int, float]]]:
-        """Return all points, with those of `unfinished`: a line that is still being written, and is not stored."""
-        unfinished_points, _ = _points_in(unfinished, self._seen)
-        points = {name: column.points(unfinished_points[name]) for name, column in self._columns.items()}
-        if not points["validation_loss"]:
-            del points["validation_loss"]
-        return points
-
-    def __len__(self) -> int:
-        return sum(len(column.steps) for column in self._columns.values())
-
-
-class Column:
-    """Values by step, in sixteen bytes each. Of more than 2 * MAX_POINTS every second one is dropped, and so on."""
-
-    def __init__(self) -> None:
-        self.steps = array("q")
-        self.values = array("d")
-        #: Every so many-th value is kept, and the last one.
-        self._stride = 1
-        self._count = 0
-        self._last: tuple[int, float] | None = None
-
-    def add(self, values: dict[int, float]) -> None:
-        """Add values by step; a later value replaces an earlier one."""
-        if not values:
-            return
-        if self._last and min(values) <= self._last[0]:
-            values = dict(self.points({})) | values
-            self.steps, self.values, self._count = array("q"), array("d"), 0
-            self._stride = 1  # of those that are left
-        for step, value in sorted(values.items()):
-            if self._count % self._stride == 0:
-                self.steps.append(step)
-                self.values.append(value)
-            self._count += 1
-        self._last = (step, value)
-        while len(self.steps) > 2 * MAX_POINTS:
-            self.steps, self.values = self.steps[::2], self.values[::2]
-            self._stride *= 2
-
-    def points(self, more: dict[int, float]) -> list[tuple[int, float]]:
-        points = list(zip(self.steps, self.values, strict=True))
-        if self._last and points[-1] != self._last:
-            points.append(self._last)
-        return sorted((dict(points) | more).items()) if more else points
-
-
-def _points_in(text: str, seen: Count) -> tuple[dict[str, dict[int, float]], Count]:
-    """Return the figures of `text`, which follows the count `seen`, and the last count in it."""
-    points: dict[str, dict[int, float]] = {name: {} for name in SERIES}
-    for line in Log(text).lines if text else ():
-        count = log_lines.read_count(line)
-        if count and not _fits(count, seen):
-            continue
-        seen = _later(count, seen) if count else seen
-        if seen.step is not None and ("loss" in line or "lr" in line or "learning" in line):
-            _add_points(line, seen.step, points)
-    return points, seen
-
-
-def _add_points(line: str, step: int, points: dict[str, dict[int, float]]) -> None:
-    loss, validation = log_lines.read_losses(line)
-    rate = log_lines.read_learning_rate(line)
-    for name, value in (("loss", loss), ("learning_rate", rate), ("validation_loss", validation)):
-        if value is not None and math.isfinite(value):
-            points[name][step] = value
-
-
 class Log:
     def __init__(self, text: str) -> None:
         plain = ANSI.sub("", text) if "\x1b" in text else text
@@ -216,8 +120,8 @@ def _last_count(log: Log, previous: Progress) -> tuple[Count, int]:
     """
     seen, bar_line = Count(previous.step, previous.total, previous.eta_seconds, previous.sureness), -1
     for number, count in reversed(_counts(log)):
-        if _fits(count, seen):
-            seen = _later(count, seen)
+        if fits(count, seen):
+            seen = later(count, seen)
             bar_line = bar_line if count.sureness == SURE else number
     return seen, bar_line
 
@@ -255,7 +159,7 @@ class SameBar:
         return line[: line.find("%")].rstrip(" .,0123456789")
 
 
-def _fits(count: Count, seen: Count) -> bool:
+def fits(count: Count, seen: Count) -> bool:
     """Return whether a count is the training's: a less sure one is not if its total contradicts the known one.
 
     Of two that are equally sure the longer one is taken for the training's. A bar that shows no learning rate takes
@@ -271,7 +175,8 @@ def _fits(count: Count, seen: Count) -> bool:
     return seen.sureness == NAMED and is_over and is_longer
 
 
-def _later(count: Count, seen: Count) -> Count:
+def later(count: Count, seen: Count) -> Count:
+    """Return what is known after a count that fits."""
     if not count.total:
         return seen._replace(step=count.step)
     is_same = count.total == seen.total

@@ -17,7 +17,8 @@ from typing import IO, Any
 
 import pytest
 
-from jobs.providers.progress import read_progress, read_series
+from jobs.curves.series import read_series
+from jobs.providers.progress import read_progress
 from jobs.sample_trainer.config import read_datasets, read_settings
 from jobs.sample_trainer.data import views_per_step
 from jobs.sample_trainer.errors import ConfigError
@@ -140,7 +141,7 @@ def test_its_stages_are_read_in_their_order(trained: Run) -> None:
 
 
 def test_its_figures_are_read_as_series(trained: Run) -> None:
-    series = read_series(trained.output)
+    series = read_series(trained.output).series
     assert [step for step, _ in series["validation_loss"]] == [10, 20, 30, 40]
     assert series["loss"][-1][0] == 40
     assert series["learning_rate"][-1] == (40, 1e-4)

@@ -90,7 +90,7 @@ MODULES = {
             *("tests/jobs/providers/test_which_bar.py", "tests/jobs/providers/test_progress.py"),
             "tests/jobs/providers/test_trainers_logs.py",
         ),
-        ("tests/jobs/api/test_curves.py",),
+        ("tests/jobs/curves/test_reading.py",),
     ),
     "approvals/rules/evaluation.py": Nearby(
         ("tests/approvals/rules/test_evaluation.py", "tests/approvals/rules/test_more_rules.py"),

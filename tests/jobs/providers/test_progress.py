@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.providers.progress import Progress, read_progress, read_series
+from jobs.curves.series import read_series
+from jobs.providers.progress import Progress, read_progress
 
 SAMPLES = json.loads((Path(__file__).parent / "data" / "progress_samples.json").read_text())
 EXPECTED = [
@@ -245,45 +246,6 @@ def test_the_last_line_is_shown_without_decoration(text: str, last: str | None) 
     assert read_progress(text).last_log == last
 
 
-# Series.
-
-
-def test_a_series_has_one_point_a_step_and_the_last_wins() -> None:
-    series = read_series(bar(1, loss=0.9) + bar(1, loss=0.8) + bar(2, loss=0.7))
-    assert series == {"loss": [(1, 0.8), (2, 0.7)], "learning_rate": [(1, 9.34e-5), (2, 9.34e-5)]}
-
-
-def test_a_series_leaves_out_what_is_not_finite() -> None:
-    assert read_series(bar(1, loss="nan") + bar(2, loss=0.7) + bar(3, loss="inf"))["loss"] == [(2, 0.7)]
-
-
-def test_a_value_without_a_step_belongs_to_the_step_before_it() -> None:
-    log = " 10%|#| 30/300 [00:45<06:49,  1.52s/it]\n{'loss': 1.25, 'learning_rate': 1e-05, 'epoch': 0.1}"
-    assert read_series(log) == {"loss": [(30, 1.25)], "learning_rate": [(30, 1e-5)]}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "Validation loss 0.3",
-        "{'eval_loss': 0.3, 'epoch': 1.0}",
-        "validation steps:   8%|#| 3/40 [00:02<00:24,  1.50it/s, val_avg_loss=0.3]",
-        "Validating:   8%|#| 3/40 [00:02<00:24,  1.50it/s, loss=0.3]",
-    ],
-)
-def test_a_validation_loss_has_a_series_of_its_own(line: str) -> None:
-    series = read_series(bar(50, loss=0.5) + "\n" + line)
-    assert (series["loss"], series["validation_loss"]) == ([(50, 0.5)], [(50, 0.3)])
-
-
-def test_a_resumed_training_overwrites_the_steps_it_repeats() -> None:
-    assert read_series(bar(1, loss=0.9) + bar(2, loss=0.8) + bar(1, loss=0.5))["loss"] == [(1, 0.5), (2, 0.8)]
-
-
-def test_a_log_without_figures_gives_empty_series() -> None:
-    assert read_series("nothing here") == {"loss": [], "learning_rate": []}
-
-
 # Hostile text: each of these is a megabyte, and the suite's time limit is the judge.
 
 
@@ -295,12 +257,13 @@ def test_a_log_without_figures_gives_empty_series() -> None:
         *("x", "1", " ", "_", "|", "%|", "\n", "\r", " \r", "\x00\n", "\x1b", "\x1b[", "\x1b]0;"),
         *("step ", "step 1,111,", "step 1/", "epoch 1/", "loss", "loss=", "lr ", "checkpoint", "checkpoint_", "[["),
         *("1%|", "1%||1/1[", "validation ", "total optimization steps ", "a_loss=1e", "loss -> 1\n", "step\n"),
+        *("step 1/1 a=", "a=1 ", "a_b 1 ", "a_", "a: ", "vram=1/", "2026-01-01 ", "step 1/1 loss=1 a_b.c/d*e-f=1,\n"),
     ],
 )
 def test_a_hostile_megabyte_takes_linear_time(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
     assert read_progress(text).percent in (None, 100.0)
-    assert "loss" in read_series(text)
+    assert "loss" in read_series(text).series
 
 
 WORDS = st.sampled_from(

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.curves.series import Series, read_series
 from jobs.providers.local.log import follow_progress, stop_following
-from jobs.providers.progress import Progress, Series, read_progress, read_series
+from jobs.providers.progress import Progress, read_progress
 
 DATA = Path(__file__).parent / "data"
 LOGS = {path.stem: path.read_text() for path in sorted(DATA.glob("log_*.txt"))}
@@ -47,11 +48,12 @@ def test_it_finds_the_trainings_count(name: str, step: int, total: int, percent:
 
 @pytest.mark.parametrize("name", ["log_job_called_test", "log_job_name_with_blanks"])
 def test_a_bar_called_after_the_job_gives_the_curves(name: str) -> None:
-    assert read_series(LOGS[name]) == {"loss": [(900, 0.3821)], "learning_rate": [(900, 1e-4)]}
+    series = read_series(LOGS[name]).series
+    assert (series["loss"], series["learning_rate"]) == ([(900, 0.3821)], [(900, 1e-4)])
 
 
 def test_the_curves_of_a_longer_preparation_are_the_trainings() -> None:
-    assert read_series(LOGS["log_longer_preparation_bar"])["loss"] == [(120, 0.3512)]
+    assert read_series(LOGS["log_longer_preparation_bar"]).series["loss"] == [(120, 0.3512)]
 
 
 def test_a_named_bar_stays_surer_in_the_next_piece() -> None:
@@ -109,7 +111,7 @@ def test_a_log_cut_at_any_byte_reads_as_the_whole(
 def test_curves_read_in_pieces_are_those_of_the_whole(pieces: list[str], cut: int) -> None:
     series = Series()
     series.read("".join(piece + "\n" for piece in pieces[:cut]))
-    assert series.points("".join(piece + "\n" for piece in pieces[cut:])) == read_series("\n".join(pieces))
+    assert series.curves("".join(piece + "\n" for piece in pieces[cut:])) == read_series("\n".join(pieces))
 
 
 # Launchers and collectors.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.providers.progress import Series, read_progress, read_series
+from jobs.curves.series import Series, read_series
+from jobs.providers.progress import read_progress
 
 LR = ", lr=0.0001"
 
@@ -49,7 +50,7 @@ def test_which_bar_is_the_trainings(log: str, step: int, total: int) -> None:
 
 def test_another_bars_figures_are_in_no_series() -> None:
     log = bar(50, 100, f"{LR}, loss=0.5") + bar(3, 10, ", loss=9.0") + bar(51, 100, f"{LR}, loss=0.4")
-    assert read_series(log)["loss"] == [(50, 0.5), (51, 0.4)]
+    assert read_series(log).series["loss"] == [(50, 0.5), (51, 0.4)]
 
 
 def test_a_series_in_pieces_repeats_steps_and_has_pieces_without_a_figure() -> None:
@@ -61,11 +62,10 @@ def test_a_series_in_pieces_repeats_steps_and_has_pieces_without_a_figure() -> N
         bar(1, 10, ", loss=0.5"),
     ):
         series.read(piece)
-    assert series.points()["loss"] == [(1, 0.5), (2, 0.7), (3, 0.6)]
-    assert len(series) == 3
-    assert series.points(bar(4, 10, ", loss=0.4"))["loss"][-1] == (4, 0.4)
+    assert series.curves().series["loss"] == [(1, 0.5), (2, 0.7), (3, 0.6)]
+    assert series.curves(bar(4, 10, ", loss=0.4")).series["loss"][-1] == (4, 0.4)
 
 
 @pytest.mark.parametrize("text", ["lr: 1e-4", "learning_rate: 1e-4", "learning rate=1e-4"])
 def test_a_learning_rate_by_itself_is_a_point(text: str) -> None:
-    assert read_series(f"Step 5/10 {text}\n") == {"loss": [], "learning_rate": [(5, 1e-4)]}
+    assert read_series(f"Step 5/10 {text}\n").series == {"loss": [], "learning_rate": [(5, 1e-4)]}

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from jobs import logs
-from jobs.api import curves
-from jobs.api.curves import curves_of
+from jobs.curves import columns
+from jobs.curves import reading as curves
+from jobs.curves.reading import curves_of
+from jobs.curves.series import Series, read_series
 from jobs.models import Job
-from jobs.providers import progress
-from jobs.providers.progress import Series, read_series
 from jobs.statuses import JobStatus
 
 pytestmark = pytest.mark.django_db
@@ -87,7 +87,7 @@ def test_a_training_that_goes_over_the_same_steps_again_has_its_later_figures(jo
     curves_of(job)
     append(log, lines(250, 320, "1."))
     assert curves_of(job) == read_series(log.read_text())
-    assert curves_of(job)["loss"][150] == (250, 1.25)
+    assert curves_of(job).series["loss"][150] == (250, 1.25)
 
 
 @pytest.mark.parametrize(
@@ -158,9 +158,9 @@ def test_a_secret_that_the_trainer_printed_stops_nobody(
     job.sealed = "can't be opened"
     text = lines(100, 110) + "HF_TOKEN=hf_" + "abcdefghij" * 4 + " " + lines(110, 120).replace("\n", "\r")
     append(log, text)
-    assert curves_of(job)["loss"][-1] == (119, 0.119)
+    assert curves_of(job).series["loss"][-1] == (119, 0.119)
     append(log, lines(120, 130))
-    assert curves_of(job)["loss"][-1] == (129, 0.129)
+    assert curves_of(job).series["loss"][-1] == (129, 0.129)
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def sampled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_log_without_end_is_read_here_and_there(job: Job, log: Path, sampled: None, taken_in: list[int]) -> None:
     append(log, f"é\n{lines(100, 900)}")
-    loss = curves_of(job)["loss"]
+    loss = curves_of(job).series["loss"]
     steps = [step for step, _ in loss]
     assert {step: float(f"0.{step}") for step in steps} == dict(loss)  # no value of a line that was cut
     assert (steps[0], steps[-1]) == (100, 899)
@@ -181,7 +181,7 @@ def test_a_log_without_end_is_read_here_and_there(job: Job, log: Path, sampled: 
     assert max(after - before for before, after in pairwise(steps)) < 100
     assert sum(taken_in) <= 1000
     append(log, lines(900, 905))
-    assert curves_of(job)["loss"] == [*loss, *read_series(lines(900, 905))["loss"]]
+    assert curves_of(job).series["loss"] == [*loss, *read_series(lines(900, 905)).series["loss"]]
     log.write_text(lines(100, 110))
     assert curves_of(job) == read_series(lines(100, 110))
 
@@ -190,39 +190,43 @@ def test_much_that_is_new_at_once_too(job: Job, log: Path, sampled: None) -> Non
     append(log, lines(100, 120) + "step 120/900 lo")
     curves_of(job)
     append(log, "ss: 0.5\n" + lines(121, 900))
-    loss = curves_of(job)["loss"]
-    assert loss[:21] == [*read_series(lines(100, 120))["loss"], (120, 0.5)]
+    loss = curves_of(job).series["loss"]
+    assert loss[:21] == [*read_series(lines(100, 120)).series["loss"], (120, 0.5)]
     assert (loss[-1], len(loss) < 80) == ((899, 0.899), True)
 
 
 class TestLongCurves:
     @pytest.fixture(autouse=True)
     def _keep_few(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(progress, "MAX_POINTS", 10)
+        monkeypatch.setattr(columns, "MAX_POINTS", 10)
 
     @pytest.mark.parametrize("together", [1, 7, 1000])
-    def test_they_keep_points_at_equal_distances_and_the_last_one(self, together: int) -> None:
+    def test_they_keep_their_ends_and_their_extremes(self, together: int) -> None:
+        values = {step: 0.5 + step % 7 / 100 for step in range(1000)} | {321: -9.0, 654: 9.0}
         series = Series()
         for first in range(0, 1000, together):
-            series.read("".join(f"step {step}/2000 loss: 0.5\n" for step in range(first, min(first + together, 1000))))
-        steps = [step for step, _ in series.points()["loss"]]
-        assert 10 <= len(steps) <= 21
-        assert (steps[0], steps[-1]) == (0, 999)
-        assert len({after - before for before, after in pairwise(steps[:-1])}) == 1
+            steps = range(first, min(first + together, 1000))
+            series.read("".join(f"step {step}/2000 loss: {values[step]}\n" for step in steps))
+        points = series.curves().series["loss"]
+        assert {(0, values[0]), (321, -9.0), (654, 9.0), (999, values[999])} <= set(points)
+        assert set(points) <= set(values.items())
+        assert 10 <= len(points) <= 25
+        assert points == sorted(points)
+        assert max(after - before for (before, _), (after, _) in pairwise(points)) < 300
 
     def test_short_ones_keep_all(self) -> None:
-        assert len(read_series(lines(100, 120))["loss"]) == 20
+        assert len(read_series(lines(100, 120)).series["loss"]) == 20
 
     def test_steps_that_come_again_have_their_later_values(self) -> None:
         series = Series()
         series.read(lines(100, 200))
         series.read(lines(150, 210, "1."))
-        points = series.points()["loss"]
+        points = series.curves().series["loss"]
         assert all(value == float(f"{'1.' if step >= 150 else '0.'}{step}") for step, value in points if step < 150)
         assert points[-1] == (209, 1.209)
-        assert len(points) <= 21
+        assert len(points) <= 25
 
     def test_a_line_that_is_being_written_comes_last(self) -> None:
         series = Series()
         series.read(lines(100, 200))
-        assert series.points("step 200/900 loss: 0.25")["loss"][-2:] == [(199, 0.199), (200, 0.25)]
+        assert series.curves("step 200/900 loss: 0.25").series["loss"][-2:] == [(199, 0.199), (200, 0.25)]

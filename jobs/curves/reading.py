@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 
 from jobs import logs
+from jobs.configs.reading import read_config
+from jobs.curves.line_figures import IMAGES_PER_SECOND, STEPS_PER_SECOND
+from jobs.curves.series import Curves, Series
 from jobs.models import Job
-from jobs.providers.progress import Series
 
 #: Of more that is new at once only SAMPLES pieces of SAMPLE_BYTES are read, from its beginning to its end.
 MAX_BYTES = 20_000_000
-SAMPLES = 40
+SAMPLES = 30
 SAMPLE_BYTES = 250_000
 #: Of all logs together, at sixteen bytes each; the last log is always kept.
 MAX_POINTS = 1_000_000
@@ -24,8 +27,6 @@ MAX_LINE_CHARACTERS = 64_000
 
 #: The rest of a line, with its end.
 LINE_END = re.compile(r"\A[^\r\n]*(?:[\r\n]|\Z)")
-
-Curves = dict[str, list[tuple[int, float]]]
 
 
 class Reading:
@@ -53,7 +54,7 @@ class Reading:
         end = self.offset + MAX_BYTES  # where the size can't be told
         while self.offset < end and self._read_piece(job):
             pass
-        return self.series.points(self.unfinished)
+        return self.series.curves(self.unfinished)
 
     def _sample(self, job: Job, size: int) -> None:
         """Read pieces of the log at equal distances, the last of which ends at `size`."""
@@ -106,7 +107,10 @@ _lock = threading.Lock()
 
 
 def curves_of(job: Job) -> Curves:
-    """Return loss, learning rate and validation loss by step, as `read_series` reads them from the whole log."""
+    """Return every figure of the job's log by step, as `read_series` reads it, of images a second too.
+
+    Each curve has at most some 10,000 points, the extremes among them; `columns.thinned` makes fewer.
+    """
     with _lock:
         reading = _readings.setdefault(job.pk, Reading())
         _readings.move_to_end(job.pk)
@@ -114,7 +118,20 @@ def curves_of(job: Job) -> Curves:
     with reading.lock:
         curves = reading.update(job)
     _evict()
-    return curves
+    return _with_images(job, curves)
+
+
+def _with_images(job: Job, curves: Curves) -> Curves:
+    """Give the speed in images where the config says how many a step has, as trainers themselves seldom do."""
+    steps = curves.series.get(STEPS_PER_SECOND)
+    if not steps or IMAGES_PER_SECOND in curves.series:
+        return curves
+    reading = read_config(job.config)
+    if reading.batch_size is None or "accumulation" in reading.doubts:
+        return curves
+    series = {name: points for name, points in curves.series.items() if name != STEPS_PER_SECOND}
+    images = [(step, value * reading.samples_per_step) for step, value in steps]
+    return replace(curves, series=series | {IMAGES_PER_SECOND: images})
 
 
 def _evict() -> None:

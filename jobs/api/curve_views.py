@@ -1,0 +1,95 @@
+"""The curves of a job over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from cloudtrain_site.api import StrictSerializer, checked, raises, rendered
+from cloudtrain_site.errors import Conflict
+from cloudtrain_site.limits.throttles import LogReads
+from cloudtrain_site.serving.csv_streams import csv_response
+from jobs.curves.columns import Point, thinned
+from jobs.curves.export import columns_of, rows_of
+from jobs.curves.reading import curves_of
+from jobs.curves.series import Curves
+from jobs.queries import find_job
+
+FEWEST_POINTS, MOST_POINTS = 10, 10_000
+SERIES = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "array", "items": {}}}}
+CSV = {(200, "text/csv"): OpenApiTypes.STR}
+
+
+class CurvesQuery(StrictSerializer):
+    """At most how many points of each curve."""
+
+    points = serializers.IntegerField(min_value=FEWEST_POINTS, max_value=MOST_POINTS, required=False)
+
+
+class CurvesSerializer(serializers.Serializer[Curves]):
+    """Pairs of step and value, by name; pairs of step and seconds since the training began; by name, pairs of the first
+    and the last step of what was NaN or infinite."""
+
+    series = serializers.SerializerMethodField()
+    seconds = serializers.SerializerMethodField()
+    gaps = serializers.SerializerMethodField()
+
+    # Unchanged: a list field would convert each of 100,000 points.
+
+    def get_series(self, curves: Curves) -> dict[str, list[list[float]]]:
+        return curves.series  # type: ignore[return-value]
+
+    def get_seconds(self, curves: Curves) -> list[list[float]]:
+        return curves.seconds  # type: ignore[return-value]
+
+    def get_gaps(self, curves: Curves) -> dict[str, list[list[int]]]:
+        return curves.gaps  # type: ignore[return-value]
+
+
+class JobCurves(APIView):
+    throttle_classes = [LogReads]
+
+    @extend_schema(operation_id="job_curves", parameters=[CurvesQuery], responses=CurvesSerializer)
+    @raises(Conflict)
+    def get(self, request: Request, job_id: str) -> Response:
+        """Read a job's curves.
+
+        Every figure that its log tells, by step: at most about 10,000 points of each, the lowest and the highest among
+        them. Of more than 20 MB of log parts are read, from its beginning to its end.
+        """
+        query = checked(CurvesQuery, request.query_params)
+        curves = curves_of(find_job(request.user, job_id))
+        return rendered(CurvesSerializer, _with_points(curves, query))
+
+
+class JobCurvesCsv(APIView):
+    throttle_classes = [LogReads]
+
+    @extend_schema(operation_id="job_curves_csv", responses=CSV)
+    @raises(Conflict)
+    def get(self, request: Request, job_id: str) -> StreamingHttpResponse:
+        """Download a job's curves as a CSV file.
+
+        A row for each step, the seconds since the training began, and a column for each figure.
+        """
+        checked(StrictSerializer, request.query_params)
+        job = find_job(request.user, job_id)
+        curves = curves_of(job)
+        return csv_response(f"{job.config_name}-{job.pk}-curves.csv", columns_of(curves), rows_of(curves))
+
+
+def _with_points(curves: Curves, query: dict[str, Any]) -> Curves:
+    if "points" not in query:
+        return curves
+
+    def few(points: list[Point]) -> list[Point]:
+        return thinned(points, query["points"])
+
+    return Curves({name: few(points) for name, points in curves.series.items()}, few(curves.seconds), curves.gaps)
