@@ -6,14 +6,15 @@ It is named by the submission's marker, so that a marker trains once, whatever t
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, Self
 
 from jobs.providers.base import ProviderError
@@ -96,10 +97,24 @@ class TrainingFolder:
 
     def _record(self, name: str) -> Any:
         try:
-            with open_regular(self.path / name) as file:
-                return json.loads(file.read(MAX_RECORD_BYTES))
+            return json.loads(self.read(name, MAX_RECORD_BYTES))
         except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
             return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file for its owner alone, from its first byte on, whole or not at all."""
+        descriptor, draft = tempfile.mkstemp(prefix=f"{name}.", dir=self.path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            Path(draft).rename(self.path / name)
+        except OSError:
+            Path(draft).unlink(missing_ok=True)
+            raise
+
+    def read(self, name: str, limit: int) -> bytes:
+        with open_regular(self.path / name) as file:
+            return file.read(limit)
 
     def request_cancel(self) -> None:
         """Keep a training that has not begun from beginning, whatever the engine does."""
@@ -134,7 +149,10 @@ def require(shared: Path) -> None:
 def probe(shared: Path) -> Iterator[Path]:
     """Write a file on the shared folder, for the block. Raises ProviderError when that fails."""
     require(shared)
-    with folder_errors(nothing_created=True), NamedTemporaryFile(dir=shared, prefix=".probe-", buffering=0) as file:
+    with (
+        folder_errors(nothing_created=True),
+        tempfile.NamedTemporaryFile(dir=shared, prefix=".probe-", buffering=0) as file,
+    ):
         file.write(b"0")
         yield Path(file.name)
 

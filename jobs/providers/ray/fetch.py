@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,9 +17,11 @@ from jobs.providers.first_step import first_step
 from jobs.providers.local import log as log_file
 from jobs.providers.local.files import NotRegularFileError, open_regular
 from jobs.providers.progress import Progress, read_progress
-from jobs.providers.ray import log, nodes, rows
+from jobs.providers.ray import log, nodes, rows, submission
 from jobs.providers.ray.client import MAX_CONCURRENT_REQUESTS, Connection, RayError
 from jobs.statuses import ACTIVE, TERMINAL, JobStatus
+
+logger = logging.getLogger("simpletuner.cloud.providers")
 
 #: A job that a cluster does not know is lost once it said so twice, this far apart.
 LOST_AFTER = timedelta(seconds=60)
@@ -112,6 +115,8 @@ class Fetcher:
         if folder and rows.status_of(row) == JobStatus.RUNNING:
             with folder_errors():
                 run, progress = folder.run(), log_file.follow_progress(folder.log)
+            if run.started_at:
+                submission.drop(folder)
         snapshot = rows.active_snapshot(self.instance, row, handle, run)
         return replace(snapshot, progress=progress, metadata=_seen_again(handle))
 
@@ -121,9 +126,34 @@ class Fetcher:
             row = await self._row(handle)
         if row is None:
             return await self._lost(handle)
-        if rows.status_of(row) not in ACTIVE:
-            return await self.snapshot(row, handle)
-        return await self._lost(handle, NODE_GONE)
+        if rows.status_of(row) in ACTIVE:
+            return await self._lost(handle, NODE_GONE)
+        return await self._submitted_again(handle, row) or await self.snapshot(row, handle)
+
+    async def _submitted_again(self, handle: Handle, row: Mapping[str, Any] | None) -> Snapshot | None:
+        """Submit a training again that Ray lost before its runner began. None: it ended otherwise, or often enough.
+
+        `row`: Ray's, of an ended job; None when it does not know the job.
+        """
+        folder = self._folder(handle.external_id)
+        if folder is None or handle.cancel_requested_at:
+            return None
+        if row is not None:
+            run = await asyncio.to_thread(self._recorded, handle.external_id)
+            is_over = not rows.may_still_run(row, run, self.instance.grace_seconds, datetime.now(UTC))
+            if not (is_over and await asyncio.to_thread(_begins_again, row, run, folder)):
+                return None
+        with folder_errors():
+            kept = await asyncio.to_thread(submission.take, folder)
+        if kept is None:
+            return None
+        if row is not None and not await submission.forget_job(self.connection, handle.external_id):
+            return Snapshot(handle.external_id, None)  # it was submitted again meanwhile
+        logger.warning("Ray has lost a job that it took; it is submitted again", extra={"job_id": handle.job_id})
+        job, files = kept
+        await submission.send_files(self.connection, files)
+        await submission.send_job(self.connection, job)
+        return Snapshot(handle.external_id, JobStatus.QUEUED, metadata=_seen_again(handle))
 
     async def _row(self, handle: Handle) -> dict[str, Any] | None:
         """Return the job's own answer. None: Ray does not know it."""
@@ -149,8 +179,11 @@ class Fetcher:
         if run.ended_at is not None and not run.stopped:
             row = {"submission_id": handle.external_id, "status": "FAILED"}
             return rows.ended_snapshot(row, run, "", self.instance)
+        session = version.get("session_name") if isinstance(version, dict) else None
+        if not reason and (snapshot := await self._submitted_again(handle, None)):
+            return replace(snapshot, metadata={**snapshot.metadata, "session": session})
         known = handle.metadata.get("session")
-        is_new = bool(known) and isinstance(version, dict) and version.get("session_name") != known
+        is_new = bool(known) and session != known
         return Snapshot(
             handle.external_id,
             JobStatus.CANCELLED if handle.cancel_requested_at else JobStatus.FAILED,
@@ -201,15 +234,17 @@ class Fetcher:
         if run.ended_at is None and tail:
             marked = Run.from_records(tail.records.get("start"), tail.records.get("end"))
             run = marked if marked.ended_at or not run.started_at else run
-        if rows.may_still_run(row, run, self.instance.grace_seconds, datetime.now(UTC)):
-            return Snapshot(row["submission_id"], None, metadata=_seen_again(handle))
         folder = self._folder(row["submission_id"])
+        is_open = rows.may_still_run(row, run, self.instance.grace_seconds, datetime.now(UTC))
+        if is_open or (folder and await asyncio.to_thread(_begins_again, row, run, folder)):
+            return Snapshot(row["submission_id"], None, metadata=_seen_again(handle))
         with folder_errors():
             last = await asyncio.to_thread(log_file.final_lines, folder.log) if folder else _last_lines(tail)
             output = folder.output.as_uri() if folder and folder.has_output() else None
             progress = await asyncio.to_thread(log_file.follow_progress, folder.log) if folder else None
         if folder:
             log_file.stop_following(folder.log)
+            submission.drop(folder)
         never_began = run.ended_at is None and tail is not None and tail.has_never_begun
         snapshot = rows.ended_snapshot(row, run, last, self.instance, never_began=never_began)
         if snapshot.status == JobStatus.CANCELLED and handle and not handle.cancel_requested_at:
@@ -295,6 +330,12 @@ def _is_orphaned(row: Mapping[str, Any], nodes_body: Any) -> bool:
     """Whether a job runs, as Ray says, on a node that is no more."""
     node = row.get("driver_node_id")
     return nodes_body is not None and bool(node) and not nodes.is_alive(nodes_body, node)
+
+
+def _begins_again(row: Mapping[str, Any], run: Run, folder: TrainingFolder) -> bool:
+    """Whether Ray lost an ended job before its runner began, and the next poll submits it again."""
+    with folder_errors():
+        return rows.is_engines_end(row) and run.started_at is None and submission.kept_of(folder) is not None
 
 
 def _seen_again(handle: Handle | None) -> Mapping[str, Any]:

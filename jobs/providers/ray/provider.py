@@ -33,13 +33,13 @@ from jobs.providers.clusters.training_folder import DATASETS, TrainingFolder, fo
 from jobs.providers.clusters.view import ClusterView
 from jobs.providers.datasets import DatasetTransfer, RemoteCopy, TransferProgress
 from jobs.providers.local import dataset
-from jobs.providers.ray import nodes, package, rows
+from jobs.providers.ray import nodes, package, rows, submission
 from jobs.providers.ray.client import Connection, RayError
 from jobs.providers.ray.fetch import Fetcher
+from jobs.providers.ray.submission import JOBS
 from jobs.providers.runner import ARCHIVE_NAME, RUN_NAME
 from jobs.statuses import TERMINAL, JobStatus
 
-JOBS = "/api/jobs/"
 #: Beyond the trainer's grace, for the runner to end what is left and to record the end.
 STOP_SECONDS = 10
 
@@ -70,9 +70,11 @@ class RayProvider:
             raise ProviderError(reason, permanent=True, nothing_created=True)
         files = await asyncio.to_thread(self._package, spec)
         async with Connection(self.instance) as connection:
-            session = await self._send_files(connection, files)
-            await self._send_job(connection, self._job(spec, files))
-        return Snapshot(spec.marker, JobStatus.QUEUED, metadata={"session": session})
+            version, _ = await asyncio.gather(
+                connection.json("GET", "/api/version"), submission.send_files(connection, files)
+            )
+            await submission.send_job(connection, self._job(spec, files))
+        return Snapshot(spec.marker, JobStatus.QUEUED, metadata={"session": _session_of(version)})
 
     def _package(self, spec: TrainingSpec) -> package.Package:
         folder = self._folder(spec.marker)
@@ -80,22 +82,14 @@ class RayProvider:
         with folder_errors(nothing_created=True):
             if folder:
                 folder.prepare()
-            return package.build(self.instance, spec, folder)
+            files = package.build(self.instance, spec, folder)
+            if folder:
+                submission.keep(folder, self._job(spec, files), files)
+            return files
 
     def _folder(self, marker: str) -> TrainingFolder | None:
         shared = self.instance.shared_folder
         return TrainingFolder(shared, marker) if shared else None
-
-    async def _send_files(self, connection: Connection, files: package.Package) -> str:
-        """Send the package, which Ray may drop after ten minutes. Returns the name of the cluster's session."""
-        try:
-            version, _ = await asyncio.gather(
-                connection.json("GET", "/api/version"), connection.send("PUT", files.path, content=files.data)
-            )
-        except RayError as error:
-            error.nothing_created = True  # files without a job do nothing
-            raise
-        return _session_of(version)
 
     def _job(self, spec: TrainingSpec, files: package.Package) -> dict[str, Any]:
         profile = self.instance.hardware[spec.hardware_profile]
@@ -115,23 +109,6 @@ class RayProvider:
             "entrypoint_resources": dict(profile.resources),
             **resources,
         }
-
-    async def _send_job(self, connection: Connection, job: Mapping[str, Any]) -> None:
-        try:
-            await connection.json("POST", JOBS, json=job)
-        except RayError as error:
-            if error.nothing_created:
-                raise
-            await self._settle(connection, str(job["submission_id"]), error)
-
-    async def _settle(self, connection: Connection, marker: str, error: RayError) -> None:
-        """Return if the job is there, whatever the answer was; else raise what is known of its submission."""
-        try:
-            await connection.json("GET", f"{JOBS}{marker}")
-        except RayError as second:
-            # After an answer Ray has done all that it will do. Without one the request may be on its way still.
-            error.nothing_created = second.code == 404 and error.code is not None
-            raise error from None
 
     async def find_by_marker(self, markers: Iterable[str]) -> Mapping[str, Snapshot]:
         searched = set(markers)

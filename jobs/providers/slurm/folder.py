@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -110,23 +109,12 @@ class SharedFolder(TrainingFolder):
         self.output.mkdir(parents=True, exist_ok=True)
         self.path.chmod(0o700)
         for name, data in files.items():
-            self._write(name, data)
+            self.write(name, data)
         give_all(self.path, owner)
-
-    def _write(self, name: str, data: bytes) -> None:
-        """Write a file for its owner alone, from its first byte on, whole or not at all."""
-        descriptor, draft = tempfile.mkstemp(prefix=f"{name}.", dir=self.path)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            Path(draft).rename(self.path / name)
-        except OSError:
-            Path(draft).unlink(missing_ok=True)
-            raise
 
     def keep_submission(self, body: Mapping[str, Any], *, sent: int = 1) -> None:
         """Keep what Slurm is asked for, and how often it was."""
-        self._write(SUBMISSION, json.dumps({"sent": sent, "body": body}).encode())
+        self.write(SUBMISSION, json.dumps({"sent": sent, "body": body}).encode())
 
     def was_submitted(self) -> bool:
         """Whether Slurm was asked, and may have made a job."""
@@ -140,7 +128,7 @@ class SharedFolder(TrainingFolder):
     def take_submission(self) -> dict[str, Any] | None:
         """Return what Slurm was asked for, to ask again. None: nothing is known of it, or it was asked often enough."""
         try:
-            kept = json.loads(self._read(SUBMISSION, MAX_SUBMISSION_BYTES))
+            kept = json.loads(self.read(SUBMISSION, MAX_SUBMISSION_BYTES))
             sent, body = kept["sent"], kept["body"]
         except (FileNotFoundError, NotADirectoryError, NotRegularFileError, ValueError, KeyError, TypeError):
             return None
@@ -152,7 +140,7 @@ class SharedFolder(TrainingFolder):
     def slurm_job(self) -> int | None:
         """Return the number of the Slurm job that trains here; None before one began."""
         with suppress(OSError, NotRegularFileError, ValueError):
-            return int(self._read(SLURM_JOB, 20))
+            return int(self.read(SLURM_JOB, 20))
         return None
 
     def is_cancel_requested(self) -> bool:
@@ -188,7 +176,3 @@ class SharedFolder(TrainingFolder):
             text = "".join(character for character in lines[-1] if character.isprintable()) if lines else ""
             return text.strip()[:LAST_LINE_CHARACTERS]
         return ""
-
-    def _read(self, name: str, limit: int) -> bytes:
-        with open_regular(self.path / name) as file:
-            return file.read(limit)
