@@ -201,16 +201,25 @@ def _outcome(
 def forecast(submission_request: SubmissionRequest) -> Forecast:
     """Return the outcome that the submission would have now, or raise `submit`'s ValidationError. Stores nothing."""
     submission_request = _with_checked_profile(submission_request)
-    submission = submission_request.submission
-    expected = estimate(submission_request)
+    organization, expected = submission_request.organization, estimate(submission_request)
     return Forecast(
         estimate=expected,
         holds=_holds_on(submission_request, _facts(submission_request, expected)),
-        start=estimate_start(
-            submission_request.user, submission_request.organization, submission.provider, submission.hardware_profile
-        ),
+        start=estimate_start(_unstored_job(submission_request, expected), submission_request.user, organization),
         warnings=(*submission_request.warnings, *_limit_warnings(submission_request.user)),
-        changes=submission_request.origin.columns(submission).get("changes"),
+        changes=submission_request.origin.columns(submission_request.submission).get("changes"),
+    )
+
+
+def _unstored_job(submission_request: SubmissionRequest, expected: Estimate) -> Job:
+    submission = submission_request.submission
+    return Job(
+        provider=submission.provider,
+        hardware_profile=submission.hardware_profile,
+        organization=submission_request.organization,
+        submitted_by=submission_request.user,
+        estimated_cost_usd=expected.highest_cost,
+        max_cost_usd=submission.max_cost_usd,
     )
 
 

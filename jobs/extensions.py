@@ -1,4 +1,4 @@
-"""The extension points of this room: fields of a job, panels of its page, navigation, settings of an organization.
+"""The extension points of this room: fields of a job, panels of its page, navigation, banners, sections of settings.
 
 See `registrations.py`.
 """
@@ -84,6 +84,22 @@ class NavigationItem:
 
 
 navigation: Registry[NavigationItem] = Registry()
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """A warning on top of each page, and the page that has more of it."""
+
+    text: str
+    address: str
+
+
+#: Returns the banners for a user; called for each page.
+banners: Registry[Callable[[AnyUser], Sequence[Banner]]] = Registry()
+
+
+def banners_for(user: AnyUser) -> list[Banner]:
+    return [banner for find in banners.values() for banner in find(user)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ from jobs.snapshot_fields import (
     staged_fields,
     waiting_fields,
 )
-from jobs.statuses import ACTIVE, ALLOWED, BEFORE_PROVIDER, TERMINAL, JobStatus
+from jobs.statuses import ACTIVE, ALLOWED, BEFORE_PROVIDER, CANCEL_REQUESTED, TERMINAL, JobStatus
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
@@ -352,7 +352,7 @@ def request_cancel(job: Job, *, actor: Actor, source: str, reason: str = "") -> 
             return False
         if active.filter(cancel_requested_at=None).update(cancel_requested_at=now, cancel_requested_by=actor.name):
             job.refresh_from_db()
-            job.record_note(actor, source, f"cancel requested{f': {reason}' if reason else ''}")
+            job.record_note(actor, source, f"{CANCEL_REQUESTED}{f': {reason}' if reason else ''}")
         transaction.on_commit(lambda: async_task("jobs.tasks.cancel_at_provider", job.pk))
     return True
 

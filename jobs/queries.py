@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -12,10 +12,12 @@ from django.db.models import Q, QuerySet
 from django.http import Http404
 from rest_framework.exceptions import PermissionDenied
 
+from cloudtrain_site.database.beginnings import beginning, beginning_of
 from cloudtrain_site.database.folding import folded
 from cloudtrain_site.errors import Conflict
-from jobs.models import Job, JobQuerySet
+from jobs.models import Job, JobEvent, JobQuerySet
 from jobs.permissions import AnyUser, can_change, listed_jobs_of, visible_jobs
+from jobs.statuses import CANCEL_REQUESTED
 
 ID_LENGTH = 26
 #: The first eight characters tell the second in which a job was made.
@@ -112,3 +114,10 @@ def _other_ways(ids: QuerySet[Job, Any], text: str) -> Iterator[QuerySet[Job, An
     submitters = list(User.objects.filter(username__folded=folded(text)).values_list("pk", flat=True))
     if submitters:
         yield ids.filter(submitted_by__in=submitters)
+
+
+def reasons_to_stop(job_ids: Iterable[str]) -> dict[str, str]:
+    """Return by job id why it was asked to stop, its beginning if that is long; without those that have no reason."""
+    notes = JobEvent.objects.filter(job__in=job_ids, subject=Job.SUBJECT, reason__startswith=f"{CANCEL_REQUESTED}: ")
+    texts = notes.order_by("id").values_list("job_id", beginning_of("reason"))
+    return {job_id: beginning(text.removeprefix(f"{CANCEL_REQUESTED}: ")) for job_id, text in texts}

@@ -53,3 +53,6 @@ PROVIDER_WORDS: Mapping[str, JobStatus] = {
     "cancelled": JobStatus.CANCELLED,
     "aborted": JobStatus.CANCELLED,
 }
+
+#: How the note in its history begins that a job was asked to stop.
+CANCEL_REQUESTED = "cancel requested"

@@ -6,7 +6,7 @@ from cloudtrain_site import extensions as site
 from cloudtrain_site.enterprise import get_enterprise_config
 from jobs import extensions as jobs
 from queueing import operations, statistics
-from queueing.budgets import gauges, watch
+from queueing.budgets import banners, gauges, watch
 from queueing.dashboard import job_panel
 from queueing.waiting import positions
 
@@ -33,6 +33,8 @@ def register_all() -> None:
     jobs.navigation.register("queue-page", jobs.NavigationItem("Queue"), order=20)
     jobs.navigation.register("metrics-page", jobs.NavigationItem("Metrics"), order=40)
     jobs.settings_sections.register("settings-limits", jobs.SettingsSection("Limits"), order=30)
+    jobs.settings_sections.register("settings-budgets", jobs.SettingsSection("Budgets", for_members=True), order=35)
+    jobs.banners.register("budgets", banners.banners_for)
     jobs.organization_limits.register("max_running", operations.set_own_limit)
     _register_people()
 

@@ -7,6 +7,8 @@ from rest_framework.routers import SimpleRouter
 
 from queueing.api import budget_views, control_views, views
 from queueing.dashboard import limits_views, metrics_views, queue_views
+from queueing.dashboard.budgets import settings_views as budget_settings
+from queueing.dashboard.budgets import views as budget_pages
 
 # Two viewsets share one address, and a router refuses a second one of the same name. The controls come first: none of
 # their names is a job's id.
@@ -22,6 +24,11 @@ urlpatterns = [
     path("metrics", metrics_views.metrics_page, name="metrics-page"),
     path("metrics/now", metrics_views.metrics_now, name="metrics-now"),
     path("organizations/<slug:organization>/settings/limits", limits_views.limits, name="settings-limits"),
+    path("organizations/<slug:organization>/settings/budgets", budget_settings.budgets, name="settings-budgets"),
+    path("budgets", budget_pages.budgets, name="budgets-page"),
+    path("budgets/new", budget_pages.new_budget, name="new-budget"),
+    path("budgets/<int:budget_id>", budget_pages.budget, name="budget-page"),
+    path("budgets/<int:budget_id>/remove", budget_pages.remove_budget, name="remove-budget"),
     *controls.urls,
     *queue.urls,
 ]

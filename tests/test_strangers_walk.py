@@ -24,7 +24,7 @@ from cloudtrain_site.notices.channels import Owner, add_channel
 from cloudtrain_site.notices.models import Channel
 from jobs.models import Job, Membership, Organization, ProviderConfig, TrainingConfig
 from jobs.roles import Role
-from queueing.models import QueueState
+from queueing.models import Budget, QueueState
 from tests.dataset_archives import make_zip
 from tests.web import body_of
 
@@ -58,6 +58,7 @@ def held(client_of: ClientOf, alice: User, acme: Organization) -> ApprovalReques
     assert browser.put("/api/configs/alices-config", body).status_code == 201
     owner = Owner(organization=acme, by=alice)
     add_channel(owner, "webhook", name="alices-hook", addresses=["https://alices-host.example.org"])
+    Budget.objects.create(scope="organization", organization=acme, amount=500)
     archive = SimpleUploadedFile("alices-pictures.zip", make_zip())
     uploaded = browser.post("/api/cloud/uploads", {"file": archive}, format="multipart").json()["upload"]
     fields = {**body, "dataset": uploaded["id"], "config_name": "alices-training", "tracker_run_name": "alices-run"}
@@ -99,6 +100,7 @@ def addresses(held: ApprovalRequest) -> list[str]:
         "user_id": held.requested_by_id,
         "invitation_id": 1,
         "token": "ct_of-nobody",
+        "budget_id": Budget.objects.get().pk,
         "channel_id": Channel.objects.get().pk,
         "provider": "replicate",
         "part": "head",

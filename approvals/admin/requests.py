@@ -32,6 +32,7 @@ from jobs.admin.pages import as_json
 from jobs.admin_base import OfJobAdmin, remembered
 from jobs.permissions import organizations_of
 from jobs.roles import MANAGERS
+from queueing.budgets.outlook import BudgetReader
 
 DECIDED_AS = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}
 
@@ -248,6 +249,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
                 "bypasses": bypasses(request.user, approval_request),
                 "may_bypass": may_bypass(request.user, approval_request),
                 "may_reject": decision_objection(request.user, approval_request, Verdict.REJECT) is None,
+                "budget": BudgetReader(request.user).of_job(approval_request.job) if pending else None,
                 "lack": request_warnings(approval_request) if pending else [],
                 "decision_form": DecisionForm(),
             }

@@ -34,6 +34,7 @@ from jobs.api.serializers import RangeSerializer, SubmitBody, SubmitQuery
 from jobs.queries import find_own_job
 from jobs.statuses import JobStatus
 from jobs.validators import NAME_LIMIT
+from queueing.budgets.outlook import Outlook
 
 MAX_KEY_CHARS = 200
 KEY_PARAMETER = OpenApiParameter(
@@ -72,6 +73,14 @@ class HoldSerializer(serializers.Serializer[Hold]):
         return who_decides(hold.rule)
 
 
+class OutlookSerializer(serializers.Serializer[Outlook]):
+    """The strictest budget's answer to a job. `left_usd` is null where that is not for the asker to know."""
+
+    sentence = serializers.CharField()
+    left_usd = serializers.FloatField(source="left", allow_null=True)
+    would_wait = serializers.BooleanField()
+
+
 class ForecastSerializer(serializers.Serializer[Forecast]):
     """The forecast of a dry run: of cost and time the upper end, by which rules go, and the range with its source.
 
@@ -93,6 +102,7 @@ class ForecastSerializer(serializers.Serializer[Forecast]):
     queue_position = serializers.IntegerField(source="start.position", allow_null=True)
     estimated_wait_seconds = serializers.SerializerMethodField()
     waiting_reason = serializers.SerializerMethodField()
+    budget = OutlookSerializer(source="start.budget", allow_null=True)
     warnings = serializers.ListField(child=serializers.CharField())
     changes = ChangesSerializer(allow_null=True)
 

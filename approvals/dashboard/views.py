@@ -20,6 +20,7 @@ from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import OWN_HARDWARE, expected_cost
 from jobs.permissions import AnyUser, Team, is_superuser, organizations_of
 from jobs.roles import MANAGERS
+from queueing.budgets.outlook import BudgetReader
 
 #: The admin's list has all of them, and a search.
 MAX_PENDING_SHOWN = 50
@@ -84,7 +85,7 @@ def _pending_items(requests: Sequence[ApprovalRequest], user: AnyUser, managed: 
     """Return the items of pending requests. The number of queries doesn't depend on theirs."""
     objections, changes = reviewer_objections(user, requests), changes_of(requests)
     rejecting = reviewer_objections(user, requests, Verdict.REJECT)
-    superuser, now = is_superuser(user), timezone.now()
+    superuser, now, budgets = is_superuser(user), timezone.now(), BudgetReader(user)
     items = []
     for request in requests:
         objection = objections[request.pk]
@@ -96,6 +97,7 @@ def _pending_items(requests: Sequence[ApprovalRequest], user: AnyUser, managed: 
                 "rules": requirement_items(request),
                 "expires_at": as_utc(request.expires_at),
                 "is_due": request.expires_at <= now,
+                "budget": budgets.of_job(request.job),
                 "changes": change_lines(changes[request.pk]),
                 "decisions": [{"decision": decision, "at": as_utc(decision.at)} for decision in decisions],
                 "objection": None if superuser else objection,

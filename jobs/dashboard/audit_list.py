@@ -66,7 +66,7 @@ class AuditList:
         return {
             "form": self.form,
             "zone": str(self._zone),
-            "records": [_item(record) for record in page.records] if page else [],
+            "records": [item_of(record) for record in page.records] if page else [],
             "older": self._address(cursor=page.next_cursor) if page and page.next_cursor else "",
             "newest": self._address(cursor=None) if self._query.get("cursor") else "",
             "filters": self._address(cursor=None),
@@ -95,7 +95,7 @@ class AuditList:
         return f"?{urlencode({name: str(values[name]) for name in self.form.fields if values.get(name)})}"
 
 
-def _item(record: AuditRecord) -> dict[str, Any]:
+def item_of(record: AuditRecord) -> dict[str, Any]:
     return {
         "record": record,
         "action": record.action.replace("_", " ").capitalize(),

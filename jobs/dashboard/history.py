@@ -9,6 +9,7 @@ from datetime import datetime
 from cloudtrain_site.api import as_utc
 from cloudtrain_site.states import Source
 from jobs.models import Job, JobEvent
+from jobs.statuses import CANCEL_REQUESTED
 
 #: More than a person reads; the API returns the rest.
 MAX_MOMENTS = 200
@@ -48,7 +49,6 @@ SOURCES: Mapping[str, str] = {
 }
 #: Reasons that the title says already.
 SELF_EVIDENT = ("submitted",)
-CANCEL_REQUESTED = "cancel requested"
 
 
 @dataclass(frozen=True, slots=True)

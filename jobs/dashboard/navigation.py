@@ -36,6 +36,7 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         "own_teams": teams,
         "administers": request.user.is_staff or any(team.role in MANAGERS for team in teams),
         "navigation": _items_for(request, teams),
+        "banners": extensions.banners_for(request.user),
         "time_zone": time_zone_of(request.user),
     }
 

@@ -18,6 +18,7 @@ from jobs.models import Job, JobEvent
 from jobs.notices.durations import duration
 from jobs.permissions import AnyUser, Team, is_superuser, teams_of
 from jobs.providers import label_of
+from jobs.queries import reasons_to_stop
 from jobs.roles import MANAGERS, SUBMITTERS
 from jobs.statuses import JobStatus
 
@@ -203,11 +204,16 @@ def _reasons_of_end(jobs: Sequence[Job]) -> dict[str, str]:
     """Return by job id who cancelled it, and why, from the history."""
     requested_by = {job.pk: job.cancel_requested_by for job in jobs if job.status == JobStatus.CANCELLED}
     events = JobEvent.objects.filter(subject=Job.SUBJECT, new=JobStatus.CANCELLED, job__in=requested_by).order_by("id")
+    asked = reasons_to_stop([job_id for job_id, name in requested_by.items() if name])
     # A provider's cancellation without a reason only confirms the request of a person. The history shows all of one.
     return {
-        job_id: f"By {actor}: {beginning(reason)}" if reason else f"By {requested_by[job_id] or actor}."
+        job_id: _by(actor, beginning(reason)) if reason else _by(requested_by[job_id] or actor, asked.get(job_id, ""))
         for job_id, actor, reason in events.values_list("job_id", "actor", beginning_of("reason"))
     }
+
+
+def _by(actor: str, reason: str) -> str:
+    return f"By {actor}: {reason}" if reason else f"By {actor}."
 
 
 def _cost(job: Job) -> str:

@@ -12,6 +12,7 @@ from cloudtrain_site.notices.outbox import call_back, fill_in
 from jobs.configs.secrets import unsealed_columns
 from jobs.models import Job
 from jobs.notices.durations import duration
+from jobs.queries import reasons_to_stop
 from jobs.statuses import JobStatus
 
 
@@ -52,7 +53,7 @@ def _text(job: Job, notice: Notice) -> str:
         parts.insert(0, f"The cause:\n    {job.cause}" if job.cause else "It left no error.")
         parts.append("Its page has the whole log. From there you can submit it again.")
     elif job.status == JobStatus.CANCELLED:
-        if reason := notice.data.get("reason"):
+        if reason := notice.data.get("reason") or reasons_to_stop([job.pk]).get(job.pk):
             parts.insert(0, f"The reason: {reason}")
         parts.append("From its page you can submit it again.")
     else:

@@ -20,7 +20,7 @@ from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import StrictSerializer, SuccessField, UtcField, checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
-from jobs.models import Membership, Organization
+from jobs.models import Organization
 from jobs.permissions import is_superuser, organizations_of, role_in
 from jobs.roles import Role
 from queueing.budgets import editing
@@ -45,8 +45,8 @@ class AmountField(serializers.DecimalField):
 
 class ThresholdsField(serializers.ListField):
     def __init__(self, **options: Any) -> None:
-        percent = serializers.IntegerField(min_value=1, max_value=1000)
-        super().__init__(child=percent, max_length=10, allow_empty=True, **options)
+        percent = serializers.IntegerField(min_value=1, max_value=editing.MAX_PERCENT)
+        super().__init__(child=percent, max_length=editing.MAX_THRESHOLDS, allow_empty=True, **options)
 
     def to_internal_value(self, data: Any) -> list[int]:
         """Return the percents once each, the lowest first."""
@@ -203,11 +203,10 @@ def _whose(user: User, body: dict[str, Any]) -> tuple[Organization | None, User 
 
 
 def _member(organization: Organization, name: str) -> User:
-    membership = Membership.objects.filter(organization=organization, user__username=name).select_related("user")
-    found = membership.first()
-    if found is None:
+    member = editing.find_member(organization, name)
+    if member is None:
         raise ValidationError({"user": f"{organization} has no member {name!r}."})
-    return found.user
+    return member
 
 
 def _site_zone(organization: Organization | None, body: dict[str, Any]) -> str:

@@ -15,17 +15,21 @@ from django.http import Http404
 from cloudtrain_site.audit.recording import differences, record
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
-from jobs.models import Organization
+from jobs.models import Membership, Organization
 from jobs.organizations.authority import actor_of, check_administers, check_runs_site
-from jobs.permissions import AnyUser, is_superuser, organizations_of
+from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
 from jobs.roles import Role
 from queueing import passes
 from queueing.budgets import sentences
-from queueing.budgets.sums import states
-from queueing.models import Budget, Period, Scope
+from queueing.budgets.sums import BudgetState, states
+from queueing.models import Action, Budget, Period, Scope
 
 #: The columns that `change` may write.
 CHANGEABLE = ("amount", "thresholds", "action", "site_zone")
+#: The codes of what a change is refused with, and may be asked again.
+CONFIRM_NEEDED, CHANGED_MEANWHILE = "confirm_needed", "changed_meanwhile"
+#: Of a threshold, and how many a budget may have.
+MAX_PERCENT, MAX_THRESHOLDS = 1000, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +53,26 @@ def visible_budgets(user: AnyUser) -> QuerySet[Budget]:
     return budgets.filter(administered | own)
 
 
+def may_set(user: AnyUser, budget: Budget) -> bool:
+    """Whether `user` may change and remove `budget`, and set others like it."""
+    if budget.organization_id is None:
+        return is_superuser(user)
+    return role_in(user, budget.organization_id) == Role.ADMIN
+
+
+def find_member(organization: Organization, name: str) -> User | None:
+    """Return the member of that user name, for a budget of their own."""
+    membership = Membership.objects.filter(organization=organization, user__username=name).select_related("user")
+    found = membership.first()
+    return None if found is None else found.user
+
+
 def make(organization: Organization | None, person: User | None, terms: Terms, *, by: User) -> Budget:
     """Return a new budget of `person` in `organization`, of the organization, or of the site.
 
     Raises PermissionDenied, and Conflict when there is one for that period already.
     """
-    scope = Scope.USER if person else Scope.ORGANIZATION if organization else Scope.SITE
-    budget = Budget(scope=scope, organization=organization, user=person)
-    for name in (*CHANGEABLE, "period"):
-        setattr(budget, name, getattr(terms, name))
+    budget = _new(organization, person, terms)
     try:
         with unit_of_work():
             _check_right(budget, by)
@@ -71,13 +86,35 @@ def make(organization: Organization | None, person: User | None, terms: Terms, *
     return budget
 
 
+def planned(organization: Organization | None, person: User | None, terms: Terms) -> BudgetState:
+    """Return the state that a new budget would have now. Stores nothing."""
+    (state,) = states([_new(organization, person, terms)])
+    return state
+
+
+def changed(budget: Budget, values: dict[str, Any]) -> BudgetState:
+    """Return the state that `budget` would have with other values. Stores nothing."""
+    for name in CHANGEABLE:
+        setattr(budget, name, values.get(name, getattr(budget, name)))
+    (state,) = states([budget])
+    return state
+
+
+def _new(organization: Organization | None, person: User | None, terms: Terms) -> Budget:
+    scope = Scope.USER if person else Scope.ORGANIZATION if organization else Scope.SITE
+    budget = Budget(scope=scope, organization=organization, user=person)
+    for name in (*CHANGEABLE, "period"):
+        setattr(budget, name, getattr(terms, name))
+    return budget
+
+
 def change(
     budget: Budget, values: dict[str, Any], *, by: User, version: int | None = None, confirmed: bool = False
 ) -> bool:
     """Set some of CHANGEABLE. Returns whether anything changed.
 
     Raises PermissionDenied; Conflict when `version` is not the present one, since somebody else changed it, and when
-    the amount would be below what is committed, unless that is `confirmed`; Http404 when the budget is gone.
+    it bites at once, unless that is `confirmed`; Http404 when the budget is gone.
     """
     with unit_of_work():
         current = _locked(budget)
@@ -85,16 +122,15 @@ def change(
         if version is not None and version != current.version:
             raise Conflict(
                 "Somebody changed this budget since you saw it. Look at it again, and then change it.",
-                code="changed_meanwhile",
+                code=CHANGED_MEANWHILE,
             )
         before = _shown(current)
-        for name in CHANGEABLE:
-            setattr(current, name, values.get(name, getattr(current, name)))
+        state = changed(current, values)
         old, new = differences(before, _shown(current))
         if not new:
             return False
         if not confirmed:
-            _check_committed(current, before["amount_usd"])
+            _check_bite(state, old)
         current.version += 1
         current.save(update_fields=[*CHANGEABLE, "version"])
         record("budget_changed", current, by=actor_of(by), organization=current.organization, before=old, after=new)
@@ -129,13 +165,13 @@ def _check_right(budget: Budget, by: User) -> None:
         check_administers(by, budget.organization)
 
 
-def _check_committed(budget: Budget, old_amount: float) -> None:
-    """Raises Conflict with what happens when the new amount is lower, and below what is committed."""
-    if float(budget.amount) >= old_amount:
-        return
-    (state,) = states([budget])
-    if state.committed > budget.amount:
-        raise Conflict(sentences.lowered(state, budget.amount), code="confirm_needed")
+def _check_bite(state: BudgetState, old: dict[str, Any]) -> None:
+    """Raises Conflict with what happens: the new amount is below what is committed, or what runs is cancelled now."""
+    budget = state.budget
+    is_lowered = float(budget.amount) < old.get("amount_usd", 0) and state.committed > budget.amount
+    ends_jobs = budget.action == Action.CANCEL and "action" in old and state.is_used_up
+    if is_lowered or ends_jobs:
+        raise Conflict(f"{sentences.consequences(state)} Send it again with confirm to do so.", code=CONFIRM_NEEDED)
 
 
 def _shown(budget: Budget) -> dict[str, Any]:

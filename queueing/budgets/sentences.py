@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from queueing.budgets.sums import BudgetState
-from queueing.models import Action, Scope
+from queueing.models import Action, Budget, Period, Scope
 
 ONE_DOLLAR = Decimal(1)
 
@@ -21,19 +21,32 @@ def who_raises(state: BudgetState) -> str:
     return "a superuser" if state.budget.scope == Scope.SITE else "an admin"
 
 
-def waiting(state: BudgetState, needs: Decimal | None, *, with_sums: bool, hardware: str = "") -> str:
-    """Return why a job waits. `with_sums`: whether the reader may know what others have spent."""
+def waiting(state: BudgetState, needs: Decimal | None, *, with_sums: bool, unpriced: str = "") -> str:
+    """Return why a job waits. `with_sums`: whether the reader may know what others have spent.
+
+    `needs` None: its cost is not known; `unpriced` is then its hardware, if that has no price.
+    """
     budget, window = state.budget, state.window
     beginning = f"Budget of {budget.owner} for {window.name}"
     if needs is None:
-        return (
-            f"{beginning}: the cost of this job is not known, so it can't be checked. A price for "
-            f"{hardware or 'its hardware'}, or a limit for this job (max_cost_usd), lets it start."
-        )
+        lets_it_start = "a limit for it (max_cost_usd) lets it start"
+        if unpriced:
+            lets_it_start = f"{unpriced} has no price. With one, {lets_it_start}"
+        return f"{beginning}: the cost of this job is not known, so it is held for an admin: {lets_it_start}."
     sums = f"{money(state.committed)} of {money(budget.amount)} committed, " if with_sums else ""
     end = "" if with_sums else " and less is left"
     raised = f"{who_raises(state)} raises it"
     return f"{beginning}: {sums}this job needs about {money(needs)}{end}. {window.resets}, or {raised}."
+
+
+def left(state: BudgetState, needs: Decimal | None, *, with_sums: bool) -> str:
+    """Return what is left for a job for which it is enough. `needs`: 0 for no job in particular."""
+    budget = state.budget
+    beginning = f"Budget of {budget.owner} for {state.window.name}"
+    if not with_sums:
+        return f"{beginning}: enough is left."
+    rest = f"; this job needs about {money(needs)}" if needs else ""
+    return f"{beginning}: {money(max(state.left, Decimal(0)))} of {money(budget.amount)} left{rest}."
 
 
 def reached(state: BudgetState, percent: int) -> str:
@@ -42,11 +55,16 @@ def reached(state: BudgetState, percent: int) -> str:
     sums = f"{money(state.spent)} of {money(budget.amount)} spent ({percent} %)"
     ending = {
         Action.HOLD: "No further job starts. What runs is left alone.",
-        Action.FINISH: "No further job starts. What runs may finish.",
+        Action.FINISH: "No further job starts. What runs may finish, and its submitters are warned.",
         Action.CANCEL: "No further job starts. What runs is cancelled.",
     }[Action(budget.action)]
     rest = f" {ending}" if percent >= 100 else ""
     return f"Budget of {budget.owner} for {state.window.name}: {sums}.{rest}"
+
+
+def used_up(state: BudgetState) -> str:
+    """Return why a job is warned, or cancelled."""
+    return f"Budget of {state.budget.owner} for {state.window.name} reached"
 
 
 def forecast(state: BudgetState, expected: Decimal) -> str:
@@ -57,14 +75,32 @@ def forecast(state: BudgetState, expected: Decimal) -> str:
     )
 
 
-def lowered(state: BudgetState, amount: Decimal) -> str:
-    """Return what happens when the budget is set to `amount`, which is below what is committed."""
+def committed(state: BudgetState) -> str:
+    """Return `$480 of $500 committed: $450 spent, $30 held for jobs that have begun, $20 left.`"""
     budget = state.budget
-    beginning = f"{money(state.committed)} are committed already, more than {money(amount)}: no further job starts."
-    is_spent = state.spent >= amount
+    rest = f"{money(state.left)} left" if state.left >= 0 else f"{money(-state.left)} more than the budget"
+    parts = f"{money(state.spent)} spent, {money(state.held)} held for jobs that have begun, {rest}"
+    return f"{money(state.committed)} of {money(budget.amount)} committed: {parts}."
+
+
+def consequences(state: BudgetState) -> str:
+    """Return what happens when a budget of which more is committed than its amount is set."""
+    budget = state.budget
+    if state.committed > budget.amount:
+        beginning = f"{money(state.committed)} are committed already, more than {money(budget.amount)}: "
+    else:
+        beginning = f"All of {money(budget.amount)} is spent: "
     ending = {
         Action.HOLD: "What runs is left alone.",
-        Action.FINISH: "What runs may finish.",
-        Action.CANCEL: "What runs is cancelled." if is_spent else "What runs is cancelled once all of it is spent.",
+        Action.FINISH: "What runs may finish, and its submitters are warned.",
+        Action.CANCEL: "What runs is cancelled." if state.is_used_up else "What runs is cancelled once all is spent.",
     }[Action(budget.action)]
-    return f"{beginning} {ending} {state.window.resets}. Send it again with confirm to do so."
+    return f"{beginning}no further job starts. {ending} {state.window.resets}."
+
+
+def terms(budget: Budget) -> str:
+    """Return `$500 for a month, thresholds at 50, 80, 100 %, nothing new starts once it is spent`."""
+    percents = ", ".join(map(str, budget.thresholds))
+    thresholds = f"thresholds at {percents} %" if percents else "no thresholds"
+    period = {Period.MONTH: "for a month", Period.DAY: "for a day", Period.LIFETIME: "once"}[Period(budget.period)]
+    return f"{money(budget.amount)} {period}, {thresholds}. Once it is spent: {Action(budget.action).label.lower()}."

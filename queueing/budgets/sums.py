@@ -40,6 +40,20 @@ class BudgetState:
         return self.budget.amount - self.committed
 
     @property
+    def is_used_up(self) -> bool:
+        """Whether all is spent. A budget of nothing is used up only when something was spent."""
+        return self.has_spent(100)
+
+    def has_spent(self, percent: int) -> bool:
+        """Whether so many percent of the amount are spent, and more than nothing."""
+        return self.spent > 0 and self.spent * 100 >= self.budget.amount * percent
+
+    @property
+    def percent_spent(self) -> int:
+        """Return how many percent of the amount are spent, rounded down; of an amount of nothing 100."""
+        return int(self.spent * 100 / self.budget.amount) if self.budget.amount else 100
+
+    @property
     def resets_at(self) -> datetime | None:
         return self.window.resets_at
 
@@ -69,6 +83,7 @@ def _organizations(budgets: Iterable[Budget]) -> set[int] | None:
 
 
 def _spent_since(start: date, organizations: set[int] | None) -> Mapping[Owner, Decimal]:
+    # Days after the period count too, of a zone that is ahead or a clock that jumped: too much, not too little.
     days = DayCost.objects.filter(day__gte=start)
     if organizations is not None:
         days = days.filter(organization__in=organizations)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.contrib.auth.models import User
@@ -13,49 +13,58 @@ from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
-from cloudtrain_site.events.publish import Event, publish
+from cloudtrain_site.events.publish import Event, person_channel, publish
 from cloudtrain_site.notices import outbox
-from cloudtrain_site.states import Actor, Source
-from jobs import lifecycle
 from jobs.channels import organization_channel
-from jobs.models import DayCost, Job, JobQuerySet, Membership
+from jobs.costs import ledger
+from jobs.models import DayCost, Membership
 from jobs.roles import Role
 from queueing import passes
 from queueing.budgets import sentences
+from queueing.budgets.actions import act
 from queueing.budgets.sums import BudgetState, all_states
-from queueing.models import Action, Budget, BudgetNotice, QueueEntry, Scope
-from queueing.statuses import TAKES_SLOT
+from queueing.models import LARGE, Budget, BudgetNotice, QueueEntry, Scope
+from queueing.statuses import EntryStatus
 
 logger = logging.getLogger("simpletuner.cloud.queue")
 
 #: The kind of the notice and of the event.
 THRESHOLD = "budget_threshold"
-BUDGETS = Actor(name="budgets")
 FORECAST_DAYS = 7
 #: Members are told from here on; below, the page and an event say so.
 NOTICE_FROM = 80
-HUNDRED = 100
+#: Waiting jobs of unknown cost with a limit of their own that one look reads.
+MAX_LIMITED = 200
 
 
-def watch() -> dict[str, int]:
+def watch(now: datetime | None = None) -> dict[str, int]:
     """Look at every budget once. Any number of processes may do it at once: each thing is told and done once."""
-    counts = {"reached": 0, "cancelled": 0}
-    for state in all_states():
+    counts = {"reached": 0, "warned": 0, "cancelled": 0}
+    found = all_states(now)
+    if found:
+        _note_prices()
+    for state in found:
         _begin_period(state)
         counts["reached"] += sum(_note(state, percent) for percent in reached_thresholds(state))
-        counts["reached"] += _note_forecast(state)
-        if is_used_up(state):
-            counts["cancelled"] += _act(state)
+        counts["reached"] += _note_forecast(state, now)
+        if state.is_used_up:
+            done = act(state)
+            counts["warned"] += done["warned"]
+            counts["cancelled"] += done["cancelled"]
     return counts
 
 
+def _note_prices() -> None:
+    """Let the jobs go whose cost has a limit, and whose hardware has got a price since they came."""
+    limited = QueueEntry.objects.filter(status=EntryStatus.PENDING, needs_usd=None, job__max_cost_usd__isnull=False)
+    for entry in limited.select_related("job").defer(*LARGE)[:MAX_LIMITED]:
+        needs = ledger.expected_cost(entry.job)
+        if needs is not None and limited.filter(pk=entry.pk).update(needs_usd=needs):
+            passes.request_pass()
+
+
 def reached_thresholds(state: BudgetState) -> list[int]:
-    return [percent for percent in state.budget.thresholds if state.spent * HUNDRED >= state.budget.amount * percent]
-
-
-def is_used_up(state: BudgetState) -> bool:
-    """Whether all is spent. A budget of nothing is used up only when something was spent."""
-    return state.spent >= state.budget.amount and state.spent > 0
+    return [percent for percent in state.budget.thresholds if state.has_spent(percent)]
 
 
 def _begin_period(state: BudgetState) -> None:
@@ -69,26 +78,24 @@ def _begin_period(state: BudgetState) -> None:
 
 def _note(state: BudgetState, percent: int) -> bool:
     """Tell once that a threshold was reached."""
-    if state.spent <= 0:
-        return False
     return _tell(state, percent, sentences.reached(state, percent), is_mailed=percent >= NOTICE_FROM)
 
 
-def _note_forecast(state: BudgetState) -> bool:
+def _note_forecast(state: BudgetState, now: datetime | None) -> bool:
     if state.window.days <= 1 or state.spent >= state.budget.amount:
         return False
-    expected = forecast(state)
+    expected = forecast(state, now)
     if expected is None or expected <= state.budget.amount:
         return False
     return _tell(state, None, sentences.forecast(state, expected), is_mailed=True)
 
 
-def forecast(state: BudgetState) -> Decimal | None:
+def forecast(state: BudgetState, now: datetime | None = None) -> Decimal | None:
     """Return what will be spent by the period's end at the pace of the last seven days; None: it has no end."""
     after = state.window.after
     if after is None:
         return None
-    today = timezone.now().astimezone(state.window.zone).date()
+    today = (now or timezone.now()).astimezone(state.window.zone).date()
     since = today - timedelta(days=FORECAST_DAYS)
     week = _days_of(state.budget).filter(day__gt=since, day__lte=today).aggregate(spent=Sum("spent"))["spent"]
     remaining = max(0, (after - today).days - 1)
@@ -114,7 +121,8 @@ def _tell(state: BudgetState, threshold: int | None, message: str, *, is_mailed:
         if not is_new:
             return False
         data = {"scope": budget.scope, "percent": threshold, "message": message, "budget_id": budget.pk}
-        publish(Event(THRESHOLD, organization_channel(budget.organization_id), data))
+        for channel in _channels_of(budget):
+            publish(Event(THRESHOLD, channel, data))
         if is_mailed:
             _store_notice(state, threshold, message, data)
     logger.warning(message, extra={"budget": budget.pk, "percent": threshold})
@@ -127,9 +135,20 @@ def _store_notice(state: BudgetState, threshold: int | None, message: str, data:
         THRESHOLD,
         key=f"{THRESHOLD}:{budget.pk}:{state.window.start}:{threshold or 'forecast'}",
         subject=message,
-        audience=outbox.Audience(users=_admins_of(budget), organization_id=budget.organization_id),
+        # What one person has spent is no matter for the organization's channels.
+        audience=outbox.Audience(
+            users=_admins_of(budget), organization_id=None if budget.user_id else budget.organization_id
+        ),
+        link=f"/budgets/{budget.pk}",
         data=data,
     )
+
+
+def _channels_of(budget: Budget) -> list[str]:
+    """Return the event channels of those who may see the budget."""
+    if budget.scope == Scope.USER:
+        return [person_channel(user_id) for user_id in sorted(set(_admins_of(budget)))]
+    return [organization_channel(budget.organization_id)]
 
 
 def _admins_of(budget: Budget) -> list[int]:
@@ -137,23 +156,3 @@ def _admins_of(budget: Budget) -> list[int]:
         return list(User.objects.filter(is_superuser=True, is_active=True).values_list("pk", flat=True))
     admins = Membership.objects.filter(organization=budget.organization_id, role=Role.ADMIN, user__is_active=True)
     return [*admins.values_list("user_id", flat=True), *([budget.user_id] if budget.user_id else [])]
-
-
-def _act(state: BudgetState) -> int:
-    """Cancel what runs, where the budget says so. Returns how many jobs were asked to stop."""
-    if state.budget.action != Action.CANCEL:
-        return 0
-    reason = f"budget of {state.budget.owner} for {state.window.name} reached"
-    running = running_jobs(state.budget).filter(cancel_requested_at=None)
-    return sum(lifecycle.request_cancel(job, actor=BUDGETS, source=Source.LOOP, reason=reason) for job in running)
-
-
-def running_jobs(budget: Budget) -> JobQuerySet:
-    """Return the jobs that take a slot and cost something."""
-    entries = QueueEntry.objects.filter(status__in=TAKES_SLOT)
-    if budget.scope != Scope.SITE:
-        entries = entries.filter(organization=budget.organization_id)
-    if budget.scope == Scope.USER:
-        entries = entries.filter(user=budget.user_id)
-    costly = Q(account__spent__gt=0) | Q(account__held__gt=0) | Q(account__is_unpriced=True)
-    return Job.objects.active().filter(costly, pk__in=entries.values("job_id"))

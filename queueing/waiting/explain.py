@@ -15,10 +15,10 @@ from jobs.permissions import AnyUser, is_superuser, organizations_of
 from jobs.providers import UnknownProviderError, label_of
 from jobs.sync.clusters import unrunnable_profiles
 from queueing import extensions
-from queueing.budgets.purse import Room, current_purse
-from queueing.budgets.sentences import waiting as budget_sentence
+from queueing.budgets.outlook import BudgetReader
+from queueing.budgets.purse import Room
 from queueing.limits import candidate_of, current_limits, queue_state
-from queueing.models import QueueEntry, Scope
+from queueing.models import QueueEntry
 from queueing.policy import Blocker, BlockerKind, Usage, blockers
 from queueing.statuses import EntryStatus
 
@@ -77,7 +77,7 @@ class Explainer:
         held = [entry.job_id for entry in waiting if entry.status == EntryStatus.BLOCKED]
         self._holds = extensions.find_holds(held, None)
         self._unrunnable = unrunnable_profiles({entry.provider for entry in waiting})
-        self._purse = current_purse(self.now)
+        self.budgets = BudgetReader(viewer, self.now)
 
     def explain(self, entry: QueueEntry) -> list[Explained]:
         """Return all that keeps a waiting `entry` from going; empty when it can go in its turn."""
@@ -93,18 +93,12 @@ class Explainer:
         ]
 
     def _budget(self, entry: QueueEntry) -> list[Explained]:
-        room = self.lacking_room(entry)
-        if room is None:
-            return []
-        # What the site has spent tells about other organizations.
-        with_sums = room.state.budget.scope != Scope.SITE or (self.viewer is not None and is_superuser(self.viewer))
-        needs = candidate_of(entry).needed_usd
-        hardware = entry.job.hardware_profile
-        return [Explained(Kind.BUDGET, budget_sentence(room.state, needs, with_sums=with_sums, hardware=hardware))]
+        sentence = self.budgets.waiting(candidate_of(entry), entry.job.hardware_profile)
+        return [Explained(Kind.BUDGET, sentence)] if sentence else []
 
     def lacking_room(self, entry: QueueEntry) -> Room | None:
         """Return the budget that keeps a waiting `entry` from going; None: there is none."""
-        return self._purse.obstacle(candidate_of(entry)) if self._purse else None
+        return self.budgets.obstacle(candidate_of(entry))
 
     def why_never(self, entry: QueueEntry) -> str:
         """Return why no node can run the entry's job, as far as its cluster was seen; empty when some can."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from jobs.costs import ledger
 from jobs.models import Job, Organization
 from jobs.permissions import role_in
+from queueing.budgets.outlook import Outlook
 from queueing.claims import PRIORITIES
 from queueing.limits import candidate_of
 from queueing.models import QueueEntry
@@ -29,11 +31,13 @@ class StartEstimate:
     position: int
     reason: str
     wait: float | None
+    #: What the budgets leave for it; None: no budget concerns it.
+    budget: Outlook | None
 
 
-def estimate_start(user: User, organization: Organization, provider: str, hardware: str) -> StartEstimate:
-    """Return the forecast for a job of `user` that needs no approval."""
-    entry = _entry(user, organization, provider, hardware)
+def estimate_start(job: Job, user: User, organization: Organization) -> StartEstimate:
+    """Return the forecast for a job of `user`, not stored, that needs no approval."""
+    entry = _entry(job, user, organization)
     explainer = Explainer(user, [entry])
     order = QueueOrder(explainer.limits, explainer.usage, explainer.now)
     if not explainer.limits.fair_share:
@@ -42,18 +46,24 @@ def estimate_start(user: User, organization: Organization, provider: str, hardwa
     wait = WaitEstimates(explainer, order, [entry]).of(entry)
     waiting = QueueEntry.objects.filter(status=EntryStatus.PENDING)
     before = waiting if explainer.limits.fair_share else waiting.filter(turn__lte=entry.turn)
-    return StartEstimate(before.count() + 1, explainer.reason(entry), None if wait is None else wait.likely)
+    return StartEstimate(
+        position=before.count() + 1,
+        reason=explainer.reason(entry),
+        wait=None if wait is None else wait.likely,
+        budget=explainer.budgets.of_job(job),
+    )
 
 
-def _entry(user: User, organization: Organization, provider: str, hardware: str) -> QueueEntry:
+def _entry(job: Job, user: User, organization: Organization) -> QueueEntry:
     role, now = role_in(user, organization), timezone.now()
     priority = PRIORITIES[role] if role else 0
     return QueueEntry(
         pk=UNSTORED,
-        job=Job(provider=provider, hardware_profile=hardware, organization=organization, submitted_by=user),
+        job=job,
         organization=organization,
         user=user,
-        provider=provider,
+        provider=job.provider,
+        needs_usd=ledger.expected_cost(job),
         priority=priority,
         turn=turn_of(now, priority),
         enqueued_at=now,

@@ -1,19 +1,23 @@
-"""For any sequence of claims, polls, price changes, ends, cancels and corrections the ledger agrees with the jobs."""
+"""For any sequence of claims, polls, prices, ends, cancels, corrections and months the ledger agrees with the jobs."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from contextlib import suppress
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.db import transaction
 from django.utils import timezone
+from django_eventstream.models import Event
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.notices.models import Notice
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle, providers
 from jobs.costs import ledger
@@ -37,11 +41,34 @@ def part_of(job: Job, percent: int) -> Decimal:
     return (job.estimated_cost_usd or Decimal(0)) * percent / 100
 
 
+class Clock:
+    """The real one, moved on by the days that passed in an example."""
+
+    def __init__(self) -> None:
+        self.passed = timedelta()
+        self._now = timezone.now
+
+    def __call__(self) -> datetime:
+        return self._now() + self.passed
+
+
+CLOCK = Clock()
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+def die(*_: Any, **__: Any) -> None:
+    raise Crash
+
+
 class Money(RuleBasedStateMachine):
-    """Jobs of one organization with a budget that only holds. No job costs more than was thought."""
+    """Jobs of one organization with a budget that only holds. Some cost more than was thought."""
 
     def __init__(self) -> None:
         super().__init__()
+        CLOCK.passed = timedelta()
         self._undone = transaction.atomic()
         self._undone.__enter__()
         QueueState.objects.create(pk=1, max_running=100, max_running_per_user=100, max_running_per_organization=100)
@@ -92,7 +119,7 @@ class Money(RuleBasedStateMachine):
             assert claims.confirm(entry)
 
     @precondition(lambda self: self._jobs("running"))
-    @rule(data=st.data(), share=st.integers(0, 100), is_late=st.booleans())
+    @rule(data=st.data(), share=st.integers(0, 130), is_late=st.booleans())
     def poll(self, data: Any, share: int, is_late: bool) -> None:
         job = data.draw(st.sampled_from(self._jobs("running")))
         if is_late:
@@ -100,7 +127,7 @@ class Money(RuleBasedStateMachine):
         self._poll(job, JobStatus.RUNNING, part_of(job, share))
 
     @precondition(lambda self: self._jobs("running"))
-    @rule(data=st.data(), share=st.integers(0, 100), to=st.sampled_from(["completed", "failed", "cancelled"]))
+    @rule(data=st.data(), share=st.integers(0, 130), to=st.sampled_from(["completed", "failed", "cancelled"]))
     def end(self, data: Any, share: int, to: str) -> None:
         job = data.draw(st.sampled_from(self._jobs("running")))
         self._poll(job, JobStatus(to), part_of(job, share))
@@ -139,9 +166,20 @@ class Money(RuleBasedStateMachine):
             ledger.count([job])
             raise KeyboardInterrupt
 
+    @precondition(lambda _: CLOCK.passed < timedelta(days=300))
+    @rule(days=st.sampled_from([1, 8, 31]))
+    def days_pass(self, days: int) -> None:
+        CLOCK.passed += timedelta(days=days)
+
     @rule()
     def watch(self) -> None:
         watch.watch()
+
+    @rule()
+    def crash_while_it_is_told(self) -> None:
+        with pytest.MonkeyPatch.context() as patch, suppress(Crash):
+            patch.setattr(watch, "publish", die)
+            watch.watch()
 
     @invariant()
     def the_ledger_agrees(self) -> None:
@@ -152,20 +190,34 @@ class Money(RuleBasedStateMachine):
         assert not JobAccount.objects.exclude(held=0).exclude(job__status="running").exists()
 
     @invariant()
-    def no_more_is_committed_than_the_budget(self) -> None:
+    def no_more_is_committed_than_the_budget_and_what_jobs_cost_beyond_their_estimates(self) -> None:
+        beyond = sum(
+            (
+                max(job.cost_usd - job.estimated_cost_usd, Decimal(0))
+                for job in Job.objects.all()
+                if job.estimated_cost_usd
+            ),
+            Decimal(0),
+        )
         for state in states(Budget.objects.all()):
-            assert state.committed <= BUDGET
+            assert state.committed <= BUDGET + beyond
 
     @invariant()
     def each_threshold_is_told_once(self) -> None:
-        told = list(BudgetNotice.objects.values_list("period_start", "threshold"))
-        assert len(told) == len(set(told))
+        reached = list(BudgetNotice.objects.values_list("period_start", "threshold"))
+        assert len(reached) == len(set(reached))
+        events = [json.loads(data) for data in Event.objects.values_list("data", flat=True) if watch.THRESHOLD in data]
+        assert len({(event["message"].partition(":")[0], event["percent"]) for event in events}) == len(events)
+        assert len(events) == len(reached)
+        mailed = [threshold for _, threshold in reached if threshold is None or threshold >= watch.NOTICE_FROM]
+        assert Notice.objects.filter(kind=watch.THRESHOLD).count() == len(mailed)
 
 
 @pytest.mark.slow
 @pytest.mark.django_db
 def test_the_ledger_agrees_with_the_jobs_after_any_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted = ScriptedProvider()
+    monkeypatch.setattr(timezone, "now", CLOCK)
     monkeypatch.setattr(providers, "_PROVIDERS", {**providers._PROVIDERS, "scripted": lambda: scripted})
     run_state_machine_as_test(
         Money, settings=settings(max_examples=10, stateful_step_count=15, suppress_health_check=list(HealthCheck))

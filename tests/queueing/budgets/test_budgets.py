@@ -29,6 +29,7 @@ from queueing.models import Budget, BudgetNotice, QueueEntry, QueueState
 from queueing.waiting.explain import Explainer
 from tests import factories
 from tests.providers import ScriptedProvider
+from tests.queueing.budgets.spending import budget_of, spend, take_slot
 from tests.races import at_once
 
 Enqueue = Callable[..., QueueEntry]
@@ -40,11 +41,6 @@ def room(scripted: ScriptedProvider) -> None:
     """Limits that nothing meets, so that the budgets decide."""
     plenty = {"max_running": 1000, "max_running_per_user": 1000, "max_running_per_organization": 1000}
     QueueState.objects.update_or_create(pk=1, defaults=plenty)
-
-
-def budget_of(organization: Organization | None, amount: str, **fields: Any) -> Budget:
-    scope = "user" if fields.get("user") else "organization" if organization else "site"
-    return Budget.objects.create(organization=organization, scope=scope, amount=Decimal(amount), **fields)
 
 
 def claimed() -> list[str]:
@@ -182,15 +178,6 @@ def test_periods_begin_in_their_zone(period: str, zone: str, start: str, name: s
     assert (one.start.isoformat(), one.name) == (start, name)
 
 
-def spend(make_job: Callable[..., Job], amount: str, **fields: Any) -> Job:
-    began = timezone.now() - timedelta(minutes=1)
-    job = make_job(status="running", external_id=f"y-{amount}", started_at=began, provider="scripted", **fields)
-    lifecycle.apply_snapshot(
-        job, Snapshot(job.external_id or "", JobStatus.RUNNING, cost_usd=Decimal(amount)), source=Source.POLL
-    )
-    return job
-
-
 def told() -> list[str]:
     return [data for data in Event.objects.values_list("data", flat=True) if "budget_threshold" in data]
 
@@ -217,7 +204,7 @@ def test_each_threshold_is_told_once(make_job: Callable[..., Job], acme: Organiz
 def test_nothing_is_told_of_what_is_not_spent(acme: Organization) -> None:
     budget_of(acme, "0")
     budget_of(acme, "100", period="day")
-    assert watch.watch() == {"reached": 0, "cancelled": 0}
+    assert watch.watch() == {"reached": 0, "warned": 0, "cancelled": 0}
 
 
 def test_a_forecast_beyond_the_budget_is_told_once(make_job: Callable[..., Job], acme: Organization) -> None:
@@ -236,8 +223,7 @@ def test_the_action_is_taken_when_all_is_spent(
 ) -> None:
     budget_of(acme, "50", action=action)
     job = spend(make_job, "60")
-    claims.enqueue(job, role=None, held=False, actor=SYSTEM, source=Source.API)
-    QueueEntry.objects.update(status="running", claim_token="a")
+    take_slot(job)
     for _ in range(2):
         watch.watch()
     job.refresh_from_db()

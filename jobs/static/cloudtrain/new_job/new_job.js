@@ -298,6 +298,7 @@ function showForecast(answer, text = "") {
   find("forecast-text").hidden = !text;
   find("forecast-facts").hidden = !answer;
   find("forecast-hold").hidden = !answer?.requires_approval;
+  showBudget(answer?.budget);
   find("forecast-warnings").replaceChildren(
     ...(answer?.warnings ?? []).map((one) => Object.assign(document.createElement("li"), { textContent: one })),
   );
@@ -317,6 +318,14 @@ function showForecast(answer, text = "") {
   find("forecast-hold").textContent = `It is held until ${needs.join(", and ")}. ${answer.reason ?? ""}`;
 }
 
+/** What the strictest budget leaves for it: a warning where too little is left. */
+function showBudget(budget) {
+  const text = find("forecast-budget");
+  text.hidden = !budget;
+  text.textContent = budget ? (budget.would_wait ? `It would wait. ${budget.sentence}` : budget.sentence) : "";
+  text.className = budget?.would_wait ? "notice notice-warn" : "under";
+}
+
 function rangeText(range, format) {
   if (range === null) return "not known";
   const [low, high] = [format(range.low), format(range.high)];
@@ -328,8 +337,10 @@ function start({
   queue_position: position,
   estimated_wait_seconds: wait,
   waiting_reason: reason,
+  budget,
 }) {
   if (isHeld) return "when it is approved";
+  if (budget?.would_wait) return "when the budget has room for it";
   const queue = position > 1 ? `Number ${position} in the queue. ` : "";
   if (wait === null) return `${queue}${reason}`;
   return wait < 1 ? `at once. ${queue}` : `in about ${duration(wait)}. ${queue}${reason}`;

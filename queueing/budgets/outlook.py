@@ -1,0 +1,89 @@
+"""What the budgets leave for a job: which of them is strictest, how much is left, and whether the job would wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import cached_property
+
+from django.utils import timezone
+
+from jobs.costs import ledger
+from jobs.costs.prices import rate_of
+from jobs.models import Job, Organization, ProviderConfig
+from jobs.permissions import AnyUser
+from queueing.budgets import sentences
+from queueing.budgets.editing import visible_budgets
+from queueing.budgets.purse import Room, current_purse
+from queueing.models import Budget, Scope
+from queueing.policy import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """The strictest budget's answer, in a sentence that the reader may read."""
+
+    sentence: str
+    #: In US dollars; None: that is not for the reader to know.
+    left: Decimal | None
+    would_wait: bool
+
+
+class BudgetReader:
+    """Reads the budgets once, for any number of jobs that are shown to one reader. `viewer` None: any member."""
+
+    def __init__(self, viewer: AnyUser | None, now: datetime | None = None) -> None:
+        self.viewer = viewer
+        self._configs: dict[str, ProviderConfig] = {}
+        self.purse = current_purse(now or timezone.now())
+
+    def obstacle(self, candidate: Candidate) -> Room | None:
+        """Return the budget that lacks most for the candidate; None: it can go."""
+        return self.purse.obstacle(candidate) if self.purse else None
+
+    def waiting(self, candidate: Candidate, hardware: str) -> str:
+        """Return why the candidate waits for a budget; empty: it does not."""
+        room = self.obstacle(candidate)
+        return self._waiting(room, candidate, hardware) if room else ""
+
+    def of_job(self, job: Job) -> Outlook | None:
+        """Return what is left for a job that has not begun; None: no budget concerns it."""
+        needs = ledger.expected_cost(job)
+        return self.outlook(Candidate(0, job.submitted_by_id, job.organization_id, job.provider, needs=needs), job)
+
+    def of_organization(self, organization: Organization) -> Outlook | None:
+        """Return what is left for the organization's jobs; None: it has no budget."""
+        return self.outlook(Candidate(0, None, organization.pk, "", needs=Decimal(0)))
+
+    def outlook(self, candidate: Candidate, job: Job | None = None) -> Outlook | None:
+        rooms: Sequence[Room] = self.purse.rooms_of(candidate) if self.purse else ()
+        if not rooms:
+            return None
+        obstacle = self.obstacle(candidate)
+        room = obstacle or min(rooms, key=lambda one: one.left)
+        if obstacle:
+            sentence = self._waiting(obstacle, candidate, job.hardware_profile if job else "")
+        else:
+            sentence = sentences.left(room.state, candidate.needed_usd, with_sums=self._may_see(room))
+        return Outlook(sentence, room.left if self._may_see(room) else None, obstacle is not None)
+
+    def _waiting(self, room: Room, candidate: Candidate, hardware: str) -> str:
+        needs = candidate.needed_usd
+        unpriced = hardware if needs is None and self._lacks_price(candidate.provider, hardware) else ""
+        return sentences.waiting(room.state, needs, with_sums=self._may_see(room), unpriced=unpriced)
+
+    def _lacks_price(self, provider: str, hardware: str) -> bool:
+        if provider not in self._configs:
+            self._configs[provider] = ProviderConfig.of(provider)
+        return rate_of(self._configs[provider], hardware) is None
+
+    def _may_see(self, room: Room) -> bool:
+        """Whether the reader may know the sums. Those of the organization they may, since they may see the job."""
+        budget: Budget = room.state.budget
+        return budget.scope == Scope.ORGANIZATION or budget.pk in self._visible
+
+    @cached_property
+    def _visible(self) -> set[int]:
+        return set() if self.viewer is None else set(visible_budgets(self.viewer).values_list("pk", flat=True))

@@ -1,0 +1,1 @@
+"""The pages of budgets, and the section of an organization's settings."""

@@ -1,0 +1,166 @@
+"""What is left: the strictest budget's answer in one sentence, on every page that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from approvals.models import ApprovalRule
+from jobs.costs import ledger
+from jobs.models import Job, Organization, ProviderConfig
+from jobs.roles import Role
+from queueing.budgets.outlook import BudgetReader
+from queueing.budgets.periods import window
+from queueing.models import QueueEntry
+from queueing.waiting.explain import Explainer
+from tests.factories import make_user
+from tests.queueing.budgets.spending import budget_of
+from tests.settings_pages import ACME, browser_of, text_of
+
+pytestmark = pytest.mark.django_db
+MakeJob = Callable[..., Job]
+MONTH = window("month", "UTC", timezone.now())
+
+
+def cost(amount: str | None) -> Any:
+    return {"estimated_cost_usd": None if amount is None else Decimal(amount)}
+
+
+def test_without_a_budget_nothing_is_said(make_job: MakeJob, alice: User, acme: Organization) -> None:
+    budget_of(Organization.objects.create(name="third"), "1")
+    reader = BudgetReader(alice)
+    assert reader.of_job(make_job(**cost("31"))) is None
+    assert reader.of_organization(acme) is None
+
+
+def test_the_strictest_budget_answers(make_job: MakeJob, alice: User, acme: Organization) -> None:
+    budget_of(acme, "500")
+    budget_of(acme, "100", user=alice)
+    ledger.reserve([make_job(**cost("40"))])
+    outlook = BudgetReader(alice).of_job(make_job(**cost("31")))
+    assert outlook is not None
+    assert outlook.sentence == (
+        f"Budget of alice in acme for {MONTH.name}: $60 of $100 left; this job needs about $31."
+    )
+    assert outlook.left == 60
+    assert not outlook.would_wait
+
+
+def test_what_would_wait_says_so(make_job: MakeJob, alice: User, acme: Organization) -> None:
+    budget_of(acme, "30")
+    outlook = BudgetReader(alice).of_job(make_job(**cost("31")))
+    assert outlook is not None
+    assert outlook.would_wait
+    assert outlook.sentence.startswith(
+        f"Budget of acme for {MONTH.name}: $0 of $30 committed, this job needs about $31."
+    )
+
+
+def test_sums_of_the_site_and_of_others_are_not_told(
+    make_job: MakeJob, alice: User, bob: User, root: User, acme: Organization
+) -> None:
+    budget_of(None, "50")
+    job, dear = make_job(**cost("31")), make_job(**cost("310"))
+    for user in (alice, bob):
+        outlook = BudgetReader(user).of_job(job)
+        assert outlook is not None
+        assert (outlook.sentence, outlook.left) == (f"Budget of the site for {MONTH.name}: enough is left.", None)
+        outlook = BudgetReader(user).of_job(dear)
+        assert outlook is not None
+        assert "$50" not in outlook.sentence
+    outlook = BudgetReader(root).of_job(job)
+    assert outlook is not None
+    assert outlook.left == 50
+    budget_of(acme, "40", user=alice)
+    for user, left in ((alice, 40), (bob, None), (root, 40)):
+        outlook = BudgetReader(user).of_job(job)
+        assert outlook is not None
+        assert outlook.left == left
+        assert ("$40" in outlook.sentence) == (left is not None)
+
+
+def test_others_do_not_read_a_persons_sums_in_the_queue(
+    enqueue: Callable[..., QueueEntry], acme: Organization, alice: User, bob: User
+) -> None:
+    budget_of(acme, "20", user=alice)
+    entry = enqueue(**cost("31"))
+    assert "$0 of $20 committed" in Explainer(alice, [entry]).reason(entry)
+    assert "$20" not in Explainer(bob, [entry]).reason(entry)
+    assert "$20" not in Explainer(None, [entry]).reason(entry)
+
+
+def test_an_unknown_cost_is_held_for_an_admin(make_job: MakeJob, alice: User, acme: Organization) -> None:
+    budget_of(acme, "500")
+    ProviderConfig.objects.create(name="scripted", cost_per_second={"gpu": 0.01})
+    sentences = {}
+    for hardware in ("gpu", "odd"):
+        outlook = BudgetReader(alice).of_job(make_job(provider="scripted", hardware_profile=hardware, **cost(None)))
+        assert outlook is not None
+        assert outlook.would_wait
+        sentences[hardware] = outlook.sentence.partition("held for an admin: ")[2]
+    assert sentences == {
+        "gpu": "a limit for it (max_cost_usd) lets it start.",
+        "odd": "odd has no price. With one, a limit for it (max_cost_usd) lets it start.",
+    }
+
+
+def test_a_dry_run_says_what_is_left(client_of: Callable[..., APIClient], alice: User, acme: Organization) -> None:
+    ProviderConfig.objects.update_or_create(
+        name="replicate", defaults={"cost_per_second": {"h100": 0.01}, "seconds_per_step": 1.0}
+    )
+
+    def dry_run(**more: Any) -> Any:
+        body = {"config": {"max_train_steps": 1000}, "hardware_profile": "h100", "dry_run": True, **more}
+        answer = client_of(alice).post("/api/cloud/jobs/submit?provider=replicate", body, format="json")
+        assert answer.status_code == 200, answer.json()
+        return answer.json()
+
+    assert dry_run()["budget"] is None
+    budget = budget_of(acme, "500")
+    answer = dry_run()
+    assert answer["budget"]["left_usd"] == 500
+    assert not answer["budget"]["would_wait"]
+    assert "$500 of $500 left; this job needs about $10" in answer["budget"]["sentence"]
+    assert "not known" not in (answer["waiting_reason"] or "")
+    budget.amount = Decimal(5)
+    budget.save()
+    answer = dry_run()
+    assert answer["budget"]["would_wait"]
+    assert answer["waiting_reason"] == answer["budget"]["sentence"] or answer["requires_approval"]
+    assert not dry_run(max_cost_usd=4)["budget"]["would_wait"]
+
+
+def test_approval_requests_show_what_is_left(
+    client_of: Callable[..., APIClient], alice: User, bob: User, acme: Organization
+) -> None:
+    ApprovalRule.objects.create(name="all", organization=acme, provider="local")
+    body = {"config": {"max_train_steps": 10}, "hardware_profile": "cpu"}
+    job = client_of(alice).post("/api/cloud/jobs/submit?provider=local", body, format="json").json()
+    Job.objects.filter(pk=job["job_id"]).update(estimated_cost_usd=31)
+    maria = make_user("maria", acme, Role.ADMIN)
+    maria.is_staff = True
+    maria.save()
+    page = f"/admin/approvals/approvalrequest/{job['approval_id']}/change/"
+    assert "No budget limits what it may cost." in text_of(browser_of(maria).get("/approvals"))
+    assert "No budget limits what it may cost." in text_of(browser_of(maria).get(page))
+    budget = budget_of(acme, "100")
+    sentence = f"Budget of acme for {MONTH.name}: $100 of $100 left; this job needs about $31."
+    assert sentence in text_of(browser_of(maria).get("/approvals"))
+    assert sentence in text_of(browser_of(maria).get(page))
+    budget.amount = Decimal(20)
+    budget.save()
+    assert f"Approved, it would wait. Budget of acme for {MONTH.name}: $0 of $20" in text_of(
+        browser_of(maria).get("/approvals")
+    )
+
+
+def test_the_settings_say_what_the_organization_has_left(acme: Organization, alice: User, make_job: MakeJob) -> None:
+    budget_of(acme, "100")
+    ledger.reserve([make_job(**cost("40"))])
+    assert f"Budget of acme for {MONTH.name}: $60 of $100 left." in text_of(browser_of(alice).get(f"{ACME}/budgets"))
