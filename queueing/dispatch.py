@@ -34,6 +34,7 @@ from jobs.job_context import job_log_context
 from jobs.models import Job
 from jobs.providers import UnknownProviderError, get_provider, label_of, limits_time
 from jobs.providers.base import ProviderError, TrainingSpec
+from jobs.runs.resuming import source_of
 from jobs.statuses import TERMINAL, JobStatus
 from queueing import claims, extensions, staging
 from queueing.limits import is_switched_off
@@ -160,6 +161,7 @@ def training_spec(job: Job, staged: Staged | None = None, longest: float | None 
         tracker_run_name=job.tracker_run_name,
         dataset=staged.address if staged else "",
         estimated_seconds=longest,
+        checkpoint=source_of(job),
     )
 
 

@@ -62,6 +62,11 @@ class TrainingSpec:
     #: The output of the training from which it goes on, and the path of the checkpoint in there; None: it begins anew.
     checkpoint: tuple[Path, str] | None = None
 
+    @property
+    def checkpoint_order(self) -> dict[str, str] | None:
+        """Return the content of the runner's `checkpoint.json`; None: it begins anew."""
+        return None if self.checkpoint is None else {"output": str(self.checkpoint[0]), "path": self.checkpoint[1]}
+
 
 @dataclass(frozen=True, slots=True)
 class Handle:

@@ -12,7 +12,7 @@ from jobs.configs.reading import keys_of
 from jobs.models import Job
 from jobs.outputs.folder import NotFoundError
 from jobs.outputs.store import absence_of, folder_of
-from jobs.providers import label_of
+from jobs.providers import get_provider, label_of
 from jobs.providers.base import ProviderError, ResumesTrainings
 from jobs.statuses import ACTIVE
 
@@ -69,8 +69,6 @@ def _hindrance(job: Job) -> str:
 
 
 def _provider_resumes(name: str) -> bool:
-    from jobs.providers import get_provider
-
     try:
         provider = get_provider(name)
     except ProviderError:

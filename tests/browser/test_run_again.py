@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -19,6 +21,7 @@ from tests.browser.conftest import (
     sticking_out,
     violations,
 )
+from tests.jobs.pictures import output_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
@@ -99,3 +102,19 @@ def test_it_fits_on_a_phone(browse: Browse, alice: User, parent: Job) -> None:
     assert not is_wider_than_the_window(page)
     assert not sticking_out(page)
     assert not violations(page)
+
+
+def test_it_goes_on_from_a_checkpoint(browse: Browse, alice: User, parent: Job, settings: Any, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path
+    Job.objects.filter(pk=parent.pk).update(external_id=parent.pk)
+    folder = output_of(parent, tmp_path) / "checkpoint-500"
+    folder.mkdir(parents=True)
+    (folder / "weights.safetensors").write_bytes(b"x" * 1_000)
+    page = browse(alice, f"/jobs/new?parent={parent.pk}")
+    page.get_by_label("Start from").first.select_option(label="checkpoint-500 (step 500, 1000 bytes)")
+    expect(page.locator("#run-changes")).to_contain_text("resume_from_checkpoint nothing → checkpoint-500")
+    keep(page, "run-again-checkpoint")
+    assert not violations(page)
+    page.get_by_role("button", name="Submit the job").click()
+    side = page.get_by_role("region", name="Run 2 of flux-portraits")
+    expect(side.get_by_text("goes on from its checkpoint-500")).to_be_visible()

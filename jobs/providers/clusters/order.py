@@ -50,6 +50,8 @@ def config_files(spec: TrainingSpec, dataset_folder: str) -> Mapping[str, bytes]
     if dataset_folder:
         dataloader = dataset.substitute_placeholder(dataloader, dataset_folder)
     files: dict[str, bytes] = {}
+    if spec.checkpoint_order:
+        files[records.CHECKPOINT] = _as_json(spec.checkpoint_order)
     for name, value in ((records.CONFIG, dict(spec.config)), (records.DATALOADER, dataloader)):
         masked, secrets = extract_secrets(value)
         files[name] = _as_json(value)

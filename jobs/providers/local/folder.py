@@ -160,12 +160,16 @@ class JobFolder:
     def has_output(self) -> bool:
         return self.output.is_dir() and any(self.output.iterdir())
 
-    def prepare(self, config: Mapping[str, Any], dataloader: Sequence[Any]) -> None:
+    def prepare(
+        self, config: Mapping[str, Any], dataloader: Sequence[Any], checkpoint: Mapping[str, str] | None = None
+    ) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
         for name in (records.ACTIVE, records.CLAIMS):
             (self.jobs / name).mkdir(exist_ok=True)
         self._write_config(records.CONFIG, dict(config))
         self._write_config(records.DATALOADER, list(dataloader))
+        if checkpoint:
+            records.write_atomically(str(self.path / records.CHECKPOINT), checkpoint, records.open_private)
 
     def _write_config(self, name: str, value: Any) -> None:
         """Write a config for our user alone. One with secrets gets a masked copy, which replaces it at the end."""

@@ -78,6 +78,9 @@ class LocalProvider:
     ) -> LogSlice:
         return await asyncio.to_thread(self._read_log, handle, start, limit, scrubber)
 
+    def may_resume(self) -> bool:
+        return True
+
     def output_folder(self, handle: Handle) -> Path | None:
         return JobFolder(self.jobs, handle.external_id).output
 
@@ -103,7 +106,7 @@ class LocalProvider:
         with disk_errors(nothing_created=True):
             start, failure = folder.start(), ""
             if start is None:
-                folder.prepare(spec.config, _dataloader_config(spec))
+                folder.prepare(spec.config, _dataloader_config(spec), spec.checkpoint_order)
             # Before anything is started: a process that finds our lease expired searches by the marker.
             folder.link_marker(spec.marker)
             if start is None:

@@ -163,6 +163,10 @@ class RayProvider:
         data = scrubber((snapshot.log or "").encode())[max(0, start - snapshot.log_start) :][:limit]
         return LogSlice(data.decode("utf-8", "ignore"), start, start + len(data), complete=snapshot.status in TERMINAL)
 
+    def may_resume(self) -> bool:
+        """Whether its nodes share a folder with this site: without one the output stays on its node."""
+        return self.instance.shared_folder is not None
+
     def output_folder(self, handle: Handle) -> Path | None:
         folder = self._folder(handle.external_id)
         return folder.output if folder else None

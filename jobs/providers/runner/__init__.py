@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent
 #: The names that the files have beside a node's job.
 ARCHIVE_NAME = "runner.pyz"
 RUN_NAME = "run.json"
-MODULES = ("__main__.py", "marks.py", "node.py", "processes.py", "records.py")
+MODULES = ("__main__.py", "checkpoint.py", "marks.py", "node.py", "processes.py", "records.py")
 
 
 @cache

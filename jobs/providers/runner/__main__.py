@@ -21,6 +21,7 @@ import time
 
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING or __package__:
+    from jobs.providers.runner.checkpoint import place_checkpoint
     from jobs.providers.runner.processes import Trainer, adopt_orphans, run_to_end, start_record
     from jobs.providers.runner.records import (
         ACTIVE,
@@ -29,6 +30,7 @@ if TYPE_CHECKING or __package__:
         CLAIMS,
         DRAFT_BYTES,
         LOG,
+        OUTPUT,
         TRAINS_ELSEWHERE,
         ExitRecord,
         cancelled_record,
@@ -37,6 +39,7 @@ if TYPE_CHECKING or __package__:
         write_once,
     )
 else:
+    from checkpoint import place_checkpoint
     from processes import Trainer, adopt_orphans, run_to_end, start_record
     from records import (
         ACTIVE,
@@ -45,6 +48,7 @@ else:
         CLAIMS,
         DRAFT_BYTES,
         LOG,
+        OUTPUT,
         TRAINS_ELSEWHERE,
         ExitRecord,
         cancelled_record,
@@ -99,6 +103,10 @@ def run(folder: str, trainer: Trainer, grace: float) -> dict[str, object]:
     if os.path.lexists(os.path.join(folder, CANCEL)):
         trainer.shut_gate()
         return cancelled_record()
+    hindrance = place_checkpoint(folder, os.path.join(folder, OUTPUT))
+    if hindrance:
+        trainer.shut_gate()
+        return hindrance
     return run_to_end(trainer, grace)
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING or __package__:
     from jobs.providers.runner import marks
+    from jobs.providers.runner.checkpoint import place_checkpoint
     from jobs.providers.runner.processes import Guard, Supervisor, Trainer, adopt_orphans, run_to_end, start_record
     from jobs.providers.runner.records import (
         CANCEL,
@@ -52,6 +53,7 @@ if TYPE_CHECKING or __package__:
     )
 else:
     import marks
+    from checkpoint import place_checkpoint
     from processes import Guard, Supervisor, Trainer, adopt_orphans, run_to_end, start_record
     from records import (
         CANCEL,
@@ -108,7 +110,7 @@ def run_order(path: str) -> int:
 def exit_status(end: dict[str, Any]) -> int:
     code: int | None = end["exit_code"]
     if code is None:
-        return 0
+        return CANT_WRITE if end["error"] else 0
     return code if code >= 0 else 128 - code
 
 
@@ -117,6 +119,7 @@ class NodeTraining:
         self.order = order
         self.folder = folder
         self.records = order["records"] or folder
+        self.output: str = order["output"].replace(FOLDER, folder)
         self.copy: marks.MarkedCopy | None = None
         # What others of our group may read on a shared folder is the site's concern.
         os.umask(0o007 if order["records"] else 0o077)
@@ -135,25 +138,33 @@ class NodeTraining:
             trainer.shut_gate()
             end = cancelled_record()
         else:
-            grace = float(self.order["grace_seconds"])
-            guard = Guard(trainer, grace)
-            adopt_orphans()
             self.tell("start", start)
-            if copier:
-                copier.start()
-            end = run_to_end(trainer, grace, supervisor, guard, forwards=self.order["forwards"])
-            if copier:
-                copier.join(COPY_SECONDS)
+            hindrance = place_checkpoint(self.folder, self.output)
+            if hindrance:
+                trainer.shut_gate()
+            end = hindrance or self.train(supervisor, trainer, copier)
         drop_secrets(self.folder)
         with contextlib.suppress(OSError):  # the shared folder has gone meanwhile: the mark has it
             record.write(end)
         self.tell("end", {**end, "started_at": start["started_at"]})
         return end
 
+    def train(self, supervisor: Supervisor, trainer: Trainer, copier: threading.Thread | None) -> dict[str, Any]:
+        """Let the trainer through its gate, and wait for its end. Returns the exit record."""
+        grace = float(self.order["grace_seconds"])
+        guard = Guard(trainer, grace)
+        adopt_orphans()
+        if copier:
+            copier.start()
+        end = run_to_end(trainer, grace, supervisor, guard, forwards=self.order["forwards"])
+        if copier:
+            copier.join(COPY_SECONDS)
+        return end
+
     def begin(self) -> tuple[Trainer, ExitRecord, threading.Thread | None, dict[str, Any]]:
         """Fork the trainer, which waits at its gate, and claim the marker for it."""
         try:
-            os.makedirs(self.order["output"].replace(FOLDER, self.folder), exist_ok=True)
+            os.makedirs(self.output, exist_ok=True)
             self.place()
             log, copier = self.open_output()
             record = ExitRecord(self.records)

@@ -21,8 +21,12 @@ CLAIM = "process.json"
 END = "exit.json"
 CANCEL = "cancel.json"
 LOG = "train.log"
+#: The folder that a trainer on this machine writes into.
+OUTPUT = "output"
 CONFIG = "config.json"
 DATALOADER = "dataloader.json"
+#: Which checkpoint of an earlier training is to be copied, see checkpoint.py.
+CHECKPOINT = "checkpoint.json"
 #: The suffix of a config's copy without secrets, which replaces it after the training.
 MASKED = ".masked"
 #: A folder beside the job folders, with a link for each training whose end nobody has seen.

@@ -234,6 +234,9 @@ class SlurmProvider:
             has_ended = folder.run().ended_at is not None
             return log.read_slice(folder.log, start=start, limit=limit, ended=has_ended, scrubber=scrubber)
 
+    def may_resume(self) -> bool:
+        return True
+
     def output_folder(self, handle: Handle) -> Path | None:
         return SharedFolder(self.shared, handle.external_id).output if identity.is_ours(handle) else None
 

@@ -156,3 +156,21 @@ def test_a_started_training_has_its_config_and_writes_its_log(trainings: Trainin
     asyncio.run(trainings.provider(command=["echo", "up"]).submit(spec))
     until(lambda: trainings.log(Handle(spec.job_id, spec.job_id)))
     assert json.loads((trainings.jobs / spec.job_id / "config.json").read_text()) == {"max_train_steps": 10}
+
+
+def test_a_checkpoint_is_there_before_the_trainer(trainings: Trainings, tmp_path: Path) -> None:
+    (tmp_path / "earlier" / "checkpoint-5").mkdir(parents=True)
+    (tmp_path / "earlier" / "checkpoint-5" / "state").write_text("of the earlier one")
+    code = "print(open('output/checkpoint-5/state').read(), flush=True)"
+    handle = trainings.start(code, spec=make_spec(checkpoint=(tmp_path / "earlier", "checkpoint-5")))
+    assert trainings.ended(handle).status == JobStatus.COMPLETED
+    assert trainings.log(handle) == "of the earlier one\n"
+
+
+def test_without_its_checkpoint_nothing_is_trained(trainings: Trainings, tmp_path: Path) -> None:
+    spec = make_spec(checkpoint=(tmp_path / "earlier", "checkpoint-5"))
+    handle = trainings.start("print('trains', flush=True)", spec=spec)
+    ended = trainings.ended(handle)
+    assert ended.status == JobStatus.FAILED
+    assert "checkpoint-5, from which it goes on, can't be copied: No such file" in str(ended.error_message)
+    assert trainings.log(handle) == ""

@@ -17,6 +17,7 @@ import pytest
 
 from jobs.providers import runner
 from jobs.providers.runner import marks, records
+from jobs.providers.runner.node import CANT_WRITE
 from tests.jobs.providers.local.trainings import ENDLESS, SAVING, STUBBORN, until
 
 pytestmark = pytest.mark.slow
@@ -308,3 +309,21 @@ def test_a_python_without_pidfd_signals_the_process_it_checked(monkeypatch: pyte
     assert child.poll() is None
     processes.signal_process(child.pid, start, signal.SIGKILL)
     assert child.wait(30) == -signal.SIGKILL
+
+
+def test_a_checkpoint_is_there_before_the_trainer(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "earlier" / "checkpoint-5").mkdir(parents=True)
+    (tmp_path / "earlier" / "checkpoint-5" / "state").write_text("of the earlier one")
+    order = {"output": str(tmp_path / "earlier"), "path": "checkpoint-5"}
+    (node.folder / records.CHECKPOINT).write_text(json.dumps(order))
+    assert node.run("assert open('output/checkpoint-5/state').read() == 'of the earlier one'") == 0
+
+
+def test_without_its_checkpoint_nothing_is_trained_and_it_says_so(node: Node, tmp_path: Path) -> None:
+    order = {"output": str(tmp_path / "earlier"), "path": "checkpoint-5"}
+    (node.folder / records.CHECKPOINT).write_text(json.dumps(order))
+    assert node.run("open('trained', 'w')") == CANT_WRITE
+    assert not (node.folder / "trained").exists()
+    end = json.loads((node.records / records.END).read_text())
+    assert (end["exit_code"], end["stopped"]) == (None, False)
+    assert "can't be copied" in end["error"]
