@@ -111,7 +111,7 @@ def test_it_goes_on_from_a_checkpoint(browse: Browse, alice: User, parent: Job, 
     folder.mkdir(parents=True)
     (folder / "weights.safetensors").write_bytes(b"x" * 1_000)
     page = browse(alice, f"/jobs/new?parent={parent.pk}")
-    page.get_by_label("Start from").first.select_option(label="checkpoint-500 (step 500, 1000 bytes)")
+    page.get_by_label("Resume from").select_option(label="checkpoint-500 (step 500, 1000 bytes)")
     expect(page.locator("#run-changes")).to_contain_text("resume_from_checkpoint nothing → checkpoint-500")
     keep(page, "run-again-checkpoint")
     assert not violations(page)
