@@ -143,11 +143,13 @@ class Kept:
     """Something that is kept for the time that `retention` in the configuration file sets under its name.
 
     `remove(before, until)`, a dotted path, deletes what is older than `before` in transactions of less than 100 ms, and
-    begins none when `time.monotonic()` is past `until`. It returns how many it deleted.
+    begins none when `time.monotonic()` is past `until`. It returns how many it deleted. One that is `always` called
+    gets None as `before` when the setting is for ever: it heeds further settings.
     """
 
     label: str
     remove: str
+    always: bool = False
 
 
 kept: Registry[Kept] = Registry()

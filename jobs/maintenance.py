@@ -1,6 +1,7 @@
 """The maintenance loop, and the removal of a deleted job's files, log and dataset.
 
 A training's output is never removed here: it cost money, and the user who deletes a job may not know that they want it.
+outputs/retention.py removes it when its time is over.
 """
 
 from __future__ import annotations

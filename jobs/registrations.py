@@ -15,6 +15,7 @@ from jobs.datasets.upload_handler import UploadTooLarge
 from jobs.fuses import fuse
 from jobs.notices import ended, readers
 from jobs.organizations import personal_data, service_accounts, sign_on
+from jobs.outputs import retention
 from jobs.statuses import JobStatus
 from jobs.sync import waiting
 
@@ -42,6 +43,7 @@ def register_all() -> None:
     site.health_components.register(
         "discovered jobs", site.HealthComponent(health.unassigned_jobs, well="All belong to an organization.")
     )
+    site.health_components.register("results", site.HealthComponent(lambda: "", well=retention.usage_as_text))
     site.loops.register(
         "job status polling",
         site.LoopSpec(
@@ -62,6 +64,7 @@ def register_all() -> None:
     site.kept.register("deliveries", site.Kept("webhook deliveries", "jobs.webhooks.inbox.trim"))
     site.kept.register("logs", site.Kept("logs", "jobs.logs.remove_old"))
     site.kept.register("uploads", site.Kept("unused datasets", "jobs.datasets.store.remove_unused"))
+    site.kept.register("outputs", site.Kept("results of trainings", "jobs.outputs.retention.run", always=True))
     site.watchers.register("local trainings", site.Watcher("jobs.tasks.watch_local_trainings", seconds=0.2))
     site.request_limits.register(
         "/api/cloud/uploads",
@@ -75,6 +78,9 @@ def register_all() -> None:
     site.loops.register("fuses", site.LoopSpec("jobs.tasks.check_fuses", lambda: fuse.CHECK_SECONDS), order=25)
     site.notice_kinds.register(
         fuse.WARNING, site.NoticeKind("When a job of mine has nearly cost what it may"), order=45
+    )
+    site.notice_kinds.register(
+        retention.NOTICE, site.NoticeKind("When files of a job of mine will be removed"), order=46
     )
     for status, label in ENDS.items():
         site.notice_kinds.register(f"job_{status}", site.NoticeKind(label, prepare=ended.prepare))
@@ -101,6 +107,7 @@ def _register_settings() -> None:
     extensions.settings_sections.register("settings-members", section("Members", for_members=True), order=20)
     extensions.settings_sections.register("settings-service-accounts", section("Service accounts"), order=30)
     extensions.settings_sections.register("settings-configs", section("Stored configs", for_members=True), order=50)
+    extensions.settings_sections.register("settings-results", section("Results", for_members=True), order=60)
     extensions.settings_sections.register("settings-notices", section("Notices"), order=70)
     extensions.settings_sections.register("settings-discovered", section("Discovered jobs"), order=80)
     extensions.settings_sections.register("settings-history", section("History"), order=90)

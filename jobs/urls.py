@@ -24,6 +24,7 @@ from jobs.dashboard.settings.urls import urlpatterns as settings_urls
 from jobs.dashboard.site.urls import urlpatterns as site_urls
 from jobs.datasets import views as upload_views
 from jobs.outputs import views as output_views
+from jobs.outputs.pin_views import OutputPin
 from jobs.webhooks import views as webhook_views
 
 
@@ -71,6 +72,7 @@ urlpatterns = [
     path("jobs/<str:job_id>/dataloader.json", job_views.dataloader_file, name="job-dataloader-file"),
     path("jobs/<str:job_id>/results", results_views.results_page, name="job-results"),
     path("jobs/<str:job_id>/results/now", results_views.results_now, name="job-results-now"),
+    path("jobs/<str:job_id>/results/pin", results_views.pin_results, name="job-results-pin"),
     path("machines", machines_views.machines_page, name="machines-page"),
     path("machines/now", machines_views.machines_now, name="machines-now"),
     path("machines/<str:name>/refresh", machines_views.refresh_cluster, name="refresh-cluster"),
@@ -91,6 +93,7 @@ urlpatterns = [
     path("api/cloud/jobs/<str:job_id>/metrics", curve_views.JobCurves.as_view(), name="job-metrics"),
     path("api/cloud/jobs/<str:job_id>/metrics.csv", curve_views.JobCurvesCsv.as_view(), name="job-metrics-csv"),
     path("api/cloud/jobs/<str:job_id>/outputs", output_views.OutputList.as_view(), name="job-outputs"),
+    path("api/cloud/jobs/<str:job_id>/pin", OutputPin.as_view(), name="job-pin"),
     path("api/cloud/jobs/<str:job_id>/outputs.zip", output_views.OutputArchive.as_view(), name="job-outputs-zip"),
     path(
         "api/cloud/jobs/<str:job_id>/outputs/<any_path:path>",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
-from cloudtrain_site.conf.yaml_kinds import duration
+from cloudtrain_site.conf.yaml_kinds import duration, whole_number
 from cloudtrain_site.conf.yaml_schema import Kind
 
 SECTION = "retention"
@@ -15,7 +15,7 @@ SECTION = "retention"
 
 @dataclass(frozen=True)
 class Retention:
-    """For how long; None: for ever. `docs/privacy.md` has the table."""
+    """For how long, or how much of it; None: for ever, all of it. `docs/privacy.md` has the table."""
 
     #: What changes of rights, rules, limits, keys and settings left on record.
     audit: timedelta | None = None
@@ -23,6 +23,14 @@ class Retention:
     logs: timedelta | None = None
     #: What providers' webhooks sent.
     deliveries: timedelta | None = timedelta(days=30)
+    #: What ended trainings wrote.
+    outputs: timedelta | None = None
+    #: Of that, the most that one organization keeps, in billions of bytes.
+    outputs_gb: int | None = None
+    #: The newest checkpoints of one ended training that are kept.
+    checkpoints: int | None = None
+    #: How long before its removal what a training wrote is announced to go.
+    announced: timedelta = timedelta(days=7)
     #: Notices, and what became of them.
     notices: timedelta | None = None
     #: The events that an event stream which was cut off catches up with.
@@ -44,7 +52,21 @@ class Retention:
 
 
 #: By key, the values that the file takes. Events and tasks are needed for a while: by who reconnects, and to be seen.
-SCHEMA: dict[str, Kind] = {one.name: duration(timedelta(hours=1)) for one in fields(Retention)}
+SCHEMA: dict[str, Kind] = {one.name: duration(timedelta(hours=1)) for one in fields(Retention)} | {
+    "outputs_gb": whole_number(1, 10_000_000),
+    "checkpoints": whole_number(1, 10_000),
+    "announced": duration(timedelta(hours=1), may_be_forever=False),
+}
+#: The keys that are no period after which something goes.
+OTHERS = frozenset({"outputs_gb", "checkpoints", "announced"})
+
+
+def setting_as_text(retention: Retention, key: str) -> str:
+    """Return the setting as the file has it; a number that isn't set has no text there."""
+    value = getattr(retention, key)
+    if value is None and key in OTHERS:
+        return "no limit"
+    return str(value) if isinstance(value, int) else as_text(value)
 
 
 def as_text(period: timedelta | None) -> str:

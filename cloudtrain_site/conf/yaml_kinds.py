@@ -49,11 +49,11 @@ def decimal(highest: int, unit: str = "") -> Kind:
     return Kind(f"a number{unit} from 0 to {highest}, such as 0.0015", read, is_unquoted=True)
 
 
-def duration(shortest: timedelta) -> Kind:
+def duration(shortest: timedelta, *, may_be_forever: bool = True) -> Kind:
     """Accept a time with its unit, as a timedelta, or `forever`, as None."""
 
     def read(text: Text) -> timedelta | None:
-        if text.value == "forever":
+        if may_be_forever and text.value == "forever":
             return None
         found = _DURATION.fullmatch(text.value)
         period = int(found[1]) * _UNITS[found[2]] if found else timedelta()
@@ -61,7 +61,8 @@ def duration(shortest: timedelta) -> Kind:
             raise ValueError
         return period
 
-    return Kind("a time of an hour or more such as 36 hours, 30 days or 8 weeks, or forever", read)
+    forever = ", or forever" if may_be_forever else ""
+    return Kind(f"a time of an hour or more such as 36 hours, 30 days or 8 weeks{forever}", read)
 
 
 def text_like(pattern: str, allowed: str, *, is_required: bool = False) -> Kind:

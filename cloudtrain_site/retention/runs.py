@@ -27,9 +27,9 @@ def remove_old(now: datetime) -> dict[str, int]:
     counts: dict[str, int] = {}
     for name, item in kept.items():
         period = getattr(periods, name)
-        if period is not None:
+        if period is not None or item.always:
             until = min(end, time.monotonic() + ITEM_SECONDS)
-            counts[name] = import_string(item.remove)(now - period, until)
+            counts[name] = import_string(item.remove)(None if period is None else now - period, until)
     removed = {name: count for name, count in counts.items() if count}
     if removed:
         logger.info("Removed what was kept long enough", extra=removed)

@@ -92,8 +92,8 @@ class JobViewSet(HasRuns, CancelsJobs):
         """Delete a job.
 
         Takes an ended job out of every list, and removes its log, its files on the server, and its dataset when its
-        submitter uploaded it and no other job has it. What it cost stays counted. What the training made stays:
-        `jobs/JOB_ID/output` in the data folder of the machine that trained, for whoever runs the server.
+        submitter uploaded it and no other job has it. What it cost stays counted. What the training made stays
+        as long as the site keeps results, for whoever runs the server: `jobs/JOB_ID/output` in the data folder.
         """
         job = find_own_job(request.user, job_id)
         if not lifecycle.delete(job, actor=Actor.of(request.user), source=Source.API):

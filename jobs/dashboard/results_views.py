@@ -7,21 +7,28 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.views.decorators.cache import never_cache
 
+from cloudtrain_site.errors import Conflict
+from cloudtrain_site.limits.pages import within_limits
 from jobs.dashboard.job_views import job_of
 from jobs.dashboard.navigation import page, page_context, part
-from jobs.models import Job
+from jobs.models import Job, StoredOutput
+from jobs.outputs import keeping
 from jobs.outputs.folder import NotFoundError, OutputFile
 from jobs.outputs.gallery import Gallery, Picture, gallery_of
 from jobs.outputs.kinds import describe
 from jobs.outputs.serving import modified_at
 from jobs.outputs.store import Listing, absence_of, listing_of
 from jobs.outputs.thumbnails import request_thumbnails
-from jobs.permissions import AnyUser, visible_jobs
+from jobs.permissions import AnyUser, can_change, visible_jobs
 
 #: The small copies of the pages' pictures, in pixels.
 SMALL, LARGE = 320, 640
@@ -77,6 +84,33 @@ def results_now(request: HttpRequest, job_id: str) -> HttpResponse:
     return render(request, "dashboard/_results.html", _results(job_of(request, job_id), request))
 
 
+@never_cache
+@login_required
+@within_limits
+def pin_results(request: HttpRequest, job_id: str) -> HttpResponse:
+    """Pin the job's files, or release them, and lead back to their page."""
+    job = job_of(request, job_id)
+    if request.method == "POST":
+        if not can_change(request.user, job):
+            raise PermissionDenied("Only the submitter of this job, a lead or an admin may pin its results.")
+        is_pinned = request.POST.get("pin") == "on"
+        try:
+            keeping.pin(job, by=request.user) if is_pinned else keeping.release(job, by=request.user)
+        except Conflict as error:
+            messages.error(request, str(error.detail))
+        else:
+            messages.success(request, "These files stay until somebody releases them." if is_pinned else "Released.")
+    return redirect("job-results", job.pk)
+
+
+def keeping_of(job: Job, reader: AnyUser) -> dict[str, Any]:
+    """Return what the page says of how long the files stay."""
+    row = keeping.stored_output_of(job)
+    why = keeping.WHY[StoredOutput.Cause(row.cause)] if row.cause else ""
+    takes = keeping.taken_by(row)
+    return {"keeping": row, "keeping_takes": takes, "keeping_why": why, "may_pin": can_change(reader, job)}
+
+
 def _results(job: Job, request: HttpRequest) -> dict[str, Any]:
     listing = _listing(job)
     gallery = gallery_of(listing.files, job.config)
@@ -90,6 +124,7 @@ def _results(job: Job, request: HttpRequest) -> dict[str, Any]:
         slider["besideName"] = beside.config_name
     return {
         "job": job,
+        **keeping_of(job, request.user),
         "absence": absence_of(job),
         "complete": listing.complete,
         "folders": folders_of(job, listing.files),

@@ -9,7 +9,7 @@ from jobs.models.invitation import Invitation
 from jobs.models.job import IdempotencyKey, Job, JobEvent, JobQuerySet, LogPiece, record_in_history
 from jobs.models.ledger import DatedPrice, DayCost, JobAccount, LedgerEntry
 from jobs.models.organization import Membership, Organization
-from jobs.models.output import OutputFetch
+from jobs.models.output import OutputFetch, StoredOutput
 from jobs.models.provider import ProviderConfig
 from jobs.models.service_account import ServiceAccount
 from jobs.models.webhook import WebhookDelivery
@@ -33,6 +33,7 @@ __all__ = [
     "OutputFetch",
     "ProviderConfig",
     "ServiceAccount",
+    "StoredOutput",
     "TrainingConfig",
     "WebhookDelivery",
     "record_in_history",

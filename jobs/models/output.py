@@ -40,3 +40,54 @@ class OutputFetch(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job_id}: {self.status}"
+
+
+class StoredOutput(models.Model):
+    """What is known of a job's files here: how much it is, who keeps it, and when it will go.
+
+    Its row is made when somebody pins it, or when it is first measured after the training's end.
+    """
+
+    class Cause(models.TextChoices):
+        """Why files go, by the setting of `retention` that says so."""
+
+        AGE = "outputs"
+        SIZE = "outputs_gb"
+        CHECKPOINTS = "checkpoints"
+
+    job = models.OneToOneField("jobs.Job", models.CASCADE, primary_key=True, related_name="stored_output")
+    files = models.PositiveIntegerField(default=0)
+    size = models.PositiveBigIntegerField(default=0)
+    checkpoints = models.PositiveIntegerField(default=0)
+    #: Null: not since the training ended, or since more came.
+    measured_at = models.DateTimeField(null=True)
+    pinned_at = models.DateTimeField(null=True)
+    pinned_by = models.CharField(max_length=150, blank=True)
+    #: The announced removal: when, and why. From `begun_at` on files go, and it can't be pinned any more.
+    remove_at = models.DateTimeField(null=True)
+    cause = models.CharField(max_length=20, choices=Cause.choices, blank=True)
+    begun_at = models.DateTimeField(null=True)
+    #: The last removal that was done, and what it took, as a sentence.
+    removed_at = models.DateTimeField(null=True)
+    removed = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(remove_at__isnull=True, cause="", begun_at__isnull=True)
+                | (Q(remove_at__isnull=False, pinned_at__isnull=True) & ~Q(cause="")),
+                name="output_pinned_or_removed",
+            ),
+        ]
+        indexes = [
+            # What is due, for the loop; and an organization's page of what will go.
+            models.Index(fields=["remove_at"], name="output_to_remove", condition=Q(remove_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.job_id}: {self.files} files"
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether the announced removal takes every file."""
+        return bool(self.cause) and self.cause != self.Cause.CHECKPOINTS

@@ -50,6 +50,7 @@ def register_people() -> None:
         NamedIn("jobs.JobEvent", names=("actor",), sentences=("reason",)),
         NamedIn("jobs.LedgerEntry", names=("by",), sentences=("reason",)),
         NamedIn("jobs.DatedPrice", names=("by",), sentences=("reason",)),
+        NamedIn("jobs.StoredOutput", names=("pinned_by",)),
         NamedIn("jobs.Invitation", names=("email",)),
     ):
         site.named_in.register(place.model, place)

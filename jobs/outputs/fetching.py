@@ -15,7 +15,7 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from cloudtrain_site.enterprise import config_in_force
-from jobs.models import Job, OutputFetch
+from jobs.models import Job, OutputFetch, StoredOutput
 from jobs.outputs.errors import FetchError
 from jobs.providers import names_deleting_outputs
 from jobs.statuses import JobStatus
@@ -86,7 +86,9 @@ def fetch_outputs(job_id: str) -> bool:
         return False
     status = OutputFetch.Status.COMPLETE if is_complete else OutputFetch.Status.PENDING
     _store(fetch, status=status, failures=0, problem="", lease_until=None, next_attempt_at=timezone.now())
-    if not is_complete:
+    if is_complete:
+        StoredOutput.objects.filter(pk=job_id).update(measured_at=None)
+    else:
         async_task(TASK, job_id)
     return is_complete
 

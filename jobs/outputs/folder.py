@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -58,21 +59,19 @@ class OutputFolder:
 
         A name that is no UTF-8 is left out, since no address could name it. Raises NotFoundError without such a folder.
         """
-        with self._folder(below) as descriptor:
+        with self.opened(below) as descriptor:
             prefix = f"{below.strip('/')}/" if below.strip("/") else ""
-            left = MAX_FILES
-            for file in _walk(descriptor, prefix, MAX_DEPTH):
-                yield file
-                left -= 1
-                if not left:
-                    return
+            try:
+                yield from islice(_walk(descriptor, prefix, MAX_DEPTH), MAX_FILES)
+            except OSError as error:
+                raise NotFoundError from error
 
     def open(self, path: str) -> OpenFile:
         """Open the regular file at `path`. Raises NotFoundError."""
         above, _, name = path.rpartition("/")
         if not _is_name(name):
             raise NotFoundError
-        with self._folder(above) as folder:
+        with self.opened(above) as folder:
             try:
                 descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
             except (OSError, ValueError) as error:
@@ -84,21 +83,22 @@ class OutputFolder:
         return OpenFile(descriptor, status.st_size, status.st_mtime)
 
     @contextmanager
-    def _folder(self, path: str) -> Iterator[int]:
-        """Open the folder at `path`, part by part. Raises NotFoundError."""
+    def opened(self, path: str) -> Iterator[int]:
+        """Open the folder at `path`, part by part, as a descriptor. Raises NotFoundError."""
         parts = [part for part in path.strip("/").split("/") if path.strip("/")]
         if not all(map(_is_name, parts)) or len(parts) > MAX_DEPTH:
             raise NotFoundError
         descriptor = -1
         try:
-            descriptor = os.open(self.root, FOLDER_FLAGS)
-            for part in parts:
-                deeper = os.open(part, FOLDER_FLAGS, dir_fd=descriptor)
-                os.close(descriptor)
-                descriptor = deeper
+            try:
+                descriptor = os.open(self.root, FOLDER_FLAGS)
+                for part in parts:
+                    deeper = os.open(part, FOLDER_FLAGS, dir_fd=descriptor)
+                    os.close(descriptor)
+                    descriptor = deeper
+            except (OSError, ValueError) as error:
+                raise NotFoundError from error
             yield descriptor
-        except (OSError, ValueError) as error:
-            raise NotFoundError from error
         finally:
             if descriptor >= 0:
                 os.close(descriptor)

@@ -8,7 +8,7 @@ from pathlib import Path
 from django.conf import settings
 from django.template.defaultfilters import filesizeformat
 
-from jobs.models import Job, OutputFetch
+from jobs.models import Job, OutputFetch, StoredOutput
 from jobs.outputs.folder import OutputFile, OutputFolder
 from jobs.providers import get_provider
 from jobs.providers.base import Handle, KeepsOutput, ProviderError
@@ -43,6 +43,14 @@ def _root_of(job: Job) -> Path | None:
     return fetched_root(job)
 
 
+def deletes_output(job: Job) -> bool:
+    """Whether the job's files, if there are any, were copied here from its provider."""
+    try:
+        return not isinstance(get_provider(job.provider), KeepsOutput)
+    except ProviderError:
+        return False
+
+
 def fetched_root(job: Job) -> Path:
     """Return where the results are kept that were fetched from a provider which deletes them."""
     return Path(settings.DATA_DIR) / FETCHED / job.pk
@@ -65,6 +73,9 @@ def absence_of(job: Job) -> str:
     fetch = OutputFetch.objects.filter(pk=job.pk).first()
     if fetch is not None and fetch.status != OutputFetch.Status.COMPLETE:
         return _progress_of(fetch)
+    stored = StoredOutput.objects.filter(pk=job.pk).exclude(removed_at=None).first()
+    if stored is not None and stored.removed_at is not None and not stored.size:
+        return f"{stored.removed}, on {stored.removed_at:%-d %b %Y}."
     if folder_of(job) is not None:
         return ""
     if not job.external_id:

@@ -84,8 +84,8 @@ def _of_sign_in(key: str, config: EnterpriseConfig) -> Any:
     return UNSET if value in (None, "", (), {}) else value
 
 
-def _period_of(key: str) -> Callable[[EnterpriseConfig], str]:
-    return lambda config: retention.as_text(getattr(config.retention, key))
+def _kept_of(key: str) -> Callable[[EnterpriseConfig], str]:
+    return lambda config: retention.setting_as_text(config.retention, key)
 
 
 FILE_KEYS: dict[str, Callable[[EnterpriseConfig], Any]] = {
@@ -99,7 +99,7 @@ FILE_KEYS: dict[str, Callable[[EnterpriseConfig], Any]] = {
     **{key: attrgetter(key) for key in limits.VARIABLES},
     **{(name := f"{outputs.SECTION}.{key}"): attrgetter(name) for key in outputs.SCHEMA},
     **{key: partial(_of_sign_in, key) for key in sign_in.file_keys()},
-    **{f"{retention.SECTION}.{key}": _period_of(key) for key in retention.SCHEMA},
+    **{f"{retention.SECTION}.{key}": _kept_of(key) for key in retention.SCHEMA},
 }
 
 

@@ -12,6 +12,7 @@ from jobs.dashboard.settings import (
     general_views,
     history_views,
     members_views,
+    results_views,
     service_account_views,
 )
 
@@ -46,6 +47,7 @@ urlpatterns = [
     path(f"{BASE}/configs/new", config_views.new_config, name="settings-new-config"),
     path(f"{BASE}/configs/<int:config_id>", config_views.config, name="settings-config"),
     path(f"{BASE}/configs/<int:config_id>/delete", config_views.delete_config, name="settings-delete-config"),
+    path(f"{BASE}/results", results_views.results, name="settings-results"),
     path(f"{BASE}/history", history_views.history, name="settings-history"),
     path(f"{BASE}/history.csv", history_views.history_file, name="settings-history-file"),
     path(f"{BASE}/discovered", discovered_views.discovered, name="settings-discovered"),
