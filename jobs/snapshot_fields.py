@@ -45,6 +45,8 @@ def details_in(job: Job, snapshot: Snapshot) -> dict[str, Any]:
     fields = {**reported_fields(job, snapshot), **progress_fields(job, snapshot)}
     if snapshot.status == job.status:
         fields.update(waiting_fields(job, job.status, snapshot))
+    if job.is_terminal and job.output_url.startswith("file:"):
+        fields.pop("output_url", None)  # it was fetched, and what its provider says of it is soon a dead address
     return {name: value for name, value in fields.items() if getattr(job, name) != value}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cloudtrain_site import extensions as site
-from cloudtrain_site.notices import channels, outbox
+from cloudtrain_site.notices import channels, health, outbox
 
 INVITATION = "invitation"
 
@@ -11,5 +11,6 @@ INVITATION = "invitation"
 def register_all() -> None:
     """Register them. Called once, when all apps are loaded."""
     site.loops.register(outbox.LOOP, site.LoopSpec("cloudtrain_site.notices.tasks.deliver", lambda: 10.0), order=45)
+    site.health_components.register("notices", site.HealthComponent(health.what_is_wrong, well=health.in_numbers))
     site.notice_kinds.register(channels.TEST, site.NoticeKind())
     site.notice_kinds.register(INVITATION, site.NoticeKind())

@@ -25,6 +25,7 @@ from jobs.outputs import keeping
 from jobs.outputs.folder import NotFoundError, OutputFile
 from jobs.outputs.gallery import Gallery, Picture, gallery_of
 from jobs.outputs.kinds import describe
+from jobs.outputs.remote import remote_copies
 from jobs.outputs.serving import modified_at
 from jobs.outputs.store import Listing, absence_of, listing_of
 from jobs.outputs.thumbnails import request_thumbnails
@@ -126,6 +127,7 @@ def _results(job: Job, request: HttpRequest) -> dict[str, Any]:
         "job": job,
         **keeping_of(job, request.user),
         "absence": absence_of(job),
+        "remote": remote_copies(job),
         "complete": listing.complete,
         "folders": folders_of(job, listing.files),
         "size": sum(file.size for file in listing.files),

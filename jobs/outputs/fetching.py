@@ -17,6 +17,7 @@ from django_q.tasks import async_task
 from cloudtrain_site.enterprise import config_in_force
 from jobs.models import Job, OutputFetch, StoredOutput
 from jobs.outputs.errors import FetchError
+from jobs.outputs.store import fetched_root
 from jobs.providers import names_deleting_outputs
 from jobs.statuses import JobStatus
 
@@ -87,10 +88,17 @@ def fetch_outputs(job_id: str) -> bool:
     status = OutputFetch.Status.COMPLETE if is_complete else OutputFetch.Status.PENDING
     _store(fetch, status=status, failures=0, problem="", lease_until=None, next_attempt_at=timezone.now())
     if is_complete:
-        StoredOutput.objects.filter(pk=job_id).update(measured_at=None)
+        _point_here(fetch)
     else:
         async_task(TASK, job_id)
     return is_complete
+
+
+def _point_here(fetch: OutputFetch) -> None:
+    """Have the job's result be here: its provider's address is soon a dead one."""
+    here = fetched_root(fetch.job).as_uri()
+    Job.objects.filter(pk=fetch.pk, output_url=fetch.job.output_url).update(output_url=here)
+    StoredOutput.objects.filter(pk=fetch.pk).update(measured_at=None)
 
 
 def _store(fetch: OutputFetch, **columns: object) -> None:

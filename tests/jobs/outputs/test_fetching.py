@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from cloudtrain_site.states import Source
 from jobs import lifecycle, tasks
+from jobs.lifecycle import apply_final_details
 from jobs.models import Job, OutputFetch
 from jobs.outputs import download, fetching
 from jobs.outputs.store import absence_of, fetched_root, folder_of, listing_of
@@ -129,6 +130,20 @@ def test_the_results_of_a_completed_training_are_copied(host: FileHost, complete
     assert (fetch.status, fetch.bytes_fetched, fetch.lease_until) == ("complete", 3_000_006, None)
     assert listing_of(job).complete is True
     assert absence_of(job) == ""
+
+
+def test_what_was_copied_is_found_here_and_not_at_a_dead_address(host: FileHost, completed: Any) -> None:
+    host.files = {"/weights.tar": b"w"}
+    address = f"{host.url}/weights.tar"
+    job = completed(address)
+    fetching.request_fetch(job)
+    assert job.result_address == address
+    tasks.fetch_outputs(job.pk)
+    job.refresh_from_db()
+    assert job.result_address.endswith(f"/jobs/{job.pk}/results")
+    apply_final_details(job, Snapshot("p1", status=JobStatus.COMPLETED, output_url=address))
+    job.refresh_from_db()
+    assert job.result_address.endswith(f"/jobs/{job.pk}/results")
 
 
 def test_a_text_is_kept_as_a_file(host: FileHost, completed: Any) -> None:
