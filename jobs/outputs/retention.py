@@ -119,11 +119,9 @@ def _of_organization(items: Sequence[Stored], rules: Retention, now: datetime) -
 def ids_in_use() -> set[str]:
     """Return the ids of jobs whose files an open job may read: it goes on from them, or repeats the job."""
     found: set[str] = set()
-    open_jobs = Job.objects.active().values_list("retry_of_id", "config", "metadata")
-    for retry_of, config, metadata in open_jobs.iterator():
-        found.update(ID_IN_TEXT.findall(json.dumps([config, metadata])))
-        if retry_of:
-            found.add(retry_of)
+    open_jobs = Job.objects.active().values_list("retry_of_id", "checkpoint_of_id", "config", "metadata")
+    for retry_of, checkpoint_of, config, metadata in open_jobs.iterator():
+        found.update(ID_IN_TEXT.findall(json.dumps([config, metadata])), filter(None, (retry_of, checkpoint_of)))
     return found
 
 

@@ -73,9 +73,8 @@ def absence_of(job: Job) -> str:
     fetch = OutputFetch.objects.filter(pk=job.pk).first()
     if fetch is not None and fetch.status != OutputFetch.Status.COMPLETE:
         return _progress_of(fetch)
-    stored = StoredOutput.objects.filter(pk=job.pk).exclude(removed_at=None).first()
-    if stored is not None and stored.removed_at is not None and not stored.size:
-        return f"{stored.removed}, on {stored.removed_at:%-d %b %Y}."
+    if removed := _removal_of(job):
+        return removed
     if folder_of(job) is not None:
         return ""
     if not job.external_id:
@@ -86,6 +85,18 @@ def absence_of(job: Job) -> str:
     if not job.is_terminal:
         return "The training has written no file so far."
     return "No file of this training is on this machine."
+
+
+def _removal_of(job: Job) -> str:
+    """Return that all files went, or are going, as a sentence; empty when they are not."""
+    stored = StoredOutput.objects.filter(pk=job.pk).first()
+    if stored is None:
+        return ""
+    if stored.begun_at is not None and stored.takes_all:
+        return "The files are being removed."
+    if stored.removed_at is not None and not stored.size:
+        return f"{stored.removed}, on {stored.removed_at:%-d %b %Y}."
+    return ""
 
 
 def _progress_of(fetch: OutputFetch) -> str:

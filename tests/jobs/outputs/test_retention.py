@@ -198,7 +198,7 @@ def test_an_announcement_that_no_setting_wants_is_taken_back(old: MakeTrained, w
     assert reasons(job)[-1] == "its files stay"
 
 
-@pytest.mark.parametrize("way", ["config", "retry"])
+@pytest.mark.parametrize("way", ["config", "retry", "checkpoint"])
 def test_the_files_that_an_open_job_goes_on_from_stay(
     old: MakeTrained, make_job: Callable[..., Job], write_config: Any, way: str
 ) -> None:
@@ -207,8 +207,12 @@ def test_the_files_that_an_open_job_goes_on_from_stay(
     retention.run(None, inf)
     due_now()
     checkpoint = f"/data/jobs/{job.pk}/output/checkpoint-30"
-    fields = {"config": {"resume_from_checkpoint": checkpoint}} if way == "config" else {"retry_of": job}
-    going = make_job(status=JobStatus.RUNNING, started_at=timezone.now(), **fields)
+    ways: dict[str, dict[str, Any]] = {
+        "config": {"config": {"resume_from_checkpoint": checkpoint}},
+        "retry": {"retry_of": job},
+        "checkpoint": {"checkpoint_of": job, "checkpoint": "checkpoint-30"},
+    }
+    going = make_job(status=JobStatus.RUNNING, started_at=timezone.now(), **ways[way])
     assert retention.run(None, inf) == 0
     assert names(job) == set(FILES)
     now = timezone.now()
@@ -296,6 +300,7 @@ def test_a_removal_that_is_cut_is_continued(
             retention.run(None, inf)
     row = StoredOutput.objects.get(pk=job.pk)
     assert row.begun_at is not None
+    assert absence_of(job) == "The files are being removed."
     assert 0 < len(names(job)) < len(FILES)
     assert retention.run(None, inf) == 1
     assert names(job) == set()
