@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.auth.signals import user_logged_in, user_logged_out
@@ -67,6 +68,12 @@ def key_revoked(*, instance: ApiKey, **kwargs: Any) -> None:
 @receiver(post_delete, sender=UserSession, dispatch_uid="jobs.session_ended")
 def session_ended(*, instance: UserSession, **kwargs: Any) -> None:
     """End the streams of the session."""
+    rights_changed(instance.user_id)
+
+
+@receiver(post_delete, sender=Authenticator, dispatch_uid="jobs.second_factor_removed")
+def second_factor_removed(*, instance: Authenticator, **kwargs: Any) -> None:
+    """Have the person's streams reopened: a second factor may be demanded."""
     rights_changed(instance.user_id)
 
 

@@ -25,6 +25,7 @@ from django_eventstream.eventrequest import EventRequest
 from django_eventstream.storage import EventDoesNotExist, StorageBase
 from django_eventstream.views import Listener, get_listener_manager
 
+from cloudtrain_site.conf.sign_in import SignIn
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.events.publish import ALL_CHANNELS, append
 from cloudtrain_site.events.store import StoredEvent, current_number, first_kept, read_after, rights_changed_after
@@ -60,6 +61,8 @@ class StreamReader:
     read_to: int
     #: When the key that opened it expires; None: it never does, or a browser's session opened the stream.
     ends_at: datetime | None = None
+    #: How people signed in when the rights were read; None: that is not looked at.
+    sign_in: SignIn | None = None
     name: str = field(default_factory=lambda: f"stream-{next(_numbers)}")
     ended: bool = False
     lifetime: asyncio.Timeout | None = None

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from django.db import Error, connection, connections
 
+from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.events.readers import StreamReader, library_event, open_readers
 from cloudtrain_site.events.store import StoredEvent, read_after
 from cloudtrain_site.limits import streams
@@ -116,6 +117,7 @@ class EventRelay:
                 if connection.vendor == "postgresql":
                     group.create_task(self._listen())
                 group.create_task(self._publish_counts())
+                group.create_task(self._watch_sign_in())
                 await self._follow()
         except Exception:
             logger.exception("The event hub failed; its streams are closed, and reopened by their clients")
@@ -182,6 +184,15 @@ class EventRelay:
                     await self._counter.run(streams.publish_counts, self._name, counts)
                     published, published_at = counts, now
             await asyncio.sleep(streams.CHECK_SECONDS)
+
+    async def _watch_sign_in(self) -> None:
+        """End the streams that were opened before the file changed how people sign in."""
+        while True:
+            await asyncio.sleep(streams.CHECK_SECONDS)
+            current = config_in_force().sign_in
+            for reader in self.readers:
+                if reader.sign_in not in (None, current):
+                    reader.end()
 
     async def _listen(self) -> None:
         """Have PostgreSQL wake the reader. While that fails, which is told once, the reader polls."""

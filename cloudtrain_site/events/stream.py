@@ -22,6 +22,7 @@ from rest_framework.request import Request
 from cloudtrain_site.accounts.key_authentication import KeyAuthentication
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.correlation_ids import get_correlation_id, set_correlation_id
+from cloudtrain_site.enterprise import config_in_force
 from cloudtrain_site.errors import error_body
 from cloudtrain_site.events.readers import UNKNOWN, StreamReader
 from cloudtrain_site.events.relay import EventRelay, current_relay
@@ -72,7 +73,7 @@ class NotServedHere(exceptions.APIException):
 
 def _admit(request: HttpRequest) -> tuple[StreamReader, int]:
     """Return the reader, and how many streams their user has in other processes."""
-    newest = current_number()
+    newest, sign_in = current_number(), config_in_force().sign_in
     keyed = KeyAuthentication().authenticate(Request(request))
     if keyed is not None:
         request.user = keyed[0]
@@ -83,7 +84,9 @@ def _admit(request: HttpRequest) -> tuple[StreamReader, int]:
         raise exceptions.PermissionDenied("There are no events that you may see.")
     read_to = _last_seen(request, newest)
     ends_at = keyed[1].expiry if keyed else None
-    reader = StreamReader(request.user.pk, frozenset(channels), joined_at=newest, read_to=read_to, ends_at=ends_at)
+    reader = StreamReader(
+        request.user.pk, frozenset(channels), joined_at=newest, read_to=read_to, ends_at=ends_at, sign_in=sign_in
+    )
     return reader, streams.open_elsewhere(reader.user_id)
 
 

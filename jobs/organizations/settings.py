@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 
 from cloudtrain_site.audit.recording import differences, record
 from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.events.publish import rights_changed
 from jobs.models import Organization
 from jobs.organizations.authority import By, actor_of, check_administers, lock_organization
 from jobs.providers import UnknownProviderError, get_provider, names
@@ -37,9 +38,17 @@ def change_organization(organization: Organization, values: Mapping[str, Any], *
             return False
         locked.save(update_fields=[*after])
         record("settings_changed", locked, by=actor_of(by), organization=locked, before=before, after=after)
+        if after.get("second_factor_required"):
+            _end_streams_of_members(locked)
     for name, value in after.items():
         setattr(organization, name, value)
     return True
+
+
+def _end_streams_of_members(organization: Organization) -> None:
+    """Have the members' streams reopened: those of who lacks the second factor are refused by now."""
+    for user_id in organization.memberships.order_by("user").values_list("user", flat=True):
+        rights_changed(user_id)
 
 
 def provider_for(organization: Organization, requested: str) -> str:
