@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shlex
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +26,14 @@ BOOLEAN_WORDS = frozenset(("true", "on", "ok", "y", "yes", "1", "false", "off", 
 
 def register_checks() -> None:
     """Register them all. To be called when the apps are ready; harmless twice."""
-    for check in (check_enterprise_file, check_booleans, check_data_folder, check_replicate_address, check_instances):
+    for check in (
+        check_enterprise_file,
+        check_booleans,
+        check_data_folder,
+        check_replicate_address,
+        check_instances,
+        check_secret_files,
+    ):
         checks.register(check, "configuration")
 
 
@@ -71,9 +81,9 @@ def check_replicate_address(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_instances(**kwargs: Any) -> list[checks.CheckMessage]:
-    """Report declared providers whose secret can't be read or whose folder isn't there, and accounts that are two.
+    """Report declared providers whose folder isn't there, and accounts that are two.
 
-    The site starts all the same: a folder may be mounted later, and a token renewed.
+    The site starts all the same: a folder may be mounted later.
     """
     try:
         declared = get_enterprise_config().instances.values()
@@ -83,13 +93,62 @@ def check_instances(**kwargs: Any) -> list[checks.CheckMessage]:
     return [checks.Warning(problem, id="cloudtrain.W003") for problem in (*problems, *_same_accounts(declared))]
 
 
+def check_secret_files(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Report files of secrets that can't be read, each with the command that mends it.
+
+    The site starts all the same: a secret may be mounted later. What needs it fails until then.
+    """
+    try:
+        config = get_enterprise_config()
+    except ConfigurationError:
+        return []  # the file's own check reports it
+    secrets = [
+        (f"providers.{one.name}", secret)
+        for one in config.instances.values()
+        for secret in (one.token, getattr(one, "key", Secret()))
+    ]
+    if config.sign_in.sso:
+        secrets.append(("sso", config.sign_in.sso.client_secret))
+    return [
+        checks.Warning(f"{section}: {problem}", hint=_mend(secret.file), id="cloudtrain.W005")
+        for section, secret in secrets
+        if secret.file and (problem := _problem_of(secret))
+    ]
+
+
+def _problem_of(secret: Secret) -> str:
+    try:
+        return "" if secret.read_bytes().strip() else f"{secret.file} is empty."
+    except ConfigurationError as error:
+        return str(error)
+
+
+def _mend(file: Path) -> str:
+    """Return what makes the file readable for this account, as a sentence."""
+    closed = next((folder for folder in reversed(file.parents) if _is_closed(folder)), None)
+    if closed:
+        return f"Let this account into the folder: sudo chmod o+x {shlex.quote(str(closed))}"
+    if file.is_dir():
+        return "Name a file, not a folder."
+    quoted = shlex.quote(str(file))
+    if os.access(file, os.R_OK, effective_ids=True) or not file.exists():
+        return f"Store the secret there, from standard input: install -D -m 600 /dev/stdin {quoted}"
+    return f"Let this account read it: sudo chown {_account()} {quoted}"
+
+
+def _is_closed(folder: Path) -> bool:
+    return folder.is_dir() and not os.access(folder, os.X_OK, effective_ids=True)
+
+
+def _account() -> str:
+    """Return this process's account; in a container it may have a number alone."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
 def _problems_of(instance: Instance) -> Iterator[str]:
-    for secret in (instance.token, getattr(instance, "key", Secret())):
-        try:
-            if secret and not secret.read_bytes().strip():
-                yield f"{secret.file} is empty."
-        except ConfigurationError as error:
-            yield str(error)
     folder = getattr(instance, "shared_folder", None)
     if folder and not folder.is_dir():
         yield f"the shared folder {folder} isn't there. Mount it here and on all nodes under this path."

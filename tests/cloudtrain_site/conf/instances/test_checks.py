@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cloudtrain_site import checks
-from tests.cloudtrain_site.conf.instances.declared import REPLICATE, SECRET, SLURM, read
+from tests.cloudtrain_site.conf.instances.declared import SECRET, SLURM, read
 from tests.configuration import WriteConfig
 
 
@@ -24,13 +24,9 @@ def test_nothing_of_what_is_well(write_config: WriteConfig, tmp_path: Path) -> N
     assert messages_of(write_config, slurm.replace("/mnt/shared", str(tmp_path))) == []
 
 
-def test_secrets_that_can_not_be_read_and_folders_that_are_not_there(write_config: WriteConfig, tmp_path: Path) -> None:
-    (tmp_path / "token").write_text(" \n")
-    replicate = REPLICATE.replace("/run/secrets/replicate", str(tmp_path / "token"))
-    slurm = SLURM.replace("/etc/cloudtrain", str(tmp_path)).replace("/mnt/shared", str(tmp_path / "shared"))
-    assert messages_of(write_config, replicate + slurm) == [
-        f"Provider replicate-lab: {tmp_path}/token is empty.",
-        f"Provider slurm-lab: {tmp_path}/jwt_hs256.key can't be read: No such file or directory.",
+def test_folders_that_are_not_there(write_config: WriteConfig, tmp_path: Path) -> None:
+    slurm = SLURM.replace("/mnt/shared", str(tmp_path / "shared"))
+    assert messages_of(write_config, slurm) == [
         f"Provider slurm-lab: the shared folder {tmp_path}/shared isn't there. Mount it here and on all nodes "
         "under this path.",
     ]
