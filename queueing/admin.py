@@ -20,7 +20,7 @@ from jobs.admin_base import OfJobAdmin, SuperuserAdmin
 from jobs.providers import names
 from jobs.sync.waiting import reasons_at_providers
 from queueing import claims, operations, passes
-from queueing.models import MAX_PRIORITY, LimitChange, ProviderLimit, QueueEntry, QueueEntryQuerySet, QueueState
+from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueEntryQuerySet, QueueState
 from queueing.operations import ChangedBy, LimitError, may_run_queue
 from queueing.statuses import WAITING
 from queueing.waiting.order import queue_in_order
@@ -251,24 +251,6 @@ class ProviderLimitAdmin(SuperuserAdmin[ProviderLimit]):
             operations.set_provider(obj.pk, values, changed_by(request))
         except LimitError as error:
             messages.error(request, str(error))
-
-
-@admin.register(LimitChange)
-class LimitChangeAdmin(SuperuserAdmin[LimitChange]):
-    """The changes of limits, newest first, read-only."""
-
-    list_display = ("at", "name", "old", "new", "actor", "source", "reason")
-    list_filter = ("name",)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Refuse it: only the verbs record changes."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: LimitChange | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: LimitChange | None = None) -> bool:
-        return False
 
 
 class ReasonForm(forms.Form):

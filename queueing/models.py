@@ -12,7 +12,7 @@ from django.db.models import F, Q, Value
 from django.db.models.functions import Cast, Coalesce, Concat
 from django.utils import timezone
 
-from cloudtrain_site.states import Change, Source, Stateful
+from cloudtrain_site.states import Change, Stateful
 from jobs.models import Job, Organization, record_in_history
 from queueing.statuses import ALLOWED, LIVE, TAKES_SLOT, EntryStatus
 
@@ -175,28 +175,6 @@ class ProviderLimit(models.Model):
 
     def __str__(self) -> str:
         return self.provider
-
-
-class LimitChange(models.Model):
-    """A change of a limit: by whom, from what to what, and why."""
-
-    name = models.CharField(max_length=150)
-    old = models.CharField(max_length=40)
-    new = models.CharField(max_length=40)
-    actor = models.CharField(max_length=150)
-    actor_user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
-    source = models.CharField(max_length=20, choices=Source.choices)
-    reason = models.TextField(blank=True)
-    correlation_id = models.CharField(max_length=128)
-    at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        ordering = ["-id"]
-        verbose_name = "change of a limit"
-        verbose_name_plural = "changes of limits"
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.old} -> {self.new} by {self.actor}"
 
 
 class Scope(models.TextChoices):

@@ -13,7 +13,6 @@ from django.db.models import Model
 from django.utils import timezone
 
 from cloudtrain_site.audit.recording import record
-from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.states import Actor, Source
 from jobs.models import Job, Organization
@@ -23,7 +22,7 @@ from jobs.roles import Role
 from jobs.statuses import BEFORE_PROVIDER, JobStatus
 from queueing import claims, dispatch, passes
 from queueing.limits import limits_of_file, queue_state
-from queueing.models import LimitChange, ProviderLimit, QueueEntry, QueueEntryQuerySet
+from queueing.models import ProviderLimit, QueueEntry, QueueEntryQuerySet
 
 GENERAL = ("max_running", "max_running_per_user", "max_running_per_organization", "fair_share", "paused")
 
@@ -55,7 +54,7 @@ def may_limit(user: AnyUser, organization: Organization) -> bool:
 def set_general(values: Mapping[str, Any], by: ChangedBy) -> int:
     """Set some of the columns in GENERAL. Returns how many of them changed."""
     with unit_of_work():
-        return _apply(queue_state(), {name: values[name] for name in GENERAL if name in values}, "", by)
+        return _apply(queue_state(), {name: values[name] for name in GENERAL if name in values}, by)
 
 
 def set_paused(paused: bool, by: ChangedBy) -> bool:
@@ -72,7 +71,7 @@ def set_provider(provider: str, values: Mapping[str, Any], by: ChangedBy) -> int
         raise LimitError(f"How many trainings {where} is providers.{provider}.max_running in the configuration file.")
     with unit_of_work():
         row, _ = ProviderLimit.objects.get_or_create(pk=provider)
-        return _apply(row, values, f"{provider} ", by)
+        return _apply(row, values, by)
 
 
 def set_organization(organization: Organization, max_running: int | None, by: ChangedBy, *, may_exceed: bool) -> int:
@@ -84,7 +83,7 @@ def set_organization(organization: Organization, max_running: int | None, by: Ch
     if not may_exceed and (max_running or 0) > general:
         raise LimitError(f"More than the general {general} for an organization is for a superuser to allow.")
     with unit_of_work():
-        return _apply(organization, {"max_running": max_running}, f"{organization.name} ", by)
+        return _apply(organization, {"max_running": max_running}, by)
 
 
 def set_own_limit(organization: Organization, max_running: int | None, user: User) -> None:
@@ -96,8 +95,8 @@ def set_own_limit(organization: Organization, max_running: int | None, user: Use
         raise ValidationError({"max_running": str(error)}) from error
 
 
-def _apply(row: Model, values: Mapping[str, Any], prefix: str, by: ChangedBy) -> int:
-    """Write what differs, each with its record, and have a pass apply it."""
+def _apply(row: Model, values: Mapping[str, Any], by: ChangedBy) -> int:
+    """Write what differs, with its audit record, and have a pass apply it."""
     # Locked, so that of two changes at once the second one's record says what the first one wrote.
     current = type(row)._default_manager.select_for_update().get(pk=row.pk)
     changed = {name: new for name, new in values.items() if getattr(current, name) != new}
@@ -105,16 +104,6 @@ def _apply(row: Model, values: Mapping[str, Any], prefix: str, by: ChangedBy) ->
         return 0
     type(row)._default_manager.filter(pk=row.pk).update(**changed)
     for name, new in changed.items():
-        LimitChange.objects.create(
-            name=f"{prefix}{name}",
-            old=_shown(getattr(current, name)),
-            new=_shown(new),
-            actor=by.actor.name,
-            actor_user_id=by.actor.user_id,
-            source=by.source,
-            reason=by.reason,
-            correlation_id=get_correlation_id(),
-        )
         setattr(row, name, new)
     record(
         "limit_changed",
@@ -122,14 +111,10 @@ def _apply(row: Model, values: Mapping[str, Any], prefix: str, by: ChangedBy) ->
         by=by.actor,
         organization=row if isinstance(row, Organization) else None,
         before={name: getattr(current, name) for name in changed},
-        after=changed,
+        after={**changed, "reason": by.reason} if by.reason else changed,
     )
     passes.rules_changed()
     return len(changed)
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None else str(value).lower()
 
 
 #: A longer statement would keep SQLite's other writers waiting.

@@ -41,10 +41,6 @@ def register_all() -> None:
 
 def _register_people() -> None:
     """Register where this room's tables have people's names, and what stays when a person is removed."""
-    for place in (
-        site.NamedIn("queueing.LimitChange", names=("actor",), sentences=("reason",)),
-        site.NamedIn("queueing.QueueEntry", sentences=("last_error",)),
-    ):
-        site.named_in.register(place.model, place)
+    site.named_in.register("queueing.QueueEntry", site.NamedIn("queueing.QueueEntry", sentences=("last_error",)))
     site.kept_of_person.register("queueing.QueueEntry.user", "places in the queue")
     site.kept_of_person.register("queueing.Budget.user", "budgets")

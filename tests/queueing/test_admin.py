@@ -10,10 +10,11 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
+from cloudtrain_site.audit.models import AuditRecord
 from jobs.models import JobEvent, Organization
 from jobs.statuses import JobStatus
 from queueing import dispatch
-from queueing.models import LimitChange, ProviderLimit, QueueEntry, QueueState
+from queueing.models import ProviderLimit, QueueEntry, QueueState
 from queueing.statuses import EntryStatus
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted")]
@@ -99,7 +100,8 @@ def test_the_queue_is_paused_and_resumed_by_a_superuser_alone(enqueue: Enqueue, 
     assert "The queue is paused" in act(root, "pause_queue", entry)
     assert "was paused already" in act(root, "pause_queue", entry)
     assert "The queue is going on" in act(root, "resume_queue", entry)
-    assert list(LimitChange.objects.values_list("name", "new")) == [("paused", "false"), ("paused", "true")]
+    changes = AuditRecord.objects.filter(action="limit_changed").order_by("id").values_list("after", flat=True)
+    assert list(changes) == [{"paused": True}, {"paused": False}]
 
 
 def test_a_pass_is_asked_for(enqueue: Enqueue, bob: User) -> None:
@@ -113,9 +115,9 @@ def test_limits_are_changed_on_record(root: User, bob: User) -> None:
     limits = {"max_running": 8, "max_running_per_user": 2, "max_running_per_organization": 10}
     client.post("/admin/queueing/queuestate/1/change/", limits)
     assert QueueState.objects.get().max_running == 8
-    (line,) = LimitChange.objects.all()
-    assert (line.name, line.old, line.new, line.actor) == ("max_running", "5", "8", "root")
-    assert "max_running" in page(root, "/admin/queueing/limitchange/")
+    change = AuditRecord.objects.get(action="limit_changed")
+    assert (change.actor, change.source) == ("root", "admin")
+    assert (change.before, change.after) == ({"max_running": 5}, {"max_running": 8})
     client.force_login(bob)
     assert client.get("/admin/queueing/queuestate/1/change/").status_code == 403
 
@@ -126,7 +128,7 @@ def test_a_provider_is_drained_on_record(root: User) -> None:
     client.post("/admin/queueing/providerlimit/add/", {"provider": "local", "drained": "on"})
     assert ProviderLimit.objects.get().drained
     client.post("/admin/queueing/providerlimit/add/", {"provider": "nowhere", "drained": "on"})
-    assert LimitChange.objects.count() == 1
+    assert AuditRecord.objects.filter(action="limit_changed").count() == 1
 
 
 def test_a_provider_is_drained_and_let_in_again_and_who_waits_reads_why(
@@ -151,8 +153,11 @@ def test_a_provider_is_drained_and_let_in_again_and_who_waits_reads_why(
     assert "replicate takes no new jobs at present: it is being drained." in page(bob, LIST)
     assert "1 taking jobs again" in switch(root, "let_in")
     assert "drained." not in page(bob, LIST)
-    lines = LimitChange.objects.order_by("id").values_list("name", "new", "actor")
-    assert list(lines) == [("replicate drained", "true", "root"), ("replicate drained", "false", "root")]
+    changes = AuditRecord.objects.filter(action="limit_changed").order_by("id")
+    assert [(one.subject, one.after, one.actor) for one in changes] == [
+        ("replicate", {"drained": True}, "root"),
+        ("replicate", {"drained": False}, "root"),
+    ]
     assert QueueEntry.objects.get(pk=entry.pk).status == EntryStatus.PENDING
 
 

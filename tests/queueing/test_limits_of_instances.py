@@ -9,10 +9,11 @@ import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
+from cloudtrain_site.audit.models import AuditRecord
 from cloudtrain_site.states import SYSTEM, Source
 from queueing import claims, operations
 from queueing.limits import current_limits, queue_state
-from queueing.models import LimitChange, ProviderLimit, QueueEntry
+from queueing.models import ProviderLimit, QueueEntry
 from queueing.operations import ChangedBy, LimitError
 from tests.accounts import Accounts, declared
 from tests.configuration import WriteConfig
@@ -41,7 +42,7 @@ def test_a_limit_of_the_file_is_changed_there_alone(accounts: Accounts, write_co
     assert str(caught.value) == (
         "How many trainings The studio's account runs is providers.studio.max_running in the configuration file."
     )
-    assert not LimitChange.objects.exists()
+    assert not AuditRecord.objects.exists()
     assert operations.set_provider("studio", {"drained": True}, BY) == 1
 
 

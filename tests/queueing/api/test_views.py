@@ -12,12 +12,13 @@ from django.utils import timezone
 from django_q.models import OrmQ
 from rest_framework.test import APIClient
 
+from cloudtrain_site.audit.models import AuditRecord
 from jobs.models import Job, JobEvent, Organization
 from jobs.providers.base import Snapshot
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing import claims, dispatch
-from queueing.models import LimitChange, ProviderLimit, QueueEntry, QueueState
+from queueing.models import ProviderLimit, QueueEntry, QueueState
 from queueing.statuses import EntryStatus
 from tests import factories
 from tests.providers import ScriptedProvider
@@ -216,17 +217,21 @@ class TestLimits:
             answer = client_of(root).post("/api/queue/concurrency", body, format="json").json()
         assert answer["max_running"] == 7
         assert answer["providers"] == {"replicate": {"max_running": 3, "drained": False}}
-        lines = LimitChange.objects.order_by("id").values_list("name", "old", "new", "actor", "reason")
-        assert list(lines) == [
-            ("max_running", "5", "7", "root", "grown"),
-            ("fair_share", "false", "true", "root", "grown"),
-            ("replicate max_running", "none", "3", "root", "grown"),
+        changes = AuditRecord.objects.order_by("id").values_list("subject", "actor", "before", "after")
+        assert list(changes) == [
+            (
+                "Limits of the queue",
+                "root",
+                {"max_running": 5, "fair_share": False},
+                {"max_running": 7, "fair_share": True, "reason": "grown"},
+            ),
+            ("replicate", "root", {"max_running": None}, {"max_running": 3, "reason": "grown"}),
         ]
         assert OrmQ.objects.count() == 1
 
     def test_what_is_as_it_was_leaves_no_line(self, client_of: ClientOf, root: User) -> None:
         client_of(root).post("/api/queue/concurrency", {"max_running": 5}, format="json")
-        assert not LimitChange.objects.exists()
+        assert not AuditRecord.objects.exists()
 
     @pytest.mark.parametrize(
         "body",
@@ -240,7 +245,7 @@ class TestLimits:
     )
     def test_bad_input_changes_nothing(self, client_of: ClientOf, root: User, body: dict[str, Any]) -> None:
         assert client_of(root).post("/api/queue/concurrency", body, format="json").status_code == 400
-        assert not LimitChange.objects.exists()
+        assert not AuditRecord.objects.exists()
         assert not ProviderLimit.objects.exists()
 
     def test_a_lead_may_not(self, client_of: ClientOf, bob: User) -> None:
@@ -378,14 +383,14 @@ class TestSimpleTunersNames:
         ours = ("max_running", "max_running_per_user", "max_running_per_organization", "fair_share")
         assert tuple(answer[name] for name in ours) == (7, 3, 5, True)
         assert client.get("/api/queue/concurrency").json() == answer
-        assert {change.name for change in LimitChange.objects.all()} <= set(ours)
+        assert set(AuditRecord.objects.get().after or {}) == set(ours)
 
     def test_two_names_of_one_limit_must_agree(self, client_of: ClientOf, root: User) -> None:
         client = client_of(root)
         answer = client.post("/api/queue/concurrency", {"max_concurrent": 7, "max_running": 8})
         assert answer.status_code == 400
         assert "max_concurrent and max_running" in answer.json()["detail"]
-        assert not LimitChange.objects.exists()
+        assert not AuditRecord.objects.exists()
         assert client.post("/api/queue/concurrency", {"max_concurrent": 9, "max_running": 9}).json()["max_running"] == 9
 
     def test_a_researcher_changes_none_by_another_name(self, client_of: ClientOf, alice: User) -> None:

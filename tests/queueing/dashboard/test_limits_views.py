@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import User
 
+from cloudtrain_site.audit.models import AuditRecord
 from jobs.models import Organization
 from jobs.roles import Role
 from queueing.limits import queue_state
-from queueing.models import LimitChange, QueueState
+from queueing.models import QueueState
 from tests.factories import make_user
 from tests.settings_pages import ACME, browser_of, send, stamp_in, text_of
 
@@ -29,9 +30,9 @@ def test_an_admin_sets_the_own_limit_and_takes_it_back(maria: User, acme: Organi
     page = send(browser, LIMITS, max_running="2", reason="the budget")
     assert "The limit is stored." in text_of(page)
     assert "At most 2 may run at once." in text_of(page)
-    change = LimitChange.objects.get()
-    assert (change.name, change.old, change.new, change.actor) == ("acme max_running", "none", "2", "maria")
-    assert change.reason == "the budget"
+    change = AuditRecord.objects.get()
+    assert (change.action, change.subject, change.actor) == ("limit_changed", "acme", "maria")
+    assert (change.before, change.after) == ({"max_running": None}, {"max_running": 2, "reason": "the budget"})
     assert "Nothing has changed." in text_of(send(browser, LIMITS, max_running="2"))
     send(browser, LIMITS, max_running="")
     acme.refresh_from_db()
@@ -65,7 +66,7 @@ def test_a_page_that_is_out_of_date_overwrites_nothing(maria: User, acme: Organi
     assert "Somebody else changed this after you opened the page." in text_of(page)
     acme.refresh_from_db()
     assert acme.max_running == 3
-    assert not LimitChange.objects.exists()
+    assert not AuditRecord.objects.exists()
 
 
 def test_the_sites_limits_are_shown(maria: User, root: User) -> None:
