@@ -1,4 +1,4 @@
-"""The page of the reader's own account: keys, mail, time zone, password."""
+"""The page of the reader's own account: keys, time zone, password."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from django.shortcuts import render
 
 from cloudtrain_site.accounts.addresses import mail_state
 from cloudtrain_site.accounts.api_keys import keys_of
-from cloudtrain_site.accounts.preferences import mail_choices, time_zones
+from cloudtrain_site.accounts.preferences import time_zones
 from cloudtrain_site.accounts.second_factor.demand import has_second_factor
 from cloudtrain_site.accounts.sessions import sessions_of
 from cloudtrain_site.accounts.sso.linking import is_connected
 from cloudtrain_site.api import current_user
 from cloudtrain_site.enterprise import config_in_force
-from cloudtrain_site.extensions import notice_choices
 from cloudtrain_site.models import Scope
 from cloudtrain_site.people.export import download
 from jobs.dashboard.navigation import page, page_context, part
@@ -32,7 +31,6 @@ TICKED = (Scope.READ, Scope.SUBMIT)
 def account(request: HttpRequest) -> HttpResponse:
     around = page_context(request)
     user = current_user(request)
-    choices = mail_choices(user)
     ways = config_in_force().sign_in
     context = {
         **around,
@@ -41,7 +39,6 @@ def account(request: HttpRequest) -> HttpResponse:
         "lifetimes": LIFETIMES,
         "scopes": [(scope.value, scope.label, scope in TICKED) for scope in Scope],
         "organizations": organizations_of(user).values_list("name", flat=True),
-        "mail": [(name, label, choices[name]) for name, label in notice_choices(user).items()],
         "zone": around["time_zone"],
         "zones": time_zones(),
         "has_new_password": "new-password" in request.GET,

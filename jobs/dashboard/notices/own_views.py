@@ -68,7 +68,7 @@ def _render(
     browser = owner.channels().filter(kind=ChannelKind.BROWSER).first()
     context = {
         **around,
-        "mail": [(name, label, mail[name]) for name, label in notice_choices().items()],
+        "mail": [(name, label, mail[name]) for name, label in notice_choices(user).items()],
         "browser": browser,
         "browser_choices": choices_of(browser.muted if browser else []),
         "channels": shown_channels(owner),
@@ -87,7 +87,7 @@ def mail(request: HttpRequest, user: User) -> HttpResponse:
         messages.success(request, f"A test is on its way to {user.email}.")
     else:
         muted = muted_in(request.POST)
-        change_preferences(user, mail={name: name not in muted for name in notice_choices()})
+        change_preferences(user, mail={name: name not in muted for name in notice_choices(user)})
         messages.success(request, "Stored.")
     return redirect("notices")
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.test import Client
 
-from approvals.models import ApprovalRule
 from cloudtrain_site.accounts.preferences import change_preferences
 from cloudtrain_site.models import ApiKey
 
@@ -51,24 +50,8 @@ def test_the_bar_leads_there(as_alice: Client) -> None:
     assert b'href="/account"' in as_alice.get("/").content
 
 
-DECISIONS = "A job waits for a decision"
-
-
-@pytest.mark.parametrize(("who", "offered"), [("alice", False), ("bob", True), ("root", True)])
-def test_mail_about_decisions_is_offered_to_who_decides(
-    request: pytest.FixtureRequest, alice: User, who: str, offered: bool
-) -> None:
-    client = Client()
-    client.force_login(request.getfixturevalue(who))
-    assert (DECISIONS in client.get("/account").content.decode()) is offered
-
-
-@pytest.mark.parametrize("criteria", [{"reviewer_role": "researcher"}, {"reviewer_group": True}])
-def test_a_rule_can_make_a_researcher_decide(as_alice: Client, alice: User, criteria: dict[str, object]) -> None:
-    if "reviewer_group" in criteria:
-        criteria = {"reviewer_group": Group.objects.create(name="budget")}
-        alice.groups.add(criteria["reviewer_group"])  # type: ignore[arg-type]
-    rule = ApprovalRule.objects.create(name="costly", first_job=True, **criteria)
-    assert DECISIONS in as_alice.get("/account").content.decode()
-    ApprovalRule.objects.filter(pk=rule.pk).update(enabled=False)
-    assert DECISIONS not in as_alice.get("/account").content.decode()
+def test_notices_are_chosen_in_one_place(as_alice: Client) -> None:
+    page = as_alice.get("/account").content.decode()
+    assert 'href="/notices"' in page
+    assert "A job has failed" not in page
+    assert "A job has failed" in as_alice.get("/notices").content.decode()

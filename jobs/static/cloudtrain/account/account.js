@@ -1,4 +1,4 @@
-// The account page: keys that are shown once, which mail one wants, and the time zone.
+// The account page: keys that are shown once, and the time zone.
 
 import { ask, call, fetchText, onEvent, showProblem, switchedOff, toast } from "../shell/page.js";
 import { knownZone, showTimes, useZone } from "../shell/times.js";
@@ -106,16 +106,9 @@ find("keys").addEventListener("click", async (event) => {
   (find("keys").querySelector("[data-act=revoke]") ?? find("key-name")).focus();
 });
 
-// Choices are kept as they are made.
+// The time zone is stored as it is chosen.
 
 const keep = (changes, control) => attempt(() => call("PATCH", addresses.account, changes), control);
-
-find("mail").addEventListener("change", async ({ target }) => {
-  if (await keep({ mail: { [target.name]: target.checked } }, target))
-    toast(target.checked ? "You get this mail" : "You get no such mail");
-  else target.checked = !target.checked;
-  target.focus();
-});
 
 const zone = find("zone");
 let kept = zone.value;

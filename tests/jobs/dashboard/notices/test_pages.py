@@ -6,11 +6,13 @@ import re
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from approvals.models import ApprovalRule
 from cloudtrain_site.accounts.preferences import mail_choices
 from cloudtrain_site.audit.models import AuditRecord
+from cloudtrain_site.extensions import notice_choices
 from cloudtrain_site.notices.channels import Owner, add_channel
 from cloudtrain_site.notices.models import Channel, Delivery
 from cloudtrain_site.notices.outbox import Audience, store
@@ -111,7 +113,8 @@ def test_a_test_waits_for_no_window(alice: User, mailoutbox: list[Any]) -> None:
 
 def test_mail_is_chosen_by_kind(alice: User) -> None:
     signed_in(alice).post("/notices/mail", {"choice": ["job_failed"]})
-    assert [name for name, is_sent in mail_choices(alice).items() if is_sent] == ["job_failed"]
+    sent = [name for name, is_sent in mail_choices(alice).items() if is_sent and name in notice_choices(alice)]
+    assert sent == ["job_failed"]
 
 
 def test_the_browser_shows_notices_from_then_on(alice: User) -> None:
@@ -182,3 +185,40 @@ def test_a_name_of_somebody_s_is_text_on_the_page(alice: User, mailoutbox: list[
 def test_whoever_left_sees_the_organization_s_deliveries_no_more(ada: User, acme: Organization) -> None:
     Membership.objects.filter(user=ada).delete()
     assert signed_in(ada).get(f"{SETTINGS}/deliveries").status_code == 404
+
+
+DECISIONS = "A job waits for a decision"
+
+
+def mail_part(page: Any) -> str:
+    """What stands between the titles of mail and of the browser."""
+    text: str = page.content.decode()
+    return text[text.index("mail-title") : text.index("browser-title")]
+
+
+@pytest.mark.parametrize(("who", "offered"), [("alice", False), ("bob", True), ("root", True)])
+def test_mail_about_decisions_is_offered_to_who_decides(
+    request: pytest.FixtureRequest, alice: User, who: str, offered: bool
+) -> None:
+    page = signed_in(request.getfixturevalue(who)).get("/notices")
+    assert (DECISIONS in mail_part(page)) is offered
+
+
+@pytest.mark.parametrize("criteria", [{"reviewer_role": "researcher"}, {"reviewer_group": True}])
+def test_a_rule_can_make_a_researcher_decide(alice: User, criteria: dict[str, object]) -> None:
+    browser = signed_in(alice)
+    if "reviewer_group" in criteria:
+        criteria = {"reviewer_group": Group.objects.create(name="budget")}
+        alice.groups.add(criteria["reviewer_group"])  # type: ignore[arg-type]
+    rule = ApprovalRule.objects.create(name="costly", first_job=True, **criteria)
+    assert DECISIONS in mail_part(browser.get("/notices"))
+    ApprovalRule.objects.filter(pk=rule.pk).update(enabled=False)
+    assert DECISIONS not in mail_part(browser.get("/notices"))
+
+
+def test_what_is_not_offered_is_not_muted(alice: User) -> None:
+    signed_in(alice).post("/notices/mail", {"choice": []})
+    assert {name for name, is_sent in mail_choices(alice).items() if is_sent} == {
+        "approval_asked",
+        "approval_reminder",
+    }
