@@ -22,7 +22,7 @@ export function jsonEditor(box, changed) {
   const lines = box.querySelector(".editor-lines");
   const problemBox = box.querySelector(".editor-problem");
   const kind = KINDS[box.dataset.kind];
-  let state = { isEmpty: true };
+  let state;
   let refused = null; // what the server says of this very text
   let checking = 0;
   let before = null; // the lines of the text that it is compared with
@@ -49,11 +49,13 @@ export function jsonEditor(box, changed) {
   function check() {
     clearTimeout(checking);
     checking = 0;
-    state = field.value.trim() ? judge(field.value) : { isEmpty: true };
+    state = judged();
     refused = null;
     show();
     changed();
   }
+
+  const judged = () => (field.value.trim() ? judge(field.value) : { isEmpty: true });
 
   function judge(text) {
     if (new Blob([text]).size > MOST_BYTES) return { problem: { message: "It is larger than 1 MB." } };
@@ -120,7 +122,9 @@ export function jsonEditor(box, changed) {
     lines.scrollTop = field.scrollTop;
   });
   acceptFiles(box, loadFile);
-  number();
+  // It may have been typed before the script ran.
+  state = judged();
+  show();
 
   return {
     field,
@@ -146,11 +150,14 @@ export function jsonEditor(box, changed) {
 /** Have `accept(file)` called with a file that is dropped on `box`, or chosen with the input in it. */
 export function acceptFiles(box, accept) {
   const input = box.querySelector("input[type=file]");
-  input?.addEventListener("change", () => {
+  const take = () => {
     const [file] = input.files;
     if (file) accept(file);
     input.value = ""; // so that the same one can be chosen again
-  });
+  };
+  input?.addEventListener("change", take);
+  // It may have been chosen before the script ran; the page's script is not at its end yet.
+  if (input?.files.length) queueMicrotask(take);
   const isFile = (event) => event.dataTransfer?.types.includes("Files");
   box.addEventListener("dragover", (event) => {
     if (!isFile(event)) return;
