@@ -14,6 +14,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
@@ -206,32 +207,38 @@ def _new_day(entry: LedgerEntry, is_unpriced: bool, config_name: str) -> DayCost
     )
 
 
-def assign(job_ids: Sequence[str], organization: Organization) -> None:
-    """Move what jobs of no organization have cost to `organization`: the same amounts on the same days.
+def assign(job_ids: Sequence[str], organization: Organization, user: User | None = None) -> None:
+    """Move what jobs of nobody have cost to `organization`, and to `user` in it: the same amounts on the same days.
 
-    To be called in the transaction that assigns the jobs.
+    To be called in the transaction that assigns the jobs. What belongs to an organization, or to a person, stays there.
     """
-    accounts = {pk: one for pk, one in _lock(job_ids).items() if one.organization_id is None}
+    accounts = {
+        pk: one
+        for pk, one in _lock(job_ids).items()
+        if one.organization_id is None or (user is not None and one.user_id is None)
+    }
     now, entries = timezone.now(), list[LedgerEntry]()
-    for day in DayCost.objects.filter(job__in=accounts, organization=None).order_by("job_id", "day"):
-        for owner, amount in ((None, -day.spent), (organization, day.spent)):
-            entries.append(_transfer(accounts[day.job_id], owner, amount, day.day, now))
+    owner = organization.pk, user.pk if user else None
+    for day in DayCost.objects.filter(job__in=accounts).order_by("job_id", "day"):
+        account = accounts[day.job_id]
+        entries.append(_transfer(account, (account.organization_id, account.user_id), -day.spent, day.day, now))
+        entries.append(_transfer(account, owner, day.spent, day.day, now))
     if entries:
         insert(entries)
     for account in accounts.values():
-        account.organization = organization
-        account.save(update_fields=["organization", "entries"])
-    DayCost.objects.filter(job__in=accounts).update(organization=organization)
+        account.organization, account.user = organization, user
+        account.save(update_fields=["organization", "user", "entries"])
+    DayCost.objects.filter(job__in=accounts).update(organization=organization, user=user)
 
 
 def _transfer(
-    account: JobAccount, owner: Organization | None, amount: Decimal, day: date, now: datetime
+    account: JobAccount, owner: tuple[int | None, int | None], amount: Decimal, day: date, now: datetime
 ) -> LedgerEntry:
     account.entries += 1
     return LedgerEntry(
         job_id=account.job_id,
-        organization=owner,
-        user_id=account.user_id,
+        organization_id=owner[0],
+        user_id=owner[1],
         provider=account.provider,
         hardware=account.hardware,
         sequence=account.entries,
@@ -241,5 +248,5 @@ def _transfer(
         day=day,
         source=CostSource.PERSON,
         by="discovery",
-        reason="the job belonged to no organization until now",
+        reason="the job belonged to nobody until now",
     )

@@ -52,4 +52,7 @@ urlpatterns = [
     path(f"{BASE}/history.csv", history_views.history_file, name="settings-history-file"),
     path(f"{BASE}/discovered", discovered_views.discovered, name="settings-discovered"),
     path(f"{BASE}/discovered/<str:provider>/take", discovered_views.take_discovered, name="settings-take-discovered"),
+    path(f"{BASE}/discovered/jobs/<str:job_id>/take", discovered_views.take_one, name="settings-take-job"),
+    path(f"{BASE}/discovered/jobs/<str:job_id>/assign", discovered_views.assign, name="settings-assign-job"),
+    path(f"{BASE}/discovered/jobs/<str:job_id>/discard", discovered_views.discard, name="settings-discard-job"),
 ]
