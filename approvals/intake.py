@@ -60,7 +60,8 @@ class SubmissionRequest:
 
     def digest(self, key: str = "") -> str:
         """Return the digest by which a replay is recognized. Secrets are in it by their fingerprints under `key`."""
-        return digest_of([self.submission.digest(key), self.organization.pk, self.origin.key()])
+        tags = [sorted(self.submission.tags)] if self.submission.tags else []
+        return digest_of([self.submission.digest(key), self.organization.pk, self.origin.key(), *tags])
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from jobs.providers.inspection import objection_to_dataset, objections_to, remar
 from jobs.providers.settings import default_hardware
 from jobs.runs.origin import Origin
 from jobs.runs.submitting import check_checkpoint, origin_in, with_parents_checkpoint, with_parents_secrets
+from jobs.tags.tagging import chosen_tags, tags_by_job
 from jobs.validators import is_plain_name
 from queueing.waiting.obstacles import obstacles_at
 
@@ -59,6 +60,7 @@ def read_submission(
         tracker_run_name=body["tracker_run_name"],
         dataset=_dataset(user, organization, provider, body["dataset"]),
         max_cost_usd=body["max_cost_usd"],
+        tags=_tags(organization, body["tags"]),
     )
     return SubmissionRequest(
         user=user,
@@ -91,6 +93,7 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
         tracker_run_name=job.tracker_run_name,
         dataset=_dataset(user, job.organization, job.provider, job.dataset_id or ""),
         max_cost_usd=job.max_cost_usd,
+        tags=tuple(tags_by_job([job]).get(job.pk, ())),
     )
     return SubmissionRequest(
         user,
@@ -102,6 +105,13 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
         origin=Origin(retry_of=job),
         provider_config=provider_config,
     )
+
+
+def _tags(organization: Organization, names: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return tuple(tag.name for tag in chosen_tags(organization, names))
+    except exceptions.ValidationError as error:
+        raise ValidationError(error.message_dict) from error
 
 
 def _dataset(user: User, organization: Organization, provider: str, upload_id: str) -> str:

@@ -41,6 +41,7 @@ from jobs.snapshot_fields import (
     waiting_fields,
 )
 from jobs.statuses import ACTIVE, ALLOWED, BEFORE_PROVIDER, CANCEL_REQUESTED, TERMINAL, JobStatus
+from jobs.tags.tagging import put_on_new_job
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
@@ -88,6 +89,7 @@ def create(
         check_open_jobs(user)
         _mark_dataset_used(submission.dataset)
         job.save(force_insert=True)
+        put_on_new_job(job, submission.tags)
         job.record(change)
         transaction.on_commit(lambda: job.announce(change), robust=True)
     return job

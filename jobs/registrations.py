@@ -18,6 +18,7 @@ from jobs.organizations import personal_data, service_accounts, sign_on
 from jobs.outputs import retention
 from jobs.statuses import JobStatus
 from jobs.sync import waiting
+from jobs.tags import tagging
 
 #: The ends of a job that there are notices of, with their labels on the settings pages.
 ENDS = {
@@ -75,6 +76,7 @@ def register_all() -> None:
     site.programs.register("service accounts", service_accounts.is_service_account)
     site.second_factor_demands.register("organizations", permissions.demanding_organizations)
     extensions.facets.register("costs", accounts.facet)
+    extensions.facets.register("tags", tagging.facet)
     site.loops.register("fuses", site.LoopSpec("jobs.tasks.check_fuses", lambda: fuse.CHECK_SECONDS), order=25)
     site.notice_kinds.register(
         fuse.WARNING, site.NoticeKind("When a job of mine has nearly cost what it may"), order=45
@@ -108,6 +110,7 @@ def _register_settings() -> None:
     extensions.settings_sections.register("settings-service-accounts", section("Service accounts"), order=30)
     extensions.settings_sections.register("settings-configs", section("Stored configs", for_members=True), order=50)
     extensions.settings_sections.register("settings-results", section("Results", for_members=True), order=60)
+    extensions.settings_sections.register("settings-tags", section("Tags", for_members=True), order=55)
     extensions.settings_sections.register("settings-notices", section("Notices"), order=70)
     extensions.settings_sections.register("settings-discovered", section("Discovered jobs"), order=80)
     extensions.settings_sections.register("settings-history", section("History"), order=90)

@@ -19,7 +19,16 @@ from jobs.api import (
     views,
 )
 from jobs.api.member_views import AuditViewSet, InvitationViewSet, MemberViewSet
-from jobs.dashboard import account_views, job_views, list_views, machines_views, new_job_views, results_views
+from jobs.api.tag_views import TagViewSet
+from jobs.dashboard import (
+    account_views,
+    job_views,
+    list_views,
+    machines_views,
+    new_job_views,
+    results_views,
+    tag_views,
+)
 from jobs.dashboard.notices.urls import urlpatterns as notices_urls
 from jobs.dashboard.settings.urls import urlpatterns as settings_urls
 from jobs.dashboard.site.urls import urlpatterns as site_urls
@@ -68,6 +77,7 @@ urlpatterns = [
     path("places/<slug:name>", list_views.item_count, name="item-count"),
     path("jobs/<str:job_id>", job_views.job_page, name="job-page"),
     path("jobs/<str:job_id>/parts/<str:name>", job_views.job_part, name="job-part"),
+    path("jobs/<str:job_id>/tags", tag_views.job_tags, name="job-tags"),
     path("jobs/<str:job_id>/log.txt", job_views.log_file, name="job-log-file"),
     path("jobs/<str:job_id>/config.json", job_views.config_file, name="job-config-file"),
     path("jobs/<str:job_id>/dataloader.json", job_views.dataloader_file, name="job-dataloader-file"),
@@ -129,6 +139,12 @@ urlpatterns = [
         f"{ORGANIZATION}/discovered/<str:job_id>",
         discovered_views.DiscoveredViewSet.as_view({"post": "create"}),
         name="organization-discovered-job",
+    ),
+    path(f"{ORGANIZATION}/tags", TagViewSet.as_view({"get": "list", "post": "create"}), name="organization-tags"),
+    path(
+        f"{ORGANIZATION}/tags/<str:tag>",
+        TagViewSet.as_view({"patch": "partial_update", "delete": "destroy"}),
+        name="organization-tag",
     ),
     path(f"{ORGANIZATION}/audit", AuditViewSet.as_view({"get": "list"}), name="organization-audit"),
     *router.urls,

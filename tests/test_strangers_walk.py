@@ -19,10 +19,12 @@ from django.utils.regex_helper import normalize
 from rest_framework.test import APIClient
 
 from approvals.models import ApprovalRequest, ApprovalRule
+from cloudtrain_site.audit.recording import OPERATOR
 from cloudtrain_site.models import ApiKey
 from cloudtrain_site.notices.channels import Owner, add_channel
 from cloudtrain_site.notices.models import Channel
-from jobs.models import Job, Membership, Organization, ProviderConfig, TrainingConfig
+from jobs.models import Job, Membership, Organization, ProviderConfig, Tag, TrainingConfig
+from jobs.organizations.tags import add_tag
 from jobs.roles import Role
 from queueing.models import Budget, QueueState
 from tests.dataset_archives import make_zip
@@ -61,7 +63,14 @@ def held(client_of: ClientOf, alice: User, acme: Organization) -> ApprovalReques
     Budget.objects.create(scope="organization", organization=acme, amount=500)
     archive = SimpleUploadedFile("alices-pictures.zip", make_zip())
     uploaded = browser.post("/api/cloud/uploads", {"file": archive}, format="multipart").json()["upload"]
-    fields = {**body, "dataset": uploaded["id"], "config_name": "alices-training", "tracker_run_name": "alices-run"}
+    add_tag(acme, "alices-tag", by=OPERATOR)
+    fields = {
+        **body,
+        "tags": ["alices-tag"],
+        "dataset": uploaded["id"],
+        "config_name": "alices-training",
+        "tracker_run_name": "alices-run",
+    }
     answer = browser.post("/api/cloud/jobs/submit", fields, headers={"X-Correlation-ID": "alices-request"})
     assert answer.json()["requires_approval"], answer.json()
     return ApprovalRequest.objects.get()
@@ -102,6 +111,8 @@ def addresses(held: ApprovalRequest) -> list[str]:
         "token": "ct_of-nobody",
         "budget_id": Budget.objects.get().pk,
         "channel_id": Channel.objects.get().pk,
+        "tag_id": Tag.objects.get().pk,
+        "tag": "alices-tag",
         "provider": "replicate",
         "part": "head",
         "path": "model.safetensors",

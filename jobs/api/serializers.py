@@ -18,9 +18,11 @@ from jobs.configs.submission import TOO_LARGE_A_NUMBER, problem_with
 from jobs.extensions import facets_of
 from jobs.models import Job
 from jobs.models.lineage import PATH_LIMIT
+from jobs.models.tag import MAX_TAG_CHARACTERS
 from jobs.permissions import AnyUser
 from jobs.providers import names
 from jobs.statuses import JobStatus
+from jobs.tags.serializers import TagsField
 from jobs.validators import NAME_LIMIT, holds_no_secret, plain_name
 
 
@@ -55,6 +57,7 @@ class JobFilters(serializers.Serializer[Any]):
     provider = serializers.CharField(max_length=40, default="", allow_blank=True)
     job_type = serializers.ChoiceField(choices=["cloud", "local"], default="", allow_blank=True)
     organization = serializers.CharField(max_length=100, default="", allow_blank=True)
+    tag = serializers.CharField(max_length=MAX_TAG_CHARACTERS, default="", allow_blank=True)
     search = serializers.CharField(max_length=NAME_LIMIT, default="", allow_blank=True)
     sync_active = serializers.BooleanField(default=False)
 
@@ -142,6 +145,7 @@ class SubmitBody(StrictSerializer):
     idempotency_key = serializers.CharField(max_length=200, default="", allow_blank=True)
     dry_run = serializers.BooleanField(default=False)
     max_cost_usd = DollarsField(default=None, allow_null=True, help_text="It is cancelled before it costs more.")
+    tags = TagsField(default=list, help_text="Of the organization's tags.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("config" in attrs) == ("config_name_to_load" in attrs):
@@ -206,6 +210,7 @@ class JobSerializer(serializers.Serializer[Job]):
     )
     approval_status = serializers.CharField(allow_null=True)
     approval_id = serializers.IntegerField(allow_null=True)
+    tags = serializers.SerializerMethodField()
     correlation_id = serializers.CharField()
     last_synced_at = UtcField(allow_null=True)
     metadata = serializers.SerializerMethodField()
@@ -221,6 +226,9 @@ class JobSerializer(serializers.Serializer[Job]):
             value = read(job)
             data[name] = None if value is None else render(value)
         return data
+
+    def get_tags(self, job: Job) -> list[str]:
+        return list(job.tags)  # type: ignore[attr-defined]
 
     def get_duration_seconds(self, job: Job) -> float | None:
         return seconds_of(job)
@@ -257,6 +265,7 @@ FACET_FIELDS: dict[str, Any] = {
     "approval_status": None,
     "approval_id": None,
     "committed_usd": 0.0,
+    "tags": (),
 }
 
 

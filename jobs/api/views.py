@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import checked, raises, rendered
+from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.limits.throttles import LogReads, Syncs
@@ -20,6 +20,7 @@ from cloudtrain_site.models import Scope
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.api.errors import ProviderUnavailable
+from jobs.api.organization_views import field_errors
 from jobs.api.run_views import HasRuns
 from jobs.api.serializers import (
     CancelBody,
@@ -47,6 +48,8 @@ from jobs.roles import SUBMITTERS
 from jobs.sync import refresh
 from jobs.sync.discovery import discover_at
 from jobs.sync.refresh import refresh_shared
+from jobs.tags.serializers import TagsBody, TagsSetSerializer
+from jobs.tags.tagging import set_tags, tags_by_job
 
 
 class CancelsJobs(ViewSet):
@@ -109,6 +112,17 @@ class JobViewSet(HasRuns, CancelsJobs):
         job = find_own_job(request.user, job_id)
         set_fuse(job, checked(FuseBody, request.data)["max_cost_usd"], by=request.user)
         return rendered(FuseSetSerializer, job)
+
+    @extend_schema(request=TagsBody, responses=TagsSetSerializer)
+    @raises(Conflict)
+    @action(methods=["post"], detail=True)
+    @needs(Scope.SUBMIT)
+    def tags(self, request: Request, job_id: str) -> Response:
+        """Choose a job's tags, of those of its organization."""
+        job = find_own_job(request.user, job_id)
+        with field_errors():
+            set_tags(job, checked(TagsBody, request.data)["tags"], by=current_user(request), source=Source.API)
+        return rendered(TagsSetSerializer, {"job_id": job.pk, "tags": tags_by_job([job])[job.pk]})
 
     @extend_schema(responses=InlineProgressSerializer)
     @raises(Conflict)

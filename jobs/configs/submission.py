@@ -34,6 +34,8 @@ class Submission:
     dataset: str = ""
     #: What it may cost at most, in US dollars.
     max_cost_usd: Decimal | None = None
+    #: Names of its organization's tags; they decide nothing.
+    tags: tuple[str, ...] = ()
 
     def columns(self) -> dict[str, Any]:
         """Return the columns that may hold secrets: masked, and the secrets sealed."""
@@ -48,6 +50,7 @@ class Submission:
         """
         masked, secrets = extract_secrets({part: getattr(self, part) for part in SECRET_COLUMNS})
         fields = asdict(self) | masked
+        del fields["tags"]
         if secrets:
             fields["secrets"] = fingerprints(secrets, key)
         if not self.dataset:

@@ -15,6 +15,7 @@ from cloudtrain_site.limits.throttles import LogReads
 from jobs.dashboard.job_detail import dataset_of, documents_of, head_of, history_for_page, masked_json
 from jobs.dashboard.navigation import page, page_context, part
 from jobs.dashboard.runs import runs_of
+from jobs.dashboard.tag_views import tags_of_page
 from jobs.logs import pieces_of
 from jobs.models import Job
 from jobs.queries import find_job
@@ -49,6 +50,7 @@ def job_page(request: HttpRequest, job_id: str) -> HttpResponse:
         "documents": documents_of(job),
         "dataset": dataset_of(job),
         "runs": runs_of(job, request.user),
+        "tags": tags_of_page(job, request.user),
     }
     return render(request, "dashboard/job.html", context)
 

@@ -15,7 +15,7 @@ from jobs.permissions import AnyUser, Team
 from jobs.queries import narrow
 
 #: What of the address says which jobs are listed, and how; the cursor says from where on.
-FILTERS = ("status", "provider", "job_type", "organization", "mine", "search")
+FILTERS = ("status", "provider", "job_type", "organization", "tag", "mine", "search")
 KEPT = (*FILTERS, "sort")
 
 #: What a line of the list shows, or is made from. A config may have a megabyte, and none of it is shown.

@@ -16,6 +16,7 @@ from jobs.dashboard.list_order import COST, DURATION, NAME, NEWEST, OLDEST, SORT
 from jobs.dashboard.list_query import FILTERS, address_of, page_of, read_query, those_of
 from jobs.dashboard.navigation import item_for, page, page_context, part
 from jobs.dashboard.rows import make_rows
+from jobs.dashboard.tag_views import offered_tags
 from jobs.models import JobQuerySet
 from jobs.permissions import Team, listed_jobs_of, teams_of
 from jobs.providers import label_of, names
@@ -65,6 +66,8 @@ def _toolbar(request: HttpRequest, query: dict[str, Any], teams: list[Team]) -> 
         "providers": [(name, label_of(name)) for name in names()],
         "team": query["organization"],
         "teams": [team.name for team in teams],
+        "tag": query["tag"],
+        "tags": offered_tags(teams, query["organization"]),
         "mine": query["mine"],
         "sort": query["sort"],
         "sorts": SORTS,

@@ -11,11 +11,13 @@ from django.shortcuts import render
 
 from jobs.dashboard.job_views import job_of
 from jobs.dashboard.navigation import page, page_context
+from jobs.dashboard.tag_views import tags_by_team
 from jobs.models import Job, Organization
 from jobs.organizations.settings import FALLBACK_PROVIDER
 from jobs.permissions import organizations_of
 from jobs.roles import SUBMITTERS
 from jobs.runs.prefill import may_run_again, next_run_of
+from jobs.tags.tagging import tags_by_job
 
 NO_ORGANIZATION = "This job was made elsewhere and belongs to no organization: it can't be run again here."
 NOT_ALLOWED = "You may look at this job, but not submit for its organization."
@@ -30,6 +32,7 @@ def new_job(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied("You may submit for no organization. An admin of one can make you a researcher.")
     context = {
         "teams": [team.name for team in teams],
+        "tags": tags_by_team(teams),
         "defaults": json.dumps({team.name: _defaults(team) for team in teams}),
     }
     if request.GET.get("parent"):
@@ -50,7 +53,13 @@ def _run_again(request: HttpRequest, parent_id: str) -> dict[str, Any]:
     if not may_run_again(parent, request.user):
         raise PermissionDenied(NOT_ALLOWED)
     begin = next_run_of(parent, request.user)
-    return {"parent": parent, "teams": [parent.organization.name], "begin": {**begin, "dataset": _dataset_of(parent)}}
+    return {
+        "parent": parent,
+        "teams": [parent.organization.name],
+        "tags": tags_by_team([parent.organization]),
+        "ticked_tags": tags_by_job([parent]).get(parent.pk, []),
+        "begin": {**begin, "dataset": _dataset_of(parent)},
+    }
 
 
 def _dataset_of(job: Job) -> dict[str, Any] | None:

@@ -38,8 +38,8 @@ LABELS: Mapping[str, str] = {
 MAX_NOTE_CHARACTERS = 140
 CENT = Decimal("0.01")
 #: The facet fields that a row shows; the facets need not compute others.
-FACTS = ("approval_status", "held_because", "queue_position", "review_address", "waiting_reason")
-NOTHING: dict[str, Any] = dict.fromkeys(FACTS) | {"held_because": ""}
+FACTS = ("approval_status", "held_because", "queue_position", "review_address", "tags", "waiting_reason")
+NOTHING: dict[str, Any] = dict.fromkeys(FACTS) | {"held_because": "", "tags": ()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,7 @@ class Row:
     may_delete: bool
     #: Where it is decided, for those who may.
     review_address: str | None
+    tags: Sequence[str] = ()
 
     @property
     def label(self) -> str:
@@ -187,6 +188,7 @@ class _Maker:
             may_retry=may_change and job.status in (JobStatus.FAILED, JobStatus.CANCELLED),
             may_delete=may_change and has_ended,
             review_address=facts["review_address"] if kind == "held" else None,
+            tags=facts["tags"],
         )
 
     def _label_of(self, provider: str) -> str:

@@ -12,6 +12,7 @@ from jobs.models.organization import Membership, Organization
 from jobs.models.output import OutputFetch, StoredOutput
 from jobs.models.provider import ProviderConfig
 from jobs.models.service_account import ServiceAccount
+from jobs.models.tag import JobTag, Tag
 from jobs.models.webhook import WebhookDelivery
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "JobAccount",
     "JobEvent",
     "JobQuerySet",
+    "JobTag",
     "LedgerEntry",
     "LogPiece",
     "Membership",
@@ -34,6 +36,7 @@ __all__ = [
     "ProviderConfig",
     "ServiceAccount",
     "StoredOutput",
+    "Tag",
     "TrainingConfig",
     "WebhookDelivery",
     "record_in_history",

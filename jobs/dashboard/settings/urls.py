@@ -14,6 +14,7 @@ from jobs.dashboard.settings import (
     members_views,
     results_views,
     service_account_views,
+    tag_views,
 )
 
 BASE = "organizations/<slug:organization>/settings"
@@ -48,6 +49,9 @@ urlpatterns = [
     path(f"{BASE}/configs/<int:config_id>", config_views.config, name="settings-config"),
     path(f"{BASE}/configs/<int:config_id>/delete", config_views.delete_config, name="settings-delete-config"),
     path(f"{BASE}/results", results_views.results, name="settings-results"),
+    path(f"{BASE}/tags", tag_views.tags, name="settings-tags"),
+    path(f"{BASE}/tags/<int:tag_id>/rename", tag_views.rename, name="settings-rename-tag"),
+    path(f"{BASE}/tags/<int:tag_id>/remove", tag_views.remove, name="settings-remove-tag"),
     path(f"{BASE}/history", history_views.history, name="settings-history"),
     path(f"{BASE}/history.csv", history_views.history_file, name="settings-history-file"),
     path(f"{BASE}/discovered", discovered_views.discovered, name="settings-discovered"),

@@ -219,7 +219,7 @@ class TestList:
         client = Client()
         client.force_login(User.objects.get(username=reader))
         client.get("/")  # the first look ever makes the queue's shared row
-        with django_assert_max_num_queries(20):
+        with django_assert_max_num_queries(22):
             assert client.get("/").content.count(b"data-job=") == mixed_jobs
 
 

@@ -5,6 +5,7 @@ import { readJson, writeJson } from "./json_check.js";
 import { call, onEvent, showProblem } from "../shell/page.js";
 import { duration } from "../shell/times.js";
 import { parentFields, parentSubmission, showChanges } from "./run_again.js";
+import { chosenTags, showTags } from "./tags.js";
 import { upload } from "./upload.js";
 
 const FORECAST_MS = 350;
@@ -192,6 +193,7 @@ function body(more) {
   if (tracker.value.trim()) fields.tracker_run_name = tracker.value.trim();
   if (webhook.value.trim()) fields.webhook_url = webhook.value.trim();
   if (dataset) fields.dataset = dataset.id;
+  if (chosenTags().length) fields.tags = chosenTags();
   const written = stored.value ? [] : [["config", config.read().text]];
   if (!dataloader.read().isEmpty) written.push(["dataloader_config", dataloader.read().text]);
   const parts = [...Object.entries(fields).map(([field, value]) => [field, JSON.stringify(value)]), ...written];
@@ -396,9 +398,10 @@ form.addEventListener("change", ({ target }) => {
   if (target === organization) {
     if (!isProviderChosen) showProviders();
     showConfigs();
+    showTags(organization.value);
   }
   if (target === stored) showChosen();
-  if (target.tagName === "SELECT") forecastSoon(0);
+  if (target.tagName === "SELECT" || target.closest("#tags")) forecastSoon(0);
 });
 form.addEventListener("input", () => {
   isAnswerToClick = false;
@@ -457,4 +460,6 @@ async function load() {
 
 if (parentSubmission) fillIn(parentSubmission);
 
+showTags(organization.value);
+button.disabled = false;
 load();

@@ -1,0 +1,1 @@
+"""Which jobs carry which tags of their organization."""
