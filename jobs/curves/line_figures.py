@@ -49,7 +49,7 @@ NO_FIGURES = frozenset(
     {
         *("step", "steps", "global_step", "epoch", "epochs", "iter", "iters", "iteration", "iterations", "eta"),
         *("total", "total_steps", "max_steps", "timestep", "timesteps", "seed", "rank", "pid", "port", "line", "gpu"),
-        *("batch", "batch_idx", "batch_size", "train_batch_size", "device", "worker", "node"),
+        *("batch", "batch_idx", "batch_size", "train_batch_size", "device", "worker", "node", "rate"),
     }
 )
 OF_MEMORY = frozenset(

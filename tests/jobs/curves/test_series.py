@@ -126,12 +126,12 @@ def test_some_are_figures_on_a_line_of_their_own(line: str) -> None:
 
 def test_more_names_than_a_page_can_show_have_no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(series_module, "MAX_NAMES", 4)
-    log = "step 1/9 a_1=1 a_2=2\nstep 2/9 a_3=3 a_4=4 a_1=5\nstep 3/9 a_5=3 a_2=7"
+    log = "step 1/9 a_a=1 a_b=2\nstep 2/9 a_c=3 a_d=4 a_a=5\nstep 3/9 a_e=3 a_b=7"
     assert read_series(log).series == {
         "loss": [],
         "learning_rate": [],
-        "a_1": [(1, 1), (2, 5)],
-        "a_2": [(1, 2), (3, 7)],
+        "a_a": [(1, 1), (2, 5)],
+        "a_b": [(1, 2), (3, 7)],
     }
 
 
