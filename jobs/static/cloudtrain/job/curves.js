@@ -1,32 +1,22 @@
-// Loss and learning rate over the steps: as curves, and as numbers for everybody.
+// The figures of a job's log: as curves, and as numbers for everybody.
 
 import { call } from "../shell/page.js";
+import { Charts, loadPlot } from "../curves/charts.js";
+import { gapText, inOrder, nameOf, number } from "../curves/figures.js";
 
 const PAUSE_MS = 10_000;
 // Long logs have many figures: the longer it takes to read them, the less often.
 const REST = 20;
-const HEIGHT = 180;
 const MOST_ROWS = 60;
-const NAMES = { loss: "Loss", validation_loss: "Validation loss", learning_rate: "Learning rate" };
-// Which figures share a plot, with the tokens of their colours.
-const PLOTS = [
-  [
-    "Loss",
-    [
-      ["loss", "--accent"],
-      ["validation_loss", "--good-ink"],
-    ],
-  ],
-  ["Learning rate", [["learning_rate", "--accent"]]],
-];
+// More than a screen has pixels across.
+const MOST_POINTS = 4_000;
 
-const NONE = "It reported no loss and no learning rate.";
+const NONE = "The log has no figures.";
 
 const find = (id) => document.getElementById(id);
 const hasEnded = () => "ended" in find("job-card").dataset;
 const { address, script, style } = find("curves").dataset;
-const shown = []; // { element, plot }
-let series = {};
+let charts = null;
 let isEmpty = false;
 let known = "";
 let readAt = 0;
@@ -51,8 +41,10 @@ export function endCurves() {
 async function read() {
   timer = 0;
   const began = Date.now();
+  let answer = null;
+  let Plot = null;
   try {
-    [{ series }] = await Promise.all([call("GET", address), library()]);
+    [answer, Plot] = await Promise.all([call("GET", `${address}?points=${MOST_POINTS}`), loadPlot({ script, style })]);
   } catch (refusal) {
     showNoCurves(refusal.message);
     return;
@@ -60,152 +52,29 @@ async function read() {
     readAt = Date.now();
     pause = Math.max(PAUSE_MS, REST * (readAt - began));
   }
-  const points = present();
-  isEmpty = !points.length;
-  if (isEmpty) return showNoCurves(hasEnded() ? NONE : "The log tells no loss and no learning rate so far.");
-  const now = JSON.stringify(points.map(([name, values]) => [name, values.length, values.at(-1)]));
+  const { series, seconds, gaps } = answer;
+  const figures = inOrder(new Set([...Object.keys(series), ...Object.keys(gaps)])).filter(
+    (name) => series[name]?.length || gaps[name]?.length,
+  );
+  isEmpty = !figures.length;
+  if (isEmpty) return showNoCurves(hasEnded() ? NONE : "The log has no figures so far.");
+  const now = JSON.stringify([figures.map((name) => [name, series[name]?.length, series[name]?.at(-1)]), gaps]);
   if (now === known) return;
   known = now;
-  find("curves-state").hidden = true;
-  find("curves-body").hidden = false;
-  draw();
-  writeSummary(points);
-  // In a frame of its own: a long log has as many steps as lines, and somebody may be scrolling through it.
-  requestAnimationFrame(() => setTimeout(writeSteps, 0, points));
+  show(Plot, figures, { name: "", series, seconds, gaps });
 }
 
-let loading = null;
-
-// Only a page with curves needs it, and not before its log is there.
-function library() {
-  loading ??= new Promise((resolve, reject) => {
-    document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href: style }));
-    const element = Object.assign(document.createElement("script"), { src: script });
-    element.addEventListener("load", resolve);
-    element.addEventListener("error", () => {
-      loading = null;
-      reject(new Error("The curves can’t be drawn now: the server did not answer."));
-    });
-    document.head.append(element);
-  });
-  return loading;
-}
-
-const present = () =>
-  Object.keys(NAMES)
-    .map((name) => [name, series[name] ?? []])
-    .filter(([, values]) => values.length);
-
-/** As few digits as tell it apart, as people write it: 0.0823, 1e-4, 3,120. */
-function figure(value) {
-  const size = Math.abs(value);
-  if (value === 0) return "0";
-  if (size < 0.001 || size >= 1e6)
-    return value
-      .toExponential(2)
-      .replace(/\.?0+e/, "e")
-      .replace("e+", "e");
-  return value.toLocaleString(undefined, { maximumSignificantDigits: 4 });
-}
-
-// Curves
-
-const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
-function draw() {
+function show(Plot, figures, run) {
   const scrolled = scrollY;
-  for (const { plot } of shown) plot.destroy();
-  shown.length = 0;
-  find("plots").replaceChildren();
-  const there = PLOTS.map(([title, lines]) => [title, lines.filter(([name]) => series[name]?.length)]);
-  // All frames first: how wide each is depends on how many there are.
-  const frames = there.filter(([, lines]) => lines.length).map(([title, lines]) => makeFrame(title, lines));
-  for (const { element, lines, readout } of frames) drawPlot(element, lines, readout);
+  find("curves-state").hidden = true;
+  find("curves-body").hidden = find("curves-acts").hidden = false;
+  charts ??= new Charts(find("plots"), find("curves"), Plot);
+  charts.show([run]);
+  writeSummary(figures, run);
   scrollTo({ top: scrolled, behavior: "instant" });
-}
-
-function makeFrame(title, lines) {
-  const frame = document.createElement("figure");
-  const caption = document.createElement("figcaption");
-  const readout = document.createElement("span");
-  readout.className = "readout figure soft";
-  caption.append(...captionOf(title, lines), readout);
-  const element = document.createElement("div");
-  element.className = "plot";
-  element.setAttribute("role", "img");
-  element.setAttribute("aria-label", describe(lines));
-  frame.append(caption, element);
-  find("plots").append(frame);
-  return { element, lines, readout };
-}
-
-function drawPlot(element, lines, readout) {
-  const data = uPlot.join(
-    lines.map(([name]) => [series[name].map(([step]) => step), series[name].map(([, value]) => value)]),
-  );
-  const plot = new uPlot(options(element.clientWidth, lines, readout), data, element);
-  shown.push({ element, plot });
-}
-
-function captionOf(title, lines) {
-  if (lines.length === 1) return [Object.assign(document.createElement("strong"), { textContent: title })];
-  return lines.map(([name, colour]) => {
-    const key = Object.assign(document.createElement("strong"), { className: "key", textContent: NAMES[name] });
-    key.style.setProperty("--key", `var(${colour})`);
-    return key;
-  });
-}
-
-function describe(lines) {
-  return lines
-    .map(([name]) => {
-      const [first, last] = [series[name][0], series[name].at(-1)];
-      return `${NAMES[name]} from ${figure(first[1])} at step ${first[0]} to ${figure(last[1])} at step ${last[0]}`;
-    })
-    .join("; ");
-}
-
-function options(width, lines, readout) {
-  const axis = {
-    stroke: token("--ink-soft"),
-    grid: { stroke: token("--edge"), width: 1 },
-    ticks: { stroke: token("--edge"), width: 1 },
-    font: `12px ${token("--font")}`,
-  };
-  return {
-    width: Math.max(width, 100),
-    height: HEIGHT,
-    legend: { show: false },
-    scales: { x: { time: false } },
-    axes: [
-      {
-        ...axis,
-        size: 32,
-        values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString() : "")),
-      },
-      { ...axis, size: 62, values: (_, ticks) => ticks.map(figure) },
-    ],
-    cursor: { drag: { x: true, y: false }, points: { size: 6 } },
-    series: [
-      {},
-      ...lines.map(([name, colour]) => ({
-        label: NAMES[name],
-        stroke: token(colour),
-        width: 1.5,
-        spanGaps: true,
-        points: { show: name === "validation_loss" || series[name].length < 3, size: 5 },
-      })),
-    ],
-    hooks: { setCursor: [(plot) => write(readout, plot, lines)] },
-  };
-}
-
-function write(readout, plot, lines) {
-  const { idx } = plot.cursor;
-  const values = idx == null ? [] : lines.map((_, index) => plot.data[index + 1][idx]).filter((value) => value != null);
-  readout.textContent = values.length
-    ? `step ${plot.data[0][idx].toLocaleString()}: ${values.map(figure).join(", ")}`
-    : "";
+  // In a frame of its own: a long log has as many steps as lines, and somebody may be scrolling through it.
+  const points = figures.filter((name) => run.series[name]?.length).map((name) => [name, run.series[name]]);
+  requestAnimationFrame(() => setTimeout(writeSteps, 0, points));
 }
 
 // Numbers
@@ -215,43 +84,45 @@ function cell(row, text, tag = "td") {
   element.textContent = text;
   if (tag === "th") element.scope = "row";
   row.append(element);
+  return element;
 }
 
-function writeSummary(points) {
-  const rows = points.map(([name, values]) => {
+function under(text) {
+  return Object.assign(document.createElement("span"), { className: "under", textContent: text });
+}
+
+function writeSummary(figures, { series, gaps }) {
+  const rows = figures.map((name) => {
     const row = document.createElement("tr");
-    const lowest = values.reduce((one, other) => (other[1] < one[1] ? other : one));
-    const highest = values.reduce((one, other) => (other[1] < one[1] ? one : other));
-    cell(row, NAMES[name], "th");
-    for (const [step, value] of [values[0], lowest, highest, values.at(-1)]) {
-      cell(row, figure(value));
-      const at = Object.assign(document.createElement("span"), {
-        className: "under",
-        textContent: `step ${step.toLocaleString()}`,
-      });
-      row.lastElementChild.append(at);
-    }
+    const title = cell(row, nameOf(name), "th");
+    if (gaps[name]) title.append(under(gapText(gaps[name])));
+    const values = series[name] ?? [];
+    for (const point of values.length ? [values[0], lowest(values), highest(values), values.at(-1)] : Array(4).fill())
+      cell(row, point ? number(point[1]) : "–").append(point ? under(`step ${point[0].toLocaleString()}`) : "");
     return row;
   });
   find("numbers").replaceChildren(...rows);
 }
 
+const lowest = (values) => values.reduce((one, other) => (other[1] < one[1] ? other : one));
+const highest = (values) => values.reduce((one, other) => (other[1] < one[1] ? one : other));
+
 function writeSteps(points) {
   const head = document.createElement("tr");
-  for (const label of ["Step", ...points.map(([name]) => NAMES[name])]) {
+  for (const label of ["Step", ...points.map(([name]) => nameOf(name))]) {
     const title = Object.assign(document.createElement("th"), { scope: "col", textContent: label });
     head.append(title);
   }
   find("steps-head").replaceChildren(head);
   const byName = points.map(([, values]) => new Map(values));
-  const steps = [...new Set(points.flatMap(([, values]) => values.map(([step]) => step)))].sort(
+  const steps = [...new Set(points.flatMap(([, values]) => values.map(([step]) => step)))].toSorted(
     (one, other) => one - other,
   );
   find("steps").replaceChildren(
     ...thinned(steps).map((step) => {
       const row = document.createElement("tr");
       cell(row, step.toLocaleString(), "th");
-      for (const values of byName) cell(row, values.has(step) ? figure(values.get(step)) : "–");
+      for (const values of byName) cell(row, values.has(step) ? number(values.get(step)) : "–");
       return row;
     }),
   );
@@ -265,11 +136,3 @@ function thinned(steps) {
     (_, index) => steps[steps.length - 1 - Math.round((index * (steps.length - 1)) / Math.max(1, count - 1))],
   );
 }
-
-new ResizeObserver(() => {
-  for (const { element, plot } of shown) {
-    if (element.clientWidth && element.clientWidth !== plot.width)
-      plot.setSize({ width: element.clientWidth, height: HEIGHT });
-  }
-}).observe(find("plots"));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => known && draw());
