@@ -103,6 +103,18 @@ MODULES = {
         ),
         ("tests/approvals",),
     ),
+    "queueing/budgets/actions.py": Nearby(("tests/queueing/budgets/test_actions.py",), ("tests/queueing/budgets",)),
+    "queueing/budgets/editing.py": Nearby(
+        ("tests/queueing/api/test_budget_views.py", "tests/queueing/dashboard/test_budget_pages.py"),
+        ("tests/queueing/budgets",),
+    ),
+    "queueing/budgets/held_back.py": Nearby(
+        ("tests/queueing/dashboard/test_budget_pages.py",), ("tests/queueing/budgets",)
+    ),
+    "queueing/budgets/outlook.py": Nearby(("tests/queueing/budgets/test_outlook.py",), ("tests/queueing/budgets",)),
+    "queueing/budgets/watch.py": Nearby(
+        ("tests/queueing/budgets/test_watch.py", "tests/queueing/budgets/test_budgets.py"), ("tests/queueing/budgets",)
+    ),
     "jobs/costs/estimates.py": Nearby(
         ("tests/jobs/costs/test_costs.py", "tests/jobs/costs/test_estimates.py"),
         ("tests/jobs/costs", "tests/jobs/configs", "tests/approvals"),

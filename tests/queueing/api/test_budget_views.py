@@ -11,11 +11,15 @@ from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from cloudtrain_site.audit.models import AuditRecord
+from cloudtrain_site.errors import Conflict
 from jobs.costs import ledger
 from jobs.models import Job, Membership, Organization
 from jobs.roles import Role
+from queueing.budgets import editing
 from queueing.models import Budget
 from tests import factories
+from tests.queueing.budgets.spending import spend
+from tests.races import at_once
 
 pytestmark = pytest.mark.django_db
 BUDGETS = "/api/cloud/budgets"
@@ -108,6 +112,32 @@ def test_bad_input_is_named_and_changes_nothing(
     assert not Budget.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"amount_usd": -0.01}, "amount_usd"),
+        ({"amount_usd": "NaN"}, "amount_usd"),
+        ({"amount_usd": "-Infinity"}, "amount_usd"),
+        ({"amount_usd": 1e300}, "amount_usd"),
+        ({"amount_usd": 0.001}, "amount_usd"),
+        ({"time_zone": "Mars/Olympus"}, "time_zone"),
+        ({"thresholds": [50, -1]}, "thresholds"),
+        ({"thresholds": list(range(1, 12))}, "thresholds"),
+        ({"action": "explode"}, "action"),
+        ({"version": 0}, "version"),
+        ({"scope": "site"}, "scope"),
+        ({"period": "day"}, "period"),
+    ],
+)
+def test_a_change_to_bad_input_changes_nothing(client_of: Client, ada: User, body: dict[str, Any], field: str) -> None:
+    client = client_of(ada)
+    address = f"{BUDGETS}/{made(client)['id']}"
+    answer = client.patch(address, body, format="json")
+    assert (answer.status_code, list(answer.json()["errors"])) == (400, [field])
+    budget = Budget.objects.get()
+    assert (int(budget.amount), budget.action, budget.version) == (500, "hold", 1)
+
+
 def test_a_second_budget_of_the_same_period_is_refused(client_of: Client, ada: User) -> None:
     made(client_of(ada))
     answer = client_of(ada).post(BUDGETS, OF_ACME, format="json")
@@ -128,6 +158,36 @@ def test_lowering_below_what_is_committed_says_first_what_happens(
     assert client.patch(address, {"amount_usd": 200, "confirm": True}, format="json").status_code == 200
     assert Budget.objects.get().amount == 200
     assert client.patch(address, {"amount_usd": 250}, format="json").status_code == 200, "raising asks nothing"
+
+
+def test_cancelling_what_runs_at_once_says_so_first(client_of: Client, ada: User, make_job: Callable[..., Job]) -> None:
+    client = client_of(ada)
+    address = f"{BUDGETS}/{made(client, amount_usd=50)['id']}"
+    spend(make_job, "50")
+    answer = client.patch(address, {"action": "cancel"}, format="json")
+    assert (answer.status_code, answer.json()["code"]) == (409, "confirm_needed")
+    assert "All of $50 is spent: no further job starts. What runs is cancelled." in answer.json()["detail"]
+    assert client.patch(address, {"action": "finish"}, format="json").status_code == 200, "that ends nothing"
+    assert client.patch(address, {"action": "cancel", "confirm": True}, format="json").status_code == 200
+    assert Budget.objects.get().action == "cancel"
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_of_many_who_change_it_at_once_one_does(client_of: Client, ada: User) -> None:
+    budget = Budget.objects.get(pk=made(client_of(ada))["id"])
+
+    def change(amount: int) -> bool:
+        try:
+            return editing.change(budget, {"amount": Decimal(amount)}, by=ada, version=1)
+        except Conflict as error:
+            assert error.get_codes() == "changed_meanwhile"
+            return False
+
+    outcomes = at_once(*[lambda amount=amount: change(amount) for amount in range(501, 507)])
+    assert outcomes.count(True) == 1
+    assert Budget.objects.get().amount == 501 + outcomes.index(True)
+    assert AuditRecord.objects.filter(action="budget_changed").count() == 1
 
 
 def test_of_two_who_change_it_the_second_is_told(client_of: Client, ada: User) -> None:
