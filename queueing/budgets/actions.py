@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.events.publish import Event, publish
@@ -10,7 +10,7 @@ from cloudtrain_site.notices import outbox
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
 from jobs.fuses.fuse import WARNING
-from jobs.models import Job, JobQuerySet
+from jobs.models import Job, JobEvent, JobQuerySet
 from queueing.budgets import sentences
 from queueing.budgets.held_back import entries_of
 from queueing.budgets.sums import BudgetState
@@ -47,21 +47,22 @@ def _cancel(state: BudgetState) -> int:
 
 def _warn(state: BudgetState) -> int:
     message = f"{sentences.used_up(state)}. This job may finish, and no further one starts."
-    unwarned = running_jobs(state.budget).exclude(pk__in=_warned(message))
+    unwarned = running_jobs(state.budget).filter(~_has_note(message))
     return sum(_warn_of(state, job, message) for job in unwarned.defer("config", "dataloader_config"))
 
 
-def _warned(message: str) -> JobQuerySet:
-    return Job.objects.filter(events__reason=message)
+def _has_note(message: str) -> Exists:
+    """Return the condition that a job's history has the note."""
+    return Exists(JobEvent.objects.filter(job=OuterRef("pk"), reason=message))
 
 
 def _warn_of(state: BudgetState, job: Job, message: str) -> bool:
     """Warn of one job. False: it has ended, or another process has warned of it."""
     with unit_of_work():
-        # Whoever waits for this lock finds the note.
+        # Whoever waits for this lock finds the note, in a query of its own.
         if not Job.objects.active().select_for_update(no_key=True).filter(pk=job.pk).exists():
             return False
-        if _warned(message).filter(pk=job.pk).exists():
+        if Job.objects.filter(_has_note(message), pk=job.pk).exists():
             return False
         job.record_note(BUDGETS, Source.LOOP, message)
         data = {"job_id": job.pk, "cost_usd": float(job.cost_usd), "budget_id": state.budget.pk, "message": message}
