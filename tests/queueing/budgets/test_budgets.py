@@ -228,7 +228,7 @@ def test_the_action_is_taken_when_all_is_spent(
         watch.watch()
     job.refresh_from_db()
     assert (job.cancel_requested_at is not None) == bool(cancelled)
-    notes = job.events.filter(reason__startswith="cancel requested: budget of acme for ")
+    notes = job.events.filter(reason__startswith="cancel requested: Budget of acme for ")
     assert notes.count() == cancelled
 
 
