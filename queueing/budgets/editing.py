@@ -22,7 +22,7 @@ from jobs.roles import Role
 from queueing import passes
 from queueing.budgets import sentences
 from queueing.budgets.sums import BudgetState, states
-from queueing.models import Action, Budget, Period, Scope
+from queueing.models import Budget, Period, Scope
 
 #: The columns that `change` may write.
 CHANGEABLE = ("amount", "thresholds", "action", "site_zone")
@@ -167,10 +167,8 @@ def _check_right(budget: Budget, by: User) -> None:
 
 def _check_bite(state: BudgetState, old: dict[str, Any]) -> None:
     """Raises Conflict with what happens: the new amount is below what is committed, or what runs is cancelled now."""
-    budget = state.budget
-    is_lowered = float(budget.amount) < old.get("amount_usd", 0) and state.committed > budget.amount
-    ends_jobs = budget.action == Action.CANCEL and "action" in old and state.is_used_up
-    if is_lowered or ends_jobs:
+    is_lowered = float(state.budget.amount) < old.get("amount_usd", 0)
+    if (is_lowered and state.bites) or ("action" in old and state.ends_jobs):
         raise Conflict(f"{sentences.consequences(state)} Send it again with confirm to do so.", code=CONFIRM_NEEDED)
 
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from jobs.models import DayCost, JobAccount
 from queueing.budgets.periods import Window, window
-from queueing.models import Budget, Scope
+from queueing.models import Action, Budget, Scope
 
 #: Organization and user.
 Owner = tuple[int | None, int | None]
@@ -43,6 +43,16 @@ class BudgetState:
     def is_used_up(self) -> bool:
         """Whether all is spent. A budget of nothing is used up only when something was spent."""
         return self.has_spent(100)
+
+    @property
+    def ends_jobs(self) -> bool:
+        """Whether what runs is cancelled now."""
+        return self.budget.action == Action.CANCEL and self.is_used_up
+
+    @property
+    def bites(self) -> bool:
+        """Whether more is committed than its amount, or what runs is cancelled now."""
+        return self.committed > self.budget.amount or self.ends_jobs
 
     def has_spent(self, percent: int) -> bool:
         """Whether so many percent of the amount are spent, and more than nothing."""

@@ -80,7 +80,7 @@ def new_budget(page: BudgetPage) -> HttpResponse:
     if page.is_post and form.is_valid():
         data, terms = form.cleaned_data, form.terms()
         planned = editing.planned(data["organization"], data["person"], terms)
-        if planned.committed > terms.amount and data["confirm"] != terms.amount:
+        if planned.bites and data["confirm"] != terms.amount:
             return _shown_new(page, form, {"question": sentences.consequences(planned)}, status=409)
         try:
             made = editing.make(data["organization"], data["person"], terms, by=page.user)

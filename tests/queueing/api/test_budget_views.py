@@ -168,6 +168,12 @@ def test_cancelling_what_runs_at_once_says_so_first(client_of: Client, ada: User
     assert (answer.status_code, answer.json()["code"]) == (409, "confirm_needed")
     assert "All of $50 is spent: no further job starts. What runs is cancelled." in answer.json()["detail"]
     assert client.patch(address, {"action": "finish"}, format="json").status_code == 200, "that ends nothing"
+    assert client.patch(address, {"action": "cancel", "amount_usd": 51}, format="json").status_code == 200
+    answer = client.patch(address, {"amount_usd": 50}, format="json")
+    assert (answer.status_code, answer.json()["code"]) == (409, "confirm_needed"), (
+        "though no more is committed than that"
+    )
+    assert client.patch(address, {"action": "hold", "amount_usd": 50}, format="json").status_code == 200
     assert client.patch(address, {"action": "cancel", "confirm": True}, format="json").status_code == 200
     assert Budget.objects.get().action == "cancel"
 

@@ -267,6 +267,7 @@ def test_a_new_budget_below_what_is_committed_asks_first(acme: Organization, mar
     assert page.status_code == 409
     assert "$60 are committed already, more than $20" in text_of(page)
     assert not Budget.objects.exists()
+    assert browser.post("/budgets/new", {**sent, "amount": "60", "action": "cancel"}).status_code == 409
     browser.post("/budgets/new", {**sent, "confirm": "20"})
     assert Budget.objects.get().amount == 20
 
