@@ -215,7 +215,6 @@ def _site_zone(organization: Organization | None, body: dict[str, Any]) -> str:
     if organization is None:
         return zone
     if zone and zone != organization.time_zone:
-        raise ValidationError(
-            {"time_zone": f"The days of {organization} begin in {organization.time_zone}, a setting of its own."}
-        )
+        reason = f"{organization} counts days in {organization.time_zone}. Its settings change that: leave this out."
+        raise ValidationError({"time_zone": reason})
     return ""
