@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -13,7 +14,7 @@ from django.utils import timezone
 from approvals.approved_terms import digest_of_terms, possible_terms, still_covers, stored_job, stored_terms
 from approvals.models import ApprovalRequest, Requirement
 from approvals.notifications import store_reviewer_notices
-from approvals.requirements import are_among, attach, copies, joined, requirements_of, shortest_life
+from approvals.requirements import are_among, attach, copies, joined, lowest_limit, requirements_of, shortest_life
 from approvals.reviewers import request_warnings
 from approvals.rules.evaluation import Hold, joined_reasons
 from approvals.rules.facts import holds_now
@@ -50,10 +51,39 @@ def warn_of_reviewers(request: ApprovalRequest | None) -> list[str]:
     return warnings
 
 
-def _create(job: Job, required: Sequence[Requirement], *, reason: str, actor: Actor, source: str) -> ApprovalRequest:
+def create_raise(
+    approved: ApprovalRequest, job: Job, amount: Decimal, *, reason: str, actor: Actor, source: str
+) -> ApprovalRequest:
+    """Create a request to let a running job cost `amount` US dollars, decided by those who decided about `approved`."""
+    required = copies(approved.requirements.all(), with_approvals=False)
+    request = _create(job, required, reason=reason, actor=actor, source=source, raise_to=amount)
+    warn_of_reviewers(request)
+    return request
+
+
+def _create(
+    job: Job,
+    required: Sequence[Requirement],
+    *,
+    reason: str,
+    actor: Actor,
+    source: str,
+    raise_to: Decimal | None = None,
+) -> ApprovalRequest:
     now, name = timezone.now(), required[0].rule_name
-    deadline = now + shortest_life(required)
-    request = _build_request(job, stored_terms(job), now, expires_at=deadline, rule_name=name, reason=reason)
+    if raise_to is None:
+        amounts = {"up_to_usd": lowest_limit(required, job.max_cost_usd)}
+    else:
+        amounts = {"raise_to_usd": raise_to}
+    request = _build_request(
+        job,
+        stored_terms(job),
+        now,
+        expires_at=now + shortest_life(required),
+        rule_name=name,
+        reason=reason,
+        **amounts,
+    )
     with unit_of_work():
         request.save(force_insert=True)
         attach(required, request)
@@ -102,7 +132,9 @@ def reuse_approval(job: Job, holds: Sequence[Hold], *, user: User, source: str) 
 
 def _earlier_approval(job: Job, user: User) -> ApprovalRequest | None:
     """Return the newest approval that `user` has for the job that this one repeats."""
-    approvals = ApprovalRequest.objects.filter(job=job.retry_of_id, requested_by=user, status=RequestStatus.APPROVED)
+    approvals = ApprovalRequest.objects.filter(
+        job=job.retry_of_id, requested_by=user, status=RequestStatus.APPROVED, raise_to_usd=None
+    )
     return approvals.order_by("-id").first()
 
 

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db.models import F
 from django.utils import timezone
 
+from approvals import raises
 from approvals.models import ApprovalRequest, Decision, Requirement
 from approvals.notifications import store_decision_notice
 from approvals.requirements import missing, progress
@@ -19,7 +20,7 @@ from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import joined_unit, unit_of_work
 from cloudtrain_site.states import SYSTEM, Actor, Change, change_state
 from jobs import lifecycle
-from jobs.fuses.fuse import lower_fuse
+from jobs.fuses.fuse import lower_fuse, refuse_raise
 from jobs.permissions import AnyUser
 from jobs.statuses import JobStatus
 from queueing import claims, passes
@@ -77,6 +78,7 @@ def approve(
     True: it counts, and `request` shows whether it was the last. False: closed before, approved by
     the same person before, or no requirement that they may decide lacks an approval; a due request is expired on the
     spot. A superuser who may decide none of them, or who says `bypass`, needs nobody else, and that is put on record.
+    Raises Conflict when a raise is too late or too low.
     """
     if expire_when_due(request, source):
         return False
@@ -88,7 +90,7 @@ def approve(
         decided = requirements_decided_by(standing, request, requirements)
         if not decided and not bypass:
             return False
-        decision = _store_decision(request, user, Verdict.APPROVE, source, notes, bypass)
+        decision = _store_decision(request, user, Verdict.APPROVE, source, notes, bypass, up_to)
         _count(decision, decided)
         _limit_cost(request, up_to)
         progress_text = progress(requirements) if requirements else ""
@@ -112,6 +114,9 @@ def _limit_cost(request: ApprovalRequest, up_to: Decimal | None) -> None:
 
 def _complete_approval(request: ApprovalRequest, actor: Actor, source: str, notes: str, bypass: bool) -> None:
     _decide(request, RequestStatus.APPROVED, actor, source, notes, bypass=bypass)
+    if request.raise_to_usd is not None:
+        raises.grant(request, actor=actor, source=source)
+        return
     if request.up_to_usd is not None:
         lower_fuse(request.job, request.up_to_usd)
     claims.release(request.job, actor=actor, source=source, reason=notes or "approved")
@@ -149,9 +154,9 @@ def expire(request: ApprovalRequest, *, source: str, entry: QueueEntry | None = 
     return True
 
 
-def withdraw(request: ApprovalRequest, *, actor: Actor, source: str) -> bool:
-    """Cancel the request of a job that has ended by itself. False: closed before."""
-    return _decide(request, RequestStatus.CANCELLED, actor, source, f"the job is {request.job.status}")
+def withdraw(request: ApprovalRequest, *, actor: Actor, source: str, reason: str = "") -> bool:
+    """Cancel the request that nobody need decide any more; of a job that has ended by itself. False: closed before."""
+    return _decide(request, RequestStatus.CANCELLED, actor, source, reason or f"the job is {request.job.status}")
 
 
 def expire_when_due(request: ApprovalRequest, source: str) -> bool:
@@ -172,11 +177,17 @@ def _lock(request: ApprovalRequest) -> bool:
 
 
 def _store_decision(
-    request: ApprovalRequest, user: User, verdict: Verdict, source: str, notes: str, bypass: bool
+    request: ApprovalRequest,
+    user: User,
+    verdict: Verdict,
+    source: str,
+    notes: str,
+    bypass: bool,
+    up_to: Decimal | None = None,
 ) -> Decision:
     """Store the decision of `user`. A person who has approved before may reject now."""
     fields = {"verdict": verdict, "reason": notes, "bypass": bypass, "source": source, "name": user.username}
-    fields |= {"at": timezone.now(), "correlation_id": get_correlation_id()}
+    fields |= {"at": timezone.now(), "correlation_id": get_correlation_id(), "up_to_usd": up_to}
     [decision] = Decision.objects.bulk_create(
         [Decision(request=request, user=user, **fields)],
         update_conflicts=True,
@@ -224,6 +235,9 @@ def end_unapproved(
             return False
         if to == RequestStatus.CANCELLED:
             store_decision_notice(request, actor)
+        if request.raise_to_usd is not None:
+            refuse_raise(job, actor=actor, source=source, reason=reason)
+            return True
         # The job is `cancelled`, not `failed`: no training ran that could have failed, and success rates leave it out.
         # Its entry is `failed`, as documented: `cancelled` is an entry that somebody took out of the queue.
         message = f"approval {to}: {reason}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from decimal import Decimal
 
 from django.utils import timezone
 
@@ -16,7 +15,6 @@ from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.states import Source, change_state
 from jobs.models import Job
-from jobs.permissions import AnyUser, can_manage
 from queueing import claims
 from queueing.claims import DISPATCHER
 from queueing.models import QueueEntry
@@ -31,7 +29,7 @@ def jobs_with_requests(job_ids: Sequence[str]) -> set[str]:
 
 def check_approval(entry: QueueEntry, job: Job) -> bool:
     """Whether the job may go: its approval covers it, or no rule held it. False: it has been held again."""
-    request = ApprovalRequest.objects.filter(job=job).order_by("id").last()
+    request = ApprovalRequest.objects.filter(job=job, raise_to_usd=None).order_by("id").last()
     if request is None:
         return True
     try:
@@ -55,12 +53,6 @@ def check_approval(entry: QueueEntry, job: Job) -> bool:
 def is_within(request: ApprovalRequest, job: Job) -> bool:
     """Whether the job may cost no more than was approved."""
     return request.up_to_usd is None or (job.max_cost_usd is not None and job.max_cost_usd <= request.up_to_usd)
-
-
-def approved_cost(job: Job, user: AnyUser) -> Decimal | None:
-    """Return how much of the job's cost `user` may allow, see `jobs.extensions.fuse_limits`."""
-    request = ApprovalRequest.objects.filter(job=job, status=RequestStatus.APPROVED).order_by("id").last()
-    return None if request is None or can_manage(user, job.organization_id) else request.up_to_usd
 
 
 def _hold_again(entry: QueueEntry, job: Job, request: ApprovalRequest, reason: str) -> None:

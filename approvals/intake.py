@@ -28,6 +28,7 @@ from jobs import lifecycle
 from jobs.configs.submission import Submission, digest_of
 from jobs.costs import estimates
 from jobs.costs.estimates import Estimate
+from jobs.fuses.actions import strictest
 from jobs.limits import check_open_jobs
 from jobs.models import IdempotencyKey, Job, Organization, ProviderConfig
 from jobs.permissions import lock_submitter
@@ -128,7 +129,7 @@ def _store(submission_request: SubmissionRequest) -> Outcome:
         facts = _facts(submission_request, expected, role)
         holds = _holds_on(submission_request, facts)
         job = lifecycle.create(
-            submission_request.submission,
+            _limited(submission_request.submission, holds),
             organization=submission_request.organization,
             user=submission_request.user,
             source=submission_request.source,
@@ -155,6 +156,19 @@ def _store(submission_request: SubmissionRequest) -> Outcome:
         passes.request_pass()
     _log(job, request)
     return _outcome(job, entry, request, submission_request, is_replay=False)
+
+
+def _limited(submission: Submission, holds: Sequence[Hold]) -> Submission:
+    """Return the submission with what it may cost by these rules too: the lowest amount and the strictest action."""
+    rules = [hold.rule for hold in holds]
+    limits = (submission.max_cost_usd, *(rule.max_cost_usd for rule in rules))
+    graces = (rule.fuse_grace_percent for rule in rules)
+    return replace(
+        submission,
+        max_cost_usd=min((limit for limit in limits if limit is not None), default=None),
+        fuse_action=strictest((submission.fuse_action, *(rule.fuse_action for rule in rules))),
+        fuse_grace_percent=min((grace for grace in graces if grace is not None), default=None),
+    )
 
 
 def _log(job: Job, request: ApprovalRequest | None) -> None:

@@ -18,8 +18,10 @@ from cloudtrain_site.database.beginnings import beginning
 from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.names import readable_name
 from cloudtrain_site.states import Change, Source, Stateful
+from jobs.fuses.actions import CENT, HIGHEST
 from jobs.models import Job, Organization, record_in_history
 from jobs.roles import Role
+from jobs.statuses import FuseAction
 
 DEFAULT_HOURS = 24
 #: A year: a deadline further off is a typing mistake.
@@ -121,6 +123,30 @@ class ApprovalRule(models.Model):
         "retries as long. Of several rules the shortest time counts.",
     )
 
+    max_cost_usd = models.DecimalField(
+        max_digits=12,
+        decimal_places=4,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(CENT), MaxValueValidator(HIGHEST)],
+        help_text="A job that the rule holds may cost so many US dollars at most. Of several rules, the submitter and "
+        "the reviewers the lowest amount counts.",
+    )
+    fuse_action = models.CharField(
+        max_length=10,
+        blank=True,
+        choices=FuseAction.choices,
+        help_text="When a job has cost what it may. Empty: as its submitter or the operator says. Of several rules the "
+        "strictest counts.",
+    )
+    fuse_grace_percent = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(100)],
+        help_text="How far beyond its limit a job goes on while more is asked for, in percent. Empty: as the operator "
+        "says.",
+    )
+
     class Meta:
         ordering = ["priority", "id"]
         constraints = [
@@ -146,6 +172,12 @@ class ApprovalRule(models.Model):
                 | Q(jobs_in_day_exceed__isnull=False),
                 name="rule_has_a_criterion",
                 violation_error_message=NO_CRITERION,
+            ),
+            models.CheckConstraint(
+                condition=Q(max_cost_usd__isnull=True) | Q(max_cost_usd__gt=0), name="rule_limit_is_an_amount"
+            ),
+            models.CheckConstraint(
+                condition=Q(fuse_grace_percent__isnull=True) | Q(fuse_grace_percent__lte=100), name="rule_grace_percent"
             ),
         ]
 
@@ -205,8 +237,10 @@ class ApprovalRequest(Stateful):
     config_digest = models.CharField(max_length=64)
     #: The config, the provider and the cost of the job, as the reviewers saw them.
     terms = models.JSONField(default=dict)
-    #: What the job may cost at most, as the reviewers said; of several the lowest counts.
+    #: What the job may cost at most: the lowest of what its submitter, its rules and its reviewers said.
     up_to_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True)
+    #: The job runs, and may cost this much if the request is approved; null: whether it may run at all is asked for.
+    raise_to_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True)
     #: A superuser decided past the reviewers.
     bypassed = models.BooleanField(default=False)
     #: The approval that covers this identical retry.
@@ -275,6 +309,8 @@ class ApprovalRequest(Stateful):
     def message(self, change: Change) -> str:
         """What happened, in one sentence."""
         name = self.job.config_name
+        if self.raise_to_usd is not None:
+            return self._message_of_raise(name, change)
         match change.new:
             case RequestStatus.PENDING if change.old == change.new:
                 return f"{name} still waits; {change.actor.name} approved: {beginning(change.reason)}"
@@ -283,8 +319,23 @@ class ApprovalRequest(Stateful):
             case RequestStatus.EXPIRED:
                 return f"The approval of {name} ran out before anybody decided."
             case _:
-                notes = f": {beginning(change.reason)}" if change.reason else ""
-                return f"{name} was {change.new} by {change.actor.name}{notes}"
+                return f"{name} was {change.new} by {change.actor.name}{_notes(change)}"
+
+    def _message_of_raise(self, name: str, change: Change) -> str:
+        amount = f"${self.raise_to_usd:.2f}"
+        match change.new:
+            case RequestStatus.PENDING if change.old == change.new:
+                return f"{name} asks for {amount}; {change.actor.name} approved: {beginning(change.reason)}"
+            case RequestStatus.PENDING:
+                return f"{name} asks for {amount}: {beginning(self.reason)}"
+            case RequestStatus.EXPIRED:
+                return f"{name} asked for {amount}, and nobody decided."
+            case _:
+                return f"{name} asked for {amount}: {change.new} by {change.actor.name}{_notes(change)}"
+
+
+def _notes(change: Change) -> str:
+    return f": {beginning(change.reason)}" if change.reason else ""
 
 
 class Requirement(models.Model):
@@ -307,6 +358,7 @@ class Requirement(models.Model):
     approvals_given = models.PositiveSmallIntegerField(default=0)
     self_approval = models.BooleanField()
     expires_after_hours = models.PositiveIntegerField()
+    max_cost_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True)
 
     class Meta:
         ordering = ["position"]
@@ -338,6 +390,8 @@ class Decision(models.Model):
     reason = models.TextField(blank=True)
     #: A superuser decided who is no reviewer of the request, or alone where several are needed.
     bypass = models.BooleanField(default=False)
+    #: What the job may cost at most, as this person said; null: nothing.
+    up_to_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True)
     source = models.CharField(max_length=20, choices=Source.choices)
     correlation_id = models.CharField(max_length=128)
     at = models.DateTimeField(default=timezone.now)

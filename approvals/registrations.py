@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from approvals import dispatch_guard, health, notifications, personal_data, reviewers
+from approvals import dispatch_guard, health, notifications, personal_data, raises, reviewers
 from approvals.dashboard import facet, job_panel, views
 from cloudtrain_site import extensions as site
 from jobs import extensions as jobs
@@ -31,7 +31,7 @@ def register_all() -> None:
     queueing.dispatch_guards.register(
         "approvals", queueing.DispatchGuard(dispatch_guard.check_approval, dispatch_guard.jobs_with_requests)
     )
-    jobs.fuse_limits.register("approvals", dispatch_guard.approved_cost)
+    jobs.fuse_limits.register("approvals", jobs.FuseLimit(raises.approved_cost, raises.locked_cost, raises.ask))
     queueing.holds.register("approvals", facet.approval_holds)
     jobs.settings_sections.register("settings-rules", jobs.SettingsSection("Rules"), order=40)
     personal_data.register_people()

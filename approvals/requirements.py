@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from decimal import Decimal
 
 from approvals.models import ApprovalRequest, ApprovalRule, Requirement
 from approvals.rules.evaluation import Hold
 
 #: What a rule asks of the reviewers. An approval under other terms doesn't count for the rule.
-TERMS = ("reviewer_role", "reviewer_group_id", "approvals_needed", "self_approval")
+TERMS = ("reviewer_role", "reviewer_group_id", "approvals_needed", "self_approval", "max_cost_usd")
 COPIED = ("rule_id", "rule_name", "reason", *TERMS, "expires_after_hours")
 
 
@@ -60,6 +61,12 @@ def attach(requirements: Iterable[Requirement], request: ApprovalRequest) -> Non
     for requirement in rows:
         requirement.request = request
     Requirement.objects.bulk_create(rows)
+
+
+def lowest_limit(requirements: Iterable[Requirement], *further: Decimal | None) -> Decimal | None:
+    """Return the lowest of the rules' and the `further` limits of a job's cost, in US dollars; None: there is none."""
+    limits = [*(item.max_cost_usd for item in requirements), *further]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def shortest_life(requirements: Iterable[Requirement]) -> timedelta:

@@ -14,6 +14,7 @@ from approvals.queries import visible_requests
 from approvals.requirements import progress
 from approvals.reviewers import bypasses, decision_objection
 from approvals.statuses import RequestStatus, Verdict
+from cloudtrain_site.errors import Conflict
 from jobs.permissions import is_superuser
 
 #: Each is a transaction of its own.
@@ -56,10 +57,14 @@ def decide(
     missing = _missing_reason(request, verdict, user, reason, bypass)
     if missing:
         return Answer(request.pk, False, request.status, "reason_needed", missing)
-    if verdict == Verdict.APPROVE:
-        won = decisions.approve(request, user=user, source=source, notes=reason, bypass=bypass, up_to=up_to)
-    else:
-        won = decisions.reject(request, user=user, source=source, notes=reason)
+    try:
+        if verdict == Verdict.APPROVE:
+            won = decisions.approve(request, user=user, source=source, notes=reason, bypass=bypass, up_to=up_to)
+        else:
+            won = decisions.reject(request, user=user, source=source, notes=reason)
+    except Conflict as error:
+        request.refresh_from_db(fields=["status", "up_to_usd"])
+        return Answer(request.pk, False, request.status, str(error.get_codes()), str(error.detail))
     if not won:
         return _too_late(request, user)
     return Answer(request.pk, True, request.status, "", _success_message(request))

@@ -101,6 +101,16 @@ def requirements_decided_by(
     return [item for item in requirements if item.approvals_missing and standing.reviews(request, item)]
 
 
+def reviews_alone(user: AnyUser, request: ApprovalRequest) -> bool:
+    """Whether the approval of `user` alone would be enough for every rule of the request."""
+    if is_superuser(user):
+        return True
+    standing, requirements = Standing(user), list(request.requirements.all())
+    if standing.user_id == request.requested_by_id and not _allows_own(requirements):
+        return False
+    return all(item.approvals_needed == 1 and standing.reviews(request, item) for item in requirements)
+
+
 def _allows_own(requirements: Iterable[Requirement]) -> bool:
     return all(requirement.self_approval for requirement in requirements)
 

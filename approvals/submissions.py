@@ -61,6 +61,7 @@ def read_submission(
         dataset=_dataset(user, organization, provider, body["dataset"]),
         max_cost_usd=body["max_cost_usd"],
         tags=_tags(organization, body["tags"]),
+        fuse_action=body["fuse_action"],
     )
     return SubmissionRequest(
         user=user,
@@ -94,6 +95,7 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
         dataset=_dataset(user, job.organization, job.provider, job.dataset_id or ""),
         max_cost_usd=job.max_cost_usd,
         tags=tuple(tags_by_job([job]).get(job.pk, ())),
+        fuse_action=job.fuse_action,
     )
     return SubmissionRequest(
         user,

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from cloudtrain_site.conf import instances, limits, outputs, retention, sign_in
+from cloudtrain_site.conf import fuses, instances, limits, outputs, retention, sign_in
 from cloudtrain_site.conf.environment import ConfigurationError, path_of
+from cloudtrain_site.conf.fuses import Fuses
 from cloudtrain_site.conf.limits import Limits
 from cloudtrain_site.conf.outputs import Outputs
 from cloudtrain_site.conf.providers import Instance
@@ -83,6 +84,7 @@ class EnterpriseConfig:
     secret_variables: frozenset[str] = frozenset()
     limits: Limits = field(default_factory=Limits)
     outputs: Outputs = field(default_factory=Outputs)
+    fuses: Fuses = field(default_factory=Fuses)
     sign_in: SignIn = field(default_factory=SignIn)
     retention: Retention = field(default_factory=Retention)
     path: Path | None = None
@@ -117,6 +119,7 @@ SCHEMA: Schema = {
     ),
     limits.SECTION: limits.SCHEMA,
     outputs.SECTION: outputs.SCHEMA,
+    fuses.SECTION: fuses.SCHEMA,
     **sign_in.SCHEMA,
     retention.SECTION: retention.SCHEMA,
 }
@@ -244,6 +247,7 @@ def _config_of(source: YamlSource | None) -> EnterpriseConfig:
         secret_variables=frozenset(source.secret_variables) if source else frozenset(),
         limits=Limits.of(values),
         outputs=Outputs.of(values),
+        fuses=Fuses.of(values),
         sign_in=sign_in.sign_in_of(in_file, source.refuse) if source else SignIn(),
         retention=Retention.of(values),
         path=source.path if source else None,

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from django.contrib.auth.models import User
 
 from cloudtrain_site.registry import Registry
+from cloudtrain_site.states import Actor
 from jobs.models import Job, Organization
 from jobs.permissions import AnyUser, Team
 
@@ -59,8 +60,25 @@ def panels_of(job: Job, reader: AnyUser) -> list[Shown]:
     return [Shown(panel.template, details) for panel, details in found if details is not None]
 
 
-#: Returns how much the user may let the job cost at most, in US dollars; None: any amount.
-FuseLimit = Callable[[Job, AnyUser], Decimal | None]
+class Ask(Protocol):
+    """Asks those who approved the job for an amount in US dollars, in the caller's transaction, which locks the job.
+
+    False: nobody need be asked. Raises Conflict where they are asked already.
+    """
+
+    def __call__(self, job: Job, amount: Decimal, *, actor: Actor, source: str, reason: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FuseLimit:
+    """What else limits the cost of a job."""
+
+    #: Returns how much the user may let the job cost at most, in US dollars; None: any amount.
+    of: Callable[[Job, AnyUser], Decimal | None]
+    #: The same, and it stays so until the caller's transaction ends.
+    lock: Callable[[Job, AnyUser], Decimal | None]
+    ask: Ask
+
 
 fuse_limits: Registry[FuseLimit] = Registry()
 

@@ -77,7 +77,7 @@ def create(
         tracker_run_name=submission.tracker_run_name,
         **submission.columns(),
         dataset_id=submission.dataset or None,
-        max_cost_usd=submission.max_cost_usd,
+        **submission.fuse(),
         estimated_cost_usd=estimated_cost,
         estimated_cost_low_usd=estimated_cost if lowest_cost is None else lowest_cost,
         estimate_source=estimate_source or None,

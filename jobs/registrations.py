@@ -12,7 +12,7 @@ from jobs.dashboard.settings import frame
 from jobs.dashboard.site import frame as site_frame
 from jobs.datasets import store
 from jobs.datasets.upload_handler import UploadTooLarge
-from jobs.fuses import fuse
+from jobs.fuses import burns, watch
 from jobs.notices import ended, readers
 from jobs.organizations import personal_data, service_accounts, sign_on
 from jobs.outputs import retention
@@ -77,9 +77,9 @@ def register_all() -> None:
     site.second_factor_demands.register("organizations", permissions.demanding_organizations)
     extensions.facets.register("costs", accounts.facet)
     extensions.facets.register("tags", tagging.facet)
-    site.loops.register("fuses", site.LoopSpec("jobs.tasks.check_fuses", lambda: fuse.CHECK_SECONDS), order=25)
+    site.loops.register("fuses", site.LoopSpec("jobs.tasks.check_fuses", lambda: burns.CHECK_SECONDS), order=25)
     site.notice_kinds.register(
-        fuse.WARNING, site.NoticeKind("When a job of mine has nearly cost what it may"), order=45
+        watch.WARNING, site.NoticeKind("When a job of mine has nearly cost what it may"), order=45
     )
     site.notice_kinds.register(
         retention.NOTICE, site.NoticeKind("When files of a job of mine will be removed"), order=46

@@ -56,3 +56,10 @@ PROVIDER_WORDS: Mapping[str, JobStatus] = {
 
 #: How the note in its history begins that a job was asked to stop.
 CANCEL_REQUESTED = "cancel requested"
+
+
+class FuseAction(models.TextChoices):
+    """What happens to a job that has cost what it may."""
+
+    CANCEL = "cancel", "cancel the job"
+    ASK = "ask", "ask for more, and cancel the job beyond a grace"

@@ -11,7 +11,7 @@ from cloudtrain_site.background_tasks.loops import loop
 from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.states import Source
 from jobs import maintenance
-from jobs.fuses import fuse
+from jobs.fuses import watch
 from jobs.job_context import job_log_context
 from jobs.models import Job
 from jobs.outputs import fetching, thumbnails
@@ -56,7 +56,7 @@ def keep_up() -> dict[str, int]:
 @loop("fuses")
 def check_fuses() -> dict[str, int]:
     """Warn of jobs that have nearly cost what they may, and cancel them before they cost more."""
-    return fuse.check_fuses()
+    return watch.check_fuses()
 
 
 def has_clusters() -> bool:

@@ -51,12 +51,13 @@ def how_estimated(job: Job) -> str:
 def requirement_text(requirement: Requirement) -> str:
     """Return the rule's criteria and who decides, as sentences."""
     rule = requirement.rule
-    return f"{condition_text(rule) if rule else 'The rule is gone'}. Needs {approvals_text(requirement)}."
+    condition = condition_text(rule) if rule else "The rule is gone"
+    return f"{condition}. Needs {approvals_text(requirement)}.{limit_text(requirement)}"
 
 
 def rule_text(rule: ApprovalRule) -> str:
     """Return what a rule in force holds, and who decides, as sentences."""
-    return f"{condition_text(rule)}. Needs {approvals_text(rule)}."
+    return f"{condition_text(rule)}. Needs {approvals_text(rule)}.{limit_text(rule)}"
 
 
 def condition_text(rule: ApprovalRule) -> str:
@@ -68,6 +69,12 @@ def approvals_text(requirement: Requirement | ApprovalRule) -> str:
     """Return the approvals that are asked for: "2 approvals by leads and admins"."""
     needed = requirement.approvals_needed
     return f"{needed} approval{'s' if needed > 1 else ''} by {who_decides(requirement)}"
+
+
+def limit_text(requirement: Requirement | ApprovalRule) -> str:
+    """Return what such a job may cost, as a sentence after a blank; empty: the rule sets no limit."""
+    limit = requirement.max_cost_usd
+    return "" if limit is None else f" The job may cost ${limit:,.2f} at most."
 
 
 def _criterion(name: str, value: Any) -> str:

@@ -61,6 +61,7 @@ class ApprovalRuleAdmin(FoldedSearch[ApprovalRule]):
                 )
             },
         ),
+        ("What such a job may cost", {"fields": (("max_cost_usd", "fuse_action", "fuse_grace_percent"),)}),
     )
 
     @admin.display(description="holds")

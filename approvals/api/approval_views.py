@@ -154,7 +154,7 @@ def _decide(request: Request, approval_request: ApprovalRequest, verdict: Verdic
         raise PermissionDenied(answer.detail)
     if answer.code == "reason_needed":
         raise ValidationError({"reason": answer.detail})
-    raise Conflict(answer.detail, code="already_decided")
+    raise Conflict(answer.detail, code=answer.code)
 
 
 def _decide_each(request: Request, verdict: Verdict) -> Response:

@@ -12,8 +12,9 @@ from approvals.reviewers import who_decides
 from approvals.rules.backtest import BackTest, HeldJob
 from cloudtrain_site.api import StrictSerializer
 from cloudtrain_site.names import readable_name
-from jobs.api.serializers import SubmitBody
+from jobs.api.serializers import DollarsField, SubmitBody
 from jobs.roles import Role
+from jobs.statuses import FuseAction
 
 
 class ConditionBody(StrictSerializer):
@@ -59,6 +60,9 @@ class RuleBody(StrictSerializer):
     approvals_needed = serializers.IntegerField(min_value=1, max_value=10, required=False)
     self_approval = serializers.BooleanField(required=False)
     expires_after_hours = serializers.IntegerField(min_value=1, max_value=MAX_EXPIRY_HOURS, required=False)
+    max_cost_usd = DollarsField(required=False, allow_null=True, help_text="Of a job that the rule holds.")
+    fuse_action = serializers.ChoiceField(FuseAction.choices, required=False, allow_blank=True)
+    fuse_grace_percent = serializers.IntegerField(min_value=0, max_value=100, required=False, allow_null=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Return the values by column; `type` is another word for the name."""
@@ -85,6 +89,9 @@ class RuleSerializer(serializers.Serializer[ApprovalRule]):
     approvals_needed = serializers.IntegerField()
     self_approval = serializers.BooleanField()
     expires_after_hours = serializers.IntegerField()
+    max_cost_usd = serializers.FloatField(allow_null=True)
+    fuse_action = serializers.CharField()
+    fuse_grace_percent = serializers.IntegerField(allow_null=True)
 
     @extend_schema_field(ConditionBody)
     def get_condition(self, rule: ApprovalRule) -> dict[str, Any]:
@@ -129,6 +136,7 @@ class JudgementSerializer(serializers.Serializer[Any]):
     holds = serializers.BooleanField(source="judgement.holds")
     reason = serializers.CharField(source="judgement.reason")
     approvals_needed = serializers.IntegerField(source="rule.approvals_needed")
+    max_cost_usd = serializers.FloatField(source="rule.max_cost_usd", allow_null=True)
     decided_by = serializers.SerializerMethodField()
 
     def get_decided_by(self, judged: dict[str, Any]) -> str:
@@ -162,6 +170,9 @@ class BackTestSerializer(serializers.Serializer[BackTest]):
     looked_at = serializers.IntegerField()
     would_have_held = serializers.SerializerMethodField()
     cost_usd = serializers.FloatField(source="cost", help_text="What is known of it.")
+    jobs_beyond_limit = serializers.IntegerField(
+        source="beyond_limit", help_text="They cost more than the draft's max_cost_usd."
+    )
     jobs_of_unknown_cost = serializers.IntegerField(source="of_unknown_cost")
     jobs = HeldJobSerializer(source="shown", many=True)
 

@@ -18,7 +18,7 @@ from queueing.extensions import Hold
 
 def approvals_of(jobs: Sequence[Job], viewer: AnyUser, fields: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
     """Return status and id of each job's newest request; of a pending one also the reason and the address to decide."""
-    requests = ApprovalRequest.objects.filter(job__in=[job.pk for job in jobs]).order_by("id")
+    requests = ApprovalRequest.objects.filter(job__in=[job.pk for job in jobs], raise_to_usd=None).order_by("id")
     by_job: dict[str, dict[str, Any]] = {
         job_id: {"approval_status": status, "approval_id": pk}
         for job_id, status, pk in requests.values_list("job_id", "status", "pk")
@@ -42,7 +42,7 @@ HOLD_COLUMNS = ("job_id", "status", "rule_name", "reason", "expires_at")
 
 def approval_holds(job_ids: Sequence[str], viewer: AnyUser | None) -> Mapping[str, Hold]:
     """Return the holds of held jobs, by job id, in one query."""
-    requests = ApprovalRequest.objects.filter(job__in=job_ids)
+    requests = ApprovalRequest.objects.filter(job__in=job_ids, raise_to_usd=None)
     return {request.job_id: hold_of(request) for request in pending_with_reviewers(requests, viewer)}
 
 

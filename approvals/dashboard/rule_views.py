@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.forms import model_to_dict
 from django.http import Http404, HttpResponse
 
-from approvals.admin.request_page import approvals_text, condition_text, rule_text
+from approvals.admin.request_page import approvals_text, condition_text, limit_text, rule_text
 from approvals.admin.rule_trial import try_rule
 from approvals.models import ApprovalRule
 from approvals.reviewers import rule_warnings
@@ -74,6 +74,7 @@ def _item(rule: ApprovalRule) -> dict[str, Any]:
         "rule": rule,
         "condition": condition_text(rule),
         "needs": approvals_text(rule),
+        "limit": limit_text(rule),
         "exempt": ", ".join(f"{role}s" for role in rule.exempt_roles),
         "warnings": rule_warnings(rule) if rule.enabled and rule.organization_id else [],
     }

@@ -47,6 +47,8 @@ class BackTest:
     days: int
     looked_at: int
     held: list[HeldJob]
+    #: What the rule lets a job cost at most, in US dollars.
+    limit: Decimal | None = None
 
     @property
     def cost(self) -> Decimal:
@@ -57,6 +59,11 @@ class BackTest:
     def of_unknown_cost(self) -> int:
         """The number of the held jobs whose cost is not known."""
         return sum(job.cost is None for job in self.held)
+
+    @property
+    def beyond_limit(self) -> int:
+        """The number of the held jobs that cost more than the rule lets a job cost, as far as is known."""
+        return sum(self.limit is not None and job.cost is not None and job.cost > self.limit for job in self.held)
 
     @property
     def shown(self) -> list[HeldJob]:
@@ -78,7 +85,7 @@ def back_test(rule: ApprovalRule, jobs: JobQuerySet) -> BackTest:
             newest.append(facts)
     older = len(held) - len(newest)
     shown = [replace(job, others=others) for job, others in zip(held[older:], _others(rule, newest), strict=True)]
-    return BackTest(WINDOW_DAYS, len(rows), held[:older] + shown)
+    return BackTest(WINDOW_DAYS, len(rows), held[:older] + shown, rule.max_cost_usd)
 
 
 def _others(rule: ApprovalRule, facts: Collection[Facts]) -> Iterator[tuple[str, ...]]:

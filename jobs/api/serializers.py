@@ -16,12 +16,13 @@ from cloudtrain_site.api import MAX_OFFSET, OptionalTextField, StrictSerializer,
 from cloudtrain_site.names import readable_name
 from jobs.configs.submission import TOO_LARGE_A_NUMBER, problem_with
 from jobs.extensions import facets_of
+from jobs.fuses.actions import HIGHEST
 from jobs.models import Job
 from jobs.models.lineage import PATH_LIMIT
 from jobs.models.tag import MAX_TAG_CHARACTERS
 from jobs.permissions import AnyUser
 from jobs.providers import names
-from jobs.statuses import JobStatus
+from jobs.statuses import FuseAction, JobStatus
 from jobs.tags.serializers import TagsField
 from jobs.validators import NAME_LIMIT, holds_no_secret, plain_name
 
@@ -100,21 +101,24 @@ class DollarsField(serializers.DecimalField):
 
     def __init__(self, **options: Any) -> None:
         cent = Decimal("0.01")
-        super().__init__(max_digits=12, decimal_places=4, min_value=cent, max_value=Decimal(99_999_999), **options)
+        super().__init__(max_digits=12, decimal_places=4, min_value=cent, max_value=HIGHEST, **options)
 
 
 class FuseBody(StrictSerializer):
     """What the job may cost at most."""
 
     max_cost_usd = DollarsField()
+    ask = serializers.BooleanField(default=False, help_text="Ask those who approved it, where it is more than that.")
+    reason = serializers.CharField(max_length=2000, default="", allow_blank=True, help_text="For those who are asked.")
 
 
-class FuseSetSerializer(serializers.Serializer[Job]):
+class FuseSetSerializer(serializers.Serializer[Any]):
     """The job's fuse."""
 
     success = SuccessField()
     job_id = serializers.CharField(source="pk")
-    max_cost_usd = serializers.FloatField()
+    max_cost_usd = serializers.FloatField(allow_null=True)
+    asked = serializers.BooleanField(source="is_asked", help_text="Whether those who approved it are asked for more.")
 
 
 class SubmitBody(StrictSerializer):
@@ -146,6 +150,9 @@ class SubmitBody(StrictSerializer):
     dry_run = serializers.BooleanField(default=False)
     max_cost_usd = DollarsField(default=None, allow_null=True, help_text="It is cancelled before it costs more.")
     tags = TagsField(default=list, help_text="Of the organization's tags.")
+    fuse_action = serializers.ChoiceField(
+        FuseAction.choices, default=None, allow_null=True, help_text="Null: as the rules, or else the operator, say."
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("config" in attrs) == ("config_name_to_load" in attrs):
@@ -189,6 +196,7 @@ class JobSerializer(serializers.Serializer[Job]):
     cost_doubt = serializers.CharField(allow_null=True, help_text="Why the cost is not known, as a sentence.")
     estimated_cost_usd = serializers.FloatField(allow_null=True)
     max_cost_usd = serializers.FloatField(allow_null=True, help_text="It is cancelled before it costs more.")
+    fuse_action = serializers.ChoiceField(FuseAction.choices, allow_null=True, help_text="Null: the operator's choice.")
     committed_usd = serializers.FloatField(help_text="What it has spent, and what is held for it.")
     estimated_cost_range = serializers.SerializerMethodField()
     estimate_source = serializers.CharField(allow_null=True)

@@ -39,7 +39,7 @@ from jobs.api.serializers import (
     SyncQuery,
     with_facets,
 )
-from jobs.fuses.fuse import set_fuse
+from jobs.fuses.fuse import ask_for_more, set_fuse
 from jobs.logs import read_end, read_log
 from jobs.permissions import AnyUser, organizations_of
 from jobs.providers.base import ProviderError
@@ -108,10 +108,16 @@ class JobViewSet(HasRuns, CancelsJobs):
     @action(methods=["post"], detail=True)
     @needs(Scope.SUBMIT)
     def fuse(self, request: Request, job_id: str) -> Response:
-        """Limit what a job may cost."""
-        job = find_own_job(request.user, job_id)
-        set_fuse(job, checked(FuseBody, request.data)["max_cost_usd"], by=request.user)
-        return rendered(FuseSetSerializer, job)
+        """Limit what a job may cost.
+
+        More than was approved is set by who may approve it; with `ask`, they are asked for it.
+        """
+        job, body = find_own_job(request.user, job_id), checked(FuseBody, request.data)
+        amount = body["max_cost_usd"]
+        is_asked = body["ask"] and ask_for_more(job, amount, by=request.user, reason=body["reason"])
+        if not is_asked:
+            set_fuse(job, amount, by=request.user)
+        return rendered(FuseSetSerializer, {"pk": job.pk, "max_cost_usd": job.max_cost_usd, "is_asked": is_asked})
 
     @extend_schema(request=TagsBody, responses=TagsSetSerializer)
     @raises(Conflict)

@@ -18,6 +18,10 @@ ADDRESS_LIMIT = 500
 TOO_LARGE_A_NUMBER = "It contains a number that is larger than any program holds, as 1e400 is: at most about 1.8e308."
 
 
+#: The columns of what a job may cost at most.
+FUSE_COLUMNS = ("max_cost_usd", "fuse_action", "fuse_grace_percent")
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """One request for a training, with every default filled in."""
@@ -36,11 +40,18 @@ class Submission:
     max_cost_usd: Decimal | None = None
     #: Names of its organization's tags; they decide nothing.
     tags: tuple[str, ...] = ()
+    #: What happens then, as in `jobs.fuses.actions`; None: as the rules or the operator say. Likewise the grace.
+    fuse_action: str | None = None
+    fuse_grace_percent: int | None = None
 
     def columns(self) -> dict[str, Any]:
         """Return the columns that may hold secrets: masked, and the secrets sealed."""
         columns = sealed_columns(**{part: getattr(self, part) for part in SECRET_COLUMNS})
         return {**columns, "webhook_url": columns["webhook_url"][:ADDRESS_LIMIT]}
+
+    def fuse(self) -> dict[str, Any]:
+        """Return the columns of what it may cost at most."""
+        return {name: getattr(self, name) for name in FUSE_COLUMNS}
 
     def digest(self, key: str = "") -> str:
         """Return a fingerprint (SHA-256, hex) of everything that decides what runs and what it costs.
@@ -56,8 +67,9 @@ class Submission:
         if not self.dataset:
             # Left out, as before there were datasets: a replayed idempotency key of then is still the same request.
             del fields["dataset"]
-        if self.max_cost_usd is None:
-            del fields["max_cost_usd"]
+        for name in FUSE_COLUMNS:
+            if fields[name] is None:
+                del fields[name]
         return digest_of(fields)
 
 

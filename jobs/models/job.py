@@ -26,7 +26,7 @@ from jobs.models.dataset import DatasetUpload
 from jobs.models.fields import NameKeyField
 from jobs.models.lineage import Lineage
 from jobs.models.organization import Organization
-from jobs.statuses import ACTIVE, ALLOWED, TERMINAL, JobStatus
+from jobs.statuses import ACTIVE, ALLOWED, TERMINAL, FuseAction, JobStatus
 from jobs.validators import NAME_LIMIT, plain_name
 
 A_CENT = Decimal("0.01")
@@ -118,9 +118,13 @@ class Job(Lineage, Stateful):
     #: What it has cost, or the known part of that when `cost_doubt` says, as a sentence, why it is not known.
     cost_usd = models.DecimalField(max_digits=12, decimal_places=4, default=Decimal(0))
     cost_doubt = models.CharField(max_length=200, null=True, editable=False)
-    #: What it may cost at most, see costs/fuse.py; null: it has no such limit.
+    #: What it may cost at most, see fuses/fuse.py, and what happens then; null: no limit, or as the operator says.
     max_cost_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True)
+    fuse_action = models.CharField(max_length=10, choices=FuseAction.choices, null=True)
+    fuse_grace_percent = models.PositiveSmallIntegerField(null=True)
+    #: Of this limit: since when it was warned of, and since when more is asked for.
     cost_warned_at = models.DateTimeField(null=True, editable=False)
+    fuse_asked_at = models.DateTimeField(null=True, editable=False)
     metadata = models.JSONField(default=dict)
 
     objects = JobQuerySet.as_manager()

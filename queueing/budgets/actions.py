@@ -9,7 +9,7 @@ from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.notices import outbox
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle
-from jobs.fuses.fuse import WARNING
+from jobs.fuses.watch import WARNING
 from jobs.models import Job, JobEvent, JobQuerySet
 from queueing.budgets import sentences
 from queueing.budgets.held_back import entries_of

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from cloudtrain_site import enterprise
-from cloudtrain_site.conf import limits, outputs, retention, sign_in
+from cloudtrain_site.conf import fuses, limits, outputs, retention, sign_in
 from cloudtrain_site.conf.providers import HardwareProfile, Instance, Secret
 from cloudtrain_site.enterprise import EnterpriseConfig, find_enterprise_file, get_enterprise_config
 from cloudtrain_site.redaction import MASK, is_secret_name, mask_secrets
@@ -98,6 +98,7 @@ FILE_KEYS: dict[str, Callable[[EnterpriseConfig], Any]] = {
     enterprise.LOCAL_GRACE: lambda config: config.local.grace_seconds,
     **{key: attrgetter(key) for key in limits.VARIABLES},
     **{(name := f"{outputs.SECTION}.{key}"): attrgetter(name) for key in outputs.SCHEMA},
+    **{(name := f"{fuses.SECTION}.{key}"): attrgetter(name) for key in fuses.SCHEMA},
     **{key: partial(_of_sign_in, key) for key in sign_in.file_keys()},
     **{f"{retention.SECTION}.{key}": _kept_of(key) for key in retention.SCHEMA},
 }

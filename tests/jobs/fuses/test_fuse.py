@@ -16,13 +16,16 @@ from rest_framework.test import APIClient
 from cloudtrain_site.audit.models import AuditRecord
 from cloudtrain_site.notices.models import Notice
 from jobs.costs import ledger
-from jobs.fuses.fuse import CHECK_SECONDS, check_fuses, current_burns, lower_fuse
+from jobs.fuses.burns import CHECK_SECONDS, current_burns
+from jobs.fuses.fuse import lower_fuse
+from jobs.fuses.watch import check_fuses
 from jobs.models import Job, JobAccount, ProviderConfig
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
 Client = Callable[[User | None], APIClient]
 PRICE = Decimal("0.01")
+NOTHING = {"warned": 0, "asked": 0, "cancelled": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +47,7 @@ def cancelled(job: Job) -> bool:
 
 def test_a_job_is_warned_of_once_at_eighty_percent(make_job: MakeJob) -> None:
     job = running(make_job, "24", "30", progress=50.0)
-    assert [check_fuses(), check_fuses()] == [{"warned": 1, "cancelled": 0}, {"warned": 0, "cancelled": 0}]
+    assert [check_fuses()["warned"], check_fuses()["warned"]] == [1, 0]
     note = job.events.get(actor="fuse")
     assert note.reason == "It has cost $24.00 of $30.00. At this pace it will cost $48.00."
     assert Notice.objects.filter(kind="job_cost_warning", job_id=job.pk).count() == 1
@@ -55,7 +58,7 @@ def test_below_it_nothing_is_said(make_job: MakeJob) -> None:
     running(make_job, "23.9", "30")
     running(make_job, "100", None)
     running(make_job, "29", "30", status="completed")
-    assert check_fuses() == {"warned": 0, "cancelled": 0}
+    assert check_fuses() == NOTHING
 
 
 def test_a_job_is_cancelled_before_it_costs_more(make_job: MakeJob) -> None:
@@ -85,7 +88,7 @@ def test_a_provider_that_does_not_answer_delays_nothing(make_job: MakeJob) -> No
 
 def test_without_a_price_only_what_is_known_counts(make_job: MakeJob) -> None:
     job = running(make_job, "5", "30", hardware_profile="gpu")
-    assert check_fuses() == {"warned": 0, "cancelled": 0}
+    assert check_fuses() == NOTHING
     assert not cancelled(job)
 
 
