@@ -217,17 +217,24 @@ def forecast(submission_request: SubmissionRequest) -> Forecast:
     """Return the outcome that the submission would have now, or raise `submit`'s ValidationError. Stores nothing."""
     submission_request = _with_checked_profile(submission_request)
     organization, expected = submission_request.organization, estimate(submission_request)
+    holds = _holds_on(submission_request, _facts(submission_request, expected))
+    limited = _limited(submission_request.submission, holds)
     return Forecast(
         estimate=expected,
-        holds=_holds_on(submission_request, _facts(submission_request, expected)),
-        start=estimate_start(_unstored_job(submission_request, expected), submission_request.user, organization),
-        warnings=(*submission_request.warnings, *_limit_warnings(submission_request.user)),
+        holds=holds,
+        start=estimate_start(
+            _unstored_job(submission_request, limited, expected), submission_request.user, organization
+        ),
+        warnings=(
+            *submission_request.warnings,
+            *_limit_warnings(submission_request.user),
+            *_fuse_warnings(limited, expected),
+        ),
         changes=submission_request.origin.columns(submission_request.submission).get("changes"),
     )
 
 
-def _unstored_job(submission_request: SubmissionRequest, expected: Estimate) -> Job:
-    submission = submission_request.submission
+def _unstored_job(submission_request: SubmissionRequest, submission: Submission, expected: Estimate) -> Job:
     return Job(
         provider=submission.provider,
         hardware_profile=submission.hardware_profile,
@@ -244,6 +251,14 @@ def _limit_warnings(user: User) -> tuple[str, ...]:
     except LimitReachedError as error:
         return (str(error.detail),)
     return ()
+
+
+def _fuse_warnings(submission: Submission, expected: Estimate) -> tuple[str, ...]:
+    limit, cost = submission.max_cost_usd, expected.highest_cost
+    if limit is None or (cost is not None and cost <= limit):
+        return ()
+    estimated = "its cost can't be estimated" if cost is None else f"it is estimated to cost up to ${cost:,.2f}"
+    return (f"It may cost ${limit:,.2f} at most, and {estimated}: it may be stopped before its end.",)
 
 
 def _provider_config(submission_request: SubmissionRequest) -> ProviderConfig:

@@ -13,8 +13,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from approvals.messages import message_of
 from approvals.statuses import ALLOWED, RequestStatus, Verdict
-from cloudtrain_site.database.beginnings import beginning
 from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.names import readable_name
 from cloudtrain_site.states import Change, Source, Stateful
@@ -308,34 +308,7 @@ class ApprovalRequest(Stateful):
 
     def message(self, change: Change) -> str:
         """What happened, in one sentence."""
-        name = self.job.config_name
-        if self.raise_to_usd is not None:
-            return self._message_of_raise(name, change)
-        match change.new:
-            case RequestStatus.PENDING if change.old == change.new:
-                return f"{name} still waits; {change.actor.name} approved: {beginning(change.reason)}"
-            case RequestStatus.PENDING:
-                return f"{name} waits for approval: {beginning(self.reason)}"
-            case RequestStatus.EXPIRED:
-                return f"The approval of {name} ran out before anybody decided."
-            case _:
-                return f"{name} was {change.new} by {change.actor.name}{_notes(change)}"
-
-    def _message_of_raise(self, name: str, change: Change) -> str:
-        amount = f"${self.raise_to_usd:.2f}"
-        match change.new:
-            case RequestStatus.PENDING if change.old == change.new:
-                return f"{name} asks for {amount}; {change.actor.name} approved: {beginning(change.reason)}"
-            case RequestStatus.PENDING:
-                return f"{name} asks for {amount}: {beginning(self.reason)}"
-            case RequestStatus.EXPIRED:
-                return f"{name} asked for {amount}, and nobody decided."
-            case _:
-                return f"{name} asked for {amount}: {change.new} by {change.actor.name}{_notes(change)}"
-
-
-def _notes(change: Change) -> str:
-    return f": {beginning(change.reason)}" if change.reason else ""
+        return message_of(self.job.config_name, self.reason, self.raise_to_usd, change)
 
 
 class Requirement(models.Model):

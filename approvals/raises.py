@@ -12,12 +12,19 @@ from approvals.reviewers import reviews_alone
 from approvals.statuses import RequestStatus
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.states import Actor
+from jobs.fuses.actions import with_margin
 from jobs.fuses.fuse import change_fuse, lock_for_fuse
 from jobs.models import Job
 from jobs.permissions import AnyUser
 
 #: A request under which the job may cost something, or would.
 STANDING = (RequestStatus.PENDING, RequestStatus.APPROVED)
+
+
+def approved_up_to(job: Job) -> Decimal | None:
+    """Return what the job may cost by its approval; None: any amount, or it has none."""
+    approved = requests_to_run(job).filter(status=RequestStatus.APPROVED).values_list("up_to_usd", flat=True)
+    return approved.last()
 
 
 def approved_cost(job: Job, user: AnyUser) -> Decimal | None:
@@ -79,3 +86,15 @@ def follow_fuse(job: Job) -> list[ApprovalRequest]:
             job=job, status=RequestStatus.PENDING, raise_to_usd__lte=job.max_cost_usd
         ).select_related("job")
     )
+
+
+def proposed_up_to(request: ApprovalRequest) -> Decimal | None:
+    """Return the amount that a form of a decision begins with, in US dollars; None: nothing is known of the cost.
+
+    That is a quarter more than the estimate, or less where the request is for less; of a raise, what it asks for.
+    """
+    if request.raise_to_usd is not None:
+        return request.raise_to_usd
+    estimate = request.job.estimated_cost_usd
+    amounts = [with_margin(estimate) if estimate else None, request.up_to_usd]
+    return min((amount for amount in amounts if amount is not None), default=None)

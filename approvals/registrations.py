@@ -31,7 +31,9 @@ def register_all() -> None:
     queueing.dispatch_guards.register(
         "approvals", queueing.DispatchGuard(dispatch_guard.check_approval, dispatch_guard.jobs_with_requests)
     )
-    jobs.fuse_limits.register("approvals", jobs.FuseLimit(raises.approved_cost, raises.locked_cost, raises.ask))
+    jobs.fuse_limits.register(
+        "approvals", jobs.FuseLimit(raises.approved_up_to, raises.approved_cost, raises.locked_cost, raises.ask)
+    )
     queueing.holds.register("approvals", facet.approval_holds)
     jobs.settings_sections.register("settings-rules", jobs.SettingsSection("Rules"), order=40)
     personal_data.register_people()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -99,14 +99,34 @@ def _success_message(request: ApprovalRequest) -> str:
 
 
 def decide_each(
-    ids: Sequence[int], verdict: Verdict, *, user: User, source: str, reason: str = "", bypass: bool = False
+    ids: Sequence[int],
+    verdict: Verdict,
+    *,
+    user: User,
+    source: str,
+    reason: str = "",
+    bypass: bool = False,
+    amounts: Mapping[int, Decimal | None] | None = None,
 ) -> list[Answer]:
-    """Decide each as `user`, in the order of the ids. A refused one doesn't keep the others from being decided."""
+    """Decide each as `user`, in the order of the ids. A refused one doesn't keep the others from being decided.
+
+    `amounts` says by id up to which cost, in US dollars.
+    """
     requests = visible_requests(user).in_bulk(ids)
     answers = []
     for pk in dict.fromkeys(ids):
         if pk in requests:
-            answers.append(decide(requests[pk], verdict, user=user, source=source, reason=reason, bypass=bypass))
+            answers.append(
+                decide(
+                    requests[pk],
+                    verdict,
+                    user=user,
+                    source=source,
+                    reason=reason,
+                    bypass=bypass,
+                    up_to=(amounts or {}).get(pk),
+                )
+            )
         else:
             answers.append(Answer(pk, False, "", "not_found", "There is no such request here."))
     return answers

@@ -73,6 +73,8 @@ class Ask(Protocol):
 class FuseLimit:
     """What else limits the cost of a job."""
 
+    #: Returns what is approved for the job, in US dollars; None: any amount, or nobody had to approve it.
+    approved: Callable[[Job], Decimal | None]
     #: Returns how much the user may let the job cost at most, in US dollars; None: any amount.
     of: Callable[[Job, AnyUser], Decimal | None]
     #: The same, and it stays so until the caller's transaction ends.

@@ -6,7 +6,7 @@ from cloudtrain_site import extensions as site
 from cloudtrain_site.enterprise import get_enterprise_config
 from jobs import extensions, health, permissions
 from jobs.costs import accounts, metrics
-from jobs.dashboard import machines_views
+from jobs.dashboard import fuse_panel, machines_views
 from jobs.dashboard.navigation import page_context
 from jobs.dashboard.settings import frame
 from jobs.dashboard.site import frame as site_frame
@@ -77,6 +77,7 @@ def register_all() -> None:
     site.second_factor_demands.register("organizations", permissions.demanding_organizations)
     extensions.facets.register("costs", accounts.facet)
     extensions.facets.register("tags", tagging.facet)
+    extensions.panels.register("fuse", extensions.Panel("dashboard/_fuse_panel.html", fuse_panel.panel_for), order=30)
     site.loops.register("fuses", site.LoopSpec("jobs.tasks.check_fuses", lambda: burns.CHECK_SECONDS), order=25)
     site.notice_kinds.register(
         watch.WARNING, site.NoticeKind("When a job of mine has nearly cost what it may"), order=45

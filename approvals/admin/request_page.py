@@ -16,6 +16,7 @@ from approvals.reviewers import who_decides
 from jobs.configs.reading import read_config
 from jobs.costs.estimates import step_range
 from jobs.costs.prices import rate_of
+from jobs.fuses.actions import CENT, HIGHEST
 from jobs.models import Job, ProviderConfig
 
 MAX_LAST_JOBS = 5
@@ -80,6 +81,15 @@ def limit_text(requirement: Requirement | ApprovalRule) -> str:
 def _criterion(name: str, value: Any) -> str:
     shown = f"{value:,.2f}" if name == "cost_exceeds" else value
     return CRITERION_TEXTS.get(name, f"{name.replace('_', ' ')} {{}}").format(shown)
+
+
+def limit_of(request: ApprovalRequest) -> str:
+    """Return what the job may cost, or what a running one asks for."""
+    if request.raise_to_usd is not None:
+        job = request.job
+        may = "any amount" if job.max_cost_usd is None else f"${job.max_cost_usd:,.2f}"
+        return f"it runs, has cost ${job.cost_usd:,.2f}, may cost {may}, and asks for ${request.raise_to_usd:,.2f}"
+    return "any amount" if request.up_to_usd is None else f"${request.up_to_usd:,.2f} at most"
 
 
 def last_jobs(request: ApprovalRequest) -> SafeString:
@@ -149,6 +159,17 @@ def _listed(pattern: str, lines: list[tuple[Any, ...]], nothing: str) -> SafeStr
     return format_html('<ul class="review-list">{}</ul>', items)
 
 
+#: An amount that a reviewer may leave out.
+AMOUNT: dict[str, Any] = {
+    "max_digits": 12,
+    "decimal_places": 4,
+    "min_value": CENT,
+    "max_value": HIGHEST,
+    "required": False,
+    "widget": forms.NumberInput(attrs={"step": "0.01", "inputmode": "decimal"}),
+}
+
+
 class DecisionForm(forms.Form):
     decision = forms.ChoiceField(choices=[("approve", "approve"), ("reject", "reject")], widget=forms.HiddenInput)
     reason = forms.CharField(
@@ -157,6 +178,12 @@ class DecisionForm(forms.Form):
         label="Reason",
         help_text="The requester reads it. Needed for a rejection.",
         widget=forms.Textarea(attrs={"rows": 3, "cols": 60}),
+    )
+
+    up_to_usd = forms.DecimalField(
+        **AMOUNT,
+        label="Up to, in US dollars",
+        help_text="Of an approval: the job is cancelled before it costs more. Empty: nothing of yours limits it.",
     )
 
     bypass = forms.BooleanField(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin, messages
@@ -17,11 +18,13 @@ from django.utils.html import format_html
 from django.utils.timesince import timeuntil
 
 from approvals.admin import request_page
+from approvals.admin.bulk import cost_sum, items_of
 from approvals.admin.filters import AgeFilter, OrganizationFilter, RuleFilter
 from approvals.admin.request_page import DecisionForm
 from approvals.expiry import LARGE_COLUMNS
 from approvals.models import ApprovalRequest
 from approvals.queries import managed_or_reviewed_by
+from approvals.raises import proposed_up_to
 from approvals.review import MAX_BULK_DECISIONS, Answer, decide_each
 from approvals.reviewers import WITH_REQUIREMENTS, bypasses, decision_objection, may_bypass, request_warnings
 from approvals.statuses import RequestStatus, Verdict
@@ -60,6 +63,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         "reason",
         "rules",
         ("estimated_cost", "how_estimated", "provider", "hardware"),
+        "limit",
         "changes",
         "notes",
         "last_jobs",
@@ -67,7 +71,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         "config",
     )
     readonly_fields = (
-        *("shown_job", "time_left", "rules", "estimated_cost", "how_estimated", "provider", "hardware"),
+        *("shown_job", "time_left", "rules", "estimated_cost", "how_estimated", "provider", "hardware", "limit"),
         *("changes", "notes", "last_jobs", "config"),
     )
 
@@ -141,6 +145,10 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         ends = dict.fromkeys(f"${end:,.2f}" for end in (cost or {}).values())
         return " to ".join(ends) or "unknown"
 
+    @admin.display(description="may cost")
+    def limit(self, request: ApprovalRequest) -> str:
+        return request_page.limit_of(request)
+
     @admin.display(description="provider")
     def provider(self, request: ApprovalRequest) -> str:
         return request.job.provider
@@ -189,7 +197,8 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
             for sentence in form.sentences():
                 messages.error(request, sentence)
             return HttpResponseRedirect(page)
-        decide_and_report(request, [approval_request], Verdict(form.cleaned_data["decision"]), form)
+        amounts = {pk: form.cleaned_data["up_to_usd"]}
+        decide_and_report(request, [approval_request], Verdict(form.cleaned_data["decision"]), form, amounts)
         return HttpResponseRedirect(page)
 
     @admin.action(description="Approve the selected requests…", permissions=["view"])
@@ -210,14 +219,20 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
             return None
         answered = "decision" in request.POST
         form = DecisionForm(request.POST if answered else None, initial={"decision": verdict})
-        if answered and form.is_valid():
-            decide_and_report(request, chosen, verdict, form)
+        items = items_of(chosen, request.POST if answered else None)
+        is_same = not any(item.news for item in items)
+        if answered and form.is_valid() and is_same and all(item.form.is_valid() for item in items):
+            amounts = {item.request.pk: item.form.cleaned_data["amount"] for item in items}
+            decide_and_report(request, chosen, verdict, form, amounts)
             return None
         context = {
             **self.admin_site.each_context(request),
             "title": f"{verdict.label} {len(chosen)} request{'s' if len(chosen) > 1 else ''}",
             "form": form,
             "requests": chosen,
+            "items": items,
+            "has_news": not is_same,
+            "sum": cost_sum(chosen),
             "decision": verdict.value,
             "opts": self.model._meta,
             "selected": [item.pk for item in chosen],
@@ -251,13 +266,17 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
                 "may_reject": decision_objection(request.user, approval_request, Verdict.REJECT) is None,
                 "budget": BudgetReader(request.user).of_job(approval_request.job) if pending else None,
                 "lack": request_warnings(approval_request) if pending else [],
-                "decision_form": DecisionForm(),
+                "decision_form": DecisionForm(initial={"up_to_usd": proposed_up_to(approval_request)}),
             }
         return super().change_view(request, object_id, form_url, context)
 
 
 def decide_and_report(
-    request: HttpRequest, chosen: Sequence[ApprovalRequest], verdict: Verdict, form: DecisionForm
+    request: HttpRequest,
+    chosen: Sequence[ApprovalRequest],
+    verdict: Verdict,
+    form: DecisionForm,
+    amounts: Mapping[int, Decimal | None],
 ) -> None:
     """Decide each, and report in messages how many were decided, which were not, and why."""
     names = {item.pk: item.job.config_name for item in chosen}
@@ -269,6 +288,7 @@ def decide_and_report(
         source=Source.ADMIN,
         reason=fields["reason"],
         bypass=verdict == Verdict.APPROVE and fields["bypass"],
+        amounts=amounts,
     )
     level = messages.SUCCESS if all(answer.won for answer in answers) else messages.WARNING
     messages.add_message(request, level, f"{', '.join(_summary(answers, verdict, chosen))}.")

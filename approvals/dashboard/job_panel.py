@@ -29,7 +29,7 @@ VERDICTS = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}
 
 def panel_for(job: Job, reader: AnyUser) -> dict[str, Any] | None:
     """Return the panel's data for a job that a rule held; None for any other."""
-    requests = ApprovalRequest.objects.filter(job=job).select_related("requested_by", "kept_from")
+    requests = ApprovalRequest.objects.filter(job=job).select_related("job", "requested_by", "kept_from")
     request = requests.prefetch_related(WITH_REQUIREMENTS).order_by("id").last()
     return None if request is None else _panel_data(request, reader)
 

@@ -13,6 +13,7 @@ from approvals.admin.request_page import change_lines
 from approvals.dashboard.job_panel import CHIPS, requirement_items
 from approvals.models import ApprovalRequest
 from approvals.queries import admin_address, changes_of, managed_or_reviewed_by, visible_requests
+from approvals.raises import proposed_up_to
 from approvals.reviewers import decidable_by, reviewer_objections
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import as_utc
@@ -95,6 +96,7 @@ def _pending_items(requests: Sequence[ApprovalRequest], user: AnyUser, managed: 
             {
                 **_item(request),
                 "rules": requirement_items(request),
+                "proposed": proposed_up_to(request),
                 "expires_at": as_utc(request.expires_at),
                 "is_due": request.expires_at <= now,
                 "budget": budgets.of_job(request.job),

@@ -37,6 +37,7 @@ def settings_of(source: Job | Submission) -> Settings:
         "tracker_run_name": source.tracker_run_name,
         "dataset": (source.dataset_id if isinstance(source, Job) else source.dataset) or "",
         "max_cost_usd": None if limit is None else float(limit),
+        "fuse_action": source.fuse_action,
     }
 
 

@@ -33,6 +33,7 @@ def submission_of(job: Job) -> dict[str, Any]:
         "webhook_url": job.webhook_url,
         "dataset": (job.dataset_id or "") if job.dataset is None or job.dataset.removed_at is None else "",
         "max_cost_usd": None if job.max_cost_usd is None else float(job.max_cost_usd),
+        "fuse_action": job.fuse_action,
     }
 
 

@@ -7,29 +7,43 @@ const approvals = document.getElementById("approvals");
 const spoken = document.getElementById("spoken");
 const PAST = "You are no reviewer of it: as a superuser you decide past the reviewers, which is put on record.";
 
+const ENDS = "is cancelled when it reaches its limit.";
+
 const QUESTIONS = {
-  approve: ({ name, goesPast }) => ({
-    title: "Approve this job?",
+  approve: ({ name, goesPast, proposed, raise }) => ({
+    title: raise === undefined ? "Approve this job?" : "Let this job cost more?",
     name,
-    text: `goes into the queue. ${goesPast === undefined ? "" : PAST}`,
+    text: `${raise === undefined ? "goes into the queue." : "goes on."} ${goesPast === undefined ? "" : PAST}`,
+    number: {
+      label: "Up to, in US dollars",
+      help:
+        raise === undefined
+          ? "It is cancelled before it costs more. Left empty, nothing of yours limits it."
+          : "Left empty, it may cost what is asked for.",
+      value: proposed,
+      min: 0.01,
+      max: 99_999_999,
+      step: 0.01,
+      isOptional: true,
+    },
     reason: goesPast === undefined ? "Reason (the requester reads it; may be left out)" : "Reason",
     isReasonOptional: goesPast === undefined,
     yes: "Approve",
     no: "Not now",
     isDangerous: false,
   }),
-  reject: ({ name, goesPast }) => ({
-    title: "Reject this job?",
+  reject: ({ name, goesPast, raise }) => ({
+    title: raise === undefined ? "Reject this job?" : "Refuse it more?",
     name,
-    text: `is cancelled and will not run. ${goesPast === undefined ? "" : PAST}`,
+    text: `${raise === undefined ? "is cancelled and will not run." : ENDS} ${goesPast === undefined ? "" : PAST}`,
     reason: "Reason (the requester reads it)",
     yes: "Reject",
     no: "Not now",
   }),
-  cancel: ({ name }) => ({
+  cancel: ({ name, raise }) => ({
     title: "Take the request back?",
     name,
-    text: "is cancelled and will not run.",
+    text: raise === undefined ? "is cancelled and will not run." : ENDS,
     yes: "Take it back",
     no: "Leave it",
   }),
@@ -39,6 +53,12 @@ const DONE = {
   rejected: "is rejected",
   cancelled: "is taken back",
   pending: "needs further approvals; yours counts",
+};
+
+const DONE_WITH_RAISE = {
+  ...DONE,
+  approved: "may cost that much",
+  rejected: "gets no more",
 };
 
 // What the API answered when somebody else was faster, by request; it stays beside the request wherever that goes.
@@ -68,17 +88,21 @@ function stay() {
   beside = null;
 }
 
+function bodyOf(act, { reason, number }) {
+  return act === "approve" && number > 0 ? { reason, up_to_usd: number } : { reason };
+}
+
 approvals.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-act]");
   if (!button || button.disabled) return;
   const item = button.closest("[data-request]");
-  const { request, name, goesPast } = item.dataset;
-  const answer = await ask(QUESTIONS[button.dataset.act]({ name, goesPast }));
+  const { request, name, raise } = item.dataset;
+  const answer = await ask(QUESTIONS[button.dataset.act](item.dataset));
   if (!answer) return;
   const address = `/api/approvals/${encodeURIComponent(request)}/${button.dataset.act}`;
   try {
-    const { status } = await switchedOff(button, () => call("POST", address, { reason: answer.reason }));
-    toast(`${name} ${DONE[status] ?? status}.`);
+    const { status } = await switchedOff(button, () => call("POST", address, bodyOf(button.dataset.act, answer)));
+    toast(`${name} ${(raise === undefined ? DONE : DONE_WITH_RAISE)[status] ?? status}.`);
   } catch (refusal) {
     if (refusal.status === 409) answers.set(request, refusal.message);
     else if (refusal.status !== 401) showProblem(refusal.message);

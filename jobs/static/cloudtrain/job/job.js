@@ -5,6 +5,7 @@ import { refresh } from "../shell/sections.js";
 import { endCurves, readCurvesSoon, showNoCurves } from "./curves.js";
 import { onGrowth, readSoon } from "./job_log.js";
 import { askAndCancel, askAndDelete, askAndRetry } from "../list/job_acts.js";
+import { askAndSetLimit } from "./fuse.js";
 
 // The bar moves with each word of the stream; what follows from it (cost, time left) needs the server.
 const PAUSE_MS = 5_000;
@@ -83,6 +84,7 @@ showNoCurves(
 
 const ACTS = {
   cancel: askAndCancel,
+  fuse: askAndSetLimit,
   async retry(...args) {
     const made = await askAndRetry(...args);
     if (made) location.assign(made.address);

@@ -1,5 +1,6 @@
 // The page of a new job: its form, and beside it at all times what the server says it would come to.
 
+import { fuseFields, fuseHindrance, onFuse } from "./fuse.js";
 import { acceptFiles, jsonEditor } from "./json_editor.js";
 import { readJson, writeJson } from "./json_check.js";
 import { call, onEvent, showProblem } from "../shell/page.js";
@@ -187,7 +188,13 @@ find("dataset-remove").addEventListener("click", () => {
 
 /** The submission as JSON. What stands in the editors goes as it is written: a browser would change its numbers. */
 function body(more) {
-  const fields = { organization: organization.value, hardware_profile: hardware.value, ...parentFields(), ...more };
+  const fields = {
+    organization: organization.value,
+    hardware_profile: hardware.value,
+    ...parentFields(),
+    ...fuseFields(),
+    ...more,
+  };
   if (stored.value) fields.config_name_to_load = stored.value;
   if (name.value.trim()) fields.config_name = name.value.trim();
   if (tracker.value.trim()) fields.tracker_run_name = tracker.value.trim();
@@ -207,7 +214,7 @@ function hindrance() {
     return "Give it a config, and here stands what it will cost, whether somebody has to approve it, and when it would start.";
   if (!stored.value && problem) return "The config has to be mended first.";
   if (dataloader.read().problem) return "The dataloader config has to be mended first.";
-  return uploading ? "The dataset is still on its way." : "";
+  return uploading ? "The dataset is still on its way." : fuseHindrance();
 }
 
 const address = () => `${form.dataset.submit}?provider=${encodeURIComponent(provider.value)}`;
@@ -224,6 +231,8 @@ const PLACES = {
   tracker_run_name: "tracker",
   webhook_url: "webhook",
   checkpoint: "checkpoint",
+  max_cost_usd: "fuse",
+  fuse_action: "fuse-action",
 };
 
 function showError(place, text) {
@@ -374,6 +383,7 @@ function stopAt(text) {
   find("form-error").hidden = false;
   if (!stored.value && config.read().text === undefined) config.field.focus();
   else if (dataloader.read().problem) dataloader.field.focus();
+  else if (fuseHindrance()) find("fuse").focus();
 }
 
 function refused(refusal) {
@@ -407,6 +417,7 @@ form.addEventListener("input", () => {
   isAnswerToClick = false;
 });
 for (const field of [name, tracker, webhook]) field.addEventListener("input", () => forecastSoon());
+onFuse(() => forecastSoon());
 onEvent({
   event: ({ type }) => type === "queue_changed" && !timer && forecastSoon(QUEUE_MS),
   refresh: () => forecastSoon(),

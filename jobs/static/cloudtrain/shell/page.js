@@ -180,8 +180,8 @@ export async function fetchText(address) {
 
 /**
  * Ask before something is done. `reason`: undefined (no field), or the field's label; it then must be filled in, unless
- * `isReasonOptional`. `number`: undefined, or `{ label, help, value, max }` of a number from 0 on.
- * Resolves to null when the answer is no, else to `{ reason, number }`.
+ * `isReasonOptional`. `number`: undefined, or `{ label, help, value, min, max, step, isOptional }` of a number; the least is
+ * 0 and the step 1 unless said otherwise. Resolves to null when the answer is no, else to `{ reason, number }`.
  */
 export function ask({
   title,
@@ -210,8 +210,10 @@ export function ask({
   find("question-number-field").hidden = number === undefined;
   find("question-number-label").textContent = number?.label ?? "";
   find("question-number-help").textContent = number?.help ?? "";
-  figure.required = number !== undefined;
-  figure.min = 0;
+  figure.required = number !== undefined && !number.isOptional;
+  figure.min = number?.min ?? 0;
+  figure.step = number?.step ?? 1;
+  figure.inputMode = number?.step < 1 ? "decimal" : "numeric";
   figure.max = number?.max ?? "";
   figure.value = number?.value ?? "";
   question.returnValue = "";
