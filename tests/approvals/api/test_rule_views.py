@@ -46,6 +46,9 @@ def test_a_superuser_makes_a_rule_for_everybody(as_root: APIClient, bob: User) -
         "reviewer_group": "budget",
         "approvals_needed": 2,
         "expires_after_hours": 8,
+        "max_cost_usd": 30,
+        "fuse_action": "ask",
+        "fuse_grace_percent": 0,
     }
     response = as_root.post(URL, body)
     assert response.status_code == 201
@@ -129,6 +132,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({**DEAR, "exempt_roles": ["boss"]}, "not a valid choice"),
     ({**DEAR, "approvals_needed": 0}, "greater than or equal to 1"),
     ({**DEAR, "expires_after_hours": 10**9}, "less than or equal to 8760"),
+    ({**DEAR, "max_cost_usd": "NaN"}, "valid number"),
+    ({**DEAR, "max_cost_usd": -1}, "greater than or equal to 0.01"),
+    ({**DEAR, "max_cost_usd": 1e12}, "no more than 12 digits"),
+    ({**DEAR, "fuse_action": "wait"}, "not a valid choice"),
+    ({**DEAR, "fuse_grace_percent": 101}, "less than or equal to 100"),
     ({**DEAR, "reviewer_group": "nobody"}, "There is no such group."),
     ({**DEAR, "type": "taken"}, "There is a rule of this name."),
 ]
