@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -9,6 +10,8 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
+from approvals.intake import Outcome
+from approvals.models import ApprovalRule
 from cloudtrain_site.states import SYSTEM, Source
 from jobs import lifecycle
 from jobs.costs import ledger
@@ -86,6 +89,17 @@ def test_a_budget_is_lowered_after_a_question_and_removed_by_keyboard(
     expect(page.get_by_text("The budget of acme is removed")).to_be_visible()
     assert not Budget.objects.filter(user=None).exists()
     forgive(page, complaints, "409")
+
+
+def test_an_approval_request_says_what_is_left(
+    browse: Browse, maria: User, alice: User, hold_everything: ApprovalRule, submit: Callable[..., Outcome]
+) -> None:
+    for name, cost in (("flux-small", 5), ("flux-dear", 80)):
+        Job.objects.filter(pk=submit(alice, name).job.pk).update(estimated_cost_usd=cost)
+    page = is_live(browse(maria, "/approvals"))
+    expect(page.get_by_text("$27.50 of $500 left; this job needs about $5.")).to_be_visible()
+    expect(page.get_by_text("Approved, it would wait.")).to_be_visible()
+    look_at(page, "approvals")
 
 
 def test_the_page_of_a_new_job_says_what_is_left(browse: Browse, maria: User, alice: User) -> None:
