@@ -35,7 +35,10 @@ class DiscoveredViewSet(ViewSet):
     @extend_schema(operation_id="discovered_list", responses=JobListSerializer)
     @needs(Scope.ADMINISTER)
     def list(self, request: Request, organization: str) -> Response:
-        """List the discovered jobs that are nobody's yet, the newest 500."""
+        """List the discovered jobs that are nobody's yet.
+
+        The newest 500 of them.
+        """
         found = find_administered(request, organization)
         jobs = unowned_jobs(found)
         shown = with_facets(list(jobs.select_related("submitted_by").with_beginnings()[:MOST]), request.user)
