@@ -30,7 +30,13 @@ from jobs.roles import Role
 from jobs.statuses import JobStatus
 from tests.factories import make_user
 
-pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.django_db]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.long,
+    pytest.mark.django_db,
+    # These requests come without a server; a real one reads such a response as it is sent.
+    pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume asynchronous iterators"),
+]
 
 #: The same requests every time: a build must not turn red by luck.
 SETTINGS = settings(

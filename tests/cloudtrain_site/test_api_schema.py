@@ -99,6 +99,7 @@ def test_the_limits_for_one_person_are_documented(paths: dict[str, dict[str, Any
         ("post", "/api/cloud/jobs/sync"),
         ("get", "/api/cloud/jobs/{job_id}/logs"),
         ("get", "/api/cloud/jobs/{job_id}/metrics"),
+        ("get", "/api/cloud/jobs/{job_id}/metrics.csv"),
         ("post", "/api/cloud/uploads"),
         ("post", "/api/approvals/rules/preview"),
     }

@@ -68,6 +68,10 @@ MODULES = {
     "cloudtrain_site/accounts/second_factor/demand.py": Nearby(
         ("tests/cloudtrain_site/accounts/second_factor/test_demand.py",), ("tests/cloudtrain_site/accounts",)
     ),
+    "cloudtrain_site/accounts/remote_user.py": Nearby(("tests/cloudtrain_site/accounts/test_remote_user.py",)),
+    "jobs/tags/tagging.py": Nearby(("tests/jobs/tags",)),
+    "jobs/organizations/tags.py": Nearby(("tests/jobs/organizations/test_tags.py",), ("tests/jobs/tags",)),
+    "jobs/organizations/discovered.py": Nearby(("tests/jobs/dashboard/settings/test_discovered.py",)),
     "approvals/expiry.py": Nearby(("tests/approvals/test_expiry.py",), ("tests/approvals",)),
     "approvals/reviewers.py": Nearby(
         (
@@ -125,7 +129,10 @@ MODULES = {
         ("tests/jobs/costs/test_pace.py", "tests/jobs/costs/test_estimates.py"),
     ),
     "jobs/organizations/authority.py": Nearby(
-        ("tests/jobs/organizations/test_members.py", "tests/jobs/organizations/test_endings.py"),
+        (
+            *("tests/jobs/organizations/test_authority.py", "tests/jobs/organizations/test_members.py"),
+            "tests/jobs/organizations/test_endings.py",
+        ),
         ("tests/jobs/organizations", "tests/jobs/api/test_organizations.py"),
     ),
     "jobs/organizations/members.py": Nearby(

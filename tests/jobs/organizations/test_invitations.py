@@ -133,6 +133,12 @@ def test_late_is_too_late(acme: Organization, adam: User, dana: User) -> None:
     assert not User.objects.filter(username="new").exists()
 
 
+def test_it_lasts_a_week_unless_something_else_is_chosen(acme: Organization, adam: User) -> None:
+    invitation, _ = invite(acme, Role.VIEWER, by=adam)
+    lasts = invitation.expires_at - invitation.created_at
+    assert timedelta(days=7) - timedelta(seconds=5) <= lasts <= timedelta(days=7, seconds=5)
+
+
 @pytest.mark.parametrize("days", [0, -1, 91])
 def test_it_lasts_a_sensible_time(acme: Organization, adam: User, days: int) -> None:
     with pytest.raises(ValidationError, match="1 to 90 days"):
@@ -223,6 +229,7 @@ class TestNewAccounts:
         with pytest.raises(ValidationError) as refused:
             accept_as_new(token, name, password)
         assert set(refused.value.message_dict) == {field}
+        assert password or refused.value.message_dict["password"] == ["Choose a password."]
         assert User.objects.count() == 2
         assert find_invitation(token).accepted_at is None
 
