@@ -16,7 +16,7 @@ from cloudtrain_site.database.unit_of_work import joined_unit
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import mask_text
 from jobs.configs.secrets import scrubber_of, without_secrets
-from jobs.models import Job, LogPiece
+from jobs.models import Job, KeptCurves, LogPiece
 from jobs.providers import deletes_logs, get_provider
 from jobs.providers.base import Handle, LogSlice, ProviderError, Snapshot
 from jobs.statuses import TERMINAL
@@ -169,4 +169,5 @@ def remove_old(before: datetime, until: float) -> int:
 def _delete_copies(job_ids: Sequence[str]) -> int:
     """Delete them. Without its size, a log counts as complete though nothing of it is left."""
     LogPiece.objects.filter(job__in=job_ids).delete()
+    KeptCurves.objects.filter(job__in=job_ids).delete()
     return Job.objects.filter(pk__in=job_ids).update(log_size=0)

@@ -21,8 +21,9 @@ from django.utils import timezone
 from cloudtrain_site.database.sqlite_analyze import refresh_when_grown
 from cloudtrain_site.states import Source
 from jobs.costs.prices import note_prices
+from jobs.curves import kept
 from jobs.datasets import store
-from jobs.models import Job, ProviderConfig
+from jobs.models import Job, KeptCurves, ProviderConfig
 from jobs.outputs import fetching
 from jobs.outputs.thumbnails import remove_thumbnails
 from jobs.providers import get_provider, names
@@ -49,6 +50,7 @@ def remove_files(job: Job) -> bool:
         return False
     store.remove_dataset_of(job)
     remove_thumbnails(job)
+    KeptCurves.objects.filter(job=job).delete()
     try:
         # The provider checks whether the training has ended: it knows better than our row.
         asyncio.run(get_provider(job.provider).delete_files(Handle(job.pk, job.external_id or job.pk)))
@@ -99,6 +101,7 @@ def run() -> dict[str, int]:
         "deliveries": apply.apply_leftovers(),
         "datasets": store.sweep(),
         "results": fetching.request_forgotten(),
+        "curves": kept.request_forgotten(),
         "cleared": sweep(),
         "counted": refresh_when_grown(),
     }

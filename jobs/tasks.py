@@ -11,6 +11,7 @@ from cloudtrain_site.background_tasks.loops import loop
 from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.states import Source
 from jobs import maintenance
+from jobs.curves import kept
 from jobs.fuses import watch
 from jobs.job_context import job_log_context
 from jobs.models import Job
@@ -100,6 +101,12 @@ def clear_away(job_id: str) -> bool:
     """Remove a deleted job's files."""
     job = Job.objects.filter(pk=job_id, deleted_at__isnull=False).select_related("dataset").first()
     return job is not None and maintenance.remove_files(job)
+
+
+def keep_curves(job_id: str) -> bool:
+    """Read a job's log, and keep its curves."""
+    job = Job.objects.kept().filter(pk=job_id).first()
+    return job is not None and kept.keep_curves(job)
 
 
 def make_thumbnails(job_id: str, paths: list[str], width: int) -> int:

@@ -22,6 +22,7 @@ from jobs.api.member_views import AuditViewSet, InvitationViewSet, MemberViewSet
 from jobs.api.tag_views import TagViewSet
 from jobs.dashboard import (
     account_views,
+    compare_views,
     job_views,
     list_views,
     machines_views,
@@ -72,6 +73,7 @@ service_account_urls = [
 urlpatterns = [
     path("", list_views.job_list, name="dashboard"),
     path("jobs/rows", list_views.job_rows, name="job-rows"),
+    path("jobs/compare", compare_views.compare_page, name="compare-jobs"),
     path("jobs/new", new_job_views.new_job, name="new-job"),
     path("session", list_views.session, name="session"),
     path("places/<slug:name>", list_views.item_count, name="item-count"),

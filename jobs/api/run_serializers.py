@@ -6,8 +6,10 @@ from typing import Any
 
 from rest_framework import serializers
 
-from cloudtrain_site.api import OptionalTextField, UtcField
+from cloudtrain_site.api import OptionalTextField, StrictSerializer, UtcField
+from jobs.api.serializers import seconds_of
 from jobs.runs.changes import change_text
+from jobs.runs.compare import ComparedJob
 from jobs.statuses import JobStatus
 
 
@@ -55,6 +57,71 @@ class TreeSerializer(serializers.Serializer[Any]):
     runs = RunSerializer(many=True)
 
 
+class CompareQuery(StrictSerializer):
+    """Which jobs: two to five."""
+
+    id = serializers.ListField(child=serializers.CharField(max_length=128), allow_empty=True, default=list)
+
+
+class ComparedJobSerializer(serializers.Serializer[Any]):
+    """One of the jobs; its curves as `metrics` has them, with at most about 1,000 points of each."""
+
+    job_id = serializers.CharField(source="job.pk")
+    config_name = serializers.CharField(source="job.config_name")
+    status = serializers.ChoiceField(source="job.status", choices=JobStatus.choices)
+    provider = serializers.CharField(source="job.provider")
+    hardware_profile = OptionalTextField(source="job.hardware_profile")
+    submitted_by = serializers.CharField(source="job.submitted_by.username", allow_null=True, default=None)
+    created_at = UtcField(source="job.created_at")
+    duration_seconds = serializers.SerializerMethodField()
+    cost_usd = serializers.FloatField(source="job.known_cost", allow_null=True)
+    cost_doubt = serializers.CharField(source="job.cost_doubt", allow_null=True)
+    step = serializers.IntegerField(source="job.step", allow_null=True)
+    last_loss = serializers.SerializerMethodField()
+    lowest_loss = serializers.SerializerMethodField()
+    series = serializers.SerializerMethodField()
+    seconds = serializers.SerializerMethodField()
+    gaps = serializers.SerializerMethodField()
+    is_being_read = serializers.BooleanField(
+        help_text="Its log is long, and is being read: its curves are there in some seconds."
+    )
+
+    def get_duration_seconds(self, one: ComparedJob) -> float | None:
+        return seconds_of(one.job)
+
+    def get_last_loss(self, one: ComparedJob) -> float | None:
+        return one.losses["loss"][0] if "loss" in one.losses else None
+
+    def get_lowest_loss(self, one: ComparedJob) -> float | None:
+        return one.losses["loss"][1] if "loss" in one.losses else None
+
+    # Unchanged: a list field would convert each of the points.
+
+    def get_series(self, one: ComparedJob) -> dict[str, list[list[float]]]:
+        return one.curves.series  # type: ignore[return-value]
+
+    def get_seconds(self, one: ComparedJob) -> list[list[float]]:
+        return one.curves.seconds  # type: ignore[return-value]
+
+    def get_gaps(self, one: ComparedJob) -> dict[str, list[list[int]]]:
+        return one.curves.gaps  # type: ignore[return-value]
+
+
+class DifferenceSerializer(serializers.Serializer[Any]):
+    """A setting that the jobs don't have in common; null: it is not there."""
+
+    path = serializers.CharField()
+    values = serializers.ListField(child=serializers.JSONField(allow_null=True))
+
+
+class ComparisonSerializer(serializers.Serializer[Any]):
+    """The jobs in the order of the ids, and what differs in their configs: of very much the beginning."""
+
+    jobs = ComparedJobSerializer(many=True)
+    differences = DifferenceSerializer(many=True)
+    differences_total = serializers.IntegerField()
+
+
 class NextSubmissionSerializer(serializers.Serializer[Any]):
     """A body for `POST /api/cloud/jobs/submit`, secrets masked: repeated masks are replaced by the parent's secrets."""
 
@@ -67,6 +134,7 @@ class NextSubmissionSerializer(serializers.Serializer[Any]):
     tracker_run_name = serializers.CharField()
     webhook_url = serializers.CharField()
     dataset = serializers.CharField()
+    tags = serializers.ListField(child=serializers.CharField())
     max_cost_usd = serializers.FloatField(allow_null=True)
 
 

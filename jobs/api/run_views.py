@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from cloudtrain_site.api import current_user, raises, rendered
+from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
-from jobs.api.run_serializers import NextRunSerializer, TreeSerializer
+from cloudtrain_site.limits.throttles import LogReads
+from jobs.api.run_serializers import CompareQuery, ComparisonSerializer, NextRunSerializer, TreeSerializer
 from jobs.queries import find_job
 from jobs.runs import prefill
+from jobs.runs.compare import chosen_jobs, compare
 from jobs.runs.tree import tree_of
 
 
@@ -28,6 +30,21 @@ class HasRuns(ViewSet):
         All that were made from the same first job, by retries and by changes, with what each of them changed.
         """
         return rendered(TreeSerializer, tree_of(find_job(request.user, job_id), request.user))
+
+    @extend_schema(
+        parameters=[OpenApiParameter("id", {"type": "array", "items": {"type": "string"}}, required=True)],
+        responses=ComparisonSerializer,
+    )
+    @raises(Conflict)
+    @action(detail=False, throttle_classes=[LogReads])
+    def compare(self, request: Request) -> Response:
+        """Compare two to five jobs.
+
+        Their curves, what differs in their configs, cost, duration, and the last and the lowest loss.
+        """
+        checked(CompareQuery, request.query_params)
+        jobs = chosen_jobs(request.user, request.query_params.getlist("id"))
+        return rendered(ComparisonSerializer, compare(jobs))
 
     @extend_schema(responses=NextRunSerializer)
     @raises(Conflict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jobs.models.cluster import ClusterLook
 from jobs.models.config import TrainingConfig
+from jobs.models.curves import KeptCurves
 from jobs.models.dataset import DatasetCopy, DatasetUpload
 from jobs.models.invitation import Invitation
 from jobs.models.job import IdempotencyKey, Job, JobEvent, JobQuerySet, LogPiece, record_in_history
@@ -28,6 +29,7 @@ __all__ = [
     "JobEvent",
     "JobQuerySet",
     "JobTag",
+    "KeptCurves",
     "LedgerEntry",
     "LogPiece",
     "Membership",

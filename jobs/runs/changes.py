@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -54,6 +54,19 @@ def changes_between(before: Settings, after: Settings) -> dict[str, Any]:
         for path in paths[:MAX_CHANGES]
     ]
     return {"total": len(paths), "items": items}
+
+
+def difference_rows(all_settings: Sequence[Settings], at_most: int) -> tuple[list[tuple[str, list[Any]]], int]:
+    """Return the settings that not all have in common, as paths with a value for each, and how many there are."""
+    leaves = [dict(_leaves(settings)) for settings in all_settings]
+    shown = [dict(_leaves(mask_secrets(settings))) for settings in all_settings]
+    paths = dict.fromkeys(path for one in leaves for path in one)
+    differing = [path for path in paths if any(_differ(leaves[0].get(path), one.get(path)) for one in leaves[1:])]
+    rows = [
+        (path, [_shown(one, masked, path) for one, masked in zip(leaves, shown, strict=True)])
+        for path in differing[:at_most]
+    ]
+    return rows, len(differing)
 
 
 def _differ(one: Any, other: Any) -> bool:

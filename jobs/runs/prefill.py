@@ -11,6 +11,7 @@ from jobs.models import Job
 from jobs.permissions import AnyUser, can_change, can_submit
 from jobs.runs.resuming import checkpoints_of, without_checkpoint
 from jobs.runs.tree import next_name
+from jobs.tags.tagging import tags_by_job
 
 CARRIED = "“***” stands for a secret of {}, which is taken over. Write another one in its place to change it."
 NOT_CARRIED = "“***” stands for a secret of {}, which you may not take over: write your own in its place."
@@ -32,6 +33,7 @@ def submission_of(job: Job) -> dict[str, Any]:
         "tracker_run_name": name if tracker and tracker == job.config_name else tracker,
         "webhook_url": job.webhook_url,
         "dataset": (job.dataset_id or "") if job.dataset is None or job.dataset.removed_at is None else "",
+        "tags": list(tags_by_job([job]).get(job.pk, ())),
         "max_cost_usd": None if job.max_cost_usd is None else float(job.max_cost_usd),
         "fuse_action": job.fuse_action,
     }

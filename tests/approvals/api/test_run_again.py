@@ -58,6 +58,7 @@ def test_it_begins_with_the_parents_submission(client_of: ClientOf, alice: User,
         "tracker_run_name": "first",
         "webhook_url": "",
         "dataset": "",
+        "tags": [],
         "max_cost_usd": None,
     }
     assert body["remarks"] == [

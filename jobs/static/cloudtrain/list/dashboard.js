@@ -194,6 +194,7 @@ function keepUse(old, row) {
     const again = row.querySelector(`details.${opened.classList[0]}`);
     if (again) again.open = true;
   }
+  row.querySelector(".job-tick").checked = old.querySelector(".job-tick").checked;
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
   if (!focused) return;
   const again = focused.dataset.act && row.querySelector(`[data-act="${focused.dataset.act}"]`);

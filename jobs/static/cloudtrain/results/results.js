@@ -1,43 +1,16 @@
 // The pictures of a training: a slider over the steps of one prompt, the full size, and small copies that come later.
 
 import { refresh } from "../shell/sections.js";
+import "./small_copies.js";
 
 // A training that runs writes more; the stream tells of its end alone.
 const GROWTH_MS = 20_000;
-// The background makes a small copy; it is asked for again after so long, then after twice as long, and so on.
-const FIRST_RETRY_MS = 700;
-const MAX_RETRIES = 6;
 
 const find = (id) => document.getElementById(id);
 const results = find("results");
 const full = find("full");
 
 const isPlainClick = (event) => event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey);
-
-// Small copies
-
-document.addEventListener(
-  "error",
-  ({ target }) => {
-    if (!(target instanceof HTMLImageElement) || !target.src.includes("thumbnail=")) return;
-    const tries = Number(target.dataset.tries ?? 0);
-    if (tries >= MAX_RETRIES) return;
-    target.dataset.tries = String(tries + 1);
-    const address = new URL(target.src);
-    address.searchParams.delete("again");
-    const asked = address.toString();
-    setTimeout(
-      () => {
-        const now = new URL(target.src);
-        now.searchParams.delete("again");
-        // It may show another picture by now.
-        if (now.toString() === asked) target.src = asked;
-      },
-      FIRST_RETRY_MS * 2 ** tries,
-    );
-  },
-  true,
-);
 
 // The slider
 

@@ -1,0 +1,139 @@
+"""The page on which two to five jobs stand side by side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.http import urlencode
+from rest_framework.exceptions import ValidationError
+
+from cloudtrain_site.errors import Conflict
+from jobs.dashboard.navigation import page, page_context
+from jobs.dashboard.results_views import LARGE, file_address
+from jobs.dashboard.rows import make_rows
+from jobs.models import Job
+from jobs.outputs.folder import NotFoundError
+from jobs.outputs.gallery import Gallery, gallery_of
+from jobs.outputs.store import listing_of
+from jobs.outputs.thumbnails import request_thumbnails
+from jobs.permissions import AnyUser
+from jobs.runs.changes import value_text
+from jobs.runs.compare import ComparedJob, Comparison, chosen_jobs, compare
+
+#: What a table cell has without a value.
+NONE = "–"
+LOSS_LABELS = {"loss": "loss", "validation_loss": "validation loss"}
+
+
+@page
+def compare_page(request: HttpRequest) -> HttpResponse:
+    around = page_context(request)
+    ids = request.GET.getlist("id")
+    try:
+        jobs = chosen_jobs(request.user, ids)
+    except Conflict as error:
+        raise Http404 from error
+    except ValidationError as error:
+        problem = sentence_of(error)
+        return render(request, "dashboard/compare.html", {**around, "problem": problem}, status=400)
+    comparison = compare(jobs)
+    context = {
+        **around,
+        "comparison": comparison,
+        "columns": columns_of(comparison, request.user),
+        "facts": facts_of(comparison, request.user),
+        "differences": [(one.path, [value_text(value) for value in one.values]) for one in comparison.differences],
+        "more": comparison.differences_total - len(comparison.differences),
+        "is_being_read": any(one.is_being_read for one in comparison.jobs),
+        "address": f"{reverse('job-compare')}?{urlencode({'id': [job.pk for job in jobs]}, doseq=True)}",
+        "by_time": request.GET.get("by") == "time",
+        **pictures_of(jobs, request.GET.get("prompt")),
+    }
+    return render(request, "dashboard/compare.html", context)
+
+
+def sentence_of(error: ValidationError) -> str:
+    texts = error.detail.values() if isinstance(error.detail, dict) else [error.detail]
+    return " ".join(str(text) for group in texts for text in group)
+
+
+def columns_of(comparison: Comparison, reader: AnyUser) -> list[dict[str, Any]]:
+    jobs = [one.job for one in comparison.jobs]
+    names = Counter(job.config_name for job in jobs)
+    return [
+        {
+            "row": row,
+            # Two runs of one name are told apart by the end of their ids.
+            "name": f"{job.config_name} …{job.pk[-4:]}" if names[job.config_name] > 1 else job.config_name,
+        }
+        for job, row in zip(jobs, make_rows(jobs, reader), strict=True)
+    ]
+
+
+def facts_of(comparison: Comparison, reader: AnyUser) -> list[tuple[str, list[str]]]:
+    """Return the rows of the table: a label, and a text for each job."""
+    rows = make_rows([one.job for one in comparison.jobs], reader)
+    facts = [
+        ("Submitted by", [row.submitter or NONE for row in rows]),
+        ("Hardware", [" ".join(filter(None, [row.provider, row.hardware])) for row in rows]),
+        ("Cost", [row.cost or NONE for row in rows]),
+        ("Duration", [row.duration or NONE for row in rows]),
+        ("Steps", [_steps(one.job) for one in comparison.jobs]),
+    ]
+    for name, label in LOSS_LABELS.items():
+        if any(name in one.losses for one in comparison.jobs):
+            facts.append((f"Last {label}", [_loss(one, name, 0) for one in comparison.jobs]))
+            facts.append((f"Lowest {label}", [_loss(one, name, 1) for one in comparison.jobs]))
+    return facts
+
+
+def _steps(job: Job) -> str:
+    if job.step is None:
+        return NONE
+    return (
+        f"{job.step:,}"
+        if not job.total_steps or job.step == job.total_steps
+        else f"{job.step:,} of {job.total_steps:,}"
+    )
+
+
+def _loss(one: ComparedJob, name: str, which: int) -> str:
+    found = one.losses.get(name)
+    return f"{found[which]:.4g}" if found else NONE
+
+
+def pictures_of(jobs: Sequence[Job], requested: str | None) -> dict[str, Any]:
+    """Return the prompts of the jobs' pictures, and each job's newest picture of the chosen one."""
+    galleries = [_gallery(job) for job in jobs]
+    counts = Counter(key for gallery in galleries for key in gallery.prompts)
+    texts: Mapping[str, str] = {key: text for gallery in galleries for key, text in gallery.prompts.items()}
+    # The one that most of them have.
+    ordered = sorted(counts, key=lambda key: (-counts[key], key))
+    prompt = requested if requested in texts else next(iter(ordered), None)
+    shown = [_newest(job, gallery, prompt) for job, gallery in zip(jobs, galleries, strict=True)]
+    return {
+        "prompts": {key: texts[key] for key in ordered},
+        "prompt": prompt,
+        "pictures": shown if prompt is not None else [],
+    }
+
+
+def _gallery(job: Job) -> Gallery:
+    try:
+        return gallery_of(listing_of(job).files, job.config)
+    except NotFoundError:  # it was removed meanwhile
+        return gallery_of([], job.config)
+
+
+def _newest(job: Job, gallery: Gallery, prompt: str | None) -> dict[str, Any] | None:
+    picture = next((one for one in gallery.pictures if one.prompt == prompt), None)
+    if picture is None:
+        return None
+    request_thumbnails(job, [picture.path], LARGE)
+    address = file_address(job, picture.path)
+    return {"step": picture.step, "address": address, "thumbnail": f"{address}?{urlencode({'thumbnail': LARGE})}"}
