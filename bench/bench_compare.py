@@ -111,12 +111,11 @@ def figures(stack: Stack, steps: int, rounds: int) -> Iterator[Figure]:
         answers = [timed(lambda: ask(client, address)) for _ in range(rounds)]
     size = len(answers[0][1].content)
     plain, _ = timed(lambda: plainly(ids))
-    yield Figure(f"the first answer, before {JOBS} logs of {steps:,} steps are read", first, "ms", target=TARGET_MS)
+    yield Figure(f"the first answer, {JOBS} logs of {steps:,} unread", first, "ms", target=TARGET_MS)
     yield Figure("until the workers have read them", read, "s")
-    yield Figure("an answer after that", median(took for took, _ in answers), "ms", target=TARGET_MS)
-    yield Figure("its size", size / 1e6, "MB")
-    yield Figure("page", _page(stack, user, query, rounds), "ms", target=TARGET_MS)
-    yield Figure("the logs read plainly, every point as JSON", plain, "ms")
+    yield Figure("an answer after that", median(took for took, _ in answers), "ms", baseline=plain, target=TARGET_MS)
+    yield Figure("its size", size / 1e3, "kB")
+    yield Figure("the page", _page(stack, user, query, rounds), "ms", target=TARGET_MS)
 
 
 def _is_read(client: httpx.Client, address: str) -> bool:
