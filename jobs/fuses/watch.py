@@ -11,6 +11,7 @@ from decimal import Decimal
 from django.utils import timezone
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.errors import Conflict
 from cloudtrain_site.events.publish import Event, publish
 from cloudtrain_site.notices import outbox
 from cloudtrain_site.states import Actor, Source
@@ -84,14 +85,20 @@ def _ask(burn: Burn) -> bool:
         if not unasked.filter(cancel_requested_at=None).update(fuse_asked_at=timezone.now()):
             return False
         amount, reason = burn.enough, warning_of(burn)
-        others = [
-            limit.ask(job, amount, actor=FUSE, source=Source.LOOP, reason=reason)
-            for limit in extensions.fuse_limits.values()
-        ]
+        others = _asks_others(job, amount, reason)
         until = f"It goes on until ${last_limit(job):.2f}, and is cancelled then."
-        whom = f"Those who approve are asked for ${amount:.2f}." if any(others) else "It can be raised until then."
+        whom = f"Those who approve are asked for ${amount:.2f}." if others else "It can be raised until then."
         _tell(burn, f"{reason} {until} {whom}", "asked")
     return True
+
+
+def _asks_others(job: Job, amount: Decimal, reason: str) -> bool:
+    """Ask those who approved the job. True: they are asked now, or were before."""
+    limits = extensions.fuse_limits.values()
+    try:
+        return any(limit.ask(job, amount, actor=FUSE, source=Source.LOOP, reason=reason) for limit in limits)
+    except Conflict:
+        return True
 
 
 def _cancel(burn: Burn) -> bool:

@@ -63,6 +63,14 @@ def test_a_draft_is_tried_on_the_jobs_of_thirty_days(alice: User, make_job: Make
     ]
 
 
+def test_a_back_test_counts_the_jobs_beyond_the_limit(alice: User, make_job: MakeJob, client_of: ClientOf) -> None:
+    for cost in (90, 30, 31):
+        past(make_job, 3, estimated_cost_usd=Decimal(100), cost_usd=Decimal(cost))
+    draft = {"condition": {"cost_exceeds": 50}, "max_cost_usd": 30}
+    answer = client_of(alice).post(URL, {"rule": draft}).json()["rule"]
+    assert (answer["would_have_held"], answer["jobs_beyond_limit"]) == (3, 2)
+
+
 def test_a_preview_of_a_held_submission_has_all_reasons_and_who_decides(
     alice: User, client_of: ClientOf, first_job_rule: ApprovalRule
 ) -> None:
