@@ -25,6 +25,7 @@ from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.states import Actor
 from jobs import lifecycle
+from jobs.configs.known_keys import Finding
 from jobs.configs.submission import Submission, digest_of
 from jobs.costs import estimates
 from jobs.costs.estimates import Estimate
@@ -58,6 +59,12 @@ class SubmissionRequest:
     origin: Origin = NEW
     #: Of its provider, as it was checked; None: to be read.
     provider_config: ProviderConfig | None = None
+    #: What looks like a mistake in its config; the sentences are warnings too.
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def all_warnings(self) -> tuple[str, ...]:
+        return (*self.warnings, *(finding.text for finding in self.findings))
 
     def digest(self, key: str = "") -> str:
         """Return the digest by which a replay is recognized. Secrets are in it by their fingerprints under `key`."""
@@ -72,6 +79,7 @@ class Outcome:
     approval: ApprovalRequest | None
     queue_position: int | None
     warnings: tuple[str, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,7 @@ class Forecast:
     #: Its position and wait once nothing holds it.
     start: StartEstimate
     warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     #: What differs from its parent; None: it has none.
     changes: dict[str, Any] | None = None
 
@@ -210,7 +219,8 @@ def _outcome(
 ) -> Outcome:
     position = position_of(entry) if entry else None
     lacks = request_warnings(request) if is_replay else warn_of_reviewers(request)
-    return Outcome(job, is_replay, request, position, (*submission_request.warnings, *lacks))
+    warnings = (*submission_request.all_warnings, *lacks)
+    return Outcome(job, is_replay, request, position, warnings, submission_request.findings)
 
 
 def forecast(submission_request: SubmissionRequest) -> Forecast:
@@ -226,10 +236,11 @@ def forecast(submission_request: SubmissionRequest) -> Forecast:
             _unstored_job(submission_request, limited, expected), submission_request.user, organization
         ),
         warnings=(
-            *submission_request.warnings,
+            *submission_request.all_warnings,
             *_limit_warnings(submission_request.user),
             *_fuse_warnings(limited, expected),
         ),
+        findings=submission_request.findings,
         changes=submission_request.origin.columns(submission_request.submission).get("changes"),
     )
 

@@ -22,7 +22,7 @@ from jobs.models import Job, Organization, ProviderConfig
 from jobs.organizations.settings import hardware_for, provider_for
 from jobs.permissions import choose_organization, memberships_of
 from jobs.providers import UnknownProviderError, get_provider, names
-from jobs.providers.inspection import objection_to_dataset, objections_to, remarks_on
+from jobs.providers.inspection import findings_on, objection_to_dataset, objections_to, remarks_on
 from jobs.providers.settings import default_hardware
 from jobs.runs.origin import Origin
 from jobs.runs.submitting import check_checkpoint, origin_in, with_parents_checkpoint, with_parents_secrets
@@ -72,6 +72,7 @@ def read_submission(
         warnings=tuple(_warnings(user, organization, body, submission, provider_config)),
         origin=origin,
         provider_config=provider_config,
+        findings=tuple(findings_on(provider, columns["config"], columns["dataloader_config"])),
     )
 
 
@@ -106,6 +107,7 @@ def repeat_submission(user: User, job: Job, *, source: str, idempotency_key: str
         warnings=(*_uncallable(submission), *obstacles_at(job.provider, provider_config)),
         origin=Origin(retry_of=job),
         provider_config=provider_config,
+        findings=tuple(findings_on(job.provider, columns["config"], columns["dataloader_config"])),
     )
 
 

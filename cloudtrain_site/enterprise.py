@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from cloudtrain_site.conf import fuses, instances, limits, outputs, retention, sign_in
+from cloudtrain_site.conf import fuses, instances, limits, option_lists, outputs, retention, sign_in
 from cloudtrain_site.conf.environment import ConfigurationError, path_of
 from cloudtrain_site.conf.fuses import Fuses
 from cloudtrain_site.conf.limits import Limits
@@ -87,6 +87,8 @@ class EnterpriseConfig:
     fuses: Fuses = field(default_factory=Fuses)
     sign_in: SignIn = field(default_factory=SignIn)
     retention: Retention = field(default_factory=Retention)
+    #: By trainer or provider, the file with the options that its configs may have.
+    option_lists: Mapping[str, Path] = field(default_factory=dict)
     path: Path | None = None
     #: Dotted key to where its value came from: "FILE:LINE" or "environment NAME". A default has no entry.
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -120,6 +122,7 @@ SCHEMA: Schema = {
     limits.SECTION: limits.SCHEMA,
     outputs.SECTION: outputs.SCHEMA,
     fuses.SECTION: fuses.SCHEMA,
+    option_lists.SECTION: option_lists.SCHEMA,
     **sign_in.SCHEMA,
     retention.SECTION: retention.SCHEMA,
 }
@@ -250,6 +253,7 @@ def _config_of(source: YamlSource | None) -> EnterpriseConfig:
         fuses=Fuses.of(values),
         sign_in=sign_in.sign_in_of(in_file, source.refuse) if source else SignIn(),
         retention=Retention.of(values),
+        option_lists={name: Path(item.value) for name, item in values.get(option_lists.SECTION, {}).items()},
         path=source.path if source else None,
         sources=sources,
     )

@@ -13,11 +13,12 @@ class JobsConfig(AppConfig):
 
     def ready(self) -> None:
         from jobs import receivers, registrations  # noqa: F401 - the receivers connect themselves
-        from jobs.checks import check_prices
+        from jobs.checks import check_option_lists, check_prices
         from jobs.outputs import receivers as of_outputs  # noqa: F401
 
         registrations.register_all()
         checks.register(check_prices, "configuration")
+        checks.register(check_option_lists, "configuration")
 
 
 class CloudtrainAdminConfig(AdminConfig):

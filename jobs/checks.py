@@ -8,6 +8,7 @@ from django.core import checks
 
 from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.enterprise import get_enterprise_config
+from jobs.configs.option_lists import OptionListError, read_list
 from jobs.providers import get_provider
 
 
@@ -29,4 +30,20 @@ def check_prices(**kwargs: Any) -> list[checks.CheckMessage]:
             for profile in instance.prices
             if profile not in hardware
         ]
+    return messages
+
+
+def check_option_lists(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Report the operator's lists of options that can't be used."""
+    try:
+        added = get_enterprise_config().option_lists
+    except ConfigurationError:
+        return []  # the file's own check reports it
+    messages: list[checks.CheckMessage] = []
+    for name, path in added.items():
+        try:
+            read_list(name, path)
+        except OptionListError as error:
+            hint = "docs/known-keys.md says what a list has. Without one no config is looked at."
+            messages.append(checks.Error(f"option_lists.{name}: {error}", hint=hint, id="cloudtrain.E010"))
     return messages

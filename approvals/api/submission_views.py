@@ -29,6 +29,7 @@ from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.limits.throttles import Previews
 from cloudtrain_site.models import Scope
 from cloudtrain_site.states import Source
+from jobs.api.config_serializers import FindingSerializer
 from jobs.api.run_serializers import ChangesSerializer
 from jobs.api.serializers import RangeSerializer, SubmitBody, SubmitQuery
 from jobs.queries import find_own_job
@@ -56,6 +57,7 @@ class SubmittedSerializer(serializers.Serializer[Outcome]):
     approval_id = serializers.IntegerField(source="approval.pk", allow_null=True)
     queue_position = serializers.IntegerField(allow_null=True)
     warnings = serializers.ListField(child=serializers.CharField())
+    config_warnings = FindingSerializer(many=True, source="findings")
 
     def get_requires_approval(self, outcome: Outcome) -> bool:
         return outcome.approval is not None and outcome.approval.kept_from_id is None
@@ -104,6 +106,7 @@ class ForecastSerializer(serializers.Serializer[Forecast]):
     waiting_reason = serializers.SerializerMethodField()
     budget = OutlookSerializer(source="start.budget", allow_null=True)
     warnings = serializers.ListField(child=serializers.CharField())
+    config_warnings = FindingSerializer(many=True, source="findings")
     changes = ChangesSerializer(allow_null=True)
 
     def get_requires_approval(self, result: Forecast) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
@@ -28,6 +31,7 @@ from jobs.api.config_serializers import (
     StoredConfigSerializer,
     ValidationSerializer,
 )
+from jobs.configs.known_keys import Finding
 from jobs.configs.secrets import unsealed_columns
 from jobs.configs.store import MaskedError, find_config, remove_config, store_config, visible_configs
 from jobs.costs.prices import rates_of
@@ -35,7 +39,7 @@ from jobs.models import ProviderConfig, TrainingConfig
 from jobs.permissions import AnyUser, can_submit, choose_organization, is_superuser
 from jobs.providers import names
 from jobs.providers.base import ProviderError
-from jobs.providers.inspection import objections_to, remarks_on
+from jobs.providers.inspection import findings_on, objections_to, remarks_on
 from jobs.providers.settings import change_settings
 from jobs.sync import clusters
 from jobs.validators import NAME_LIMIT, plain_name
@@ -83,10 +87,11 @@ class ConfigViewSet(ViewSet):
         try:
             columns = unsealed_columns(stored)
         except SecretsLostError as error:
-            return rendered(ConfigCheckSerializer, {"valid": False, "errors": [str(error)], "warnings": []})
+            return rendered(ConfigCheckSerializer, _check(errors=[str(error)]))
         errors = objections_to(provider, columns["config"], columns["dataloader_config"])
-        remarks = remarks_on(provider, columns["config"])
-        return rendered(ConfigCheckSerializer, {"valid": not errors, "errors": errors, "warnings": remarks})
+        findings = findings_on(provider, columns["config"], columns["dataloader_config"])
+        warnings = [*remarks_on(provider, columns["config"]), *(finding.text for finding in findings)]
+        return rendered(ConfigCheckSerializer, _check(errors, warnings, findings))
 
     @extend_schema(responses={200: RemovedConfigSerializer})
     @needs(Scope.SUBMIT)
@@ -159,3 +164,7 @@ class ProviderViewSet(ViewSet):
         rates = rates_of(ProviderConfig.of(name))
         hardware = {profile: {"name": profile, "cost_per_second": float(rate)} for profile, rate in rates.items()}
         return rendered(ProviderHardwareSerializer, {"config": {"hardware_info": hardware}})
+
+
+def _check(errors: Sequence[str], warnings: Sequence[str] = (), findings: Sequence[Finding] = ()) -> dict[str, Any]:
+    return {"valid": not errors, "errors": errors, "warnings": warnings, "config_warnings": findings}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -135,7 +136,16 @@ def meant_by(name: str) -> tuple[str, ...]:
     """The options of which `name` is a shortening."""
     if len(name) < SHORTEST_NAME:
         return ()
-    return tuple(option for option in sorted(option_names()) if option.startswith(name))
+    options = _sorted_names()
+    first = last = bisect_left(options, name)
+    while last < len(options) and options[last].startswith(name):
+        last += 1
+    return options[first:last]
+
+
+@cache
+def _sorted_names() -> tuple[str, ...]:
+    return tuple(sorted(option_names()))
 
 
 @lru_cache(maxsize=4096)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cloudtrain_site.enterprise import config_in_force
+from jobs.configs.known_keys import Finding, findings_in
+from jobs.configs.option_lists import OptionListError
 from jobs.configs.reading import contradictions, read_config
 from jobs.configs.secrets import objection_to_masks
 from jobs.providers import get_provider
 from jobs.providers.base import Inspects
 from jobs.providers.datasets import LimitsDatasets
+
+logger = logging.getLogger("simpletuner.cloud.jobs")
 
 
 def objections_to(provider: str, config: Mapping[str, Any], dataloader: Sequence[Any]) -> list[str]:
@@ -35,3 +41,12 @@ def remarks_on(provider: str, config: Mapping[str, Any]) -> list[str]:
     remarks = [f"Neither time nor cost can be estimated: {doubt}"] if doubt else []
     implementation = get_provider(provider)
     return [*remarks, *(implementation.remarks(config) if isinstance(implementation, Inspects) else ())]
+
+
+def findings_on(provider: str, config: Mapping[str, Any], dataloader: Sequence[Any]) -> list[Finding]:
+    """Return what looks like a mistake in a config, see `known_keys`. None while an operator's list can't be used."""
+    try:
+        return findings_in(provider, config, dataloader, config_in_force().option_lists)
+    except OptionListError as error:
+        logger.warning("A config is not looked at", extra={"reason": str(error)})
+        return []

@@ -13,11 +13,14 @@ from rest_framework import exceptions, serializers
 from cloudtrain_site.api import MAX_JSON_DEPTH, TOO_DEEP, is_deeper_than
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs.api.serializers import ConfigField, keepable
+from jobs.configs.known_keys import Finding
 from jobs.configs.store import MaskedError, remove_config, store_config
 from jobs.dashboard.form_pages import StaleError, stamp_of
 from jobs.dashboard.job_detail import masked_json
 from jobs.dashboard.settings.frame import SettingsPage, settings_page
 from jobs.models import TrainingConfig
+from jobs.organizations.settings import FALLBACK_PROVIDER
+from jobs.providers.inspection import findings_on
 from jobs.roles import SUBMITTERS
 from jobs.validators import NAME_LIMIT, plain_name
 
@@ -134,7 +137,8 @@ def _edit(page: SettingsPage, stored: TrainingConfig | None) -> HttpResponse:
     form = ConfigForm(page.request.POST if page.is_post else None, initial=_texts(stored))
     if stored is not None:
         form.fields["name"].disabled = True  # a job that loads the config names it
-    context = {"form": form, "stored": stored, "stamp": stamp_of(_version(stored)), "may_store": _may_store(page)}
+    context: dict[str, Any] = {"form": form, "stored": stored, "stamp": stamp_of(_version(stored))}
+    context |= {"may_store": _may_store(page), "findings": _findings_on(page, stored)}
     if not page.is_post or not form.is_valid():
         return _shown(page, context, status=400 if page.is_post else 200)
     try:
@@ -144,6 +148,14 @@ def _edit(page: SettingsPage, stored: TrainingConfig | None) -> HttpResponse:
     except MaskedError as error:
         form.add_error("config", str(error))
         return _shown(page, context, status=400)
+
+
+def _findings_on(page: SettingsPage, stored: TrainingConfig | None) -> list[Finding]:
+    """Return what looks like a mistake to the organization's own provider."""
+    if stored is None:
+        return []
+    provider = page.organization.default_provider or FALLBACK_PROVIDER
+    return findings_on(provider, stored.config, stored.dataloader_config)
 
 
 def _shown(page: SettingsPage, context: dict[str, Any], *, status: int) -> HttpResponse:

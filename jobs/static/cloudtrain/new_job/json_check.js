@@ -40,6 +40,16 @@ export function readJson(text) {
   }
 }
 
+/**
+ * Where each value of `text`, which is right JSON, stands: by its JSON pointer, the number of characters before its name
+ * or, in a list, before itself.
+ */
+export function placesIn(text) {
+  const reader = new Reader(text);
+  reader.whole();
+  return reader.places;
+}
+
 /** Write what `readJson` returned, each number as it was written, in lines indented by two. */
 export function writeJson(value, pad = "") {
   if (value instanceof Numeral) return String(value);
@@ -67,6 +77,18 @@ class Reader {
     this.text = text;
     this.at = 0;
     this.depth = 0;
+    this.pointer = "";
+    this.places = new Map();
+  }
+
+  /** Read what is in an object or a list under `name`, which begins at `start`. */
+  below(name, start) {
+    const { pointer } = this;
+    this.pointer = `${pointer}/${String(name).replaceAll("~", "~0").replaceAll("/", "~1")}`;
+    this.places.set(this.pointer, start);
+    const value = this.value();
+    this.pointer = pointer;
+    return value;
   }
 
   whole() {
@@ -148,7 +170,12 @@ class Reader {
       if (this.next !== ":") throw this.problem("A colon should be here, after the name.");
       this.at++;
       // Not by assignment, to which __proto__ would mean something.
-      Object.defineProperty(found, name, { value: this.value(), enumerable: true, configurable: true, writable: true });
+      Object.defineProperty(found, name, {
+        value: this.below(name, start),
+        enumerable: true,
+        configurable: true,
+        writable: true,
+      });
     });
     return found;
   }
@@ -162,7 +189,7 @@ class Reader {
     const found = [];
     this.each("]", () => {
       if (this.next === "]") throw this.problem("There is a comma too many before this.");
-      found.push(this.value());
+      found.push(this.below(found.length, this.at));
     });
     return found;
   }

@@ -1,6 +1,6 @@
 // A field for JSON: lines with their numbers, checked as one types, the error marked at its line; files can be dropped on it.
 
-import { Numeral, readJson } from "./json_check.js";
+import { Numeral, placesIn, readJson } from "./json_check.js";
 
 const CHECK_MS = 250;
 // As the server has it.
@@ -21,6 +21,7 @@ export function jsonEditor(box, changed) {
   const field = box.querySelector("textarea");
   const lines = box.querySelector(".editor-lines");
   const problemBox = box.querySelector(".editor-problem");
+  const findingsBox = box.querySelector(".editor-findings");
   const kind = KINDS[box.dataset.kind];
   let state;
   let refused = null; // what the server says of this very text
@@ -83,13 +84,38 @@ export function jsonEditor(box, changed) {
     button.className = "link";
     button.textContent = `Line ${line}, column ${column}:`;
     button.title = "Go there";
-    button.addEventListener("click", () => {
-      field.focus();
-      field.setSelectionRange(at, Math.min(at + 1, field.value.length));
-      const height = parseFloat(getComputedStyle(field).lineHeight);
-      field.scrollTop = Math.max(0, (line - 3) * height);
-    });
+    button.addEventListener("click", () => goTo(line, at, at + 1));
     return button;
+  }
+
+  function goTo(line, start, end) {
+    field.focus();
+    field.setSelectionRange(start, Math.min(end, field.value.length));
+    const height = parseFloat(getComputedStyle(field).lineHeight);
+    field.scrollTop = Math.max(0, (line - 3) * height);
+  }
+
+  /** Show what looks like a mistake: pairs of a JSON pointer into the text and a sentence. */
+  function showFindings(findings) {
+    const places = findings.length && state.text ? placesIn(state.text) : new Map();
+    findingsBox.hidden = !findings.length;
+    findingsBox.replaceChildren(...findings.map(([place, text]) => finding(places.get(place), text)));
+  }
+
+  function finding(at, text) {
+    const item = document.createElement("li");
+    if (at === undefined) {
+      item.textContent = text;
+      return item;
+    }
+    const line = field.value.slice(0, at).split("\n").length;
+    const end = field.value.slice(at).search(/[\n:,{[]/);
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "link" });
+    button.textContent = `Line ${line}`;
+    button.title = "Go there";
+    button.addEventListener("click", () => goTo(line, at, end < 0 ? field.value.length : at + end));
+    item.append(button, `: ${text}`);
+    return item;
   }
 
   async function loadFile(file) {
@@ -139,6 +165,7 @@ export function jsonEditor(box, changed) {
       if (checking) check();
       return state;
     },
+    showFindings,
     /** Show what the server says of it; null: nothing. */
     refuse(message) {
       refused = message ? { message } : null;

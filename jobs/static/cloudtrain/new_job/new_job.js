@@ -302,6 +302,17 @@ async function requestForecast() {
   }
 }
 
+/** What looks like a mistake stands below the editor in whose text it is. */
+function showFindings(findings) {
+  for (const [editor, prefix] of [
+    [config, "/config"],
+    [dataloader, "/dataloader_config"],
+  ]) {
+    const inIt = findings.filter(({ place }) => place.startsWith(`${prefix}/`) || (!place && editor === config));
+    editor.showFindings(inIt.map((one) => [one.place.slice(prefix.length), one.text]));
+  }
+}
+
 function showForecast(answer, text = "") {
   delete forecast.dataset.old;
   showChanges(answer?.changes);
@@ -310,8 +321,11 @@ function showForecast(answer, text = "") {
   find("forecast-facts").hidden = !answer;
   find("forecast-hold").hidden = !answer?.requires_approval;
   showBudget(answer?.budget);
+  showFindings(answer?.config_warnings ?? []);
+  const beside = new Set(answer?.config_warnings.map((one) => one.text));
+  const warnings = (answer?.warnings ?? []).filter((one) => !beside.has(one));
   find("forecast-warnings").replaceChildren(
-    ...(answer?.warnings ?? []).map((one) => Object.assign(document.createElement("li"), { textContent: one })),
+    ...warnings.map((one) => Object.assign(document.createElement("li"), { textContent: one })),
   );
   if (!answer) return;
   const isFree = answer.estimated_cost_range?.high === 0;

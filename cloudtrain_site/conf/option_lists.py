@@ -1,0 +1,15 @@
+"""The lists of trainers' options that the operator adds, as the configuration file has them."""
+
+from __future__ import annotations
+
+import re
+
+from cloudtrain_site.conf.yaml_kinds import absolute_path
+from cloudtrain_site.conf.yaml_schema import Named
+
+SECTION = "option_lists"
+SCHEMA = Named(
+    "names of trainers or providers, at most 40 small letters, digits and dashes, first a letter",
+    re.compile(r"[a-z][a-z0-9-]{0,39}"),
+    absolute_path("a JSON file with the options"),
+)
