@@ -50,6 +50,7 @@ def test_a_submission_answers_201_in_the_contracts_shape(as_alice: APIClient) ->
         "approval_id": None,
         "queue_position": 1,
         "warnings": [],
+        "config_warnings": [],
     }
     assert job.config_name == "flux"
 
@@ -107,7 +108,7 @@ def test_a_dry_run_says_when_it_would_start(as_alice: APIClient, alice: User, ma
 
 
 def test_a_dry_run_warns_as_a_submission_does(as_alice: APIClient) -> None:
-    (warning,) = as_alice.post(URL, {"config": {"a": 1}, "dry_run": True}).json()["warnings"]
+    (warning,) = as_alice.post(URL, {"config": {"seed": 1}, "dry_run": True}).json()["warnings"]
     assert warning == "Neither time nor cost can be estimated: max_train_steps is not given."
 
 
