@@ -29,9 +29,8 @@ from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.limits.throttles import Previews
 from cloudtrain_site.models import Scope
 from cloudtrain_site.states import Source
-from jobs.api.config_serializers import FindingSerializer
 from jobs.api.run_serializers import ChangesSerializer
-from jobs.api.serializers import RangeSerializer, SubmitBody, SubmitQuery
+from jobs.api.serializers import FindingSerializer, RangeSerializer, SubmitBody, SubmitQuery
 from jobs.queries import find_own_job
 from jobs.statuses import JobStatus
 from jobs.validators import NAME_LIMIT

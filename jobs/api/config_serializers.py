@@ -11,8 +11,7 @@ from rest_framework import serializers
 
 from cloudtrain_site.api import OptionalTextField, StrictSerializer, SuccessField, UtcField
 from cloudtrain_site.redaction import mask_secrets
-from jobs.api.serializers import ConfigField, ProviderField, keepable
-from jobs.configs.known_keys import Finding
+from jobs.api.serializers import ConfigField, FindingSerializer, ProviderField, keepable
 from jobs.costs.prices import rates_of, setter_of
 from jobs.models import ClusterLook, ProviderConfig, TrainingConfig
 from jobs.providers import get_provider, kind_of
@@ -21,15 +20,6 @@ from jobs.providers.settings import default_hardware
 from jobs.sync.clusters import cluster_names, view_of
 from jobs.sync.readiness import why_not_now
 from jobs.validators import holds_no_secret
-
-
-class FindingSerializer(serializers.Serializer[Finding]):
-    """What looks like a mistake in a config: the place as a JSON pointer into the submission ("/config/learning_rte"),
-    a sentence, which is one of the warnings too, and the name that was probably meant, if any."""
-
-    place = serializers.CharField()
-    text = serializers.CharField()
-    suggestion = OptionalTextField()
 
 
 class StoredConfigBody(StrictSerializer):

@@ -14,6 +14,7 @@ from rest_framework import serializers
 
 from cloudtrain_site.api import MAX_OFFSET, OptionalTextField, StrictSerializer, SuccessField, UtcField, as_utc
 from cloudtrain_site.names import readable_name
+from jobs.configs.known_keys import Finding
 from jobs.configs.submission import TOO_LARGE_A_NUMBER, problem_with
 from jobs.extensions import facets_of
 from jobs.fuses.actions import HIGHEST
@@ -366,6 +367,15 @@ class JobHistorySerializer(serializers.Serializer[Any]):
     """A job's whole history, oldest first."""
 
     events = JobEventSerializer(many=True)
+
+
+class FindingSerializer(serializers.Serializer[Finding]):
+    """What looks like a mistake in a config: the place as a JSON pointer into the submission ("/config/learning_rte"),
+    a sentence, which is one of the warnings too, and the name that was probably meant, if any."""
+
+    place = serializers.CharField()
+    text = serializers.CharField()
+    suggestion = OptionalTextField()
 
 
 class DeletedJobSerializer(serializers.Serializer[Job]):
