@@ -115,6 +115,12 @@ def make_thumbnails(job_id: str, paths: list[str], width: int) -> int:
     return thumbnails.make_thumbnails(job, paths, width) if job else 0
 
 
+def prepare_gallery(job_id: str) -> int:
+    """Make the small copies that whoever comes to see the results of a training sees first."""
+    job = Job.objects.kept().filter(pk=job_id).first()
+    return thumbnails.prepare_gallery(job) if job else 0
+
+
 def fetch_outputs(job_id: str) -> bool:
     """Copy what a training made before its provider deletes it."""
     job = Job.objects.filter(pk=job_id).first()

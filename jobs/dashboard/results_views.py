@@ -28,14 +28,10 @@ from jobs.outputs.kinds import describe
 from jobs.outputs.remote import remote_copies
 from jobs.outputs.serving import modified_at
 from jobs.outputs.store import Listing, absence_of, listing_of
-from jobs.outputs.thumbnails import request_thumbnails
+from jobs.outputs.thumbnails import LARGE, SMALL, request_thumbnails
 from jobs.permissions import AnyUser, can_change, visible_jobs
 
-#: The small copies of the pages' pictures, in pixels.
-SMALL, LARGE = 320, 640
-#: Of a gallery: what its first screens show, and what its slider goes through.
-STEPS_SHOWN = 12
-PICTURES_SHOWN = 24
+#: What a gallery's slider goes through.
 PICTURES_IN_SLIDER = 2_000
 #: Of a folder; the zip has all of it.
 FILES_SHOWN = 200
@@ -69,6 +65,10 @@ class Folder:
 
 def file_address(job: Job, path: str) -> str:
     return reverse("job-output", args=[job.pk, path])
+
+
+def small_address(job: Job, path: str, width: int) -> str:
+    return f"{file_address(job, path)}?{urlencode({'thumbnail': width})}"
 
 
 @page
@@ -118,8 +118,9 @@ def _results(job: Job, request: HttpRequest) -> dict[str, Any]:
     others = other_runs(job, request.user)
     beside = next((other for other in others if other.pk == request.GET.get("beside")), None)
     shown = shown_pictures(gallery, all_steps=request.GET.get("steps") == "all")
-    request_thumbnails_of(job, shown)
-    slider = {"pictures": slider_of(job, gallery), "large": LARGE}
+    request_thumbnails_of(job, gallery, shown)
+    slider: dict[str, Any] = {"pictures": slider_of(job, gallery), "large": LARGE}
+    first = gallery.first_in_slider
     if beside:
         slider["beside"] = slider_of(beside, gallery_of(_listing(beside).files, beside.config))
         slider["besideName"] = beside.config_name
@@ -137,8 +138,10 @@ def _results(job: Job, request: HttpRequest) -> dict[str, Any]:
         "all_pictures": len(gallery.pictures),
         "is_cut": len(shown) < min(len(gallery.pictures), PICTURES_IN_SLIDER),
         "slider": slider,
+        "slider_first": small_address(job, first.path, LARGE) if first else "",
         "others": others,
         "beside": beside,
+        "query": request.GET.urlencode(),
     }
 
 
@@ -158,15 +161,14 @@ def other_runs(job: Job, reader: AnyUser) -> list[Job]:
 
 def shown_pictures(gallery: Gallery, *, all_steps: bool) -> Sequence[Picture]:
     """Return the pictures of the newest steps, or of all steps."""
-    if all_steps:
-        return gallery.pictures[:PICTURES_IN_SLIDER]
-    newest = set(gallery.steps[:STEPS_SHOWN])
-    return [picture for picture in gallery.pictures[:PICTURES_SHOWN] if picture.step in newest]
+    return gallery.pictures[:PICTURES_IN_SLIDER] if all_steps else gallery.first_shown
 
 
-def request_thumbnails_of(job: Job, pictures: Sequence[Picture]) -> None:
+def request_thumbnails_of(job: Job, gallery: Gallery, pictures: Sequence[Picture]) -> None:
     """Have the small copies made before the browser asks for each of them."""
     request_thumbnails(job, [picture.path for picture in pictures], SMALL)
+    if first := gallery.first_in_slider:
+        request_thumbnails(job, [first.path], LARGE)
 
 
 def by_step(job: Job, gallery: Gallery, pictures: Iterable[Picture]) -> list[Mapping[str, Any]]:
@@ -175,8 +177,8 @@ def by_step(job: Job, gallery: Gallery, pictures: Iterable[Picture]) -> list[Map
             "step": step,
             "pictures": [
                 {
-                    "address": (address := file_address(job, picture.path)),
-                    "thumbnail": f"{address}?{urlencode({'thumbnail': SMALL})}",
+                    "address": file_address(job, picture.path),
+                    "thumbnail": small_address(job, picture.path, SMALL),
                     "prompt": picture.prompt,
                     "text": gallery.prompts[picture.prompt],
                 }

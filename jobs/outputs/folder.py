@@ -11,7 +11,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -61,10 +60,12 @@ class OutputFolder:
         """
         with self.opened(below) as descriptor:
             prefix = f"{below.strip('/')}/" if below.strip("/") else ""
+            found: list[OutputFile] = []
             try:
-                yield from islice(_walk(descriptor, prefix, MAX_DEPTH), MAX_FILES)
+                _walk(descriptor, prefix, MAX_DEPTH, found)
             except OSError as error:
                 raise NotFoundError from error
+        yield from found
 
     def open(self, path: str) -> OpenFile:
         """Open the regular file at `path`. Raises NotFoundError."""
@@ -108,24 +109,27 @@ def _is_name(part: str) -> bool:
     return part not in ("", ".", "..") and "/" not in part and "\x00" not in part
 
 
-def _walk(folder: int, prefix: str, depth: int) -> Iterator[OutputFile]:
+def _walk(folder: int, prefix: str, depth: int, found: list[OutputFile]) -> None:
+    """Add to `found`, up to MAX_FILES: a generator that hands each file through would cost as much again."""
     with os.scandir(folder) as entries:
-        found = sorted((entry for entry in entries if _is_text(entry.name)), key=attrgetter("name"))
-    for entry in found:
+        names = sorted((entry for entry in entries if _is_text(entry.name)), key=attrgetter("name"))
+    for entry in names:
+        if len(found) >= MAX_FILES:
+            return
         try:
             status = entry.stat(follow_symlinks=False)
             if stat.S_ISREG(status.st_mode):
-                yield OutputFile(prefix + entry.name, status.st_size, status.st_mtime)
+                found.append(OutputFile(prefix + entry.name, status.st_size, status.st_mtime))
             elif stat.S_ISDIR(status.st_mode) and depth:
-                yield from _below(folder, entry.name, prefix, depth)
+                _walk_below(folder, entry.name, prefix, depth, found)
         except OSError:  # what vanished meanwhile, or may not be read, was not there
             continue
 
 
-def _below(folder: int, name: str, prefix: str, depth: int) -> Iterator[OutputFile]:
+def _walk_below(folder: int, name: str, prefix: str, depth: int, found: list[OutputFile]) -> None:
     deeper = os.open(name, FOLDER_FLAGS, dir_fd=folder)
     try:
-        yield from _walk(deeper, f"{prefix}{name}/", depth - 1)
+        _walk(deeper, f"{prefix}{name}/", depth - 1, found)
     finally:
         os.close(deeper)
 

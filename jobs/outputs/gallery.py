@@ -20,6 +20,9 @@ PROMPTS = (
 )
 SIZE = re.compile(r"[_-]([0-9]+x[0-9]+)$")
 MAX_PROMPT_CHARACTERS = 300
+#: Of a gallery: what its page shows at first. Each picture is a request.
+STEPS_SHOWN = 12
+PICTURES_SHOWN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,18 @@ class Gallery:
     def steps(self) -> list[int]:
         """The steps with pictures, newest first."""
         return list(dict.fromkeys(picture.step for picture in self.pictures))
+
+    @property
+    def first_shown(self) -> list[Picture]:
+        """The pictures that its page shows at first: those of the newest steps."""
+        newest = set(self.steps[:STEPS_SHOWN])
+        return [picture for picture in self.pictures[:PICTURES_SHOWN] if picture.step in newest]
+
+    @property
+    def first_in_slider(self) -> Picture | None:
+        """The picture that the slider shows at first: the newest one of the first prompt."""
+        first = next(iter(self.prompts), None)
+        return next((picture for picture in self.pictures if picture.prompt == first), None)
 
 
 def gallery_of(files: Iterable[OutputFile], config: Mapping[str, Any]) -> Gallery:

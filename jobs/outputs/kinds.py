@@ -8,6 +8,7 @@ The names are those of SimpleTuner (`checkpoint-500/`, `validation_images/step_5
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from django.db import models
@@ -61,13 +62,23 @@ def ending_of(path: str) -> str:
 
 def describe(path: str) -> Description:
     """Return the kind and the step of the file at `path`, which is relative to the training's output."""
-    if match := CHECKPOINT.search(path):
-        step = match[1] or match[2]
-        return Description(OutputKind.CHECKPOINT, int(step) if step else None)
-    name = path.rpartition("/")[2]
-    steps = (pattern.search(name) for pattern in STEPS)
-    step = next((int(match[1]) for match in steps if match), None)
-    return Description(_kind_of(path), step)
+    folder, slash, name = path.rpartition("/")
+    if checkpoint := _checkpoint_of(folder + slash):
+        return checkpoint
+    for pattern in STEPS:
+        if match := pattern.search(name):
+            return Description(_kind_of(name), int(match[1]))
+    return Description(_kind_of(name), None)
+
+
+@lru_cache(maxsize=1024)
+def _checkpoint_of(folder: str) -> Description | None:
+    """Return what all files of a checkpoint's folder are, for the many files of each; None for another folder."""
+    match = CHECKPOINT.search(folder)
+    if match is None:
+        return None
+    step = match[1] or match[2]
+    return Description(OutputKind.CHECKPOINT, int(step) if step else None)
 
 
 def _kind_of(path: str) -> OutputKind:

@@ -21,6 +21,7 @@ from django_q.tasks import async_task
 
 from jobs.models import Job
 from jobs.outputs.folder import NotFoundError, OpenFile, OutputFolder
+from jobs.outputs.gallery import gallery_of
 from jobs.outputs.kinds import OutputKind, describe
 from jobs.outputs.store import folder_of
 
@@ -29,6 +30,8 @@ logger = logging.getLogger("simpletuner.cloud.jobs")
 TASK = "jobs.tasks.make_thumbnails"
 #: In pixels, of the longer side.
 WIDTHS = (160, 320, 640)
+#: Those of a gallery's page, and of its slider.
+SMALL, LARGE = 320, 640
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 200_000_000
 #: The formats that trainings write. Each further decoder would be one more that reads a stranger's bytes.
@@ -117,6 +120,20 @@ def make_thumbnails(job: Job, paths: Sequence[str], width: int) -> int:
             break
         made += _make_missing(job, folder, path, width)
     return made
+
+
+def prepare_gallery(job: Job) -> int:
+    """Make the small copies that the gallery's page shows at first. Returns how many were made."""
+    folder = folder_of(job)
+    if folder is None:
+        return 0
+    try:
+        gallery = gallery_of(folder.files(), {})
+    except NotFoundError:
+        return 0
+    first = gallery.first_in_slider
+    made = make_thumbnails(job, [picture.path for picture in gallery.first_shown], SMALL)
+    return made + (make_thumbnails(job, [first.path], LARGE) if first else 0)
 
 
 def remove_thumbnails(job: Job) -> None:

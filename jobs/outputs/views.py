@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import Any
 
 from django.http import Http404, HttpRequest, StreamingHttpResponse
@@ -13,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from cloudtrain_site.api import as_utc, checked, raises
+from cloudtrain_site.api import checked, raises
 from cloudtrain_site.errors import Conflict, error_body
 from jobs.models import Job
 from jobs.outputs import archive, serving, thumbnails
@@ -144,5 +146,12 @@ def _plain(request: Request) -> HttpRequest:
 
 def _described(file: OutputFile) -> dict[str, Any]:
     kind, step = describe(file.path)
-    modified_at = as_utc(serving.modified_at(file.modified))
+    second = math.floor(file.modified)
+    modified_at = f"{_second_as_text(second)}.{int((file.modified - second) * 1000):03d}Z"
     return {"path": file.path, "kind": kind, "size": file.size, "step": step, "modified_at": modified_at}
+
+
+@lru_cache(maxsize=4096)
+def _second_as_text(second: int) -> str:
+    """Return the second in UTC. Of 20,000 files most were written in the same ones, and each would take 3 us."""
+    return serving.modified_at(second).isoformat()[: len("2026-01-02T03:04:05")]

@@ -12,7 +12,7 @@ from django.test import Client
 
 from jobs.dashboard import results_views
 from jobs.models import Job
-from jobs.outputs import thumbnails
+from jobs.outputs import gallery, thumbnails
 from jobs.statuses import JobStatus
 from tests.jobs.pictures import png
 
@@ -58,7 +58,8 @@ def test_small_copies_are_asked_for_once(page: Any, alice: User, trained: Any, r
     job = trained(FILES)
     page(alice, job)
     page(alice, job)
-    assert requested == [(thumbnails.TASK, job.pk, sorted(PICTURES, key=len, reverse=True), 320)]
+    shown = sorted(PICTURES, key=len, reverse=True)
+    assert requested == [(thumbnails.TASK, job.pk, shown, 320), (thumbnails.TASK, job.pk, shown[:1], 640)]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_many_pictures_are_cut_until_all_are_asked_for(
     trained: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(results_views, "STEPS_SHOWN", 1)
+    monkeypatch.setattr(gallery, "STEPS_SHOWN", 1)
     job = trained(FILES)
     assert "Show all 2 pictures" in page(alice, job)
     whole = page(alice, job, "?steps=all")

@@ -90,9 +90,17 @@ def test_a_name_that_no_address_holds_is_left_out(folder: OutputFolder) -> None:
     assert paths_in(folder) == ["a.txt", "deep/er/b.txt", "line\nbreak 🎨.txt"]
 
 
-def test_a_folder_that_is_replaced_by_a_link_meanwhile_leads_nowhere(folder: OutputFolder, tmp_path: Path) -> None:
-    files = folder.files()
-    assert next(files).path == "a.txt"
-    (folder.root / "deep").rename(tmp_path / "moved")
-    (folder.root / "deep").symlink_to(tmp_path)
-    assert [file.path for file in files] == []
+def test_a_folder_that_is_replaced_by_a_link_meanwhile_leads_nowhere(
+    folder: OutputFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def replace_and_open(path: str, flags: int, **options: int) -> int:
+        if path == "deep":
+            (folder.root / "deep").rename(tmp_path / "moved")
+            (folder.root / "deep").symlink_to(tmp_path)
+        return opened(path, flags, **options)
+
+    monkeypatch.setattr("jobs.outputs.folder.os.open", replace_and_open)
+    assert [file.path for file in folder.files()] == ["a.txt"]
+    assert (tmp_path / "moved").exists()

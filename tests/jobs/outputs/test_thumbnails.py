@@ -7,15 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.test import TestCase
+from django.utils import timezone
 from PIL import Image
 
+from cloudtrain_site.states import SYSTEM, Source, change_state
 from jobs import tasks
 from jobs.maintenance import remove_files
 from jobs.models import Job
-from jobs.outputs import thumbnails
+from jobs.outputs import receivers, thumbnails
 from jobs.outputs.folder import NotFoundError
 from jobs.outputs.store import folder_of
 from jobs.outputs.thumbnails import NoThumbnailError, thumbnail_of
+from jobs.statuses import JobStatus
 from tests.jobs.pictures import output_of, png
 
 PICTURE = "validation_images/step_5_cat.png"
@@ -112,3 +116,21 @@ def test_many_pictures_are_more_than_one_task(trained: Callable[..., Job], monke
     job = trained({PICTURE: png(), "b.png": png()})
     tasks.make_thumbnails(job.pk, [PICTURE, "b.png"], 160)
     assert requested == [(thumbnails.TASK, job.pk, [PICTURE, "b.png"], 160)]
+
+
+def test_the_first_pictures_are_made_small_when_the_training_ends(
+    trained: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"validation_images/step_{step}_cat.png": png() for step in range(1, 21)}
+    job = trained(files, status=JobStatus.RUNNING)
+    requested: list[tuple[str, str]] = []
+    monkeypatch.setattr(receivers, "async_task", lambda task, job_id: requested.append((task, job_id)))
+    with TestCase.captureOnCommitCallbacks(execute=True):
+        assert change_state(job, JobStatus.COMPLETED, actor=SYSTEM, source=Source.LOOP, completed_at=timezone.now())
+    assert requested == [("jobs.tasks.prepare_gallery", job.pk)]
+    assert tasks.prepare_gallery(job.pk) == 13  # of 12 steps, and the slider's own
+    assert tasks.prepare_gallery(job.pk) == 0
+
+
+def test_a_training_without_files_prepares_nothing(trained: Callable[..., Job]) -> None:
+    assert tasks.prepare_gallery(trained().pk) == 0

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import User
 from django.http.response import HttpResponseBase
 from rest_framework.test import APIClient
 
-from jobs import tasks
+from cloudtrain_site.states import Actor, Source
+from jobs import lifecycle, tasks
 from jobs.models import Job
 from jobs.outputs import serving, thumbnails
 from jobs.statuses import JobStatus
@@ -217,3 +220,57 @@ def test_the_guide_has_nginx_send_the_headers_that_it_drops() -> None:
     guide = (Path(__file__).parents[3] / "docs" / "outputs.md").read_text()
     assert f'add_header Content-Security-Policy "{serving.POLICY}" always;' in guide
     assert "add_header X-Content-Type-Options nosniff always;" in guide
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a\nb\r\nSet-Cookie: x=1.bin",
+        "bad names/..hidden..png",
+        "\N{PARTY POPPER}\N{ZERO WIDTH JOINER}\N{RIGHT-TO-LEFT OVERRIDE}gnp.exe",
+        "/".join(["d" * 200] * 19) + "/end.bin",
+        "%2e%2e/%00.bin",
+        '"><script>alert(1)</script>.png',
+    ],
+    ids=["line breaks", "dots", "emoji and marks", "3,800 bytes", "percents", "markup"],
+)
+def test_a_strange_name_is_listed_and_downloaded(get: Any, alice: User, trained: Callable[..., Job], path: str) -> None:
+    job = trained({path: b"content"})
+    assert [file["path"] for file in get(alice, job, "outputs").json()["outputs"]] == [path]
+    answer = get(alice, job, f"outputs/{quote(path)}")
+    assert content_of(answer) == b"content"
+    assert all(character not in answer["Content-Disposition"] for character in "\r\n")
+    assert "Set-Cookie" not in answer.headers
+    with zipfile.ZipFile(io.BytesIO(content_of(get(alice, job, "outputs.zip")))) as archive:
+        assert archive.read(archive.namelist()[0]) == b"content"
+
+
+def test_a_picture_with_a_script_is_only_a_download(get: Any, alice: User, trained: Callable[..., Job]) -> None:
+    job = trained({"step_1_cat.svg": b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"})
+    answer = get(alice, job, "outputs/step_1_cat.svg")
+    assert answer["Content-Type"] == "application/octet-stream"
+    assert answer["Content-Disposition"].startswith("attachment")
+    assert "sandbox" in answer["Content-Security-Policy"]
+    assert get(alice, job, "outputs/step_1_cat.svg?thumbnail=320").status_code == 404
+
+
+def test_a_zip_whose_job_is_deleted_meanwhile_ends_in_order(
+    get: Any, alice: User, trained: Callable[..., Job], tmp_path: Path
+) -> None:
+    size = 3_000_000
+    job = trained({"a.bin": b"a" * size, "b.bin": b"b" * size, "c.bin": b"c" * size}, submitted_by=alice)
+    answer = get(alice, job, "outputs.zip")
+
+    async def read() -> bytes:
+        pieces = aiter(answer)
+        begun = await anext(pieces)
+        assert await sync_to_async(lifecycle.delete)(job, actor=Actor.of(alice), source=Source.API)
+        await sync_to_async(tasks.clear_away)(job.pk)
+        shutil.rmtree(output_of(job, tmp_path))
+        return begun + b"".join([piece async for piece in pieces])
+
+    with zipfile.ZipFile(io.BytesIO(async_to_sync(read)())) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["a.bin"]
+        assert archive.read("a.bin") == b"a" * size  # it was open
+    assert get(alice, job, "outputs.zip").status_code == 404
