@@ -263,7 +263,7 @@ def test_a_zip_whose_job_is_deleted_meanwhile_ends_in_order(
 
     async def read() -> bytes:
         pieces = aiter(answer)
-        begun = await anext(pieces)
+        begun: bytes = await anext(pieces)
         assert await sync_to_async(lifecycle.delete)(job, actor=Actor.of(alice), source=Source.API)
         await sync_to_async(tasks.clear_away)(job.pk)
         shutil.rmtree(output_of(job, tmp_path))
