@@ -14,13 +14,13 @@ from rest_framework.exceptions import ValidationError
 
 from cloudtrain_site.errors import Conflict
 from jobs.dashboard.navigation import page, page_context
-from jobs.dashboard.results_views import LARGE, file_address
+from jobs.dashboard.results_views import file_address
 from jobs.dashboard.rows import make_rows
 from jobs.models import Job
 from jobs.outputs.folder import NotFoundError
 from jobs.outputs.gallery import Gallery, gallery_of
 from jobs.outputs.store import listing_of
-from jobs.outputs.thumbnails import request_thumbnails
+from jobs.outputs.thumbnails import LARGE, request_thumbnails
 from jobs.permissions import AnyUser
 from jobs.runs.changes import value_text
 from jobs.runs.compare import ComparedJob, Comparison, chosen_jobs, compare

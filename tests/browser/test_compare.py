@@ -16,9 +16,9 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from cloudtrain_site.states import SYSTEM, Source
-from jobs.dashboard.results_views import LARGE
 from jobs.models import Job
 from jobs.outputs import thumbnails
+from jobs.outputs.thumbnails import LARGE
 from jobs.statuses import JobStatus
 from tests.browser.conftest import Browse, forgive, is_live, is_wider_than_the_window, keep, row, violations
 from tests.jobs.pictures import output_of
