@@ -15,10 +15,13 @@ from django.contrib.sessions.models import Session
 from playwright.sync_api import FilePayload, Locator, Page, Route, expect
 
 from approvals.models import ApprovalRule
+from cloudtrain_site.audit.recording import OPERATOR
 from jobs.configs.store import store_config
 from jobs.models import DatasetUpload, Job, Membership, Organization, ProviderConfig
+from jobs.organizations.tags import add_tag
 from jobs.providers.clusters.view import ClusterView
 from jobs.sync import clusters
+from jobs.tags.tagging import tags_by_job
 from tests.accounts import Accounts, declared
 from tests.browser.conftest import (
     Browse,
@@ -335,3 +338,29 @@ def test_a_declared_provider_can_be_chosen_and_its_hardware_says_what_it_costs(
     page.get_by_role("textbox", name="JSON").fill('{"model_type": "lora", "max_train_steps": 100}')
     expect(page.locator("#forecast-cost")).to_have_text("nothing: own hardware")
     keep(page, "new-job-declared-provider")
+
+
+def test_what_is_typed_and_chosen_before_the_script_runs_is_kept(
+    browse: Browse, alice: User, acme: Organization
+) -> None:
+    add_tag(acme, "ablation", by=OPERATOR)
+    held: list[Route] = []
+    page = browse(alice)
+    page.route("**/new_job*.js", lambda route: held.append(route))
+    page.goto("/jobs/new", wait_until="commit")
+    editor = page.get_by_role("textbox", name="JSON")
+    editor.fill(WHOLE)
+    page.get_by_label("Name of the job").fill("early")
+    page.get_by_label("ablation").check()
+    page.locator("#dataset-file").set_input_files(zipped(archive(1000)))
+    page.get_by_label("Name of the job").press("Enter")
+    expect(page.get_by_role("button", name="Submit the job")).to_be_disabled()
+    held[0].continue_()
+    expect(page.locator("#dataset-facts")).to_contain_text("1 file")
+    assert editor.input_value() == WHOLE
+    expect(page.locator("#config .editor-lines span")).to_have_count(5)
+    page.get_by_role("button", name="Submit the job").click()
+    page.wait_for_url(re.compile("/jobs/[0-9a-z]{26}"))
+    job = Job.objects.get()
+    assert (job.config_name, job.dataset is not None, tags_by_job([job])[job.pk]) == ("early", True, ["ablation"])
+    expect(page.get_by_role("list", name="Tags")).to_have_text("ablation")

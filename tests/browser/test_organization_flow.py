@@ -104,10 +104,11 @@ def forgiven(complaints: list[str], browse: Browse) -> object:
     complaints[:] = [text for text in complaints if "status of 4" not in text]
 
 
+FOR_ALL = {"Members", "Budgets", "Stored configs", "Tags", "Results"}
 SEEN = {
-    Role.VIEWER: {"Members", "Stored configs"},
-    Role.RESEARCHER: {"Members", "Stored configs"},
-    Role.LEAD: {"Members", "Stored configs"},
+    Role.VIEWER: FOR_ALL,
+    Role.RESEARCHER: FOR_ALL,
+    Role.LEAD: FOR_ALL,
     Role.ADMIN: {"General", "Members", "Limits", "Rules", "Stored configs", "Discovered jobs", "History"},
 }
 

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from approvals.models import ApprovalRule
 from jobs.configs.store import store_config
 from jobs.models import Membership, Organization, TrainingConfig
+from jobs.organizations.tags import add_tag
 from jobs.roles import Role
 from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, sticking_out, violations
 from tests.factories import make_job, make_user
@@ -30,6 +31,8 @@ def maria(acme: Organization, alice: User, bob: User) -> User:
     ApprovalRule.objects.create(name="full finetunes", organization=acme, config_name="*full*", approvals_needed=2)
     store_config(alice, acme, "flux-portraits", {"max_train_steps": 1000, "hub_token": "none-real"}, [{"id": "a"}])
     make_job(organization=acme, submitted_by=alice, hardware_profile="gpu-t4")
+    make_job(organization=acme, provider="replicate", metadata={"discovered": True})
+    add_tag(acme, "a tag with a name of forty characters xx", by=maria)
     return maria
 
 
@@ -46,7 +49,9 @@ def look_at(page: Page, name: str) -> None:
     page.set_viewport_size({"width": 1440, "height": 900})
 
 
-@pytest.mark.parametrize("section", ["members", "limits", "rules", "rules/new", "configs", "configs/new", "discovered"])
+@pytest.mark.parametrize(
+    "section", ["members", "limits", "rules", "rules/new", "configs", "configs/new", "discovered", "tags"]
+)
 def test_each_section_is_readable_at_any_width(browse: Browse, maria: User, section: str) -> None:
     page = is_live(browse(maria, f"{SETTINGS}/{section}", reduced_motion="reduce"))
     look_at(page, section.replace("/", "-"))
