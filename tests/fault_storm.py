@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ background:
   job_status_polling: {enabled: true, interval_seconds: 2}
   queue_processing: {interval_seconds: 1}
 """
+#: Of a second, in US dollars.
+PRICE = Decimal("0.001525")
 CONFIG = {"max_train_steps": 100, "learning_rate": 1e-4}
 
 OPEN = "SELECT count(*) FROM jobs_job WHERE status NOT IN ('completed', 'failed', 'cancelled')"
@@ -64,7 +67,12 @@ UNCONFIRMED = """
 def prepare() -> None:
     """Set the site up and print the people's keys: to be run by a process of the site."""
     let_all_run(40)
-    settings = {"webhook_url": os.environ["STORM_WEBHOOKS"], "silence_minutes": 1, "default_hardware": "h100"}
+    settings: dict[str, Any] = {
+        "webhook_url": os.environ["STORM_WEBHOOKS"],
+        "silence_minutes": 1,
+        "default_hardware": "h100",
+    }
+    settings["cost_per_second"] = {"h100": str(PRICE)}
     ProviderConfig.objects.update_or_create(name="replicate", defaults=settings)
     make_people()
 
@@ -107,6 +115,8 @@ class Storm:
     in_a_hurry: bool
     kills: int = 0
     resubmitted: int = 0
+    #: What every third job may cost at most, in US dollars; None: they have no limit.
+    limit: float | None = None
     #: Whoever was dispatching before this is dead.
     killed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _kill_limit: int | None = None
@@ -115,7 +125,9 @@ class Storm:
     def submit(self, count: int) -> None:
         """Have alice submit so many jobs."""
         for number in range(count):
-            body = {"config": CONFIG, "config_name": f"storm-{number}", "hardware_profile": "h100"}
+            body: dict[str, Any] = {"config": CONFIG, "config_name": f"storm-{number}", "hardware_profile": "h100"}
+            if self.limit is not None and number % 3 == 0:
+                body["max_cost_usd"] = self.limit
             self.site.post("alice", "/api/cloud/jobs/submit?provider=replicate", body)
 
     def pass_over(self, seconds: float, kills: int | None = None) -> None:
@@ -235,11 +247,11 @@ def _disorder(history: list[tuple[Any, ...]]) -> list[str]:
 
 @contextmanager
 def running_storm(
-    folder: Path, template: Stack | None = None, *, kill_seconds: float, in_a_hurry: bool
+    folder: Path, template: Stack | None = None, *, kill_seconds: float, in_a_hurry: bool, script: str = "1,2"
 ) -> Iterator[Storm]:
     """A site and its fake Replicate, well for now; afterwards nothing of them is left."""
     with (
-        FakeReplicateProcess.start("--script", "1,2", "--latency-ms", "20") as fake,
+        FakeReplicateProcess.start("--script", script, "--latency-ms", "20") as fake,
         running_stack(folder, template) as stack,
     ):
         site = StormySite(stack.folder, stack.database_url, stack.mark, stack.started, fake=fake)
