@@ -16,6 +16,8 @@ from approvals.queries import changes_of
 from approvals.raises import proposed_up_to
 from approvals.statuses import RequestStatus
 from jobs.costs.ledger import expected_cost
+from jobs.permissions import AnyUser
+from queueing.budgets.outlook import BudgetReader
 
 
 class AmountForm(forms.Form):
@@ -60,6 +62,14 @@ def _item(request: ApprovalRequest, data: Mapping[str, str] | None, changes: Seq
         # Shown anew, as it is now: what was typed was for another state.
         form = AmountForm(prefix=prefix, initial={"amount": _two_places(proposed_up_to(request)), "seen": stamp})
     return Item(request, form, cost_of(request), limit_of(request), changes, news)
+
+
+def left_for(requests: Sequence[ApprovalRequest], reader: AnyUser) -> list[str]:
+    """Return what the budgets leave to each of the organizations, as sentences."""
+    budgets = BudgetReader(reader)
+    organizations = {request.organization for request in requests if request.organization is not None}
+    outlooks = map(budgets.of_organization, sorted(organizations, key=str))
+    return [outlook.sentence for outlook in outlooks if outlook is not None]
 
 
 def _two_places(amount: Decimal | None) -> str:

@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.timesince import timeuntil
 
 from approvals.admin import request_page
-from approvals.admin.bulk import cost_sum, items_of
+from approvals.admin.bulk import cost_sum, items_of, left_for
 from approvals.admin.filters import AgeFilter, OrganizationFilter, RuleFilter
 from approvals.admin.request_page import DecisionForm
 from approvals.expiry import LARGE_COLUMNS
@@ -233,6 +233,7 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
             "items": items,
             "has_news": not is_same,
             "sum": cost_sum(chosen),
+            "left": left_for(chosen, request.user),
             "decision": verdict.value,
             "opts": self.model._meta,
             "selected": [item.pk for item in chosen],

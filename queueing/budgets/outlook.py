@@ -14,6 +14,7 @@ from jobs.costs import ledger
 from jobs.costs.prices import rate_of
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.permissions import AnyUser
+from jobs.statuses import JobStatus
 from queueing.budgets import sentences
 from queueing.budgets.editing import visible_budgets
 from queueing.budgets.purse import Room, current_purse
@@ -49,8 +50,8 @@ class BudgetReader:
         return self._waiting(room, candidate, hardware) if room else ""
 
     def of_job(self, job: Job) -> Outlook | None:
-        """Return what is left for a job that has not begun; None: no budget concerns it."""
-        needs = ledger.expected_cost(job)
+        """Return what is left for a job; None: no budget concerns it. One that has begun has what it needs."""
+        needs = ledger.expected_cost(job) if job.status == JobStatus.PENDING else Decimal(0)
         return self.outlook(Candidate(0, job.submitted_by_id, job.organization_id, job.provider, needs=needs), job)
 
     def of_organization(self, organization: Organization) -> Outlook | None:

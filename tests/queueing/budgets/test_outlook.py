@@ -52,6 +52,15 @@ def test_the_strictest_budget_answers(make_job: MakeJob, alice: User, acme: Orga
     assert not outlook.would_wait
 
 
+def test_a_job_that_has_begun_needs_no_more(make_job: MakeJob, alice: User, acme: Organization) -> None:
+    budget_of(acme, "100")
+    job = make_job(status="running", **cost("80"))
+    ledger.reserve([job])
+    outlook = BudgetReader(alice).of_job(job)
+    assert outlook is not None
+    assert (outlook.sentence, outlook.would_wait) == (f"Budget of acme for {MONTH.name}: $20 of $100 left.", False)
+
+
 def test_what_would_wait_says_so(make_job: MakeJob, alice: User, acme: Organization) -> None:
     budget_of(acme, "30")
     outlook = BudgetReader(alice).of_job(make_job(**cost("31")))
@@ -153,6 +162,9 @@ def test_approval_requests_show_what_is_left(
     sentence = f"Budget of acme for {MONTH.name}: $100 of $100 left; this job needs about $31."
     assert sentence in text_of(browser_of(maria).get("/approvals"))
     assert sentence in text_of(browser_of(maria).get(page))
+    chosen = {"action": "approve_selected", "_selected_action": [job["approval_id"]]}
+    several = browser_of(maria).post("/admin/approvals/approvalrequest/", chosen)
+    assert f"Budget of acme for {MONTH.name}: $100 of $100 left." in text_of(several)
     budget.amount = Decimal(20)
     budget.save()
     assert f"Approved, it would wait. Budget of acme for {MONTH.name}: $0 of $20" in text_of(
