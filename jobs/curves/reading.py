@@ -15,7 +15,7 @@ from jobs.models import Job
 
 #: Of more that is new at once only SAMPLES pieces of SAMPLE_BYTES are read, from its beginning to its end.
 MAX_BYTES = 20_000_000
-SAMPLES = 30
+SAMPLES = 28
 SAMPLE_BYTES = 250_000
 #: Of all logs together, at sixteen bytes each; the last log is always kept.
 MAX_POINTS = 1_000_000

@@ -1,0 +1,77 @@
+"""How long the curves of a long log and the look at a large config take.
+
+    python -m bench.bench_curves [--megabytes 50]
+
+The log is one that a training on this machine wrote, with a loss, a learning rate, the norm of the gradients and video
+memory in each line; it is read once by a process that has not seen it, and again after it grew by 100 lines. The
+config has 200 kB: every option of SimpleTuner, each misspelt once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+
+from bench.database import database
+
+LINE = (
+    "Epoch 1/9, Steps:  42%|####      | {n}/999999 [{m:02}:{s:02}<11:40,  1.20s/it, grad_norm=0.42, "
+    "lr=9.34e-5, step_loss=0.0873, vram=21.5GB]\n"
+)
+
+
+def line(step: int) -> str:
+    return LINE.format(n=step, m=step // 60, s=step % 60)
+
+
+def timed(name: str, work: Callable[[], object]) -> None:
+    start, cpu = time.perf_counter(), time.process_time()
+    work()
+    print(f"{name:<44} {time.perf_counter() - start:7.2f} s   {time.process_time() - cpu:7.2f} s of CPU")
+
+
+def bench_log(megabytes: int) -> None:
+    from django.conf import settings
+
+    from jobs.curves.reading import curves_of
+    from jobs.models import Job
+    from jobs.statuses import JobStatus
+
+    job = Job(id="0" * 26, provider="local", external_id="0" * 26, status=JobStatus.RUNNING, config={})
+    path = settings.DATA_DIR / "jobs" / job.pk / "train.log"
+    path.parent.mkdir(parents=True)
+    step = 0
+    with path.open("w") as file:
+        while file.tell() < megabytes * 1_000_000:
+            step += 1
+            file.write(line(step))
+    timed(f"curves of a log of {megabytes} MB", lambda: curves_of(job))
+    timed("again", lambda: curves_of(job))
+    with path.open("a") as file:
+        file.writelines(line(step + more) for more in range(1, 101))
+    timed("again, 100 lines later", lambda: curves_of(job))
+
+
+def bench_config() -> None:
+    from jobs.configs.known_keys import findings_in
+    from jobs.configs.option_lists import simpletuners
+
+    names = list(simpletuners().options)
+    config = dict.fromkeys(names, "x" * 330) | {f"{name}x": 1 for name in names}
+    size = len(json.dumps(config))
+    timed(f"a look at a config of {size // 1000} kB", lambda: findings_in("local", config, [], {}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--megabytes", type=int, default=50)
+    arguments = parser.parse_args()
+    with database("sqlite"):
+        bench_log(arguments.megabytes)
+        bench_config()
+
+
+if __name__ == "__main__":
+    main()
