@@ -9,6 +9,7 @@ from queueing.api import budget_views, control_views, views
 from queueing.dashboard import limits_views, metrics_views, queue_views
 from queueing.dashboard.budgets import settings_views as budget_settings
 from queueing.dashboard.budgets import views as budget_pages
+from queueing.dashboard.spend import views as spend_views
 
 # Two viewsets share one address, and a router refuses a second one of the same name. The controls come first: none of
 # their names is a job's id.
@@ -21,6 +22,8 @@ queue.register("api/cloud/budgets", budget_views.BudgetViewSet, "budget")
 urlpatterns = [
     path("queue", queue_views.queue_page, name="queue-page"),
     path("queue/now", queue_views.queue_now, name="queue-now"),
+    path("spend", spend_views.spend_page, name="spend-page"),
+    path("spend/now", spend_views.spend_now, name="spend-now"),
     path("metrics", metrics_views.metrics_page, name="metrics-page"),
     path("metrics/now", metrics_views.metrics_now, name="metrics-now"),
     path("organizations/<slug:organization>/settings/limits", limits_views.limits, name="settings-limits"),

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from django.contrib.auth.models import User
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Model, Q, QuerySet, Sum
 
 from jobs.models import DayCost, JobAccount, LedgerEntry, Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of
+
+M = TypeVar("M", bound=Model)
 
 #: The columns of each group, by its name.
 GROUPS: Mapping[str, str] = {
@@ -40,7 +42,7 @@ class Spending:
     def rows(self, groups: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Yield a row for each combination: its groups by name, `spent_usd`, and how many jobs have no known cost."""
         columns = [GROUPS[name] for name in groups]
-        sums = self._days().order_by(*columns).values_list(*columns)
+        sums = self.days().order_by(*columns).values_list(*columns)
         found = sums.annotate(sum=Sum("spent"), unpriced=Count("pk", filter=Q(is_unpriced=True)))
         names = _Names(groups)
         for *values, spent, unpriced in found.iterator(chunk_size=ROWS_PER_PAGE):
@@ -49,15 +51,19 @@ class Spending:
 
     def totals(self) -> dict[str, Decimal]:
         """Return what was spent in the time, and what is held for jobs now."""
-        spent = self._days().aggregate(sum=Sum("spent"))["sum"] or Decimal(0)
-        accounts = _seen_by(self.user, JobAccount.objects.filter(held__gt=0), self.organization)
-        held = accounts.aggregate(sum=Sum("held"))["sum"] or Decimal(0)
+        spent = self.days().aggregate(sum=Sum("spent"))["sum"] or Decimal(0)
+        held = self.held()
         return {"spent_usd": spent, "held_usd": held, "committed_usd": spent + held}
+
+    def held(self) -> Decimal:
+        """Return what is held for jobs now."""
+        accounts = self.seen(JobAccount.objects.filter(held__gt=0)).order_by()
+        return accounts.aggregate(sum=Sum("held"))["sum"] or Decimal(0)
 
     def entries(self) -> Iterator[tuple[Any, ...]]:
         """Yield the ledger's entries, the oldest first, in the columns of ENTRY_COLUMNS. A page at a time is read."""
         names = _Names(("organization", "user"))
-        entries = _seen_by(self.user, LedgerEntry.objects.all(), self.organization)
+        entries = self.seen(LedgerEntry.objects.all())
         entries = entries.filter(day__gte=self.start, day__lte=self.end).order_by("id")
         last = 0
         while page := list(entries.filter(pk__gt=last).values_list(*READ)[:ROWS_PER_PAGE]):
@@ -66,9 +72,13 @@ class Spending:
                 owner, person = names.of("organization", organization), names.of("user", user)
                 yield (pk, job, sequence, kind, amount, at.isoformat(), f"{day:%Y-%m}", owner, person, *rest)
 
-    def _days(self) -> QuerySet[DayCost]:
-        days = DayCost.objects.filter(day__gte=self.start, day__lte=self.end)
-        return _seen_by(self.user, days, self.organization)
+    def days(self) -> QuerySet[DayCost]:
+        """Return what the jobs spent on each of the days."""
+        return self.seen(DayCost.objects.filter(day__gte=self.start, day__lte=self.end))
+
+    def seen(self, rows: QuerySet[M]) -> QuerySet[M]:
+        """Return those of `rows` (of any time) that `user` may see, and that are of the organization."""
+        return _seen_by(self.user, rows, self.organization)
 
 
 READ = (
@@ -92,7 +102,7 @@ GROUP_COLUMNS: Mapping[str, str] = {
 }
 
 
-def _seen_by(user: AnyUser, rows: QuerySet[Any], organization: Organization | None) -> QuerySet[Any]:
+def _seen_by(user: AnyUser, rows: QuerySet[M], organization: Organization | None) -> QuerySet[M]:
     if organization is not None:
         return rows.filter(organization=organization)
     if is_superuser(user):

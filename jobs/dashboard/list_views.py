@@ -13,7 +13,7 @@ from django.views.decorators.gzip import gzip_page
 
 from cloudtrain_site.conf.places import COMMAND
 from jobs.dashboard.list_order import COST, DURATION, NAME, NEWEST, OLDEST, SORTS, STATUS
-from jobs.dashboard.list_query import FILTERS, address_of, page_of, read_query, those_of
+from jobs.dashboard.list_query import FILTERS, LED_BY, address_of, led_by, page_of, read_query, those_of
 from jobs.dashboard.navigation import item_for, page, page_context, part
 from jobs.dashboard.rows import make_rows
 from jobs.dashboard.tag_views import offered_tags
@@ -28,6 +28,8 @@ PAGE_SIZE = 50
 #: More than a list shows, and still a short address.
 MAX_ROWS_PER_REQUEST = 100
 ID_LENGTH = 26
+#: What of the address the toolbar's fields don't change.
+HIDDEN = ("status", "job_type", *LED_BY)
 
 
 @gzip_page
@@ -46,6 +48,8 @@ def job_list(request: HttpRequest) -> HttpResponse:
         "tabs": make_tabs(visible, request.GET, query["status"]),
         "is_understood": is_understood,
         **_toolbar(request, query, teams),
+        "led_by": led_by(query),
+        "without_led_by": _without(request.GET, LED_BY),
         "is_filtered": any(query[name] for name in FILTERS),
         "cursor": query["cursor"],
         "older": address_of(request.GET, rows[-1].id) if len(jobs) > PAGE_SIZE else None,
@@ -72,7 +76,7 @@ def _toolbar(request: HttpRequest, query: dict[str, Any], teams: list[Team]) -> 
         "sort": query["sort"],
         "sorts": SORTS,
         "order": dict(SORTS)[query["sort"]],
-        "kept": [(name, value) for name in ("status", "job_type") for value in request.GET.getlist(name) if value],
+        "kept": [(name, value) for name in HIDDEN for value in request.GET.getlist(name) if value],
         "discovers": joined([label_of(name) for name in where_to_discover()]),
         "submits": any(team.role in SUBMITTERS for team in teams),
     }
@@ -152,7 +156,13 @@ def _active_counts(visible: JobQuerySet) -> dict[str, int]:
 
 def _address(current: QueryDict, group: tuple[JobStatus, ...]) -> str:
     query = current.copy()
-    for name in ("cursor", "id"):
-        query.pop(name, None)
     query.setlist("status", list(group))
+    return _without(query, ("id",))
+
+
+def _without(current: QueryDict, names: Iterable[str]) -> str:
+    """Return the same list without those filters, from its top."""
+    query = current.copy()
+    for name in ("cursor", *names):
+        query.pop(name, None)
     return f"?{query.urlencode()}"

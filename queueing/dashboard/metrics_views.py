@@ -1,8 +1,7 @@
-"""The metrics page: charts, each with its numbers."""
+"""The metrics page: what became of the jobs, and the queue's depth with its numbers. Costs are on the page of costs."""
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 from django.http import HttpRequest
@@ -11,7 +10,7 @@ from django.utils.http import urlencode
 
 from jobs.costs.metrics import Period, summary
 from jobs.dashboard.navigation import live_page
-from jobs.dashboard.rows import LABELS, money
+from jobs.dashboard.rows import LABELS
 from jobs.notices.durations import duration
 from jobs.permissions import AnyUser, organizations_of
 from jobs.statuses import JobStatus
@@ -37,7 +36,6 @@ def _metrics(request: HttpRequest) -> dict[str, Any]:
         "teams": teams if len(teams) > 1 else [],
         "tiles": _tiles(figures),
         "statuses": _statuses(figures["jobs_by_status"]),
-        "spend": [_spend_of(day) for day in figures["cost_by_day"]],
         "depth": _depth(user, days, team),
         "is_empty": not figures["job_count"],
     }
@@ -52,9 +50,7 @@ def _tiles(figures: dict[str, Any]) -> list[dict[str, str]]:
     rate, took, waited = (
         figures[name] for name in ("success_rate", "average_duration_seconds", "average_wait_seconds")
     )
-    cost = money(Decimal(str(figures["total_cost_usd"])))
     return [
-        {"label": "Spent", "figure": cost, "note": _unknown_text(figures["jobs_of_unknown_cost"])},
         {"label": "Jobs", "figure": f"{figures['job_count']:,}"},
         {"label": "Success rate", "figure": "" if rate is None else f"{rate:.0%}", "note": "of completed and failed"},
         {"label": "Average duration", "figure": "" if took is None else duration(took)},
@@ -67,18 +63,6 @@ def _statuses(counts: dict[str, int]) -> list[dict[str, Any]]:
     return [
         {"kind": status, "label": LABELS[status], "count": counts[status], "most": most} for status in JobStatus.values
     ]
-
-
-def _spend_of(day: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **day,
-        "cost": money(Decimal(str(day["cost_usd"]))),
-        "unknown": _unknown_text(day["jobs_of_unknown_cost"]),
-    }
-
-
-def _unknown_text(jobs: int) -> str:
-    return f"and {jobs:,} job{'' if jobs == 1 else 's'} of unknown cost" if jobs else ""
 
 
 def _depth(user: AnyUser, days: int, team: str) -> list[dict[str, Any]]:

@@ -1,23 +1,12 @@
-// The charts of the metrics: each draws the numbers of the table beside it.
-
-import { onEvent } from "../cloudtrain/shell/page.js";
-import { refresh } from "../cloudtrain/shell/sections.js";
+// The chart of the metrics: it draws the numbers of the table beside it.
 
 const HEIGHT = 220;
 const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
 const SOON = 150;
-// Running jobs tell of their costs each second, and each look adds up all jobs.
-const PAUSE_MS = 10_000;
 
 const shown = new Map(); // element -> plot
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const seconds = (day) => Date.parse(day) / 1000;
-
-function figure(value, unit) {
-  if (unit !== "$") return value.toLocaleString();
-  const digits = value >= 100 || Number.isInteger(value) ? 0 : 2;
-  return `$${value.toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
-}
 
 // Oldest first; the table has the newest on top.
 function numbers(element) {
@@ -31,7 +20,6 @@ function draw(element) {
 }
 
 function options(element) {
-  const { chart, unit } = element.dataset;
   const readout = element.closest(".chart-card").querySelector(".readout");
   const font = `12px ${getComputedStyle(document.body).fontFamily}`;
   const axis = {
@@ -44,7 +32,7 @@ function options(element) {
     width: width(element),
     height: HEIGHT,
     legend: { show: false },
-    cursor: { y: false, drag: { x: false, y: false }, points: { show: chart === "line" } },
+    cursor: { y: false, drag: { x: false, y: false }, points: { show: true } },
     tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
     scales: {
       x: { range: (_, from, to) => [from - 43_200, to + 43_200] },
@@ -62,32 +50,24 @@ function options(element) {
       {
         ...axis,
         size: 60,
-        values: (_, values) => values.map((value) => figure(value, unit)),
-        ...(unit ? {} : { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10_000] }),
+        values: (_, values) => values.map((value) => value.toLocaleString()),
+        incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10_000],
       },
     ],
-    series: [{}, line(chart)],
+    series: [{}, line()],
     hooks: {
       setCursor: [
         ({ cursor: { idx: at }, data: [days, values] }) => {
           readout.textContent =
-            at === null || at === undefined ? "" : `${DAY.format(days[at] * 1000)}: ${figure(values[at], unit)}`;
+            at === null || at === undefined ? "" : `${DAY.format(days[at] * 1000)}: ${values[at].toLocaleString()}`;
         },
       ],
     },
   };
 }
 
-function line(chart) {
+function line() {
   const colour = token("--accent");
-  if (chart === "bars")
-    return {
-      stroke: colour,
-      fill: colour,
-      width: 0,
-      paths: uPlot.paths.bars({ size: [0.7, 48], radius: 0.15 }),
-      points: { show: false },
-    };
   return {
     stroke: colour,
     fill: token("--hint"),
@@ -115,14 +95,3 @@ addEventListener("resize", () => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 document.addEventListener("htmx:finally:request", (event) => event.target.id === "metrics" && drawAll());
 drawAll();
-
-let later = 0;
-onEvent({
-  event({ type }) {
-    if (type !== "job_progress") return;
-    later ||= setTimeout(() => {
-      later = 0;
-      refresh(document.getElementById("metrics"));
-    }, PAUSE_MS);
-  },
-});

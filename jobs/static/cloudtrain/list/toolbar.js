@@ -30,7 +30,7 @@ addEventListener("popstate", () => {
     else if (field.type === "search" || field.tagName === "SELECT") field.value = query.get(field.name) ?? "";
   }
   for (const field of filters.querySelectorAll("[type=hidden]")) field.remove();
-  for (const name of ["status", "job_type"]) {
+  for (const name of ["status", "job_type", "person", "hardware", "cost_from", "cost_to"]) {
     for (const value of query.getAll(name)) keepHidden(name, value);
   }
   showPlace();
