@@ -31,7 +31,7 @@ def register_all() -> None:
     jobs.facets.register("queueing", positions.positions_of, order=10)
     jobs.panels.register("queue", jobs.Panel("queueing/_job_panel.html", job_panel.panel_for), order=10)
     jobs.navigation.register("queue-page", jobs.NavigationItem("Queue"), order=20)
-    jobs.navigation.register("spend-page", jobs.NavigationItem("Spend"), order=35)
+    jobs.navigation.register("spend-page", jobs.NavigationItem("Spend", prefix="budget"), order=35)
     jobs.navigation.register("metrics-page", jobs.NavigationItem("Metrics"), order=40)
     jobs.settings_sections.register("settings-limits", jobs.SettingsSection("Limits"), order=30)
     jobs.settings_sections.register("settings-budgets", jobs.SettingsSection("Budgets", for_members=True), order=35)

@@ -157,8 +157,9 @@ def test_the_committed_bar_says_what_is_spent_held_and_free(acme: Organization, 
     spend(today, "20", organization=acme, submitted_by=alice)
     run("30", organization=acme, submitted_by=alice)
     assert 'aria-label="$20.00 spent, $30.00 held"' in read_page(alice, "/spend")
-    month_budget("100", acme)
+    budget = month_budget("100", acme)
     page = read_page(alice, "/spend")
+    assert f'<a href="/budgets/{budget.pk}">Budget of acme for' in page
     assert 'aria-label="$20.00 spent, $30.00 held, $50.00 free"' in page
     assert "$50.00 of $100.00 committed." in page
     assert "a day use up the budget of $100.00" in page
