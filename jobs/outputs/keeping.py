@@ -65,4 +65,4 @@ def stored_output_of(job: Job) -> StoredOutput:
 
 def taken_by(row: StoredOutput) -> str:
     """Return what the announced removal takes, as the beginning of a sentence."""
-    return "All files" if row.takes_all else "All but the newest checkpoints"
+    return "All files" if row.takes_all else "Older checkpoints"

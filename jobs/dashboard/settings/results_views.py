@@ -43,7 +43,7 @@ def _rules() -> list[str]:
     if settings.outputs_gb is not None:
         found.append(f"Each organization keeps {settings.outputs_gb:,} GB at most: its oldest runs go first.")
     if settings.checkpoints is not None:
-        found.append(f"Of an ended run, the newest {settings.checkpoints} checkpoints are kept.")
+        found.append(f"Of an ended run's checkpoints, the newest are kept: at most {settings.checkpoints}.")
     if found:
         found.append(f"Each removal is announced {as_text(settings.announced)} before. Pinned results stay.")
     return found

@@ -412,7 +412,7 @@ class TestPages:
         assert "The results of 1 ended run take" in text
         assert "The results of a run are kept for 90 days from its end on." in text
         assert "Each organization keeps 5 GB at most" in text
-        assert "the newest 4 checkpoints" in text
+        assert "the newest are kept: at most 4." in text
         assert "announced 7 days before" in text
         assert 'id="going-title"' in text
 
