@@ -136,6 +136,7 @@ class NextSubmissionSerializer(serializers.Serializer[Any]):
     dataset = serializers.CharField()
     tags = serializers.ListField(child=serializers.CharField())
     max_cost_usd = serializers.FloatField(allow_null=True)
+    fuse_action = serializers.CharField(allow_null=True)
 
 
 class CheckpointSerializer(serializers.Serializer[Any]):

@@ -60,6 +60,7 @@ def test_it_begins_with_the_parents_submission(client_of: ClientOf, alice: User,
         "dataset": "",
         "tags": [],
         "max_cost_usd": None,
+        "fuse_action": None,
     }
     assert body["remarks"] == [
         "“***” stands for a secret of flux-portraits, which is taken over. Write another one in its place to change it."
