@@ -83,7 +83,12 @@ def test_the_queue_and_a_dry_run_of_this_machine(web_server: str, alice: User, a
     ask = CommandLine(web_server, alice)
     QueueState.objects.update_or_create(pk=1, defaults={"max_running": 3, "max_running_per_user": 1})
     assert ask("GET", "/api/configs/flux")["config"] == {"max_train_steps": 10}
-    assert ask("POST", "/api/configs/flux/validate") == {"valid": True, "errors": [], "warnings": []}
+    assert ask("POST", "/api/configs/flux/validate") == {
+        "valid": True,
+        "errors": [],
+        "warnings": [],
+        "config_warnings": [],
+    }
     empty = ask("GET", "/api/queue/stats")
     assert (empty["queue_depth"], empty["running"], empty["max_concurrent"]) == (0, 0, 3)
 
