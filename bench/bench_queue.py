@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.crowd import make_finished, make_people, make_waiting, set_limits
+from bench.crowd import InstantProvider, add_provider, make_finished, make_people, make_waiting, set_limits
 from bench.database import database, set_up_django
 from bench.stack import ROOT, Figure, percentile, print_table
 from tests.servers import RedisServer
@@ -101,6 +101,7 @@ def measure_pass(kind: str, waiting: int, finished: int) -> list[Figure]:
     with database(kind):
         from django.db import connection
 
+        add_provider(InstantProvider())
         users, organizations = make_people()
         make_waiting(waiting, users, organizations)
         set_limits(FREE, 2, 10)
@@ -119,32 +120,13 @@ def measure_pass(kind: str, waiting: int, finished: int) -> list[Figure]:
         ]
 
 
-class InstantProvider:
-    """Takes everything at once, and notes when it was asked."""
-
-    name = label = "instant"
-    once_per_marker = bound_to_machine = False
-
-    def __init__(self) -> None:
-        self.called_at: dict[str, float] = {}
-
-    async def submit(self, spec: Any) -> Any:
-        from jobs.providers.base import Snapshot
-        from jobs.statuses import JobStatus
-
-        self.called_at[spec.job_id] = time.time()
-        return Snapshot(external_id=spec.job_id, status=JobStatus.QUEUED)
-
-
 def be_dispatcher() -> None:
     """Dispatch until nothing waits; print for each job the milliseconds from its claim to its call, and the CPU's."""
     set_up_django()
-    from jobs import providers
     from queueing import dispatch
     from queueing.models import QueueEntry
 
-    provider = InstantProvider()
-    providers._PROVIDERS = {**providers._PROVIDERS, "instant": lambda: provider}
+    provider = add_provider(InstantProvider())
     print("ready", flush=True)
     sys.stdin.readline()
     began = time.process_time()
@@ -211,10 +193,7 @@ def be_workers(notes: Path) -> None:
     set_up_django()
     from django_q.cluster import Cluster
 
-    from jobs import providers
-
-    provider = NotingProvider(notes)
-    providers._PROVIDERS = {**providers._PROVIDERS, "instant": lambda: provider}
+    add_provider(NotingProvider(notes))
     cluster = Cluster()
     cluster.start()
     print("ready", flush=True)

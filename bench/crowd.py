@@ -1,8 +1,40 @@
-"""A crowd in front of the queue: its people, what waits for them, what has ended, and the limits."""
+"""A crowd in front of the queue: its people, what waits for them, what has ended, the limits, and a provider."""
 
 from __future__ import annotations
 
+import time
+from decimal import Decimal
+from typing import Any, TypeVar
+
 USERS, ORGANIZATIONS = 1000, 50
+
+
+P = TypeVar("P", bound="InstantProvider")
+
+
+class InstantProvider:
+    """Takes everything at once, and notes when it was asked."""
+
+    name = label = "instant"
+    once_per_marker = bound_to_machine = False
+
+    def __init__(self) -> None:
+        self.called_at: dict[str, float] = {}
+
+    async def submit(self, spec: Any) -> Any:
+        from jobs.providers.base import Snapshot
+        from jobs.statuses import JobStatus
+
+        self.called_at[spec.job_id] = time.time()
+        return Snapshot(external_id=spec.job_id, status=JobStatus.QUEUED)
+
+
+def add_provider(provider: P) -> P:
+    """Add it to the real ones: the queue starts nothing at a provider that there is not."""
+    from jobs import providers
+
+    providers._PROVIDERS = {**providers._PROVIDERS, provider.name: lambda: provider}
+    return provider
 
 
 def make_people() -> tuple[list[int], list[int]]:
@@ -46,6 +78,7 @@ def make_waiting(count: int, users: list[int], organizations: list[int]) -> None
                 user_id=job.submitted_by_id,
                 provider=job.provider,
                 priority=n % 4 * 10,
+                needs_usd=Decimal(n % 7),
                 enqueued_at=start + timedelta(seconds=n),
                 turn=turn_of(start + timedelta(seconds=n), n % 4 * 10),
             )
