@@ -183,7 +183,7 @@ def test_the_account_page_says_what_is_confirmed(as_alice: Client, alice: User) 
 
 def test_who_has_none_can_set_one(sure: Client, alice: User, inbox: Inbox, worked: Any) -> None:
     User.objects.filter(pk=alice.pk).update(email="")
-    assert "has no mail address" in sure.get("/account").content.decode()
+    assert "No address is known for you" in sure.get("/notices").content.decode()
     ask(sure, worked, email=NEW)
     sure.post(inbox.link_to(NEW))
     alice.refresh_from_db()
