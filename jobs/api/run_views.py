@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
@@ -35,7 +36,7 @@ class HasRuns(ViewSet):
         parameters=[OpenApiParameter("id", {"type": "array", "items": {"type": "string"}}, required=True)],
         responses=ComparisonSerializer,
     )
-    @raises(Conflict)
+    @raises(NotFound, Conflict)
     @action(detail=False, throttle_classes=[LogReads])
     def compare(self, request: Request) -> Response:
         """Compare two to five jobs.

@@ -97,6 +97,7 @@ def test_the_limits_for_one_person_are_documented(paths: dict[str, dict[str, Any
         ("post", "/api/queue/submit"),
         ("post", "/api/cloud/jobs/{job_id}/retry"),
         ("post", "/api/cloud/jobs/sync"),
+        ("get", "/api/cloud/jobs/compare"),
         ("get", "/api/cloud/jobs/{job_id}/logs"),
         ("get", "/api/cloud/jobs/{job_id}/metrics"),
         ("get", "/api/cloud/jobs/{job_id}/metrics.csv"),
