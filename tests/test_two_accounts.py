@@ -20,7 +20,7 @@ from tests.accounts import Accounts, declared
 from tests.configuration import WriteConfig
 
 # A dispatch calls its provider from a thread of its own.
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 ClientOf = Callable[[User], APIClient]
 CONFIG = {"model_type": "lora", "model_family": "flux", "max_train_steps": 100}
 PRICES = "    cost_per_second: {h100: 0.002}\n"

@@ -25,7 +25,7 @@ from queueing import claims, dispatch, staging
 from queueing.models import QueueEntry
 from tests.providers import ScriptedProvider
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MakeRequest = Callable[..., SubmissionRequest]
 
 

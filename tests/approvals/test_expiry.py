@@ -26,7 +26,7 @@ from jobs.models import Job, JobEvent
 from queueing import claims
 from queueing.models import QueueEntry
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 MakeRequest = Callable[..., SubmissionRequest]
 #: Begin and commit, request, job and entry, three lines of history, the notice, the number and the rows of two events,
 #: PostgreSQL's notification, and two looks: at the job's account, and whether other notices wait.

@@ -23,7 +23,7 @@ from jobs.models import Job, Organization
 from jobs.roles import Role
 from tests.factories import make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MakeRequest = Callable[..., SubmissionRequest]
 
 

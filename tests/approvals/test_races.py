@@ -32,7 +32,7 @@ from tests.factories import make_user
 from tests.races import at_once
 from tests.web import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 #: `CLOUDTRAIN_RACE_ROUNDS=200` for the long run.
 ROUNDS = int(os.environ.get("CLOUDTRAIN_RACE_ROUNDS", "40"))
 

@@ -20,7 +20,7 @@ from queueing.models import QueueEntry
 from tests.events import published_events
 from tests.factories import make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 ClientOf = Callable[[User | None], APIClient]
 MakeRequest = Callable[..., SubmissionRequest]
 URL = "/api/approvals"

@@ -19,7 +19,7 @@ from jobs.models import Job, ProviderConfig
 from tests.factories import make_job
 from tests.web import read_page
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 ClientOf = Callable[[User], APIClient]
 CONFIG = {"model_family": "flux", "model_type": "lora", "max_train_steps": 1000}
 RANGE, SOURCE = "$2.00 to $4.00", "from 5 runs of flux LoRA on cpu"

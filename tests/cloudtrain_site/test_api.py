@@ -12,6 +12,8 @@ from cloudtrain_site.api import MAX_JSON_DEPTH, TOO_DEEP, is_deeper_than
 from jobs.configs.store import store_config
 from jobs.models import Job, Organization, TrainingConfig
 
+pytestmark = pytest.mark.slow
+
 SUBMIT = "/api/cloud/jobs/submit?provider=local"
 CONFIG = "/api/configs/deep"
 

@@ -28,7 +28,7 @@ from queueing.models import QueueEntry
 from tests.jobs.providers.local.trainings import ENDLESS, Trainings, until
 from tests.web import body_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 ClientOf = Callable[[User | None], APIClient]
 
 SECRETS = {

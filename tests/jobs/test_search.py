@@ -20,7 +20,7 @@ from jobs.roles import Role
 from queueing import claims
 from tests.jobs.dashboard.test_list_views import shown_names
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MakeJob = Callable[..., Job]
 
 FOUND = [

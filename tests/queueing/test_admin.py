@@ -17,7 +17,7 @@ from queueing import dispatch
 from queueing.models import ProviderLimit, QueueEntry, QueueState
 from queueing.statuses import EntryStatus
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted")]
+pytestmark = [pytest.mark.slow, pytest.mark.django_db, pytest.mark.usefixtures("scripted")]
 Enqueue = Callable[..., QueueEntry]
 LIST = "/admin/queueing/queueentry/"
 

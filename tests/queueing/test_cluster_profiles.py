@@ -22,7 +22,7 @@ from queueing.statuses import EntryStatus
 from tests.providers import ClusterProvider, node
 from tests.web import read_page
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 Enqueue = Callable[..., QueueEntry]
 ClientOf = Callable[[User | None], APIClient]
 NO_GPU = "No node has 8 GPUs; the largest has 2."

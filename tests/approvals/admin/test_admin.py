@@ -16,7 +16,7 @@ from cloudtrain_site.states import Source
 from jobs.models import JobEvent
 from queueing.models import QueueEntry
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 LIST = "/admin/approvals/approvalrequest/"
 
 

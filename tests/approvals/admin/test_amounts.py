@@ -15,7 +15,7 @@ from approvals.models import ApprovalRequest, ApprovalRule
 from jobs.models import Job
 from tests.approvals.admin.pages import LIST, RULE, RULES, BrowserOf, page
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MakeRequest = Callable[..., SubmissionRequest]
 
 

@@ -20,7 +20,7 @@ from jobs.roles import Role
 from tests.approvals.admin.pages import LIST, RULES, BrowserOf, page
 from tests.factories import make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MakeRequest = Callable[..., SubmissionRequest]
 
 

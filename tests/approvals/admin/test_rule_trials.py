@@ -9,6 +9,8 @@ from django.test import Client
 from tests.approvals.admin.pages import RULE, RULES
 from tests.limits import SetLimits
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.django_db
 def test_one_trial_too_many_is_a_429_with_a_page(client: Client, root: User, set_limits: SetLimits) -> None:

@@ -14,7 +14,7 @@ from tests.approvals.admin.pages import RULE, RULES, BrowserOf, page
 from tests.factories import make_user
 from tests.web import with_single_blanks
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 def test_a_superuser_writes_a_rule_and_is_warned(root: User, acme: Organization, browser_of: BrowserOf) -> None:

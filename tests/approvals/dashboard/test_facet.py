@@ -20,7 +20,7 @@ from jobs.roles import Role
 from tests import factories
 from tests.web import with_single_blanks
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 def test_it_names_the_rule_its_reason_the_people_and_the_end(

@@ -14,7 +14,7 @@ from jobs.roles import Role
 from tests.factories import make_job, make_user
 from tests.settings_pages import ACME, browser_of, send, stamp_in, text_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 RULES = f"{ACME}/rules"
 FIELDS: dict[str, Any] = {
     "name": "big hardware",

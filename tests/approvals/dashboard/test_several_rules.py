@@ -23,7 +23,7 @@ from jobs.roles import Role
 from tests.factories import make_user
 from tests.web import read_page, with_single_blanks
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 ADMIN = "/admin/approvals/approvalrequest/"
 
 

@@ -24,7 +24,7 @@ from jobs.roles import Role
 from tests.factories import make_user
 from tests.web import queries_of, read_page
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 Hold = Callable[..., ApprovalRequest]
 
 

@@ -16,7 +16,7 @@ from cloudtrain_site.audit.models import AuditRecord
 from tests.cloudtrain_site.accounts.inbox import Inbox
 from tests.races import at_once
 
-pytestmark = [pytest.mark.usefixtures("quick_passwords"), pytest.mark.django_db]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_passwords"), pytest.mark.django_db]
 PASSWORD = "unused-password"
 NEW = "new@example.org"
 

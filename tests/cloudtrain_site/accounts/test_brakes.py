@@ -13,7 +13,7 @@ from django.test import Client
 from cloudtrain_site.accounts.adapter import REFUSAL
 from cloudtrain_site.models import ApiKey
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 PASSWORD = "unused-password"
 
 

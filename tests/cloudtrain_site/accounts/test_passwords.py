@@ -18,7 +18,7 @@ from cloudtrain_site.models import ApiKey
 from tests.cloudtrain_site.accounts.inbox import Inbox
 from tests.servers import free_port
 
-pytestmark = [pytest.mark.usefixtures("quick_passwords"), pytest.mark.django_db]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_passwords"), pytest.mark.django_db]
 OLD, NEW = "unused-password", "a-much-better-one"
 NEW_FORM = {"password1": NEW, "password2": NEW}
 

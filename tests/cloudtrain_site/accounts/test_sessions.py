@@ -17,7 +17,7 @@ from cloudtrain_site.accounts.user_agents import browser_name
 from cloudtrain_site.tasks import housekeep
 from tests.web import open_stream
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 HOUR = timedelta(hours=1)
 

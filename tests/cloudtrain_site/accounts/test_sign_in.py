@@ -14,7 +14,7 @@ from django.test import Client
 from cloudtrain_site.accounts.adapter import REFUSAL
 from tests.web import with_single_blanks
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 PASSWORD = "unused-password"
 
 

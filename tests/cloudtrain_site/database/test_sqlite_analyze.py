@@ -21,7 +21,7 @@ from jobs.statuses import JobStatus
 from queueing.candidates import next_candidates
 from queueing.models import QueueEntry
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 @pytest.fixture(autouse=True)

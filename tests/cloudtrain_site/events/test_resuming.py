@@ -25,6 +25,8 @@ from tests.cloudtrain_site.event_factory import ids, store_event, store_many
 from tests.wait import wait_until
 from tests.web import open_stream, running_server, session_cookies
 
+pytestmark = pytest.mark.slow
+
 #: How many events `get_events` of the library reads at once.
 LIBRARYS_BATCH = 100
 

@@ -27,6 +27,8 @@ from jobs.models import Organization
 from tests.cloudtrain_site.event_factory import store_event
 from tests.web import EventStream, Message, open_stream, session_cookies, wait_until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 

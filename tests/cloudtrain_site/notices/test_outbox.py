@@ -20,7 +20,7 @@ from cloudtrain_site.notices.outbox import Audience, store
 from cloudtrain_site.notices.sending import send_due
 from tests.cloudtrain_site.notices.receivers import MailReceiver
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 def tell(*users: User, key: str = "job-1 ended", kind: str = "tide", **fields: Any) -> None:

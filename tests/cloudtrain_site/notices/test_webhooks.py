@@ -33,7 +33,7 @@ from cloudtrain_site.notices.sending import send_due
 from jobs.webhooks import signatures
 from tests.cloudtrain_site.notices.receivers import WebhookReceiver, answer_with
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 

@@ -13,7 +13,7 @@ from cloudtrain_site.audit.models import AuditRecord
 from cloudtrain_site.models import ApiKey
 from jobs.models import Job, Membership, Organization
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MakeJob = Callable[..., Job]
 USERS, ORGANIZATIONS = "/admin/auth/user/", "/admin/jobs/organization/"
 

@@ -19,7 +19,7 @@ from jobs.admin.pages import PlainUserAdmin
 from jobs.models import DatasetUpload, Job, Organization
 from tests.limits import SetLimits
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 JOBS = "/admin/jobs/job/"
 
 

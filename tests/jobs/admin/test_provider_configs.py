@@ -9,7 +9,7 @@ from django.test import Client
 from jobs.models import ProviderConfig
 from tests.accounts import Accounts
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 FIELDS = {"enabled": "on", "cost_per_second": "{}", "seconds_per_step": "1", "silence_minutes": "15"}
 
 

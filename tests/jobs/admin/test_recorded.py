@@ -13,7 +13,7 @@ from jobs.models import Membership, Organization, ProviderConfig, TrainingConfig
 from jobs.roles import Role
 from tests.factories import make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 USERS, ORGANIZATIONS = "/admin/auth/user/", "/admin/jobs/organization/"
 
 

@@ -9,7 +9,7 @@ from django.test import Client
 from cloudtrain_site.accounts.preferences import change_preferences
 from cloudtrain_site.models import ApiKey
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 @pytest.fixture

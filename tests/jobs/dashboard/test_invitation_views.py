@@ -15,7 +15,7 @@ from tests.configuration import WriteConfig
 from tests.factories import make_user
 from tests.settings_pages import browser_of, text_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 PASSWORD = "a-long-enough-one"
 ACCOUNT = {"username": "newcomer", "password": PASSWORD}
 

@@ -31,7 +31,7 @@ from tests import factories
 from tests.limits import SetLimits
 from tests.web import body_of, queries_of, read_page
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MakeJob = Callable[..., Job]
 
 

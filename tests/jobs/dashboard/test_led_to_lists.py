@@ -11,7 +11,7 @@ from jobs.models import Organization
 from tests.jobs.dashboard.test_list_views import get, shown_names
 from tests.spending import spend
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 def test_the_jobs_of_a_person_on_some_hardware_that_cost_something(

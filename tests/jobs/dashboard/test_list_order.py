@@ -20,7 +20,7 @@ from jobs.statuses import JobStatus
 from tests import factories
 from tests.web import read_page
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MakeJob = Callable[..., Job]
 
 

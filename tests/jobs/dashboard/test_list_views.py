@@ -34,7 +34,7 @@ from queueing import claims
 from tests import factories
 from tests.web import read_page, with_single_blanks
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MakeJob = Callable[..., Job]
 
 

@@ -19,7 +19,7 @@ from tests.factories import make_process, make_user
 from tests.providers import ClusterProvider, node
 from tests.web import read_page
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 def client_for(user: User) -> Client:

@@ -12,7 +12,7 @@ from jobs.models import Membership, Organization
 from jobs.roles import Role
 from tests import factories
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 def get(user: User, address: str = "/jobs/new") -> Any:

@@ -16,6 +16,8 @@ from jobs.outputs import gallery, thumbnails
 from jobs.statuses import JobStatus
 from tests.jobs.pictures import png
 
+pytestmark = pytest.mark.slow
+
 PICTURES = {f"validation_images/step_{step}_cat_64x64.png": png() for step in (5, 10)}
 FILES = {**PICTURES, "checkpoint-10/state.json": b"{}", "result.json": b"{}"}
 

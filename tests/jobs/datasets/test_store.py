@@ -35,6 +35,8 @@ from tests.dataset_archives import make_tar, make_zip
 from tests.races import at_once
 from tests.web import session_cookies
 
+pytestmark = pytest.mark.slow
+
 ClientOf = Callable[[User | None], APIClient]
 URL = "/api/cloud/uploads"
 ZIP = make_zip()

@@ -37,7 +37,7 @@ from tests.factories import make_user
 from tests.settings_pages import browser_of
 from tests.web import body_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 NAME, MAIL = "zo-unmistakable", "zo.private@example.org"
 ClientOf = Callable[[User | None], APIClient]
 

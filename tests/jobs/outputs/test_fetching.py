@@ -23,6 +23,8 @@ from jobs.providers.base import Snapshot
 from jobs.providers.replicate.access import Access
 from jobs.statuses import JobStatus
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class FileHost:

@@ -23,7 +23,7 @@ from jobs.sync.discovery import DiscoveryResult, discover
 from tests.factories import make_user
 from tests.races import at_once
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MakeJob = Callable[..., Job]
 ClientOf = Callable[[User | None], APIClient]
 MARKER = "ct-" + "0123456789ab" * 2

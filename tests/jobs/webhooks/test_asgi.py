@@ -21,6 +21,8 @@ from tests.lost_connections import cut_all_but, own_backend
 from tests.wait import wait_until
 from tests.web import web_server
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["web_server"]
 
 MakeJob = Callable[..., Job]

@@ -23,7 +23,7 @@ from tests.factories import make_user
 from tests.queueing.budgets.spending import budget_of, spend
 from tests.settings_pages import ACME, browser_of, text_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 Enqueue = Callable[..., QueueEntry]
 MakeJob = Callable[..., Job]
 

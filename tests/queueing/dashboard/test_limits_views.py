@@ -13,7 +13,7 @@ from queueing.models import QueueState
 from tests.factories import make_user
 from tests.settings_pages import ACME, browser_of, send, stamp_in, text_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 LIMITS = f"{ACME}/limits"
 
 

@@ -20,7 +20,7 @@ from queueing.statuses import EntryStatus
 from tests.factories import make_job as make_any_job
 from tests.web import queries_of, read_page
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MakeJob = Callable[..., Job]
 Enqueue = Callable[..., QueueEntry]
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)

@@ -16,7 +16,7 @@ from queueing.dashboard.queue_views import PAGE_SIZE
 from queueing.models import QueueEntry, QueueState
 from tests.web import queries_of, read_page
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 Enqueue = Callable[..., QueueEntry]
 
 

@@ -18,7 +18,7 @@ from queueing.models import QueueEntry
 from queueing.statuses import EntryStatus
 from tests.queueing.transfers.carrier import GOES, UPLOADING, Carrier, Step, again, state, until_stopped
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 def refuse(error: Exception) -> Step:

@@ -18,7 +18,7 @@ from cloudtrain_site.accounts import tasks
 from cloudtrain_site.audit.models import AuditRecord
 from tests.one_time_codes import app_of, code_of, wrong_code
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 PASSWORD = "a long pass phrase"
 

@@ -19,7 +19,7 @@ from tests.cloudtrain_site.accounts.sso.people import existing, signed_in
 from tests.one_time_codes import app_of
 from tests.openid_provider import Provider, callback_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 class TestLinking:

@@ -21,7 +21,7 @@ from jobs.models import Membership, Organization
 from jobs.roles import Role
 from tests.factories import make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 HOOK = "https://hooks.example.org/recognisable"
 SETTINGS = "/organizations/acme/settings/notices"

@@ -14,7 +14,7 @@ from jobs.roles import Role
 from tests.factories import make_user
 from tests.settings_pages import ACME, browser_of, send, stamp_in, text_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 CONFIGS = f"{ACME}/configs"
 JSON = '{"max_train_steps": 7}'
 

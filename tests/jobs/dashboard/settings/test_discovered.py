@@ -22,7 +22,7 @@ from jobs.statuses import JobStatus
 from tests.factories import make_job, make_user
 from tests.settings_pages import ACME, browser_of, text_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 ClientOf = Callable[[User | None], APIClient]
 DISCOVERED = f"{ACME}/discovered"
 TAKE = f"{DISCOVERED}/replicate/take"

@@ -12,7 +12,7 @@ from tests.factories import make_user
 from tests.settings_pages import ACME, browser_of, text_of
 from tests.web import read_page
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 SECTIONS = ("members", "limits", "rules", "configs", "discovered")
 
 

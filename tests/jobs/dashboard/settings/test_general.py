@@ -15,7 +15,7 @@ from jobs.roles import Role
 from tests.factories import make_user
 from tests.settings_pages import ACME, browser_of, send, stamp_in, text_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 GENERAL = f"{ACME}/general"
 FIELDS: dict[str, Any] = {"time_zone": "Asia/Tokyo", "default_provider": "replicate", "default_hardware": "l40s"}
 

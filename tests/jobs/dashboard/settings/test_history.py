@@ -18,7 +18,7 @@ from tests.factories import make_user
 from tests.settings_pages import ACME, browser_of, text_of
 from tests.web import body_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 HISTORY = f"{ACME}/history"
 
 

@@ -10,7 +10,7 @@ from jobs.roles import Role
 from tests.factories import make_user
 from tests.settings_pages import browser_of, text_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MEMBERS = 'href="/organizations/acme/settings/members"'
 
 

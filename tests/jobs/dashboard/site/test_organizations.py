@@ -12,7 +12,7 @@ from jobs.statuses import JobStatus
 from tests.factories import make_job
 from tests.settings_pages import browser_of, text_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 ALL = "/site/organizations"
 ONE = f"{ALL}/acme"
 

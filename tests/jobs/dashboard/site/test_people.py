@@ -9,7 +9,7 @@ from jobs.models import Membership, Organization
 from tests.factories import make_user
 from tests.settings_pages import browser_of, text_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 PEOPLE = "/site/people"
 
 

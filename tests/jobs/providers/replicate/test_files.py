@@ -37,6 +37,7 @@ from tests.jobs.providers.local.trainings import until
 from tests.queueing.entries import dispatch_a_lease_later, enqueue
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.django_db(transaction=True),
     # A stopped transfer ends with its event loop; its socket, with what was not sent yet, goes a little later.
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),

@@ -24,7 +24,7 @@ from queueing.operations import ChangedBy
 from queueing.statuses import EntryStatus
 from tests.queueing.entries import dispatch_a_lease_later, enqueue
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture

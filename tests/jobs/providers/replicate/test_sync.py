@@ -21,7 +21,7 @@ from jobs.sync.answers import answers_of
 from jobs.tasks import poll_jobs
 from tests.races import at_once
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MakeJob = Callable[..., Job]
 BAR = "Epoch 1/1, Steps:  42%|####2     | 42/100 [00:10<00:14,  4.0it/s, lr=0.0001, step_loss=0.5]\n"
 

@@ -8,6 +8,8 @@ import pytest
 
 from queueing.dashboard.spend.address import GROUPS, View, months_before, read
 
+pytestmark = pytest.mark.slow
+
 TODAY = date(2026, 11, 29)
 
 

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from queueing.dashboard.spend.charts import STEPS, Committed, bars, committed_bar, scale_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("highest", "top"),

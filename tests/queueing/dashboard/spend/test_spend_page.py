@@ -19,7 +19,7 @@ from tests.factories import make_user
 from tests.spending import run, spend
 from tests.web import queries_of, read_page
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 NOVEMBER = "/spend?month=2025-11"
 DAY = date(2025, 11, 12)
 
