@@ -130,7 +130,11 @@ def test_the_log_of_a_job_that_was_not_started_is_empty(as_alice: APIClient, mak
     job = make_job()
     body = as_alice.get(f"{JOBS}/{job.pk}/logs").json()
     assert body == {"job_id": job.pk, "logs": "", "offset": 0, "complete": False}
-    assert as_alice.get(f"{JOBS}/{job.pk}/metrics").json() == {"series": {"loss": [], "learning_rate": []}}
+    assert as_alice.get(f"{JOBS}/{job.pk}/metrics").json() == {
+        "series": {"loss": [], "learning_rate": []},
+        "seconds": [],
+        "gaps": {},
+    }
 
 
 def test_cancel_answers_with_the_status(as_alice: APIClient, make_job: MakeJob) -> None:
