@@ -20,6 +20,7 @@ from jobs.admin_base import OfJobAdmin, SuperuserAdmin
 from jobs.providers import names
 from jobs.sync.waiting import reasons_at_providers
 from queueing import claims, operations, passes
+from queueing.budgets import admin as budget_admin  # noqa: F401 - register what they are about
 from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueEntryQuerySet, QueueState
 from queueing.operations import ChangedBy, LimitError, may_run_queue
 from queueing.statuses import WAITING

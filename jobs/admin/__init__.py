@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from jobs.admin import pages
+from jobs.admin import ledger, pages
 
-__all__ = ["pages"]
+__all__ = ["ledger", "pages"]

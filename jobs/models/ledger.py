@@ -111,6 +111,8 @@ class LedgerEntry(OfJob):
             # ledger.csv: an organization's entries of a period.
             models.Index(fields=["organization", "day", "id"], name="ledger_by_organization"),
             models.Index(fields=["day", "id"], name="ledger_by_day"),
+            # Few among many: the admin's list of them would read all entries.
+            models.Index(fields=["-id"], name="ledger_corrections", condition=Q(kind=EntryKind.CORRECT)),
         ]
 
     def __str__(self) -> str:
@@ -177,7 +179,10 @@ class DayCost(OfJob):
                 fields=["organization", "day", "user", "provider", "hardware", "config_name", "spent", "is_unpriced"],
                 name="day_cost_by_organization",
             ),
-            models.Index(fields=["day", "organization", "user", "spent"], name="day_cost_by_day"),
+            models.Index(
+                fields=["day", "organization", "user", "provider", "hardware", "spent", "is_unpriced", "job"],
+                name="day_cost_by_day_and_job",
+            ),
         ]
 
     def __str__(self) -> str:

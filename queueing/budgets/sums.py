@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
 from jobs.models import DayCost, JobAccount
@@ -75,11 +75,11 @@ def states(budgets: Iterable[Budget], now: datetime | None = None) -> list[Budge
     if not windows:
         return []
     concerned = _organizations(budget for budget, _ in windows)
-    spent = {start: _spent_since(start, concerned) for start in {one.start for _, one in windows}}
-    held = _held(concerned)
-    return [
-        BudgetState(budget, one, _sum_of(spent[one.start], budget), _sum_of(held, budget)) for budget, one in windows
-    ]
+    people = {budget.user_id for budget, _ in windows if budget.user_id is not None}
+    starts = {one.start for _, one in windows}
+    spent = {start: _Sums(_days_since(start, concerned), "spent", people) for start in starts}
+    held = _Sums(_holding(concerned), "held", people)
+    return [BudgetState(budget, one, spent[one.start].of(budget), held.of(budget)) for budget, one in windows]
 
 
 def all_states(now: datetime | None = None) -> list[BudgetState]:
@@ -92,35 +92,34 @@ def _organizations(budgets: Iterable[Budget]) -> set[int] | None:
     return None if None in ids else {pk for pk in ids if pk is not None}
 
 
-def _spent_since(start: date, organizations: set[int] | None) -> Mapping[Owner, Decimal]:
+def _days_since(start: date, organizations: set[int] | None) -> QuerySet[DayCost]:
     # Days after the period count too, of a zone that is ahead or a clock that jumped: too much, not too little.
     days = DayCost.objects.filter(day__gte=start)
-    if organizations is not None:
-        days = days.filter(organization__in=organizations)
-    groups = days.order_by().values_list("organization_id", "user_id").annotate(Sum("spent"))
-    return {(organization, user): amount for organization, user, amount in groups}
+    return days if organizations is None else days.filter(organization__in=organizations)
 
 
-def _held(organizations: set[int] | None) -> Mapping[Owner, Decimal]:
+def _holding(organizations: set[int] | None) -> QuerySet[JobAccount]:
     accounts = JobAccount.objects.filter(held__gt=0)
-    if organizations is not None:
-        accounts = accounts.filter(organization__in=organizations)
-    sums: dict[Owner, Decimal] = defaultdict(Decimal)
-    for organization, user, amount in (
-        accounts.order_by().values_list("organization_id", "user_id").annotate(Sum("held"))
-    ):
-        sums[organization, user] += amount
-    return sums
+    return accounts if organizations is None else accounts.filter(organization__in=organizations)
 
 
-def _sum_of(sums: Mapping[Owner, Decimal], budget: Budget) -> Decimal:
-    if budget.scope == Scope.USER:
-        amount = sums.get((budget.organization_id, budget.user_id), ZERO)
-    else:
-        concerned: Sequence[Decimal] = [
-            amount
-            for (organization, _), amount in sums.items()
-            if budget.scope == Scope.SITE or organization == budget.organization_id
-        ]
-        amount = sum(concerned, ZERO)
-    return amount.quantize(MICRODOLLAR)
+class _Sums:
+    """The sums of a column by organization, and of `people` in each: a thousand others need no rows of their own."""
+
+    def __init__(self, rows: QuerySet[Any], column: str, people: set[int]) -> None:
+        by_organization = rows.order_by().values_list("organization_id").annotate(Sum(column))
+        self._of_organizations: dict[int | None, Decimal] = dict(by_organization)
+        self._of_site = sum(self._of_organizations.values(), ZERO)
+        self._of_people: dict[Owner, Decimal] = {}
+        if people:
+            theirs = rows.filter(user__in=people).order_by().values_list("organization_id", "user_id")
+            self._of_people = {(owner, user): amount for owner, user, amount in theirs.annotate(Sum(column))}
+
+    def of(self, budget: Budget) -> Decimal:
+        if budget.scope == Scope.SITE:
+            amount = self._of_site
+        elif budget.scope == Scope.ORGANIZATION:
+            amount = self._of_organizations.get(budget.organization_id, ZERO)
+        else:
+            amount = self._of_people.get((budget.organization_id, budget.user_id), ZERO)
+        return amount.quantize(MICRODOLLAR)

@@ -1,0 +1,74 @@
+"""The ledger in the admin, read-only: quick with millions of entries."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from jobs.admin_base import OfJobAdmin
+from jobs.models import LedgerEntry
+from jobs.providers import label_of, names
+
+
+class BoundedPaginator(Paginator[Any]):
+    """Counts no more rows than anybody pages through: to count millions takes longer than to show a page of them."""
+
+    MAX_COUNT: ClassVar[int] = 10_000
+
+    @cached_property
+    def count(self) -> int:
+        """Return the number of rows, at most MAX_COUNT."""
+        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
+        return rows.order_by()[: self.MAX_COUNT].count()
+
+
+class ProviderFilter(admin.SimpleListFilter):
+    """The providers that there are: Django's own filter would look for them among all entries."""
+
+    title = parameter_name = "provider"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+        return [(name, label_of(name)) for name in names()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry]:
+        return queryset.filter(provider=self.value()) if self.value() else queryset
+
+
+class DayFilter(admin.SimpleListFilter):
+    title = "day"
+    parameter_name = "days"
+    DAYS: ClassVar = {"1": "Today", "7": "The last 7 days", "31": "The last 31 days", "366": "The last 366 days"}
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+        return list(self.DAYS.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry]:
+        days = self.value()
+        if days not in self.DAYS:
+            return queryset
+        return queryset.filter(day__gt=timezone.now().date() - timedelta(days=int(days)))
+
+
+@admin.register(LedgerEntry)
+class LedgerEntryAdmin(OfJobAdmin[LedgerEntry]):
+    """Every amount that was reserved, spent or corrected, the newest first."""
+
+    list_display = (
+        *("id", "at", "kind", "amount", "job_id", "organization", "user", "provider", "hardware", "day", "source"),
+        *("by", "reason"),
+    )
+    list_filter = ("kind", DayFilter, ProviderFilter, "organization")
+    list_select_related = ("organization", "user")
+    search_fields = ("=job__id",)
+    search_help_text = "Id of a job"
+    ordering = ("-id",)
+    sortable_by = ()
+    paginator = BoundedPaginator
+    actions = None

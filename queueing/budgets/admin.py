@@ -1,0 +1,47 @@
+"""The budgets in the admin, read-only: their own pages change them."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+
+from jobs.admin_base import ScopedAdmin
+from queueing.budgets.editing import visible_budgets
+from queueing.budgets.sums import states
+from queueing.models import Budget
+
+
+@admin.register(Budget)
+class BudgetAdmin(ScopedAdmin[Budget]):
+    """The budgets that the reader may see, with what is committed of each."""
+
+    list_display = ("__str__", "scope", "organization", "user", "amount", "period", "action", "committed", "resets_at")
+    list_filter = ("scope", "period", "action", "organization")
+    list_select_related = ("organization", "user")
+    search_fields = ("organization__name__folded", "user__username__folded")
+    search_help_text = "Organization or person"
+    fields = (
+        *("scope", "organization", "user", "amount", "period", "time_zone", "thresholds", "action"),
+        *("committed", "resets_at", "version", "created_at"),
+    )
+    readonly_fields = ("time_zone", "committed", "resets_at")
+    actions = None
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
+        return visible_budgets(request.user)
+
+    def view_on_site(self, obj: Budget) -> str:
+        return reverse("budget-page", args=[obj.pk])
+
+    @admin.display(description="committed")
+    def committed(self, budget: Budget) -> str:
+        """Return what is spent and held in the present period."""
+        (state,) = states([budget])
+        return f"${state.committed:,.2f}"
+
+    @admin.display(description="resets at")
+    def resets_at(self, budget: Budget) -> str:
+        (state,) = states([budget])
+        return f"{state.resets_at:%Y-%m-%d %H:%M} UTC" if state.resets_at else "never"
