@@ -14,7 +14,6 @@ from jobs.outputs.folder import NotFoundError
 from jobs.outputs.store import absence_of, folder_of
 from jobs.providers import get_provider, label_of
 from jobs.providers.base import ProviderError, ResumesTrainings
-from jobs.statuses import ACTIVE
 
 #: SimpleTuner's name of a checkpoint, which it looks for in its own output.
 NAME = re.compile(r"checkpoint-([0-9]{1,12})")
@@ -112,14 +111,3 @@ def source_of(job: Job) -> tuple[Path, str] | None:
         f"{job.checkpoint} of the run {job.checkpoint_of_id}, from which it goes on, is not on this machine.",
         nothing_created=True,
     )
-
-
-def is_needed(job: Job) -> bool:
-    """Whether a run that has not ended goes on from a checkpoint of `job`, whose output must stay until then."""
-    return Job.objects.filter(checkpoint_of=job, status__in=ACTIVE).exists()
-
-
-def needed_outputs() -> set[str]:
-    """Return the ids of all jobs for which `is_needed` is true."""
-    resuming = Job.objects.filter(status__in=ACTIVE, checkpoint_of__isnull=False)
-    return set(resuming.values_list("checkpoint_of_id", flat=True))

@@ -14,7 +14,7 @@ from jobs.models import Job, Organization
 from jobs.outputs.store import folder_of
 from jobs.providers.base import ProviderError
 from jobs.roles import Role
-from jobs.runs.resuming import checkpoints_of, is_needed, needed_outputs, source_of, with_checkpoint
+from jobs.runs.resuming import checkpoints_of, source_of, with_checkpoint
 from jobs.statuses import JobStatus
 from queueing.dispatch import training_spec
 from tests.factories import make_user
@@ -134,16 +134,6 @@ def test_it_stays_at_its_provider(client_of: ClientOf, alice: User, trained: Mak
 
 def test_a_strangers_checkpoint_is_not_there(client_of: ClientOf, charlie: User, trained: MakeJob) -> None:
     assert client_of(charlie).post(SUBMIT, body(trained(FILES)), format="json").status_code == 404
-
-
-def test_an_output_is_needed_until_the_run_has_ended(client_of: ClientOf, alice: User, trained: MakeJob) -> None:
-    parent = trained(FILES)
-    job = resumed(client_of(alice), parent)
-    assert is_needed(parent)
-    assert needed_outputs() == {parent.pk}
-    client_of(alice).post(f"/api/cloud/jobs/{job.pk}/cancel")
-    assert not is_needed(parent)
-    assert needed_outputs() == set()
 
 
 def test_one_that_vanished_is_said_at_the_start(client_of: ClientOf, alice: User, trained: MakeJob) -> None:
