@@ -43,7 +43,7 @@ def get(user: User, address: str = "/") -> str:
 
 
 def shown_names(page: str) -> list[str]:
-    return re.findall(r'scope="row">\s*<a[^>]*><bdi[^>]*>([^<]*)</bdi>', page)
+    return re.findall(r'class="job-link"[^>]*><bdi[^>]*>([^<]*)</bdi>', page)
 
 
 def row_of(job: Job, reader: User) -> Row:
