@@ -6,15 +6,16 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 from django.utils import timezone
 
-from cloudtrain_site.database.fast_sql import MAX_ROWS_PER_INSERT, insert, update_if
+from cloudtrain_site.database.fast_sql import insert, update_if
 from jobs.models import Job, JobEvent
 from jobs.statuses import JobStatus
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
+MANY = 3_000
 
 
 def line(job: Job, number: int = 0) -> JobEvent:
@@ -57,10 +58,32 @@ def test_a_row_that_has_moved_on_is_left_alone(make_job: MakeJob, read: dict[str
 def test_rows_come_in_in_their_order_however_many(make_job: MakeJob) -> None:
     job = make_job()
 
-    insert([line(job, number) for number in range(MAX_ROWS_PER_INSERT * 2 + 1)])
+    insert([line(job, number) for number in range(MANY)])
 
     stored = JobEvent.objects.order_by("id").values_list("reason", flat=True)
-    assert list(stored) == [f"%s {number}" for number in range(MAX_ROWS_PER_INSERT * 2 + 1)]
+    assert list(stored) == [f"%s {number}" for number in range(MANY)]
+
+
+@pytest.mark.parametrize("text", ["", "NULL", '{"a", b}', "back\\slash", "'quotes'\" and %s", "two\nlines", "Größe 🎨"])
+def test_texts_come_in_as_they_are(make_job: MakeJob, text: str) -> None:
+    job = make_job()
+    lines = [line(job), line(job)]
+    for one in lines:
+        one.reason = text
+
+    insert(lines)
+
+    assert list(JobEvent.objects.values_list("reason", "old")) == [(text, lines[0].old)] * 2
+
+
+def test_a_text_that_is_too_long_is_refused(make_job: MakeJob) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite keeps texts of any length")
+    lines = [line(make_job()), line(make_job())]
+    lines[1].source = "s" * 1000
+
+    with pytest.raises(DataError), transaction.atomic():
+        insert(lines)
 
 
 def test_a_row_that_the_database_refuses_keeps_the_others_out(make_job: MakeJob) -> None:
