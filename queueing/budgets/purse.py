@@ -75,7 +75,7 @@ class Purse:
 
 def current_purse(now: datetime) -> Purse | None:
     """Return what the budgets allow at `now`; None: there is no budget. Read under the queue's lock to decide."""
-    states = all_states(now)
+    states = all_states(now, with_people=False)
     return Purse(states) if states else None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from django.db.models import QuerySet, Sum
@@ -71,7 +72,8 @@ class BudgetState:
 def states(budgets: Iterable[Budget], now: datetime | None = None) -> list[BudgetState]:
     """Return the states of `budgets`, read with their organizations."""
     at = now or timezone.now()
-    windows = [(budget, window(budget.period, budget.time_zone, at)) for budget in budgets]
+    window_of = cache(lambda period, zone: window(period, zone, at))
+    windows = [(budget, window_of(budget.period, budget.time_zone)) for budget in budgets]
     if not windows:
         return []
     concerned = _organizations(budget for budget, _ in windows)
@@ -82,8 +84,10 @@ def states(budgets: Iterable[Budget], now: datetime | None = None) -> list[Budge
     return [BudgetState(budget, one, spent[one.start].of(budget), held.of(budget)) for budget, one in windows]
 
 
-def all_states(now: datetime | None = None) -> list[BudgetState]:
-    return states(Budget.objects.select_related("organization", "user"), now)
+def all_states(now: datetime | None = None, *, with_people: bool = True) -> list[BudgetState]:
+    """Return the states of all budgets. Without people, a budget's own is a query of its own where it is named."""
+    related = ("organization", "user") if with_people else ("organization",)
+    return states(Budget.objects.prefetch_related(*related), now)
 
 
 def _organizations(budgets: Iterable[Budget]) -> set[int] | None:
