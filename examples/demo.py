@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ PASSWORD = f"Demo_7{secrets.token_hex(9)}"
 START_SECONDS = 180.0
 TRAINING_SECONDS = 150.0
 ENDED = ("completed", "failed", "cancelled")
+#: What ends the demo.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class DemoFailedError(Exception):
@@ -341,6 +343,20 @@ def check_provider() -> None:
         raise DemoFailedError(f"There is no demo with {KIND!r}: PROVIDER is one of {', '.join(PLACES)}.")
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back what ends the demo: between a process's start and its entry among the ends it would stay behind."""
+    held = list[int]()
+    handlers = {number: signal.signal(number, lambda number, frame: held.append(number)) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if held:
+        raise KeyboardInterrupt
+
+
 def stop(process: subprocess.Popen[Any]) -> None:
     """Stop what we started, and wait until it is gone."""
     process.send_signal(signal.SIGINT)
@@ -363,11 +379,16 @@ def stay() -> None:
 def main() -> int:
     """Run the demo; the exit code tells whether it went well."""
     # A closed terminal, or an end by `kill`, is to leave no more behind than Ctrl-C does.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         signal.signal(number, signal.default_int_handler)
     step(f"Starting the embedded default in {os.path.relpath(DATA, ROOT)}")
     with ExitStack() as ends:
-        return show(ends)
+        try:
+            return show(ends)
+        finally:
+            # A second Ctrl-C would leave what the first one is about to stop.
+            for number in ENDING:
+                signal.signal(number, signal.SIG_IGN)
 
 
 def show(ends: ExitStack) -> int:
@@ -376,11 +397,13 @@ def show(ends: ExitStack) -> int:
         check_provider()
         empty_folder()
         if KIND == "replicate":
-            ends.callback(stop, start_stand_in())
+            with uninterrupted():
+                ends.callback(stop, start_stand_in())
         if KIND in CLUSTERS:
             ends.callback(start_cluster().stop)
-        stack = start_stack()
-        ends.callback(stop, stack)
+        with uninterrupted():
+            stack = start_stack()
+            ends.callback(stop, stack)
         wait_until_ready(stack)
         run()
         step("Look for yourself")

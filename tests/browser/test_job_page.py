@@ -339,4 +339,4 @@ class TestFromTheList:
 
         row(page, again).get_by_role("link", name=again.config_name).focus()
         page.keyboard.press("Enter")
-        expect(page.get_by_role("heading", name=again.config_name)).to_be_visible()
+        expect(page.get_by_role("heading", name=again.config_name, exact=True)).to_be_visible()

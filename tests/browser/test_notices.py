@@ -69,7 +69,7 @@ def test_a_webhook_is_added_tried_and_removed(
     browse: Browse, alice: User, webhook_receiver: WebhookReceiver, complaints: list[str]
 ) -> None:
     page = is_live(browse(alice, "/account"))
-    page.get_by_role("link", name="Other channels").click()
+    page.get_by_role("link", name="Choose your notices").click()
     page.get_by_label("Kind").select_option("Webhook")
     page.get_by_label("Name").fill("lab")
     page.get_by_label("Address").fill("http://10.0.0.1/hook")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from examples.clusters.ray import RayCluster, processes_of
 from jobs.identifiers import new_marker
 from jobs.providers.base import Handle, ProviderError
 from jobs.providers.datasets import DatasetTransfer, TransferProgress
-from jobs.providers.ray import fetch, rows
+from jobs.providers.ray import fetch, rows, submission
 from jobs.statuses import TERMINAL, JobStatus
 from tests.dataset_archives import make_zip
 from tests.jobs.providers.local.trainings import ENDLESS, SAVING
@@ -172,10 +173,8 @@ def test_a_node_without_our_python_is_a_sentence(ray: RayCluster) -> None:
 def test_a_folder_that_the_node_does_not_see_is_a_sentence(
     ray: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jobs.providers.clusters.training_folder import TrainingFolder
-
     # What another machine would find: nothing.
-    monkeypatch.setattr(TrainingFolder, "prepare", lambda self: None)
+    monkeypatch.setattr(submission, "keep", lambda folder, *_: shutil.rmtree(folder.path))
     cluster = on(ray, shared_folder=tmp_path)
     snapshot = cluster.ended(cluster.submit())
     assert snapshot.status == JobStatus.FAILED
