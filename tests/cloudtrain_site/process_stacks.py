@@ -63,7 +63,7 @@ class Stack:
     def run(self, *command: str, **extra: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end: a `manage.py` one, or one of Python's own when it begins with a dash."""
         return subprocess.run(
-            self._line(command), env={**self.environment, **extra}, capture_output=True, text=True, timeout=60
+            self._line(command), env={**self.environment, **extra}, capture_output=True, text=True, timeout=110
         )
 
     def start(self, *command: str, **extra: str) -> subprocess.Popen[bytes]:
