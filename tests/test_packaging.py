@@ -18,6 +18,8 @@ from packaging.utils import canonicalize_name
 
 from cloudtrain_site import __version__
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("approvals", "queueing", "jobs", "cloudtrain_site")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -21,7 +21,7 @@ from jobs.roles import Role
 from queueing.models import QueueEntry
 from tests.factories import make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 ClientOf = Callable[[User | None], APIClient]
 MakeRequest = Callable[..., SubmissionRequest]
 URL = "/api/approvals"

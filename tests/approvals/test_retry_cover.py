@@ -22,7 +22,7 @@ from jobs.statuses import JobStatus
 from queueing import claims
 from queueing.models import QueueEntry
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 @pytest.fixture

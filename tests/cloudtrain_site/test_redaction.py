@@ -20,6 +20,8 @@ from cloudtrain_site.redaction import (
     register_secrets_of,
 )
 
+pytestmark = pytest.mark.slow
+
 SECRET = "s3cr3t-Value"
 
 

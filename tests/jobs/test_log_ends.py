@@ -12,7 +12,7 @@ from jobs import logs
 from jobs.models import Job
 from jobs.statuses import JobStatus
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 @pytest.fixture

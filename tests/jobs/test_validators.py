@@ -17,6 +17,8 @@ from jobs.models import Job, Organization, TrainingConfig
 from jobs.providers.replicate.predictions import read_discovered
 from jobs.validators import is_plain_name, made_plain, plain_name
 
+pytestmark = pytest.mark.slow
+
 OVERRIDE = "run \u202egnp.exe"
 SUBMIT = "/api/cloud/jobs/submit?provider=local"
 

@@ -21,7 +21,7 @@ from queueing.models import QueueEntry, QueueState
 from queueing.statuses import EntryStatus
 from tests.factories import make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 ClientOf = Callable[[User | None], APIClient]
 CONFIG = {"max_train_steps": 10, "learning_rate": 1e-4}
 URL = "/api/cloud/jobs/submit"

@@ -16,7 +16,7 @@ from jobs.roles import Role
 from jobs.statuses import JobStatus
 from tests.factories import make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 ClientOf = Callable[[User | None], APIClient]
 MakeJob = Callable[..., Job]
 SUBMIT = "/api/cloud/jobs/submit"

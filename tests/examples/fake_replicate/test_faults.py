@@ -17,6 +17,8 @@ from examples.fake_replicate import INSTANT, FakeReplicate, Faults, Script
 from examples.fake_replicate.faults import REQUESTS
 from tests.web import wait_until
 
+pytestmark = pytest.mark.slow
+
 MARKER = "run-7f3a"
 INPUT = {"config_json": json.dumps({"tracker_run_name": MARKER})}
 SHORT = httpx.Timeout(5, read=0.3)

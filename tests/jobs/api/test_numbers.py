@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from jobs.models import Job, TrainingConfig
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 ClientOf = Callable[[User], APIClient]
 
 

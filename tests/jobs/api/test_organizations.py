@@ -18,7 +18,7 @@ from jobs.organizations.invitations import accept, invite
 from jobs.roles import Role
 from tests.factories import make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 ClientOf = Callable[[User | None], APIClient]
 ACME = "/api/organizations/acme"
 

@@ -22,7 +22,7 @@ from tests.factories import make_job as make_any_job
 from tests.factories import make_user
 from tests.web import queries_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 ClientOf = Callable[[User | None], APIClient]
 MakeJob = Callable[..., Job]
 JOBS = "/api/cloud/jobs"

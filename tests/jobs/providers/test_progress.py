@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from jobs.curves.series import read_series
 from jobs.providers.progress import Progress, read_progress
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = json.loads((Path(__file__).parent / "data" / "progress_samples.json").read_text())
 EXPECTED = [
     pytest.param(sample["line"], field, value, id=f"{sample['id']}-{field}")

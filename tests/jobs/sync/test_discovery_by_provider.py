@@ -15,7 +15,7 @@ from jobs.models import Job
 from jobs.sync.discovery import joined, where_to_discover
 from tests.accounts import Accounts
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 ClientOf = Callable[[User], APIClient]
 BOTH = "Replicate and The studio's account"
 

@@ -25,7 +25,7 @@ from jobs.sync import orphans
 from jobs.sync.discovery import discover
 from tests.races import at_once
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MakeJob = Callable[..., Job]
 ClientOf = Callable[[User | None], APIClient]
 MARKER = "ct-" + "0123456789ab" * 2

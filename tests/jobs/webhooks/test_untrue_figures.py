@@ -18,6 +18,8 @@ from jobs.statuses import JobStatus
 from tests.jobs.webhooks.deliveries import Deliver, body_of
 from tests.web import with_single_blanks
 
+pytestmark = pytest.mark.slow
+
 ClientOf = Callable[[User], APIClient]
 MakeJob = Callable[..., Job]
 BAR = "Epoch 1/1, Steps: 100%|####| 100/100 [10:00<00:00,  4.0it/s, lr=0.0001, step_loss=0.5]\n"

@@ -24,6 +24,8 @@ from jobs.webhooks import inbox, signing_secret
 from tests.jobs.webhooks.deliveries import MARKER, SECRET, URL, Deliver, body_of, incoming, sign
 from tests.races import at_once
 
+pytestmark = pytest.mark.slow
+
 MakeJob = Callable[..., Job]
 
 

@@ -23,7 +23,7 @@ from queueing.statuses import EntryStatus
 from tests import factories
 from tests.providers import ScriptedProvider
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scripted")]
+pytestmark = [pytest.mark.slow, pytest.mark.django_db, pytest.mark.usefixtures("scripted")]
 Enqueue = Callable[..., QueueEntry]
 ClientOf = Callable[[User | None], APIClient]
 

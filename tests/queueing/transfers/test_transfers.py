@@ -23,7 +23,7 @@ from queueing.statuses import EntryStatus
 from tests.dataset_archives import make_zip
 from tests.queueing.transfers.carrier import GOES, UPLOADING, Carrier, again, state, until_stopped
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 Enqueue = Callable[..., QueueEntry]
 
 

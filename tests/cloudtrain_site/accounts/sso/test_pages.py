@@ -17,7 +17,7 @@ from tests.cloudtrain_site.accounts.sso.people import nothing_was_made, signed_i
 from tests.configuration import WriteConfig
 from tests.openid_provider import Provider, callback_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 class TestTheWay:
