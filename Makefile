@@ -46,7 +46,7 @@ long: install-dev install-ray no-flaky-yet
 	$(POSTGRESQL) $(PYTEST) -m "long and not browser" || $(POSTGRESQL) $(ALONE)
 	@cat $(FLAKY) 2>/dev/null || true
 
-# What one runs all day: under a minute.
+# What one runs all day: about a minute on two cores.
 quick: install-dev
 	$(PYTEST) -m "not slow and not long"
 

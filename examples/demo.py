@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from tqdm import tqdm
 from examples.clusters import demo as clusters
 from examples.clusters.demo import Cluster
 from examples.clusters.processes import MissingProgramError
+from examples.ending import ENDING, stop, uninterrupted
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("DEMO_DATA") or ROOT / "var" / "demo")
@@ -48,8 +49,6 @@ PASSWORD = f"Demo_7{secrets.token_hex(9)}"
 START_SECONDS = 180.0
 TRAINING_SECONDS = 150.0
 ENDED = ("completed", "failed", "cancelled")
-#: What ends the demo.
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class DemoFailedError(Exception):
@@ -341,30 +340,6 @@ def check_provider() -> None:
     """Raise DemoFailedError for a provider that there is no demo of."""
     if KIND not in PLACES:
         raise DemoFailedError(f"There is no demo with {KIND!r}: PROVIDER is one of {', '.join(PLACES)}.")
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold back what ends the demo: between a process's start and its entry among the ends it would stay behind."""
-    held = list[int]()
-    handlers = {number: signal.signal(number, lambda number, frame: held.append(number)) for number in ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    if held:
-        raise KeyboardInterrupt
-
-
-def stop(process: subprocess.Popen[Any]) -> None:
-    """Stop what we started, and wait until it is gone."""
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def stay() -> None:

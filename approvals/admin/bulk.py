@@ -42,7 +42,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    #: What is known of the cost, in US dollars.
+    #: The sum of the known costs, in US dollars.
     cost: Decimal
     unknown: int
 

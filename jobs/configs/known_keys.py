@@ -22,7 +22,7 @@ from jobs.configs.option_names import KOHYA, full_name, plain_name
 MAX_FINDINGS = 50
 #: The sites' own trainer for trying the site out takes a config of SimpleTuner, with these keys.
 SAMPLE_TRAINERS = "sample_trainer_"
-#: So many times the largest usual value is too much.
+#: A value that is this many times the largest usual one looks like a mistake.
 BEYOND = 10
 #: Options that take more than their choices: a folder's name, several choices with commas between.
 OPEN_CHOICES = frozenset({"resume_from_checkpoint", "report_to"})

@@ -23,7 +23,7 @@ from jobs.statuses import TERMINAL
 TASK = "jobs.tasks.keep_curves"
 #: More than a chart has pixels for, when several curves lie over each other.
 POINTS = 1_000
-#: What is read at once, in a tenth of a second.
+#: A log of this length is read during the request, which takes a tenth of a second; a worker reads longer ones.
 SHORT_LOG_BYTES = 200_000
 #: A worker that was asked this long ago has died, or has a long queue.
 REQUEST_LIFE = timedelta(minutes=2)

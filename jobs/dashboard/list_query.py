@@ -21,7 +21,7 @@ FILTERS = (
     *("status", "provider", "job_type", "organization", "tag", "mine", "search"),
     *("person", "hardware", "cost_from", "cost_to"),
 )
-#: Those of FILTERS that the toolbar has no field for.
+#: The toolbar has no field for these filters: links from other pages set them.
 LED_BY = ("person", "hardware", "cost_from", "cost_to")
 KEPT = (*FILTERS, "sort")
 

@@ -43,7 +43,7 @@ class OutputFetch(models.Model):
 
 
 class StoredOutput(models.Model):
-    """What is known of a job's files here: how much it is, who keeps it, and when it will go.
+    """The files of a job that this site has: their size, who pinned them, and when they will be removed.
 
     Its row is made when somebody pins it, or when it is first measured after the training's end.
     """

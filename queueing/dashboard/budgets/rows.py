@@ -7,6 +7,7 @@ from typing import Any
 
 from queueing.budgets import sentences, watch
 from queueing.budgets.sums import BudgetState
+from queueing.dashboard.spend.charts import committed_bar
 from queueing.models import BudgetNotice, Period
 
 PERIODS = {Period.MONTH: "each month", Period.DAY: "each day", Period.LIFETIME: "once"}
@@ -25,16 +26,8 @@ def row_of(state: BudgetState) -> dict[str, Any]:
         "is_near": state.has_spent(watch.NOTICE_FROM),
         "is_full": state.committed >= budget.amount,
         "resets": state.window.resets,
-        "bar": bar_of(state),
+        "bar": committed_bar(state.spent, state.held, budget.amount),
     }
-
-
-def bar_of(state: BudgetState) -> dict[str, float]:
-    """Return the widths of spent and held, and where the amount ends, in percent of the bar."""
-    amount, committed = state.budget.amount, state.committed
-    longest = max(amount, committed) or Decimal(1)
-    spent, held = (float(round(max(part, Decimal(0)) * 100 / longest, 2)) for part in (state.spent, state.held))
-    return {"spent": spent, "held": held, "amount": float(round(amount * 100 / longest, 2))}
 
 
 def thresholds_of(state: BudgetState) -> list[dict[str, Any]]:

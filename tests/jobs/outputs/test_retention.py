@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.test import Client
 from django.utils import timezone
-from rest_framework.test import APIClient
 
 from cloudtrain_site.audit.models import AuditRecord
 from cloudtrain_site.conf.environment import ConfigurationError
@@ -24,50 +22,17 @@ from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.extensions import kept
 from cloudtrain_site.notices.models import Notice
-from jobs.models import Job, Membership, Organization, StoredOutput
+from jobs.models import Job, StoredOutput
 from jobs.outputs import keeping, retention
 from jobs.outputs.retention import GB, Stored, due_removals
 from jobs.outputs.store import absence_of, folder_of
-from jobs.roles import Role
 from jobs.statuses import JobStatus
+from tests.jobs.outputs.aged import FILES, age
 from tests.jobs.pictures import output_of, png
 
 pytestmark = pytest.mark.django_db
 MakeTrained = Callable[..., Job]
 NOW = timezone.now()
-FILES = {
-    "checkpoint-10/model.safetensors": b"1" * 10,
-    "checkpoint-20/model.safetensors": b"2" * 10,
-    "checkpoint-30/model.safetensors": b"3" * 10,
-    "lora-step00000010.safetensors": b"4" * 10,
-    "validation_images/step_10_cat.png": png(),
-    "model.safetensors": b"5" * 10,
-}
-
-
-def days_ago(days: float) -> dict[str, Any]:
-    at = timezone.now() - timedelta(days=days)
-    return {"created_at": at, "started_at": at, "completed_at": at}
-
-
-def age(job: Job) -> None:
-    """Make the files as old as the job, so that nothing seems to write them still."""
-    assert job.completed_at is not None
-    at = job.completed_at.timestamp()
-    folder = folder_of(job)
-    assert folder is not None
-    for path in folder.root.rglob("*"):
-        os.utime(path, (at, at), follow_symlinks=False)
-
-
-@pytest.fixture
-def old(trained: MakeTrained) -> MakeTrained:
-    def make(files: dict[str, bytes] | None = None, *, days: float = 100, **fields: Any) -> Job:
-        job = trained(FILES if files is None else files, **{**days_ago(days), **fields})
-        age(job)
-        return job
-
-    return make
 
 
 def due_now() -> None:
@@ -363,72 +328,3 @@ def test_the_health_page_says_how_much_there_is(old: MakeTrained, write_config: 
     retention.run(None, inf)
     assert retention.usage_as_text().startswith("The results of 2 ended runs take ")
     assert "1 of these runs will lose files" in retention.usage_as_text()
-
-
-class TestPages:
-    @pytest.fixture
-    def announced(self, old: MakeTrained, alice: User, acme: Organization, write_config: Any) -> Job:
-        write_config("retention:\n  outputs: 90 days\n  outputs_gb: 5\n  checkpoints: 4\n")
-        job = old(submitted_by=alice, organization=acme)
-        retention.run(None, inf)
-        return job
-
-    def test_the_page_tells_of_the_removal_and_pins(self, announced: Job, client: Client, alice: User) -> None:
-        client.force_login(alice)
-        page = f"/jobs/{announced.pk}/results"
-        assert "All files will be removed on" in " ".join(client.get(page).content.decode().split())
-        answer = client.post(f"{page}/pin", {"pin": "on"}, follow=True)
-        text = " ".join(answer.content.decode().split())
-        assert "Pinned by <bdi>alice</bdi>" in text
-        assert "will be removed" not in text
-        client.post(f"{page}/pin", {"pin": "off"})
-        assert StoredOutput.objects.get().pinned_at is None
-
-    def test_who_may_only_look_pins_nothing(
-        self, announced: Job, client: Client, bob: User, acme: Organization
-    ) -> None:
-        Membership.objects.filter(user=bob).update(role=Role.VIEWER)
-        client.force_login(bob)
-        page = f"/jobs/{announced.pk}/results"
-        assert 'name="pin"' not in client.get(page).content.decode()
-        assert client.post(f"{page}/pin", {"pin": "on"}).status_code == 403
-        assert StoredOutput.objects.get().pinned_at is None
-
-    def test_strangers_find_neither(self, announced: Job, client: Client, charlie: User) -> None:
-        client.force_login(charlie)
-        assert client.post(f"/jobs/{announced.pk}/results/pin", {"pin": "on"}).status_code == 404
-        assert client.put(f"/api/cloud/jobs/{announced.pk}/pin").status_code == 404
-        assert client.get("/organizations/acme/settings/results").status_code == 404
-
-    def test_a_removal_that_has_begun_is_said(self, announced: Job, client: Client, alice: User) -> None:
-        StoredOutput.objects.update(begun_at=timezone.now())
-        client.force_login(alice)
-        answer = client.post(f"/jobs/{announced.pk}/results/pin", {"pin": "on"}, follow=True)
-        assert "are being removed" in answer.content.decode()
-
-    def test_the_settings_show_the_room_and_what_goes(self, announced: Job, client: Client, alice: User) -> None:
-        client.force_login(alice)
-        text = " ".join(client.get("/organizations/acme/settings/results").content.decode().split())
-        assert "The results of 1 ended run take" in text
-        assert "The results of a run are kept for 90 days from its end on." in text
-        assert "Each organization keeps 5 GB at most" in text
-        assert "the newest are kept: at most 4." in text
-        assert "announced 7 days before" in text
-        assert 'id="going-title"' in text
-
-    def test_the_api_pins_and_releases(self, announced: Job, client_of: Callable[..., APIClient], alice: User) -> None:
-        client, address = client_of(alice), f"/api/cloud/jobs/{announced.pk}/pin"
-        before = client.get(address).json()
-        assert (before["pinned"], before["removes"]) == (False, "all")
-        assert before["remove_at"].endswith("Z")
-        pinned = client.put(address).json()
-        assert (pinned["pinned"], pinned["pinned_by"], pinned["remove_at"]) == (True, "alice", None)
-        assert client.delete(address).json()["pinned"] is False
-
-    def test_the_api_of_a_job_without_files_says_so(
-        self, client_of: Callable[..., APIClient], alice: User, acme: Organization, make_job: Callable[..., Job]
-    ) -> None:
-        job = make_job(organization=acme, submitted_by=alice)
-        answer = client_of(alice).get(f"/api/cloud/jobs/{job.pk}/pin").json()
-        nothing = dict.fromkeys(("pinned_by", "pinned_at", "remove_at", "removes", "removed_at"))
-        assert answer == {"job_id": job.pk, "pinned": False, **nothing}
