@@ -99,7 +99,7 @@ $(VENV)/.installed-dev: requirements-dev.txt requirements.txt | $(VENV)/bin/pyth
 
 $(RAY)/.installed: requirements-ray.txt
 	$(PYTHON) -m venv $(RAY)
-	$(RAY)/bin/pip install --quiet --disable-pip-version-check -r requirements-ray.txt && touch $@ || \
+	$(RAY)/bin/pip install --quiet --disable-pip-version-check --no-compile -r requirements-ray.txt && touch $@ || \
 	  echo "Ray can't be installed here: its demo and its tests need it."
 
 clean:

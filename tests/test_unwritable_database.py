@@ -116,4 +116,5 @@ def test_it_says_so_and_goes_on_by_itself(site: Site) -> None:
     site.until(running, "cancelled")
     wait_until(lambda: not site.query("SELECT 1 FROM queueing_queueentry WHERE finished_at IS NULL"), 60)
     lines = Counter(json.loads(line)["message"] for line in site.log.read_text().splitlines() if '"ERROR"' in line)
+    assert lines["Watcher failed"] <= 1
     assert max(lines.values()) < SECONDS, lines

@@ -25,26 +25,34 @@ logger = logging.getLogger("simpletuner.cloud.background")
 BEAT_SECONDS = 1.0
 #: For all threads together after the signal to end; the cluster's takes six seconds at most.
 JOIN_SECONDS = 8.0
+#: Without a failure, until repeated work counts as working again.
+RECOVERED_SECONDS = 10.0
 
 
 class Outage:
-    """Logs once when repeated work begins to fail, and once when it works again."""
+    """Logs once when repeated work begins to fail, and once when it works again.
+
+    It works again when it has not failed for ten seconds: work that has nothing to write at every other turn succeeds
+    then, also while the database takes no writes, and would log several lines a second.
+    """
 
     def __init__(self, message: str, **extra: object) -> None:
         self.message = message
         self.extra = extra
         self.since: float | None = None
+        self.last_failure = 0.0
 
-    def begins(self) -> None:
+    def failed(self) -> None:
         """Log the current exception, unless the outage has begun already."""
+        self.last_failure = time.monotonic()
         if self.since is None:
-            self.since = time.monotonic()
+            self.since = self.last_failure
             logger.exception(self.message, extra=self.extra)
 
-    def ends(self) -> None:
-        """Log the end of the outage, if there was one."""
-        if self.since is not None:
-            seconds = round(time.monotonic() - self.since, 1)
+    def succeeded(self) -> None:
+        """Log the end of the outage, if there was one and it is over."""
+        if self.since is not None and time.monotonic() - self.last_failure >= RECOVERED_SECONDS:
+            seconds = round(self.last_failure - self.since, 1)
             logger.info("Works again: %s", self.message, extra={**self.extra, "outage_seconds": seconds})
             self.since = None
 
@@ -69,10 +77,11 @@ class ScheduleBeat:
         except Exception:
             awaited = [outage for name, outage in self._failed_starts.items() if name not in self._running]
             for outage in awaited or [self.outage]:
-                outage.begins()
+                outage.failed()
             connection.close()
         else:
-            self.outage.ends()
+            for outage in (self.outage, *self._failed_starts.values()):
+                outage.succeeded()
             self._log_changes()
 
     def _log_changes(self) -> None:
@@ -81,8 +90,6 @@ class ScheduleBeat:
             was_running, self._running[name] = self._running.get(name, False), plan.enabled
             if plan.enabled is was_running:
                 continue
-            if plan.enabled and name in self._failed_starts:
-                self._failed_starts[name].ends()
             spec = extensions.loops[name]
             if message := spec.started if plan.enabled else spec.stopped:
                 logger.info(message, extra={"interval_seconds": plan.seconds} if plan.enabled else None)
@@ -161,10 +168,10 @@ def _watcher(name: str, path: str) -> Callable[[], None]:
             with correlation():
                 import_string(path)()
         except Exception:
-            outage.begins()
+            outage.failed()
             connection.close()
         else:
-            outage.ends()
+            outage.succeeded()
 
     return watch
 

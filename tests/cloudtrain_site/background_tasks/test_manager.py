@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from django_q.models import Schedule
 from cloudtrain_site.background_tasks import get_task_manager
 from cloudtrain_site.background_tasks.cluster import STUCK_SECONDS, Diagnosis
 from cloudtrain_site.background_tasks.heartbeats import FINISHED, SAVED, WorkerStates
-from cloudtrain_site.background_tasks.manager import ScheduleBeat
+from cloudtrain_site.background_tasks.manager import Outage, ScheduleBeat
 from jobs.models import ProviderConfig
 from tests.cloudtrain_site.process_stacks import START_SECONDS, Stack, migrated, stack
 from tests.wait import wait_until
@@ -59,6 +60,25 @@ class TestBeat:
             beat.beat()
             beat.beat()
         assert [r.message for r in caplog.records if r.levelname == "ERROR"] == ["Error in the beat"]
+
+    def test_an_outage_between_whose_failures_work_succeeds_is_one(
+        self, monkeypatch: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO", "simpletuner.cloud.background")
+        now = [100.0]
+        monkeypatch.setattr("cloudtrain_site.background_tasks.manager.time", SimpleNamespace(monotonic=lambda: now[0]))
+        outage = Outage("Watcher failed", watcher="one")
+        for turn in range(20):
+            now[0] += 5
+            outage.failed() if turn % 2 else outage.succeeded()
+        assert caplog.messages == ["Watcher failed"]
+        now[0] += 10
+        outage.succeeded()
+        outage.succeeded()
+        assert caplog.messages == ["Watcher failed", "Works again: Watcher failed"]
+        assert caplog.records[-1].outage_seconds == 90.0
+        outage.failed()
+        assert caplog.messages[2:] == ["Watcher failed"]
 
     def test_a_start_that_fails_is_told_as_documented(self, monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
         monkeypatch.setattr("cloudtrain_site.background_tasks.manager.fire_due", lambda now: 1 / 0)
