@@ -75,6 +75,7 @@ urlpatterns = [
     path("jobs/rows", list_views.job_rows, name="job-rows"),
     path("jobs/compare", compare_views.compare_page, name="compare-jobs"),
     path("jobs/new", new_job_views.new_job, name="new-job"),
+    path("jobs/new/stored", new_job_views.stored_config, name="new-job-stored"),
     path("session", list_views.session, name="session"),
     path("places/<slug:name>", list_views.item_count, name="item-count"),
     path("jobs/<str:job_id>", job_views.job_page, name="job-page"),

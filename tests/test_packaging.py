@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -83,3 +84,11 @@ def test_what_is_imported_is_declared_and_nothing_else() -> None:
 def test_the_command_tells_our_version_and_not_djangos() -> None:
     done = subprocess.run([sys.executable, "manage.py", "--version"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"cloudtrain {__version__}\n")
+
+
+def test_the_editor_has_the_versions_and_licences_that_its_sources_name() -> None:
+    sources = json.loads((ROOT / "jobs/static_sources/codemirror/package.json").read_text())
+    licences = (ROOT / "jobs/static/cloudtrain/vendor/codemirror-6/LICENSE").read_text()
+    named = dict(re.findall(r"^(\S+) (\d\S*) \(MIT\)$", licences, re.MULTILINE))
+    assert named == sources["dependencies"]
+    assert all(re.fullmatch(r"[\d.]+", version) for version in [*named.values(), *sources["devDependencies"].values()])

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
+from jobs.api.config_serializers import ProviderListSerializer
+from jobs.configs.examples import EXAMPLES
+from jobs.configs.store import find_config, visible_configs
+from jobs.dashboard.job_detail import masked_json
 from jobs.dashboard.job_views import job_of
-from jobs.dashboard.navigation import page, page_context
+from jobs.dashboard.navigation import page, page_context, part, with_editor
 from jobs.dashboard.tag_views import tags_by_team
-from jobs.models import Job, Organization
+from jobs.models import Job, Organization, ProviderConfig
 from jobs.organizations.settings import FALLBACK_PROVIDER
 from jobs.permissions import organizations_of
+from jobs.providers import names
 from jobs.roles import SUBMITTERS
 from jobs.runs.prefill import may_run_again, next_run_of
 from jobs.tags.tagging import tags_by_job
 
 NO_ORGANIZATION = "This job was made elsewhere and belongs to no organization: it can't be run again here."
 NOT_ALLOWED = "You may look at this job, but not submit for its organization."
+#: What a browser without scripts shows in an empty editor.
+PLACEHOLDER = '{\n  "model_family": "flux",\n  "max_train_steps": 1000\n}'
 
 
+@with_editor
 @page
 def new_job(request: HttpRequest) -> HttpResponse:
     """Render the form. Its script reads everything else from the API, and submits to it."""
@@ -34,6 +43,11 @@ def new_job(request: HttpRequest) -> HttpResponse:
         "teams": [team.name for team in teams],
         "tags": tags_by_team(teams),
         "defaults": json.dumps({team.name: _defaults(team) for team in teams}),
+        "providers": dict(ProviderListSerializer({"providers": list(ProviderConfig.of_all(names()).values())}).data),
+        "stored": _names_of_stored(request, teams),
+        "examples": {example.key: {"name": example.key, "text": example.text} for example in EXAMPLES},
+        "example_choices": EXAMPLES,
+        "placeholder": PLACEHOLDER,
     }
     if request.GET.get("parent"):
         context |= _run_again(request, request.GET["parent"])
@@ -45,6 +59,28 @@ def _defaults(organization: Organization) -> dict[str, str]:
     return {"provider": organization.default_provider or FALLBACK_PROVIDER, "hardware": organization.default_hardware}
 
 
+@part
+def stored_config(request: HttpRequest) -> HttpResponse:
+    """Return a stored config as texts, numbers as they are stored: a browser's own reading would change them."""
+    name, organization = request.GET.get("name", ""), request.GET.get("organization", "")
+    if "\x00" in name + organization:  # which PostgreSQL takes for no text
+        raise Http404
+    team = organizations_of(request.user).filter(name=organization).first()
+    found = find_config(request.user, name, team) if team else None
+    if found is None:
+        raise Http404
+    dataloader = masked_json(found.dataloader_config) if found.dataloader_config else ""
+    return JsonResponse({"config": masked_json(found.config), "dataloader_config": dataloader})
+
+
+def _names_of_stored(request: HttpRequest, teams: Sequence[Organization]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {team.name: [] for team in teams}
+    stored = visible_configs(request.user).filter(organization__in=teams)
+    for organization, name in stored.order_by("name").values_list("organization__name", "name"):
+        names[organization].append(name)
+    return names
+
+
 def _run_again(request: HttpRequest, parent_id: str) -> dict[str, Any]:
     """Return what the form begins with. Raises Http404, and PermissionDenied for who may not submit there."""
     parent = job_of(request, parent_id)
@@ -53,12 +89,17 @@ def _run_again(request: HttpRequest, parent_id: str) -> dict[str, Any]:
     if not may_run_again(parent, request.user):
         raise PermissionDenied(NOT_ALLOWED)
     begin = next_run_of(parent, request.user)
+    submission = begin["submission"]
+    texts = {
+        "config": masked_json(submission["config"]),
+        "dataloader_config": masked_json(submission["dataloader_config"]) if submission["dataloader_config"] else "",
+    }
     return {
         "parent": parent,
         "teams": [parent.organization.name],
         "tags": tags_by_team([parent.organization]),
         "ticked_tags": tags_by_job([parent]).get(parent.pk, []),
-        "begin": {**begin, "dataset": _dataset_of(parent)},
+        "begin": {**begin, "submission": {**submission, **texts}, "dataset": _dataset_of(parent)},
     }
 
 

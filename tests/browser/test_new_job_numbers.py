@@ -55,9 +55,9 @@ REFUSED = [
     ('{"max_train_steps": 1e400}', "Line 1, column 21:1e400 is larger than any program holds: at most about 1.8e308."),
     ('{"a": [-1.5e999]}', "Line 1, column 8:-1.5e999 is larger than any program holds: at most about 1.8e308."),
     ('{"rate": 1e-400}', "Line 1, column 10:1e-400 is so small that it would become 0."),
-    ('{"a": NaN}', "Line 1, column 7:NaN is no value: a text stands in double quotes."),
-    ('\ufeff{"a": 1}', "Line 1, column 1:A value should be here, not an invisible character, U+FEFF: remove it."),
-    ('{"a": 🚂}', "Line 1, column 7:A value should be here, not 🚂"),
+    ('{"a": NaN}', "Line 1, column 7:NaN is not a value: a text stands in double quotes."),
+    ('\ufeff{"a": 1}', "Line 1, column 1:Expected a value, not an invisible character, U+FEFF: remove it."),
+    ('{"a": 🚂}', "Line 1, column 7:Expected a value, not 🚂."),
     ('{"a": 1, "a": 2}', 'Line 1, column 10:"a" is already set above.'),
 ]
 
@@ -68,4 +68,4 @@ def test_what_can_not_be_kept_is_told(browse: Browse, alice: User, text: str, se
     page.get_by_role("textbox", name="JSON").focus()
     page.keyboard.insert_text(text)
     expect(page.locator("#config-problem")).to_have_text(sentence)
-    expect(page.get_by_text("The config has to be mended first.")).to_be_visible()
+    expect(page.get_by_text("Fix the config errors first.")).to_be_visible()

@@ -67,7 +67,7 @@ def test_from_an_invitation_to_the_members_first_job_without_a_superuser(browse:
     is_live(newcomer)
     newcomer.get_by_role("link", name="New job").first.click()
     expect(newcomer.get_by_label("Provider")).to_have_value("local")  # its script is at work
-    newcomer.locator("#config-text").fill('{"max_train_steps": 5}')
+    newcomer.get_by_role("textbox", name="JSON", exact=True).fill('{"max_train_steps": 5}')
     newcomer.get_by_label("Name of the job").fill("noras-first")
     newcomer.get_by_role("button", name="Submit the job").click()
     newcomer.wait_for_url(re.compile("/jobs/[0-9a-z]{26}"))

@@ -17,6 +17,7 @@ from jobs.configs.known_keys import Finding
 from jobs.configs.store import MaskedError, remove_config, store_config
 from jobs.dashboard.form_pages import StaleError, stamp_of
 from jobs.dashboard.job_detail import masked_json
+from jobs.dashboard.navigation import with_editor
 from jobs.dashboard.settings.frame import SettingsPage, settings_page
 from jobs.models import TrainingConfig
 from jobs.organizations.settings import FALLBACK_PROVIDER
@@ -37,15 +38,9 @@ class ConfigForm(forms.Form):
         widget=forms.TextInput(attrs={"class": "input"}),
     )
     config = forms.CharField(
-        label="Config, as JSON",
-        help_text="Secrets are shown as ***. A *** that you leave keeps its secret.",
-        widget=forms.Textarea(attrs={"class": "input code-text", "rows": 18, "spellcheck": "false", "wrap": "off"}),
+        label="Config, as JSON", help_text="Secrets are shown as ***. A *** that you leave keeps its secret."
     )
-    dataloader_config = forms.CharField(
-        label="Dataloader config, as a JSON list",
-        required=False,
-        widget=forms.Textarea(attrs={"class": "input code-text", "rows": 8, "spellcheck": "false", "wrap": "off"}),
-    )
+    dataloader_config = forms.CharField(label="Dataloader config, as a JSON list", required=False)
 
     def clean(self) -> dict[str, Any]:
         """Read both texts as the API reads its body."""
@@ -95,12 +90,14 @@ def configs(page: SettingsPage) -> HttpResponse:
     )
 
 
+@with_editor
 @settings_page(SECTION)
 def new_config(page: SettingsPage) -> HttpResponse:
     _require_submitter(page)
     return _edit(page, None)
 
 
+@with_editor
 @settings_page(SECTION)
 def config(page: SettingsPage, config_id: int) -> HttpResponse:
     """Show a stored config, and change it."""
@@ -138,7 +135,8 @@ def _edit(page: SettingsPage, stored: TrainingConfig | None) -> HttpResponse:
     if stored is not None:
         form.fields["name"].disabled = True  # a job that loads the config names it
     context: dict[str, Any] = {"form": form, "stored": stored, "stamp": stamp_of(_version(stored))}
-    context |= {"may_store": _may_store(page), "findings": _findings_on(page, stored)}
+    may_store = _may_store(page)
+    context |= {"may_store": may_store, "is_read_only": not may_store, "findings": _findings_on(page, stored)}
     if not page.is_post or not form.is_valid():
         return _shown(page, context, status=400 if page.is_post else 200)
     try:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from jobs.configs.examples import EXAMPLES, Example
+from jobs.configs.store import store_config
 from jobs.models import Membership, Organization
+from jobs.providers.inspection import findings_on, objections_to
 from jobs.roles import Role
 from tests import factories
 
@@ -45,3 +50,43 @@ def test_offers_the_organizations_in_which_one_may_submit(alice: User, charlie: 
 
 def test_the_list_leads_there(alice: User) -> None:
     assert b'href="/jobs/new"' in get(alice, "/").content
+
+
+def test_a_stored_config_comes_as_text_with_its_numbers_and_without_its_secrets(
+    alice: User, charlie: User, acme: Organization
+) -> None:
+    store_config(
+        alice, acme, "night run", {"seed": 12345678901234567890, "lr": 1.0, "hub_token": "hush"}, [{"id": "a"}]
+    )
+    page = get(alice).content.decode()
+    assert '{"acme": ["night run"]}' in page
+    assert "hush" not in page
+    answer = get(alice, "/jobs/new/stored?organization=acme&name=night+run").json()
+    assert answer["config"] == '{\n  "seed": 12345678901234567890,\n  "lr": 1.0,\n  "hub_token": "***"\n}'
+    assert json.loads(answer["dataloader_config"]) == [{"id": "a"}]
+
+
+def test_a_stored_config_that_is_none_of_ones_own_is_not_there(alice: User, charlie: User, acme: Organization) -> None:
+    store_config(alice, acme, "night run", {"lr": 1.0}, [])
+    own = "/jobs/new/stored?organization=acme&name=night+run"
+    assert get(charlie, own).status_code == 404
+    assert get(alice, own.replace("acme", "other")).status_code == 404
+    assert get(alice, own.replace("night", "day")).status_code == 404
+    assert get(alice, own + "%00").status_code == 404
+    assert Client().get(own).status_code == 401
+
+
+def test_only_pages_with_an_editor_let_its_styles_in(alice: User) -> None:
+    nonce = re.search(r'nonce="([^"]+)"', get(alice).content.decode())
+    assert nonce
+    policy = get(alice)["Content-Security-Policy"]
+    assert "style-src 'self' 'nonce-" in policy
+    assert nonce[1] not in policy  # each answer has its own
+    assert "nonce" not in get(alice, "/")["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.key)
+def test_an_example_can_be_submitted_and_looks_like_no_mistake(example: Example) -> None:
+    config = json.loads(example.text)
+    assert objections_to("local", config, []) == []
+    assert findings_on("local", config, []) == []

@@ -1,32 +1,22 @@
 // A new job that begins with another one's submission: what it begins with, and what has been changed of it.
 
-import { readJson, writeJson } from "./json_check.js";
-
 const find = (id) => document.getElementById(id);
 const data = find("run-again-data");
-// Numbers stay as they are written.
-const begin = data && readJson(data.textContent).value;
-const submission = begin?.submission;
+const begin = data && JSON.parse(data.textContent);
 
-/** What the page begins with: fields of a submission, numbers as they are written; null without a parent. */
-export const parentSubmission = submission && {
-  ...submission,
-  provider: begin.provider,
-  config: writeJson(submission.config),
-  dataloader: submission.dataloader_config.length ? writeJson(submission.dataloader_config) : "",
-  dataset: begin.dataset && { ...begin.dataset, size: Number(begin.dataset.size), files: Number(begin.dataset.files) },
-};
+/** What the page begins with: fields of a submission, its configs as texts; null without a parent. */
+export const parentSubmission = begin && { ...begin.submission, provider: begin.provider, dataset: begin.dataset };
 
 /** The fields by which the server knows the parent. */
 export function parentFields() {
-  if (!submission) return {};
+  if (!parentSubmission) return {};
   const checkpoint = find("checkpoint")?.value;
-  return { parent: submission.parent, ...(checkpoint ? { checkpoint } : {}) };
+  return { parent: parentSubmission.parent, ...(checkpoint ? { checkpoint } : {}) };
 }
 
 /** Show the changes of a dry run's answer; null: there is no answer, and what was shown may be old. */
 export function showChanges(changes) {
-  if (!submission) return;
+  if (!parentSubmission) return;
   find("run-again").classList.toggle("is-old", !changes);
   if (!changes) return;
   const lines = changes.items.map(({ path, text }) => {
