@@ -76,7 +76,7 @@ class TestBeat:
         outage.succeeded()
         outage.succeeded()
         assert caplog.messages == ["Watcher failed", "Works again: Watcher failed"]
-        assert caplog.records[-1].outage_seconds == 90.0
+        assert vars(caplog.records[-1])["outage_seconds"] == 90.0
         outage.failed()
         assert caplog.messages[2:] == ["Watcher failed"]
 
