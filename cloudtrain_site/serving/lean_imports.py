@@ -3,7 +3,7 @@
 Each of these libraries tries to import something optional and does without it when the import fails. What none of our
 code uses through them is hidden while they are loaded, and only then: a later import finds it. bench_rest, the whole
 site at rest on one machine: 337 MB without this module, 301 MB with it. bench_events, the web process with 1,000 event
-streams: 125 MB without it, where 120 are promised.
+streams: 125 MB without it, where 120 are promised. PyJWT is not among them: single sign-on needs its public keys.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ NOT_NEEDED = (
     ("structlog", ("rich",)),
     # Serializer fields for PostgreSQL's own types, and the highlighting of its pages: we have neither.
     ("rest_framework.compat", ("psycopg", "psycopg2", "pygments")),
-    # Public keys; django-eventstream brings the library in for a proxy that we don't have.
-    ("jwt", ("cryptography",)),
 )
 
 

@@ -19,11 +19,14 @@ from django.urls import get_resolver
 assert get_resolver().url_patterns
 print(*sorted({SPARED!r} & set(sys.modules)))
 import psycopg, cryptography, rich
+from jwt.algorithms import get_default_algorithms
+from cloudtrain_site.accounts.sso.tokens import ALGORITHMS
+assert set(ALGORITHMS) <= set(get_default_algorithms()), "no single sign-on"
 """
 
 
 @pytest.mark.slow
-def test_a_web_process_on_sqlite_loads_nothing_that_it_never_uses(tmp_path: Path) -> None:
+def test_a_web_process_on_sqlite_loads_all_that_it_uses_and_nothing_else(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     environment |= {"SIMPLETUNER_DATA_DIR": str(tmp_path), "CLOUDTRAIN_ROLE": "web"}
 
