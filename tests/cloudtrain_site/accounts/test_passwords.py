@@ -217,6 +217,8 @@ class TestWithTheOldOne:
             (OLD, "11-letters-", "too short"),
             (OLD, "alice-example", "too similar"),
             (OLD, "alice@example.org", "too similar"),
+            (OLD, "Alice-and-ALICE", "fewer than 12 characters"),
+            (OLD, "alice@example.org-too", "fewer than 12 characters"),
             (OLD, "271828182845", "entirely numeric"),
             (OLD, "password1234", "too common"),
         ],
@@ -228,6 +230,13 @@ class TestWithTheOldOne:
         alice.refresh_from_db()
         assert alice.check_password(OLD)
         assert Session.objects.count() == before
+
+    def test_one_with_the_name_in_it_is_taken_when_it_is_long_enough_beside_it(
+        self, as_alice: Client, alice: User
+    ) -> None:
+        assert self.change(as_alice, OLD, "alice-is-13-longer").status_code == 302
+        alice.refresh_from_db()
+        assert alice.check_password("alice-is-13-longer")
 
     def test_a_stolen_session_guesses_the_old_one_five_times(self, as_alice: Client, alice: User) -> None:
         codes = [self.change(as_alice, f"guess-{number}").status_code for number in range(6)]
