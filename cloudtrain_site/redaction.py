@@ -47,6 +47,7 @@ _HINTS = (
     *("token", "key", "secret", "passw", "pwd", "passphrase", "credential", "cookie", "sessionid", "authorization"),
     *("signature=", "sig=", "bearer", "r8_", "whsec_", "hf_", "ct_", "sk-", "ghp_", "ghs_", "github_pat_", "akia"),
     *("/webhook", "hooks.slack", "api.telegram"),
+    *("/login/emergency/", "/login/sso/callback?", "/account/email/"),
 )
 _BEARER = re.compile(r"\b(bearer)(\s+|%20)[\w.~+/=-]+", re.IGNORECASE)
 _USERINFO = re.compile(r"""(://[^:/?#@\s"']*:)[^/?#\s"']*(?=@)""")
@@ -61,6 +62,11 @@ _CHAT_WEBHOOK = re.compile(
     r"|office(?:365)?\.com/webhook\w{0,10}/[^/\s\"'<>\\?#]{1,200}/IncomingWebhook/)"
     r"[^\s\"'<>\\?#,;)\]}]+",
     re.IGNORECASE,
+)
+# Our own addresses that let in: the links of mails and of emergencies, and what a sign-on provider sends back.
+_LINK = re.compile(
+    r"(/login/(?:emergency/|sso/callback\?)|/password/\w{1,13}/(?=\w{1,13}-[0-9a-f]{32})|/account/email/(?=[\w-]{1,20}:))"
+    r"[^\s\"'<>\\]+"
 )
 _TOKEN = re.compile(
     r"(?<![A-Za-z0-9])(?:(?P<long>r8_|whsec_)[\w+/=-]{4,}"
@@ -210,6 +216,7 @@ def mask_text(text: str) -> str:
     text = _BEARER.sub(rf"\1\2{MASK}", text)
     text = _SIGNATURE.sub(rf"\1{MASK}", text)
     text = _CHAT_WEBHOOK.sub(rf"\1{MASK}", text)
+    text = _LINK.sub(rf"\1{MASK}", text)
     text = _TOKEN.sub(_keep_prefix, text)
     text = _FLAG.sub(_mask_flag, text)
     return _mask_assignments(text)

@@ -46,6 +46,24 @@ def test_a_name_that_only_sounds_like_a_secret_is_left_alone(name: str) -> None:
     assert mask_secrets({name: "visible"}) == {name: "visible"}
 
 
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("GET /login/emergency/planted:1x:planted", "GET /login/emergency/***"),
+        ("<ASGIRequest: GET '/login/emergency/pl4nted'>", "<ASGIRequest: GET '/login/emergency/***'>"),
+        ("GET /login/sso/callback?code=pl4nted&state=pl4nted", "GET /login/sso/callback?***"),
+        ("Not Found: /account/email/Mw:1x:planted", "Not Found: /account/email/***"),
+        ("Too Many Requests: /password/1/d3k2a1-" + 32 * "a", "Too Many Requests: /password/1/***"),
+        ("GET /login/sso", "GET /login/sso"),
+        ("GET /login/sso/callback", "GET /login/sso/callback"),
+        ("GET /account/email/sent", "GET /account/email/sent"),
+        ("/data/password/set-1/a-picture.png", "/data/password/set-1/a-picture.png"),
+    ],
+)
+def test_what_lets_in_is_masked_in_our_own_addresses(text: str, masked: str) -> None:
+    assert mask_text(text) == masked
+
+
 def test_nested_values_are_masked() -> None:
     value = {"job": [{"config": {"hub_token": SECRET, "steps": 3}}, ({"password": 1234},)]}
     assert mask_secrets(value) == {"job": [{"config": {"hub_token": "***", "steps": 3}}, ({"password": "***"},)]}
