@@ -20,6 +20,7 @@ class Source(models.TextChoices):
     """The way by which a change was made."""
 
     API = "api"
+    DASHBOARD = "dashboard"
     ADMIN = "admin"
     WEBHOOK = "webhook"
     POLL = "poll"

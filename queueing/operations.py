@@ -12,9 +12,10 @@ from django.core.exceptions import ValidationError
 from django.db.models import Model
 from django.utils import timezone
 
+from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.audit.recording import record
 from cloudtrain_site.database.unit_of_work import unit_of_work
-from cloudtrain_site.states import Actor, Source
+from cloudtrain_site.states import Actor
 from jobs.models import Job, Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
 from jobs.providers import label_of, names
@@ -88,7 +89,7 @@ def set_organization(organization: Organization, max_running: int | None, by: Ch
 
 def set_own_limit(organization: Organization, max_running: int | None, user: User) -> None:
     """Set the organization's own limit as `user` over the API. Raises Django's ValidationError, by field."""
-    by = ChangedBy(Actor.of(user), Source.API)
+    by = ChangedBy(Actor.of(user), current_source())
     try:
         set_organization(organization, max_running, by, may_exceed=is_superuser(user))
     except LimitError as error:

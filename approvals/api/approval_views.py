@@ -30,9 +30,10 @@ from approvals.review import decide, decide_each
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import checked, current_user, raises, rendered
+from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
-from cloudtrain_site.states import Actor, Source
+from cloudtrain_site.states import Actor
 from jobs.permissions import AnyUser
 from jobs.queries import find_job
 
@@ -86,7 +87,7 @@ class ApprovalViewSet(ViewSet):
         if approval_request.requested_by_id != request.user.pk:
             raise PermissionDenied("Only the requester takes a request back; a reviewer rejects it.")
         reason = checked(DecisionBody, request.data or {})["reason"]
-        if not decisions.cancel(approval_request, actor=Actor.of(request.user), source=Source.API, reason=reason):
+        if not decisions.cancel(approval_request, actor=Actor.of(request.user), source=current_source(), reason=reason):
             raise Conflict(decisions.outcome_message(approval_request), code="already_decided")
         return rendered(DecidedSerializer, approval_request)
 
@@ -143,7 +144,7 @@ def _decide(request: Request, approval_request: ApprovalRequest, verdict: Verdic
         approval_request,
         verdict,
         user=user,
-        source=Source.API,
+        source=current_source(),
         reason=reason,
         bypass=bypass,
         up_to=body.get("up_to_usd"),
@@ -161,6 +162,6 @@ def _decide_each(request: Request, verdict: Verdict) -> Response:
     """Decide each, and render one result for each id."""
     body = checked(BulkRejectionBody if verdict == Verdict.REJECT else BulkBody, request.data)
     user, reason, bypass = current_user(request), body["reason"], body["bypass"]
-    answers = decide_each(body["ids"], verdict, user=user, source=Source.API, reason=reason, bypass=bypass)
+    answers = decide_each(body["ids"], verdict, user=user, source=current_source(), reason=reason, bypass=bypass)
     decided = sum(answer.won for answer in answers)
     return rendered(BulkSerializer, {"success": decided == len(answers), "decided": decided, "results": answers})

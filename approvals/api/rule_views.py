@@ -30,9 +30,9 @@ from approvals.rules.facts import facts_about, rules_in_force
 from approvals.submissions import read_submission
 from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import checked, current_user, rendered
+from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.limits.throttles import Previews
 from cloudtrain_site.models import Scope
-from cloudtrain_site.states import Source
 from jobs.api.serializers import SubmitQuery
 from jobs.models import Organization
 from jobs.permissions import AnyUser, organizations_of, visible_jobs
@@ -138,7 +138,7 @@ def _preview_submission(request: Request, body: dict[str, Any]) -> dict[str, Any
     provider = checked(SubmitQuery, {"provider": body["provider"]} if "provider" in body else {}).get("provider", "")
     submission = body["submission"]
     submission_request = read_submission(
-        current_user(request), provider, submission, source=Source.API, idempotency_key=""
+        current_user(request), provider, submission, source=current_source(), idempotency_key=""
     )
     judgements = _judgements(submission_request)
     holds = [Hold(judged["rule"], judged["judgement"].reason) for judged in judgements if judged["judgement"].holds]

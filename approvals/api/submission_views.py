@@ -24,11 +24,11 @@ from cloudtrain_site.api import (
     raises,
     rendered,
 )
+from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.limits.throttles import Previews
 from cloudtrain_site.models import Scope
-from cloudtrain_site.states import Source
 from jobs.api.run_serializers import ChangesSerializer
 from jobs.api.serializers import FindingSerializer, RangeSerializer, SubmitBody, SubmitQuery
 from jobs.queries import find_own_job
@@ -153,7 +153,7 @@ class SubmissionViewSet(ViewSet):
             Previews.count(request.user)
         key = _idempotency_key(request)
         submission_request = read_submission(
-            current_user(request), provider, body, source=Source.API, idempotency_key=key
+            current_user(request), provider, body, source=current_source(), idempotency_key=key
         )
         if body["dry_run"]:
             return rendered(ForecastSerializer, forecast(submission_request))
@@ -172,7 +172,7 @@ class SubmissionViewSet(ViewSet):
             raise Conflict(f"The job is {job.status}: only a failed or cancelled one can be run again.")
         key = _idempotency_key(request)
         return _outcome_response(
-            submit(repeat_submission(current_user(request), job, source=Source.API, idempotency_key=key))
+            submit(repeat_submission(current_user(request), job, source=current_source(), idempotency_key=key))
         )
 
 
@@ -199,7 +199,7 @@ class QueueSubmissionViewSet(ViewSet):
         body = checked(SubmitBody, {"config_name_to_load": name})
         key = _idempotency_key(request)
         return _outcome_response(
-            submit(read_submission(current_user(request), "local", body, source=Source.API, idempotency_key=key))
+            submit(read_submission(current_user(request), "local", body, source=current_source(), idempotency_key=key))
         )
 
 

@@ -13,6 +13,7 @@ from django_q import signals as task_signals
 from django_structlog import signals as request_signals
 
 from cloudtrain_site.audit.models import AuditSource
+from cloudtrain_site.states import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,25 @@ _COMMAND = Origin(AuditSource.COMMAND)
 _current: ContextVar[Origin] = ContextVar("audit_origin", default=_COMMAND)
 
 
+#: The sources of changes of jobs, by those of the current work; others come over the API.
+_SOURCES: dict[str, Source] = {
+    AuditSource.PAGE: Source.DASHBOARD,
+    AuditSource.ADMIN: Source.ADMIN,
+    AuditSource.COMMAND: Source.COMMAND,
+    AuditSource.LOOP: Source.LOOP,
+}
+#: The scripts of our pages send it with all that they ask of the API, see `shell/page.js`.
+_PAGES_HEADER = "X-Reader"
+_KEY_HEADERS = ("Authorization", "X-API-Key")
+
+
 def current_origin() -> Origin:
     return _current.get()
+
+
+def current_source() -> Source:
+    """Return the source of changes of jobs in the current work."""
+    return _SOURCES.get(current_origin().source, Source.API)
 
 
 def connect_origins() -> None:
@@ -42,7 +60,7 @@ def connect_origins() -> None:
 def _bind_request(request: HttpRequest, **kwargs: Any) -> None:
     # Behind a trusted proxy `web.py` has put the client's address there.
     address = str(request.META.get("REMOTE_ADDR") or "")
-    _current.set(Origin(_source_of(request.path), address[:45]))
+    _current.set(Origin(_source_of(request), address[:45]))
 
 
 def _bind_task(task: dict[str, Any], **kwargs: Any) -> None:
@@ -66,7 +84,8 @@ def coming_from(source: AuditSource) -> Iterator[None]:
         _current.set(before)
 
 
-def _source_of(path: str) -> AuditSource:
-    if path.startswith("/api/"):
-        return AuditSource.API
-    return AuditSource.ADMIN if path.startswith("/admin/") else AuditSource.PAGE
+def _source_of(request: HttpRequest) -> AuditSource:
+    if request.path.startswith("/api/"):
+        is_pages = _PAGES_HEADER in request.headers and not any(name in request.headers for name in _KEY_HEADERS)
+        return AuditSource.PAGE if is_pages else AuditSource.API
+    return AuditSource.ADMIN if request.path.startswith("/admin/") else AuditSource.PAGE

@@ -13,11 +13,12 @@ from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import checked, current_user, raises, rendered
+from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.errors import LimitReachedError
 from cloudtrain_site.limits.throttles import LogReads, Syncs
 from cloudtrain_site.models import Scope
-from cloudtrain_site.states import Actor, Source
+from cloudtrain_site.states import Actor
 from jobs import lifecycle
 from jobs.api.errors import ProviderUnavailable
 from jobs.api.organization_views import field_errors
@@ -65,7 +66,7 @@ class CancelsJobs(ViewSet):
         """Cancel a job."""
         job = find_own_job(request.user, job_id)
         reason = checked(CancelBody, request.data or {})["reason"]
-        if not lifecycle.request_cancel(job, actor=Actor.of(request.user), source=Source.API, reason=reason):
+        if not lifecycle.request_cancel(job, actor=Actor.of(request.user), source=current_source(), reason=reason):
             job.refresh_from_db()
             raise Conflict(f"The job has already ended: it is {job.status}.")
         return rendered(ChangedJobSerializer, job)
@@ -99,7 +100,7 @@ class JobViewSet(HasRuns, CancelsJobs):
         as long as the site keeps results, for whoever runs the server: `jobs/JOB_ID/output` in the data folder.
         """
         job = find_own_job(request.user, job_id)
-        if not lifecycle.delete(job, actor=Actor.of(request.user), source=Source.API):
+        if not lifecycle.delete(job, actor=Actor.of(request.user), source=current_source()):
             raise Conflict(f"The job is {job.status}: only a finished one can be deleted. Cancel it first.")
         return rendered(DeletedJobSerializer, job)
 
@@ -127,7 +128,7 @@ class JobViewSet(HasRuns, CancelsJobs):
         """Choose a job's tags, of those of its organization."""
         job = find_own_job(request.user, job_id)
         with field_errors():
-            set_tags(job, checked(TagsBody, request.data)["tags"], by=current_user(request), source=Source.API)
+            set_tags(job, checked(TagsBody, request.data)["tags"], by=current_user(request), source=current_source())
         return rendered(TagsSetSerializer, {"job_id": job.pk, "tags": tags_by_job([job])[job.pk]})
 
     @extend_schema(responses=InlineProgressSerializer)
@@ -136,7 +137,7 @@ class JobViewSet(HasRuns, CancelsJobs):
     def inline_progress(self, request: Request, job_id: str) -> Response:
         """Show how far a job is."""
         job = find_job(request.user, job_id)
-        refresh.refresh_viewed(job, source=Source.API)
+        refresh.refresh_viewed(job, source=current_source())
         return rendered(InlineProgressSerializer, job)
 
     @extend_schema(parameters=[LogQuery], responses=LogSerializer)
@@ -149,7 +150,7 @@ class JobViewSet(HasRuns, CancelsJobs):
         start, tail = query["since"], query.get("tail")
         if tail or not start:  # what follows a log costs little
             LogReads.count(request.user)
-        refresh.refresh_viewed(job, source=Source.API)
+        refresh.refresh_viewed(job, source=current_source())
         piece = read_end(job, start=start, lines=tail) if tail else read_log(job, start=start)
         return rendered(LogSerializer, {"job_id": job.pk, "piece": piece})
 
@@ -171,7 +172,7 @@ class JobViewSet(HasRuns, CancelsJobs):
             raise PermissionDenied("Only who may submit jobs looks for those that were made elsewhere.")
         query = checked(SyncQuery, request.query_params)
         try:
-            outcome = discover_at(query.get("provider"), limit=query["limit"], source=Source.API)
+            outcome = discover_at(query.get("provider"), limit=query["limit"], source=current_source())
         except ProviderError as error:
             raise ProviderUnavailable(str(error)) from error
         return rendered(DiscoverySerializer, outcome)
@@ -193,4 +194,4 @@ def _page(user: AnyUser, query: dict[str, Any]) -> dict[str, Any]:
 
 def _refresh_active(user: AnyUser) -> refresh.RefreshResult:
     visible = filter_jobs(user, JobListQuery().to_internal_value({})).active().exclude(external_id=None)
-    return refresh_shared(list(visible), source=Source.API)
+    return refresh_shared(list(visible), source=current_source())

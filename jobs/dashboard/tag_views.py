@@ -14,9 +14,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from cloudtrain_site.api import current_user
+from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.pages import within_limits
-from cloudtrain_site.states import Source
 from jobs.models import Job, Organization, Tag
 from jobs.permissions import AnyUser, Team, can_change
 from jobs.queries import find_job
@@ -66,7 +66,7 @@ def job_tags(request: HttpRequest, job_id: str) -> HttpResponse:
     if not can_change(user, job):
         raise PermissionDenied("Only the job's submitter, a lead or an admin chooses its tags.")
     try:
-        set_tags(job, request.POST.getlist("tag"), by=user, source=Source.API)
+        set_tags(job, request.POST.getlist("tag"), by=user, source=current_source())
     except ValidationError as error:
         messages.error(request, " ".join(error.messages))
     return redirect("job-page", job.pk)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.audit.recording import record
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
-from cloudtrain_site.states import Actor, Source
+from cloudtrain_site.states import Actor
 from jobs import extensions, signals
 from jobs.fuses.burns import burn_of
 from jobs.models import Job
@@ -15,9 +16,10 @@ from jobs.permissions import AnyUser
 from jobs.statuses import FuseAction
 
 
-def set_fuse(job: Job, amount: Decimal, *, by: AnyUser, source: str = Source.API) -> bool:
+def set_fuse(job: Job, amount: Decimal, *, by: AnyUser, source: str = "") -> bool:
     """Let `job` cost at most `amount` US dollars. Returns whether that changed anything.
 
+    `source` is that of the current work unless it says otherwise.
     Raises Conflict for a job that has ended or is being cancelled, and for an amount that it has cost already or that
     is more than was approved.
     """
@@ -31,7 +33,7 @@ def set_fuse(job: Job, amount: Decimal, *, by: AnyUser, source: str = Source.API
                     f"${limit:.2f} at most are approved: who may approve it may raise that, or is asked for more.",
                     code="more_than_approved",
                 )
-        if not change_fuse(current, amount, actor=Actor.of(by), source=source):
+        if not change_fuse(current, amount, actor=Actor.of(by), source=source or current_source()):
             return False
     job.max_cost_usd, job.cost_warned_at, job.fuse_asked_at = amount, None, None
     return True
@@ -108,6 +110,6 @@ def ask_for_more(job: Job, amount: Decimal, *, by: AnyUser, reason: str = "") ->
             limit.lock(job, by)
         current = lock_for_fuse(job, amount)
         return any(
-            limit.ask(current, amount, actor=Actor.of(by), source=Source.API, reason=reason)
+            limit.ask(current, amount, actor=Actor.of(by), source=current_source(), reason=reason)
             for limit in extensions.fuse_limits.values()
         )

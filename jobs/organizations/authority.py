@@ -9,9 +9,7 @@ from django.http import Http404
 from rest_framework.exceptions import PermissionDenied
 
 from cloudtrain_site.accounts.api_keys import organization_of_key
-from cloudtrain_site.audit.models import AuditSource
-from cloudtrain_site.audit.origin import current_origin
-from cloudtrain_site.states import Actor, Source
+from cloudtrain_site.states import Actor
 from jobs.models import Membership, Organization
 from jobs.permissions import is_superuser
 from jobs.roles import Role
@@ -19,20 +17,9 @@ from jobs.roles import Role
 #: A person, whose rights are checked; or the operator's command, which has all.
 By: TypeAlias = User | Actor
 
-_JOB_SOURCES: dict[str, Source] = {
-    AuditSource.ADMIN: Source.ADMIN,
-    AuditSource.COMMAND: Source.COMMAND,
-    AuditSource.LOOP: Source.LOOP,
-}
-
 
 def actor_of(by: By) -> Actor:
     return by if isinstance(by, Actor) else Actor.of(by)
-
-
-def job_source() -> Source:
-    """Return the source of changes of jobs in the current work."""
-    return _JOB_SOURCES.get(current_origin().source, Source.API)
 
 
 def lock_organization(organization: Organization) -> Organization:

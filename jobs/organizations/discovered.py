@@ -5,12 +5,13 @@ from __future__ import annotations
 from django.contrib.auth.models import User
 from django.http import Http404
 
+from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.audit.recording import record
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from jobs.costs import ledger
 from jobs.models import Job, JobQuerySet, Organization
-from jobs.organizations.authority import By, actor_of, check_administers, check_runs_site, job_source, lock_organization
+from jobs.organizations.authority import By, actor_of, check_administers, check_runs_site, lock_organization
 from jobs.organizations.members import people_in
 
 
@@ -71,4 +72,4 @@ def _assign(job: Job, by: By, *, before: dict[str, str | None], after: dict[str,
     assert job.organization is not None
     ledger.assign([job.pk], job.organization, job.submitted_by)
     record("job_assigned", job, by=actor_of(by), organization=job.organization, before=before, after=after)
-    job.record_note(actor_of(by), job_source(), f"assigned to {next(iter(after.values()))}")
+    job.record_note(actor_of(by), current_source(), f"assigned to {next(iter(after.values()))}")

@@ -8,12 +8,13 @@ from django.db.models import Max, QuerySet
 from django.db.models.functions import Greatest
 from django.http import Http404
 
+from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.audit.recording import record
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from jobs.lifecycle import request_cancel
 from jobs.models import Job, Membership, Organization, ServiceAccount
-from jobs.organizations.authority import By, actor_of, check_administers, check_runs_site, job_source, lock_organization
+from jobs.organizations.authority import By, actor_of, check_administers, check_runs_site, lock_organization
 from jobs.roles import Role
 from jobs.signals import membership_ended
 from jobs.statuses import ACTIVE
@@ -159,6 +160,6 @@ def _end(membership: Membership, *, by: By, jobs: JobsOfMember, action: str) -> 
 
 def cancel_jobs(jobs: QuerySet[Job], by: By, reason: str) -> int:
     """Cancel those of `jobs` that did not end yet. Returns how many."""
-    actor, source = actor_of(by), job_source()
+    actor, source = actor_of(by), current_source()
     active = jobs.filter(status__in=ACTIVE).order_by("pk")
     return sum(request_cancel(job, actor=actor, source=source, reason=reason) for job in active)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.utils import timezone
 
+from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.audit.recording import record
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
-from cloudtrain_site.states import Actor, Source
+from cloudtrain_site.states import Actor
 from jobs.models import Job, StoredOutput
 from jobs.permissions import AnyUser
 
@@ -53,7 +54,7 @@ def _locked(job: Job) -> StoredOutput:
 
 
 def _record(job: Job, by: AnyUser, action: str, *, is_pinned: bool) -> None:
-    job.record_note(Actor.of(by), Source.API, action)
+    job.record_note(Actor.of(by), current_source(), action)
     before, after = {"pinned": not is_pinned}, {"pinned": is_pinned}
     record(action, job, by=by, organization=job.organization, before=before, after=after)
 

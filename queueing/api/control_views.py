@@ -13,9 +13,10 @@ from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import checked, rendered
+from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.models import Scope
-from cloudtrain_site.states import Actor, Source
+from cloudtrain_site.states import Actor
 from jobs.models import Organization
 from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
 from jobs.roles import MANAGERS
@@ -47,7 +48,7 @@ class QueueControlViewSet(ViewSet):
     def set_concurrency(self, request: Request) -> Response:
         """Change limits."""
         body = checked(LimitsBody, request.data)
-        by = ChangedBy(Actor.of(request.user), Source.API, body["reason"])
+        by = ChangedBy(Actor.of(request.user), current_source(), body["reason"])
         general = {name: body[name] for name in GENERAL if name in body}
         if (general or body.get("providers")) and not may_run_queue(request.user):
             raise PermissionDenied("These limits touch every organization: a superuser changes them.")
@@ -120,5 +121,5 @@ def _own_limits(user: AnyUser, limits: dict[str, Any]) -> list[tuple[Organizatio
 def _set_paused(user: AnyUser, paused: bool) -> Response:
     if not may_run_queue(user):
         raise PermissionDenied("This touches every organization: a superuser does it.")
-    operations.set_paused(paused, ChangedBy(Actor.of(user), Source.API))
+    operations.set_paused(paused, ChangedBy(Actor.of(user), current_source()))
     return rendered(LimitsSerializer, queue_state())

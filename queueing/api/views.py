@@ -13,9 +13,10 @@ from rest_framework.response import Response
 
 from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import checked, current_user, raises, rendered
+from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
-from cloudtrain_site.states import Actor, Source
+from cloudtrain_site.states import Actor
 from jobs.api.serializers import ChangedJobSerializer
 from jobs.api.views import CancelsJobs
 from jobs.models import Job
@@ -100,7 +101,7 @@ class QueueViewSet(CancelsJobs):
         body = checked(PriorityBody, request.data)
         entry = _entry_of(job.pk)
         if entry.status not in LIVE or not claims.set_priority(
-            entry, body["priority"], actor=Actor.of(request.user), source=Source.API, reason=body["reason"]
+            entry, body["priority"], actor=Actor.of(request.user), source=current_source(), reason=body["reason"]
         ):
             raise Conflict("The job has left the queue.")
         return rendered(ChangedJobSerializer, {"pk": job.pk, "status": entry.status})
@@ -145,7 +146,7 @@ def _decide_unconfirmed(request: Request, job_id: str, verb: Callable[[QueueEntr
     """Apply `verb` to the entry of an unconfirmed job. Raises Conflict for any other job, Http404, PermissionDenied."""
     job = _managed_job(request.user, job_id)
     reason = checked(ReasonBody, request.data)["reason"]
-    if not verb(_entry_of(job.pk), ChangedBy(Actor.of(request.user), Source.API, reason)):
+    if not verb(_entry_of(job.pk), ChangedBy(Actor.of(request.user), current_source(), reason)):
         raise Conflict("The job is not, or no longer, unconfirmed: the search for it decides by itself.")
     job.refresh_from_db()
     return rendered(ChangedJobSerializer, job)

@@ -7,8 +7,9 @@ from typing import Any
 from django import forms
 from django.http import HttpResponse
 
+from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.database.unit_of_work import unit_of_work
-from cloudtrain_site.states import Actor, Source
+from cloudtrain_site.states import Actor
 from jobs.dashboard.form_pages import stamp_of
 from jobs.dashboard.settings.frame import SettingsPage, settings_page
 from jobs.models import Organization
@@ -59,7 +60,7 @@ def _own(organization: Organization) -> int | None:
 
 def _set_own(page: SettingsPage, values: dict[str, Any]) -> bool:
     """Set the limit. Raises StaleError when another one was set meanwhile, and LimitError."""
-    by = ChangedBy(Actor.of(page.user), Source.API, values["reason"])
+    by = ChangedBy(Actor.of(page.user), current_source(), values["reason"])
     with unit_of_work():
         current = Organization.objects.select_for_update(no_key=True).get(pk=page.organization.pk)
         page.check_stamp(current.max_running)

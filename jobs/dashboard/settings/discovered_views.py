@@ -9,12 +9,12 @@ from django.db.models import Count
 from django.http import Http404, HttpResponse
 from django.urls import reverse
 
+from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.states import Actor
 from jobs import lifecycle
 from jobs.dashboard.rows import make_rows
 from jobs.dashboard.settings.frame import SettingsPage, settings_page
 from jobs.models import Job, Organization, ProviderConfig
-from jobs.organizations.authority import job_source
 from jobs.organizations.discovered import give_to_member, take_job, unowned_jobs
 from jobs.organizations.members import find_member, people_in
 from jobs.permissions import is_superuser
@@ -84,7 +84,7 @@ def assign(page: SettingsPage, job_id: str) -> HttpResponse:
 def discard(page: SettingsPage, job_id: str) -> HttpResponse:
     """Delete an ended job that nobody here wants."""
     job = _find(page.organization, job_id)
-    if not lifecycle.delete(job, actor=Actor.of(page.user), source=job_source()):
+    if not lifecycle.delete(job, actor=Actor.of(page.user), source=current_source()):
         return page.refused(f"The job {job.config_name} has not ended. Cancel it on its page first.")
     return page.done(f"The job {job.config_name} is deleted. What it cost stays counted.")
 
