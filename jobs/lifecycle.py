@@ -27,6 +27,7 @@ from jobs.limits import check_open_jobs
 from jobs.models import DatasetUpload, Job, LogPiece, Organization
 from jobs.providers.base import DiscoveredTraining, Snapshot
 from jobs.publishing import publish_progress, publish_waiting
+from jobs.runs.numbers import number_at_commit
 from jobs.runs.origin import NEW, Origin
 from jobs.snapshot_fields import (
     began_at,
@@ -89,6 +90,7 @@ def create(
         check_open_jobs(user)
         _mark_dataset_used(submission.dataset)
         job.save(force_insert=True)
+        number_at_commit(job)
         put_on_new_job(job, submission.tags)
         job.record(change)
         transaction.on_commit(lambda: job.announce(change), robust=True)
@@ -146,6 +148,7 @@ def adopt_discovered(
     change = Change.of(job, "", status, actor=Actor(name=provider), source=source, reason=reason, at=now)
     with unit_of_work():
         job.save(force_insert=True)
+        number_at_commit(job)
         job.record(change)
         ledger.count_snapshot(job, snapshot)
         transaction.on_commit(lambda: job.announce(change), robust=True)

@@ -26,6 +26,9 @@ MAX_NAMED = 5
 #: As a time in the alphabet of ULIDs; anything else is no beginning of an id.
 ID_BEGINS = re.compile("[0-7][0-9a-hjkmnp-tv-z]{0,25}")
 
+#: "#12": a job's number in its organization.
+RUN_NUMBER = re.compile("#([0-9]{1,18})", re.ASCII)
+
 
 def find_job(user: AnyUser, job_id: str) -> Job:
     """Return the job with that id, an id that begins so, or that id at its provider.
@@ -118,6 +121,8 @@ def _matches(text: str, counts: bool) -> Q:
 def _other_ways(ids: QuerySet[Job, Any], text: str) -> Iterator[QuerySet[Job, Any]]:
     if ID_BEGINS.fullmatch(text.lower()):
         yield ids.filter(pk__startswith=text.lower())
+    if number := RUN_NUMBER.fullmatch(text):
+        yield ids.filter(number=int(number[1]))
     yield ids.filter(external_id=text)
     yield ids.filter(correlation_id=text)
     submitters = list(User.objects.filter(username__folded=folded(text)).values_list("pk", flat=True))

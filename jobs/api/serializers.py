@@ -178,6 +178,9 @@ class JobSerializer(serializers.Serializer[Job]):
     """A job, once `with_facets` has put what the rooms above say of it beside its columns."""
 
     job_id = serializers.CharField(source="pk")
+    number = serializers.IntegerField(
+        allow_null=True, help_text="Its number in its organization; null of a job of none."
+    )
     job_type = serializers.ChoiceField(choices=["cloud", "local"])
     provider = serializers.CharField()
     external_id = serializers.CharField(allow_null=True)

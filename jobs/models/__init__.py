@@ -12,6 +12,7 @@ from jobs.models.ledger import DatedPrice, DayCost, JobAccount, LedgerEntry
 from jobs.models.organization import Membership, Organization
 from jobs.models.output import OutputFetch, StoredOutput
 from jobs.models.provider import ProviderConfig
+from jobs.models.run_counter import RunCounter
 from jobs.models.service_account import ServiceAccount
 from jobs.models.tag import JobTag, Tag
 from jobs.models.webhook import WebhookDelivery
@@ -36,6 +37,7 @@ __all__ = [
     "Organization",
     "OutputFetch",
     "ProviderConfig",
+    "RunCounter",
     "ServiceAccount",
     "StoredOutput",
     "Tag",

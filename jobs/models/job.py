@@ -58,6 +58,8 @@ class Job(Lineage, Stateful):
     id = models.CharField(primary_key=True, max_length=26, default=new_job_id, editable=False)
     organization = models.ForeignKey(Organization, models.PROTECT, null=True, related_name="jobs")
     submitted_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="jobs")
+    #: Its number in its organization, see runs/numbers.py; null of a job of none.
+    number = models.PositiveBigIntegerField(null=True, editable=False)
     correlation_id = models.CharField(max_length=128, db_index=True)
 
     provider = models.CharField(max_length=40)
@@ -133,6 +135,11 @@ class Job(Lineage, Stateful):
         constraints = [
             # Discovery and a webhook may meet the same training at the same moment.
             models.UniqueConstraint(fields=["provider", "external_id"], name="one_job_a_training"),
+            # The number first: a search for it reads one place of the index, whatever organizations there are. With a
+            # condition, for without one SQLite would copy the whole table.
+            models.UniqueConstraint(
+                fields=["number", "organization"], condition=Q(number__isnull=False), name="one_job_a_number"
+            ),
             models.CheckConstraint(condition=Q(status__in=JobStatus.values), name="job_status_known"),
             models.CheckConstraint(
                 condition=Q(status__in=ACTIVE, completed_at__isnull=True)

@@ -13,6 +13,7 @@ from jobs.costs import ledger
 from jobs.models import Job, JobQuerySet, Organization
 from jobs.organizations.authority import By, actor_of, check_administers, check_runs_site, lock_organization
 from jobs.organizations.members import people_in
+from jobs.runs.numbers import number_at_commit
 
 
 def unowned_jobs(organization: Organization | None) -> JobQuerySet:
@@ -70,6 +71,7 @@ def _lock(job: Job) -> Job:
 def _assign(job: Job, by: By, *, before: dict[str, str | None], after: dict[str, str | None]) -> None:
     Job.objects.filter(pk=job.pk).update(organization=job.organization, submitted_by=job.submitted_by)
     assert job.organization is not None
+    number_at_commit(job)
     ledger.assign([job.pk], job.organization, job.submitted_by)
     record("job_assigned", job, by=actor_of(by), organization=job.organization, before=before, after=after)
     job.record_note(actor_of(by), current_source(), f"assigned to {next(iter(after.values()))}")

@@ -17,6 +17,7 @@ from jobs.costs.estimates import priced
 from jobs.models import Job, JobQuerySet, Organization, ProviderConfig
 from jobs.providers import get_provider, label_of, names
 from jobs.providers.base import DiscoveredTraining, Discovers, NeedsAccess, ProviderError
+from jobs.runs.numbers import number_at_commit
 from jobs.statuses import BEFORE_PROVIDER
 from jobs.sync import circuit_breaker, orphans
 from jobs.sync.apply import SnapshotBatch
@@ -134,9 +135,13 @@ def _assign(name: str, organization: Organization | None) -> None:
     if organization is None or not unassigned_jobs(name).exists():
         return
     with unit_of_work():
-        jobs = list(unassigned_jobs(name).order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
-        Job.objects.filter(pk__in=jobs).update(organization=organization)
-        ledger.assign(jobs, organization)
+        jobs = list(unassigned_jobs(name).order_by("pk").select_for_update(no_key=True).only("pk", "number"))
+        ids = [job.pk for job in jobs]
+        Job.objects.filter(pk__in=ids).update(organization=organization)
+        for job in jobs:
+            job.organization = organization
+            number_at_commit(job)
+        ledger.assign(ids, organization)
 
 
 def unassigned_jobs(name: str) -> JobQuerySet:

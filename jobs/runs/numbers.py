@@ -1,0 +1,45 @@
+"""The numbers of an organization's jobs, `#1` and on: what people call a job by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.db import connection
+
+from cloudtrain_site.database.fast_sql import update_if
+from cloudtrain_site.database.unit_of_work import at_end_of_unit
+from jobs.models import Job
+
+#: Adds to an organization's counter, which is made with its first job, and returns its new value.
+COUNT = """
+INSERT INTO jobs_runcounter (organization_id, last) VALUES (%s, %s)
+ON CONFLICT (organization_id) DO UPDATE SET last = jobs_runcounter.last + excluded.last RETURNING last
+"""
+
+
+def number_at_commit(job: Job) -> None:
+    """Give a new job of an organization its number, with the open unit of work. One of no organization has none.
+
+    It is done at the unit's end: until its commit, everybody else who submits for the organization waits.
+    A number is never given twice; one may be missing, of a submission that failed.
+    """
+    if job.organization_id is not None and job.number is None:
+        at_end_of_unit(job, _number, early=True)
+
+
+def _number(jobs: Iterable[Job]) -> None:
+    by_organization: dict[int, list[Job]] = {}
+    for job in jobs:
+        if job.organization_id is not None:
+            by_organization.setdefault(job.organization_id, []).append(job)
+    for organization, its_jobs in sorted(by_organization.items()):  # in one order, so that no two wait for each other
+        last = _count(organization, len(its_jobs))
+        for number, job in enumerate(sorted(its_jobs, key=lambda one: one.pk), start=last - len(its_jobs) + 1):
+            if update_if(Job, {"id": job.pk, "number": None}, {"number": number}):
+                job.number = number
+
+
+def _count(organization: int, jobs: int) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT, [organization, jobs])
+        return int(cursor.fetchone()[0])

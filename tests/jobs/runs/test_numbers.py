@@ -1,0 +1,116 @@
+"""The numbers of an organization's jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from threading import Barrier, Thread
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection, connections
+
+from approvals import intake
+from approvals.intake import SubmissionRequest
+from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.states import Actor, Source
+from jobs import lifecycle
+from jobs.configs.submission import Submission
+from jobs.models import Job, Membership, Organization, RunCounter
+from jobs.organizations import discovered
+from jobs.queries import filter_jobs
+from jobs.statuses import JobStatus
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+MakeJob = Callable[..., Job]
+
+
+def submit(user: User, name: str = "flux") -> Job:
+    submission = Submission(provider="local", config={"max_train_steps": 10}, config_name=name, hardware_profile="cpu")
+    organization = Membership.objects.get(user=user).organization
+    return intake.submit(SubmissionRequest(user, organization, submission, Source.API)).job
+
+
+def stored_number(job: Job) -> int | None:
+    return Job.objects.values_list("number", flat=True).get(pk=job.pk)
+
+
+def test_each_organization_counts_its_own_jobs(alice: User, bob: User, charlie: User) -> None:
+    Membership.objects.filter(user=charlie).update(role="lead")
+    jobs = [submit(alice), submit(charlie), submit(bob)]
+    assert [job.number for job in jobs] == [1, 1, 2]
+    assert [stored_number(job) for job in jobs] == [1, 1, 2]
+
+
+def test_the_number_of_a_deleted_job_is_not_given_again(alice: User) -> None:
+    job = submit(alice)
+    lifecycle.request_cancel(job, actor=Actor.of(alice), source=Source.API)
+    assert lifecycle.delete(Job.objects.get(pk=job.pk), actor=Actor.of(alice), source=Source.API)
+    assert submit(alice).number == 2
+    Job.objects.filter(pk=job.pk).delete()
+    assert submit(alice).number == 3
+
+
+def test_a_submission_that_fails_takes_no_number(alice: User) -> None:
+    with pytest.raises(ZeroDivisionError), unit_of_work():
+        submit(alice)
+        raise ZeroDivisionError
+    assert submit(alice).number == 1
+
+
+def test_a_discovered_job_is_numbered_when_an_organization_takes_it(alice: User, root: User) -> None:
+    acme = Membership.objects.get(user=alice).organization
+    submit(alice)
+    job = factories.make_job(
+        organization=None, submitted_by=None, metadata={"discovered": True}, status=JobStatus.COMPLETED
+    )
+    assert job.number is None
+    discovered.take_job(job, acme, by=root)
+    assert stored_number(job) == 2
+    discovered.give_to_member(job, alice, by=root)
+    assert stored_number(job) == 2
+
+
+def test_a_job_is_found_by_its_number(alice: User) -> None:
+    submit(alice, "one")
+    second = submit(alice, "two")
+    query = dict.fromkeys(("status", "provider", "job_type", "organization", "tag"), "")
+    assert list(filter_jobs(alice, {**query, "search": "#2"})) == [second]
+    assert not list(filter_jobs(alice, {**query, "search": "#22"}))
+
+
+def test_the_migration_numbers_old_jobs_in_their_order(acme: Organization, make_job: MakeJob) -> None:
+    other = Organization.objects.create(name="other")
+    old = [make_job(), make_job(), factories.make_job(organization=other), factories.make_job(organization=None)]
+    migration = import_module("jobs.migrations.0049_number_old_jobs")
+    with connection.cursor() as cursor:
+        cursor.execute(migration.NUMBER)
+        cursor.execute(migration.COUNT)
+    assert [stored_number(job) for job in old] == [1, 2, 1, None]
+    assert dict(RunCounter.objects.values_list("organization__name", "last")) == {"acme": 2, "other": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_simultaneous_submissions_get_different_numbers(alice: User, bob: User) -> None:
+    begin = Barrier(2)
+    failures: list[Exception] = []
+
+    def submit_several(user: User) -> None:
+        try:
+            begin.wait(10)
+            for _ in range(5):
+                submit(user)
+        except Exception as failure:
+            failures.append(failure)
+        finally:
+            connections.close_all()
+
+    threads = [Thread(target=submit_several, args=(user,)) for user in (alice, bob)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failures
+    assert set(Job.objects.values_list("number", flat=True)) == set(range(1, 11))
