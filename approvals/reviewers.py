@@ -183,6 +183,10 @@ def reviewer_objections(
     return {request.pk: _objection(standing, request, verdict) for request in requests}
 
 
+#: The beginning of that objection, which is true also where nobody else may decide.
+OWN_JOB = "You can’t approve your own job."
+
+
 def _objection(standing: Standing, request: ApprovalRequest, verdict: Verdict) -> str | None:
     requirements = list(request.requirements.all())
     reviewed = [item for item in requirements if standing.reviews(request, item)]
@@ -190,7 +194,7 @@ def _objection(standing: Standing, request: ApprovalRequest, verdict: Verdict) -
     if not reviewed:
         return _only_they_decide(waiting or requirements)
     if request.requested_by_id == standing.user_id and not _allows_own(requirements):
-        return "Nobody decides about their own job: ask another lead or admin."
+        return f"{OWN_JOB} Ask another lead or admin."
     is_open = request.status == RequestStatus.PENDING
     if verdict == Verdict.APPROVE and is_open and not any(item.approvals_missing for item in reviewed):
         return f"It needs no approval of yours: it waits for {_deciders_text(waiting)}."

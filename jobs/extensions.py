@@ -39,8 +39,12 @@ Show = Callable[[Job, AnyUser], Mapping[str, Any] | None]
 
 @dataclass(frozen=True, slots=True)
 class Panel:
+    """Something about a job on its page."""
+
     template: str
     show: Show
+    #: Whether it stands on top of each tab, because it says what the job waits for; else it is among the details.
+    on_top: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,9 @@ class Shown:
 panels: Registry[Panel] = Registry()
 
 
-def panels_of(job: Job, reader: AnyUser) -> list[Shown]:
-    """Return the panels with content for `job`, in their order."""
-    found = ((panel, panel.show(job, reader)) for panel in panels.values())
+def panels_of(job: Job, reader: AnyUser, *, on_top: bool) -> list[Shown]:
+    """Return the panels with content for `job` of one place, in their order."""
+    found = ((panel, panel.show(job, reader)) for panel in panels.values() if panel.on_top == on_top)
     return [Shown(panel.template, details) for panel, details in found if details is not None]
 
 

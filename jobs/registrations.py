@@ -77,7 +77,9 @@ def register_all() -> None:
     site.second_factor_demands.register("organizations", permissions.demanding_organizations)
     extensions.facets.register("costs", accounts.facet)
     extensions.facets.register("tags", tagging.facet)
-    extensions.panels.register("fuse", extensions.Panel("dashboard/_fuse_panel.html", fuse_panel.panel_for), order=30)
+    extensions.panels.register(
+        "fuse", extensions.Panel("dashboard/_fuse_panel.html", fuse_panel.panel_for, on_top=False), order=30
+    )
     site.loops.register("fuses", site.LoopSpec("jobs.tasks.check_fuses", lambda: burns.CHECK_SECONDS), order=25)
     site.notice_kinds.register(
         watch.WARNING, site.NoticeKind("When a job of mine has nearly cost what it may"), order=45

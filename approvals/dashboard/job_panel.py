@@ -8,8 +8,7 @@ from django.utils import timezone
 
 from approvals.admin.request_page import requirement_text
 from approvals.models import ApprovalRequest, Decision
-from approvals.queries import request_address
-from approvals.reviewers import WITH_REQUIREMENTS, decision_objection, request_warnings
+from approvals.reviewers import OWN_JOB, WITH_REQUIREMENTS, decision_objection, request_warnings
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import as_utc
 from jobs.dashboard.history import SOURCES
@@ -18,40 +17,37 @@ from jobs.permissions import AnyUser
 
 #: The chip of each status: its kind in the stylesheet, and its label.
 CHIPS = {
-    RequestStatus.PENDING: ("held", "Waits for a decision"),
+    RequestStatus.PENDING: ("held", "Needs approval"),
     RequestStatus.APPROVED: ("completed", "Approved"),
     RequestStatus.REJECTED: ("failed", "Rejected"),
-    RequestStatus.EXPIRED: ("failed", "Ran out of time"),
+    RequestStatus.EXPIRED: ("failed", "Expired"),
     RequestStatus.CANCELLED: ("cancelled", "Withdrawn"),
 }
 VERDICTS = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}
 
 
 def panel_for(job: Job, reader: AnyUser) -> dict[str, Any] | None:
-    """Return the panel's data for a job that a rule held; None for any other."""
-    requests = ApprovalRequest.objects.filter(job=job).select_related("job", "requested_by", "kept_from")
-    request = requests.prefetch_related(WITH_REQUIREMENTS).order_by("id").last()
+    """Return the panel's data for a job with an open request; None for any other: the history has the decided ones."""
+    if job.is_terminal:
+        return None
+    requests = ApprovalRequest.objects.filter(job=job, status=RequestStatus.PENDING)
+    request = requests.select_related("job", "requested_by", "kept_from").prefetch_related(WITH_REQUIREMENTS).last()
     return None if request is None else _panel_data(request, reader)
 
 
 def _panel_data(request: ApprovalRequest, reader: AnyUser) -> dict[str, Any]:
-    is_open = request.status == RequestStatus.PENDING
-    kind, label = CHIPS[RequestStatus(request.status)]
-    objection = decision_objection(reader, request) if is_open else None
+    objection, lack = decision_objection(reader, request), request_warnings(request)
+    if lack and objection and objection.startswith(OWN_JOB):
+        objection = OWN_JOB  # there may be no other to ask: the warning says how many
     return {
         "request": request,
-        "is_open": is_open,
-        "kind": kind,
-        "label": label,
         "rules": requirement_items(request),
         "requested_at": as_utc(request.requested_at),
         "expires_at": as_utc(request.expires_at),
-        "is_due": is_open and request.expires_at <= timezone.now(),
-        "reviewed_at": as_utc(request.reviewed_at),
+        "is_due": request.expires_at <= timezone.now(),
         "decisions": [_decision(decision) for decision in request.decisions.all()],
-        "lack": request_warnings(request),
+        "lack": lack,
         "objection": objection,
-        "decide": request_address(request) if is_open and not objection else "",
     }
 
 

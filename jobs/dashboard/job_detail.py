@@ -2,64 +2,76 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.urls import reverse
 from django.utils import timezone
 
 from cloudtrain_site.api import as_utc
-from cloudtrain_site.redaction import mask_secrets
-from jobs.dashboard.history import history_of
-from jobs.dashboard.rows import OWN_HARDWARE, expected_cost, is_on_own_hardware, make_rows, money, unknown_cost
+from jobs.dashboard.rows import OWN_HARDWARE, Row, expected_cost, is_on_own_hardware, make_rows, money, unknown_cost
 from jobs.extensions import panels_of
 from jobs.failures.cause import advice_for
 from jobs.models import Job
 from jobs.notices.durations import duration
 from jobs.permissions import AnyUser, visible_jobs
+from jobs.providers import label_of
 from jobs.runs.prefill import may_run_again
 from jobs.statuses import JobStatus
 
 #: Below this progress the pace is too uncertain.
 MIN_PERCENT = 1.0
-#: A page shows a config's beginning; the whole one is a download.
-PREVIEW_CHARACTERS = 100_000
 MAX_RETRIES = 5
 #: The steps to which the time left is rounded.
 ROUNDING_SECONDS = (600, 60, 10)
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A part of the job's submission as text, secrets masked."""
-
-    label: str
-    name: str
-    address: str
-    text: str
-    is_cut: bool
-    size: int
+NOTHING_SPENT = "$0.00"
 
 
 def head_of(job: Job, reader: AnyUser) -> dict[str, Any]:
-    """Return the job's state and the actions that the reader may take."""
+    """Return the job's state, what blocks it, and the actions that the reader may take."""
     row = make_rows([job], reader)[0]
+    runs_again = job.is_terminal and may_run_again(job, reader)
     return {
         "job": job,
         "row": row,
         "failure": failure_of(job),
         "time_left": _time_left_text(job),
         "cost": cost_texts(job),
+        "blocks": panels_of(job, reader, on_top=True),
+        "runs_again": runs_again,
+        "likely_act": _likely_act(job, row, runs_again),
+        "may_change": row.may_cancel or row.may_delete,
+        "expects_log": expects_log(job),
+    }
+
+
+def expects_log(job: Job) -> bool:
+    """Whether there is room for its log from the beginning: it runs, or has run."""
+    return job.started_at is not None
+
+
+def _likely_act(job: Job, row: Row, runs_again: bool) -> str:
+    """Return the action that stands beside the menu; empty: the reader may take none of them."""
+    if row.review_address:
+        return "review"
+    if row.may_retry:
+        return "retry"
+    if job.is_terminal:
+        return "run-again" if runs_again else ""
+    return "cancel" if row.may_cancel else ""
+
+
+def details_of(job: Job, reader: AnyUser) -> dict[str, Any]:
+    """Return what else there is to know of the job: ids, times, retries, and the panels that don't block it."""
+    return {
+        "provider": label_of(job.provider),
+        "created": as_utc(job.created_at),
         "ended": as_utc(job.completed_at),
         "asked_at": as_utc(job.last_synced_at),
         "result_address": job.output_url if job.output_url.startswith(("https://", "http://")) else "",
         "earlier": visible_jobs(reader).filter(pk=job.retry_of_id).first() if job.retry_of_id else None,
         "later": retries_of(job, reader),
-        "panels": panels_of(job, reader),
-        "runs_again": job.is_terminal and may_run_again(job, reader),
+        "panels": panels_of(job, reader, on_top=False),
     }
 
 
@@ -74,35 +86,6 @@ def failure_of(job: Job) -> dict[str, Any] | None:
 def retries_of(job: Job, reader: AnyUser) -> list[Job]:
     """Return the latest jobs that run it again, among those that the reader may see."""
     return list(visible_jobs(reader).filter(retry_of=job).order_by("-id").only("pk", "attempt")[:MAX_RETRIES])
-
-
-def history_for_page(job: Job) -> dict[str, Any]:
-    moments, has_older = history_of(job)
-    return {"job": job, "moments": moments, "has_older": has_older}
-
-
-def documents_of(job: Job) -> list[Document]:
-    """Return the config and, if there is one, the dataloader config."""
-    documents = [_document(job, "config", "Config", "job-config-file")]
-    if job.dataloader_config:
-        documents.append(_document(job, "dataloader_config", "Dataloader", "job-dataloader-file"))
-    return documents
-
-
-def masked_json(value: Any) -> str:
-    return json.dumps(mask_secrets(value), indent=2, ensure_ascii=False)
-
-
-def _document(job: Job, field: str, label: str, url_name: str) -> Document:
-    text = masked_json(getattr(job, field))
-    return Document(
-        label=label,
-        name=field,
-        address=reverse(url_name, args=[job.pk]),
-        text=text[:PREVIEW_CHARACTERS],
-        is_cut=len(text) > PREVIEW_CHARACTERS,
-        size=len(text.encode()),
-    )
 
 
 def seconds_left(job: Job, now: datetime) -> float | None:
@@ -136,9 +119,9 @@ def cost_texts(job: Job) -> tuple[str, str]:
     if job.cost_usd > 0:
         return money(job.cost_usd) + ("" if job.is_terminal else " so far"), beside
     if is_on_own_hardware(job):
-        return "Nothing", OWN_HARDWARE
+        return NOTHING_SPENT, OWN_HARDWARE
     if job.is_terminal:
-        return "Nothing", beside
+        return NOTHING_SPENT, beside
     return "", beside
 
 

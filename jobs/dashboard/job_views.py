@@ -1,4 +1,4 @@
-"""The page of one job, its live parts, and its files."""
+"""The page of one job with its tabs, its live parts, and its files."""
 
 from __future__ import annotations
 
@@ -7,52 +7,55 @@ from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils.http import content_disposition_header
 
-from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.throttles import LogReads
-from jobs.dashboard.job_detail import dataset_of, documents_of, head_of, history_for_page, masked_json
-from jobs.dashboard.navigation import page, page_context, part
+from jobs.dashboard.history import history_for_page
+from jobs.dashboard.job_config import difference_from_earlier, documents_of, masked_json
+from jobs.dashboard.job_detail import dataset_of, details_of, head_of
+from jobs.dashboard.job_tabs import job_of, tab_view
+from jobs.dashboard.navigation import page, part
 from jobs.dashboard.runs import runs_of
 from jobs.dashboard.tag_views import tags_of_page
 from jobs.logs import pieces_of
 from jobs.models import Job
-from jobs.queries import find_job
 
 Answer = TypeVar("Answer", HttpResponse, StreamingHttpResponse)
 
 #: The parts that the page fetches again at an event of the job, with their templates.
 PARTS: Mapping[str, tuple[str, Callable[[Job, HttpRequest], Mapping[str, Any]]]] = {
     "head": ("dashboard/_job_head.html", lambda job, request: head_of(job, request.user)),
+    "details": ("dashboard/_job_details.html", lambda job, request: _details(job, request)),
     "history": ("dashboard/_job_history.html", lambda job, request: history_for_page(job)),
 }
 
 
-def job_of(request: HttpRequest, job_id: str) -> Job:
-    """Return the job. Raises Http404 when there is none, or several begin so."""
-    try:
-        return find_job(request.user, job_id)
-    except Conflict as error:
-        raise Http404 from error
+def _details(job: Job, request: HttpRequest) -> dict[str, Any]:
+    return {"job": job, **details_of(job, request.user)}
 
 
-@page
-def job_page(request: HttpRequest, job_id: str) -> HttpResponse:
-    around = page_context(request)  # before the job is read: the stream brings every later event
-    job = job_of(request, job_id)
-    if job_id != job.pk:
-        return redirect("job-page", job.pk)
-    context = {
-        **around,
-        **head_of(job, request.user),
-        **history_for_page(job),
-        "documents": documents_of(job),
-        "dataset": dataset_of(job),
+def _overview(job: Job, request: HttpRequest) -> dict[str, Any]:
+    return {
+        **details_of(job, request.user),
         "runs": runs_of(job, request.user),
         "tags": tags_of_page(job, request.user),
     }
-    return render(request, "dashboard/job.html", context)
+
+
+def _config(job: Job, request: HttpRequest) -> dict[str, Any]:
+    return {
+        "documents": documents_of(job),
+        "dataset": dataset_of(job),
+        "difference": difference_from_earlier(job, request.user),
+    }
+
+
+overview = tab_view("job-page", "dashboard/job_overview.html", _overview)
+log_tab = tab_view("job-log", "dashboard/job_log.html", lambda job, request: {})
+curves_tab = tab_view("job-curves", "dashboard/job_curves.html", lambda job, request: {})
+config_tab = tab_view("job-config", "dashboard/job_config.html", _config)
+history_tab = tab_view("job-history", "dashboard/job_history.html", lambda job, request: history_for_page(job))
 
 
 @part

@@ -13,8 +13,8 @@ from django.shortcuts import render
 from jobs.api.config_serializers import ProviderListSerializer
 from jobs.configs.examples import EXAMPLES
 from jobs.configs.store import find_config, visible_configs
-from jobs.dashboard.job_detail import masked_json
-from jobs.dashboard.job_views import job_of
+from jobs.dashboard.job_config import masked_json
+from jobs.dashboard.job_tabs import job_of
 from jobs.dashboard.navigation import page, page_context, part, with_editor
 from jobs.dashboard.tag_views import tags_by_team
 from jobs.models import Job, Organization, ProviderConfig

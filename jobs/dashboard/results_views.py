@@ -18,8 +18,8 @@ from django.views.decorators.cache import never_cache
 
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.pages import within_limits
-from jobs.dashboard.job_views import job_of
-from jobs.dashboard.navigation import page, page_context, part
+from jobs.dashboard.job_tabs import job_of, tab_view
+from jobs.dashboard.navigation import part
 from jobs.models import Job, StoredOutput
 from jobs.outputs import keeping
 from jobs.outputs.folder import NotFoundError, OutputFile
@@ -69,15 +69,6 @@ def file_address(job: Job, path: str) -> str:
 
 def small_address(job: Job, path: str, width: int) -> str:
     return f"{file_address(job, path)}?{urlencode({'thumbnail': width})}"
-
-
-@page
-def results_page(request: HttpRequest, job_id: str) -> HttpResponse:
-    around = page_context(request)  # before the files are read: the stream brings every later event
-    job = job_of(request, job_id)
-    if job_id != job.pk:
-        return redirect("job-results", job.pk)
-    return render(request, "dashboard/results.html", {**around, **_results(job, request)})
 
 
 @part
@@ -143,6 +134,9 @@ def _results(job: Job, request: HttpRequest) -> dict[str, Any]:
         "beside": beside,
         "query": request.GET.urlencode(),
     }
+
+
+results_page = tab_view("job-results", "dashboard/results.html", _results)
 
 
 def _listing(job: Job) -> Listing:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.humanize.templatetags.humanize import ordinal
+
 from jobs.models import Job
-from jobs.notices.durations import duration
+from jobs.notices.durations import rough_duration
 from jobs.permissions import AnyUser
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry
@@ -30,9 +32,11 @@ def _waiting(entry: QueueEntry, job: Job, reader: AnyUser) -> dict[str, Any]:
     entry.job = job
     explainer = Explainer(reader, [entry])
     order = QueueOrder(explainer.limits, explainer.usage, explainer.now)
+    position = order.positions([entry.pk]).get(entry.pk)
     return {
         "entry": entry,
-        "position": order.positions([entry.pk]).get(entry.pk),
+        "position": position,
+        "place": ordinal(position) if position else "",
         "blockers": explainer.explain(entry),
         "next": NEXT,
         "wait": _wait_text(WaitEstimates(explainer, order, [entry]).of(entry)),
@@ -43,5 +47,5 @@ def _wait_text(wait: Wait | None) -> str:
     """Return the expected wait in words, with its range when that has two ends; empty when it is unknown."""
     if wait is None:
         return ""
-    likely, low, high = (duration(seconds) for seconds in (wait.likely, wait.low, wait.high))
+    likely, low, high = (rough_duration(seconds) for seconds in (wait.likely, wait.low, wait.high))
     return f"about {likely}" if low == high else f"about {likely} ({low} to {high})"

@@ -78,6 +78,38 @@ class TestForEveryone:
         assert not is_wider_than_the_window(page)
 
 
+class TestTabs:
+    def test_have_addresses_and_what_is_open_is_live(
+        self, browse: Browse, alice: User, bob: User, submit: Submit, training: Training
+    ) -> None:
+        job, _ = training(config={"max_train_steps": 500, "validation_prompts": ["a cat"] * 12})
+        page = opened(browse(alice, "about:blank", viewport={"width": 1280, "height": 900}), job)
+        expect(view(page)).to_contain_text("step 400/500")
+        expect(page.locator("#numbers")).to_contain_text("Loss")
+        head, log, curves = (
+            page.locator(name).evaluate("element => element.getBoundingClientRect().toJSON()")
+            for name in ("#job-card", "#log", "#curves")
+        )
+        assert head["height"] <= 150
+        assert log["y"] == curves["y"] < 450, "side by side"
+        for tab in ("Log", "Curves", "Results", "Config", "History"):
+            page.get_by_role("navigation", name="The job").get_by_role("link", name=tab).click()
+            is_live(page)
+            expect(page).to_have_url(re.compile(f"/jobs/{job.pk}/{tab.lower()}$"))
+            expect(page.locator(".job-tabs [aria-current]")).to_have_text(tab)
+            assert violations(page) == [], tab
+            for width in (320, 1920):
+                page.set_viewport_size({"width": width, "height": 900})
+                assert not is_wider_than_the_window(page), (tab, width)
+            keep(page, f"job-tab-{tab.lower()}")
+        report(job, JobStatus.FAILED, error_message="The disk is full.")
+        expect(page.locator("#history")).to_contain_text("The disk is full.")
+        page.go_back()
+        expect(page.locator("summary", has_text="validation_prompts")).to_be_visible()
+        page.get_by_role("link", name="Find it in the log").click()
+        expect(page.get_by_role("searchbox")).to_have_value("The disk is full.")
+
+
 class TestLog:
     def test_follows_the_end_until_somebody_scrolls_up(self, browse: Browse, alice: User, training: Training) -> None:
         job, path = training()
@@ -192,12 +224,12 @@ class TestLive:
         expect(spoken).to_have_text(f"{name}: Running")
         expect(page).to_have_title(f"{name}: Running · cloudtrain")
         expect(page.get_by_role("heading", name="Queue")).to_be_hidden()
-        expect(page.locator("#history")).to_contain_text("Started")
         report(job, percent=40.5)
         expect(page.get_by_role("progressbar")).to_have_js_property("value", 40.5)
         report(job, JobStatus.FAILED, error_message="The disk is full.")
         expect(chip).to_have_text("Failed")
         expect(page.get_by_role("group", name="Why it failed").locator("p").first).to_have_text("The disk is full.")
+        page.get_by_role("link", name="History", exact=True).click()
         expect(page.locator("#history")).to_contain_text("The disk is full.")
 
         theirs = browse(charlie, f"/jobs/{job.pk}")
@@ -215,34 +247,33 @@ class TestLive:
         expect(alices.get_by_text("Only leads and admins of the organization decide")).to_be_visible()
         keep(bobs, "job-held")
         assert violations(bobs) == []
-        expect(bobs.get_by_role("link", name="Decide", exact=True)).to_be_visible()
+        expect(bobs.get_by_role("link", name="Review", exact=True)).to_be_visible()
         request = ApprovalRequest.objects.get()
         assert decisions.approve(request, user=bob, source=Source.API, notes="fine, go on")
         expect(alices.locator("#job-chip")).to_have_text("Waiting")
-        panel = alices.get_by_role("region", name="Approval")
-        expect(panel).to_contain_text("bob approved")
-        expect(panel).to_contain_text("fine, go on")
+        expect(alices.get_by_role("region", name="Needs approval")).to_be_hidden()
         expect(alices.get_by_role("region", name="Queue")).to_be_visible()
+        alices.get_by_role("link", name="History", exact=True).click()
+        expect(alices.get_by_role("list", name="The steps of the job")).to_contain_text("By bob: fine, go on")
 
     def test_a_job_that_ends_without_figures_is_not_said_to_have_none_so_far(
         self, browse: Browse, alice: User, training: Training
     ) -> None:
         job, _ = training(log="nothing to report\n")
         curves = opened(browse(alice, "about:blank"), job).locator("#curves-state")
-        expect(curves).to_have_text("The log has no figures so far.")
+        expect(curves).to_have_text("Curves appear once training reports a loss.")
         report(job, JobStatus.COMPLETED)
-        expect(curves).to_have_text("The log has no figures.")
-        expect(opened(browse(alice, "about:blank"), job).locator("#curves-state")).to_have_text(
-            "The log has no figures."
-        )
+        expect(curves).to_have_text("No metrics recorded.")
+        expect(opened(browse(alice, "about:blank"), job).locator("#curves-state")).to_have_text("No metrics recorded.")
 
     def test_says_when_the_job_is_gone(
         self, browse: Browse, alice: User, bob: User, make_job: MakeJob, complaints: list[str]
     ) -> None:
         job = make_job(status=JobStatus.FAILED, error_message="no")
         alices, bobs = opened(browse(alice, "about:blank"), job), opened(browse(bob, "about:blank"), job)
+        alices.locator(".job-acts summary").click()
         alices.get_by_role("button", name="Delete").click()
-        with bobs.expect_response("**/parts/head"), bobs.expect_response("**/parts/history"):
+        with bobs.expect_response("**/parts/head"), bobs.expect_response("**/parts/details"):
             alices.get_by_role("button", name="Delete the job").click()
         expect(alices.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
         expect(bobs.get_by_role("alert")).to_contain_text("no longer there")
@@ -292,6 +323,7 @@ class TestActs:
         )
         page = opened(browse(alice, "about:blank", permissions=["clipboard-read", "clipboard-write"]), job)
         keep(page, "job-failed")
+        page.get_by_role("link", name="Config", exact=True).click()
         page.get_by_role("button", name="Copy the config").click()
         expect(page.get_by_text("Copied.")).to_be_visible()
         copied = page.evaluate("navigator.clipboard.readText()")

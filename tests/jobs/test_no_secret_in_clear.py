@@ -198,10 +198,13 @@ def test_a_trainer_that_prints_its_secret_tells_it_to_no_reader(
         *(as_alice.get(f"{address}{path}").content for path in ("", "/events", "/inline-progress", "/logs?tail=1")),
         *(as_alice.get(f"{address}/logs?since={middle + index}").content for index in range(-20, 7)),
         whole["logs"].encode(),
-        *(body_of(client.get(f"/jobs/{job.pk}{path}")) for path in ("", "/log.txt", "/parts/head", "/parts/history")),
+        *(
+            body_of(client.get(f"/jobs/{job.pk}{path}"))
+            for path in ("", "/log.txt", "/parts/head", "/history", "/config")
+        ),
     ]
     assert [text for text in texts if b"nisable" in text or "κλειδί".encode() in text] == []
-    assert len(texts) == 4 + 27 + 1 + 4
+    assert len(texts) == 4 + 27 + 1 + 5
     assert has_secret(written.decode())
     assert "refused: ****" in Job.objects.get().error_message
     assert tables_with_a_secret() == []

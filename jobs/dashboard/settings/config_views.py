@@ -16,7 +16,7 @@ from jobs.api.serializers import ConfigField, keepable
 from jobs.configs.known_keys import Finding
 from jobs.configs.store import MaskedError, remove_config, store_config
 from jobs.dashboard.form_pages import StaleError, stamp_of
-from jobs.dashboard.job_detail import masked_json
+from jobs.dashboard.job_config import masked_json
 from jobs.dashboard.navigation import with_editor
 from jobs.dashboard.settings.frame import SettingsPage, settings_page
 from jobs.models import TrainingConfig

@@ -17,12 +17,13 @@ from django.utils import timezone
 from approvals import decisions, intake
 from approvals.intake import SubmissionRequest
 from approvals.models import ApprovalRequest, ApprovalRule
-from cloudtrain_site.models import LimitUse
+from cloudtrain_site.models import ApiKey, LimitUse
 from cloudtrain_site.states import Actor, Source
 from jobs import lifecycle, logs
 from jobs.configs.submission import Submission
-from jobs.dashboard.history import MAX_MOMENTS
-from jobs.dashboard.job_detail import PREVIEW_CHARACTERS, cost_texts, seconds_left
+from jobs.dashboard.history import MAX_MOMENTS, steps_of
+from jobs.dashboard.job_config import PREVIEW_CHARACTERS
+from jobs.dashboard.job_detail import cost_texts, seconds_left
 from jobs.models import DatasetUpload, Job, JobEvent, LogPiece, Membership, Organization
 from jobs.roles import Role
 from jobs.statuses import JobStatus
@@ -72,7 +73,8 @@ def keep_log(job: Job, *texts: str) -> None:
     job.save(update_fields=["log_size"])
 
 
-PARTS = ("", "/parts/head", "/parts/history", "/log.txt", "/config.json", "/dataloader.json")
+TABS = ("", "/log", "/curves", "/results", "/config", "/history")
+PARTS = (*TABS, "/parts/head", "/parts/details", "/parts/history", "/log.txt", "/config.json", "/dataloader.json")
 
 
 class TestAccess:
@@ -104,6 +106,7 @@ class TestAccess:
         client = Client()
         client.force_login(alice)
         assert client.get("/jobs/abc123")["Location"] == page_of(job)
+        assert client.get("/jobs/abc123/log")["Location"] == f"{page_of(job)}/log"
 
     def test_there_are_no_other_parts_and_nothing_is_changed_by_it(self, alice: User, make_job: MakeJob) -> None:
         job = make_job()
@@ -113,7 +116,33 @@ class TestAccess:
         assert client.post(page_of(job)).status_code == 405
 
 
+def menu_of(page: str) -> str:
+    return page.partition('<div class="menu-items">')[2].partition("</details>")[0]
+
+
 class TestHead:
+    def test_the_likely_act_stands_beside_the_menu(self, alice: User, bob: User, make_job: MakeJob) -> None:
+        def beside(user: User, job: Job) -> str:
+            return get(user, page_of(job)).partition('class="job-acts"')[2].partition('<details class="menu">')[0]
+
+        assert 'data-act="cancel"' in beside(alice, make_job(status=JobStatus.RUNNING))
+        assert 'data-act="retry"' in beside(alice, make_job(status=JobStatus.FAILED))
+        assert "Run again with changes" in beside(alice, make_job(status=JobStatus.COMPLETED))
+        ApprovalRule.objects.create(name="costly", cost_exceeds=Decimal("0.5"))
+        held = submit(alice)
+        assert 'data-act="cancel"' in beside(alice, held)
+        assert ">Review</a>" in beside(bob, held)
+
+    def test_names_the_job_by_its_number(self, alice: User) -> None:
+        submit(alice)
+        assert ">#2</span>" in get(alice, page_of(submit(alice)))
+
+    def test_the_tab_that_is_open_is_marked(self, alice: User, make_job: MakeJob) -> None:
+        job = make_job()
+        for tab in TABS:
+            marked = re.findall(r'href="([^"]+)"\s+aria-current="page"', get(alice, page_of(job) + tab))
+            assert page_of(job) + tab in marked
+
     def test_slurms_own_number_and_the_nodes_stand_beside_the_marker(self, alice: User, make_job: MakeJob) -> None:
         job = make_job(external_id="ct-0123", metadata={"slurm_job_id": 97, "slurm_nodes": "n[1-2]"})
         page = read_page(alice, page_of(job))
@@ -121,15 +150,13 @@ class TestHead:
         assert "of Slurm" not in read_page(alice, page_of(make_job(external_id="x")))
 
     def test_who_may_do_what(self, alice: User, bob: User, make_job: MakeJob) -> None:
-        acts = {
-            status: [
-                act
-                for act in ("cancel", "retry", "delete")
-                if f'data-act="{act}"' in get(alice, page_of(make_job(status=status)))
-            ]
+        menus = {
+            status: re.findall(r'data-act="(\w+)"\s+(disabled)?', menu_of(get(alice, page_of(make_job(status=status)))))
             for status in (JobStatus.RUNNING, JobStatus.FAILED, JobStatus.COMPLETED)
         }
-        assert acts == {"running": ["cancel"], "failed": ["retry", "delete"], "completed": ["delete"]}
+        possible = {status: [act for act, disabled in menu if not disabled] for status, menu in menus.items()}
+        assert possible == {"running": ["cancel"], "failed": ["retry", "delete"], "completed": ["delete"]}
+        assert {tuple(act for act, _ in menu) for menu in menus.values()} == {("cancel", "retry", "delete")}
         assert "data-act" not in get(alice, page_of(make_job(submitted_by=bob, status=JobStatus.FAILED)))
 
     def test_a_name_stays_text(self, alice: User, make_job: MakeJob) -> None:
@@ -157,9 +184,9 @@ class TestHead:
         running = {"status": JobStatus.RUNNING, "estimated_cost_usd": Decimal(3)}
         assert cost_texts(make_job(cost_usd=Decimal(1), **running)) == ("$1.00 so far", "about $3.00 expected")
         assert cost_texts(make_job(cost_usd=Decimal(1), status=JobStatus.COMPLETED)) == ("$1.00", "")
-        assert cost_texts(make_job(status=JobStatus.CANCELLED)) == ("Nothing", "")
+        assert cost_texts(make_job(status=JobStatus.CANCELLED)) == ("$0.00", "")
         assert cost_texts(make_job(**running)) == ("", "about $3.00 expected")
-        free = ("Nothing", "own hardware")
+        free = ("$0.00", "own hardware")
         assert cost_texts(make_job(**running | {"estimated_cost_usd": Decimal(0)})) == free
         assert cost_texts(make_job(status=JobStatus.COMPLETED, started_at=timezone.now())) == free
         doubt = "there is no price for cpu."
@@ -207,8 +234,8 @@ class TestPanels:
         first, second = submit(alice), submit(alice, config_name="second")
         assert "It starts in a moment." in get(alice, page_of(first))
         page = get(alice, page_of(second))
-        assert "Number 2" in page
-        assert "Can’t be said yet" in page
+        assert "2nd in line" in page
+        assert "Not known yet" in page
 
     def test_show_a_held_job_its_rule_and_the_reviewer_the_way_to_decide(self, alice: User, bob: User) -> None:
         ApprovalRule.objects.create(name="costly", cost_exceeds=Decimal("0.5"), approvals_needed=2)
@@ -217,19 +244,26 @@ class TestPanels:
         assert "Holds jobs that cost more than $0.50" in alices
         assert "2 approvals by leads and admins" in alices
         assert "Only leads and admins of the organization decide" in alices
-        assert ">Decide</a>" not in alices
+        assert ">Review</a>" not in alices
         assert "Approvals needed: 2; people who may give one: 1." in alices
-        assert ">Decide</a>" in bobs
+        assert ">Review</a>" in bobs
 
-    def test_show_who_decided_and_why(self, alice: User, bob: User) -> None:
+    def test_are_gone_after_the_decision_which_the_history_has(self, alice: User, bob: User) -> None:
         ApprovalRule.objects.create(name="costly", cost_exceeds=Decimal("0.5"))
         job = submit(alice)
         decisions.reject(ApprovalRequest.objects.get(), user=bob, source=Source.ADMIN, notes="<too> dear")
-        page = get(alice, page_of(job))
-        assert "Rejected" in page
-        assert "<bdi>bob</bdi></strong> rejected" in page
-        assert "&lt;too&gt; dear" in page
-        assert ">Decide</a>" not in get(bob, page_of(job))
+        assert 'class="panels"' not in get(alice, page_of(job))
+        assert ">Review</a>" not in get(bob, page_of(job))
+        steps = get(alice, page_of(job) + "/history").partition("</ol>")[0]
+        assert "<strong>Rejected</strong>" in steps
+        assert "By bob: &lt;too&gt; dear" in steps
+
+    def test_who_asked_for_it_is_sent_to_nobody_where_nobody_else_may_approve(self, bob: User) -> None:
+        ApprovalRule.objects.create(name="costly", cost_exceeds=Decimal("0.5"))
+        page = get(bob, page_of(submit(bob)))
+        assert "You can’t approve your own job." in page
+        assert "Ask another lead" not in page
+        assert "people who may give one: 0" in page
 
     def test_have_nothing_to_say_of_an_ended_job(self, alice: User, make_job: MakeJob) -> None:
         waiting, ended = make_job(), make_job(status=JobStatus.COMPLETED, config_name="of-old")
@@ -244,8 +278,9 @@ class TestHistory:
         job = submit(alice)
         lifecycle.request_cancel(job, actor=Actor.of(alice), source=Source.ADMIN, reason="wrong <data>")
         page = get(alice, page_of(job) + "/parts/history")
-        assert page.index("<strong>Cancelled</strong>") < page.index("<strong>Submitted</strong>")
-        assert "by <bdi>alice</bdi> via the admin" in page
+        happened = page.partition("What happened")[2]
+        assert happened.index("<strong>Cancelled</strong>") < happened.index("<strong>Submitted</strong>")
+        assert "via the admin" in page.partition("Technical details")[2]
         assert "wrong &lt;data&gt;" in page
         assert job.correlation_id in page
 
@@ -260,13 +295,50 @@ class TestHistory:
         assert "number 0." not in page
         assert "whole history" in page
 
+    def test_has_five_steps_with_who_and_when(self, alice: User, bob: User) -> None:
+        ApprovalRule.objects.create(name="costly", cost_exceeds=Decimal("0.5"))
+        job = submit(alice)
+        assert labels_of(job, alice) == ["Submitted", "Needs approval", "Queued", "Started", "Ended"]
+        decisions.approve(ApprovalRequest.objects.get(), user=bob, source=Source.DASHBOARD, notes="fine")
+        steps = steps_of(Job.objects.get(), list(JobEvent.objects.order_by("-id")))
+        assert [(step.label, step.state) for step in steps] == [
+            ("Submitted", "done"), ("Approved", "done"), ("Queued", "now"), ("Started", "later"), ("Ended", "later"),
+        ]  # fmt: skip
+        assert (steps[0].text, steps[1].text) == ("By alice", "By bob: fine")
+        assert None not in [step.at for step in steps[:3]]
+        lifecycle.request_cancel(job, actor=Actor.of(bob), source=Source.DASHBOARD)
+        assert labels_of(job, alice) == ["Submitted", "Approved", "Queued", "Started", "Cancelled"]
+
+    def test_names_the_dashboard_as_the_source_of_what_its_scripts_did(self, alice: User, make_job: MakeJob) -> None:
+        client = Client()
+        client.force_login(alice)
+
+        def source_of_cancel(headers: dict[str, str]) -> str:
+            job = make_job(status=JobStatus.RUNNING)
+            assert client.post(f"/api/cloud/jobs/{job.pk}/cancel", headers=headers).status_code == 200
+            return job.events.latest("id").source
+
+        assert source_of_cancel({"X-Reader": "1"}) == "dashboard"
+        assert source_of_cancel({}) == "api"
+        client.logout()
+        _, key = ApiKey.objects.create(user=alice)
+        assert source_of_cancel({"X-Reader": "1", "Authorization": f"Bearer {key}"}) == "api"
+
+    def test_of_a_job_that_no_rule_held_says_so(self, alice: User) -> None:
+        assert "No approval was needed" in get(alice, page_of(submit(alice)) + "/history")
+
+
+def labels_of(job: Job, reader: User) -> list[str]:
+    steps = get(reader, page_of(job) + "/parts/history").partition("</ol>")[0]
+    return re.findall(r"<strong>(.*?)</strong>", steps)
+
 
 class TestDocuments:
     def test_have_their_secrets_masked_on_the_page_and_in_the_file(self, alice: User, make_job: MakeJob) -> None:
         job = make_job(
             config={"hub_token": "hf_abcdefgh12345", "steps": "</pre>"}, dataloader_config=[{"key": "s3cr3t"}]
         )
-        page = get(alice, page_of(job))
+        page = get(alice, page_of(job) + "/config")
         assert "hf_abcdefgh12345" not in page
         assert "s3cr3t" not in page
         assert "&lt;/pre&gt;" in page
@@ -275,10 +347,34 @@ class TestDocuments:
 
     def test_of_any_size_keep_the_page_small(self, alice: User, make_job: MakeJob) -> None:
         job = make_job(config={"prompt": "x" * 3 * PREVIEW_CHARACTERS})
-        page = get(alice, page_of(job))
+        page = get(alice, page_of(job) + "/config")
         assert len(page) < 2 * PREVIEW_CHARACTERS
         assert "The download has all of it" in page
         assert len(get(alice, page_of(job) + "/config.json")) > 3 * PREVIEW_CHARACTERS
+
+    def test_are_coloured_and_long_settings_can_be_folded(self, alice: User, make_job: MakeJob) -> None:
+        prompts = [f"a cat, {number}" for number in range(12)]
+        page = get(alice, page_of(make_job(config={"rate": 1e-4, "on": True, "prompts": prompts})) + "/config")
+        assert '<span class="json-key">&quot;rate&quot;</span>: <span class="json-number">0.0001</span>' in page
+        assert '<span class="json-word">true</span>' in page
+        folded = page.partition("<summary>")[2].partition("</details>")[0]
+        assert "&quot;prompts&quot;" in folded and "13 lines" in folded
+        assert "&quot;a cat, 11&quot;" in folded
+
+    def test_have_what_differs_from_the_run_before(self, alice: User, charlie: User, make_job: MakeJob) -> None:
+        first = make_job(config={"rate": 1, "steps": 5})
+        make_job(config={"rate": 9}, config_name="another")
+        assert "Changed since" not in get(alice, page_of(first) + "/config")
+        second = make_job(config={"rate": 2, "steps": 5})
+        page = read_page(alice, page_of(second) + "/config")
+        assert f'<a href="{page_of(first)}"' in page.partition("Changed since")[2][:60]
+        assert "<li><code>rate</code> 1 → 2</li>" in page
+        assert "<code>steps</code>" not in page
+        third = make_job(config={"rate": 3, "steps": 5}, parent=first)
+        page = read_page(alice, page_of(third) + "/config")
+        assert "Changed from" in page and "<li><code>rate</code> 1 → 3</li>" in page
+        Job.objects.filter(pk=first.pk).update(organization=Membership.objects.get(user=charlie).organization)
+        assert "Changed from" not in get(alice, page_of(third) + "/config"), "that is no longer hers to see"
 
     def test_are_downloaded_under_the_jobs_name(self, alice: User, make_job: MakeJob) -> None:
         client = Client()
@@ -317,12 +413,12 @@ def test_a_dataset_is_named_with_its_size_also_when_its_archive_is_gone(
         unpacked_size=3_000_000, stored_on="here",
     )  # fmt: skip
     job = make_job(dataset=upload)
-    page = read_page(alice, page_of(job))
+    page = read_page(alice, page_of(job) + "/config")
     assert "<bdi>&lt;cats&gt;.zip</bdi>" in page
     assert "2.4\xa0MB, 12 files" in page
     assert "has been removed" not in page
     DatasetUpload.objects.update(removed_at=timezone.now())
-    assert "has been removed" in read_page(alice, page_of(job))
+    assert "has been removed" in read_page(alice, page_of(job) + "/config")
 
 
 def test_what_a_provider_wrote_is_shown_with_its_white_space_and_no_other(alice: User, make_job: MakeJob) -> None:
@@ -350,18 +446,21 @@ def test_a_failure_without_a_word_says_so(alice: User, make_job: MakeJob) -> Non
     assert "The whole error" not in page
 
 
-def test_the_page_costs_few_queries_however_long_its_history(alice: User, make_job: MakeJob) -> None:
+@pytest.mark.parametrize(("tab", "most"), [("", 37), ("/log", 37), ("/config", 37), ("/history", 37)])
+def test_the_page_costs_few_queries_however_long_its_history(
+    tab: str, most: int, alice: User, make_job: MakeJob
+) -> None:
     job = make_job()
     claims.enqueue(job, role=Role.RESEARCHER, held=False, actor=Actor.of(alice), source=Source.API)
     client = Client()
     client.force_login(alice)
     factories.make_job(organization=job.organization, retry_of=job)
     claims.enqueue(make_job(), role=Role.RESEARCHER, held=False, actor=Actor.of(alice), source=Source.API)
-    few = queries_of(client, page_of(job))
+    few = queries_of(client, page_of(job) + tab)
     for number in range(30):
         factories.make_job(organization=job.organization, retry_of=job, attempt=number + 2)
         claims.enqueue(make_job(), role=Role.RESEARCHER, held=False, actor=Actor.of(alice), source=Source.API)
-    assert queries_of(client, page_of(job)) == few <= 37
+    assert queries_of(client, page_of(job) + tab) == few <= most
 
 
 def test_a_shortened_id_leads_to_the_page_and_an_ambiguous_one_nowhere(

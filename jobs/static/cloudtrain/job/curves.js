@@ -11,10 +11,12 @@ const MOST_ROWS = 60;
 // More than a screen has pixels across.
 const MOST_POINTS = 4_000;
 
-const NONE = "The log has no figures.";
+const NONE = "No metrics recorded.";
+const SOON = "Curves appear once training reports a loss.";
 
 const find = (id) => document.getElementById(id);
 const hasEnded = () => "ended" in find("job-card").dataset;
+const hasStarted = () => "started" in find("job-card").dataset;
 const { address, script, style } = find("curves").dataset;
 let charts = null;
 let isEmpty = false;
@@ -24,18 +26,17 @@ let pause = PAUSE_MS;
 let timer = 0;
 
 /** Look at the figures again, as soon as the last look is long enough ago. */
-export function readCurvesSoon() {
+function readSoon() {
   timer ||= setTimeout(read, Math.max(0, readAt + pause - Date.now()));
 }
 
-/** There is no log to have figures in. */
-export function showNoCurves(text) {
+function showNoCurves(text) {
   if (!known) find("curves-state").textContent = text;
 }
 
-/** The job has ended: a log that told no figures so far tells none. */
-export function endCurves() {
-  if (isEmpty && hasEnded()) showNoCurves(NONE);
+// A log that told no figures before the job's end tells none; nor does one that never began.
+function showWhyEmpty() {
+  if (isEmpty || !hasStarted()) showNoCurves(hasEnded() ? NONE : SOON);
 }
 
 async function read() {
@@ -57,7 +58,7 @@ async function read() {
     (name) => series[name]?.length || gaps[name]?.length,
   );
   isEmpty = !figures.length;
-  if (isEmpty) return showNoCurves(hasEnded() ? NONE : "The log has no figures so far.");
+  if (isEmpty) return showWhyEmpty();
   const now = JSON.stringify([figures.map((name) => [name, series[name]?.length, series[name]?.at(-1)]), gaps]);
   if (now === known) return;
   known = now;
@@ -136,3 +137,15 @@ function thinned(steps) {
     (_, index) => steps[steps.length - 1 - Math.round((index * (steps.length - 1)) / Math.max(1, count - 1))],
   );
 }
+
+// Beside the log they are read when it has grown; alone, with each word of the job, and while it runs now and then: nobody
+// tells of each line.
+if (find("log")) {
+  document.addEventListener("log-grown", readSoon);
+} else {
+  document.addEventListener("job-news", () => hasStarted() && readSoon());
+  setInterval(() => hasStarted() && !hasEnded() && !document.hidden && readSoon(), PAUSE_MS);
+  if (hasStarted()) readSoon();
+}
+document.addEventListener("job-state", showWhyEmpty);
+showWhyEmpty();

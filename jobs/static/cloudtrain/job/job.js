@@ -1,9 +1,10 @@
-// The page of one job: what the stream tells between two looks, what may be done, what may be copied.
+// The page of one job: what the stream tells between two looks, what may be done, what may be copied. The tabs with a log
+// or curves have scripts of their own, which listen to the two events that this one sends to the document:
+// `job-news` (something about this job) and `job-state` (the head shows another state).
 
 import { fetchText, onEvent, showProblem, toast } from "../shell/page.js";
 import { refresh } from "../shell/sections.js";
-import { endCurves, readCurvesSoon, showNoCurves } from "./curves.js";
-import { onGrowth, readSoon } from "./job_log.js";
+import { closeMenu } from "../shell/menus.js";
 import { askAndCancel, askAndDelete, askAndRetry } from "../list/job_acts.js";
 import { askAndSetLimit } from "./fuse.js";
 
@@ -16,23 +17,26 @@ const { job: jobId, list } = page.dataset;
 const name = () => find("job-name").textContent;
 const kind = () => find("job-card").dataset.kind;
 const isWaiting = () => ["pending", "held"].includes(kind());
+const send = (type) => document.dispatchEvent(new Event(type));
 
 let shownKind = kind();
 let later = 0;
 
+// The details, which are on one tab only, have what the job may cost.
+const refreshAll = () => ["head", "details"].map(find).forEach((part) => part && refresh(part));
+
 function refreshLater() {
   later ||= setTimeout(() => {
     later = 0;
-    refresh(find("head"));
+    refreshAll();
   }, PAUSE_MS);
 }
 
-function showProgress({ stage, progress, last_log: lastLog }) {
+function showProgress({ stage, progress }) {
   const card = find("job-card");
   const bar = card.querySelector("progress");
   if (!bar) return refresh(find("head"));
   if (stage) card.querySelector("[data-stage]").textContent = stage;
-  if (lastLog) card.querySelector("[data-last-log]").textContent = lastLog;
   if (typeof progress === "number") {
     bar.value = progress;
     card.querySelector("[data-percent]").textContent = `${Math.floor(progress)} %`;
@@ -46,9 +50,9 @@ onEvent({
     if (event.type === "queue_changed" && isWaiting()) refreshLater();
     if (event.job_id !== jobId) return;
     if (event.type === "job_progress") showProgress(event);
-    readSoon();
+    send("job-news");
   },
-  refresh: readSoon,
+  refresh: () => send("job-news"),
 });
 
 // Whatever brought the change, the part that shows it has been fetched anew.
@@ -60,8 +64,7 @@ document.addEventListener("htmx:finally:request", () => {
   const text = `${name()}: ${find("job-chip").textContent}`;
   find("spoken").textContent = text;
   document.title = `${text} · cloudtrain`;
-  endCurves();
-  readSoon();
+  send("job-state");
 });
 
 // The cause stands at the end of an error.
@@ -72,12 +75,6 @@ document.addEventListener(
     if (text) text.scrollTop = text.scrollHeight;
   },
   true,
-);
-
-onGrowth(readCurvesSoon);
-const hasEnded = "ended" in find("job-card").dataset;
-showNoCurves(
-  hasEnded ? "They are read from the log, as far as there is one." : "They begin with the first figures in the log.",
 );
 
 // Doing
@@ -97,23 +94,26 @@ const ACTS = {
 page.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-act]");
   if (!button) return;
+  closeMenu(button.closest(".menu"));
   try {
     await ACTS[button.dataset.act](jobId, name(), button);
   } catch (refusal) {
     if (refusal.status !== 401) showProblem(refusal.message);
   }
-  refresh(find("head"));
+  refreshAll();
 });
 
 // Copying
 
-async function textOf({ copy, copyAddress }) {
+async function textOf({ copy, copyAddress, copyLink }) {
+  if (copyLink !== undefined) return new URL(`/jobs/${encodeURIComponent(jobId)}`, location.href).href;
   return copy ?? (await fetchText(copyAddress)) ?? "";
 }
 
 page.addEventListener("click", async (event) => {
-  const button = event.target.closest("[data-copy], [data-copy-address]");
+  const button = event.target.closest("[data-copy], [data-copy-address], [data-copy-link]");
   if (!button) return;
+  closeMenu(button.closest(".menu"));
   try {
     await copyText(await textOf(button.dataset));
     toast("Copied.");

@@ -24,15 +24,9 @@ let isReading = false;
 let idle = 0;
 let readAt = 0;
 let timer = 0;
-const listeners = new Set();
-
-/** Have `listener()` called when the log has grown. */
-export function onGrowth(listener) {
-  listeners.add(listener);
-}
 
 /** Look for more, as soon as the last look is long enough ago. */
-export function readSoon() {
+function readSoon() {
   if (isComplete || isReading) return;
   clearTimeout(timer);
   timer = setTimeout(read, Math.max(0, readAt + PAUSE_MS - Date.now()));
@@ -58,7 +52,7 @@ async function read() {
     isReading = false;
     readAt = Date.now();
   }
-  if (offset !== before) listeners.forEach((listener) => listener());
+  if (offset !== before) document.dispatchEvent(new Event("log-grown"));
   // Nobody tells of each new line: while it trains and somebody looks, we ask.
   if (hasStarted() && !isComplete && !isOver) readSoon();
 }
@@ -90,7 +84,7 @@ function show(text) {
 }
 
 function showWhyEmpty() {
-  if (isComplete || hasEnded()) showState("It has no log.");
+  if (isComplete || hasEnded()) showState("This job has no log.");
   else if (hasStarted()) showState("Nothing is written yet.");
   else showState("The log begins when the provider starts the job.");
 }
@@ -98,6 +92,7 @@ function showWhyEmpty() {
 function showState(text) {
   find("log-state").textContent = text;
   find("log-state").hidden = !text;
+  find("log-state").classList.toggle("log-over", view.isEmpty && !find("log-box").hidden);
 }
 
 // Following
@@ -134,9 +129,14 @@ function offerFinding() {
 }
 
 document.addEventListener("htmx:finally:request", offerFinding);
-document.addEventListener("click", ({ target }) => {
-  const { find: text } = target.dataset ?? {};
+document.addEventListener("click", (event) => {
+  const { find: text } = event.target.dataset ?? {};
   if (!text) return;
+  event.preventDefault(); // the address leads to the log of those who are elsewhere
+  showInLog(text);
+});
+
+function showInLog(text) {
   const field = find("log-search-text");
   field.value = text.slice(0, field.maxLength);
   search();
@@ -144,7 +144,16 @@ document.addEventListener("click", ({ target }) => {
   if (view.matches.length) step(-1);
   field.focus({ preventScroll: true });
   section.scrollIntoView({ block: "start" });
-});
+}
+
+// What the address asks for, once there is a log.
+let sought = new URLSearchParams(location.search).get("find");
+
+function showSought() {
+  if (!sought || view.isEmpty) return;
+  showInLog(sought);
+  sought = null;
+}
 
 function step(by) {
   if (typing) search();
@@ -164,5 +173,8 @@ find("log-search-text").addEventListener("keydown", (event) => {
 find("log-before").addEventListener("click", () => step(-1));
 find("log-next").addEventListener("click", () => step(1));
 
+document.addEventListener("log-grown", showSought);
+document.addEventListener("job-news", readSoon);
+document.addEventListener("job-state", readSoon);
 document.addEventListener("visibilitychange", () => document.hidden || readSoon());
 readSoon();

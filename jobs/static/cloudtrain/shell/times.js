@@ -2,6 +2,7 @@
 
 const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: "auto", style: "short" });
 let exact;
+let brief;
 let day;
 useZone(document.body.dataset.zone);
 const UNITS = [
@@ -20,6 +21,7 @@ const SHORT_UNITS = [
 export function useZone(name) {
   const format = (options) => new Intl.DateTimeFormat(undefined, { ...options, timeZone: knownZone(name) });
   exact = format({ dateStyle: "full", timeStyle: "long" });
+  brief = format({ dateStyle: "medium", timeStyle: "short" });
   day = format({ day: "numeric", month: "short", year: "numeric" });
   for (const shown of document.querySelectorAll("time[title]")) shown.removeAttribute("title");
 }
@@ -63,6 +65,11 @@ function left(date, now) {
   return date > now ? `${duration((date - now) / 1000)} left` : "time is up";
 }
 
+function textOf({ dataset }, date, now) {
+  if ("left" in dataset) return left(date, now);
+  return "exact" in dataset ? brief.format(date) : ago(date, now);
+}
+
 function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -72,7 +79,7 @@ export function showTimes(root) {
   const now = Date.now();
   for (const element of root.querySelectorAll("time[datetime]")) {
     const date = new Date(element.dateTime);
-    write(element, "left" in element.dataset ? left(date, now) : ago(date, now));
+    write(element, textOf(element, date, now));
     element.title ||= exact.format(date);
   }
   for (const element of root.querySelectorAll("[data-running-since]")) {
