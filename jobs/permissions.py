@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeAlias
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -47,16 +48,28 @@ class Team:
     id: int
     name: str
     role: str
+    is_closed: bool = False
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether whoever has this role there submits for it now."""
+        return self.role in SUBMITTERS and not self.is_closed
 
 
 def teams_of(user: AnyUser) -> list[Team]:
     """Return the organizations of `user` by name, in one query; a superuser is an admin of them all."""
     if is_superuser(user):
-        return [Team(pk, name, Role.ADMIN) for pk, name in Organization.objects.values_list("pk", "name")]
+        return [_team(Role.ADMIN, *row) for row in Organization.objects.values_list("pk", "name", "closed_at")]
     if bound := _admin_by_key(user):
-        return [Team(bound, Organization.objects.get(pk=bound).name, Role.ADMIN)]
+        organization = Organization.objects.get(pk=bound)
+        return [Team(bound, organization.name, Role.ADMIN, organization.is_closed)]
     memberships = memberships_of(user).order_by("organization__name")
-    return [Team(*row) for row in memberships.values_list("organization_id", "organization__name", "role")]
+    columns = ("role", "organization_id", "organization__name", "organization__closed_at")
+    return [_team(*row) for row in memberships.values_list(*columns)]
+
+
+def _team(role: str, pk: int, name: str, closed_at: datetime | None) -> Team:
+    return Team(pk, name, role, closed_at is not None)
 
 
 def listed_jobs_of(user: AnyUser, teams: Sequence[Team] | None = None) -> JobQuerySet:
@@ -116,8 +129,22 @@ def lock_submitter(user: User, organization: Organization) -> Role:
     return role
 
 
-def closed_sentence(organization: Organization) -> str:
+def closed_sentence(organization: Organization | str) -> str:
     return f"{organization} is closed: nothing is submitted for it. A superuser can reopen it."
+
+
+def all_closed(teams: Sequence[Team]) -> str:
+    """Return a sentence for somebody who submits for closed organizations alone; empty: that is not why."""
+    closed = [team.name for team in teams if team.role in SUBMITTERS]
+    if not closed or any(team.takes_jobs for team in teams):
+        return ""
+    return closed_sentence(closed[0]) if len(closed) == 1 else "All organizations that you submit for are closed."
+
+
+def no_right_to_submit(user: AnyUser) -> str:
+    """Return why somebody who may submit nowhere may not."""
+    nowhere = "You may submit for no organization. An admin of one can invite you, or make you a researcher there."
+    return all_closed(teams_of(user)) or nowhere
 
 
 def can_submit(user: AnyUser, organization: Organization) -> bool:
@@ -165,9 +192,7 @@ def _first(user: AnyUser) -> Organization:
         return membership.organization
     fallback = organizations_of(user, ()).filter(closed_at=None).order_by("id").first()  # a superuser has them all
     if fallback is None:
-        raise PermissionDenied(
-            "You may submit for no organization. An admin of one can invite you, or make you a researcher there."
-        )
+        raise PermissionDenied(no_right_to_submit(user))
     return fallback
 
 

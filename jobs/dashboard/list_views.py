@@ -18,9 +18,8 @@ from jobs.dashboard.navigation import item_for, page, page_context, part
 from jobs.dashboard.rows import make_rows
 from jobs.dashboard.tag_views import offered_tags
 from jobs.models import JobQuerySet
-from jobs.permissions import Team, listed_jobs_of, teams_of
+from jobs.permissions import Team, all_closed, listed_jobs_of, teams_of
 from jobs.providers import label_of, names
-from jobs.roles import SUBMITTERS
 from jobs.statuses import ACTIVE, AT_PROVIDER, JobStatus
 from jobs.sync.discovery import joined, where_to_discover
 
@@ -78,7 +77,8 @@ def _toolbar(request: HttpRequest, query: dict[str, Any], teams: list[Team]) -> 
         "order": dict(SORTS)[query["sort"]],
         "kept": [(name, value) for name in HIDDEN for value in request.GET.getlist(name) if value],
         "discovers": joined([label_of(name) for name in where_to_discover()]),
-        "submits": any(team.role in SUBMITTERS for team in teams),
+        "submits": any(team.takes_jobs for team in teams),
+        "closed": all_closed(teams),
     }
 
 

@@ -19,7 +19,7 @@ from jobs.dashboard.navigation import page, page_context, part, with_editor
 from jobs.dashboard.tag_views import tags_by_team
 from jobs.models import Job, Organization, ProviderConfig
 from jobs.organizations.settings import FALLBACK_PROVIDER
-from jobs.permissions import organizations_of
+from jobs.permissions import no_right_to_submit, organizations_of
 from jobs.providers import names
 from jobs.roles import SUBMITTERS
 from jobs.runs.prefill import may_run_again, next_run_of
@@ -38,7 +38,7 @@ def new_job(request: HttpRequest) -> HttpResponse:
     around = page_context(request)
     teams = list(organizations_of(request.user, SUBMITTERS).filter(closed_at=None))
     if not teams:
-        raise PermissionDenied("You may submit for no organization. An admin of one can make you a researcher.")
+        raise PermissionDenied(no_right_to_submit(request.user))
     context = {
         "teams": [team.name for team in teams],
         "tags": tags_by_team(teams),

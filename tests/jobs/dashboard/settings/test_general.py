@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from cloudtrain_site.audit.models import AuditRecord
-from jobs.models import Organization
+from jobs.models import Membership, Organization
 from jobs.roles import Role
 from tests.factories import make_user
 from tests.settings_pages import ACME, browser_of, send, stamp_in, text_of
@@ -86,4 +86,10 @@ def test_a_closed_organization_is_no_choice_there(alice: User, acme: Organizatio
     Organization.objects.update(closed_at=timezone.now())
     page = browser_of(alice).get("/jobs/new")
     assert page.status_code == 403
-    assert "You may submit for no organization." in text_of(page)
+    sentence = "acme is closed: nothing is submitted for it. A superuser can reopen it."
+    assert sentence in text_of(page)
+    jobs = browser_of(alice).get("/")
+    assert sentence in text_of(jobs) and "/jobs/new" not in jobs.content.decode()
+    Membership.objects.create(user=alice, organization=Organization.objects.create(name="labs"), role=Role.RESEARCHER)
+    assert browser_of(alice).get("/jobs/new").status_code == 200
+    assert "/jobs/new" in browser_of(alice).get("/").content.decode()
