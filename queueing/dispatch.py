@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from itertools import groupby
+from pathlib import Path
 from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -100,8 +101,9 @@ async def _call(entry: QueueEntry, job: Job, staged: Staged | None, recorder: Re
     provider_logger.info("Submitting to provider", extra={"attempt": entry.attempts})
     longest = await _stored(longest_seconds, job) if limits_time(job.provider) else None
     try:
+        checkpoint = await _stored(source_of, job) if job.checkpoint else None
         async with asyncio.timeout(CALL_SECONDS):
-            snapshot = await get_provider(job.provider).submit(training_spec(job, staged, longest))
+            snapshot = await get_provider(job.provider).submit(training_spec(job, staged, longest, checkpoint))
     except TimeoutError:
         error = ProviderError(f"the provider did not answer within {CALL_SECONDS:.0f} s")
     except ProviderError as refusal:
@@ -143,10 +145,15 @@ def _prepare(entry: QueueEntry, staged: Staged | None = None) -> Job | None:
     return job
 
 
-def training_spec(job: Job, staged: Staged | None = None, longest: float | None = None) -> TrainingSpec:
+def training_spec(
+    job: Job,
+    staged: Staged | None = None,
+    longest: float | None = None,
+    checkpoint: tuple[Path, str] | None = None,
+) -> TrainingSpec:
     """Return the job for its provider, with its secrets. Raises ProviderError when they can't be opened.
 
-    `longest`: how many seconds it takes at most by its estimate.
+    `longest`: how many seconds it takes at most by its estimate. `checkpoint`: what `source_of` returns of the job.
     """
     try:
         columns = unsealed_columns(job)
@@ -161,7 +168,7 @@ def training_spec(job: Job, staged: Staged | None = None, longest: float | None 
         tracker_run_name=job.tracker_run_name,
         dataset=staged.address if staged else "",
         estimated_seconds=longest,
-        checkpoint=source_of(job),
+        checkpoint=checkpoint,
     )
 
 

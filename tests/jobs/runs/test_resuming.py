@@ -10,14 +10,17 @@ from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from approvals.models import ApprovalRule
+from cloudtrain_site.states import SYSTEM, Source
 from jobs.models import Job, Organization
 from jobs.outputs.store import folder_of
 from jobs.providers.base import ProviderError
 from jobs.roles import Role
 from jobs.runs.resuming import checkpoints_of, source_of, with_checkpoint
 from jobs.statuses import JobStatus
-from queueing.dispatch import training_spec
+from queueing import claims, dispatch
+from queueing.models import QueueEntry
 from tests.factories import make_user
+from tests.providers import ScriptedProvider
 
 pytestmark = pytest.mark.django_db
 MakeJob = Callable[..., Job]
@@ -82,11 +85,29 @@ def test_a_run_goes_on_from_one(client_of: ClientOf, alice: User, trained: MakeJ
     assert job.config["resume_from_checkpoint"] == "checkpoint-5"
     folder = folder_of(parent)
     assert folder is not None
-    assert training_spec(job).checkpoint == source_of(job) == (folder.root, "checkpoint-5")
+    assert source_of(job) == (folder.root, "checkpoint-5")
     paths = [item["path"] for item in (job.changes or {})["items"]]
     assert "resume_from_checkpoint" in paths
     [_, run] = client.get(f"/api/cloud/jobs/{job.pk}/runs").json()["runs"]
     assert (run["checkpoint_of"], run["checkpoint"]) == (parent.pk, "checkpoint-5")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_dispatcher_hands_it_to_the_provider(
+    make_job: MakeJob, trained: MakeJob, add_provider: Callable[[ScriptedProvider], None]
+) -> None:
+    provider, parent = ScriptedProvider(), trained(FILES)
+    add_provider(provider)
+    for checkpoint in ("checkpoint-5", "checkpoint-6"):
+        job = make_job(provider="scripted", checkpoint_of=parent, checkpoint=checkpoint)
+        claims.enqueue(job, role=Role.RESEARCHER, held=False, actor=SYSTEM, source=Source.API)
+    assert dispatch.run_pass() == 1
+    folder = folder_of(parent)
+    assert folder is not None
+    assert [spec.checkpoint for spec in provider.specs] == [(folder.root, "checkpoint-5")]
+    gone = Job.objects.get(checkpoint="checkpoint-6")
+    assert gone.status == JobStatus.PENDING
+    assert "is not on this machine" in QueueEntry.objects.get(job=gone).last_error
 
 
 def test_the_next_run_of_it_begins_anew(client_of: ClientOf, alice: User, trained: MakeJob) -> None:
@@ -143,7 +164,7 @@ def test_one_that_vanished_is_said_at_the_start(client_of: ClientOf, alice: User
     assert folder is not None
     (folder.root / "checkpoint-5" / "state.json").unlink()
     with pytest.raises(ProviderError, match="is not on this machine") as refusal:
-        training_spec(job)
+        source_of(job)
     assert refusal.value.nothing_created
 
 
