@@ -21,6 +21,7 @@ from jobs.outputs.keeping import WHY
 from jobs.outputs.measuring import checkpoints_of, measure
 from jobs.outputs.store import folder_of
 from jobs.outputs.thumbnails import remove_thumbnails
+from jobs.providers.emptying import empty_folder
 
 logger = logging.getLogger("simpletuner.cloud.jobs")
 
@@ -112,29 +113,10 @@ def _remove_path(folder: OutputFolder, path: str, until: float) -> bool:
             os.unlink(name, dir_fd=descriptor)
         return True
     with folder.opened(path) as descriptor:
-        if not _empty(descriptor, until):
+        if not empty_folder(descriptor, until):
             return False
     if path:
         inner = Path(path.rstrip("/"))
         with folder.opened("" if inner.parent == Path() else str(inner.parent)) as descriptor:
             os.rmdir(inner.name, dir_fd=descriptor)
     return True
-
-
-def _empty(folder: int, until: float) -> bool:
-    """Remove all that is in the folder, the deepest first: a removal that is cut leaves whole folders."""
-    for _, folders, files, descriptor in os.fwalk(".", topdown=False, follow_symlinks=False, dir_fd=folder):
-        if time.monotonic() > until:
-            return False
-        for name in files:
-            os.unlink(name, dir_fd=descriptor)
-        for name in folders:
-            _remove_folder(name, descriptor)
-    return True
-
-
-def _remove_folder(name: str, above: int) -> None:
-    try:
-        os.rmdir(name, dir_fd=above)
-    except NotADirectoryError:  # a link to a folder
-        os.unlink(name, dir_fd=above)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from jobs.providers.base import ProviderError
+from jobs.providers.emptying import remove_folder
 from jobs.providers.local.files import open_regular
 from jobs.providers.local.folder import MARKER, MAX_RECORD_BYTES
 from jobs.providers.runner import records
@@ -136,7 +136,7 @@ class TrainingFolder:
                     path.rename(target / path.name)
         else:
             self.path.rename(target / self.path.name)
-        shutil.rmtree(target)
+        remove_folder(target)
 
 
 def require(shared: Path) -> None:

@@ -12,7 +12,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from typing import Any, Self
 
 from cloudtrain_site.encryption import extract_secrets
 from jobs.providers.base import ProviderError
+from jobs.providers.emptying import remove_folder
 from jobs.providers.local.files import open_regular
 from jobs.providers.runner import processes, records
 
@@ -250,7 +250,11 @@ class JobFolder:
         else:
             self.path.rename(target / self.job_id)
         # Leftovers of earlier crashes go as well.
-        shutil.rmtree(removed, ignore_errors=True)
+        for leftover in removed.iterdir():
+            with suppress(OSError):
+                remove_folder(leftover)
+        with suppress(OSError):
+            removed.rmdir()
         if target.exists():
             raise ProviderError("Not all files of the job could be removed; they are set aside in the data folder.")
 
