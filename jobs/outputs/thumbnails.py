@@ -40,6 +40,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 TASK_SECONDS = 20.0
 QUALITY = 80
 REFUSED, REQUESTED = ".refused", ".requested"
+#: Longer than a task may take.
+TRY_SECONDS = 90.0
 #: A request whose task was lost is made again after this.
 REQUEST_SECONDS = 30.0
 
@@ -67,13 +69,26 @@ def thumbnail_of(job: Job, folder: OutputFolder, path: str, width: int) -> str:
 
     Raises NotFoundError for what is no file, and NoThumbnailError.
     """
-    name = name_of(path, _looked_at(folder, path), width)
-    root = root_of(job)
-    if (root / name).exists():
+    file = _looked_at(folder, path)
+    name = name_of(path, file, width)
+    target = root_of(job) / name
+    if target.exists():
         return name
-    if describe(path).kind != OutputKind.IMAGE or (root / f"{name}{REFUSED}").exists():
-        raise NoThumbnailError(later=False)
-    raise NoThumbnailError(later=True)
+    may_have_one = describe(path).kind == OutputKind.IMAGE and file.size <= MAX_BYTES
+    raise NoThumbnailError(later=may_have_one and not _is_refused(target))
+
+
+def _is_refused(target: Path) -> bool:
+    """Whether the picture can't be made small. Both marks: a worker tries, or died of it."""
+    try:
+        begun_at = _mark(target, REFUSED).stat().st_mtime
+    except FileNotFoundError:
+        return False
+    return not _mark(target, REQUESTED).exists() or time.time() - begun_at > TRY_SECONDS
+
+
+def _mark(target: Path, kind: str) -> Path:
+    return target.with_name(f"{target.name}{kind}")
 
 
 def request_thumbnails(job: Job, paths: Sequence[str], width: int) -> None:
@@ -145,21 +160,22 @@ def _make_missing(job: Job, folder: OutputFolder, path: str, width: int) -> bool
         file = folder.open(path)
     except NotFoundError:
         return False
-    root = root_of(job)
-    target = root / name_of(path, file, width)
-    refused = target.with_name(f"{target.name}{REFUSED}")
+    target = root_of(job) / name_of(path, file, width)
+    refused, requested = _mark(target, REFUSED), _mark(target, REQUESTED)
     with os.fdopen(file.descriptor, "rb") as content:
         if target.exists() or refused.exists() or file.size > MAX_BYTES:
             return False
-        root.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        requested.touch()
         refused.touch()
         try:
             _shrink(content, target, width)
         except Exception as error:  # a decoder raises anything for a stranger's bytes
             extra = {"job_id": job.pk, "path": path, "error": type(error).__name__}
             logger.info("A picture of a training can't be made small", extra=extra)
+            requested.unlink(missing_ok=True)
             return False
-    for mark in (refused, target.with_name(f"{target.name}{REQUESTED}")):
+    for mark in (refused, requested):
         mark.unlink(missing_ok=True)
     return True
 

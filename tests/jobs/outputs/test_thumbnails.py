@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import TestCase
 from django.utils import timezone
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from cloudtrain_site.states import SYSTEM, Source, change_state
 from jobs import tasks
@@ -76,6 +78,17 @@ def test_a_bad_picture_has_no_small_copy_and_is_not_tried_again(trained: Callabl
     assert not error.value.later
 
 
+def test_a_bomb_is_not_unpacked(trained: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = png(9_000, 9_000)  # 81 megapixels
+    assert len(bomb) < 100_000
+    job = trained({PICTURE: bomb})
+    monkeypatch.setattr(PngImageFile, "load", lambda self: pytest.fail("it was unpacked"))
+    assert tasks.make_thumbnails(job.pk, [PICTURE], 160) == 0
+    with pytest.raises(NoThumbnailError) as error:
+        name_for(job)
+    assert not error.value.later
+
+
 def test_a_picture_that_kills_its_worker_is_not_tried_again(
     trained: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +101,40 @@ def test_a_picture_that_kills_its_worker_is_not_tried_again(
         tasks.make_thumbnails(job.pk, [PICTURE], 160)
     monkeypatch.undo()
     assert tasks.make_thumbnails(job.pk, [PICTURE], 160) == 0
+    with pytest.raises(NoThumbnailError) as error:
+        name_for(job)
+    assert error.value.later  # for all that is known, a worker is at it
+    monkeypatch.setattr(thumbnails, "TRY_SECONDS", -1.0)
+    with pytest.raises(NoThumbnailError) as error:
+        name_for(job)
+    assert not error.value.later
+
+
+def test_a_picture_that_is_being_made_small_is_there_later(
+    trained: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, shrink, seen = trained({PICTURE: png()}), thumbnails._shrink, []
+
+    def look(*arguments: Any) -> None:
+        with pytest.raises(NoThumbnailError) as error:
+            name_for(job)
+        seen.append(error.value.later)
+        shrink(*arguments)
+
+    monkeypatch.setattr(thumbnails, "_shrink", look)
+    assert tasks.make_thumbnails(job.pk, [PICTURE], 160) == 1
+    assert seen == [True]
+    assert name_for(job)
+    assert {path.suffix for path in thumbnails.root_of(job).iterdir()} == {".webp"}
+
+
+def test_a_file_too_large_for_a_small_copy_has_none(
+    trained: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thumbnails, "MAX_BYTES", 10)
+    with pytest.raises(NoThumbnailError) as error:
+        name_for(trained({PICTURE: png()}))
+    assert not error.value.later
 
 
 def test_what_is_no_picture_has_none(trained: Callable[..., Job]) -> None:
