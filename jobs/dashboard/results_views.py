@@ -10,6 +10,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -30,6 +31,7 @@ from jobs.outputs.serving import modified_at
 from jobs.outputs.store import Listing, absence_of, listing_of
 from jobs.outputs.thumbnails import LARGE, SMALL, request_thumbnails
 from jobs.permissions import AnyUser, can_change, visible_jobs
+from jobs.runs.tree import root_of
 
 #: What a gallery's slider goes through.
 PICTURES_IN_SLIDER = 2_000
@@ -147,10 +149,14 @@ def _listing(job: Job) -> Listing:
 
 
 def other_runs(job: Job, reader: AnyUser) -> list[Job]:
-    """Return the newest other runs of the same name, whose pictures may stand beside this one's."""
-    same = visible_jobs(reader).filter(organization=job.organization_id, config_name=job.config_name)
-    begun = same.exclude(external_id=None).exclude(pk=job.pk).order_by("-id")
-    return list(begun.defer("dataloader_config", "sealed")[:OTHERS_SHOWN])
+    """Return the newest other runs of the same name or of its tree, whose pictures may stand beside this one's."""
+    begun = visible_jobs(reader).filter(organization=job.organization_id).exclude(external_id=None).exclude(pk=job.pk)
+    others: dict[str, Job] = {}
+    # One query for each, since an index answers each of them.
+    for same in (Q(name_key=job.name_key), Q(root=root_of(job)), Q(pk=root_of(job))):
+        rows = begun.filter(same).defer("dataloader_config", "sealed").order_by("-id")
+        others.update((row.pk, row) for row in rows[:OTHERS_SHOWN])
+    return [others[pk] for pk in sorted(others, reverse=True)[:OTHERS_SHOWN]]
 
 
 def shown_pictures(gallery: Gallery, *, all_steps: bool) -> Sequence[Picture]:

@@ -46,9 +46,14 @@ def zip_of(folder: OutputFolder, below: str, files: list[OutputFile]) -> Iterato
     prefix = f"{below.strip('/')}/" if below.strip("/") else ""
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for file in files:
-            for _ in _add(archive, folder, file, file.path.removeprefix(prefix)):
+            for _ in _add(archive, folder, file, _name_in_zip(file.path.removeprefix(prefix))):
                 yield pipe.taken()
     yield pipe.taken()
+
+
+def _name_in_zip(path: str) -> str:
+    """Return the name of a file in the zip. Windows takes a backslash for a slash, and so "..\\.." for a way out."""
+    return path.replace("\\", "_")
 
 
 def _add(archive: zipfile.ZipFile, folder: OutputFolder, file: OutputFile, name: str) -> Iterator[None]:

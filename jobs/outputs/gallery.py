@@ -12,9 +12,9 @@ from jobs.configs.reading import value_of
 from jobs.outputs.folder import OutputFile
 from jobs.outputs.kinds import OutputKind, describe
 
-#: What a name says of the prompt beside the step: SimpleTuner's short name and size, kohya's and ai-toolkit's number.
-PROMPTS = (
-    re.compile(r"^step_[0-9]+_(?P<prompt>.+?)\.[A-Za-z0-9]+$"),
+#: What a name says of the prompt beside the step: SimpleTuner's short name and size, ai-toolkit's and kohya's number.
+NAMED = re.compile(r"^step_[0-9]+_(?P<prompt>.+?)\.[A-Za-z0-9]+$")
+NUMBERED = (
     re.compile(r"__[0-9]{9}_(?P<prompt>[0-9]+)\."),
     re.compile(r"_[0-9]{6}_(?P<prompt>[0-9]{2})_[0-9]{14}"),
 )
@@ -31,6 +31,8 @@ class Picture:
     step: int
     #: The key of its prompt: the same in every step, and in every run of the same config.
     prompt: str
+    #: The key is the place of the prompt in the trainer's list, from 0.
+    is_numbered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,9 @@ def gallery_of(files: Iterable[OutputFile], config: Mapping[str, Any]) -> Galler
     """Return the pictures among `files` whose names tell a step, with the prompts as `config` has them."""
     pictures = [picture for file in files if (picture := _picture_of(file.path))]
     pictures.sort(key=lambda picture: (-picture.step, picture.prompt, picture.path))
-    keys = sorted({picture.prompt for picture in pictures})
-    return Gallery(pictures, {key: _prompt_text(key, config) for key in keys})
+    numbered = {picture.prompt: picture.is_numbered for picture in pictures}
+    texts = _texts_in(config)
+    return Gallery(pictures, {key: _prompt_text(key, numbered[key], texts) for key in sorted(numbered)})
 
 
 def _picture_of(path: str) -> Picture | None:
@@ -71,26 +74,36 @@ def _picture_of(path: str) -> Picture | None:
     if description.kind != OutputKind.IMAGE or description.step is None:
         return None
     name = path.rpartition("/")[2]
-    matches = (pattern.search(name) for pattern in PROMPTS)
-    prompt = next((match["prompt"] for match in matches if match), "")
-    return Picture(path, description.step, prompt)
+    if match := NAMED.search(name):
+        return Picture(path, description.step, match["prompt"])
+    matches = (pattern.search(name) for pattern in NUMBERED)
+    number = next((match["prompt"] for match in matches if match), None)
+    return Picture(path, description.step, number or "", is_numbered=number is not None)
 
 
-def _prompt_text(key: str, config: Mapping[str, Any]) -> str:
-    """Return the prompt's own text where the config has it, else its name."""
+def _prompt_text(key: str, is_numbered: bool, texts: Sequence[str]) -> str:
+    """Return the prompt's own text where the config has it, else its name or its number, counted from 1."""
+    if is_numbered:
+        number = int(key)
+        text = texts[number] if number < len(texts) else ""
+        return text[:MAX_PROMPT_CHARACTERS] or f"Prompt {number + 1}"
     name = SIZE.sub("", key)
-    texts = _texts_in(config)
-    if name.isdecimal() and int(name) < len(texts):
-        return texts[int(name)][:MAX_PROMPT_CHARACTERS]
     if name in ("", "validation") and texts:
         return texts[0][:MAX_PROMPT_CHARACTERS]
     return name.replace("_", " ") or "Pictures"
 
 
 def _texts_in(config: Mapping[str, Any]) -> list[str]:
-    """Return the validation prompts in a config of SimpleTuner's or of ai-toolkit's."""
+    """Return the prompts in a config, in their order: SimpleTuner's one, or the list of ai-toolkit or of kohya's."""
     single = value_of(config, "validation_prompt")
     if isinstance(single, str):
         return [single]
-    _, listed = nested_settings(config).get("sample_prompts", ("", None))
-    return [text for text in listed if isinstance(text, str)] if isinstance(listed, list) else []
+    nested = nested_settings(config)
+    _, listed = nested.get("samples") or nested.get("sample_prompts") or ("", value_of(config, "sample_prompts"))
+    return [_text_of(prompt) for prompt in listed] if isinstance(listed, list) else []
+
+
+def _text_of(prompt: Any) -> str:
+    """Return the text of one prompt of a list: it is a text, or an object with the text and settings of its own."""
+    text = prompt.get("prompt") if isinstance(prompt, Mapping) else prompt
+    return text if isinstance(text, str) else ""

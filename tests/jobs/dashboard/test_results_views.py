@@ -99,6 +99,19 @@ def test_another_run_of_the_same_name_stands_beside(page: Any, alice: User, trai
     assert f"/api/cloud/jobs/{stranger.pk}/" not in page(alice, job, f"?beside={stranger.pk}")
 
 
+def test_the_runs_of_its_tree_stand_beside_under_whatever_name(
+    page: Any, alice: User, charlie: User, trained: Any
+) -> None:
+    first = trained(FILES, config_name="flux")
+    second = trained(FILES, config_name="flux-2", parent=first, root=first)
+    third = trained(FILES, config_name="lower-rate", parent=second, root=first)
+    for job, others in ((first, (second, third)), (second, (first, third)), (third, (first, second))):
+        text = page(alice, job)
+        assert all(f'value="{other.pk}"' in text for other in others)
+        assert f'value="{job.pk}"' not in text
+    page(charlie, second, status=404)
+
+
 def test_many_pictures_are_cut_until_all_are_asked_for(
     page: Any,
     alice: User,

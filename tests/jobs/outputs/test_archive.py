@@ -50,3 +50,11 @@ def test_what_changes_meanwhile_spoils_no_zip(folder: OutputFolder) -> None:
 
 def test_an_empty_folder_is_an_empty_zip(tmp_path: Path) -> None:
     assert zipfile.ZipFile(io.BytesIO(b"".join(zip_of(OutputFolder(tmp_path), "", [])))).namelist() == []
+
+
+def test_no_name_leads_out_of_the_folder_of_whoever_unpacks_it(tmp_path: Path) -> None:
+    for name in ("..\\..\\evil.bat", "C:\\evil.bat", "a\nb.txt", "\u202etxt.exe"):
+        (tmp_path / name).write_text("x")
+    folder = OutputFolder(tmp_path)
+    with zipfile.ZipFile(io.BytesIO(b"".join(zip_of(folder, "", list(folder.files()))))) as archive:
+        assert sorted(archive.namelist()) == sorted([".._.._evil.bat", "C:_evil.bat", "a\nb.txt", "\u202etxt.exe"])

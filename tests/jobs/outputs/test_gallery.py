@@ -39,9 +39,29 @@ def test_a_prompt_is_shown_as_the_config_has_it() -> None:
 def test_the_prompts_of_ai_toolkit_are_found_by_number() -> None:
     config = {"config": {"process": [{"sample": {"prompts": ["a cat", "an ape"]}}]}}
     gallery = gallery_of(files("samples/17__000000500_1.jpg", "samples/17__000000500_2.jpg"), config)
-    assert gallery.prompts == {"1": "an ape", "2": "2"}
+    assert gallery.prompts == {"1": "an ape", "2": "Prompt 3"}
 
 
 def test_the_samples_of_kohya_are_found_by_number() -> None:
     gallery = gallery_of(files("sample/flux_000500_00_20240101123456_42.png"), {})
     assert [(picture.step, picture.prompt) for picture in gallery.pictures] == [(500, "00")]
+    assert gallery.prompts == {"00": "Prompt 1"}
+
+
+def test_a_list_of_prompts_may_be_kohya_s_or_have_settings_of_their_own() -> None:
+    names = files("sample/flux_000500_00_20240101123456_42.png", "sample/flux_000500_01_20240101123456_42.png")
+    gallery = gallery_of(names, {"sample_prompts": ["a cat", {"prompt": "an ape", "width": 512}]})
+    assert gallery.prompts == {"00": "a cat", "01": "an ape"}
+    listed = [{"prompt": "a dog"}, {"width": 512}]
+    gallery = gallery_of(names, {"config": {"process": [{"sample": {"samples": listed}}]}})
+    assert gallery.prompts == {"00": "a dog", "01": "Prompt 2"}
+
+
+def test_a_prompt_file_tells_no_text() -> None:
+    gallery = gallery_of(files("sample/x_000500_01_20240101123456_42.png"), {"sample_prompts": "/data/prompts.txt"})
+    assert gallery.prompts == {"01": "Prompt 2"}
+
+
+def test_a_number_as_a_name_is_no_place_in_a_list() -> None:
+    config = {"validation_prompt": "a cat on a mat"}
+    assert gallery_of(files("v/step_5_0_64x64.png"), config).prompts == {"0_64x64": "0"}
