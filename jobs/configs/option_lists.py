@@ -2,7 +2,7 @@
 
 A list is a JSON object: by the name of an option, an object with its "type" ("string", "number", "boolean", "choice" or
 "text_json") and, where it has them, "choices", "default", "minimum" and "soft_maximum". docs/known-keys.md says how the
-list of SimpleTuner is made anew, and for which version it was made.
+list of SimpleTuner is made anew; simpletuner-options.version says of which release it is.
 """
 
 from __future__ import annotations
