@@ -74,6 +74,7 @@ urlpatterns = [
     path("", list_views.job_list, name="dashboard"),
     path("jobs/rows", list_views.job_rows, name="job-rows"),
     path("jobs/compare", compare_views.compare_page, name="compare-jobs"),
+    path("jobs/compare/parts/<str:name>", compare_views.compare_part, name="compare-part"),
     path("jobs/new", new_job_views.new_job, name="new-job"),
     path("jobs/new/stored", new_job_views.stored_config, name="new-job-stored"),
     path("session", list_views.session, name="session"),

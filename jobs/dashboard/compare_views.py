@@ -13,7 +13,7 @@ from django.utils.http import urlencode
 from rest_framework.exceptions import ValidationError
 
 from cloudtrain_site.errors import Conflict
-from jobs.dashboard.navigation import page, page_context
+from jobs.dashboard.navigation import page, page_context, part
 from jobs.dashboard.results_views import file_address
 from jobs.dashboard.rows import make_rows
 from jobs.models import Job
@@ -33,11 +33,8 @@ LOSS_LABELS = {"loss": "loss", "validation_loss": "validation loss"}
 @page
 def compare_page(request: HttpRequest) -> HttpResponse:
     around = page_context(request)
-    ids = request.GET.getlist("id")
     try:
-        jobs = chosen_jobs(request.user, ids)
-    except Conflict as error:
-        raise Http404 from error
+        jobs = _chosen(request)
     except ValidationError as error:
         problem = sentence_of(error)
         return render(request, "dashboard/compare.html", {**around, "problem": problem}, status=400)
@@ -45,16 +42,45 @@ def compare_page(request: HttpRequest) -> HttpResponse:
     context = {
         **around,
         "comparison": comparison,
-        "columns": columns_of(comparison, request.user),
-        "facts": facts_of(comparison, request.user),
+        **result_of(comparison, request.user),
         "differences": [(one.path, [value_text(value) for value in one.values]) for one in comparison.differences],
         "more": comparison.differences_total - len(comparison.differences),
         "is_being_read": any(one.is_being_read for one in comparison.jobs),
         "address": f"{reverse('job-compare')}?{urlencode({'id': [job.pk for job in jobs]}, doseq=True)}",
         "by_time": request.GET.get("by") == "time",
+        "query": request.GET.urlencode(),
         **pictures_of(jobs, request.GET.get("prompt")),
     }
     return render(request, "dashboard/compare.html", context)
+
+
+@part
+def compare_part(request: HttpRequest, name: str) -> HttpResponse:
+    """The table of results, or the pictures, for a page of jobs of which some still run."""
+    try:
+        jobs = _chosen(request)
+    except ValidationError as error:
+        raise Http404 from error
+    if name == "result":
+        return render(request, "dashboard/_compare_result.html", result_of(compare(jobs), request.user))
+    if name != "pictures":
+        raise Http404
+    pictures = pictures_of(jobs, request.GET.get("prompt"))
+    context = {**pictures, "columns": columns_of(jobs, request.user), "by_time": request.GET.get("by") == "time"}
+    return render(request, "dashboard/_compare_pictures.html", context)
+
+
+def _chosen(request: HttpRequest) -> list[Job]:
+    """Return the jobs that the address names. Raises Http404 and ValidationError."""
+    try:
+        return chosen_jobs(request.user, request.GET.getlist("id"))
+    except Conflict as error:
+        raise Http404 from error
+
+
+def result_of(comparison: Comparison, reader: AnyUser) -> dict[str, Any]:
+    jobs = [one.job for one in comparison.jobs]
+    return {"columns": columns_of(jobs, reader), "facts": facts_of(comparison, reader)}
 
 
 def sentence_of(error: ValidationError) -> str:
@@ -62,8 +88,7 @@ def sentence_of(error: ValidationError) -> str:
     return " ".join(str(text) for group in texts for text in group)
 
 
-def columns_of(comparison: Comparison, reader: AnyUser) -> list[dict[str, Any]]:
-    jobs = [one.job for one in comparison.jobs]
+def columns_of(jobs: Sequence[Job], reader: AnyUser) -> list[dict[str, Any]]:
     names = Counter(job.config_name for job in jobs)
     return [
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -124,6 +125,30 @@ def test_runs_of_a_tree_are_compared_from_there(browse: Browse, alice: User, run
     tree.get_by_role("checkbox", name="Choose run 1 to compare").check()
     tree.get_by_role("button", name="Compare").click()
     expect(page.get_by_role("heading", name="Compare 2 jobs")).to_be_visible()
+
+
+def test_what_still_runs_is_looked_at_again(browse: Browse, alice: User, runs: list[Job], tmp_path: Path) -> None:
+    first, second = runs[:2]
+    Job.objects.filter(pk=second.pk).update(status=JobStatus.RUNNING, completed_at=None, step=400)
+    page = browse(alice, "/account")
+    page.clock.install()
+    page.goto(f"/jobs/compare?id={first.pk}&id={second.pk}")
+    result = page.get_by_role("region", name="Result")
+    expect(page.locator("#plots canvas").first).to_be_visible()
+    expect(result).to_contain_text("running")
+    page.get_by_label("Logarithm").check()
+    with (output_of(second, tmp_path).parent / "train.log").open("a") as log:
+        log.write(BAR.format(step=401, minutes=14, seconds=0, rate=5e-5, loss=0.0123))
+    Image.new("RGB", (320, 320)).save(output_of(second, tmp_path) / "validation_images" / PICTURE.format(step=401))
+    Job.objects.filter(pk=second.pk).update(step=401)
+    page.clock.fast_forward(21_000)
+    expect(result).to_contain_text("0.0123")
+    expect(result).to_contain_text("401")
+    expect(page.get_by_role("region", name="Pictures")).to_contain_text("step 401")
+    expect(page.locator("#plots [role=group]").first).to_have_attribute("aria-label", re.compile("to 0.0123"))
+    expect(page.get_by_label("Logarithm")).to_be_checked()
+    keys = page.locator(".run-key")
+    assert len({key.evaluate("(one) => getComputedStyle(one).backgroundColor") for key in keys.all()}) == 2
 
 
 def test_without_a_script_the_list_compares_too(

@@ -137,6 +137,21 @@ def test_the_page_has_it_all(alice: User, two: list[Job]) -> None:
     assert f"/api/cloud/jobs/{two[0].pk}/outputs/validation_images/step_3_cat_64x64.png" in text
 
 
+def test_its_parts_are_fetched_anew(alice: User, charlie: User, two: list[Job]) -> None:
+    browser, stranger = Client(), Client()
+    browser.force_login(alice)
+    stranger.force_login(charlie)
+    parts = "/jobs/compare/parts"
+    for name, text in (("result", "Lowest loss"), ("pictures", 'id="pictures-title"')):
+        answer = browser.get(f"{parts}/{name}?{query(two)}").content.decode()
+        assert text in answer
+        assert "<html" not in answer
+        assert stranger.get(f"{parts}/{name}?{query(two)}").status_code == 404
+        assert browser.get(f"{parts}/{name}?{query(two[:1])}").status_code == 404
+    assert browser.get(f"{parts}/other?{query(two)}").status_code == 404
+    assert Client().get(f"{parts}/result?{query(two)}").status_code == 401
+
+
 def test_equal_names_are_told_apart(alice: User, two: list[Job]) -> None:
     Job.objects.update(config_name="same")
     text = page(alice, two)

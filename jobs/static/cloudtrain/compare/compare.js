@@ -1,17 +1,23 @@
 // The curves of several jobs over each other.
 
 import { call } from "../shell/page.js";
+import { refresh } from "../shell/sections.js";
 import { Charts, loadPlot } from "../curves/charts.js";
 import "../results/small_copies.js";
 
 // A worker reads a long log in some seconds.
 const PAUSE_MS = 1_500;
 const MOST_TRIES = 80;
+// The curves of a job that runs are at most half a minute old.
+const GROWTH_MS = 20_000;
+const ENDED = new Set(["completed", "failed", "cancelled"]);
 
 const find = (id) => document.getElementById(id);
-const { address, script, style, byTime, reading } = find("curves").dataset;
+const { address, script, style, byTime } = find("curves").dataset;
 const names = [...document.querySelectorAll(".compare thead a")].map((one) => one.textContent);
+let charts = null;
 let tries = 0;
+let wasReading = false;
 
 async function read() {
   let answer = null;
@@ -19,18 +25,33 @@ async function read() {
   try {
     [answer, Plot] = await Promise.all([call("GET", address), loadPlot({ script, style })]);
   } catch (refusal) {
-    find("curves-state").textContent = refusal.message;
+    if (!charts) find("curves-state").textContent = refusal.message;
     return;
   }
-  const waits = answer.jobs.some((job) => job.is_being_read);
-  if (waits && tries < MOST_TRIES) {
+  const isReading = answer.jobs.some((job) => job.is_being_read);
+  if (isReading && tries < MOST_TRIES) {
     tries += 1;
+    wasReading = true;
     setTimeout(read, PAUSE_MS);
     return;
   }
+  show(answer.jobs, Plot);
   // The table has losses too.
-  if (reading !== undefined && !waits) location.reload();
-  else show(answer.jobs, Plot);
+  if (wasReading) refresh(find("compare-result"));
+  tries = 0;
+  wasReading = false;
+  if (answer.jobs.some(({ status }) => !ENDED.has(status))) setTimeout(readAgain, GROWTH_MS);
+}
+
+/** A job that runs has more figures and pictures by now. */
+function readAgain() {
+  if (document.hidden) {
+    document.addEventListener("visibilitychange", readAgain, { once: true });
+    return;
+  }
+  refresh(find("compare-result"));
+  refresh(find("compare-pictures"));
+  read();
 }
 
 function show(jobs, Plot) {
@@ -38,16 +59,23 @@ function show(jobs, Plot) {
   find("curves-state").hidden = hasFigures;
   find("curves-body").hidden = !hasFigures;
   if (!hasFigures) {
-    find("curves-state").textContent = "The logs have no figures.";
+    const isOver = jobs.every(({ status }) => ENDED.has(status));
+    find("curves-state").textContent = isOver ? "The logs have no figures." : "The logs have no figures so far.";
     return;
   }
-  const charts = new Charts(find("plots"), find("curves"), Plot);
-  const { time } = charts.tools;
+  charts ??= start(Plot);
+  charts.show(jobs.map((job, index) => ({ ...job, name: names[index] })));
+  colour();
+}
+
+function start(Plot) {
+  const made = new Charts(find("plots"), find("curves"), Plot);
+  const { time } = made.tools;
   time.checked = byTime !== undefined;
   time.addEventListener("change", () => keepInAddress(time.checked));
-  charts.show(jobs.map((job, index) => ({ ...job, name: names[index] })));
-  colour(charts);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => colour(charts));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", colour);
+  document.addEventListener("htmx:finally:request", colour);
+  return made;
 }
 
 /** The address says how the curves are seen, so that it can be sent to others. */
@@ -58,8 +86,9 @@ function keepInAddress(isByTime) {
   history.replaceState(null, "", here);
 }
 
-function colour(charts) {
-  for (const key of document.querySelectorAll(".run-key")) {
+/** Mark the columns with the colours of their lines; a part that was fetched anew has marks without one. */
+function colour() {
+  for (const key of charts ? document.querySelectorAll(".run-key") : []) {
     key.style.setProperty("--key", charts.colourOf(Number(key.dataset.run)));
   }
 }

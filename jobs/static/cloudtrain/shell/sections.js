@@ -4,7 +4,7 @@
 //            hx-get="/queue/waiting" hx-trigger="event" hx-swap="innerMorph">
 //
 // `data-live`: the types of event, or `job_status_changed:cancelled` with one status alone; `data-live-job`: only those
-// of this job. The element itself stays; what the answer
+// of these jobs. The element itself stays; what the answer
 // holds is morphed into it, so that what is open stays open and the keyboard stays where it was.
 
 import { onEvent, readerHeaders, showProblem, signedOut } from "./page.js";
@@ -24,7 +24,7 @@ function concerns(section, event) {
   const { live, liveJob } = section.dataset;
   const wanted = live.split(/\s+/);
   const isWanted = wanted.includes(event.type) || wanted.includes(`${event.type}:${event.status}`);
-  return isWanted && (!liveJob || liveJob === event.job_id);
+  return isWanted && (!liveJob || liveJob.split(/\s+/).includes(event.job_id));
 }
 
 /** Fetch `section` anew, soon; never twice at a time. */
