@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +20,12 @@ from cloudtrain_site.notices.claims import Claimed
 from cloudtrain_site.notices.mail import Mail, send_mails
 from cloudtrain_site.notices.models import ChannelKind
 from cloudtrain_site.notices.outbox import due_deliveries, notices_to_address
-from cloudtrain_site.notices.outcomes import Outcome, refused
+from cloudtrain_site.notices.outcomes import Outcome, failed, refused
 from cloudtrain_site.notices.recipients import address_due
 from cloudtrain_site.notices.sealing import open_texts
 from cloudtrain_site.notices.webhooks import Call, body_of, send_webhook, webhook_client
+
+logger = logging.getLogger("simpletuner.cloud.notices")
 
 #: After so long a sender takes nothing new, so that its task ends before the time limit of tasks, and leaves its
 #: worker to others for a moment.
@@ -91,6 +94,8 @@ class _Sender:
             outcome = await self._send(claimed)
         except SecretsLostError:
             outcome = refused("Its address can't be read any more, since SECRET_KEY was changed. Enter it again.")
+        except Exception:
+            outcome = _unforeseen(claimed)
         return [(claimed, outcome)]
 
     async def _send(self, claimed: Claimed) -> Outcome:
@@ -127,4 +132,13 @@ async def _send_mails(group: Sequence[Claimed]) -> list[Result]:
         )
         for claimed in group
     ]
-    return list(zip(group, await asyncio.to_thread(send_mails, mails), strict=True))
+    try:
+        return list(zip(group, await asyncio.to_thread(send_mails, mails), strict=True))
+    except Exception:
+        return [(claimed, _unforeseen(claimed)) for claimed in group]
+
+
+def _unforeseen(claimed: Claimed) -> Outcome:
+    """Return the outcome of an attempt that raised. What one receiver answers must not end the sender of all others."""
+    logger.exception("A notice could not be sent", extra={"channel": claimed.first.kind})
+    return failed("It could not be sent. The log of this site says why.")

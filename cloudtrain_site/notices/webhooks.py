@@ -72,6 +72,8 @@ async def send_webhook(client: httpx.AsyncClient, call: Call) -> Outcome:
         return failed(f"There was no answer within {CALL_SECONDS:.0f} seconds.")
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
         return refused("This is no valid address.")
+    except aiohttp.ClientResponseError:  # the transport translates the others
+        return failed("Its answer is no valid HTTP.")
     except (httpx.HTTPError, OSError) as error:
         return _unreached(error)
 

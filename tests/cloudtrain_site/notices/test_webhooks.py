@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -17,7 +18,7 @@ from django.utils import timezone
 from standardwebhooks import Webhook
 
 from cloudtrain_site.extensions import NoticeKind, notice_kinds
-from cloudtrain_site.notices import webhooks
+from cloudtrain_site.notices import sending, webhooks
 from cloudtrain_site.notices.channels import (
     Owner,
     add_channel,
@@ -231,6 +232,68 @@ def test_a_receiver_that_never_answers_is_cut_off_and_left_alone(
     assert deliveries.filter(reason="There was no answer within 0 seconds.", tries=1).count() == 4
     assert deliveries.filter(tries=0).count() == 6
     assert all(item.next_attempt_at > timezone.now() for item in deliveries)
+
+
+RAW_ANSWERS = {
+    "headers without end": b"HTTP/1.1 200 OK\r\n" + b"x-a: y\r\n" * 20_000,
+    "a long header": b"HTTP/1.1 200 OK\r\nx-a: " + b"y" * 100_000 + b"\r\n\r\n",
+    "no HTTP": b"\x00\xff" * 5_000,
+    "a wrong length": b"HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\n",
+    "wrong pieces": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("raw", RAW_ANSWERS.values(), ids=RAW_ANSWERS)
+def test_whatever_one_answers_the_others_get_their_notice(
+    alice: User, bob: User, webhook_receiver: WebhookReceiver, raw: bytes
+) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if handler.path.endswith("/bad"):
+            handler.close_connection = True
+            with suppress(OSError):
+                handler.wfile.write(raw)
+        else:
+            answer_with(handler, 204)
+
+    webhook_receiver.answer = answer
+    add_channel(Owner(alice), "webhook", addresses=[f"{webhook_receiver.url}/bad"])
+    add_channel(Owner(bob), "webhook", addresses=[f"{webhook_receiver.url}/good"])
+    tell(alice)
+    tell(bob, key="other")
+    send_due()
+    bad = Delivery.objects.get(user=alice, kind="webhook")
+    assert (bad.state, bad.reason) in [
+        ("retrying", "Its answer is no valid HTTP."),
+        ("retrying", "It could not be reached."),
+    ]
+    assert Delivery.objects.get(user=bob, kind="webhook").state == "sent"
+
+
+def test_an_unforeseen_error_ends_one_attempt_alone(
+    alice: User, bob: User, webhook_receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = webhooks.send_webhook
+
+    async def stumble(client: Any, call: Any) -> Any:
+        if call.address.endswith("/bad"):
+            raise RuntimeError("unforeseen")
+        return await send(client, call)
+
+    def refuse(mails: Any) -> Any:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(sending, "send_webhook", stumble)
+    monkeypatch.setattr(sending, "send_mails", refuse)
+    add_channel(Owner(alice), "webhook", addresses=[f"{webhook_receiver.url}/bad"])
+    add_channel(Owner(bob), "webhook", addresses=[f"{webhook_receiver.url}/good"])
+    tell(alice)
+    tell(bob, key="other")
+    send_due()
+    states = {(item.user_id, item.kind): (item.state, item.reason) for item in Delivery.objects.all()}
+    unsent = ("retrying", "It could not be sent. The log of this site says why.")
+    assert states[bob.pk, "webhook"] == ("sent", "")
+    assert states[alice.pk, "webhook"] == states[alice.pk, "mail"] == states[bob.pk, "mail"] == unsent
 
 
 def test_an_address_of_a_notice_alone_is_signed_with_its_owner_s_secret(
