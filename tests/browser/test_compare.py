@@ -135,7 +135,7 @@ def test_what_still_runs_is_looked_at_again(browse: Browse, alice: User, runs: l
     page.goto(f"/jobs/compare?id={first.pk}&id={second.pk}")
     result = page.get_by_role("region", name="Result")
     expect(page.locator("#plots canvas").first).to_be_visible()
-    expect(result).to_contain_text("running")
+    expect(result).to_contain_text("Running")
     page.get_by_label("Logarithm").check()
     with (output_of(second, tmp_path).parent / "train.log").open("a") as log:
         log.write(BAR.format(step=401, minutes=14, seconds=0, rate=5e-5, loss=0.0123))

@@ -55,7 +55,7 @@ def write_results(output: Path, blue: int) -> None:
             picture.save(output / "validation_images" / f"step_{step}_{name}_64x64.png")
     (output / "checkpoint-300").mkdir()
     (output / "checkpoint-300" / "model.safetensors").write_bytes(b"x" * 3_000)
-    (output / "<b>bold</b>\n\u202egpj.exe").write_text("strange")
+    (output / "<b>bold\n\u202egpj.exe").write_text("strange")
     (output / "evil.html").write_text("<script>alert(1)</script>")
 
 

@@ -17,7 +17,7 @@ from jobs import logs
 from jobs.models import Job, ProviderConfig
 from jobs.outputs.store import folder_of
 from jobs.statuses import TERMINAL, JobStatus
-from jobs.sync.refresh import active_jobs, refresh
+from jobs.sync.refresh import active_jobs, capture_logs, refresh
 from queueing import dispatch
 from queueing.models import QueueState
 from tests.configuration import WriteConfig, write_config  # noqa: F401
@@ -77,8 +77,12 @@ def test_a_run_goes_on_from_the_checkpoint_of_another(
     submission["config"] = {**submission["config"], "max_train_steps": 24}
 
     second = trained(client, submission)
-    text = logs.read_log(second).text
-    assert "Loading checkpoint-8: going on after step 8" in text
+
+    def tells() -> bool:
+        capture_logs(source=Source.POLL)  # Ray keeps no log: it is copied
+        return "Loading checkpoint-8: going on after step 8" in logs.read_log(second).text
+
+    wait_until(tells, 90)
     assert second.step == 24
     folders = [folder_of(job) for job in (first, second)]
     assert folders[0] and folders[1] and folders[0] != folders[1]

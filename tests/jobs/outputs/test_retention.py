@@ -256,11 +256,11 @@ def test_a_removal_that_is_cut_is_continued(
     def unlink(name: str, *, dir_fd: int) -> None:
         if removed:
             raise KeyboardInterrupt  # as a kill: no handler of ours runs
+        os.remove(name, dir_fd=dir_fd)  # refuses a folder
         removed.append(name)
-        os.remove(name, dir_fd=dir_fd)
 
     with monkeypatch.context() as patched:
-        patched.setattr("jobs.outputs.removal.os.unlink", unlink)
+        patched.setattr("jobs.providers.emptying.os.unlink", unlink)
         with pytest.raises(KeyboardInterrupt):
             retention.run(None, inf)
     row = StoredOutput.objects.get(pk=job.pk)
@@ -293,7 +293,7 @@ def test_what_can_t_be_removed_is_tried_again(
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patched:
-        patched.setattr("jobs.outputs.removal.os.unlink", refuse)
+        patched.setattr("jobs.providers.emptying.os.unlink", refuse)
         assert retention.run(None, inf) == 0
     assert "Results can't be removed: Permission denied" in caplog.text
     assert names(job) == set(FILES)
