@@ -27,7 +27,7 @@ from jobs.outputs.folder import NotFoundError, OutputFile
 from jobs.outputs.gallery import Gallery, Picture, gallery_of
 from jobs.outputs.kinds import describe
 from jobs.outputs.remote import remote_copies
-from jobs.outputs.serving import modified_at
+from jobs.outputs.serving import modified_at, printable
 from jobs.outputs.store import Listing, absence_of, listing_of
 from jobs.outputs.thumbnails import LARGE, SMALL, request_thumbnails
 from jobs.permissions import AnyUser, can_change, visible_jobs
@@ -214,10 +214,12 @@ def _order_of(name: str) -> tuple[bool, int, str]:
 def _folder(job: Job, name: str, files: Sequence[OutputFile]) -> Folder:
     archive = reverse("job-outputs-zip", args=[job.pk]) + (f"?{urlencode({'path': name})}" if name else "")
     shown = [_shown(job, file, name) for file in files[:FILES_SHOWN]]
-    return Folder(name, shown, max(0, len(files) - FILES_SHOWN), sum(file.size for file in files), archive)
+    return Folder(printable(name), shown, max(0, len(files) - FILES_SHOWN), sum(file.size for file in files), archive)
 
 
 def _shown(job: Job, file: OutputFile, below: str) -> ShownFile:
     kind, step = describe(file.path)
     name = file.path.removeprefix(f"{below}/") if below else file.path
-    return ShownFile(name, file_address(job, file.path), kind.label, step, file.size, modified_at(file.modified))
+    return ShownFile(
+        printable(name), file_address(job, file.path), kind.label, step, file.size, modified_at(file.modified)
+    )

@@ -58,9 +58,13 @@ def protected(response: HttpResponseBase, path: str) -> HttpResponseBase:
 
 
 def disposition(path: str, *, as_attachment: bool) -> str:
-    name = path.rstrip("/").rpartition("/")[2]
-    printable = "".join(character if character.isprintable() else "_" for character in name)
-    return content_disposition_header(as_attachment=as_attachment, filename=printable) or "attachment"
+    name = printable(path.rstrip("/").rpartition("/")[2])
+    return content_disposition_header(as_attachment=as_attachment, filename=name) or "attachment"
+
+
+def printable(name: str) -> str:
+    """Return a name to show: without line breaks, and without marks that turn its ending round."""
+    return "".join(character if character.isprintable() else "_" for character in name)
 
 
 def etag_of(file: OpenFile) -> str:

@@ -139,7 +139,9 @@ def test_what_still_runs_is_looked_at_again(browse: Browse, alice: User, runs: l
     page.get_by_label("Logarithm").check()
     with (output_of(second, tmp_path).parent / "train.log").open("a") as log:
         log.write(BAR.format(step=401, minutes=14, seconds=0, rate=5e-5, loss=0.0123))
-    Image.new("RGB", (320, 320)).save(output_of(second, tmp_path) / "validation_images" / PICTURE.format(step=401))
+    picture = f"validation_images/{PICTURE.format(step=401)}"
+    Image.new("RGB", (320, 320)).save(output_of(second, tmp_path) / picture)
+    thumbnails.make_thumbnails(second, [picture], LARGE)
     Job.objects.filter(pk=second.pk).update(step=401)
     page.clock.fast_forward(21_000)
     expect(result).to_contain_text("0.0123")

@@ -91,7 +91,7 @@ def test_pictures_and_files_by_mouse_and_keyboard(browse: Browse, alice: User, r
     expect(full(page)).to_be_hidden()
 
     files = page.get_by_role("region", name="Files")
-    expect(files.get_by_text("10 files", exact=False)).to_be_visible()
+    expect(files.get_by_text("9 files", exact=False)).to_be_visible()
     with page.expect_download() as download:
         files.get_by_role("link", name="evil.html").click()
     assert download.value.suggested_filename == "evil.html"

@@ -117,7 +117,7 @@ def test_each_notice_arrives_once_though_senders_are_killed(
     add_channel(Owner(alice), "webhook", addresses=[f"{url}/alice"])
     dead = add_channel(Owner(alice), "webhook", addresses=[f"{url}/dead"]).channel
     organization = Membership.objects.get(user=alice).organization
-    add_channel(Owner(organization=organization), "webhook", addresses=[f"{url}/acme"])
+    add_channel(Owner(organization=organization, by=alice), "webhook", addresses=[f"{url}/acme"])
     for turn in range(ROUNDS):
         enough = len(webhook_receiver.requests) + 3
         with senders(mail_server.port):

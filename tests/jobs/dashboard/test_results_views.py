@@ -137,6 +137,13 @@ def test_a_hostile_name_is_only_text(page: Any, alice: User, trained: Any) -> No
     assert "</script><b>" not in text
 
 
+def test_no_name_turns_its_ending_round(page: Any, alice: User, trained: Any) -> None:
+    text = page(alice, trained({"\u202egpj.exe": b"x", "two\nlines/\u2066x.txt": b"x"}))
+    assert "<bdi>_gpj.exe</bdi>" in text
+    assert "<bdi>two_lines</bdi>" in text
+    assert "<bdi>_x.txt</bdi>" in text
+
+
 def test_the_part_is_fetched_anew(alice: User, charlie: User, trained: Any) -> None:
     job = trained(FILES)
     assert "Step 10" in browser_of(alice).get(f"/jobs/{job.pk}/results/now").content.decode()
