@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +11,6 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -25,6 +24,7 @@ from jobs.models import Job, Membership
 from jobs.providers.base import Snapshot
 from jobs.statuses import JobStatus
 from queueing.models import QueueEntry
+from tests.old_migrations import go_back_to, upgrade
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeJob = Callable[..., Job]
@@ -32,22 +32,6 @@ NOW = timezone.now()
 #: The last one before jobs had their duration and name key in columns.
 BEFORE_COLUMNS = ("jobs", "0015_count_and_retries")
 FILL: Any = importlib.import_module("jobs.migrations.0017_fill_duration_and_name_key")
-
-
-def go_back_to(migration: tuple[str, str]) -> None:
-    MigrationExecutor(connection).migrate([migration])
-
-
-def upgrade() -> None:
-    executor = MigrationExecutor(connection)
-    executor.migrate(executor.loader.graph.leaf_nodes())
-
-
-@pytest.fixture
-def old_database(transactional_db: None) -> Iterator[Callable[[], None]]:
-    """Take the columns away, as if they had never been; the test upgrades, or this does it at the end."""
-    yield lambda: go_back_to(BEFORE_COLUMNS)
-    upgrade()
 
 
 def ran(make_job: MakeJob, name: str, seconds: float | None, status: JobStatus = JobStatus.COMPLETED) -> str:
@@ -58,24 +42,6 @@ def ran(make_job: MakeJob, name: str, seconds: float | None, status: JobStatus =
 
 def keys() -> dict[str, tuple[str | None, int | None]]:
     return {pk: (name, ms) for pk, name, ms in Job.objects.values_list("pk", "name_key", "duration_ms")}
-
-
-@pytest.mark.slow
-def test_older_jobs_get_the_columns_that_new_ones_are_written_with(
-    old_database: Callable[[], None], make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(FILL, "BATCH", 2)
-    for seconds in (0, 1.25, 86_400 * 400, -3, None):
-        ran(make_job, f"ÄRger {seconds}", seconds)
-    make_job(config_name="Waits")
-    make_job(config_name="🦊 RUNS", status=JobStatus.RUNNING, started_at=NOW)
-    written = keys()
-    assert len({name for name, _ in written.values()}) == 7
-
-    old_database()
-    upgrade()
-
-    assert keys() == written
 
 
 def test_it_is_filled_some_rows_at_a_time_and_can_be_started_again(
@@ -107,19 +73,28 @@ def test_names_beyond_ascii_get_the_key_that_they_are_searched_by(
 
 
 @pytest.mark.slow
-def test_what_runs_and_what_is_held_goes_on_after_an_upgrade(
-    old_database: Callable[[], None], make_job: MakeJob, alice: User, bob: User
+def test_older_jobs_get_their_columns_and_what_runs_or_is_held_goes_on(
+    make_job: MakeJob, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(FILL, "BATCH", 2)
+    for seconds in (0, 1.25, 86_400 * 400, -3, None):
+        ran(make_job, f"ÄRger {seconds}", seconds)
+    make_job(config_name="Waits")
+    running = make_job(config_name="🦊 RUNS", status=JobStatus.RUNNING, external_id="x", started_at=NOW)
     ApprovalRule.objects.create(name="first_job", first_job=True)
     submission = Submission("local", {"max_train_steps": 10}, "Held", "cpu")
     held = submit(SubmissionRequest(alice, Membership.objects.get(user=alice).organization, submission, Source.API)).job
-    running = make_job(status=JobStatus.RUNNING, external_id="x", started_at=NOW)
+    written = keys()
+    assert len({name for name, _ in written.values()}) == 8
 
-    old_database()
-    upgrade()
+    try:
+        go_back_to(BEFORE_COLUMNS)
+    finally:
+        upgrade()
 
+    assert keys() == written
     assert decisions.approve(ApprovalRequest.objects.get(), user=bob, source=Source.API)
     assert QueueEntry.objects.get(job=held).status == "pending"
     end = Snapshot("x", JobStatus.COMPLETED, completed_at=NOW + timedelta(seconds=2))
     assert lifecycle.apply_snapshot(Job.objects.get(pk=running.pk), end, source=Source.POLL)
-    assert keys() == {held.pk: ("held", None), running.pk: ("flux-lora", 2000)}
+    assert keys() == {**written, running.pk: ("🦊 runs", 2000)}

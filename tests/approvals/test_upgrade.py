@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
-from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from approvals import decisions
@@ -25,23 +23,17 @@ from jobs.statuses import JobStatus
 from queueing import claims
 from queueing.models import QueueEntry
 from tests.factories import make_user
+from tests.old_migrations import go_back_to, upgrade
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 BEFORE = ("approvals", "0008_seal_terms")
 
 
-def migrate(*targets: tuple[str, str]) -> Any:
-    """Migrate to `targets`, or without any to the newest; return the models of that time."""
-    executor = MigrationExecutor(connection)
-    executor.migrate([*targets] or executor.loader.graph.leaf_nodes())
-    return MigrationExecutor(connection).loader.project_state([*targets]).apps if targets else None
-
-
 @pytest.fixture
 def before(transactional_db: None) -> Iterator[Callable[[], Any]]:
     """Go back to the version before; the test upgrades, or this does it at the end."""
-    yield lambda: migrate(BEFORE)
-    migrate()
+    yield lambda: go_back_to(BEFORE)
+    upgrade()
 
 
 @pytest.fixture
@@ -69,7 +61,7 @@ def test_a_pending_request_with_one_of_two_approvals_keeps_what_it_said(
     ApprovalRule.objects.update(approvals_needed=9)
     Membership.objects.filter(user=bob).update(role=Role.VIEWER)
 
-    migrate()
+    upgrade()
 
     request = ApprovalRequest.objects.get()
     kept = request.requirements.get()
@@ -91,7 +83,7 @@ def test_a_group_goes_on_deciding(
     held(reviewer_group=group)
     assert before().get_model("approvals", "ApprovalRequest").objects.get().reviewer_group_id == group.pk
 
-    migrate()
+    upgrade()
 
     request = ApprovalRequest.objects.get()
     assert (request.requirements.get().reviewer_role, decision_objection(vera, request)) == ("", None)
@@ -116,7 +108,7 @@ def test_an_approval_goes_on_covering_retries_as_long_as_it_did(
     assert kept is not None
     before()
 
-    migrate()
+    upgrade()
 
     assert list(ApprovalRequest.objects.order_by("pk").values_list("requirements__approvals_given", flat=True)) == [
         1,

@@ -8,31 +8,23 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from cloudtrain_site.audit.models import AuditRecord
 from cloudtrain_site.audit.recording import Subject, record
 from jobs.models import Organization
 from queueing.models import ProviderLimit
+from tests.old_migrations import go_back_to, upgrade
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 BEFORE = ("queueing", "0008_needs_of_waiting_entries")
 
 
-def migrate(*targets: tuple[str, str]) -> Any:
-    """Migrate to `targets`, or without any to the newest; return the models of that time."""
-    executor = MigrationExecutor(connection)
-    executor.migrate([*targets] or executor.loader.graph.leaf_nodes())
-    return MigrationExecutor(connection).loader.project_state([*targets]).apps if targets else None
-
-
 @pytest.fixture
 def former(transactional_db: None) -> Iterator[Any]:
     """The models of the version before; the test upgrades, or this does it at the end."""
-    yield migrate(BEFORE)
-    migrate()
+    yield go_back_to(BEFORE)
+    upgrade()
 
 
 def test_they_are_on_the_audit_record_each_once(former: Any, root: User, acme: Organization) -> None:
@@ -54,7 +46,7 @@ def test_they_are_on_the_audit_record_each_once(former: Any, root: User, acme: O
     former.get_model("queueing", "LimitChange").objects.filter(correlation_id="e").update(
         correlation_id=twin.correlation_id
     )
-    migrate()
+    upgrade()
     rows = AuditRecord.objects.exclude(pk=twin.pk).order_by("id")
     assert [(one.subject_kind, one.subject, one.organization, one.before, one.after) for one in rows] == [
         ("limits", "Limits of the queue", "", {"max_running": 5}, {"max_running": 7, "reason": "grown"}),
