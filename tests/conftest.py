@@ -18,7 +18,7 @@ from jobs.roles import Role
 from tests import factories
 from tests.accounts import accounts  # noqa: F401
 from tests.configuration import write_config  # noqa: F401
-from tests.database import django_db_keepdb, django_db_setup, migrated_copy  # noqa: F401
+from tests.database import django_db_setup  # noqa: F401
 from tests.every_address import held  # noqa: F401
 from tests.limits import set_limits  # noqa: F401
 from tests.providers import ClusterProvider, ScriptedProvider

@@ -1,60 +1,98 @@
-"""The tests' database. SQLite's is copied from a run before: to migrate an empty one takes each worker 4 seconds.
-
-The copy's name is a digest of all migrations: after a change of any, all are applied to an empty database.
-"""
+"""The databases of the tests: copies of one that was migrated once, for all workers of this run and of the next."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import django
+import psycopg
 import pytest
 from django.apps import apps
+from django.conf import settings
 from django.core.management.color import no_style
 from django.db import connection, transaction
 from django.test import TransactionTestCase
 
 from approvals.models import ApprovalRule
+from cloudtrain_site import audit, database
 from cloudtrain_site.audit.models import AuditGate
 from cloudtrain_site.audit.triggers import GATE
+from cloudtrain_site.conf.places import BASE_DIR
 from jobs.models import ProviderConfig
 from queueing.models import QueueState
 
 #: Tables whose rows Django makes after a migration, for each model.
 MADE_BY_DJANGO = {"auth_permission", "django_content_type"}
+#: The database of the private PostgreSQL server that the others are copies of.
+TEMPLATE = "migrated"
+
+
+def migrated_file(config: pytest.Config) -> Path:
+    """Return a SQLite file with the tables, and the rows that a new database begins with. Nobody may write to it.
+
+    Its name is a digest of all migrations: after a change of any it is made anew. The other workers wait for that.
+    """
+    cache: pytest.Cache | None = getattr(config, "cache", None)
+    folder = cache.mkdir("migrated") if cache else Path(settings.DATA_DIR)
+    file = folder / f"{_digest()}.sqlite3"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            for old in folder.glob("*.sqlite3"):
+                old.unlink()
+            with TemporaryDirectory(dir=folder) as data:
+                _migrate(SIMPLETUNER_DATA_DIR=data)
+                Path(data, "cloudtrain.sqlite3").rename(file)
+    return file
+
+
+def migrated_template(server: str) -> str:
+    """Return the address of such a database on the PostgreSQL server at `server`. Nobody may connect to it."""
+    address = server.rpartition("/")[0]
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute("SELECT pg_advisory_lock(1)")
+        if not admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone():
+            admin.execute("DROP DATABASE IF EXISTS migrating")
+            admin.execute("CREATE DATABASE migrating")
+            _migrate(DATABASE_URL=f"{address}/migrating")
+            admin.execute(f"ALTER DATABASE migrating RENAME TO {TEMPLATE}")
+    return f"{address}/{TEMPLATE}"
 
 
 @pytest.fixture(scope="session")
-def migrated_copy(request: pytest.FixtureRequest) -> Path | None:
-    """Where the copy is, or is to be kept; None: nowhere."""
-    cache: pytest.Cache | None = getattr(request.config, "cache", None)
-    if cache is None or connection.vendor != "sqlite":
-        return None
-    return cache.mkdir("migrated") / f"{_digest()}.sqlite3"
-
-
-@pytest.fixture(scope="session")
-def django_db_keepdb(migrated_copy: Path | None, django_db_modify_db_settings: None) -> bool:
-    """Begin with the copy, if there is one."""
-    if migrated_copy is None or not migrated_copy.exists():
-        return False
-    shutil.copy(migrated_copy, connection.settings_dict["TEST"]["NAME"])
-    return True
-
-
-@pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any, migrated_copy: Path | None) -> None:
+def django_db_setup(
+    request: pytest.FixtureRequest, django_test_environment: None, django_db_blocker: Any
+) -> Iterator[None]:
     """An empty database: what migrations put there would be gone after the first test that flushes."""
+    server = os.environ.get("DATABASE_URL")
+    name = f"test_{os.getpid()}" if server else settings.DATABASES["default"]["TEST"]["NAME"]
+    if server:
+        migrated_template(server)
+        with psycopg.connect(server, autocommit=True) as admin:
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    else:
+        shutil.copyfile(migrated_file(request.config), name)
+    settings.DATABASES["default"]["NAME"] = connection.settings_dict["NAME"] = name
     with django_db_blocker.unblock():
         ApprovalRule.objects.all().delete()
         QueueState.objects.all().delete()
         ProviderConfig.objects.all().delete()
-        if migrated_copy is not None and not migrated_copy.exists():
-            _keep(migrated_copy)
+    yield
+    if server:
+        with django_db_blocker.unblock():
+            connection.close()
+            connection.close_pool()  # type: ignore[attr-defined]
+        with psycopg.connect(server, autocommit=True) as admin:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def flush(test_case: TransactionTestCase) -> None:
@@ -70,20 +108,18 @@ def flush(test_case: TransactionTestCase) -> None:
 TransactionTestCase._fixture_teardown = flush  # type: ignore[attr-defined]
 
 
-def _keep(copy: Path) -> None:
-    """Keep the database as it is now, in the place of what earlier migrations made."""
-    draft = copy.with_suffix(f".{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    with connection.cursor() as cursor:
-        cursor.execute("VACUUM INTO %s", [str(draft)])
-    for old in copy.parent.glob("*.sqlite3"):
-        old.unlink(missing_ok=True)
-    draft.replace(copy)
+def _migrate(**place: str) -> None:
+    """Migrate an empty database, as an operator does."""
+    inherited = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", *place)}
+    command = [sys.executable, str(BASE_DIR / "manage.py"), "migrate", "--verbosity=0", "--skip-checks"]
+    subprocess.run(command, env={**inherited, **place}, check=True)
 
 
 def _digest() -> str:
+    """Of the migrations and of what of ours they import to make triggers and tables."""
+    folders = [Path(app.path, "migrations") for app in apps.get_app_configs()]
     digest = hashlib.sha256(django.__version__.encode())
-    for app in apps.get_app_configs():
-        for path in sorted(Path(app.path, "migrations").glob("*.py")):
+    for folder in [*folders, *(Path(package.__path__[0]) for package in (audit, database))]:
+        for path in sorted(folder.glob("*.py")):
             digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()

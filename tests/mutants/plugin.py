@@ -11,12 +11,10 @@ import importlib
 import json
 import os
 import select
-import shutil
 import signal
-import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +35,6 @@ NOT_CHANGED = 77
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    config.option.reuse_db = True
     settings.DATABASES["default"]["TEST"]["NAME"] = f"{TASK['database']}.{os.getpid()}"
 
 
@@ -49,10 +46,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     get_resolver().url_patterns  # noqa: B018
     gc.collect()
     gc.freeze()
-    _run(session, 600, lambda: None)  # migrates the database
-    with closing(sqlite3.connect(_database())) as database:
-        # Not a copy of the file: what the child wrote is in the log beside it.
-        database.execute("VACUUM INTO ?", [_database("migrated")])
+    _run(session, 600, lambda: None)  # makes the database of which each child has a copy
     began = time.monotonic()
     _report(UNCHANGED, _run(session, 600, lambda: None))
     seconds = 5 + 4 * (time.monotonic() - began)
@@ -94,8 +88,6 @@ def _run_here(session: pytest.Session, prepare: Callable[[], None]) -> None:
     try:
         for rest in ("-wal", "-shm"):
             Path(_database(rest)).unlink(missing_ok=True)
-        if Path(_database("migrated")).exists():
-            shutil.copyfile(_database("migrated"), _database())
         prepare()
     except BaseException:
         os._exit(NOT_CHANGED)
