@@ -9,13 +9,15 @@ from typing import Any, TypeVar
 from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import REASON_BAD_ORIGIN
+from django.shortcuts import render
 from django.template.loader import render_to_string
-from django.views import csrf, defaults
+from django.views import defaults
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.failures import Failure, noted_failure
+from cloudtrain_site.extensions import frames
 
 logger = logging.getLogger("simpletuner.cloud.http")
 
@@ -124,6 +126,18 @@ def _headers_of(error: exceptions.APIException) -> dict[str, str]:
     return headers
 
 
+def _page(request: HttpRequest, template: str, status: int, **context: Any) -> HttpResponse:
+    """Render an error in the frame of whoever is signed in; without it if the frame can't be had either."""
+    frame: dict[str, Any] = {}
+    try:
+        if request.user.is_authenticated:
+            for around in frames.values():
+                frame |= around(request)
+    except Exception:  # whatever failed first may fail here as well, and is logged
+        frame = {}
+    return render(request, template, {**frame, **context}, status=status)
+
+
 def _is_api(request: HttpRequest) -> bool:
     return request.path.startswith("/api/")
 
@@ -155,21 +169,21 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Answer 403 for a form: the page is too old, or the site doesn't know its proxy's address."""
     is_foreign = reason.startswith(_BAD_ORIGIN)
-    return csrf.csrf_failure(request, reason, "403_origin.html" if is_foreign else "403_csrf.html")
+    return _page(request, "403_origin.html" if is_foreign else "403_csrf.html", 403)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 403 outside of a DRF view."""
     if _is_api(request):
         return JsonResponse(error_body("You may not do this.", "permission_denied"), status=403)
-    return defaults.permission_denied(request, exception)
+    return _page(request, "403.html", 403, exception=str(exception))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 404 outside of a DRF view."""
     if _is_api(request):
         return JsonResponse(error_body("There is nothing at this address.", "not_found"), status=404)
-    return defaults.page_not_found(request, exception)
+    return _page(request, "404.html", 404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -181,4 +195,4 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if _is_api(request):
         detail = "Something went wrong on our side. The log has the details under this correlation id."
         return JsonResponse(error_body(detail, "server_error"), status=500)
-    return defaults.server_error(request)
+    return _page(request, "500.html", 500)

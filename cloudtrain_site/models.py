@@ -128,6 +128,7 @@ class Preferences(models.Model):
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="preferences")
     time_zone = models.CharField(max_length=60, blank=True, help_text="Like Europe/Berlin; empty: the browser's.")
+    theme = models.CharField(max_length=5, blank=True, help_text="light or dark; empty: the browser's.")
 
     class Meta:
         verbose_name_plural = "preferences"

@@ -13,6 +13,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import reverse
 
+from cloudtrain_site.accounts.pages import framed
 from cloudtrain_site.database.folding import folded
 from jobs.permissions import is_superuser, manages_anything, organizations_of
 from jobs.roles import MANAGERS
@@ -142,6 +143,11 @@ class CloudtrainAdminSite(AdminSite):
     site_title = "cloudtrain"
     index_title = "Administration"
     site_url = "/"
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Return what each page needs, with the dashboard's bar."""
+        frame = framed(request) if self.has_permission(request) else {}
+        return {**frame, **super().each_context(request)}
 
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponseRedirect:
         """Lead to the site's own sign-in. Raises PermissionDenied for who is signed in and may not be here."""

@@ -1,4 +1,4 @@
-"""A user's preferences: the time zone of the pages, and the kinds of mail."""
+"""A user's preferences: the time zone and the theme of the pages, and the kinds of mail."""
 
 from __future__ import annotations
 
@@ -30,17 +30,19 @@ def time_zones() -> tuple[str, ...]:
     return tuple(sorted(name for name in zoneinfo.available_timezones() if "/" in name or name == "UTC"))
 
 
-def time_zone_of(user: User | AnonymousUser) -> str:
-    """Return the time zone of `user`; empty: the browser's."""
-    chosen = Preferences.objects.filter(user_id=user.pk or 0).values_list("time_zone", flat=True).first()
-    return chosen or ""
+def preferences_of(user: User | AnonymousUser) -> Preferences:
+    """Return the preferences of `user`, or the defaults, which are not stored."""
+    return Preferences.objects.filter(user_id=user.pk or 0).first() or Preferences()
 
 
-def change_preferences(user: User, *, time_zone: str | None = None, mail: Mapping[str, bool] | None = None) -> None:
+def change_preferences(
+    user: User, *, time_zone: str | None = None, theme: str | None = None, mail: Mapping[str, bool] | None = None
+) -> None:
     """Store the given values; None leaves one unchanged. The names must have been checked."""
+    values = {"time_zone": time_zone, "theme": theme}
     with transaction.atomic():
-        if time_zone is not None:
-            Preferences.objects.update_or_create(user=user, defaults={"time_zone": time_zone})
+        if chosen := {name: value for name, value in values.items() if value is not None}:
+            Preferences.objects.update_or_create(user=user, defaults=chosen)
         for kind, is_chosen in (mail or {}).items():
             if is_chosen:
                 MutedMail.objects.filter(user=user, kind=kind).delete()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import include, path
 
 from cloudtrain_site.accounts import pages
+from cloudtrain_site.accounts.themes import change_theme
 
 urlpatterns = [
     path("", include("cloudtrain_site.accounts.sso.urls")),
@@ -16,6 +17,7 @@ urlpatterns = [
     path("account/sessions", pages.end_sessions, name="end-sessions"),
     path("account/email", pages.email, name="account_email"),
     path("account/email/<str:key>", pages.confirm_email, name="account_confirm_email"),
+    path("account/theme", change_theme, name="theme"),
     path("password", pages.forgotten_password, name="account_reset_password"),
     path("password/sent", pages.link_sent, name="account_reset_password_done"),
     path("password/set", pages.password_set, name="account_reset_password_from_key_done"),

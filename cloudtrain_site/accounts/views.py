@@ -13,8 +13,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from cloudtrain_site.accounts.api_keys import organization_of_key
-from cloudtrain_site.accounts.preferences import change_preferences, mail_choices, time_zone_of, time_zones
+from cloudtrain_site.accounts.preferences import change_preferences, mail_choices, preferences_of, time_zones
 from cloudtrain_site.accounts.scopes import needs
+from cloudtrain_site.accounts.themes import THEMES
 from cloudtrain_site.api import StrictSerializer, checked, current_user, rendered
 from cloudtrain_site.extensions import notice_choices
 from cloudtrain_site.models import Scope
@@ -26,10 +27,14 @@ class AccountSerializer(serializers.Serializer[User]):
     username = serializers.CharField()
     email = serializers.CharField()
     time_zone = serializers.SerializerMethodField()
+    theme = serializers.SerializerMethodField()
     mail = serializers.SerializerMethodField()
 
     def get_time_zone(self, user: User) -> str:
-        return time_zone_of(user)
+        return preferences_of(user).time_zone
+
+    def get_theme(self, user: User) -> str:
+        return preferences_of(user).theme
 
     def get_mail(self, user: User) -> dict[str, bool]:
         return mail_choices(user)
@@ -39,6 +44,7 @@ class AccountBody(StrictSerializer):
     """The preferences to change; a missing field stays unchanged."""
 
     time_zone = serializers.CharField(max_length=60, required=False, allow_blank=True)
+    theme = serializers.ChoiceField([name for name in THEMES if name], required=False, allow_blank=True)
     mail = serializers.DictField(child=serializers.BooleanField(), required=False)
 
     def validate_time_zone(self, name: str) -> str:

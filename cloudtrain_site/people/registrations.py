@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 
 from cloudtrain_site import extensions
 from cloudtrain_site.accounts.api_keys import keys_of
-from cloudtrain_site.accounts.preferences import mail_choices, time_zone_of
+from cloudtrain_site.accounts.preferences import mail_choices, preferences_of
 from cloudtrain_site.audit.queries import of_person
 from cloudtrain_site.extensions import NamedIn
 from cloudtrain_site.notices.models import Channel, Delivery
@@ -25,7 +25,8 @@ CHUNK = 500
 def account(user: User) -> Rows:
     columns = ("username", "first_name", "last_name", "email", "date_joined", "last_login", "is_active", "is_superuser")
     own = {name: getattr(user, name) for name in columns}
-    yield {**own, "time_zone": time_zone_of(user), "mail": mail_choices(user)}
+    chosen = preferences_of(user)
+    yield {**own, "time_zone": chosen.time_zone, "theme": chosen.theme, "mail": mail_choices(user)}
 
 
 def mail_addresses(user: User) -> Rows:

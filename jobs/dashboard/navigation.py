@@ -16,7 +16,8 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from cloudtrain_site.accounts.preferences import time_zone_of
+from cloudtrain_site.accounts import themes
+from cloudtrain_site.accounts.preferences import preferences_of
 from cloudtrain_site.events.store import current_number
 from cloudtrain_site.limits.pages import within_limits
 from jobs import extensions
@@ -33,13 +34,17 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
     """
     newest_event = current_number()
     teams = teams_of(request.user)
+    chosen = preferences_of(request.user)
+    request.chosen_theme = chosen.theme  # type: ignore[attr-defined]
     return {
         "newest_event": newest_event,
         "own_teams": teams,
         "administers": request.user.is_staff or any(team.role in MANAGERS for team in teams),
         "navigation": _items_for(request, teams),
         "banners": extensions.banners_for(request.user),
-        "time_zone": time_zone_of(request.user),
+        "time_zone": chosen.time_zone,
+        "theme": chosen.theme,
+        "themes": themes.THEMES.items(),
     }
 
 
@@ -78,7 +83,20 @@ with_editor = csp_update({"style-src": [SELF, NONCE]})
 
 def page(view: View) -> View:
     """Decorate a read-only page for signed-in users; others are sent to the login. It is never cached."""
-    return cast(View, never_cache(login_required(require_safe(within_limits(view)))))
+    return cast(View, never_cache(login_required(require_safe(within_limits(_in_theme(view))))))
+
+
+def _in_theme(view: View) -> View:
+    """Have the browser keep the reader's theme, for pages that know no reader."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = view(request, *args, **kwargs)
+        if (theme := getattr(request, "chosen_theme", None)) is not None:
+            themes.keep(request, response, theme)
+        return response
+
+    return cast(View, answer)
 
 
 def part(view: View) -> View:

@@ -105,6 +105,12 @@ def sign_in(page: Page, user: User) -> None:
     page.get_by_role("button", name="Sign in").click()
 
 
+def open_own_menu(page: Page) -> Locator:
+    """Open the menu behind the reader's name."""
+    page.locator(".me").click()
+    return page.locator("#own-menu")
+
+
 def is_wider_than_the_window(page: Page) -> bool:
     """Whether one would have to scroll sideways."""
     return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))

@@ -19,7 +19,7 @@ from cloudtrain_site.events.relay import open_streams
 from cloudtrain_site.events.store import current_number
 from jobs.models import Job
 from jobs.statuses import JobStatus
-from tests.browser.conftest import Browse, change_silently, forgive, is_live, row, start
+from tests.browser.conftest import Browse, change_silently, forgive, is_live, open_own_menu, row, start
 from tests.limits import SetLimits
 from tests.web import running_server, wait_until
 
@@ -136,7 +136,7 @@ class TestTabs:
         page.goto("/")
         is_live(page)
         other = tab_beside(page)
-        other.get_by_role("button", name="Sign out").click()
+        open_own_menu(other).get_by_role("button", name="Sign out").click()
         other.get_by_label("User name").fill("charlie")
         other.get_by_label("Password").fill("unused-password")
         other.get_by_role("button", name="Sign in").click()

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
 from jobs.models import Organization
-from tests.browser.conftest import Browse, is_wider_than_the_window, keep, sign_in, violations
+from tests.browser.conftest import Browse, is_wider_than_the_window, keep, open_own_menu, sign_in, violations
 from tests.one_time_codes import app_of, code_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
@@ -49,7 +49,7 @@ def confirm(page: Page) -> None:
 
 def sign_out(page: Page) -> None:
     page.goto("/account")
-    page.get_by_role("button", name="Sign out").click()
+    open_own_menu(page).get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 

@@ -1,11 +1,13 @@
 // The chart of the metrics: it draws the numbers of the table beside it.
 
+import { colourOf, onThemeChange } from "../cloudtrain/shell/theme.js";
+
 const HEIGHT = 220;
 const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
 const SOON = 150;
 
 const shown = new Map(); // element -> plot
-const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const token = (name) => colourOf(document.body, name);
 const seconds = (day) => Date.parse(day) / 1000;
 
 // Oldest first; the table has the newest on top.
@@ -92,6 +94,6 @@ addEventListener("resize", () => {
     SOON,
   );
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+onThemeChange(drawAll);
 document.addEventListener("htmx:finally:request", (event) => event.target.id === "metrics" && drawAll());
 drawAll();

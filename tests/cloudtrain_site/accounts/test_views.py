@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from cloudtrain_site.accounts.preferences import change_preferences, muting_users, time_zone_of
+from cloudtrain_site.accounts.preferences import change_preferences, muting_users, preferences_of
 from cloudtrain_site.extensions import notice_choices
 from cloudtrain_site.models import ApiKey, MutedMail, Preferences
 
@@ -29,6 +29,7 @@ class TestPreferences:
             "username": "alice",
             "email": "alice@example.org",
             "time_zone": "",
+            "theme": "",
             "mail": dict.fromkeys(notice_choices(), True),
         }
         assert not Preferences.objects.exists()
@@ -37,7 +38,7 @@ class TestPreferences:
         as_alice.patch("/api/account", {"time_zone": "Asia/Tokyo"}, content_type="application/json")
         mail = {"mail": {"approval_reminder": False}}
         answer = as_alice.patch("/api/account", mail, content_type="application/json").json()
-        assert (answer["time_zone"], time_zone_of(alice)) == ("Asia/Tokyo", "Asia/Tokyo")
+        assert (answer["time_zone"], preferences_of(alice).time_zone) == ("Asia/Tokyo", "Asia/Tokyo")
         assert answer["mail"] == {**dict.fromkeys(notice_choices(), True), "approval_reminder": False}
 
     @pytest.mark.parametrize(
@@ -46,6 +47,7 @@ class TestPreferences:
             {"time_zone": "Mars/Base"},
             {"time_zone": "../etc/passwd"},
             {"time_zone": None},
+            {"theme": "pink"},
             {"mail": {"spam": True}},
             {"mail": {"approval_asked": "perhaps"}},
             {"mail": []},
@@ -76,4 +78,4 @@ class TestPreferences:
         assert holder.get("/api/account").status_code == 404
         change = holder.patch("/api/account", {"time_zone": "Asia/Tokyo"}, content_type="application/json")
         assert change.status_code == 404
-        assert time_zone_of(alice) == ""
+        assert preferences_of(alice).time_zone == ""

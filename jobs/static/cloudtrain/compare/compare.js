@@ -2,6 +2,7 @@
 
 import { call } from "../shell/page.js";
 import { refresh } from "../shell/sections.js";
+import { onThemeChange } from "../shell/theme.js";
 import { Charts, loadPlot } from "../curves/charts.js";
 import "../results/small_copies.js";
 
@@ -73,7 +74,7 @@ function start(Plot) {
   const { time } = made.tools;
   time.checked = byTime !== undefined;
   time.addEventListener("change", () => keepInAddress(time.checked));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", colour);
+  onThemeChange(colour);
   document.addEventListener("htmx:finally:request", colour);
   return made;
 }

@@ -1,5 +1,6 @@
 // Charts of figures: one for each figure, with a line for each run. All have one horizontal axis, zoom and hover.
 
+import { colourOf, onThemeChange } from "../shell/theme.js";
 import { elapsed, gapText, inOrder, nameOf, number, secondsAt, smoothed, withGaps } from "./figures.js";
 import { listenToKeys, listenToTouch } from "./gestures.js";
 
@@ -68,7 +69,7 @@ export class Charts {
     out.addEventListener("click", () => this.zoom(2));
     all.addEventListener("click", () => this.setRange(null));
     new ResizeObserver(() => this.fit()).observe(this.box);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+    onThemeChange(() => this.draw());
   }
 
   /** Show `runs`: `{ name, series, seconds, gaps }` each, as the API has them. */
@@ -196,20 +197,16 @@ export class Charts {
     return text && this.runs.length > 1 ? `${run.name}: ${text}` : text;
   }
 
-  token(name) {
-    return getComputedStyle(this.box).getPropertyValue(name).trim();
-  }
-
   colourOf(index) {
-    return this.token(`--line-${(index % 5) + 1}`);
+    return colourOf(this.box, `--line-${(index % 5) + 1}`);
   }
 
   options(chart, lines) {
     const axis = {
-      stroke: this.token("--ink-soft"),
-      grid: { stroke: this.token("--edge"), width: 1 },
-      ticks: { stroke: this.token("--edge"), width: 1 },
-      font: `12px ${this.token("--font")}`,
+      stroke: colourOf(this.box, "--ink-soft"),
+      grid: { stroke: colourOf(this.box, "--edge"), width: 1 },
+      ticks: { stroke: colourOf(this.box, "--edge"), width: 1 },
+      font: `12px ${getComputedStyle(this.box).fontFamily}`,
     };
     const across = this.isByTime
       ? { incrs: TIMES, values: (_, ticks) => ticks.map((tick) => (tick < 0 ? "" : elapsed(tick))), space: 70 }
