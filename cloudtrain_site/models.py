@@ -231,3 +231,19 @@ class StreamCount(models.Model):
 
     def __str__(self) -> str:
         return f"streams of {self.process} on {self.machine}"
+
+
+class FirstLink(models.Model):
+    """The one link that makes the site's first account, by the digest of its token. A newer one takes its place."""
+
+    THE_ONE = 1
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=THE_ONE)
+    token_digest = models.CharField(max_length=64)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_first_link")]
+
+    def __str__(self) -> str:
+        return f"until {self.expires_at:%Y-%m-%d %H:%M} UTC"

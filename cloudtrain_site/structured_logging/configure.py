@@ -30,6 +30,8 @@ FORMATS = ("json", "text")
 COMMANDS = ("manage.py", "cloudtrain")
 #: The commands whose output is their log; the others print an answer.
 SERVING = frozenset(("up", "background", "runserver", "qcluster"))
+#: Set by `log_to_file`, for the processes that follow as well.
+ERRORS_ALONE = "CLOUDTRAIN_TERMINAL_ERRORS_ALONE"
 #: Their DEBUG lines are noise, or worse: the database's contain the parameters of each statement.
 NEVER_DEBUG = ("django.db.backends", "django.template", "django.utils.autoreload", "asyncio", "httpcore", "urllib3")
 #: Whose lines below WARNING say at which address of the memory a stream's listener is.
@@ -51,6 +53,8 @@ def configure_structured_logging(
     number = _level_of(level, "The log level")
     stream: LineHandler = StreamLineHandler(_stream_name())
     stream.setFormatter(_formatter(json_output, include_stack_info, colours=_wants_colours()))
+    if log_file and os.environ.get(ERRORS_ALONE):
+        stream.setLevel(logging.ERROR)
     handlers = [stream]
     if log_file:
         handlers.append(FileLineHandler(path_of(os.fspath(log_file))))
@@ -74,6 +78,16 @@ def init_from_env() -> None:
         raise ConfigurationError(f"SIMPLETUNER_LOG_FORMAT is {style!r}, but it must be one of {', '.join(FORMATS)}.")
     log_file = os.environ.get("SIMPLETUNER_LOG_FILE") or None
     configure_structured_logging(level=level, json_output=style.lower() == "json", log_file=log_file)
+
+
+def log_to_file(path: Path) -> None:
+    """Leave a terminal to its reader: it shows errors alone from now on, also of the processes that this one starts.
+
+    All lines are in the file that SIMPLETUNER_LOG_FILE names, or else in `path`.
+    """
+    os.environ["SIMPLETUNER_LOG_FILE"] = os.environ.get("SIMPLETUNER_LOG_FILE") or str(path)
+    os.environ[ERRORS_ALONE] = "1"
+    init_from_env()
 
 
 def configure_django(config: Mapping[str, Any]) -> None:

@@ -133,11 +133,11 @@ def accept_as_new(token: str, username: str, password: str, *, email: str = "") 
     """
     invitation = find_invitation(token)  # who has no invitation learns nothing of names and passwords
     user = User(username=username, email=User.objects.normalize_email(invitation.email or email))
-    _check_account(user, password)
+    check_account(user, password)
     user.set_password(password)  # takes long, so not in the transaction
     with unit_of_work():
         invitation = _lock(token)
-        _check_account(user, password)
+        check_account(user, password)
         try:
             with transaction.atomic():
                 user.save(force_insert=True)
@@ -177,7 +177,7 @@ def _check_open(invitation: Invitation) -> None:
         raise Conflict(_ENDED[state], code=f"invitation_{state}")
 
 
-def _check_account(user: User, password: str) -> None:
+def check_account(user: User, password: str) -> None:
     """Raise ValidationError, by field, for a name, an address or a password that the site doesn't take."""
     errors: dict[str, list[str]] = {}
     try:

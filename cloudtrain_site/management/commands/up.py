@@ -17,10 +17,13 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DjangoDatabaseError
 from django.db import connection, connections
 
+from cloudtrain_site.accounts.first_link import LIFETIME_MINUTES, make_first_link
 from cloudtrain_site.conf.data_folder import close_to_others, make_private_file
 from cloudtrain_site.conf.places import COMMAND, IS_INSTALLED
 from cloudtrain_site.database.sqlite_analyze import refresh_when_grown
+from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.serving.supervisor import become_supervisor
+from cloudtrain_site.structured_logging.configure import log_to_file
 from cloudtrain_site.web import listen
 
 logger = logging.getLogger("simpletuner.cloud.site")
@@ -35,10 +38,13 @@ WHERE_TO_LOOK = """
   Ctrl-C stops everything; a training that runs goes on, and is found again at the next start.
 """
 FIRST_STEPS = """
-  Nobody can sign in yet. In another terminal, with the same environment:
-    {command} createsuperuser                                 makes you, who sees everything
-    {command} add_member alice acme researcher --create       makes a team and who submits for it
-  Then sign in at {site}/ and submit at {site}/jobs/new.
+  Nobody has an account yet. Open this link, which works once and for {minutes} minutes, to make the first one:
+    {link}
+  Later, a new link: {command} first_link
+"""
+FIRST_COMMAND = """
+  Nobody has an account yet, and passwords are switched off. Make the first superuser in another terminal:
+    {command} createsuperuser
 """
 
 
@@ -62,13 +68,14 @@ class Command(BaseCommand):
         shown = f"[{host}]" if ":" in host else host
         site = f"http://{shown}:{port}"
         if self.stdout.isatty():
+            log_to_file(settings.DATA_DIR / "cloudtrain.log")
             self.stdout.write(_where_to_look(site))
             self.stdout.flush()
         else:
             # Whatever reads it expects lines of the log.
             logger.info("The site is at %s/", site, extra={"data_dir": str(settings.DATA_DIR)})
             if _is_empty():
-                logger.warning("Nobody can sign in yet. Make the first user with %s createsuperuser", _command())
+                logger.warning("Nobody has an account yet. Print the link for the first one: %s first_link", _command())
         connections.close_all()
         become_supervisor(listener.detach())
 
@@ -120,10 +127,17 @@ def _place_of_database() -> str:
 def _where_to_look(site: str) -> str:
     return WHERE_TO_LOOK.format(
         site=site,
-        log_file=os.environ.get("SIMPLETUNER_LOG_FILE") or "none (set SIMPLETUNER_LOG_FILE)",
+        log_file=os.environ["SIMPLETUNER_LOG_FILE"],
         data_dir=settings.DATA_DIR,
-        first_steps=FIRST_STEPS.format(command=_command(), site=site) if _is_empty() else "",
+        first_steps=_first_steps(site) if _is_empty() else "",
     )
+
+
+def _first_steps(site: str) -> str:
+    if not get_enterprise_config().sign_in.has_local_passwords:
+        return FIRST_COMMAND.format(command=_command())
+    link = f"{site}{make_first_link()}"
+    return FIRST_STEPS.format(command=_command(), link=link, minutes=LIFETIME_MINUTES)
 
 
 def _is_empty() -> bool:

@@ -175,11 +175,17 @@ class TestRunning:
         )
         os.close(theirs)
         empty_stack.started.append(up)
-        output = read_until(ours, "Ctrl-C stops everything", "Started server process", "[cloudtrain] running")
-        for part in ("/admin/", "/api/docs", "createsuperuser", "add_member alice acme researcher --create"):
+        output = read_until(ours, "Ctrl-C stops everything")
+        for part in (
+            "/admin/",
+            "/api/docs",
+            f"http://127.0.0.1:{port}/first-visit/ct_",
+            "first_link",
+            "cloudtrain.log",
+        ):
             assert part in output
         assert output.count(f"Dashboard   http://127.0.0.1:{port}/") == 1
-        assert f"sign in at http://127.0.0.1:{port}/ and submit at http://127.0.0.1:{port}/jobs/new" in output
+        wait_until(lambda: "Started server process" in (empty_stack.folder / "data" / "cloudtrain.log").read_text())
         up.kill()
         empty_stack.wait_until_gone(15)
         os.close(ours)
