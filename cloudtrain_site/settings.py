@@ -59,7 +59,6 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "drf_spectacular",
-    "drf_spectacular_sidecar",
     "django_q",
     "knox",
     "django_eventstream",
@@ -269,8 +268,6 @@ SPECTACULAR_SETTINGS = {
         "RoleEnum": "jobs.roles.Role",
         "HealthEnum": "cloudtrain_site.monitoring.health.ORDER",
     },
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
 # Its migrations would create its own table too, which ours replaces.

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from csp.constants import SELF, UNSAFE_INLINE
-from csp.decorators import csp_update
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularJSONAPIView
 
 from cloudtrain_site import errors
 from cloudtrain_site.accounts import views as accounts
+from cloudtrain_site.api_docs.page import api_page
 from cloudtrain_site.events.stream import event_stream
 from cloudtrain_site.monitoring import health
 from cloudtrain_site.monitoring.prometheus import PrometheusView
-
-# The page sets its few styles in itself. What DRF answers to OPTIONS is no page, and its template can't show it.
-api_docs = csp_update({"style-src": [SELF, UNSAFE_INLINE]})(
-    SpectacularSwaggerSplitView.as_view(url_name="schema", metadata_class=None)
-)
 
 urlpatterns = [
     path("", include("approvals.urls")),
@@ -31,7 +25,7 @@ urlpatterns = [
     path("api/cloud/health/ready", health.ReadyView.as_view(), name="health-ready"),
     path("api/cloud/metrics/prometheus", PrometheusView.as_view(), name="metrics-prometheus"),
     path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
-    path("api/docs", api_docs, name="docs"),
+    path("api/docs", api_page, name="docs"),
     path("admin/", admin.site.urls),
 ]
 

@@ -20,8 +20,6 @@ from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 from cloudtrain_site.conf.data_folder import usable
 
-#: The other viewer of the API's schema, which cloudtrain doesn't use: 5 MB of 13.
-IGNORED_PATTERNS = ["redoc"]
 #: The folders whose scripts import each other. Django's own setting searches the libraries' scripts too, which takes
 #: half a second more.
 MODULE_FOLDERS = ("cloudtrain", "queueing", "approvals")
@@ -95,7 +93,7 @@ def _fingerprint() -> str:
     digest = hashlib.blake2b(django.__version__.encode(), digest_size=10)
     digest.update(Path(__file__).read_bytes())
     for finder in get_finders():
-        for name, storage in sorted(finder.list(IGNORED_PATTERNS), key=itemgetter(0)):
+        for name, storage in sorted(finder.list(None), key=itemgetter(0)):
             content = Path(storage.path(name)).read_bytes()
             digest.update(f"{name} {len(content)} ".encode())
             digest.update(content)
@@ -114,7 +112,7 @@ def _make(current: Path) -> None:
         link=False,
         clear=False,
         dry_run=False,
-        ignore_patterns=IGNORED_PATTERNS,
+        ignore_patterns=[],
         use_default_ignore_patterns=True,
         post_process=True,
     )

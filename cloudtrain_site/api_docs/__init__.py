@@ -1,0 +1,1 @@
+"""The page of the API: its schema, as text with examples."""
