@@ -26,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # No options of whoever makes them, such as an index, get into the files.
 PIN := CUSTOM_COMPILE_COMMAND="make pins" $(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-emit-options
 
-.PHONY: demo test long check install install-dev install-ray run bench quick mutants postgresql pins editor-bundle clean no-flaky-yet
+.PHONY: demo test long check install install-dev install-ray run bench quick pictures mutants postgresql pins editor-bundle clean no-flaky-yet
 
 demo: install $(if $(filter ray,$(PROVIDER)),install-ray)
 	DEMO_PROVIDER=$(PROVIDER) $(BIN)/python -m examples.demo
@@ -64,6 +64,10 @@ check: install-dev
 
 bench: install-dev
 	for bench in bench/bench_*.py; do PYTHONPATH=. $(BIN)/python $$bench || exit 1; done
+
+# The pictures of the README, from data that it makes; half a minute of training is among them.
+pictures: install-dev
+	PYTHONPATH=. $(BIN)/python -m bench.pictures
 
 # Which small changes of the modules that decide no test notices; about an hour. `make mutants MODULE=queueing/claims.py`
 # tries one of them, SAMPLE=40 forty mutants of each.

@@ -49,7 +49,8 @@ def change_theme(request: HttpRequest) -> HttpResponse:
     if theme not in THEMES:
         return HttpResponseBadRequest("The theme is light, dark or empty.")
     change_preferences(cast(User, request.user), theme=theme)
-    back = request.POST.get("next", "")
-    response = HttpResponseRedirect(back if url_has_allowed_host_and_scheme(back, None) else "/")
+    back = request.headers.get("Referer", "")
+    is_ours = url_has_allowed_host_and_scheme(back, request.get_host())
+    response = HttpResponseRedirect(back if is_ours else "/")
     keep(request, response, theme)
     return response

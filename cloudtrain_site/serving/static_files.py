@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import posixpath
 import shutil
 from contextlib import closing
 from operator import itemgetter
@@ -19,6 +20,7 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 from cloudtrain_site.conf.data_folder import usable
+from cloudtrain_site.serving import script_bundle
 
 #: The folders whose scripts import each other. Django's own setting searches the libraries' scripts too, which takes
 #: half a second more.
@@ -33,6 +35,20 @@ class HashedFiles(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
         *CompressedManifestStaticFilesStorage.patterns,
         *((f"{folder}/*.js", IMPORTS) for folder in MODULE_FOLDERS),
     )
+
+    def post_process(self, paths: Any, dry_run: bool = False, **options: Any) -> Any:
+        """Write the bundle, and hash it with the others."""
+        if not dry_run and paths.keys() >= set(script_bundle.MODULES):
+            script_bundle.write_bundle(Path(self.location))
+            paths[script_bundle.NAME] = (self, script_bundle.NAME)
+        yield from super().post_process(paths, dry_run, **options)
+
+    def stored_name(self, name: str) -> str:
+        """Return the name with a hash; of a bundle's module the bundle's, as other modules' imports get it too."""
+        return str(super().stored_name(_bundle_of(name)))
+
+    def _stored_name(self, name: str, hashed_files: dict[str, str]) -> str:
+        return str(super()._stored_name(_bundle_of(name), hashed_files))
 
 
 class CollectedFiles(HashedFiles):
@@ -70,6 +86,11 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
         return response
 
 
+def _bundle_of(name: str) -> str:
+    # Imports are relative: `queueing/../cloudtrain/shell/page.js`.
+    return script_bundle.NAME if posixpath.normpath(name) in script_bundle.MODULES else name
+
+
 def collect(folder: Path) -> Path:
     """Return the folder within `folder` that holds the present files; it is made when there is none.
 
@@ -91,7 +112,7 @@ def collect(folder: Path) -> Path:
 def _fingerprint() -> str:
     """Return a name that changes with the files and with this module."""
     digest = hashlib.blake2b(django.__version__.encode(), digest_size=10)
-    digest.update(Path(__file__).read_bytes())
+    digest.update(Path(__file__).read_bytes() + Path(script_bundle.__file__).read_bytes())
     for finder in get_finders():
         for name, storage in sorted(finder.list(None), key=itemgetter(0)):
             content = Path(storage.path(name)).read_bytes()

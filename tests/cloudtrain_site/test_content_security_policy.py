@@ -19,7 +19,7 @@ STRICT = {
     "form-action": "'self'",
     "frame-ancestors": "'none'",
 }
-STYLESHEET = "/static/cloudtrain/shell/tokens.css"
+STYLESHEET = "/static/cloudtrain/shell/frame.css"
 
 
 def policy_of(answer: HttpResponseBase) -> dict[str, str]:

@@ -342,8 +342,8 @@ def test_static_files_come_in_one_piece(client: Client, method: str) -> None:
 
 
 def test_a_static_file_that_is_known_is_not_sent_again(client: Client) -> None:
-    seen = client.get("/static/cloudtrain/shell/tokens.css")["Last-Modified"]
-    answer = client.get("/static/cloudtrain/shell/tokens.css", headers={"If-Modified-Since": seen})
+    seen = client.get("/static/cloudtrain/shell/frame.css")["Last-Modified"]
+    answer = client.get("/static/cloudtrain/shell/frame.css", headers={"If-Modified-Since": seen})
     assert (answer.status_code, answer.content) == (304, b"")
 
 
