@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import StreamingHttpResponse
+from django.utils.decorators import method_decorator
+from django.views.decorators.gzip import gzip_page
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -58,6 +60,7 @@ class JobCurves(APIView):
 
     @extend_schema(operation_id="job_curves", parameters=[CurvesQuery], responses=CurvesSerializer)
     @raises(Conflict)
+    @method_decorator(gzip_page)
     def get(self, request: Request, job_id: str) -> Response:
         """Read a job's curves.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.decorators import method_decorator
+from django.views.decorators.gzip import gzip_page
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import PermissionDenied
@@ -143,6 +145,7 @@ class JobViewSet(HasRuns, CancelsJobs):
     @extend_schema(parameters=[LogQuery], responses=LogSerializer)
     @raises(Conflict, LimitReachedError)
     @action(detail=True)
+    @method_decorator(gzip_page)
     def logs(self, request: Request, job_id: str) -> Response:
         """Read a job's log."""
         query = checked(LogQuery, request.query_params)

@@ -9,6 +9,7 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.views.decorators.gzip import gzip_page
 
 from cloudtrain_site.errors import Conflict
 from jobs.dashboard.job_detail import head_of
@@ -46,6 +47,7 @@ def job_of(request: HttpRequest, job_id: str) -> Job:
 def tab_view(name: str, template: str, content: Content) -> Callable[..., HttpResponse]:
     """Return the page of one tab: the job's head and what `content` returns. Another tab is another page."""
 
+    @gzip_page
     @page
     def show(request: HttpRequest, job_id: str) -> HttpResponse:
         around = page_context(request)  # before the job is read: the stream brings every later event

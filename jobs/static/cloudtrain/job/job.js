@@ -5,8 +5,6 @@
 import { fetchText, onEvent, showProblem, toast } from "../shell/page.js";
 import { refresh } from "../shell/sections.js";
 import { closeMenu } from "../shell/menus.js";
-import { askAndCancel, askAndDelete, askAndRetry } from "../list/job_acts.js";
-import { askAndSetLimit } from "./fuse.js";
 
 // The bar moves with each word of the stream; what follows from it (cost, time left) needs the server.
 const PAUSE_MS = 5_000;
@@ -79,14 +77,23 @@ document.addEventListener(
 
 // Doing
 
+// Most visits do nothing: the questions are fetched with the first one.
 const ACTS = {
-  cancel: askAndCancel,
-  fuse: askAndSetLimit,
+  async cancel(...args) {
+    const { askAndCancel } = await import("../list/job_acts.js");
+    await askAndCancel(...args);
+  },
+  async fuse(...args) {
+    const { askAndSetLimit } = await import("./fuse.js");
+    await askAndSetLimit(...args);
+  },
   async retry(...args) {
+    const { askAndRetry } = await import("../list/job_acts.js");
     const made = await askAndRetry(...args);
     if (made) location.assign(made.address);
   },
   async delete(...args) {
+    const { askAndDelete } = await import("../list/job_acts.js");
     if (await askAndDelete(...args)) location.assign(list);
   },
 };
