@@ -93,7 +93,7 @@ def test_ones_own_request_has_no_buttons_but_the_reason(as_bob: Client, bob: Use
     shown = as_bob.get(f"{LIST}{request_.pk}/change/").content.decode()
     assert 'value="approve"' not in shown
     assert "You can’t approve your own job" in shown
-    assert "their own job" in decide(as_bob, request_, "approve")
+    assert "your own job" in decide(as_bob, request_, "approve")
     assert ApprovalRequest.objects.get().status == "pending"
 
 

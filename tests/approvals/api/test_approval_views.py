@@ -271,7 +271,7 @@ def test_a_lead_does_not_approve_their_own(as_bob: APIClient, first_job_rule: Ap
     mine = as_bob.post(URL, {"config": CONFIG}).json()["approval_id"]
     response = as_bob.post(f"/api/approvals/{mine}/approve")
     assert response.status_code == 403
-    assert "their own job" in response.json()["detail"]
+    assert "your own job" in response.json()["detail"]
 
 
 @pytest.mark.parametrize("verb", ["", "/approve", "/reject", "/cancel"])

@@ -315,7 +315,10 @@ class TestHistory:
 
         def source_of_cancel(headers: dict[str, str]) -> str:
             job = make_job(status=JobStatus.RUNNING)
-            assert client.post(f"/api/cloud/jobs/{job.pk}/cancel", headers=headers).status_code == 200
+            assert (
+                client.post(f"/api/cloud/jobs/{job.pk}/cancel", "{}", "application/json", headers=headers).status_code
+                == 200
+            )
             return job.events.latest("id").source
 
         assert source_of_cancel({"X-Reader": "1"}) == "dashboard"
