@@ -13,6 +13,7 @@ from django_q import signals as task_signals
 from django_structlog import signals as request_signals
 
 from cloudtrain_site.audit.models import AuditSource
+from cloudtrain_site.serving import page_owner
 from cloudtrain_site.states import Source
 
 
@@ -35,9 +36,6 @@ _SOURCES: dict[str, Source] = {
     AuditSource.COMMAND: Source.COMMAND,
     AuditSource.LOOP: Source.LOOP,
 }
-#: The scripts of our pages send it with all that they ask of the API, see `shell/page.js`.
-_PAGES_HEADER = "X-Reader"
-_KEY_HEADERS = ("Authorization", "X-API-Key")
 
 
 def current_origin() -> Origin:
@@ -86,6 +84,6 @@ def coming_from(source: AuditSource) -> Iterator[None]:
 
 def _source_of(request: HttpRequest) -> AuditSource:
     if request.path.startswith("/api/"):
-        is_pages = _PAGES_HEADER in request.headers and not any(name in request.headers for name in _KEY_HEADERS)
-        return AuditSource.PAGE if is_pages else AuditSource.API
+        # A request with the header of our pages' scripts is refused unless its session is their reader's.
+        return AuditSource.PAGE if page_owner.HEADER in request.headers else AuditSource.API
     return AuditSource.ADMIN if request.path.startswith("/admin/") else AuditSource.PAGE
