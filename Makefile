@@ -26,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # No options of whoever makes them, such as an index, get into the files.
 PIN := CUSTOM_COMPILE_COMMAND="make pins" $(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-emit-options
 
-.PHONY: demo test long check install install-dev install-ray run bench quick pictures mutants postgresql pins editor-bundle clean no-flaky-yet
+.PHONY: demo test long check check-types install install-dev install-ray run bench quick pictures mutants postgresql pins editor-bundle clean no-flaky-yet
 
 demo: install $(if $(filter ray,$(PROVIDER)),install-ray)
 	DEMO_PROVIDER=$(PROVIDER) $(BIN)/python -m examples.demo
@@ -57,6 +57,7 @@ check: install-dev
 	$(BIN)/lint-imports
 	$(BIN)/oxlint --deny-warnings $(ASSETS)
 	$(BIN)/oxfmt --check $(ASSETS)
+	$(MAKE) check-types
 	$(BIN)/djangofmt check templates
 	$(BIN)/djangofmt --check templates
 	$(BIN)/python manage.py makemigrations --check --dry-run
@@ -64,6 +65,15 @@ check: install-dev
 
 bench: install-dev
 	for bench in bench/bench_*.py; do PYTHONPATH=. $(BIN)/python $$bench || exit 1; done
+
+# Types of our scripts, by their comments. Where there is no npm, or it finds no registry, that is said, and no failure.
+TYPES := jobs/static_sources/types
+check-types: $(if $(shell command -v npm),$(TYPES)/node_modules/.installed)
+	if [ -x $(TYPES)/node_modules/.bin/tsc ]; then $(TYPES)/node_modules/.bin/tsc -p $(TYPES)/tsconfig.json; \
+	else echo "The types of the scripts are not checked: that needs npm."; fi
+
+$(TYPES)/node_modules/.installed: $(TYPES)/package.json
+	cd $(TYPES) && npm install --no-package-lock --ignore-scripts --no-audit --no-fund --silent && touch node_modules/.installed || true
 
 # The pictures of the README, from data that it makes; half a minute of training is among them.
 pictures: install-dev
@@ -111,4 +121,4 @@ $(RAY)/.installed: requirements-ray.txt
 	  echo "Ray can't be installed here: its demo and its tests need it."
 
 clean:
-	rm -rf $(VENV) $(RAY) var .mypy_cache .ruff_cache .pytest_cache screenshots
+	rm -rf $(VENV) $(RAY) $(TYPES)/node_modules var .mypy_cache .ruff_cache .pytest_cache screenshots

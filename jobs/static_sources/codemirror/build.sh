@@ -9,7 +9,7 @@ cp "$sources/package.json" "$sources/entry.js" "$work"
 cd "$work"
 npm install --no-package-lock --ignore-scripts --no-audit --no-fund --silent
 node_modules/.bin/esbuild entry.js --bundle --minify --format=esm --target=es2022 --charset=utf8 \
-  --legal-comments=none --log-level=warning --outfile=codemirror.min.js
+  --banner:js="// @ts-nocheck" --legal-comments=none --log-level=warning --outfile=codemirror.min.js
 mkdir -p "$target"
 # Every package that is in the bundle, with its licence.
 node --input-type=module > LICENSE <<'JS'

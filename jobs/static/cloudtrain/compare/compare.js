@@ -81,7 +81,7 @@ function start(Plot) {
 
 /** The address says how the curves are seen, so that it can be sent to others. */
 function keepInAddress(isByTime) {
-  const here = new URL(location);
+  const here = new URL(location.href);
   if (isByTime) here.searchParams.set("by", "time");
   else here.searchParams.delete("by");
   history.replaceState(null, "", here);

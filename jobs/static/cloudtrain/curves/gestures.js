@@ -66,7 +66,11 @@ export function listenToTouch(plot, charts) {
     });
 }
 
-// What was under each finger stays under it.
+/**
+ * What was under each finger stays under it.
+ *
+ * @param {any} charts @param {number} width @param {number[]} held @param {number[]} fingers
+ */
 function pinch(charts, width, [one, other], [left, right]) {
   const perPixel = (other - one) / (right - left);
   if (!Number.isFinite(perPixel) || perPixel <= 0) return;

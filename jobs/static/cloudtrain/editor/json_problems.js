@@ -26,6 +26,7 @@ function syntaxProblem(text, tree) {
   return { message: sentence(text, error), from, to: Math.min(Math.max(error.to, from + 1), text.length) };
 }
 
+/** @type {[RegExp, (match: string[]) => string][]} */
 const MISTAKES = [
   [/^(?:\/[/*]|#)/, () => "JSON has no comments: remove this."],
   [/^'/, () => "Use double quotes: JSON has no single ones."],

@@ -98,7 +98,9 @@ function writeSummary(figures, { series, gaps }) {
     const title = cell(row, nameOf(name), "th");
     if (gaps[name]) title.append(under(gapText(gaps[name])));
     const values = series[name] ?? [];
-    for (const point of values.length ? [values[0], lowest(values), highest(values), values.at(-1)] : Array(4).fill())
+    for (const point of values.length
+      ? [values[0], lowest(values), highest(values), values.at(-1)]
+      : Array(4).fill(null))
       cell(row, point ? number(point[1]) : "–").append(point ? under(`step ${point[0].toLocaleString()}`) : "");
     return row;
   });

@@ -10,7 +10,7 @@ const sync = document.getElementById("sync");
 
 function chosen() {
   const query = new URLSearchParams();
-  for (const [name, value] of new FormData(filters)) if (value.trim()) query.append(name, value.trim());
+  for (const [name, value] of new FormData(filters)) if (String(value).trim()) query.append(name, String(value).trim());
   const search = query.toString();
   return new URL(search ? `?${search}` : location.pathname, location.href).href;
 }

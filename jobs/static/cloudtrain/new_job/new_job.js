@@ -96,10 +96,12 @@ function showFormError(text) {
 
 /** What looks like a mistake stands below the editor in whose text it is. */
 function showFindings(findings) {
-  for (const [editor, prefix] of [
+  /** @type {[typeof config, string][]} */
+  const editors = [
     [config, "/config"],
     [dataloader, "/dataloader_config"],
-  ]) {
+  ];
+  for (const [editor, prefix] of editors) {
     const inIt = findings.filter(({ place }) => place.startsWith(`${prefix}/`) || (!place && editor === config));
     editor.showFindings(inIt, prefix);
   }

@@ -182,6 +182,13 @@ export async function fetchText(address) {
  * Ask before something is done. `reason`: undefined (no field), or the field's label; it then must be filled in, unless
  * `isReasonOptional`. `number`: undefined, or `{ label, help, value, min, max, step, isOptional }` of a number; the least is
  * 0 and the step 1 unless said otherwise. Resolves to null when the answer is no, else to `{ reason, number }`.
+ *
+ * @param {{
+ *   title: string, name?: string, text: string, yes: string, no?: string, reason?: string, isReasonOptional?: boolean,
+ *   number?: { label: string, help?: string, value?: any, min?: any, max?: any, step?: any, isOptional?: boolean },
+ *   isDangerous?: boolean,
+ * }} question
+ * @returns {Promise<any>}
  */
 export function ask({
   title,

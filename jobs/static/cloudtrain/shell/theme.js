@@ -22,7 +22,7 @@ export function colourOf(element, name) {
 form?.addEventListener("submit", async (event) => {
   const chosen = event.submitter;
   event.preventDefault();
-  const body = new URLSearchParams(new FormData(form, chosen));
+  const body = new FormData(form, chosen);
   const answer = await fetch(form.action, { method: "POST", body, redirect: "manual" }).catch(() => null);
   if (answer?.type !== "opaqueredirect") {
     const kept = { type: "hidden", name: "theme", value: chosen.value };

@@ -5,11 +5,13 @@ let exact;
 let brief;
 let day;
 useZone(document.body.dataset.zone);
+/** @type {[Intl.RelativeTimeFormatUnit, number][]} */
 const UNITS = [
   ["day", 86400],
   ["hour", 3600],
   ["minute", 60],
 ];
+/** @type {[string, number][]} */
 const SHORT_UNITS = [
   ["d", 86400],
   ["h", 3600],
@@ -50,6 +52,7 @@ function ago(date, now) {
 /** The two largest units that matter of so many seconds. */
 export function duration(seconds) {
   let rest = Math.max(0, Math.floor(seconds));
+  /** @type {[number, string][]} */
   const counts = SHORT_UNITS.map(([unit, length]) => {
     const count = Math.floor(rest / length);
     rest -= count * length;
