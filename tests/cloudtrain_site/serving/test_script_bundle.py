@@ -57,4 +57,4 @@ def test_pages_and_other_modules_name_the_bundle(tmp_path: Path) -> None:
     assert len(bundles) == 1
     queue = next(path for path in folder.glob("queueing/queue.*.js")).read_text()
     assert f"../cloudtrain/shell/{min(bundles)}" in queue
-    assert not [name for name in MODULES if Path(name).stem + "." in queue]
+    assert not [name for name in MODULES if f"shell/{Path(name).stem}." in queue]
