@@ -80,6 +80,7 @@ def live(chance: random.Random, people: list[Any], at: datetime) -> None:
     """Let a job of the past be submitted, run and end."""
     from cloudtrain_site.states import Actor, Source
     from jobs import lifecycle
+    from jobs.models import Job
     from jobs.providers.base import Snapshot
     from jobs.statuses import JobStatus
 
@@ -88,6 +89,7 @@ def live(chance: random.Random, people: list[Any], at: datetime) -> None:
     config = {"model_family": "sdxl", "max_train_steps": 1000, "learning_rate": rate, "lora_rank": 16}
     with clock_at(at):
         job = submit(chance.choice(people), chance.choice(NAMES), "replicate", hardware, config)
+    Job.objects.filter(pk=job.pk).update(created_at=at)  # the column's default has the real clock
     if job.status != JobStatus.PENDING or not _is_free(job):
         return
     started = at + timedelta(minutes=chance.uniform(1, 20))
