@@ -84,6 +84,19 @@ def test_a_new_name_is_one_that_an_account_may_have(wish: Any, name: str) -> Non
     assert identity_of(provider(), claims(preferred_username=wish)).username == name
 
 
+def test_names_are_cut_to_what_is_stored_and_kept_only_when_they_can_be_shown() -> None:
+    identity = identity_of(provider(), claims(given_name="V" * 151, family_name="G" * 151))
+    assert (len(identity.first_name), len(identity.last_name)) == (150, 150)
+    identity = identity_of(provider(), claims(given_name=" Vera ", family_name="Vo\x00gel", email=" vera@example.org "))
+    assert (identity.first_name, identity.last_name, identity.mail) == ("Vera", "", "vera@example.org")
+
+
+def test_methods_that_are_no_texts_are_no_second_factor() -> None:
+    sso = provider(second_factor_amr=("mfa",))
+    assert not identity_of(sso, claims(amr=[["mfa"], {"mfa": True}, None])).has_second_factor
+    assert identity_of(sso, claims(amr=[["pwd"], "mfa"])).has_second_factor
+
+
 def test_a_subject_that_is_too_long_to_store_is_its_digest() -> None:
     long, other = "x" * 192, "x" * 191 + "y"
     assert identity_of(provider(), claims(sub="x" * 191)).subject == "x" * 191
