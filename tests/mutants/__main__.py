@@ -27,7 +27,9 @@ SEED = 7
 #: Plugins that nothing here uses.
 UNUSED = ("xdist", "cacheprovider", "schemathesis", "playwright", "base_url")
 PYTEST = ("-m", "pytest", "-x", "-q", "--tb=no", "-p", "tests.mutants.plugin", *(f"-pno:{name}" for name in UNUSED))
-MARKS = ("-m", "not slow and not long and not browser and not postgresql and not redis")
+#: Of the nearest tests all are asked that run in one process; of the further ones only the quick.
+NEAREST_MARKS = "not long and not browser and not postgresql and not redis"
+FURTHER_MARKS = f"not slow and {NEAREST_MARKS}"
 
 
 def main() -> int:
@@ -52,9 +54,10 @@ def report(module: str, options: argparse.Namespace) -> float:
         number for number, one in enumerate(mutants) if (module, one.function, one.line, one.change) not in equivalent
     ]
     living = tried = sampled(module, numbers, options.sample)
-    for tests in (MODULES[module].nearest, () if options.nearest else MODULES[module].further):
+    further = () if options.nearest else MODULES[module].further
+    for tests, marks in ((MODULES[module].nearest, NEAREST_MARKS), (further, FURTHER_MARKS)):
         if tests and living:
-            living = sorted(living_of(module, tests, living, options.processes))
+            living = sorted(living_of(module, tests, marks, living, options.processes))
     for number in living:
         print(f"{module}:{mutants[number].line_number} {mutants[number].function}: {mutants[number].change}")
     percent = 100 * (len(tried) - len(living)) / max(1, len(tried))
@@ -74,7 +77,7 @@ def sampled(module: str, numbers: list[int], size: int) -> list[int]:
     return sorted(chosen)
 
 
-def living_of(module: str, tests: Sequence[str], numbers: Sequence[int], processes: int) -> Iterator[int]:
+def living_of(module: str, tests: Sequence[str], marks: str, numbers: Sequence[int], processes: int) -> Iterator[int]:
     """Yield the numbers of the mutants that the tests let live. Ends the program when they fail without a change."""
     reading_end, writing_end = os.pipe()
     with tempfile.TemporaryDirectory(prefix="cloudtrain-mutants-") as folder:
@@ -87,7 +90,7 @@ def living_of(module: str, tests: Sequence[str], numbers: Sequence[int], process
             }
             for first in range(processes)
         ]
-        runs = [_start(task, tests) for task in tasks]
+        runs = [_start(task, tests, marks) for task in tasks]
         os.close(writing_end)
         with open(reading_end) as lines:
             for line in lines:
@@ -101,11 +104,11 @@ def living_of(module: str, tests: Sequence[str], numbers: Sequence[int], process
             raise SystemExit(f"{module}: not all could be tried")
 
 
-def _start(task: dict[str, object], tests: Sequence[str]) -> subprocess.Popen[bytes]:
+def _start(task: dict[str, object], tests: Sequence[str], marks: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "MUTANTS_TASK": json.dumps(task)}
     environment.pop("DATABASE_URL", None)
     return subprocess.Popen(
-        [sys.executable, *PYTEST, *MARKS, *(name for name in tests if (ROOT / name).exists())],
+        [sys.executable, *PYTEST, "-m", marks, *(name for name in tests if (ROOT / name).exists())],
         cwd=ROOT,
         env=environment,
         pass_fds=[int(str(task["report_to"]))],
