@@ -24,7 +24,7 @@ from jobs.dashboard.form_pages import stamp_of
 from jobs.models import Organization
 from jobs.roles import Role
 from queueing.models import Budget
-from tests.every_address import REFUSALS, STREAM, everything, goes_to_login, patterns, routes, text_of
+from tests.every_address import REFUSALS, STREAM, everything, goes_to_login, patterns, routes, shows_hers, text_of
 from tests.factories import make_user
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
@@ -86,6 +86,7 @@ def bodies(held: ApprovalRequest) -> dict[str, dict[str, Any]]:
         "/api/queue/submit": {"config_name": "alices-config"},
         "/api/queue/concurrency": {"max_concurrent": 3},
         "/api/configs/{name}": {"config": {"max_train_steps": 2}, "organization": "alices-team"},
+        "/jobs/new/stored": {"name": "alices-config", "organization": "alices-team"},
         "/budgets/{budget_id}": {
             "stamp": stamp_of(budget.version),
             "amount": "7",
@@ -108,6 +109,8 @@ def ask(session: dict[str, str], method: str, address: str, body: dict[str, Any]
     browser.cookies = SimpleCookie(session)
     is_api = address.startswith("/api/")
     kind = "application/json" if is_api else "application/x-www-form-urlencoded"
+    if method == "GET" and address.startswith("/jobs/") and body:
+        address = f"{address}?{urlencode(body)}"
     data = "" if method == "GET" else json.dumps(body) if is_api else urlencode(body)
     with transaction.atomic():
         response: Any = browser.generic(method, address, data, content_type=kind)
@@ -161,6 +164,22 @@ def test_each_role_gets_what_it_may_and_changes_nothing_else(
         elif may and who in ROLES[:-2] and any(text in response.shown for text in FOR_ADMINS):
             wrong.append(f"{method} {route} shows a mail address")
     assert not wrong, "\n".join(wrong)
+    assert everything() == before
+
+
+def test_an_admin_of_another_organization_gets_nothing_of_hers(
+    held: ApprovalRequest, people: dict[str, User | None], charlie: User
+) -> None:
+    session, before, body_of = session_of(charlie), everything(), bodies(held)
+    hers = [way for way in ways(held) if "{" in way[0] and way[3] not in (None, "nobody", "signed in")]
+    assert len(hers) > 130
+    for route, method, address, _ in hers:
+        body = body_of.get(route, {})
+        response = ask(session, method, address, body)
+        # The name of her organization that he sends is that of none, and stands in the answer.
+        is_unknown = response.status_code == 400 and "alices-team" in body.values()
+        assert is_unknown or is_refused(response), (method, route, response.status_code)
+        assert is_unknown or not shows_hers(response), (method, route)
     assert everything() == before
 
 

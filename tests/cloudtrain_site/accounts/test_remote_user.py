@@ -98,9 +98,11 @@ def test_what_no_proxy_should_send_is_refused(
     assert proxy.get("/", headers=headers).status_code == 403
 
 
+@pytest.mark.parametrize("right", ["is_superuser", "is_staff"])
 def test_superusers_and_staff_are_not_named_unless_allowed(
-    proxy: httpx.Client, root: User, write_config: Callable[[str], Any]
+    proxy: httpx.Client, root: User, write_config: Callable[[str], Any], right: str
 ) -> None:
+    User.objects.filter(pk=root.pk).update(**{"is_superuser": False, "is_staff": False, right: True})
     write_config(HERE)
     assert account(proxy, {"Remote-User": "root"}).status_code == 403
     write_config(HERE + "  superusers: true\n")

@@ -12,6 +12,7 @@ from cloudtrain_site.audit.models import AuditRecord
 from cloudtrain_site.audit.recording import OPERATOR
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
+from cloudtrain_site.models import ApiKey
 from jobs.models import Organization
 from jobs.organizations.people import (
     deactivate_user,
@@ -53,6 +54,13 @@ class TestUsers:
         assert deactivate_user(alice, by=root)
         alice.refresh_from_db()
         assert alice.email == "new@example.org"
+
+    def test_whose_keys_end_with_it(self, alice: User, bob: User, root: User) -> None:
+        for owner in (alice, bob):
+            ApiKey.objects.create(user=owner)
+        deactivate_user(alice, by=root)
+        reactivate_user(alice, by=root)
+        assert [key.user for key in ApiKey.objects.all()] == [bob]
 
 
 class TestSuperusers:
@@ -102,6 +110,16 @@ class TestSuperusers:
         bob.refresh_from_db()
         assert bob.is_active and not bob.is_superuser
         assert not AuditRecord.objects.exists()
+
+    @pytest.mark.parametrize("verb", [deactivate_user, make_superuser, delete_user])
+    def test_nor_a_superuser_with_a_key_for_one_organization(
+        self, acme: Organization, root: User, bob: User, verb: Callable[..., object]
+    ) -> None:
+        root.key_organization_id = acme.pk  # type: ignore[attr-defined]
+        with pytest.raises(PermissionDenied):
+            verb(bob, by=root)
+        bob.refresh_from_db()
+        assert bob.is_active and not bob.is_superuser
 
     def test_each_is_on_record(self, root: User, alice: User) -> None:
         make_superuser(alice, by=root)
