@@ -93,6 +93,8 @@ class Forecast:
     start: StartEstimate
     warnings: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    #: Why it would be refused now though nothing is wrong with it: a limit of the user's; empty: it would not.
+    refusal: str = ""
     #: What differs from its parent; None: it has none.
     changes: dict[str, Any] | None = None
 
@@ -229,6 +231,7 @@ def forecast(submission_request: SubmissionRequest) -> Forecast:
     organization, expected = submission_request.organization, estimate(submission_request)
     holds = _holds_on(submission_request, _facts(submission_request, expected))
     limited = _limited(submission_request.submission, holds)
+    refusal = _refusal_by_limit(submission_request.user)
     return Forecast(
         estimate=expected,
         holds=holds,
@@ -237,10 +240,11 @@ def forecast(submission_request: SubmissionRequest) -> Forecast:
         ),
         warnings=(
             *submission_request.all_warnings,
-            *_limit_warnings(submission_request.user),
+            *filter(None, [refusal]),
             *_fuse_warnings(limited, expected),
         ),
         findings=submission_request.findings,
+        refusal=refusal,
         changes=submission_request.origin.columns(submission_request.submission).get("changes"),
     )
 
@@ -256,12 +260,12 @@ def _unstored_job(submission_request: SubmissionRequest, submission: Submission,
     )
 
 
-def _limit_warnings(user: User) -> tuple[str, ...]:
+def _refusal_by_limit(user: User) -> str:
     try:
         check_open_jobs(user)
     except LimitReachedError as error:
-        return (str(error.detail),)
-    return ()
+        return str(error.detail)
+    return ""
 
 
 def _fuse_warnings(submission: Submission, expected: Estimate) -> tuple[str, ...]:

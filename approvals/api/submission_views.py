@@ -104,6 +104,7 @@ class ForecastSerializer(serializers.Serializer[Forecast]):
     estimated_wait_seconds = serializers.SerializerMethodField()
     waiting_reason = serializers.SerializerMethodField()
     budget = OutlookSerializer(source="start.budget", allow_null=True)
+    refusal = OptionalTextField(help_text="The limit by which it would be refused now; it is one of the warnings too.")
     warnings = serializers.ListField(child=serializers.CharField())
     config_warnings = FindingSerializer(many=True, source="findings")
     changes = ChangesSerializer(allow_null=True)

@@ -1,9 +1,12 @@
 // The editor of a config: checked as one types, mistakes marked at their place and listed below it, files taken.
 
 import { EditorView, forceParsing, setDiagnostics, syntaxTree } from "../vendor/codemirror-6/codemirror.min.js";
+import { toast } from "../shell/page.js";
 import { codeView } from "./code_view.js";
+import { asJson, isForeign } from "./conversion.js";
 import { acceptFiles, isFile } from "./files.js";
 import { placesIn, problemIn } from "./json_problems.js";
+import { completions, hints, optionsAt } from "./known_options.js";
 
 const CHECK_MS = 250;
 // Longer parsing would be felt in the typing; the rest is parsed when the browser has drawn.
@@ -18,13 +21,16 @@ const KINDS = {
 
 /**
  * Make `box` such an editor. It has a textarea, `.editor-problem`, `.editor-findings`, an optional file input and, in its
- * `data-kind`, which JSON it takes. `changed()` is called when what it holds has been checked.
+ * `data-kind`, which JSON it takes. `changed()` is called when what it holds has been checked; `provider()` names the one
+ * whose options are offered.
  */
-export function configEditor(box, changed = () => {}) {
+export function configEditor(box, { changed = () => {}, provider = () => "local" } = {}) {
   const field = box.querySelector("textarea");
   const problemBox = box.querySelector(".editor-problem");
   const findingsBox = box.querySelector(".editor-findings");
-  const [begins, kindMessage] = KINDS[box.dataset.kind];
+  const { kind, options, conversion } = box.dataset;
+  const [begins, kindMessage] = KINDS[kind];
+  const list = () => optionsAt(`${options}?provider=${encodeURIComponent(provider() || "local")}`);
   let state;
   let refused = null; // what the server says of this very text
   let findings = [];
@@ -35,12 +41,14 @@ export function configEditor(box, changed = () => {}) {
       clearTimeout(checking);
       checking = setTimeout(check, CHECK_MS);
     },
-    sources: [],
+    sources: [completions(kind, list)],
     more: [
+      hints(kind, list),
       EditorView.domEventHandlers({
         blur: () => void (checking && check()),
         // The box takes it.
         drop: (event) => isFile(event),
+        paste: (event) => takePaste(event.clipboardData?.getData("text/plain") ?? ""),
       }),
     ],
   });
@@ -91,8 +99,21 @@ export function configEditor(box, changed = () => {}) {
   function item(finding) {
     const line = document.createElement("li");
     if (finding.from === undefined) line.append(finding.message);
-    else line.append(pointer(finding), ` ${finding.message}`);
+    else line.append(pointer(finding), ` ${finding.message}`, ...(finding.actions ?? []).flatMap(acted));
     return line;
+  }
+
+  function acted({ name, apply }) {
+    const button = Object.assign(document.createElement("button"), {
+      type: "button",
+      className: "link",
+      textContent: name,
+    });
+    button.addEventListener("click", () => {
+      apply();
+      view.focus();
+    });
+    return [" ", button];
   }
 
   function pointer({ from, to }, hasColumn = false) {
@@ -125,8 +146,29 @@ export function configEditor(box, changed = () => {}) {
     if (file.size > MOST_BYTES) return showMessage(`${file.name} is larger than 1 MB.`);
     const text = await file.text();
     if (text.includes("\u0000") || text.includes("\ufffd")) return showMessage(`${file.name} is not a text file.`);
-    set(text.replace(/^\ufeff/, ""));
+    if (isForeign(text, file.name)) await takeForeign(text, file.name);
+    else set(text.replace(/^\ufeff/, ""));
     box.dispatchEvent(new CustomEvent("took", { detail: file.name }));
+  }
+
+  /** Whether `text`, pasted in place of all that there is, is another notation, which is then taken as JSON. */
+  function takePaste(text) {
+    const { from, to } = view.state.selection.main;
+    const isAll = !view.state.sliceDoc(0, from).trim() && !view.state.sliceDoc(to).trim();
+    if (!isAll || view.state.readOnly || !text.trim() || !isForeign(text)) return false;
+    takeForeign(text);
+    return true;
+  }
+
+  async function takeForeign(text, file = "") {
+    try {
+      const { notation, text: converted } = await asJson(text, conversion, file);
+      set(converted);
+      toast(`Shown as JSON; it was ${notation.toUpperCase()}. Comments are not kept.`);
+    } catch (refusal) {
+      if (refusal.status !== 401)
+        showMessage(`${file || "What you pasted"} can’t be read. ${refusal.errors.text?.join(" ") ?? refusal.message}`);
+    }
   }
 
   function set(text) {
@@ -154,7 +196,7 @@ export function configEditor(box, changed = () => {}) {
     /** Show what looks like a mistake: `{ place, text }` each, the place `prefix` and a JSON pointer into the text. */
     showFindings(found, prefix) {
       const places = found.length && state.text ? placesIn(state.text, syntaxTree(view.state)) : new Map();
-      findings = found.map(({ place, text }) => marked(places.get(place.slice(prefix.length)), text));
+      findings = found.map((one) => marked(places.get(one.place.slice(prefix.length)), one));
       show();
     },
     /** Show what the server says of it; empty: nothing. */
@@ -164,9 +206,21 @@ export function configEditor(box, changed = () => {}) {
     },
   };
 
-  function marked(place, message) {
+  function marked(place, { text: message, suggestion }) {
     if (!place) return { message };
     const lineEnd = view.state.doc.lineAt(place.from).to;
-    return { message, severity: "warning", from: place.from, to: Math.min(place.to, lineEnd) };
+    const mark = { message, severity: "warning", from: place.from, to: Math.min(place.to, lineEnd) };
+    const edit = suggestion && corrected(place, suggestion);
+    if (edit) mark.actions = [{ name: `Use ${suggestion}`, apply: () => view.dispatch({ changes: edit }) }];
+    return mark;
+  }
+
+  /** The edit that puts `suggestion` in the place of a name, or of the value of one that is right; null: of nothing. */
+  function corrected({ from, to, value }, suggestion) {
+    if (!value || value.from === from) return null;
+    const name = view.state.sliceDoc(from, to);
+    if (/^"(?:dataset_)?type"$/.test(name)) return { ...value, insert: JSON.stringify(suggestion) };
+    const [dashes] = name.match(/-*(?=[^-"])/) ?? [""];
+    return { from, to, insert: JSON.stringify(dashes + suggestion) };
   }
 }

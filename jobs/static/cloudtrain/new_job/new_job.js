@@ -6,6 +6,7 @@ import { beginWith, datasetError, datasetNow, isUploading, takeDatasets } from "
 import { showFieldErrors } from "./field_errors.js";
 import { showForecast, showOld } from "./forecast.js";
 import { fuseFields, fuseHindrance, onFuse } from "./fuse.js";
+import { copyWith, saveWith } from "./handing_on.js";
 import { choosePlace, onPlaceChange, placeHindrance, showPlaces } from "./places.js";
 import { parentFields, parentSubmission } from "./run_again.js";
 import { showChoices, showDataloader, startFrom, storedName } from "./start_from.js";
@@ -34,8 +35,9 @@ function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-const config = configEditor(find("config"), () => forecastSoon());
-const dataloader = configEditor(find("dataloader"), () => forecastSoon());
+const editing = { changed: () => forecastSoon(), provider: () => provider.value };
+const config = configEditor(find("config"), editing);
+const dataloader = configEditor(find("dataloader"), editing);
 
 find("config").addEventListener("took", ({ detail: file }) => {
   if (!name.value) name.value = file.replace(/\.(json|toml|ya?ml)$/i, "").slice(0, 200);
@@ -67,11 +69,15 @@ function body(more) {
 
 /** Why it can't be sent at all, as a sentence; empty when it can. */
 function hindrance() {
+  if (editorHindrance()) return editorHindrance();
+  return isUploading() ? "The dataset is still on its way." : placeHindrance() || fuseHindrance();
+}
+
+function editorHindrance() {
   const { isEmpty, problem } = config.read();
   if (!storedName() && isEmpty) return "Add a config to see cost, approval and start time.";
   if (!storedName() && problem) return "Fix the config errors first.";
-  if (dataloader.read().problem) return "Fix the dataloader config errors first.";
-  return isUploading() ? "The dataset is still on its way." : placeHindrance() || fuseHindrance();
+  return dataloader.read().problem ? "Fix the dataloader config errors first." : "";
 }
 
 const address = () => `${form.dataset.submit}?provider=${encodeURIComponent(provider.value)}`;
@@ -122,7 +128,7 @@ async function requestForecast() {
   timer = 0;
   const number = ++lastRequest;
   const reason = hindrance();
-  if (reason) return show(null, reason);
+  if (reason) return show(null, reason, true);
   try {
     const answer = await call("POST", address(), body({ dry_run: true }));
     if (number !== lastRequest || timer) return;
@@ -132,12 +138,18 @@ async function requestForecast() {
     if (number !== lastRequest || timer) return;
     const isRefused = refusal.status === 400;
     showErrors(isRefused ? refusal : null);
-    show(null, isRefused ? "It can’t be submitted as it is: see the errors at the fields." : refusal.message);
+    show(
+      null,
+      isRefused ? "It can’t be submitted as it is: see the errors at the fields." : refusal.message,
+      isRefused,
+    );
   }
 }
 
-function show(answer, text) {
+function show(answer, text = "", isHindered = Boolean(answer?.refusal)) {
   showForecast(answer, text);
+  // Not `disabled`: the keyboard gets there, and the reason is read out.
+  button.setAttribute("aria-disabled", isHindered);
   showFindings(answer?.config_warnings ?? []);
 }
 
@@ -148,6 +160,7 @@ form.addEventListener("submit", async (event) => {
   const reason = hindrance();
   isAnswerToClick = false;
   if (reason) return stopAt(reason);
+  if (button.getAttribute("aria-disabled") === "true") return;
   button.disabled = true;
   try {
     const { job_id: job } = await call("POST", address(), body({ idempotency_key: key }));
@@ -213,6 +226,17 @@ function fillIn(begin) {
   config.set(begin.config);
 }
 
+saveWith(() => ({
+  problem: storedName() ? "This config is stored already. Change a copy of it first." : editorHindrance(),
+  config: config.read().text,
+  dataloader: dataloader.read().text,
+  organization: organization.value,
+  name: name.value.trim(),
+}));
+copyWith(() => {
+  const problem = hindrance();
+  return problem ? { problem } : { address: address(), body: body({}) };
+});
 takeDatasets(form.dataset.uploads, organization, () => forecastSoon());
 startFrom({ config, dataloader }, () => forecastSoon(0));
 showPlaces();
