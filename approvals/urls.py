@@ -6,7 +6,7 @@ from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from approvals.api import approval_views, rule_views, submission_views
-from approvals.dashboard import first_visit, views
+from approvals.dashboard import first_visit, plain_submission_views, views
 from approvals.dashboard import rule_views as rule_pages
 
 router = SimpleRouter(trailing_slash=False, use_regex_path=False)
@@ -22,6 +22,7 @@ urlpatterns = [
     path("first-visit/organization", first_visit.first_organization, name="first-organization"),
     path("first-visit/job", first_visit.first_job, name="first-job"),
     path("first-visit/<str:token>", first_visit.first_account, name="first-account"),
+    path("jobs/new/submit", plain_submission_views.submit_form, name="submit-form"),
     path("approvals", views.approvals_page, name="approvals-page"),
     path("approvals/now", views.approvals_now, name="approvals-now"),
     path(RULES, rule_pages.rules, name="settings-rules"),

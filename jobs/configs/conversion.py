@@ -56,7 +56,7 @@ def notation_of(text: str) -> Notation:
 
 def read_as(notation: Notation, text: str) -> Any:
     """Return the value of `text`, its fractions as Numerals. Raises ConversionError."""
-    if len(text.encode(errors="replace")) > MAX_BYTES:
+    if notation is not Notation.JSON and len(text.encode(errors="replace")) > MAX_BYTES:
         raise ConversionError(f"It is larger than {MAX_BYTES // 1000} kB.")
     try:
         value = _READERS[notation](text)

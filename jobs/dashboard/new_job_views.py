@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from secrets import token_hex
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -34,7 +35,17 @@ PLACEHOLDER = '{\n  "model_family": "flux",\n  "max_train_steps": 1000\n}'
 @with_editor
 @page
 def new_job(request: HttpRequest) -> HttpResponse:
-    """Render the form. Its script reads everything else from the API, and submits to it."""
+    """Render the form. Its script submits to the API; a browser without scripts sends it to `submit-form`."""
+    return form_page(request)
+
+
+def form_page(
+    request: HttpRequest, *, filled: Mapping[str, Any] | None = None, errors: Sequence[str] = (), status: int = 200
+) -> HttpResponse:
+    """Return the page of a new job, with what was sent before and what is wrong with it.
+
+    Raises PermissionDenied for who may submit nowhere, or not there, and Http404 for a parent that isn't seen.
+    """
     around = page_context(request)
     teams = list(organizations_of(request.user, SUBMITTERS).filter(closed_at=None))
     if not teams:
@@ -48,10 +59,13 @@ def new_job(request: HttpRequest) -> HttpResponse:
         "examples": {example.key: {"name": example.key, "text": example.text} for example in EXAMPLES},
         "example_choices": EXAMPLES,
         "placeholder": PLACEHOLDER,
+        "filled": filled or {},
+        "errors": errors,
+        "key": token_hex(16),
     }
-    if request.GET.get("parent"):
-        context |= _run_again(request, request.GET["parent"])
-    return render(request, "dashboard/new_job.html", {**around, **context})
+    if parent := (filled or request.GET).get("parent"):
+        context |= _run_again(request, parent)
+    return render(request, "dashboard/new_job.html", {**around, **context}, status=status)
 
 
 def _defaults(organization: Organization) -> dict[str, str]:
