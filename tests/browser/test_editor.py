@@ -46,7 +46,8 @@ def test_a_config_is_completed_pasted_corrected_stored_and_submitted(
     page.keyboard.press("Control+A")
     page.evaluate(PASTE, TOML)
     expect(text_of(page)).to_have_value(
-        '{\n  "model_family": "flux",\n  "learning_rte": 1e-4,\n  "max_train_steps": 60,\n  "validation_guidance": 1.0\n}'
+        '{\n  "model_family": "flux",\n  "learning_rte": 1e-4,\n  "max_train_steps": 60,\n'
+        '  "validation_guidance": 1.0\n}'
     )
     marked = page.locator("#config .cm-lintRange-warning")
     expect(marked).to_have_text('"learning_rte"')

@@ -90,7 +90,7 @@ function names(state, node, word, kind, known) {
   return {
     from: word.from,
     to,
-    filter: true,
+    validFor: /^"?[\w-]*$/,
     options: Object.entries(options)
       .filter(([name]) => !used.has(name))
       .map(([name, option]) => ({

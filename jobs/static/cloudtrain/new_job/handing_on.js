@@ -31,6 +31,7 @@ export function saveWith(read) {
     const { config, dataloader, organization } = read();
     const title = name.value.trim();
     if (!title) return show("Enter a name.");
+    if (title.includes("/")) return show("A name has no slashes.");
     if (isStored(title) && !find("save-over").checked) {
       find("save-over-field").hidden = false;
       return show(`${organization} has a config of this name. Tick the box to replace it.`);
