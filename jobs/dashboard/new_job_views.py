@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from secrets import token_hex
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import render
 
 from jobs.api.config_serializers import ProviderListSerializer
@@ -40,7 +40,7 @@ def new_job(request: HttpRequest) -> HttpResponse:
 
 
 def form_page(
-    request: HttpRequest, *, filled: Mapping[str, Any] | None = None, errors: Sequence[str] = (), status: int = 200
+    request: HttpRequest, *, filled: QueryDict | None = None, errors: Sequence[str] = (), status: int = 200
 ) -> HttpResponse:
     """Return the page of a new job, with what was sent before and what is wrong with it.
 
@@ -50,7 +50,7 @@ def form_page(
     teams = list(organizations_of(request.user, SUBMITTERS).filter(closed_at=None))
     if not teams:
         raise PermissionDenied(no_right_to_submit(request.user))
-    context = {
+    context: dict[str, Any] = {
         "teams": [team.name for team in teams],
         "tags": tags_by_team(teams),
         "defaults": json.dumps({team.name: _defaults(team) for team in teams}),
@@ -59,12 +59,13 @@ def form_page(
         "examples": {example.key: {"name": example.key, "text": example.text} for example in EXAMPLES},
         "example_choices": EXAMPLES,
         "placeholder": PLACEHOLDER,
-        "filled": filled or {},
         "errors": errors,
         "key": token_hex(16),
     }
     if parent := (filled or request.GET).get("parent"):
         context |= _run_again(request, parent)
+    begun = context["begin"]["submission"] if "begin" in context else {}
+    context["filled"] = {**begun, **(filled.dict() if filled else {})}
     return render(request, "dashboard/new_job.html", {**around, **context}, status=status)
 
 
