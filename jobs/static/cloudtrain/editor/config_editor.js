@@ -146,8 +146,8 @@ export function configEditor(box, { changed = () => {}, provider = () => "local"
     if (file.size > MOST_BYTES) return showMessage(`${file.name} is larger than 1 MB.`);
     const text = await file.text();
     if (text.includes("\u0000") || text.includes("\ufffd")) return showMessage(`${file.name} is not a text file.`);
-    if (isForeign(text, file.name)) await takeForeign(text, file.name);
-    else set(text.replace(/^\ufeff/, ""));
+    if (!isForeign(text, file.name)) set(text.replace(/^\ufeff/, ""));
+    else if (!(await takeForeign(text, file.name))) return;
     box.dispatchEvent(new CustomEvent("took", { detail: file.name }));
   }
 
@@ -160,14 +160,17 @@ export function configEditor(box, { changed = () => {}, provider = () => "local"
     return true;
   }
 
+  /** Whether `text` could be taken. */
   async function takeForeign(text, file = "") {
     try {
       const { notation, text: converted } = await asJson(text, conversion, file);
       set(converted);
       toast(`Shown as JSON; it was ${notation.toUpperCase()}. Comments are not kept.`);
+      return true;
     } catch (refusal) {
       if (refusal.status !== 401)
         showMessage(`${file || "What you pasted"} can’t be read. ${refusal.errors.text?.join(" ") ?? refusal.message}`);
+      return false;
     }
   }
 
