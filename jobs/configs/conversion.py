@@ -5,6 +5,7 @@ What two readers of YAML take for different values is refused, as `yes` and `077
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -46,12 +47,20 @@ class ConversionError(ValueError):
 
 def notation_of(text: str) -> Notation:
     """Return the notation that `text` looks like by its first line that is no comment."""
-    if text.lstrip().startswith("{"):
+    if text.lstrip().startswith("{") or _is_json(text):
         return Notation.JSON
     first = next((line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")), "")
     if _TOML_LINE.match(first):
         return Notation.TOML
     return Notation.JSON if first.lstrip().startswith("[") else Notation.YAML
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def read_as(notation: Notation, text: str) -> Any:

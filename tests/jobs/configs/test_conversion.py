@@ -60,7 +60,13 @@ def test_json_is_written_as_it_was_read() -> None:
 @pytest.mark.parametrize(
     ("text", "notation"),
     [
-        *(('{"a": 1}', "json"), ('[{"id": "a"}]', "json"), ("[training]\nsteps = 1", "toml"), ("# x\n\na = 1", "toml")),
+        *(
+            ('{"a": 1}', "json"),
+            ('[{"id": "a"}]', "json"),
+            ("[1]", "json"),
+            ("[training]\nsteps = 1", "toml"),
+            ("# x\n\na = 1", "toml"),
+        ),
         *(("[[datasets]]", "toml"), ("a: 1", "yaml"), ("---\na: 1", "yaml"), ("- id: a", "yaml"), ("a.b = 1", "toml")),
     ],
 )
