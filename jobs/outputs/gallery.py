@@ -18,6 +18,7 @@ NUMBERED = (
     re.compile(r"__[0-9]{9}_(?P<prompt>[0-9]+)\."),
     re.compile(r"_[0-9]{6}_(?P<prompt>[0-9]{2})_[0-9]{14}"),
 )
+UNCONDITIONAL = "unconditional"
 SIZE = re.compile(r"[_-]([0-9]+x[0-9]+)$")
 MAX_PROMPT_CHARACTERS = 300
 #: Of a gallery: what its page shows at first. Each picture is a request.
@@ -63,10 +64,12 @@ class Gallery:
 def gallery_of(files: Iterable[OutputFile], config: Mapping[str, Any]) -> Gallery:
     """Return the pictures among `files` whose names tell a step, with the prompts as `config` has them."""
     pictures = [picture for file in files if (picture := _picture_of(file.path))]
-    pictures.sort(key=lambda picture: (-picture.step, picture.prompt, picture.path))
+    pictures.sort(key=lambda picture: (-picture.step, *_prompt_order(picture.prompt), picture.path))
     numbered = {picture.prompt: picture.is_numbered for picture in pictures}
     texts = _texts_in(config)
-    return Gallery(pictures, {key: _prompt_text(key, numbered[key], texts) for key in sorted(numbered)})
+    return Gallery(
+        pictures, {key: _prompt_text(key, numbered[key], texts) for key in sorted(numbered, key=_prompt_order)}
+    )
 
 
 def _picture_of(path: str) -> Picture | None:
@@ -79,6 +82,11 @@ def _picture_of(path: str) -> Picture | None:
     matches = (pattern.search(name) for pattern in NUMBERED)
     number = next((match["prompt"] for match in matches if match), None)
     return Picture(path, description.step, number or "", is_numbered=number is not None)
+
+
+def _prompt_order(key: str) -> tuple[bool, str]:
+    """Return what prompts are sorted by: SimpleTuner's picture without a prompt is the last one."""
+    return key.startswith(UNCONDITIONAL), key
 
 
 def _prompt_text(key: str, is_numbered: bool, texts: Sequence[str]) -> str:

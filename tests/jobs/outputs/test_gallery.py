@@ -65,3 +65,9 @@ def test_a_prompt_file_tells_no_text() -> None:
 def test_a_number_as_a_name_is_no_place_in_a_list() -> None:
     config = {"validation_prompt": "a cat on a mat"}
     assert gallery_of(files("v/step_5_0_64x64.png"), config).prompts == {"0_64x64": "0"}
+
+
+def test_the_picture_without_a_prompt_comes_last() -> None:
+    gallery = gallery_of(files("v/step_5_unconditional_64x64.png", "v/step_5_validation_64x64.png"), {})
+    assert [picture.prompt for picture in gallery.pictures] == ["validation_64x64", "unconditional_64x64"]
+    assert list(gallery.prompts) == ["validation_64x64", "unconditional_64x64"]
