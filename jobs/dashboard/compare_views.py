@@ -18,7 +18,7 @@ from jobs.dashboard.results_views import file_address
 from jobs.dashboard.rows import make_rows
 from jobs.models import Job
 from jobs.outputs.folder import NotFoundError
-from jobs.outputs.gallery import Gallery, gallery_of
+from jobs.outputs.gallery import Gallery, gallery_of, prompt_order
 from jobs.outputs.store import listing_of
 from jobs.outputs.thumbnails import LARGE, request_thumbnails
 from jobs.permissions import AnyUser
@@ -138,7 +138,7 @@ def pictures_of(jobs: Sequence[Job], requested: str | None) -> dict[str, Any]:
     counts = Counter(key for gallery in galleries for key in gallery.prompts)
     texts: Mapping[str, str] = {key: text for gallery in galleries for key, text in gallery.prompts.items()}
     # The one that most of them have.
-    ordered = sorted(counts, key=lambda key: (-counts[key], key))
+    ordered = sorted(counts, key=lambda key: (-counts[key], prompt_order(key)))
     prompt = requested if requested in texts else next(iter(ordered), None)
     shown = [_newest(job, gallery, prompt) for job, gallery in zip(jobs, galleries, strict=True)]
     return {

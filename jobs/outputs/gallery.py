@@ -64,11 +64,11 @@ class Gallery:
 def gallery_of(files: Iterable[OutputFile], config: Mapping[str, Any]) -> Gallery:
     """Return the pictures among `files` whose names tell a step, with the prompts as `config` has them."""
     pictures = [picture for file in files if (picture := _picture_of(file.path))]
-    pictures.sort(key=lambda picture: (-picture.step, *_prompt_order(picture.prompt), picture.path))
+    pictures.sort(key=lambda picture: (-picture.step, *prompt_order(picture.prompt), picture.path))
     numbered = {picture.prompt: picture.is_numbered for picture in pictures}
     texts = _texts_in(config)
     return Gallery(
-        pictures, {key: _prompt_text(key, numbered[key], texts) for key in sorted(numbered, key=_prompt_order)}
+        pictures, {key: _prompt_text(key, numbered[key], texts) for key in sorted(numbered, key=prompt_order)}
     )
 
 
@@ -84,7 +84,7 @@ def _picture_of(path: str) -> Picture | None:
     return Picture(path, description.step, number or "", is_numbered=number is not None)
 
 
-def _prompt_order(key: str) -> tuple[bool, str]:
+def prompt_order(key: str) -> tuple[bool, str]:
     """Return what prompts are sorted by: SimpleTuner's picture without a prompt is the last one."""
     return key.startswith(UNCONDITIONAL), key
 
