@@ -5,6 +5,9 @@
 import { fetchText, onEvent, showProblem, toast } from "../shell/page.js";
 import { refresh } from "../shell/sections.js";
 import { closeMenu } from "../shell/menus.js";
+// At once and not with the first act: whoever types on after it must find the question there.
+import { askAndCancel, askAndDelete, askAndRetry } from "../list/job_acts.js";
+import { askAndSetLimit } from "./fuse.js";
 
 // The bar moves with each word of the stream; what follows from it (cost, time left) needs the server.
 const PAUSE_MS = 5_000;
@@ -77,23 +80,14 @@ document.addEventListener(
 
 // Doing
 
-// Most visits do nothing: the questions are fetched with the first one.
 const ACTS = {
-  async cancel(...args) {
-    const { askAndCancel } = await import("../list/job_acts.js");
-    await askAndCancel(...args);
-  },
-  async fuse(...args) {
-    const { askAndSetLimit } = await import("./fuse.js");
-    await askAndSetLimit(...args);
-  },
+  cancel: askAndCancel,
+  fuse: askAndSetLimit,
   async retry(...args) {
-    const { askAndRetry } = await import("../list/job_acts.js");
     const made = await askAndRetry(...args);
     if (made) location.assign(made.address);
   },
   async delete(...args) {
-    const { askAndDelete } = await import("../list/job_acts.js");
     if (await askAndDelete(...args)) location.assign(list);
   },
 };
