@@ -50,6 +50,7 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(listener: socket.socket) -> None:
     """Answer requests on `listener` until SIGTERM or SIGINT."""
     _allow_many_connections()
+    gc.disable()  # until all is loaded
     config = uvicorn.Config(
         "cloudtrain_site.asgi:application",
         log_config=None,  # its loggers use our handlers
@@ -68,6 +69,7 @@ def serve(listener: socket.socket) -> None:
     get_enterprise_config()
     # The loaded modules stay. Every full collection would scan them again, and block all requests for 70 ms.
     gc.freeze()
+    gc.enable()
     # These need Django, which the application has set up.
     from cloudtrain_site.monitoring.process_heartbeats import WEB, Heartbeat
     from cloudtrain_site.serving.asgi_stack import warm_up
