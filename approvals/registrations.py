@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from approvals import dispatch_guard, health, notifications, personal_data, raises, reviewers
-from approvals.dashboard import facet, job_panel, views
+from approvals.dashboard import facet, job_panel, list_acts, views
 from cloudtrain_site import extensions as site
 from jobs import extensions as jobs
 from queueing import extensions as queueing
@@ -36,4 +36,5 @@ def register_all() -> None:
     )
     queueing.holds.register("approvals", facet.approval_holds)
     jobs.settings_sections.register("settings-rules", jobs.SettingsSection("Rules"), order=40)
+    list_acts.register_all()
     personal_data.register_people()

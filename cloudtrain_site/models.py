@@ -129,6 +129,8 @@ class Preferences(models.Model):
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="preferences")
     time_zone = models.CharField(max_length=60, blank=True, help_text="Like Europe/Berlin; empty: the browser's.")
     theme = models.CharField(max_length=5, blank=True, help_text="light or dark; empty: the browser's.")
+    #: Names of columns, separated by commas; empty: the list's own choice.
+    list_columns = models.CharField(max_length=200, blank=True, default="")
 
     class Meta:
         verbose_name_plural = "preferences"

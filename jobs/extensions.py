@@ -88,6 +88,31 @@ class FuseLimit:
 
 fuse_limits: Registry[FuseLimit] = Registry()
 
+
+@dataclass(frozen=True, slots=True)
+class ListAct:
+    """Something that is done to several jobs of the list at once, each in a transaction of its own."""
+
+    #: A verb, "Cancel", and its participle, "cancelled".
+    label: str
+    done: str
+    #: Returns by job id why the user may not do it to a job, as a sentence; a job that may be has none.
+    objections: Callable[[Sequence[Job], User], Mapping[str, str]]
+    #: Does it to a job. The form's fields: `tag`, `remove`, and `key`, the same when the form is sent twice. Raises
+    #: PermissionDenied, Conflict or ValidationError, with a sentence.
+    do: Callable[[Job, User, Mapping[str, str]], None]
+    #: What follows from it for the jobs.
+    text: str = ""
+    is_dangerous: bool = False
+    #: It makes the jobs cost what they are estimated to.
+    is_costly: bool = False
+    #: A tag is chosen for it.
+    has_tag: bool = False
+
+
+list_acts: Registry[ListAct] = Registry()
+
+
 #: Returns the number beside the item's name, for a user and their organizations. None: the user doesn't see the item.
 #: 0: no number is shown.
 Count = Callable[[AnyUser, Sequence[Team]], int | None]

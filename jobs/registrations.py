@@ -7,6 +7,7 @@ from cloudtrain_site.enterprise import get_enterprise_config
 from jobs import extensions, health, permissions
 from jobs.costs import accounts, metrics
 from jobs.dashboard import fuse_panel, machines_views
+from jobs.dashboard.listing import acts
 from jobs.dashboard.navigation import page_context
 from jobs.dashboard.settings import frame
 from jobs.dashboard.site import frame as site_frame
@@ -30,6 +31,7 @@ ENDS = {
 
 def register_all() -> None:
     """Register them. To be called once, when all apps are loaded."""
+    acts.register_all()
     site.collectors.register("jobs", metrics.collect)
     site.health_components.register(
         "webhooks", site.HealthComponent(health.lost_webhooks, well="None is known to be lost.")

@@ -28,9 +28,11 @@ from jobs.dashboard import (
     list_views,
     machines_views,
     new_job_views,
+    palette,
     results_views,
     tag_views,
 )
+from jobs.dashboard.listing import act_views, view_views
 from jobs.dashboard.notices.urls import urlpatterns as notices_urls
 from jobs.dashboard.settings.urls import urlpatterns as settings_urls
 from jobs.dashboard.site.urls import urlpatterns as site_urls
@@ -74,10 +76,18 @@ service_account_urls = [
 urlpatterns = [
     path("", list_views.job_list, name="dashboard"),
     path("jobs/rows", list_views.job_rows, name="job-rows"),
+    path("jobs/totals", list_views.job_totals, name="job-totals"),
+    path("jobs/view", view_views.view_panel, name="list-view-panel"),
+    path("jobs/columns", view_views.list_columns, name="list-columns"),
+    path("jobs/views", view_views.new_view, name="saved-views"),
+    path("jobs/views/<int:view_id>", view_views.delete_view, name="saved-view"),
+    path("jobs/filters", list_views.list_panel, name="job-filters"),
+    path("jobs/chosen/<slug:name>", act_views.chosen_jobs_act, name="chosen-jobs"),
     path("jobs/compare", compare_views.compare_page, name="compare-jobs"),
     path("jobs/compare/parts/<str:name>", compare_views.compare_part, name="compare-part"),
     path("jobs/new", new_job_views.new_job, name="new-job"),
     path("jobs/new/stored", new_job_views.stored_config, name="new-job-stored"),
+    path("palette", palette.places, name="palette"),
     path("session", list_views.session, name="session"),
     path("places/<slug:name>", list_views.item_count, name="item-count"),
     path("jobs/<str:job_id>", job_views.overview, name="job-page"),
@@ -87,6 +97,7 @@ urlpatterns = [
     path("jobs/<str:job_id>/history", job_views.history_tab, name="job-history"),
     path("jobs/<str:job_id>/parts/<str:name>", job_views.job_part, name="job-part"),
     path("jobs/<str:job_id>/tags", tag_views.job_tags, name="job-tags"),
+    path("jobs/<str:job_id>/note", tag_views.job_note, name="job-note"),
     path("jobs/<str:job_id>/log.txt", job_views.log_file, name="job-log-file"),
     path("jobs/<str:job_id>/config.json", job_views.config_file, name="job-config-file"),
     path("jobs/<str:job_id>/dataloader.json", job_views.dataloader_file, name="job-dataloader-file"),

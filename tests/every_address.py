@@ -11,7 +11,7 @@ from django.apps import apps
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.http import HttpResponseBase
+from django.http import HttpResponseBase, QueryDict
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.regex_helper import normalize
@@ -21,7 +21,8 @@ from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.audit.recording import OPERATOR
 from cloudtrain_site.notices.channels import Owner, add_channel
 from cloudtrain_site.notices.models import Channel
-from jobs.models import Invitation, Job, Organization, ProviderConfig, Tag, TrainingConfig
+from jobs.dashboard.listing.saved_views import save_view
+from jobs.models import Invitation, Job, Organization, ProviderConfig, SavedView, Tag, TrainingConfig
 from jobs.organizations.invitations import invite
 from jobs.organizations.service_accounts import make_service_account
 from jobs.organizations.tags import add_tag
@@ -62,6 +63,7 @@ def held(client_of: ClientOf, alice: User, acme: Organization) -> ApprovalReques
     archive = SimpleUploadedFile("alices-pictures.zip", make_zip())
     uploaded = browser.post("/api/cloud/uploads", {"file": archive}, format="multipart").json()["upload"]
     add_tag(acme, "alices-tag", by=OPERATOR)
+    save_view("alices-view", QueryDict("search=alices-search"), by=alice, organization=acme)
     acme.refresh_from_db()
     invite(acme, Role.VIEWER, by=OPERATOR, email="alices-friend@example.org")
     make_service_account(acme, "alices-program", Role.RESEARCHER, by=OPERATOR)
@@ -90,6 +92,7 @@ def patterns(resolver: URLResolver, prefix: str = "/") -> Iterator[tuple[str, li
 #: What stands for a part of an address only where the address begins so.
 SPECIAL = {
     "/jobs/%(job_id)s/parts/": {"name": "history"},
+    "/jobs/chosen/": {"name": "cancel"},
     "/api/configs/": {"name": "alices-config"},
 }
 
@@ -114,6 +117,7 @@ def routes(held: ApprovalRequest) -> list[tuple[str, str]]:
         "budget_id": Budget.objects.get().pk,
         "channel_id": Channel.objects.get().pk,
         "tag_id": Tag.objects.get().pk,
+        "view_id": SavedView.objects.get().pk,
         "tag": "alices-tag",
         "provider": "replicate",
         "part": "head",

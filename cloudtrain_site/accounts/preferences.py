@@ -36,10 +36,15 @@ def preferences_of(user: User | AnonymousUser) -> Preferences:
 
 
 def change_preferences(
-    user: User, *, time_zone: str | None = None, theme: str | None = None, mail: Mapping[str, bool] | None = None
+    user: User,
+    *,
+    time_zone: str | None = None,
+    theme: str | None = None,
+    list_columns: str | None = None,
+    mail: Mapping[str, bool] | None = None,
 ) -> None:
     """Store the given values; None leaves one unchanged. The names must have been checked."""
-    values = {"time_zone": time_zone, "theme": theme}
+    values = {"time_zone": time_zone, "theme": theme, "list_columns": list_columns}
     with transaction.atomic():
         if chosen := {name: value for name, value in values.items() if value is not None}:
             Preferences.objects.update_or_create(user=user, defaults=chosen)

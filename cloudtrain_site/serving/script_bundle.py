@@ -1,4 +1,4 @@
-"""The scripts of every page as one file: a first visit asks for one where the source has seven.
+"""The scripts of every page as one file: a first visit asks for one where the source has eight.
 
 Each module becomes a function's scope, in the order of its imports; the file exports what they export. Modules written
 otherwise than ours raise BundleError: imports and exports stand at the beginning of a line, and no export is assigned
@@ -14,7 +14,8 @@ from pathlib import Path
 NAME = "cloudtrain/shell/bundle.js"
 #: A module follows those that it imports.
 MODULES = tuple(
-    f"cloudtrain/shell/{name}.js" for name in ("times", "live", "page", "sections", "desktop_notices", "theme", "menus")
+    f"cloudtrain/shell/{name}.js"
+    for name in ("times", "live", "page", "sections", "desktop_notices", "theme", "menus", "keys")
 )
 
 _IMPORT = re.compile(r'^import (?:\{([^}]*)\} from )?"\./(\w+)\.js";$', re.MULTILINE)

@@ -51,7 +51,8 @@ from jobs.roles import SUBMITTERS
 from jobs.sync import refresh
 from jobs.sync.discovery import discover_at
 from jobs.sync.refresh import refresh_shared
-from jobs.tags.serializers import TagsBody, TagsSetSerializer
+from jobs.tags.noting import set_note
+from jobs.tags.serializers import NoteBody, NoteSetSerializer, TagsBody, TagsSetSerializer
 from jobs.tags.tagging import set_tags, tags_by_job
 
 
@@ -132,6 +133,17 @@ class JobViewSet(HasRuns, CancelsJobs):
         with field_errors():
             set_tags(job, checked(TagsBody, request.data)["tags"], by=current_user(request), source=current_source())
         return rendered(TagsSetSerializer, {"job_id": job.pk, "tags": tags_by_job([job])[job.pk]})
+
+    @extend_schema(request=NoteBody, responses=NoteSetSerializer)
+    @raises(Conflict)
+    @action(methods=["post"], detail=True)
+    @needs(Scope.SUBMIT)
+    def note(self, request: Request, job_id: str) -> Response:
+        """Write a job's note."""
+        job = find_job(request.user, job_id)
+        with field_errors():
+            set_note(job, checked(NoteBody, request.data)["note"], by=current_user(request), source=current_source())
+        return rendered(NoteSetSerializer, {"job_id": job.pk, "note": job.note or ""})
 
     @extend_schema(responses=InlineProgressSerializer)
     @raises(Conflict)

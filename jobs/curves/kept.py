@@ -76,7 +76,9 @@ def keep_curves(job: Job) -> bool:
     now, curves = timezone.now(), few(curves_of(job))
     if not any(curves.series.values()):
         return False
-    columns = {"data": _packed(curves), "read_at": now, "is_final": is_final}
+    losses = curves.series.get("loss")
+    last_loss = losses[-1][1] if losses else None
+    columns = {"data": _packed(curves), "read_at": now, "is_final": is_final, "last_loss": last_loss}
     return bool(KeptCurves.objects.filter(pk=job.pk, job__deleted_at=None).update(**columns))
 
 

@@ -17,7 +17,7 @@ from jobs.dashboard.job_detail import dataset_of, details_of, head_of
 from jobs.dashboard.job_tabs import job_of, tab_view
 from jobs.dashboard.navigation import page, part
 from jobs.dashboard.runs import runs_of
-from jobs.dashboard.tag_views import tags_of_page
+from jobs.dashboard.tag_views import note_of_page, tags_of_page
 from jobs.logs import pieces_of
 from jobs.models import Job
 
@@ -40,6 +40,7 @@ def _overview(job: Job, request: HttpRequest) -> dict[str, Any]:
         **details_of(job, request.user),
         "runs": runs_of(job, request.user),
         "tags": tags_of_page(job, request.user),
+        "note": note_of_page(job, request.user),
     }
 
 

@@ -10,24 +10,39 @@ from django.contrib.auth.models import User
 from django.http import QueryDict
 from rest_framework import serializers
 
+from cloudtrain_site.accounts.preferences import time_zones
 from jobs.api.serializers import JobFilters
 from jobs.dashboard.list_order import NEWEST, SORTS, first_of, in_order
+from jobs.dashboard.listing.periods import PERIODS, created_within
 from jobs.models import DayCost, Job, JobQuerySet
 from jobs.permissions import AnyUser, Team
 from jobs.queries import narrow
+from jobs.statuses import JobStatus
 
 #: What of the address says which jobs are listed, and how; the cursor says from where on.
 FILTERS = (
     *("status", "provider", "job_type", "organization", "tag", "mine", "search"),
-    *("person", "hardware", "cost_from", "cost_to"),
+    *("person", "hardware", "cost_from", "cost_to", "period", "created_from", "created_to"),
 )
-#: The toolbar has no field for these filters: links from other pages set them.
-LED_BY = ("person", "hardware", "cost_from", "cost_to")
-KEPT = (*FILTERS, "sort")
+KEPT = (*FILTERS, "zone", "columns", "sort")
+#: The tab's word for it.
+WAITING = "waiting"
+#: No job was made, and no training ran, outside of these years.
+FIRST_YEAR, LAST_YEAR = 2000, 2200
 
 #: What a line of the list shows, or is made from. A config may have a megabyte, and none of it is shown.
 SHOWN = (
-    *("id", "organization", "submitted_by__username", "provider", "hardware_profile", "config_name", "status"),
+    *(
+        "id",
+        "number",
+        "note",
+        "organization",
+        "submitted_by__username",
+        "provider",
+        "hardware_profile",
+        "config_name",
+        "status",
+    ),
     *("stage", "progress", "step", "total_steps", "cost_usd", "cost_doubt"),
     *("estimated_cost_usd", "estimated_cost_low_usd", "provider_waiting_reason", "error_line"),
     *("created_at", "started_at", "completed_at", "duration_ms", "cancel_requested_at", "cancel_requested_by"),
@@ -37,26 +52,64 @@ SHOWN = (
 Reader = tuple[AnyUser, Sequence[Team]]
 
 
+class StatusField(serializers.MultipleChoiceField):
+    """Statuses, and the word of the tab for one of them."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        statuses: Any = [JobStatus.PENDING if one == WAITING else one for one in data]
+        return super().to_internal_value(statuses)
+
+
+class DayField(serializers.DateField):
+    """A day of these centuries."""
+
+    def to_internal_value(self, value: Any) -> date:
+        day: date = super().to_internal_value(value)
+        if not FIRST_YEAR <= day.year <= LAST_YEAR:
+            raise serializers.ValidationError("There is no job of that day.")
+        return day
+
+
 class PageQuery(JobFilters):
     """What the API's list understands, and what only people ask for. A page takes what else stands in its address."""
 
+    status = StatusField(choices=JobStatus.choices, default=set)
     mine = serializers.BooleanField(default=False)
     person = serializers.CharField(max_length=150, default="", allow_blank=True)
     hardware = serializers.CharField(max_length=40, default="", allow_blank=True)
     #: Days, both included, on which a job has cost something.
-    cost_from = serializers.DateField(default=None)
-    cost_to = serializers.DateField(default=None)
+    cost_from = DayField(default=None)
+    cost_to = DayField(default=None)
+    #: Days, both included, on which a job was created, in the time zone `zone`.
+    period = serializers.ChoiceField(choices=PERIODS, default="", allow_blank=True)
+    created_from = DayField(default=None)
+    created_to = DayField(default=None)
+    zone = serializers.ChoiceField(choices=[(zone, zone) for zone in time_zones()], default="", allow_blank=True)
+    columns = serializers.CharField(max_length=200, default="", allow_blank=True)
     sort = serializers.ChoiceField(choices=SORTS, default=NEWEST, allow_blank=True)
 
 
-def read_query(parameters: QueryDict) -> tuple[dict[str, Any], bool]:
-    """Which jobs the address asks for, and whether it could be understood; if not, all of them."""
-    query = PageQuery(data=parameters)
-    if query.is_valid():
-        return {**query.validated_data, "sort": query.validated_data["sort"] or NEWEST}, True
-    fallback = PageQuery(data={})
-    fallback.is_valid(raise_exception=True)
-    return fallback.validated_data, False
+def read_query(parameters: QueryDict, zone: str = "") -> tuple[dict[str, Any], bool]:
+    """Which jobs the address asks for, and whether it could be understood; if not, all of them.
+
+    `zone` is the reader's time zone, for an address that names none.
+    """
+    # An empty field of a form is no filter.
+    query = PageQuery(data=_filled(parameters))
+    is_understood = query.is_valid()
+    if not is_understood:
+        query = PageQuery(data={})
+        query.is_valid(raise_exception=True)
+    found = query.validated_data
+    return {**found, "sort": found["sort"] or NEWEST, "zone": found["zone"] or zone or "UTC"}, is_understood
+
+
+def _filled(parameters: QueryDict) -> QueryDict:
+    query = QueryDict(mutable=True)
+    for name, values in parameters.lists():
+        if filled := [value for value in values if value]:
+            query.setlist(name, filled)
+    return query
 
 
 def page_of(visible: JobQuerySet, reader: Reader, query: dict[str, Any], count: int) -> list[Job]:
@@ -70,6 +123,11 @@ def those_of(visible: JobQuerySet, reader: Reader, query: dict[str, Any]) -> Job
 
 
 def _filtered(visible: JobQuerySet, reader: Reader, query: dict[str, Any]) -> JobQuerySet:
+    return filtered(visible, reader, query).with_beginnings().only(*SHOWN)
+
+
+def filtered(visible: JobQuerySet, reader: Reader, query: dict[str, Any]) -> JobQuerySet:
+    """Those of the `visible` jobs that match the query."""
     user, teams = reader
     if query["organization"]:
         # By its number, so that the database still walks an index in the list's order, which it doesn't after a join.
@@ -77,11 +135,10 @@ def _filtered(visible: JobQuerySet, reader: Reader, query: dict[str, Any]) -> Jo
     jobs = narrow(visible, {**query, "organization": ""})
     if query["mine"]:
         jobs = jobs.filter(submitted_by_id=user.pk or 0)
-    return _led_to(jobs, query).with_beginnings().only(*SHOWN)
+    return created_within(_by_person_and_cost(jobs, query), query)
 
 
-def _led_to(jobs: JobQuerySet, query: dict[str, Any]) -> JobQuerySet:
-    """Narrow the jobs by what other pages lead here with."""
+def _by_person_and_cost(jobs: JobQuerySet, query: dict[str, Any]) -> JobQuerySet:
     if query["person"]:
         # By their number, as organizations are.
         people = User.objects.filter(username=query["person"]).values_list("pk", flat=True)
@@ -94,21 +151,10 @@ def _led_to(jobs: JobQuerySet, query: dict[str, Any]) -> JobQuerySet:
     return jobs
 
 
-def led_by(query: dict[str, Any]) -> str:
-    """Return as a sentence what of LED_BY the query has; empty: nothing."""
-    start, end = query["cost_from"], query["cost_to"]
-    days = f"from {start} to {end}" if start and end else f"since {start}" if start else f"until {end}" if end else ""
-    parts = [
-        f"by {query['person']}" if query["person"] else "",
-        f"on {query['hardware']}" if query["hardware"] else "",
-        f"that cost something {days}" if days else "",
-    ]
-    found = ", ".join(filter(None, parts))
-    return f"Only jobs {found}." if found else ""
-
-
-def address_of(parameters: QueryDict, cursor: str | None = None, sort: str | None = None) -> str:
-    """The same list, from its top or from after the job `cursor`; in another order, if `sort` says one."""
+def address_of(
+    parameters: QueryDict, cursor: str | None = None, sort: str | None = None, mine: str | None = None
+) -> str:
+    """The same list, from its top or from after the job `cursor`; with another `sort` or `mine`, if there is one."""
     query = QueryDict(mutable=True)
     for name in KEPT:
         values = [value for value in parameters.getlist(name) if value]
@@ -116,6 +162,8 @@ def address_of(parameters: QueryDict, cursor: str | None = None, sort: str | Non
             query.setlist(name, values)
     if sort:
         query["sort"] = sort
+    if mine:
+        query["mine"] = mine
     if cursor:
         query["cursor"] = cursor
     return f"?{query.urlencode()}"

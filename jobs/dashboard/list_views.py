@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +11,22 @@ from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.views.decorators.gzip import gzip_page
 
+from cloudtrain_site.accounts.preferences import preferences_of
 from cloudtrain_site.conf.places import COMMAND
 from jobs.dashboard.list_order import COST, DURATION, NAME, NEWEST, OLDEST, SORTS, STATUS
-from jobs.dashboard.list_query import FILTERS, LED_BY, address_of, led_by, page_of, read_query, those_of
+from jobs.dashboard.list_query import FILTERS, address_of, filtered, page_of, read_query, those_of
+from jobs.dashboard.listing.chips import chips_of, without
+from jobs.dashboard.listing.columns import COLUMNS, columns_of, with_cells
+from jobs.dashboard.listing.panel import panel_context
+from jobs.dashboard.listing.saved_views import views_for
+from jobs.dashboard.listing.totals import totals_of
 from jobs.dashboard.navigation import item_for, page, page_context, part
-from jobs.dashboard.rows import make_rows
-from jobs.dashboard.tag_views import offered_tags
+from jobs.dashboard.rows import make_rows, money
+from jobs.extensions import list_acts
 from jobs.models import JobQuerySet
 from jobs.permissions import Team, all_closed, listed_jobs_of, teams_of
-from jobs.providers import label_of, names
+from jobs.providers import label_of
+from jobs.roles import SUBMITTERS
 from jobs.statuses import ACTIVE, AT_PROVIDER, JobStatus
 from jobs.sync.discovery import joined, where_to_discover
 
@@ -27,8 +34,8 @@ PAGE_SIZE = 50
 #: More than a list shows, and still a short address.
 MAX_ROWS_PER_REQUEST = 100
 ID_LENGTH = 26
-#: What of the address the toolbar's fields don't change.
-HIDDEN = ("status", "job_type", *LED_BY)
+#: The events after which the list may differ, for `data-live`.
+EVENTS = "job_status_changed job_cost_warning approval_requested approval_approved approval_rejected approval_expired"
 
 
 @gzip_page
@@ -36,66 +43,99 @@ HIDDEN = ("status", "job_type", *LED_BY)
 def job_list(request: HttpRequest) -> HttpResponse:
     """Render a page of the jobs that the reader may see."""
     around = page_context(request)  # before the jobs are read: the stream brings every later event
-    query, is_understood = read_query(request.GET)
     teams: list[Team] = around["own_teams"]
-    visible = listed_jobs_of(request.user, teams)
-    jobs = page_of(visible, (request.user, teams), query, PAGE_SIZE + 1)
-    rows = make_rows(jobs[:PAGE_SIZE], request.user, teams)
+    query, is_understood = read_query(request.GET, around["time_zone"])
     context = {
         **around,
-        "rows": rows,
-        "tabs": make_tabs(visible, request.GET, query["status"]),
+        **_view(request, query, teams, around["list_columns"]),
         "is_understood": is_understood,
-        **_toolbar(request, query, teams),
-        "led_by": led_by(query),
-        "without_led_by": _without(request.GET, LED_BY),
-        "is_filtered": any(query[name] for name in FILTERS),
-        "cursor": query["cursor"],
-        "older": address_of(request.GET, rows[-1].id) if len(jobs) > PAGE_SIZE else None,
-        "newest": address_of(request.GET),
-        "by": {sort: address_of(request.GET, sort=sort) for sort in (NAME, STATUS, COST, DURATION)},
-        "by_age": address_of(request.GET, sort=OLDEST if query["sort"] == NEWEST else NEWEST),
-        "command": COMMAND,
-        "submit_address": request.build_absolute_uri("/api/cloud/jobs/submit"),
+        "search": query["search"],
+        **_submitting(teams),
+        "discovers": joined([label_of(name) for name in where_to_discover()]),
+        "events": EVENTS,
+        # Who may do none of it to any job has no ticks to do it with.
+        "acts": list_acts.items() if any(team.role in SUBMITTERS for team in teams) else (),
     }
     return render(request, "dashboard/jobs.html", context)
-
-
-def _toolbar(request: HttpRequest, query: dict[str, Any], teams: list[Team]) -> dict[str, Any]:
-    """Return the toolbar's choices, and the chosen ones."""
-    return {
-        "search": query["search"],
-        "provider": query["provider"],
-        "providers": [(name, label_of(name)) for name in names()],
-        "team": query["organization"],
-        "teams": [team.name for team in teams],
-        "tag": query["tag"],
-        "tags": offered_tags(teams, query["organization"]),
-        "mine": query["mine"],
-        "sort": query["sort"],
-        "sorts": SORTS,
-        "order": dict(SORTS)[query["sort"]],
-        "kept": [(name, value) for name in HIDDEN for value in request.GET.getlist(name) if value],
-        "discovers": joined([label_of(name) for name in where_to_discover()]),
-        "submits": any(team.takes_jobs for team in teams),
-        "closed": all_closed(teams),
-    }
 
 
 @gzip_page
 @part
 def job_rows(request: HttpRequest) -> HttpResponse:
-    """Render the rows whose ids are in the address, without those that are not (or no longer) in the list."""
-    query, _ = read_query(request.GET)
-    teams = teams_of(request.user)
+    """Render the list that the address asks for; with `id`s in it, only those rows, if the list has each of them."""
+    preferences, teams = preferences_of(request.user), teams_of(request.user)
+    query, is_understood = read_query(request.GET, preferences.time_zone)
+    if ids := _row_ids(request.GET):
+        visible = listed_jobs_of(request.user, teams)
+        jobs = list(those_of(visible, (request.user, teams), query).filter(pk__in=ids))
+        if len(jobs) == len(ids):
+            columns = columns_of(query["columns"] or preferences.list_columns)
+            context = {
+                "rows": with_cells(make_rows(jobs, request.user, teams, with_tags="tags" in columns), jobs, columns),
+                "tabs": make_tabs(visible, request.GET, query["status"]),
+            }
+            return render(request, "dashboard/_changes.html", {**context, "is_part": True})
+    context = {"own_teams": teams, **_submitting(teams), "is_understood": is_understood}
+    answer = render(
+        request, "dashboard/_jobs_view.html", {**context, **_view(request, query, teams, preferences.list_columns)}
+    )
+    answer["HX-Reswap"] = "innerMorph"  # where rows alone were expected
+    return answer
+
+
+def _row_ids(parameters: QueryDict) -> set[str]:
+    ids = [job_id for job_id in parameters.getlist("id") if len(job_id) == ID_LENGTH and job_id.isalnum()]
+    return set(ids[:MAX_ROWS_PER_REQUEST])
+
+
+def _view(request: HttpRequest, query: dict[str, Any], teams: Sequence[Team], preferred: str) -> dict[str, Any]:
+    """Return the context of the list and of what stands around it: all that a change of the address changes."""
     visible = listed_jobs_of(request.user, teams)
-    ids = [job_id for job_id in request.GET.getlist("id") if len(job_id) == ID_LENGTH and job_id.isalnum()]
-    jobs = list(those_of(visible, (request.user, teams), query).filter(pk__in=ids[:MAX_ROWS_PER_REQUEST]))
-    context: dict[str, Any] = {
-        "rows": make_rows(jobs, request.user, teams),
-        "tabs": make_tabs(visible, request.GET, query["status"]),
+    jobs = page_of(visible, (request.user, teams), query, PAGE_SIZE + 1)
+    columns = columns_of(query["columns"] or preferred)
+    shown = jobs[:PAGE_SIZE]
+    rows = with_cells(make_rows(shown, request.user, teams, with_tags="tags" in columns), shown, columns)
+    parameters = request.GET
+    return {
+        "rows": rows,
+        "columns": [COLUMNS[name].label for name in columns],
+        "views": views_for(request.user, teams),
+        "tabs": make_tabs(visible, parameters, query["status"]),
+        "chips": chips_of(query, parameters),
+        "only_mine": None if query["mine"] else address_of(parameters, mine="true"),
+        "is_filtered": any(query[name] for name in FILTERS),
+        "sort": query["sort"],
+        "order": dict(SORTS)[query["sort"]],
+        "cursor": query["cursor"],
+        "last_id": rows[-1].id if rows else "",
+        "older": address_of(parameters, rows[-1].id) if len(jobs) > PAGE_SIZE else None,
+        "newest": address_of(parameters),
+        "by": {sort: address_of(parameters, sort=sort) for sort in (NAME, STATUS, COST, DURATION)},
+        "by_age": address_of(parameters, sort=OLDEST if query["sort"] == NEWEST else NEWEST),
+        "command": COMMAND,
+        "submit_address": request.build_absolute_uri("/api/cloud/jobs/submit"),
     }
-    return render(request, "dashboard/_changes.html", context)
+
+
+def _submitting(teams: Sequence[Team]) -> dict[str, Any]:
+    return {"submits": any(team.takes_jobs for team in teams), "closed": all_closed(teams)}
+
+
+@part
+def job_totals(request: HttpRequest) -> HttpResponse:
+    """Render how many jobs the list of this address has, what they cost and how long they ran."""
+    query, _ = read_query(request.GET, preferences_of(request.user).time_zone)
+    teams = teams_of(request.user)
+    totals = totals_of(filtered(listed_jobs_of(request.user, teams), (request.user, teams), query))
+    texts = {"jobs": f"{totals.jobs:,}", "cost": money(totals.cost_usd), "hours": f"{totals.hours:,.1f}"}
+    return render(request, "dashboard/_totals.html", {"totals": totals, **texts})
+
+
+@part
+def list_panel(request: HttpRequest) -> HttpResponse:
+    """Render the form of the list's filters, as this address has them."""
+    query, _ = read_query(request.GET, preferences_of(request.user).time_zone)
+    return render(request, "dashboard/_list_panel.html", panel_context(request, query, teams_of(request.user)))
 
 
 @part
@@ -157,12 +197,4 @@ def _active_counts(visible: JobQuerySet) -> dict[str, int]:
 def _address(current: QueryDict, group: tuple[JobStatus, ...]) -> str:
     query = current.copy()
     query.setlist("status", list(group))
-    return _without(query, ("id",))
-
-
-def _without(current: QueryDict, names: Iterable[str]) -> str:
-    """Return the same list without those filters, from its top."""
-    query = current.copy()
-    for name in ("cursor", *names):
-        query.pop(name, None)
-    return f"?{query.urlencode()}"
+    return without(query, ())

@@ -43,6 +43,7 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         "navigation": _items_for(request, teams),
         "banners": extensions.banners_for(request.user),
         "time_zone": chosen.time_zone,
+        "list_columns": chosen.list_columns,
         "theme": chosen.theme,
         "themes": themes.THEMES.items(),
     }

@@ -34,11 +34,11 @@ LABELS: Mapping[str, str] = {
     "held": "Held",
     "cancelling": "Cancelling",
 }
-#: A longer note is folded: its beginning is shown, the rest on demand.
-MAX_NOTE_CHARACTERS = 140
 CENT = Decimal("0.01")
+#: The kinds whose note is a reason.
+WITH_REASON = (JobStatus.PENDING, JobStatus.UPLOADING, JobStatus.QUEUED, JobStatus.FAILED, "held", "cancelling")
 #: The facet fields that a row shows; the facets need not compute others.
-FACTS = ("approval_status", "held_because", "queue_position", "review_address", "tags", "waiting_reason")
+FACTS = ("approval_status", "held_because", "queue_position", "review_address", "waiting_reason")
 NOTHING: dict[str, Any] = dict.fromkeys(FACTS) | {"held_because": "", "tags": ()}
 
 
@@ -47,6 +47,8 @@ class Row:
     """One row of the list with all values computed: a page has fifty, so their template only names fields."""
 
     id: str
+    #: In its organization; None: it has none.
+    number: int | None
     name: str
     status: str
     #: The status, or "held" or "cancelling": what the chip shows.
@@ -77,12 +79,16 @@ class Row:
     ran: int
     #: The same in words; empty before it started.
     duration: str
+    #: As `permissions.can_change` says.
+    may_change: bool
     may_cancel: bool
     may_retry: bool
     may_delete: bool
     #: Where it is decided, for those who may.
     review_address: str | None
     tags: Sequence[str] = ()
+    #: The texts of the columns that the list's reader picked.
+    cells: Sequence[str] = ()
 
     @property
     def label(self) -> str:
@@ -99,15 +105,29 @@ class Row:
         return None if self.progress is None else int(self.progress)
 
     @property
-    def is_long(self) -> bool:
-        """Whether the note is folded."""
-        return len(self.note) > MAX_NOTE_CHARACTERS or "\n" in self.note
+    def why(self) -> str:
+        """Why it waits or failed: the list shows it in a line of its own."""
+        return self.note if self.kind in WITH_REASON else ""
+
+    @property
+    def aside(self) -> str:
+        """What else is to be said of its status: the list shows it when it is asked for."""
+        return (self.stage or "Starting") if self.kind == JobStatus.RUNNING else "" if self.why else self.note
+
+    @property
+    def has_acts(self) -> bool:
+        """Whether the reader may do something with it."""
+        return bool(self.may_cancel or self.may_delete or self.review_address)
+
+    @property
+    def where(self) -> str:
+        """Return its provider and hardware."""
+        return f"{self.provider} {self.hardware}" if self.hardware else self.provider
 
     @property
     def brief(self) -> str:
         """Return organization, hardware and cost on one line."""
-        where = f"{self.provider} {self.hardware}" if self.hardware else self.provider
-        return " · ".join(filter(None, [self.organization, where, self.cost]))
+        return " · ".join(filter(None, [self.organization, self.where, self.cost]))
 
 
 #: Instead of a cost of 0.
@@ -139,12 +159,14 @@ def expected_cost(job: Job) -> str:
     return money(high) if low is None or money(low) == money(high) else f"{money(low)} to {money(high)}"
 
 
-def make_rows(jobs: Sequence[Job], reader: AnyUser, teams: Sequence[Team] | None = None) -> list[Row]:
+def make_rows(
+    jobs: Sequence[Job], reader: AnyUser, teams: Sequence[Team] | None = None, *, with_tags: bool = False
+) -> list[Row]:
     """Return the rows for `jobs`, in their order. The number of queries doesn't depend on the number of jobs.
 
     `teams` are the reader's, if they are known already.
     """
-    facets, reasons = facets_of(jobs, reader, FACTS), _reasons_of_end(jobs)
+    facets, reasons = facets_of(jobs, reader, (*FACTS, "tags") if with_tags else FACTS), _reasons_of_end(jobs)
     maker = _Maker(reader, teams_of(reader) if teams is None else teams)
     return [maker.make(job, NOTHING | facets[job.pk] | {"reason_of_end": reasons.get(job.pk, "")}) for job in jobs]
 
@@ -165,6 +187,7 @@ class _Maker:
         may_change, has_ended, at = self._may_change(job), job.is_terminal, job.created_at.astimezone(UTC)
         return Row(
             id=job.pk,
+            number=job.number,
             name=job.config_name,
             status=job.status,
             kind=kind,
@@ -184,6 +207,7 @@ class _Maker:
             running_since=None if has_ended else as_utc(job.started_at),
             ran=-1 if ran is None else max(0, round(ran * 1000)),
             duration="" if ran is None else duration(ran),
+            may_change=may_change,
             may_cancel=may_change and _is_stoppable(job),
             may_retry=may_change and job.status in (JobStatus.FAILED, JobStatus.CANCELLED),
             may_delete=may_change and has_ended,
@@ -223,10 +247,10 @@ def _cost(job: Job) -> str:
         return unknown_cost(job)
     if job.cost_usd > 0:
         return money(job.cost_usd)
-    if is_on_own_hardware(job):
-        return OWN_HARDWARE
+    if job.is_terminal or is_on_own_hardware(job):
+        return money(Decimal(0))
     expected = expected_cost(job)
-    return f"~{expected}" if expected and not job.is_terminal else ""
+    return f"~{expected}" if expected else ""
 
 
 def _is_stoppable(job: Job) -> bool:

@@ -1,4 +1,4 @@
-"""The tags on the page of a job, and in the list of jobs."""
+"""The tags and the note on the page of a job, and the tags in the list of jobs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
+from rest_framework import exceptions
 
 from cloudtrain_site.api import current_user
 from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.pages import within_limits
 from jobs.models import Job, Organization, Tag
+from jobs.models.job import MAX_NOTE_CHARACTERS
 from jobs.permissions import AnyUser, Team, can_change
 from jobs.queries import find_job
+from jobs.tags.noting import can_note, set_note
 from jobs.tags.tagging import MAX_TAGS_OF_JOB, set_tags, tags_by_job
 
 #: A list offers no more to choose from: those of one organization fit.
@@ -34,6 +37,14 @@ def tags_of_page(job: Job, reader: AnyUser) -> dict[str, Any] | None:
     if not carried and not offered:
         return None
     return {"carried": carried, "offered": offered, "most": MAX_TAGS_OF_JOB}
+
+
+def note_of_page(job: Job, reader: AnyUser) -> dict[str, Any] | None:
+    """Return the job's note, and whether the reader may write it; None: there is nothing to show."""
+    may_change = job.organization_id is not None and can_note(reader, job)
+    if not may_change and not job.note:
+        return None
+    return {"text": job.note or "", "may_change": may_change, "most": MAX_NOTE_CHARACTERS}
 
 
 def tags_by_team(teams: Sequence[Organization]) -> dict[str, list[str]]:
@@ -69,4 +80,24 @@ def job_tags(request: HttpRequest, job_id: str) -> HttpResponse:
         set_tags(job, request.POST.getlist("tag"), by=user, source=current_source())
     except ValidationError as error:
         messages.error(request, " ".join(error.messages))
+    return redirect("job-page", job.pk)
+
+
+@never_cache
+@login_required
+@require_POST
+@within_limits
+def job_note(request: HttpRequest, job_id: str) -> HttpResponse:
+    """Store the job's note, and lead back to its page."""
+    user = current_user(request)
+    try:
+        job = find_job(user, job_id)
+    except Conflict as error:
+        raise Http404 from error
+    try:
+        set_note(job, request.POST.get("note", ""), by=user, source=current_source())
+    except ValidationError as error:
+        messages.error(request, " ".join(error.messages))
+    except exceptions.PermissionDenied as error:
+        raise PermissionDenied(str(error.detail)) from error
     return redirect("job-page", job.pk)

@@ -15,6 +15,7 @@ from jobs.models.provider import ProviderConfig
 from jobs.models.run_counter import RunCounter
 from jobs.models.service_account import ServiceAccount
 from jobs.models.tag import JobTag, Tag
+from jobs.models.view import SavedView
 from jobs.models.webhook import WebhookDelivery
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "OutputFetch",
     "ProviderConfig",
     "RunCounter",
+    "SavedView",
     "ServiceAccount",
     "StoredOutput",
     "Tag",

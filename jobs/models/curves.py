@@ -17,6 +17,9 @@ class KeptCurves(models.Model):
     #: JSON, compressed; null until it was read.
     data = models.BinaryField(null=True)
 
+    #: Null without a loss, and in a row of an older version.
+    last_loss = models.FloatField(null=True)
+
     class Meta:
         verbose_name_plural = "kept curves"
 

@@ -29,6 +29,7 @@ from jobs.models.organization import Organization
 from jobs.statuses import ACTIVE, ALLOWED, TERMINAL, FuseAction, JobStatus
 from jobs.validators import NAME_LIMIT, plain_name
 
+MAX_NOTE_CHARACTERS = 300
 A_CENT = Decimal("0.01")
 
 
@@ -128,6 +129,8 @@ class Job(Lineage, Stateful):
     cost_warned_at = models.DateTimeField(null=True, editable=False)
     fuse_asked_at = models.DateTimeField(null=True, editable=False)
     metadata = models.JSONField(default=dict)
+    #: What its members wrote about it, see notes.py; null in a row of an older version.
+    note = models.CharField(max_length=MAX_NOTE_CHARACTERS, null=True, blank=True)
 
     objects = JobQuerySet.as_manager()
 
@@ -168,6 +171,7 @@ class Job(Lineage, Stateful):
             # orders, see dashboard/list_order.py.
             models.Index(fields=["-status", "-id"], name="job_by_status"),
             models.Index(fields=["provider", "-id"], name="job_by_provider"),
+            models.Index(fields=["hardware_profile", "-id"], name="job_by_hardware"),
             models.Index(fields=["-cost_usd", "-id"], name="job_by_cost"),
             # With the columns that say who may see a job, so that a search counts without reading the jobs.
             models.Index(fields=["name_key", "id", "organization", "deleted_at"], name="job_by_name_key"),

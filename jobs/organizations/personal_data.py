@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 
 from cloudtrain_site import extensions as site
 from cloudtrain_site.extensions import NamedIn
-from jobs.models import DatasetUpload, Job, JobEvent, Membership, TrainingConfig
+from jobs.models import DatasetUpload, Job, JobEvent, Membership, SavedView, TrainingConfig
 
 Rows = Iterable[Mapping[str, Any]]
 CHUNK = 500
@@ -41,9 +41,13 @@ def uploads(user: User) -> Rows:
     yield from DatasetUpload.objects.filter(uploaded_by=user).order_by("pk").values(*columns).iterator(chunk_size=CHUNK)
 
 
+def saved_views(user: User) -> Rows:
+    yield from SavedView.objects.filter(owner=user).values("name", "organization__name", "query", "created_at")
+
+
 def register_people() -> None:
     """Register them. To be called once, when all apps are loaded."""
-    for rows in (memberships, jobs, changes_of_jobs, configs, uploads):
+    for rows in (memberships, jobs, changes_of_jobs, configs, uploads, saved_views):
         site.personal_data.register(rows.__name__, rows)
     for place in (
         NamedIn("jobs.Job", names=("cancel_requested_by",), sentences=("error_message",)),

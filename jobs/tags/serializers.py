@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from cloudtrain_site.api import StrictSerializer, SuccessField
 from jobs.models import Tag
+from jobs.models.job import MAX_NOTE_CHARACTERS
 from jobs.models.tag import MAX_TAG_CHARACTERS
 from jobs.tags.tagging import MAX_TAGS_OF_JOB
 
@@ -24,6 +25,20 @@ class TagsBody(StrictSerializer):
     """All tags that the job carries from now on."""
 
     tags = TagsField()
+
+
+class NoteBody(StrictSerializer):
+    """The job's note from now on; empty: none."""
+
+    note = serializers.CharField(max_length=MAX_NOTE_CHARACTERS, allow_blank=True)
+
+
+class NoteSetSerializer(serializers.Serializer[Any]):
+    """The job's note."""
+
+    success = SuccessField()
+    job_id = serializers.CharField()
+    note = serializers.CharField(allow_blank=True)
 
 
 class TagsSetSerializer(serializers.Serializer[Any]):

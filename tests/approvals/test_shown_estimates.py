@@ -62,7 +62,7 @@ def free(submission_request: Callable[..., SubmissionRequest], first_job_rule: A
 
 @pytest.mark.parametrize(
     ("address", "text"),
-    [("/jobs/{}", "$0.00, own hardware"), ("/", "own hardware"), ("/approvals", "nothing: own hardware")],
+    [("/jobs/{}", "$0.00, own hardware"), ("/", "$0.00"), ("/approvals", "nothing: own hardware")],
 )
 def test_that_it_costs_nothing_is_on_the_pages(free: Outcome, bob: User, address: str, text: str) -> None:
     assert text in re.sub("<[^>]*>", "", read_page(bob, address.format(free.job.pk)))

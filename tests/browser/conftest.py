@@ -92,6 +92,12 @@ def row(page: Page, job: Job) -> Locator:
     return page.locator(f"#job-{job.pk}")
 
 
+def act(page: Page, job: Job, name: str) -> None:
+    """Open the menu of the job's line in the list, and choose an action."""
+    row(page, job).locator("summary").click()
+    row(page, job).get_by_role("button", name=name).click()
+
+
 def is_live(page: Page) -> Page:
     """Return when the page follows the event stream."""
     page.locator("#pulse[data-state=up]").wait_for()

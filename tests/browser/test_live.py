@@ -19,7 +19,7 @@ from cloudtrain_site.events.relay import open_streams
 from cloudtrain_site.events.store import current_number
 from jobs.models import Job
 from jobs.statuses import JobStatus
-from tests.browser.conftest import Browse, change_silently, forgive, is_live, open_own_menu, row, start
+from tests.browser.conftest import Browse, act, change_silently, forgive, is_live, open_own_menu, row, start
 from tests.limits import SetLimits
 from tests.web import running_server, wait_until
 
@@ -146,7 +146,7 @@ class TestTabs:
         expect(other.locator("#job-rows")).to_contain_text("charlies-own")
 
         expect(page.get_by_role("link", name="Sign in again")).to_be_visible()
-        row(page, job).get_by_role("button", name="Cancel").click()
+        act(page, job, "Cancel")
         page.get_by_role("button", name="Cancel the job").click()
         expect(page.get_by_role("alert")).to_have_count(1)
         page.clock.run_for(11_000)

@@ -31,44 +31,45 @@ def test_choosing_shows_the_list_in_place_and_the_address_keeps_it(
     dear = make_job(config_name="dear", cost_usd=Decimal(9), provider="replicate", status=JobStatus.FAILED)
     local = make_job(config_name="here", submitted_by=bob)
     page = is_live(browse(alice))
-    names = page.locator("#job-rows th bdi:first-of-type")
+    names = page.locator("#job-rows .job-link")
     expect(page.locator("#job-rows tr")).to_have_count(3)
     page.evaluate("window.isTheSamePage = true")
 
-    provider = page.get_by_label("Provider")
-    provider.select_option("replicate")
+    def choose(label: str, value: str) -> None:
+        page.get_by_text("Filter", exact=True).click()
+        page.locator("#filter-form").get_by_label(label, exact=True).select_option(value)
+        page.get_by_role("button", name="Show jobs").click()
+
+    choose("Provider", "replicate")
     expect(row(page, local)).to_be_hidden()
     expect(page.locator("#spoken")).to_have_text("2 jobs")
-    page.get_by_label("Order").select_option("cost")
+    expect(page.locator("#totals")).to_have_text(re.compile(r"2 jobs · \$10\.00"))
+    choose("Order", "cost")
     expect(names.first).to_have_text("dear")
-    page.get_by_label("Only mine").check()
+    page.get_by_role("link", name="Only mine").click()
     page.get_by_role("searchbox").fill("ea")
     page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile(r"/\?search=ea&provider=replicate&sort=cost&mine=true$"))
+    expect(page).to_have_url(re.compile("search=ea"))
     expect(page.locator("#job-rows tr")).to_have_count(2)
+    keep(page, "jobs-chips")
 
     # A job that comes to cost more moves to its place.
     Job.objects.filter(pk=cheap.pk).update(cost_usd=Decimal(10))
     page.evaluate("dispatchEvent(new PopStateEvent('popstate'))")
     expect(names.first).to_have_text("cheap")
     page.get_by_role("link", name="Failed").click()
-    expect(page).to_have_url(re.compile("&provider=replicate&sort=cost&mine=true&status=failed$"))
     expect(page.locator("#job-rows tr")).to_have_count(1)
     expect(row(page, dear)).to_be_visible()
-    expect(page.get_by_label("Only mine")).to_be_checked()
 
     page.go_back()
     expect(page.locator("#job-rows tr")).to_have_count(2)
-    page.get_by_role("searchbox").fill("")
-    page.get_by_role("button", name="Search").click()
-    page.get_by_label("Order").select_option("")
-    page.evaluate("window.isTheSamePage = true")
+    page.get_by_role("link", name="Search: ea").click()
+    expect(page.get_by_role("link", name="Search: ea")).to_be_hidden()
     page.go_back()
-    expect(page.get_by_label("Order")).to_have_value("cost")
+    expect(page.get_by_role("searchbox")).to_have_value("ea")
     assert page.evaluate("window.isTheSamePage"), "the page was loaded anew"
 
     page.get_by_role("link", name="Duration", exact=True).click()
-    expect(page.get_by_label("Order")).to_have_value("duration")
     expect(page.locator("th[aria-sort=descending]")).to_have_text("Duration")
 
 
@@ -83,17 +84,17 @@ def test_sync_tells_what_it_found_and_why_it_could_not(
 ) -> None:
     ProviderConfig.objects.filter(pk="replicate").update(discovery_organization=acme)
     page = is_live(browse(bob))
-    sync = page.get_by_role("button", name="Sync")
+    sync = page.get_by_role("button", name="Check the providers now")
     toasts = page.locator(".toast")
 
     def click() -> None:
         sync.click()
         expect(sync).to_be_enabled()
 
-    for count, count_text in ((1, "1 job"), (3, "3 jobs"), (0, "0 jobs")):
+    for count, count_text in ((1, "1 new job"), (3, "3 new jobs"), (0, "No new jobs")):
         fake.fill(count, status="processing") if count else None
         click()
-        expect(toasts.last).to_have_text(f"Discovered {count_text} from Replicate")
+        expect(toasts.last).to_have_text(f"{count_text} at Replicate")
     expect(page.locator("#job-rows tr")).to_have_count(4)
     expect(page.get_by_role("link", name="Running 4")).to_be_visible()
 
@@ -117,7 +118,7 @@ def test_sync_tells_what_it_found_and_why_it_could_not(
 
     monkeypatch.setenv("REPLICATE_BASE_URL", there)
     click()
-    expect(toasts.last).to_have_text("Discovered 0 jobs from Replicate")
+    expect(toasts.last).to_have_text("No new jobs at Replicate")
     expect(problem).to_be_hidden()
 
 
@@ -130,8 +131,8 @@ def test_sync_tells_that_nobody_of_the_organizations_sees_what_it_found(
 ) -> None:
     fake.fill(2, status="processing")
     page = is_live(browse(bob))
-    page.get_by_role("button", name="Sync").click()
-    expect(page.locator(".toast").last).to_have_text("Discovered 2 jobs from Replicate")
+    page.get_by_role("button", name="Check the providers now").click()
+    expect(page.locator(".toast").last).to_have_text("2 new jobs at Replicate")
     expect(page.locator("#problem-text")).to_contain_text("Only superusers see 2 jobs made at Replicate itself")
     expect(page.locator("#job-rows tr")).to_have_count(0)
 
@@ -139,8 +140,8 @@ def test_sync_tells_that_nobody_of_the_organizations_sees_what_it_found(
 def test_a_viewer_syncs_and_makes_nothing(browse: Browse, acme: Organization, make_job: MakeJob) -> None:
     make_job(provider="replicate")
     page = is_live(browse(make_user("vera", acme, Role.VIEWER), reduced_motion="reduce"))
-    expect(page.get_by_label("Provider")).to_be_visible()
-    expect(page.get_by_role("button", name="Sync")).to_be_hidden()
+    expect(page.get_by_text("Filter", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Check the providers now")).to_be_hidden()
     expect(page.get_by_role("link", name="New job")).to_be_hidden()
     page.set_viewport_size({"width": 360, "height": 740})
     assert not is_wider_than_the_window(page)

@@ -187,12 +187,13 @@ class TestLists:
         tagged, plain = make_job(config_name="with"), make_job(config_name="without")
         set_tags(tagged, ["lora"], by=alice, source=Source.API)
         page = browser_of(alice).get("/?tag=lora").content.decode()
-        assert "<option selected>lora</option>" in page and "theirs" not in page
+        form = browser_of(alice).get("/jobs/filters?tag=lora").content.decode()
+        assert "<option selected>lora</option>" in form and "theirs" not in page + form
         assert tagged.pk in page and plain.pk not in page
         assert "tag=lora&amp;status=failed" in page
         Tag.objects.all().delete()
-        assert "Any tag" not in browser_of(alice).get("/").content.decode()
-        assert "<option selected>lora</option>" in browser_of(alice).get("/?tag=lora").content.decode()
+        assert "<span>Tag</span>" not in browser_of(alice).get("/jobs/filters").content.decode()
+        assert "<option selected>lora</option>" in browser_of(alice).get("/jobs/filters?tag=lora").content.decode()
 
     def test_a_page_of_jobs_takes_one_query_more_however_many_carry_one(
         self, alice: User, make_job: MakeJob, django_assert_max_num_queries: Any

@@ -1,58 +1,70 @@
-// What stands above the list of jobs: which are shown, in what order, and Sync.
+// What stands above the list of jobs: search, filters, and the look for jobs that were made elsewhere.
 
-import { goTo, refreshList, showPlace } from "./dashboard.js";
+import { goTo, refreshList } from "./dashboard.js";
+import { closeMenu } from "../shell/menus.js";
 import { call, showProblem, withdrawProblem, toast } from "../shell/page.js";
+import { refresh } from "../shell/sections.js";
 
-const filters = document.getElementById("filters");
+const search = document.getElementById("search");
 const sync = document.getElementById("sync");
 
-// Choosing shows the new list in place, and the keyboard stays where it is; the address says what is chosen.
+// Each form changes its own part of the address, and shows the list from its top.
 
-function chosen() {
-  const query = new URLSearchParams();
-  for (const [name, value] of new FormData(filters)) if (String(value).trim()) query.append(name, String(value).trim());
-  const search = query.toString();
-  return new URL(search ? `?${search}` : location.pathname, location.href).href;
+function show(query) {
+  query.delete("cursor");
+  const filled = new URLSearchParams([...query].filter(([, value]) => value.trim()));
+  goTo(new URL(`?${filled}`, location.href).href);
 }
 
-filters.addEventListener("change", (event) => event.target.type !== "search" && goTo(chosen()));
-filters.addEventListener("submit", (event) => {
+function showSearch() {
+  const query = new URLSearchParams(location.search);
+  query.set("search", search.value.trim());
+  show(query);
+}
+
+search.form.addEventListener("submit", (event) => {
   event.preventDefault();
-  goTo(chosen());
+  showSearch();
 });
 // Emptied by its own cross.
-filters.elements.search.addEventListener("search", (event) => event.target.value || goTo(chosen()));
-
+search.addEventListener("search", () => search.value || showSearch());
 addEventListener("popstate", () => {
-  const query = new URLSearchParams(location.search);
-  for (const field of filters.elements) {
-    if (field.type === "checkbox") field.checked = query.has(field.name);
-    else if (field.type === "search" || field.tagName === "SELECT") field.value = query.get(field.name) ?? "";
-  }
-  for (const field of filters.querySelectorAll("[type=hidden]")) field.remove();
-  for (const name of ["status", "job_type", "person", "hardware", "cost_from", "cost_to"]) {
-    for (const value of query.getAll(name)) keepHidden(name, value);
-  }
-  showPlace();
+  search.value = new URLSearchParams(location.search).get("search") ?? "";
 });
 
-function keepHidden(name, value) {
-  const field = document.createElement("input");
-  Object.assign(field, { type: "hidden", name, value });
-  filters.prepend(field);
+// A panel is fetched each time it is opened, and closed by its form.
+
+for (const panel of document.querySelectorAll(".panel")) {
+  const menu = panel.closest("details");
+  menu.addEventListener("toggle", () => menu.open && refresh(panel));
 }
 
-// Sync: ask the provider for jobs that were made there, and show what came of it.
+document.addEventListener("submit", (event) => {
+  if (event.target.id !== "filter-form") return;
+  event.preventDefault();
+  const query = new URLSearchParams(new FormData(event.target));
+  const hasDays = ["period", "created_from", "created_to"].some((name) => query.get(name));
+  const zone = document.body.dataset.zone || new Intl.DateTimeFormat().resolvedOptions().timeZone;
+  query.set("zone", hasDays ? query.get("zone") || zone : "");
+  closeMenu(event.target.closest("details"));
+  show(query);
+});
+
+// Ask the providers for jobs that were made there, and show what came of it.
 
 let problem = "";
 
 sync?.addEventListener("click", async () => {
   const wasHere = document.activeElement === sync;
   withdrawProblem(problem);
-  show(true);
+  showBusy(true);
   try {
     const { synced, warnings = [] } = await call("POST", sync.dataset.address);
-    toast(`Discovered ${synced} ${synced === 1 ? "job" : "jobs"} from ${sync.dataset.from}`);
+    toast(
+      synced
+        ? `${synced} new ${synced === 1 ? "job" : "jobs"} at ${sync.dataset.from}`
+        : `No new jobs at ${sync.dataset.from}`,
+    );
     // It stays until it is closed: somebody is to do something about it.
     problem = warnings.join(" ");
     if (problem) showProblem(problem);
@@ -60,14 +72,13 @@ sync?.addEventListener("click", async () => {
     problem = refusal.message;
     if (refusal.status !== 401) showProblem(problem);
   }
-  show(false);
+  showBusy(false);
   if (wasHere && document.activeElement === document.body) sync.focus();
   refreshList();
 });
 
-function show(isBusy) {
+function showBusy(isBusy) {
   sync.disabled = isBusy;
   sync.setAttribute("aria-busy", isBusy);
   sync.querySelector(".spinner").hidden = !isBusy;
-  sync.querySelector(".word").textContent = isBusy ? "Syncing" : "Sync";
 }
