@@ -8,12 +8,15 @@ from django.utils import timezone
 
 from approvals.admin.request_page import requirement_text
 from approvals.models import ApprovalRequest, Decision
+from approvals.raises import proposed_up_to
 from approvals.reviewers import OWN_JOB, WITH_REQUIREMENTS, decision_objection, request_warnings
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import as_utc
 from jobs.dashboard.history import SOURCES
+from jobs.dashboard.rows import OWN_HARDWARE, expected_cost
 from jobs.models import Job
 from jobs.permissions import AnyUser
+from queueing.budgets.outlook import BudgetReader
 
 #: The chip of each status: its kind in the stylesheet, and its label.
 CHIPS = {
@@ -46,8 +49,21 @@ def _panel_data(request: ApprovalRequest, reader: AnyUser) -> dict[str, Any]:
         "expires_at": as_utc(request.expires_at),
         "is_due": request.expires_at <= timezone.now(),
         "decisions": [_decision(decision) for decision in request.decisions.all()],
+        "money": _money(request, reader),
         "lack": lack,
         "objection": objection,
+    }
+
+
+def _money(request: ApprovalRequest, reader: AnyUser) -> dict[str, Any]:
+    """Return what an open request would cost, what is proposed as its limit, and what the budgets leave for it."""
+    job = request.job
+    is_free = job.estimated_cost_usd == 0
+    return {
+        "is_free": is_free,
+        "cost": OWN_HARDWARE if is_free else expected_cost(job),
+        "proposed": proposed_up_to(request),
+        "outlook": BudgetReader(reader).of_job(job),
     }
 
 

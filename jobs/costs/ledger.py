@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 from zoneinfo import ZoneInfo
 
 from django.contrib.auth.models import User
@@ -21,6 +22,7 @@ from django.utils import timezone
 from cloudtrain_site.database.fast_sql import OnConflict, insert, upsert
 from cloudtrain_site.database.unit_of_work import at_end_of_unit
 from jobs.costs.accounting import Bookkeeper, Counted, Happening, Released, Reserved
+from jobs.costs.estimates import estimate
 from jobs.costs.prices import rate_of
 from jobs.models import DayCost, Job, JobAccount, LedgerEntry, Organization, ProviderConfig
 from jobs.models.ledger import SPENT_KINDS, ZERO, CostSource, EntryKind
@@ -42,25 +44,26 @@ class _Record:
     happening: Happening
 
 
-def expected_cost(job: Job) -> Decimal | None:
+def expected_cost(job: Job, config_of: Callable[[str], ProviderConfig] = ProviderConfig.of) -> Decimal | None:
     """Return what the job will cost at most as far as is known, in US dollars; None: nobody can tell.
 
-    That is its estimate, or its fuse where that is lower; or where there is no estimate, but a price.
+    That is its estimate, or its fuse where that is lower. A job that was submitted without an estimate has one once its
+    hardware has a price; without a price, its fuse could not hold it either.
     """
-    estimate, fuse = job.estimated_cost_usd, job.max_cost_usd
-    if estimate is None:
-        return fuse if fuse is not None and _has_price(job) else None
-    return estimate if fuse is None else min(estimate, fuse)
-
-
-def _has_price(job: Job) -> bool:
-    return rate_of(ProviderConfig.of(job.provider), job.hardware_profile) is not None
+    known = [amount for amount in (job.estimated_cost_usd, job.max_cost_usd) if amount is not None]
+    if job.estimated_cost_usd is None:
+        provider = config_of(job.provider)
+        if rate_of(provider, job.hardware_profile) is None:
+            return None
+        present = estimate(provider, job.config, job.hardware_profile, job.dataloader_config).highest_cost
+        known += [] if present is None else [present]
+    return min(known, default=None)
 
 
 def reserve(jobs: Iterable[Job]) -> None:
     """Set aside what the jobs will cost: the queue has claimed them."""
-    now = timezone.now()
-    _record((job, Reserved(now, expected_cost(job))) for job in jobs)
+    now, config_of = timezone.now(), cache(ProviderConfig.of)
+    _record((job, Reserved(now, expected_cost(job, config_of))) for job in jobs)
 
 
 def release(jobs: Iterable[Job]) -> None:

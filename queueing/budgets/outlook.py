@@ -8,12 +8,14 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 
 from jobs.costs import ledger
 from jobs.costs.prices import rate_of
 from jobs.models import Job, Organization, ProviderConfig
-from jobs.permissions import AnyUser
+from jobs.permissions import AnyUser, is_superuser
 from jobs.statuses import JobStatus
 from queueing.budgets import sentences
 from queueing.budgets.editing import visible_budgets
@@ -30,6 +32,8 @@ class Outlook:
     #: In US dollars; None: that is not for the reader to know.
     left: Decimal | None
     would_wait: bool
+    #: Where the reader sets the price that is lacking; empty: none is, or others do.
+    price_address: str = ""
 
 
 class BudgetReader:
@@ -51,7 +55,7 @@ class BudgetReader:
 
     def of_job(self, job: Job) -> Outlook | None:
         """Return what is left for a job; None: no budget concerns it. One that has begun has what it needs."""
-        needs = ledger.expected_cost(job) if job.status == JobStatus.PENDING else Decimal(0)
+        needs = ledger.expected_cost(job, self._config_of) if job.status == JobStatus.PENDING else Decimal(0)
         return self.outlook(Candidate(0, job.submitted_by_id, job.organization_id, job.provider, needs=needs), job)
 
     def of_organization(self, organization: Organization) -> Outlook | None:
@@ -68,17 +72,34 @@ class BudgetReader:
             sentence = self._waiting(obstacle, candidate, job.hardware_profile if job else "")
         else:
             sentence = sentences.left(room.state, candidate.needed_usd, with_sums=self._may_see(room))
-        return Outlook(sentence, room.left if self._may_see(room) else None, obstacle is not None)
+        address = self.price_address(candidate, job.hardware_profile) if job and obstacle else ""
+        return Outlook(sentence, room.left if self._may_see(room) else None, obstacle is not None, address)
 
     def _waiting(self, room: Room, candidate: Candidate, hardware: str) -> str:
         needs = candidate.needed_usd
-        unpriced = hardware if needs is None and self._lacks_price(candidate.provider, hardware) else ""
+        unpriced = self.unpriced_hardware(candidate, hardware)
         return sentences.waiting(room.state, needs, with_sums=self._may_see(room), unpriced=unpriced)
 
-    def _lacks_price(self, provider: str, hardware: str) -> bool:
+    def unpriced_hardware(self, candidate: Candidate, hardware: str) -> str:
+        """Return the name of the hardware for lack of whose price the candidate's cost is not known; empty: of none."""
+        if candidate.needed_usd is not None or rate_of(self._config_of(candidate.provider), hardware) is not None:
+            return ""
+        return hardware or f"the default hardware of {candidate.provider}"
+
+    def price_address(self, candidate: Candidate, hardware: str) -> str:
+        """Return where the reader sets the price for lack of which the candidate waits; empty: nowhere."""
+        is_setter = self.viewer is not None and is_superuser(self.viewer)
+        if not is_setter or not self.unpriced_hardware(candidate, hardware):
+            return ""
+        name = candidate.provider
+        if self._config_of(name)._state.adding:
+            return f"{reverse('admin:jobs_providerconfig_add')}?{urlencode({'name': name})}"
+        return reverse("admin:jobs_providerconfig_change", args=[name])
+
+    def _config_of(self, provider: str) -> ProviderConfig:
         if provider not in self._configs:
             self._configs[provider] = ProviderConfig.of(provider)
-        return rate_of(self._configs[provider], hardware) is None
+        return self._configs[provider]
 
     def _may_see(self, room: Room) -> bool:
         """Whether the reader may know the sums. Those of the organization they may, since they may see the job."""

@@ -29,10 +29,10 @@ def waiting(state: BudgetState, needs: Decimal | None, *, with_sums: bool, unpri
     budget, window = state.budget, state.window
     beginning = f"Budget of {budget.owner} for {window.name}"
     if needs is None:
-        lets_it_start = "a limit for it (max_cost_usd) lets it start"
         if unpriced:
-            lets_it_start = f"{unpriced} has no price. With one, {lets_it_start}"
-        return f"{beginning}: the cost of this job is not known, so it is held for an admin: {lets_it_start}."
+            return f"{beginning}: {unpriced} has no price, so this job waits until a superuser sets one."
+        held = "the cost of this job is not known, so it is held for an admin"
+        return f"{beginning}: {held}: a limit for it (max_cost_usd) lets it start."
     sums = f"{money(state.committed)} of {money(budget.amount)} committed, " if with_sums else ""
     end = "" if with_sums else " and less is left"
     raised = f"{who_raises(state)} raises it"

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Min, Q, QuerySet, Sum
 from django.utils import timezone
 
 from cloudtrain_site.database.unit_of_work import unit_of_work
@@ -17,13 +17,13 @@ from cloudtrain_site.events.publish import Event, person_channel, publish
 from cloudtrain_site.notices import outbox
 from jobs.channels import organization_channel
 from jobs.costs import ledger
-from jobs.models import DayCost, Membership
+from jobs.models import DatedPrice, DayCost, Membership
 from jobs.roles import Role
 from queueing import passes
 from queueing.budgets import sentences
 from queueing.budgets.actions import act
 from queueing.budgets.sums import BudgetState, all_states
-from queueing.models import LARGE, Budget, BudgetNotice, QueueEntry, Scope
+from queueing.models import Budget, BudgetNotice, QueueEntry, Scope
 from queueing.statuses import EntryStatus
 
 logger = logging.getLogger("simpletuner.cloud.queue")
@@ -33,8 +33,8 @@ THRESHOLD = "budget_threshold"
 FORECAST_DAYS = 7
 #: Members are told from here on; below, the page and an event say so.
 NOTICE_FROM = 80
-#: Waiting jobs of unknown cost with a limit of their own that one look reads.
-MAX_LIMITED = 200
+#: Waiting jobs of unknown cost that one look reads for each new price.
+MAX_UNPRICED = 200
 
 
 def watch(now: datetime | None = None) -> dict[str, int]:
@@ -55,12 +55,19 @@ def watch(now: datetime | None = None) -> dict[str, int]:
 
 
 def _note_prices() -> None:
-    """Let the jobs go whose cost has a limit, and whose hardware has got a price since they came."""
-    limited = QueueEntry.objects.filter(status=EntryStatus.PENDING, needs_usd=None, job__max_cost_usd__isnull=False)
-    for entry in limited.select_related("job").defer(*LARGE)[:MAX_LIMITED]:
-        needs = ledger.expected_cost(entry.job)
-        if needs is not None and limited.filter(pk=entry.pk).update(needs_usd=needs):
-            passes.request_pass()
+    """Let the jobs go whose hardware has got a price since they came."""
+    unpriced = QueueEntry.objects.filter(status=EntryStatus.PENDING, needs_usd=None)
+    since = unpriced.aggregate(oldest=Min("enqueued_at"))["oldest"]
+    if since is None:
+        return
+    for price in DatedPrice.objects.filter(noted_at__gt=since, per_second__isnull=False):
+        concerned = unpriced.filter(
+            provider=price.provider, job__hardware_profile=price.hardware, enqueued_at__lt=price.noted_at
+        )
+        for entry in concerned.select_related("job").order_by("pk")[:MAX_UNPRICED]:
+            needs = ledger.expected_cost(entry.job)
+            if needs is not None and unpriced.filter(pk=entry.pk).update(needs_usd=needs):
+                passes.request_pass()
 
 
 def reached_thresholds(state: BudgetState) -> list[int]:

@@ -53,6 +53,8 @@ class Explained:
     kind: Kind
     sentence: str
     holders: tuple[QueueEntry, ...] = ()
+    #: Where the viewer sets the price for lack of which it waits; empty: nowhere.
+    price_address: str = ""
 
     @property
     def lifted_by(self) -> str:
@@ -93,8 +95,11 @@ class Explainer:
         ]
 
     def _budget(self, entry: QueueEntry) -> list[Explained]:
-        sentence = self.budgets.waiting(candidate_of(entry), entry.job.hardware_profile)
-        return [Explained(Kind.BUDGET, sentence)] if sentence else []
+        candidate, hardware = candidate_of(entry), entry.job.hardware_profile
+        sentence = self.budgets.waiting(candidate, hardware)
+        if not sentence:
+            return []
+        return [Explained(Kind.BUDGET, sentence, price_address=self.budgets.price_address(candidate, hardware))]
 
     def lacking_room(self, entry: QueueEntry) -> Room | None:
         """Return the budget that keeps a waiting `entry` from going; None: there is none."""

@@ -108,15 +108,38 @@ def test_an_unknown_cost_is_held_for_an_admin(make_job: MakeJob, alice: User, ac
     budget_of(acme, "500")
     ProviderConfig.objects.create(name="scripted", cost_per_second={"gpu": 0.01})
     sentences = {}
-    for hardware in ("gpu", "odd"):
-        outlook = BudgetReader(alice).of_job(make_job(provider="scripted", hardware_profile=hardware, **cost(None)))
+    for hardware in ("gpu", "odd", ""):
+        job = make_job(provider="scripted", hardware_profile=hardware, config={}, **cost(None))
+        outlook = BudgetReader(alice).of_job(job)
         assert outlook is not None
-        assert outlook.would_wait
-        sentences[hardware] = outlook.sentence.partition("held for an admin: ")[2]
+        assert (outlook.would_wait, outlook.price_address) == (True, "")
+        sentences[hardware] = outlook.sentence.partition(": ")[2]
     assert sentences == {
-        "gpu": "a limit for it (max_cost_usd) lets it start.",
-        "odd": "odd has no price. With one, a limit for it (max_cost_usd) lets it start.",
+        "gpu": "the cost of this job is not known, so it is held for an admin: a limit for it (max_cost_usd) lets it "
+        "start.",
+        "odd": "odd has no price, so this job waits until a superuser sets one.",
+        "": "the default hardware of scripted has no price, so this job waits until a superuser sets one.",
     }
+
+
+def test_a_superuser_is_led_to_where_the_price_is_set(
+    make_job: MakeJob, enqueue: Callable[..., QueueEntry], root: User, alice: User, acme: Organization
+) -> None:
+    budget_of(acme, "500")
+    entry = enqueue(provider="replicate", hardware_profile="odd", **cost(None))
+    ProviderConfig.objects.create(name="replicate")
+    link = "/admin/jobs/providerconfig/replicate/change/"
+    for user, is_led in ((root, True), (alice, False)):
+        page = browser_of(user).get(f"/jobs/{entry.job_id}").content.decode()
+        assert "odd has no price, so this job waits until a superuser sets one." in page
+        assert (f'href="{link}"' in page) is is_led
+    assert browser_of(root).get(link).status_code == 200
+    undeclared = BudgetReader(root).of_job(make_job(provider="other", hardware_profile="odd", **cost(None)))
+    assert undeclared is not None
+    assert undeclared.price_address == "/admin/jobs/providerconfig/add/?name=other"
+    priced = BudgetReader(root).of_job(make_job(provider="replicate", hardware_profile="odd", **cost("2")))
+    assert priced is not None
+    assert priced.price_address == ""
 
 
 def test_a_dry_run_says_what_is_left(client_of: Callable[..., APIClient], alice: User, acme: Organization) -> None:
@@ -170,6 +193,28 @@ def test_approval_requests_show_what_is_left(
     assert f"Approved, it would wait. Budget of acme for {MONTH.name}: $0 of $20" in text_of(
         browser_of(maria).get("/approvals")
     )
+
+
+def test_the_job_page_shows_its_approver_the_cost_the_limit_and_what_is_left(
+    client_of: Callable[..., APIClient], alice: User, bob: User, acme: Organization
+) -> None:
+    ApprovalRule.objects.create(name="all", organization=acme, provider="local")
+    body = {"config": {"max_train_steps": 10}, "hardware_profile": "cpu", "max_cost_usd": 60}
+    job = client_of(alice).post("/api/cloud/jobs/submit?provider=local", body, format="json").json()
+    page = f"/jobs/{job['job_id']}"
+    assert "No budget limits what it may cost." in text_of(browser_of(bob).get(page))
+    Job.objects.filter(pk=job["job_id"]).update(estimated_cost_usd=32, estimate_source="from 7 runs")
+    budget_of(acme, "100")
+    panel = text_of(browser_of(bob).get(page)).partition("All jobs from all")[0]
+    assert "Cost about $32.00 from 7 runs" in panel
+    assert "Up to $60.00" in panel
+    assert f"Budget of acme for {MONTH.name}: $100 of $100 left; this job needs about $32." in panel
+    assert "An approval proposes up to $40.00." in panel
+    approved = client_of(bob).post(f"/api/approvals/{job['approval_id']}/approve", {"up_to_usd": 50}, format="json")
+    assert approved.status_code == 200, approved.json()
+    panel = text_of(browser_of(bob).get(page))
+    assert "proposes up to" not in panel
+    assert "Up to $50.00" in panel
 
 
 def test_the_settings_say_what_the_organization_has_left(acme: Organization, alice: User, make_job: MakeJob) -> None:

@@ -20,12 +20,14 @@ from cloudtrain_site.notices.models import Notice
 from cloudtrain_site.notices.sending import send_due
 from jobs.api.event_channels import ChannelManager
 from jobs.channels import organization_channel
+from jobs.costs.prices import note_prices
 from jobs.models import DayCost, Job, Organization, ProviderConfig
 from jobs.roles import Role
 from queueing import claims
 from queueing.budgets import editing, watch
+from queueing.budgets.outlook import BudgetReader
 from queueing.budgets.sums import states
-from queueing.limits import queue_state
+from queueing.limits import candidate_of, queue_state
 from queueing.models import Budget, BudgetNotice, QueueEntry, QueueState
 from tests.factories import make_user
 from tests.providers import ScriptedProvider
@@ -198,13 +200,40 @@ def test_a_limited_job_goes_once_its_hardware_has_a_price(
 ) -> None:
     config = ProviderConfig.objects.create(name="scripted", cost_per_second={})
     budget_of(acme, "100")
-    entry = enqueue(hardware_profile="gpu", estimated_cost_usd=None, max_cost_usd=Decimal(20))
+    entry = enqueue(hardware_profile="gpu", estimated_cost_usd=None, max_cost_usd=Decimal(20), config={})
     watch.watch()
     assert not pass_after(watch.watch)
     assert claims.claim_next() == []
-    config.cost_per_second = {"gpu": 0.01}
-    config.save()
+    set_price(config, "gpu", 0.01)
     assert pass_after(watch.watch)
     assert [one.job_id for one in claims.claim_next()] == [entry.job_id]
     (state,) = states(Budget.objects.all())
     assert state.held == 20
+
+
+def set_price(config: ProviderConfig, hardware: str, per_second: float) -> None:
+    config.cost_per_second = {**config.cost_per_second, hardware: per_second}
+    config.save()
+    note_prices([config])
+
+
+def test_a_job_without_a_limit_goes_too_once_its_hardware_has_a_price(
+    enqueue: Enqueue, acme: Organization, pass_after: Callable[[Callable[[], Any]], bool]
+) -> None:
+    config = ProviderConfig.objects.create(name="scripted", cost_per_second={"other": 0.5}, seconds_per_step=2.0)
+    budget_of(acme, "25")
+    entry = enqueue(hardware_profile="gpu", estimated_cost_usd=None, config={"max_train_steps": 1000})
+    endless = enqueue(hardware_profile="gpu", estimated_cost_usd=None, config={})
+    set_price(config, "other", 0.25)
+    watch.watch()
+    assert not pass_after(watch.watch), "the price of other hardware"
+    assert claims.claim_next() == []
+    set_price(config, "gpu", 0.01)
+    assert pass_after(watch.watch)
+    assert [one.job_id for one in claims.claim_next()] == [entry.job_id]
+    (state,) = states(Budget.objects.all())
+    assert state.held == 20, "the estimate of now"
+    endless.refresh_from_db()
+    assert endless.needs_usd is None
+    reason = BudgetReader(None).waiting(candidate_of(endless), "gpu")
+    assert reason.endswith("so it is held for an admin: a limit for it (max_cost_usd) lets it start.")
