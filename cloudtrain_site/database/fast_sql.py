@@ -11,7 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
@@ -31,6 +34,15 @@ PLAIN: Mapping[type, tuple[type, ...]] = {
     models.BooleanField: (bool,),
     models.ForeignKey: (int, str),
 }
+#: What psycopg takes as it is.
+PLAIN_OF_POSTGRESQL: Mapping[type, tuple[type, ...]] = {
+    **PLAIN,
+    models.DecimalField: (Decimal,),
+    models.DateField: (date,),
+    models.DateTimeField: (datetime,),
+}
+#: Of these the rows of one statement have few values, which are converted once each.
+REPEATED = (models.DateField, models.DateTimeField)
 
 
 def update_if(model: Model, read: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
@@ -53,9 +65,12 @@ def update_if(model: Model, read: Mapping[str, Any], values: Mapping[str, Any]) 
         return bool(cursor.rowcount)
 
 
-def insert(rows: Sequence[models.Model]) -> None:
-    """Insert `rows`, all of one model, in as few statements as possible. Their primary keys are not set."""
-    _insert_with(rows, "")
+def insert(rows: Sequence[Any], model: Model | None = None) -> None:
+    """Insert `rows`, all of one model, in as few statements as possible. Their primary keys are not set.
+
+    With `model`, they are any objects that have its fields as attributes.
+    """
+    _insert_with(rows, model or type(rows[0]), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +82,9 @@ class OnConflict:
     added: tuple[str, ...] = ()
 
 
-def upsert(rows: Sequence[models.Model], conflict: OnConflict) -> None:
-    """Insert `rows`, all of one model, or change the stored ones as `conflict` says. No two may be of one key."""
-    model = type(rows[0])
+def upsert(rows: Sequence[Any], conflict: OnConflict, model: Model | None = None) -> None:
+    """Insert `rows` as `insert` does, or change the stored ones as `conflict` says. No two may be of one key."""
+    model = model or type(rows[0])
     table = _quoted(model._meta.db_table)
     replaced = [f"{_column(model, name)} = excluded.{_column(model, name)}" for name in conflict.replaced]
     added = [
@@ -77,34 +92,35 @@ def upsert(rows: Sequence[models.Model], conflict: OnConflict) -> None:
         for name in conflict.added
     ]
     keys = ", ".join(_column(model, name) for name in conflict.unique)
-    _insert_with(rows, f" ON CONFLICT ({keys}) DO UPDATE SET {', '.join([*replaced, *added])}")
+    _insert_with(rows, model, f" ON CONFLICT ({keys}) DO UPDATE SET {', '.join([*replaced, *added])}")
 
 
-def _insert_with(rows: Sequence[models.Model], ending: str) -> None:
-    model, connection = type(rows[0]), _connection()
-    fields = [(field, *_plain(field)) for field in _fields(model)]
-    values = [[_value(row, connection, *field) for field in fields] for row in rows]
+def _insert_with(rows: Sequence[Any], model: Model, ending: str) -> None:
+    connection = _connection()
+    columns = [_values(rows, field, connection) for field in _fields(model)]
     with connection.cursor() as cursor:
         if connection.vendor != "postgresql":
+            values = list(zip(*columns, strict=True))
             cursor.executemany(_insert_statement(connection.vendor, model) + ending, values)
         elif len(rows) == 1:
-            cursor.execute(_insert_statement(connection.vendor, model) + ending, values[0])
+            cursor.execute(_insert_statement(connection.vendor, model) + ending, [value for [value] in columns])
         else:
             # An array a column: the server reads a statement of thousands of values for longer than it inserts them.
-            cursor.execute(_insert_of_arrays(model) + ending, [list(column) for column in zip(*values, strict=True)])
+            cursor.execute(_insert_of_arrays(model) + ending, columns)
 
 
-def _plain(field: Any) -> tuple[str, tuple[type, ...]]:
-    """Return the name of a field's value, and of which types it is stored as it is."""
-    return field.attname, PLAIN.get(type(field), ())
-
-
-def _value(row: models.Model, connection: BaseDatabaseWrapper, field: Any, name: str, plain: tuple[type, ...]) -> Any:
-    if plain:
-        value = getattr(row, name)
-        if value is None or type(value) in plain:
-            return value
-    return field.get_db_prep_save(field.pre_save(row, add=True), connection)
+def _values(rows: Sequence[Any], field: Any, connection: BaseDatabaseWrapper) -> list[Any]:
+    """Return what is stored of the field, of each row."""
+    values = list(map(attrgetter(field.attname), rows))
+    plain = PLAIN_OF_POSTGRESQL if connection.vendor == "postgresql" else PLAIN
+    # `auto_now` sets a value in a row as it is stored.
+    is_own = not getattr(field, "auto_now", False) and not getattr(field, "auto_now_add", False)
+    if is_own and set(map(type, values)) <= {*plain.get(type(field), ()), type(None)}:
+        return values
+    if is_own and type(field) in REPEATED:
+        stored = {value: field.get_db_prep_save(value, connection) for value in set(values)}
+        return [stored[value] for value in values]
+    return [field.get_db_prep_save(field.pre_save(row, add=True), connection) for row in rows]
 
 
 def _connection() -> BaseDatabaseWrapper:

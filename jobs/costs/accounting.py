@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
-from jobs.models.ledger import ZERO, CostSource, EntryKind, JobAccount, LedgerEntry
+from jobs.models.ledger import ZERO, CostSource, EntryKind, JobAccount
 from jobs.providers.figures import Basis
 
 MICRODOLLAR = Decimal("0.000001")
@@ -51,6 +51,28 @@ class Counted:
     reason: str
 
 
+@dataclass(slots=True)
+class Entry:
+    """A ledger entry that is about to be written, as LedgerEntry has it: an object of a model takes longer to make."""
+
+    job_id: str
+    organization_id: int | None
+    user_id: int | None
+    provider: str
+    hardware: str
+    sequence: int
+    kind: str
+    amount: Decimal
+    at: datetime
+    day: date
+    seconds: float | None = None
+    per_second: Decimal | None = None
+    priced_on: date | None = None
+    source: str = ""
+    by: str = ""
+    reason: str = ""
+
+
 Happening: TypeAlias = Reserved | Released | Counted
 
 
@@ -68,15 +90,16 @@ def split_by_day(amount: Decimal, begin: datetime, end: datetime, zone: ZoneInfo
 
     A negative one, and one of no time, is of the day of `end`.
     """
-    if amount <= 0 or end <= begin:
-        return [Share(amount, end, end.astimezone(zone).date())]
+    last_day = end.astimezone(zone).date()
+    if amount <= 0 or end <= begin or begin.astimezone(zone).date() == last_day:
+        return [Share(amount, end, last_day)]
     total, shares, rest, since = end - begin, list[Share](), amount, begin
     for midnight in _midnights(begin, end, zone):
         part = (amount * Decimal((midnight - since) / total)).quantize(MICRODOLLAR)
         last = midnight - A_MICROSECOND
         shares.append(Share(part, last, last.astimezone(zone).date()))
         rest, since = rest - part, midnight
-    return [share for share in (*shares, Share(rest, end, end.astimezone(zone).date())) if share.amount]
+    return [share for share in (*shares, Share(rest, end, last_day)) if share.amount]
 
 
 def _midnights(begin: datetime, end: datetime, zone: ZoneInfo) -> Iterator[datetime]:
@@ -97,7 +120,9 @@ class Bookkeeper:
     def __init__(self, account: JobAccount, zone: ZoneInfo) -> None:
         self.account = account
         self.zone = zone
-        self.entries: list[LedgerEntry] = []
+        self.entries: list[Entry] = []
+        #: Whether it had spent something before.
+        self.had_days = account.counted_until is not None
         self._before = self._state()
 
     @property
@@ -197,21 +222,21 @@ class Bookkeeper:
         else:
             account.spent += amount
         self.entries.append(
-            LedgerEntry(
+            Entry(
                 job_id=account.job_id,
                 organization_id=account.organization_id,
                 user_id=account.user_id,
                 provider=account.provider,
                 hardware=account.hardware,
                 sequence=account.entries,
-                kind=kind,
+                kind=kind.value,
                 amount=amount,
                 at=at,
                 day=day or at.astimezone(self.zone).date(),
                 seconds=float(amount / basis.per_second) if basis.per_second else None,
                 per_second=basis.per_second,
                 priced_on=basis.priced_on,
-                source=basis.source,
+                source=str(basis.source),
                 **more,
             )
         )

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from cloudtrain_site.database.fast_sql import OnConflict, insert, upsert
 from cloudtrain_site.database.unit_of_work import at_end_of_unit
-from jobs.costs.accounting import Bookkeeper, Counted, Happening, Released, Reserved
+from jobs.costs.accounting import Bookkeeper, Counted, Entry, Happening, Released, Reserved
 from jobs.costs.estimates import estimate
 from jobs.costs.prices import rate_of
 from jobs.models import DayCost, Job, JobAccount, LedgerEntry, Organization, ProviderConfig
@@ -42,6 +42,22 @@ STORED_PLACES = Decimal("0.0001")
 class _Record:
     job: Job
     happening: Happening
+
+
+@dataclass(slots=True)
+class _Day:
+    """A row of DayCost that is about to be written."""
+
+    job_id: str
+    organization_id: int | None
+    user_id: int | None
+    provider: str
+    hardware: str
+    config_name: str
+    day: date
+    is_unpriced: bool
+    spent: Decimal = ZERO
+    is_further: bool = False
 
 
 def expected_cost(job: Job, config_of: Callable[[str], ProviderConfig] = ProviderConfig.of) -> Decimal | None:
@@ -175,29 +191,32 @@ def _zones(organization_ids: Iterable[int | None]) -> dict[int | None, ZoneInfo]
 def _write(keepers: Sequence[Bookkeeper], name_of: Callable[[str], str]) -> None:
     entries = [entry for keeper in keepers for entry in keeper.entries]
     if entries:
-        insert(entries)
-        write_days(entries, {keeper.account.job_id: keeper.account.is_unpriced for keeper in keepers}, name_of)
+        insert(entries, LedgerEntry)
+        _write_days(entries, {keeper.account.job_id: keeper for keeper in keepers}, name_of)
     changed = [keeper.account for keeper in keepers if keeper.has_changed]
     if changed:
         upsert(changed, ACCOUNT)
 
 
-def write_days(entries: Sequence[LedgerEntry], unpriced: Mapping[str, bool], name_of: Callable[[str], str]) -> None:
+def _write_days(entries: Sequence[Entry], keepers: Mapping[str, Bookkeeper], name_of: Callable[[str], str]) -> None:
     """Add the entries to what their jobs have spent on their days."""
-    days: dict[tuple[str, date], DayCost] = {}
+    days: dict[str, dict[date, _Day]] = defaultdict(dict)
     for entry in entries:
         if entry.kind not in SPENT_KINDS:
             continue
-        day = days.get((entry.job_id, entry.day))
+        of_job = days[entry.job_id]
+        day = of_job.get(entry.day)
         if day is None:
-            day = days[entry.job_id, entry.day] = _new_day(entry, unpriced[entry.job_id], name_of(entry.job_id))
+            keeper = keepers[entry.job_id]
+            day = of_job[entry.day] = _new_day(entry, keeper.account.is_unpriced, name_of(entry.job_id))
+            day.is_further = keeper.had_days or len(of_job) > 1
         day.spent += entry.amount
     if days:
-        upsert(list(days.values()), DAY)
+        upsert([day for of_job in days.values() for day in of_job.values()], DAY, DayCost)
 
 
-def _new_day(entry: LedgerEntry, is_unpriced: bool, config_name: str) -> DayCost:
-    return DayCost(
+def _new_day(entry: Entry, is_unpriced: bool, config_name: str) -> _Day:
+    return _Day(
         job_id=entry.job_id,
         organization_id=entry.organization_id,
         user_id=entry.user_id,
@@ -205,7 +224,6 @@ def _new_day(entry: LedgerEntry, is_unpriced: bool, config_name: str) -> DayCost
         hardware=entry.hardware,
         config_name=config_name,
         day=entry.day,
-        spent=ZERO,
         is_unpriced=is_unpriced,
     )
 

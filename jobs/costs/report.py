@@ -11,19 +11,22 @@ from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db.models import Case, CharField, F, FloatField, Func, IntegerField, Q, QuerySet, Sum, Value, When
+from django.db.models import DateField, F, FloatField, Func, Q, QuerySet, Sum
 from django.db.models.functions import Cast
 
 from jobs.costs.metrics import counted_jobs
-from jobs.costs.spending import GROUPS, Spending
+from jobs.costs.spending import CENT_OF_A_CENT, GROUPS, Spending
 from jobs.models import Job
 from jobs.providers import label_of
 from jobs.statuses import AT_PROVIDER, JobStatus
 
 #: As many as have a colour of their own in a chart.
 MAX_SERIES = 7
+#: Groups of few values: all of them in all spans are read at once.
+FEW_VALUES = ("provider", "hardware")
+ZERO = Decimal(0)
 #: The newest ones that estimates are compared with.
-COMPARED_JOBS = 1000
+COMPARED_JOBS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +38,15 @@ class Share:
 
 
 class Month(Func):
-    """The month of a day, as 2026-03."""
+    """The first day of the month of a day."""
 
-    output_field = CharField()
+    output_field = DateField()
     arity = 1
-    template = "to_char(%(expressions)s, 'YYYY-MM')"
+    template = "date_trunc('month', %(expressions)s::timestamp)::date"
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
         """SQLite stores a day as its text."""
-        return self.as_sql(compiler, connection, template="substr(%(expressions)s, 1, 7)", **context)
+        return self.as_sql(compiler, connection, template="(substr(%(expressions)s, 1, 8) || '01')", **context)
 
 
 def shares(spending: Spending, group: str) -> list[Share]:
@@ -52,25 +55,62 @@ def shares(spending: Spending, group: str) -> list[Share]:
     return [Share(key, spent) for key, spent in sums.order_by("-sum", GROUPS[group]) if spent]
 
 
-def stacks(
-    spending: Spending, group: str, series: Sequence[Any], *, by_month: bool
-) -> Mapping[str, Mapping[int, Decimal]]:
-    """Return by day, as 2026-03-10 (or by month), what each of `series` spent by its place, and others."""
-    bucket = Month("day") if by_month else F("day")
-    days = spending.days().order_by().annotate(bucket=bucket, place=_place_in(series, GROUPS[group]))
-    found: dict[str, dict[int, Decimal]] = defaultdict(dict)
-    for when, place, spent in days.values_list("bucket", "place").annotate(sum=Sum("spent")):
-        found[str(when)][place] = spent
-    return found
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """What the values of a group spent, the dearest first, and when.
+
+    `spans` has by its first day, of each day or month, what the MAX_SERIES dearest spent by their place, and at the
+    next place what all others did.
+    """
+
+    shares: Sequence[Share]
+    spans: Mapping[date, Mapping[int, Decimal]]
 
 
-def _place_in(series: Sequence[Any], column: str) -> Case:
+def breakdown(spending: Spending, group: str, *, by_month: bool) -> Breakdown:
+    """Return what was spent by the values of the group and by day, or by month."""
+    days, column = spending.days().order_by(), GROUPS[group]
+    spans = days.annotate(span=Month("day") if by_month else F("day"))
+    if group in FEW_VALUES:
+        sums = list(spans.values_list("span", column).annotate(sum=Sum("spent")))
+        found = _shares_of(sums)
+        return Breakdown(found, _by_span(sums, found))
+    found = shares(spending, group)
+    if len(found) <= MAX_SERIES:
+        return Breakdown(found, _by_span(spans.values_list("span", column).annotate(sum=Sum("spent")), found))
+    # Two quick sums cost less than one that sorts the others out row by row.
+    dearest = spans.filter(_is_one_of(column, [share.key for share in found[:MAX_SERIES]]))
+    by_span = _by_span(dearest.values_list("span", column).annotate(sum=Sum("spent")), found)
+    for span, total in spans.values_list("span").annotate(sum=Sum("spent")):
+        others = (total - sum(by_span[span].values(), ZERO)).quantize(CENT_OF_A_CENT)
+        if others:
+            by_span[span][MAX_SERIES] = others
+    return Breakdown(found, by_span)
+
+
+def _shares_of(sums: Iterable[tuple[date, Any, Decimal]]) -> list[Share]:
+    totals: dict[Any, Decimal] = defaultdict(Decimal)
+    for _, key, spent in sums:
+        totals[key] += spent
+    found = [Share(key, spent.quantize(CENT_OF_A_CENT)) for key, spent in totals.items()]
+    return sorted((share for share in found if share.spent), key=lambda share: (-share.spent, str(share.key)))
+
+
+def _by_span(
+    sums: Iterable[tuple[date, Any, Decimal]], found: Sequence[Share]
+) -> defaultdict[date, dict[int, Decimal]]:
+    places = {share.key: place for place, share in enumerate(found[:MAX_SERIES])}
+    spans: defaultdict[date, dict[int, Decimal]] = defaultdict(dict)
+    for span, key, spent in sums:
+        place = places.get(key, len(places))
+        spans[span][place] = spans[span].get(place, ZERO) + spent
+    return spans
+
+
+def _is_one_of(column: str, keys: Sequence[Any]) -> Q:
     # A column's null equals nothing, also not null.
-    places = [
-        When(Q(**{f"{column}__isnull": True} if key is None else {column: key}), then=Value(place))
-        for place, key in enumerate(series)
-    ]
-    return Case(*places, default=Value(len(series)), output_field=IntegerField())
+    named = Q(**{f"{column}__in": [key for key in keys if key is not None]})
+    return named | Q(**{f"{column}__isnull": True}) if None in keys else named
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +123,13 @@ class DearJob:
 
 def dearest_jobs(spending: Spending, count: int) -> list[DearJob]:
     """Return the jobs that spent most."""
-    sums = spending.days().order_by().values_list("job_id").annotate(sum=Sum("spent"))
-    dearest = [(job_id, spent) for job_id, spent in sums.order_by("-sum", "-job_id")[:count] if spent > 0]
+    days = spending.days().order_by()
+    sums = days.values_list("job_id").annotate(sum=Sum("spent")).order_by("-sum", "-job_id")
+    # To add up each of thousands of jobs takes longer than all the rest of a report, and nearly all have one day.
+    of_one_day = days.filter(is_further=False).order_by("-spent", "-job_id").values_list("job_id", flat=True)
+    of_several = sums.filter(job__in=days.filter(is_further=True).values("job_id"))
+    first = {*of_one_day[: 2 * count], *(job_id for job_id, _ in of_several[:count])}
+    dearest = [(job_id, spent) for job_id, spent in sums.filter(job__in=first)[:count] if spent > 0]
     columns = ("config_name", "status", "hardware_profile", "estimated_cost_usd", "deleted_at")
     jobs = Job.objects.select_related("organization", "submitted_by").only(
         *columns, "organization__name", "submitted_by__username"

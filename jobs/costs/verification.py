@@ -63,9 +63,9 @@ def _verify(jobs: Sequence[Job], outcome: Verification) -> None:
         _add(sums[job_id], sequence, kind, amount, day)
         outcome.entries += 1
     accounts = {account.job_id: account for account in JobAccount.objects.filter(job__in=ids)}
-    days: dict[str, dict[date, Decimal]] = defaultdict(dict)
-    for job_id, day, spent in DayCost.objects.filter(job__in=ids).values_list("job_id", "day", "spent"):
-        days[job_id][day] = spent
+    days: dict[str, list[DayCost]] = defaultdict(list)
+    for one in DayCost.objects.filter(job__in=ids):
+        days[one.job_id].append(one)
     for job in jobs:
         outcome.jobs += 1
         account, own = accounts.get(job.pk), sums[job.pk]
@@ -105,8 +105,11 @@ def _of_account(account: JobAccount | None, sums: _Sums) -> Iterator[str]:
         yield f"its entries are numbered to {account.entries}, and {len(sums.sequences)} are there."
 
 
-def _of_days(days: dict[date, Decimal], sums: _Sums) -> Iterator[str]:
-    for day in sorted({*days, *sums.days}):
-        stored, entered = days.get(day, ZERO), sums.days.get(day, ZERO)
+def _of_days(days: Sequence[DayCost], sums: _Sums) -> Iterator[str]:
+    if sum(not one.is_further for one in days) > 1:
+        yield "more than one of its days is stored as its first."
+    spent = {one.day: one.spent for one in days}
+    for day in sorted({*spent, *sums.days}):
+        stored, entered = spent.get(day, ZERO), sums.days.get(day, ZERO)
         if stored != entered:
             yield f"${stored:f} are counted on {day}, and its entries of that day add up to ${entered:f}."

@@ -169,6 +169,8 @@ class DayCost(OfJob):
     config_name = models.CharField(max_length=NAME_LIMIT)
     spent = models.DecimalField(max_digits=14, decimal_places=6)
     is_unpriced = models.BooleanField(default=False)
+    #: Not the first of its job's days that was stored: a job with several has at least one of these.
+    is_further = models.BooleanField(default=False)
 
     class Meta:
         default_permissions = ()
@@ -180,9 +182,21 @@ class DayCost(OfJob):
                 name="day_cost_by_organization",
             ),
             models.Index(
-                fields=["day", "organization", "user", "provider", "hardware", "spent", "is_unpriced", "job"],
+                fields=[
+                    "day",
+                    "organization",
+                    "user",
+                    "provider",
+                    "hardware",
+                    "spent",
+                    "is_unpriced",
+                    "is_further",
+                    "job",
+                ],
                 name="day_cost_by_day_and_job",
             ),
+            # The dearest jobs: the few that cost something on several days.
+            models.Index(fields=["day", "job"], name="day_cost_further", condition=Q(is_further=True)),
         ]
 
     def __str__(self) -> str:

@@ -19,7 +19,7 @@ from jobs.permissions import AnyUser, is_superuser
 from jobs.statuses import JobStatus
 from queueing.budgets import sentences
 from queueing.budgets.editing import visible_budgets
-from queueing.budgets.purse import Room, current_purse
+from queueing.budgets.purse import ShownRoom, shown_purse
 from queueing.models import Budget, Scope
 from queueing.policy import Candidate
 
@@ -42,9 +42,9 @@ class BudgetReader:
     def __init__(self, viewer: AnyUser | None, now: datetime | None = None) -> None:
         self.viewer = viewer
         self._configs: dict[str, ProviderConfig] = {}
-        self.purse = current_purse(now or timezone.now())
+        self.purse = shown_purse(now or timezone.now())
 
-    def obstacle(self, candidate: Candidate) -> Room | None:
+    def obstacle(self, candidate: Candidate) -> ShownRoom | None:
         """Return the budget that lacks most for the candidate; None: it can go."""
         return self.purse.obstacle(candidate) if self.purse else None
 
@@ -63,7 +63,7 @@ class BudgetReader:
         return self.outlook(Candidate(0, None, organization.pk, "", needs=Decimal(0)))
 
     def outlook(self, candidate: Candidate, job: Job | None = None) -> Outlook | None:
-        rooms: Sequence[Room] = self.purse.rooms_of(candidate) if self.purse else ()
+        rooms: Sequence[ShownRoom] = self.purse.rooms_of(candidate) if self.purse else ()
         if not rooms:
             return None
         obstacle = self.obstacle(candidate)
@@ -75,7 +75,7 @@ class BudgetReader:
         address = self.price_address(candidate, job.hardware_profile) if job and obstacle else ""
         return Outlook(sentence, room.left if self._may_see(room) else None, obstacle is not None, address)
 
-    def _waiting(self, room: Room, candidate: Candidate, hardware: str) -> str:
+    def _waiting(self, room: ShownRoom, candidate: Candidate, hardware: str) -> str:
         needs = candidate.needed_usd
         unpriced = self.unpriced_hardware(candidate, hardware)
         return sentences.waiting(room.state, needs, with_sums=self._may_see(room), unpriced=unpriced)
@@ -101,7 +101,7 @@ class BudgetReader:
             self._configs[provider] = ProviderConfig.of(provider)
         return self._configs[provider]
 
-    def _may_see(self, room: Room) -> bool:
+    def _may_see(self, room: ShownRoom) -> bool:
         """Whether the reader may know the sums. Those of the organization they may, since they may see the job."""
         budget: Budget = room.state.budget
         return budget.scope == Scope.ORGANIZATION or budget.pk in self._visible

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Generic, TypeVar
 
 from django.db.models import Q
 
-from queueing.budgets.sums import BudgetState, all_states
+from queueing.budgets.lefts import read_lefts
+from queueing.budgets.sums import BudgetState, Owner, all_states
 from queueing.models import QueueEntry, Scope
 from queueing.policy import Candidate
 from queueing.statuses import EntryStatus
@@ -20,31 +22,39 @@ MAX_CHEAPER = 200
 
 @dataclass(slots=True)
 class Room:
-    """A budget, and what is left of it in US dollars."""
+    """What is left of a budget in US dollars."""
 
-    state: BudgetState
     left: Decimal
 
 
-class Purse:
-    """The rooms of all budgets."""
+@dataclass(slots=True)
+class ShownRoom(Room):
+    """The same, with the budget that pages tell of."""
 
-    def __init__(self, states: Iterable[BudgetState]) -> None:
-        self._site: list[Room] = []
-        self._organizations: dict[int | None, list[Room]] = defaultdict(list)
-        self._users: dict[tuple[int | None, int | None], list[Room]] = defaultdict(list)
+    state: BudgetState
+
+
+R = TypeVar("R", bound=Room)
+
+
+class Purse(Generic[R]):
+    """The rooms of all budgets, each with its scope, organization and user."""
+
+    def __init__(self, rooms: Iterable[tuple[str, int | None, int | None, R]]) -> None:
+        self._site: list[R] = []
+        self._organizations: dict[int | None, list[R]] = defaultdict(list)
+        self._users: dict[Owner, list[R]] = defaultdict(list)
         #: Of the organizations whose candidates were refused: the most that was left.
         self.left_of_refused: dict[int | None, Decimal] = {}
-        for state in states:
-            budget, room = state.budget, Room(state, state.left)
-            if budget.scope == Scope.SITE:
+        for scope, organization_id, user_id, room in rooms:
+            if scope == Scope.SITE:
                 self._site.append(room)
-            elif budget.scope == Scope.ORGANIZATION:
-                self._organizations[budget.organization_id].append(room)
+            elif scope == Scope.ORGANIZATION:
+                self._organizations[organization_id].append(room)
             else:
-                self._users[budget.organization_id, budget.user_id].append(room)
+                self._users[organization_id, user_id].append(room)
 
-    def rooms_of(self, candidate: Candidate) -> Sequence[Room]:
+    def rooms_of(self, candidate: Candidate) -> Sequence[R]:
         """Return the rooms that concern `candidate`."""
         own = self._users.get((candidate.organization_id, candidate.user_id), ())
         return [*self._site, *self._organizations.get(candidate.organization_id, ()), *own]
@@ -58,7 +68,7 @@ class Purse:
         self.left_of_refused[organization] = max(room.left, self.left_of_refused.get(organization, room.left))
         return False
 
-    def obstacle(self, candidate: Candidate) -> Room | None:
+    def obstacle(self, candidate: Candidate) -> R | None:
         """Return the room that lacks most for `candidate`; None: it can go."""
         rooms = self.rooms_of(candidate)
         if not rooms:
@@ -73,13 +83,20 @@ class Purse:
             room.left -= candidate.needed_usd or 0
 
 
-def current_purse(now: datetime) -> Purse | None:
+def current_purse(now: datetime) -> Purse[Room] | None:
     """Return what the budgets allow at `now`; None: there is no budget. Read under the queue's lock to decide."""
-    states = all_states(now, with_people=False)
-    return Purse(states) if states else None
+    lefts = read_lefts(now)
+    return Purse((scope, *owner, Room(left)) for scope, owner, left in lefts) if lefts else None
 
 
-def cheaper_than_refused(purse: Purse, now: datetime) -> list[Candidate]:
+def shown_purse(now: datetime) -> Purse[ShownRoom] | None:
+    """Return the same for pages."""
+    found = [(state.budget, ShownRoom(state.left, state)) for state in all_states(now, with_people=False)]
+    rooms = ((budget.scope, budget.organization_id, budget.user_id, room) for budget, room in found)
+    return Purse(rooms) if found else None
+
+
+def cheaper_than_refused(purse: Purse[Room], now: datetime) -> list[Candidate]:
     """Return waiting entries that cost less than is left where others were refused, the first MAX_CHEAPER."""
     lefts = {organization: left for organization, left in purse.left_of_refused.items() if left > 0}
     if not lefts:

@@ -16,7 +16,7 @@ from jobs.providers import UnknownProviderError, label_of
 from jobs.sync.clusters import unrunnable_profiles
 from queueing import extensions
 from queueing.budgets.outlook import BudgetReader
-from queueing.budgets.purse import Room
+from queueing.budgets.purse import ShownRoom
 from queueing.limits import candidate_of, current_limits, queue_state
 from queueing.models import QueueEntry
 from queueing.policy import Blocker, BlockerKind, Usage, blockers
@@ -101,7 +101,7 @@ class Explainer:
             return []
         return [Explained(Kind.BUDGET, sentence, price_address=self.budgets.price_address(candidate, hardware))]
 
-    def lacking_room(self, entry: QueueEntry) -> Room | None:
+    def lacking_room(self, entry: QueueEntry) -> ShownRoom | None:
         """Return the budget that keeps a waiting `entry` from going; None: there is none."""
         return self.budgets.obstacle(candidate_of(entry))
 

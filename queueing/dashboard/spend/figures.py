@@ -11,8 +11,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.urls import reverse
 
-from jobs.costs.report import MAX_SERIES, DearJob, Share, stacks
-from jobs.costs.spending import Spending
+from jobs.costs.report import MAX_SERIES, Breakdown, DearJob, Share
 from jobs.dashboard.rows import money
 from jobs.models import Organization
 from jobs.providers import label_of
@@ -130,14 +129,12 @@ class Column:
         return [signed_money(amount) if amount else NOTHING for amount in amounts]
 
 
-def columns_of(view: View, spending: Spending, found: Sequence[Share]) -> list[Column]:
+def columns_of(view: View, found: Breakdown) -> list[Column]:
     """Return the days of the view, or its months when it has too many days; also those without costs."""
-    series = [share.key for share in found[:MAX_SERIES]]
-    sums = stacks(spending, view.group, series, by_month=view.is_by_month)
     spans = _months(view) if view.is_by_month else _days(view)
     columns = []
     for place, (start, end) in enumerate(spans):
-        amounts = sums.get(f"{start:%Y-%m}" if view.is_by_month else f"{start}", {})
+        amounts = found.spans.get(start, {})
         inner = view.on(max(start, view.start), min(end, view.end))
         label = _month_label(start, place, len(spans)) if view.is_by_month else _day_label(start, place)
         columns.append(Column(label, inner.title, sum(amounts.values(), ZERO), amounts, inner.address))

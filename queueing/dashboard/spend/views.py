@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
-from jobs.costs.report import MAX_SERIES, Share, accuracies, dearest_jobs, shares
+from jobs.costs.report import MAX_SERIES, Breakdown, Share, accuracies, breakdown, dearest_jobs, shares
 from jobs.costs.spending import Spending
 from jobs.dashboard.navigation import live_page
 from jobs.models import Organization
@@ -37,9 +37,9 @@ def _spend(request: HttpRequest) -> dict[str, Any]:
     view = address.read(request.GET, names, next(iter(groups)), today)
     chosen = next((one for one in organizations if one.name == view.organization), None)
     spending = Spending(request.user, view.start, view.end, chosen)
-    found = shares(spending, view.group)
+    found = breakdown(spending, view.group, by_month=view.is_by_month)
     owner = chosen or (None if is_all else next(iter(organizations), None))
-    summary = summary_of(spending, sum((share.spent for share in found), Decimal(0)), owner, today)
+    summary = summary_of(spending, sum((share.spent for share in found.shares), Decimal(0)), owner, today)
     return {
         "view": view,
         "zone": zone.key,
@@ -47,8 +47,8 @@ def _spend(request: HttpRequest) -> dict[str, Any]:
         "organizations": names if len(names) > 1 else [],
         **_months(view, today),
         "summary": summary,
-        **_chart(view, spending, found, summary),
-        "people": figures.lines_of(view, "user", _people(view, spending, found), coloured=False),
+        **_chart(view, found, summary),
+        "people": figures.lines_of(view, "user", _people(view, spending, found.shares), coloured=False),
         "jobs": figures.job_lines(dearest_jobs(spending, DEAREST_JOBS)),
         "accuracies": accuracies(spending, zone),
         "names_organization": len(organizations) > 1 and not view.organization,
@@ -75,10 +75,10 @@ def _months(view: View, today: date) -> dict[str, Any]:
     }
 
 
-def _chart(view: View, spending: Spending, found: Sequence[Share], summary: Summary) -> dict[str, Any]:
-    columns = figures.columns_of(view, spending, found)
-    lines = figures.lines_of(view, view.group, found, coloured=True)
-    others = len(found) - MAX_SERIES
+def _chart(view: View, found: Breakdown, summary: Summary) -> dict[str, Any]:
+    columns = figures.columns_of(view, found)
+    lines = figures.lines_of(view, view.group, found.shares, coloured=True)
+    others = len(found.shares) - MAX_SERIES
     series = [line.name for line in lines[:MAX_SERIES]] + (["Others"] if others > 0 else [])
     return {
         "chart": figures.chart_of(columns, None if view.is_by_month else summary.a_day),

@@ -23,11 +23,13 @@ from jobs.providers.base import Snapshot
 from jobs.statuses import JobStatus
 from queueing import claims
 from queueing.budgets import watch
+from queueing.budgets.lefts import read_lefts
 from queueing.budgets.periods import window
 from queueing.budgets.sums import all_states, states
 from queueing.models import Budget, BudgetNotice, QueueEntry, QueueState
 from queueing.waiting.explain import Explainer
 from tests import factories
+from tests import spending as costs
 from tests.providers import ScriptedProvider
 from tests.queueing.budgets.spending import budget_of, spend, take_slot
 from tests.races import at_once
@@ -248,3 +250,31 @@ def test_eight_dispatchers_start_ten_jobs_where_there_is_room_for_ten(enqueue: E
 def test_the_ledger_and_the_entry_need_the_same(enqueue: Enqueue) -> None:
     entry = enqueue(**cost("3.5"))
     assert entry.needs_usd == ledger.expected_cost(entry.job)
+
+
+def test_the_queue_and_the_pages_see_the_same_left_of_every_budget(
+    make_job: Callable[..., Job], acme: Organization, alice: User, bob: User
+) -> None:
+    third = Organization.objects.create(name="third", time_zone="Pacific/Auckland")
+    for period in ("month", "day", "lifetime"):
+        budget_of(None, "100", period=period, site_zone="America/New_York" if period == "day" else "")
+        budget_of(acme, "90", period=period)
+        budget_of(third, "80", period=period)
+        budget_of(acme, "70", period=period, user=alice)
+    owners = ((acme, alice), (acme, bob), (third, alice), (third, None), (None, None))
+    today = timezone.now().date()
+    for number, (organization, user) in enumerate(owners):
+        for ago in (0, 1, 40):
+            spent = f"{number + 1}.{ago}"
+            costs.spend(today - timedelta(days=ago), spent, organization=organization, submitted_by=user)
+        costs.run("2.5", "0.75", organization=organization, submitted_by=user)
+    now = timezone.now()
+    shown = sorted((one.budget.scope, str(one.budget.owner), one.left) for one in all_states(now))
+    names = {None: ""} | dict(Organization.objects.values_list("pk", "name"))
+    lefts = read_lefts(now)
+    assert sorted(left for _, _, left in lefts) == sorted(left for _, _, left in shown)
+    assert {(scope, names[owner[0]], left) for scope, owner, left in lefts} == {
+        (one.budget.scope, one.budget.organization.name if one.budget.organization else "", one.left)
+        for one in all_states(now)
+    }
+    assert len({left for _, _, left in lefts}) > 8
