@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 
 from cloudtrain_site.api import StrictSerializer, checked, rendered
 from cloudtrain_site.serving.csv_streams import csv_response
-from jobs.costs.spending import ENTRY_COLUMNS, GROUP_COLUMNS, GROUPS, Spending
+from jobs.costs.spending import ENTRY_COLUMNS, GROUP_COLUMNS, GROUPS, Spending, zone_of
 from jobs.permissions import organizations_of
 
 #: More rows than anybody reads at once: those are for the CSV file.
@@ -26,7 +26,7 @@ CSV = {(200, "text/csv"): OpenApiTypes.STR}
 
 
 class PeriodQuery(StrictSerializer):
-    """The days, both included (left out: this month until today), and the organization."""
+    """The days of the organization, both included (left out: this month until today), and its name."""
 
     to = serializers.DateField(required=False)
     organization = serializers.CharField(max_length=100, default="", allow_blank=True)
@@ -34,14 +34,6 @@ class PeriodQuery(StrictSerializer):
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         """Add `from`, which is no name in Python."""
         return {"from": serializers.DateField(required=False), **super().get_fields()}
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a time that ends before it begins."""
-        end = attrs.get("to") or timezone.now().date()
-        start = attrs.get("from") or end.replace(day=1)
-        if start > end:
-            raise ValidationError({"from": f"It is after {end}, the last day."})
-        return {**attrs, "start": start, "end": end}
 
 
 class CostsQuery(PeriodQuery):
@@ -133,10 +125,14 @@ class LedgerCsv(APIView):
 
 def _spending(request: Request, query: dict[str, Any]) -> Spending:
     """Raises ValidationError, the same for one that isn't the asker's as for one that doesn't exist."""
-    start: date = query["start"]
-    organization = None
+    organizations, organization = list(organizations_of(request.user)), None
     if query["organization"]:
-        organization = organizations_of(request.user).filter(name=query["organization"]).first()
+        organization = next((one for one in organizations if one.name == query["organization"]), None)
         if organization is None:
             raise exceptions.ValidationError({"organization": "You belong to no organization of this name."})
-    return Spending(request.user, start, query["end"], organization)
+    zone = zone_of([organization] if organization else organizations)
+    end: date = query.get("to") or timezone.now().astimezone(zone).date()
+    start: date = query.get("from") or end.replace(day=1)
+    if start > end:
+        raise ValidationError({"from": f"It is after {end}, the last day."})
+    return Spending(request.user, start, end, organization)

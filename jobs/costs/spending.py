@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 from django.contrib.auth.models import User
 from django.db.models import Count, Model, Q, QuerySet, Sum
@@ -70,7 +71,8 @@ class Spending:
             last = page[-1][0]
             for pk, job, sequence, kind, amount, at, day, organization, user, *rest in page:
                 owner, person = names.of("organization", organization), names.of("user", user)
-                yield (pk, job, sequence, kind, amount, at.isoformat(), f"{day:%Y-%m}", owner, person, *rest)
+                when = (at.isoformat(), day, f"{day:%Y-%m}")
+                yield (pk, job, sequence, kind, amount, *when, owner, person, *rest)
 
     def days(self) -> QuerySet[DayCost]:
         """Return what the jobs spent on each of the days."""
@@ -87,7 +89,9 @@ READ = (
 )
 #: Near FOCUS (focus.finops.org); what it has no name for begins with x_.
 ENTRY_COLUMNS = (
-    *("x_EntryId", "ResourceId", "x_Sequence", "ChargeCategory", "BilledCost", "ChargePeriodStart", "x_BillingPeriod"),
+    *("x_EntryId", "ResourceId", "x_Sequence", "ChargeCategory", "BilledCost"),
+    # The moment is UTC; the day and its month are those of the organization.
+    *("ChargePeriodStart", "x_Day", "x_BillingPeriod"),
     *("SubAccountName", "x_User", "ProviderName", "ServiceName", "PricingQuantity", "ListUnitPrice", "x_PricedOn"),
     *("x_Source", "x_By", "x_Reason"),
 )
@@ -100,6 +104,12 @@ GROUP_COLUMNS: Mapping[str, str] = {
     "config": "x_Config",
     "job": "ResourceId",
 }
+
+
+def zone_of(organizations: Iterable[Organization]) -> ZoneInfo:
+    """Return the zone in which all of the organizations have their days; UTC when they differ."""
+    zones = {one.time_zone for one in organizations}
+    return ZoneInfo(zones.pop() if len(zones) == 1 else "UTC")
 
 
 def _seen_by(user: AnyUser, rows: QuerySet[M], organization: Organization | None) -> QuerySet[M]:

@@ -6,30 +6,28 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
 from jobs.costs.report import MAX_SERIES, Breakdown, Share, accuracies, breakdown, dearest_jobs, shares
-from jobs.costs.spending import Spending
+from jobs.costs.spending import Spending, zone_of
 from jobs.dashboard.navigation import live_page
-from jobs.models import Organization
 from jobs.permissions import is_superuser, organizations_of
 from queueing.dashboard.spend import address, figures
 from queueing.dashboard.spend.address import GROUPS, View
 from queueing.dashboard.spend.summary import Summary, summary_of
 
 DEAREST_JOBS = 10
-UTC_NAME = "UTC"
 #: Of one organization alone it would be one colour.
 GROUPS_OF_ONE = ("user", "provider", "hardware")
 
 
 def _spend(request: HttpRequest) -> dict[str, Any]:
     organizations = list(organizations_of(request.user).order_by("name").only("name", "time_zone"))
-    zone = _zone(organizations, request.GET.get("organization", ""))
+    asked = request.GET.get("organization", "")
+    zone = zone_of([one for one in organizations if asked in ("", one.name)])
     today = timezone.now().astimezone(zone).date()
     is_all = len(organizations) > 1 or is_superuser(request.user)
     groups = GROUPS if is_all else GROUPS_OF_ONE
@@ -57,12 +55,6 @@ def _spend(request: HttpRequest) -> dict[str, Any]:
             "ledger": reverse("ledger-csv") + view.export_query(),
         },
     }
-
-
-def _zone(organizations: Sequence[Organization], chosen: str) -> ZoneInfo:
-    """Return the zone of the chosen organization's days, or that of all of the reader's; UTC when they differ."""
-    zones = {one.time_zone for one in organizations if chosen in ("", one.name)}
-    return ZoneInfo(zones.pop() if len(zones) == 1 else UTC_NAME)
 
 
 def _months(view: View, today: date) -> dict[str, Any]:
