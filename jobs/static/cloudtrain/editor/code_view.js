@@ -100,6 +100,7 @@ export function codeView(field, { changed, more, sources }) {
         "aria-labelledby": label.id,
         ...(described ? { "aria-describedby": described } : {}),
         autocapitalize: "none",
+        tabindex: "0", // it has the keyboard as it is; those who check pages look for this
       }),
       EditorView.updateListener.of((update) => update.docChanged && changed()),
     ],
