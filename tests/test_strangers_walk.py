@@ -77,7 +77,10 @@ def with_key(owner: User, **fields: Any) -> Client:
 
 
 #: They compute an answer and change nothing, so that a key may ask for it that may read.
-ANSWERING = ("/api/approvals/rules/preview", "/api/configs/local/validate", "/api/configs/alices-config/validate")
+ANSWERING = (
+    *("/api/approvals/rules/preview", "/api/configs/local/validate", "/api/configs/alices-config/validate"),
+    "/api/cloud/config-conversion",
+)
 
 
 @pytest.mark.parametrize("who", ["bob", "root"])
