@@ -65,6 +65,7 @@ def test_by_keys_alone_one_finds_ticks_and_cancels(browse: Browse, alice: User, 
     keep(page, "palette")
     keys("Enter")
     expect(page).to_have_url(re.compile(old[0].pk))
+    is_live(page)  # or else the keys of the new page are not there yet
     keys("Control+k")
     page.keyboard.type("acc")
     expect(page.get_by_role("option", selected=True)).to_contain_text("Account")

@@ -37,13 +37,13 @@ def test_choosing_shows_the_list_in_place_and_the_address_keeps_it(
 
     def choose(label: str, value: str) -> None:
         page.get_by_text("Filter", exact=True).click()
-        page.locator("#filter-form").get_by_label(label, exact=True).select_option(value)
+        page.locator("#filter-form").get_by_label(label).select_option(value)
         page.get_by_role("button", name="Show jobs").click()
 
     choose("Provider", "replicate")
     expect(row(page, local)).to_be_hidden()
     expect(page.locator("#spoken")).to_have_text("2 jobs")
-    expect(page.locator("#totals")).to_have_text(re.compile(r"2 jobs · \$10\.00"))
+    expect(page.locator("#totals")).to_contain_text("2 jobs · $10.00")
     choose("Order", "cost")
     expect(names.first).to_have_text("dear")
     page.get_by_role("link", name="Only mine").click()
