@@ -18,7 +18,7 @@ from jobs.dashboard.list_query import FILTERS, address_of, filtered, page_of, re
 from jobs.dashboard.listing.chips import chips_of, without
 from jobs.dashboard.listing.columns import COLUMNS, columns_of, with_cells
 from jobs.dashboard.listing.panel import panel_context
-from jobs.dashboard.listing.saved_views import views_for
+from jobs.dashboard.listing.saved import views_for
 from jobs.dashboard.listing.totals import totals_of
 from jobs.dashboard.navigation import item_for, page, page_context, part
 from jobs.dashboard.rows import make_rows, money

@@ -155,7 +155,7 @@ def other_runs(job: Job, reader: AnyUser) -> list[Job]:
     # One query for each, since an index answers each of them.
     for same in (Q(name_key=job.name_key), Q(root=root_of(job)), Q(pk=root_of(job))):
         rows = begun.filter(same).defer("dataloader_config", "sealed").order_by("-id")
-        others.update((row.pk, row) for row in rows[:OTHERS_SHOWN])
+        others |= {row.pk: row for row in rows[:OTHERS_SHOWN]}
     return [others[pk] for pk in sorted(others, reverse=True)[:OTHERS_SHOWN]]
 
 

@@ -16,7 +16,7 @@ from cloudtrain_site.api import current_user
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.limits.pages import within_limits
 from jobs.dashboard.listing.columns import COLUMNS, MOST, columns_of
-from jobs.dashboard.listing.saved_views import may_remove, remove_view, save_view, views_for
+from jobs.dashboard.listing.saved import may_remove, remove_view, save_view, views_for
 from jobs.dashboard.navigation import part
 from jobs.models import Organization
 from jobs.models.view import MAX_NAME

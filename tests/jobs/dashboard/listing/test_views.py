@@ -14,9 +14,9 @@ from django.test import Client
 
 from cloudtrain_site.audit.models import AuditRecord
 from cloudtrain_site.errors import Conflict
-from jobs.dashboard.listing import saved_views
+from jobs.dashboard.listing import saved
 from jobs.dashboard.listing.columns import columns_of
-from jobs.dashboard.listing.saved_views import remove_view, save_view, views_for
+from jobs.dashboard.listing.saved import remove_view, save_view, views_for
 from jobs.models import Job, KeptCurves, Organization, SavedView
 from jobs.permissions import teams_of
 from jobs.roles import Role
@@ -115,7 +115,7 @@ class TestSavedViews:
         for name, error in (("paper", Conflict), ("", ValidationError), ("x" * 41, ValidationError)):
             with pytest.raises(error):
                 save_view(name, QueryDict(), by=alice)
-        monkeypatch.setattr(saved_views, "MOST_OF_ONE", 1)
+        monkeypatch.setattr(saved, "MOST_OF_ONE", 1)
         with pytest.raises(Conflict, match="the most"):
             save_view("another", QueryDict(), by=alice)
         assert SavedView.objects.count() == 1
