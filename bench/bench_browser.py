@@ -44,7 +44,7 @@ PAINTED = """() => new Promise((resolve) => {
 })"""
 WATCH = """() => {
   const seen = window.seen = { frames: [], long: [], blocked: 0, changes: 0, requests: 0 };
-  const list = document.querySelector("#jobs-page");
+  const list = document.querySelector("#jobs-view");
   const wanted = { subtree: true, childList: true, attributes: true, characterData: true };
   const changes = new MutationObserver((found) => { seen.changes += found.length; });
   const long = new PerformanceObserver((found) => found.getEntries().forEach((one) => seen.long.push({

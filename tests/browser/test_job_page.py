@@ -366,7 +366,7 @@ class TestFromTheList:
         row(page, job).get_by_role("button", name="Delete").click()
         page.get_by_role("button", name="Delete the job").click()
         expect(row(page, job)).to_be_hidden()
-        expect(page.locator("#jobs-page")).to_be_focused()
+        expect(page.locator("#jobs-view")).to_be_focused()
         expect(row(bobs, job)).to_be_hidden()
 
         row(page, again).get_by_role("link", name=again.config_name).focus()

@@ -109,7 +109,7 @@ class TestAccess:
 
     def test_an_empty_site_tells_how_to_make_the_first_account(self, client: Client, db: None) -> None:
         page = client.get("/login").content.decode()
-        assert "manage.py createsuperuser" in page
+        assert "manage.py first_link" in page
         assert "Forgotten password" not in page
 
     def test_a_site_with_people_does_not(self, client: Client, alice: User) -> None:
