@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.cache import never_cache
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
@@ -14,7 +13,6 @@ from cloudtrain_site.api_docs.reading import sections
 
 
 @gzip_page
-@never_cache
 @require_safe
 @login_required
 def api_page(request: HttpRequest) -> HttpResponse:

@@ -51,7 +51,7 @@ from jobs.roles import SUBMITTERS
 from jobs.sync import refresh
 from jobs.sync.discovery import discover_at
 from jobs.sync.refresh import refresh_shared
-from jobs.tags.noting import set_note
+from jobs.tags.noting import check_may_note, set_note
 from jobs.tags.serializers import NoteBody, NoteSetSerializer, TagsBody, TagsSetSerializer
 from jobs.tags.tagging import set_tags, tags_by_job
 
@@ -141,6 +141,7 @@ class JobViewSet(HasRuns, CancelsJobs):
     def note(self, request: Request, job_id: str) -> Response:
         """Write a job's note."""
         job = find_job(request.user, job_id)
+        check_may_note(current_user(request), job)
         with field_errors():
             set_note(job, checked(NoteBody, request.data)["note"], by=current_user(request), source=current_source())
         return rendered(NoteSetSerializer, {"job_id": job.pk, "note": job.note or ""})

@@ -20,13 +20,18 @@ def can_note(user: AnyUser, job: Job) -> bool:
     return role_in(user, job.organization_id) in SUBMITTERS
 
 
+def check_may_note(user: User, job: Job) -> None:
+    """Raise PermissionDenied for a user who doesn't write notes on this job."""
+    if not can_note(user, job):
+        raise PermissionDenied("Only members who may submit write a job's note.")
+
+
 def set_note(job: Job, text: str, *, by: User, source: str) -> bool:
     """Let the job have this note; an empty one is none. False: it has it already.
 
     Raises PermissionDenied, and ValidationError for a text that is too long or that can't be stored.
     """
-    if not can_note(by, job):
-        raise PermissionDenied("Only members who may submit write a job's note.")
+    check_may_note(by, job)
     note = " ".join(text.split())
     if "\x00" in note or len(note) > MAX_NOTE_CHARACTERS:
         raise ValidationError({"note": f"A note is plain text of at most {MAX_NOTE_CHARACTERS} characters."})

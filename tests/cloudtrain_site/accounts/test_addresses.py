@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -123,7 +124,8 @@ def test_nobody_learns_that_another_account_has_an_address(
 ) -> None:
     EmailAddress.objects.create(user=bob, email="bob@example.org", verified=True, primary=True)
     assert ask(sure, worked, email="bob@example.org")["Location"] == "/account/email?sent"
-    assert "bob" not in sure.get("/account/email").content.decode().replace("bob@example.org", "")
+    page = sure.get("/account/email").content.decode().replace("bob@example.org", "")
+    assert not re.search(r"\bbob\b", page)
     answer = sure.post(inbox.link_to("bob@example.org"))
     assert (answer.status_code, "Another account has this address" in answer.content.decode()) == (404, True)
     alice.refresh_from_db()

@@ -114,7 +114,7 @@ class TestAccess:
 
     def test_a_site_with_people_does_not(self, client: Client, alice: User) -> None:
         page = client.get("/login").content.decode()
-        assert "createsuperuser" not in page
+        assert "first_link" not in page
         assert "Forgotten password" in page
 
     def test_a_login_leads_nowhere_else(self, client: Client, alice: User) -> None:
