@@ -75,7 +75,7 @@ async function send(form) {
   const response = await fetch(form.action, {
     method: "POST",
     headers: changeHeaders(),
-    body: new URLSearchParams(new FormData(form)),
+    body: new URLSearchParams(/** @type {any} */ (new FormData(form))),
   });
   if (!response.ok) throw new Error(String(response.status));
   return response.text();

@@ -40,13 +40,14 @@ for (const panel of document.querySelectorAll(".panel")) {
 }
 
 document.addEventListener("submit", (event) => {
-  if (event.target.id !== "filter-form") return;
+  const form = /** @type {HTMLFormElement} */ (event.target);
+  if (form.id !== "filter-form") return;
   event.preventDefault();
-  const query = new URLSearchParams(new FormData(event.target));
+  const query = new URLSearchParams(/** @type {any} */ (new FormData(form)));
   const hasDays = ["period", "created_from", "created_to"].some((name) => query.get(name));
   const zone = document.body.dataset.zone || new Intl.DateTimeFormat().resolvedOptions().timeZone;
   query.set("zone", hasDays ? query.get("zone") || zone : "");
-  closeMenu(event.target.closest("details"));
+  closeMenu(form.closest("details"));
   show(query);
 });
 
