@@ -85,6 +85,7 @@ def test_review_leads_to_the_request_also_when_more_urgent_ones_fill_the_page(
     monkeypatch.setattr(views, "MAX_PENDING_SHOWN", 2)
     jobs = [submit(alice, f"flux-{number}").job for number in range(5)]
     page = is_live(browse(bob))
+    row(page, jobs[4]).locator("summary").click()
     row(page, jobs[4]).get_by_role("link", name="Review").click()
     request_ = page.locator(".request", has_text="flux-4")
     expect(request_).to_be_focused()
