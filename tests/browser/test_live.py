@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -266,9 +267,11 @@ class TestStream:
         page.goto("/")
         is_live(page)
         page.route("**/jobs/rows**", lambda route: route.fulfill(status=500))
-        with page.expect_response("**/jobs/rows**"):
+        with page.expect_response(re.compile(rf"/jobs/rows\?id={job.pk}$")):
             start(job)
             page.clock.run_for(1_000)
+        expect(row(page, job).locator(".chip")).to_have_text("Waiting")
+        page.unroute("**/jobs/rows**")
         page.clock.run_for(11_000)
         expect(row(page, job).locator(".chip")).to_have_text("Running", timeout=15_000)
         forgive(page, complaints, "500")
