@@ -77,8 +77,9 @@ def test_the_other_nodes_unfold_by_keyboard_and_stay_so(browse: Browse, root: Us
 
 
 def test_refresh_by_keyboard_shows_what_the_cluster_answers_and_keeps_the_keyboard(
-    browse: Browse, root: User, busy: ClusterProvider
+    browse: Browse, root: User, busy: ClusterProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(clusters, "PAUSE", timedelta(minutes=1))  # a picture may take longer than the pause
     page = is_live(browse(root, "/machines"))
     ClusterLook.objects.update(looked_at=None)
     busy.view = ProviderError("connection refused")
