@@ -45,11 +45,13 @@ def test_choosing_shows_the_list_in_place_and_the_address_keeps_it(
     expect(page.locator("#spoken")).to_have_text("2 jobs")
     expect(page.locator("#totals")).to_contain_text("2 jobs · $10.00")
     choose("Order", "cost")
+    expect(page.locator("th[aria-sort=descending]")).to_have_text("Cost")
     expect(names.first).to_have_text("dear")
     page.get_by_role("link", name="Only mine").click()
     page.get_by_role("searchbox").fill("ea")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("search=ea"))
+    expect(page.get_by_role("link", name="Search: ea")).to_be_visible()
     expect(page.locator("#job-rows tr")).to_have_count(2)
     keep(page, "jobs-chips")
 

@@ -32,11 +32,15 @@ addEventListener("popstate", () => {
   search.value = new URLSearchParams(location.search).get("search") ?? "";
 });
 
-// A panel is fetched each time it is opened, and closed by its form.
+// A panel is fetched each time it is opened, and closed by its form. Until it comes there is none: what one chose in that of
+// before would be lost.
 
 for (const panel of document.querySelectorAll(".panel")) {
   const menu = panel.closest("details");
-  menu.addEventListener("toggle", () => menu.open && refresh(panel));
+  menu.addEventListener("toggle", () => {
+    panel.replaceChildren();
+    if (menu.open) refresh(panel);
+  });
 }
 
 document.addEventListener("submit", (event) => {
