@@ -10,7 +10,15 @@ from django.contrib.auth.models import User
 from playwright.sync_api import expect
 
 from cloudtrain_site.models import ApiKey
-from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, sticking_out, violations
+from tests.browser.conftest import (
+    Browse,
+    is_live,
+    is_wider_than_the_window,
+    keep,
+    open_own_menu,
+    sticking_out,
+    violations,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
@@ -18,7 +26,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 def test_a_key_is_made_shown_once_and_revoked(browse: Browse, alice: User, web_server: str) -> None:
     page = is_live(browse(alice))
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.get_by_role("link", name="alice").click()
+    open_own_menu(page).get_by_role("link", name="Account").click()
     expect(page.get_by_text("None yet.")).to_be_visible()
     page.get_by_role("button", name="Make the key").click()
     expect(page.locator("#key-error")).to_contain_text("Give it a name")

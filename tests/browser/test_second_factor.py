@@ -74,7 +74,7 @@ def test_a_passkey_is_made_and_signs_in_alone(browse: Browse, localhost: str, al
 
     sign_out(page)
     page.get_by_role("button", name="Use a passkey").click()
-    expect(page.get_by_role("link", name="alice")).to_be_visible()
+    expect(page.get_by_role("button", name="alice", exact=True)).to_be_visible()
 
     # Beside the password it is the second step.
     sign_out(page)
@@ -83,7 +83,7 @@ def test_a_passkey_is_made_and_signs_in_alone(browse: Browse, localhost: str, al
     keep(page, "second-step")
     assert violations(page) == []
     page.get_by_role("button", name="Use a passkey").click()
-    expect(page.get_by_role("link", name="alice")).to_be_visible()
+    expect(page.get_by_role("button", name="alice", exact=True)).to_be_visible()
 
 
 def test_without_a_passkey_the_page_says_what_happened(browse: Browse, localhost: str, alice: User) -> None:

@@ -76,7 +76,7 @@ def test_a_first_sign_in_leads_to_the_page_that_was_asked_for(
     assert not is_wider_than_the_window(page)
     assert violations(page) == []
     at_provider(page)
-    expect(page.get_by_role("link", name="vera")).to_be_visible()
+    expect(page.get_by_role("button", name="vera", exact=True)).to_be_visible()
     assert page.url.endswith("/jobs/new")
     assert Membership.objects.get().role == "researcher"
     assert SocialAccount.objects.get().uid == "vera-17"
