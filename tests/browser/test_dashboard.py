@@ -219,7 +219,7 @@ class TestApproval:
         expect(bobs.get_by_text("1 approved.")).to_be_visible()
         expect(row(alices, job).locator(".chip")).to_have_text("Waiting")
 
-        bobs.get_by_role("link", name="Dashboard").click()
+        bobs.get_by_role("link", name="cloudtrain").click()
         expect(row(bobs, job).locator(".chip")).to_have_text("Waiting")
 
     def test_a_rejection_needs_a_reason_which_the_submitter_reads(
@@ -285,7 +285,7 @@ class TestPaging:
         page.keyboard.press("Enter")
         expect(page.locator("#job-rows tr")).to_have_count(1)
         page.get_by_role("link", name="Failed").click()
-        expect(page.get_by_text("No jobs match these filters")).to_be_visible()
+        expect(page.get_by_role("heading", name="No jobs match these filters")).to_be_visible()
         expect(page.get_by_role("searchbox")).to_have_value("cats")
         assert page.url.endswith("?search=cats&status=failed")
 
@@ -332,7 +332,7 @@ class TestForEveryone:
 
     def test_who_is_signed_in_stands_beside_the_name_of_the_site(self, browse: Browse, bob: User) -> None:
         page = browse(bob, viewport={"width": 768, "height": 740})
-        brand, leave = page.locator(".brand").bounding_box(), page.locator(".who .button").bounding_box()
+        brand, leave = page.locator(".brand").bounding_box(), page.locator(".who .me").bounding_box()
         assert brand and leave
         assert leave["y"] < brand["y"] + brand["height"]
         assert leave["x"] + leave["width"] > 700
@@ -377,7 +377,7 @@ class TestOtherPages:
 
     def test_the_page_of_the_api_runs_under_the_policy(self, browse: Browse, alice: User) -> None:
         page = browse(alice, "/api/docs")
-        expect(page.get_by_text("/api/cloud/jobs/submit")).to_be_visible()
+        expect(page.get_by_text("/api/cloud/jobs/submit", exact=True)).to_be_visible()
 
     def test_an_error_has_the_same_look(self, browse: Browse, root: User, complaints: list[str]) -> None:
         page = browse(root, "/admin/nowhere/")
