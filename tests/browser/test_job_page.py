@@ -341,7 +341,7 @@ class TestFromTheList:
     ) -> None:
         job = make_job(status=JobStatus.FAILED, error_message="no")
         page, bobs = is_live(browse(alice)), is_live(browse(bob))
-        menu = row(page, job).locator("summary[data-act=menu]")
+        menu = row(page, job).locator(".job-act summary")
         menu.focus()
         for key in ("Enter", "Tab", "Enter"):
             page.keyboard.press(key)
