@@ -10,7 +10,7 @@ SAMPLE ?= 0
 
 # More workers than cores: many tests wait for a process or a deadline. The tests of a file share what they start.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile
-# Of tests with drawn examples: 300 each; a quick run tries 25.
+# Of tests with drawn examples: 100 each; a quick run tries 25.
 THOROUGH := --hypothesis-profile thorough
 # What failed is run once more, one by one: a test of real processes may miss its deadline beside others on two cores.
 # Those that pass then are named at the end (tests/reruns.py).

@@ -26,7 +26,7 @@ from tests.web import web_server  # noqa: F401
 
 # Beside others on two cores an example may take any time. `make test` tries more of them than `make quick`.
 settings.register_profile("quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("thorough", settings.get_profile("quick"), max_examples=300)
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=100)
 settings.load_profile("quick")
 
 
