@@ -67,7 +67,7 @@ def test_charts_and_tables_by_keyboard_in_both_schemes_and_on_a_phone(
     assert not is_wider_than_the_window(page)
     keep(page, "spend-phone-dark")
     page.get_by_role("link", name="ben").click()
-    chips = page.locator(".filter-chip")
+    chips = is_live(page).locator(".filter-chip")
     expect(chips.filter(has_text="Person")).to_contain_text("ben")
     expect(chips.filter(has_text="Cost")).to_be_visible()
     assert not is_wider_than_the_window(page)
