@@ -14,6 +14,10 @@ const SLICE_MS = 20;
 const WHOLE_MS = 5_000;
 // As the server has it.
 const MOST_BYTES = 1_000_000;
+// What is pressed must not move before it is released, or the click is lost: what a check shows waits for that.
+let isPressed = false;
+for (const type of /** @type {const} */ (["pointerdown", "pointermove", "pointerup", "pointercancel"]))
+  addEventListener(type, (event) => void (isPressed = (event.buttons & 1) === 1), { capture: true, passive: true });
 const KINDS = {
   object: ["{", "A config is a JSON object: it begins with { and ends with }."],
   list: ["[", "A dataloader config is a JSON list: it begins with [ and ends with ]."],
@@ -37,15 +41,12 @@ export function configEditor(box, { changed = () => {}, provider = () => "local"
   let checking = 0;
 
   const { view, setReadOnly, compareWith } = codeView(field, {
-    changed() {
-      clearTimeout(checking);
-      checking = setTimeout(check, CHECK_MS);
-    },
+    changed: () => checkIn(CHECK_MS),
     sources: [completions(kind, list)],
     more: [
       hints(kind, list),
       EditorView.domEventHandlers({
-        blur: () => void (checking && check()),
+        blur: () => void (checking && checkIn(0)),
         // The box takes it.
         drop: (event) => isFile(event),
         paste: (event) => takePaste(event.clipboardData?.getData("text/plain") ?? ""),
@@ -53,11 +54,16 @@ export function configEditor(box, { changed = () => {}, provider = () => "local"
     ],
   });
 
+  function checkIn(ms) {
+    clearTimeout(checking);
+    checking = setTimeout(() => (isPressed ? checkIn(SLICE_MS) : check()), ms);
+  }
+
   function check(most = SLICE_MS) {
     clearTimeout(checking);
     checking = 0;
     if (!forceParsing(view, view.state.doc.length, most)) {
-      checking = setTimeout(check, SLICE_MS);
+      checkIn(SLICE_MS);
       return;
     }
     look();
