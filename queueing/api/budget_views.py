@@ -119,6 +119,7 @@ class RemovedSerializer(serializers.Serializer[Any]):
 class BudgetViewSet(ViewSet):
     """The budgets of the site, of organizations and of their people."""
 
+    lookup_url_kwarg = "budget_id"
     lookup_value_converter = "int"
 
     @extend_schema(responses=BudgetsSerializer)
@@ -147,12 +148,12 @@ class BudgetViewSet(ViewSet):
     @extend_schema(request=ChangeBudgetBody, responses=OneBudgetSerializer)
     @raises(PermissionDenied, Conflict)
     @needs(Scope.ADMINISTER)
-    def partial_update(self, request: Request, pk: int) -> Response:
+    def partial_update(self, request: Request, budget_id: int) -> Response:
         """Change a budget.
 
         An amount below what is committed is answered 409 with what would happen; with `confirm` it is set.
         """
-        budget, user = _find(request, pk), current_user(request)
+        budget, user = _find(request, budget_id), current_user(request)
         body = checked(ChangeBudgetBody, request.data)
         values: dict[str, Any] = {name: body[name] for name in ("thresholds", "action") if name in body}
         if "amount_usd" in body:
@@ -165,10 +166,10 @@ class BudgetViewSet(ViewSet):
     @extend_schema(responses=RemovedSerializer)
     @raises(PermissionDenied)
     @needs(Scope.ADMINISTER)
-    def destroy(self, request: Request, pk: int) -> Response:
+    def destroy(self, request: Request, budget_id: int) -> Response:
         """Remove a budget."""
-        editing.remove(_find(request, pk), by=current_user(request))
-        return rendered(RemovedSerializer, {"id": pk})
+        editing.remove(_find(request, budget_id), by=current_user(request))
+        return rendered(RemovedSerializer, {"id": budget_id})
 
 
 def _answer(budget: Budget, status: int = 200) -> Response:
@@ -176,8 +177,8 @@ def _answer(budget: Budget, status: int = 200) -> Response:
     return rendered(OneBudgetSerializer, {"budget": state}, status)
 
 
-def _find(request: Request, pk: int) -> Budget:
-    budget = editing.visible_budgets(request.user).filter(pk=pk).first()
+def _find(request: Request, budget_id: int) -> Budget:
+    budget = editing.visible_budgets(request.user).filter(pk=budget_id).first()
     if budget is None:
         raise Http404
     return budget

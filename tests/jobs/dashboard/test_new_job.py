@@ -62,7 +62,9 @@ def test_a_stored_config_comes_as_text_with_its_numbers_and_without_its_secrets(
     assert '{"acme": ["night run"]}' in page
     assert "hush" not in page
     answer = get(alice, "/jobs/new/stored?organization=acme&name=night+run").json()
-    assert answer["config"] == '{\n  "seed": 12345678901234567890,\n  "lr": 1.0,\n  "hub_token": "***"\n}'
+    # PostgreSQL has an order of its own for the keys of an object.
+    lines = {line.strip(" ,") for line in answer["config"].splitlines()}
+    assert lines == {"{", '"seed": 12345678901234567890', '"lr": 1.0', '"hub_token": "***"', "}"}
     assert json.loads(answer["dataloader_config"]) == [{"id": "a"}]
 
 

@@ -99,7 +99,11 @@ def test_a_fuse_bounds_what_is_held(make_job: MakeJob) -> None:
 
 
 def test_a_fuse_stands_in_for_an_unknown_estimate_where_there_is_a_price(make_job: MakeJob) -> None:
-    fields: dict[str, Any] = {"estimated_cost_usd": None, "max_cost_usd": Decimal(30)}
+    fields: dict[str, Any] = {
+        "estimated_cost_usd": None,
+        "max_cost_usd": Decimal(30),
+        "config": {"of": "nothing known"},
+    }
     assert ledger.expected_cost(make_job(**fields)) == 30
     assert ledger.expected_cost(make_job(hardware_profile="gpu", **fields)) is None
 
