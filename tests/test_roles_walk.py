@@ -27,7 +27,7 @@ from queueing.models import Budget
 from tests.every_address import REFUSALS, STREAM, everything, goes_to_login, patterns, routes, shows_hers, text_of
 from tests.factories import make_user
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db]
+pytestmark = [pytest.mark.slow, pytest.mark.sqlite, pytest.mark.django_db]
 
 TABLE: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("least_roles.toml").read_text())
 ELSEWHERE = TABLE.pop("elsewhere")

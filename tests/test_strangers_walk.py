@@ -26,7 +26,7 @@ from tests.every_address import (
     walk,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db]
+pytestmark = [pytest.mark.slow, pytest.mark.sqlite, pytest.mark.django_db]
 
 
 @pytest.fixture
