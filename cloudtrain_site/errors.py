@@ -101,20 +101,24 @@ def _body_of(error: exceptions.APIException) -> dict[str, Any]:
 
 def _validation_body(detail: Any) -> dict[str, Any]:
     if not isinstance(detail, dict):
-        return error_body(" ".join(_sentences(detail)), "invalid")
-    errors = {field: _sentences(value) for field, value in detail.items()}
+        return error_body(" ".join(sentences_of(detail, with_fields=True)), "invalid")
+    errors = {field: sentences_of(value, with_fields=True) for field, value in detail.items()}
     first_field, first_sentences = next(iter(errors.items()))
     prefix = "" if first_field == "non_field_errors" else f"{first_field}: "
     return error_body(prefix + first_sentences[0], "invalid", errors)
 
 
-def _sentences(value: Any) -> list[str]:
-    """Return the messages from any nesting of DRF's."""
-    if isinstance(value, dict):
-        return [f"{key}: {text}" for key, item in value.items() for text in _sentences(item)]
-    if isinstance(value, list | tuple):
-        return [text for item in value for text in _sentences(item)]
-    return [str(value)]
+def sentences_of(detail: Any, *, with_fields: bool = False) -> list[str]:
+    """Return the sentences of an APIException's `detail`, however nested; on demand each after its field."""
+    if isinstance(detail, dict):
+        return [
+            f"{field}: {text}" if with_fields else text
+            for field, item in detail.items()
+            for text in sentences_of(item, with_fields=with_fields)
+        ]
+    if isinstance(detail, list | tuple):
+        return [text for item in detail for text in sentences_of(item, with_fields=with_fields)]
+    return [str(detail)]
 
 
 def _headers_of(error: exceptions.APIException) -> dict[str, str]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from ulid import ULID
 
 ID_LENGTH = 26
-#: So many characters of an id are its time, in milliseconds.
+#: The number of characters, at the beginning of an id, that are its time in milliseconds.
 TIME_LENGTH = 10
 
 

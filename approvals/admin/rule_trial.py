@@ -13,6 +13,7 @@ from approvals.rules.backtest import BackTest, back_test
 from approvals.rules.evaluation import judge
 from approvals.rules.facts import facts_about, rules_in_force
 from approvals.submissions import repeat_submission
+from cloudtrain_site.errors import sentences_of
 from cloudtrain_site.states import Source
 from jobs.models import Job
 from jobs.permissions import AnyUser, visible_jobs
@@ -50,7 +51,7 @@ def try_rule(draft: ApprovalRule, user: AnyUser, job_id: str = "") -> Trial:
     try:
         return Trial(result, job, _judge_all(draft, job), "")
     except ValidationError as error:
-        return Trial(result, job, [], " ".join(_sentences(error.detail)))
+        return Trial(result, job, [], " ".join(sentences_of(error.detail)))
 
 
 def _judge_all(draft: ApprovalRule, job: Job) -> list[RuleJudgement]:
@@ -72,11 +73,3 @@ def _judge_all(draft: ApprovalRule, job: Job) -> list[RuleJudgement]:
         RuleJudgement(rule.name, rule is draft, judgement.holds, judgement.reason, approvals_text(rule))
         for rule, judgement in judged
     ]
-
-
-def _sentences(detail: object) -> list[str]:
-    if isinstance(detail, dict):
-        return [sentence for value in detail.values() for sentence in _sentences(value)]
-    if isinstance(detail, list):
-        return [sentence for value in detail for sentence in _sentences(value)]
-    return [str(detail)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from allauth.account.utils import perform_login
 from django import forms
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
@@ -21,27 +22,18 @@ from cloudtrain_site.accounts.first_link import is_first_link
 from cloudtrain_site.api import checked, current_user
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.enterprise import config_in_force
+from cloudtrain_site.errors import sentences_of
 from cloudtrain_site.limits import brakes
 from cloudtrain_site.states import Source
 from jobs.api.serializers import SubmitBody
+from jobs.configs.examples import EXAMPLES
 from jobs.dashboard.invitation_views import NewAccountForm
 from jobs.models import Organization
 from jobs.organizations.first_account import make_first_account, make_first_organization
 from jobs.permissions import is_superuser, organizations_of
 from jobs.roles import SUBMITTERS
 
-#: Of the first job: short, and the same as a real one's otherwise.
-EXAMPLE = {
-    "model_family": "sdxl",
-    "model_type": "lora",
-    "lora_rank": 16,
-    "learning_rate": 0.0001,
-    "max_train_steps": 100,
-    "train_batch_size": 1,
-    "resolution": 1024,
-    "validation_steps": 50,
-    "validation_prompt": "a tin toy robot watering tulips, studio light",
-}
+EXAMPLE = json.loads(EXAMPLES[0].text)
 STEPS = ("Your account", "Your organization", "A first job")
 
 
@@ -117,10 +109,11 @@ def first_job(request: HttpRequest) -> HttpResponse:
         fields = {"config": EXAMPLE, "config_name": "first-run", "organization": organization.name}
         try:
             body = checked(SubmitBody, fields)
-            asked = read_submission(user, "local", body, source=Source.API, idempotency_key=f"first-job-{user.pk}")
-            return HttpResponseRedirect(f"/jobs/{submit(asked).job.pk}")
+            key = f"first-job-{user.pk}"
+            submission = read_submission(user, "local", body, source=Source.DASHBOARD, idempotency_key=key)
+            return redirect("job-page", submit(submission).job.pk)
         except APIException as error:
-            problem = str(error.detail)
+            problem = " ".join(sentences_of(error.detail))
     return _step(request, 3, problem=problem, example=EXAMPLE.items(), organization=organization)
 
 

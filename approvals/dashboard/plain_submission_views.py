@@ -15,6 +15,7 @@ from rest_framework import exceptions
 from approvals.intake import submit
 from approvals.submissions import read_submission
 from cloudtrain_site.api import MAX_JSON_DEPTH, TOO_DEEP, checked, current_user, is_deeper_than
+from cloudtrain_site.errors import sentences_of
 from cloudtrain_site.states import Source
 from jobs.api.serializers import SubmitBody, SubmitQuery
 from jobs.configs.conversion import ConversionError, notation_of, read_as
@@ -83,11 +84,5 @@ def _read(field: str, text: str) -> Any:
 
 
 def _sentences(detail: Any) -> list[str]:
-    """Return the texts of a refusal, each with its field."""
-    if isinstance(detail, dict):
-        return [
-            text if field == "non_field_errors" else f"{field}: {text}"
-            for field, texts in detail.items()
-            for text in _sentences(texts)
-        ]
-    return [str(text) for text in detail] if isinstance(detail, list) else [str(detail)]
+    """Return the texts of a refusal, each after its field where it has one."""
+    return [text.removeprefix("non_field_errors: ") for text in sentences_of(detail, with_fields=True)]

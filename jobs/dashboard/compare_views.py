@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from rest_framework.exceptions import ValidationError
 
-from cloudtrain_site.errors import Conflict
+from cloudtrain_site.errors import Conflict, sentences_of
 from jobs.dashboard.navigation import page, page_context, part
 from jobs.dashboard.results_views import file_address
 from jobs.dashboard.rows import make_rows
@@ -36,7 +36,7 @@ def compare_page(request: HttpRequest) -> HttpResponse:
     try:
         jobs = _chosen(request)
     except ValidationError as error:
-        problem = sentence_of(error)
+        problem = " ".join(sentences_of(error.detail))
         return render(request, "dashboard/compare.html", {**around, "problem": problem}, status=400)
     comparison = compare(jobs)
     context = {
@@ -81,11 +81,6 @@ def _chosen(request: HttpRequest) -> list[Job]:
 def result_of(comparison: Comparison, reader: AnyUser) -> dict[str, Any]:
     jobs = [one.job for one in comparison.jobs]
     return {"columns": columns_of(jobs, reader), "facts": facts_of(comparison, reader)}
-
-
-def sentence_of(error: ValidationError) -> str:
-    texts = error.detail.values() if isinstance(error.detail, dict) else [error.detail]
-    return " ".join(str(text) for group in texts for text in group)
 
 
 def columns_of(jobs: Sequence[Job], reader: AnyUser) -> list[dict[str, Any]]:

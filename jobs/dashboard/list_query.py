@@ -127,7 +127,7 @@ def _filtered(visible: JobQuerySet, reader: Reader, query: dict[str, Any]) -> Jo
 
 
 def filtered(visible: JobQuerySet, reader: Reader, query: dict[str, Any]) -> JobQuerySet:
-    """Those of the `visible` jobs that match the query."""
+    """Return the `visible` jobs that match the query."""
     user, teams = reader
     if query["organization"]:
         # By its number, so that the database still walks an index in the list's order, which it doesn't after a join.

@@ -26,7 +26,7 @@ SHORTEST = 2
 @dataclass(frozen=True, slots=True)
 class Place:
     label: str
-    #: What is there: a page, settings, or the status of a job.
+    #: Says behind the label what the place is: a page, settings, or the status of a job.
     kind: str
     address: str
 

@@ -129,7 +129,7 @@ class Job(Lineage, Stateful):
     cost_warned_at = models.DateTimeField(null=True, editable=False)
     fuse_asked_at = models.DateTimeField(null=True, editable=False)
     metadata = models.JSONField(default=dict)
-    #: What its members wrote about it, see notes.py; null in a row of an older version.
+    #: A text of its organization's members, see tags/noting.py; null in a row of an older version.
     note = models.CharField(max_length=MAX_NOTE_CHARACTERS, null=True, blank=True)
 
     objects = JobQuerySet.as_manager()

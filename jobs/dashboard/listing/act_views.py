@@ -17,6 +17,7 @@ from django.views.decorators.http import require_http_methods
 from rest_framework.exceptions import APIException
 
 from cloudtrain_site.api import current_user
+from cloudtrain_site.errors import sentences_of
 from cloudtrain_site.limits.pages import within_limits
 from jobs.dashboard.rows import money
 from jobs.dashboard.tag_views import offered_tags
@@ -105,11 +106,5 @@ def _problem(act: ListAct, job: Job, request: HttpRequest, fields: Mapping[str, 
     except PermissionDenied as error:
         return str(error)
     except APIException as error:
-        return _sentence(error.detail)
+        return " ".join(sentences_of(error.detail))
     return ""
-
-
-def _sentence(detail: Any) -> str:
-    if isinstance(detail, dict):
-        return " ".join(_sentence(value) for value in detail.values())
-    return " ".join(map(str, detail)) if isinstance(detail, list) else str(detail)

@@ -1,4 +1,4 @@
-// What is wrong with a JSON text, and where each of its values stands, read from the editor's syntax tree.
+// Finds the mistakes of a JSON text and the place of each of its values, in the editor's syntax tree.
 
 /**
  * Return `{ message, from, to }` of the first thing that is wrong with `text`, whose whole syntax tree is `tree`; null when

@@ -39,7 +39,7 @@ addEventListener("popstate", () => goTo(location.href));
 let asked = "";
 let hadKeyboard = false;
 
-// What is fetched is of this address. Before sections.js adds the rows.
+// The list is fetched for the page's own address. This listener comes before that of sections.js, which adds the rows.
 document.addEventListener(
   "htmx:config:request",
   ({ target, detail: { ctx } }) => {
