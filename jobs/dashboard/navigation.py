@@ -100,8 +100,8 @@ def _in_theme(view: View) -> View:
     return cast(View, answer)
 
 
-def part(view: View) -> View:
-    """Decorate a page for scripts: without a login the answer is 401, since a redirect would seem to be an answer."""
+def for_scripts(view: View) -> View:
+    """Answer 401 to who is not signed in, since a redirect would seem to be an answer."""
 
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -109,7 +109,12 @@ def part(view: View) -> View:
             return HttpResponse(status=401)
         return view(request, *args, **kwargs)
 
-    return cast(View, never_cache(require_safe(answer)))
+    return cast(View, answer)
+
+
+def part(view: View) -> View:
+    """Decorate a part of a page that scripts fetch."""
+    return never_cache(require_safe(for_scripts(view)))
 
 
 def live_page(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -63,24 +64,35 @@ def offered_tags(teams: Sequence[Team], organization: str) -> list[str]:
     return list(names[:MAX_OFFERED])
 
 
+def _stored(request: HttpRequest, job_id: str, store: Callable[[Job, User], object]) -> HttpResponse:
+    """Store what a form of the job's page sent, and lead back to the page, which says what was wrong."""
+    user = current_user(request)
+    try:
+        job = find_job(user, job_id)
+    except Conflict as error:
+        raise Http404 from error
+    try:
+        store(job, user)
+    except ValidationError as error:
+        messages.error(request, " ".join(error.messages))
+    except exceptions.PermissionDenied as error:
+        raise PermissionDenied(str(error.detail)) from error
+    return redirect("job-page", job.pk)
+
+
 @never_cache
 @login_required
 @require_POST
 @within_limits
 def job_tags(request: HttpRequest, job_id: str) -> HttpResponse:
     """Store which tags the job carries, and lead back to its page."""
-    user = current_user(request)
-    try:
-        job = find_job(user, job_id)
-    except Conflict as error:
-        raise Http404 from error
-    if not can_change(user, job):
-        raise PermissionDenied("Only the job's submitter, a lead or an admin chooses its tags.")
-    try:
+
+    def store(job: Job, user: User) -> None:
+        if not can_change(user, job):
+            raise PermissionDenied("Only the job's submitter, a lead or an admin chooses its tags.")
         set_tags(job, request.POST.getlist("tag"), by=user, source=current_source())
-    except ValidationError as error:
-        messages.error(request, " ".join(error.messages))
-    return redirect("job-page", job.pk)
+
+    return _stored(request, job_id, store)
 
 
 @never_cache
@@ -89,15 +101,8 @@ def job_tags(request: HttpRequest, job_id: str) -> HttpResponse:
 @within_limits
 def job_note(request: HttpRequest, job_id: str) -> HttpResponse:
     """Store the job's note, and lead back to its page."""
-    user = current_user(request)
-    try:
-        job = find_job(user, job_id)
-    except Conflict as error:
-        raise Http404 from error
-    try:
+
+    def store(job: Job, user: User) -> None:
         set_note(job, request.POST.get("note", ""), by=user, source=current_source())
-    except ValidationError as error:
-        messages.error(request, " ".join(error.messages))
-    except exceptions.PermissionDenied as error:
-        raise PermissionDenied(str(error.detail)) from error
-    return redirect("job-page", job.pk)
+
+    return _stored(request, job_id, store)

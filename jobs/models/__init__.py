@@ -6,8 +6,9 @@ from jobs.models.cluster import ClusterLook
 from jobs.models.config import TrainingConfig
 from jobs.models.curves import KeptCurves
 from jobs.models.dataset import DatasetCopy, DatasetUpload
+from jobs.models.idempotency_key import IdempotencyKey
 from jobs.models.invitation import Invitation
-from jobs.models.job import IdempotencyKey, Job, JobEvent, JobQuerySet, LogPiece, record_in_history
+from jobs.models.job import Job, JobEvent, JobQuerySet, LogPiece, record_in_history
 from jobs.models.ledger import DatedPrice, DayCost, JobAccount, LedgerEntry
 from jobs.models.organization import Membership, Organization
 from jobs.models.output import OutputFetch, StoredOutput

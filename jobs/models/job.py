@@ -1,4 +1,4 @@
-"""A job, its history, its captured log, and the key under which it was submitted."""
+"""A job, its history, and its captured log."""
 
 from __future__ import annotations
 
@@ -389,22 +389,3 @@ class LogPiece(models.Model):
 
     def __str__(self) -> str:
         return f"{self.start}-{self.end} of {self.job_id}"
-
-
-class IdempotencyKey(models.Model):
-    """A submitter's promise that requests under one key are one request. Kept for 24 hours."""
-
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
-    key = models.CharField(max_length=200)
-    digest = models.CharField(max_length=64)
-    job = models.ForeignKey(Job, models.CASCADE, related_name="+")
-    created_at = models.DateTimeField(default=timezone.now, db_index=True)
-
-    class Meta:
-        constraints = [
-            # Two requests with one key at the same moment: the second waits here and then finds the first's job.
-            models.UniqueConstraint(fields=["user", "key"], name="one_job_a_key"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.key} of {self.user}"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from functools import wraps
 from secrets import token_urlsafe
-from typing import Any, cast
+from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
@@ -19,6 +17,7 @@ from rest_framework.exceptions import APIException
 from cloudtrain_site.api import current_user
 from cloudtrain_site.errors import sentences_of
 from cloudtrain_site.limits.pages import within_limits
+from jobs.dashboard.navigation import for_scripts
 from jobs.dashboard.rows import money
 from jobs.dashboard.tag_views import offered_tags
 from jobs.extensions import ListAct, list_acts
@@ -29,19 +28,10 @@ from jobs.permissions import listed_jobs_of, teams_of
 MOST = 100
 
 
-def _for_scripts(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Without a login the answer is 401, since a redirect would seem to be an answer."""
-
-    @wraps(view)
-    def answer(request: HttpRequest, name: str) -> HttpResponseBase:
-        return view(request, name) if request.user.is_authenticated else HttpResponse(status=401)
-
-    return cast(
-        Callable[..., HttpResponseBase], never_cache(require_http_methods(["GET", "POST"])(within_limits(answer)))
-    )
-
-
-@_for_scripts
+@never_cache
+@require_http_methods(["GET", "POST"])
+@within_limits
+@for_scripts
 def chosen_jobs_act(request: HttpRequest, name: str) -> HttpResponse:
     """Render what the act would do to the chosen jobs; with POST, do it, and render what came of it."""
     act = list_acts.get(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -17,19 +16,15 @@ from django.utils import timezone
 from approvals import decisions, intake
 from approvals.intake import SubmissionRequest
 from approvals.models import ApprovalRequest, ApprovalRule
-from cloudtrain_site.models import LimitUse
 from cloudtrain_site.states import Actor, Source
-from jobs import lifecycle, logs
+from jobs import lifecycle
 from jobs.configs.submission import Submission
-from jobs.dashboard.history import MAX_MOMENTS, steps_of
-from jobs.dashboard.job_config import PREVIEW_CHARACTERS
 from jobs.dashboard.job_detail import cost_texts, seconds_left
-from jobs.models import DatasetUpload, Job, JobEvent, LogPiece, Membership, Organization
+from jobs.models import Job, LogPiece, Membership
 from jobs.roles import Role
 from jobs.statuses import JobStatus
 from queueing import claims
 from tests import factories
-from tests.limits import SetLimits
 from tests.web import body_of, queries_of, read_page
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
@@ -273,152 +268,6 @@ class TestPanels:
         assert "of-old" in page and 'class="panels"' not in page
 
 
-class TestHistory:
-    def test_says_who_what_from_where_and_why(self, alice: User) -> None:
-        job = submit(alice)
-        lifecycle.request_cancel(job, actor=Actor.of(alice), source=Source.ADMIN, reason="wrong <data>")
-        page = get(alice, page_of(job) + "/parts/history")
-        happened = page.partition("What happened")[2]
-        assert happened.index("<strong>Cancelled</strong>") < happened.index("<strong>Submitted</strong>")
-        assert "via the admin" in page.partition("Technical details")[2]
-        assert "wrong &lt;data&gt;" in page
-        assert job.correlation_id in page
-
-    def test_of_hundreds_has_the_newest(self, alice: User, make_job: MakeJob) -> None:
-        job = make_job()
-        line = {"job": job, "subject": "job", "old": "queued", "new": "running", "actor": "x", "source": "poll"}
-        JobEvent.objects.bulk_create(
-            JobEvent(**line, reason=f"number {number}.", at=timezone.now()) for number in range(MAX_MOMENTS + 1)
-        )
-        page = get(alice, page_of(job) + "/parts/history")
-        assert f"number {MAX_MOMENTS}." in page
-        assert "number 0." not in page
-        assert "whole history" in page
-
-    def test_has_five_steps_with_who_and_when(self, alice: User, bob: User) -> None:
-        ApprovalRule.objects.create(name="costly", cost_exceeds=Decimal("0.5"))
-        job = submit(alice)
-        assert labels_of(job, alice) == ["Submitted", "Needs approval", "Queued", "Started", "Ended"]
-        decisions.approve(ApprovalRequest.objects.get(), user=bob, source=Source.DASHBOARD, notes="fine")
-        steps = steps_of(Job.objects.get(), list(JobEvent.objects.order_by("-id")))
-        assert [(step.label, step.state) for step in steps] == [
-            ("Submitted", "done"), ("Approved", "done"), ("Queued", "now"), ("Started", "later"), ("Ended", "later"),
-        ]  # fmt: skip
-        assert (steps[0].text, steps[1].text) == ("By alice", "By bob: fine")
-        assert None not in [step.at for step in steps[:3]]
-        lifecycle.request_cancel(job, actor=Actor.of(bob), source=Source.DASHBOARD)
-        assert labels_of(job, alice) == ["Submitted", "Approved", "Queued", "Started", "Cancelled"]
-
-    def test_names_the_dashboard_as_the_source_of_what_its_scripts_did(self, alice: User, make_job: MakeJob) -> None:
-        client = Client()
-        client.force_login(alice)
-
-        def source_of_cancel(headers: dict[str, str]) -> str:
-            job = make_job(status=JobStatus.RUNNING)
-            address = f"/api/cloud/jobs/{job.pk}/cancel"
-            assert client.post(address, "{}", "application/json", headers=headers).status_code == 200
-            return job.events.latest("id").source
-
-        assert source_of_cancel({"X-Reader": str(alice.pk)}) == "dashboard"
-        assert source_of_cancel({}) == "api"
-
-    def test_of_a_job_that_no_rule_held_says_so(self, alice: User) -> None:
-        assert "No approval was needed" in get(alice, page_of(submit(alice)) + "/history")
-
-
-def labels_of(job: Job, reader: User) -> list[str]:
-    steps = get(reader, page_of(job) + "/parts/history").partition("</ol>")[0]
-    return re.findall(r"<strong>(.*?)</strong>", steps)
-
-
-class TestDocuments:
-    def test_have_their_secrets_masked_on_the_page_and_in_the_file(self, alice: User, make_job: MakeJob) -> None:
-        job = make_job(
-            config={"hub_token": "hf_abcdefgh12345", "steps": "</pre>"}, dataloader_config=[{"key": "s3cr3t"}]
-        )
-        page = get(alice, page_of(job) + "/config")
-        assert "hf_abcdefgh12345" not in page
-        assert "s3cr3t" not in page
-        assert "&lt;/pre&gt;" in page
-        assert json.loads(get(alice, page_of(job) + "/config.json")) == {"hub_token": "***", "steps": "</pre>"}
-        assert json.loads(get(alice, page_of(job) + "/dataloader.json")) == [{"key": "***"}]
-
-    def test_of_any_size_keep_the_page_small(self, alice: User, make_job: MakeJob) -> None:
-        job = make_job(config={"prompt": "x" * 3 * PREVIEW_CHARACTERS})
-        page = get(alice, page_of(job) + "/config")
-        assert len(page) < 2 * PREVIEW_CHARACTERS
-        assert "The download has all of it" in page
-        assert len(get(alice, page_of(job) + "/config.json")) > 3 * PREVIEW_CHARACTERS
-
-    def test_are_coloured_and_long_settings_can_be_folded(self, alice: User, make_job: MakeJob) -> None:
-        prompts = [f"a cat, {number}" for number in range(12)]
-        page = get(alice, page_of(make_job(config={"rate": 1e-4, "on": True, "prompts": prompts})) + "/config")
-        assert '<span class="json-key">&quot;rate&quot;</span>: <span class="json-number">0.0001</span>' in page
-        assert '<span class="json-word">true</span>' in page
-        folded = page.partition("<summary>")[2].partition("</details>")[0]
-        assert "&quot;prompts&quot;" in folded and "13 lines" in folded
-        assert "&quot;a cat, 11&quot;" in folded
-
-    def test_have_what_differs_from_the_run_before(self, alice: User, charlie: User, make_job: MakeJob) -> None:
-        first = make_job(config={"rate": 1, "steps": 5})
-        make_job(config={"rate": 9}, config_name="another")
-        assert "Changed since" not in get(alice, page_of(first) + "/config")
-        second = make_job(config={"rate": 2, "steps": 5})
-        page = read_page(alice, page_of(second) + "/config")
-        assert f'<a href="{page_of(first)}"' in page.partition("Changed since")[2][:60]
-        assert "<li><code>rate</code> 1 → 2</li>" in page
-        assert "<code>steps</code>" not in page
-        third = make_job(config={"rate": 3, "steps": 5}, parent=first)
-        page = read_page(alice, page_of(third) + "/config")
-        assert "Changed from" in page and "<li><code>rate</code> 1 → 3</li>" in page
-        Job.objects.filter(pk=first.pk).update(organization=Membership.objects.get(user=charlie).organization)
-        assert "Changed from" not in get(alice, page_of(third) + "/config"), "that is no longer hers to see"
-
-    def test_are_downloaded_under_the_jobs_name(self, alice: User, make_job: MakeJob) -> None:
-        client = Client()
-        client.force_login(alice)
-        answer = client.get(page_of(make_job(config_name='flux "é"')) + "/config.json")
-        assert answer["Content-Disposition"] == "attachment; filename*=utf-8''flux%20%22%C3%A9%22.json"
-
-
-class TestLog:
-    @pytest.fixture
-    def far_away(self, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> Job:
-        monkeypatch.setattr(logs, "READ_LIMIT_BYTES", 10)
-        return make_job(provider="replicate", external_id="abc", status=JobStatus.COMPLETED, config_name="flux")
-
-    def test_is_downloaded_whole_as_it_was_written(self, alice: User, far_away: Job) -> None:
-        keep_log(far_away, "<b>step 1\x1b[31m\r\n", "é" * 30, "\nthe end\n")
-        assert get(alice, page_of(far_away) + "/log.txt") == "<b>step 1\x1b[31m\r\n" + "é" * 30 + "\nthe end\n"
-
-    def test_has_its_curves_from_all_of_it(self, alice: User, far_away: Job, client_of: Any) -> None:
-        keep_log(far_away, *(f"step {step}/40 loss: 0.{step}\n" for step in range(10, 40)))
-        series = client_of(alice).get(f"/api/cloud/jobs/{far_away.pk}/metrics").json()["series"]
-        assert [series["loss"][0], series["loss"][-1], len(series["loss"])] == [[10, 0.1], [39, 0.39], 30]
-
-    def test_has_its_last_lines_from_its_end(self, alice: User, far_away: Job, client_of: Any) -> None:
-        keep_log(far_away, *(f"line {number}\n" for number in range(40)))
-        answer = client_of(alice).get(f"/api/cloud/jobs/{far_away.pk}/logs?tail=2").json()
-        assert answer["logs"] == "line 38\nline 39\n"
-        assert answer["offset"] == far_away.log_size
-
-
-def test_a_dataset_is_named_with_its_size_also_when_its_archive_is_gone(
-    alice: User, acme: Organization, make_job: MakeJob
-) -> None:
-    upload = DatasetUpload.objects.create(
-        organization=acme, uploaded_by=alice, name="<cats>.zip", kind="zip", size=2_500_000, sha256="a" * 64, files=12,
-        unpacked_size=3_000_000, stored_on="here",
-    )  # fmt: skip
-    job = make_job(dataset=upload)
-    page = read_page(alice, page_of(job) + "/config")
-    assert "<bdi>&lt;cats&gt;.zip</bdi>" in page
-    assert "2.4\xa0MB, 12 files" in page
-    assert "has been removed" not in page
-    DatasetUpload.objects.update(removed_at=timezone.now())
-    assert "has been removed" in read_page(alice, page_of(job) + "/config")
-
-
 def test_what_a_provider_wrote_is_shown_with_its_white_space_and_no_other(alice: User, make_job: MakeJob) -> None:
     message = "  out of memory:\n" + "  lower train_batch_size\n" * 10
     job = make_job(status="failed", error_message=message)
@@ -478,15 +327,3 @@ def test_a_shortened_id_leads_to_the_page_and_an_ambiguous_one_nowhere(
     assert client.get(f"/jobs/{job.pk[:12]}")["Location"] == page_of(job)
     make_job(id="01m81da9kqkb7r5gyetc6bkhjb")
     assert client.get(f"/jobs/{job.pk[:12]}").status_code == 404
-
-
-def test_a_log_downloaded_too_often_is_a_429_with_a_page(alice: User, make_job: MakeJob, set_limits: SetLimits) -> None:
-    set_limits(log_reads_per_minute=1)
-    client = Client()
-    client.force_login(alice)
-    address = f"/jobs/{make_job().pk}/log.txt"
-    first, second = client.get(address), client.get(address)
-    body_of(first)
-    assert (first.status_code, second.status_code, second["Retry-After"]) == (200, 429, "60")
-    assert "You have reached the limit for whole logs" in second.content.decode()
-    assert LimitUse.objects.exclude(refused_at=None).exists()
