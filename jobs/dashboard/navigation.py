@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.functional import SimpleLazyObject
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -41,7 +42,8 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         "own_teams": teams,
         "administers": request.user.is_staff or any(team.role in MANAGERS for team in teams),
         "navigation": _items_for(request, teams),
-        "banners": extensions.banners_for(request.user),
+        # The admin shows none, and reads none.
+        "banners": SimpleLazyObject(lambda: extensions.banners_for(request.user)),
         "time_zone": chosen.time_zone,
         "list_columns": chosen.list_columns,
         "theme": chosen.theme,
