@@ -18,6 +18,7 @@ class SiteConfig(AppConfig):
         from cloudtrain_site.checks import register_checks
         from cloudtrain_site.correlation import connect_task_correlation
         from cloudtrain_site.database.folding import register_folding
+        from cloudtrain_site.doctor.registrations import register_checks as register_doctor
         from cloudtrain_site.monitoring import machines
         from cloudtrain_site.monitoring.prometheus import collect_loops
         from cloudtrain_site.people.registrations import register_people
@@ -35,4 +36,5 @@ class SiteConfig(AppConfig):
         connect_origins()
         connect_task_correlation()
         register_checks()
+        register_doctor()
         register_folding()

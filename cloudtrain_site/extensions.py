@@ -39,6 +39,26 @@ health_components: Registry[HealthComponent] = Registry()
 
 
 @dataclass(frozen=True, slots=True)
+class DoctorCheck:
+    """A check of the deployment, registered under the name that `manage.py doctor --only` takes.
+
+    `check`, a dotted path, yields what it finds (`doctor/findings.py`), or nothing while all is well. It changes
+    nothing, and ends by itself within five seconds wherever that is in its hands. `more` is a page of the
+    documentation. It is skipped when one of the checks that it `needs` is bad. One that is `cheap`, a millisecond, is
+    asked for the health as well, which tells its name alone.
+    """
+
+    question: str
+    check: str
+    more: str
+    needs: tuple[str, ...] = ("database",)
+    cheap: bool = False
+
+
+doctor_checks: Registry[DoctorCheck] = Registry()
+
+
+@dataclass(frozen=True, slots=True)
 class RequestLimit:
     """The largest size of a whole request, in bytes, and the error for a larger one."""
 

@@ -1,4 +1,4 @@
-"""What becomes of a thread's database connection while it waits for something else, and when it is lost."""
+"""Where the database is, and what becomes of a thread's connection while it waits for something else or is lost."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ T = TypeVar("T")
 REPEAT_SECONDS = 8.0
 FIRST_PAUSE_SECONDS = 0.05
 MAX_PAUSE_SECONDS = 0.5
+
+
+def place_of_database() -> str:
+    """Return where the database is, as an operator knows it: a file, or a name and a host."""
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return str(database["NAME"])
+    return f"{database['NAME']} on {database['HOST'] or 'this machine'}"
 
 
 def lend_connection() -> None:

@@ -20,6 +20,7 @@ from django.db import connection, connections
 from cloudtrain_site.accounts.first_link import LIFETIME_MINUTES, make_first_link
 from cloudtrain_site.conf.data_folder import close_to_others, make_private_file
 from cloudtrain_site.conf.places import COMMAND, IS_INSTALLED
+from cloudtrain_site.database.connections import place_of_database
 from cloudtrain_site.database.sqlite_analyze import refresh_when_grown
 from cloudtrain_site.enterprise import get_enterprise_config
 from cloudtrain_site.serving.supervisor import become_supervisor
@@ -92,7 +93,7 @@ class Command(BaseCommand):
             refresh_when_grown()
         except (DjangoDatabaseError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise CommandError(f"The database can't be prepared: {reason} ({_place_of_database()}).") from error
+            raise CommandError(f"The database can't be prepared: {reason} ({place_of_database()}).") from error
 
 
 def _close_to_others() -> None:
@@ -115,13 +116,6 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         reason = error.strerror or str(error)
         raise CommandError(f"Can't listen on {host} port {port}: {reason}. Choose another with --port.") from error
-
-
-def _place_of_database() -> str:
-    database = settings.DATABASES["default"]
-    if database["ENGINE"].endswith("sqlite3"):
-        return str(database["NAME"])
-    return f"{database['NAME']} on {database['HOST'] or 'this machine'}"
 
 
 def _where_to_look(site: str) -> str:

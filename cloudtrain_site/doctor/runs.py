@@ -1,0 +1,116 @@
+"""Runs the checks of the deployment, each for five seconds at most.
+
+Each has a thread of its own, with a database connection of its own. A thread can't be ended: one that a dead network
+disk holds stays behind, and its check is bad. That is why no check runs in the web process but the cheap ones, and why
+the page has a command of its own run.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextvars import copy_context
+from dataclasses import dataclass
+
+from django.db import connection
+from django.utils.module_loading import import_string
+
+from cloudtrain_site.conf.places import COMMAND
+from cloudtrain_site.doctor.findings import Finding, Status, bad, skipped, warn, worst_of
+from cloudtrain_site.extensions import DoctorCheck, doctor_checks
+from cloudtrain_site.redaction import mask_text
+
+DEADLINE_SECONDS = 5.0
+#: PostgreSQL ends a statement by itself before the check's time is over.
+STATEMENT_MS = 4_500
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """A check's answer. No text of it has a secret."""
+
+    name: str
+    question: str
+    status: Status
+    findings: tuple[Finding, ...]
+    more: str
+    seconds: float
+
+
+def examine(name: str) -> Examination:
+    """Run a check here and now, however long it takes. An error of it is a warning."""
+    check, started = doctor_checks[name], time.perf_counter()
+    findings: list[Finding] = []
+    try:
+        findings.extend(import_string(check.check)())
+    except Exception as error:
+        findings.append(warn(f"This could not be checked: {_shown(error)}", f"{COMMAND} check"))
+    return _examination(name, check, findings, time.perf_counter() - started)
+
+
+def examine_all(names: Iterable[str]) -> Iterator[Examination]:
+    """Run the checks one after the other, each in DEADLINE_SECONDS.
+
+    One that needs another is skipped when that is bad or was skipped itself; of those that aren't asked for, nothing
+    is assumed.
+    """
+    examined: dict[str, Status] = {}
+    for name in names:
+        check = doctor_checks[name]
+        missing = [other for other in check.needs if examined.get(other) in (Status.BAD, Status.SKIPPED)]
+        if missing:
+            one = _examination(name, check, [skipped(f"It needs what {' and '.join(missing)} found missing.")], 0.0)
+        else:
+            one = _in_time(name, check)
+        examined[name] = one.status
+        yield one
+
+
+def is_hanging() -> bool:
+    """Whether a check's thread is left behind: the process would wait for what it waits for at its end."""
+    return any(thread.name.startswith("doctor-") for thread in threading.enumerate())
+
+
+def _in_time(name: str, check: DoctorCheck) -> Examination:
+    answers: list[Examination] = []
+    context = copy_context()
+    thread = threading.Thread(
+        target=lambda: answers.append(context.run(_examine_apart, name)), name=f"doctor-{name}", daemon=True
+    )
+    thread.start()
+    thread.join(DEADLINE_SECONDS)
+    if answers:
+        return answers[0]
+    hangs = bad(
+        f"It did not end within {DEADLINE_SECONDS:g} s: the disk, the database or the server that it asks hangs.",
+        "Look at the mounts (`mount`), the load (`uptime`) and the network of this machine.",
+    )
+    return _examination(name, check, [hangs], DEADLINE_SECONDS)
+
+
+def _examine_apart(name: str) -> Examination:
+    try:
+        if connection.vendor == "postgresql":
+            connection.settings_dict = {**connection.settings_dict, "OPTIONS": _impatient()}
+        return examine(name)
+    finally:
+        connection.close()
+
+
+def _impatient() -> dict[str, object]:
+    """Return the connection's options, with a limit to what a statement may take."""
+    options = dict(connection.settings_dict.get("OPTIONS", {}))
+    options.pop("pool", None)
+    return {**options, "options": f"{options.get('options', '')} -c statement_timeout={STATEMENT_MS}".strip()}
+
+
+def _examination(name: str, check: DoctorCheck, findings: Iterable[Finding], seconds: float) -> Examination:
+    masked = tuple(Finding(one.status, mask_text(one.message), mask_text(one.remedy)) for one in findings)
+    status = worst_of(one.status for one in masked)
+    return Examination(name, check.question, status, masked, check.more, round(seconds, 3))
+
+
+def _shown(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,78 @@
+"""`manage.py doctor`: checks the deployment, and says what mends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from cloudtrain_site.doctor.findings import Finding, Status, worst_of
+from cloudtrain_site.doctor.runs import Examination, examine_all, is_hanging
+from cloudtrain_site.extensions import doctor_checks
+
+EXIT_CODES = {Status.OK: 0, Status.SKIPPED: 0, Status.WARN: 1, Status.BAD: 2}
+
+
+class Command(BaseCommand):
+    """A line for each check, with what mends it, or JSON. Exit code: 0, 1 (warnings) or 2 (faults)."""
+
+    help = "Check the deployment, and print for each problem the command that mends it. Changes nothing."
+    #: It says itself what they find.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="one JSON object")
+        parser.add_argument("--only", action="append", metavar="NAME", help="this check alone; may be repeated")
+
+    def handle(self, *args: Any, json: bool, only: list[str] | None, **options: Any) -> None:
+        """Exits with 1 or 2 when something was found."""
+        examined = list(self._print_json(_chosen(only)) if json else self._print_lines(_chosen(only)))
+        code = EXIT_CODES[worst_of(one.status for one in examined)]
+        if is_hanging():
+            # The interpreter would wait for some of its threads.
+            self.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        if code:
+            sys.exit(code)
+
+    def _print_lines(self, names: Iterable[str]) -> Iterator[Examination]:
+        for one in examine_all(names):
+            self.stdout.write("\n".join(_lines(one)))
+            self.stdout.flush()
+            yield one
+
+    def _print_json(self, names: Iterable[str]) -> Sequence[Examination]:
+        examined = list(examine_all(names))
+        status = worst_of(one.status for one in examined)
+        self.stdout.write(json.dumps({"status": status, "checks": [asdict(one) for one in examined]}, indent=2))
+        return examined
+
+
+def _chosen(only: list[str] | None) -> Sequence[str]:
+    for name in only or ():
+        if name not in doctor_checks:
+            raise CommandError(f"There is no check {name!r}. There are: {', '.join(doctor_checks)}.", returncode=2)
+    return only or list(doctor_checks)
+
+
+def _lines(one: Examination) -> Iterator[str]:
+    plain = [finding.message for finding in one.findings if finding.status in (Status.OK, Status.SKIPPED)]
+    if one.status in (Status.OK, Status.SKIPPED):
+        yield " ".join([f"{one.status:<8} {one.name}: {one.question}", *plain])
+        return
+    yield f"{one.status:<8} {one.name}: {one.question}"
+    for finding in one.findings:
+        if finding.status in (Status.WARN, Status.BAD):
+            yield from _problem(finding)
+    yield f"         More: {one.more}"
+
+
+def _problem(finding: Finding) -> Iterator[str]:
+    yield f"         {finding.message}"
+    yield f"         Mend it: {finding.remedy}"
