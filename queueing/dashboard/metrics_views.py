@@ -1,4 +1,4 @@
-"""The metrics page: what became of the jobs, and the queue's depth with its numbers. Costs are on the page of costs."""
+"""The metrics page: what became of the jobs, and how long they waited. Costs are on the page of costs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from django.utils.http import urlencode
 from jobs.costs.metrics import Period, summary
 from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import LABELS
-from jobs.notices.durations import duration
-from jobs.permissions import AnyUser, organizations_of
+from jobs.notices.durations import rough_duration
+from jobs.permissions import organizations_of
 from jobs.statuses import JobStatus
-from queueing.statistics import depth_by_day
+from queueing.statistics import DayOfWaits, wait_by_day
 
 PERIOD_DAYS = (7, 30, 90)
 DEFAULT_PERIOD_DAYS = 30
@@ -36,7 +36,7 @@ def _metrics(request: HttpRequest) -> dict[str, Any]:
         "teams": teams if len(teams) > 1 else [],
         "tiles": _tiles(figures),
         "statuses": _statuses(figures["jobs_by_status"]),
-        "depth": _depth(user, days, team),
+        "waits": [_wait_row(day) for day in wait_by_day(user, Period(days, timezone.now(), team))],
         "is_empty": not figures["job_count"],
     }
 
@@ -53,8 +53,12 @@ def _tiles(figures: dict[str, Any]) -> list[dict[str, str]]:
     return [
         {"label": "Jobs", "figure": f"{figures['job_count']:,}"},
         {"label": "Success rate", "figure": "" if rate is None else f"{rate:.0%}", "note": "of completed and failed"},
-        {"label": "Average duration", "figure": "" if took is None else duration(took)},
-        {"label": "Average wait", "figure": "" if waited is None else duration(waited), "note": "until the start"},
+        {"label": "Average duration", "figure": "" if took is None else rough_duration(took)},
+        {
+            "label": "Average wait",
+            "figure": "" if waited is None else rough_duration(waited),
+            "note": "from submission to start",
+        },
     ]
 
 
@@ -65,9 +69,15 @@ def _statuses(counts: dict[str, int]) -> list[dict[str, Any]]:
     ]
 
 
-def _depth(user: AnyUser, days: int, team: str) -> list[dict[str, Any]]:
-    depths = depth_by_day(user, Period(days, timezone.now(), team))
-    return [{"date": str(day), "depth": depth} for day, depth in depths]
+def _wait_row(day: DayOfWaits) -> dict[str, Any]:
+    seconds = day.seconds
+    return {
+        "date": str(day.day),
+        "label": f"{day.day.day} {day.day:%b}",
+        "started": day.started,
+        "minutes": "" if seconds is None else f"{seconds / 60:.3f}",
+        "wait": "" if seconds is None else rough_duration(seconds),
+    }
 
 
 metrics_page, metrics_now = live_page("queueing/metrics.html", "queueing/_metrics.html", _metrics)

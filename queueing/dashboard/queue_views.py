@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.http import HttpRequest
+from django.utils import timezone
 
+from cloudtrain_site.api import as_utc
+from jobs.dashboard.job_detail import seconds_left
 from jobs.dashboard.navigation import live_page
 from jobs.dashboard.rows import LABELS, expected_cost
-from jobs.notices.durations import duration
+from jobs.notices.durations import rough_duration
 from jobs.permissions import AnyUser, is_superuser, manages_anything, organizations_of
 from jobs.providers import names
 from jobs.roles import MANAGERS, SUBMITTERS
@@ -22,6 +26,7 @@ from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
 from queueing.operations import may_run_queue
 from queueing.queries import visible_entries
 from queueing.statuses import TAKES_SLOT, EntryStatus
+from queueing.waiting.estimates import likely_seconds_left
 from queueing.waiting.explain import NEXT
 
 PAGE_SIZE = 50
@@ -29,7 +34,8 @@ PAGE_SIZE = 50
 MAX_RUNNING_SHOWN = 200
 MAX_HELD_SHOWN = 20
 MAX_PAGE = 10_000
-ROUNDED_FROM_SECONDS = 120
+#: A job that waits for those before it and for nothing else.
+IN_TURN = "Starts after the jobs before it."
 
 
 def _queue(request: HttpRequest) -> dict[str, Any]:
@@ -44,12 +50,20 @@ def _queue(request: HttpRequest) -> dict[str, Any]:
     }
     has_more = len(groups["waiting"]) > PAGE_SIZE
     groups["waiting"] = groups["waiting"][:PAGE_SIZE]
-    counts = {"waiting": waiting.count(), "held": seen.filter(status=EntryStatus.BLOCKED).count()}
+    counts = {
+        "running": len(groups["running"]),
+        "waiting": waiting.count(),
+        "held": seen.filter(status=EntryStatus.BLOCKED).count(),
+    }
     everybody = QueueEntry.objects.filter(status=EntryStatus.PENDING).count()
+    rows = _rows(groups, user)
     return {
-        **_rows(groups, user),
+        "running": _grouped(rows["running"], "waiting_reason"),
+        "waiting": _grouped(rows["waiting"], "why"),
+        "held": _grouped(rows["held"], "why"),
         "counts": counts,
         "elsewhere": everybody - counts["waiting"],
+        "max_held": MAX_HELD_SHOWN,
         "number": number,
         "earlier": number - 1,
         "later": number + 1 if has_more else 0,
@@ -74,7 +88,7 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
     entries = [entry for group in groups.values() for entry in group]
     facts_by_job = {shown["job_id"]: shown for shown in EntrySerializer(with_facts(entries, user), many=True).data}
     managed, submitted = _organizations(user, MANAGERS), _organizations(user, SUBMITTERS)
-    superuser = is_superuser(user)
+    superuser, ends = is_superuser(user), _expected_ends(groups["running"])
     holds = extensions.find_holds([entry.job_id for entry in groups["held"]], user)
 
     def row(entry: QueueEntry) -> dict[str, Any]:
@@ -82,19 +96,41 @@ def _rows(groups: dict[str, list[QueueEntry]], user: AnyUser) -> dict[str, list[
         is_own = entry.user_id == user.pk and entry.organization_id in submitted
         is_stoppable = entry.job.cancel_requested_at is None
         facts = facts_by_job[entry.job_id]
+        hold = holds.get(entry.job_id) if is_stoppable else None
         return {
             **facts,
             **_chip(entry),
-            "why": _why(facts, is_stoppable),
+            "why": hold.reason if hold else _why(facts, is_stoppable),
+            "hold": hold,
+            "progress": entry.job.progress,
+            "percent": None if entry.job.progress is None else int(entry.job.progress),
+            "ends_at": ends.get(entry.pk),
             "cost": expected_cost(entry.job),
             "cost_source": entry.job.estimate_source,
             "wait": _wait_text(facts["estimated_wait_seconds"]),
-            "hold": holds.get(entry.job_id) if is_stoppable else None,
             "may_reorder": manages and is_stoppable,
             "may_cancel": is_stoppable and (manages or is_own),
         }
 
     return {name: [row(entry) for entry in group] for name, group in groups.items()}
+
+
+def _grouped(rows: Iterable[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Return the rows by their reason, in the order of each one's first row."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row[key], []).append(row)
+    return [{"reason": reason, "rows": alike} for reason, alike in groups.items()]
+
+
+def _expected_ends(running: Sequence[QueueEntry]) -> dict[int, str | None]:
+    """Return when each will probably end, by its own pace or as jobs like it did; without either it is left out."""
+    now = timezone.now()
+    going = [entry for entry in running if entry.status == EntryStatus.RUNNING and not entry.job.cancel_requested_at]
+    left = likely_seconds_left(going, now)
+    paced = ((entry, seconds_left(entry.job, now)) for entry in going)
+    left |= {entry.pk: seconds for entry, seconds in paced if seconds is not None}
+    return {pk: as_utc(now + timedelta(seconds=seconds)) for pk, seconds in left.items()}
 
 
 def _organizations(user: AnyUser, roles: Sequence[Any]) -> set[int]:
@@ -114,18 +150,16 @@ def _chip(entry: QueueEntry) -> dict[str, str]:
 
 def _why(facts: dict[str, Any], is_stoppable: bool) -> str:
     if not is_stoppable:
-        return facts["waiting_reason"] or "It is being cancelled."
+        return facts["waiting_reason"] or "Being cancelled."
     if facts["waiting_reason"] == NEXT and (facts["position"] or 1) > 1:
-        return "It goes when those before it have gone."
+        return IN_TURN
     return facts["waiting_reason"] or ""
 
 
 def _wait_text(seconds: float | None) -> str:
     if seconds is None:
         return ""
-    # An estimate in seconds would look more exact than it is.
-    rounded = round(seconds / 60) * 60 if seconds >= ROUNDED_FROM_SECONDS else seconds
-    return f"in about {duration(rounded)}" if seconds >= 1 else "soon"
+    return f"in about {rough_duration(seconds)}" if seconds >= 1 else "soon"
 
 
 queue_page, queue_now = live_page("queueing/queue.html", "queueing/_queue.html", _queue)
@@ -169,7 +203,7 @@ def limit_rows(user: AnyUser, state: QueueState) -> list[LimitRow]:
         if usage.providers[name] or name in limits.providers
     ]
     return [
-        LimitRow("Everybody together", usage.total, limits.total),
+        LimitRow("Total", usage.total, limits.total),
         LimitRow("You", usage.users[user.pk], limits.per_user),
         *teams[:MAX_ORGANIZATIONS_SHOWN],
         *providers,

@@ -86,6 +86,17 @@ class WaitEstimates:
         return max(0.0, length - (self.explainer.now - began).total_seconds())
 
 
+def likely_seconds_left(running: Sequence[QueueEntry], now: datetime) -> dict[int, float]:
+    """Return for how long each runs on if it takes as long as jobs like it did; one that took longer is left out."""
+    lengths = _past_lengths({_kind_of(entry) for entry in running})
+    left = {
+        entry.pk: lengths[_kind_of(entry)][0] - (now - (entry.job.started_at or now)).total_seconds()
+        for entry in running
+        if _kind_of(entry) in lengths
+    }
+    return {pk: seconds for pk, seconds in left.items() if seconds > 0}
+
+
 def _counted_before(entry_ids: Collection[int], front: Iterable[Candidate]) -> dict[int, Before]:
     """Return how many wait before each entry for each of its limits; entries outside of `front` are left out."""
     usage, before = Usage(), dict[int, Before]()

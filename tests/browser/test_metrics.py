@@ -14,7 +14,6 @@ from playwright.sync_api import expect
 from approvals.intake import Outcome
 from jobs.models import Job, Organization
 from jobs.statuses import JobStatus
-from queueing.models import QueueEntry
 from tests.browser.conftest import Browse, is_live, is_wider_than_the_window, keep, report, start, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
@@ -26,25 +25,22 @@ def test_figures_charts_and_their_numbers(
     now = timezone.now()
     for days in range(1, 30):
         created = now - timedelta(days=days)
-        ended = created + timedelta(minutes=7 * days % 90 + 4)
-        job = make_job(
+        ended = created + timedelta(minutes=7 * days % 90 + 50)
+        make_job(
             status="failed" if days % 7 == 0 else "completed",
             cost_usd=Decimal(days * 13 % 47) / 3,
             created_at=created,
-            started_at=created + timedelta(minutes=3),
+            started_at=created + timedelta(minutes=days * 5 % 47 + 1),
+            submission_marker=f"here-{days}",
             completed_at=ended,
         )
-        QueueEntry.objects.create(
-            job=job, provider="local", status="completed", turn=0, organization=job.organization,
-            enqueued_at=created, dispatched_at=created + timedelta(days=days * 5 % 4), finished_at=now,
-        )  # fmt: skip
     page = is_live(browse(alice, "/metrics", reduced_motion="reduce"))
     expect(page.locator("canvas")).to_have_count(1)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         assert violations(page) == [], scheme
         keep(page, f"metrics-{scheme}")
-    page.get_by_role("img", name="Queue depth").hover()
+    page.get_by_role("img", name="Wait by day").hover()
     expect(page.locator(".readout").first).to_contain_text(":")
 
     # What ends is in the figures at once, and the charts stay.

@@ -27,7 +27,7 @@ def test_a_lead_reorders_with_the_keyboard_while_a_researcher_watches(
     leads, watching = is_live(browse(bob, "/queue")), is_live(browse(alice, "/queue"))
     expect(watching.get_by_role("button", name="Priority")).to_have_count(0)
     assert "charlies-own" not in leads.content()
-    expect(leads.get_by_text("1 more job of another organization waits")).to_be_visible()
+    expect(leads.get_by_text("1 job from another organization is")).to_be_visible()
 
     leads.locator(f"#entry-{second.pk}").get_by_role("button", name="Priority").focus()
     leads.keyboard.press("Enter")
@@ -76,8 +76,8 @@ def test_it_is_paused_and_resumed_and_everybody_sees_why_nothing_starts(
     roots.get_by_role("button", name="Resume").click()
     expect(roots.get_by_role("button", name="Pause")).to_be_visible()
     assert not QueueState.objects.get().paused
-    roots.get_by_role("button", name="Run a pass now").click()
-    expect(roots.get_by_text("A pass was asked for")).to_be_visible()
+    roots.get_by_role("button", name="Start eligible jobs now").click()
+    expect(roots.get_by_text("Eligible jobs start in a moment")).to_be_visible()
 
 
 def test_it_has_no_barriers(browse: Browse, busy_team: None, bob: User) -> None:

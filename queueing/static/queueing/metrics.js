@@ -3,7 +3,6 @@
 import { colourOf, onThemeChange } from "../cloudtrain/shell/theme.js";
 
 const HEIGHT = 220;
-const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
 const SOON = 150;
 
 const shown = new Map(); // element -> plot
@@ -11,17 +10,29 @@ const token = (name) => colourOf(document.body, name);
 const seconds = (day) => Date.parse(day) / 1000;
 
 // Oldest first; the table has the newest on top.
-function numbers(element) {
-  const rows = [...document.getElementById(element.dataset.table).tBodies[0].rows].reverse();
-  return [rows.map((row) => seconds(row.dataset.at)), rows.map((row) => Number(row.dataset.value))];
+const rowsOf = (element) => [...document.getElementById(element.dataset.table).tBodies[0].rows].reverse();
+
+function numbers(rows) {
+  return [
+    rows.map((row) => seconds(row.dataset.at)),
+    rows.map((row) => (row.dataset.value === "" ? null : Number(row.dataset.value))),
+  ];
 }
+
+// The days and the waits as the table has them.
+const dayOf = (rows, at) => rows.find((row) => seconds(row.dataset.at) === at)?.dataset.label ?? "";
+const waitOf = (row) => row.cells[2].textContent.trim();
+
+// Minutes, on the axis.
+const inWords = (minutes) => (minutes >= 60 && minutes % 60 === 0 ? `${minutes / 60} h` : `${minutes} min`);
 
 function draw(element) {
   shown.get(element)?.destroy();
-  shown.set(element, new uPlot(options(element), numbers(element), element));
+  const rows = rowsOf(element);
+  shown.set(element, new uPlot(options(element, rows), numbers(rows), element));
 }
 
-function options(element) {
+function options(element, rows) {
   const readout = element.closest(".chart-card").querySelector(".readout");
   const font = `12px ${getComputedStyle(document.body).fontFamily}`;
   const axis = {
@@ -45,23 +56,23 @@ function options(element) {
         ...axis,
         size: 32,
         grid: { show: false },
-        values: (_, days) => days.map((at) => DAY.format(at * 1000)),
+        values: (_, days) => days.map((at) => dayOf(rows, at)),
         space: 64,
         incrs: [1, 2, 7, 14, 30].map((days) => days * 86_400),
       },
       {
         ...axis,
         size: 60,
-        values: (_, values) => values.map((value) => value.toLocaleString()),
-        incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10_000],
+        values: (_, values) => values.map(inWords),
+        incrs: [1, 2, 5, 10, 20, 30, 60, 120, 240, 480, 1440, 2880, 7200, 14_400],
       },
     ],
     series: [{}, line()],
     hooks: {
       setCursor: [
-        ({ cursor: { idx: at }, data: [days, values] }) => {
-          readout.textContent =
-            at === null || at === undefined ? "" : `${DAY.format(days[at] * 1000)}: ${values[at].toLocaleString()}`;
+        ({ cursor: { idx: at } }) => {
+          const row = rows[at ?? -1];
+          readout.textContent = row ? `${row.dataset.label}: ${waitOf(row)}` : "";
         },
       ],
     },
@@ -75,6 +86,7 @@ function line() {
     fill: token("--hint"),
     width: 2,
     paths: uPlot.paths.linear(),
+    spanGaps: true,
     points: { show: true, size: 5, fill: colour },
   };
 }

@@ -1,6 +1,6 @@
 // The levers of the queue. What the page shows, the server renders (sections.js).
 
-import { ask, call, showProblem, switchedOff, toast } from "../cloudtrain/shell/page.js";
+import { ask, call, onEvent, showProblem, switchedOff, toast } from "../cloudtrain/shell/page.js";
 import { refresh } from "../cloudtrain/shell/sections.js";
 
 const queue = document.getElementById("queue");
@@ -12,14 +12,14 @@ const address = (line, verb) => `/api/queue/${encodeURIComponent(line.dataset.jo
 const VERBS = {
   process: async (send) => {
     await send("POST", "/api/queue/process");
-    toast("A pass was asked for: what may go, goes in a moment.");
+    toast("Eligible jobs start in a moment.");
   },
   pause: async (send) => {
     const answer = await ask({
       title: "Pause the queue?",
-      text: "Nothing new starts, for anybody, until it is resumed. What runs, runs on.",
+      text: "No new job starts, for anybody, until the queue is resumed. Running jobs continue.",
       yes: "Pause the queue",
-      no: "Let it go on",
+      no: "Cancel",
     });
     if (!answer) return;
     await send("POST", "/api/queue/pause");
@@ -27,13 +27,13 @@ const VERBS = {
   },
   resume: async (send) => {
     await send("POST", "/api/queue/resume");
-    toast("The queue goes on.");
+    toast("The queue is resumed.");
   },
   priority: async (send, line) => {
     const answer = await ask({
       title: "Set the priority",
       name: nameOf(line),
-      text: "moves in the queue. Who did it and why goes on record.",
+      text: "moves in the queue. Your name and reason are recorded.",
       number: {
         label: "Priority",
         help: `0 to ${maxPriority}. Ten points are worth one hour of waiting.`,
@@ -42,7 +42,7 @@ const VERBS = {
       },
       reason: "Reason",
       yes: "Set the priority",
-      no: "Leave it",
+      no: "Cancel",
       isDangerous: false,
     });
     if (!answer) return;
@@ -61,6 +61,18 @@ const VERBS = {
     toast(`${nameOf(line)} is being cancelled.`);
   },
 };
+
+// Its percent is said more often than the page is fetched.
+onEvent({
+  event: ({ type, job_id: id, progress }) => {
+    if (type !== "job_progress" || typeof progress !== "number") return;
+    const chip = document.getElementById(`entry-${id}`)?.querySelector(".chip");
+    const bar = chip?.querySelector("progress");
+    if (!bar) return;
+    bar.value = progress;
+    chip.querySelector("[data-percent]").textContent = `${Math.floor(progress)} %`;
+  },
+});
 
 // What was cancelled goes from under the keyboard.
 let hasActed = false;

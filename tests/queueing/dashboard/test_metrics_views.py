@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -14,15 +13,12 @@ from django.utils import timezone
 
 from jobs.costs.metrics import Period
 from jobs.models import Job, Membership, Organization
-from queueing.models import QueueEntry
-from queueing.statistics import depth_by_day
-from queueing.statuses import EntryStatus
+from queueing.statistics import wait_by_day
 from tests.factories import make_job as make_any_job
 from tests.web import queries_of, read_page
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 MakeJob = Callable[..., Job]
-Enqueue = Callable[..., QueueEntry]
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
 
@@ -46,7 +42,7 @@ def test_it_shows_what_the_api_says_and_a_stranger_nothing(make_job: MakeJob, al
     assert jobs_on(month) == 2 and "50%" in month
     assert jobs_on(week) == 1 and "100%" in week
     assert jobs_on(get(charlie)) == 0
-    assert "No job ended in the last 30 days" in get(charlie)
+    assert "No jobs in the last 30 days" in get(charlie)
 
 
 def test_one_organization_alone(make_job: MakeJob, alice: User) -> None:
@@ -70,19 +66,29 @@ def test_it_leads_to_the_costs_of_the_same_organization(make_job: MakeJob, alice
     assert '<a href="/spend?organization=second">Spend</a>' in get(alice, "/metrics?organization=second")
 
 
-def test_the_depth_of_each_day_is_counted_backwards_from_now(enqueue: Enqueue, alice: User, charlie: User) -> None:
-    def entry(came: int, left: int | None, **fields: Any) -> None:
-        made = enqueue()
-        gone = {} if left is None else {"status": EntryStatus.COMPLETED, "dispatched_at": NOON - timedelta(days=left)}
-        QueueEntry.objects.filter(pk=made.pk).update(enqueued_at=NOON - timedelta(days=came), **{**gone, **fields})
+def test_a_day_has_the_average_wait_of_the_jobs_that_started_on_it(
+    make_job: MakeJob, alice: User, charlie: User
+) -> None:
+    def job(started: int, minutes: int, *, status: str = "completed", marker: str | None = "here") -> None:
+        at = NOON - timedelta(days=started)
+        ended = None if status == "running" else at + timedelta(days=1)
+        fields = {"created_at": at - timedelta(minutes=minutes), "started_at": at, "completed_at": ended}
+        made = make_job(status=status)
+        Job.objects.filter(pk=made.pk).update(**fields, submission_marker=marker and made.pk)
 
-    entry(came=9, left=None)
-    entry(came=2, left=1)
-    entry(came=2, left=None, status=EntryStatus.CANCELLED, finished_at=NOON)
-    entry(came=1, left=None, dispatched_at=NOON)  # given back: it waits
+    job(started=2, minutes=10)
+    job(started=2, minutes=30, status="running")
+    job(started=0, minutes=5, status="running")
+    job(started=9, minutes=700)
+    job(started=1, minutes=700, marker=None)  # made at the provider: it waited elsewhere
     period = Period(4, NOON)
-    assert [depth for _, depth in depth_by_day(alice, period)] == [1, 3, 3, 2]
-    assert [depth for _, depth in depth_by_day(charlie, period)] == [0, 0, 0, 0]
+    assert [(day.started, day.seconds) for day in wait_by_day(alice, period)] == [
+        (0, None),
+        (2, pytest.approx(1200)),
+        (0, None),
+        (1, pytest.approx(300)),
+    ]
+    assert [day.started for day in wait_by_day(charlie, period)] == [0, 0, 0, 0]
 
 
 def test_more_jobs_cost_no_more_queries(make_job: MakeJob, alice: User) -> None:

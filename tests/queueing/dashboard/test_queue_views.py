@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 
 from cloudtrain_site.states import Actor, Source
-from jobs.models import Organization
+from jobs.models import Job, Organization
 from queueing import claims, passes
 from queueing.dashboard.queue_views import PAGE_SIZE
 from queueing.models import QueueEntry, QueueState
@@ -33,13 +36,13 @@ def test_a_stranger_sees_no_name_but_that_the_places_are_taken(enqueue: Enqueue,
     enqueue(config_name="alices-own")
     page = get(charlie)
     assert "alices-own" not in page and "acme" not in page
-    assert "1 more job of another organization waits; its place is counted." in page
+    assert "1 job from another organization is also in this queue." in page
 
 
 def test_what_is_held_elsewhere_has_no_place_to_count(enqueue: Enqueue, charlie: User) -> None:
     enqueue(held=True)
     page = get(charlie)
-    assert "Nothing waits" in page and "other organization" not in page
+    assert "No jobs are waiting" in page and "other organization" not in page
 
 
 def test_a_lead_has_levers_and_a_researcher_her_own_jobs_alone(enqueue: Enqueue, alice: User, bob: User) -> None:
@@ -65,7 +68,7 @@ def test_what_waits_is_in_order_and_paged(enqueue: Enqueue, alice: User) -> None
     first, second = get(alice), get(alice, "/queue?page=2")
     assert first.index(f"number-{PAGE_SIZE + 1}-") < first.index("number-0-") < first.index("number-1-")
     assert "number-49-" in second and "number-50-" in second and "number-0-" not in second
-    assert "Nobody stands so far behind" in get(alice, "/queue?page=77")
+    assert "This page is empty now" in get(alice, "/queue?page=77")
     assert "number-0-" in get(alice, "/queue?page=nonsense")
 
 
@@ -77,6 +80,39 @@ def test_more_entries_cost_no_more_queries(enqueue: Enqueue, alice: User, bob: U
             enqueue(submitted_by=bob if number % 2 else alice)
         counts.append(queries_of(client, "/queue"))
     assert counts[0] == counts[1]
+
+
+def test_a_reason_is_said_once_for_all_jobs_that_wait_for_it(enqueue: Enqueue, alice: User) -> None:
+    QueueState.objects.update_or_create(pk=1, defaults={"paused": True})
+    for name in ("first-", "second-", "third-"):
+        enqueue(config_name=name)
+    page = get(alice)
+    assert page.count("line-reason") == 1 and "3 jobs" in page
+    assert page.index("line-reason") < page.index("first-") < page.index("second-") < page.index("third-")
+
+
+def test_a_running_job_has_its_progress_and_when_it_will_probably_end(
+    enqueue: Enqueue, make_job: Callable[..., Job], alice: User, bob: User, scripted: object
+) -> None:
+    def running(**fields: Any) -> None:
+        enqueue(**fields)
+        [entry] = claims.claim_next()
+        claims.confirm(entry)
+        Job.objects.filter(pk=entry.job_id).update(status="running")
+
+    now = timezone.now()
+    ten_minutes = {"started_at": now - timedelta(minutes=10), "progress_told_at": now}
+    running(hardware_profile="first-of-its-kind", **ten_minutes)
+    assert "data-expected" not in get(alice)
+
+    running(hardware_profile="paced", progress=50.0, **ten_minutes)
+    hour = {"started_at": now - timedelta(minutes=90), "completed_at": now - timedelta(minutes=30)}
+    make_job(provider="scripted", hardware_profile="usual", status="completed", **hour)
+    running(hardware_profile="usual", submitted_by=bob, **ten_minutes)
+    page = get(alice)
+    ends = [datetime.fromisoformat(at) for at in re.findall(r'data-expected datetime="([^"]*)"', page)]
+    assert [round((end - now).total_seconds() / 60) for end in ends] == [10, 50]
+    assert "50 %" in page and 'value="50.00"' in page
 
 
 class TestTellingOfRules:

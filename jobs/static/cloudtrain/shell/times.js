@@ -70,6 +70,7 @@ function left(date, now) {
 
 function textOf({ dataset }, date, now) {
   if ("left" in dataset) return left(date, now);
+  if ("expected" in dataset && date <= now) return "soon";
   return "exact" in dataset ? brief.format(date) : ago(date, now);
 }
 
