@@ -32,6 +32,8 @@ LEASE = timedelta(seconds=90)
 #: How long is tried, and the pause after each failure; the last one repeats.
 GIVE_UP_AFTER = timedelta(days=1)
 PAUSES = tuple(timedelta(seconds=seconds) for seconds in (15, 60, 240, 900, 3600, 10800))
+#: For at most so long the other deliveries of a receiver that failed wait with the one that did.
+OTHERS_PAUSE = timedelta(minutes=1)
 #: Further notices to an address wait until so long after its last mail, and then come in one.
 DIGEST_WINDOW = timedelta(minutes=1)
 MAX_IN_ONE_MAIL = 100
@@ -52,21 +54,33 @@ class Claimed:
         return self.deliveries[0]
 
 
-def owner_of(delivery: Delivery) -> str:
-    if delivery.kind == ChannelKind.MAIL:
-        return "mail"
+def owner_of(delivery: Delivery) -> tuple[tuple[str, int | None], ...]:
+    """Return the fields that the other deliveries to the same owner's receivers share."""
     if delivery.user_id is not None:
-        return f"user {delivery.user_id}"
-    return f"organization {delivery.organization_id}"
+        return (("user_id", delivery.user_id),)
+    return (("user_id", None), ("organization_id", delivery.organization_id))
 
 
-def claim(under_way: Iterable[Claimed], slots: int = SLOTS) -> list[Claimed]:
-    """Claim due deliveries for the free slots. No receiver, and no owner of receivers, takes more than its share."""
+def failing_receivers() -> QuerySet[Delivery, str]:
+    """Return the receivers of which something failed that is tried again later."""
+    return Delivery.objects.filter(done_at=None).exclude(reason="").values_list("receiver", flat=True)
+
+
+def claim(under_way: Iterable[Claimed], slots: int = SLOTS, *, only_healthy: bool = False) -> list[Claimed]:
+    """Claim due deliveries for the free slots. No receiver, and no owner of receivers, takes more than its share.
+
+    `only_healthy`: none to a receiver that failed lately.
+    """
     running = list(under_way)
     receivers = Counter(item.first.receiver for item in running)
     owners = Counter(owner_of(item.first) for item in running)
     full = [name for name, count in receivers.items() if count >= SLOTS_A_RECEIVER]
     candidates = due_deliveries().exclude(receiver__in=full).exclude(kind=ChannelKind.MAIL)
+    # Others would wait behind what has to wait for its owner's other calls.
+    for owner in (owner for owner, count in owners.items() if count >= SLOTS_AN_OWNER):
+        candidates = candidates.exclude(**dict(owner))
+    if only_healthy:
+        candidates = candidates.exclude(receiver__in=failing_receivers())
     chosen: list[int] = []
     for delivery in candidates[:CANDIDATES]:
         owner = owner_of(delivery)
@@ -91,12 +105,14 @@ def _take(keys: Sequence[int], **fields: str) -> list[Delivery]:
     return list(held.select_related("notice", "channel", "user").order_by("id"))
 
 
-def claim_mails(limit: int) -> list[Claimed]:
+def claim_mails(limit: int, *, only_healthy: bool = False) -> list[Claimed]:
     """Claim the deliveries of at most `limit` mails.
 
     What is due for one address becomes one mail. An address that had a mail within the window waits until it is over.
     """
     due = due_deliveries().filter(kind=ChannelKind.MAIL)
+    if only_healthy:
+        due = due.exclude(receiver__in=failing_receivers())
     begun = list(due.exclude(message_id="").values_list("message_id", flat=True).distinct()[:limit])
     claimed = [_claim_begun(message_id) for message_id in begun]
     fresh = due.filter(message_id="").select_related("notice")
@@ -139,6 +155,8 @@ def record(results: Sequence[tuple[Claimed, Outcome]]) -> int:
         for claimed, outcome in results:
             if outcome.is_sent:
                 sent += _finish(claimed, is_sent=True)
+            elif outcome.is_untried:
+                _held(claimed).update(next_attempt_at=timezone.now(), tries=F("tries") - 1, lease_token="")
             elif outcome.is_final:
                 _finish(claimed, is_sent=False, reason=outcome.reason)
             else:
@@ -176,8 +194,10 @@ def _try_later(claimed: Claimed, outcome: Outcome) -> None:
     else:
         _held(claimed).update(next_attempt_at=now + pause, reason=outcome.reason, lease_token="")
     if outcome.pauses_receiver:
+        # Not for as long as this one: it may be the only one that the receiver does not take.
+        until = now + min(pause, OTHERS_PAUSE)
         others = Delivery.objects.filter(receiver=first.receiver, done_at=None, lease_token="")
-        others.filter(next_attempt_at__lt=now + pause).update(next_attempt_at=now + pause)
+        others.filter(next_attempt_at__lt=until).update(next_attempt_at=until)
 
 
 def _switch_off(delivery: Delivery, reason: str) -> None:

@@ -18,14 +18,12 @@ from django.urls import reverse
 from cloudtrain_site.conf.public_address import full_link, public_address
 from cloudtrain_site.correlation_ids import HEADER
 from cloudtrain_site.notices.models import Notice
-from cloudtrain_site.notices.outcomes import SENT, Outcome, failed, refused
+from cloudtrain_site.notices.outcomes import SENT, UNTRIED, Outcome, failed, refused
 
 logger = logging.getLogger("simpletuner.cloud.notices")
 
 #: Of each answer of the mail server.
 TIMEOUT_SECONDS = 10
-#: Below the time limit of a task; what is left of a batch is sent by the next one.
-BATCH_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +36,13 @@ class Mail:
     can_choose: bool
 
 
-def send_mails(mails: Sequence[Mail]) -> list[Outcome]:
-    """Send mails over one connection. Returns their outcomes in order; a failing server ends the batch."""
-    deadline = time.monotonic() + BATCH_SECONDS
+def send_mails(mails: Sequence[Mail], deadline: float) -> list[Outcome]:
+    """Send mails over one connection, until the deadline (of the monotonic clock).
+
+    Returns their outcomes in order; a failing server ends the batch.
+    """
     outcomes: list[Outcome] = []
+    not_tried = UNTRIED
     connection = get_connection(timeout=TIMEOUT_SECONDS)
     try:
         connection.open()
@@ -53,7 +54,7 @@ def send_mails(mails: Sequence[Mail]) -> list[Outcome]:
     except Exception as error:
         logger.warning("A mail could not be sent", extra={"error": str(error)})
         outcomes.append(failed(f"The mail server failed: {type(error).__name__}."))
-    not_tried = Outcome(is_sent=False, reason=outcomes[-1].reason if outcomes else "")
+        not_tried = Outcome(is_sent=False, reason=outcomes[-1].reason)
     return [*outcomes, *[not_tried] * (len(mails) - len(outcomes))][: len(mails)]
 
 

@@ -11,7 +11,7 @@ REASON_LIMIT = 300
 class Outcome:
     """`is_final`: no further attempt could end otherwise. `pauses_receiver`: its other deliveries would fail as well.
 
-    `switches_off`: the receiver wants nothing more over this channel.
+    `switches_off`: the receiver wants nothing more over this channel. `is_untried`: there was no time to try it.
     """
 
     is_sent: bool
@@ -19,9 +19,11 @@ class Outcome:
     is_final: bool = False
     pauses_receiver: bool = False
     switches_off: bool = False
+    is_untried: bool = False
 
 
 SENT = Outcome(is_sent=True)
+UNTRIED = Outcome(is_sent=False, is_untried=True)
 
 
 def failed(reason: str) -> Outcome:

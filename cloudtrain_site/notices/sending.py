@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
+import aiohttp
 from asgiref.sync import async_to_sync, sync_to_async
 
 from cloudtrain_site.conf.public_address import full_link
@@ -23,13 +23,16 @@ from cloudtrain_site.notices.outbox import due_deliveries, notices_to_address
 from cloudtrain_site.notices.outcomes import Outcome, failed, refused
 from cloudtrain_site.notices.recipients import address_due
 from cloudtrain_site.notices.sealing import open_texts
-from cloudtrain_site.notices.webhooks import Call, body_of, send_webhook, webhook_client
+from cloudtrain_site.notices.webhooks import CALL_SECONDS, Call, body_of, send_webhook, webhook_client
 
 logger = logging.getLogger("simpletuner.cloud.notices")
 
 #: After so long a sender takes nothing new, so that its task ends before the time limit of tasks, and leaves its
 #: worker to others for a moment.
 CLAIM_SECONDS = 20.0
+#: So long before that it takes nothing more for receivers that failed lately: while it waits for their answers at its
+#: end, nobody sends to the others.
+HEALTHY_SECONDS = CALL_SECONDS
 MAILS_A_BATCH = 25
 #: At most this many mail batches at once: the mail server is one receiver.
 MAIL_BATCHES = 2
@@ -54,7 +57,7 @@ class _Sender:
     def __init__(self) -> None:
         self.deadline = time.monotonic() + CLAIM_SECONDS
         self.tasks: dict[asyncio.Task[list[Result]], list[Claimed]] = {}
-        self.client: httpx.AsyncClient
+        self.client: aiohttp.ClientSession
 
     async def run(self) -> int:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "notices"))
@@ -68,16 +71,17 @@ class _Sender:
                     return sent
                 sent += await self._finish()
         finally:
-            await self.client.aclose()
+            await self.client.close()
 
     async def _begin(self) -> None:
         """Start attempts for what is due."""
         under_way = [item for group in self.tasks.values() for item in group]
         batches = sum(group[0].first.kind == ChannelKind.MAIL for group in self.tasks.values())
-        mails, others = await sync_to_async(_claim)(under_way, MAIL_BATCHES - batches)
+        only_healthy = time.monotonic() > self.deadline - HEALTHY_SECONDS
+        mails, others = await sync_to_async(_claim)(under_way, MAIL_BATCHES - batches, only_healthy)
         for start in range(0, len(mails), MAILS_A_BATCH):
             group = mails[start : start + MAILS_A_BATCH]
-            self.tasks[asyncio.create_task(_send_mails(group))] = group
+            self.tasks[asyncio.create_task(_send_mails(group, self.deadline))] = group
         for claimed in others:
             self.tasks[asyncio.create_task(self._send_one(claimed))] = [claimed]
 
@@ -115,14 +119,16 @@ class _Sender:
         return await send_webhook(self.client, call)
 
 
-def _claim(under_way: Sequence[Claimed], mail_batches: int) -> tuple[list[Claimed], list[Claimed]]:
+def _claim(under_way: Sequence[Claimed], mail_batches: int, only_healthy: bool) -> tuple[list[Claimed], list[Claimed]]:
     address_due()
-    mails = claims.claim_mails(mail_batches * MAILS_A_BATCH) if mail_batches > 0 else []
-    others = claims.claim([item for item in under_way if item.first.kind != ChannelKind.MAIL])
-    return mails, others
+    mails = []
+    if mail_batches > 0:
+        mails = claims.claim_mails(mail_batches * MAILS_A_BATCH, only_healthy=only_healthy)
+    calls = [item for item in under_way if item.first.kind != ChannelKind.MAIL]
+    return mails, claims.claim(calls, only_healthy=only_healthy)
 
 
-async def _send_mails(group: Sequence[Claimed]) -> list[Result]:
+async def _send_mails(group: Sequence[Claimed], deadline: float) -> list[Result]:
     mails = [
         Mail(
             address=claimed.first.shown,
@@ -133,7 +139,7 @@ async def _send_mails(group: Sequence[Claimed]) -> list[Result]:
         for claimed in group
     ]
     try:
-        return list(zip(group, await asyncio.to_thread(send_mails, mails), strict=True))
+        return list(zip(group, await asyncio.to_thread(send_mails, mails, deadline), strict=True))
     except Exception:
         return [(claimed, _unforeseen(claimed)) for claimed in group]
 

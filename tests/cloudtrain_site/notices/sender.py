@@ -31,6 +31,8 @@ def main(database: str, mail_port: int) -> None:
     claims.LEASE, claims.DIGEST_WINDOW = LEASE, timedelta(seconds=1)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
+    # Nobody reads the log: a full pipe would stop the sender.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     while True:
         send_due()
         connections.close_all()

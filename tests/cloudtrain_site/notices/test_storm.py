@@ -1,4 +1,5 @@
-"""A storm of notices, while senders are killed: each arrives at each receiver, once by its id.
+"""A storm of notices, half of them of jobs' ends, while senders are killed and one receiver never answers: each arrives
+at each other receiver, once by its id.
 
 CLOUDTRAIN_NOTICE_STORM=2000 makes it that many notices, with a kill for each hundred.
 """
@@ -10,8 +11,9 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler
@@ -20,10 +22,15 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.utils import timezone
 
 from cloudtrain_site.notices.channels import Owner, add_channel
-from cloudtrain_site.notices.models import Delivery
+from cloudtrain_site.notices.models import Delivery, Notice
 from cloudtrain_site.notices.outbox import Audience, store
+from cloudtrain_site.states import Actor, Source, change_state
+from jobs.models import Job, Membership
+from jobs.snapshot_fields import end_fields
+from jobs.statuses import JobStatus
 from tests.cloudtrain_site.notices.receivers import MailReceiver, WebhookReceiver, answer_with
 from tests.wait import wait_until
 
@@ -72,29 +79,67 @@ def keys_of(mail_server: MailReceiver) -> list[str]:
     return sorted(key.strip() for keys in by_id.values() for key in keys.split(","))
 
 
+def ids_by_subject(receiver: WebhookReceiver, path: str) -> dict[str, set[str]]:
+    """The message ids under which each notice arrived at one address."""
+    found: dict[str, set[str]] = {}
+    for item in receiver.requests:
+        if item.path.startswith(path):
+            found.setdefault(json.loads(item.body)["data"]["subject"], set()).add(item.headers["webhook-id"])
+    return found
+
+
+def make_change(name: str, number: int, alice: User, make_job: Callable[..., Job], url: str) -> None:
+    """An invitation, or a job's end of each kind, whose own webhook is called too."""
+    if not number % 2:
+        store("invitation", key=name, subject=name, audience=Audience(users=[alice.pk]))
+        return
+    job = make_job(config_name=name, status=JobStatus.RUNNING, webhook_url=f"{url}/job")
+    status = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)[number // 2 % 3]
+    fields = {"error_message": "CUDA out of memory"} if status == JobStatus.FAILED else {}
+    ended = {**end_fields(job.started_at, timezone.now()), **fields}
+    assert change_state(job, status, actor=Actor("bob"), source=Source.POLL, **ended)
+
+
 def test_each_notice_arrives_once_though_senders_are_killed(
-    alice: User, mail_server: MailReceiver, webhook_receiver: WebhookReceiver
+    alice: User, make_job: Callable[..., Job], mail_server: MailReceiver, webhook_receiver: WebhookReceiver
 ) -> None:
-    chance = random.Random(19)
+    chance, is_over = random.Random(19), threading.Event()
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
+        if handler.path.endswith("/dead"):
+            is_over.wait(SECONDS)
+            return
         time.sleep(chance.random() / 10)  # so that some are killed between the call and its record
         answer_with(handler, 204)
 
     webhook_receiver.answer = answer
-    add_channel(Owner(alice), "webhook", addresses=[webhook_receiver.url])
-    expected = sorted(f"{turn}-{number}" for turn in range(ROUNDS) for number in range(NOTICES_A_ROUND))
+    url = webhook_receiver.url
+    add_channel(Owner(alice), "webhook", addresses=[f"{url}/alice"])
+    dead = add_channel(Owner(alice), "webhook", addresses=[f"{url}/dead"]).channel
+    organization = Membership.objects.get(user=alice).organization
+    add_channel(Owner(organization=organization, by=alice), "webhook", addresses=[f"{url}/acme"])
     for turn in range(ROUNDS):
         enough = len(webhook_receiver.requests) + 3
         with senders(mail_server.port):
-            for key in (key for key in expected if key.startswith(f"{turn}-")):
-                store("invitation", key=key, subject=key, audience=Audience(users=[alice.pk]))
+            for number in range(NOTICES_A_ROUND):
+                make_change(f"{turn}-{number}", number, alice, make_job, url)
             wait_until(partial(arrived, webhook_receiver, enough))
+    alive = Delivery.objects.exclude(channel=dead)
+    ends = ROUNDS * (NOTICES_A_ROUND // 2)
     with senders(mail_server.port, 1):
-        wait_until(lambda: Delivery.objects.filter(is_sent=True).count() == 2 * len(expected), SECONDS)
-    ids = {json.loads(item.body)["data"]["subject"]: item.headers["webhook-id"] for item in webhook_receiver.requests}
-    assert sorted(ids) == expected
-    # Whatever came twice came under the id that it had the first time.
-    assert {item.headers["webhook-id"] for item in webhook_receiver.requests} == set(ids.values())
-    assert keys_of(mail_server) == expected
-    assert Delivery.objects.count() == 2 * len(expected)
+        # Mail and alice's webhook for each; of an end the organization's and the job's own besides.
+        expected = 2 * ROUNDS * NOTICES_A_ROUND + 2 * ends
+        wait_until(lambda: alive.filter(is_sent=True).count() == expected, SECONDS)
+    is_over.set()
+    assert alive.count() == expected
+    assert not Delivery.objects.filter(channel=dead, is_sent=True).exists()
+    notices = Notice.objects.all()
+    assert keys_of(mail_server) == sorted(notices.values_list("key", flat=True))
+    subjects = set(notices.values_list("subject", flat=True))
+    of_ends = set(notices.exclude(kind="invitation").values_list("subject", flat=True))
+    assert (len(subjects), len(of_ends)) == (ROUNDS * NOTICES_A_ROUND, ends)
+    for path, whole in (("alice", subjects), ("acme", of_ends), ("job", of_ends)):
+        ids = ids_by_subject(webhook_receiver, f"/hook/{path}")
+        assert set(ids) == whole
+        # Whatever came twice came under the id that it had the first time.
+        assert {len(found) for found in ids.values()} == {1}

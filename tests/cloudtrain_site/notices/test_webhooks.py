@@ -79,12 +79,19 @@ def test_a_webhook_is_signed_and_says_what_happened(nameless: User, webhook_rece
     }
 
 
-def test_no_address_and_no_secret_is_stored_in_clear(nameless: User, webhook_receiver: WebhookReceiver) -> None:
+def test_no_address_and_no_secret_is_stored_or_logged_in_clear(
+    nameless: User, webhook_receiver: WebhookReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
     made = add_channel(Owner(nameless), "webhook", addresses=[f"{webhook_receiver.url}/recognisable"])
     row = Channel.objects.values().get()
     assert "recognisable" not in str(row)
     assert made.secret.removeprefix("whsec_") not in str(row)
     assert row["shown"].endswith("/…")
+    with caplog.at_level("INFO"):
+        tell(nameless)
+        assert send_due() == 1
+    assert "Notice sent" in caplog.text
+    assert "recognisable" not in caplog.text
 
 
 def test_a_secret_that_is_replaced_signs_for_another_day(nameless: User, webhook_receiver: WebhookReceiver) -> None:
@@ -280,7 +287,7 @@ def test_an_unforeseen_error_ends_one_attempt_alone(
             raise RuntimeError("unforeseen")
         return await send(client, call)
 
-    def refuse(mails: Any) -> Any:
+    def refuse(mails: Any, deadline: float) -> Any:
         raise RuntimeError("unforeseen")
 
     monkeypatch.setattr(sending, "send_webhook", stumble)
