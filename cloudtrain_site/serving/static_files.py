@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import posixpath
 import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from operator import itemgetter
 from pathlib import Path
@@ -37,18 +37,16 @@ class HashedFiles(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
     )
 
     def post_process(self, paths: Any, dry_run: bool = False, **options: Any) -> Any:
-        """Write the bundle, and hash it with the others."""
-        if not dry_run and paths.keys() >= set(script_bundle.MODULES):
-            script_bundle.write_bundle(Path(self.location))
-            paths[script_bundle.NAME] = (self, script_bundle.NAME)
+        """Write each script and stylesheet of ours with what it imports, and hash them with the others."""
+        if not dry_run and paths.keys() >= set(script_bundle.SHELL_MODULES):
+            for name, text in list(_bundles(paths)):
+                (Path(self.location) / name).write_text(text, encoding="utf-8")
+                paths[name] = (self, name)
         yield from super().post_process(paths, dry_run, **options)
 
     def stored_name(self, name: str) -> str:
-        """Return the name with a hash; of a bundle's module the bundle's, as other modules' imports get it too."""
+        """Return the name with a hash; of a module of the shell the shell's."""
         return str(super().stored_name(_bundle_of(name)))
-
-    def _stored_name(self, name: str, hashed_files: dict[str, str]) -> str:
-        return str(super()._stored_name(_bundle_of(name), hashed_files))
 
 
 class CollectedFiles(HashedFiles):
@@ -86,9 +84,24 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
         return response
 
 
+def _bundles(paths: Mapping[str, tuple[Any, str]]) -> Iterator[tuple[str, str]]:
+    def read(name: str) -> str:
+        storage, path = paths[name]
+        with storage.open(path) as file:
+            return str(file.read().decode())
+
+    yield script_bundle.SHELL, script_bundle.shell(read)
+    for name in paths:
+        if not name.startswith(tuple(f"{folder}/" for folder in MODULE_FOLDERS)) or "/vendor/" in name:
+            continue
+        if name.endswith(".css"):
+            yield name, script_bundle.stylesheet(name, read)
+        elif name.endswith(".js") and name not in script_bundle.SHELL_MODULES:
+            yield name, script_bundle.page_script(name, read)
+
+
 def _bundle_of(name: str) -> str:
-    # Imports are relative: `queueing/../cloudtrain/shell/page.js`.
-    return script_bundle.NAME if posixpath.normpath(name) in script_bundle.MODULES else name
+    return script_bundle.SHELL if name in script_bundle.SHELL_MODULES else name
 
 
 def collect(folder: Path) -> Path:

@@ -69,15 +69,20 @@ def test_a_page_names_only_files_that_a_browser_may_keep_for_ever(client: Client
         assert max_age and int(max_age[1]) >= 365 * 24 * 3600
 
 
-def test_our_scripts_import_each_other_under_the_names_that_pages_use() -> None:
-    scripts = modules()
+def test_our_scripts_import_the_shell_and_libraries_alone() -> None:
     imported = {
         urljoin(address, name)
-        for address, script in scripts.items()
+        for address, script in modules().items()
         for name in re.findall(r'^import [^;]*?"(\.[^"]+)";', script, re.M)
     }
-    assert len(imported) > 10
-    assert imported <= scripts.keys()
+    shared = ("cloudtrain/shell/bundle.js", "cloudtrain/vendor/codemirror-6/codemirror.min.js")
+    assert imported == {staticfiles_storage.url(name) for name in shared}
+
+
+def test_our_stylesheets_have_what_they_import(client: Client) -> None:
+    text = client.get(staticfiles_storage.url("cloudtrain/compare/compare.css")).content.decode()
+    assert "@import" not in text
+    assert ".uplot" in text and ".job-page" in text
 
 
 def test_no_script_imports_in_a_form_that_is_not_given_a_hash() -> None:

@@ -14,7 +14,7 @@ const GROWTH_MS = 20_000;
 const ENDED = new Set(["completed", "failed", "cancelled"]);
 
 const find = (id) => document.getElementById(id);
-const { address, script, style, byTime } = find("curves").dataset;
+const { address, script, byTime } = find("curves").dataset;
 const names = [...document.querySelectorAll(".compare thead a")].map((one) => one.textContent);
 let charts = null;
 let tries = 0;
@@ -24,7 +24,7 @@ async function read() {
   let answer = null;
   let Plot = null;
   try {
-    [answer, Plot] = await Promise.all([call("GET", address), loadPlot({ script, style })]);
+    [answer, Plot] = await Promise.all([call("GET", address), loadPlot(script)]);
   } catch (refusal) {
     if (!charts) find("curves-state").textContent = refusal.message;
     return;

@@ -362,14 +362,13 @@ function nearest(values, index) {
 const loading = new Map();
 
 /** Fetch uPlot, which only a page with curves needs, and return its constructor. */
-export function loadPlot({ script, style }) {
-  if (!loading.has(script)) loading.set(script, fetchPlot(script, style));
+export function loadPlot(script) {
+  if (!loading.has(script)) loading.set(script, fetchPlot(script));
   return loading.get(script);
 }
 
-function fetchPlot(script, style) {
+function fetchPlot(script) {
   return new Promise((resolve, reject) => {
-    document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href: style }));
     const element = Object.assign(document.createElement("script"), { src: script });
     element.addEventListener("load", () => resolve(uPlot));
     element.addEventListener("error", () => {

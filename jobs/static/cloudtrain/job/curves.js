@@ -1,5 +1,6 @@
 // The figures of a job's log: as curves, and as numbers for everybody.
 
+import "./job.js";
 import { call } from "../shell/page.js";
 import { Charts, loadPlot } from "../curves/charts.js";
 import { gapText, inOrder, nameOf, number } from "../curves/figures.js";
@@ -17,7 +18,7 @@ const SOON = "Curves appear once training reports a loss.";
 const find = (id) => document.getElementById(id);
 const hasEnded = () => "ended" in find("job-card").dataset;
 const hasStarted = () => "started" in find("job-card").dataset;
-const { address, script, style } = find("curves").dataset;
+const { address, script } = find("curves").dataset;
 let charts = null;
 let isEmpty = false;
 let known = "";
@@ -45,7 +46,7 @@ async function read() {
   let answer = null;
   let Plot = null;
   try {
-    [answer, Plot] = await Promise.all([call("GET", `${address}?points=${MOST_POINTS}`), loadPlot({ script, style })]);
+    [answer, Plot] = await Promise.all([call("GET", `${address}?points=${MOST_POINTS}`), loadPlot(script)]);
   } catch (refusal) {
     showNoCurves(refusal.message);
     return;

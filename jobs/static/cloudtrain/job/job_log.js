@@ -1,5 +1,6 @@
 // The log's part of a job's page: fetched in increments while somebody looks, followed, searched.
 
+import "./job.js";
 import { call } from "../shell/page.js";
 import { LogView } from "./log_view.js";
 

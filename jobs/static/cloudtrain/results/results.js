@@ -1,5 +1,6 @@
 // The pictures of a training: a slider over the steps of one prompt, the full size, and small copies that come later.
 
+import "../job/job.js";
 import { refresh } from "../shell/sections.js";
 import "./small_copies.js";
 

@@ -1,0 +1,4 @@
+// The scripts of the list of jobs.
+
+import "./toolbar.js";
+import "./selection.js";
