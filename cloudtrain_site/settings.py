@@ -266,6 +266,7 @@ SPECTACULAR_SETTINGS = {
         "EntryStatusEnum": "queueing.statuses.EntryStatus",
         "RequestStatusEnum": "approvals.statuses.RequestStatus",
         "RoleEnum": "jobs.roles.Role",
+        "OrganizationChannelEnum": "cloudtrain_site.notices.models.ORGANIZATION_KINDS",
         "HealthEnum": "cloudtrain_site.monitoring.health.ORDER",
     },
 }

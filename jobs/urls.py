@@ -19,6 +19,7 @@ from jobs.api import (
     service_account_views,
     views,
 )
+from jobs.api.channel_views import ChannelViewSet
 from jobs.api.member_views import AuditViewSet, InvitationViewSet, MemberViewSet
 from jobs.api.tag_views import TagViewSet
 from jobs.dashboard import (
@@ -56,6 +57,7 @@ router.register("api/cloud/providers", config_views.ProviderViewSet, "provider")
 router.register("api/configs", config_views.ConfigViewSet, "config")
 router.register("api/organizations", organization_views.OrganizationViewSet, "organization")
 ORGANIZATION = "api/organizations/<str:organization>"
+router.register(f"{ORGANIZATION}/notice-channels", ChannelViewSet, "notice-channel")
 SERVICE_ACCOUNTS = f"{ORGANIZATION}/service-accounts"
 _accounts, _keys = service_account_views.ServiceAccountViewSet, service_account_views.ServiceKeyViewSet
 service_account_urls = [

@@ -22,7 +22,7 @@ from cloudtrain_site.correlation_ids import get_correlation_id
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.notices.chat import service_of
-from cloudtrain_site.notices.models import Channel, ChannelKind, Delivery, Notice
+from cloudtrain_site.notices.models import ORGANIZATION_KINDS, USER_KINDS, Channel, ChannelKind, Delivery, Notice
 from cloudtrain_site.notices.outbox import enqueue_sending
 from cloudtrain_site.notices.recipients import deliveries_over, mail_delivery, store_deliveries
 from cloudtrain_site.notices.sealing import open_texts, seal_texts
@@ -78,7 +78,7 @@ def recorded(channel: Channel) -> dict[str, Any]:
         "name": channel.name,
         "address": channel.shown,
         "muted": channel.muted,
-        "on": channel.off_at is None,
+        "on": channel.is_on,
     }
 
 
@@ -119,32 +119,31 @@ def add_channel(
 
 def _check(owner: Owner, kind: str, addresses: Sequence[str]) -> str:
     """Return what pages show of the addresses. Raises ValidationError."""
-    kinds = (ChannelKind.BROWSER, ChannelKind.WEBHOOK, ChannelKind.CHAT)
-    if kind not in (kinds if owner.user is not None else (ChannelKind.MAIL, ChannelKind.WEBHOOK, ChannelKind.CHAT)):
+    if kind not in (USER_KINDS if owner.user is not None else ORGANIZATION_KINDS):
         raise ValidationError({"kind": f"There is no channel of the kind {kind!r} here."})
     if kind == ChannelKind.BROWSER:
         return ""
     if kind == ChannelKind.MAIL:
         return _check_list(addresses)
     if len(addresses) != 1:
-        raise ValidationError({"address": "Enter one address."})
+        raise ValidationError({"addresses": "Enter one address."})
     try:
         if kind == ChannelKind.CHAT:
             return service_of(addresses[0])
         check_address(addresses[0])
     except RefusedAddressError as error:
-        raise ValidationError({"address": str(error)}) from None
+        raise ValidationError({"addresses": str(error)}) from None
     return shown_address(addresses[0])
 
 
 def _check_list(addresses: Sequence[str]) -> str:
     if not 1 <= len(addresses) <= MAX_LIST_ADDRESSES:
-        raise ValidationError({"address": f"Enter 1 to {MAX_LIST_ADDRESSES} mail addresses."})
+        raise ValidationError({"addresses": f"Enter 1 to {MAX_LIST_ADDRESSES} mail addresses."})
     for address in addresses:
         try:
             validate_email(address)
         except InvalidError:
-            raise ValidationError({"address": f"{address[:100]!r} is no mail address."}) from None
+            raise ValidationError({"addresses": f"{address[:100]!r} is no mail address."}) from None
     return ", ".join(addresses)[:320]
 
 
@@ -182,7 +181,12 @@ def switch_off(channel: Channel, reason: str) -> None:
 
 
 def rotate_secret(owner: Owner, channel: Channel) -> str:
-    """Return a new signing secret, shown this once. The one before signs too for a day."""
+    """Return a new signing secret, shown this once. The one before signs too for a day.
+
+    Raises Conflict for a mail list or a chat: nothing is signed there.
+    """
+    if channel.kind not in (ChannelKind.WEBHOOK, ChannelKind.JOB_WEBHOOK):
+        raise Conflict("Only a webhook is signed with a secret.", code="not_signed")
     secret = new_secret()
     with transaction.atomic():
         row = Channel.objects.select_for_update().get(pk=channel.pk)
@@ -197,11 +201,21 @@ def rotate_secret(owner: Owner, channel: Channel) -> str:
 def remove_channel(owner: Owner, channel: Channel) -> None:
     """Remove a channel. What waits for it is shown as failed."""
     with transaction.atomic():
-        Delivery.objects.filter(channel=channel, done_at=None).update(
-            done_at=timezone.now(), reason="The channel was removed.", lease_token=""
-        )
+        _end_waiting(owner.channels().filter(pk=channel.pk))
         owner.audit("notice channel removed", channel, recorded(channel), None)
         channel.delete()
+
+
+def delete_channels(organization_id: int) -> None:
+    """Delete the channels of an organization that is deleted itself."""
+    rows = Channel.objects.filter(organization_id=organization_id)
+    _end_waiting(rows)
+    rows.delete()
+
+
+def _end_waiting(channels: QuerySet[Channel]) -> None:
+    waiting = Delivery.objects.filter(channel__in=channels, done_at=None)
+    waiting.update(done_at=timezone.now(), reason="The channel was removed.", lease_token="")
 
 
 def job_webhook_channel(user_id: int) -> Channel:

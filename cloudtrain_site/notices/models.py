@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.notices.sealing import open_texts
 
 
@@ -60,6 +61,11 @@ class ChannelKind(models.TextChoices):
     JOB_WEBHOOK = "job_webhook", "Webhook of a job"
 
 
+#: Which kinds an organization can have, and which a person.
+ORGANIZATION_KINDS = (ChannelKind.MAIL, ChannelKind.WEBHOOK, ChannelKind.CHAT)
+USER_KINDS = (ChannelKind.BROWSER, ChannelKind.WEBHOOK, ChannelKind.CHAT)
+
+
 class Channel(models.Model):
     """A way to a person or an organization. A person's mail address needs no row, only its muted kinds have some."""
 
@@ -107,6 +113,20 @@ class Channel(models.Model):
     def addresses(self) -> list[str]:
         """Return its addresses: one, or the many of a mail list. Raises SecretsLostError."""
         return open_texts(self.sealed_address)
+
+    @property
+    def is_on(self) -> bool:
+        return self.off_at is None
+
+    @property
+    def shown_to_owner(self) -> str:
+        """What its owner sees of the address: a mail list is shown with all of its addresses."""
+        if self.kind != ChannelKind.MAIL:
+            return self.shown
+        try:
+            return ", ".join(self.addresses())
+        except SecretsLostError:
+            return "addresses that can't be read any more, since SECRET_KEY was changed"
 
 
 class Delivery(models.Model):

@@ -54,7 +54,15 @@ class StoredConfigListSerializer(serializers.Serializer[Any]):
     configs = StoredConfigSerializer(many=True)
 
 
-class ConfigCheckQuery(StrictSerializer):
+class ConfigQuery(StrictSerializer):
+    """Whose config is meant where several of the asker's organizations have one of this name."""
+
+    organization = serializers.CharField(
+        max_length=100, default="", allow_blank=True, help_text="Empty: all that you belong to."
+    )
+
+
+class ConfigCheckQuery(ConfigQuery):
     """The provider that the config is meant for."""
 
     provider = ProviderField(default="local")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions
@@ -15,12 +16,14 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from cloudtrain_site.accounts.scopes import needs
-from cloudtrain_site.api import checked, current_user, rendered
+from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.encryption import SecretsLostError
+from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
 from jobs.api.config_serializers import (
     ConfigCheckQuery,
     ConfigCheckSerializer,
+    ConfigQuery,
     ProviderHardwareSerializer,
     ProviderListSerializer,
     ProviderSettingsBody,
@@ -33,7 +36,7 @@ from jobs.api.config_serializers import (
 )
 from jobs.configs.known_keys import Finding
 from jobs.configs.secrets import unsealed_columns
-from jobs.configs.store import MaskedError, find_config, remove_config, store_config, visible_configs
+from jobs.configs.store import MaskedError, remove_config, store_config, visible_configs
 from jobs.costs.prices import rates_of
 from jobs.models import ProviderConfig, TrainingConfig
 from jobs.permissions import AnyUser, can_submit, choose_organization, is_superuser
@@ -50,15 +53,17 @@ class ConfigViewSet(ViewSet):
 
     lookup_url_kwarg = "name"
 
-    @extend_schema(operation_id="configs_list", responses=StoredConfigListSerializer)
+    @extend_schema(operation_id="configs_list", parameters=[ConfigQuery], responses=StoredConfigListSerializer)
     def list(self, request: Request) -> Response:
         """List stored configs."""
-        return rendered(StoredConfigListSerializer, {"configs": visible_configs(request.user)})
+        configs = _among(request.user, checked(ConfigQuery, request.query_params))
+        return rendered(StoredConfigListSerializer, {"configs": configs})
 
-    @extend_schema(responses=StoredConfigSerializer)
+    @extend_schema(parameters=[ConfigQuery], responses=StoredConfigSerializer)
     def retrieve(self, request: Request, name: str) -> Response:
         """Show a stored config."""
-        return rendered(StoredConfigSerializer, _find(request.user, name))
+        query = checked(ConfigQuery, request.query_params)
+        return rendered(StoredConfigSerializer, _found(request.user, name, query)[0])
 
     @extend_schema(request=StoredConfigBody, responses={200: StoredConfigSerializer, 201: StoredConfigSerializer})
     @needs(Scope.SUBMIT)
@@ -82,8 +87,8 @@ class ConfigViewSet(ViewSet):
 
         Nothing is stored, and the provider is not asked.
         """
-        provider = checked(ConfigCheckQuery, request.query_params)["provider"]
-        stored = _find(request.user, name)
+        query = checked(ConfigCheckQuery, request.query_params)
+        provider, stored = query["provider"], _found(request.user, name, query)[0]
         try:
             columns = unsealed_columns(stored)
         except SecretsLostError as error:
@@ -93,22 +98,32 @@ class ConfigViewSet(ViewSet):
         warnings = [*remarks_on(provider, columns["config"]), *(finding.text for finding in findings)]
         return rendered(ConfigCheckSerializer, _check(errors, warnings, findings))
 
-    @extend_schema(responses={200: RemovedConfigSerializer})
+    @extend_schema(parameters=[ConfigQuery], responses={200: RemovedConfigSerializer})
+    @raises(Conflict)
     @needs(Scope.SUBMIT)
     def destroy(self, request: Request, name: str) -> Response:
         """Remove a stored config."""
-        config = _find(request.user, name)
+        config, *others = _found(request.user, name, checked(ConfigQuery, request.query_params))
+        if others:
+            names = ", ".join(str(found.organization) for found in (config, *others))
+            raise Conflict(f"Several organizations have a config {name!r}: {names}. Say which with `organization`.")
         if not can_submit(request.user, config.organization):
             raise exceptions.PermissionDenied("A viewer may look at configs, not remove them.")
         remove_config(config, by=current_user(request))
         return rendered(RemovedConfigSerializer, config)
 
 
-def _find(user: AnyUser, name: str) -> TrainingConfig:
-    config = None if "\x00" in name else find_config(user, name)
-    if config is None:
+def _among(user: AnyUser, query: dict[str, Any]) -> QuerySet[TrainingConfig]:
+    configs = visible_configs(user)
+    return configs.filter(organization__name=query["organization"]) if query["organization"] else configs
+
+
+def _found(user: AnyUser, name: str, query: dict[str, Any]) -> Sequence[TrainingConfig]:
+    """Return the configs of that name, that of the organization that was made first in front. Raises Http404."""
+    found = [] if "\x00" in name else list(_among(user, query).filter(name=name).order_by("organization_id"))
+    if not found:
         raise Http404
-    return config
+    return found
 
 
 def _check_name(name: str) -> None:

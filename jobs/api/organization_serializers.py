@@ -76,13 +76,14 @@ class DeletionSerializer(serializers.Serializer[Any]):
 
 
 class MemberSerializer(serializers.Serializer[Membership]):
-    """A member. Mail address and last use are for the organization's admins: others get "" and null."""
+    """A member. Mail address, last use and second factor are for the organization's admins: others get "" and null."""
 
     user = serializers.CharField(source="user.username")
     email = serializers.SerializerMethodField()
     role = serializers.ChoiceField(choices=Role.choices)
     since = UtcField(source="joined_at", allow_null=True, help_text="Null: before this was recorded.")
     last_seen = serializers.SerializerMethodField()
+    second_factor = serializers.SerializerMethodField(help_text="Whether one is set up here.")
 
     def get_email(self, membership: Membership) -> str:
         return membership.user.email if self.context.get("administers") else ""
@@ -90,6 +91,9 @@ class MemberSerializer(serializers.Serializer[Membership]):
     def get_last_seen(self, membership: Membership) -> str | None:
         seen = getattr(membership, "last_seen", None) if self.context.get("administers") else None
         return UtcField().to_representation(seen) if seen else None
+
+    def get_second_factor(self, membership: Membership) -> bool | None:
+        return membership.has_second_factor if self.context.get("administers") else None  # type: ignore[attr-defined]
 
 
 class MemberListSerializer(serializers.Serializer[Any]):

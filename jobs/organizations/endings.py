@@ -12,6 +12,8 @@ from django.utils import timezone
 from cloudtrain_site.audit.recording import record
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
+from cloudtrain_site.notices.channels import delete_channels
+from cloudtrain_site.notices.models import Channel
 from jobs.models import Job, Organization
 from jobs.organizations.authority import By, actor_of, check_runs_site, lock_organization
 from jobs.organizations.invitations import withdraw_all
@@ -123,6 +125,9 @@ def what_deletion_takes(organization: Organization) -> Deletion:
     collector = NestedObjects(using=router.db_for_write(Organization))
     collector.collect([organization])
     takes = Counter(_kind(type(row)) for rows in collector.data.values() for row in rows if row != organization)
+    # The notices know an organization by its number alone.
+    if count := Channel.objects.filter(organization_id=organization.pk).count():
+        takes["notice channels"] = count
     kept_by = Counter(_kind(type(row)) for row in collector.protected)
     return Deletion(dict(sorted(takes.items())), dict(sorted(kept_by.items())), organization.is_closed)
 
@@ -139,6 +144,7 @@ def delete_organization(organization: Organization, *, by: By) -> Deletion:
         if deletion.objection:
             raise Conflict(f"{locked} can't be deleted. {deletion.objection}")
         record("organization_deleted", locked, by=actor_of(by), organization=locked, before=deletion.takes)
+        delete_channels(locked.pk)
         locked.delete()
     return deletion
 

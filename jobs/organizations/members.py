@@ -8,6 +8,7 @@ from django.db.models import Max, QuerySet
 from django.db.models.functions import Greatest
 from django.http import Http404
 
+from cloudtrain_site.accounts.second_factor.demand import second_factors_of
 from cloudtrain_site.audit.origin import current_source
 from cloudtrain_site.audit.recording import record
 from cloudtrain_site.database.unit_of_work import unit_of_work
@@ -34,13 +35,17 @@ def people_in(organization: Organization) -> QuerySet[Membership]:
 
 
 def members_of(organization: Organization) -> QuerySet[Membership]:
-    """Return the memberships by user name, each with `last_seen`: the last sign-in or use of a key; None: never."""
+    """Return the memberships by user name, each with `last_seen`: the last sign-in or use of a key; None: never.
+
+    `has_second_factor` tells of one that was set up here; what an identity provider asks for is not known here.
+    """
     # A null among the arguments makes SQLite's result null, so each stands in for the other.
     signed_in, key_used = models.F("user__last_login"), Max("user__auth_token_set__last_used_at")
     return (
         people_in(organization)
         .select_related("user")
         .annotate(last_seen=models.functions.Coalesce(Greatest(signed_in, key_used), signed_in, key_used))
+        .annotate(has_second_factor=models.Exists(second_factors_of(models.OuterRef("user"))))
         .order_by("user__username")
     )
 

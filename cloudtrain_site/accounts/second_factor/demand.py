@@ -8,6 +8,7 @@ from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import User
 from django.db import DatabaseError
+from django.db.models import OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import reverse
 from django.utils.deprecation import MiddlewareMixin
@@ -43,8 +44,12 @@ def demanded_by(user: User) -> list[str]:
     return [] if demands and any(is_program(user) for is_program in programs.values()) else demands
 
 
+def second_factors_of(user: User | OuterRef) -> QuerySet[Authenticator]:
+    return Authenticator.objects.filter(user=user, type__in=FACTORS)
+
+
 def has_second_factor(user: User) -> bool:
-    return bool(Authenticator.objects.filter(user=user, type__in=FACTORS).exists())
+    return second_factors_of(user).exists()
 
 
 def lacks_demanded_factor(request: HttpRequest, user: User) -> bool:

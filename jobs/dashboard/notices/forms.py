@@ -8,8 +8,8 @@ from django import forms
 from django.http import QueryDict
 from rest_framework.exceptions import ValidationError
 
-from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.extensions import notice_choices
+from cloudtrain_site.names import readable_name
 from cloudtrain_site.notices import channels
 from cloudtrain_site.notices.channels import Made, Owner
 from cloudtrain_site.notices.chat import NAMES
@@ -21,7 +21,11 @@ class ChannelForm(forms.Form):
 
     kind = forms.ChoiceField(label="Kind", widget=forms.Select(attrs={"class": "input"}))
     name = forms.CharField(
-        max_length=100, required=False, label="Name", widget=forms.TextInput(attrs={"class": "input"})
+        max_length=100,
+        required=False,
+        label="Name",
+        validators=[readable_name],
+        widget=forms.TextInput(attrs={"class": "input"}),
     )
     address = forms.CharField(
         max_length=2000,
@@ -64,7 +68,7 @@ def act_on(owner: Owner, channel: Channel, posted: QueryDict) -> tuple[str, str]
     if act == "remove":
         channels.remove_channel(owner, channel)
         return "The channel is removed.", ""
-    if act == "secret" and channel.kind == ChannelKind.WEBHOOK:
+    if act == "secret":
         return "The secret is replaced. For a day the one before signs too.", channels.rotate_secret(owner, channel)
     if act in ("on", "off"):
         channels.change_channel(owner, channel, on=act == "on")
@@ -82,7 +86,7 @@ def muted_in(posted: QueryDict) -> list[str]:
 def shown_channels(owner: Owner) -> list[dict[str, Any]]:
     """Return what the template needs of each channel but those to the browser."""
     return [
-        {"row": channel, "shown": _shown(channel), "choices": choices_of(channel.muted)}
+        {"row": channel, "choices": choices_of(channel.muted)}
         for channel in owner.channels().exclude(kind=ChannelKind.BROWSER)
     ]
 
@@ -90,12 +94,3 @@ def shown_channels(owner: Owner) -> list[dict[str, Any]]:
 def choices_of(muted: list[str]) -> list[tuple[str, str, bool]]:
     """Return name, label and whether it is sent, of each choice."""
     return [(name, label, name not in muted) for name, label in notice_choices().items()]
-
-
-def _shown(channel: Channel) -> str:
-    if channel.kind != ChannelKind.MAIL:
-        return channel.shown
-    try:
-        return ", ".join(channel.addresses())
-    except SecretsLostError:
-        return "addresses that can't be read any more, since SECRET_KEY was changed"

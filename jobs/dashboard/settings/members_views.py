@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from allauth.mfa.models import Authenticator
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from cloudtrain_site.accounts.second_factor.demand import FACTORS
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from jobs.dashboard.form_pages import stamp_of
 from jobs.dashboard.settings.frame import SettingsPage, settings_page
@@ -152,7 +150,7 @@ def _find(page: SettingsPage, user_id: int) -> Membership:
 
 def _list(page: SettingsPage, form: InvitationForm, *, status: int = 200, **made: Any) -> HttpResponse:
     memberships = list(members_of(page.organization))
-    last_admin, shielded = _last_admin(memberships), _with_second_factor(memberships)
+    last_admin = _last_admin(memberships)
     context = {
         "members": [
             {
@@ -161,7 +159,7 @@ def _list(page: SettingsPage, form: InvitationForm, *, status: int = 200, **made
                 "stamp": stamp_of(member.role),
                 "is_self": member.user_id == page.user.pk,
                 "is_last_admin": member.user == last_admin,
-                "has_second_factor": member.user_id in shielded,
+                "has_second_factor": member.has_second_factor,  # type: ignore[attr-defined]
             }
             for member in memberships
         ],
@@ -172,12 +170,6 @@ def _list(page: SettingsPage, form: InvitationForm, *, status: int = 200, **made
         **made,
     }
     return page.render("settings/members.html", context, status=status)
-
-
-def _with_second_factor(memberships: list[Membership]) -> set[int]:
-    """Return the ids of those who have set one up here; what an identity provider asks for is not known here."""
-    factors = Authenticator.objects.filter(user__in=[member.user_id for member in memberships], type__in=FACTORS)
-    return set(factors.values_list("user_id", flat=True))
 
 
 def _last_admin(memberships: list[Membership]) -> User | None:

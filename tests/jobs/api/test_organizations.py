@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import User
 from django.core import mail
 from django.utils import timezone
@@ -122,12 +123,14 @@ def test_everybody_lists_their_own(client_of: ClientOf, people: dict[str, User |
 
 def test_a_mail_address_is_for_admins(client_of: ClientOf, people: dict[str, User | None], alice: User) -> None:
     User.objects.filter(pk=alice.pk).update(last_login=timezone.now())
+    Authenticator.objects.create(user=alice, type=Authenticator.Type.TOTP, data={})
     for who, email in (("admin", "alice@example.org"), ("superuser", "alice@example.org"), ("lead", "")):
         members = client_of(people[who]).get(f"{ACME}/members").json()["members"]
         assert [member["user"] for member in members] == ["adam", "alice", "bob", "victor"]
         hers = members[1]
         assert (hers["email"], hers["role"]) == (email, "researcher")
         assert (hers["last_seen"] is None) is (email == "")
+        assert hers["second_factor"] is (True if email else None)
         assert hers["since"].endswith("Z")
 
 

@@ -15,7 +15,6 @@ from rest_framework.test import APIClient
 from cloudtrain_site.models import ApiKey
 from cloudtrain_site.states import SYSTEM, Source, change_state
 from jobs.api.serializers import JobSerializer
-from jobs.configs.store import store_config
 from jobs.models import Job, Organization
 from jobs.roles import Role
 from tests.factories import make_job as make_any_job
@@ -245,28 +244,6 @@ def test_a_session_needs_its_csrf_token(alice: User, make_job: MakeJob) -> None:
     client.force_login(alice)
     assert client.get(JOBS).status_code == 200
     assert client.post(f"{JOBS}/{make_job().pk}/cancel").status_code == 403
-
-
-def test_configs_are_stored_listed_and_removed(as_alice: APIClient) -> None:
-    body = {"config": {"max_train_steps": 5, "hf_token": "not-a-real-one"}}
-    assert as_alice.put("/api/configs/night run", body).status_code == 201
-    assert as_alice.put("/api/configs/night run", body).status_code == 200
-    (shown,) = as_alice.get("/api/configs").json()["configs"]
-    assert (shown["name"], shown["config"]) == ("night run", {"max_train_steps": 5, "hf_token": "***"})
-    assert as_alice.delete("/api/configs/night run").status_code == 200
-    assert as_alice.get("/api/configs/night run").status_code == 404
-
-
-def test_a_strangers_config_is_not_there(charlie: User, alice: User, acme: Organization, client_of: ClientOf) -> None:
-    store_config(alice, acme, "secret plan", {"a": 1}, [])
-    assert client_of(charlie).get("/api/configs/secret plan").status_code == 404
-    assert client_of(charlie).get("/api/configs").json() == {"configs": []}
-
-
-@pytest.mark.parametrize("body", [{}, {"config": 3}, {"config": {"a": "\x00"}}, {"config": {}, "extra": 1}])
-def test_a_bad_config_is_not_stored(as_alice: APIClient, body: dict[str, Any]) -> None:
-    assert as_alice.put("/api/configs/x", body).status_code == 400
-    assert as_alice.get("/api/configs").json() == {"configs": []}
 
 
 def test_the_providers_are_listed_and_say_whether_they_would_take_a_job(as_alice: APIClient) -> None:
