@@ -15,6 +15,7 @@ from approvals.models import ApprovalRule
 from approvals.rules.overlap import may_meet
 from cloudtrain_site.audit.recording import differences, record
 from cloudtrain_site.database.unit_of_work import unit_of_work
+from cloudtrain_site.states import Actor
 from jobs.models import Membership, Organization
 from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
 from jobs.roles import Role
@@ -100,7 +101,7 @@ def store_rule(rule: ApprovalRule, values: dict[str, Any], *, user: User) -> App
     return rule
 
 
-def save_rule(rule: ApprovalRule, *, user: AnyUser) -> None:
+def save_rule(rule: ApprovalRule, *, user: AnyUser | Actor) -> None:
     """Save a checked rule, and put the change on record."""
     with unit_of_work():
         stored = ApprovalRule.objects.select_for_update(of=("self",)).filter(pk=rule.pk).first()
@@ -118,7 +119,7 @@ def remove_rule(rule: ApprovalRule, *, user: User) -> None:
 
 def _record(
     rule: ApprovalRule,
-    user: AnyUser,
+    user: AnyUser | Actor,
     action: str,
     *,
     before: ApprovalRule | None = None,
@@ -127,9 +128,10 @@ def _record(
     former, new = _settings_of(before), _settings_of(after)
     if before is not None and after is not None:
         former, new = differences(former, new)
-    record(action, rule, by=user, organization=rule.organization, before=former or None, after=new or None)
+    actor = user if isinstance(user, Actor) else Actor.of(user)
+    record(action, rule, by=actor, organization=rule.organization, before=former or None, after=new or None)
     change = {"rule_made": "stored", "rule_changed": "stored", "rule_removed": "removed"}[action]
-    extra = {"rule": rule.name, "rule_id": rule.pk, "by": user.get_username(), "change": change}
+    extra = {"rule": rule.name, "rule_id": rule.pk, "by": actor.name, "change": change}
     logger.info("Approval rule changed", extra=extra)
 
 

@@ -51,6 +51,18 @@ class Counted:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What a job has cost, in US dollars, that ended before it came here."""
+
+    at: datetime
+    cost: Decimal
+    ended_at: datetime
+    basis: Basis
+    by: str
+    reason: str
+
+
 @dataclass(slots=True)
 class Entry:
     """A ledger entry that is about to be written, as LedgerEntry has it: an object of a model takes longer to make."""
@@ -73,7 +85,7 @@ class Entry:
     reason: str = ""
 
 
-Happening: TypeAlias = Reserved | Released | Counted
+Happening: TypeAlias = Reserved | Released | Counted | Imported
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +151,8 @@ class Bookkeeper:
             self._reserve(happening)
         elif isinstance(happening, Released):
             self._hold(ZERO, happening.at)
+        elif isinstance(happening, Imported):
+            self._import(happening)
         elif happening.ended_at is None:
             self._accrue(happening)
         else:
@@ -208,6 +222,11 @@ class Bookkeeper:
         for share in split_by_day(amount, begin, end, self.zone):
             self._write(kind, share.amount, share.at, self._basis(basis), day=share.day)
         self.account.counted_until = max(begin, end)
+
+    def _import(self, news: Imported) -> None:
+        day = news.ended_at.astimezone(self.zone).date()
+        self._write(EntryKind.CORRECT, news.cost, news.at, news.basis, day=day, by=news.by, reason=news.reason)
+        self.account.settled_at, self.account.counted_until = news.at, news.ended_at
 
     def _basis(self, basis: Basis) -> Basis:
         return replace(basis, source=CostSource.UNPRICED) if self.account.is_unpriced else basis

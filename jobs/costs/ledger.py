@@ -21,11 +21,11 @@ from django.utils import timezone
 
 from cloudtrain_site.database.fast_sql import OnConflict, insert, upsert
 from cloudtrain_site.database.unit_of_work import at_end_of_unit
-from jobs.costs.accounting import Bookkeeper, Counted, Entry, Happening, Released, Reserved
+from jobs.costs.accounting import Bookkeeper, Counted, Entry, Happening, Imported, Released, Reserved
 from jobs.costs.estimates import estimate
 from jobs.costs.prices import rate_of
 from jobs.models import DayCost, Job, JobAccount, LedgerEntry, Organization, ProviderConfig
-from jobs.models.ledger import SPENT_KINDS, ZERO, CostSource, EntryKind
+from jobs.models.ledger import IMPORTED, SPENT_KINDS, ZERO, CostSource, EntryKind
 from jobs.providers.base import Snapshot
 from jobs.providers.figures import Basis
 
@@ -105,6 +105,17 @@ def count_snapshot(job: Job, snapshot: Snapshot) -> None:
         count([job], {job.pk: basis_of(snapshot)})
 
 
+def count_imported(jobs: Iterable[Job], bases: Mapping[str, Basis], *, by: str) -> None:
+    """Record what ended jobs have cost before they came here, on the days of their ends. No budget counts it.
+
+    To be called in the transaction that stores the jobs; `bases` says by job id what the costs are from.
+    """
+    now = timezone.now()
+    _record(
+        (job, Imported(now, job.cost_usd, job.completed_at or now, bases[job.pk], by, reason=IMPORTED)) for job in jobs
+    )
+
+
 def basis_of(snapshot: Snapshot) -> Basis:
     """Return what the snapshot's cost is from."""
     if snapshot.basis is None and snapshot.cost_usd is not None:
@@ -170,7 +181,7 @@ def _costs_something(record: _Record) -> bool:
     happening = record.happening
     if isinstance(happening, Counted):
         return happening.cost > 0 or bool(happening.doubt)
-    return isinstance(happening, Reserved)
+    return isinstance(happening, Reserved | Imported)
 
 
 def _new_account(job: Job) -> JobAccount:

@@ -15,6 +15,8 @@ from jobs.models.organization import Organization
 from jobs.validators import NAME_LIMIT
 
 ZERO = Decimal(0)
+#: The reason of the one entry of a job that ended before it came here: its first, as no other correction is.
+IMPORTED = "imported"
 
 
 class LedgerError(RuntimeError):
@@ -113,6 +115,12 @@ class LedgerEntry(OfJob):
             models.Index(fields=["day", "id"], name="ledger_by_day"),
             # Few among many: the admin's list of them would read all entries.
             models.Index(fields=["-id"], name="ledger_corrections", condition=Q(kind=EntryKind.CORRECT)),
+            # Budgets, from the index alone: what they leave out.
+            models.Index(
+                fields=["day", "organization", "user", "amount"],
+                name="ledger_imported",
+                condition=Q(kind=EntryKind.CORRECT, sequence=1),
+            ),
         ]
 
     def __str__(self) -> str:

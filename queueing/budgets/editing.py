@@ -16,7 +16,7 @@ from cloudtrain_site.audit.recording import differences, record
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from jobs.models import Membership, Organization
-from jobs.organizations.authority import actor_of, check_administers, check_runs_site
+from jobs.organizations.authority import By, actor_of, check_administers, check_runs_site
 from jobs.permissions import AnyUser, is_superuser, organizations_of, role_in
 from jobs.roles import Role
 from queueing import passes
@@ -67,7 +67,7 @@ def find_member(organization: Organization, name: str) -> User | None:
     return None if found is None else found.user
 
 
-def make(organization: Organization | None, person: User | None, terms: Terms, *, by: User) -> Budget:
+def make(organization: Organization | None, person: User | None, terms: Terms, *, by: By) -> Budget:
     """Return a new budget of `person` in `organization`, of the organization, or of the site.
 
     Raises PermissionDenied, and Conflict when there is one for that period already.
@@ -158,7 +158,7 @@ def _locked(budget: Budget) -> Budget:
     return found
 
 
-def _check_right(budget: Budget, by: User) -> None:
+def _check_right(budget: Budget, by: By) -> None:
     if budget.organization is None:
         check_runs_site(by)
     else:

@@ -27,6 +27,8 @@ GROUP BY organization_id, user_id
 """
 SPENT = SUMS.format(amount="spent", rows="jobs_daycost WHERE day >= %s")
 # As the condition of the index has it.
+IMPORTED = SUMS.format(amount="amount", rows="jobs_ledgerentry WHERE kind = 'correct' AND sequence = 1 AND day >= %s")
+# As the condition of the index has it.
 HELD = SUMS.format(amount="held", rows="jobs_jobaccount WHERE held > '0'")
 Sums = dict[Owner, Decimal]
 SITE: Owner = (None, None)
@@ -41,16 +43,18 @@ def read_lefts(now: datetime) -> list[tuple[str, Owner, Decimal]]:
         return []
     held = _read(HELD)
     start_of = cache(lambda period, zone: window(period, zone or "UTC", now).start)
-    committed_since = cache(lambda start: _committed(_read(SPENT, start), held))
+    committed_since = cache(lambda start: _committed(_read(SPENT, start), _read(IMPORTED, start), held))
     return [
         (scope, (organization, user), amount - committed_since(start_of(period, zone)).get((organization, user), ZERO))
         for scope, organization, user, amount, period, zone in budgets
     ]
 
 
-def _committed(spent: Sums, held: Sums) -> Sums:
-    """Return the sums of both, with that of the site under the owner that its budgets have: none."""
-    committed = {owner: spent.get(owner, ZERO) + held.get(owner, ZERO) for owner in {*spent, *held}}
+def _committed(spent: Sums, imported: Sums, held: Sums) -> Sums:
+    """Return what was spent here and is held, with that of the site under the owner that its budgets have: none."""
+    committed = {
+        owner: spent.get(owner, ZERO) - imported.get(owner, ZERO) + held.get(owner, ZERO) for owner in {*spent, *held}
+    }
     return committed | {SITE: sum((amount for (_, user), amount in committed.items() if user is None), ZERO)}
 
 

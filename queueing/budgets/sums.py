@@ -12,7 +12,8 @@ from typing import Any
 from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
-from jobs.models import DayCost, JobAccount
+from jobs.models import DayCost, JobAccount, LedgerEntry
+from jobs.models.ledger import EntryKind
 from queueing.budgets.periods import Window, window
 from queueing.models import Action, Budget, Scope
 
@@ -80,8 +81,12 @@ def states(budgets: Iterable[Budget], now: datetime | None = None) -> list[Budge
     people = {budget.user_id for budget, _ in windows if budget.user_id is not None}
     starts = {one.start for _, one in windows}
     spent = {start: _Sums(_days_since(start, concerned), "spent", people) for start in starts}
+    imported = {start: _Sums(imported_since(start, concerned), "amount", people) for start in starts}
     held = _Sums(_holding(concerned), "held", people)
-    return [BudgetState(budget, one, spent[one.start].of(budget), held.of(budget)) for budget, one in windows]
+    return [
+        BudgetState(budget, one, spent[one.start].of(budget) - imported[one.start].of(budget), held.of(budget))
+        for budget, one in windows
+    ]
 
 
 def all_states(now: datetime | None = None, *, with_people: bool = True) -> list[BudgetState]:
@@ -100,6 +105,12 @@ def _days_since(start: date, organizations: set[int] | None) -> QuerySet[DayCost
     # Days after the period count too, of a zone that is ahead or a clock that jumped: too much, not too little.
     days = DayCost.objects.filter(day__gte=start)
     return days if organizations is None else days.filter(organization__in=organizations)
+
+
+def imported_since(start: date, organizations: set[int] | None = None) -> QuerySet[LedgerEntry]:
+    """Return what jobs had cost before they came here: it is no matter of the budgets here."""
+    entries = LedgerEntry.objects.filter(kind=EntryKind.CORRECT, sequence=1, day__gte=start)
+    return entries if organizations is None else entries.filter(organization__in=organizations)
 
 
 def _holding(organizations: set[int] | None) -> QuerySet[JobAccount]:

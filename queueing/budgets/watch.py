@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -22,7 +23,7 @@ from jobs.roles import Role
 from queueing import passes
 from queueing.budgets import sentences
 from queueing.budgets.actions import act
-from queueing.budgets.sums import BudgetState, all_states
+from queueing.budgets.sums import BudgetState, all_states, imported_since
 from queueing.models import Budget, BudgetNotice, QueueEntry, Scope
 from queueing.statuses import EntryStatus
 
@@ -31,6 +32,7 @@ logger = logging.getLogger("simpletuner.cloud.queue")
 #: The kind of the notice and of the event.
 THRESHOLD = "budget_threshold"
 FORECAST_DAYS = 7
+ONE_DAY = timedelta(days=1)
 #: Members are told from here on; below, the page and an event say so.
 NOTICE_FROM = 80
 #: Waiting jobs of unknown cost that one look reads for each new price.
@@ -104,16 +106,18 @@ def forecast(state: BudgetState, now: datetime | None = None) -> Decimal | None:
         return None
     today = (now or timezone.now()).astimezone(state.window.zone).date()
     since = today - timedelta(days=FORECAST_DAYS)
-    week = _days_of(state.budget).filter(day__gt=since, day__lte=today).aggregate(spent=Sum("spent"))["spent"]
+    week = _sum_of(state.budget, DayCost.objects.filter(day__gt=since, day__lte=today), "spent")
+    week -= _sum_of(state.budget, imported_since(since + ONE_DAY).filter(day__lte=today), "amount")
     remaining = max(0, (after - today).days - 1)
-    return state.spent + (week or Decimal(0)) / FORECAST_DAYS * remaining
+    return state.spent + week / FORECAST_DAYS * remaining
 
 
-def _days_of(budget: Budget) -> QuerySet[DayCost]:
-    days = DayCost.objects.all()
+def _sum_of(budget: Budget, rows: QuerySet[Any], column: str) -> Decimal:
     if budget.scope != Scope.SITE:
-        days = days.filter(organization=budget.organization_id)
-    return days.filter(user=budget.user_id) if budget.scope == Scope.USER else days
+        rows = rows.filter(organization=budget.organization_id)
+    if budget.scope == Scope.USER:
+        rows = rows.filter(user=budget.user_id)
+    return rows.aggregate(total=Sum(column))["total"] or Decimal(0)
 
 
 def _tell(state: BudgetState, threshold: int | None, message: str, *, is_mailed: bool) -> bool:
