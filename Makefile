@@ -9,7 +9,7 @@ PROVIDER ?= local
 SAMPLE ?= 0
 
 # More workers than cores: many tests wait for a process or a deadline. The tests of a file share what they start.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 # Of tests with drawn examples: 100 each; a quick run tries 25.
 THOROUGH := --hypothesis-profile thorough
 # What failed is run once more, one by one: a test of real processes may miss its deadline beside others on two cores.

@@ -22,6 +22,25 @@ FOLDER = Path(tempfile.mkdtemp(prefix="cloudtrain-test-"))
 STACKS = ("stack", "site", "one_site", "life", "fresh", "migrated")
 #: Fixtures that start trainings: by the rule of pyproject.toml their tests are slow.
 STARTS_PROCESSES = {*STACKS, "trainings", "trainer", "trained"}
+#: The files that take longest, about the longest first: a worker that begins one of them last works on alone. Those
+#: that start Ray are apart.
+LONGEST = (
+    "tests/examples/test_cluster_demos.py",
+    "tests/test_wheel.py",
+    "tests/test_api_contract.py",
+    "tests/test_ray_storm.py",
+    "tests/test_main_job.py",
+    "tests/test_strangers_walk.py",
+    "tests/test_roles_walk.py",
+    "tests/jobs/providers/ray/test_real.py",
+    "tests/browser/test_organization_flow.py",
+    "tests/queueing/test_resumed_on_clusters.py",
+    "tests/browser/test_job_page.py",
+    "tests/browser/test_dashboard.py",
+    "tests/cloudtrain_site/structured_logging/test_shipping.py",
+    "tests/test_slurm_storm.py",
+    "tests/cloudtrain_site/background_tasks/test_manager.py",
+)
 IS_XDIST_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 
 os.environ["SIMPLETUNER_DATA_DIR"] = str(FOLDER)
@@ -72,8 +91,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     is_selected = _touches_database if os.environ.get("DATABASE_URL") else _is_not_about_postgresql
     kept = [item for item in items if is_selected(item)]
     config.hook.pytest_deselected(items=[item for item in items if not is_selected(item)])
-    # The longest first, so that the workers end together.
-    items[:] = sorted(kept, key=lambda item: item.get_closest_marker("slow") is None)
+    # The longest first, so that the workers end together; the Makefile keeps xdist from sorting by number of tests.
+    items[:] = sorted(kept, key=_turn)
+
+
+def _turn(item: pytest.Item) -> tuple[int, bool]:
+    file = item.nodeid.partition("::")[0]
+    return LONGEST.index(file) if file in LONGEST else len(LONGEST), item.get_closest_marker("slow") is None
 
 
 def pytest_collection_finish() -> None:
