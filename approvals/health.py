@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.db.models import Case, Count, Exists, Min, OuterRef, Q, When
 
 from approvals.models import Requirement
-from approvals.reviewers import STRICT, WAITING, roles_from
+from approvals.reviewers import PERSON, STRICT, WAITING, roles_from
 from approvals.statuses import RequestStatus
 from jobs.models import Membership
 
@@ -37,7 +37,7 @@ def undecidable_requests() -> UndecidableRequests | None:
     waiting = waiting.annotate(excluded=Case(When(Exists(strict), then="request__requested_by")))
     # Requirements that agree in all these columns have the same reviewers.
     alike = waiting.values_list(*COLUMNS).distinct()
-    people = _Reviewers() if alike else None
+    people = Reviewers() if alike else None
     undecidable = Q(pk__in=[])
     for organization, role, group, excluded, needed in alike:
         if people and people.count_deciding(organization, role, group, excluded) < needed:
@@ -57,13 +57,13 @@ def _equal_to(*values: object) -> Q:
     )
 
 
-class _Reviewers:
+class Reviewers:
     """All possible reviewers, read at once: like `reviewers.eligible`, but for many requests."""
 
     def __init__(self) -> None:
         self.members: dict[int, dict[int, str]] = defaultdict(dict)
         self.groups: dict[int, set[int]] = defaultdict(set)
-        rows = Membership.objects.filter(user__is_active=True).order_by()
+        rows = Membership.objects.filter(PERSON, user__is_active=True).order_by()
         for organization, user, role in rows.values_list("organization_id", "user_id", "role"):
             self.members[organization][user] = role
         for group, user in User.groups.through.objects.values_list("group_id", "user_id"):

@@ -51,11 +51,16 @@ class DoctorCheck:
     question: str
     check: str
     more: str
-    needs: tuple[str, ...] = ("database",)
+    needs: tuple[str, ...] = ("database", "migrations")
     cheap: bool = False
 
 
 doctor_checks: Registry[DoctorCheck] = Registry()
+#: Of the checks that read the configuration file.
+NEEDS_CONFIGURATION = ("database", "migrations", "configuration")
+
+#: The columns with sealed secrets, registered as APP.MODEL.COLUMN, and what they belong to.
+sealed_columns: Registry[str] = Registry()
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,6 +212,8 @@ class SiteProcess(models.Model):
     seen_at = models.DateTimeField()
     #: How far the machine's clock is ahead of the database's, in seconds; null: they have the same clock.
     clock_offset_seconds = models.FloatField(null=True)
+    #: A digest of its SECRET_KEY: with another key a machine can't read the tasks and the secrets of the others.
+    key_digest = models.CharField(max_length=12, blank=True, default="", db_default="")
 
     class Meta:
         ordering = ["machine", "role", "started_at"]

@@ -179,6 +179,8 @@ FORMAT_MODULE_PATH = "cloudtrain_site.conf.formats"
 STATIC_URL = "static/"
 # The internal location under which nginx sends the files of trainings; empty: we send them.
 ACCELERATED_LOCATION = env.str("CLOUDTRAIN_ACCELERATED_LOCATION", default="")
+# Where the operator's backups are put, for `manage.py doctor` to see how old the newest is.
+BACKUP_DIR = env.str("CLOUDTRAIN_BACKUP_DIR", default="")
 # Only for a proxy that serves static files, collected under the names that the pages use.
 STATIC_ROOT = env.str("STATIC_ROOT", default=None)
 STORAGES = {

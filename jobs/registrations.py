@@ -104,7 +104,27 @@ def register_all() -> None:
         "site", extensions.NavigationItem("Site", site_frame.for_superusers, prefix="site-"), order=70
     )
     _register_settings()
+    _register_doctor()
     personal_data.register_people()
+
+
+def _register_doctor() -> None:
+    """Register this room's checks of the deployment, which are loaded when they are asked."""
+    checks = (
+        (185, "provider-clocks", "Do the providers' clocks agree?", "providers.clocks", "providers.md"),
+        (190, "providers", "Do the providers take our credentials?", "providers.credentials", "providers.md"),
+        (200, "webhooks", "Do webhooks arrive?", "webhooks.deliveries", "providers.md"),
+        (210, "clusters", "Can the clusters run their profiles?", "providers.clusters", "clusters.md"),
+        (220, "prices", "Are prices known, and new?", "money.prices", "costs.md"),
+        (240, "ledger", "Does the ledger agree with the jobs?", "money.ledger", "costs.md"),
+        (260, "shared-folders", "Are shared folders shared?", "shared_folders.are_shared", "clusters.md"),
+    )
+    for order, name, question, function, page in checks:
+        check = site.DoctorCheck(question, f"jobs.doctor.{function}", f"docs/{page}", site.NEEDS_CONFIGURATION)
+        site.doctor_checks.register(name, check, order=order)
+    site.watchers.register("shared folders", site.Watcher("jobs.doctor.shared_folders.leave_marks", seconds=60.0))
+    site.sealed_columns.register("jobs.Job.sealed", "the secrets of jobs")
+    site.sealed_columns.register("jobs.TrainingConfig.sealed", "the secrets of stored configs")
 
 
 def _register_settings() -> None:

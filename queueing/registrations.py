@@ -37,6 +37,10 @@ def register_all() -> None:
     jobs.settings_sections.register("settings-budgets", jobs.SettingsSection("Budgets", for_members=True), order=35)
     jobs.banners.register("budgets", banners.banners_for)
     jobs.organization_limits.register("max_running", operations.set_own_limit)
+    in_flight = site.DoctorCheck(
+        "Is what costs money known?", "queueing.doctor.money_in_flight", "docs/queue.md", site.NEEDS_CONFIGURATION
+    )
+    site.doctor_checks.register("in-flight", in_flight, order=250)
     _register_people()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,7 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 from cloudtrain_site.conf.places import COMMAND
 from cloudtrain_site.database.connections import place_of_database
 from cloudtrain_site.database.write_probe import write_failure
-from cloudtrain_site.doctor.disks import as_size, mount_of
+from cloudtrain_site.doctor.disks import as_size, free_bytes, mount_of
 from cloudtrain_site.doctor.findings import Finding, bad, ok, skipped, warn
 from cloudtrain_site.models import SiteProcess
 from cloudtrain_site.monitoring.process_heartbeats import database_time
@@ -100,7 +99,7 @@ def migrations() -> Iterator[Finding]:
     yield ok(f"{len(loader.disk_migrations)} migrations are known.")
 
 
-def sqlite_on_one_machine() -> Iterator[Finding]:
+def one_machine() -> Iterator[Finding]:
     """Check that an SQLite file isn't used from several machines."""
     if connection.vendor != "sqlite":
         yield skipped(f"{connection.display_name} serves any number of machines.")
@@ -140,8 +139,7 @@ def sqlite_file() -> Iterator[Finding]:
             f"The journal mode is {mode}: readers and the writer wait for each other.",
             f"sqlite3 {file} 'PRAGMA journal_mode=WAL'",
         )
-    disk, size = os.statvfs(file), file.stat().st_size
-    free = disk.f_bavail * disk.f_frsize
+    free, size = free_bytes(file), file.stat().st_size
     if free < 2 * size:
         yield warn(
             f"{mount.point} has {as_size(free)} free, and {file.name} {as_size(size)}: a backup or VACUUM may fill it.",

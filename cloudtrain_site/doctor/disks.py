@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,18 @@ def mount_of(path: Path) -> Mount:
         if path.is_relative_to(point) and len(point.parts) >= len(found.point.parts):
             found = Mount(point, after.split(" ")[0])
     return found
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the bytes that this account may still write there."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
+
+
+def free_inodes(folder: Path) -> int | None:
+    """Return how many more files may be made there; None: the file system counts none."""
+    disk = os.statvfs(folder)
+    return disk.f_favail if disk.f_files else None
 
 
 def as_size(size: int) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from django.conf import settings
 
 from cloudtrain_site import extensions
-from cloudtrain_site.doctor.disks import as_size, mount_of
+from cloudtrain_site.doctor.disks import as_size, free_bytes, free_inodes, mount_of
 from cloudtrain_site.doctor.findings import Finding, bad, ok, warn
 from cloudtrain_site.serving.body_limit import DEFAULT_MAX_BYTES
 
@@ -61,8 +61,7 @@ def disk_room() -> Iterator[Finding]:
     largest = largest_request()
     shown = []
     for label, folder in (("data", settings.DATA_DIR), ("temporary files", Path(tempfile.gettempdir()))):
-        disk, mount = os.statvfs(folder), mount_of(folder)
-        free = disk.f_bavail * disk.f_frsize
+        mount, free, inodes = mount_of(folder), free_bytes(folder), free_inodes(folder)
         shown.append(f"{as_size(free)} free for {label}")
         if free < largest:
             yield bad(
@@ -75,9 +74,8 @@ def disk_room() -> Iterator[Finding]:
                 f"{folder} has {as_size(free)} free for {label} {where}: a few uploads fill it.",
                 "TMPDIR=/var/tmp" if mount.kind in MEMORY else f"df -h {_quoted(folder)}",
             )
-        # Some file systems count none.
-        if disk.f_files and disk.f_favail < FEW_INODES:
-            yield warn(f"{folder} has room for {disk.f_favail:,} more files.", f"df -i {_quoted(folder)}")
+        if inodes is not None and inodes < FEW_INODES:
+            yield warn(f"{folder} has room for {inodes:,} more files.", f"df -i {_quoted(folder)}")
     yield ok(f"{', '.join(shown)}.")
 
 

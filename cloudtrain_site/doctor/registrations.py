@@ -1,62 +1,54 @@
-"""The site's own checks, by the numbers of their order. Those of the rooms above stand between them."""
+"""The site's own checks, in their order. Those of the rooms above stand between them."""
 
 from __future__ import annotations
 
 from cloudtrain_site.extensions import DoctorCheck, doctor_checks
 
-DATABASE = "cloudtrain_site.doctor.database"
-FILES = "cloudtrain_site.doctor.files"
+ROOM = "cloudtrain_site.doctor"
+TABLES, ADDRESS = ("database", "migrations"), ("public-address",)
+MACHINES, WRONG = "background-tasks.md#several-machines", "background-tasks.md#when-something-is-wrong"
+PROXY, INSTALL, UPGRADES, BACKUPS = (f"deploying.md#{part}" for part in ("the-proxy", "install", "upgrades", "backups"))
+ROTATION, SYSTEMD = "logging.md#rotation-and-shipping", "background-tasks.md#systemd"
+SETTINGS = "background-tasks.md#settings"
+#: Of each: order, name, question, function, page of the documentation, and the checks that it needs.
+CHECKS: tuple[tuple[int, str, str, str, str, tuple[str, ...]], ...] = (
+    (10, "database", "Does the database answer, and is it new enough?", "database.answers", "database.md", ()),
+    (20, "migrations", "Are the tables those of this version?", "database.migrations", UPGRADES, ("database",)),
+    (30, "sqlite-machines", "Is an SQLite file used from one machine?", "database.one_machine", MACHINES, TABLES),
+    (40, "sqlite-file", "Is the SQLite file in a fit place?", "database.sqlite_file", "database.md", ("database",)),
+    (50, "data-folder", "Is the data folder writable, and the site's alone?", "files.data_folder", INSTALL, ()),
+    (60, "disk", "Is there room for data and temporary files?", "files.disk_room", INSTALL, ()),
+    (70, "secret-key", "Is SECRET_KEY hard to guess, and everywhere the same?", "keys.secret_key", MACHINES, TABLES),
+    (80, "sealed-secrets", "Can stored secrets be opened?", "keys.sealed_secrets", BACKUPS, TABLES),
+    (90, "settings", "Are the settings fit for others' requests?", "configuration.site_settings", PROXY, ()),
+    (100, "public-address", "Does the site know how it is reached?", "public.address", PROXY, TABLES),
+    (110, "client-address", "Does the site see who asks?", "public.client", PROXY, ADDRESS),
+    (120, "event-stream", "Do events pass the proxy at once?", "public.event_stream", PROXY, ADDRESS),
+    (130, "events", "Do events of one process reach the others?", "events.reach_streams", WRONG, TABLES),
+    (140, "uploads", "Do the largest uploads pass the proxy?", "public.uploads", PROXY, ADDRESS),
+    (150, "background", "Does the background run, each loop in time?", "background.is_alive", WRONG, TABLES),
+    (160, "tasks", "Are tasks done soon, and each once?", "background.tasks", WRONG, TABLES),
+    (170, "clocks", "Are the machines' clocks right?", "background.clocks", MACHINES, TABLES),
+    (
+        180,
+        "configuration",
+        "Are file and environment valid?",
+        "configuration.valid",
+        "background-tasks.md#settings",
+        (),
+    ),
+    (235, "mail", "Does mail go out?", "mail.goes_out", "notices.md#mail", TABLES),
+    (270, "versions", "Do all processes run the same version?", "background.versions", UPGRADES, TABLES),
+    (280, "static-files", "Are the static files those of this version?", "operation.static_files", PROXY, ()),
+    (290, "log-file", "Is the log file writable and rotated?", "operation.log_file", ROTATION, ()),
+    (300, "open-files", "May the web processes open enough files?", "operation.open_files", SYSTEMD, TABLES),
+    (310, "backups", "Is the newest backup younger than a day?", "operation.backups", BACKUPS, ()),
+)
+CHEAP = frozenset(("sqlite-machines", "disk", "secret-key"))
 
 
 def register_checks() -> None:
     """Register them. To be called once, when all apps are loaded."""
-    add = doctor_checks.register
-    add(
-        "database",
-        DoctorCheck(
-            "Does the database answer, and is it new enough?", f"{DATABASE}.answers", "docs/database.md", needs=()
-        ),
-        order=10,
-    )
-    add(
-        "migrations",
-        DoctorCheck("Are the tables those of this version?", f"{DATABASE}.migrations", "docs/deploying.md#upgrades"),
-        order=20,
-    )
-    add(
-        "sqlite-machines",
-        DoctorCheck(
-            "Is SQLite used from one machine alone?",
-            f"{DATABASE}.sqlite_on_one_machine",
-            "docs/background-tasks.md#several-machines",
-            needs=("database", "migrations"),
-            cheap=True,
-        ),
-        order=30,
-    )
-    add(
-        "sqlite-file",
-        DoctorCheck("Is the SQLite file in a place fit for it?", f"{DATABASE}.sqlite_file", "docs/database.md"),
-        order=40,
-    )
-    add(
-        "data-folder",
-        DoctorCheck(
-            "Is the data folder writable, and the site's alone?",
-            f"{FILES}.data_folder",
-            "docs/deploying.md#install",
-            needs=(),
-        ),
-        order=50,
-    )
-    add(
-        "disk",
-        DoctorCheck(
-            "Is there room for data and temporary files?",
-            f"{FILES}.disk_room",
-            "docs/deploying.md",
-            needs=(),
-            cheap=True,
-        ),
-        order=60,
-    )
+    for order, name, question, function, page, needs in CHECKS:
+        check = DoctorCheck(question, f"{ROOM}.{function}", f"docs/{page}", needs, cheap=name in CHEAP)
+        doctor_checks.register(name, check, order=order)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass
 
@@ -58,13 +58,17 @@ def examine_all(names: Iterable[str]) -> Iterator[Examination]:
     examined: dict[str, Status] = {}
     for name in names:
         check = doctor_checks[name]
-        missing = [other for other in check.needs if examined.get(other) in (Status.BAD, Status.SKIPPED)]
-        if missing:
-            one = _examination(name, check, [skipped(f"It needs what {' and '.join(missing)} found missing.")], 0.0)
-        else:
-            one = _in_time(name, check)
+        blocked = next((why for why in (_why_skipped(other, examined) for other in check.needs) if why), "")
+        one = _examination(name, check, [skipped(blocked)], 0.0) if blocked else _in_time(name, check)
         examined[name] = one.status
         yield one
+
+
+def _why_skipped(needed: str, examined: Mapping[str, Status]) -> str:
+    status = examined.get(needed)
+    if status == Status.BAD:
+        return f"It can't be checked before {needed} is mended."
+    return f"{needed} was skipped too." if status == Status.SKIPPED else ""
 
 
 def is_hanging() -> bool:

@@ -16,14 +16,14 @@ FAILURES = (psycopg.Error, OSError)
 
 async def notices() -> AsyncIterator[None]:
     """Once as soon as they are heard, since what was stored before that was told to nobody; then with each one."""
-    async with await psycopg.AsyncConnection.connect(**_conninfo(), autocommit=True) as link:
+    async with await psycopg.AsyncConnection.connect(**conninfo(), autocommit=True) as link:
         await link.execute(f"LISTEN {NOTIFY_CHANNEL}")
         yield
         async for _ in link.notifies():
             yield
 
 
-def _conninfo() -> dict[str, Any]:
+def conninfo() -> dict[str, Any]:
     """What libpq needs to know, out of what Django passes to its own connections."""
     options = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
     return {name: value for name, value in connection.get_connection_params().items() if name in options}

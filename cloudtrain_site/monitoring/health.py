@@ -31,6 +31,8 @@ from cloudtrain_site.database.write_probe import write_failure
 from cloudtrain_site.events import store
 from cloudtrain_site.extensions import HealthComponent
 from cloudtrain_site.models import Loop
+from cloudtrain_site.monitoring.process_heartbeats import WEB, process_key
+from cloudtrain_site.serving import echo
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 #: From worst to best.
@@ -59,7 +61,7 @@ def components(now: datetime) -> list[Component]:
     """Return every component: database, broker, events, each background loop, and those of the rooms above."""
     own = [
         _measured("database", _database, worst=UNHEALTHY),
-        _measured("broker", partial(_broker, now)),
+        _measured("broker", partial(broker, now)),
         _measured("events", _events),
     ]
     if own[0].status == UNHEALTHY:
@@ -99,11 +101,12 @@ def _ask_database() -> None:
         cursor.execute("SELECT 1")
 
 
-def _broker(now: datetime) -> tuple[str, str]:
+def broker(now: datetime) -> tuple[str, str]:
+    """Return the state of the tasks that wait, and a sentence about them."""
     if not Conf.ORM:
-        broker = get_broker()
-        broker.ping()
-        return HEALTHY, f"Tasks waiting: {broker.queue_size()}."
+        redis = get_broker()
+        redis.ping()
+        return HEALTHY, f"Tasks waiting: {redis.queue_size()}."
     waiting = OrmQ.objects.filter(key=Conf.CLUSTER_NAME, lock__lte=now).aggregate(count=Count("pk"), oldest=Min("lock"))
     seconds = (now - waiting["oldest"]).total_seconds() if waiting["count"] else 0.0
     if seconds > MAX_WAIT_SECONDS:
@@ -215,7 +218,9 @@ class LiveView(APIView):
     @extend_schema(operation_id="health_live", responses=ProbeSerializer, auth=[])
     def get(self, request: Request) -> Response:
         """Tell whether the process answers at all."""
-        return rendered(ProbeSerializer, {"status": "alive"})
+        response = rendered(ProbeSerializer, {"status": "alive"})
+        echo.tell(request._request, response, process_key(WEB))
+        return response
 
 
 class ReadyView(APIView):

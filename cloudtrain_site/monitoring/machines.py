@@ -84,7 +84,7 @@ def warning() -> str:
     silence = f"sent no heartbeat for {SILENT_AFTER.total_seconds():.0f} s or more"
     off = f"a clock that is off by more than {MAX_CLOCK_OFFSET_SECONDS:g} s: set it by a time server"
     sentences = [
-        _counted(_silent_machines(reports), ("has", "have"), silence),
+        _counted(silent_machines(reports), ("has", "have"), silence),
         _counted(clocks_off, ("has", "have"), off),
         _counted(outdated, ("runs", "run"), "other code than the newest: update and restart it there"),
     ]
@@ -92,7 +92,7 @@ def warning() -> str:
     return " ".join([*shown, REMEDY]) if shown else ""
 
 
-def _silent_machines(reports: Sequence[ProcessReport]) -> set[str]:
+def silent_machines(reports: Sequence[ProcessReport]) -> set[str]:
     """Return the machines with a role of which no process lives: one that was replaced is not missed."""
     living = {(one.machine, one.role) for one in reports if not one.is_silent}
     return {one.machine for one in reports if (one.machine, one.role) not in living}

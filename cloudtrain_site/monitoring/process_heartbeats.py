@@ -19,8 +19,10 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import Error, connection
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 
 import cloudtrain_site
 from cloudtrain_site.correlation_ids import correlation
@@ -52,6 +54,11 @@ def code_fingerprint() -> str:
     return digest.hexdigest()[:12]
 
 
+def key_digest() -> str:
+    """Return a digest of SECRET_KEY, from which nobody learns a key that is long enough."""
+    return salted_hmac("cloudtrain.machines", "", algorithm="sha256").hexdigest()[:12]
+
+
 def database_time() -> datetime:
     """Return the time by the database's clock: with SQLite that of this machine."""
     if connection.vendor != "postgresql":
@@ -77,7 +84,7 @@ def clock_offset() -> float | None:
 
 def send_heartbeat(role: str) -> None:
     """Write this process's heartbeat, and delete the rows of silent processes that it has replaced."""
-    key, offset = _key(role), clock_offset()
+    key, offset = process_key(role), clock_offset()
     if not SiteProcess.objects.filter(pk=key).update(seen_at=Now(), clock_offset_seconds=offset):
         SiteProcess.objects.create(
             id=key,
@@ -89,10 +96,17 @@ def send_heartbeat(role: str) -> None:
             started_at=_started_at,
             seen_at=Now(),
             clock_offset_seconds=offset,
+            key_digest=key_digest(),
         )
     silent = SiteProcess.objects.filter(machine=MACHINE, role=role, seen_at__lt=database_time() - SILENT_AFTER)
     if silent.exists():
         silent.delete()
+
+
+def living_processes(role: str | None = None) -> QuerySet[SiteProcess]:
+    """Return the processes that have lately sent a heartbeat: all, or those of a role."""
+    living = SiteProcess.objects.filter(seen_at__gt=database_time() - SILENT_AFTER)
+    return living if role is None else living.filter(role=role)
 
 
 def delete_old() -> int:
@@ -100,7 +114,8 @@ def delete_old() -> int:
     return SiteProcess.objects.filter(seen_at__lt=database_time() - RETENTION).delete()[0]
 
 
-def _key(role: str) -> str:
+def process_key(role: str) -> str:
+    """Return the key of this process's row."""
     return f"{_process}-{role}"
 
 
@@ -127,7 +142,7 @@ class Heartbeat:
                 failed = not self._send(was_failing=failed)
             self._stop.wait(HEARTBEAT_SECONDS)
         with suppress(Error):
-            SiteProcess.objects.filter(pk=_key(self.role)).delete()
+            SiteProcess.objects.filter(pk=process_key(self.role)).delete()
         connection.close()
 
     def _send(self, *, was_failing: bool) -> bool:

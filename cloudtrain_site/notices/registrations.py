@@ -14,3 +14,6 @@ def register_all() -> None:
     site.health_components.register("notices", site.HealthComponent(health.what_is_wrong, well=health.in_numbers))
     site.notice_kinds.register(channels.TEST, site.NoticeKind())
     site.notice_kinds.register(INVITATION, site.NoticeKind())
+    site.sealed_columns.register("notices.Notice.sealed_address", "the addresses of jobs' webhooks")
+    site.sealed_columns.register("notices.Channel.sealed_secrets", "the secrets of channels")
+    site.sealed_columns.register("notices.Channel.sealed_address", "the addresses of channels")

@@ -8,6 +8,7 @@ from cloudtrain_site.serving.asgi_types import Receive, Scope, Send
 
 #: Of the ASGI scope.
 PEER = "cloudtrain.peer"
+PEER_PORT = "cloudtrain.peer_port"
 
 
 class KeepPeer:
@@ -17,5 +18,5 @@ class KeepPeer:
         self.application = application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = scope.get("client")
-        await self.application({**scope, PEER: client[0] if client else ""}, receive, send)
+        host, port = scope.get("client") or ("", 0)
+        await self.application({**scope, PEER: host, PEER_PORT: port}, receive, send)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from math import inf
 
 from django.db.models import Q
 
@@ -33,6 +35,8 @@ class Verification:
     jobs: int = 0
     entries: int = 0
     differences: list[Difference] = field(default_factory=list)
+    #: All jobs were looked at.
+    is_complete: bool = True
 
 
 @dataclass(slots=True)
@@ -43,12 +47,18 @@ class _Sums:
     days: dict[date, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
 
 
-def verify() -> Verification:
-    """Compare each job's entries with its cost, with its account and with its days."""
+def verify(until: float = inf) -> Verification:
+    """Compare each job's entries with its cost, with its account and with its days, until the monotonic time `until`.
+
+    The oldest jobs come first.
+    """
     outcome, last = Verification(), ""
     costly = Q(cost_usd__gt=0) | Q(account__isnull=False)
     jobs = Job.objects.filter(costly).only("status", "cost_usd").order_by("pk")
     while batch := list(jobs.filter(pk__gt=last)[:JOBS_PER_ROUND]):
+        if time.monotonic() > until:
+            outcome.is_complete = False
+            break
         last = batch[-1].pk
         _verify(batch, outcome)
     return outcome

@@ -16,11 +16,9 @@ from django.core.management.base import BaseCommand, CommandParser
 from cloudtrain_site import enterprise
 from cloudtrain_site.conf import fuses, limits, outputs, retention, sign_in
 from cloudtrain_site.conf.providers import HardwareProfile, Instance, Secret
+from cloudtrain_site.conf.variables import UNSET, VARIABLES, is_set
 from cloudtrain_site.enterprise import EnterpriseConfig, find_enterprise_file, get_enterprise_config
 from cloudtrain_site.redaction import MASK, is_secret_name, mask_secrets
-
-UNSET = "(not set)"
-STATUS_PAGE = "REPLICATE_STATUS_URL"
 
 
 @dataclass(frozen=True)
@@ -28,52 +26,6 @@ class Row:
     name: str
     value: str
     source: str
-
-
-def _database(text: str) -> str:
-    database = settings.DATABASES["default"]
-    return text or f"sqlite:///{database['NAME']}"
-
-
-def _is_set(name: str) -> bool:
-    """Whether the environment sets `name`. An empty STATUS_PAGE counts as well: it disables the status page."""
-    return bool(os.environ.get(name)) or (name == STATUS_PAGE and name in os.environ)
-
-
-#: By variable, a function from its text (empty: not set) to the value in force.
-VARIABLES: dict[str, Callable[[str], Any]] = {
-    "SIMPLETUNER_LOG_LEVEL": lambda text: text.upper() or "INFO",
-    "SIMPLETUNER_LOG_FORMAT": lambda text: text.lower() or "json",
-    "SIMPLETUNER_LOG_FILE": lambda text: text or "(standard output alone)",
-    "SIMPLETUNER_DATA_DIR": lambda text: settings.DATA_DIR,
-    "DATABASE_URL": _database,
-    "REDIS_URL": lambda text: settings.REDIS_URL or UNSET,
-    "SECRET_KEY": lambda text: settings.SECRET_KEY,
-    "SECRET_KEY_FALLBACKS": lambda text: text or UNSET,
-    "ALLOWED_HOSTS": lambda text: settings.ALLOWED_HOSTS,
-    "CSRF_TRUSTED_ORIGINS": lambda text: settings.CSRF_TRUSTED_ORIGINS,
-    "CLOUDTRAIN_TRUSTED_PROXIES": lambda text: settings.TRUSTED_PROXIES,
-    "CLOUDTRAIN_NOTICE_NETWORKS": lambda text: settings.NOTICE_NETWORKS,
-    "CLOUDTRAIN_NOTICE_CHAT_HOSTS": lambda text: settings.NOTICE_CHAT_HOSTS,
-    "CLOUDTRAIN_SESSION_DAYS": lambda text: settings.SESSION_COOKIE_AGE // 86_400,
-    "CLOUDTRAIN_SESSION_IDLE_HOURS": lambda text: settings.SESSION_IDLE_SECONDS // 3600,
-    "SECURE_COOKIES": lambda text: settings.SESSION_COOKIE_SECURE,
-    "SECURE_SSL_REDIRECT": lambda text: settings.SECURE_SSL_REDIRECT,
-    "SECURE_HSTS_SECONDS": lambda text: settings.SECURE_HSTS_SECONDS,
-    "SECURE_HSTS_INCLUDE_SUBDOMAINS": lambda text: settings.SECURE_HSTS_INCLUDE_SUBDOMAINS,
-    "SECURE_HSTS_PRELOAD": lambda text: settings.SECURE_HSTS_PRELOAD,
-    "DEBUG": lambda text: settings.DEBUG,
-    "EMAIL_URL": lambda text: text or settings.EMAIL_BACKEND,
-    "DEFAULT_FROM_EMAIL": lambda text: settings.DEFAULT_FROM_EMAIL,
-    "CLOUDTRAIN_ROLE": lambda text: settings.ROLE,
-    "CLOUDTRAIN_DEBUGGABLE": lambda text: text.strip().lower() == "true",
-    "CLOUDTRAIN_WORKERS": lambda text: settings.Q_CLUSTER["workers"],
-    "REPLICATE_API_TOKEN": lambda text: text or UNSET,
-    "REPLICATE_BASE_URL": lambda text: text or "(the provider's own)",
-    "REPLICATE_STATUS_URL": lambda text: text or ("(nobody is asked)" if _is_set(STATUS_PAGE) else "(its own)"),
-    "STATIC_ROOT": lambda text: text or UNSET,
-    "CLOUDTRAIN_ACCELERATED_LOCATION": lambda text: text or UNSET,
-}
 
 
 def _of_sign_in(key: str, config: EnterpriseConfig) -> Any:
@@ -112,7 +64,7 @@ def rows() -> Iterator[Row]:
     """Yield all settings, secrets masked. Raises ConfigurationError at the file's rows when the file is invalid."""
     for name, in_force in VARIABLES.items():
         text = os.environ.get(name, "")
-        by = f"environment {name}" if _is_set(name) else _fallback_of(name)
+        by = f"environment {name}" if is_set(name) else _fallback_of(name)
         yield Row(name, _shown(name, in_force(text)), by)
     path = find_enterprise_file()
     by = f"environment {enterprise.PATH_VARIABLE}" if os.environ.get(enterprise.PATH_VARIABLE) else "found"

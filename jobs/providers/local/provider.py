@@ -270,8 +270,8 @@ class LocalProvider:
         if records.start_time(os.getpid()) is None:
             raise ProviderError("Training on this machine needs Linux: there is no /proc here.", permanent=True)
         with disk_errors():
-            self.jobs.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.jobs) as file:
+            folder = self.jobs if self.jobs.exists() else self.jobs.parent
+            with tempfile.TemporaryFile(dir=folder) as file:
                 file.write(b"0")
         program = local_command.substitute_placeholders(self.command, self.jobs)[0]
         return f"Trains on this machine with {Path(program).name}."

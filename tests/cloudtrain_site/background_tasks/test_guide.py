@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cloudtrain_site.conf.variables import VARIABLES
 from cloudtrain_site.extensions import loops
-from cloudtrain_site.management.commands.show_config import VARIABLES
 from tests.cloudtrain_site.conftest import ROOT
 from tests.servers import find_binary, missing
 

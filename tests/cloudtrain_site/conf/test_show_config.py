@@ -13,8 +13,9 @@ from django.core.management import call_command
 from cloudtrain_site import enterprise, redaction
 from cloudtrain_site.conf.data_folder import kept_secret_key
 from cloudtrain_site.conf.environment import ConfigurationError
+from cloudtrain_site.conf.variables import VARIABLES
 from cloudtrain_site.conf.yaml_schema import Kind, Named, Schema
-from cloudtrain_site.management.commands.show_config import FILE_KEYS, VARIABLES
+from cloudtrain_site.management.commands.show_config import FILE_KEYS
 from tests.cloudtrain_site.conftest import ROOT
 
 

@@ -1,0 +1,1 @@
+"""The jobs' checks of the deployment: providers, webhooks, prices, the ledger."""
