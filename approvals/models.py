@@ -288,10 +288,12 @@ class ApprovalRequest(Stateful):
     def record(self, change: Change) -> None:
         """Put the change into the job's history, and publish its event to users who may see the job."""
         record_in_history(self.job, change)
-        # An approval that is not the last leaves the request pending, so it is announced as requested again.
+        if change.new != RequestStatus.CANCELLED:
+            self.publish(change, self.message(change))
+
+    def publish(self, change: Change, message: str) -> None:
+        """Publish the event of a change. One that leaves the request pending is announced as requested again."""
         kind = "approval_requested" if change.new == RequestStatus.PENDING else f"approval_{change.new}"
-        if change.new == RequestStatus.CANCELLED:
-            return
         publish(
             Event(
                 type=kind,
@@ -299,7 +301,7 @@ class ApprovalRequest(Stateful):
                 data={
                     "job_id": self.job_id,
                     "approval_id": self.pk,
-                    "message": self.message(change),
+                    "message": message,
                     "at": change.at,
                     "correlation_id": change.correlation_id,
                 },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery
@@ -16,6 +17,9 @@ from cloudtrain_site.redaction import mask_secrets
 from jobs.models import Job
 from jobs.permissions import AnyUser, is_superuser, organizations_of
 from jobs.roles import MANAGERS
+
+#: The time left in which a request is urgent.
+URGENT_WITHIN = timedelta(hours=1)
 
 
 def visible_requests(user: AnyUser) -> QuerySet[ApprovalRequest]:
@@ -42,20 +46,21 @@ def managed_or_reviewed_by(user: AnyUser) -> Q:
     return Q(organization__in=organizations_of(user, MANAGERS)) | reviewed_by(user)
 
 
-def config_changes(request: ApprovalRequest) -> dict[str, Any]:
-    """Return the differences from the requester's last approved config: old and new value, by key.
+def concerns(user: AnyUser) -> Q:
+    """Return the condition for requests that `user` made, manages or reviews."""
+    condition = managed_or_reviewed_by(user)
+    return condition | Q(requested_by=user.pk) if condition else condition
 
-    Empty when nothing of theirs was approved before. Secrets are masked.
+
+def changes_of(requests: Sequence[ApprovalRequest]) -> dict[int, dict[str, Any] | None]:
+    """Return by id what differs from the requester's last approved config: old and new value, by key, in two queries.
+
+    None: nothing of theirs was approved before. Secrets are masked.
     """
-    return changes_of([request])[request.pk]
-
-
-def changes_of(requests: Sequence[ApprovalRequest]) -> dict[int, dict[str, Any]]:
-    """Return the `config_changes` of each request, by its id, in two queries."""
     earlier = _last_approved(requests)
     configs = dict(Job.objects.filter(pk__in=earlier.values()).values_list("pk", "config"))
     return {
-        request.pk: _changed(configs[earlier[request.pk]], request.job.config) if request.pk in earlier else {}
+        request.pk: _changed(configs[earlier[request.pk]], request.job.config) if request.pk in earlier else None
         for request in requests
     }
 

@@ -6,7 +6,7 @@ from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from approvals.api import approval_views, rule_views, submission_views
-from approvals.dashboard import first_visit, plain_submission_views, views
+from approvals.dashboard import first_visit, plain_submission_views, several_views, views
 from approvals.dashboard import rule_views as rule_pages
 
 router = SimpleRouter(trailing_slash=False, use_regex_path=False)
@@ -25,6 +25,7 @@ urlpatterns = [
     path("jobs/new/submit", plain_submission_views.submit_form, name="submit-form"),
     path("approvals", views.approvals_page, name="approvals-page"),
     path("approvals/now", views.approvals_now, name="approvals-now"),
+    path("approvals/decide", several_views.decide_several, name="decide-several"),
     path(RULES, rule_pages.rules, name="settings-rules"),
     path(f"{RULES}/new", rule_pages.new_rule, name="settings-new-rule"),
     path(f"{RULES}/<int:rule_id>", rule_pages.rule, name="settings-rule"),

@@ -77,6 +77,7 @@ def bodies(held: ApprovalRequest) -> dict[str, dict[str, Any]]:
     budget = Budget.objects.get()
     return {
         "/api/approvals/{request_id}/reject": {"reason": "for fun"},
+        "/api/approvals/{request_id}/comment": {"text": "for fun"},
         "/api/queue/{job_id}/reject": {"reason": "for fun"},
         "/api/approvals/bulk-approve": {"ids": [held.pk], "reason": "for fun"},
         "/api/approvals/bulk-reject": {"ids": [held.pk], "reason": "for fun"},

@@ -11,7 +11,7 @@ from django.utils.timesince import timesince
 
 from approvals.decisions import MAX_NOTES_CHARS
 from approvals.models import ApprovalRequest, ApprovalRule, Requirement
-from approvals.queries import config_changes
+from approvals.queries import changes_of
 from approvals.reviewers import who_decides
 from jobs.configs.reading import read_config
 from jobs.costs.estimates import step_range
@@ -135,15 +135,19 @@ def requirements(request: ApprovalRequest) -> SafeString:
 
 def changes(request: ApprovalRequest) -> SafeString:
     """Return what differs from the requester's last approved config, as a list."""
-    lines: list[tuple[Any, ...]] = [*change_lines(config_changes(request))]
-    return _listed(
-        "{}: <del>{}</del> → <ins>{}</ins>", lines, "nothing of theirs was approved before, or nothing differs"
-    )
+    changed = changes_of([request])[request.pk]
+    lines: list[tuple[Any, ...]] = [*change_lines(changed)]
+    return _listed("{}: <del>{}</del> → <ins>{}</ins>", lines, no_changes_text(changed))
 
 
-def change_lines(changed: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return key, old and new value of each entry of `config_changes`, shortened."""
-    return [(key, _short(values["old"]), _short(values["new"])) for key, values in changed.items()]
+def change_lines(changed: dict[str, Any] | None) -> list[tuple[str, str, str]]:
+    """Return key, old and new value of each entry of `changes_of`, shortened."""
+    return [(key, _short(values["old"]), _short(values["new"])) for key, values in (changed or {}).items()]
+
+
+def no_changes_text(changed: dict[str, Any] | None) -> str:
+    """Return in words why there are no changes."""
+    return "No earlier approval to compare with" if changed is None else "Same as the last approved config"
 
 
 def _short(value: Any) -> str:

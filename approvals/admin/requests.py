@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin, messages
@@ -18,17 +15,16 @@ from django.utils.html import format_html
 from django.utils.timesince import timeuntil
 
 from approvals.admin import request_page
-from approvals.admin.bulk import cost_sum, items_of, left_for
+from approvals.admin.bulk import decide_and_report, decide_or_ask
 from approvals.admin.filters import AgeFilter, OrganizationFilter, RuleFilter
 from approvals.admin.request_page import DecisionForm
 from approvals.expiry import LARGE_COLUMNS
 from approvals.models import ApprovalRequest
-from approvals.queries import managed_or_reviewed_by
+from approvals.queries import URGENT_WITHIN, managed_or_reviewed_by
 from approvals.raises import proposed_up_to
-from approvals.review import MAX_BULK_DECISIONS, Answer, decide_each
+from approvals.review import MAX_BULK_DECISIONS
 from approvals.reviewers import WITH_REQUIREMENTS, bypasses, decision_objection, may_bypass, request_warnings
 from approvals.statuses import RequestStatus, Verdict
-from cloudtrain_site.api import current_user
 from cloudtrain_site.events.store import current_number
 from cloudtrain_site.states import Source
 from jobs.admin.pages import as_json
@@ -37,11 +33,7 @@ from jobs.permissions import organizations_of
 from jobs.roles import MANAGERS
 from queueing.budgets.outlook import BudgetReader
 
-DECIDED_AS = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}
-
-
 DECIDED_FIELDS = (("reviewed_by", "reviewed_at"), "review_notes")
-URGENT_WITHIN = timedelta(hours=1)
 
 
 @admin.register(ApprovalRequest)
@@ -198,7 +190,8 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
                 messages.error(request, sentence)
             return HttpResponseRedirect(page)
         amounts = {pk: form.cleaned_data["up_to_usd"]}
-        decide_and_report(request, [approval_request], Verdict(form.cleaned_data["decision"]), form, amounts)
+        verdict = Verdict(form.cleaned_data["decision"])
+        decide_and_report(request, [approval_request], verdict, form, amounts, Source.ADMIN)
         return HttpResponseRedirect(page)
 
     @admin.action(description="Approve the selected requests…", permissions=["view"])
@@ -215,30 +208,17 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
         """Show a page that asks for the reason; once that is posted, decide each request."""
         chosen = list(queryset[: MAX_BULK_DECISIONS + 1])
         if len(chosen) > MAX_BULK_DECISIONS:
-            messages.error(request, f"At most {MAX_BULK_DECISIONS} at once: nothing was decided.")
+            messages.error(request, f"At most {MAX_BULK_DECISIONS} requests at once. Nothing was decided.")
             return None
-        answered = "decision" in request.POST
-        form = DecisionForm(request.POST if answered else None, initial={"decision": verdict})
-        items = items_of(chosen, request.POST if answered else None)
-        is_same = not any(item.news for item in items)
-        if answered and form.is_valid() and is_same and all(item.form.is_valid() for item in items):
-            amounts = {item.request.pk: item.form.cleaned_data["amount"] for item in items}
-            decide_and_report(request, chosen, verdict, form, amounts)
+        question = decide_or_ask(request, chosen, verdict, Source.ADMIN)
+        if question is None:
             return None
         context = {
             **self.admin_site.each_context(request),
             "title": f"{verdict.label} {len(chosen)} request{'s' if len(chosen) > 1 else ''}",
-            "form": form,
-            "requests": chosen,
-            "items": items,
-            "has_news": not is_same,
-            "sum": cost_sum(chosen),
-            "left": left_for(chosen, request.user),
-            "decision": verdict.value,
+            **question,
             "opts": self.model._meta,
             "selected": [item.pk for item in chosen],
-            "bypasses": any(bypasses(request.user, item, verdict) for item in chosen),
-            "may_bypass": verdict == Verdict.APPROVE and any(may_bypass(request.user, item) for item in chosen),
             "action": request.POST.get("action", f"{verdict}_selected"),
         }
         return TemplateResponse(request, "approvals/admin_decide.html", context)
@@ -270,47 +250,3 @@ class ApprovalRequestAdmin(OfJobAdmin[ApprovalRequest]):
                 "decision_form": DecisionForm(initial={"up_to_usd": proposed_up_to(approval_request)}),
             }
         return super().change_view(request, object_id, form_url, context)
-
-
-def decide_and_report(
-    request: HttpRequest,
-    chosen: Sequence[ApprovalRequest],
-    verdict: Verdict,
-    form: DecisionForm,
-    amounts: Mapping[int, Decimal | None],
-) -> None:
-    """Decide each, and report in messages how many were decided, which were not, and why."""
-    names = {item.pk: item.job.config_name for item in chosen}
-    fields = form.cleaned_data
-    answers = decide_each(
-        list(names),
-        verdict,
-        user=current_user(request),
-        source=Source.ADMIN,
-        reason=fields["reason"],
-        bypass=verdict == Verdict.APPROVE and fields["bypass"],
-        amounts=amounts,
-    )
-    level = messages.SUCCESS if all(answer.won for answer in answers) else messages.WARNING
-    messages.add_message(request, level, f"{', '.join(_summary(answers, verdict, chosen))}.")
-    for answer in answers:
-        if not answer.won or answer.status == RequestStatus.PENDING:
-            messages.warning(request, f"{names[answer.request_id]}: {answer.detail}")
-
-
-def _summary(answers: Sequence[Answer], verdict: Verdict, chosen: Sequence[ApprovalRequest]) -> list[str]:
-    """Return e.g. "3 approved", "1 already decided by carol"."""
-    deciders = dict(
-        ApprovalRequest.objects.filter(pk__in=[item.pk for item in chosen]).values_list("pk", "reviewed_by")
-    )
-    counts: Counter[str] = Counter()
-    for answer in answers:
-        if answer.won:
-            counts[
-                "counted, more approvals needed" if answer.status == RequestStatus.PENDING else DECIDED_AS[verdict]
-            ] += 1
-        elif answer.code == "already_decided" and deciders.get(answer.request_id):
-            counts[f"already decided by {deciders[answer.request_id]}"] += 1
-        else:
-            counts["not decided"] += 1
-    return [f"{count} {label}" for label, count in counts.items()]

@@ -19,11 +19,13 @@ from approvals.api.serializers import (
     BulkBody,
     BulkRejectionBody,
     BulkSerializer,
+    CommentBody,
     DecidedSerializer,
     DecisionBody,
     RejectionBody,
     with_changes,
 )
+from approvals.comments import NOT_THEIRS, comment, may_comment
 from approvals.models import ApprovalRequest
 from approvals.queries import find_request, visible_requests
 from approvals.review import decide, decide_each
@@ -88,6 +90,20 @@ class ApprovalViewSet(ViewSet):
             raise PermissionDenied("Only the requester takes a request back; a reviewer rejects it.")
         reason = checked(DecisionBody, request.data or {})["reason"]
         if not decisions.cancel(approval_request, actor=Actor.of(request.user), source=current_source(), reason=reason):
+            raise Conflict(decisions.outcome_message(approval_request), code="already_decided")
+        return rendered(DecidedSerializer, approval_request)
+
+    @extend_schema(request=CommentBody, responses=DecidedSerializer)
+    @raises(Conflict)
+    @action(methods=["post"], detail=True)
+    @needs(Scope.DECIDE)
+    def comment(self, request: Request, request_id: int) -> Response:
+        """Comment on a pending request without deciding."""
+        approval_request = find_request(request.user, request_id)
+        if not may_comment(request.user, approval_request):
+            raise PermissionDenied(NOT_THEIRS)
+        text = checked(CommentBody, request.data)["text"]
+        if not comment(approval_request, text, user=current_user(request), source=current_source()):
             raise Conflict(decisions.outcome_message(approval_request), code="already_decided")
         return rendered(DecidedSerializer, approval_request)
 

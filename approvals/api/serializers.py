@@ -7,6 +7,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from approvals.comments import comments_of
 from approvals.decisions import MAX_NOTES_CHARS
 from approvals.models import ApprovalRequest, Decision, Requirement
 from approvals.queries import changes_of
@@ -15,6 +16,7 @@ from approvals.reviewers import who_decides
 from approvals.statuses import RequestStatus, Verdict
 from cloudtrain_site.api import BeginningField, OptionalTextField, StrictSerializer, SuccessField, UtcField
 from jobs.api.serializers import DollarsField, RangeSerializer
+from jobs.models import JobEvent
 
 
 class ApprovalQuery(StrictSerializer):
@@ -35,6 +37,12 @@ class DecisionBody(StrictSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Return the reason as `reason`, also when it was sent as `notes`."""
         return attrs | {"reason": attrs["reason"] or attrs["notes"]}
+
+
+class CommentBody(StrictSerializer):
+    """A comment, which decides nothing."""
+
+    text = serializers.CharField(max_length=MAX_NOTES_CHARS)
 
 
 class ApproveBody(DecisionBody):
@@ -114,8 +122,17 @@ class DecisionSerializer(serializers.Serializer[Decision]):
         return [requirement.rule_name for requirement in decision.counted_for.all()]
 
 
+class CommentSerializer(serializers.Serializer[JobEvent]):
+    """One person's comment."""
+
+    by = serializers.CharField(source="actor")
+    text = serializers.CharField(source="reason")
+    via = serializers.CharField(source="source")
+    at = UtcField()
+
+
 class ApprovalSerializer(serializers.Serializer[ApprovalRequest]):
-    """An approval request that `with_changes` has given its `config_changes`.
+    """An approval request that `with_changes` has given its `config_changes` and `comments`.
 
     Every one of its rules counts. `rule` is the first of them, `approvals_needed` the largest number that one needs.
     """
@@ -144,6 +161,7 @@ class ApprovalSerializer(serializers.Serializer[ApprovalRequest]):
     rules = RequirementSerializer(source="requirements", many=True)
     approvals_needed = serializers.SerializerMethodField()
     decisions = DecisionSerializer(many=True)
+    comments = CommentSerializer(many=True)
     bypassed = serializers.BooleanField()
     kept_from = serializers.IntegerField(source="kept_from_id", allow_null=True)
 
@@ -152,10 +170,10 @@ class ApprovalSerializer(serializers.Serializer[ApprovalRequest]):
 
 
 def with_changes(requests: Sequence[ApprovalRequest]) -> Sequence[ApprovalRequest]:
-    """Return the requests, each with `config_changes` set as an attribute, like a query's annotation."""
-    changes = changes_of(requests)
+    """Return the requests, each with `config_changes` and `comments` as attributes, like a query's annotations."""
+    changes, comments = changes_of(requests), comments_of(requests)
     for request in requests:
-        vars(request).update(config_changes=changes[request.pk])
+        vars(request).update(config_changes=changes[request.pk] or {}, comments=comments[request.pk])
     return requests
 
 
@@ -165,12 +183,19 @@ class ListedDecisionSerializer(DecisionSerializer):
     reason = BeginningField()
 
 
+class ListedCommentSerializer(CommentSerializer):
+    """One person's comment, with its beginning."""
+
+    text = BeginningField(source="reason")
+
+
 class ListedApprovalSerializer(ApprovalSerializer):
     """An approval request with the beginnings of its texts."""
 
     reason = BeginningField()
     review_notes = BeginningField()
     decisions = ListedDecisionSerializer(many=True)
+    comments = ListedCommentSerializer(many=True)
 
 
 class ApprovalListSerializer(serializers.Serializer[Any]):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.utils import timezone
-
 from approvals.admin.request_page import requirement_text
+from approvals.comments import may_comment
+from approvals.dashboard.request_acts import acts_of
 from approvals.models import ApprovalRequest, Decision
 from approvals.raises import proposed_up_to
 from approvals.reviewers import OWN_JOB, WITH_REQUIREMENTS, decision_objection, request_warnings
@@ -46,8 +46,8 @@ def _panel_data(request: ApprovalRequest, reader: AnyUser) -> dict[str, Any]:
         "request": request,
         "rules": requirement_items(request),
         "requested_at": as_utc(request.requested_at),
-        "expires_at": as_utc(request.expires_at),
-        "is_due": request.expires_at <= timezone.now(),
+        **acts_of([request], reader)[request.pk],
+        "may_comment": may_comment(reader, request),
         "decisions": [_decision(decision) for decision in request.decisions.all()],
         "money": _money(request, reader),
         "lack": lack,

@@ -39,7 +39,12 @@ TITLES: Mapping[tuple[str, str], str] = {
     ("approval", "cancelled"): "Approval request withdrawn",
 }
 FIRSTS: Mapping[str, str] = {"job": "Submitted", "queue_entry": "Queued"}
-NOTES: Mapping[str, str] = {"job": "Noted", "queue_entry": "Priority changed", "approval": "Reviewed"}
+NOTES: Mapping[str, str] = {
+    "job": "Noted",
+    "queue_entry": "Priority changed",
+    "approval": "Reviewed",
+    "comment": "Comment",
+}
 SOURCES: Mapping[str, str] = {
     Source.API: "the API",
     Source.DASHBOARD: "the dashboard",

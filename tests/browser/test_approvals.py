@@ -30,7 +30,7 @@ def test_a_lead_decides_in_place_while_the_requester_watches(
 ) -> None:
     leads, requesters = is_live(browse(bob, "/approvals")), is_live(browse(alice, "/approvals"))
     strangers = is_live(browse(charlie, "/approvals"))
-    expect(leads.get_by_role("heading", name="Nothing is pending")).to_be_visible()
+    expect(leads.get_by_role("heading", name="No requests are pending")).to_be_visible()
     submit(alice, "flux-<b>portraits</b>")
     expect(leads.get_by_role("link", name="Approvals 1 to decide")).to_be_visible()
     item = leads.locator(".request")
@@ -53,10 +53,10 @@ def test_a_lead_decides_in_place_while_the_requester_watches(
     leads.get_by_role("button", name="Approve", exact=True).last.click()
     expect(leads.locator(".decided")).to_contain_text("another")
     submit(alice, "a-third")
-    requesters.get_by_role("button", name="Take it back a-third").click()
-    requesters.get_by_role("button", name="Take it back", exact=True).last.click()
+    requesters.get_by_role("button", name="Withdraw request a-third").click()
+    requesters.get_by_role("button", name="Withdraw request", exact=True).last.click()
     expect(requesters.locator(".decided")).to_contain_text("a-third")
-    expect(leads.get_by_role("heading", name="Nothing is pending")).to_be_visible()
+    expect(leads.get_by_role("heading", name="No requests are pending")).to_be_visible()
 
 
 def test_the_keyboard_goes_on_to_the_request_beside_the_one_that_is_decided(
@@ -105,7 +105,7 @@ def test_a_request_that_is_not_there_is_said_to_be_missing(
     held = submit(alice, "a-secret").approval
     assert held is not None
     page = browse(charlie, f"/approvals#request-{held.pk}")
-    expect(page.get_by_text("The request that you came for isn’t here")).to_be_visible()
+    expect(page.get_by_text("This request isn’t here")).to_be_visible()
     assert "a-secret" not in page.content()
 
 
@@ -128,7 +128,7 @@ def test_who_comes_too_late_reads_beside_it_who_was_faster(
     forgive(page, complaints, "409")
 
 
-def test_changes_that_somebody_reads_stay_open_when_another_request_comes(
+def test_changes_are_open_and_stay_so_when_another_request_comes(
     browse: Browse, alice: User, bob: User, submit: Submit, hold_everything: ApprovalRule
 ) -> None:
     first = submit(alice, "flux").approval
@@ -136,12 +136,51 @@ def test_changes_that_somebody_reads_stay_open_when_another_request_comes(
     decisions.approve(first, user=bob, source=Source.API)
     submit(alice, "flux-again", config={"max_train_steps": 200, "learning_rate": 3e-4})
     page = is_live(browse(bob, "/approvals"))
-    page.locator(".changes summary").click()
     changes = page.locator(".changes li").first
     expect(changes).to_be_visible()
     submit(bob, "another")
     expect(page.locator(".request", has_text="another")).to_be_visible()
     expect(changes).to_be_visible()
+
+
+def test_several_are_ticked_with_their_sum_and_decided_on_one_page(
+    browse: Browse, alice: User, bob: User, submit: Submit, hold_everything: ApprovalRule
+) -> None:
+    for name in ("first", "second", "third"):
+        submit(alice, name)
+    page = is_live(browse(bob, "/approvals"))
+    bar = page.locator("#decide-several")
+    expect(bar).to_be_hidden()
+    for name in ("first", "second"):
+        page.get_by_role("checkbox", name=f"Tick {name}").press("Space")
+    expect(bar).to_contain_text("2 ticked, about $")
+    submit(alice, "fourth")  # news: the ticks stay
+    expect(page.locator(".request", has_text="fourth")).to_be_visible()
+    expect(bar).to_contain_text("2 ticked")
+    page.get_by_role("button", name="Reject ticked").click()
+    page.get_by_label("Reason").fill("not this week")
+    assert violations(page) == []
+    keep(page, "approvals-several-light")
+    page.get_by_role("button", name="Reject 2 requests").click()
+    expect(page.get_by_text("2 rejected.")).to_be_visible()
+    expect(page.locator(".request")).to_have_count(2)
+
+
+def test_a_request_is_commented_on_and_approved_on_the_page_of_its_job(
+    browse: Browse, alice: User, bob: User, submit: Submit, hold_everything: ApprovalRule
+) -> None:
+    job = submit(alice, "flux").job
+    page, requesters = is_live(browse(bob, f"/jobs/{job.pk}")), is_live(browse(alice, "/approvals"))
+    page.get_by_role("button", name="Comment on flux").click()
+    page.get_by_role("textbox", name="Comment").fill("why so many steps?")
+    page.get_by_role("button", name="Add comment").click()
+    expect(page.locator("[data-request]")).to_contain_text("why so many steps?")
+    expect(requesters.locator(".request")).to_contain_text("why so many steps?")
+    page.get_by_role("button", name="Approve flux").click()
+    page.get_by_role("button", name="Approve", exact=True).last.click()
+    expect(page.locator("[data-request]")).to_have_count(0)
+    job.refresh_from_db()
+    assert job.approval_requests.get().status == "approved"
 
 
 def test_it_has_no_barriers(
@@ -159,7 +198,6 @@ def test_it_has_no_barriers(
     assert rejected is not None
     decisions.reject(rejected, user=bob, source=Source.API, notes="rank 64 was no worse at a tenth of the price")
     page = is_live(browse(bob, "/approvals", reduced_motion="reduce"))
-    page.locator(".changes summary").first.click()
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         assert violations(page) == [], scheme

@@ -1,65 +1,11 @@
-// Deciding in place. What the page shows, the server renders (sections.js).
+// Deciding in place, and ticking several. What the page shows, the server renders (sections.js).
 
-import { ask, call, showProblem, switchedOff, toast } from "../cloudtrain/shell/page.js";
+import { decide } from "./deciding.js";
+import { showProblem } from "../cloudtrain/shell/page.js";
 import { refresh } from "../cloudtrain/shell/sections.js";
 
 const approvals = document.getElementById("approvals");
 const spoken = document.getElementById("spoken");
-const PAST = "You are no reviewer of it: as a superuser you decide past the reviewers, which is put on record.";
-
-const ENDS = "is cancelled when it reaches its limit.";
-
-const QUESTIONS = {
-  approve: ({ name, goesPast, proposed, raise }) => ({
-    title: raise === undefined ? "Approve this job?" : "Let this job cost more?",
-    name,
-    text: `${raise === undefined ? "goes into the queue." : "goes on."} ${goesPast === undefined ? "" : PAST}`,
-    number: {
-      label: "Up to, in US dollars",
-      help:
-        raise === undefined
-          ? "It is cancelled before it costs more. Left empty, nothing of yours limits it."
-          : "Left empty, it may cost what is asked for.",
-      value: proposed,
-      min: 0.01,
-      max: 99_999_999,
-      step: 0.01,
-      isOptional: true,
-    },
-    reason: goesPast === undefined ? "Reason (the requester reads it; may be left out)" : "Reason",
-    isReasonOptional: goesPast === undefined,
-    yes: "Approve",
-    no: "Not now",
-    isDangerous: false,
-  }),
-  reject: ({ name, goesPast, raise }) => ({
-    title: raise === undefined ? "Reject this job?" : "Refuse it more?",
-    name,
-    text: `${raise === undefined ? "is cancelled and will not run." : ENDS} ${goesPast === undefined ? "" : PAST}`,
-    reason: "Reason (the requester reads it)",
-    yes: "Reject",
-    no: "Not now",
-  }),
-  cancel: ({ name, raise }) => ({
-    title: "Take the request back?",
-    name,
-    text: raise === undefined ? "is cancelled and will not run." : ENDS,
-    yes: "Take it back",
-    no: "Leave it",
-  }),
-};
-const DONE = {
-  approved: "is approved and takes its turn",
-  rejected: "is rejected",
-  cancelled: "is taken back",
-  pending: "needs further approvals; yours counts",
-};
-
-const DONE_WITH_RAISE = {
-  ...DONE,
-  approved: "may cost that much",
-  rejected: "gets no more",
-};
 
 // What the API answered when somebody else was faster, by request; it stays beside the request wherever that goes.
 const answers = new Map();
@@ -88,27 +34,56 @@ function stay() {
   beside = null;
 }
 
-function bodyOf(act, { reason, number }) {
-  return act === "approve" && number > 0 ? { reason, up_to_usd: number } : { reason };
-}
-
 approvals.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-act]");
   if (!button || button.disabled) return;
   const item = button.closest("[data-request]");
-  const { request, name, raise } = item.dataset;
-  const answer = await ask(QUESTIONS[button.dataset.act](item.dataset));
-  if (!answer) return;
-  const address = `/api/approvals/${encodeURIComponent(request)}/${button.dataset.act}`;
   try {
-    const { status } = await switchedOff(button, () => call("POST", address, bodyOf(button.dataset.act, answer)));
-    toast(`${name} ${(raise === undefined ? DONE : DONE_WITH_RAISE)[status] ?? status}.`);
+    if (!(await decide(button, item))) return;
   } catch (refusal) {
-    if (refusal.status === 409) answers.set(request, refusal.message);
+    if (refusal.status === 409) answers.set(item.dataset.request, refusal.message);
     else if (refusal.status !== 401) showProblem(refusal.message);
   }
   beside = item.nextElementSibling ?? item.previousElementSibling ?? item;
   refresh(approvals);
+});
+
+// Several at once. The form leads to a page that asks; the ticks are kept while the section is fetched anew.
+
+const ticked = new Set();
+const ticks = () => [...approvals.querySelectorAll(".tick")];
+
+function sumOf(boxes) {
+  const known = boxes.map((box) => box.dataset.adds).filter((amount) => amount !== "");
+  const sum = known.reduce((total, amount) => total + Number(amount), 0);
+  const dollars = sum.toLocaleString("en-US", { style: "currency", currency: "USD" });
+  const unknown = boxes.length - known.length;
+  return `${boxes.length} ticked, about ${dollars} together${unknown ? `, ${unknown} of unknown cost` : ""}`;
+}
+
+function showTicks() {
+  if (!document.getElementById("decide-several")) return;
+  for (const box of ticks()) box.checked = ticked.has(box.value);
+  const chosen = ticks().filter((box) => box.checked);
+  const all = document.getElementById("tick-all");
+  all.checked = chosen.length > 0 && chosen.length === ticks().length;
+  all.indeterminate = chosen.length > 0 && !all.checked;
+  const sum = document.getElementById("ticked-sum");
+  const text = sumOf(chosen);
+  if (sum.textContent !== text) sum.textContent = text;
+}
+
+approvals.addEventListener("change", ({ target }) => {
+  if (!target.matches(".tick, #tick-all")) return;
+  const boxes = target.matches(".tick") ? [target] : ticks();
+  for (const box of boxes) ticked[target.checked ? "add" : "delete"](box.value);
+  showTicks();
+});
+showTicks();
+
+// A filter counts as soon as it is chosen.
+document.getElementById("filters").addEventListener("change", ({ currentTarget, target }) => {
+  if (!target.matches("[name=person]")) currentTarget.requestSubmit();
 });
 
 // The request that the address names, such as #request-7: shown, and under the keyboard. It may be further down than the
@@ -120,7 +95,7 @@ let sought = null;
 function seek() {
   sought = location.hash.match(/^#request-(\d+)$/)?.[1] ?? null;
   if (!sought) return;
-  approvals.setAttribute("hx-get", `${base}?request=${sought}`);
+  approvals.setAttribute("hx-get", `${base}${base.includes("?") ? "&" : "?"}request=${sought}`);
   if (!arrive()) refresh(approvals);
 }
 
@@ -143,6 +118,7 @@ document.addEventListener("htmx:finally:request", (event) => {
   if (event.target !== approvals) return;
   if (sought) arrive();
   showAnswers();
+  showTicks();
   stay();
   if (pending() === announced) return;
   announced = pending();

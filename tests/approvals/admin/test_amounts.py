@@ -62,7 +62,7 @@ def test_one_request_is_approved_up_to_an_amount(
 
 def test_the_sum_and_each_cost_are_shown(requests: list[ApprovalRequest], bob: User, browser_of: BrowserOf) -> None:
     shown = " ".join(select(browser_of(bob), requests).split())
-    assert "Together about <strong>$24.00</strong>, and what 1 of them costs is not known." in shown
+    assert "Estimated total: <strong>$24.00</strong>. The cost of 1 request is not known." in shown
     assert "about $24.00; may cost any amount" in shown
     assert "cost not known; may cost any amount" in shown
 
@@ -95,7 +95,7 @@ def test_what_has_changed_since_is_shown_before_anything_is_decided(
     Job.objects.filter(pk=first.job_id).update(max_cost_usd=Decimal(500))
     browser_of(bob).post(f"{LIST}{second.pk}/decide", {"decision": "approve", "reason": ""})
     shown = select(browser_of(bob), requests, decision="approve", reason="", **seen)
-    assert "Nothing was decided: what is marked has changed" in " ".join(shown.split())
+    assert "Nothing was decided. The marked requests have changed" in " ".join(shown.split())
     assert "It is approved by now, by bob." in shown
     first.refresh_from_db()
     assert first.status == "pending"

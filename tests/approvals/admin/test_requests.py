@@ -105,7 +105,7 @@ def test_an_action_on_more_than_a_hundred_decides_nothing(
         )
     chosen = {"action": "reject_selected", "_selected_action": [request_.pk], "select_across": "1"}
     page = browser_of(bob).post(LIST, {**chosen, "decision": "reject", "reason": "x"}, follow=True).content.decode()
-    assert "At most 100 at once" in page
+    assert "At most 100 requests at once" in page
     assert ApprovalRequest.objects.filter(status="pending").count() == 101
 
 

@@ -117,7 +117,7 @@ def test_one_that_was_decided_long_ago_is_too(hold: Hold, bob: User, monkeypatch
 @pytest.mark.parametrize("number", ["{}", "999999999999999999"])
 def test_one_that_is_not_the_readers_is_missing(hold: Hold, charlie: User, number: str) -> None:
     page = get(charlie, f"/approvals?request={number.format(hold(name='a-secret').pk)}")
-    assert "isn’t here" in page and "a-secret" not in page
+    assert "This request isn’t here" in page and "a-secret" not in page
 
 
 @pytest.mark.parametrize("number", ["", "0", "-1", "²", "x", "9" * 40])
@@ -173,13 +173,77 @@ def test_more_requests_cost_no_more_queries(hold: Hold, bob: User) -> None:
     assert counts[0] == counts[1]
 
 
-def test_who_decides_nothing_is_not_told_that_nothing_is_pending(
+def test_filters_leave_what_they_say(hold: Hold, acme: Organization, alice: User, bob: User) -> None:
+    hold(name="alices-own")
+    decisions.approve(hold(name="half", approvals_needed=2), user=bob, source=Source.API)
+    rita = make_user("rita", acme, Role.RESEARCHER)
+    ApprovalRule.objects.create(name="cpu", provider="local")
+    hold(name="ritas-own", user=rita)
+
+    def shown(query: str) -> set[str]:
+        page = get(bob, f"/approvals/now{query}")
+        return {name for name in ("alices-own", "half", "ritas-own") if name in page}
+
+    everything = {"alices-own", "half", "ritas-own"}
+    assert shown("") == shown("?organization=acme&rule=costly") == everything
+    assert shown("?person=rita") == shown("?rule=cpu") == {"ritas-own"}
+    assert shown("?mine=yes") == {"alices-own", "ritas-own"}
+    assert shown("?organization=elsewhere") == shown("?person=alice%00&rule=cpu") == set()
+    page = get(bob, "/approvals?rule=gone&mine=yes")
+    assert "No pending requests match these filters" in page and "/approvals/now?rule=gone&amp;mine=yes" in page
+    assert get(alice, "/approvals?mine=yes").count("data-proposed") == 0
+
+
+class TestSeveral:
+    def post(self, user: User, requests: list[ApprovalRequest], verdict: str = "approve", **fields: Any) -> Any:
+        client = Client()
+        client.force_login(user)
+        ids = [request.pk for request in requests]
+        return client.post("/approvals/decide", {"id": ids, "verdict": verdict, **fields}, follow=True)
+
+    def test_first_it_asks_with_the_sum_and_then_decides(self, hold: Hold, bob: User) -> None:
+        requests = [hold(name="first"), hold(name="second"), hold(name="third")]
+        page = self.post(bob, requests[:2])
+        seen = {item.form["seen"].html_name: item.form["seen"].value() for item in page.context["items"]}
+        assert "first" in page.content.decode() and "third" not in page.content.decode()
+        assert page.context["sum"].cost == 2 * (requests[0].job.estimated_cost_usd or 0)
+        amount = {f"request-{requests[0].pk}-amount": "3.5"}
+        done = self.post(bob, requests[:2], decision="approve", reason="go on", **seen, **amount)
+        assert "2 approved." in done.content.decode()
+        found = ApprovalRequest.objects.order_by("pk")
+        assert [one.status for one in found] == ["approved", "approved", "pending"]
+        assert found[0].up_to_usd == Decimal("3.5")
+
+    def test_what_has_changed_since_is_not_decided(self, hold: Hold, bob: User) -> None:
+        request = hold()
+        stale = {f"request-{request.pk}-seen": "another-state"}
+        answer = self.post(bob, [request], decision="approve", **stale)
+        assert "Nothing was decided" in answer.content.decode()
+        assert ApprovalRequest.objects.get().status == "pending"
+
+    def test_a_rejection_needs_a_reason(self, hold: Hold, bob: User) -> None:
+        request = hold()
+        assert "Say why" in self.post(bob, [request], "reject", decision="reject").content.decode()
+        assert ApprovalRequest.objects.get().status == "pending"
+
+    def test_nobody_decides_about_what_is_none_of_their_business(
+        self, hold: Hold, alice: User, bob: User, charlie: User
+    ) -> None:
+        request = hold()
+        assert "no longer there" in self.post(charlie, [request], decision="approve").content.decode()
+        assert "1 not decided" in self.post(alice, [request], decision="approve").content.decode()
+        for requests, verdict in (([], "approve"), ([request], "burn"), ([request], "")):
+            assert "Nothing was decided" in self.post(bob, requests, verdict, decision="approve").content.decode()
+        assert ApprovalRequest.objects.get().status == "pending"
+
+
+def test_who_decides_nothing_is_told_who_sees_the_requests_of_others(
     hold: Hold, acme: Organization, bob: User, charlie: User
 ) -> None:
     hold()
     viewer = make_user("vera", acme, Role.VIEWER)
     page = get(viewer)
-    assert "Nothing of yours is pending" in page and "Nothing of yours has been decided yet" in page
-    assert "shown to those who decide" in page
-    assert "Nothing is pending" in get(charlie), "an admin of another organization, where nothing is"
-    assert "is pending" not in get(bob)
+    assert "You have no pending requests" in page and "No decisions about your requests yet" in page
+    assert "shown only to those who can decide" in page
+    assert "No requests are pending" in get(charlie), "an admin of another organization, where nothing is"
+    assert "pending requests" not in get(bob)

@@ -64,8 +64,11 @@ export function duration(seconds) {
   return [larger, ...smaller.filter(([count]) => count > 0)].map((part) => part.join(" ")).join(" ");
 }
 
+// As approvals/queries.py says what is urgent.
+const URGENT_MS = 3_600_000;
+
 function left(date, now) {
-  return date > now ? `${duration((date - now) / 1000)} left` : "time is up";
+  return date > now ? `${duration((date - now) / 1000)} left` : "expired";
 }
 
 function textOf({ dataset }, date, now) {
@@ -85,6 +88,7 @@ export function showTimes(root) {
     const date = new Date(element.dateTime);
     write(element, textOf(element, date, now));
     element.title ||= exact.format(date);
+    if ("left" in element.dataset) element.classList.toggle("is-urgent", date.getTime() - now <= URGENT_MS);
   }
   for (const element of root.querySelectorAll("[data-running-since]")) {
     write(element, duration((now - Date.parse(element.dataset.runningSince)) / 1000));
