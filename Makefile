@@ -26,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # No options of whoever makes them, such as an index, get into the files.
 PIN := CUSTOM_COMPILE_COMMAND="make pins" $(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-emit-options
 
-.PHONY: demo test long check check-types install install-dev install-ray run bench quick pictures mutants postgresql pins editor-bundle clean no-flaky-yet
+.PHONY: demo test long check check-types install install-dev install-ray run bench quick pictures sweep mutants postgresql pins editor-bundle clean no-flaky-yet
 
 demo: install $(if $(filter ray,$(PROVIDER)),install-ray)
 	DEMO_PROVIDER=$(PROVIDER) $(BIN)/python -m examples.demo
@@ -78,6 +78,10 @@ $(TYPES)/node_modules/.installed: $(TYPES)/package.json
 # The pictures of the README, from data that it makes; half a minute of training is among them.
 pictures: install-dev
 	PYTHONPATH=. $(BIN)/python -m bench.pictures
+
+# Every page as everybody, in all sizes, light and dark, with names of all kinds: faults are printed, pictures kept. An hour.
+sweep: install-dev
+	PYTHONPATH=. $(BIN)/python -m bench.sweep
 
 # Which small changes of the modules that decide no test notices; about an hour. `make mutants MODULE=queueing/claims.py`
 # tries one of them, SAMPLE=40 forty mutants of each.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,6 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 from bench.stack import Stack, running_stack
+from bench.storm import pause_queue
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 DAYS, JOBS = 60, 90
@@ -47,8 +48,8 @@ def clock_at(at: datetime) -> Iterator[None]:
         yield
 
 
-def make_people() -> dict[str, Any]:
-    """Make the organizations with their people, by name."""
+def make_people(teams: Iterable[str]) -> dict[str, Any]:
+    """Make these organizations with their people, by name."""
     from django.contrib.auth.models import User
 
     from cloudtrain_site.audit.recording import OPERATOR
@@ -57,9 +58,9 @@ def make_people() -> dict[str, Any]:
     from jobs.roles import Role
 
     people = {}
-    for team, roles in TEAMS.items():
+    for team in teams:
         organization = create_organization(team, by=OPERATOR)
-        for name, role in roles.items():
+        for name, role in TEAMS[team].items():
             people[name] = User.objects.create_user(name, f"{name}@example.org")
             add_member(organization, people[name], Role(role), by=OPERATOR)
     return people
@@ -119,7 +120,7 @@ def _is_free(job: Any) -> bool:
     return not ApprovalRequest.objects.filter(job=job, is_decided=False).exists()
 
 
-def seed() -> Any:
+def seed(teams: Iterable[str] = TEAMS) -> Any:
     """Make it all. Returns the job that runs for real."""
     from django.utils import timezone
 
@@ -129,11 +130,13 @@ def seed() -> Any:
     chance = random.Random(20)
     ProviderConfig.objects.update_or_create(name="replicate", defaults={"enabled": True})
     ApprovalRule.objects.all().delete()
-    people = make_people()
+    people = make_people(teams)
+    pause_queue()  # else jobs of the past would start, and fail without a token of Replicate's
     now = timezone.now()
     ages = sorted((chance.uniform(0.2, DAYS) for _ in range(JOBS)), reverse=True)
     for age in ages:
         live(chance, list(people.values()), now - timedelta(days=age))
+    pause_queue(paused=False)
     ApprovalRule.objects.create(name="large hardware", cost_exceeds=Decimal("5"))
     config = {"model_family": "flux", "max_train_steps": 4000, "learning_rate": 5e-5}
     submit(people["alice"], "flux-full-finetune", "replicate", "gpu-a100-large", config)

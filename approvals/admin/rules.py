@@ -95,7 +95,10 @@ class ApprovalRuleAdmin(FoldedSearch[ApprovalRule]):
     ) -> forms.ModelChoiceField[Any] | None:
         """Offer only organizations whose admin the user is. Only superusers write rules for all of them."""
         if db_field.name == "organization" and not is_superuser(request.user):
-            kwargs |= {"queryset": organizations_of(request.user, (Role.ADMIN,)), "required": True}
+            own = organizations_of(request.user, (Role.ADMIN,))
+            kwargs |= {"queryset": own, "required": True, "help_text": "The rule holds jobs of this organization."}
+            if own.count() == 1:
+                kwargs["empty_label"] = None
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def get_form(

@@ -29,6 +29,9 @@ def test_an_admin_writes_rules_for_their_own_organization_alone(
 ) -> None:
     own = Organization.objects.get(name="other")
     browser = browser_of(charlie)
+    form = page(browser, f"{RULES}add/")
+    assert form.split('name="organization"')[1].split("</select>")[0].count("<option") == 1
+    assert "of every organization" not in form
     for organization in ("", str(acme.pk)):
         browser.post(f"{RULES}add/", {**RULE, "organization": organization})
     assert ApprovalRule.objects.count() == 1
