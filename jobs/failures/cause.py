@@ -13,7 +13,7 @@ LAUNCHERS = re.compile(
     r"(?:\w+\.)*(?:ChildFailedError|CalledProcessError|ProcessRaisedException)\b|Root Cause|={3,}|-{3,}"
 )
 #: `[rank0]: ` of torchrun, `(trainer pid=7) ` of Ray, and times before a line.
-PREFIX = re.compile(r"^(?:\[rank\d+\]:\s?|\(\w+ pid=\d+[^)]*\)\s?|\[?\d{4}-\d\d-\d\d[T ][\d:.,]+Z?\]?\s?)+")
+PREFIX = re.compile(r"^(?:\[rank\d+\]:\s?|\(\w+ pid=\d+(?:[^\d)][^)]*)?\)\s?|\[?\d{4}-\d\d-\d\d[T ][\d:.,]+Z?\]?\s?)+")
 
 #: What to do about a usual cause. The first that matches counts.
 ADVICE = tuple(

@@ -45,7 +45,8 @@ def demanded_by(user: User) -> list[str]:
 
 
 def second_factors_of(user: User | OuterRef) -> QuerySet[Authenticator]:
-    return Authenticator.objects.filter(user=user, type__in=FACTORS)
+    found: QuerySet[Authenticator] = Authenticator.objects.filter(user=user, type__in=FACTORS)
+    return found
 
 
 def has_second_factor(user: User) -> bool:

@@ -19,7 +19,7 @@ OLDEST_MINOR, NEWEST_MINOR = 38, 44
 SCRIPT_IN_JOB_MINOR = 41
 #: Slurm's numbers for "not set" and "without a limit", as some versions give them.
 NO_NUMBERS = frozenset({-1, -2, 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFE, 0xFFFF})
-_GPU = re.compile(r"(?:gres[:/])?gpu(?::([A-Za-z0-9_.-]*[A-Za-z_][A-Za-z0-9_.-]*))?[:=]([0-9]{1,6})")
+_GPU = re.compile(r"(?:gres[:/])?gpu(?::([0-9.-]{0,80}[A-Za-z_][A-Za-z0-9_.-]{0,80}))?[:=]([0-9]{1,6})")
 
 
 def minor_of(version: str) -> int:

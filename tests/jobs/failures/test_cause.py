@@ -66,4 +66,5 @@ def test_others_have_none(error: str) -> None:
 
 def test_a_long_error_is_read_in_time() -> None:
     assert line_of("a" * 1_000_000)
+    assert line_of("(trainer pid=" + "1" * 1_000_000)
     assert advice_for("caption " * 100_000) == ""

@@ -125,6 +125,7 @@ def test_nodes_and_partitions_of_both() -> None:
         ("gres/gpu=4", {"": 4}),
         ("gres/gpu:h100=4", {"h100": 4}),
         ("gpu:h100:0(IDX:N/A)", {"h100": 0}),
+        pytest.param("gpu:" + "a" * 1_000_000, {}, id="a name without an end"),
     ],
 )
 def test_gpus_in_slurms_lists(text: str, counts: dict[str, int]) -> None:
