@@ -23,6 +23,10 @@ from cloudtrain_site.errors import BodyTooLarge
 MAX_OFFSET = 2**53
 #: Of a body's JSON. Whatever walks a value one call a level stays far from Python's own limit of 1000 calls.
 MAX_JSON_DEPTH = 100
+#: Of a list or an object whose items are checked one by one, where the field says nothing else.
+MAX_ITEMS = 1000
+#: An answer names no more unknown fields.
+MAX_UNKNOWN = 20
 TOO_DEEP = "The JSON is nested too deeply."
 
 
@@ -77,9 +81,24 @@ class StrictSerializer(serializers.Serializer[Any]):
             if unknown:
                 fields = ", ".join(sorted(self.fields))
                 raise serializers.ValidationError(
-                    {name: [f"Unknown field. Known are: {fields}."] for name in map(str, unknown)}
+                    {name: [f"Unknown field. Known are: {fields}."] for name in map(str, unknown[:MAX_UNKNOWN])}
                 )
+            self._refuse_long(data)
         return super().to_internal_value(data)
+
+    def _refuse_long(self, data: dict[Any, Any]) -> None:
+        """Raises ValidationError for too many items. DRF counts them after it has checked, and answered, each."""
+        for name, field in self.fields.items():
+            value, most = data.get(name), getattr(field, "max_length", None) or MAX_ITEMS
+            if _checks_items(field) and isinstance(value, list | dict) and len(value) > most:
+                sentence = serializers.ListField.default_error_messages["max_length"]
+                raise serializers.ValidationError({name: [sentence.format(max_length=most)]})
+
+
+def _checks_items(field: serializers.Field[Any, Any, Any, Any]) -> bool:
+    """Whether each item of the list or object is checked: a config and its like have no field for their items."""
+    has_items = isinstance(field, serializers.ListField | serializers.DictField)
+    return has_items and type(field.child) is not type(serializers.ListField.child)  # type: ignore[attr-defined]
 
 
 def checked(serializer: type[BaseSerializer[Any]], data: Any) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from cloudtrain_site.extensions import frames
 
 logger = logging.getLogger("simpletuner.cloud.http")
 
+#: A sentence may repeat what was sent, up to 2.5 MB of it.
+LONGEST_SENTENCE = 10_000
 _BAD_ORIGIN = REASON_BAD_ORIGIN.partition("%s")[0]
 
 
@@ -48,10 +50,15 @@ class RecordedError(exceptions.APIException):
 
 def error_body(detail: str, code: str, errors: dict[str, list[str]] | None = None) -> dict[str, Any]:
     """Return the contract's error object."""
-    body: dict[str, Any] = {"detail": detail, "code": code, "correlation_id": get_correlation_id()}
+    body: dict[str, Any] = {"detail": _sendable(detail), "code": code, "correlation_id": get_correlation_id()}
     if errors:
-        body["errors"] = errors
+        body["errors"] = {_sendable(field): [*map(_sendable, texts)] for field, texts in errors.items()}
     return body
+
+
+def _sendable(text: str) -> str:
+    """Return a text that may repeat what was sent, without halves of surrogate pairs, which no answer can contain."""
+    return text[:LONGEST_SENTENCE].encode(errors="replace").decode()
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:

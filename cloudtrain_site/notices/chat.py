@@ -56,6 +56,7 @@ HARMLESS_SETTINGS = frozenset(
         "topic",
     )
 )
+_logger, _SILENCE = logging.getLogger("apprise"), logging.NullHandler()
 NAMES = ", ".join(dict.fromkeys([*(name for name, _ in FIXED_HOSTS.values()), *SELF_HOSTED.values()]))
 
 
@@ -103,6 +104,9 @@ def _scheme(plugin: NotifyBase) -> str:
 def _plugin(address: str) -> NotifyBase | None:
     from apprise import Apprise, AppriseAsset
 
+    # Its lines have the addresses with their tokens; what was wrong is in our own sentences.
+    _logger.addHandler(_SILENCE)
+    _logger.propagate = False
     # Redirects are not followed, and nobody's pictures are in our messages.
     asset = AppriseAsset(
         app_id="cloudtrain", app_desc="cloudtrain", async_mode=False, http_redirects=False, image_url_mask=""
@@ -132,13 +136,13 @@ def send_chat(address: str, title: str, body: str) -> Outcome:
         return refused(str(error))
     plugin = _plugin(address)
     assert plugin is not None
-    complaints, apprise_logger = _Complaints(), logging.getLogger("apprise")
-    apprise_logger.addHandler(complaints)
+    complaints = _Complaints()
+    _logger.addHandler(complaints)
     try:
         if plugin.notify(body=body, title=title):
             return SENT
     except Exception as error:
         complaints.texts.append(type(error).__name__)
     finally:
-        apprise_logger.removeHandler(complaints)
+        _logger.removeHandler(complaints)
     return failed(f"{service} did not take it: {mask_text(' '.join(complaints.texts)) or 'no reason was given'}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from cloudtrain_site.encryption import (
     Path,
@@ -18,10 +19,12 @@ from cloudtrain_site.encryption import (
     seal,
     value_at,
 )
-from cloudtrain_site.redaction import mask_text
+from cloudtrain_site.notices.targets import host_of
+from cloudtrain_site.redaction import MASK, mask_text
 
+ADDRESS = "webhook_url"
 #: The columns of a job that may hold secrets.
-SECRET_COLUMNS = ("config", "dataloader_config", "webhook_url")
+SECRET_COLUMNS = ("config", "dataloader_config", ADDRESS)
 #: The columns that a stored config has.
 CONFIG_COLUMNS = ("config", "dataloader_config")
 
@@ -35,7 +38,18 @@ class Sealed(Protocol):
 def sealed_columns(**parts: Any) -> dict[str, Any]:
     """Return the columns with their secrets masked, and the column `sealed`."""
     masked, secrets = extract_secrets(parts)
+    address = parts.get(ADDRESS, "")
+    if (shown := masked_address(address)) != address:
+        masked[ADDRESS] = shown
+        secrets = [*(secret for secret in secrets if secret[0] != (ADDRESS,)), ((ADDRESS,), address)]
     return {**masked, "sealed": seal(secrets)}
+
+
+def masked_address(address: str) -> str:
+    """Return what is shown of a webhook's address: whoever knows the whole of it can call it."""
+    parts = urlsplit(address)
+    is_bare = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username or parts.password)
+    return address if is_bare else f"{parts.scheme}://{host_of(address)}/{MASK}"
 
 
 def secrets_of(row: Sealed, parts: Sequence[str] = CONFIG_COLUMNS) -> list[Secret]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cloudtrain_site.encryption import SecretsLostError
 from cloudtrain_site.redaction import MASK, mask_secrets
-from jobs.configs.secrets import SECRET_COLUMNS, unsealed_columns
+from jobs.configs.secrets import ADDRESS, SECRET_COLUMNS, masked_address, unsealed_columns
 from jobs.configs.submission import Submission
 from jobs.models import Job
 
@@ -48,7 +48,7 @@ def changes_between(before: Settings, after: Settings) -> dict[str, Any]:
     """
     old, new = dict(_leaves(before)), dict(_leaves(after))
     paths = [path for path in {**old, **new} if _differ(old.get(path), new.get(path))]
-    shown_old, shown_new = dict(_leaves(mask_secrets(before))), dict(_leaves(mask_secrets(after)))
+    shown_old, shown_new = dict(_leaves(_masked(before))), dict(_leaves(_masked(after)))
     items = [
         {"path": path, "before": _shown(old, shown_old, path), "after": _shown(new, shown_new, path)}
         for path in paths[:MAX_CHANGES]
@@ -59,7 +59,7 @@ def changes_between(before: Settings, after: Settings) -> dict[str, Any]:
 def difference_rows(all_settings: Sequence[Settings], at_most: int) -> tuple[list[tuple[str, list[Any]]], int]:
     """Return the settings that not all have in common, as paths with a value for each, and how many there are."""
     leaves = [dict(_leaves(settings)) for settings in all_settings]
-    shown = [dict(_leaves(mask_secrets(settings))) for settings in all_settings]
+    shown = [dict(_leaves(_masked(settings))) for settings in all_settings]
     paths = dict.fromkeys(path for one in leaves for path in one)
     differing = [path for path in paths if any(_differ(leaves[0].get(path), one.get(path)) for one in leaves[1:])]
     rows = [
@@ -67,6 +67,10 @@ def difference_rows(all_settings: Sequence[Settings], at_most: int) -> tuple[lis
         for path in differing[:at_most]
     ]
     return rows, len(differing)
+
+
+def _masked(settings: Settings) -> Settings:
+    return {**mask_secrets(settings), ADDRESS: masked_address(settings.get(ADDRESS, ""))}
 
 
 def _differ(one: Any, other: Any) -> bool:

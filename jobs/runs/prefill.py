@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from cloudtrain_site.encryption import masked_places
-from jobs.configs.secrets import SECRET_COLUMNS
+from jobs.configs.secrets import CONFIG_COLUMNS, SECRET_COLUMNS
 from jobs.models import Job
 from jobs.permissions import AnyUser, can_change, can_submit
 from jobs.runs.resuming import checkpoints_of, without_checkpoint
@@ -18,8 +18,11 @@ NOT_CARRIED = "“***” stands for a secret of {}, which you may not take over:
 DATASET_GONE = "The uploaded dataset of {} has been removed. Upload it again."
 
 
-def submission_of(job: Job) -> dict[str, Any]:
-    """Return a submission body, secrets masked, with which the job's next run begins."""
+def submission_of(job: Job, user: AnyUser) -> dict[str, Any]:
+    """Return a submission body, secrets masked, with which the job's next run begins.
+
+    The address to call is that of who submitted it: others begin without one.
+    """
     name = next_name(job)
     tracker = job.tracker_run_name
     return {
@@ -31,7 +34,7 @@ def submission_of(job: Job) -> dict[str, Any]:
         "hardware_profile": job.hardware_profile,
         "organization": job.organization.name if job.organization else "",
         "tracker_run_name": name if tracker and tracker == job.config_name else tracker,
-        "webhook_url": job.webhook_url,
+        "webhook_url": job.webhook_url if can_change(user, job) else "",
         "dataset": (job.dataset_id or "") if job.dataset is None or job.dataset.removed_at is None else "",
         "tags": list(tags_by_job([job]).get(job.pk, ())),
         "max_cost_usd": None if job.max_cost_usd is None else float(job.max_cost_usd),
@@ -42,8 +45,9 @@ def submission_of(job: Job) -> dict[str, Any]:
 def remarks_on(job: Job, user: AnyUser) -> list[str]:
     """Return what the form says of what is not, or not simply, taken over."""
     remarks = []
-    if job.sealed and masked_places({column: getattr(job, column) for column in SECRET_COLUMNS}):
-        remarks.append((CARRIED if can_change(user, job) else NOT_CARRIED).format(job.config_name))
+    columns, remark = (SECRET_COLUMNS, CARRIED) if can_change(user, job) else (CONFIG_COLUMNS, NOT_CARRIED)
+    if job.sealed and masked_places({column: getattr(job, column) for column in columns}):
+        remarks.append(remark.format(job.config_name))
     if job.dataset is not None and job.dataset.removed_at is not None:
         remarks.append(DATASET_GONE.format(job.config_name))
     return remarks
@@ -59,7 +63,7 @@ def next_run_of(job: Job, user: AnyUser) -> dict[str, Any]:
     found = checkpoints_of(job)
     return {
         "provider": job.provider,
-        "submission": submission_of(job),
+        "submission": submission_of(job, user),
         "remarks": remarks_on(job, user),
         "checkpoints": [asdict(one) for one in found.items],
         "checkpoints_reason": found.reason,

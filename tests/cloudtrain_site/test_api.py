@@ -85,3 +85,31 @@ def test_a_byte_order_mark_before_the_body_is_passed_over(as_alice: APIClient, c
 def test_a_byte_order_mark_elsewhere_is_no_json(as_alice: APIClient, body: bytes) -> None:
     answer = send(as_alice, SUBMIT, body)
     assert (answer.status_code, answer.json()["code"]) == (400, "parse_error")
+
+
+@pytest.mark.parametrize(
+    ("address", "fields", "place"),
+    [
+        (SUBMIT, '"config": {}, "fuse_action": "\\ud800"', "fuse_action"),
+        ("/api/account", '"mail": {"\\ud800": 1}', "mail"),
+        ("/api/account", '"\\udfff\\ud800": 1', "??"),
+    ],
+)
+def test_half_a_surrogate_pair_is_refused_with_its_place(
+    as_alice: APIClient, address: str, fields: str, place: str
+) -> None:
+    method = as_alice.post if address == SUBMIT else as_alice.patch
+    answer = method(address, f"{{{fields}}}", content_type="application/json")
+    assert (answer.status_code, list(answer.json()["errors"])) == (400, [place])
+
+
+def test_a_long_list_is_refused_before_its_items_are_looked_at(as_alice: APIClient) -> None:
+    items = [1] * 300_000
+    for address, body in (("bulk-approve", {"ids": items}), ("rules/preview", {"rule": {"exempt_roles": items}})):
+        answer = as_alice.post(f"/api/approvals/{address}", body, format="json")
+        assert (answer.status_code, len(answer.content) < 1000) == (400, True)
+
+
+def test_a_refusal_names_some_of_many_unknown_fields(as_alice: APIClient) -> None:
+    answer = as_alice.patch("/api/account", {f"k{number}": 1 for number in range(1000)}, format="json")
+    assert (answer.status_code, len(answer.json()["errors"])) == (400, 20)

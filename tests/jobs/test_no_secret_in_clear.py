@@ -18,7 +18,7 @@ from approvals.models import ApprovalRequest, ApprovalRule
 from cloudtrain_site.states import Source
 from examples.fake_replicate import FakeReplicate
 from jobs import providers
-from jobs.configs.secrets import sealed_columns
+from jobs.configs.secrets import sealed_columns, unsealed_columns
 from jobs.models import Job, ProviderConfig, WebhookDelivery
 from jobs.providers.base import Handle
 from jobs.sync import refresh
@@ -37,7 +37,7 @@ SECRETS = {
     "s3_secret_key": "recognisable/κλειδί+7",
 }
 CONFIG = {"max_train_steps": 10, "hub_model_id": "a/b", **SECRETS}
-ADDRESS = "https://example.org/hook?token=recognisable-in-an-address"
+ADDRESS = "https://example.org/recognisable-in-a-path?token=recognisable-in-an-address"
 
 
 def rows() -> dict[str, str]:
@@ -95,6 +95,7 @@ def test_nothing_but_the_provider_has_it(
     assert ApprovalRequest.objects.latest("id").status == "approved"
     dispatch.run_pass()
     retried = Job.objects.latest("id")
+    assert unsealed_columns(retried, ("webhook_url",)) == {"webhook_url": ADDRESS}
     (made,) = fake.predictions.marked(retried.submission_marker or "")
     assert {name: made.inputs[name] for name in SECRETS} == SECRETS
     assert tables_with_a_secret() == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -53,6 +55,19 @@ def test_chats_with_hosts_of_their_own_are_allowed(address: str) -> None:
 def test_anything_else_is_refused(address: str) -> None:
     with pytest.raises(RefusedAddressError):
         service_of(address)
+
+
+def test_a_mistyped_address_is_in_no_line_of_the_log() -> None:
+    root, lines = logging.getLogger(), StringIO()
+    handler = logging.StreamHandler(lines)  # pytest's own listens to loggers that the root doesn't hear
+    root.addHandler(handler)
+    try:
+        for address in ("discord://recognisable", "https://hooks.slack.com/services/recognisable", "::recognisable"):
+            with pytest.raises(RefusedAddressError):
+                service_of(address)
+    finally:
+        root.removeHandler(handler)
+    assert "recognisable" not in lines.getvalue()
 
 
 def test_a_chat_of_one_s_own_needs_its_host_allowed_and_https(settings: Any) -> None:
