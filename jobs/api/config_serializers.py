@@ -14,6 +14,7 @@ from cloudtrain_site.redaction import mask_secrets
 from jobs.api.serializers import ConfigField, FindingSerializer, ProviderField, keepable
 from jobs.costs.prices import rates_of, setter_of
 from jobs.models import ClusterLook, ProviderConfig, TrainingConfig
+from jobs.models.provider import HIGHEST_PRICE_PER_SECOND
 from jobs.providers import get_provider, kind_of
 from jobs.providers.figures import LONGEST_SECONDS
 from jobs.providers.settings import default_hardware
@@ -93,7 +94,9 @@ class ProviderSettingsBody(StrictSerializer):
     signature_required = serializers.BooleanField(required=False)
     model_version = serializers.CharField(max_length=200, required=False, allow_blank=True)
     default_hardware = serializers.CharField(max_length=40, required=False, allow_blank=True)
-    cost_per_second = serializers.DictField(child=serializers.FloatField(min_value=0), required=False)
+    cost_per_second = serializers.DictField(
+        child=serializers.FloatField(min_value=0, max_value=HIGHEST_PRICE_PER_SECOND), required=False
+    )
     seconds_per_step = serializers.FloatField(
         min_value=0,
         max_value=LONGEST_SECONDS,

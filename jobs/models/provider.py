@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from ipaddress import ip_network
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
@@ -14,6 +16,15 @@ from jobs.validators import holds_no_secret
 
 #: The provider's name follows.
 WEBHOOK_PATH = "/api/webhooks/"
+
+
+#: In US dollars.
+HIGHEST_PRICE_PER_SECOND = 1_000_000
+
+
+def _are_prices(value: Any) -> bool:
+    prices = value.values() if isinstance(value, dict) else [None]
+    return all(type(price) in (int, float) and 0 <= price <= HIGHEST_PRICE_PER_SECOND for price in prices)
 
 
 class ProviderConfig(models.Model):
@@ -60,6 +71,19 @@ class ProviderConfig(models.Model):
         return self.name
 
     def clean(self) -> None:
+        """Refuse what the admin's form takes and nothing can be done with."""
+        self.cost_per_second = {} if self.cost_per_second is None else self.cost_per_second
+        if not _are_prices(self.cost_per_second):
+            sentence = 'It must be an object with US dollars a second by hardware profile, like {"h100": 0.001}.'
+            raise ValidationError({"cost_per_second": sentence})
+        for network in self.webhook_networks.split():
+            try:
+                ip_network(network, strict=False)
+            except ValueError:
+                raise ValidationError({"webhook_networks": f"{network!r} is no network, like 10.0.0.0/8."}) from None
+        self._check_webhook_url()
+
+    def _check_webhook_url(self) -> None:
         """Refuse an address of ours that is another provider's: what comes there has another secret."""
         own = f"{WEBHOOK_PATH}{self.name}"
         try:

@@ -69,3 +69,20 @@ def test_its_own_address_for_webhooks_is_taken(accounts: Accounts, as_root: Clie
 def test_an_address_that_is_none_is_a_message(as_root: Client) -> None:
     form = {**FIELDS, "name": "replicate", "webhook_url": "http://["}
     assert "Enter a valid URL" in as_root.post("/admin/jobs/providerconfig/add/", form).content.decode()
+
+
+@pytest.mark.parametrize(
+    "prices", ["5", "[]", '"x"', '{"h100": "much"}', '{"h100": NaN}', '{"h100": 1e300}', "{", "true"]
+)
+def test_prices_that_are_none_are_a_message(as_root: Client, prices: str) -> None:
+    form = {**FIELDS, "name": "replicate", "cost_per_second": prices}
+    assert 'class="errorlist"' in as_root.post("/admin/jobs/providerconfig/add/", form).content.decode()
+    assert not ProviderConfig.objects.exists()
+
+
+def test_nothing_is_no_price_and_a_network_is_one(as_root: Client) -> None:
+    form = {**FIELDS, "name": "replicate", "cost_per_second": "", "webhook_networks": "10.0.0.0/8\nnowhere"}
+    assert "is no network" in as_root.post("/admin/jobs/providerconfig/add/", form).content.decode()
+    form["webhook_networks"] = "10.0.0.0/8"
+    assert as_root.post("/admin/jobs/providerconfig/add/", form).status_code == 302
+    assert ProviderConfig.objects.get().cost_per_second == {}
