@@ -9,7 +9,7 @@ the cost; elsewhere the ORM writes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -41,6 +41,8 @@ PLAIN_OF_POSTGRESQL: Mapping[type, tuple[type, ...]] = {
     models.DateField: (date,),
     models.DateTimeField: (datetime,),
 }
+#: Their texts need no quotes in an array.
+UNQUOTED = {int, float, bool, Decimal, date, datetime, type(None)}
 #: Of these the rows of one statement have few values, which are converted once each.
 REPEATED = (models.DateField, models.DateTimeField)
 
@@ -75,7 +77,7 @@ def insert(rows: Sequence[Any], model: Model | None = None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OnConflict:
-    """What becomes of a row whose `unique` fields are those of a stored one: fields are replaced, or added up."""
+    """What becomes of a row whose `unique` fields are a stored one's: fields are replaced, or added up, or nothing."""
 
     unique: tuple[str, ...]
     replaced: tuple[str, ...] = ()
@@ -92,7 +94,34 @@ def upsert(rows: Sequence[Any], conflict: OnConflict, model: Model | None = None
         for name in conflict.added
     ]
     keys = ", ".join(_column(model, name) for name in conflict.unique)
-    _insert_with(rows, model, f" ON CONFLICT ({keys}) DO UPDATE SET {', '.join([*replaced, *added])}")
+    changes = ", ".join([*replaced, *added])
+    _insert_with(rows, model, f" ON CONFLICT ({keys}) DO {f'UPDATE SET {changes}' if changes else 'NOTHING'}")
+
+
+def update_rows(rows: Sequence[models.Model], names: Sequence[str], among: Mapping[str, Collection[Any]]) -> int:
+    """Write the fields `names` of stored `rows`, but only where what is stored in other fields is `among` the values.
+
+    Returns how many were written. QuerySet.bulk_update takes several times as long, here and in PostgreSQL.
+    """
+    connection, model = _connection(), type(rows[0])
+    table, key = _quoted(model._meta.db_table), _column(model, model._meta.pk.name)
+    fields = [*(_field(model, name) for name in names), model._meta.pk]
+    columns = [_values(rows, field, connection) for field in fields]
+    allowed = [value for values in among.values() for value in values]
+    conditions = [f"{table}.{_column(model, name)} IN ({', '.join(['%s'] * len(among[name]))})" for name in among]
+    with connection.cursor() as cursor:
+        if connection.vendor != "postgresql":
+            setting = ", ".join(f"{_column(model, name)} = %s" for name in names)
+            where = " AND ".join([f"{key} = %s", *conditions])
+            each = [(*values, *allowed) for values in zip(*columns, strict=True)]
+            cursor.executemany(f"UPDATE {table} SET {setting} WHERE {where}", each)  # noqa: S608
+        else:
+            setting = ", ".join(f"{_column(model, name)} = new.{_column(model, name)}" for name in names)
+            source = f"{_arrays(fields)} AS new ({', '.join([*(_column(model, name) for name in names), key])})"
+            where = " AND ".join([f"{table}.{key} = new.{key}", *conditions])
+            values = [*map(_array, columns), *allowed]
+            cursor.execute(f"UPDATE {table} SET {setting} FROM {source} WHERE {where}", values)  # noqa: S608
+        return int(cursor.rowcount)
 
 
 def _insert_with(rows: Sequence[Any], model: Model, ending: str) -> None:
@@ -106,7 +135,23 @@ def _insert_with(rows: Sequence[Any], model: Model, ending: str) -> None:
             cursor.execute(_insert_statement(connection.vendor, model) + ending, [value for [value] in columns])
         else:
             # An array a column: the server reads a statement of thousands of values for longer than it inserts them.
-            cursor.execute(_insert_of_arrays(model) + ending, columns)
+            cursor.execute(_insert_of_arrays(model) + ending, [_array(column) for column in columns])
+
+
+def _array(values: list[Any]) -> Any:
+    """Return the values as PostgreSQL writes an array: psycopg examines each of them for longer."""
+    kinds = set(map(type, values))
+    if kinds <= UNQUOTED:
+        texts = ["NULL" if value is None else str(value) for value in values]
+    elif kinds <= {str, type(None)}:
+        texts = ["NULL" if value is None else f'"{value}"' for value in map(_escaped, values)]
+    else:
+        return values
+    return f"{{{','.join(texts)}}}"
+
+
+def _escaped(text: str | None) -> str | None:
+    return text and text.replace("\\", r"\\").replace('"', r"\"")
 
 
 def _values(rows: Sequence[Any], field: Any, connection: BaseDatabaseWrapper) -> list[Any]:
@@ -117,10 +162,19 @@ def _values(rows: Sequence[Any], field: Any, connection: BaseDatabaseWrapper) ->
     is_own = not getattr(field, "auto_now", False) and not getattr(field, "auto_now_add", False)
     if is_own and set(map(type, values)) <= {*plain.get(type(field), ()), type(None)}:
         return values
+    if is_own and type(field) is models.DecimalField and set(map(type, values)) <= {Decimal, type(None)}:
+        return [_decimal(value, field, connection) for value in values]
     if is_own and type(field) in REPEATED:
         stored = {value: field.get_db_prep_save(value, connection) for value in set(values)}
         return [stored[value] for value in values]
     return [field.get_db_prep_save(field.pre_save(row, add=True), connection) for row in rows]
+
+
+def _decimal(value: Decimal | None, field: models.DecimalField[Any, Any], connection: BaseDatabaseWrapper) -> Any:
+    """Return what Django would, without its conversion of what is a number already."""
+    if value is not None and not value.is_finite():
+        return field.get_db_prep_save(value, connection)
+    return connection.ops.adapt_decimalfield_value(value, field.max_digits, field.decimal_places)
 
 
 def _connection() -> BaseDatabaseWrapper:
@@ -147,9 +201,13 @@ def _insert_statement(vendor: str, model: Model) -> str:
 
 @lru_cache(maxsize=64)
 def _insert_of_arrays(model: Model) -> str:
+    return f"{_insert_into(model)} SELECT * FROM {_arrays(_fields(model))}"  # noqa: S608
+
+
+def _arrays(fields: Sequence[Any]) -> str:
     # Without their lengths: a cast to varchar(40) cuts what is longer, where the column refuses it.
-    kinds = [re.sub(r"\(.*?\)", "", str(field.db_type(_connection()))) for field in _fields(model)]
-    return f"{_insert_into(model)} SELECT * FROM unnest({', '.join(f'%s::{kind}[]' for kind in kinds)})"  # noqa: S608
+    kinds = [re.sub(r"\(.*?\)", "", str(field.db_type(_connection()))) for field in fields]
+    return f"unnest({', '.join(f'%s::{kind}[]' for kind in kinds)})"
 
 
 def _insert_into(model: Model) -> str:

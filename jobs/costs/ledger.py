@@ -17,11 +17,22 @@ from zoneinfo import ZoneInfo
 
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from cloudtrain_site.database.fast_sql import OnConflict, insert, upsert
 from cloudtrain_site.database.unit_of_work import at_end_of_unit
-from jobs.costs.accounting import Bookkeeper, Counted, Entry, Happening, Imported, Released, Reserved
+from jobs.costs.accounting import (
+    COLUMNS_OF_ACCOUNT,
+    Account,
+    Bookkeeper,
+    Counted,
+    Entry,
+    Happening,
+    Imported,
+    Released,
+    Reserved,
+)
 from jobs.costs.estimates import estimate
 from jobs.costs.prices import rate_of
 from jobs.models import DayCost, Job, JobAccount, LedgerEntry, Organization, ProviderConfig
@@ -30,6 +41,7 @@ from jobs.providers.base import Snapshot
 from jobs.providers.figures import Basis
 
 ACCOUNT = OnConflict(("job",), ("spent", "held", "entries", "counted_until", "settled_at", "is_unpriced"))
+UNTOUCHED = OnConflict(("job",))
 DAY = OnConflict(("job", "day"), ("is_unpriced",), ("spent",))
 #: Who corrects what a settled job has cost when its provider says so.
 LATER_FIGURE = "the provider told another cost after the end"
@@ -156,7 +168,7 @@ def _store(items: Sequence[Sequence[_Record]]) -> None:
     _write(keepers, lambda job_id: by_job[job_id][0].job.config_name)
 
 
-def _locked_accounts(by_job: Mapping[str, Sequence[_Record]]) -> dict[str, JobAccount]:
+def _locked_accounts(by_job: Mapping[str, Sequence[_Record]]) -> dict[str, Account]:
     """Return the accounts of the jobs, new ones for those that begin to cost something now. Others have none."""
     accounts = _lock(by_job)
     new = [
@@ -166,15 +178,19 @@ def _locked_accounts(by_job: Mapping[str, Sequence[_Record]]) -> dict[str, JobAc
     ]
     if new and connection.vendor == "postgresql":
         # Another transaction may make them at this moment: this waits for it.
-        JobAccount.objects.bulk_create(sorted(new, key=lambda one: one.job_id), ignore_conflicts=True)
+        new.sort(key=lambda one: one.job_id)
+        upsert(new, UNTOUCHED, JobAccount)
         return {**accounts, **_lock([account.job_id for account in new])}
     return {**accounts, **{account.job_id: account for account in new}}
 
 
-def _lock(job_ids: Iterable[str]) -> dict[str, JobAccount]:
+def _locked(job_ids: Iterable[str]) -> QuerySet[JobAccount]:
     """Lock the accounts in the one order that excludes deadlocks."""
-    locked = JobAccount.objects.filter(job__in=list(job_ids)).order_by("job_id").select_for_update(no_key=True)
-    return {account.job_id: account for account in locked}
+    return JobAccount.objects.filter(job__in=list(job_ids)).order_by("job_id").select_for_update(no_key=True)
+
+
+def _lock(job_ids: Iterable[str]) -> dict[str, Account]:
+    return {row[0]: Account(*row) for row in _locked(job_ids).values_list(*COLUMNS_OF_ACCOUNT)}
 
 
 def _costs_something(record: _Record) -> bool:
@@ -184,8 +200,8 @@ def _costs_something(record: _Record) -> bool:
     return isinstance(happening, Reserved | Imported)
 
 
-def _new_account(job: Job) -> JobAccount:
-    return JobAccount(
+def _new_account(job: Job) -> Account:
+    return Account(
         job_id=job.pk,
         organization_id=job.organization_id,
         user_id=job.submitted_by_id,
@@ -206,7 +222,7 @@ def _write(keepers: Sequence[Bookkeeper], name_of: Callable[[str], str]) -> None
         _write_days(entries, {keeper.account.job_id: keeper for keeper in keepers}, name_of)
     changed = [keeper.account for keeper in keepers if keeper.has_changed]
     if changed:
-        upsert(changed, ACCOUNT)
+        upsert(changed, ACCOUNT, JobAccount)
 
 
 def _write_days(entries: Sequence[Entry], keepers: Mapping[str, Bookkeeper], name_of: Callable[[str], str]) -> None:
@@ -245,8 +261,8 @@ def assign(job_ids: Sequence[str], organization: Organization, user: User | None
     To be called in the transaction that assigns the jobs. What belongs to an organization, or to a person, stays there.
     """
     accounts = {
-        pk: one
-        for pk, one in _lock(job_ids).items()
+        one.job_id: one
+        for one in _locked(job_ids)
         if one.organization_id is None or (user is not None and one.user_id is None)
     }
     now, entries = timezone.now(), list[LedgerEntry]()

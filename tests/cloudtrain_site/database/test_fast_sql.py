@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.db import DataError, IntegrityError, connection, transaction
 from django.utils import timezone
 
-from cloudtrain_site.database.fast_sql import insert, update_if
+from cloudtrain_site.database.fast_sql import insert, update_if, update_rows
 from jobs.models import Job, JobEvent
 from jobs.statuses import JobStatus
 
@@ -74,6 +75,26 @@ def test_texts_come_in_as_they_are(make_job: MakeJob, text: str) -> None:
     insert(lines)
 
     assert list(JobEvent.objects.values_list("reason", "old")) == [(text, lines[0].old)] * 2
+
+
+def test_each_row_gets_its_own_values_unless_it_has_moved_on(make_job: MakeJob) -> None:
+    jobs = [
+        make_job(status=JobStatus.RUNNING),
+        make_job(status=JobStatus.RUNNING),
+        make_job(status=JobStatus.COMPLETED),
+    ]
+    for number, job in enumerate(jobs):
+        job.cost_usd, job.metadata, job.stage = (
+            Decimal(f"0.{number}5"),
+            {'"': [number]},
+            f'"{number}\\' if number else None,
+        )
+
+    assert update_rows(jobs, ["cost_usd", "metadata", "stage"], among={"status": [JobStatus.RUNNING]}) == 2
+
+    stored = [Job.objects.get(pk=job.pk) for job in jobs]
+    written = [(job.cost_usd, job.metadata, job.stage) for job in stored]
+    assert written == [(job.cost_usd, job.metadata, job.stage) for job in jobs[:2]] + [(0, {}, None)]
 
 
 def test_a_text_that_is_too_long_is_refused(make_job: MakeJob) -> None:

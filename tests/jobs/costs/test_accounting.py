@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.costs.accounting import ACCRUE_PAUSE, MAX_DAYS, Bookkeeper, Counted, Released, Reserved, split_by_day
-from jobs.models import JobAccount
+from jobs.costs.accounting import (
+    ACCRUE_PAUSE,
+    MAX_DAYS,
+    Account,
+    Bookkeeper,
+    Counted,
+    Released,
+    Reserved,
+    split_by_day,
+)
 from jobs.models.ledger import CostSource
 from jobs.providers.figures import Basis
 
@@ -21,7 +29,7 @@ PRICE = Basis(Decimal("0.01"))
 
 
 def keeper() -> Bookkeeper:
-    return Bookkeeper(JobAccount(job_id="a", provider="replicate"), ZoneInfo("UTC"))
+    return Bookkeeper(Account(job_id="a", provider="replicate"), ZoneInfo("UTC"))
 
 
 def counted(cost: str, at: datetime = NOON, *, ended: datetime | None = None, doubt: str = "") -> Counted:
