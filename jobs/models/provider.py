@@ -23,8 +23,11 @@ HIGHEST_PRICE_PER_SECOND = 1_000_000
 
 
 def _are_prices(value: Any) -> bool:
-    prices = value.values() if isinstance(value, dict) else [None]
-    return all(type(price) in (int, float) and 0 <= price <= HIGHEST_PRICE_PER_SECOND for price in prices)
+    return isinstance(value, dict) and all(_is_price(price) for price in value.values())
+
+
+def _is_price(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= HIGHEST_PRICE_PER_SECOND
 
 
 class ProviderConfig(models.Model):
