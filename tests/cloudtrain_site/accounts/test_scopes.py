@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.db import IntegrityError
 from django.test import Client
 from rest_framework.exceptions import PermissionDenied
@@ -64,6 +65,19 @@ def filled(operation: Operation) -> str:
             return "1" if name.endswith("_id") or name == "pk" else "nothing"
 
     return operation.path % Anything()
+
+
+def test_outside_of_views_a_key_needs_its_scope_too() -> None:
+    reads, submits = (ApiKey(may_read=scope == "read", may_submit=scope == "submit") for scope in ("read", "submit"))
+    check_scope(reads, None, "GET")
+    for key, method in ((submits, "GET"), (submits, "POST"), (reads, "POST")):
+        with pytest.raises(PermissionDenied):
+            check_scope(key, None, method)
+
+
+def test_nobody_is_no_hand() -> None:
+    request: Any = SimpleNamespace(user=AnonymousUser(), auth=None)
+    assert not ByHand().has_permission(request, SimpleNamespace())  # type: ignore[arg-type]
 
 
 @pytest.mark.django_db
