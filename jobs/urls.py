@@ -22,6 +22,7 @@ from jobs.api import (
 from jobs.api.channel_views import ChannelViewSet
 from jobs.api.member_views import AuditViewSet, InvitationViewSet, MemberViewSet
 from jobs.api.tag_views import TagViewSet
+from jobs.compatibility.urls import urlpatterns as compatibility_urls
 from jobs.dashboard import (
     account_views,
     compare_views,
@@ -124,6 +125,7 @@ urlpatterns = [
     path("api/cloud/metrics", metrics_views.Metrics.as_view(), name="metrics"),
     path("api/cloud/replicate/status", metrics_views.ReplicateStatus.as_view(), name="replicate-status"),
     path("api/notices/deliveries", notices_views.Deliveries.as_view(), name="notice-deliveries"),
+    *compatibility_urls,
     path("api/webhooks/<slug:provider>", webhook_views.receive, name="webhook"),
     path("api/cloud/jobs/<str:job_id>/metrics", curve_views.JobCurves.as_view(), name="job-metrics"),
     path("api/cloud/jobs/<str:job_id>/metrics.csv", curve_views.JobCurvesCsv.as_view(), name="job-metrics-csv"),

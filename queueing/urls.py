@@ -6,6 +6,7 @@ from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from queueing.api import budget_views, control_views, views
+from queueing.compatibility import provider_views, quota_views
 from queueing.dashboard import limits_views, metrics_views, queue_views
 from queueing.dashboard.budgets import settings_views as budget_settings
 from queueing.dashboard.budgets import views as budget_pages
@@ -32,6 +33,12 @@ urlpatterns = [
     path("budgets/new", budget_pages.new_budget, name="new-budget"),
     path("budgets/<int:budget_id>", budget_pages.budget, name="budget-page"),
     path("budgets/<int:budget_id>/remove", budget_pages.remove_budget, name="remove-budget"),
+    path("api/cloud/providers/<str:name>/config", provider_views.ProviderConfigView.as_view(), name="provider-config"),
+    path("api/quotas", quota_views.Quotas.as_view(), name="quotas"),
+    path("api/quotas/status", quota_views.QuotaStatus.as_view(), name="quota-status"),
+    path("api/quotas/types", quota_views.QuotaTypes.as_view(), name="quota-types"),
+    path("api/quotas/<int:budget_id>", quota_views.OneQuota.as_view(), name="quota"),
+    path("api/orgs/<int:organization_id>/quotas", quota_views.OrganizationQuotas.as_view(), name="organization-quotas"),
     *controls.urls,
     *queue.urls,
 ]

@@ -108,6 +108,8 @@ def routes(held: ApprovalRequest) -> list[tuple[str, str]]:
         "upload_id": held.job.dataset_id,
         "name": "local",
         "organization": held.organization,
+        "organization_id": held.organization_id,
+        "rest": "anything",
         "account": "alices-program",
         "user": held.requested_by,
         "config_id": TrainingConfig.objects.get().pk,
@@ -152,6 +154,11 @@ def first_of_its_kind(path: str, held: ApprovalRequest) -> object:
         return held.job_id
     row = apps.get_model(parts[2], parts[3])._default_manager.order_by("pk").first()
     return 1 if row is None else row.pk
+
+
+def is_well(response: Any) -> bool:
+    """Whether it is no error of ours: a provider that can't be reached is none, nor what is done another way here."""
+    return response.status_code < 500 or response.json()["code"] in ("provider_unavailable", "not_here")
 
 
 def text_of(response: HttpResponseBase) -> str:

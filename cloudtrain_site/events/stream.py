@@ -46,22 +46,22 @@ LIFETIME_SECONDS = (600.0, 900.0)
 async def event_stream(request: HttpRequest) -> HttpResponseBase:
     """The stream; or 401 for nobody, 403 for no channel, 405 for anything but GET, 429 for one too many."""
     if request.method != "GET":
-        return _refusal(exceptions.MethodNotAllowed(str(request.method)), Allow="GET")
+        return refusal(exceptions.MethodNotAllowed(str(request.method)), Allow="GET")
     try:
         reader, elsewhere = await sync_to_async(_admit)(request)
     except (exceptions.NotAuthenticated, exceptions.AuthenticationFailed) as error:
-        return _refusal(error, **{"WWW-Authenticate": "Bearer"})
+        return refusal(error, **{"WWW-Authenticate": "Bearer"})
     except exceptions.PermissionDenied as error:
-        return _refusal(error)
+        return refusal(error)
     except PausedError as error:
-        return _refusal(error, **{"Retry-After": str(error.wait)})
+        return refusal(error, **{"Retry-After": str(error.wait)})
     try:
         streams.hold_place(reader, elsewhere)
     except LimitReachedError as error:
         await sync_to_async(error.record)()
-        return _refusal(error, **{"Retry-After": str(error.wait)})
+        return refusal(error, **{"Retry-After": str(error.wait)})
     if not send_later(request, partial(send_stream, reader, get_correlation_id())):
-        return _refusal(NotServedHere())
+        return refusal(NotServedHere())
     response = HttpResponse(content_type="text/event-stream")
     response["Cache-Control"] = "no-cache"
     response["X-Accel-Buffering"] = "no"
@@ -110,7 +110,7 @@ def _last_seen(request: HttpRequest, newest: int) -> int:
     return int(text) if int(text) <= newest else UNKNOWN
 
 
-def _refusal(error: exceptions.APIException, **headers: str) -> JsonResponse:
+def refusal(error: exceptions.APIException, **headers: str) -> JsonResponse:
     body = error_body(str(error.detail), str(error.get_codes()))
     return JsonResponse(body, status=error.status_code, headers=headers)
 

@@ -35,7 +35,7 @@ def collect_loops(asker: User | AnonymousUser) -> Iterator[Metric]:
     yield from (last_start, late)
 
 
-class _Scrape:
+class Scrape:
     """One user's metrics, as a registry for the library's writer."""
 
     def __init__(self, asker: User | AnonymousUser) -> None:
@@ -76,7 +76,7 @@ class PrometheusView(APIView):
     @extend_schema(operation_id="metrics_prometheus", responses={(200, "text/plain"): OpenApiTypes.STR})
     def get(self, request: Request) -> Response:
         """Count everything, as Prometheus's text."""
-        text = generate_latest(_Scrape(request.user))
+        text = generate_latest(Scrape(request.user))
         return Response(text, content_type=CONTENT_TYPE_LATEST)
 
     def handle_exception(self, exc: Exception) -> Response:

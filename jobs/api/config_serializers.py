@@ -231,9 +231,3 @@ class HardwareInfoSerializer(serializers.Serializer[Any]):
     """The hardware profiles that have a price, by name."""
 
     hardware_info = serializers.DictField(child=PricedHardwareSerializer())
-
-
-class ProviderHardwareSerializer(serializers.Serializer[Any]):
-    """A provider's hardware, as SimpleTuner's command line asks for it."""
-
-    config = HardwareInfoSerializer()

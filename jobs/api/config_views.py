@@ -24,7 +24,6 @@ from jobs.api.config_serializers import (
     ConfigCheckQuery,
     ConfigCheckSerializer,
     ConfigQuery,
-    ProviderHardwareSerializer,
     ProviderListSerializer,
     ProviderSettingsBody,
     ProviderSettingsSerializer,
@@ -37,7 +36,6 @@ from jobs.api.config_serializers import (
 from jobs.configs.known_keys import Finding
 from jobs.configs.secrets import unsealed_columns
 from jobs.configs.store import MaskedError, remove_config, store_config, visible_configs
-from jobs.costs.prices import rates_of
 from jobs.models import ProviderConfig, TrainingConfig
 from jobs.permissions import AnyUser, can_submit, choose_organization, is_superuser
 from jobs.providers import names
@@ -169,16 +167,6 @@ class ProviderViewSet(ViewSet):
         except ProviderError as error:
             return rendered(ValidationSerializer, {"valid": False, "message": str(error), "error": str(error)})
         return rendered(ValidationSerializer, {"valid": True, "message": message, "error": None})
-
-    @extend_schema(responses=ProviderHardwareSerializer)
-    @action(detail=True)
-    def config(self, request: Request, name: str) -> Response:
-        """List the hardware whose price is known."""
-        if name not in names():
-            raise Http404
-        rates = rates_of(ProviderConfig.of(name))
-        hardware = {profile: {"name": profile, "cost_per_second": float(rate)} for profile, rate in rates.items()}
-        return rendered(ProviderHardwareSerializer, {"config": {"hardware_info": hardware}})
 
 
 def _check(errors: Sequence[str], warnings: Sequence[str] = (), findings: Sequence[Finding] = ()) -> dict[str, Any]:

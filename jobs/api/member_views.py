@@ -17,6 +17,7 @@ from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.audit.queries import AuditFilter, page_of
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
+from jobs.api.errors import field_errors
 from jobs.api.organization_serializers import (
     AuditListSerializer,
     AuditQuery,
@@ -31,7 +32,7 @@ from jobs.api.organization_serializers import (
     RoleBody,
     WithdrawnSerializer,
 )
-from jobs.api.organization_views import field_errors, find_administered, find_organization
+from jobs.api.organization_views import find_administered, find_organization
 from jobs.models import Organization
 from jobs.organizations import invitations
 from jobs.organizations.authority import check_runs_site

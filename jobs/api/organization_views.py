@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from django.core import exceptions as django_exceptions
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,6 +16,7 @@ from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.database.unit_of_work import unit_of_work
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
+from jobs.api.errors import field_errors
 from jobs.api.organization_serializers import (
     CloseBody,
     ClosedSerializer,
@@ -54,15 +51,6 @@ def find_administered(request: Request, name: str) -> Organization:
     organization = find_organization(request.user, name)
     check_administers(current_user(request), organization)
     return organization
-
-
-@contextmanager
-def field_errors() -> Iterator[None]:
-    """Answer a verb's ValidationError as the API answers its own."""
-    try:
-        yield
-    except django_exceptions.ValidationError as error:
-        raise serializers.ValidationError(serializers.as_serializer_error(error)) from error
 
 
 class OrganizationViewSet(ViewSet):

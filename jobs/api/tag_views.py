@@ -11,7 +11,8 @@ from cloudtrain_site.accounts.scopes import needs
 from cloudtrain_site.api import checked, current_user, raises, rendered
 from cloudtrain_site.errors import Conflict
 from cloudtrain_site.models import Scope
-from jobs.api.organization_views import field_errors, find_administered, find_organization
+from jobs.api.errors import field_errors
+from jobs.api.organization_views import find_administered, find_organization
 from jobs.organizations.tags import add_tag, find_tag, remove_tag, rename_tag, tags_of
 from jobs.tags.serializers import RemovedTagSerializer, TagBody, TagDetailSerializer, TagListSerializer
 

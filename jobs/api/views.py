@@ -22,8 +22,7 @@ from cloudtrain_site.limits.throttles import LogReads, Syncs
 from cloudtrain_site.models import Scope
 from cloudtrain_site.states import Actor
 from jobs import lifecycle
-from jobs.api.errors import ProviderUnavailable
-from jobs.api.organization_views import field_errors
+from jobs.api.errors import ProviderUnavailable, field_errors
 from jobs.api.run_views import HasRuns
 from jobs.api.serializers import (
     CancelBody,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -23,9 +22,10 @@ from cloudtrain_site.models import Scope
 from jobs.models import Organization
 from jobs.permissions import is_superuser, organizations_of, role_in
 from jobs.roles import Role
+from queueing.api.serializers import AmountField
 from queueing.budgets import editing
 from queueing.budgets.sums import BudgetState, states
-from queueing.models import LARGEST_BUDGET, Action, Budget, Period, default_thresholds
+from queueing.models import Action, Budget, Period, default_thresholds
 from queueing.models import Scope as BudgetScope
 
 #: What a body of each scope names.
@@ -34,13 +34,6 @@ NEEDED: Mapping[BudgetScope, tuple[str, ...]] = {
     BudgetScope.ORGANIZATION: ("organization",),
     BudgetScope.USER: ("organization", "user"),
 }
-
-
-class AmountField(serializers.DecimalField):
-    """US dollars, with cents; NaN and infinities are none."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(max_digits=11, decimal_places=2, min_value=Decimal(0), max_value=LARGEST_BUDGET, **options)
 
 
 class ThresholdsField(serializers.ListField):

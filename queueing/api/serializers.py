@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from rest_framework import serializers
@@ -13,10 +14,17 @@ from jobs.models import Organization
 from jobs.permissions import AnyUser
 from jobs.sync.waiting import reasons_at_providers
 from queueing.limits import limits_of_file
-from queueing.models import MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
+from queueing.models import LARGEST_BUDGET, MAX_PRIORITY, ProviderLimit, QueueEntry, QueueState
 from queueing.statuses import WAITING, EntryStatus
 from queueing.waiting.explain import Explained
 from queueing.waiting.positions import NOT_WAITING, waiting_facts
+
+
+class AmountField(serializers.DecimalField):
+    """US dollars, with cents; NaN and infinities are none."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_digits=11, decimal_places=2, min_value=Decimal(0), max_value=LARGEST_BUDGET, **options)
 
 
 class QueueQuery(StrictSerializer):

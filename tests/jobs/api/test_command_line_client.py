@@ -1,4 +1,7 @@
-"""The command line of SimpleTuner, as its requests look on the wire: a key in a header, JSON, often no body."""
+"""The command line of SimpleTuner, as its requests look on the wire: a key in a header, JSON, often no body.
+
+tests/test_simpletuner_commands.py has each of its commands.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from approvals.models import ApprovalRule
 from cloudtrain_site.models import ApiKey
 from examples.fake_replicate import FakeReplicate
 from jobs.configs import store as configs
@@ -36,46 +38,6 @@ class CommandLine:
                 return dict(json.loads(response.read()))
         except urllib.error.HTTPError as error:
             return {"error": json.loads(error.read())["detail"]}
-
-
-def test_each_command_reads_what_it_expects(
-    web_server: str, alice: User, bob: User, acme: Organization, fake: FakeReplicate
-) -> None:
-    ProviderConfig.objects.update_or_create(name="replicate", defaults={"default_hardware": "h100"})
-    ApprovalRule.objects.create(name="first", first_job=True, organization=acme)
-    configs.store_config(alice, acme, "flux", {"max_train_steps": 10}, [])
-    hers, his = CommandLine(web_server, alice), CommandLine(web_server, bob)
-    body = {"config_name_to_load": "flux", "idempotency_key": "once", "hardware_profile": "l40s-x2"}
-
-    first = hers("POST", "/api/cloud/jobs/submit?provider=replicate", body)
-    again = hers("POST", "/api/cloud/jobs/submit?provider=replicate", body)
-    assert (first["success"], first["status"], first["idempotent_hit"]) == (True, "pending", False)
-    assert (again["job_id"], again["idempotent_hit"]) == (first["job_id"], True)
-    job_id = first["job_id"]
-
-    (shown,) = hers("GET", "/api/cloud/jobs?limit=20&status=pending&provider=replicate&sync_active=true")["jobs"]
-    assert (shown["job_id"], shown["config_name"], shown["cost_usd"]) == (job_id, "flux", 0.0)
-    assert hers("GET", f"/api/cloud/jobs/{job_id}")["job"]["hardware_profile"] == "l40s-x2"
-    assert hers("GET", f"/api/cloud/jobs/{job_id}/logs")["logs"] == ""
-    assert hers("GET", "/api/configs/flux")["config"] == {"max_train_steps": 10}
-
-    (request,) = his("GET", "/api/approvals?status=pending&limit=50")["approvals"]
-    assert (request["job_id"], request["requested_at"][10]) == (job_id, "T")
-    assert his("GET", "/api/approvals/rules")["rules"][0]["condition"] == {"first_job": True}
-    assert his("POST", f"/api/approvals/{request['id']}/approve")["success"] is True
-    assert "already approved" in his("POST", f"/api/approvals/{request['id']}/approve")["error"]
-
-    assert hers("POST", f"/api/cloud/jobs/{job_id}/cancel")["success"] is True
-    assert "already ended" in hers("POST", f"/api/cloud/jobs/{job_id}/cancel")["error"]
-    retried = hers("POST", "/api/cloud/jobs/submit?provider=replicate", {"config_name_to_load": "flux"})
-    assert retried["success"] is True
-    assert hers("DELETE", f"/api/cloud/jobs/{job_id}")["success"] is True
-
-    health = hers("GET", "/api/cloud/health?include_replicate=true")
-    assert health["status"] in ("healthy", "degraded")
-    assert "replicate" in [part["name"] for part in health["components"]]
-    assert hers("GET", "/api/cloud/health?")["uptime_seconds"] >= 0
-    assert hers("GET", "/api/cloud/replicate/status")["error"] == "The status page is switched off."
 
 
 def test_the_queue_and_a_dry_run_of_this_machine(web_server: str, alice: User, acme: Organization) -> None:

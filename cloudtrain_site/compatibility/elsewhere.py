@@ -1,0 +1,67 @@
+"""What SimpleTuner's command line asks for and has no answer here: a sentence names our way.
+
+Its addresses are no part of our API, and so of no schema: docs/simpletuner.md lists them, each with its command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from django.http import Http404
+from django.urls import URLPattern, path, register_converter
+from django.urls.converters import PathConverter
+from rest_framework import exceptions
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from cloudtrain_site.accounts.scopes import needs
+from cloudtrain_site.models import Scope
+
+
+class NotHereError(exceptions.APIException):
+    """There is no such thing here, and another way to what it is for."""
+
+    status_code = 501
+    default_code = "not_here"
+
+
+class CompatibleView(APIView):
+    """A view of an address that only SimpleTuner's command line asks for."""
+
+    schema = None
+
+
+class TailConverter(PathConverter):
+    """All that follows, be it nothing."""
+
+    regex = ".*"
+
+
+register_converter(TailConverter, "tail")
+
+
+class Elsewhere(CompatibleView):
+    """Answers whoever is signed in with the sentence of the first word that the rest of the address has."""
+
+    sentences: Mapping[str, str] = {}
+
+    def get(self, request: Request, rest: str = "", **kwargs: Any) -> NoReturn:
+        """Raises NotHereError, or Http404."""
+        sentence = next((text for word, text in self.sentences.items() if word in rest), None)
+        if sentence is None:
+            raise Http404
+        raise NotHereError(sentence)
+
+    @needs(Scope.ADMINISTER)
+    def post(self, request: Request, rest: str = "", **kwargs: Any) -> NoReturn:
+        """Raises NotHereError, or Http404."""
+        self.get(request, rest)
+
+    put = patch = delete = post
+
+
+def elsewhere(address: str, name: str, sentence: str | Mapping[str, str]) -> URLPattern:
+    """Return the pattern of an address, and of those below it, that answers with the sentence, or with one by words."""
+    sentences = {"": sentence} if isinstance(sentence, str) else sentence
+    return path(f"{address}<tail:rest>", Elsewhere.as_view(sentences=sentences), name=f"elsewhere-{name}")

@@ -1,0 +1,113 @@
+"""Figures by the names of SimpleTuner's command line: `metrics`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date, timedelta
+from typing import Any
+
+from django.db.models import Count, Q, Sum
+from django.utils import timezone
+from prometheus_client import generate_latest
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from cloudtrain_site.api import StrictSerializer, checked, current_user
+from cloudtrain_site.compatibility.elsewhere import CompatibleView
+from cloudtrain_site.monitoring import health
+from cloudtrain_site.monitoring.prometheus import Scrape
+from jobs.costs.metrics import counted_jobs
+from jobs.costs.spending import Spending
+from jobs.statuses import JobStatus
+
+ENDPOINT = "/api/cloud/metrics/prometheus"
+DAYS = {"day": 1, "week": 7, "month": 30, "year": 365}
+RECENT = 5
+
+
+class PeriodQuery(StrictSerializer):
+    period = serializers.ChoiceField(list(DAYS), default="month")
+
+
+class MetricsStatus(CompatibleView):
+    def get(self, request: Request) -> Response:
+        """Say where the metrics are."""
+        return Response(
+            {
+                "enabled": True,
+                "prometheus_enabled": True,
+                "prometheus_endpoint": ENDPOINT,
+                "collectors": ["jobs", "queue"],
+            }
+        )
+
+
+class MetricsHealth(CompatibleView):
+    def get(self, request: Request) -> Response:
+        """Say how each component is."""
+        parts = health.components(timezone.now())
+        is_healthy = all(part.status != health.UNHEALTHY for part in parts)
+        components = {part.name: {"healthy": part.status == health.HEALTHY, "detail": part.message} for part in parts}
+        return Response({"healthy": is_healthy, "components": components})
+
+
+class PrometheusText(CompatibleView):
+    def get(self, request: Request) -> Response:
+        """Return the metrics' text in JSON: what scrapes asks at ENDPOINT."""
+        return Response({"metrics": generate_latest(Scrape(request.user)).decode()})
+
+
+class PrometheusInfo(CompatibleView):
+    def get(self, request: Request) -> Response:
+        """List the names of the metrics."""
+        families = sorted(metric.name for metric in Scrape(request.user).collect())
+        return Response({"endpoint": ENDPOINT, "enabled": True, "metric_families": families})
+
+
+class MetricsCosts(CompatibleView):
+    def get(self, request: Request) -> Response:
+        """Sum up what was spent."""
+        spending = _spending(request)
+        by_provider = _by(spending, "provider")
+        kinds = Counter[str]()
+        for provider, amount in by_provider.items():
+            kinds["local" if provider == "local" else "cloud"] += amount
+        newest = counted_jobs(request.user).filter(cost_usd__gt=0, completed_at__isnull=False).order_by("-completed_at")
+        recent = newest.values_list("pk", "cost_usd")[:RECENT]
+        return Response(
+            {
+                "summary": {"total_cost": float(spending.totals()["spent_usd"]), "currency": "USD"},
+                "by_provider": by_provider,
+                "by_job_type": kinds,
+                "recent_jobs": [{"job_id": pk, "cost": float(cost)} for pk, cost in recent],
+            }
+        )
+
+
+class MetricsUsage(CompatibleView):
+    def get(self, request: Request) -> Response:
+        """Count the jobs of a period, and the hours that they ran."""
+        since = timezone.now() - timedelta(days=_days(request))
+        jobs = counted_jobs(request.user).filter(created_at__gte=since).order_by()
+        ended = jobs.aggregate(
+            submitted=Count("pk"),
+            completed=Count("pk", filter=Q(status=JobStatus.COMPLETED)),
+            failed=Count("pk", filter=Q(status=JobStatus.FAILED)),
+        )
+        sums = jobs.values_list("hardware_profile").annotate(sum=Sum("duration_ms"))
+        hours = {name or "default": round((took or 0) / 3_600_000, 4) for name, took in sums}
+        return Response({"gpu": {"total_hours": sum(hours.values()), "by_type": hours}, "jobs": ended})
+
+
+def _days(request: Request) -> int:
+    return DAYS[checked(PeriodQuery, request.query_params)["period"]]
+
+
+def _spending(request: Request) -> Spending:
+    today: date = timezone.now().date()
+    return Spending(current_user(request), today - timedelta(days=_days(request) - 1), today)
+
+
+def _by(spending: Spending, group: str) -> dict[str, Any]:
+    return {row[group]: float(row["spent_usd"]) for row in spending.rows([group])}
