@@ -11,7 +11,7 @@ import pytest
 from django.test import RequestFactory
 
 from cloudtrain_site.limits import brakes
-from cloudtrain_site.limits.brakes import ACCOUNT, ADDRESS, LONGEST_SECONDS, PausedError, begin
+from cloudtrain_site.limits.brakes import ACCOUNT, ADDRESS, LONGEST_SECONDS, OWN_PASSWORD, PausedError, begin
 from cloudtrain_site.models import Brake
 from cloudtrain_site.tasks import housekeep
 from tests.races import at_once
@@ -63,6 +63,15 @@ def test_a_success_is_no_failure(now: list[float]) -> None:
     for _ in range(20):
         begin(ACCOUNT.key("alice")).succeeded()
     assert fail(ACCOUNT.key("alice")) == 0
+
+
+def test_a_success_forgets_its_own_failure_alone(now: list[float]) -> None:
+    pauses = [fail(OWN_PASSWORD.key("alice")) for _ in range(5)]
+    assert pauses == [0, 0, 0, 0, 1]
+    begin(OWN_PASSWORD.key("bob")).succeeded()
+    assert Brake.objects.get(key=OWN_PASSWORD.key("bob").name).failures == 0
+    with pytest.raises(PausedError):
+        begin(OWN_PASSWORD.key("alice"))
 
 
 def test_a_success_ends_its_own_pause(now: list[float]) -> None:
