@@ -9,6 +9,7 @@ from asgiref.sync import sync_to_async
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils.http import content_disposition_header
+from django.views.decorators.gzip import gzip_page
 
 from cloudtrain_site.limits.throttles import LogReads
 from jobs.dashboard.history import history_for_page
@@ -68,6 +69,7 @@ def job_part(request: HttpRequest, job_id: str, name: str) -> HttpResponse:
     return render(request, template, dict(context_of(job_of(request, job_id), request)))
 
 
+@gzip_page
 @page
 def log_file(request: HttpRequest, job_id: str) -> StreamingHttpResponse:
     """Download the whole log so far."""

@@ -315,7 +315,8 @@ def test_the_page_its_log_and_its_curves_are_compressed(alice: User, make_job: M
     keep_log(job, *(f"step {step}/40 loss: 0.{step}\n" for step in range(10, 40)))
     client = Client(headers={"Accept-Encoding": "gzip"})
     client.force_login(alice)
-    for address in (page_of(job), f"/api/cloud/jobs/{job.pk}/logs", f"/api/cloud/jobs/{job.pk}/metrics"):
+    parts = (page_of(job), page_of(job) + "/log.txt")
+    for address in (*parts, f"/api/cloud/jobs/{job.pk}/logs", f"/api/cloud/jobs/{job.pk}/metrics"):
         assert client.get(address)["Content-Encoding"] == "gzip", address
 
 

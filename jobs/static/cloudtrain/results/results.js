@@ -70,7 +70,6 @@ function startSlider() {
   const source = find("slider-data");
   if (!source) return;
   data = JSON.parse(source.textContent);
-  find("slider").hidden = false;
   const prompt = find("slider-prompt");
   if (place && seriesOf(place.prompt).length) prompt.value = place.prompt;
   const series = seriesOf(prompt.value);

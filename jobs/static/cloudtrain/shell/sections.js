@@ -53,7 +53,8 @@ function ask() {
     stale.delete(section);
     if (!section.isConnected) continue;
     busy.set(section, ids);
-    htmx.trigger(section, "event");
+    // It must not bubble: a section around this one would be fetched, too.
+    htmx.trigger(section, "event", {}, false);
   }
 }
 
