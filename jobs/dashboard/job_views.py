@@ -28,6 +28,7 @@ Answer = TypeVar("Answer", HttpResponse, StreamingHttpResponse)
 PARTS: Mapping[str, tuple[str, Callable[[Job, HttpRequest], Mapping[str, Any]]]] = {
     "head": ("dashboard/_job_head.html", lambda job, request: head_of(job, request.user)),
     "details": ("dashboard/_job_details.html", lambda job, request: _details(job, request)),
+    "runs": ("dashboard/_job_runs.html", lambda job, request: {"runs": runs_of(job, request.user)}),
     "history": ("dashboard/_job_history.html", lambda job, request: history_for_page(job)),
 }
 

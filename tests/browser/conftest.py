@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
 
 from approvals import intake
 from approvals.intake import Outcome, SubmissionRequest
@@ -71,6 +71,7 @@ def browse(chromium: Browser, web_server: str, complaints: list[str]) -> Iterato
             context.add_cookies([{"name": n, "value": v, "url": web_server} for n, v in session_cookies(user).items()])
         page = context.new_page()
         page.set_default_timeout(10_000)
+        expect.set_options(timeout=10_000)
         page.on("console", lambda message: _note(complaints, message))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(address)

@@ -31,7 +31,7 @@ BAR = (
     "Epoch 1/1, Steps:  42%|####2     | {step}/400 [{minutes:02d}:{seconds:02d}<00:14,  1.0it/s, lr={rate}, "
     "step_loss={loss:.4f}]\n"
 )
-PICTURE = "step_{step}_a_lighthouse_320x320.png"
+PICTURE = "step_{step}_a_lighthouse_on_a_cliff_in_the_style_of_a_woodcut_320x320.png"
 RATES = (1e-4, 5e-5, 2e-4)
 
 

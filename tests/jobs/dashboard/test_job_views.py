@@ -69,7 +69,16 @@ def keep_log(job: Job, *texts: str) -> None:
 
 
 TABS = ("", "/log", "/curves", "/results", "/config", "/history")
-PARTS = (*TABS, "/parts/head", "/parts/details", "/parts/history", "/log.txt", "/config.json", "/dataloader.json")
+PARTS = (
+    *TABS,
+    "/parts/head",
+    "/parts/details",
+    "/parts/history",
+    "/parts/runs",
+    "/log.txt",
+    "/config.json",
+    "/dataloader.json",
+)
 
 
 class TestAccess:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.urls import reverse
 
 from jobs.dashboard import results_views
 from jobs.models import Job
@@ -135,6 +136,12 @@ def test_a_hostile_name_is_only_text(page: Any, alice: User, trained: Any) -> No
     text = page(alice, trained({"<img src=x onerror=alert(1)>.txt": b"x", "</script><b>.png": b"x"}))
     assert "<img src=x" not in text
     assert "</script><b>" not in text
+
+
+def test_any_name_has_the_address_that_leads_to_it(make_job: Callable[..., Job]) -> None:
+    job = make_job()
+    for name in ("a b/c.png", "50%/?#&=+.png", "😀'\"<\n>.png", "x" * 4000, "~@:!$()*,;.png"):
+        assert results_views.file_address(job, name) == reverse("job-output", args=[job.pk, name])
 
 
 def test_no_name_turns_its_ending_round(page: Any, alice: User, trained: Any) -> None:
