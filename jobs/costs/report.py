@@ -126,8 +126,8 @@ def dearest_jobs(spending: Spending, count: int) -> list[DearJob]:
     days = spending.days().order_by()
     sums = days.values_list("job_id").annotate(sum=Sum("spent")).order_by("-sum", "-job_id")
     # To add up each of thousands of jobs takes longer than all the rest of a report, and nearly all have one day.
-    # Of many that spent the same the newest ones: to compare their texts takes longer than to read them.
-    of_one_day = days.filter(is_further=False).order_by("-spent", "-pk").values_list("job_id", flat=True)
+    # Of many that spent the same the oldest: a later one that came first would move each time that one is read.
+    of_one_day = days.filter(is_further=False).order_by("-spent", "pk").values_list("job_id", flat=True)
     of_several = sums.filter(job__in=days.filter(is_further=True).values("job_id"))
     first = {*of_one_day[: 2 * count], *(job_id for job_id, _ in of_several[:count])}
     dearest = [(job_id, spent) for job_id, spent in sums.filter(job__in=first)[:count] if spent > 0]
