@@ -9,14 +9,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from approvals.simpletuner import RequestHistories, import_rules
+from approvals.compatibility.imported import RequestHistories, import_rules
 from cloudtrain_site.correlation_ids import command_correlation
 from jobs.models import Organization
 from jobs.simpletuner.outcome import Fate, Outcome
 from jobs.simpletuner.people import People, invite_people
 from jobs.simpletuner.source import APPROVALS_FILE, Source, SourceError, find_jobs_file, opened
 from jobs.simpletuner.storing import KIND, JobImport
-from queueing.simpletuner import QuotaImport
+from queueing.compatibility.imported import QuotaImport
 
 
 class Command(BaseCommand):
