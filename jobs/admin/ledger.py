@@ -61,7 +61,7 @@ class LedgerEntryAdmin(OfJobAdmin[LedgerEntry]):
     """Every amount that was reserved, spent or corrected, the newest first."""
 
     list_display = (
-        *("id", "at", "kind", "amount", "job_id", "organization", "user", "provider", "hardware", "day", "source"),
+        *("id", "at", "kind", "amount", "organization", "user", "provider", "hardware", "job_id", "day"),
         *("by", "reason"),
     )
     list_filter = ("kind", DayFilter, ProviderFilter, "organization")
