@@ -18,6 +18,7 @@ class SiteConfig(AppConfig):
         from cloudtrain_site.checks import register_checks
         from cloudtrain_site.correlation import connect_task_correlation
         from cloudtrain_site.database.folding import register_folding
+        from cloudtrain_site.doctor import health as checks_health
         from cloudtrain_site.doctor.registrations import register_checks as register_doctor
         from cloudtrain_site.monitoring import machines
         from cloudtrain_site.monitoring.prometheus import collect_loops
@@ -37,4 +38,7 @@ class SiteConfig(AppConfig):
         connect_task_correlation()
         register_checks()
         register_doctor()
+        extensions.health_components.register(
+            "deployment", extensions.HealthComponent(checks_health.warning, well=checks_health.WELL)
+        )
         register_folding()

@@ -48,7 +48,7 @@ CONFIG_FILE = FOLDER / "simpletuner-enterprise.yaml"
 CONFIG_FILE.write_text("background:\n")  # one that is named and not there is an error, and an empty one warned of
 os.environ["SIMPLETUNER_ENTERPRISE_CONFIG"] = str(CONFIG_FILE)
 os.environ["SIMPLETUNER_LOG_LEVEL"] = "INFO"
-os.environ["SECRET_KEY"] = "only-for-tests"
+os.environ["SECRET_KEY"] = "only-for-tests-and-as-long-as-a-key-should-be"
 os.environ["REPLICATE_STATUS_URL"] = ""  # the tests ask nobody outside
 for name in ("REPLICATE_API_TOKEN", "REPLICATE_BASE_URL", "REDIS_URL", "SIMPLETUNER_JOB_POLL_INTERVAL"):
     os.environ.pop(name, None)

@@ -15,7 +15,7 @@ from django.http.request import validate_host
 from cloudtrain_site import enterprise
 from cloudtrain_site.conf.environment import ConfigurationError
 from cloudtrain_site.conf.places import COMMAND
-from cloudtrain_site.conf.public_address import public_address
+from cloudtrain_site.conf.public_address import public_address, set_address
 from cloudtrain_site.conf.variables import VARIABLES
 from cloudtrain_site.doctor.findings import Finding, bad, ok, warn
 from cloudtrain_site.enterprise import find_enterprise_file
@@ -56,10 +56,10 @@ def site_settings() -> Iterator[Finding]:
         yield warn(
             "ALLOWED_HOSTS takes every name: links in mails may lead elsewhere.", f"ALLOWED_HOSTS={_host() or 'HOST'}"
         )
-    if not settings.CSRF_TRUSTED_ORIGINS:
+    address = set_address()
+    if not address:
         yield ok("No public address is set: the site is for this machine.")
         return
-    address = public_address()
     if "://" not in address:
         yield bad(
             f"CSRF_TRUSTED_ORIGINS has {address} without its scheme: no form is taken from there.",

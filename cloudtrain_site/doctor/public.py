@@ -14,10 +14,8 @@ from datetime import UTC, datetime
 from math import ceil
 from urllib.parse import urlsplit
 
-from django.conf import settings
-
 from cloudtrain_site import extensions
-from cloudtrain_site.conf.public_address import public_address
+from cloudtrain_site.conf.public_address import public_address, set_address
 from cloudtrain_site.doctor.findings import Finding, bad, ok, skipped, warn
 from cloudtrain_site.events.publish import DOCTORS_CHANNEL, Event, publish
 from cloudtrain_site.http_client import ssl_context
@@ -43,18 +41,15 @@ class Visit(http.client.HTTPConnection):
         is_tls = parts.scheme == "https"
         super().__init__(parts.hostname or "", parts.port or (443 if is_tls else 80), timeout=STEP_SECONDS)
         self._tls = ssl_context() if is_tls else None
+        #: None without TLS.
+        self.certificate_ends: datetime | None = None
 
     def connect(self) -> None:
         super().connect()
         if self._tls is not None:
-            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
-
-    @property
-    def certificate_ends(self) -> datetime | None:
-        """When the certificate ends; None without TLS."""
-        certificate = self.sock.getpeercert() if isinstance(self.sock, ssl.SSLSocket) else None
-        ends = str(certificate["notAfter"]) if certificate else ""
-        return datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC) if ends else None
+            self.sock = tls = self._tls.wrap_socket(self.sock, server_hostname=self.host)
+            certificate = tls.getpeercert() or {}
+            self.certificate_ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
 
     def ask(self, path: str, token: str) -> http.client.HTTPResponse:
         self.request("GET", path, headers={REQUEST_HEADER: token})
@@ -82,8 +77,8 @@ def visit() -> Iterator[Visit]:
 
 def address() -> Iterator[Finding]:
     """Check that this site answers at its address, and sees the scheme and the host that browsers use."""
-    where = public_address()
-    if not settings.CSRF_TRUSTED_ORIGINS:
+    where = set_address()
+    if not where:
         yield skipped("No public address is set (CSRF_TRUSTED_ORIGINS).")
         return
     token = new_token()
@@ -152,22 +147,24 @@ def client() -> Iterator[Finding]:
         connection.connect()
         own, own_port = connection.sock.getsockname()[:2]
         seen = seen_in(connection.ask(LIVE, token).headers.get(ANSWER_HEADER), token)
-    if seen is None:
-        yield skipped("The site did not say what it sees.")
-    elif (seen.peer, seen.peer_port) == (own, own_port):
-        yield ok("No proxy is between.")
-    elif not seen.forwarded_for:
-        yield bad(
+    yield skipped("The site did not say what it sees.") if seen is None else of_client(seen, (own, own_port))
+
+
+def of_client(seen: Seen, own: tuple[str, int]) -> Finding:
+    """Return what it means that the site sees our connection, from the address and port `own`, so."""
+    if (seen.peer, seen.peer_port) == own:
+        return ok("No proxy is between.")
+    if not seen.forwarded_for:
+        return bad(
             f"Everybody seems to come from {seen.peer}: the proxy there doesn't say for whom it asks.",
             "proxy_set_header X-Forwarded-For $remote_addr;",
         )
-    elif seen.client == seen.peer and seen.peer not in (*LOOPBACK, own):
-        yield bad(
+    if seen.client == seen.peer and seen.peer not in (*LOOPBACK, own[0]):
+        return bad(
             f"Everybody seems to come from {seen.peer}: the proxy there is not trusted.",
             f"CLOUDTRAIN_TRUSTED_PROXIES={seen.peer}",
         )
-    else:
-        yield ok(f"This command comes from {seen.client}.")
+    return ok(f"This command comes from {seen.client}.")
 
 
 def event_stream() -> Iterator[Finding]:

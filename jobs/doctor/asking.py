@@ -5,6 +5,8 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from itertools import count
 from typing import TypeVar
 
 from jobs.models import Job, ProviderConfig
@@ -16,6 +18,7 @@ T = TypeVar("T")
 
 #: Of each answer: all are asked at once, and the check has five.
 ANSWER_SECONDS = 3.0
+_numbers = count()
 
 
 def enabled_providers() -> dict[ProviderConfig, Provider]:
@@ -38,7 +41,9 @@ def ask_all(questions: Mapping[str, Callable[[], Awaitable[T]]]) -> dict[str, T 
     """Return the answers by their keys, or what they failed with, within ANSWER_SECONDS and a little."""
     arrived: queue.SimpleQueue[tuple[str, T | Exception]] = queue.SimpleQueue()
     for key, question in questions.items():
-        start_asking(f"doctor-{key}", question, ANSWER_SECONDS, lambda answer, key=key: arrived.put((key, answer)))  # type: ignore[misc]
+        # A name of its own for each: an earlier question that still ends is not in its way.
+        name = f"doctor-{next(_numbers)}-{key}"
+        start_asking(name, question, ANSWER_SECONDS, partial(_put, arrived, key))
     answers: dict[str, T | Exception] = {}
     deadline = time.monotonic() + ANSWER_SECONDS + 0.5
     while len(answers) < len(questions):
@@ -48,3 +53,7 @@ def ask_all(questions: Mapping[str, Callable[[], Awaitable[T]]]) -> dict[str, T 
             break
         answers[key] = answer
     return {key: answers.get(key, ProviderError(no_answer(ANSWER_SECONDS))) for key in questions}
+
+
+def _put(arrived: queue.SimpleQueue[tuple[str, T | Exception]], key: str, answer: T | Exception) -> None:
+    arrived.put((key, answer))

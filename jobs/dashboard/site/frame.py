@@ -26,6 +26,7 @@ SECTIONS: Mapping[str, str] = {
     "site-organizations": "Organizations",
     "site-people": "People",
     "site-audit": "Audit",
+    "site-doctor": "Checks",
 }
 ROWS_PER_PAGE = 50
 MAX_SEARCH_CHARS = 150

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs.dashboard.site import audit_views, frame, organization_views, people_views
+from jobs.dashboard.site import audit_views, doctor_views, frame, organization_views, people_views
 
 ORGANIZATION = "site/organizations/<slug:organization>"
 
@@ -22,5 +22,6 @@ urlpatterns = [
     path("site/people/<int:user_id>/export", people_views.export, name="site-export-person"),
     path("site/people/<int:user_id>/removal", people_views.removal, name="site-remove-person"),
     path("site/audit", audit_views.audit, name="site-audit"),
+    path("site/checks", doctor_views.doctor, name="site-doctor"),
     path("site/audit.csv", audit_views.audit_file, name="site-audit-file"),
 ]
