@@ -14,7 +14,7 @@ def register_all() -> None:
     site.health_components.register(
         "approvals", site.HealthComponent(health.warning, well="Every pending request has people who may decide.")
     )
-    decidable = site.DoctorCheck("Can approvals be decided?", "approvals.doctor.decidable", "docs/approvals.md")
+    decidable = site.DoctorCheck("Can approvals be decided?", "approvals.rules.doctor.decidable", "docs/approvals.md")
     site.doctor_checks.register("approvals", decidable, order=230)
     site.loops.register(
         "approval expiration", site.LoopSpec("approvals.tasks.expire_approvals", lambda: 300.0), order=40

@@ -38,8 +38,10 @@ def _is_notice_heard() -> bool:
 
     from cloudtrain_site.events.pg_listen import conninfo
 
-    with psycopg.connect(**conninfo(), autocommit=True) as link:
+    with (
+        psycopg.connect(**conninfo(), autocommit=True) as link,
+        psycopg.connect(**conninfo(), autocommit=True) as other,
+    ):
         link.execute(f"LISTEN {NOTIFY_CHANNEL}")
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_notify(%s, '')", [NOTIFY_CHANNEL])
+        other.execute("SELECT pg_notify(%s, '')", [NOTIFY_CHANNEL])
         return any(True for _ in link.notifies(timeout=NOTICE_SECONDS, stop_after=1))

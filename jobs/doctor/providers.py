@@ -71,12 +71,16 @@ def clocks() -> Iterator[Finding]:
     }
     for name, offset in ask_all(questions).items():
         if isinstance(offset, Exception) or offset is None:
-            yield skipped(f"{name} tells no time.")
+            yield skipped(f"{name} tells no time{_why(offset)}.")
         elif abs(offset) > CLOCK_WARNING:
             found = bad if abs(offset) > CLOCK_FAULT else warn
             yield found(f"This machine's clock is {offset:+.0f} s off that of {name}.", "timedatectl set-ntp true")
         else:
             yield ok(f"{name} agrees.")
+
+
+def _why(answer: object) -> str:
+    return f": {str(answer).rstrip('.') or type(answer).__name__}" if isinstance(answer, Exception) else ""
 
 
 def _address_of(name: str) -> str:
