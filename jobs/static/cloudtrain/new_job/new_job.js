@@ -212,19 +212,21 @@ onEvent({
   refresh: () => forecastSoon(),
 });
 
-/** Begin with a parent's submission. */
+/** Begin with a parent's submission, as far as nobody typed before the scripts were there. */
 function fillIn(begin) {
   config.compareWith(begin.config);
   dataloader.compareWith(begin.dataloader_config);
   showDataloader(begin.dataloader_config);
-  name.value = begin.config_name;
-  tracker.value = begin.tracker_run_name;
-  webhook.value = begin.webhook_url;
+  if (isUntouched(name)) name.value = begin.config_name;
+  if (isUntouched(tracker)) tracker.value = begin.tracker_run_name;
+  if (isUntouched(webhook)) webhook.value = begin.webhook_url;
   find("more-fold").open = Boolean(begin.tracker_run_name || begin.webhook_url);
   beginWith(begin.dataset);
   choosePlace(begin);
-  config.set(begin.config);
+  if (isUntouched(find("config-text"))) config.set(begin.config);
 }
+
+const isUntouched = (field) => field.value === field.defaultValue;
 
 saveWith(() => ({
   problem: storedName() ? "This config is stored already. Change a copy of it first." : editorHindrance(),
