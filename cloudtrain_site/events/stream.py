@@ -92,9 +92,9 @@ def _admit(request: HttpRequest) -> tuple[StreamReader, int]:
     if not channels:
         raise exceptions.PermissionDenied("There are no events that you may see.")
     read_to = _last_seen(request, newest)
-    ends_at = keyed[1].expiry if keyed else None
+    expires_at = keyed[1].expiry if keyed else None
     reader = StreamReader(
-        request.user.pk, frozenset(channels), joined_at=newest, read_to=read_to, ends_at=ends_at, sign_in=sign_in
+        request.user.pk, frozenset(channels), joined_at=newest, read_to=read_to, ends_at=expires_at, sign_in=sign_in
     )
     return reader, streams.open_elsewhere(reader.user_id)
 
