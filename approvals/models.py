@@ -135,6 +135,8 @@ class ApprovalRule(models.Model):
     fuse_action = models.CharField(
         max_length=10,
         blank=True,
+        default="",
+        db_default="",
         choices=FuseAction.choices,
         help_text="When a job has cost what it may. Empty: as its submitter or the operator says. Of several rules the "
         "strictest counts.",

@@ -27,10 +27,10 @@ class ApiKey(AbstractAuthToken):  # type: ignore[misc]
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="auth_token_set")
     name = models.CharField(max_length=100, blank=True)
     #: The scopes, each a column.
-    may_read = models.BooleanField(default=True)
-    may_submit = models.BooleanField(default=True)
-    may_decide = models.BooleanField(default=True)
-    may_administer = models.BooleanField(default=True)
+    may_read = models.BooleanField(default=True, db_default=True)
+    may_submit = models.BooleanField(default=True, db_default=True)
+    may_decide = models.BooleanField(default=True, db_default=True)
+    may_administer = models.BooleanField(default=True, db_default=True)
     #: The one organization of its owner's in which it sees and does anything; null: all of them. Named, not imported:
     #: this room doesn't know organizations.
     organization = models.ForeignKey("jobs.Organization", models.CASCADE, null=True, blank=True, related_name="+")
@@ -128,9 +128,11 @@ class Preferences(models.Model):
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="preferences")
     time_zone = models.CharField(max_length=60, blank=True, help_text="Like Europe/Berlin; empty: the browser's.")
-    theme = models.CharField(max_length=5, blank=True, help_text="light or dark; empty: the browser's.")
+    theme = models.CharField(
+        max_length=5, blank=True, default="", db_default="", help_text="light or dark; empty: the browser's."
+    )
     #: Names of columns, separated by commas; empty: the list's own choice.
-    list_columns = models.CharField(max_length=200, blank=True, default="")
+    list_columns = models.CharField(max_length=200, blank=True, default="", db_default="")
 
     class Meta:
         verbose_name_plural = "preferences"

@@ -5,6 +5,8 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 import cloudtrain_site.names
+from approvals.migrations import _beside_0_1
+from cloudtrain_site.database.retired import RetireField
 
 BATCH = 500
 #: What moves from a request to its requirement and back.
@@ -120,26 +122,13 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(('approvals_given__lte', models.F('approvals_needed'))), name='no_approval_too_many'),
         ),
         migrations.RunPython(fill, take_back),
-        migrations.RemoveField(
-            model_name='approvalrequest',
-            name='approvals_needed',
-        ),
-        migrations.RemoveField(
-            model_name='approvalrequest',
-            name='reviewer_group',
-        ),
-        migrations.RemoveField(
-            model_name='approvalrequest',
-            name='reviewer_role',
-        ),
-        migrations.RemoveField(
-            model_name='approvalrequest',
-            name='rule',
-        ),
-        migrations.RemoveField(
-            model_name='approvalrequest',
-            name='self_approval',
-        ),
+        RetireField('approvalrequest', 'approvals_needed'),
+        RetireField('approvalrequest', 'reviewer_group'),
+        RetireField('approvalrequest', 'reviewer_role'),
+        RetireField('approvalrequest', 'rule'),
+        RetireField('approvalrequest', 'self_approval'),
+        _beside_0_1.requests,
+        _beside_0_1.decisions,
         migrations.AlterField(
             model_name='approvalrule',
             name='approvals_needed',

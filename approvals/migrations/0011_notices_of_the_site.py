@@ -3,6 +3,9 @@
 from django.db import migrations
 from django.utils import timezone
 
+from approvals.migrations import _beside_0_1
+from cloudtrain_site.database.retired import RetireModel
+
 KINDS = {"asked": "approval_requested", "half_time": "approval_reminder", "last_call": "approval_reminder"}
 BATCH = 500
 
@@ -40,5 +43,6 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.RunPython(carry_over, migrations.RunPython.noop),
-        migrations.DeleteModel(name="Notice"),
+        RetireModel(name="Notice"),
+        _beside_0_1.notices,
     ]

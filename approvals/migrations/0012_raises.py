@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='approvalrule',
             name='fuse_action',
-            field=models.CharField(blank=True, choices=[('cancel', 'cancel the job'), ('ask', 'ask for more, and cancel the job beyond a grace')], help_text='When a job has cost what it may. Empty: as its submitter or the operator says. Of several rules the strictest counts.', max_length=10),
+            field=models.CharField(blank=True, choices=[('cancel', 'cancel the job'), ('ask', 'ask for more, and cancel the job beyond a grace')], db_default='', default='', help_text='When a job has cost what it may. Empty: as its submitter or the operator says. Of several rules the strictest counts.', max_length=10),
         ),
         migrations.AddField(
             model_name='approvalrule',

@@ -8,6 +8,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="preferences",
             name="theme",
-            field=models.CharField(blank=True, help_text="light or dark; empty: the browser's.", max_length=5),
+            field=models.CharField(blank=True, db_default="", default="", help_text="light or dark; empty: the browser's.", max_length=5),
         ),
     ]

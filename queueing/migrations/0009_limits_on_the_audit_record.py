@@ -2,6 +2,8 @@
 
 from django.db import migrations
 
+from cloudtrain_site.database.retired import RetireModel
+
 FIELDS = {"none": None, "true": True, "false": False}
 SOURCES = ("api", "admin", "command", "loop")
 BATCH = 500
@@ -64,5 +66,5 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.RunPython(carry_over, migrations.RunPython.noop),
-        migrations.DeleteModel(name="LimitChange"),
+        RetireModel(name="LimitChange"),
     ]
