@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from cloudtrain_site.database.sqlite_analyze import refresh_when_grown
 from cloudtrain_site.states import Source
+from jobs.costs.ledger import count_forgotten
 from jobs.costs.prices import note_prices
 from jobs.curves import kept
 from jobs.datasets import store
@@ -100,6 +101,7 @@ def run() -> dict[str, int]:
         "logs": refresh.capture_logs(source=Source.LOOP),
         "deliveries": apply.apply_leftovers(),
         "datasets": store.sweep(),
+        "settled": count_forgotten(),
         "results": fetching.request_forgotten(),
         "curves": kept.request_forgotten(),
         "cleared": sweep(),

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from zoneinfo import ZoneInfo
 
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from cloudtrain_site.database.fast_sql import OnConflict, insert, upsert
-from cloudtrain_site.database.unit_of_work import at_end_of_unit
+from cloudtrain_site.database.unit_of_work import at_end_of_unit, unit_of_work
 from jobs.costs.accounting import (
     COLUMNS_OF_ACCOUNT,
     Account,
@@ -48,6 +48,8 @@ LATER_FIGURE = "the provider told another cost after the end"
 UTC_ZONE = "UTC"
 #: Of a job's `cost_usd`.
 STORED_PLACES = Decimal("0.0001")
+#: Longer than the versions of a site differ during an upgrade; and so many jobs in one transaction.
+FORGOTTEN, FORGOTTEN_JOBS = timedelta(days=7), 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,20 @@ def count_snapshot(job: Job, snapshot: Snapshot) -> None:
     """As `count`, for one job whose row was just written from its provider's snapshot."""
     if job.is_terminal or job.cost_usd or job.cost_doubt:
         count([job], {job.pk: basis_of(snapshot)})
+
+
+def count_forgotten() -> int:
+    """Settle the jobs that ended lately without it: a version that knows no ledger ran them during an upgrade.
+
+    Returns how many they were.
+    """
+    ended = Job.objects.filter(completed_at__gt=timezone.now() - FORGOTTEN)
+    costly = Q(cost_usd__gt=0) | Q(cost_doubt__isnull=False)
+    pks = [*ended.filter(costly, account=None).values_list("pk", flat=True)[:FORGOTTEN_JOBS]]
+    pks += ended.filter(account__held__gt=0).values_list("pk", flat=True)[:FORGOTTEN_JOBS]
+    with unit_of_work():
+        count(Job.objects.filter(pk__in=pks))
+    return len(pks)
 
 
 def count_imported(jobs: Iterable[Job], bases: Mapping[str, Basis], *, by: str) -> None:

@@ -75,6 +75,22 @@ def test_a_claimed_job_that_could_not_be_started_holds_nothing(make_job: MakeJob
     assert kinds(job) == [("reserve", 5), ("release", -5)]
 
 
+def test_what_a_version_without_a_ledger_ran_is_settled_once(make_job: MakeJob) -> None:
+    now, cost = timezone.now(), Decimal("2.5")
+    ended = {"status": JobStatus.COMPLETED, "completed_at": now, "cost_usd": cost}
+    never, *others = (running(make_job, external_id=f"x-{number}") for number in range(4))
+    claimed, own, free = others
+    ledger.reserve([claimed, own])
+    end(own, "1")
+    Job.objects.filter(pk__in=[never.pk, claimed.pk]).update(**ended)
+    Job.objects.filter(pk=free.pk).update(status=JobStatus.FAILED, completed_at=now)
+    assert ledger.count_forgotten() == 2
+    assert kinds(never) == [("settle", 2.5)]
+    assert kinds(claimed) == [("reserve", 5), ("settle", 2.5), ("release", -5)]
+    assert ledger.count_forgotten() == 0
+    assert not verify().differences
+
+
 def test_what_is_rolled_back_leaves_no_entry(make_job: MakeJob) -> None:
     job = running(make_job)
     with unit_of_work():
