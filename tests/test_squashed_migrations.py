@@ -18,14 +18,9 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from tests.cloudtrain_site.process_stacks import Stack, migrated, running_stack  # noqa: F401
+from tests.old_migrations import VERSION_0_1
 
 Key = tuple[str, str]
-VERSION_0_1 = {
-    "jobs": "0015_count_and_retries",
-    "approvals": "0008_seal_terms",
-    "queueing": "0006_staging",
-    "cloudtrain_site": "0002_preferences",
-}
 #: A middle: some rooms had more of their migrations than others, and there were no notices yet.
 MIDDLE = {**VERSION_0_1, "jobs": "0034_closing_and_invitations", "cloudtrain_site": "0006_brakes"}
 #: Rows that Django makes of the models' names; an older database keeps those of models that are gone.
@@ -41,6 +36,8 @@ for state in {states!r}:
     executor.loader.build_graph()
     executor.migrate(list(state.items()))
 call_command("migrate", verbosity=0)
+from tests.old_migrations import drop_retired
+drop_retired()
 """
 QUERIES = {
     "columns": """

@@ -85,3 +85,15 @@ def trigger(table, function, statement):
 requests = trigger("approvals_approvalrequest", REQUESTS, "INSERT")
 decisions = trigger("approvals_decision", DECISIONS, "INSERT")
 notices = trigger("approvals_notice", NOTICES, "INSERT")
+
+#: What a migration of the release after 0.2.0 executes, on PostgreSQL alone.
+DROP = (
+    "DROP TRIGGER IF EXISTS approvals_request_of_0_1 ON approvals_approvalrequest",
+    "DROP TRIGGER IF EXISTS approvals_decision_of_0_1 ON approvals_decision",
+    "DROP TABLE IF EXISTS approvals_notice, queueing_limitchange",
+    *(f"DROP FUNCTION IF EXISTS approvals_{of}_of_0_1()" for of in ("request", "decision", "notice")),
+    *(
+        f"ALTER TABLE approvals_approvalrequest DROP COLUMN IF EXISTS {column}"
+        for column in ("rule_id", "reviewer_role", "reviewer_group_id", "approvals_needed", "self_approval")
+    ),
+)

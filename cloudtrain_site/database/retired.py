@@ -84,13 +84,14 @@ def _let_go(schema_editor: BaseDatabaseSchemaEditor, model: Any, field: ForeignK
     """Change what becomes of a row whose parent is deleted: our own models don't know of it any more."""
     with schema_editor.connection.cursor() as cursor:
         found = schema_editor.connection.introspection.get_constraints(cursor, model._meta.db_table)
-    [name] = [name for name, made in found.items() if made["foreign_key"] and made["columns"] == [field.column]]
+    names = [name for name, made in found.items() if made["foreign_key"] and made["columns"] == [field.column]]
     parent = field.related_model._meta
-    schema_editor.execute(
-        f"ALTER TABLE {model._meta.db_table} DROP CONSTRAINT {name}, "
-        f"ADD CONSTRAINT {name} FOREIGN KEY ({field.column}) REFERENCES {parent.db_table} ({parent.pk.column}) "
-        f"ON DELETE {then} DEFERRABLE INITIALLY DEFERRED"
-    )
+    for name in names:  # none where the SQL of a migration is shown that was applied before
+        schema_editor.execute(
+            f"ALTER TABLE {model._meta.db_table} DROP CONSTRAINT {name}, "
+            f"ADD CONSTRAINT {name} FOREIGN KEY ({field.column}) REFERENCES {parent.db_table} ({parent.pk.column}) "
+            f"ON DELETE {then} DEFERRABLE INITIALLY DEFERRED"
+        )
 
 
 def _columns(schema_editor: BaseDatabaseSchemaEditor, table: str) -> set[str]:
