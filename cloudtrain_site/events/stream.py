@@ -80,9 +80,9 @@ def _admit(request: HttpRequest) -> tuple[StreamReader, int]:
     """Return the reader, and how many streams their user has in other processes. The doctor is no user."""
     newest, sign_in = current_number(), config_in_force().sign_in
     if echo.token_of(request):
-        ends_at = timezone.now() + timedelta(seconds=echo.MAX_AGE_SECONDS)
-        channels = frozenset((DOCTORS_CHANNEL,))
-        return StreamReader(NOBODY, channels, joined_at=newest, read_to=newest, ends_at=ends_at), 0
+        over_at = timezone.now() + timedelta(seconds=echo.MAX_AGE_SECONDS)
+        own = frozenset((DOCTORS_CHANNEL,))
+        return StreamReader(NOBODY, own, joined_at=newest, read_to=newest, ends_at=over_at), 0
     keyed = KeyAuthentication().authenticate(Request(request))
     if keyed is not None:
         request.user = keyed[0]
