@@ -65,6 +65,7 @@ def test_the_sum_and_each_cost_are_shown(requests: list[ApprovalRequest], bob: U
     assert "Estimated total: <strong>$24.00</strong>. The cost of 1 request is not known." in shown
     assert "about $24.00; may cost any amount" in shown
     assert "cost not known; may cost any amount" in shown
+    assert "Estimated total" not in select(browser_of(bob), requests[1:])
 
 
 def test_each_is_approved_up_to_its_own_amount(
